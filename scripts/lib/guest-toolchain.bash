@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# Which Rust toolchain builds guests here? Shared by scripts/guest-target, which sets one up, and
+# scripts/guest-cargo, which uses it. Sourced, never run; it only looks and changes nothing.
+#
+# There are two:
+#   rustup   the ordinary one: std for the target was added by `rustup target add`.
+#   debian   where rustup cannot download: Debian's rustc in /usr with a std built on this machine
+#            (scripts/lib/debian-guest-std), which rustup knows as `windlass-guest`.
+
+DEBIAN_TOOLCHAIN=windlass-guest
+# Changes whenever debian-guest-std would build something else, so that older results are redone.
+DEBIAN_STD_RECIPE=1
+
+# A login shell often puts rustup's folder on PATH; cron, CI and `env -i` do not.
+if ! command -v rustup >/dev/null && [[ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/rustup" ]]; then
+  PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+fi
+
+# Print a sentence for people and stop.
+fail() {
+  echo "${0##*/}: $*" >&2
+  exit 1
+}
+
+# Succeeds if the toolchain that builds the host has a std for target $1.
+rustup_has() {
+  local libdir
+  libdir=$(rustc --print target-libdir --target "$1" 2>/dev/null) && compgen -G "$libdir/libstd-*.rlib" >/dev/null
+}
+
+debian_libdir() { echo "/usr/lib/rustlib/$1/lib"; }
+
+# What a finished std for target $1 says about itself. An upgrade of Debian's rustc changes it, and
+# the old std, which the new rustc could not read, is then built anew.
+debian_stamp() { echo "recipe $DEBIAN_STD_RECIPE, $(/usr/bin/rustc --version)"; }
+
+# Succeeds if the fallback is complete for target $1: std, and the name that rustup knows it by.
+debian_has() {
+  local stamp
+  stamp="$(debian_libdir "$1")/windlass-std"
+  [[ -x /usr/bin/rustc && -f $stamp && $(<"$stamp") == "$(debian_stamp)" ]] &&
+    [[ $(readlink "${RUSTUP_HOME:-$HOME/.rustup}/toolchains/$DEBIAN_TOOLCHAIN") == /usr ]]
+}
+
+# Print which toolchain builds for target $1, or fail if none does.
+# WINDLASS_GUEST_TOOLCHAIN=debian passes over the ordinary one, to try the fallback where both work.
+guest_toolchain() {
+  if [[ ${WINDLASS_GUEST_TOOLCHAIN:-} != debian ]] && rustup_has "$1"; then
+    echo rustup
+  elif debian_has "$1"; then
+    echo debian
+  else
+    return 1
+  fi
+}
+
+# The folders of `wasm-component-ld`, `rust-lld` and `wasm-ld`. Debian has none that fit; those of
+# the host's own toolchain do, as they link objects of any rustc.
+linker_path() {
+  local host bin
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  bin="$(rustc --print sysroot)/lib/rustlib/$host/bin"
+  echo "$bin:$bin/gcc-ld"
+}
