@@ -1,0 +1,3 @@
+//! Windlass: a durable workflow host for WebAssembly components.
+
+pub mod model;

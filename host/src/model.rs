@@ -1,0 +1,32 @@
+//! What Windlass stores and speaks of: ids, payloads, failures, policies, histories and instances.
+//!
+//! Plain data, without I/O, clock or async, so that every other module can share it. How a thing is written to disk is
+//! in [`codec`]; how it looks over HTTP is the business of `http`.
+
+pub mod codec;
+pub mod event;
+pub mod failure;
+pub mod history;
+pub mod ids;
+pub mod inbox;
+pub mod instance;
+pub mod log;
+pub mod module;
+pub mod options;
+pub mod payload;
+pub mod time;
+
+pub use event::{Event, EventName};
+pub use failure::{Cause, Failure};
+pub use history::{Arrival, Decision, ObservableLimits, Outcome, Parent, Started, Turn};
+pub use ids::{
+    ExecutionNumber, FunctionName, IdError, InboxSeq, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber,
+    TaskId, TenantId, TurnNumber,
+};
+pub use inbox::{InboxItem, InboxRow};
+pub use instance::{InstanceStatus, StuckReason};
+pub use log::{LogLevel, LogLine};
+pub use module::{FunctionDescription, FunctionKind, ModuleDescription};
+pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
+pub use payload::{Payload, PayloadError};
+pub use time::Timestamp;

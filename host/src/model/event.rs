@@ -1,0 +1,47 @@
+//! External events and how their names compare.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{FunctionName, IdError, Payload};
+
+/// The name of an external event. Kept as given, compared without regard to letter case.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventName(FunctionName);
+
+impl EventName {
+    /// The text as given.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// The form that names are compared in: Unicode lower case.
+    pub fn folded(&self) -> String {
+        self.as_str().to_lowercase()
+    }
+}
+
+impl FromStr for EventName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        text.parse().map(Self)
+    }
+}
+
+impl fmt::Display for EventName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An event raised for an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its name as given by whoever raised it.
+    pub name: EventName,
+    /// What it carries.
+    pub payload: Payload,
+}

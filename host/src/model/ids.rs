@@ -1,0 +1,215 @@
+//! Ids as types: parsed once at the edge, valid wherever they are held.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// Longest instance id, in bytes. Long enough for a path of nested children, short enough for an index key.
+pub const MAX_INSTANCE_ID_BYTES: usize = 256;
+
+/// Longest function or event name, in bytes.
+pub const MAX_NAME_BYTES: usize = 200;
+
+/// Why a text is no id or name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// Nothing was given.
+    #[error("must not be empty")]
+    Empty,
+    /// Longer than the limit.
+    #[error("is {length} bytes long, at most {limit} are allowed")]
+    TooLong {
+        /// Bytes given.
+        length: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// Holds a character that would be ambiguous in a path, a log line or a terminal.
+    #[error("must not contain {0:?}")]
+    Character(char),
+    /// Not 64 hexadecimal digits.
+    #[error("must be `sha256:` and 64 hexadecimal digits")]
+    Digest,
+}
+
+fn check_text(text: &str, limit: usize, forbidden: &[char]) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > limit {
+        return Err(IdError::TooLong { length: text.len(), limit });
+    }
+    match text.chars().find(|c| c.is_control() || forbidden.contains(c)) {
+        Some(found) => Err(IdError::Character(found)),
+        None => Ok(()),
+    }
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// The owner of modules and instances. Every stored row belongs to one.
+    TenantId(u32)
+}
+number! {
+    /// The internal number of an instance: never used twice, not even after a purge, so a late message for an old
+    /// incarnation cannot reach a new one.
+    InstanceNumber(u64)
+}
+number! {
+    /// One run of an instance, from 1; continue-as-new counts it up.
+    ExecutionNumber(u32)
+}
+number! {
+    /// Position in the history of an execution, from 1 without gaps.
+    TurnNumber(u32)
+}
+number! {
+    /// One durable operation of an execution, from 1 in scheduling order.
+    TaskId(u32)
+}
+number! {
+    /// Position in an instance's inbox; grows, with gaps.
+    InboxSeq(u64)
+}
+number! {
+    /// The internal number of a stored module version (one digest of one tenant).
+    ModuleNumber(u32)
+}
+
+impl TenantId {
+    /// The tenant of a host without keys.
+    pub const DEFAULT: Self = Self(1);
+}
+
+impl ExecutionNumber {
+    /// The first execution of an instance.
+    pub const FIRST: Self = Self(1);
+
+    /// The execution that continue-as-new starts.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.checked_add(1).expect("an instance has fewer than 2^32 executions"))
+    }
+}
+
+impl TurnNumber {
+    /// Before the first turn.
+    pub const NONE: Self = Self(0);
+
+    /// The turn after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.checked_add(1).expect("an execution has fewer than 2^32 turns"))
+    }
+}
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $limit:expr, $forbidden:expr) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                check_text(text, $limit, $forbidden)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text! {
+    /// The id of an instance, unique among a tenant's instances; chosen by the caller or drawn by the host.
+    InstanceId, MAX_INSTANCE_ID_BYTES, &['/', '\\', '?', '#']
+}
+text! {
+    /// The name under which a module offers a function.
+    FunctionName, MAX_NAME_BYTES, &[]
+}
+
+/// The SHA-256 of a module's bytes, written `sha256:` and 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ModuleDigest(pub [u8; 32]);
+
+impl fmt::Display for ModuleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ModuleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for ModuleDigest {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let digits = text.strip_prefix("sha256:").filter(|d| d.len() == 64 && d.is_ascii()).ok_or(IdError::Digest)?;
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+            let pair = str::from_utf8(pair).map_err(|_| IdError::Digest)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| IdError::Digest)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_id_refuses_what_would_be_ambiguous_in_a_path() {
+        assert_eq!("order-1:é".parse::<InstanceId>().unwrap().as_str(), "order-1:é");
+        assert_eq!("".parse::<InstanceId>(), Err(IdError::Empty));
+        assert_eq!("a/b".parse::<InstanceId>(), Err(IdError::Character('/')));
+        assert_eq!("a\nb".parse::<InstanceId>(), Err(IdError::Character('\n')));
+        let long = "x".repeat(MAX_INSTANCE_ID_BYTES + 1);
+        assert_eq!(
+            long.parse::<InstanceId>(),
+            Err(IdError::TooLong { length: long.len(), limit: MAX_INSTANCE_ID_BYTES })
+        );
+    }
+
+    #[test]
+    fn a_digest_reads_back_what_it_writes() {
+        let digest = ModuleDigest(std::array::from_fn(|i| u8::try_from(i * 7).unwrap()));
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!("sha256:12".parse::<ModuleDigest>(), Err(IdError::Digest));
+        assert_eq!(format!("sha256:{}", "é".repeat(32)).parse::<ModuleDigest>(), Err(IdError::Digest));
+    }
+}

@@ -1,0 +1,85 @@
+//! The states of an instance.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Where an instance stands. The numbers are stored: they are never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum InstanceStatus {
+    /// Accepted; its first turn has not run.
+    Pending = 0,
+    /// Between its first turn and its end.
+    Running = 1,
+    /// Stopped by a person; what arrives is kept for later.
+    Suspended = 2,
+    /// Its history and its code no longer agree, or the code cannot be run; see the reason. Can be resumed, terminated
+    /// and purged.
+    Stuck = 3,
+    /// Ended with a result.
+    Completed = 10,
+    /// Ended with a failure.
+    Failed = 11,
+    /// Ended by a person.
+    Terminated = 12,
+}
+
+impl InstanceStatus {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Pending,
+        Self::Running,
+        Self::Suspended,
+        Self::Stuck,
+        Self::Completed,
+        Self::Failed,
+        Self::Terminated,
+    ];
+
+    /// The number at which the ended states begin; queries use it.
+    pub const FIRST_ENDED: u8 = 10;
+
+    /// Whether nothing will happen any more.
+    pub fn has_ended(self) -> bool {
+        self as u8 >= Self::FIRST_ENDED
+    }
+
+    /// The state of that number, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| *status as u8 == number)
+    }
+
+    /// The state of that name, in any letter case.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The name clients see, spelled as in Durable Functions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Running => "Running",
+            Self::Suspended => "Suspended",
+            Self::Stuck => "Stuck",
+            Self::Completed => "Completed",
+            Self::Failed => "Failed",
+            Self::Terminated => "Terminated",
+        }
+    }
+}
+
+impl fmt::Display for InstanceStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Why an instance is stuck. The code is stable; each has a page in `docs/errors/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StuckReason {
+    /// `nondeterminism`, `trap-on-replay`, `module-unavailable`, `history-unreadable`, `took-host-down`.
+    pub code: String,
+    /// What happened, with the turn, what history holds and what the code asked for.
+    pub message: String,
+}

@@ -1,0 +1,52 @@
+//! Points in time as stored and as handed to guests.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The furthest time that can be stored: SQLite's integers are signed.
+    pub const MAX: Self = Self(i64::MAX as u64);
+
+    /// This time and a while later, at most [`Self::MAX`].
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(wait)).min(Self::MAX)
+    }
+
+    /// How long it is from `earlier` to this time; zero if it is not later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with milliseconds; a year past 9999 is written as plain milliseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LAST_OF_9999: u64 = 253_402_300_799_999;
+        if self.0 > LAST_OF_9999 {
+            return write!(f, "{}ms", self.0);
+        }
+        let time = std::time::UNIX_EPOCH + Duration::from_millis(self.0);
+        humantime::format_rfc3339_millis(time).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339_and_never_overflow() {
+        assert_eq!(Timestamp(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(Timestamp::MAX.to_string(), format!("{}ms", i64::MAX));
+        assert_eq!(Timestamp(5).after(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp(5).since(Timestamp(7)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,216 @@
+//! The units of change: each is written whole or not at all.
+//!
+//! Plain data. The engine fills these in and the [writer](super::writer) writes them; nothing else changes the store.
+
+use crate::model::{
+    ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus,
+    LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+};
+
+/// An instance to be created, with its first message (`Start`) in its inbox.
+///
+/// An ended instance of the same id is replaced (a new incarnation under a new number); a live one is left alone.
+#[derive(Debug, Clone)]
+pub struct NewInstance {
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Its id, unique among the tenant's instances.
+    pub id: InstanceId,
+    /// The module version it will run on.
+    pub module: ModuleNumber,
+    /// What its first execution is given; names the function and the parent, if any.
+    pub started: Started,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+}
+
+/// What happened to a [`NewInstance`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartOutcome {
+    /// It exists now, under that number.
+    Created(InstanceNumber),
+    /// A live instance has that id; nothing was changed.
+    AlreadyExists(InstanceStatus),
+    /// The idempotency key was used before, for the same request, which created or addressed this instance.
+    Repeated(InstanceId),
+    /// The idempotency key was used before, for another request; nothing was changed.
+    KeyReused,
+}
+
+/// A client's key that makes a repeated request answer as the first did.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey {
+    /// As the client sent it.
+    pub key: String,
+    /// SHA-256 over what was asked (method, path, query, body).
+    pub fingerprint: [u8; 32],
+    /// The key is forgotten after this time.
+    pub expires_at: Timestamp,
+}
+
+/// Messages for one instance's inbox, addressed by a client.
+#[derive(Debug, Clone)]
+pub struct InboxAppend {
+    /// The owner of the instance.
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: InstanceId,
+    /// What to append.
+    pub item: InboxItem,
+    /// When it was accepted.
+    pub at: Timestamp,
+}
+
+/// What happened to an [`InboxAppend`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum AppendOutcome {
+    /// It is in the inbox of that instance.
+    Appended(InstanceNumber, InboxRow),
+    /// No instance has that id.
+    Unknown,
+    /// The instance has ended.
+    Ended(InstanceStatus),
+    /// The idempotency key was used before, for the same request.
+    Repeated,
+    /// The idempotency key was used before, for another request.
+    KeyReused,
+}
+
+/// Everything one step of an instance's owner wants made durable: all of it is written, or none of it.
+#[derive(Debug, Clone)]
+pub struct TurnCommit {
+    /// Whose.
+    pub instance: InstanceNumber,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// The execution that `turn`, `attempts` and `logs` belong to.
+    pub execution: ExecutionNumber,
+    /// The turn, if the step was one (a suspension or a retry of a child is none).
+    pub turn: Option<Turn>,
+    /// Inbox rows that were taken.
+    pub consumed: Vec<InboxSeq>,
+    /// Instances to start. One whose id is taken by a live instance is not started; if it has a parent, that parent
+    /// (this instance) gets a `TaskEnded` message with the failure `windlass.already-exists` instead.
+    pub children: Vec<NewInstance>,
+    /// Messages to others. One whose recipient does not exist or has ended is dropped.
+    pub messages: Vec<OutboundMessage>,
+    /// Attempts to note, whether they failed or were cut off.
+    pub attempts: Vec<AttemptRow>,
+    /// Lines of the instance's log.
+    pub logs: Vec<LogLine>,
+    /// What queries and wake-ups need to know afterwards.
+    pub summary: Summary,
+    /// After continue-as-new: what the next execution is given. Goes to the inbox as `Start`; the history, attempts
+    /// and timers of the execution that ended become garbage.
+    pub next_execution: Option<Started>,
+}
+
+/// A message that a turn sends.
+#[derive(Debug, Clone)]
+pub struct OutboundMessage {
+    /// To whom.
+    pub to: Recipient,
+    /// What.
+    pub item: InboxItem,
+}
+
+/// How an [`OutboundMessage`] is addressed.
+#[derive(Debug, Clone)]
+pub enum Recipient {
+    /// To exactly that incarnation.
+    Number(InstanceNumber),
+    /// To whichever incarnation of the same tenant has the id now.
+    Id(InstanceId),
+}
+
+/// The instance row after a step.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Its state.
+    pub status: InstanceStatus,
+    /// The current execution (the next one, after continue-as-new).
+    pub execution: ExecutionNumber,
+    /// The last turn written in the current execution; [`TurnNumber::NONE`] before its first.
+    pub last_turn: TurnNumber,
+    /// When the instance must be woken though nothing arrived: its earliest timer, time-out or retry of a child.
+    pub wake_at: Option<Timestamp>,
+    /// How many activity calls are outstanding; recovery wakes instances with any.
+    pub in_flight: u32,
+    /// Set when the custom status changed; `Some(None)` clears it.
+    pub custom_status: Option<Option<Payload>>,
+    /// Why it is stuck, when it is.
+    pub stuck: Option<StuckReason>,
+    /// The module version it runs on (continue-as-new may move to a newer one).
+    pub module: ModuleNumber,
+    /// Fuel used by this step, added to the instance's total.
+    pub fuel: u64,
+    /// When.
+    pub updated_at: Timestamp,
+}
+
+/// What a [`TurnCommit`] caused elsewhere.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TurnReceipt {
+    /// Instances that exist now and want to be woken; each has a `Start` row in its inbox.
+    pub created: Vec<InstanceNumber>,
+    /// Inbox rows written, whose instances want to be woken. May name the committing instance itself.
+    pub delivered: Vec<(InstanceNumber, InboxRow)>,
+    /// Whether the instance existed. If not (it was purged), nothing was written.
+    pub instance_gone: bool,
+}
+
+/// One attempt of a task that did not bring the final outcome. Lives outside replay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttemptRow {
+    /// The execution.
+    pub execution: ExecutionNumber,
+    /// The task.
+    pub task: TaskId,
+    /// Position among the task's rows, from 1.
+    pub ordinal: u32,
+    /// Which attempt it was, from 1. Attempts cut off by the end of the host do not count up.
+    pub number: u32,
+    /// Whether the end of the host cut it off, rather than a failure of its own.
+    pub cut_off: bool,
+    /// Why it failed.
+    pub failure: Failure,
+    /// Fuel it used.
+    pub fuel: u64,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// When the next one is to start; none for the last.
+    pub next_at: Option<Timestamp>,
+}
+
+/// All that an owner needs to take over an instance, except its history.
+#[derive(Debug, Clone)]
+pub struct InstanceRecord {
+    /// Its number.
+    pub number: InstanceNumber,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Its id.
+    pub id: InstanceId,
+    /// The orchestration function.
+    pub function: FunctionName,
+    /// The module version it runs on.
+    pub module: ModuleNumber,
+    /// Who waits for it.
+    pub parent: Option<crate::model::Parent>,
+    /// Its state.
+    pub status: InstanceStatus,
+    /// Why it is stuck, when it is.
+    pub stuck: Option<StuckReason>,
+    /// The current execution.
+    pub execution: ExecutionNumber,
+    /// The last turn written in it.
+    pub last_turn: TurnNumber,
+    /// How often in a row the host ended uncleanly while a turn of it ran.
+    pub unclean_ends: u32,
+    /// What waits for it, in order.
+    pub inbox: Vec<InboxRow>,
+    /// Attempts of the current execution, by task and ordinal.
+    pub attempts: Vec<AttemptRow>,
+}

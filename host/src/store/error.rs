@@ -1,0 +1,19 @@
+//! How the store fails.
+
+/// Why a store operation failed. Nothing of the operation was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data folder cannot be used: locked by another host, not writable, from a newer version. The host must not
+    /// start.
+    #[error("cannot use the data folder: {0}")]
+    Unusable(String),
+    /// A stored row cannot be read. The instance it belongs to is stuck; others are unaffected.
+    #[error("a stored row cannot be read: {0}")]
+    Damaged(String),
+    /// The database refused or failed (disk full, I/O error). Worth trying again later.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// The writer has stopped because the host is ending.
+    #[error("the host is shutting down")]
+    Closed,
+}
