@@ -1,0 +1,47 @@
+# The commands that people and CI share. `make` alone lists them.
+# What takes more than a line lives in scripts/.
+
+# rustup puts its folder on the PATH of login shells only; `env -i make test` must find cargo too.
+ifeq ($(shell command -v rustup),)
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
+endif
+# One cargo command for tools and tests alike: with test targets included, so that demo, bench and
+# tests agree on every dependency's features and wasmtime is compiled once.
+BUILD := cargo build --workspace --all-targets
+# cargo's own runner serves where nextest is not installed (--tests: the doc tests follow anyway).
+RUN_TESTS := cargo $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --tests) --workspace
+DATA ?= ./windlass-data
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test modules modules-component run bench lint build guest-target
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: build modules ## See every sample workflow run and survive a kill (ONCE=1: stop the host at the end)
+	ONCE=$(ONCE) scripts/demo
+
+test: lint build modules ## Check everything: lints, sample modules from source, all tests
+	$(RUN_TESTS)
+	cargo test --workspace --doc
+
+modules: guest-target ## Build the sample modules for wasm32-wasip2
+	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 --manifest-path sample-modules/Cargo.toml
+
+modules-component: guest-target build ## Build a sample with cargo component, upload and run it (slow the first time)
+	scripts/cargo-component-sample
+
+run: guest-target build ## Serve on 127.0.0.1 with the data in ./windlass-data (DATA=… for another folder)
+	target/debug/windlass serve --data $(DATA)
+
+bench: build modules ## Measure throughput and latency of the host
+	target/debug/windlass bench chain fanout long
+
+lint: guest-target ## Check formatting, clippy, vendored WIT and shell scripts
+	scripts/lint
+
+build: # The host, the samples' backend and the tests
+	$(BUILD)
+
+guest-target: # Whatever building guests takes; nothing to do but the first time
+	@scripts/guest-target
