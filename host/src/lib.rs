@@ -1,3 +1,4 @@
 //! Windlass: a durable workflow host for WebAssembly components.
 
 pub mod model;
+pub mod replay;

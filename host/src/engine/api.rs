@@ -1,0 +1,138 @@
+//! What the edges ask of the engine, and how it refuses: plain requests and typed reasons.
+
+use crate::model::{
+    Event, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload, TenantId,
+};
+use crate::store::{IdempotencyKey, Error as StoreError};
+
+/// Start an orchestration.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    /// On whose behalf.
+    pub tenant: TenantId,
+    /// Which orchestration.
+    pub function: FunctionName,
+    /// Its input.
+    pub input: Payload,
+    /// The id of the new instance; drawn if none is given.
+    pub instance_id: Option<InstanceId>,
+    /// Makes a repeat answer as the first did.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// Why a start was refused. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No module offers the function.
+    #[error("no module offers the orchestration {name:?}")]
+    UnknownFunction {
+        /// The name asked for.
+        name: FunctionName,
+        /// Names that look alike, nearest first.
+        near: Vec<FunctionName>,
+    },
+    /// The input does not fit the function's schema.
+    #[error("the input does not fit the schema of {function:?}: {message} (at {path:?})")]
+    InvalidInput {
+        /// The function.
+        function: FunctionName,
+        /// JSON Pointer to the part that does not fit; empty for the whole.
+        path: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A live instance has the id.
+    #[error("an instance of that id is {0}")]
+    AlreadyExists(InstanceStatus),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The store failed or the host is shutting down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Raise an event or control an instance.
+#[derive(Debug, Clone)]
+pub enum Message {
+    /// An external event.
+    Event(Event),
+    /// End it without running it again; its children and running activities end too.
+    Terminate {
+        /// For the record; may be empty.
+        reason: String,
+    },
+    /// Stop taking messages.
+    Suspend {
+        /// For the record; may be empty.
+        reason: String,
+    },
+    /// Go on after a suspension, or try a stuck instance again.
+    Resume {
+        /// For the record; may be empty.
+        reason: String,
+    },
+}
+
+/// Why a message was refused. Nothing was delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// No instance has that id.
+    #[error("no instance has that id")]
+    Unknown,
+    /// The instance has ended.
+    #[error("the instance has ended: it is {0}")]
+    Ended(InstanceStatus),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The store failed or the host is shutting down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an instance was not purged.
+#[derive(Debug, thiserror::Error)]
+pub enum PurgeError {
+    /// No instance has that id.
+    #[error("no instance has that id")]
+    Unknown,
+    /// It has not ended.
+    #[error("the instance has not ended: it is {0}")]
+    NotEnded(InstanceStatus),
+    /// The store failed or the host is shutting down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A module that was taken in.
+#[derive(Debug, Clone)]
+pub struct StoredModule {
+    /// SHA-256 of its bytes.
+    pub digest: ModuleDigest,
+    /// What it says of itself.
+    pub description: ModuleDescription,
+    /// Whether the bytes were new under this name (a repeated upload changes nothing).
+    pub new: bool,
+}
+
+/// Why a module was not taken in. What was there before stays.
+#[derive(Debug, thiserror::Error)]
+pub enum PutModuleError {
+    /// The bytes are no module for this host.
+    #[error(transparent)]
+    Refused(#[from] crate::sandbox::UploadError),
+    /// Another module offers a function of that name.
+    #[error("the {} {function:?} belongs to module {module:?}", .kind.name())]
+    FunctionTaken {
+        /// Kind of the function.
+        kind: FunctionKind,
+        /// The function.
+        function: FunctionName,
+        /// The module that offers it.
+        module: String,
+    },
+    /// The store failed or the host is shutting down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

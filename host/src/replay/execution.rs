@@ -1,0 +1,768 @@
+//! What one execution's guest sees: its tasks and their outcomes, events, time, randomness and log.
+//!
+//! The imports of a component are thin translations to the methods here, and what is new and what is repeated from
+//! history is decided here, once for all of them.
+//!
+//! Arrivals are applied one at a time: the next one only when the guest waits and nothing is ready. So a turn that
+//! brings five arrivals and five turns that bring one each lead a guest to the same decisions.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::model::{
+    ActivityOptions, Arrival, Decision, Event, EventName, Failure, FunctionName, InstanceId, LogLevel, LogLine,
+    Outcome, Payload, Started, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
+};
+
+use super::{events::Events, guest::Directory, limits::TurnLimits, randomness::Randomness};
+
+/// Why an import must not go on: the sandbox turns it into a trap, and the turn reads the reason off the execution.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Interrupt {
+    /// The code asks for something else than history recorded.
+    Diverged(Divergence),
+    /// A new turn asks for more than it may.
+    Limit(Failure),
+    /// The guest waits although nothing is outstanding.
+    WaitsForNothing,
+    /// A scheduling import was called with no turn running (from `describe` or start-up code).
+    OutsideTurn,
+}
+
+/// A difference between history and code.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Divergence {
+    /// What history holds at this place; none if the turn ended there.
+    pub recorded: Option<String>,
+    /// What the code asked for; none if it asked for nothing more.
+    pub requested: Option<String>,
+}
+
+/// What `wait` gives.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Waited {
+    /// These, in order; at least one.
+    Ready(Vec<Completion>),
+    /// Nothing is ready: the guest is quiescent until the next turn.
+    Quiescent,
+}
+
+/// The outcome of a task, as handed to the guest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Completion {
+    /// Which task.
+    pub task: TaskId,
+    /// How it ended. Timers and event waits say `null`; an event is fetched with [`Execution::take_event`].
+    pub outcome: Outcome,
+}
+
+/// What a clock subscription of the virtual WASI waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PollTimer(pub TaskId);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Waiting {
+    /// An activity or a sub-orchestration.
+    Call,
+    /// A timer made with `create-timer`.
+    Timer,
+    /// A timer behind a clock subscription: `poll` sees it, `wait` does not.
+    PollTimer,
+    /// An event wait, with the folded name.
+    Event(String),
+}
+
+/// The state of one execution, as its guest sees it.
+pub struct Execution {
+    instance_id: InstanceId,
+    started: Arc<Started>,
+    started_at: Timestamp,
+    directory: Arc<dyn Directory>,
+    limits: TurnLimits,
+    randomness: Randomness,
+    next_task: u32,
+    /// Tasks without an outcome.
+    waiting: BTreeMap<TaskId, Waiting>,
+    /// How many of them `wait` could return.
+    waitable: usize,
+    /// Outcomes that `wait` has not returned yet.
+    ready: VecDeque<Completion>,
+    events: Events,
+    continue_as_new: Option<Payload>,
+    turn: Option<TurnState>,
+    interrupt: Option<Interrupt>,
+}
+
+/// What belongs to the turn that is running.
+struct TurnState {
+    now: Timestamp,
+    arrivals: VecDeque<Arrival>,
+    decisions: Vec<Decision>,
+    decision_bytes: usize,
+    logs: Vec<LogLine>,
+    log_bytes: usize,
+    dropped_logs: u64,
+    custom_status: Option<Payload>,
+    /// The recorded decisions that the guest must repeat; none in a new turn.
+    recorded: Option<VecDeque<Decision>>,
+}
+
+/// What a turn left behind, once the guest has stopped.
+#[derive(Debug)]
+pub(super) struct TurnEnd {
+    pub decisions: Vec<Decision>,
+    pub logs: Vec<LogLine>,
+    pub custom_status: Option<Payload>,
+    /// Recorded decisions that were not repeated.
+    pub unrepeated: Option<VecDeque<Decision>>,
+}
+
+/// What a call of a sub-orchestration asks for.
+#[derive(Debug, Clone)]
+pub struct SubOrchestrationRequest {
+    /// The name as the guest gave it.
+    pub function: String,
+    /// The input as the guest gave it.
+    pub input: String,
+    /// The id as the guest gave it.
+    pub instance_id: Option<String>,
+    /// How to call it.
+    pub options: SubOrchestrationOptions,
+}
+
+/// Longest log line, in bytes; a longer one is cut.
+pub const MAX_LOG_LINE_BYTES: usize = 8 << 10;
+
+impl Execution {
+    /// The execution before its first turn.
+    pub fn new(
+        instance_id: InstanceId,
+        started: Arc<Started>,
+        started_at: Timestamp,
+        directory: Arc<dyn Directory>,
+        limits: TurnLimits,
+    ) -> Self {
+        let mut events = Events::default();
+        for event in &started.events {
+            events.arrive(event.clone());
+        }
+        Self {
+            instance_id,
+            randomness: Randomness::new(started.seed),
+            started,
+            started_at,
+            directory,
+            limits,
+            next_task: 1,
+            waiting: BTreeMap::new(),
+            waitable: 0,
+            ready: VecDeque::new(),
+            events,
+            continue_as_new: None,
+            turn: None,
+            interrupt: None,
+        }
+    }
+
+    // ---- the turn's side ----
+
+    pub(super) fn begin_turn(&mut self, now: Timestamp, arrivals: Vec<Arrival>, recorded: Option<Vec<Decision>>) {
+        assert!(self.turn.is_none(), "a turn ends before the next begins");
+        self.turn = Some(TurnState {
+            now,
+            arrivals: arrivals.into(),
+            decisions: Vec::new(),
+            decision_bytes: 0,
+            logs: Vec::new(),
+            log_bytes: 0,
+            dropped_logs: 0,
+            custom_status: None,
+            recorded: recorded.map(VecDeque::from),
+        });
+    }
+
+    pub(super) fn end_turn(&mut self) -> TurnEnd {
+        let turn = self.turn.take().expect("a turn is running");
+        let mut logs = turn.logs;
+        if turn.dropped_logs > 0 {
+            logs.push(self.line(turn.now, LogLevel::Warn, format!("{} log lines dropped: limit of a turn reached", turn.dropped_logs)));
+        }
+        TurnEnd {
+            decisions: turn.decisions,
+            logs,
+            custom_status: turn.custom_status,
+            unrepeated: turn.recorded,
+        }
+    }
+
+    pub(super) fn take_interrupt(&mut self) -> Option<Interrupt> {
+        self.interrupt.take()
+    }
+
+    /// What continue-as-new asked for, with the events to carry over: those not taken and those not even seen.
+    pub(super) fn take_continuation(&mut self) -> Option<(Payload, Vec<Event>)> {
+        let input = self.continue_as_new.take()?;
+        let mut events = self.events.untaken();
+        let unseen = self.turn.as_ref().map(|turn| turn.arrivals.iter()).into_iter().flatten();
+        events.extend(unseen.filter_map(|arrival| match arrival {
+            Arrival::EventRaised(event) => Some(event.clone()),
+            _ => None,
+        }));
+        Some((input, events))
+    }
+
+    /// Adds the decision with which a turn ends the execution.
+    pub(super) fn decide_end(&mut self, decision: Decision) -> Result<(), Interrupt> {
+        self.decide(decision).map(|_| ())
+    }
+
+    // ---- the guest's side: facts ----
+
+    /// The instance's id.
+    pub fn instance_id(&self) -> &InstanceId {
+        &self.instance_id
+    }
+
+    /// What the execution was started with.
+    pub fn started(&self) -> &Arc<Started> {
+        &self.started
+    }
+
+    /// When the execution started.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// The time of the running turn.
+    ///
+    /// # Errors
+    /// Outside a turn.
+    pub fn now(&mut self) -> Result<Timestamp, Interrupt> {
+        Ok(self.turn()?.now)
+    }
+
+    /// The next random bytes.
+    pub fn fill_random(&mut self, buffer: &mut [u8]) {
+        self.randomness.fill(buffer);
+    }
+
+    /// The next UUID.
+    pub fn new_uuid(&mut self) -> Uuid {
+        self.randomness.uuid()
+    }
+
+    /// Whether the turn repeats history.
+    pub fn is_replaying(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.recorded.is_some())
+    }
+
+    // ---- the guest's side: scheduling ----
+
+    /// Schedules an activity call.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn call_activity(&mut self, name: &str, input: &str, options: ActivityOptions) -> Result<TaskId, Interrupt> {
+        const CALL: &str = "call-activity";
+        let task = self.new_task()?;
+        let checked = self.check_call(name, input).and_then(|(function, input)| {
+            check_retry(options.retry.as_ref())?;
+            Ok((function, input))
+        });
+        let decision = match (self.repeated(), checked) {
+            (Some(Decision::Refused { failure, .. }), _) => refused(Some(task), CALL, name, failure.clone()),
+            (_, Err(failure)) => refused(Some(task), CALL, name, failure),
+            (Some(Decision::CallActivity { module, .. }), Ok((function, input))) => {
+                Decision::CallActivity { task, function, input, options, module: *module }
+            }
+            (Some(other), Ok((function, _))) => {
+                let requested = format!("calls activity {:?} as task {task}", function.as_str());
+                return Err(self.diverge(Some(describe(other)), Some(requested)));
+            }
+            (None, Ok((function, input))) => match self.directory.activity(&function, &input) {
+                Ok(found) => Decision::CallActivity {
+                    task,
+                    function,
+                    input,
+                    options: options.over(&found.defaults),
+                    module: found.module,
+                },
+                Err(failure) => refused(Some(task), CALL, name, failure),
+            },
+        };
+        self.schedule(task, Waiting::Call, decision)
+    }
+
+    /// Schedules a sub-orchestration.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn call_sub_orchestration(&mut self, request: SubOrchestrationRequest) -> Result<TaskId, Interrupt> {
+        const CALL: &str = "call-sub-orchestration";
+        let SubOrchestrationRequest { function: name, input, instance_id, options } = request;
+        let task = self.new_task()?;
+        let fixed_id = instance_id.is_some();
+        let checked = self.check_call(&name, &input).and_then(|(function, input)| {
+            check_retry(options.retry.as_ref())?;
+            let id = match &instance_id {
+                Some(id) => check_id(id)?,
+                None => id_of(self.randomness.child_id(task)),
+            };
+            Ok((function, input, id))
+        });
+        let decision = match (self.repeated(), checked) {
+            (Some(Decision::Refused { failure, .. }), _) => refused(Some(task), CALL, &name, failure.clone()),
+            (_, Err(failure)) => refused(Some(task), CALL, &name, failure),
+            (Some(Decision::CallSubOrchestration { module, .. }), Ok((function, input, instance_id))) => {
+                let module = *module;
+                Decision::CallSubOrchestration { task, function, input, instance_id, fixed_id, options, module }
+            }
+            (Some(other), Ok((function, ..))) => {
+                let requested = format!("calls sub-orchestration {:?} as task {task}", function.as_str());
+                return Err(self.diverge(Some(describe(other)), Some(requested)));
+            }
+            (None, Ok((function, input, instance_id))) => match self.directory.orchestration(&function, &input) {
+                Ok(found) => Decision::CallSubOrchestration {
+                    task,
+                    function,
+                    input,
+                    instance_id,
+                    fixed_id,
+                    options,
+                    module: found.module,
+                },
+                Err(failure) => refused(Some(task), CALL, &name, failure),
+            },
+        };
+        self.schedule(task, Waiting::Call, decision)
+    }
+
+    /// Starts an instance that nobody awaits. Returns its id. A start that is refused is logged and does nothing.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn start_orchestration(&mut self, name: &str, input: &str, id: Option<&str>) -> Result<InstanceId, Interrupt> {
+        const CALL: &str = "start-orchestration";
+        self.turn()?;
+        let drawn = id_of(self.randomness.detached_id());
+        let checked = self.check_call(name, input).and_then(|(function, input)| {
+            let id = id.map_or_else(|| Ok(drawn.clone()), check_id)?;
+            Ok((function, input, id))
+        });
+        let shown = checked.as_ref().map_or_else(|_| drawn.clone(), |(_, _, id)| id.clone());
+        let decision = match (self.repeated(), checked) {
+            (Some(Decision::Refused { failure, .. }), _) => refused(None, CALL, name, failure.clone()),
+            (_, Err(failure)) => refused(None, CALL, name, failure),
+            (Some(Decision::StartOrchestration { module, .. }), Ok((function, input, instance_id))) => {
+                Decision::StartOrchestration { function, input, instance_id, module: *module }
+            }
+            (Some(other), Ok((function, ..))) => {
+                let requested = format!("starts orchestration {:?}", function.as_str());
+                return Err(self.diverge(Some(describe(other)), Some(requested)));
+            }
+            (None, Ok((function, input, instance_id))) => match self.directory.orchestration(&function, &input) {
+                Ok(found) => Decision::StartOrchestration { function, input, instance_id, module: found.module },
+                Err(failure) => refused(None, CALL, name, failure),
+            },
+        };
+        if let Decision::Refused { failure, .. } = &decision {
+            let line = format!("orchestration {name:?} was not started: {}", failure.message);
+            self.log(LogLevel::Error, &line);
+        }
+        self.decide(decision)?;
+        Ok(shown)
+    }
+
+    /// Raises an event for another instance. A malformed one is logged and dropped.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn send_event(&mut self, instance_id: &str, name: &str, payload: &str) -> Result<(), Interrupt> {
+        const CALL: &str = "send-event";
+        self.turn()?;
+        let checked = check_id(instance_id).and_then(|id| {
+            let name = name.parse::<EventName>().map_err(|error| argument(format!("the event name {error}")))?;
+            Ok((id, Event { name, payload: self.check_payload(payload)? }))
+        });
+        let decision = match checked {
+            Ok((instance_id, event)) => Decision::SendEvent { instance_id, event },
+            Err(failure) => {
+                let line = format!("event {name:?} was not sent: {}", failure.message);
+                self.log(LogLevel::Error, &line);
+                refused(None, CALL, name, failure)
+            }
+        };
+        self.decide(decision).map(|_| ())
+    }
+
+    /// Sets a timer.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn create_timer(&mut self, fire_at: Timestamp) -> Result<TaskId, Interrupt> {
+        let task = self.new_task()?;
+        let fire_at = fire_at.min(Timestamp::MAX);
+        self.schedule(task, Waiting::Timer, Decision::CreateTimer { task, fire_at })
+    }
+
+    /// Sets a timer that only [`Self::is_ready`] sees: a subscription to a clock.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn create_poll_timer(&mut self, fire_at: Timestamp) -> Result<PollTimer, Interrupt> {
+        let task = self.new_task()?;
+        let fire_at = fire_at.min(Timestamp::MAX);
+        self.schedule(task, Waiting::PollTimer, Decision::CreateTimer { task, fire_at })?;
+        Ok(PollTimer(task))
+    }
+
+    /// Waits for an external event.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn wait_for_event(&mut self, name: &str) -> Result<TaskId, Interrupt> {
+        const CALL: &str = "wait-for-event";
+        let task = self.new_task()?;
+        let name = match name.parse::<EventName>() {
+            Ok(name) => name,
+            Err(error) => {
+                let failure = argument(format!("the event name {error}"));
+                let decision = refused(Some(task), CALL, name, failure);
+                return self.schedule(task, Waiting::Call, decision);
+            }
+        };
+        let folded = name.folded();
+        self.schedule(task, Waiting::Event(folded.clone()), Decision::WaitForEvent { task, name })?;
+        if self.events.wait(task, &folded) {
+            self.settle(task, Ok(Payload::null()));
+        }
+        Ok(task)
+    }
+
+    /// The event of a completed wait, once.
+    ///
+    /// # Errors
+    /// Outside a turn.
+    pub fn take_event(&mut self, task: TaskId) -> Result<Option<Payload>, Interrupt> {
+        self.turn()?;
+        Ok(self.events.take(task).map(|event| event.payload))
+    }
+
+    /// Withdraws a timer or event wait, gives an event back, or cancels a call.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn cancel_task(&mut self, task: TaskId) -> Result<(), Interrupt> {
+        self.turn()?;
+        let held = self.events.holds(task);
+        let waiting = self.waiting.get(&task).cloned();
+        if !held && waiting.is_none() {
+            return Ok(());
+        }
+        self.decide(Decision::CancelTask { task })?;
+        match waiting {
+            Some(Waiting::Call) => {
+                let failure = Failure::new(types::CANCELLED, "the task was cancelled").permanent();
+                self.settle(task, Err(failure));
+            }
+            Some(Waiting::Event(folded)) => {
+                self.events.withdraw(task, &folded);
+                self.forget(task);
+            }
+            Some(Waiting::Timer | Waiting::PollTimer) => self.forget(task),
+            None => {
+                // Delivered, not taken: the completion may not even have been returned by `wait`.
+                self.ready.retain(|completion| completion.task != task);
+                if let Some(next) = self.events.give_back(task) {
+                    self.settle(next, Ok(Payload::null()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks that the next execution starts when the function returns.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn continue_as_new(&mut self, input: &str) -> Result<(), Interrupt> {
+        self.turn()?;
+        match self.check_payload(input) {
+            Ok(input) => {
+                self.continue_as_new = Some(input);
+                Ok(())
+            }
+            Err(failure) => Err(self.stop(Interrupt::Limit(failure))),
+        }
+    }
+
+    /// Sets the custom status. Text that is no payload is refused with a log line.
+    ///
+    /// # Errors
+    /// Outside a turn.
+    pub fn set_custom_status(&mut self, status: &str) -> Result<(), Interrupt> {
+        let checked = self.check_payload(status);
+        match checked {
+            Ok(status) => self.turn()?.custom_status = Some(status),
+            Err(failure) => self.log(LogLevel::Error, &format!("the custom status was not set: {}", failure.message)),
+        }
+        Ok(())
+    }
+
+    /// Writes a log line, unless the turn repeats history or has written enough. Outside a turn it is dropped.
+    pub fn log(&mut self, level: LogLevel, message: &str) {
+        let limit = self.limits.log_bytes;
+        let Some(now) = self.turn.as_ref().filter(|turn| turn.recorded.is_none()).map(|turn| turn.now) else { return };
+        let message = cut(message.trim_end_matches(['\n', '\r']), MAX_LOG_LINE_BYTES);
+        let line = self.line(now, level, message.to_owned());
+        if let Some(turn) = &mut self.turn {
+            turn.log_bytes += message.len() + 1;
+            if turn.log_bytes <= limit {
+                turn.logs.push(line);
+            } else {
+                turn.dropped_logs += 1;
+            }
+        }
+    }
+
+    // ---- the guest's side: waiting ----
+
+    /// The outcomes that are ready, after applying the next arrival if none was.
+    ///
+    /// # Errors
+    /// When nothing is outstanding, so that waiting would never end.
+    pub fn wait(&mut self) -> Result<Waited, Interrupt> {
+        self.turn()?;
+        loop {
+            if !self.ready.is_empty() {
+                return Ok(Waited::Ready(self.ready.drain(..).collect()));
+            }
+            if self.waitable == 0 {
+                return Err(self.stop(Interrupt::WaitsForNothing));
+            }
+            if !self.apply_next_arrival()? {
+                return Ok(Waited::Quiescent);
+            }
+        }
+    }
+
+    /// Applies the next arrival, if there is one, and says so. `poll` calls it while none of its pollables is ready.
+    ///
+    /// # Errors
+    /// Outside a turn.
+    pub fn apply_next_arrival(&mut self) -> Result<bool, Interrupt> {
+        let Some(arrival) = self.turn()?.arrivals.pop_front() else { return Ok(false) };
+        match arrival {
+            Arrival::Started(_) | Arrival::Terminated { .. } => {}
+            Arrival::TaskEnded { task, outcome } => self.settle(task, outcome),
+            Arrival::TimerFired { task } => self.settle(task, Ok(Payload::null())),
+            Arrival::EventRaised(event) => {
+                if let Some(task) = self.events.arrive(event) {
+                    self.settle(task, Ok(Payload::null()));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a task that was given out has an outcome or was withdrawn.
+    pub fn is_ready(&self, task: TaskId) -> bool {
+        !self.waiting.contains_key(&task)
+    }
+
+    // ---- inside ----
+
+    fn turn(&mut self) -> Result<&mut TurnState, Interrupt> {
+        if self.turn.is_none() {
+            return Err(self.stop(Interrupt::OutsideTurn));
+        }
+        Ok(self.turn.as_mut().expect("just checked"))
+    }
+
+    /// Keeps the reason, which a trap cannot carry faithfully.
+    fn stop(&mut self, interrupt: Interrupt) -> Interrupt {
+        self.interrupt = Some(interrupt.clone());
+        interrupt
+    }
+
+    fn diverge(&mut self, recorded: Option<String>, requested: Option<String>) -> Interrupt {
+        self.stop(Interrupt::Diverged(Divergence { recorded, requested }))
+    }
+
+    fn new_task(&mut self) -> Result<TaskId, Interrupt> {
+        self.turn()?;
+        let task = TaskId(self.next_task);
+        self.next_task = self.next_task.checked_add(1).expect("turn limits stop an execution long before 2^32 tasks");
+        Ok(task)
+    }
+
+    /// The recorded decision that the next one must repeat.
+    fn repeated(&self) -> Option<&Decision> {
+        self.turn.as_ref()?.recorded.as_ref()?.front()
+    }
+
+    fn schedule(&mut self, task: TaskId, kind: Waiting, decision: Decision) -> Result<TaskId, Interrupt> {
+        if kind != Waiting::PollTimer {
+            self.waitable += 1;
+        }
+        self.waiting.insert(task, kind);
+        let refusal = match &decision {
+            Decision::Refused { failure, .. } => Some(failure.clone()),
+            _ => None,
+        };
+        self.decide(decision)?;
+        if let Some(failure) = refusal {
+            self.settle(task, Err(failure));
+        }
+        Ok(task)
+    }
+
+    /// Gives a task its outcome. Nothing happens if it has one or was withdrawn.
+    fn settle(&mut self, task: TaskId, outcome: Outcome) {
+        if let Some(kind) = self.forget(task)
+            && kind != Waiting::PollTimer
+        {
+            self.ready.push_back(Completion { task, outcome });
+        }
+    }
+
+    fn forget(&mut self, task: TaskId) -> Option<Waiting> {
+        let kind = self.waiting.remove(&task)?;
+        if kind != Waiting::PollTimer {
+            self.waitable -= 1;
+        }
+        Some(kind)
+    }
+
+    /// Records a decision, or checks it against the recorded one.
+    fn decide(&mut self, decision: Decision) -> Result<(), Interrupt> {
+        let limits = self.limits;
+        let turn = self.turn()?;
+        if let Some(recorded) = &mut turn.recorded {
+            let expected = recorded.pop_front();
+            if !expected.as_ref().is_some_and(|expected| same(expected, &decision)) {
+                return Err(self.diverge(expected.as_ref().map(describe), Some(describe(&decision))));
+            }
+            return Ok(());
+        }
+        turn.decision_bytes = turn.decision_bytes.saturating_add(size(&decision));
+        turn.decisions.push(decision);
+        let exceeded = if turn.decisions.len() > limits.decisions {
+            Some(format!("a turn may take {} decisions", limits.decisions))
+        } else if turn.decision_bytes > limits.decision_bytes {
+            Some(format!("the decisions of a turn may hold {} bytes", limits.decision_bytes))
+        } else {
+            None
+        };
+        match exceeded {
+            Some(message) => Err(self.stop(Interrupt::Limit(Failure::new(types::LIMIT, message).permanent()))),
+            None => Ok(()),
+        }
+    }
+
+    fn check_call(&self, name: &str, input: &str) -> Result<(FunctionName, Payload), Failure> {
+        let function = name.parse().map_err(|error| argument(format!("the function name {error}")))?;
+        Ok((function, self.check_payload(input)?))
+    }
+
+    fn check_payload(&self, text: &str) -> Result<Payload, Failure> {
+        let limit = usize::try_from(self.started.limits.payload_bytes).unwrap_or(usize::MAX);
+        Payload::parse(text, limit)
+            .map_err(|error| Failure::new(types::PAYLOAD, format!("the payload {error}")).permanent())
+    }
+
+    fn line(&self, at: Timestamp, level: LogLevel, message: String) -> LogLine {
+        LogLine { at, execution: self.started.execution, task: None, attempt: None, level, message }
+    }
+}
+
+fn argument(message: String) -> Failure {
+    Failure::new(types::ARGUMENT, message).permanent()
+}
+
+fn check_id(id: &str) -> Result<InstanceId, Failure> {
+    id.parse().map_err(|error| argument(format!("the instance id {error}")))
+}
+
+fn check_retry(policy: Option<&crate::model::RetryPolicy>) -> Result<(), Failure> {
+    policy.map_or(Ok(()), |policy| policy.validate().map_err(|error| argument(format!("the retry policy: {error}"))))
+}
+
+fn id_of(uuid: Uuid) -> InstanceId {
+    uuid.simple().to_string().parse().expect("a UUID is a valid instance id")
+}
+
+fn refused(task: Option<TaskId>, call: &str, name: &str, failure: Failure) -> Decision {
+    Decision::Refused { task, call: call.to_owned(), name: cut(name, crate::model::ids::MAX_NAME_BYTES).to_owned(), failure }
+}
+
+/// The longest prefix of at most that many bytes.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// Whether a decision repeats a recorded one: kind, name and task, nothing that may change harmlessly.
+fn same(recorded: &Decision, now: &Decision) -> bool {
+    use Decision as D;
+    match (recorded, now) {
+        (D::CallActivity { task: a, function: f, .. }, D::CallActivity { task: b, function: g, .. })
+        | (D::CallSubOrchestration { task: a, function: f, .. }, D::CallSubOrchestration { task: b, function: g, .. }) => {
+            a == b && f == g
+        }
+        (D::StartOrchestration { function: f, .. }, D::StartOrchestration { function: g, .. }) => f == g,
+        (D::SendEvent { event: e, .. }, D::SendEvent { event: f, .. }) => e.name.folded() == f.name.folded(),
+        (D::CreateTimer { task: a, .. }, D::CreateTimer { task: b, .. })
+        | (D::CancelTask { task: a }, D::CancelTask { task: b }) => a == b,
+        (D::WaitForEvent { task: a, name: n }, D::WaitForEvent { task: b, name: m }) => {
+            a == b && n.folded() == m.folded()
+        }
+        (D::Refused { task: a, call: c, name: n, .. }, D::Refused { task: b, call: d, name: m, .. }) => {
+            a == b && c == d && n == m
+        }
+        (D::Complete { .. }, D::Complete { .. })
+        | (D::Fail { .. }, D::Fail { .. })
+        | (D::ContinueAsNew { .. }, D::ContinueAsNew { .. }) => true,
+        _ => false,
+    }
+}
+
+/// A decision in words, for the message of a divergence.
+pub fn describe(decision: &Decision) -> String {
+    use Decision as D;
+    match decision {
+        D::CallActivity { task, function, .. } => format!("calls activity {:?} as task {task}", function.as_str()),
+        D::CallSubOrchestration { task, function, .. } => {
+            format!("calls sub-orchestration {:?} as task {task}", function.as_str())
+        }
+        D::StartOrchestration { function, .. } => format!("starts orchestration {:?}", function.as_str()),
+        D::SendEvent { event, .. } => format!("sends event {:?}", event.name.as_str()),
+        D::CreateTimer { task, .. } => format!("sets a timer as task {task}"),
+        D::WaitForEvent { task, name } => format!("waits for event {:?} as task {task}", name.as_str()),
+        D::CancelTask { task } => format!("cancels task {task}"),
+        D::Refused { call, name, .. } => format!("asks for {call} of {name:?}, which was refused"),
+        D::Complete { .. } => "completes".into(),
+        D::Fail { .. } => "fails".into(),
+        D::ContinueAsNew { .. } => "continues as new".into(),
+    }
+}
+
+/// Roughly the bytes that a decision takes in its row.
+fn size(decision: &Decision) -> usize {
+    use Decision as D;
+    let payload = match decision {
+        D::CallActivity { input, .. } | D::CallSubOrchestration { input, .. } | D::StartOrchestration { input, .. } => {
+            input.as_str().len()
+        }
+        D::SendEvent { event, .. } => event.payload.as_str().len(),
+        D::Complete { output } => output.as_str().len(),
+        D::ContinueAsNew { input, events } => {
+            input.as_str().len() + events.iter().map(|event| event.payload.as_str().len()).sum::<usize>()
+        }
+        D::Fail { failure } | D::Refused { failure, .. } => failure.message.len(),
+        D::CreateTimer { .. } | D::WaitForEvent { .. } | D::CancelTask { .. } => 0,
+    };
+    payload + 64
+}
+

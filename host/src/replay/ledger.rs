@@ -1,0 +1,258 @@
+//! What is outstanding, folded from a history without running any guest.
+//!
+//! Dispatching activities, setting timers and judging whether a result is still wanted need no code of the tenant:
+//! they work for an instance whose module is broken or gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    ActivityOptions, Arrival, Decision, FunctionName, InstanceId, ModuleNumber, Payload, Started,
+    SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+};
+
+/// The state of one execution as far as its host is concerned.
+#[derive(Debug, Default, Clone)]
+pub struct Ledger {
+    started: Option<Arc<Started>>,
+    started_at: Timestamp,
+    last_turn: TurnNumber,
+    last_at: Timestamp,
+    ended: bool,
+    activities: usize,
+    tasks: BTreeMap<TaskId, Outstanding>,
+    /// Timers and time-outs of sub-orchestrations, soonest first.
+    due: BTreeSet<(Timestamp, TaskId)>,
+}
+
+/// A task whose outcome has not arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outstanding {
+    /// An activity call.
+    Activity(ActivityCall),
+    /// A sub-orchestration.
+    SubOrchestration(SubOrchestrationCall),
+    /// A timer.
+    Timer {
+        /// When it fires.
+        fire_at: Timestamp,
+    },
+}
+
+/// An outstanding activity call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityCall {
+    /// Which activity.
+    pub function: FunctionName,
+    /// Its input.
+    pub input: Payload,
+    /// How to call it.
+    pub options: ActivityOptions,
+    /// The version that runs it.
+    pub module: ModuleNumber,
+    /// When it was scheduled.
+    pub scheduled_at: Timestamp,
+}
+
+/// An outstanding sub-orchestration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubOrchestrationCall {
+    /// Which orchestration.
+    pub function: FunctionName,
+    /// Its input.
+    pub input: Payload,
+    /// The id of its first attempt.
+    pub instance_id: InstanceId,
+    /// Whether the caller fixed the id, so that later attempts have the same.
+    pub fixed_id: bool,
+    /// How to call it.
+    pub options: SubOrchestrationOptions,
+    /// The version that runs the first attempt.
+    pub module: ModuleNumber,
+    /// When it was scheduled.
+    pub scheduled_at: Timestamp,
+}
+
+/// A history that cannot be one of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LedgerError {
+    /// A row is missing or doubled.
+    #[error("turn {found} follows turn {last}")]
+    Gap {
+        /// The turn before.
+        last: TurnNumber,
+        /// The turn found.
+        found: TurnNumber,
+    },
+    /// The first turn does not start the execution, or a later one does.
+    #[error("turn {0} does not begin as it must")]
+    Beginning(TurnNumber),
+}
+
+
+
+impl Ledger {
+    /// Adds the next turn.
+    ///
+    /// # Errors
+    /// When it cannot be the next; the ledger is as before.
+    pub fn apply(&mut self, turn: &Turn) -> Result<(), LedgerError> {
+        if turn.number != self.last_turn.next() {
+            return Err(LedgerError::Gap { last: self.last_turn, found: turn.number });
+        }
+        let begins = matches!(turn.arrivals.first(), Some(Arrival::Started(_)));
+        let ends_unstarted = matches!(turn.arrivals.last(), Some(Arrival::Terminated { .. }));
+        if begins != self.started.is_none() && !(self.started.is_none() && ends_unstarted) {
+            return Err(LedgerError::Beginning(turn.number));
+        }
+        self.last_turn = turn.number;
+        self.last_at = turn.at;
+        for arrival in &turn.arrivals {
+            match arrival {
+                Arrival::Started(started) => {
+                    self.started = Some(Arc::new((**started).clone()));
+                    self.started_at = turn.at;
+                }
+                Arrival::TaskEnded { task, .. } | Arrival::TimerFired { task } => self.remove(*task),
+                Arrival::EventRaised(_) | Arrival::Terminated { .. } => {}
+            }
+        }
+        for decision in &turn.decisions {
+            self.decided(decision, turn.at);
+        }
+        self.ended = turn.is_last();
+        Ok(())
+    }
+
+    fn decided(&mut self, decision: &Decision, at: Timestamp) {
+        match decision {
+            Decision::CallActivity { task, function, input, options, module } => {
+                self.activities += 1;
+                let call = ActivityCall {
+                    function: function.clone(),
+                    input: input.clone(),
+                    options: options.clone(),
+                    module: *module,
+                    scheduled_at: at,
+                };
+                self.tasks.insert(*task, Outstanding::Activity(call));
+            }
+            Decision::CallSubOrchestration { task, function, input, instance_id, fixed_id, options, module } => {
+                let call = SubOrchestrationCall {
+                    function: function.clone(),
+                    input: input.clone(),
+                    instance_id: instance_id.clone(),
+                    fixed_id: *fixed_id,
+                    options: options.clone(),
+                    module: *module,
+                    scheduled_at: at,
+                };
+                if let Some(deadline) = call.deadline() {
+                    self.due.insert((deadline, *task));
+                }
+                self.tasks.insert(*task, Outstanding::SubOrchestration(call));
+            }
+            Decision::CreateTimer { task, fire_at } => {
+                self.due.insert((*fire_at, *task));
+                self.tasks.insert(*task, Outstanding::Timer { fire_at: *fire_at });
+            }
+            Decision::CancelTask { task } => self.remove(*task),
+            Decision::StartOrchestration { .. }
+            | Decision::SendEvent { .. }
+            | Decision::WaitForEvent { .. }
+            | Decision::Refused { .. }
+            | Decision::Complete { .. }
+            | Decision::Fail { .. }
+            | Decision::ContinueAsNew { .. } => {}
+        }
+    }
+
+    fn remove(&mut self, task: TaskId) {
+        match self.tasks.remove(&task) {
+            Some(Outstanding::Activity(_)) => self.activities -= 1,
+            Some(Outstanding::Timer { fire_at }) => {
+                self.due.remove(&(fire_at, task));
+            }
+            Some(Outstanding::SubOrchestration(call)) => {
+                if let Some(deadline) = call.deadline() {
+                    self.due.remove(&(deadline, task));
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// What the execution was started with; none before its first turn.
+    pub fn started(&self) -> Option<&Arc<Started>> {
+        self.started.as_ref()
+    }
+
+    /// When its first turn ran.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// The last turn applied.
+    pub fn last_turn(&self) -> TurnNumber {
+        self.last_turn
+    }
+
+    /// The time of the last turn.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// Whether the last turn ended the execution.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// How many activity calls are outstanding.
+    pub fn activities_outstanding(&self) -> usize {
+        self.activities
+    }
+
+    /// An outstanding task.
+    pub fn task(&self, task: TaskId) -> Option<&Outstanding> {
+        self.tasks.get(&task)
+    }
+
+    /// All outstanding tasks, in scheduling order.
+    pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &Outstanding)> {
+        self.tasks.iter().map(|(task, outstanding)| (*task, outstanding))
+    }
+
+    /// The earliest timer or time-out of a sub-orchestration.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Timers and time-outs that are due at that time, soonest first.
+    pub fn due_at(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, TaskId)> {
+        self.due.iter().copied().take_while(move |(at, _)| *at <= now)
+    }
+}
+
+impl SubOrchestrationCall {
+    /// When the whole call must have its outcome.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.options.timeout_ms.map(|timeout| self.scheduled_at.after(Duration::from_millis(timeout)))
+    }
+
+    /// The id of an attempt's child.
+    pub fn child_id(&self, attempt: u32) -> InstanceId {
+        if self.fixed_id || attempt <= 1 {
+            return self.instance_id.clone();
+        }
+        let id = format!("{}-{attempt}", self.instance_id);
+        id.parse().expect("a drawn id with a suffix is a valid id")
+    }
+}
+
+impl ActivityCall {
+    /// When the whole call must have its outcome.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.options.timeout_ms.map(|timeout| self.scheduled_at.after(Duration::from_millis(timeout)))
+    }
+}

@@ -1,0 +1,193 @@
+//! One turn: arrivals delivered, the guest run until it waits, decisions compared or collected.
+
+use crate::model::{
+    Arrival, Decision, Failure, LogLine, Payload, StuckReason, Timestamp, Turn, TurnNumber, failure::types,
+};
+
+use super::{
+    Budget, Execution, Guest, HostTrouble, Progress,
+    execution::{Divergence, Interrupt, describe},
+};
+
+/// A guest with its execution: replays recorded turns, then takes new ones.
+pub struct Player<G> {
+    guest: G,
+    execution: Execution,
+    last_turn: TurnNumber,
+    last_at: Timestamp,
+}
+
+/// A turn that has just run and is not yet durable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewTurn {
+    /// The row to append.
+    pub turn: Turn,
+    /// Lines the guest wrote.
+    pub logs: Vec<LogLine>,
+    /// The custom status, if the turn set one.
+    pub custom_status: Option<Payload>,
+}
+
+/// Why a recorded turn could not be replayed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ReplayError {
+    /// History and code do not agree, or the code broke: the instance is stuck until somebody acts.
+    #[error("{}", .0.message)]
+    Stuck(StuckReason),
+    /// The host cannot run the guest at the moment; the instance is as before.
+    #[error(transparent)]
+    Host(#[from] HostTrouble),
+}
+
+/// Decisions that a turn may end with because the host stopped the guest, rather than by its own return.
+const BROKE: [&str; 6] =
+    [types::TRAP, types::FUEL, types::MEMORY, types::LIMIT, types::WAITS_FOR_NOTHING, types::PAYLOAD];
+
+impl<G: Guest> Player<G> {
+    /// A guest before its first turn.
+    pub fn new(guest: G, execution: Execution) -> Self {
+        Self { guest, execution, last_turn: TurnNumber::NONE, last_at: Timestamp(0) }
+    }
+
+    /// The last turn that was replayed or taken.
+    pub fn last_turn(&self) -> TurnNumber {
+        self.last_turn
+    }
+
+    /// The guest, for looking at.
+    pub fn guest(&self) -> &G {
+        &self.guest
+    }
+
+    /// Repeats a recorded turn.
+    ///
+    /// # Errors
+    /// When the guest does not repeat the recorded decisions. The player must then be thrown away.
+    ///
+    /// # Panics
+    /// When the row is not the one after the last: histories have no gaps.
+    pub fn replay(&mut self, row: &Turn) -> Result<(), ReplayError> {
+        assert_eq!(row.number, self.last_turn.next(), "a history is replayed without gaps");
+        self.last_turn = row.number;
+        self.last_at = row.at;
+        let terminated = matches!(row.arrivals.last(), Some(Arrival::Terminated { .. }));
+        if terminated || broke(row) {
+            return Ok(());
+        }
+        self.execution.begin_turn(row.at, row.arrivals.clone(), Some(row.decisions.clone()));
+        let resumed = self.guest.resume(&mut self.execution, Budget::Replay);
+        let ran = match resumed {
+            Ok(ran) => ran,
+            Err(trouble) => {
+                self.execution.end_turn();
+                return Err(trouble.into());
+            }
+        };
+        let stuck = |code: &str, message: String| {
+            Err(ReplayError::Stuck(StuckReason {
+                code: code.to_owned(),
+                message: format!("turn {}: {message}", row.number),
+            }))
+        };
+        match self.execution.take_interrupt() {
+            Some(Interrupt::Diverged(divergence)) => return stuck("nondeterminism", explain(&divergence)),
+            Some(other) => return stuck("trap-on-replay", format!("the guest was stopped: {other:?}")),
+            None => {}
+        }
+        if let Err(interrupt) = self.finish(&ran.progress) {
+            self.execution.take_interrupt();
+            return match interrupt {
+                Interrupt::Diverged(divergence) => stuck("nondeterminism", explain(&divergence)),
+                other => stuck("trap-on-replay", format!("the guest was stopped: {other:?}")),
+            };
+        }
+        let end = self.execution.end_turn();
+        if let Progress::Broke(failure) = &ran.progress {
+            return stuck("trap-on-replay", format!("the guest broke: {} ({})", failure.message, failure.error_type));
+        }
+        match end.unrepeated.as_ref().and_then(|left| left.front()) {
+            Some(left) => {
+                let divergence = Divergence { recorded: Some(describe(left)), requested: None };
+                stuck("nondeterminism", explain(&divergence))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a new turn at that time. The time is moved on where the last turn or a fired timer was later.
+    ///
+    /// # Errors
+    /// When the host cannot run the guest. The arrivals are the caller's to keep; the player must be thrown away.
+    pub fn advance(&mut self, now: Timestamp, arrivals: Vec<Arrival>) -> Result<NewTurn, HostTrouble> {
+        let at = now.max(self.last_at);
+        self.execution.begin_turn(at, arrivals.clone(), None);
+        let resumed = self.guest.resume(&mut self.execution, Budget::Turn);
+        let ran = match resumed {
+            Ok(ran) => ran,
+            Err(trouble) => {
+                self.execution.end_turn();
+                return Err(trouble);
+            }
+        };
+        let failure = match self.execution.take_interrupt() {
+            None => match (&ran.progress, self.finish(&ran.progress)) {
+                (Progress::Broke(failure), _) => Some(failure.clone()),
+                (_, Err(interrupt)) => {
+                    self.execution.take_interrupt();
+                    Some(stopped(interrupt))
+                }
+                (_, Ok(())) => None,
+            },
+            Some(interrupt) => Some(stopped(interrupt)),
+        };
+        let end = self.execution.end_turn();
+        // A turn that broke asks for nothing but its failure: its decisions were cut off somewhere in the middle.
+        let decisions = failure.map_or(end.decisions, |failure| vec![Decision::Fail { failure }]);
+        self.last_turn = self.last_turn.next();
+        self.last_at = at;
+        Ok(NewTurn {
+            turn: Turn { number: self.last_turn, at, arrivals, decisions, fuel: ran.fuel },
+            logs: end.logs,
+            custom_status: end.custom_status,
+        })
+    }
+
+    /// Turns a return into the decision that ends the execution.
+    fn finish(&mut self, progress: &Progress) -> Result<(), Interrupt> {
+        let Progress::Returned(outcome) = progress else { return Ok(()) };
+        let decision = match outcome {
+            Err(failure) => Decision::Fail { failure: failure.clone() },
+            Ok(output) => match self.execution.take_continuation() {
+                Some((input, events)) => Decision::ContinueAsNew { input, events },
+                None => Decision::Complete { output: output.clone() },
+            },
+        };
+        self.execution.decide_end(decision)
+    }
+}
+
+/// Whether the row ends with the host stopping the guest: there is nothing to repeat.
+fn broke(row: &Turn) -> bool {
+    matches!(&row.decisions[..], [Decision::Fail { failure }] if BROKE.contains(&failure.error_type.as_str()))
+}
+
+fn stopped(interrupt: Interrupt) -> Failure {
+    match interrupt {
+        Interrupt::Limit(failure) => failure,
+        Interrupt::WaitsForNothing => {
+            let message = "the orchestration waits, but no timer, event or call is outstanding";
+            Failure::new(types::WAITS_FOR_NOTHING, message).permanent()
+        }
+        Interrupt::OutsideTurn => Failure::new(types::TRAP, "a scheduling call was made outside a turn").permanent(),
+        Interrupt::Diverged(_) => unreachable!("a new turn has no record to differ from"),
+    }
+}
+
+fn explain(divergence: &Divergence) -> String {
+    match (&divergence.recorded, &divergence.requested) {
+        (Some(recorded), Some(requested)) => format!("history {recorded}, the code now {requested}"),
+        (Some(recorded), None) => format!("history {recorded}, the code now does not"),
+        (None, Some(requested)) => format!("history ends the turn there, the code now {requested}"),
+        (None, None) => "history and code differ".into(),
+    }
+}
