@@ -3,7 +3,7 @@
 # scripts/guest-cargo, which uses it. Sourced, never run; it only looks and changes nothing.
 #
 # There are two:
-#   rustup   the ordinary one: std for the target was added by `rustup target add`.
+#   host     the ordinary one, which also builds the host: `rustup target add` added a std to it.
 #   debian   where rustup cannot download: Debian's rustc in /usr with a std built on this machine
 #            (scripts/lib/debian-guest-std), which rustup knows as `windlass-guest`.
 
@@ -22,10 +22,13 @@ fail() {
   exit 1
 }
 
-# Succeeds if the toolchain that builds the host has a std for target $1.
-rustup_has() {
+# Succeeds if the toolchain that builds the host has a std for target $1, and the linker for guests:
+# Debian's rustc without rustup would have the one and lack the other.
+host_has() {
   local libdir
-  libdir=$(rustc --print target-libdir --target "$1" 2>/dev/null) && compgen -G "$libdir/libstd-*.rlib" >/dev/null
+  libdir=$(rustc --print target-libdir --target "$1" 2>/dev/null) || return 1
+  compgen -G "$libdir/libstd-*.rlib" >/dev/null || return 1
+  compgen -G "$libdir/../../*/bin/wasm-component-ld" >/dev/null || command -v wasm-component-ld >/dev/null
 }
 
 debian_libdir() { echo "/usr/lib/rustlib/$1/lib"; }
@@ -34,19 +37,23 @@ debian_libdir() { echo "/usr/lib/rustlib/$1/lib"; }
 # the old std, which the new rustc could not read, is then built anew.
 debian_stamp() { echo "recipe $DEBIAN_STD_RECIPE, $(/usr/bin/rustc --version)"; }
 
-# Succeeds if the fallback is complete for target $1: std, and the name that rustup knows it by.
-debian_has() {
+# Succeeds if Debian's rustc has a finished std for target $1.
+debian_has_std() {
   local stamp
   stamp="$(debian_libdir "$1")/windlass-std"
-  [[ -x /usr/bin/rustc && -f $stamp && $(<"$stamp") == "$(debian_stamp)" ]] &&
-    [[ $(readlink "${RUSTUP_HOME:-$HOME/.rustup}/toolchains/$DEBIAN_TOOLCHAIN") == /usr ]]
+  [[ -x /usr/bin/rustc && -f $stamp && $(<"$stamp") == "$(debian_stamp)" ]]
+}
+
+# Succeeds if the fallback is complete for target $1: std, and the name that rustup knows it by.
+debian_has() {
+  debian_has_std "$1" && [[ $(readlink "${RUSTUP_HOME:-$HOME/.rustup}/toolchains/$DEBIAN_TOOLCHAIN") == /usr ]]
 }
 
 # Print which toolchain builds for target $1, or fail if none does.
 # WINDLASS_GUEST_TOOLCHAIN=debian passes over the ordinary one, to try the fallback where both work.
 guest_toolchain() {
-  if [[ ${WINDLASS_GUEST_TOOLCHAIN:-} != debian ]] && rustup_has "$1"; then
-    echo rustup
+  if [[ ${WINDLASS_GUEST_TOOLCHAIN:-} != debian ]] && host_has "$1"; then
+    echo host
   elif debian_has "$1"; then
     echo debian
   else
