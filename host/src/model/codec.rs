@@ -45,5 +45,9 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
         return Err(CodecError::Version(*version));
     }
     let (value, rest) = postcard::take_from_bytes(body).map_err(CodecError::Damaged)?;
-    if rest.is_empty() { Ok(value) } else { Err(CodecError::Trailing(rest.len())) }
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(CodecError::Trailing(rest.len()))
+    }
 }

@@ -89,8 +89,18 @@ impl Failure {
     /// A failure that was led to by another one.
     #[must_use]
     pub fn caused_by(mut self, cause: Self) -> Self {
-        let Self { error_type, message, details, causes, .. } = cause;
-        self.causes.push(Cause { error_type, message, details });
+        let Self {
+            error_type,
+            message,
+            details,
+            causes,
+            ..
+        } = cause;
+        self.causes.push(Cause {
+            error_type,
+            message,
+            details,
+        });
         self.causes.extend(causes);
         self.causes.truncate(MAX_CAUSES);
         self

@@ -200,7 +200,10 @@ pub enum Decision {
 impl Decision {
     /// Whether it ends the execution.
     pub fn ends_execution(&self) -> bool {
-        matches!(self, Self::Complete { .. } | Self::Fail { .. } | Self::ContinueAsNew { .. })
+        matches!(
+            self,
+            Self::Complete { .. } | Self::Fail { .. } | Self::ContinueAsNew { .. }
+        )
     }
 }
 

@@ -37,7 +37,10 @@ fn check_text(text: &str, limit: usize, forbidden: &[char]) -> Result<(), IdErro
         return Err(IdError::Empty);
     }
     if text.len() > limit {
-        return Err(IdError::TooLong { length: text.len(), limit });
+        return Err(IdError::TooLong {
+            length: text.len(),
+            limit,
+        });
     }
     match text.chars().find(|c| c.is_control() || forbidden.contains(c)) {
         Some(found) => Err(IdError::Character(found)),
@@ -102,7 +105,11 @@ impl ExecutionNumber {
     /// The execution that continue-as-new starts.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0.checked_add(1).expect("an instance has fewer than 2^32 executions"))
+        Self(
+            self.0
+                .checked_add(1)
+                .expect("an instance has fewer than 2^32 executions"),
+        )
     }
 }
 
@@ -178,7 +185,10 @@ impl FromStr for ModuleDigest {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let digits = text.strip_prefix("sha256:").filter(|d| d.len() == 64 && d.is_ascii()).ok_or(IdError::Digest)?;
+        let digits = text
+            .strip_prefix("sha256:")
+            .filter(|d| d.len() == 64 && d.is_ascii())
+            .ok_or(IdError::Digest)?;
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
             let pair = str::from_utf8(pair).map_err(|_| IdError::Digest)?;
@@ -201,7 +211,10 @@ mod tests {
         let long = "x".repeat(MAX_INSTANCE_ID_BYTES + 1);
         assert_eq!(
             long.parse::<InstanceId>(),
-            Err(IdError::TooLong { length: long.len(), limit: MAX_INSTANCE_ID_BYTES })
+            Err(IdError::TooLong {
+                length: long.len(),
+                limit: MAX_INSTANCE_ID_BYTES
+            })
         );
     }
 
@@ -210,6 +223,9 @@ mod tests {
         let digest = ModuleDigest(std::array::from_fn(|i| u8::try_from(i * 7).unwrap()));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!("sha256:12".parse::<ModuleDigest>(), Err(IdError::Digest));
-        assert_eq!(format!("sha256:{}", "é".repeat(32)).parse::<ModuleDigest>(), Err(IdError::Digest));
+        assert_eq!(
+            format!("sha256:{}", "é".repeat(32)).parse::<ModuleDigest>(),
+            Err(IdError::Digest)
+        );
     }
 }

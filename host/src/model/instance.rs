@@ -52,7 +52,9 @@ impl InstanceStatus {
 
     /// The state of that name, in any letter case.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|status| status.name().eq_ignore_ascii_case(name))
     }
 
     /// The name clients see, spelled as in Durable Functions.

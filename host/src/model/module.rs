@@ -26,7 +26,9 @@ impl FunctionKind {
 
     /// The kind of that number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Orchestration, Self::Activity].into_iter().find(|kind| *kind as u8 == number)
+        [Self::Orchestration, Self::Activity]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
     }
 }
 

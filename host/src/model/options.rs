@@ -57,7 +57,10 @@ impl RetryPolicy {
             return Err("max-attempts must be at least 1".into());
         }
         if !self.backoff_coefficient.is_finite() || self.backoff_coefficient < 1.0 {
-            return Err(format!("backoff-coefficient must be a number of at least 1, not {}", self.backoff_coefficient));
+            return Err(format!(
+                "backoff-coefficient must be a number of at least 1, not {}",
+                self.backoff_coefficient
+            ));
         }
         if self.non_retryable_error_types.len() > 64 {
             return Err("at most 64 non-retryable error types are allowed".into());
@@ -107,7 +110,9 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_longest_and_end_with_the_last_attempt() {
         let failure = Failure::new("Busy", "try later");
-        let waits: Vec<_> = (1..=6).map(|n| policy().wait_after(n, &failure).map(|w| w.as_secs())).collect();
+        let waits: Vec<_> = (1..=6)
+            .map(|n| policy().wait_after(n, &failure).map(|w| w.as_secs()))
+            .collect();
         assert_eq!(waits, [Some(5), Some(10), Some(15), Some(15), None, None]);
     }
 
@@ -119,11 +124,36 @@ mod tests {
 
     #[test]
     fn an_extreme_policy_neither_panics_nor_waits_for_ever() {
-        let extreme = RetryPolicy { backoff_coefficient: f64::MAX, max_attempts: u32::MAX, ..policy() };
+        let extreme = RetryPolicy {
+            backoff_coefficient: f64::MAX,
+            max_attempts: u32::MAX,
+            ..policy()
+        };
         let wait = extreme.wait_after(u32::MAX - 1, &Failure::new("Busy", "")).unwrap();
         assert_eq!(wait, Duration::from_secs(15));
-        assert!(RetryPolicy { backoff_coefficient: f64::NAN, ..policy() }.validate().is_err());
-        assert!(RetryPolicy { backoff_coefficient: 0.5, ..policy() }.validate().is_err());
-        assert!(RetryPolicy { max_attempts: 0, ..policy() }.validate().is_err());
+        assert!(
+            RetryPolicy {
+                backoff_coefficient: f64::NAN,
+                ..policy()
+            }
+            .validate()
+            .is_err()
+        );
+        assert!(
+            RetryPolicy {
+                backoff_coefficient: 0.5,
+                ..policy()
+            }
+            .validate()
+            .is_err()
+        );
+        assert!(
+            RetryPolicy {
+                max_attempts: 0,
+                ..policy()
+            }
+            .validate()
+            .is_err()
+        );
     }
 }

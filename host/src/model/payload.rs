@@ -35,7 +35,10 @@ impl Payload {
     /// When it is longer or is not JSON.
     pub fn parse(text: &str, limit: usize) -> Result<Self, PayloadError> {
         if text.len() > limit {
-            return Err(PayloadError::TooLong { length: text.len(), limit });
+            return Err(PayloadError::TooLong {
+                length: text.len(),
+                limit,
+            });
         }
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
             Ok(_) => Ok(Self(text.into())),
@@ -48,7 +51,11 @@ impl Payload {
     /// # Panics
     /// When the value cannot be written as JSON; those that are handed in here all can.
     pub fn of(value: &impl Serialize) -> Self {
-        Self(serde_json::to_string(value).expect("the value can be written as JSON").into())
+        Self(
+            serde_json::to_string(value)
+                .expect("the value can be written as JSON")
+                .into(),
+        )
     }
 
     /// `null`.
@@ -85,7 +92,13 @@ mod tests {
 
     #[test]
     fn text_is_kept_verbatim() {
-        for text in ["1.0", "123456789012345678901234567890", " {\"a\" : 1e2}\n", "\"\\u00e9\"", "1e400"] {
+        for text in [
+            "1.0",
+            "123456789012345678901234567890",
+            " {\"a\" : 1e2}\n",
+            "\"\\u00e9\"",
+            "1e400",
+        ] {
             assert_eq!(Payload::parse(text, 100).unwrap().as_str(), text);
         }
     }
@@ -93,10 +106,19 @@ mod tests {
     #[test]
     fn what_is_not_one_json_value_is_refused() {
         for text in ["", "  ", "{", "1 2", "nul", "'a'", "\"\u{1}\""] {
-            assert!(matches!(Payload::parse(text, 100), Err(PayloadError::NotJson(_))), "{text:?}");
+            assert!(
+                matches!(Payload::parse(text, 100), Err(PayloadError::NotJson(_))),
+                "{text:?}"
+            );
         }
         let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-        assert!(matches!(Payload::parse(&deep, usize::MAX), Err(PayloadError::NotJson(_))));
-        assert_eq!(Payload::parse("null", 3), Err(PayloadError::TooLong { length: 4, limit: 3 }));
+        assert!(matches!(
+            Payload::parse(&deep, usize::MAX),
+            Err(PayloadError::NotJson(_))
+        ));
+        assert_eq!(
+            Payload::parse("null", 3),
+            Err(PayloadError::TooLong { length: 4, limit: 3 })
+        );
     }
 }

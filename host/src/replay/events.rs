@@ -101,7 +101,11 @@ impl Events {
 
     /// A loop over ever new names must not leave a queue for each.
     fn forget_if_empty(&mut self, folded_name: &str) {
-        if self.queues.get(folded_name).is_some_and(|queue| queue.events.is_empty() && queue.waits.is_empty()) {
+        if self
+            .queues
+            .get(folded_name)
+            .is_some_and(|queue| queue.events.is_empty() && queue.waits.is_empty())
+        {
             self.queues.remove(folded_name);
         }
     }

@@ -187,7 +187,11 @@ impl Execution {
         let turn = self.turn.take().expect("a turn is running");
         let mut logs = turn.logs;
         if turn.dropped_logs > 0 {
-            logs.push(self.line(turn.now, LogLevel::Warn, format!("{} log lines dropped: limit of a turn reached", turn.dropped_logs)));
+            logs.push(self.line(
+                turn.now,
+                LogLevel::Warn,
+                format!("{} log lines dropped: limit of a turn reached", turn.dropped_logs),
+            ));
         }
         TurnEnd {
             decisions: turn.decisions,
@@ -205,7 +209,12 @@ impl Execution {
     pub(super) fn take_continuation(&mut self) -> Option<(Payload, Vec<Event>)> {
         let input = self.continue_as_new.take()?;
         let mut events = self.events.untaken();
-        let unseen = self.turn.as_ref().map(|turn| turn.arrivals.iter()).into_iter().flatten();
+        let unseen = self
+            .turn
+            .as_ref()
+            .map(|turn| turn.arrivals.iter())
+            .into_iter()
+            .flatten();
         events.extend(unseen.filter_map(|arrival| match arrival {
             Arrival::EventRaised(event) => Some(event.clone()),
             _ => None,
@@ -274,9 +283,13 @@ impl Execution {
         let decision = match (self.repeated(), checked) {
             (Some(Decision::Refused { failure, .. }), _) => refused(Some(task), CALL, name, failure.clone()),
             (_, Err(failure)) => refused(Some(task), CALL, name, failure),
-            (Some(Decision::CallActivity { module, .. }), Ok((function, input))) => {
-                Decision::CallActivity { task, function, input, options, module: *module }
-            }
+            (Some(Decision::CallActivity { module, .. }), Ok((function, input))) => Decision::CallActivity {
+                task,
+                function,
+                input,
+                options,
+                module: *module,
+            },
             (Some(other), Ok((function, _))) => {
                 let requested = format!("calls activity {:?} as task {task}", function.as_str());
                 return Err(self.diverge(Some(describe(other)), Some(requested)));
@@ -301,7 +314,12 @@ impl Execution {
     /// When the guest must not go on.
     pub fn call_sub_orchestration(&mut self, request: SubOrchestrationRequest) -> Result<TaskId, Interrupt> {
         const CALL: &str = "call-sub-orchestration";
-        let SubOrchestrationRequest { function: name, input, instance_id, options } = request;
+        let SubOrchestrationRequest {
+            function: name,
+            input,
+            instance_id,
+            options,
+        } = request;
         let task = self.new_task()?;
         let fixed_id = instance_id.is_some();
         let checked = self.check_call(&name, &input).and_then(|(function, input)| {
@@ -317,7 +335,15 @@ impl Execution {
             (_, Err(failure)) => refused(Some(task), CALL, &name, failure),
             (Some(Decision::CallSubOrchestration { module, .. }), Ok((function, input, instance_id))) => {
                 let module = *module;
-                Decision::CallSubOrchestration { task, function, input, instance_id, fixed_id, options, module }
+                Decision::CallSubOrchestration {
+                    task,
+                    function,
+                    input,
+                    instance_id,
+                    fixed_id,
+                    options,
+                    module,
+                }
             }
             (Some(other), Ok((function, ..))) => {
                 let requested = format!("calls sub-orchestration {:?} as task {task}", function.as_str());
@@ -356,14 +382,24 @@ impl Execution {
             (Some(Decision::Refused { failure, .. }), _) => refused(None, CALL, name, failure.clone()),
             (_, Err(failure)) => refused(None, CALL, name, failure),
             (Some(Decision::StartOrchestration { module, .. }), Ok((function, input, instance_id))) => {
-                Decision::StartOrchestration { function, input, instance_id, module: *module }
+                Decision::StartOrchestration {
+                    function,
+                    input,
+                    instance_id,
+                    module: *module,
+                }
             }
             (Some(other), Ok((function, ..))) => {
                 let requested = format!("starts orchestration {:?}", function.as_str());
                 return Err(self.diverge(Some(describe(other)), Some(requested)));
             }
             (None, Ok((function, input, instance_id))) => match self.directory.orchestration(&function, &input) {
-                Ok(found) => Decision::StartOrchestration { function, input, instance_id, module: found.module },
+                Ok(found) => Decision::StartOrchestration {
+                    function,
+                    input,
+                    instance_id,
+                    module: found.module,
+                },
                 Err(failure) => refused(None, CALL, name, failure),
             },
         };
@@ -383,8 +419,16 @@ impl Execution {
         const CALL: &str = "send-event";
         self.turn()?;
         let checked = check_id(instance_id).and_then(|id| {
-            let name = name.parse::<EventName>().map_err(|error| argument(format!("the event name {error}")))?;
-            Ok((id, Event { name, payload: self.check_payload(payload)? }))
+            let name = name
+                .parse::<EventName>()
+                .map_err(|error| argument(format!("the event name {error}")))?;
+            Ok((
+                id,
+                Event {
+                    name,
+                    payload: self.check_payload(payload)?,
+                },
+            ))
         });
         let decision = match checked {
             Ok((instance_id, event)) => Decision::SendEvent { instance_id, event },
@@ -434,7 +478,11 @@ impl Execution {
             }
         };
         let folded = name.folded();
-        self.schedule(task, Waiting::Event(folded.clone()), Decision::WaitForEvent { task, name })?;
+        self.schedule(
+            task,
+            Waiting::Event(folded.clone()),
+            Decision::WaitForEvent { task, name },
+        )?;
         if self.events.wait(task, &folded) {
             self.settle(task, Ok(Payload::null()));
         }
@@ -471,7 +519,9 @@ impl Execution {
                 self.events.withdraw(task, &folded);
                 self.forget(task);
             }
-            Some(Waiting::Timer | Waiting::PollTimer) => self.forget(task),
+            Some(Waiting::Timer | Waiting::PollTimer) => {
+                self.forget(task);
+            }
             None => {
                 // Delivered, not taken: the completion may not even have been returned by `wait`.
                 self.ready.retain(|completion| completion.task != task);
@@ -506,7 +556,10 @@ impl Execution {
         let checked = self.check_payload(status);
         match checked {
             Ok(status) => self.turn()?.custom_status = Some(status),
-            Err(failure) => self.log(LogLevel::Error, &format!("the custom status was not set: {}", failure.message)),
+            Err(failure) => self.log(
+                LogLevel::Error,
+                &format!("the custom status was not set: {}", failure.message),
+            ),
         }
         Ok(())
     }
@@ -514,7 +567,14 @@ impl Execution {
     /// Writes a log line, unless the turn repeats history or has written enough. Outside a turn it is dropped.
     pub fn log(&mut self, level: LogLevel, message: &str) {
         let limit = self.limits.log_bytes;
-        let Some(now) = self.turn.as_ref().filter(|turn| turn.recorded.is_none()).map(|turn| turn.now) else { return };
+        let Some(now) = self
+            .turn
+            .as_ref()
+            .filter(|turn| turn.recorded.is_none())
+            .map(|turn| turn.now)
+        else {
+            return;
+        };
         let message = cut(message.trim_end_matches(['\n', '\r']), MAX_LOG_LINE_BYTES);
         let line = self.line(now, level, message.to_owned());
         if let Some(turn) = &mut self.turn {
@@ -553,7 +613,9 @@ impl Execution {
     /// # Errors
     /// Outside a turn.
     pub fn apply_next_arrival(&mut self) -> Result<bool, Interrupt> {
-        let Some(arrival) = self.turn()?.arrivals.pop_front() else { return Ok(false) };
+        let Some(arrival) = self.turn()?.arrivals.pop_front() else {
+            return Ok(false);
+        };
         match arrival {
             Arrival::Started(_) | Arrival::Terminated { .. } => {}
             Arrival::TaskEnded { task, outcome } => self.settle(task, outcome),
@@ -594,7 +656,10 @@ impl Execution {
     fn new_task(&mut self) -> Result<TaskId, Interrupt> {
         self.turn()?;
         let task = TaskId(self.next_task);
-        self.next_task = self.next_task.checked_add(1).expect("turn limits stop an execution long before 2^32 tasks");
+        self.next_task = self
+            .next_task
+            .checked_add(1)
+            .expect("turn limits stop an execution long before 2^32 tasks");
         Ok(task)
     }
 
@@ -652,7 +717,10 @@ impl Execution {
         let exceeded = if turn.decisions.len() > limits.decisions {
             Some(format!("a turn may take {} decisions", limits.decisions))
         } else if turn.decision_bytes > limits.decision_bytes {
-            Some(format!("the decisions of a turn may hold {} bytes", limits.decision_bytes))
+            Some(format!(
+                "the decisions of a turn may hold {} bytes",
+                limits.decision_bytes
+            ))
         } else {
             None
         };
@@ -663,7 +731,9 @@ impl Execution {
     }
 
     fn check_call(&self, name: &str, input: &str) -> Result<(FunctionName, Payload), Failure> {
-        let function = name.parse().map_err(|error| argument(format!("the function name {error}")))?;
+        let function = name
+            .parse()
+            .map_err(|error| argument(format!("the function name {error}")))?;
         Ok((function, self.check_payload(input)?))
     }
 
@@ -674,7 +744,14 @@ impl Execution {
     }
 
     fn line(&self, at: Timestamp, level: LogLevel, message: String) -> LogLine {
-        LogLine { at, execution: self.started.execution, task: None, attempt: None, level, message }
+        LogLine {
+            at,
+            execution: self.started.execution,
+            task: None,
+            attempt: None,
+            level,
+            message,
+        }
     }
 }
 
@@ -687,15 +764,27 @@ fn check_id(id: &str) -> Result<InstanceId, Failure> {
 }
 
 fn check_retry(policy: Option<&crate::model::RetryPolicy>) -> Result<(), Failure> {
-    policy.map_or(Ok(()), |policy| policy.validate().map_err(|error| argument(format!("the retry policy: {error}"))))
+    policy.map_or(Ok(()), |policy| {
+        policy
+            .validate()
+            .map_err(|error| argument(format!("the retry policy: {error}")))
+    })
 }
 
 fn id_of(uuid: Uuid) -> InstanceId {
-    uuid.simple().to_string().parse().expect("a UUID is a valid instance id")
+    uuid.simple()
+        .to_string()
+        .parse()
+        .expect("a UUID is a valid instance id")
 }
 
 fn refused(task: Option<TaskId>, call: &str, name: &str, failure: Failure) -> Decision {
-    Decision::Refused { task, call: call.to_owned(), name: cut(name, crate::model::ids::MAX_NAME_BYTES).to_owned(), failure }
+    Decision::Refused {
+        task,
+        call: call.to_owned(),
+        name: cut(name, crate::model::ids::MAX_NAME_BYTES).to_owned(),
+        failure,
+    }
 }
 
 /// The longest prefix of at most that many bytes.
@@ -707,10 +796,22 @@ fn cut(text: &str, bytes: usize) -> &str {
 fn same(recorded: &Decision, now: &Decision) -> bool {
     use Decision as D;
     match (recorded, now) {
-        (D::CallActivity { task: a, function: f, .. }, D::CallActivity { task: b, function: g, .. })
-        | (D::CallSubOrchestration { task: a, function: f, .. }, D::CallSubOrchestration { task: b, function: g, .. }) => {
-            a == b && f == g
-        }
+        (
+            D::CallActivity {
+                task: a, function: f, ..
+            },
+            D::CallActivity {
+                task: b, function: g, ..
+            },
+        )
+        | (
+            D::CallSubOrchestration {
+                task: a, function: f, ..
+            },
+            D::CallSubOrchestration {
+                task: b, function: g, ..
+            },
+        ) => a == b && f == g,
         (D::StartOrchestration { function: f, .. }, D::StartOrchestration { function: g, .. }) => f == g,
         (D::SendEvent { event: e, .. }, D::SendEvent { event: f, .. }) => e.name.folded() == f.name.folded(),
         (D::CreateTimer { task: a, .. }, D::CreateTimer { task: b, .. })
@@ -718,9 +819,20 @@ fn same(recorded: &Decision, now: &Decision) -> bool {
         (D::WaitForEvent { task: a, name: n }, D::WaitForEvent { task: b, name: m }) => {
             a == b && n.folded() == m.folded()
         }
-        (D::Refused { task: a, call: c, name: n, .. }, D::Refused { task: b, call: d, name: m, .. }) => {
-            a == b && c == d && n == m
-        }
+        (
+            D::Refused {
+                task: a,
+                call: c,
+                name: n,
+                ..
+            },
+            D::Refused {
+                task: b,
+                call: d,
+                name: m,
+                ..
+            },
+        ) => a == b && c == d && n == m,
         (D::Complete { .. }, D::Complete { .. })
         | (D::Fail { .. }, D::Fail { .. })
         | (D::ContinueAsNew { .. }, D::ContinueAsNew { .. }) => true,
@@ -765,4 +877,3 @@ fn size(decision: &Decision) -> usize {
     };
     payload + 64
 }
-

@@ -1,8 +1,6 @@
 //! What the replay core asks of the world: a guest that can be resumed, and a directory of functions.
 
-use crate::model::{
-    ActivityOptions, Failure, FunctionName, ModuleNumber, Outcome, Payload,
-};
+use crate::model::{ActivityOptions, Failure, FunctionName, ModuleNumber, Outcome, Payload};
 
 use super::Execution;
 

@@ -90,8 +90,6 @@ pub enum LedgerError {
     Beginning(TurnNumber),
 }
 
-
-
 impl Ledger {
     /// Adds the next turn.
     ///
@@ -99,7 +97,10 @@ impl Ledger {
     /// When it cannot be the next; the ledger is as before.
     pub fn apply(&mut self, turn: &Turn) -> Result<(), LedgerError> {
         if turn.number != self.last_turn.next() {
-            return Err(LedgerError::Gap { last: self.last_turn, found: turn.number });
+            return Err(LedgerError::Gap {
+                last: self.last_turn,
+                found: turn.number,
+            });
         }
         let begins = matches!(turn.arrivals.first(), Some(Arrival::Started(_)));
         let ends_unstarted = matches!(turn.arrivals.last(), Some(Arrival::Terminated { .. }));
@@ -127,7 +128,13 @@ impl Ledger {
 
     fn decided(&mut self, decision: &Decision, at: Timestamp) {
         match decision {
-            Decision::CallActivity { task, function, input, options, module } => {
+            Decision::CallActivity {
+                task,
+                function,
+                input,
+                options,
+                module,
+            } => {
                 self.activities += 1;
                 let call = ActivityCall {
                     function: function.clone(),
@@ -138,7 +145,15 @@ impl Ledger {
                 };
                 self.tasks.insert(*task, Outstanding::Activity(call));
             }
-            Decision::CallSubOrchestration { task, function, input, instance_id, fixed_id, options, module } => {
+            Decision::CallSubOrchestration {
+                task,
+                function,
+                input,
+                instance_id,
+                fixed_id,
+                options,
+                module,
+            } => {
                 let call = SubOrchestrationCall {
                     function: function.clone(),
                     input: input.clone(),
@@ -237,7 +252,9 @@ impl Ledger {
 impl SubOrchestrationCall {
     /// When the whole call must have its outcome.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.options.timeout_ms.map(|timeout| self.scheduled_at.after(Duration::from_millis(timeout)))
+        self.options
+            .timeout_ms
+            .map(|timeout| self.scheduled_at.after(Duration::from_millis(timeout)))
     }
 
     /// The id of an attempt's child.
@@ -253,6 +270,8 @@ impl SubOrchestrationCall {
 impl ActivityCall {
     /// When the whole call must have its outcome.
     pub fn deadline(&self) -> Option<Timestamp> {
-        self.options.timeout_ms.map(|timeout| self.scheduled_at.after(Duration::from_millis(timeout)))
+        self.options
+            .timeout_ms
+            .map(|timeout| self.scheduled_at.after(Duration::from_millis(timeout)))
     }
 }

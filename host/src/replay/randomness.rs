@@ -99,6 +99,6 @@ mod tests {
             randomness.child_id(TaskId(1)),
             idempotency_key(seed, TaskId(1)),
         );
-        expect_test::expect![[r#""#]].assert_eq(&drawn);
+        expect_test::expect!["[39, fd, 2b, 7d, d9, c5, 19, 6a] 2fa4f102-5080-4e89-a252-31e50fdf6ee0 54b275d1-4c65-4817-8ac3-a499cf3e8406 ed0c5f33-618f-4173-acb7-cd2f12aa1144 da8d0fb7-d99b-47ac-853f-ef4b90ca2ea7"].assert_eq(&drawn);
     }
 }

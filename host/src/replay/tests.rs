@@ -1,0 +1,5 @@
+//! The core against scripts: examples in `behaviour`, generated ones in `properties`.
+
+mod behaviour;
+mod properties;
+mod script;

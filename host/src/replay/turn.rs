@@ -40,13 +40,24 @@ pub enum ReplayError {
 }
 
 /// Decisions that a turn may end with because the host stopped the guest, rather than by its own return.
-const BROKE: [&str; 6] =
-    [types::TRAP, types::FUEL, types::MEMORY, types::LIMIT, types::WAITS_FOR_NOTHING, types::PAYLOAD];
+const BROKE: [&str; 6] = [
+    types::TRAP,
+    types::FUEL,
+    types::MEMORY,
+    types::LIMIT,
+    types::WAITS_FOR_NOTHING,
+    types::PAYLOAD,
+];
 
 impl<G: Guest> Player<G> {
     /// A guest before its first turn.
     pub fn new(guest: G, execution: Execution) -> Self {
-        Self { guest, execution, last_turn: TurnNumber::NONE, last_at: Timestamp(0) }
+        Self {
+            guest,
+            execution,
+            last_turn: TurnNumber::NONE,
+            last_at: Timestamp(0),
+        }
     }
 
     /// The last turn that was replayed or taken.
@@ -74,7 +85,8 @@ impl<G: Guest> Player<G> {
         if terminated || broke(row) {
             return Ok(());
         }
-        self.execution.begin_turn(row.at, row.arrivals.clone(), Some(row.decisions.clone()));
+        self.execution
+            .begin_turn(row.at, row.arrivals.clone(), Some(row.decisions.clone()));
         let resumed = self.guest.resume(&mut self.execution, Budget::Replay);
         let ran = match resumed {
             Ok(ran) => ran,
@@ -103,11 +115,17 @@ impl<G: Guest> Player<G> {
         }
         let end = self.execution.end_turn();
         if let Progress::Broke(failure) = &ran.progress {
-            return stuck("trap-on-replay", format!("the guest broke: {} ({})", failure.message, failure.error_type));
+            return stuck(
+                "trap-on-replay",
+                format!("the guest broke: {} ({})", failure.message, failure.error_type),
+            );
         }
         match end.unrepeated.as_ref().and_then(|left| left.front()) {
             Some(left) => {
-                let divergence = Divergence { recorded: Some(describe(left)), requested: None };
+                let divergence = Divergence {
+                    recorded: Some(describe(left)),
+                    requested: None,
+                };
                 stuck("nondeterminism", explain(&divergence))
             }
             None => Ok(()),
@@ -146,7 +164,13 @@ impl<G: Guest> Player<G> {
         self.last_turn = self.last_turn.next();
         self.last_at = at;
         Ok(NewTurn {
-            turn: Turn { number: self.last_turn, at, arrivals, decisions, fuel: ran.fuel },
+            turn: Turn {
+                number: self.last_turn,
+                at,
+                arrivals,
+                decisions,
+                fuel: ran.fuel,
+            },
             logs: end.logs,
             custom_status: end.custom_status,
         })
@@ -154,9 +178,13 @@ impl<G: Guest> Player<G> {
 
     /// Turns a return into the decision that ends the execution.
     fn finish(&mut self, progress: &Progress) -> Result<(), Interrupt> {
-        let Progress::Returned(outcome) = progress else { return Ok(()) };
+        let Progress::Returned(outcome) = progress else {
+            return Ok(());
+        };
         let decision = match outcome {
-            Err(failure) => Decision::Fail { failure: failure.clone() },
+            Err(failure) => Decision::Fail {
+                failure: failure.clone(),
+            },
             Ok(output) => match self.execution.take_continuation() {
                 Some((input, events)) => Decision::ContinueAsNew { input, events },
                 None => Decision::Complete { output: output.clone() },

@@ -1,0 +1,313 @@
+//! Examples: what each primitive does, and what a changed orchestration is told.
+
+use expect_test::{Expect, expect};
+
+use super::script::{Op, begin, done, event, fired, player, player_with, raised};
+use crate::model::{Arrival, Decision, Failure, Payload, TaskId, Timestamp};
+use crate::replay::{ReplayError, TurnLimits, execution::describe};
+
+fn call(name: &str) -> Op {
+    Op::Call(name.into())
+}
+
+/// Runs the program over these turns and shows what each decided.
+fn check(strands: &[Vec<Op>], turns: Vec<Vec<Arrival>>, expected: Expect) {
+    let mut player = player(strands);
+    let mut shown = String::new();
+    for (n, mut arrivals) in (0..).zip(turns) {
+        if n == 0 {
+            arrivals.insert(0, begin());
+        }
+        let turn = player.advance(Timestamp(1_000 + n * 10), arrivals).unwrap();
+        let decisions: Vec<String> = turn.turn.decisions.iter().map(show).collect();
+        shown += &format!("{}: {}\n", turn.turn.number, decisions.join(", "));
+    }
+    expected.assert_eq(&shown);
+}
+
+fn show(decision: &Decision) -> String {
+    match decision {
+        Decision::Complete { output } => format!("completes with {output}"),
+        Decision::Fail { failure } => format!("fails: {}: {}", failure.error_type, failure.message),
+        Decision::ContinueAsNew { input, events } => {
+            let events: Vec<String> = events.iter().map(|e| format!("{}={}", e.name, e.payload)).collect();
+            format!("continues with {input} and [{}]", events.join(" "))
+        }
+        other => describe(other),
+    }
+}
+
+#[test]
+fn a_chain_calls_one_after_the_other() {
+    check(
+        &[vec![call("a"), call("b")]],
+        vec![vec![], vec![done(1)], vec![done(2)]],
+        expect![[r#"
+            1: calls activity "a" as task 1
+            2: calls activity "b" as task 2
+            3: completes with ["1=Ok(1)","2=Ok(2)"]
+        "#]],
+    );
+}
+
+#[test]
+fn an_early_event_is_kept_and_names_ignore_letter_case() {
+    check(
+        &[vec![call("a"), Op::Event("Go".into()), Op::Event("GO".into())]],
+        vec![vec![], vec![raised("gO", 7)], vec![done(1)], vec![raised("go", 8)]],
+        expect![[r#"
+            1: calls activity "a" as task 1
+            2: 
+            3: waits for event "Go" as task 2, waits for event "GO" as task 3
+            4: completes with ["1=Ok(1)","2=Some(7)","3=Some(8)"]
+        "#]],
+    );
+}
+
+#[test]
+fn the_event_of_a_dropped_wait_reaches_the_next_wait() {
+    check(
+        &[vec![
+            Op::EventOrSleep("go".into(), 5),
+            call("a"),
+            Op::Event("go".into()),
+        ]],
+        vec![vec![], vec![fired(2), raised("go", 1)], vec![done(3)]],
+        expect![[r#"
+            1: waits for event "go" as task 1, sets a timer as task 2
+            2: cancels task 1, calls activity "a" as task 3
+            3: waits for event "go" as task 4, completes with ["2 won: Ok(null) None","3=Ok(3)","4=Some(1)"]
+        "#]],
+    );
+}
+
+#[test]
+fn an_event_given_back_goes_to_the_head_of_its_queue() {
+    check(
+        &[vec![Op::EventTwice("go".into()), Op::Event("go".into())]],
+        vec![vec![], vec![raised("go", 1), raised("go", 2)]],
+        expect![[r#"
+            1: waits for event "go" as task 1
+            2: cancels task 1, waits for event "go" as task 2, waits for event "go" as task 3, completes with ["2=Some(1)","3=Some(2)"]
+        "#]],
+    );
+}
+
+#[test]
+fn continue_as_new_carries_over_events_that_were_not_taken_even_unseen_ones() {
+    check(
+        &[vec![call("a"), Op::ContinueAsNew(5)]],
+        vec![vec![raised("x", 1)], vec![raised("y", 2), done(1), raised("x", 3)]],
+        expect![[r#"
+            1: calls activity "a" as task 1
+            2: continues with 5 and [x=1 y=2 x=3]
+        "#]],
+    );
+}
+
+#[test]
+fn events_carried_over_are_there_before_new_ones() {
+    let mut player = player_with(
+        &[vec![Op::Event("x".into())]],
+        TurnLimits::default(),
+        vec![event("x", 1)],
+    );
+    let turn = player.advance(Timestamp(1), vec![begin(), raised("x", 2)]).unwrap();
+    assert_eq!(
+        turn.turn.decisions.last(),
+        Some(&Decision::Complete {
+            output: Payload::of(&["1=Some(1)"])
+        })
+    );
+}
+
+#[test]
+fn a_refused_call_fails_its_task_without_another_turn() {
+    check(
+        &[vec![call("nothing"), call("")]],
+        vec![vec![]],
+        expect![[r#"
+        1: asks for call-activity of "nothing", which was refused, asks for call-activity of "", which was refused, completes with ["1=Err(Failure { error_type: \"windlass.unknown-function\", message: \"there is none\", details: None, non_retryable: true, causes: [] })","2=Err(Failure { error_type: \"windlass.invalid-argument\", message: \"the function name must not be empty\", details: None, non_retryable: true, causes: [] })"]
+    "#]],
+    );
+}
+
+#[test]
+fn a_second_outcome_of_a_task_is_ignored() {
+    check(
+        &[vec![call("a"), call("b")]],
+        vec![vec![], vec![done(1), done(1)], vec![done(1)], vec![done(2)]],
+        expect![[r#"
+            1: calls activity "a" as task 1
+            2: calls activity "b" as task 2
+            3: 
+            4: completes with ["1=Ok(1)","2=Ok(2)"]
+        "#]],
+    );
+}
+
+#[test]
+fn cancelling_a_call_completes_it_at_once() {
+    check(
+        &[vec![Op::CallOrCall("a".into(), "b".into()), call("c")]],
+        vec![vec![], vec![done(2), done(1)], vec![done(3)]],
+        expect![[r#"
+            1: calls activity "a" as task 1, calls activity "b" as task 2
+            2: cancels task 1, calls activity "c" as task 3
+            3: completes with ["2 won: Ok(2) None","3=Ok(3)"]
+        "#]],
+    );
+}
+
+#[test]
+fn time_never_runs_backwards_and_stands_still_within_a_turn() {
+    let mut player = player(&[vec![call("a"), call("b")]]);
+    let first = player.advance(Timestamp(5_000), vec![begin()]).unwrap();
+    let second = player.advance(Timestamp(4_000), vec![done(1)]).unwrap();
+    assert_eq!((first.turn.at, second.turn.at), (Timestamp(5_000), Timestamp(5_000)));
+}
+
+#[test]
+fn a_turn_over_its_limits_fails_the_instance_and_asks_for_nothing_else() {
+    let limits = TurnLimits {
+        decisions: 2,
+        ..TurnLimits::default()
+    };
+    let strands: Vec<Vec<Op>> = (0..5).map(|_| vec![call("a")]).collect();
+    let mut player = player_with(&strands, limits, Vec::new());
+    let turn = player.advance(Timestamp(1), vec![begin()]).unwrap();
+    let failure = Failure::new("windlass.limit", "a turn may take 2 decisions").permanent();
+    assert_eq!(turn.turn.decisions, [Decision::Fail { failure }]);
+}
+
+#[test]
+fn limits_do_not_act_on_replay() {
+    let strands: Vec<Vec<Op>> = (0..5).map(|_| vec![call("a")]).collect();
+    let row = player(&strands).advance(Timestamp(1), vec![begin()]).unwrap().turn;
+    let limits = TurnLimits {
+        decisions: 2,
+        decision_bytes: 1,
+        log_bytes: 0,
+        turns: 0,
+    };
+    assert_eq!(player_with(&strands, limits, Vec::new()).replay(&row), Ok(()));
+}
+
+/// Records with one program and replays with another.
+fn check_changed(recorded: &[Vec<Op>], now: &[Vec<Op>], turns: Vec<Vec<Arrival>>, expected: Expect) {
+    let mut recorder = player(recorded);
+    let mut replayer = player(now);
+    for (n, mut arrivals) in (0..).zip(turns) {
+        if n == 0 {
+            arrivals.insert(0, begin());
+        }
+        let row = recorder.advance(Timestamp(1_000 + n), arrivals).unwrap().turn;
+        match replayer.replay(&row) {
+            Ok(()) => {}
+            Err(ReplayError::Stuck(reason)) => {
+                return expected.assert_eq(&format!("{}: {}", reason.code, reason.message));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("the change went unnoticed");
+}
+
+#[test]
+fn renaming_an_activity_is_reported_as_nondeterminism() {
+    check_changed(
+        &[vec![call("charge")]],
+        &[vec![call("refund")]],
+        vec![vec![]],
+        expect![[
+            r#"nondeterminism: turn 1: history calls activity "charge" as task 1, the code now calls activity "refund" as task 1"#
+        ]],
+    );
+}
+
+#[test]
+fn a_step_that_is_gone_is_reported() {
+    check_changed(
+        &[vec![call("a"), call("b")]],
+        &[vec![call("a")]],
+        vec![vec![], vec![done(1)]],
+        expect![[r#"nondeterminism: turn 2: history calls activity "b" as task 2, the code now completes"#]],
+    );
+}
+
+#[test]
+fn a_step_that_is_new_is_reported() {
+    check_changed(
+        &[vec![call("a")]],
+        &[vec![call("a")], vec![call("b")]],
+        vec![vec![]],
+        expect![[r#"nondeterminism: turn 1: history ends the turn there, the code now calls activity "b" as task 2"#]],
+    );
+}
+
+#[test]
+fn an_ending_that_was_none_is_reported() {
+    check_changed(
+        &[vec![call("a")]],
+        &[vec![]],
+        vec![vec![]],
+        expect![[r#"nondeterminism: turn 1: history calls activity "a" as task 1, the code now completes"#]],
+    );
+}
+
+#[test]
+fn payloads_and_statuses_may_change() {
+    let row = {
+        let mut player = player(&[vec![Op::Status(1), call("a")]]);
+        player.advance(Timestamp(1), vec![begin()]).unwrap().turn
+    };
+    let mut changed = row.clone();
+    if let Decision::CallActivity { input, .. } = &mut changed.decisions[0] {
+        *input = Payload::of(&"written another way");
+    }
+    assert_eq!(player(&[vec![Op::Status(2), call("a")]]).replay(&changed), Ok(()));
+}
+
+#[test]
+fn custom_status_comes_with_the_turn_that_set_it_last() {
+    let mut player = player(&[vec![Op::Status(1), Op::Status(2), call("a")]]);
+    let turn = player.advance(Timestamp(1), vec![begin()]).unwrap();
+    assert_eq!(turn.custom_status, Some(Payload::of(&2)));
+    assert_eq!(turn.turn.decisions.len(), 1, "a status is no decision");
+}
+
+#[test]
+fn waiting_for_nothing_fails_instead_of_hanging() {
+    let mut execution = crate::replay::Execution::new(
+        "i".parse().unwrap(),
+        std::sync::Arc::new(super::script::started(Vec::new())),
+        Timestamp(1),
+        std::sync::Arc::new(super::script::Functions),
+        TurnLimits::default(),
+    );
+    execution.begin_turn(Timestamp(1), vec![raised("x", 1)], None);
+    assert_eq!(execution.wait(), Err(crate::replay::Interrupt::WaitsForNothing));
+}
+
+#[test]
+fn a_clock_subscription_is_seen_by_poll_and_not_by_wait() {
+    let mut execution = crate::replay::Execution::new(
+        "i".parse().unwrap(),
+        std::sync::Arc::new(super::script::started(Vec::new())),
+        Timestamp(1),
+        std::sync::Arc::new(super::script::Functions),
+        TurnLimits::default(),
+    );
+    execution.begin_turn(Timestamp(1), vec![fired(1), done(2)], None);
+    let timer = execution.create_poll_timer(Timestamp(50)).unwrap();
+    let call = execution
+        .call_activity("a", "1", crate::model::ActivityOptions::default())
+        .unwrap();
+    assert!(!execution.is_ready(timer.0) && !execution.is_ready(call));
+    assert_eq!(execution.apply_next_arrival(), Ok(true));
+    assert!(execution.is_ready(timer.0) && !execution.is_ready(TaskId(2)));
+    let crate::replay::Waited::Ready(ready) = execution.wait().unwrap() else {
+        panic!("an outcome arrived")
+    };
+    assert_eq!(ready[0].task, call);
+}

@@ -1,0 +1,265 @@
+//! A guest for tests: a program of strands that run side by side, each a list of operations.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{
+    ActivityOptions, Arrival, Event, ExecutionNumber, Failure, FunctionName, ModuleNumber, ObservableLimits, Payload,
+    Started, SubOrchestrationOptions, TaskId, Timestamp,
+};
+use crate::replay::{
+    Budget, Directory, Execution, Guest, HostTrouble, Interrupt, Player, Progress, Ran, ResolvedActivity,
+    ResolvedOrchestration, TurnLimits, Waited, execution::SubOrchestrationRequest,
+};
+
+/// One operation of a strand. A strand goes on when its operation has completed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Op {
+    Call(String),
+    Child(String),
+    Sleep(u64),
+    Event(String),
+    /// Whichever comes first; the other one is withdrawn.
+    EventOrSleep(String, u64),
+    /// Waits for two calls at once and cancels the one that is not first.
+    CallOrCall(String, String),
+    /// Waits for the event but gives it back and waits again.
+    EventTwice(String),
+    Send(String),
+    Start(String),
+    Status(u32),
+    Random,
+    ContinueAsNew(u32),
+    Fail,
+}
+
+/// What a strand is waiting for.
+#[derive(Debug, Clone, PartialEq)]
+enum Pause {
+    Task(TaskId),
+    Event(TaskId),
+    EventToGiveBack(TaskId, String),
+    /// The event wait first, if one is an event.
+    Race(TaskId, TaskId, bool),
+}
+
+/// The guest: an interpreter of a program.
+#[derive(Debug, Clone)]
+pub(super) struct Script {
+    strands: Vec<Vec<Op>>,
+    positions: Vec<usize>,
+    pauses: BTreeMap<usize, Pause>,
+    begun: bool,
+    results: Vec<String>,
+}
+
+impl Script {
+    pub(super) fn new(strands: Vec<Vec<Op>>) -> Self {
+        let positions = vec![0; strands.len()];
+        Self {
+            strands,
+            positions,
+            pauses: BTreeMap::new(),
+            begun: false,
+            results: Vec::new(),
+        }
+    }
+
+    fn go(&mut self, x: &mut Execution) -> Result<Progress, Interrupt> {
+        if !self.begun {
+            self.begun = true;
+            for strand in 0..self.strands.len() {
+                if let Some(failed) = self.advance(strand, x)? {
+                    return Ok(failed);
+                }
+            }
+        }
+        loop {
+            if self.pauses.is_empty() {
+                return Ok(Progress::Returned(Ok(Payload::of(&self.results))));
+            }
+            let completions = match x.wait()? {
+                Waited::Quiescent => return Ok(Progress::Waiting),
+                Waited::Ready(completions) => completions,
+            };
+            for completion in completions {
+                let strand = self.pauses.iter().find_map(|(strand, pause)| {
+                    let mine = match pause {
+                        Pause::Task(task) | Pause::Event(task) | Pause::EventToGiveBack(task, _) => {
+                            *task == completion.task
+                        }
+                        Pause::Race(a, b, _) => [*a, *b].contains(&completion.task),
+                    };
+                    mine.then_some(*strand)
+                });
+                let Some(strand) = strand else { continue };
+                match self.pauses.remove(&strand).unwrap() {
+                    Pause::Task(task) => self.results.push(format!("{task}={:?}", completion.outcome)),
+                    Pause::Event(task) => self.results.push(format!("{task}={:?}", x.take_event(task)?)),
+                    Pause::EventToGiveBack(task, name) => {
+                        x.cancel_task(task)?;
+                        let again = x.wait_for_event(&name)?;
+                        self.pauses.insert(strand, Pause::Event(again));
+                        continue;
+                    }
+                    Pause::Race(a, b, event_first) => {
+                        let other = if completion.task == a { b } else { a };
+                        x.cancel_task(other)?;
+                        let event = if event_first && completion.task == a {
+                            x.take_event(a)?
+                        } else {
+                            None
+                        };
+                        self.results
+                            .push(format!("{} won: {:?} {event:?}", completion.task, completion.outcome));
+                    }
+                }
+                if let Some(failed) = self.advance(strand, x)? {
+                    return Ok(failed);
+                }
+            }
+        }
+    }
+
+    /// Runs a strand to its next pause. Returns how the program ends, if the strand ends it.
+    fn advance(&mut self, strand: usize, x: &mut Execution) -> Result<Option<Progress>, Interrupt> {
+        while let Some(op) = self.strands[strand].get(self.positions[strand]).cloned() {
+            self.positions[strand] += 1;
+            let now = x.now()?;
+            let pause = match op {
+                Op::Call(name) => Pause::Task(x.call_activity(&name, "1", ActivityOptions::default())?),
+                Op::Child(name) => Pause::Task(x.call_sub_orchestration(SubOrchestrationRequest {
+                    function: name,
+                    input: "2".into(),
+                    instance_id: None,
+                    options: SubOrchestrationOptions::default(),
+                })?),
+                Op::Sleep(ms) => Pause::Task(x.create_timer(Timestamp(now.0 + ms))?),
+                Op::Event(name) => Pause::Event(x.wait_for_event(&name)?),
+                Op::EventTwice(name) => Pause::EventToGiveBack(x.wait_for_event(&name)?, name),
+                Op::EventOrSleep(name, ms) => {
+                    Pause::Race(x.wait_for_event(&name)?, x.create_timer(Timestamp(now.0 + ms))?, true)
+                }
+                Op::CallOrCall(a, b) => Pause::Race(
+                    x.call_activity(&a, "1", ActivityOptions::default())?,
+                    x.call_activity(&b, "1", ActivityOptions::default())?,
+                    false,
+                ),
+                Op::Send(name) => {
+                    x.send_event("other", &name, "3")?;
+                    continue;
+                }
+                Op::Start(name) => {
+                    let id = x.start_orchestration(&name, "4", None)?;
+                    self.results.push(id.to_string());
+                    continue;
+                }
+                Op::Status(status) => {
+                    x.set_custom_status(&status.to_string())?;
+                    continue;
+                }
+                Op::Random => {
+                    let mut bytes = [0; 3];
+                    x.fill_random(&mut bytes);
+                    self.results.push(format!("{bytes:?} {}", x.new_uuid()));
+                    continue;
+                }
+                Op::ContinueAsNew(input) => {
+                    x.continue_as_new(&input.to_string())?;
+                    return Ok(Some(Progress::Returned(Ok(Payload::null()))));
+                }
+                Op::Fail => return Ok(Some(Progress::Returned(Err(Failure::new("Scripted", "as written"))))),
+            };
+            self.pauses.insert(strand, pause);
+            return Ok(None);
+        }
+        Ok(None)
+    }
+}
+
+impl Guest for Script {
+    fn resume(&mut self, execution: &mut Execution, _: Budget) -> Result<Ran, HostTrouble> {
+        let progress = self
+            .go(execution)
+            .unwrap_or_else(|_| Progress::Broke(Failure::new("windlass.trap", "stopped")));
+        Ok(Ran { progress, fuel: 7 })
+    }
+}
+
+/// Offers every function except those that begin with `no`.
+pub(super) struct Functions;
+
+impl Directory for Functions {
+    fn activity(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+        if name.as_str().starts_with("no") {
+            return Err(Failure::new("windlass.unknown-function", "there is none").permanent());
+        }
+        Ok(ResolvedActivity {
+            module: ModuleNumber(9),
+            defaults: ActivityOptions::default(),
+        })
+    }
+
+    fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure> {
+        self.activity(name, input)
+            .map(|found| ResolvedOrchestration { module: found.module })
+    }
+}
+
+pub(super) fn started(events: Vec<Event>) -> Started {
+    Started {
+        execution: ExecutionNumber::FIRST,
+        function: "scripted".parse().unwrap(),
+        input: Payload::null(),
+        seed: [5; 32],
+        limits: ObservableLimits {
+            memory_bytes: 1 << 20,
+            payload_bytes: 1_000,
+        },
+        parent: None,
+        events,
+    }
+}
+
+/// A player of a program, before its first turn.
+pub(super) fn player(strands: &[Vec<Op>]) -> Player<Script> {
+    player_with(strands, TurnLimits::default(), Vec::new())
+}
+
+pub(super) fn player_with(strands: &[Vec<Op>], limits: TurnLimits, events: Vec<Event>) -> Player<Script> {
+    let id = "test".parse().unwrap();
+    let execution = Execution::new(
+        id,
+        Arc::new(started(events)),
+        Timestamp(1_000),
+        Arc::new(Functions),
+        limits,
+    );
+    Player::new(Script::new(strands.to_vec()), execution)
+}
+
+pub(super) fn begin() -> Arrival {
+    Arrival::Started(Box::new(started(Vec::new())))
+}
+
+pub(super) fn done(task: u32) -> Arrival {
+    Arrival::TaskEnded {
+        task: TaskId(task),
+        outcome: Ok(Payload::of(&task)),
+    }
+}
+
+pub(super) fn fired(task: u32) -> Arrival {
+    Arrival::TimerFired { task: TaskId(task) }
+}
+
+pub(super) fn event(name: &str, payload: u32) -> Event {
+    Event {
+        name: name.parse().unwrap(),
+        payload: Payload::of(&payload),
+    }
+}
+
+pub(super) fn raised(name: &str, payload: u32) -> Arrival {
+    Arrival::EventRaised(event(name, payload))
+}
