@@ -1,0 +1,100 @@
+//! The options in the brackets of `#[orchestrator(…)]` and `#[activity(…)]`.
+
+use syn::parse::{Parse, ParseStream};
+use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
+
+use crate::shape::Kind;
+
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) name: Option<LitStr>,
+    pub(crate) signature: Option<Path>,
+    /// Default options of a call: the field, and its value as written.
+    pub(crate) defaults: Vec<(Ident, Expr)>,
+}
+
+/// The options that say how a call is carried out, in the order of the fields of `ActivityOptions`.
+const CALL_OPTIONS: [&str; 3] = ["retry", "attempt_timeout", "timeout"];
+
+/// The host's limit.
+const MAX_NAME_BYTES: usize = 200;
+
+impl Parse for Options {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let mut options = Self::default();
+        while !input.is_empty() {
+            options.parse_one(input)?;
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl Options {
+    fn parse_one(&mut self, input: ParseStream<'_>) -> Result<()> {
+        let key: Ident = input.parse()?;
+        let known = ["name", "signature"].into_iter().chain(CALL_OPTIONS);
+        if !known.clone().any(|option| key == option) {
+            let list = known.map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ");
+            return Err(Error::new(
+                key.span(),
+                format!("there is no option `{key}`; there are {list}"),
+            ));
+        }
+        let twice = match key.to_string().as_str() {
+            "name" => self.name.is_some(),
+            "signature" => self.signature.is_some(),
+            _ => self.defaults.iter().any(|(option, _)| *option == key),
+        };
+        if twice {
+            return Err(Error::new(key.span(), format!("`{key}` is set twice")));
+        }
+        input.parse::<Token![=]>()?;
+        match key.to_string().as_str() {
+            "name" => self.name = Some(checked_name(input.parse()?)?),
+            "signature" => self.signature = Some(input.parse()?),
+            _ => self.defaults.push((key, input.parse()?)),
+        }
+        Ok(())
+    }
+
+    /// Refuses what does not fit the kind of function or contradicts itself.
+    pub(crate) fn check(&self, kind: Kind) -> Result<()> {
+        if let (Kind::Orchestration, Some((option, _))) = (kind, self.defaults.first()) {
+            let message = format!("`{option}` is for activities: an orchestration's caller decides");
+            return Err(Error::new(option.span(), message));
+        }
+        if let (Some(name), Some(_)) = (&self.name, &self.signature) {
+            return Err(Error::new(name.span(), "the name is that of the signature"));
+        }
+        Ok(())
+    }
+
+    /// The name, in default of which the function's own.
+    pub(crate) fn name_or(&self, ident: &Ident) -> LitStr {
+        self.name
+            .clone()
+            .unwrap_or_else(|| LitStr::new(&plain(ident), ident.span()))
+    }
+}
+
+/// Without the `r#` of an identifier that is a keyword.
+fn plain(ident: &Ident) -> String {
+    let name = ident.to_string();
+    name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)
+}
+
+fn checked_name(name: LitStr) -> Result<LitStr> {
+    let problem = match name.value() {
+        value if value.is_empty() => Some("a name cannot be empty"),
+        value if value.len() > MAX_NAME_BYTES => Some("a name has at most 200 bytes"),
+        value if value.chars().any(char::is_control) => Some("a name has no control characters"),
+        _ => None,
+    };
+    match problem {
+        Some(problem) => Err(Error::new(name.span(), problem)),
+        None => Ok(name),
+    }
+}

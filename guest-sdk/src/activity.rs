@@ -1,0 +1,111 @@
+//! [`Activity`]: what an activity may ask about the attempt that is running.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use crate::bindings::activity::windlass::durable::activity_context as imports;
+use crate::logging::{Level, Sink};
+use crate::time::Timestamp;
+
+/// The context of one attempt. Clones are cheap.
+///
+/// An activity may do anything its sandbox allows, and runs **at least once**: the host repeats it after a crash.
+/// Give [`idempotency_key`](Self::idempotency_key) to services that recognise repeats.
+#[derive(Clone)]
+pub struct Activity {
+    attempt: Rc<Attempt>,
+    sink: Rc<dyn Sink>,
+}
+
+/// What there is to know about an attempt.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) instance_id: String,
+    pub(crate) execution: u32,
+    pub(crate) function: String,
+    pub(crate) attempt: u32,
+    pub(crate) idempotency_key: String,
+    pub(crate) deadline_ms: u64,
+    pub(crate) max_payload_bytes: u64,
+}
+
+impl Activity {
+    pub(crate) fn new(attempt: Attempt, sink: Rc<dyn Sink>) -> Self {
+        Self {
+            attempt: Rc::new(attempt),
+            sink,
+        }
+    }
+
+    /// The attempt that the sandbox runs.
+    pub(crate) fn of_host() -> Self {
+        let info = imports::info();
+        let attempt = Attempt {
+            instance_id: info.instance_id,
+            execution: info.execution,
+            function: info.function,
+            attempt: info.attempt,
+            idempotency_key: info.idempotency_key,
+            deadline_ms: info.deadline_ms,
+            max_payload_bytes: info.max_payload_bytes,
+        };
+        Self::new(attempt, Rc::new(HostLog))
+    }
+
+    pub(crate) fn sink(&self) -> Rc<dyn Sink> {
+        self.sink.clone()
+    }
+
+    /// The same for all attempts of one call and for no other call.
+    pub fn idempotency_key(&self) -> &str {
+        &self.attempt.idempotency_key
+    }
+
+    /// From 1; counts attempts that failed. An attempt cut off by the end of the host does not count.
+    pub fn attempt(&self) -> u32 {
+        self.attempt.attempt
+    }
+
+    /// When this attempt is stopped.
+    pub fn deadline(&self) -> Timestamp {
+        Timestamp::from_millis(self.attempt.deadline_ms)
+    }
+
+    /// The time until the attempt is stopped.
+    pub fn time_left(&self) -> Duration {
+        self.deadline() - Timestamp::from(SystemTime::now())
+    }
+
+    /// The instance that made the call.
+    pub fn instance_id(&self) -> &str {
+        &self.attempt.instance_id
+    }
+
+    /// The execution of that instance, from 1.
+    pub fn execution(&self) -> u32 {
+        self.attempt.execution
+    }
+
+    /// The name of the activity function.
+    pub fn function(&self) -> &str {
+        &self.attempt.function
+    }
+
+    /// Results longer than this many bytes are refused.
+    pub fn max_payload_bytes(&self) -> u64 {
+        self.attempt.max_payload_bytes
+    }
+
+    /// Writes a line to the log of the calling instance; the macros of `tracing` and `log` do the same.
+    pub fn log(&self, level: Level, message: &str) {
+        self.sink.log(level, message);
+    }
+}
+
+struct HostLog;
+
+impl Sink for HostLog {
+    fn log(&self, level: Level, message: &str) {
+        imports::log(level.into(), message);
+    }
+}

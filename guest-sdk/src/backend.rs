@@ -1,0 +1,121 @@
+//! The seam under [`Orchestration`](crate::Orchestration): what a host offers, in our own types.
+//!
+//! There are two: the imports of the sandbox, here, and the simulated host of [`testing`](crate::testing). The
+//! executor and everything above it is the same code on both. Waiting is not part of it: completions are handed to
+//! the executor from outside, so that the simulated host can run several orchestrations in one thread.
+
+use crate::bindings::orchestrator::windlass::durable::orchestration as imports;
+use crate::failure::Failure;
+use crate::logging::Level;
+use crate::retry::{ActivityOptions, SubOrchestrationOptions};
+
+/// Names one durable operation of one execution.
+pub(crate) type TaskId = u32;
+
+/// How a task ended: its payload, or why it failed.
+pub(crate) type Outcome = Result<String, Failure>;
+
+/// What happened to a task.
+#[derive(Clone, Debug)]
+pub(crate) struct Completion {
+    pub(crate) task: TaskId,
+    pub(crate) outcome: Outcome,
+}
+
+/// Who is running.
+#[derive(Clone, Debug)]
+pub(crate) struct ExecutionInfo {
+    pub(crate) instance_id: String,
+    pub(crate) execution: u32,
+    pub(crate) function: String,
+    pub(crate) parent_instance_id: Option<String>,
+    pub(crate) started_at_ms: u64,
+    pub(crate) max_payload_bytes: u64,
+}
+
+/// What a host offers an orchestration. The functions are those of the WIT interface `orchestration`, where their
+/// rules are written down.
+pub(crate) trait Backend {
+    fn info(&self) -> ExecutionInfo;
+    fn now_ms(&self) -> u64;
+    fn new_uuid(&self) -> String;
+    fn call_activity(&self, name: &str, input: &str, options: &ActivityOptions) -> TaskId;
+    fn call_sub_orchestration(&self, name: &str, input: &str, options: &SubOrchestrationOptions) -> TaskId;
+    fn start_orchestration(&self, name: &str, input: &str, instance_id: Option<&str>) -> String;
+    fn send_event(&self, instance_id: &str, name: &str, payload: &str);
+    fn create_timer(&self, fire_at_ms: u64) -> TaskId;
+    fn wait_for_event(&self, name: &str) -> TaskId;
+    fn take_event(&self, task: TaskId) -> Option<String>;
+    fn cancel_task(&self, task: TaskId);
+    fn set_custom_status(&self, status: &str);
+    fn continue_as_new(&self, input: &str);
+    fn log(&self, level: Level, message: &str);
+}
+
+/// The imports of the sandbox.
+pub(crate) struct Host;
+
+impl Host {
+    /// Blocks until there are completions. Only the loop of [`export`](crate::export) calls it.
+    pub(crate) fn wait() -> Vec<Completion> {
+        imports::wait().into_iter().map(Into::into).collect()
+    }
+}
+
+impl Backend for Host {
+    fn info(&self) -> ExecutionInfo {
+        imports::info().into()
+    }
+
+    fn now_ms(&self) -> u64 {
+        imports::now_ms()
+    }
+
+    fn new_uuid(&self) -> String {
+        imports::new_uuid()
+    }
+
+    fn call_activity(&self, name: &str, input: &str, options: &ActivityOptions) -> TaskId {
+        imports::call_activity(name, input, &options.into())
+    }
+
+    fn call_sub_orchestration(&self, name: &str, input: &str, options: &SubOrchestrationOptions) -> TaskId {
+        imports::call_sub_orchestration(name, input, &options.into())
+    }
+
+    fn start_orchestration(&self, name: &str, input: &str, instance_id: Option<&str>) -> String {
+        imports::start_orchestration(name, input, instance_id)
+    }
+
+    fn send_event(&self, instance_id: &str, name: &str, payload: &str) {
+        imports::send_event(instance_id, name, payload);
+    }
+
+    fn create_timer(&self, fire_at_ms: u64) -> TaskId {
+        imports::create_timer(fire_at_ms)
+    }
+
+    fn wait_for_event(&self, name: &str) -> TaskId {
+        imports::wait_for_event(name)
+    }
+
+    fn take_event(&self, task: TaskId) -> Option<String> {
+        imports::take_event(task)
+    }
+
+    fn cancel_task(&self, task: TaskId) {
+        imports::cancel_task(task);
+    }
+
+    fn set_custom_status(&self, status: &str) {
+        imports::set_custom_status(status);
+    }
+
+    fn continue_as_new(&self, input: &str) {
+        imports::continue_as_new(input);
+    }
+
+    fn log(&self, level: Level, message: &str) {
+        imports::log(level.into(), message);
+    }
+}

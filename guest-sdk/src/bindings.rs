@@ -1,0 +1,150 @@
+//! The generated bindings, one module per world, and the conversions between their types and ours.
+//!
+//! The only place that names generated types. Both worlds are bound here, although a component is of one kind: the
+//! metadata linked with this crate speaks of imports alone, and imports that nothing calls are dropped when the
+//! component is made. What a component *exports* is decided by the macro of one world, which `export!` expands.
+
+use crate::backend::{Completion, ExecutionInfo, Outcome};
+use crate::failure::{Cause, Failure};
+use crate::function::FunctionDescription;
+use crate::logging::Level;
+use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
+use crate::time::whole_millis;
+
+#[expect(missing_docs, clippy::allow_attributes_without_reason, reason = "generated code")]
+pub mod orchestrator {
+    wit_bindgen::generate!({
+        path: ["../wit/deps/io", "../wit/durable"],
+        world: "windlass:durable/orchestrator-module",
+        generate_all,
+        pub_export_macro: true,
+        export_macro_name: "export_orchestrator",
+        default_bindings_module: "windlass_sdk::__private::orchestrator",
+    });
+}
+
+#[expect(missing_docs, clippy::allow_attributes_without_reason, reason = "generated code")]
+pub mod activity {
+    wit_bindgen::generate!({
+        path: ["../wit/deps/io", "../wit/durable"],
+        world: "windlass:durable/activity-module",
+        with: { "windlass:durable/types@0.1.0": super::orchestrator::windlass::durable::types },
+        pub_export_macro: true,
+        export_macro_name: "export_activity",
+        default_bindings_module: "windlass_sdk::__private::activity",
+    });
+}
+
+pub use orchestrator::windlass::durable::types as wit;
+
+/// Not `From`: the generated type is an error, and every error converts into a failure of its own name.
+pub(crate) fn failure(failure: wit::Failure) -> Failure {
+    let causes = failure
+        .causes
+        .into_iter()
+        .map(|c| Cause::from_parts(c.error_type, c.message, c.details))
+        .collect();
+    Failure::from_parts(
+        failure.error_type,
+        failure.message,
+        failure.details,
+        failure.non_retryable,
+        causes,
+    )
+}
+
+impl From<Failure> for wit::Failure {
+    fn from(failure: Failure) -> Self {
+        let cause = |cause: &Cause| wit::FailureCause {
+            error_type: cause.error_type().into(),
+            message: cause.message().into(),
+            details: cause.details_json().map(str::to_owned),
+        };
+        Self {
+            error_type: failure.error_type().into(),
+            message: failure.message().into(),
+            details: failure.details_json().map(str::to_owned),
+            non_retryable: failure.is_non_retryable(),
+            causes: failure.causes().iter().map(cause).collect(),
+        }
+    }
+}
+
+impl From<&Retry> for wit::RetryPolicy {
+    fn from(retry: &Retry) -> Self {
+        Self {
+            first_interval_ms: whole_millis(retry.first_interval),
+            backoff_coefficient: retry.coefficient,
+            max_interval_ms: retry.max_interval.map(whole_millis),
+            max_attempts: retry.max_attempts,
+            non_retryable_error_types: retry.non_retryable.clone(),
+        }
+    }
+}
+
+impl From<&ActivityOptions> for wit::ActivityOptions {
+    fn from(options: &ActivityOptions) -> Self {
+        Self {
+            retry: options.retry.as_ref().map(Into::into),
+            attempt_timeout_ms: options.attempt_timeout.map(whole_millis),
+            timeout_ms: options.timeout.map(whole_millis),
+        }
+    }
+}
+
+impl From<&SubOrchestrationOptions> for wit::SubOrchestrationOptions {
+    fn from(options: &SubOrchestrationOptions) -> Self {
+        Self {
+            instance_id: options.instance_id.clone(),
+            retry: options.retry.as_ref().map(Into::into),
+            timeout_ms: options.timeout.map(whole_millis),
+        }
+    }
+}
+
+impl From<wit::Completion> for Completion {
+    fn from(completion: wit::Completion) -> Self {
+        let outcome: Outcome = completion.outcome.map_err(failure);
+        Self {
+            task: completion.task,
+            outcome,
+        }
+    }
+}
+
+impl From<orchestrator::windlass::durable::orchestration::ExecutionInfo> for ExecutionInfo {
+    fn from(info: orchestrator::windlass::durable::orchestration::ExecutionInfo) -> Self {
+        Self {
+            instance_id: info.instance_id,
+            execution: info.execution,
+            function: info.function,
+            parent_instance_id: info.parent_instance_id,
+            started_at_ms: info.started_at_ms,
+            max_payload_bytes: info.max_payload_bytes,
+        }
+    }
+}
+
+impl From<Level> for wit::LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
+        }
+    }
+}
+
+impl From<FunctionDescription> for wit::FunctionDescription {
+    fn from(description: FunctionDescription) -> Self {
+        Self {
+            name: description.name,
+            doc: description.doc,
+            input_schema: description.input_schema,
+            output_schema: description.output_schema,
+            default_options: description.default_options.as_ref().map(Into::into),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! `export!`, and what the exports of a component do when the host calls them.
+
+use crate::activity::Activity;
+use crate::backend::Host;
+use crate::bindings::wit;
+use crate::executor::{Core, Execution, Progress};
+use crate::failure::{Failure, Result};
+use crate::function::{ActivityEntry, OrchestrationEntry};
+use crate::logging;
+use crate::orchestration::Orchestration;
+
+/// Makes the crate a module: names what it offers. One line per crate, all of one kind.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// # #[activity] fn validate_order(id: String) -> Result<bool> { Ok(true) }
+/// # #[activity] fn process_payment(id: String) -> Result<()> { Ok(()) }
+/// windlass_sdk::export!(activities: [validate_order, process_payment]);
+/// # fn main() {}
+/// ```
+/// or
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// # #[orchestrator] async fn order_processing(ctx: Orchestration, id: String) -> Result<bool> { Ok(true) }
+/// windlass_sdk::export!(orchestrators: [order_processing]);
+/// # fn main() {}
+/// ```
+///
+/// The functions may live in another crate: `export!(activities: [orders::validate_order])`. A crate with an
+/// `export!` line is a component and nothing else. What links it would export the same again, so a crate that others
+/// use for its signatures has none; a crate of one line beside it makes it a module.
+#[macro_export]
+macro_rules! export {
+    (orchestrators: [$($function:path),+ $(,)?] $(,)?) => {
+        const _: () = {
+            const ENTRIES: &[$crate::__private::OrchestrationEntry] =
+                &[$($crate::__private::OrchestrationEntry::of::<$function>()),+];
+            const _: () = $crate::__private::check_names(&[$(<$function as $crate::OrchestrationSignature>::NAME),+]);
+
+            struct Module;
+
+            impl $crate::__private::orchestrator::exports::windlass::durable::orchestrator::Guest for Module {
+                fn describe() -> $crate::__private::wit::ModuleDescription {
+                    $crate::__private::describe_orchestrations(ENTRIES)
+                }
+
+                fn run(
+                    name: ::std::string::String,
+                    input: ::std::string::String,
+                ) -> ::std::result::Result<::std::string::String, $crate::__private::wit::Failure> {
+                    $crate::__private::run_orchestration(ENTRIES, &name, &input)
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            $crate::__private::orchestrator::export_orchestrator!(
+                Module with_types_in $crate::__private::orchestrator
+            );
+        };
+    };
+    (activities: [$($function:path),+ $(,)?] $(,)?) => {
+        const _: () = {
+            const ENTRIES: &[$crate::__private::ActivityEntry] =
+                &[$($crate::__private::ActivityEntry::of::<$function>()),+];
+            const _: () = $crate::__private::check_names(&[$(<$function as $crate::ActivitySignature>::NAME),+]);
+
+            struct Module;
+
+            impl $crate::__private::activity::exports::windlass::durable::activity::Guest for Module {
+                fn describe() -> $crate::__private::wit::ModuleDescription {
+                    $crate::__private::describe_activities(ENTRIES)
+                }
+
+                fn run(
+                    name: ::std::string::String,
+                    input: ::std::string::String,
+                ) -> ::std::result::Result<::std::string::String, $crate::__private::wit::Failure> {
+                    $crate::__private::run_activity(ENTRIES, &name, &input)
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            $crate::__private::activity::export_activity!(
+                Module with_types_in $crate::__private::activity
+            );
+        };
+    };
+    ($($anything:tt)*) => {
+        ::core::compile_error!(
+            "write `export!(orchestrators: [one, two]);` or `export!(activities: [one, two]);`: \
+             a module offers functions of one kind"
+        );
+    };
+}
+
+/// Which SDK built a module.
+const SDK: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+
+/// The export `describe` of a module of orchestrations.
+pub fn describe_orchestrations(entries: &[OrchestrationEntry]) -> wit::ModuleDescription {
+    wit::ModuleDescription {
+        functions: entries.iter().map(|e| (e.describe)().into()).collect(),
+        sdk: SDK.into(),
+    }
+}
+
+/// The export `describe` of a module of activities.
+pub fn describe_activities(entries: &[ActivityEntry]) -> wit::ModuleDescription {
+    wit::ModuleDescription {
+        functions: entries.iter().map(|e| (e.describe)().into()).collect(),
+        sdk: SDK.into(),
+    }
+}
+
+/// The export `run` of a module of orchestrations.
+pub fn run_orchestration(
+    entries: &[OrchestrationEntry],
+    name: &str,
+    input: &str,
+) -> std::result::Result<String, wit::Failure> {
+    logging::log_panics();
+    let entry = entries
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| unknown_function(name))?;
+    let core = Core::new(Box::new(Host));
+    let mut execution = Execution::new(core.clone(), (entry.run)(Orchestration::new(core), input));
+    loop {
+        match execution.advance() {
+            Progress::Waiting => execution.deliver(Host::wait()),
+            Progress::Finished(outcome) => return outcome.map_err(Into::into),
+        }
+    }
+}
+
+/// The export `run` of a module of activities.
+pub fn run_activity(entries: &[ActivityEntry], name: &str, input: &str) -> std::result::Result<String, wit::Failure> {
+    logging::log_panics();
+    let entry = entries
+        .iter()
+        .find(|entry| entry.name == name)
+        .ok_or_else(|| unknown_function(name))?;
+    let ctx = Activity::of_host();
+    let _logging = logging::enter(ctx.sink());
+    let outcome: Result<String> = (entry.run)(ctx, input);
+    outcome.map_err(Into::into)
+}
+
+fn unknown_function(name: &str) -> wit::Failure {
+    Failure::new("UnknownFunction", format!("the module offers no `{name}`"))
+        .non_retryable()
+        .into()
+}
+
+/// Refuses two functions of one name while the module is compiled.
+pub const fn check_names(names: &[&str]) {
+    let mut i = 0;
+    while i < names.len() {
+        let mut j = i + 1;
+        while j < names.len() {
+            assert!(
+                !same(names[i], names[j]),
+                "two functions of one `export!` line have the same name"
+            );
+            j += 1;
+        }
+        i += 1;
+    }
+}
+
+const fn same(left: &str, right: &str) -> bool {
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let mut i = 0;
+    while i < left.len() && i < right.len() && left[i] == right[i] {
+        i += 1;
+    }
+    i == left.len() && i == right.len()
+}

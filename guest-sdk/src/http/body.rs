@@ -1,0 +1,79 @@
+//! [`Incoming`]: an answer whose body is read bit by bit.
+
+use std::io;
+
+use super::response::Head;
+use super::transport;
+use crate::block_on::block_on;
+use crate::failure::Result;
+
+/// An answer whose head is there and whose body is still coming. It is also a [`Read`](io::Read)er.
+pub struct Incoming {
+    head: Head,
+    body: transport::Body,
+    /// What a reader has not taken of the last chunk.
+    rest: Vec<u8>,
+}
+
+impl Incoming {
+    pub(crate) fn new(head: Head, body: transport::Body) -> Self {
+        Self {
+            head,
+            body,
+            rest: Vec::new(),
+        }
+    }
+
+    pub(crate) fn into_head(self) -> Head {
+        self.head
+    }
+
+    /// The status, 200 for example.
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// All headers as they came.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.head.headers
+    }
+
+    /// The next bytes of the body; `None` at its end.
+    ///
+    /// # Errors
+    /// `HttpError` if the body is cut off.
+    pub fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        block_on(self.chunk_async())
+    }
+
+    /// As [`chunk`](Self::chunk), for `async` activities.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk).
+    pub async fn chunk_async(&mut self) -> Result<Option<Vec<u8>>> {
+        if !self.rest.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
+        self.body.chunk().await
+    }
+}
+
+impl io::Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            self.rest = self
+                .chunk()
+                .map_err(|f| io::Error::other(f.into_error()))?
+                .unwrap_or_default();
+        }
+        let count = buffer.len().min(self.rest.len());
+        buffer[..count].copy_from_slice(&self.rest[..count]);
+        self.rest.drain(..count);
+        Ok(count)
+    }
+}

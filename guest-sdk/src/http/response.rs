@@ -1,0 +1,138 @@
+//! [`Response`]: an answer, read to its end.
+
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::failure_types;
+use crate::failure::{Failure, Result};
+
+/// Status and headers of an answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Head {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// An answer with its whole body.
+#[derive(Clone, Debug)]
+pub struct Response {
+    pub(crate) head: Head,
+    pub(crate) body: Vec<u8>,
+}
+
+/// How much of a body is quoted in a failure.
+const QUOTED_CHARS: usize = 500;
+
+impl Response {
+    /// An answer without headers, for tests.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            head: Head {
+                status,
+                headers: Vec::new(),
+            },
+            body: body.into(),
+        }
+    }
+
+    /// An answer that is a value as JSON, for tests.
+    ///
+    /// # Panics
+    /// If the value cannot be written as JSON.
+    pub fn of_json(status: u16, value: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_vec(value).expect("a value that can be written as JSON");
+        Self::new(status, body).with_header("content-type", "application/json")
+    }
+
+    /// The answer with one more header, for tests.
+    #[must_use]
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.head.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The status, 200 for example.
+    pub fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    /// Whether the status is 200 to 299.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status())
+    }
+
+    /// The first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+
+    /// All headers as they came.
+    pub fn headers(&self) -> &[(String, String)] {
+        &self.head.headers
+    }
+
+    /// The body.
+    pub fn bytes(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// The body.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.body
+    }
+
+    /// The body as text.
+    ///
+    /// # Errors
+    /// `Utf8Error` if it is not UTF-8.
+    pub fn text(&self) -> Result<String> {
+        Ok(std::str::from_utf8(&self.body)?.to_owned())
+    }
+
+    /// The body as a value.
+    ///
+    /// # Errors
+    /// `HttpError` if it is not JSON of that shape.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let details = json!({ "status": self.status(), "body": self.beginning() });
+            Failure::new(
+                failure_types::ERROR,
+                format!("the answer is not what was expected: {error}"),
+            )
+            .details(&details)
+        })
+    }
+
+    /// The answer itself if its status is 200 to 299.
+    ///
+    /// # Errors
+    /// `HttpStatus` otherwise, with `status` and the beginning of the `body` as details. Not to be retried if the
+    /// server says that the request is wrong (400 to 499, but not 408, 425 and 429).
+    pub fn ok(self) -> Result<Self> {
+        let status = self.status();
+        if self.is_success() {
+            return Ok(self);
+        }
+        let details = json!({ "status": status, "body": self.beginning() });
+        let failure = Failure::new(failure_types::STATUS, format!("the server answered {status}")).details(&details);
+        Err(match status {
+            408 | 425 | 429 => failure,
+            400..500 => failure.non_retryable(),
+            _ => failure,
+        })
+    }
+
+    fn beginning(&self) -> String {
+        String::from_utf8_lossy(&self.body).chars().take(QUOTED_CHARS).collect()
+    }
+}

@@ -1,0 +1,191 @@
+//! The transport of the sandbox, over `wasi:http`.
+
+use std::time::Duration;
+
+use futures::future::join;
+use wasip2::clocks::monotonic_clock;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
+    RequestOptions, Scheme,
+};
+use wasip2::io::streams::{InputStream, StreamError};
+
+use super::body::Incoming;
+use super::response::Head;
+use super::url::Url;
+use super::{Method, Request, failure_types, wrong};
+use crate::block_on::ready;
+use crate::failure::{Failure, Result};
+use crate::time::whole_millis;
+
+/// The most that is read at once, in bytes: what fits into a few pages of the guest's memory.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+/// Sends a request and waits for the head of the answer.
+pub(crate) async fn exchange(request: Request, url: Url) -> Result<Incoming> {
+    let options = options(&request);
+    let body = request.body.clone();
+    let outgoing = outgoing(&request, url)?;
+    let outgoing_body = outgoing
+        .body()
+        .map_err(|()| wrong("the request has no body to write to"))?;
+    let answer = outgoing_handler::handle(outgoing, options).map_err(of_code)?;
+
+    // Side by side, since a server may answer before it has read everything; if it then stops reading, its answer
+    // says more than our failure to write.
+    let receive = async {
+        ready(answer.subscribe()).await;
+        match answer.get() {
+            Some(Ok(result)) => result.map_err(of_code),
+            _ => Err(Failure::new(failure_types::ERROR, "the answer was taken twice")),
+        }
+    };
+    let (_, response) = join(write(outgoing_body, &body), receive).await;
+    let response = response?;
+    Ok(Incoming::new(head(&response), Body::of(response)?))
+}
+
+/// Ends when the time is over.
+pub(crate) async fn sleep(duration: Duration) {
+    ready(monotonic_clock::subscribe_duration(
+        whole_millis(duration).saturating_mul(1_000_000),
+    ))
+    .await;
+}
+
+fn outgoing(request: &Request, url: Url) -> Result<OutgoingRequest> {
+    let mut headers: Vec<(String, Vec<u8>)> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone().into_bytes()))
+        .collect();
+    if !request.body.is_empty() {
+        headers.push(("content-length".into(), request.body.len().to_string().into_bytes()));
+    }
+    let fields = Fields::from_list(&headers).map_err(|error| wrong(format!("a header is refused: {error}")))?;
+    let outgoing = OutgoingRequest::new(fields);
+    let scheme = if url.is_https { Scheme::Https } else { Scheme::Http };
+    outgoing
+        .set_method(&method(request.method))
+        .and_then(|()| outgoing.set_scheme(Some(&scheme)))
+        .and_then(|()| outgoing.set_authority(Some(&url.authority)))
+        .and_then(|()| outgoing.set_path_with_query(Some(&url.path_with_query)))
+        .map_err(|()| wrong(format!("`{}` is not a URL that can be requested", request.url)))?;
+    Ok(outgoing)
+}
+
+fn method(method: Method) -> WasiMethod {
+    match method {
+        Method::Get => WasiMethod::Get,
+        Method::Head => WasiMethod::Head,
+        Method::Post => WasiMethod::Post,
+        Method::Put => WasiMethod::Put,
+        Method::Patch => WasiMethod::Patch,
+        Method::Delete => WasiMethod::Delete,
+        Method::Options => WasiMethod::Options,
+    }
+}
+
+/// Hands the time limit to the host as well, so that it does not keep a connection for a guest that gave up. A host
+/// that does not take one is no reason to fail: our own timer ends the request.
+fn options(request: &Request) -> Option<RequestOptions> {
+    let nanos = whole_millis(request.timeout?).saturating_mul(1_000_000);
+    let options = RequestOptions::new();
+    let _ = options.set_connect_timeout(Some(nanos));
+    let _ = options.set_first_byte_timeout(Some(nanos));
+    let _ = options.set_between_bytes_timeout(Some(nanos));
+    Some(options)
+}
+
+async fn write(body: OutgoingBody, bytes: &[u8]) -> std::result::Result<(), Failure> {
+    if !bytes.is_empty() {
+        let stream = body.write().map_err(|()| wrong("the request's body was taken twice"))?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            ready(stream.subscribe()).await;
+            let room = usize::try_from(stream.check_write().map_err(of_stream)?).unwrap_or(usize::MAX);
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            stream.write(now).map_err(of_stream)?;
+            rest = later;
+        }
+        stream.flush().map_err(of_stream)?;
+        ready(stream.subscribe()).await;
+        drop(stream);
+    }
+    OutgoingBody::finish(body, None).map_err(of_code)
+}
+
+fn head(response: &IncomingResponse) -> Head {
+    let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+    let headers = response
+        .headers()
+        .entries()
+        .into_iter()
+        .map(|(name, value)| (name, text(value)))
+        .collect();
+    Head {
+        status: response.status(),
+        headers,
+    }
+}
+
+/// The body of an answer. The stream is declared first, so that it is dropped before what it came from.
+pub(crate) struct Body {
+    stream: InputStream,
+    _body: IncomingBody,
+    _response: IncomingResponse,
+}
+
+impl Body {
+    fn of(response: IncomingResponse) -> Result<Self> {
+        let body = response
+            .consume()
+            .map_err(|()| wrong("the answer's body was taken twice"))?;
+        let stream = body.stream().map_err(|()| wrong("the answer's body was taken twice"))?;
+        Ok(Self {
+            stream,
+            _body: body,
+            _response: response,
+        })
+    }
+
+    /// The next bytes; `None` at the end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
+        loop {
+            match self.stream.read(CHUNK_BYTES) {
+                Ok(bytes) if bytes.is_empty() => ready(self.stream.subscribe()).await,
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(StreamError::Closed) => return Ok(None),
+                Err(error) => return Err(of_stream(error)),
+            }
+        }
+    }
+}
+
+fn of_stream(error: StreamError) -> Failure {
+    let message = match error {
+        StreamError::Closed => "the connection was closed".into(),
+        StreamError::LastOperationFailed(error) => error.to_debug_string(),
+    };
+    Failure::new(failure_types::ERROR, message)
+}
+
+fn of_code(code: ErrorCode) -> Failure {
+    let reason = format!("{code:?}");
+    let name = reason.split(['(', ' ', '{']).next().unwrap_or_default();
+    let name = name.strip_prefix("ErrorCode::").unwrap_or(name);
+    let details = serde_json::json!({ "reason": name });
+    match code {
+        ErrorCode::ConnectionTimeout | ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
+            Failure::new(failure_types::TIMEOUT, format!("no answer in time ({name})"))
+        }
+        ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
+            wrong("the request is refused: the operator does not allow this destination").details(&details)
+        }
+        ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
+            wrong(format!("the request is not valid ({name})")).details(&details)
+        }
+        _ => Failure::new(failure_types::ERROR, format!("no answer ({reason})")).details(&details),
+    }
+}

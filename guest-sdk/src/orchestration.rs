@@ -1,0 +1,289 @@
+//! [`Orchestration`]: what an orchestration can do.
+//!
+//! A thin, typed face of the [`Backend`](crate::backend::Backend): each method encodes, asks the host, and hands out
+//! a future. How the futures are driven is the [`executor`](crate::executor)'s concern.
+
+pub(crate) mod call;
+pub(crate) mod event;
+pub(crate) mod timer;
+
+use std::future::Future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::future::{Either, select};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::executor::Core;
+use crate::failure::{Failure, Result};
+use crate::function::{ActivitySignature, OrchestrationSignature};
+use crate::logging::Level;
+use crate::payload::encode;
+use crate::time::Timestamp;
+use call::{Call, SubCall};
+use event::EventWait;
+use timer::{Elapsed, Sleep};
+
+/// The context of a running orchestration. Clones are cheap and mean the same execution.
+///
+/// Everything asked of it is recorded and repeated from the record on replay, and ordinary `std` is replay-safe as
+/// well: `SystemTime::now()` is the time of the turn, `HashMap` and `rand` are seeded per execution, `thread::sleep`
+/// is a durable timer (that holds up all branches), `println!` is a log line that replay does not repeat.
+#[derive(Clone)]
+pub struct Orchestration {
+    core: Rc<Core>,
+}
+
+impl Orchestration {
+    pub(crate) fn new(core: Rc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Calls an activity; input and output are those of its signature.
+    ///
+    /// It runs at least once and its outcome arrives exactly once. The call is made here, not where it is awaited:
+    /// calls made first and awaited later run in parallel.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # #[activity] fn charge(cents: u64) -> Result<String> { Ok(cents.to_string()) }
+    /// # #[activity] fn ship(order: String) -> Result<()> { Ok(()) }
+    /// #[orchestrator]
+    /// async fn order(ctx: Orchestration, orders: Vec<String>) -> Result<()> {
+    ///     let receipt = ctx
+    ///         .call(charge, &995)
+    ///         .retry(Retry::exponential(secs(5)).max_attempts(4).non_retryable("PaymentDeclined"))
+    ///         .attempt_timeout(secs(30))
+    ///         .timeout(mins(10))
+    ///         .await?;
+    ///     info!("paid: {receipt}");
+    ///
+    ///     try_join_all(orders.iter().map(|order| ctx.call(ship, order))).await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The future gives the activity's failure, `windlass.timeout`, `windlass.cancelled`, or another failure of the
+    /// host; `InvalidPayload` if an input or output does not fit its Rust type.
+    pub fn call<A: ActivitySignature>(&self, activity: A, input: &A::Input) -> Call<A::Output> {
+        let _ = activity;
+        self.call_named(A::NAME, input)
+    }
+
+    /// Calls an activity by the name it is exposed under.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # async fn example(ctx: Orchestration) -> Result<()> {
+    /// let total: u64 = ctx.call_named("SumActivity", &[1, 2, 3]).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_named<T: DeserializeOwned>(&self, name: &str, input: &(impl Serialize + ?Sized)) -> Call<T> {
+        Call::new(&self.core, name, encode("the input cannot be written", input))
+    }
+
+    /// Starts a child orchestration and awaits its end. Like [`call`](Self::call), it is made here.
+    ///
+    /// # Errors
+    /// The future gives the child's failure, `windlass.timeout`, `windlass.cancelled`, or another failure of the
+    /// host; `InvalidPayload` if an input or output does not fit its Rust type.
+    pub fn sub_orchestration<O: OrchestrationSignature>(
+        &self,
+        orchestration: O,
+        input: &O::Input,
+    ) -> SubCall<O::Output> {
+        let _ = orchestration;
+        self.sub_orchestration_named(O::NAME, input)
+    }
+
+    /// Starts a child orchestration by the name it is exposed under and awaits its end.
+    ///
+    /// # Errors
+    /// As [`sub_orchestration`](Self::sub_orchestration).
+    pub fn sub_orchestration_named<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        input: &(impl Serialize + ?Sized),
+    ) -> SubCall<T> {
+        SubCall::new(&self.core, name, encode("the input cannot be written", input))
+    }
+
+    /// Starts an orchestration that nobody awaits, under an id of the host's making, and returns the id.
+    pub fn start_orchestration<O: OrchestrationSignature>(&self, orchestration: O, input: &O::Input) -> String {
+        let _ = orchestration;
+        self.start_orchestration_named(O::NAME, None, input)
+    }
+
+    /// Starts an orchestration that nobody awaits under an id of your choice. Nothing happens if an instance of that
+    /// id is alive.
+    pub fn start_orchestration_as<O: OrchestrationSignature>(
+        &self,
+        orchestration: O,
+        instance_id: &str,
+        input: &O::Input,
+    ) -> String {
+        let _ = orchestration;
+        self.start_orchestration_named(O::NAME, Some(instance_id), input)
+    }
+
+    /// Starts an orchestration by name, that nobody awaits, and returns its id.
+    pub fn start_orchestration_named(
+        &self,
+        name: &str,
+        instance_id: Option<&str>,
+        input: &(impl Serialize + ?Sized),
+    ) -> String {
+        self.encoded("the input cannot be written", input)
+            .map(|input| self.core.host().start_orchestration(name, &input, instance_id))
+            .unwrap_or_default()
+    }
+
+    /// Waits for one external event of that name; letter case does not matter.
+    ///
+    /// Events that came early are kept, and waits of one name are served in the order they were made. Dropping the
+    /// wait withdraws it and loses no event.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// #[orchestrator]
+    /// async fn approval(ctx: Orchestration, request: String) -> Result<bool> {
+    ///     select! {
+    ///         decision = ctx.event::<bool>("approval") => decision,
+    ///         _ = ctx.sleep(hours(72)) => Ok(false),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The future gives `InvalidPayload` if the event is not a `T`.
+    pub fn event<T: DeserializeOwned>(&self, name: &str) -> EventWait<T> {
+        EventWait::new(&self.core, name)
+    }
+
+    /// Raises an event for another instance. Dropped silently when there is no such instance or it has ended.
+    pub fn send_event(&self, instance_id: &str, name: &str, event: &(impl Serialize + ?Sized)) {
+        if let Some(payload) = self.encoded("the event cannot be written", event) {
+            self.core.host().send_event(instance_id, name, &payload);
+        }
+    }
+
+    /// A durable timer that fires after that time, counted from here.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        self.sleep_until(self.now() + duration)
+    }
+
+    /// A durable timer that fires at that time, or at once if it is in the past. Takes a [`Timestamp`] or a
+    /// [`SystemTime`](std::time::SystemTime).
+    pub fn sleep_until(&self, time: impl Into<Timestamp>) -> Sleep {
+        Sleep::new(&self.core, time.into())
+    }
+
+    /// Waits for a future, but no longer than that. What is given up is dropped: events and timers are withdrawn,
+    /// activities and sub-orchestrations go on.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # async fn example(ctx: Orchestration) -> Result<()> {
+    /// match ctx.timeout(hours(72), ctx.event::<String>("approval")).await {
+    ///     Ok(decision) => info!("decided: {}", decision?),
+    ///     Err(Elapsed) => warn!("nobody cared"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Elapsed`] when the time is over.
+    pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> std::result::Result<F::Output, Elapsed> {
+        match select(pin!(future), self.sleep(limit)).await {
+            Either::Left((output, _)) => Ok(output),
+            Either::Right(((), _)) => Err(Elapsed),
+        }
+    }
+
+    /// Ends this execution and starts the next one under the same instance id, with this input and an empty history.
+    /// Events that were not taken are carried over. For orchestrations that would never end otherwise.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # #[activity] fn clean_up() -> Result<u64> { Ok(1) }
+    /// #[orchestrator]
+    /// async fn periodic_cleanup(ctx: Orchestration, removed: u64) -> Result<()> {
+    ///     let removed = removed + ctx.call(clean_up, &()).await?;
+    ///     ctx.sleep(hours(1)).await;
+    ///     ctx.continue_as_new(&removed)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// Always: the result is there to be returned, by itself or with `?`.
+    pub fn continue_as_new<T>(&self, input: &(impl Serialize + ?Sized)) -> Result<T> {
+        let input = encode("the input cannot be written", input)?;
+        self.core.host().continue_as_new(&input);
+        Err(Failure::continue_as_new())
+    }
+
+    /// Shows a value with the instance from the end of this turn on: a sentence, or a structure with progress.
+    pub fn set_custom_status(&self, status: impl Serialize) {
+        if let Some(status) = self.encoded("the custom status cannot be written", &status) {
+            self.core.host_unordered().set_custom_status(&status);
+        }
+    }
+
+    /// The time of this turn. It stands still between two waits.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.core.host_unordered().now_ms())
+    }
+
+    /// A new random UUID, the same again on replay.
+    pub fn new_uuid(&self) -> String {
+        self.core.host_unordered().new_uuid()
+    }
+
+    /// The id of this instance.
+    pub fn instance_id(&self) -> &str {
+        &self.core.info().instance_id
+    }
+
+    /// From 1; continue-as-new counts it up under the same instance id.
+    pub fn execution(&self) -> u32 {
+        self.core.info().execution
+    }
+
+    /// The name of the orchestration function.
+    pub fn function(&self) -> &str {
+        &self.core.info().function
+    }
+
+    /// The instance that started this one as its sub-orchestration, if any.
+    pub fn parent_instance_id(&self) -> Option<&str> {
+        self.core.info().parent_instance_id.as_deref()
+    }
+
+    /// When this execution started.
+    pub fn started_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.core.info().started_at_ms)
+    }
+
+    /// Payloads longer than this many bytes are refused.
+    pub fn max_payload_bytes(&self) -> u64 {
+        self.core.info().max_payload_bytes
+    }
+
+    /// Writes a line to the instance's log; the macros of `tracing` and `log` do the same. Replay does not repeat it.
+    pub fn log(&self, level: Level, message: &str) {
+        self.core.host_unordered().log(level, message);
+    }
+
+    /// JSON for a method that has no way to fail: the execution fails instead.
+    fn encoded(&self, what: &str, value: &(impl Serialize + ?Sized)) -> Option<String> {
+        encode(what, value)
+            .map_err(|failure| self.core.break_with(failure))
+            .ok()
+    }
+}
