@@ -17,7 +17,7 @@
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Ident, ItemFn, Result, Visibility};
+use syn::{Attribute, Error, Ident, ItemFn, Result, Visibility};
 
 use crate::describe::first_doc_line;
 use crate::options::Options;
@@ -27,6 +27,12 @@ use crate::shape::{Context, Kind, Shape};
 pub(crate) fn function(kind: Kind, options: Options, mut function: ItemFn) -> Result<TokenStream> {
     options.check(kind)?;
     let shape = Shape::of(kind, &function.sig)?;
+    if kind == Kind::Orchestration && !shape.is_async {
+        return Err(Error::new_spanned(
+            function.sig.fn_token,
+            "an orchestration is an `async fn`",
+        ));
+    }
     let attributes = std::mem::take(&mut function.attrs);
     let vis = std::mem::replace(&mut function.vis, Visibility::Inherited);
     let marker = marker(&shape.ident, &vis, &attributes);

@@ -102,12 +102,6 @@ fn refuse_qualifiers(kind: Kind, signature: &Signature) -> Result<()> {
     if let Some(abi) = &signature.abi {
         return Err(Error::new_spanned(abi, format!("{noun} is an ordinary Rust function")));
     }
-    if kind == Kind::Orchestration && signature.asyncness.is_none() {
-        return Err(Error::new_spanned(
-            signature.fn_token,
-            "an orchestration is an `async fn`",
-        ));
-    }
     Ok(())
 }
 
