@@ -10,6 +10,10 @@ pub enum Error {
     /// A stored row cannot be read. The instance it belongs to is stuck; others are unaffected.
     #[error("a stored row cannot be read: {0}")]
     Damaged(String),
+    /// What is to be written does not fit what is stored, for example a turn that is not the next one: a mistake of the
+    /// host's own. The caller must drop what it believes about the instance and load it again.
+    #[error("the change does not fit what is stored: {0}")]
+    Contradiction(String),
     /// The database refused or failed (disk full, I/O error). Worth trying again later.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),

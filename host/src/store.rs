@@ -1,0 +1,461 @@
+//! What survives: instances, histories, inboxes, modules. The only user of sqlx.
+//!
+//! [`open`](Store::open) gives two things: a [`StoreService`] that must run for as long as the host does, and a [`Store`],
+//! the handle that everybody else clones. All changes go through the service's one writer, which puts those that are ready
+//! into one transaction; an answer means that the change is on disk. Queries go through a pool of readers and see what was
+//! committed before they began.
+//!
+//! Queries for people hang off [`Store::tenant`] and cannot see another tenant. The few that look across tenants are the
+//! dispatcher's, and say so.
+//!
+//! The store knows neither guests nor HTTP, and reads no clock: times come in with what is to be stored.
+
+pub mod commit;
+mod cursor;
+mod error;
+mod logs;
+mod modules;
+mod stats;
+mod tenant;
+
+mod attempts;
+mod check;
+mod checkpoint;
+mod columns;
+mod counters;
+mod garbage;
+mod history;
+mod idempotency;
+mod inbox;
+mod instances;
+mod migrate;
+mod names;
+mod open;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{fs::File, path::PathBuf, sync::Arc};
+
+use sqlx::sqlite::SqlitePool;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    checkpoint::Checkpointer,
+    stats::Stats,
+    writer::{
+        Database, Writer,
+        operation::{EncodedCommit, EncodedInstance, EncodedItem, Job, Operation, Outcome},
+    },
+};
+pub use self::{
+    commit::{
+        AppendOutcome, AttemptRow, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage, Recipient,
+        StartOutcome, Summary, TurnCommit, TurnReceipt,
+    },
+    cursor::{Cursor, CursorError},
+    error::Error,
+    logs::{LogFilter, LogRow, LogSeq},
+    modules::{ModuleVersion, PutModule, PutModuleOutcome},
+    stats::StoreStats,
+    tenant::{HistoryPage, InstanceDetails, InstancePage, InstanceSummary, ListFilter, TenantStore},
+};
+use crate::model::{
+    ExecutionNumber, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber,
+    StuckReason, TenantId, Timestamp, Turn, TurnNumber, codec,
+};
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The folder of the database; made at the first start.
+    pub data_dir: PathBuf,
+    /// How many queries can run at a time.
+    pub readers: u32,
+    /// When an answer is given.
+    pub synchronous: Synchronous,
+    /// The database file never grows beyond that, in bytes; commits that need more fail.
+    pub max_bytes: Option<u64>,
+}
+
+/// What an answer to a change means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// It is on disk and survives a loss of power.
+    #[default]
+    Full,
+    /// It survives the end of the host, but a loss of power may undo the last moments. For tests and benchmarks.
+    Normal,
+}
+
+/// What happened to a purge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurgeOutcome {
+    /// The instance and all that belongs to it is gone.
+    Purged,
+    /// No instance has that id.
+    Unknown,
+    /// It has not ended; nothing was changed.
+    NotEnded(InstanceStatus),
+}
+
+/// Which instances to purge together.
+#[derive(Debug, Clone)]
+pub struct PurgeMany {
+    /// Their owner.
+    pub tenant: TenantId,
+    /// In one of these states; those in which an instance has not ended are ignored.
+    pub statuses: Vec<InstanceStatus>,
+    /// Ended before this time.
+    pub ended_before: Timestamp,
+    /// Goes on after this one; none to begin.
+    pub after: Option<InstanceNumber>,
+    /// At most that many.
+    pub limit: u32,
+}
+
+/// What a purge of many did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurgedMany {
+    /// How many instances are gone.
+    pub purged: u64,
+    /// Where to go on; none if there are no more.
+    pub next: Option<InstanceNumber>,
+}
+
+/// The part of the store that works in the background. Dropping it ends the store as a crash would: what was answered is
+/// kept, what was not may be lost.
+pub struct StoreService {
+    writer: Writer,
+    checkpointer: Checkpointer,
+    pool: SqlitePool,
+    _lock: Arc<File>,
+}
+
+/// The handle to the store; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+    pool: SqlitePool,
+    stats: Arc<Stats>,
+    _lock: Arc<File>,
+}
+
+impl StoreOptions {
+    /// The usual settings for a folder.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), readers: 4, synchronous: Synchronous::default(), max_bytes: None }
+    }
+}
+
+impl StoreService {
+    /// Works until `shutdown` is cancelled or all handles are gone, writes what is in the queue by then, and closes the
+    /// database.
+    ///
+    /// # Errors
+    /// When the database cannot be closed properly; everything that was answered is on disk even then.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        let Self { writer, checkpointer, pool, _lock } = self;
+        // Ends the checkpointer after the writer, also if the writer panics or this future is dropped.
+        let stop = CancellationToken::new();
+        let written = async {
+            let _stop = stop.clone().drop_guard();
+            writer.run(shutdown).await
+        };
+        let (written, shortened) = tokio::join!(written, checkpointer.run(stop.clone()));
+        pool.close().await;
+        written.and(shortened)
+    }
+}
+
+impl Store {
+    /// Opens the store of a data folder, which is made if need be, and which nobody else may have open.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the folder is in use, not writable, or not of a version that this host knows.
+    pub async fn open(options: &StoreOptions) -> Result<(Self, StoreService), Error> {
+        let lock = Arc::new(open::lock_folder(&options.data_dir)?);
+        let (connection, settings) = open::open_writer(options).await?;
+        let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
+        let (gate, stats) = (writer::WriteGate::default(), Arc::new(Stats::default()));
+        let pool = open::open_readers(options);
+        let service = StoreService {
+            writer: Writer {
+                jobs: receiver,
+                gate: Arc::clone(&gate),
+                stats: Arc::clone(&stats),
+                database: Database::new(connection, settings).await?,
+            },
+            checkpointer: Checkpointer {
+                connection: open::open_checkpointer(options).await?,
+                gate,
+                stats: Arc::clone(&stats),
+            },
+            pool: pool.clone(),
+            _lock: Arc::clone(&lock),
+        };
+        Ok((Self { jobs: sender, pool, stats, _lock: lock }, service))
+    }
+
+    /// The rows of one tenant, for people's queries.
+    pub fn tenant(&self, tenant: TenantId) -> TenantStore {
+        TenantStore::new(self.pool.clone(), tenant)
+    }
+
+    /// What the writer did since the host started.
+    pub fn stats(&self) -> StoreStats {
+        self.stats.read()
+    }
+
+    /// Reads everything and says what is wrong with it; nothing if all is well. Slow: for `windlass check`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn check(&self) -> Result<Vec<String>, Error> {
+        check::problems(&self.pool).await
+    }
+}
+
+/// Changes. Each is written whole or not at all, and answered when it is on disk.
+///
+/// # Cancel safety
+/// Dropping one of these futures leaves open whether the change happens, unless it never got as far as the queue.
+impl Store {
+    /// Starts an instance, unless a live one has its id. One that has ended is replaced.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn start(&self, instance: NewInstance, key: Option<IdempotencyKey>) -> Result<StartOutcome, Error> {
+        let instance = Box::new(EncodedInstance::new(instance));
+        match self.ask(Operation::Start { instance, key }).await? {
+            Outcome::Start(outcome) => Ok(outcome),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Appends a client's message to the inbox of a live instance.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, Error> {
+        let bytes = codec::encode(&append.item);
+        match self.ask(Operation::Append { append: Box::new(append), bytes, key }).await? {
+            Outcome::Append(outcome) => Ok(outcome),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Appends a message of the host to the inbox of a live instance; none if it has ended or is gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deliver(&self, to: InstanceNumber, item: InboxItem) -> Result<Option<InboxRow>, Error> {
+        match self.ask(Operation::Deliver { to, item: EncodedItem::new(item) }).await? {
+            Outcome::Deliver(row) => Ok(row),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Writes a step of an instance with all that it causes.
+    ///
+    /// # Errors
+    /// [`Error::Contradiction`] when it does not continue what is stored; otherwise when the database fails.
+    pub async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, Error> {
+        match self.ask(Operation::Commit(Box::new(EncodedCommit::new(commit)))).await? {
+            Outcome::Commit(receipt) => Ok(receipt),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Notes an attempt, with what it logged; says whether it was noted, which it is not if the instance has ended, is
+    /// gone, or is in another execution. (What it logged is kept if the instance is there at all.)
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_attempt(
+        &self,
+        instance: InstanceNumber,
+        attempt: AttemptRow,
+        lines: Vec<LogLine>,
+    ) -> Result<bool, Error> {
+        match self.ask(Operation::NoteAttempt { instance, attempt: Box::new(attempt), lines }).await? {
+            Outcome::NoteAttempt(noted) => Ok(noted),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Marks a live instance as stuck and forgets when to wake it; says whether there was one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn mark_stuck(
+        &self,
+        instance: InstanceNumber,
+        reason: StuckReason,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        match self.ask(Operation::MarkStuck { instance, reason, at }).await? {
+            Outcome::MarkStuck(marked) => Ok(marked),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Counts that the host ended uncleanly while a turn of the instance ran; says how often in a row it did, or nothing
+    /// if the instance has ended or is gone. The next turn that is committed sets the count to zero.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_unclean_end(&self, instance: InstanceNumber) -> Result<Option<u32>, Error> {
+        match self.ask(Operation::CountUncleanEnd(instance)).await? {
+            Outcome::CountUncleanEnd(count) => Ok(count),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Deletes an instance that has ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn purge(&self, tenant: TenantId, id: InstanceId) -> Result<PurgeOutcome, Error> {
+        match self.ask(Operation::Purge { tenant, id }).await? {
+            Outcome::Purge(outcome) => Ok(outcome),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Deletes some of the instances that fit; to be called again with what it returns as `next`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn purge_many(&self, purge: PurgeMany) -> Result<PurgedMany, Error> {
+        let PurgeMany { tenant, statuses, ended_before, after, limit } = purge;
+        let instances = self.tenant(tenant).ended(&statuses, ended_before, after, limit).await?;
+        let next = instances.last().copied().filter(|_| instances.len() as u64 == u64::from(limit));
+        match self.ask(Operation::PurgeMany { tenant, instances }).await? {
+            Outcome::PurgeMany(purged) => Ok(PurgedMany { purged, next }),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Stores a module and makes it the current version of its name.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn put_module(&self, put: PutModule) -> Result<PutModuleOutcome, Error> {
+        match self.ask(Operation::PutModule(Box::new(put))).await? {
+            Outcome::PutModule(outcome) => Ok(outcome),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Takes a module's name and functions away; says whether it existed. What runs on it goes on.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_module(&self, tenant: TenantId, name: &str, at: Timestamp) -> Result<bool, Error> {
+        match self.ask(Operation::DeleteModule { tenant, name: name.to_owned(), at }).await? {
+            Outcome::DeleteModule(existed) => Ok(existed),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Deletes about `limit` rows that nobody needs any more; says whether there may be more of them. To be called from
+    /// time to time, and again for as long as there is more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn sweep(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
+        match self.ask(Operation::Sweep { now, limit }).await? {
+            Outcome::Sweep(more) => Ok(more),
+            other => wrong_answer(&other),
+        }
+    }
+
+    async fn ask(&self, operation: Operation) -> Result<Outcome, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(Job { operation, reply }).await.map_err(|_| Error::Closed)?;
+        answer.await.map_err(|_| Error::Closed)?
+    }
+}
+
+/// Queries of the dispatcher. They look across tenants: an owner and a timer know an instance by its number.
+impl Store {
+    /// All that an owner needs to take over an instance, except its history. Messages that arrive meanwhile may be in it
+    /// as well as delivered in another way; their sequence numbers tell.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when rows of the instance cannot be read.
+    pub async fn load(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+        let Some(mut record) = instances::record(&self.pool, instance).await? else { return Ok(None) };
+        record.attempts = attempts::of(&self.pool, instance, record.execution).await?;
+        record.inbox = inbox::of(&self.pool, instance).await?;
+        Ok(Some(record))
+    }
+
+    /// Turns of an execution after a turn, in order and without gaps.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], naming the turn, when one cannot be read or is missing.
+    pub async fn history(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: TurnNumber,
+        limit: u32,
+    ) -> Result<Vec<Turn>, Error> {
+        history::after(&self.pool, instance, execution, after, limit).await
+    }
+
+    /// Live instances that must be woken when the host starts, besides those that [`waking_before`](Self::waking_before)
+    /// finds: with messages (unless suspended, and no message ends that) or with activities in flight. In ascending order
+    /// after a number, for paging.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn to_wake_at_start(
+        &self,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        instances::to_wake_at_start(&self.pool, after, limit).await
+    }
+
+    /// Instances that are to be woken at or before a time, the earliest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waking_before(&self, time: Timestamp, limit: u32) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+        instances::waking_before(&self.pool, time, limit).await
+    }
+
+    /// The earliest time after a time at which some instance is to be woken.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_wake_after(&self, time: Timestamp) -> Result<Option<Timestamp>, Error> {
+        instances::next_wake_after(&self.pool, time).await
+    }
+
+    /// A module version, current or not.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when its description cannot be read.
+    pub async fn module(&self, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
+        modules::by_number(&self.pool, number).await
+    }
+
+    /// The bytes of a module version; none if they were deleted because nothing needed them any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn module_bytes(&self, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
+        modules::bytes(&self.pool, number).await
+    }
+}
+
+/// An operation is always answered with its own kind of outcome.
+fn wrong_answer(outcome: &Outcome) -> ! {
+    unreachable!("the writer answered with {outcome:?}")
+}

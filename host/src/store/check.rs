@@ -1,0 +1,108 @@
+//! The full check of a database, for `windlass check`: reads everything, changes nothing.
+
+use sqlx::{Row as _, sqlite::SqlitePool};
+
+use super::{Error, columns::Columns, history};
+use crate::model::{ExecutionNumber, InstanceNumber, TurnNumber};
+
+/// Most problems that are listed; a file that is damaged throughout would list millions.
+const MAX_PROBLEMS: usize = 100;
+
+/// How many turns are read at a time.
+const TURNS_PER_READ: u32 = 500;
+
+/// Each finds rows that contradict others, and returns one sentence per finding.
+const CONTRADICTIONS: [&str; 6] = [
+    "SELECT 'instance ' || i.instance || ' has an unknown function'
+     FROM instances AS i
+     WHERE NOT EXISTS (SELECT 1 FROM function_names AS f WHERE f.function = i.function)
+     LIMIT ?",
+    "SELECT 'instance ' || i.instance || ' has an unknown module'
+     FROM instances AS i
+     WHERE NOT EXISTS (SELECT 1 FROM modules AS m WHERE m.module = i.module)
+     LIMIT ?",
+    "SELECT 'instance ' || i.instance || ' has not ended, but its module has no bytes'
+     FROM instances AS i
+     WHERE i.status < 10 AND NOT EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = i.module)
+     LIMIT ?",
+    "SELECT 'the current version of module ' || n.name || ' has no bytes'
+     FROM module_names AS n
+     WHERE NOT EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = n.module)
+     LIMIT ?",
+    "SELECT 'the history of instance ' || h.instance || ' belongs to nothing'
+     FROM (SELECT DISTINCT partition, instance FROM history) AS h
+     WHERE NOT EXISTS (SELECT 1 FROM instances AS i WHERE i.partition = h.partition AND i.instance = h.instance)
+        AND NOT EXISTS (SELECT 1 FROM garbage AS g WHERE g.partition = h.partition AND g.instance = h.instance)
+     LIMIT ?",
+    "SELECT 'instance ' || c.instance || ' has a number that may be given out again'
+     FROM instances AS c
+     WHERE c.instance >= (SELECT reserved FROM counters WHERE counter = 'instance')
+     LIMIT ?",
+];
+
+/// Everything that is wrong with a database; nothing if all is well.
+pub(super) async fn problems(pool: &SqlitePool) -> Result<Vec<String>, Error> {
+    let mut problems = integrity(pool).await?;
+    for statement in CONTRADICTIONS {
+        let rows = sqlx::query(statement).bind(MAX_PROBLEMS as i64).fetch_all(pool).await?;
+        for row in rows {
+            problems.push(row.text(0)?.to_owned());
+        }
+    }
+    problems.extend(unreadable_histories(pool).await?);
+    problems.truncate(MAX_PROBLEMS);
+    Ok(problems)
+}
+
+/// SQLite's own check of pages, indexes and constraints.
+async fn integrity(pool: &SqlitePool) -> Result<Vec<String>, Error> {
+    let rows = sqlx::query("PRAGMA integrity_check").fetch_all(pool).await?;
+    let lines = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+}
+
+async fn unreadable_histories(pool: &SqlitePool) -> Result<Vec<String>, Error> {
+    let mut problems = Vec::new();
+    let mut after = -1;
+    loop {
+        let row = sqlx::query(
+            "SELECT instance, execution, last_turn
+             FROM instances
+             WHERE partition = 0 AND instance > ?
+             ORDER BY instance
+             LIMIT 1",
+        )
+        .bind(after)
+        .fetch_optional(pool)
+        .await?;
+        let Some(row) = row else { return Ok(problems) };
+        after = row.try_get(0)?;
+        let (instance, execution) = (InstanceNumber(row.number(0)?), ExecutionNumber(row.small_number(1)?));
+        let last = TurnNumber(row.small_number(2)?);
+        match read_history(pool, instance, execution).await {
+            Ok(found) if found == last => {}
+            Ok(found) => problems.push(format!("instance {instance} should have {last} turns and has {found}")),
+            Err(Error::Damaged(problem)) => problems.push(problem),
+            Err(error) => return Err(error),
+        }
+        if problems.len() >= MAX_PROBLEMS {
+            return Ok(problems);
+        }
+    }
+}
+
+/// Reads a whole history and says which turn is the last.
+async fn read_history(
+    pool: &SqlitePool,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+) -> Result<TurnNumber, Error> {
+    let mut last = TurnNumber::NONE;
+    loop {
+        let turns = history::after(pool, instance, execution, last, TURNS_PER_READ).await?;
+        match turns.last() {
+            Some(turn) => last = turn.number,
+            None => return Ok(last),
+        }
+    }
+}

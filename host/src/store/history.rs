@@ -1,0 +1,90 @@
+//! The table `history`: one row per turn, append-only.
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::{
+    Error,
+    columns::{Columns, Values, decode, stored},
+    statement::{BindRow, RowStatement},
+};
+use crate::model::{ExecutionNumber, InstanceNumber, Turn, TurnNumber};
+
+/// A turn to be written.
+pub(super) struct NewTurn<'a> {
+    pub(super) instance: InstanceNumber,
+    pub(super) execution: ExecutionNumber,
+    pub(super) turn: TurnNumber,
+    pub(super) body: &'a [u8],
+}
+
+impl BindRow for NewTurn<'_> {
+    fn bind(&self, values: &mut Values) {
+        values.number(self.instance.0).number(self.execution.0).number(self.turn.0).bytes(self.body);
+    }
+}
+
+static APPEND: RowStatement = RowStatement::new(
+    "WITH v(instance, execution, turn, body) AS (VALUES ",
+    4,
+    ")
+     INSERT INTO history (partition, instance, execution, turn, body)
+     SELECT 0, v.instance, v.execution, v.turn, v.body
+     FROM v
+     WHERE v.instance IS NOT NULL",
+);
+
+/// Appends turns.
+pub(super) async fn append(connection: &mut SqliteConnection, turns: &[NewTurn<'_>]) -> Result<u64, sqlx::Error> {
+    APPEND.execute(connection, turns).await
+}
+
+/// Turns of an execution after a turn, in order and without gaps.
+pub(super) async fn after(
+    pool: &SqlitePool,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    after: TurnNumber,
+    limit: u32,
+) -> Result<Vec<Turn>, Error> {
+    let rows = sqlx::query(
+        "SELECT turn, body
+         FROM history
+         WHERE partition = 0 AND instance = ? AND execution = ? AND turn > ?
+         ORDER BY turn
+         LIMIT ?",
+    )
+    .bind(stored(instance.0))
+    .bind(i64::from(execution.0))
+    .bind(i64::from(after.0))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let mut expected = after;
+    let mut turns = Vec::with_capacity(rows.len());
+    for row in rows {
+        expected = expected.next();
+        let number = TurnNumber(row.small_number(0)?);
+        let name = || format!("turn {number} of execution {execution} of instance {instance}");
+        if number != expected {
+            return Err(Error::Damaged(format!("{}: turn {expected} should come before it", name())));
+        }
+        let turn: Turn = decode(row.bytes(1)?, name)?;
+        if turn.number != number {
+            return Err(Error::Damaged(format!("{}: it says that it is turn {}", name(), turn.number)));
+        }
+        turns.push(turn);
+    }
+    Ok(turns)
+}
+
+/// One turn, if it exists.
+pub(super) async fn one(
+    pool: &SqlitePool,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    turn: TurnNumber,
+) -> Result<Option<Turn>, Error> {
+    let Some(before) = turn.0.checked_sub(1) else { return Ok(None) };
+    let found = after(pool, instance, execution, TurnNumber(before), 1).await?;
+    Ok(found.into_iter().next())
+}

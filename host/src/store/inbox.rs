@@ -1,0 +1,99 @@
+//! The table `inbox`: messages that wait for an instance.
+
+use std::borrow::Cow;
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+use super::{
+    Error,
+    columns::{Columns, Values, decode, stored},
+    statement::{BindRow, RowStatement},
+};
+use crate::model::{InboxItem, InboxRow, InboxSeq, InstanceNumber};
+
+/// A message to be written.
+pub(super) struct NewMessage<'a> {
+    pub(super) instance: InstanceNumber,
+    pub(super) seq: InboxSeq,
+    pub(super) control: bool,
+    pub(super) item: Cow<'a, [u8]>,
+}
+
+impl BindRow for NewMessage<'_> {
+    fn bind(&self, values: &mut Values) {
+        values.number(self.instance.0).number(self.seq.0).number(self.control).bytes(&self.item);
+    }
+}
+
+/// A message to be deleted.
+pub(super) struct ConsumedMessage {
+    pub(super) instance: InstanceNumber,
+    pub(super) seq: InboxSeq,
+}
+
+impl BindRow for ConsumedMessage {
+    fn bind(&self, values: &mut Values) {
+        values.number(self.instance.0).number(self.seq.0);
+    }
+}
+
+static APPEND: RowStatement = RowStatement::new(
+    "WITH v(instance, seq, control, item) AS (VALUES ",
+    4,
+    ")
+     INSERT INTO inbox (partition, instance, seq, control, item)
+     SELECT 0, v.instance, v.seq, v.control, v.item
+     FROM v
+     WHERE v.instance IS NOT NULL",
+);
+
+static CONSUME: RowStatement = RowStatement::new(
+    "DELETE FROM inbox
+     WHERE partition = 0 AND (instance, seq) IN (VALUES ",
+    2,
+    ")",
+);
+
+/// Whether a suspended instance is woken for the message.
+pub(super) fn is_control(item: &InboxItem) -> bool {
+    match item {
+        InboxItem::Terminate { .. } | InboxItem::Resume { .. } => true,
+        InboxItem::Start(_) | InboxItem::TaskEnded { .. } | InboxItem::Event(_) | InboxItem::Suspend { .. } => false,
+    }
+}
+
+/// Appends messages.
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    messages: &[NewMessage<'_>],
+) -> Result<u64, sqlx::Error> {
+    APPEND.execute(connection, messages).await
+}
+
+/// Deletes messages that were taken.
+pub(super) async fn consume(
+    connection: &mut SqliteConnection,
+    messages: &[ConsumedMessage],
+) -> Result<u64, sqlx::Error> {
+    CONSUME.execute(connection, messages).await
+}
+
+/// All messages of an instance, in order of arrival.
+pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber) -> Result<Vec<InboxRow>, Error> {
+    let rows = sqlx::query(
+        "SELECT seq, item
+         FROM inbox
+         WHERE partition = 0 AND instance = ?
+         ORDER BY seq",
+    )
+    .bind(stored(instance.0))
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let seq = InboxSeq(row.number(0)?);
+            let item = decode(row.bytes(1)?, || format!("message {seq} in the inbox of instance {instance}"))?;
+            Ok(InboxRow { seq, item })
+        })
+        .collect()
+}

@@ -1,0 +1,355 @@
+//! The table `instances`: what the writer, the dispatcher and people need to know of each.
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+
+use super::{
+    Error, InstanceRecord,
+    columns::{Columns, Values, decode, parse, stored},
+    statement::{BindRow, RowStatement},
+};
+use crate::model::{
+    ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, StuckReason, TenantId, Timestamp,
+    TurnNumber, codec,
+};
+
+/// What the writer must know of an instance to judge a change.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Fact {
+    pub(super) number: InstanceNumber,
+    pub(super) tenant: TenantId,
+    pub(super) id: InstanceId,
+    pub(super) status: InstanceStatus,
+    pub(super) execution: ExecutionNumber,
+    pub(super) last_turn: TurnNumber,
+}
+
+/// An instance to be created.
+pub(super) struct CreatedInstance<'a> {
+    pub(super) number: InstanceNumber,
+    pub(super) tenant: TenantId,
+    pub(super) id: &'a InstanceId,
+    pub(super) function: u64,
+    pub(super) module: ModuleNumber,
+    pub(super) execution: ExecutionNumber,
+    pub(super) created_at: Timestamp,
+    pub(super) parent: Option<&'a Parent>,
+}
+
+impl BindRow for CreatedInstance<'_> {
+    fn bind(&self, values: &mut Values) {
+        values
+            .number(self.number.0)
+            .number(self.tenant.0)
+            .text(self.id.as_str())
+            .number(self.function)
+            .number(self.module.0)
+            .number(self.execution.0)
+            .number(self.created_at.0)
+            .optional_number(self.parent.map(|parent| parent.instance.0))
+            .optional_bytes(self.parent.map(codec::encode).as_deref());
+    }
+}
+
+static CREATE: RowStatement = RowStatement::new(
+    "WITH v(instance, tenant, id, function, module, execution, created_at_ms, parent, parent_link) AS (VALUES ",
+    9,
+    ")
+     INSERT INTO instances
+        (partition, instance, tenant, id, function, module, status, execution, last_turn, in_flight, unclean_ends,
+         created_at_ms, updated_at_ms, fuel, parent, parent_link)
+     SELECT 0, v.instance, v.tenant, v.id, v.function, v.module, 0, v.execution, 0, 0, 0,
+            v.created_at_ms, v.created_at_ms, 0, v.parent, v.parent_link
+     FROM v
+     WHERE v.instance IS NOT NULL",
+);
+
+/// What turns and other steps change of an instance.
+pub(super) struct ChangedInstance<'a> {
+    pub(super) number: InstanceNumber,
+    pub(super) status: InstanceStatus,
+    pub(super) execution: ExecutionNumber,
+    pub(super) last_turn: TurnNumber,
+    pub(super) wake_at: Option<Timestamp>,
+    pub(super) in_flight: u32,
+    pub(super) module: ModuleNumber,
+    pub(super) updated_at: Timestamp,
+    /// Added to the total.
+    pub(super) fuel: u64,
+    pub(super) stuck: Option<&'a StuckReason>,
+    /// The new custom status, if it changed.
+    pub(super) custom_status: Option<Option<&'a str>>,
+    /// Whether a turn was written, which shows that the instance does not take the host down.
+    pub(super) took_a_turn: bool,
+}
+
+impl BindRow for ChangedInstance<'_> {
+    fn bind(&self, values: &mut Values) {
+        values
+            .number(self.number.0)
+            .number(self.status as u8)
+            .number(self.execution.0)
+            .number(self.last_turn.0)
+            .optional_number(self.wake_at.map(|at| at.0))
+            .number(self.in_flight)
+            .number(self.module.0)
+            .number(self.updated_at.0)
+            .number(self.fuel)
+            .optional_bytes(self.stuck.map(codec::encode).as_deref())
+            .number(self.custom_status.is_some())
+            .optional_text(self.custom_status.flatten())
+            .number(self.took_a_turn);
+    }
+}
+
+static CHANGE: RowStatement = RowStatement::new(
+    "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
+            new_custom_status, custom_status, took_a_turn) AS (VALUES ",
+    13,
+    ")
+     UPDATE instances
+     SET status = v.status,
+         execution = v.execution,
+         last_turn = v.last_turn,
+         wake_at_ms = v.wake_at_ms,
+         in_flight = v.in_flight,
+         module = v.module,
+         updated_at_ms = v.updated_at_ms,
+         fuel = instances.fuel + v.fuel,
+         stuck = v.stuck,
+         custom_status = iif(v.new_custom_status, v.custom_status, instances.custom_status),
+         unclean_ends = iif(v.took_a_turn, 0, instances.unclean_ends)
+     FROM v
+     WHERE instances.partition = 0 AND instances.instance = v.instance",
+);
+
+/// An instance named by its number.
+#[derive(Clone, Copy)]
+pub(super) struct ByNumber(pub(super) InstanceNumber);
+
+impl BindRow for ByNumber {
+    fn bind(&self, values: &mut Values) {
+        values.number(self.0.0);
+    }
+}
+
+/// An instance named by tenant and id.
+pub(super) struct ById<'a>(pub(super) TenantId, pub(super) &'a InstanceId);
+
+impl BindRow for ById<'_> {
+    fn bind(&self, values: &mut Values) {
+        values.number(self.0.0).text(self.1.as_str());
+    }
+}
+
+static FACTS_BY_NUMBER: RowStatement = RowStatement::new(
+    "WITH v(instance) AS (VALUES ",
+    1,
+    ")
+     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn
+     FROM v CROSS JOIN instances AS i
+     WHERE i.partition = 0 AND i.instance = v.instance",
+);
+
+static FACTS_BY_ID: RowStatement = RowStatement::new(
+    "WITH v(tenant, id) AS (VALUES ",
+    2,
+    ")
+     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn
+     FROM v CROSS JOIN instances AS i
+     WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
+);
+
+static DELETE: RowStatement = RowStatement::new(
+    "DELETE FROM instances
+     WHERE partition = 0 AND instance IN (VALUES ",
+    1,
+    ")",
+);
+
+/// Creates instances: pending, without turns.
+pub(super) async fn create(
+    connection: &mut SqliteConnection,
+    instances: &[CreatedInstance<'_>],
+) -> Result<u64, sqlx::Error> {
+    CREATE.execute(connection, instances).await
+}
+
+/// Changes instances.
+pub(super) async fn change(
+    connection: &mut SqliteConnection,
+    instances: &[ChangedInstance<'_>],
+) -> Result<u64, sqlx::Error> {
+    CHANGE.execute(connection, instances).await
+}
+
+/// Deletes the rows of instances; what belongs to them is garbage then.
+pub(super) async fn delete(connection: &mut SqliteConnection, instances: &[ByNumber]) -> Result<u64, sqlx::Error> {
+    DELETE.execute(connection, instances).await
+}
+
+/// Those of the instances that exist.
+pub(super) async fn facts_by_number(
+    connection: &mut SqliteConnection,
+    wanted: &[ByNumber],
+) -> Result<Vec<Fact>, Error> {
+    FACTS_BY_NUMBER.fetch(connection, wanted).await?.iter().map(fact).collect()
+}
+
+/// Those of the instances that exist.
+pub(super) async fn facts_by_id(connection: &mut SqliteConnection, wanted: &[ById<'_>]) -> Result<Vec<Fact>, Error> {
+    FACTS_BY_ID.fetch(connection, wanted).await?.iter().map(fact).collect()
+}
+
+fn fact(row: &SqliteRow) -> Result<Fact, Error> {
+    let number = InstanceNumber(row.number(0)?);
+    Ok(Fact {
+        number,
+        tenant: TenantId(row.small_number(1)?),
+        id: parse(row.text(2)?, "the instance id")?,
+        status: status(row.number(3)?)?,
+        execution: ExecutionNumber(row.small_number(4)?),
+        last_turn: TurnNumber(row.small_number(5)?),
+    })
+}
+
+/// Marks a live instance as stuck. It is not woken by time until it is resumed.
+pub(super) async fn mark_stuck(
+    connection: &mut SqliteConnection,
+    instance: InstanceNumber,
+    reason: &StuckReason,
+    at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "UPDATE instances
+         SET status = 3, stuck = ?, updated_at_ms = ?, wake_at_ms = NULL
+         WHERE partition = 0 AND instance = ? AND status < 10",
+    )
+    .bind(codec::encode(reason))
+    .bind(stored(at.0))
+    .bind(stored(instance.0))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Counts that the host ended uncleanly while a turn of a live instance ran, and says how often in a row it did.
+pub(super) async fn count_unclean_end(
+    connection: &mut SqliteConnection,
+    instance: InstanceNumber,
+) -> Result<Option<u32>, Error> {
+    let row = sqlx::query(
+        "UPDATE instances
+         SET unclean_ends = unclean_ends + 1
+         WHERE partition = 0 AND instance = ? AND status < 10
+         RETURNING unclean_ends",
+    )
+    .bind(stored(instance.0))
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| row.small_number(0)).transpose()
+}
+
+/// The row of an instance, without inbox and attempts.
+pub(super) async fn record(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+    let row = sqlx::query(
+        "SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn,
+                i.unclean_ends
+         FROM instances AS i JOIN function_names AS f ON f.function = i.function
+         WHERE i.partition = 0 AND i.instance = ?",
+    )
+    .bind(stored(instance.0))
+    .fetch_optional(pool)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(InstanceRecord {
+        number: instance,
+        tenant: TenantId(row.small_number(0)?),
+        id: parse(row.text(1)?, "the instance id")?,
+        function: parse(row.text(2)?, "the function name")?,
+        module: ModuleNumber(row.small_number(3)?),
+        parent: parent(row.optional_bytes(4)?, instance)?,
+        status: status(row.number(5)?)?,
+        stuck: stuck(row.optional_bytes(6)?, instance)?,
+        execution: ExecutionNumber(row.small_number(7)?),
+        last_turn: TurnNumber(row.small_number(8)?),
+        unclean_ends: row.small_number(9)?,
+        inbox: Vec::new(),
+        attempts: Vec::new(),
+    }))
+}
+
+/// Live instances, over all tenants, that must be woken when the host starts, in ascending order after a number: those
+/// with messages, unless they are suspended and none of the messages ends that, and those with activities in flight.
+pub(super) async fn to_wake_at_start(
+    pool: &SqlitePool,
+    after: Option<InstanceNumber>,
+    limit: u32,
+) -> Result<Vec<InstanceNumber>, Error> {
+    let rows = sqlx::query(
+        "SELECT instance
+         FROM instances
+         WHERE partition = 0 AND instance > ?1 AND in_flight > 0
+         UNION
+         SELECT m.instance
+         FROM inbox AS m CROSS JOIN instances AS i
+         WHERE m.partition = 0 AND m.instance > ?1
+            AND i.partition = 0 AND i.instance = m.instance
+            AND i.status < 10 AND (i.status <> 2 OR m.control = 1)
+         ORDER BY 1
+         LIMIT ?2",
+    )
+    .bind(after.map_or(-1, |number| stored(number.0)))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
+}
+
+/// Instances, over all tenants, that are to be woken at or before a time, the earliest first.
+pub(super) async fn waking_before(
+    pool: &SqlitePool,
+    time: Timestamp,
+    limit: u32,
+) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+    let rows = sqlx::query(
+        "SELECT wake_at_ms, instance
+         FROM instances
+         WHERE partition = 0 AND wake_at_ms <= ?
+         ORDER BY wake_at_ms, instance
+         LIMIT ?",
+    )
+    .bind(stored(time.0))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((Timestamp(row.number(0)?), InstanceNumber(row.number(1)?)))).collect()
+}
+
+/// The earliest time after a time at which some instance, of any tenant, is to be woken.
+pub(super) async fn next_wake_after(pool: &SqlitePool, time: Timestamp) -> Result<Option<Timestamp>, Error> {
+    let row = sqlx::query(
+        "SELECT min(wake_at_ms)
+         FROM instances
+         WHERE partition = 0 AND wake_at_ms > ?",
+    )
+    .bind(stored(time.0))
+    .fetch_one(pool)
+    .await?;
+    Ok(row.optional_number(0)?.map(Timestamp))
+}
+
+/// The state of a stored number.
+pub(super) fn status(number: u64) -> Result<InstanceStatus, Error> {
+    let status = u8::try_from(number).ok().and_then(InstanceStatus::from_number);
+    status.ok_or_else(|| Error::Damaged(format!("an instance has the unknown status {number}")))
+}
+
+/// The stored parent of an instance.
+pub(super) fn parent(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<Parent>, Error> {
+    bytes.map(|bytes| decode(bytes, || format!("the parent of instance {instance}"))).transpose()
+}
+
+/// The stored reason why an instance is stuck.
+pub(super) fn stuck(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<StuckReason>, Error> {
+    bytes.map(|bytes| decode(bytes, || format!("the reason why instance {instance} is stuck"))).transpose()
+}

@@ -1,0 +1,66 @@
+//! Brings a database to the schema of this host.
+//!
+//! SQLite keeps two integers in a file's header for exactly this: the application id says whose file it is, the user
+//! version how many migrations it has seen. Each migration runs in a transaction that also moves the version on, so a
+//! crash leaves the file at one version or the next. (sqlx's own runner keeps a table of checksums instead, which a
+//! foreign or newer file does not have to have.)
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::Error;
+
+/// "WNDL": marks the file as ours.
+const APPLICATION_ID: i64 = 0x574e_444c;
+
+/// All migrations in order; the version of a database is how many of them it has seen. They stay as released.
+pub(super) const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
+    include_str!("../../migrations/sqlite/0002_create_instances.sql"),
+    include_str!("../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
+];
+
+/// Checks whose file it is and runs the migrations that it has not seen.
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+    migrate_to(connection, MIGRATIONS.len()).await
+}
+
+/// Runs migrations up to a version, which only tests choose to be an old one.
+pub(super) async fn migrate_to(connection: &mut SqliteConnection, target: usize) -> Result<(), Error> {
+    let version = check_header(connection).await?;
+    for (number, migration) in MIGRATIONS.iter().enumerate().take(target).skip(version) {
+        let text = format!(
+            "BEGIN IMMEDIATE;
+             {migration}
+             PRAGMA application_id = {APPLICATION_ID};
+             PRAGMA user_version = {};
+             COMMIT;",
+            number + 1
+        );
+        if let Err(error) = sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut *connection).await {
+            // The statement that failed has left the transaction open.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// The version of the schema, zero for an empty file.
+async fn check_header(connection: &mut SqliteConnection) -> Result<usize, Error> {
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
+    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
+    if (application, version, objects) == (0, 0, 0) {
+        return Ok(0);
+    }
+    if application != APPLICATION_ID {
+        return Err(Error::Unusable("windlass.db is not a database of Windlass".into()));
+    }
+    let known = MIGRATIONS.len();
+    usize::try_from(version).ok().filter(|version| *version <= known).ok_or_else(|| {
+        Error::Unusable(format!(
+            "windlass.db has schema version {version}, this host knows versions up to {known}: it was written by a \
+             newer host"
+        ))
+    })
+}

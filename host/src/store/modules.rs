@@ -1,0 +1,333 @@
+//! The tables `modules`, `module_bytes`, `module_names` and `functions`: uploaded code and who offers what.
+
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+
+use super::{
+    Error,
+    columns::{Columns, decode, stored},
+};
+use crate::model::{
+    FunctionName, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec,
+};
+
+/// How long a version keeps its bytes after it was superseded or deleted, in milliseconds, even if nothing is known to
+/// need it: a turn that looked it up just before may still commit a call to it. Any turn takes far less than this.
+const BYTES_GRACE_MS: u64 = 10 * 60 * 1000;
+
+/// A module to be stored under a name.
+#[derive(Debug, Clone)]
+pub struct PutModule {
+    /// Its owner.
+    pub tenant: TenantId,
+    /// The name it is uploaded under.
+    pub name: String,
+    /// The SHA-256 of the bytes.
+    pub digest: ModuleDigest,
+    /// The component.
+    pub bytes: Vec<u8>,
+    /// What it says of itself.
+    pub description: ModuleDescription,
+    /// When it was uploaded.
+    pub at: Timestamp,
+}
+
+/// What happened to a [`PutModule`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PutModuleOutcome {
+    /// It is the current version of its name.
+    Stored {
+        /// The number of the version.
+        number: ModuleNumber,
+        /// Whether anything changed; false if it was the current version already.
+        new: bool,
+    },
+    /// Another module of the tenant offers one of its functions; nothing was changed.
+    FunctionTaken {
+        /// Which function.
+        function: FunctionName,
+        /// The name of the module that offers it.
+        module: String,
+    },
+}
+
+/// A version of a module.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModuleVersion {
+    /// Its number.
+    pub number: ModuleNumber,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// The name it was uploaded under last.
+    pub name: String,
+    /// The SHA-256 of its bytes.
+    pub digest: ModuleDigest,
+    /// What it says of itself.
+    pub description: ModuleDescription,
+    /// The length of its bytes.
+    pub size: u64,
+    /// When it was uploaded last.
+    pub uploaded_at: Timestamp,
+    /// When it stopped being the current version of its name; none while it is.
+    pub superseded_at: Option<Timestamp>,
+}
+
+/// Stores a module and makes it the current version of its name.
+pub(super) async fn put(connection: &mut SqliteConnection, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+    if let Some((function, module)) = taken_function(connection, put).await? {
+        return Ok(PutModuleOutcome::FunctionTaken { function, module });
+    }
+    let current = current_number(connection, put.tenant, &put.name).await?;
+    let number = upsert_version(connection, put).await?;
+    if current == Some(number) {
+        return Ok(PutModuleOutcome::Stored { number, new: false });
+    }
+    put_bytes(connection, number, &put.bytes).await?;
+    if let Some(current) = current {
+        supersede(connection, current, put.at).await?;
+    }
+    put_name(connection, put.tenant, &put.name, number).await?;
+    replace_functions(connection, put).await?;
+    Ok(PutModuleOutcome::Stored { number, new: true })
+}
+
+/// Takes a module's name and functions away; says whether it existed. What runs on it goes on.
+pub(super) async fn delete(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    name: &str,
+    at: Timestamp,
+) -> Result<bool, Error> {
+    let Some(current) = current_number(connection, tenant, name).await? else { return Ok(false) };
+    supersede(connection, current, at).await?;
+    sqlx::query("DELETE FROM module_names WHERE tenant = ? AND name = ?")
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .execute(&mut *connection)
+        .await?;
+    delete_functions(connection, tenant, name).await?;
+    Ok(true)
+}
+
+async fn taken_function(
+    connection: &mut SqliteConnection,
+    put: &PutModule,
+) -> Result<Option<(FunctionName, String)>, Error> {
+    for function in &put.description.functions {
+        let row = sqlx::query(
+            "SELECT module_name
+             FROM functions
+             WHERE tenant = ? AND kind = ? AND function = ? AND module_name <> ?",
+        )
+        .bind(i64::from(put.tenant.0))
+        .bind(i64::from(put.description.kind as u8))
+        .bind(function.name.as_str())
+        .bind(put.name.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some(row) = row {
+            return Ok(Some((function.name.clone(), row.text(0)?.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+async fn current_number(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    name: &str,
+) -> Result<Option<ModuleNumber>, Error> {
+    let row = sqlx::query("SELECT module FROM module_names WHERE tenant = ? AND name = ?")
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| row.small_number(0).map(ModuleNumber)).transpose()
+}
+
+/// The row of the version; that of an earlier upload of the same bytes is used again.
+async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> Result<ModuleNumber, Error> {
+    let row = sqlx::query(
+        "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (tenant, digest) DO UPDATE
+         SET name = excluded.name,
+             kind = excluded.kind,
+             description = excluded.description,
+             uploaded_at_ms = iif(superseded_at_ms IS NULL, uploaded_at_ms, excluded.uploaded_at_ms),
+             superseded_at_ms = NULL
+         RETURNING module",
+    )
+    .bind(i64::from(put.tenant.0))
+    .bind(put.name.as_str())
+    .bind(put.digest.0.to_vec())
+    .bind(i64::from(put.description.kind as u8))
+    .bind(codec::encode(&put.description))
+    .bind(stored(put.bytes.len() as u64))
+    .bind(stored(put.at.0))
+    .fetch_one(connection)
+    .await?;
+    Ok(ModuleNumber(row.small_number(0)?))
+}
+
+async fn put_bytes(connection: &mut SqliteConnection, number: ModuleNumber, bytes: &[u8]) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO module_bytes (module, bytes)
+         VALUES (?, ?)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(i64::from(number.0))
+    .bind(bytes)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn supersede(connection: &mut SqliteConnection, number: ModuleNumber, at: Timestamp) -> Result<(), Error> {
+    sqlx::query("UPDATE modules SET superseded_at_ms = ? WHERE module = ?")
+        .bind(stored(at.0))
+        .bind(i64::from(number.0))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn put_name(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    name: &str,
+    number: ModuleNumber,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO module_names (tenant, name, module)
+         VALUES (?, ?, ?)
+         ON CONFLICT (tenant, name) DO UPDATE SET module = excluded.module",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(name)
+    .bind(i64::from(number.0))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn replace_functions(connection: &mut SqliteConnection, put: &PutModule) -> Result<(), Error> {
+    delete_functions(connection, put.tenant, &put.name).await?;
+    for function in &put.description.functions {
+        sqlx::query(
+            "INSERT INTO functions (tenant, kind, function, module_name)
+             VALUES (?, ?, ?, ?)",
+        )
+        .bind(i64::from(put.tenant.0))
+        .bind(i64::from(put.description.kind as u8))
+        .bind(function.name.as_str())
+        .bind(put.name.as_str())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn delete_functions(connection: &mut SqliteConnection, tenant: TenantId, name: &str) -> Result<(), Error> {
+    sqlx::query("DELETE FROM functions WHERE tenant = ? AND module_name = ?")
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Deletes the bytes of one version that nothing can need any more; says whether there was one.
+///
+/// A live instance needs the version it is pinned to, and those of its outstanding activity calls: they were current at
+/// some time since it was created.
+pub(super) async fn delete_unneeded_bytes(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "DELETE FROM module_bytes
+         WHERE module = (
+            SELECT m.module
+            FROM modules AS m JOIN module_bytes AS b ON b.module = m.module
+            WHERE m.superseded_at_ms + ?1 < ?2
+                AND NOT EXISTS (
+                    SELECT 1
+                    FROM instances AS i
+                    WHERE i.partition = 0 AND i.tenant = m.tenant AND i.status < 10
+                        AND (i.module = m.module OR i.created_at_ms <= m.superseded_at_ms + ?1))
+            LIMIT 1)",
+    )
+    .bind(stored(BYTES_GRACE_MS))
+    .bind(stored(now.0))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+const VERSION: &str = "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms";
+
+/// A version by its number, of whatever tenant.
+pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
+    let text = format!(
+        "SELECT {VERSION}
+         FROM modules AS m
+         WHERE m.module = ?"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(number.0)).fetch_optional(pool).await?;
+    row.as_ref().map(version).transpose()
+}
+
+/// The bytes of a version, unless they were deleted because nothing needed them any more.
+pub(super) async fn bytes(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
+    let row = sqlx::query("SELECT bytes FROM module_bytes WHERE module = ?")
+        .bind(i64::from(number.0))
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()
+}
+
+/// The current versions of a tenant's modules, by name.
+pub(super) async fn current(pool: &SqlitePool, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+    let text = format!(
+        "SELECT {VERSION}
+         FROM module_names AS n JOIN modules AS m ON m.module = n.module
+         WHERE n.tenant = ?
+         ORDER BY n.name"
+    );
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(tenant.0)).fetch_all(pool).await?;
+    rows.iter().map(version).collect()
+}
+
+/// The current version of one of a tenant's modules.
+pub(super) async fn by_name(pool: &SqlitePool, tenant: TenantId, name: &str) -> Result<Option<ModuleVersion>, Error> {
+    let text = format!(
+        "SELECT {VERSION}
+         FROM module_names AS n JOIN modules AS m ON m.module = n.module
+         WHERE n.tenant = ? AND n.name = ?"
+    );
+    let row =
+        sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(tenant.0)).bind(name).fetch_optional(pool).await?;
+    row.as_ref().map(version).transpose()
+}
+
+fn version(row: &SqliteRow) -> Result<ModuleVersion, Error> {
+    let number = ModuleNumber(row.small_number(0)?);
+    let description: ModuleDescription =
+        decode(row.bytes(4)?, || format!("the description of module version {number}"))?;
+    Ok(ModuleVersion {
+        number,
+        tenant: TenantId(row.small_number(1)?),
+        name: row.text(2)?.to_owned(),
+        digest: digest(row.bytes(3)?)?,
+        description,
+        size: row.number(5)?,
+        uploaded_at: Timestamp(row.number(6)?),
+        superseded_at: row.optional_number(7)?.map(Timestamp),
+    })
+}
+
+/// The digest that stored bytes hold.
+pub(super) fn digest(bytes: &[u8]) -> Result<ModuleDigest, Error> {
+    let bytes = bytes.try_into().map_err(|_| Error::Damaged("the digest of a module is not 32 bytes long".into()))?;
+    Ok(ModuleDigest(bytes))
+}

@@ -1,0 +1,33 @@
+//! The table `function_names`: each name of an orchestration function is stored once and known by a number.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::{Error, columns::Columns};
+use crate::model::{FunctionName, TenantId};
+
+/// The number of a name, given to it now if it has none yet.
+pub(super) async fn intern(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    name: &FunctionName,
+) -> Result<u64, Error> {
+    sqlx::query(
+        "INSERT INTO function_names (tenant, name)
+         VALUES (?, ?)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(name.as_str())
+    .execute(&mut *connection)
+    .await?;
+    let row = sqlx::query(
+        "SELECT function
+         FROM function_names
+         WHERE tenant = ? AND name = ?",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(name.as_str())
+    .fetch_one(connection)
+    .await?;
+    row.number(0)
+}

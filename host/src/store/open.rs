@@ -1,0 +1,140 @@
+//! Opens the data folder: lock, file, settings, schema.
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    time::Duration,
+};
+
+use sqlx::{
+    ConnectOptions,
+    sqlite::{
+        SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+        SqliteSynchronous,
+    },
+};
+
+use super::{Error, StoreOptions, Synchronous, migrate};
+
+/// The database in the data folder.
+const DATABASE_FILE: &str = "windlass.db";
+
+/// The file whose lock says that a host uses the folder.
+const LOCK_FILE: &str = "windlass.lock";
+
+/// SQLite's page, in bytes: the block of most file systems and the size SQLite is tuned for. Only a new file takes it.
+const PAGE_BYTES: u32 = 4_096;
+
+/// Page cache of the writer, in KiB. It holds the pages of the instances in motion; those that do not fit are read
+/// again from the operating system's cache.
+const WRITER_CACHE_KIB: u32 = 64 * 1024;
+
+/// Page cache of each reader, in KiB. Readers serve short queries from many places and rely on the operating system's
+/// cache.
+const READER_CACHE_KIB: u32 = 8 * 1024;
+
+/// How long a connection waits for a lock. Only a checkpoint or a tool of the operator's can hold one; the lock file
+/// keeps other hosts out.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a checkpoint waits for readers before it gives up until the next time. The writer may be waiting meanwhile.
+const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Prepared statements kept per connection: all kinds in all sizes, with room to spare.
+const STATEMENTS: usize = 300;
+
+/// Creates the folder if need be (readable by its owner only: payloads are private) and takes its lock.
+pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
+    let unusable = |what: &str, error: std::io::Error| {
+        Error::Unusable(format!("{what} {} failed: {error}", folder.display()))
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable("creating", error))?;
+    let path = folder.join(LOCK_FILE);
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|error| unusable("opening the lock file in", error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::Unusable(format!("another host is using {}", folder.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(unusable("locking", error)),
+    }
+}
+
+/// Opens the writer's connection, recovers what a crash left in the log, and brings the schema up to date.
+pub(super) async fn open_writer(options: &StoreOptions) -> Result<(SqliteConnection, SqliteConnectOptions), Error> {
+    let settings = writer_settings(options);
+    let unusable = |error: sqlx::Error| {
+        Error::Unusable(format!("opening {DATABASE_FILE} in {} failed: {error}", options.data_dir.display()))
+    };
+    let mut connection = settings.connect().await.map_err(unusable)?;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.map_err(unusable)?;
+    if mode != "wal" {
+        return Err(Error::Unusable(format!(
+            "{} does not allow SQLite's write-ahead log (is it on a network file system?)",
+            options.data_dir.display()
+        )));
+    }
+    migrate::migrate(&mut connection).await?;
+    // Moves what was recovered into the database file, which shows that both can be written.
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(unusable)?;
+    Ok((connection, settings))
+}
+
+/// Opens the readers' pool. The database exists by now.
+pub(super) fn open_readers(options: &StoreOptions) -> SqlitePool {
+    let settings = settings(options)
+        .read_only(true)
+        .pragma("cache_size", format!("-{READER_CACHE_KIB}"));
+    SqlitePoolOptions::new()
+        .max_connections(options.readers.max(1))
+        // A connection to a file does not go stale; asking it first would double the round trips.
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(settings)
+}
+
+/// Opens a connection for checkpoints.
+pub(super) async fn open_checkpointer(options: &StoreOptions) -> Result<SqliteConnection, Error> {
+    Ok(settings(options).busy_timeout(CHECKPOINT_BUSY_TIMEOUT).connect().await?)
+}
+
+fn writer_settings(options: &StoreOptions) -> SqliteConnectOptions {
+    let mut settings = settings(options)
+        .create_if_missing(true)
+        .page_size(PAGE_BYTES)
+        // Freed pages are used again by later rows. Giving them back to the file system would cost every commit.
+        .auto_vacuum(SqliteAutoVacuum::None)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(match options.synchronous {
+            Synchronous::Full => SqliteSynchronous::Full,
+            Synchronous::Normal => SqliteSynchronous::Normal,
+        })
+        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
+        // Checkpoints run on a connection of their own, off the path of commits.
+        .pragma("wal_autocheckpoint", "0");
+    if let Some(bytes) = options.max_bytes {
+        settings = settings.pragma("max_page_count", (bytes / u64::from(PAGE_BYTES)).max(1).to_string());
+    }
+    settings
+}
+
+/// What all connections share.
+fn settings(options: &StoreOptions) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(options.data_dir.join(DATABASE_FILE))
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS)
+        // No foreign keys are declared, see the first migration.
+        .foreign_keys(false)
+        // No memory map: an I/O error would be a signal that ends the host, not an error that fails one request.
+        .pragma("mmap_size", "0")
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging()
+}

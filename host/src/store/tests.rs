@@ -1,0 +1,308 @@
+//! What the store promises, each promise as a test against a real database in a folder of its own.
+
+mod batches;
+mod commits;
+mod starts;
+
+use std::future::Future;
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::model::{
+    Arrival, Decision, Event, FunctionDescription, FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits,
+    Outcome as TaskOutcome, Parent, Payload, Started, TaskId,
+};
+
+/// When everything happens, unless a test says otherwise.
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+const TENANT: TenantId = TenantId::DEFAULT;
+
+/// An open store in a folder of its own.
+struct TestStore {
+    folder: tempfile::TempDir,
+    store: Store,
+    service: JoinHandle<Result<(), Error>>,
+    stop: CancellationToken,
+}
+
+impl std::ops::Deref for TestStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+impl TestStore {
+    /// A new store with one module, number 1, in it.
+    async fn new() -> Self {
+        let test = Self::empty(|_| {}).await;
+        let put = put_module("orders", 1, &["Order", "Child"]);
+        assert!(matches!(test.put_module(put).await.unwrap(), PutModuleOutcome::Stored { .. }));
+        test
+    }
+
+    async fn empty(change: impl FnOnce(&mut StoreOptions)) -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir, change: impl FnOnce(&mut StoreOptions)) -> Self {
+        let mut options = StoreOptions::new(folder.path());
+        options.synchronous = Synchronous::Normal;
+        change(&mut options);
+        let (store, service) = Store::open(&options).await.unwrap();
+        let stop = CancellationToken::new();
+        let service = tokio::spawn(service.run(stop.clone()));
+        Self { folder, store, service, stop }
+    }
+
+    /// Shuts the store down properly and opens it again.
+    async fn reopen(self) -> Self {
+        let Self { folder, store, service, stop } = self;
+        stop.cancel();
+        service.await.unwrap().unwrap();
+        assert!(matches!(store.deliver(InstanceNumber(1), terminate()).await, Err(Error::Closed)));
+        drop(store);
+        Self::in_folder(folder, |_| {}).await
+    }
+
+    /// Drops everything in the middle, as a crash would, and opens the folder again.
+    async fn crash(self) -> Self {
+        let Self { folder, store, service, .. } = self;
+        service.abort();
+        let _ = service.await;
+        drop(store);
+        Self::in_folder(folder, |_| {}).await
+    }
+
+    /// Starts an instance that must not exist.
+    async fn started(&self, name: &str) -> InstanceNumber {
+        match self.start(instance(name), None).await.unwrap() {
+            StartOutcome::Created(number) => number,
+            other => panic!("{name} was not created: {other:?}"),
+        }
+    }
+
+    /// Starts an instance and runs its first turn, which calls an activity.
+    async fn running(&self, name: &str) -> InstanceNumber {
+        let number = self.started(name).await;
+        self.commit(first_turn(number, self.inbox(number).await)).await.unwrap();
+        number
+    }
+
+    /// Starts an instance and runs it to its end.
+    async fn ended(&self, name: &str) -> InstanceNumber {
+        let number = self.running(name).await;
+        self.commit(last_turn(number, 2)).await.unwrap();
+        number
+    }
+
+    async fn inbox(&self, number: InstanceNumber) -> Vec<InboxRow> {
+        self.load(number).await.unwrap().expect("the instance exists").inbox
+    }
+
+    async fn status(&self, name: &str) -> Option<InstanceStatus> {
+        Some(self.details(name).await?.summary.status)
+    }
+
+    async fn details(&self, name: &str) -> Option<InstanceDetails> {
+        self.tenant(TENANT).instance(&id(name)).await.unwrap()
+    }
+
+    /// How many rows a table has.
+    async fn rows(&self, table: &'static str) -> i64 {
+        let text = format!("SELECT count(*) FROM {table}");
+        sqlx::query_scalar(sqlx::AssertSqlSafe(text)).fetch_one(&self.store.pool).await.unwrap()
+    }
+
+    /// Changes the database behind the writer's back.
+    async fn damage(&self, statement: &'static str) {
+        let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("windlass.db"));
+        let mut connection = sqlx::ConnectOptions::connect(&settings).await.unwrap();
+        let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
+        assert_ne!(done.rows_affected(), 0, "the statement finds something to damage");
+    }
+
+    async fn sweep_all(&self, now: Timestamp) {
+        while self.sweep(now, 100).await.unwrap() {}
+    }
+
+    async fn assert_sound(&self) {
+        assert_eq!(self.check().await.unwrap(), Vec::<String>::new());
+    }
+}
+
+fn id(name: &str) -> InstanceId {
+    name.parse().unwrap()
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::parse(text, usize::MAX).unwrap()
+}
+
+fn started(function: &str, parent: Option<Parent>) -> Started {
+    Started {
+        execution: ExecutionNumber::FIRST,
+        function: function.parse().unwrap(),
+        input: payload(r#"{"order": 7}"#),
+        seed: [7; 32],
+        limits: ObservableLimits { memory_bytes: 64 << 20, payload_bytes: 256 << 10 },
+        parent,
+        events: Vec::new(),
+    }
+}
+
+fn instance(name: &str) -> NewInstance {
+    NewInstance {
+        tenant: TENANT,
+        id: id(name),
+        module: ModuleNumber(1),
+        started: started("Order", None),
+        created_at: NOW,
+    }
+}
+
+fn child_of(parent: InstanceNumber, name: &str) -> NewInstance {
+    let parent = Parent {
+        instance: parent,
+        instance_id: id("parent"),
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(1),
+        attempt: 1,
+    };
+    NewInstance { started: started("Child", Some(parent)), ..instance(name) }
+}
+
+fn key(text: &str, fingerprint: u8) -> Option<IdempotencyKey> {
+    let expires_at = Timestamp(NOW.0 + 1_000);
+    Some(IdempotencyKey { key: text.into(), fingerprint: [fingerprint; 32], expires_at })
+}
+
+fn event(name: &str) -> InboxItem {
+    InboxItem::Event(Event { name: name.parse().unwrap(), payload: payload("true") })
+}
+
+fn terminate() -> InboxItem {
+    InboxItem::Terminate { reason: "enough".into() }
+}
+
+fn append(name: &str, item: InboxItem) -> InboxAppend {
+    InboxAppend { tenant: TENANT, id: id(name), item, at: NOW }
+}
+
+/// A step that writes no turn and changes nothing.
+fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
+    TurnCommit {
+        instance,
+        tenant: TENANT,
+        execution: ExecutionNumber::FIRST,
+        turn: None,
+        consumed: Vec::new(),
+        children: Vec::new(),
+        messages: Vec::new(),
+        attempts: Vec::new(),
+        logs: Vec::new(),
+        summary: Summary {
+            status: InstanceStatus::Running,
+            execution: ExecutionNumber::FIRST,
+            last_turn: TurnNumber(last_turn),
+            wake_at: None,
+            in_flight: 1,
+            custom_status: None,
+            stuck: None,
+            module: ModuleNumber(1),
+            fuel: 0,
+            updated_at: NOW,
+        },
+        next_execution: None,
+    }
+}
+
+/// A step with a turn that takes and decides what it is told.
+fn turn(instance: InstanceNumber, number: u32, arrivals: Vec<Arrival>, decisions: Vec<Decision>) -> TurnCommit {
+    let turn = Turn { number: TurnNumber(number), at: NOW, arrivals, decisions, fuel: 1_000 };
+    let mut commit = TurnCommit { turn: Some(turn), ..step(instance, number) };
+    commit.summary.fuel = 1_000;
+    commit
+}
+
+fn first_turn(instance: InstanceNumber, inbox: Vec<InboxRow>) -> TurnCommit {
+    let arrivals = inbox.iter().filter_map(|row| match &row.item {
+        InboxItem::Start(started) => Some(Arrival::Started(started.clone())),
+        _ => None,
+    });
+    let call = Decision::CallActivity {
+        task: TaskId(1),
+        function: "Charge".parse().unwrap(),
+        input: payload("[1, 2.0]"),
+        options: crate::model::ActivityOptions::default(),
+        module: ModuleNumber(1),
+    };
+    let consumed = inbox.iter().map(|row| row.seq).collect();
+    TurnCommit { consumed, ..turn(instance, 1, arrivals.collect(), vec![call]) }
+}
+
+fn task_ended(task: u32, outcome: TaskOutcome) -> Arrival {
+    Arrival::TaskEnded { task: TaskId(task), outcome }
+}
+
+fn last_turn(instance: InstanceNumber, number: u32) -> TurnCommit {
+    let complete = Decision::Complete { output: payload("\"done\"") };
+    let mut commit = turn(instance, number, vec![task_ended(1, Ok(Payload::null()))], vec![complete]);
+    commit.summary.status = InstanceStatus::Completed;
+    commit
+}
+
+/// What makes a commit fail in the database rather than before: the same attempt twice.
+fn poisoned(mut commit: TurnCommit) -> TurnCommit {
+    commit.attempts = vec![attempt(1, 1), attempt(1, 1)];
+    commit
+}
+
+fn attempt(task: u32, ordinal: u32) -> AttemptRow {
+    AttemptRow {
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(task),
+        ordinal,
+        number: ordinal,
+        cut_off: false,
+        failure: crate::model::Failure::new("Busy", "try later"),
+        fuel: 5,
+        started_at: NOW,
+        ended_at: Timestamp(NOW.0 + 10),
+        next_at: Some(Timestamp(NOW.0 + 20)),
+    }
+}
+
+fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModule {
+    let functions = functions.iter().map(|name| FunctionDescription {
+        name: name.parse().unwrap(),
+        doc: String::new(),
+        input_schema: None,
+        output_schema: None,
+        default_options: None,
+    });
+    PutModule {
+        tenant: TENANT,
+        name: name.into(),
+        digest: ModuleDigest([content; 32]),
+        bytes: vec![content; 10],
+        description: ModuleDescription {
+            kind: FunctionKind::Orchestration,
+            functions: functions.collect(),
+            sdk: "test".into(),
+        },
+        at: NOW,
+    }
+}
+
+/// Runs futures so that all of them are in the writer's queue before it takes the first, and checks that they were written
+/// in that many transactions.
+async fn in_batches<T>(store: &TestStore, batches: u64, asks: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let before = store.stats().batches;
+    let answers = futures::future::join_all(asks).await;
+    assert_eq!(store.stats().batches - before, batches);
+    answers
+}

@@ -1,0 +1,128 @@
+//! Many operations in one transaction.
+
+use super::*;
+
+#[tokio::test]
+async fn one_bad_commit_does_not_fail_its_neighbours() {
+    let store = TestStore::new().await;
+    let mut numbers = Vec::new();
+    for n in 0..9 {
+        numbers.push(store.running(&format!("i{n}")).await);
+    }
+    let commits = numbers.iter().enumerate().map(|(n, number)| match n {
+        4 => poisoned(last_turn(*number, 2)),
+        _ => last_turn(*number, 2),
+    });
+    let answers = futures::future::join_all(commits.map(|commit| store.commit(commit))).await;
+    for (n, answer) in answers.iter().enumerate() {
+        match n {
+            4 => assert!(matches!(answer, Err(Error::Database(_))), "{answer:?}"),
+            _ => assert!(answer.is_ok(), "{answer:?}"),
+        }
+        let expected = if n == 4 { InstanceStatus::Running } else { InstanceStatus::Completed };
+        assert_eq!(store.status(&format!("i{n}")).await, Some(expected));
+    }
+    assert_eq!(store.stats().failures, 1);
+    store.commit(last_turn(numbers[4], 2)).await.unwrap();
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_contradicts_what_is_stored_does_not_even_split_its_batch() {
+    let store = TestStore::new().await;
+    let (a, b, c) = (store.running("a").await, store.running("b").await, store.running("c").await);
+    let commits = vec![last_turn(a, 2), last_turn(b, 7), last_turn(c, 2)];
+    let answers = in_batches(&store, 1, commits.into_iter().map(|commit| store.commit(commit)).collect()).await;
+    assert!(answers[0].is_ok() && answers[2].is_ok());
+    assert!(matches!(answers[1], Err(Error::Contradiction(_))));
+}
+
+#[tokio::test]
+async fn commits_of_one_instance_keep_their_order_within_a_batch() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    let mut commits: Vec<_> = (2..7).map(|n| turn(number, n, vec![], vec![])).collect();
+    commits[1].summary.custom_status = Some(Some(payload("\"kept\"")));
+    commits.push(last_turn(number, 7));
+    commits.push(last_turn(number, 8));
+    let answers = in_batches(&store, 1, commits.into_iter().map(|commit| store.commit(commit)).collect()).await;
+    assert!(answers[..6].iter().all(|answer| !answer.as_ref().unwrap().instance_gone));
+    assert!(answers[6].as_ref().unwrap().instance_gone);
+    let details = store.details("a").await.unwrap();
+    assert_eq!(details.summary.status, InstanceStatus::Completed);
+    assert_eq!(details.summary.custom_status, Some(payload("\"kept\"")));
+    assert_eq!(details.summary.fuel, 7_000);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn batches_of_every_size_are_written_whole() {
+    let store = TestStore::new().await;
+    let mut total = 0;
+    for size in [1, 2, 7, 8, 9, 31, 33, 127, 128, 129, 200, 256] {
+        let names: Vec<_> = (0..size).map(|n| format!("{size}-{n}")).collect();
+        let answers =
+            futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Ok(StartOutcome::Created(_)))));
+        total += i64::from(size);
+        assert_eq!((store.rows("instances").await, store.rows("inbox").await), (total, total));
+    }
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_operation_sees_what_earlier_ones_of_its_batch_did() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    let reason = StuckReason { code: "nondeterminism".into(), message: String::new() };
+    let (ended, stuck, dropped, purged, unknown, restarted) = tokio::join!(
+        store.commit(last_turn(number, 2)),
+        store.mark_stuck(number, reason, NOW),
+        store.deliver(number, event("late")),
+        store.purge(TENANT, id("a")),
+        store.purge(TENANT, id("a")),
+        store.start(instance("a"), None),
+    );
+    assert!(!ended.unwrap().instance_gone);
+    assert!(!stuck.unwrap());
+    assert_eq!(dropped.unwrap(), None);
+    assert_eq!(purged.unwrap(), PurgeOutcome::Purged);
+    assert_eq!(unknown.unwrap(), PurgeOutcome::Unknown);
+    assert!(matches!(restarted.unwrap(), StartOutcome::Created(_)));
+    assert_eq!(store.stats().failures, 0);
+    store.sweep_all(NOW).await;
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_nothing_half_done_and_work_goes_on_when_there_is_room() {
+    let limit = 600 * 1024;
+    let store = TestStore::empty(|options| options.max_bytes = Some(limit)).await;
+    store.put_module(put_module("orders", 1, &["Order"])).await.unwrap();
+    let (big, text) = (store.running("big").await, format!("\"{}\"", "x".repeat(20_000)));
+    let mut last = 1;
+    let error = loop {
+        let mut commit = turn(big, last + 1, vec![task_ended(1, Ok(payload(&text)))], vec![]);
+        commit.messages = vec![OutboundMessage { to: Recipient::Number(big), item: event("self") }];
+        match store.commit(commit).await {
+            Ok(_) => last += 1,
+            Err(error) => break error,
+        }
+        assert!(last < 100, "the limit is never met");
+    };
+    assert!(matches!(error, Error::Database(_)), "{error}");
+    let turns = store.history(big, ExecutionNumber::FIRST, TurnNumber::NONE, 1_000).await.unwrap();
+    assert_eq!(turns.len(), last as usize);
+    assert_eq!(store.rows("inbox").await, i64::from(last) - 1);
+    assert_eq!(store.load(big).await.unwrap().unwrap().last_turn, TurnNumber(last));
+
+    let mut end = turn(big, last + 1, vec![], vec![]);
+    end.summary.status = InstanceStatus::Completed;
+    store.commit(end).await.expect("a small commit still fits");
+    assert_eq!(store.purge(TENANT, id("big")).await.unwrap(), PurgeOutcome::Purged);
+    store.sweep_all(NOW).await;
+    let again = store.running("again").await;
+    let commit = turn(again, 2, vec![task_ended(1, Ok(payload(&text)))], vec![]);
+    store.commit(commit).await.expect("the pages that were freed are used again");
+    store.assert_sound().await;
+}

@@ -1,0 +1,126 @@
+//! Starting instances.
+
+use super::*;
+
+#[tokio::test]
+async fn a_start_creates_a_pending_instance_with_its_first_message() {
+    let store = TestStore::new().await;
+    let number = store.started("a").await;
+    let record = store.load(number).await.unwrap().unwrap();
+    assert_eq!((record.id.as_str(), record.function.as_str()), ("a", "Order"));
+    assert_eq!((record.status, record.last_turn, record.unclean_ends), (InstanceStatus::Pending, TurnNumber::NONE, 0));
+    let items: Vec<_> = record.inbox.into_iter().map(|row| row.item).collect();
+    assert_eq!(items, [InboxItem::Start(Box::new(started("Order", None)))]);
+    let details = store.details("a").await.unwrap();
+    assert_eq!(details.input, Some(payload(r#"{"order": 7}"#)));
+    assert_eq!(details.outcome, None);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_start_leaves_a_live_instance_of_the_id_alone() {
+    let store = TestStore::new().await;
+    let number = store.started("a").await;
+    let outcome = store.start(instance("a"), None).await.unwrap();
+    assert_eq!(outcome, StartOutcome::AlreadyExists(InstanceStatus::Pending));
+    assert_eq!(store.inbox(number).await.len(), 1);
+    assert_eq!(store.rows("instances").await, 1);
+}
+
+#[tokio::test]
+async fn of_two_starts_of_one_id_in_one_batch_the_first_wins() {
+    let store = TestStore::new().await;
+    let outcomes = in_batches(&store, 1, vec![store.start(instance("a"), None), store.start(instance("a"), None)]).await;
+    assert!(matches!(outcomes[0], Ok(StartOutcome::Created(_))));
+    assert!(matches!(outcomes[1], Ok(StartOutcome::AlreadyExists(InstanceStatus::Pending))));
+    assert_eq!(store.rows("inbox").await, 1);
+}
+
+#[tokio::test]
+async fn a_start_replaces_an_ended_instance_under_a_new_number() {
+    let store = TestStore::new().await;
+    let old = store.ended("a").await;
+    let new = store.started("a").await;
+    assert!(new > old);
+    assert!(store.load(old).await.unwrap().is_none());
+    assert_eq!(store.status("a").await, Some(InstanceStatus::Pending));
+    store.sweep_all(NOW).await;
+    assert_eq!(store.rows("history").await, 0);
+    assert_eq!(store.rows("inbox").await, 1);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_replaced() {
+    let store = TestStore::new().await;
+    let old = store.running("a").await;
+    let end = async { store.commit(last_turn(old, 2)).await.map(|_| None) };
+    let start = async { store.start(instance("a"), None).await.map(Some) };
+    let asks: Vec<std::pin::Pin<Box<dyn Future<Output = Result<Option<StartOutcome>, Error>>>>> =
+        vec![Box::pin(end), Box::pin(start)];
+    let answers = in_batches(&store, 1, asks).await;
+    assert!(matches!(answers[1], Ok(Some(StartOutcome::Created(new))) if new > old));
+    store.sweep_all(NOW).await;
+    assert_eq!(store.rows("history").await, 0);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_repeated_start_with_the_same_key_answers_as_the_first_did() {
+    let store = TestStore::new().await;
+    assert!(matches!(store.start(instance("a"), key("k", 1)).await.unwrap(), StartOutcome::Created(_)));
+    assert_eq!(store.start(instance("a"), key("k", 1)).await.unwrap(), StartOutcome::Repeated(id("a")));
+    assert_eq!(store.start(instance("drawn"), key("k", 1)).await.unwrap(), StartOutcome::Repeated(id("a")));
+    assert_eq!(store.start(instance("b"), key("k", 2)).await.unwrap(), StartOutcome::KeyReused);
+    assert_eq!(store.rows("instances").await, 1);
+
+    let other = NewInstance { tenant: TenantId(2), ..instance("a") };
+    assert!(matches!(store.start(other, key("k", 3)).await.unwrap(), StartOutcome::Created(_)), "keys are a tenant's");
+}
+
+#[tokio::test]
+async fn a_key_is_known_within_the_batch_that_brings_it() {
+    let store = TestStore::new().await;
+    let asks = vec![
+        store.start(instance("a"), key("k", 1)),
+        store.start(instance("b"), key("k", 1)),
+        store.start(instance("c"), key("k", 2)),
+    ];
+    let outcomes = in_batches(&store, 1, asks).await;
+    assert!(matches!(outcomes[0], Ok(StartOutcome::Created(_))));
+    assert!(matches!(&outcomes[1], Ok(StartOutcome::Repeated(first)) if *first == id("a")));
+    assert!(matches!(outcomes[2], Ok(StartOutcome::KeyReused)));
+}
+
+#[tokio::test]
+async fn a_key_that_has_expired_may_be_used_again() {
+    let store = TestStore::new().await;
+    store.start(instance("a"), key("k", 1)).await.unwrap();
+    let later = NewInstance { created_at: Timestamp(NOW.0 + 1_001), ..instance("b") };
+    assert!(matches!(store.start(later, key("k", 2)).await.unwrap(), StartOutcome::Created(_)));
+    assert_eq!(store.rows("idempotency_keys").await, 1);
+}
+
+#[tokio::test]
+async fn a_start_that_changed_nothing_does_not_use_up_its_key() {
+    let store = TestStore::new().await;
+    store.started("a").await;
+    let outcome = store.start(instance("a"), key("k", 1)).await.unwrap();
+    assert_eq!(outcome, StartOutcome::AlreadyExists(InstanceStatus::Pending));
+    assert!(matches!(store.start(instance("b"), key("k", 2)).await.unwrap(), StartOutcome::Created(_)));
+}
+
+#[tokio::test]
+async fn numbers_are_not_used_twice_even_after_a_purge_and_a_crash() {
+    let store = TestStore::new().await;
+    let first = store.ended("a").await;
+    assert_eq!(store.purge(TENANT, id("a")).await.unwrap(), PurgeOutcome::Purged);
+    let store = store.crash().await;
+    let second = store.started("a").await;
+    assert!(second > first);
+    let seq = store.inbox(second).await[0].seq;
+    let store = store.reopen().await;
+    assert!(store.started("b").await > second);
+    let row = store.deliver(second, event("go")).await.unwrap().unwrap();
+    assert!(row.seq > seq);
+}

@@ -1,0 +1,347 @@
+//! The one task that writes.
+//!
+//! It takes all operations that are ready, writes them in one transaction, and answers all of them when the transaction
+//! is on disk: while one batch waits for the disk, the next one gathers. A batch that the database rejects is rolled back
+//! and tried again in halves, so that a bad operation fails alone. Operations keep the order in which they came.
+//!
+//! Being the only writer, it may remember what it wrote; see [`facts`].
+
+mod facts;
+pub(super) mod operation;
+mod plan;
+mod rows;
+
+use std::{collections::HashSet, sync::Arc};
+
+use sqlx::{ConnectOptions as _, Connection as _, sqlite::{SqliteConnectOptions, SqliteConnection}};
+use tokio::sync::{Mutex, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    facts::{FactCache, Facts, Wanted},
+    operation::{Job, Operation, Outcome},
+    plan::{FunctionNumbers, Keys, Plan},
+    rows::Rows,
+};
+use super::{
+    Error, NewInstance, Recipient, Stats,
+    counters::Counters,
+    garbage,
+    idempotency::{self, WantedKey},
+    instances, modules, names,
+};
+use crate::model::{FunctionName, InstanceStatus, TenantId, Timestamp};
+
+/// How many operations may wait for the writer before those who ask are made to wait themselves.
+pub(super) const QUEUE_CAPACITY: usize = 4_096;
+
+/// Most operations in one batch. More would only lengthen the wait of the first; the cost per operation has levelled off.
+const MAX_BATCH: usize = 256;
+
+/// How many function names are remembered before all are forgotten; far more than a host's modules offer.
+const MAX_FUNCTION_NUMBERS: usize = 50_000;
+
+/// Held while a batch is written, and by the checkpointer when it needs the writer to pause.
+pub(super) type WriteGate = Arc<Mutex<()>>;
+
+/// The writing half of the store.
+pub(super) struct Writer {
+    pub(super) jobs: mpsc::Receiver<Job>,
+    pub(super) gate: WriteGate,
+    pub(super) stats: Arc<Stats>,
+    pub(super) database: Database,
+}
+
+/// The connection and what is remembered about what is behind it.
+pub(super) struct Database {
+    connection: SqliteConnection,
+    options: SqliteConnectOptions,
+    facts: FactCache,
+    functions: FunctionNumbers,
+    counters: Counters,
+}
+
+impl Writer {
+    /// Writes until `shutdown` is cancelled or every handle is gone, and then what is in the queue.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled(), if !self.jobs.is_closed() => self.jobs.close(),
+                taken = self.jobs.recv_many(&mut batch, MAX_BATCH) => {
+                    if taken == 0 {
+                        break;
+                    }
+                    let gate = self.gate.lock().await;
+                    self.database.write(std::mem::take(&mut batch), &self.stats).await;
+                    drop(gate);
+                }
+            }
+        }
+        self.database.connection.close().await?;
+        Ok(())
+    }
+}
+
+impl Database {
+    /// Takes over a database whose schema is up to date.
+    pub(super) async fn new(mut connection: SqliteConnection, options: SqliteConnectOptions) -> Result<Self, Error> {
+        let counters = Counters::load(&mut connection).await?;
+        Ok(Self { connection, options, facts: FactCache::new(), functions: FunctionNumbers::new(), counters })
+    }
+
+    /// Writes a batch, in halves if need be, and answers every operation of it.
+    async fn write(&mut self, batch: Vec<Job>, stats: &Stats) {
+        let mut left = vec![batch];
+        while let Some(mut jobs) = left.pop() {
+            match self.attempt(&jobs).await {
+                Ok((outcomes, rows)) => {
+                    stats.count_batch(jobs.len(), rows);
+                    for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                        // Who asked may have gone; what was asked is done.
+                        let _ = job.reply.send(outcome);
+                    }
+                }
+                Err(Failed::BeforeAnything(error)) => {
+                    tracing::error!(%error, "the database cannot be written");
+                    stats.count_failure();
+                    for job in jobs {
+                        let _ = job.reply.send(Err(Error::Database(sqlx::Error::Protocol(error.to_string()))));
+                    }
+                }
+                Err(Failed::RolledBack(error)) if jobs.len() == 1 => {
+                    tracing::warn!(%error, "an operation was rejected by the database");
+                    stats.count_failure();
+                    for job in jobs {
+                        let _ = job.reply.send(Err(error));
+                        break;
+                    }
+                }
+                Err(Failed::RolledBack(error)) => {
+                    tracing::debug!(%error, operations = jobs.len(), "a batch was rejected and is split");
+                    let second = jobs.split_off(jobs.len() / 2);
+                    left.push(second);
+                    left.push(jobs);
+                }
+            }
+        }
+    }
+
+    /// Writes a batch in one transaction: all of it, or nothing.
+    async fn attempt(&mut self, jobs: &[Job]) -> Result<(Vec<Result<Outcome, Error>>, u64), Failed> {
+        self.begin().await.map_err(Failed::BeforeAnything)?;
+        let counters = self.counters.clone();
+        let written = match self.write_rows(jobs).await {
+            Ok(written) => self.execute("COMMIT").await.map(|()| written).map_err(Error::from),
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(Written { outcomes, facts, rows }) => {
+                self.facts.absorb(facts);
+                Ok((outcomes, rows))
+            }
+            Err(error) => {
+                self.counters = counters;
+                self.functions.clear();
+                self.roll_back().await;
+                Err(Failed::RolledBack(error))
+            }
+        }
+    }
+
+    async fn write_rows(&mut self, jobs: &[Job]) -> Result<Written, Error> {
+        let (facts, keys) = self.gather(jobs).await?;
+        let Self { connection, functions, counters, .. } = self;
+        let mut plan = Plan { facts, keys, functions, counters, rows: Rows::default() };
+        let mut outcomes = Vec::with_capacity(jobs.len());
+        let mut rows = 0;
+        for job in jobs {
+            if must_see_earlier_rows(&job.operation, &plan.rows) {
+                rows += write_plan(&mut plan, connection).await?;
+            }
+            outcomes.push(step(&mut plan, connection, &job.operation).await?);
+        }
+        rows += write_plan(&mut plan, connection).await?;
+        Ok(Written { outcomes, facts: plan.facts, rows })
+    }
+
+    /// Everything that the operations may ask for, in a few round trips.
+    async fn gather(&mut self, jobs: &[Job]) -> Result<(Facts, Keys), Error> {
+        let mut wanted = Wanted::default();
+        let mut wanted_keys = Vec::new();
+        let mut unknown_functions = HashSet::new();
+        if self.functions.len() > MAX_FUNCTION_NUMBERS {
+            self.functions.clear();
+        }
+        for job in jobs {
+            gather_instances(&job.operation, &mut wanted);
+            wanted_keys.extend(key_of(&job.operation));
+            let new = new_instances(&job.operation).map(|new| (new.tenant, &new.started.function));
+            unknown_functions
+                .extend(new.filter(|(tenant, name)| !self.functions.contains_key(&(*tenant, (*name).clone()))));
+        }
+        self.intern(unknown_functions).await?;
+        let facts = self.facts.gather(&wanted, &mut self.connection).await?;
+        let keys = idempotency::find(&mut self.connection, &wanted_keys).await?;
+        let keys = keys.into_iter().map(|key| ((key.tenant, key.key.clone()), key)).collect();
+        Ok((facts, keys))
+    }
+
+    async fn intern(&mut self, unknown: HashSet<(TenantId, &FunctionName)>) -> Result<(), Error> {
+        for (tenant, name) in unknown {
+            let number = names::intern(&mut self.connection, tenant, name).await?;
+            self.functions.insert((tenant, name.clone()), number);
+        }
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        self.execute("BEGIN IMMEDIATE").await
+    }
+
+    /// Ends the transaction. If that is in doubt (an I/O error may have ended it already), the connection is replaced.
+    async fn roll_back(&mut self) {
+        if self.execute("ROLLBACK").await.is_ok() {
+            return;
+        }
+        match self.options.connect().await {
+            Ok(connection) => self.connection = connection,
+            Err(error) => tracing::error!(%error, "the database cannot be opened again"),
+        }
+    }
+
+    /// Runs a statement without parameters. (The transaction calls of sqlx count on a rollback to succeed.)
+    async fn execute(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(statement).execute(&mut self.connection).await?;
+        Ok(())
+    }
+}
+
+/// Why a batch was not written.
+enum Failed {
+    /// No transaction could be begun: smaller batches would fare no better.
+    BeforeAnything(sqlx::Error),
+    /// Something of the batch was rejected.
+    RolledBack(Error),
+}
+
+/// A batch that only has to be committed.
+struct Written {
+    outcomes: Vec<Result<Outcome, Error>>,
+    facts: Facts,
+    rows: u64,
+}
+
+/// Judges one operation. The error inside is that operation's own; the one outside ends the batch.
+async fn step<'a>(
+    plan: &mut Plan<'a>,
+    connection: &mut SqliteConnection,
+    operation: &'a Operation,
+) -> Result<Result<Outcome, Error>, Error> {
+    Ok(Ok(match operation {
+        Operation::Start { instance, key } => Outcome::Start(plan.start(instance, key.as_ref())),
+        Operation::Append { append, bytes, key } => Outcome::Append(plan.append(append, bytes, key.as_ref())),
+        Operation::Deliver { to, item } => Outcome::Deliver(plan.deliver(*to, item)),
+        Operation::Commit(work) => return Ok(plan.commit(work).map(Outcome::Commit)),
+        Operation::NoteAttempt { instance, attempt, lines } => {
+            Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines))
+        }
+        Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
+        Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
+        Operation::MarkStuck { instance, reason, at } => {
+            let marked = instances::mark_stuck(connection, *instance, reason, *at).await?;
+            if let Some(fact) = plan.facts.by_number_mut(*instance).filter(|_| marked) {
+                fact.status = InstanceStatus::Stuck;
+            }
+            Outcome::MarkStuck(marked)
+        }
+        Operation::CountUncleanEnd(instance) => {
+            Outcome::CountUncleanEnd(instances::count_unclean_end(connection, *instance).await?)
+        }
+        Operation::PutModule(put) => Outcome::PutModule(modules::put(connection, put).await?),
+        Operation::DeleteModule { tenant, name, at } => {
+            Outcome::DeleteModule(modules::delete(connection, *tenant, name, *at).await?)
+        }
+        Operation::Sweep { now, limit } => Outcome::Sweep(sweep(connection, *now, *limit).await?),
+    }))
+}
+
+/// Deletes what nobody needs any more; says whether there may be more of it.
+async fn sweep(connection: &mut SqliteConnection, now: Timestamp, limit: u64) -> Result<bool, Error> {
+    let mut deleted = garbage::delete_some(connection, limit).await?;
+    if deleted < limit {
+        deleted += idempotency::delete_expired(connection, now, limit - deleted).await?;
+    }
+    let deleted_bytes = deleted < limit && modules::delete_unneeded_bytes(connection, now).await?;
+    Ok(deleted >= limit || deleted_bytes)
+}
+
+/// Whether the rows collected so far must be on their way before the operation is judged: it runs statements of its own,
+/// or it changes an instance that those rows create.
+fn must_see_earlier_rows(operation: &Operation, rows: &Rows<'_>) -> bool {
+    match operation {
+        Operation::Commit(work) => rows.creates(work.commit.instance),
+        Operation::Start { .. }
+        | Operation::Append { .. }
+        | Operation::Deliver { .. }
+        | Operation::NoteAttempt { .. }
+        | Operation::Purge { .. }
+        | Operation::PurgeMany { .. } => false,
+        Operation::MarkStuck { .. }
+        | Operation::CountUncleanEnd(_)
+        | Operation::PutModule(_)
+        | Operation::DeleteModule { .. }
+        | Operation::Sweep { .. } => true,
+    }
+}
+
+async fn write_plan(plan: &mut Plan<'_>, connection: &mut SqliteConnection) -> Result<u64, Error> {
+    let rows = std::mem::take(&mut plan.rows);
+    plan.counters.reserve(connection).await?;
+    rows.write(connection).await
+}
+
+fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
+    match operation {
+        Operation::Start { instance, .. } => wanted.id(instance.instance.tenant, &instance.instance.id),
+        Operation::Append { append, .. } => wanted.id(append.tenant, &append.id),
+        Operation::Deliver { to, .. } => wanted.number(*to),
+        Operation::Commit(work) => {
+            let commit = &work.commit;
+            wanted.number(commit.instance);
+            commit.children.iter().for_each(|child| wanted.id(child.tenant, &child.id));
+            for message in &commit.messages {
+                match &message.to {
+                    Recipient::Number(number) => wanted.number(*number),
+                    Recipient::Id(id) => wanted.id(commit.tenant, id),
+                }
+            }
+        }
+        Operation::NoteAttempt { instance, .. }
+        | Operation::MarkStuck { instance, .. }
+        | Operation::CountUncleanEnd(instance) => wanted.number(*instance),
+        Operation::Purge { tenant, id } => wanted.id(*tenant, id),
+        Operation::PurgeMany { instances, .. } => instances.iter().for_each(|number| wanted.number(*number)),
+        Operation::PutModule(_) | Operation::DeleteModule { .. } | Operation::Sweep { .. } => {}
+    }
+}
+
+fn key_of(operation: &Operation) -> Option<WantedKey<'_>> {
+    match operation {
+        Operation::Start { instance, key: Some(key) } => {
+            Some(WantedKey { tenant: instance.instance.tenant, key: &key.key })
+        }
+        Operation::Append { append, key: Some(key), .. } => Some(WantedKey { tenant: append.tenant, key: &key.key }),
+        _ => None,
+    }
+}
+
+fn new_instances(operation: &Operation) -> impl Iterator<Item = &NewInstance> {
+    let (start, children) = match operation {
+        Operation::Start { instance, .. } => (Some(&instance.instance), [].as_slice()),
+        Operation::Commit(work) => (None, work.commit.children.as_slice()),
+        _ => (None, [].as_slice()),
+    };
+    start.into_iter().chain(children)
+}

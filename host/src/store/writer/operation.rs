@@ -1,0 +1,111 @@
+//! What the writer can be asked to do, and what it answers.
+//!
+//! Whoever asks encodes what is to be stored, so that this work is spread over the callers' threads and the one writer
+//! only moves bytes.
+
+use tokio::sync::oneshot;
+
+use crate::{
+    model::{
+        InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec,
+    },
+    store::{
+        AppendOutcome, AttemptRow, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, PutModule,
+        PutModuleOutcome, StartOutcome, TurnCommit, TurnReceipt,
+    },
+};
+
+/// An operation with the place its answer goes to.
+pub(in crate::store) struct Job {
+    pub(in crate::store) operation: Operation,
+    pub(in crate::store) reply: oneshot::Sender<Result<Outcome, Error>>,
+}
+
+/// What can be asked for.
+pub(in crate::store) enum Operation {
+    Start { instance: Box<EncodedInstance>, key: Option<IdempotencyKey> },
+    Append { append: Box<InboxAppend>, bytes: Vec<u8>, key: Option<IdempotencyKey> },
+    Deliver { to: InstanceNumber, item: EncodedItem },
+    Commit(Box<EncodedCommit>),
+    NoteAttempt { instance: InstanceNumber, attempt: Box<AttemptRow>, lines: Vec<LogLine> },
+    MarkStuck { instance: InstanceNumber, reason: StuckReason, at: Timestamp },
+    CountUncleanEnd(InstanceNumber),
+    Purge { tenant: TenantId, id: InstanceId },
+    PurgeMany { tenant: TenantId, instances: Vec<InstanceNumber> },
+    PutModule(Box<PutModule>),
+    DeleteModule { tenant: TenantId, name: String, at: Timestamp },
+    Sweep { now: Timestamp, limit: u64 },
+}
+
+/// What comes of an [`Operation`], variant by variant.
+#[derive(Debug)]
+pub(in crate::store) enum Outcome {
+    Start(StartOutcome),
+    Append(AppendOutcome),
+    Deliver(Option<InboxRow>),
+    Commit(TurnReceipt),
+    NoteAttempt(bool),
+    MarkStuck(bool),
+    CountUncleanEnd(Option<u32>),
+    Purge(PurgeOutcome),
+    PurgeMany(u64),
+    PutModule(PutModuleOutcome),
+    DeleteModule(bool),
+    Sweep(bool),
+}
+
+/// A message with the bytes that are stored for it.
+pub(in crate::store) struct EncodedItem {
+    pub(in crate::store) item: InboxItem,
+    pub(in crate::store) bytes: Vec<u8>,
+}
+
+/// A new instance with its first message.
+pub(in crate::store) struct EncodedInstance {
+    pub(in crate::store) instance: NewInstance,
+    pub(in crate::store) start: Vec<u8>,
+}
+
+/// A commit with the bytes that are stored for its parts.
+pub(in crate::store) struct EncodedCommit {
+    pub(in crate::store) commit: TurnCommit,
+    pub(in crate::store) turn: Option<Vec<u8>>,
+    /// The first messages of the children, in their order.
+    pub(in crate::store) children: Vec<Vec<u8>>,
+    /// The messages, in their order.
+    pub(in crate::store) messages: Vec<Vec<u8>>,
+    pub(in crate::store) next_execution: Option<EncodedItem>,
+}
+
+impl EncodedItem {
+    /// Encodes a message.
+    pub(in crate::store) fn new(item: InboxItem) -> Self {
+        Self { bytes: codec::encode(&item), item }
+    }
+}
+
+impl EncodedInstance {
+    /// Encodes a new instance.
+    pub(in crate::store) fn new(instance: NewInstance) -> Self {
+        Self { start: encode_start(&instance), instance }
+    }
+}
+
+impl EncodedCommit {
+    /// Encodes a commit.
+    pub(in crate::store) fn new(mut commit: TurnCommit) -> Self {
+        let next_execution =
+            commit.next_execution.take().map(|started| EncodedItem::new(InboxItem::Start(Box::new(started))));
+        Self {
+            turn: commit.turn.as_ref().map(codec::encode),
+            children: commit.children.iter().map(encode_start).collect(),
+            messages: commit.messages.iter().map(|message| codec::encode(&message.item)).collect(),
+            next_execution,
+            commit,
+        }
+    }
+}
+
+fn encode_start(instance: &NewInstance) -> Vec<u8> {
+    codec::encode(&InboxItem::Start(Box::new(instance.started.clone())))
+}

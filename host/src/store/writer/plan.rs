@@ -1,0 +1,344 @@
+//! Judges operations one after the other and collects the rows that they write.
+//!
+//! No I/O and no async: all that an operation may ask for was gathered before, and what earlier operations of the batch
+//! changed is known here before it is on disk. So two starts of one id in one batch see each other.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use super::{
+    facts::Facts,
+    operation::{EncodedCommit, EncodedInstance, EncodedItem},
+    rows::Rows,
+};
+use crate::{
+    model::{
+        Failure, FunctionName, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, LogLine, TenantId,
+        Timestamp, TurnNumber, codec, failure::types,
+    },
+    store::{
+        AppendOutcome, AttemptRow, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
+        StartOutcome, TurnCommit, TurnReceipt,
+        attempts::NewAttempt,
+        counters::Counters,
+        garbage::Garbage,
+        history::NewTurn,
+        idempotency::{NewKey, StoredKey},
+        inbox::{self, ConsumedMessage, NewMessage},
+        instances::{ChangedInstance, CreatedInstance, Fact},
+        logs::NewLine,
+    },
+};
+
+/// Numbers of function names, by tenant and name.
+pub(super) type FunctionNumbers = HashMap<(TenantId, FunctionName), u64>;
+
+/// Idempotency keys, by tenant and text.
+pub(super) type Keys = HashMap<(TenantId, String), StoredKey>;
+
+/// A batch in the making.
+pub(super) struct Plan<'a> {
+    pub(super) facts: Facts,
+    pub(super) keys: Keys,
+    pub(super) functions: &'a FunctionNumbers,
+    pub(super) counters: &'a mut Counters,
+    pub(super) rows: Rows<'a>,
+}
+
+impl<'a> Plan<'a> {
+    /// Starts an instance, unless a live one has the id.
+    pub(super) fn start(&mut self, new: &'a EncodedInstance, key: Option<&'a IdempotencyKey>) -> StartOutcome {
+        let instance = &new.instance;
+        match self.use_of_key(instance.tenant, key, instance.created_at) {
+            KeyUse::Repeated(id) => return StartOutcome::Repeated(id),
+            KeyUse::Reused => return StartOutcome::KeyReused,
+            KeyUse::First => {}
+        }
+        match self.create(instance, &new.start) {
+            Ok(number) => {
+                self.keep_key(instance.tenant, key, &instance.id);
+                StartOutcome::Created(number)
+            }
+            Err(status) => StartOutcome::AlreadyExists(status),
+        }
+    }
+
+    /// Appends a client's message to the inbox of a live instance.
+    pub(super) fn append(
+        &mut self,
+        append: &'a InboxAppend,
+        bytes: &'a [u8],
+        key: Option<&'a IdempotencyKey>,
+    ) -> AppendOutcome {
+        match self.use_of_key(append.tenant, key, append.at) {
+            KeyUse::Repeated(_) => return AppendOutcome::Repeated,
+            KeyUse::Reused => return AppendOutcome::KeyReused,
+            KeyUse::First => {}
+        }
+        let Some(fact) = self.facts.by_id(append.tenant, &append.id) else { return AppendOutcome::Unknown };
+        let number = fact.number;
+        if fact.status.has_ended() {
+            return AppendOutcome::Ended(fact.status);
+        }
+        self.keep_key(append.tenant, key, &append.id);
+        AppendOutcome::Appended(number, self.write_message(number, &append.item, Cow::Borrowed(bytes)))
+    }
+
+    /// Delivers a message of the host to a live instance; drops it if there is none.
+    pub(super) fn deliver(&mut self, to: InstanceNumber, item: &'a EncodedItem) -> Option<InboxRow> {
+        self.is_live(to).then(|| self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
+    }
+
+    /// Writes a step of an instance with all that it causes.
+    pub(super) fn commit(&mut self, work: &'a EncodedCommit) -> Result<TurnReceipt, Error> {
+        let commit = &work.commit;
+        let instance = commit.instance;
+        let mut receipt = TurnReceipt::default();
+        let Some(fact) = self.facts.by_number_mut(instance).filter(|fact| !fact.status.has_ended()) else {
+            receipt.instance_gone = true;
+            return Ok(receipt);
+        };
+        check_fits(fact, work)?;
+        fact.status = commit.summary.status;
+        fact.execution = commit.summary.execution;
+        fact.last_turn = commit.summary.last_turn;
+
+        self.write_own_rows(work);
+        if let Some(start) = &work.next_execution {
+            self.rows.garbage.push(Garbage::Execution(instance, commit.execution));
+            let row = self.write_message(instance, &start.item, Cow::Borrowed(&start.bytes));
+            receipt.delivered.push((instance, row));
+        }
+        for (child, start) in commit.children.iter().zip(&work.children) {
+            match self.create(child, start) {
+                Ok(number) => receipt.created.push(number),
+                Err(_) => receipt.delivered.extend(self.tell_that_child_exists(instance, child)),
+            }
+        }
+        for (message, bytes) in commit.messages.iter().zip(&work.messages) {
+            let recipient = match &message.to {
+                Recipient::Number(number) => Some(*number),
+                Recipient::Id(id) => self.facts.by_id(commit.tenant, id).map(|fact| fact.number),
+            };
+            if let Some(number) = recipient.filter(|number| self.is_live(*number)) {
+                let row = self.write_message(number, &message.item, Cow::Borrowed(bytes));
+                receipt.delivered.push((number, row));
+            }
+        }
+        if commit.summary.status.has_ended() {
+            self.rows.garbage.push(Garbage::Inbox(instance));
+        }
+        Ok(receipt)
+    }
+
+    /// Notes an attempt of the current execution of a live instance. Log lines are kept even if it has ended meanwhile:
+    /// they are for people.
+    pub(super) fn note_attempt(
+        &mut self,
+        instance: InstanceNumber,
+        attempt: &'a AttemptRow,
+        lines: &'a [LogLine],
+    ) -> bool {
+        let Some(fact) = self.facts.by_number(instance) else { return false };
+        let noted = !fact.status.has_ended() && fact.execution == attempt.execution;
+        if noted {
+            self.rows.attempts.push(NewAttempt { instance, attempt });
+        }
+        self.write_lines(instance, lines);
+        noted
+    }
+
+    /// Deletes an instance that has ended.
+    pub(super) fn purge(&mut self, tenant: TenantId, id: &InstanceId) -> PurgeOutcome {
+        match self.facts.by_id(tenant, id) {
+            None => PurgeOutcome::Unknown,
+            Some(fact) if !fact.status.has_ended() => PurgeOutcome::NotEnded(fact.status),
+            Some(fact) => {
+                let number = fact.number;
+                self.facts.forget(number);
+                self.rows.delete(number);
+                PurgeOutcome::Purged
+            }
+        }
+    }
+
+    /// Deletes those of the instances that have ended, and says how many.
+    pub(super) fn purge_many(&mut self, tenant: TenantId, instances: &[InstanceNumber]) -> u64 {
+        let mut purged = 0;
+        for number in instances {
+            let fact = self.facts.by_number(*number);
+            if fact.is_some_and(|fact| fact.tenant == tenant && fact.status.has_ended()) {
+                self.facts.forget(*number);
+                self.rows.delete(*number);
+                purged += 1;
+            }
+        }
+        purged
+    }
+
+    fn is_live(&self, instance: InstanceNumber) -> bool {
+        self.facts.by_number(instance).is_some_and(|fact| !fact.status.has_ended())
+    }
+
+    /// Creates an instance in place of an ended one; says which status a live one of that id has.
+    fn create(&mut self, new: &'a NewInstance, start: &'a [u8]) -> Result<InstanceNumber, InstanceStatus> {
+        match self.facts.by_id(new.tenant, &new.id) {
+            Some(fact) if !fact.status.has_ended() => return Err(fact.status),
+            Some(fact) => {
+                let ended = fact.number;
+                self.facts.forget(ended);
+                self.rows.delete(ended);
+            }
+            None => {}
+        }
+        let number = self.counters.next_instance();
+        let execution = new.started.execution;
+        let function = (new.tenant, new.started.function.clone());
+        self.rows.create(CreatedInstance {
+            number,
+            tenant: new.tenant,
+            id: &new.id,
+            function: *self.functions.get(&function).expect("the batch interned the functions it names"),
+            module: new.module,
+            execution,
+            created_at: new.created_at,
+            parent: new.started.parent.as_ref(),
+        });
+        self.facts.learn(Fact {
+            number,
+            tenant: new.tenant,
+            id: new.id.clone(),
+            status: InstanceStatus::Pending,
+            execution,
+            last_turn: TurnNumber::NONE,
+        });
+        let seq = self.counters.next_seq();
+        self.rows.messages.push(NewMessage { instance: number, seq, control: false, item: Cow::Borrowed(start) });
+        Ok(number)
+    }
+
+    /// The turn, what it consumed, its attempts and log, and the instance row.
+    fn write_own_rows(&mut self, work: &'a EncodedCommit) {
+        let commit = &work.commit;
+        let instance = commit.instance;
+        if let (Some(turn), Some(body)) = (&commit.turn, &work.turn) {
+            self.rows.turns.push(NewTurn { instance, execution: commit.execution, turn: turn.number, body });
+        }
+        self.rows.consumed.extend(commit.consumed.iter().map(|seq| ConsumedMessage { instance, seq: *seq }));
+        self.rows.attempts.extend(commit.attempts.iter().map(|attempt| NewAttempt { instance, attempt }));
+        self.write_lines(instance, &commit.logs);
+        let summary = &commit.summary;
+        let ended = summary.status.has_ended();
+        self.rows.change(ChangedInstance {
+            number: instance,
+            status: summary.status,
+            execution: summary.execution,
+            last_turn: summary.last_turn,
+            wake_at: summary.wake_at.filter(|_| !ended),
+            in_flight: if ended { 0 } else { summary.in_flight },
+            module: summary.module,
+            updated_at: summary.updated_at,
+            fuel: summary.fuel,
+            stuck: summary.stuck.as_ref(),
+            custom_status: summary.custom_status.as_ref().map(|status| status.as_ref().map(|payload| payload.as_str())),
+            took_a_turn: commit.turn.is_some(),
+        });
+    }
+
+    fn write_lines(&mut self, instance: InstanceNumber, lines: &'a [LogLine]) {
+        for line in lines {
+            let seq = self.counters.next_seq();
+            self.rows.lines.push(NewLine { instance, seq, line });
+        }
+    }
+
+    fn write_message(&mut self, to: InstanceNumber, item: &InboxItem, bytes: Cow<'a, [u8]>) -> InboxRow {
+        let seq = self.counters.next_seq();
+        self.rows.messages.push(NewMessage { instance: to, seq, control: inbox::is_control(item), item: bytes });
+        InboxRow { seq, item: item.clone() }
+    }
+
+    /// Fails the parent's task, since the child's id belongs to a live instance. A detached start has no task to fail.
+    fn tell_that_child_exists(
+        &mut self,
+        parent: InstanceNumber,
+        child: &NewInstance,
+    ) -> Option<(InstanceNumber, InboxRow)> {
+        let waiting = child.started.parent.as_ref()?;
+        let message = format!("an instance with the id {:?} has not ended", child.id.as_str());
+        let item = InboxItem::TaskEnded {
+            execution: waiting.execution,
+            task: waiting.task,
+            attempt: waiting.attempt,
+            outcome: Err(Failure::new(types::ALREADY_EXISTS, message)),
+        };
+        let bytes = codec::encode(&item);
+        self.is_live(parent).then(|| (parent, self.write_message(parent, &item, Cow::Owned(bytes))))
+    }
+
+    fn use_of_key(&self, tenant: TenantId, key: Option<&IdempotencyKey>, now: Timestamp) -> KeyUse {
+        let Some(key) = key else { return KeyUse::First };
+        match self.keys.get(&(tenant, key.key.clone())) {
+            None => KeyUse::First,
+            Some(stored) if stored.expires_at < now => KeyUse::First,
+            Some(stored) if stored.fingerprint == key.fingerprint => KeyUse::Repeated(stored.instance_id.clone()),
+            Some(_) => KeyUse::Reused,
+        }
+    }
+
+    fn keep_key(&mut self, tenant: TenantId, key: Option<&'a IdempotencyKey>, instance_id: &'a InstanceId) {
+        let Some(key) = key else { return };
+        self.rows.keys.push(NewKey { tenant, key, instance_id });
+        let stored = StoredKey {
+            tenant,
+            key: key.key.clone(),
+            fingerprint: key.fingerprint.to_vec(),
+            instance_id: instance_id.clone(),
+            expires_at: key.expires_at,
+        };
+        self.keys.insert((tenant, key.key.clone()), stored);
+    }
+}
+
+/// What a request's idempotency key means.
+enum KeyUse {
+    /// There is none, or it is new.
+    First,
+    /// The same request was made before.
+    Repeated(InstanceId),
+    /// Another request was made with it.
+    Reused,
+}
+
+/// Whether the commit continues what is stored.
+fn check_fits(fact: &Fact, work: &EncodedCommit) -> Result<(), Error> {
+    let commit: &TurnCommit = &work.commit;
+    let instance = commit.instance;
+    let wrong = |what: String| Err(Error::Contradiction(format!("instance {instance}: {what}")));
+    if commit.tenant != fact.tenant {
+        return wrong(format!("it belongs to tenant {}, not {}", fact.tenant, commit.tenant));
+    }
+    if commit.execution != fact.execution {
+        return wrong(format!("it is in execution {}, the commit in {}", fact.execution, commit.execution));
+    }
+    let mut last_turn = fact.last_turn;
+    if let Some(turn) = &commit.turn {
+        last_turn = last_turn.next();
+        if turn.number != last_turn {
+            return wrong(format!("its next turn is {last_turn}, the commit has turn {}", turn.number));
+        }
+    }
+    let (mut execution, summary) = (fact.execution, &commit.summary);
+    if work.next_execution.is_some() {
+        (execution, last_turn) = (execution.next(), TurnNumber::NONE);
+    }
+    if (summary.execution, summary.last_turn) != (execution, last_turn) {
+        return wrong(format!(
+            "after the commit it is in execution {execution} with turn {last_turn}, the summary says {} and {}",
+            summary.execution, summary.last_turn
+        ));
+    }
+    if (summary.status == InstanceStatus::Stuck) != summary.stuck.is_some() {
+        return wrong("a reason for being stuck goes with the status Stuck, and only with it".into());
+    }
+    Ok(())
+}
