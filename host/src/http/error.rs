@@ -191,6 +191,7 @@ impl Refusal {
                 json!({ "instanceId": id, "instanceStatus": status.name() })
             }
             Self::UnknownModule { name } => json!({ "module": name }),
+            Self::ModuleRefused(error) => module_members(error),
             Self::FunctionTaken { kind, function, module } => {
                 json!({ "kind": kind.name(), "function": function, "module": module })
             }
@@ -221,15 +222,41 @@ impl Refusal {
             Self::StoreUnavailable(cause) | Self::StoreDamaged(cause) => {
                 tracing::error!(error = %chain(cause), "a request failed because of the store");
             }
+            Self::ModuleRefused(cause) if cause.is_transient() => {
+                tracing::error!(error = %chain(cause), "a module could not be looked at");
+            }
             Self::Internal(cause) => tracing::error!(error = %cause, "a request failed because of a mistake of ours"),
             _ => {}
         }
     }
 }
 
-/// A refused module: its own code; too large a body is 413, anything else 422, because the request itself was fine.
+/// A refused module has its own code. Mostly the request was fine and its content is not (422).
 fn module_refused(error: &UploadError) -> (StatusCode, &'static str, &'static str) {
-    (StatusCode::UNPROCESSABLE_ENTITY, error.code(), "Module refused")
+    let status = match error {
+        UploadError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (status, error.code(), "Module refused")
+}
+
+/// What else is known about a refused module, for programs.
+fn module_members(error: &UploadError) -> Value {
+    match error {
+        UploadError::TooLarge { limit, .. } | UploadError::TooManyFunctions { limit, .. } => json!({ "limit": limit }),
+        UploadError::ForbiddenImport { import, .. } | UploadError::UnknownImport { import } => {
+            json!({ "import": import })
+        }
+        UploadError::NoKnownExport { found } | UploadError::SeveralKinds { found } => json!({ "found": found }),
+        UploadError::DuplicateFunction { name } | UploadError::BadFunctionName { name, .. } => {
+            json!({ "function": name })
+        }
+        UploadError::BadSchema { function, .. } | UploadError::BadOptions { function, .. } => {
+            json!({ "function": function })
+        }
+        _ => json!({}),
+    }
 }
 
 /// An error and what led to it, in one line.
