@@ -42,15 +42,20 @@ use self::{
     waiters::Waiters,
 };
 use crate::clock::Clock;
-use crate::model::{ExecutionNumber, InboxItem, InstanceId, ObservableLimits, Started, TenantId};
+use crate::model::{
+    ExecutionNumber, InboxItem, InstanceId, InstanceStatus, ObservableLimits, Started, TenantId, Timestamp,
+};
 use crate::replay::TurnLimits;
 use crate::sandbox::Sandbox;
 use crate::store::{
-    AppendOutcome, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, StartOutcome, Store,
+    AppendOutcome, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome, StartOutcome, Store,
 };
 
 /// How many instances are loaded from the store at once.
 const LOADING_AT_ONCE: usize = 64;
+
+/// How many instances are purged in one transaction.
+const PURGED_AT_ONCE: u32 = 500;
 
 /// How the engine is set up.
 #[derive(Debug, Clone)]
@@ -307,6 +312,29 @@ impl Engine {
         }
     }
 
+    /// Deletes all instances that are in one of those ended states (any of them if none is named) and ended before that
+    /// time; says how many.
+    ///
+    /// # Errors
+    /// When the store fails; what was deleted by then stays deleted.
+    pub async fn purge_many(
+        &self,
+        tenant: TenantId,
+        ended_before: Timestamp,
+        statuses: Vec<InstanceStatus>,
+    ) -> Result<u64, StoreError> {
+        let (mut after, mut purged) = (None, 0);
+        loop {
+            let piece = PurgeMany { tenant, statuses: statuses.clone(), ended_before, after, limit: PURGED_AT_ONCE };
+            let done = self.0.store.purge_many(piece).await?;
+            purged += done.purged;
+            after = done.next;
+            if after.is_none() {
+                return Ok(purged);
+            }
+        }
+    }
+
     /// Takes in a module and makes it the current version of its name.
     ///
     /// # Errors
@@ -329,23 +357,33 @@ impl Engine {
     }
 
     /// Returns when the instance has ended or there is none of that id, or after the timeout.
+    pub async fn wait_for_end(&self, tenant: TenantId, id: &InstanceId, timeout: Duration) {
+        let ended = tokio::time::timeout(timeout, self.ended(tenant, id)).await;
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(instance_id = %id, %error, "could not look whether an instance has ended");
+        }
+    }
+
+    async fn ended(&self, tenant: TenantId, id: &InstanceId) -> Result<(), StoreError> {
+        let Some(number) = self.0.store.tenant(tenant).number(id).await? else { return Ok(()) };
+        let waiter = self.0.waiters.register(number);
+        loop {
+            let ended = waiter.notified();
+            let summary = self.0.store.tenant(tenant).summary(id).await?;
+            if summary.is_none_or(|summary| summary.number != number || summary.status.has_ended()) {
+                return Ok(());
+            }
+            ended.await;
+        }
+    }
+
+    /// Whether the store can be written. (The engine itself is ready once [`Self::start_up`] has returned.)
     ///
     /// # Errors
-    /// When the store fails.
-    pub async fn wait_for_end(&self, tenant: TenantId, id: &InstanceId, timeout: Duration) -> Result<(), StoreError> {
-        let ends = async {
-            let Some(number) = self.0.store.tenant(tenant).number(id).await? else { return Ok(()) };
-            let waiter = self.0.waiters.register(number);
-            loop {
-                let ended = waiter.notified();
-                let summary = self.0.store.tenant(tenant).summary(id).await?;
-                if summary.is_none_or(|summary| summary.number != number || summary.status.has_ended()) {
-                    return Ok(());
-                }
-                ended.await;
-            }
-        };
-        tokio::time::timeout(timeout, ends).await.unwrap_or(Ok(()))
+    /// When it cannot.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        // An empty piece of the regular clean-up is a transaction like any other.
+        self.0.store.sweep(self.0.clock.now(), 1).await.map(|_| ())
     }
 }
 

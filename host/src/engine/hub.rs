@@ -48,11 +48,15 @@ impl Hub {
     /// Gives a message to the owner of the instance, which is made if there is none.
     pub fn deliver(&self, instance: InstanceNumber, mail: Mail) {
         let mut owners = self.lock();
-        if let Some(mailbox) = owners.get(&instance) {
-            if mailbox.send(mail).is_ok() {
-                return;
-            }
-        } else if matches!(mail, Mail::Cool) {
+        let mail = match owners.get(&instance) {
+            None => mail,
+            Some(mailbox) => match mailbox.send(mail) {
+                Ok(()) => return,
+                // The owner panicked. Another one takes over from what is stored.
+                Err(mpsc::error::SendError(mail)) => mail,
+            },
+        };
+        if matches!(mail, Mail::Cool) {
             return;
         }
         if self.0.shared.shutdown.is_cancelled() {

@@ -209,12 +209,12 @@ impl Session<'_> {
                     for item in items {
                         if let Err(error) = self.shared.store.deliver(self.instance, item).await {
                             // Not durable: its activity runs again when the instance goes on after a restart.
-                            tracing::error!(instance_id = %owner.id(), %error, "a result could not be kept");
+                            tracing::error!(instance = self.instance.0, %error, "a result could not be kept");
                         }
                     }
                     return Ended::Failed(Vec::new());
                 }
-                Ok(Next::Commit(commit)) => match self.commit(&owner, *commit).await {
+                Ok(Next::Commit(commit)) => match self.commit(*commit).await {
                     Some(receipt) => {
                         owner.committed(&receipt);
                         self.announce(&receipt);
@@ -269,7 +269,7 @@ impl Session<'_> {
         }
     }
 
-    async fn commit(&self, owner: &GuestOwner, commit: TurnCommit) -> Option<TurnReceipt> {
+    async fn commit(&self, commit: TurnCommit) -> Option<TurnReceipt> {
         let wake_at = commit.summary.wake_at;
         match self.shared.store.commit(commit).await {
             Ok(receipt) => {
@@ -280,7 +280,7 @@ impl Session<'_> {
                 Some(receipt)
             }
             Err(error) => {
-                tracing::error!(instance_id = %owner.id(), %error, "a turn could not be written; it will run again");
+                tracing::error!(instance = self.instance.0, %error, "a turn could not be written; it will run again");
                 None
             }
         }
