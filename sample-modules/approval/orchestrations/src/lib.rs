@@ -117,3 +117,83 @@ async fn send(ctx: &Orchestration, request: &ApprovalRequest, kind: &str, to: &s
         .retry(Retry::exponential(secs(1)).max_attempts(5))
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::{Run, World};
+
+    use super::*;
+
+    /// With a decision after that time, if any.
+    fn run(decided_after: Option<std::time::Duration>, approved: bool) -> Run<ApprovalResult> {
+        let request = ApprovalRequest {
+            title: "New winch".into(),
+            requester: "ada@example.com".into(),
+            approver: "grace@example.com".into(),
+            manager: "barbara@example.com".into(),
+            reminder_every_seconds: a_day(),
+            reminders: three(),
+            escalation_seconds: a_day(),
+            backend: Backend::default(),
+        };
+        let world = World::new().activity(send_approval_message, |_| Ok(()));
+        let decision = Decision {
+            approved,
+            by: "grace".into(),
+            comment: "fine".into(),
+        };
+        match decided_after {
+            Some(time) => world
+                .event(time, "approval", &decision)
+                .run(approval_workflow, &request),
+            None => world.run(approval_workflow, &request),
+        }
+    }
+
+    fn kinds(run: &Run<ApprovalResult>) -> Vec<String> {
+        run.inputs_of(send_approval_message)
+            .into_iter()
+            .map(|message| message.kind)
+            .collect()
+    }
+
+    #[test]
+    fn an_early_decision_ends_it_at_once() {
+        let run = run(Some(hours(1)), true);
+        assert!(matches!(run.output().outcome, Outcome::Approved));
+        assert_eq!(run.elapsed(), hours(1));
+        assert_eq!(kinds(&run), ["approval-request", "decision"]);
+    }
+
+    #[test]
+    fn a_late_decision_comes_after_its_reminders() {
+        let run = run(Some(hours(60)), false);
+        assert!(matches!(run.output().outcome, Outcome::Rejected));
+        assert_eq!((run.output().reminders_sent, run.output().escalated), (2, false));
+    }
+
+    #[test]
+    fn the_manager_decides_when_the_approver_does_not() {
+        let run = run(Some(hours(80)), true);
+        assert!(matches!(run.output().outcome, Outcome::Approved));
+        assert!(run.output().escalated);
+        assert_eq!(
+            kinds(&run),
+            [
+                "approval-request",
+                "reminder",
+                "reminder",
+                "reminder",
+                "escalation",
+                "decision"
+            ]
+        );
+    }
+
+    #[test]
+    fn it_expires_when_nobody_decides() {
+        let run = run(None, true);
+        assert!(matches!(run.output().outcome, Outcome::Expired));
+        assert_eq!(run.elapsed(), days(4));
+    }
+}

@@ -46,3 +46,24 @@ async fn bench_long(ctx: Orchestration, load: Load) -> Result<u32> {
     }
     Ok(load.activities)
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::World;
+
+    use super::*;
+
+    #[test]
+    fn each_shape_of_load_calls_the_activity_as_often_as_it_says() {
+        let world = || World::new().activity(bench_echo, |call| Ok(call.input.clone()));
+        let load = Load {
+            activities: 12,
+            text: "x".into(),
+        };
+        let chain = world().run(bench_chain, &"x".to_owned());
+        let (fanout, long) = (world().run(bench_fanout, &load), world().run(bench_long, &load));
+        assert_eq!((chain.output().as_str(), chain.attempts_of(bench_echo)), ("x", 5));
+        assert_eq!((*fanout.output(), fanout.attempts_of(bench_echo)), (12, 12));
+        assert_eq!((*long.output(), long.attempts_of(bench_echo)), (12, 12));
+    }
+}

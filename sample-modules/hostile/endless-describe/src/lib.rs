@@ -29,6 +29,6 @@ impl JsonSchema for Endless {
 /// Its input has a schema that takes for ever to write.
 #[orchestrator(name = "HostileNeverDescribed")]
 async fn never_described(input: Endless) -> Result<()> {
-    drop(input);
+    let Endless = input;
     Ok(())
 }

@@ -112,3 +112,58 @@ async fn read_and_save(ctx: &Orchestration, batch: &InvoiceBatch, file: &str) ->
 fn patient() -> Retry {
     Retry::exponential(secs(1)).max_attempts(5)
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::World;
+
+    use super::*;
+
+    fn invoice() -> Invoice {
+        Invoice {
+            number: "1".into(),
+            seller: "Lakeside Rope Co.".into(),
+            issued: "2025-03-01".into(),
+            due: "2025-03-31".into(),
+            currency: "CAD".into(),
+            line_cents: vec![100],
+            subtotal_cents: 100,
+            tax_cents: 13,
+            total_cents: 113,
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_logged_and_reported_and_the_others_are_saved() {
+        let run = World::new()
+            .activity(list_invoices, |_| {
+                Ok(vec!["good.pdf".into(), "bad.pdf".into(), "fine.pdf".into()])
+            })
+            .activity(download_invoice_pdf, |call| {
+                Ok(call.input.file.clone().into_bytes().into())
+            })
+            .activity(extract_text_from_pdf, |call| match &*call.input {
+                b"bad.pdf" => Err(Failure::new("NotAPdf", "an error page").non_retryable()),
+                _ => Ok("text".into()),
+            })
+            .activity(parse_invoice_data, |_| Ok(invoice()))
+            .activity(validate_invoice_data, |_| Ok(()))
+            .activity(save_invoice_to_database, |_| Ok(()))
+            .activity(log_invoice_error, |_| Ok(()))
+            .run(
+                process_invoices,
+                &InvoiceBatch {
+                    container: "invoices".into(),
+                    backend: Backend::default(),
+                },
+            );
+        let report = run.output();
+        assert_eq!((report.saved, report.totals["CAD"]), (2, 226));
+        assert_eq!(
+            (report.failed[0].file.as_str(), report.failed[0].error_type.as_str()),
+            ("bad.pdf", "NotAPdf")
+        );
+        assert_eq!(run.inputs_of(log_invoice_error)[0].file, "bad.pdf");
+        assert_eq!(run.inputs_of(save_invoice_to_database).len(), 2);
+    }
+}

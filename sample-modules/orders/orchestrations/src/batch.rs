@@ -65,3 +65,35 @@ pub async fn process_all_orders(ctx: Orchestration, request: BatchRequest) -> Re
     ));
     Ok(result)
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::World;
+
+    use super::*;
+
+    #[test]
+    fn failures_of_single_orders_are_collected_beside_the_totals() {
+        let run = World::new()
+            .activity(list_pending_orders, |_| Ok(vec!["a".into(), "b".into(), "c".into()]))
+            .activity(process_single_order, |call| match call.input.order_id.as_str() {
+                "b" => Err(Failure::new("InvalidOrder", "no items").non_retryable()),
+                order_id => Ok(Receipt {
+                    order_id: order_id.into(),
+                    payment_id: "pay-1".into(),
+                    currency: "EUR".into(),
+                    amount_cents: 100,
+                }),
+            })
+            .run(
+                process_all_orders,
+                &BatchRequest {
+                    batch: "spring".into(),
+                    backend: Backend::default(),
+                },
+            );
+        let result = run.output();
+        assert_eq!((result.orders, result.processed, result.totals["EUR"]), (3, 2, 200));
+        assert_eq!((result.failed.len(), result.failed[0].order_id.as_str()), (1, "b"));
+    }
+}

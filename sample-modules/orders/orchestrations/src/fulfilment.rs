@@ -91,3 +91,35 @@ pub async fn parcel_fulfilment(ctx: Orchestration, parcel: Parcel) -> Result<Shi
     };
     ctx.call(initiate_shipment, &shipment).retry(retry).await
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::World;
+
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn what_is_out_of_stock_does_not_hold_up_the_other_parcels() {
+        let mut order = samples::order();
+        order.items.push(OrderItem {
+            sku: "bell-1".into(),
+            quantity: 1,
+            unit_price_cents: 100,
+        });
+        let run = World::new()
+            .orchestration(parcel_fulfilment)
+            .activity(validate_order, move |_| Ok(Validation::Valid { order: order.clone() }))
+            .activity(update_inventory, |call| match call.input.items[0].sku.as_str() {
+                "bell-1" => Err(Failure::new("OutOfStock", "no bells").non_retryable()),
+                _ => Ok(Reservation {
+                    reservation_id: "rsv-1".into(),
+                }),
+            })
+            .activity(initiate_shipment, |_| Ok(samples::shipment()))
+            .run(fulfilment_workflow, &samples::request());
+        let fulfilment = run.output();
+        assert_eq!((fulfilment.shipped.len(), fulfilment.missing.len()), (1, 1));
+        assert_eq!(fulfilment.missing[0].reason, "no bells");
+    }
+}

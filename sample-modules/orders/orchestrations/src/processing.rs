@@ -89,3 +89,86 @@ pub async fn order_processing(ctx: Orchestration, request: OrderRequest) -> Resu
         tracking_number: shipment.tracking_number,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::World;
+
+    use super::*;
+    use crate::samples;
+
+    fn world(order: Order) -> World {
+        World::new()
+            .activity(validate_order, move |_| Ok(Validation::Valid { order: order.clone() }))
+            .activity(process_payment, |call| match call.input.method.as_str() {
+                "card-ok" => Ok(Payment {
+                    payment_id: "pay-1".into(),
+                }),
+                _ => Err(Failure::new("PaymentDeclined", "no funds").non_retryable()),
+            })
+            .activity(notify_payment_failure, |_| Ok(()))
+            .activity(update_inventory, |_| {
+                Ok(Reservation {
+                    reservation_id: "rsv-1".into(),
+                })
+            })
+            .activity(initiate_shipment, |_| Ok(samples::shipment()))
+            .activity(send_order_confirmation, |_| Ok(()))
+    }
+
+    #[test]
+    fn a_valid_order_goes_through_five_steps_in_order() {
+        let run = world(samples::order()).run(order_processing, &samples::request());
+        assert!(matches!(run.output(), OrderResult::Completed { tracking_number, .. } if tracking_number == "WL1"));
+        assert_eq!(
+            run.called_names(),
+            [
+                "ValidateOrderActivity",
+                "ProcessPaymentActivity",
+                "UpdateInventoryActivity",
+                "InitiateShipmentActivity",
+                "SendOrderConfirmationActivity"
+            ]
+        );
+        assert_eq!(run.custom_statuses().len(), 6);
+        assert_eq!(run.inputs_of(process_payment)[0].amount_cents, 578);
+    }
+
+    #[test]
+    fn an_invalid_order_is_rejected_with_the_reason_and_not_charged() {
+        let run = World::new()
+            .activity(validate_order, |_| {
+                Ok(Validation::Invalid {
+                    reason: "no items".into(),
+                })
+            })
+            .run(order_processing, &samples::request());
+        assert!(matches!(run.output(), OrderResult::Rejected { reason, .. } if reason == "no items"));
+    }
+
+    #[test]
+    fn the_customer_hears_of_a_declined_payment_and_nothing_is_shipped() {
+        let order = Order {
+            payment_method: "card-no-funds".into(),
+            ..samples::order()
+        };
+        let run = world(order).run(order_processing, &samples::request());
+        assert!(matches!(run.output(), OrderResult::PaymentDeclined { reason, .. } if reason == "no funds"));
+        assert_eq!(run.called_names().last(), Some(&"NotifyPaymentFailure"));
+        assert_eq!(run.attempts_of(process_payment), 1);
+    }
+
+    #[test]
+    fn a_gateway_that_is_down_for_a_while_is_waited_for() {
+        let run = world(samples::order())
+            .activity(process_payment, |call| match call.attempt {
+                1..=3 => Err(Failure::new("OutOfOrder", "try again")),
+                _ => Ok(Payment {
+                    payment_id: "pay-1".into(),
+                }),
+            })
+            .run(order_processing, &samples::request());
+        assert!(matches!(run.output(), OrderResult::Completed { .. }));
+        assert_eq!(run.elapsed(), secs(1 + 2 + 4));
+    }
+}

@@ -33,3 +33,44 @@ pub async fn with_error_handling(ctx: Orchestration, call: UnreliableCall) -> Re
         Err(failure)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::{Run, World};
+
+    use super::*;
+
+    fn run(failure: Option<Failure>) -> Run<Handled> {
+        let call = UnreliableCall {
+            key: "k".into(),
+            failures: 1,
+            permanent: false,
+            backend: Backend::default(),
+        };
+        World::new()
+            .activity(call_unreliable_service, move |_| failure.clone().map_or(Ok(1), Err))
+            .activity(log_error, |_| Ok(()))
+            .run(with_error_handling, &call)
+    }
+
+    #[test]
+    fn success_is_passed_on_and_nothing_is_logged() {
+        let run = run(None);
+        assert!(matches!(run.output(), Handled::Worked { call: 1 }));
+        assert_eq!(run.attempts_of(log_error), 0);
+    }
+
+    #[test]
+    fn a_transient_failure_is_logged_and_thrown_again() {
+        let run = run(Some(Failure::new("Unreliable", "try again")));
+        assert!(run.failure().is("Unreliable"));
+        assert_eq!(run.inputs_of(log_error)[0].error_type, "Unreliable");
+    }
+
+    #[test]
+    fn a_lasting_failure_is_logged_and_becomes_a_result() {
+        let run = run(Some(Failure::new("Unprocessable", "makes no sense").non_retryable()));
+        assert!(matches!(run.output(), Handled::GaveUp { error_type, .. } if error_type == "Unprocessable"));
+        assert_eq!(run.attempts_of(log_error), 1);
+    }
+}

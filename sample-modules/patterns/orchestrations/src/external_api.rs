@@ -56,3 +56,62 @@ pub async fn call_external_api(ctx: Orchestration, call: ExternalCall) -> Result
         format!("{} has not ended in time", operation.operation_id),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::{Run, World};
+
+    use super::*;
+
+    /// An operation that is pending for that many polls.
+    fn run(pending: u32) -> Run<ExternalResult> {
+        let operation = SlowOperation {
+            kind: "report".into(),
+            polls: pending,
+            seconds: 0.0,
+            outcome: OperationOutcome::Done,
+            backend: Backend::default(),
+        };
+        let mut polls = 0;
+        World::new()
+            .activity(start_slow_operation, |call| {
+                Ok(StartedOperation {
+                    operation_id: "op-1".into(),
+                    backend: call.input.backend.clone(),
+                })
+            })
+            .activity(get_operation_status, move |_| {
+                polls += 1;
+                if polls <= pending {
+                    return Ok(OperationStatus::Pending);
+                }
+                Ok(OperationStatus::Done {
+                    result: OperationResult {
+                        kind: "report".into(),
+                        artifact: "report/op-1".into(),
+                    },
+                })
+            })
+            .run(
+                call_external_api,
+                &ExternalCall {
+                    operation,
+                    poll_every_seconds: 2,
+                    deadline_seconds: 60,
+                },
+            )
+    }
+
+    #[test]
+    fn it_polls_until_the_operation_is_done() {
+        let run = run(3);
+        assert_eq!((run.output().polls, run.elapsed()), (4, secs(8)));
+    }
+
+    #[test]
+    fn it_gives_up_at_the_deadline() {
+        let run = run(1000);
+        assert!(run.failure().is("DeadlineExceeded"));
+        assert_eq!(run.elapsed(), secs(60));
+    }
+}

@@ -56,3 +56,32 @@ pub async fn long_workflow(ctx: Orchestration, search: PrimeSearch) -> Result<Pr
     }
     Ok(progress)
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::World;
+
+    use super::*;
+
+    #[test]
+    fn the_steps_cover_everything_below_the_number_once_and_show_their_progress() {
+        let run = World::new()
+            .activity(count_primes, |call| Ok(call.input.to - call.input.from))
+            .run(
+                long_workflow,
+                &PrimeSearch {
+                    below: 1003,
+                    steps: 7,
+                    pause_seconds: 10,
+                },
+            );
+        assert_eq!(run.output().primes_so_far, 1003);
+        assert_eq!(run.elapsed(), secs(60));
+        let percents: Vec<_> = run
+            .custom_statuses()
+            .iter()
+            .map(|status| status["percent"].as_u64().unwrap())
+            .collect();
+        assert_eq!(percents, [14, 28, 42, 57, 71, 85, 100]);
+    }
+}

@@ -64,3 +64,33 @@ pub async fn periodic_cleanup(ctx: Orchestration, mut state: CleanupState) -> Re
     ctx.sleep(secs(state.every_seconds)).await;
     ctx.continue_as_new(&state)
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::World;
+
+    use super::*;
+
+    #[test]
+    fn each_round_is_an_execution_that_knows_what_was_done_before() {
+        let state = CleanupState {
+            older_than_days: 30,
+            limit: 10,
+            every_seconds: 3600,
+            rounds: Some(3),
+            rounds_done: 0,
+            deleted: 0,
+            backend: Backend::default(),
+        };
+        let run = World::new()
+            .activity(delete_old_records, |_| {
+                Ok(Cleaned {
+                    deleted: vec!["a".into(), "b".into()],
+                    remaining: 0,
+                })
+            })
+            .run(periodic_cleanup, &state);
+        assert_eq!((run.output().rounds, run.output().deleted), (3, 6));
+        assert_eq!((run.executions(), run.elapsed()), (3, hours(2)));
+    }
+}
