@@ -94,8 +94,7 @@ pub fn escape(text: &str) -> String {
 struct BackendError {
     code: String,
     message: String,
-    #[serde(default)]
-    details: windlass_sdk::serde_json::Value,
+    details: Option<windlass_sdk::serde_json::Value>,
 }
 
 fn answer(request: Request) -> Result<Response> {
@@ -106,7 +105,10 @@ fn answer(request: Request) -> Result<Response> {
     let Ok(error) = response.json::<BackendError>() else {
         return Err(unsuccessful);
     };
-    let failure = Failure::new(pascal_case(&error.code), error.message).details(&error.details);
+    let mut failure = Failure::new(pascal_case(&error.code), error.message);
+    if let Some(details) = error.details {
+        failure = failure.details(&details);
+    }
     Err(if unsuccessful.is_non_retryable() {
         failure.non_retryable()
     } else {
