@@ -166,6 +166,26 @@ impl Execution {
         }
     }
 
+    /// An execution of the same facts in which nothing happens, to stand in this one's place while it is lent out.
+    #[must_use]
+    pub fn stand_in(&self) -> Self {
+        let Self {
+            instance_id,
+            started,
+            started_at,
+            directory,
+            limits,
+            ..
+        } = self;
+        Self::new(
+            instance_id.clone(),
+            started.clone(),
+            *started_at,
+            directory.clone(),
+            *limits,
+        )
+    }
+
     // ---- the turn's side ----
 
     pub(super) fn begin_turn(&mut self, now: Timestamp, arrivals: Vec<Arrival>, recorded: Option<Vec<Decision>>) {
