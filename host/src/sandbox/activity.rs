@@ -9,8 +9,7 @@ use wasmtime::{Store, component::HasSelf, component::Linker};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::bindings as wasi};
 
 use crate::model::{
-    ExecutionNumber, Failure, FunctionName, InstanceId, LogLine, Outcome, Payload, TaskId, Timestamp,
-    failure::types,
+    ExecutionNumber, Failure, FunctionName, InstanceId, LogLine, Outcome, Payload, TaskId, Timestamp, failure::types,
 };
 use crate::replay::HostTrouble;
 
@@ -87,7 +86,10 @@ pub(super) struct ActivityState {
 
 impl WasiView for ActivityState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -169,7 +171,13 @@ impl ActivityState {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        Self { wasi, table, limiter: MemoryLimiter::new(memory_bytes), log, info }
+        Self {
+            wasi,
+            table,
+            limiter: MemoryLimiter::new(memory_bytes),
+            log,
+            info,
+        }
     }
 
     /// The store's memory cap.
@@ -180,7 +188,11 @@ impl ActivityState {
     /// What is known of a guest that broke.
     pub(super) fn evidence(&self, fuel: u64) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
-        Evidence { memory_denied, panic: lock(&self.log).take_panic(), fuel }
+        Evidence {
+            memory_denied,
+            panic: lock(&self.log).take_panic(),
+            fuel,
+        }
     }
 }
 
@@ -199,7 +211,9 @@ pub(super) async fn run(
     attempt: Attempt,
 ) -> Result<ActivityRun, HostTrouble> {
     let limits = &options.activity;
-    let timeout = attempt.timeout.map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
+    let timeout = attempt
+        .timeout
+        .map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
     let log = Arc::new(Mutex::new(ActivityLog::new(&attempt, Instant::now(), limits.log_bytes)));
     let state = ActivityState::new(limits.memory_bytes, log.clone(), Some(info(&attempt, timeout, limits)));
     let mut store = Store::new(code.engine(), state);
@@ -235,7 +249,9 @@ async fn call(
     store.set_fuel(fuel)?;
     let instance = code.instantiate_async(&mut *store).await?;
     let exports = instance.windlass_durable_activity();
-    exports.call_run(store, attempt.function.as_str(), &attempt.input.as_str().to_owned()).await
+    exports
+        .call_run(store, attempt.function.as_str(), &attempt.input.as_str().to_owned())
+        .await
 }
 
 fn info(attempt: &Attempt, timeout: Duration, limits: &ActivityLimits) -> AttemptInfo {
