@@ -9,7 +9,7 @@ endif
 # tests agree on every dependency's features and wasmtime is compiled once.
 BUILD := cargo build --workspace --all-targets
 # cargo's own runner serves where nextest is not installed (--tests: the doc tests follow anyway).
-RUN_TESTS := cargo $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --tests) --workspace
+RUN_TESTS := cargo $$(cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --tests) --workspace
 SAMPLES := --manifest-path sample-modules/Cargo.toml
 DATA ?= ./windlass-data
 
