@@ -32,7 +32,7 @@ impl SimulatedHost {
         let task = state.instances[self.instance].new_task();
         let place = state.place(self.instance, task);
         let now = state.now;
-        state.instances[self.instance].tasks.insert(task, Task::Call(call));
+        state.instances[self.instance].tasks.insert(task, Task::Call(Box::new(call)));
         state.at(now, Happening::AttemptStarts(place, 1));
         if let Some(timeout) = timeout {
             state.at(now + timeout, Happening::CallTimesOut(place));

@@ -74,7 +74,7 @@ pub(super) struct Instance {
 /// An outstanding task. Event waits are kept by [`Events`].
 pub(super) enum Task {
     Timer(Timestamp),
-    Call(Call),
+    Call(Box<Call>),
 }
 
 pub(super) struct Call {
