@@ -224,7 +224,12 @@ impl Database {
         Ok(())
     }
 
+    /// Begins a transaction, once more on a fresh start if the connection is in no state for one.
     async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        if self.execute("BEGIN IMMEDIATE").await.is_ok() {
+            return Ok(());
+        }
+        self.roll_back().await;
         self.execute("BEGIN IMMEDIATE").await
     }
 
