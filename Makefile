@@ -28,7 +28,7 @@ test: lint build modules ## Check everything: lints, sample modules from source,
 modules: guest-target ## Build the sample modules for wasm32-wasip2
 	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 --manifest-path sample-modules/Cargo.toml
 
-modules-component: guest-target build ## Build a sample with cargo component, upload and run it (slow the first time)
+modules-component: build modules ## Build a sample with cargo component, upload and run it (slow the first time)
 	scripts/cargo-component-sample
 
 run: guest-target build ## Serve on 127.0.0.1 with the data in ./windlass-data (DATA=… for another folder)

@@ -242,3 +242,150 @@ impl Wake for Woken {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::orchestration::Orchestration;
+    use crate::retry::{ActivityOptions, SubOrchestrationOptions};
+    use crate::time::secs;
+
+    /// Writes down what is asked of it. Every event says `true`.
+    #[derive(Default)]
+    struct Recorder {
+        asked: Rc<RefCell<Vec<String>>>,
+        last_task: Cell<TaskId>,
+    }
+
+    impl Recorder {
+        fn ask(&self, what: String) -> TaskId {
+            self.asked.borrow_mut().push(what);
+            self.last_task.set(self.last_task.get() + 1);
+            self.last_task.get()
+        }
+    }
+
+    impl Backend for Recorder {
+        fn info(&self) -> ExecutionInfo {
+            unimplemented!("not asked for here")
+        }
+        fn now_ms(&self) -> u64 {
+            0
+        }
+        fn new_uuid(&self) -> String {
+            String::new()
+        }
+        fn call_activity(&self, name: &str, _: &str, _: &ActivityOptions) -> TaskId {
+            self.ask(format!("call {name}"))
+        }
+        fn call_sub_orchestration(&self, name: &str, _: &str, _: &SubOrchestrationOptions) -> TaskId {
+            self.ask(format!("child {name}"))
+        }
+        fn start_orchestration(&self, _: &str, _: &str, _: Option<&str>) -> String {
+            String::new()
+        }
+        fn send_event(&self, _: &str, _: &str, _: &str) {}
+        fn create_timer(&self, at: u64) -> TaskId {
+            self.ask(format!("timer {at}"))
+        }
+        fn wait_for_event(&self, name: &str) -> TaskId {
+            self.ask(format!("wait {name}"))
+        }
+        fn take_event(&self, task: TaskId) -> Option<String> {
+            self.asked.borrow_mut().push(format!("take {task}"));
+            Some("true".into())
+        }
+        fn cancel_task(&self, task: TaskId) {
+            self.asked.borrow_mut().push(format!("cancel {task}"));
+        }
+        fn set_custom_status(&self, _: &str) {}
+        fn continue_as_new(&self, _: &str) {}
+        fn log(&self, _: Level, _: &str) {}
+    }
+
+    /// Delivers tasks in turns and gives what was asked for.
+    fn asked<F: Future<Output = Result<String>> + 'static>(
+        orchestration: impl FnOnce(Orchestration) -> F,
+        turns: &[&[TaskId]],
+    ) -> Vec<String> {
+        let recorder = Recorder::default();
+        let asked = recorder.asked.clone();
+        let core = Core::new(Box::new(recorder));
+        let mut execution = Execution::new(core.clone(), orchestration(Orchestration::new(core)));
+        let mut progress = execution.advance();
+        for turn in turns {
+            if matches!(progress, Progress::Finished(_)) {
+                break;
+            }
+            execution.deliver(turn.iter().map(|&task| Completion {
+                task,
+                outcome: Ok("null".into()),
+            }));
+            progress = execution.advance();
+        }
+        if let Progress::Finished(outcome) = progress {
+            asked.borrow_mut().push(format!("end {outcome:?}"));
+        }
+        asked.take()
+    }
+
+    async fn remind(ctx: Orchestration) -> Result<String> {
+        for round in 0..3 {
+            futures::select_biased! {
+                event = ctx.event::<bool>("go") => return Ok(format!("{} in round {round}", event?)),
+                () = ctx.sleep(secs(round)) => drop(ctx.call_named::<()>("remind", &())),
+            }
+        }
+        Ok("never".into())
+    }
+
+    #[test]
+    fn completions_have_the_same_effect_in_one_turn_and_in_several() {
+        let expected = [
+            "wait go",
+            "timer 0",
+            // The timer came first, so the wait is withdrawn although its event is there: it goes back.
+            "cancel 1",
+            "call remind",
+            "wait go",
+            "timer 1000",
+            "take 4",
+            "cancel 5",
+            "end Ok(\"true in round 1\")",
+        ];
+        for turns in [
+            &[&[2, 1, 4][..], &[3]][..],
+            &[&[2][..], &[1], &[4]],
+            &[&[2, 1][..], &[4, 5, 3]],
+        ] {
+            assert_eq!(asked(remind, turns), expected);
+        }
+    }
+
+    #[test]
+    fn the_first_completion_wins_a_race() {
+        async fn race(ctx: Orchestration) -> Result<String> {
+            let (mut a, mut b) = (ctx.call_named::<()>("a", &()), ctx.call_named::<()>("b", &()));
+            futures::select_biased! {
+                _ = a => Ok("a".into()),
+                _ = b => Ok("b".into()),
+            }
+        }
+        assert_eq!(asked(race, &[&[2, 1]]), ["call a", "call b", "end Ok(\"b\")"]);
+    }
+
+    #[test]
+    fn a_future_that_wakes_itself_is_polled_again() {
+        async fn yields(_: Orchestration) -> Result<String> {
+            let mut left = 3;
+            std::future::poll_fn(move |cx| {
+                left -= 1;
+                cx.waker().wake_by_ref();
+                if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            Ok("done".into())
+        }
+        assert_eq!(asked(yields, &[]), ["end Ok(\"done\")"]);
+    }
+}

@@ -76,6 +76,8 @@ pub mod failure_types {
     pub const TIMEOUT: &str = "windlass.timeout";
     /// The task was cancelled by its orchestration.
     pub const CANCELLED: &str = "windlass.cancelled";
+    /// The instance was ended from outside.
+    pub const TERMINATED: &str = "windlass.terminated";
     /// The code panicked or broke another rule of the sandbox.
     pub const TRAP: &str = "windlass.trap";
     /// The orchestration waits although nothing that it asked for is outstanding.

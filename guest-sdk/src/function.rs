@@ -27,6 +27,11 @@ pub trait ActivitySignature {
     type Input: Serialize + DeserializeOwned + 'static;
     /// What it gives back when it succeeds.
     type Output: Serialize + DeserializeOwned + 'static;
+
+    /// What a call gets that sets no options of its own, as far as the signature knows.
+    fn default_options() -> ActivityOptions {
+        ActivityOptions::default()
+    }
 }
 
 /// What a caller must know of an orchestration. Implemented by `#[orchestrator]` and `signatures!`.
@@ -54,9 +59,6 @@ pub trait ActivityFunction: ActivitySignature<Input: JsonSchema, Output: JsonSch
     const DOC: &'static str;
     /// Whether the function has an input parameter. Without one, whatever comes is ignored.
     const TAKES_INPUT: bool;
-
-    /// What a call gets that sets no options of its own.
-    fn default_options() -> ActivityOptions;
 
     /// Runs the body.
     ///

@@ -98,10 +98,10 @@ pub enum Method {
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
-    pub(crate) method: Method,
-    pub(crate) url: String,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
+    method: Method,
+    url: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
     timeout: Option<Duration>,
     max_body_bytes: u64,
     mistake: Option<Failure>,
@@ -178,6 +178,29 @@ impl Request {
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
         self.max_body_bytes = bytes;
         self
+    }
+
+    /// The method, for tests that answer requests.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The URL with its query, for tests that answer requests.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The first header of that name, for tests that answer requests.
+    pub fn header_value(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The body, for tests that answer requests.
+    pub fn body_bytes(&self) -> &[u8] {
+        &self.body
     }
 
     /// Sends the request and reads the whole answer. An answer of any status is a success; see [`Response::ok`].

@@ -15,6 +15,8 @@ mod orchestration;
 mod payload;
 pub mod prelude;
 mod retry;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 mod time;
 
 pub use windlass_sdk_macros::{activity, orchestrator, payload, signatures};

@@ -1,4 +1,14 @@
 //! Windlass: a durable workflow host for WebAssembly components.
 
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod http;
 pub mod model;
 pub mod replay;
+pub mod sandbox;
+pub mod schema;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;

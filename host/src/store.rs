@@ -63,7 +63,7 @@ pub use self::{
     tenant::{HistoryPage, InstanceDetails, InstancePage, InstanceSummary, ListFilter, TenantStore},
 };
 use crate::model::{
-    ExecutionNumber, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber,
+    ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber,
     StuckReason, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 
@@ -459,6 +459,12 @@ impl Store {
 
 /// Queries of the dispatcher. They look across tenants: an owner and a timer know an instance by its number.
 impl Store {
+    /// The newest message on disk: one that [`load`](Self::load) finds afterwards and that is not newer was there
+    /// before, and one that it does not find had been consumed.
+    pub fn newest_message(&self) -> InboxSeq {
+        self.stats.newest_message()
+    }
+
     /// All that an owner needs to take over an instance, except its history. Messages that arrive meanwhile may be in it
     /// as well as delivered in another way; their sequence numbers tell.
     ///

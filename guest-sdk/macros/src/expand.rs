@@ -44,7 +44,7 @@ pub(crate) fn function(kind: Kind, options: Options, mut function: ItemFn) -> Re
     function.attrs = others;
 
     let signature = signature(kind, &shape, &options);
-    let body = body(kind, &shape, &options, &doc);
+    let body = body(kind, &shape, &doc);
     let callable = callable(kind, &shape);
     Ok(quote! {
         #marker
@@ -76,6 +76,7 @@ pub(crate) fn signature(kind: Kind, shape: &Shape, options: &Options) -> TokenSt
     let ident = &shape.ident;
     let input = shape.input_type();
     let output = shape.output_type();
+    let defaults = default_options(options);
     let signature_trait = match kind {
         Kind::Orchestration => quote!(::windlass_sdk::OrchestrationSignature),
         Kind::Activity => quote!(::windlass_sdk::ActivitySignature),
@@ -100,12 +101,31 @@ pub(crate) fn signature(kind: Kind, shape: &Shape, options: &Options) -> TokenSt
             const NAME: &'static str = #name;
             type Input = #input;
             type Output = #output;
+            #defaults
         }
     }
 }
 
+/// The options that the attribute declares, each as it was written.
+fn default_options(options: &Options) -> Option<TokenStream> {
+    if options.defaults.is_empty() {
+        return None;
+    }
+    let defaults = options
+        .defaults
+        .iter()
+        .map(|(field, value)| quote_spanned!(value.span()=> options.#field = ::core::option::Option::Some(#value);));
+    Some(quote! {
+        fn default_options() -> ::windlass_sdk::ActivityOptions {
+            let mut options = <::windlass_sdk::ActivityOptions as ::core::default::Default>::default();
+            #(#defaults)*
+            options
+        }
+    })
+}
+
 /// The body, with the context and input that it takes.
-fn body(kind: Kind, shape: &Shape, options: &Options, doc: &str) -> TokenStream {
+fn body(kind: Kind, shape: &Shape, doc: &str) -> TokenStream {
     let Shape { ident, is_async, .. } = shape;
     let takes_input = shape.input.is_some();
     let arguments = arguments(shape);
@@ -128,10 +148,6 @@ fn body(kind: Kind, shape: &Shape, options: &Options, doc: &str) -> TokenStream 
             }
         };
     }
-    let defaults = options
-        .defaults
-        .iter()
-        .map(|(field, value)| quote_spanned!(value.span()=> options.#field = ::core::option::Option::Some(#value);));
     let run = match is_async {
         true => quote!(::windlass_sdk::block_on(#call)),
         false => call,
@@ -139,12 +155,6 @@ fn body(kind: Kind, shape: &Shape, options: &Options, doc: &str) -> TokenStream 
     quote! {
         impl ::windlass_sdk::ActivityFunction for #ident {
             #described
-            #[allow(unused_mut, reason = "most activities declare no options")]
-            fn default_options() -> ::windlass_sdk::ActivityOptions {
-                let mut options = <::windlass_sdk::ActivityOptions as ::core::default::Default>::default();
-                #(#defaults)*
-                options
-            }
             #[allow(unused_variables, reason = "a function may take neither context nor input")]
             fn invoke(ctx: ::windlass_sdk::Activity, input: Self::Input) -> ::windlass_sdk::Result<Self::Output> {
                 ::windlass_sdk::Outcome::into_result(#run)

@@ -20,6 +20,15 @@ pub struct StartRequest {
     pub idempotency: Option<IdempotencyKey>,
 }
 
+/// A start that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartAnswer {
+    /// The instance, new or that of the first request with the same idempotency key.
+    pub instance_id: InstanceId,
+    /// Whether it is the answer to an earlier request.
+    pub repeated: bool,
+}
+
 /// Why a start was refused. Nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

@@ -57,6 +57,8 @@ pub mod types {
     pub const TERMINATED: &str = "windlass.terminated";
     /// The sub-orchestration could not start: its id belongs to an instance that has not ended.
     pub const ALREADY_EXISTS: &str = "windlass.already-exists";
+    /// An attempt that the end of the host cut off. Noted, and not counted as an attempt.
+    pub const CUT_OFF: &str = "windlass.cut-off";
     /// The attempt took the host down with it several times in a row.
     pub const POISONOUS: &str = "windlass.poisonous";
     /// The orchestration waits although nothing is outstanding.

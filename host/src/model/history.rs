@@ -68,6 +68,8 @@ pub struct Started {
     pub parent: Option<Parent>,
     /// Events that the previous execution did not take, in order.
     pub events: Vec<Event>,
+    /// The first turn waits for this time: the backoff before another attempt of a sub-orchestration.
+    pub not_before: Option<Timestamp>,
 }
 
 /// Limits that a guest can notice, and which therefore must not change under a recorded execution.

@@ -78,7 +78,8 @@ enum Waiting {
 pub struct Execution {
     instance_id: InstanceId,
     started: Arc<Started>,
-    started_at: Timestamp,
+    /// The time of the first turn.
+    started_at: Option<Timestamp>,
     directory: Arc<dyn Directory>,
     limits: TurnLimits,
     randomness: Randomness,
@@ -140,7 +141,6 @@ impl Execution {
     pub fn new(
         instance_id: InstanceId,
         started: Arc<Started>,
-        started_at: Timestamp,
         directory: Arc<dyn Directory>,
         limits: TurnLimits,
     ) -> Self {
@@ -152,7 +152,7 @@ impl Execution {
             instance_id,
             randomness: Randomness::new(started.seed),
             started,
-            started_at,
+            started_at: None,
             directory,
             limits,
             next_task: 1,
@@ -166,10 +166,18 @@ impl Execution {
         }
     }
 
+    /// An execution of the same facts in which nothing happens, to stand in this one's place while it is lent out.
+    #[must_use]
+    pub fn stand_in(&self) -> Self {
+        let Self { instance_id, started, directory, limits, .. } = self;
+        Self::new(instance_id.clone(), started.clone(), directory.clone(), *limits)
+    }
+
     // ---- the turn's side ----
 
     pub(super) fn begin_turn(&mut self, now: Timestamp, arrivals: Vec<Arrival>, recorded: Option<Vec<Decision>>) {
         assert!(self.turn.is_none(), "a turn ends before the next begins");
+        self.started_at.get_or_insert(now);
         self.turn = Some(TurnState {
             now,
             arrivals: arrivals.into(),
@@ -239,9 +247,9 @@ impl Execution {
         &self.started
     }
 
-    /// When the execution started.
+    /// When the execution started: the time of its first turn.
     pub fn started_at(&self) -> Timestamp {
-        self.started_at
+        self.started_at.unwrap_or_default()
     }
 
     /// The time of the running turn.

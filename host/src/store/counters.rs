@@ -60,6 +60,11 @@ impl Counters {
         InboxSeq(self.sequence.take())
     }
 
+    /// The newest position given out.
+    pub(super) fn newest_seq(&self) -> InboxSeq {
+        InboxSeq(self.sequence.next.saturating_sub(1))
+    }
+
     /// Makes sure that what was given out is reserved on disk. To be called before the batch that uses it commits.
     pub(super) async fn reserve(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         for (counter, name) in [(&mut self.instance, "instance"), (&mut self.sequence, "sequence")] {

@@ -33,6 +33,8 @@ pub(super) struct CreatedInstance<'a> {
     pub(super) execution: ExecutionNumber,
     pub(super) created_at: Timestamp,
     pub(super) parent: Option<&'a Parent>,
+    /// Its first turn waits for this time.
+    pub(super) wake_at: Option<Timestamp>,
 }
 
 impl BindRow for CreatedInstance<'_> {
@@ -46,19 +48,21 @@ impl BindRow for CreatedInstance<'_> {
             .number(self.execution.0)
             .number(self.created_at.0)
             .optional_number(self.parent.map(|parent| parent.instance.0))
-            .optional_bytes(self.parent.map(codec::encode).as_deref());
+            .optional_bytes(self.parent.map(codec::encode).as_deref())
+            .optional_number(self.wake_at.map(|at| at.0));
     }
 }
 
 static CREATE: RowStatement = RowStatement::new(
-    "WITH v(instance, tenant, id, function, module, execution, created_at_ms, parent, parent_link) AS (VALUES ",
-    9,
+    "WITH v(instance, tenant, id, function, module, execution, created_at_ms, parent, parent_link,
+            wake_at_ms) AS (VALUES ",
+    10,
     ")
      INSERT INTO instances
         (partition, instance, tenant, id, function, module, status, execution, last_turn, in_flight, unclean_ends,
-         created_at_ms, updated_at_ms, fuel, parent, parent_link)
+         created_at_ms, updated_at_ms, fuel, parent, parent_link, wake_at_ms)
      SELECT 0, v.instance, v.tenant, v.id, v.function, v.module, 0, v.execution, 0, 0, 0,
-            v.created_at_ms, v.created_at_ms, 0, v.parent, v.parent_link
+            v.created_at_ms, v.created_at_ms, 0, v.parent, v.parent_link, v.wake_at_ms
      FROM v
      WHERE v.instance IS NOT NULL",
 );

@@ -1,6 +1,11 @@
 //! Counters of what the writer did, for metrics and benchmarks.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use crate::model::InboxSeq;
 
 /// Counted since the host started.
 #[derive(Debug, Default)]
@@ -9,6 +14,7 @@ pub(super) struct Stats {
     rows: AtomicU64,
     batches: AtomicU64,
     failures: AtomicU64,
+    newest_message: AtomicU64,
 }
 
 /// What the writer did since the host started.
@@ -30,6 +36,16 @@ impl Stats {
         self.operations.fetch_add(operations as u64, Relaxed);
         self.rows.fetch_add(rows, Relaxed);
         self.batches.fetch_add(1, Relaxed);
+    }
+
+    /// Notes the newest message that is on disk.
+    pub(super) fn set_newest_message(&self, seq: InboxSeq) {
+        self.newest_message.store(seq.0, Release);
+    }
+
+    /// No message that is on disk now is newer than that.
+    pub(super) fn newest_message(&self) -> InboxSeq {
+        InboxSeq(self.newest_message.load(Acquire))
     }
 
     /// Counts something that was not written.

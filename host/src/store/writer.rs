@@ -107,6 +107,7 @@ impl Database {
             match self.attempt(&jobs).await {
                 Ok((outcomes, rows)) => {
                     stats.count_batch(jobs.len(), rows);
+                    stats.set_newest_message(self.counters.newest_seq());
                     for (job, outcome) in jobs.into_iter().zip(outcomes) {
                         // Who asked may have gone; what was asked is done.
                         let _ = job.reply.send(outcome);

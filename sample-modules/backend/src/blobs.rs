@@ -108,17 +108,11 @@ fn check_name(name: &str) -> Result<(), ApiError> {
 pub(crate) fn routes() -> Router<Arc<World>> {
     Router::new()
         .route("/blobs/{container}", get(list))
-        .route(
-            "/blobs/{container}/{name}",
-            get(download).put(upload).delete(remove),
-        )
+        .route("/blobs/{container}/{name}", get(download).put(upload).delete(remove))
         .layer(DefaultBodyLimit::max(MAX_BLOB_BYTES))
 }
 
-async fn list(
-    State(world): State<Arc<World>>,
-    Path(container): Path<String>,
-) -> Result<Json<Vec<Blob>>, ApiError> {
+async fn list(State(world): State<Arc<World>>, Path(container): Path<String>) -> Result<Json<Vec<Blob>>, ApiError> {
     check_name(&container)?;
     world
         .blobs
@@ -133,8 +127,7 @@ async fn download(
 ) -> Result<impl IntoResponse, ApiError> {
     check_name(&container)?;
     check_name(&name)?;
-    let bytes = fs::read(world.blobs.folder.join(container).join(&name))
-        .map_err(|error| missing(error, &name))?;
+    let bytes = fs::read(world.blobs.folder.join(container).join(&name)).map_err(|error| missing(error, &name))?;
     let kind = if name.ends_with(".pdf") {
         "application/pdf"
     } else {
@@ -152,11 +145,7 @@ async fn upload(
     check_name(&name)?;
     let existed = world.blobs.folder.join(&container).join(&name).exists();
     world.blobs.write(&container, &name, &bytes)?;
-    let status = if existed {
-        StatusCode::OK
-    } else {
-        StatusCode::CREATED
-    };
+    let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
     Ok((
         status,
         Json(Blob {
@@ -172,8 +161,7 @@ async fn remove(
 ) -> Result<StatusCode, ApiError> {
     check_name(&container)?;
     check_name(&name)?;
-    fs::remove_file(world.blobs.folder.join(container).join(&name))
-        .map_err(|error| missing(error, &name))?;
+    fs::remove_file(world.blobs.folder.join(container).join(&name)).map_err(|error| missing(error, &name))?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -27,11 +27,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         "/control/faults/{area}",
         "makes an area fail, lose its answers or dawdle",
     ),
-    (
-        "DELETE",
-        "/control/faults/{area}",
-        "ends the fault of an area",
-    ),
+    ("DELETE", "/control/faults/{area}", "ends the fault of an area"),
     (
         "PUT",
         "/control/declines",
@@ -43,11 +39,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         "calls per method and area since start or reset",
     ),
     ("POST", "/control/orders", "adds a batch of valid orders"),
-    (
-        "POST",
-        "/control/reset",
-        "puts everything back to the first start",
-    ),
+    ("POST", "/control/reset", "puts everything back to the first start"),
 ];
 
 /// Longest delay of one call, in milliseconds.
@@ -92,10 +84,7 @@ struct Fault {
 
 impl Fault {
     fn is_over(&self) -> bool {
-        let expired = |seconds| {
-            self.since
-                .is_some_and(|since| since.elapsed().as_secs_f64() >= seconds)
-        };
+        let expired = |seconds| self.since.is_some_and(|since| since.elapsed().as_secs_f64() >= seconds);
         self.times == Some(0) || self.seconds.is_some_and(expired)
     }
 }
@@ -108,11 +97,7 @@ impl Control {
     /// Whether to decline a payment for this order; uses up one of the "next few".
     pub(crate) fn declines(&self, order_id: &str) -> bool {
         let mut mischief = self.lock();
-        if mischief
-            .decline_orders
-            .iter()
-            .any(|order| order == order_id)
-        {
+        if mischief.decline_orders.iter().any(|order| order == order_id) {
             return true;
         }
         let decline = mischief.decline_next > 0;
@@ -123,10 +108,7 @@ impl Control {
     /// Counts the call and takes its share of the area's fault, if there is one.
     fn meet(&self, method: &str, area: &str) -> Option<Fault> {
         let mut mischief = self.lock();
-        *mischief
-            .calls
-            .entry(format!("{method} {area}"))
-            .or_default() += 1;
+        *mischief.calls.entry(format!("{method} {area}")).or_default() += 1;
         mischief.faults.retain(|_, fault| !fault.is_over());
         let fault = mischief.faults.get_mut(area)?;
         if fault.method.as_ref().is_some_and(|only| only != method) {
@@ -137,18 +119,12 @@ impl Control {
     }
 
     fn lock(&self) -> MutexGuard<'_, Mischief> {
-        self.0
-            .lock()
-            .expect("no thread panics while it holds the faults")
+        self.0.lock().expect("no thread panics while it holds the faults")
     }
 }
 
 /// The layer around every endpoint that carries out the faults.
-pub(crate) async fn interfere(
-    State(world): State<Arc<World>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn interfere(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
     let area = request.uri().path().split('/').nth(1).unwrap_or_default();
     if area.is_empty() || area == "control" {
         return next.run(request).await;
@@ -157,27 +133,14 @@ pub(crate) async fn interfere(
         return next.run(request).await;
     };
     tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
-    let Some(status) = fault
-        .status
-        .and_then(|status| StatusCode::from_u16(status).ok())
-    else {
+    let Some(status) = fault.status.and_then(|status| StatusCode::from_u16(status).ok()) else {
         return next.run(request).await;
     };
     if fault.after {
         next.run(request).await;
-        return ApiError::new(
-            status,
-            "answer_lost",
-            "the call was carried out, its answer got lost",
-        )
-        .into_response();
+        return ApiError::new(status, "answer_lost", "the call was carried out, its answer got lost").into_response();
     }
-    ApiError::new(
-        status,
-        "out_of_order",
-        "this service is out of order for now",
-    )
-    .into_response()
+    ApiError::new(status, "out_of_order", "this service is out of order for now").into_response()
 }
 
 pub(crate) fn routes() -> Router<Arc<World>> {
@@ -201,10 +164,7 @@ async fn set_fault(
     Path(area): Path<String>,
     Json(fault): Json<Fault>,
 ) -> Result<Json<Fault>, ApiError> {
-    if fault
-        .status
-        .is_some_and(|status| !(400..=599).contains(&status))
-    {
+    if fault.status.is_some_and(|status| !(400..=599).contains(&status)) {
         return Err(ApiError::bad_request(
             "bad_status",
             "status must be between 400 and 599",
@@ -238,10 +198,7 @@ struct Declines {
     next: u32,
 }
 
-async fn set_declines(
-    State(world): State<Arc<World>>,
-    Json(declines): Json<Declines>,
-) -> Json<Declines> {
+async fn set_declines(State(world): State<Arc<World>>, Json(declines): Json<Declines>) -> Json<Declines> {
     let mut mischief = world.control.lock();
     mischief.decline_orders.clone_from(&declines.orders);
     mischief.decline_next = declines.next;
@@ -260,10 +217,7 @@ struct NewOrders {
     count: u32,
 }
 
-async fn add_orders(
-    State(world): State<Arc<World>>,
-    Json(new): Json<NewOrders>,
-) -> Result<Json<Value>, ApiError> {
+async fn add_orders(State(world): State<Arc<World>>, Json(new): Json<NewOrders>) -> Result<Json<Value>, ApiError> {
     if new.count > MAX_NEW_ORDERS {
         return Err(ApiError::bad_request(
             "too_many",

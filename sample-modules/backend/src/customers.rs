@@ -16,11 +16,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
         "/customers/{id}/profile",
         "name, city and standing of a customer",
     ),
-    (
-        "GET",
-        "/customers/{id}/credit",
-        "credit limit and score of a customer",
-    ),
+    ("GET", "/customers/{id}/credit", "credit limit and score of a customer"),
     (
         "GET",
         "/customers/{id}/recommendations",
@@ -67,8 +63,8 @@ async fn recommendations(Path(id): Path<String>) -> Result<Json<Value>, ApiError
 }
 
 fn find(id: &str) -> Result<Customer, ApiError> {
-    let customers: Vec<Customer> = serde_json::from_str(include_str!("../seed/customers.json"))
-        .expect("the seed file fits its type");
+    let customers: Vec<Customer> =
+        serde_json::from_str(include_str!("../seed/customers.json")).expect("the seed file fits its type");
     customers
         .into_iter()
         .find(|customer| customer.id == id)

@@ -70,11 +70,7 @@ impl IntoResponse for ApiError {
 /// The data files cannot be written: nothing was done.
 impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "storage",
-            error.to_string(),
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
     }
 }
 

@@ -50,10 +50,7 @@ async fn append(
     IdempotencyKey(key): IdempotencyKey,
     Json(entry): Json<ErrorEntry>,
 ) -> Result<Answered<ErrorEntry>, ApiError> {
-    world
-        .errors
-        .0
-        .answer(key, entry, |entry, _| Ok(entry.clone()))
+    world.errors.0.answer(key, entry, |entry, _| Ok(entry.clone()))
 }
 
 #[derive(Deserialize)]
@@ -62,16 +59,8 @@ struct Filter {
     source: Option<String>,
 }
 
-async fn list(
-    State(world): State<Arc<World>>,
-    Query(filter): Query<Filter>,
-) -> Json<Vec<ErrorEntry>> {
+async fn list(State(world): State<Arc<World>>, Query(filter): Query<Filter>) -> Json<Vec<ErrorEntry>> {
     let mut entries = world.errors.0.answers();
-    entries.retain(|entry| {
-        filter
-            .source
-            .as_ref()
-            .is_none_or(|source| *source == entry.source)
-    });
+    entries.retain(|entry| filter.source.as_ref().is_none_or(|source| *source == entry.source));
     Json(entries)
 }

@@ -23,11 +23,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ),
     ("GET", "/inventory/{sku}", "one article"),
     ("PUT", "/inventory/{sku}", "sets the stock of an article"),
-    (
-        "GET",
-        "/inventory/reservations",
-        "reservations, by ?orderId=",
-    ),
+    ("GET", "/inventory/reservations", "reservations, by ?orderId="),
     (
         "POST",
         "/inventory/reservations",
@@ -80,8 +76,8 @@ impl Inventory {
     }
 
     pub(crate) fn seed(&self) -> std::io::Result<()> {
-        let articles: Vec<Article> = serde_json::from_str(include_str!("../seed/articles.json"))
-            .expect("the seed file fits its type");
+        let articles: Vec<Article> =
+            serde_json::from_str(include_str!("../seed/articles.json")).expect("the seed file fits its type");
         articles
             .into_iter()
             .try_for_each(|article| self.articles.put(&article.sku.clone(), article))
@@ -113,10 +109,7 @@ pub(crate) fn routes() -> Router<Arc<World>> {
     Router::new()
         .route("/inventory", get(list))
         .route("/inventory/{sku}", get(read).put(restock))
-        .route(
-            "/inventory/reservations",
-            post(reserve).get(list_reservations),
-        )
+        .route("/inventory/reservations", post(reserve).get(list_reservations))
 }
 
 async fn list(State(world): State<Arc<World>>) -> Json<Vec<Value>> {
@@ -130,19 +123,13 @@ async fn list(State(world): State<Arc<World>>) -> Json<Vec<Value>> {
     )
 }
 
-async fn read(
-    State(world): State<Arc<World>>,
-    Path(sku): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let article = world
-        .inventory
-        .articles
-        .get(&sku)
-        .ok_or_else(|| unknown(&sku))?;
-    Ok(Json(world.inventory.describe(
-        &article,
-        &world.inventory.reservations.answers(),
-    )))
+async fn read(State(world): State<Arc<World>>, Path(sku): Path<String>) -> Result<Json<Value>, ApiError> {
+    let article = world.inventory.articles.get(&sku).ok_or_else(|| unknown(&sku))?;
+    Ok(Json(
+        world
+            .inventory
+            .describe(&article, &world.inventory.reservations.answers()),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -164,10 +151,11 @@ async fn restock(
         (article.clone(), article)
     })?;
     let article = article.ok_or_else(|| unknown(&sku))?;
-    Ok(Json(world.inventory.describe(
-        &article,
-        &world.inventory.reservations.answers(),
-    )))
+    Ok(Json(
+        world
+            .inventory
+            .describe(&article, &world.inventory.reservations.answers()),
+    ))
 }
 
 async fn reserve(
@@ -184,16 +172,27 @@ async fn reserve(
     world.inventory.reservations.answer(key, request, |request, before| {
         let mut missing = Vec::new();
         for item in &request.items {
-            let article = world.inventory.articles.get(&item.sku).ok_or_else(|| unknown(&item.sku))?;
-            let wanted: i64 = request.items.iter().filter(|other| other.sku == item.sku).map(|other| other.quantity).sum();
+            let article = world
+                .inventory
+                .articles
+                .get(&item.sku)
+                .ok_or_else(|| unknown(&item.sku))?;
+            let wanted: i64 = request
+                .items
+                .iter()
+                .filter(|other| other.sku == item.sku)
+                .map(|other| other.quantity)
+                .sum();
             let reserved = reserved(&item.sku, before.values().into_iter().map(|done| &done.answer));
             if article.on_hand - reserved < wanted {
                 missing.push(json!({ "sku": item.sku, "wanted": wanted, "available": article.on_hand - reserved }));
             }
         }
         if !missing.is_empty() {
-            return Err(ApiError::new(StatusCode::CONFLICT, "out_of_stock", "not everything is in stock")
-                .with_details(Value::from(missing)));
+            return Err(
+                ApiError::new(StatusCode::CONFLICT, "out_of_stock", "not everything is in stock")
+                    .with_details(Value::from(missing)),
+            );
         }
         Ok(Reservation {
             reservation_id: format!("rsv-{:05}", before.len() + 1),
@@ -209,17 +208,9 @@ struct Filter {
     order_id: Option<String>,
 }
 
-async fn list_reservations(
-    State(world): State<Arc<World>>,
-    Query(filter): Query<Filter>,
-) -> Json<Vec<Reservation>> {
+async fn list_reservations(State(world): State<Arc<World>>, Query(filter): Query<Filter>) -> Json<Vec<Reservation>> {
     let mut reservations = world.inventory.reservations.answers();
-    reservations.retain(|reservation| {
-        filter
-            .order_id
-            .as_ref()
-            .is_none_or(|id| *id == reservation.order_id)
-    });
+    reservations.retain(|reservation| filter.order_id.as_ref().is_none_or(|id| *id == reservation.order_id));
     Json(reservations)
 }
 

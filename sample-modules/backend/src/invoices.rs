@@ -66,27 +66,20 @@ async fn save(
         ));
     }
     let key = format!("{} {}", invoice.seller, invoice.number);
-    let status = world
-        .invoices
-        .0
-        .change(&key, |invoices| match invoices.get(&key) {
-            None => (Some(invoice.clone()), Ok(StatusCode::CREATED)),
-            Some(known) if *known == invoice => (None, Ok(StatusCode::OK)),
-            Some(known) => {
-                let message = format!(
-                    "{} has sent another invoice {} ({})",
-                    known.seller, known.number, known.file
-                );
-                (
-                    None,
-                    Err(ApiError::new(
-                        StatusCode::CONFLICT,
-                        "invoice_exists",
-                        message,
-                    )),
-                )
-            }
-        })??;
+    let status = world.invoices.0.change(&key, |invoices| match invoices.get(&key) {
+        None => (Some(invoice.clone()), Ok(StatusCode::CREATED)),
+        Some(known) if *known == invoice => (None, Ok(StatusCode::OK)),
+        Some(known) => {
+            let message = format!(
+                "{} has sent another invoice {} ({})",
+                known.seller, known.number, known.file
+            );
+            (
+                None,
+                Err(ApiError::new(StatusCode::CONFLICT, "invoice_exists", message)),
+            )
+        }
+    })??;
     Ok((status, Json(invoice)))
 }
 
@@ -98,11 +91,6 @@ struct Filter {
 
 async fn list(State(world): State<Arc<World>>, Query(filter): Query<Filter>) -> Json<Vec<Invoice>> {
     let mut invoices = world.invoices.0.values();
-    invoices.retain(|invoice| {
-        filter
-            .seller
-            .as_ref()
-            .is_none_or(|seller| *seller == invoice.seller)
-    });
+    invoices.retain(|invoice| filter.seller.as_ref().is_none_or(|seller| *seller == invoice.seller));
     Json(invoices)
 }

@@ -66,12 +66,8 @@ impl<V: Serialize + DeserializeOwned + Clone> Journal<V> {
         let (whole, _torn) = text.rsplit_once('\n').unwrap_or(("", ""));
         let mut entries = Entries(BTreeMap::new());
         for line in whole.lines() {
-            let line: Line<V> = serde_json::from_str(line).map_err(|error| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{}: {error}", path.display()),
-                )
-            })?;
+            let line: Line<V> = serde_json::from_str(line)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}", path.display())))?;
             entries.put(line.key, line.value);
         }
 
@@ -105,11 +101,7 @@ impl<V: Serialize + DeserializeOwned + Clone> Journal<V> {
     }
 
     /// Lets `decide` see the table and say what the value of `key` becomes (none: it stays), as one step.
-    pub(crate) fn change<R>(
-        &self,
-        key: &str,
-        decide: impl FnOnce(&Entries<V>) -> (Option<V>, R),
-    ) -> io::Result<R> {
+    pub(crate) fn change<R>(&self, key: &str, decide: impl FnOnce(&Entries<V>) -> (Option<V>, R)) -> io::Result<R> {
         let mut table = self.lock();
         let (value, result) = decide(&table.entries);
         if let Some(value) = value {
@@ -122,19 +114,14 @@ impl<V: Serialize + DeserializeOwned + Clone> Journal<V> {
 
     pub(crate) fn clear(&self) -> io::Result<()> {
         let mut table = self.lock();
-        table.file = OpenOptions::new()
-            .write(true)
-            .truncate(true)
-            .open(&self.path)?;
+        table.file = OpenOptions::new().write(true).truncate(true).open(&self.path)?;
         table.file = OpenOptions::new().append(true).open(&self.path)?;
         table.entries.0.clear();
         Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Table<V>> {
-        self.table
-            .lock()
-            .expect("no thread panics while it holds the table")
+        self.table.lock().expect("no thread panics while it holds the table")
     }
 }
 
@@ -168,10 +155,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("t.jsonl");
         std::fs::write(&path, "{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\",\"val").unwrap();
-        Journal::open(folder.path(), "t")
-            .unwrap()
-            .put("c", 3)
-            .unwrap();
+        Journal::open(folder.path(), "t").unwrap().put("c", 3).unwrap();
         let again = Journal::<i32>::open(folder.path(), "t").unwrap();
         assert_eq!(again.values(), [1, 3]);
     }

@@ -66,8 +66,7 @@ impl Backend {
             "{} is not a loopback address",
             options.listen
         );
-        let world = World::open(&options.data)
-            .with_context(|| format!("cannot open {}", options.data.display()))?;
+        let world = World::open(&options.data).with_context(|| format!("cannot open {}", options.data.display()))?;
         let listener = TcpListener::bind(options.listen)
             .await
             .with_context(|| format!("cannot listen on {}", options.listen))?;
@@ -119,8 +118,7 @@ impl World {
     fn open(folder: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let lock = std::fs::File::create(folder.join("lock"))?;
-        lock.try_lock()
-            .context("another process uses this folder")?;
+        lock.try_lock().context("another process uses this folder")?;
         let world = Self {
             blobs: blobs::Blobs::open(folder)?,
             cleanups: records::Cleanups::open(folder)?,
@@ -210,10 +208,7 @@ fn router(world: Arc<World>) -> Router {
         .merge(blobs::routes())
         .fallback(async || ApiError::not_found("there is no such endpoint; GET / lists them"))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&world),
-            control::interfere,
-        ))
+        .layer(middleware::from_fn_with_state(Arc::clone(&world), control::interfere))
         .with_state(world)
 }
 

@@ -14,11 +14,7 @@ use crate::{Endpoint, World};
 
 pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("POST", "/notifications", "sends a message to a person"),
-    (
-        "GET",
-        "/notifications",
-        "all messages, by ?about= and ?kind=",
-    ),
+    ("GET", "/notifications", "all messages, by ?about= and ?kind="),
 ];
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -67,15 +63,12 @@ async fn send(
             format!("\"{}\" is not an e-mail address", message.to),
         ));
     }
-    world
-        .notifications
-        .0
-        .answer(key, message, |message, before| {
-            Ok(Sent {
-                notification_id: format!("msg-{:05}", before.len() + 1),
-                message: message.clone(),
-            })
+    world.notifications.0.answer(key, message, |message, before| {
+        Ok(Sent {
+            notification_id: format!("msg-{:05}", before.len() + 1),
+            message: message.clone(),
         })
+    })
 }
 
 #[derive(Deserialize)]
@@ -88,14 +81,8 @@ struct Filter {
 async fn list(State(world): State<Arc<World>>, Query(filter): Query<Filter>) -> Json<Vec<Sent>> {
     let mut sent = world.notifications.0.answers();
     sent.retain(|sent| {
-        filter
-            .about
-            .as_ref()
-            .is_none_or(|about| *about == sent.message.about)
-            && filter
-                .kind
-                .as_ref()
-                .is_none_or(|kind| *kind == sent.message.kind)
+        filter.about.as_ref().is_none_or(|about| *about == sent.message.about)
+            && filter.kind.as_ref().is_none_or(|kind| *kind == sent.message.kind)
     });
     Json(sent)
 }

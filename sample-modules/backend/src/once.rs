@@ -79,49 +79,42 @@ where
         request: Request,
         act: impl FnOnce(&Request, &Entries<Done<Request, Answer>>) -> Result<Answer, ApiError>,
     ) -> Result<Answered<Answer>, ApiError> {
-        self.0
-            .change(&key.clone(), |before| match before.get(&key) {
-                Some(done) if done.request != request => (
-                    None,
-                    Err(ApiError::new(
-                        StatusCode::UNPROCESSABLE_ENTITY,
-                        "idempotency_key_reused",
-                        "this key was used for a different request",
-                    )),
-                ),
-                Some(done) => {
-                    let answer = done.answer.clone();
-                    let seen_again = Done {
-                        repeats: done.repeats + 1,
-                        ..done.clone()
+        self.0.change(&key.clone(), |before| match before.get(&key) {
+            Some(done) if done.request != request => (
+                None,
+                Err(ApiError::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "idempotency_key_reused",
+                    "this key was used for a different request",
+                )),
+            ),
+            Some(done) => {
+                let answer = done.answer.clone();
+                let seen_again = Done {
+                    repeats: done.repeats + 1,
+                    ..done.clone()
+                };
+                (Some(seen_again), Ok(Answered { answer, replayed: true }))
+            }
+            None => match act(&request, before) {
+                Ok(answer) => {
+                    let done = Done {
+                        key,
+                        request,
+                        answer: answer.clone(),
+                        repeats: 0,
                     };
                     (
-                        Some(seen_again),
+                        Some(done),
                         Ok(Answered {
                             answer,
-                            replayed: true,
+                            replayed: false,
                         }),
                     )
                 }
-                None => match act(&request, before) {
-                    Ok(answer) => {
-                        let done = Done {
-                            key,
-                            request,
-                            answer: answer.clone(),
-                            repeats: 0,
-                        };
-                        (
-                            Some(done),
-                            Ok(Answered {
-                                answer,
-                                replayed: false,
-                            }),
-                        )
-                    }
-                    Err(refusal) => (None, Err(refusal)),
-                },
-            })?
+                Err(refusal) => (None, Err(refusal)),
+            },
+        })?
     }
 
     pub(crate) fn all(&self) -> Vec<Done<Request, Answer>> {

@@ -18,11 +18,7 @@ use crate::{Endpoint, World};
 
 pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("POST", "/operations", "starts a slow operation"),
-    (
-        "GET",
-        "/operations/{id}",
-        "its status; each call counts as a poll",
-    ),
+    ("GET", "/operations/{id}", "its status; each call counts as a poll"),
 ];
 
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -105,18 +101,14 @@ async fn start(
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, status_url)], body))
 }
 
-async fn status(
-    State(world): State<Arc<World>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+async fn status(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
     let operation = world
         .operations
         .started
         .all()
         .into_iter()
         .find(|done| done.answer.operation_id == id);
-    let operation =
-        operation.ok_or_else(|| ApiError::not_found(format!("there is no operation \"{id}\"")))?;
+    let operation = operation.ok_or_else(|| ApiError::not_found(format!("there is no operation \"{id}\"")))?;
     let polls = world.operations.polls.change(&id, |polls| {
         let polls = polls.get(&id).copied().unwrap_or(0) + 1;
         (Some(polls), polls)
@@ -129,12 +121,12 @@ async fn status(
         match request.outcome {
             Outcome::Done => {
                 body["status"] = "done".into();
-                body["result"] =
-                    json!({ "kind": request.kind, "artifact": format!("{}/{id}", request.kind) });
+                body["result"] = json!({ "kind": request.kind, "artifact": format!("{}/{id}", request.kind) });
             }
             Outcome::Failed => {
                 body["status"] = "failed".into();
-                body["error"] = json!({ "code": "operation_failed", "message": format!("{} did not work out", request.kind) });
+                body["error"] =
+                    json!({ "code": "operation_failed", "message": format!("{} did not work out", request.kind) });
             }
         }
     }

@@ -66,8 +66,8 @@ impl Orders {
     }
 
     pub(crate) fn seed(&self) -> std::io::Result<()> {
-        let orders: Vec<Order> = serde_json::from_str(include_str!("../seed/orders.json"))
-            .expect("the seed file fits its type");
+        let orders: Vec<Order> =
+            serde_json::from_str(include_str!("../seed/orders.json")).expect("the seed file fits its type");
         orders.into_iter().try_for_each(|order| self.put(order))
     }
 
@@ -105,16 +105,8 @@ async fn list(State(world): State<Arc<World>>, Query(filter): Query<Filter>) -> 
     Json(orders)
 }
 
-async fn read(
-    State(world): State<Arc<World>>,
-    Path(id): Path<String>,
-) -> Result<Json<Order>, ApiError> {
-    world
-        .orders
-        .0
-        .get(&id)
-        .map(Json)
-        .ok_or_else(|| unknown(&id))
+async fn read(State(world): State<Arc<World>>, Path(id): Path<String>) -> Result<Json<Order>, ApiError> {
+    world.orders.0.get(&id).map(Json).ok_or_else(|| unknown(&id))
 }
 
 async fn write(
@@ -126,17 +118,11 @@ async fn write(
         id: id.clone(),
         ..order
     };
-    let existed = world.orders.0.change(&id, |orders| {
-        (Some(order.clone()), orders.get(&id).is_some())
-    })?;
-    Ok((
-        if existed {
-            StatusCode::OK
-        } else {
-            StatusCode::CREATED
-        },
-        Json(order),
-    ))
+    let existed = world
+        .orders
+        .0
+        .change(&id, |orders| (Some(order.clone()), orders.get(&id).is_some()))?;
+    Ok((if existed { StatusCode::OK } else { StatusCode::CREATED }, Json(order)))
 }
 
 #[derive(Deserialize)]

@@ -78,10 +78,7 @@ async fn charge(
     Json(request): Json<PaymentRequest>,
 ) -> Result<Response, ApiError> {
     if request.amount_cents < 1 {
-        return Err(ApiError::bad_request(
-            "bad_amount",
-            "the amount must be positive",
-        ));
+        return Err(ApiError::bad_request("bad_amount", "the amount must be positive"));
     }
     let decline = match request.method.as_str() {
         "card-ok" => None,
@@ -116,14 +113,10 @@ async fn charge(
     })?;
     match &answered.answer.reason {
         None => Ok(answered.into_response()),
-        Some(reason) => Err(ApiError::new(
-            StatusCode::PAYMENT_REQUIRED,
-            "payment_declined",
-            reason.as_str(),
-        )
-        .with_details(
-            json!({ "paymentId": answered.answer.payment_id, "orderId": answered.answer.order_id }),
-        )),
+        Some(reason) => Err(
+            ApiError::new(StatusCode::PAYMENT_REQUIRED, "payment_declined", reason.as_str())
+                .with_details(json!({ "paymentId": answered.answer.payment_id, "orderId": answered.answer.order_id })),
+        ),
     }
 }
 
@@ -135,18 +128,10 @@ struct Filter {
 
 async fn list(State(world): State<Arc<World>>, Query(filter): Query<Filter>) -> Json<Vec<Value>> {
     let mut payments = world.payments.0.all();
-    payments.retain(|done| {
-        filter
-            .order_id
-            .as_ref()
-            .is_none_or(|id| *id == done.answer.order_id)
-    });
+    payments.retain(|done| filter.order_id.as_ref().is_none_or(|id| *id == done.answer.order_id));
     let describe = |done| {
         let crate::once::Done {
-            key,
-            answer,
-            repeats,
-            ..
+            key, answer, repeats, ..
         } = done;
         let mut payment = serde_json::to_value::<Payment>(answer).expect("a payment is JSON");
         payment["idempotencyKey"] = key.into();

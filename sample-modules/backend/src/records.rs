@@ -108,9 +108,7 @@ async fn clean(
     Json(request): Json<CleanupRequest>,
 ) -> Result<Answered<Cleanup>, ApiError> {
     world.cleanups.0.answer(key, request, |request, before| {
-        let mut old = world
-            .records
-            .left(before.values().into_iter().map(|done| &done.answer));
+        let mut old = world.records.left(before.values().into_iter().map(|done| &done.answer));
         old.retain(|record| record.age_days > request.older_than_days);
         old.sort_by_key(|record| std::cmp::Reverse(record.age_days));
         let remaining = old.len().saturating_sub(request.limit);

@@ -58,10 +58,7 @@ async fn ship(
     Json(request): Json<ShipmentRequest>,
 ) -> Result<Answered<Shipment>, ApiError> {
     if request.address.trim().is_empty() {
-        return Err(ApiError::bad_request(
-            "bad_address",
-            "a parcel needs an address",
-        ));
+        return Err(ApiError::bad_request("bad_address", "a parcel needs an address"));
     }
     world.shipments.0.answer(key, request, |request, before| {
         let number = before.len() + 1;
@@ -81,16 +78,8 @@ struct Filter {
     order_id: Option<String>,
 }
 
-async fn list(
-    State(world): State<Arc<World>>,
-    Query(filter): Query<Filter>,
-) -> Json<Vec<Shipment>> {
+async fn list(State(world): State<Arc<World>>, Query(filter): Query<Filter>) -> Json<Vec<Shipment>> {
     let mut shipments = world.shipments.0.answers();
-    shipments.retain(|shipment| {
-        filter
-            .order_id
-            .as_ref()
-            .is_none_or(|id| *id == shipment.order_id)
-    });
+    shipments.retain(|shipment| filter.order_id.as_ref().is_none_or(|id| *id == shipment.order_id));
     Json(shipments)
 }

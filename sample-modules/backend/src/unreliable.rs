@@ -68,10 +68,7 @@ async fn call(
             "unprocessable",
             format!("call {call} makes no sense"),
         ),
-        false => ApiError::unavailable(
-            "unreliable",
-            format!("call {call} of \"{key}\" failed, try again"),
-        ),
+        false => ApiError::unavailable("unreliable", format!("call {call} of \"{key}\" failed, try again")),
     })
 }
 

@@ -49,13 +49,7 @@ impl Fixture {
         Self::start_in(self.folder).await
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        key: Option<&str>,
-        body: Option<Value>,
-    ) -> Response {
+    async fn send(&self, method: Method, path: &str, key: Option<&str>, body: Option<Value>) -> Response {
         let mut request = self.client.request(method, format!("{}{path}", self.url));
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
@@ -100,10 +94,7 @@ async fn every_listed_endpoint_is_served_and_documented() {
     let readme = include_str!("../README.md");
     let index = backend.get("/").await;
     for endpoint in index["endpoints"].as_array().unwrap() {
-        let (method, path) = (
-            endpoint["method"].as_str().unwrap(),
-            endpoint["path"].as_str().unwrap(),
-        );
+        let (method, path) = (endpoint["method"].as_str().unwrap(), endpoint["path"].as_str().unwrap());
         assert!(
             readme.contains(&format!("`{method} {path}`")),
             "the README lacks {method} {path}"
@@ -116,19 +107,11 @@ async fn every_listed_endpoint_is_served_and_documented() {
             .replace("{key}", "k")
             .replace("{name}", "classic-01.pdf");
         let response = backend
-            .send(
-                Method::from_bytes(method.as_bytes()).unwrap(),
-                &filled,
-                None,
-                None,
-            )
+            .send(Method::from_bytes(method.as_bytes()).unwrap(), &filled, None, None)
             .await;
         assert_ne!(response.status(), 405, "{method} {path}");
         let text = response.text().await.unwrap();
-        assert!(
-            !text.contains("there is no such endpoint"),
-            "{method} {path}"
-        );
+        assert!(!text.contains("there is no such endpoint"), "{method} {path}");
     }
 }
 
@@ -138,12 +121,7 @@ async fn a_payment_is_charged_once_per_key() {
     let (status, first) = backend.post("/payments", "k1", payment("order-1001")).await;
     assert_eq!(status, 201);
     let again = backend
-        .send(
-            Method::POST,
-            "/payments",
-            Some("k1"),
-            Some(payment("order-1001")),
-        )
+        .send(Method::POST, "/payments", Some("k1"), Some(payment("order-1001")))
         .await;
     assert_eq!(again.status(), 200);
     assert_eq!(again.headers()["idempotent-replayed"], "true");
@@ -154,10 +132,7 @@ async fn a_payment_is_charged_once_per_key() {
     assert_eq!(summary["ordersChargedTwice"], json!([]));
 
     let (status, error) = backend.post("/payments", "k1", payment("order-1002")).await;
-    assert_eq!(
-        (status, &error["code"]),
-        (422, &json!("idempotency_key_reused"))
-    );
+    assert_eq!((status, &error["code"]), (422, &json!("idempotency_key_reused")));
     let without = backend
         .send(Method::POST, "/payments", None, Some(payment("order-1002")))
         .await;
@@ -187,32 +162,11 @@ async fn a_declined_payment_stays_declined_under_its_key() {
         assert_eq!(error["message"], "insufficient funds");
     }
     backend
-        .put(
-            "/control/declines",
-            json!({ "orders": ["order-1001"], "next": 1 }),
-        )
+        .put("/control/declines", json!({ "orders": ["order-1001"], "next": 1 }))
         .await;
-    assert_eq!(
-        backend
-            .post("/payments", "k2", payment("order-1001"))
-            .await
-            .0,
-        402
-    );
-    assert_eq!(
-        backend
-            .post("/payments", "k3", payment("order-1002"))
-            .await
-            .0,
-        402
-    );
-    assert_eq!(
-        backend
-            .post("/payments", "k4", payment("order-1003"))
-            .await
-            .0,
-        201
-    );
+    assert_eq!(backend.post("/payments", "k2", payment("order-1001")).await.0, 402);
+    assert_eq!(backend.post("/payments", "k3", payment("order-1002")).await.0, 402);
+    assert_eq!(backend.post("/payments", "k4", payment("order-1003")).await.0, 201);
     assert_eq!(backend.get("/payments/summary").await["declines"], 3);
 }
 
@@ -225,43 +179,26 @@ async fn a_fault_ends_after_its_calls_or_its_time() {
             json!({ "status": 503, "times": 2, "method": "POST" }),
         )
         .await;
-    assert_eq!(
-        backend.get("/payments").await,
-        json!([]),
-        "only POST is out of order"
-    );
+    assert_eq!(backend.get("/payments").await, json!([]), "only POST is out of order");
     for _ in 0..2 {
         let (status, error) = backend.post("/payments", "k", payment("order-1001")).await;
         assert_eq!((status, &error["code"]), (503, &json!("out_of_order")));
     }
-    assert_eq!(
-        backend
-            .post("/payments", "k", payment("order-1001"))
-            .await
-            .0,
-        201
-    );
+    assert_eq!(backend.post("/payments", "k", payment("order-1001")).await.0, 201);
 
     backend
-        .put(
-            "/control/faults/shipments",
-            json!({ "status": 500, "seconds": 0.3 }),
-        )
+        .put("/control/faults/shipments", json!({ "status": 500, "seconds": 0.3 }))
         .await;
     let list = || backend.send(Method::GET, "/shipments", None, None);
     assert_eq!(list().await.status(), 500);
     tokio::time::sleep(Duration::from_millis(350)).await;
     assert_eq!(list().await.status(), 200);
 
-    backend
-        .put("/control/faults/orders", json!({ "delayMs": 200 }))
-        .await;
+    backend.put("/control/faults/orders", json!({ "delayMs": 200 })).await;
     let asked = Instant::now();
     backend.get("/orders/order-1001").await;
     assert!(asked.elapsed() >= Duration::from_millis(200));
-    let ended = backend
-        .send(Method::DELETE, "/control/faults/orders", None, None)
-        .await;
+    let ended = backend.send(Method::DELETE, "/control/faults/orders", None, None).await;
     assert_eq!(ended.status(), 204);
     assert_eq!(backend.get("/control/faults").await, json!({}));
     assert_eq!(backend.get("/control/calls").await["POST payments"], 3);
@@ -278,13 +215,7 @@ async fn a_lost_answer_is_given_to_the_next_call_without_a_second_charge() {
         .await;
     let (status, error) = backend.post("/payments", "k", payment("order-1001")).await;
     assert_eq!((status, &error["code"]), (504, &json!("answer_lost")));
-    assert_eq!(
-        backend
-            .post("/payments", "k", payment("order-1001"))
-            .await
-            .0,
-        200
-    );
+    assert_eq!(backend.post("/payments", "k", payment("order-1001")).await.0, 200);
     assert_eq!(backend.get("/payments/summary").await["charges"], 1);
 }
 
@@ -293,14 +224,9 @@ async fn everything_told_is_known_after_a_restart() {
     let backend = Fixture::start().await;
     backend.post("/payments", "k", payment("order-1001")).await;
     backend
-        .put(
-            "/orders/order-1001/status",
-            json!({ "status": "processed" }),
-        )
+        .put("/orders/order-1001/status", json!({ "status": "processed" }))
         .await;
-    backend
-        .post("/unreliable/u", "-", json!({ "failures": 1 }))
-        .await;
+    backend.post("/unreliable/u", "-", json!({ "failures": 1 })).await;
     let (_, started) = backend
         .post("/operations", "k", json!({ "kind": "report", "polls": 1 }))
         .await;
@@ -308,22 +234,10 @@ async fn everything_told_is_known_after_a_restart() {
     assert_eq!(backend.get(&operation).await["status"], "pending");
 
     let backend = backend.restart().await;
+    assert_eq!(backend.post("/payments", "k", payment("order-1001")).await.0, 200);
+    assert_eq!(backend.get("/orders/order-1001").await["status"], "processed");
     assert_eq!(
-        backend
-            .post("/payments", "k", payment("order-1001"))
-            .await
-            .0,
-        200
-    );
-    assert_eq!(
-        backend.get("/orders/order-1001").await["status"],
-        "processed"
-    );
-    assert_eq!(
-        backend
-            .post("/unreliable/u", "-", json!({ "failures": 1 }))
-            .await
-            .0,
+        backend.post("/unreliable/u", "-", json!({ "failures": 1 })).await.0,
         200
     );
     assert_eq!(backend.get(&operation).await["status"], "done");
@@ -400,10 +314,7 @@ async fn two_processes_cannot_share_a_folder_and_no_one_can_listen_beyond_loopba
     let Err(error) = Backend::bind(options(backend.folder.path())).await else {
         panic!("a second backend started")
     };
-    assert!(
-        format!("{error:#}").contains("another process"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").contains("another process"), "{error:#}");
     let public = Options {
         listen: SocketAddr::from(([0, 0, 0, 0], 0)),
         ..options(backend.folder.path())
@@ -414,13 +325,9 @@ async fn two_processes_cannot_share_a_folder_and_no_one_can_listen_beyond_loopba
 #[tokio::test]
 async fn a_reservation_takes_all_articles_or_none() {
     let backend = Fixture::start().await;
-    backend
-        .put("/inventory/vest-1", json!({ "onHand": 3 }))
-        .await;
+    backend.put("/inventory/vest-1", json!({ "onHand": 3 })).await;
     let request = |quantity| json!({ "orderId": "o", "items": [{ "sku": "rope-12", "quantity": 5 }, { "sku": "vest-1", "quantity": quantity }] });
-    let (status, error) = backend
-        .post("/inventory/reservations", "k1", request(4))
-        .await;
+    let (status, error) = backend.post("/inventory/reservations", "k1", request(4)).await;
     assert_eq!((status, &error["code"]), (409, &json!("out_of_stock")));
     assert_eq!(
         error["details"],
@@ -429,28 +336,13 @@ async fn a_reservation_takes_all_articles_or_none() {
     assert_eq!(backend.get("/inventory/rope-12").await["reserved"], 0);
 
     assert_eq!(
-        backend
-            .post("/inventory/reservations", "k1", request(2))
-            .await
-            .0,
+        backend.post("/inventory/reservations", "k1", request(2)).await.0,
         201,
         "a refusal is not kept"
     );
-    assert_eq!(
-        backend
-            .post("/inventory/reservations", "k1", request(2))
-            .await
-            .0,
-        200
-    );
+    assert_eq!(backend.post("/inventory/reservations", "k1", request(2)).await.0, 200);
     assert_eq!(backend.get("/inventory/vest-1").await["available"], 1);
-    assert_eq!(
-        backend
-            .post("/inventory/reservations", "k2", request(2))
-            .await
-            .0,
-        409
-    );
+    assert_eq!(backend.post("/inventory/reservations", "k2", request(2)).await.0, 409);
     assert_eq!(
         backend
             .get("/inventory/reservations?orderId=o")
@@ -462,11 +354,7 @@ async fn a_reservation_takes_all_articles_or_none() {
     );
     assert_eq!(
         backend
-            .post(
-                "/inventory/reservations",
-                "k3",
-                json!({ "orderId": "o", "items": [] })
-            )
+            .post("/inventory/reservations", "k3", json!({ "orderId": "o", "items": [] }))
             .await
             .0,
         400
@@ -478,10 +366,7 @@ async fn orders_are_listed_by_batch_and_status_and_can_be_marked() {
     let backend = Fixture::start().await;
     let spring = backend.get("/orders?batch=spring").await;
     assert_eq!(spring.as_array().unwrap().len(), 24);
-    assert_eq!(
-        backend.get("/orders?status=cancelled").await[0]["id"],
-        "order-2007"
-    );
+    assert_eq!(backend.get("/orders?status=cancelled").await[0]["id"], "order-2007");
     assert_eq!(
         backend
             .put("/orders/spring-01/status", json!({ "status": "processed" }))
@@ -549,19 +434,11 @@ async fn a_slow_operation_is_pending_until_its_polls_and_its_time_are_over() {
     let url = started["statusUrl"].as_str().unwrap();
     assert_eq!(backend.get(url).await["status"], "pending");
     tokio::time::sleep(Duration::from_millis(250)).await;
-    assert_eq!(
-        backend.get(url).await["status"],
-        "pending",
-        "one poll is missing"
-    );
+    assert_eq!(backend.get(url).await["status"], "pending", "one poll is missing");
     assert_eq!(backend.get(url).await["result"]["kind"], "report");
 
     let (_, failing) = backend
-        .post(
-            "/operations",
-            "k2",
-            json!({ "kind": "report", "outcome": "failed" }),
-        )
+        .post("/operations", "k2", json!({ "kind": "report", "outcome": "failed" }))
         .await;
     let end = backend.get(failing["statusUrl"].as_str().unwrap()).await;
     assert_eq!(
@@ -582,21 +459,12 @@ async fn the_unreliable_service_works_after_its_failures() {
     let backend = Fixture::start().await;
     let mut seen = Vec::new();
     for _ in 0..4 {
-        seen.push(
-            backend
-                .post("/unreliable/a", "-", json!({ "failures": 2 }))
-                .await
-                .0,
-        );
+        seen.push(backend.post("/unreliable/a", "-", json!({ "failures": 2 })).await.0);
     }
     assert_eq!(seen, [503, 503, 200, 200]);
     assert_eq!(
         backend
-            .post(
-                "/unreliable/b",
-                "-",
-                json!({ "failures": 1, "permanent": true })
-            )
+            .post("/unreliable/b", "-", json!({ "failures": 1, "permanent": true }))
             .await
             .0,
         422
@@ -627,11 +495,7 @@ async fn shipments_messages_and_log_entries_are_kept_once_per_key() {
     for (path, body, list) in cases {
         assert_eq!(backend.post(path, "k", body.clone()).await.0, 201, "{path}");
         assert_eq!(backend.post(path, "k", body).await.0, 200, "{path}");
-        assert_eq!(
-            backend.get(list).await.as_array().unwrap().len(),
-            1,
-            "{list}"
-        );
+        assert_eq!(backend.get(list).await.as_array().unwrap().len(), 1, "{list}");
     }
     assert_eq!(backend.get("/notifications?about=other").await, json!([]));
     let nobody = json!({ "kind": "reminder", "to": "nobody", "about": "o", "text": "?" });
@@ -644,24 +508,14 @@ async fn a_cleanup_removes_the_oldest_records_and_repeats_nothing() {
     let request = json!({ "olderThanDays": 30, "limit": 20 });
     let (status, first) = backend.post("/cleanups", "k1", request.clone()).await;
     assert_eq!(
-        (
-            status,
-            first["deleted"].as_array().unwrap().len(),
-            &first["remaining"]
-        ),
+        (status, first["deleted"].as_array().unwrap().len(), &first["remaining"]),
         (201, 20, &json!(10))
     );
     assert_eq!(first["deleted"][0], "record-060");
-    assert_eq!(
-        backend.post("/cleanups", "k1", request.clone()).await,
-        (200, first)
-    );
+    assert_eq!(backend.post("/cleanups", "k1", request.clone()).await, (200, first));
     let (_, second) = backend.post("/cleanups", "k2", request).await;
     assert_eq!(
-        (
-            second["deleted"].as_array().unwrap().len(),
-            &second["remaining"]
-        ),
+        (second["deleted"].as_array().unwrap().len(), &second["remaining"]),
         (10, &json!(0))
     );
     assert_eq!(backend.get("/records").await.as_array().unwrap().len(), 30);
@@ -722,21 +576,10 @@ async fn blobs_come_back_as_they_were_stored_and_names_cannot_leave_the_folder()
         200
     );
     assert_eq!(
-        backend
-            .client
-            .get(&url)
-            .send()
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap(),
+        backend.client.get(&url).send().await.unwrap().bytes().await.unwrap(),
         bytes
     );
-    assert_eq!(
-        backend.client.delete(&url).send().await.unwrap().status(),
-        204
-    );
+    assert_eq!(backend.client.delete(&url).send().await.unwrap().status(), 204);
     assert_eq!(backend.client.get(&url).send().await.unwrap().status(), 404);
     assert_eq!(
         backend
@@ -784,14 +627,8 @@ async fn an_invoice_number_belongs_to_one_invoice_of_its_seller() {
 #[tokio::test]
 async fn customers_have_three_services() {
     let backend = Fixture::start().await;
-    assert_eq!(
-        backend.get("/customers/cust-ada/profile").await["name"],
-        "Ada Lovelace"
-    );
-    assert_eq!(
-        backend.get("/customers/cust-ada/credit").await["score"],
-        790
-    );
+    assert_eq!(backend.get("/customers/cust-ada/profile").await["name"], "Ada Lovelace");
+    assert_eq!(backend.get("/customers/cust-ada/credit").await["score"], 790);
     assert_eq!(
         backend.get("/customers/cust-ada/recommendations").await["skus"],
         json!(["handle-1", "vest-1"])
@@ -813,10 +650,7 @@ async fn bad_requests_get_an_error_with_a_code_and_change_nothing() {
             .client
             .post(format!("{}/payments", backend.url))
             .header("Idempotency-Key", "k");
-        request
-            .header("Content-Type", content_type)
-            .body(body)
-            .send()
+        request.header("Content-Type", content_type).body(body).send()
     };
     let json_type = "application/json";
     let cases = [
@@ -852,26 +686,13 @@ async fn bad_requests_get_an_error_with_a_code_and_change_nothing() {
         ),
         (
             backend
-                .send(
-                    Method::POST,
-                    "/payments",
-                    Some("k"),
-                    Some(json!("x".repeat(300_000))),
-                )
+                .send(Method::POST, "/payments", Some("k"), Some(json!("x".repeat(300_000))))
                 .await,
             413,
         ),
-        (
-            backend
-                .send(Method::GET, "/orders?limit=some", None, None)
-                .await,
-            400,
-        ),
+        (backend.send(Method::GET, "/orders?limit=some", None, None).await, 400),
         (backend.send(Method::GET, "/nowhere", None, None).await, 404),
-        (
-            backend.send(Method::DELETE, "/payments", None, None).await,
-            405,
-        ),
+        (backend.send(Method::DELETE, "/payments", None, None).await, 405),
     ];
     for (response, status) in cases {
         let url = response.url().clone();
@@ -891,14 +712,9 @@ async fn a_reset_puts_everything_back() {
     let orders = backend.get("/orders").await;
     backend.post("/payments", "k", payment("order-1001")).await;
     backend
-        .put(
-            "/orders/order-1001/status",
-            json!({ "status": "processed" }),
-        )
+        .put("/orders/order-1001/status", json!({ "status": "processed" }))
         .await;
-    backend
-        .put("/control/faults/shipments", json!({ "status": 500 }))
-        .await;
+    backend.put("/control/faults/shipments", json!({ "status": 500 })).await;
     backend
         .client
         .delete(format!("{}/blobs/invoices/classic-01.pdf", backend.url))
@@ -906,17 +722,11 @@ async fn a_reset_puts_everything_back() {
         .await
         .unwrap();
     assert_eq!(
-        backend
-            .send(Method::POST, "/control/reset", None, None)
-            .await
-            .status(),
+        backend.send(Method::POST, "/control/reset", None, None).await.status(),
         204
     );
     assert_eq!(backend.get("/orders").await, orders);
     assert_eq!(backend.get("/payments").await, json!([]));
     assert_eq!(backend.get("/shipments").await, json!([]));
-    assert_eq!(
-        backend.get("/blobs/invoices").await[10]["name"],
-        "classic-01.pdf"
-    );
+    assert_eq!(backend.get("/blobs/invoices").await[10]["name"], "classic-01.pdf");
 }

@@ -281,7 +281,6 @@ fn waiting_for_nothing_fails_instead_of_hanging() {
     let mut execution = crate::replay::Execution::new(
         "i".parse().unwrap(),
         std::sync::Arc::new(super::script::started(Vec::new())),
-        Timestamp(1),
         std::sync::Arc::new(super::script::Functions),
         TurnLimits::default(),
     );
@@ -294,7 +293,6 @@ fn a_clock_subscription_is_seen_by_poll_and_not_by_wait() {
     let mut execution = crate::replay::Execution::new(
         "i".parse().unwrap(),
         std::sync::Arc::new(super::script::started(Vec::new())),
-        Timestamp(1),
         std::sync::Arc::new(super::script::Functions),
         TurnLimits::default(),
     );

@@ -218,6 +218,7 @@ pub(super) fn started(events: Vec<Event>) -> Started {
         },
         parent: None,
         events,
+        not_before: None,
     }
 }
 

@@ -216,6 +216,7 @@ impl<'a> Plan<'a> {
             execution,
             created_at: new.created_at,
             parent: new.started.parent.as_ref(),
+            wake_at: new.started.not_before,
         });
         self.facts.learn(Fact {
             number,

@@ -1,0 +1,112 @@
+//! Runs orchestrations natively, without a host, in virtual time.
+//!
+//! A [`World`] plays the host: activities are scripted by closures or really run, timers jump, events are raised at
+//! a virtual time, retries and time-outs are honoured, sub-orchestrations are scripted or really run. The
+//! orchestration itself runs on the same executor as in the sandbox.
+//!
+//! ```
+//! use windlass_sdk::prelude::*;
+//! use windlass_sdk::testing::World;
+//!
+//! #[activity]
+//! fn charge(cents: u64) -> Result<String> { unimplemented!("asks the payment gateway") }
+//!
+//! #[orchestrator]
+//! async fn purchase(ctx: Orchestration, cents: u64) -> Result<String> {
+//!     ctx.set_custom_status("waiting for approval");
+//!     let approved = ctx.timeout(hours(72), ctx.event::<bool>("approval")).await;
+//!     if !matches!(approved, Ok(Ok(true))) {
+//!         return Err(Failure::new("NotApproved", "nobody approved the purchase"));
+//!     }
+//!     ctx.call(charge, &cents).retry(Retry::fixed(mins(1)).max_attempts(3)).await
+//! }
+//!
+//! // Approved after a day; the gateway answers at the third attempt.
+//! let run = World::new()
+//!     .event(hours(24), "approval", &true)
+//!     .activity(charge, |call| match call.attempt {
+//!         1 | 2 => Err(Failure::new("GatewayDown", "no answer")),
+//!         _ => Ok(format!("receipt over {}", call.input)),
+//!     })
+//!     .run(purchase, &995);
+//! assert_eq!(run.output(), "receipt over 995");
+//! assert_eq!(run.elapsed(), hours(24) + mins(2));
+//! assert_eq!(run.attempts_of(charge), 3);
+//! assert_eq!(run.custom_statuses(), ["waiting for approval"]);
+//!
+//! // Nobody approves.
+//! let run = World::new().run(purchase, &995);
+//! assert!(run.failure().is("NotApproved"));
+//! assert_eq!(run.elapsed(), hours(72));
+//! ```
+//!
+//! What an orchestration asks of `ctx` is virtual here; what it asks of `std` (the clock, `HashMap`'s order, `rand`)
+//! is that of the machine, whereas the host makes it replay-safe.
+
+mod events;
+mod host;
+mod instance;
+mod retries;
+mod run;
+mod script;
+mod world;
+
+use std::rc::Rc;
+
+use crate::activity::{Activity, Attempt as AttemptInfo};
+use crate::failure::Result;
+use crate::http::{Request, Response, scripted};
+use crate::logging::{Level, Sink};
+
+pub use run::{Called, CalledKind, End, LogLine, Run, SentEvent};
+pub use script::Attempt;
+pub use world::World;
+
+/// A context to call an activity with, as on that attempt.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// # use windlass_sdk::testing;
+/// #[activity]
+/// fn flaky(ctx: Activity) -> Result<u32> {
+///     if ctx.attempt() < 3 { Err(Failure::new("NotYet", "try again")) } else { Ok(7) }
+/// }
+/// assert!(flaky(testing::activity(2)).unwrap_err().is("NotYet"));
+/// assert_eq!(flaky(testing::activity(3)).unwrap(), 7);
+/// ```
+pub fn activity(attempt: u32) -> Activity {
+    let info = AttemptInfo {
+        instance_id: "test".into(),
+        execution: 1,
+        function: "test".into(),
+        attempt,
+        idempotency_key: "test".into(),
+        deadline_ms: u64::MAX,
+        max_payload_bytes: host::MAX_PAYLOAD_BYTES,
+    };
+    Activity::new(info, Rc::new(Nowhere))
+}
+
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn log(&self, _: Level, _: &str) {}
+}
+
+/// Answers the HTTP requests that activities make in this thread, as long as `work` runs.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// # use windlass_sdk::{http, testing};
+/// let price = testing::with_http(
+///     |request| match request.url() {
+///         "http://shop.example/price" => Ok(http::Response::of_json(200, &995)),
+///         _ => Ok(http::Response::new(404, "")),
+///     },
+///     || http::get("http://shop.example/price").send()?.ok()?.json::<u64>(),
+/// );
+/// assert_eq!(price.unwrap(), 995);
+/// ```
+pub fn with_http<T>(answer: impl Fn(&Request) -> Result<Response> + 'static, work: impl FnOnce() -> T) -> T {
+    scripted::with(Rc::new(answer), work)
+}

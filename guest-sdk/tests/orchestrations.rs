@@ -1,0 +1,528 @@
+//! What an orchestration's author relies on, over the simulated host.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use windlass_sdk::futures::stream::FuturesUnordered;
+use windlass_sdk::prelude::*;
+use windlass_sdk::testing::{Attempt, CalledKind, End, World};
+
+#[activity(name = "WorkActivity")]
+fn work(id: u32) -> Result<u32> {
+    Ok(id)
+}
+
+#[activity(retry = Retry::exponential(secs(1)).max_attempts(4), attempt_timeout = secs(10))]
+fn flaky(ctx: Activity) -> Result<u32> {
+    if ctx.attempt() < 3 {
+        Err(Failure::new("NotYet", "try again"))
+    } else {
+        Ok(ctx.attempt())
+    }
+}
+
+/// Every call takes as many seconds as its input says.
+fn world() -> World {
+    World::new().activity(work, |call| {
+        call.takes(secs(u64::from(call.input)));
+        Ok(call.input)
+    })
+}
+
+#[test]
+fn calls_made_in_a_loop_and_awaited_afterwards_run_in_parallel() {
+    #[orchestrator]
+    async fn parallel(ctx: Orchestration) -> Result<Vec<u32>> {
+        let calls: Vec<_> = [3, 1, 2].iter().map(|seconds| ctx.call(work, seconds)).collect();
+        let mut outputs = Vec::new();
+        for call in calls {
+            outputs.push(call.await?);
+        }
+        Ok(outputs)
+    }
+    let run = world().run(parallel, &());
+    assert_eq!(run.output(), &[3, 1, 2]);
+    assert_eq!(run.elapsed(), secs(3));
+    assert_eq!(run.inputs_of(work), [3, 1, 2]);
+}
+
+#[test]
+fn a_call_that_is_never_awaited_is_made_all_the_same() {
+    #[orchestrator]
+    async fn careless(ctx: Orchestration) -> Result<()> {
+        let _ = ctx.call(work, &1);
+        Ok(())
+    }
+    let run = world().run(careless, &());
+    assert_eq!(run.called_names(), ["WorkActivity"]);
+}
+
+#[test]
+fn calls_and_timers_are_scheduled_in_the_order_of_the_code() {
+    #[orchestrator]
+    async fn ordered(ctx: Orchestration) -> Result<()> {
+        let first = ctx.call(work, &1).retry(Retry::fixed(secs(1)));
+        let second = ctx.sub_orchestration_named::<()>("Child", &2).instance_id("child");
+        let third = ctx.call(work, &3);
+        let (first, second, third) = join!(third, second, first);
+        first?;
+        second?;
+        third?;
+        Ok(())
+    }
+    let script = |call: &Attempt<u32>| Ok(assert_eq!(call.input, 2));
+    let run = world().sub_orchestration_named("Child", script).run(ordered, &());
+    run.output();
+    assert_eq!(run.called_names(), ["WorkActivity", "Child", "WorkActivity"]);
+    assert_eq!(run.inputs_of(work), [1, 3]);
+}
+
+#[test]
+fn futures_unordered_gives_results_as_they_come() {
+    #[orchestrator]
+    async fn as_they_come(ctx: Orchestration) -> Result<Vec<u32>> {
+        let mut calls: FuturesUnordered<_> = [3, 1, 2].iter().map(|seconds| ctx.call(work, seconds)).collect();
+        let mut outputs = Vec::new();
+        while let Some(output) = calls.next().await {
+            outputs.push(output?);
+        }
+        Ok(outputs)
+    }
+    assert_eq!(world().run(as_they_come, &()).output(), &[1, 2, 3]);
+}
+
+#[test]
+fn a_wide_fan_out_completes() {
+    #[orchestrator]
+    async fn wide(ctx: Orchestration, width: u32) -> Result<u32> {
+        Ok(try_join_all((0..width).map(|_| ctx.call(work, &1))).await?.iter().sum())
+    }
+    assert_eq!(world().run(wide, &2_000).output(), &2_000);
+}
+
+#[test]
+fn the_first_of_a_select_wins_and_the_loser_goes_on() {
+    #[orchestrator]
+    async fn race(ctx: Orchestration) -> Result<u32> {
+        let mut slow = ctx.call(work, &9);
+        select! {
+            _ = slow => Ok(9),
+            _ = ctx.sleep(secs(5)) => {
+                ctx.set_custom_status("slow");
+                slow.await
+            }
+        }
+    }
+    let run = world().run(race, &());
+    assert_eq!(run.output(), &9);
+    assert_eq!(run.custom_statuses(), ["slow"]);
+    assert_eq!(run.elapsed(), secs(9));
+}
+
+#[test]
+fn an_event_that_was_delivered_but_not_taken_is_given_back() {
+    #[orchestrator]
+    async fn give_back(ctx: Orchestration) -> Result<Vec<u32>> {
+        let mut seen = Vec::new();
+        let never_polled = ctx.event::<u32>("tick");
+        ctx.sleep(secs(3)).await;
+        drop(never_polled);
+        seen.push(ctx.event("TICK").await?);
+        seen.push(ctx.event("tick").await?);
+        Ok(seen)
+    }
+    let run = World::new()
+        .event(secs(2), "Tick", &2)
+        .event(secs(1), "tick", &1)
+        .run(give_back, &());
+    assert_eq!(run.output(), &[1, 2]);
+}
+
+#[test]
+fn waits_of_one_name_are_served_in_the_order_they_were_made() {
+    #[orchestrator]
+    async fn in_order(ctx: Orchestration) -> Result<Vec<u32>> {
+        let first = ctx.event::<u32>("tick");
+        let second = ctx.event::<u32>("tick");
+        drop(ctx.event::<u32>("tick"));
+        let (second, first) = try_join!(second, first)?;
+        Ok(vec![first, second])
+    }
+    let run = World::new()
+        .event(secs(1), "tick", &1)
+        .event(secs(2), "tick", &2)
+        .run(in_order, &());
+    assert_eq!(run.output(), &[1, 2]);
+}
+
+#[test]
+fn a_dead_wait_in_a_loop_swallows_nothing() {
+    #[orchestrator]
+    async fn reminders(ctx: Orchestration) -> Result<(u32, bool)> {
+        let mut reminders = 0;
+        loop {
+            select! {
+                approved = ctx.event::<bool>("approval") => return Ok((reminders, approved?)),
+                _ = ctx.sleep(hours(24)) => reminders += 1,
+            }
+        }
+    }
+    let run = World::new().event(hours(60), "approval", &true).run(reminders, &());
+    assert_eq!(run.output(), &(2, true));
+    assert_eq!(run.elapsed(), hours(60));
+}
+
+#[test]
+fn an_event_that_never_comes_leaves_the_instance_waiting() {
+    #[orchestrator]
+    async fn patient(ctx: Orchestration) -> Result<()> {
+        ctx.event("Approval").await
+    }
+    assert_eq!(World::new().run(patient, &()).waits_for(), ["event approval"]);
+}
+
+#[test]
+fn waiting_for_nothing_is_a_failure() {
+    #[orchestrator]
+    async fn lost(_ctx: Orchestration) -> Result<()> {
+        std::future::pending::<()>().await;
+        Ok(())
+    }
+    assert!(
+        World::new()
+            .run(lost, &())
+            .failure()
+            .is(failure_types::WAITS_FOR_NOTHING)
+    );
+}
+
+#[test]
+fn an_event_of_another_shape_fails_the_wait_alone() {
+    #[orchestrator]
+    async fn shapes(ctx: Orchestration) -> Result<u32> {
+        let wrong = ctx.event::<u32>("number").await;
+        assert!(wrong.unwrap_err().is(failure_types::INVALID_PAYLOAD));
+        ctx.event("number").await
+    }
+    let run = World::new()
+        .event(secs(1), "number", "one")
+        .event(secs(2), "number", &1)
+        .run(shapes, &());
+    assert_eq!(run.output(), &1);
+}
+
+#[test]
+fn declared_retries_apply_to_a_call_without_its_own() {
+    #[orchestrator]
+    async fn tries(ctx: Orchestration) -> Result<u32> {
+        ctx.call(flaky, &()).await
+    }
+    let run = World::new().real_activity(flaky).run(tries, &());
+    assert_eq!(run.output(), &3);
+    assert_eq!(run.attempts_of(flaky), 3);
+    assert_eq!(run.elapsed(), secs(1 + 2));
+}
+
+#[test]
+fn a_call_can_refuse_declared_retries() {
+    #[orchestrator]
+    async fn tries_once(ctx: Orchestration) -> Result<u32> {
+        ctx.call(flaky, &()).retry(Retry::never()).await
+    }
+    let run = World::new().real_activity(flaky).run(tries_once, &());
+    assert!(run.failure().is("NotYet"));
+    assert_eq!(run.attempts_of(flaky), 1);
+}
+
+#[test]
+fn attempt_timeouts_are_retried_and_the_overall_timeout_is_final() {
+    #[orchestrator]
+    async fn limits(ctx: Orchestration, overall: u64) -> Result<u32> {
+        let retry = Retry::fixed(secs(1)).max_attempts(100);
+        ctx.call(work, &1_000)
+            .retry(retry)
+            .attempt_timeout(secs(9))
+            .timeout(secs(overall))
+            .await
+    }
+    let run = world().run(limits, &25);
+    assert!(run.failure().is(failure_types::TIMEOUT));
+    assert_eq!(run.failure().causes()[0].error_type(), failure_types::TIMEOUT);
+    assert_eq!(run.attempts_of(work), 3);
+    assert_eq!(run.elapsed(), secs(25));
+}
+
+#[test]
+fn a_cancelled_activity_fails_and_a_dropped_one_goes_on() {
+    #[orchestrator]
+    async fn cancels(ctx: Orchestration) -> Result<()> {
+        let call = ctx.call(work, &50);
+        drop(ctx.call(work, &3));
+        ctx.sleep(secs(5)).await;
+        call.cancel();
+        let failure = call.await.unwrap_err();
+        assert!(failure.is(failure_types::CANCELLED));
+        Ok(())
+    }
+    let run = world().run(cancels, &());
+    run.output();
+    assert_eq!(run.elapsed(), secs(5));
+    assert_eq!(run.calls()[1].outcome, Some(Ok(3.into())));
+}
+
+#[test]
+fn an_option_set_too_late_fails_the_orchestration() {
+    #[orchestrator]
+    async fn too_late(ctx: Orchestration) -> Result<u32> {
+        let call = ctx.call(work, &1);
+        ctx.sleep(secs(1)).await;
+        call.timeout(secs(5)).await
+    }
+    assert!(world().run(too_late, &()).failure().is("OptionsTooLate"));
+}
+
+#[orchestrator(name = "Child")]
+async fn child(ctx: Orchestration, seconds: u64) -> Result<String> {
+    ctx.set_custom_status("hidden from the parent");
+    ctx.sleep(secs(seconds)).await;
+    if seconds == 7 {
+        return Err(Failure::new("Seven", "the child does not like it"));
+    }
+    Ok(format!(
+        "{} of {}",
+        ctx.instance_id(),
+        ctx.parent_instance_id().unwrap_or("nobody")
+    ))
+}
+
+#[test]
+fn sub_orchestrations_really_run_side_by_side() {
+    #[orchestrator]
+    async fn parent(ctx: Orchestration) -> Result<Vec<String>> {
+        let named = ctx.sub_orchestration(child, &5).instance_id("kid");
+        let other = ctx.sub_orchestration(child, &3);
+        try_join_all([named, other]).await
+    }
+    let run = World::new().orchestration(child).instance_id("mum").run(parent, &());
+    assert_eq!(run.output(), &["kid of mum", "mum/1/2/1 of mum"]);
+    assert_eq!(run.elapsed(), secs(5));
+    assert_eq!(run.sub_inputs_of(child), [5, 3]);
+    assert!(run.custom_statuses().is_empty());
+}
+
+#[test]
+fn a_failed_child_is_tried_again_and_a_slow_one_is_ended() {
+    #[orchestrator]
+    async fn strict(ctx: Orchestration) -> Result<(String, String)> {
+        let failed = ctx
+            .sub_orchestration(child, &7)
+            .retry(Retry::fixed(secs(1)).max_attempts(2))
+            .await;
+        let slow = ctx.sub_orchestration(child, &100).timeout(secs(10)).await;
+        Ok((
+            failed.unwrap_err().error_type().into(),
+            slow.unwrap_err().error_type().into(),
+        ))
+    }
+    let run = World::new().orchestration(child).run(strict, &());
+    assert_eq!(run.output(), &("Seven".into(), failure_types::TIMEOUT.into()));
+    assert_eq!(run.elapsed(), secs(7 + 1 + 7 + 10));
+    assert_eq!(run.calls()[0].attempts, 2);
+}
+
+#[test]
+fn instances_send_each_other_events() {
+    #[orchestrator]
+    async fn pong(ctx: Orchestration) -> Result<()> {
+        let from: String = ctx.event("ping").await?;
+        ctx.send_event(&from, "pong", &ctx.instance_id());
+        Ok(())
+    }
+    #[orchestrator]
+    async fn ping(ctx: Orchestration) -> Result<String> {
+        let other = ctx.start_orchestration_as(pong, "other", &());
+        assert_eq!(other, "other");
+        ctx.send_event(&other, "ping", ctx.instance_id());
+        ctx.event("pong").await
+    }
+    let run = World::new().orchestration(pong).run(ping, &());
+    assert_eq!(run.output(), "other");
+    assert_eq!(run.calls()[0].kind, CalledKind::Start);
+    assert_eq!(run.sent_events().len(), 2);
+}
+
+#[test]
+fn continue_as_new_keeps_events_and_starts_afresh() {
+    #[orchestrator]
+    async fn counter(ctx: Orchestration, count: u32) -> Result<u32> {
+        assert_eq!(ctx.execution(), count + 1);
+        let _never_taken = ctx.event::<u32>("add");
+        if count == 2 {
+            drop(_never_taken);
+            return ctx.event("add").await;
+        }
+        ctx.sleep(secs(1)).await;
+        ctx.continue_as_new(&(count + 1))
+    }
+    let run = World::new().event(millis(500), "add", &41).run(counter, &0);
+    assert_eq!(run.output(), &41);
+    assert_eq!(run.executions(), 3);
+
+    #[orchestrator]
+    async fn eternal(ctx: Orchestration, count: u32) -> Result<()> {
+        ctx.sleep(hours(1)).await;
+        ctx.continue_as_new(&(count + 1))
+    }
+    let run = World::new().max_executions(5).run(eternal, &0);
+    assert!(matches!(run.end(), End::ContinuedAsNew(input) if input == 5));
+    assert_eq!(run.elapsed(), hours(5));
+}
+
+#[test]
+fn both_logging_facades_end_in_the_log() {
+    #[activity]
+    fn chatty() -> Result<()> {
+        warn!("from the activity");
+        Ok(())
+    }
+    #[orchestrator]
+    async fn talk(ctx: Orchestration) -> Result<()> {
+        info!(order = 7, "hello {}", "there");
+        log::error!("old style");
+        ctx.log(Level::Trace, "directly");
+        ctx.call(chatty, &()).await
+    }
+    let run = World::new().real_activity(chatty).run(talk, &());
+    let lines: Vec<_> = run
+        .logs()
+        .iter()
+        .map(|line| (line.level, line.message.as_str()))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            (Level::Info, "hello there order=7"),
+            (Level::Error, "old style"),
+            (Level::Trace, "directly"),
+            (Level::Warn, "from the activity"),
+        ]
+    );
+}
+
+#[test]
+fn time_and_uuids_are_virtual() {
+    #[orchestrator]
+    async fn clocked(ctx: Orchestration) -> Result<(Timestamp, Timestamp, bool)> {
+        let start = ctx.now();
+        assert_eq!(start, ctx.started_at());
+        ctx.sleep_until(start + days(30)).await;
+        ctx.sleep_until(start).await;
+        Ok((start, ctx.now(), ctx.new_uuid() != ctx.new_uuid()))
+    }
+    let start: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+    let run = World::new().starting_at(start).run(clocked, &());
+    assert_eq!(run.output(), &(start, start + days(30), true));
+}
+
+#[test]
+fn a_limited_future_is_given_up() {
+    #[orchestrator]
+    async fn limited(ctx: Orchestration) -> Result<(bool, u32)> {
+        let too_slow = ctx.timeout(secs(1), ctx.call(work, &5)).await.is_err();
+        let in_time = ctx.timeout(secs(10), async { ctx.call(work, &4).await }).await??;
+        Ok((too_slow, in_time))
+    }
+    let run = world().run(limited, &());
+    assert_eq!(run.output(), &(true, 4));
+    assert_eq!(run.elapsed(), secs(5));
+}
+
+#[test]
+fn scripts_keep_state_and_see_the_attempt() {
+    #[orchestrator]
+    async fn twice(ctx: Orchestration) -> Result<()> {
+        ctx.call(work, &1)
+            .retry(Retry::fixed(mins(1)).non_retryable("Fatal"))
+            .await
+            .ok();
+        ctx.call(work, &2)
+            .retry(Retry::fixed(mins(1)).non_retryable("Fatal"))
+            .await
+            .ok();
+        Ok(())
+    }
+    let keys = Rc::new(RefCell::new(Vec::new()));
+    let seen = keys.clone();
+    let run = World::new()
+        .activity(work, move |call| {
+            seen.borrow_mut().push((call.idempotency_key.clone(), call.attempt));
+            Err(Failure::new(if call.input == 1 { "Flaky" } else { "Fatal" }, "no"))
+        })
+        .run(twice, &());
+    run.output();
+    let keys = keys.borrow();
+    assert_eq!(
+        keys.iter().map(|(_, attempt)| *attempt).collect::<Vec<_>>(),
+        [1, 2, 3, 1]
+    );
+    assert!(keys[0].0 == keys[2].0 && keys[2].0 != keys[3].0);
+}
+
+#[test]
+fn functions_can_be_called_like_any_other() {
+    assert_eq!(work(7).unwrap(), 7);
+    assert!(flaky(windlass_sdk::testing::activity(1)).is_err());
+}
+
+#[test]
+#[should_panic(expected = "the orchestration calls the activity `WorkActivity`, which this test does not script")]
+fn an_activity_without_a_script_is_a_mistake_of_the_test() {
+    #[orchestrator]
+    async fn unscripted(ctx: Orchestration) -> Result<()> {
+        ctx.call(work, &1).await.ok();
+        Ok(())
+    }
+    World::new().run(unscripted, &()).output();
+}
+
+mod shared {
+    use windlass_sdk::prelude::*;
+
+    windlass_sdk::signatures! {
+        /// Adds.
+        #[activity(name = "AddActivity")]
+        pub fn add(numbers: (u64, u64)) -> Result<u64>;
+        #[orchestrator(name = "SumOrchestration")]
+        pub async fn sum(numbers: Vec<u64>) -> Result<u64>;
+        #[activity]
+        pub fn ping();
+    }
+}
+
+#[test]
+fn signatures_are_enough_for_a_caller_and_bodies_take_their_names() {
+    #[activity(signature = shared::add)]
+    fn add(numbers: (u64, u64)) -> Result<u64> {
+        Ok(numbers.0 + numbers.1)
+    }
+    #[orchestrator(signature = shared::sum)]
+    async fn sum(ctx: Orchestration, numbers: Vec<u64>) -> Result<u64> {
+        let mut sum = 0;
+        for number in numbers {
+            sum = ctx.call(shared::add, &(sum, number)).await?;
+        }
+        ctx.call(shared::ping, &()).await?;
+        Ok(sum)
+    }
+    #[orchestrator]
+    async fn caller(ctx: Orchestration) -> Result<u64> {
+        ctx.sub_orchestration(shared::sum, &vec![1, 2, 3]).await
+    }
+    let world = World::new()
+        .real_activity(add)
+        .orchestration(sum)
+        .activity(shared::ping, |_| Ok(()));
+    let run = world.run(caller, &());
+    assert_eq!(run.output(), &6);
+    assert_eq!(run.called_names()[..2], ["SumOrchestration", "AddActivity"]);
+}

@@ -1,0 +1,171 @@
+//! The command line: one program that is host and client.
+//!
+//! Every subcommand but `serve`, `check` and `compile` speaks HTTP to a running host and knows nothing else of it. People
+//! get tables and sentences, programs get JSON with `--json` and exit codes that mean something.
+
+mod check;
+mod client;
+mod control;
+mod deploy;
+mod event;
+mod input;
+mod list;
+mod logs;
+mod modules;
+mod output;
+mod purge;
+mod serve;
+mod start;
+mod status;
+mod trouble;
+mod waiting;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use self::{client::Client, output::Output, trouble::Trouble};
+use crate::config::{DEFAULT_PORT, Settings};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused by the host, or the awaited instance did not complete
+  2  wrong usage
+  3  not found
+  4  conflict: exists already, has ended, or has not ended
+  5  the host cannot be reached
+  6  the time was up before the instance ended";
+
+/// Durable workflows in WebAssembly: a host, and a client for it
+#[derive(Debug, Parser)]
+#[command(name = "windlass", version, after_help = EXIT_CODES, infer_subcommands = false)]
+pub struct Cli {
+    /// Address of the host
+    #[arg(long, global = true, env = "WINDLASS_URL", hide_env = true, value_name = "URL",
+        default_value_t = format!("http://127.0.0.1:{DEFAULT_PORT}"))]
+    url: String,
+
+    /// Print JSON for programs: one object, or one a line for lists
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the host
+    Serve(serve::Serve),
+    /// Upload modules
+    Deploy(deploy::Deploy),
+    /// Start an orchestration
+    Start(start::Start),
+    /// Show an instance
+    Status(status::Status),
+    /// List instances, newest first
+    List(list::List),
+    /// Raise an event for an instance
+    Event(event::Raise),
+    /// End an instance without running it again
+    Terminate(control::Control),
+    /// Stop an instance for a while
+    Suspend(control::Control),
+    /// Let a suspended instance go on, or try a stuck one again
+    Resume(control::Control),
+    /// Remove an ended instance, or many
+    Purge(purge::Purge),
+    /// List modules, or show one
+    Modules(modules::Modules),
+    /// Show the log of an instance
+    Logs(logs::Logs),
+    /// Check the database of a host that does not run
+    Check(check::Check),
+}
+
+impl Cli {
+    /// Reads the arguments of the process; ends it with a message if they cannot be read or help was asked for.
+    pub fn from_arguments() -> Self {
+        let matches = command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Does what was asked for; the exit code says how it went.
+    pub fn run(self) -> ExitCode {
+        let output = Output::new(self.json);
+        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return Trouble::failed(format!("cannot begin: {error}")).report(&output),
+        };
+        match runtime.block_on(self.dispatch(&output)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(trouble) => trouble.report(&output),
+        }
+    }
+
+    async fn dispatch(self, output: &Output) -> Result<(), Trouble> {
+        let client = || Client::new(&self.url);
+        match self.command {
+            Command::Serve(serve) => serve.run().await,
+            Command::Check(check) => check.run(output).await,
+            Command::Deploy(deploy) => deploy.run(&client()?, output).await,
+            Command::Start(start) => start.run(&client()?, output).await,
+            Command::Status(status) => status.run(&client()?, output).await,
+            Command::List(list) => list.run(&client()?, output).await,
+            Command::Event(event) => event.run(&client()?, output).await,
+            Command::Terminate(control) => control.run("terminate", &client()?, output).await,
+            Command::Suspend(control) => control.run("suspend", &client()?, output).await,
+            Command::Resume(control) => control.run("resume", &client()?, output).await,
+            Command::Purge(purge) => purge.run(&client()?, output).await,
+            Command::Modules(modules) => modules.run(&client()?, output).await,
+            Command::Logs(logs) => logs.run(&client()?, output).await,
+        }
+    }
+}
+
+/// The grammar, with the defaults of `serve` in its help: they are known to the table of settings only.
+fn command() -> clap::Command {
+    let defaults = toml::Table::try_from(Settings::defaults()).expect("the defaults can be written as TOML");
+    Cli::command().mut_subcommand("serve", |serve| {
+        serve.mut_args(|argument| {
+            let default = match defaults.get(argument.get_id().as_str()) {
+                Some(toml::Value::Array(rules)) if rules.is_empty() => "none".to_owned(),
+                Some(toml::Value::String(text)) => text.clone(),
+                Some(value) => value.to_string(),
+                None => return argument,
+            };
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let variable = format!("WINDLASS_{}", argument.get_id().as_str().to_uppercase());
+            argument.help(format!("{help} [default: {default}] [env: {variable}]"))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_serve_shows_every_default() {
+        let help = command()
+            .find_subcommand_mut("serve")
+            .unwrap()
+            .render_long_help()
+            .to_string();
+        for shown in [
+            "[default: 127.0.0.1:7411] [env: WINDLASS_LISTEN]",
+            "[default: 2000000000]",
+            "[default: none]",
+        ] {
+            assert!(help.contains(shown), "{shown} is not in\n{help}");
+        }
+        let settings = toml::Table::try_from(Settings::defaults()).unwrap();
+        assert_eq!(help.matches("[default: ").count(), settings.len());
+    }
+}

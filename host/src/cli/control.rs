@@ -1,0 +1,31 @@
+//! `windlass terminate`, `suspend` and `resume`.
+
+use clap::Args;
+use reqwest::Method;
+
+use super::{
+    client::Client,
+    output::{Output, clean},
+    trouble::Trouble,
+};
+
+/// Arguments of the three.
+#[derive(Debug, Args)]
+pub(super) struct Control {
+    /// The instance's id
+    id: String,
+    /// For the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Control {
+    pub(super) async fn run(self, what: &str, client: &Client, output: &Output) -> Result<(), Trouble> {
+        let call = client.call(Method::POST, &["instances", &self.id, what]);
+        call.query_if("reason", self.reason.as_deref()).send().await?;
+        if output.json() {
+            return Ok(());
+        }
+        output.line(&format!("asked {} to {what}", clean(&self.id)))
+    }
+}

@@ -1,0 +1,108 @@
+//! `windlass deploy`: uploads modules.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use futures::stream;
+use indicatif::{ProgressBar, ProgressStyle};
+use reqwest::Method;
+
+use super::{
+    client::{Answer, Client},
+    modules,
+    output::Output,
+    trouble::Trouble,
+};
+
+/// How much is handed over at a time, in bytes; the progress bar moves in these steps.
+const STEP_BYTES: usize = 64 * 1024;
+
+/// How long the host may take to compile a module after it has arrived.
+const COMPILE_TIME: std::time::Duration = std::time::Duration::from_secs(240);
+
+/// Arguments of `deploy`.
+#[derive(Debug, Args)]
+pub(super) struct Deploy {
+    /// Components to upload; the name of a module is that of its file without `.wasm`
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Another name, for a single file
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl Deploy {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        if self.name.is_some() && self.files.len() != 1 {
+            return Err(Trouble::Usage("--name is for a single file".into()));
+        }
+        let mut deployed = Vec::new();
+        for file in &self.files {
+            let name = match &self.name {
+                Some(name) => name.clone(),
+                None => stem(file)?,
+            };
+            let answer = upload(client, &name, file, output).await?;
+            if output.json() {
+                output.object(answer.raw()?)?;
+            } else {
+                deployed.push(answer.read()?);
+            }
+        }
+        if output.json() {
+            Ok(())
+        } else {
+            modules::table(&deployed, output)
+        }
+    }
+}
+
+fn stem(file: &Path) -> Result<String, Trouble> {
+    file.file_stem()
+        .and_then(|stem| stem.to_str())
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            Trouble::Usage(format!(
+                "{} has no name that a module can have; give --name",
+                file.display()
+            ))
+        })
+}
+
+async fn upload(client: &Client, name: &str, file: &Path, output: &Output) -> Result<Answer, Trouble> {
+    let bytes = tokio::fs::read(file)
+        .await
+        .map_err(|error| Trouble::Usage(format!("cannot read {}: {error}", file.display())))?;
+    let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let progress = progress_bar(name, length, output);
+    let body = body(bytes.into(), progress.clone());
+    let call = client.call(Method::PUT, &["modules", name]).body(length, body);
+    let answer = call.patience(COMPILE_TIME).send().await;
+    progress.finish_and_clear();
+    answer
+}
+
+fn body(bytes: Bytes, progress: ProgressBar) -> reqwest::Body {
+    let steps = stream::unfold((bytes, progress), |(mut rest, progress)| async move {
+        if rest.is_empty() {
+            progress.set_message("the host checks and compiles it");
+            return None;
+        }
+        let step = rest.split_to(STEP_BYTES.min(rest.len()));
+        progress.inc(u64::try_from(step.len()).unwrap_or(0));
+        Some((Ok::<_, std::io::Error>(step), (rest, progress)))
+    });
+    reqwest::Body::wrap_stream(steps)
+}
+
+fn progress_bar(name: &str, length: u64, output: &Output) -> ProgressBar {
+    if !output.shows_progress() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {bytes}/{total_bytes} {msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(length)
+        .with_style(style)
+        .with_prefix(super::output::clean(name))
+}

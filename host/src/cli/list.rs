@@ -1,0 +1,117 @@
+//! `windlass list`: instances, newest first.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{client::Client, output::Output, trouble::Trouble};
+
+/// Most instances that one request asks for.
+const PAGE: u32 = 1_000;
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only these states, separated by commas
+    #[arg(long, value_name = "STATUS")]
+    status: Option<String>,
+    /// Only this orchestration
+    #[arg(long)]
+    name: Option<String>,
+    /// Only ids that begin so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// Only sub-orchestrations of this instance
+    #[arg(long, value_name = "ID")]
+    parent: Option<String>,
+    /// At most that many; 0 for all
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    instances: Vec<Box<RawValue>>,
+    next_cursor: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Row {
+    name: String,
+    instance_id: String,
+    runtime_status: String,
+    custom_status: Box<RawValue>,
+    created_time: String,
+    last_updated_time: String,
+}
+
+impl List {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        let mut left = if self.limit == 0 { u32::MAX } else { self.limit };
+        let mut cursor = None;
+        let mut rows = Vec::new();
+        loop {
+            let page = self.page(client, cursor.as_deref(), left.min(PAGE)).await?;
+            left = left.saturating_sub(u32::try_from(page.instances.len()).unwrap_or(u32::MAX));
+            for instance in &page.instances {
+                if output.json() {
+                    output.object(instance)?;
+                } else {
+                    rows.push(row(instance)?);
+                }
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() || left == 0 {
+                break;
+            }
+        }
+        if output.json() {
+            return Ok(());
+        }
+        if rows.is_empty() {
+            return output.line("no instances");
+        }
+        output.table(
+            ["Instance", "Function", "Status", "Progress", "Created", "Updated"],
+            rows,
+        )?;
+        if cursor.is_some() {
+            output.line("… and more: --limit shows them")
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn page(&self, client: &Client, cursor: Option<&str>, limit: u32) -> Result<Page, Trouble> {
+        let call = client
+            .get(&["instances"])
+            .query_if("runtimeStatus", self.status.as_deref())
+            .query_if("name", self.name.as_deref())
+            .query_if("instanceIdPrefix", self.prefix.as_deref())
+            .query_if("parentInstanceId", self.parent.as_deref())
+            .query_if("cursor", cursor)
+            .query("limit", limit);
+        call.send().await?.read()
+    }
+}
+
+fn row(instance: &RawValue) -> Result<[String; 6], Trouble> {
+    let row: Row = serde_json::from_str(instance.get())
+        .map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))?;
+    let progress = row.custom_status.get().trim();
+    let progress: String = if progress == "null" {
+        String::new()
+    } else {
+        progress.chars().take(60).collect()
+    };
+    Ok([
+        row.instance_id,
+        row.name,
+        row.runtime_status,
+        progress,
+        row.created_time,
+        row.last_updated_time,
+    ])
+}

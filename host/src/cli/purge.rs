@@ -1,0 +1,75 @@
+//! `windlass purge`: removes one ended instance, or all that ended some time ago.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use reqwest::Method;
+
+use super::{client::Client, output::Output, trouble::Trouble};
+use crate::http::{Purged, parse_duration};
+
+/// Arguments of `purge`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["id", "ended_before"]))]
+pub(super) struct Purge {
+    /// The instance's id
+    id: Option<String>,
+    /// All that ended before this time, or that long ago, for example 7d
+    #[arg(long, value_name = "TIME")]
+    ended_before: Option<String>,
+    /// With --ended-before: only these states, separated by commas
+    #[arg(long, value_name = "STATUS", requires = "ended_before")]
+    status: Option<String>,
+}
+
+impl Purge {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        let call = match (&self.id, &self.ended_before) {
+            (Some(id), _) => client.call(Method::DELETE, &["instances", id]),
+            (None, Some(before)) => client
+                .call(Method::DELETE, &["instances"])
+                .query("endedBefore", point_in_time(before)?)
+                .query_if("runtimeStatus", self.status.as_deref()),
+            (None, None) => return Err(Trouble::Usage("which instances? give an id or --ended-before".into())),
+        };
+        let answer = call.send().await?;
+        if output.json() {
+            return output.object(answer.raw()?);
+        }
+        let Purged { instances_deleted } = answer.read()?;
+        output.line(&format!("removed {instances_deleted}"))
+    }
+}
+
+/// RFC 3339, from such a time or from how long ago it was.
+fn point_in_time(text: &str) -> Result<String, Trouble> {
+    if humantime::parse_rfc3339(text).is_ok() {
+        return Ok(text.to_owned());
+    }
+    let ago = parse_duration(text).map_err(|_| {
+        Trouble::Usage(format!(
+            "{text:?} is neither a time such as 2026-01-31T12:00:00Z nor one such as 7d"
+        ))
+    })?;
+    let time = SystemTime::now()
+        .checked_sub(ago)
+        .filter(|time| *time >= SystemTime::UNIX_EPOCH)
+        .ok_or_else(|| Trouble::Usage(format!("{text:?} is too long ago")))?;
+    Ok(humantime::format_rfc3339_millis(time).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_point_or_a_distance() {
+        assert_eq!(point_in_time("2026-01-31T12:00:00Z").unwrap(), "2026-01-31T12:00:00Z");
+        let week_ago = humantime::parse_rfc3339(&point_in_time("7d").unwrap()).unwrap();
+        let days = SystemTime::now().duration_since(week_ago).unwrap().as_secs() / 86_400;
+        assert_eq!(days, 7);
+        for text in ["yesterday", "3000y"] {
+            assert!(point_in_time(text).is_err(), "{text}");
+        }
+    }
+}

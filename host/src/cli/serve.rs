@@ -1,0 +1,138 @@
+//! `windlass serve`: the host.
+
+use std::{io::Write, path::PathBuf, sync::Arc};
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::trouble::Trouble;
+use crate::{
+    clock::SystemClock,
+    config::{Capacity, Config, Settings, Synchronous},
+    engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
+    http::{self, HttpOptions, Server, ServerOptions},
+    model::ObservableLimits,
+    sandbox::{Compiler, EgressPolicy, Sandbox, SandboxOptions},
+    shutdown,
+    store::{self, Store, StoreOptions},
+    telemetry,
+};
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// File of settings; flags and environment variables win over it
+    #[arg(long, env = "WINDLASS_CONFIG", hide_env = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<(), Trouble> {
+        let config =
+            Config::load(self.settings, self.config.as_deref()).map_err(|error| Trouble::Usage(chain(&error)))?;
+        telemetry::init(config.log_format, &config.log_level).map_err(|error| Trouble::Usage(error.to_string()))?;
+        host(&config).await.map_err(|error| Trouble::failed(chain(&*error)))
+    }
+}
+
+/// Brings the parts up from the store outwards, serves until a signal, and takes them down in the opposite order.
+async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let stop = shutdown::on_signals()?;
+    let server = Server::bind(ServerOptions {
+        listen: config.listen,
+        max_connections: usize::try_from(config.max_connections)?,
+        grace: config.shutdown_grace.0,
+    })
+    .await?;
+    let (store, service) = Store::open(&store_options(config)).await?;
+    let stop_store = CancellationToken::new();
+    let store_task = tokio::spawn(service.run(stop_store.clone()));
+    let (recorder, flights) = FlightRecorder::open(&config.data.join("flights"))?;
+    let sandbox = Sandbox::new(sandbox_options(config)?)?;
+    let options = engine_options(config, &sandbox);
+    let parts = EngineParts { store, sandbox, clock: Arc::new(SystemClock), recorder, flights };
+    let engine = Engine::start_up(parts, options).await?;
+
+    let options = HttpOptions {
+        payload_bytes: config.max_payload.as_usize(),
+        module_bytes: config.max_module.as_usize(),
+    };
+    let router = http::router(engine.clone(), options, stop.clone());
+    announce(&server)?;
+    server.run(router, stop).await;
+
+    engine.stop().await;
+    stop_store.cancel();
+    store_task.await??;
+    tracing::info!("ended");
+    Ok(())
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    let synchronous = match config.synchronous {
+        Synchronous::Full => store::Synchronous::Full,
+        Synchronous::Normal => store::Synchronous::Normal,
+    };
+    StoreOptions {
+        synchronous,
+        ..StoreOptions::new(&config.data)
+    }
+}
+
+/// Guests that may exist beside the hot ones: those whose turn runs while the cap is reached.
+const GUESTS_BESIDE_HOT: u32 = 64;
+
+fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error::Error + Send + Sync>> {
+    let mut options = SandboxOptions::new(config.data.join("compiled"));
+    options.compiler = Compiler::child(std::env::current_exe()?);
+    if let Capacity::Number(hot) = config.hot {
+        options.hot_guests = hot.saturating_add(GUESTS_BESIDE_HOT);
+    }
+    if let Capacity::Number(slots) = config.activity_slots {
+        options.activity_slots = slots.max(1);
+    }
+    options.max_module_bytes = config.max_module.as_usize();
+    options.turn_fuel = config.turn_fuel;
+    options.turn_timeout = config.turn_timeout.0;
+    options.orchestrator_memory_bytes = config.orchestrator_memory.0;
+    options.activity.fuel = config.activity_fuel;
+    options.activity.timeout = config.activity_timeout.0;
+    options.activity.memory_bytes = config.activity_memory.0;
+    options.activity.payload_bytes = config.max_payload.as_usize();
+    options.egress = EgressPolicy::deny_all();
+    Ok(options)
+}
+
+fn engine_options(config: &Config, sandbox: &Sandbox) -> EngineOptions {
+    let sandbox = sandbox.options();
+    EngineOptions {
+        hot_guests: match config.hot {
+            Capacity::Auto => sandbox.hot_guests.saturating_sub(GUESTS_BESIDE_HOT),
+            Capacity::Number(hot) => hot,
+        } as usize,
+        hot_idle: config.hot_idle.0,
+        activity_slots: sandbox.activity_slots as usize,
+        max_cut_offs: config.max_cut_offs,
+        observable: ObservableLimits {
+            memory_bytes: sandbox.orchestrator_memory_bytes,
+            payload_bytes: config.max_payload.0,
+        },
+        stop_timeout: config.shutdown_grace.0,
+        ..EngineOptions::default()
+    }
+}
+
+/// The one line on standard output; scripts wait for it and read the address from it.
+fn announce(server: &Server) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "windlass listening on http://{}", server.address())?;
+    output.flush()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

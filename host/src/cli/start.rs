@@ -1,0 +1,56 @@
+//! `windlass start`: starts an orchestration and may wait for its result.
+
+use clap::Args;
+use reqwest::Method;
+
+use super::{
+    client::Client,
+    input,
+    output::{Output, clean},
+    trouble::Trouble,
+    waiting::{self, Patience},
+};
+use crate::http::InstanceLinks;
+
+/// Arguments of `start`.
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    /// The orchestration's name
+    name: String,
+    /// Id of the new instance; drawn if absent
+    #[arg(long)]
+    id: Option<String>,
+    /// Input: JSON, @FILE, or @- for standard input [default: null]
+    #[arg(long, value_name = "JSON|@FILE")]
+    input: Option<String>,
+    /// Wait until it has ended, or for that long, and show it
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "endless")]
+    wait: Option<Patience>,
+    /// Makes a repeated start answer as the first did
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+}
+
+impl Start {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        let input = input::payload(self.input.as_deref())?;
+        let call = client
+            .call(Method::POST, &["orchestrations", &self.name])
+            .query_if("instanceId", self.id.as_deref())
+            .header_if("idempotency-key", self.idempotency_key.as_deref())
+            .json(input);
+        let answer = call.send().await?;
+        let links: InstanceLinks = answer.read()?;
+        let Some(patience) = self.wait else {
+            if output.json() {
+                return output.object(answer.raw()?);
+            }
+            return output.line(&format!("started {}", clean(&links.id)));
+        };
+        if !output.json() {
+            // For whoever loses patience and wants to ask again later.
+            eprintln!("started {}", clean(&links.id));
+        }
+        waiting::show_end(&waiting::until_ended(client, &links.id, patience).await?, output)
+    }
+}

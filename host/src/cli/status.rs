@@ -1,0 +1,175 @@
+//! `windlass status`: shows an instance, its history, or how it goes on.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{
+    client::{Answer, Client},
+    output::{Output, clean},
+    trouble::Trouble,
+    waiting::{self, Instance},
+};
+
+/// How often a watched instance is looked at.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// The instance's id
+    id: String,
+    /// Show the turns of the current execution
+    #[arg(long)]
+    history: bool,
+    /// Show each change until it has ended; the exit code tells how
+    #[arg(long, conflicts_with = "history")]
+    watch: bool,
+}
+
+impl Status {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        if self.watch {
+            return watch(client, &self.id, output).await;
+        }
+        let call = client.get(&["instances", &self.id]);
+        let answer = if self.history {
+            call.query("history", true)
+        } else {
+            call
+        }
+        .send()
+        .await?;
+        if output.json() {
+            return output.object(answer.raw()?);
+        }
+        waiting::show(&answer.read()?, output)?;
+        if self.history {
+            show_history(client, &self.id, answer, output).await
+        } else {
+            Ok(())
+        }
+    }
+}
+
+async fn watch(client: &Client, id: &str, output: &Output) -> Result<(), Trouble> {
+    let mut shown = String::new();
+    loop {
+        let answer = client.get(&["instances", id]).send().await?;
+        let instance: Instance = answer.read()?;
+        if instance.has_ended() || instance.stuck.is_some() {
+            return waiting::show_end(&answer, output);
+        }
+        let progress = Some(clean(instance.custom_status.get().trim())).filter(|progress| progress != "null");
+        let line = format!(
+            "{} {}",
+            output.status(&instance.runtime_status),
+            progress.unwrap_or_default()
+        );
+        if line != shown {
+            if output.json() {
+                output.object(answer.raw()?)?;
+            } else {
+                output.line(&format!("{}  {}", clean(&instance.last_updated_time), line.trim_end()))?;
+            }
+            shown = line;
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct History {
+    #[serde(default)]
+    history: Vec<Turn>,
+    #[serde(default)]
+    attempts: Vec<Map<String, Value>>,
+    history_next: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Turn {
+    turn: u32,
+    time: String,
+    arrivals: Vec<Map<String, Value>>,
+    decisions: Vec<Map<String, Value>>,
+}
+
+/// One row for each arrival and decision; all pages.
+async fn show_history(client: &Client, id: &str, first: Answer, output: &Output) -> Result<(), Trouble> {
+    let mut page: History = first.read()?;
+    let mut rows = Vec::new();
+    loop {
+        rows.extend(page.history.iter().flat_map(turn_rows));
+        let Some(after) = page.history_next else { break };
+        let call = client
+            .get(&["instances", id])
+            .query("history", true)
+            .query("historyAfter", after);
+        page = call.send().await?.read()?;
+    }
+    output.line("")?;
+    output.table(["Turn", "Time", "", "What"], rows)?;
+    if !page.attempts.is_empty() {
+        output.line("")?;
+        let rows = page.attempts.iter().map(|attempt| [fields(attempt)]).collect();
+        output.table(["Attempts without a final outcome"], rows)?;
+    }
+    Ok(())
+}
+
+fn turn_rows(turn: &Turn) -> Vec<[String; 4]> {
+    let all = turn
+        .arrivals
+        .iter()
+        .map(|one| ("→", one))
+        .chain(turn.decisions.iter().map(|one| ("←", one)));
+    let row = |(index, (arrow, what)): (usize, (&str, &Map<String, Value>))| {
+        let first = |text: String| if index == 0 { text } else { String::new() };
+        [
+            first(turn.turn.to_string()),
+            first(turn.time.clone()),
+            arrow.to_owned(),
+            fields(what),
+        ]
+    };
+    all.enumerate().map(row).collect()
+}
+
+/// `TaskCompleted task=1 output=7`, without what is empty.
+fn fields(object: &Map<String, Value>) -> String {
+    let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
+    let mut text = kind.to_owned();
+    for (name, value) in object.iter().filter(|(name, _)| *name != "type") {
+        let shown = match value {
+            Value::Null => continue,
+            Value::Array(items) if items.is_empty() => continue,
+            Value::Object(members) if members.is_empty() => continue,
+            Value::String(text) if !text.contains(' ') => text.clone(),
+            value => value.to_string(),
+        };
+        text = format!("{text} {name}={shown}");
+    }
+    text.trim_start().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_of_the_history_reads_as_one_line() {
+        let entry = json!({ "type": "CallActivity", "task": 1, "name": "charge", "input": { "a": 1 }, "options": {} });
+        let line = fields(entry.as_object().unwrap());
+        assert!(line.starts_with("CallActivity "), "{line}");
+        for part in ["task=1", "name=charge", "input={\"a\":1}"] {
+            assert!(line.contains(part), "{line}");
+        }
+        assert!(!line.contains("options"), "{line}");
+    }
+}

@@ -1,0 +1,212 @@
+//! What the host is told: one table of settings, read from flags, environment, file and defaults, in this order.
+//!
+//! [`Settings`] is what was given and refuses keys it does not know; [`Config`] is complete and checked. Each setting is
+//! one entry of the table below, and its flag, environment variable and key of the file share its name.
+
+mod units;
+
+use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use units::{ByteSize, Capacity, LogFormat, Span, Synchronous};
+
+/// The port of the host when nobody says otherwise; the CLI looks for it there.
+pub const DEFAULT_PORT: u16 = 7411;
+
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $variable:literal, $value:literal;)+) => {
+        /// Settings as given in one place; what is not given there is open.
+        #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Settings {
+            $(
+                $(#[doc = $doc])+
+                #[arg(long, env = $variable, value_name = $value, hide_env = true)]
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$type>,
+            )+
+            /// Let activities reach this address, for example http://127.0.0.1:8090 or https://*.example.com; repeatable
+            #[arg(long, env = "WINDLASS_ALLOW", value_name = "RULE", value_delimiter = ',', hide_env = true)]
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub allow: Option<Vec<String>>,
+        }
+
+        /// Complete, checked settings.
+        #[derive(Debug, Clone, PartialEq)]
+        pub struct Config {
+            $(
+                $(#[doc = $doc])+
+                pub $name: $type,
+            )+
+            /// Addresses that activities may reach.
+            pub allow: Vec<String>,
+        }
+
+        impl Settings {
+            /// The defaults: every setting has one.
+            pub fn defaults() -> Self {
+                Self { $($name: Some($default),)+ allow: Some(Vec::new()) }
+            }
+
+            /// These settings, with `others` for what they leave open.
+            #[must_use]
+            pub fn or(self, others: Self) -> Self {
+                Self { $($name: self.$name.or(others.$name),)+ allow: self.allow.or(others.allow) }
+            }
+
+            fn complete(self) -> Config {
+                let Self { $($name,)+ allow } = self.or(Self::defaults());
+                Config { $($name: $name.unwrap_or_else(|| $default),)+ allow: allow.unwrap_or_default() }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Address to listen on (loopback only; port 0 takes a free one)
+    listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)), "WINDLASS_LISTEN", "ADDRESS";
+    /// Folder of the database and of compiled modules
+    data: PathBuf = "./windlass-data".into(), "WINDLASS_DATA", "DIR";
+    /// What an answer means: `full`, it survives a loss of power; `normal`, it survives the end of the process
+    synchronous: Synchronous = Synchronous::Full, "WINDLASS_SYNCHRONOUS", "full|normal";
+    /// Fuel of one turn of an orchestration (about one per instruction)
+    turn_fuel: u64 = 2_000_000_000, "WINDLASS_TURN_FUEL", "FUEL";
+    /// Longest time of one turn
+    turn_timeout: Span = Span::seconds(10), "WINDLASS_TURN_TIMEOUT", "TIME";
+    /// Memory cap of an orchestration
+    orchestrator_memory: ByteSize = ByteSize::mib(64), "WINDLASS_ORCHESTRATOR_MEMORY", "SIZE";
+    /// Fuel of one attempt of an activity (about one per instruction)
+    activity_fuel: u64 = 50_000_000_000, "WINDLASS_ACTIVITY_FUEL", "FUEL";
+    /// Longest time of one attempt of an activity whose call asks for no shorter one
+    activity_timeout: Span = Span::seconds(60), "WINDLASS_ACTIVITY_TIMEOUT", "TIME";
+    /// Memory cap of one attempt of an activity
+    activity_memory: ByteSize = ByteSize::mib(256), "WINDLASS_ACTIVITY_MEMORY", "SIZE";
+    /// Orchestrations kept in memory between turns; 0 replays every turn, `auto` asks the kernel's limits
+    hot: Capacity = Capacity::Auto, "WINDLASS_HOT", "NUMBER|auto";
+    /// How long an idle orchestration stays in memory
+    hot_idle: Span = Span::seconds(30), "WINDLASS_HOT_IDLE", "TIME";
+    /// Activities that run at a time; `auto` asks the kernel's limits
+    activity_slots: Capacity = Capacity::Auto, "WINDLASS_ACTIVITY_SLOTS", "NUMBER|auto";
+    /// How often in a row the end of the host may cut an activity call off before it fails
+    max_cut_offs: u32 = 3, "WINDLASS_MAX_CUT_OFFS", "NUMBER";
+    /// Longest input, output or event payload
+    max_payload: ByteSize = ByteSize::mib(1), "WINDLASS_MAX_PAYLOAD", "SIZE";
+    /// Longest module
+    max_module: ByteSize = ByteSize::mib(64), "WINDLASS_MAX_MODULE", "SIZE";
+    /// Connections at a time; further ones wait
+    max_connections: u32 = 1_024, "WINDLASS_MAX_CONNECTIONS", "NUMBER";
+    /// How long requests and turns under way may go on after the end was asked for
+    shutdown_grace: Span = Span::seconds(10), "WINDLASS_SHUTDOWN_GRACE", "TIME";
+    /// How log lines look: `text` or `json`
+    log_format: LogFormat = LogFormat::Text, "WINDLASS_LOG_FORMAT", "text|json";
+    /// Which log lines are written, for example `info` or `info,windlass::engine=debug`
+    log_level: String = "info".into(), "WINDLASS_LOG_LEVEL", "FILTER";
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path:?}")]
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file is no settings file.
+    #[error("{path:?} is no settings file: {message}")]
+    Parse {
+        /// Its path.
+        path: PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A value is out of bounds.
+    #[error("the setting {name} {problem}")]
+    Invalid {
+        /// Which setting.
+        name: &'static str,
+        /// What is wrong with it, in words that follow its name.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Completes what flags and environment give by the file, if there is one, and the defaults, and checks it.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a value is out of bounds.
+    pub fn load(given: Settings, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let from_file = file.map(read).transpose()?.unwrap_or_default();
+        let config = given.or(from_file).complete();
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |name, problem: &str| {
+            Err(ConfigError::Invalid {
+                name,
+                problem: problem.into(),
+            })
+        };
+        if !self.listen.ip().is_loopback() {
+            return invalid(
+                "listen",
+                "must be a loopback address such as 127.0.0.1:7411: without API keys the host serves its own machine only",
+            );
+        }
+        for (name, number) in [
+            ("turn_fuel", self.turn_fuel),
+            ("activity_fuel", self.activity_fuel),
+            ("max_cut_offs", self.max_cut_offs.into()),
+            ("max_connections", self.max_connections.into()),
+            ("max_payload", self.max_payload.0),
+            ("max_module", self.max_module.0),
+            ("orchestrator_memory", self.orchestrator_memory.0),
+            ("activity_memory", self.activity_memory.0),
+        ] {
+            if number == 0 {
+                return invalid(name, "must not be 0");
+            }
+        }
+        for (name, span) in [
+            ("turn_timeout", self.turn_timeout),
+            ("activity_timeout", self.activity_timeout),
+        ] {
+            if span.0 == Duration::ZERO {
+                return invalid(name, "must not be 0");
+            }
+        }
+        if self.max_payload.0 > MAX_MAX_PAYLOAD {
+            return invalid(
+                "max_payload",
+                "must be at most 64MiB: payloads are held in memory and stored in rows",
+            );
+        }
+        if self.activity_slots == Capacity::Number(0) {
+            return invalid("activity_slots", "must not be 0");
+        }
+        Ok(())
+    }
+}
+
+/// No payload limit is larger than this, in bytes.
+const MAX_MAX_PAYLOAD: u64 = 64 << 20;
+
+fn read(path: &Path) -> Result<Settings, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+        path: path.to_owned(),
+        cause,
+    })?;
+    toml::from_str(&text).map_err(|error| ConfigError::Parse {
+        path: path.to_owned(),
+        message: error.to_string().trim_end().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+use std::io::Write;
+
+use super::*;
+
+/// The file that the documentation offers for copying.
+const SAMPLE: &str = include_str!("../../../docs/windlass.sample.toml");
+
+fn load(given: Settings, file: &str) -> Result<Config, String> {
+    let mut on_disk = tempfile::NamedTempFile::new().unwrap();
+    on_disk.write_all(file.as_bytes()).unwrap();
+    Config::load(given, Some(on_disk.path())).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_sample_file_shows_every_key_with_its_default() {
+    let uncommented: String = SAMPLE
+        .lines()
+        .map(|line| line.strip_prefix("#: ").unwrap_or(line))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let shown: Settings = toml::from_str(&uncommented).unwrap();
+    assert_eq!(shown, Settings::defaults());
+    assert_eq!(
+        toml::from_str::<Settings>(SAMPLE).unwrap(),
+        Settings::default(),
+        "the sample as it is changes nothing"
+    );
+}
+
+#[test]
+fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+    let given = Settings {
+        max_cut_offs: Some(7),
+        ..Settings::default()
+    };
+    let config = load(
+        given,
+        "max_cut_offs = 5\nhot = 0\nmax_payload = \"2MiB\"\nallow = [\"http://127.0.0.1:1\"]",
+    )
+    .unwrap();
+    assert_eq!(config.max_cut_offs, 7);
+    assert_eq!(config.hot, Capacity::Number(0));
+    assert_eq!(config.max_payload, ByteSize::mib(2));
+    assert_eq!(config.allow, ["http://127.0.0.1:1"]);
+    assert_eq!(config.turn_timeout, Span::seconds(10));
+}
+
+#[test]
+fn unknown_keys_and_values_out_of_bounds_are_refused_by_name() {
+    let error = |file| load(Settings::default(), file).unwrap_err();
+    assert!(
+        error("hott = 1").contains("unknown field `hott`"),
+        "{}",
+        error("hott = 1")
+    );
+    assert!(
+        error("hot = \"many\"").contains("neither a number nor `auto`"),
+        "{}",
+        error("hot = \"many\"")
+    );
+    assert_eq!(error("turn_fuel = 0"), "the setting turn_fuel must not be 0");
+    assert!(error("listen = \"0.0.0.0:7411\"").starts_with("the setting listen must be a loopback address"));
+    assert!(error("max_payload = \"1GiB\"").contains("at most 64MiB"));
+}

@@ -1,0 +1,395 @@
+//! The engine: carries every instance to its end.
+//!
+//! An active instance has one [`owner`], a pure state machine that says what to make durable; the loop in [`task`] does
+//! it. [`hub`] knows the owners, [`activities`] the attempts under way, [`timers`] who sleeps, [`catalogue`] the modules
+//! and functions, [`recovery`] what the last host left. The engine is the only place that sees both the store and the
+//! sandbox; it knows nothing of HTTP.
+
+pub mod activities;
+pub mod api;
+pub mod catalogue;
+pub mod flight_recorder;
+pub mod hub;
+pub mod owner;
+
+mod heat;
+mod outbox;
+mod recorded;
+mod recovery;
+mod sweeper;
+mod task;
+mod timers;
+mod waiters;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::api::{
+    Message, MessageError, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
+};
+use self::{
+    activities::{Activities, ActivitiesParts},
+    catalogue::Catalogue,
+    flight_recorder::FlightRecorder,
+    hub::{Hub, Mail},
+    task::Shared,
+    timers::Timers,
+    waiters::Waiters,
+};
+use crate::clock::Clock;
+use crate::model::{
+    ExecutionNumber, InboxItem, InstanceId, InstanceStatus, ObservableLimits, Started, TenantId, Timestamp,
+};
+use crate::replay::TurnLimits;
+use crate::sandbox::Sandbox;
+use crate::store::{
+    AppendOutcome, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome, StartOutcome, Store,
+};
+
+/// How many instances are loaded from the store at once.
+const LOADING_AT_ONCE: usize = 64;
+
+/// How many instances are purged in one transaction.
+const PURGED_AT_ONCE: u32 = 500;
+
+/// How the engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Most guests kept in memory between turns; 0 replays every turn.
+    pub hot_guests: usize,
+    /// How long an idle guest is kept.
+    pub hot_idle: Duration,
+    /// Attempts of activities that run at once.
+    pub activity_slots: usize,
+    /// How often in a row the end of the host may cut a call off before it fails as poisonous.
+    pub max_cut_offs: u32,
+    /// At how many unclean ends of the host in a row a turn of an instance may have been running before it is stuck.
+    pub max_unclean_ends: u32,
+    /// Limits on new turns.
+    pub turn_limits: TurnLimits,
+    /// Limits that executions which start now may observe.
+    pub observable: ObservableLimits,
+    /// Threads for guests, apart from those that serve HTTP and the store.
+    pub guest_threads: usize,
+    /// How long a stop waits for turns and attempts.
+    pub stop_timeout: Duration,
+}
+
+/// What the engine is built on.
+pub struct EngineParts {
+    /// Where everything is kept.
+    pub store: Store,
+    /// What runs guests.
+    pub sandbox: Sandbox,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What was running is noted here.
+    pub recorder: FlightRecorder,
+    /// What the last host left there.
+    pub flights: Vec<flight_recorder::Flight>,
+}
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The threads for guests could not be made.
+    #[error("the threads for guests could not be started")]
+    Threads(#[source] std::io::Error),
+}
+
+/// The running engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    clock: Arc<dyn Clock>,
+    hub: Hub,
+    waiters: Waiters,
+    observable: ObservableLimits,
+    shutdown: CancellationToken,
+    tracker: TaskTracker,
+    stop_timeout: Duration,
+    runtime: std::sync::Mutex<Option<tokio::runtime::Runtime>>,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self {
+            hot_guests: 1_000,
+            hot_idle: Duration::from_secs(10),
+            activity_slots: 64,
+            max_cut_offs: 3,
+            max_unclean_ends: 3,
+            turn_limits: TurnLimits::default(),
+            observable: ObservableLimits { memory_bytes: 64 << 20, payload_bytes: 1 << 20 },
+            guest_threads: std::thread::available_parallelism().map_or(2, usize::from).max(2),
+            stop_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Engine {
+    /// Starts the engine and takes up what the last host left. When it returns, requests can be served.
+    ///
+    /// # Errors
+    /// When the store fails or threads cannot be made.
+    pub async fn start_up(parts: EngineParts, options: EngineOptions) -> Result<Self, EngineError> {
+        let EngineParts { store, sandbox, clock, recorder, flights } = parts;
+        recovery::note_flights(&store, &recorder, &flights, options.max_unclean_ends, clock.now()).await?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.guest_threads)
+            .thread_name("windlass-guest")
+            .enable_all()
+            .build()
+            .map_err(EngineError::Threads)?;
+        let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let catalogue = Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?);
+        let activities = Activities::new(ActivitiesParts {
+            store: store.clone(),
+            catalogue: catalogue.clone(),
+            clock: clock.clone(),
+            recorder: recorder.clone(),
+            slots: options.activity_slots,
+            max_cut_offs: options.max_cut_offs,
+            runtime: runtime.handle().clone(),
+            shutdown: shutdown.clone(),
+            tracker: tracker.clone(),
+        });
+        let (timers, waiters) = (Timers::new(), Waiters::default());
+        let hub = Hub::new(Arc::new(Shared {
+            store: store.clone(),
+            catalogue: catalogue.clone(),
+            clock: clock.clone(),
+            recorder,
+            activities,
+            timers: timers.clone(),
+            waiters: waiters.clone(),
+            heat: heat::Heat::default(),
+            loading: Semaphore::new(LOADING_AT_ONCE),
+            runtime: runtime.handle().clone(),
+            tracker: tracker.clone(),
+            shutdown: shutdown.clone(),
+            hot_cap: options.hot_guests,
+            hot_idle: options.hot_idle,
+            turn_limits: options.turn_limits,
+            observable: options.observable,
+        }));
+        let woken = recovery::wake(&store, &hub).await?;
+        if woken > 0 {
+            tracing::info!(instances = woken, "took up what the last host left");
+        }
+        tracker.spawn(timers.run(hub.clone(), store.clone(), clock.clone(), shutdown.clone()));
+        tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
+        Ok(Self(Arc::new(Inner {
+            store,
+            catalogue,
+            clock,
+            hub,
+            waiters,
+            observable: options.observable,
+            shutdown,
+            tracker,
+            stop_timeout: options.stop_timeout,
+            runtime: std::sync::Mutex::new(Some(runtime)),
+        })))
+    }
+
+    /// Stops: turns under way are finished and written, attempts are dropped and run again at the next start.
+    pub async fn stop(&self) {
+        self.0.shutdown.cancel();
+        self.0.tracker.close();
+        if tokio::time::timeout(self.0.stop_timeout, self.0.tracker.wait()).await.is_err() {
+            tracing::warn!("some turns were still running when the host stopped; they run again at the next start");
+        }
+        let runtime = self.0.runtime.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// The store, for queries.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Longest payload, in bytes.
+    pub fn payload_limit(&self) -> usize {
+        usize::try_from(self.0.observable.payload_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// How many instances are being worked on or kept hot.
+    pub fn active_instances(&self) -> usize {
+        self.0.hub.active()
+    }
+
+    /// Starts an orchestration. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// Why it was refused; then nothing was started.
+    pub async fn start(&self, request: StartRequest) -> Result<StartAnswer, StartError> {
+        let StartRequest { tenant, function, input, instance_id, idempotency } = request;
+        let module = self.0.catalogue.to_start(tenant, &function, &input)?;
+        let id = match instance_id {
+            Some(id) => id,
+            None => drawn_id(),
+        };
+        let instance = NewInstance {
+            tenant,
+            id: id.clone(),
+            module,
+            started: Started {
+                execution: ExecutionNumber::FIRST,
+                function,
+                input,
+                seed: task::new_seed(),
+                limits: self.0.observable,
+                parent: None,
+                events: Vec::new(),
+                not_before: None,
+            },
+            created_at: self.0.clock.now(),
+        };
+        match self.0.store.start(instance, idempotency).await? {
+            StartOutcome::Created(number) => {
+                self.0.hub.deliver(number, Mail::Wake);
+                Ok(StartAnswer { instance_id: id, repeated: false })
+            }
+            StartOutcome::Repeated(instance_id) => Ok(StartAnswer { instance_id, repeated: true }),
+            StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
+            StartOutcome::KeyReused => Err(StartError::KeyReused),
+        }
+    }
+
+    /// Raises an event for an instance, or controls it. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// Why it was refused; then nothing was delivered.
+    pub async fn send(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        message: Message,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<(), MessageError> {
+        let item = match message {
+            Message::Event(event) => InboxItem::Event(event),
+            Message::Terminate { reason } => InboxItem::Terminate { reason },
+            Message::Suspend { reason } => InboxItem::Suspend { reason },
+            Message::Resume { reason } => InboxItem::Resume { reason },
+        };
+        let append = InboxAppend { tenant, id: id.clone(), item, at: self.0.clock.now() };
+        match self.0.store.append(append, idempotency).await? {
+            AppendOutcome::Appended(number, row) => {
+                self.0.hub.deliver(number, Mail::Inbox(row));
+                Ok(())
+            }
+            AppendOutcome::Repeated => Ok(()),
+            AppendOutcome::Unknown => Err(MessageError::Unknown),
+            AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),
+            AppendOutcome::KeyReused => Err(MessageError::KeyReused),
+        }
+    }
+
+    /// Deletes an instance that has ended, with its history and log.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub async fn purge(&self, tenant: TenantId, id: &InstanceId) -> Result<(), PurgeError> {
+        match self.0.store.purge(tenant, id.clone()).await? {
+            PurgeOutcome::Purged => Ok(()),
+            PurgeOutcome::Unknown => Err(PurgeError::Unknown),
+            PurgeOutcome::NotEnded(status) => Err(PurgeError::NotEnded(status)),
+        }
+    }
+
+    /// Deletes all instances that are in one of those ended states (any of them if none is named) and ended before that
+    /// time; says how many.
+    ///
+    /// # Errors
+    /// When the store fails; what was deleted by then stays deleted.
+    pub async fn purge_many(
+        &self,
+        tenant: TenantId,
+        ended_before: Timestamp,
+        statuses: Vec<InstanceStatus>,
+    ) -> Result<u64, StoreError> {
+        let (mut after, mut purged) = (None, 0);
+        loop {
+            let piece = PurgeMany { tenant, statuses: statuses.clone(), ended_before, after, limit: PURGED_AT_ONCE };
+            let done = self.0.store.purge_many(piece).await?;
+            purged += done.purged;
+            after = done.next;
+            if after.is_none() {
+                return Ok(purged);
+            }
+        }
+    }
+
+    /// Takes in a module and makes it the current version of its name.
+    ///
+    /// # Errors
+    /// Why it was refused; what was there before stays.
+    pub async fn put_module(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        bytes: Bytes,
+    ) -> Result<StoredModule, PutModuleError> {
+        self.0.catalogue.put(tenant, name, bytes).await
+    }
+
+    /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete_module(&self, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
+        self.0.catalogue.delete(tenant, name).await
+    }
+
+    /// Returns when the instance has ended or there is none of that id, or after the timeout.
+    pub async fn wait_for_end(&self, tenant: TenantId, id: &InstanceId, timeout: Duration) {
+        let ended = tokio::time::timeout(timeout, self.ended(tenant, id)).await;
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(instance_id = %id, %error, "could not look whether an instance has ended");
+        }
+    }
+
+    async fn ended(&self, tenant: TenantId, id: &InstanceId) -> Result<(), StoreError> {
+        let Some(number) = self.0.store.tenant(tenant).number(id).await? else { return Ok(()) };
+        let waiter = self.0.waiters.register(number);
+        loop {
+            let ended = waiter.notified();
+            let summary = self.0.store.tenant(tenant).summary(id).await?;
+            if summary.is_none_or(|summary| summary.number != number || summary.status.has_ended()) {
+                return Ok(());
+            }
+            ended.await;
+        }
+    }
+
+    /// Whether the store can be written. (The engine itself is ready once [`Self::start_up`] has returned.)
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        // An empty piece of the regular clean-up is a transaction like any other.
+        self.0.store.sweep(self.0.clock.now(), 1).await.map(|_| ())
+    }
+}
+
+fn drawn_id() -> InstanceId {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    let id = uuid::Builder::from_random_bytes(bytes).into_uuid().simple().to_string();
+    id.parse().expect("a UUID is a valid instance id")
+}

@@ -1,0 +1,329 @@
+//! Activity calls on their way to an outcome: slots, attempts, backoff and time-outs.
+//!
+//! A call that is under way here belongs to nobody else: its owner may be evicted meanwhile, and asking for it again
+//! does nothing. What must survive (failed attempts, when the next one is due) is written before it counts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::catalogue::Catalogue;
+use super::flight_recorder::{Flight, FlightRecorder};
+use super::hub::{Hub, Mail};
+use super::owner::{ActivityResult, StartActivity};
+use crate::clock::Clock;
+use crate::model::{
+    ExecutionNumber, Failure, InstanceId, InstanceNumber, LogLine, Outcome, TaskId, Timestamp, failure::types,
+};
+use crate::replay::{HostTrouble, randomness::idempotency_key};
+use crate::sandbox::Attempt;
+use crate::store::{self, AttemptRow, Store};
+
+/// How long to wait before another try when the host itself is in trouble (no room, store failing).
+const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often a module that cannot be loaded is tried before the call fails.
+const MODULE_TRIES: u32 = 5;
+
+/// Which call.
+type Key = (InstanceNumber, ExecutionNumber, TaskId);
+
+/// All calls under way. Cheap to clone.
+#[derive(Clone)]
+pub struct Activities(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    catalogue: Arc<Catalogue>,
+    clock: Arc<dyn Clock>,
+    recorder: FlightRecorder,
+    slots: Semaphore,
+    max_cut_offs: u32,
+    calls: Mutex<HashMap<InstanceNumber, HashMap<(ExecutionNumber, TaskId), CancellationToken>>>,
+    runtime: tokio::runtime::Handle,
+    tracker: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// What the calls need to run.
+pub struct ActivitiesParts {
+    /// Where failed attempts are noted.
+    pub store: Store,
+    /// Where modules come from.
+    pub catalogue: Arc<Catalogue>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Where running attempts are noted.
+    pub recorder: FlightRecorder,
+    /// How many attempts run at once.
+    pub slots: usize,
+    /// How often in a row the end of the host may cut a call off before it fails as poisonous.
+    pub max_cut_offs: u32,
+    /// The runtime for guests.
+    pub runtime: tokio::runtime::Handle,
+    /// Stops all calls; their instances find them again at the next start.
+    pub shutdown: CancellationToken,
+    /// Waited for at shutdown.
+    pub tracker: TaskTracker,
+}
+
+/// One call.
+struct Call {
+    instance: InstanceNumber,
+    instance_id: InstanceId,
+    start: StartActivity,
+    /// Rows written so far.
+    rows: u32,
+    /// Attempts that count.
+    failed: u32,
+    /// Rows at the end that were cut off.
+    cut_offs: u32,
+    next_at: Option<Timestamp>,
+}
+
+impl Activities {
+    /// No call under way yet.
+    pub fn new(parts: ActivitiesParts) -> Self {
+        let ActivitiesParts { store, catalogue, clock, recorder, slots, max_cut_offs, runtime, shutdown, tracker } = parts;
+        Self(Arc::new(Inner {
+            store,
+            catalogue,
+            clock,
+            recorder,
+            slots: Semaphore::new(slots),
+            max_cut_offs,
+            calls: Mutex::default(),
+            runtime,
+            tracker,
+            shutdown,
+        }))
+    }
+
+    /// Starts a call, unless it is under way. `attempts` are those noted of it so far.
+    pub fn start(
+        &self,
+        hub: &Hub,
+        instance: InstanceNumber,
+        instance_id: &InstanceId,
+        start: StartActivity,
+        attempts: &[AttemptRow],
+    ) {
+        let (execution, task) = (start.execution, start.task);
+        let mut calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_instance = calls.entry(instance).or_default();
+        if of_instance.contains_key(&(execution, task)) {
+            return;
+        }
+        let cancel = self.0.shutdown.child_token();
+        of_instance.insert((execution, task), cancel.clone());
+        drop(calls);
+        let mine = attempts.iter().filter(|row| row.execution == execution && row.task == task);
+        let rows: Vec<&AttemptRow> = mine.collect();
+        let call = Call {
+            instance,
+            instance_id: instance_id.clone(),
+            start,
+            rows: rows.last().map_or(0, |row| row.ordinal),
+            failed: u32::try_from(rows.iter().filter(|row| !row.cut_off).count()).unwrap_or(u32::MAX),
+            cut_offs: u32::try_from(rows.iter().rev().take_while(|row| row.cut_off).count()).unwrap_or(u32::MAX),
+            next_at: rows.last().and_then(|row| row.next_at),
+        };
+        let (activities, hub) = (self.clone(), hub.clone());
+        let work = async move {
+            let key = (call.instance, call.start.execution, call.start.task);
+            let outcome = cancel.run_until_cancelled(activities.carry_out(call)).await;
+            // Delivered before it is forgotten: an owner that takes over in between must not start it again.
+            if let Some(result) = outcome {
+                hub.deliver(key.0, Mail::Result(result));
+            }
+            activities.forget(key);
+        };
+        self.0.tracker.spawn_on(work, &self.0.runtime);
+    }
+
+    /// Stops a call; nothing more is heard of it.
+    pub fn cancel(&self, instance: InstanceNumber, execution: ExecutionNumber, task: TaskId) {
+        let calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = calls.get(&instance).and_then(|calls| calls.get(&(execution, task))) {
+            token.cancel();
+        }
+    }
+
+    /// Stops all calls of an instance.
+    pub fn cancel_all(&self, instance: InstanceNumber) {
+        let calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        for token in calls.get(&instance).into_iter().flat_map(HashMap::values) {
+            token.cancel();
+        }
+    }
+
+    fn forget(&self, (instance, execution, task): Key) {
+        let mut calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_instance) = calls.get_mut(&instance) {
+            of_instance.remove(&(execution, task));
+            if of_instance.is_empty() {
+                calls.remove(&instance);
+            }
+        }
+    }
+
+    /// Carries a call to its final outcome.
+    async fn carry_out(&self, mut call: Call) -> ActivityResult {
+        let deadline = call.start.call.deadline();
+        if call.cut_offs >= self.0.max_cut_offs {
+            let message = format!("the host ended {} times in a row while it ran", call.cut_offs);
+            return call.result(Err(Failure::new(types::POISONOUS, message).permanent()), Vec::new(), 0);
+        }
+        loop {
+            if let Some(next_at) = call.next_at.take() {
+                self.sleep_until(next_at.min(deadline.unwrap_or(Timestamp::MAX))).await;
+            }
+            let slot = tokio::select! {
+                slot = self.0.slots.acquire() => slot.expect("the slots are never closed"),
+                () = self.deadline(deadline) => return call.late(),
+            };
+            let started_at = self.0.clock.now();
+            if deadline.is_some_and(|deadline| deadline <= started_at) {
+                return call.late();
+            }
+            let run = self.attempt(&call, started_at, deadline).await;
+            drop(slot);
+            let (failure, logs, fuel) = match run.outcome {
+                Ok(output) => return call.result(Ok(output), run.logs, run.fuel),
+                Err(failure) => (failure, run.logs, run.fuel),
+            };
+            call.failed += 1;
+            let now = self.0.clock.now();
+            let retry = call.start.call.options.retry.as_ref();
+            let next_at = retry.and_then(|policy| policy.wait_after(call.failed, &failure)).map(|wait| now.after(wait));
+            let Some(next_at) = next_at.filter(|at| deadline.is_none_or(|deadline| *at < deadline)) else {
+                return call.result(Err(failure), logs, fuel);
+            };
+            call.rows += 1;
+            let row = AttemptRow {
+                execution: call.start.execution,
+                task: call.start.task,
+                ordinal: call.rows,
+                number: call.failed,
+                cut_off: false,
+                failure,
+                fuel,
+                started_at,
+                ended_at: now,
+                next_at: Some(next_at),
+            };
+            self.note(call.instance, row, logs).await;
+            call.next_at = Some(next_at);
+        }
+    }
+
+    /// Runs one attempt, trying again while the host has no room for it.
+    async fn attempt(&self, call: &Call, now: Timestamp, deadline: Option<Timestamp>) -> crate::sandbox::ActivityRun {
+        let ActivityCallParts { function, input, module, attempt_timeout, timeout } = call.parts(now, deadline);
+        let mut module_tries = 0;
+        loop {
+            let run = async {
+                let module = self.0.catalogue.load(module).await?;
+                let attempt = Attempt {
+                    instance_id: call.instance_id.clone(),
+                    execution: call.start.execution,
+                    function: function.clone(),
+                    task: call.start.task,
+                    number: call.failed + 1,
+                    idempotency_key: idempotency_key(call.start.seed, call.start.task).to_string(),
+                    input: input.clone(),
+                    now: self.0.clock.now(),
+                    timeout: attempt_timeout.into_iter().chain(timeout).min(),
+                };
+                let _recording = self.0.recorder.record(Flight {
+                    instance: call.instance,
+                    execution: call.start.execution,
+                    task: Some(call.start.task),
+                });
+                self.0.catalogue.sandbox().run_activity(&module, attempt).await
+            };
+            match run.await {
+                Ok(run) => return run,
+                Err(HostTrouble::Module(message)) if module_tries + 1 >= MODULE_TRIES => {
+                    let outcome = Err(Failure::new(types::MODULE, message));
+                    return crate::sandbox::ActivityRun { outcome, fuel: 0, logs: Vec::new() };
+                }
+                Err(trouble) => {
+                    module_tries += u32::from(matches!(trouble, HostTrouble::Module(_)));
+                    tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "an attempt has to wait");
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew.
+    async fn note(&self, instance: InstanceNumber, row: AttemptRow, logs: Vec<LogLine>) {
+        loop {
+            match self.0.store.note_attempt(instance, row.clone(), logs.clone()).await {
+                Ok(_) | Err(store::Error::Closed) => return,
+                Err(error) => {
+                    tracing::error!(instance = instance.0, %error, "a failed attempt could not be noted");
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn deadline(&self, deadline: Option<Timestamp>) {
+        match deadline {
+            Some(deadline) => self.sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sleeps until the clock shows that time. Looks again at least once a minute, because clocks jump.
+    async fn sleep_until(&self, time: Timestamp) {
+        const LOOK_AGAIN: Duration = Duration::from_secs(60);
+        loop {
+            let left = time.since(self.0.clock.now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+        }
+    }
+}
+
+struct ActivityCallParts {
+    function: crate::model::FunctionName,
+    input: crate::model::Payload,
+    module: crate::model::ModuleNumber,
+    attempt_timeout: Option<Duration>,
+    /// What is left of the time for the whole call.
+    timeout: Option<Duration>,
+}
+
+impl Call {
+    fn parts(&self, now: Timestamp, deadline: Option<Timestamp>) -> ActivityCallParts {
+        let call = &self.start.call;
+        ActivityCallParts {
+            function: call.function.clone(),
+            input: call.input.clone(),
+            module: call.module,
+            attempt_timeout: call.options.attempt_timeout_ms.map(Duration::from_millis),
+            timeout: deadline.map(|deadline| deadline.since(now)),
+        }
+    }
+
+    fn result(&self, outcome: Outcome, logs: Vec<LogLine>, fuel: u64) -> ActivityResult {
+        ActivityResult { execution: self.start.execution, task: self.start.task, outcome, logs, fuel }
+    }
+
+    /// The whole call has run out of time.
+    fn late(&self) -> ActivityResult {
+        let call = &self.start.call;
+        let allowed = call.options.timeout_ms.unwrap_or_default();
+        let message = format!("activity {} had no outcome within {allowed} ms", call.function);
+        self.result(Err(Failure::new(types::TIMEOUT, message)), Vec::new(), 0)
+    }
+}

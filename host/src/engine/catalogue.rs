@@ -1,0 +1,286 @@
+//! Which functions each tenant offers now, and the modules behind them, ready to run.
+//!
+//! Ties the stored modules to the sandbox. New turns ask it for functions; replay and attempts ask it for the very
+//! version that a history names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+
+use super::api::{PutModuleError, StartError, StoredModule};
+use crate::clock::Clock;
+use crate::model::{
+    ActivityOptions, Failure, FunctionKind, FunctionName, ModuleNumber, Payload, TenantId,
+    failure::types,
+};
+use crate::replay::{Directory, HostTrouble, ResolvedActivity, ResolvedOrchestration};
+use crate::sandbox::{Module, Sandbox};
+use crate::schema::{SchemaValidator, Violation};
+use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
+
+/// Most loaded modules kept; beyond it the least recently loaded are dropped, and loaded from the cache when needed.
+const MAX_LOADED: usize = 512;
+
+/// Most names suggested for one that is unknown.
+const MAX_NEAR: usize = 5;
+
+/// The functions and modules of all tenants.
+pub struct Catalogue {
+    store: Store,
+    sandbox: Sandbox,
+    clock: Arc<dyn Clock>,
+    functions: RwLock<HashMap<TenantId, Arc<Functions>>>,
+    loaded: Mutex<Loaded>,
+    /// Uploads and deletions happen one after the other, so that the functions in memory follow the stored ones.
+    changing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Loaded {
+    modules: BTreeMap<ModuleNumber, (u64, Arc<OnceCell<Module>>)>,
+    loads: u64,
+}
+
+/// The functions of one tenant at one moment.
+#[derive(Default)]
+struct Functions {
+    by_name: BTreeMap<(FunctionKind, FunctionName), Function>,
+}
+
+struct Function {
+    module: ModuleNumber,
+    defaults: ActivityOptions,
+    input: Option<Arc<SchemaValidator>>,
+}
+
+impl Functions {
+    fn of(modules: &[ModuleVersion]) -> Self {
+        let mut by_name = BTreeMap::new();
+        for module in modules {
+            for function in &module.description.functions {
+                // Checked at upload; one that this version cannot compile any more lets every input pass.
+                let input = function.input_schema.as_deref().and_then(|schema| SchemaValidator::compile(schema).ok());
+                let entry = Function {
+                    module: module.number,
+                    defaults: function.default_options.clone().unwrap_or_default(),
+                    input: input.map(Arc::new),
+                };
+                by_name.insert((module.description.kind, function.name.clone()), entry);
+            }
+        }
+        Self { by_name }
+    }
+
+    fn find(&self, kind: FunctionKind, name: &FunctionName) -> Option<&Function> {
+        self.by_name.get(&(kind, name.clone()))
+    }
+
+    fn near(&self, kind: FunctionKind, name: &FunctionName) -> Vec<FunctionName> {
+        let wanted = name.as_str().to_lowercase();
+        let offered = self.by_name.keys().filter(|(other, _)| *other == kind);
+        let mut near: Vec<(f64, &FunctionName)> = offered
+            .map(|(_, name)| (strsim::jaro_winkler(&wanted, &name.as_str().to_lowercase()), name))
+            .filter(|(likeness, _)| *likeness > 0.7)
+            .collect();
+        near.sort_by(|(a, x), (b, y)| b.total_cmp(a).then_with(|| x.cmp(y)));
+        near.into_iter().take(MAX_NEAR).map(|(_, name)| name.clone()).collect()
+    }
+
+    fn check(&self, kind: FunctionKind, name: &FunctionName, input: &Payload) -> Result<&Function, Problem> {
+        let function = self.find(kind, name).ok_or_else(|| Problem::Unknown { near: self.near(kind, name) })?;
+        match &function.input {
+            Some(schema) => schema.validate(input).map_err(Problem::Input)?,
+            None => {}
+        }
+        Ok(function)
+    }
+}
+
+enum Problem {
+    Unknown { near: Vec<FunctionName> },
+    Input(Violation),
+}
+
+impl Problem {
+    fn into_failure(self, kind: FunctionKind, name: &FunctionName) -> Failure {
+        let (kind, name) = (kind.name(), name.as_str());
+        match self {
+            Self::Unknown { near } => {
+                let mut message = format!("no module offers the {kind} {name:?}");
+                if let Some(nearest) = near.first() {
+                    message += &format!("; there is {:?}", nearest.as_str());
+                }
+                Failure::new(types::UNKNOWN_FUNCTION, message)
+            }
+            Self::Input(Violation { path, message }) => {
+                let message = format!("the input of {kind} {name:?} does not fit its schema: {message} (at {path:?})");
+                Failure::new(types::INPUT, message).permanent()
+            }
+        }
+    }
+}
+
+impl Catalogue {
+    /// Reads the stored modules of all tenants.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn open(store: Store, sandbox: Sandbox, clock: Arc<dyn Clock>) -> Result<Self, store::Error> {
+        let catalogue = Self {
+            store,
+            sandbox,
+            clock,
+            functions: RwLock::default(),
+            loaded: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        };
+        catalogue.refresh(TenantId::DEFAULT).await?;
+        Ok(catalogue)
+    }
+
+    /// The sandbox that modules run in.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    async fn refresh(&self, tenant: TenantId) -> Result<(), store::Error> {
+        let modules = self.store.tenant(tenant).modules().await?;
+        let functions = Arc::new(Functions::of(&modules));
+        self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, functions);
+        Ok(())
+    }
+
+    fn functions(&self, tenant: TenantId) -> Arc<Functions> {
+        let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
+        functions.get(&tenant).cloned().unwrap_or_default()
+    }
+
+    /// Takes in a module and makes it the current version of its name.
+    ///
+    /// # Errors
+    /// Why it was refused; what was there before stays.
+    pub async fn put(&self, tenant: TenantId, name: &str, bytes: Bytes) -> Result<StoredModule, PutModuleError> {
+        let inspected = self.sandbox.inspect(bytes.clone()).await?;
+        let _changing = self.changing.lock().await;
+        let kind = inspected.description.kind;
+        let put = PutModule {
+            tenant,
+            name: name.to_owned(),
+            digest: inspected.digest,
+            bytes: bytes.into(),
+            description: inspected.description.clone(),
+            at: self.clock.now(),
+        };
+        match self.store.put_module(put).await? {
+            PutModuleOutcome::Stored { new, .. } => {
+                self.refresh(tenant).await?;
+                Ok(StoredModule { digest: inspected.digest, description: inspected.description, new })
+            }
+            PutModuleOutcome::FunctionTaken { function, module } => {
+                Err(PutModuleError::FunctionTaken { kind, function, module })
+            }
+        }
+    }
+
+    /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete(&self, tenant: TenantId, name: &str) -> Result<bool, store::Error> {
+        let _changing = self.changing.lock().await;
+        let existed = self.store.delete_module(tenant, name, self.clock.now()).await?;
+        self.refresh(tenant).await?;
+        Ok(existed)
+    }
+
+    /// The version of an orchestration that a start from outside runs on.
+    ///
+    /// # Errors
+    /// When there is no such function or the input does not fit.
+    pub fn to_start(
+        &self,
+        tenant: TenantId,
+        name: &FunctionName,
+        input: &Payload,
+    ) -> Result<ModuleNumber, StartError> {
+        let functions = self.functions(tenant);
+        match functions.check(FunctionKind::Orchestration, name, input) {
+            Ok(function) => Ok(function.module),
+            Err(Problem::Unknown { near }) => Err(StartError::UnknownFunction { name: name.clone(), near }),
+            Err(Problem::Input(Violation { path, message })) => {
+                Err(StartError::InvalidInput { function: name.clone(), path, message })
+            }
+        }
+    }
+
+    /// A stored version, ready to run.
+    ///
+    /// # Errors
+    /// When its bytes are gone or do not compile.
+    pub async fn load(&self, number: ModuleNumber) -> Result<Module, HostTrouble> {
+        let cell = {
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            loaded.cell(number)
+        };
+        cell.get_or_try_init(|| self.load_anew(number)).await.cloned()
+    }
+
+    async fn load_anew(&self, number: ModuleNumber) -> Result<Module, HostTrouble> {
+        let trouble = |message: String| HostTrouble::Module(message);
+        let version = self.store.module(number).await.map_err(|error| trouble(error.to_string()))?;
+        let version = version.ok_or_else(|| trouble(format!("version {number} is not stored")))?;
+        let bytes = || async {
+            let bytes = self.store.module_bytes(number).await?;
+            bytes.map(Bytes::from).ok_or_else(|| anyhow::anyhow!("the bytes of {} are not stored", version.digest))
+        };
+        let module = self.sandbox.load(version.digest, version.description.kind, bytes).await;
+        module.map_err(|error| trouble(format!("{} ({}): {error}", version.name, version.digest)))
+    }
+}
+
+impl Loaded {
+    fn cell(&mut self, number: ModuleNumber) -> Arc<OnceCell<Module>> {
+        if let Some((_, cell)) = self.modules.get(&number) {
+            return cell.clone();
+        }
+        if self.modules.len() >= MAX_LOADED {
+            let oldest = self.modules.iter().min_by_key(|(_, (loaded, _))| *loaded).map(|(number, _)| *number);
+            oldest.and_then(|oldest| self.modules.remove(&oldest));
+        }
+        self.loads += 1;
+        let cell = Arc::<OnceCell<Module>>::default();
+        self.modules.insert(number, (self.loads, cell.clone()));
+        cell
+    }
+}
+
+/// The functions of one tenant as they stand at each question.
+pub struct TenantDirectory {
+    catalogue: Arc<Catalogue>,
+    tenant: TenantId,
+}
+
+impl TenantDirectory {
+    /// The directory of a tenant.
+    pub fn new(catalogue: Arc<Catalogue>, tenant: TenantId) -> Self {
+        Self { catalogue, tenant }
+    }
+}
+
+impl Directory for TenantDirectory {
+    fn activity(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedActivity, Failure> {
+        const KIND: FunctionKind = FunctionKind::Activity;
+        let functions = self.catalogue.functions(self.tenant);
+        let function = functions.check(KIND, name, input).map_err(|problem| problem.into_failure(KIND, name))?;
+        Ok(ResolvedActivity { module: function.module, defaults: function.defaults.clone() })
+    }
+
+    fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure> {
+        const KIND: FunctionKind = FunctionKind::Orchestration;
+        let functions = self.catalogue.functions(self.tenant);
+        let function = functions.check(KIND, name, input).map_err(|problem| problem.into_failure(KIND, name))?;
+        Ok(ResolvedOrchestration { module: function.module })
+    }
+}

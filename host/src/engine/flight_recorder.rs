@@ -1,0 +1,174 @@
+//! What was being run at this moment, kept where a crash of the process leaves it readable.
+//!
+//! A guest that takes the host down must not do so for ever. Writing to the database before every turn and attempt
+//! would cost a commit each; this file costs one small positioned write, and the page cache outlives the process (not a
+//! loss of power, which no guest causes). Every turn and attempt holds a slot of the file while it runs; after an
+//! unclean end the slots in use name the suspects.
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::model::{ExecutionNumber, InstanceNumber, TaskId};
+
+/// Bytes of a slot: instance (8), execution (4), task (4; 0 for a turn), a mark (1), padding.
+const SLOT_BYTES: usize = 24;
+/// Marks a slot in use.
+const IN_USE: u8 = 0xA5;
+/// Slots beyond this are not recorded; there are never so many guests running at once.
+const MAX_SLOTS: u64 = 65_536;
+
+/// What a slot says was running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Flight {
+    /// Whose.
+    pub instance: InstanceNumber,
+    /// In which execution.
+    pub execution: ExecutionNumber,
+    /// An attempt of this task; none for a turn of the instance itself.
+    pub task: Option<TaskId>,
+}
+
+/// The file with its free slots. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FlightRecorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    free: Vec<u64>,
+    used: u64,
+}
+
+/// Holds a slot; dropping it says that the run ended, however it ended.
+#[derive(Debug)]
+pub struct Recording {
+    recorder: FlightRecorder,
+    slot: Option<u64>,
+}
+
+impl FlightRecorder {
+    /// Reads what the last host left, and starts an empty record.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn open(path: &Path) -> std::io::Result<(Self, Vec<Flight>)> {
+        let left = match std::fs::read(path) {
+            Ok(bytes) => bytes.chunks_exact(SLOT_BYTES).filter_map(read_slot).collect::<BTreeSet<_>>(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
+            Err(error) => return Err(error),
+        };
+        // Emptied only once the caller has noted what it held: see `clear`.
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        Ok((Self(Arc::new(Inner { file, slots: Mutex::default() })), left.into_iter().collect()))
+    }
+
+    /// Forgets what the last host left. To be called when it has been noted, before anything runs.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn clear(&self) -> std::io::Result<()> {
+        self.0.file.set_len(0)
+    }
+
+    /// Notes that something runs, until the recording is dropped.
+    pub fn record(&self, flight: Flight) -> Recording {
+        let slot = self.take_slot();
+        if let Some(slot) = slot {
+            self.write(slot, &slot_of(flight));
+        }
+        Recording { recorder: self.clone(), slot }
+    }
+
+    fn take_slot(&self) -> Option<u64> {
+        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.free.pop().or_else(|| {
+            let next = slots.used;
+            (next < MAX_SLOTS).then(|| {
+                slots.used += 1;
+                next
+            })
+        })
+    }
+
+    /// A record that cannot be written costs a suspect after a crash, nothing else.
+    fn write(&self, slot: u64, bytes: &[u8; SLOT_BYTES]) {
+        if let Err(error) = self.0.file.write_all_at(bytes, slot * SLOT_BYTES as u64) {
+            tracing::warn!(%error, "the flight recorder cannot be written");
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.recorder.write(slot, &[0; SLOT_BYTES]);
+            self.recorder.0.slots.lock().unwrap_or_else(PoisonError::into_inner).free.push(slot);
+        }
+    }
+}
+
+fn slot_of(flight: Flight) -> [u8; SLOT_BYTES] {
+    let mut bytes = [0; SLOT_BYTES];
+    bytes[..8].copy_from_slice(&flight.instance.0.to_le_bytes());
+    bytes[8..12].copy_from_slice(&flight.execution.0.to_le_bytes());
+    bytes[12..16].copy_from_slice(&flight.task.map_or(0, |task| task.0).to_le_bytes());
+    bytes[16] = IN_USE;
+    bytes
+}
+
+fn read_slot(bytes: &[u8]) -> Option<Flight> {
+    if bytes[16] != IN_USE {
+        return None;
+    }
+    let task = u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes"));
+    Some(Flight {
+        instance: InstanceNumber(u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))),
+        execution: ExecutionNumber(u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"))),
+        task: (task > 0).then_some(TaskId(task)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flight(instance: u64, task: Option<u32>) -> Flight {
+        Flight { instance: InstanceNumber(instance), execution: ExecutionNumber(1), task: task.map(TaskId) }
+    }
+
+    #[test]
+    fn what_ran_when_the_process_ended_is_there_for_the_next_one_until_it_is_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flights");
+        let (recorder, left) = FlightRecorder::open(&path).unwrap();
+        assert_eq!(left, []);
+        let ended = recorder.record(flight(1, None));
+        let crashed = recorder.record(flight(2, Some(7)));
+        drop(ended);
+        let reused = recorder.record(flight(3, None));
+        std::mem::forget((crashed, reused));
+        for _ in 0..2 {
+            let (_, left) = FlightRecorder::open(&path).unwrap();
+            assert_eq!(left, [flight(2, Some(7)), flight(3, None)]);
+        }
+        let (recorder, _) = FlightRecorder::open(&path).unwrap();
+        recorder.clear().unwrap();
+        assert_eq!(FlightRecorder::open(&path).unwrap().1, []);
+    }
+
+    #[test]
+    fn a_damaged_file_is_no_reason_not_to_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flights");
+        std::fs::write(&path, vec![0xA5; SLOT_BYTES + 5]).unwrap();
+        assert_eq!(FlightRecorder::open(&path).unwrap().1.len(), 1);
+    }
+}

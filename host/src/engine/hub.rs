@@ -1,0 +1,95 @@
+//! The table of active owners: who gets a message for an instance.
+//!
+//! A message either finds the owner that is there or makes one. An owner is removed only while the table is locked and
+//! its mailbox is empty, so no message falls between two owners and no instance ever has two.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::owner::ActivityResult;
+use super::task::{self, Shared};
+use crate::model::{InboxRow, InstanceNumber};
+
+/// What an owner can be told.
+#[derive(Debug)]
+pub enum Mail {
+    /// A row is in the inbox.
+    Inbox(InboxRow),
+    /// An activity call has its outcome.
+    Result(ActivityResult),
+    /// Look whether there is something to do: a timer is due, the host has started.
+    Wake,
+    /// Forget the guest, if nothing is to do: room is needed.
+    Cool,
+}
+
+/// The table. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    owners: Mutex<HashMap<InstanceNumber, mpsc::UnboundedSender<Mail>>>,
+    shared: Arc<Shared>,
+}
+
+impl Hub {
+    /// An empty table.
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Inner { owners: Mutex::default(), shared }))
+    }
+
+    /// What all owners share.
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// Gives a message to the owner of the instance, which is made if there is none.
+    pub fn deliver(&self, instance: InstanceNumber, mail: Mail) {
+        let mut owners = self.lock();
+        let mail = match owners.get(&instance) {
+            None => mail,
+            Some(mailbox) => match mailbox.send(mail) {
+                Ok(()) => return,
+                // The owner panicked. Another one takes over from what is stored.
+                Err(mpsc::error::SendError(mail)) => mail,
+            },
+        };
+        if matches!(mail, Mail::Cool) {
+            return;
+        }
+        if self.0.shared.shutdown.is_cancelled() {
+            // What is durable is found again at the next start; a result that is not makes its activity run again.
+            return;
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        // A row need not be handed over: the new owner reads the inbox. A result is nowhere else.
+        if matches!(mail, Mail::Result(_)) {
+            sender.send(mail).expect("the receiver is here");
+        }
+        owners.insert(instance, sender);
+        drop(owners);
+        let work = task::run(self.clone(), instance, receiver);
+        self.0.shared.tracker.spawn_on(work, &self.0.shared.runtime);
+    }
+
+    /// How many owners there are.
+    pub fn active(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Removes an owner whose mailbox is empty; says whether it did.
+    pub(super) fn remove_if_idle(&self, instance: InstanceNumber, mailbox: &mpsc::UnboundedReceiver<Mail>) -> bool {
+        let mut owners = self.lock();
+        let idle = mailbox.is_empty();
+        if idle {
+            owners.remove(&instance);
+        }
+        idle
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceNumber, mpsc::UnboundedSender<Mail>>> {
+        self.0.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,132 @@
+//! What a step causes besides its row, while it is being put together.
+
+use crate::model::{
+    Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxSeq, InstanceId, InstanceNumber, LogLine,
+    ModuleNumber, Outcome, Parent, Payload, Started, TaskId, TenantId, Timestamp,
+};
+use crate::replay::ledger::SubOrchestrationCall;
+use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient};
+
+use super::owner::World;
+
+/// Children, messages, notes and logs of one step.
+#[derive(Default)]
+pub(super) struct Outbox {
+    pub children: Vec<NewInstance>,
+    pub messages: Vec<OutboundMessage>,
+    pub attempts: Vec<AttemptRow>,
+    pub logs: Vec<LogLine>,
+    pub custom_status: Option<Payload>,
+    pub next_execution: Option<Started>,
+    /// Fuel of the activity attempts whose outcomes the step takes.
+    pub fuel: u64,
+    /// Inbox rows taken, to be put back if the guest cannot run.
+    pub taken: Vec<(InboxSeq, InboxItem)>,
+    /// Sub-orchestrations that get another attempt, likewise.
+    pub retried: Vec<TaskId>,
+}
+
+impl Outbox {
+    /// Whether the step changes nothing beyond the instance itself.
+    pub(super) fn is_empty(&self) -> bool {
+        self.children.is_empty() && self.messages.is_empty() && self.attempts.is_empty()
+    }
+
+    /// Starts an instance.
+    pub(super) fn start(&mut self, world: &dyn World, tenant: TenantId, child: Child<'_>) {
+        self.children.push(NewInstance {
+            tenant,
+            id: child.id.clone(),
+            module: child.module,
+            started: Started {
+                execution: ExecutionNumber::FIRST,
+                function: child.function.clone(),
+                input: child.input.clone(),
+                seed: world.seed(),
+                limits: world.limits(),
+                parent: child.parent,
+                events: Vec::new(),
+                not_before: child.not_before,
+            },
+            created_at: world.now(),
+        });
+    }
+
+    /// Starts another child for a sub-orchestration whose last one failed, after its backoff.
+    pub(super) fn retry_child(
+        &mut self,
+        world: &dyn World,
+        tenant: TenantId,
+        call: &SubOrchestrationCall,
+        parent: Parent,
+        start_at: Timestamp,
+        failure: &Failure,
+    ) {
+        let (task, attempt) = (parent.task, parent.attempt);
+        self.attempts.push(AttemptRow {
+            execution: parent.execution,
+            task,
+            ordinal: attempt - 1,
+            number: attempt - 1,
+            cut_off: false,
+            failure: failure.clone(),
+            fuel: 0,
+            started_at: call.scheduled_at,
+            ended_at: world.now(),
+            next_at: Some(start_at),
+        });
+        let today = world.directory().orchestration(&call.function, &call.input);
+        self.retried.push(task);
+        let child = Child {
+            id: &call.child_id(attempt),
+            module: today.map_or(call.module, |found| found.module),
+            function: &call.function,
+            input: &call.input,
+            parent: Some(parent),
+            not_before: Some(start_at),
+        };
+        self.start(world, tenant, child);
+    }
+
+    /// Takes back the start of a child that was cancelled in the turn that scheduled it.
+    pub(super) fn unstart(&mut self, instance: InstanceNumber, task: TaskId) {
+        self.children.retain(|child| {
+            let parent = child.started.parent.as_ref();
+            !parent.is_some_and(|parent| parent.instance == instance && parent.task == task)
+        });
+    }
+
+    /// Ends another instance.
+    pub(super) fn terminate(&mut self, id: InstanceId, reason: String) {
+        self.messages.push(OutboundMessage { to: Recipient::Id(id), item: InboxItem::Terminate { reason } });
+    }
+
+    /// Raises an event for another instance.
+    pub(super) fn send_event(&mut self, id: &InstanceId, event: &Event) {
+        self.messages.push(OutboundMessage { to: Recipient::Id(id.clone()), item: InboxItem::Event(event.clone()) });
+    }
+
+    /// Tells the instance that waits for this one, if one does, how it ended.
+    pub(super) fn tell_parent(&mut self, parent: Option<&Parent>, outcome: Outcome) {
+        let Some(parent) = parent else { return };
+        self.messages.push(OutboundMessage {
+            to: Recipient::Number(parent.instance),
+            item: InboxItem::TaskEnded {
+                execution: parent.execution,
+                task: parent.task,
+                attempt: parent.attempt,
+                outcome,
+            },
+        });
+    }
+}
+
+/// An instance to start.
+pub(super) struct Child<'a> {
+    pub id: &'a InstanceId,
+    pub module: ModuleNumber,
+    pub function: &'a FunctionName,
+    pub input: &'a Payload,
+    pub parent: Option<Parent>,
+    pub not_before: Option<Timestamp>,
+}

@@ -1,0 +1,19 @@
+//! A guest whose new turns are noted in the flight recorder while they run.
+
+use super::flight_recorder::{Flight, FlightRecorder};
+use crate::replay::{Budget, Execution, Guest, HostTrouble, Ran};
+
+/// Wraps a guest.
+pub(super) struct Recorded<G> {
+    pub guest: G,
+    pub recorder: FlightRecorder,
+    pub flight: Flight,
+}
+
+impl<G: Guest> Guest for Recorded<G> {
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
+        // A replayed turn is noted by whoever replays, once for many rows.
+        let _recording = (budget == Budget::Turn).then(|| self.recorder.record(self.flight));
+        self.guest.resume(execution, budget)
+    }
+}

@@ -1,0 +1,32 @@
+//! Deletes what nobody needs any more, in small pieces, so that turns do not wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::store::Store;
+
+/// How often to look for garbage when there was none.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Rows deleted at once: about the work of one batch of turns.
+const ROWS: u64 = 500;
+
+/// Between two pieces, the writer is left to those who wait for it.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// Sweeps until the shutdown.
+pub(super) async fn run(store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    let work = async {
+        loop {
+            let more = store.sweep(clock.now(), ROWS).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "old rows could not be deleted; trying again later");
+                false
+            });
+            tokio::time::sleep(if more { BREATH } else { PAUSE }).await;
+        }
+    };
+    shutdown.run_until_cancelled(work).await;
+}

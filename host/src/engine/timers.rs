@@ -1,0 +1,217 @@
+//! When to wake which instance.
+//!
+//! Only the nearest wake-ups are in memory: all those up to a horizon. The rest waits in the store and is read when the
+//! horizon comes nearer, so a million sleepers cost disk alone, and nothing is polled while none is due.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::hub::{Hub, Mail};
+use crate::clock::Clock;
+use crate::model::{InstanceNumber, Timestamp};
+use crate::store::Store;
+
+/// Wake-ups read from the store at once, and about half of what is kept in memory.
+const PAGE: u32 = 20_000;
+
+/// The clock is looked at again after this long even if nothing is due, because clocks jump.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How long to wait when the store fails.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The wake-ups of all instances. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Timers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    nearest: Mutex<Nearest>,
+    /// The earliest wake-up has changed.
+    changed: Notify,
+}
+
+/// All wake-ups up to the horizon.
+#[derive(Debug)]
+struct Nearest {
+    by_time: BTreeSet<(Timestamp, InstanceNumber)>,
+    by_instance: HashMap<InstanceNumber, Timestamp>,
+    horizon: Timestamp,
+    page: usize,
+}
+
+impl Nearest {
+    fn remove(&mut self, instance: InstanceNumber) {
+        if let Some(time) = self.by_instance.remove(&instance) {
+            self.by_time.remove(&(time, instance));
+        }
+    }
+
+    fn insert(&mut self, time: Timestamp, instance: InstanceNumber) {
+        self.remove(instance);
+        if time > self.horizon {
+            return;
+        }
+        self.by_time.insert((time, instance));
+        self.by_instance.insert(instance, time);
+        while self.by_time.len() > 2 * self.page {
+            let (time, instance) = self.by_time.pop_last().expect("there are many");
+            self.by_instance.remove(&instance);
+            self.horizon = Timestamp(time.0.saturating_sub(1));
+        }
+    }
+
+    fn pop_due(&mut self, now: Timestamp) -> Option<InstanceNumber> {
+        let (time, instance) = *self.by_time.first()?;
+        if time > now {
+            return None;
+        }
+        self.remove(instance);
+        Some(instance)
+    }
+
+    /// The store has more than what is here, and nothing is here.
+    fn wants_more(&self) -> bool {
+        self.by_time.is_empty() && self.horizon < Timestamp::MAX
+    }
+}
+
+impl Timers {
+    /// No wake-up yet, and none read from the store.
+    pub(super) fn new() -> Self {
+        let nearest = Nearest {
+            by_time: BTreeSet::new(),
+            by_instance: HashMap::new(),
+            horizon: Timestamp(0),
+            page: PAGE as usize,
+        };
+        Self(Arc::new(Inner { nearest: Mutex::new(nearest), changed: Notify::new() }))
+    }
+
+    /// The instance is to be woken at that time and at no other. The time must be in the store already.
+    pub(super) fn arm(&self, instance: InstanceNumber, time: Timestamp) {
+        let mut nearest = self.lock();
+        nearest.insert(time, instance);
+        let first = nearest.by_time.first() == Some(&(time, instance));
+        drop(nearest);
+        if first {
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// The instance is not to be woken.
+    pub(super) fn disarm(&self, instance: InstanceNumber) {
+        self.lock().remove(instance);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Nearest> {
+        self.0.nearest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes instances until the shutdown.
+    pub(super) async fn run(self, hub: Hub, store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+        let work = async {
+            loop {
+                if self.lock().wants_more() {
+                    self.read_more(&store).await;
+                }
+                let now = clock.now();
+                loop {
+                    let due = self.lock().pop_due(now);
+                    let Some(instance) = due else { break };
+                    hub.deliver(instance, Mail::Wake);
+                }
+                let next = self.lock().by_time.first().map(|(time, _)| *time);
+                if next.is_none() && self.lock().wants_more() {
+                    continue;
+                }
+                let wait = next.map_or(LOOK_AGAIN, |time| time.since(now).min(LOOK_AGAIN));
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.0.changed.notified() => {}
+                }
+            }
+        };
+        shutdown.run_until_cancelled(work).await;
+    }
+
+    /// Moves the horizon on. While the store is read, every wake-up is taken in, so that none falls between what is
+    /// read and what is set meanwhile.
+    async fn read_more(&self, store: &Store) {
+        self.lock().horizon = Timestamp::MAX;
+        match store.waking_before(Timestamp::MAX, PAGE).await {
+            Ok(rows) => {
+                let mut nearest = self.lock();
+                let more = rows.len() >= PAGE as usize;
+                let last = rows.last().map(|(time, _)| *time);
+                for (time, instance) in rows {
+                    // What was set meanwhile is newer than what was read.
+                    if !nearest.by_instance.contains_key(&instance) {
+                        nearest.insert(time, instance);
+                    }
+                }
+                if let (true, Some(last)) = (more, last) {
+                    nearest.horizon = nearest.horizon.min(last);
+                    let beyond: Vec<_> = nearest.by_time.range((Timestamp(last.0 + 1), InstanceNumber(0))..).copied().collect();
+                    for (_, instance) in beyond {
+                        nearest.remove(instance);
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "wake-ups could not be read; trying again");
+                self.lock().horizon = Timestamp(0);
+                tokio::time::sleep(TROUBLE_PAUSE).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timers(page: usize) -> Timers {
+        let timers = Timers::new();
+        {
+            let mut nearest = timers.lock();
+            nearest.page = page;
+            nearest.horizon = Timestamp::MAX;
+        }
+        timers
+    }
+
+    #[test]
+    fn an_instance_has_one_wake_up_the_last_one_set() {
+        let timers = timers(10);
+        timers.arm(InstanceNumber(1), Timestamp(5));
+        timers.arm(InstanceNumber(1), Timestamp(9));
+        timers.arm(InstanceNumber(2), Timestamp(7));
+        timers.disarm(InstanceNumber(2));
+        let mut nearest = timers.lock();
+        assert_eq!(nearest.pop_due(Timestamp(8)), None);
+        assert_eq!(nearest.pop_due(Timestamp(9)), Some(InstanceNumber(1)));
+        assert_eq!(nearest.pop_due(Timestamp(9)), None);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_dropped_lies_behind_the_horizon() {
+        let timers = timers(10);
+        for n in 0..100 {
+            timers.arm(InstanceNumber(n), Timestamp(1_000 - n));
+        }
+        let mut nearest = timers.lock();
+        assert_eq!(nearest.by_time.len(), 20);
+        let horizon = nearest.horizon;
+        let mut kept = Vec::new();
+        while let Some(instance) = nearest.pop_due(Timestamp::MAX) {
+            kept.push(instance.0);
+        }
+        assert!((0..100).all(|n| kept.contains(&n) == (Timestamp(1_000 - n) <= horizon)));
+        assert!(nearest.wants_more());
+    }
+}

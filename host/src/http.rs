@@ -1,0 +1,46 @@
+//! The HTTP edge: turns a request into a call and an outcome into a status.
+//!
+//! Everything is under `/v1` and described by an OpenAPI document generated from this code. The only user of axum.
+//! Queries go to the store's handle for the caller's tenant, changes to the engine's handle; nothing here knows how
+//! either does its work, and nothing here is kept between requests.
+
+pub(crate) mod document;
+pub(crate) mod health;
+pub(crate) mod instances;
+pub(crate) mod modules;
+pub(crate) mod orchestrations;
+
+mod body;
+mod error;
+mod error_pages;
+mod guard;
+mod idempotency;
+mod links;
+mod openapi;
+mod params;
+mod path;
+mod problem;
+mod router;
+mod server;
+mod stall;
+mod state;
+
+pub use instances::Purged;
+pub use links::InstanceLinks;
+pub use path::ModuleName;
+pub use problem::Problem;
+pub use router::{openapi, router};
+pub use server::{Server, ServerError, ServerOptions};
+
+pub(crate) use links::segment;
+pub(crate) use params::{MAX_WAIT, parse_duration};
+pub(crate) use problem::MEDIA_TYPE as PROBLEM_MEDIA_TYPE;
+
+/// Bounds of requests.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// Longest input, output or event payload, in bytes.
+    pub payload_bytes: usize,
+    /// Longest module, in bytes.
+    pub module_bytes: usize,
+}

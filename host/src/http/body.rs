@@ -1,0 +1,218 @@
+//! Reading bodies: bounded in size and time, whole or not at all.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use serde::de::IgnoredAny;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{error::Refusal, idempotency, state::App};
+use crate::{
+    model::{Payload, PayloadError},
+    store::IdempotencyKey,
+};
+
+/// The longest pause within a body. Shorter than what proxies allow, long enough for a bad connection.
+const MAX_PAUSE: Duration = Duration::from_secs(15);
+
+/// The longest time a payload may take; its size is small.
+const PAYLOAD_TIME: Duration = Duration::from_secs(60);
+
+/// The longest time a module may take: 64 MiB at 1 Mbit/s.
+const MODULE_TIME: Duration = Duration::from_secs(600);
+
+/// How much is set aside before anything has arrived, whatever length the client announced.
+const FIRST_BUFFER_BYTES: usize = 16 * 1024;
+
+/// A payload and the key that goes with it: the body of a start, an event or a control message.
+#[derive(Debug)]
+pub(crate) struct PayloadBody {
+    /// The body, verbatim; `null` if it is empty.
+    pub(crate) payload: Payload,
+    /// From the header `Idempotency-Key`.
+    pub(crate) idempotency: Option<IdempotencyKey>,
+}
+
+impl FromRequest<App> for PayloadBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let limit = app.options.payload_bytes;
+        let bytes = read(&parts.headers, body, limit, PAYLOAD_TIME).await?;
+        let idempotency = idempotency::key(&parts, &bytes)?;
+        Ok(Self {
+            payload: parse_payload(&bytes, limit)?,
+            idempotency,
+        })
+    }
+}
+
+/// No body, perhaps with an idempotency key.
+#[derive(Debug)]
+pub(crate) struct EmptyBody {
+    /// From the header `Idempotency-Key`.
+    pub(crate) idempotency: Option<IdempotencyKey>,
+}
+
+impl FromRequest<App> for EmptyBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        match read(&parts.headers, body, 0, PAYLOAD_TIME).await {
+            Ok(_) => Ok(Self {
+                idempotency: idempotency::key(&parts, &[])?,
+            }),
+            Err(Refusal::BodyTooLarge { .. }) => Err(Refusal::UnexpectedBody),
+            Err(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// The bytes of a module, and the right to hold them in memory.
+#[derive(Debug)]
+pub(crate) struct ModuleBody {
+    /// The bytes.
+    pub(crate) bytes: Bytes,
+    /// To be dropped when they have been dealt with.
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+impl FromRequest<App> for ModuleBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        // Until it is this request's turn, its body stays in the socket's buffers.
+        let permit = app
+            .uploads
+            .clone()
+            .acquire_owned()
+            .await
+            .map_err(|_| Refusal::ShuttingDown)?;
+        let bytes = read(&parts.headers, body, app.options.module_bytes, MODULE_TIME).await?;
+        Ok(Self { bytes, permit })
+    }
+}
+
+/// The whole body, if it is complete, at most `limit` bytes long and there in time.
+async fn read(headers: &HeaderMap, mut body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
+    refuse_encoding(headers)?;
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
+        return Err(Refusal::BodyTooLarge { limit });
+    }
+    let deadline = Instant::now() + time;
+    let mut whole = BytesMut::with_capacity(FIRST_BUFFER_BYTES.min(limit));
+    while let Some(frame) = timeout_at(deadline, timeout(MAX_PAUSE, body.frame()))
+        .await
+        .ok()
+        .and_then(Result::ok)
+        .ok_or(Refusal::BodyTooSlow)?
+    {
+        let frame = frame.map_err(|_| Refusal::BodyCutOff)?;
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > limit - whole.len() {
+            return Err(Refusal::BodyTooLarge { limit });
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(whole.freeze())
+}
+
+/// A compressed body would reach the store as the bytes it is not.
+fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
+    for value in headers.get_all(header::CONTENT_ENCODING) {
+        let encoding = String::from_utf8_lossy(value.as_bytes());
+        if !encoding.eq_ignore_ascii_case("identity") {
+            return Err(Refusal::UnsupportedEncoding {
+                encoding: encoding.into_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The body as a payload, verbatim; nothing at all stands for `null`.
+fn parse_payload(bytes: &[u8], limit: usize) -> Result<Payload, Refusal> {
+    if bytes.is_empty() {
+        return Ok(Payload::null());
+    }
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let (line, column) = position(&bytes[..error.valid_up_to()]);
+        Refusal::NotJson {
+            message: format!("it is not UTF-8 at line {line} column {column}"),
+            line,
+            column,
+        }
+    })?;
+    Payload::parse(text, limit).map_err(|error| match error {
+        PayloadError::TooLong { limit, .. } => Refusal::BodyTooLarge { limit },
+        PayloadError::NotJson(message) => {
+            let (line, column) = serde_json::from_str::<IgnoredAny>(text)
+                .err()
+                .map_or_else(|| position(bytes), |error| (error.line(), error.column()));
+            Refusal::NotJson { message, line, column }
+        }
+    })
+}
+
+/// Line and column, from 1, of the byte after `before`.
+fn position(before: &[u8]) -> (usize, usize) {
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    (line, column)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read_text(text: &'static str, limit: usize) -> Result<Bytes, String> {
+        read(&HeaderMap::new(), Body::from(text), limit, PAYLOAD_TIME)
+            .await
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_body_of_the_limit_fits_and_one_byte_more_does_not() {
+        assert_eq!(read_text("12345", 5).await.unwrap(), "12345");
+        assert_eq!(
+            read_text("123456", 5).await,
+            Err("the body is larger than 5 bytes".into())
+        );
+        assert_eq!(read_text("", 0).await.unwrap(), "");
+    }
+
+    #[test]
+    fn payloads_are_taken_verbatim() {
+        for text in ["1.0", "{\"a\" : 1e2}", "123456789012345678901234567890"] {
+            assert_eq!(parse_payload(text.as_bytes(), 100).unwrap().as_str(), text);
+        }
+        assert_eq!(parse_payload(b"", 100).unwrap(), Payload::null());
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_with_its_position() {
+        let check = |bytes: &[u8], expected: (usize, usize)| match parse_payload(bytes, 100) {
+            Err(Refusal::NotJson { line, column, .. }) => assert_eq!((line, column), expected),
+            other => panic!("{other:?}"),
+        };
+        check(b"{\n  \"a\": x\n}", (2, 8));
+        check(b"[1,", (1, 3));
+        check(b"\"a\n\xff\"", (2, 1));
+        check(b" ", (1, 1));
+    }
+}

@@ -1,0 +1,135 @@
+//! What the documents of several resources share: verbatim payloads, failures and times.
+
+use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::value::RawValue;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr, Schema,
+        schema::{AnyOf, AnyOfBuilder},
+    },
+};
+
+use crate::model::{Cause, Failure, Payload, Timestamp};
+
+/// A payload within a document: the stored text itself, so that `1.0` stays `1.0`.
+#[derive(Debug, Clone)]
+pub(crate) struct Verbatim(pub(crate) Payload);
+
+impl Serialize for Verbatim {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(self.0.as_str()).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl PartialSchema for Verbatim {
+    fn schema() -> RefOr<Schema> {
+        let _: Option<AnyOf> = None;
+        RefOr::T(Schema::AnyOf(
+            AnyOfBuilder::new()
+                .description(Some("Any JSON value, as it was given"))
+                .build(),
+        ))
+    }
+}
+
+impl ToSchema for Verbatim {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Payload".into()
+    }
+}
+
+/// `null` where there is none.
+pub(crate) fn verbatim(payload: Option<Payload>) -> Verbatim {
+    Verbatim(payload.unwrap_or_else(Payload::null))
+}
+
+/// A point in time, in RFC 3339.
+pub(crate) fn time(at: Timestamp) -> String {
+    at.to_string()
+}
+
+/// Why a task or an instance failed.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Failure)]
+pub(crate) struct FailureDocument {
+    /// Machine-readable name, for example `PaymentDeclined` or `windlass.timeout`.
+    r#type: String,
+    /// One sentence for a person.
+    message: String,
+    /// Anything a program may want to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Verbatim>)]
+    details: Option<Verbatim>,
+    /// Whether another attempt is pointless.
+    non_retryable: bool,
+    /// What led to it, nearest first.
+    causes: Vec<CauseDocument>,
+}
+
+/// One link of the chain of causes.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Cause)]
+pub(crate) struct CauseDocument {
+    /// Machine-readable name.
+    r#type: String,
+    /// One sentence for a person.
+    message: String,
+    /// Anything a program may want to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Verbatim>)]
+    details: Option<Verbatim>,
+}
+
+impl From<Failure> for FailureDocument {
+    fn from(failure: Failure) -> Self {
+        let Failure {
+            error_type,
+            message,
+            details,
+            non_retryable,
+            causes,
+        } = failure;
+        Self {
+            r#type: error_type,
+            message,
+            details: details.map(Verbatim),
+            non_retryable,
+            causes: causes.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Cause> for CauseDocument {
+    fn from(cause: Cause) -> Self {
+        let Cause {
+            error_type,
+            message,
+            details,
+        } = cause;
+        Self {
+            r#type: error_type,
+            message,
+            details: details.map(Verbatim),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_written_as_they_were_given() {
+        let text = "{\"a\" : 1.0,\"b\":123456789012345678901234567890,\"c\":\"\\u00e9\"}";
+        let payload = Payload::parse(text, 100).unwrap();
+        assert_eq!(
+            serde_json::to_string(&[Verbatim(payload)]).unwrap(),
+            format!("[{text}]")
+        );
+        assert_eq!(serde_json::to_string(&verbatim(None)).unwrap(), "null");
+    }
+}

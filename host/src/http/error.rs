@@ -1,0 +1,357 @@
+//! Every way to refuse a request, as one named variant each, and how it looks on the wire.
+//!
+//! The rest of `http` passes these typed reasons and never a bare status code. A client branches on `code`, which is
+//! stable; `detail` is a sentence for people. What the operator should know beyond that goes to the log, here and only
+//! here.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::problem::Problem;
+use crate::{
+    engine::api::{MessageError, PurgeError, PutModuleError, StartError},
+    model::{FunctionKind, FunctionName, InstanceId, InstanceStatus},
+    sandbox::UploadError,
+    store::Error as StoreError,
+};
+
+/// Why a request was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// No route has that path.
+    #[error("no resource has the path {path:?}")]
+    UnknownRoute { path: String },
+    /// The resource exists, the method does not.
+    #[error("this resource does not offer {method}")]
+    MethodNotAllowed { method: String },
+    /// The request target is too long to be one of ours.
+    #[error("the request target is longer than {limit} bytes")]
+    TargetTooLong { limit: usize },
+    /// The request was addressed to a name that is not this machine's own: a page may have rebound its DNS name.
+    #[error("this host serves its own machine only and does not answer to the name {host:?}")]
+    ForeignHost { host: String },
+    /// A web page of another origin sent the request.
+    #[error("requests from web pages of the origin {origin:?} are not accepted")]
+    ForeignOrigin { origin: String },
+    /// A query parameter that the resource does not know.
+    #[error("unknown query parameter {name:?}")]
+    UnknownParameter { name: String },
+    /// A query parameter given twice.
+    #[error("the query parameter {name:?} is given more than once")]
+    RepeatedParameter { name: String },
+    /// A query parameter whose value cannot be read.
+    #[error("the query parameter {name:?} {message}")]
+    InvalidParameter { name: String, message: String },
+    /// An id or name in the path that cannot be one.
+    #[error("the {what} in the path {message}")]
+    InvalidPath { what: &'static str, message: String },
+    /// An `Idempotency-Key` that is empty, too long, repeated or not visible ASCII.
+    #[error("the header Idempotency-Key must be given once and hold 1 to 255 visible ASCII characters")]
+    InvalidIdempotencyKey,
+    /// The body is not one JSON value.
+    #[error("the body is not JSON: {message}")]
+    NotJson {
+        message: String,
+        line: usize,
+        column: usize,
+    },
+    /// The request takes no body, but has one.
+    #[error("this request takes no body")]
+    UnexpectedBody,
+    /// The body is compressed.
+    #[error("the body is encoded as {encoding:?}; send it without Content-Encoding")]
+    UnsupportedEncoding { encoding: String },
+    /// The body is larger than the limit.
+    #[error("the body is larger than {limit} bytes")]
+    BodyTooLarge { limit: usize },
+    /// The body ended before its announced length.
+    #[error("the body ended before it was complete")]
+    BodyCutOff,
+    /// The body came too slowly.
+    #[error("the body did not arrive in time")]
+    BodyTooSlow,
+    /// No module offers the function.
+    #[error("no module offers an orchestration named {name:?}")]
+    UnknownFunction {
+        name: FunctionName,
+        near: Vec<FunctionName>,
+    },
+    /// The input does not fit the schema of the function.
+    #[error("the input does not fit the schema of {function:?}: {message}")]
+    InvalidInput {
+        function: FunctionName,
+        path: String,
+        message: String,
+    },
+    /// A live instance has the id.
+    #[error("the instance {id:?} exists and is {status}")]
+    AlreadyExists { id: String, status: InstanceStatus },
+    /// The idempotency key was used for another request.
+    #[error("the Idempotency-Key was used before for another request")]
+    IdempotencyKeyReused,
+    /// No instance has the id.
+    #[error("there is no instance {id:?}")]
+    UnknownInstance { id: InstanceId },
+    /// The instance has ended, so nothing can reach it.
+    #[error("the instance {id:?} has ended: it is {status}")]
+    InstanceEnded { id: InstanceId, status: InstanceStatus },
+    /// The instance has not ended, so it cannot be purged.
+    #[error("the instance {id:?} has not ended: it is {status}; terminate it first")]
+    InstanceNotEnded { id: InstanceId, status: InstanceStatus },
+    /// No module has the name.
+    #[error("there is no module {name:?}")]
+    UnknownModule { name: String },
+    /// The bytes are no module for this host.
+    #[error(transparent)]
+    ModuleRefused(UploadError),
+    /// Another module offers a function of the same name.
+    #[error("the {} {function:?} belongs to the module {module:?}; a function has one module", .kind.name())]
+    FunctionTaken {
+        kind: FunctionKind,
+        function: FunctionName,
+        module: String,
+    },
+    /// Recovery has not finished, or the store cannot be written.
+    #[error("the host is not ready: {reason}")]
+    NotReady { reason: String },
+    /// The host is ending.
+    #[error("the host is shutting down")]
+    ShuttingDown,
+    /// The database failed; the cause is in the host's log.
+    #[error("the store cannot be used right now; the cause is in the host's log")]
+    StoreUnavailable(#[source] StoreError),
+    /// A stored row cannot be read; the cause is in the host's log.
+    #[error("a stored row cannot be read; the cause is in the host's log")]
+    StoreDamaged(#[source] StoreError),
+    /// A mistake of the host; the cause is in its log.
+    #[error("the host made a mistake; the cause is in its log")]
+    Internal(String),
+}
+
+impl Refusal {
+    /// Status, stable code and title. The codes are listed in `docs/errors/README.md`; a test compares.
+    pub(crate) fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::UnknownRoute { .. } => (S::NOT_FOUND, "unknown-route", "No such resource"),
+            Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
+            Self::TargetTooLong { .. } => (S::URI_TOO_LONG, "target-too-long", "Request target too long"),
+            Self::ForeignHost { .. } => (S::FORBIDDEN, "foreign-host", "Addressed to another host"),
+            Self::ForeignOrigin { .. } => (S::FORBIDDEN, "foreign-origin", "Sent by a foreign web page"),
+            Self::UnknownParameter { .. } => (S::BAD_REQUEST, "unknown-parameter", "Unknown query parameter"),
+            Self::RepeatedParameter { .. } => (S::BAD_REQUEST, "repeated-parameter", "Repeated query parameter"),
+            Self::InvalidParameter { .. } => (S::BAD_REQUEST, "invalid-parameter", "Invalid query parameter"),
+            Self::InvalidPath { .. } => (S::BAD_REQUEST, "invalid-path", "Invalid id or name"),
+            Self::InvalidIdempotencyKey => (S::BAD_REQUEST, "invalid-idempotency-key", "Invalid Idempotency-Key"),
+            Self::NotJson { .. } => (S::BAD_REQUEST, "not-json", "Body is not JSON"),
+            Self::UnexpectedBody => (S::BAD_REQUEST, "unexpected-body", "Unexpected body"),
+            Self::UnsupportedEncoding { .. } => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-encoding",
+                "Unsupported encoding",
+            ),
+            Self::BodyTooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::BodyCutOff => (S::BAD_REQUEST, "body-cut-off", "Body cut off"),
+            Self::BodyTooSlow => (S::REQUEST_TIMEOUT, "body-too-slow", "Body too slow"),
+            Self::UnknownFunction { .. } => (S::NOT_FOUND, "unknown-function", "Unknown orchestration"),
+            Self::InvalidInput { .. } => (S::BAD_REQUEST, "invalid-input", "Input does not fit the schema"),
+            Self::AlreadyExists { .. } => (S::CONFLICT, "already-exists", "Instance exists"),
+            Self::IdempotencyKeyReused => (
+                S::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "Idempotency-Key used for another request",
+            ),
+            Self::UnknownInstance { .. } => (S::NOT_FOUND, "unknown-instance", "Unknown instance"),
+            Self::InstanceEnded { .. } => (S::GONE, "instance-ended", "Instance has ended"),
+            Self::InstanceNotEnded { .. } => (S::CONFLICT, "instance-not-ended", "Instance has not ended"),
+            Self::UnknownModule { .. } => (S::NOT_FOUND, "unknown-module", "Unknown module"),
+            Self::ModuleRefused(error) => module_refused(error),
+            Self::FunctionTaken { .. } => (S::CONFLICT, "function-taken", "Function belongs to another module"),
+            Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not-ready", "Not ready"),
+            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
+            Self::StoreUnavailable(_) => (S::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable"),
+            Self::StoreDamaged(_) => (S::INTERNAL_SERVER_ERROR, "store-damaged", "Stored row damaged"),
+            Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        }
+    }
+
+    /// Further members of the problem document, for programs.
+    fn members(&self) -> Map<String, Value> {
+        let value = match self {
+            Self::UnknownParameter { name } | Self::RepeatedParameter { name } => json!({ "parameter": name }),
+            Self::InvalidParameter { name, .. } => json!({ "parameter": name }),
+            Self::NotJson { line, column, .. } => json!({ "line": line, "column": column }),
+            Self::BodyTooLarge { limit } | Self::TargetTooLong { limit } => json!({ "limit": limit }),
+            Self::UnknownFunction { name, near } => json!({ "function": name, "near": near }),
+            Self::InvalidInput { function, path, .. } => json!({ "function": function, "path": path }),
+            Self::AlreadyExists { id, status } => json!({ "instanceId": id, "instanceStatus": status.name() }),
+            Self::UnknownInstance { id } => json!({ "instanceId": id }),
+            Self::InstanceEnded { id, status } | Self::InstanceNotEnded { id, status } => {
+                json!({ "instanceId": id, "instanceStatus": status.name() })
+            }
+            Self::UnknownModule { name } => json!({ "module": name }),
+            Self::ModuleRefused(error) => module_members(error),
+            Self::FunctionTaken { kind, function, module } => {
+                json!({ "kind": kind.name(), "function": function, "module": module })
+            }
+            _ => return Map::new(),
+        };
+        match value {
+            Value::Object(members) => members,
+            _ => Map::new(),
+        }
+    }
+
+    /// The document that the client gets.
+    pub(crate) fn problem(&self) -> Problem {
+        let (status, code, title) = self.kind();
+        Problem {
+            r#type: format!("/docs/errors/{code}"),
+            title: title.into(),
+            status: status.as_u16(),
+            detail: self.to_string(),
+            code: code.into(),
+            members: self.members(),
+        }
+    }
+
+    /// A refusal that is the host's fault is for its operator too.
+    fn log(&self) {
+        match self {
+            Self::StoreUnavailable(cause) | Self::StoreDamaged(cause) => {
+                tracing::error!(error = %chain(cause), "a request failed because of the store");
+            }
+            Self::ModuleRefused(cause) if cause.is_transient() => {
+                tracing::error!(error = %chain(cause), "a module could not be looked at");
+            }
+            Self::Internal(cause) => tracing::error!(error = %cause, "a request failed because of a mistake of ours"),
+            _ => {}
+        }
+    }
+}
+
+/// A refused module has its own code. Mostly the request was fine and its content is not (422).
+fn module_refused(error: &UploadError) -> (StatusCode, &'static str, &'static str) {
+    let status = match error {
+        UploadError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        error if error.is_transient() => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    (status, error.code(), "Module refused")
+}
+
+/// What else is known about a refused module, for programs.
+fn module_members(error: &UploadError) -> Value {
+    match error {
+        UploadError::TooLarge { limit, .. } | UploadError::TooManyFunctions { limit, .. } => json!({ "limit": limit }),
+        UploadError::ForbiddenImport { import, .. } | UploadError::UnknownImport { import } => {
+            json!({ "import": import })
+        }
+        UploadError::NoKnownExport { found } | UploadError::SeveralKinds { found } => json!({ "found": found }),
+        UploadError::DuplicateFunction { name } | UploadError::BadFunctionName { name, .. } => {
+            json!({ "function": name })
+        }
+        UploadError::BadSchema { function, .. } | UploadError::BadOptions { function, .. } => {
+            json!({ "function": function })
+        }
+        _ => json!({}),
+    }
+}
+
+/// An error and what led to it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        self.log();
+        let mut response = self.problem().into_response();
+        if matches!(
+            self,
+            Self::NotReady { .. } | Self::ShuttingDown | Self::StoreUnavailable(_)
+        ) {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        // What is left of a body that was not read to its end must not be taken for the next request.
+        if matches!(self, Self::BodyTooLarge { .. } | Self::BodyCutOff | Self::BodyTooSlow) {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Closed => Self::ShuttingDown,
+            StoreError::Damaged(_) => Self::StoreDamaged(error),
+            StoreError::Contradiction(reason) => Self::Internal(reason),
+            StoreError::Unusable(_) | StoreError::Database(_) => Self::StoreUnavailable(error),
+        }
+    }
+}
+
+impl Refusal {
+    /// Why a start with that id was refused.
+    pub(crate) fn of_start(error: StartError, id: Option<&InstanceId>) -> Self {
+        match error {
+            StartError::UnknownFunction { name, near } => Self::UnknownFunction { name, near },
+            StartError::InvalidInput {
+                function,
+                path,
+                message,
+            } => Self::InvalidInput {
+                function,
+                path,
+                message,
+            },
+            StartError::AlreadyExists(status) => Self::AlreadyExists {
+                id: id.map(ToString::to_string).unwrap_or_default(),
+                status,
+            },
+            StartError::KeyReused => Self::IdempotencyKeyReused,
+            StartError::Store(error) => error.into(),
+        }
+    }
+
+    /// Why a message for that instance was refused.
+    pub(crate) fn of_message(error: MessageError, id: InstanceId) -> Self {
+        match error {
+            MessageError::Unknown => Self::UnknownInstance { id },
+            MessageError::Ended(status) => Self::InstanceEnded { id, status },
+            MessageError::KeyReused => Self::IdempotencyKeyReused,
+            MessageError::Store(error) => error.into(),
+        }
+    }
+
+    /// Why that instance was not purged.
+    pub(crate) fn of_purge(error: PurgeError, id: InstanceId) -> Self {
+        match error {
+            PurgeError::Unknown => Self::UnknownInstance { id },
+            PurgeError::NotEnded(status) => Self::InstanceNotEnded { id, status },
+            PurgeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PutModuleError> for Refusal {
+    fn from(error: PutModuleError) -> Self {
+        match error {
+            PutModuleError::Refused(error) => Self::ModuleRefused(error),
+            PutModuleError::FunctionTaken { kind, function, module } => Self::FunctionTaken { kind, function, module },
+            PutModuleError::Store(error) => error.into(),
+        }
+    }
+}

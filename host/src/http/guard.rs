@@ -1,0 +1,161 @@
+//! Who may ask: without keys, only programs on this machine that address it by its own name.
+//!
+//! The socket is bound to loopback, but a web page in the operator's browser can send requests to loopback too: directly
+//! (then the browser adds its `Origin`), or under a DNS name of its own that it lets point to 127.0.0.1 (then `Host`
+//! holds that name). Both are refused before anything is read or changed. No CORS header is ever sent.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::{
+    extract::Request,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, Uri, header, uri::Authority};
+
+use super::error::Refusal;
+
+/// Longest request target (path and query), in bytes. The longest of ours are an escaped id and an escaped event name.
+pub(crate) const MAX_TARGET_BYTES: usize = 8 * 1024;
+
+/// Lets only requests through that are addressed to this machine by its own name and come from no foreign page.
+pub(crate) async fn own_machine_only(request: Request, next: Next) -> Response {
+    match check(request.uri(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    if uri
+        .path_and_query()
+        .is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES)
+    {
+        return Err(Refusal::TargetTooLong {
+            limit: MAX_TARGET_BYTES,
+        });
+    }
+    let host = single(headers, header::HOST).ok_or_else(|| Refusal::ForeignHost { host: String::new() })?;
+    // A proxy-style request names its host in the target as well; both must be ours.
+    for name in [Some(host), uri.authority().map(Authority::as_str)]
+        .into_iter()
+        .flatten()
+    {
+        if !is_own_name(name) {
+            return Err(Refusal::ForeignHost { host: name.to_owned() });
+        }
+    }
+    for origin in headers.get_all(header::ORIGIN) {
+        let origin = origin.to_str().unwrap_or("?");
+        let own = origin
+            .strip_prefix("http://")
+            .is_some_and(|authority| authority.eq_ignore_ascii_case(host));
+        if !own {
+            return Err(Refusal::ForeignOrigin {
+                origin: origin.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The value of a header that must be there exactly once.
+fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.to_str().ok(),
+        _ => None,
+    }
+}
+
+/// `localhost` or a loopback address, with or without a port. The port is not compared: a tunnel may change it, and a
+/// page cannot choose a `Host` at all.
+fn is_own_name(host: &str) -> bool {
+    if let Ok(address) = host.parse::<SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return inner.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    }
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "0"));
+    let name_is_ours =
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    name_is_ours && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(target: &str, given: &[(header::HeaderName, &str)]) -> &'static str {
+        let headers = given
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+            .collect();
+        check(&target.parse().unwrap(), &headers).map_or_else(|refusal| refusal.kind().1, |()| "ok")
+    }
+
+    #[test]
+    fn the_machines_own_names_are_answered_and_no_others() {
+        for host in [
+            "localhost",
+            "LOCALHOST:7411",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "127.3.2.1:1",
+            "[::1]",
+            "[::1]:7411",
+        ] {
+            assert_eq!(code("/", &[(header::HOST, host)]), "ok", "{host}");
+        }
+        for host in [
+            "",
+            "example.com",
+            "localhost.example.com",
+            "localhost:x",
+            "localhost:",
+            "localhost:99999",
+            "127.0.0.1.nip.io",
+            "10.0.0.1",
+            "[::2]",
+            "[::1",
+            "0.0.0.0",
+            "user@localhost",
+            "localhost:80:80",
+            "::1",
+        ] {
+            assert_eq!(code("/", &[(header::HOST, host)]), "foreign-host", "{host}");
+        }
+        assert_eq!(code("/", &[]), "foreign-host");
+        assert_eq!(
+            code("/", &[(header::HOST, "localhost"), (header::HOST, "localhost")]),
+            "ok"
+        );
+        assert_eq!(
+            code("http://evil.example/", &[(header::HOST, "localhost")]),
+            "foreign-host"
+        );
+    }
+
+    #[test]
+    fn pages_of_other_origins_are_refused() {
+        let host = (header::HOST, "localhost:7411");
+        let check = |origin| code("/", &[host.clone(), (header::ORIGIN, origin)]);
+        assert_eq!(check("http://localhost:7411"), "ok");
+        for origin in [
+            "null",
+            "http://localhost:3000",
+            "https://localhost:7411",
+            "http://evil.example",
+            "http://127.0.0.1:7411",
+        ] {
+            assert_eq!(check(origin), "foreign-origin", "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_very_long_target_is_refused() {
+        let target = format!("/v1/instances/{}", "x".repeat(MAX_TARGET_BYTES));
+        assert_eq!(code(&target, &[(header::HOST, "localhost")]), "target-too-long");
+    }
+}

@@ -1,0 +1,156 @@
+//! One instance: its status, and its removal.
+
+pub(crate) mod control;
+pub(crate) mod document;
+pub(crate) mod events;
+pub(crate) mod history;
+pub(crate) mod list;
+pub(crate) mod logs;
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{OriginalUri, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use self::{
+    document::InstanceDocument,
+    history::{HistoryDocument, HistoryParams},
+};
+use super::{
+    body::EmptyBody,
+    error::Refusal,
+    links::{Base, RETRY_AFTER_SECONDS},
+    params::{FromParams, Given, NoParams, Params},
+    path::InPath,
+    problem::Problem,
+    state::{App, Caller},
+};
+use crate::{model::InstanceId, store::InstanceDetails};
+
+/// Parameters of a status query.
+#[derive(Debug)]
+pub(crate) struct StatusParams {
+    wait: Option<Duration>,
+    history: Option<HistoryParams>,
+}
+
+impl FromParams for StatusParams {
+    fn read(given: &mut Given) -> Result<Self, Refusal> {
+        Ok(Self {
+            wait: given.wait()?,
+            history: HistoryParams::read(given)?,
+        })
+    }
+}
+
+/// The status of an instance.
+#[utoipa::path(
+    get, path = "/v1/instances/{id}", tag = "instances", operation_id = "getInstance",
+    params(
+        ("id" = String, Path, description = "The instance's id"),
+        ("wait" = Option<String>, Query, description = "Answer when it has ended, at the latest after this time (at most 60s)", example = "20s"),
+        ("history" = Option<bool>, Query, description = "Include the turns of the current execution"),
+        ("historyAfter" = Option<u32>, Query, description = "With `history`: only turns after this one"),
+        ("historyLimit" = Option<u32>, Query, description = "With `history`: at most that many turns (1 to 1000, default 1000)"),
+    ),
+    responses(
+        (status = 200, description = "It has ended", body = InstanceDocument),
+        (status = 202, description = "It has not ended", body = InstanceDocument,
+            headers(("location" = String, description = "This address"), ("retry-after" = u32, description = "When to ask again, in seconds"))),
+        (status = 400, description = "`invalid-path`, `invalid-parameter`, …", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown-instance`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    base: Base,
+    OriginalUri(uri): OriginalUri,
+    InPath(id): InPath<InstanceId>,
+    Params(params): Params<StatusParams>,
+) -> Result<Response, Refusal> {
+    let details = status_after(&app, caller, &id, params.wait.unwrap_or_default()).await?;
+    let details = details.ok_or_else(|| Refusal::UnknownInstance { id: id.clone() })?;
+    let ended = details.summary.status.has_ended();
+    let history = match params.history {
+        Some(wanted) => app
+            .store(caller)
+            .history(&id, wanted.after, wanted.limit)
+            .await?
+            .map(HistoryDocument::from),
+        None => None,
+    };
+    let document = Json(InstanceDocument::with_history(details, history));
+    if ended {
+        return Ok(document.into_response());
+    }
+    let mut location = base.instance(&id);
+    if let Some(query) = uri.query() {
+        location = format!("{location}?{query}");
+    }
+    let location = HeaderValue::from_str(&location)
+        .map_err(|_| Refusal::Internal("an address holds characters that a header cannot".into()))?;
+    let headers = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
+    Ok((StatusCode::ACCEPTED, headers, document).into_response())
+}
+
+/// The instance once it has ended, or as it stands when the time is up or the host begins to end.
+pub(crate) async fn status_after(
+    app: &App,
+    caller: Caller,
+    id: &InstanceId,
+    wait: Duration,
+) -> Result<Option<InstanceDetails>, Refusal> {
+    let store = app.store(caller);
+    let details = store.instance(id).await?;
+    let is_live = details
+        .as_ref()
+        .is_some_and(|details| !details.summary.status.has_ended());
+    if !is_live || wait.is_zero() {
+        return Ok(details);
+    }
+    tokio::select! {
+        biased;
+        () = app.stopping.cancelled() => {}
+        () = app.engine.wait_for_end(caller.tenant, id, wait) => {}
+    }
+    Ok(store.instance(id).await?)
+}
+
+/// How many instances were removed.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Purged {
+    /// How many.
+    pub instances_deleted: u64,
+}
+
+/// Remove an ended instance with its history and logs.
+#[utoipa::path(
+    delete, path = "/v1/instances/{id}", tag = "instances", operation_id = "purgeInstance",
+    params(("id" = String, Path, description = "The instance's id")),
+    responses(
+        (status = 200, description = "Removed", body = Purged),
+        (status = 404, description = "`unknown-instance`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`instance-not-ended`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn purge(
+    State(app): State<App>,
+    caller: Caller,
+    InPath(id): InPath<InstanceId>,
+    Params(NoParams): Params<NoParams>,
+    EmptyBody { .. }: EmptyBody,
+) -> Result<Json<Purged>, Refusal> {
+    app.engine
+        .purge(caller.tenant, &id)
+        .await
+        .map_err(|error| Refusal::of_purge(error, id))?;
+    Ok(Json(Purged { instances_deleted: 1 }))
+}

@@ -1,0 +1,128 @@
+//! How an instance looks to clients.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::history::HistoryDocument;
+use crate::{
+    http::document::{FailureDocument, Verbatim, time, verbatim},
+    model::{InstanceStatus, Payload, StuckReason},
+    store::InstanceDetails,
+};
+
+/// An instance. The names of the fields are those of Durable Functions where it has them.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Instance)]
+pub(crate) struct InstanceDocument {
+    /// The orchestration function.
+    name: String,
+    /// The instance's id.
+    instance_id: String,
+    /// `Pending`, `Running`, `Suspended` or `Stuck`; once it has ended `Completed`, `Failed` or `Terminated`.
+    #[schema(example = "Running")]
+    runtime_status: &'static str,
+    /// The input of the current execution, as it was given.
+    input: Verbatim,
+    /// The result; the reason, if it was terminated; `null` until it has ended.
+    output: Verbatim,
+    /// What the orchestration says of itself.
+    custom_status: Verbatim,
+    /// When it was accepted.
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    created_time: String,
+    /// When it changed last.
+    last_updated_time: String,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureDocument>,
+    /// Why it is stuck, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stuck: Option<StuckDocument>,
+    /// The module that it runs on.
+    #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    module_digest: String,
+    /// The current execution, from 1; continue-as-new counts it up.
+    execution: u32,
+    /// How many turns the current execution has taken.
+    turns: u32,
+    /// Fuel that its turns have used, over all executions.
+    fuel: u64,
+    /// The instance that waits for it, if it is a sub-orchestration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_instance_id: Option<String>,
+    /// The turns of the current execution, if they were asked for.
+    #[serde(flatten)]
+    history: Option<HistoryDocument>,
+}
+
+/// Why an instance is stuck: its history and its code no longer agree, or the code cannot be run.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Stuck)]
+pub(crate) struct StuckDocument {
+    /// The kind of trouble, for programs. Stable.
+    #[schema(example = "nondeterminism")]
+    code: String,
+    /// The turn, what history holds and what the code asked for.
+    message: String,
+    /// Page about this kind of trouble, relative to the host.
+    #[schema(example = "/docs/errors/nondeterminism")]
+    r#type: String,
+}
+
+impl From<StuckReason> for StuckDocument {
+    fn from(StuckReason { code, message }: StuckReason) -> Self {
+        Self {
+            r#type: format!("/docs/errors/{code}"),
+            code,
+            message,
+        }
+    }
+}
+
+impl From<InstanceDetails> for InstanceDocument {
+    fn from(details: InstanceDetails) -> Self {
+        Self::with_history(details, None)
+    }
+}
+
+impl InstanceDocument {
+    pub(super) fn with_history(details: InstanceDetails, history: Option<HistoryDocument>) -> Self {
+        let InstanceDetails {
+            summary,
+            input,
+            outcome,
+            terminated,
+        } = details;
+        let (output, failure) = match outcome {
+            Some(Ok(output)) => (Some(output), None),
+            Some(Err(failure)) => (None, Some(failure.into())),
+            // As in Durable Functions, the reason is the output of an instance that a person ended.
+            None => (
+                terminated
+                    .filter(|reason| !reason.is_empty())
+                    .map(|reason| Payload::of(&reason)),
+                None,
+            ),
+        };
+        Self {
+            name: summary.function.to_string(),
+            instance_id: summary.id.to_string(),
+            runtime_status: InstanceStatus::name(summary.status),
+            input: verbatim(input),
+            output: verbatim(output),
+            custom_status: verbatim(summary.custom_status),
+            created_time: time(summary.created_at),
+            last_updated_time: time(summary.updated_at),
+            failure,
+            stuck: summary.stuck.map(Into::into),
+            module_digest: summary.module_digest.to_string(),
+            execution: summary.execution.0,
+            turns: summary.last_turn.0,
+            fuel: summary.fuel,
+            parent_instance_id: summary.parent_id.map(|id| id.to_string()),
+            history,
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! How a history looks to clients: turns with what arrived and what was decided, and the attempts beside them.
+//!
+//! Written by hand rather than derived from the stored types: what is on disk and what clients see change for different
+//! reasons.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        document::{FailureDocument, Verbatim, time},
+        error::Refusal,
+        params::Given,
+    },
+    model::{
+        ActivityOptions, Arrival, Decision, Event, Outcome, RetryPolicy, SubOrchestrationOptions, Turn, TurnNumber,
+    },
+    store::{AttemptRow, HistoryPage},
+};
+
+/// Most turns in one document.
+const MAX_TURNS: u32 = 1_000;
+
+/// Which turns are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HistoryParams {
+    pub(super) after: TurnNumber,
+    pub(super) limit: u32,
+}
+
+impl HistoryParams {
+    pub(super) fn read(given: &mut Given) -> Result<Option<Self>, Refusal> {
+        let wanted = given.flag("history")?;
+        let after = given.parsed::<u32>("historyAfter")?.unwrap_or_default();
+        let limit = given.limit("historyLimit", MAX_TURNS, MAX_TURNS)?;
+        Ok(wanted.then_some(Self {
+            after: TurnNumber(after),
+            limit,
+        }))
+    }
+}
+
+/// The turns of an execution.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = History)]
+pub(crate) struct HistoryDocument {
+    /// The turns, in order.
+    history: Vec<TurnDocument>,
+    /// Attempts of activity calls that did not bring the final outcome, by task.
+    attempts: Vec<AttemptDocument>,
+    /// There are more turns: ask again with `historyAfter` set to this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_next: Option<u32>,
+}
+
+/// One turn: what arrived, and what the orchestration asked for then.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Turn)]
+pub(crate) struct TurnDocument {
+    /// From 1 without gaps within the execution.
+    turn: u32,
+    /// The time that the orchestration saw.
+    time: String,
+    /// Fuel used.
+    fuel: u64,
+    /// What arrived, in order.
+    arrivals: Vec<ArrivalDocument>,
+    /// What was asked for, in order.
+    decisions: Vec<DecisionDocument>,
+}
+
+/// What arrived.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[schema(as = Arrival)]
+pub(crate) enum ArrivalDocument {
+    /// The execution began.
+    Started {
+        execution: u32,
+        name: String,
+        input: Verbatim,
+        carried_events: Vec<EventDocument>,
+    },
+    /// A task brought a result.
+    TaskCompleted { task: u32, output: Verbatim },
+    /// A task failed for good.
+    TaskFailed { task: u32, failure: FailureDocument },
+    /// A timer fired.
+    TimerFired { task: u32 },
+    /// An event was raised.
+    EventRaised { name: String, payload: Verbatim },
+    /// A person ended the instance.
+    Terminated { reason: String },
+}
+
+/// What was asked for.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[schema(as = Decision)]
+pub(crate) enum DecisionDocument {
+    /// Call an activity.
+    CallActivity {
+        task: u32,
+        name: String,
+        input: Verbatim,
+        options: OptionsDocument,
+    },
+    /// Start a child and wait for its end.
+    CallSubOrchestration {
+        task: u32,
+        name: String,
+        instance_id: String,
+        input: Verbatim,
+        options: OptionsDocument,
+    },
+    /// Start an instance that nobody awaits.
+    StartOrchestration {
+        name: String,
+        instance_id: String,
+        input: Verbatim,
+    },
+    /// Raise an event for another instance.
+    SendEvent {
+        instance_id: String,
+        name: String,
+        payload: Verbatim,
+    },
+    /// Set a timer.
+    CreateTimer { task: u32, fire_at: String },
+    /// Wait for an event.
+    WaitForEvent { task: u32, name: String },
+    /// Withdraw a timer or an event wait, or cancel a call.
+    CancelTask { task: u32 },
+    /// A call that was refused at once.
+    Refused {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        task: Option<u32>,
+        call: String,
+        name: String,
+        failure: FailureDocument,
+    },
+    /// End with a result.
+    Complete { output: Verbatim },
+    /// End with a failure.
+    Fail { failure: FailureDocument },
+    /// End this execution and begin the next.
+    ContinueAsNew {
+        input: Verbatim,
+        carried_events: Vec<EventDocument>,
+    },
+}
+
+/// An event that one execution hands to the next.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
+pub(crate) struct EventDocument {
+    /// Its name.
+    name: String,
+    /// What it carries.
+    payload: Verbatim,
+}
+
+/// How a call is carried out.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = CallOptions)]
+pub(crate) struct OptionsDocument {
+    /// Without it: one attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry: Option<RetryDocument>,
+    /// Longest time of one attempt, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt_timeout_ms: Option<u64>,
+    /// Longest time of the whole call, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+}
+
+/// When and how often a failed attempt is repeated.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RetryPolicy)]
+pub(crate) struct RetryDocument {
+    /// Wait before the second attempt, in milliseconds.
+    first_interval_ms: u64,
+    /// Factor from one wait to the next.
+    backoff_coefficient: f64,
+    /// No wait is longer than this, in milliseconds.
+    max_interval_ms: u64,
+    /// Attempts in all.
+    max_attempts: u32,
+    /// Failures of these types end the retries at once.
+    non_retryable_error_types: Vec<String>,
+}
+
+/// An attempt of an activity call that did not bring the final outcome.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Attempt)]
+pub(crate) struct AttemptDocument {
+    /// The task.
+    task: u32,
+    /// Which attempt, from 1.
+    attempt: u32,
+    /// Whether the end of the host cut it off; such an attempt does not count.
+    cut_off: bool,
+    /// Why it failed.
+    failure: FailureDocument,
+    /// Fuel used.
+    fuel: u64,
+    /// When it began.
+    started_time: String,
+    /// When it ended.
+    ended_time: String,
+    /// When the next one begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_time: Option<String>,
+}
+
+impl From<HistoryPage> for HistoryDocument {
+    fn from(page: HistoryPage) -> Self {
+        let HistoryPage {
+            execution: _,
+            turns,
+            attempts,
+            more,
+        } = page;
+        let history_next = turns.last().filter(|_| more).map(|turn| turn.number.0);
+        Self {
+            history: turns.into_iter().map(Into::into).collect(),
+            attempts: attempts.into_iter().map(Into::into).collect(),
+            history_next,
+        }
+    }
+}
+
+impl From<Turn> for TurnDocument {
+    fn from(turn: Turn) -> Self {
+        Self {
+            turn: turn.number.0,
+            time: time(turn.at),
+            fuel: turn.fuel,
+            arrivals: turn.arrivals.into_iter().map(Into::into).collect(),
+            decisions: turn.decisions.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<Arrival> for ArrivalDocument {
+    fn from(arrival: Arrival) -> Self {
+        match arrival {
+            Arrival::Started(started) => Self::Started {
+                execution: started.execution.0,
+                name: started.function.to_string(),
+                input: Verbatim(started.input),
+                carried_events: events(started.events),
+            },
+            Arrival::TaskEnded { task, outcome } => ended(task.0, outcome),
+            Arrival::TimerFired { task } => Self::TimerFired { task: task.0 },
+            Arrival::EventRaised(Event { name, payload }) => Self::EventRaised {
+                name: name.to_string(),
+                payload: Verbatim(payload),
+            },
+            Arrival::Terminated { reason } => Self::Terminated { reason },
+        }
+    }
+}
+
+fn ended(task: u32, outcome: Outcome) -> ArrivalDocument {
+    match outcome {
+        Ok(output) => ArrivalDocument::TaskCompleted {
+            task,
+            output: Verbatim(output),
+        },
+        Err(failure) => ArrivalDocument::TaskFailed {
+            task,
+            failure: failure.into(),
+        },
+    }
+}
+
+fn events(events: Vec<Event>) -> Vec<EventDocument> {
+    let document = |Event { name, payload }| EventDocument {
+        name: name.to_string(),
+        payload: Verbatim(payload),
+    };
+    events.into_iter().map(document).collect()
+}
+
+impl From<Decision> for DecisionDocument {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::CallActivity {
+                task,
+                function,
+                input,
+                options,
+                module: _,
+            } => Self::CallActivity {
+                task: task.0,
+                name: function.to_string(),
+                input: Verbatim(input),
+                options: options.into(),
+            },
+            Decision::CallSubOrchestration {
+                task,
+                function,
+                input,
+                instance_id,
+                fixed_id: _,
+                options,
+                module: _,
+            } => Self::CallSubOrchestration {
+                task: task.0,
+                name: function.to_string(),
+                instance_id: instance_id.to_string(),
+                input: Verbatim(input),
+                options: options.into(),
+            },
+            Decision::StartOrchestration {
+                function,
+                input,
+                instance_id,
+                module: _,
+            } => Self::StartOrchestration {
+                name: function.to_string(),
+                instance_id: instance_id.to_string(),
+                input: Verbatim(input),
+            },
+            Decision::SendEvent {
+                instance_id,
+                event: Event { name, payload },
+            } => Self::SendEvent {
+                instance_id: instance_id.to_string(),
+                name: name.to_string(),
+                payload: Verbatim(payload),
+            },
+            Decision::CreateTimer { task, fire_at } => Self::CreateTimer {
+                task: task.0,
+                fire_at: time(fire_at),
+            },
+            Decision::WaitForEvent { task, name } => Self::WaitForEvent {
+                task: task.0,
+                name: name.to_string(),
+            },
+            Decision::CancelTask { task } => Self::CancelTask { task: task.0 },
+            Decision::Refused {
+                task,
+                call,
+                name,
+                failure,
+            } => Self::Refused {
+                task: task.map(|task| task.0),
+                call,
+                name,
+                failure: failure.into(),
+            },
+            Decision::Complete { output } => Self::Complete {
+                output: Verbatim(output),
+            },
+            Decision::Fail { failure } => Self::Fail {
+                failure: failure.into(),
+            },
+            Decision::ContinueAsNew { input, events: carried } => Self::ContinueAsNew {
+                input: Verbatim(input),
+                carried_events: events(carried),
+            },
+        }
+    }
+}
+
+impl From<ActivityOptions> for OptionsDocument {
+    fn from(
+        ActivityOptions {
+            retry,
+            attempt_timeout_ms,
+            timeout_ms,
+        }: ActivityOptions,
+    ) -> Self {
+        Self {
+            retry: retry.map(Into::into),
+            attempt_timeout_ms,
+            timeout_ms,
+        }
+    }
+}
+
+impl From<SubOrchestrationOptions> for OptionsDocument {
+    fn from(SubOrchestrationOptions { retry, timeout_ms }: SubOrchestrationOptions) -> Self {
+        Self {
+            retry: retry.map(Into::into),
+            attempt_timeout_ms: None,
+            timeout_ms,
+        }
+    }
+}
+
+impl From<RetryPolicy> for RetryDocument {
+    fn from(policy: RetryPolicy) -> Self {
+        let RetryPolicy {
+            first_interval_ms,
+            backoff_coefficient,
+            max_interval_ms,
+            max_attempts,
+            non_retryable_error_types,
+        } = policy;
+        Self {
+            first_interval_ms,
+            backoff_coefficient,
+            max_interval_ms,
+            max_attempts,
+            non_retryable_error_types,
+        }
+    }
+}
+
+impl From<AttemptRow> for AttemptDocument {
+    fn from(row: AttemptRow) -> Self {
+        Self {
+            task: row.task.0,
+            attempt: row.number,
+            cut_off: row.cut_off,
+            failure: row.failure.into(),
+            fuel: row.fuel,
+            started_time: time(row.started_at),
+            ended_time: time(row.ended_at),
+            next_time: row.next_at.map(time),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Many instances: finding them, and removing those that have ended.
+
+use std::time::Duration;
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Purged;
+use crate::{
+    http::{
+        body::EmptyBody,
+        document::{Verbatim, time, verbatim},
+        error::Refusal,
+        params::{FromParams, Given, Params},
+        problem::Problem,
+        state::{App, Caller},
+    },
+    model::{InstanceId, InstanceStatus, Timestamp},
+    store::{Cursor, InstanceSummary, ListFilter},
+};
+
+/// Instances on a page unless the client says otherwise.
+const DEFAULT_PAGE: u32 = 100;
+
+/// Most instances on a page.
+const MAX_PAGE: u32 = 1_000;
+
+/// Parameters of a list.
+#[derive(Debug)]
+pub(crate) struct ListParams {
+    filter: ListFilter,
+    parent: Option<InstanceId>,
+    cursor: Option<Cursor>,
+    limit: u32,
+}
+
+impl FromParams for ListParams {
+    fn read(given: &mut Given) -> Result<Self, Refusal> {
+        let filter = ListFilter {
+            statuses: given.statuses("runtimeStatus")?,
+            function: given.parsed("name")?,
+            id_prefix: given.text("instanceIdPrefix"),
+            created_from: given.time("createdTimeFrom")?,
+            // The store leaves the end out, clients of Durable Functions expect it to be in.
+            created_to: given
+                .time("createdTimeTo")?
+                .map(|to| to.after(Duration::from_millis(1))),
+            parent: None,
+        };
+        Ok(Self {
+            filter,
+            parent: given.parsed("parentInstanceId")?,
+            cursor: given.parsed("cursor")?,
+            limit: given.limit("limit", DEFAULT_PAGE, MAX_PAGE)?,
+        })
+    }
+}
+
+/// A page of instances.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InstanceList {
+    /// The instances, newest first.
+    instances: Vec<ListedInstance>,
+    /// There are more: ask again with `cursor` set to this and the same filters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+/// An instance in a list: its status without input and output.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListedInstance {
+    /// The orchestration function.
+    name: String,
+    /// The instance's id.
+    instance_id: String,
+    /// Where it stands.
+    runtime_status: &'static str,
+    /// What the orchestration says of itself.
+    custom_status: Verbatim,
+    /// When it was accepted.
+    created_time: String,
+    /// When it changed last.
+    last_updated_time: String,
+    /// The instance that waits for it, if it is a sub-orchestration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent_instance_id: Option<String>,
+}
+
+impl From<InstanceSummary> for ListedInstance {
+    fn from(row: InstanceSummary) -> Self {
+        Self {
+            name: row.function.to_string(),
+            instance_id: row.id.to_string(),
+            runtime_status: row.status.name(),
+            custom_status: verbatim(row.custom_status),
+            created_time: time(row.created_at),
+            last_updated_time: time(row.updated_at),
+            parent_instance_id: row.parent_id.map(|id| id.to_string()),
+        }
+    }
+}
+
+/// Instances, newest first.
+///
+/// All filters must fit. Paging neither repeats nor loses an instance that does not change.
+#[utoipa::path(
+    get, path = "/v1/instances", tag = "instances", operation_id = "listInstances",
+    params(
+        ("runtimeStatus" = Option<String>, Query, description = "States, separated by commas", example = "Running,Pending"),
+        ("name" = Option<String>, Query, description = "The orchestration function"),
+        ("instanceIdPrefix" = Option<String>, Query, description = "How the id begins"),
+        ("createdTimeFrom" = Option<String>, Query, description = "Accepted at or after this time"),
+        ("createdTimeTo" = Option<String>, Query, description = "Accepted at or before this time"),
+        ("parentInstanceId" = Option<String>, Query, description = "Sub-orchestrations of this instance"),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
+        ("limit" = Option<u32>, Query, description = "Instances on the page (1 to 1000, default 100)"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = InstanceList),
+        (status = 400, description = "`invalid-parameter`, `unknown-parameter`, …", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown-instance`: the parent", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Params(params): Params<ListParams>,
+) -> Result<Json<InstanceList>, Refusal> {
+    let store = app.store(caller);
+    let mut filter = params.filter;
+    if let Some(parent) = params.parent {
+        let number = store.number(&parent).await?;
+        filter.parent = Some(number.ok_or(Refusal::UnknownInstance { id: parent })?);
+    }
+    let page = store.list(&filter, params.cursor.as_ref(), params.limit).await?;
+    Ok(Json(InstanceList {
+        instances: page.instances.into_iter().map(Into::into).collect(),
+        next_cursor: page.next.map(|cursor| cursor.to_string()),
+    }))
+}
+
+/// Parameters of a purge.
+#[derive(Debug)]
+pub(crate) struct PurgeParams {
+    ended_before: Timestamp,
+    statuses: Vec<InstanceStatus>,
+}
+
+impl FromParams for PurgeParams {
+    fn read(given: &mut Given) -> Result<Self, Refusal> {
+        let missing = || Refusal::InvalidParameter {
+            name: "endedBefore".into(),
+            message: "is required: only instances that ended before it are removed".into(),
+        };
+        let ended_before = given.time("endedBefore")?.ok_or_else(missing)?;
+        let statuses = given.statuses("runtimeStatus")?;
+        if let Some(live) = statuses.iter().find(|status| !status.has_ended()) {
+            return Err(Refusal::InvalidParameter {
+                name: "runtimeStatus".into(),
+                message: format!("names a state that is not an end: {live}"),
+            });
+        }
+        Ok(Self { ended_before, statuses })
+    }
+}
+
+/// Remove instances that have ended.
+#[utoipa::path(
+    delete, path = "/v1/instances", tag = "instances", operation_id = "purgeInstances",
+    params(
+        ("endedBefore" = String, Query, description = "Only instances that ended before this time"),
+        ("runtimeStatus" = Option<String>, Query, description = "Ended states, separated by commas; all if absent", example = "Completed"),
+    ),
+    responses(
+        (status = 200, description = "How many were removed", body = Purged),
+        (status = 400, description = "`invalid-parameter`, …", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn purge_many(
+    State(app): State<App>,
+    caller: Caller,
+    Params(params): Params<PurgeParams>,
+    EmptyBody { .. }: EmptyBody,
+) -> Result<Json<Purged>, Refusal> {
+    let instances_deleted = app
+        .engine
+        .purge_many(caller.tenant, params.ended_before, params.statuses)
+        .await?;
+    Ok(Json(Purged { instances_deleted }))
+}

@@ -1,0 +1,140 @@
+//! The log of an instance: lines that its orchestration and its activities wrote.
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        document::time,
+        error::Refusal,
+        params::{FromParams, Given, Params},
+        path::InPath,
+        problem::Problem,
+        state::{App, Caller},
+    },
+    model::{InstanceId, LogLevel},
+    store::{LogFilter, LogRow, LogSeq},
+};
+
+/// Lines in one answer unless the client says otherwise.
+const DEFAULT_LINES: u32 = 1_000;
+
+/// Most lines in one answer.
+const MAX_LINES: u32 = 10_000;
+
+/// Parameters of a log query.
+#[derive(Debug)]
+pub(crate) struct LogParams(LogFilter);
+
+impl FromParams for LogParams {
+    fn read(given: &mut Given) -> Result<Self, Refusal> {
+        Ok(Self(LogFilter {
+            at_least: given.with("level", level)?.unwrap_or(LogLevel::Trace),
+            after: given.parsed("after")?.map(LogSeq),
+            limit: given.limit("limit", DEFAULT_LINES, MAX_LINES)?,
+        }))
+    }
+}
+
+fn level(text: &str) -> Result<LogLevel, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "trace" => Ok(LogLevel::Trace),
+        "debug" => Ok(LogLevel::Debug),
+        "info" => Ok(LogLevel::Info),
+        "warn" => Ok(LogLevel::Warn),
+        "error" => Ok(LogLevel::Error),
+        _ => Err(format!("must be trace, debug, info, warn or error, not {text:?}")),
+    }
+}
+
+fn level_name(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "trace",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    }
+}
+
+/// Lines of a log.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LogPage {
+    /// The lines, in the order in which they were stored.
+    lines: Vec<LogLineDocument>,
+    /// Ask again with `after` set to this for what follows; absent if there was nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<u64>,
+}
+
+/// One line.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = LogLine)]
+pub(crate) struct LogLineDocument {
+    /// Its position; grows, with gaps.
+    seq: u64,
+    /// When it was written.
+    time: String,
+    /// `trace`, `debug`, `info`, `warn` or `error`.
+    level: &'static str,
+    /// The text.
+    message: String,
+    /// The execution that wrote it.
+    execution: u32,
+    /// The activity call that wrote it; absent for the orchestration itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<u32>,
+    /// The attempt of that call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+}
+
+impl From<LogRow> for LogLineDocument {
+    fn from(LogRow { seq, line }: LogRow) -> Self {
+        Self {
+            seq: seq.0,
+            time: time(line.at),
+            level: level_name(line.level),
+            message: line.message,
+            execution: line.execution.0,
+            task: line.task.map(|task| task.0),
+            attempt: line.attempt,
+        }
+    }
+}
+
+/// The log of an instance.
+#[utoipa::path(
+    get, path = "/v1/instances/{id}/logs", tag = "instances", operation_id = "getInstanceLogs",
+    params(
+        ("id" = String, Path, description = "The instance's id"),
+        ("level" = Option<String>, Query, description = "Lines of this level or a more urgent one: trace, debug, info, warn, error"),
+        ("after" = Option<u64>, Query, description = "Lines after this position"),
+        ("limit" = Option<u32>, Query, description = "At most that many lines (1 to 10000, default 1000)"),
+    ),
+    responses(
+        (status = 200, description = "Lines in order", body = LogPage),
+        (status = 400, description = "`invalid-parameter`, …", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown-instance`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    InPath(id): InPath<InstanceId>,
+    Params(LogParams(filter)): Params<LogParams>,
+) -> Result<Json<LogPage>, Refusal> {
+    let rows = app
+        .store(caller)
+        .logs(&id, &filter)
+        .await?
+        .ok_or(Refusal::UnknownInstance { id })?;
+    let next = rows.last().map(|row| row.seq.0);
+    Ok(Json(LogPage {
+        lines: rows.into_iter().map(Into::into).collect(),
+        next,
+    }))
+}

@@ -1,0 +1,213 @@
+//! Modules: taking them in, showing them, taking their names away.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{
+    body::{EmptyBody, ModuleBody},
+    document::{Verbatim, time},
+    error::Refusal,
+    instances::history::OptionsDocument,
+    params::{NoParams, Params},
+    path::{InPath, ModuleName},
+    problem::Problem,
+    state::{App, Caller},
+};
+use crate::{
+    model::{FunctionDescription, ModuleDescription},
+    store::ModuleVersion,
+};
+
+/// A module and what it offers.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Module)]
+pub(crate) struct ModuleDocument {
+    /// The name it was uploaded under.
+    name: String,
+    /// SHA-256 of its bytes.
+    digest: String,
+    /// What its functions are: `orchestration` or `activity`.
+    kind: &'static str,
+    /// Which SDK built it; may be empty.
+    sdk: String,
+    /// Its functions, in its own order.
+    functions: Vec<FunctionDocument>,
+    /// The length of its bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    /// When it was uploaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uploaded_time: Option<String>,
+}
+
+/// One function of a module.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Function)]
+pub(crate) struct FunctionDocument {
+    /// The name callers use.
+    name: String,
+    /// One line for people; may be empty.
+    doc: String,
+    /// JSON Schema of the input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Verbatim>)]
+    input_schema: Option<Box<RawValue>>,
+    /// JSON Schema of the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Verbatim>)]
+    output_schema: Option<Box<RawValue>>,
+    /// Activities: options of calls that set none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_options: Option<OptionsDocument>,
+}
+
+impl From<FunctionDescription> for FunctionDocument {
+    fn from(function: FunctionDescription) -> Self {
+        // A schema was checked to be JSON when the module was taken in.
+        let schema = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
+        Self {
+            name: function.name.to_string(),
+            doc: function.doc,
+            input_schema: schema(function.input_schema),
+            output_schema: schema(function.output_schema),
+            default_options: function.default_options.map(Into::into),
+        }
+    }
+}
+
+impl ModuleDocument {
+    fn new(name: String, digest: String, description: ModuleDescription) -> Self {
+        let ModuleDescription { kind, functions, sdk } = description;
+        Self {
+            name,
+            digest,
+            kind: kind.name(),
+            sdk,
+            functions: functions.into_iter().map(Into::into).collect(),
+            size: None,
+            uploaded_time: None,
+        }
+    }
+}
+
+impl From<ModuleVersion> for ModuleDocument {
+    fn from(version: ModuleVersion) -> Self {
+        Self {
+            size: Some(version.size),
+            uploaded_time: Some(time(version.uploaded_at)),
+            ..Self::new(version.name, version.digest.to_string(), version.description)
+        }
+    }
+}
+
+/// All modules of a tenant.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ModuleList {
+    /// The modules, by name.
+    modules: Vec<ModuleDocument>,
+}
+
+/// Upload a module.
+///
+/// The body is the component itself. Instances that run on an earlier version of the name finish on it.
+#[utoipa::path(
+    put, path = "/v1/modules/{module}", tag = "modules", operation_id = "putModule",
+    params(("module" = String, Path, description = "Its name: letters, digits, `.`, `_`, `-`")),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "A Wasm component"),
+    responses(
+        (status = 201, description = "It is the current version of that name now", body = ModuleDocument),
+        (status = 200, description = "It already was", body = ModuleDocument),
+        (status = 400, description = "`invalid-path`, `body-cut-off`, …", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`function-taken`: another module offers one of its functions", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "It is no module for this host; the code says why", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn put(
+    State(app): State<App>,
+    caller: Caller,
+    InPath(name): InPath<ModuleName>,
+    Params(NoParams): Params<NoParams>,
+    ModuleBody { bytes, permit }: ModuleBody,
+) -> Result<Response, Refusal> {
+    let stored = app.engine.put_module(caller.tenant, name.as_str(), bytes).await?;
+    drop(permit);
+    let status = if stored.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let document = ModuleDocument::new(name.to_string(), stored.digest.to_string(), stored.description);
+    Ok((status, Json(document)).into_response())
+}
+
+/// All modules.
+#[utoipa::path(
+    get, path = "/v1/modules", tag = "modules", operation_id = "listModules",
+    responses((status = 200, description = "The current version of each name", body = ModuleList)),
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Params(NoParams): Params<NoParams>,
+) -> Result<Json<ModuleList>, Refusal> {
+    let modules = app.store(caller).modules().await?;
+    Ok(Json(ModuleList {
+        modules: modules.into_iter().map(Into::into).collect(),
+    }))
+}
+
+/// One module.
+#[utoipa::path(
+    get, path = "/v1/modules/{module}", tag = "modules", operation_id = "getModule",
+    params(("module" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The current version of that name", body = ModuleDocument),
+        (status = 404, description = "`unknown-module`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    caller: Caller,
+    InPath(name): InPath<ModuleName>,
+    Params(NoParams): Params<NoParams>,
+) -> Result<Json<ModuleDocument>, Refusal> {
+    let module = app.store(caller).module(name.as_str()).await?;
+    let module = module.ok_or_else(|| Refusal::UnknownModule { name: name.to_string() })?;
+    Ok(Json(module.into()))
+}
+
+/// Take a module's name and functions away.
+///
+/// Instances that run on it finish on it; new ones cannot start.
+#[utoipa::path(
+    delete, path = "/v1/modules/{module}", tag = "modules", operation_id = "deleteModule",
+    params(("module" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, description = "`unknown-module`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    InPath(name): InPath<ModuleName>,
+    Params(NoParams): Params<NoParams>,
+    EmptyBody { .. }: EmptyBody,
+) -> Result<StatusCode, Refusal> {
+    let existed = app.engine.delete_module(caller.tenant, name.as_str()).await?;
+    if existed {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Refusal::UnknownModule { name: name.to_string() })
+    }
+}

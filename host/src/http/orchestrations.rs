@@ -1,0 +1,118 @@
+//! Starting an orchestration.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+
+use super::{
+    body::PayloadBody,
+    document::Verbatim,
+    error::Refusal,
+    instances::{document::InstanceDocument, status_after},
+    links::{Base, InstanceLinks, RETRY_AFTER_SECONDS},
+    params::{FromParams, Given, Params},
+    path::InPath,
+    problem::Problem,
+    state::{App, Caller},
+};
+use crate::{
+    engine::api::StartRequest,
+    model::{FunctionName, InstanceId},
+};
+
+/// Set on the answer to a request that its `Idempotency-Key` shows to be a repetition.
+const REPLAYED: &str = "idempotent-replayed";
+
+/// Parameters of a start.
+#[derive(Debug)]
+pub(crate) struct StartParams {
+    instance_id: Option<InstanceId>,
+    wait: Option<Duration>,
+}
+
+impl FromParams for StartParams {
+    fn read(given: &mut Given) -> Result<Self, Refusal> {
+        Ok(Self {
+            instance_id: given.parsed("instanceId")?,
+            wait: given.wait()?,
+        })
+    }
+}
+
+/// Start an orchestration.
+///
+/// The answer means that the instance is stored and will run. An ended instance of the same id is replaced.
+#[utoipa::path(
+    post, path = "/v1/orchestrations/{function}", tag = "orchestrations", operation_id = "startOrchestration",
+    params(
+        ("function" = String, Path, description = "The orchestration's name"),
+        ("instanceId" = Option<String>, Query, description = "The id of the new instance; drawn if absent"),
+        ("wait" = Option<String>, Query, description = "Answer with the status if it ends within this time (at most 60s)", example = "20s"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request answer as the first did"),
+    ),
+    request_body(content = Verbatim, content_type = "application/json", description = "The input; an empty body is `null`"),
+    responses(
+        (status = 202, description = "Accepted", body = InstanceLinks,
+            headers(("location" = String, description = "Where its status is"), ("retry-after" = u32, description = "When to ask, in seconds"))),
+        (status = 200, description = "With `wait`: it has ended", body = InstanceDocument),
+        (status = 400, description = "`invalid-input` (with `path`), `not-json`, `invalid-path`, `invalid-parameter`, …", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown-function`, with names `near` it", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`already-exists`: the instance has not ended", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`idempotency-key-reused`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn start(
+    State(app): State<App>,
+    caller: Caller,
+    base: Base,
+    InPath(function): InPath<FunctionName>,
+    Params(params): Params<StartParams>,
+    body: PayloadBody,
+) -> Result<Response, Refusal> {
+    let request = StartRequest {
+        tenant: caller.tenant,
+        function,
+        input: body.payload,
+        instance_id: params.instance_id.clone(),
+        idempotency: body.idempotency,
+    };
+    let started = app
+        .engine
+        .start(request)
+        .await
+        .map_err(|error| Refusal::of_start(error, params.instance_id.as_ref()))?;
+    let mut response = answer(&app, caller, &base, &started.instance_id, params.wait).await?;
+    if started.repeated {
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// The status if the instance ends in time, else where to ask for it.
+async fn answer(
+    app: &App,
+    caller: Caller,
+    base: &Base,
+    id: &InstanceId,
+    wait: Option<Duration>,
+) -> Result<Response, Refusal> {
+    if let Some(wait) = wait
+        && let Some(details) = status_after(app, caller, id, wait).await?
+        && details.summary.status.has_ended()
+    {
+        return Ok(Json(InstanceDocument::from(details)).into_response());
+    }
+    let links = InstanceLinks::new(base, id);
+    let location = HeaderValue::from_str(&links.status_query_get_uri)
+        .map_err(|_| Refusal::Internal("a link holds characters that a header cannot".into()))?;
+    let headers = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
+    Ok((StatusCode::ACCEPTED, headers, Json(links)).into_response())
+}

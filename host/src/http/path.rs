@@ -1,0 +1,113 @@
+//! Ids and names in the path: decoded and checked before a handler sees them.
+
+use std::{fmt, str::FromStr};
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use http::request::Parts;
+
+use super::{error::Refusal, state::App};
+use crate::model::{EventName, FunctionName, InstanceId};
+
+/// Longest name of a module, in bytes. It is part of paths and of messages.
+const MAX_MODULE_NAME_BYTES: usize = 100;
+
+/// The name of a module: letters, digits, `.`, `_` and `-`, beginning with a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleName(String);
+
+impl ModuleName {
+    /// The text itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ModuleName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fits = text.len() <= MAX_MODULE_NAME_BYTES
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!(
+                "must be 1 to {MAX_MODULE_NAME_BYTES} letters, digits, dots, underscores and hyphens, \
+                 beginning with a letter or digit"
+            ))
+        }
+    }
+}
+
+/// What can stand in a path.
+pub(crate) trait PathPart: Sized {
+    /// Its name in the route.
+    const PARAMETER: &'static str;
+    /// Its name in messages.
+    const WHAT: &'static str;
+    /// Reads it, or says what is wrong in words that follow `WHAT`.
+    fn read(text: &str) -> Result<Self, String>;
+}
+
+macro_rules! path_part {
+    ($type:ty, $parameter:literal, $what:literal) => {
+        impl PathPart for $type {
+            const PARAMETER: &'static str = $parameter;
+            const WHAT: &'static str = $what;
+
+            fn read(text: &str) -> Result<Self, String> {
+                text.parse()
+                    .map_err(|error: <Self as FromStr>::Err| error.to_string())
+            }
+        }
+    };
+}
+
+path_part!(InstanceId, "id", "instance id");
+path_part!(EventName, "name", "event name");
+path_part!(FunctionName, "function", "function name");
+path_part!(ModuleName, "module", "module name");
+
+/// Extracts an id or name from the path.
+#[derive(Debug)]
+pub(crate) struct InPath<T>(pub(crate) T);
+
+impl<T: PathPart> FromRequestParts<App> for InPath<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let invalid = |message: String| Refusal::InvalidPath { what: T::WHAT, message };
+        let given = RawPathParams::from_request_parts(parts, app)
+            .await
+            .map_err(|_| invalid("is not percent-encoded UTF-8".into()))?;
+        let text = given
+            .iter()
+            .find(|(name, _)| *name == T::PARAMETER)
+            .map_or("", |(_, value)| value);
+        T::read(text).map(Self).map_err(invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_name_is_safe_in_paths_and_messages() {
+        for name in ["orders", "Orders-2.1_b", "7"] {
+            assert_eq!(ModuleName::read(name).unwrap().as_str(), name);
+        }
+        for name in ["", ".hidden", "-x", "a/b", "a b", "é", &"x".repeat(101)] {
+            assert!(ModuleName::read(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The table of routes. A new resource is a new file and a line here.
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use futures::FutureExt;
+use http::{Method, Uri};
+use std::panic::AssertUnwindSafe;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    HttpOptions,
+    error::Refusal,
+    error_pages, guard, health,
+    instances::{self, control, events, list, logs},
+    modules, openapi as document, orchestrations,
+    state::App,
+};
+use crate::engine::Engine;
+
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(document::Document::openapi())
+        .routes(routes!(modules::list))
+        .routes(routes!(modules::put, modules::get, modules::delete))
+        .routes(routes!(orchestrations::start))
+        .routes(routes!(list::list, list::purge_many))
+        .routes(routes!(instances::get, instances::purge))
+        .routes(routes!(events::raise))
+        .routes(routes!(control::terminate))
+        .routes(routes!(control::suspend))
+        .routes(routes!(control::resume))
+        .routes(routes!(logs::get))
+        .routes(routes!(document::get))
+        .routes(routes!(error_pages::get))
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+}
+
+/// The description of all routes, as served at `/v1/openapi.json`.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// The service: all routes over the engine. When `stopping` is cancelled, requests that wait are answered at once.
+pub fn router(engine: Engine, options: HttpOptions, stopping: CancellationToken) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(guard::own_machine_only))
+        .layer(from_fn(answer_panics))
+        .layer(from_fn(trace))
+        .with_state(App::new(engine, options, stopping))
+}
+
+async fn unknown_route(uri: Uri) -> Refusal {
+    Refusal::UnknownRoute {
+        path: uri.path().to_owned(),
+    }
+}
+
+async fn method_not_allowed(State(_): State<App>, method: Method) -> Refusal {
+    Refusal::MethodNotAllowed {
+        method: method.to_string(),
+    }
+}
+
+/// A panic in a handler is a mistake of ours; the client still gets an answer.
+async fn answer_panics(request: Request, next: Next) -> Response {
+    match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            let message = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("a panic without a message");
+            Refusal::Internal(message.to_owned()).into_response()
+        }
+    }
+}
+
+/// One line per request at level DEBUG. The path may name an instance, but never holds a payload.
+async fn trace(request: Request, next: Next) -> Response {
+    let started = tokio::time::Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(%method, path, status = response.status().as_u16(), elapsed_us, "answered a request");
+    response
+}

@@ -1,0 +1,293 @@
+//! Runs guests: the only user of wasmtime.
+//!
+//! Two engines, one for each kind of module, and one [`Sandbox`] over both: it judges and compiles what is uploaded,
+//! keeps compiled modules on disk, and makes guests of them. An orchestrator is a [`Guest`](crate::replay::Guest)
+//! whose imports are thin translations to the replay core; an activity is a fresh instance for each attempt.
+//!
+//! It knows nothing of tenants, stores or schedules: what may run when is the engine's business.
+
+mod options;
+mod upload;
+
+mod activity;
+mod module;
+mod orchestrator;
+
+mod artefacts;
+mod bindings;
+mod compile;
+mod convert;
+mod describe;
+mod description;
+mod egress;
+mod engine;
+mod imports;
+mod judge;
+mod limits;
+mod lines;
+mod state;
+mod trap;
+
+use std::{future::Future, sync::Arc};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use wasmtime::{Engine, component::{Component, Linker}};
+
+use crate::model::{FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits};
+use crate::replay::HostTrouble;
+
+use activity::ActivityState;
+use artefacts::Artefacts;
+use bindings::{activity::ActivityModulePre, orchestrator::OrchestratorPre};
+use compile::{CompileError, Job};
+use module::Code;
+use state::{Allowance, OrchestratorState};
+
+pub use activity::{ActivityRun, Attempt};
+pub use compile::{ChildLimits, run_child};
+pub use egress::EgressPolicy;
+pub use module::Module;
+pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};
+pub use orchestrator::OrchestratorGuest;
+pub use upload::UploadError;
+
+/// Why the sandbox could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder for compiled modules cannot be used.
+    #[error("the folder for compiled modules cannot be used: {0}")]
+    Cache(#[source] std::io::Error),
+    /// The engines could not be set up: too little address space, an unsupported processor.
+    #[error("the WebAssembly engine could not be set up: {0}")]
+    Engine(String),
+}
+
+/// What an uploaded component turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inspected {
+    /// SHA-256 of its bytes.
+    pub digest: ModuleDigest,
+    /// What it says of itself, checked.
+    pub description: ModuleDescription,
+}
+
+/// Why a module that was taken in once cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Its bytes could not be read.
+    #[error("the module's bytes could not be read: {0}")]
+    Bytes(#[source] anyhow::Error),
+    /// The bytes are not those of the digest.
+    #[error("the module's bytes are damaged: their digest is {0}")]
+    Damaged(ModuleDigest),
+    /// This version of the host does not run it any more.
+    #[error(transparent)]
+    Refused(#[from] UploadError),
+}
+
+/// The sandbox. Cheap to clone; everything in it is shared.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Inner>);
+
+struct Inner {
+    options: SandboxOptions,
+    artefacts: Artefacts,
+    orchestrators: Side<OrchestratorState>,
+    activities: Side<ActivityState>,
+}
+
+/// One of the two engines with what belongs to it.
+struct Side<T: 'static> {
+    engine: Engine,
+    linker: Linker<T>,
+    fingerprint: u64,
+}
+
+impl<T: 'static> Side<T> {
+    fn new(
+        kind: FunctionKind,
+        options: &SandboxOptions,
+        linker: impl FnOnce(&Engine) -> wasmtime::Result<Linker<T>>,
+    ) -> Result<Self, Error> {
+        let build = || {
+            let engine = engine::engine(kind, options)?;
+            let linker = linker(&engine)?;
+            let fingerprint = engine::fingerprint(&engine);
+            Ok(Self { engine, linker, fingerprint })
+        };
+        build().map_err(|error: wasmtime::Error| Error::Engine(format!("{error:#}")))
+    }
+}
+
+impl Sandbox {
+    /// Sets up both engines and the folder for compiled modules.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, or there is not enough address space for the pools.
+    pub fn new(options: SandboxOptions) -> Result<Self, Error> {
+        let artefacts = Artefacts::open(&options.cache_dir).map_err(Error::Cache)?;
+        let orchestrators = Side::new(FunctionKind::Orchestration, &options, imports::linker)?;
+        let activities = Side::new(FunctionKind::Activity, &options, activity::linker)?;
+        engine::start_ticker(vec![orchestrators.engine.weak(), activities.engine.weak()])
+            .map_err(|error| Error::Engine(format!("the epoch thread could not be started: {error}")))?;
+        Ok(Self(Arc::new(Inner { options, artefacts, orchestrators, activities })))
+    }
+
+    /// The options it was set up with.
+    pub fn options(&self) -> &SandboxOptions {
+        &self.0.options
+    }
+
+    /// Judges, compiles and describes an uploaded component. Runs its start-up code and `describe`, never without
+    /// fuel, deadline and memory cap. The compiled module stays in the cache.
+    ///
+    /// # Errors
+    /// Why it is no module for this host.
+    pub async fn inspect(&self, component: Bytes) -> Result<Inspected, UploadError> {
+        let max_bytes = self.0.options.max_module_bytes;
+        let judged = component.clone();
+        let verdict = blocking(move || judge::judge(&judged, max_bytes)).await??;
+        let digest = digest(&component);
+        let module = self.compiled(digest, verdict.kind, component).await?;
+        let limits = self.0.options.describe;
+        let runtime = tokio::runtime::Handle::current();
+        let described = module.clone();
+        let description =
+            blocking(move || runtime.block_on(describe::describe(described.code(), limits))).await??;
+        Ok(Inspected { digest, description: description::check(verdict.kind, description)? })
+    }
+
+    /// Loads a module that was taken in before: from the cache, or by compiling its bytes again, which are asked for
+    /// only then.
+    ///
+    /// # Errors
+    /// When it has to be compiled and cannot be.
+    pub async fn load<F, E>(
+        &self,
+        digest: ModuleDigest,
+        kind: FunctionKind,
+        bytes: impl FnOnce() -> F,
+    ) -> Result<Module, LoadError>
+    where
+        F: Future<Output = Result<Bytes, E>>,
+        E: Into<anyhow::Error>,
+    {
+        if let Some(module) = self.cached(digest, kind).await? {
+            return Ok(module);
+        }
+        let component = bytes().await.map_err(|error| LoadError::Bytes(error.into()))?;
+        let found = self::digest(&component);
+        if found != digest {
+            return Err(LoadError::Damaged(found));
+        }
+        let max_bytes = self.0.options.max_module_bytes.max(component.len());
+        let judged = component.clone();
+        blocking(move || judge::judge(&judged, max_bytes)).await??;
+        Ok(self.compiled(digest, kind, component).await?)
+    }
+
+    /// A guest for one execution. It takes its place in the pool when it is first resumed.
+    ///
+    /// # Errors
+    /// When the module holds no orchestrations.
+    pub fn start_orchestrator(
+        &self,
+        module: &Module,
+        limits: ObservableLimits,
+    ) -> Result<OrchestratorGuest, HostTrouble> {
+        let Code::Orchestrator(code) = module.code() else {
+            return Err(HostTrouble::Module(format!("{} holds activities", module.digest())));
+        };
+        let options = &self.0.options;
+        let memory_bytes = limits.memory_bytes.min(options.orchestrator_memory_bytes);
+        let turn = Allowance { fuel: options.turn_fuel, epochs: engine::epochs(options.turn_timeout) };
+        Ok(OrchestratorGuest::new(code.clone(), limits, memory_bytes, turn))
+    }
+
+    /// Runs one attempt of an activity in a fresh guest. Poll it on a runtime for guests: it computes for up to an
+    /// epoch (10 ms) at a time.
+    ///
+    /// # Errors
+    /// When there is no room, which says nothing about the activity.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the guest at once and frees its place.
+    pub async fn run_activity(&self, module: &Module, attempt: Attempt) -> Result<ActivityRun, HostTrouble> {
+        let Code::Activity(code) = module.code() else {
+            return Err(HostTrouble::Module(format!("{} holds orchestrations", module.digest())));
+        };
+        Box::pin(activity::run(code, &self.0.options, attempt)).await
+    }
+
+    async fn cached(&self, digest: ModuleDigest, kind: FunctionKind) -> Result<Option<Module>, UploadError> {
+        let sandbox = self.clone();
+        blocking(move || {
+            let Inner { artefacts, orchestrators, activities, .. } = &*sandbox.0;
+            let (engine, fingerprint) = match kind {
+                FunctionKind::Orchestration => (&orchestrators.engine, orchestrators.fingerprint),
+                FunctionKind::Activity => (&activities.engine, activities.fingerprint),
+            };
+            let component = artefacts.load(digest, engine, fingerprint);
+            component.map(|component| sandbox.link(digest, kind, &component)).transpose()
+        })
+        .await?
+    }
+
+    async fn compiled(&self, digest: ModuleDigest, kind: FunctionKind, component: Bytes) -> Result<Module, UploadError> {
+        if let Some(module) = self.cached(digest, kind).await? {
+            return Ok(module);
+        }
+        let Inner { options, artefacts, .. } = &*self.0;
+        let job = Job { kind, orchestrator_memory_bytes: options.orchestrator_memory_bytes, component };
+        let artefact = compile::compile(&options.compiler, job, artefacts).await.map_err(|error| match error {
+            CompileError::Refused(message) => UploadError::Compile { message },
+            CompileError::Host(error) => UploadError::Host { message: error.to_string() },
+        })?;
+        let sandbox = self.clone();
+        blocking(move || sandbox.keep(digest, kind, &artefact)).await?
+    }
+
+    /// Links a fresh artefact and puts it into the cache.
+    fn keep(&self, digest: ModuleDigest, kind: FunctionKind, artefact: &[u8]) -> Result<Module, UploadError> {
+        let Inner { artefacts, orchestrators, activities, .. } = &*self.0;
+        let (engine, fingerprint) = match kind {
+            FunctionKind::Orchestration => (&orchestrators.engine, orchestrators.fingerprint),
+            FunctionKind::Activity => (&activities.engine, activities.fingerprint),
+        };
+        // The artefact is of our own compiler and settings, so what is left to refuse is the pool's limits.
+        let component = artefacts::deserialize(engine, artefact)
+            .map_err(|error| UploadError::TooDemanding { message: format!("{error:#}") })?;
+        let module = self.link(digest, kind, &component)?;
+        if let Err(error) = artefacts.store(digest, fingerprint, artefact) {
+            tracing::warn!(%digest, %error, "a compiled module could not be kept; it will be compiled again");
+        }
+        Ok(module)
+    }
+
+    fn link(&self, digest: ModuleDigest, kind: FunctionKind, component: &Component) -> Result<Module, UploadError> {
+        let Inner { orchestrators, activities, .. } = &*self.0;
+        let link = || {
+            Ok(match kind {
+                FunctionKind::Orchestration => {
+                    Code::Orchestrator(OrchestratorPre::new(orchestrators.linker.instantiate_pre(component)?)?)
+                }
+                FunctionKind::Activity => {
+                    Code::Activity(ActivityModulePre::new(activities.linker.instantiate_pre(component)?)?)
+                }
+            })
+        };
+        let code = link()
+            .map_err(|error: wasmtime::Error| UploadError::WrongInterface { message: format!("{error:#}") })?;
+        Ok(Module::new(digest, code))
+    }
+}
+
+fn digest(bytes: &[u8]) -> ModuleDigest {
+    ModuleDigest(Sha256::digest(bytes).into())
+}
+
+/// Runs what computes or reads files, off the threads that serve.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, UploadError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| UploadError::Host { message: error.to_string() })
+}

@@ -1,0 +1,251 @@
+//! One attempt of an activity: a fresh guest, run under fuel, time and memory limits, and thrown away.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use wasmtime::{Store, component::HasSelf, component::Linker};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::bindings as wasi};
+
+use crate::model::{
+    ExecutionNumber, Failure, FunctionName, InstanceId, LogLine, Outcome, Payload, TaskId, Timestamp,
+    failure::types,
+};
+use crate::replay::HostTrouble;
+
+use super::{
+    bindings::{
+        activity::{
+            ActivityModulePre,
+            windlass::durable::activity_context::{self, AttemptInfo},
+        },
+        wit,
+    },
+    convert, imports,
+    limits::MemoryLimiter,
+    options::{ActivityLimits, SandboxOptions},
+    trap::{self, Evidence},
+};
+
+pub(super) mod log;
+
+use log::ActivityLog;
+
+/// What one host call may copy out of the guest beyond a payload.
+const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
+
+/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold.
+const MAX_HANDLES: usize = 10_000;
+
+/// Most random bytes of one call.
+const MAX_RANDOM_BYTES: u64 = 1 << 20;
+
+/// One attempt of an activity call.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The calling instance.
+    pub instance_id: InstanceId,
+    /// Its execution.
+    pub execution: ExecutionNumber,
+    /// The activity.
+    pub function: FunctionName,
+    /// The task of the call.
+    pub task: TaskId,
+    /// Which attempt, from 1.
+    pub number: u32,
+    /// The same for all attempts of the call.
+    pub idempotency_key: String,
+    /// The input.
+    pub input: Payload,
+    /// When the attempt starts, by the host's clock; log lines are dated from here.
+    pub now: Timestamp,
+    /// Longest wall-clock time; the host's own limit where that is shorter.
+    pub timeout: Option<Duration>,
+}
+
+/// How an attempt went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActivityRun {
+    /// The result, or why there is none.
+    pub outcome: Outcome,
+    /// Fuel it used, in Wasmtime units.
+    pub fuel: u64,
+    /// What it wrote.
+    pub logs: Vec<LogLine>,
+}
+
+/// Data of an activity's store.
+pub(super) struct ActivityState {
+    wasi: WasiCtx,
+    table: wasmtime::component::ResourceTable,
+    limiter: MemoryLimiter,
+    log: Arc<Mutex<ActivityLog>>,
+    /// What the guest may know of its attempt; none while it describes itself.
+    info: Option<AttemptInfo>,
+}
+
+impl WasiView for ActivityState {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Everything that an activity may import.
+pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<ActivityState>> {
+    use wasmtime_wasi::{
+        cli::{WasiCli, WasiCliView},
+        clocks::{WasiClocks, WasiClocksView},
+        filesystem::{WasiFilesystem, WasiFilesystemView},
+        random::WasiRandom,
+    };
+    type State = ActivityState;
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+    // `wasmtime_wasi::p2::add_to_linker_async` without the sockets, of which only the types are linked, inert.
+    wasi::io::error::add_to_linker::<State, HasTable>(l, |state| &mut state.table)?;
+    wasi::io::poll::add_to_linker::<State, HasTable>(l, |state| &mut state.table)?;
+    wasi::io::streams::add_to_linker::<State, HasTable>(l, |state| &mut state.table)?;
+    wasi::clocks::wall_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+    wasi::clocks::monotonic_clock::add_to_linker::<State, WasiClocks>(l, State::clocks)?;
+    wasi::random::random::add_to_linker::<State, WasiRandom>(l, |state| state.wasi.random())?;
+    wasi::random::insecure::add_to_linker::<State, WasiRandom>(l, |state| state.wasi.random())?;
+    wasi::random::insecure_seed::add_to_linker::<State, WasiRandom>(l, |state| state.wasi.random())?;
+    wasi::cli::environment::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::exit::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::terminal_input::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::terminal_output::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::terminal_stdin::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::terminal_stdout::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::cli::terminal_stderr::add_to_linker::<State, WasiCli>(l, State::cli)?;
+    wasi::filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    wasi::filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
+    imports::inert::add_sockets(l)?;
+    activity_context::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
+    Ok(linker)
+}
+
+/// Says that some WASI interfaces need nothing but the table of handles.
+struct HasTable;
+
+impl wasmtime::component::HasData for HasTable {
+    type Data<'a> = &'a mut wasmtime::component::ResourceTable;
+}
+
+impl activity_context::Host for ActivityState {
+    fn info(&mut self) -> wasmtime::Result<AttemptInfo> {
+        self.info.clone().ok_or_else(|| NoAttempt.into())
+    }
+
+    fn log(&mut self, level: wit::LogLevel, message: String) -> wasmtime::Result<()> {
+        lock(&self.log).line(convert::log_level(level), &message);
+        Ok(())
+    }
+}
+
+/// The attempt was asked about in `describe`.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no attempt to ask about in `describe`")]
+struct NoAttempt;
+
+impl ActivityState {
+    /// A guest that knows of no attempt.
+    pub(super) fn for_description(memory_bytes: u64) -> Self {
+        Self::new(memory_bytes, Arc::default(), None)
+    }
+
+    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, info: Option<AttemptInfo>) -> Self {
+        let mut table = wasmtime::component::ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        let wasi = WasiCtx::builder()
+            .stdout(log::Stream::stdout(&log))
+            .stderr(log::Stream::stderr(&log))
+            .max_random_size(MAX_RANDOM_BYTES)
+            // The linker has no sockets; should one ever get in, it connects to nothing.
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .build();
+        Self { wasi, table, limiter: MemoryLimiter::new(memory_bytes), log, info }
+    }
+
+    /// The store's memory cap.
+    pub(super) fn limiter(&mut self) -> &mut MemoryLimiter {
+        &mut self.limiter
+    }
+
+    /// What is known of a guest that broke.
+    pub(super) fn evidence(&self, fuel: u64) -> Evidence {
+        let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
+        Evidence { memory_denied, panic: lock(&self.log).take_panic(), fuel }
+    }
+}
+
+/// The log. A panic while it was held leaves at worst a line cut off.
+fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, ActivityLog> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs one attempt.
+///
+/// # Cancel safety
+/// Dropping the future stops the guest at once and frees its place.
+pub(super) async fn run(
+    code: &ActivityModulePre<ActivityState>,
+    options: &SandboxOptions,
+    attempt: Attempt,
+) -> Result<ActivityRun, HostTrouble> {
+    let limits = &options.activity;
+    let timeout = attempt.timeout.map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
+    let log = Arc::new(Mutex::new(ActivityLog::new(&attempt, Instant::now(), limits.log_bytes)));
+    let state = ActivityState::new(limits.memory_bytes, log.clone(), Some(info(&attempt, timeout, limits)));
+    let mut store = Store::new(code.engine(), state);
+    store.limiter(|state| &mut state.limiter);
+    store.set_hostcall_fuel(limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD));
+    // A thread is shared: after an epoch the others have their turn.
+    store.epoch_deadline_async_yield_and_update(1);
+    let call = call(code, &mut store, limits.fuel, &attempt);
+    let called = tokio::time::timeout(timeout, call).await;
+    let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+    lock(&log).finish();
+    let outcome = match called {
+        Err(_) => {
+            let message = format!("the attempt took longer than {}", humantime::format_duration(timeout));
+            Err(Failure::new(types::TIMEOUT, message))
+        }
+        Ok(Ok(returned)) => convert::outcome(returned, limits.payload_bytes),
+        Ok(Err(error)) => match trap::host_trouble(&error) {
+            Some(trouble) => return Err(trouble),
+            None => Err(trap::failure(&error, store.data().evidence(limits.fuel))),
+        },
+    };
+    let logs = lock(&log).take();
+    Ok(ActivityRun { outcome, fuel, logs })
+}
+
+async fn call(
+    code: &ActivityModulePre<ActivityState>,
+    store: &mut Store<ActivityState>,
+    fuel: u64,
+    attempt: &Attempt,
+) -> wasmtime::Result<Result<String, wit::Failure>> {
+    store.set_fuel(fuel)?;
+    let instance = code.instantiate_async(&mut *store).await?;
+    let exports = instance.windlass_durable_activity();
+    exports.call_run(store, attempt.function.as_str(), &attempt.input.as_str().to_owned()).await
+}
+
+fn info(attempt: &Attempt, timeout: Duration, limits: &ActivityLimits) -> AttemptInfo {
+    AttemptInfo {
+        instance_id: attempt.instance_id.as_str().to_owned(),
+        execution: attempt.execution.0,
+        function: attempt.function.as_str().to_owned(),
+        attempt: attempt.number,
+        idempotency_key: attempt.idempotency_key.clone(),
+        deadline_ms: attempt.now.after(timeout).0,
+        max_payload_bytes: limits.payload_bytes as u64,
+    }
+}

@@ -1,0 +1,145 @@
+//! Compiles components: in a child process under CPU and address-space limits, or in this one.
+//!
+//! The compiler is the largest program that reads a stranger's bytes. In a child, what it does wrong or takes too much
+//! of ends the child.
+
+use std::{io, path::Path, process::Stdio};
+
+use bytes::Bytes;
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::model::FunctionKind;
+
+use super::{artefacts::Artefacts, engine, options::Compiler};
+
+/// Most bytes of a child's complaint that are passed on.
+const MAX_COMPLAINT_BYTES: usize = 2_000;
+
+/// Threads of a compiling child: enough to be quick, few enough for its address space and for the other cores.
+const COMPILER_THREADS: &str = "4";
+
+/// Why there is no compiled module.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CompileError {
+    /// The compiler says no, or ran out of its limits: the same will happen again.
+    #[error("{0}")]
+    Refused(String),
+    /// The compiler could not be run.
+    #[error("the compiler could not be run: {0}")]
+    Host(#[from] io::Error),
+}
+
+/// What is compiled, and for which engine.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) kind: FunctionKind,
+    pub(super) orchestrator_memory_bytes: u64,
+    pub(super) component: Bytes,
+}
+
+/// The artefact of a component.
+pub(super) async fn compile(compiler: &Compiler, job: Job, artefacts: &Artefacts) -> Result<Vec<u8>, CompileError> {
+    match compiler {
+        Compiler::InProcess => in_process(job).await,
+        Compiler::Child { program, cpu_seconds, address_space_bytes } => {
+            let limits = ChildLimits { cpu_seconds: *cpu_seconds, address_space_bytes: *address_space_bytes };
+            in_child(program, limits, job, artefacts).await
+        }
+    }
+}
+
+async fn in_process(job: Job) -> Result<Vec<u8>, CompileError> {
+    tokio::task::spawn_blocking(move || precompile(&job)).await.map_err(io::Error::other)?
+}
+
+fn precompile(job: &Job) -> Result<Vec<u8>, CompileError> {
+    let engine = engine::compiling_engine(job.kind, job.orchestrator_memory_bytes).map_err(io::Error::other)?;
+    engine.precompile_component(&job.component).map_err(|error| CompileError::Refused(format!("{error:#}")))
+}
+
+/// Limits that a compiling child puts on itself before it looks at its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChildLimits {
+    /// CPU time, in seconds.
+    pub cpu_seconds: u64,
+    /// Address space, in bytes.
+    pub address_space_bytes: u64,
+}
+
+async fn in_child(
+    program: &Path,
+    limits: ChildLimits,
+    job: Job,
+    artefacts: &Artefacts,
+) -> Result<Vec<u8>, CompileError> {
+    let output = artefacts.scratch()?;
+    let mut child = Command::new(program)
+        .arg("compile")
+        .args(["--kind", job.kind.name()])
+        .args(["--orchestrator-memory-bytes", &job.orchestrator_memory_bytes.to_string()])
+        .args(["--cpu-seconds", &limits.cpu_seconds.to_string()])
+        .args(["--address-space-bytes", &limits.address_space_bytes.to_string()])
+        .arg("--output")
+        .arg(&*output)
+        .env_clear()
+        // Every thread reserves address space for its stack and its part of the heap.
+        .env("RAYON_NUM_THREADS", COMPILER_THREADS)
+        .env("MALLOC_ARENA_MAX", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut stdin = child.stdin.take().expect("piped");
+    let component = job.component;
+    // Both at once: a child that complains before it has read everything must not block on a full pipe.
+    let write = async move {
+        // A child that ends early says why itself.
+        let _ = stdin.write_all(&component).await;
+        drop(stdin);
+    };
+    let ((), finished) = tokio::join!(write, child.wait_with_output());
+    let finished = finished?;
+    if finished.status.success() {
+        return Ok(tokio::fs::read(&output).await?);
+    }
+    let mut complaint = String::from_utf8_lossy(&finished.stderr).trim().to_owned();
+    complaint.truncate(complaint.floor_char_boundary(MAX_COMPLAINT_BYTES));
+    if complaint.is_empty() || finished.status.code().is_none() {
+        complaint = format!(
+            "the compiler ended with {} (it may use {} s of CPU time and {} bytes of address space)",
+            finished.status, limits.cpu_seconds, limits.address_space_bytes
+        );
+    }
+    Err(CompileError::Refused(complaint))
+}
+
+/// What the hidden subcommand `compile` does: reads a component from standard input, compiles it under limits, and
+/// writes the artefact. Meant to be the whole life of a process.
+///
+/// # Errors
+/// A sentence for the parent, when a limit cannot be set, the component does not compile or the file cannot be
+/// written.
+pub fn run_child(
+    kind: FunctionKind,
+    orchestrator_memory_bytes: u64,
+    limits: ChildLimits,
+    output: &Path,
+) -> Result<(), String> {
+    limit_this_process(limits).map_err(|error| format!("the limits could not be set: {error}"))?;
+    let mut component = Vec::new();
+    io::Read::read_to_end(&mut io::stdin().lock(), &mut component).map_err(|error| error.to_string())?;
+    let job = Job { kind, orchestrator_memory_bytes, component: component.into() };
+    let artefact = precompile(&job).map_err(|error| error.to_string())?;
+    std::fs::write(output, artefact).map_err(|error| format!("{}: {error}", output.display()))
+}
+
+fn limit_this_process(limits: ChildLimits) -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let limit = |value| Rlimit { current: Some(value), maximum: Some(value) };
+    setrlimit(Resource::Cpu, limit(limits.cpu_seconds))?;
+    setrlimit(Resource::As, limit(limits.address_space_bytes))?;
+    // A compiler that is stopped leaves no image of a stranger's module behind.
+    setrlimit(Resource::Core, limit(0))?;
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Checks what a module says of itself: names, schemas, default options.
+
+use std::collections::BTreeSet;
+
+use crate::model::{FunctionDescription, FunctionKind, FunctionName, ModuleDescription};
+use crate::schema::SchemaValidator;
+
+use super::{bindings::wit, convert, upload::UploadError};
+
+/// Most functions of one module. More would be a module that nobody can survey.
+const MAX_FUNCTIONS: usize = 1_000;
+/// Longest doc line that is kept, in bytes.
+const MAX_DOC_BYTES: usize = 2_000;
+/// Longest name of an SDK that is kept, in bytes.
+const MAX_SDK_BYTES: usize = 100;
+
+/// The description in the model's terms, if it is a sound one.
+pub(super) fn check(kind: FunctionKind, described: wit::ModuleDescription) -> Result<ModuleDescription, UploadError> {
+    let count = described.functions.len();
+    if count == 0 {
+        return Err(UploadError::NoFunctions);
+    }
+    if count > MAX_FUNCTIONS {
+        return Err(UploadError::TooManyFunctions { count, limit: MAX_FUNCTIONS });
+    }
+    let mut names = BTreeSet::new();
+    let mut functions = Vec::with_capacity(count);
+    for function in described.functions {
+        let function = check_function(kind, function)?;
+        if !names.insert(function.name.clone()) {
+            return Err(UploadError::DuplicateFunction { name: function.name.as_str().to_owned() });
+        }
+        functions.push(function);
+    }
+    Ok(ModuleDescription { kind, functions, sdk: cut(described.sdk, MAX_SDK_BYTES) })
+}
+
+fn check_function(kind: FunctionKind, function: wit::FunctionDescription) -> Result<FunctionDescription, UploadError> {
+    let wit::FunctionDescription { name, doc, input_schema, output_schema, default_options } = function;
+    let name = name.parse::<FunctionName>().map_err(|error| UploadError::BadFunctionName {
+        name: cut(name, crate::model::ids::MAX_NAME_BYTES),
+        reason: error.to_string(),
+    })?;
+    check_schema(&name, "input", input_schema.as_deref())?;
+    check_schema(&name, "output", output_schema.as_deref())?;
+    let default_options = match kind {
+        FunctionKind::Activity => default_options.map(convert::activity_options),
+        FunctionKind::Orchestration => None,
+    };
+    let retry = default_options.as_ref().and_then(|options| options.retry.as_ref());
+    if let Some(Err(reason)) = retry.map(|retry| retry.validate()) {
+        return Err(UploadError::BadOptions { function: name.as_str().to_owned(), reason });
+    }
+    Ok(FunctionDescription { name, doc: cut(doc, MAX_DOC_BYTES), input_schema, output_schema, default_options })
+}
+
+fn check_schema(function: &FunctionName, which: &'static str, schema: Option<&str>) -> Result<(), UploadError> {
+    let Some(Err(error)) = schema.map(SchemaValidator::compile) else { return Ok(()) };
+    Err(UploadError::BadSchema { function: function.as_str().to_owned(), which, reason: error.to_string() })
+}
+
+fn cut(mut text: String, bytes: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes));
+    text
+}

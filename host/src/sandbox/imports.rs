@@ -1,0 +1,75 @@
+//! What an orchestrator may import, linked from our own code only: the durable interface and a virtual WASI in which
+//! nothing is nondeterministic.
+//!
+//! One file per interface, each a translation: convert in, ask the execution, convert out. What is new and what is
+//! repeated from history is decided in [`crate::replay`].
+
+use wasmtime::{
+    Engine, Result,
+    component::{HasSelf, Linker},
+};
+
+use super::bindings::orchestrator::{
+    wasi::{cli, clocks, filesystem, io, random},
+    windlass::durable::types,
+};
+use super::state::OrchestratorState;
+
+pub(super) mod orchestration;
+
+pub(super) mod cli_environment;
+pub(super) mod cli_exit;
+pub(super) mod cli_stdio;
+pub(super) mod cli_terminal;
+pub(super) mod filesystem_preopens;
+pub(super) mod filesystem_types;
+pub(super) mod inert;
+pub(super) mod io_error;
+pub(super) mod monotonic_clock;
+pub(super) mod poll;
+pub(super) mod random_bytes;
+pub(super) mod streams;
+pub(super) mod wall_clock;
+
+/// Stands for a resource of which there can be none: descriptors, terminals, stream errors.
+#[derive(Debug)]
+pub enum Never {}
+
+impl Never {
+    /// What follows from having one.
+    pub(super) fn never<R>(&self) -> R {
+        match *self {}
+    }
+}
+
+/// Everything that an orchestrator may import.
+pub(super) fn linker(engine: &Engine) -> Result<Linker<OrchestratorState>> {
+    type State = HasSelf<OrchestratorState>;
+    let mut linker = Linker::new(engine);
+    let l = &mut linker;
+    types::add_to_linker::<_, State>(l, |state| state)?;
+    orchestration::add_to_linker(l)?;
+    poll::add_to_linker(l)?;
+    io::error::add_to_linker::<_, State>(l, |state| state)?;
+    io::streams::add_to_linker::<_, State>(l, |state| state)?;
+    clocks::wall_clock::add_to_linker::<_, State>(l, |state| state)?;
+    clocks::monotonic_clock::add_to_linker::<_, State>(l, |state| state)?;
+    random::random::add_to_linker::<_, State>(l, |state| state)?;
+    random::insecure::add_to_linker::<_, State>(l, |state| state)?;
+    random::insecure_seed::add_to_linker::<_, State>(l, |state| state)?;
+    cli::environment::add_to_linker::<_, State>(l, |state| state)?;
+    cli::exit::add_to_linker::<_, State>(l, |state| state)?;
+    cli::stdin::add_to_linker::<_, State>(l, |state| state)?;
+    cli::stdout::add_to_linker::<_, State>(l, |state| state)?;
+    cli::stderr::add_to_linker::<_, State>(l, |state| state)?;
+    cli::terminal_input::add_to_linker::<_, State>(l, |state| state)?;
+    cli::terminal_output::add_to_linker::<_, State>(l, |state| state)?;
+    cli::terminal_stdin::add_to_linker::<_, State>(l, |state| state)?;
+    cli::terminal_stdout::add_to_linker::<_, State>(l, |state| state)?;
+    cli::terminal_stderr::add_to_linker::<_, State>(l, |state| state)?;
+    filesystem::types::add_to_linker::<_, State>(l, |state| state)?;
+    filesystem::preopens::add_to_linker::<_, State>(l, |state| state)?;
+    inert::add_sockets(l)?;
+    inert::add_http(l)?;
+    Ok(linker)
+}

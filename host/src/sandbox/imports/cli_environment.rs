@@ -1,0 +1,19 @@
+//! `wasi:cli/environment`: there is none. What an orchestration depends on is in its input.
+
+use wasmtime::Result;
+
+use crate::sandbox::{bindings::orchestrator::wasi::cli::environment::Host, state::OrchestratorState};
+
+impl Host for OrchestratorState {
+    fn get_environment(&mut self) -> Result<Vec<(String, String)>> {
+        Ok(Vec::new())
+    }
+
+    fn get_arguments(&mut self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn initial_cwd(&mut self) -> Result<Option<String>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,44 @@
+//! `wasi:clocks/monotonic-clock`: the time of the turn in nanoseconds; a subscription is a durable timer.
+//!
+//! So `thread::sleep(1h)` of an ordinary program waits for an hour without a thread, and survives restarts.
+
+use wasmtime::{Result, component::Resource};
+
+use crate::model::Timestamp;
+use crate::sandbox::{bindings::orchestrator::wasi::clocks::monotonic_clock::Host, state::OrchestratorState};
+
+use super::poll::Pollable;
+
+/// Nanoseconds in a millisecond: turns and timers are timed in milliseconds.
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+impl Host for OrchestratorState {
+    fn now(&mut self) -> Result<u64> {
+        // The clock stands still from the year 2554 on.
+        Ok(OrchestratorState::now(self)?.0.saturating_mul(NANOS_PER_MILLI))
+    }
+
+    fn resolution(&mut self) -> Result<u64> {
+        Ok(NANOS_PER_MILLI)
+    }
+
+    fn subscribe_instant(&mut self, when: u64) -> Result<Resource<Pollable>> {
+        let fire_at = Timestamp(when.div_ceil(NANOS_PER_MILLI));
+        if fire_at <= OrchestratorState::now(self)? {
+            return Ok(self.table.push(Pollable::Ready)?);
+        }
+        let timer = self.schedule(|execution| execution.create_poll_timer(fire_at))?;
+        Ok(self.table.push(Pollable::Timer(timer))?)
+    }
+
+    fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<Pollable>> {
+        let now = OrchestratorState::now(self)?.0;
+        // Counted in milliseconds: in nanoseconds, "for ever" would overflow.
+        let fire_at = Timestamp(now.saturating_add(duration.div_ceil(NANOS_PER_MILLI)));
+        if duration == 0 {
+            return Ok(self.table.push(Pollable::Ready)?);
+        }
+        let timer = self.schedule(|execution| execution.create_poll_timer(fire_at))?;
+        Ok(self.table.push(Pollable::Timer(timer))?)
+    }
+}

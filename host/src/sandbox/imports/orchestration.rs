@@ -1,0 +1,132 @@
+//! `windlass:durable/orchestration`.
+
+use wasmtime::{
+    Result, StoreContextMut, bail,
+    component::{HasSelf, Linker, Resource},
+};
+
+use crate::model::{TaskId, Timestamp};
+use crate::replay::{Waited, execution::SubOrchestrationRequest};
+use crate::sandbox::{
+    bindings::{
+        orchestrator::windlass::durable::orchestration::{self, ExecutionInfo, Host},
+        wit,
+    },
+    convert,
+    state::OrchestratorState,
+};
+
+use super::poll::{self, Pollable};
+
+/// All functions of the interface; `wait` by hand, because it suspends the guest and refuels its store.
+pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()> {
+    orchestration::add_to_linker::<_, HasSelf<OrchestratorState>>(linker, |state| state)?;
+    linker.allow_shadowing(true);
+    let mut interface = linker.instance("windlass:durable/orchestration@0.1.0")?;
+    interface.func_wrap_async("wait", |store, (): ()| Box::new(async move { Ok((wait(store).await?,)) }))?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+async fn wait(mut store: StoreContextMut<'_, OrchestratorState>) -> Result<Vec<wit::Completion>> {
+    loop {
+        match store.data_mut().schedule(|execution| execution.wait())? {
+            Waited::Ready(completions) => return Ok(completions.into_iter().map(convert::completion).collect()),
+            Waited::Quiescent => poll::until_next_turn(&mut store).await?,
+        }
+    }
+}
+
+impl Host for OrchestratorState {
+    fn info(&mut self) -> Result<ExecutionInfo> {
+        self.schedule(|execution| {
+            let started = execution.started();
+            Ok(ExecutionInfo {
+                instance_id: execution.instance_id().as_str().to_owned(),
+                execution: started.execution.0,
+                function: started.function.as_str().to_owned(),
+                parent_instance_id: started.parent.as_ref().map(|parent| parent.instance_id.as_str().to_owned()),
+                started_at_ms: execution.started_at().0,
+                max_payload_bytes: started.limits.payload_bytes,
+            })
+        })
+    }
+
+    fn now_ms(&mut self) -> Result<u64> {
+        self.schedule(|execution| Ok(execution.now()?.0))
+    }
+
+    fn new_uuid(&mut self) -> Result<String> {
+        self.schedule(|execution| Ok(execution.new_uuid().to_string()))
+    }
+
+    fn call_activity(&mut self, name: String, input: String, options: wit::ActivityOptions) -> Result<u32> {
+        let options = convert::activity_options(options);
+        self.schedule(|execution| Ok(execution.call_activity(&name, &input, options)?.0))
+    }
+
+    fn call_sub_orchestration(
+        &mut self,
+        function: String,
+        input: String,
+        options: wit::SubOrchestrationOptions,
+    ) -> Result<u32> {
+        let (options, instance_id) = convert::sub_orchestration_options(options);
+        let request = SubOrchestrationRequest { function, input, instance_id, options };
+        self.schedule(|execution| Ok(execution.call_sub_orchestration(request)?.0))
+    }
+
+    fn start_orchestration(&mut self, name: String, input: String, instance_id: Option<String>) -> Result<String> {
+        self.schedule(|execution| {
+            let id = execution.start_orchestration(&name, &input, instance_id.as_deref())?;
+            Ok(id.as_str().to_owned())
+        })
+    }
+
+    fn send_event(&mut self, instance_id: String, name: String, payload: String) -> Result<()> {
+        self.schedule(|execution| execution.send_event(&instance_id, &name, &payload))
+    }
+
+    fn create_timer(&mut self, fire_at_ms: u64) -> Result<u32> {
+        self.schedule(|execution| Ok(execution.create_timer(Timestamp(fire_at_ms))?.0))
+    }
+
+    fn wait_for_event(&mut self, name: String) -> Result<u32> {
+        self.schedule(|execution| Ok(execution.wait_for_event(&name)?.0))
+    }
+
+    fn take_event(&mut self, task: u32) -> Result<Option<String>> {
+        self.schedule(|execution| {
+            let event = execution.take_event(TaskId(task))?;
+            Ok(event.map(|payload| payload.as_str().to_owned()))
+        })
+    }
+
+    fn cancel_task(&mut self, task: u32) -> Result<()> {
+        self.schedule(|execution| execution.cancel_task(TaskId(task)))
+    }
+
+    fn wait(&mut self) -> Result<Vec<wit::Completion>> {
+        bail!("`wait` is registered by hand")
+    }
+
+    fn subscribe(&mut self, task: u32) -> Result<Resource<Pollable>> {
+        self.lent()?;
+        Ok(self.table.push(Pollable::Task(TaskId(task)))?)
+    }
+
+    fn set_custom_status(&mut self, status: String) -> Result<()> {
+        self.schedule(|execution| execution.set_custom_status(&status))
+    }
+
+    fn continue_as_new(&mut self, input: String) -> Result<()> {
+        self.schedule(|execution| execution.continue_as_new(&input))
+    }
+
+    fn log(&mut self, level: wit::LogLevel, message: String) -> Result<()> {
+        OrchestratorState::log(self, convert::log_level(level), &message);
+        Ok(())
+    }
+}
+
+impl wit::Host for OrchestratorState {}

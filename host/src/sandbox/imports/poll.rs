@@ -1,0 +1,120 @@
+//! `wasi:io/poll`, registered by hand: blocking suspends the guest and refuels its store.
+//!
+//! What is ready is a matter of arrivals alone. While none of the pollables is ready the next arrival is applied; when
+//! there is none left, the guest is quiescent until the next turn.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use wasmtime::{
+    Result, StoreContextMut, bail,
+    component::{Linker, Resource, ResourceType},
+};
+
+use crate::model::TaskId;
+use crate::replay::{Execution, PollTimer};
+use crate::sandbox::state::OrchestratorState;
+
+/// Something that can become ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pollable {
+    /// Always ready: streams, and points in time that have passed.
+    Ready,
+    /// A task of the durable interface.
+    Task(TaskId),
+    /// A durable timer behind a subscription to the clock; withdrawn when the pollable is dropped.
+    Timer(PollTimer),
+}
+
+impl Pollable {
+    fn is_ready(self, execution: &Execution) -> bool {
+        match self {
+            Self::Ready => true,
+            Self::Task(task) | Self::Timer(PollTimer(task)) => execution.is_ready(task),
+        }
+    }
+}
+
+/// All functions of the interface.
+pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()> {
+    let mut interface = linker.instance("wasi:io/poll@0.2.12")?;
+    interface.resource("pollable", ResourceType::host::<Pollable>(), |mut store, rep| {
+        drop_pollable(store.data_mut(), Resource::new_own(rep))
+    })?;
+    interface.func_wrap("[method]pollable.ready", |mut store, (pollable,): (Resource<Pollable>,)| {
+        let state: &mut OrchestratorState = store.data_mut();
+        let pollable = *state.table.get(&pollable)?;
+        Ok((is_ready(state, pollable)?,))
+    })?;
+    interface.func_wrap_async("[method]pollable.block", |mut store, (pollable,): (Resource<Pollable>,)| {
+        Box::new(async move {
+            let pollable = *store.data().table.get(&pollable)?;
+            poll(&mut store, &[pollable]).await?;
+            Ok(())
+        })
+    })?;
+    interface.func_wrap_async("poll", |mut store, (pollables,): (Vec<Resource<Pollable>>,)| {
+        Box::new(async move {
+            let table = &store.data().table;
+            let pollables: Vec<_> =
+                pollables.iter().map(|pollable| table.get(pollable).copied()).collect::<Result<_, _>>()?;
+            Ok((poll(&mut store, &pollables).await?,))
+        })
+    })?;
+    Ok(())
+}
+
+/// Suspends the guest until it is resumed with the next turn, then gives it that turn's fuel and time.
+pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, OrchestratorState>) -> Result<()> {
+    let left = store.get_fuel()?;
+    let lent = store.data().lent()?.clone();
+    {
+        let mut loan = lent.lock();
+        loan.quiescent = Some(loan.allowance.fuel.saturating_sub(left));
+    }
+    // No waker: whoever resumes the guest clears the state and polls.
+    poll_fn(|_| if lent.lock().quiescent.is_some() { Poll::Pending } else { Poll::Ready(()) }).await;
+    let allowance = lent.lock().allowance;
+    store.set_fuel(allowance.fuel)?;
+    store.set_epoch_deadline(allowance.epochs);
+    Ok(())
+}
+
+/// The positions of those that are ready, after waiting until there is one.
+async fn poll(store: &mut StoreContextMut<'_, OrchestratorState>, pollables: &[Pollable]) -> Result<Vec<u32>> {
+    if pollables.is_empty() {
+        bail!("`poll` was called with nothing to poll");
+    }
+    loop {
+        let state = store.data_mut();
+        let ready = ready(state, pollables)?;
+        if !ready.is_empty() {
+            return Ok(ready);
+        }
+        if !state.schedule(|execution| execution.apply_next_arrival())? {
+            until_next_turn(store).await?;
+        }
+    }
+}
+
+fn ready(state: &OrchestratorState, pollables: &[Pollable]) -> Result<Vec<u32>> {
+    let positions = |is_ready: &dyn Fn(Pollable) -> bool| {
+        (0..).zip(pollables).filter(|(_, pollable)| is_ready(**pollable)).map(|(position, _)| position).collect()
+    };
+    if pollables.iter().all(|pollable| *pollable == Pollable::Ready) {
+        return Ok(positions(&|_| true));
+    }
+    let loan = state.lent()?.lock();
+    Ok(positions(&|pollable| pollable.is_ready(&loan.execution)))
+}
+
+fn is_ready(state: &OrchestratorState, pollable: Pollable) -> Result<bool> {
+    Ok(!ready(state, &[pollable])?.is_empty())
+}
+
+fn drop_pollable(state: &mut OrchestratorState, pollable: Resource<Pollable>) -> Result<()> {
+    match state.table.delete(pollable)? {
+        Pollable::Ready | Pollable::Task(_) => Ok(()),
+        Pollable::Timer(PollTimer(task)) => state.schedule(|execution| execution.cancel_task(task)),
+    }
+}

@@ -1,0 +1,121 @@
+//! `wasi:io/streams`: standard input is empty, standard output and error are log lines. All of them are always ready.
+
+use wasmtime::{Result, component::Resource};
+
+use crate::sandbox::{
+    bindings::orchestrator::wasi::io::streams::{Host, HostInputStream, HostOutputStream, StreamError},
+    state::OrchestratorState,
+};
+
+use super::poll::Pollable;
+
+/// Standard input: at its end.
+#[derive(Debug, Clone, Copy)]
+pub struct EmptyInput;
+
+/// Standard output or standard error: lines become log lines.
+#[derive(Debug, Clone, Copy)]
+pub enum LogStream {
+    /// Lines of the level "info".
+    Stdout,
+    /// Lines of the level "warn".
+    Stderr,
+}
+
+/// Bytes that a guest may write at once; what it may log in a turn is limited by the execution.
+const PERMITTED_BYTES: u64 = 64 << 10;
+
+/// What a function on a stream gives.
+type Answer<R> = Result<Result<R, StreamError>>;
+
+impl OrchestratorState {
+    fn write_to(&mut self, stream: &Resource<LogStream>, bytes: &[u8]) -> Answer<()> {
+        match self.table.get(stream)? {
+            LogStream::Stdout => self.write_stdout(bytes),
+            LogStream::Stderr => self.write_stderr(bytes),
+        }
+        Ok(Ok(()))
+    }
+
+    fn at_end<R>(&self, stream: &Resource<EmptyInput>) -> Answer<R> {
+        self.table.get(stream)?;
+        Ok(Err(StreamError::Closed))
+    }
+}
+
+impl Host for OrchestratorState {}
+
+impl HostInputStream for OrchestratorState {
+    fn read(&mut self, stream: Resource<EmptyInput>, _: u64) -> Answer<Vec<u8>> {
+        self.at_end(&stream)
+    }
+
+    fn blocking_read(&mut self, stream: Resource<EmptyInput>, _: u64) -> Answer<Vec<u8>> {
+        self.at_end(&stream)
+    }
+
+    fn skip(&mut self, stream: Resource<EmptyInput>, _: u64) -> Answer<u64> {
+        self.at_end(&stream)
+    }
+
+    fn blocking_skip(&mut self, stream: Resource<EmptyInput>, _: u64) -> Answer<u64> {
+        self.at_end(&stream)
+    }
+
+    fn subscribe(&mut self, _: Resource<EmptyInput>) -> Result<Resource<Pollable>> {
+        Ok(self.table.push(Pollable::Ready)?)
+    }
+
+    fn drop(&mut self, stream: Resource<EmptyInput>) -> Result<()> {
+        self.table.delete(stream)?;
+        Ok(())
+    }
+}
+
+impl HostOutputStream for OrchestratorState {
+    fn check_write(&mut self, _: Resource<LogStream>) -> Answer<u64> {
+        Ok(Ok(PERMITTED_BYTES))
+    }
+
+    fn write(&mut self, stream: Resource<LogStream>, contents: Vec<u8>) -> Answer<()> {
+        self.write_to(&stream, &contents)
+    }
+
+    fn blocking_write_and_flush(&mut self, stream: Resource<LogStream>, contents: Vec<u8>) -> Answer<()> {
+        self.write_to(&stream, &contents)
+    }
+
+    fn flush(&mut self, _: Resource<LogStream>) -> Answer<()> {
+        Ok(Ok(()))
+    }
+
+    fn blocking_flush(&mut self, _: Resource<LogStream>) -> Answer<()> {
+        Ok(Ok(()))
+    }
+
+    fn subscribe(&mut self, _: Resource<LogStream>) -> Result<Resource<Pollable>> {
+        Ok(self.table.push(Pollable::Ready)?)
+    }
+
+    fn write_zeroes(&mut self, stream: Resource<LogStream>, count: u64) -> Answer<()> {
+        let count = usize::try_from(count.min(PERMITTED_BYTES)).expect("small");
+        self.write_to(&stream, &vec![0; count])
+    }
+
+    fn blocking_write_zeroes_and_flush(&mut self, stream: Resource<LogStream>, count: u64) -> Answer<()> {
+        self.write_zeroes(stream, count)
+    }
+
+    fn splice(&mut self, _: Resource<LogStream>, source: Resource<EmptyInput>, _: u64) -> Answer<u64> {
+        self.at_end(&source)
+    }
+
+    fn blocking_splice(&mut self, _: Resource<LogStream>, source: Resource<EmptyInput>, _: u64) -> Answer<u64> {
+        self.at_end(&source)
+    }
+
+    fn drop(&mut self, stream: Resource<LogStream>) -> Result<()> {
+        self.table.delete(stream)?;
+        Ok(())
+    }
+}

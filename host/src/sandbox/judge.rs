@@ -1,0 +1,172 @@
+//! Judges a component by what it exports and imports, before anything of it is compiled or run.
+//!
+//! Functions are judged, not interfaces: a guest that merely uses `std::fs` imports resource types of `wasi:sockets`
+//! for their destructors, which harms nobody.
+
+use wasmparser::{
+    Parser, Payload, Validator,
+    component_types::{ComponentEntityType, ComponentInstanceTypeId},
+    types::Types,
+};
+
+use crate::model::FunctionKind;
+
+use super::{engine::FEATURES, upload::UploadError};
+
+/// Most exports that a refusal lists.
+const MAX_LISTED: usize = 10;
+
+/// What a component is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) kind: FunctionKind,
+}
+
+/// Whether the functions of an interface are offered, or only its types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Offer {
+    Functions,
+    Types,
+}
+
+/// Looks at a component and says what it is, or why it is no module.
+pub(super) fn judge(bytes: &[u8], max_bytes: usize) -> Result<Verdict, UploadError> {
+    if bytes.is_empty() {
+        return Err(UploadError::Empty);
+    }
+    if bytes.len() > max_bytes {
+        return Err(UploadError::TooLarge { bytes: bytes.len(), limit: max_bytes });
+    }
+    if !bytes.starts_with(b"\0asm") {
+        return Err(UploadError::NotWasm);
+    }
+    if Parser::is_core_wasm(bytes) {
+        return Err(UploadError::CoreModule);
+    }
+    let types = Validator::new_with_features(FEATURES).validate_all(bytes).map_err(invalid)?;
+    let names = top_level_names(bytes).map_err(invalid)?;
+    let kind = kind(&names.exports)?;
+    for import in &names.imports {
+        judge_import(kind, import, &types)?;
+    }
+    Ok(Verdict { kind })
+}
+
+fn invalid(error: wasmparser::BinaryReaderError) -> UploadError {
+    let message = format!("{} (at byte {})", error.message(), error.offset());
+    // The parser's own flag for this is private.
+    let truncated = error.message().starts_with("unexpected end");
+    if truncated { UploadError::Truncated { message } } else { UploadError::Invalid { message } }
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    imports: Vec<String>,
+    exports: Vec<String>,
+}
+
+/// The names at the outermost level; parts that the component is composed of have their own.
+fn top_level_names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
+    let mut names = Names::default();
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 0 => {
+                for import in section {
+                    names.imports.push(import?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 0 => {
+                for export in section {
+                    names.exports.push(export?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+fn kind(exports: &[String]) -> Result<FunctionKind, UploadError> {
+    let exported = |wanted: &str| {
+        exports.iter().find(|name| interface(name) == Some((wanted, true)))
+    };
+    let orchestrator = exported("windlass:durable/orchestrator");
+    let activity = exported("windlass:durable/activity");
+    let entity = exported("windlass:durable/entity");
+    let kinds: Vec<_> = [orchestrator, activity, entity].into_iter().flatten().cloned().collect();
+    match (orchestrator, activity, entity) {
+        _ if kinds.len() > 1 => Err(UploadError::SeveralKinds { found: kinds }),
+        (Some(_), ..) => Ok(FunctionKind::Orchestration),
+        (_, Some(_), _) => Ok(FunctionKind::Activity),
+        (.., Some(_)) => Err(UploadError::EntityUnsupported),
+        (None, None, None) => {
+            Err(UploadError::NoKnownExport { found: exports.iter().take(MAX_LISTED).cloned().collect() })
+        }
+    }
+}
+
+/// The name of an interface without its version, and whether that version is one that this host offers.
+fn interface(name: &str) -> Option<(&str, bool)> {
+    let (interface, version) = name.split_once('@')?;
+    let offered = match interface.split_once(':')?.0 {
+        "wasi" => is_release_of(version, "0.2."),
+        "windlass" => is_release_of(version, "0.1."),
+        _ => false,
+    };
+    Some((interface, offered))
+}
+
+/// Whether it is a release (not a candidate) in that line.
+fn is_release_of(version: &str, line: &str) -> bool {
+    version.strip_prefix(line).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn judge_import(kind: FunctionKind, import: &str, types: &Types) -> Result<(), UploadError> {
+    let unknown = || UploadError::UnknownImport { import: import.to_owned() };
+    let Some(ComponentEntityType::Instance(instance)) = types.component_item_for_import(import).map(|item| item.ty)
+    else {
+        return Err(unknown());
+    };
+    let function = first_function(instance, types);
+    let offer = interface(import).filter(|(_, offered)| *offered).and_then(|(interface, _)| offer(kind, interface));
+    match (offer, function) {
+        (Some(Offer::Functions), _) | (Some(Offer::Types), None) => Ok(()),
+        (Some(Offer::Types), Some(function)) => {
+            let interface = import.split_once('@').map_or(import, |(interface, _)| interface);
+            Err(UploadError::ForbiddenImport { kind, import: format!("{interface}#{function}") })
+        }
+        (None, Some(function)) => Err(UploadError::UnknownImport { import: format!("{import}#{function}") }),
+        (None, None) => Err(unknown()),
+    }
+}
+
+fn first_function(instance: ComponentInstanceTypeId, types: &Types) -> Option<&str> {
+    let exports = &types[instance].exports;
+    exports.iter().find(|(_, item)| matches!(item.ty, ComponentEntityType::Func(_))).map(|(name, _)| name.as_str())
+}
+
+/// What modules of a kind may import of an interface; none if this host does not know it.
+fn offer(kind: FunctionKind, interface: &str) -> Option<Offer> {
+    let own = match kind {
+        FunctionKind::Orchestration => "windlass:durable/orchestration",
+        FunctionKind::Activity => "windlass:durable/activity-context",
+    };
+    let (package, name) = interface.split_once('/')?;
+    match package {
+        "windlass:durable" => {
+            let functions = interface == own || name == "types";
+            Some(if functions { Offer::Functions } else { Offer::Types })
+        }
+        "wasi:io" | "wasi:random" | "wasi:filesystem" => Some(Offer::Functions),
+        "wasi:clocks" if matches!(name, "wall-clock" | "monotonic-clock") => Some(Offer::Functions),
+        "wasi:cli" if name != "run" => Some(Offer::Functions),
+        "wasi:http" if kind == FunctionKind::Activity && matches!(name, "types" | "outgoing-handler") => {
+            Some(Offer::Functions)
+        }
+        "wasi:http" | "wasi:sockets" => Some(Offer::Types),
+        _ => None,
+    }
+}

@@ -1,0 +1,55 @@
+//! A module that is ready to run.
+
+use std::{fmt, sync::Arc};
+
+use crate::model::{FunctionKind, ModuleDigest};
+
+use super::{
+    activity::ActivityState,
+    bindings::{activity::ActivityModulePre, orchestrator::OrchestratorPre},
+    state::OrchestratorState,
+};
+
+/// A compiled and linked module. Cheap to clone.
+#[derive(Clone)]
+pub struct Module(Arc<Inner>);
+
+struct Inner {
+    digest: ModuleDigest,
+    code: Code,
+}
+
+/// What a guest is instantiated from.
+pub(super) enum Code {
+    Orchestrator(OrchestratorPre<OrchestratorState>),
+    Activity(ActivityModulePre<ActivityState>),
+}
+
+impl Module {
+    pub(super) fn new(digest: ModuleDigest, code: Code) -> Self {
+        Self(Arc::new(Inner { digest, code }))
+    }
+
+    /// The digest of its bytes.
+    pub fn digest(&self) -> ModuleDigest {
+        self.0.digest
+    }
+
+    /// What it holds.
+    pub fn kind(&self) -> FunctionKind {
+        match self.0.code {
+            Code::Orchestrator(_) => FunctionKind::Orchestration,
+            Code::Activity(_) => FunctionKind::Activity,
+        }
+    }
+
+    pub(super) fn code(&self) -> &Code {
+        &self.0.code
+    }
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Module({}, {:?})", self.0.digest, self.kind())
+    }
+}

@@ -1,0 +1,185 @@
+//! A running orchestrator: the guest behind the replay core's trait.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use wasmtime::Store;
+
+use crate::model::{FunctionName, ObservableLimits, Payload};
+use crate::replay::{Budget, Execution, Guest, HostTrouble, Progress, Ran};
+
+use super::{
+    bindings::{orchestrator::OrchestratorPre, wit},
+    convert,
+    state::{Allowance, Lent, OrchestratorState, Phase},
+    trap::{self, Evidence},
+};
+
+/// What a recorded turn may use: as good as everything, because fuel accounting and speed change between versions of
+/// the runtime and between machines.
+const REPLAY: Allowance = Allowance { fuel: u64::MAX / 2, epochs: u64::MAX / 2 };
+
+/// What one host call may copy out of the guest beyond a payload: names, options, a list of pollables.
+const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 1 << 20;
+
+/// A component that runs one execution of an orchestration. Instantiated when it is first resumed; dropping it frees
+/// its place in the pool.
+pub struct OrchestratorGuest {
+    code: OrchestratorPre<OrchestratorState>,
+    limits: ObservableLimits,
+    memory_bytes: u64,
+    turn: Allowance,
+    life: Life,
+}
+
+enum Life {
+    /// Not resumed yet.
+    New,
+    /// Started, and waiting between two turns.
+    Running {
+        lent: Arc<Lent>,
+        call: Pin<Box<dyn Future<Output = Ended> + Send>>,
+    },
+    /// Returned or broken.
+    Over,
+}
+
+/// How a call ended.
+struct Ended {
+    result: wasmtime::Result<Result<String, wit::Failure>>,
+    fuel: u64,
+    evidence: Evidence,
+}
+
+impl OrchestratorGuest {
+    pub(super) fn new(
+        code: OrchestratorPre<OrchestratorState>,
+        limits: ObservableLimits,
+        memory_bytes: u64,
+        turn: Allowance,
+    ) -> Self {
+        Self { code, limits, memory_bytes, turn, life: Life::New }
+    }
+
+    fn payload_bytes(&self) -> usize {
+        usize::try_from(self.limits.payload_bytes).unwrap_or(usize::MAX)
+    }
+
+    fn start(&self, execution: &Execution) -> (Arc<Lent>, Pin<Box<dyn Future<Output = Ended> + Send>>) {
+        let lent = Lent::new(execution.stand_in());
+        let started = execution.started();
+        let run = Run {
+            code: self.code.clone(),
+            lent: lent.clone(),
+            memory_bytes: self.memory_bytes,
+            hostcall_bytes: self.payload_bytes().saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD),
+            function: started.function.clone(),
+            input: started.input.clone(),
+        };
+        (lent, Box::pin(run.run()))
+    }
+
+    fn finish(&self, ended: Ended) -> Result<Ran, HostTrouble> {
+        let Ended { result, fuel, evidence } = ended;
+        let progress = match result {
+            Ok(returned) => Progress::Returned(convert::outcome(returned, self.payload_bytes())),
+            Err(error) => match trap::host_trouble(&error) {
+                Some(trouble) => return Err(trouble),
+                None => Progress::Broke(trap::failure(&error, evidence)),
+            },
+        };
+        Ok(Ran { progress, fuel })
+    }
+}
+
+impl Guest for OrchestratorGuest {
+    /// # Panics
+    /// When the guest has ended: nothing of it is left to resume.
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
+        let (lent, mut call) = match std::mem::replace(&mut self.life, Life::Over) {
+            Life::New => self.start(execution),
+            Life::Running { lent, call } => (lent, call),
+            Life::Over => panic!("a guest that has ended is not resumed"),
+        };
+        let allowance = match budget {
+            Budget::Turn => self.turn,
+            Budget::Replay => REPLAY,
+        };
+        {
+            let mut loan = lent.lock();
+            loan.allowance = allowance;
+            loan.quiescent = None;
+            std::mem::swap(execution, &mut loan.execution);
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        // That a future is pending says nothing; the guest waits when one of our imports says so.
+        let ended = loop {
+            match call.as_mut().poll(&mut context) {
+                Poll::Ready(ended) => break Some(ended),
+                Poll::Pending if lent.lock().quiescent.is_some() => break None,
+                Poll::Pending => std::thread::yield_now(),
+            }
+        };
+        let mut loan = lent.lock();
+        std::mem::swap(execution, &mut loan.execution);
+        let quiescent = loan.quiescent;
+        drop(loan);
+        match ended {
+            Some(ended) => self.finish(ended),
+            None => {
+                self.life = Life::Running { lent, call };
+                Ok(Ran { progress: Progress::Waiting, fuel: quiescent.unwrap_or(0) })
+            }
+        }
+    }
+}
+
+/// All that a call needs. Owned by its future.
+struct Run {
+    code: OrchestratorPre<OrchestratorState>,
+    lent: Arc<Lent>,
+    memory_bytes: u64,
+    hostcall_bytes: usize,
+    function: FunctionName,
+    input: Payload,
+}
+
+impl Run {
+    async fn run(self) -> Ended {
+        let state = OrchestratorState::for_turns(self.lent.clone(), self.memory_bytes);
+        let mut store = Store::new(self.code.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(self.hostcall_bytes);
+        let result = self.call(&mut store).await;
+        store.data_mut().finish_output();
+        let allowed = self.lent.lock().allowance.fuel;
+        let fuel = allowed.saturating_sub(store.get_fuel().unwrap_or(0));
+        let evidence = store.data_mut().evidence(allowed);
+        Ended { result, fuel, evidence }
+    }
+
+    async fn call(&self, store: &mut Store<OrchestratorState>) -> wasmtime::Result<Result<String, wit::Failure>> {
+        let allowance = self.lent.lock().allowance;
+        store.set_fuel(allowance.fuel)?;
+        store.set_epoch_deadline(allowance.epochs);
+        let instance = self.code.instantiate_async(&mut *store).await?;
+        store.data_mut().phase = Phase::Running;
+        let exports = instance.windlass_durable_orchestrator();
+        exports.call_run(&mut *store, self.function.as_str(), &self.input.as_str().to_owned()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_may_move_to_another_thread_between_turns() {
+        fn is_send<T: Send>() {}
+        is_send::<OrchestratorGuest>();
+    }
+}

@@ -1,0 +1,148 @@
+//! Why a guest broke: an error of the runtime put into the words of a failure.
+
+use std::fmt;
+
+use serde::Serialize;
+use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+
+use crate::model::{Failure, Payload, failure::types};
+use crate::replay::HostTrouble;
+
+/// Most frames of a backtrace that a failure names.
+const MAX_FRAMES: usize = 12;
+/// Lines of standard error that are kept of a panic message.
+const MAX_PANIC_LINES: usize = 4;
+
+/// The guest called `wasi:cli/exit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Exited(pub(super) u8);
+
+impl fmt::Display for Exited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the guest called exit({})", self.0)
+    }
+}
+
+impl std::error::Error for Exited {}
+
+/// What the host saw of a guest that broke, besides the error.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    /// The memory cap, if the guest's last wish for memory was refused.
+    pub(super) memory_denied: Option<u64>,
+    /// The guest's last panic message.
+    pub(super) panic: Option<String>,
+    /// The fuel it had.
+    pub(super) fuel: u64,
+}
+
+/// Whether the host had no room for the guest; that says nothing about the guest.
+pub(super) fn host_trouble(error: &Error) -> Option<HostTrouble> {
+    // A full pool, or the kernel refusing memory or maps for a slot of the pool.
+    let no_room = error.is::<PoolConcurrencyLimitError>() || error.is::<std::io::Error>();
+    no_room.then(|| HostTrouble::NoRoom(format!("{error:#}")))
+}
+
+/// The failure of a guest that was stopped by this error.
+pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
+    let trap = error.downcast_ref::<Trap>();
+    let frames = frames(error);
+    let failure = match trap {
+        Some(Trap::OutOfFuel) => {
+            Failure::new(types::FUEL, format!("the guest used up its {} units of fuel", evidence.fuel))
+        }
+        Some(Trap::Interrupt) => Failure::new(types::FUEL, "the guest ran for longer than a turn may take"),
+        _ => match (evidence.memory_denied, &evidence.panic) {
+            (Some(limit), _) if trap == Some(&Trap::UnreachableCodeReached) => {
+                Failure::new(types::MEMORY, format!("the guest wanted more than its {limit} bytes of memory"))
+            }
+            (_, Some(panic)) => Failure::new(types::TRAP, panic.clone()),
+            _ => Failure::new(types::TRAP, message(error, trap)),
+        },
+    };
+    if frames.is_empty() {
+        return failure;
+    }
+    Failure { details: Some(Payload::of(&Details { frames })), ..failure }
+}
+
+#[derive(Serialize)]
+struct Details {
+    /// The guest's functions, innermost first.
+    frames: Vec<String>,
+}
+
+fn message(error: &Error, trap: Option<&Trap>) -> String {
+    match trap {
+        Some(trap) => trap.to_string(),
+        // The outermost layers of the chain are the backtrace and the names of the imports on the way.
+        None => error.root_cause().to_string(),
+    }
+}
+
+fn frames(error: &Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
+    names.take(MAX_FRAMES).map(str::to_owned).collect()
+}
+
+/// Watches standard error for the message of a Rust panic.
+#[derive(Debug, Default)]
+pub(super) struct PanicWatch {
+    lines: Vec<String>,
+}
+
+impl PanicWatch {
+    /// Looks at a line.
+    pub(super) fn line(&mut self, line: &str) {
+        let begins = line.starts_with("thread '") && line.contains(" panicked at ");
+        if begins {
+            self.lines.clear();
+            let at = line.split_once(" panicked at ").map_or(line, |(_, place)| place);
+            self.lines.push(format!("panicked at {}", at.trim_end_matches(':')));
+        } else if !self.lines.is_empty() && self.lines.len() <= MAX_PANIC_LINES && !line.starts_with("note: ") {
+            self.lines.push(line.to_owned());
+        }
+    }
+
+    /// The message, if there was one.
+    pub(super) fn take(&mut self) -> Option<String> {
+        let lines = std::mem::take(&mut self.lines);
+        let (place, message) = lines.split_first()?;
+        let message = message.join("\n");
+        Some(if message.is_empty() { place.clone() } else { format!("{place}: {}", message.trim_end()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_of_a_panic_is_found_on_standard_error() {
+        let mut watch = PanicWatch::default();
+        for line in [
+            "working",
+            "",
+            "thread 'main' (1) panicked at src/lib.rs:3:5:",
+            "no such order",
+            "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace",
+        ] {
+            watch.line(line);
+        }
+        assert_eq!(watch.take().unwrap(), "panicked at src/lib.rs:3:5: no such order");
+        assert_eq!(watch.take(), None);
+    }
+
+    #[test]
+    fn a_trap_is_told_from_running_out_of_fuel_or_memory() {
+        let evidence = || Evidence { memory_denied: Some(7), panic: None, fuel: 9 };
+        let of = |error: Error, evidence| failure(&error, evidence).error_type;
+        assert_eq!(of(Trap::OutOfFuel.into(), evidence()), types::FUEL);
+        assert_eq!(of(Trap::Interrupt.into(), evidence()), types::FUEL);
+        assert_eq!(of(Trap::UnreachableCodeReached.into(), evidence()), types::MEMORY);
+        assert_eq!(of(Trap::StackOverflow.into(), evidence()), types::TRAP);
+        let exit = failure(&Error::from(Exited(3)), Evidence::default());
+        assert_eq!((exit.error_type.as_str(), exit.message.as_str()), (types::TRAP, "the guest called exit(3)"));
+    }
+}

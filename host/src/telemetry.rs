@@ -1,0 +1,38 @@
+//! Where log lines go: to standard error, as text or JSON.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config::LogFormat;
+
+/// Why logging could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("the log filter {0:?} cannot be read; `info` or `info,windlass::engine=debug` can")]
+    Filter(String),
+    /// Something else in the process has set logging up already.
+    #[error("logging was set up before")]
+    SetUpBefore,
+}
+
+/// Begins to log what the filter lets through. To be called once per process.
+///
+/// # Errors
+/// When the filter cannot be read or logging was set up before.
+pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter(filter.to_owned()))?;
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Text => registry.with(lines.with_ansi(colours())).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
+    }
+    .map_err(|_| TelemetryError::SetUpBefore)
+}
+
+/// Colours are for terminals, and for nobody who set `NO_COLOR` (<https://no-color.org>).
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}

@@ -1,0 +1,144 @@
+//! The samples' backend as activities see it: where it is, how to ask it, and what its errors mean.
+
+use windlass_sdk::http;
+use windlass_sdk::http::{Request, Response};
+use windlass_sdk::prelude::*;
+use windlass_sdk::serde::Serialize;
+use windlass_sdk::serde::de::DeserializeOwned;
+
+pub use windlass_sdk::serde_json::json;
+
+/// The base URL of the backend. Travels with the inputs, because orchestrations have no configuration of their own.
+#[payload]
+#[serde(transparent)]
+pub struct Backend(String);
+
+impl Default for Backend {
+    fn default() -> Self {
+        Self("http://127.0.0.1:8090".into())
+    }
+}
+
+impl Backend {
+    /// Reads something.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        answer(http::get(self.url(path)))?.json()
+    }
+
+    /// Reads a file.
+    pub fn bytes(&self, path: &str) -> Result<Bytes> {
+        Ok(answer(http::get(self.url(path)))?.into_bytes().into())
+    }
+
+    /// Has something done, once for all attempts of this call.
+    pub fn post<T: DeserializeOwned>(&self, ctx: &Activity, path: &str, body: &impl Serialize) -> Result<T> {
+        answer(self.keyed(ctx, path, body))?.json()
+    }
+
+    /// As [`post`](Self::post), if only the deed counts.
+    pub fn tell(&self, ctx: &Activity, path: &str, body: &impl Serialize) -> Result<()> {
+        answer(self.keyed(ctx, path, body)).map(drop)
+    }
+
+    /// Sets something; to set it again changes nothing.
+    pub fn put(&self, path: &str, body: &impl Serialize) -> Result<()> {
+        answer(http::put(self.url(path)).json(body)).map(drop)
+    }
+
+    /// Sends a message to a person.
+    pub fn notify(&self, ctx: &Activity, kind: &str, to: &str, about: &str, text: &str) -> Result<()> {
+        self.tell(
+            ctx,
+            "/notifications",
+            &json!({ "kind": kind, "to": to, "about": about, "text": text }),
+        )
+    }
+
+    /// Appends to the error log.
+    pub fn log_error(&self, ctx: &Activity, source: &str, error_type: &str, message: &str) -> Result<()> {
+        self.tell(
+            ctx,
+            "/errors",
+            &json!({ "source": source, "errorType": error_type, "message": message }),
+        )
+    }
+
+    fn keyed(&self, ctx: &Activity, path: &str, body: &impl Serialize) -> Request {
+        http::post(self.url(path))
+            .header("idempotency-key", ctx.idempotency_key())
+            .json(body)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+}
+
+/// Text as one segment of a path or one value of a query.
+pub fn escape(text: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_~".contains(byte);
+    text.as_bytes()
+        .iter()
+        .map(|byte| {
+            if plain(byte) {
+                char::from(*byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
+
+/// The backend's own word for an error is more useful than its status.
+#[payload]
+struct BackendError {
+    code: String,
+    message: String,
+    details: Option<windlass_sdk::serde_json::Value>,
+}
+
+fn answer(request: Request) -> Result<Response> {
+    let response = request.timeout(secs(20)).send()?;
+    let Err(unsuccessful) = response.clone().ok() else {
+        return Ok(response);
+    };
+    let Ok(error) = response.json::<BackendError>() else {
+        return Err(unsuccessful);
+    };
+    let mut failure = Failure::new(pascal_case(&error.code), error.message);
+    if let Some(details) = error.details {
+        failure = failure.details(&details);
+    }
+    Err(if unsuccessful.is_non_retryable() {
+        failure.non_retryable()
+    } else {
+        failure
+    })
+}
+
+/// `payment_declined` → `PaymentDeclined`
+fn pascal_case(code: &str) -> String {
+    code.split('_')
+        .flat_map(|word| {
+            word.chars()
+                .enumerate()
+                .map(|(at, c)| if at == 0 { c.to_ascii_uppercase() } else { c })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_callers_name_cannot_lead_to_another_path() {
+        assert_eq!(escape("order-1"), "order-1");
+        assert_eq!(escape("../a b?ö"), "%2E%2E%2Fa%20b%3F%C3%B6");
+    }
+
+    #[test]
+    fn codes_become_failure_types() {
+        assert_eq!(pascal_case("payment_declined"), "PaymentDeclined");
+    }
+}

@@ -1,0 +1,153 @@
+//! Orchestrations that misbehave, each in its own way.
+
+use std::hint::black_box;
+
+use windlass_sdk::prelude::*;
+
+windlass_sdk::export!(orchestrators: [
+    endless_loop,
+    loop_after_timer,
+    memory_hog,
+    panics,
+    traps,
+    exits,
+    log_flood,
+    waits_for_nothing,
+    unknown_activity,
+    too_many_tasks,
+    large_status,
+    call_hostile,
+    runaway,
+]);
+
+/// Computes for ever in its first turn.
+#[orchestrator(name = "HostileTurnLoop")]
+async fn endless_loop() -> Result<()> {
+    spin()
+}
+
+/// Computes for ever in its second turn.
+#[orchestrator(name = "HostileTurnLoopLater")]
+async fn loop_after_timer(ctx: Orchestration) -> Result<()> {
+    ctx.sleep(millis(50)).await;
+    spin()
+}
+
+fn spin() -> Result<()> {
+    let mut rounds = 0_u64;
+    loop {
+        rounds = black_box(rounds.wrapping_add(1));
+    }
+}
+
+/// Takes all memory it can get.
+#[orchestrator(name = "HostileTurnMemory")]
+async fn memory_hog() -> Result<usize> {
+    let mut hoard = Vec::new();
+    while hoard.len() < 65_536 {
+        hoard.push(black_box(vec![1_u8; 1 << 20]));
+    }
+    Ok(hoard.len())
+}
+
+/// Panics.
+#[orchestrator(name = "HostileTurnPanic")]
+async fn panics() -> Result<()> {
+    panic!("this orchestration panics on purpose")
+}
+
+/// Runs into an instruction that traps.
+#[orchestrator(name = "HostileTurnTrap")]
+async fn traps() -> Result<()> {
+    std::process::abort()
+}
+
+/// Leaves through the back door, as if all were well.
+#[orchestrator(name = "HostileTurnExit")]
+async fn exits() -> Result<()> {
+    std::process::exit(0)
+}
+
+/// Writes log lines as fast as it can.
+#[orchestrator(name = "HostileTurnLogFlood")]
+async fn log_flood(ctx: Orchestration) -> Result<()> {
+    let line = "flood ".repeat(1000);
+    loop {
+        ctx.log(Level::Info, &line);
+    }
+}
+
+/// Waits although nothing is outstanding.
+#[orchestrator(name = "HostileWaitsForNothing")]
+async fn waits_for_nothing() -> Result<()> {
+    std::future::pending().await
+}
+
+/// Calls an activity that nobody offers.
+#[orchestrator(name = "HostileUnknownActivity")]
+async fn unknown_activity(ctx: Orchestration) -> Result<()> {
+    ctx.call_named("NobodyOffersThis", &()).await
+}
+
+/// Starts timers without end.
+#[orchestrator(name = "HostileTooManyTasks")]
+async fn too_many_tasks(ctx: Orchestration) -> Result<usize> {
+    let mut timers = Vec::new();
+    loop {
+        timers.push(ctx.sleep(days(1)));
+        black_box(&timers);
+    }
+}
+
+/// Sets a custom status of that many MiB.
+#[orchestrator(name = "HostileStatus")]
+async fn large_status(ctx: Orchestration, mib: usize) -> Result<()> {
+    ctx.set_custom_status("x".repeat(mib.min(4096) << 20));
+    Ok(())
+}
+
+/// A call of a hostile activity.
+#[payload]
+pub struct HostileCall {
+    /// For example `HostileLoop`.
+    pub activity: String,
+    #[serde(default)]
+    pub input: windlass_sdk::serde_json::Value,
+    #[serde(default = "one")]
+    pub attempts: u32,
+    /// Longest time for one attempt.
+    #[serde(default)]
+    pub attempt_timeout_ms: Option<u64>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// How a hostile activity ended.
+#[payload]
+#[serde(rename_all = "camelCase")]
+pub struct CallOutcome {
+    /// The type of its failure, none if it succeeded.
+    pub error_type: Option<String>,
+    pub message: Option<String>,
+}
+
+/// Calls a hostile activity, and lives to tell how it ended.
+#[orchestrator(name = "CallHostileActivity")]
+async fn call_hostile(ctx: Orchestration, call: HostileCall) -> Result<CallOutcome> {
+    let retry = Retry::fixed(millis(100)).max_attempts(call.attempts);
+    let timeout = call.attempt_timeout_ms.map_or(mins(10), millis);
+    let activity = ctx.call_named::<windlass_sdk::serde_json::Value>(&call.activity, &call.input);
+    let failure = activity.retry(retry).attempt_timeout(timeout).await.err();
+    Ok(CallOutcome {
+        error_type: failure.as_ref().map(|failure| failure.error_type().to_owned()),
+        message: failure.as_ref().map(|failure| failure.message().to_owned()),
+    })
+}
+
+/// Starts itself again at once, for ever.
+#[orchestrator(name = "HostileRunaway")]
+async fn runaway(ctx: Orchestration) -> Result<()> {
+    ctx.continue_as_new(&())
+}

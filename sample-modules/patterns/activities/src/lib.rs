@@ -1,0 +1,114 @@
+//! What the pattern samples call.
+
+use backend_client::{escape, json};
+use patterns_api::*;
+use windlass_sdk::prelude::*;
+
+windlass_sdk::export!(activities: [
+    get_customer_profile,
+    get_credit_rating,
+    get_recommendations,
+    start_slow_operation,
+    get_operation_status,
+    count_primes,
+    call_unreliable_service,
+    log_error,
+    delete_old_records,
+]);
+
+/// Name and city of a customer.
+#[activity(signature = patterns_api::get_customer_profile)]
+fn get_customer_profile(customer: Customer) -> Result<Profile> {
+    customer
+        .backend
+        .get(&format!("/customers/{}/profile", escape(&customer.customer_id)))
+}
+
+/// Credit limit and score of a customer.
+#[activity(signature = patterns_api::get_credit_rating)]
+fn get_credit_rating(customer: Customer) -> Result<CreditRating> {
+    customer
+        .backend
+        .get(&format!("/customers/{}/credit", escape(&customer.customer_id)))
+}
+
+/// What a customer might like to buy.
+#[activity(signature = patterns_api::get_recommendations)]
+fn get_recommendations(customer: Customer) -> Result<Recommendations> {
+    customer
+        .backend
+        .get(&format!("/customers/{}/recommendations", escape(&customer.customer_id)))
+}
+
+/// Has an external service begin with something slow.
+#[activity(signature = patterns_api::start_slow_operation)]
+fn start_slow_operation(ctx: Activity, operation: SlowOperation) -> Result<StartedOperation> {
+    #[payload]
+    #[serde(rename_all = "camelCase")]
+    struct Started {
+        operation_id: String,
+    }
+    let SlowOperation {
+        kind,
+        polls,
+        seconds,
+        outcome,
+        backend,
+    } = operation;
+    let body = json!({ "kind": kind, "polls": polls, "seconds": seconds, "outcome": outcome });
+    let Started { operation_id } = backend.post(&ctx, "/operations", &body)?;
+    Ok(StartedOperation { operation_id, backend })
+}
+
+/// How a slow operation is doing.
+#[activity(signature = patterns_api::get_operation_status)]
+fn get_operation_status(operation: StartedOperation) -> Result<OperationStatus> {
+    operation
+        .backend
+        .get(&format!("/operations/{}", escape(&operation.operation_id)))
+}
+
+/// How many primes there are in a range.
+#[activity(signature = patterns_api::count_primes)]
+fn count_primes(range: Range) -> Result<u64> {
+    let is_prime = |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
+    Ok((range.from..range.to).filter(|n| is_prime(*n)).count() as u64)
+}
+
+/// Calls a service that often fails; gives back the number of the call that worked.
+#[activity(signature = patterns_api::call_unreliable_service)]
+fn call_unreliable_service(ctx: Activity, call: UnreliableCall) -> Result<u32> {
+    #[payload]
+    struct Worked {
+        call: u32,
+    }
+    let path = format!("/unreliable/{}", escape(&call.key));
+    let body = json!({ "failures": call.failures, "permanent": call.permanent });
+    let worked: Worked = call.backend.post(&ctx, &path, &body)?;
+    Ok(worked.call)
+}
+
+/// Appends to the error log.
+#[activity(signature = patterns_api::log_error)]
+fn log_error(ctx: Activity, error: LoggedError) -> Result<()> {
+    error
+        .backend
+        .log_error(&ctx, &error.source, &error.error_type, &error.message)
+}
+
+/// Deletes the oldest records above an age.
+#[activity(signature = patterns_api::delete_old_records)]
+fn delete_old_records(ctx: Activity, cleanup: Cleanup) -> Result<Cleaned> {
+    let body = json!({ "olderThanDays": cleanup.older_than_days, "limit": cleanup.limit });
+    cleanup.backend.post(&ctx, "/cleanups", &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_25_primes_below_100() {
+        assert_eq!(count_primes(Range { from: 0, to: 100 }).unwrap(), 25);
+    }
+}

@@ -1,0 +1,152 @@
+//! What the pattern samples and their activities have in common.
+
+pub use backend_client::Backend;
+use windlass_sdk::prelude::*;
+use windlass_sdk::signatures;
+
+signatures! {
+    #[activity(name = "GetCustomerProfile")]
+    pub fn get_customer_profile(customer: Customer) -> Result<Profile>;
+    #[activity(name = "GetCreditRating")]
+    pub fn get_credit_rating(customer: Customer) -> Result<CreditRating>;
+    #[activity(name = "GetRecommendations")]
+    pub fn get_recommendations(customer: Customer) -> Result<Recommendations>;
+
+    #[activity(name = "StartSlowOperation")]
+    pub fn start_slow_operation(operation: SlowOperation) -> Result<StartedOperation>;
+    #[activity(name = "GetOperationStatus")]
+    pub fn get_operation_status(operation: StartedOperation) -> Result<OperationStatus>;
+
+    #[activity(name = "CountPrimes")]
+    pub fn count_primes(range: Range) -> Result<u64>;
+
+    #[activity(name = "CallUnreliableService")]
+    pub fn call_unreliable_service(call: UnreliableCall) -> Result<u32>;
+    #[activity(name = "LogError")]
+    pub fn log_error(error: LoggedError) -> Result<()>;
+
+    #[activity(name = "DeleteOldRecords")]
+    pub fn delete_old_records(cleanup: Cleanup) -> Result<Cleaned>;
+}
+
+#[payload]
+#[serde(rename_all = "camelCase")]
+pub struct Customer {
+    pub customer_id: String,
+    #[serde(default)]
+    pub backend: Backend,
+}
+
+#[payload]
+pub struct Profile {
+    pub name: String,
+    pub city: String,
+}
+
+#[payload]
+#[serde(rename_all = "camelCase")]
+pub struct CreditRating {
+    pub limit_cents: i64,
+    pub score: u32,
+}
+
+#[payload]
+pub struct Recommendations {
+    pub skus: Vec<String>,
+}
+
+/// Work of an external service, as it is to be done.
+#[payload]
+pub struct SlowOperation {
+    pub kind: String,
+    /// How often it says "pending" at least.
+    #[serde(default)]
+    pub polls: u32,
+    /// How long it takes at least.
+    #[serde(default)]
+    pub seconds: f64,
+    #[serde(default)]
+    pub outcome: OperationOutcome,
+    #[serde(default)]
+    pub backend: Backend,
+}
+
+#[payload]
+#[derive(Default)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationOutcome {
+    #[default]
+    Done,
+    Failed,
+}
+
+#[payload]
+#[serde(rename_all = "camelCase")]
+pub struct StartedOperation {
+    pub operation_id: String,
+    pub backend: Backend,
+}
+
+#[payload]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum OperationStatus {
+    Pending,
+    Done { result: OperationResult },
+    Failed { error: OperationError },
+}
+
+#[payload]
+pub struct OperationResult {
+    pub kind: String,
+    /// Where the service has put what it made.
+    pub artifact: String,
+}
+
+#[payload]
+pub struct OperationError {
+    pub code: String,
+    pub message: String,
+}
+
+/// From the first number up to but without the second.
+#[payload]
+pub struct Range {
+    pub from: u64,
+    pub to: u64,
+}
+
+/// A call of a service that fails the first calls of a key.
+#[payload]
+pub struct UnreliableCall {
+    pub key: String,
+    pub failures: u32,
+    /// Fail in a way that no repetition cures.
+    #[serde(default)]
+    pub permanent: bool,
+    #[serde(default)]
+    pub backend: Backend,
+}
+
+#[payload]
+#[serde(rename_all = "camelCase")]
+pub struct LoggedError {
+    pub source: String,
+    pub error_type: String,
+    pub message: String,
+    pub backend: Backend,
+}
+
+#[payload]
+#[serde(rename_all = "camelCase")]
+pub struct Cleanup {
+    pub older_than_days: u32,
+    pub limit: u32,
+    pub backend: Backend,
+}
+
+#[payload]
+pub struct Cleaned {
+    pub deleted: Vec<String>,
+    /// Records above the age that are still there.
+    pub remaining: u32,
+}

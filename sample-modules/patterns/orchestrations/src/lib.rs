@@ -1,0 +1,17 @@
+//! One orchestration per pattern, one per file.
+
+mod error_handling;
+mod external_api;
+mod long_workflow;
+mod parallel;
+mod periodic_cleanup;
+mod retry;
+
+windlass_sdk::export!(orchestrators: [
+    parallel::parallel_execution,
+    external_api::call_external_api,
+    long_workflow::long_workflow,
+    retry::with_retry,
+    error_handling::with_error_handling,
+    periodic_cleanup::periodic_cleanup,
+]);
