@@ -52,8 +52,8 @@ use self::{
 };
 pub use self::{
     commit::{
-        AppendOutcome, AttemptRow, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage, Recipient,
-        StartOutcome, Summary, TurnCommit, TurnReceipt,
+        AppendOutcome, AttemptRow, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
+        Recipient, StartOutcome, Summary, TurnCommit, TurnReceipt,
     },
     cursor::{Cursor, CursorError},
     error::Error,
@@ -146,7 +146,12 @@ pub struct Store {
 impl StoreOptions {
     /// The usual settings for a folder.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), readers: 4, synchronous: Synchronous::default(), max_bytes: None }
+        Self {
+            data_dir: data_dir.into(),
+            readers: 4,
+            synchronous: Synchronous::default(),
+            max_bytes: None,
+        }
     }
 }
 
@@ -157,7 +162,12 @@ impl StoreService {
     /// # Errors
     /// When the database cannot be closed properly; everything that was answered is on disk even then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { writer, checkpointer, pool, _lock } = self;
+        let Self {
+            writer,
+            checkpointer,
+            pool,
+            _lock,
+        } = self;
         // Ends the checkpointer after the writer, also if the writer panics or this future is dropped.
         let stop = CancellationToken::new();
         let written = async {
@@ -196,7 +206,15 @@ impl Store {
             pool: pool.clone(),
             _lock: Arc::clone(&lock),
         };
-        Ok((Self { jobs: sender, pool, stats, _lock: lock }, service))
+        Ok((
+            Self {
+                jobs: sender,
+                pool,
+                stats,
+                _lock: lock,
+            },
+            service,
+        ))
     }
 
     /// The rows of one tenant, for people's queries.
@@ -241,7 +259,14 @@ impl Store {
     /// When the database fails.
     pub async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, Error> {
         let bytes = codec::encode(&append.item);
-        match self.ask(Operation::Append { append: Box::new(append), bytes, key }).await? {
+        match self
+            .ask(Operation::Append {
+                append: Box::new(append),
+                bytes,
+                key,
+            })
+            .await?
+        {
             Outcome::Append(outcome) => Ok(outcome),
             other => wrong_answer(&other),
         }
@@ -252,7 +277,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn deliver(&self, to: InstanceNumber, item: InboxItem) -> Result<Option<InboxRow>, Error> {
-        match self.ask(Operation::Deliver { to, item: EncodedItem::new(item) }).await? {
+        match self
+            .ask(Operation::Deliver {
+                to,
+                item: EncodedItem::new(item),
+            })
+            .await?
+        {
             Outcome::Deliver(row) => Ok(row),
             other => wrong_answer(&other),
         }
@@ -263,7 +294,10 @@ impl Store {
     /// # Errors
     /// [`Error::Contradiction`] when it does not continue what is stored; otherwise when the database fails.
     pub async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, Error> {
-        match self.ask(Operation::Commit(Box::new(EncodedCommit::new(commit)))).await? {
+        match self
+            .ask(Operation::Commit(Box::new(EncodedCommit::new(commit))))
+            .await?
+        {
             Outcome::Commit(receipt) => Ok(receipt),
             other => wrong_answer(&other),
         }
@@ -280,7 +314,14 @@ impl Store {
         attempt: AttemptRow,
         lines: Vec<LogLine>,
     ) -> Result<bool, Error> {
-        match self.ask(Operation::NoteAttempt { instance, attempt: Box::new(attempt), lines }).await? {
+        match self
+            .ask(Operation::NoteAttempt {
+                instance,
+                attempt: Box::new(attempt),
+                lines,
+            })
+            .await?
+        {
             Outcome::NoteAttempt(noted) => Ok(noted),
             other => wrong_answer(&other),
         }
@@ -330,9 +371,18 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn purge_many(&self, purge: PurgeMany) -> Result<PurgedMany, Error> {
-        let PurgeMany { tenant, statuses, ended_before, after, limit } = purge;
+        let PurgeMany {
+            tenant,
+            statuses,
+            ended_before,
+            after,
+            limit,
+        } = purge;
         let instances = self.tenant(tenant).ended(&statuses, ended_before, after, limit).await?;
-        let next = instances.last().copied().filter(|_| instances.len() as u64 == u64::from(limit));
+        let next = instances
+            .last()
+            .copied()
+            .filter(|_| instances.len() as u64 == u64::from(limit));
         match self.ask(Operation::PurgeMany { tenant, instances }).await? {
             Outcome::PurgeMany(purged) => Ok(PurgedMany { purged, next }),
             other => wrong_answer(&other),
@@ -355,7 +405,14 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn delete_module(&self, tenant: TenantId, name: &str, at: Timestamp) -> Result<bool, Error> {
-        match self.ask(Operation::DeleteModule { tenant, name: name.to_owned(), at }).await? {
+        match self
+            .ask(Operation::DeleteModule {
+                tenant,
+                name: name.to_owned(),
+                at,
+            })
+            .await?
+        {
             Outcome::DeleteModule(existed) => Ok(existed),
             other => wrong_answer(&other),
         }
@@ -375,7 +432,10 @@ impl Store {
 
     async fn ask(&self, operation: Operation) -> Result<Outcome, Error> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job { operation, reply }).await.map_err(|_| Error::Closed)?;
+        self.jobs
+            .send(Job { operation, reply })
+            .await
+            .map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
 }
@@ -394,7 +454,9 @@ impl Store {
     /// # Errors
     /// [`Error::Damaged`] when rows of the instance cannot be read.
     pub async fn load(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
-        let Some(mut record) = instances::record(&self.pool, instance).await? else { return Ok(None) };
+        let Some(mut record) = instances::record(&self.pool, instance).await? else {
+            return Ok(None);
+        };
         record.attempts = attempts::of(&self.pool, instance, record.execution).await?;
         record.inbox = inbox::of(&self.pool, instance).await?;
         Ok(Some(record))

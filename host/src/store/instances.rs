@@ -8,8 +8,8 @@ use super::{
     statement::{BindRow, RowStatement},
 };
 use crate::model::{
-    ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, StuckReason, TenantId, Timestamp,
-    TurnNumber, codec,
+    ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, StuckReason, TenantId,
+    Timestamp, TurnNumber, codec,
 };
 
 /// What the writer must know of an instance to judge a change.
@@ -196,7 +196,12 @@ pub(super) async fn facts_by_number(
     connection: &mut SqliteConnection,
     wanted: &[ByNumber],
 ) -> Result<Vec<Fact>, Error> {
-    FACTS_BY_NUMBER.fetch(connection, wanted).await?.iter().map(fact).collect()
+    FACTS_BY_NUMBER
+        .fetch(connection, wanted)
+        .await?
+        .iter()
+        .map(fact)
+        .collect()
 }
 
 /// Those of the instances that exist.
@@ -326,7 +331,9 @@ pub(super) async fn waking_before(
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
-    rows.iter().map(|row| Ok((Timestamp(row.number(0)?), InstanceNumber(row.number(1)?)))).collect()
+    rows.iter()
+        .map(|row| Ok((Timestamp(row.number(0)?), InstanceNumber(row.number(1)?))))
+        .collect()
 }
 
 /// The earliest time after a time at which some instance, of any tenant, is to be woken.
@@ -350,10 +357,14 @@ pub(super) fn status(number: u64) -> Result<InstanceStatus, Error> {
 
 /// The stored parent of an instance.
 pub(super) fn parent(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<Parent>, Error> {
-    bytes.map(|bytes| decode(bytes, || format!("the parent of instance {instance}"))).transpose()
+    bytes
+        .map(|bytes| decode(bytes, || format!("the parent of instance {instance}")))
+        .transpose()
 }
 
 /// The stored reason why an instance is stuck.
 pub(super) fn stuck(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<StuckReason>, Error> {
-    bytes.map(|bytes| decode(bytes, || format!("the reason why instance {instance} is stuck"))).transpose()
+    bytes
+        .map(|bytes| decode(bytes, || format!("the reason why instance {instance} is stuck")))
+        .transpose()
 }

@@ -6,9 +6,7 @@ use super::{
     Error,
     columns::{Columns, decode, stored},
 };
-use crate::model::{
-    FunctionName, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec,
-};
+use crate::model::{FunctionName, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec};
 
 /// How long a version keeps its bytes after it was superseded or deleted, in milliseconds, even if nothing is known to
 /// need it: a turn that looked it up just before may still commit a call to it. Any turn takes far less than this.
@@ -97,7 +95,9 @@ pub(super) async fn delete(
     name: &str,
     at: Timestamp,
 ) -> Result<bool, Error> {
-    let Some(current) = current_number(connection, tenant, name).await? else { return Ok(false) };
+    let Some(current) = current_number(connection, tenant, name).await? else {
+        return Ok(false);
+    };
     supersede(connection, current, at).await?;
     sqlx::query("DELETE FROM module_names WHERE tenant = ? AND name = ?")
         .bind(i64::from(tenant.0))
@@ -264,7 +264,8 @@ pub(super) async fn delete_unneeded_bytes(
     Ok(done.rows_affected() == 1)
 }
 
-const VERSION: &str = "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms";
+const VERSION: &str =
+    "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms";
 
 /// A version by its number, of whatever tenant.
 pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
@@ -273,7 +274,10 @@ pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result
          FROM modules AS m
          WHERE m.module = ?"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(number.0)).fetch_optional(pool).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(number.0))
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(version).transpose()
 }
 
@@ -294,7 +298,10 @@ pub(super) async fn current(pool: &SqlitePool, tenant: TenantId) -> Result<Vec<M
          WHERE n.tenant = ?
          ORDER BY n.name"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(tenant.0)).fetch_all(pool).await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .fetch_all(pool)
+        .await?;
     rows.iter().map(version).collect()
 }
 
@@ -305,8 +312,11 @@ pub(super) async fn by_name(pool: &SqlitePool, tenant: TenantId, name: &str) -> 
          FROM module_names AS n JOIN modules AS m ON m.module = n.module
          WHERE n.tenant = ? AND n.name = ?"
     );
-    let row =
-        sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(tenant.0)).bind(name).fetch_optional(pool).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(version).transpose()
 }
 
@@ -328,6 +338,8 @@ fn version(row: &SqliteRow) -> Result<ModuleVersion, Error> {
 
 /// The digest that stored bytes hold.
 pub(super) fn digest(bytes: &[u8]) -> Result<ModuleDigest, Error> {
-    let bytes = bytes.try_into().map_err(|_| Error::Damaged("the digest of a module is not 32 bytes long".into()))?;
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| Error::Damaged("the digest of a module is not 32 bytes long".into()))?;
     Ok(ModuleDigest(bytes))
 }
