@@ -28,6 +28,9 @@ mod lines;
 mod state;
 mod trap;
 
+#[cfg(test)]
+mod tests;
+
 use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
@@ -49,7 +52,7 @@ use state::{Allowance, OrchestratorState};
 
 pub use activity::{ActivityRun, Attempt};
 pub use compile::{ChildLimits, run_child};
-pub use egress::EgressPolicy;
+pub use egress::{EgressPolicy, EgressRule, RuleError, Scheme};
 pub use module::Module;
 pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};
 pub use orchestrator::OrchestratorGuest;
@@ -95,6 +98,7 @@ pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
     options: SandboxOptions,
+    egress: Arc<EgressPolicy>,
     artefacts: Artefacts,
     orchestrators: Side<OrchestratorState>,
     activities: Side<ActivityState>,
@@ -138,8 +142,10 @@ impl Sandbox {
         let activities = Side::new(FunctionKind::Activity, &options, activity::linker)?;
         engine::start_ticker(vec![orchestrators.engine.weak(), activities.engine.weak()])
             .map_err(|error| Error::Engine(format!("the epoch thread could not be started: {error}")))?;
+        let egress = Arc::new(options.egress.clone());
         Ok(Self(Arc::new(Inner {
             options,
+            egress,
             artefacts,
             orchestrators,
             activities,
@@ -234,7 +240,13 @@ impl Sandbox {
         let Code::Activity(code) = module.code() else {
             return Err(HostTrouble::Module(format!("{} holds orchestrations", module.digest())));
         };
-        Box::pin(activity::run(code, &self.0.options, attempt)).await
+        Box::pin(activity::run(
+            code,
+            &self.0.options.activity,
+            self.0.egress.clone(),
+            attempt,
+        ))
+        .await
     }
 
     async fn cached(&self, digest: ModuleDigest, kind: FunctionKind) -> Result<Option<Module>, UploadError> {

@@ -218,6 +218,7 @@ impl Store {
                 jobs: sender,
                 pool,
                 stats,
+                _lock: lock,
             },
             service,
         ))
@@ -384,7 +385,6 @@ impl Store {
             after,
             limit,
         } = purge;
-        let limit = limit.clamp(1, MAX_PURGED_INSTANCES);
         let instances = self.tenant(tenant).ended(&statuses, ended_before, after, limit).await?;
         let next = instances
             .last()

@@ -7,6 +7,7 @@ use std::{
 
 use wasmtime::{Store, component::HasSelf, component::Linker};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::bindings as wasi};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::model::{
     ExecutionNumber, Failure, FunctionName, InstanceId, LogLine, Outcome, Payload, TaskId, Timestamp, failure::types,
@@ -21,9 +22,11 @@ use super::{
         },
         wit,
     },
-    convert, imports,
+    convert,
+    egress::{EgressPolicy, request::Egress},
+    imports,
     limits::MemoryLimiter,
-    options::{ActivityLimits, SandboxOptions},
+    options::ActivityLimits,
     trap::{self, Evidence},
 };
 
@@ -77,6 +80,8 @@ pub struct ActivityRun {
 /// Data of an activity's store.
 pub(super) struct ActivityState {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    egress: Egress,
     table: wasmtime::component::ResourceTable,
     limiter: MemoryLimiter,
     log: Arc<Mutex<ActivityLog>>,
@@ -89,6 +94,16 @@ impl WasiView for ActivityState {
         WasiCtxView {
             ctx: &mut self.wasi,
             table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for ActivityState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.egress,
+            table: &mut self.table,
+            ctx: &mut self.http,
         }
     }
 }
@@ -126,6 +141,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Activ
     wasi::filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     wasi::filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     imports::inert::add_sockets(l)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
     activity_context::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
     Ok(linker)
 }
@@ -156,10 +172,12 @@ struct NoAttempt;
 impl ActivityState {
     /// A guest that knows of no attempt.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
-        Self::new(memory_bytes, Arc::default(), None)
+        let log = Arc::<Mutex<ActivityLog>>::default();
+        let egress = Egress::new(Arc::new(EgressPolicy::deny_all()), log.clone(), 0, 0);
+        Self::new(memory_bytes, log, egress, None)
     }
 
-    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, info: Option<AttemptInfo>) -> Self {
+    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, egress: Egress, info: Option<AttemptInfo>) -> Self {
         let mut table = wasmtime::component::ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         let wasi = WasiCtx::builder()
@@ -173,6 +191,8 @@ impl ActivityState {
             .build();
         Self {
             wasi,
+            http: WasiHttpCtx::new(),
+            egress,
             table,
             limiter: MemoryLimiter::new(memory_bytes),
             log,
@@ -197,7 +217,7 @@ impl ActivityState {
 }
 
 /// The log. A panic while it was held leaves at worst a line cut off.
-fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, ActivityLog> {
+pub(super) fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, ActivityLog> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -207,15 +227,17 @@ fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, ActivityLog> {
 /// Dropping the future stops the guest at once and frees its place.
 pub(super) async fn run(
     code: &ActivityModulePre<ActivityState>,
-    options: &SandboxOptions,
+    limits: &ActivityLimits,
+    egress: Arc<EgressPolicy>,
     attempt: Attempt,
 ) -> Result<ActivityRun, HostTrouble> {
-    let limits = &options.activity;
     let timeout = attempt
         .timeout
         .map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
     let log = Arc::new(Mutex::new(ActivityLog::new(&attempt, Instant::now(), limits.log_bytes)));
-    let state = ActivityState::new(limits.memory_bytes, log.clone(), Some(info(&attempt, timeout, limits)));
+    let egress = Egress::new(egress, log.clone(), limits.open_requests, limits.response_bytes);
+    let info = info(&attempt, timeout, limits);
+    let state = ActivityState::new(limits.memory_bytes, log.clone(), egress, Some(info));
     let mut store = Store::new(code.engine(), state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD));
