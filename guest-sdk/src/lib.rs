@@ -97,6 +97,7 @@ mod orchestration;
 mod activity;
 
 mod failure;
+pub mod failure_types;
 
 mod retry;
 
@@ -122,7 +123,7 @@ pub use windlass_sdk_macros::{activity, orchestrator, payload, signatures};
 
 pub use activity::Activity;
 pub use block_on::block_on;
-pub use failure::{Cause, Failure, FailureError, OrFail, Result, failure_types};
+pub use failure::{Cause, Failure, FailureError, OrFail, Result};
 pub use function::{ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, Outcome};
 pub use logging::Level;
 pub use orchestration::Orchestration;
