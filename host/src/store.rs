@@ -218,7 +218,6 @@ impl Store {
                 jobs: sender,
                 pool,
                 stats,
-                _lock: lock,
             },
             service,
         ))
@@ -385,6 +384,7 @@ impl Store {
             after,
             limit,
         } = purge;
+        let limit = limit.clamp(1, MAX_PURGED_INSTANCES);
         let instances = self.tenant(tenant).ended(&statuses, ended_before, after, limit).await?;
         let next = instances
             .last()

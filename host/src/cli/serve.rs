@@ -108,7 +108,8 @@ fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error
     options.activity.timeout = config.activity_timeout.0;
     options.activity.memory_bytes = config.activity_memory.0;
     options.activity.payload_bytes = config.max_payload.as_usize();
-    options.egress = EgressPolicy::deny_all();
+    let rules = config.allow.iter().map(|rule| rule.parse()).collect::<Result<_, _>>()?;
+    options.egress = EgressPolicy::new(rules);
     Ok(options)
 }
 

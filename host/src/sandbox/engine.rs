@@ -24,6 +24,8 @@ use super::options::SandboxOptions;
 ///   component model (a call would move to another event loop, and replay with it).
 /// * Relaxed SIMD is deterministic by the engine's settings. Multi-memory comes with composed components.
 pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    // Part of WASM2 for `externref`; this build of Wasmtime has no garbage collector, and components need none.
+    .difference(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::BULK_MEMORY_OPT)
     .union(WasmFeatures::CALL_INDIRECT_OVERLONG)
     .union(WasmFeatures::EXTENDED_CONST)
