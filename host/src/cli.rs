@@ -3,8 +3,10 @@
 //! Every subcommand but `serve`, `check` and `compile` speaks HTTP to a running host and knows nothing else of it. People
 //! get tables and sentences, programs get JSON with `--json` and exit codes that mean something.
 
+mod bench;
 mod check;
 mod client;
+mod compile;
 mod control;
 mod deploy;
 mod event;
@@ -82,6 +84,11 @@ enum Command {
     Logs(logs::Logs),
     /// Check the database of a host that does not run
     Check(check::Check),
+    /// Measure a host: the one at --url, or one started for the purpose
+    Bench(bench::Bench),
+    /// Compile a component under limits, for the host
+    #[command(hide = true)]
+    Compile(compile::Compile),
 }
 
 impl Cli {
@@ -93,6 +100,9 @@ impl Cli {
 
     /// Does what was asked for; the exit code says how it went.
     pub fn run(self) -> ExitCode {
+        if let Command::Compile(compile) = self.command {
+            return compile.run();
+        }
         let output = Output::new(self.json);
         let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -108,6 +118,8 @@ impl Cli {
         let client = || Client::new(&self.url);
         match self.command {
             Command::Serve(serve) => serve.run().await,
+            Command::Bench(bench) => bench.run(&self.url, output).await,
+            Command::Compile(_) => unreachable!("ran before there was a runtime"),
             Command::Check(check) => check.run(output).await,
             Command::Deploy(deploy) => deploy.run(&client()?, output).await,
             Command::Start(start) => start.run(&client()?, output).await,

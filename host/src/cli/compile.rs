@@ -1,0 +1,53 @@
+//! `windlass compile`: compiles one uploaded component under limits. Run by the host, not by people.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::model::FunctionKind;
+use crate::sandbox::{ChildLimits, run_child};
+
+/// Arguments of `compile`.
+#[derive(Debug, Args)]
+pub(super) struct Compile {
+    /// What the component holds
+    #[arg(long)]
+    kind: Kind,
+    /// Most memory an orchestrator can have, in bytes
+    #[arg(long)]
+    orchestrator_memory_bytes: u64,
+    /// CPU time that may be used, in seconds
+    #[arg(long)]
+    cpu_seconds: u64,
+    /// Address space that may be used, in bytes
+    #[arg(long)]
+    address_space_bytes: u64,
+    /// Where the artefact goes
+    #[arg(long)]
+    output: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Orchestration,
+    Activity,
+}
+
+impl Compile {
+    /// Reads the component from standard input. No runtime is started: its threads would count against the limits.
+    pub(super) fn run(self) -> ExitCode {
+        let kind = match self.kind {
+            Kind::Orchestration => FunctionKind::Orchestration,
+            Kind::Activity => FunctionKind::Activity,
+        };
+        let limits = ChildLimits { cpu_seconds: self.cpu_seconds, address_space_bytes: self.address_space_bytes };
+        match run_child(kind, self.orchestrator_memory_bytes, limits, &self.output) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                eprintln!("{message}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
