@@ -220,6 +220,7 @@ impl Store {
                 jobs: sender,
                 pool,
                 stats,
+                _lock: lock,
             },
             service,
         ))
@@ -386,7 +387,6 @@ impl Store {
             after,
             limit,
         } = purge;
-        let limit = limit.clamp(1, MAX_PURGED_INSTANCES);
         let instances = self.tenant(tenant).ended(&statuses, ended_before, after, limit).await?;
         let next = instances
             .last()

@@ -53,7 +53,13 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let (recorder, flights) = FlightRecorder::open(&config.data.join("flights"))?;
     let sandbox = Sandbox::new(sandbox_options(config)?)?;
     let options = engine_options(config, &sandbox);
-    let parts = EngineParts { store, sandbox, clock: Arc::new(SystemClock), recorder, flights };
+    let parts = EngineParts {
+        store,
+        sandbox,
+        clock: Arc::new(SystemClock),
+        recorder,
+        flights,
+    };
     let engine = Engine::start_up(parts, options).await?;
 
     let options = HttpOptions {

@@ -60,7 +60,6 @@ pub(in crate::store) enum Operation {
         name: String,
         at: Timestamp,
     },
-    DeleteModuleBytes(UnneededBytes),
     Sweep {
         now: Timestamp,
         limit: u64,
