@@ -220,7 +220,6 @@ impl Store {
                 jobs: sender,
                 pool,
                 stats,
-                _lock: lock,
             },
             service,
         ))
@@ -387,6 +386,7 @@ impl Store {
             after,
             limit,
         } = purge;
+        let limit = limit.clamp(1, MAX_PURGED_INSTANCES);
         let instances = self.tenant(tenant).ended(&statuses, ended_before, after, limit).await?;
         let next = instances
             .last()

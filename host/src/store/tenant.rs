@@ -179,10 +179,11 @@ impl TenantStore {
     /// When the database fails, or a row cannot be read.
     pub async fn list(&self, filter: &ListFilter, from: Option<&Cursor>, limit: u32) -> Result<InstancePage, Error> {
         // One more shows whether there is a next page.
-        query
-            .push(" ORDER BY i.instance DESC LIMIT ")
-            .push_bind(i64::from(limit) + 1);
-        let rows = query.build().fetch_all(&self.pool).await?;
+        let rows = self
+            .list_query(filter, from, i64::from(limit) + 1)
+            .build()
+            .fetch_all(&self.pool)
+            .await?;
         let mut instances = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
         let more = instances.len() > limit as usize;
         instances.truncate(limit as usize);

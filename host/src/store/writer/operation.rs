@@ -60,6 +60,7 @@ pub(in crate::store) enum Operation {
         name: String,
         at: Timestamp,
     },
+    DeleteModuleBytes(UnneededBytes),
     Sweep {
         now: Timestamp,
         limit: u64,
