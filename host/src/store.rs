@@ -198,12 +198,14 @@ impl Store {
         let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
         let (gate, stats) = (writer::WriteGate::default(), Arc::new(Stats::default()));
         let pool = open::open_readers(options);
+        let database = Database::new(connection, settings).await?;
+        stats.set_newest_message(database.newest_message());
         let service = StoreService {
             writer: Writer {
                 jobs: receiver,
                 gate: Arc::clone(&gate),
                 stats: Arc::clone(&stats),
-                database: Database::new(connection, settings).await?,
+                database,
             },
             checkpointer: Checkpointer {
                 connection: open::open_checkpointer(options).await?,

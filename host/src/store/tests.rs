@@ -185,6 +185,7 @@ fn started(function: &str, parent: Option<Parent>) -> Started {
         },
         parent,
         events: Vec::new(),
+        not_before: None,
     }
 }
 

@@ -33,7 +33,7 @@ use super::{
     idempotency::{self, WantedKey},
     instances, modules, names,
 };
-use crate::model::{FunctionName, InstanceStatus, TenantId, Timestamp};
+use crate::model::{FunctionName, InboxSeq, InstanceStatus, TenantId, Timestamp};
 
 /// How many operations may wait for the writer before those who ask are made to wait themselves.
 pub(super) const QUEUE_CAPACITY: usize = 4_096;
@@ -100,6 +100,11 @@ impl Database {
         })
     }
 
+    /// The newest message that can be on disk.
+    pub(super) fn newest_message(&self) -> InboxSeq {
+        self.counters.newest_seq()
+    }
+
     /// Writes a batch, in halves if need be, and answers every operation of it.
     async fn write(&mut self, batch: Vec<Job>, stats: &Stats) {
         let mut left = vec![batch];
@@ -107,7 +112,7 @@ impl Database {
             match self.attempt(&jobs).await {
                 Ok((outcomes, rows)) => {
                     stats.count_batch(jobs.len(), rows);
-                    stats.set_newest_message(self.counters.newest_seq());
+                    stats.set_newest_message(self.newest_message());
                     for (job, outcome) in jobs.into_iter().zip(outcomes) {
                         // Who asked may have gone; what was asked is done.
                         let _ = job.reply.send(outcome);

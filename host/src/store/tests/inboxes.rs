@@ -103,3 +103,16 @@ async fn a_message_that_cannot_be_read_is_named() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn the_newest_message_is_known_from_the_start() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    let first = store.deliver(number, event("one")).await.unwrap().unwrap();
+    assert_eq!(store.newest_message(), first.seq);
+    let store = store.crash().await;
+    assert!(store.newest_message() >= first.seq);
+    let second = store.deliver(number, event("two")).await.unwrap().unwrap();
+    assert!(second.seq > first.seq);
+    assert_eq!(store.newest_message(), second.seq);
+}

@@ -101,3 +101,16 @@ async fn a_time_beyond_what_can_be_stored_is_the_end_of_time() {
         [(Timestamp::MAX, number)]
     );
 }
+
+#[tokio::test]
+async fn a_first_turn_that_is_to_wait_has_its_time() {
+    let store = TestStore::new().await;
+    let not_before = Some(Timestamp(NOW.0 + 10));
+    let mut later = instance("later");
+    later.started.not_before = not_before;
+    let StartOutcome::Created(number) = store.start(later, None).await.unwrap() else {
+        panic!("not created")
+    };
+    assert_eq!(store.next_wake_after(NOW).await.unwrap(), not_before);
+    assert_eq!(store.to_wake_at_start(None, 10).await.unwrap(), [number]);
+}
