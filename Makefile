@@ -9,7 +9,8 @@ endif
 # tests agree on every dependency's features and wasmtime is compiled once.
 BUILD := cargo build --workspace --all-targets
 # cargo's own runner serves where nextest is not installed (--tests: the doc tests follow anyway).
-RUN_TESTS := cargo $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --tests) --workspace
+RUN_TESTS := cargo $$(cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --tests) --workspace
+SAMPLES := --manifest-path sample-modules/Cargo.toml
 DATA ?= ./windlass-data
 
 .DEFAULT_GOAL := help
@@ -22,11 +23,11 @@ demo: build modules ## See every sample workflow run and survive a kill (ONCE=1:
 	ONCE=$(ONCE) scripts/demo
 
 test: lint build modules ## Check everything: lints, sample modules from source, all tests
-	$(RUN_TESTS)
-	cargo test --workspace --doc
+	$(RUN_TESTS) && cargo test --workspace --doc
+	$(RUN_TESTS) $(SAMPLES)
 
 modules: guest-target ## Build the sample modules for wasm32-wasip2
-	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 --manifest-path sample-modules/Cargo.toml
+	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 $(SAMPLES)
 
 modules-component: build modules ## Build a sample with cargo component, upload and run it (slow the first time)
 	scripts/cargo-component-sample

@@ -11,7 +11,7 @@ use crate::logging::Level;
 use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
 use crate::time::whole_millis;
 
-#[expect(missing_docs, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[expect(missing_docs, reason = "generated code")]
 pub mod orchestrator {
     wit_bindgen::generate!({
         path: ["../wit/deps/io", "../wit/durable"],
@@ -23,7 +23,7 @@ pub mod orchestrator {
     });
 }
 
-#[expect(missing_docs, clippy::allow_attributes_without_reason, reason = "generated code")]
+#[expect(missing_docs, reason = "generated code")]
 pub mod activity {
     wit_bindgen::generate!({
         path: ["../wit/deps/io", "../wit/durable"],

@@ -26,6 +26,14 @@ use crate::orchestration::Orchestration;
 /// # fn main() {}
 /// ```
 ///
+/// A list of the other kind is refused by the compiler:
+/// ```compile_fail,E0277
+/// # use windlass_sdk::prelude::*;
+/// # #[activity] fn validate_order(id: String) -> Result<bool> { Ok(true) }
+/// windlass_sdk::export!(orchestrators: [validate_order]);
+/// # fn main() {}
+/// ```
+///
 /// The functions may live in another crate: `export!(activities: [orders::validate_order])`. A crate with an
 /// `export!` line is a component and nothing else. What links it would export the same again, so a crate that others
 /// use for its signatures has none; a crate of one line beside it makes it a module.
@@ -175,4 +183,20 @@ const fn same(left: &str, right: &str) -> bool {
         i += 1;
     }
     i == left.len() && i == right.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_differ_are_accepted() {
+        check_names(&["a", "ab", "b", ""]);
+    }
+
+    #[test]
+    #[should_panic(expected = "two functions of one `export!` line have the same name")]
+    fn a_name_used_twice_is_refused() {
+        check_names(&["a", "b", "a"]);
+    }
 }

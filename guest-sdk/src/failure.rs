@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::failure_types;
+
 /// What the functions of a module return: `Result<T>` is `Result<T, Failure>`.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -58,32 +60,6 @@ pub struct Cause {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<serde_json::Value>")]
     details: Option<Json>,
-}
-
-/// The failures that the host itself gives out, by type.
-///
-/// ```
-/// # use windlass_sdk::prelude::*;
-/// # fn outcome() -> Result<()> { Err(Failure::new("windlass.timeout", "too slow")) }
-/// match outcome() {
-///     Err(failure) if failure.is(failure_types::TIMEOUT) => println!("no answer in time"),
-///     other => other?,
-/// }
-/// # Ok::<(), Failure>(())
-/// ```
-pub mod failure_types {
-    /// An activity or sub-orchestration did not end within its time.
-    pub const TIMEOUT: &str = "windlass.timeout";
-    /// The task was cancelled by its orchestration.
-    pub const CANCELLED: &str = "windlass.cancelled";
-    /// The instance was ended from outside.
-    pub const TERMINATED: &str = "windlass.terminated";
-    /// The code panicked or broke another rule of the sandbox.
-    pub const TRAP: &str = "windlass.trap";
-    /// The orchestration waits although nothing that it asked for is outstanding.
-    pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
-    /// An input, output or event is not what the function's Rust type asks for.
-    pub const INVALID_PAYLOAD: &str = "InvalidPayload";
 }
 
 /// Continue-as-new travels as a failure, so that `return ctx.continue_as_new(…)` fits any return type.

@@ -1,29 +1,129 @@
 //! Write Windlass orchestrations and activities in ordinary Rust.
+//!
+//! An **activity** is a plain function that does something in the world. It may fail and is then tried again; it may
+//! be cut off by a crash and is then run again. An **orchestration** is an `async fn` that says what is done in which
+//! order. It survives crashes, restarts and redeploys, and may run for seconds or for years.
+//!
+//! ```
+//! use windlass_sdk::http;
+//! use windlass_sdk::prelude::*;
+//!
+//! #[payload]
+//! pub struct Payment {
+//!     order_id: String,
+//!     cents: u64,
+//! }
+//!
+//! /// Charges the customer's card.
+//! #[activity(name = "ProcessPaymentActivity", timeout = mins(5))]
+//! fn process_payment(ctx: Activity, payment: Payment) -> Result<String> {
+//!     let answer = http::post("http://payments.example/charges")
+//!         .header("idempotency-key", ctx.idempotency_key()) // a repeat does not charge again
+//!         .json(&payment)
+//!         .send()?;
+//!     match answer.status() {
+//!         402 => Err(Failure::new("PaymentDeclined", answer.text()?).non_retryable()),
+//!         _ => answer.ok()?.text(),
+//!     }
+//! }
+//!
+//! /// Takes an order from payment to approval.
+//! #[orchestrator(name = "OrderProcessingOrchestration")]
+//! async fn order_processing(ctx: Orchestration, order_id: String) -> Result<String> {
+//!     ctx.set_custom_status("Processing payment");
+//!     let receipt = ctx
+//!         .call(process_payment, &Payment { order_id: order_id.clone(), cents: 995 })
+//!         .retry(Retry::exponential(secs(5)).max_attempts(3))
+//!         .timeout(mins(1))
+//!         .await?;
+//!
+//!     ctx.set_custom_status("Waiting for approval");
+//!     select! {
+//!         approved = ctx.event::<bool>("approval") => match approved? {
+//!             true => Ok(receipt),
+//!             false => Err(Failure::new("Rejected", format!("order {order_id} was rejected"))),
+//!         },
+//!         _ = ctx.sleep(hours(72)) => Err(Failure::new("NoApproval", "nobody decided in three days")),
+//!     }
+//! }
+//! ```
+//!
+//! # Modules
+//!
+//! A module is a component of one kind, orchestrations or activities. It is a crate with
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib"]
+//! ```
+//!
+//! and one [`export!`] line that names what it offers:
+//!
+//! ```
+//! # use windlass_sdk::prelude::*;
+//! # #[orchestrator] async fn order_processing() -> Result<()> { Ok(()) }
+//! windlass_sdk::export!(orchestrators: [order_processing]);
+//! # fn main() {}
+//! ```
+//!
+//! It is built with `cargo build --release --target wasm32-wasip2`, or with `cargo component build --release`.
+//!
+//! Both sides of a call need its name and types. Either a crate declares them with [`signatures!`] and both sides use
+//! it, or the activities live in a library without an `export!` line, which the orchestrations use directly and a
+//! crate of one line makes a module. An orchestration links nothing of an activity's body either way. Without shared
+//! types there is [`call_named`](Orchestration::call_named).
+//!
+//! # How an orchestration differs from other async code
+//!
+//! * Everything it sees is recorded, and repeated from the record when it is carried on after a crash. That holds for
+//!   `ctx` and for `std` alike; what cannot be repeated (files, sockets, HTTP) is not there.
+//! * [`call`](Orchestration::call) and its kin make the call at once. Calls that are made first and awaited later run
+//!   in parallel. Dropping a call does not cancel it.
+//! * Dropping an [event wait](EventWait) or a [timer](Sleep) withdraws it, and loses no event.
+//! * All combinators of `futures` work: `join_all`, `select!`, `FuturesUnordered`, and what you write yourself.
+//!   The [`prelude`] has those that are needed most.
+//! * `?` turns any error into a [`Failure`] that other programs can tell by its type's name.
+//!
+//! # Tests
+//!
+//! [`testing`] runs an orchestration natively, with scripted activities and in virtual time: three days pass at once.
+
 extern crate self as windlass_sdk;
 
+pub mod prelude;
+
+mod orchestration;
+
 mod activity;
+
+mod failure;
+pub mod failure_types;
+
+mod retry;
+
+mod time;
+
+mod payload;
+
+pub mod http;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
+
+mod export;
+mod function;
+mod logging;
+
 mod backend;
 mod bindings;
 mod block_on;
 mod executor;
-mod export;
-mod failure;
-mod function;
-pub mod http;
-mod logging;
-mod orchestration;
-mod payload;
-pub mod prelude;
-mod retry;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod testing;
-mod time;
 
 pub use windlass_sdk_macros::{activity, orchestrator, payload, signatures};
 
 pub use activity::Activity;
 pub use block_on::block_on;
-pub use failure::{Cause, Failure, FailureError, OrFail, Result, failure_types};
+pub use failure::{Cause, Failure, FailureError, OrFail, Result};
 pub use function::{ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, Outcome};
 pub use logging::Level;
 pub use orchestration::Orchestration;

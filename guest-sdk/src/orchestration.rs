@@ -49,9 +49,9 @@ impl Orchestration {
     /// ```
     /// # use windlass_sdk::prelude::*;
     /// # #[activity] fn charge(cents: u64) -> Result<String> { Ok(cents.to_string()) }
-    /// # #[activity] fn ship(order: String) -> Result<()> { Ok(()) }
+    /// # #[activity] fn ship(article: String) -> Result<()> { Ok(()) }
     /// #[orchestrator]
-    /// async fn order(ctx: Orchestration, orders: Vec<String>) -> Result<()> {
+    /// async fn order_processing(ctx: Orchestration, articles: Vec<String>) -> Result<()> {
     ///     let receipt = ctx
     ///         .call(charge, &995)
     ///         .retry(Retry::exponential(secs(5)).max_attempts(4).non_retryable("PaymentDeclined"))
@@ -60,9 +60,26 @@ impl Orchestration {
     ///         .await?;
     ///     info!("paid: {receipt}");
     ///
-    ///     try_join_all(orders.iter().map(|order| ctx.call(ship, order))).await?;
+    ///     try_join_all(articles.iter().map(|article| ctx.call(ship, article))).await?;
     ///     Ok(())
     /// }
+    /// ```
+    ///
+    /// An input of another type is refused by the compiler, and so is what is no activity:
+    ///
+    /// ```compile_fail,E0308
+    /// # use windlass_sdk::prelude::*;
+    /// # #[activity] fn charge(cents: u64) -> Result<String> { Ok(cents.to_string()) }
+    /// # async fn example(ctx: Orchestration) -> Result<()> {
+    /// ctx.call(charge, &"995").await?;
+    /// # Ok(()) }
+    /// ```
+    /// ```compile_fail,E0277
+    /// # use windlass_sdk::prelude::*;
+    /// # #[orchestrator] async fn billing(cents: u64) -> Result<String> { Ok(cents.to_string()) }
+    /// # async fn example(ctx: Orchestration) -> Result<()> {
+    /// ctx.call(billing, &995).await?;
+    /// # Ok(()) }
     /// ```
     ///
     /// # Errors

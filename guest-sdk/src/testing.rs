@@ -43,13 +43,20 @@
 //! What an orchestration asks of `ctx` is virtual here; what it asks of `std` (the clock, `HashMap`'s order, `rand`)
 //! is that of the machine, whereas the host makes it replay-safe.
 
-mod events;
+mod world;
+
+mod run;
+
+mod script;
+
+mod simulation;
+
+mod functions;
 mod host;
 mod instance;
+
+mod events;
 mod retries;
-mod run;
-mod script;
-mod world;
 
 use std::rc::Rc;
 

@@ -48,7 +48,8 @@ use crate::model::{
 use crate::replay::TurnLimits;
 use crate::sandbox::Sandbox;
 use crate::store::{
-    AppendOutcome, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome, StartOutcome, Store,
+    AppendOutcome, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome,
+    StartOutcome, Store,
 };
 
 /// How many instances are loaded from the store at once.
@@ -131,7 +132,10 @@ impl Default for EngineOptions {
             max_cut_offs: 3,
             max_unclean_ends: 3,
             turn_limits: TurnLimits::default(),
-            observable: ObservableLimits { memory_bytes: 64 << 20, payload_bytes: 1 << 20 },
+            observable: ObservableLimits {
+                memory_bytes: 64 << 20,
+                payload_bytes: 1 << 20,
+            },
             guest_threads: std::thread::available_parallelism().map_or(2, usize::from).max(2),
             stop_timeout: Duration::from_secs(5),
         }
@@ -144,7 +148,13 @@ impl Engine {
     /// # Errors
     /// When the store fails or threads cannot be made.
     pub async fn start_up(parts: EngineParts, options: EngineOptions) -> Result<Self, EngineError> {
-        let EngineParts { store, sandbox, clock, recorder, flights } = parts;
+        let EngineParts {
+            store,
+            sandbox,
+            clock,
+            recorder,
+            flights,
+        } = parts;
         recovery::note_flights(&store, &recorder, &flights, options.max_unclean_ends, clock.now()).await?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.guest_threads)
@@ -208,10 +218,18 @@ impl Engine {
     pub async fn stop(&self) {
         self.0.shutdown.cancel();
         self.0.tracker.close();
-        if tokio::time::timeout(self.0.stop_timeout, self.0.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(self.0.stop_timeout, self.0.tracker.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("some turns were still running when the host stopped; they run again at the next start");
         }
-        let runtime = self.0.runtime.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let runtime = self
+            .0
+            .runtime
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         if let Some(runtime) = runtime {
             runtime.shutdown_background();
         }
@@ -237,7 +255,13 @@ impl Engine {
     /// # Errors
     /// Why it was refused; then nothing was started.
     pub async fn start(&self, request: StartRequest) -> Result<StartAnswer, StartError> {
-        let StartRequest { tenant, function, input, instance_id, idempotency } = request;
+        let StartRequest {
+            tenant,
+            function,
+            input,
+            instance_id,
+            idempotency,
+        } = request;
         let module = self.0.catalogue.to_start(tenant, &function, &input)?;
         let id = match instance_id {
             Some(id) => id,
@@ -262,9 +286,15 @@ impl Engine {
         match self.0.store.start(instance, idempotency).await? {
             StartOutcome::Created(number) => {
                 self.0.hub.deliver(number, Mail::Wake);
-                Ok(StartAnswer { instance_id: id, repeated: false })
+                Ok(StartAnswer {
+                    instance_id: id,
+                    repeated: false,
+                })
             }
-            StartOutcome::Repeated(instance_id) => Ok(StartAnswer { instance_id, repeated: true }),
+            StartOutcome::Repeated(instance_id) => Ok(StartAnswer {
+                instance_id,
+                repeated: true,
+            }),
             StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
             StartOutcome::KeyReused => Err(StartError::KeyReused),
         }
@@ -287,7 +317,12 @@ impl Engine {
             Message::Suspend { reason } => InboxItem::Suspend { reason },
             Message::Resume { reason } => InboxItem::Resume { reason },
         };
-        let append = InboxAppend { tenant, id: id.clone(), item, at: self.0.clock.now() };
+        let append = InboxAppend {
+            tenant,
+            id: id.clone(),
+            item,
+            at: self.0.clock.now(),
+        };
         match self.0.store.append(append, idempotency).await? {
             AppendOutcome::Appended(number, row) => {
                 self.0.hub.deliver(number, Mail::Inbox(row));
@@ -325,7 +360,13 @@ impl Engine {
     ) -> Result<u64, StoreError> {
         let (mut after, mut purged) = (None, 0);
         loop {
-            let piece = PurgeMany { tenant, statuses: statuses.clone(), ended_before, after, limit: PURGED_AT_ONCE };
+            let piece = PurgeMany {
+                tenant,
+                statuses: statuses.clone(),
+                ended_before,
+                after,
+                limit: PURGED_AT_ONCE,
+            };
             let done = self.0.store.purge_many(piece).await?;
             purged += done.purged;
             after = done.next;
@@ -339,12 +380,7 @@ impl Engine {
     ///
     /// # Errors
     /// Why it was refused; what was there before stays.
-    pub async fn put_module(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        bytes: Bytes,
-    ) -> Result<StoredModule, PutModuleError> {
+    pub async fn put_module(&self, tenant: TenantId, name: &str, bytes: Bytes) -> Result<StoredModule, PutModuleError> {
         self.0.catalogue.put(tenant, name, bytes).await
     }
 
@@ -365,7 +401,9 @@ impl Engine {
     }
 
     async fn ended(&self, tenant: TenantId, id: &InstanceId) -> Result<(), StoreError> {
-        let Some(number) = self.0.store.tenant(tenant).number(id).await? else { return Ok(()) };
+        let Some(number) = self.0.store.tenant(tenant).number(id).await? else {
+            return Ok(());
+        };
         let waiter = self.0.waiters.register(number);
         loop {
             let ended = waiter.notified();

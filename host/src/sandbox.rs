@@ -28,11 +28,17 @@ mod lines;
 mod state;
 mod trap;
 
+#[cfg(test)]
+mod tests;
+
 use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use wasmtime::{Engine, component::{Component, Linker}};
+use wasmtime::{
+    Engine,
+    component::{Component, Linker},
+};
 
 use crate::model::{FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits};
 use crate::replay::HostTrouble;
@@ -46,7 +52,7 @@ use state::{Allowance, OrchestratorState};
 
 pub use activity::{ActivityRun, Attempt};
 pub use compile::{ChildLimits, run_child};
-pub use egress::EgressPolicy;
+pub use egress::{EgressPolicy, EgressRule, RuleError, Scheme};
 pub use module::Module;
 pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};
 pub use orchestrator::OrchestratorGuest;
@@ -92,6 +98,7 @@ pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
     options: SandboxOptions,
+    egress: Arc<EgressPolicy>,
     artefacts: Artefacts,
     orchestrators: Side<OrchestratorState>,
     activities: Side<ActivityState>,
@@ -114,7 +121,11 @@ impl<T: 'static> Side<T> {
             let engine = engine::engine(kind, options)?;
             let linker = linker(&engine)?;
             let fingerprint = engine::fingerprint(&engine);
-            Ok(Self { engine, linker, fingerprint })
+            Ok(Self {
+                engine,
+                linker,
+                fingerprint,
+            })
         };
         build().map_err(|error: wasmtime::Error| Error::Engine(format!("{error:#}")))
     }
@@ -131,7 +142,14 @@ impl Sandbox {
         let activities = Side::new(FunctionKind::Activity, &options, activity::linker)?;
         engine::start_ticker(vec![orchestrators.engine.weak(), activities.engine.weak()])
             .map_err(|error| Error::Engine(format!("the epoch thread could not be started: {error}")))?;
-        Ok(Self(Arc::new(Inner { options, artefacts, orchestrators, activities })))
+        let egress = Arc::new(options.egress.clone());
+        Ok(Self(Arc::new(Inner {
+            options,
+            egress,
+            artefacts,
+            orchestrators,
+            activities,
+        })))
     }
 
     /// The options it was set up with.
@@ -153,9 +171,11 @@ impl Sandbox {
         let limits = self.0.options.describe;
         let runtime = tokio::runtime::Handle::current();
         let described = module.clone();
-        let description =
-            blocking(move || runtime.block_on(describe::describe(described.code(), limits))).await??;
-        Ok(Inspected { digest, description: description::check(verdict.kind, description)? })
+        let description = blocking(move || runtime.block_on(describe::describe(described.code(), limits))).await??;
+        Ok(Inspected {
+            digest,
+            description: description::check(verdict.kind, description)?,
+        })
     }
 
     /// Loads a module that was taken in before: from the cache, or by compiling its bytes again, which are asked for
@@ -201,7 +221,10 @@ impl Sandbox {
         };
         let options = &self.0.options;
         let memory_bytes = limits.memory_bytes.min(options.orchestrator_memory_bytes);
-        let turn = Allowance { fuel: options.turn_fuel, epochs: engine::epochs(options.turn_timeout) };
+        let turn = Allowance {
+            fuel: options.turn_fuel,
+            epochs: engine::epochs(options.turn_timeout),
+        };
         Ok(OrchestratorGuest::new(code.clone(), limits, memory_bytes, turn))
     }
 
@@ -217,47 +240,79 @@ impl Sandbox {
         let Code::Activity(code) = module.code() else {
             return Err(HostTrouble::Module(format!("{} holds orchestrations", module.digest())));
         };
-        Box::pin(activity::run(code, &self.0.options, attempt)).await
+        Box::pin(activity::run(
+            code,
+            &self.0.options.activity,
+            self.0.egress.clone(),
+            attempt,
+        ))
+        .await
     }
 
     async fn cached(&self, digest: ModuleDigest, kind: FunctionKind) -> Result<Option<Module>, UploadError> {
         let sandbox = self.clone();
         blocking(move || {
-            let Inner { artefacts, orchestrators, activities, .. } = &*sandbox.0;
+            let Inner {
+                artefacts,
+                orchestrators,
+                activities,
+                ..
+            } = &*sandbox.0;
             let (engine, fingerprint) = match kind {
                 FunctionKind::Orchestration => (&orchestrators.engine, orchestrators.fingerprint),
                 FunctionKind::Activity => (&activities.engine, activities.fingerprint),
             };
             let component = artefacts.load(digest, engine, fingerprint);
-            component.map(|component| sandbox.link(digest, kind, &component)).transpose()
+            component
+                .map(|component| sandbox.link(digest, kind, &component))
+                .transpose()
         })
         .await?
     }
 
-    async fn compiled(&self, digest: ModuleDigest, kind: FunctionKind, component: Bytes) -> Result<Module, UploadError> {
+    async fn compiled(
+        &self,
+        digest: ModuleDigest,
+        kind: FunctionKind,
+        component: Bytes,
+    ) -> Result<Module, UploadError> {
         if let Some(module) = self.cached(digest, kind).await? {
             return Ok(module);
         }
         let Inner { options, artefacts, .. } = &*self.0;
-        let job = Job { kind, orchestrator_memory_bytes: options.orchestrator_memory_bytes, component };
-        let artefact = compile::compile(&options.compiler, job, artefacts).await.map_err(|error| match error {
-            CompileError::Refused(message) => UploadError::Compile { message },
-            CompileError::Host(error) => UploadError::Host { message: error.to_string() },
-        })?;
+        let job = Job {
+            kind,
+            orchestrator_memory_bytes: options.orchestrator_memory_bytes,
+            component,
+        };
+        let artefact = compile::compile(&options.compiler, job, artefacts)
+            .await
+            .map_err(|error| match error {
+                CompileError::Refused(message) => UploadError::Compile { message },
+                CompileError::Host(error) => UploadError::Host {
+                    message: error.to_string(),
+                },
+            })?;
         let sandbox = self.clone();
         blocking(move || sandbox.keep(digest, kind, &artefact)).await?
     }
 
     /// Links a fresh artefact and puts it into the cache.
     fn keep(&self, digest: ModuleDigest, kind: FunctionKind, artefact: &[u8]) -> Result<Module, UploadError> {
-        let Inner { artefacts, orchestrators, activities, .. } = &*self.0;
+        let Inner {
+            artefacts,
+            orchestrators,
+            activities,
+            ..
+        } = &*self.0;
         let (engine, fingerprint) = match kind {
             FunctionKind::Orchestration => (&orchestrators.engine, orchestrators.fingerprint),
             FunctionKind::Activity => (&activities.engine, activities.fingerprint),
         };
         // The artefact is of our own compiler and settings, so what is left to refuse is the pool's limits.
-        let component = artefacts::deserialize(engine, artefact)
-            .map_err(|error| UploadError::TooDemanding { message: format!("{error:#}") })?;
+        let component = artefacts::deserialize(engine, artefact).map_err(|error| UploadError::TooDemanding {
+            message: format!("{error:#}"),
+        })?;
         let module = self.link(digest, kind, &component)?;
         if let Err(error) = artefacts.store(digest, fingerprint, artefact) {
             tracing::warn!(%digest, %error, "a compiled module could not be kept; it will be compiled again");
@@ -266,7 +321,11 @@ impl Sandbox {
     }
 
     fn link(&self, digest: ModuleDigest, kind: FunctionKind, component: &Component) -> Result<Module, UploadError> {
-        let Inner { orchestrators, activities, .. } = &*self.0;
+        let Inner {
+            orchestrators,
+            activities,
+            ..
+        } = &*self.0;
         let link = || {
             Ok(match kind {
                 FunctionKind::Orchestration => {
@@ -277,8 +336,9 @@ impl Sandbox {
                 }
             })
         };
-        let code = link()
-            .map_err(|error: wasmtime::Error| UploadError::WrongInterface { message: format!("{error:#}") })?;
+        let code = link().map_err(|error: wasmtime::Error| UploadError::WrongInterface {
+            message: format!("{error:#}"),
+        })?;
         Ok(Module::new(digest, code))
     }
 }
@@ -289,5 +349,9 @@ fn digest(bytes: &[u8]) -> ModuleDigest {
 
 /// Runs what computes or reads files, off the threads that serve.
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, UploadError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| UploadError::Host { message: error.to_string() })
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| UploadError::Host {
+            message: error.to_string(),
+        })
 }

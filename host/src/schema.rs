@@ -1,32 +1,296 @@
-//! JSON Schemas that modules bring.
+//! JSON Schemas that modules bring: compiled once, then asked about each input.
+//!
+//! A schema is written by a stranger, and so is the value it is asked about, so neither may decide how long the answer
+//! takes. Nothing is fetched (only references within the schema are followed), patterns run in linear time, and the
+//! work that a value can cause is bounded before it is done ([`cost`]): a few nested alternatives are enough to make
+//! an innocent-looking schema exponential.
+
+mod cost;
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value;
 
 use crate::model::Payload;
 
+use cost::{Cost, CostTable};
+
+/// Longest schema, in bytes.
+const MAX_SCHEMA_BYTES: usize = 256 << 10;
+/// Largest compiled pattern, in bytes. Room for a bounded repetition of a class, not for a thousand of them; matching
+/// takes at worst this many steps for each byte.
+const MAX_PATTERN_BYTES: usize = 64 << 10;
+/// Most work for one value, in visits of a schema to a part of the value. About a second.
+const MAX_VISITS: u64 = 50_000_000;
+/// Most schemas asked within each other for one value. Inputs are also checked on the stack of a guest that calls, of
+/// which they may take a megabyte.
+const MAX_NESTED_QUESTIONS: u64 = 1_000;
+/// Longest message that quotes the value, in bytes; a longer one says "value" instead.
+const MAX_QUOTING_MESSAGE_BYTES: usize = 300;
+
 /// A compiled schema.
-pub struct SchemaValidator {}
+#[derive(Debug)]
+pub struct SchemaValidator {
+    validator: Validator,
+    cost: CostTable,
+}
 
 /// Why a schema is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SchemaError(String);
+pub enum SchemaError {
+    /// Too long.
+    #[error("has {bytes} bytes, at most {limit} are allowed")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not JSON.
+    #[error("is not JSON: {0}")]
+    NotJson(String),
+    /// Valid, but with something that this host does not follow or cannot bound.
+    #[error("{0}")]
+    Unsupported(String),
+    /// Not a JSON Schema.
+    #[error("is not a JSON Schema: {0}")]
+    Invalid(String),
+}
 
-/// Where a payload does not fit.
+/// Where and how a value does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// JSON Pointer.
+    /// JSON Pointer to the part that does not fit; empty for the whole.
     pub path: String,
-    /// What is wrong.
+    /// What is wrong with it.
     pub message: String,
 }
 
 impl SchemaValidator {
-    /// Compiles.
-    pub fn compile(_: &str) -> Result<Self, SchemaError> {
-        Ok(Self {})
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// Why it is not used; the text goes on after "the schema".
+    pub fn compile(schema: &str) -> Result<Self, SchemaError> {
+        if schema.len() > MAX_SCHEMA_BYTES {
+            return Err(SchemaError::TooLong {
+                bytes: schema.len(),
+                limit: MAX_SCHEMA_BYTES,
+            });
+        }
+        let schema: Value = serde_json::from_str(schema).map_err(|error| SchemaError::NotJson(error.to_string()))?;
+        let cost = CostTable::of(&schema).map_err(SchemaError::Unsupported)?;
+        let patterns = PatternOptions::regex()
+            .size_limit(MAX_PATTERN_BYTES)
+            .dfa_size_limit(MAX_PATTERN_BYTES);
+        let validator = jsonschema::options()
+            .offline()
+            .with_pattern_options(patterns)
+            .should_validate_formats(false)
+            .build(&schema)
+            .map_err(|error| SchemaError::Invalid(short(&error)))?;
+        Ok(Self { validator, cost })
     }
 
-    /// Checks.
-    pub fn validate(&self, _: &Payload) -> Result<(), Violation> {
-        Ok(())
+    /// Checks a value.
+    ///
+    /// # Errors
+    /// The first part that does not fit, or that the value is too large for the schema to be asked about it.
+    pub fn validate(&self, payload: &Payload) -> Result<(), Violation> {
+        let value = payload.to_value();
+        let Cost { visits, nesting } = self.cost.of_value(&value);
+        if visits > MAX_VISITS || nesting > MAX_NESTED_QUESTIONS {
+            let message = "is too large or too deeply nested to be checked by the schema of the function".to_owned();
+            return Err(Violation {
+                path: String::new(),
+                message,
+            });
+        }
+        self.validator.validate(&value).map_err(|error| Violation {
+            path: error.instance_path().to_string(),
+            message: short(&error),
+        })
+    }
+}
+
+/// What is wrong, without quoting more of the value than fits a sentence.
+fn short(error: &jsonschema::ValidationError<'_>) -> String {
+    let message = error.to_string();
+    if message.len() <= MAX_QUOTING_MESSAGE_BYTES {
+        return message;
+    }
+    let mut masked = error.masked().to_string();
+    masked.truncate(masked.floor_char_boundary(MAX_QUOTING_MESSAGE_BYTES));
+    masked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(schema: &str, value: &str) -> Result<(), Violation> {
+        SchemaValidator::compile(schema)
+            .unwrap()
+            .validate(&Payload::parse(value, usize::MAX).unwrap())
+    }
+
+    fn refused(schema: &str) -> String {
+        SchemaValidator::compile(schema).unwrap_err().to_string()
+    }
+
+    /// What `schemars` writes for a struct with an optional, a list and an enum.
+    const ORDER: &str = r##"{
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Order",
+        "type": "object",
+        "properties": {
+            "id": { "type": "string", "pattern": "^[a-z0-9-]{1,64}$" },
+            "note": { "type": ["string", "null"] },
+            "lines": { "type": "array", "items": { "$ref": "#/$defs/Line" } },
+            "state": { "oneOf": [{ "const": "new" }, { "const": "paid" }] }
+        },
+        "required": ["id", "lines"],
+        "$defs": {
+            "Line": {
+                "type": "object",
+                "properties": {
+                    "article": { "type": "string" },
+                    "count": { "type": "integer", "format": "uint32", "minimum": 0 }
+                },
+                "required": ["article", "count"]
+            }
+        }
+    }"##;
+
+    #[test]
+    fn a_value_that_fits_is_let_through_and_one_that_does_not_is_named_by_its_path() {
+        assert_eq!(
+            check(
+                ORDER,
+                r#"{"id": "a-1", "lines": [{"article": "x", "count": 2}], "state": "paid"}"#
+            ),
+            Ok(())
+        );
+        let violation = check(ORDER, r#"{"id": "a-1", "lines": [{"article": "x", "count": "2"}]}"#).unwrap_err();
+        assert_eq!(violation.path, "/lines/0/count");
+        assert_eq!(violation.message, r#""2" is not of type "integer""#);
+        assert_eq!(check(ORDER, "[]").unwrap_err().path, "");
+        assert_eq!(check(ORDER, r#"{"id": "A", "lines": []}"#).unwrap_err().path, "/id");
+    }
+
+    #[test]
+    fn a_message_does_not_repeat_a_large_value() {
+        let value = format!("{:?}", "x".repeat(10_000));
+        let violation = check(r#"{"type": "integer"}"#, &value).unwrap_err();
+        assert!(violation.message.len() < 400, "{}", violation.message);
+    }
+
+    #[test]
+    fn what_is_no_schema_or_leads_elsewhere_is_refused() {
+        assert!(refused("{").starts_with("is not JSON"));
+        assert!(refused(r#"{"type": "strin"}"#).starts_with("is not a JSON Schema"));
+        assert!(refused("1").contains("object or a boolean"));
+        assert!(refused(&format!("{:?}", "x".repeat(300_000))).starts_with("has 300002 bytes"));
+        for reference in [
+            "http://example.com/a.json",
+            "file:///etc/passwd",
+            "other.json",
+            "#anchor",
+            "#/$defs/Missing",
+        ] {
+            let message = refused(&format!(r#"{{"$ref": "{reference}"}}"#));
+            assert!(message.contains(reference), "{message}");
+        }
+        assert!(refused(r##"{"$dynamicRef": "#a"}"##).contains("$dynamicRef"));
+        assert!(refused(r#"{"properties": {"a": {"$id": "http://example.com/"}}}"#).contains("$id"));
+    }
+
+    #[test]
+    fn patterns_run_in_linear_time_and_stay_small() {
+        // What a backtracking engine would need for ever.
+        let evil = format!("{:?}", "a".repeat(50_000) + "!");
+        assert!(check(r#"{"type": "string", "pattern": "^(a+)+$"}"#, &evil).is_err());
+        assert!(
+            SchemaValidator::compile(r#"{"pattern": "(?=a)b"}"#).is_err(),
+            "look-around is not linear"
+        );
+        assert!(SchemaValidator::compile(r#"{"pattern": "((a{100}){100}){100}"}"#).is_err());
+    }
+
+    #[test]
+    fn a_schema_that_never_ends_is_refused() {
+        assert!(refused(r##"{"$ref": "#"}"##).contains("itself"));
+        assert!(refused(r##"{"allOf": [{"$ref": "#"}]}"##).contains("itself"));
+        let two = r##"{"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"$ref": "#/$defs/a"}}}"##;
+        assert!(refused(two).contains("itself"));
+    }
+
+    #[test]
+    fn a_recursive_schema_that_goes_into_the_value_is_fine() {
+        let tree = r##"{"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}"##;
+        assert_eq!(check(tree, r#"{"children": [{"children": []}, {}]}"#), Ok(()));
+        assert_eq!(
+            check(tree, r#"{"children": [{"children": 1}]}"#).unwrap_err().path,
+            "/children/0/children"
+        );
+        let deep = "[".repeat(100) + &"]".repeat(100);
+        assert_eq!(check(r##"{"items": {"$ref": "#"}}"##, &deep), Ok(()));
+    }
+
+    #[test]
+    fn a_value_that_would_take_for_ever_is_refused_before_it_is_tried() {
+        // Each level asks two alternatives about the same part: 2^100 visits.
+        let doubling =
+            r##"{"anyOf": [{"items": {"$ref": "#"}, "minItems": 9}, {"items": {"$ref": "#"}, "maxItems": 0}]}"##;
+        assert_eq!(check(doubling, "[]"), Ok(()));
+        let deep = "[".repeat(100) + &"]".repeat(100);
+        assert!(
+            check(doubling, &deep)
+                .unwrap_err()
+                .message
+                .contains("too deeply nested")
+        );
+        // Without any depth in the value: 2^64 ways through the schema alone.
+        let level = |n: usize| {
+            format!(
+                r##""d{n}": {{"allOf": [{{"$ref": "#/$defs/d{0}"}}, {{"$ref": "#/$defs/d{0}"}}]}}"##,
+                n + 1
+            )
+        };
+        let levels: Vec<_> = (0..64).map(level).collect();
+        let wide = format!(
+            r##"{{"$ref": "#/$defs/d0", "$defs": {{{}, "d64": true}}}}"##,
+            levels.join(",")
+        );
+        assert!(check(&wide, "1").unwrap_err().message.contains("too large"));
+    }
+
+    #[test]
+    fn the_deepest_question_that_is_asked_fits_a_small_stack() {
+        // Nine schemas for each level of the value.
+        let mut schema = r##"{"properties": {"a": {"$ref": "#"}}}"##.to_owned();
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            schema = format!(r#"{{"{keyword}": [{schema}]}}"#);
+        }
+        let depth = |depth: usize| "{\"a\":".repeat(depth) + "1" + &"}".repeat(depth);
+        let validator = SchemaValidator::compile(&schema).unwrap();
+        let deepest = (1..126).rev().find(|levels| {
+            validator
+                .validate(&Payload::parse(&depth(*levels), 10_000).unwrap())
+                .is_ok()
+        });
+        let payload = Payload::parse(&depth(deepest.unwrap()), 10_000).unwrap();
+        let small = std::thread::Builder::new().stack_size(1 << 20);
+        let asked = small.spawn(move || validator.validate(&payload)).unwrap();
+        assert_eq!(asked.join().unwrap(), Ok(()));
+        assert!(deepest.unwrap() > 50, "{deepest:?}");
+    }
+
+    #[test]
+    fn an_ordinary_large_value_is_checked() {
+        let lines: Vec<_> = (0..20_000)
+            .map(|n| format!(r#"{{"article": "a{n}", "count": {n}}}"#))
+            .collect();
+        let order = format!(r#"{{"id": "a", "lines": [{}]}}"#, lines.join(","));
+        assert_eq!(check(ORDER, &order), Ok(()));
     }
 }

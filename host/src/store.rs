@@ -52,8 +52,8 @@ use self::{
 };
 pub use self::{
     commit::{
-        AppendOutcome, AttemptRow, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage, Recipient,
-        StartOutcome, Summary, TurnCommit, TurnReceipt,
+        AppendOutcome, AttemptRow, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
+        Recipient, StartOutcome, Summary, TurnCommit, TurnReceipt,
     },
     cursor::{Cursor, CursorError},
     error::Error,
@@ -66,6 +66,12 @@ use crate::model::{
     ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber,
     StuckReason, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
+
+/// Most rows that one call of [`Store::sweep`] deletes: other commits wait for it, some ten milliseconds.
+pub const MAX_SWEPT_ROWS: u64 = 1_000;
+
+/// Most instances that one call of [`Store::purge_many`] deletes, for the same reason.
+pub const MAX_PURGED_INSTANCES: u32 = 1_000;
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -112,7 +118,7 @@ pub struct PurgeMany {
     pub ended_before: Timestamp,
     /// Goes on after this one; none to begin.
     pub after: Option<InstanceNumber>,
-    /// At most that many.
+    /// At most that many, and at most [`MAX_PURGED_INSTANCES`].
     pub limit: u32,
 }
 
@@ -131,7 +137,8 @@ pub struct StoreService {
     writer: Writer,
     checkpointer: Checkpointer,
     pool: SqlitePool,
-    _lock: Arc<File>,
+    /// Keeps other hosts out until the service has ended.
+    _lock: File,
 }
 
 /// The handle to the store; cheap to clone.
@@ -140,13 +147,17 @@ pub struct Store {
     jobs: mpsc::Sender<Job>,
     pool: SqlitePool,
     stats: Arc<Stats>,
-    _lock: Arc<File>,
 }
 
 impl StoreOptions {
     /// The usual settings for a folder.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), readers: 4, synchronous: Synchronous::default(), max_bytes: None }
+        Self {
+            data_dir: data_dir.into(),
+            readers: 4,
+            synchronous: Synchronous::default(),
+            max_bytes: None,
+        }
     }
 }
 
@@ -157,15 +168,21 @@ impl StoreService {
     /// # Errors
     /// When the database cannot be closed properly; everything that was answered is on disk even then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let Self { writer, checkpointer, pool, _lock } = self;
+        let Self {
+            writer,
+            checkpointer,
+            pool,
+            _lock,
+        } = self;
         // Ends the checkpointer after the writer, also if the writer panics or this future is dropped.
         let stop = CancellationToken::new();
         let written = async {
             let _stop = stop.clone().drop_guard();
-            writer.run(shutdown).await
+            let written = writer.run(shutdown).await;
+            pool.close().await;
+            written
         };
         let (written, shortened) = tokio::join!(written, checkpointer.run(stop.clone()));
-        pool.close().await;
         written.and(shortened)
     }
 }
@@ -176,7 +193,7 @@ impl Store {
     /// # Errors
     /// [`Error::Unusable`] when the folder is in use, not writable, or not of a version that this host knows.
     pub async fn open(options: &StoreOptions) -> Result<(Self, StoreService), Error> {
-        let lock = Arc::new(open::lock_folder(&options.data_dir)?);
+        let lock = open::lock_folder(&options.data_dir)?;
         let (connection, settings) = open::open_writer(options).await?;
         let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
         let (gate, stats) = (writer::WriteGate::default(), Arc::new(Stats::default()));
@@ -194,9 +211,16 @@ impl Store {
                 stats: Arc::clone(&stats),
             },
             pool: pool.clone(),
-            _lock: Arc::clone(&lock),
+            _lock: lock,
         };
-        Ok((Self { jobs: sender, pool, stats, _lock: lock }, service))
+        Ok((
+            Self {
+                jobs: sender,
+                pool,
+                stats,
+            },
+            service,
+        ))
     }
 
     /// The rows of one tenant, for people's queries.
@@ -241,7 +265,14 @@ impl Store {
     /// When the database fails.
     pub async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, Error> {
         let bytes = codec::encode(&append.item);
-        match self.ask(Operation::Append { append: Box::new(append), bytes, key }).await? {
+        match self
+            .ask(Operation::Append {
+                append: Box::new(append),
+                bytes,
+                key,
+            })
+            .await?
+        {
             Outcome::Append(outcome) => Ok(outcome),
             other => wrong_answer(&other),
         }
@@ -252,7 +283,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn deliver(&self, to: InstanceNumber, item: InboxItem) -> Result<Option<InboxRow>, Error> {
-        match self.ask(Operation::Deliver { to, item: EncodedItem::new(item) }).await? {
+        match self
+            .ask(Operation::Deliver {
+                to,
+                item: EncodedItem::new(item),
+            })
+            .await?
+        {
             Outcome::Deliver(row) => Ok(row),
             other => wrong_answer(&other),
         }
@@ -263,7 +300,10 @@ impl Store {
     /// # Errors
     /// [`Error::Contradiction`] when it does not continue what is stored; otherwise when the database fails.
     pub async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, Error> {
-        match self.ask(Operation::Commit(Box::new(EncodedCommit::new(commit)))).await? {
+        match self
+            .ask(Operation::Commit(Box::new(EncodedCommit::new(commit))))
+            .await?
+        {
             Outcome::Commit(receipt) => Ok(receipt),
             other => wrong_answer(&other),
         }
@@ -280,7 +320,14 @@ impl Store {
         attempt: AttemptRow,
         lines: Vec<LogLine>,
     ) -> Result<bool, Error> {
-        match self.ask(Operation::NoteAttempt { instance, attempt: Box::new(attempt), lines }).await? {
+        match self
+            .ask(Operation::NoteAttempt {
+                instance,
+                attempt: Box::new(attempt),
+                lines,
+            })
+            .await?
+        {
             Outcome::NoteAttempt(noted) => Ok(noted),
             other => wrong_answer(&other),
         }
@@ -330,9 +377,19 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn purge_many(&self, purge: PurgeMany) -> Result<PurgedMany, Error> {
-        let PurgeMany { tenant, statuses, ended_before, after, limit } = purge;
+        let PurgeMany {
+            tenant,
+            statuses,
+            ended_before,
+            after,
+            limit,
+        } = purge;
+        let limit = limit.clamp(1, MAX_PURGED_INSTANCES);
         let instances = self.tenant(tenant).ended(&statuses, ended_before, after, limit).await?;
-        let next = instances.last().copied().filter(|_| instances.len() as u64 == u64::from(limit));
+        let next = instances
+            .last()
+            .copied()
+            .filter(|_| instances.len() as u64 == u64::from(limit));
         match self.ask(Operation::PurgeMany { tenant, instances }).await? {
             Outcome::PurgeMany(purged) => Ok(PurgedMany { purged, next }),
             other => wrong_answer(&other),
@@ -355,27 +412,47 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn delete_module(&self, tenant: TenantId, name: &str, at: Timestamp) -> Result<bool, Error> {
-        match self.ask(Operation::DeleteModule { tenant, name: name.to_owned(), at }).await? {
+        match self
+            .ask(Operation::DeleteModule {
+                tenant,
+                name: name.to_owned(),
+                at,
+            })
+            .await?
+        {
             Outcome::DeleteModule(existed) => Ok(existed),
             other => wrong_answer(&other),
         }
     }
 
-    /// Deletes about `limit` rows that nobody needs any more; says whether there may be more of them. To be called from
-    /// time to time, and again for as long as there is more.
+    /// Deletes rows that nobody needs any more, about `limit` of them and at most [`MAX_SWEPT_ROWS`], and now and then the
+    /// bytes of an old module version; says whether there may be more to delete. To be called from time to time, and
+    /// again for as long as there is more.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn sweep(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
+        let limit = limit.clamp(1, MAX_SWEPT_ROWS);
         match self.ask(Operation::Sweep { now, limit }).await? {
-            Outcome::Sweep(more) => Ok(more),
+            Outcome::Sweep(deleted) if deleted >= limit => return Ok(true),
+            Outcome::Sweep(_) => {}
+            other => wrong_answer(&other),
+        }
+        let Some(unneeded) = modules::unneeded_bytes(&self.pool, now).await? else {
+            return Ok(false);
+        };
+        match self.ask(Operation::DeleteModuleBytes(unneeded)).await? {
+            Outcome::DeleteModuleBytes(deleted) => Ok(deleted),
             other => wrong_answer(&other),
         }
     }
 
     async fn ask(&self, operation: Operation) -> Result<Outcome, Error> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job { operation, reply }).await.map_err(|_| Error::Closed)?;
+        self.jobs
+            .send(Job { operation, reply })
+            .await
+            .map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
 }
@@ -394,7 +471,9 @@ impl Store {
     /// # Errors
     /// [`Error::Damaged`] when rows of the instance cannot be read.
     pub async fn load(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
-        let Some(mut record) = instances::record(&self.pool, instance).await? else { return Ok(None) };
+        let Some(mut record) = instances::record(&self.pool, instance).await? else {
+            return Ok(None);
+        };
         record.attempts = attempts::of(&self.pool, instance, record.execution).await?;
         record.inbox = inbox::of(&self.pool, instance).await?;
         Ok(Some(record))

@@ -24,6 +24,16 @@ use shape::Kind;
 ///
 /// * `name = "…"`: what it is exposed as. Without it, the function's own name.
 /// * `signature = path`: implements a signature declared with `signatures!`; name and types are taken from there.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// /// Greets whoever it is given.
+/// #[orchestrator(name = "GreetingOrchestration")]
+/// async fn greeting(ctx: Orchestration, name: String) -> Result<String> {
+///     ctx.sleep(secs(1)).await;
+///     Ok(format!("Hello {name}, it is {}", ctx.now()))
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn orchestrator(options: TokenStream, function: TokenStream) -> TokenStream {
     function_macro(Kind::Orchestration, options, function)
@@ -39,6 +49,20 @@ pub fn orchestrator(options: TokenStream, function: TokenStream) -> TokenStream 
 /// * `signature = path`: implements a signature declared with `signatures!`; name and types are taken from there.
 /// * `retry = Retry::exponential(secs(5))`, `attempt_timeout = secs(30)`, `timeout = mins(5)`: what a call gets that
 ///   sets no options of its own.
+///
+/// The function becomes a unit struct of its name, by which others refer to it, and can still be called like any
+/// other function, in unit tests for example. Like any unit struct's, its name cannot be given to a variable where it
+/// is in scope: the compiler says so.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// /// Says how long a text is.
+/// #[activity(name = "CountActivity", retry = Retry::exponential(secs(5)), timeout = mins(5))]
+/// fn count(text: String) -> Result<usize> {
+///     Ok(text.len())
+/// }
+/// assert_eq!(count("four".into()).unwrap(), 4);
+/// ```
 #[proc_macro_attribute]
 pub fn activity(options: TokenStream, function: TokenStream) -> TokenStream {
     function_macro(Kind::Activity, options, function)
@@ -53,6 +77,32 @@ fn function_macro(kind: Kind, options: TokenStream, function: TokenStream) -> To
 }
 
 /// Declares functions without their bodies, for a crate of types and signatures that both sides share.
+///
+/// ```
+/// mod api {
+///     use windlass_sdk::prelude::*;
+///
+///     windlass_sdk::signatures! {
+///         /// Says how long a text is.
+///         #[activity(name = "CountActivity")]
+///         pub fn count(text: String) -> Result<usize>;
+///     }
+/// }
+///
+/// use windlass_sdk::prelude::*;
+///
+/// // In the module of the activities:
+/// #[activity(signature = api::count)]
+/// fn count(text: String) -> Result<usize> {
+///     Ok(text.len())
+/// }
+///
+/// // In the module of the orchestrations:
+/// #[orchestrator]
+/// async fn total(ctx: Orchestration, texts: Vec<String>) -> Result<usize> {
+///     Ok(try_join_all(texts.iter().map(|text| ctx.call(api::count, text))).await?.iter().sum())
+/// }
+/// ```
 #[proc_macro]
 pub fn signatures(input: TokenStream) -> TokenStream {
     let signatures = parse_macro_input!(input as signatures::Signatures);
@@ -64,6 +114,18 @@ pub fn signatures(input: TokenStream) -> TokenStream {
 
 /// Lets a struct or enum travel as a payload: derives `Clone`, `Debug`, `Serialize`, `Deserialize` and `JsonSchema`
 /// from the SDK's own copies of `serde` and `schemars`.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// #[payload]
+/// #[derive(PartialEq)]
+/// #[serde(rename_all = "camelCase")]
+/// struct OrderLine {
+///     article: String,
+///     #[serde(default)]
+///     unit_price_cents: u64,
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn payload(options: TokenStream, item: TokenStream) -> TokenStream {
     let options = proc_macro2::TokenStream::from(options);
@@ -85,4 +147,151 @@ pub fn payload(options: TokenStream, item: TokenStream) -> TokenStream {
         #item
     }
     .into()
+}
+
+/// Misuse is answered by a message at the tokens that are wrong, never by a panic. What the types refuse (an input of
+/// another type, an orchestration called as an activity) is shown by failing examples in `windlass_sdk`.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The message that a function with these options gets.
+    #[track_caller]
+    fn check(kind: Kind, options: &str, function: &str, expected: &str) {
+        let expanded = syn::parse_str::<Options>(options)
+            .and_then(|options| expand::function(kind, options, syn::parse_str(function)?));
+        assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
+    }
+
+    #[test]
+    fn misuse_of_a_signature_is_explained() {
+        use Kind::{Activity, Orchestration};
+        check(
+            Orchestration,
+            "",
+            "fn f() -> Result<()> {}",
+            "an orchestration is an `async fn`",
+        );
+        check(
+            Activity,
+            "",
+            "fn f(ctx: Orchestration) {}",
+            "an activity takes its context as `Activity`",
+        );
+        check(
+            Orchestration,
+            "",
+            "async fn f(ctx: &Activity) {}",
+            "an orchestration takes its context as `Orchestration`",
+        );
+        check(
+            Activity,
+            "",
+            "fn f(input: u32, ctx: Activity) {}",
+            "the context comes first, and once",
+        );
+        check(
+            Activity,
+            "",
+            "fn f(ctx: Activity, again: sdk::Activity) {}",
+            "the context comes first, and once",
+        );
+        check(
+            Activity,
+            "",
+            "fn f(input: &str) {}",
+            "an activity takes its input by value",
+        );
+        check(
+            Activity,
+            "",
+            "fn f(ctx: Activity, a: u32, b: u32) {}",
+            "an activity takes one input: put several values into a struct or a tuple",
+        );
+        check(
+            Activity,
+            "",
+            "fn f(&self) {}",
+            "an activity is a free function: it has no `self`",
+        );
+        check(
+            Activity,
+            "",
+            "fn f<T>() {}",
+            "an activity cannot be generic: its name stands for one function",
+        );
+        check(
+            Activity,
+            "",
+            "unsafe fn f() {}",
+            "an activity cannot be unsafe: the host calls it",
+        );
+        check(
+            Activity,
+            "",
+            "extern \"C\" fn f() {}",
+            "an activity is an ordinary Rust function",
+        );
+        check(Activity, "", "struct NotAFunction;", "expected `fn`");
+    }
+
+    #[test]
+    fn misuse_of_the_options_is_explained() {
+        use Kind::{Activity, Orchestration};
+        let unknown =
+            "there is no option `retries`; there are `name`, `signature`, `retry`, `attempt_timeout`, `timeout`";
+        check(Activity, "retries = 3", "fn f() {}", unknown);
+        check(
+            Activity,
+            "name = \"A\", name = \"B\"",
+            "fn f() {}",
+            "`name` is set twice",
+        );
+        check(
+            Activity,
+            "timeout = a, timeout = b",
+            "fn f() {}",
+            "`timeout` is set twice",
+        );
+        check(Activity, "name = \"\"", "fn f() {}", "a name cannot be empty");
+        check(
+            Activity,
+            "name = \"a\\nb\"",
+            "fn f() {}",
+            "a name has no control characters",
+        );
+        check(
+            Activity,
+            &format!("name = \"{:201}\"", ""),
+            "fn f() {}",
+            "a name has at most 200 bytes",
+        );
+        check(Activity, "name = 7", "fn f() {}", "expected string literal");
+        check(
+            Activity,
+            "name = \"A\", signature = b",
+            "fn f() {}",
+            "the name is that of the signature",
+        );
+        let caller_decides = "`retry` is for activities: an orchestration's caller decides";
+        check(Orchestration, "retry = x", "async fn f() {}", caller_decides);
+    }
+
+    #[test]
+    fn misuse_of_signatures_is_explained() {
+        #[track_caller]
+        fn check(input: &str, expected: &str) {
+            let expanded = syn::parse_str::<signatures::Signatures>(input).and_then(signatures::Signatures::expand);
+            assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
+        }
+        check("fn f();", "say which it is: `#[activity]` or `#[orchestrator]`");
+        check("#[activity] fn f() {}", "a signature has no body: end it with `;`");
+        let option = "this option belongs to the function with the body";
+        check("#[activity(retry = x)] fn f();", option);
+        check("#[activity(signature = x)] fn f();", option);
+        check(
+            "#[orchestrator(timeout = x)] fn f();",
+            "`timeout` is for activities: an orchestration's caller decides",
+        );
+    }
 }

@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::backend::{Backend, ExecutionInfo, TaskId};
-use crate::failure::{Failure, failure_types};
+use crate::failure::Failure;
+use crate::failure_types;
 use crate::logging::{Level, Sink};
 use crate::retry::{ActivityOptions, SubOrchestrationOptions};
 use crate::time::Timestamp;
 
+use super::functions::Functions;
 use super::instance::{Call, Happening, Index, State, Task};
 use super::run::{Called, CalledKind, LogLine, SentEvent};
-use super::world::Functions;
 
 /// As the real host has it unless told otherwise.
 pub(super) const MAX_PAYLOAD_BYTES: u64 = 1 << 20;
@@ -32,7 +33,9 @@ impl SimulatedHost {
         let task = state.instances[self.instance].new_task();
         let place = state.place(self.instance, task);
         let now = state.now;
-        state.instances[self.instance].tasks.insert(task, Task::Call(call));
+        state.instances[self.instance]
+            .tasks
+            .insert(task, Task::Call(Box::new(call)));
         state.at(now, Happening::AttemptStarts(place, 1));
         if let Some(timeout) = timeout {
             state.at(now + timeout, Happening::CallTimesOut(place));

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::backend::{Completion, Outcome, TaskId};
 use crate::executor::Execution;
-use crate::failure::{Failure, failure_types};
+use crate::failure::Failure;
+use crate::failure_types;
 use crate::retry::Retry;
 use crate::time::Timestamp;
 
@@ -74,7 +75,7 @@ pub(super) struct Instance {
 /// An outstanding task. Event waits are kept by [`Events`].
 pub(super) enum Task {
     Timer(Timestamp),
-    Call(Call),
+    Call(Box<Call>),
 }
 
 pub(super) struct Call {

@@ -53,7 +53,13 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let (recorder, flights) = FlightRecorder::open(&config.data.join("flights"))?;
     let sandbox = Sandbox::new(sandbox_options(config)?)?;
     let options = engine_options(config, &sandbox);
-    let parts = EngineParts { store, sandbox, clock: Arc::new(SystemClock), recorder, flights };
+    let parts = EngineParts {
+        store,
+        sandbox,
+        clock: Arc::new(SystemClock),
+        recorder,
+        flights,
+    };
     let engine = Engine::start_up(parts, options).await?;
 
     let options = HttpOptions {
@@ -102,7 +108,8 @@ fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error
     options.activity.timeout = config.activity_timeout.0;
     options.activity.memory_bytes = config.activity_memory.0;
     options.activity.payload_bytes = config.max_payload.as_usize();
-    options.egress = EgressPolicy::deny_all();
+    let rules = config.allow.iter().map(|rule| rule.parse()).collect::<Result<_, _>>()?;
+    options.egress = EgressPolicy::new(rules);
     Ok(options)
 }
 

@@ -88,7 +88,17 @@ struct Call {
 impl Activities {
     /// No call under way yet.
     pub fn new(parts: ActivitiesParts) -> Self {
-        let ActivitiesParts { store, catalogue, clock, recorder, slots, max_cut_offs, runtime, shutdown, tracker } = parts;
+        let ActivitiesParts {
+            store,
+            catalogue,
+            clock,
+            recorder,
+            slots,
+            max_cut_offs,
+            runtime,
+            shutdown,
+            tracker,
+        } = parts;
         Self(Arc::new(Inner {
             store,
             catalogue,
@@ -121,7 +131,9 @@ impl Activities {
         let cancel = self.0.shutdown.child_token();
         of_instance.insert((execution, task), cancel.clone());
         drop(calls);
-        let mine = attempts.iter().filter(|row| row.execution == execution && row.task == task);
+        let mine = attempts
+            .iter()
+            .filter(|row| row.execution == execution && row.task == task);
         let rows: Vec<&AttemptRow> = mine.collect();
         let call = Call {
             instance,
@@ -199,7 +211,9 @@ impl Activities {
             call.failed += 1;
             let now = self.0.clock.now();
             let retry = call.start.call.options.retry.as_ref();
-            let next_at = retry.and_then(|policy| policy.wait_after(call.failed, &failure)).map(|wait| now.after(wait));
+            let next_at = retry
+                .and_then(|policy| policy.wait_after(call.failed, &failure))
+                .map(|wait| now.after(wait));
             let Some(next_at) = next_at.filter(|at| deadline.is_none_or(|deadline| *at < deadline)) else {
                 return call.result(Err(failure), logs, fuel);
             };
@@ -223,7 +237,13 @@ impl Activities {
 
     /// Runs one attempt, trying again while the host has no room for it.
     async fn attempt(&self, call: &Call, now: Timestamp, deadline: Option<Timestamp>) -> crate::sandbox::ActivityRun {
-        let ActivityCallParts { function, input, module, attempt_timeout, timeout } = call.parts(now, deadline);
+        let ActivityCallParts {
+            function,
+            input,
+            module,
+            attempt_timeout,
+            timeout,
+        } = call.parts(now, deadline);
         let mut module_tries = 0;
         loop {
             let run = async {
@@ -250,7 +270,11 @@ impl Activities {
                 Ok(run) => return run,
                 Err(HostTrouble::Module(message)) if module_tries + 1 >= MODULE_TRIES => {
                     let outcome = Err(Failure::new(types::MODULE, message));
-                    return crate::sandbox::ActivityRun { outcome, fuel: 0, logs: Vec::new() };
+                    return crate::sandbox::ActivityRun {
+                        outcome,
+                        fuel: 0,
+                        logs: Vec::new(),
+                    };
                 }
                 Err(trouble) => {
                     module_tries += u32::from(matches!(trouble, HostTrouble::Module(_)));
@@ -316,7 +340,13 @@ impl Call {
     }
 
     fn result(&self, outcome: Outcome, logs: Vec<LogLine>, fuel: u64) -> ActivityResult {
-        ActivityResult { execution: self.start.execution, task: self.start.task, outcome, logs, fuel }
+        ActivityResult {
+            execution: self.start.execution,
+            task: self.start.task,
+            outcome,
+            logs,
+            fuel,
+        }
     }
 
     /// The whole call has run out of time.

@@ -3,7 +3,7 @@
 use crate::model::{
     Event, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload, TenantId,
 };
-use crate::store::{IdempotencyKey, Error as StoreError};
+use crate::store::{Error as StoreError, IdempotencyKey};
 
 /// Start an orchestration.
 #[derive(Debug, Clone)]

@@ -12,8 +12,7 @@ use tokio::sync::OnceCell;
 use super::api::{PutModuleError, StartError, StoredModule};
 use crate::clock::Clock;
 use crate::model::{
-    ActivityOptions, Failure, FunctionKind, FunctionName, ModuleNumber, Payload, TenantId,
-    failure::types,
+    ActivityOptions, Failure, FunctionKind, FunctionName, ModuleNumber, Payload, TenantId, failure::types,
 };
 use crate::replay::{Directory, HostTrouble, ResolvedActivity, ResolvedOrchestration};
 use crate::sandbox::{Module, Sandbox};
@@ -61,7 +60,10 @@ impl Functions {
         for module in modules {
             for function in &module.description.functions {
                 // Checked at upload; one that this version cannot compile any more lets every input pass.
-                let input = function.input_schema.as_deref().and_then(|schema| SchemaValidator::compile(schema).ok());
+                let input = function
+                    .input_schema
+                    .as_deref()
+                    .and_then(|schema| SchemaValidator::compile(schema).ok());
                 let entry = Function {
                     module: module.number,
                     defaults: function.default_options.clone().unwrap_or_default(),
@@ -89,7 +91,9 @@ impl Functions {
     }
 
     fn check(&self, kind: FunctionKind, name: &FunctionName, input: &Payload) -> Result<&Function, Problem> {
-        let function = self.find(kind, name).ok_or_else(|| Problem::Unknown { near: self.near(kind, name) })?;
+        let function = self.find(kind, name).ok_or_else(|| Problem::Unknown {
+            near: self.near(kind, name),
+        })?;
         match &function.input {
             Some(schema) => schema.validate(input).map_err(Problem::Input)?,
             None => {}
@@ -148,7 +152,10 @@ impl Catalogue {
     async fn refresh(&self, tenant: TenantId) -> Result<(), store::Error> {
         let modules = self.store.tenant(tenant).modules().await?;
         let functions = Arc::new(Functions::of(&modules));
-        self.functions.write().unwrap_or_else(PoisonError::into_inner).insert(tenant, functions);
+        self.functions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(tenant, functions);
         Ok(())
     }
 
@@ -176,7 +183,11 @@ impl Catalogue {
         match self.store.put_module(put).await? {
             PutModuleOutcome::Stored { new, .. } => {
                 self.refresh(tenant).await?;
-                Ok(StoredModule { digest: inspected.digest, description: inspected.description, new })
+                Ok(StoredModule {
+                    digest: inspected.digest,
+                    description: inspected.description,
+                    new,
+                })
             }
             PutModuleOutcome::FunctionTaken { function, module } => {
                 Err(PutModuleError::FunctionTaken { kind, function, module })
@@ -199,19 +210,19 @@ impl Catalogue {
     ///
     /// # Errors
     /// When there is no such function or the input does not fit.
-    pub fn to_start(
-        &self,
-        tenant: TenantId,
-        name: &FunctionName,
-        input: &Payload,
-    ) -> Result<ModuleNumber, StartError> {
+    pub fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
         let functions = self.functions(tenant);
         match functions.check(FunctionKind::Orchestration, name, input) {
             Ok(function) => Ok(function.module),
-            Err(Problem::Unknown { near }) => Err(StartError::UnknownFunction { name: name.clone(), near }),
-            Err(Problem::Input(Violation { path, message })) => {
-                Err(StartError::InvalidInput { function: name.clone(), path, message })
-            }
+            Err(Problem::Unknown { near }) => Err(StartError::UnknownFunction {
+                name: name.clone(),
+                near,
+            }),
+            Err(Problem::Input(Violation { path, message })) => Err(StartError::InvalidInput {
+                function: name.clone(),
+                path,
+                message,
+            }),
         }
     }
 
@@ -229,11 +240,17 @@ impl Catalogue {
 
     async fn load_anew(&self, number: ModuleNumber) -> Result<Module, HostTrouble> {
         let trouble = |message: String| HostTrouble::Module(message);
-        let version = self.store.module(number).await.map_err(|error| trouble(error.to_string()))?;
+        let version = self
+            .store
+            .module(number)
+            .await
+            .map_err(|error| trouble(error.to_string()))?;
         let version = version.ok_or_else(|| trouble(format!("version {number} is not stored")))?;
         let bytes = || async {
             let bytes = self.store.module_bytes(number).await?;
-            bytes.map(Bytes::from).ok_or_else(|| anyhow::anyhow!("the bytes of {} are not stored", version.digest))
+            bytes
+                .map(Bytes::from)
+                .ok_or_else(|| anyhow::anyhow!("the bytes of {} are not stored", version.digest))
         };
         let module = self.sandbox.load(version.digest, version.description.kind, bytes).await;
         module.map_err(|error| trouble(format!("{} ({}): {error}", version.name, version.digest)))
@@ -246,7 +263,11 @@ impl Loaded {
             return cell.clone();
         }
         if self.modules.len() >= MAX_LOADED {
-            let oldest = self.modules.iter().min_by_key(|(_, (loaded, _))| *loaded).map(|(number, _)| *number);
+            let oldest = self
+                .modules
+                .iter()
+                .min_by_key(|(_, (loaded, _))| *loaded)
+                .map(|(number, _)| *number);
             oldest.and_then(|oldest| self.modules.remove(&oldest));
         }
         self.loads += 1;
@@ -273,14 +294,23 @@ impl Directory for TenantDirectory {
     fn activity(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedActivity, Failure> {
         const KIND: FunctionKind = FunctionKind::Activity;
         let functions = self.catalogue.functions(self.tenant);
-        let function = functions.check(KIND, name, input).map_err(|problem| problem.into_failure(KIND, name))?;
-        Ok(ResolvedActivity { module: function.module, defaults: function.defaults.clone() })
+        let function = functions
+            .check(KIND, name, input)
+            .map_err(|problem| problem.into_failure(KIND, name))?;
+        Ok(ResolvedActivity {
+            module: function.module,
+            defaults: function.defaults.clone(),
+        })
     }
 
     fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure> {
         const KIND: FunctionKind = FunctionKind::Orchestration;
         let functions = self.catalogue.functions(self.tenant);
-        let function = functions.check(KIND, name, input).map_err(|problem| problem.into_failure(KIND, name))?;
-        Ok(ResolvedOrchestration { module: function.module })
+        let function = functions
+            .check(KIND, name, input)
+            .map_err(|problem| problem.into_failure(KIND, name))?;
+        Ok(ResolvedOrchestration {
+            module: function.module,
+        })
     }
 }

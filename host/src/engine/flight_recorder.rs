@@ -61,13 +61,22 @@ impl FlightRecorder {
     /// When the file cannot be read or written.
     pub fn open(path: &Path) -> std::io::Result<(Self, Vec<Flight>)> {
         let left = match std::fs::read(path) {
-            Ok(bytes) => bytes.chunks_exact(SLOT_BYTES).filter_map(read_slot).collect::<BTreeSet<_>>(),
+            Ok(bytes) => bytes
+                .chunks_exact(SLOT_BYTES)
+                .filter_map(read_slot)
+                .collect::<BTreeSet<_>>(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
             Err(error) => return Err(error),
         };
         // Emptied only once the caller has noted what it held: see `clear`.
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        Ok((Self(Arc::new(Inner { file, slots: Mutex::default() })), left.into_iter().collect()))
+        Ok((
+            Self(Arc::new(Inner {
+                file,
+                slots: Mutex::default(),
+            })),
+            left.into_iter().collect(),
+        ))
     }
 
     /// Forgets what the last host left. To be called when it has been noted, before anything runs.
@@ -84,7 +93,10 @@ impl FlightRecorder {
         if let Some(slot) = slot {
             self.write(slot, &slot_of(flight));
         }
-        Recording { recorder: self.clone(), slot }
+        Recording {
+            recorder: self.clone(),
+            slot,
+        }
     }
 
     fn take_slot(&self) -> Option<u64> {
@@ -110,7 +122,13 @@ impl Drop for Recording {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
             self.recorder.write(slot, &[0; SLOT_BYTES]);
-            self.recorder.0.slots.lock().unwrap_or_else(PoisonError::into_inner).free.push(slot);
+            self.recorder
+                .0
+                .slots
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .free
+                .push(slot);
         }
     }
 }
@@ -141,7 +159,11 @@ mod tests {
     use super::*;
 
     fn flight(instance: u64, task: Option<u32>) -> Flight {
-        Flight { instance: InstanceNumber(instance), execution: ExecutionNumber(1), task: task.map(TaskId) }
+        Flight {
+            instance: InstanceNumber(instance),
+            execution: ExecutionNumber(1),
+            task: task.map(TaskId),
+        }
     }
 
     #[test]

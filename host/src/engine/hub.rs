@@ -37,7 +37,10 @@ struct Inner {
 impl Hub {
     /// An empty table.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Inner { owners: Mutex::default(), shared }))
+        Self(Arc::new(Inner {
+            owners: Mutex::default(),
+            shared,
+        }))
     }
 
     /// What all owners share.

@@ -98,12 +98,18 @@ impl Outbox {
 
     /// Ends another instance.
     pub(super) fn terminate(&mut self, id: InstanceId, reason: String) {
-        self.messages.push(OutboundMessage { to: Recipient::Id(id), item: InboxItem::Terminate { reason } });
+        self.messages.push(OutboundMessage {
+            to: Recipient::Id(id),
+            item: InboxItem::Terminate { reason },
+        });
     }
 
     /// Raises an event for another instance.
     pub(super) fn send_event(&mut self, id: &InstanceId, event: &Event) {
-        self.messages.push(OutboundMessage { to: Recipient::Id(id.clone()), item: InboxItem::Event(event.clone()) });
+        self.messages.push(OutboundMessage {
+            to: Recipient::Id(id.clone()),
+            item: InboxItem::Event(event.clone()),
+        });
     }
 
     /// Tells the instance that waits for this one, if one does, how it ended.

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{
-    Arrival, Decision, Event, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus,
-    LogLine, ModuleNumber, ObservableLimits, Outcome, Parent, Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn,
-    TurnNumber, failure::types,
+    Arrival, Decision, Event, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber,
+    InstanceStatus, LogLine, ModuleNumber, ObservableLimits, Outcome, Parent, Payload, Started, StuckReason, TaskId,
+    TenantId, Timestamp, Turn, TurnNumber, failure::types,
 };
-use crate::replay::{Directory, Guest, HostTrouble, Ledger, Outstanding, Player, ReplayError};
 use crate::replay::ledger::{ActivityCall, SubOrchestrationCall};
+use crate::replay::{Directory, Guest, HostTrouble, Ledger, Outstanding, Player, ReplayError};
 use crate::store::{InstanceRecord, Summary, TurnCommit, TurnReceipt};
 
 use super::outbox::{Child, Outbox};
@@ -184,7 +184,12 @@ impl<G: Guest> Owner<G> {
             last_turn: record.last_turn,
             ledger: Ledger::default(),
             player: None,
-            inbox_seen: record.inbox.iter().map(|row| row.seq).filter(|seq| *seq > inbox_from).collect(),
+            inbox_seen: record
+                .inbox
+                .iter()
+                .map(|row| row.seq)
+                .filter(|seq| *seq > inbox_from)
+                .collect(),
             inbox: record.inbox.into_iter().map(|row| (row.seq, row.item)).collect(),
             inbox_from,
             results: VecDeque::new(),
@@ -285,7 +290,10 @@ impl<G: Guest> Owner<G> {
     /// Notes that the instance cannot go on, for a reason outside its guest.
     pub fn break_down(&mut self, code: &str, message: String) {
         self.player = None;
-        self.new_stuck = Some(StuckReason { code: code.to_owned(), message });
+        self.new_stuck = Some(StuckReason {
+            code: code.to_owned(),
+            message,
+        });
     }
 
     /// What to do next. Call it again after doing it.
@@ -316,7 +324,11 @@ impl<G: Guest> Owner<G> {
         }
         if matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck) {
             let results: Vec<InboxItem> = self.results.drain(..).map(ActivityResult::into_inbox).collect();
-            return Ok(if results.is_empty() { Next::Idle(None) } else { Next::Store(results) });
+            return Ok(if results.is_empty() {
+                Next::Idle(None)
+            } else {
+                Next::Store(results)
+            });
         }
         if self.needs_ledger() {
             return Ok(Next::History(self.ledger.last_turn()));
@@ -332,7 +344,10 @@ impl<G: Guest> Owner<G> {
             None => match self.beginning() {
                 Some(started) => return Ok(Next::Guest(self.module, started)),
                 None => {
-                    self.break_down("history-unreadable", "the instance has neither a first turn nor a start".into());
+                    self.break_down(
+                        "history-unreadable",
+                        "the instance has neither a first turn nor a start".into(),
+                    );
                     return self.next(world);
                 }
             },
@@ -358,7 +373,10 @@ impl<G: Guest> Owner<G> {
         }
         if receipt.instance_gone {
             self.status = InstanceStatus::Terminated;
-            self.activities = ActivityChanges { cancel_all: true, ..ActivityChanges::default() };
+            self.activities = ActivityChanges {
+                cancel_all: true,
+                ..ActivityChanges::default()
+            };
         }
         if taken.ended {
             self.player = None;
@@ -379,7 +397,8 @@ impl<G: Guest> Owner<G> {
         let now = world.now().max(self.ledger.last_at());
         let mut gathered = Gathered::default();
         if self.last_turn == TurnNumber::NONE
-            && let Some(InboxItem::Start(started)) = self.inbox.values().find(|item| matches!(item, InboxItem::Start(_)))
+            && let Some(InboxItem::Start(started)) =
+                self.inbox.values().find(|item| matches!(item, InboxItem::Start(_)))
         {
             gathered.arrive(Arrival::Started(started.clone()));
         }
@@ -391,12 +410,18 @@ impl<G: Guest> Owner<G> {
                 && !answered
             {
                 let child = call.child_id(self.child_attempt(task));
-                gathered.outbox.terminate(child, format!("its parent {} was terminated: {reason}", self.id));
+                gathered
+                    .outbox
+                    .terminate(child, format!("its parent {} was terminated: {reason}", self.id));
             }
         }
         gathered.consumed = self.inbox.keys().copied().collect();
         self.inbox.clear();
-        let message = if reason.is_empty() { "terminated".to_owned() } else { reason.clone() };
+        let message = if reason.is_empty() {
+            "terminated".to_owned()
+        } else {
+            reason.clone()
+        };
         let failure = Failure::new(types::TERMINATED, message).permanent();
         gathered.outbox.tell_parent(self.parent.as_ref(), Err(failure));
         gathered.arrive(Arrival::Terminated { reason });
@@ -404,7 +429,13 @@ impl<G: Guest> Owner<G> {
         self.stuck = None;
         self.activities.cancel_all = true;
         let arrivals = std::mem::take(&mut gathered.arrivals);
-        let turn = Turn { number: self.last_turn.next(), at: now, arrivals, decisions: Vec::new(), fuel: 0 };
+        let turn = Turn {
+            number: self.last_turn.next(),
+            at: now,
+            arrivals,
+            decisions: Vec::new(),
+            fuel: 0,
+        };
         self.last_turn = turn.number;
         self.commit(now, Some(turn), gathered)
     }
@@ -477,7 +508,11 @@ impl<G: Guest> Owner<G> {
 
     /// Before the first turn: when it may run at the earliest.
     fn not_before(&self) -> Option<Timestamp> {
-        if self.last_turn > TurnNumber::NONE { None } else { self.beginning()?.not_before }
+        if self.last_turn > TurnNumber::NONE {
+            None
+        } else {
+            self.beginning()?.not_before
+        }
     }
 
     fn wake_at(&self) -> Option<Timestamp> {
@@ -518,8 +553,13 @@ impl<G: Guest> Owner<G> {
         gathered.outbox.logs.extend(new_turn.logs);
         gathered.outbox.custom_status = new_turn.custom_status;
         if turn.number.0 >= world.max_turns() && !turn.is_last() {
-            let message = format!("an execution may have {} turns; continue as new before", world.max_turns());
-            turn.decisions = vec![Decision::Fail { failure: Failure::new(types::LIMIT, message).permanent() }];
+            let message = format!(
+                "an execution may have {} turns; continue as new before",
+                world.max_turns()
+            );
+            turn.decisions = vec![Decision::Fail {
+                failure: Failure::new(types::LIMIT, message).permanent(),
+            }];
         }
         self.last_turn = turn.number;
         self.status = InstanceStatus::Running;
@@ -550,7 +590,11 @@ impl<G: Guest> Owner<G> {
         let mut gathered = Gathered::default();
         let mut settled = BTreeSet::new();
         // After continue-as-new the start is younger than events that wait already, and still comes first.
-        let start = self.inbox.iter().find(|(_, item)| matches!(item, InboxItem::Start(_))).map(|(seq, _)| *seq);
+        let start = self
+            .inbox
+            .iter()
+            .find(|(_, item)| matches!(item, InboxItem::Start(_)))
+            .map(|(seq, _)| *seq);
         let mut first = start.and_then(|seq| self.inbox.remove_entry(&seq));
         while !gathered.is_full()
             && let Some((seq, item)) = first.take().or_else(|| self.inbox.pop_first())
@@ -568,7 +612,10 @@ impl<G: Guest> Owner<G> {
             if wanted {
                 gathered.outbox.fuel += result.fuel;
                 gathered.outbox.logs.extend(result.logs.iter().cloned());
-                gathered.arrive(Arrival::TaskEnded { task: result.task, outcome: result.outcome.clone() });
+                gathered.arrive(Arrival::TaskEnded {
+                    task: result.task,
+                    outcome: result.outcome.clone(),
+                });
                 gathered.results.push(result);
             }
         }
@@ -583,8 +630,13 @@ impl<G: Guest> Owner<G> {
                     let allowed = call.options.timeout_ms.unwrap_or_default();
                     let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
                     let child = call.child_id(self.child_attempt(task));
-                    gathered.outbox.terminate(child, format!("its parent {} waited {allowed} ms", self.id));
-                    gathered.arrive(Arrival::TaskEnded { task, outcome: Err(Failure::new(types::TIMEOUT, message)) });
+                    gathered
+                        .outbox
+                        .terminate(child, format!("its parent {} waited {allowed} ms", self.id));
+                    gathered.arrive(Arrival::TaskEnded {
+                        task,
+                        outcome: Err(Failure::new(types::TIMEOUT, message)),
+                    });
                 }
                 Some(Outstanding::Activity(_)) | None => {}
             }
@@ -604,7 +656,12 @@ impl<G: Guest> Owner<G> {
                 gathered.arrive(Arrival::Started(started.clone()));
             }
             InboxItem::Event(event) => gathered.arrive(Arrival::EventRaised(event.clone())),
-            InboxItem::TaskEnded { execution, task, attempt, outcome } => {
+            InboxItem::TaskEnded {
+                execution,
+                task,
+                attempt,
+                outcome,
+            } => {
                 if *execution != self.execution || settled.contains(task) {
                     return;
                 }
@@ -618,7 +675,9 @@ impl<G: Guest> Owner<G> {
                             && let Some(start_at) = next_child_at(call, *attempt, failure, world.now())
                         {
                             let parent = self.as_parent(*task, attempt + 1);
-                            gathered.outbox.retry_child(world, self.tenant, call, parent, start_at, failure);
+                            gathered
+                                .outbox
+                                .retry_child(world, self.tenant, call, parent, start_at, failure);
                             *self.child_attempts.entry(*task).or_default() += 1;
                             return;
                         }
@@ -626,7 +685,10 @@ impl<G: Guest> Owner<G> {
                     Some(Outstanding::Timer { .. }) | None => return,
                 }
                 settled.insert(*task);
-                gathered.arrive(Arrival::TaskEnded { task: *task, outcome: outcome.clone() });
+                gathered.arrive(Arrival::TaskEnded {
+                    task: *task,
+                    outcome: outcome.clone(),
+                });
             }
             InboxItem::Start(_)
             | InboxItem::Terminate { .. }
@@ -636,7 +698,13 @@ impl<G: Guest> Owner<G> {
     }
 
     fn as_parent(&self, task: TaskId, attempt: u32) -> Parent {
-        Parent { instance: self.number, instance_id: self.id.clone(), execution: self.execution, task, attempt }
+        Parent {
+            instance: self.number,
+            instance_id: self.id.clone(),
+            execution: self.execution,
+            task,
+            attempt,
+        }
     }
 
     /// Turns decisions into what the commit carries besides the row.
@@ -645,7 +713,13 @@ impl<G: Guest> Owner<G> {
         let started = self.started_by(turn);
         for decision in &turn.decisions {
             match decision {
-                D::CallActivity { task, function, input, options, module } => {
+                D::CallActivity {
+                    task,
+                    function,
+                    input,
+                    options,
+                    module,
+                } => {
                     self.activities.start.push(StartActivity {
                         execution: self.execution,
                         task: *task,
@@ -659,13 +733,47 @@ impl<G: Guest> Owner<G> {
                         seed: started.seed,
                     });
                 }
-                D::CallSubOrchestration { task, function, input, instance_id: id, module, .. } => {
+                D::CallSubOrchestration {
+                    task,
+                    function,
+                    input,
+                    instance_id: id,
+                    module,
+                    ..
+                } => {
                     let (module, parent) = (*module, Some(self.as_parent(*task, 1)));
-                    outbox.start(world, self.tenant, Child { id, module, function, input, parent, not_before: None });
+                    outbox.start(
+                        world,
+                        self.tenant,
+                        Child {
+                            id,
+                            module,
+                            function,
+                            input,
+                            parent,
+                            not_before: None,
+                        },
+                    );
                 }
-                D::StartOrchestration { function, input, instance_id: id, module } => {
+                D::StartOrchestration {
+                    function,
+                    input,
+                    instance_id: id,
+                    module,
+                } => {
                     let (module, parent) = (*module, None);
-                    outbox.start(world, self.tenant, Child { id, module, function, input, parent, not_before: None });
+                    outbox.start(
+                        world,
+                        self.tenant,
+                        Child {
+                            id,
+                            module,
+                            function,
+                            input,
+                            parent,
+                            not_before: None,
+                        },
+                    );
                 }
                 D::SendEvent { instance_id, event } => outbox.send_event(instance_id, event),
                 D::CancelTask { task } => self.cancel(*task, turn, outbox),
@@ -699,7 +807,10 @@ impl<G: Guest> Owner<G> {
             Some(Outstanding::Activity(_)) => self.activities.cancel.push(task),
             Some(Outstanding::SubOrchestration(call)) => {
                 // Its end may have come with this very turn; the id may belong to somebody else by now.
-                let over = turn.arrivals.iter().any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
+                let over = turn
+                    .arrivals
+                    .iter()
+                    .any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
                 if !over {
                     let child = call.child_id(self.child_attempt(task));
                     outbox.terminate(child, format!("cancelled by its parent {}", self.id));
@@ -736,7 +847,12 @@ impl<G: Guest> Owner<G> {
 
     /// Wraps up a step. From here on the owner waits for [`Self::committed`].
     fn commit(&mut self, now: Timestamp, turn: Option<Turn>, gathered: Gathered) -> Next {
-        let Gathered { consumed, results, outbox, .. } = gathered;
+        let Gathered {
+            consumed,
+            results,
+            outbox,
+            ..
+        } = gathered;
         let ended = self.status.has_ended();
         let execution = self.execution;
         let next_execution = outbox.next_execution;
@@ -785,30 +901,34 @@ impl<G: Guest> Owner<G> {
 impl ActivityResult {
     /// As a message, for an instance that takes none now.
     fn into_inbox(self) -> InboxItem {
-        InboxItem::TaskEnded { execution: self.execution, task: self.task, attempt: 0, outcome: self.outcome }
+        InboxItem::TaskEnded {
+            execution: self.execution,
+            task: self.task,
+            attempt: 0,
+            outcome: self.outcome,
+        }
     }
 }
 
 /// When the next child of a failed sub-orchestration starts; none when its failure is final.
-fn next_child_at(
-    call: &SubOrchestrationCall,
-    attempt: u32,
-    failure: &Failure,
-    now: Timestamp,
-) -> Option<Timestamp> {
+fn next_child_at(call: &SubOrchestrationCall, attempt: u32, failure: &Failure, now: Timestamp) -> Option<Timestamp> {
     let start_at = now.after(call.options.retry.as_ref()?.wait_after(attempt, failure)?);
     // A child that could only start after the time-out would be terminated at once.
-    call.deadline().is_none_or(|deadline| start_at < deadline).then_some(start_at)
+    call.deadline()
+        .is_none_or(|deadline| start_at < deadline)
+        .then_some(start_at)
 }
 
 /// Roughly the bytes that an arrival takes in its row.
 fn size(arrival: &Arrival) -> usize {
     let payload = match arrival {
         Arrival::Started(started) => started.input.as_str().len(),
-        Arrival::TaskEnded { outcome: Ok(output), .. } => output.as_str().len(),
-        Arrival::TaskEnded { outcome: Err(failure), .. } => {
-            failure.message.len() + failure.details.as_ref().map_or(0, |details| details.as_str().len())
-        }
+        Arrival::TaskEnded {
+            outcome: Ok(output), ..
+        } => output.as_str().len(),
+        Arrival::TaskEnded {
+            outcome: Err(failure), ..
+        } => failure.message.len() + failure.details.as_ref().map_or(0, |details| details.as_str().len()),
         Arrival::EventRaised(event) => event.payload.as_str().len(),
         Arrival::TimerFired { .. } | Arrival::Terminated { .. } => 0,
     };

@@ -26,7 +26,10 @@ pub(super) async fn note_flights(
                 let ends = store.count_unclean_end(flight.instance).await?;
                 if let Some(ends) = ends.filter(|ends| *ends >= max_unclean_ends) {
                     let message = format!("the host ended uncleanly {ends} times in a row while a turn of it ran");
-                    let reason = StuckReason { code: "took-host-down".into(), message };
+                    let reason = StuckReason {
+                        code: "took-host-down".into(),
+                        message,
+                    };
                     store.mark_stuck(flight.instance, reason, now).await?;
                 }
             }

@@ -13,8 +13,8 @@ use super::catalogue::{Catalogue, TenantDirectory};
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::heat::Heat;
 use super::hub::{Hub, Mail};
-use super::recorded::Recorded;
 use super::owner::{ActivityChanges, ActivityResult, Next, Owner, World};
+use super::recorded::Recorded;
 use super::timers::Timers;
 use super::waiters::Waiters;
 use crate::clock::Clock;
@@ -98,7 +98,13 @@ pub(super) async fn run(hub: Hub, instance: InstanceNumber, mut mailbox: mpsc::U
         // An owner whose commit failed is thrown away, and a new one reads what is really stored.
         match load(&shared, instance, &mut results).await {
             Some((owner, attempts)) => {
-                let mut session = Session { hub: &hub, shared: &shared, instance, attempts, module_tries: 0 };
+                let mut session = Session {
+                    hub: &hub,
+                    shared: &shared,
+                    instance,
+                    attempts,
+                    module_tries: 0,
+                };
                 match session.work(owner, &mut mailbox).await {
                     Ended::Idle => {}
                     Ended::Over => over(&shared, instance, &mut mailbox),
@@ -127,7 +133,11 @@ fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::Unbounded
 
 /// Waits a moment after trouble; says whether to go on.
 async fn pause(shared: &Shared) -> bool {
-    shared.shutdown.run_until_cancelled(tokio::time::sleep(TROUBLE_PAUSE)).await.is_some()
+    shared
+        .shutdown
+        .run_until_cancelled(tokio::time::sleep(TROUBLE_PAUSE))
+        .await
+        .is_some()
 }
 
 /// Reads an instance; none if it is gone or has ended.
@@ -149,7 +159,10 @@ async fn load(
             Ok(_) | Err(store::Error::Closed) => return None,
             Err(error @ store::Error::Damaged(_)) => {
                 tracing::error!(instance = instance.0, %error, "an instance cannot be read");
-                let reason = crate::model::StuckReason { code: "history-unreadable".into(), message: error.to_string() };
+                let reason = crate::model::StuckReason {
+                    code: "history-unreadable".into(),
+                    message: error.to_string(),
+                };
                 if let Err(error) = shared.store.mark_stuck(instance, reason, shared.clock.now()).await {
                     tracing::error!(instance = instance.0, %error, "an instance could not be marked as stuck");
                 }
@@ -196,7 +209,10 @@ impl Session<'_> {
                 return Ended::Idle;
             }
             let next = {
-                let world = HostWorld { shared: self.shared, directory: &directory };
+                let world = HostWorld {
+                    shared: self.shared,
+                    directory: &directory,
+                };
                 owner.next(&world)
             };
             match next {
@@ -248,7 +264,11 @@ impl Session<'_> {
                 self.hub.deliver(oldest, Mail::Cool);
             }
         }
-        let patience = if owner.is_hot() { self.shared.hot_idle } else { Duration::ZERO };
+        let patience = if owner.is_hot() {
+            self.shared.hot_idle
+        } else {
+            Duration::ZERO
+        };
         let mail = tokio::select! {
             biased;
             mail = mailbox.recv() => mail,
@@ -315,12 +335,24 @@ impl Session<'_> {
     /// Reads the next rows of the history.
     async fn feed(&self, owner: &mut GuestOwner, after: TurnNumber) {
         let (execution, last) = owner.position();
-        match self.shared.store.history(self.instance, execution, after, HISTORY_PAGE).await {
+        match self
+            .shared
+            .store
+            .history(self.instance, execution, after, HISTORY_PAGE)
+            .await
+        {
             Ok(rows) if rows.is_empty() => {
-                owner.break_down("history-unreadable", format!("turns {} to {last} are missing", after.next()));
+                owner.break_down(
+                    "history-unreadable",
+                    format!("turns {} to {last} are missing", after.next()),
+                );
             }
             Ok(rows) => {
-                let _recording = self.shared.recorder.record(Flight { instance: self.instance, execution, task: None });
+                let _recording = self.shared.recorder.record(Flight {
+                    instance: self.instance,
+                    execution,
+                    task: None,
+                });
                 if let Err(trouble) = owner.feed(&rows) {
                     self.make_room(&trouble).await;
                 }
@@ -342,16 +374,27 @@ impl Session<'_> {
         directory: &Arc<TenantDirectory>,
     ) {
         let guest = match self.shared.catalogue.load(module).await {
-            Ok(module) => self.shared.catalogue.sandbox().start_orchestrator(&module, started.limits),
+            Ok(module) => self
+                .shared
+                .catalogue
+                .sandbox()
+                .start_orchestrator(&module, started.limits),
             Err(trouble) => Err(trouble),
         };
         match guest {
             Ok(guest) => {
                 self.module_tries = 0;
-                let flight = Flight { instance: self.instance, execution: started.execution, task: None };
-                let guest = Recorded { guest, recorder: self.shared.recorder.clone(), flight };
-                let execution =
-                    Execution::new(owner.id().clone(), started, directory.clone(), self.shared.turn_limits);
+                let flight = Flight {
+                    instance: self.instance,
+                    execution: started.execution,
+                    task: None,
+                };
+                let guest = Recorded {
+                    guest,
+                    recorder: self.shared.recorder.clone(),
+                    flight,
+                };
+                let execution = Execution::new(owner.id().clone(), started, directory.clone(), self.shared.turn_limits);
                 owner.install(Player::new(guest, execution));
             }
             Err(HostTrouble::Module(message)) => {

@@ -89,7 +89,10 @@ impl Timers {
             horizon: Timestamp(0),
             page: PAGE as usize,
         };
-        Self(Arc::new(Inner { nearest: Mutex::new(nearest), changed: Notify::new() }))
+        Self(Arc::new(Inner {
+            nearest: Mutex::new(nearest),
+            changed: Notify::new(),
+        }))
     }
 
     /// The instance is to be woken at that time and at no other. The time must be in the store already.
@@ -156,7 +159,11 @@ impl Timers {
                 }
                 if let (true, Some(last)) = (more, last) {
                     nearest.horizon = nearest.horizon.min(last);
-                    let beyond: Vec<_> = nearest.by_time.range((Timestamp(last.0 + 1), InstanceNumber(0))..).copied().collect();
+                    let beyond: Vec<_> = nearest
+                        .by_time
+                        .range((Timestamp(last.0 + 1), InstanceNumber(0))..)
+                        .copied()
+                        .collect();
                     for (_, instance) in beyond {
                         nearest.remove(instance);
                     }

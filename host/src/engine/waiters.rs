@@ -28,9 +28,16 @@ pub(super) struct Waiter {
 impl Waiters {
     pub(super) fn register(&self, instance: InstanceNumber) -> Waiter {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries.entry(instance).or_insert_with(|| Entry { notify: Arc::default(), waiting: 0 });
+        let entry = entries.entry(instance).or_insert_with(|| Entry {
+            notify: Arc::default(),
+            waiting: 0,
+        });
         entry.waiting += 1;
-        Waiter { waiters: self.clone(), instance, notify: entry.notify.clone() }
+        Waiter {
+            waiters: self.clone(),
+            instance,
+            notify: entry.notify.clone(),
+        }
     }
 
     /// The instance has ended, or is gone.

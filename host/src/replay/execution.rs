@@ -169,7 +169,13 @@ impl Execution {
     /// An execution of the same facts in which nothing happens, to stand in this one's place while it is lent out.
     #[must_use]
     pub fn stand_in(&self) -> Self {
-        let Self { instance_id, started, directory, limits, .. } = self;
+        let Self {
+            instance_id,
+            started,
+            directory,
+            limits,
+            ..
+        } = self;
         Self::new(instance_id.clone(), started.clone(), directory.clone(), *limits)
     }
 

@@ -7,10 +7,10 @@ use std::{
 
 use wasmtime::{Store, component::HasSelf, component::Linker};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::bindings as wasi};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::model::{
-    ExecutionNumber, Failure, FunctionName, InstanceId, LogLine, Outcome, Payload, TaskId, Timestamp,
-    failure::types,
+    ExecutionNumber, Failure, FunctionName, InstanceId, LogLine, Outcome, Payload, TaskId, Timestamp, failure::types,
 };
 use crate::replay::HostTrouble;
 
@@ -22,9 +22,11 @@ use super::{
         },
         wit,
     },
-    convert, imports,
+    convert,
+    egress::{EgressPolicy, request::Egress},
+    imports,
     limits::MemoryLimiter,
-    options::{ActivityLimits, SandboxOptions},
+    options::ActivityLimits,
     trap::{self, Evidence},
 };
 
@@ -78,6 +80,8 @@ pub struct ActivityRun {
 /// Data of an activity's store.
 pub(super) struct ActivityState {
     wasi: WasiCtx,
+    http: WasiHttpCtx,
+    egress: Egress,
     table: wasmtime::component::ResourceTable,
     limiter: MemoryLimiter,
     log: Arc<Mutex<ActivityLog>>,
@@ -87,7 +91,20 @@ pub(super) struct ActivityState {
 
 impl WasiView for ActivityState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for ActivityState {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.egress,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
     }
 }
 
@@ -124,6 +141,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Activ
     wasi::filesystem::types::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     wasi::filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     imports::inert::add_sockets(l)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
     activity_context::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
     Ok(linker)
 }
@@ -154,10 +172,12 @@ struct NoAttempt;
 impl ActivityState {
     /// A guest that knows of no attempt.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
-        Self::new(memory_bytes, Arc::default(), None)
+        let log = Arc::<Mutex<ActivityLog>>::default();
+        let egress = Egress::new(Arc::new(EgressPolicy::deny_all()), log.clone(), 0, 0);
+        Self::new(memory_bytes, log, egress, None)
     }
 
-    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, info: Option<AttemptInfo>) -> Self {
+    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, egress: Egress, info: Option<AttemptInfo>) -> Self {
         let mut table = wasmtime::component::ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         let wasi = WasiCtx::builder()
@@ -169,7 +189,15 @@ impl ActivityState {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
-        Self { wasi, table, limiter: MemoryLimiter::new(memory_bytes), log, info }
+        Self {
+            wasi,
+            http: WasiHttpCtx::new(),
+            egress,
+            table,
+            limiter: MemoryLimiter::new(memory_bytes),
+            log,
+            info,
+        }
     }
 
     /// The store's memory cap.
@@ -180,12 +208,16 @@ impl ActivityState {
     /// What is known of a guest that broke.
     pub(super) fn evidence(&self, fuel: u64) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
-        Evidence { memory_denied, panic: lock(&self.log).take_panic(), fuel }
+        Evidence {
+            memory_denied,
+            panic: lock(&self.log).take_panic(),
+            fuel,
+        }
     }
 }
 
 /// The log. A panic while it was held leaves at worst a line cut off.
-fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, ActivityLog> {
+pub(super) fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, ActivityLog> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -195,13 +227,17 @@ fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, ActivityLog> {
 /// Dropping the future stops the guest at once and frees its place.
 pub(super) async fn run(
     code: &ActivityModulePre<ActivityState>,
-    options: &SandboxOptions,
+    limits: &ActivityLimits,
+    egress: Arc<EgressPolicy>,
     attempt: Attempt,
 ) -> Result<ActivityRun, HostTrouble> {
-    let limits = &options.activity;
-    let timeout = attempt.timeout.map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
+    let timeout = attempt
+        .timeout
+        .map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
     let log = Arc::new(Mutex::new(ActivityLog::new(&attempt, Instant::now(), limits.log_bytes)));
-    let state = ActivityState::new(limits.memory_bytes, log.clone(), Some(info(&attempt, timeout, limits)));
+    let egress = Egress::new(egress, log.clone(), limits.open_requests, limits.response_bytes);
+    let info = info(&attempt, timeout, limits);
+    let state = ActivityState::new(limits.memory_bytes, log.clone(), egress, Some(info));
     let mut store = Store::new(code.engine(), state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD));
@@ -235,7 +271,9 @@ async fn call(
     store.set_fuel(fuel)?;
     let instance = code.instantiate_async(&mut *store).await?;
     let exports = instance.windlass_durable_activity();
-    exports.call_run(store, attempt.function.as_str(), &attempt.input.as_str().to_owned()).await
+    exports
+        .call_run(store, attempt.function.as_str(), &attempt.input.as_str().to_owned())
+        .await
 }
 
 fn info(attempt: &Attempt, timeout: Duration, limits: &ActivityLimits) -> AttemptInfo {

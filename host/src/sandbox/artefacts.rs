@@ -35,13 +35,18 @@ impl Artefacts {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let metadata = fs::metadata(folder)?;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            let message = format!("{} belongs to another user; compiled code is not read from there", folder.display());
+            let message = format!(
+                "{} belongs to another user; compiled code is not read from there",
+                folder.display()
+            );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
         if metadata.mode() & 0o077 != 0 {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         }
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self {
+            folder: folder.to_owned(),
+        })
     }
 
     fn path(&self, digest: ModuleDigest, fingerprint: u64) -> PathBuf {
@@ -52,7 +57,10 @@ impl Artefacts {
 
     /// A path for the compiler to write to, on the same file system and unique to this call.
     pub(super) fn scratch(&self) -> io::Result<tempfile::TempPath> {
-        Ok(tempfile::Builder::new().prefix("compiling-").tempfile_in(&self.folder)?.into_temp_path())
+        Ok(tempfile::Builder::new()
+            .prefix("compiling-")
+            .tempfile_in(&self.folder)?
+            .into_temp_path())
     }
 
     /// Loads an artefact. None if there is no sound one.
@@ -73,7 +81,8 @@ impl Artefacts {
         io::Write::write_all(&mut file, &Sha256::digest(artefact))?;
         io::Write::write_all(&mut file, artefact)?;
         file.as_file().sync_all()?;
-        file.persist(self.path(digest, fingerprint)).map_err(|error| error.error)?;
+        file.persist(self.path(digest, fingerprint))
+            .map_err(|error| error.error)?;
         Ok(())
     }
 }
@@ -106,7 +115,9 @@ mod tests {
     }
 
     fn component(engine: &Engine) -> Vec<u8> {
-        engine.precompile_component(&wat::parse_str("(component)").unwrap()).unwrap()
+        engine
+            .precompile_component(&wat::parse_str("(component)").unwrap())
+            .unwrap()
     }
 
     #[test]
@@ -129,7 +140,10 @@ mod tests {
         }
         for length in [0, 7, 39, 40, whole.len() - 1] {
             fs::write(&path, &whole[..length]).unwrap();
-            assert!(artefacts.load(digest(), &engine, 1).is_none(), "cut off after {length} bytes");
+            assert!(
+                artefacts.load(digest(), &engine, 1).is_none(),
+                "cut off after {length} bytes"
+            );
         }
         artefacts.store(digest(), 1, b"not an artefact").unwrap();
         assert!(artefacts.load(digest(), &engine, 1).is_none(), "foreign content");

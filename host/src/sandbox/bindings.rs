@@ -5,14 +5,6 @@
 //! three are registered by hand (in [`super::imports`]).
 
 /// The world of orchestrators with the whole virtual WASI.
-#[expect(
-    missing_docs,
-    dead_code,
-    unused_qualifications,
-    unreachable_pub,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
 pub(super) mod orchestrator {
     wasmtime::component::bindgen!({
         path: [
@@ -67,14 +59,6 @@ pub(super) mod orchestrator {
 }
 
 /// The world of activities; their WASI comes from `wasmtime-wasi` and `wasmtime-wasi-http`.
-#[expect(
-    missing_docs,
-    dead_code,
-    unused_qualifications,
-    unreachable_pub,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
 pub(super) mod activity {
     wasmtime::component::bindgen!({
         path: ["../wit/deps/io", "../wit/durable"],

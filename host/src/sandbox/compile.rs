@@ -41,20 +41,31 @@ pub(super) struct Job {
 pub(super) async fn compile(compiler: &Compiler, job: Job, artefacts: &Artefacts) -> Result<Vec<u8>, CompileError> {
     match compiler {
         Compiler::InProcess => in_process(job).await,
-        Compiler::Child { program, cpu_seconds, address_space_bytes } => {
-            let limits = ChildLimits { cpu_seconds: *cpu_seconds, address_space_bytes: *address_space_bytes };
+        Compiler::Child {
+            program,
+            cpu_seconds,
+            address_space_bytes,
+        } => {
+            let limits = ChildLimits {
+                cpu_seconds: *cpu_seconds,
+                address_space_bytes: *address_space_bytes,
+            };
             in_child(program, limits, job, artefacts).await
         }
     }
 }
 
 async fn in_process(job: Job) -> Result<Vec<u8>, CompileError> {
-    tokio::task::spawn_blocking(move || precompile(&job)).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || precompile(&job))
+        .await
+        .map_err(io::Error::other)?
 }
 
 fn precompile(job: &Job) -> Result<Vec<u8>, CompileError> {
     let engine = engine::compiling_engine(job.kind, job.orchestrator_memory_bytes).map_err(io::Error::other)?;
-    engine.precompile_component(&job.component).map_err(|error| CompileError::Refused(format!("{error:#}")))
+    engine
+        .precompile_component(&job.component)
+        .map_err(|error| CompileError::Refused(format!("{error:#}")))
 }
 
 /// Limits that a compiling child puts on itself before it looks at its input.
@@ -76,7 +87,10 @@ async fn in_child(
     let mut child = Command::new(program)
         .arg("compile")
         .args(["--kind", job.kind.name()])
-        .args(["--orchestrator-memory-bytes", &job.orchestrator_memory_bytes.to_string()])
+        .args([
+            "--orchestrator-memory-bytes",
+            &job.orchestrator_memory_bytes.to_string(),
+        ])
         .args(["--cpu-seconds", &limits.cpu_seconds.to_string()])
         .args(["--address-space-bytes", &limits.address_space_bytes.to_string()])
         .arg("--output")
@@ -129,14 +143,21 @@ pub fn run_child(
     limit_this_process(limits).map_err(|error| format!("the limits could not be set: {error}"))?;
     let mut component = Vec::new();
     io::Read::read_to_end(&mut io::stdin().lock(), &mut component).map_err(|error| error.to_string())?;
-    let job = Job { kind, orchestrator_memory_bytes, component: component.into() };
+    let job = Job {
+        kind,
+        orchestrator_memory_bytes,
+        component: component.into(),
+    };
     let artefact = precompile(&job).map_err(|error| error.to_string())?;
     std::fs::write(output, artefact).map_err(|error| format!("{}: {error}", output.display()))
 }
 
 fn limit_this_process(limits: ChildLimits) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let limit = |value| Rlimit { current: Some(value), maximum: Some(value) };
+    let limit = |value| Rlimit {
+        current: Some(value),
+        maximum: Some(value),
+    };
     setrlimit(Resource::Cpu, limit(limits.cpu_seconds))?;
     setrlimit(Resource::As, limit(limits.address_space_bytes))?;
     // A compiler that is stopped leaves no image of a stranger's module behind.

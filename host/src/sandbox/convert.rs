@@ -18,7 +18,13 @@ const UNNAMED: &str = "Failure";
 
 /// Puts a failure of the guest into the host's terms. Details that are no payload are kept as a JSON string.
 pub(super) fn failure(failure: wit::Failure, payload_bytes: usize) -> Failure {
-    let wit::Failure { error_type, message, details, non_retryable, causes } = failure;
+    let wit::Failure {
+        error_type,
+        message,
+        details,
+        non_retryable,
+        causes,
+    } = failure;
     let causes = causes.into_iter().take(MAX_CAUSES).map(|cause| Cause {
         error_type: self::error_type(cause.error_type),
         message: cut(cause.message, MAX_MESSAGE_BYTES),
@@ -34,7 +40,11 @@ pub(super) fn failure(failure: wit::Failure, payload_bytes: usize) -> Failure {
 }
 
 fn error_type(name: String) -> String {
-    if name.is_empty() { UNNAMED.to_owned() } else { cut(name, MAX_ERROR_TYPE_BYTES) }
+    if name.is_empty() {
+        UNNAMED.to_owned()
+    } else {
+        cut(name, MAX_ERROR_TYPE_BYTES)
+    }
 }
 
 fn details(details: Option<String>, payload_bytes: usize) -> Option<Payload> {
@@ -62,7 +72,10 @@ pub(super) fn completion(completion: Completion) -> wit::Completion {
         Ok(payload) => Ok(payload.as_str().to_owned()),
         Err(failure) => Err(guest_failure(failure)),
     };
-    wit::Completion { task: completion.task.0, outcome }
+    wit::Completion {
+        task: completion.task.0,
+        outcome,
+    }
 }
 
 fn guest_failure(failure: Failure) -> wit::Failure {
@@ -104,8 +117,18 @@ pub(super) fn activity_options(options: wit::ActivityOptions) -> ActivityOptions
 pub(super) fn sub_orchestration_options(
     options: wit::SubOrchestrationOptions,
 ) -> (SubOrchestrationOptions, Option<String>) {
-    let wit::SubOrchestrationOptions { instance_id, retry: policy, timeout_ms } = options;
-    (SubOrchestrationOptions { retry: policy.map(retry), timeout_ms }, instance_id)
+    let wit::SubOrchestrationOptions {
+        instance_id,
+        retry: policy,
+        timeout_ms,
+    } = options;
+    (
+        SubOrchestrationOptions {
+            retry: policy.map(retry),
+            timeout_ms,
+        },
+        instance_id,
+    )
 }
 
 /// The level of a log line.
@@ -125,8 +148,11 @@ mod tests {
 
     #[test]
     fn a_failure_of_a_guest_is_bounded_and_its_details_are_kept() {
-        let cause =
-            |n: usize| wit::FailureCause { error_type: format!("C{n}"), message: String::new(), details: None };
+        let cause = |n: usize| wit::FailureCause {
+            error_type: format!("C{n}"),
+            message: String::new(),
+            details: None,
+        };
         let guest = wit::Failure {
             error_type: String::new(),
             message: "é".repeat(MAX_MESSAGE_BYTES),
@@ -146,7 +172,10 @@ mod tests {
         assert_eq!(outcome(Ok("1.0".into()), 100).unwrap().as_str(), "1.0");
         for text in ["{", "[1,2,3]"] {
             let failure = outcome(Ok(text.into()), 5).unwrap_err();
-            assert_eq!((failure.error_type.as_str(), failure.non_retryable), (types::PAYLOAD, true));
+            assert_eq!(
+                (failure.error_type.as_str(), failure.non_retryable),
+                (types::PAYLOAD, true)
+            );
         }
     }
 }

@@ -28,7 +28,9 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<wit:
                     let instance = code.instantiate_async(&mut store).await?;
                     instance.windlass_durable_orchestrator().call_describe(&mut store).await
                 };
-                described.await.map_err(|error| broke(&error, store.data_mut().evidence(limits.fuel)))
+                described
+                    .await
+                    .map_err(|error| broke(&error, store.data_mut().evidence(limits.fuel)))
             }
             Code::Activity(code) => {
                 let state = ActivityState::for_description(limits.memory_bytes);
@@ -38,20 +40,26 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<wit:
                     let instance = code.instantiate_async(&mut store).await?;
                     instance.windlass_durable_activity().call_describe(&mut store).await
                 };
-                described.await.map_err(|error| broke(&error, store.data().evidence(limits.fuel)))
+                described
+                    .await
+                    .map_err(|error| broke(&error, store.data().evidence(limits.fuel)))
             }
         }
     };
     // Epochs stop a guest that computes; this one stops a guest that is parked in a host call.
     match tokio::time::timeout(limits.timeout, run).await {
         Ok(described) => described,
-        Err(_) => Err(UploadError::DescribeLimit { message: too_long(limits) }),
+        Err(_) => Err(UploadError::DescribeLimit {
+            message: too_long(limits),
+        }),
     }
 }
 
 fn store<T>(engine: &wasmtime::Engine, state: T, limits: DescribeLimits) -> Result<Store<T>, UploadError> {
     let mut store = Store::new(engine, state);
-    store.set_fuel(limits.fuel).map_err(|error| UploadError::Host { message: format!("{error:#}") })?;
+    store.set_fuel(limits.fuel).map_err(|error| UploadError::Host {
+        message: format!("{error:#}"),
+    })?;
     store.set_epoch_deadline(engine::epochs(limits.timeout));
     store.set_hostcall_fuel(limits.description_bytes);
     Ok(store)
@@ -59,12 +67,18 @@ fn store<T>(engine: &wasmtime::Engine, state: T, limits: DescribeLimits) -> Resu
 
 fn broke(error: &wasmtime::Error, evidence: Evidence) -> UploadError {
     if let Some(trouble) = trap::host_trouble(error) {
-        return UploadError::Busy { message: trouble.to_string() };
+        return UploadError::Busy {
+            message: trouble.to_string(),
+        };
     }
     let limited = matches!(error.downcast_ref(), Some(Trap::OutOfFuel | Trap::Interrupt));
     let memory = evidence.memory_denied.is_some();
     let message = trap::failure(error, evidence).message;
-    if limited || memory { UploadError::DescribeLimit { message } } else { UploadError::DescribeFailed { message } }
+    if limited || memory {
+        UploadError::DescribeLimit { message }
+    } else {
+        UploadError::DescribeFailed { message }
+    }
 }
 
 fn too_long(limits: DescribeLimits) -> String {

@@ -21,26 +21,43 @@ pub(super) fn check(kind: FunctionKind, described: wit::ModuleDescription) -> Re
         return Err(UploadError::NoFunctions);
     }
     if count > MAX_FUNCTIONS {
-        return Err(UploadError::TooManyFunctions { count, limit: MAX_FUNCTIONS });
+        return Err(UploadError::TooManyFunctions {
+            count,
+            limit: MAX_FUNCTIONS,
+        });
     }
     let mut names = BTreeSet::new();
     let mut functions = Vec::with_capacity(count);
     for function in described.functions {
         let function = check_function(kind, function)?;
         if !names.insert(function.name.clone()) {
-            return Err(UploadError::DuplicateFunction { name: function.name.as_str().to_owned() });
+            return Err(UploadError::DuplicateFunction {
+                name: function.name.as_str().to_owned(),
+            });
         }
         functions.push(function);
     }
-    Ok(ModuleDescription { kind, functions, sdk: cut(described.sdk, MAX_SDK_BYTES) })
+    Ok(ModuleDescription {
+        kind,
+        functions,
+        sdk: cut(described.sdk, MAX_SDK_BYTES),
+    })
 }
 
 fn check_function(kind: FunctionKind, function: wit::FunctionDescription) -> Result<FunctionDescription, UploadError> {
-    let wit::FunctionDescription { name, doc, input_schema, output_schema, default_options } = function;
-    let name = name.parse::<FunctionName>().map_err(|error| UploadError::BadFunctionName {
-        name: cut(name, crate::model::ids::MAX_NAME_BYTES),
-        reason: error.to_string(),
-    })?;
+    let wit::FunctionDescription {
+        name,
+        doc,
+        input_schema,
+        output_schema,
+        default_options,
+    } = function;
+    let name = name
+        .parse::<FunctionName>()
+        .map_err(|error| UploadError::BadFunctionName {
+            name: cut(name, crate::model::ids::MAX_NAME_BYTES),
+            reason: error.to_string(),
+        })?;
     check_schema(&name, "input", input_schema.as_deref())?;
     check_schema(&name, "output", output_schema.as_deref())?;
     let default_options = match kind {
@@ -49,14 +66,29 @@ fn check_function(kind: FunctionKind, function: wit::FunctionDescription) -> Res
     };
     let retry = default_options.as_ref().and_then(|options| options.retry.as_ref());
     if let Some(Err(reason)) = retry.map(|retry| retry.validate()) {
-        return Err(UploadError::BadOptions { function: name.as_str().to_owned(), reason });
+        return Err(UploadError::BadOptions {
+            function: name.as_str().to_owned(),
+            reason,
+        });
     }
-    Ok(FunctionDescription { name, doc: cut(doc, MAX_DOC_BYTES), input_schema, output_schema, default_options })
+    Ok(FunctionDescription {
+        name,
+        doc: cut(doc, MAX_DOC_BYTES),
+        input_schema,
+        output_schema,
+        default_options,
+    })
 }
 
 fn check_schema(function: &FunctionName, which: &'static str, schema: Option<&str>) -> Result<(), UploadError> {
-    let Some(Err(error)) = schema.map(SchemaValidator::compile) else { return Ok(()) };
-    Err(UploadError::BadSchema { function: function.as_str().to_owned(), which, reason: error.to_string() })
+    let Some(Err(error)) = schema.map(SchemaValidator::compile) else {
+        return Ok(());
+    };
+    Err(UploadError::BadSchema {
+        function: function.as_str().to_owned(),
+        which,
+        reason: error.to_string(),
+    })
 }
 
 fn cut(mut text: String, bytes: usize) -> String {

@@ -24,6 +24,8 @@ use super::options::SandboxOptions;
 ///   component model (a call would move to another event loop, and replay with it).
 /// * Relaxed SIMD is deterministic by the engine's settings. Multi-memory comes with composed components.
 pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    // Part of WASM2 for `externref`; this build of Wasmtime has no garbage collector, and components need none.
+    .difference(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::BULK_MEMORY_OPT)
     .union(WasmFeatures::CALL_INDIRECT_OVERLONG)
     .union(WasmFeatures::EXTENDED_CONST)
@@ -79,7 +81,9 @@ pub(super) fn fingerprint(engine: &Engine) -> u64 {
 fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config {
     let mut config = Config::new();
     // All or nothing: a proposal that a new version of Wasmtime switches on by default stays off here.
-    config.wasm_features(WasmFeatures::all(), false).wasm_features(FEATURES, true);
+    config
+        .wasm_features(WasmFeatures::all(), false)
+        .wasm_features(FEATURES, true);
     config.shared_memory(false);
     // The event loop of the asynchronous component model is not compiled in; if another crate's features ever switch
     // it on, calls still stay on ours.
@@ -100,9 +104,13 @@ fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config
     match kind {
         FunctionKind::Orchestration => {
             // A NaN has one bit pattern on every processor, and so have the results of relaxed SIMD.
-            config.cranelift_nan_canonicalization(true).relaxed_simd_deterministic(true);
+            config
+                .cranelift_nan_canonicalization(true)
+                .relaxed_simd_deterministic(true);
             // Many small guests: address space for what they may have, not for 4 GiB each. Costs bounds checks.
-            config.memory_reservation(orchestrator_memory_bytes).memory_guard_size(64 << 10);
+            config
+                .memory_reservation(orchestrator_memory_bytes)
+                .memory_guard_size(64 << 10);
         }
         FunctionKind::Activity => {
             // Few guests that compute: the whole 32-bit address space, so that no access needs a bounds check.
@@ -118,9 +126,10 @@ fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config
 fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig {
     let (guests, memory_bytes) = match kind {
         FunctionKind::Orchestration => (options.hot_guests, options.orchestrator_memory_bytes),
-        FunctionKind::Activity => {
-            (options.activity_slots, options.activity.memory_bytes.max(options.describe.memory_bytes))
-        }
+        FunctionKind::Activity => (
+            options.activity_slots,
+            options.activity.memory_bytes.max(options.describe.memory_bytes),
+        ),
     };
     // Composed components take more than one memory or two tables; a host full of those has room for fewer.
     let (memories, tables) = (guests.saturating_mul(2), guests.saturating_mul(4));
@@ -148,23 +157,27 @@ fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig
 
 /// Advances the epoch of the engines until they are gone.
 pub(super) fn start_ticker(engines: Vec<EngineWeak>) -> std::io::Result<()> {
-    std::thread::Builder::new().name("windlass-epoch".into()).spawn(move || {
-        let mut alive = true;
-        while alive {
-            std::thread::sleep(EPOCH);
-            alive = false;
-            for engine in engines.iter().filter_map(EngineWeak::upgrade) {
-                engine.increment_epoch();
-                alive = true;
+    std::thread::Builder::new()
+        .name("windlass-epoch".into())
+        .spawn(move || {
+            let mut alive = true;
+            while alive {
+                std::thread::sleep(EPOCH);
+                alive = false;
+                for engine in engines.iter().filter_map(EngineWeak::upgrade) {
+                    engine.increment_epoch();
+                    alive = true;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(())
 }
 
 /// That time in epochs, rounded up; at least two, because the current epoch may be about to end.
 pub(super) fn epochs(time: Duration) -> u64 {
-    u64::try_from(time.as_millis().div_ceil(EPOCH.as_millis())).unwrap_or(u64::MAX / 2).clamp(2, u64::MAX / 2)
+    u64::try_from(time.as_millis().div_ceil(EPOCH.as_millis()))
+        .unwrap_or(u64::MAX / 2)
+        .clamp(2, u64::MAX / 2)
 }
 
 #[cfg(test)]
@@ -172,7 +185,11 @@ mod tests {
     use super::*;
 
     fn options() -> SandboxOptions {
-        SandboxOptions { hot_guests: 4, activity_slots: 4, ..SandboxOptions::new("/nowhere") }
+        SandboxOptions {
+            hot_guests: 4,
+            activity_slots: 4,
+            ..SandboxOptions::new("/nowhere")
+        }
     }
 
     #[test]
@@ -183,7 +200,10 @@ mod tests {
             assert!(!engine.config().get_concurrency_support(), "{kind:?}");
             assert!(!engine.config().get_shared_memory(), "{kind:?}");
         }
-        let names: Vec<_> = FEATURES.iter_names().map(|(name, _)| name.to_ascii_lowercase()).collect();
+        let names: Vec<_> = FEATURES
+            .iter_names()
+            .map(|(name, _)| name.to_ascii_lowercase())
+            .collect();
         expect_test::expect![[r#""#]].assert_eq(&names.join(" "));
     }
 
@@ -204,7 +224,11 @@ mod tests {
     fn an_artefact_fits_the_engine_that_runs_it_whatever_the_size_of_its_pool() {
         for kind in [FunctionKind::Orchestration, FunctionKind::Activity] {
             let running = fingerprint(&engine(kind, &options()).unwrap());
-            let larger = SandboxOptions { hot_guests: 9, activity_slots: 9, ..options() };
+            let larger = SandboxOptions {
+                hot_guests: 9,
+                activity_slots: 9,
+                ..options()
+            };
             assert_eq!(running, fingerprint(&engine(kind, &larger).unwrap()));
             let compiling = compiling_engine(kind, options().orchestrator_memory_bytes).unwrap();
             assert_eq!(running, fingerprint(&compiling));

@@ -32,6 +32,7 @@ pub(super) mod streams;
 pub(super) mod wall_clock;
 
 /// Stands for a resource of which there can be none: descriptors, terminals, stream errors.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Debug)]
 pub enum Never {}
 

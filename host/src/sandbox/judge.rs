@@ -35,7 +35,10 @@ pub(super) fn judge(bytes: &[u8], max_bytes: usize) -> Result<Verdict, UploadErr
         return Err(UploadError::Empty);
     }
     if bytes.len() > max_bytes {
-        return Err(UploadError::TooLarge { bytes: bytes.len(), limit: max_bytes });
+        return Err(UploadError::TooLarge {
+            bytes: bytes.len(),
+            limit: max_bytes,
+        });
     }
     if !bytes.starts_with(b"\0asm") {
         return Err(UploadError::NotWasm);
@@ -43,7 +46,9 @@ pub(super) fn judge(bytes: &[u8], max_bytes: usize) -> Result<Verdict, UploadErr
     if Parser::is_core_wasm(bytes) {
         return Err(UploadError::CoreModule);
     }
-    let types = Validator::new_with_features(FEATURES).validate_all(bytes).map_err(invalid)?;
+    let types = Validator::new_with_features(FEATURES)
+        .validate_all(bytes)
+        .map_err(invalid)?;
     let names = top_level_names(bytes).map_err(invalid)?;
     let kind = kind(&names.exports)?;
     for import in &names.imports {
@@ -56,7 +61,11 @@ fn invalid(error: wasmparser::BinaryReaderError) -> UploadError {
     let message = format!("{} (at byte {})", error.message(), error.offset());
     // The parser's own flag for this is private.
     let truncated = error.message().starts_with("unexpected end");
-    if truncated { UploadError::Truncated { message } } else { UploadError::Invalid { message } }
+    if truncated {
+        UploadError::Truncated { message }
+    } else {
+        UploadError::Invalid { message }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -90,21 +99,23 @@ fn top_level_names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError>
 }
 
 fn kind(exports: &[String]) -> Result<FunctionKind, UploadError> {
-    let exported = |wanted: &str| {
-        exports.iter().find(|name| interface(name) == Some((wanted, true)))
-    };
+    let exported = |wanted: &str| exports.iter().find(|name| interface(name) == Some((wanted, true)));
     let orchestrator = exported("windlass:durable/orchestrator");
     let activity = exported("windlass:durable/activity");
     let entity = exported("windlass:durable/entity");
-    let kinds: Vec<_> = [orchestrator, activity, entity].into_iter().flatten().cloned().collect();
+    let kinds: Vec<_> = [orchestrator, activity, entity]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
     match (orchestrator, activity, entity) {
         _ if kinds.len() > 1 => Err(UploadError::SeveralKinds { found: kinds }),
         (Some(_), ..) => Ok(FunctionKind::Orchestration),
         (_, Some(_), _) => Ok(FunctionKind::Activity),
         (.., Some(_)) => Err(UploadError::EntityUnsupported),
-        (None, None, None) => {
-            Err(UploadError::NoKnownExport { found: exports.iter().take(MAX_LISTED).cloned().collect() })
-        }
+        (None, None, None) => Err(UploadError::NoKnownExport {
+            found: exports.iter().take(MAX_LISTED).cloned().collect(),
+        }),
     }
 }
 
@@ -121,31 +132,45 @@ fn interface(name: &str) -> Option<(&str, bool)> {
 
 /// Whether it is a release (not a candidate) in that line.
 fn is_release_of(version: &str, line: &str) -> bool {
-    version.strip_prefix(line).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+    version
+        .strip_prefix(line)
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn judge_import(kind: FunctionKind, import: &str, types: &Types) -> Result<(), UploadError> {
-    let unknown = || UploadError::UnknownImport { import: import.to_owned() };
+    let unknown = || UploadError::UnknownImport {
+        import: import.to_owned(),
+    };
     let Some(ComponentEntityType::Instance(instance)) = types.component_item_for_import(import).map(|item| item.ty)
     else {
         return Err(unknown());
     };
     let function = first_function(instance, types);
-    let offer = interface(import).filter(|(_, offered)| *offered).and_then(|(interface, _)| offer(kind, interface));
+    let offer = interface(import)
+        .filter(|(_, offered)| *offered)
+        .and_then(|(interface, _)| offer(kind, interface));
     match (offer, function) {
         (Some(Offer::Functions), _) | (Some(Offer::Types), None) => Ok(()),
         (Some(Offer::Types), Some(function)) => {
             let interface = import.split_once('@').map_or(import, |(interface, _)| interface);
-            Err(UploadError::ForbiddenImport { kind, import: format!("{interface}#{function}") })
+            Err(UploadError::ForbiddenImport {
+                kind,
+                import: format!("{interface}#{function}"),
+            })
         }
-        (None, Some(function)) => Err(UploadError::UnknownImport { import: format!("{import}#{function}") }),
+        (None, Some(function)) => Err(UploadError::UnknownImport {
+            import: format!("{import}#{function}"),
+        }),
         (None, None) => Err(unknown()),
     }
 }
 
 fn first_function(instance: ComponentInstanceTypeId, types: &Types) -> Option<&str> {
     let exports = &types[instance].exports;
-    exports.iter().find(|(_, item)| matches!(item.ty, ComponentEntityType::Func(_))).map(|(name, _)| name.as_str())
+    exports
+        .iter()
+        .find(|(_, item)| matches!(item.ty, ComponentEntityType::Func(_)))
+        .map(|(name, _)| name.as_str())
 }
 
 /// What modules of a kind may import of an interface; none if this host does not know it.

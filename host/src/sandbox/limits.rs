@@ -21,7 +21,11 @@ pub(super) struct MemoryLimiter {
 impl MemoryLimiter {
     /// Nothing used yet.
     pub(super) fn new(limit: u64) -> Self {
-        Self { limit, used: 0, denied: false }
+        Self {
+            limit,
+            used: 0,
+            denied: false,
+        }
     }
 
     /// Whether the guest was ever refused memory or table elements.

@@ -61,8 +61,15 @@ mod tests {
 
     #[test]
     fn lines_are_put_together_however_they_are_written() {
-        assert_eq!(lines(&[b"a", b"b\nc", b"\r\n", b"\n", b"rest"]), ["ab", "c", "", "rest"]);
-        assert_eq!(lines(&[b"\xc3", b"\xa9\n"]), ["é"], "a character may be cut between two writes");
+        assert_eq!(
+            lines(&[b"a", b"b\nc", b"\r\n", b"\n", b"rest"]),
+            ["ab", "c", "", "rest"]
+        );
+        assert_eq!(
+            lines(&[b"\xc3", b"\xa9\n"]),
+            ["é"],
+            "a character may be cut between two writes"
+        );
         assert_eq!(lines(&[b"\xff\n"]), ["\u{fffd}"]);
         assert_eq!(lines(&[b"", b"\n"]), [""]);
     }
@@ -71,7 +78,10 @@ mod tests {
     fn a_line_without_an_end_is_cut() {
         let long = vec![b'x'; 2 * MAX_LINE_BYTES + 5];
         let lines = lines(&[&long[..10], &long[10..]]);
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [MAX_LINE_BYTES, MAX_LINE_BYTES, 5]);
+        assert_eq!(
+            lines.iter().map(String::len).collect::<Vec<_>>(),
+            [MAX_LINE_BYTES, MAX_LINE_BYTES, 5]
+        );
         let exact = [&vec![b'x'; MAX_LINE_BYTES][..], b"\n"].concat();
         let mut buffer = LineBuffer::default();
         let mut count = 0;

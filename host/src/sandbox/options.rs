@@ -121,7 +121,11 @@ impl Compiler {
     /// A child process of that program with the default limits: one CPU minute and 4 GiB, which a module of 32 MiB
     /// stays under by far.
     pub fn child(program: impl Into<PathBuf>) -> Self {
-        Self::Child { program: program.into(), cpu_seconds: 60, address_space_bytes: 4 << 30 }
+        Self::Child {
+            program: program.into(),
+            cpu_seconds: 60,
+            address_space_bytes: 4 << 30,
+        }
     }
 }
 

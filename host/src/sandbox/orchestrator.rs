@@ -21,7 +21,10 @@ use super::{
 
 /// What a recorded turn may use: as good as everything, because fuel accounting and speed change between versions of
 /// the runtime and between machines.
-const REPLAY: Allowance = Allowance { fuel: u64::MAX / 2, epochs: u64::MAX / 2 };
+const REPLAY: Allowance = Allowance {
+    fuel: u64::MAX / 2,
+    epochs: u64::MAX / 2,
+};
 
 /// What one host call may copy out of the guest beyond a payload: names, options, a list of pollables.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 1 << 20;
@@ -62,7 +65,13 @@ impl OrchestratorGuest {
         memory_bytes: u64,
         turn: Allowance,
     ) -> Self {
-        Self { code, limits, memory_bytes, turn, life: Life::New }
+        Self {
+            code,
+            limits,
+            memory_bytes,
+            turn,
+            life: Life::New,
+        }
     }
 
     fn payload_bytes(&self) -> usize {
@@ -132,7 +141,10 @@ impl Guest for OrchestratorGuest {
             Some(ended) => self.finish(ended),
             None => {
                 self.life = Life::Running { lent, call };
-                Ok(Ran { progress: Progress::Waiting, fuel: quiescent.unwrap_or(0) })
+                Ok(Ran {
+                    progress: Progress::Waiting,
+                    fuel: quiescent.unwrap_or(0),
+                })
             }
         }
     }
@@ -169,7 +181,9 @@ impl Run {
         let instance = self.code.instantiate_async(&mut *store).await?;
         store.data_mut().phase = Phase::Running;
         let exports = instance.windlass_durable_orchestrator();
-        exports.call_run(&mut *store, self.function.as_str(), &self.input.as_str().to_owned()).await
+        exports
+            .call_run(&mut *store, self.function.as_str(), &self.input.as_str().to_owned())
+            .await
     }
 }
 

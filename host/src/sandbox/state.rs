@@ -8,8 +8,8 @@ use crate::model::{LogLevel, Timestamp};
 use crate::replay::{Execution, Interrupt, randomness::Randomness};
 
 use super::{
-    lines::LineBuffer,
     limits::MemoryLimiter,
+    lines::LineBuffer,
     trap::{Evidence, PanicWatch},
 };
 
@@ -74,7 +74,11 @@ pub(super) struct Allowance {
 impl Lent {
     pub(super) fn new(execution: Execution) -> Arc<Self> {
         let allowance = Allowance { fuel: 0, epochs: 0 };
-        Arc::new(Self(Mutex::new(Loan { execution, allowance, quiescent: None })))
+        Arc::new(Self(Mutex::new(Loan {
+            execution,
+            allowance,
+            quiescent: None,
+        })))
     }
 
     /// The loan. A panic in an import leaves nothing half done that anyone would look at: the guest is thrown away.
@@ -149,7 +153,9 @@ impl OrchestratorState {
 
     /// Takes what the guest writes to its standard error.
     pub(super) fn write_stderr(&mut self, bytes: &[u8]) {
-        let Self { stderr, backing, panic, .. } = self;
+        let Self {
+            stderr, backing, panic, ..
+        } = self;
         stderr.write(bytes, |line| {
             panic.line(line);
             log(backing, LogLevel::Warn, line);
@@ -158,7 +164,13 @@ impl OrchestratorState {
 
     /// Logs what the guest wrote without a line break at the end of its run.
     pub(super) fn finish_output(&mut self) {
-        let Self { stdout, stderr, backing, panic, .. } = self;
+        let Self {
+            stdout,
+            stderr,
+            backing,
+            panic,
+            ..
+        } = self;
         stdout.finish(|line| log(backing, LogLevel::Info, line));
         stderr.finish(|line| {
             panic.line(line);
@@ -169,7 +181,11 @@ impl OrchestratorState {
     /// What is known of a guest that broke.
     pub(super) fn evidence(&mut self, fuel: u64) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
-        Evidence { memory_denied, panic: self.panic.take(), fuel }
+        Evidence {
+            memory_denied,
+            panic: self.panic.take(),
+            fuel,
+        }
     }
 
     /// The cell of the running execution.

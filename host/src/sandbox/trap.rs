@@ -48,14 +48,16 @@ pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
     let trap = error.downcast_ref::<Trap>();
     let frames = frames(error);
     let failure = match trap {
-        Some(Trap::OutOfFuel) => {
-            Failure::new(types::FUEL, format!("the guest used up its {} units of fuel", evidence.fuel))
-        }
+        Some(Trap::OutOfFuel) => Failure::new(
+            types::FUEL,
+            format!("the guest used up its {} units of fuel", evidence.fuel),
+        ),
         Some(Trap::Interrupt) => Failure::new(types::FUEL, "the guest ran for longer than a turn may take"),
         _ => match (evidence.memory_denied, &evidence.panic) {
-            (Some(limit), _) if trap == Some(&Trap::UnreachableCodeReached) => {
-                Failure::new(types::MEMORY, format!("the guest wanted more than its {limit} bytes of memory"))
-            }
+            (Some(limit), _) if trap == Some(&Trap::UnreachableCodeReached) => Failure::new(
+                types::MEMORY,
+                format!("the guest wanted more than its {limit} bytes of memory"),
+            ),
             (_, Some(panic)) => Failure::new(types::TRAP, panic.clone()),
             _ => Failure::new(types::TRAP, message(error, trap)),
         },
@@ -63,7 +65,10 @@ pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
     if frames.is_empty() {
         return failure;
     }
-    Failure { details: Some(Payload::of(&Details { frames })), ..failure }
+    Failure {
+        details: Some(Payload::of(&Details { frames })),
+        ..failure
+    }
 }
 
 #[derive(Serialize)]
@@ -81,7 +86,9 @@ fn message(error: &Error, trap: Option<&Trap>) -> String {
 }
 
 fn frames(error: &Error) -> Vec<String> {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return Vec::new();
+    };
     let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
     names.take(MAX_FRAMES).map(str::to_owned).collect()
 }
@@ -110,7 +117,11 @@ impl PanicWatch {
         let lines = std::mem::take(&mut self.lines);
         let (place, message) = lines.split_first()?;
         let message = message.join("\n");
-        Some(if message.is_empty() { place.clone() } else { format!("{place}: {}", message.trim_end()) })
+        Some(if message.is_empty() {
+            place.clone()
+        } else {
+            format!("{place}: {}", message.trim_end())
+        })
     }
 }
 
@@ -136,13 +147,20 @@ mod tests {
 
     #[test]
     fn a_trap_is_told_from_running_out_of_fuel_or_memory() {
-        let evidence = || Evidence { memory_denied: Some(7), panic: None, fuel: 9 };
+        let evidence = || Evidence {
+            memory_denied: Some(7),
+            panic: None,
+            fuel: 9,
+        };
         let of = |error: Error, evidence| failure(&error, evidence).error_type;
         assert_eq!(of(Trap::OutOfFuel.into(), evidence()), types::FUEL);
         assert_eq!(of(Trap::Interrupt.into(), evidence()), types::FUEL);
         assert_eq!(of(Trap::UnreachableCodeReached.into(), evidence()), types::MEMORY);
         assert_eq!(of(Trap::StackOverflow.into(), evidence()), types::TRAP);
         let exit = failure(&Error::from(Exited(3)), Evidence::default());
-        assert_eq!((exit.error_type.as_str(), exit.message.as_str()), (types::TRAP, "the guest called exit(3)"));
+        assert_eq!(
+            (exit.error_type.as_str(), exit.message.as_str()),
+            (types::TRAP, "the guest called exit(3)")
+        );
     }
 }

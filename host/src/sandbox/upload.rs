@@ -192,6 +192,10 @@ struct Found<'a>(&'a [String]);
 
 impl fmt::Display for Found<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { f.write_str("nothing") } else { f.write_str(&self.0.join(", ")) }
+        if self.0.is_empty() {
+            f.write_str("nothing")
+        } else {
+            f.write_str(&self.0.join(", "))
+        }
     }
 }

@@ -48,10 +48,7 @@ static APPEND: RowStatement = RowStatement::new(
 );
 
 /// Appends attempts.
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    attempts: &[NewAttempt<'_>],
-) -> Result<u64, sqlx::Error> {
+pub(super) async fn append(connection: &mut SqliteConnection, attempts: &[NewAttempt<'_>]) -> Result<u64, sqlx::Error> {
     APPEND.execute(connection, attempts).await
 }
 

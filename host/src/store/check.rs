@@ -57,7 +57,10 @@ pub(super) async fn problems(pool: &SqlitePool) -> Result<Vec<String>, Error> {
 /// SQLite's own check of pages, indexes and constraints.
 async fn integrity(pool: &SqlitePool) -> Result<Vec<String>, Error> {
     let rows = sqlx::query("PRAGMA integrity_check").fetch_all(pool).await?;
-    let lines = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    let lines = rows
+        .iter()
+        .map(|row| row.try_get::<String, _>(0))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 

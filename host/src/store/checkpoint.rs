@@ -73,6 +73,9 @@ impl Checkpointer {
 
     async fn checkpoint(&mut self, statement: &'static str) -> Result<Log, sqlx::Error> {
         let row = sqlx::query(statement).fetch_one(&mut self.connection).await?;
-        Ok(Log { pages: row.try_get(1)?, moved: row.try_get(2)? })
+        Ok(Log {
+            pages: row.try_get(1)?,
+            moved: row.try_get(2)?,
+        })
     }
 }

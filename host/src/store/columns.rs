@@ -132,5 +132,6 @@ where
     T: std::str::FromStr,
     T::Err: std::fmt::Display,
 {
-    text.parse().map_err(|error| Error::Damaged(format!("{what} {text:?} {error}")))
+    text.parse()
+        .map_err(|error| Error::Damaged(format!("{what} {text:?} {error}")))
 }

@@ -1,6 +1,6 @@
 //! The units of change: each is written whole or not at all.
 //!
-//! Plain data. The engine fills these in and the [writer](super::writer) writes them; nothing else changes the store.
+//! Plain data. The engine fills these in and the store's writer writes them; nothing else changes the store.
 
 use crate::model::{
     ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus,

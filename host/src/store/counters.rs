@@ -39,9 +39,15 @@ impl Counters {
                 .await?
                 .ok_or_else(|| Error::Damaged(format!("the counter {counter:?} is missing")))?;
             let reserved = row.number(0)?;
-            Ok::<_, Error>(Counter { next: reserved, reserved })
+            Ok::<_, Error>(Counter {
+                next: reserved,
+                reserved,
+            })
         };
-        Ok(Self { instance: load("instance").await?, sequence: load("sequence").await? })
+        Ok(Self {
+            instance: load("instance").await?,
+            sequence: load("sequence").await?,
+        })
     }
 
     /// The number of a new instance.

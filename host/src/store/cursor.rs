@@ -38,8 +38,12 @@ impl FromStr for Cursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let digits = text.strip_prefix('1').filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or(CursorError)?;
+        let digits = text
+            .strip_prefix('1')
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let number = digits
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .ok_or(CursorError)?;
         Ok(Self(InstanceNumber(number)))
     }
 }

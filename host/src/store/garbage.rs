@@ -52,18 +52,23 @@ impl Garbage {
             0 => Ok(Self::Instance(instance)),
             1 => Ok(Self::Execution(instance, ExecutionNumber(execution))),
             2 => Ok(Self::Inbox(instance)),
-            other => Err(Error::Damaged(format!("garbage of instance {instance} is of the unknown kind {other}"))),
+            other => Err(Error::Damaged(format!(
+                "garbage of instance {instance} is of the unknown kind {other}"
+            ))),
         }
     }
 }
 
 impl BindRow for Garbage {
     fn bind(&self, values: &mut Values) {
-        values.number(self.instance().0).number(self.what()).number(self.execution());
+        values
+            .number(self.instance().0)
+            .number(self.what())
+            .number(self.execution());
     }
 }
 
-static NOTE: RowStatement = RowStatement::new(
+pub(super) static NOTE: RowStatement = RowStatement::new(
     "WITH v(instance, what, execution) AS (VALUES ",
     3,
     ")
@@ -107,7 +112,8 @@ async fn next(connection: &mut SqliteConnection) -> Result<Option<Garbage>, Erro
     )
     .fetch_optional(connection)
     .await?;
-    row.map(|row| Garbage::read(row.number(0)?, row.number(1)?, row.small_number(2)?)).transpose()
+    row.map(|row| Garbage::read(row.number(0)?, row.number(1)?, row.small_number(2)?))
+        .transpose()
 }
 
 async fn forget(connection: &mut SqliteConnection, garbage: Garbage) -> Result<(), sqlx::Error> {
@@ -161,12 +167,21 @@ async fn delete_rows(connection: &mut SqliteConnection, garbage: Garbage, limit:
     const ALL: (u32, u32) = (0, u32::MAX);
     let pieces: Vec<(&'static str, (u32, u32))> = match garbage {
         Garbage::Instance(_) => {
-            vec![(DELETE_HISTORY, ALL), (DELETE_ATTEMPTS, ALL), (DELETE_LOGS, ALL), (DELETE_INBOX, ALL)]
+            vec![
+                (DELETE_HISTORY, ALL),
+                (DELETE_ATTEMPTS, ALL),
+                (DELETE_LOGS, ALL),
+                (DELETE_INBOX, ALL),
+            ]
         }
         Garbage::Execution(_, ExecutionNumber(execution)) => {
             let that = (execution, execution);
             let without_log = (0, (execution + 1).saturating_sub(EXECUTIONS_WITH_LOG));
-            vec![(DELETE_HISTORY, that), (DELETE_ATTEMPTS, that), (DELETE_LOGS, without_log)]
+            vec![
+                (DELETE_HISTORY, that),
+                (DELETE_ATTEMPTS, that),
+                (DELETE_LOGS, without_log),
+            ]
         }
         Garbage::Inbox(_) => vec![(DELETE_INBOX, ALL)],
     };

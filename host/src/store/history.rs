@@ -19,7 +19,11 @@ pub(super) struct NewTurn<'a> {
 
 impl BindRow for NewTurn<'_> {
     fn bind(&self, values: &mut Values) {
-        values.number(self.instance.0).number(self.execution.0).number(self.turn.0).bytes(self.body);
+        values
+            .number(self.instance.0)
+            .number(self.execution.0)
+            .number(self.turn.0)
+            .bytes(self.body);
     }
 }
 
@@ -66,11 +70,18 @@ pub(super) async fn after(
         let number = TurnNumber(row.small_number(0)?);
         let name = || format!("turn {number} of execution {execution} of instance {instance}");
         if number != expected {
-            return Err(Error::Damaged(format!("{}: turn {expected} should come before it", name())));
+            return Err(Error::Damaged(format!(
+                "{}: turn {expected} should come before it",
+                name()
+            )));
         }
         let turn: Turn = decode(row.bytes(1)?, name)?;
         if turn.number != number {
-            return Err(Error::Damaged(format!("{}: it says that it is turn {}", name(), turn.number)));
+            return Err(Error::Damaged(format!(
+                "{}: it says that it is turn {}",
+                name(),
+                turn.number
+            )));
         }
         turns.push(turn);
     }
@@ -84,7 +95,9 @@ pub(super) async fn one(
     execution: ExecutionNumber,
     turn: TurnNumber,
 ) -> Result<Option<Turn>, Error> {
-    let Some(before) = turn.0.checked_sub(1) else { return Ok(None) };
+    let Some(before) = turn.0.checked_sub(1) else {
+        return Ok(None);
+    };
     let found = after(pool, instance, execution, TurnNumber(before), 1).await?;
     Ok(found.into_iter().next())
 }

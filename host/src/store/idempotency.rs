@@ -49,7 +49,7 @@ impl BindRow for NewKey<'_> {
     }
 }
 
-static FIND: RowStatement = RowStatement::new(
+pub(super) static FIND: RowStatement = RowStatement::new(
     "WITH v(tenant, key) AS (VALUES ",
     2,
     ")
@@ -69,10 +69,7 @@ static PUT: RowStatement = RowStatement::new(
 );
 
 /// Those of the keys that are stored, expired or not.
-pub(super) async fn find(
-    connection: &mut SqliteConnection,
-    wanted: &[WantedKey<'_>],
-) -> Result<Vec<StoredKey>, Error> {
+pub(super) async fn find(connection: &mut SqliteConnection, wanted: &[WantedKey<'_>]) -> Result<Vec<StoredKey>, Error> {
     let rows = FIND.fetch(connection, wanted).await?;
     rows.iter()
         .map(|row| {

@@ -21,7 +21,11 @@ pub(super) struct NewMessage<'a> {
 
 impl BindRow for NewMessage<'_> {
     fn bind(&self, values: &mut Values) {
-        values.number(self.instance.0).number(self.seq.0).number(self.control).bytes(&self.item);
+        values
+            .number(self.instance.0)
+            .number(self.seq.0)
+            .number(self.control)
+            .bytes(&self.item);
     }
 }
 
@@ -47,7 +51,7 @@ static APPEND: RowStatement = RowStatement::new(
      WHERE v.instance IS NOT NULL",
 );
 
-static CONSUME: RowStatement = RowStatement::new(
+pub(super) static CONSUME: RowStatement = RowStatement::new(
     "DELETE FROM inbox
      WHERE partition = 0 AND (instance, seq) IN (VALUES ",
     2,
@@ -63,10 +67,7 @@ pub(super) fn is_control(item: &InboxItem) -> bool {
 }
 
 /// Appends messages.
-pub(super) async fn append(
-    connection: &mut SqliteConnection,
-    messages: &[NewMessage<'_>],
-) -> Result<u64, sqlx::Error> {
+pub(super) async fn append(connection: &mut SqliteConnection, messages: &[NewMessage<'_>]) -> Result<u64, sqlx::Error> {
     APPEND.execute(connection, messages).await
 }
 
@@ -92,7 +93,9 @@ pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber) -> Result<Ve
     rows.iter()
         .map(|row| {
             let seq = InboxSeq(row.number(0)?);
-            let item = decode(row.bytes(1)?, || format!("message {seq} in the inbox of instance {instance}"))?;
+            let item = decode(row.bytes(1)?, || {
+                format!("message {seq} in the inbox of instance {instance}")
+            })?;
             Ok(InboxRow { seq, item })
         })
         .collect()

@@ -8,8 +8,8 @@ use super::{
     statement::{BindRow, RowStatement},
 };
 use crate::model::{
-    ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, StuckReason, TenantId, Timestamp,
-    TurnNumber, codec,
+    ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, StuckReason, TenantId,
+    Timestamp, TurnNumber, codec,
 };
 
 /// What the writer must know of an instance to judge a change.
@@ -105,7 +105,7 @@ impl BindRow for ChangedInstance<'_> {
     }
 }
 
-static CHANGE: RowStatement = RowStatement::new(
+pub(super) static CHANGE: RowStatement = RowStatement::new(
     "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
             new_custom_status, custom_status, took_a_turn) AS (VALUES ",
     13,
@@ -145,7 +145,7 @@ impl BindRow for ById<'_> {
     }
 }
 
-static FACTS_BY_NUMBER: RowStatement = RowStatement::new(
+pub(super) static FACTS_BY_NUMBER: RowStatement = RowStatement::new(
     "WITH v(instance) AS (VALUES ",
     1,
     ")
@@ -154,7 +154,7 @@ static FACTS_BY_NUMBER: RowStatement = RowStatement::new(
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
 
-static FACTS_BY_ID: RowStatement = RowStatement::new(
+pub(super) static FACTS_BY_ID: RowStatement = RowStatement::new(
     "WITH v(tenant, id) AS (VALUES ",
     2,
     ")
@@ -163,7 +163,7 @@ static FACTS_BY_ID: RowStatement = RowStatement::new(
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
 
-static DELETE: RowStatement = RowStatement::new(
+pub(super) static DELETE: RowStatement = RowStatement::new(
     "DELETE FROM instances
      WHERE partition = 0 AND instance IN (VALUES ",
     1,
@@ -196,7 +196,12 @@ pub(super) async fn facts_by_number(
     connection: &mut SqliteConnection,
     wanted: &[ByNumber],
 ) -> Result<Vec<Fact>, Error> {
-    FACTS_BY_NUMBER.fetch(connection, wanted).await?.iter().map(fact).collect()
+    FACTS_BY_NUMBER
+        .fetch(connection, wanted)
+        .await?
+        .iter()
+        .map(fact)
+        .collect()
 }
 
 /// Those of the instances that exist.
@@ -291,7 +296,7 @@ pub(super) async fn to_wake_at_start(
 ) -> Result<Vec<InstanceNumber>, Error> {
     let rows = sqlx::query(
         "SELECT instance
-         FROM instances
+         FROM instances INDEXED BY instances_in_flight
          WHERE partition = 0 AND instance > ?1 AND in_flight > 0
          UNION
          SELECT m.instance
@@ -326,7 +331,9 @@ pub(super) async fn waking_before(
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
-    rows.iter().map(|row| Ok((Timestamp(row.number(0)?), InstanceNumber(row.number(1)?)))).collect()
+    rows.iter()
+        .map(|row| Ok((Timestamp(row.number(0)?), InstanceNumber(row.number(1)?))))
+        .collect()
 }
 
 /// The earliest time after a time at which some instance, of any tenant, is to be woken.
@@ -350,10 +357,14 @@ pub(super) fn status(number: u64) -> Result<InstanceStatus, Error> {
 
 /// The stored parent of an instance.
 pub(super) fn parent(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<Parent>, Error> {
-    bytes.map(|bytes| decode(bytes, || format!("the parent of instance {instance}"))).transpose()
+    bytes
+        .map(|bytes| decode(bytes, || format!("the parent of instance {instance}")))
+        .transpose()
 }
 
 /// The stored reason why an instance is stuck.
 pub(super) fn stuck(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<StuckReason>, Error> {
-    bytes.map(|bytes| decode(bytes, || format!("the reason why instance {instance} is stuck"))).transpose()
+    bytes
+        .map(|bytes| decode(bytes, || format!("the reason why instance {instance} is stuck")))
+        .transpose()
 }

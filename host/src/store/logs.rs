@@ -71,11 +71,7 @@ pub(super) async fn append(connection: &mut SqliteConnection, lines: &[NewLine<'
 }
 
 /// Lines of an instance's log, in order.
-pub(super) async fn of(
-    pool: &SqlitePool,
-    instance: InstanceNumber,
-    filter: &LogFilter,
-) -> Result<Vec<LogRow>, Error> {
+pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber, filter: &LogFilter) -> Result<Vec<LogRow>, Error> {
     let rows = sqlx::query(
         "SELECT seq, execution, task, attempt, level, at_ms, message
          FROM logs
@@ -93,19 +89,31 @@ pub(super) async fn of(
         .map(|row| {
             let line = LogLine {
                 execution: ExecutionNumber(row.small_number(1)?),
-                task: row.optional_number(2)?.map(|_| row.small_number(2).map(TaskId)).transpose()?,
+                task: row
+                    .optional_number(2)?
+                    .map(|_| row.small_number(2).map(TaskId))
+                    .transpose()?,
                 attempt: row.optional_number(3)?.map(|_| row.small_number(3)).transpose()?,
                 level: level(row.number(4)?)?,
                 at: Timestamp(row.number(5)?),
                 message: row.text(6)?.to_owned(),
             };
-            Ok(LogRow { seq: LogSeq(row.number(0)?), line })
+            Ok(LogRow {
+                seq: LogSeq(row.number(0)?),
+                line,
+            })
         })
         .collect()
 }
 
 /// The levels in the order of their stored numbers, which are never reused.
-const LEVELS: [LogLevel; 5] = [LogLevel::Trace, LogLevel::Debug, LogLevel::Info, LogLevel::Warn, LogLevel::Error];
+const LEVELS: [LogLevel; 5] = [
+    LogLevel::Trace,
+    LogLevel::Debug,
+    LogLevel::Info,
+    LogLevel::Warn,
+    LogLevel::Error,
+];
 
 fn level_number(level: LogLevel) -> u32 {
     match level {
@@ -119,5 +127,7 @@ fn level_number(level: LogLevel) -> u32 {
 
 fn level(number: u64) -> Result<LogLevel, Error> {
     let level = usize::try_from(number).ok().and_then(|number| LEVELS.get(number));
-    level.copied().ok_or_else(|| Error::Damaged(format!("a log line has the unknown level {number}")))
+    level
+        .copied()
+        .ok_or_else(|| Error::Damaged(format!("a log line has the unknown level {number}")))
 }

@@ -47,9 +47,15 @@ pub(super) async fn migrate_to(connection: &mut SqliteConnection, target: usize)
 
 /// The version of the schema, zero for an empty file.
 async fn check_header(connection: &mut SqliteConnection) -> Result<usize, Error> {
-    let application: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
-    let version: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&mut *connection).await?;
-    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema").fetch_one(&mut *connection).await?;
+    let application: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(&mut *connection)
+        .await?;
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *connection)
+        .await?;
+    let objects: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await?;
     if (application, version, objects) == (0, 0, 0) {
         return Ok(0);
     }
@@ -57,10 +63,13 @@ async fn check_header(connection: &mut SqliteConnection) -> Result<usize, Error>
         return Err(Error::Unusable("windlass.db is not a database of Windlass".into()));
     }
     let known = MIGRATIONS.len();
-    usize::try_from(version).ok().filter(|version| *version <= known).ok_or_else(|| {
-        Error::Unusable(format!(
-            "windlass.db has schema version {version}, this host knows versions up to {known}: it was written by a \
+    usize::try_from(version)
+        .ok()
+        .filter(|version| *version <= known)
+        .ok_or_else(|| {
+            Error::Unusable(format!(
+                "windlass.db has schema version {version}, this host knows versions up to {known}: it was written by a \
              newer host"
-        ))
-    })
+            ))
+        })
 }

@@ -6,9 +6,7 @@ use super::{
     Error,
     columns::{Columns, decode, stored},
 };
-use crate::model::{
-    FunctionName, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec,
-};
+use crate::model::{FunctionName, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec};
 
 /// How long a version keeps its bytes after it was superseded or deleted, in milliseconds, even if nothing is known to
 /// need it: a turn that looked it up just before may still commit a call to it. Any turn takes far less than this.
@@ -97,7 +95,9 @@ pub(super) async fn delete(
     name: &str,
     at: Timestamp,
 ) -> Result<bool, Error> {
-    let Some(current) = current_number(connection, tenant, name).await? else { return Ok(false) };
+    let Some(current) = current_number(connection, tenant, name).await? else {
+        return Ok(false);
+    };
     supersede(connection, current, at).await?;
     sqlx::query("DELETE FROM module_names WHERE tenant = ? AND name = ?")
         .bind(i64::from(tenant.0))
@@ -236,35 +236,62 @@ async fn delete_functions(connection: &mut SqliteConnection, tenant: TenantId, n
     Ok(())
 }
 
-/// Deletes the bytes of one version that nothing can need any more; says whether there was one.
+/// A superseded version whose bytes nothing can need any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UnneededBytes {
+    module: ModuleNumber,
+    superseded_at: Timestamp,
+}
+
+/// One version, of whatever tenant, whose bytes nothing can need any more.
 ///
 /// A live instance needs the version it is pinned to, and those of its outstanding activity calls: they were current at
-/// some time since it was created.
-pub(super) async fn delete_unneeded_bytes(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query(
-        "DELETE FROM module_bytes
-         WHERE module = (
-            SELECT m.module
-            FROM modules AS m JOIN module_bytes AS b ON b.module = m.module
-            WHERE m.superseded_at_ms + ?1 < ?2
-                AND NOT EXISTS (
-                    SELECT 1
-                    FROM instances AS i
-                    WHERE i.partition = 0 AND i.tenant = m.tenant AND i.status < 10
-                        AND (i.module = m.module OR i.created_at_ms <= m.superseded_at_ms + ?1))
-            LIMIT 1)",
+/// some time since it was created. This may walk through many instances, so readers do it: what is unneeded stays so,
+/// unless the same bytes are uploaded again.
+pub(super) async fn unneeded_bytes(pool: &SqlitePool, now: Timestamp) -> Result<Option<UnneededBytes>, Error> {
+    let row = sqlx::query(
+        "SELECT m.module, m.superseded_at_ms
+         FROM module_bytes AS b CROSS JOIN modules AS m ON m.module = b.module
+         WHERE m.superseded_at_ms + ?1 < ?2
+            AND NOT EXISTS (
+                SELECT 1
+                FROM instances AS i INDEXED BY instances_by_tenant
+                WHERE i.partition = 0 AND i.tenant = m.tenant AND i.status < 10
+                    AND (i.module = m.module OR i.created_at_ms <= m.superseded_at_ms + ?1))
+         LIMIT 1",
     )
     .bind(stored(BYTES_GRACE_MS))
     .bind(stored(now.0))
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| {
+        Ok(UnneededBytes {
+            module: ModuleNumber(row.small_number(0)?),
+            superseded_at: Timestamp(row.number(1)?),
+        })
+    })
+    .transpose()
+}
+
+/// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
+pub(super) async fn delete_bytes(
+    connection: &mut SqliteConnection,
+    unneeded: &UnneededBytes,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "DELETE FROM module_bytes
+         WHERE module = ?1
+            AND EXISTS (SELECT 1 FROM modules AS m WHERE m.module = ?1 AND m.superseded_at_ms = ?2)",
+    )
+    .bind(i64::from(unneeded.module.0))
+    .bind(stored(unneeded.superseded_at.0))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
 }
 
-const VERSION: &str = "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms";
+const VERSION: &str =
+    "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms";
 
 /// A version by its number, of whatever tenant.
 pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
@@ -273,7 +300,10 @@ pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result
          FROM modules AS m
          WHERE m.module = ?"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(number.0)).fetch_optional(pool).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(number.0))
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(version).transpose()
 }
 
@@ -294,7 +324,10 @@ pub(super) async fn current(pool: &SqlitePool, tenant: TenantId) -> Result<Vec<M
          WHERE n.tenant = ?
          ORDER BY n.name"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(tenant.0)).fetch_all(pool).await?;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .fetch_all(pool)
+        .await?;
     rows.iter().map(version).collect()
 }
 
@@ -305,8 +338,11 @@ pub(super) async fn by_name(pool: &SqlitePool, tenant: TenantId, name: &str) -> 
          FROM module_names AS n JOIN modules AS m ON m.module = n.module
          WHERE n.tenant = ? AND n.name = ?"
     );
-    let row =
-        sqlx::query(sqlx::AssertSqlSafe(text)).bind(i64::from(tenant.0)).bind(name).fetch_optional(pool).await?;
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(version).transpose()
 }
 
@@ -328,6 +364,8 @@ fn version(row: &SqliteRow) -> Result<ModuleVersion, Error> {
 
 /// The digest that stored bytes hold.
 pub(super) fn digest(bytes: &[u8]) -> Result<ModuleDigest, Error> {
-    let bytes = bytes.try_into().map_err(|_| Error::Damaged("the digest of a module is not 32 bytes long".into()))?;
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| Error::Damaged("the digest of a module is not 32 bytes long".into()))?;
     Ok(ModuleDigest(bytes))
 }

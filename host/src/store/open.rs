@@ -46,10 +46,13 @@ const STATEMENTS: usize = 300;
 
 /// Creates the folder if need be (readable by its owner only: payloads are private) and takes its lock.
 pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
-    let unusable = |what: &str, error: std::io::Error| {
-        Error::Unusable(format!("{what} {} failed: {error}", folder.display()))
-    };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| unusable("creating", error))?;
+    let unusable =
+        |what: &str, error: std::io::Error| Error::Unusable(format!("{what} {} failed: {error}", folder.display()));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| unusable("creating", error))?;
     let path = folder.join(LOCK_FILE);
     let file = fs::OpenOptions::new()
         .create(true)
@@ -59,9 +62,7 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
         .map_err(|error| unusable("opening the lock file in", error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::Unusable(format!("another host is using {}", folder.display())))
-        }
+        Err(TryLockError::WouldBlock) => Err(Error::Unusable(format!("another host is using {}", folder.display()))),
         Err(TryLockError::Error(error)) => Err(unusable("locking", error)),
     }
 }
@@ -70,10 +71,16 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
 pub(super) async fn open_writer(options: &StoreOptions) -> Result<(SqliteConnection, SqliteConnectOptions), Error> {
     let settings = writer_settings(options);
     let unusable = |error: sqlx::Error| {
-        Error::Unusable(format!("opening {DATABASE_FILE} in {} failed: {error}", options.data_dir.display()))
+        Error::Unusable(format!(
+            "opening {DATABASE_FILE} in {} failed: {error}",
+            options.data_dir.display()
+        ))
     };
     let mut connection = settings.connect().await.map_err(unusable)?;
-    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut connection).await.map_err(unusable)?;
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(unusable)?;
     if mode != "wal" {
         return Err(Error::Unusable(format!(
             "{} does not allow SQLite's write-ahead log (is it on a network file system?)",
@@ -82,7 +89,10 @@ pub(super) async fn open_writer(options: &StoreOptions) -> Result<(SqliteConnect
     }
     migrate::migrate(&mut connection).await?;
     // Moves what was recovered into the database file, which shows that both can be written.
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await.map_err(unusable)?;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .execute(&mut connection)
+        .await
+        .map_err(unusable)?;
     Ok((connection, settings))
 }
 
@@ -102,7 +112,10 @@ pub(super) fn open_readers(options: &StoreOptions) -> SqlitePool {
 
 /// Opens a connection for checkpoints.
 pub(super) async fn open_checkpointer(options: &StoreOptions) -> Result<SqliteConnection, Error> {
-    Ok(settings(options).busy_timeout(CHECKPOINT_BUSY_TIMEOUT).connect().await?)
+    Ok(settings(options)
+        .busy_timeout(CHECKPOINT_BUSY_TIMEOUT)
+        .connect()
+        .await?)
 }
 
 fn writer_settings(options: &StoreOptions) -> SqliteConnectOptions {

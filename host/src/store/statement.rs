@@ -34,7 +34,12 @@ impl RowStatement {
     /// A statement whose text is `before`, then as many `(?, …)` as there are rows, then `after`. It must skip rows whose
     /// first column is NULL.
     pub(super) const fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
-        Self { before, columns, after, texts: [const { OnceLock::new() }; SIZES.len()] }
+        Self {
+            before,
+            columns,
+            after,
+            texts: [const { OnceLock::new() }; SIZES.len()],
+        }
     }
 
     /// Runs it over all rows and says how many rows it changed.
@@ -45,7 +50,10 @@ impl RowStatement {
     ) -> Result<u64, sqlx::Error> {
         let mut changed = 0;
         for (text, arguments) in self.pieces(rows) {
-            changed += sqlx::query_with(text, arguments).execute(&mut *connection).await?.rows_affected();
+            changed += sqlx::query_with(text, arguments)
+                .execute(&mut *connection)
+                .await?
+                .rows_affected();
         }
         Ok(changed)
     }
@@ -65,7 +73,10 @@ impl RowStatement {
 
     fn pieces<R: BindRow>(&'static self, rows: &[R]) -> impl Iterator<Item = (&'static str, SqliteArguments)> {
         rows.chunks(SIZES[SIZES.len() - 1]).map(|chunk| {
-            let size = SIZES.iter().position(|size| *size >= chunk.len()).expect("no chunk exceeds the largest size");
+            let size = SIZES
+                .iter()
+                .position(|size| *size >= chunk.len())
+                .expect("no chunk exceeds the largest size");
             let mut values = Values::default();
             chunk.iter().for_each(|row| row.bind(&mut values));
             values.nulls((SIZES[size] - chunk.len()) * self.columns);
@@ -73,7 +84,8 @@ impl RowStatement {
         })
     }
 
-    fn text(&'static self, size: usize) -> &'static str {
+    /// The statement for one of the [`SIZES`].
+    pub(super) fn text(&'static self, size: usize) -> &'static str {
         self.texts[size].get_or_init(|| {
             let row = format!("({})", vec!["?"; self.columns].join(", "));
             format!("{}{}{}", self.before, vec![row; SIZES[size]].join(", "), self.after)

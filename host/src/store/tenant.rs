@@ -109,10 +109,10 @@ const COLUMNS: &str = "
     i.instance, i.id, f.name, m.digest, i.status, i.execution, i.last_turn, i.created_at_ms, i.updated_at_ms,
     i.custom_status, i.stuck, i.parent_link, i.fuel";
 
-const TABLES: &str = "
-    instances AS i
-    JOIN function_names AS f ON f.function = i.function
-    JOIN modules AS m ON m.module = i.module";
+/// What the columns of an instance come from. `CROSS JOIN` keeps SQLite from beginning with another table.
+const OTHER_TABLES: &str = "
+    CROSS JOIN function_names AS f ON f.function = i.function
+    CROSS JOIN modules AS m ON m.module = i.module";
 
 impl TenantStore {
     pub(super) fn new(pool: SqlitePool, tenant: TenantId) -> Self {
@@ -124,18 +124,28 @@ impl TenantStore {
     /// # Errors
     /// When the database fails, or rows of the instance cannot be read.
     pub async fn instance(&self, id: &InstanceId) -> Result<Option<InstanceDetails>, Error> {
-        let Some(summary) = self.summary(id).await? else { return Ok(None) };
+        let Some(summary) = self.summary(id).await? else {
+            return Ok(None);
+        };
         let (number, execution) = (summary.number, summary.execution);
         let first = history::one(&self.pool, number, execution, TurnNumber(1)).await?;
         let input = match &first {
             Some(turn) => input_of(turn),
             // Not begun: what it will begin with waits in the inbox, behind events that came before continue-as-new.
-            None => inbox::of(&self.pool, number).await?.into_iter().find_map(|row| match row.item {
-                InboxItem::Start(started) => Some(started.input),
-                _ => None,
-            }),
+            None => inbox::of(&self.pool, number)
+                .await?
+                .into_iter()
+                .find_map(|row| match row.item {
+                    InboxItem::Start(started) => Some(started.input),
+                    _ => None,
+                }),
         };
-        let mut details = InstanceDetails { summary, input, outcome: None, terminated: None };
+        let mut details = InstanceDetails {
+            summary,
+            input,
+            outcome: None,
+            terminated: None,
+        };
         if details.summary.status.has_ended() {
             let last_turn = details.summary.last_turn;
             if let Some(last) = history::one(&self.pool, number, execution, last_turn).await? {
@@ -152,7 +162,7 @@ impl TenantStore {
     pub async fn summary(&self, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
         let text = format!(
             "SELECT {COLUMNS}
-             FROM {TABLES}
+             FROM instances AS i {OTHER_TABLES}
              WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?"
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(text))
@@ -168,10 +178,12 @@ impl TenantStore {
     /// # Errors
     /// When the database fails, or a row cannot be read.
     pub async fn list(&self, filter: &ListFilter, from: Option<&Cursor>, limit: u32) -> Result<InstancePage, Error> {
-        let mut query = self.list_query(filter, from);
         // One more shows whether there is a next page.
-        query.push(" ORDER BY i.instance DESC LIMIT ").push_bind(i64::from(limit) + 1);
-        let rows = query.build().fetch_all(&self.pool).await?;
+        let rows = self
+            .list_query(filter, from, i64::from(limit) + 1)
+            .build()
+            .fetch_all(&self.pool)
+            .await?;
         let mut instances = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
         let more = instances.len() > limit as usize;
         instances.truncate(limit as usize);
@@ -179,8 +191,18 @@ impl TenantStore {
         Ok(InstancePage { instances, next })
     }
 
-    fn list_query(&self, filter: &ListFilter, from: Option<&Cursor>) -> QueryBuilder<Sqlite> {
-        let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM {TABLES} WHERE i.partition = 0"));
+    pub(super) fn list_query(&self, filter: &ListFilter, from: Option<&Cursor>, limit: i64) -> QueryBuilder<Sqlite> {
+        // Both indexes have the order of the list. Left alone, SQLite walks through the instances of all tenants.
+        let index = if filter.parent.is_some() {
+            "instances_by_parent"
+        } else {
+            "instances_by_tenant"
+        };
+        let mut query = QueryBuilder::new(format!(
+            "SELECT {COLUMNS}
+             FROM instances AS i INDEXED BY {index} {OTHER_TABLES}
+             WHERE i.partition = 0"
+        ));
         query.push(" AND i.tenant = ").push_bind(i64::from(self.tenant.0));
         if let Some(cursor) = from {
             query.push(" AND i.instance < ").push_bind(stored(cursor.number().0));
@@ -189,14 +211,19 @@ impl TenantStore {
             query.push(" AND i.parent = ").push_bind(stored(parent.0));
         }
         if !filter.statuses.is_empty() {
-            let mask = filter.statuses.iter().fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
+            let mask = filter
+                .statuses
+                .iter()
+                .fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
             query.push(" AND (1 << i.status) & ").push_bind(mask);
         }
         if let Some(function) = &filter.function {
             query.push(" AND f.name = ").push_bind(function.as_str().to_owned());
         }
         if let Some(prefix) = &filter.id_prefix {
-            query.push(" AND substr(i.id, 1, ").push_bind(stored(prefix.chars().count() as u64));
+            query
+                .push(" AND substr(i.id, 1, ")
+                .push_bind(stored(prefix.chars().count() as u64));
             query.push(") = ").push_bind(prefix.clone());
         }
         if let Some(from) = filter.created_from {
@@ -205,6 +232,7 @@ impl TenantStore {
         if let Some(to) = filter.created_to {
             query.push(" AND i.created_at_ms < ").push_bind(stored(to.0));
         }
+        query.push(" ORDER BY i.instance DESC LIMIT ").push_bind(limit);
         query
     }
 
@@ -223,24 +251,28 @@ impl TenantStore {
         .bind(i64::from(self.tenant.0))
         .fetch_all(&self.pool)
         .await?;
-        rows.iter().map(|row| Ok((instances::status(row.number(0)?)?, row.number(1)?))).collect()
+        rows.iter()
+            .map(|row| Ok((instances::status(row.number(0)?)?, row.number(1)?)))
+            .collect()
     }
 
     /// Turns of the current execution of an instance after a turn, with its attempts; none if there is no such instance.
     ///
     /// # Errors
     /// [`Error::Damaged`] when a turn cannot be read or is missing.
-    pub async fn history(
-        &self,
-        id: &InstanceId,
-        after: TurnNumber,
-        limit: u32,
-    ) -> Result<Option<HistoryPage>, Error> {
-        let Some(fact) = self.summary(id).await? else { return Ok(None) };
+    pub async fn history(&self, id: &InstanceId, after: TurnNumber, limit: u32) -> Result<Option<HistoryPage>, Error> {
+        let Some(fact) = self.summary(id).await? else {
+            return Ok(None);
+        };
         let turns = history::after(&self.pool, fact.number, fact.execution, after, limit).await?;
         let attempts = attempts::of(&self.pool, fact.number, fact.execution).await?;
         let last = turns.last().map_or(after, |turn| turn.number);
-        Ok(Some(HistoryPage { execution: fact.execution, turns, attempts, more: last < fact.last_turn }))
+        Ok(Some(HistoryPage {
+            execution: fact.execution,
+            turns,
+            attempts,
+            more: last < fact.last_turn,
+        }))
     }
 
     /// Lines of an instance's log, in order; none if there is no such instance.
@@ -299,7 +331,7 @@ impl TenantStore {
         let mask = ended.fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
         let rows = sqlx::query(
             "SELECT instance
-             FROM instances
+             FROM instances INDEXED BY instances_by_tenant
              WHERE partition = 0 AND tenant = ? AND instance > ? AND (1 << status) & ? AND updated_at_ms < ?
              ORDER BY instance
              LIMIT ?",
@@ -317,7 +349,10 @@ impl TenantStore {
 
 fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
     let number = InstanceNumber(row.number(0)?);
-    let custom_status = row.optional_text(9)?.map(|text| Payload::parse(text, usize::MAX)).transpose();
+    let custom_status = row
+        .optional_text(9)?
+        .map(|text| Payload::parse(text, usize::MAX))
+        .transpose();
     Ok(InstanceSummary {
         number,
         id: parse(row.text(1)?, "the instance id")?,

@@ -1,8 +1,18 @@
 //! What the store promises, each promise as a test against a real database in a folder of its own.
 
+mod attempts_and_logs;
 mod batches;
 mod commits;
+mod folder;
+mod inboxes;
+mod migrations;
+mod modules;
+mod purges;
+mod queries;
 mod starts;
+mod sweeping;
+mod throughput;
+mod waking;
 
 use std::future::Future;
 
@@ -40,7 +50,10 @@ impl TestStore {
     async fn new() -> Self {
         let test = Self::empty(|_| {}).await;
         let put = put_module("orders", 1, &["Order", "Child"]);
-        assert!(matches!(test.put_module(put).await.unwrap(), PutModuleOutcome::Stored { .. }));
+        assert!(matches!(
+            test.put_module(put).await.unwrap(),
+            PutModuleOutcome::Stored { .. }
+        ));
         test
     }
 
@@ -55,22 +68,37 @@ impl TestStore {
         let (store, service) = Store::open(&options).await.unwrap();
         let stop = CancellationToken::new();
         let service = tokio::spawn(service.run(stop.clone()));
-        Self { folder, store, service, stop }
+        Self {
+            folder,
+            store,
+            service,
+            stop,
+        }
     }
 
     /// Shuts the store down properly and opens it again.
     async fn reopen(self) -> Self {
-        let Self { folder, store, service, stop } = self;
+        let Self {
+            folder,
+            store,
+            service,
+            stop,
+        } = self;
         stop.cancel();
         service.await.unwrap().unwrap();
-        assert!(matches!(store.deliver(InstanceNumber(1), terminate()).await, Err(Error::Closed)));
+        assert!(matches!(
+            store.deliver(InstanceNumber(1), terminate()).await,
+            Err(Error::Closed)
+        ));
         drop(store);
         Self::in_folder(folder, |_| {}).await
     }
 
     /// Drops everything in the middle, as a crash would, and opens the folder again.
     async fn crash(self) -> Self {
-        let Self { folder, store, service, .. } = self;
+        let Self {
+            folder, store, service, ..
+        } = self;
         service.abort();
         let _ = service.await;
         drop(store);
@@ -114,7 +142,10 @@ impl TestStore {
     /// How many rows a table has.
     async fn rows(&self, table: &'static str) -> i64 {
         let text = format!("SELECT count(*) FROM {table}");
-        sqlx::query_scalar(sqlx::AssertSqlSafe(text)).fetch_one(&self.store.pool).await.unwrap()
+        sqlx::query_scalar(sqlx::AssertSqlSafe(text))
+            .fetch_one(&self.store.pool)
+            .await
+            .unwrap()
     }
 
     /// Changes the database behind the writer's back.
@@ -148,7 +179,10 @@ fn started(function: &str, parent: Option<Parent>) -> Started {
         function: function.parse().unwrap(),
         input: payload(r#"{"order": 7}"#),
         seed: [7; 32],
-        limits: ObservableLimits { memory_bytes: 64 << 20, payload_bytes: 256 << 10 },
+        limits: ObservableLimits {
+            memory_bytes: 64 << 20,
+            payload_bytes: 256 << 10,
+        },
         parent,
         events: Vec::new(),
     }
@@ -172,24 +206,41 @@ fn child_of(parent: InstanceNumber, name: &str) -> NewInstance {
         task: TaskId(1),
         attempt: 1,
     };
-    NewInstance { started: started("Child", Some(parent)), ..instance(name) }
+    NewInstance {
+        started: started("Child", Some(parent)),
+        ..instance(name)
+    }
 }
 
 fn key(text: &str, fingerprint: u8) -> Option<IdempotencyKey> {
     let expires_at = Timestamp(NOW.0 + 1_000);
-    Some(IdempotencyKey { key: text.into(), fingerprint: [fingerprint; 32], expires_at })
+    Some(IdempotencyKey {
+        key: text.into(),
+        fingerprint: [fingerprint; 32],
+        expires_at,
+    })
 }
 
 fn event(name: &str) -> InboxItem {
-    InboxItem::Event(Event { name: name.parse().unwrap(), payload: payload("true") })
+    InboxItem::Event(Event {
+        name: name.parse().unwrap(),
+        payload: payload("true"),
+    })
 }
 
 fn terminate() -> InboxItem {
-    InboxItem::Terminate { reason: "enough".into() }
+    InboxItem::Terminate {
+        reason: "enough".into(),
+    }
 }
 
 fn append(name: &str, item: InboxItem) -> InboxAppend {
-    InboxAppend { tenant: TENANT, id: id(name), item, at: NOW }
+    InboxAppend {
+        tenant: TENANT,
+        id: id(name),
+        item,
+        at: NOW,
+    }
 }
 
 /// A step that writes no turn and changes nothing.
@@ -222,8 +273,17 @@ fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
 
 /// A step with a turn that takes and decides what it is told.
 fn turn(instance: InstanceNumber, number: u32, arrivals: Vec<Arrival>, decisions: Vec<Decision>) -> TurnCommit {
-    let turn = Turn { number: TurnNumber(number), at: NOW, arrivals, decisions, fuel: 1_000 };
-    let mut commit = TurnCommit { turn: Some(turn), ..step(instance, number) };
+    let turn = Turn {
+        number: TurnNumber(number),
+        at: NOW,
+        arrivals,
+        decisions,
+        fuel: 1_000,
+    };
+    let mut commit = TurnCommit {
+        turn: Some(turn),
+        ..step(instance, number)
+    };
     commit.summary.fuel = 1_000;
     commit
 }
@@ -241,16 +301,29 @@ fn first_turn(instance: InstanceNumber, inbox: Vec<InboxRow>) -> TurnCommit {
         module: ModuleNumber(1),
     };
     let consumed = inbox.iter().map(|row| row.seq).collect();
-    TurnCommit { consumed, ..turn(instance, 1, arrivals.collect(), vec![call]) }
+    TurnCommit {
+        consumed,
+        ..turn(instance, 1, arrivals.collect(), vec![call])
+    }
 }
 
 fn task_ended(task: u32, outcome: TaskOutcome) -> Arrival {
-    Arrival::TaskEnded { task: TaskId(task), outcome }
+    Arrival::TaskEnded {
+        task: TaskId(task),
+        outcome,
+    }
 }
 
 fn last_turn(instance: InstanceNumber, number: u32) -> TurnCommit {
-    let complete = Decision::Complete { output: payload("\"done\"") };
-    let mut commit = turn(instance, number, vec![task_ended(1, Ok(Payload::null()))], vec![complete]);
+    let complete = Decision::Complete {
+        output: payload("\"done\""),
+    };
+    let mut commit = turn(
+        instance,
+        number,
+        vec![task_ended(1, Ok(Payload::null()))],
+        vec![complete],
+    );
     commit.summary.status = InstanceStatus::Completed;
     commit
 }

@@ -13,7 +13,10 @@ mod rows;
 
 use std::{collections::HashSet, sync::Arc};
 
-use sqlx::{ConnectOptions as _, Connection as _, sqlite::{SqliteConnectOptions, SqliteConnection}};
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -88,7 +91,13 @@ impl Database {
     /// Takes over a database whose schema is up to date.
     pub(super) async fn new(mut connection: SqliteConnection, options: SqliteConnectOptions) -> Result<Self, Error> {
         let counters = Counters::load(&mut connection).await?;
-        Ok(Self { connection, options, facts: FactCache::new(), functions: FunctionNumbers::new(), counters })
+        Ok(Self {
+            connection,
+            options,
+            facts: FactCache::new(),
+            functions: FunctionNumbers::new(),
+            counters,
+        })
     }
 
     /// Writes a batch, in halves if need be, and answers every operation of it.
@@ -108,15 +117,16 @@ impl Database {
                     tracing::error!(%error, "the database cannot be written");
                     stats.count_failure();
                     for job in jobs {
-                        let _ = job.reply.send(Err(Error::Database(sqlx::Error::Protocol(error.to_string()))));
+                        let _ = job
+                            .reply
+                            .send(Err(Error::Database(sqlx::Error::Protocol(error.to_string()))));
                     }
                 }
                 Err(Failed::RolledBack(error)) if jobs.len() == 1 => {
                     tracing::warn!(%error, "an operation was rejected by the database");
                     stats.count_failure();
-                    for job in jobs {
+                    if let Some(job) = jobs.pop() {
                         let _ = job.reply.send(Err(error));
-                        break;
                     }
                 }
                 Err(Failed::RolledBack(error)) => {
@@ -153,8 +163,19 @@ impl Database {
 
     async fn write_rows(&mut self, jobs: &[Job]) -> Result<Written, Error> {
         let (facts, keys) = self.gather(jobs).await?;
-        let Self { connection, functions, counters, .. } = self;
-        let mut plan = Plan { facts, keys, functions, counters, rows: Rows::default() };
+        let Self {
+            connection,
+            functions,
+            counters,
+            ..
+        } = self;
+        let mut plan = Plan {
+            facts,
+            keys,
+            functions,
+            counters,
+            rows: Rows::default(),
+        };
         let mut outcomes = Vec::with_capacity(jobs.len());
         let mut rows = 0;
         for job in jobs {
@@ -164,7 +185,11 @@ impl Database {
             outcomes.push(step(&mut plan, connection, &job.operation).await?);
         }
         rows += write_plan(&mut plan, connection).await?;
-        Ok(Written { outcomes, facts: plan.facts, rows })
+        Ok(Written {
+            outcomes,
+            facts: plan.facts,
+            rows,
+        })
     }
 
     /// Everything that the operations may ask for, in a few round trips.
@@ -185,7 +210,10 @@ impl Database {
         self.intern(unknown_functions).await?;
         let facts = self.facts.gather(&wanted, &mut self.connection).await?;
         let keys = idempotency::find(&mut self.connection, &wanted_keys).await?;
-        let keys = keys.into_iter().map(|key| ((key.tenant, key.key.clone()), key)).collect();
+        let keys = keys
+            .into_iter()
+            .map(|key| ((key.tenant, key.key.clone()), key))
+            .collect();
         Ok((facts, keys))
     }
 
@@ -197,7 +225,12 @@ impl Database {
         Ok(())
     }
 
+    /// Begins a transaction, once more on a fresh start if the connection is in no state for one.
     async fn begin(&mut self) -> Result<(), sqlx::Error> {
+        if self.execute("BEGIN IMMEDIATE").await.is_ok() {
+            return Ok(());
+        }
+        self.roll_back().await;
         self.execute("BEGIN IMMEDIATE").await
     }
 
@@ -245,9 +278,11 @@ async fn step<'a>(
         Operation::Append { append, bytes, key } => Outcome::Append(plan.append(append, bytes, key.as_ref())),
         Operation::Deliver { to, item } => Outcome::Deliver(plan.deliver(*to, item)),
         Operation::Commit(work) => return Ok(plan.commit(work).map(Outcome::Commit)),
-        Operation::NoteAttempt { instance, attempt, lines } => {
-            Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines))
-        }
+        Operation::NoteAttempt {
+            instance,
+            attempt,
+            lines,
+        } => Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines)),
         Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
         Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
@@ -265,17 +300,19 @@ async fn step<'a>(
             Outcome::DeleteModule(modules::delete(connection, *tenant, name, *at).await?)
         }
         Operation::Sweep { now, limit } => Outcome::Sweep(sweep(connection, *now, *limit).await?),
+        Operation::DeleteModuleBytes(unneeded) => {
+            Outcome::DeleteModuleBytes(modules::delete_bytes(connection, unneeded).await?)
+        }
     }))
 }
 
-/// Deletes what nobody needs any more; says whether there may be more of it.
-async fn sweep(connection: &mut SqliteConnection, now: Timestamp, limit: u64) -> Result<bool, Error> {
-    let mut deleted = garbage::delete_some(connection, limit).await?;
-    if deleted < limit {
-        deleted += idempotency::delete_expired(connection, now, limit - deleted).await?;
+/// Deletes rows that nobody needs any more, and says how many.
+async fn sweep(connection: &mut SqliteConnection, now: Timestamp, limit: u64) -> Result<u64, Error> {
+    let deleted = garbage::delete_some(connection, limit).await?;
+    if deleted >= limit {
+        return Ok(deleted);
     }
-    let deleted_bytes = deleted < limit && modules::delete_unneeded_bytes(connection, now).await?;
-    Ok(deleted >= limit || deleted_bytes)
+    Ok(deleted + idempotency::delete_expired(connection, now, limit - deleted).await?)
 }
 
 /// Whether the rows collected so far must be on their way before the operation is judged: it runs statements of its own,
@@ -293,6 +330,7 @@ fn must_see_earlier_rows(operation: &Operation, rows: &Rows<'_>) -> bool {
         | Operation::CountUncleanEnd(_)
         | Operation::PutModule(_)
         | Operation::DeleteModule { .. }
+        | Operation::DeleteModuleBytes(_)
         | Operation::Sweep { .. } => true,
     }
 }
@@ -311,7 +349,10 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         Operation::Commit(work) => {
             let commit = &work.commit;
             wanted.number(commit.instance);
-            commit.children.iter().for_each(|child| wanted.id(child.tenant, &child.id));
+            commit
+                .children
+                .iter()
+                .for_each(|child| wanted.id(child.tenant, &child.id));
             for message in &commit.messages {
                 match &message.to {
                     Recipient::Number(number) => wanted.number(*number),
@@ -324,16 +365,28 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         | Operation::CountUncleanEnd(instance) => wanted.number(*instance),
         Operation::Purge { tenant, id } => wanted.id(*tenant, id),
         Operation::PurgeMany { instances, .. } => instances.iter().for_each(|number| wanted.number(*number)),
-        Operation::PutModule(_) | Operation::DeleteModule { .. } | Operation::Sweep { .. } => {}
+        Operation::PutModule(_)
+        | Operation::DeleteModule { .. }
+        | Operation::DeleteModuleBytes(_)
+        | Operation::Sweep { .. } => {}
     }
 }
 
 fn key_of(operation: &Operation) -> Option<WantedKey<'_>> {
     match operation {
-        Operation::Start { instance, key: Some(key) } => {
-            Some(WantedKey { tenant: instance.instance.tenant, key: &key.key })
-        }
-        Operation::Append { append, key: Some(key), .. } => Some(WantedKey { tenant: append.tenant, key: &key.key }),
+        Operation::Start {
+            instance,
+            key: Some(key),
+        } => Some(WantedKey {
+            tenant: instance.instance.tenant,
+            key: &key.key,
+        }),
+        Operation::Append {
+            append, key: Some(key), ..
+        } => Some(WantedKey {
+            tenant: append.tenant,
+            key: &key.key,
+        }),
         _ => None,
     }
 }

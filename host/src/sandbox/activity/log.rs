@@ -55,12 +55,25 @@ impl ActivityLog {
             task: attempt.task,
             attempt: attempt.number,
         };
-        Self { origin: Some(origin), room: limit, ..Self::default() }
+        Self {
+            origin: Some(origin),
+            room: limit,
+            ..Self::default()
+        }
     }
 
     /// Adds a line.
     pub(in crate::sandbox) fn line(&mut self, level: LogLevel, message: &str) {
-        let Some(Origin { began_at, began, execution, task, attempt }) = &self.origin else { return };
+        let Some(Origin {
+            began_at,
+            began,
+            execution,
+            task,
+            attempt,
+        }) = &self.origin
+        else {
+            return;
+        };
         let message = &message[..message.floor_char_boundary(MAX_LINE_BYTES)];
         match self.room.checked_sub(message.len() + 1) {
             None => self.dropped += 1,
@@ -116,7 +129,10 @@ impl ActivityLog {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
             self.room = usize::MAX;
-            self.line(LogLevel::Warn, &format!("{dropped} log lines dropped: limit of an attempt reached"));
+            self.line(
+                LogLevel::Warn,
+                &format!("{dropped} log lines dropped: limit of an attempt reached"),
+            );
         }
         std::mem::take(&mut self.lines)
     }
@@ -143,12 +159,18 @@ pub(super) struct Stream {
 impl Stream {
     /// Lines of the level "info".
     pub(super) fn stdout(log: &Arc<Mutex<ActivityLog>>) -> Self {
-        Self { log: log.clone(), output: Output::Stdout }
+        Self {
+            log: log.clone(),
+            output: Output::Stdout,
+        }
     }
 
     /// Lines of the level "warn".
     pub(super) fn stderr(log: &Arc<Mutex<ActivityLog>>) -> Self {
-        Self { log: log.clone(), output: Output::Stderr }
+        Self {
+            log: log.clone(),
+            output: Output::Stderr,
+        }
     }
 }
 

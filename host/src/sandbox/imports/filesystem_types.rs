@@ -117,14 +117,7 @@ impl HostDescriptor for OrchestratorState {
         self.none(&this)
     }
 
-    fn link_at(
-        &mut self,
-        this: Resource<Never>,
-        _: PathFlags,
-        _: String,
-        _: Resource<Never>,
-        _: String,
-    ) -> Answer<()> {
+    fn link_at(&mut self, this: Resource<Never>, _: PathFlags, _: String, _: Resource<Never>, _: String) -> Answer<()> {
         self.none(&this)
     }
 

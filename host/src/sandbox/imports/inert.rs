@@ -13,7 +13,10 @@ use super::Never;
 const SOCKETS: [(&str, &[&str]); 4] = [
     ("wasi:sockets/network@0.2.12", &["network"]),
     ("wasi:sockets/tcp@0.2.12", &["tcp-socket"]),
-    ("wasi:sockets/udp@0.2.12", &["udp-socket", "incoming-datagram-stream", "outgoing-datagram-stream"]),
+    (
+        "wasi:sockets/udp@0.2.12",
+        &["udp-socket", "incoming-datagram-stream", "outgoing-datagram-stream"],
+    ),
     ("wasi:sockets/ip-name-lookup@0.2.12", &["resolve-address-stream"]),
 ];
 

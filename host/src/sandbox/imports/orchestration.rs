@@ -23,7 +23,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()
     orchestration::add_to_linker::<_, HasSelf<OrchestratorState>>(linker, |state| state)?;
     linker.allow_shadowing(true);
     let mut interface = linker.instance("windlass:durable/orchestration@0.1.0")?;
-    interface.func_wrap_async("wait", |store, (): ()| Box::new(async move { Ok((wait(store).await?,)) }))?;
+    interface.func_wrap_async("wait", |store, (): ()| {
+        Box::new(async move { Ok((wait(store).await?,)) })
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
@@ -45,7 +47,10 @@ impl Host for OrchestratorState {
                 instance_id: execution.instance_id().as_str().to_owned(),
                 execution: started.execution.0,
                 function: started.function.as_str().to_owned(),
-                parent_instance_id: started.parent.as_ref().map(|parent| parent.instance_id.as_str().to_owned()),
+                parent_instance_id: started
+                    .parent
+                    .as_ref()
+                    .map(|parent| parent.instance_id.as_str().to_owned()),
                 started_at_ms: execution.started_at().0,
                 max_payload_bytes: started.limits.payload_bytes,
             })
@@ -72,7 +77,12 @@ impl Host for OrchestratorState {
         options: wit::SubOrchestrationOptions,
     ) -> Result<u32> {
         let (options, instance_id) = convert::sub_orchestration_options(options);
-        let request = SubOrchestrationRequest { function, input, instance_id, options };
+        let request = SubOrchestrationRequest {
+            function,
+            input,
+            instance_id,
+            options,
+        };
         self.schedule(|execution| Ok(execution.call_sub_orchestration(request)?.0))
     }
 

@@ -16,6 +16,7 @@ use crate::replay::{Execution, PollTimer};
 use crate::sandbox::state::OrchestratorState;
 
 /// Something that can become ready.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pollable {
     /// Always ready: streams, and points in time that have passed.
@@ -41,23 +42,31 @@ pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()
     interface.resource("pollable", ResourceType::host::<Pollable>(), |mut store, rep| {
         drop_pollable(store.data_mut(), Resource::new_own(rep))
     })?;
-    interface.func_wrap("[method]pollable.ready", |mut store, (pollable,): (Resource<Pollable>,)| {
-        let state: &mut OrchestratorState = store.data_mut();
-        let pollable = *state.table.get(&pollable)?;
-        Ok((is_ready(state, pollable)?,))
-    })?;
-    interface.func_wrap_async("[method]pollable.block", |mut store, (pollable,): (Resource<Pollable>,)| {
-        Box::new(async move {
-            let pollable = *store.data().table.get(&pollable)?;
-            poll(&mut store, &[pollable]).await?;
-            Ok(())
-        })
-    })?;
+    interface.func_wrap(
+        "[method]pollable.ready",
+        |mut store, (pollable,): (Resource<Pollable>,)| {
+            let state: &mut OrchestratorState = store.data_mut();
+            let pollable = *state.table.get(&pollable)?;
+            Ok((is_ready(state, pollable)?,))
+        },
+    )?;
+    interface.func_wrap_async(
+        "[method]pollable.block",
+        |mut store, (pollable,): (Resource<Pollable>,)| {
+            Box::new(async move {
+                let pollable = *store.data().table.get(&pollable)?;
+                poll(&mut store, &[pollable]).await?;
+                Ok(())
+            })
+        },
+    )?;
     interface.func_wrap_async("poll", |mut store, (pollables,): (Vec<Resource<Pollable>>,)| {
         Box::new(async move {
             let table = &store.data().table;
-            let pollables: Vec<_> =
-                pollables.iter().map(|pollable| table.get(pollable).copied()).collect::<Result<_, _>>()?;
+            let pollables: Vec<_> = pollables
+                .iter()
+                .map(|pollable| table.get(pollable).copied())
+                .collect::<Result<_, _>>()?;
             Ok((poll(&mut store, &pollables).await?,))
         })
     })?;
@@ -73,7 +82,14 @@ pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, Orchestrator
         loan.quiescent = Some(loan.allowance.fuel.saturating_sub(left));
     }
     // No waker: whoever resumes the guest clears the state and polls.
-    poll_fn(|_| if lent.lock().quiescent.is_some() { Poll::Pending } else { Poll::Ready(()) }).await;
+    poll_fn(|_| {
+        if lent.lock().quiescent.is_some() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
     let allowance = lent.lock().allowance;
     store.set_fuel(allowance.fuel)?;
     store.set_epoch_deadline(allowance.epochs);
@@ -99,7 +115,11 @@ async fn poll(store: &mut StoreContextMut<'_, OrchestratorState>, pollables: &[P
 
 fn ready(state: &OrchestratorState, pollables: &[Pollable]) -> Result<Vec<u32>> {
     let positions = |is_ready: &dyn Fn(Pollable) -> bool| {
-        (0..).zip(pollables).filter(|(_, pollable)| is_ready(**pollable)).map(|(position, _)| position).collect()
+        (0..)
+            .zip(pollables)
+            .filter(|(_, pollable)| is_ready(**pollable))
+            .map(|(position, _)| position)
+            .collect()
     };
     if pollables.iter().all(|pollable| *pollable == Pollable::Ready) {
         return Ok(positions(&|_| true));

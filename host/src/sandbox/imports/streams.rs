@@ -10,10 +10,12 @@ use crate::sandbox::{
 use super::poll::Pollable;
 
 /// Standard input: at its end.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Debug, Clone, Copy)]
 pub struct EmptyInput;
 
 /// Standard output or standard error: lines become log lines.
+#[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Debug, Clone, Copy)]
 pub enum LogStream {
     /// Lines of the level "info".

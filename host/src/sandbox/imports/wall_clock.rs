@@ -14,10 +14,16 @@ impl Host for OrchestratorState {
     fn now(&mut self) -> Result<Datetime> {
         let now = OrchestratorState::now(self)?.0;
         let nanoseconds = u32::try_from(now % 1_000).expect("below a thousand") * NANOS_PER_MILLI;
-        Ok(Datetime { seconds: now / 1_000, nanoseconds })
+        Ok(Datetime {
+            seconds: now / 1_000,
+            nanoseconds,
+        })
     }
 
     fn resolution(&mut self) -> Result<Datetime> {
-        Ok(Datetime { seconds: 0, nanoseconds: NANOS_PER_MILLI })
+        Ok(Datetime {
+            seconds: 0,
+            nanoseconds: NANOS_PER_MILLI,
+        })
     }
 }

@@ -19,7 +19,11 @@ async fn one_bad_commit_does_not_fail_its_neighbours() {
             4 => assert!(matches!(answer, Err(Error::Database(_))), "{answer:?}"),
             _ => assert!(answer.is_ok(), "{answer:?}"),
         }
-        let expected = if n == 4 { InstanceStatus::Running } else { InstanceStatus::Completed };
+        let expected = if n == 4 {
+            InstanceStatus::Running
+        } else {
+            InstanceStatus::Completed
+        };
         assert_eq!(store.status(&format!("i{n}")).await, Some(expected));
     }
     assert_eq!(store.stats().failures, 1);
@@ -30,9 +34,18 @@ async fn one_bad_commit_does_not_fail_its_neighbours() {
 #[tokio::test]
 async fn a_commit_that_contradicts_what_is_stored_does_not_even_split_its_batch() {
     let store = TestStore::new().await;
-    let (a, b, c) = (store.running("a").await, store.running("b").await, store.running("c").await);
+    let (a, b, c) = (
+        store.running("a").await,
+        store.running("b").await,
+        store.running("c").await,
+    );
     let commits = vec![last_turn(a, 2), last_turn(b, 7), last_turn(c, 2)];
-    let answers = in_batches(&store, 1, commits.into_iter().map(|commit| store.commit(commit)).collect()).await;
+    let answers = in_batches(
+        &store,
+        1,
+        commits.into_iter().map(|commit| store.commit(commit)).collect(),
+    )
+    .await;
     assert!(answers[0].is_ok() && answers[2].is_ok());
     assert!(matches!(answers[1], Err(Error::Contradiction(_))));
 }
@@ -45,8 +58,17 @@ async fn commits_of_one_instance_keep_their_order_within_a_batch() {
     commits[1].summary.custom_status = Some(Some(payload("\"kept\"")));
     commits.push(last_turn(number, 7));
     commits.push(last_turn(number, 8));
-    let answers = in_batches(&store, 1, commits.into_iter().map(|commit| store.commit(commit)).collect()).await;
-    assert!(answers[..6].iter().all(|answer| !answer.as_ref().unwrap().instance_gone));
+    let answers = in_batches(
+        &store,
+        1,
+        commits.into_iter().map(|commit| store.commit(commit)).collect(),
+    )
+    .await;
+    assert!(
+        answers[..6]
+            .iter()
+            .all(|answer| !answer.as_ref().unwrap().instance_gone)
+    );
     assert!(answers[6].as_ref().unwrap().instance_gone);
     let details = store.details("a").await.unwrap();
     assert_eq!(details.summary.status, InstanceStatus::Completed);
@@ -61,11 +83,17 @@ async fn batches_of_every_size_are_written_whole() {
     let mut total = 0;
     for size in [1, 2, 7, 8, 9, 31, 33, 127, 128, 129, 200, 256] {
         let names: Vec<_> = (0..size).map(|n| format!("{size}-{n}")).collect();
-        let answers =
-            futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
-        assert!(answers.iter().all(|answer| matches!(answer, Ok(StartOutcome::Created(_)))));
+        let answers = futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
+        assert!(
+            answers
+                .iter()
+                .all(|answer| matches!(answer, Ok(StartOutcome::Created(_))))
+        );
         total += i64::from(size);
-        assert_eq!((store.rows("instances").await, store.rows("inbox").await), (total, total));
+        assert_eq!(
+            (store.rows("instances").await, store.rows("inbox").await),
+            (total, total)
+        );
     }
     store.assert_sound().await;
 }
@@ -74,7 +102,10 @@ async fn batches_of_every_size_are_written_whole() {
 async fn an_operation_sees_what_earlier_ones_of_its_batch_did() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
-    let reason = StuckReason { code: "nondeterminism".into(), message: String::new() };
+    let reason = StuckReason {
+        code: "nondeterminism".into(),
+        message: String::new(),
+    };
     let (ended, stuck, dropped, purged, unknown, restarted) = tokio::join!(
         store.commit(last_turn(number, 2)),
         store.mark_stuck(number, reason, NOW),
@@ -103,7 +134,10 @@ async fn a_full_disk_leaves_nothing_half_done_and_work_goes_on_when_there_is_roo
     let mut last = 1;
     let error = loop {
         let mut commit = turn(big, last + 1, vec![task_ended(1, Ok(payload(&text)))], vec![]);
-        commit.messages = vec![OutboundMessage { to: Recipient::Number(big), item: event("self") }];
+        commit.messages = vec![OutboundMessage {
+            to: Recipient::Number(big),
+            item: event("self"),
+        }];
         match store.commit(commit).await {
             Ok(_) => last += 1,
             Err(error) => break error,
@@ -111,7 +145,10 @@ async fn a_full_disk_leaves_nothing_half_done_and_work_goes_on_when_there_is_roo
         assert!(last < 100, "the limit is never met");
     };
     assert!(matches!(error, Error::Database(_)), "{error}");
-    let turns = store.history(big, ExecutionNumber::FIRST, TurnNumber::NONE, 1_000).await.unwrap();
+    let turns = store
+        .history(big, ExecutionNumber::FIRST, TurnNumber::NONE, 1_000)
+        .await
+        .unwrap();
     assert_eq!(turns.len(), last as usize);
     assert_eq!(store.rows("inbox").await, i64::from(last) - 1);
     assert_eq!(store.load(big).await.unwrap().unwrap().last_turn, TurnNumber(last));
@@ -123,6 +160,9 @@ async fn a_full_disk_leaves_nothing_half_done_and_work_goes_on_when_there_is_roo
     store.sweep_all(NOW).await;
     let again = store.running("again").await;
     let commit = turn(again, 2, vec![task_ended(1, Ok(payload(&text)))], vec![]);
-    store.commit(commit).await.expect("the pages that were freed are used again");
+    store
+        .commit(commit)
+        .await
+        .expect("the pages that were freed are used again");
     store.assert_sound().await;
 }

@@ -11,11 +11,26 @@ async fn a_turn_is_written_together_with_everything_it_causes() {
     let mut commit = first_turn(number, store.inbox(number).await);
     commit.children = vec![child_of(number, "child")];
     commit.messages = vec![
-        OutboundMessage { to: Recipient::Number(other), item: event("by-number") },
-        OutboundMessage { to: Recipient::Id(id("other")), item: event("by-id") },
-        OutboundMessage { to: Recipient::Id(id("child")), item: event("to-child") },
-        OutboundMessage { to: Recipient::Id(id("nobody")), item: event("lost") },
-        OutboundMessage { to: Recipient::Number(InstanceNumber(999_999)), item: event("lost") },
+        OutboundMessage {
+            to: Recipient::Number(other),
+            item: event("by-number"),
+        },
+        OutboundMessage {
+            to: Recipient::Id(id("other")),
+            item: event("by-id"),
+        },
+        OutboundMessage {
+            to: Recipient::Id(id("child")),
+            item: event("to-child"),
+        },
+        OutboundMessage {
+            to: Recipient::Id(id("nobody")),
+            item: event("lost"),
+        },
+        OutboundMessage {
+            to: Recipient::Number(InstanceNumber(999_999)),
+            item: event("lost"),
+        },
     ];
     commit.attempts = vec![attempt(1, 1)];
     commit.logs = vec![line("hello")];
@@ -24,23 +39,37 @@ async fn a_turn_is_written_together_with_everything_it_causes() {
     let written = commit.turn.clone().unwrap();
     let receipt = store.commit(commit).await.unwrap();
 
-    let [child] = receipt.created[..] else { panic!("one child: {receipt:?}") };
+    let [child] = receipt.created[..] else {
+        panic!("one child: {receipt:?}")
+    };
     let to: Vec<_> = receipt.delivered.iter().map(|(number, _)| *number).collect();
     assert_eq!(to, [other, other, child]);
     assert!(!receipt.instance_gone);
-    assert_eq!(store.inbox(other).await, [receipt.delivered[0].1.clone(), receipt.delivered[1].1.clone()]);
+    assert_eq!(
+        store.inbox(other).await,
+        [receipt.delivered[0].1.clone(), receipt.delivered[1].1.clone()]
+    );
     assert_eq!(store.inbox(child).await.len(), 2);
 
     let record = store.load(number).await.unwrap().unwrap();
-    assert_eq!((record.status, record.last_turn), (InstanceStatus::Running, TurnNumber(1)));
+    assert_eq!(
+        (record.status, record.last_turn),
+        (InstanceStatus::Running, TurnNumber(1))
+    );
     assert_eq!((record.inbox, record.attempts), (vec![], vec![attempt(1, 1)]));
-    let turns = store.history(number, ExecutionNumber::FIRST, TurnNumber::NONE, 10).await.unwrap();
+    let turns = store
+        .history(number, ExecutionNumber::FIRST, TurnNumber::NONE, 10)
+        .await
+        .unwrap();
     assert_eq!(turns, [written]);
     let details = store.details("a").await.unwrap();
     assert_eq!(details.summary.custom_status, Some(payload("\"validating\"")));
     assert_eq!(details.summary.fuel, 1_000);
     let child = store.load(child).await.unwrap().unwrap();
-    assert_eq!(child.parent.map(|parent| (parent.instance, parent.task)), Some((number, TaskId(1))));
+    assert_eq!(
+        child.parent.map(|parent| (parent.instance, parent.task)),
+        Some((number, TaskId(1)))
+    );
     store.assert_sound().await;
 }
 
@@ -67,13 +96,22 @@ async fn an_ended_instance_shows_its_input_and_outcome() {
     let number = store.running("b").await;
     let failure = Failure::new("Declined", "no money");
     let mut commit = last_turn(number, 2);
-    commit.turn.as_mut().unwrap().decisions = vec![Decision::Fail { failure: failure.clone() }];
+    commit.turn.as_mut().unwrap().decisions = vec![Decision::Fail {
+        failure: failure.clone(),
+    }];
     commit.summary.status = InstanceStatus::Failed;
     store.commit(commit).await.unwrap();
     assert_eq!(store.details("b").await.unwrap().outcome, Some(Err(failure)));
 
     let number = store.running("c").await;
-    let mut commit = turn(number, 2, vec![Arrival::Terminated { reason: "enough".into() }], vec![]);
+    let mut commit = turn(
+        number,
+        2,
+        vec![Arrival::Terminated {
+            reason: "enough".into(),
+        }],
+        vec![],
+    );
     commit.summary.status = InstanceStatus::Terminated;
     store.commit(commit).await.unwrap();
     let details = store.details("c").await.unwrap();
@@ -86,7 +124,10 @@ async fn a_turn_that_is_not_the_next_one_is_refused_and_changes_nothing() {
     let number = store.running("a").await;
     for wrong in [1, 3] {
         let error = store.commit(last_turn(number, wrong)).await.unwrap_err();
-        assert!(matches!(&error, Error::Contradiction(what) if what.contains("next turn is 2")), "{error}");
+        assert!(
+            matches!(&error, Error::Contradiction(what) if what.contains("next turn is 2")),
+            "{error}"
+        );
     }
     assert_eq!(store.status("a").await, Some(InstanceStatus::Running));
     store.commit(last_turn(number, 2)).await.unwrap();
@@ -97,8 +138,14 @@ async fn a_commit_that_does_not_fit_the_instance_is_refused() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
     let mut wrong = Vec::new();
-    wrong.push(TurnCommit { tenant: TenantId(2), ..last_turn(number, 2) });
-    wrong.push(TurnCommit { execution: ExecutionNumber(2), ..last_turn(number, 2) });
+    wrong.push(TurnCommit {
+        tenant: TenantId(2),
+        ..last_turn(number, 2)
+    });
+    wrong.push(TurnCommit {
+        execution: ExecutionNumber(2),
+        ..last_turn(number, 2)
+    });
     let mut commit = last_turn(number, 2);
     commit.summary.last_turn = TurnNumber(5);
     wrong.push(commit);
@@ -111,7 +158,10 @@ async fn a_commit_that_does_not_fit_the_instance_is_refused() {
     for commit in wrong {
         assert!(matches!(store.commit(commit).await, Err(Error::Contradiction(_))));
     }
-    let turns = store.history(number, ExecutionNumber::FIRST, TurnNumber::NONE, 10).await.unwrap();
+    let turns = store
+        .history(number, ExecutionNumber::FIRST, TurnNumber::NONE, 10)
+        .await
+        .unwrap();
     assert_eq!(turns.len(), 1);
 }
 
@@ -122,7 +172,13 @@ async fn a_commit_for_an_instance_that_has_ended_or_is_gone_writes_nothing() {
     let mut commit = last_turn(ended, 3);
     commit.children = vec![child_of(ended, "child")];
     assert!(store.commit(commit).await.unwrap().instance_gone);
-    assert!(store.commit(step(InstanceNumber(999_999), 0)).await.unwrap().instance_gone);
+    assert!(
+        store
+            .commit(step(InstanceNumber(999_999), 0))
+            .await
+            .unwrap()
+            .instance_gone
+    );
     store.purge(TENANT, id("a")).await.unwrap();
     assert!(store.commit(last_turn(ended, 3)).await.unwrap().instance_gone);
     assert_eq!(store.rows("instances").await, 0);
@@ -134,13 +190,24 @@ async fn a_child_whose_id_is_live_fails_the_task_of_its_parent() {
     store.started("child").await;
     let parent = store.started("parent").await;
     let mut commit = first_turn(parent, store.inbox(parent).await);
-    let detached = NewInstance { started: started("Child", None), ..instance("child") };
+    let detached = NewInstance {
+        started: started("Child", None),
+        ..instance("child")
+    };
     commit.children = vec![child_of(parent, "child"), detached];
     let receipt = store.commit(commit).await.unwrap();
     assert_eq!(receipt.created, []);
-    let [(to, row)] = &receipt.delivered[..] else { panic!("one message: {receipt:?}") };
+    let [(to, row)] = &receipt.delivered[..] else {
+        panic!("one message: {receipt:?}")
+    };
     assert_eq!(*to, parent);
-    let InboxItem::TaskEnded { task: TaskId(1), attempt: 1, outcome: Err(failure), .. } = &row.item else {
+    let InboxItem::TaskEnded {
+        task: TaskId(1),
+        attempt: 1,
+        outcome: Err(failure),
+        ..
+    } = &row.item
+    else {
         panic!("a failed task: {row:?}")
     };
     assert_eq!(failure.error_type, types::ALREADY_EXISTS);
@@ -177,19 +244,34 @@ async fn a_last_turn_may_start_its_own_id_anew() {
 async fn continue_as_new_begins_the_next_execution_and_leaves_garbage() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
-    store.note_attempt(number, attempt(1, 1), vec![line("kept")]).await.unwrap();
+    store
+        .note_attempt(number, attempt(1, 1), vec![line("kept")])
+        .await
+        .unwrap();
     let waiting = store.deliver(number, event("go")).await.unwrap().unwrap();
-    let next = Started { execution: ExecutionNumber(2), input: payload("2"), ..started("Order", None) };
-    let again = Decision::ContinueAsNew { input: payload("2"), events: vec![] };
+    let next = Started {
+        execution: ExecutionNumber(2),
+        input: payload("2"),
+        ..started("Order", None)
+    };
+    let again = Decision::ContinueAsNew {
+        input: payload("2"),
+        events: vec![],
+    };
     let mut commit = turn(number, 2, vec![], vec![again]);
     commit.next_execution = Some(next.clone());
     (commit.summary.execution, commit.summary.last_turn) = (ExecutionNumber(2), TurnNumber::NONE);
     let receipt = store.commit(commit).await.unwrap();
 
-    let [(to, row)] = &receipt.delivered[..] else { panic!("one message: {receipt:?}") };
+    let [(to, row)] = &receipt.delivered[..] else {
+        panic!("one message: {receipt:?}")
+    };
     assert_eq!((*to, &row.item), (number, &InboxItem::Start(Box::new(next))));
     let record = store.load(number).await.unwrap().unwrap();
-    assert_eq!((record.execution, record.last_turn), (ExecutionNumber(2), TurnNumber::NONE));
+    assert_eq!(
+        (record.execution, record.last_turn),
+        (ExecutionNumber(2), TurnNumber::NONE)
+    );
     assert_eq!(record.inbox, [waiting, row.clone()]);
     assert_eq!(record.attempts, []);
     assert_eq!(store.details("a").await.unwrap().input, Some(payload("2")));
@@ -254,13 +336,19 @@ async fn a_custom_status_stays_until_it_is_changed_or_cleared() {
 async fn being_stuck_needs_no_turn_and_ends_with_a_turn() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
-    let reason = StuckReason { code: "nondeterminism".into(), message: "turn 1 …".into() };
+    let reason = StuckReason {
+        code: "nondeterminism".into(),
+        message: "turn 1 …".into(),
+    };
     assert!(store.mark_stuck(number, reason.clone(), NOW).await.unwrap());
     assert_eq!(store.load(number).await.unwrap().unwrap().stuck, Some(reason.clone()));
     assert_eq!(store.details("a").await.unwrap().summary.stuck, Some(reason.clone()));
     store.commit(last_turn(number, 2)).await.unwrap();
     assert_eq!(store.details("a").await.unwrap().summary.stuck, None);
-    assert!(!store.mark_stuck(number, reason.clone(), NOW).await.unwrap(), "it has ended");
+    assert!(
+        !store.mark_stuck(number, reason.clone(), NOW).await.unwrap(),
+        "it has ended"
+    );
     assert!(!store.mark_stuck(InstanceNumber(999_999), reason, NOW).await.unwrap());
 }
 
@@ -271,7 +359,11 @@ async fn unclean_ends_count_up_until_a_turn_is_committed() {
     assert_eq!(store.count_unclean_end(number).await.unwrap(), Some(1));
     assert_eq!(store.count_unclean_end(number).await.unwrap(), Some(2));
     store.commit(step(number, 1)).await.unwrap();
-    assert_eq!(store.load(number).await.unwrap().unwrap().unclean_ends, 2, "a step without a turn proves nothing");
+    assert_eq!(
+        store.load(number).await.unwrap().unwrap().unclean_ends,
+        2,
+        "a step without a turn proves nothing"
+    );
     store.commit(turn(number, 2, vec![], vec![])).await.unwrap();
     assert_eq!(store.load(number).await.unwrap().unwrap().unclean_ends, 0);
     store.commit(last_turn(number, 3)).await.unwrap();

@@ -8,7 +8,10 @@ async fn a_start_creates_a_pending_instance_with_its_first_message() {
     let number = store.started("a").await;
     let record = store.load(number).await.unwrap().unwrap();
     assert_eq!((record.id.as_str(), record.function.as_str()), ("a", "Order"));
-    assert_eq!((record.status, record.last_turn, record.unclean_ends), (InstanceStatus::Pending, TurnNumber::NONE, 0));
+    assert_eq!(
+        (record.status, record.last_turn, record.unclean_ends),
+        (InstanceStatus::Pending, TurnNumber::NONE, 0)
+    );
     let items: Vec<_> = record.inbox.into_iter().map(|row| row.item).collect();
     assert_eq!(items, [InboxItem::Start(Box::new(started("Order", None)))]);
     let details = store.details("a").await.unwrap();
@@ -30,9 +33,17 @@ async fn a_start_leaves_a_live_instance_of_the_id_alone() {
 #[tokio::test]
 async fn of_two_starts_of_one_id_in_one_batch_the_first_wins() {
     let store = TestStore::new().await;
-    let outcomes = in_batches(&store, 1, vec![store.start(instance("a"), None), store.start(instance("a"), None)]).await;
+    let outcomes = in_batches(
+        &store,
+        1,
+        vec![store.start(instance("a"), None), store.start(instance("a"), None)],
+    )
+    .await;
     assert!(matches!(outcomes[0], Ok(StartOutcome::Created(_))));
-    assert!(matches!(outcomes[1], Ok(StartOutcome::AlreadyExists(InstanceStatus::Pending))));
+    assert!(matches!(
+        outcomes[1],
+        Ok(StartOutcome::AlreadyExists(InstanceStatus::Pending))
+    ));
     assert_eq!(store.rows("inbox").await, 1);
 }
 
@@ -54,12 +65,11 @@ async fn a_start_replaces_an_ended_instance_under_a_new_number() {
 async fn an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_replaced() {
     let store = TestStore::new().await;
     let old = store.running("a").await;
-    let end = async { store.commit(last_turn(old, 2)).await.map(|_| None) };
-    let start = async { store.start(instance("a"), None).await.map(Some) };
-    let asks: Vec<std::pin::Pin<Box<dyn Future<Output = Result<Option<StartOutcome>, Error>>>>> =
-        vec![Box::pin(end), Box::pin(start)];
-    let answers = in_batches(&store, 1, asks).await;
-    assert!(matches!(answers[1], Ok(Some(StartOutcome::Created(new))) if new > old));
+    let batches = store.stats().batches;
+    let (end, start) = tokio::join!(store.commit(last_turn(old, 2)), store.start(instance("a"), None));
+    assert_eq!(store.stats().batches, batches + 1);
+    assert!(!end.unwrap().instance_gone);
+    assert!(matches!(start.unwrap(), StartOutcome::Created(new) if new > old));
     store.sweep_all(NOW).await;
     assert_eq!(store.rows("history").await, 0);
     store.assert_sound().await;
@@ -68,14 +78,32 @@ async fn an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_rep
 #[tokio::test]
 async fn a_repeated_start_with_the_same_key_answers_as_the_first_did() {
     let store = TestStore::new().await;
-    assert!(matches!(store.start(instance("a"), key("k", 1)).await.unwrap(), StartOutcome::Created(_)));
-    assert_eq!(store.start(instance("a"), key("k", 1)).await.unwrap(), StartOutcome::Repeated(id("a")));
-    assert_eq!(store.start(instance("drawn"), key("k", 1)).await.unwrap(), StartOutcome::Repeated(id("a")));
-    assert_eq!(store.start(instance("b"), key("k", 2)).await.unwrap(), StartOutcome::KeyReused);
+    assert!(matches!(
+        store.start(instance("a"), key("k", 1)).await.unwrap(),
+        StartOutcome::Created(_)
+    ));
+    assert_eq!(
+        store.start(instance("a"), key("k", 1)).await.unwrap(),
+        StartOutcome::Repeated(id("a"))
+    );
+    assert_eq!(
+        store.start(instance("drawn"), key("k", 1)).await.unwrap(),
+        StartOutcome::Repeated(id("a"))
+    );
+    assert_eq!(
+        store.start(instance("b"), key("k", 2)).await.unwrap(),
+        StartOutcome::KeyReused
+    );
     assert_eq!(store.rows("instances").await, 1);
 
-    let other = NewInstance { tenant: TenantId(2), ..instance("a") };
-    assert!(matches!(store.start(other, key("k", 3)).await.unwrap(), StartOutcome::Created(_)), "keys are a tenant's");
+    let other = NewInstance {
+        tenant: TenantId(2),
+        ..instance("a")
+    };
+    assert!(
+        matches!(store.start(other, key("k", 3)).await.unwrap(), StartOutcome::Created(_)),
+        "keys are a tenant's"
+    );
 }
 
 #[tokio::test]
@@ -96,8 +124,14 @@ async fn a_key_is_known_within_the_batch_that_brings_it() {
 async fn a_key_that_has_expired_may_be_used_again() {
     let store = TestStore::new().await;
     store.start(instance("a"), key("k", 1)).await.unwrap();
-    let later = NewInstance { created_at: Timestamp(NOW.0 + 1_001), ..instance("b") };
-    assert!(matches!(store.start(later, key("k", 2)).await.unwrap(), StartOutcome::Created(_)));
+    let later = NewInstance {
+        created_at: Timestamp(NOW.0 + 1_001),
+        ..instance("b")
+    };
+    assert!(matches!(
+        store.start(later, key("k", 2)).await.unwrap(),
+        StartOutcome::Created(_)
+    ));
     assert_eq!(store.rows("idempotency_keys").await, 1);
 }
 
@@ -107,7 +141,10 @@ async fn a_start_that_changed_nothing_does_not_use_up_its_key() {
     store.started("a").await;
     let outcome = store.start(instance("a"), key("k", 1)).await.unwrap();
     assert_eq!(outcome, StartOutcome::AlreadyExists(InstanceStatus::Pending));
-    assert!(matches!(store.start(instance("b"), key("k", 2)).await.unwrap(), StartOutcome::Created(_)));
+    assert!(matches!(
+        store.start(instance("b"), key("k", 2)).await.unwrap(),
+        StartOutcome::Created(_)
+    ));
 }
 
 #[tokio::test]

@@ -57,15 +57,14 @@ impl Wanted {
 impl FactCache {
     /// Knows nothing yet.
     pub(super) fn new() -> Self {
-        Self { facts: Generations::new(CACHED_INSTANCES), numbers: Generations::new(CACHED_INSTANCES) }
+        Self {
+            facts: Generations::new(CACHED_INSTANCES),
+            numbers: Generations::new(CACHED_INSTANCES),
+        }
     }
 
     /// Gathers facts for a batch, from the database if need be.
-    pub(super) async fn gather(
-        &mut self,
-        wanted: &Wanted,
-        connection: &mut SqliteConnection,
-    ) -> Result<Facts, Error> {
+    pub(super) async fn gather(&mut self, wanted: &Wanted, connection: &mut SqliteConnection) -> Result<Facts, Error> {
         let mut facts = Facts::default();
         let mut unknown_ids = Vec::new();
         for key in &wanted.ids {
@@ -82,7 +81,9 @@ impl FactCache {
             }
         }
         // Absent until found.
-        facts.by_id.extend(unknown_ids.iter().map(|by| ((by.0, by.1.clone()), None)));
+        facts
+            .by_id
+            .extend(unknown_ids.iter().map(|by| ((by.0, by.1.clone()), None)));
         facts.by_number.extend(unknown_numbers.iter().map(|by| (by.0, None)));
         for fact in instances::facts_by_id(connection, &unknown_ids).await? {
             facts.learn(fact);
@@ -119,7 +120,10 @@ impl Facts {
     /// # Panics
     /// When the batch did not ask for it.
     pub(super) fn by_number(&self, number: InstanceNumber) -> Option<&Fact> {
-        self.by_number.get(&number).expect("the batch asked for each instance that it names by number").as_ref()
+        self.by_number
+            .get(&number)
+            .expect("the batch asked for each instance that it names by number")
+            .as_ref()
     }
 
     /// The same, to be changed.
@@ -127,7 +131,10 @@ impl Facts {
     /// # Panics
     /// When the batch did not ask for it.
     pub(super) fn by_number_mut(&mut self, number: InstanceNumber) -> Option<&mut Fact> {
-        self.by_number.get_mut(&number).expect("the batch asked for each instance that it names by number").as_mut()
+        self.by_number
+            .get_mut(&number)
+            .expect("the batch asked for each instance that it names by number")
+            .as_mut()
     }
 
     /// The instance of that id.
@@ -135,7 +142,10 @@ impl Facts {
     /// # Panics
     /// When the batch did not ask for it.
     pub(super) fn by_id(&self, tenant: TenantId, id: &InstanceId) -> Option<&Fact> {
-        let number = self.by_id.get(&(tenant, id.clone())).expect("the batch asked for each id that it names");
+        let number = self
+            .by_id
+            .get(&(tenant, id.clone()))
+            .expect("the batch asked for each id that it names");
         number.and_then(|number| self.by_number.get(&number)?.as_ref())
     }
 
@@ -163,7 +173,11 @@ struct Generations<K, V> {
 
 impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
     fn new(limit: usize) -> Self {
-        Self { young: HashMap::new(), old: HashMap::new(), limit }
+        Self {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            limit,
+        }
     }
 
     fn get(&mut self, key: &K) -> Option<V> {

@@ -6,12 +6,10 @@
 use tokio::sync::oneshot;
 
 use crate::{
-    model::{
-        InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec,
-    },
+    model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
         AppendOutcome, AttemptRow, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, PutModule,
-        PutModuleOutcome, StartOutcome, TurnCommit, TurnReceipt,
+        PutModuleOutcome, StartOutcome, TurnCommit, TurnReceipt, modules::UnneededBytes,
     },
 };
 
@@ -23,18 +21,50 @@ pub(in crate::store) struct Job {
 
 /// What can be asked for.
 pub(in crate::store) enum Operation {
-    Start { instance: Box<EncodedInstance>, key: Option<IdempotencyKey> },
-    Append { append: Box<InboxAppend>, bytes: Vec<u8>, key: Option<IdempotencyKey> },
-    Deliver { to: InstanceNumber, item: EncodedItem },
+    Start {
+        instance: Box<EncodedInstance>,
+        key: Option<IdempotencyKey>,
+    },
+    Append {
+        append: Box<InboxAppend>,
+        bytes: Vec<u8>,
+        key: Option<IdempotencyKey>,
+    },
+    Deliver {
+        to: InstanceNumber,
+        item: EncodedItem,
+    },
     Commit(Box<EncodedCommit>),
-    NoteAttempt { instance: InstanceNumber, attempt: Box<AttemptRow>, lines: Vec<LogLine> },
-    MarkStuck { instance: InstanceNumber, reason: StuckReason, at: Timestamp },
+    NoteAttempt {
+        instance: InstanceNumber,
+        attempt: Box<AttemptRow>,
+        lines: Vec<LogLine>,
+    },
+    MarkStuck {
+        instance: InstanceNumber,
+        reason: StuckReason,
+        at: Timestamp,
+    },
     CountUncleanEnd(InstanceNumber),
-    Purge { tenant: TenantId, id: InstanceId },
-    PurgeMany { tenant: TenantId, instances: Vec<InstanceNumber> },
+    Purge {
+        tenant: TenantId,
+        id: InstanceId,
+    },
+    PurgeMany {
+        tenant: TenantId,
+        instances: Vec<InstanceNumber>,
+    },
     PutModule(Box<PutModule>),
-    DeleteModule { tenant: TenantId, name: String, at: Timestamp },
-    Sweep { now: Timestamp, limit: u64 },
+    DeleteModule {
+        tenant: TenantId,
+        name: String,
+        at: Timestamp,
+    },
+    DeleteModuleBytes(UnneededBytes),
+    Sweep {
+        now: Timestamp,
+        limit: u64,
+    },
 }
 
 /// What comes of an [`Operation`], variant by variant.
@@ -51,7 +81,9 @@ pub(in crate::store) enum Outcome {
     PurgeMany(u64),
     PutModule(PutModuleOutcome),
     DeleteModule(bool),
-    Sweep(bool),
+    DeleteModuleBytes(bool),
+    /// How many rows were deleted.
+    Sweep(u64),
 }
 
 /// A message with the bytes that are stored for it.
@@ -80,26 +112,38 @@ pub(in crate::store) struct EncodedCommit {
 impl EncodedItem {
     /// Encodes a message.
     pub(in crate::store) fn new(item: InboxItem) -> Self {
-        Self { bytes: codec::encode(&item), item }
+        Self {
+            bytes: codec::encode(&item),
+            item,
+        }
     }
 }
 
 impl EncodedInstance {
     /// Encodes a new instance.
     pub(in crate::store) fn new(instance: NewInstance) -> Self {
-        Self { start: encode_start(&instance), instance }
+        Self {
+            start: encode_start(&instance),
+            instance,
+        }
     }
 }
 
 impl EncodedCommit {
     /// Encodes a commit.
     pub(in crate::store) fn new(mut commit: TurnCommit) -> Self {
-        let next_execution =
-            commit.next_execution.take().map(|started| EncodedItem::new(InboxItem::Start(Box::new(started))));
+        let next_execution = commit
+            .next_execution
+            .take()
+            .map(|started| EncodedItem::new(InboxItem::Start(Box::new(started))));
         Self {
             turn: commit.turn.as_ref().map(codec::encode),
             children: commit.children.iter().map(encode_start).collect(),
-            messages: commit.messages.iter().map(|message| codec::encode(&message.item)).collect(),
+            messages: commit
+                .messages
+                .iter()
+                .map(|message| codec::encode(&message.item))
+                .collect(),
             next_execution,
             commit,
         }

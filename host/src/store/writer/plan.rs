@@ -74,7 +74,9 @@ impl<'a> Plan<'a> {
             KeyUse::Reused => return AppendOutcome::KeyReused,
             KeyUse::First => {}
         }
-        let Some(fact) = self.facts.by_id(append.tenant, &append.id) else { return AppendOutcome::Unknown };
+        let Some(fact) = self.facts.by_id(append.tenant, &append.id) else {
+            return AppendOutcome::Unknown;
+        };
         let number = fact.number;
         if fact.status.has_ended() {
             return AppendOutcome::Ended(fact.status);
@@ -85,7 +87,8 @@ impl<'a> Plan<'a> {
 
     /// Delivers a message of the host to a live instance; drops it if there is none.
     pub(super) fn deliver(&mut self, to: InstanceNumber, item: &'a EncodedItem) -> Option<InboxRow> {
-        self.is_live(to).then(|| self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
+        self.is_live(to)
+            .then(|| self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
     }
 
     /// Writes a step of an instance with all that it causes.
@@ -93,7 +96,11 @@ impl<'a> Plan<'a> {
         let commit = &work.commit;
         let instance = commit.instance;
         let mut receipt = TurnReceipt::default();
-        let Some(fact) = self.facts.by_number_mut(instance).filter(|fact| !fact.status.has_ended()) else {
+        let Some(fact) = self
+            .facts
+            .by_number_mut(instance)
+            .filter(|fact| !fact.status.has_ended())
+        else {
             receipt.instance_gone = true;
             return Ok(receipt);
         };
@@ -138,7 +145,9 @@ impl<'a> Plan<'a> {
         attempt: &'a AttemptRow,
         lines: &'a [LogLine],
     ) -> bool {
-        let Some(fact) = self.facts.by_number(instance) else { return false };
+        let Some(fact) = self.facts.by_number(instance) else {
+            return false;
+        };
         let noted = !fact.status.has_ended() && fact.execution == attempt.execution;
         if noted {
             self.rows.attempts.push(NewAttempt { instance, attempt });
@@ -176,7 +185,9 @@ impl<'a> Plan<'a> {
     }
 
     fn is_live(&self, instance: InstanceNumber) -> bool {
-        self.facts.by_number(instance).is_some_and(|fact| !fact.status.has_ended())
+        self.facts
+            .by_number(instance)
+            .is_some_and(|fact| !fact.status.has_ended())
     }
 
     /// Creates an instance in place of an ended one; says which status a live one of that id has.
@@ -197,7 +208,10 @@ impl<'a> Plan<'a> {
             number,
             tenant: new.tenant,
             id: &new.id,
-            function: *self.functions.get(&function).expect("the batch interned the functions it names"),
+            function: *self
+                .functions
+                .get(&function)
+                .expect("the batch interned the functions it names"),
             module: new.module,
             execution,
             created_at: new.created_at,
@@ -213,7 +227,12 @@ impl<'a> Plan<'a> {
             last_turn: TurnNumber::NONE,
         });
         let seq = self.counters.next_seq();
-        self.rows.messages.push(NewMessage { instance: number, seq, control: false, item: Cow::Borrowed(start) });
+        self.rows.messages.push(NewMessage {
+            instance: number,
+            seq,
+            control: false,
+            item: Cow::Borrowed(start),
+        });
         Ok(number)
     }
 
@@ -222,10 +241,22 @@ impl<'a> Plan<'a> {
         let commit = &work.commit;
         let instance = commit.instance;
         if let (Some(turn), Some(body)) = (&commit.turn, &work.turn) {
-            self.rows.turns.push(NewTurn { instance, execution: commit.execution, turn: turn.number, body });
+            self.rows.turns.push(NewTurn {
+                instance,
+                execution: commit.execution,
+                turn: turn.number,
+                body,
+            });
         }
-        self.rows.consumed.extend(commit.consumed.iter().map(|seq| ConsumedMessage { instance, seq: *seq }));
-        self.rows.attempts.extend(commit.attempts.iter().map(|attempt| NewAttempt { instance, attempt }));
+        self.rows.consumed.extend(
+            commit
+                .consumed
+                .iter()
+                .map(|seq| ConsumedMessage { instance, seq: *seq }),
+        );
+        self.rows
+            .attempts
+            .extend(commit.attempts.iter().map(|attempt| NewAttempt { instance, attempt }));
         self.write_lines(instance, &commit.logs);
         let summary = &commit.summary;
         let ended = summary.status.has_ended();
@@ -240,7 +271,10 @@ impl<'a> Plan<'a> {
             updated_at: summary.updated_at,
             fuel: summary.fuel,
             stuck: summary.stuck.as_ref(),
-            custom_status: summary.custom_status.as_ref().map(|status| status.as_ref().map(|payload| payload.as_str())),
+            custom_status: summary
+                .custom_status
+                .as_ref()
+                .map(|status| status.as_ref().map(|payload| payload.as_str())),
             took_a_turn: commit.turn.is_some(),
         });
     }
@@ -254,8 +288,16 @@ impl<'a> Plan<'a> {
 
     fn write_message(&mut self, to: InstanceNumber, item: &InboxItem, bytes: Cow<'a, [u8]>) -> InboxRow {
         let seq = self.counters.next_seq();
-        self.rows.messages.push(NewMessage { instance: to, seq, control: inbox::is_control(item), item: bytes });
-        InboxRow { seq, item: item.clone() }
+        self.rows.messages.push(NewMessage {
+            instance: to,
+            seq,
+            control: inbox::is_control(item),
+            item: bytes,
+        });
+        InboxRow {
+            seq,
+            item: item.clone(),
+        }
     }
 
     /// Fails the parent's task, since the child's id belongs to a live instance. A detached start has no task to fail.
@@ -273,7 +315,8 @@ impl<'a> Plan<'a> {
             outcome: Err(Failure::new(types::ALREADY_EXISTS, message)),
         };
         let bytes = codec::encode(&item);
-        self.is_live(parent).then(|| (parent, self.write_message(parent, &item, Cow::Owned(bytes))))
+        self.is_live(parent)
+            .then(|| (parent, self.write_message(parent, &item, Cow::Owned(bytes))))
     }
 
     fn use_of_key(&self, tenant: TenantId, key: Option<&IdempotencyKey>, now: Timestamp) -> KeyUse {
@@ -288,7 +331,11 @@ impl<'a> Plan<'a> {
 
     fn keep_key(&mut self, tenant: TenantId, key: Option<&'a IdempotencyKey>, instance_id: &'a InstanceId) {
         let Some(key) = key else { return };
-        self.rows.keys.push(NewKey { tenant, key, instance_id });
+        self.rows.keys.push(NewKey {
+            tenant,
+            key,
+            instance_id,
+        });
         let stored = StoredKey {
             tenant,
             key: key.key.clone(),
@@ -319,13 +366,19 @@ fn check_fits(fact: &Fact, work: &EncodedCommit) -> Result<(), Error> {
         return wrong(format!("it belongs to tenant {}, not {}", fact.tenant, commit.tenant));
     }
     if commit.execution != fact.execution {
-        return wrong(format!("it is in execution {}, the commit in {}", fact.execution, commit.execution));
+        return wrong(format!(
+            "it is in execution {}, the commit in {}",
+            fact.execution, commit.execution
+        ));
     }
     let mut last_turn = fact.last_turn;
     if let Some(turn) = &commit.turn {
         last_turn = last_turn.next();
         if turn.number != last_turn {
-            return wrong(format!("its next turn is {last_turn}, the commit has turn {}", turn.number));
+            return wrong(format!(
+                "its next turn is {last_turn}, the commit has turn {}",
+                turn.number
+            ));
         }
     }
     let (mut execution, summary) = (fact.execution, &commit.summary);

@@ -1,0 +1,78 @@
+//! What there is to call in a simulated world, and how an instance of it begins.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures::future::LocalBoxFuture;
+
+use crate::executor::{Core, Execution};
+use crate::failure::Result;
+use crate::orchestration::Orchestration;
+
+use super::host::SimulatedHost;
+use super::instance::{Index, Instance, Place, State};
+use super::script::Script;
+
+type Body = fn(Orchestration, &str) -> LocalBoxFuture<'static, Result<String>>;
+
+/// What there is to call.
+#[derive(Default)]
+pub(super) struct Functions {
+    pub(super) activities: BTreeMap<String, Script>,
+    pub(super) children: BTreeMap<String, Script>,
+    pub(super) orchestrations: BTreeMap<String, Body>,
+}
+
+impl Functions {
+    pub(super) fn activity(&self, name: &str) -> &Script {
+        self.activities
+            .get(name)
+            .unwrap_or_else(|| panic!("the orchestration calls the activity `{name}`, which this test does not script"))
+    }
+
+    pub(super) fn is_orchestration(&self, name: &str) -> bool {
+        self.orchestrations.contains_key(name)
+    }
+
+    fn body(&self, name: &str) -> Body {
+        *self.orchestrations.get(name).unwrap_or_else(|| {
+            panic!("the orchestration calls the sub-orchestration `{name}`, which this test does not script")
+        })
+    }
+
+    /// Adds an instance and lets it run next.
+    pub(super) fn start_instance(
+        self: &Rc<Self>,
+        state: &Rc<RefCell<State>>,
+        id: String,
+        name: &str,
+        input: &str,
+        parent: Option<(Place, u32)>,
+    ) -> Index {
+        let mut borrowed = state.borrow_mut();
+        let mut instance = Instance::new(id, name, input, borrowed.now);
+        instance.parent = parent;
+        borrowed.instances.push(instance);
+        let index = borrowed.instances.len() - 1;
+        drop(borrowed);
+        self.start_execution(state, index);
+        index
+    }
+
+    /// Begins an execution of an instance and lets it run next.
+    pub(super) fn start_execution(self: &Rc<Self>, state: &Rc<RefCell<State>>, index: Index) {
+        let host = SimulatedHost {
+            state: state.clone(),
+            functions: self.clone(),
+            instance: index,
+        };
+        let core = Core::new(Box::new(host));
+        let mut state = state.borrow_mut();
+        let instance = &mut state.instances[index];
+        let body = self.body(&instance.function);
+        let future = body(Orchestration::new(core.clone()), &instance.input);
+        instance.guest = Some(Execution::new(core, future));
+        state.runnable.push_back(index);
+    }
+}

@@ -1,0 +1,315 @@
+//! The loop over virtual time: guests run until they wait, then the next thing happens.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use crate::activity::Attempt as AttemptInfo;
+use crate::backend::Outcome;
+use crate::executor::{Execution, Progress};
+use crate::failure::Failure;
+use crate::failure_types;
+use crate::payload::decode;
+use crate::time::Timestamp;
+
+use super::functions::Functions;
+use super::host::{MAX_PAYLOAD_BYTES, SimulatedHost};
+use super::instance::{Call, Happening, Index, Place, State};
+use super::retries::wait_before_next;
+use super::run::{End, Run};
+use super::script::Run as ScriptRun;
+use super::world::World;
+
+/// How much may happen before a test is taken for endless.
+const MAX_HAPPENINGS: u64 = 1_000_000;
+
+/// A world at work.
+pub(super) struct Simulation {
+    functions: Rc<Functions>,
+    state: Rc<RefCell<State>>,
+    instance_id: String,
+    max_executions: u32,
+    start: Timestamp,
+}
+
+/// The instance that the test is about.
+const ROOT: Index = 0;
+
+impl Simulation {
+    pub(super) fn new(world: World) -> Self {
+        let mut state = State::new(world.start);
+        for (after, instance_id, name, payload) in world.events {
+            let instance_id = instance_id.unwrap_or_else(|| world.instance_id.clone());
+            state.at(
+                world.start + after,
+                Happening::EventComes {
+                    instance_id,
+                    name,
+                    payload,
+                },
+            );
+        }
+        Self {
+            functions: Rc::new(world.functions),
+            state: Rc::new(RefCell::new(state)),
+            instance_id: world.instance_id,
+            max_executions: world.max_executions,
+            start: world.start,
+        }
+    }
+
+    pub(super) fn run<O: DeserializeOwned>(self, name: &str, input: &str) -> Run<O> {
+        self.functions
+            .start_instance(&self.state, self.instance_id.clone(), name, input, None);
+        loop {
+            self.settle();
+            if self.state.borrow().instances[ROOT].outcome.is_some() || !self.let_something_happen() {
+                return self.report();
+            }
+        }
+    }
+
+    /// Runs all guests that have something new to see.
+    fn settle(&self) {
+        loop {
+            let next = self.state.borrow_mut().runnable.pop_front();
+            let Some(index) = next else { return };
+            self.run_guest(index);
+            let ended = std::mem::take(&mut self.state.borrow_mut().ended_guests);
+            drop(ended);
+        }
+    }
+
+    fn run_guest(&self, index: Index) {
+        let Some(mut guest) = self.state.borrow_mut().instances[index].guest.take() else {
+            return;
+        };
+        loop {
+            let arrivals = std::mem::take(&mut self.state.borrow_mut().instances[index].arrivals);
+            guest.deliver(arrivals);
+            match guest.advance() {
+                Progress::Finished(outcome) => return self.finish(index, outcome),
+                Progress::Waiting if self.state.borrow().instances[index].arrivals.is_empty() => break,
+                Progress::Waiting => {}
+            }
+        }
+        if self.state.borrow().instances[index].is_waiting() {
+            self.state.borrow_mut().instances[index].guest = Some(guest);
+        } else {
+            drop(guest);
+            let message = "it waits, but nothing that it asked for is outstanding";
+            self.finish(index, Err(Failure::new(failure_types::WAITS_FOR_NOTHING, message)));
+        }
+    }
+
+    /// Ends an execution, and with it the instance unless it continues as new.
+    fn finish(&self, index: Index, outcome: Outcome) {
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        let instance = &mut state.instances[index];
+        if outcome.is_ok()
+            && let Some(input) = instance.next_input.take()
+        {
+            instance.events.begin_next_execution();
+            instance.tasks.clear();
+            instance.arrivals.clear();
+            instance.input = input;
+            instance.last_task = 0;
+            if index == ROOT && instance.execution >= self.max_executions {
+                // The report finds neither a guest nor an outcome.
+                return;
+            }
+            instance.execution += 1;
+            instance.started = now;
+            drop(state);
+            return self.functions.start_execution(&self.state, index);
+        }
+        instance.outcome = Some(outcome.clone());
+        let parent = instance.parent;
+        if let Some((place, attempt)) = parent {
+            drop(state);
+            self.end_attempt(place, attempt, outcome);
+        }
+    }
+
+    /// Jumps to the next happening; false if there is none.
+    fn let_something_happen(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        assert!(
+            state.happenings < MAX_HAPPENINGS,
+            "so much happens that the orchestration may never end"
+        );
+        let Some(((time, _), happening)) = state.agenda.pop_first() else {
+            return false;
+        };
+        // A stale timer must not move the clock of a world in which nothing else happens.
+        if state.is_stale(&happening) {
+            return true;
+        }
+        state.now = time;
+        drop(state);
+        self.happen(happening);
+        true
+    }
+
+    fn happen(&self, happening: Happening) {
+        match happening {
+            Happening::TimerFires(place) => self.state.borrow_mut().complete(place, Ok("null".into())),
+            Happening::AttemptStarts(place, attempt) => self.start_attempt(place, attempt),
+            Happening::AttemptEnds(place, attempt, outcome) => self.end_attempt(place, attempt, outcome),
+            Happening::CallTimesOut(place) => self.time_out(place),
+            Happening::EventComes {
+                instance_id,
+                name,
+                payload,
+            } => {
+                let mut state = self.state.borrow_mut();
+                let Some(index) = state.alive(&instance_id) else { return };
+                if let Some(task) = state.instances[index].events.raise(&name, payload) {
+                    state.event_arrives(index, task);
+                }
+            }
+        }
+    }
+
+    fn start_attempt(&self, place: Place, attempt: u32) {
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        let Some(call) = state.call(place) else { return };
+        call.attempt = attempt;
+        let Call {
+            is_child,
+            name,
+            input,
+            instance_id,
+            attempt_timeout,
+            record,
+            ..
+        } = call;
+        let (is_child, name, input, record) = (*is_child, name.clone(), input.clone(), *record);
+        let (instance_id, attempt_timeout) = (instance_id.clone(), *attempt_timeout);
+        state.calls[record].attempts = attempt;
+        let caller = &state.instances[place.instance];
+        let key = format!("{}/{}/{}", caller.id, place.execution, place.task);
+        let info = AttemptInfo {
+            instance_id: caller.id.clone(),
+            execution: place.execution,
+            function: name.clone(),
+            attempt,
+            idempotency_key: key.clone(),
+            deadline_ms: attempt_timeout.map_or(u64::MAX, |timeout| (now + timeout).as_millis()),
+            max_payload_bytes: MAX_PAYLOAD_BYTES,
+        };
+        drop(state);
+
+        let script = match is_child {
+            false => Some(self.functions.activity(&name)),
+            true => self.functions.children.get(&name),
+        };
+        let Some(script) = script else {
+            let id = instance_id.unwrap_or_else(|| format!("{key}/{attempt}"));
+            let child = self
+                .functions
+                .start_instance(&self.state, id, &name, &input, Some((place, attempt)));
+            if let Some(call) = self.state.borrow_mut().call(place) {
+                call.child = Some(child);
+            }
+            return;
+        };
+        let host = SimulatedHost {
+            state: self.state.clone(),
+            functions: self.functions.clone(),
+            instance: place.instance,
+        };
+        let ran = script.clone().run(ScriptRun {
+            info,
+            input,
+            now,
+            sink: Rc::new(host),
+        });
+        let (duration, outcome) = match attempt_timeout {
+            Some(limit) if ran.duration > limit => (
+                limit,
+                Err(Failure::new(
+                    failure_types::TIMEOUT,
+                    format!("the attempt took longer than {limit:?}"),
+                )),
+            ),
+            _ => (ran.duration, ran.outcome),
+        };
+        self.state
+            .borrow_mut()
+            .at(now + duration, Happening::AttemptEnds(place, attempt, outcome));
+    }
+
+    fn end_attempt(&self, place: Place, attempt: u32, outcome: Outcome) {
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        let Some(call) = state.call(place).filter(|call| call.attempt == attempt) else {
+            return;
+        };
+        call.child = None;
+        if let Err(failure) = &outcome
+            && let Some(wait) = wait_before_next(call.retry.as_ref(), attempt, failure)
+        {
+            call.last_failure = Some(failure.clone());
+            state.at(
+                now + Duration::from_millis(wait),
+                Happening::AttemptStarts(place, attempt + 1),
+            );
+            return;
+        }
+        state.complete(place, outcome);
+    }
+
+    fn time_out(&self, place: Place) {
+        let mut state = self.state.borrow_mut();
+        let Some(call) = state.call(place) else { return };
+        let failure = Failure::new(failure_types::TIMEOUT, format!("`{}` did not end in time", call.name));
+        let failure = match call.last_failure.take() {
+            Some(last) => failure.caused_by(last),
+            None => failure,
+        };
+        state.complete(place, Err(failure));
+    }
+
+    fn report<O: DeserializeOwned>(self) -> Run<O> {
+        let is_waiting = self.state.borrow().instances[ROOT].guest.is_some();
+        self.drop_guests();
+        let mut state = self.state.borrow_mut();
+        let elapsed = state.now - self.start;
+        let root = &mut state.instances[ROOT];
+        let end = match root.outcome.take() {
+            Some(Ok(payload)) => match decode("the output is not of its type", &payload) {
+                Ok(output) => End::Completed(output),
+                Err(failure) => End::Failed(failure),
+            },
+            Some(Err(failure)) => End::Failed(failure),
+            None if is_waiting => End::Waiting(root.waits()),
+            None => End::ContinuedAsNew(serde_json::from_str(&root.input).unwrap_or_default()),
+        };
+        Run {
+            end,
+            elapsed,
+            executions: root.execution,
+            custom_statuses: std::mem::take(&mut root.custom_statuses),
+            calls: std::mem::take(&mut state.calls),
+            sent: std::mem::take(&mut state.sent),
+            logs: std::mem::take(&mut state.logs),
+        }
+    }
+
+    /// With nothing borrowed, since what a guest drops may ask for something.
+    fn drop_guests(&self) {
+        let mut state = self.state.borrow_mut();
+        let guests: Vec<Execution> = state
+            .instances
+            .iter_mut()
+            .filter_map(|instance| instance.guest.take())
+            .collect();
+        drop(state);
+        drop(guests);
+    }
+}

@@ -1,0 +1,103 @@
+//! The body of a response, with the limits of the attempt that reads it.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep},
+};
+use wasmtime_wasi_http::{Error, WasiBody};
+
+/// Bytes of responses that an attempt may still read.
+#[derive(Debug)]
+pub(super) struct ResponseBudget {
+    limit: u64,
+    left: AtomicU64,
+}
+
+impl ResponseBudget {
+    pub(super) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            left: AtomicU64::new(limit),
+        })
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), Error> {
+        let taken = self
+            .left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        taken
+            .map(|_| ())
+            .map_err(|_| Error::HttpResponseBodySize(Some(self.limit)))
+    }
+}
+
+/// A body that ends with an error when the budget is used up or nothing comes for too long. The request counts as
+/// open until this is dropped.
+pub(super) struct LimitedBody {
+    incoming: Incoming,
+    budget: Arc<ResponseBudget>,
+    patience: Duration,
+    impatience: Pin<Box<Sleep>>,
+    _open: OwnedSemaphorePermit,
+}
+
+impl LimitedBody {
+    pub(super) fn boxed(
+        incoming: Incoming,
+        budget: Arc<ResponseBudget>,
+        patience: Duration,
+        open: OwnedSemaphorePermit,
+    ) -> WasiBody {
+        Self {
+            incoming,
+            budget,
+            patience,
+            impatience: Box::pin(sleep(patience)),
+            _open: open,
+        }
+        .boxed_unsync()
+    }
+}
+
+impl Body for LimitedBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.incoming).poll_frame(context) {
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::Hyper(error)))),
+            Poll::Ready(Some(Ok(frame))) => {
+                this.impatience.as_mut().reset(Instant::now() + this.patience);
+                let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                Poll::Ready(Some(this.budget.take(bytes).map(|()| frame)))
+            }
+            Poll::Pending => {
+                ready!(this.impatience.as_mut().poll(context));
+                Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,198 @@
+//! The hook of `wasi:http/outgoing-handler`: sends a request if the policy allows it, over a connection of our own.
+//!
+//! Redirects are answers like any other: a guest that follows one asks again, and is judged again. Every refusal is a
+//! line in the attempt's log.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http::{Method, Request, Response, Uri};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, p2::bindings::http::types::ErrorCode};
+
+use crate::model::LogLevel;
+use crate::sandbox::activity::{lock, log::ActivityLog};
+
+use super::{
+    Destination, EgressPolicy,
+    body::{LimitedBody, ResponseBudget},
+    connect::{Refused, connect},
+};
+
+/// Longest time for each step of connecting. A guest may ask for less.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for the first byte of a response, and between its bytes. A guest may ask for less; its own time-out is
+/// usually shorter.
+const READ_TIMEOUT: Duration = Duration::from_secs(600);
+/// Most bytes of a response's head.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Most header fields of a response.
+const MAX_HEADERS: usize = 128;
+
+/// Outgoing requests of one attempt.
+pub(in crate::sandbox) struct Egress {
+    policy: Arc<EgressPolicy>,
+    log: Arc<Mutex<ActivityLog>>,
+    open: Arc<Semaphore>,
+    budget: Arc<ResponseBudget>,
+}
+
+/// What sending gives: the response and whatever drives its connection.
+type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+impl Egress {
+    /// No request sent yet.
+    pub(in crate::sandbox) fn new(
+        policy: Arc<EgressPolicy>,
+        log: Arc<Mutex<ActivityLog>>,
+        open_requests: usize,
+        response_bytes: u64,
+    ) -> Self {
+        let open = Arc::new(Semaphore::new(open_requests.min(Semaphore::MAX_PERMITS)));
+        Self {
+            policy,
+            log,
+            open,
+            budget: ResponseBudget::new(response_bytes),
+        }
+    }
+
+    /// What is decided before anything is sent.
+    fn admit(&self, request: &Request<WasiBody>) -> Result<(Destination, OwnedSemaphorePermit), Refused> {
+        let refuse = |error, reason: &str| {
+            Err(Refused {
+                error,
+                reason: reason.to_owned(),
+            })
+        };
+        let Some(destination) = Destination::of(request.uri()) else {
+            return refuse(Error::HttpRequestUriInvalid, "it has no plain host");
+        };
+        if request.method() == Method::CONNECT {
+            return refuse(Error::HttpRequestMethodInvalid, "tunnels are not offered");
+        }
+        if !self.policy.allows(&destination) {
+            return refuse(Error::HttpRequestDenied, &format!("no rule allows {destination}"));
+        }
+        match self.open.clone().try_acquire_owned() {
+            Ok(open) => Ok((destination, open)),
+            Err(_) => refuse(
+                Error::ConnectionLimitReached,
+                "too many requests of this attempt are open",
+            ),
+        }
+    }
+}
+
+impl WasiHttpHooks for Egress {
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        // Without path and query: those may carry secrets.
+        let target = Destination::of(request.uri()).map_or_else(|| "nowhere".to_owned(), |target| target.to_string());
+        let (log, policy, budget) = (self.log.clone(), self.policy.clone(), self.budget.clone());
+        let admitted = self.admit(&request);
+        Box::new(async move {
+            let sent = match admitted {
+                Ok((destination, open)) => {
+                    let time = Patience::of(options.unwrap_or_default());
+                    send(&policy, &destination, request, time, budget, open).await
+                }
+                Err(refused) => Err(refused),
+            };
+            sent.map_err(|Refused { error, reason }| {
+                lock(&log).line(LogLevel::Warn, &format!("the request to {target} failed: {reason}"));
+                error
+            })
+        })
+    }
+
+    // The defaults of these write to the host's own log, which a guest could flood.
+
+    fn p2_error_from_hyper(&mut self, _: &hyper::Error) -> ErrorCode {
+        ErrorCode::HttpProtocolError
+    }
+
+    fn p2_error_from_connect(&mut self, _: &std::io::Error) -> ErrorCode {
+        ErrorCode::ConnectionRefused
+    }
+
+    fn p2_error_from_tls(&mut self, _: &std::io::Error) -> ErrorCode {
+        ErrorCode::TlsProtocolError
+    }
+}
+
+/// How long a request waits for what.
+struct Patience {
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Duration,
+}
+
+impl Patience {
+    fn of(options: RequestOptions) -> Self {
+        let within = |wanted: Option<Duration>, limit: Duration| wanted.map_or(limit, |wanted| wanted.min(limit));
+        Self {
+            connect: within(options.connect_timeout, CONNECT_TIMEOUT),
+            first_byte: within(options.first_byte_timeout, READ_TIMEOUT),
+            between_bytes: within(options.between_bytes_timeout, READ_TIMEOUT),
+        }
+    }
+}
+
+async fn send(
+    policy: &EgressPolicy,
+    destination: &Destination,
+    mut request: Request<WasiBody>,
+    time: Patience,
+    budget: Arc<ResponseBudget>,
+    open: OwnedSemaphorePermit,
+) -> Result<Sent, Refused> {
+    let connection = connect(policy, destination, time.connect).await?;
+    *request.uri_mut() = origin_form(request.uri());
+    let (mut sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS)
+        .handshake(TokioIo::new(connection))
+        .await
+        .map_err(hyper_error)?;
+    // Dropped with the response, which ends it.
+    let driver = wasmtime_wasi::runtime::spawn(connection);
+    let response = match timeout(time.first_byte, sender.send_request(request)).await {
+        Ok(response) => response.map_err(hyper_error)?,
+        Err(_) => {
+            let reason = "the response took too long to begin".to_owned();
+            return Err(Refused {
+                error: Error::ConnectionReadTimeout,
+                reason,
+            });
+        }
+    };
+    let response = response.map(|body| LimitedBody::boxed(body, budget, time.between_bytes, open));
+    let drive = async move { driver.await.map_err(Error::Hyper) };
+    Ok((response, Box::new(drive)))
+}
+
+fn hyper_error(error: hyper::Error) -> Refused {
+    let reason = format!("HTTP: {error}");
+    Refused {
+        error: Error::Hyper(error),
+        reason,
+    }
+}
+
+/// A request to an origin names only path and query; the host is in its header.
+fn origin_form(uri: &Uri) -> Uri {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    path.parse().unwrap_or_else(|_| Uri::from_static("/"))
+}

@@ -1,0 +1,66 @@
+//! The sandbox with components made from WebAssembly text, one small guest for each behaviour.
+
+mod activities;
+mod guests;
+mod orchestrators;
+mod uploads;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{ActivityLimits, DescribeLimits, Sandbox, SandboxOptions};
+
+/// A sandbox with little room, and the folder that it lives in.
+struct TestSandbox {
+    sandbox: Sandbox,
+    _folder: tempfile::TempDir,
+}
+
+fn sandbox() -> TestSandbox {
+    sandbox_with(|_| {})
+}
+
+fn sandbox_with(change: impl FnOnce(&mut SandboxOptions)) -> TestSandbox {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = SandboxOptions {
+        hot_guests: 4,
+        activity_slots: 4,
+        turn_fuel: 10_000_000,
+        max_module_bytes: 1 << 20,
+        orchestrator_memory_bytes: 4 << 20,
+        activity: ActivityLimits {
+            fuel: 10_000_000_000,
+            memory_bytes: 4 << 20,
+            timeout: Duration::from_secs(30),
+            ..ActivityLimits::default()
+        },
+        describe: DescribeLimits {
+            fuel: 10_000_000,
+            memory_bytes: 4 << 20,
+            ..DescribeLimits::default()
+        },
+        ..SandboxOptions::new(folder.path().join("cache"))
+    };
+    change(&mut options);
+    TestSandbox {
+        sandbox: Sandbox::new(options).unwrap(),
+        _folder: folder,
+    }
+}
+
+impl TestSandbox {
+    /// Takes a component in as an upload does and loads it as a call does.
+    async fn module(&self, component: Vec<u8>) -> super::Module {
+        let bytes = Bytes::from(component);
+        let inspected = self.sandbox.inspect(bytes.clone()).await.unwrap();
+        let load = self
+            .sandbox
+            .load(inspected.digest, inspected.description.kind, || async move {
+                Err::<Bytes, _>(std::io::Error::other(
+                    "not asked for: the upload has left it in the cache",
+                ))
+            });
+        load.await.unwrap()
+    }
+}

@@ -1,0 +1,131 @@
+//! Attempts of activities.
+
+use std::time::Duration;
+
+use crate::model::{ExecutionNumber, LogLevel, Payload, TaskId, Timestamp, failure::types};
+use crate::replay::HostTrouble;
+use crate::sandbox::{ActivityRun, Attempt};
+
+use super::{TestSandbox, guests::Guest, sandbox, sandbox_with};
+
+fn attempt() -> Attempt {
+    Attempt {
+        instance_id: "order-1".parse().unwrap(),
+        execution: ExecutionNumber::FIRST,
+        function: "Echo".parse().unwrap(),
+        task: TaskId(3),
+        number: 2,
+        idempotency_key: "key".into(),
+        input: Payload::parse("{\"n\": 1.0}", 100).unwrap(),
+        now: Timestamp(1_000),
+        timeout: None,
+    }
+}
+
+async fn run(sandbox: &TestSandbox, guest: &Guest) -> ActivityRun {
+    let module = sandbox.module(guest.build()).await;
+    sandbox.sandbox.run_activity(&module, attempt()).await.unwrap()
+}
+
+async fn check_failure(sandbox: &TestSandbox, guest: Guest, error_type: &str, message: &str) {
+    let failure = run(sandbox, &guest).await.outcome.unwrap_err();
+    assert_eq!(failure.error_type, error_type, "{failure:?}");
+    assert!(failure.message.contains(message), "{failure:?}");
+}
+
+/// A guest that sleeps for an hour by the clock of the host.
+fn parked() -> Guest {
+    Guest::activity()
+        .wit_import("wasi:clocks/monotonic-clock@0.2.12")
+        .import(
+            "wasi:clocks/monotonic-clock@0.2.12",
+            "subscribe-duration",
+            "(param i64) (result i32)",
+        )
+        .import("wasi:io/poll@0.2.12", "[method]pollable.block", "(param i32)")
+        .run_first("(call $block (call $subscribe-duration (i64.const 3600000000000)))")
+}
+
+#[tokio::test]
+async fn an_attempt_gives_back_what_the_function_returns() {
+    let run = run(&sandbox(), &Guest::activity()).await;
+    assert_eq!(run.outcome.unwrap().as_str(), "{\"n\": 1.0}");
+    assert!(run.fuel > 0 && run.fuel < 10_000, "{}", run.fuel);
+}
+
+#[tokio::test]
+async fn an_attempt_that_breaks_fails_with_its_reason() {
+    let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
+    let sandbox = sandbox_with(|options| options.activity.fuel = 1_000_000);
+    check_failure(
+        &sandbox,
+        Guest::activity().run("unreachable"),
+        types::TRAP,
+        "unreachable",
+    )
+    .await;
+    check_failure(
+        &sandbox,
+        Guest::activity().run("(loop $l (br $l)) unreachable"),
+        types::FUEL,
+        "1000000",
+    )
+    .await;
+    check_failure(&sandbox, Guest::activity().run(grow), types::MEMORY, "4194304").await;
+    let not_json = Guest::activity().run(
+        "(i32.store (i32.const 512) (i32.const 0)) (i32.store (i32.const 516) (i32.const 4096))
+         (i32.store (i32.const 520) (i32.const 4)) (i32.const 512)",
+    );
+    check_failure(&sandbox, not_json, types::PAYLOAD, "not JSON").await;
+}
+
+#[tokio::test]
+async fn a_busy_guest_and_a_parked_one_are_stopped_in_time() {
+    let sandbox = sandbox_with(|options| {
+        options.activity.timeout = Duration::from_millis(100);
+        options.activity.fuel = u64::MAX / 4;
+    });
+    let busy = Guest::activity().run("(loop $l (br $l)) unreachable");
+    check_failure(&sandbox, busy, types::TIMEOUT, "100ms").await;
+    check_failure(&sandbox, parked(), types::TIMEOUT, "100ms").await;
+    // Their places are free again.
+    for _ in 0..8 {
+        check_failure(&sandbox, parked(), types::TIMEOUT, "100ms").await;
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_too_many_finds_no_room() {
+    let sandbox = sandbox();
+    let module = sandbox.module(parked().build()).await;
+    let attempts = (0..5).map(|_| {
+        let (sandbox, module) = (sandbox.sandbox.clone(), module.clone());
+        Box::pin(async move { sandbox.run_activity(&module, attempt()).await })
+    });
+    let (first, _, others) = futures::future::select_all(attempts).await;
+    assert!(matches!(first, Err(HostTrouble::NoRoom(_))));
+    drop(others);
+    let echo = sandbox.module(Guest::activity().build()).await;
+    sandbox.sandbox.run_activity(&echo, attempt()).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_attempt_logs_is_kept_up_to_a_limit() {
+    let guest = Guest::activity()
+        .import("windlass:durable/activity-context@0.1.0", "log", "(param i32 i32 i32)")
+        .run_first(
+            "(local.set $i (i32.const 100))
+             (loop $l
+                (call $log (i32.const 3) (local.get $input) (local.get $input_len))
+                (br_if $l (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))",
+        );
+    let sandbox = sandbox_with(|options| options.activity.log_bytes = 50);
+    let logs = run(&sandbox, &guest).await.logs;
+    assert_eq!(logs.len(), 5);
+    assert_eq!(
+        (logs[0].level, logs[0].message.as_str()),
+        (LogLevel::Warn, "{\"n\": 1.0}")
+    );
+    assert_eq!((logs[0].task, logs[0].attempt), (Some(TaskId(3)), Some(2)));
+    assert_eq!(logs[4].message, "96 log lines dropped: limit of an attempt reached");
+}

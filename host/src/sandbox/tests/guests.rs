@@ -1,0 +1,202 @@
+//! Makes components from WebAssembly text: a description in static memory, and a `run` to fill in.
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use crate::model::FunctionKind;
+
+/// Where static data begins; below is scratch space for results.
+const DATA: u32 = 4096;
+/// Bytes of a `function-description` in the canonical ABI.
+const FUNCTION_BYTES: usize = 136;
+
+/// A component to make.
+#[derive(Clone)]
+pub(super) struct Guest {
+    kind: FunctionKind,
+    functions: Vec<Function>,
+    /// WIT imports beyond those of the kind.
+    wit_imports: String,
+    /// Core imports.
+    imports: String,
+    /// Body of `run`, with `$name`, `$name_len`, `$input`, `$input_len`; leaves the address of its result.
+    run: String,
+    /// Body of `describe` before it returns the description.
+    describe: String,
+    /// Further items of the core module.
+    items: String,
+}
+
+#[derive(Clone)]
+struct Function {
+    name: String,
+    input_schema: Option<String>,
+}
+
+/// Ends `run` with the input as the output.
+pub(super) const RETURN_INPUT: &str = "
+    (i32.store8 (i32.const 512) (i32.const 0))
+    (i32.store (i32.const 516) (local.get $input))
+    (i32.store (i32.const 520) (local.get $input_len))
+    (i32.const 512)";
+
+impl Guest {
+    /// Gives its input back, under the name `Echo`.
+    pub(super) fn new(kind: FunctionKind) -> Self {
+        Self {
+            kind,
+            functions: Vec::new(),
+            wit_imports: String::new(),
+            imports: String::new(),
+            run: RETURN_INPUT.into(),
+            describe: String::new(),
+            items: String::new(),
+        }
+        .function("Echo", None)
+    }
+
+    pub(super) fn orchestrator() -> Self {
+        Self::new(FunctionKind::Orchestration)
+    }
+
+    pub(super) fn activity() -> Self {
+        Self::new(FunctionKind::Activity)
+    }
+
+    /// Describes no functions but those named from here on.
+    pub(super) fn without_functions(mut self) -> Self {
+        self.functions.clear();
+        self
+    }
+
+    pub(super) fn function(mut self, name: &str, input_schema: Option<&str>) -> Self {
+        self.functions.push(Function {
+            name: name.into(),
+            input_schema: input_schema.map(Into::into),
+        });
+        self
+    }
+
+    pub(super) fn import(mut self, interface: &str, function: &str, signature: &str) -> Self {
+        let name = function.rsplit(['.', ']']).next().unwrap();
+        self.imports += &format!("(import {interface:?} {function:?} (func ${name} {signature}))\n");
+        self
+    }
+
+    /// An import of the durable interface.
+    pub(super) fn durable(self, function: &str, signature: &str) -> Self {
+        self.import("windlass:durable/orchestration@0.1.0", function, signature)
+    }
+
+    pub(super) fn wit_import(mut self, interface: &str) -> Self {
+        self.wit_imports += &format!("import {interface};\n");
+        self
+    }
+
+    /// What `run` does; `body` leaves the address of the result, or never ends.
+    pub(super) fn run(mut self, body: &str) -> Self {
+        self.run = body.into();
+        self
+    }
+
+    /// What `run` does before it gives the input back.
+    pub(super) fn run_first(self, body: &str) -> Self {
+        self.run(&format!("{body}{RETURN_INPUT}"))
+    }
+
+    pub(super) fn describe(mut self, body: &str) -> Self {
+        self.describe = body.into();
+        self
+    }
+
+    pub(super) fn item(mut self, item: &str) -> Self {
+        self.items += item;
+        self
+    }
+
+    /// The bytes of the component.
+    pub(super) fn build(&self) -> Vec<u8> {
+        let (world, export) = match self.kind {
+            FunctionKind::Orchestration => ("orchestrator-module", "windlass:durable/orchestrator@0.1.0"),
+            FunctionKind::Activity => ("activity-module", "windlass:durable/activity@0.1.0"),
+        };
+        let (description, data) = self.data();
+        let Self {
+            imports,
+            run,
+            describe,
+            items,
+            ..
+        } = self;
+        let core = format!(
+            r#"(module
+                {imports}
+                (memory (export "memory") 2)
+                (data (i32.const {DATA}) "{data}")
+                {items}
+                (global $heap (mut i32) (i32.const 65536))
+                (func $realloc (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                    (global.get $heap)
+                    (global.set $heap (i32.and (i32.add (i32.add (global.get $heap) (local.get 3)) (i32.const 7)) (i32.const -8))))
+                (func (export "{export}#describe") (result i32) {describe} (i32.const {description}))
+                (func (export "{export}#run")
+                    (param $name i32) (param $name_len i32) (param $input i32) (param $input_len i32) (result i32)
+                    (local $i i32) (local $j i32) (local $k i64)
+                    {run}))"#
+        );
+        let wit = format!(
+            "package test:guest;
+            world guest {{ include windlass:durable/{world}@0.1.0; {} }}",
+            self.wit_imports
+        );
+        component(&core, &wit)
+    }
+
+    /// Address of the description, and all of its data as the text of a data segment.
+    fn data(&self) -> (u32, String) {
+        let mut bytes = vec![0; 16 + self.functions.len() * FUNCTION_BYTES];
+        let put = |bytes: &mut Vec<u8>, at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        put(&mut bytes, 0, DATA + 16);
+        put(&mut bytes, 4, u32::try_from(self.functions.len()).unwrap());
+        for (i, function) in self.functions.iter().enumerate() {
+            let record = 16 + i * FUNCTION_BYTES;
+            let texts = [
+                (0, Some(&function.name), false),
+                (16, function.input_schema.as_ref(), true),
+            ];
+            for (offset, text, optional) in texts {
+                let Some(text) = text else { continue };
+                let address = DATA + u32::try_from(bytes.len()).unwrap();
+                bytes.extend_from_slice(text.as_bytes());
+                let mut at = record + offset;
+                if optional {
+                    put(&mut bytes, at, 1);
+                    at += 4;
+                }
+                put(&mut bytes, at, address);
+                put(&mut bytes, at + 4, u32::try_from(text.len()).unwrap());
+            }
+        }
+        (DATA, bytes.iter().map(|byte| format!("\\{byte:02x}")).collect())
+    }
+}
+
+/// Wraps a core module as a component of the one world in `wit`.
+pub(super) fn component(core: &str, wit: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let deps = ["io", "clocks", "random", "filesystem", "sockets", "cli", "http"].map(|name| format!("deps/{name}"));
+    for package in deps.iter().map(String::as_str).chain(["durable"]) {
+        resolve
+            .push_path(format!("{}/../wit/{package}", env!("CARGO_MANIFEST_DIR")))
+            .unwrap();
+    }
+    let package = resolve.push_str("guest.wit", wit).unwrap();
+    let world = resolve.select_world(&[package], None).unwrap();
+    let mut module = wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}"));
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default()
+        .module(&module)
+        .unwrap()
+        .encode()
+        .unwrap_or_else(|error| panic!("{error:?}"))
+}

@@ -1,0 +1,323 @@
+//! Orchestrators driven by the replay core, as the engine drives them.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::model::{
+    ActivityOptions, Arrival, Decision, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber,
+    ObservableLimits, Outcome, Payload, Started, TaskId, Timestamp, failure::types,
+};
+use crate::replay::{
+    Directory, Execution, HostTrouble, NewTurn, Player, ResolvedActivity, ResolvedOrchestration, TurnLimits,
+};
+use crate::sandbox::{Module, OrchestratorGuest, Sandbox};
+
+use super::{TestSandbox, guests::Guest, sandbox, sandbox_with};
+
+/// Offers every function.
+struct Everything;
+
+impl Directory for Everything {
+    fn activity(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+        Ok(ResolvedActivity {
+            module: ModuleNumber(1),
+            defaults: ActivityOptions::default(),
+        })
+    }
+
+    fn orchestration(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedOrchestration, Failure> {
+        Ok(ResolvedOrchestration {
+            module: ModuleNumber(1),
+        })
+    }
+}
+
+fn limits() -> ObservableLimits {
+    ObservableLimits {
+        memory_bytes: 4 << 20,
+        payload_bytes: 1 << 20,
+    }
+}
+
+fn started(function: &str, input: &str) -> Arc<Started> {
+    Arc::new(Started {
+        execution: ExecutionNumber::FIRST,
+        function: function.parse().unwrap(),
+        input: Payload::parse(input, 1 << 20).unwrap(),
+        seed: [7; 32],
+        limits: limits(),
+        parent: None,
+        events: Vec::new(),
+    })
+}
+
+/// A module's guest with its execution, turn by turn.
+struct Run {
+    player: Player<OrchestratorGuest>,
+    started: Arc<Started>,
+    now: Timestamp,
+    turns: Vec<NewTurn>,
+}
+
+impl Run {
+    fn new(sandbox: &Sandbox, module: &Module, function: &str, input: &str) -> Self {
+        let started = started(function, input);
+        let execution = Execution::new(
+            "test".parse().unwrap(),
+            started.clone(),
+            Timestamp(1_000),
+            Arc::new(Everything),
+            TurnLimits::default(),
+        );
+        let guest = sandbox.start_orchestrator(module, limits()).unwrap();
+        Self {
+            player: Player::new(guest, execution),
+            started,
+            now: Timestamp(1_000),
+            turns: Vec::new(),
+        }
+    }
+
+    fn turn(&mut self, mut arrivals: Vec<Arrival>) -> Result<&NewTurn, HostTrouble> {
+        if self.turns.is_empty() {
+            arrivals.insert(0, Arrival::Started(Box::new((*self.started).clone())));
+        }
+        self.turns.push(self.player.advance(self.now, arrivals)?);
+        Ok(self.turns.last().unwrap())
+    }
+
+    fn ended(&self) -> Option<Outcome> {
+        match self.turns.last()?.turn.decisions.last()? {
+            Decision::Complete { output } => Some(Ok(output.clone())),
+            Decision::Fail { failure } => Some(Err(failure.clone())),
+            _ => None,
+        }
+    }
+
+    fn failure(&self) -> Failure {
+        self.ended().expect("it has ended").expect_err("it has failed")
+    }
+
+    fn logs(&self) -> Vec<(LogLevel, &str)> {
+        self.turns
+            .iter()
+            .flat_map(|turn| &turn.logs)
+            .map(|line| (line.level, line.message.as_str()))
+            .collect()
+    }
+}
+
+async fn run(sandbox: &TestSandbox, guest: &Guest) -> Run {
+    let module = sandbox.module(guest.build()).await;
+    Run::new(&sandbox.sandbox, &module, "Echo", "\"hello\"")
+}
+
+/// A guest that sets a timer and waits for it.
+fn sleeper() -> Guest {
+    Guest::orchestrator()
+        .durable("create-timer", "(param i64) (result i32)")
+        .durable("wait", "(param i32)")
+        .run_first("(drop (call $create-timer (i64.const 5000))) (call $wait (i32.const 1024))")
+}
+
+#[tokio::test]
+async fn a_run_ends_with_what_it_returns() {
+    let sandbox = sandbox();
+    let mut run = run(&sandbox, &Guest::orchestrator()).await;
+    let turn = run.turn(vec![]).unwrap();
+    assert!(turn.turn.fuel > 0 && turn.turn.fuel < 10_000, "{}", turn.turn.fuel);
+    assert_eq!(run.ended().unwrap().unwrap().as_str(), "\"hello\"");
+}
+
+#[tokio::test]
+async fn waiting_suspends_the_guest_until_the_turn_that_brings_something() {
+    let sandbox = sandbox();
+    let mut run = run(&sandbox, &sleeper()).await;
+    let first = run.turn(vec![]).unwrap();
+    assert_eq!(
+        first.turn.decisions,
+        [Decision::CreateTimer {
+            task: TaskId(1),
+            fire_at: Timestamp(5_000)
+        }]
+    );
+    assert_eq!(
+        run.turn(vec![]).unwrap().turn.decisions,
+        [],
+        "a turn that brings nothing changes nothing"
+    );
+    run.turn(vec![Arrival::TimerFired { task: TaskId(1) }]).unwrap();
+    assert_eq!(run.ended().unwrap().unwrap().as_str(), "\"hello\"");
+}
+
+#[tokio::test]
+async fn a_history_is_replayed_by_another_guest() {
+    let sandbox = sandbox();
+    let module = sandbox.module(sleeper().build()).await;
+    let mut first = Run::new(&sandbox.sandbox, &module, "Echo", "1");
+    first.turn(vec![]).unwrap();
+    let mut second = Run::new(&sandbox.sandbox, &module, "Echo", "1");
+    second.player.replay(&first.turns[0].turn).unwrap();
+    second.turns.clone_from(&first.turns);
+    second.turn(vec![Arrival::TimerFired { task: TaskId(1) }]).unwrap();
+    assert_eq!(second.ended().unwrap().unwrap().as_str(), "1");
+}
+
+#[tokio::test]
+async fn the_clock_stands_still_in_a_turn_and_sleeping_is_a_durable_timer() {
+    let guest = Guest::orchestrator()
+        .wit_import("wasi:clocks/monotonic-clock@0.2.12")
+        .import("wasi:clocks/monotonic-clock@0.2.12", "now", "(result i64)")
+        .import(
+            "wasi:clocks/monotonic-clock@0.2.12",
+            "subscribe-duration",
+            "(param i64) (result i32)",
+        )
+        .import("wasi:io/poll@0.2.12", "[method]pollable.block", "(param i32)")
+        .import("wasi:io/poll@0.2.12", "[resource-drop]pollable", "(param i32)")
+        .run_first(
+            "(local.set $k (call $now))
+             (call $block (call $subscribe-duration (i64.const 0)))
+             (call $pollable (call $subscribe-duration (i64.const 1)))
+             (call $block (call $subscribe-duration (i64.const 2500000001)))
+             (if (i64.ne (i64.sub (call $now) (local.get $k)) (i64.const 2501000000)) (then unreachable))",
+        );
+    let sandbox = sandbox();
+    let mut run = run(&sandbox, &guest).await;
+    let first = run.turn(vec![]).unwrap();
+    let timer = |task, fire_at| Decision::CreateTimer {
+        task: TaskId(task),
+        fire_at: Timestamp(fire_at),
+    };
+    let cancelled = Decision::CancelTask { task: TaskId(1) };
+    assert_eq!(first.turn.decisions, [timer(1, 1_001), cancelled, timer(2, 3_501)]);
+    run.now = Timestamp(3_501);
+    run.turn(vec![Arrival::TimerFired { task: TaskId(2) }]).unwrap();
+    assert_eq!(run.ended().unwrap().unwrap().as_str(), "\"hello\"");
+}
+
+#[tokio::test]
+async fn what_a_guest_prints_is_logged_line_by_line() {
+    let stdout = "wasi:io/streams@0.2.12";
+    let guest = Guest::orchestrator()
+        .wit_import("wasi:cli/stdout@0.2.12")
+        .import("wasi:cli/stdout@0.2.12", "get-stdout", "(result i32)")
+        .import(
+            stdout,
+            "[method]output-stream.blocking-write-and-flush",
+            "(param i32 i32 i32 i32)",
+        )
+        .item(r#"(data (i32.const 2048) "one\ntwo")"#)
+        .run_first(
+            "(call $blocking-write-and-flush (call $get-stdout) (i32.const 2048) (i32.const 7) (i32.const 1024))",
+        );
+    let sandbox = sandbox();
+    let mut run = run(&sandbox, &guest).await;
+    run.turn(vec![]).unwrap();
+    assert_eq!(run.logs(), [(LogLevel::Info, "one"), (LogLevel::Info, "two")]);
+}
+
+#[tokio::test]
+async fn waiting_for_nothing_is_a_failure() {
+    let guest = Guest::orchestrator()
+        .durable("wait", "(param i32)")
+        .run_first("(call $wait (i32.const 1024))");
+    let sandbox = sandbox();
+    let mut run = run(&sandbox, &guest).await;
+    run.turn(vec![]).unwrap();
+    assert_eq!(run.failure().error_type, types::WAITS_FOR_NOTHING);
+}
+
+#[tokio::test]
+async fn a_guest_that_breaks_fails_with_its_reason() {
+    let exit = Guest::orchestrator()
+        .wit_import("wasi:cli/exit@0.2.12")
+        .import("wasi:cli/exit@0.2.12", "exit", "(param i32)")
+        .run_first("(call $exit (i32.const 1))");
+    let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
+    for (guest, error_type, message) in [
+        (Guest::orchestrator().run("unreachable"), types::TRAP, "unreachable"),
+        (
+            Guest::orchestrator()
+                .item("(func $f (call $f))")
+                .run("(call $f) (i32.const 0)"),
+            types::TRAP,
+            "call stack",
+        ),
+        (
+            Guest::orchestrator().run("(loop $l (br $l)) unreachable"),
+            types::FUEL,
+            "10000000 units of fuel",
+        ),
+        (Guest::orchestrator().run(grow), types::MEMORY, "4194304 bytes"),
+        (exit, types::TRAP, "exit(1)"),
+    ] {
+        let sandbox = sandbox();
+        let mut run = run(&sandbox, &guest).await;
+        run.turn(vec![]).unwrap();
+        let failure = run.failure();
+        assert_eq!(failure.error_type, error_type);
+        assert!(failure.message.contains(message), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_turn_has_its_own_fuel() {
+    let spin = |count: u32| {
+        format!(
+            "(local.set $i (i32.const {count}))
+             (loop $l (br_if $l (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))"
+        )
+    };
+    let turn = format!(
+        "{} (drop (call $create-timer (i64.const 0))) (call $wait (i32.const 1024))",
+        spin(1_000_000)
+    );
+    let guest = Guest::orchestrator()
+        .durable("create-timer", "(param i64) (result i32)")
+        .durable("wait", "(param i32)")
+        .run_first(&turn.repeat(5));
+    let sandbox = sandbox();
+    let mut run = run(&sandbox, &guest).await;
+    run.turn(vec![]).unwrap();
+    for task in 1..=5 {
+        run.turn(vec![Arrival::TimerFired { task: TaskId(task) }]).unwrap();
+    }
+    assert_eq!(run.ended().unwrap().unwrap().as_str(), "\"hello\"");
+    let fuel: Vec<_> = run.turns.iter().map(|turn| turn.turn.fuel).collect();
+    assert!(
+        fuel[..5].iter().all(|fuel| (4_000_000..10_000_000).contains(fuel)),
+        "{fuel:?}"
+    );
+    assert!(fuel[5] < 1_000, "{fuel:?}");
+}
+
+#[tokio::test]
+async fn a_turn_that_takes_too_long_is_stopped_whatever_its_fuel() {
+    let guest = Guest::orchestrator()
+        .wit_import("wasi:random/random@0.2.12")
+        .import("wasi:random/random@0.2.12", "get-random-bytes", "(param i64 i32)")
+        .run("(loop $l (global.set $heap (i32.const 65536)) (call $get-random-bytes (i64.const 60000) (i32.const 1024)) (br $l)) unreachable");
+    let sandbox = sandbox_with(|options| {
+        options.turn_fuel = u64::MAX / 4;
+        options.turn_timeout = Duration::from_millis(100);
+    });
+    let mut run = run(&sandbox, &guest).await;
+    run.turn(vec![]).unwrap();
+    assert_eq!(run.failure().error_type, types::FUEL);
+}
+
+#[tokio::test]
+async fn one_guest_too_many_is_no_failure_of_the_guest() {
+    let sandbox = sandbox();
+    let module = sandbox.module(sleeper().build()).await;
+    let mut runs: Vec<_> = (0..5)
+        .map(|_| Run::new(&sandbox.sandbox, &module, "Echo", "1"))
+        .collect();
+    for run in &mut runs[..4] {
+        run.turn(vec![]).unwrap();
+    }
+    assert!(matches!(runs[4].turn(vec![]), Err(HostTrouble::NoRoom(_))));
+    runs.remove(0);
+    let mut another = Run::new(&sandbox.sandbox, &module, "Echo", "1");
+    another.turn(vec![]).unwrap();
+}

@@ -1,0 +1,233 @@
+//! What is taken in and what is refused, each reason by its code.
+
+use bytes::Bytes;
+use expect_test::{Expect, expect};
+
+use crate::model::FunctionKind;
+
+use super::{
+    guests::{Guest, component},
+    sandbox, sandbox_with,
+};
+
+async fn check(component: impl Into<Bytes>, expected: Expect) {
+    let refused = sandbox().sandbox.inspect(component.into()).await.unwrap_err();
+    expected.assert_eq(&format!("{}: {refused}", refused.code()));
+}
+
+#[tokio::test]
+async fn a_sound_module_is_described() {
+    let sandbox = sandbox();
+    for kind in [FunctionKind::Orchestration, FunctionKind::Activity] {
+        let component = Guest::new(kind)
+            .function("With schema", Some(r#"{"type":"string"}"#))
+            .build();
+        let inspected = sandbox.sandbox.inspect(component.into()).await.unwrap();
+        assert_eq!(inspected.description.kind, kind);
+        let functions = &inspected.description.functions;
+        assert_eq!(
+            functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
+            ["Echo", "With schema"]
+        );
+        assert_eq!(functions[1].input_schema.as_deref(), Some(r#"{"type":"string"}"#));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_component_is_refused() {
+    check("", expect![[r#""#]]).await;
+    check("<html>", expect![[r#""#]]).await;
+    check(wat::parse_str("(module)").unwrap(), expect![[r#""#]]).await;
+    let whole = Guest::orchestrator().build();
+    check(whole[..whole.len() / 2].to_vec(), expect![[r#""#]]).await;
+    check(whole[..8].to_vec(), expect![[r#""#]]).await;
+    let mut damaged = whole.clone();
+    damaged[12..20].fill(0xff);
+    check(damaged, expect![[r#""#]]).await;
+    let small = sandbox_with(|options| options.max_module_bytes = 100);
+    let refused = small.sandbox.inspect(vec![0; 101].into()).await.unwrap_err();
+    expect![[r#""#]].assert_eq(&refused.to_string());
+}
+
+#[tokio::test]
+async fn a_component_must_be_of_one_kind() {
+    check(wat::parse_str("(component)").unwrap(), expect![[r#""#]]).await;
+    let core = |exports: &[&str]| {
+        let functions: String = exports
+            .iter()
+            .flat_map(|export| {
+                [
+                    format!(r#"(func (export "{export}#describe") (result i32) unreachable)"#),
+                    format!(r#"(func (export "{export}#run") (param i32 i32 i32 i32) (result i32) unreachable)"#),
+                ]
+            })
+            .collect();
+        format!(
+            r#"(module (memory (export "memory") 1) {functions}
+                (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#
+        )
+    };
+    let both = ["windlass:durable/orchestrator@0.1.0", "windlass:durable/activity@0.1.0"];
+    let wit = "package test:guest; world guest {
+        export windlass:durable/orchestrator@0.1.0; export windlass:durable/activity@0.1.0; }";
+    check(component(&core(&both), wit), expect![[r#""#]]).await;
+
+    let entity = r#"(module (memory (export "memory") 1)
+        (func (export "windlass:durable/entity@0.1.0#describe") (result i32) unreachable)
+        (func (export "windlass:durable/entity@0.1.0#apply") (param i32) (result i32) unreachable)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#;
+    check(
+        component(
+            entity,
+            "package test:guest; world guest { export windlass:durable/entity@0.1.0; }",
+        ),
+        expect![[r#""#]],
+    )
+    .await;
+
+    let other = r#"(module (func (export "wasi:cli/run@0.2.12#run") (result i32) unreachable))"#;
+    check(
+        component(other, "package test:guest; world guest { export wasi:cli/run@0.2.12; }"),
+        expect![[r#""#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn imports_of_functions_that_a_kind_may_not_have_are_refused_by_name() {
+    let sockets = |guest: Guest| {
+        guest
+            .wit_import("wasi:sockets/tcp@0.2.12")
+            .import(
+                "wasi:sockets/tcp@0.2.12",
+                "[method]tcp-socket.is-listening",
+                "(param i32) (result i32)",
+            )
+            .run_first("(drop (call $is-listening (i32.const 0)))")
+            .build()
+    };
+    check(sockets(Guest::orchestrator()), expect![[r#""#]]).await;
+    check(sockets(Guest::activity()), expect![[r#""#]]).await;
+    let http = |guest: Guest| {
+        guest
+            .wit_import("wasi:http/types@0.2.12")
+            .import("wasi:http/types@0.2.12", "[constructor]fields", "(result i32)")
+            .run_first("(drop (call $fields))")
+            .build()
+    };
+    check(http(Guest::orchestrator()), expect![[r#""#]]).await;
+    sandbox().sandbox.inspect(http(Guest::activity()).into()).await.unwrap();
+
+    let foreign = r#"(module (import "other:thing/api" "do" (func)) (memory (export "memory") 1)
+        (func (export "windlass:durable/orchestrator@0.1.0#describe") (result i32) unreachable)
+        (func (export "windlass:durable/orchestrator@0.1.0#run") (param i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#;
+    let wit = "package test:guest;
+        interface unused {}
+        world guest { import other: interface { do: func(); } export windlass:durable/orchestrator@0.1.0; }";
+    check(
+        component(&foreign.replace("other:thing/api", "other"), wit),
+        expect![[r#""#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn resource_types_of_sockets_and_http_alone_do_no_harm() {
+    for kind in [FunctionKind::Orchestration, FunctionKind::Activity] {
+        let component = Guest::new(kind)
+            .wit_import("wasi:sockets/tcp@0.2.12")
+            .wit_import("wasi:sockets/udp@0.2.12")
+            .wit_import("wasi:http/types@0.2.12")
+            .import("wasi:sockets/tcp@0.2.12", "[resource-drop]tcp-socket", "(param i32)")
+            .import("wasi:sockets/udp@0.2.12", "[resource-drop]udp-socket", "(param i32)")
+            .import("wasi:http/types@0.2.12", "[resource-drop]fields", "(param i32)")
+            .build();
+        sandbox().sandbox.inspect(component.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_needs_more_than_a_guest_can_have_is_refused() {
+    check(
+        Guest::orchestrator().item("(table 200000 funcref)").build(),
+        expect![[r#""#]],
+    )
+    .await;
+    check(
+        Guest::orchestrator()
+            .item("(memory 1) (memory 1) (memory 1) (memory 1)")
+            .build(),
+        expect![[r#""#]],
+    )
+    .await;
+    check(Guest::orchestrator().item("(memory 1000)").build(), expect![[r#""#]]).await;
+}
+
+#[tokio::test]
+async fn proposals_that_are_switched_off_are_not_valid() {
+    check(Guest::orchestrator().item("(memory i64 1)").build(), expect![[r#""#]]).await;
+    check(
+        Guest::orchestrator().item("(memory 1 1 shared)").build(),
+        expect![[r#""#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn start_up_code_and_describe_run_under_limits() {
+    check(Guest::orchestrator().describe("unreachable").build(), expect![[r#""#]]).await;
+    check(
+        Guest::activity().describe("(loop $l (br $l))").build(),
+        expect![[r#""#]],
+    )
+    .await;
+    check(
+        Guest::orchestrator()
+            .item("(func $s (loop $l (br $l))) (start $s)")
+            .build(),
+        expect![[r#""#]],
+    )
+    .await;
+    let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
+    check(Guest::orchestrator().describe(grow).build(), expect![[r#""#]]).await;
+    let timer = |guest: Guest| guest.durable("create-timer", "(param i64) (result i32)");
+    let call = "(drop (call $create-timer (i64.const 0)))";
+    check(timer(Guest::orchestrator()).describe(call).build(), expect![[r#""#]]).await;
+    let start = format!("(func $s {call}) (start $s)");
+    check(timer(Guest::orchestrator()).item(&start).build(), expect![[r#""#]]).await;
+
+    let parked = Guest::activity()
+        .wit_import("wasi:clocks/monotonic-clock@0.2.12")
+        .import(
+            "wasi:clocks/monotonic-clock@0.2.12",
+            "subscribe-duration",
+            "(param i64) (result i32)",
+        )
+        .import("wasi:io/poll@0.2.12", "[method]pollable.block", "(param i32)")
+        .describe("(call $block (call $subscribe-duration (i64.const 3600000000000)))");
+    let impatient = sandbox_with(|options| options.describe.timeout = std::time::Duration::from_millis(50));
+    let refused = impatient.sandbox.inspect(parked.build().into()).await.unwrap_err();
+    expect![[r#""#]].assert_eq(&format!("{}: {refused}", refused.code()));
+}
+
+#[tokio::test]
+async fn a_description_must_be_sound() {
+    let functions = || Guest::orchestrator().without_functions();
+    check(functions().build(), expect![[r#""#]]).await;
+    check(
+        functions().function("A", None).function("A", None).build(),
+        expect![[r#""#]],
+    )
+    .await;
+    check(functions().function("", None).build(), expect![[r#""#]]).await;
+    check(functions().function("a\nb", None).build(), expect![[r#""#]]).await;
+    check(functions().function("A", Some("{")).build(), expect![[r#""#]]).await;
+    check(
+        functions().function("A", Some(r#"{"type":"strin"}"#)).build(),
+        expect![[r#""#]],
+    )
+    .await;
+    let reference = r#"{"$ref":"http://example.com/schema.json"}"#;
+    check(functions().function("A", Some(reference)).build(), expect![[r#""#]]).await;
+}

@@ -1,0 +1,350 @@
+//! Bounds the work of asking a schema about a value.
+//!
+//! The schema is taken apart into nodes. Some keywords ask other schemas about the *same* part of the value (`allOf`,
+//! `anyOf`, `$ref`, …), others about the parts *inside* it (`properties`, `items`, …). From that follows, for each
+//! depth, how often at most a part of the value at that depth is visited; the sum over all parts of a value bounds the
+//! work. Nodes that ask each other about the same part in a circle would never end and are refused.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+
+/// Deepest part of a value that is told apart; the parser of payloads stops at 128 as well.
+const MAX_DEPTH: usize = 128;
+/// Most nodes of a schema.
+const MAX_NODES: usize = 20_000;
+/// Most references of a schema.
+const MAX_REFERENCES: usize = 2_000;
+/// Most schemas that lead into each other. Surveying, compiling and asking all go as deep.
+const MAX_NESTING: usize = 256;
+/// Bytes of a string that count as one part of a value.
+const BYTES_PER_PART: usize = 64;
+
+/// Keywords that this host does not follow: they make a reference mean different things in different places.
+const UNSUPPORTED: [&str; 5] = [
+    "$dynamicRef",
+    "$recursiveRef",
+    "$dynamicAnchor",
+    "$recursiveAnchor",
+    "$anchor",
+];
+
+/// What asking costs at most, by the depth of a part of the value.
+#[derive(Debug)]
+pub(super) struct CostTable {
+    /// How often a part at that depth is visited.
+    visits: Vec<u64>,
+    /// How many schemas deep the question about a part at that depth is: how much stack it takes.
+    nesting: Vec<u64>,
+    /// Whether strings are matched with patterns, which visits each byte.
+    patterns: bool,
+}
+
+/// A schema in the schema.
+#[derive(Debug, Default)]
+struct Node {
+    /// Work at the part itself: keywords and the values they compare with.
+    own: u64,
+    /// Schemas that are asked about the same part.
+    same: Vec<usize>,
+    /// Whether those are asked more than once (to find out what they left unevaluated).
+    twice: bool,
+    /// Schemas of which at most one is asked about each part inside.
+    one_of_inside: Vec<usize>,
+    /// Schemas that are all asked about each part inside.
+    all_inside: Vec<usize>,
+}
+
+/// Takes a schema apart.
+struct Survey<'s> {
+    root: &'s Value,
+    nodes: Vec<Node>,
+    /// The node of each schema, by its place in memory.
+    known: HashMap<*const Value, usize>,
+    references: usize,
+    /// How many schemas led to the one that is surveyed now.
+    nesting: usize,
+    patterns: bool,
+}
+
+/// What asking about one value costs at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// Visits of a schema to a part of the value.
+    pub(super) visits: u64,
+    /// Schemas that are asked within each other.
+    pub(super) nesting: u64,
+}
+
+impl CostTable {
+    /// The table of a schema.
+    ///
+    /// # Errors
+    /// Why the work cannot be bounded; the sentence goes on after "the schema".
+    pub(super) fn of(schema: &Value) -> Result<Self, String> {
+        let mut survey = Survey {
+            root: schema,
+            nodes: Vec::new(),
+            known: HashMap::new(),
+            references: 0,
+            nesting: 0,
+            patterns: false,
+        };
+        let root = survey.node(schema)?;
+        let order = order(&survey.nodes)?;
+        let visits = by_depth(&survey.nodes, &order, root, Node::visits);
+        let nesting = by_depth(&survey.nodes, &order, root, Node::nesting);
+        Ok(Self {
+            visits,
+            nesting,
+            patterns: survey.patterns,
+        })
+    }
+
+    /// What asking about the value costs at most.
+    pub(super) fn of_value(&self, value: &Value) -> Cost {
+        let mut deepest = 0;
+        let visits = self.visits(value, 0, &mut deepest);
+        Cost {
+            visits,
+            nesting: self.nesting[..=deepest].iter().copied().max().unwrap_or(0),
+        }
+    }
+
+    fn visits(&self, value: &Value, depth: usize, deepest: &mut usize) -> u64 {
+        let depth = depth.min(MAX_DEPTH);
+        *deepest = depth.max(*deepest);
+        let parts = match value {
+            Value::String(text) if self.patterns => 1 + text.len(),
+            Value::String(text) => 1 + text.len() / BYTES_PER_PART,
+            _ => 1,
+        };
+        let own = self.visits[depth].saturating_mul(parts as u64);
+        let inside: u64 = match value {
+            Value::Array(items) => items
+                .iter()
+                .fold(0, |sum, item| sum.saturating_add(self.visits(item, depth + 1, deepest))),
+            Value::Object(fields) => fields.values().fold(0, |sum, field| {
+                sum.saturating_add(self.visits(field, depth + 1, deepest))
+            }),
+            _ => 0,
+        };
+        own.saturating_add(inside)
+    }
+}
+
+impl<'s> Survey<'s> {
+    /// The node of a schema, surveyed now if it was not before.
+    fn node(&mut self, schema: &'s Value) -> Result<usize, String> {
+        if let Some(known) = self.known.get(&std::ptr::from_ref(schema)) {
+            return Ok(*known);
+        }
+        let index = self.nodes.len();
+        if index >= MAX_NODES {
+            return Err(format!("has more than {MAX_NODES} parts"));
+        }
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return Err(format!("has more than {MAX_NESTING} schemas that lead into each other"));
+        }
+        // Known before its parts are looked at, or a recursive schema would never be done.
+        self.known.insert(std::ptr::from_ref(schema), index);
+        self.nodes.push(Node::default());
+        self.nodes[index] = match schema {
+            Value::Bool(_) => Node {
+                own: 1,
+                ..Node::default()
+            },
+            Value::Object(keywords) => self.keywords(keywords, std::ptr::eq(schema, self.root))?,
+            _ => return Err("must be an object or a boolean, and so must the schemas in it".into()),
+        };
+        self.nesting -= 1;
+        Ok(index)
+    }
+
+    fn keywords(&mut self, keywords: &'s Map<String, Value>, is_root: bool) -> Result<Node, String> {
+        let mut node = Node {
+            own: 1,
+            ..Node::default()
+        };
+        for (keyword, value) in keywords {
+            match keyword.as_str() {
+                unsupported if UNSUPPORTED.contains(&unsupported) => return Err(format!("uses {unsupported}")),
+                "$id" | "id" if !is_root && value.is_string() => return Err("has a $id inside".into()),
+                "$ref" => node.same.push(self.reference(value)?),
+                "allOf" | "anyOf" | "oneOf" => self.list(value, &mut node.same)?,
+                "not" | "if" | "then" | "else" => node.same.push(self.node(value)?),
+                "dependentSchemas" => self.map(value, &mut node.same)?,
+                "dependencies" => self.dependencies(value, &mut node.same)?,
+                "properties" => {
+                    node.own += value.as_object().map_or(0, Map::len) as u64;
+                    self.map(value, &mut node.one_of_inside)?;
+                }
+                "prefixItems" => self.list(value, &mut node.one_of_inside)?,
+                "items" if value.is_array() => self.list(value, &mut node.one_of_inside)?,
+                "items" | "additionalItems" | "contains" | "additionalProperties" | "propertyNames" => {
+                    node.all_inside.push(self.node(value)?);
+                }
+                "unevaluatedItems" | "unevaluatedProperties" => {
+                    node.all_inside.push(self.node(value)?);
+                    node.twice = true;
+                }
+                "patternProperties" => {
+                    self.patterns = true;
+                    self.map(value, &mut node.all_inside)?;
+                }
+                "pattern" => {
+                    self.patterns = true;
+                    node.own += 1;
+                }
+                "$defs" | "definitions" => {}
+                _ => node.own = node.own.saturating_add(size(value)),
+            }
+        }
+        Ok(node)
+    }
+
+    /// Only what is in the schema itself: `#`, or `#` and a JSON Pointer.
+    fn reference(&mut self, value: &'s Value) -> Result<usize, String> {
+        self.references += 1;
+        if self.references > MAX_REFERENCES {
+            return Err(format!("has more than {MAX_REFERENCES} references"));
+        }
+        let text = value.as_str().ok_or("has a $ref that is no text")?;
+        let pointer = text
+            .strip_prefix('#')
+            .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
+        let outside = || format!("refers to {text:?}; only references within it, like #/$defs/Name, are followed");
+        // In a URI fragment the pointer may be percent-encoded; names that need that are refused rather than decoded
+        // in two places that might differ.
+        let pointer = pointer.filter(|pointer| !pointer.contains('%')).ok_or_else(outside)?;
+        let root = self.root;
+        let target = root
+            .pointer(pointer)
+            .ok_or_else(|| format!("refers to {text:?}, which is not in it"))?;
+        self.node(target)
+    }
+
+    fn list(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
+        // Anything but a list is refused by the compiler of schemas, which has the better words.
+        for schema in value.as_array().into_iter().flatten() {
+            nodes.push(self.node(schema)?);
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
+        for schema in value.as_object().into_iter().flat_map(Map::values) {
+            nodes.push(self.node(schema)?);
+        }
+        Ok(())
+    }
+
+    /// Of each, either a schema or a list of names.
+    fn dependencies(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
+        let schemas = value
+            .as_object()
+            .into_iter()
+            .flat_map(Map::values)
+            .filter(|value| !value.is_array());
+        for schema in schemas {
+            nodes.push(self.node(schema)?);
+        }
+        Ok(())
+    }
+}
+
+/// How many values are in a keyword's value, itself included.
+fn size(value: &Value) -> u64 {
+    match value {
+        Value::Array(items) => items.iter().map(size).sum::<u64>() + 1,
+        Value::Object(fields) => fields.values().map(size).sum::<u64>() + 1,
+        _ => 1,
+    }
+}
+
+/// The nodes, each after those it asks about the same part.
+fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; nodes.len()];
+    let mut order = Vec::with_capacity(nodes.len());
+    for start in 0..nodes.len() {
+        // With a stack of our own: a chain of references may be longer than the thread's stack is deep.
+        let mut stack = vec![(start, 0)];
+        while let Some((node, next)) = stack.pop() {
+            if next == 0 {
+                match marks[node] {
+                    Mark::Done => continue,
+                    Mark::Open => return Err("refers to itself without going into the value".into()),
+                    Mark::New => marks[node] = Mark::Open,
+                }
+            }
+            match nodes[node].same.get(next) {
+                Some(child) => {
+                    stack.push((node, next + 1));
+                    stack.push((*child, 0));
+                }
+                None => {
+                    marks[node] = Mark::Done;
+                    order.push(node);
+                }
+            }
+        }
+    }
+    Ok(order)
+}
+
+impl Node {
+    /// Visits to a part at a depth, from those of the same schemas at that depth (`now`) and those of the schemas
+    /// inside at the depth before.
+    fn visits(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
+        let own = before.map_or(self.own, |before| {
+            let one = self
+                .one_of_inside
+                .iter()
+                .map(|inside| before[*inside])
+                .max()
+                .unwrap_or(0);
+            self.all_inside
+                .iter()
+                .fold(one, |sum, inside| sum.saturating_add(before[*inside]))
+        });
+        let same = self.same.iter().fold(0_u64, |sum, same| sum.saturating_add(now[*same]));
+        own.saturating_add(if self.twice { same.saturating_mul(2) } else { same })
+    }
+
+    /// Schemas on the way to a part at a depth, at most.
+    fn nesting(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
+        let same = self.same.iter().map(|same| now[*same]);
+        let inside = self.one_of_inside.iter().chain(&self.all_inside);
+        let inside = before
+            .into_iter()
+            .flat_map(|before| inside.clone().map(|inside| before[*inside]));
+        same.chain(inside).max().unwrap_or(0) + 1
+    }
+}
+
+/// What a quantity is at the root for each depth of a part of the value.
+fn by_depth(
+    nodes: &[Node],
+    order: &[usize],
+    root: usize,
+    quantity: fn(&Node, &[u64], Option<&[u64]>) -> u64,
+) -> Vec<u64> {
+    let mut table = Vec::with_capacity(MAX_DEPTH + 1);
+    let mut before: Option<Vec<u64>> = None;
+    for _ in 0..=MAX_DEPTH {
+        let mut now = vec![0; nodes.len()];
+        for &index in order {
+            now[index] = quantity(&nodes[index], &now, before.as_deref());
+        }
+        table.push(now[root]);
+        before = Some(now);
+    }
+    table
+}

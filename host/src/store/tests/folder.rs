@@ -1,0 +1,132 @@
+//! The data folder: who may open what.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn unusable(result: Result<(Store, StoreService), Error>) -> String {
+    match result {
+        Err(Error::Unusable(why)) => why,
+        Err(other) => panic!("another error: {other:?}"),
+        Ok(_) => panic!("the folder was opened"),
+    }
+}
+
+#[tokio::test]
+async fn the_folder_is_made_at_the_first_start_for_its_owner_only() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("some/where");
+    let (_store, _service) = Store::open(&StoreOptions::new(&folder)).await.unwrap();
+    assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(folder.join("windlass.db").exists());
+}
+
+#[tokio::test]
+async fn two_hosts_cannot_share_a_folder() {
+    let store = TestStore::new().await;
+    let options = StoreOptions::new(store.folder.path());
+    let why = unusable(Store::open(&options).await);
+    assert!(why.contains("another host is using"), "{why}");
+    let store = store.reopen().await;
+    store.started("a").await;
+}
+
+#[tokio::test]
+async fn a_file_of_somebody_else_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("windlass.db"),
+        "not a database, but long enough to be taken for one".repeat(9),
+    )
+    .unwrap();
+    unusable(Store::open(&StoreOptions::new(folder.path())).await);
+
+    let store = TestStore::empty(|_| {}).await;
+    store.damage("UPDATE counters SET reserved = reserved").await;
+    let folder = close(store).await;
+    pragma(folder.path(), "PRAGMA application_id = 1").await;
+    let why = unusable(Store::open(&StoreOptions::new(folder.path())).await);
+    assert!(why.contains("not a database of Windlass"), "{why}");
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_host_is_refused() {
+    let folder = close(TestStore::empty(|_| {}).await).await;
+    pragma(folder.path(), "PRAGMA user_version = 99").await;
+    let why = unusable(Store::open(&StoreOptions::new(folder.path())).await);
+    assert!(why.contains("newer host"), "{why}");
+}
+
+async fn close(store: TestStore) -> tempfile::TempDir {
+    let TestStore {
+        folder,
+        store,
+        service,
+        stop,
+    } = store;
+    stop.cancel();
+    service.await.unwrap().unwrap();
+    drop(store);
+    folder
+}
+
+async fn pragma(folder: &std::path::Path, statement: &'static str) {
+    let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("windlass.db"));
+    let mut connection = sqlx::ConnectOptions::connect(&settings).await.unwrap();
+    sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proper_end_writes_what_is_in_the_queue_and_empties_the_log() {
+    let store = TestStore::new().await;
+    let asks: Vec<_> = (0..300)
+        .map(|n| {
+            let store = store.store.clone();
+            tokio::spawn(async move { store.start(instance(&format!("i{n}")), None).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let folder = close(store).await;
+    let mut created = 0;
+    for ask in asks {
+        match ask.await.unwrap() {
+            Ok(StartOutcome::Created(_)) => created += 1,
+            Err(Error::Closed) => {}
+            other => panic!("neither written nor refused: {other:?}"),
+        }
+    }
+    assert!(!folder.path().join("windlass.db-wal").exists());
+    let store = TestStore::in_folder(folder, |_| {}).await;
+    assert_eq!(store.rows("instances").await, created);
+}
+
+#[tokio::test]
+async fn the_service_ends_when_the_last_handle_is_dropped() {
+    let TestStore {
+        folder: _folder,
+        store,
+        service,
+        stop: _stop,
+    } = TestStore::new().await;
+    drop(store);
+    service.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_check_finds_what_is_amiss() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    store.assert_sound().await;
+    store.damage("UPDATE history SET body = x'01ff'").await;
+    let problems = store.check().await.unwrap();
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0].starts_with(&format!("turn 1 of execution 1 of instance {number}: ")),
+        "{problems:?}"
+    );
+    store.damage("DELETE FROM history").await;
+    store.damage("DELETE FROM module_bytes").await;
+    let problems = store.check().await.unwrap();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+}

@@ -1,0 +1,81 @@
+//! Every migration meets a database that has rows.
+
+use super::*;
+use crate::store::migrate::{MIGRATIONS, migrate_to};
+
+/// Rows of each version, in the tables that it brought.
+const ROWS: [&[&str]; 3] = [
+    &[
+        "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
+        "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
+        "INSERT INTO modules (module, tenant, name, digest, kind, description, size, uploaded_at_ms)
+         VALUES (1, 1, 'orders', zeroblob(32), 0, x'010001054f726465720000000000', 3, 1)",
+        "INSERT INTO module_bytes (module, bytes) VALUES (1, x'000102')",
+        "INSERT INTO module_names (tenant, name, module) VALUES (1, 'orders', 1)",
+        "INSERT INTO functions (tenant, kind, function, module_name) VALUES (1, 0, 'Order', 'orders')",
+        "UPDATE counters SET reserved = 500",
+    ],
+    &[
+        "INSERT INTO instances
+            (partition, instance, tenant, id, function, module, status, execution, last_turn, in_flight, unclean_ends,
+             created_at_ms, updated_at_ms, fuel)
+         VALUES (0, 1, 1, 'a', 7, 1, 1, 1, 0, 0, 0, 1, 1, 0)",
+        "INSERT INTO logs (partition, instance, seq, execution, level, at_ms, message) VALUES (0, 1, 1, 1, 2, 1, 'hello')",
+    ],
+    &["INSERT INTO garbage (partition, instance, what, execution) VALUES (0, 99, 0, 0)"],
+];
+
+async fn open(folder: &std::path::Path) -> sqlx::SqliteConnection {
+    let settings = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(folder.join("windlass.db"))
+        .create_if_missing(true);
+    sqlx::ConnectOptions::connect(&settings).await.unwrap()
+}
+
+#[tokio::test]
+async fn rows_of_every_older_version_survive_the_way_to_the_newest() {
+    assert_eq!(
+        ROWS.len(),
+        MIGRATIONS.len(),
+        "a new migration brings rows to test the next one with"
+    );
+    for version in 1..=MIGRATIONS.len() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut connection = open(folder.path()).await;
+        migrate_to(&mut connection, version).await.unwrap();
+        for statement in ROWS[..version].concat() {
+            sqlx::query(statement).execute(&mut connection).await.unwrap();
+        }
+        sqlx::Connection::close(connection).await.unwrap();
+
+        let store = TestStore::in_folder(folder, |_| {}).await;
+        store.assert_sound().await;
+        assert_eq!(store.rows("tenants").await, 2);
+        assert_eq!(store.tenant(TENANT).modules().await.unwrap().len(), 1);
+        assert_eq!(store.rows("instances").await, i64::from(version > 1));
+        assert!(store.started("new").await >= InstanceNumber(500));
+        assert_eq!(store.status("a").await.is_some(), version > 1);
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_leaves_the_old_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut connection = open(folder.path()).await;
+    migrate_to(&mut connection, 1).await.unwrap();
+    sqlx::query("CREATE TABLE history (in_the_way)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    migrate_to(&mut connection, 2).await.unwrap_err();
+    let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(version, 1);
+    sqlx::query("DROP TABLE history")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    migrate_to(&mut connection, 2).await.unwrap();
+}

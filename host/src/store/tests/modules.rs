@@ -1,0 +1,127 @@
+//! Modules and their versions.
+
+use super::*;
+
+async fn put(store: &TestStore, put: PutModule) -> (ModuleNumber, bool) {
+    match store.put_module(put).await.unwrap() {
+        PutModuleOutcome::Stored { number, new } => (number, new),
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_module_is_found_by_name_and_by_number() {
+    let store = TestStore::empty(|_| {}).await;
+    let module = put_module("orders", 1, &["Order"]);
+    let (number, new) = put(&store, module.clone()).await;
+    assert!(new);
+    let version = store.module(number).await.unwrap().unwrap();
+    assert_eq!(
+        (version.name.as_str(), version.digest, version.size),
+        ("orders", module.digest, 10)
+    );
+    assert_eq!(
+        (version.description.clone(), version.superseded_at),
+        (module.description, None)
+    );
+    assert_eq!(store.module_bytes(number).await.unwrap(), Some(module.bytes));
+    let tenant = store.tenant(TENANT);
+    assert_eq!(tenant.module("orders").await.unwrap(), Some(version.clone()));
+    assert_eq!(tenant.modules().await.unwrap(), [version]);
+    assert_eq!(tenant.module("others").await.unwrap(), None);
+    assert_eq!(store.module(ModuleNumber(99)).await.unwrap(), None);
+    assert_eq!(store.module_bytes(ModuleNumber(99)).await.unwrap(), None);
+    assert_eq!(store.tenant(TenantId(2)).modules().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn the_same_bytes_again_change_nothing() {
+    let store = TestStore::empty(|_| {}).await;
+    let (first, _) = put(&store, put_module("orders", 1, &["Order"])).await;
+    let later = PutModule {
+        at: Timestamp(NOW.0 + 1),
+        ..put_module("orders", 1, &["Order"])
+    };
+    assert_eq!(put(&store, later).await, (first, false));
+    assert_eq!(store.module(first).await.unwrap().unwrap().uploaded_at, NOW);
+    assert_eq!(store.rows("modules").await, 1);
+}
+
+#[tokio::test]
+async fn a_new_version_supersedes_the_old_one_and_takes_over_its_functions() {
+    let store = TestStore::empty(|_| {}).await;
+    let (old, _) = put(&store, put_module("orders", 1, &["Order", "Gone"])).await;
+    let later = Timestamp(NOW.0 + 1);
+    let (new, _) = put(
+        &store,
+        PutModule {
+            at: later,
+            ..put_module("orders", 2, &["Order", "More"])
+        },
+    )
+    .await;
+    assert_ne!(old, new);
+    assert_eq!(store.module(old).await.unwrap().unwrap().superseded_at, Some(later));
+    assert_eq!(
+        store.tenant(TENANT).module("orders").await.unwrap().unwrap().number,
+        new
+    );
+    assert!(
+        store.module_bytes(old).await.unwrap().is_some(),
+        "instances may be pinned to it"
+    );
+    put(&store, put_module("others", 3, &["Gone"])).await;
+
+    let (back, changed) = put(&store, put_module("orders", 1, &["Order"])).await;
+    assert_eq!(
+        (back, changed),
+        (old, true),
+        "an old version can become the current one again"
+    );
+    assert_eq!(store.module(old).await.unwrap().unwrap().superseded_at, None);
+}
+
+#[tokio::test]
+async fn a_function_belongs_to_one_module_of_a_tenant() {
+    let store = TestStore::empty(|_| {}).await;
+    put(&store, put_module("orders", 1, &["Order"])).await;
+    let outcome = store
+        .put_module(put_module("others", 2, &["Fine", "Order"]))
+        .await
+        .unwrap();
+    let taken = PutModuleOutcome::FunctionTaken {
+        function: "Order".parse().unwrap(),
+        module: "orders".into(),
+    };
+    assert_eq!(outcome, taken);
+    assert_eq!((store.rows("modules").await, store.rows("functions").await), (1, 1));
+
+    let mut activity = put_module("activities", 2, &["Order"]);
+    activity.description.kind = FunctionKind::Activity;
+    put(&store, activity).await;
+    put(
+        &store,
+        PutModule {
+            tenant: TenantId(2),
+            ..put_module("others", 2, &["Order"])
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_deleted_module_frees_its_functions_but_what_runs_on_it_goes_on() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    assert!(store.delete_module(TENANT, "orders", NOW).await.unwrap());
+    assert!(!store.delete_module(TENANT, "orders", NOW).await.unwrap());
+    assert_eq!(store.tenant(TENANT).modules().await.unwrap(), []);
+    put(&store, put_module("others", 2, &["Order"])).await;
+    assert!(store.module_bytes(ModuleNumber(1)).await.unwrap().is_some());
+    store.commit(last_turn(number, 2)).await.unwrap();
+    assert_eq!(
+        store.details("a").await.unwrap().summary.module_digest,
+        ModuleDigest([1; 32])
+    );
+    store.assert_sound().await;
+}

@@ -1,0 +1,103 @@
+//! Which instances must be woken, and when.
+
+use super::*;
+
+async fn with(
+    store: &TestStore,
+    name: &str,
+    status: InstanceStatus,
+    in_flight: u32,
+    wake_at: Option<u64>,
+) -> InstanceNumber {
+    let number = store.running(name).await;
+    let mut commit = step(number, 1);
+    commit.summary.status = status;
+    commit.summary.in_flight = in_flight;
+    commit.summary.wake_at = wake_at.map(|ms| Timestamp(NOW.0 + ms));
+    store.commit(commit).await.unwrap();
+    number
+}
+
+#[tokio::test]
+async fn at_the_start_those_with_messages_or_work_in_flight_are_woken() {
+    use InstanceStatus::{Running, Suspended};
+    let store = TestStore::new().await;
+    let pending = store.started("pending").await;
+    let _idle = with(&store, "idle", Running, 0, Some(5)).await;
+    let in_flight = with(&store, "in-flight", Running, 1, None).await;
+    let message = with(&store, "message", Running, 0, None).await;
+    store.deliver(message, event("go")).await.unwrap().unwrap();
+    let both = with(&store, "both", Running, 2, None).await;
+    store.deliver(both, event("go")).await.unwrap().unwrap();
+    let suspended = with(&store, "suspended", Suspended, 0, None).await;
+    store.deliver(suspended, event("go")).await.unwrap().unwrap();
+    let resumed = with(&store, "resumed", Suspended, 0, None).await;
+    store.deliver(resumed, event("go")).await.unwrap().unwrap();
+    store
+        .deliver(resumed, InboxItem::Resume { reason: String::new() })
+        .await
+        .unwrap()
+        .unwrap();
+    let terminated = with(&store, "terminated", Suspended, 0, None).await;
+    store.deliver(terminated, terminate()).await.unwrap().unwrap();
+    let ended = with(&store, "ended", Running, 1, None).await;
+    store.deliver(ended, event("go")).await.unwrap().unwrap();
+    store.commit(last_turn(ended, 2)).await.unwrap();
+
+    let store = store.crash().await;
+    let expected = [pending, in_flight, message, both, resumed, terminated];
+    assert_eq!(store.to_wake_at_start(None, 100).await.unwrap(), expected);
+    let mut paged = Vec::new();
+    while let page @ [_, ..] = &store.to_wake_at_start(paged.last().copied(), 2).await.unwrap()[..] {
+        assert!(page.len() <= 2);
+        paged.extend_from_slice(page);
+    }
+    assert_eq!(paged, expected);
+}
+
+#[tokio::test]
+async fn those_that_are_due_are_found_the_earliest_first() {
+    let store = TestStore::new().await;
+    let late = with(&store, "late", InstanceStatus::Running, 0, Some(30)).await;
+    let early = with(&store, "early", InstanceStatus::Running, 0, Some(10)).await;
+    let ended = with(&store, "ended", InstanceStatus::Running, 0, Some(5)).await;
+    let mut commit = last_turn(ended, 2);
+    commit.summary.wake_at = Some(NOW);
+    store.commit(commit).await.unwrap();
+    let at = |ms| Timestamp(NOW.0 + ms);
+    assert_eq!(store.waking_before(at(9), 10).await.unwrap(), []);
+    assert_eq!(store.waking_before(at(10), 10).await.unwrap(), [(at(10), early)]);
+    assert_eq!(
+        store.waking_before(at(99), 10).await.unwrap(),
+        [(at(10), early), (at(30), late)]
+    );
+    assert_eq!(store.waking_before(at(99), 1).await.unwrap(), [(at(10), early)]);
+    assert_eq!(store.next_wake_after(NOW).await.unwrap(), Some(at(10)));
+    assert_eq!(store.next_wake_after(at(10)).await.unwrap(), Some(at(30)));
+    assert_eq!(store.next_wake_after(at(30)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_stuck_instance_is_not_woken_by_time() {
+    let store = TestStore::new().await;
+    let number = with(&store, "a", InstanceStatus::Running, 0, Some(10)).await;
+    let reason = StuckReason {
+        code: "trap-on-replay".into(),
+        message: String::new(),
+    };
+    store.mark_stuck(number, reason, NOW).await.unwrap();
+    assert_eq!(store.waking_before(Timestamp::MAX, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_time_beyond_what_can_be_stored_is_the_end_of_time() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    let mut commit = step(number, 1);
+    commit.summary.wake_at = Some(Timestamp(u64::MAX));
+    store.commit(commit).await.unwrap();
+    assert_eq!(
+        store.waking_before(Timestamp::MAX, 10).await.unwrap(),
+        [(Timestamp::MAX, number)]
+    );
+}
