@@ -24,6 +24,8 @@ mod router;
 mod server;
 mod stall;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use instances::Purged;
 pub use links::InstanceLinks;

@@ -9,6 +9,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
+use hyper::body::Frame;
 use serde::de::IgnoredAny;
 use tokio::{
     sync::OwnedSemaphorePermit,
@@ -29,6 +30,13 @@ const PAYLOAD_TIME: Duration = Duration::from_secs(60);
 
 /// The longest time a module may take: 64 MiB at 1 Mbit/s.
 const MODULE_TIME: Duration = Duration::from_secs(600);
+
+/// How much of a body that is too large is read and thrown away, in bytes, before it is refused. A client that still writes
+/// would find its connection reset and never read the refusal.
+const MAX_DRAINED_BYTES: usize = 128 * 1024 * 1024;
+
+/// The longest time for that.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// How much is set aside before anything has arrived, whatever length the client announced.
 const FIRST_BUFFER_BYTES: usize = 16 * 1024;
@@ -108,6 +116,15 @@ impl FromRequest<App> for ModuleBody {
 /// The whole body, if it is complete, at most `limit` bytes long and there in time.
 async fn read(headers: &HeaderMap, mut body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     refuse_encoding(headers)?;
+    let whole = collect(headers, &mut body, limit, time).await;
+    // A client that asked whether it may send (`Expect`) has not sent anything yet and reads the refusal at once.
+    if matches!(whole, Err(Refusal::BodyTooLarge { .. })) && !headers.contains_key(header::EXPECT) {
+        let _ = timeout(DRAIN_TIME, drain(body)).await;
+    }
+    whole
+}
+
+async fn collect(headers: &HeaderMap, body: &mut Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -116,20 +133,46 @@ async fn read(headers: &HeaderMap, mut body: Body, limit: usize, time: Duration)
     }
     let deadline = Instant::now() + time;
     let mut whole = BytesMut::with_capacity(FIRST_BUFFER_BYTES.min(limit));
-    while let Some(frame) = timeout_at(deadline, timeout(MAX_PAUSE, body.frame()))
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .ok_or(Refusal::BodyTooSlow)?
-    {
-        let frame = frame.map_err(|_| Refusal::BodyCutOff)?;
-        let Ok(data) = frame.into_data() else { continue };
+    while let Some(data) = next_data(body, deadline).await? {
         if data.len() > limit - whole.len() {
             return Err(Refusal::BodyTooLarge { limit });
         }
         whole.extend_from_slice(&data);
     }
     Ok(whole.freeze())
+}
+
+/// The next piece of the body; none at its end.
+async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        let pause = timeout(MAX_PAUSE, body.frame());
+        let frame = timeout_at(deadline, pause)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(Refusal::BodyTooSlow)?;
+        match frame
+            .transpose()
+            .map_err(|_| Refusal::BodyCutOff)?
+            .map(Frame::into_data)
+        {
+            None => return Ok(None),
+            Some(Ok(data)) => return Ok(Some(data)),
+            // Trailers carry nothing that we want.
+            Some(Err(_)) => {}
+        }
+    }
+}
+
+async fn drain(mut body: Body) {
+    let mut left = MAX_DRAINED_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
 }
 
 /// A compressed body would reach the store as the bytes it is not.

@@ -16,8 +16,8 @@ const TABLE: &str = include_str!("../../../docs/errors/README.md");
 /// The codes that have a page of their own.
 const PAGES: &[(&str, &str)] = &[
     (
-        "forbidden-import",
-        include_str!("../../../docs/errors/forbidden-import.md"),
+        "module-forbidden-import",
+        include_str!("../../../docs/errors/module-forbidden-import.md"),
     ),
     ("foreign-host", include_str!("../../../docs/errors/foreign-host.md")),
     ("function-taken", include_str!("../../../docs/errors/function-taken.md")),
@@ -77,10 +77,68 @@ fn page(code: &str) -> Option<String> {
     Some(format!("# {code}\n\nStatus: {status}\n\n{meaning}\n"))
 }
 
-/// The rows of the table: code, status, meaning.
+/// The rows of the tables: code, status, meaning.
 fn rows() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     TABLE.lines().filter_map(|line| {
-        let mut cells = line.strip_prefix("| `")?.split('|').map(str::trim);
-        Some((cells.next()?.strip_suffix('`')?, cells.next()?, cells.next()?))
+        let mut cells = line
+            .strip_prefix("| ")?
+            .split(" | ")
+            .map(|cell| cell.trim_end_matches(" |"));
+        // A code that has a page of its own is a link to it.
+        let code = cells.next()?.split('`').nth(1)?;
+        Some((code, cells.next()?, cells.next()?))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The codes in a source file: texts in kebab case that stand where `marker` ends.
+    fn codes(source: &'static str, marker: &str) -> Vec<&'static str> {
+        source
+            .split(marker)
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect()
+    }
+
+    #[test]
+    fn every_code_has_a_row_and_every_page_is_linked() {
+        let of_requests = codes(include_str!("error.rs").split("fn members").next().unwrap(), ", \"");
+        let of_modules = codes(include_str!("../sandbox/upload.rs"), "=> \"");
+        assert!(
+            of_requests.len() > 20 && of_modules.len() > 20,
+            "{of_requests:?} {of_modules:?}"
+        );
+        for code in of_requests
+            .iter()
+            .chain(&of_modules)
+            .filter(|code| !code.contains(' ') && code.contains('-'))
+        {
+            assert!(page(code).is_some(), "{code} is not in docs/errors/README.md");
+        }
+        for (code, text) in PAGES {
+            assert!(
+                text.starts_with(&format!("# {code}\n")),
+                "the page {code} has another title"
+            );
+            assert!(
+                TABLE.contains(&format!("[`{code}`]({code}.md)")),
+                "{code} is not linked"
+            );
+        }
+        assert_eq!(
+            TABLE.matches(".md)").count(),
+            PAGES.len(),
+            "a link of the table has no page"
+        );
+    }
+
+    #[test]
+    fn a_code_without_a_page_shows_its_row() {
+        assert_eq!(page("unknown-route").unwrap().lines().next(), Some("# unknown-route"));
+        assert!(page("unknown-route").unwrap().contains("Status: 404"));
+        assert!(page("no-such-code").is_none());
+    }
 }

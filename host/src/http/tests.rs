@@ -1,0 +1,10 @@
+//! The edge over a real socket, over a real store. Instances are written straight into the store, so that no module has to
+//! run; whole workflows are the business of the end-to-end tests.
+
+mod bodies;
+mod harness;
+mod instances;
+mod modules;
+mod openapi;
+mod requests;
+mod starts;

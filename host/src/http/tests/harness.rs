@@ -1,0 +1,350 @@
+//! A host on a free port with a store of its own, and what can be put into that store.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::{
+    clock::SystemClock,
+    engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
+    http::{HttpOptions, Server, ServerOptions, router},
+    model::{
+        Arrival, Decision, ExecutionNumber, Failure, FunctionDescription, FunctionKind, InstanceNumber, InstanceStatus,
+        LogLevel, LogLine, ModuleDescription, ModuleDigest, ModuleNumber, ObservableLimits, Payload, Started, TaskId,
+        TenantId, Timestamp, Turn, TurnNumber,
+    },
+    sandbox::{Sandbox, SandboxOptions},
+    store::{NewInstance, PutModule, PutModuleOutcome, StartOutcome, Store, StoreOptions, Summary, TurnCommit},
+};
+
+/// Limits small enough for tests to exceed.
+pub(super) const PAYLOAD_BYTES: usize = 4 * 1024;
+pub(super) const MODULE_BYTES: usize = 64 * 1024;
+
+/// When everything in the tests' stores happens: 2023-11-14T22:13:20Z.
+pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
+
+pub(super) struct TestHost {
+    pub(super) address: SocketAddr,
+    pub(super) store: Store,
+    pub(super) stop: CancellationToken,
+    pub(super) server: Option<JoinHandle<()>>,
+    module: ModuleNumber,
+    client: reqwest::Client,
+    _folder: TempDir,
+    _stop: DropGuard,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: reqwest::header::HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no header {name}: {self:?}"))
+            .to_str()
+            .unwrap()
+    }
+
+    /// Status and code of a refusal, whose form is checked on the way.
+    pub(super) fn refusal(&self) -> (u16, String) {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        let problem = self.json();
+        assert_eq!(problem["status"], self.status);
+        let code = problem["code"].as_str().unwrap().to_owned();
+        assert_eq!(problem["type"], format!("/docs/errors/{code}"));
+        for member in ["title", "detail"] {
+            assert!(
+                problem[member].as_str().is_some_and(|text| !text.is_empty()),
+                "{problem}"
+            );
+        }
+        (self.status, code)
+    }
+}
+
+impl TestHost {
+    pub(super) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, service) = Store::open(&StoreOptions::new(folder.path())).await.unwrap();
+        tokio::spawn(service.run(CancellationToken::new()));
+        let module = put_module(&store).await;
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let grace = std::time::Duration::from_secs(5);
+        let server = Server::bind(ServerOptions {
+            listen,
+            max_connections: 64,
+            grace,
+        })
+        .await
+        .unwrap();
+        let stop = CancellationToken::new();
+        let options = HttpOptions {
+            payload_bytes: PAYLOAD_BYTES,
+            module_bytes: MODULE_BYTES,
+        };
+        let engine = engine(store.clone(), folder.path()).await;
+        let router = router(engine, options, stop.clone());
+        let address = server.address();
+        let server = Some(tokio::spawn(server.run(router, stop.clone())));
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self {
+            address,
+            store,
+            server,
+            module,
+            client,
+            _folder: folder,
+            _stop: stop.clone().drop_guard(),
+            stop,
+        }
+    }
+
+    pub(super) async fn get(&self, target: &str) -> Answer {
+        self.send(|client, base| client.get(format!("{base}{target}"))).await
+    }
+
+    pub(super) async fn delete(&self, target: &str) -> Answer {
+        self.send(|client, base| client.delete(format!("{base}{target}"))).await
+    }
+
+    pub(super) async fn post(&self, target: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(|client, base| client.post(format!("{base}{target}")).body(body))
+            .await
+    }
+
+    pub(super) async fn put(&self, target: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(|client, base| client.put(format!("{base}{target}")).body(body))
+            .await
+    }
+
+    pub(super) async fn send(&self, request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Answer {
+        let base = format!("http://{}", self.address);
+        let answer = request(&self.client, &base).send().await.unwrap();
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Answer {
+            status,
+            headers,
+            text: answer.text().await.unwrap(),
+        }
+    }
+
+    /// Sends bytes as they are, then closes that half of the connection or not, and reads what comes.
+    pub(super) async fn raw(&self, request: &[u8], close: bool) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        if close {
+            stream.shutdown().await.unwrap();
+        }
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// An instance that has been accepted and has not begun.
+    pub(super) async fn pending(&self, id: &str, input: &str) -> InstanceNumber {
+        let instance = NewInstance {
+            tenant: TenantId::DEFAULT,
+            id: id.parse().unwrap(),
+            module: self.module,
+            started: started(input),
+            created_at: NOW,
+        };
+        match self.store.start(instance, None).await.unwrap() {
+            StartOutcome::Created(number) => number,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// An instance that waits for an event.
+    pub(super) async fn running(&self, id: &str) -> InstanceNumber {
+        let number = self.pending(id, "{\"amount\" : 1.0}").await;
+        let decision = Decision::WaitForEvent {
+            task: TaskId(1),
+            name: "approval".parse().unwrap(),
+        };
+        self.turn(number, first_arrival(), vec![decision], InstanceStatus::Running)
+            .await;
+        number
+    }
+
+    /// An instance that has ended with that output.
+    pub(super) async fn completed(&self, id: &str, output: &str) {
+        let number = self.pending(id, "{\"amount\" : 1.0}").await;
+        let decision = Decision::Complete {
+            output: payload(output),
+        };
+        self.turn(number, first_arrival(), vec![decision], InstanceStatus::Completed)
+            .await;
+    }
+
+    /// An instance that has failed because of a declined payment.
+    pub(super) async fn failed(&self, id: &str) {
+        let number = self.pending(id, "null").await;
+        let cause = Failure {
+            details: Some(payload("{\"code\": 7.0}")),
+            ..Failure::new("Declined", "no money")
+        };
+        let failure = Failure::new("OrderFailed", "the payment failed")
+            .permanent()
+            .caused_by(cause);
+        self.turn(
+            number,
+            first_arrival(),
+            vec![Decision::Fail { failure }],
+            InstanceStatus::Failed,
+        )
+        .await;
+    }
+
+    /// An instance that a person ended before it began.
+    pub(super) async fn terminated(&self, id: &str, reason: &str) {
+        let number = self.pending(id, "null").await;
+        let arrival = Arrival::Terminated { reason: reason.into() };
+        self.turn(number, vec![arrival], vec![], InstanceStatus::Terminated)
+            .await;
+    }
+
+    async fn turn(
+        &self,
+        instance: InstanceNumber,
+        arrivals: Vec<Arrival>,
+        decisions: Vec<Decision>,
+        status: InstanceStatus,
+    ) {
+        let number = TurnNumber(1);
+        let line = |level, message: &str| LogLine {
+            at: NOW,
+            execution: ExecutionNumber::FIRST,
+            task: None,
+            attempt: None,
+            level,
+            message: message.into(),
+        };
+        let commit = TurnCommit {
+            instance,
+            tenant: TenantId::DEFAULT,
+            execution: ExecutionNumber::FIRST,
+            turn: Some(Turn {
+                number,
+                at: NOW,
+                arrivals,
+                decisions,
+                fuel: 1_234,
+            }),
+            consumed: Vec::new(),
+            children: Vec::new(),
+            messages: Vec::new(),
+            attempts: Vec::new(),
+            logs: vec![line(LogLevel::Info, "begun"), line(LogLevel::Warn, "slow")],
+            summary: Summary {
+                status,
+                execution: ExecutionNumber::FIRST,
+                last_turn: number,
+                wake_at: None,
+                in_flight: 0,
+                custom_status: Some(Some(payload("[ 1.0 ]"))),
+                stuck: None,
+                module: self.module,
+                fuel: 1_234,
+                updated_at: NOW,
+            },
+            next_execution: None,
+        };
+        self.store.commit(commit).await.unwrap();
+    }
+}
+
+/// An engine with little room, as there is nothing to run.
+async fn engine(store: Store, folder: &Path) -> Engine {
+    let mut options = SandboxOptions::new(folder.join("compiled"));
+    (options.hot_guests, options.activity_slots) = (2, 1);
+    let (recorder, flights) = FlightRecorder::open(&folder.join("flights")).unwrap();
+    let sandbox = Sandbox::new(options).unwrap();
+    let parts = EngineParts {
+        store,
+        sandbox,
+        clock: Arc::new(SystemClock),
+        recorder,
+        flights,
+    };
+    let observable = ObservableLimits {
+        memory_bytes: 1 << 20,
+        payload_bytes: PAYLOAD_BYTES as u64,
+    };
+    let options = EngineOptions {
+        observable,
+        guest_threads: 1,
+        ..EngineOptions::default()
+    };
+    Engine::start_up(parts, options).await.unwrap()
+}
+
+/// A module that can be found but not run: its bytes are no component.
+async fn put_module(store: &Store) -> ModuleNumber {
+    let function = FunctionDescription {
+        name: "Order".parse().unwrap(),
+        doc: "processes an order".into(),
+        input_schema: Some("{\"maximum\":  1.0}".into()),
+        output_schema: None,
+        default_options: None,
+    };
+    let description = ModuleDescription {
+        kind: FunctionKind::Orchestration,
+        functions: vec![function],
+        sdk: String::new(),
+    };
+    let put = PutModule {
+        tenant: TenantId::DEFAULT,
+        name: "orders".into(),
+        digest: ModuleDigest([0xab; 32]),
+        bytes: vec![0; 5],
+        description,
+        at: NOW,
+    };
+    match store.put_module(put).await.unwrap() {
+        PutModuleOutcome::Stored { number, .. } => number,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::parse(text, usize::MAX).unwrap()
+}
+
+fn started(input: &str) -> Started {
+    Started {
+        execution: ExecutionNumber::FIRST,
+        function: "Order".parse().unwrap(),
+        input: payload(input),
+        seed: [7; 32],
+        limits: ObservableLimits {
+            memory_bytes: 1 << 20,
+            payload_bytes: 1 << 20,
+        },
+        parent: None,
+        events: Vec::new(),
+        not_before: None,
+    }
+}
+
+fn first_arrival() -> Vec<Arrival> {
+    vec![Arrival::Started(Box::new(started("{\"amount\" : 1.0}")))]
+}

@@ -1,0 +1,218 @@
+//! How instances look, how they are found, and how they are removed.
+
+use serde_json::{Value, json};
+
+use super::harness::TestHost;
+
+#[tokio::test]
+async fn a_running_instance_is_202_with_where_and_when_to_ask_again() {
+    let host = TestHost::start().await;
+    host.running("order 7+é").await;
+    let target = "/v1/instances/order%207%2B%C3%A9";
+    let answer = host.get(&format!("{target}?wait=1ms")).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(
+        answer.header("location"),
+        format!("http://{}{target}?wait=1ms", host.address)
+    );
+    assert_eq!(answer.header("retry-after"), "1");
+    let document = answer.json();
+    assert_eq!(document["instanceId"], "order 7+é");
+    assert_eq!(document["name"], "Order");
+    assert_eq!(document["runtimeStatus"], "Running");
+    assert_eq!(document["output"], Value::Null);
+    assert_eq!(document["createdTime"], "2023-11-14T22:13:20.000Z");
+    assert_eq!(document["moduleDigest"], format!("sha256:{}", "ab".repeat(32)));
+    assert!(
+        document.get("history").is_none() && document.get("failure").is_none(),
+        "{document}"
+    );
+}
+
+#[tokio::test]
+async fn payloads_are_returned_as_they_are_stored() {
+    let host = TestHost::start().await;
+    host.completed("done", "{\"total\" : 1.0,\"big\":123456789012345678901234567890}")
+        .await;
+    let answer = host.get("/v1/instances/done?wait=20s").await;
+    assert_eq!(answer.status, 200);
+    for part in [
+        "\"runtimeStatus\":\"Completed\"",
+        "\"input\":{\"amount\" : 1.0}",
+        "\"output\":{\"total\" : 1.0,\"big\":123456789012345678901234567890}",
+        "\"customStatus\":[ 1.0 ]",
+    ] {
+        assert!(answer.text.contains(part), "{part} is not in {}", answer.text);
+    }
+    assert!(!answer.headers.contains_key("location"));
+}
+
+#[tokio::test]
+async fn a_failure_shows_its_chain_of_causes_and_a_termination_its_reason() {
+    let host = TestHost::start().await;
+    host.failed("failed").await;
+    host.terminated("ended", "not \"wanted\"").await;
+    let failed = host.get("/v1/instances/failed").await;
+    assert_eq!(failed.status, 200);
+    assert_eq!(
+        failed.json()["failure"],
+        json!({
+            "type": "OrderFailed", "message": "the payment failed", "nonRetryable": true,
+            "causes": [{ "type": "Declined", "message": "no money", "details": { "code": 7.0 } }],
+        })
+    );
+    let ended = host.get("/v1/instances/ended").await.json();
+    assert_eq!(
+        (&ended["runtimeStatus"], &ended["output"]),
+        (&"Terminated".into(), &"not \"wanted\"".into())
+    );
+}
+
+#[tokio::test]
+async fn the_history_shows_what_arrived_and_what_was_asked_for() {
+    let host = TestHost::start().await;
+    host.running("order").await;
+    let document = host.get("/v1/instances/order?history=true").await.json();
+    assert_eq!(
+        document["history"],
+        json!([{
+            "turn": 1, "time": "2023-11-14T22:13:20.000Z", "fuel": 1_234,
+            "arrivals": [{ "type": "Started", "execution": 1, "name": "Order", "input": { "amount": 1.0 }, "carriedEvents": [] }],
+            "decisions": [{ "type": "WaitForEvent", "task": 1, "name": "approval" }],
+        }])
+    );
+    assert_eq!(document["attempts"], json!([]));
+    let after = host.get("/v1/instances/order?history=true&historyAfter=1").await.json();
+    assert_eq!(after["history"], json!([]));
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_paged() {
+    let host = TestHost::start().await;
+    for number in 0..5 {
+        host.completed(&format!("done-{number}"), "1").await;
+    }
+    host.running("live").await;
+    let ids = |page: &Value| -> Vec<String> {
+        let instances = page["instances"].as_array().unwrap();
+        instances
+            .iter()
+            .map(|one| one["instanceId"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let list = async |query: String| host.get(&format!("/v1/instances?{query}")).await.json();
+    assert_eq!(ids(&list("runtimeStatus=Running,Pending".into()).await), ["live"]);
+    assert_eq!(ids(&list("name=Other".into()).await), [""; 0]);
+    assert_eq!(ids(&list("createdTimeFrom=2023-11-14T22:13:21Z".into()).await), [""; 0]);
+    assert_eq!(
+        ids(&list("createdTimeTo=2023-11-14T22:13:20Z".into()).await).len(),
+        6,
+        "the end is included"
+    );
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = list(format!("instanceIdPrefix=done&limit=2{cursor}")).await;
+        seen.extend(ids(&page));
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["done-4", "done-3", "done-2", "done-1", "done-0"]);
+    let orphan = host.get("/v1/instances?parentInstanceId=nobody").await;
+    assert_eq!(orphan.refusal(), (404, "unknown-instance".into()));
+}
+
+#[tokio::test]
+async fn logs_are_filtered_and_followed() {
+    let host = TestHost::start().await;
+    host.running("order").await;
+    let all = host.get("/v1/instances/order/logs").await.json();
+    let messages: Vec<_> = all["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["message"].clone())
+        .collect();
+    assert_eq!(messages, ["begun", "slow"]);
+    assert_eq!(all["lines"][0]["level"], "info");
+    let warnings = host.get("/v1/instances/order/logs?level=warn").await.json();
+    assert_eq!(warnings["lines"].as_array().unwrap().len(), 1);
+    let next = all["next"].as_u64().unwrap();
+    let rest = host.get(&format!("/v1/instances/order/logs?after={next}")).await.json();
+    assert_eq!(rest, json!({ "lines": [] }));
+    assert_eq!(
+        host.get("/v1/instances/none/logs").await.refusal(),
+        (404, "unknown-instance".into())
+    );
+}
+
+#[tokio::test]
+async fn only_ended_instances_are_removed() {
+    let host = TestHost::start().await;
+    host.running("live").await;
+    host.completed("done", "1").await;
+    let live = host.delete("/v1/instances/live").await;
+    assert_eq!(live.refusal(), (409, "instance-not-ended".into()));
+    assert_eq!(live.json()["instanceStatus"], "Running");
+    assert_eq!(
+        host.delete("/v1/instances/done").await.json(),
+        json!({ "instancesDeleted": 1 })
+    );
+    assert_eq!(
+        host.delete("/v1/instances/done").await.refusal(),
+        (404, "unknown-instance".into())
+    );
+}
+
+#[tokio::test]
+async fn what_ended_before_a_time_is_removed_together() {
+    let host = TestHost::start().await;
+    host.running("live").await;
+    host.completed("done", "1").await;
+    host.failed("failed").await;
+    let purge = async |query: &str| host.delete(&format!("/v1/instances{query}")).await;
+    assert_eq!(purge("").await.refusal(), (400, "invalid-parameter".into()));
+    let live = purge("?endedBefore=2030-01-01T00:00:00Z&runtimeStatus=Running").await;
+    assert_eq!(live.refusal(), (400, "invalid-parameter".into()));
+    let none = purge("?endedBefore=2023-11-14T00:00:00Z").await;
+    assert_eq!(none.json(), json!({ "instancesDeleted": 0 }));
+    let failed = purge("?endedBefore=2030-01-01T00:00:00Z&runtimeStatus=Failed").await;
+    assert_eq!(failed.json(), json!({ "instancesDeleted": 1 }));
+    let rest = purge("?endedBefore=2030-01-01T00:00:00Z").await;
+    assert_eq!(rest.json(), json!({ "instancesDeleted": 1 }));
+    assert_eq!(host.get("/v1/instances/live").await.status, 202);
+}
+
+#[tokio::test]
+async fn messages_for_unknown_and_ended_instances_are_refused() {
+    let host = TestHost::start().await;
+    host.completed("done", "1").await;
+    for target in ["events/approval", "terminate?reason=none", "suspend", "resume"] {
+        let unknown = host.post(&format!("/v1/instances/none/{target}"), "").await;
+        assert_eq!(unknown.refusal(), (404, "unknown-instance".into()), "{target}");
+        let ended = host.post(&format!("/v1/instances/done/{target}"), "").await;
+        assert_eq!(ended.refusal(), (410, "instance-ended".into()), "{target}");
+        assert_eq!(ended.json()["instanceStatus"], "Completed");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_whose_module_is_broken_can_be_terminated_and_removed() {
+    let host = TestHost::start().await;
+    host.running("broken").await;
+    assert_eq!(host.post("/v1/instances/broken/events/approval", "1").await.status, 202);
+    assert_eq!(
+        host.post("/v1/instances/broken/terminate?reason=no+use", "")
+            .await
+            .status,
+        202
+    );
+    let ended = host.get("/v1/instances/broken?wait=30s").await;
+    assert_eq!(ended.status, 200, "{ended:?}");
+    assert_eq!(
+        (&ended.json()["runtimeStatus"], &ended.json()["output"]),
+        (&"Terminated".into(), &"no use".into())
+    );
+    assert_eq!(host.delete("/v1/instances/broken").await.status, 200);
+}

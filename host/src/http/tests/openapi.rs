@@ -1,0 +1,63 @@
+//! That the description covers every route and changes only on purpose.
+
+use expect_test::expect_file;
+
+use super::harness::TestHost;
+
+#[tokio::test]
+async fn the_description_is_served_and_is_the_golden_file() {
+    let host = TestHost::start().await;
+    let served = host.get("/v1/openapi.json").await;
+    assert_eq!(served.header("content-type"), "application/json");
+    // `UPDATE_EXPECT=1` writes the file anew.
+    expect_file!["../../../../docs/openapi.json"].assert_eq(&format!("{}\n", served.text));
+}
+
+#[test]
+fn the_description_covers_every_route() {
+    let description = crate::http::openapi();
+    let mut described: Vec<String> = Vec::new();
+    for (path, item) in &description.paths.paths {
+        for (method, operation) in [
+            ("GET", &item.get),
+            ("PUT", &item.put),
+            ("POST", &item.post),
+            ("DELETE", &item.delete),
+        ] {
+            let Some(operation) = operation else { continue };
+            assert!(operation.summary.is_some(), "{method} {path} has no summary");
+            let parameters = operation.parameters.as_deref().unwrap_or_default();
+            for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+                assert!(
+                    parameters.iter().any(|parameter| parameter.name == name),
+                    "{method} {path} lacks {name}"
+                );
+            }
+            described.push(format!("{method} {path}"));
+        }
+    }
+    described.sort();
+    assert_eq!(
+        described,
+        [
+            "DELETE /v1/instances",
+            "DELETE /v1/instances/{id}",
+            "DELETE /v1/modules/{module}",
+            "GET /docs/errors/{code}",
+            "GET /healthz",
+            "GET /readyz",
+            "GET /v1/instances",
+            "GET /v1/instances/{id}",
+            "GET /v1/instances/{id}/logs",
+            "GET /v1/modules",
+            "GET /v1/modules/{module}",
+            "GET /v1/openapi.json",
+            "POST /v1/instances/{id}/events/{name}",
+            "POST /v1/instances/{id}/resume",
+            "POST /v1/instances/{id}/suspend",
+            "POST /v1/instances/{id}/terminate",
+            "POST /v1/orchestrations/{function}",
+            "PUT /v1/modules/{module}",
+        ]
+    );
+}

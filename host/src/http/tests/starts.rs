@@ -1,0 +1,156 @@
+//! Starting orchestrations. What is started here never runs: its module is broken.
+
+use super::harness::{Answer, TestHost};
+
+async fn start_with_key(host: &TestHost, target: &str, key: &str, body: &'static str) -> Answer {
+    host.send(|client, base| {
+        client
+            .post(format!("{base}{target}"))
+            .header("idempotency-key", key)
+            .body(body)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_start_is_accepted_with_links_that_work() {
+    let host = TestHost::start().await;
+    let answer = host.post("/v1/orchestrations/Order?instanceId=order%207", "1.0").await;
+    assert_eq!((answer.status, answer.header("retry-after")), (202, "1"));
+    let links = answer.json();
+    assert_eq!(links["id"], "order 7");
+    assert_eq!(answer.header("location"), links["statusQueryGetUri"]);
+    let base = format!("http://{}", host.address);
+    let path = |name: &str| links[name].as_str().unwrap().strip_prefix(&base).unwrap().to_owned();
+    let status = host.get(&path("statusQueryGetUri")).await;
+    assert!(status.text.contains("\"input\":1.0"), "{status:?}");
+    assert_eq!(
+        host.post(&path("sendEventPostUri").replace("{eventName}", "approval"), "")
+            .await
+            .status,
+        202
+    );
+    assert_eq!(
+        host.post(&path("suspendPostUri").replace("{text}", "wait"), "")
+            .await
+            .status,
+        202
+    );
+    assert_eq!(
+        host.post(&path("resumePostUri").replace("{text}", "on"), "")
+            .await
+            .status,
+        202
+    );
+    assert_eq!(
+        host.post(&path("terminatePostUri").replace("{text}", "enough"), "")
+            .await
+            .status,
+        202
+    );
+    assert_eq!(
+        host.get(&format!("{}?wait=30s", path("statusQueryGetUri")))
+            .await
+            .json()["output"],
+        "enough"
+    );
+    assert_eq!(host.delete(&path("purgeHistoryDeleteUri")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_start_without_an_id_draws_one_and_without_a_body_gives_null() {
+    let host = TestHost::start().await;
+    let answer = host.post("/v1/orchestrations/Order?wait=1ms", "").await;
+    assert_eq!(answer.status, 202);
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    assert!(
+        host.get(&format!("/v1/instances/{id}"))
+            .await
+            .text
+            .contains("\"input\":null")
+    );
+}
+
+#[tokio::test]
+async fn an_unknown_function_names_those_that_are_near() {
+    let host = TestHost::start().await;
+    let answer = host.post("/v1/orchestrations/Ordr", "1").await;
+    assert_eq!(answer.refusal(), (404, "unknown-function".into()));
+    assert_eq!(answer.json()["near"], serde_json::json!(["Order"]));
+}
+
+#[tokio::test]
+async fn an_input_that_does_not_fit_the_schema_is_refused() {
+    let host = TestHost::start().await;
+    let answer = host.post("/v1/orchestrations/Order?instanceId=never", "2").await;
+    assert_eq!(answer.refusal(), (400, "invalid-input".into()));
+    assert_eq!(
+        (&answer.json()["path"], &answer.json()["function"]),
+        (&"".into(), &"Order".into())
+    );
+    assert_eq!(host.get("/v1/instances/never").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_live_id_is_taken_and_an_ended_one_begins_anew() {
+    let host = TestHost::start().await;
+    host.running("order").await;
+    let taken = host.post("/v1/orchestrations/Order?instanceId=order", "1").await;
+    assert_eq!(taken.refusal(), (409, "already-exists".into()));
+    assert_eq!(
+        (&taken.json()["instanceId"], &taken.json()["instanceStatus"]),
+        (&"order".into(), &"Running".into())
+    );
+    host.completed("done", "1").await;
+    assert_eq!(
+        host.post("/v1/orchestrations/Order?instanceId=done", "1").await.status,
+        202
+    );
+    assert_eq!(host.get("/v1/instances/done").await.status, 202);
+}
+
+#[tokio::test]
+async fn a_repeated_start_answers_as_the_first_did() {
+    let host = TestHost::start().await;
+    let target = "/v1/orchestrations/Order";
+    let first = start_with_key(&host, target, "key-1", "1").await;
+    let again = start_with_key(&host, target, "key-1", "1").await;
+    assert_eq!((first.status, again.status), (202, 202));
+    assert_eq!(first.text, again.text);
+    assert_eq!(first.header("location"), again.header("location"));
+    assert_eq!(again.header("idempotent-replayed"), "true");
+    let other = start_with_key(&host, target, "key-1", "0.5").await;
+    assert_eq!(other.refusal(), (422, "idempotency-key-reused".into()));
+    let elsewhere = start_with_key(&host, "/v1/orchestrations/Order?instanceId=x", "key-1", "1").await;
+    assert_eq!(elsewhere.refusal(), (422, "idempotency-key-reused".into()));
+    assert_eq!(
+        host.get("/v1/instances").await.json()["instances"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_repeated_event_is_raised_once() {
+    let host = TestHost::start().await;
+    let number = host.running("order").await;
+    let target = "/v1/instances/order/events/other";
+    // Suspended, so that what arrives stays where it can be counted.
+    assert_eq!(host.post("/v1/instances/order/suspend", "").await.status, 202);
+    for _ in 0..2 {
+        assert_eq!(start_with_key(&host, target, "key-1", "1").await.status, 202);
+    }
+    assert_eq!(
+        start_with_key(&host, target, "key-1", "2").await.refusal(),
+        (422, "idempotency-key-reused".into())
+    );
+    let record = host.store.load(number).await.unwrap().unwrap();
+    let events = record
+        .inbox
+        .iter()
+        .filter(|row| matches!(row.item, crate::model::InboxItem::Event(_)))
+        .count();
+    assert_eq!(events, 1);
+}
