@@ -1,0 +1,3 @@
+//! The real host with real modules, over HTTP: one file per feature.
+
+mod orders;
