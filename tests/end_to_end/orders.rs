@@ -65,7 +65,7 @@ async fn an_invalid_order_is_rejected_with_its_reason_and_nothing_else_happens()
     for (order, reason) in [
         ("order-2001", "item"),
         ("order-2002", "quantity"),
-        ("order-2003", "unknown"),
+        ("order-2003", "no article"),
         ("order-2004", "total"),
         ("order-2005", "address"),
         ("order-2006", "blocked"),
@@ -108,11 +108,17 @@ async fn a_declined_payment_is_told_to_the_customer_and_nothing_is_shipped() {
 }
 
 #[tokio::test]
-async fn an_order_that_does_not_exist_fails_with_the_backends_own_word() {
+async fn an_order_that_does_not_exist_is_rejected() {
     let world = World::start(MODULES).await;
     let input = world.input(json!({ "orderId": "order-9999" }));
-    let failure = world.run_failing("OrderProcessingOrchestration", &input).await;
-    assert_eq!(failure["type"], "NotFound", "{failure:#}");
+    let output = world.run("OrderProcessingOrchestration", &input).await;
+    assert_eq!(output["status"], "rejected", "{output:#}");
+    assert!(
+        output["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("order-9999")),
+        "{output:#}"
+    );
     world.stop().await;
 }
 
