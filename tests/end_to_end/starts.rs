@@ -35,7 +35,7 @@ async fn a_start_answers_with_links_that_work() {
             .await,
         "text"
     );
-    world.delete(path).await.expect(204);
+    world.delete(path).await.expect(200);
     world.get(path).await.refused(404, "unknown-instance");
     world.stop().await;
 }

@@ -179,6 +179,12 @@ impl World {
             .expect(202);
     }
 
+    /// Removes an instance that has ended.
+    pub async fn purge(&self, id: &str) {
+        let answer = self.delete(&format!("/v1/instances/{id}")).await;
+        assert_eq!(answer.expect(200), json!({ "instancesDeleted": 1 }));
+    }
+
     /// Its turns so far.
     pub async fn history(&self, id: &str) -> Value {
         self.get(&format!("/v1/instances/{id}?history=true")).await.body
