@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod flight_recorder;
 pub mod hub;
 pub mod owner;
+pub mod verify;
 
 mod heat;
 mod outbox;
