@@ -11,6 +11,7 @@ pub mod catalogue;
 pub mod flight_recorder;
 pub mod hub;
 pub mod owner;
+pub mod verify;
 
 mod heat;
 mod outbox;
@@ -20,6 +21,9 @@ mod sweeper;
 mod task;
 mod timers;
 mod waiters;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

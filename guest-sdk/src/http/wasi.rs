@@ -27,9 +27,15 @@ pub(crate) async fn exchange(request: Request, url: Url) -> Result<Incoming> {
     let options = options(&request);
     let body = request.body.clone();
     let outgoing = outgoing(&request, url)?;
-    let outgoing_body = outgoing
-        .body()
-        .map_err(|()| wrong("the request has no body to write to"))?;
+    // A body that is asked for is sent, chunked, even if it is empty.
+    let outgoing_body = match body.is_empty() {
+        true => None,
+        false => Some(
+            outgoing
+                .body()
+                .map_err(|()| wrong("the request has no body to write to"))?,
+        ),
+    };
     let answer = outgoing_handler::handle(outgoing, options).map_err(of_code)?;
 
     // Side by side, since a server may answer before it has read everything; if it then stops reading, its answer
@@ -41,7 +47,13 @@ pub(crate) async fn exchange(request: Request, url: Url) -> Result<Incoming> {
             _ => Err(Failure::new(failure_types::ERROR, "the answer was taken twice")),
         }
     };
-    let (_, response) = join(write(outgoing_body, &body), receive).await;
+    let send = async {
+        match outgoing_body {
+            Some(outgoing_body) => write(outgoing_body, &body).await,
+            None => Ok(()),
+        }
+    };
+    let (_, response) = join(send, receive).await;
     let response = response?;
     Ok(Incoming::new(head(&response), Body::of(response)?))
 }
@@ -98,21 +110,19 @@ fn options(request: &Request) -> Option<RequestOptions> {
     Some(options)
 }
 
-async fn write(body: OutgoingBody, bytes: &[u8]) -> std::result::Result<(), Failure> {
-    if !bytes.is_empty() {
-        let stream = body.write().map_err(|()| wrong("the request's body was taken twice"))?;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            ready(stream.subscribe()).await;
-            let room = usize::try_from(stream.check_write().map_err(of_stream)?).unwrap_or(usize::MAX);
-            let (now, later) = rest.split_at(room.min(rest.len()));
-            stream.write(now).map_err(of_stream)?;
-            rest = later;
-        }
-        stream.flush().map_err(of_stream)?;
+async fn write(body: OutgoingBody, bytes: &[u8]) -> Result<()> {
+    let stream = body.write().map_err(|()| wrong("the request's body was taken twice"))?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
         ready(stream.subscribe()).await;
-        drop(stream);
+        let room = usize::try_from(stream.check_write().map_err(of_stream)?).unwrap_or(usize::MAX);
+        let (now, later) = rest.split_at(room.min(rest.len()));
+        stream.write(now).map_err(of_stream)?;
+        rest = later;
     }
+    stream.flush().map_err(of_stream)?;
+    ready(stream.subscribe()).await;
+    drop(stream);
     OutgoingBody::finish(body, None).map_err(of_code)
 }
 

@@ -1,6 +1,6 @@
 //! `windlass check`: reads a whole database and says what is wrong with it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -11,8 +11,14 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
+    clock::SystemClock,
     config::Settings,
-    store::{Error, Store, StoreOptions},
+    engine::{
+        catalogue::Catalogue,
+        verify::{Verified, replay_everything},
+    },
+    sandbox::{Compiler, Sandbox, SandboxOptions},
+    store::{Store, StoreOptions},
 };
 
 /// Arguments of `check`.
@@ -21,6 +27,9 @@ pub(super) struct Check {
     /// Folder of the database; no host may be using it [default: ./windlass-data]
     #[arg(long, env = "WINDLASS_DATA", hide_env = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Also replay the history of every instance against the module it runs on
+    #[arg(long)]
+    replay: bool,
 }
 
 impl Check {
@@ -29,7 +38,9 @@ impl Check {
         if !data.is_dir() {
             return Err(Trouble::Usage(format!("there is no folder {}", data.display())));
         }
-        let problems = check(data).await.map_err(|error| Trouble::failed(chain(&error)))?;
+        let (problems, verified) = check(data, self.replay)
+            .await
+            .map_err(|error| Trouble::failed(chain(&*error)))?;
         for problem in &problems {
             if output.json() {
                 output.value(&json!({ "problem": problem }))?;
@@ -40,26 +51,51 @@ impl Check {
         if !problems.is_empty() {
             return Err(Trouble::failed(format!("{} problems found", problems.len())));
         }
-        if output.json() {
-            Ok(())
-        } else {
-            output.line("all is well")
+        match (output.json(), verified) {
+            (true, None) => Ok(()),
+            (true, Some(Verified { histories, turns, .. })) => {
+                output.value(&json!({ "historiesReplayed": histories, "turnsReplayed": turns }))
+            }
+            (false, None) => output.line("all is well"),
+            (false, Some(Verified { histories, turns, .. })) => output.line(&format!(
+                "all is well; {histories} histories with {turns} turns were replayed"
+            )),
         }
     }
 }
 
-async fn check(data: PathBuf) -> Result<Vec<String>, Error> {
+type Problems = (Vec<String>, Option<Verified>);
+
+async fn check(data: PathBuf, replay: bool) -> Result<Problems, Box<dyn std::error::Error + Send + Sync>> {
+    let compiled = data.join("compiled");
     let (store, service) = Store::open(&StoreOptions::new(data)).await?;
     let stop = CancellationToken::new();
-    let (problems, closed) = tokio::join!(
-        async {
-            let problems = store.check().await;
-            stop.cancel();
-            problems
-        },
-        service.run(stop.clone()),
-    );
-    closed.and(problems)
+    let work = async {
+        let found = find_problems(&store, compiled, replay).await;
+        stop.cancel();
+        found
+    };
+    let (found, closed) = tokio::join!(work, service.run(stop.clone()));
+    closed?;
+    found
+}
+
+async fn find_problems(
+    store: &Store,
+    compiled: PathBuf,
+    replay: bool,
+) -> Result<Problems, Box<dyn std::error::Error + Send + Sync>> {
+    let mut problems = store.check().await?;
+    if !replay {
+        return Ok((problems, None));
+    }
+    let mut options = SandboxOptions::new(compiled);
+    options.compiler = Compiler::child(std::env::current_exe()?);
+    let sandbox = Sandbox::new(options)?;
+    let catalogue = Catalogue::open(store.clone(), sandbox, Arc::new(SystemClock)).await?;
+    let verified = replay_everything(store, &catalogue).await?;
+    problems.extend(verified.problems.iter().cloned());
+    Ok((problems, Some(verified)))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -108,6 +108,7 @@ async fn large_status(ctx: Orchestration, mib: usize) -> Result<()> {
 
 /// A call of a hostile activity.
 #[payload]
+#[serde(rename_all = "camelCase")]
 pub struct HostileCall {
     /// For example `HostileLoop`.
     pub activity: String,

@@ -1,0 +1,137 @@
+//! Replays what is stored: every instance's history against the module it runs on.
+//!
+//! For `windlass check --replay`, before an upgrade of the host or after a suspicion. Nothing is changed and nothing
+//! but the guests' own code is run: replay asks the outside world for nothing.
+
+use std::sync::Arc;
+
+use super::catalogue::Catalogue;
+use crate::model::{
+    Arrival, Failure, FunctionName, InstanceNumber, Payload, StuckReason, TenantId, TurnNumber, failure::types,
+};
+use crate::replay::{
+    Directory, Execution, HostTrouble, Player, ReplayError, ResolvedActivity, ResolvedOrchestration, TurnLimits,
+};
+use crate::store::{Error, ListFilter, Store};
+
+/// Rows read at once.
+const PAGE: u32 = 1_000;
+
+/// What a replay of everything found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Histories that were repeated to their last turn.
+    pub histories: u64,
+    /// Turns in them.
+    pub turns: u64,
+    /// What was not repeated, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Offers nothing: replay follows what was recorded.
+struct NoFunctions;
+
+impl Directory for NoFunctions {
+    fn activity(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+        Err(Failure::new(types::UNKNOWN_FUNCTION, "replay asks for no functions"))
+    }
+
+    fn orchestration(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedOrchestration, Failure> {
+        Err(Failure::new(types::UNKNOWN_FUNCTION, "replay asks for no functions"))
+    }
+}
+
+/// Replays the current execution of every instance.
+///
+/// # Errors
+/// When the store fails; what a history holds is never an error.
+pub async fn replay_everything(store: &Store, catalogue: &Catalogue) -> Result<Verified, Error> {
+    let mut verified = Verified::default();
+    let mut from = None;
+    loop {
+        let page = store
+            .tenant(TenantId::DEFAULT)
+            .list(&ListFilter::default(), from.as_ref(), PAGE)
+            .await?;
+        for instance in &page.instances {
+            match replay(store, catalogue, instance.number).await {
+                Ok(0) => {}
+                Ok(turns) => {
+                    verified.histories += 1;
+                    verified.turns += u64::from(turns);
+                }
+                Err(Problem::Store(error @ Error::Damaged(_))) => {
+                    verified.problems.push(format!("{}: {error}", instance.id));
+                }
+                Err(Problem::Store(error)) => return Err(error),
+                Err(Problem::Replay(reason)) => {
+                    verified
+                        .problems
+                        .push(format!("{}: {}: {}", instance.id, reason.code, reason.message));
+                }
+            }
+        }
+        from = page.next;
+        if from.is_none() {
+            return Ok(verified);
+        }
+    }
+}
+
+enum Problem {
+    Store(Error),
+    Replay(StuckReason),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<HostTrouble> for Problem {
+    fn from(trouble: HostTrouble) -> Self {
+        Self::Replay(StuckReason {
+            code: "module-unavailable".into(),
+            message: trouble.to_string(),
+        })
+    }
+}
+
+impl From<ReplayError> for Problem {
+    fn from(error: ReplayError) -> Self {
+        match error {
+            ReplayError::Stuck(reason) => Self::Replay(reason),
+            ReplayError::Host(trouble) => trouble.into(),
+        }
+    }
+}
+
+/// Replays one instance; says how many turns it has.
+async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) -> Result<u32, Problem> {
+    let Some(record) = store.load(number).await? else {
+        return Ok(0);
+    };
+    let (mut player, mut after) = (None, TurnNumber::NONE);
+    while after < record.last_turn {
+        let rows = store.history(number, record.execution, after, PAGE).await?;
+        for row in &rows {
+            if let (None, Some(Arrival::Started(started))) = (&player, row.arrivals.first()) {
+                let module = catalogue.load(record.module).await?;
+                let guest = catalogue.sandbox().start_orchestrator(&module, started.limits)?;
+                let started = Arc::new((**started).clone());
+                let limits = TurnLimits::default();
+                player = Some(Player::new(
+                    guest,
+                    Execution::new(record.id.clone(), started, Arc::new(NoFunctions), limits),
+                ));
+            }
+            // An instance that was terminated before it began has nothing to repeat.
+            if let Some(player) = &mut player {
+                player.replay(row)?;
+            }
+        }
+        after = rows.last().map_or(record.last_turn, |row| row.number);
+    }
+    Ok(record.last_turn.0)
+}
