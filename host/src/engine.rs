@@ -22,6 +22,9 @@ mod task;
 mod timers;
 mod waiters;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

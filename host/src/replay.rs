@@ -23,4 +23,4 @@ pub use limits::TurnLimits;
 pub use turn::{NewTurn, Player, ReplayError};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

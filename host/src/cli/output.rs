@@ -68,6 +68,9 @@ impl Output {
         for row in rows {
             table.add_row(row.map(|cell| self.cell(&cell)));
         }
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         self.line(&table.trim_fmt())
     }
 

@@ -314,8 +314,12 @@ impl<G: Guest> Owner<G> {
             }
             return Ok(self.terminate(reason, world));
         }
-        if let Some(next) = self.control(world) {
-            return Ok(next);
+        if self.has_control() {
+            // What is written when an instance goes on must tell when to wake it and what is in flight.
+            if self.needs_ledger() && self.new_stuck.is_none() {
+                return Ok(Next::History(self.ledger.last_turn()));
+            }
+            return Ok(self.control(world));
         }
         if let Some(reason) = self.new_stuck.take() {
             self.status = InstanceStatus::Stuck;
@@ -440,8 +444,12 @@ impl<G: Guest> Owner<G> {
         self.commit(now, Some(turn), gathered)
     }
 
+    fn has_control(&self) -> bool {
+        self.inbox.values().any(|item| matches!(item, InboxItem::Suspend { .. } | InboxItem::Resume { .. }))
+    }
+
     /// Takes suspensions and resumptions out of the inbox.
-    fn control(&mut self, world: &dyn World) -> Option<Next> {
+    fn control(&mut self, world: &dyn World) -> Next {
         let mut gathered = Gathered::default();
         let mut status = self.status;
         for (seq, item) in &self.inbox {
@@ -454,18 +462,16 @@ impl<G: Guest> Owner<G> {
             }
             gathered.consumed.push(*seq);
         }
-        if gathered.consumed.is_empty() {
-            return None;
+        for seq in &gathered.consumed {
+            self.inbox.remove(seq);
         }
-        self.inbox.retain(|seq, _| !gathered.consumed.contains(seq));
         if self.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
             self.stuck = None;
             self.new_stuck = None;
-            self.ledger = Ledger::default();
             self.player = None;
         }
         self.status = status;
-        Some(self.commit(world.now(), None, gathered))
+        self.commit(world.now(), None, gathered)
     }
 
     // ---- turns ----
@@ -861,7 +867,8 @@ impl<G: Guest> Owner<G> {
             self.last_turn = TurnNumber::NONE;
         }
         let open = !ended && next_execution.is_none();
-        let wake_at = if open { self.wake_at() } else { None };
+        let awake = matches!(self.status, InstanceStatus::Pending | InstanceStatus::Running);
+        let wake_at = if open && awake { self.wake_at() } else { None };
         let in_flight = if open { self.ledger.activities_outstanding() } else { 0 };
         let fuel = turn.as_ref().map_or(0, |turn| turn.fuel) + outbox.fuel;
         let commit = TurnCommit {

@@ -72,13 +72,13 @@ pub(crate) enum Refusal {
     #[error("the body did not arrive in time")]
     BodyTooSlow,
     /// No module offers the function.
-    #[error("no module offers an orchestration named {name:?}")]
+    #[error("no module offers an orchestration named {:?}", .name.as_str())]
     UnknownFunction {
         name: FunctionName,
         near: Vec<FunctionName>,
     },
     /// The input does not fit the schema of the function.
-    #[error("the input does not fit the schema of {function:?}: {message}")]
+    #[error("the input does not fit the schema of {:?}: {message}", .function.as_str())]
     InvalidInput {
         function: FunctionName,
         path: String,
@@ -91,13 +91,13 @@ pub(crate) enum Refusal {
     #[error("the Idempotency-Key was used before for another request")]
     IdempotencyKeyReused,
     /// No instance has the id.
-    #[error("there is no instance {id:?}")]
+    #[error("there is no instance {:?}", .id.as_str())]
     UnknownInstance { id: InstanceId },
     /// The instance has ended, so nothing can reach it.
-    #[error("the instance {id:?} has ended: it is {status}")]
+    #[error("the instance {:?} has ended: it is {status}", .id.as_str())]
     InstanceEnded { id: InstanceId, status: InstanceStatus },
     /// The instance has not ended, so it cannot be purged.
-    #[error("the instance {id:?} has not ended: it is {status}; terminate it first")]
+    #[error("the instance {:?} has not ended: it is {status}; terminate it first", .id.as_str())]
     InstanceNotEnded { id: InstanceId, status: InstanceStatus },
     /// No module has the name.
     #[error("there is no module {name:?}")]
@@ -106,7 +106,10 @@ pub(crate) enum Refusal {
     #[error(transparent)]
     ModuleRefused(UploadError),
     /// Another module offers a function of the same name.
-    #[error("the {} {function:?} belongs to the module {module:?}; a function has one module", .kind.name())]
+    #[error(
+        "the {} {:?} belongs to the module {module:?}; a function has one module",
+        .kind.name(), .function.as_str()
+    )]
     FunctionTaken {
         kind: FunctionKind,
         function: FunctionName,

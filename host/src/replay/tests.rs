@@ -2,4 +2,4 @@
 
 mod behaviour;
 mod properties;
-mod script;
+pub(crate) mod script;

@@ -87,6 +87,8 @@ pub(super) struct ActivityState {
     log: Arc<Mutex<ActivityLog>>,
     /// What the guest may know of its attempt; none while it describes itself.
     info: Option<AttemptInfo>,
+    /// Whether the guest has got its place.
+    instantiated: bool,
 }
 
 impl WasiView for ActivityState {
@@ -197,6 +199,7 @@ impl ActivityState {
             limiter: MemoryLimiter::new(memory_bytes),
             log,
             info,
+            instantiated: false,
         }
     }
 
@@ -253,7 +256,7 @@ pub(super) async fn run(
             Err(Failure::new(types::TIMEOUT, message))
         }
         Ok(Ok(returned)) => convert::outcome(returned, limits.payload_bytes),
-        Ok(Err(error)) => match trap::host_trouble(&error) {
+        Ok(Err(error)) => match trap::host_trouble(&error, store.data().instantiated) {
             Some(trouble) => return Err(trouble),
             None => Err(trap::failure(&error, store.data().evidence(limits.fuel))),
         },
@@ -270,6 +273,7 @@ async fn call(
 ) -> wasmtime::Result<Result<String, wit::Failure>> {
     store.set_fuel(fuel)?;
     let instance = code.instantiate_async(&mut *store).await?;
+    store.data_mut().instantiated = true;
     let exports = instance.windlass_durable_activity();
     exports
         .call_run(store, attempt.function.as_str(), &attempt.input.as_str().to_owned())

@@ -66,7 +66,7 @@ fn store<T>(engine: &wasmtime::Engine, state: T, limits: DescribeLimits) -> Resu
 }
 
 fn broke(error: &wasmtime::Error, evidence: Evidence) -> UploadError {
-    if let Some(trouble) = trap::host_trouble(error) {
+    if let Some(trouble) = trap::host_trouble(error, false) {
         return UploadError::Busy {
             message: trouble.to_string(),
         };

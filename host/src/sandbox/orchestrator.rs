@@ -56,6 +56,7 @@ struct Ended {
     result: wasmtime::Result<Result<String, wit::Failure>>,
     fuel: u64,
     evidence: Evidence,
+    instantiated: bool,
 }
 
 impl OrchestratorGuest {
@@ -93,10 +94,10 @@ impl OrchestratorGuest {
     }
 
     fn finish(&self, ended: Ended) -> Result<Ran, HostTrouble> {
-        let Ended { result, fuel, evidence } = ended;
+        let Ended { result, fuel, evidence, instantiated } = ended;
         let progress = match result {
             Ok(returned) => Progress::Returned(convert::outcome(returned, self.payload_bytes())),
-            Err(error) => match trap::host_trouble(&error) {
+            Err(error) => match trap::host_trouble(&error, instantiated) {
                 Some(trouble) => return Err(trouble),
                 None => Progress::Broke(trap::failure(&error, evidence)),
             },
@@ -171,7 +172,8 @@ impl Run {
         let allowed = self.lent.lock().allowance.fuel;
         let fuel = allowed.saturating_sub(store.get_fuel().unwrap_or(0));
         let evidence = store.data_mut().evidence(allowed);
-        Ended { result, fuel, evidence }
+        let instantiated = store.data().phase == Phase::Running;
+        Ended { result, fuel, evidence, instantiated }
     }
 
     async fn call(&self, store: &mut Store<OrchestratorState>) -> wasmtime::Result<Result<String, wit::Failure>> {

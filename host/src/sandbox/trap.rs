@@ -37,9 +37,12 @@ pub(super) struct Evidence {
 }
 
 /// Whether the host had no room for the guest; that says nothing about the guest.
-pub(super) fn host_trouble(error: &Error) -> Option<HostTrouble> {
-    // A full pool, or the kernel refusing memory or maps for a slot of the pool.
-    let no_room = error.is::<PoolConcurrencyLimitError>() || error.is::<std::io::Error>();
+///
+/// A full pool is told by its error. That the kernel refused memory or maps for a slot is told by an I/O error while
+/// the guest was instantiated; later ones may be the guest's own doing, and must not count as the host's trouble, or
+/// it would be tried again for ever.
+pub(super) fn host_trouble(error: &Error, instantiated: bool) -> Option<HostTrouble> {
+    let no_room = error.is::<PoolConcurrencyLimitError>() || (!instantiated && error.is::<std::io::Error>());
     no_room.then(|| HostTrouble::NoRoom(format!("{error:#}")))
 }
 

@@ -1,1 +1,21 @@
-//! x
+//! What the tests that run the real host have in common.
+//!
+//! A [`World`] is a host and the samples' backend, as child processes with data folders of their own on free ports. Tests
+//! speak to them over HTTP, as users do, and to the command line; nothing here links the host. [`World::stop`] ends
+//! every test: it ends the host politely and has `windlass check` replay every history the test has produced.
+
+mod answer;
+mod backend;
+mod compiled;
+mod host;
+mod process;
+mod programs;
+mod waiting;
+mod world;
+
+pub use answer::Answer;
+pub use backend::Backend;
+pub use host::{Host, HostOptions};
+pub use programs::module;
+pub use waiting::{PATIENCE, until};
+pub use world::{Command, World};

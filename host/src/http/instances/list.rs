@@ -156,7 +156,10 @@ impl FromParams for PurgeParams {
             message: "is required: only instances that ended before it are removed".into(),
         };
         let ended_before = given.time("endedBefore")?.ok_or_else(missing)?;
-        let statuses = given.statuses("runtimeStatus")?;
+        let mut statuses = given.statuses("runtimeStatus")?;
+        if statuses.is_empty() {
+            statuses.extend(InstanceStatus::ALL.into_iter().filter(|status| status.has_ended()));
+        }
         if let Some(live) = statuses.iter().find(|status| !status.has_ended()) {
             return Err(Refusal::InvalidParameter {
                 name: "runtimeStatus".into(),

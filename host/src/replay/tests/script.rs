@@ -14,7 +14,7 @@ use crate::replay::{
 
 /// One operation of a strand. A strand goes on when its operation has completed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Op {
+pub(crate) enum Op {
     Call(String),
     Child(String),
     Sleep(u64),
@@ -45,7 +45,7 @@ enum Pause {
 
 /// The guest: an interpreter of a program.
 #[derive(Debug, Clone)]
-pub(super) struct Script {
+pub(crate) struct Script {
     strands: Vec<Vec<Op>>,
     positions: Vec<usize>,
     pauses: BTreeMap<usize, Pause>,
@@ -54,7 +54,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(strands: Vec<Vec<Op>>) -> Self {
+    pub(crate) fn new(strands: Vec<Vec<Op>>) -> Self {
         let positions = vec![0; strands.len()];
         Self {
             strands,
@@ -187,7 +187,7 @@ impl Guest for Script {
 }
 
 /// Offers every function except those that begin with `no`.
-pub(super) struct Functions;
+pub(crate) struct Functions;
 
 impl Directory for Functions {
     fn activity(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
@@ -206,7 +206,7 @@ impl Directory for Functions {
     }
 }
 
-pub(super) fn started(events: Vec<Event>) -> Started {
+pub(crate) fn started(events: Vec<Event>) -> Started {
     Started {
         execution: ExecutionNumber::FIRST,
         function: "scripted".parse().unwrap(),
@@ -223,11 +223,11 @@ pub(super) fn started(events: Vec<Event>) -> Started {
 }
 
 /// A player of a program, before its first turn.
-pub(super) fn player(strands: &[Vec<Op>]) -> Player<Script> {
+pub(crate) fn player(strands: &[Vec<Op>]) -> Player<Script> {
     player_with(strands, TurnLimits::default(), Vec::new())
 }
 
-pub(super) fn player_with(strands: &[Vec<Op>], limits: TurnLimits, events: Vec<Event>) -> Player<Script> {
+pub(crate) fn player_with(strands: &[Vec<Op>], limits: TurnLimits, events: Vec<Event>) -> Player<Script> {
     let id = "test".parse().unwrap();
     let execution = Execution::new(
         id,
@@ -239,28 +239,28 @@ pub(super) fn player_with(strands: &[Vec<Op>], limits: TurnLimits, events: Vec<E
     Player::new(Script::new(strands.to_vec()), execution)
 }
 
-pub(super) fn begin() -> Arrival {
+pub(crate) fn begin() -> Arrival {
     Arrival::Started(Box::new(started(Vec::new())))
 }
 
-pub(super) fn done(task: u32) -> Arrival {
+pub(crate) fn done(task: u32) -> Arrival {
     Arrival::TaskEnded {
         task: TaskId(task),
         outcome: Ok(Payload::of(&task)),
     }
 }
 
-pub(super) fn fired(task: u32) -> Arrival {
+pub(crate) fn fired(task: u32) -> Arrival {
     Arrival::TimerFired { task: TaskId(task) }
 }
 
-pub(super) fn event(name: &str, payload: u32) -> Event {
+pub(crate) fn event(name: &str, payload: u32) -> Event {
     Event {
         name: name.parse().unwrap(),
         payload: Payload::of(&payload),
     }
 }
 
-pub(super) fn raised(name: &str, payload: u32) -> Arrival {
+pub(crate) fn raised(name: &str, payload: u32) -> Arrival {
     Arrival::EventRaised(event(name, payload))
 }

@@ -51,15 +51,15 @@ fn started(function: &str, input: &str) -> Arc<Started> {
 }
 
 /// A module's guest with its execution, turn by turn.
-struct Run {
-    player: Player<OrchestratorGuest>,
+pub(super) struct Run {
+    pub(super) player: Player<OrchestratorGuest>,
     started: Arc<Started>,
-    now: Timestamp,
-    turns: Vec<NewTurn>,
+    pub(super) now: Timestamp,
+    pub(super) turns: Vec<NewTurn>,
 }
 
 impl Run {
-    fn new(sandbox: &Sandbox, module: &Module, function: &str, input: &str) -> Self {
+    pub(super) fn new(sandbox: &Sandbox, module: &Module, function: &str, input: &str) -> Self {
         let started = started(function, input);
         let execution = Execution::new(
             "test".parse().unwrap(),
@@ -77,7 +77,7 @@ impl Run {
         }
     }
 
-    fn turn(&mut self, mut arrivals: Vec<Arrival>) -> Result<&NewTurn, HostTrouble> {
+    pub(super) fn turn(&mut self, mut arrivals: Vec<Arrival>) -> Result<&NewTurn, HostTrouble> {
         if self.turns.is_empty() {
             arrivals.insert(0, Arrival::Started(Box::new((*self.started).clone())));
         }
@@ -85,7 +85,7 @@ impl Run {
         Ok(self.turns.last().unwrap())
     }
 
-    fn ended(&self) -> Option<Outcome> {
+    pub(super) fn ended(&self) -> Option<Outcome> {
         match self.turns.last()?.turn.decisions.last()? {
             Decision::Complete { output } => Some(Ok(output.clone())),
             Decision::Fail { failure } => Some(Err(failure.clone())),
@@ -97,7 +97,7 @@ impl Run {
         self.ended().expect("it has ended").expect_err("it has failed")
     }
 
-    fn logs(&self) -> Vec<(LogLevel, &str)> {
+    pub(super) fn logs(&self) -> Vec<(LogLevel, &str)> {
         self.turns
             .iter()
             .flat_map(|turn| &turn.logs)

@@ -1,0 +1,397 @@
+//! The owner against scripts and a store of plain values: every step is taken by hand.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::owner::{ActivityResult, Next, Owner, World};
+use crate::model::{
+    Arrival, Decision, Event, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq, InstanceNumber, InstanceStatus,
+    ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions, TaskId, TenantId, Timestamp, Turn,
+    TurnNumber,
+};
+use crate::replay::tests::script::{Functions, Op, Script, event, started};
+use crate::replay::{Directory, Execution, Player, TurnLimits};
+use crate::store::{InstanceRecord, TurnCommit, TurnReceipt};
+
+struct TestWorld {
+    now: Cell<u64>,
+    seeds: Cell<u8>,
+}
+
+impl World for TestWorld {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.now.get())
+    }
+
+    fn seed(&self) -> [u8; 32] {
+        self.seeds.set(self.seeds.get() + 1);
+        [self.seeds.get(); 32]
+    }
+
+    fn directory(&self) -> &dyn Directory {
+        &Functions
+    }
+
+    fn limits(&self) -> ObservableLimits {
+        ObservableLimits { memory_bytes: 1 << 20, payload_bytes: 1_000 }
+    }
+
+    fn max_turns(&self) -> u32 {
+        100
+    }
+}
+
+/// An instance with what a store would hold of it.
+struct Instance {
+    world: TestWorld,
+    program: Vec<Vec<Op>>,
+    record: InstanceRecord,
+    history: BTreeMap<ExecutionNumber, Vec<Turn>>,
+    owner: Owner<Script>,
+    next_seq: u64,
+    started: Vec<TaskId>,
+    cancelled: Vec<TaskId>,
+    commits: Vec<TurnCommit>,
+}
+
+impl Instance {
+    fn new(program: &[Vec<Op>]) -> Self {
+        let record = InstanceRecord {
+            number: InstanceNumber(1),
+            tenant: TenantId::DEFAULT,
+            id: "test".parse().unwrap(),
+            function: "scripted".parse().unwrap(),
+            module: ModuleNumber(1),
+            parent: None,
+            status: InstanceStatus::Pending,
+            stuck: None,
+            execution: ExecutionNumber::FIRST,
+            last_turn: TurnNumber::NONE,
+            unclean_ends: 0,
+            inbox: Vec::new(),
+            attempts: Vec::new(),
+        };
+        let mut instance = Self {
+            world: TestWorld { now: Cell::new(1_000), seeds: Cell::new(100) },
+            program: program.to_vec(),
+            owner: Owner::new(record.clone(), InboxSeq(0)),
+            record,
+            history: BTreeMap::new(),
+            next_seq: 1,
+            started: Vec::new(),
+            cancelled: Vec::new(),
+            commits: Vec::new(),
+        };
+        instance.tell(InboxItem::Start(Box::new(started(Vec::new()))));
+        instance
+    }
+
+    /// Appends to the inbox and tells the owner.
+    fn tell(&mut self, item: InboxItem) {
+        let row = InboxRow { seq: InboxSeq(self.next_seq), item };
+        self.next_seq += 1;
+        self.record.inbox.push(row.clone());
+        self.owner.receive(row);
+    }
+
+    fn result(&mut self, task: u32) {
+        let outcome = Ok(Payload::of(&task));
+        let execution = self.record.execution;
+        self.owner.receive_result(ActivityResult { execution, task: TaskId(task), outcome, logs: Vec::new(), fuel: 3 });
+    }
+
+    /// Another owner takes over from what is stored.
+    fn restart(&mut self) {
+        self.owner = Owner::new(self.record.clone(), InboxSeq(0));
+    }
+
+    /// Does what the owner asks for until it has nothing to do. Returns what it waits for.
+    fn settle(&mut self) -> Option<Timestamp> {
+        loop {
+            match self.owner.next(&self.world).unwrap() {
+                Next::Idle(until) => return until,
+                Next::Ended => return None,
+                Next::Commit(commit) => self.write(*commit),
+                other => self.help(other),
+            }
+        }
+    }
+
+    fn help(&mut self, next: Next) {
+        match next {
+            Next::History(after) => {
+                let rows = self.history.get(&self.record.execution).cloned().unwrap_or_default();
+                let rows: Vec<Turn> = rows.into_iter().filter(|turn| turn.number > after).take(2).collect();
+                assert!(!rows.is_empty(), "there are rows after {after}");
+                self.owner.feed(&rows).unwrap();
+            }
+            Next::Guest(_, started) => {
+                let id = self.record.id.clone();
+                let execution = Execution::new(id, started, Arc::new(Functions), TurnLimits::default());
+                self.owner.install(Player::new(Script::new(self.program.clone()), execution));
+            }
+            Next::Activities(changes) => {
+                self.started.extend(changes.start.iter().map(|start| start.task));
+                self.cancelled.extend(changes.cancel);
+            }
+            Next::Store(items) => items.into_iter().for_each(|item| self.tell(item)),
+            Next::Idle(_) | Next::Ended | Next::Commit(_) => unreachable!("handled by the caller"),
+        }
+    }
+
+    /// Writes a commit as the store would.
+    fn write(&mut self, commit: TurnCommit) {
+        if let Some(turn) = &commit.turn {
+            let turns = self.history.entry(commit.execution).or_default();
+            assert_eq!(turns.len() as u32 + 1, turn.number.0, "histories have no gaps");
+            turns.push(turn.clone());
+        }
+        self.record.inbox.retain(|row| !commit.consumed.contains(&row.seq));
+        self.record.attempts.extend(commit.attempts.iter().cloned());
+        let summary = &commit.summary;
+        self.record.status = summary.status;
+        self.record.stuck = summary.stuck.clone();
+        self.record.execution = summary.execution;
+        self.record.last_turn = summary.last_turn;
+        let mut receipt = TurnReceipt::default();
+        if let Some(started) = &commit.next_execution {
+            let row = InboxRow { seq: InboxSeq(self.next_seq), item: InboxItem::Start(Box::new(started.clone())) };
+            self.next_seq += 1;
+            self.record.inbox.push(row.clone());
+            self.record.attempts.clear();
+            receipt.delivered.push((self.record.number, row));
+        }
+        self.commits.push(commit);
+        self.owner.committed(&receipt);
+    }
+
+    fn last(&self) -> &TurnCommit {
+        self.commits.last().expect("something was committed")
+    }
+}
+
+fn call(name: &str) -> Op {
+    Op::Call(name.into())
+}
+
+fn terminate() -> InboxItem {
+    InboxItem::Terminate { reason: "enough".into() }
+}
+
+#[test]
+fn a_chain_is_one_commit_a_turn_and_survives_a_change_of_owner_anywhere() {
+    for restart_before in 0..4 {
+        let mut instance = Instance::new(&[vec![call("a"), call("b")]]);
+        for task in 1..=2 {
+            if restart_before == task {
+                instance.restart();
+            }
+            instance.settle();
+            assert!(instance.started.contains(&TaskId(task)));
+            instance.result(task);
+        }
+        instance.settle();
+        assert_eq!(instance.record.status, InstanceStatus::Completed);
+        assert_eq!(instance.commits.len(), 3);
+        assert_eq!(instance.last().summary.fuel, 7 + 3);
+    }
+}
+
+#[test]
+fn outstanding_activities_are_announced_to_a_new_owner_unless_their_result_is_at_hand() {
+    let mut instance = Instance::new(&[vec![call("a")], vec![call("b")]]);
+    instance.settle();
+    assert_eq!(instance.last().summary.in_flight, 2);
+    instance.started.clear();
+    instance.restart();
+    instance.result(2);
+    instance.settle();
+    assert_eq!(instance.started, [TaskId(1)]);
+}
+
+#[test]
+fn a_result_is_kept_when_its_commit_fails() {
+    let mut instance = Instance::new(&[vec![call("a")]]);
+    instance.settle();
+    instance.result(1);
+    while !matches!(instance.owner.next(&instance.world).unwrap(), Next::Commit(_)) {}
+    let fresh = Owner::new(instance.record.clone(), InboxSeq(0));
+    let kept = std::mem::replace(&mut instance.owner, fresh).into_results();
+    assert_eq!(kept.len(), 1);
+    kept.into_iter().for_each(|result| instance.owner.receive_result(result));
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+}
+
+#[test]
+fn a_suspended_instance_takes_nothing_and_wakes_for_nothing_until_it_is_resumed() {
+    let mut instance = Instance::new(&[vec![call("a"), Op::Sleep(50)]]);
+    instance.settle();
+    instance.tell(InboxItem::Suspend { reason: String::new() });
+    assert_eq!(instance.settle(), None);
+    assert_eq!(instance.record.status, InstanceStatus::Suspended);
+    assert_eq!(instance.last().summary.in_flight, 1, "a restart in between must not forget the activity");
+    instance.result(1);
+    instance.settle();
+    assert_eq!(instance.record.inbox.len(), 1, "the result is durable in the inbox");
+    instance.restart();
+    instance.tell(InboxItem::Resume { reason: String::new() });
+    assert_eq!(instance.settle(), Some(Timestamp(1_050)));
+    assert_eq!(instance.last().summary.wake_at, Some(Timestamp(1_050)));
+}
+
+#[test]
+fn a_cold_instance_that_is_resumed_keeps_its_timer() {
+    let mut instance = Instance::new(&[vec![Op::Sleep(50)]]);
+    instance.settle();
+    instance.tell(InboxItem::Suspend { reason: String::new() });
+    instance.settle();
+    instance.restart();
+    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.settle();
+    assert_eq!(instance.last().summary.wake_at, Some(Timestamp(1_050)));
+    instance.world.now.set(1_050);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+}
+
+#[test]
+fn termination_needs_no_guest_and_reaches_children() {
+    let mut instance = Instance::new(&[vec![Op::Child("c".into())], vec![call("a")]]);
+    instance.settle();
+    instance.program = vec![vec![call("something else entirely")]];
+    instance.restart();
+    instance.tell(terminate());
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Terminated);
+    let messages = &instance.last().messages;
+    assert!(matches!(&messages[..], [message] if matches!(message.item, InboxItem::Terminate { .. })));
+}
+
+#[test]
+fn an_instance_terminated_before_it_began_still_shows_its_input() {
+    let mut instance = Instance::new(&[vec![call("a")]]);
+    instance.tell(terminate());
+    instance.settle();
+    let arrivals = &instance.history[&ExecutionNumber::FIRST][0].arrivals;
+    assert!(matches!(&arrivals[..], [Arrival::Started(_), Arrival::Terminated { .. }]));
+}
+
+#[test]
+fn changed_code_makes_an_instance_stuck_and_the_old_code_lets_it_go_on() {
+    let mut instance = Instance::new(&[vec![call("charge"), call("ship")]]);
+    instance.settle();
+    let good = std::mem::replace(&mut instance.program, vec![vec![call("refund")]]);
+    instance.restart();
+    instance.tell(InboxItem::TaskEnded {
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(1),
+        attempt: 0,
+        outcome: Ok(Payload::null()),
+    });
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Stuck);
+    assert_eq!(instance.record.stuck.as_ref().unwrap().code, "nondeterminism");
+    assert_eq!(instance.record.inbox.len(), 1, "what arrived is kept");
+    instance.program = good;
+    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Running);
+    instance.result(2);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+}
+
+#[test]
+fn continue_as_new_starts_over_with_events_in_order_and_a_new_seed() {
+    let mut instance = Instance::new(&[vec![call("a"), Op::ContinueAsNew(1)]]);
+    instance.settle();
+    for n in 1..=3 {
+        instance.tell(InboxItem::Event(event("e", n)));
+    }
+    instance.result(1);
+    instance.program = vec![vec![Op::Event("e".into()), Op::Event("e".into())], vec![Op::Event("e".into())]];
+    let first = instance.history.clone();
+    instance.settle();
+    assert_eq!(first.len(), 1);
+    let second = &instance.history[&ExecutionNumber(2)][0];
+    let [Arrival::Started(started), ..] = &second.arrivals[..] else { panic!("the second execution starts") };
+    assert_ne!(started.seed, crate::replay::tests::script::started(Vec::new()).seed);
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+    let output = second.decisions.iter().find_map(|decision| match decision {
+        Decision::Complete { output } => Some(output.to_string()),
+        _ => None,
+    });
+    assert_eq!(output.unwrap(), r#"["1=Some(1)","2=Some(2)","3=Some(3)"]"#);
+}
+
+#[test]
+fn an_event_that_is_told_twice_arrives_once() {
+    let mut instance = Instance::new(&[vec![Op::Event("e".into()), Op::Event("e".into())]]);
+    instance.settle();
+    let seq = InboxSeq(instance.next_seq);
+    instance.tell(InboxItem::Event(Event { name: "e".parse().unwrap(), payload: Payload::null() }));
+    let row = instance.record.inbox.iter().find(|row| row.seq == seq).unwrap().clone();
+    // Read from the store by a new owner, and told to it as well.
+    instance.restart();
+    instance.settle();
+    instance.owner.receive(row);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Running);
+}
+
+#[test]
+fn a_failed_child_is_tried_again_after_its_backoff_and_once_a_policy_is_used_up_its_failure_arrives() {
+    use crate::replay::Ledger;
+    // Scripts set no options; a policy is put into the recorded decision, as an SDK would have sent it.
+    let mut instance = Instance::new(&[vec![Op::Child("c".into())]]);
+    instance.settle();
+    let retry = RetryPolicy {
+        first_interval_ms: 500,
+        backoff_coefficient: 2.0,
+        max_interval_ms: 10_000,
+        max_attempts: 2,
+        non_retryable_error_types: Vec::new(),
+    };
+    let turn = &mut instance.history.get_mut(&ExecutionNumber::FIRST).unwrap()[0];
+    let Decision::CallSubOrchestration { options, instance_id, .. } = &mut turn.decisions[0] else { panic!() };
+    *options = SubOrchestrationOptions { retry: Some(retry), timeout_ms: None };
+    let first_id = instance_id.clone();
+    assert_eq!(Ledger::default().apply(turn), Ok(()));
+    instance.restart();
+    let failed = |attempt| InboxItem::TaskEnded {
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(1),
+        attempt,
+        outcome: Err(Failure::new("Busy", "later")),
+    };
+    instance.tell(failed(1));
+    instance.settle();
+    let [child] = &instance.last().children[..] else { panic!("a second child is started") };
+    assert_eq!(child.id.as_str(), format!("{first_id}-2"));
+    assert_eq!(child.started.not_before, Some(Timestamp(1_500)));
+    assert_eq!(instance.last().attempts.len(), 1);
+    instance.restart();
+    instance.tell(failed(1));
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Running, "a late word of the first attempt changes nothing");
+    instance.tell(failed(2));
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed, "the script catches the failure");
+}
+
+#[test]
+fn a_child_waits_for_its_time() {
+    let mut instance = Instance::new(&[vec![call("a")]]);
+    instance.record.inbox.clear();
+    instance.restart();
+    let mut later = started(Vec::new());
+    later.not_before = Some(Timestamp(2_000));
+    instance.tell(InboxItem::Start(Box::new(later)));
+    assert_eq!(instance.settle(), Some(Timestamp(2_000)));
+    assert_eq!(instance.commits.len(), 0);
+    instance.world.now.set(2_000);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Running);
+}

@@ -1,0 +1,124 @@
+//! External events: kept if early, taken in order, by name without regard to case, given back when their wait ends.
+
+use harness::{World, until};
+use serde_json::{Value, json};
+
+const MODULES: &[&str] = &["approval", "approval_activities"];
+
+fn request(world: &World) -> Value {
+    world.input(json!({
+        "title": "New winch",
+        "requester": "ada@example.com",
+        "approver": "grace@example.com",
+        "manager": "barbara@example.com",
+        "reminderEverySeconds": 3600,
+    }))
+}
+
+#[tokio::test]
+async fn events_raised_before_anybody_waits_are_kept_in_order_over_a_crash() {
+    let mut world = World::start(MODULES).await;
+    // The first message does not get through, so the workflow does not come to wait.
+    world
+        .backend
+        .put("/control/faults/notifications", json!({ "delayMs": 60_000 }))
+        .await;
+    world.begin("ApprovalWorkflow", "early", &request(&world)).await;
+    until("its first activity", async || {
+        (world.backend.calls("POST notifications").await > 0).then_some(())
+    })
+    .await;
+    world.raise("early", "Other", json!("not for this wait")).await;
+    world
+        .raise("early", "APPROVAL", json!({ "approved": false, "by": "first" }))
+        .await;
+    world
+        .raise("early", "approval", json!({ "approved": true, "by": "second" }))
+        .await;
+    world.backend.behave("notifications").await;
+    world.crash().await;
+    let output = world.output_of("early").await;
+    assert_eq!(
+        (&output["outcome"], &output["by"]),
+        (&json!("rejected"), &json!("first"))
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_loses_against_a_timer_is_given_back_to_the_next_wait() {
+    let world = World::start(MODULES).await;
+    let mut input = request(&world);
+    input["reminderEverySeconds"] = 1.into();
+    world.begin("ApprovalWorkflow", "race", &input).await;
+    world.once_custom("race", "Waiting for grace@example.com").await;
+    world.tell("/v1/instances/race/suspend").await.expect(202);
+    world.once_status("race", "Suspended").await;
+    // By the time that a reminder of a later instance is sent, the timer of this one is over too.
+    world.begin("ApprovalWorkflow", "clock", &input).await;
+    until("a reminder", async || {
+        let messages = world.backend.get("/notifications?about=clock&kind=reminder").await;
+        (messages != json!([])).then_some(())
+    })
+    .await;
+    world
+        .raise("race", "Approval", json!({ "approved": true, "by": "grace" }))
+        .await;
+    world.tell("/v1/instances/race/resume").await.expect(202);
+    let output = world.output_of("race").await;
+    assert_eq!(
+        (&output["outcome"], &output["by"]),
+        (&json!("approved"), &json!("grace"))
+    );
+    assert_eq!(output["remindersSent"], 1, "the timer came first");
+    world.tell("/v1/instances/clock/terminate").await.expect(202);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn events_are_refused_for_unknown_and_ended_instances() {
+    let world = World::start(MODULES).await;
+    let event = json!({ "approved": true, "by": "grace" });
+    let problem = world.post("/v1/instances/nobody/events/Approval", &event).await;
+    assert_eq!(problem.refused(404, "unknown-instance")["instanceId"], "nobody");
+    world.begin("ApprovalWorkflow", "over", &request(&world)).await;
+    world.raise("over", "Approval", event.clone()).await;
+    world.output_of("over").await;
+    let problem = world.post("/v1/instances/over/events/Approval", &event).await;
+    assert_eq!(problem.refused(410, "instance-ended")["instanceStatus"], "Completed");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_with_an_idempotency_key_counts_once() {
+    let world = World::start(MODULES).await;
+    world
+        .backend
+        .put("/control/faults/notifications", json!({ "delayMs": 60_000 }))
+        .await;
+    let mut input = request(&world);
+    input["reminders"] = 0.into();
+    world.begin("ApprovalWorkflow", "once", &input).await;
+    let path = "/v1/instances/once/events/Approval";
+    let raise = |payload: Value| {
+        let request = world.request("POST".parse().expect("a method"), path);
+        world.send(request.header("idempotency-key", "event-1").json(&payload))
+    };
+    let event = json!({ "approved": true, "by": "grace" });
+    raise(event.clone()).await.expect(202);
+    raise(event.clone()).await.expect(202);
+    raise(json!({ "approved": false, "by": "grace" }))
+        .await
+        .refused(422, "idempotency-key-reused");
+    world.backend.behave("notifications").await;
+    world.tell("/v1/instances/once/terminate").await.expect(202);
+    world.once_status("once", "Terminated").await;
+    let history = world.history("once").await;
+    let turns = history["history"].as_array().expect("turns").iter();
+    let events = turns
+        .flat_map(|turn| turn["arrivals"].as_array().expect("arrivals"))
+        .filter(|arrival| arrival["type"] == "EventRaised")
+        .count();
+    assert!(events <= 1, "{history:#}");
+    world.stop().await;
+}

@@ -1,0 +1,17 @@
+//! The real host with real modules, over HTTP: one file per feature.
+
+mod approval;
+mod cli;
+mod control;
+mod events;
+mod hostile;
+mod invoices;
+mod orders;
+mod patterns;
+mod recovery;
+mod refusals;
+mod shutdown;
+mod starts;
+mod std_everywhere;
+mod uploads;
+mod versions;

@@ -1,0 +1,233 @@
+//! One orchestration per pattern: parallel calls, polling, progress, retries, handled errors, continue-as-new.
+
+use harness::{World, until};
+use serde_json::{Value, json};
+
+const MODULES: &[&str] = &["patterns", "patterns_activities"];
+
+#[tokio::test]
+async fn three_services_are_asked_at_the_same_time() {
+    let world = World::start(MODULES).await;
+    // All three calls must be under way before the first answer can come.
+    world.backend.delay("customers", 60_000).await;
+    let input = world.input(json!({ "customerId": "cust-ada" }));
+    world.begin("ParallelExecution", "ada", &input).await;
+    until("three calls at once", async || {
+        (world.backend.calls("GET customers").await == 3).then_some(())
+    })
+    .await;
+    world.tell("/v1/instances/ada/terminate").await.expect(202);
+    world.once_status("ada", "Terminated").await;
+
+    world.backend.behave("customers").await;
+    let output = world.run("ParallelExecution", &input).await;
+    let profile = world.backend.get("/customers/cust-ada/profile").await;
+    let credit = world.backend.get("/customers/cust-ada/credit").await;
+    let recommendations = world.backend.get("/customers/cust-ada/recommendations").await;
+    assert_eq!(
+        output,
+        json!({
+            "profile": { "name": profile["name"], "city": profile["city"] },
+            "credit": { "limitCents": credit["limitCents"], "score": credit["score"] },
+            "recommendations": { "skus": recommendations["skus"] },
+        })
+    );
+    world.stop().await;
+}
+
+fn external_call(world: &World, operation: Value, deadline_seconds: u64) -> Value {
+    let mut input = world.nested("operation", operation);
+    input["pollEverySeconds"] = 1.into();
+    input["deadlineSeconds"] = deadline_seconds.into();
+    input
+}
+
+#[tokio::test]
+async fn an_external_operation_is_polled_until_it_is_done() {
+    let world = World::start(MODULES).await;
+    let input = external_call(&world, json!({ "kind": "report", "polls": 2 }), 60);
+    world.begin("CallExternalApiOrchestration", "report", &input).await;
+    world.once_custom("report", "pending after 1 polls").await;
+    let output = world.output_of("report").await;
+    assert_eq!(
+        (&output["polls"], &output["result"]["kind"]),
+        (&json!(3), &json!("report"))
+    );
+    let timers = decisions(&world.history("report").await, "CreateTimer");
+    assert_eq!(timers, 3);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_external_operation_that_fails_fails_the_workflow() {
+    let world = World::start(MODULES).await;
+    let input = external_call(&world, json!({ "kind": "report", "outcome": "failed" }), 60);
+    let failure = world.run_failing("CallExternalApiOrchestration", &input).await;
+    assert_eq!(failure["type"], "OperationFailed", "{failure:#}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn polling_ends_at_the_deadline() {
+    let world = World::start(MODULES).await;
+    let input = external_call(&world, json!({ "kind": "report", "polls": 1000 }), 2);
+    let failure = world.run_failing("CallExternalApiOrchestration", &input).await;
+    assert_eq!(failure["type"], "DeadlineExceeded", "{failure:#}");
+    assert!(world.backend.calls("GET operations").await >= 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_workflow_shows_its_progress_as_a_structure() {
+    let world = World::start(MODULES).await;
+    let input = json!({ "below": 1000, "steps": 4, "pauseSeconds": 1 });
+    world.begin("LongWorkflow", "primes", &input).await;
+    let first = json!({ "step": 1, "of": 4, "percent": 25, "primesSoFar": 53 });
+    world.once_custom("primes", first).await;
+    let done = json!({ "step": 4, "of": 4, "percent": 100, "primesSoFar": 168 });
+    assert_eq!(world.output_of("primes").await, done);
+    assert_eq!(world.status("primes").await["customStatus"], done);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn retries_wait_5_and_then_10_seconds() {
+    let world = World::start(MODULES).await;
+    let input = world.nested("call", json!({ "key": "slow", "failures": 2 }));
+    world.begin("OrchestrationWithRetry", "slow", &input).await;
+    assert_eq!(world.output_of("slow").await, 3);
+    let history = world.history("slow").await;
+    let attempts = history["attempts"].as_array().expect("attempts");
+    assert_eq!(attempts.len(), 2, "{history:#}");
+    for (attempt, number, seconds) in [(&attempts[0], 1, 5), (&attempts[1], 2, 10)] {
+        assert_eq!(attempt["attempt"], number);
+        assert_eq!(attempt["failure"]["type"], "Unreliable");
+        let (ended, next) = (millis(&attempt["endedTime"]), millis(&attempt["nextTime"]));
+        assert_eq!(next - ended, seconds * 1000, "{attempt:#}");
+    }
+    assert_eq!(world.backend.get("/unreliable/slow").await["calls"], 3);
+    // The orchestration saw the final outcome alone.
+    assert_eq!(history["turns"], 2);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn after_three_attempts_the_last_failure_is_the_outcome() {
+    let world = World::start(MODULES).await;
+    let mut input = world.nested("call", json!({ "key": "never", "failures": 9 }));
+    input["firstIntervalMs"] = 50.into();
+    let failure = world.run_failing("OrchestrationWithRetry", &input).await;
+    assert_eq!(failure["type"], "Unreliable", "{failure:#}");
+    assert_eq!(world.backend.get("/unreliable/never").await["calls"], 3);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_permanent_failure_is_not_tried_again() {
+    let world = World::start(MODULES).await;
+    let mut input = world.nested("call", json!({ "key": "bad", "failures": 9, "permanent": true }));
+    input["firstIntervalMs"] = 50.into();
+    let failure = world.run_failing("OrchestrationWithRetry", &input).await;
+    assert_eq!(
+        (&failure["type"], &failure["nonRetryable"]),
+        (&json!("Unprocessable"), &json!(true))
+    );
+    assert_eq!(world.backend.get("/unreliable/bad").await["calls"], 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn errors_are_logged_then_thrown_again_or_turned_into_a_result() {
+    let world = World::start(MODULES).await;
+    let call = |key: &str, failures: u32, permanent: bool| {
+        world.input(json!({ "key": key, "failures": failures, "permanent": permanent }))
+    };
+    let worked = world
+        .run("OrchestrationWithErrorHandling", &call("fine", 0, false))
+        .await;
+    assert_eq!(worked["call"], 1, "{worked:#}");
+    let failure = world
+        .run_failing("OrchestrationWithErrorHandling", &call("later", 1, false))
+        .await;
+    assert_eq!(failure["type"], "Unreliable", "{failure:#}");
+    let gave_up = world
+        .run("OrchestrationWithErrorHandling", &call("never", 1, true))
+        .await;
+    assert_eq!(gave_up["errorType"], "Unprocessable", "{gave_up:#}");
+    let logged = world.backend.get("/errors").await;
+    let logged: Vec<_> = logged
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|error| error["source"].as_str())
+        .collect();
+    assert_eq!(logged, [Some("later"), Some("never")]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_periodic_cleanup_is_one_execution_per_round() {
+    let world = World::start(MODULES).await;
+    let input = world.input(json!({ "olderThanDays": 30, "limit": 10, "everySeconds": 1, "rounds": 3 }));
+    world.begin("PeriodicCleanup", "cleanup", &input).await;
+    assert_eq!(world.output_of("cleanup").await, json!({ "rounds": 3, "deleted": 30 }));
+    let instance = world.status("cleanup").await;
+    assert_eq!(instance["execution"], 3);
+    assert_eq!(
+        (&instance["input"]["roundsDone"], &instance["input"]["deleted"]),
+        (&json!(2), &json!(20))
+    );
+    assert_eq!(world.backend.get("/records").await.as_array().map(Vec::len), Some(30));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_eternal_cleanup_carries_its_events_on_until_it_is_terminated() {
+    let mut world = World::start(MODULES).await;
+    let input = world.input(json!({ "olderThanDays": 30, "limit": 1, "everySeconds": 1 }));
+    world.begin("PeriodicCleanup", "eternal", &input).await;
+    world.raise("eternal", "Unheard", json!({ "kept": 1.5 })).await;
+    let third = |instance: &Value| instance["execution"].as_u64() >= Some(3);
+    world.once("eternal", "its third execution", third).await;
+    world.crash().await;
+    world
+        .once("eternal", "its fourth execution", |instance| {
+            instance["execution"].as_u64() >= Some(4)
+        })
+        .await;
+    let history = world.history("eternal").await;
+    let carried = &history["history"][0]["arrivals"][0]["carriedEvents"];
+    assert_eq!(
+        carried,
+        &json!([{ "name": "Unheard", "payload": { "kept": 1.5 } }]),
+        "{history:#}"
+    );
+
+    world
+        .tell("/v1/instances/eternal/terminate?reason=enough")
+        .await
+        .expect(202);
+    let ended = world.end_of("eternal").await;
+    assert_eq!(
+        (&ended["runtimeStatus"], &ended["output"]),
+        (&json!("Terminated"), &json!("enough"))
+    );
+    let rounds = world.backend.get("/cleanups").await.as_array().map_or(0, Vec::len);
+    assert!(rounds >= 4, "{rounds}");
+    world.stop().await;
+}
+
+fn decisions(history: &Value, kind: &str) -> usize {
+    let turns = history["history"].as_array().expect("turns").iter();
+    turns
+        .flat_map(|turn| turn["decisions"].as_array().expect("decisions"))
+        .filter(|decision| decision["type"] == kind)
+        .count()
+}
+
+/// Milliseconds within the day, of `2026-01-31T12:00:00.000Z`.
+fn millis(time: &Value) -> i64 {
+    let time = time.as_str().expect("a time");
+    let part = |from: usize, to: usize| time[from..to].parse::<i64>().expect("digits");
+    ((part(11, 13) * 60 + part(14, 16)) * 60 + part(17, 19)) * 1000 + part(20, 23)
+}

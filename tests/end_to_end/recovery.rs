@@ -1,0 +1,185 @@
+//! The host is killed, and what it had promised still happens, once.
+
+use harness::{World, until};
+use serde_json::{Value, json};
+
+const ORDERS: &[&str] = &["orders", "orders_activities"];
+
+/// A moment of `OrderProcessingOrchestration`, by what the backend has seen of it.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// The call of this area (method and first segment) has arrived and is not carried out yet.
+    Called(&'static str, &'static str),
+    /// This list of the backend is not empty any more: the call was carried out, its answer is on its way.
+    Done(&'static str),
+    /// This custom status is to be seen.
+    Shows(&'static str),
+}
+
+const MOMENTS: [Moment; 10] = [
+    Moment::Called("GET", "orders"),
+    Moment::Shows("Processing payment"),
+    Moment::Called("POST", "payments"),
+    Moment::Done("/payments"),
+    Moment::Called("POST", "inventory"),
+    Moment::Done("/inventory/reservations"),
+    Moment::Called("POST", "shipments"),
+    Moment::Done("/shipments"),
+    Moment::Called("POST", "notifications"),
+    Moment::Done("/notifications"),
+];
+
+async fn reach(world: &World, id: &str, moment: Moment) {
+    match moment {
+        Moment::Called(method, area) => {
+            let kind = format!("{method} {area}");
+            until(&kind, async || (world.backend.calls(&kind).await > 0).then_some(())).await;
+        }
+        Moment::Done(list) => {
+            until(list, async || {
+                (world.backend.get(list).await != json!([])).then_some(())
+            })
+            .await;
+        }
+        Moment::Shows(status) => {
+            world.once_custom(id, status).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kill_at_any_of_ten_moments_changes_nothing_about_the_result() {
+    let mut world = World::start(ORDERS).await;
+    let input = world.input(json!({ "orderId": "order-1001" }));
+    let undisturbed = world.run("OrderProcessingOrchestration", &input).await;
+    assert_eq!(undisturbed["status"], "completed");
+
+    for (number, moment) in MOMENTS.into_iter().enumerate() {
+        world.backend.post("/control/reset", json!({})).await;
+        if let Moment::Called(method, area) = moment {
+            let fault = json!({ "delayMs": 300, "method": method });
+            world.backend.put(&format!("/control/faults/{area}"), fault).await;
+        }
+        let id = format!("killed-{number}");
+        world.begin("OrderProcessingOrchestration", &id, &input).await;
+        reach(&world, &id, moment).await;
+        world.kill().await;
+        world.restart().await;
+        assert_eq!(world.output_of(&id).await, undisturbed, "{moment:?}");
+        world.backend.charged_nobody_twice().await;
+        for list in ["/payments", "/inventory/reservations", "/shipments", "/notifications"] {
+            let done = world.backend.get(list).await;
+            assert_eq!(done.as_array().map(Vec::len), Some(1), "{moment:?}: {list}: {done:#}");
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_survives_a_kill_in_its_middle() {
+    let mut world = World::start(ORDERS).await;
+    world.backend.delay("payments", 100).await;
+    let input = world.input(json!({ "batch": "spring" }));
+    world.begin("ProcessAllOrdersBatch", "spring", &input).await;
+    until("some payments", async || {
+        let summary = world.backend.get("/payments/summary").await;
+        (summary["charges"].as_u64() >= Some(5)).then_some(())
+    })
+    .await;
+    world.crash().await;
+    let output = world.output_of("spring").await;
+    assert_eq!((&output["orders"], &output["processed"]), (&json!(24), &json!(19)));
+    let summary = world.backend.get("/payments/summary").await;
+    assert_eq!(
+        (&summary["charges"], &summary["ordersCharged"]),
+        (&json!(19), &json!(19)),
+        "{summary:#}"
+    );
+    world.backend.charged_nobody_twice().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn retries_go_on_after_a_crash_where_they_were() {
+    let mut world = World::start(&["patterns", "patterns_activities"]).await;
+    let mut input = world.nested("call", json!({ "key": "counted", "failures": 9 }));
+    input["firstIntervalMs"] = 1_500.into();
+    world.begin("OrchestrationWithRetry", "counted", &input).await;
+    for failed in 1..=2 {
+        until("a failed attempt", async || {
+            let history = world.history("counted").await;
+            (attempts(&history) == failed).then_some(())
+        })
+        .await;
+        world.crash().await;
+    }
+    assert_eq!(world.failure_of("counted").await["type"], "Unreliable");
+    assert_eq!(world.backend.get("/unreliable/counted").await["calls"], 3);
+    world.stop().await;
+}
+
+/// Failed attempts that count.
+fn attempts(history: &Value) -> usize {
+    let attempts = history["attempts"].as_array().map_or(&[][..], Vec::as_slice);
+    attempts.iter().filter(|attempt| attempt["cutOff"] == false).count()
+}
+
+#[tokio::test]
+async fn an_attempt_that_a_crash_cuts_off_is_noted_and_does_not_count() {
+    let mut world = World::start(&["patterns", "patterns_activities"]).await;
+    world.backend.delay("unreliable", 60_000).await;
+    let mut input = world.nested("call", json!({ "key": "cut", "failures": 2 }));
+    input["firstIntervalMs"] = 50.into();
+    world.begin("OrchestrationWithRetry", "cut", &input).await;
+    until("the first attempt", async || {
+        (world.backend.calls("POST unreliable").await == 1).then_some(())
+    })
+    .await;
+    world.kill().await;
+    world.backend.behave("unreliable").await;
+    world.restart().await;
+    // Two failures and a success are three attempts; the one that was cut off is not among them.
+    let call = world.output_of("cut").await;
+    assert!(call.as_u64() >= Some(3), "{call}");
+    let history = world.history("cut").await;
+    let noted = history["attempts"].as_array().expect("attempts").iter();
+    assert_eq!(
+        noted.filter(|attempt| attempt["cutOff"] == true).count(),
+        1,
+        "{history:#}"
+    );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_off_again_and_again_fails_as_poisonous() {
+    let mut world = World::start(&["patterns", "patterns_activities"]).await;
+    world.backend.delay("unreliable", 60_000).await;
+    let input = world.nested("call", json!({ "key": "poison", "failures": 0 }));
+    world.begin("OrchestrationWithRetry", "poison", &input).await;
+    for calls in 1..=3 {
+        until("an attempt", async || {
+            (world.backend.calls("POST unreliable").await == calls).then_some(())
+        })
+        .await;
+        world.crash().await;
+    }
+    let failure = world.failure_of("poison").await;
+    assert_eq!(failure["type"], "windlass.poisonous", "{failure:#}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn timers_that_came_due_while_the_host_was_down_fire_at_once() {
+    let mut world = World::start(&["std_everywhere", "patterns", "patterns_activities"]).await;
+    let input = json!({ "below": 100, "steps": 2, "pauseSeconds": 1 });
+    let ids: Vec<_> = (0..20).map(|number| format!("sleeper-{number}")).collect();
+    for id in &ids {
+        world.begin("LongWorkflow", id, &input).await;
+    }
+    world.crash().await;
+    for id in &ids {
+        assert_eq!(world.output_of(id).await["primesSoFar"], 25);
+    }
+    world.stop().await;
+}

@@ -1,0 +1,71 @@
+//! SIGTERM: the host ends soon and in order, and goes on where it was.
+
+use harness::World;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_polite_end_keeps_everything_and_answers_those_who_wait() {
+    let mut world = World::start(&["patterns", "patterns_activities"]).await;
+    let input = json!({ "below": 1000, "steps": 3, "pauseSeconds": 2 });
+    world.begin("LongWorkflow", "primes", &input).await;
+    world
+        .once("primes", "its first step", |instance| {
+            instance["customStatus"]["step"] == 1
+        })
+        .await;
+    let (waiting, ended) = {
+        let wait = world.try_get("/v1/instances/primes?wait=60s");
+        let ask = async {
+            // The request is on its way before the signal: both run on this thread, in this order.
+            world.get("/healthz").await.expect(200);
+            world.ask_to_end();
+        };
+        let (waiting, ()) = futures_join(wait, ask).await;
+        (waiting, world.ended().await)
+    };
+    assert!(ended.success(), "{ended}");
+    // Whoever waited has an answer, and not after a minute.
+    assert_eq!(waiting.map(|answer| answer.status), Some(202));
+
+    world.restart().await;
+    assert_eq!(world.output_of("primes").await["primesSoFar"], 168);
+    let first_step = world.history("primes").await;
+    assert_eq!(first_step["runtimeStatus"], "Completed");
+    world.stop().await;
+}
+
+async fn futures_join<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    tokio::join!(a, b)
+}
+
+#[tokio::test]
+async fn a_running_activity_does_not_hold_up_the_end_and_runs_again() {
+    let args = &["--shutdown-grace", "500ms"];
+    let mut world = World::start_with(&["patterns", "patterns_activities"], args).await;
+    world.backend.delay("customers", 50_000).await;
+    let input = world.input(json!({ "customerId": "cust-ada" }));
+    world.begin("ParallelExecution", "ada", &input).await;
+    harness::until("its calls", async || {
+        (world.backend.calls("GET customers").await == 3).then_some(())
+    })
+    .await;
+    world.ask_to_end();
+    assert!(world.ended().await.success());
+    world.backend.behave("customers").await;
+    world.restart().await;
+    assert!(world.output_of("ada").await["profile"].is_object());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_data_folder_serves_one_host_at_a_time() {
+    let world = World::start(&[]).await;
+    let data = world.data().display().to_string();
+    let second = world.cli(&["serve", "--listen", "127.0.0.1:0", "--data", &data]).await;
+    assert_ne!(second.code, 0, "{second:?}");
+    assert!(!second.stderr.is_empty());
+    let check = world.cli(&["check", "--data", &data]).await;
+    assert_ne!(check.code, 0, "{check:?}");
+    world.is_healthy().await;
+    world.stop().await;
+}

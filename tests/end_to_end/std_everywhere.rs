@@ -1,0 +1,52 @@
+//! Plain `std` in an orchestration: clock, sleep, hash order and random numbers survive a kill.
+
+use harness::World;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn what_std_said_before_a_kill_it_says_after_it() {
+    let mut world = World::start(&["std_everywhere"]).await;
+    world.begin("StdEverywhere", "std", &json!({ "sleepSeconds": 2 })).await;
+    world.once_custom("std", "nap 1").await;
+    world.crash().await;
+    world.once_custom("std", "nap 2").await;
+    world.crash().await;
+    let output = world.output_of("std").await;
+
+    let observations = output["observations"].as_array().expect("observations");
+    assert_eq!(observations.len(), 3);
+    // Each look differs from the others, and the clock went on by the sleeps.
+    for field in ["now", "hashMapOrder", "dice"] {
+        assert_ne!(observations[0][field], observations[1][field], "{output:#}");
+    }
+    for slept in output["sleptMs"].as_array().expect("two clocks") {
+        assert!(
+            slept.as_u64().is_some_and(|slept| (4_000..90_000).contains(&slept)),
+            "{output:#}"
+        );
+    }
+    // What was printed before the kills is in the log once.
+    let naps: Vec<_> = world
+        .log_of("std")
+        .await
+        .into_iter()
+        .filter(|line| line.starts_with("nap"))
+        .collect();
+    assert_eq!(naps.len(), 2, "{naps:?}");
+    // Every timer was set when the orchestration first came to it, and replay asked for the same ones.
+    let history = world.history("std").await;
+    assert_eq!(history["turns"], 3, "{history:#}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn two_instances_see_different_random_numbers() {
+    let world = World::start(&["std_everywhere"]).await;
+    let mut seen: Vec<Value> = Vec::new();
+    for _ in 0..2 {
+        let output = world.run("StdEverywhere", &json!({ "sleepSeconds": 0 })).await;
+        seen.push(output["observations"][0]["dice"].clone());
+    }
+    assert_ne!(seen[0], seen[1]);
+    world.stop().await;
+}

@@ -1,0 +1,142 @@
+//! The host as a child process, and the HTTP calls that tests make.
+
+use std::path::Path;
+use std::process::ExitStatus;
+
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::answer::Answer;
+use crate::process::Server;
+use crate::{compiled, programs};
+
+/// How a host is started.
+#[derive(Debug, Clone, Default)]
+pub struct HostOptions {
+    /// Further arguments of `windlass serve`.
+    pub args: Vec<String>,
+}
+
+/// A host with a data folder that outlives its process.
+#[derive(Debug)]
+pub struct Host {
+    server: Server,
+    args: Vec<String>,
+    client: Client,
+    data: TempDir,
+}
+
+impl Host {
+    /// Starts one on an empty folder.
+    pub async fn start(options: HostOptions) -> Self {
+        let data = tempfile::tempdir().expect("a folder for the test");
+        compiled::lend(&folder(&data));
+        let mut args = vec!["serve".into(), "--listen".into(), "127.0.0.1:0".into()];
+        args.extend(["--data".into(), folder(&data).display().to_string()]);
+        // With 0, every turn is replayed from the history. `make test` runs the tests both ways.
+        if let Ok(hot) = std::env::var("WINDLASS_TEST_HOT") {
+            args.extend(["--hot".into(), hot]);
+        }
+        args.extend(options.args);
+        Self {
+            server: serve(&args, data.path()).await,
+            args,
+            client: Client::new(),
+            data,
+        }
+    }
+
+    /// Its base URL; another one after a restart.
+    pub fn url(&self) -> &str {
+        &self.server.url
+    }
+
+    /// Its data.
+    pub fn data(&self) -> std::path::PathBuf {
+        folder(&self.data)
+    }
+
+    /// What it wrote to stderr, over all restarts.
+    pub fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// SIGKILL. It must be restarted before it is asked anything.
+    pub async fn kill(&mut self) {
+        self.server.kill().await;
+    }
+
+    /// Starts it again on the same data.
+    pub async fn restart(&mut self) {
+        self.server = serve(&self.args, self.data.path()).await;
+    }
+
+    /// SIGKILL in the middle of whatever it does, and a new start on the same data.
+    pub async fn crash(&mut self) {
+        self.kill().await;
+        self.restart().await;
+    }
+
+    /// SIGTERM.
+    pub fn ask_to_end(&self) {
+        self.server.ask_to_end();
+    }
+
+    /// Waits until its process has ended.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let status = self.server.ended().await;
+        compiled::keep(&self.data());
+        status
+    }
+
+    /// A request to a path such as `/v1/modules`, for tests that need to set headers.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url()))
+    }
+
+    /// GET
+    pub async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path)).await
+    }
+
+    /// GET of a host that may be ending.
+    pub async fn try_get(&self, path: &str) -> Option<Answer> {
+        Answer::try_of(self.request(Method::GET, path)).await.ok()
+    }
+
+    /// DELETE
+    pub async fn delete(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path)).await
+    }
+
+    /// POST of JSON
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// POST without a body
+    pub async fn tell(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::POST, path)).await
+    }
+
+    /// Sends a request that was made by [`request`](Self::request).
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        Answer::of(request).await
+    }
+
+    /// Uploads bytes as a module of that name.
+    pub async fn upload(&self, name: &str, bytes: Vec<u8>) -> Answer {
+        let request = self.request(Method::PUT, &format!("/v1/modules/{name}"));
+        Answer::of(request.header("content-type", "application/wasm").body(bytes)).await
+    }
+}
+
+async fn serve(args: &[String], scratch: &Path) -> Server {
+    Server::start("windlass", &programs::windlass(), args, scratch.join("stderr")).await
+}
+
+/// Beside the log, which must not be in the data folder.
+fn folder(scratch: &TempDir) -> std::path::PathBuf {
+    scratch.path().join("data")
+}

@@ -1,0 +1,47 @@
+//! Where the programs and modules under test are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The host.
+pub(crate) fn windlass() -> PathBuf {
+    program("WINDLASS_BIN", "windlass")
+}
+
+/// The outside world of the samples.
+pub(crate) fn sample_backend() -> PathBuf {
+    program("SAMPLE_BACKEND_BIN", "sample-backend")
+}
+
+/// cargo puts programs one folder above the tests.
+fn program(variable: &str, name: &str) -> PathBuf {
+    let path = match std::env::var_os(variable) {
+        Some(path) => path.into(),
+        None => profile_folder().join(name),
+    };
+    assert!(
+        path.exists(),
+        "{} is missing: run `make build` first, or set {variable}",
+        path.display()
+    );
+    path
+}
+
+/// `target/debug`, for tests in `target/debug/deps`.
+pub(crate) fn profile_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("a running program has a path");
+    test.ancestors()
+        .nth(2)
+        .expect("cargo runs tests from a folder of folders")
+        .to_owned()
+}
+
+/// The bytes of a sample module, by the name of its file without `.wasm`.
+pub fn module(name: &str) -> Vec<u8> {
+    let folder = match std::env::var_os("WINDLASS_TEST_MODULES") {
+        Some(folder) => folder.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../sample-modules/target/wasm32-wasip2/release"),
+    };
+    let path = folder.join(format!("{name}.wasm"));
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `make modules` first", path.display()))
+}

@@ -1,0 +1,257 @@
+//! A host with the modules of a test and the backend that they talk to, and what tests do with them.
+
+use std::ops::{Deref, DerefMut};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::backend::Backend;
+use crate::host::{Host, HostOptions};
+use crate::programs;
+use crate::waiting::until;
+
+/// A host, a backend, and modules.
+#[derive(Debug)]
+pub struct World {
+    host: Host,
+    /// The outside world.
+    pub backend: Backend,
+    stopped: bool,
+    ids: AtomicU32,
+}
+
+/// How a command of the command line ended.
+#[derive(Debug)]
+pub struct Command {
+    /// The exit code.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+impl Command {
+    /// What it printed, as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl Deref for World {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
+}
+
+impl World {
+    /// A host with these modules, that may reach the backend.
+    pub async fn start(modules: &[&str]) -> Self {
+        Self::start_with(modules, &[]).await
+    }
+
+    /// The same, with further arguments of `windlass serve`.
+    pub async fn start_with(modules: &[&str], args: &[&str]) -> Self {
+        let backend = Backend::start().await;
+        let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        args.extend(["--allow".into(), backend.url().into()]);
+        let world = Self {
+            host: Host::start(HostOptions { args }).await,
+            backend,
+            stopped: false,
+            ids: AtomicU32::new(1),
+        };
+        world.deploy(modules).await;
+        world
+    }
+
+    /// Uploads sample modules under their own names.
+    pub async fn deploy(&self, modules: &[&str]) {
+        join_all(modules.iter().map(async |name| {
+            let answer = self.upload(name, programs::module(name)).await;
+            assert!(answer.status < 300, "{name}: {:#}", answer.body);
+        }))
+        .await;
+    }
+
+    /// An input with the address of the backend in it.
+    pub fn input(&self, mut input: Value) -> Value {
+        input["backend"] = self.backend.url().into();
+        input
+    }
+
+    /// Starts an instance under that id.
+    pub async fn begin(&self, function: &str, id: &str, input: &Value) {
+        let path = format!("/v1/orchestrations/{function}?instanceId={id}");
+        let links = self.post(&path, input).await.expect(202);
+        assert_eq!(links["id"], id);
+    }
+
+    /// Starts an instance under an id of its own, and gives back that id.
+    pub async fn begin_any(&self, function: &str, input: &Value) -> String {
+        let id = format!("{function}-{}", self.ids.fetch_add(1, Ordering::Relaxed));
+        self.begin(function, &id, input).await;
+        id
+    }
+
+    /// The instance as it is.
+    pub async fn status(&self, id: &str) -> Value {
+        let answer = self.get(&format!("/v1/instances/{id}")).await;
+        assert!(matches!(answer.status, 200 | 202), "{id}: {:#}", answer.body);
+        answer.body
+    }
+
+    /// The instance once something is true of it.
+    pub async fn once(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        until(&format!("{id}: {what}"), async || {
+            last = self.status(id).await;
+            is_so(&last).then(|| last.clone())
+        })
+        .await
+    }
+
+    /// The instance once it is in that state.
+    pub async fn once_status(&self, id: &str, status: &str) -> Value {
+        self.once(id, status, |instance| instance["runtimeStatus"] == status)
+            .await
+    }
+
+    /// The instance once it shows that custom status.
+    pub async fn once_custom(&self, id: &str, custom_status: impl Into<Value>) -> Value {
+        let custom_status = custom_status.into();
+        let what = format!("custom status {custom_status}");
+        self.once(id, &what, |instance| instance["customStatus"] == custom_status)
+            .await
+    }
+
+    /// The instance once it has ended, in whatever way.
+    pub async fn end_of(&self, id: &str) -> Value {
+        until(&format!("{id}: its end"), async || {
+            let answer = self.get(&format!("/v1/instances/{id}?wait=20s")).await;
+            assert_ne!(answer.body["runtimeStatus"], "Stuck", "{:#}", answer.body);
+            (answer.status == 200).then_some(answer.body)
+        })
+        .await
+    }
+
+    /// The output of an instance that must complete.
+    pub async fn output_of(&self, id: &str) -> Value {
+        let mut instance = self.end_of(id).await;
+        assert_eq!(instance["runtimeStatus"], "Completed", "{instance:#}");
+        instance["output"].take()
+    }
+
+    /// The failure of an instance that must fail.
+    pub async fn failure_of(&self, id: &str) -> Value {
+        let mut instance = self.end_of(id).await;
+        assert_eq!(instance["runtimeStatus"], "Failed", "{instance:#}");
+        instance["failure"].take()
+    }
+
+    /// Runs an orchestration that must complete.
+    pub async fn run(&self, function: &str, input: &Value) -> Value {
+        let id = self.begin_any(function, input).await;
+        self.output_of(&id).await
+    }
+
+    /// Runs an orchestration that must fail.
+    pub async fn run_failing(&self, function: &str, input: &Value) -> Value {
+        let id = self.begin_any(function, input).await;
+        self.failure_of(&id).await
+    }
+
+    /// Raises an event, which must be accepted.
+    pub async fn raise(&self, id: &str, event: &str, payload: Value) {
+        self.post(&format!("/v1/instances/{id}/events/{event}"), &payload)
+            .await
+            .expect(202);
+    }
+
+    /// Its turns so far.
+    pub async fn history(&self, id: &str) -> Value {
+        self.get(&format!("/v1/instances/{id}?history=true")).await.body
+    }
+
+    /// The texts of its log, of the orchestration alone or with the activities'.
+    pub async fn log_of(&self, id: &str) -> Vec<String> {
+        let page = self.get(&format!("/v1/instances/{id}/logs")).await.expect(200);
+        let lines = page["lines"].as_array().expect("lines").iter();
+        lines
+            .map(|line| line["message"].as_str().expect("a text").to_owned())
+            .collect()
+    }
+
+    /// Runs a command of the command line against this host.
+    pub async fn cli(&self, args: &[&str]) -> Command {
+        command(args, self.url()).await
+    }
+
+    /// Asserts that the host still serves: it is ready, and a workflow of the test's modules would run.
+    pub async fn is_healthy(&self) {
+        self.get("/healthz").await.expect(200);
+        self.get("/readyz").await.expect(200);
+    }
+
+    /// Ends the host as an operator does, and replays every history that the test has produced.
+    pub async fn stop(mut self) {
+        self.host.ask_to_end();
+        let status = self.host.ended().await;
+        assert!(status.success(), "the host ended with {status}");
+        self.stopped = true;
+        self.check().await;
+    }
+
+    /// Has the database of the ended host checked, and its histories replayed cold.
+    async fn check(&self) {
+        let data = self.data().display().to_string();
+        let can_replay = command(&["check", "--help"], "").await.stdout.contains("--replay");
+        let mut args = vec!["check", "--data", &data];
+        args.extend(can_replay.then_some("--replay"));
+        let check = command(&args, "").await;
+        assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !self.stopped && !std::thread::panicking() {
+            panic!("a test ends with stop, which checks what the host has written");
+        }
+    }
+}
+
+async fn command(args: &[&str], url: &str) -> Command {
+    let output = tokio::process::Command::new(programs::windlass())
+        .args(args)
+        .env("WINDLASS_URL", url)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("the program starts");
+    Command {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A backend call that belongs inside `operation` or `call`.
+impl World {
+    /// Wraps the input of a call of the backend into the member that carries it.
+    pub fn nested(&self, member: &str, input: Value) -> Value {
+        json!({ member: self.input(input) })
+    }
+}
