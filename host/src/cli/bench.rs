@@ -24,7 +24,11 @@ pub(super) struct Bench {
     #[arg(long)]
     running: bool,
     /// Folder with bench.wasm and bench_activities.wasm
-    #[arg(long, default_value = "sample-modules/target/wasm32-wasip2/release", value_name = "DIR")]
+    #[arg(
+        long,
+        default_value = "sample-modules/target/wasm32-wasip2/release",
+        value_name = "DIR"
+    )]
     modules: PathBuf,
     /// Instances of `chain`
     #[arg(long, default_value_t = 2_000)]
@@ -87,7 +91,11 @@ struct Figures {
 
 impl Bench {
     pub(super) async fn run(self, url: &str, output: &Output) -> Result<(), Trouble> {
-        let host = if self.running { None } else { Some(BenchHost::start(&self.serve).await?) };
+        let host = if self.running {
+            None
+        } else {
+            Some(BenchHost::start(&self.serve).await?)
+        };
         let client = Client::new(host.as_ref().map_or(url, BenchHost::url))?;
         let measured = self.measure(&client, host.as_ref(), output).await;
         if let Some(host) = host {
@@ -109,7 +117,9 @@ impl Bench {
                 number(figures.ms_per_step_first, 2),
                 number(figures.ms_per_step_last, 2),
                 number(figures.host_cpu_ms_per_activity, 3),
-                figures.host_rss_bytes.map_or("-".into(), |bytes| (bytes >> 20).to_string()),
+                figures
+                    .host_rss_bytes
+                    .map_or("-".into(), |bytes| (bytes >> 20).to_string()),
             ]
         };
         let heads = [
@@ -144,7 +154,9 @@ impl Bench {
                 Workload::Fanout => workloads::fanout(client, self.fanout).await?,
                 Workload::Long => workloads::long(client, self.steps).await?,
             };
-            let used = before.zip(host.and_then(BenchHost::cpu_ms)).map(|(before, after)| after - before);
+            let used = before
+                .zip(host.and_then(BenchHost::cpu_ms))
+                .map(|(before, after)| after - before);
             figures.host_cpu_ms_per_activity = used.map(|ms| ms / figures.activities.max(1) as f64);
             figures.host_rss_bytes = host.and_then(BenchHost::rss_bytes);
             if *workload == Workload::Chain {

@@ -38,7 +38,9 @@ impl Check {
         if !data.is_dir() {
             return Err(Trouble::Usage(format!("there is no folder {}", data.display())));
         }
-        let (problems, verified) = check(data, self.replay).await.map_err(|error| Trouble::failed(chain(&*error)))?;
+        let (problems, verified) = check(data, self.replay)
+            .await
+            .map_err(|error| Trouble::failed(chain(&*error)))?;
         for problem in &problems {
             if output.json() {
                 output.value(&json!({ "problem": problem }))?;
@@ -55,9 +57,9 @@ impl Check {
                 output.value(&json!({ "historiesReplayed": histories, "turnsReplayed": turns }))
             }
             (false, None) => output.line("all is well"),
-            (false, Some(Verified { histories, turns, .. })) => {
-                output.line(&format!("all is well; {histories} histories with {turns} turns were replayed"))
-            }
+            (false, Some(Verified { histories, turns, .. })) => output.line(&format!(
+                "all is well; {histories} histories with {turns} turns were replayed"
+            )),
         }
     }
 }

@@ -41,7 +41,10 @@ impl Compile {
             Kind::Orchestration => FunctionKind::Orchestration,
             Kind::Activity => FunctionKind::Activity,
         };
-        let limits = ChildLimits { cpu_seconds: self.cpu_seconds, address_space_bytes: self.address_space_bytes };
+        let limits = ChildLimits {
+            cpu_seconds: self.cpu_seconds,
+            address_space_bytes: self.address_space_bytes,
+        };
         match run_child(kind, self.orchestrator_memory_bytes, limits, &self.output) {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {

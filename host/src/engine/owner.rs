@@ -445,7 +445,9 @@ impl<G: Guest> Owner<G> {
     }
 
     fn has_control(&self) -> bool {
-        self.inbox.values().any(|item| matches!(item, InboxItem::Suspend { .. } | InboxItem::Resume { .. }))
+        self.inbox
+            .values()
+            .any(|item| matches!(item, InboxItem::Suspend { .. } | InboxItem::Resume { .. }))
     }
 
     /// Takes suspensions and resumptions out of the inbox.

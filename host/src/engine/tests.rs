@@ -34,7 +34,10 @@ impl World for TestWorld {
     }
 
     fn limits(&self) -> ObservableLimits {
-        ObservableLimits { memory_bytes: 1 << 20, payload_bytes: 1_000 }
+        ObservableLimits {
+            memory_bytes: 1 << 20,
+            payload_bytes: 1_000,
+        }
     }
 
     fn max_turns(&self) -> u32 {
@@ -73,7 +76,10 @@ impl Instance {
             attempts: Vec::new(),
         };
         let mut instance = Self {
-            world: TestWorld { now: Cell::new(1_000), seeds: Cell::new(100) },
+            world: TestWorld {
+                now: Cell::new(1_000),
+                seeds: Cell::new(100),
+            },
             program: program.to_vec(),
             owner: Owner::new(record.clone(), InboxSeq(0)),
             record,
@@ -89,7 +95,10 @@ impl Instance {
 
     /// Appends to the inbox and tells the owner.
     fn tell(&mut self, item: InboxItem) {
-        let row = InboxRow { seq: InboxSeq(self.next_seq), item };
+        let row = InboxRow {
+            seq: InboxSeq(self.next_seq),
+            item,
+        };
         self.next_seq += 1;
         self.record.inbox.push(row.clone());
         self.owner.receive(row);
@@ -98,7 +107,13 @@ impl Instance {
     fn result(&mut self, task: u32) {
         let outcome = Ok(Payload::of(&task));
         let execution = self.record.execution;
-        self.owner.receive_result(ActivityResult { execution, task: TaskId(task), outcome, logs: Vec::new(), fuel: 3 });
+        self.owner.receive_result(ActivityResult {
+            execution,
+            task: TaskId(task),
+            outcome,
+            logs: Vec::new(),
+            fuel: 3,
+        });
     }
 
     /// Another owner takes over from what is stored.
@@ -129,7 +144,8 @@ impl Instance {
             Next::Guest(_, started) => {
                 let id = self.record.id.clone();
                 let execution = Execution::new(id, started, Arc::new(Functions), TurnLimits::default());
-                self.owner.install(Player::new(Script::new(self.program.clone()), execution));
+                self.owner
+                    .install(Player::new(Script::new(self.program.clone()), execution));
             }
             Next::Activities(changes) => {
                 self.started.extend(changes.start.iter().map(|start| start.task));
@@ -156,7 +172,10 @@ impl Instance {
         self.record.last_turn = summary.last_turn;
         let mut receipt = TurnReceipt::default();
         if let Some(started) = &commit.next_execution {
-            let row = InboxRow { seq: InboxSeq(self.next_seq), item: InboxItem::Start(Box::new(started.clone())) };
+            let row = InboxRow {
+                seq: InboxSeq(self.next_seq),
+                item: InboxItem::Start(Box::new(started.clone())),
+            };
             self.next_seq += 1;
             self.record.inbox.push(row.clone());
             self.record.attempts.clear();
@@ -176,7 +195,9 @@ fn call(name: &str) -> Op {
 }
 
 fn terminate() -> InboxItem {
-    InboxItem::Terminate { reason: "enough".into() }
+    InboxItem::Terminate {
+        reason: "enough".into(),
+    }
 }
 
 #[test]
@@ -219,7 +240,8 @@ fn a_result_is_kept_when_its_commit_fails() {
     let fresh = Owner::new(instance.record.clone(), InboxSeq(0));
     let kept = std::mem::replace(&mut instance.owner, fresh).into_results();
     assert_eq!(kept.len(), 1);
-    kept.into_iter().for_each(|result| instance.owner.receive_result(result));
+    kept.into_iter()
+        .for_each(|result| instance.owner.receive_result(result));
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
@@ -231,7 +253,11 @@ fn a_suspended_instance_takes_nothing_and_wakes_for_nothing_until_it_is_resumed(
     instance.tell(InboxItem::Suspend { reason: String::new() });
     assert_eq!(instance.settle(), None);
     assert_eq!(instance.record.status, InstanceStatus::Suspended);
-    assert_eq!(instance.last().summary.in_flight, 1, "a restart in between must not forget the activity");
+    assert_eq!(
+        instance.last().summary.in_flight,
+        1,
+        "a restart in between must not forget the activity"
+    );
     instance.result(1);
     instance.settle();
     assert_eq!(instance.record.inbox.len(), 1, "the result is durable in the inbox");
@@ -275,7 +301,10 @@ fn an_instance_terminated_before_it_began_still_shows_its_input() {
     instance.tell(terminate());
     instance.settle();
     let arrivals = &instance.history[&ExecutionNumber::FIRST][0].arrivals;
-    assert!(matches!(&arrivals[..], [Arrival::Started(_), Arrival::Terminated { .. }]));
+    assert!(matches!(
+        &arrivals[..],
+        [Arrival::Started(_), Arrival::Terminated { .. }]
+    ));
 }
 
 #[test]
@@ -311,12 +340,17 @@ fn continue_as_new_starts_over_with_events_in_order_and_a_new_seed() {
         instance.tell(InboxItem::Event(event("e", n)));
     }
     instance.result(1);
-    instance.program = vec![vec![Op::Event("e".into()), Op::Event("e".into())], vec![Op::Event("e".into())]];
+    instance.program = vec![
+        vec![Op::Event("e".into()), Op::Event("e".into())],
+        vec![Op::Event("e".into())],
+    ];
     let first = instance.history.clone();
     instance.settle();
     assert_eq!(first.len(), 1);
     let second = &instance.history[&ExecutionNumber(2)][0];
-    let [Arrival::Started(started), ..] = &second.arrivals[..] else { panic!("the second execution starts") };
+    let [Arrival::Started(started), ..] = &second.arrivals[..] else {
+        panic!("the second execution starts")
+    };
     assert_ne!(started.seed, crate::replay::tests::script::started(Vec::new()).seed);
     assert_eq!(instance.record.status, InstanceStatus::Completed);
     let output = second.decisions.iter().find_map(|decision| match decision {
@@ -331,7 +365,10 @@ fn an_event_that_is_told_twice_arrives_once() {
     let mut instance = Instance::new(&[vec![Op::Event("e".into()), Op::Event("e".into())]]);
     instance.settle();
     let seq = InboxSeq(instance.next_seq);
-    instance.tell(InboxItem::Event(Event { name: "e".parse().unwrap(), payload: Payload::null() }));
+    instance.tell(InboxItem::Event(Event {
+        name: "e".parse().unwrap(),
+        payload: Payload::null(),
+    }));
     let row = instance.record.inbox.iter().find(|row| row.seq == seq).unwrap().clone();
     // Read from the store by a new owner, and told to it as well.
     instance.restart();
@@ -355,8 +392,16 @@ fn a_failed_child_is_tried_again_after_its_backoff_and_once_a_policy_is_used_up_
         non_retryable_error_types: Vec::new(),
     };
     let turn = &mut instance.history.get_mut(&ExecutionNumber::FIRST).unwrap()[0];
-    let Decision::CallSubOrchestration { options, instance_id, .. } = &mut turn.decisions[0] else { panic!() };
-    *options = SubOrchestrationOptions { retry: Some(retry), timeout_ms: None };
+    let Decision::CallSubOrchestration {
+        options, instance_id, ..
+    } = &mut turn.decisions[0]
+    else {
+        panic!()
+    };
+    *options = SubOrchestrationOptions {
+        retry: Some(retry),
+        timeout_ms: None,
+    };
     let first_id = instance_id.clone();
     assert_eq!(Ledger::default().apply(turn), Ok(()));
     instance.restart();
@@ -368,17 +413,27 @@ fn a_failed_child_is_tried_again_after_its_backoff_and_once_a_policy_is_used_up_
     };
     instance.tell(failed(1));
     instance.settle();
-    let [child] = &instance.last().children[..] else { panic!("a second child is started") };
+    let [child] = &instance.last().children[..] else {
+        panic!("a second child is started")
+    };
     assert_eq!(child.id.as_str(), format!("{first_id}-2"));
     assert_eq!(child.started.not_before, Some(Timestamp(1_500)));
     assert_eq!(instance.last().attempts.len(), 1);
     instance.restart();
     instance.tell(failed(1));
     instance.settle();
-    assert_eq!(instance.record.status, InstanceStatus::Running, "a late word of the first attempt changes nothing");
+    assert_eq!(
+        instance.record.status,
+        InstanceStatus::Running,
+        "a late word of the first attempt changes nothing"
+    );
     instance.tell(failed(2));
     instance.settle();
-    assert_eq!(instance.record.status, InstanceStatus::Completed, "the script catches the failure");
+    assert_eq!(
+        instance.record.status,
+        InstanceStatus::Completed,
+        "the script catches the failure"
+    );
 }
 
 #[test]

@@ -49,7 +49,10 @@ pub async fn replay_everything(store: &Store, catalogue: &Catalogue) -> Result<V
     let mut verified = Verified::default();
     let mut from = None;
     loop {
-        let page = store.tenant(TenantId::DEFAULT).list(&ListFilter::default(), from.as_ref(), PAGE).await?;
+        let page = store
+            .tenant(TenantId::DEFAULT)
+            .list(&ListFilter::default(), from.as_ref(), PAGE)
+            .await?;
         for instance in &page.instances {
             match replay(store, catalogue, instance.number).await {
                 Ok(0) => {}
@@ -62,7 +65,9 @@ pub async fn replay_everything(store: &Store, catalogue: &Catalogue) -> Result<V
                 }
                 Err(Problem::Store(error)) => return Err(error),
                 Err(Problem::Replay(reason)) => {
-                    verified.problems.push(format!("{}: {}: {}", instance.id, reason.code, reason.message));
+                    verified
+                        .problems
+                        .push(format!("{}: {}: {}", instance.id, reason.code, reason.message));
                 }
             }
         }
@@ -86,7 +91,10 @@ impl From<Error> for Problem {
 
 impl From<HostTrouble> for Problem {
     fn from(trouble: HostTrouble) -> Self {
-        Self::Replay(StuckReason { code: "module-unavailable".into(), message: trouble.to_string() })
+        Self::Replay(StuckReason {
+            code: "module-unavailable".into(),
+            message: trouble.to_string(),
+        })
     }
 }
 
@@ -101,7 +109,9 @@ impl From<ReplayError> for Problem {
 
 /// Replays one instance; says how many turns it has.
 async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) -> Result<u32, Problem> {
-    let Some(record) = store.load(number).await? else { return Ok(0) };
+    let Some(record) = store.load(number).await? else {
+        return Ok(0);
+    };
     let (mut player, mut after) = (None, TurnNumber::NONE);
     while after < record.last_turn {
         let rows = store.history(number, record.execution, after, PAGE).await?;
@@ -111,8 +121,10 @@ async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) ->
                 let guest = catalogue.sandbox().start_orchestrator(&module, started.limits)?;
                 let started = Arc::new((**started).clone());
                 let limits = TurnLimits::default();
-                player =
-                    Some(Player::new(guest, Execution::new(record.id.clone(), started, Arc::new(NoFunctions), limits)));
+                player = Some(Player::new(
+                    guest,
+                    Execution::new(record.id.clone(), started, Arc::new(NoFunctions), limits),
+                ));
             }
             // An instance that was terminated before it began has nothing to repeat.
             if let Some(player) = &mut player {

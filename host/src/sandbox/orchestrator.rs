@@ -94,7 +94,12 @@ impl OrchestratorGuest {
     }
 
     fn finish(&self, ended: Ended) -> Result<Ran, HostTrouble> {
-        let Ended { result, fuel, evidence, instantiated } = ended;
+        let Ended {
+            result,
+            fuel,
+            evidence,
+            instantiated,
+        } = ended;
         let progress = match result {
             Ok(returned) => Progress::Returned(convert::outcome(returned, self.payload_bytes())),
             Err(error) => match trap::host_trouble(&error, instantiated) {
@@ -173,7 +178,12 @@ impl Run {
         let fuel = allowed.saturating_sub(store.get_fuel().unwrap_or(0));
         let evidence = store.data_mut().evidence(allowed);
         let instantiated = store.data().phase == Phase::Running;
-        Ended { result, fuel, evidence, instantiated }
+        Ended {
+            result,
+            fuel,
+            evidence,
+            instantiated,
+        }
     }
 
     async fn call(&self, store: &mut Store<OrchestratorState>) -> wasmtime::Result<Result<String, wit::Failure>> {

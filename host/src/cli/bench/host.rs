@@ -43,11 +43,21 @@ impl BenchHost {
             .map_err(failed)?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = tokio::time::timeout(START_TIME, lines.next_line()).await;
-        let line = line.map_err(|_| Trouble::failed("the host did not start in time"))?.map_err(failed)?;
-        let url = line.as_deref().and_then(|line| line.split_whitespace().last()).map(str::to_owned);
+        let line = line
+            .map_err(|_| Trouble::failed("the host did not start in time"))?
+            .map_err(failed)?;
+        let url = line
+            .as_deref()
+            .and_then(|line| line.split_whitespace().last())
+            .map(str::to_owned);
         let url = url.ok_or_else(|| Trouble::failed("the host ended before it listened"))?;
         let pid = child.id().ok_or_else(|| Trouble::failed("the host ended at once"))?;
-        Ok(Self { child, pid, url, _folder: folder })
+        Ok(Self {
+            child,
+            pid,
+            url,
+            _folder: folder,
+        })
     }
 
     pub(super) fn url(&self) -> &str {

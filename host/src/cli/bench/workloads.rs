@@ -33,16 +33,29 @@ struct Status {
 pub(super) async fn deploy(client: &Client, folder: &Path, module: &str) -> Result<(), Trouble> {
     let path = folder.join(format!("{module}.wasm"));
     let bytes = tokio::fs::read(&path).await.map_err(|error| {
-        Trouble::Usage(format!("{}: {error}; `make modules` builds the modules, --modules names their folder", path.display()))
+        Trouble::Usage(format!(
+            "{}: {error}; `make modules` builds the modules, --modules names their folder",
+            path.display()
+        ))
     })?;
-    client.call(Method::PUT, &["modules", module]).body(bytes.len() as u64, bytes.into()).send().await?;
+    client
+        .call(Method::PUT, &["modules", module])
+        .body(bytes.len() as u64, bytes.into())
+        .send()
+        .await?;
     Ok(())
 }
 
 /// Starts an orchestration, waits for its end, and checks its output. Returns its id.
 async fn run(client: &Client, function: &str, input: &Value, expected: &Value) -> Result<String, Trouble> {
-    let call = client.call(Method::POST, &["orchestrations", function]).json(Some(input.to_string()));
-    let answer = call.query("wait", format!("{}s", WAIT.as_secs())).patience(WAIT).send().await?;
+    let call = client
+        .call(Method::POST, &["orchestrations", function])
+        .json(Some(input.to_string()));
+    let answer = call
+        .query("wait", format!("{}s", WAIT.as_secs()))
+        .patience(WAIT)
+        .send()
+        .await?;
     if let Ok(status) = answer.read::<Status>()
         && let Ok(named) = answer.read::<Named>()
     {
@@ -50,7 +63,10 @@ async fn run(client: &Client, function: &str, input: &Value, expected: &Value) -
     }
     let links: InstanceLinks = answer.read()?;
     loop {
-        let call = client.get(&["instances", &links.id]).query("wait", format!("{}s", WAIT.as_secs())).patience(WAIT);
+        let call = client
+            .get(&["instances", &links.id])
+            .query("wait", format!("{}s", WAIT.as_secs()))
+            .patience(WAIT);
         let status: Status = call.send().await?.read()?;
         if !["Pending", "Running"].contains(&status.runtime_status.as_str()) {
             return ended(status, expected).map(|()| links.id);
@@ -69,7 +85,10 @@ fn ended(status: Status, expected: &Value) -> Result<(), Trouble> {
     if status.runtime_status == "Completed" && status.output.as_ref() == Some(expected) {
         return Ok(());
     }
-    Err(Trouble::failed(format!("an instance is {} with the output {:?}", status.runtime_status, status.output)))
+    Err(Trouble::failed(format!(
+        "an instance is {} with the output {:?}",
+        status.runtime_status, status.output
+    )))
 }
 
 /// Many short instances, `in_flight` at once.
@@ -158,13 +177,23 @@ fn one_instance(workload: &'static str, activities: u32, begun: Instant) -> Figu
 async fn turn_times_ms(client: &Client, id: &str) -> Result<Vec<f64>, Trouble> {
     let (mut times, mut after) = (Vec::new(), 0);
     loop {
-        let call = client.get(&["instances", id]).query("history", true).query("historyAfter", after);
+        let call = client
+            .get(&["instances", id])
+            .query("history", true)
+            .query("historyAfter", after);
         let page: Value = call.send().await?.read()?;
         let turns = page["history"].as_array().cloned().unwrap_or_default();
         for turn in &turns {
-            let time = turn["time"].as_str().and_then(|time| humantime::parse_rfc3339(time).ok());
+            let time = turn["time"]
+                .as_str()
+                .and_then(|time| humantime::parse_rfc3339(time).ok());
             let time = time.ok_or_else(|| Trouble::failed("a turn of the history has no time"))?;
-            times.push(time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1_000.0);
+            times.push(
+                time.duration_since(std::time::UNIX_EPOCH)
+                    .unwrap_or_default()
+                    .as_secs_f64()
+                    * 1_000.0,
+            );
         }
         match page["historyNext"].as_u64() {
             Some(next) => after = next,
@@ -180,7 +209,10 @@ mod tests {
     #[test]
     fn percentiles_are_of_the_nearest_rank() {
         let values: Vec<f64> = (1..=200).map(f64::from).collect();
-        assert_eq!((percentile(&values, 50), percentile(&values, 99)), (Some(100.0), Some(198.0)));
+        assert_eq!(
+            (percentile(&values, 50), percentile(&values, 99)),
+            (Some(100.0), Some(198.0))
+        );
         assert_eq!((percentile(&[7.0], 99), percentile(&[], 50)), (Some(7.0), None));
     }
 }

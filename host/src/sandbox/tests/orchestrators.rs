@@ -46,6 +46,7 @@ fn started(function: &str, input: &str) -> Arc<Started> {
         seed: [7; 32],
         limits: limits(),
         parent: None,
+        not_before: None,
         events: Vec::new(),
     })
 }
@@ -64,7 +65,6 @@ impl Run {
         let execution = Execution::new(
             "test".parse().unwrap(),
             started.clone(),
-            Timestamp(1_000),
             Arc::new(Everything),
             TurnLimits::default(),
         );

@@ -35,23 +35,41 @@ async fn a_sound_module_is_described() {
 
 #[tokio::test]
 async fn what_is_no_component_is_refused() {
-    check("", expect![[r#""#]]).await;
-    check("<html>", expect![[r#""#]]).await;
-    check(wat::parse_str("(module)").unwrap(), expect![[r#""#]]).await;
+    check(
+        "",
+        expect!["module-empty: the upload is empty; send the .wasm file as the body"],
+    )
+    .await;
+    check(
+        "<html>",
+        expect![[r#"module-not-wasm: this is not WebAssembly: the file does not start with \0asm"#]],
+    )
+    .await;
+    check(
+        wat::parse_str("(module)").unwrap(),
+        expect![
+            "module-core: this is a core WebAssembly module, not a component; build it for the target wasm32-wasip2"
+        ],
+    )
+    .await;
     let whole = Guest::orchestrator().build();
-    check(whole[..whole.len() / 2].to_vec(), expect![[r#""#]]).await;
-    check(whole[..8].to_vec(), expect![[r#""#]]).await;
+    check(
+        whole[..whole.len() / 2].to_vec(),
+        expect!["module-truncated: the component is cut off: unexpected end-of-file (at byte 1557)"],
+    )
+    .await;
+    check(whole[..8].to_vec(), expect!["module-no-known-export: the component exports neither windlass:durable/orchestrator nor windlass:durable/activity, only nothing"]).await;
     let mut damaged = whole.clone();
     damaged[12..20].fill(0xff);
-    check(damaged, expect![[r#""#]]).await;
+    check(damaged, expect!["module-invalid: the component is not valid: invalid leading byte (0xff) for component defined type (at byte 12)"]).await;
     let small = sandbox_with(|options| options.max_module_bytes = 100);
     let refused = small.sandbox.inspect(vec![0; 101].into()).await.unwrap_err();
-    expect![[r#""#]].assert_eq(&refused.to_string());
+    expect!["the module has 101 bytes, at most 100 are allowed"].assert_eq(&refused.to_string());
 }
 
 #[tokio::test]
 async fn a_component_must_be_of_one_kind() {
-    check(wat::parse_str("(component)").unwrap(), expect![[r#""#]]).await;
+    check(wat::parse_str("(component)").unwrap(), expect!["module-no-known-export: the component exports neither windlass:durable/orchestrator nor windlass:durable/activity, only nothing"]).await;
     let core = |exports: &[&str]| {
         let functions: String = exports
             .iter()
@@ -70,7 +88,7 @@ async fn a_component_must_be_of_one_kind() {
     let both = ["windlass:durable/orchestrator@0.1.0", "windlass:durable/activity@0.1.0"];
     let wit = "package test:guest; world guest {
         export windlass:durable/orchestrator@0.1.0; export windlass:durable/activity@0.1.0; }";
-    check(component(&core(&both), wit), expect![[r#""#]]).await;
+    check(component(&core(&both), wit), expect!["module-several-kinds: a module is of one kind, but this component exports windlass:durable/orchestrator@0.1.0, windlass:durable/activity@0.1.0; split it in two"]).await;
 
     let entity = r#"(module (memory (export "memory") 1)
         (func (export "windlass:durable/entity@0.1.0#describe") (result i32) unreachable)
@@ -106,8 +124,8 @@ async fn imports_of_functions_that_a_kind_may_not_have_are_refused_by_name() {
             .run_first("(drop (call $is-listening (i32.const 0)))")
             .build()
     };
-    check(sockets(Guest::orchestrator()), expect![[r#""#]]).await;
-    check(sockets(Guest::activity()), expect![[r#""#]]).await;
+    check(sockets(Guest::orchestrator()), expect![[r#"module-forbidden-import: a module of kind "orchestration" may not import wasi:sockets/tcp#[method]tcp-socket.is-listening"#]]).await;
+    check(sockets(Guest::activity()), expect![[r#"module-forbidden-import: a module of kind "activity" may not import wasi:sockets/tcp#[method]tcp-socket.is-listening"#]]).await;
     let http = |guest: Guest| {
         guest
             .wit_import("wasi:http/types@0.2.12")
@@ -115,7 +133,7 @@ async fn imports_of_functions_that_a_kind_may_not_have_are_refused_by_name() {
             .run_first("(drop (call $fields))")
             .build()
     };
-    check(http(Guest::orchestrator()), expect![[r#""#]]).await;
+    check(http(Guest::orchestrator()), expect![[r#"module-forbidden-import: a module of kind "orchestration" may not import wasi:http/types#[constructor]fields"#]]).await;
     sandbox().sandbox.inspect(http(Guest::activity()).into()).await.unwrap();
 
     let foreign = r#"(module (import "other:thing/api" "do" (func)) (memory (export "memory") 1)
@@ -127,7 +145,7 @@ async fn imports_of_functions_that_a_kind_may_not_have_are_refused_by_name() {
         world guest { import other: interface { do: func(); } export windlass:durable/orchestrator@0.1.0; }";
     check(
         component(&foreign.replace("other:thing/api", "other"), wit),
-        expect![[r#""#]],
+        expect!["module-unknown-import: this host does not offer the import other#do"],
     )
     .await;
 }
@@ -151,51 +169,59 @@ async fn resource_types_of_sockets_and_http_alone_do_no_harm() {
 async fn a_component_that_needs_more_than_a_guest_can_have_is_refused() {
     check(
         Guest::orchestrator().item("(table 200000 funcref)").build(),
-        expect![[r#""#]],
+        expect!["module-too-demanding: the component needs more than a guest can have: module table does not fit in pooling allocator requirements: table index 0 has a minimum element size of 200000 which exceeds the limit of 100000"],
     )
     .await;
     check(
         Guest::orchestrator()
             .item("(memory 1) (memory 1) (memory 1) (memory 1)")
             .build(),
-        expect![[r#""#]],
+        expect!["module-too-demanding: the component needs more than a guest can have: module memory does not fit in pooling allocator requirements: defined memories count of 5 exceeds the per-instance limit of 4"],
     )
     .await;
-    check(Guest::orchestrator().item("(memory 1000)").build(), expect![[r#""#]]).await;
+    check(Guest::orchestrator().item("(memory 1000)").build(), expect!["module-too-demanding: the component needs more than a guest can have: module memory does not fit in pooling allocator requirements: memory index 1 is unsupported in this pooling allocator configuration: memory has a minimum byte size of 65536000 which exceeds the limit of 0x400000 bytes"]).await;
 }
 
 #[tokio::test]
 async fn proposals_that_are_switched_off_are_not_valid() {
-    check(Guest::orchestrator().item("(memory i64 1)").build(), expect![[r#""#]]).await;
+    check(
+        Guest::orchestrator().item("(memory i64 1)").build(),
+        expect![
+            "module-invalid: the component is not valid: memory64 must be enabled for 64-bit memories (at byte 558)"
+        ],
+    )
+    .await;
     check(
         Guest::orchestrator().item("(memory 1 1 shared)").build(),
-        expect![[r#""#]],
+        expect![
+            "module-invalid: the component is not valid: threads must be enabled for shared memories (at byte 558)"
+        ],
     )
     .await;
 }
 
 #[tokio::test]
 async fn start_up_code_and_describe_run_under_limits() {
-    check(Guest::orchestrator().describe("unreachable").build(), expect![[r#""#]]).await;
+    check(Guest::orchestrator().describe("unreachable").build(), expect!["module-describe-failed: the module could not describe itself: wasm trap: wasm `unreachable` instruction executed"]).await;
     check(
         Guest::activity().describe("(loop $l (br $l))").build(),
-        expect![[r#""#]],
+        expect!["module-describe-limit: the module could not describe itself within its limits: the guest used up its 10000000 units of fuel"],
     )
     .await;
     check(
         Guest::orchestrator()
             .item("(func $s (loop $l (br $l))) (start $s)")
             .build(),
-        expect![[r#""#]],
+        expect!["module-describe-limit: the module could not describe itself within its limits: the guest used up its 10000000 units of fuel"],
     )
     .await;
     let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
-    check(Guest::orchestrator().describe(grow).build(), expect![[r#""#]]).await;
+    check(Guest::orchestrator().describe(grow).build(), expect!["module-describe-limit: the module could not describe itself within its limits: the guest wanted more than its 4194304 bytes of memory"]).await;
     let timer = |guest: Guest| guest.durable("create-timer", "(param i64) (result i32)");
     let call = "(drop (call $create-timer (i64.const 0)))";
-    check(timer(Guest::orchestrator()).describe(call).build(), expect![[r#""#]]).await;
+    check(timer(Guest::orchestrator()).describe(call).build(), expect!["module-describe-failed: the module could not describe itself: scheduling and waiting are not allowed in start-up code or in `describe`"]).await;
     let start = format!("(func $s {call}) (start $s)");
-    check(timer(Guest::orchestrator()).item(&start).build(), expect![[r#""#]]).await;
+    check(timer(Guest::orchestrator()).item(&start).build(), expect!["module-describe-failed: the module could not describe itself: scheduling and waiting are not allowed in start-up code or in `describe`"]).await;
 
     let parked = Guest::activity()
         .wit_import("wasi:clocks/monotonic-clock@0.2.12")
@@ -208,26 +234,39 @@ async fn start_up_code_and_describe_run_under_limits() {
         .describe("(call $block (call $subscribe-duration (i64.const 3600000000000)))");
     let impatient = sandbox_with(|options| options.describe.timeout = std::time::Duration::from_millis(50));
     let refused = impatient.sandbox.inspect(parked.build().into()).await.unwrap_err();
-    expect![[r#""#]].assert_eq(&format!("{}: {refused}", refused.code()));
+    expect!["module-describe-limit: the module could not describe itself within its limits: it took longer than 50ms"]
+        .assert_eq(&format!("{}: {refused}", refused.code()));
 }
 
 #[tokio::test]
 async fn a_description_must_be_sound() {
     let functions = || Guest::orchestrator().without_functions();
-    check(functions().build(), expect![[r#""#]]).await;
     check(
-        functions().function("A", None).function("A", None).build(),
-        expect![[r#""#]],
+        functions().build(),
+        expect!["module-no-functions: the module describes no functions"],
     )
     .await;
-    check(functions().function("", None).build(), expect![[r#""#]]).await;
-    check(functions().function("a\nb", None).build(), expect![[r#""#]]).await;
-    check(functions().function("A", Some("{")).build(), expect![[r#""#]]).await;
+    check(
+        functions().function("A", None).function("A", None).build(),
+        expect![[r#"module-duplicate-function: the module describes two functions named "A""#]],
+    )
+    .await;
+    check(
+        functions().function("", None).build(),
+        expect![[r#"module-bad-function-name: the function name "" must not be empty"#]],
+    )
+    .await;
+    check(
+        functions().function("a\nb", None).build(),
+        expect![[r#"module-bad-function-name: the function name "a\nb" must not contain '\n'"#]],
+    )
+    .await;
+    check(functions().function("A", Some("{")).build(), expect![[r#"module-bad-schema: the input schema of the function "A" is not JSON: EOF while parsing an object at line 1 column 1"#]]).await;
     check(
         functions().function("A", Some(r#"{"type":"strin"}"#)).build(),
-        expect![[r#""#]],
+        expect![[r#"module-bad-schema: the input schema of the function "A" is not a JSON Schema: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword"#]],
     )
     .await;
     let reference = r#"{"$ref":"http://example.com/schema.json"}"#;
-    check(functions().function("A", Some(reference)).build(), expect![[r#""#]]).await;
+    check(functions().function("A", Some(reference)).build(), expect![[r#"module-bad-schema: the input schema of the function "A" refers to "http://example.com/schema.json"; only references within it, like #/$defs/Name, are followed"#]]).await;
 }
