@@ -59,7 +59,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the host
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Upload modules
     Deploy(deploy::Deploy),
     /// Start an orchestration

@@ -182,6 +182,6 @@ async fn refusal(response: Response) -> Trouble {
     };
     problem.map_or_else(
         || Trouble::failed(format!("the host answered {status}")),
-        Trouble::Refused,
+        |problem| Trouble::Refused(Box::new(problem)),
     )
 }

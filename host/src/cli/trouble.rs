@@ -15,7 +15,7 @@ pub(super) enum Trouble {
     /// The host cannot be reached.
     Unreachable { url: String, cause: String },
     /// The host refused.
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The time was up.
     TimedOut(String),
     /// The awaited instance did not complete; it was shown already.

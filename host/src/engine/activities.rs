@@ -32,6 +32,9 @@ const MODULE_TRIES: u32 = 5;
 /// Which call.
 type Key = (InstanceNumber, ExecutionNumber, TaskId);
 
+/// The calls of one instance, each with what stops it.
+type Calls = HashMap<(ExecutionNumber, TaskId), CancellationToken>;
+
 /// All calls under way. Cheap to clone.
 #[derive(Clone)]
 pub struct Activities(Arc<Inner>);
@@ -43,7 +46,7 @@ struct Inner {
     recorder: FlightRecorder,
     slots: Semaphore,
     max_cut_offs: u32,
-    calls: Mutex<HashMap<InstanceNumber, HashMap<(ExecutionNumber, TaskId), CancellationToken>>>,
+    calls: Mutex<HashMap<InstanceNumber, Calls>>,
     runtime: tokio::runtime::Handle,
     tracker: TaskTracker,
     shutdown: CancellationToken,

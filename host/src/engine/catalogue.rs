@@ -94,9 +94,8 @@ impl Functions {
         let function = self.find(kind, name).ok_or_else(|| Problem::Unknown {
             near: self.near(kind, name),
         })?;
-        match &function.input {
-            Some(schema) => schema.validate(input).map_err(Problem::Input)?,
-            None => {}
+        if let Some(schema) = &function.input {
+            schema.validate(input).map_err(Problem::Input)?;
         }
         Ok(function)
     }

@@ -261,11 +261,11 @@ impl<G: Guest> Owner<G> {
     /// becomes stuck.
     pub fn feed(&mut self, rows: &[Turn]) -> Result<(), HostTrouble> {
         for row in rows {
-            if row.number == self.ledger.last_turn().next() {
-                if let Err(error) = self.ledger.apply(row) {
-                    self.break_down("history-unreadable", error.to_string());
-                    return Ok(());
-                }
+            if row.number == self.ledger.last_turn().next()
+                && let Err(error) = self.ledger.apply(row)
+            {
+                self.break_down("history-unreadable", error.to_string());
+                return Ok(());
             }
             let Some(player) = &mut self.player else { continue };
             if row.number != player.last_turn().next() {

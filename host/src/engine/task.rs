@@ -259,10 +259,10 @@ impl Session<'_> {
         if let Some(wake_at) = wake_at {
             self.shared.timers.arm(self.instance, wake_at);
         }
-        if owner.is_hot() {
-            if let Some(oldest) = self.shared.heat.idle(self.instance, self.shared.hot_cap) {
-                self.hub.deliver(oldest, Mail::Cool);
-            }
+        if owner.is_hot()
+            && let Some(oldest) = self.shared.heat.idle(self.instance, self.shared.hot_cap)
+        {
+            self.hub.deliver(oldest, Mail::Cool);
         }
         let patience = if owner.is_hot() {
             self.shared.hot_idle

@@ -36,7 +36,7 @@ enum Backing {
     /// The execution that is lent for the turn.
     Turn(Arc<Lent>),
     /// Nothing: the guest describes itself at upload. Time stands at its beginning.
-    Description(Randomness),
+    Description(Box<Randomness>),
 }
 
 /// What a guest may ask for.
@@ -95,7 +95,7 @@ impl OrchestratorState {
 
     /// For `describe` at upload.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
-        Self::new(Backing::Description(Randomness::new([0; 32])), memory_bytes)
+        Self::new(Backing::Description(Box::new(Randomness::new([0; 32]))), memory_bytes)
     }
 
     fn new(backing: Backing, memory_bytes: u64) -> Self {
