@@ -91,6 +91,11 @@ impl World {
         input
     }
 
+    /// The same, for inputs that carry a call of the backend in a member.
+    pub fn nested(&self, member: &str, input: Value) -> Value {
+        json!({ member: self.input(input) })
+    }
+
     /// Starts an instance under that id.
     pub async fn begin(&self, function: &str, id: &str, input: &Value) {
         let path = format!("/v1/orchestrations/{function}?instanceId={id}");
@@ -212,21 +217,24 @@ impl World {
 
     /// Ends the host as an operator does, and replays every history that the test has produced.
     pub async fn stop(mut self) {
+        let completed = self
+            .get("/v1/instances?runtimeStatus=Completed&limit=1000")
+            .await
+            .expect(200);
         self.host.ask_to_end();
         let status = self.host.ended().await;
         assert!(status.success(), "the host ended with {status}");
         self.stopped = true;
-        self.check().await;
-    }
 
-    /// Has the database of the ended host checked, and its histories replayed cold.
-    async fn check(&self) {
         let data = self.data().display().to_string();
-        let can_replay = command(&["check", "--help"], "").await.stdout.contains("--replay");
-        let mut args = vec!["check", "--data", &data];
-        args.extend(can_replay.then_some("--replay"));
-        let check = command(&args, "").await;
+        let check = command(&["check", "--replay", "--json", "--data", &data], "").await;
         assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+        let replayed = check.json()["historiesReplayed"].as_u64();
+        let completed = completed["instances"].as_array().map(|list| list.len() as u64);
+        assert!(
+            replayed >= completed,
+            "{replayed:?} histories of {completed:?} were replayed"
+        );
     }
 }
 
@@ -251,13 +259,5 @@ async fn command(args: &[&str], url: &str) -> Command {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// A backend call that belongs inside `operation` or `call`.
-impl World {
-    /// Wraps the input of a call of the backend into the member that carries it.
-    pub fn nested(&self, member: &str, input: Value) -> Value {
-        json!({ member: self.input(input) })
     }
 }
