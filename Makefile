@@ -22,8 +22,10 @@ help: ## Show this list
 demo: build modules ## See every sample workflow run and survive a kill (ONCE=1: stop the host at the end)
 	ONCE=$(ONCE) scripts/demo
 
+# The last but one line: the same end-to-end tests on hosts that keep no guest in memory, so that every turn replays.
 test: lint build modules ## Check everything: lints, sample modules from source, all tests
 	$(RUN_TESTS) && cargo test --workspace --doc
+	WINDLASS_TEST_HOT=0 $(RUN_TESTS) --test end_to_end
 	$(RUN_TESTS) $(SAMPLES)
 
 modules: guest-target ## Build the sample modules for wasm32-wasip2

@@ -1,3 +1,5 @@
+//! Settings from flags, environment, file and defaults, and which values are refused.
+
 use std::io::Write;
 
 use super::*;
