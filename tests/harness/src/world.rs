@@ -63,17 +63,31 @@ impl World {
 
     /// The same, with further arguments of `windlass serve`.
     pub async fn start_with(modules: &[&str], args: &[&str]) -> Self {
+        let args = args.iter().map(ToString::to_string).collect();
+        let world = Self::with(HostOptions { args, copy_of: None }).await;
+        world.deploy(modules).await;
+        world
+    }
+
+    /// Another host that goes on from the data of this one, whose process must not run.
+    pub async fn copy(&self) -> Self {
+        let copy_of = Some(self.data());
+        Self::with(HostOptions {
+            args: Vec::new(),
+            copy_of,
+        })
+        .await
+    }
+
+    async fn with(mut options: HostOptions) -> Self {
         let backend = Backend::start().await;
-        let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        args.extend(["--allow".into(), backend.url().into()]);
-        let world = Self {
-            host: Host::start(HostOptions { args }).await,
+        options.args.extend(["--allow".into(), backend.url().into()]);
+        Self {
+            host: Host::start(options).await,
             backend,
             stopped: false,
             ids: AtomicU32::new(1),
-        };
-        world.deploy(modules).await;
-        world
+        }
     }
 
     /// Uploads sample modules under their own names.
