@@ -12,7 +12,7 @@ use crate::{
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     http::{self, HttpOptions, Server, ServerOptions},
     model::ObservableLimits,
-    sandbox::{Compiler, EgressPolicy, Sandbox, SandboxOptions},
+    sandbox::{Compiler, EgressPolicy, EgressRule, RuleError, Sandbox, SandboxOptions},
     shutdown,
     store::{self, Store, StoreOptions},
     telemetry,
@@ -47,11 +47,12 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         grace: config.shutdown_grace.0,
     })
     .await?;
+    let sandbox_options = sandbox_options(config)?;
     let (store, service) = Store::open(&store_options(config)).await?;
     let stop_store = CancellationToken::new();
     let store_task = tokio::spawn(service.run(stop_store.clone()));
     let (recorder, flights) = FlightRecorder::open(&config.data.join("flights"))?;
-    let sandbox = Sandbox::new(sandbox_options(config)?)?;
+    let sandbox = Sandbox::new(sandbox_options)?;
     let options = engine_options(config, &sandbox);
     let parts = EngineParts {
         store,
@@ -108,8 +109,11 @@ fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error
     options.activity.timeout = config.activity_timeout.0;
     options.activity.memory_bytes = config.activity_memory.0;
     options.activity.payload_bytes = config.max_payload.as_usize();
-    let rules = config.allow.iter().map(|rule| rule.parse()).collect::<Result<_, _>>()?;
-    options.egress = EgressPolicy::new(rules);
+    let rules = config.allow.iter().map(|rule| {
+        let parsed: Result<EgressRule, RuleError> = rule.parse();
+        parsed.map_err(|error| format!("the rule {rule:?} of --allow {error}"))
+    });
+    options.egress = EgressPolicy::new(rules.collect::<Result<_, _>>()?);
     Ok(options)
 }
 
