@@ -8,8 +8,8 @@ endif
 # One cargo command for tools and tests alike: with test targets included, so that demo, bench and
 # tests agree on every dependency's features and wasmtime is compiled once.
 BUILD := cargo build --workspace --all-targets
-# cargo's own runner serves where nextest is not installed (--tests: the doc tests follow anyway).
-RUN_TESTS := cargo $$(cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test --tests) --workspace
+# cargo's own runner serves where nextest is not installed.
+RUN_TESTS := cargo $$(cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test) --workspace
 SAMPLES := --manifest-path sample-modules/Cargo.toml
 DATA ?= ./windlass-data
 
@@ -24,9 +24,9 @@ demo: build modules ## See every sample workflow run and survive a kill (ONCE=1:
 
 # The last but one line: the same end-to-end tests on hosts that keep no guest in memory, so that every turn replays.
 test: lint build modules ## Check everything: lints, sample modules from source, all tests
-	$(RUN_TESTS) && cargo test --workspace --doc
+	$(RUN_TESTS) --tests && cargo test --workspace --doc
 	WINDLASS_TEST_HOT=0 $(RUN_TESTS) --test end_to_end
-	$(RUN_TESTS) $(SAMPLES)
+	$(RUN_TESTS) --tests $(SAMPLES)
 
 modules: guest-target ## Build the sample modules for wasm32-wasip2
 	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 $(SAMPLES)

@@ -67,14 +67,8 @@ async fn activities_that_break_fail_and_others_go_on() {
         ("HostileTrap", &["windlass.trap"]),
         ("HostileExit", &["windlass.trap"]),
         ("HostileStackOverflow", &["windlass.trap"]),
-        (
-            "HostileLogFlood",
-            &["windlass.fuel-exhausted", "windlass.limit", "windlass.timeout"],
-        ),
-        (
-            "HostilePrintFlood",
-            &["windlass.fuel-exhausted", "windlass.limit", "windlass.timeout"],
-        ),
+        ("HostileLogFlood", &["windlass.fuel-exhausted"]),
+        ("HostilePrintFlood", &["windlass.fuel-exhausted"]),
     ] {
         let call = json!({ "activity": activity, "attempt_timeout_ms": 20_000 });
         activity_fails_with(&world, call, error_types).await;
@@ -90,16 +84,8 @@ async fn activities_that_break_fail_and_others_go_on() {
 async fn orchestrations_that_break_fail_and_others_go_on() {
     let world = World::start_with(MODULES, LIMITS).await;
     for (function, input, error_types) in [
-        (
-            "HostileTurnLoop",
-            json!(null),
-            &["windlass.fuel-exhausted", "windlass.timeout"][..],
-        ),
-        (
-            "HostileTurnLoopLater",
-            json!(null),
-            &["windlass.fuel-exhausted", "windlass.timeout"],
-        ),
+        ("HostileTurnLoop", json!(null), &["windlass.fuel-exhausted"][..]),
+        ("HostileTurnLoopLater", json!(null), &["windlass.fuel-exhausted"]),
         (
             "HostileTurnMemory",
             json!(null),
@@ -108,33 +94,29 @@ async fn orchestrations_that_break_fail_and_others_go_on() {
         ("HostileTurnPanic", json!(null), &["windlass.trap"]),
         ("HostileTurnTrap", json!(null), &["windlass.trap"]),
         ("HostileTurnExit", json!(null), &["windlass.trap"]),
-        (
-            "HostileTurnLogFlood",
-            json!(null),
-            &["windlass.fuel-exhausted", "windlass.limit", "windlass.timeout"],
-        ),
+        ("HostileTurnLogFlood", json!(null), &["windlass.fuel-exhausted"]),
         ("HostileWaitsForNothing", json!(null), &["windlass.waits-for-nothing"]),
         ("HostileUnknownActivity", json!(null), &["windlass.unknown-function"]),
         (
-            "HostileTooManyTasks",
-            json!(null),
-            &["windlass.limit", "windlass.fuel-exhausted", "windlass.trap"],
-        ),
-        (
             "HostileStatus",
-            json!(64),
-            &[
-                "windlass.invalid-payload",
-                "windlass.limit",
-                "windlass.trap",
-                "windlass.memory-exhausted",
-            ],
+            json!(2),
+            &["windlass.invalid-payload", "windlass.trap"],
         ),
     ] {
         let failure = world.run_failing(function, &input).await;
         let error_type = failure["type"].as_str().unwrap_or("none");
         assert!(error_types.contains(&error_type), "{function}: {failure:#}");
     }
+    still_serves(world).await;
+}
+
+#[tokio::test]
+async fn an_orchestration_without_bounds_meets_those_of_the_host() {
+    let world = World::start(MODULES).await;
+    let failure = world.run_failing("HostileTooManyTasks", &json!(null)).await;
+    assert_eq!(failure["type"], "windlass.limit", "{failure:#}");
+    let failure = world.run_failing("HostileStatus", &json!(48)).await;
+    assert_eq!(failure["type"], "windlass.trap", "{failure:#}");
     still_serves(world).await;
 }
 

@@ -3,6 +3,7 @@
 mod approval;
 mod cli;
 mod control;
+mod egress;
 mod events;
 mod hostile;
 mod invoices;

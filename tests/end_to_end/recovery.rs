@@ -1,5 +1,7 @@
 //! The host is killed, and what it had promised still happens, once.
 
+use std::fs;
+
 use harness::{World, until};
 use serde_json::{Value, json};
 
@@ -181,6 +183,39 @@ async fn timers_that_came_due_while_the_host_was_down_fire_at_once() {
     world.crash().await;
     for id in &ids {
         assert_eq!(world.output_of(id).await["primesSoFar"], 25);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn more_instances_than_fit_in_memory_are_evicted_and_all_finish() {
+    let world = World::start_with(&["patterns", "patterns_activities"], &["--hot", "2"]).await;
+    let input = json!({ "below": 100, "steps": 3, "pauseSeconds": 1 });
+    let ids: Vec<_> = (0..30).map(|number| format!("parked-{number}")).collect();
+    for id in &ids {
+        world.begin("LongWorkflow", id, &input).await;
+    }
+    for id in &ids {
+        assert_eq!(world.output_of(id).await["primesSoFar"], 25);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn compiled_modules_that_are_lost_or_damaged_are_compiled_again() {
+    let mut world = World::start(&["bench", "bench_activities"]).await;
+    for damage in [None, Some(&b"not compiled code"[..])] {
+        world.kill().await;
+        for file in fs::read_dir(world.data().join("compiled")).expect("compiled modules") {
+            let path = file.expect("an entry").path();
+            // Away with it first: its bytes may be shared with other hosts.
+            fs::remove_file(&path).expect("the test's own folder");
+            if let Some(bytes) = damage {
+                fs::write(&path, bytes).expect("the test's own folder");
+            }
+        }
+        world.restart().await;
+        assert_eq!(world.run("BenchChain", &json!("again")).await, "again", "{damage:?}");
     }
     world.stop().await;
 }

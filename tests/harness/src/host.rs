@@ -1,6 +1,7 @@
 //! The host as a child process, and the HTTP calls that tests make.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use reqwest::{Client, Method, RequestBuilder};
@@ -16,6 +17,8 @@ use crate::{compiled, programs};
 pub struct HostOptions {
     /// Further arguments of `windlass serve`.
     pub args: Vec<String>,
+    /// Begin with a copy of this data, of a host that does not run.
+    pub copy_of: Option<PathBuf>,
 }
 
 /// A host with a data folder that outlives its process.
@@ -28,14 +31,18 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts one on an empty folder.
+    /// Starts one on a folder of its own.
     pub async fn start(options: HostOptions) -> Self {
         let data = tempfile::tempdir().expect("a folder for the test");
+        if let Some(original) = &options.copy_of {
+            copy(original, &folder(&data));
+        }
         compiled::lend(&folder(&data));
         let mut args = vec!["serve".into(), "--listen".into(), "127.0.0.1:0".into()];
         args.extend(["--data".into(), folder(&data).display().to_string()]);
         // With 0, every turn is replayed from the history. `make test` runs the tests both ways.
-        if let Ok(hot) = std::env::var("WINDLASS_TEST_HOT") {
+        let is_set = options.args.iter().any(|arg| arg == "--hot");
+        if let (Ok(hot), false) = (std::env::var("WINDLASS_TEST_HOT"), is_set) {
             args.extend(["--hot".into(), hot]);
         }
         args.extend(options.args);
@@ -53,7 +60,7 @@ impl Host {
     }
 
     /// Its data.
-    pub fn data(&self) -> std::path::PathBuf {
+    pub fn data(&self) -> PathBuf {
         folder(&self.data)
     }
 
@@ -137,6 +144,18 @@ async fn serve(args: &[String], scratch: &Path) -> Server {
 }
 
 /// Beside the log, which must not be in the data folder.
-fn folder(scratch: &TempDir) -> std::path::PathBuf {
+fn folder(scratch: &TempDir) -> PathBuf {
     scratch.path().join("data")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the test's own folder");
+    for entry in fs::read_dir(from).expect("the data of a host") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("a type").is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).expect("a file that nobody has open")),
+        }
+    }
 }

@@ -63,17 +63,31 @@ impl World {
 
     /// The same, with further arguments of `windlass serve`.
     pub async fn start_with(modules: &[&str], args: &[&str]) -> Self {
+        let args = args.iter().map(ToString::to_string).collect();
+        let world = Self::with(HostOptions { args, copy_of: None }).await;
+        world.deploy(modules).await;
+        world
+    }
+
+    /// Another host that goes on from the data of this one, whose process must not run.
+    pub async fn copy(&self) -> Self {
+        let copy_of = Some(self.data());
+        Self::with(HostOptions {
+            args: Vec::new(),
+            copy_of,
+        })
+        .await
+    }
+
+    async fn with(mut options: HostOptions) -> Self {
         let backend = Backend::start().await;
-        let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        args.extend(["--allow".into(), backend.url().into()]);
-        let world = Self {
-            host: Host::start(HostOptions { args }).await,
+        options.args.extend(["--allow".into(), backend.url().into()]);
+        Self {
+            host: Host::start(options).await,
             backend,
             stopped: false,
             ids: AtomicU32::new(1),
-        };
-        world.deploy(modules).await;
-        world
+        }
     }
 
     /// Uploads sample modules under their own names.
@@ -89,6 +103,11 @@ impl World {
     pub fn input(&self, mut input: Value) -> Value {
         input["backend"] = self.backend.url().into();
         input
+    }
+
+    /// The same, for inputs that carry a call of the backend in a member.
+    pub fn nested(&self, member: &str, input: Value) -> Value {
+        json!({ member: self.input(input) })
     }
 
     /// Starts an instance under that id.
@@ -212,21 +231,24 @@ impl World {
 
     /// Ends the host as an operator does, and replays every history that the test has produced.
     pub async fn stop(mut self) {
+        let completed = self
+            .get("/v1/instances?runtimeStatus=Completed&limit=1000")
+            .await
+            .expect(200);
         self.host.ask_to_end();
         let status = self.host.ended().await;
         assert!(status.success(), "the host ended with {status}");
         self.stopped = true;
-        self.check().await;
-    }
 
-    /// Has the database of the ended host checked, and its histories replayed cold.
-    async fn check(&self) {
         let data = self.data().display().to_string();
-        let can_replay = command(&["check", "--help"], "").await.stdout.contains("--replay");
-        let mut args = vec!["check", "--data", &data];
-        args.extend(can_replay.then_some("--replay"));
-        let check = command(&args, "").await;
+        let check = command(&["check", "--replay", "--json", "--data", &data], "").await;
         assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
+        let replayed = check.json()["historiesReplayed"].as_u64();
+        let completed = completed["instances"].as_array().map(|list| list.len() as u64);
+        assert!(
+            replayed >= completed,
+            "{replayed:?} histories of {completed:?} were replayed"
+        );
     }
 }
 
@@ -251,13 +273,5 @@ async fn command(args: &[&str], url: &str) -> Command {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// A backend call that belongs inside `operation` or `call`.
-impl World {
-    /// Wraps the input of a call of the backend into the member that carries it.
-    pub fn nested(&self, member: &str, input: Value) -> Value {
-        json!({ member: self.input(input) })
     }
 }
