@@ -34,6 +34,7 @@ pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 pub(super) struct TestHost {
     pub(super) address: SocketAddr,
     pub(super) store: Store,
+    pub(super) engine: Engine,
     pub(super) stop: CancellationToken,
     pub(super) server: Option<JoinHandle<()>>,
     module: ModuleNumber,
@@ -101,13 +102,14 @@ impl TestHost {
             module_bytes: MODULE_BYTES,
         };
         let engine = engine(store.clone(), folder.path()).await;
-        let router = router(engine, options, stop.clone());
+        let router = router(engine.clone(), options, stop.clone());
         let address = server.address();
         let server = Some(tokio::spawn(server.run(router, stop.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Self {
             address,
             store,
+            engine,
             server,
             module,
             client,

@@ -114,6 +114,7 @@ async fn requests_that_wait_are_answered_when_the_host_ends() {
     assert_eq!(answer.status, 202);
     assert_eq!(answer.json()["runtimeStatus"], "Running");
     server.await.unwrap();
+    host.engine.stop().await;
     assert!(
         tokio::net::TcpStream::connect(host.address).await.is_err(),
         "nobody listens any more"
