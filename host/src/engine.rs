@@ -127,6 +127,20 @@ struct Inner {
     runtime: std::sync::Mutex<Option<tokio::runtime::Runtime>>,
 }
 
+impl Drop for Inner {
+    /// An engine that was not stopped still must not take its threads down inside a runtime, which would panic.
+    fn drop(&mut self) {
+        let runtime = self
+            .runtime
+            .get_mut()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        if let Some(runtime) = runtime {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Default for EngineOptions {
     fn default() -> Self {
         Self {
@@ -351,8 +365,7 @@ impl Engine {
         }
     }
 
-    /// Deletes all instances that are in one of those ended states (any of them if none is named) and ended before that
-    /// time; says how many.
+    /// Deletes all instances that are in one of those ended states and ended before that time; says how many.
     ///
     /// # Errors
     /// When the store fails; what was deleted by then stays deleted.

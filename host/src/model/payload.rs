@@ -4,6 +4,9 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+/// How deep arrays and objects may be nested: what serde_json, which most readers use, takes by default.
+pub const MAX_DEPTH: usize = 127;
+
 /// UTF-8 JSON text, checked once and then kept and handed on verbatim: never parsed and written again, so `1.0` and
 /// large integers survive. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,7 +32,7 @@ pub enum PayloadError {
 impl Payload {
     /// Takes the text if it is one JSON value of at most `limit` bytes, white space around it included.
     ///
-    /// Nesting is bounded by serde_json's recursion limit (128), so a hostile text cannot exhaust the stack.
+    /// Nesting is bounded by [`MAX_DEPTH`], so that nobody who reads the value can be made to exhaust the stack.
     ///
     /// # Errors
     /// When it is longer or is not JSON.
@@ -40,7 +43,11 @@ impl Payload {
                 limit,
             });
         }
+        // Skipping a value does not recurse, and so does not bound its depth.
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+            Ok(_) if depth(text) > MAX_DEPTH => {
+                Err(PayloadError::NotJson(format!("nested deeper than {MAX_DEPTH} levels")))
+            }
             Ok(_) => Ok(Self(text.into())),
             Err(error) => Err(PayloadError::NotJson(error.to_string())),
         }
@@ -72,6 +79,25 @@ impl Payload {
     pub fn to_value(&self) -> serde_json::Value {
         serde_json::from_str(&self.0).unwrap_or(serde_json::Value::Null)
     }
+}
+
+/// How deep the arrays and objects of a JSON text are nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 impl fmt::Debug for Payload {
@@ -111,7 +137,13 @@ mod tests {
                 "{text:?}"
             );
         }
-        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(Payload::parse(&nested(MAX_DEPTH), 1_000).is_ok());
+        assert!(serde_json::from_str::<serde_json::Value>(&nested(MAX_DEPTH)).is_ok());
+        assert!(Payload::parse(&nested(MAX_DEPTH + 1), 1_000).is_err());
+        let brackets_in_text = format!("\"\\\"{}\"", "[".repeat(500));
+        assert!(Payload::parse(&brackets_in_text, 1_000).is_ok());
+        let deep = nested(100_000);
         assert!(matches!(
             Payload::parse(&deep, usize::MAX),
             Err(PayloadError::NotJson(_))
