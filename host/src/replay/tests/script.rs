@@ -229,13 +229,7 @@ pub(crate) fn player(strands: &[Vec<Op>]) -> Player<Script> {
 
 pub(crate) fn player_with(strands: &[Vec<Op>], limits: TurnLimits, events: Vec<Event>) -> Player<Script> {
     let id = "test".parse().unwrap();
-    let execution = Execution::new(
-        id,
-        Arc::new(started(events)),
-        Timestamp(1_000),
-        Arc::new(Functions),
-        limits,
-    );
+    let execution = Execution::new(id, Arc::new(started(events)), Arc::new(Functions), limits);
     Player::new(Script::new(strands.to_vec()), execution)
 }
 
