@@ -92,7 +92,8 @@ async fn a_component_must_be_of_one_kind() {
 
     let entity = r#"(module (memory (export "memory") 1)
         (func (export "windlass:durable/entity@0.1.0#describe") (result i32) unreachable)
-        (func (export "windlass:durable/entity@0.1.0#apply") (param i32) (result i32) unreachable)
+        (func (export "windlass:durable/entity@0.1.0#apply")
+            (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#;
     check(
         component(
