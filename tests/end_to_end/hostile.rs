@@ -45,7 +45,7 @@ async fn endless_activities_end_by_fuel_or_by_time() {
         &["windlass.fuel-exhausted"],
     )
     .await;
-    let sleep = json!({ "activity": "HostileSleep", "attempt_timeout_ms": 500 });
+    let sleep = json!({ "activity": "HostileSleep", "attemptTimeoutMs": 500 });
     activity_fails_with(&world, sleep, &["windlass.timeout"]).await;
     still_serves(world).await;
 }
@@ -53,7 +53,7 @@ async fn endless_activities_end_by_fuel_or_by_time() {
 #[tokio::test]
 async fn a_loop_with_plenty_of_fuel_ends_by_time() {
     let world = World::start(MODULES).await;
-    let call = json!({ "activity": "HostileLoop", "attempt_timeout_ms": 500 });
+    let call = json!({ "activity": "HostileLoop", "attemptTimeoutMs": 500 });
     activity_fails_with(&world, call, &["windlass.timeout"]).await;
     still_serves(world).await;
 }
@@ -70,7 +70,7 @@ async fn activities_that_break_fail_and_others_go_on() {
         ("HostileLogFlood", &["windlass.fuel-exhausted"]),
         ("HostilePrintFlood", &["windlass.fuel-exhausted"]),
     ] {
-        let call = json!({ "activity": activity, "attempt_timeout_ms": 20_000 });
+        let call = json!({ "activity": activity, "attemptTimeoutMs": 20_000 });
         activity_fails_with(&world, call, error_types).await;
     }
     let output = json!({ "activity": "HostileOutput", "input": 2 });
@@ -116,7 +116,7 @@ async fn an_orchestration_without_bounds_meets_those_of_the_host() {
     let failure = world.run_failing("HostileTooManyTasks", &json!(null)).await;
     assert_eq!(failure["type"], "windlass.limit", "{failure:#}");
     let failure = world.run_failing("HostileStatus", &json!(48)).await;
-    assert_eq!(failure["type"], "windlass.trap", "{failure:#}");
+    assert_eq!(failure["type"], "windlass.memory-exhausted", "{failure:#}");
     still_serves(world).await;
 }
 
