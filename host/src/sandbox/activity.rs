@@ -40,6 +40,9 @@ const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
 /// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold.
 const MAX_HANDLES: usize = 10_000;
 
+/// Fuel that is settled at once, in Wasmtime units: some milliseconds.
+const FUEL_PORTION: u64 = 10_000_000;
+
 /// Most random bytes of one call.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
@@ -161,7 +164,7 @@ impl activity_context::Host for ActivityState {
     }
 
     fn log(&mut self, level: wit::LogLevel, message: String) -> wasmtime::Result<()> {
-        lock(&self.log).line(convert::log_level(level), &message);
+        lock(&self.log).logged(convert::log_level(level), &message);
         Ok(())
     }
 }
@@ -244,6 +247,11 @@ pub(super) async fn run(
     let mut store = Store::new(code.engine(), state);
     store.limiter(|state| &mut state.limiter);
     store.set_hostcall_fuel(limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD));
+    // A guest keeps its fuel in a register and settles when a portion is used up; what is lost of an attempt that is
+    // cut off is less than one portion. (The guest yields then, too.)
+    if let Err(error) = store.fuel_async_yield_interval(Some(FUEL_PORTION)) {
+        tracing::error!(error = format!("{error:#}"), "fuel is not settled in portions");
+    }
     // A thread is shared: after an epoch the others have their turn.
     store.epoch_deadline_async_yield_and_update(1);
     let call = call(code, &mut store, limits.fuel, &attempt);

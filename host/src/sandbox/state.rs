@@ -142,6 +142,7 @@ impl OrchestratorState {
 
     /// Writes a log line; dropped on replay and while the guest describes itself.
     pub(super) fn log(&mut self, level: LogLevel, message: &str) {
+        self.panic.logged(message);
         log(&self.backing, level, message);
     }
 

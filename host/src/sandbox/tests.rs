@@ -3,6 +3,7 @@
 mod activities;
 mod guests;
 mod orchestrators;
+mod requests;
 mod uploads;
 
 use std::time::Duration;

@@ -4,12 +4,15 @@ use std::fmt;
 
 use serde::Serialize;
 use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
 
 use crate::model::{Failure, Payload, failure::types};
 use crate::replay::HostTrouble;
 
 /// Most frames of a backtrace that a failure names.
 const MAX_FRAMES: usize = 12;
+/// Longest panic message from the log that is kept, in bytes.
+const MAX_LOGGED_PANIC_BYTES: usize = 2_000;
 /// Lines of standard error that are kept of a panic message.
 const MAX_PANIC_LINES: usize = 4;
 
@@ -56,12 +59,13 @@ pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
             format!("the guest used up its {} units of fuel", evidence.fuel),
         ),
         Some(Trap::Interrupt) => Failure::new(types::FUEL, "the guest ran for longer than a turn may take"),
-        _ => match (evidence.memory_denied, &evidence.panic) {
-            (Some(limit), _) if trap == Some(&Trap::UnreachableCodeReached) => Failure::new(
+        _ => match (&evidence.panic, evidence.memory_denied) {
+            // A guest that panics says why; one that gets no memory aborts.
+            (Some(panic), _) => Failure::new(types::TRAP, panic.clone()),
+            (None, Some(limit)) if trap == Some(&Trap::UnreachableCodeReached) => Failure::new(
                 types::MEMORY,
                 format!("the guest wanted more than its {limit} bytes of memory"),
             ),
-            (_, Some(panic)) => Failure::new(types::TRAP, panic.clone()),
             _ => Failure::new(types::TRAP, message(error, trap)),
         },
     };
@@ -81,6 +85,9 @@ struct Details {
 }
 
 fn message(error: &Error, trap: Option<&Trap>) -> String {
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return format!("the guest called exit({code})");
+    }
     match trap {
         Some(trap) => trap.to_string(),
         // The outermost layers of the chain are the backtrace and the names of the imports on the way.
@@ -96,7 +103,7 @@ fn frames(error: &Error) -> Vec<String> {
     names.take(MAX_FRAMES).map(str::to_owned).collect()
 }
 
-/// Watches standard error for the message of a Rust panic.
+/// Watches standard error, where `std` writes the message of a panic, and the log, where the SDK's hook does.
 #[derive(Debug, Default)]
 pub(super) struct PanicWatch {
     lines: Vec<String>,
@@ -112,6 +119,13 @@ impl PanicWatch {
             self.lines.push(format!("panicked at {}", at.trim_end_matches(':')));
         } else if !self.lines.is_empty() && self.lines.len() <= MAX_PANIC_LINES && !line.starts_with("note: ") {
             self.lines.push(line.to_owned());
+        }
+    }
+
+    /// Looks at a message that the guest logged.
+    pub(super) fn logged(&mut self, message: &str) {
+        if message.starts_with("panicked at ") {
+            self.lines = vec![message[..message.floor_char_boundary(MAX_LOGGED_PANIC_BYTES)].to_owned()];
         }
     }
 
@@ -146,6 +160,9 @@ mod tests {
         }
         assert_eq!(watch.take().unwrap(), "panicked at src/lib.rs:3:5: no such order");
         assert_eq!(watch.take(), None);
+        watch.logged("working");
+        watch.logged("panicked at src/lib.rs:3:5: no such order");
+        assert_eq!(watch.take().unwrap(), "panicked at src/lib.rs:3:5: no such order");
     }
 
     #[test]
@@ -160,6 +177,11 @@ mod tests {
         assert_eq!(of(Trap::Interrupt.into(), evidence()), types::FUEL);
         assert_eq!(of(Trap::UnreachableCodeReached.into(), evidence()), types::MEMORY);
         assert_eq!(of(Trap::StackOverflow.into(), evidence()), types::TRAP);
+        let panicked = Evidence {
+            panic: Some("panicked at a.rs:1:1: no".into()),
+            ..evidence()
+        };
+        assert_eq!(of(Trap::UnreachableCodeReached.into(), panicked), types::TRAP);
         let exit = failure(&Error::from(Exited(3)), Evidence::default());
         assert_eq!(
             (exit.error_type.as_str(), exit.message.as_str()),

@@ -47,7 +47,7 @@ struct Origin {
 
 impl ActivityLog {
     /// The empty log of an attempt that begins now.
-    pub(super) fn new(attempt: &Attempt, began: Instant, limit: usize) -> Self {
+    pub(in crate::sandbox) fn new(attempt: &Attempt, began: Instant, limit: usize) -> Self {
         let origin = Origin {
             began_at: attempt.now,
             began,
@@ -91,6 +91,12 @@ impl ActivityLog {
         }
     }
 
+    /// Adds a line that the guest logged.
+    pub(super) fn logged(&mut self, level: LogLevel, message: &str) {
+        self.panic.logged(message);
+        self.line(level, message);
+    }
+
     fn write(&mut self, output: Output, bytes: &[u8]) {
         let mut lines = Vec::new();
         match output {
@@ -125,7 +131,7 @@ impl ActivityLog {
     }
 
     /// The lines, with one that says how many are missing.
-    pub(super) fn take(&mut self) -> Vec<LogLine> {
+    pub(in crate::sandbox) fn take(&mut self) -> Vec<LogLine> {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
             self.room = usize::MAX;

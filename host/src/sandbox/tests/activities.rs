@@ -8,7 +8,7 @@ use crate::sandbox::{ActivityRun, Attempt};
 
 use super::{TestSandbox, guests::Guest, sandbox, sandbox_with};
 
-fn attempt() -> Attempt {
+pub(super) fn attempt() -> Attempt {
     Attempt {
         instance_id: "order-1".parse().unwrap(),
         execution: ExecutionNumber::FIRST,
@@ -85,8 +85,9 @@ async fn a_busy_guest_and_a_parked_one_are_stopped_in_time() {
         options.activity.timeout = Duration::from_millis(100);
         options.activity.fuel = u64::MAX / 4;
     });
-    let busy = Guest::activity().run("(loop $l (br $l)) unreachable");
-    check_failure(&sandbox, busy, types::TIMEOUT, "100ms").await;
+    let busy = run(&sandbox, &Guest::activity().run("(loop $l (br $l)) unreachable")).await;
+    assert_eq!(busy.outcome.unwrap_err().error_type, types::TIMEOUT);
+    assert!(busy.fuel > 1_000_000, "what it used is counted: {}", busy.fuel);
     check_failure(&sandbox, parked(), types::TIMEOUT, "100ms").await;
     // Their places are free again.
     for _ in 0..8 {
@@ -128,4 +129,13 @@ async fn what_an_attempt_logs_is_kept_up_to_a_limit() {
     );
     assert_eq!((logs[0].task, logs[0].attempt), (Some(TaskId(3)), Some(2)));
     assert_eq!(logs[4].message, "96 log lines dropped: limit of an attempt reached");
+}
+
+#[tokio::test]
+async fn an_attempt_that_leaves_by_exit_fails_with_its_code() {
+    let exit = Guest::activity()
+        .wit_import("wasi:cli/exit@0.2.12")
+        .import("wasi:cli/exit@0.2.12", "exit", "(param i32)")
+        .run_first("(call $exit (i32.const 1))");
+    check_failure(&sandbox(), exit, types::TRAP, "exit(1)").await;
 }
