@@ -14,7 +14,7 @@ SAMPLES := --manifest-path sample-modules/Cargo.toml
 DATA ?= ./windlass-data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test modules modules-component run bench lint build guest-target
+.PHONY: help demo test modules modules-component run bench microbench lint build guest-target
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,9 @@ run: guest-target build ## Serve on 127.0.0.1 with the data in ./windlass-data (
 
 bench: build modules ## Measure throughput and latency of the host
 	target/debug/windlass bench chain fanout long
+
+microbench: ## Measure replaying, folding, encoding and writing by themselves (criterion)
+	cargo bench --workspace --profile dev --bench hot_paths
 
 lint: guest-target ## Check formatting, clippy, vendored WIT and shell scripts
 	scripts/lint

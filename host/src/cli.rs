@@ -1,8 +1,9 @@
 //! The command line: one program that is host and client.
 //!
-//! Every subcommand but `serve`, `check` and `compile` speaks HTTP to a running host and knows nothing else of it. People
+//! Every subcommand but `serve`, `check`, `backup` and `compile` speaks HTTP to a running host and knows nothing else of it. People
 //! get tables and sentences, programs get JSON with `--json` and exit codes that mean something.
 
+mod backup;
 mod bench;
 mod check;
 mod client;
@@ -84,6 +85,8 @@ enum Command {
     Logs(logs::Logs),
     /// Check the database of a host that does not run
     Check(check::Check),
+    /// Copy the database of a host, which may be running
+    Backup(backup::Backup),
     /// Measure a host: the one at --url, or one started for the purpose
     Bench(bench::Bench),
     /// Compile a component under limits, for the host
@@ -121,6 +124,7 @@ impl Cli {
             Command::Bench(bench) => bench.run(&self.url, output).await,
             Command::Compile(_) => unreachable!("ran before there was a runtime"),
             Command::Check(check) => check.run(output).await,
+            Command::Backup(backup) => backup.run(output).await,
             Command::Deploy(deploy) => deploy.run(&client()?, output).await,
             Command::Start(start) => start.run(&client()?, output).await,
             Command::Status(status) => status.run(&client()?, output).await,

@@ -88,6 +88,10 @@ settings! {
     hot_idle: Span = Span::seconds(30), "WINDLASS_HOT_IDLE", "TIME";
     /// Activities that run at a time; `auto` asks the kernel's limits
     activity_slots: Capacity = Capacity::Auto, "WINDLASS_ACTIVITY_SLOTS", "NUMBER|auto";
+    /// Activity calls that may run or wait; beyond it, starts are refused until there are fewer
+    max_queued: u32 = 20_000, "WINDLASS_MAX_QUEUED", "NUMBER";
+    /// Largest database, its log not counted; 0 for no limit. What does not fit is refused, what is stored stays
+    max_database: ByteSize = ByteSize(0), "WINDLASS_MAX_DATABASE", "SIZE";
     /// How often in a row the end of the host may cut an activity call off before it fails
     max_cut_offs: u32 = 3, "WINDLASS_MAX_CUT_OFFS", "NUMBER";
     /// Longest input, output or event payload
@@ -163,6 +167,7 @@ impl Config {
             ("turn_fuel", self.turn_fuel),
             ("activity_fuel", self.activity_fuel),
             ("max_cut_offs", self.max_cut_offs.into()),
+            ("max_queued", self.max_queued.into()),
             ("max_connections", self.max_connections.into()),
             ("max_payload", self.max_payload.0),
             ("max_module", self.max_module.0),

@@ -29,30 +29,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::api::{
     Message, MessageError, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
+pub use self::waiters::{End, Waiter};
 use self::{
     activities::{Activities, ActivitiesParts},
     catalogue::Catalogue,
     flight_recorder::FlightRecorder,
-    hub::{Hub, Mail},
+    hub::{Hub, Mail, Newborn, Taken},
     task::Shared,
     timers::Timers,
     waiters::Waiters,
 };
 use crate::clock::Clock;
 use crate::model::{
-    ExecutionNumber, InboxItem, InstanceId, InstanceStatus, ObservableLimits, Started, TenantId, Timestamp,
+    Event, ExecutionNumber, InboxItem, InstanceId, InstanceStatus, ObservableLimits, Started, TenantId, Timestamp,
 };
 use crate::replay::TurnLimits;
 use crate::sandbox::Sandbox;
 use crate::store::{
-    AppendOutcome, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome,
+    AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome,
     StartOutcome, Store,
 };
 
@@ -71,6 +72,8 @@ pub struct EngineOptions {
     pub hot_idle: Duration,
     /// Attempts of activities that run at once.
     pub activity_slots: usize,
+    /// New instances are refused while that many activity calls run or wait.
+    pub max_queued: usize,
     /// How often in a row the end of the host may cut a call off before it fails as poisonous.
     pub max_cut_offs: u32,
     /// At how many unclean ends of the host in a row a turn of an instance may have been running before it is stuck.
@@ -124,6 +127,7 @@ struct Inner {
     shutdown: CancellationToken,
     tracker: TaskTracker,
     stop_timeout: Duration,
+    max_queued: usize,
     runtime: std::sync::Mutex<Option<tokio::runtime::Runtime>>,
 }
 
@@ -147,6 +151,7 @@ impl Default for EngineOptions {
             hot_guests: 1_000,
             hot_idle: Duration::from_secs(10),
             activity_slots: 64,
+            max_queued: 20_000,
             max_cut_offs: 3,
             max_unclean_ends: 3,
             turn_limits: TurnLimits::default(),
@@ -190,7 +195,6 @@ impl Engine {
             slots: options.activity_slots,
             max_cut_offs: options.max_cut_offs,
             runtime: runtime.handle().clone(),
-            shutdown: shutdown.clone(),
             tracker: tracker.clone(),
         });
         let (timers, waiters) = (Timers::new(), Waiters::default());
@@ -228,6 +232,7 @@ impl Engine {
             shutdown,
             tracker,
             stop_timeout: options.stop_timeout,
+            max_queued: options.max_queued,
             runtime: std::sync::Mutex::new(Some(runtime)),
         })))
     }
@@ -235,6 +240,7 @@ impl Engine {
     /// Stops: turns under way are finished and written, attempts are dropped and run again at the next start.
     pub async fn stop(&self) {
         self.0.shutdown.cancel();
+        self.0.hub.shared().activities.stop();
         self.0.tracker.close();
         if tokio::time::timeout(self.0.stop_timeout, self.0.tracker.wait())
             .await
@@ -279,11 +285,15 @@ impl Engine {
             input,
             instance_id,
             idempotency,
+            watch,
         } = request;
+        if self.0.hub.shared().activities.count() >= self.0.max_queued {
+            return Err(StartError::Overloaded);
+        }
         let module = self.0.catalogue.to_start(tenant, &function, &input)?;
         let id = match instance_id {
             Some(id) => id,
-            None => drawn_id(),
+            None => drawn_id(self.0.clock.now()),
         };
         let instance = NewInstance {
             tenant,
@@ -301,17 +311,24 @@ impl Engine {
             },
             created_at: self.0.clock.now(),
         };
-        match self.0.store.start(instance, idempotency).await? {
-            StartOutcome::Created(number) => {
-                self.0.hub.deliver(number, Mail::Wake);
-                Ok(StartAnswer {
-                    instance_id: id,
-                    repeated: false,
-                })
-            }
+        let number = self.0.store.new_number();
+        let end = watch.then(|| self.0.waiters.register(number));
+        let (reply, answer) = oneshot::channel();
+        let birth = Birth {
+            instance,
+            key: idempotency,
+        };
+        self.0.hub.bear(number, Newborn { birth, reply });
+        match answer.await.map_err(|_| StoreError::Closed)?? {
+            StartOutcome::Created(_) => Ok(StartAnswer {
+                instance_id: id,
+                repeated: false,
+                end,
+            }),
             StartOutcome::Repeated(instance_id) => Ok(StartAnswer {
                 instance_id,
                 repeated: true,
+                end: None,
             }),
             StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
             StartOutcome::KeyReused => Err(StartError::KeyReused),
@@ -330,6 +347,14 @@ impl Engine {
         idempotency: Option<IdempotencyKey>,
     ) -> Result<(), MessageError> {
         let item = match message {
+            Message::Event(event) if idempotency.is_none() => {
+                match self.raise(tenant, id, event.clone()).await? {
+                    Taken::Yes => return Ok(()),
+                    Taken::Failed(error) => return Err(error.into()),
+                    // Nobody took it. The store says why, or keeps it for whoever has the id now.
+                    Taken::No => InboxItem::Event(event),
+                }
+            }
             Message::Event(event) => InboxItem::Event(event),
             Message::Terminate { reason } => InboxItem::Terminate { reason },
             Message::Suspend { reason } => InboxItem::Suspend { reason },
@@ -351,6 +376,16 @@ impl Engine {
             AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),
             AppendOutcome::KeyReused => Err(MessageError::KeyReused),
         }
+    }
+
+    /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it.
+    async fn raise(&self, tenant: TenantId, id: &InstanceId, event: Event) -> Result<Taken, StoreError> {
+        let Some(number) = self.0.store.tenant(tenant).number(id).await? else {
+            return Ok(Taken::No);
+        };
+        let (reply, taken) = oneshot::channel();
+        self.0.hub.deliver(number, Mail::Event(event, reply));
+        taken.await.map_err(|_| StoreError::Closed)
     }
 
     /// Deletes an instance that has ended, with its history and log.
@@ -421,14 +456,13 @@ impl Engine {
         let Some(number) = self.0.store.tenant(tenant).number(id).await? else {
             return Ok(());
         };
-        let waiter = self.0.waiters.register(number);
         loop {
-            let ended = waiter.notified();
+            let waiter = self.0.waiters.register(number);
             let summary = self.0.store.tenant(tenant).summary(id).await?;
             if summary.is_none_or(|summary| summary.number != number || summary.status.has_ended()) {
                 return Ok(());
             }
-            ended.await;
+            waiter.end().await;
         }
     }
 
@@ -442,9 +476,12 @@ impl Engine {
     }
 }
 
-fn drawn_id() -> InstanceId {
-    let mut bytes = [0; 16];
+/// A new id: a UUID of version 7 (RFC 9562), which begins with the time, so that ids drawn one after the other are
+/// neighbours in the index of ids and share its pages.
+fn drawn_id(now: Timestamp) -> InstanceId {
+    let mut bytes = [0; 10];
     getrandom::fill(&mut bytes).expect("the operating system has random bytes");
-    let id = uuid::Builder::from_random_bytes(bytes).into_uuid().simple().to_string();
+    let uuid = uuid::Builder::from_unix_timestamp_millis(now.0, &bytes).into_uuid();
+    let id = uuid.simple().to_string();
     id.parse().expect("a UUID is a valid instance id")
 }

@@ -19,6 +19,7 @@ mod stats;
 mod tenant;
 
 mod attempts;
+mod backup;
 mod check;
 mod checkpoint;
 mod columns;
@@ -31,7 +32,9 @@ mod instances;
 mod migrate;
 mod names;
 mod open;
+mod opening;
 mod statement;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -42,17 +45,10 @@ use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::{
-    checkpoint::Checkpointer,
-    stats::Stats,
-    writer::{
-        Database, Writer,
-        operation::{EncodedCommit, EncodedInstance, EncodedItem, Job, Operation, Outcome},
-    },
-};
 pub use self::{
+    backup::{Backup, backup},
     commit::{
-        AppendOutcome, AttemptRow, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
+        AppendOutcome, AttemptRow, Birth, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
         Recipient, StartOutcome, Summary, TurnCommit, TurnReceipt,
     },
     cursor::{Cursor, CursorError},
@@ -61,6 +57,15 @@ pub use self::{
     modules::{ModuleVersion, PutModule, PutModuleOutcome},
     stats::StoreStats,
     tenant::{HistoryPage, InstanceDetails, InstancePage, InstanceSummary, ListFilter, TenantStore},
+};
+use self::{
+    checkpoint::Checkpointer,
+    counters::InstanceNumbers,
+    stats::Stats,
+    writer::{
+        Database, Writer,
+        operation::{EncodedCommit, EncodedInstance, EncodedItem, Job, Operation, Outcome},
+    },
 };
 use crate::model::{
     ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber,
@@ -147,6 +152,7 @@ pub struct Store {
     jobs: mpsc::Sender<Job>,
     pool: SqlitePool,
     stats: Arc<Stats>,
+    numbers: InstanceNumbers,
 }
 
 impl StoreOptions {
@@ -194,12 +200,15 @@ impl Store {
     /// [`Error::Unusable`] when the folder is in use, not writable, or not of a version that this host knows.
     pub async fn open(options: &StoreOptions) -> Result<(Self, StoreService), Error> {
         let lock = open::lock_folder(&options.data_dir)?;
-        let (connection, settings) = open::open_writer(options).await?;
+        let found = opening::look(&options.data_dir);
+        let (connection, settings, schema) = open::open_writer(options).await?;
+        found.report(&schema);
         let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
         let (gate, stats) = (writer::WriteGate::default(), Arc::new(Stats::default()));
         let pool = open::open_readers(options);
         let database = Database::new(connection, settings).await?;
         stats.set_newest_message(database.newest_message());
+        let numbers = database.instance_numbers();
         let service = StoreService {
             writer: Writer {
                 jobs: receiver,
@@ -220,6 +229,7 @@ impl Store {
                 jobs: sender,
                 pool,
                 stats,
+                numbers,
             },
             service,
         ))
@@ -259,6 +269,11 @@ impl Store {
             Outcome::Start(outcome) => Ok(outcome),
             other => wrong_answer(&other),
         }
+    }
+
+    /// A number for an instance that is to be [born](TurnCommit::birth). Never given out again, used or not.
+    pub fn new_number(&self) -> InstanceNumber {
+        self.numbers.take()
     }
 
     /// Appends a client's message to the inbox of a live instance.
@@ -467,18 +482,13 @@ impl Store {
         self.stats.newest_message()
     }
 
-    /// All that an owner needs to take over an instance, except its history. Messages that arrive meanwhile may be in it
+    /// All that an owner needs to take over an instance, except the rest of its history. Messages that arrive meanwhile may be in it
     /// as well as delivered in another way; their sequence numbers tell.
     ///
     /// # Errors
     /// [`Error::Damaged`] when rows of the instance cannot be read.
     pub async fn load(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
-        let Some(mut record) = instances::record(&self.pool, instance).await? else {
-            return Ok(None);
-        };
-        record.attempts = attempts::of(&self.pool, instance, record.execution).await?;
-        record.inbox = inbox::of(&self.pool, instance).await?;
-        Ok(Some(record))
+        takeover::read(&self.pool, instance).await
     }
 
     /// Turns of an execution after a turn, in order and without gaps.

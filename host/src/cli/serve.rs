@@ -85,6 +85,7 @@ fn store_options(config: &Config) -> StoreOptions {
     };
     StoreOptions {
         synchronous,
+        max_bytes: (config.max_database.0 > 0).then_some(config.max_database.0),
         ..StoreOptions::new(&config.data)
     }
 }
@@ -127,6 +128,7 @@ fn engine_options(config: &Config, sandbox: &Sandbox) -> EngineOptions {
         hot_idle: config.hot_idle.0,
         activity_slots: sandbox.activity_slots as usize,
         max_cut_offs: config.max_cut_offs,
+        max_queued: config.max_queued as usize,
         observable: ObservableLimits {
             memory_bytes: sandbox.orchestrator_memory_bytes,
             payload_bytes: config.max_payload.0,

@@ -4,11 +4,12 @@
 //! does nothing. What must survive (failed attempts, when the next one is due) is written before it counts.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
 use super::catalogue::Catalogue;
@@ -33,7 +34,10 @@ const MODULE_TRIES: u32 = 5;
 type Key = (InstanceNumber, ExecutionNumber, TaskId);
 
 /// The calls of one instance, each with what stops it.
-type Calls = HashMap<(ExecutionNumber, TaskId), CancellationToken>;
+type Calls = HashMap<(ExecutionNumber, TaskId), AbortHandle>;
+
+/// All calls; none any more once they were stopped.
+type Table = Option<HashMap<InstanceNumber, Calls>>;
 
 /// All calls under way. Cheap to clone.
 #[derive(Clone)]
@@ -46,10 +50,11 @@ struct Inner {
     recorder: FlightRecorder,
     slots: Semaphore,
     max_cut_offs: u32,
-    calls: Mutex<HashMap<InstanceNumber, Calls>>,
+    calls: Mutex<Table>,
+    /// Calls in the table.
+    count: AtomicUsize,
     runtime: tokio::runtime::Handle,
     tracker: TaskTracker,
-    shutdown: CancellationToken,
 }
 
 /// What the calls need to run.
@@ -68,8 +73,6 @@ pub struct ActivitiesParts {
     pub max_cut_offs: u32,
     /// The runtime for guests.
     pub runtime: tokio::runtime::Handle,
-    /// Stops all calls; their instances find them again at the next start.
-    pub shutdown: CancellationToken,
     /// Waited for at shutdown.
     pub tracker: TaskTracker,
 }
@@ -99,7 +102,6 @@ impl Activities {
             slots,
             max_cut_offs,
             runtime,
-            shutdown,
             tracker,
         } = parts;
         Self(Arc::new(Inner {
@@ -109,10 +111,10 @@ impl Activities {
             recorder,
             slots: Semaphore::new(slots),
             max_cut_offs,
-            calls: Mutex::default(),
+            calls: Mutex::new(Some(HashMap::new())),
+            count: AtomicUsize::new(0),
             runtime,
             tracker,
-            shutdown,
         }))
     }
 
@@ -126,14 +128,12 @@ impl Activities {
         attempts: &[AttemptRow],
     ) {
         let (execution, task) = (start.execution, start.task);
-        let mut calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut calls = self.lock();
+        let Some(calls) = calls.as_mut() else { return };
         let of_instance = calls.entry(instance).or_default();
         if of_instance.contains_key(&(execution, task)) {
             return;
         }
-        let cancel = self.0.shutdown.child_token();
-        of_instance.insert((execution, task), cancel.clone());
-        drop(calls);
         let mine = attempts
             .iter()
             .filter(|row| row.execution == execution && row.task == task);
@@ -150,40 +150,65 @@ impl Activities {
         let (activities, hub) = (self.clone(), hub.clone());
         let work = async move {
             let key = (call.instance, call.start.execution, call.start.task);
-            let outcome = cancel.run_until_cancelled(activities.carry_out(call)).await;
+            let result = activities.carry_out(call).await;
             // Delivered before it is forgotten: an owner that takes over in between must not start it again.
-            if let Some(result) = outcome {
-                hub.deliver(key.0, Mail::Result(result));
-            }
+            hub.deliver(key.0, Mail::Result(result));
             activities.forget(key);
         };
-        self.0.tracker.spawn_on(work, &self.0.runtime);
+        // The table is locked until the call is in it; it cannot be forgotten before.
+        let running = self.0.tracker.spawn_on(work, &self.0.runtime);
+        of_instance.insert((execution, task), running.abort_handle());
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls run or wait for a slot or their next attempt.
+    pub fn count(&self) -> usize {
+        self.0.count.load(Ordering::Relaxed)
     }
 
     /// Stops a call; nothing more is heard of it.
     pub fn cancel(&self, instance: InstanceNumber, execution: ExecutionNumber, task: TaskId) {
-        let calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(token) = calls.get(&instance).and_then(|calls| calls.get(&(execution, task))) {
-            token.cancel();
+        if let Some(call) = self.remove((instance, execution, task)) {
+            call.abort();
         }
     }
 
     /// Stops all calls of an instance.
     pub fn cancel_all(&self, instance: InstanceNumber) {
-        let calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        for token in calls.get(&instance).into_iter().flat_map(HashMap::values) {
-            token.cancel();
-        }
+        let of_instance = self.lock().as_mut().and_then(|calls| calls.remove(&instance));
+        let stopped = of_instance.as_ref().map_or(0, HashMap::len);
+        self.0.count.fetch_sub(stopped, Ordering::Relaxed);
+        of_instance
+            .iter()
+            .flat_map(HashMap::values)
+            .for_each(AbortHandle::abort);
     }
 
-    fn forget(&self, (instance, execution, task): Key) {
-        let mut calls = self.0.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(of_instance) = calls.get_mut(&instance) {
-            of_instance.remove(&(execution, task));
-            if of_instance.is_empty() {
-                calls.remove(&instance);
-            }
+    /// Stops all calls and starts none any more; their instances find them again at the next start.
+    pub fn stop(&self) {
+        let calls = self.lock().take();
+        let calls = calls.iter().flat_map(HashMap::values);
+        calls.flat_map(HashMap::values).for_each(AbortHandle::abort);
+    }
+
+    fn forget(&self, key: Key) {
+        self.remove(key);
+    }
+
+    fn remove(&self, (instance, execution, task): Key) -> Option<AbortHandle> {
+        let mut calls = self.lock();
+        let calls = calls.as_mut()?;
+        let of_instance = calls.get_mut(&instance)?;
+        let call = of_instance.remove(&(execution, task))?;
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        if of_instance.is_empty() {
+            calls.remove(&instance);
         }
+        Some(call)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Carries a call to its final outcome.

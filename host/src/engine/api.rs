@@ -1,5 +1,6 @@
 //! What the edges ask of the engine, and how it refuses: plain requests and typed reasons.
 
+use super::waiters::Waiter;
 use crate::model::{
     Event, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload, TenantId,
 };
@@ -18,15 +19,19 @@ pub struct StartRequest {
     pub instance_id: Option<InstanceId>,
     /// Makes a repeat answer as the first did.
     pub idempotency: Option<IdempotencyKey>,
+    /// Whether the caller wants to wait for the end.
+    pub watch: bool,
 }
 
 /// A start that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct StartAnswer {
     /// The instance, new or that of the first request with the same idempotency key.
     pub instance_id: InstanceId,
     /// Whether it is the answer to an earlier request.
     pub repeated: bool,
+    /// The end of the instance, if it is new and was asked for.
+    pub end: Option<Waiter>,
 }
 
 /// Why a start was refused. Nothing was started.
@@ -56,6 +61,9 @@ pub enum StartError {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// Too many activity calls wait already.
+    #[error("the host has more work than it can take on now")]
+    Overloaded,
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use super::api::{PutModuleError, StartError, StoredModule};
 use crate::clock::Clock;
 use crate::model::{
-    ActivityOptions, Failure, FunctionKind, FunctionName, ModuleNumber, Payload, TenantId, failure::types,
+    ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, TenantId, failure::types,
 };
 use crate::replay::{Directory, HostTrouble, ResolvedActivity, ResolvedOrchestration};
 use crate::sandbox::{Module, Sandbox};
@@ -235,6 +235,12 @@ impl Catalogue {
             loaded.cell(number)
         };
         cell.get_or_try_init(|| self.load_anew(number)).await.cloned()
+    }
+
+    /// The digest of a version that is loaded.
+    pub fn digest(&self, number: ModuleNumber) -> Option<ModuleDigest> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.modules.get(&number)?.1.get().map(Module::digest)
     }
 
     async fn load_anew(&self, number: ModuleNumber) -> Result<Module, HostTrouble> {

@@ -1,15 +1,17 @@
 //! What was being run at this moment, kept where a crash of the process leaves it readable.
 //!
 //! A guest that takes the host down must not do so for ever. Writing to the database before every turn and attempt
-//! would cost a commit each; this file costs one small positioned write, and the page cache outlives the process (not a
-//! loss of power, which no guest causes). Every turn and attempt holds a slot of the file while it runs; after an
-//! unclean end the slots in use name the suspects.
+//! would cost a commit each; this file is mapped into memory, so that a note costs a few stores, and its pages outlive
+//! the process (not a loss of power, which no guest causes). Every turn and attempt holds a slot of the file while it
+//! runs; after an unclean end the slots in use name the suspects.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::fs::OpenOptions;
 use std::path::Path;
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use memmap2::MmapRaw;
 
 use crate::model::{ExecutionNumber, InstanceNumber, TaskId};
 
@@ -18,7 +20,9 @@ const SLOT_BYTES: usize = 24;
 /// Marks a slot in use.
 const IN_USE: u8 = 0xA5;
 /// Slots beyond this are not recorded; there are never so many guests running at once.
-const MAX_SLOTS: u64 = 65_536;
+const MAX_SLOTS: usize = 65_536;
+/// Bytes of the file.
+const FILE_BYTES: usize = MAX_SLOTS * SLOT_BYTES;
 
 /// What a slot says was running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,21 +41,23 @@ pub struct FlightRecorder(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    file: File,
+    map: MmapRaw,
+    /// Slots that the last host may have left in use.
+    left: usize,
     slots: Mutex<Slots>,
 }
 
 #[derive(Debug, Default)]
 struct Slots {
-    free: Vec<u64>,
-    used: u64,
+    free: Vec<usize>,
+    used: usize,
 }
 
 /// Holds a slot; dropping it says that the run ended, however it ended.
 #[derive(Debug)]
 pub struct Recording {
     recorder: FlightRecorder,
-    slot: Option<u64>,
+    slot: Option<usize>,
 }
 
 impl FlightRecorder {
@@ -60,19 +66,30 @@ impl FlightRecorder {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn open(path: &Path) -> std::io::Result<(Self, Vec<Flight>)> {
-        let left = match std::fs::read(path) {
-            Ok(bytes) => bytes
-                .chunks_exact(SLOT_BYTES)
-                .filter_map(read_slot)
-                .collect::<BTreeSet<_>>(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeSet::new(),
-            Err(error) => return Err(error),
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
         };
+        let slots = || bytes.chunks_exact(SLOT_BYTES).map(read_slot).take(MAX_SLOTS);
+        let slots_left = slots()
+            .collect::<Vec<_>>()
+            .iter()
+            .rposition(Option::is_some)
+            .map_or(0, |last| last + 1);
+        let left: BTreeSet<Flight> = slots().flatten().collect();
         // Emptied only once the caller has noted what it held: see `clear`.
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)?;
+        // Its blocks are reserved now: a page of a hole that finds the disk full is a signal that ends the host.
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, FILE_BYTES as u64)?;
         Ok((
             Self(Arc::new(Inner {
-                file,
+                map: MmapRaw::map_raw(&file)?,
+                left: slots_left,
                 slots: Mutex::default(),
             })),
             left.into_iter().collect(),
@@ -80,11 +97,10 @@ impl FlightRecorder {
     }
 
     /// Forgets what the last host left. To be called when it has been noted, before anything runs.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn clear(&self) -> std::io::Result<()> {
-        self.0.file.set_len(0)
+    pub fn clear(&self) {
+        for slot in 0..self.0.left {
+            self.write(slot, &[0; SLOT_BYTES]);
+        }
     }
 
     /// Notes that something runs, until the recording is dropped.
@@ -99,7 +115,7 @@ impl FlightRecorder {
         }
     }
 
-    fn take_slot(&self) -> Option<u64> {
+    fn take_slot(&self) -> Option<usize> {
         let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.free.pop().or_else(|| {
             let next = slots.used;
@@ -110,11 +126,15 @@ impl FlightRecorder {
         })
     }
 
-    /// A record that cannot be written costs a suspect after a crash, nothing else.
-    fn write(&self, slot: u64, bytes: &[u8; SLOT_BYTES]) {
-        if let Err(error) = self.0.file.write_all_at(bytes, slot * SLOT_BYTES as u64) {
-            tracing::warn!(%error, "the flight recorder cannot be written");
-        }
+    fn write(&self, slot: usize, bytes: &[u8; SLOT_BYTES]) {
+        let offset = slot * SLOT_BYTES;
+        assert!(
+            offset + SLOT_BYTES <= self.0.map.len(),
+            "the map has room for every slot"
+        );
+        // SAFETY: the bytes lie within the map, as asserted, and nobody else reads or writes them: a slot belongs to one
+        // recording at a time, or to `clear` before there are any, and other processes read the file only after this one.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.map.as_mut_ptr().add(offset), SLOT_BYTES) };
     }
 }
 
@@ -182,7 +202,7 @@ mod tests {
             assert_eq!(left, [flight(2, Some(7)), flight(3, None)]);
         }
         let (recorder, _) = FlightRecorder::open(&path).unwrap();
-        recorder.clear().unwrap();
+        recorder.clear();
         assert_eq!(FlightRecorder::open(&path).unwrap().1, []);
     }
 

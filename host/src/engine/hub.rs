@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::owner::ActivityResult;
 use super::task::{self, Shared};
-use crate::model::{InboxRow, InstanceNumber};
+use crate::model::{Event, InboxRow, InstanceNumber};
+use crate::store::{Birth, Error as StoreError, StartOutcome};
 
 /// What an owner can be told.
 #[derive(Debug)]
@@ -19,10 +20,32 @@ pub enum Mail {
     Inbox(InboxRow),
     /// An activity call has its outcome.
     Result(ActivityResult),
+    /// A client raised an event, and is told when it is durable.
+    Event(Event, oneshot::Sender<Taken>),
     /// Look whether there is something to do: a timer is due, the host has started.
     Wake,
     /// Forget the guest, if nothing is to do: room is needed.
     Cool,
+}
+
+/// What became of an event that was given to an owner.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is durable.
+    Yes,
+    /// The owner has no use for it: the instance has ended or is gone. Nothing was stored.
+    No,
+    /// The store failed.
+    Failed(StoreError),
+}
+
+/// An instance to be created by its owner's first commit, and who is told what came of it.
+#[derive(Debug)]
+pub struct Newborn {
+    /// What to create.
+    pub birth: Birth,
+    /// Told once it is durable, or refused.
+    pub reply: oneshot::Sender<Result<StartOutcome, StoreError>>,
 }
 
 /// The table. Cheap to clone.
@@ -67,13 +90,27 @@ impl Hub {
             return;
         }
         let (sender, receiver) = mpsc::unbounded_channel();
-        // A row need not be handed over: the new owner reads the inbox. A result is nowhere else.
-        if matches!(mail, Mail::Result(_)) {
+        // A row need not be handed over: the new owner reads the inbox. A result or an event is nowhere else.
+        if matches!(mail, Mail::Result(_) | Mail::Event(..)) {
             sender.send(mail).expect("the receiver is here");
         }
         owners.insert(instance, sender);
         drop(owners);
-        let work = task::run(self.clone(), instance, receiver);
+        self.spawn(instance, receiver, None);
+    }
+
+    /// Makes the owner of an instance that is not stored yet, under a number that nobody knows.
+    pub fn bear(&self, instance: InstanceNumber, newborn: Newborn) {
+        if self.0.shared.shutdown.is_cancelled() {
+            return;
+        }
+        let (sender, receiver) = mpsc::unbounded_channel();
+        self.lock().insert(instance, sender);
+        self.spawn(instance, receiver, Some(newborn));
+    }
+
+    fn spawn(&self, instance: InstanceNumber, mailbox: mpsc::UnboundedReceiver<Mail>, newborn: Option<Newborn>) {
+        let work = task::run(self.clone(), instance, mailbox, newborn);
         self.0.shared.tracker.spawn_on(work, &self.0.shared.runtime);
     }
 

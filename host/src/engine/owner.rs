@@ -4,25 +4,29 @@
 //! comes out as a value. The async loop around it ([`super::task`]) reads history, writes commits and passes messages;
 //! tests and a simulation call [`Owner::next`] themselves and choose what happens in between.
 
+mod arrivals;
+mod controls;
+mod decisions;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{
-    Arrival, Decision, Event, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber,
-    InstanceStatus, LogLine, ModuleNumber, ObservableLimits, Outcome, Parent, Payload, Started, StuckReason, TaskId,
-    TenantId, Timestamp, Turn, TurnNumber, failure::types,
+    Decision, Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber,
+    InstanceStatus, LogLine, ModuleDigest, ModuleNumber, ObservableLimits, Outcome, Parent, Payload, Started,
+    StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, failure::types,
 };
-use crate::replay::ledger::{ActivityCall, SubOrchestrationCall};
+use crate::replay::ledger::ActivityCall;
 use crate::replay::{Directory, Guest, HostTrouble, Ledger, Outstanding, Player, ReplayError};
-use crate::store::{InstanceRecord, Summary, TurnCommit, TurnReceipt};
+use crate::store::{Birth, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TurnCommit, TurnReceipt};
 
-use super::outbox::{Child, Outbox};
+use self::arrivals::Gathered;
 
-/// Most arrivals of one turn. Bounds the row; what is left comes with the next turn.
-const MAX_ARRIVALS: usize = 10_000;
+/// In place of the position of a message that is in no inbox: the start of an instance that is not stored yet.
+const NOT_STORED: InboxSeq = InboxSeq(0);
 
-/// Most payload bytes of one turn's arrivals, the last one excepted. Bounds the row.
-const MAX_ARRIVAL_BYTES: usize = 16 << 20;
+/// Why an instance is stuck whose history is damaged or incomplete.
+pub(super) const UNREADABLE: &str = "history-unreadable";
 
 /// What an owner needs from outside to decide.
 pub trait World {
@@ -50,7 +54,8 @@ pub enum Next {
     /// Write this, then call [`Owner::committed`]; if it fails, throw the owner away but keep its
     /// [results](Owner::into_results).
     Commit(Box<TurnCommit>),
-    /// Append these results to the inbox, because the instance takes none now.
+    /// Append these results and events to the inbox, because the instance takes none now. The last ones are all the
+    /// events that it [received directly](Owner::receive_event).
     Store(Vec<InboxItem>),
     /// Start these attempts, unless they run already, and stop those.
     Activities(ActivityChanges),
@@ -108,8 +113,15 @@ pub struct Owner<G> {
     number: InstanceNumber,
     tenant: TenantId,
     id: InstanceId,
+    function: FunctionName,
     parent: Option<Parent>,
     module: ModuleNumber,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    custom_status: Option<Payload>,
+    fuel: u64,
+    /// How the guest ended, once it has.
+    outcome: Option<Outcome>,
     status: InstanceStatus,
     stuck: Option<StuckReason>,
     execution: ExecutionNumber,
@@ -122,10 +134,18 @@ pub struct Owner<G> {
     /// Rows past `inbox_from` that were read from the store; a message about one of them is a repeat.
     inbox_seen: BTreeSet<InboxSeq>,
     results: VecDeque<ActivityResult>,
+    /// Events that are nowhere durable yet.
+    events: VecDeque<Event>,
+    /// Set until the commit that creates the instance.
+    birth: Option<Box<Birth>>,
+    /// The instance is to be created before its first turn.
+    turn_later: bool,
     /// Failed attempts of outstanding sub-orchestrations.
     child_attempts: BTreeMap<TaskId, u32>,
     /// A reason to become stuck, to be written.
     new_stuck: Option<StuckReason>,
+    /// The history cannot be read to its end; what is outstanding is not known.
+    unreadable: bool,
     /// Changes to activity calls that follow from what is durable.
     activities: ActivityChanges,
     announced: bool,
@@ -135,34 +155,10 @@ pub struct Owner<G> {
 /// What the commit in flight took, to be put back if it fails.
 struct Taken {
     results: Vec<ActivityResult>,
+    events: usize,
     ended: bool,
     next_execution: bool,
     activities: ActivityChanges,
-}
-
-/// What was gathered for the next turn.
-#[derive(Default)]
-struct Gathered {
-    arrivals: Vec<Arrival>,
-    consumed: Vec<InboxSeq>,
-    results: Vec<ActivityResult>,
-    bytes: usize,
-    outbox: Outbox,
-}
-
-impl Gathered {
-    fn is_full(&self) -> bool {
-        self.arrivals.len() >= MAX_ARRIVALS || self.bytes >= MAX_ARRIVAL_BYTES
-    }
-
-    fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.consumed.is_empty()
-    }
-
-    fn arrive(&mut self, arrival: Arrival) {
-        self.bytes += size(&arrival);
-        self.arrivals.push(arrival);
-    }
 }
 
 impl<G: Guest> Owner<G> {
@@ -176,8 +172,14 @@ impl<G: Guest> Owner<G> {
             number: record.number,
             tenant: record.tenant,
             id: record.id,
+            function: record.function,
             parent: record.parent,
             module: record.module,
+            created_at: record.created_at,
+            updated_at: record.created_at,
+            custom_status: record.custom_status,
+            fuel: record.fuel,
+            outcome: None,
             status: record.status,
             stuck: record.stuck,
             execution: record.execution,
@@ -193,12 +195,58 @@ impl<G: Guest> Owner<G> {
             inbox: record.inbox.into_iter().map(|row| (row.seq, row.item)).collect(),
             inbox_from,
             results: VecDeque::new(),
+            events: VecDeque::new(),
+            birth: None,
+            turn_later: false,
             child_attempts,
             new_stuck: None,
+            unreadable: false,
             activities: ActivityChanges::default(),
             announced: false,
             in_commit: None,
         }
+    }
+
+    /// Begins with an instance that is not stored yet: its first commit creates it, together with its first turn.
+    pub fn unborn(number: InstanceNumber, birth: Birth) -> Self {
+        let new = &birth.instance;
+        let start = InboxRow {
+            seq: NOT_STORED,
+            item: InboxItem::Start(Box::new(new.started.clone())),
+        };
+        let record = InstanceRecord {
+            number,
+            tenant: new.tenant,
+            id: new.id.clone(),
+            function: new.started.function.clone(),
+            module: new.module,
+            parent: new.started.parent.clone(),
+            status: InstanceStatus::Pending,
+            stuck: None,
+            execution: new.started.execution,
+            last_turn: TurnNumber::NONE,
+            unclean_ends: 0,
+            created_at: new.created_at,
+            custom_status: None,
+            fuel: 0,
+            inbox: vec![start],
+            attempts: Vec::new(),
+            first_turns: Vec::new(),
+        };
+        Self {
+            birth: Some(Box::new(birth)),
+            ..Self::new(record, NOT_STORED)
+        }
+    }
+
+    /// Whether the instance is not stored yet.
+    pub fn is_unborn(&self) -> bool {
+        self.birth.is_some()
+    }
+
+    /// The first turn cannot run now: the instance is created without it, and takes it when it can.
+    pub fn turn_later(&mut self) {
+        self.turn_later = self.is_unborn();
     }
 
     /// Takes in a durable message.
@@ -211,6 +259,11 @@ impl<G: Guest> Owner<G> {
     /// Takes in the outcome of an activity call.
     pub fn receive_result(&mut self, result: ActivityResult) {
         self.results.push_back(result);
+    }
+
+    /// Takes in an event that is durable once a commit [took](Self::committed) it or the loop stored it.
+    pub fn receive_event(&mut self, event: Event) {
+        self.events.push_back(event);
     }
 
     /// Whether a guest is in memory.
@@ -243,6 +296,40 @@ impl<G: Guest> Owner<G> {
         (self.execution, self.last_turn)
     }
 
+    /// Whether a durable turn was its last.
+    pub fn has_ended(&self) -> bool {
+        self.in_commit.is_none() && self.status.has_ended()
+    }
+
+    /// The version it runs on.
+    pub fn module(&self) -> ModuleNumber {
+        self.module
+    }
+
+    /// What a query would find now, if the guest has ended by itself.
+    pub fn ended(&self, module_digest: ModuleDigest) -> Option<InstanceDetails> {
+        Some(InstanceDetails {
+            summary: InstanceSummary {
+                number: self.number,
+                id: self.id.clone(),
+                function: self.function.clone(),
+                module_digest,
+                status: self.status,
+                execution: self.execution,
+                last_turn: self.last_turn,
+                created_at: self.created_at,
+                updated_at: self.updated_at,
+                custom_status: self.custom_status.clone(),
+                stuck: None,
+                parent_id: self.parent.as_ref().map(|parent| parent.instance_id.clone()),
+                fuel: self.fuel,
+            },
+            input: Some(self.ledger.started()?.input.clone()),
+            outcome: Some(self.outcome.clone()?),
+            terminated: None,
+        })
+    }
+
     /// Results that are nowhere durable yet, for the next owner after a failed commit.
     pub fn into_results(self) -> Vec<ActivityResult> {
         let taken = self.in_commit.map(|taken| taken.results).unwrap_or_default();
@@ -264,7 +351,7 @@ impl<G: Guest> Owner<G> {
             if row.number == self.ledger.last_turn().next()
                 && let Err(error) = self.ledger.apply(row)
             {
-                self.break_down("history-unreadable", error.to_string());
+                self.break_down(UNREADABLE, error.to_string());
                 return Ok(());
             }
             let Some(player) = &mut self.player else { continue };
@@ -290,6 +377,7 @@ impl<G: Guest> Owner<G> {
     /// Notes that the instance cannot go on, for a reason outside its guest.
     pub fn break_down(&mut self, code: &str, message: String) {
         self.player = None;
+        self.unreadable |= code == UNREADABLE;
         self.new_stuck = Some(StuckReason {
             code: code.to_owned(),
             message,
@@ -308,34 +396,48 @@ impl<G: Guest> Owner<G> {
         if self.status.has_ended() {
             return Ok(Next::Ended);
         }
+        if self.is_unborn() && (self.turn_later || self.new_stuck.is_some()) {
+            self.inbox.remove(&NOT_STORED);
+            return Ok(self.commit(world.now(), None, Gathered::default()));
+        }
         if let Some(reason) = self.terminate_reason() {
-            if self.needs_ledger() && self.new_stuck.is_none() {
+            if self.needs_ledger() && !self.unreadable {
                 return Ok(Next::History(self.ledger.last_turn()));
             }
             return Ok(self.terminate(reason, world));
         }
         if self.has_control() {
             // What is written when an instance goes on must tell when to wake it and what is in flight.
-            if self.needs_ledger() && self.new_stuck.is_none() {
+            if self.needs_ledger() && !self.unreadable {
                 return Ok(Next::History(self.ledger.last_turn()));
             }
             return Ok(self.control(world));
         }
         if let Some(reason) = self.new_stuck.take() {
+            if self.needs_ledger() && !self.unreadable {
+                self.new_stuck = Some(reason);
+                return Ok(Next::History(self.ledger.last_turn()));
+            }
             self.status = InstanceStatus::Stuck;
             self.stuck = Some(reason);
             return Ok(self.commit(world.now(), None, Gathered::default()));
         }
         if matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck) {
-            let results: Vec<InboxItem> = self.results.drain(..).map(ActivityResult::into_inbox).collect();
-            return Ok(if results.is_empty() {
+            let results = self.results.drain(..).map(ActivityResult::into_inbox);
+            let items: Vec<InboxItem> = results.chain(self.events.drain(..).map(InboxItem::Event)).collect();
+            return Ok(if items.is_empty() {
                 Next::Idle(None)
             } else {
-                Next::Store(results)
+                Next::Store(items)
             });
         }
         if self.needs_ledger() {
-            return Ok(Next::History(self.ledger.last_turn()));
+            return Ok(match (&self.player, self.ledger.started()) {
+                // The guest will be needed, so it is brought along: a long history is read once.
+                (None, Some(started)) if self.has_arrivals() => Next::Guest(self.module, started.clone()),
+                (Some(player), _) => Next::History(player.last_turn().min(self.ledger.last_turn())),
+                (None, _) => Next::History(self.ledger.last_turn()),
+            });
         }
         if !self.announced {
             self.announce();
@@ -348,10 +450,7 @@ impl<G: Guest> Owner<G> {
             None => match self.beginning() {
                 Some(started) => return Ok(Next::Guest(self.module, started)),
                 None => {
-                    self.break_down(
-                        "history-unreadable",
-                        "the instance has neither a first turn nor a start".into(),
-                    );
+                    self.break_down(UNREADABLE, "the instance has neither a first turn nor a start".into());
                     return self.next(world);
                 }
             },
@@ -361,8 +460,9 @@ impl<G: Guest> Owner<G> {
         self.turn(world)
     }
 
-    /// The commit that [`Next::Commit`] asked for is durable.
-    pub fn committed(&mut self, receipt: &TurnReceipt) {
+    /// The commit that [`Next::Commit`] asked for is durable. Returns how many of the events that were received directly
+    /// it took, in their order.
+    pub fn committed(&mut self, receipt: &TurnReceipt) -> usize {
         let taken = self.in_commit.take().expect("a commit was in flight");
         for (number, row) in &receipt.delivered {
             if *number == self.number {
@@ -385,98 +485,8 @@ impl<G: Guest> Owner<G> {
         if taken.ended {
             self.player = None;
         }
+        taken.events
     }
-
-    // ---- controls ----
-
-    fn terminate_reason(&self) -> Option<String> {
-        self.inbox.values().find_map(|item| match item {
-            InboxItem::Terminate { reason } => Some(reason.clone()),
-            _ => None,
-        })
-    }
-
-    /// Ends the instance without its guest: works when the module is gone and when the history does not replay.
-    fn terminate(&mut self, reason: String, world: &dyn World) -> Next {
-        let now = world.now().max(self.ledger.last_at());
-        let mut gathered = Gathered::default();
-        if self.last_turn == TurnNumber::NONE
-            && let Some(InboxItem::Start(started)) =
-                self.inbox.values().find(|item| matches!(item, InboxItem::Start(_)))
-        {
-            gathered.arrive(Arrival::Started(started.clone()));
-        }
-        for (task, outstanding) in self.ledger.tasks() {
-            let answered = self.inbox.values().any(
-                |item| matches!(item, InboxItem::TaskEnded { execution, task: t, .. } if *execution == self.execution && *t == task),
-            );
-            if let Outstanding::SubOrchestration(call) = outstanding
-                && !answered
-            {
-                let child = call.child_id(self.child_attempt(task));
-                gathered
-                    .outbox
-                    .terminate(child, format!("its parent {} was terminated: {reason}", self.id));
-            }
-        }
-        gathered.consumed = self.inbox.keys().copied().collect();
-        self.inbox.clear();
-        let message = if reason.is_empty() {
-            "terminated".to_owned()
-        } else {
-            reason.clone()
-        };
-        let failure = Failure::new(types::TERMINATED, message).permanent();
-        gathered.outbox.tell_parent(self.parent.as_ref(), Err(failure));
-        gathered.arrive(Arrival::Terminated { reason });
-        self.status = InstanceStatus::Terminated;
-        self.stuck = None;
-        self.activities.cancel_all = true;
-        let arrivals = std::mem::take(&mut gathered.arrivals);
-        let turn = Turn {
-            number: self.last_turn.next(),
-            at: now,
-            arrivals,
-            decisions: Vec::new(),
-            fuel: 0,
-        };
-        self.last_turn = turn.number;
-        self.commit(now, Some(turn), gathered)
-    }
-
-    fn has_control(&self) -> bool {
-        self.inbox
-            .values()
-            .any(|item| matches!(item, InboxItem::Suspend { .. } | InboxItem::Resume { .. }))
-    }
-
-    /// Takes suspensions and resumptions out of the inbox.
-    fn control(&mut self, world: &dyn World) -> Next {
-        let mut gathered = Gathered::default();
-        let mut status = self.status;
-        for (seq, item) in &self.inbox {
-            match item {
-                InboxItem::Suspend { .. } if status != InstanceStatus::Stuck => status = InstanceStatus::Suspended,
-                InboxItem::Resume { .. } if self.last_turn == TurnNumber::NONE => status = InstanceStatus::Pending,
-                InboxItem::Resume { .. } => status = InstanceStatus::Running,
-                InboxItem::Suspend { .. } => {}
-                _ => continue,
-            }
-            gathered.consumed.push(*seq);
-        }
-        for seq in &gathered.consumed {
-            self.inbox.remove(seq);
-        }
-        if self.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
-            self.stuck = None;
-            self.new_stuck = None;
-            self.player = None;
-        }
-        self.status = status;
-        self.commit(world.now(), None, gathered)
-    }
-
-    // ---- turns ----
 
     fn needs_ledger(&self) -> bool {
         self.ledger.last_turn() < self.last_turn
@@ -531,7 +541,11 @@ impl<G: Guest> Owner<G> {
         if self.not_before().is_some_and(|time| time > now) {
             return false;
         }
-        !self.inbox.is_empty() || !self.results.is_empty() || self.ledger.next_due().is_some_and(|due| due <= now)
+        self.has_arrivals() || self.ledger.next_due().is_some_and(|due| due <= now)
+    }
+
+    fn has_arrivals(&self) -> bool {
+        !self.inbox.is_empty() || !self.results.is_empty() || !self.events.is_empty()
     }
 
     /// Gathers what arrived and runs a turn with it, or commits without one where nothing is left for the guest.
@@ -579,288 +593,16 @@ impl<G: Guest> Owner<G> {
         Ok(self.commit(turn.at, Some(turn), gathered))
     }
 
-    fn put_back(&mut self, gathered: Gathered) {
-        for result in gathered.results.into_iter().rev() {
-            self.results.push_front(result);
-        }
-        for (seq, item) in gathered.outbox.taken {
-            self.inbox.insert(seq, item);
-        }
-        for task in gathered.outbox.retried {
-            if let Some(count) = self.child_attempts.get_mut(&task) {
-                *count -= 1;
-            }
-        }
-    }
-
-    /// Takes what arrived, in order: the inbox, results, then timers that are due.
-    fn gather(&mut self, now: Timestamp, world: &dyn World) -> Gathered {
-        let mut gathered = Gathered::default();
-        let mut settled = BTreeSet::new();
-        // After continue-as-new the start is younger than events that wait already, and still comes first.
-        let start = self
-            .inbox
-            .iter()
-            .find(|(_, item)| matches!(item, InboxItem::Start(_)))
-            .map(|(seq, _)| *seq);
-        let mut first = start.and_then(|seq| self.inbox.remove_entry(&seq));
-        while !gathered.is_full()
-            && let Some((seq, item)) = first.take().or_else(|| self.inbox.pop_first())
-        {
-            gathered.consumed.push(seq);
-            self.take_message(&item, &mut gathered, &mut settled, world);
-            gathered.outbox.taken.push((seq, item));
-        }
-        while !gathered.is_full()
-            && let Some(result) = self.results.pop_front()
-        {
-            let wanted = result.execution == self.execution
-                && matches!(self.ledger.task(result.task), Some(Outstanding::Activity(_)))
-                && settled.insert(result.task);
-            if wanted {
-                gathered.outbox.fuel += result.fuel;
-                gathered.outbox.logs.extend(result.logs.iter().cloned());
-                gathered.arrive(Arrival::TaskEnded {
-                    task: result.task,
-                    outcome: result.outcome.clone(),
-                });
-                gathered.results.push(result);
-            }
-        }
-        let due: Vec<TaskId> = self.ledger.due_at(now).map(|(_, task)| task).collect();
-        for task in due {
-            if gathered.is_full() || !settled.insert(task) {
-                continue;
-            }
-            match self.ledger.task(task) {
-                Some(Outstanding::Timer { .. }) => gathered.arrive(Arrival::TimerFired { task }),
-                Some(Outstanding::SubOrchestration(call)) => {
-                    let allowed = call.options.timeout_ms.unwrap_or_default();
-                    let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
-                    let child = call.child_id(self.child_attempt(task));
-                    gathered
-                        .outbox
-                        .terminate(child, format!("its parent {} waited {allowed} ms", self.id));
-                    gathered.arrive(Arrival::TaskEnded {
-                        task,
-                        outcome: Err(Failure::new(types::TIMEOUT, message)),
-                    });
-                }
-                Some(Outstanding::Activity(_)) | None => {}
-            }
-        }
-        gathered
-    }
-
-    fn take_message(
-        &mut self,
-        item: &InboxItem,
-        gathered: &mut Gathered,
-        settled: &mut BTreeSet<TaskId>,
-        world: &dyn World,
-    ) {
-        match item {
-            InboxItem::Start(started) if self.last_turn == TurnNumber::NONE => {
-                gathered.arrive(Arrival::Started(started.clone()));
-            }
-            InboxItem::Event(event) => gathered.arrive(Arrival::EventRaised(event.clone())),
-            InboxItem::TaskEnded {
-                execution,
-                task,
-                attempt,
-                outcome,
-            } => {
-                if *execution != self.execution || settled.contains(task) {
-                    return;
-                }
-                match self.ledger.task(*task) {
-                    Some(Outstanding::Activity(_)) => {}
-                    Some(Outstanding::SubOrchestration(call)) => {
-                        if *attempt != self.child_attempt(*task) {
-                            return;
-                        }
-                        if let Err(failure) = outcome
-                            && let Some(start_at) = next_child_at(call, *attempt, failure, world.now())
-                        {
-                            let parent = self.as_parent(*task, attempt + 1);
-                            gathered
-                                .outbox
-                                .retry_child(world, self.tenant, call, parent, start_at, failure);
-                            *self.child_attempts.entry(*task).or_default() += 1;
-                            return;
-                        }
-                    }
-                    Some(Outstanding::Timer { .. }) | None => return,
-                }
-                settled.insert(*task);
-                gathered.arrive(Arrival::TaskEnded {
-                    task: *task,
-                    outcome: outcome.clone(),
-                });
-            }
-            InboxItem::Start(_)
-            | InboxItem::Terminate { .. }
-            | InboxItem::Suspend { .. }
-            | InboxItem::Resume { .. } => {}
-        }
-    }
-
-    fn as_parent(&self, task: TaskId, attempt: u32) -> Parent {
-        Parent {
-            instance: self.number,
-            instance_id: self.id.clone(),
-            execution: self.execution,
-            task,
-            attempt,
-        }
-    }
-
-    /// Turns decisions into what the commit carries besides the row.
-    fn decide(&mut self, turn: &Turn, outbox: &mut Outbox, world: &dyn World) {
-        use Decision as D;
-        let started = self.started_by(turn);
-        for decision in &turn.decisions {
-            match decision {
-                D::CallActivity {
-                    task,
-                    function,
-                    input,
-                    options,
-                    module,
-                } => {
-                    self.activities.start.push(StartActivity {
-                        execution: self.execution,
-                        task: *task,
-                        call: ActivityCall {
-                            function: function.clone(),
-                            input: input.clone(),
-                            options: options.clone(),
-                            module: *module,
-                            scheduled_at: turn.at,
-                        },
-                        seed: started.seed,
-                    });
-                }
-                D::CallSubOrchestration {
-                    task,
-                    function,
-                    input,
-                    instance_id: id,
-                    module,
-                    ..
-                } => {
-                    let (module, parent) = (*module, Some(self.as_parent(*task, 1)));
-                    outbox.start(
-                        world,
-                        self.tenant,
-                        Child {
-                            id,
-                            module,
-                            function,
-                            input,
-                            parent,
-                            not_before: None,
-                        },
-                    );
-                }
-                D::StartOrchestration {
-                    function,
-                    input,
-                    instance_id: id,
-                    module,
-                } => {
-                    let (module, parent) = (*module, None);
-                    outbox.start(
-                        world,
-                        self.tenant,
-                        Child {
-                            id,
-                            module,
-                            function,
-                            input,
-                            parent,
-                            not_before: None,
-                        },
-                    );
-                }
-                D::SendEvent { instance_id, event } => outbox.send_event(instance_id, event),
-                D::CancelTask { task } => self.cancel(*task, turn, outbox),
-                D::Complete { output } => {
-                    self.status = InstanceStatus::Completed;
-                    outbox.tell_parent(self.parent.as_ref(), Ok(output.clone()));
-                }
-                D::Fail { failure } => {
-                    self.status = InstanceStatus::Failed;
-                    outbox.tell_parent(self.parent.as_ref(), Err(failure.clone()));
-                }
-                D::ContinueAsNew { input, events } => {
-                    outbox.next_execution = Some(self.continued(&started, input, events, world));
-                }
-                D::CreateTimer { .. } | D::WaitForEvent { .. } | D::Refused { .. } => {}
-            }
-        }
-    }
-
-    /// What the execution of that turn began with.
-    fn started_by(&self, turn: &Turn) -> Arc<Started> {
-        match (self.ledger.started(), turn.arrivals.first()) {
-            (Some(started), _) => started.clone(),
-            (None, Some(Arrival::Started(started))) => Arc::new((**started).clone()),
-            (None, _) => unreachable!("the first turn begins with the start"),
-        }
-    }
-
-    fn cancel(&mut self, task: TaskId, turn: &Turn, outbox: &mut Outbox) {
-        match self.ledger.task(task) {
-            Some(Outstanding::Activity(_)) => self.activities.cancel.push(task),
-            Some(Outstanding::SubOrchestration(call)) => {
-                // Its end may have come with this very turn; the id may belong to somebody else by now.
-                let over = turn
-                    .arrivals
-                    .iter()
-                    .any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
-                if !over {
-                    let child = call.child_id(self.child_attempt(task));
-                    outbox.terminate(child, format!("cancelled by its parent {}", self.id));
-                }
-            }
-            Some(Outstanding::Timer { .. }) => {}
-            None => {
-                // Scheduled and cancelled in the same turn: it never starts.
-                self.activities.start.retain(|start| start.task != task);
-                outbox.unstart(self.number, task);
-            }
-        }
-    }
-
-    /// What the next execution is given. It runs on today's version of the function; if there is none any more, on the
-    /// same bytes as before.
-    fn continued(&mut self, before: &Started, input: &Payload, events: &[Event], world: &dyn World) -> Started {
-        if let Ok(found) = world.directory().orchestration(&before.function, input) {
-            self.module = found.module;
-        }
-        Started {
-            execution: self.execution.next(),
-            function: before.function.clone(),
-            input: input.clone(),
-            seed: world.seed(),
-            limits: world.limits(),
-            parent: self.parent.clone(),
-            events: events.to_vec(),
-            not_before: None,
-        }
-    }
-
-    // ---- commits ----
-
     /// Wraps up a step. From here on the owner waits for [`Self::committed`].
     fn commit(&mut self, now: Timestamp, turn: Option<Turn>, gathered: Gathered) -> Next {
         let Gathered {
-            consumed,
+            mut consumed,
             results,
+            events,
             outbox,
             ..
         } = gathered;
+        consumed.retain(|seq| *seq != NOT_STORED);
         let ended = self.status.has_ended();
         let execution = self.execution;
         let next_execution = outbox.next_execution;
@@ -873,8 +615,14 @@ impl<G: Guest> Owner<G> {
         let wake_at = if open && awake { self.wake_at() } else { None };
         let in_flight = if open { self.ledger.activities_outstanding() } else { 0 };
         let fuel = turn.as_ref().map_or(0, |turn| turn.fuel) + outbox.fuel;
+        self.fuel = self.fuel.saturating_add(fuel);
+        self.updated_at = now;
+        if let Some(status) = &outbox.custom_status {
+            self.custom_status = Some(status.clone());
+        }
         let commit = TurnCommit {
             instance: self.number,
+            birth: self.birth.take(),
             tenant: self.tenant,
             execution,
             turn,
@@ -899,6 +647,7 @@ impl<G: Guest> Owner<G> {
         };
         self.in_commit = Some(Taken {
             results,
+            events: events.len(),
             ended,
             next_execution: commit.next_execution.is_some(),
             activities: std::mem::take(&mut self.activities),
@@ -917,29 +666,4 @@ impl ActivityResult {
             outcome: self.outcome,
         }
     }
-}
-
-/// When the next child of a failed sub-orchestration starts; none when its failure is final.
-fn next_child_at(call: &SubOrchestrationCall, attempt: u32, failure: &Failure, now: Timestamp) -> Option<Timestamp> {
-    let start_at = now.after(call.options.retry.as_ref()?.wait_after(attempt, failure)?);
-    // A child that could only start after the time-out would be terminated at once.
-    call.deadline()
-        .is_none_or(|deadline| start_at < deadline)
-        .then_some(start_at)
-}
-
-/// Roughly the bytes that an arrival takes in its row.
-fn size(arrival: &Arrival) -> usize {
-    let payload = match arrival {
-        Arrival::Started(started) => started.input.as_str().len(),
-        Arrival::TaskEnded {
-            outcome: Ok(output), ..
-        } => output.as_str().len(),
-        Arrival::TaskEnded {
-            outcome: Err(failure), ..
-        } => failure.message.len() + failure.details.as_ref().map_or(0, |details| details.as_str().len()),
-        Arrival::EventRaised(event) => event.payload.as_str().len(),
-        Arrival::TimerFired { .. } | Arrival::Terminated { .. } => 0,
-    };
-    payload + 32
 }

@@ -36,9 +36,7 @@ pub(super) async fn note_flights(
             Some(task) => note_cut_off(store, *flight, task, now).await?,
         }
     }
-    if let Err(error) = recorder.clear() {
-        tracing::warn!(%error, "the flight recorder cannot be cleared");
-    }
+    recorder.clear();
     Ok(())
 }
 

@@ -1,10 +1,11 @@
 //! The thin loop around an [`Owner`]: reads what it needs, writes what it wants, passes on what follows.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -12,22 +13,25 @@ use super::activities::Activities;
 use super::catalogue::{Catalogue, TenantDirectory};
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::heat::Heat;
-use super::hub::{Hub, Mail};
-use super::owner::{ActivityChanges, ActivityResult, Next, Owner, World};
+use super::hub::{Hub, Mail, Newborn, Taken};
+use super::owner::{ActivityChanges, ActivityResult, Next, Owner, UNREADABLE, World};
 use super::recorded::Recorded;
 use super::timers::Timers;
 use super::waiters::Waiters;
 use crate::clock::Clock;
-use crate::model::{InstanceNumber, ModuleNumber, ObservableLimits, Started, Timestamp, TurnNumber};
+use crate::model::{InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, Timestamp, Turn, TurnNumber};
 use crate::replay::{Directory, Execution, HostTrouble, Player, TurnLimits};
 use crate::sandbox::OrchestratorGuest;
-use crate::store::{self, AttemptRow, Store, TurnCommit, TurnReceipt};
+use crate::store::{self, AttemptRow, StartOutcome, Store, TurnCommit, TurnReceipt};
 
 /// Rows of history read at once. Bounds the memory of a cold load.
 const HISTORY_PAGE: u32 = 1_000;
 
 /// How long an owner waits before it tries again after trouble of the host's own.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest such wait: a disk that is full stays so for a while, and thousands of instances may be waiting for it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How often loading a module is tried before the instance is stuck.
 const MODULE_TRIES: u32 = 3;
@@ -91,33 +95,51 @@ pub(super) fn new_seed() -> [u8; 32] {
 }
 
 /// Runs the owner of an instance until it is idle for long enough or has ended.
-pub(super) async fn run(hub: Hub, instance: InstanceNumber, mut mailbox: mpsc::UnboundedReceiver<Mail>) {
+pub(super) async fn run(
+    hub: Hub,
+    instance: InstanceNumber,
+    mut mailbox: mpsc::UnboundedReceiver<Mail>,
+    newborn: Option<Newborn>,
+) {
     let shared = hub.shared().clone();
     let mut results = VecDeque::new();
+    let mut session = Session {
+        hub: &hub,
+        shared: &shared,
+        instance,
+        attempts: Vec::new(),
+        module_tries: 0,
+        failures: 0,
+        first_turns: Vec::new(),
+        born: None,
+        raised: VecDeque::new(),
+    };
+    let mut unborn = newborn.map(|Newborn { birth, reply }| {
+        session.born = Some(reply);
+        Owner::unborn(instance, birth)
+    });
     loop {
         // An owner whose commit failed is thrown away, and a new one reads what is really stored.
-        match load(&shared, instance, &mut results).await {
-            Some((owner, attempts)) => {
-                let mut session = Session {
-                    hub: &hub,
-                    shared: &shared,
-                    instance,
-                    attempts,
-                    module_tries: 0,
-                };
-                match session.work(owner, &mut mailbox).await {
-                    Ended::Idle => {}
-                    Ended::Over => over(&shared, instance, &mut mailbox),
-                    Ended::Failed(kept) => {
-                        results.extend(kept);
-                        if pause(&shared).await {
-                            continue;
-                        }
+        let owner = match unborn.take() {
+            Some(owner) => Some(owner),
+            None => session.load(&mut results).await,
+        };
+        match owner {
+            Some(owner) => match session.work(owner, &mut mailbox).await {
+                Ended::Idle => {}
+                Ended::Stored => continue,
+                Ended::Over => over(&shared, instance, &mut mailbox),
+                Ended::Failed(kept) => {
+                    results.extend(kept);
+                    session.failures += 1;
+                    if pause_after(&shared, session.failures).await {
+                        continue;
                     }
                 }
-            }
+            },
             None => over(&shared, instance, &mut mailbox),
         }
+        session.raised.drain(..).for_each(|reply| drop(reply.send(Taken::No)));
         shared.heat.not_idle(instance);
         if hub.remove_if_idle(instance, &mailbox) || shared.shutdown.is_cancelled() {
             return;
@@ -127,61 +149,37 @@ pub(super) async fn run(hub: Hub, instance: InstanceNumber, mut mailbox: mpsc::U
 
 /// The instance has ended or is gone: those who wait for it are told, and what is still in the mail concerns nobody.
 fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::UnboundedReceiver<Mail>) {
-    while mailbox.try_recv().is_ok() {}
-    shared.waiters.ended(instance);
+    while let Ok(mail) = mailbox.try_recv() {
+        if let Mail::Event(_, reply) = mail {
+            let _ = reply.send(Taken::No);
+        }
+    }
+    shared.waiters.ended(instance, || None);
 }
 
 /// Waits a moment after trouble; says whether to go on.
 async fn pause(shared: &Shared) -> bool {
-    shared
-        .shutdown
-        .run_until_cancelled(tokio::time::sleep(TROUBLE_PAUSE))
-        .await
-        .is_some()
+    pause_after(shared, 1).await
 }
 
-/// Reads an instance; none if it is gone or has ended.
-async fn load(
-    shared: &Shared,
-    instance: InstanceNumber,
-    results: &mut VecDeque<ActivityResult>,
-) -> Option<(GuestOwner, Vec<AttemptRow>)> {
-    let _turn = shared.loading.acquire().await.expect("loading is never closed");
-    loop {
-        let inbox_from = shared.store.newest_message();
-        match shared.store.load(instance).await {
-            Ok(Some(record)) if !record.status.has_ended() => {
-                let attempts = record.attempts.clone();
-                let mut owner = Owner::new(record, inbox_from);
-                results.drain(..).for_each(|result| owner.receive_result(result));
-                return Some((owner, attempts));
-            }
-            Ok(_) | Err(store::Error::Closed) => return None,
-            Err(error @ store::Error::Damaged(_)) => {
-                tracing::error!(instance = instance.0, %error, "an instance cannot be read");
-                let reason = crate::model::StuckReason {
-                    code: "history-unreadable".into(),
-                    message: error.to_string(),
-                };
-                if let Err(error) = shared.store.mark_stuck(instance, reason, shared.clock.now()).await {
-                    tracing::error!(instance = instance.0, %error, "an instance could not be marked as stuck");
-                }
-                return None;
-            }
-            Err(error) => {
-                tracing::warn!(instance = instance.0, %error, "an instance could not be read; trying again");
-                if !pause(shared).await {
-                    return None;
-                }
-            }
-        }
-    }
+/// Waits after trouble, longer each time that it comes again; says whether to go on.
+async fn pause_after(shared: &Shared, times: u32) -> bool {
+    let pause = TROUBLE_PAUSE
+        .saturating_mul(1 << (times - 1).min(20))
+        .min(LONGEST_PAUSE);
+    shared
+        .shutdown
+        .run_until_cancelled(tokio::time::sleep(pause))
+        .await
+        .is_some()
 }
 
 /// How a session ended.
 enum Ended {
     /// Nothing to do for a while.
     Idle,
+    /// What the instance cannot take now was stored: the inbox is to be read again.
+    Stored,
     /// The instance has ended or is gone.
     Over,
     /// A commit failed; these results are nowhere durable.
@@ -196,14 +194,58 @@ struct Session<'a> {
     /// Attempts noted when the owner was loaded.
     attempts: Vec<AttemptRow>,
     module_tries: u32,
+    /// Commits that failed since the last one that did not.
+    failures: u32,
+    /// The first turns of the execution, from when the owner was loaded until it has taken a step.
+    first_turns: Vec<Turn>,
+    /// Who is told that the instance is stored, until it is.
+    born: Option<oneshot::Sender<Result<StartOutcome, store::Error>>>,
+    /// Who is told that an event is stored, in the order in which the owner received them.
+    raised: VecDeque<oneshot::Sender<Taken>>,
 }
 
 impl Session<'_> {
+    /// Reads the instance; none if it is gone or has ended.
+    async fn load(&mut self, results: &mut VecDeque<ActivityResult>) -> Option<GuestOwner> {
+        let (shared, instance) = (self.shared, self.instance);
+        let _turn = shared.loading.acquire().await.expect("loading is never closed");
+        loop {
+            let inbox_from = shared.store.newest_message();
+            match shared.store.load(instance).await {
+                Ok(Some(mut record)) if !record.status.has_ended() => {
+                    self.attempts.clone_from(&record.attempts);
+                    self.first_turns = std::mem::take(&mut record.first_turns);
+                    let mut owner = Owner::new(record, inbox_from);
+                    results.drain(..).for_each(|result| owner.receive_result(result));
+                    return Some(owner);
+                }
+                Ok(_) | Err(store::Error::Closed) => return None,
+                Err(error @ store::Error::Damaged(_)) => {
+                    tracing::error!(instance = instance.0, %error, "an instance cannot be read");
+                    let reason = crate::model::StuckReason {
+                        code: UNREADABLE.into(),
+                        message: error.to_string(),
+                    };
+                    if let Err(error) = shared.store.mark_stuck(instance, reason, shared.clock.now()).await {
+                        tracing::error!(instance = instance.0, %error, "an instance could not be marked as stuck");
+                    }
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(instance = instance.0, %error, "an instance could not be read; trying again");
+                    if !pause(shared).await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
     async fn work(&mut self, mut owner: GuestOwner, mailbox: &mut mpsc::UnboundedReceiver<Mail>) -> Ended {
         let directory = Arc::new(TenantDirectory::new(self.shared.catalogue.clone(), owner.tenant()));
         loop {
             while let Ok(mail) = mailbox.try_recv() {
-                receive(&mut owner, mail);
+                self.receive(&mut owner, mail);
             }
             if self.shared.shutdown.is_cancelled() {
                 return Ended::Idle;
@@ -216,29 +258,30 @@ impl Session<'_> {
                 owner.next(&world)
             };
             match next {
-                Err(trouble) => self.make_room(&trouble).await,
+                Err(trouble) => self.trouble(&mut owner, &trouble).await,
                 Ok(Next::Ended) => return Ended::Over,
                 Ok(Next::Activities(changes)) => self.change_activities(&owner, changes),
                 Ok(Next::History(after)) => self.feed(&mut owner, after).await,
                 Ok(Next::Guest(module, started)) => self.install(&mut owner, module, started, &directory).await,
                 Ok(Next::Store(items)) => {
-                    for item in items {
-                        if let Err(error) = self.shared.store.deliver(self.instance, item).await {
-                            // Not durable: its activity runs again when the instance goes on after a restart.
-                            tracing::error!(instance = self.instance.0, %error, "a result could not be kept");
-                        }
-                    }
-                    return Ended::Failed(Vec::new());
+                    self.keep(items).await;
+                    return Ended::Stored;
                 }
                 Ok(Next::Commit(commit)) => match self.commit(*commit).await {
-                    Some(receipt) => {
-                        owner.committed(&receipt);
-                        self.announce(&receipt);
-                        if self.shared.hot_cap == 0 {
-                            owner.cool();
-                        }
+                    Ok(receipt) if receipt.refused.is_some() => {
+                        self.answer_birth(Ok(receipt.refused.expect("it was refused")));
+                        return Ended::Over;
                     }
-                    None => return Ended::Failed(owner.into_results()),
+                    Ok(receipt) => self.committed(&mut owner, &receipt),
+                    Err(error) => {
+                        let unborn = self.born.is_some();
+                        self.refuse(error);
+                        return if unborn {
+                            Ended::Over
+                        } else {
+                            Ended::Failed(owner.into_results())
+                        };
+                    }
                 },
                 Ok(Next::Idle(wake_at)) => {
                     if !self.idle(&mut owner, mailbox, wake_at).await {
@@ -251,7 +294,7 @@ impl Session<'_> {
 
     /// Waits for a message. Returns false when the owner is to go.
     async fn idle(
-        &self,
+        &mut self,
         owner: &mut GuestOwner,
         mailbox: &mut mpsc::UnboundedReceiver<Mail>,
         wake_at: Option<Timestamp>,
@@ -282,14 +325,81 @@ impl Session<'_> {
                 true
             }
             Some(mail) => {
-                receive(owner, mail);
+                self.receive(owner, mail);
                 true
             }
             None => false,
         }
     }
 
-    async fn commit(&self, commit: TurnCommit) -> Option<TurnReceipt> {
+    fn receive(&mut self, owner: &mut GuestOwner, mail: Mail) {
+        match mail {
+            Mail::Inbox(row) => owner.receive(row),
+            Mail::Result(result) => owner.receive_result(result),
+            Mail::Event(event, reply) => {
+                owner.receive_event(event);
+                self.raised.push_back(reply);
+            }
+            Mail::Wake => {}
+            Mail::Cool => owner.cool(),
+        }
+    }
+
+    /// A step is durable: who asked for it is told, and who is concerned by it is woken.
+    fn committed(&mut self, owner: &mut GuestOwner, receipt: &TurnReceipt) {
+        self.answer_birth(Ok(StartOutcome::Created(self.instance)));
+        let taken = owner.committed(receipt);
+        self.first_turns.clear();
+        self.failures = 0;
+        let reply = |reply: oneshot::Sender<Taken>| drop(reply.send(Taken::Yes));
+        self.raised.drain(..taken).for_each(reply);
+        self.announce(receipt);
+        let shared = self.shared;
+        if owner.has_ended() {
+            let digest = || shared.catalogue.digest(owner.module());
+            let end = || digest().and_then(|digest| owner.ended(digest)).map(Arc::new);
+            shared.waiters.ended(self.instance, end);
+        }
+        if shared.hot_cap == 0 {
+            owner.cool();
+        }
+    }
+
+    /// Tells whoever started the instance, if that is still open, what came of it.
+    fn answer_birth(&mut self, outcome: Result<StartOutcome, store::Error>) {
+        if let Some(reply) = self.born.take() {
+            let _ = reply.send(outcome);
+        }
+    }
+
+    /// The store failed: whoever waits for something to become durable is told.
+    fn refuse(&mut self, error: store::Error) {
+        for reply in self.raised.drain(..) {
+            let _ = reply.send(Taken::Failed(error.clone()));
+        }
+        self.answer_birth(Err(error));
+    }
+
+    /// Appends what the instance cannot take now to its inbox.
+    async fn keep(&mut self, items: Vec<InboxItem>) {
+        let results = items.len() - self.raised.len();
+        for (position, item) in items.into_iter().enumerate() {
+            let reply = (position >= results).then(|| self.raised.pop_front()).flatten();
+            let kept = self.shared.store.deliver(self.instance, item).await;
+            if let Err(error) = &kept {
+                // A result that is not durable: its activity runs again when the instance goes on after a restart.
+                tracing::error!(instance = self.instance.0, %error, "a message could not be kept");
+            }
+            let Some(reply) = reply else { continue };
+            let _ = reply.send(match kept {
+                Ok(Some(_)) => Taken::Yes,
+                Ok(None) => Taken::No,
+                Err(error) => Taken::Failed(error),
+            });
+        }
+    }
+
+    async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
         let wake_at = commit.summary.wake_at;
         match self.shared.store.commit(commit).await {
             Ok(receipt) => {
@@ -297,11 +407,11 @@ impl Session<'_> {
                     Some(wake_at) => self.shared.timers.arm(self.instance, wake_at),
                     None => self.shared.timers.disarm(self.instance),
                 }
-                Some(receipt)
+                Ok(receipt)
             }
             Err(error) => {
                 tracing::error!(instance = self.instance.0, %error, "a turn could not be written; it will run again");
-                None
+                Err(error)
             }
         }
     }
@@ -335,17 +445,16 @@ impl Session<'_> {
     /// Reads the next rows of the history.
     async fn feed(&self, owner: &mut GuestOwner, after: TurnNumber) {
         let (execution, last) = owner.position();
-        match self
-            .shared
-            .store
-            .history(self.instance, execution, after, HISTORY_PAGE)
-            .await
-        {
+        let rows = match self.first_turns.get(after.0 as usize..) {
+            Some(rows) if !rows.is_empty() => Ok(Cow::Borrowed(rows)),
+            _ => {
+                let rows = self.shared.store.history(self.instance, execution, after, HISTORY_PAGE);
+                rows.await.map(Cow::Owned)
+            }
+        };
+        match rows {
             Ok(rows) if rows.is_empty() => {
-                owner.break_down(
-                    "history-unreadable",
-                    format!("turns {} to {last} are missing", after.next()),
-                );
+                owner.break_down(UNREADABLE, format!("turns {} to {last} are missing", after.next()));
             }
             Ok(rows) => {
                 let _recording = self.shared.recorder.record(Flight {
@@ -354,10 +463,10 @@ impl Session<'_> {
                     task: None,
                 });
                 if let Err(trouble) = owner.feed(&rows) {
-                    self.make_room(&trouble).await;
+                    self.trouble(owner, &trouble).await;
                 }
             }
-            Err(error @ store::Error::Damaged(_)) => owner.break_down("history-unreadable", error.to_string()),
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
             Err(error) => {
                 tracing::warn!(instance_id = %owner.id(), %error, "a history could not be read; trying again");
                 pause(self.shared).await;
@@ -399,13 +508,23 @@ impl Session<'_> {
             }
             Err(HostTrouble::Module(message)) => {
                 self.module_tries += 1;
+                owner.turn_later();
                 if self.module_tries >= MODULE_TRIES {
                     owner.break_down("module-unavailable", message);
                 } else {
                     pause(self.shared).await;
                 }
             }
-            Err(trouble @ HostTrouble::NoRoom(_)) => self.make_room(&trouble).await,
+            Err(trouble @ HostTrouble::NoRoom(_)) => self.trouble(owner, &trouble).await,
+        }
+    }
+
+    /// The host cannot run the guest now. A start does not wait for room: the instance is stored, and runs later.
+    async fn trouble(&self, owner: &mut GuestOwner, trouble: &HostTrouble) {
+        if owner.is_unborn() {
+            owner.turn_later();
+        } else {
+            self.make_room(trouble).await;
         }
     }
 
@@ -416,14 +535,5 @@ impl Session<'_> {
             None => tracing::warn!(instance = self.instance.0, %trouble, "an instance has to wait"),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-fn receive(owner: &mut GuestOwner, mail: Mail) {
-    match mail {
-        Mail::Inbox(row) => owner.receive(row),
-        Mail::Result(result) => owner.receive_result(result),
-        Mail::Wake => {}
-        Mail::Cool => owner.cool(),
     }
 }

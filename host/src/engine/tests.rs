@@ -72,8 +72,12 @@ impl Instance {
             execution: ExecutionNumber::FIRST,
             last_turn: TurnNumber::NONE,
             unclean_ends: 0,
+            created_at: Timestamp(1_000),
+            custom_status: None,
+            fuel: 0,
             inbox: Vec::new(),
             attempts: Vec::new(),
+            first_turns: Vec::new(),
         };
         let mut instance = Self {
             world: TestWorld {

@@ -115,6 +115,9 @@ pub(crate) enum Refusal {
         function: FunctionName,
         module: String,
     },
+    /// So much work is queued that no more is taken on.
+    #[error("the host has more work than it can take on now; try again")]
+    Overloaded,
     /// Recovery has not finished, or the store cannot be written.
     #[error("the host is not ready: {reason}")]
     NotReady { reason: String },
@@ -171,6 +174,7 @@ impl Refusal {
             Self::UnknownModule { .. } => (S::NOT_FOUND, "unknown-module", "Unknown module"),
             Self::ModuleRefused(error) => module_refused(error),
             Self::FunctionTaken { .. } => (S::CONFLICT, "function-taken", "Function belongs to another module"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not-ready", "Not ready"),
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
             Self::StoreUnavailable(_) => (S::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable"),
@@ -279,7 +283,7 @@ impl IntoResponse for Refusal {
         let mut response = self.problem().into_response();
         if matches!(
             self,
-            Self::NotReady { .. } | Self::ShuttingDown | Self::StoreUnavailable(_)
+            Self::NotReady { .. } | Self::ShuttingDown | Self::Overloaded | Self::StoreUnavailable(_)
         ) {
             response
                 .headers_mut()
@@ -325,6 +329,7 @@ impl Refusal {
                 status,
             },
             StartError::KeyReused => Self::IdempotencyKeyReused,
+            StartError::Overloaded => Self::Overloaded,
             StartError::Store(error) => error.into(),
         }
     }

@@ -1,6 +1,6 @@
 //! Starting an orchestration.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -21,8 +21,9 @@ use super::{
     state::{App, Caller},
 };
 use crate::{
-    engine::api::StartRequest,
+    engine::{Waiter, api::StartRequest},
     model::{FunctionName, InstanceId},
+    store::InstanceDetails,
 };
 
 /// Set on the answer to a request that its `Idempotency-Key` shows to be a repetition.
@@ -81,13 +82,23 @@ pub(crate) async fn start(
         input: body.payload,
         instance_id: params.instance_id.clone(),
         idempotency: body.idempotency,
+        watch: params.wait.is_some(),
     };
     let started = app
         .engine
         .start(request)
         .await
         .map_err(|error| Refusal::of_start(error, params.instance_id.as_ref()))?;
-    let mut response = answer(&app, caller, &base, &started.instance_id, params.wait).await?;
+    let (id, wait) = (&started.instance_id, params.wait.unwrap_or_default());
+    let ended = match started.end {
+        Some(end) => end_of(&app, caller, id, end, wait).await?,
+        None if wait.is_zero() => None,
+        None => status_after(&app, caller, id, wait).await?,
+    };
+    let mut response = match ended.filter(|details| details.summary.status.has_ended()) {
+        Some(details) => Json(InstanceDocument::from(details)).into_response(),
+        None => accepted(&base, id)?,
+    };
     if started.repeated {
         response
             .headers_mut()
@@ -96,20 +107,29 @@ pub(crate) async fn start(
     Ok(response)
 }
 
-/// The status if the instance ends in time, else where to ask for it.
-async fn answer(
+/// How an instance of this request ended; none if it did not in time, or the host is about to end.
+async fn end_of(
     app: &App,
     caller: Caller,
-    base: &Base,
     id: &InstanceId,
-    wait: Option<Duration>,
-) -> Result<Response, Refusal> {
-    if let Some(wait) = wait
-        && let Some(details) = status_after(app, caller, id, wait).await?
-        && details.summary.status.has_ended()
-    {
-        return Ok(Json(InstanceDocument::from(details)).into_response());
+    end: Waiter,
+    wait: Duration,
+) -> Result<Option<InstanceDetails>, Refusal> {
+    let ended = tokio::select! {
+        biased;
+        ended = tokio::time::timeout(wait, end.end()) => ended,
+        () = app.stopping.cancelled() => return Ok(None),
+    };
+    match ended {
+        Ok(Some(details)) => Ok(Some(Arc::unwrap_or_clone(details))),
+        // Its owner could not say; the store can.
+        Ok(None) => Ok(app.store(caller).instance(id).await?),
+        Err(_) => Ok(None),
     }
+}
+
+/// Where to ask for the status.
+fn accepted(base: &Base, id: &InstanceId) -> Result<Response, Refusal> {
     let links = InstanceLinks::new(base, id);
     let location = HeaderValue::from_str(&links.status_query_get_uri)
         .map_err(|_| Refusal::Internal("a link holds characters that a header cannot".into()))?;

@@ -87,6 +87,9 @@ async fn answer_panics(request: Request, next: Next) -> Response {
 
 /// One line per request at level DEBUG. The path may name an instance, but never holds a payload.
 async fn trace(request: Request, next: Next) -> Response {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return next.run(request).await;
+    }
     let started = tokio::time::Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = next.run(request).await;

@@ -1,6 +1,6 @@
 //! The table `attempts`: tries of tasks that did not bring the final outcome. Outside replay.
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::{
     AttemptRow, Error,
@@ -33,7 +33,8 @@ impl BindRow for NewAttempt<'_> {
     }
 }
 
-static APPEND: RowStatement = RowStatement::new(
+/// Appends attempts.
+pub(super) static APPEND: RowStatement = RowStatement::new(
     "WITH v(instance, execution, task, ordinal, number, cut_off, failure, fuel, started_at_ms, ended_at_ms, next_at_ms)
      AS (VALUES ",
     11,
@@ -46,11 +47,6 @@ static APPEND: RowStatement = RowStatement::new(
      FROM v
      WHERE v.instance IS NOT NULL",
 );
-
-/// Appends attempts.
-pub(super) async fn append(connection: &mut SqliteConnection, attempts: &[NewAttempt<'_>]) -> Result<u64, sqlx::Error> {
-    APPEND.execute(connection, attempts).await
-}
 
 /// All attempts of an execution, by task and ordinal.
 pub(super) async fn of(
@@ -68,22 +64,27 @@ pub(super) async fn of(
     .bind(i64::from(execution.0))
     .fetch_all(pool)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let (task, ordinal) = (TaskId(row.small_number(0)?), row.small_number(1)?);
-            let name = || format!("attempt {ordinal} of task {task} of execution {execution} of instance {instance}");
-            Ok(AttemptRow {
-                execution,
-                task,
-                ordinal,
-                number: row.small_number(2)?,
-                cut_off: row.number(3)? == 1,
-                failure: decode(row.bytes(4)?, name)?,
-                fuel: row.number(5)?,
-                started_at: Timestamp(row.number(6)?),
-                ended_at: Timestamp(row.number(7)?),
-                next_at: row.optional_number(8)?.map(Timestamp),
-            })
-        })
-        .collect()
+    rows.iter().map(|row| attempt(row, instance, execution)).collect()
+}
+
+/// An attempt from its row: task, ordinal, number, cut off, failure, fuel, start, end, next start.
+pub(super) fn attempt(
+    row: &SqliteRow,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+) -> Result<AttemptRow, Error> {
+    let (task, ordinal) = (TaskId(row.small_number(0)?), row.small_number(1)?);
+    let name = || format!("attempt {ordinal} of task {task} of execution {execution} of instance {instance}");
+    Ok(AttemptRow {
+        execution,
+        task,
+        ordinal,
+        number: row.small_number(2)?,
+        cut_off: row.number(3)? == 1,
+        failure: decode(row.bytes(4)?, name)?,
+        fuel: row.number(5)?,
+        started_at: Timestamp(row.number(6)?),
+        ended_at: Timestamp(row.number(7)?),
+        next_at: row.optional_number(8)?.map(Timestamp),
+    })
 }

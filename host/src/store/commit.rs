@@ -76,11 +76,23 @@ pub enum AppendOutcome {
     KeyReused,
 }
 
+/// A start that has not been answered: the instance is created by the commit of its first step.
+#[derive(Debug, Clone)]
+pub struct Birth {
+    /// The instance.
+    pub instance: NewInstance,
+    /// The client's key, to be kept with it.
+    pub key: Option<IdempotencyKey>,
+}
+
 /// Everything one step of an instance's owner wants made durable: all of it is written, or none of it.
 #[derive(Debug, Clone)]
 pub struct TurnCommit {
     /// Whose.
     pub instance: InstanceNumber,
+    /// Set in the first commit of an instance that is not stored yet, whose number was
+    /// [drawn](super::Store::new_number) before. Its `Start` goes to its inbox unless the commit has a turn.
+    pub birth: Option<Box<Birth>>,
     /// Its owner.
     pub tenant: TenantId,
     /// The execution that `turn`, `attempts` and `logs` belong to.
@@ -157,6 +169,8 @@ pub struct TurnReceipt {
     pub delivered: Vec<(InstanceNumber, InboxRow)>,
     /// Whether the instance existed. If not (it was purged), nothing was written.
     pub instance_gone: bool,
+    /// Why an instance was not born, and nothing written: never [`StartOutcome::Created`].
+    pub refused: Option<StartOutcome>,
 }
 
 /// One attempt of a task that did not bring the final outcome. Lives outside replay.
@@ -209,8 +223,16 @@ pub struct InstanceRecord {
     pub last_turn: TurnNumber,
     /// How often in a row the host ended uncleanly while a turn of it ran.
     pub unclean_ends: u32,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// What the guest says about its progress.
+    pub custom_status: Option<Payload>,
+    /// Fuel that its turns have used.
+    pub fuel: u64,
     /// What waits for it, in order.
     pub inbox: Vec<InboxRow>,
     /// Attempts of the current execution, by task and ordinal.
     pub attempts: Vec<AttemptRow>,
+    /// The first turns of the current execution: all of most histories.
+    pub first_turns: Vec<Turn>,
 }

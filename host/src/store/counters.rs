@@ -3,11 +3,17 @@
 //! The writer gives numbers out of blocks that it reserves on disk, so that a block costs one small write and a crash
 //! costs at most the rest of a block. `MAX(…) + 1` would give a purged instance's number to the next one.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use sqlx::sqlite::SqliteConnection;
 
 use super::{
     Error,
     columns::{Columns, stored},
+    writer::Transaction,
 };
 use crate::model::{InboxSeq, InstanceNumber};
 
@@ -19,9 +25,15 @@ const BLOCK: u64 = 10_000;
 /// Cloned before a batch and put back if the batch fails, because its reservations are rolled back with it.
 #[derive(Debug, Clone)]
 pub(super) struct Counters {
-    instance: Counter,
+    instances: InstanceNumbers,
+    reserved_instances: u64,
     sequence: Counter,
 }
+
+/// Gives out numbers of instances, to the writer and to whoever is about to ask it for a birth. Numbers that come to
+/// nothing are lost.
+#[derive(Debug, Clone)]
+pub(super) struct InstanceNumbers(Arc<AtomicU64>);
 
 #[derive(Debug, Clone)]
 struct Counter {
@@ -44,15 +56,17 @@ impl Counters {
                 reserved,
             })
         };
+        let instance = load("instance").await?;
         Ok(Self {
-            instance: load("instance").await?,
+            instances: InstanceNumbers(Arc::new(AtomicU64::new(instance.next))),
+            reserved_instances: instance.reserved,
             sequence: load("sequence").await?,
         })
     }
 
-    /// The number of a new instance.
-    pub(super) fn next_instance(&mut self) -> InstanceNumber {
-        InstanceNumber(self.instance.take())
+    /// The numbers of new instances.
+    pub(super) fn instances(&self) -> &InstanceNumbers {
+        &self.instances
     }
 
     /// The next position in any inbox or log. One counter serves all: a position only has to grow.
@@ -66,19 +80,31 @@ impl Counters {
     }
 
     /// Makes sure that what was given out is reserved on disk. To be called before the batch that uses it commits.
-    pub(super) async fn reserve(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        for (counter, name) in [(&mut self.instance, "instance"), (&mut self.sequence, "sequence")] {
-            if counter.next <= counter.reserved {
+    pub(super) async fn reserve(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
+        let instances = self.instances.0.load(Ordering::Relaxed);
+        let counters = [
+            (instances, &mut self.reserved_instances, "instance"),
+            (self.sequence.next, &mut self.sequence.reserved, "sequence"),
+        ];
+        for (next, reserved, name) in counters {
+            if next <= *reserved {
                 continue;
             }
-            counter.reserved = counter.next + BLOCK;
+            *reserved = next + BLOCK;
             sqlx::query("UPDATE counters SET reserved = ? WHERE counter = ?")
-                .bind(stored(counter.reserved))
+                .bind(stored(*reserved))
                 .bind(name)
-                .execute(&mut *connection)
+                .execute(transaction.changing().await?)
                 .await?;
         }
         Ok(())
+    }
+}
+
+impl InstanceNumbers {
+    /// A number that nobody else gets.
+    pub(super) fn take(&self) -> InstanceNumber {
+        InstanceNumber(self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -1,7 +1,9 @@
 //! How the store fails.
 
+use std::sync::Arc;
+
 /// Why a store operation failed. Nothing of the operation was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The data folder cannot be used: locked by another host, not writable, from a newer version. The host must not
     /// start.
@@ -16,8 +18,14 @@ pub enum Error {
     Contradiction(String),
     /// The database refused or failed (disk full, I/O error). Worth trying again later.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] Arc<sqlx::Error>),
     /// The writer has stopped because the host is ending.
     #[error("the host is shutting down")]
     Closed,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(Arc::new(error))
+    }
 }

@@ -68,6 +68,7 @@ impl BindRow for Garbage {
     }
 }
 
+/// Notes what can go. To be run after everything else of a batch.
 pub(super) static NOTE: RowStatement = RowStatement::new(
     "WITH v(instance, what, execution) AS (VALUES ",
     3,
@@ -79,11 +80,6 @@ pub(super) static NOTE: RowStatement = RowStatement::new(
         -- Most instances that end leave nothing behind.
         AND (v.what <> 2 OR EXISTS (SELECT 1 FROM inbox AS i WHERE i.partition = 0 AND i.instance = v.instance))",
 );
-
-/// Notes what can go. To be called after everything else of a batch is written.
-pub(super) async fn note(connection: &mut SqliteConnection, garbage: &[Garbage]) -> Result<u64, sqlx::Error> {
-    NOTE.execute(connection, garbage).await
-}
 
 /// Deletes some garbage, at most `limit` rows, and says how many it deleted; fewer than `limit` means that none is left.
 pub(super) async fn delete_some(connection: &mut SqliteConnection, limit: u64) -> Result<u64, Error> {

@@ -1,6 +1,6 @@
 //! The table `history`: one row per turn, append-only.
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::{
     Error,
@@ -27,7 +27,8 @@ impl BindRow for NewTurn<'_> {
     }
 }
 
-static APPEND: RowStatement = RowStatement::new(
+/// Appends turns.
+pub(super) static APPEND: RowStatement = RowStatement::new(
     "WITH v(instance, execution, turn, body) AS (VALUES ",
     4,
     ")
@@ -36,11 +37,6 @@ static APPEND: RowStatement = RowStatement::new(
      FROM v
      WHERE v.instance IS NOT NULL",
 );
-
-/// Appends turns.
-pub(super) async fn append(connection: &mut SqliteConnection, turns: &[NewTurn<'_>]) -> Result<u64, sqlx::Error> {
-    APPEND.execute(connection, turns).await
-}
 
 /// Turns of an execution after a turn, in order and without gaps.
 pub(super) async fn after(
@@ -63,6 +59,16 @@ pub(super) async fn after(
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
+    turns(&rows.iter().collect::<Vec<_>>(), instance, execution, after)
+}
+
+/// Turns from their rows (turn, body), which must follow a turn without gaps.
+pub(super) fn turns(
+    rows: &[&SqliteRow],
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    after: TurnNumber,
+) -> Result<Vec<Turn>, Error> {
     let mut expected = after;
     let mut turns = Vec::with_capacity(rows.len());
     for row in rows {

@@ -58,7 +58,8 @@ pub(super) static FIND: RowStatement = RowStatement::new(
      WHERE k.partition = 0 AND k.tenant = v.tenant AND k.key = v.key",
 );
 
-static PUT: RowStatement = RowStatement::new(
+/// Stores keys, in place of expired ones of the same text.
+pub(super) static PUT: RowStatement = RowStatement::new(
     "WITH v(tenant, key, fingerprint, instance_id, expires_at_ms) AS (VALUES ",
     5,
     ")
@@ -82,11 +83,6 @@ pub(super) async fn find(connection: &mut SqliteConnection, wanted: &[WantedKey<
             })
         })
         .collect()
-}
-
-/// Stores keys, in place of expired ones of the same text.
-pub(super) async fn put(connection: &mut SqliteConnection, keys: &[NewKey<'_>]) -> Result<u64, sqlx::Error> {
-    PUT.execute(connection, keys).await
 }
 
 /// Deletes some keys that have expired and says how many.

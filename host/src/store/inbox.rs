@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::{
     Error,
@@ -41,7 +41,8 @@ impl BindRow for ConsumedMessage {
     }
 }
 
-static APPEND: RowStatement = RowStatement::new(
+/// Appends messages.
+pub(super) static APPEND: RowStatement = RowStatement::new(
     "WITH v(instance, seq, control, item) AS (VALUES ",
     4,
     ")
@@ -51,6 +52,7 @@ static APPEND: RowStatement = RowStatement::new(
      WHERE v.instance IS NOT NULL",
 );
 
+/// Deletes messages that were taken.
 pub(super) static CONSUME: RowStatement = RowStatement::new(
     "DELETE FROM inbox
      WHERE partition = 0 AND (instance, seq) IN (VALUES ",
@@ -66,19 +68,6 @@ pub(super) fn is_control(item: &InboxItem) -> bool {
     }
 }
 
-/// Appends messages.
-pub(super) async fn append(connection: &mut SqliteConnection, messages: &[NewMessage<'_>]) -> Result<u64, sqlx::Error> {
-    APPEND.execute(connection, messages).await
-}
-
-/// Deletes messages that were taken.
-pub(super) async fn consume(
-    connection: &mut SqliteConnection,
-    messages: &[ConsumedMessage],
-) -> Result<u64, sqlx::Error> {
-    CONSUME.execute(connection, messages).await
-}
-
 /// All messages of an instance, in order of arrival.
 pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber) -> Result<Vec<InboxRow>, Error> {
     let rows = sqlx::query(
@@ -90,13 +79,14 @@ pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber) -> Result<Ve
     .bind(stored(instance.0))
     .fetch_all(pool)
     .await?;
-    rows.iter()
-        .map(|row| {
-            let seq = InboxSeq(row.number(0)?);
-            let item = decode(row.bytes(1)?, || {
-                format!("message {seq} in the inbox of instance {instance}")
-            })?;
-            Ok(InboxRow { seq, item })
-        })
-        .collect()
+    rows.iter().map(|row| message(row, instance)).collect()
+}
+
+/// A message from its row: position, item.
+pub(super) fn message(row: &SqliteRow, instance: InstanceNumber) -> Result<InboxRow, Error> {
+    let seq = InboxSeq(row.number(0)?);
+    let item = decode(row.bytes(1)?, || {
+        format!("message {seq} in the inbox of instance {instance}")
+    })?;
+    Ok(InboxRow { seq, item })
 }

@@ -3,12 +3,12 @@
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::{
-    Error, InstanceRecord,
+    Error,
     columns::{Columns, Values, decode, parse, stored},
     statement::{BindRow, RowStatement},
 };
 use crate::model::{
-    ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, StuckReason, TenantId,
+    ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, Payload, StuckReason, TenantId,
     Timestamp, TurnNumber, codec,
 };
 
@@ -23,46 +23,51 @@ pub(super) struct Fact {
     pub(super) last_turn: TurnNumber,
 }
 
-/// An instance to be created.
+/// An instance to be created, in the state that its first step left it in; pending if it took none.
 pub(super) struct CreatedInstance<'a> {
-    pub(super) number: InstanceNumber,
     pub(super) tenant: TenantId,
     pub(super) id: &'a InstanceId,
     pub(super) function: u64,
-    pub(super) module: ModuleNumber,
-    pub(super) execution: ExecutionNumber,
     pub(super) created_at: Timestamp,
     pub(super) parent: Option<&'a Parent>,
-    /// Its first turn waits for this time.
-    pub(super) wake_at: Option<Timestamp>,
+    pub(super) state: ChangedInstance<'a>,
 }
 
 impl BindRow for CreatedInstance<'_> {
     fn bind(&self, values: &mut Values) {
+        let state = &self.state;
         values
-            .number(self.number.0)
+            .number(state.number.0)
             .number(self.tenant.0)
             .text(self.id.as_str())
             .number(self.function)
-            .number(self.module.0)
-            .number(self.execution.0)
             .number(self.created_at.0)
             .optional_number(self.parent.map(|parent| parent.instance.0))
             .optional_bytes(self.parent.map(codec::encode).as_deref())
-            .optional_number(self.wake_at.map(|at| at.0));
+            .number(state.status as u8)
+            .number(state.execution.0)
+            .number(state.last_turn.0)
+            .optional_number(state.wake_at.map(|at| at.0))
+            .number(state.in_flight)
+            .number(state.module.0)
+            .number(state.updated_at.0)
+            .number(state.fuel)
+            .optional_bytes(state.stuck.map(codec::encode).as_deref())
+            .optional_text(state.custom_status.flatten());
     }
 }
 
-static CREATE: RowStatement = RowStatement::new(
-    "WITH v(instance, tenant, id, function, module, execution, created_at_ms, parent, parent_link,
-            wake_at_ms) AS (VALUES ",
-    10,
+/// Creates instances.
+pub(super) static CREATE: RowStatement = RowStatement::new(
+    "WITH v(instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
+            wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status) AS (VALUES ",
+    17,
     ")
      INSERT INTO instances
-        (partition, instance, tenant, id, function, module, status, execution, last_turn, in_flight, unclean_ends,
-         created_at_ms, updated_at_ms, fuel, parent, parent_link, wake_at_ms)
-     SELECT 0, v.instance, v.tenant, v.id, v.function, v.module, 0, v.execution, 0, 0, 0,
-            v.created_at_ms, v.created_at_ms, 0, v.parent, v.parent_link, v.wake_at_ms
+        (partition, instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
+         wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, unclean_ends)
+     SELECT 0, v.instance, v.tenant, v.id, v.function, v.created_at_ms, v.parent, v.parent_link, v.status, v.execution,
+            v.last_turn, v.wake_at_ms, v.in_flight, v.module, v.updated_at_ms, v.fuel, v.stuck, v.custom_status, 0
      FROM v
      WHERE v.instance IS NOT NULL",
 );
@@ -105,6 +110,7 @@ impl BindRow for ChangedInstance<'_> {
     }
 }
 
+/// Changes instances.
 pub(super) static CHANGE: RowStatement = RowStatement::new(
     "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
             new_custom_status, custom_status, took_a_turn) AS (VALUES ",
@@ -163,33 +169,13 @@ pub(super) static FACTS_BY_ID: RowStatement = RowStatement::new(
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
 
+/// Deletes the rows of instances; what belongs to them is garbage then.
 pub(super) static DELETE: RowStatement = RowStatement::new(
     "DELETE FROM instances
      WHERE partition = 0 AND instance IN (VALUES ",
     1,
     ")",
 );
-
-/// Creates instances: pending, without turns.
-pub(super) async fn create(
-    connection: &mut SqliteConnection,
-    instances: &[CreatedInstance<'_>],
-) -> Result<u64, sqlx::Error> {
-    CREATE.execute(connection, instances).await
-}
-
-/// Changes instances.
-pub(super) async fn change(
-    connection: &mut SqliteConnection,
-    instances: &[ChangedInstance<'_>],
-) -> Result<u64, sqlx::Error> {
-    CHANGE.execute(connection, instances).await
-}
-
-/// Deletes the rows of instances; what belongs to them is garbage then.
-pub(super) async fn delete(connection: &mut SqliteConnection, instances: &[ByNumber]) -> Result<u64, sqlx::Error> {
-    DELETE.execute(connection, instances).await
-}
 
 /// Those of the instances that exist.
 pub(super) async fn facts_by_number(
@@ -258,35 +244,6 @@ pub(super) async fn count_unclean_end(
     row.map(|row| row.small_number(0)).transpose()
 }
 
-/// The row of an instance, without inbox and attempts.
-pub(super) async fn record(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
-    let row = sqlx::query(
-        "SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn,
-                i.unclean_ends
-         FROM instances AS i JOIN function_names AS f ON f.function = i.function
-         WHERE i.partition = 0 AND i.instance = ?",
-    )
-    .bind(stored(instance.0))
-    .fetch_optional(pool)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(InstanceRecord {
-        number: instance,
-        tenant: TenantId(row.small_number(0)?),
-        id: parse(row.text(1)?, "the instance id")?,
-        function: parse(row.text(2)?, "the function name")?,
-        module: ModuleNumber(row.small_number(3)?),
-        parent: parent(row.optional_bytes(4)?, instance)?,
-        status: status(row.number(5)?)?,
-        stuck: stuck(row.optional_bytes(6)?, instance)?,
-        execution: ExecutionNumber(row.small_number(7)?),
-        last_turn: TurnNumber(row.small_number(8)?),
-        unclean_ends: row.small_number(9)?,
-        inbox: Vec::new(),
-        attempts: Vec::new(),
-    }))
-}
-
 /// Live instances, over all tenants, that must be woken when the host starts, in ascending order after a number: those
 /// with messages, unless they are suspended and none of the messages ends that, and those with activities in flight.
 pub(super) async fn to_wake_at_start(
@@ -353,6 +310,12 @@ pub(super) async fn next_wake_after(pool: &SqlitePool, time: Timestamp) -> Resul
 pub(super) fn status(number: u64) -> Result<InstanceStatus, Error> {
     let status = u8::try_from(number).ok().and_then(InstanceStatus::from_number);
     status.ok_or_else(|| Error::Damaged(format!("an instance has the unknown status {number}")))
+}
+
+/// The stored custom status of an instance.
+pub(super) fn custom_status(text: Option<&str>, instance: InstanceNumber) -> Result<Option<Payload>, Error> {
+    let status = text.map(|text| Payload::parse(text, usize::MAX)).transpose();
+    status.map_err(|error| Error::Damaged(format!("the custom status of instance {instance} {error}")))
 }
 
 /// The stored parent of an instance.

@@ -1,6 +1,6 @@
 //! The table `logs`: lines that guests wrote.
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
+use sqlx::sqlite::SqlitePool;
 
 use super::{
     Error,
@@ -55,7 +55,8 @@ impl BindRow for NewLine<'_> {
     }
 }
 
-static APPEND: RowStatement = RowStatement::new(
+/// Appends lines.
+pub(super) static APPEND: RowStatement = RowStatement::new(
     "WITH v(instance, seq, execution, task, attempt, level, at_ms, message) AS (VALUES ",
     8,
     ")
@@ -64,11 +65,6 @@ static APPEND: RowStatement = RowStatement::new(
      FROM v
      WHERE v.instance IS NOT NULL",
 );
-
-/// Appends lines.
-pub(super) async fn append(connection: &mut SqliteConnection, lines: &[NewLine<'_>]) -> Result<u64, sqlx::Error> {
-    APPEND.execute(connection, lines).await
-}
 
 /// Lines of an instance's log, in order.
 pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber, filter: &LogFilter) -> Result<Vec<LogRow>, Error> {

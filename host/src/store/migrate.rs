@@ -19,9 +19,29 @@ pub(super) const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
 ];
 
+/// The version of a database before and after it was opened; zero before it existed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Schema {
+    pub(super) before: usize,
+    pub(super) now: usize,
+}
+
 /// Checks whose file it is and runs the migrations that it has not seen.
-pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
-    migrate_to(connection, MIGRATIONS.len()).await
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema, Error> {
+    let before = check_header(connection).await?;
+    migrate_to(connection, MIGRATIONS.len()).await?;
+    Ok(Schema {
+        before,
+        now: MIGRATIONS.len(),
+    })
+}
+
+/// Checks that it is a database of ours, and none that only a newer host can read.
+pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(), Error> {
+    match check_header(connection).await? {
+        0 => Err(Error::Unusable("windlass.db is empty".into())),
+        _ => Ok(()),
+    }
 }
 
 /// Runs migrations up to a version, which only tests choose to be an old one.

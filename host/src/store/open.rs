@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -15,7 +15,10 @@ use sqlx::{
     },
 };
 
-use super::{Error, StoreOptions, Synchronous, migrate};
+use super::{
+    Error, StoreOptions, Synchronous,
+    migrate::{self, Schema},
+};
 
 /// The database in the data folder.
 const DATABASE_FILE: &str = "windlass.db";
@@ -68,14 +71,11 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
 }
 
 /// Opens the writer's connection, recovers what a crash left in the log, and brings the schema up to date.
-pub(super) async fn open_writer(options: &StoreOptions) -> Result<(SqliteConnection, SqliteConnectOptions), Error> {
+pub(super) async fn open_writer(
+    options: &StoreOptions,
+) -> Result<(SqliteConnection, SqliteConnectOptions, Schema), Error> {
     let settings = writer_settings(options);
-    let unusable = |error: sqlx::Error| {
-        Error::Unusable(format!(
-            "opening {DATABASE_FILE} in {} failed: {error}",
-            options.data_dir.display()
-        ))
-    };
+    let unusable = |error: sqlx::Error| unusable(&options.data_dir, error);
     let mut connection = settings.connect().await.map_err(unusable)?;
     let mode: String = sqlx::query_scalar("PRAGMA journal_mode")
         .fetch_one(&mut connection)
@@ -87,13 +87,47 @@ pub(super) async fn open_writer(options: &StoreOptions) -> Result<(SqliteConnect
             options.data_dir.display()
         )));
     }
-    migrate::migrate(&mut connection).await?;
+    let schema = migrate::migrate(&mut connection).await?;
     // Moves what was recovered into the database file, which shows that both can be written.
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
         .execute(&mut connection)
         .await
         .map_err(unusable)?;
-    Ok((connection, settings))
+    Ok((connection, settings, schema))
+}
+
+/// Why a database cannot be opened, for people.
+pub(super) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
+    Error::Unusable(format!(
+        "opening {DATABASE_FILE} in {} failed: {error}",
+        data_dir.display()
+    ))
+}
+
+/// The files of a database: itself, its log, and the index of its log.
+pub(super) fn files(data_dir: &Path) -> [PathBuf; 3] {
+    ["", "-wal", "-shm"].map(|suffix| data_dir.join(format!("{DATABASE_FILE}{suffix}")))
+}
+
+/// How to open a database that exists, beside the host that uses it.
+pub(super) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions, Error> {
+    let [database, ..] = files(data_dir);
+    if !database.is_file() {
+        return Err(Error::Unusable(format!("there is no {}", database.display())));
+    }
+    Ok(file(&database))
+}
+
+/// What all connections to a file share.
+pub(super) fn file(database: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(database)
+        .busy_timeout(BUSY_TIMEOUT)
+        // No foreign keys are declared, see the first migration.
+        .foreign_keys(false)
+        // No memory map: an I/O error would be a signal that ends the host, not an error that fails one request.
+        .pragma("mmap_size", "0")
+        .disable_statement_logging()
 }
 
 /// Opens the readers' pool. The database exists by now.
@@ -140,14 +174,7 @@ fn writer_settings(options: &StoreOptions) -> SqliteConnectOptions {
 
 /// What all connections share.
 fn settings(options: &StoreOptions) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(options.data_dir.join(DATABASE_FILE))
-        .busy_timeout(BUSY_TIMEOUT)
+    file(&options.data_dir.join(DATABASE_FILE))
         .statement_cache_capacity(STATEMENTS)
-        // No foreign keys are declared, see the first migration.
-        .foreign_keys(false)
-        // No memory map: an I/O error would be a signal that ends the host, not an error that fails one request.
-        .pragma("mmap_size", "0")
         .pragma("temp_store", "MEMORY")
-        .disable_statement_logging()
 }

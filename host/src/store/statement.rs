@@ -1,20 +1,30 @@
-//! Statements over many rows, in a few fixed sizes.
+//! Statements over many rows, in a few fixed sizes, that travel together.
 //!
-//! A round trip to the connection's thread costs more than writing a row, so rows travel many at a time. A statement's
-//! text depends on how many rows it takes; with four sizes, the last one filled up with rows of NULL that the statement
-//! skips, each kind of row needs four prepared statements and a batch of any length needs few round trips.
+//! A round trip to the connection's thread costs more than writing a row, so rows travel many at a time, and the
+//! statements of a batch in one [`Script`]. A statement's text depends on how many rows it takes; with four sizes, the
+//! last one filled up with rows of NULL that the statement skips, each kind of row needs four texts and batches of any
+//! length need few scripts, so that they stay prepared.
 
-use std::sync::OnceLock;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 
-use super::columns::Values;
+use super::{
+    Error,
+    columns::{Columns, Values},
+};
 
 /// How many rows a statement can take, in ascending order.
 ///
 /// Filling up wastes less than binding a few hundred NULLs. The largest stays far below SQLite's limit of 32,766
 /// parameters for the widest table.
 const SIZES: [usize; 4] = [1, 8, 32, 128];
+
+/// Most scripts whose text is kept. Batches of a busy host have some dozens of shapes.
+const MAX_SCRIPTS: usize = 1_000;
 
 /// A statement with a list of rows in it.
 pub(super) struct RowStatement {
@@ -42,22 +52,6 @@ impl RowStatement {
         }
     }
 
-    /// Runs it over all rows and says how many rows it changed.
-    pub(super) async fn execute(
-        &'static self,
-        connection: &mut SqliteConnection,
-        rows: &[impl BindRow],
-    ) -> Result<u64, sqlx::Error> {
-        let mut changed = 0;
-        for (text, arguments) in self.pieces(rows) {
-            changed += sqlx::query_with(text, arguments)
-                .execute(&mut *connection)
-                .await?
-                .rows_affected();
-        }
-        Ok(changed)
-    }
-
     /// Runs it over all rows and collects what it returns.
     pub(super) async fn fetch(
         &'static self,
@@ -65,23 +59,24 @@ impl RowStatement {
         rows: &[impl BindRow],
     ) -> Result<Vec<SqliteRow>, sqlx::Error> {
         let mut found = Vec::new();
-        for (text, arguments) in self.pieces(rows) {
+        for chunk in rows.chunks(SIZES[SIZES.len() - 1]) {
+            let mut values = Values::default();
+            let text = self.text(self.bind(chunk, &mut values));
+            let arguments: SqliteArguments = values.into_arguments();
             found.extend(sqlx::query_with(text, arguments).fetch_all(&mut *connection).await?);
         }
         Ok(found)
     }
 
-    fn pieces<R: BindRow>(&'static self, rows: &[R]) -> impl Iterator<Item = (&'static str, SqliteArguments)> {
-        rows.chunks(SIZES[SIZES.len() - 1]).map(|chunk| {
-            let size = SIZES
-                .iter()
-                .position(|size| *size >= chunk.len())
-                .expect("no chunk exceeds the largest size");
-            let mut values = Values::default();
-            chunk.iter().for_each(|row| row.bind(&mut values));
-            values.nulls((SIZES[size] - chunk.len()) * self.columns);
-            (self.text(size), values.into_arguments())
-        })
+    /// Binds a few rows, filled up to one of the [`SIZES`], and says which.
+    fn bind<R: BindRow>(&self, chunk: &[R], values: &mut Values) -> usize {
+        let size = SIZES
+            .iter()
+            .position(|size| *size >= chunk.len())
+            .expect("no chunk exceeds the largest size");
+        chunk.iter().for_each(|row| row.bind(values));
+        values.nulls((SIZES[size] - chunk.len()) * self.columns);
+        size
     }
 
     /// The statement for one of the [`SIZES`].
@@ -91,4 +86,101 @@ impl RowStatement {
             format!("{}{}{}", self.before, vec![row; SIZES[size]].join(", "), self.after)
         })
     }
+}
+
+/// Statements that are run one after the other in one round trip.
+#[derive(Default)]
+pub(super) struct Script {
+    begin: Option<&'static str>,
+    changes: Vec<&'static str>,
+    end: Option<&'static str>,
+    values: Values,
+}
+
+impl Script {
+    /// Adds a statement over all rows; nothing if there are none.
+    pub(super) fn add(&mut self, statement: &'static RowStatement, rows: &[impl BindRow]) {
+        for chunk in rows.chunks(SIZES[SIZES.len() - 1]) {
+            let size = statement.bind(chunk, &mut self.values);
+            self.changes.push(statement.text(size));
+        }
+    }
+
+    /// Runs a statement without parameters before everything else.
+    pub(super) fn beginning_with(self, statement: &'static str) -> Self {
+        Self {
+            begin: Some(statement),
+            ..self
+        }
+    }
+
+    /// Runs a statement without parameters after everything else, unless something failed.
+    pub(super) fn ending_with(self, statement: &'static str) -> Self {
+        Self {
+            end: Some(statement),
+            ..self
+        }
+    }
+
+    /// Runs it and says how many rows it changed. It fails, before its last statement, if they are fewer than `certain`.
+    pub(super) async fn run(
+        mut self,
+        connection: &mut SqliteConnection,
+        changes: &mut Changes,
+        certain: u64,
+    ) -> Result<u64, Error> {
+        self.values.number(changes.0).number(certain);
+        let texts = self
+            .begin
+            .into_iter()
+            .chain(self.changes)
+            .chain([CHECK])
+            .chain(self.end);
+        let texts: Vec<&'static str> = texts.collect();
+        let arguments = self.values.into_arguments();
+        let rows = match script_text(&texts) {
+            Some(text) => sqlx::query_with(text, arguments).fetch_all(connection).await?,
+            None => {
+                let text = sqlx::AssertSqlSafe(texts.join(";\n"));
+                let query = sqlx::query_with(text, arguments).persistent(false);
+                query.fetch_all(connection).await?
+            }
+        };
+        match &rows[..] {
+            [total] => {
+                let total = total.number(0)?;
+                Ok(total.saturating_sub(std::mem::replace(&mut changes.0, total)))
+            }
+            _ => Err(Error::Contradiction("a script of changes returned rows".into())),
+        }
+    }
+}
+
+/// How many rows a connection had changed when it ran its last script. Other statements may have changed more since,
+/// which makes the check of a script milder.
+#[derive(Debug, Default)]
+pub(super) struct Changes(u64);
+
+/// Counts by the connection's own counter: sqlx would count a statement that changes nothing like the one before it. If too
+/// few rows were changed, the absolute value of the smallest integer is an error, and what follows does not happen.
+const CHECK: &str = "SELECT iif(total_changes() - ? < ?, abs(-9223372036854775808), total_changes())";
+
+/// The text of a script, the same for the same statements; none when there are too many to keep.
+fn script_text(texts: &[&'static str]) -> Option<&'static str> {
+    /// The statements are compared by address: each is made once.
+    type Shape = Vec<usize>;
+    static SCRIPTS: OnceLock<Mutex<HashMap<Shape, &'static str>>> = OnceLock::new();
+    let shape: Shape = texts.iter().map(|text| text.as_ptr().addr()).collect();
+    let scripts = SCRIPTS.get_or_init(Mutex::default);
+    let mut scripts = scripts.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(text) = scripts.get(&shape) {
+        return Some(text);
+    }
+    if scripts.len() >= MAX_SCRIPTS {
+        return None;
+    }
+    // Kept for good; the number is bounded.
+    let text: &'static str = texts.join(";\n").leak();
+    scripts.insert(shape, text);
+    Some(text)
 }

@@ -349,10 +349,6 @@ impl TenantStore {
 
 fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
     let number = InstanceNumber(row.number(0)?);
-    let custom_status = row
-        .optional_text(9)?
-        .map(|text| Payload::parse(text, usize::MAX))
-        .transpose();
     Ok(InstanceSummary {
         number,
         id: parse(row.text(1)?, "the instance id")?,
@@ -363,8 +359,7 @@ fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
         last_turn: TurnNumber(row.small_number(6)?),
         created_at: Timestamp(row.number(7)?),
         updated_at: Timestamp(row.number(8)?),
-        custom_status: custom_status
-            .map_err(|error| Error::Damaged(format!("the custom status of instance {number} {error}")))?,
+        custom_status: instances::custom_status(row.optional_text(9)?, number)?,
         stuck: instances::stuck(row.optional_bytes(10)?, number)?,
         parent_id: instances::parent(row.optional_bytes(11)?, number)?.map(|parent| parent.instance_id),
         fuel: row.number(12)?,

@@ -248,6 +248,7 @@ fn append(name: &str, item: InboxItem) -> InboxAppend {
 fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
     TurnCommit {
         instance,
+        birth: None,
         tenant: TENANT,
         execution: ExecutionNumber::FIRST,
         turn: None,

@@ -10,6 +10,7 @@ mod facts;
 pub(super) mod operation;
 mod plan;
 mod rows;
+mod transaction;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -20,6 +21,7 @@ use sqlx::{
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::transaction::Transaction;
 use self::{
     facts::{FactCache, Facts, Wanted},
     operation::{Job, Operation, Outcome},
@@ -28,12 +30,13 @@ use self::{
 };
 use super::{
     Error, NewInstance, Recipient, Stats,
-    counters::Counters,
+    counters::{Counters, InstanceNumbers},
     garbage,
     idempotency::{self, WantedKey},
     instances, modules, names,
+    statement::Changes,
 };
-use crate::model::{FunctionName, InboxSeq, InstanceStatus, TenantId, Timestamp};
+use crate::model::{InboxSeq, InstanceStatus, Timestamp};
 
 /// How many operations may wait for the writer before those who ask are made to wait themselves.
 pub(super) const QUEUE_CAPACITY: usize = 4_096;
@@ -58,6 +61,7 @@ pub(super) struct Writer {
 /// The connection and what is remembered about what is behind it.
 pub(super) struct Database {
     connection: SqliteConnection,
+    changes: Changes,
     options: SqliteConnectOptions,
     facts: FactCache,
     functions: FunctionNumbers,
@@ -93,6 +97,7 @@ impl Database {
         let counters = Counters::load(&mut connection).await?;
         Ok(Self {
             connection,
+            changes: Changes::default(),
             options,
             facts: FactCache::new(),
             functions: FunctionNumbers::new(),
@@ -103,6 +108,11 @@ impl Database {
     /// The newest message that can be on disk.
     pub(super) fn newest_message(&self) -> InboxSeq {
         self.counters.newest_seq()
+    }
+
+    /// Gives out numbers of instances.
+    pub(super) fn instance_numbers(&self) -> InstanceNumbers {
+        self.counters.instances().clone()
     }
 
     /// Writes a batch, in halves if need be, and answers every operation of it.
@@ -122,9 +132,7 @@ impl Database {
                     tracing::error!(%error, "the database cannot be written");
                     stats.count_failure();
                     for job in jobs {
-                        let _ = job
-                            .reply
-                            .send(Err(Error::Database(sqlx::Error::Protocol(error.to_string()))));
+                        let _ = job.reply.send(Err(error.clone()));
                     }
                 }
                 Err(Failed::RolledBack(error)) if jobs.len() == 1 => {
@@ -146,13 +154,8 @@ impl Database {
 
     /// Writes a batch in one transaction: all of it, or nothing.
     async fn attempt(&mut self, jobs: &[Job]) -> Result<(Vec<Result<Outcome, Error>>, u64), Failed> {
-        self.begin().await.map_err(Failed::BeforeAnything)?;
         let counters = self.counters.clone();
-        let written = match self.write_rows(jobs).await {
-            Ok(written) => self.execute("COMMIT").await.map(|()| written).map_err(Error::from),
-            Err(error) => Err(error),
-        };
-        match written {
+        match self.write_rows(jobs).await {
             Ok(Written { outcomes, facts, rows }) => {
                 self.facts.absorb(facts);
                 Ok((outcomes, rows))
@@ -160,20 +163,25 @@ impl Database {
             Err(error) => {
                 self.counters = counters;
                 self.functions.clear();
-                self.roll_back().await;
-                Err(Failed::RolledBack(error))
+                Err(match self.roll_back().await {
+                    Ok(()) => Failed::RolledBack(error),
+                    Err(_) => Failed::BeforeAnything(error),
+                })
             }
         }
     }
 
     async fn write_rows(&mut self, jobs: &[Job]) -> Result<Written, Error> {
-        let (facts, keys) = self.gather(jobs).await?;
         let Self {
             connection,
+            changes,
             functions,
             counters,
+            facts: cache,
             ..
         } = self;
+        let mut transaction = Transaction::new(connection, changes);
+        let (facts, keys) = gather(jobs, cache, functions, &mut transaction).await?;
         let mut plan = Plan {
             facts,
             keys,
@@ -185,11 +193,13 @@ impl Database {
         let mut rows = 0;
         for job in jobs {
             if must_see_earlier_rows(&job.operation, &plan.rows) {
-                rows += write_plan(&mut plan, connection).await?;
+                plan.counters.reserve(&mut transaction).await?;
+                rows += transaction.write(&std::mem::take(&mut plan.rows)).await?;
             }
-            outcomes.push(step(&mut plan, connection, &job.operation).await?);
+            outcomes.push(step(&mut plan, &mut transaction, &job.operation).await?);
         }
-        rows += write_plan(&mut plan, connection).await?;
+        plan.counters.reserve(&mut transaction).await?;
+        rows += transaction.commit(&plan.rows).await?;
         Ok(Written {
             outcomes,
             facts: plan.facts,
@@ -197,57 +207,16 @@ impl Database {
         })
     }
 
-    /// Everything that the operations may ask for, in a few round trips.
-    async fn gather(&mut self, jobs: &[Job]) -> Result<(Facts, Keys), Error> {
-        let mut wanted = Wanted::default();
-        let mut wanted_keys = Vec::new();
-        let mut unknown_functions = HashSet::new();
-        if self.functions.len() > MAX_FUNCTION_NUMBERS {
-            self.functions.clear();
-        }
-        for job in jobs {
-            gather_instances(&job.operation, &mut wanted);
-            wanted_keys.extend(key_of(&job.operation));
-            let new = new_instances(&job.operation).map(|new| (new.tenant, &new.started.function));
-            unknown_functions
-                .extend(new.filter(|(tenant, name)| !self.functions.contains_key(&(*tenant, (*name).clone()))));
-        }
-        self.intern(unknown_functions).await?;
-        let facts = self.facts.gather(&wanted, &mut self.connection).await?;
-        let keys = idempotency::find(&mut self.connection, &wanted_keys).await?;
-        let keys = keys
-            .into_iter()
-            .map(|key| ((key.tenant, key.key.clone()), key))
-            .collect();
-        Ok((facts, keys))
-    }
-
-    async fn intern(&mut self, unknown: HashSet<(TenantId, &FunctionName)>) -> Result<(), Error> {
-        for (tenant, name) in unknown {
-            let number = names::intern(&mut self.connection, tenant, name).await?;
-            self.functions.insert((tenant, name.clone()), number);
-        }
-        Ok(())
-    }
-
-    /// Begins a transaction, once more on a fresh start if the connection is in no state for one.
-    async fn begin(&mut self) -> Result<(), sqlx::Error> {
-        if self.execute("BEGIN IMMEDIATE").await.is_ok() {
+    /// Ends the transaction, if there is one. The error may have ended it already, or the connection may be in no state to
+    /// go on: then it is replaced. Fails if even then nothing can be written.
+    async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
+        if self.execute("ROLLBACK").await.is_ok() {
             return Ok(());
         }
-        self.roll_back().await;
-        self.execute("BEGIN IMMEDIATE").await
-    }
-
-    /// Ends the transaction. If that is in doubt (an I/O error may have ended it already), the connection is replaced.
-    async fn roll_back(&mut self) {
-        if self.execute("ROLLBACK").await.is_ok() {
-            return;
-        }
-        match self.options.connect().await {
-            Ok(connection) => self.connection = connection,
-            Err(error) => tracing::error!(%error, "the database cannot be opened again"),
-        }
+        self.connection = self.options.connect().await?;
+        self.changes = Changes::default();
+        self.execute("BEGIN IMMEDIATE").await?;
+        self.execute("ROLLBACK").await
     }
 
     /// Runs a statement without parameters. (The transaction calls of sqlx count on a rollback to succeed.)
@@ -257,10 +226,42 @@ impl Database {
     }
 }
 
+/// Everything that the operations may ask for, in a few round trips.
+async fn gather(
+    jobs: &[Job],
+    cache: &mut FactCache,
+    functions: &mut FunctionNumbers,
+    transaction: &mut Transaction<'_>,
+) -> Result<(Facts, Keys), Error> {
+    let mut wanted = Wanted::default();
+    let mut wanted_keys = Vec::new();
+    let mut unknown_functions = HashSet::new();
+    if functions.len() > MAX_FUNCTION_NUMBERS {
+        functions.clear();
+    }
+    for job in jobs {
+        gather_instances(&job.operation, &mut wanted);
+        wanted_keys.extend(key_of(&job.operation));
+        let new = new_instances(&job.operation).map(|new| (new.tenant, &new.started.function));
+        unknown_functions.extend(new.filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))));
+    }
+    for (tenant, name) in unknown_functions {
+        let number = names::intern(transaction.changing().await?, tenant, name).await?;
+        functions.insert((tenant, name.clone()), number);
+    }
+    let facts = cache.gather(&wanted, transaction.reading()).await?;
+    let keys = idempotency::find(transaction.reading(), &wanted_keys).await?;
+    let keys = keys
+        .into_iter()
+        .map(|key| ((key.tenant, key.key.clone()), key))
+        .collect();
+    Ok((facts, keys))
+}
+
 /// Why a batch was not written.
 enum Failed {
     /// No transaction could be begun: smaller batches would fare no better.
-    BeforeAnything(sqlx::Error),
+    BeforeAnything(Error),
     /// Something of the batch was rejected.
     RolledBack(Error),
 }
@@ -275,7 +276,7 @@ struct Written {
 /// Judges one operation. The error inside is that operation's own; the one outside ends the batch.
 async fn step<'a>(
     plan: &mut Plan<'a>,
-    connection: &mut SqliteConnection,
+    transaction: &mut Transaction<'_>,
     operation: &'a Operation,
 ) -> Result<Result<Outcome, Error>, Error> {
     Ok(Ok(match operation {
@@ -291,22 +292,22 @@ async fn step<'a>(
         Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
         Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
-            let marked = instances::mark_stuck(connection, *instance, reason, *at).await?;
+            let marked = instances::mark_stuck(transaction.changing().await?, *instance, reason, *at).await?;
             if let Some(fact) = plan.facts.by_number_mut(*instance).filter(|_| marked) {
                 fact.status = InstanceStatus::Stuck;
             }
             Outcome::MarkStuck(marked)
         }
         Operation::CountUncleanEnd(instance) => {
-            Outcome::CountUncleanEnd(instances::count_unclean_end(connection, *instance).await?)
+            Outcome::CountUncleanEnd(instances::count_unclean_end(transaction.changing().await?, *instance).await?)
         }
-        Operation::PutModule(put) => Outcome::PutModule(modules::put(connection, put).await?),
+        Operation::PutModule(put) => Outcome::PutModule(modules::put(transaction.changing().await?, put).await?),
         Operation::DeleteModule { tenant, name, at } => {
-            Outcome::DeleteModule(modules::delete(connection, *tenant, name, *at).await?)
+            Outcome::DeleteModule(modules::delete(transaction.changing().await?, *tenant, name, *at).await?)
         }
-        Operation::Sweep { now, limit } => Outcome::Sweep(sweep(connection, *now, *limit).await?),
+        Operation::Sweep { now, limit } => Outcome::Sweep(sweep(transaction.changing().await?, *now, *limit).await?),
         Operation::DeleteModuleBytes(unneeded) => {
-            Outcome::DeleteModuleBytes(modules::delete_bytes(connection, unneeded).await?)
+            Outcome::DeleteModuleBytes(modules::delete_bytes(transaction.changing().await?, unneeded).await?)
         }
     }))
 }
@@ -340,12 +341,6 @@ fn must_see_earlier_rows(operation: &Operation, rows: &Rows<'_>) -> bool {
     }
 }
 
-async fn write_plan(plan: &mut Plan<'_>, connection: &mut SqliteConnection) -> Result<u64, Error> {
-    let rows = std::mem::take(&mut plan.rows);
-    plan.counters.reserve(connection).await?;
-    rows.write(connection).await
-}
-
 fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
     match operation {
         Operation::Start { instance, .. } => wanted.id(instance.instance.tenant, &instance.instance.id),
@@ -353,7 +348,10 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         Operation::Deliver { to, .. } => wanted.number(*to),
         Operation::Commit(work) => {
             let commit = &work.commit;
-            wanted.number(commit.instance);
+            match &commit.birth {
+                Some(birth) => wanted.id(birth.instance.tenant, &birth.instance.id),
+                None => wanted.number(commit.instance),
+            }
             commit
                 .children
                 .iter()
@@ -392,6 +390,13 @@ fn key_of(operation: &Operation) -> Option<WantedKey<'_>> {
             tenant: append.tenant,
             key: &key.key,
         }),
+        Operation::Commit(work) => {
+            let birth = work.commit.birth.as_ref()?;
+            birth.key.as_ref().map(|key| WantedKey {
+                tenant: birth.instance.tenant,
+                key: &key.key,
+            })
+        }
         _ => None,
     }
 }
@@ -399,7 +404,10 @@ fn key_of(operation: &Operation) -> Option<WantedKey<'_>> {
 fn new_instances(operation: &Operation) -> impl Iterator<Item = &NewInstance> {
     let (start, children) = match operation {
         Operation::Start { instance, .. } => (Some(&instance.instance), [].as_slice()),
-        Operation::Commit(work) => (None, work.commit.children.as_slice()),
+        Operation::Commit(work) => {
+            let born = work.commit.birth.as_ref().map(|birth| &birth.instance);
+            (born, work.commit.children.as_slice())
+        }
         _ => (None, [].as_slice()),
     };
     start.into_iter().chain(children)

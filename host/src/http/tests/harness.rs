@@ -242,6 +242,7 @@ impl TestHost {
         };
         let commit = TurnCommit {
             instance,
+            birth: None,
             tenant: TenantId::DEFAULT,
             execution: ExecutionNumber::FIRST,
             turn: Some(Turn {

@@ -101,6 +101,8 @@ pub(in crate::store) struct EncodedInstance {
 /// A commit with the bytes that are stored for its parts.
 pub(in crate::store) struct EncodedCommit {
     pub(in crate::store) commit: TurnCommit,
+    /// The first message of an instance that is born without a turn.
+    pub(in crate::store) start: Option<EncodedItem>,
     pub(in crate::store) turn: Option<Vec<u8>>,
     /// The first messages of the children, in their order.
     pub(in crate::store) children: Vec<Vec<u8>>,
@@ -136,7 +138,15 @@ impl EncodedCommit {
             .next_execution
             .take()
             .map(|started| EncodedItem::new(InboxItem::Start(Box::new(started))));
+        let start = match (&commit.birth, &commit.turn) {
+            (Some(birth), None) => {
+                let started = birth.instance.started.clone();
+                Some(EncodedItem::new(InboxItem::Start(Box::new(started))))
+            }
+            _ => None,
+        };
         Self {
+            start,
             turn: commit.turn.as_ref().map(codec::encode),
             children: commit.children.iter().map(encode_start).collect(),
             messages: commit

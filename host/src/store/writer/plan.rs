@@ -16,7 +16,7 @@ use crate::{
         Timestamp, TurnNumber, codec, failure::types,
     },
     store::{
-        AppendOutcome, AttemptRow, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
+        AppendOutcome, AttemptRow, Birth, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
         StartOutcome, TurnCommit, TurnReceipt,
         attempts::NewAttempt,
         counters::Counters,
@@ -96,6 +96,14 @@ impl<'a> Plan<'a> {
         let commit = &work.commit;
         let instance = commit.instance;
         let mut receipt = TurnReceipt::default();
+        if let Some(birth) = &commit.birth {
+            // Before anything is changed: a contradiction must leave what is stored under the id alone.
+            check_fits(&unborn(instance, &birth.instance), work)?;
+            receipt.refused = self.bear(instance, birth);
+            if receipt.refused.is_some() {
+                return Ok(receipt);
+            }
+        }
         let Some(fact) = self
             .facts
             .by_number_mut(instance)
@@ -110,6 +118,10 @@ impl<'a> Plan<'a> {
         fact.last_turn = commit.summary.last_turn;
 
         self.write_own_rows(work);
+        if let Some(start) = &work.start {
+            let row = self.write_message(instance, &start.item, Cow::Borrowed(&start.bytes));
+            receipt.delivered.push((instance, row));
+        }
         if let Some(start) = &work.next_execution {
             self.rows.garbage.push(Garbage::Execution(instance, commit.execution));
             let row = self.write_message(instance, &start.item, Cow::Borrowed(&start.bytes));
@@ -190,8 +202,23 @@ impl<'a> Plan<'a> {
             .is_some_and(|fact| !fact.status.has_ended())
     }
 
-    /// Creates an instance in place of an ended one; says which status a live one of that id has.
-    fn create(&mut self, new: &'a NewInstance, start: &'a [u8]) -> Result<InstanceNumber, InstanceStatus> {
+    /// Makes room for an instance whose first commit this is, or says why it may not be.
+    fn bear(&mut self, number: InstanceNumber, birth: &'a Birth) -> Option<StartOutcome> {
+        let Birth { instance: new, key } = birth;
+        match self.use_of_key(new.tenant, key.as_ref(), new.created_at) {
+            KeyUse::Repeated(id) => return Some(StartOutcome::Repeated(id)),
+            KeyUse::Reused => return Some(StartOutcome::KeyReused),
+            KeyUse::First => {}
+        }
+        if let Err(status) = self.take_id(number, new) {
+            return Some(StartOutcome::AlreadyExists(status));
+        }
+        self.keep_key(new.tenant, key.as_ref(), &new.id);
+        None
+    }
+
+    /// Gives the id to a new instance, away from an ended one; says which status a live one of that id has.
+    fn take_id(&mut self, number: InstanceNumber, new: &'a NewInstance) -> Result<(), InstanceStatus> {
         match self.facts.by_id(new.tenant, &new.id) {
             Some(fact) if !fact.status.has_ended() => return Err(fact.status),
             Some(fact) => {
@@ -201,31 +228,46 @@ impl<'a> Plan<'a> {
             }
             None => {}
         }
-        let number = self.counters.next_instance();
-        let execution = new.started.execution;
+        self.facts.learn(unborn(number, new));
+        Ok(())
+    }
+
+    /// The row of a new instance in the state that its first step left it in.
+    fn created(&self, new: &'a NewInstance, state: ChangedInstance<'a>) -> CreatedInstance<'a> {
         let function = (new.tenant, new.started.function.clone());
-        self.rows.create(CreatedInstance {
-            number,
+        CreatedInstance {
             tenant: new.tenant,
             id: &new.id,
             function: *self
                 .functions
                 .get(&function)
                 .expect("the batch interned the functions it names"),
-            module: new.module,
-            execution,
             created_at: new.created_at,
             parent: new.started.parent.as_ref(),
-            wake_at: new.started.not_before,
-        });
-        self.facts.learn(Fact {
+            state,
+        }
+    }
+
+    /// Creates an instance that waits for its first turn; says which status a live one of its id has.
+    fn create(&mut self, new: &'a NewInstance, start: &'a [u8]) -> Result<InstanceNumber, InstanceStatus> {
+        let number = self.counters.instances().take();
+        self.take_id(number, new)?;
+        let pending = ChangedInstance {
             number,
-            tenant: new.tenant,
-            id: new.id.clone(),
             status: InstanceStatus::Pending,
-            execution,
+            execution: new.started.execution,
             last_turn: TurnNumber::NONE,
-        });
+            wake_at: new.started.not_before,
+            in_flight: 0,
+            module: new.module,
+            updated_at: new.created_at,
+            fuel: 0,
+            stuck: None,
+            custom_status: None,
+            took_a_turn: false,
+        };
+        let created = self.created(new, pending);
+        self.rows.create(created);
         let seq = self.counters.next_seq();
         self.rows.messages.push(NewMessage {
             instance: number,
@@ -260,7 +302,7 @@ impl<'a> Plan<'a> {
         self.write_lines(instance, &commit.logs);
         let summary = &commit.summary;
         let ended = summary.status.has_ended();
-        self.rows.change(ChangedInstance {
+        let state = ChangedInstance {
             number: instance,
             status: summary.status,
             execution: summary.execution,
@@ -276,7 +318,14 @@ impl<'a> Plan<'a> {
                 .as_ref()
                 .map(|status| status.as_ref().map(|payload| payload.as_str())),
             took_a_turn: commit.turn.is_some(),
-        });
+        };
+        match &commit.birth {
+            Some(birth) => {
+                let created = self.created(&birth.instance, state);
+                self.rows.create(created);
+            }
+            None => self.rows.change(state),
+        }
     }
 
     fn write_lines(&mut self, instance: InstanceNumber, lines: &'a [LogLine]) {
@@ -344,6 +393,18 @@ impl<'a> Plan<'a> {
             expires_at: key.expires_at,
         };
         self.keys.insert((tenant, key.key.clone()), stored);
+    }
+}
+
+/// What is known of an instance before its first step.
+fn unborn(number: InstanceNumber, new: &NewInstance) -> Fact {
+    Fact {
+        number,
+        tenant: new.tenant,
+        id: new.id.clone(),
+        status: InstanceStatus::Pending,
+        execution: new.started.execution,
+        last_turn: TurnNumber::NONE,
     }
 }
 

@@ -2,12 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::sqlite::SqliteConnection;
-
 use crate::{
     model::InstanceNumber,
     store::{
-        Error,
         attempts::{self, NewAttempt},
         garbage::{self, Garbage},
         history::{self, NewTurn},
@@ -15,6 +12,7 @@ use crate::{
         inbox::{self, ConsumedMessage, NewMessage},
         instances::{self, ByNumber, ChangedInstance, CreatedInstance},
         logs::{self, NewLine},
+        statement::Script,
     },
 };
 
@@ -38,7 +36,7 @@ pub(super) struct Rows<'a> {
 impl<'a> Rows<'a> {
     /// Creates an instance.
     pub(super) fn create(&mut self, instance: CreatedInstance<'a>) {
-        self.created_numbers.insert(instance.number);
+        self.created_numbers.insert(instance.state.number);
         self.created.push(instance);
     }
 
@@ -69,28 +67,39 @@ impl<'a> Rows<'a> {
         self.garbage.push(Garbage::Instance(instance));
     }
 
-    /// Writes everything and says how many rows it wrote.
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        let variable = self.deleted.len() + self.consumed.len() + self.garbage.len() + self.keys.len();
+        self.certain() == 0 && variable == 0
+    }
+
+    /// How many rows will change at least, if everything that is to be changed exists.
+    pub(super) fn certain(&self) -> u64 {
+        let rows = self.changed.len()
+            + self.created.len()
+            + self.turns.len()
+            + self.messages.len()
+            + self.attempts.len()
+            + self.lines.len();
+        rows as u64
+    }
+
+    /// The statements that write everything.
     ///
     /// The order matters in three places: an id is freed before it is taken again, a message is written before it can be
     /// consumed, and what is left in an inbox is noted as garbage when the inbox is as it will be.
-    pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<u64, Error> {
-        let changed = instances::change(connection, &self.changed).await?;
-        if changed != self.changed.len() as u64 {
-            return Err(Error::Contradiction(format!(
-                "of {} instances to be changed {changed} exist",
-                self.changed.len()
-            )));
-        }
-        let mut rows = changed;
-        rows += instances::delete(connection, &self.deleted).await?;
-        rows += instances::create(connection, &self.created).await?;
-        rows += history::append(connection, &self.turns).await?;
-        rows += inbox::append(connection, &self.messages).await?;
-        rows += inbox::consume(connection, &self.consumed).await?;
-        rows += attempts::append(connection, &self.attempts).await?;
-        rows += logs::append(connection, &self.lines).await?;
-        rows += garbage::note(connection, &self.garbage).await?;
-        rows += idempotency::put(connection, &self.keys).await?;
-        Ok(rows)
+    pub(super) fn script(&self) -> Script {
+        let mut script = Script::default();
+        script.add(&instances::CHANGE, &self.changed);
+        script.add(&instances::DELETE, &self.deleted);
+        script.add(&instances::CREATE, &self.created);
+        script.add(&history::APPEND, &self.turns);
+        script.add(&inbox::APPEND, &self.messages);
+        script.add(&inbox::CONSUME, &self.consumed);
+        script.add(&attempts::APPEND, &self.attempts);
+        script.add(&logs::APPEND, &self.lines);
+        script.add(&garbage::NOTE, &self.garbage);
+        script.add(&idempotency::PUT, &self.keys);
+        script
     }
 }

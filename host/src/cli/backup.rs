@@ -1,0 +1,39 @@
+//! `windlass backup`: a consistent copy of a database, also of a host that runs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{output::Output, trouble::Trouble};
+use crate::{
+    config::Settings,
+    store::{self, Backup as Copied},
+};
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// Where to write the copy; must not exist. To restore it, put it as `windlass.db` into an empty folder
+    file: PathBuf,
+    /// Folder of the database; a host may be using it [default: ./windlass-data]
+    #[arg(long, env = "WINDLASS_DATA", hide_env = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Backup {
+    pub(super) async fn run(self, output: &Output) -> Result<(), Trouble> {
+        let data = self.data.or(Settings::defaults().data).unwrap_or_default();
+        let Copied { bytes, instances } = store::backup(&data, &self.file)
+            .await
+            .map_err(|error| Trouble::failed(super::check::chain(&error)))?;
+        if output.json() {
+            return output.value(&json!({ "file": self.file, "bytes": bytes, "instances": instances }));
+        }
+        output.line(&format!(
+            "{} instances in {} ({bytes} bytes)",
+            instances,
+            self.file.display()
+        ))
+    }
+}

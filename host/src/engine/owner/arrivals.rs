@@ -1,0 +1,205 @@
+//! What arrived for the next turn, and what becomes of it if the turn cannot run.
+
+use std::collections::BTreeSet;
+
+use crate::engine::outbox::Outbox;
+use crate::model::{Arrival, Event, Failure, InboxItem, InboxSeq, TaskId, Timestamp, TurnNumber, failure::types};
+use crate::replay::ledger::SubOrchestrationCall;
+use crate::replay::{Guest, Outstanding};
+
+use super::{ActivityResult, Owner, World};
+
+/// Most arrivals of one turn. Bounds the row; what is left comes with the next turn.
+const MAX_ARRIVALS: usize = 10_000;
+
+/// Most payload bytes of one turn's arrivals, the last one excepted. Bounds the row.
+const MAX_ARRIVAL_BYTES: usize = 16 << 20;
+
+/// What was gathered for the next turn.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) arrivals: Vec<Arrival>,
+    pub(super) consumed: Vec<InboxSeq>,
+    pub(super) results: Vec<ActivityResult>,
+    pub(super) events: Vec<Event>,
+    bytes: usize,
+    pub(super) outbox: Outbox,
+}
+
+impl Gathered {
+    fn is_full(&self) -> bool {
+        self.arrivals.len() >= MAX_ARRIVALS || self.bytes >= MAX_ARRIVAL_BYTES
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.arrivals.is_empty() && self.consumed.is_empty()
+    }
+
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        self.bytes += size(&arrival);
+        self.arrivals.push(arrival);
+    }
+}
+
+impl<G: Guest> Owner<G> {
+    /// Nothing happened: what was gathered waits again.
+    pub(super) fn put_back(&mut self, gathered: Gathered) {
+        for result in gathered.results.into_iter().rev() {
+            self.results.push_front(result);
+        }
+        for (seq, item) in gathered.outbox.taken {
+            self.inbox.insert(seq, item);
+        }
+        for event in gathered.events.into_iter().rev() {
+            self.events.push_front(event);
+        }
+        for task in gathered.outbox.retried {
+            if let Some(count) = self.child_attempts.get_mut(&task) {
+                *count -= 1;
+            }
+        }
+    }
+
+    /// Takes what arrived, in order: the inbox, events, results, then timers that are due.
+    pub(super) fn gather(&mut self, now: Timestamp, world: &dyn World) -> Gathered {
+        let mut gathered = Gathered::default();
+        let mut settled = BTreeSet::new();
+        // After continue-as-new the start is younger than events that wait already, and still comes first.
+        let start = self
+            .inbox
+            .iter()
+            .find(|(_, item)| matches!(item, InboxItem::Start(_)))
+            .map(|(seq, _)| *seq);
+        let mut first = start.and_then(|seq| self.inbox.remove_entry(&seq));
+        while !gathered.is_full()
+            && let Some((seq, item)) = first.take().or_else(|| self.inbox.pop_first())
+        {
+            gathered.consumed.push(seq);
+            self.take_message(&item, &mut gathered, &mut settled, world);
+            gathered.outbox.taken.push((seq, item));
+        }
+        while !gathered.is_full()
+            && let Some(event) = self.events.pop_front()
+        {
+            gathered.arrive(Arrival::EventRaised(event.clone()));
+            gathered.events.push(event);
+        }
+        while !gathered.is_full()
+            && let Some(result) = self.results.pop_front()
+        {
+            let wanted = result.execution == self.execution
+                && matches!(self.ledger.task(result.task), Some(Outstanding::Activity(_)))
+                && settled.insert(result.task);
+            if wanted {
+                gathered.outbox.fuel += result.fuel;
+                gathered.outbox.logs.extend(result.logs.iter().cloned());
+                gathered.arrive(Arrival::TaskEnded {
+                    task: result.task,
+                    outcome: result.outcome.clone(),
+                });
+                gathered.results.push(result);
+            }
+        }
+        let due: Vec<TaskId> = self.ledger.due_at(now).map(|(_, task)| task).collect();
+        for task in due {
+            if gathered.is_full() || !settled.insert(task) {
+                continue;
+            }
+            match self.ledger.task(task) {
+                Some(Outstanding::Timer { .. }) => gathered.arrive(Arrival::TimerFired { task }),
+                Some(Outstanding::SubOrchestration(call)) => {
+                    let allowed = call.options.timeout_ms.unwrap_or_default();
+                    let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
+                    let child = call.child_id(self.child_attempt(task));
+                    gathered
+                        .outbox
+                        .terminate(child, format!("its parent {} waited {allowed} ms", self.id));
+                    gathered.arrive(Arrival::TaskEnded {
+                        task,
+                        outcome: Err(Failure::new(types::TIMEOUT, message)),
+                    });
+                }
+                Some(Outstanding::Activity(_)) | None => {}
+            }
+        }
+        gathered
+    }
+
+    fn take_message(
+        &mut self,
+        item: &InboxItem,
+        gathered: &mut Gathered,
+        settled: &mut BTreeSet<TaskId>,
+        world: &dyn World,
+    ) {
+        match item {
+            InboxItem::Start(started) if self.last_turn == TurnNumber::NONE => {
+                gathered.arrive(Arrival::Started(started.clone()));
+            }
+            InboxItem::Event(event) => gathered.arrive(Arrival::EventRaised(event.clone())),
+            InboxItem::TaskEnded {
+                execution,
+                task,
+                attempt,
+                outcome,
+            } => {
+                if *execution != self.execution || settled.contains(task) {
+                    return;
+                }
+                match self.ledger.task(*task) {
+                    Some(Outstanding::Activity(_)) => {}
+                    Some(Outstanding::SubOrchestration(call)) => {
+                        if *attempt != self.child_attempt(*task) {
+                            return;
+                        }
+                        if let Err(failure) = outcome
+                            && let Some(start_at) = next_child_at(call, *attempt, failure, world.now())
+                        {
+                            let parent = self.as_parent(*task, attempt + 1);
+                            gathered
+                                .outbox
+                                .retry_child(world, self.tenant, call, parent, start_at, failure);
+                            *self.child_attempts.entry(*task).or_default() += 1;
+                            return;
+                        }
+                    }
+                    Some(Outstanding::Timer { .. }) | None => return,
+                }
+                settled.insert(*task);
+                gathered.arrive(Arrival::TaskEnded {
+                    task: *task,
+                    outcome: outcome.clone(),
+                });
+            }
+            InboxItem::Start(_)
+            | InboxItem::Terminate { .. }
+            | InboxItem::Suspend { .. }
+            | InboxItem::Resume { .. } => {}
+        }
+    }
+}
+
+/// When the next child of a failed sub-orchestration starts; none when its failure is final.
+fn next_child_at(call: &SubOrchestrationCall, attempt: u32, failure: &Failure, now: Timestamp) -> Option<Timestamp> {
+    let start_at = now.after(call.options.retry.as_ref()?.wait_after(attempt, failure)?);
+    // A child that could only start after the time-out would be terminated at once.
+    call.deadline()
+        .is_none_or(|deadline| start_at < deadline)
+        .then_some(start_at)
+}
+
+/// Roughly the bytes that an arrival takes in its row.
+fn size(arrival: &Arrival) -> usize {
+    let payload = match arrival {
+        Arrival::Started(started) => started.input.as_str().len(),
+        Arrival::TaskEnded {
+            outcome: Ok(output), ..
+        } => output.as_str().len(),
+        Arrival::TaskEnded {
+            outcome: Err(failure), ..
+        } => failure.message.len() + failure.details.as_ref().map_or(0, |details| details.as_str().len()),
+        Arrival::EventRaised(event) => event.payload.as_str().len(),
+        Arrival::TimerFired { .. } | Arrival::Terminated { .. } => 0,
+    };
+    payload + 32
+}

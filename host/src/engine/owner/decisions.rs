@@ -1,0 +1,160 @@
+//! From the decisions of a turn to what its commit carries besides the row.
+
+use std::sync::Arc;
+
+use crate::engine::outbox::{Child, Outbox};
+use crate::model::{Arrival, Decision, Event, InstanceStatus, Parent, Payload, Started, TaskId, Turn};
+use crate::replay::ledger::ActivityCall;
+use crate::replay::{Guest, Outstanding};
+
+use super::{Owner, StartActivity, World};
+
+impl<G: Guest> Owner<G> {
+    pub(super) fn as_parent(&self, task: TaskId, attempt: u32) -> Parent {
+        Parent {
+            instance: self.number,
+            instance_id: self.id.clone(),
+            execution: self.execution,
+            task,
+            attempt,
+        }
+    }
+
+    /// Turns decisions into what the commit carries besides the row.
+    pub(super) fn decide(&mut self, turn: &Turn, outbox: &mut Outbox, world: &dyn World) {
+        use Decision as D;
+        let started = self.started_by(turn);
+        for decision in &turn.decisions {
+            match decision {
+                D::CallActivity {
+                    task,
+                    function,
+                    input,
+                    options,
+                    module,
+                } => {
+                    self.activities.start.push(StartActivity {
+                        execution: self.execution,
+                        task: *task,
+                        call: ActivityCall {
+                            function: function.clone(),
+                            input: input.clone(),
+                            options: options.clone(),
+                            module: *module,
+                            scheduled_at: turn.at,
+                        },
+                        seed: started.seed,
+                    });
+                }
+                D::CallSubOrchestration {
+                    task,
+                    function,
+                    input,
+                    instance_id: id,
+                    module,
+                    ..
+                } => {
+                    let (module, parent) = (*module, Some(self.as_parent(*task, 1)));
+                    outbox.start(
+                        world,
+                        self.tenant,
+                        Child {
+                            id,
+                            module,
+                            function,
+                            input,
+                            parent,
+                            not_before: None,
+                        },
+                    );
+                }
+                D::StartOrchestration {
+                    function,
+                    input,
+                    instance_id: id,
+                    module,
+                } => {
+                    let (module, parent) = (*module, None);
+                    outbox.start(
+                        world,
+                        self.tenant,
+                        Child {
+                            id,
+                            module,
+                            function,
+                            input,
+                            parent,
+                            not_before: None,
+                        },
+                    );
+                }
+                D::SendEvent { instance_id, event } => outbox.send_event(instance_id, event),
+                D::CancelTask { task } => self.cancel(*task, turn, outbox),
+                D::Complete { output } => {
+                    self.status = InstanceStatus::Completed;
+                    self.outcome = Some(Ok(output.clone()));
+                    outbox.tell_parent(self.parent.as_ref(), Ok(output.clone()));
+                }
+                D::Fail { failure } => {
+                    self.status = InstanceStatus::Failed;
+                    self.outcome = Some(Err(failure.clone()));
+                    outbox.tell_parent(self.parent.as_ref(), Err(failure.clone()));
+                }
+                D::ContinueAsNew { input, events } => {
+                    outbox.next_execution = Some(self.continued(&started, input, events, world));
+                }
+                D::CreateTimer { .. } | D::WaitForEvent { .. } | D::Refused { .. } => {}
+            }
+        }
+    }
+
+    /// What the execution of that turn began with.
+    fn started_by(&self, turn: &Turn) -> Arc<Started> {
+        match (self.ledger.started(), turn.arrivals.first()) {
+            (Some(started), _) => started.clone(),
+            (None, Some(Arrival::Started(started))) => Arc::new((**started).clone()),
+            (None, _) => unreachable!("the first turn begins with the start"),
+        }
+    }
+
+    fn cancel(&mut self, task: TaskId, turn: &Turn, outbox: &mut Outbox) {
+        match self.ledger.task(task) {
+            Some(Outstanding::Activity(_)) => self.activities.cancel.push(task),
+            Some(Outstanding::SubOrchestration(call)) => {
+                // Its end may have come with this very turn; the id may belong to somebody else by now.
+                let over = turn
+                    .arrivals
+                    .iter()
+                    .any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
+                if !over {
+                    let child = call.child_id(self.child_attempt(task));
+                    outbox.terminate(child, format!("cancelled by its parent {}", self.id));
+                }
+            }
+            Some(Outstanding::Timer { .. }) => {}
+            None => {
+                // Scheduled and cancelled in the same turn: it never starts.
+                self.activities.start.retain(|start| start.task != task);
+                outbox.unstart(self.number, task);
+            }
+        }
+    }
+
+    /// What the next execution is given. It runs on today's version of the function; if there is none any more, on the
+    /// same bytes as before.
+    fn continued(&mut self, before: &Started, input: &Payload, events: &[Event], world: &dyn World) -> Started {
+        if let Ok(found) = world.directory().orchestration(&before.function, input) {
+            self.module = found.module;
+        }
+        Started {
+            execution: self.execution.next(),
+            function: before.function.clone(),
+            input: input.clone(),
+            seed: world.seed(),
+            limits: world.limits(),
+            parent: self.parent.clone(),
+            events: events.to_vec(),
+            not_before: None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a host finds in its data folder, and says, before it opens it.
+
+use std::{fs, path::Path};
+
+use super::{migrate::Schema, open};
+
+/// Bytes of the header of SQLite's log and of each frame's header (<https://sqlite.org/fileformat2.html#walformat>).
+const LOG_HEADER: u64 = 32;
+const FRAME_HEADER: u64 = 24;
+
+/// The state of the files before anything is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    database_bytes: u64,
+    log_bytes: u64,
+    /// Frames that the index of the log counts and the log does not have.
+    missing_frames: u64,
+}
+
+/// Looks at the files of a data folder.
+pub(super) fn look(data_dir: &Path) -> Found {
+    let [database, log, index] = open::files(data_dir);
+    let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let log_bytes = length(&log);
+    Found {
+        database_bytes: length(&database),
+        log_bytes,
+        missing_frames: fs::read(index).map_or(0, |index| missing_frames(&index, log_bytes)),
+    }
+}
+
+/// Compares the log with its index, which a host that crashed leaves behind. The index begins with the page size as 16
+/// bits at offset 14 and the number of frames as 32 bits at offset 16, in the machine's byte order
+/// (<https://sqlite.org/walformat.html#the_wal_index_file_format>).
+fn missing_frames(index: &[u8], log_bytes: u64) -> u64 {
+    let Some(header) = index.first_chunk::<20>() else {
+        return 0;
+    };
+    let page = u64::from(u16::from_ne_bytes([header[14], header[15]]));
+    let counted = u64::from(u32::from_ne_bytes([header[16], header[17], header[18], header[19]]));
+    // 65,536 does not fit and is written as 1.
+    let page = if page == 1 { 65_536 } else { page };
+    if page == 0 {
+        return 0;
+    }
+    let there = log_bytes.saturating_sub(LOG_HEADER) / (page + FRAME_HEADER);
+    counted.saturating_sub(there)
+}
+
+impl Found {
+    /// Says what was found, now that it is known to be usable.
+    pub(super) fn report(&self, schema: &Schema) {
+        let Self {
+            database_bytes,
+            log_bytes,
+            missing_frames,
+        } = *self;
+        if missing_frames > 0 {
+            tracing::error!(
+                missing_frames,
+                "the end of the database's log is missing: what was stored last may be lost; was the folder copied while \
+                 a host ran? `windlass backup` makes copies that are whole"
+            );
+        }
+        match *schema {
+            Schema { before: 0, now } => tracing::info!(schema = now, "made a new database"),
+            Schema { before, now } if before < now => {
+                tracing::info!(
+                    from = before,
+                    to = now,
+                    database_bytes,
+                    "moved the database to a newer schema"
+                );
+            }
+            Schema { now, .. } => tracing::info!(schema = now, database_bytes, "opened the database"),
+        }
+        if log_bytes > 0 {
+            tracing::info!(
+                log_bytes,
+                "recovered the log that the last host left, which did not end properly"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_shorter_than_its_index_says_is_noticed() {
+        let mut index = vec![0; 136];
+        index[14..16].copy_from_slice(&4_096_u16.to_ne_bytes());
+        index[16..20].copy_from_slice(&10_u32.to_ne_bytes());
+        let frames = |number: u64| LOG_HEADER + number * (4_096 + FRAME_HEADER);
+        assert_eq!(missing_frames(&index, frames(10)), 0);
+        // The log starts over in a file that was longer.
+        assert_eq!(missing_frames(&index, frames(400)), 0);
+        assert_eq!(missing_frames(&index, frames(10) - 1), 1);
+        assert_eq!(missing_frames(&index, 0), 10);
+        assert_eq!(missing_frames(&index[..10], 0), 0);
+        assert_eq!(missing_frames(&[0; 136], 0), 0);
+    }
+}

@@ -1,0 +1,94 @@
+//! What an owner reads to take over an instance: rows of four tables in one round trip.
+
+use sqlx::{
+    Row as _,
+    sqlite::{SqlitePool, SqliteRow},
+};
+
+use super::{
+    Error, InstanceRecord, attempts,
+    columns::{Columns, parse, stored},
+    history, inbox, instances,
+};
+use crate::model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber};
+
+/// How many turns are read along. Enough for most histories; bounds what is read of a long one for nothing.
+const FIRST_TURNS: u32 = 32;
+
+/// The rows of the four statements are told apart by how many columns they have.
+const STATEMENTS: &str = "
+    SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn, i.unclean_ends,
+           i.created_at_ms, i.custom_status, i.fuel
+    FROM instances AS i JOIN function_names AS f ON f.function = i.function
+    WHERE i.partition = 0 AND i.instance = ?;
+
+    SELECT seq, item
+    FROM inbox
+    WHERE partition = 0 AND instance = ?
+    ORDER BY seq;
+
+    SELECT task, ordinal, number, cut_off, failure, fuel, started_at_ms, ended_at_ms, next_at_ms
+    FROM attempts
+    WHERE partition = 0 AND instance = ?
+        AND execution = (SELECT execution FROM instances WHERE partition = 0 AND instance = ?)
+    ORDER BY task, ordinal;
+
+    SELECT turn, body, execution
+    FROM history
+    WHERE partition = 0 AND instance = ?
+        AND execution = (SELECT execution FROM instances WHERE partition = 0 AND instance = ?)
+    ORDER BY turn
+    LIMIT ?";
+
+const RECORD: usize = 13;
+const MESSAGE: usize = 2;
+const ATTEMPT: usize = 9;
+
+/// Reads an instance. Messages may be added while it is read; nothing else changes behind its owner's back.
+pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+    let number = stored(instance.0);
+    let mut query = sqlx::query(STATEMENTS);
+    for _ in 0..6 {
+        query = query.bind(number);
+    }
+    let rows = query.bind(i64::from(FIRST_TURNS)).fetch_all(pool).await?;
+    let Some((first, rows)) = rows.split_first().filter(|(first, _)| first.len() == RECORD) else {
+        return Ok(None);
+    };
+    let mut record = record(first, instance)?;
+    let mut turns = Vec::new();
+    for row in rows {
+        match row.len() {
+            MESSAGE => record.inbox.push(inbox::message(row, instance)?),
+            ATTEMPT => record
+                .attempts
+                .push(attempts::attempt(row, instance, record.execution)?),
+            _ => turns.push(row),
+        }
+    }
+    // What cannot be read is reported to whoever asks for the history; an instance can be ended without it.
+    record.first_turns = history::turns(&turns, instance, record.execution, TurnNumber::NONE).unwrap_or_default();
+    Ok(Some(record))
+}
+
+fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, Error> {
+    Ok(InstanceRecord {
+        number: instance,
+        tenant: TenantId(row.small_number(0)?),
+        id: parse(row.text(1)?, "the instance id")?,
+        function: parse(row.text(2)?, "the function name")?,
+        module: ModuleNumber(row.small_number(3)?),
+        parent: instances::parent(row.optional_bytes(4)?, instance)?,
+        status: instances::status(row.number(5)?)?,
+        stuck: instances::stuck(row.optional_bytes(6)?, instance)?,
+        execution: ExecutionNumber(row.small_number(7)?),
+        last_turn: TurnNumber(row.small_number(8)?),
+        unclean_ends: row.small_number(9)?,
+        created_at: Timestamp(row.number(10)?),
+        custom_status: instances::custom_status(row.optional_text(11)?, instance)?,
+        fuel: row.number(12)?,
+        inbox: Vec::new(),
+        attempts: Vec::new(),
+        first_turns: Vec::new(),
+    })
+}
