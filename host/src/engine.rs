@@ -41,24 +41,29 @@ use self::{
     activities::{Activities, ActivitiesParts},
     catalogue::Catalogue,
     flight_recorder::FlightRecorder,
-    hub::{Hub, Mail, Newborn, Taken},
+    hub::{Claim, Hub, Mail, Newborn, RaisedEvent, Taken},
     task::Shared,
     timers::Timers,
     waiters::Waiters,
 };
 use crate::clock::Clock;
 use crate::model::{
-    Event, ExecutionNumber, InboxItem, InstanceId, InstanceStatus, ObservableLimits, Started, TenantId, Timestamp,
+    Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, InstanceStatus, ObservableLimits, Started, TenantId,
+    Timestamp,
 };
 use crate::replay::TurnLimits;
 use crate::sandbox::Sandbox;
 use crate::store::{
     AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome,
-    StartOutcome, Store,
+    StartOutcome, Store, TurnCommit,
 };
 
 /// How many instances are loaded from the store at once.
 const LOADING_AT_ONCE: usize = 64;
+
+/// How long a client waits for a turn that would store its request along with its own row. After that the request is
+/// stored by itself.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// How many instances are purged in one transaction.
 const PURGED_AT_ONCE: u32 = 500;
@@ -128,6 +133,9 @@ struct Inner {
     tracker: TaskTracker,
     stop_timeout: Duration,
     max_queued: usize,
+    /// The last host ended uncleanly in the first turn of an instance that was not stored yet. Whoever started it may well
+    /// try again; then it must be there to be counted.
+    cautious: bool,
     runtime: std::sync::Mutex<Option<tokio::runtime::Runtime>>,
 }
 
@@ -178,7 +186,8 @@ impl Engine {
             recorder,
             flights,
         } = parts;
-        recovery::note_flights(&store, &recorder, &flights, options.max_unclean_ends, clock.now()).await?;
+        let cautious =
+            recovery::note_flights(&store, &recorder, &flights, options.max_unclean_ends, clock.now()).await?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.guest_threads)
             .thread_name("windlass-guest")
@@ -233,6 +242,7 @@ impl Engine {
             tracker,
             stop_timeout: options.stop_timeout,
             max_queued: options.max_queued,
+            cautious,
             runtime: std::sync::Mutex::new(Some(runtime)),
         })))
     }
@@ -313,13 +323,11 @@ impl Engine {
         };
         let number = self.0.store.new_number();
         let end = watch.then(|| self.0.waiters.register(number));
-        let (reply, answer) = oneshot::channel();
         let birth = Birth {
             instance,
             key: idempotency,
         };
-        self.0.hub.bear(number, Newborn { birth, reply });
-        match answer.await.map_err(|_| StoreError::Closed)?? {
+        match self.bear(number, birth).await? {
             StartOutcome::Created(_) => Ok(StartAnswer {
                 instance_id: id,
                 repeated: false,
@@ -333,6 +341,29 @@ impl Engine {
             StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
             StartOutcome::KeyReused => Err(StartError::KeyReused),
         }
+    }
+
+    /// Creates an instance: with its first turn, or without it if that takes long or may be dangerous.
+    async fn bear(&self, number: InstanceNumber, birth: Birth) -> Result<StartOutcome, StoreError> {
+        let (reply, mut answer) = oneshot::channel();
+        let newborn = Newborn {
+            birth: birth.clone(),
+            reply,
+            turn_later: self.0.cautious,
+            claim: Claim::default(),
+        };
+        let claim = newborn.claim.clone();
+        self.0.hub.bear(number, newborn);
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answer).await {
+            return answer.map_err(|_| StoreError::Closed)?;
+        }
+        // Either its owner has not begun, and need not any more, or it has and will find the instance stored.
+        let is_mine = claim.take();
+        let created = self.0.store.commit(TurnCommit::of_birth(number, birth)).await?;
+        if is_mine {
+            self.0.hub.deliver(number, Mail::Wake);
+        }
+        Ok(created.refused.unwrap_or(StartOutcome::Created(number)))
     }
 
     /// Raises an event for an instance, or controls it. When this returns, it is durable.
@@ -383,9 +414,15 @@ impl Engine {
         let Some(number) = self.0.store.tenant(tenant).number(id).await? else {
             return Ok(Taken::No);
         };
-        let (reply, taken) = oneshot::channel();
-        self.0.hub.deliver(number, Mail::Event(event, reply));
-        taken.await.map_err(|_| StoreError::Closed)
+        let (raised, claim, mut taken) = RaisedEvent::new(event);
+        self.0.hub.deliver(number, Mail::Event(raised));
+        let taken = match tokio::time::timeout(PATIENCE, &mut taken).await {
+            Ok(taken) => taken,
+            // The owner is busy with something else and has not looked at it: it is stored for later.
+            Err(_) if claim.take() => return Ok(Taken::No),
+            Err(_) => taken.await,
+        };
+        taken.map_err(|_| StoreError::Closed)
     }
 
     /// Deletes an instance that has ended, with its history and log.

@@ -4,6 +4,7 @@
 //! its mailbox is empty, so no message falls between two owners and no instance ever has two.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
@@ -21,11 +22,49 @@ pub enum Mail {
     /// An activity call has its outcome.
     Result(ActivityResult),
     /// A client raised an event, and is told when it is durable.
-    Event(Event, oneshot::Sender<Taken>),
+    Event(RaisedEvent),
     /// Look whether there is something to do: a timer is due, the host has started.
     Wake,
     /// Forget the guest, if nothing is to do: room is needed.
     Cool,
+}
+
+/// An event that is nowhere durable yet, and who raised it.
+#[derive(Debug)]
+pub struct RaisedEvent {
+    event: Event,
+    reply: oneshot::Sender<Taken>,
+    claim: Claim,
+}
+
+/// Decides between an owner that takes a request and a client that does not wait any longer.
+#[derive(Debug, Clone, Default)]
+pub struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    /// Whether the caller is the first to claim it.
+    pub fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
+impl RaisedEvent {
+    /// With its claim, and where its fate is told.
+    pub fn new(event: Event) -> (Self, Claim, oneshot::Receiver<Taken>) {
+        let (reply, taken) = oneshot::channel();
+        let claim = Claim::default();
+        let raised = Self {
+            event,
+            reply,
+            claim: claim.clone(),
+        };
+        (raised, claim, taken)
+    }
+
+    /// The event and whom to tell, unless it was withdrawn.
+    pub fn take(self) -> Option<(Event, oneshot::Sender<Taken>)> {
+        self.claim.take().then_some((self.event, self.reply))
+    }
 }
 
 /// What became of an event that was given to an owner.
@@ -46,6 +85,10 @@ pub struct Newborn {
     pub birth: Birth,
     /// Told once it is durable, or refused.
     pub reply: oneshot::Sender<Result<StartOutcome, StoreError>>,
+    /// Create it before its first turn runs.
+    pub turn_later: bool,
+    /// Taken by its owner when it begins, or by whoever does not wait for that any longer and creates it.
+    pub claim: Claim,
 }
 
 /// The table. Cheap to clone.
@@ -91,7 +134,7 @@ impl Hub {
         }
         let (sender, receiver) = mpsc::unbounded_channel();
         // A row need not be handed over: the new owner reads the inbox. A result or an event is nowhere else.
-        if matches!(mail, Mail::Result(_) | Mail::Event(..)) {
+        if matches!(mail, Mail::Result(_) | Mail::Event(_)) {
             sender.send(mail).expect("the receiver is here");
         }
         owners.insert(instance, sender);

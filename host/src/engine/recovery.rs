@@ -9,7 +9,8 @@ use crate::store::{AttemptRow, Error, Store};
 const PAGE: u32 = 1_000;
 
 /// Notes what was running when the last host ended uncleanly. An instance whose turn ran at too many unclean ends in a
-/// row is stuck, so that it cannot take the host down for ever; an attempt is noted as cut off.
+/// row is stuck, so that it cannot take the host down for ever; an attempt is noted as cut off. Says whether something ran
+/// that is not stored: the first turn of an instance that was about to be.
 ///
 /// # Errors
 /// When the store fails. Nothing is forgotten: the next start sees the same flights.
@@ -19,11 +20,13 @@ pub(super) async fn note_flights(
     flights: &[Flight],
     max_unclean_ends: u32,
     now: Timestamp,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
+    let mut unborn = false;
     for flight in flights {
         match flight.task {
             None => {
                 let ends = store.count_unclean_end(flight.instance).await?;
+                unborn |= ends.is_none() && store.load(flight.instance).await?.is_none();
                 if let Some(ends) = ends.filter(|ends| *ends >= max_unclean_ends) {
                     let message = format!("the host ended uncleanly {ends} times in a row while a turn of it ran");
                     let reason = StuckReason {
@@ -37,7 +40,7 @@ pub(super) async fn note_flights(
         }
     }
     recorder.clear();
-    Ok(())
+    Ok(unborn)
 }
 
 async fn note_cut_off(store: &Store, flight: Flight, task: TaskId, now: Timestamp) -> Result<(), Error> {

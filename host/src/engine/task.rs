@@ -114,10 +114,20 @@ pub(super) async fn run(
         born: None,
         raised: VecDeque::new(),
     };
-    let mut unborn = newborn.map(|Newborn { birth, reply }| {
-        session.born = Some(reply);
-        Owner::unborn(instance, birth)
+    let is_new = newborn.is_some();
+    let newborn = newborn.filter(|newborn| newborn.claim.take());
+    let mut unborn = newborn.map(|newborn| {
+        session.born = Some(newborn.reply);
+        let mut owner = Owner::unborn(instance, newborn.birth);
+        if newborn.turn_later {
+            owner.turn_later();
+        }
+        owner
     });
+    if is_new && unborn.is_none() && hub.remove_if_idle(instance, &mailbox) {
+        // Somebody else creates the instance, and wakes it then.
+        return;
+    }
     loop {
         // An owner whose commit failed is thrown away, and a new one reads what is really stored.
         let owner = match unborn.take() {
@@ -150,7 +160,9 @@ pub(super) async fn run(
 /// The instance has ended or is gone: those who wait for it are told, and what is still in the mail concerns nobody.
 fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::UnboundedReceiver<Mail>) {
     while let Ok(mail) = mailbox.try_recv() {
-        if let Mail::Event(_, reply) = mail {
+        if let Mail::Event(raised) = mail
+            && let Some((_, reply)) = raised.take()
+        {
             let _ = reply.send(Taken::No);
         }
     }
@@ -274,12 +286,13 @@ impl Session<'_> {
                     }
                     Ok(receipt) => self.committed(&mut owner, &receipt),
                     Err(error) => {
-                        let unborn = self.born.is_some();
+                        // A start that took too long was stored meanwhile: its turn runs again, from what is stored.
+                        let is_stored = self.born.is_none() || matches!(error, store::Error::Contradiction(_));
                         self.refuse(error);
-                        return if unborn {
-                            Ended::Over
-                        } else {
+                        return if is_stored {
                             Ended::Failed(owner.into_results())
+                        } else {
+                            Ended::Over
                         };
                     }
                 },
@@ -336,9 +349,11 @@ impl Session<'_> {
         match mail {
             Mail::Inbox(row) => owner.receive(row),
             Mail::Result(result) => owner.receive_result(result),
-            Mail::Event(event, reply) => {
-                owner.receive_event(event);
-                self.raised.push_back(reply);
+            Mail::Event(raised) => {
+                if let Some((event, reply)) = raised.take() {
+                    owner.receive_event(event);
+                    self.raised.push_back(reply);
+                }
             }
             Mail::Wake => {}
             Mail::Cool => owner.cool(),

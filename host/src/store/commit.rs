@@ -117,6 +117,38 @@ pub struct TurnCommit {
     pub next_execution: Option<Started>,
 }
 
+impl TurnCommit {
+    /// The commit that creates an instance which has not taken its first turn.
+    pub fn of_birth(instance: InstanceNumber, birth: Birth) -> Self {
+        let new = &birth.instance;
+        Self {
+            instance,
+            tenant: new.tenant,
+            execution: new.started.execution,
+            turn: None,
+            consumed: Vec::new(),
+            children: Vec::new(),
+            messages: Vec::new(),
+            attempts: Vec::new(),
+            logs: Vec::new(),
+            summary: Summary {
+                status: InstanceStatus::Pending,
+                execution: new.started.execution,
+                last_turn: TurnNumber::NONE,
+                wake_at: new.started.not_before,
+                in_flight: 0,
+                custom_status: None,
+                stuck: None,
+                module: new.module,
+                fuel: 0,
+                updated_at: new.created_at,
+            },
+            next_execution: None,
+            birth: Some(Box::new(birth)),
+        }
+    }
+}
+
 /// A message that a turn sends.
 #[derive(Debug, Clone)]
 pub struct OutboundMessage {
@@ -169,7 +201,8 @@ pub struct TurnReceipt {
     pub delivered: Vec<(InstanceNumber, InboxRow)>,
     /// Whether the instance existed. If not (it was purged), nothing was written.
     pub instance_gone: bool,
-    /// Why an instance was not born, and nothing written: never [`StartOutcome::Created`].
+    /// Why an instance was not born, and nothing written. [`StartOutcome::Created`] when it was born before; only a commit
+    /// without a turn is answered so, one with a turn is a contradiction then.
     pub refused: Option<StartOutcome>,
 }
 

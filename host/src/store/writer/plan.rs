@@ -97,6 +97,17 @@ impl<'a> Plan<'a> {
         let instance = commit.instance;
         let mut receipt = TurnReceipt::default();
         if let Some(birth) = &commit.birth {
+            if self.is_born(instance, birth) {
+                return match &commit.turn {
+                    None => {
+                        receipt.refused = Some(StartOutcome::Created(instance));
+                        Ok(receipt)
+                    }
+                    Some(_) => Err(Error::Contradiction(format!(
+                        "instance {instance} was stored meanwhile"
+                    ))),
+                };
+            }
             // Before anything is changed: a contradiction must leave what is stored under the id alone.
             check_fits(&unborn(instance, &birth.instance), work)?;
             receipt.refused = self.bear(instance, birth);
@@ -200,6 +211,13 @@ impl<'a> Plan<'a> {
         self.facts
             .by_number(instance)
             .is_some_and(|fact| !fact.status.has_ended())
+    }
+
+    /// Whether an earlier commit created that very instance.
+    fn is_born(&self, number: InstanceNumber, birth: &Birth) -> bool {
+        let new = &birth.instance;
+        let fact = self.facts.by_id(new.tenant, &new.id);
+        fact.is_some_and(|fact| fact.number == number)
     }
 
     /// Makes room for an instance whose first commit this is, or says why it may not be.
