@@ -7,6 +7,7 @@ mod egress;
 mod events;
 mod hostile;
 mod invoices;
+mod metrics;
 mod orders;
 mod patterns;
 mod recovery;
