@@ -37,8 +37,8 @@ modules-component: build modules ## Build a sample with cargo component, upload 
 run: guest-target build ## Serve on 127.0.0.1 with the data in ./windlass-data (DATA=… for another folder)
 	target/debug/windlass serve --data $(DATA)
 
-bench: build modules ## Measure throughput and latency of the host
-	target/debug/windlass bench chain fanout long
+bench: build modules ## Measure the host: throughput, latency, memory, disk, recovery (under three minutes)
+	target/debug/windlass bench --short
 
 microbench: ## Measure replaying, folding, encoding and writing by themselves (criterion)
 	cargo bench --workspace --profile dev --bench hot_paths

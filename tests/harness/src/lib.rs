@@ -18,6 +18,6 @@ pub use answer::Answer;
 pub use backend::Backend;
 pub use host::{Host, HostOptions};
 pub use metrics::Metrics;
-pub use programs::module;
+pub use programs::{module, modules};
 pub use waiting::{PATIENCE, until};
 pub use world::{Command, World};
