@@ -4,6 +4,7 @@ mod approval;
 mod bench;
 mod cli;
 mod control;
+mod crash;
 mod egress;
 mod events;
 mod hostile;
