@@ -12,9 +12,12 @@ BUILD := cargo build --workspace --all-targets
 RUN_TESTS := cargo $$(cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test) --workspace
 SAMPLES := --manifest-path sample-modules/Cargo.toml
 DATA ?= ./windlass-data
+KILLS ?= 50
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test modules modules-component run bench microbench lint build guest-target
+
+.PHONY: help demo test modules modules-component run bench crash lint build guest-target
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,11 +40,14 @@ modules-component: build modules ## Build a sample with cargo component, upload 
 run: guest-target build ## Serve on 127.0.0.1 with the data in ./windlass-data (DATA=… for another folder)
 	target/debug/windlass serve --data $(DATA)
 
-bench: build modules ## Measure throughput and latency of the host
-	target/debug/windlass bench chain fanout long
+bench: build modules ## Measure the host: throughput, latency, memory, disk, recovery (under three minutes)
+	target/debug/windlass bench --short
 
 microbench: ## Measure replaying, folding, encoding and writing by themselves (criterion)
 	cargo bench --workspace --profile dev --bench hot_paths
+
+crash: build modules ## Kill the host again and again under load, and look for what was lost (KILLS=50, SEED=…)
+	WINDLASS_TEST_KILLS=$(KILLS) $(if $(SEED),WINDLASS_TEST_SEED=$(SEED)) $(RUN_TESTS) --test end_to_end crash::
 
 lint: guest-target ## Check formatting, clippy, vendored WIT and shell scripts
 	scripts/lint

@@ -25,7 +25,7 @@ mod waiting;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 use self::{client::Client, output::Output, trouble::Trouble};
 use crate::config::{DEFAULT_PORT, Settings};
@@ -52,6 +52,10 @@ pub struct Cli {
     /// Print JSON for programs: one object, or one a line for lists
     #[arg(long, global = true)]
     json: bool,
+
+    /// Whether the address was given as an argument.
+    #[arg(skip)]
+    url_named: bool,
 
     #[command(subcommand)]
     command: Command,
@@ -87,7 +91,7 @@ enum Command {
     Check(check::Check),
     /// Copy the database of a host, which may be running
     Backup(backup::Backup),
-    /// Measure a host: the one at --url, or one started for the purpose
+    /// Measure a host: one started for the purpose, or the one at --url
     Bench(bench::Bench),
     /// Compile a component under limits, for the host
     #[command(hide = true)]
@@ -98,7 +102,9 @@ impl Cli {
     /// Reads the arguments of the process; ends it with a message if they cannot be read or help was asked for.
     pub fn from_arguments() -> Self {
         let matches = command().get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.url_named = matches.value_source("url") == Some(ValueSource::CommandLine);
+        cli
     }
 
     /// Does what was asked for; the exit code says how it went.
@@ -107,7 +113,12 @@ impl Cli {
             return compile.run();
         }
         let output = Output::new(self.json);
-        let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        let mut builder = match self.command {
+            // What the load generator takes of the machine, the host beside it does not have.
+            Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
+            _ => tokio::runtime::Builder::new_multi_thread(),
+        };
+        let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => return Trouble::failed(format!("cannot begin: {error}")).report(&output),
         };
@@ -121,7 +132,7 @@ impl Cli {
         let client = || Client::new(&self.url);
         match self.command {
             Command::Serve(serve) => serve.run().await,
-            Command::Bench(bench) => bench.run(&self.url, output).await,
+            Command::Bench(bench) => bench.run(&self.url, self.url_named, output).await,
             Command::Compile(_) => unreachable!("ran before there was a runtime"),
             Command::Check(check) => check.run(output).await,
             Command::Backup(backup) => backup.run(output).await,

@@ -17,6 +17,7 @@ mod heat;
 mod outbox;
 mod recorded;
 mod recovery;
+mod stats;
 mod sweeper;
 mod task;
 mod timers;
@@ -36,6 +37,7 @@ use tokio_util::task::TaskTracker;
 pub use self::api::{
     Message, MessageError, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
+pub use self::stats::{AttemptStats, EngineStats};
 pub use self::waiters::{End, Waiter};
 use self::{
     activities::{Activities, ActivitiesParts},
@@ -127,7 +129,9 @@ struct Inner {
     catalogue: Arc<Catalogue>,
     clock: Arc<dyn Clock>,
     hub: Hub,
+    timers: Timers,
     waiters: Waiters,
+    stats: Arc<EngineStats>,
     observable: ObservableLimits,
     shutdown: CancellationToken,
     tracker: TaskTracker,
@@ -186,8 +190,13 @@ impl Engine {
             recorder,
             flights,
         } = parts;
-        let cautious =
-            recovery::note_flights(&store, &recorder, &flights, options.max_unclean_ends, clock.now()).await?;
+        let stats = Arc::new(EngineStats::default());
+        let ends = recovery::UncleanEnds {
+            flights: &flights,
+            max_in_a_row: options.max_unclean_ends,
+            now: clock.now(),
+        };
+        let cautious = recovery::note_flights(&store, &recorder, &stats, ends).await?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.guest_threads)
             .thread_name("windlass-guest")
@@ -201,6 +210,7 @@ impl Engine {
             catalogue: catalogue.clone(),
             clock: clock.clone(),
             recorder: recorder.clone(),
+            stats: stats.clone(),
             slots: options.activity_slots,
             max_cut_offs: options.max_cut_offs,
             runtime: runtime.handle().clone(),
@@ -212,6 +222,7 @@ impl Engine {
             catalogue: catalogue.clone(),
             clock: clock.clone(),
             recorder,
+            stats: stats.clone(),
             activities,
             timers: timers.clone(),
             waiters: waiters.clone(),
@@ -229,14 +240,20 @@ impl Engine {
         if woken > 0 {
             tracing::info!(instances = woken, "took up what the last host left");
         }
-        tracker.spawn(timers.run(hub.clone(), store.clone(), clock.clone(), shutdown.clone()));
+        tracker.spawn(
+            timers
+                .clone()
+                .run(hub.clone(), store.clone(), clock.clone(), shutdown.clone()),
+        );
         tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
         Ok(Self(Arc::new(Inner {
             store,
             catalogue,
             clock,
             hub,
+            timers,
             waiters,
+            stats,
             observable: options.observable,
             shutdown,
             tracker,
@@ -284,6 +301,21 @@ impl Engine {
         self.0.hub.active()
     }
 
+    /// What was counted since the host started.
+    pub fn stats(&self) -> &EngineStats {
+        &self.0.stats
+    }
+
+    /// How many activity calls run, wait for a slot, or wait for their next attempt.
+    pub fn activity_calls(&self) -> usize {
+        self.0.hub.shared().activities.count()
+    }
+
+    /// How many wake-ups are in memory: those up to the horizon, not all.
+    pub fn timers_in_memory(&self) -> usize {
+        self.0.timers.in_memory()
+    }
+
     /// Starts an orchestration. When this returns, it is durable.
     ///
     /// # Errors
@@ -328,11 +360,14 @@ impl Engine {
             key: idempotency,
         };
         match self.bear(number, birth).await? {
-            StartOutcome::Created(_) => Ok(StartAnswer {
-                instance_id: id,
-                repeated: false,
-                end,
-            }),
+            StartOutcome::Created(_) => {
+                self.0.stats.started_by_clients.increment();
+                Ok(StartAnswer {
+                    instance_id: id,
+                    repeated: false,
+                    end,
+                })
+            }
             StartOutcome::Repeated(instance_id) => Ok(StartAnswer {
                 instance_id,
                 repeated: true,

@@ -7,6 +7,7 @@
 pub(crate) mod document;
 pub(crate) mod health;
 pub(crate) mod instances;
+pub(crate) mod metrics;
 pub(crate) mod modules;
 pub(crate) mod orchestrations;
 

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod http;
+pub mod metrics;
 pub mod model;
 pub mod replay;
 pub mod sandbox;

@@ -55,7 +55,7 @@ pub use self::{
     error::Error,
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModuleVersion, PutModule, PutModuleOutcome},
-    stats::StoreStats,
+    stats::{BatchStats, StoreStats},
     tenant::{HistoryPage, InstanceDetails, InstancePage, InstanceSummary, ListFilter, TenantStore},
 };
 use self::{
@@ -243,6 +243,16 @@ impl Store {
     /// What the writer did since the host started.
     pub fn stats(&self) -> StoreStats {
         self.stats.read()
+    }
+
+    /// How large and how slow the writer's transactions were.
+    pub fn batch_stats(&self) -> BatchStats {
+        self.stats.read_batches()
+    }
+
+    /// How many operations wait for the writer now.
+    pub fn queue_length(&self) -> usize {
+        self.jobs.max_capacity() - self.jobs.capacity()
     }
 
     /// Reads everything and says what is wrong with it; nothing if all is well. Slow: for `windlass check`.

@@ -1,12 +1,15 @@
 //! The real host with real modules, over HTTP: one file per feature.
 
 mod approval;
+mod bench;
 mod cli;
 mod control;
+mod crash;
 mod egress;
 mod events;
 mod hostile;
 mod invoices;
+mod metrics;
 mod orders;
 mod patterns;
 mod recovery;

@@ -1,28 +1,38 @@
-//! `windlass bench`: loads a host over HTTP and says how fast it was.
+//! `windlass bench`: loads a host over HTTP and says how fast it was and what it used.
 //!
-//! Client and host are two processes, so that the host's CPU time is its own: it is read from the operating system,
-//! not estimated. All work is bounded in count.
+//! Client and host are two processes, so that the host's CPU time and memory are its own; the operating system says what
+//! they are. Every row has a host of its own on an empty folder, so that rows do not depend on their order; what they
+//! wrote comes from the host's metrics. Every output is checked: a measurement of wrong results is none.
 
+mod figures;
 mod host;
-mod workloads;
+mod load;
+mod rows;
+mod target;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
+use serde_json::json;
 
-use self::host::BenchHost;
-use super::{client::Client, output::Output, trouble::Trouble};
+use self::{figures::Figures, rows as row, target::Target};
+use super::{output::Output, trouble::Trouble};
+use crate::http::parse_duration;
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
-    /// What to measure, in that order
-    #[arg(value_enum, required = true)]
+    /// What to measure, in that order; all if none is named
+    #[arg(value_enum)]
     workloads: Vec<Workload>,
-    /// Measure the host at --url instead of one started for the purpose; its CPU time is then not known
+    /// Measure the host at --url instead of hosts started for the purpose; also meant when --url is given.
+    /// Rows that end or kill their host are skipped
     #[arg(long)]
     running: bool,
+    /// Smaller counts: all rows in less than three minutes
+    #[arg(long)]
+    short: bool,
     /// Folder with bench.wasm and bench_activities.wasm
     #[arg(
         long,
@@ -30,143 +40,195 @@ pub(super) struct Bench {
         value_name = "DIR"
     )]
     modules: PathBuf,
-    /// Instances of `chain`
-    #[arg(long, default_value_t = 2_000)]
-    instances: u32,
-    /// Instances of `chain` in flight at once
-    #[arg(long, default_value_t = 64)]
+    /// Requests in flight at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     in_flight: u32,
-    /// Instances of `chain` that run alone, for the latency
-    #[arg(long, default_value_t = 200)]
-    alone: u32,
-    /// Activities of the one instance of `fanout`
-    #[arg(long, default_value_t = 1_000)]
-    fanout: u32,
-    /// Activities of the one instance of `long`
-    #[arg(long, default_value_t = 2_000)]
-    steps: u32,
-    /// Arguments for the host that is started, after `--`: for example `-- --hot 0`
+    /// Instances of `chain` and `disk` [default: 20000, short 3000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    instances: Option<u32>,
+    /// Instances of `alone` [default: 1000, short 300]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    alone: Option<u32>,
+    /// Activities of each instance of `fanout` [default: 1000,10000]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    fanout: Vec<u32>,
+    /// Activities of each instance of `long` [default: 2000,20000, short 2000,5000]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=900_000))]
+    steps: Vec<u32>,
+    /// Instances of `parked` [default: 100000, short 10000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    parked: Option<u32>,
+    /// Timers of `sleepers` [default: 100000, short 10000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    sleepers: Option<u32>,
+    /// The time within which they are due [default: 60s, short 6s]
+    #[arg(long, value_parser = parse_duration, value_name = "TIME")]
+    window: Option<Duration>,
+    /// How often `recovery` kills the host [default: 10, short 3]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    kills: Option<u32>,
+    /// Turns of the history of each instance of `cold` [default: 10000,100000, short 10000]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=900_000))]
+    turns: Vec<u32>,
+    /// Arguments for the hosts that are started, after `--`: for example `-- --hot 0`
     #[arg(last = true)]
     serve: Vec<String>,
 }
 
-/// A shape of load.
+/// A row of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Workload {
-    /// Five activities in sequence. Each instance is one request: POST …/orchestrations/BenchChain?wait=60s
+    /// Five activities in sequence, many instances in flight.
+    /// Each instance is one request: POST /v1/orchestrations/BenchChain?wait=60s, answered 200 with the output
     Chain,
-    /// Many activities at once in one instance. One POST …/orchestrations/BenchFanout?wait=60s, then GETs that wait
+    /// The same, one instance at a time: how long each takes. The same request
+    Alone,
+    /// Many activities at once in one instance.
+    /// POST /v1/orchestrations/BenchFanout?wait=60s; if that answers 202, GET /v1/instances/ID?wait=60s until it ended
     Fanout,
-    /// Many activities in sequence in one instance. Like fanout, and the history is read afterwards
+    /// Many activities in sequence in one instance. The same requests of BenchLong; afterwards its history is read
     Long,
+    /// Many instances that wait for an event.
+    /// POST /v1/orchestrations/BenchParked?instanceId=ID for each (202); GET /metrics until all wait and none is hot,
+    /// when the memory is read; SIGTERM and a new start, then GET /readyz; POST /v1/instances/ID/events/go for each (202);
+    /// GET /metrics until all have completed; then GET /v1/instances/ID?wait=60s for each, to check its output.
+    /// instances_per_s are those accepted, completions_per_s the ends from the first event to the last end
+    Parked,
+    /// Many timers due within a while.
+    /// POST /v1/orchestrations/BenchSleeper?instanceId=ID for each, with the time as input (202); GET /metrics until all
+    /// sleep, and two seconds later for the CPU time of a host at rest; GET /metrics until all have completed; then
+    /// GET /v1/instances/ID for each, whose output is when it woke. p50_ms and p99_ms are of the lateness
+    Sleepers,
+    /// Bytes in the database for each chain that has ended. The requests of chain; SIGTERM before and after
+    Disk,
+    /// SIGKILL with chains in flight, and a new start.
+    /// POST /v1/orchestrations/BenchChain?instanceId=ID (202), then GET /v1/instances/ID?wait=60s, in each connection;
+    /// after the start the same GET for every instance that was accepted. wall_s is from the start of the process to the
+    /// last of those ends, of the slowest recovery
+    Recovery,
+    /// A long history loaded after a restart.
+    /// POST /v1/orchestrations/BenchCold?instanceId=cold (202), GET /v1/instances/cold until the history is there;
+    /// SIGTERM and a new start; then what is measured: POST /v1/instances/cold/events/go (202) and
+    /// GET /v1/instances/cold?wait=60s until it has ended
+    Cold,
 }
 
-/// What was measured; what does not apply is absent.
-#[derive(Debug, Default, Serialize)]
-struct Figures {
-    workload: &'static str,
-    /// Wall-clock time of the loaded part, in seconds.
-    wall_s: f64,
-    instances: u64,
-    activities: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    instances_per_s: Option<f64>,
-    activities_per_s: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    p50_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    p99_ms: Option<f64>,
-    /// Milliseconds a step over the first and the last thousand steps.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ms_per_step_first: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ms_per_step_last: Option<f64>,
-    /// CPU time of the host, in milliseconds an activity.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_cpu_ms_per_activity: Option<f64>,
-    /// Resident memory of the host afterwards, in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_rss_bytes: Option<u64>,
-}
-
-impl Bench {
-    pub(super) async fn run(self, url: &str, output: &Output) -> Result<(), Trouble> {
-        let host = if self.running {
-            None
-        } else {
-            Some(BenchHost::start(&self.serve).await?)
-        };
-        let client = Client::new(host.as_ref().map_or(url, BenchHost::url))?;
-        let measured = self.measure(&client, host.as_ref(), output).await;
-        if let Some(host) = host {
-            host.stop().await;
+impl Workload {
+    /// Whether the row ends its host, or kills it.
+    fn ends_its_host(self) -> bool {
+        match self {
+            Self::Chain | Self::Alone | Self::Fanout | Self::Long | Self::Sleepers => false,
+            Self::Parked | Self::Disk | Self::Recovery | Self::Cold => true,
         }
-        let measured = measured?;
-        if output.json() {
-            return Ok(());
-        }
-        let number = |value: Option<f64>, digits: usize| value.map_or("-".into(), |value| format!("{value:.digits$}"));
-        let row = |figures: &Figures| {
-            [
-                figures.workload.to_owned(),
-                number(figures.instances_per_s, 0),
-                number(Some(figures.activities_per_s), 0),
-                number(figures.p50_ms, 1),
-                number(figures.p99_ms, 1),
-                number(Some(figures.wall_s), 2),
-                number(figures.ms_per_step_first, 2),
-                number(figures.ms_per_step_last, 2),
-                number(figures.host_cpu_ms_per_activity, 3),
-                figures
-                    .host_rss_bytes
-                    .map_or("-".into(), |bytes| (bytes >> 20).to_string()),
-            ]
-        };
-        let heads = [
-            "workload",
-            "instances/s",
-            "activities/s",
-            "p50 ms",
-            "p99 ms",
-            "wall s",
-            "ms/step first",
-            "ms/step last",
-            "host CPU ms/activity",
-            "host MiB",
-        ];
-        output.table(heads, measured.iter().map(row).collect())
     }
 
-    async fn measure(
-        &self,
-        client: &Client,
-        host: Option<&BenchHost>,
-        output: &Output,
-    ) -> Result<Vec<Figures>, Trouble> {
-        for module in ["bench", "bench_activities"] {
-            workloads::deploy(client, &self.modules, module).await?;
+    /// Arguments for its host, before those of the command line. Guests that nobody needs are not kept for long where
+    /// the memory of cold instances or the rest of the host is measured.
+    fn host_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Parked | Self::Sleepers => &["--hot-idle", "500ms"],
+            _ => &[],
         }
-        let mut measured = Vec::new();
-        for workload in &self.workloads {
-            let before = host.and_then(BenchHost::cpu_ms);
-            let mut figures = match workload {
-                Workload::Chain => workloads::chain(client, self.instances, self.in_flight).await?,
-                Workload::Fanout => workloads::fanout(client, self.fanout).await?,
-                Workload::Long => workloads::long(client, self.steps).await?,
-            };
-            let used = before
-                .zip(host.and_then(BenchHost::cpu_ms))
-                .map(|(before, after)| after - before);
-            figures.host_cpu_ms_per_activity = used.map(|ms| ms / figures.activities.max(1) as f64);
-            figures.host_rss_bytes = host.and_then(BenchHost::rss_bytes);
-            if *workload == Workload::Chain {
-                workloads::alone(client, self.alone, &mut figures).await?;
+    }
+
+    fn name(self) -> String {
+        let value = self.to_possible_value().expect("no row is hidden");
+        value.get_name().to_owned()
+    }
+}
+
+/// What a row of one size is.
+type Size = Option<u32>;
+
+impl Bench {
+    /// Measures the hosts that it starts, or the one at `url` if the user named it.
+    pub(super) async fn run(self, url: &str, named: bool, output: &Output) -> Result<(), Trouble> {
+        let running = (self.running || named).then_some(url);
+        let all = Workload::value_variants();
+        let wanted = if self.workloads.is_empty() {
+            all
+        } else {
+            &self.workloads
+        };
+        for workload in wanted {
+            if running.is_some() && workload.ends_its_host() {
+                skip(*workload, output)?;
+                continue;
             }
-            if output.json() {
-                output.value(&serde_json::to_value(&figures).expect("figures are JSON"))?;
+            for size in self.sizes(*workload) {
+                let figures = self.measure(*workload, size, running).await?;
+                if output.json() {
+                    output.value(&figures.to_json())?;
+                } else {
+                    output.line(&figures.line())?;
+                }
             }
-            measured.push(figures);
         }
-        Ok(measured)
+        Ok(())
+    }
+
+    /// The sizes in which a row is measured; one of none for a row with one size.
+    fn sizes(&self, workload: Workload) -> Vec<Size> {
+        let several = |given: &[u32], long: &[u32], short: &[u32]| -> Vec<Size> {
+            let default = if self.short { short } else { long };
+            let sizes = if given.is_empty() { default } else { given };
+            sizes.iter().copied().map(Some).collect()
+        };
+        match workload {
+            Workload::Fanout => several(&self.fanout, &[1_000, 10_000], &[1_000, 10_000]),
+            Workload::Long => several(&self.steps, &[2_000, 20_000], &[2_000, 5_000]),
+            Workload::Cold => several(&self.turns, &[10_000, 100_000], &[10_000]),
+            _ => vec![None],
+        }
+    }
+
+    async fn measure(&self, workload: Workload, size: Size, running: Option<&str>) -> Result<Figures, Trouble> {
+        let mut target = match running {
+            Some(url) => Target::running(url, &self.modules).await?,
+            None => {
+                let ours = workload.host_arguments().iter().map(ToString::to_string);
+                Target::start(ours.chain(self.serve.iter().cloned()).collect(), &self.modules).await?
+            }
+        };
+        let count = |given: Option<u32>, long, short| given.unwrap_or(if self.short { short } else { long });
+        let chains = count(self.instances, 20_000, 3_000);
+        let size = size.unwrap_or_default();
+        let figures = match workload {
+            Workload::Chain => row::chain::chain("chain", &target, chains, self.in_flight).await?,
+            Workload::Alone => row::chain::chain("alone", &target, count(self.alone, 1_000, 300), 1).await?,
+            Workload::Fanout => row::single::fanout(&target, size).await?,
+            Workload::Long => row::single::long(&target, size).await?,
+            Workload::Parked => {
+                let instances = count(self.parked, 100_000, 10_000);
+                row::parked::parked(&mut target, instances, self.in_flight).await?
+            }
+            Workload::Sleepers => {
+                let instances = count(self.sleepers, 100_000, 10_000);
+                let window = self
+                    .window
+                    .unwrap_or(Duration::from_secs(if self.short { 6 } else { 60 }));
+                row::sleepers::sleepers(&target, instances, window, self.in_flight).await?
+            }
+            Workload::Disk => row::chain::disk(&mut target, chains, self.in_flight).await?,
+            Workload::Recovery => {
+                row::recovery::recovery(&mut target, count(self.kills, 10, 3), self.in_flight).await?
+            }
+            Workload::Cold => row::cold::cold(&mut target, size).await?,
+        };
+        target.end().await?;
+        Ok(figures)
+    }
+}
+
+/// Says that a row cannot be measured on a host that somebody else runs.
+fn skip(workload: Workload, output: &Output) -> Result<(), Trouble> {
+    let (name, reason) = (
+        workload.name(),
+        "it ends its host, and this one is not ours: leave --url out",
+    );
+    if output.json() {
+        output.value(&json!({ "workload": name, "skipped": reason }))
+    } else {
+        output.line(&format!("{name:<9} skipped: {reason}"))
     }
 }

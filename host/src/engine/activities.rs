@@ -16,6 +16,7 @@ use super::catalogue::Catalogue;
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::hub::{Hub, Mail};
 use super::owner::{ActivityResult, StartActivity};
+use super::stats::EngineStats;
 use crate::clock::Clock;
 use crate::model::{
     ExecutionNumber, Failure, InstanceId, InstanceNumber, LogLine, Outcome, TaskId, Timestamp, failure::types,
@@ -48,6 +49,7 @@ struct Inner {
     catalogue: Arc<Catalogue>,
     clock: Arc<dyn Clock>,
     recorder: FlightRecorder,
+    stats: Arc<EngineStats>,
     slots: Semaphore,
     max_cut_offs: u32,
     calls: Mutex<Table>,
@@ -67,6 +69,8 @@ pub struct ActivitiesParts {
     pub clock: Arc<dyn Clock>,
     /// Where running attempts are noted.
     pub recorder: FlightRecorder,
+    /// Where attempts are counted.
+    pub stats: Arc<EngineStats>,
     /// How many attempts run at once.
     pub slots: usize,
     /// How often in a row the end of the host may cut a call off before it fails as poisonous.
@@ -99,6 +103,7 @@ impl Activities {
             catalogue,
             clock,
             recorder,
+            stats,
             slots,
             max_cut_offs,
             runtime,
@@ -109,6 +114,7 @@ impl Activities {
             catalogue,
             clock,
             recorder,
+            stats,
             slots: Semaphore::new(slots),
             max_cut_offs,
             calls: Mutex::new(Some(HashMap::new())),
@@ -222,16 +228,20 @@ impl Activities {
             if let Some(next_at) = call.next_at.take() {
                 self.sleep_until(next_at.min(deadline.unwrap_or(Timestamp::MAX))).await;
             }
+            let waiting = self.0.stats.attempts.waiting.hold();
             let slot = tokio::select! {
                 slot = self.0.slots.acquire() => slot.expect("the slots are never closed"),
                 () = self.deadline(deadline) => return call.late(),
             };
+            drop(waiting);
             let started_at = self.0.clock.now();
             if deadline.is_some_and(|deadline| deadline <= started_at) {
                 return call.late();
             }
+            let counted = self.0.stats.attempts.begin();
             let run = self.attempt(&call, started_at, deadline).await;
             drop(slot);
+            counted.end(&run.outcome, run.fuel);
             let (failure, logs, fuel) = match run.outcome {
                 Ok(output) => return call.result(Ok(output), run.logs, run.fuel),
                 Err(failure) => (failure, run.logs, run.fuel),

@@ -1,6 +1,7 @@
 //! A guest whose new turns are noted in the flight recorder while they run.
 
 use super::flight_recorder::{Flight, FlightRecorder};
+use crate::metrics::Held;
 use crate::replay::{Budget, Execution, Guest, HostTrouble, Ran};
 
 /// Wraps a guest.
@@ -8,6 +9,8 @@ pub(super) struct Recorded<G> {
     pub guest: G,
     pub recorder: FlightRecorder,
     pub flight: Flight,
+    /// Counted as being in memory for as long as it is.
+    pub _counted: Held,
 }
 
 impl<G: Guest> Guest for Recorded<G> {

@@ -2,11 +2,22 @@
 
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::hub::{Hub, Mail};
+use super::stats::EngineStats;
 use crate::model::{Failure, InstanceNumber, StuckReason, TaskId, Timestamp, failure::types};
 use crate::store::{AttemptRow, Error, Store};
 
 /// Instances woken per query.
 const PAGE: u32 = 1_000;
+
+/// What is known about the end of the last host.
+pub(super) struct UncleanEnds<'a> {
+    /// What it was running, if it ended uncleanly.
+    pub flights: &'a [Flight],
+    /// At how many of them in a row an instance is stuck.
+    pub max_in_a_row: u32,
+    /// When they are noted.
+    pub now: Timestamp,
+}
 
 /// Notes what was running when the last host ended uncleanly. An instance whose turn ran at too many unclean ends in a
 /// row is stuck, so that it cannot take the host down for ever; an attempt is noted as cut off. Says whether something ran
@@ -17,26 +28,34 @@ const PAGE: u32 = 1_000;
 pub(super) async fn note_flights(
     store: &Store,
     recorder: &FlightRecorder,
-    flights: &[Flight],
-    max_unclean_ends: u32,
-    now: Timestamp,
+    stats: &EngineStats,
+    unclean: UncleanEnds<'_>,
 ) -> Result<bool, Error> {
+    let UncleanEnds {
+        flights,
+        max_in_a_row,
+        now,
+    } = unclean;
     let mut unborn = false;
     for flight in flights {
         match flight.task {
             None => {
                 let ends = store.count_unclean_end(flight.instance).await?;
                 unborn |= ends.is_none() && store.load(flight.instance).await?.is_none();
-                if let Some(ends) = ends.filter(|ends| *ends >= max_unclean_ends) {
+                if let Some(ends) = ends.filter(|ends| *ends >= max_in_a_row) {
                     let message = format!("the host ended uncleanly {ends} times in a row while a turn of it ran");
                     let reason = StuckReason {
                         code: "took-host-down".into(),
                         message,
                     };
                     store.mark_stuck(flight.instance, reason, now).await?;
+                    stats.stuck.increment();
                 }
             }
-            Some(task) => note_cut_off(store, *flight, task, now).await?,
+            Some(task) => {
+                note_cut_off(store, *flight, task, now).await?;
+                stats.attempts.cut_off.increment();
+            }
         }
     }
     recorder.clear();

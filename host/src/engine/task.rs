@@ -16,6 +16,7 @@ use super::heat::Heat;
 use super::hub::{Hub, Mail, Newborn, Taken};
 use super::owner::{ActivityChanges, ActivityResult, Next, Owner, UNREADABLE, World};
 use super::recorded::Recorded;
+use super::stats::{EngineStats, Step};
 use super::timers::Timers;
 use super::waiters::Waiters;
 use crate::clock::Clock;
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub catalogue: Arc<Catalogue>,
     pub clock: Arc<dyn Clock>,
     pub recorder: FlightRecorder,
+    pub stats: Arc<EngineStats>,
     pub activities: Activities,
     pub timers: Timers,
     pub waiters: Waiters,
@@ -240,6 +242,8 @@ impl Session<'_> {
                     };
                     if let Err(error) = shared.store.mark_stuck(instance, reason, shared.clock.now()).await {
                         tracing::error!(instance = instance.0, %error, "an instance could not be marked as stuck");
+                    } else {
+                        shared.stats.stuck.increment();
                     }
                     return None;
                 }
@@ -415,9 +419,10 @@ impl Session<'_> {
     }
 
     async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
-        let wake_at = commit.summary.wake_at;
+        let (wake_at, step) = (commit.summary.wake_at, Step::of(&commit));
         match self.shared.store.commit(commit).await {
             Ok(receipt) => {
+                self.shared.stats.count_step(&step, &receipt);
                 match wake_at {
                     Some(wake_at) => self.shared.timers.arm(self.instance, wake_at),
                     None => self.shared.timers.disarm(self.instance),
@@ -477,6 +482,7 @@ impl Session<'_> {
                     execution,
                     task: None,
                 });
+                self.shared.stats.count_replay(owner.is_hot(), rows.len());
                 if let Err(trouble) = owner.feed(&rows) {
                     self.trouble(owner, &trouble).await;
                 }
@@ -517,6 +523,7 @@ impl Session<'_> {
                     guest,
                     recorder: self.shared.recorder.clone(),
                     flight,
+                    _counted: self.shared.stats.count_guest(owner.position().1),
                 };
                 let execution = Execution::new(owner.id().clone(), started, directory.clone(), self.shared.turn_limits);
                 owner.install(Player::new(guest, execution));

@@ -111,6 +111,11 @@ impl Timers {
         self.lock().remove(instance);
     }
 
+    /// How many wake-ups are in memory.
+    pub(super) fn in_memory(&self) -> usize {
+        self.lock().by_time.len()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Nearest> {
         self.0.nearest.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,7 +18,7 @@ use super::{
     error::Refusal,
     error_pages, guard, health,
     instances::{self, control, events, list, logs},
-    modules, openapi as document, orchestrations,
+    metrics, modules, openapi as document, orchestrations,
     state::App,
 };
 use crate::engine::Engine;
@@ -39,6 +39,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(error_pages::get))
         .routes(routes!(health::alive))
         .routes(routes!(health::ready))
+        .routes(routes!(metrics::get))
 }
 
 /// The description of all routes, as served at `/v1/openapi.json`.

@@ -4,6 +4,7 @@
 mod bodies;
 mod harness;
 mod instances;
+mod metrics;
 mod modules;
 mod openapi;
 mod requests;

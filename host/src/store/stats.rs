@@ -2,18 +2,34 @@
 
 use std::sync::atomic::{
     AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{Acquire, Release},
 };
+use std::time::Duration;
 
+use crate::metrics::{Counter, Distribution, Histogram};
 use crate::model::InboxSeq;
 
+/// Ranges of the time of a transaction, in microseconds: a quiet disk takes some hundred, a busy one milliseconds.
+const MICROS: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+];
+
+/// Ranges of the operations in a transaction, up to the most that there can be.
+const OPERATIONS: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
+/// Ranges of the rows in a transaction.
+const ROWS: [u64; 8] = [1, 4, 16, 64, 256, 1_024, 4_096, 16_384];
+
 /// Counted since the host started.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Stats {
-    operations: AtomicU64,
-    rows: AtomicU64,
-    batches: AtomicU64,
-    failures: AtomicU64,
+    operations: Counter,
+    rows: Counter,
+    batches: Counter,
+    failures: Counter,
+    batch_micros: Histogram<{ MICROS.len() }>,
+    batch_operations: Histogram<{ OPERATIONS.len() }>,
+    batch_rows: Histogram<{ ROWS.len() }>,
     newest_message: AtomicU64,
 }
 
@@ -30,12 +46,42 @@ pub struct StoreStats {
     pub failures: u64,
 }
 
+/// How large and how slow the writer's transactions were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchStats {
+    /// From the beginning of a transaction until it was on disk, in microseconds.
+    pub micros: Distribution,
+    /// Operations in a transaction.
+    pub operations: Distribution,
+    /// Rows in a transaction.
+    pub rows: Distribution,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            operations: Counter::default(),
+            rows: Counter::default(),
+            batches: Counter::default(),
+            failures: Counter::default(),
+            batch_micros: Histogram::new(MICROS),
+            batch_operations: Histogram::new(OPERATIONS),
+            batch_rows: Histogram::new(ROWS),
+            newest_message: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Stats {
     /// Counts a batch that was written.
-    pub(super) fn count_batch(&self, operations: usize, rows: u64) {
-        self.operations.fetch_add(operations as u64, Relaxed);
-        self.rows.fetch_add(rows, Relaxed);
-        self.batches.fetch_add(1, Relaxed);
+    pub(super) fn count_batch(&self, operations: usize, rows: u64, took: Duration) {
+        self.operations.add(operations as u64);
+        self.rows.add(rows);
+        self.batches.increment();
+        self.batch_micros
+            .record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.batch_operations.record(operations as u64);
+        self.batch_rows.record(rows);
     }
 
     /// Notes the newest message that is on disk.
@@ -50,16 +96,25 @@ impl Stats {
 
     /// Counts something that was not written.
     pub(super) fn count_failure(&self) {
-        self.failures.fetch_add(1, Relaxed);
+        self.failures.increment();
     }
 
     /// The counts now.
     pub(super) fn read(&self) -> StoreStats {
         StoreStats {
-            operations: self.operations.load(Relaxed),
-            rows: self.rows.load(Relaxed),
-            batches: self.batches.load(Relaxed),
-            failures: self.failures.load(Relaxed),
+            operations: self.operations.get(),
+            rows: self.rows.get(),
+            batches: self.batches.get(),
+            failures: self.failures.get(),
+        }
+    }
+
+    /// Sizes and times by now.
+    pub(super) fn read_batches(&self) -> BatchStats {
+        BatchStats {
+            micros: self.batch_micros.read(),
+            operations: self.batch_operations.read(),
+            rows: self.batch_rows.read(),
         }
     }
 }

@@ -12,7 +12,7 @@ mod plan;
 mod rows;
 mod transaction;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use sqlx::{
     ConnectOptions as _, Connection as _,
@@ -119,9 +119,10 @@ impl Database {
     async fn write(&mut self, batch: Vec<Job>, stats: &Stats) {
         let mut left = vec![batch];
         while let Some(mut jobs) = left.pop() {
+            let begun = Instant::now();
             match self.attempt(&jobs).await {
                 Ok((outcomes, rows)) => {
-                    stats.count_batch(jobs.len(), rows);
+                    stats.count_batch(jobs.len(), rows, begun.elapsed());
                     stats.set_newest_message(self.newest_message());
                     for (job, outcome) in jobs.into_iter().zip(outcomes) {
                         // Who asked may have gone; what was asked is done.

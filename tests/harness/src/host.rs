@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::answer::Answer;
+use crate::metrics::Metrics;
 use crate::process::Server;
 use crate::{compiled, programs};
 
@@ -130,6 +131,11 @@ impl Host {
     /// Sends a request that was made by [`request`](Self::request).
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         Answer::of(request).await
+    }
+
+    /// What it has counted since it started.
+    pub async fn metrics(&self) -> Metrics {
+        Metrics::of(self.get("/metrics").await)
     }
 
     /// Uploads bytes as a module of that name.

@@ -38,10 +38,14 @@ pub(crate) fn profile_folder() -> PathBuf {
 
 /// The bytes of a sample module, by the name of its file without `.wasm`.
 pub fn module(name: &str) -> Vec<u8> {
-    let folder = match std::env::var_os("WINDLASS_TEST_MODULES") {
+    let path = modules().join(format!("{name}.wasm"));
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `make modules` first", path.display()))
+}
+
+/// The folder of the sample modules.
+pub fn modules() -> PathBuf {
+    match std::env::var_os("WINDLASS_TEST_MODULES") {
         Some(folder) => folder.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../sample-modules/target/wasm32-wasip2/release"),
-    };
-    let path = folder.join(format!("{name}.wasm"));
-    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `make modules` first", path.display()))
+    }
 }

@@ -1,92 +1,124 @@
-//! A host for the length of a measurement, on a temporary folder.
+//! A host for the length of a measurement, on a temporary folder that outlives its process.
 
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::cli::trouble::Trouble;
+use crate::metrics::{ProcessUsage, process_usage};
 
 /// How long the host may take to say where it listens.
-const START_TIME: Duration = Duration::from_secs(30);
+const START_TIME: Duration = Duration::from_secs(60);
 
 /// How long it may take to end before it is killed.
-const STOP_TIME: Duration = Duration::from_secs(15);
-
-/// Clock ticks a second in `/proc`; fixed at 100 for every Linux program (`USER_HZ`, proc(5)).
-const TICKS_PER_S: f64 = 100.0;
-
-/// Bytes of a page in `/proc/PID/statm` where this runs.
-const PAGE_BYTES: u64 = 4_096;
+const STOP_TIME: Duration = Duration::from_secs(30);
 
 /// The host and its folder, which goes with it.
 pub(super) struct BenchHost {
+    arguments: Vec<String>,
+    process: Option<Process>,
+    folder: tempfile::TempDir,
+}
+
+struct Process {
     child: Child,
-    pid: u32,
+    id: u32,
     url: String,
-    _folder: tempfile::TempDir,
 }
 
 impl BenchHost {
     /// Starts `windlass serve` on a free port and an empty folder, and waits until it listens.
-    pub(super) async fn start(arguments: &[String]) -> Result<Self, Trouble> {
-        let failed = |error: std::io::Error| Trouble::failed(format!("the host could not be started: {error}"));
-        let folder = tempfile::tempdir().map_err(failed)?;
-        let mut child = Command::new(std::env::current_exe().map_err(failed)?)
+    pub(super) async fn start(arguments: Vec<String>) -> Result<Self, Trouble> {
+        let folder = tempfile::tempdir().map_err(not_started)?;
+        let mut host = Self {
+            arguments,
+            process: None,
+            folder,
+        };
+        host.resume().await?;
+        Ok(host)
+    }
+
+    /// Starts it again on the same folder; returns how long it took until it listened. It listens once it is ready.
+    pub(super) async fn resume(&mut self) -> Result<Duration, Trouble> {
+        let begun = Instant::now();
+        let mut child = Command::new(std::env::current_exe().map_err(not_started)?)
             .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--data"])
-            .arg(folder.path())
-            .args(arguments)
+            .arg(self.folder.path())
+            .args(&self.arguments)
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .map_err(failed)?;
+            .map_err(not_started)?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = tokio::time::timeout(START_TIME, lines.next_line()).await;
+        let took = begun.elapsed();
         let line = line
             .map_err(|_| Trouble::failed("the host did not start in time"))?
-            .map_err(failed)?;
+            .map_err(not_started)?;
         let url = line
             .as_deref()
             .and_then(|line| line.split_whitespace().last())
             .map(str::to_owned);
         let url = url.ok_or_else(|| Trouble::failed("the host ended before it listened"))?;
-        let pid = child.id().ok_or_else(|| Trouble::failed("the host ended at once"))?;
-        Ok(Self {
-            child,
-            pid,
-            url,
-            _folder: folder,
-        })
+        let id = child.id().ok_or_else(|| Trouble::failed("the host ended at once"))?;
+        self.process = Some(Process { child, id, url });
+        Ok(took)
     }
 
+    fn process(&self) -> &Process {
+        self.process.as_ref().expect("nobody asks a host that was ended")
+    }
+
+    /// Another one after each start.
     pub(super) fn url(&self) -> &str {
-        &self.url
+        &self.process().url
     }
 
-    /// CPU time used so far, user and system, in milliseconds.
-    pub(super) fn cpu_ms(&self) -> Option<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
-        // The second field is the program's name in brackets; fields 14 and 15 are the times (proc(5)).
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
-        Some(ticks * 1_000.0 / TICKS_PER_S)
+    /// What the process has used, as the operating system says.
+    pub(super) fn usage(&self) -> Result<ProcessUsage, Trouble> {
+        process_usage(&self.process().id.to_string()).ok_or_else(|| Trouble::failed("the host has ended by itself"))
     }
 
-    /// Resident memory, in bytes.
-    pub(super) fn rss_bytes(&self) -> Option<u64> {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.pid)).ok()?;
-        let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-        Some(pages * PAGE_BYTES)
-    }
-
-    /// Ends the host and waits for it.
-    pub(super) async fn stop(mut self) {
-        if let Some(pid) = i32::try_from(self.pid).ok().and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    /// SIGTERM, and waits for the end. The database is one file then.
+    pub(super) async fn end(&mut self) -> Result<(), Trouble> {
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
+        if let Some(id) = i32::try_from(process.id).ok().and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
         }
-        if tokio::time::timeout(STOP_TIME, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+        match tokio::time::timeout(STOP_TIME, process.child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(Trouble::failed(format!("the host ended with {status}"))),
+            Ok(Err(error)) => Err(Trouble::failed(format!("the host cannot be waited for: {error}"))),
+            Err(_) => {
+                let _ = process.child.kill().await;
+                Err(Trouble::failed("the host did not end in time"))
+            }
         }
     }
+
+    /// SIGKILL.
+    pub(super) async fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.child.kill().await;
+        }
+    }
+
+    /// Bytes of the database of a host that has ended.
+    pub(super) fn database_bytes(&self) -> Result<u64, Trouble> {
+        let path: PathBuf = self.folder.path().join("windlass.db");
+        let data = std::fs::metadata(&path);
+        data.map(|data| data.len())
+            .map_err(|error| Trouble::failed(format!("{}: {error}", path.display())))
+    }
+}
+
+fn not_started(error: std::io::Error) -> Trouble {
+    Trouble::failed(format!("the host could not be started: {error}"))
 }

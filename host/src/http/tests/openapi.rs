@@ -48,6 +48,7 @@ fn the_description_covers_every_route() {
             "DELETE /v1/modules/{module}",
             "GET /docs/errors/{code}",
             "GET /healthz",
+            "GET /metrics",
             "GET /readyz",
             "GET /v1/instances",
             "GET /v1/instances/{id}",

@@ -129,7 +129,7 @@ async fn a_name_that_leads_to_this_machine_is_refused_when_only_the_name_is_allo
     let port = server(with_length("secret")).await;
     // Resolves to the loopback address wherever the resolver follows RFC 6761, or not at all.
     let name = format!("http://rebound.localhost:{port}");
-    let mut client = Client::new(&[name.clone()]);
+    let mut client = Client::new(std::slice::from_ref(&name));
     let refused = client.get(&name).await.unwrap_err();
     assert!(
         matches!(refused, Error::DestinationIpProhibited | Error::DnsError { .. }),

@@ -3,7 +3,15 @@
 use windlass_sdk::prelude::*;
 use windlass_sdk::signatures;
 
-windlass_sdk::export!(orchestrators: [bench_chain, bench_fanout, bench_long]);
+windlass_sdk::export!(orchestrators: [
+    bench_chain,
+    bench_fanout,
+    bench_long,
+    bench_cold,
+    bench_parked,
+    bench_collect,
+    bench_sleeper,
+]);
 
 signatures! {
     #[activity(name = "BenchEcho")]
@@ -47,6 +55,41 @@ async fn bench_long(ctx: Orchestration, load: Load) -> Result<u32> {
     Ok(load.activities)
 }
 
+/// As `BenchLong`, and then a wait for the event `go`: a long history that somebody has to load again.
+#[orchestrator(name = "BenchCold")]
+async fn bench_cold(ctx: Orchestration, load: Load) -> Result<u32> {
+    for _ in 0..load.activities {
+        ctx.call(bench_echo, &load.text).await?;
+    }
+    ctx.event::<String>("go").await?;
+    Ok(load.activities)
+}
+
+/// Waits for the event `go` and gives back what came with it.
+#[orchestrator(name = "BenchParked")]
+async fn bench_parked(ctx: Orchestration) -> Result<String> {
+    ctx.event::<String>("go").await
+}
+
+/// Takes events `item` until one is negative, and gives back those before it in the order in which they came.
+#[orchestrator(name = "BenchCollect")]
+async fn bench_collect(ctx: Orchestration) -> Result<Vec<i64>> {
+    let mut items = Vec::new();
+    loop {
+        match ctx.event::<i64>("item").await? {
+            item if item < 0 => return Ok(items),
+            item => items.push(item),
+        }
+    }
+}
+
+/// Sleeps until a time, in milliseconds since 1970, and gives back when it woke.
+#[orchestrator(name = "BenchSleeper")]
+async fn bench_sleeper(ctx: Orchestration, due_ms: u64) -> Result<u64> {
+    ctx.sleep_until(Timestamp::from_millis(due_ms)).await;
+    Ok(ctx.now().as_millis())
+}
+
 #[cfg(test)]
 mod tests {
     use windlass_sdk::testing::World;
@@ -65,5 +108,20 @@ mod tests {
         assert_eq!((chain.output().as_str(), chain.attempts_of(bench_echo)), ("x", 5));
         assert_eq!((*fanout.output(), fanout.attempts_of(bench_echo)), (12, 12));
         assert_eq!((*long.output(), long.attempts_of(bench_echo)), (12, 12));
+        let cold = world().event(secs(1), "go", "now").run(bench_cold, &load);
+        assert_eq!((*cold.output(), cold.attempts_of(bench_echo)), (12, 12));
+    }
+
+    #[test]
+    fn those_that_wait_give_back_what_they_waited_for() {
+        let parked = World::new().event(secs(1), "go", "now");
+        assert_eq!(parked.run(bench_parked, &()).output(), "now");
+        let collect = [5, 5, 7, -1]
+            .into_iter()
+            .fold(World::new(), |world, item| world.event(secs(1), "item", &item));
+        assert_eq!(collect.run(bench_collect, &()).output(), &[5, 5, 7]);
+        let begun = Timestamp::from_millis(1_000_000);
+        let sleeper = World::new().starting_at(begun).run(bench_sleeper, &1_030_000);
+        assert_eq!(*sleeper.output(), 1_030_000);
     }
 }

@@ -1,0 +1,233 @@
+//! The load generator: connections that carry one request at a time each.
+//!
+//! hyper's connections are used directly, without a pool and on the one thread of the command: it runs beside the host it
+//! measures, and what it takes of the machine the host does not have.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::net::TcpStream;
+
+use crate::cli::trouble::Trouble;
+
+/// Longest wait that a request asks for, in seconds.
+const WAIT_S: u64 = 60;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(WAIT_S + 30);
+
+/// Where the load goes.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    authority: String,
+    base: String,
+    name: HeaderValue,
+}
+
+/// A connection, and what is said on it again and again.
+pub(super) struct Connection {
+    sender: http1::SendRequest<Full<Bytes>>,
+    base: String,
+    name: HeaderValue,
+    url: String,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Bytes,
+}
+
+/// What is read of an instance.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Instance<'a> {
+    pub(super) instance_id: &'a str,
+    pub(super) runtime_status: &'a str,
+    #[serde(borrow)]
+    pub(super) output: &'a RawValue,
+    pub(super) turns: u32,
+}
+
+impl Load {
+    /// To the host at that address.
+    pub(super) fn new(url: &str) -> Result<Self, Trouble> {
+        let unusable = || Trouble::Usage(format!("{url:?} is not the address of a host"));
+        let uri: Uri = url.parse().map_err(|_| unusable())?;
+        let authority = uri.authority().ok_or_else(unusable)?.as_str();
+        let port = uri.port_u16().unwrap_or(80);
+        Ok(Self {
+            authority: format!("{}:{port}", uri.host().unwrap_or_default()),
+            base: uri.path().trim_end_matches('/').to_owned(),
+            name: HeaderValue::from_str(authority).map_err(|_| unusable())?,
+        })
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connection, Trouble> {
+        let url = format!("http://{}", self.authority);
+        let stream = TcpStream::connect(&self.authority)
+            .await
+            .map_err(|error| lost(&url, &error))?;
+        let _ = stream.set_nodelay(true);
+        let (sender, driver) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| lost(&url, &error))?;
+        // Ends with the connection, whose other half is the sender.
+        tokio::spawn(driver);
+        Ok(Connection {
+            sender,
+            base: self.base.clone(),
+            name: self.name.clone(),
+            url,
+        })
+    }
+
+    /// Does `work` for each number below `count`, `in_flight` of them at a time.
+    pub(super) async fn spread<T>(
+        &self,
+        in_flight: u32,
+        count: u32,
+        work: impl AsyncFn(&mut Connection, u32) -> Result<T, Trouble>,
+    ) -> Result<Vec<T>, Trouble> {
+        let next = Cell::new(0);
+        let (next, work) = (&next, &work);
+        let workers = (0..in_flight.clamp(1, count.max(1))).map(async |_| {
+            let mut connection = self.connect().await?;
+            let mut results = Vec::new();
+            while next.get() < count {
+                let number = next.get();
+                next.set(number + 1);
+                results.push(work(&mut connection, number).await?);
+            }
+            Ok::<_, Trouble>(results)
+        });
+        Ok(try_join_all(workers).await?.into_iter().flatten().collect())
+    }
+}
+
+impl Connection {
+    /// One request and its answer, whatever that is.
+    pub(super) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, Trouble> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(header::HOST, self.name.clone())
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .body(Full::new(body))
+            .map_err(|error| Trouble::failed(format!("{path}: {error}")))?;
+        let answer = async {
+            self.sender.ready().await?;
+            let response = self.sender.send_request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(Answer { status, body })
+        };
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.map_err(|error| lost(&self.url, &error)),
+            Err(_) => Err(Trouble::TimedOut("the host did not answer in time".into())),
+        }
+    }
+
+    pub(super) async fn get(&mut self, path: &str) -> Result<Answer, Trouble> {
+        self.send(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Starts an instance; the answer does not wait for anything but the disk.
+    pub(super) async fn start(&mut self, function: &str, id: &str, body: Bytes) -> Result<(), Trouble> {
+        let path = format!("/v1/orchestrations/{function}?instanceId={id}");
+        let answer = self.send(Method::POST, &path, body).await?;
+        answer.expect(StatusCode::ACCEPTED).map(|_| ())
+    }
+
+    /// Raises an event.
+    pub(super) async fn raise(&mut self, id: &str, event: &str, body: Bytes) -> Result<(), Trouble> {
+        let path = format!("/v1/instances/{id}/events/{event}");
+        let answer = self.send(Method::POST, &path, body).await?;
+        answer.expect(StatusCode::ACCEPTED).map(|_| ())
+    }
+
+    /// Starts an instance under a drawn id, waits for its end, and checks its output. Returns the id.
+    pub(super) async fn run(&mut self, function: &str, input: Bytes, output: &str) -> Result<String, Trouble> {
+        #[derive(Deserialize)]
+        struct Links<'a> {
+            id: &'a str,
+        }
+        let path = format!("/v1/orchestrations/{function}?wait={WAIT_S}s");
+        let answer = self.send(Method::POST, &path, input).await?;
+        if answer.status == StatusCode::OK {
+            let instance = answer.instance()?;
+            return instance
+                .completed_with(output)
+                .map(|()| instance.instance_id.to_owned());
+        }
+        let accepted = answer.expect(StatusCode::ACCEPTED)?;
+        let id = accepted.read::<Links<'_>>()?.id.to_owned();
+        self.complete(&id, output).await?;
+        Ok(id)
+    }
+
+    /// Waits for the end of an instance, and checks its output.
+    pub(super) async fn complete(&mut self, id: &str, output: &str) -> Result<(), Trouble> {
+        let path = format!("/v1/instances/{id}?wait={WAIT_S}s");
+        loop {
+            let answer = self.get(&path).await?;
+            match answer.status {
+                StatusCode::OK => return answer.instance()?.completed_with(output),
+                StatusCode::ACCEPTED => {}
+                _ => return answer.expect(StatusCode::OK).map(|_| ()),
+            }
+        }
+    }
+}
+
+impl Answer {
+    /// Refuses any other status.
+    pub(super) fn expect(self, status: StatusCode) -> Result<Self, Trouble> {
+        if self.status == status {
+            return Ok(self);
+        }
+        match serde_json::from_slice(&self.body) {
+            Ok(problem) => Err(Trouble::Refused(Box::new(problem))),
+            Err(_) => Err(Trouble::failed(format!("the host answered {}", self.status))),
+        }
+    }
+
+    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Trouble> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Trouble::failed(format!("an answer cannot be read: {error}")))
+    }
+
+    pub(super) fn instance(&self) -> Result<Instance<'_>, Trouble> {
+        self.read()
+    }
+}
+
+impl Instance<'_> {
+    /// A measurement of wrong results is none.
+    pub(super) fn completed_with(&self, output: &str) -> Result<(), Trouble> {
+        if self.runtime_status == "Completed" && self.output.get() == output {
+            return Ok(());
+        }
+        Err(Trouble::failed(format!(
+            "instance {} is {} with the output {}",
+            self.instance_id, self.runtime_status, self.output
+        )))
+    }
+}
+
+fn lost(url: &str, error: &dyn std::error::Error) -> Trouble {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    Trouble::Unreachable {
+        url: url.to_owned(),
+        cause: causes.last().map(ToString::to_string).unwrap_or_default(),
+    }
+}

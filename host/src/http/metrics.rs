@@ -1,0 +1,217 @@
+//! What the host counts, for Prometheus. `docs/metrics.md` explains each metric; a test compares the names.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, header};
+
+use super::state::App;
+use crate::engine::{Engine, EngineStats};
+use crate::metrics::{Kind, Text, process_usage};
+use crate::store::Store;
+
+/// The label of what belongs to a tenant. There is one so far; with more, the label's values need a bound.
+const TENANT: (&str, &str) = ("tenant", "default");
+
+/// Histograms of times count microseconds.
+const MICROS_PER_S: f64 = 1e6;
+
+/// What the host counts, in the text format of Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "host",
+    responses((status = 200, description = "Metrics in the text format 0.0.4 of Prometheus", body = String, content_type = "text/plain")),
+)]
+pub(crate) async fn get(State(app): State<App>) -> Response {
+    let mut text = Text::default();
+    instances(&mut text, &app.engine);
+    turns(&mut text, app.engine.stats());
+    attempts(&mut text, &app.engine);
+    fuel(&mut text, app.engine.stats());
+    store(&mut text, app.engine.store());
+    process(&mut text);
+    (
+        [(header::CONTENT_TYPE, HeaderValue::from_static(Text::MEDIA_TYPE))],
+        text.finish(),
+    )
+        .into_response()
+}
+
+fn instances(text: &mut Text, engine: &Engine) {
+    let stats = engine.stats();
+    text.metric(
+        Kind::Counter,
+        "windlass_instances_started_total",
+        "Instances started, by who started them.",
+    )
+    .sample(&[("by", "client"), TENANT], stats.started_by_clients.get())
+    .sample(
+        &[("by", "orchestration"), TENANT],
+        stats.started_by_orchestrations.get(),
+    );
+    text.metric(
+        Kind::Counter,
+        "windlass_instances_ended_total",
+        "Instances that have ended, by how.",
+    )
+    .sample(&[("status", "completed"), TENANT], stats.completed.get())
+    .sample(&[("status", "failed"), TENANT], stats.failed.get())
+    .sample(&[("status", "terminated"), TENANT], stats.terminated.get());
+    text.number(
+        Kind::Counter,
+        "windlass_instances_stuck_total",
+        "Times that an instance became stuck.",
+        stats.stuck.get(),
+    );
+    text.number(
+        Kind::Gauge,
+        "windlass_active_instances",
+        "Instances that are being worked on or kept hot.",
+        engine.active_instances(),
+    );
+    text.number(
+        Kind::Gauge,
+        "windlass_hot_instances",
+        "Instances whose guest is in memory.",
+        stats.guests.get(),
+    );
+    text.number(
+        Kind::Gauge,
+        "windlass_timers_in_memory",
+        "Wake-ups kept in memory: the nearest ones; the others are on disk only.",
+        engine.timers_in_memory(),
+    );
+}
+
+fn turns(text: &mut Text, stats: &EngineStats) {
+    text.number(
+        Kind::Counter,
+        "windlass_turns_total",
+        "New turns written.",
+        stats.turns.get(),
+    );
+    text.metric(
+        Kind::Counter,
+        "windlass_guests_started_total",
+        "Guests made for instances, by whether they had a history to replay first; every other turn found its guest hot.",
+    )
+    .sample(&[("history", "none")], stats.guests_new.get())
+    .sample(&[("history", "replayed")], stats.guests_replayed.get());
+    text.number(
+        Kind::Counter,
+        "windlass_turns_replayed_total",
+        "Recorded turns fed to guests again.",
+        stats.turns_replayed.get(),
+    );
+}
+
+fn attempts(text: &mut Text, engine: &Engine) {
+    let attempts = &engine.stats().attempts;
+    text.metric(
+        Kind::Counter,
+        "windlass_activity_attempts_total",
+        "Attempts of activities, by how they ended.",
+    )
+    .sample(&[("outcome", "completed")], attempts.completed.get())
+    .sample(&[("outcome", "failed")], attempts.failed.get())
+    .sample(&[("outcome", "timed_out")], attempts.timed_out.get())
+    .sample(&[("outcome", "dropped")], attempts.dropped.get())
+    .sample(&[("outcome", "cut_off")], attempts.cut_off.get());
+    text.number(
+        Kind::Gauge,
+        "windlass_activity_attempts_running",
+        "Attempts of activities that run now.",
+        attempts.running.get(),
+    );
+    text.number(
+        Kind::Gauge,
+        "windlass_activity_attempts_waiting",
+        "Attempts of activities that wait for a slot.",
+        attempts.waiting.get(),
+    );
+    text.number(
+        Kind::Gauge,
+        "windlass_activity_calls",
+        "Activity calls that run, wait for a slot, or wait for their next attempt.",
+        engine.activity_calls(),
+    );
+}
+
+fn fuel(text: &mut Text, stats: &EngineStats) {
+    text.metric(
+        Kind::Counter,
+        "windlass_fuel_total",
+        "Fuel used by guests, about one per instruction.",
+    )
+    .sample(&[("by", "turns"), TENANT], stats.turn_fuel.get())
+    .sample(&[("by", "activities"), TENANT], stats.attempts.fuel.get());
+}
+
+fn store(text: &mut Text, store: &Store) {
+    let (stats, batches) = (store.stats(), store.batch_stats());
+    text.number(
+        Kind::Counter,
+        "windlass_store_commits_total",
+        "Transactions written.",
+        batches.micros.count,
+    );
+    text.number(
+        Kind::Counter,
+        "windlass_store_operations_total",
+        "Turns, starts, messages and other operations written in them.",
+        stats.operations,
+    );
+    text.number(
+        Kind::Counter,
+        "windlass_store_rows_total",
+        "Rows written or deleted by them.",
+        stats.rows,
+    );
+    text.number(
+        Kind::Counter,
+        "windlass_store_failures_total",
+        "Operations that the database rejected, and transactions that could not begin.",
+        stats.failures,
+    );
+    text.number(
+        Kind::Gauge,
+        "windlass_store_queue_operations",
+        "Operations that wait for the writer.",
+        store.queue_length(),
+    );
+    text.histogram(
+        "windlass_store_commit_seconds",
+        "Time of a transaction, until it is on disk.",
+        &batches.micros,
+        MICROS_PER_S,
+    );
+    text.histogram(
+        "windlass_store_commit_operations",
+        "Operations in a transaction.",
+        &batches.operations,
+        1.0,
+    );
+    text.histogram(
+        "windlass_store_commit_rows",
+        "Rows in a transaction.",
+        &batches.rows,
+        1.0,
+    );
+}
+
+/// Under the names that Prometheus' own clients use.
+fn process(text: &mut Text) {
+    let Some(usage) = process_usage("self") else { return };
+    text.number(
+        Kind::Counter,
+        "process_cpu_seconds_total",
+        "CPU time used, user and system.",
+        usage.cpu.as_secs_f64(),
+    );
+    text.number(
+        Kind::Gauge,
+        "process_resident_memory_bytes",
+        "Resident memory.",
+        usage.resident_bytes,
+    );
+}

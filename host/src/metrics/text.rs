@@ -1,0 +1,135 @@
+//! The text format of Prometheus, version 0.0.4.
+
+use std::fmt::{Display, Write as _};
+
+use super::Distribution;
+
+/// How a metric's numbers are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, but for restarts.
+    Counter,
+    /// As it is now.
+    Gauge,
+    /// Counts by ranges.
+    Histogram,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// The text, as it grows. Names, labels and explanations are the host's own words, so nothing needs escaping.
+#[derive(Debug, Default)]
+pub struct Text(String);
+
+/// One metric of it, to be given its samples.
+#[derive(Debug)]
+pub struct Metric<'a> {
+    text: &'a mut String,
+    name: &'static str,
+}
+
+impl Text {
+    /// What it is, for the header `Content-Type`.
+    pub const MEDIA_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
+
+    /// Begins a metric.
+    pub fn metric(&mut self, kind: Kind, name: &'static str, help: &str) -> Metric<'_> {
+        debug_assert!(!help.contains(['\n', '\\']), "{name}: an explanation is one plain line");
+        let text = &mut self.0;
+        write(
+            text,
+            format_args!("# HELP {name} {help}\n# TYPE {name} {}\n", kind.name()),
+        );
+        Metric { text, name }
+    }
+
+    /// A metric of one number without labels.
+    pub fn number(&mut self, kind: Kind, name: &'static str, help: &str, value: impl Display) {
+        self.metric(kind, name, help).sample(&[], value);
+    }
+
+    /// A histogram; what was counted is divided by `scale` to get the unit of the name.
+    pub fn histogram(&mut self, name: &'static str, help: &str, counted: &Distribution, scale: f64) {
+        let Metric { text, name } = self.metric(Kind::Histogram, name, help);
+        for (bound, count) in &counted.ranges {
+            let bound = *bound as f64 / scale;
+            write(text, format_args!("{name}_bucket{{le=\"{bound}\"}} {count}\n"));
+        }
+        let (count, sum) = (counted.count, counted.sum as f64 / scale);
+        write(text, format_args!("{name}_bucket{{le=\"+Inf\"}} {count}\n"));
+        write(text, format_args!("{name}_sum {sum}\n{name}_count {count}\n"));
+    }
+
+    /// The whole text.
+    pub fn finish(self) -> String {
+        self.0
+    }
+}
+
+impl Metric<'_> {
+    /// Adds a number under these labels.
+    pub fn sample(self, labels: &[(&str, &str)], value: impl Display) -> Self {
+        let Self { text, name } = self;
+        text.push_str(name);
+        for (index, (label, what)) in labels.iter().enumerate() {
+            debug_assert!(!what.contains(['"', '\\', '\n']), "{name}: a label is a plain word");
+            let before = if index == 0 { '{' } else { ',' };
+            write(text, format_args!("{before}{label}=\"{what}\""));
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        write(text, format_args!("{end} {value}\n"));
+        Self { text, name }
+    }
+}
+
+fn write(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("a string takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::metrics::Histogram;
+
+    #[test]
+    fn the_text_is_as_prometheus_wants_it() {
+        let mut text = Text::default();
+        text.number(Kind::Gauge, "things", "How many things there are.", 3);
+        text.metric(Kind::Counter, "ends_total", "Ends by kind.")
+            .sample(&[("kind", "good"), ("tenant", "default")], 7)
+            .sample(&[("kind", "bad"), ("tenant", "default")], 0);
+        let histogram = Histogram::new([250, 1_000_000, 2_500_000]);
+        for micros in [3, 250, 900_000, 9_000_000] {
+            histogram.record(micros);
+        }
+        text.histogram("took_seconds", "How long it took.", &histogram.read(), 1e6);
+        expect![[r#"
+            # HELP things How many things there are.
+            # TYPE things gauge
+            things 3
+            # HELP ends_total Ends by kind.
+            # TYPE ends_total counter
+            ends_total{kind="good",tenant="default"} 7
+            ends_total{kind="bad",tenant="default"} 0
+            # HELP took_seconds How long it took.
+            # TYPE took_seconds histogram
+            took_seconds_bucket{le="0.00025"} 2
+            took_seconds_bucket{le="1"} 3
+            took_seconds_bucket{le="2.5"} 3
+            took_seconds_bucket{le="+Inf"} 4
+            took_seconds_sum 9.900253
+            took_seconds_count 4
+        "#]]
+        .assert_eq(&text.finish());
+    }
+}

@@ -1,0 +1,381 @@
+//! Load that remembers what it was promised, and tells afterwards whether the promises were kept.
+//!
+//! Chains are started (under ids of the client's, with idempotency keys, or both), and numbered events are raised for
+//! instances that collect them. A request that gets no answer leaves open whether it was carried out; one with a key is
+//! repeated until it is answered, which must not carry it out twice.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+use crate::world::World;
+
+/// Those who start chains, one request at a time each.
+const STARTERS: usize = 12;
+
+/// Those who raise events.
+const SENDERS: usize = 4;
+
+/// Instances that collect events, started anew for each host. Histories that grow for ever would take long to replay, and
+/// a turn that is under way at three kills in a row is rightly set aside.
+const COLLECTORS: usize = 4;
+
+/// Events go to the newest collectors, so that some of them are older than the host.
+const NEWEST: usize = 3 * COLLECTORS;
+
+/// Distinguishes the numbers of the senders.
+const NUMBERS_OF_A_SENDER: i64 = 1_000_000;
+
+/// Requests in flight while everything is looked at afterwards.
+const LOOKS: usize = 16;
+
+/// The load, with what it knows.
+#[derive(Debug)]
+pub struct Load {
+    client: Client,
+    random: Cell<u64>,
+    /// By the text that goes in and must come out.
+    starts: RefCell<BTreeMap<String, Start>>,
+    /// Whether the start of each was accepted.
+    collectors: RefCell<Vec<bool>>,
+    /// By the number that is the payload.
+    events: RefCell<BTreeMap<i64, Event>>,
+    repeated: Cell<u32>,
+}
+
+/// A request to start a chain.
+#[derive(Debug, Clone)]
+struct Start {
+    path: String,
+    key: Option<String>,
+    /// The client's own, or what an answer said.
+    id: Option<String>,
+    promised: bool,
+}
+
+/// A request to raise an event.
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    collector: usize,
+    keyed: bool,
+    promised: bool,
+}
+
+/// No answer: the host has gone, or says that it is about to.
+struct Lost;
+
+impl Load {
+    /// Nothing has been asked for yet. The same seed makes the same choices.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            client: Client::new(),
+            random: Cell::new(seed),
+            starts: RefCell::default(),
+            collectors: RefCell::default(),
+            events: RefCell::default(),
+            repeated: Cell::new(0),
+        }
+    }
+
+    /// A number below `bound`. (SplitMix64: small, and good enough to choose.)
+    pub fn choose(&self, bound: u64) -> u64 {
+        let state = self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    /// A time below `bound`.
+    pub fn moment(&self, bound: Duration) -> Duration {
+        let micros = u64::try_from(bound.as_micros()).expect("a short time");
+        Duration::from_micros(self.choose(micros))
+    }
+
+    /// Loads the host at that address until it is gone.
+    pub async fn run(&self, url: &str) {
+        let known = self.collectors.borrow().len();
+        self.collectors.borrow_mut().resize(known + COLLECTORS, false);
+        if self.start_collectors(url).await.is_err() {
+            return;
+        }
+        let starters = join_all((0..STARTERS).map(|starter| self.start_until_lost(url, starter)));
+        let senders = join_all((0..SENDERS).map(|sender| self.raise_until_lost(url, sender)));
+        futures::join!(starters, senders);
+    }
+
+    /// Starts those that nobody is known to have started.
+    async fn start_collectors(&self, url: &str) -> Result<(), Lost> {
+        let missing: Vec<usize> = {
+            let collectors = self.collectors.borrow();
+            let missing = collectors.iter().enumerate().filter(|(_, promised)| !**promised);
+            missing.map(|(collector, _)| collector).collect()
+        };
+        for collector in missing {
+            let id = collector_id(collector);
+            let path = format!("/v1/orchestrations/BenchCollect?instanceId={id}");
+            self.post(url, &path, Some(&id), &Value::Null).await?;
+            self.collectors.borrow_mut()[collector] = true;
+        }
+        Ok(())
+    }
+
+    /// One of the newest.
+    fn collector(&self) -> usize {
+        let newest = self.collectors.borrow().len();
+        newest - 1 - self.index(NEWEST.min(newest))
+    }
+
+    async fn start_until_lost(&self, url: &str, starter: usize) {
+        // What got no answer before is repeated first, so that keys are used again over the ends of hosts.
+        let mine = |text: &str| text.starts_with(&format!("{starter}-"));
+        for text in self.unanswered_starts().into_iter().filter(|text| mine(text)) {
+            if self.start(url, &text).await.is_err() {
+                return;
+            }
+        }
+        loop {
+            let text = format!("{starter}-{}", self.starts.borrow().len());
+            let start = self.new_start(&text);
+            self.starts.borrow_mut().insert(text.clone(), start);
+            if self.start(url, &text).await.is_err() {
+                return;
+            }
+            // Now and then somebody did not hear the answer, or clicks twice.
+            if self.choose(8) == 0 && self.repeat_one(url).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn new_start(&self, text: &str) -> Start {
+        let (own_id, keyed) = [(true, false), (false, true), (true, true)][self.index(3)];
+        let id = own_id.then(|| format!("chain-{text}"));
+        let mut query = Vec::from_iter(id.as_ref().map(|id| format!("instanceId={id}")));
+        // Half of them wait for the end, which keeps the load in step with the host.
+        query.extend((self.choose(2) == 0).then(|| "wait=20s".to_owned()));
+        Start {
+            path: format!("/v1/orchestrations/BenchChain?{}", query.join("&")),
+            key: keyed.then(|| format!("start-{text}")),
+            id,
+            promised: false,
+        }
+    }
+
+    fn index(&self, bound: usize) -> usize {
+        usize::try_from(self.choose(bound as u64)).expect("an index")
+    }
+
+    /// Sends the request, and notes what it was promised.
+    async fn start(&self, url: &str, text: &str) -> Result<(), Lost> {
+        let start = self.starts.borrow()[text].clone();
+        let body = self.post(url, &start.path, start.key.as_deref(), &json!(text)).await?;
+        let id = body["id"].as_str().or(body["instanceId"].as_str());
+        let id = id.unwrap_or_else(|| panic!("no id: {body:#}")).to_owned();
+        if let Some(before) = &start.id {
+            assert_eq!(*before, id, "a key of {text} stands for one instance");
+        }
+        if body["runtimeStatus"].is_string() {
+            assert_eq!(
+                (&body["runtimeStatus"], &body["output"]),
+                (&json!("Completed"), &json!(text))
+            );
+        }
+        let mut starts = self.starts.borrow_mut();
+        let noted = starts.get_mut(text).expect("it was noted before it was sent");
+        (noted.id, noted.promised) = (Some(id), true);
+        Ok(())
+    }
+
+    /// Repeats a start with a key that was answered before.
+    async fn repeat_one(&self, url: &str) -> Result<(), Lost> {
+        let candidates: Vec<String> = {
+            let starts = self.starts.borrow();
+            let answered = starts.iter().filter(|(_, start)| start.promised && start.key.is_some());
+            answered.map(|(text, _)| text.clone()).collect()
+        };
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        self.repeated.set(self.repeated.get() + 1);
+        self.start(url, &candidates[self.index(candidates.len())]).await
+    }
+
+    async fn raise_until_lost(&self, url: &str, sender: usize) {
+        let first = NUMBERS_OF_A_SENDER * i64::try_from(sender).expect("a few senders");
+        // A collector must see the events of one sender in order, so nothing overtakes what got no answer.
+        let mine = first..first + NUMBERS_OF_A_SENDER;
+        let mut next = {
+            let events = self.events.borrow();
+            events
+                .range(mine)
+                .next_back()
+                .map_or(first, |(number, event)| match event {
+                    Event {
+                        keyed: true,
+                        promised: false,
+                        ..
+                    } => *number,
+                    _ => number + 1,
+                })
+        };
+        loop {
+            self.events.borrow_mut().entry(next).or_insert_with(|| Event {
+                collector: self.collector(),
+                keyed: self.choose(2) == 0,
+                promised: false,
+            });
+            if self.raise(url, next).await.is_err() {
+                return;
+            }
+            next += 1;
+        }
+    }
+
+    async fn raise(&self, url: &str, number: i64) -> Result<(), Lost> {
+        let event = self.events.borrow()[&number];
+        let path = format!("/v1/instances/{}/events/item", collector_id(event.collector));
+        let key = event.keyed.then(|| format!("item-{number}"));
+        self.post(url, &path, key.as_deref(), &json!(number)).await?;
+        self.events
+            .borrow_mut()
+            .entry(number)
+            .and_modify(|event| event.promised = true);
+        Ok(())
+    }
+
+    async fn post(&self, url: &str, path: &str, key: Option<&str>, body: &Value) -> Result<Value, Lost> {
+        let mut request = self.client.post(format!("{url}{path}")).json(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        match Answer::try_of(request).await {
+            Ok(Answer {
+                status: 200 | 202,
+                body,
+                ..
+            }) => Ok(body),
+            // It says that it is about to end.
+            Ok(Answer { status: 503, .. }) | Err(_) => Err(Lost),
+            Ok(other) => panic!("{path}: {}: {:#}", other.status, other.body),
+        }
+    }
+
+    /// Starts with a key that got no answer.
+    fn unanswered_starts(&self) -> Vec<String> {
+        let starts = self.starts.borrow();
+        let unanswered = starts
+            .iter()
+            .filter(|(_, start)| start.key.is_some() && !start.promised);
+        unanswered.map(|(text, _)| text.clone()).collect()
+    }
+
+    /// Events with a key that got no answer.
+    fn unanswered_events(&self) -> Vec<i64> {
+        let events = self.events.borrow();
+        let unanswered = events.iter().filter(|(_, event)| event.keyed && !event.promised);
+        unanswered.map(|(number, _)| *number).collect()
+    }
+
+    /// Lets a host that stays carry everything to its end, and checks all of it. Returns a line that says how much.
+    ///
+    /// # Panics
+    /// When a promise was not kept.
+    pub async fn settle(&self, world: &World) -> String {
+        assert!(
+            self.start_collectors(world.url()).await.is_ok(),
+            "the host does not answer"
+        );
+        for text in self.unanswered_starts() {
+            let sent = self.start(world.url(), &text).await;
+            assert!(sent.is_ok(), "the host does not answer");
+        }
+        for number in self.unanswered_events() {
+            let sent = self.raise(world.url(), number).await;
+            assert!(sent.is_ok(), "the host does not answer");
+        }
+        self.check_events(world).await;
+        let unknown = self.check_starts(world).await;
+        self.check_nothing_else(world).await;
+        let (starts, events) = (self.starts.borrow(), self.events.borrow());
+        format!(
+            "{} starts ({unknown} of them unanswered and absent), {} repeated, {} events",
+            starts.len(),
+            self.repeated.get(),
+            events.len()
+        )
+    }
+
+    /// Each collector has what it was promised once, what was not answered at most once, and nothing else; what one
+    /// sender raised is in order.
+    async fn check_events(&self, world: &World) {
+        let collectors = self.collectors.borrow().len();
+        for collector in 0..collectors {
+            let id = collector_id(collector);
+            world.raise(&id, "item", json!(-1)).await;
+            let output = world.output_of(&id).await;
+            let items: Vec<i64> = serde_json::from_value(output).expect("a list of numbers");
+            let mut last = BTreeMap::new();
+            for item in &items {
+                let event = self.events.borrow().get(item).copied();
+                assert_eq!(event.map(|event| event.collector), Some(collector), "{id} has {item}");
+                let before = last.insert(item / NUMBERS_OF_A_SENDER, *item);
+                assert!(before < Some(*item), "{id}: {item} came after {before:?}");
+            }
+            let items = BTreeSet::from_iter(items);
+            for (number, event) in self.events.borrow().iter() {
+                let promised = event.promised && event.collector == collector;
+                assert!(
+                    !promised || items.contains(number),
+                    "{id} lacks {number}, which was accepted"
+                );
+            }
+        }
+    }
+
+    /// Each accepted chain has completed; one that got no answer is complete or absent. Returns how many are absent.
+    async fn check_starts(&self, world: &World) -> usize {
+        let starts = self.starts.borrow().clone();
+        let absent = stream::iter(starts).map(async |(text, start)| {
+            let id = start.id.as_deref().expect("every start has an id by now");
+            if !start.promised && world.get(&format!("/v1/instances/{id}")).await.status == 404 {
+                return 1;
+            }
+            assert_eq!(world.output_of(id).await, json!(text), "{id}");
+            0
+        });
+        absent.buffer_unordered(LOOKS).fold(0, async |sum, one| sum + one).await
+    }
+
+    /// No instance exists that nobody asked for: a repeated key started nothing new.
+    async fn check_nothing_else(&self, world: &World) {
+        let known: BTreeSet<String> = self
+            .starts
+            .borrow()
+            .values()
+            .filter_map(|start| start.id.clone())
+            .collect();
+        let mut path = "/v1/instances?name=BenchChain&limit=1000".to_owned();
+        loop {
+            let page = world.get(&path).await.expect(200);
+            for instance in page["instances"].as_array().expect("a list") {
+                let id = instance["instanceId"].as_str().expect("an id");
+                assert!(known.contains(id), "nobody knows of {id}");
+            }
+            match page["nextCursor"].as_str() {
+                Some(cursor) => path = format!("/v1/instances?name=BenchChain&limit=1000&cursor={cursor}"),
+                None => return,
+            }
+        }
+    }
+}
+
+fn collector_id(number: usize) -> String {
+    format!("collector-{number}")
+}

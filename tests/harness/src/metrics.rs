@@ -1,0 +1,25 @@
+//! What a host says it has counted.
+
+use crate::answer::Answer;
+
+/// An answer of `GET /metrics`.
+#[derive(Debug)]
+pub struct Metrics(String);
+
+impl Metrics {
+    pub(crate) fn of(answer: Answer) -> Self {
+        let text = answer.expect(200);
+        Self(text.as_str().expect("metrics are no JSON").to_owned())
+    }
+
+    /// The number of a sample, named with its labels: `windlass_turns_total`, `…{status="failed",tenant="default"}`.
+    #[track_caller]
+    pub fn number(&self, sample: &str) -> f64 {
+        let line = self
+            .0
+            .lines()
+            .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        let value = line.unwrap_or_else(|| panic!("no {sample} in\n{}", self.0));
+        value.parse().expect("samples are numbers")
+    }
+}
