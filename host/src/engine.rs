@@ -9,6 +9,7 @@ pub mod activities;
 pub mod api;
 pub mod catalogue;
 pub mod flight_recorder;
+pub mod guests;
 pub mod hub;
 pub mod owner;
 pub mod verify;
@@ -41,12 +42,14 @@ use self::{
     activities::{Activities, ActivitiesParts},
     catalogue::Catalogue,
     flight_recorder::FlightRecorder,
+    guests::Guests,
     hub::{Hub, Mail, Newborn, Taken},
     task::Shared,
     timers::Timers,
     waiters::Waiters,
 };
 use crate::clock::Clock;
+use crate::entropy::{Entropy, SystemEntropy};
 use crate::model::{
     Event, ExecutionNumber, InboxItem, InstanceId, InstanceStatus, ObservableLimits, Started, TenantId, Timestamp,
 };
@@ -102,6 +105,18 @@ pub struct EngineParts {
     pub flights: Vec<flight_recorder::Flight>,
 }
 
+/// What the engine's core is built on: everything that a simulation brings itself.
+struct CoreParts {
+    store: Store,
+    guests: Arc<dyn Guests>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    recorder: FlightRecorder,
+    flights: Vec<flight_recorder::Flight>,
+    /// Where owners and attempts run.
+    runtime: tokio::runtime::Handle,
+}
+
 /// Why the engine could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -119,8 +134,9 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    catalogue: Arc<Catalogue>,
+    guests: Arc<dyn Guests>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     hub: Hub,
     waiters: Waiters,
     observable: ObservableLimits,
@@ -128,18 +144,16 @@ struct Inner {
     tracker: TaskTracker,
     stop_timeout: Duration,
     max_queued: usize,
-    runtime: std::sync::Mutex<Option<tokio::runtime::Runtime>>,
+    threads: std::sync::Mutex<Option<GuestThreads>>,
 }
 
-impl Drop for Inner {
-    /// An engine that was not stopped still must not take its threads down inside a runtime, which would panic.
+/// The threads for guests. They end in the background: an engine may be dropped inside a runtime, where waiting for
+/// another runtime would panic.
+struct GuestThreads(Option<tokio::runtime::Runtime>);
+
+impl Drop for GuestThreads {
     fn drop(&mut self) {
-        let runtime = self
-            .runtime
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let Some(runtime) = runtime {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }
@@ -178,37 +192,65 @@ impl Engine {
             recorder,
             flights,
         } = parts;
-        recovery::note_flights(&store, &recorder, &flights, options.max_unclean_ends, clock.now()).await?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.guest_threads)
             .thread_name("windlass-guest")
             .enable_all()
             .build()
             .map_err(EngineError::Threads)?;
+        let handle = runtime.handle().clone();
+        let threads = GuestThreads(Some(runtime));
+        let core = CoreParts {
+            guests: Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?),
+            store,
+            clock,
+            entropy: Arc::new(SystemEntropy),
+            recorder,
+            flights,
+            runtime: handle,
+        };
+        Self::start_core(core, options, Some(threads)).await
+    }
+
+    async fn start_core(
+        parts: CoreParts,
+        options: EngineOptions,
+        threads: Option<GuestThreads>,
+    ) -> Result<Self, EngineError> {
+        let CoreParts {
+            store,
+            guests,
+            clock,
+            entropy,
+            recorder,
+            flights,
+            runtime,
+        } = parts;
+        recovery::note_flights(&store, &recorder, &flights, options.max_unclean_ends, clock.now()).await?;
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let catalogue = Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?);
         let activities = Activities::new(ActivitiesParts {
             store: store.clone(),
-            catalogue: catalogue.clone(),
+            guests: guests.clone(),
             clock: clock.clone(),
             recorder: recorder.clone(),
             slots: options.activity_slots,
             max_cut_offs: options.max_cut_offs,
-            runtime: runtime.handle().clone(),
+            runtime: runtime.clone(),
             tracker: tracker.clone(),
         });
         let (timers, waiters) = (Timers::new(), Waiters::default());
         let hub = Hub::new(Arc::new(Shared {
             store: store.clone(),
-            catalogue: catalogue.clone(),
+            guests: guests.clone(),
             clock: clock.clone(),
+            entropy: entropy.clone(),
             recorder,
             activities,
             timers: timers.clone(),
             waiters: waiters.clone(),
             heat: heat::Heat::default(),
             loading: Semaphore::new(LOADING_AT_ONCE),
-            runtime: runtime.handle().clone(),
+            runtime,
             tracker: tracker.clone(),
             shutdown: shutdown.clone(),
             hot_cap: options.hot_guests,
@@ -224,8 +266,9 @@ impl Engine {
         tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
         Ok(Self(Arc::new(Inner {
             store,
-            catalogue,
+            guests,
             clock,
+            entropy,
             hub,
             waiters,
             observable: options.observable,
@@ -233,7 +276,7 @@ impl Engine {
             tracker,
             stop_timeout: options.stop_timeout,
             max_queued: options.max_queued,
-            runtime: std::sync::Mutex::new(Some(runtime)),
+            threads: std::sync::Mutex::new(threads),
         })))
     }
 
@@ -248,15 +291,13 @@ impl Engine {
         {
             tracing::warn!("some turns were still running when the host stopped; they run again at the next start");
         }
-        let runtime = self
+        let threads = self
             .0
-            .runtime
+            .threads
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_background();
-        }
+        drop(threads);
     }
 
     /// The store, for queries.
@@ -290,10 +331,10 @@ impl Engine {
         if self.0.hub.shared().activities.count() >= self.0.max_queued {
             return Err(StartError::Overloaded);
         }
-        let module = self.0.catalogue.to_start(tenant, &function, &input)?;
+        let module = self.0.guests.to_start(tenant, &function, &input)?;
         let id = match instance_id {
             Some(id) => id,
-            None => drawn_id(self.0.clock.now()),
+            None => drawn_id(self.0.clock.now(), &*self.0.entropy),
         };
         let instance = NewInstance {
             tenant,
@@ -303,7 +344,7 @@ impl Engine {
                 execution: ExecutionNumber::FIRST,
                 function,
                 input,
-                seed: task::new_seed(),
+                seed: self.0.entropy.seed(),
                 limits: self.0.observable,
                 parent: None,
                 events: Vec::new(),
@@ -433,7 +474,7 @@ impl Engine {
     /// # Errors
     /// Why it was refused; what was there before stays.
     pub async fn put_module(&self, tenant: TenantId, name: &str, bytes: Bytes) -> Result<StoredModule, PutModuleError> {
-        self.0.catalogue.put(tenant, name, bytes).await
+        self.0.guests.put(tenant, name, bytes).await
     }
 
     /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
@@ -441,7 +482,7 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn delete_module(&self, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
-        self.0.catalogue.delete(tenant, name).await
+        self.0.guests.delete(tenant, name).await
     }
 
     /// Returns when the instance has ended or there is none of that id, or after the timeout.
@@ -478,9 +519,9 @@ impl Engine {
 
 /// A new id: a UUID of version 7 (RFC 9562), which begins with the time, so that ids drawn one after the other are
 /// neighbours in the index of ids and share its pages.
-fn drawn_id(now: Timestamp) -> InstanceId {
+fn drawn_id(now: Timestamp, entropy: &dyn Entropy) -> InstanceId {
     let mut bytes = [0; 10];
-    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    entropy.fill(&mut bytes);
     let uuid = uuid::Builder::from_unix_timestamp_millis(now.0, &bytes).into_uuid();
     let id = uuid.simple().to_string();
     id.parse().expect("a UUID is a valid instance id")

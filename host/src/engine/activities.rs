@@ -3,7 +3,7 @@
 //! A call that is under way here belongs to nobody else: its owner may be evicted meanwhile, and asking for it again
 //! does nothing. What must survive (failed attempts, when the next one is due) is written before it counts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use super::catalogue::Catalogue;
 use super::flight_recorder::{Flight, FlightRecorder};
+use super::guests::Guests;
 use super::hub::{Hub, Mail};
 use super::owner::{ActivityResult, StartActivity};
 use crate::clock::Clock;
@@ -34,10 +34,10 @@ const MODULE_TRIES: u32 = 5;
 type Key = (InstanceNumber, ExecutionNumber, TaskId);
 
 /// The calls of one instance, each with what stops it.
-type Calls = HashMap<(ExecutionNumber, TaskId), AbortHandle>;
+type Calls = BTreeMap<(ExecutionNumber, TaskId), AbortHandle>;
 
 /// All calls; none any more once they were stopped.
-type Table = Option<HashMap<InstanceNumber, Calls>>;
+type Table = Option<BTreeMap<InstanceNumber, Calls>>;
 
 /// All calls under way. Cheap to clone.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub struct Activities(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    catalogue: Arc<Catalogue>,
+    guests: Arc<dyn Guests>,
     clock: Arc<dyn Clock>,
     recorder: FlightRecorder,
     slots: Semaphore,
@@ -61,8 +61,8 @@ struct Inner {
 pub struct ActivitiesParts {
     /// Where failed attempts are noted.
     pub store: Store,
-    /// Where modules come from.
-    pub catalogue: Arc<Catalogue>,
+    /// What runs them.
+    pub guests: Arc<dyn Guests>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where running attempts are noted.
@@ -96,7 +96,7 @@ impl Activities {
     pub fn new(parts: ActivitiesParts) -> Self {
         let ActivitiesParts {
             store,
-            catalogue,
+            guests,
             clock,
             recorder,
             slots,
@@ -106,12 +106,12 @@ impl Activities {
         } = parts;
         Self(Arc::new(Inner {
             store,
-            catalogue,
+            guests,
             clock,
             recorder,
             slots: Semaphore::new(slots),
             max_cut_offs,
-            calls: Mutex::new(Some(HashMap::new())),
+            calls: Mutex::new(Some(BTreeMap::new())),
             count: AtomicUsize::new(0),
             runtime,
             tracker,
@@ -176,19 +176,19 @@ impl Activities {
     /// Stops all calls of an instance.
     pub fn cancel_all(&self, instance: InstanceNumber) {
         let of_instance = self.lock().as_mut().and_then(|calls| calls.remove(&instance));
-        let stopped = of_instance.as_ref().map_or(0, HashMap::len);
+        let stopped = of_instance.as_ref().map_or(0, BTreeMap::len);
         self.0.count.fetch_sub(stopped, Ordering::Relaxed);
         of_instance
             .iter()
-            .flat_map(HashMap::values)
+            .flat_map(BTreeMap::values)
             .for_each(AbortHandle::abort);
     }
 
     /// Stops all calls and starts none any more; their instances find them again at the next start.
     pub fn stop(&self) {
         let calls = self.lock().take();
-        let calls = calls.iter().flat_map(HashMap::values);
-        calls.flat_map(HashMap::values).for_each(AbortHandle::abort);
+        let calls = calls.iter().flat_map(BTreeMap::values);
+        calls.flat_map(BTreeMap::values).for_each(AbortHandle::abort);
     }
 
     fn forget(&self, key: Key) {
@@ -223,6 +223,7 @@ impl Activities {
                 self.sleep_until(next_at.min(deadline.unwrap_or(Timestamp::MAX))).await;
             }
             let slot = tokio::select! {
+                biased;
                 slot = self.0.slots.acquire() => slot.expect("the slots are never closed"),
                 () = self.deadline(deadline) => return call.late(),
             };
@@ -275,7 +276,7 @@ impl Activities {
         let mut module_tries = 0;
         loop {
             let run = async {
-                let module = self.0.catalogue.load(module).await?;
+                let code = self.0.guests.activities(module).await?;
                 let attempt = Attempt {
                     instance_id: call.instance_id.clone(),
                     execution: call.start.execution,
@@ -292,7 +293,7 @@ impl Activities {
                     execution: call.start.execution,
                     task: Some(call.start.task),
                 });
-                self.0.catalogue.sandbox().run_activity(&module, attempt).await
+                code.run(attempt).await
             };
             match run.await {
                 Ok(run) => return run,
