@@ -152,7 +152,9 @@ impl Activities {
             let key = (call.instance, call.start.execution, call.start.task);
             let result = activities.carry_out(call).await;
             // Delivered before it is forgotten: an owner that takes over in between must not start it again.
-            hub.deliver(key.0, Mail::Result(result));
+            if let Some(result) = result {
+                hub.deliver(key.0, Mail::Result(result));
+            }
             activities.forget(key);
         };
         // The table is locked until the call is in it; it cannot be forgotten before.
@@ -211,12 +213,13 @@ impl Activities {
         self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries a call to its final outcome.
-    async fn carry_out(&self, mut call: Call) -> ActivityResult {
+    /// Carries a call to its final outcome; to none if its execution ends before another attempt.
+    async fn carry_out(&self, mut call: Call) -> Option<ActivityResult> {
         let deadline = call.start.call.deadline();
         if call.cut_offs >= self.0.max_cut_offs {
             let message = format!("the host ended {} times in a row while it ran", call.cut_offs);
-            return call.result(Err(Failure::new(types::POISONOUS, message).permanent()), Vec::new(), 0);
+            let poisonous = Failure::new(types::POISONOUS, message).permanent();
+            return Some(call.result(Err(poisonous), Vec::new(), 0));
         }
         loop {
             if let Some(next_at) = call.next_at.take() {
@@ -225,16 +228,16 @@ impl Activities {
             let slot = tokio::select! {
                 biased;
                 slot = self.0.slots.acquire() => slot.expect("the slots are never closed"),
-                () = self.deadline(deadline) => return call.late(),
+                () = self.deadline(deadline) => return Some(call.late()),
             };
             let started_at = self.0.clock.now();
             if deadline.is_some_and(|deadline| deadline <= started_at) {
-                return call.late();
+                return Some(call.late());
             }
             let run = self.attempt(&call, started_at, deadline).await;
             drop(slot);
             let (failure, logs, fuel) = match run.outcome {
-                Ok(output) => return call.result(Ok(output), run.logs, run.fuel),
+                Ok(output) => return Some(call.result(Ok(output), run.logs, run.fuel)),
                 Err(failure) => (failure, run.logs, run.fuel),
             };
             call.failed += 1;
@@ -244,7 +247,7 @@ impl Activities {
                 .and_then(|policy| policy.wait_after(call.failed, &failure))
                 .map(|wait| now.after(wait));
             let Some(next_at) = next_at.filter(|at| deadline.is_none_or(|deadline| *at < deadline)) else {
-                return call.result(Err(failure), logs, fuel);
+                return Some(call.result(Err(failure), logs, fuel));
             };
             call.rows += 1;
             let row = AttemptRow {
@@ -259,7 +262,9 @@ impl Activities {
                 ended_at: now,
                 next_at: Some(next_at),
             };
-            self.note(call.instance, row, logs).await;
+            if !self.note(call.instance, row, logs).await {
+                return None;
+            }
             call.next_at = Some(next_at);
         }
     }
@@ -314,11 +319,13 @@ impl Activities {
         }
     }
 
-    /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew.
-    async fn note(&self, instance: InstanceNumber, row: AttemptRow, logs: Vec<LogLine>) {
+    /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew. Says whether
+    /// it was noted; if not, the execution has ended or the host is ending, and nobody waits for another attempt.
+    async fn note(&self, instance: InstanceNumber, row: AttemptRow, logs: Vec<LogLine>) -> bool {
         loop {
             match self.0.store.note_attempt(instance, row.clone(), logs.clone()).await {
-                Ok(_) | Err(store::Error::Closed) => return,
+                Ok(noted) => return noted,
+                Err(store::Error::Closed) => return false,
                 Err(error) => {
                     tracing::error!(instance = instance.0, %error, "a failed attempt could not be noted");
                     tokio::time::sleep(TROUBLE_PAUSE).await;
