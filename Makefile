@@ -14,7 +14,7 @@ SAMPLES := --manifest-path sample-modules/Cargo.toml
 DATA ?= ./windlass-data
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test modules modules-component run bench microbench lint build guest-target
+.PHONY: help demo test sim modules modules-component run bench microbench lint build guest-target
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,10 @@ test: lint build modules ## Check everything: lints, sample modules from source,
 	$(RUN_TESTS) --tests && cargo test --workspace --doc
 	WINDLASS_TEST_HOT=0 $(RUN_TESTS) --test end_to_end
 	$(RUN_TESTS) --tests $(SAMPLES)
+
+sim: ## Simulate hosts that crash (SEEDS=100000 for so many seeds, SEED=42 for one with logs)
+	$(if $(SEED),WINDLASS_SIM_SEED=$(SEED),WINDLASS_SIM_SEEDS=$(or $(SEEDS),20000)) \
+		cargo test --workspace --lib tests::simulation_ -- $(if $(SEED),--nocapture,--show-output)
 
 modules: guest-target ## Build the sample modules for wasm32-wasip2
 	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 $(SAMPLES)

@@ -24,6 +24,8 @@ mod timers;
 mod waiters;
 
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

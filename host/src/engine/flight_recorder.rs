@@ -16,7 +16,7 @@ use memmap2::MmapRaw;
 use crate::model::{ExecutionNumber, InstanceNumber, TaskId};
 
 /// Bytes of a slot: instance (8), execution (4), task (4; 0 for a turn), a mark (1), padding.
-const SLOT_BYTES: usize = 24;
+pub(super) const SLOT_BYTES: usize = 24;
 /// Marks a slot in use.
 const IN_USE: u8 = 0xA5;
 /// Slots beyond this are not recorded; there are never so many guests running at once.

@@ -37,7 +37,7 @@ pub(crate) struct InstanceRows {
 /// A row of the inbox.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
-    pub(in crate::store) control: bool,
+    pub(crate) control: bool,
     pub(crate) item: Arc<[u8]>,
 }
 
