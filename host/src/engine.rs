@@ -409,16 +409,26 @@ impl Engine {
             item,
             at: self.0.clock.now(),
         };
-        match self.0.store.append(append, idempotency).await? {
-            AppendOutcome::Appended(number, row) => {
-                self.0.hub.deliver(number, Mail::Inbox(row));
-                Ok(())
-            }
-            AppendOutcome::Repeated => Ok(()),
+        match self.append(append, idempotency).await? {
+            AppendOutcome::Appended(..) | AppendOutcome::Repeated => Ok(()),
             AppendOutcome::Unknown => Err(MessageError::Unknown),
             AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),
             AppendOutcome::KeyReused => Err(MessageError::KeyReused),
         }
+    }
+
+    /// Appends a message and tells the owner of the instance. In a task of its own: a client who goes away in between must
+    /// not leave a message behind that nobody knows of.
+    async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, StoreError> {
+        let (store, hub) = (self.0.store.clone(), self.0.hub.clone());
+        let appended = self.0.tracker.spawn(async move {
+            let outcome = store.append(append, key).await?;
+            if let AppendOutcome::Appended(number, row) = &outcome {
+                hub.deliver(*number, Mail::Inbox(row.clone()));
+            }
+            Ok(outcome)
+        });
+        appended.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it.

@@ -39,17 +39,17 @@ pub(super) fn begin(dice: Dice, plan: Plan, world: &World, engine: &Engine) -> J
         while mischief.plan.mischief_ms > 0 {
             let pause = mischief.dice.between(1, mischief.plan.mischief_ms);
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            mischief.disturb().await;
+            mischief.disturb();
         }
     })
 }
 
 impl Mischief {
-    async fn disturb(&mut self) {
+    fn disturb(&mut self) {
         match self.dice.below(10) {
             0..=3 => self.evict(),
             4 => self.repeat_result(),
-            5 => self.repeat_message().await,
+            5 => self.repeat_message(),
             6..=8 => self.wake(),
             _ => self.jump(),
         }
@@ -88,7 +88,7 @@ impl Mischief {
     }
 
     /// The same through the inbox.
-    async fn repeat_message(&self) {
+    fn repeat_message(&self) {
         if let Some((call, output)) = self.guests.produced() {
             let item = InboxItem::TaskEnded {
                 execution: call.run.1,
@@ -96,9 +96,13 @@ impl Mischief {
                 attempt: 0,
                 outcome: Ok(output),
             };
-            if let Ok(Some(row)) = self.engine.0.store.deliver(call.run.0, item).await {
-                self.engine.0.hub.deliver(call.run.0, Mail::Inbox(row));
-            }
+            let engine = self.engine.clone();
+            // To the end, whatever becomes of the rest: a message is never left behind that nobody knows of.
+            tokio::spawn(async move {
+                if let Ok(Some(row)) = engine.0.store.deliver(call.run.0, item).await {
+                    engine.0.hub.deliver(call.run.0, Mail::Inbox(row));
+                }
+            });
         }
     }
 

@@ -16,6 +16,9 @@ use crate::store::{Error as StoreError, IdempotencyKey};
 /// How long a client waits before it asks again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
+/// How long it waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 const TENANT: TenantId = TenantId::DEFAULT;
 
 /// Something that a client wants at some time.
@@ -181,6 +184,8 @@ pub(super) struct Client {
     pub(super) disk: Disk,
     /// Whether queries never fail; a wait ends early when one does.
     pub(super) reads_are_sound: bool,
+    /// Whether some clients go away before they are answered.
+    pub(super) impatient: bool,
 }
 
 /// What comes of an attempt to be served.
@@ -203,14 +208,30 @@ impl Client {
 
     async fn carry_out(&self, number: usize, at: Duration, action: Action) {
         tokio::time::sleep(at.saturating_sub(self.clock.uptime())).await;
+        // Some clients go away before they are answered, at first.
+        let mut patience = match number % 3 {
+            0 if self.impatient => Duration::from_millis(u64::from(at.subsec_millis() % 8)),
+            _ => PATIENCE,
+        };
         loop {
             self.workload.set(number, State::Asked);
-            let answer = match &action {
-                Action::Start { function, id, key } => self.start(number, function, id.as_ref(), key.as_ref()).await,
-                Action::Send { id, message, key } => self.send(id, message, key.as_ref()).await,
-                Action::Wait { id } => self.wait(id).await,
-                Action::Purge { id } => self.purge(id).await,
+            let ask = async {
+                match &action {
+                    Action::Start { function, id, key } => {
+                        self.start(number, function, id.as_ref(), key.as_ref()).await
+                    }
+                    Action::Send { id, message, key } => self.send(id, message, key.as_ref()).await,
+                    Action::Wait { id } => self.wait(id).await,
+                    Action::Purge { id } => self.purge(id).await,
+                }
             };
+            let answer = match tokio::time::timeout(patience, ask).await {
+                Ok(answer) => answer,
+                // Nobody knows whether an event without a key was raised.
+                Err(_) if action.is_event_without_key() => Answer::Settled,
+                Err(_) => Answer::Again,
+            };
+            patience = PATIENCE;
             match answer {
                 Answer::Settled => return self.workload.set(number, State::Settled),
                 Answer::Gone => return,

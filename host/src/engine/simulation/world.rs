@@ -263,6 +263,7 @@ impl World {
             watch: self.watch.clone(),
             disk: self.disk.clone(),
             reads_are_sound: round.plan.disk_fails == 0,
+            impatient: self.setting.steady.is_none(),
         };
         client.carry_out_all();
         let dice = Dice::new(self.dice.clone().next(), "mischief");
