@@ -15,7 +15,7 @@ DATA ?= ./windlass-data
 KILLS ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test modules modules-component run bench microbench lint build guest-target
+.PHONY: help demo test sim modules modules-component run bench microbench lint build guest-target
 
 .PHONY: help demo test modules modules-component run bench crash lint build guest-target
 
@@ -30,6 +30,10 @@ test: lint build modules ## Check everything: lints, sample modules from source,
 	$(RUN_TESTS) --tests && cargo test --workspace --doc
 	WINDLASS_TEST_HOT=0 $(RUN_TESTS) --test end_to_end
 	$(RUN_TESTS) --tests $(SAMPLES)
+
+sim: ## Simulate hosts that crash (SEEDS=100000 for so many seeds, SEED=42 for one with logs)
+	$(if $(SEED),WINDLASS_SIM_SEED=$(SEED),WINDLASS_SIM_SEEDS=$(or $(SEEDS),20000)) \
+		cargo test --workspace --lib tests::simulation_ -- $(if $(SEED),--nocapture,--show-output)
 
 modules: guest-target ## Build the sample modules for wasm32-wasip2
 	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 $(SAMPLES)

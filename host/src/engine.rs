@@ -9,6 +9,7 @@ pub mod activities;
 pub mod api;
 pub mod catalogue;
 pub mod flight_recorder;
+pub mod guests;
 pub mod hub;
 pub mod owner;
 pub mod verify;
@@ -23,6 +24,8 @@ mod task;
 mod timers;
 mod waiters;
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 
@@ -43,12 +46,14 @@ use self::{
     activities::{Activities, ActivitiesParts},
     catalogue::Catalogue,
     flight_recorder::FlightRecorder,
+    guests::Guests,
     hub::{Claim, Hub, Mail, Newborn, RaisedEvent, Taken},
     task::Shared,
     timers::Timers,
     waiters::Waiters,
 };
 use crate::clock::Clock;
+use crate::entropy::{Entropy, SystemEntropy};
 use crate::model::{
     Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, InstanceStatus, ObservableLimits, Started, TenantId,
     Timestamp,
@@ -109,6 +114,18 @@ pub struct EngineParts {
     pub flights: Vec<flight_recorder::Flight>,
 }
 
+/// What the engine's core is built on: everything that a simulation brings itself.
+struct CoreParts {
+    store: Store,
+    guests: Arc<dyn Guests>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    recorder: FlightRecorder,
+    flights: Vec<flight_recorder::Flight>,
+    /// Where owners and attempts run.
+    runtime: tokio::runtime::Handle,
+}
+
 /// Why the engine could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -126,8 +143,9 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    catalogue: Arc<Catalogue>,
+    guests: Arc<dyn Guests>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     hub: Hub,
     timers: Timers,
     waiters: Waiters,
@@ -140,18 +158,16 @@ struct Inner {
     /// The last host ended uncleanly in the first turn of an instance that was not stored yet. Whoever started it may well
     /// try again; then it must be there to be counted.
     cautious: bool,
-    runtime: std::sync::Mutex<Option<tokio::runtime::Runtime>>,
+    threads: std::sync::Mutex<Option<GuestThreads>>,
 }
 
-impl Drop for Inner {
-    /// An engine that was not stopped still must not take its threads down inside a runtime, which would panic.
+/// The threads for guests. They end in the background: an engine may be dropped inside a runtime, where waiting for
+/// another runtime would panic.
+struct GuestThreads(Option<tokio::runtime::Runtime>);
+
+impl Drop for GuestThreads {
     fn drop(&mut self) {
-        let runtime = self
-            .runtime
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let Some(runtime) = runtime {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }
@@ -190,6 +206,40 @@ impl Engine {
             recorder,
             flights,
         } = parts;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.guest_threads)
+            .thread_name("windlass-guest")
+            .enable_all()
+            .build()
+            .map_err(EngineError::Threads)?;
+        let handle = runtime.handle().clone();
+        let threads = GuestThreads(Some(runtime));
+        let core = CoreParts {
+            guests: Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?),
+            store,
+            clock,
+            entropy: Arc::new(SystemEntropy),
+            recorder,
+            flights,
+            runtime: handle,
+        };
+        Self::start_core(core, options, Some(threads)).await
+    }
+
+    async fn start_core(
+        parts: CoreParts,
+        options: EngineOptions,
+        threads: Option<GuestThreads>,
+    ) -> Result<Self, EngineError> {
+        let CoreParts {
+            store,
+            guests,
+            clock,
+            entropy,
+            recorder,
+            flights,
+            runtime,
+        } = parts;
         let stats = Arc::new(EngineStats::default());
         let ends = recovery::UncleanEnds {
             flights: &flights,
@@ -197,30 +247,24 @@ impl Engine {
             now: clock.now(),
         };
         let cautious = recovery::note_flights(&store, &recorder, &stats, ends).await?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(options.guest_threads)
-            .thread_name("windlass-guest")
-            .enable_all()
-            .build()
-            .map_err(EngineError::Threads)?;
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let catalogue = Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?);
         let activities = Activities::new(ActivitiesParts {
             store: store.clone(),
-            catalogue: catalogue.clone(),
+            guests: guests.clone(),
             clock: clock.clone(),
             recorder: recorder.clone(),
             stats: stats.clone(),
             slots: options.activity_slots,
             max_cut_offs: options.max_cut_offs,
-            runtime: runtime.handle().clone(),
+            runtime: runtime.clone(),
             tracker: tracker.clone(),
         });
         let (timers, waiters) = (Timers::new(), Waiters::default());
         let hub = Hub::new(Arc::new(Shared {
             store: store.clone(),
-            catalogue: catalogue.clone(),
+            guests: guests.clone(),
             clock: clock.clone(),
+            entropy: entropy.clone(),
             recorder,
             stats: stats.clone(),
             activities,
@@ -228,7 +272,7 @@ impl Engine {
             waiters: waiters.clone(),
             heat: heat::Heat::default(),
             loading: Semaphore::new(LOADING_AT_ONCE),
-            runtime: runtime.handle().clone(),
+            runtime,
             tracker: tracker.clone(),
             shutdown: shutdown.clone(),
             hot_cap: options.hot_guests,
@@ -248,8 +292,9 @@ impl Engine {
         tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
         Ok(Self(Arc::new(Inner {
             store,
-            catalogue,
+            guests,
             clock,
+            entropy,
             hub,
             timers,
             waiters,
@@ -260,7 +305,7 @@ impl Engine {
             stop_timeout: options.stop_timeout,
             max_queued: options.max_queued,
             cautious,
-            runtime: std::sync::Mutex::new(Some(runtime)),
+            threads: std::sync::Mutex::new(threads),
         })))
     }
 
@@ -275,15 +320,13 @@ impl Engine {
         {
             tracing::warn!("some turns were still running when the host stopped; they run again at the next start");
         }
-        let runtime = self
+        let threads = self
             .0
-            .runtime
+            .threads
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .take();
-        if let Some(runtime) = runtime {
-            runtime.shutdown_background();
-        }
+        drop(threads);
     }
 
     /// The store, for queries.
@@ -332,10 +375,10 @@ impl Engine {
         if self.0.hub.shared().activities.count() >= self.0.max_queued {
             return Err(StartError::Overloaded);
         }
-        let module = self.0.catalogue.to_start(tenant, &function, &input)?;
+        let module = self.0.guests.to_start(tenant, &function, &input)?;
         let id = match instance_id {
             Some(id) => id,
-            None => drawn_id(self.0.clock.now()),
+            None => drawn_id(self.0.clock.now(), &*self.0.entropy),
         };
         let instance = NewInstance {
             tenant,
@@ -345,7 +388,7 @@ impl Engine {
                 execution: ExecutionNumber::FIRST,
                 function,
                 input,
-                seed: task::new_seed(),
+                seed: self.0.entropy.seed(),
                 limits: self.0.observable,
                 parent: None,
                 events: Vec::new(),
@@ -432,16 +475,26 @@ impl Engine {
             item,
             at: self.0.clock.now(),
         };
-        match self.0.store.append(append, idempotency).await? {
-            AppendOutcome::Appended(number, row) => {
-                self.0.hub.deliver(number, Mail::Inbox(row));
-                Ok(())
-            }
-            AppendOutcome::Repeated => Ok(()),
+        match self.append(append, idempotency).await? {
+            AppendOutcome::Appended(..) | AppendOutcome::Repeated => Ok(()),
             AppendOutcome::Unknown => Err(MessageError::Unknown),
             AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),
             AppendOutcome::KeyReused => Err(MessageError::KeyReused),
         }
+    }
+
+    /// Appends a message and tells the owner of the instance. In a task of its own: a client who goes away in between must
+    /// not leave a message behind that nobody knows of.
+    async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, StoreError> {
+        let (store, hub) = (self.0.store.clone(), self.0.hub.clone());
+        let appended = self.0.tracker.spawn(async move {
+            let outcome = store.append(append, key).await?;
+            if let AppendOutcome::Appended(number, row) = &outcome {
+                hub.deliver(*number, Mail::Inbox(row.clone()));
+            }
+            Ok(outcome)
+        });
+        appended.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it.
@@ -505,7 +558,7 @@ impl Engine {
     /// # Errors
     /// Why it was refused; what was there before stays.
     pub async fn put_module(&self, tenant: TenantId, name: &str, bytes: Bytes) -> Result<StoredModule, PutModuleError> {
-        self.0.catalogue.put(tenant, name, bytes).await
+        self.0.guests.put(tenant, name, bytes).await
     }
 
     /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
@@ -513,7 +566,7 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn delete_module(&self, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
-        self.0.catalogue.delete(tenant, name).await
+        self.0.guests.delete(tenant, name).await
     }
 
     /// Returns when the instance has ended or there is none of that id, or after the timeout.
@@ -550,9 +603,9 @@ impl Engine {
 
 /// A new id: a UUID of version 7 (RFC 9562), which begins with the time, so that ids drawn one after the other are
 /// neighbours in the index of ids and share its pages.
-fn drawn_id(now: Timestamp) -> InstanceId {
+fn drawn_id(now: Timestamp, entropy: &dyn Entropy) -> InstanceId {
     let mut bytes = [0; 10];
-    getrandom::fill(&mut bytes).expect("the operating system has random bytes");
+    entropy.fill(&mut bytes);
     let uuid = uuid::Builder::from_unix_timestamp_millis(now.0, &bytes).into_uuid();
     let id = uuid.simple().to_string();
     id.parse().expect("a UUID is a valid instance id")

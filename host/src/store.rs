@@ -23,6 +23,7 @@ mod backup;
 mod check;
 mod checkpoint;
 mod columns;
+mod connection;
 mod counters;
 mod garbage;
 mod history;
@@ -33,6 +34,9 @@ mod migrate;
 mod names;
 mod open;
 mod opening;
+mod readers;
+#[cfg(test)]
+pub(crate) mod simulated;
 mod statement;
 mod takeover;
 #[cfg(test)]
@@ -60,7 +64,9 @@ pub use self::{
 };
 use self::{
     checkpoint::Checkpointer,
+    connection::Connection,
     counters::InstanceNumbers,
+    readers::Readers,
     stats::Stats,
     writer::{
         Database, Writer,
@@ -150,7 +156,7 @@ pub struct StoreService {
 #[derive(Debug, Clone)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
-    pool: SqlitePool,
+    readers: Readers,
     stats: Arc<Stats>,
     numbers: InstanceNumbers,
 }
@@ -206,7 +212,7 @@ impl Store {
         let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
         let (gate, stats) = (writer::WriteGate::default(), Arc::new(Stats::default()));
         let pool = open::open_readers(options);
-        let database = Database::new(connection, settings).await?;
+        let database = Database::new(Connection::sqlite(connection, settings)).await?;
         stats.set_newest_message(database.newest_message());
         let numbers = database.instance_numbers();
         let service = StoreService {
@@ -227,7 +233,7 @@ impl Store {
         Ok((
             Self {
                 jobs: sender,
-                pool,
+                readers: Readers::Sqlite(pool),
                 stats,
                 numbers,
             },
@@ -237,7 +243,7 @@ impl Store {
 
     /// The rows of one tenant, for people's queries.
     pub fn tenant(&self, tenant: TenantId) -> TenantStore {
-        TenantStore::new(self.pool.clone(), tenant)
+        TenantStore::new(self.readers.clone(), tenant)
     }
 
     /// What the writer did since the host started.
@@ -260,7 +266,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn check(&self) -> Result<Vec<String>, Error> {
-        check::problems(&self.pool).await
+        check::problems(self.readers.sqlite()).await
     }
 }
 
@@ -465,7 +471,7 @@ impl Store {
             Outcome::Sweep(_) => {}
             other => wrong_answer(&other),
         }
-        let Some(unneeded) = modules::unneeded_bytes(&self.pool, now).await? else {
+        let Some(unneeded) = self.readers.unneeded_bytes(now).await? else {
             return Ok(false);
         };
         match self.ask(Operation::DeleteModuleBytes(unneeded)).await? {
@@ -498,7 +504,7 @@ impl Store {
     /// # Errors
     /// [`Error::Damaged`] when rows of the instance cannot be read.
     pub async fn load(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
-        takeover::read(&self.pool, instance).await
+        self.readers.takeover(instance).await
     }
 
     /// Turns of an execution after a turn, in order and without gaps.
@@ -512,7 +518,7 @@ impl Store {
         after: TurnNumber,
         limit: u32,
     ) -> Result<Vec<Turn>, Error> {
-        history::after(&self.pool, instance, execution, after, limit).await
+        self.readers.history(instance, execution, after, limit).await
     }
 
     /// Live instances that must be woken when the host starts, besides those that [`waking_before`](Self::waking_before)
@@ -526,7 +532,7 @@ impl Store {
         after: Option<InstanceNumber>,
         limit: u32,
     ) -> Result<Vec<InstanceNumber>, Error> {
-        instances::to_wake_at_start(&self.pool, after, limit).await
+        self.readers.to_wake_at_start(after, limit).await
     }
 
     /// Instances that are to be woken at or before a time, the earliest first.
@@ -534,7 +540,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn waking_before(&self, time: Timestamp, limit: u32) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
-        instances::waking_before(&self.pool, time, limit).await
+        self.readers.waking_before(time, limit).await
     }
 
     /// The earliest time after a time at which some instance is to be woken.
@@ -542,7 +548,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn next_wake_after(&self, time: Timestamp) -> Result<Option<Timestamp>, Error> {
-        instances::next_wake_after(&self.pool, time).await
+        self.readers.next_wake_after(time).await
     }
 
     /// A module version, current or not.
@@ -550,7 +556,7 @@ impl Store {
     /// # Errors
     /// [`Error::Damaged`] when its description cannot be read.
     pub async fn module(&self, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
-        modules::by_number(&self.pool, number).await
+        self.readers.module(number).await
     }
 
     /// The bytes of a module version; none if they were deleted because nothing needed them any more.
@@ -558,7 +564,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn module_bytes(&self, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
-        modules::bytes(&self.pool, number).await
+        self.readers.module_bytes(number).await
     }
 }
 

@@ -3,7 +3,7 @@
 //! A call that is under way here belongs to nobody else: its owner may be evicted meanwhile, and asking for it again
 //! does nothing. What must survive (failed attempts, when the next one is due) is written before it counts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use super::catalogue::Catalogue;
 use super::flight_recorder::{Flight, FlightRecorder};
+use super::guests::Guests;
 use super::hub::{Hub, Mail};
 use super::owner::{ActivityResult, StartActivity};
 use super::stats::EngineStats;
@@ -35,10 +35,10 @@ const MODULE_TRIES: u32 = 5;
 type Key = (InstanceNumber, ExecutionNumber, TaskId);
 
 /// The calls of one instance, each with what stops it.
-type Calls = HashMap<(ExecutionNumber, TaskId), AbortHandle>;
+type Calls = BTreeMap<(ExecutionNumber, TaskId), AbortHandle>;
 
 /// All calls; none any more once they were stopped.
-type Table = Option<HashMap<InstanceNumber, Calls>>;
+type Table = Option<BTreeMap<InstanceNumber, Calls>>;
 
 /// All calls under way. Cheap to clone.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ pub struct Activities(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    catalogue: Arc<Catalogue>,
+    guests: Arc<dyn Guests>,
     clock: Arc<dyn Clock>,
     recorder: FlightRecorder,
     stats: Arc<EngineStats>,
@@ -63,8 +63,8 @@ struct Inner {
 pub struct ActivitiesParts {
     /// Where failed attempts are noted.
     pub store: Store,
-    /// Where modules come from.
-    pub catalogue: Arc<Catalogue>,
+    /// What runs them.
+    pub guests: Arc<dyn Guests>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where running attempts are noted.
@@ -100,7 +100,7 @@ impl Activities {
     pub fn new(parts: ActivitiesParts) -> Self {
         let ActivitiesParts {
             store,
-            catalogue,
+            guests,
             clock,
             recorder,
             stats,
@@ -111,13 +111,13 @@ impl Activities {
         } = parts;
         Self(Arc::new(Inner {
             store,
-            catalogue,
+            guests,
             clock,
             recorder,
             stats,
             slots: Semaphore::new(slots),
             max_cut_offs,
-            calls: Mutex::new(Some(HashMap::new())),
+            calls: Mutex::new(Some(BTreeMap::new())),
             count: AtomicUsize::new(0),
             runtime,
             tracker,
@@ -158,7 +158,9 @@ impl Activities {
             let key = (call.instance, call.start.execution, call.start.task);
             let result = activities.carry_out(call).await;
             // Delivered before it is forgotten: an owner that takes over in between must not start it again.
-            hub.deliver(key.0, Mail::Result(result));
+            if let Some(result) = result {
+                hub.deliver(key.0, Mail::Result(result));
+            }
             activities.forget(key);
         };
         // The table is locked until the call is in it; it cannot be forgotten before.
@@ -182,19 +184,19 @@ impl Activities {
     /// Stops all calls of an instance.
     pub fn cancel_all(&self, instance: InstanceNumber) {
         let of_instance = self.lock().as_mut().and_then(|calls| calls.remove(&instance));
-        let stopped = of_instance.as_ref().map_or(0, HashMap::len);
+        let stopped = of_instance.as_ref().map_or(0, BTreeMap::len);
         self.0.count.fetch_sub(stopped, Ordering::Relaxed);
         of_instance
             .iter()
-            .flat_map(HashMap::values)
+            .flat_map(BTreeMap::values)
             .for_each(AbortHandle::abort);
     }
 
     /// Stops all calls and starts none any more; their instances find them again at the next start.
     pub fn stop(&self) {
         let calls = self.lock().take();
-        let calls = calls.iter().flat_map(HashMap::values);
-        calls.flat_map(HashMap::values).for_each(AbortHandle::abort);
+        let calls = calls.iter().flat_map(BTreeMap::values);
+        calls.flat_map(BTreeMap::values).for_each(AbortHandle::abort);
     }
 
     fn forget(&self, key: Key) {
@@ -217,12 +219,13 @@ impl Activities {
         self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries a call to its final outcome.
-    async fn carry_out(&self, mut call: Call) -> ActivityResult {
+    /// Carries a call to its final outcome; to none if its execution ends before another attempt.
+    async fn carry_out(&self, mut call: Call) -> Option<ActivityResult> {
         let deadline = call.start.call.deadline();
         if call.cut_offs >= self.0.max_cut_offs {
             let message = format!("the host ended {} times in a row while it ran", call.cut_offs);
-            return call.result(Err(Failure::new(types::POISONOUS, message).permanent()), Vec::new(), 0);
+            let poisonous = Failure::new(types::POISONOUS, message).permanent();
+            return Some(call.result(Err(poisonous), Vec::new(), 0));
         }
         loop {
             if let Some(next_at) = call.next_at.take() {
@@ -230,20 +233,21 @@ impl Activities {
             }
             let waiting = self.0.stats.attempts.waiting.hold();
             let slot = tokio::select! {
+                biased;
                 slot = self.0.slots.acquire() => slot.expect("the slots are never closed"),
-                () = self.deadline(deadline) => return call.late(),
+                () = self.deadline(deadline) => return Some(call.late()),
             };
             drop(waiting);
             let started_at = self.0.clock.now();
             if deadline.is_some_and(|deadline| deadline <= started_at) {
-                return call.late();
+                return Some(call.late());
             }
             let counted = self.0.stats.attempts.begin();
             let run = self.attempt(&call, started_at, deadline).await;
             drop(slot);
             counted.end(&run.outcome, run.fuel);
             let (failure, logs, fuel) = match run.outcome {
-                Ok(output) => return call.result(Ok(output), run.logs, run.fuel),
+                Ok(output) => return Some(call.result(Ok(output), run.logs, run.fuel)),
                 Err(failure) => (failure, run.logs, run.fuel),
             };
             call.failed += 1;
@@ -253,7 +257,7 @@ impl Activities {
                 .and_then(|policy| policy.wait_after(call.failed, &failure))
                 .map(|wait| now.after(wait));
             let Some(next_at) = next_at.filter(|at| deadline.is_none_or(|deadline| *at < deadline)) else {
-                return call.result(Err(failure), logs, fuel);
+                return Some(call.result(Err(failure), logs, fuel));
             };
             call.rows += 1;
             let row = AttemptRow {
@@ -268,7 +272,9 @@ impl Activities {
                 ended_at: now,
                 next_at: Some(next_at),
             };
-            self.note(call.instance, row, logs).await;
+            if !self.note(call.instance, row, logs).await {
+                return None;
+            }
             call.next_at = Some(next_at);
         }
     }
@@ -285,7 +291,7 @@ impl Activities {
         let mut module_tries = 0;
         loop {
             let run = async {
-                let module = self.0.catalogue.load(module).await?;
+                let code = self.0.guests.activities(module).await?;
                 let attempt = Attempt {
                     instance_id: call.instance_id.clone(),
                     execution: call.start.execution,
@@ -302,7 +308,7 @@ impl Activities {
                     execution: call.start.execution,
                     task: Some(call.start.task),
                 });
-                self.0.catalogue.sandbox().run_activity(&module, attempt).await
+                code.run(attempt).await
             };
             match run.await {
                 Ok(run) => return run,
@@ -323,11 +329,13 @@ impl Activities {
         }
     }
 
-    /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew.
-    async fn note(&self, instance: InstanceNumber, row: AttemptRow, logs: Vec<LogLine>) {
+    /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew. Says whether
+    /// it was noted; if not, the execution has ended or the host is ending, and nobody waits for another attempt.
+    async fn note(&self, instance: InstanceNumber, row: AttemptRow, logs: Vec<LogLine>) -> bool {
         loop {
             match self.0.store.note_attempt(instance, row.clone(), logs.clone()).await {
-                Ok(_) | Err(store::Error::Closed) => return,
+                Ok(noted) => return noted,
+                Err(store::Error::Closed) => return false,
                 Err(error) => {
                     tracing::error!(instance = instance.0, %error, "a failed attempt could not be noted");
                     tokio::time::sleep(TROUBLE_PAUSE).await;

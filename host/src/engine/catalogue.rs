@@ -7,15 +7,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use super::api::{PutModuleError, StartError, StoredModule};
+use super::guests::{ActivityCode, AnyGuest, Guests};
 use crate::clock::Clock;
 use crate::model::{
-    ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, TenantId, failure::types,
+    ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId,
+    failure::types,
 };
 use crate::replay::{Directory, HostTrouble, ResolvedActivity, ResolvedOrchestration};
-use crate::sandbox::{Module, Sandbox};
+use crate::sandbox::{ActivityRun, Attempt, Module, Sandbox};
 use crate::schema::{SchemaValidator, Violation};
 use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
 
@@ -262,6 +265,67 @@ impl Catalogue {
     }
 }
 
+impl Guests for Catalogue {
+    fn directory(self: Arc<Self>, tenant: TenantId) -> Arc<dyn Directory> {
+        Arc::new(TenantDirectory {
+            catalogue: self,
+            tenant,
+        })
+    }
+
+    fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
+        self.to_start(tenant, name, input)
+    }
+
+    fn orchestrator<'a>(
+        &'a self,
+        module: ModuleNumber,
+        started: &'a Started,
+    ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>> {
+        Box::pin(async move {
+            let module = self.load(module).await?;
+            let guest = self.sandbox.start_orchestrator(&module, started.limits)?;
+            Ok(Box::new(guest) as AnyGuest)
+        })
+    }
+
+    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
+        Box::pin(async move {
+            let module = self.load(module).await?;
+            let sandbox = self.sandbox.clone();
+            Ok(Box::new(LoadedActivities { sandbox, module }) as Box<dyn ActivityCode>)
+        })
+    }
+
+    fn digest(&self, module: ModuleNumber) -> Option<ModuleDigest> {
+        self.digest(module)
+    }
+
+    fn put<'a>(
+        &'a self,
+        tenant: TenantId,
+        name: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
+        Box::pin(self.put(tenant, name, bytes))
+    }
+
+    fn delete<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
+        Box::pin(self.delete(tenant, name))
+    }
+}
+
+struct LoadedActivities {
+    sandbox: Sandbox,
+    module: Module,
+}
+
+impl ActivityCode for LoadedActivities {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
+        Box::pin(self.sandbox.run_activity(&self.module, attempt))
+    }
+}
+
 impl Loaded {
     fn cell(&mut self, number: ModuleNumber) -> Arc<OnceCell<Module>> {
         if let Some((_, cell)) = self.modules.get(&number) {
@@ -283,16 +347,9 @@ impl Loaded {
 }
 
 /// The functions of one tenant as they stand at each question.
-pub struct TenantDirectory {
+struct TenantDirectory {
     catalogue: Arc<Catalogue>,
     tenant: TenantId,
-}
-
-impl TenantDirectory {
-    /// The directory of a tenant.
-    pub fn new(catalogue: Arc<Catalogue>, tenant: TenantId) -> Self {
-        Self { catalogue, tenant }
-    }
 }
 
 impl Directory for TenantDirectory {

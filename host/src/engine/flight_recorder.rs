@@ -16,7 +16,7 @@ use memmap2::MmapRaw;
 use crate::model::{ExecutionNumber, InstanceNumber, TaskId};
 
 /// Bytes of a slot: instance (8), execution (4), task (4; 0 for a turn), a mark (1), padding.
-const SLOT_BYTES: usize = 24;
+pub(super) const SLOT_BYTES: usize = 24;
 /// Marks a slot in use.
 const IN_USE: u8 = 0xA5;
 /// Slots beyond this are not recorded; there are never so many guests running at once.
@@ -41,10 +41,19 @@ pub struct FlightRecorder(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    map: MmapRaw,
+    medium: Medium,
     /// Slots that the last host may have left in use.
     left: usize,
     slots: Mutex<Slots>,
+}
+
+/// What the slots are written to.
+#[derive(Debug)]
+enum Medium {
+    Map(MmapRaw),
+    /// Bytes that outlive a simulated host.
+    #[cfg(test)]
+    Memory(Arc<Mutex<Vec<u8>>>),
 }
 
 #[derive(Debug, Default)]
@@ -70,13 +79,7 @@ impl FlightRecorder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
-        let slots = || bytes.chunks_exact(SLOT_BYTES).map(read_slot).take(MAX_SLOTS);
-        let slots_left = slots()
-            .collect::<Vec<_>>()
-            .iter()
-            .rposition(Option::is_some)
-            .map_or(0, |last| last + 1);
-        let left: BTreeSet<Flight> = slots().flatten().collect();
+        let (left, slots_left) = left_in(&bytes);
         // Emptied only once the caller has noted what it held: see `clear`.
         let file = OpenOptions::new()
             .create(true)
@@ -88,12 +91,24 @@ impl FlightRecorder {
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, FILE_BYTES as u64)?;
         Ok((
             Self(Arc::new(Inner {
-                map: MmapRaw::map_raw(&file)?,
+                medium: Medium::Map(MmapRaw::map_raw(&file)?),
                 left: slots_left,
                 slots: Mutex::default(),
             })),
-            left.into_iter().collect(),
+            left,
         ))
+    }
+
+    /// The same over bytes in memory, for the simulation.
+    #[cfg(test)]
+    pub(super) fn in_memory(memory: Arc<Mutex<Vec<u8>>>) -> (Self, Vec<Flight>) {
+        let (flights, left) = left_in(&memory.lock().unwrap_or_else(PoisonError::into_inner));
+        let inner = Inner {
+            medium: Medium::Memory(memory),
+            left,
+            slots: Mutex::default(),
+        };
+        (Self(Arc::new(inner)), flights)
     }
 
     /// Forgets what the last host left. To be called when it has been noted, before anything runs.
@@ -128,13 +143,20 @@ impl FlightRecorder {
 
     fn write(&self, slot: usize, bytes: &[u8; SLOT_BYTES]) {
         let offset = slot * SLOT_BYTES;
-        assert!(
-            offset + SLOT_BYTES <= self.0.map.len(),
-            "the map has room for every slot"
-        );
+        let map = match &self.0.medium {
+            Medium::Map(map) => map,
+            #[cfg(test)]
+            Medium::Memory(memory) => {
+                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                let length = memory.len().max(offset + SLOT_BYTES);
+                memory.resize(length, 0);
+                return memory[offset..offset + SLOT_BYTES].copy_from_slice(bytes);
+            }
+        };
+        assert!(offset + SLOT_BYTES <= map.len(), "the map has room for every slot");
         // SAFETY: the bytes lie within the map, as asserted, and nobody else reads or writes them: a slot belongs to one
         // recording at a time, or to `clear` before there are any, and other processes read the file only after this one.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.map.as_mut_ptr().add(offset), SLOT_BYTES) };
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(offset), SLOT_BYTES) };
     }
 }
 
@@ -153,7 +175,16 @@ impl Drop for Recording {
     }
 }
 
-fn slot_of(flight: Flight) -> [u8; SLOT_BYTES] {
+/// The flights in a record, each once, and up to which slot there are any.
+fn left_in(bytes: &[u8]) -> (Vec<Flight>, usize) {
+    let slots = || bytes.chunks_exact(SLOT_BYTES).map(read_slot).take(MAX_SLOTS);
+    let in_use = slots().enumerate().filter(|(_, slot)| slot.is_some());
+    let left = in_use.last().map_or(0, |(last, _)| last + 1);
+    let flights: BTreeSet<Flight> = slots().flatten().collect();
+    (flights.into_iter().collect(), left)
+}
+
+pub(super) fn slot_of(flight: Flight) -> [u8; SLOT_BYTES] {
     let mut bytes = [0; SLOT_BYTES];
     bytes[..8].copy_from_slice(&flight.instance.0.to_le_bytes());
     bytes[8..12].copy_from_slice(&flight.execution.0.to_le_bytes());

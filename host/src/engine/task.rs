@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::activities::Activities;
-use super::catalogue::{Catalogue, TenantDirectory};
 use super::flight_recorder::{Flight, FlightRecorder};
+use super::guests::{AnyGuest, Guests};
 use super::heat::Heat;
 use super::hub::{Hub, Mail, Newborn, Taken};
 use super::owner::{ActivityChanges, ActivityResult, Next, Owner, UNREADABLE, World};
@@ -20,9 +20,9 @@ use super::stats::{EngineStats, Step};
 use super::timers::Timers;
 use super::waiters::Waiters;
 use crate::clock::Clock;
+use crate::entropy::Entropy;
 use crate::model::{InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, Timestamp, Turn, TurnNumber};
 use crate::replay::{Directory, Execution, HostTrouble, Player, TurnLimits};
-use crate::sandbox::OrchestratorGuest;
 use crate::store::{self, AttemptRow, StartOutcome, Store, TurnCommit, TurnReceipt};
 
 /// Rows of history read at once. Bounds the memory of a cold load.
@@ -40,8 +40,9 @@ const MODULE_TRIES: u32 = 3;
 /// What all owners share.
 pub(super) struct Shared {
     pub store: Store,
-    pub catalogue: Arc<Catalogue>,
+    pub guests: Arc<dyn Guests>,
     pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
     pub recorder: FlightRecorder,
     pub stats: Arc<EngineStats>,
     pub activities: Activities,
@@ -59,12 +60,12 @@ pub(super) struct Shared {
     pub observable: ObservableLimits,
 }
 
-type GuestOwner = Owner<Recorded<OrchestratorGuest>>;
+type GuestOwner = Owner<Recorded<AnyGuest>>;
 
 /// What the owner of one tenant's instance is given to decide with.
 struct HostWorld<'a> {
     shared: &'a Shared,
-    directory: &'a TenantDirectory,
+    directory: &'a dyn Directory,
 }
 
 impl World for HostWorld<'_> {
@@ -73,7 +74,7 @@ impl World for HostWorld<'_> {
     }
 
     fn seed(&self) -> [u8; 32] {
-        new_seed()
+        self.shared.entropy.seed()
     }
 
     fn directory(&self) -> &dyn Directory {
@@ -87,13 +88,6 @@ impl World for HostWorld<'_> {
     fn max_turns(&self) -> u32 {
         self.shared.turn_limits.turns
     }
-}
-
-/// 32 bytes from the operating system.
-pub(super) fn new_seed() -> [u8; 32] {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).expect("the operating system has random bytes");
-    seed
 }
 
 /// Runs the owner of an instance until it is idle for long enough or has ended.
@@ -258,7 +252,7 @@ impl Session<'_> {
     }
 
     async fn work(&mut self, mut owner: GuestOwner, mailbox: &mut mpsc::UnboundedReceiver<Mail>) -> Ended {
-        let directory = Arc::new(TenantDirectory::new(self.shared.catalogue.clone(), owner.tenant()));
+        let directory = self.shared.guests.clone().directory(owner.tenant());
         loop {
             while let Ok(mail) = mailbox.try_recv() {
                 self.receive(&mut owner, mail);
@@ -269,7 +263,7 @@ impl Session<'_> {
             let next = {
                 let world = HostWorld {
                     shared: self.shared,
-                    directory: &directory,
+                    directory: &*directory,
                 };
                 owner.next(&world)
             };
@@ -375,7 +369,7 @@ impl Session<'_> {
         self.announce(receipt);
         let shared = self.shared;
         if owner.has_ended() {
-            let digest = || shared.catalogue.digest(owner.module());
+            let digest = || shared.guests.digest(owner.module());
             let end = || digest().and_then(|digest| owner.ended(digest)).map(Arc::new);
             shared.waiters.ended(self.instance, end);
         }
@@ -501,17 +495,9 @@ impl Session<'_> {
         owner: &mut GuestOwner,
         module: ModuleNumber,
         started: Arc<Started>,
-        directory: &Arc<TenantDirectory>,
+        directory: &Arc<dyn Directory>,
     ) {
-        let guest = match self.shared.catalogue.load(module).await {
-            Ok(module) => self
-                .shared
-                .catalogue
-                .sandbox()
-                .start_orchestrator(&module, started.limits),
-            Err(trouble) => Err(trouble),
-        };
-        match guest {
+        match self.shared.guests.orchestrator(module, &started).await {
             Ok(guest) => {
                 self.module_tries = 0;
                 let flight = Flight {

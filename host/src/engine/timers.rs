@@ -139,6 +139,7 @@ impl Timers {
                 }
                 let wait = next.map_or(LOOK_AGAIN, |time| time.since(now).min(LOOK_AGAIN));
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep(wait) => {}
                     () = self.0.changed.notified() => {}
                 }

@@ -24,6 +24,12 @@ pub trait Guest {
     fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble>;
 }
 
+impl<G: Guest + ?Sized> Guest for Box<G> {
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
+        (**self).resume(execution, budget)
+    }
+}
+
 /// One stretch of a guest's run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ran {

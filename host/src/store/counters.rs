@@ -13,6 +13,7 @@ use sqlx::sqlite::SqliteConnection;
 use super::{
     Error,
     columns::{Columns, stored},
+    connection::Connection,
     writer::Transaction,
 };
 use crate::model::{InboxSeq, InstanceNumber};
@@ -43,14 +44,10 @@ struct Counter {
 
 impl Counters {
     /// Goes on where the reservations of the last run ended.
-    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self, Error> {
+    pub(super) async fn load(connection: &mut Connection) -> Result<Self, Error> {
         let mut load = async |counter: &'static str| {
-            let row = sqlx::query("SELECT reserved FROM counters WHERE counter = ?")
-                .bind(counter)
-                .fetch_optional(&mut *connection)
-                .await?
-                .ok_or_else(|| Error::Damaged(format!("the counter {counter:?} is missing")))?;
-            let reserved = row.number(0)?;
+            let reserved = connection.reserved(counter).await?;
+            let reserved = reserved.ok_or_else(|| Error::Damaged(format!("the counter {counter:?} is missing")))?;
             Ok::<_, Error>(Counter {
                 next: reserved,
                 reserved,
@@ -91,11 +88,7 @@ impl Counters {
                 continue;
             }
             *reserved = next + BLOCK;
-            sqlx::query("UPDATE counters SET reserved = ? WHERE counter = ?")
-                .bind(stored(*reserved))
-                .bind(name)
-                .execute(transaction.changing().await?)
-                .await?;
+            transaction.changing().await?.reserve(name, *reserved).await?;
         }
         Ok(())
     }
@@ -114,4 +107,27 @@ impl Counter {
         self.next += 1;
         number
     }
+}
+
+/// Where the reservations of a counter ended; none if there is no such counter.
+pub(super) async fn reserved(connection: &mut SqliteConnection, counter: &'static str) -> Result<Option<u64>, Error> {
+    let row = sqlx::query("SELECT reserved FROM counters WHERE counter = ?")
+        .bind(counter)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| row.number(0)).transpose()
+}
+
+/// Moves the reservations of a counter on.
+pub(super) async fn reserve(
+    connection: &mut SqliteConnection,
+    counter: &'static str,
+    reserved: u64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE counters SET reserved = ? WHERE counter = ?")
+        .bind(stored(reserved))
+        .bind(counter)
+        .execute(connection)
+        .await?;
+    Ok(())
 }

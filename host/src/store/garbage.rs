@@ -11,7 +11,7 @@ use crate::model::{ExecutionNumber, InstanceNumber};
 
 /// How many executions of an instance keep their log, the current one included: an instance that continues as new for
 /// ever would otherwise fill the disk with it, while its history starts anew each time.
-const EXECUTIONS_WITH_LOG: u32 = 10;
+pub(super) const EXECUTIONS_WITH_LOG: u32 = 10;
 
 /// Rows that can go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use super::{
 use crate::model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber};
 
 /// How many turns are read along. Enough for most histories; bounds what is read of a long one for nothing.
-const FIRST_TURNS: u32 = 32;
+pub(super) const FIRST_TURNS: u32 = 32;
 
 /// The rows of the four statements are told apart by how many columns they have.
 const STATEMENTS: &str = "

@@ -9,6 +9,7 @@ use super::{
     AttemptRow, Cursor, Error, LogFilter, LogRow, ModuleVersion, attempts,
     columns::{Columns, parse, stored},
     history, inbox, instances, logs, modules,
+    readers::Readers,
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus,
@@ -18,7 +19,7 @@ use crate::model::{
 /// The rows of one tenant. Cheap to make.
 #[derive(Debug, Clone)]
 pub struct TenantStore {
-    pool: SqlitePool,
+    readers: Readers,
     tenant: TenantId,
 }
 
@@ -115,8 +116,8 @@ const OTHER_TABLES: &str = "
     CROSS JOIN modules AS m ON m.module = i.module";
 
 impl TenantStore {
-    pub(super) fn new(pool: SqlitePool, tenant: TenantId) -> Self {
-        Self { pool, tenant }
+    pub(super) fn new(readers: Readers, tenant: TenantId) -> Self {
+        Self { readers, tenant }
     }
 
     /// An instance with its input and, when it has ended, its outcome.
@@ -128,11 +129,11 @@ impl TenantStore {
             return Ok(None);
         };
         let (number, execution) = (summary.number, summary.execution);
-        let first = history::one(&self.pool, number, execution, TurnNumber(1)).await?;
+        let first = history::one(self.readers.sqlite(), number, execution, TurnNumber(1)).await?;
         let input = match &first {
             Some(turn) => input_of(turn),
             // Not begun: what it will begin with waits in the inbox, behind events that came before continue-as-new.
-            None => inbox::of(&self.pool, number)
+            None => inbox::of(self.readers.sqlite(), number)
                 .await?
                 .into_iter()
                 .find_map(|row| match row.item {
@@ -148,7 +149,7 @@ impl TenantStore {
         };
         if details.summary.status.has_ended() {
             let last_turn = details.summary.last_turn;
-            if let Some(last) = history::one(&self.pool, number, execution, last_turn).await? {
+            if let Some(last) = history::one(self.readers.sqlite(), number, execution, last_turn).await? {
                 (details.outcome, details.terminated) = end_of(last);
             }
         }
@@ -160,17 +161,7 @@ impl TenantStore {
     /// # Errors
     /// When the database fails, or the row cannot be read.
     pub async fn summary(&self, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
-        let text = format!(
-            "SELECT {COLUMNS}
-             FROM instances AS i {OTHER_TABLES}
-             WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?"
-        );
-        let row = sqlx::query(sqlx::AssertSqlSafe(text))
-            .bind(i64::from(self.tenant.0))
-            .bind(id.as_str())
-            .fetch_optional(&self.pool)
-            .await?;
-        row.as_ref().map(summary).transpose()
+        self.readers.summary(self.tenant, id).await
     }
 
     /// Instances, newest first, from a cursor on. Instances that are created meanwhile do not shift the pages.
@@ -182,7 +173,7 @@ impl TenantStore {
         let rows = self
             .list_query(filter, from, i64::from(limit) + 1)
             .build()
-            .fetch_all(&self.pool)
+            .fetch_all(self.readers.sqlite())
             .await?;
         let mut instances = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
         let more = instances.len() > limit as usize;
@@ -249,7 +240,7 @@ impl TenantStore {
              ORDER BY status",
         )
         .bind(i64::from(self.tenant.0))
-        .fetch_all(&self.pool)
+        .fetch_all(self.readers.sqlite())
         .await?;
         rows.iter()
             .map(|row| Ok((instances::status(row.number(0)?)?, row.number(1)?)))
@@ -264,8 +255,8 @@ impl TenantStore {
         let Some(fact) = self.summary(id).await? else {
             return Ok(None);
         };
-        let turns = history::after(&self.pool, fact.number, fact.execution, after, limit).await?;
-        let attempts = attempts::of(&self.pool, fact.number, fact.execution).await?;
+        let turns = history::after(self.readers.sqlite(), fact.number, fact.execution, after, limit).await?;
+        let attempts = attempts::of(self.readers.sqlite(), fact.number, fact.execution).await?;
         let last = turns.last().map_or(after, |turn| turn.number);
         Ok(Some(HistoryPage {
             execution: fact.execution,
@@ -281,7 +272,7 @@ impl TenantStore {
     /// When the database fails.
     pub async fn logs(&self, id: &InstanceId, filter: &LogFilter) -> Result<Option<Vec<LogRow>>, Error> {
         match self.number(id).await? {
-            Some(number) => Ok(Some(logs::of(&self.pool, number, filter).await?)),
+            Some(number) => Ok(Some(logs::of(self.readers.sqlite(), number, filter).await?)),
             None => Ok(None),
         }
     }
@@ -291,16 +282,7 @@ impl TenantStore {
     /// # Errors
     /// When the database fails.
     pub async fn number(&self, id: &InstanceId) -> Result<Option<InstanceNumber>, Error> {
-        let row = sqlx::query(
-            "SELECT instance
-             FROM instances
-             WHERE partition = 0 AND tenant = ? AND id = ?",
-        )
-        .bind(i64::from(self.tenant.0))
-        .bind(id.as_str())
-        .fetch_optional(&self.pool)
-        .await?;
-        row.map(|row| row.number(0).map(InstanceNumber)).transpose()
+        self.readers.number(self.tenant, id).await
     }
 
     /// The current versions of all modules, by name. Their functions are all that can be called now.
@@ -308,7 +290,7 @@ impl TenantStore {
     /// # Errors
     /// When the database fails, or a description cannot be read.
     pub async fn modules(&self) -> Result<Vec<ModuleVersion>, Error> {
-        modules::current(&self.pool, self.tenant).await
+        modules::current(self.readers.sqlite(), self.tenant).await
     }
 
     /// The current version of a module.
@@ -316,7 +298,7 @@ impl TenantStore {
     /// # Errors
     /// When the database fails, or the description cannot be read.
     pub async fn module(&self, name: &str) -> Result<Option<ModuleVersion>, Error> {
-        modules::by_name(&self.pool, self.tenant, name).await
+        modules::by_name(self.readers.sqlite(), self.tenant, name).await
     }
 
     /// Ended instances that a purge of many would delete, in ascending order after a number.
@@ -341,10 +323,47 @@ impl TenantStore {
         .bind(mask)
         .bind(stored(before.0))
         .bind(i64::from(limit))
-        .fetch_all(&self.pool)
+        .fetch_all(self.readers.sqlite())
         .await?;
         rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
     }
+}
+
+/// An instance of a tenant as a list shows it.
+pub(super) async fn summary_of(
+    pool: &SqlitePool,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<InstanceSummary>, Error> {
+    let text = format!(
+        "SELECT {COLUMNS}
+         FROM instances AS i {OTHER_TABLES}
+         WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?"
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .bind(id.as_str())
+        .fetch_optional(pool)
+        .await?;
+    row.as_ref().map(summary).transpose()
+}
+
+/// The number of the instance that has the id now.
+pub(super) async fn number_of(
+    pool: &SqlitePool,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<InstanceNumber>, Error> {
+    let row = sqlx::query(
+        "SELECT instance
+         FROM instances
+         WHERE partition = 0 AND tenant = ? AND id = ?",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(id.as_str())
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| row.number(0).map(InstanceNumber)).transpose()
 }
 
 fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {

@@ -9,6 +9,7 @@ mod migrations;
 mod modules;
 mod purges;
 mod queries;
+mod simulated;
 mod starts;
 mod sweeping;
 mod throughput;
@@ -143,7 +144,7 @@ impl TestStore {
     async fn rows(&self, table: &'static str) -> i64 {
         let text = format!("SELECT count(*) FROM {table}");
         sqlx::query_scalar(sqlx::AssertSqlSafe(text))
-            .fetch_one(&self.store.pool)
+            .fetch_one(self.store.readers.sqlite())
             .await
             .unwrap()
     }

@@ -9,15 +9,11 @@
 mod facts;
 pub(super) mod operation;
 mod plan;
-mod rows;
+pub(super) mod rows;
 mod transaction;
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-use sqlx::{
-    ConnectOptions as _, Connection as _,
-    sqlite::{SqliteConnectOptions, SqliteConnection},
-};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -30,13 +26,11 @@ use self::{
 };
 use super::{
     Error, NewInstance, Recipient, Stats,
+    connection::Connection,
     counters::{Counters, InstanceNumbers},
-    garbage,
-    idempotency::{self, WantedKey},
-    instances, modules, names,
-    statement::Changes,
+    idempotency::WantedKey,
 };
-use crate::model::{InboxSeq, InstanceStatus, Timestamp};
+use crate::model::{InboxSeq, InstanceStatus};
 
 /// How many operations may wait for the writer before those who ask are made to wait themselves.
 pub(super) const QUEUE_CAPACITY: usize = 4_096;
@@ -60,9 +54,7 @@ pub(super) struct Writer {
 
 /// The connection and what is remembered about what is behind it.
 pub(super) struct Database {
-    connection: SqliteConnection,
-    changes: Changes,
-    options: SqliteConnectOptions,
+    connection: Connection,
     facts: FactCache,
     functions: FunctionNumbers,
     counters: Counters,
@@ -93,12 +85,10 @@ impl Writer {
 
 impl Database {
     /// Takes over a database whose schema is up to date.
-    pub(super) async fn new(mut connection: SqliteConnection, options: SqliteConnectOptions) -> Result<Self, Error> {
+    pub(super) async fn new(mut connection: Connection) -> Result<Self, Error> {
         let counters = Counters::load(&mut connection).await?;
         Ok(Self {
             connection,
-            changes: Changes::default(),
-            options,
             facts: FactCache::new(),
             functions: FunctionNumbers::new(),
             counters,
@@ -175,13 +165,12 @@ impl Database {
     async fn write_rows(&mut self, jobs: &[Job]) -> Result<Written, Error> {
         let Self {
             connection,
-            changes,
             functions,
             counters,
             facts: cache,
             ..
         } = self;
-        let mut transaction = Transaction::new(connection, changes);
+        let mut transaction = Transaction::new(connection);
         let (facts, keys) = gather(jobs, cache, functions, &mut transaction).await?;
         let mut plan = Plan {
             facts,
@@ -211,19 +200,12 @@ impl Database {
     /// Ends the transaction, if there is one. The error may have ended it already, or the connection may be in no state to
     /// go on: then it is replaced. Fails if even then nothing can be written.
     async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
-        if self.execute("ROLLBACK").await.is_ok() {
+        if self.connection.execute("ROLLBACK").await.is_ok() {
             return Ok(());
         }
-        self.connection = self.options.connect().await?;
-        self.changes = Changes::default();
-        self.execute("BEGIN IMMEDIATE").await?;
-        self.execute("ROLLBACK").await
-    }
-
-    /// Runs a statement without parameters. (The transaction calls of sqlx count on a rollback to succeed.)
-    async fn execute(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::query(statement).execute(&mut self.connection).await?;
-        Ok(())
+        self.connection.reopen().await?;
+        self.connection.execute("BEGIN IMMEDIATE").await?;
+        self.connection.execute("ROLLBACK").await
     }
 }
 
@@ -236,7 +218,7 @@ async fn gather(
 ) -> Result<(Facts, Keys), Error> {
     let mut wanted = Wanted::default();
     let mut wanted_keys = Vec::new();
-    let mut unknown_functions = HashSet::new();
+    let mut unknown_functions = BTreeSet::new();
     if functions.len() > MAX_FUNCTION_NUMBERS {
         functions.clear();
     }
@@ -247,11 +229,11 @@ async fn gather(
         unknown_functions.extend(new.filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))));
     }
     for (tenant, name) in unknown_functions {
-        let number = names::intern(transaction.changing().await?, tenant, name).await?;
+        let number = transaction.changing().await?.intern(tenant, name).await?;
         functions.insert((tenant, name.clone()), number);
     }
     let facts = cache.gather(&wanted, transaction.reading()).await?;
-    let keys = idempotency::find(transaction.reading(), &wanted_keys).await?;
+    let keys = transaction.reading().find_keys(&wanted_keys).await?;
     let keys = keys
         .into_iter()
         .map(|key| ((key.tenant, key.key.clone()), key))
@@ -293,33 +275,24 @@ async fn step<'a>(
         Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
         Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
-            let marked = instances::mark_stuck(transaction.changing().await?, *instance, reason, *at).await?;
+            let marked = transaction.changing().await?.mark_stuck(*instance, reason, *at).await?;
             if let Some(fact) = plan.facts.by_number_mut(*instance).filter(|_| marked) {
                 fact.status = InstanceStatus::Stuck;
             }
             Outcome::MarkStuck(marked)
         }
         Operation::CountUncleanEnd(instance) => {
-            Outcome::CountUncleanEnd(instances::count_unclean_end(transaction.changing().await?, *instance).await?)
+            Outcome::CountUncleanEnd(transaction.changing().await?.count_unclean_end(*instance).await?)
         }
-        Operation::PutModule(put) => Outcome::PutModule(modules::put(transaction.changing().await?, put).await?),
+        Operation::PutModule(put) => Outcome::PutModule(transaction.changing().await?.put_module(put).await?),
         Operation::DeleteModule { tenant, name, at } => {
-            Outcome::DeleteModule(modules::delete(transaction.changing().await?, *tenant, name, *at).await?)
+            Outcome::DeleteModule(transaction.changing().await?.delete_module(*tenant, name, *at).await?)
         }
-        Operation::Sweep { now, limit } => Outcome::Sweep(sweep(transaction.changing().await?, *now, *limit).await?),
+        Operation::Sweep { now, limit } => Outcome::Sweep(transaction.changing().await?.sweep(*now, *limit).await?),
         Operation::DeleteModuleBytes(unneeded) => {
-            Outcome::DeleteModuleBytes(modules::delete_bytes(transaction.changing().await?, unneeded).await?)
+            Outcome::DeleteModuleBytes(transaction.changing().await?.delete_module_bytes(unneeded).await?)
         }
     }))
-}
-
-/// Deletes rows that nobody needs any more, and says how many.
-async fn sweep(connection: &mut SqliteConnection, now: Timestamp, limit: u64) -> Result<u64, Error> {
-    let deleted = garbage::delete_some(connection, limit).await?;
-    if deleted >= limit {
-        return Ok(deleted);
-    }
-    Ok(deleted + idempotency::delete_expired(connection, now, limit - deleted).await?)
 }
 
 /// Whether the rows collected so far must be on their way before the operation is judged: it runs statements of its own,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::model::{
-    ActivityOptions, Arrival, Event, ExecutionNumber, Failure, FunctionName, ModuleNumber, ObservableLimits, Payload,
-    Started, SubOrchestrationOptions, TaskId, Timestamp,
+    ActivityOptions, Arrival, Event, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber, ObservableLimits,
+    Payload, Started, SubOrchestrationOptions, TaskId, Timestamp,
 };
 use crate::replay::{
     Budget, Directory, Execution, Guest, HostTrouble, Interrupt, Player, Progress, Ran, ResolvedActivity,
@@ -16,21 +16,35 @@ use crate::replay::{
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Op {
     Call(String),
+    CallWith(String, ActivityOptions),
     Child(String),
+    ChildWith(ChildCall),
     Sleep(u64),
     Event(String),
     /// Whichever comes first; the other one is withdrawn.
     EventOrSleep(String, u64),
     /// Waits for two calls at once and cancels the one that is not first.
     CallOrCall(String, String),
+    /// Cancels the child if it takes longer.
+    ChildOrSleep(String, u64),
     /// Waits for the event but gives it back and waits again.
     EventTwice(String),
     Send(String),
+    SendTo(String, String),
     Start(String),
     Status(u32),
+    Log,
     Random,
     ContinueAsNew(u32),
     Fail,
+}
+
+/// A child that is called with more than a name.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ChildCall {
+    pub(crate) function: String,
+    pub(crate) id: Option<String>,
+    pub(crate) options: SubOrchestrationOptions,
 }
 
 /// What a strand is waiting for.
@@ -128,12 +142,20 @@ impl Script {
             let now = x.now()?;
             let pause = match op {
                 Op::Call(name) => Pause::Task(x.call_activity(&name, "1", ActivityOptions::default())?),
-                Op::Child(name) => Pause::Task(x.call_sub_orchestration(SubOrchestrationRequest {
-                    function: name,
-                    input: "2".into(),
-                    instance_id: None,
-                    options: SubOrchestrationOptions::default(),
-                })?),
+                Op::CallWith(name, options) => Pause::Task(x.call_activity(&name, "1", options)?),
+                Op::Child(name) => Pause::Task(x.call_sub_orchestration(child(name))?),
+                Op::ChildWith(ChildCall { function, id, options }) => {
+                    Pause::Task(x.call_sub_orchestration(SubOrchestrationRequest {
+                        instance_id: id,
+                        options,
+                        ..child(function)
+                    })?)
+                }
+                Op::ChildOrSleep(name, ms) => Pause::Race(
+                    x.call_sub_orchestration(child(name))?,
+                    x.create_timer(Timestamp(now.0 + ms))?,
+                    false,
+                ),
                 Op::Sleep(ms) => Pause::Task(x.create_timer(Timestamp(now.0 + ms))?),
                 Op::Event(name) => Pause::Event(x.wait_for_event(&name)?),
                 Op::EventTwice(name) => Pause::EventToGiveBack(x.wait_for_event(&name)?, name),
@@ -147,6 +169,14 @@ impl Script {
                 ),
                 Op::Send(name) => {
                     x.send_event("other", &name, "3")?;
+                    continue;
+                }
+                Op::SendTo(id, name) => {
+                    x.send_event(&id, &name, "3")?;
+                    continue;
+                }
+                Op::Log => {
+                    x.log(LogLevel::Info, "as written");
                     continue;
                 }
                 Op::Start(name) => {
@@ -174,6 +204,15 @@ impl Script {
             return Ok(None);
         }
         Ok(None)
+    }
+}
+
+fn child(function: String) -> SubOrchestrationRequest {
+    SubOrchestrationRequest {
+        function,
+        input: "2".into(),
+        instance_id: None,
+        options: SubOrchestrationOptions::default(),
     }
 }
 

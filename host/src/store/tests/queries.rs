@@ -332,7 +332,7 @@ async fn statements_over_rows_look_each_row_up() {
 async fn plan(store: &TestStore, statement: &str) -> String {
     let text = format!("EXPLAIN QUERY PLAN {statement}");
     let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-        .fetch_all(&store.store.pool)
+        .fetch_all(store.store.readers.sqlite())
         .await
         .unwrap();
     let lines: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 3)).collect();

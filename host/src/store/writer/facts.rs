@@ -7,13 +7,12 @@ use std::{
     hash::Hash,
 };
 
-use sqlx::sqlite::SqliteConnection;
-
 use crate::{
     model::{InstanceId, InstanceNumber, TenantId},
     store::{
         Error,
-        instances::{self, ById, ByNumber, Fact},
+        connection::Connection,
+        instances::{ById, ByNumber, Fact},
     },
 };
 
@@ -64,7 +63,7 @@ impl FactCache {
     }
 
     /// Gathers facts for a batch, from the database if need be.
-    pub(super) async fn gather(&mut self, wanted: &Wanted, connection: &mut SqliteConnection) -> Result<Facts, Error> {
+    pub(super) async fn gather(&mut self, wanted: &Wanted, connection: &mut Connection) -> Result<Facts, Error> {
         let mut facts = Facts::default();
         let mut unknown_ids = Vec::new();
         for key in &wanted.ids {
@@ -85,10 +84,10 @@ impl FactCache {
             .by_id
             .extend(unknown_ids.iter().map(|by| ((by.0, by.1.clone()), None)));
         facts.by_number.extend(unknown_numbers.iter().map(|by| (by.0, None)));
-        for fact in instances::facts_by_id(connection, &unknown_ids).await? {
+        for fact in connection.facts_by_id(&unknown_ids).await? {
             facts.learn(fact);
         }
-        for fact in instances::facts_by_number(connection, &unknown_numbers).await? {
+        for fact in connection.facts_by_number(&unknown_numbers).await? {
             facts.learn(fact);
         }
         Ok(facts)

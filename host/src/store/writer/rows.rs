@@ -18,19 +18,19 @@ use crate::{
 
 /// Rows collected from many operations, to be written table by table.
 #[derive(Default)]
-pub(super) struct Rows<'a> {
-    created: Vec<CreatedInstance<'a>>,
+pub(in crate::store) struct Rows<'a> {
+    pub(in crate::store) created: Vec<CreatedInstance<'a>>,
     created_numbers: HashSet<InstanceNumber>,
-    changed: Vec<ChangedInstance<'a>>,
+    pub(in crate::store) changed: Vec<ChangedInstance<'a>>,
     changed_at: HashMap<InstanceNumber, usize>,
-    deleted: Vec<ByNumber>,
-    pub(super) turns: Vec<NewTurn<'a>>,
-    pub(super) messages: Vec<NewMessage<'a>>,
-    pub(super) consumed: Vec<ConsumedMessage>,
-    pub(super) attempts: Vec<NewAttempt<'a>>,
-    pub(super) lines: Vec<NewLine<'a>>,
-    pub(super) garbage: Vec<Garbage>,
-    pub(super) keys: Vec<NewKey<'a>>,
+    pub(in crate::store) deleted: Vec<ByNumber>,
+    pub(in crate::store) turns: Vec<NewTurn<'a>>,
+    pub(in crate::store) messages: Vec<NewMessage<'a>>,
+    pub(in crate::store) consumed: Vec<ConsumedMessage>,
+    pub(in crate::store) attempts: Vec<NewAttempt<'a>>,
+    pub(in crate::store) lines: Vec<NewLine<'a>>,
+    pub(in crate::store) garbage: Vec<Garbage>,
+    pub(in crate::store) keys: Vec<NewKey<'a>>,
 }
 
 impl<'a> Rows<'a> {
@@ -74,7 +74,7 @@ impl<'a> Rows<'a> {
     }
 
     /// How many rows will change at least, if everything that is to be changed exists.
-    pub(super) fn certain(&self) -> u64 {
+    pub(in crate::store) fn certain(&self) -> u64 {
         let rows = self.changed.len()
             + self.created.len()
             + self.turns.len()
@@ -88,7 +88,7 @@ impl<'a> Rows<'a> {
     ///
     /// The order matters in three places: an id is freed before it is taken again, a message is written before it can be
     /// consumed, and what is left in an inbox is noted as garbage when the inbox is as it will be.
-    pub(super) fn script(&self) -> Script {
+    pub(in crate::store) fn script(&self) -> Script {
         let mut script = Script::default();
         script.add(&instances::CHANGE, &self.changed);
         script.add(&instances::DELETE, &self.deleted);

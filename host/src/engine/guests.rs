@@ -1,0 +1,59 @@
+//! What the engine asks of whatever holds modules and runs guests.
+//!
+//! The [catalogue](super::catalogue) with the sandbox behind it, or scripts in the simulation.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::api::{PutModuleError, StartError, StoredModule};
+use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
+use crate::replay::{Directory, Guest, HostTrouble};
+use crate::sandbox::{ActivityRun, Attempt};
+use crate::store;
+
+/// A guest of an orchestration, of whatever make.
+pub type AnyGuest = Box<dyn Guest + Send>;
+
+/// Modules, and guests made of them.
+pub trait Guests: Send + Sync + 'static {
+    /// The functions of a tenant as they stand at each question.
+    fn directory(self: Arc<Self>, tenant: TenantId) -> Arc<dyn Directory>;
+
+    /// The version of an orchestration that a start from outside runs on.
+    ///
+    /// # Errors
+    /// When there is no such function or the input does not fit.
+    fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError>;
+
+    /// A guest for one execution, before its first turn.
+    fn orchestrator<'a>(
+        &'a self,
+        module: ModuleNumber,
+        started: &'a Started,
+    ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>>;
+
+    /// The activities of a version, ready to run.
+    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>>;
+
+    /// The digest of a version that is loaded.
+    fn digest(&self, module: ModuleNumber) -> Option<ModuleDigest>;
+
+    /// Takes in a module and makes it the current version of its name.
+    fn put<'a>(
+        &'a self,
+        tenant: TenantId,
+        name: &'a str,
+        bytes: Bytes,
+    ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>>;
+
+    /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
+    fn delete<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, store::Error>>;
+}
+
+/// The activities of one module version.
+pub trait ActivityCode: Send + Sync {
+    /// Runs one attempt. Dropping the future stops it.
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>>;
+}

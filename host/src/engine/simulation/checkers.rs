@@ -1,0 +1,494 @@
+//! What must hold, whatever happens: looked at after every commit, at every attempt, and at the end.
+//!
+//! The checkers keep their own books and share no code with what they check: a shadow of every turn that was ever
+//! committed, and what each execution has outstanding according to it.
+
+mod at_the_end;
+mod tasks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use self::tasks::Tasks;
+use super::dice;
+use crate::model::{
+    Arrival, Decision, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus, Payload,
+    TaskId, Timestamp, Turn, TurnNumber, codec,
+};
+use crate::sandbox::Attempt;
+use crate::store::simulated::{Content, InstanceRow, InstanceRows};
+
+/// An execution of an instance.
+pub(super) type Run = (InstanceNumber, ExecutionNumber);
+
+/// What was seen so far.
+pub(super) struct Watch(Mutex<Books>);
+
+#[derive(Default)]
+struct Books {
+    /// Every turn that was ever committed, as its bytes.
+    turns: BTreeMap<(InstanceNumber, ExecutionNumber, TurnNumber), Arc<[u8]>>,
+    ids: BTreeMap<InstanceNumber, InstanceId>,
+    runs: BTreeMap<Run, Tasks>,
+    /// Every activity call in a committed decision, by its idempotency key.
+    calls: BTreeMap<String, Call>,
+    /// Attempts that run now, by idempotency key.
+    running: BTreeSet<String>,
+    /// How often each event of a client has arrived, and whether it was ever in an inbox.
+    arrived: BTreeMap<String, u32>,
+    waiting: BTreeSet<String>,
+    /// Instances started by each order of a client.
+    started: BTreeMap<u64, Vec<InstanceNumber>>,
+    /// Changes with everything that is committed: equal for equal runs.
+    trace: u64,
+    attempts: u64,
+    violations: Vec<String>,
+}
+
+/// An activity call that was decided.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) run: Run,
+    pub(super) task: TaskId,
+    function: FunctionName,
+    input: Payload,
+    max_attempts: u32,
+}
+
+/// Says that an attempt has ended when it is dropped.
+pub(super) struct Running {
+    watch: Arc<Watch>,
+    key: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.watch.lock().running.remove(&self.key);
+    }
+}
+
+impl Watch {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::default()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Books> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something is not as it must be.
+    pub(super) fn violation(&self, what: impl Into<String>) {
+        self.lock().violations.push(what.into());
+    }
+
+    /// Whether everything was as it must be.
+    pub(super) fn is_content(&self) -> bool {
+        self.lock().violations.is_empty()
+    }
+
+    /// What was not as it must be, in order.
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.lock().violations.clone()
+    }
+
+    /// Equal for equal runs.
+    pub(super) fn trace(&self) -> u64 {
+        self.lock().trace
+    }
+
+    /// Whether attempts are under way.
+    pub(super) fn is_working(&self) -> bool {
+        !self.lock().running.is_empty()
+    }
+
+    /// Nothing has happened for a while: a live instance must have nothing to do.
+    pub(super) fn not_stalled(&self, number: InstanceNumber, row: &InstanceRow, rows: &InstanceRows, now: Timestamp) {
+        // What is due right now may be on its way.
+        let now = Timestamp(now.0 - 1_000);
+        let runs = matches!(row.status, InstanceStatus::Pending | InstanceStatus::Running);
+        let waits_for_its_time = row.status == InstanceStatus::Pending && row.wake_at.is_some_and(|at| at > now);
+        let told = rows.inbox.values().any(|message| message.control) || (runs && !rows.inbox.is_empty());
+        let backs_off = rows
+            .attempts
+            .values()
+            .any(|attempt| attempt.next_at.is_some_and(|at| at > now));
+        let forgotten = if waits_for_its_time {
+            None
+        } else if told {
+            Some("has messages")
+        } else if runs && row.wake_at.is_some_and(|at| at <= now) {
+            Some("is to be woken by time")
+        } else if runs && row.in_flight > 0 && !backs_off {
+            Some("waits for an activity that does not run")
+        } else {
+            None
+        };
+        if let Some(why) = forgotten {
+            self.lock().report(
+                number,
+                format!("it {why}, and nothing happens: {row:?} {:?}", rows.inbox),
+            );
+        }
+    }
+
+    /// How much happened: executions, turns and attempts.
+    pub(super) fn counts(&self) -> [u64; 3] {
+        let books = self.lock();
+        [books.runs.len() as u64, books.turns.len() as u64, books.attempts]
+    }
+
+    /// All turns, byte for byte.
+    pub(super) fn turns(&self) -> BTreeMap<(InstanceNumber, ExecutionNumber, TurnNumber), Arc<[u8]>> {
+        self.lock().turns.clone()
+    }
+
+    /// Something was committed.
+    pub(super) fn committed(&self, before: &Content, after: &Content) {
+        let mut books = self.lock();
+        for (number, rows) in &after.instances {
+            let old = before.instances.get(number);
+            if old.is_some_and(|old| Arc::ptr_eq(old, rows)) {
+                continue;
+            }
+            books.instance_changed(*number, old.map(|rows| &**rows), rows);
+        }
+        // Once all turns of the batch are in the books: what they caused elsewhere.
+        for (number, rows) in &after.instances {
+            let old = before.instances.get(number);
+            if !old.is_some_and(|old| Arc::ptr_eq(old, rows)) {
+                books.messages_appeared(*number, old.map(|rows| &**rows), rows);
+            }
+        }
+        let gone = before
+            .instances
+            .iter()
+            .filter(|(number, _)| !after.instances.contains_key(number));
+        for (number, rows) in gone {
+            if rows.row.is_some() {
+                books.report(*number, "it vanished as a whole");
+            }
+        }
+    }
+
+    /// An attempt starts. It must have been decided durably, and no other of the same call may run.
+    pub(super) fn attempt_starts(self: &Arc<Self>, attempt: &Attempt, content: &Content) -> (Option<Call>, Running) {
+        let mut books = self.lock();
+        books.attempts += 1;
+        let key = attempt.idempotency_key.clone();
+        let call = books.calls.get(&key).cloned();
+        let name = format!(
+            "attempt {} of task {} of {}",
+            attempt.number, attempt.task, attempt.instance_id
+        );
+        match &call {
+            None => books
+                .violations
+                .push(format!("{name} starts without a committed decision, or with a new key")),
+            Some(call) => {
+                let same = call.run.1 == attempt.execution
+                    && call.task == attempt.task
+                    && call.function == attempt.function
+                    && call.input == attempt.input
+                    && books.ids.get(&call.run.0) == Some(&attempt.instance_id);
+                if !same {
+                    books
+                        .violations
+                        .push(format!("{name} is not what was decided: {call:?}"));
+                }
+                let rows = content.instances.get(&call.run.0);
+                let attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
+                let failed =
+                    attempts.filter(|row| row.execution == call.run.1 && row.task == call.task && !row.cut_off);
+                let failed = u32::try_from(failed.count()).expect("few");
+                let known = rows.is_some_and(|rows| rows.row.as_ref().is_some_and(|row| row.execution == call.run.1));
+                if known && (attempt.number != failed + 1 || attempt.number > call.max_attempts) {
+                    let max = call.max_attempts;
+                    books
+                        .violations
+                        .push(format!("{name} starts after {failed} failures of at most {max}"));
+                }
+            }
+        }
+        if !books.running.insert(key.clone()) {
+            books.violations.push(format!("{name} starts beside another one"));
+        }
+        let watch = self.clone();
+        (call, Running { watch, key })
+    }
+
+    /// A client was told that an event is durable.
+    pub(super) fn event_accepted(&self, payload: &Payload) {
+        let mut books = self.lock();
+        let payload = payload.to_string();
+        if !books.waiting.contains(&payload) && !books.arrived.contains_key(&payload) {
+            books.violations.push(format!("{payload} was accepted and is nowhere"));
+        }
+    }
+
+    /// A client was told that an event was refused.
+    pub(super) fn event_refused(&self, payload: &Payload) {
+        let mut books = self.lock();
+        let payload = payload.to_string();
+        if books.waiting.contains(&payload) || books.arrived.contains_key(&payload) {
+            books.violations.push(format!("{payload} was refused and is there"));
+        }
+    }
+
+    /// Instances that were started by an order.
+    pub(super) fn started(&self, order: u64) -> Vec<InstanceNumber> {
+        self.lock().started.get(&order).cloned().unwrap_or_default()
+    }
+}
+
+impl Books {
+    fn report(&mut self, instance: InstanceNumber, what: impl std::fmt::Display) {
+        let id = self.ids.get(&instance).map_or("?", |id| id.as_str());
+        self.violations.push(format!("instance {instance} ({id}): {what}"));
+    }
+
+    fn instance_changed(&mut self, number: InstanceNumber, old: Option<&InstanceRows>, new: &InstanceRows) {
+        if let (None, Some(row)) = (old.and_then(|old| old.row.as_ref()), &new.row) {
+            if self.ids.insert(number, row.id.clone()).is_some() {
+                self.report(number, "its number was used before");
+            }
+        }
+        self.nothing_rewritten(number, old, new);
+        let appended = new
+            .history
+            .iter()
+            .filter(|(key, _)| old.is_none_or(|old| !old.history.contains_key(key)));
+        let mut raised = Vec::new();
+        for ((execution, turn), body) in appended {
+            self.appended(number, *execution, *turn, body, &mut raised);
+        }
+        if let Some(row) = &new.row {
+            self.row_fits(number, row, new);
+        }
+        if let Some(old) = old {
+            self.nothing_lost(number, old, new, &raised);
+        }
+    }
+
+    /// History is append-only, until it is garbage.
+    fn nothing_rewritten(&mut self, number: InstanceNumber, old: Option<&InstanceRows>, new: &InstanceRows) {
+        let current = new.row.as_ref().map(|row| row.execution);
+        for ((execution, turn), body) in old.into_iter().flat_map(|old| &old.history) {
+            match new.history.get(&(*execution, *turn)) {
+                Some(same) if Arc::ptr_eq(same, body) || same == body => {}
+                Some(_) => self.report(number, format!("turn {turn} of execution {execution} was rewritten")),
+                None if current.is_none_or(|current| *execution < current) => {}
+                None => self.report(number, format!("turn {turn} of execution {execution} is gone")),
+            }
+        }
+    }
+
+    fn appended(
+        &mut self,
+        number: InstanceNumber,
+        execution: ExecutionNumber,
+        turn_number: TurnNumber,
+        body: &Arc<[u8]>,
+        raised: &mut Vec<String>,
+    ) {
+        self.trace = dice::hash(self.trace ^ number.0, body);
+        let turn: Turn = match codec::decode(body) {
+            Ok(turn) => turn,
+            Err(error) => return self.report(number, error),
+        };
+        let key = (number, execution, turn_number);
+        let gap = turn_number.0 > 1
+            && !self
+                .turns
+                .contains_key(&(number, execution, TurnNumber(turn_number.0 - 1)));
+        if gap || turn.number != turn_number || self.turns.contains_key(&key) {
+            self.report(
+                number,
+                format!("turn {turn_number} of execution {execution} does not follow"),
+            );
+        }
+        self.turns.insert(key, body.clone());
+        let tasks = self.runs.entry((number, execution)).or_default();
+        if let Err(what) = tasks.apply(&turn) {
+            self.report(number, format!("turn {turn_number} of execution {execution}: {what}"));
+        }
+        for arrival in &turn.arrivals {
+            match arrival {
+                Arrival::EventRaised(event) => {
+                    let payload = event.payload.to_string();
+                    if payload.starts_with("\"event") {
+                        let times = self.arrived.entry(payload.clone()).or_default();
+                        *times += 1;
+                        let times = *times;
+                        if times > 1 {
+                            self.report(number, format!("{payload} arrived {times} times"));
+                        }
+                    }
+                    raised.push(payload);
+                }
+                Arrival::Started(started) => {
+                    if started.execution != execution {
+                        self.report(number, "it was started as another execution");
+                    }
+                    let order = order_of(&started.input).filter(|_| execution == ExecutionNumber::FIRST);
+                    self.was_started(number, order);
+                }
+                _ => {}
+            }
+        }
+        self.calls_decided((number, execution), &turn);
+    }
+
+    fn was_started(&mut self, number: InstanceNumber, order: Option<u64>) {
+        if let Some(order) = order {
+            let started = self.started.entry(order).or_default();
+            if !started.contains(&number) {
+                started.push(number);
+            }
+        }
+    }
+
+    fn calls_decided(&mut self, run: Run, turn: &Turn) {
+        let Some(seed) = self.runs.get(&run).and_then(|tasks| tasks.seed) else {
+            return;
+        };
+        for decision in &turn.decisions {
+            if let Decision::CallActivity {
+                task,
+                function,
+                input,
+                options,
+                ..
+            } = decision
+            {
+                let key = crate::replay::randomness::idempotency_key(seed, *task).to_string();
+                let call = Call {
+                    run,
+                    task: *task,
+                    function: function.clone(),
+                    input: input.clone(),
+                    max_attempts: options.retry.as_ref().map_or(1, |retry| retry.max_attempts),
+                };
+                if self.calls.insert(key, call).is_some() {
+                    self.report(run.0, format!("task {task} has the idempotency key of another call"));
+                }
+            }
+        }
+    }
+
+    /// The row of an instance says the same as its history.
+    fn row_fits(&mut self, number: InstanceNumber, row: &InstanceRow, rows: &InstanceRows) {
+        let last = rows.history.range((row.execution, TurnNumber(0))..).next_back();
+        let last = last.map_or(TurnNumber::NONE, |((_, turn), _)| *turn);
+        if row.last_turn != last {
+            let said = row.last_turn;
+            self.report(
+                number,
+                format!("its row says turn {said}, its history ends with turn {last}"),
+            );
+        }
+        let none = Tasks::default();
+        let tasks = self.runs.get(&(number, row.execution)).unwrap_or(&none);
+        let (in_flight, wake_at, end) = (tasks.activities(), tasks.wake_at(), tasks.end);
+        let wrong = match row.status {
+            InstanceStatus::Running => {
+                row.in_flight != in_flight || row.wake_at != wake_at || end.is_some() || last == TurnNumber::NONE
+            }
+            InstanceStatus::Suspended => row.in_flight != in_flight || row.wake_at.is_some() || end.is_some(),
+            InstanceStatus::Pending => last > TurnNumber::NONE || row.in_flight > 0,
+            InstanceStatus::Stuck => row.wake_at.is_some() || end.is_some(),
+            ended => row.in_flight > 0 || row.wake_at.is_some() || end != Some(ended),
+        };
+        // Between continue-as-new and the first turn, an instance is still called running.
+        let between = row.status == InstanceStatus::Running
+            && last == TurnNumber::NONE
+            && row.execution > ExecutionNumber::FIRST
+            && row.in_flight == 0
+            && row.wake_at.is_none();
+        if wrong && !between {
+            self.report(
+                number,
+                format!("its row {row:?} does not fit: in flight {in_flight}, wake at {wake_at:?}, end {end:?}"),
+            );
+        }
+    }
+
+    /// Events leave the inbox of a live instance through its history only.
+    fn nothing_lost(&mut self, number: InstanceNumber, old: &InstanceRows, new: &InstanceRows, raised: &[String]) {
+        let over = new.row.as_ref().is_none_or(|row| row.status.has_ended());
+        if over {
+            return;
+        }
+        let taken = old.inbox.iter().filter(|(seq, _)| !new.inbox.contains_key(seq));
+        for (seq, message) in taken {
+            if let Ok(InboxItem::Event(event)) = codec::decode(&message.item)
+                && !raised.contains(&event.payload.to_string())
+            {
+                self.report(number, format!("message {seq} was taken and did not arrive: {event:?}"));
+            }
+        }
+    }
+
+    /// Messages and children come from decisions that are committed.
+    fn messages_appeared(&mut self, number: InstanceNumber, old: Option<&InstanceRows>, new: &InstanceRows) {
+        let fresh = new
+            .inbox
+            .iter()
+            .filter(|(seq, _)| old.is_none_or(|old| !old.inbox.contains_key(seq)));
+        for (seq, message) in fresh {
+            match codec::decode::<InboxItem>(&message.item) {
+                Ok(InboxItem::TaskEnded { execution, task, .. }) => {
+                    let known = self
+                        .runs
+                        .get(&(number, execution))
+                        .is_some_and(|tasks| tasks.knows(task));
+                    if !known {
+                        self.report(
+                            number,
+                            format!("message {seq} ends task {task}, which was never scheduled"),
+                        );
+                    }
+                }
+                Ok(InboxItem::Event(event)) => {
+                    self.waiting.insert(event.payload.to_string());
+                }
+                Ok(InboxItem::Start(started)) => {
+                    let order = order_of(&started.input).filter(|_| started.execution == ExecutionNumber::FIRST);
+                    self.was_started(number, order);
+                }
+                Ok(_) => {}
+                Err(error) => self.report(number, error),
+            }
+        }
+        let parent = new.row.as_ref().and_then(|row| row.parent.as_ref());
+        if let (Some(parent), None) = (parent, old.and_then(|old| old.row.as_ref())) {
+            let run = (parent.instance, parent.execution);
+            if !self.runs.get(&run).is_some_and(|tasks| tasks.knows(parent.task)) {
+                self.report(number, format!("its parent {parent:?} never called it"));
+            }
+        }
+        let attempts = new
+            .attempts
+            .keys()
+            .filter(|key| old.is_none_or(|old| !old.attempts.contains_key(key)));
+        for (execution, task, ordinal) in attempts {
+            if !self
+                .runs
+                .get(&(number, *execution))
+                .is_some_and(|tasks| tasks.knows(*task))
+            {
+                self.report(
+                    number,
+                    format!("attempt {ordinal} of task {task} was noted, which was never scheduled"),
+                );
+            }
+            if *ordinal > 1 && !new.attempts.contains_key(&(*execution, *task, ordinal - 1)) {
+                self.report(number, format!("attempt {ordinal} of task {task} leaves a gap"));
+            }
+        }
+    }
+}
+
+/// Which order of a client an input came from.
+pub(super) fn order_of(input: &Payload) -> Option<u64> {
+    input.as_str().strip_prefix("[")?.strip_suffix("]")?.parse().ok()
+}

@@ -1,0 +1,84 @@
+//! What must hold when all is over.
+
+use std::sync::Arc;
+
+use super::super::guests::Functions;
+use super::super::programs::Program;
+use super::{Books, Watch};
+use crate::model::{Arrival, Decision, InstanceNumber, Started, Turn, codec, failure::types};
+use crate::replay::{Execution, Player, TurnLimits};
+use crate::store::simulated::Content;
+
+impl Watch {
+    /// Everything has ended and is at rest, and every history leads to the same decisions again.
+    pub(in super::super) fn at_the_end(&self, content: &Content, programs: &Arc<Vec<Program>>) {
+        let mut books = self.lock();
+        for (number, rows) in &content.instances {
+            match &rows.row {
+                None => books.report(*number, "rows of it were never swept"),
+                Some(row) if !row.status.has_ended() => books.report(*number, format!("it never ended: {row:?}")),
+                Some(_) if !rows.inbox.is_empty() => books.report(*number, "it has ended and has messages"),
+                Some(_) => {}
+            }
+        }
+        if !books.running.is_empty() {
+            let running = books.running.len();
+            books.violations.push(format!("{running} attempts still run"));
+        }
+        books.replay_everything(programs);
+    }
+}
+
+impl Books {
+    fn replay_everything(&mut self, programs: &Arc<Vec<Program>>) {
+        let runs: Vec<_> = self.runs.keys().copied().collect();
+        for (number, execution) in runs {
+            let all = (number, execution, crate::model::TurnNumber(0))..;
+            let of_run = self
+                .turns
+                .range(all)
+                .take_while(|((n, e, _), _)| (*n, *e) == (number, execution));
+            let turns: Vec<Turn> = of_run.filter_map(|(_, body)| codec::decode(body).ok()).collect();
+            if let Err(what) = self.replay(number, &turns, programs) {
+                self.report(number, format!("execution {execution} does not replay: {what}"));
+            }
+        }
+    }
+
+    /// Cold, and as if it were new: both must give what was recorded.
+    fn replay(&self, number: InstanceNumber, turns: &[Turn], programs: &Arc<Vec<Program>>) -> Result<(), String> {
+        let Some(Arrival::Started(started)) = turns.first().and_then(|turn| turn.arrivals.first()) else {
+            // Terminated between two executions.
+            return Ok(());
+        };
+        let player = || {
+            let program = programs.iter().find(|program| program.name == started.function);
+            let script = program.expect("only programs were started").script(&started.input);
+            let started: Arc<Started> = Arc::new((**started).clone());
+            let id = self.ids[&number].clone();
+            let directory = Arc::new(Functions(programs.clone()));
+            Player::new(script, Execution::new(id, started, directory, TurnLimits::default()))
+        };
+        let (mut cold, mut fresh) = (player(), player());
+        for turn in turns {
+            cold.replay(turn).map_err(|error| error.to_string())?;
+            if cut_off(turn) {
+                break;
+            }
+            let again = fresh
+                .advance(turn.at, turn.arrivals.clone())
+                .map_err(|error| error.to_string())?;
+            if codec::encode(&again.turn) != codec::encode(turn) {
+                return Err(format!("{turn:?} became {:?}", again.turn));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the host, not the guest, ended the execution with that turn.
+fn cut_off(turn: &Turn) -> bool {
+    let terminated = matches!(turn.arrivals.last(), Some(Arrival::Terminated { .. }));
+    let limited = matches!(&turn.decisions[..], [Decision::Fail { failure }] if failure.error_type == types::LIMIT);
+    terminated || limited
+}

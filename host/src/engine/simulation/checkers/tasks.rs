@@ -1,0 +1,159 @@
+//! What an execution has outstanding, by the checkers' own reckoning.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::{Arrival, Decision, InstanceStatus, TaskId, Timestamp, Turn};
+
+/// The tasks of one execution.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    tasks: BTreeMap<TaskId, Task>,
+    pub(super) seed: Option<[u8; 32]>,
+    last_at: Timestamp,
+    /// How it ended, for the instance: continue-as-new does not end it.
+    pub(super) end: Option<InstanceStatus>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Task {
+    kind: Kind,
+    open: bool,
+    /// Resolved by an arrival of this turn. A guest that has not looked at it yet may still cancel it.
+    just_now: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Kind {
+    Activity,
+    /// With the time at which it is given up.
+    Child(Option<Timestamp>),
+    Timer(Timestamp),
+    Event,
+    Refused,
+}
+
+impl Tasks {
+    /// Takes in the next turn; says what cannot be.
+    pub(super) fn apply(&mut self, turn: &Turn) -> Result<(), String> {
+        if self.closed {
+            return Err("it follows the end".into());
+        }
+        if turn.at < self.last_at {
+            return Err(format!("time went back from {} to {}", self.last_at, turn.at));
+        }
+        self.last_at = turn.at;
+        self.tasks.values_mut().for_each(|task| task.just_now = false);
+        for (position, arrival) in turn.arrivals.iter().enumerate() {
+            match arrival {
+                Arrival::Started(started) if turn.number.0 == 1 && position == 0 => self.seed = Some(started.seed),
+                Arrival::Started(_) => return Err("it starts in the middle".into()),
+                Arrival::TaskEnded { task, .. } => match self.close(*task)? {
+                    Kind::Activity | Kind::Child(_) => {}
+                    other => return Err(format!("task {task} ended and is {other:?}")),
+                },
+                Arrival::TimerFired { task } => match self.close(*task)? {
+                    Kind::Timer(fire_at) if fire_at <= turn.at => {}
+                    other => return Err(format!("task {task} fired at {} and is {other:?}", turn.at)),
+                },
+                Arrival::Terminated { .. } => {
+                    self.closed = true;
+                    self.end = Some(InstanceStatus::Terminated);
+                }
+                Arrival::EventRaised(_) => {}
+            }
+        }
+        turn.decisions
+            .iter()
+            .try_for_each(|decision| self.decide(decision, turn.at))
+    }
+
+    fn decide(&mut self, decision: &Decision, at: Timestamp) -> Result<(), String> {
+        if self.closed {
+            return Err("it decides after the end".into());
+        }
+        match decision {
+            Decision::CallActivity { task, .. } => self.open(*task, Kind::Activity),
+            Decision::CallSubOrchestration { task, options, .. } => {
+                let deadline = options.timeout_ms.map(|ms| at.after(Duration::from_millis(ms)));
+                self.open(*task, Kind::Child(deadline))
+            }
+            Decision::CreateTimer { task, fire_at } => self.open(*task, Kind::Timer(*fire_at)),
+            Decision::WaitForEvent { task, .. } => self.open(*task, Kind::Event),
+            Decision::Refused { task: Some(task), .. } => self.open(*task, Kind::Refused),
+            Decision::CancelTask { task } => {
+                // The event of a wait comes without naming it, so a wait may be closed twice.
+                match self.tasks.get(task) {
+                    Some(known) if known.just_now || matches!(known.kind, Kind::Event | Kind::Refused) => Ok(()),
+                    Some(_) => self.close(*task).map(|_| ()),
+                    None => Err(format!("task {task} is cancelled and was never scheduled")),
+                }
+            }
+            Decision::Complete { .. } => self.finish(Some(InstanceStatus::Completed)),
+            Decision::Fail { .. } => self.finish(Some(InstanceStatus::Failed)),
+            Decision::ContinueAsNew { .. } => self.finish(None),
+            Decision::StartOrchestration { .. } | Decision::SendEvent { .. } | Decision::Refused { task: None, .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    fn open(&mut self, task: TaskId, kind: Kind) -> Result<(), String> {
+        match self.tasks.insert(
+            task,
+            Task {
+                kind,
+                open: true,
+                just_now: false,
+            },
+        ) {
+            None => Ok(()),
+            Some(_) => Err(format!("task {task} was scheduled twice")),
+        }
+    }
+
+    fn close(&mut self, task: TaskId) -> Result<Kind, String> {
+        match self.tasks.get_mut(&task) {
+            Some(found) if found.open => {
+                found.open = false;
+                found.just_now = true;
+                Ok(found.kind)
+            }
+            Some(_) => Err(format!("task {task} was resolved twice")),
+            None => Err(format!("task {task} was resolved and never scheduled")),
+        }
+    }
+
+    fn finish(&mut self, end: Option<InstanceStatus>) -> Result<(), String> {
+        self.closed = true;
+        self.end = end;
+        Ok(())
+    }
+
+    /// Whether the task was ever scheduled.
+    pub(super) fn knows(&self, task: TaskId) -> bool {
+        self.tasks.contains_key(&task)
+    }
+
+    /// Activity calls without an outcome.
+    pub(super) fn activities(&self) -> u32 {
+        let open = self.open_tasks().filter(|kind| *kind == Kind::Activity);
+        u32::try_from(open.count()).expect("few")
+    }
+
+    /// When time alone brings the next turn.
+    pub(super) fn wake_at(&self) -> Option<Timestamp> {
+        self.open_tasks()
+            .filter_map(|kind| match kind {
+                Kind::Timer(at) => Some(at),
+                Kind::Child(deadline) => deadline,
+                Kind::Activity | Kind::Event | Kind::Refused => None,
+            })
+            .min()
+    }
+
+    fn open_tasks(&self) -> impl Iterator<Item = Kind> {
+        self.tasks.values().filter(|task| task.open).map(|task| task.kind)
+    }
+}

@@ -1,0 +1,199 @@
+//! What goes wrong in a run: a plan drawn from the seed, gentle for some and brutal for others.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::checkers::Watch;
+use super::dice::Dice;
+use crate::store::simulated::{Content, Ending, Fate, Step, Treatment};
+
+/// A world that takes more steps on disk than that goes round in circles.
+const MAX_STEPS: u64 = 1_000_000;
+
+/// How often and how badly. Chances are out of a thousand.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Plan {
+    /// Runs of the host before the last one, which has no faults.
+    pub rounds: u64,
+    /// Longest time of one, in milliseconds.
+    pub round_ms: u64,
+    /// Chance that a round ends properly rather than with a crash.
+    pub stops: u64,
+    /// Longest time of a step of the disk, in milliseconds; most take none.
+    pub slow_disk_ms: u64,
+    /// A step of the disk fails.
+    pub disk_fails: u64,
+    /// The disk is full for a while.
+    pub disk_full: u64,
+    /// The host ends right before a commit.
+    pub ends_before_commit: u64,
+    /// The host ends right after a commit, before anybody knows of it.
+    pub ends_after_commit: u64,
+    /// The last of these runs does not end: faults do, and the same host must bring everything to its end.
+    pub recovers: bool,
+    /// A guest finds no room.
+    pub no_room: u64,
+    /// A module cannot be loaded.
+    pub no_module: u64,
+    /// At the end of the host, a turn of some instance seems to have been running.
+    pub turn_at_end: u64,
+    /// Longest pause between two pieces of mischief, in milliseconds; none without.
+    pub mischief_ms: u64,
+    /// Longest jump of the clock, in milliseconds.
+    pub jump_ms: u64,
+    /// Activities are this many times slower.
+    pub slowness: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub(super) fn of(seed: u64) -> Self {
+        let mut dice = Dice::new(seed, "plan");
+        let level = *dice.pick(&[1, 1, 2, 2, 3]);
+        // Not everything in every run: what hides behind one fault may show beside another.
+        let mut up_to = |most: u64| {
+            if dice.per_mille(600) {
+                dice.below(most * level + 1)
+            } else {
+                0
+            }
+        };
+        Self {
+            rounds: 1 + up_to(4),
+            round_ms: 200 + up_to(8_000),
+            stops: up_to(200),
+            slow_disk_ms: up_to(15),
+            disk_fails: up_to(20),
+            disk_full: up_to(3),
+            ends_before_commit: up_to(8),
+            ends_after_commit: up_to(8),
+            recovers: up_to(1) == 1,
+            no_room: up_to(30),
+            no_module: up_to(10),
+            turn_at_end: up_to(200),
+            mischief_ms: up_to(400),
+            jump_ms: up_to(400_000),
+            slowness: 1 + up_to(8),
+        }
+    }
+
+    /// Nothing goes wrong.
+    pub(super) fn calm() -> Self {
+        Self {
+            round_ms: 1,
+            slowness: 1,
+            ..Self::default()
+        }
+    }
+}
+
+/// What the disk is told about each of its steps.
+pub(super) struct Faults {
+    state: Mutex<State>,
+    watch: Arc<Watch>,
+}
+
+struct State {
+    dice: Dice,
+    plan: Plan,
+    /// Steps for which the disk is still full.
+    full_for: u64,
+    steps: u64,
+    /// Told when the host is to end.
+    ends: Arc<Notify>,
+}
+
+impl Faults {
+    pub(super) fn new(seed: u64, watch: Arc<Watch>) -> Self {
+        let state = State {
+            dice: Dice::new(seed, "faults"),
+            plan: Plan::calm(),
+            full_for: 0,
+            steps: 0,
+            ends: Arc::default(),
+        };
+        Self {
+            state: Mutex::new(state),
+            watch,
+        }
+    }
+
+    /// A run of the host begins under that plan. Returns what is told when it is to end.
+    pub(super) fn begin(&self, plan: &Plan) -> Arc<Notify> {
+        let mut state = self.lock();
+        state.plan = plan.clone();
+        state.full_for = 0;
+        state.ends = Arc::default();
+        state.ends.clone()
+    }
+
+    /// From here on, nothing goes wrong.
+    pub(super) fn cease(&self) {
+        let mut state = self.lock();
+        state.plan = Plan::calm();
+        state.full_for = 0;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn ending(&mut self, step: Step) -> Ending {
+        if step == Step::Begin && self.dice.per_mille(self.plan.disk_full) {
+            self.full_for = self.dice.between(1, 30);
+        }
+        if step != Step::Read && self.full_for > 0 {
+            self.full_for -= 1;
+            return Ending::Fails;
+        }
+        if step == Step::Commit && self.dice.per_mille(self.plan.ends_before_commit) {
+            return Ending::HostEndsBefore;
+        }
+        if step == Step::Commit && self.dice.per_mille(self.plan.ends_after_commit) {
+            return Ending::HostEndsAfter;
+        }
+        if self.dice.per_mille(self.plan.disk_fails) {
+            return Ending::Fails;
+        }
+        Ending::Done
+    }
+
+    fn delay(&mut self) -> Duration {
+        let slow = self.plan.slow_disk_ms > 0 && self.dice.per_mille(200);
+        if slow {
+            Duration::from_millis(self.dice.below(self.plan.slow_disk_ms + 1))
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+impl Fate for Faults {
+    fn of(&self, step: Step) -> Treatment {
+        let mut state = self.lock();
+        state.steps += 1;
+        if state.steps > MAX_STEPS {
+            self.watch.violation("the host goes round in circles");
+        }
+        if !self.watch.is_content() {
+            // There is nothing more to be found.
+            state.ends.notify_one();
+        }
+        let ending = state.ending(step);
+        if matches!(ending, Ending::HostEndsBefore | Ending::HostEndsAfter) {
+            state.ends.notify_one();
+        }
+        let (before, after) = (state.delay(), state.delay());
+        // The window in which a change is seen that nobody was told of yet.
+        let after = if step == Step::Commit { after * 5 } else { after };
+        Treatment { before, after, ending }
+    }
+
+    fn committed(&self, before: &Content, after: &Content) {
+        self.watch.committed(before, after);
+    }
+}

@@ -1,0 +1,306 @@
+//! Scripts in place of components, and activities that only pretend to work.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+use super::checkers::{Call, Watch};
+use super::dice::{self, Dice};
+use super::faults::Plan;
+use super::programs::Program;
+use super::time::SimulatedClock;
+use crate::engine::guests::{ActivityCode, AnyGuest, Guests};
+use crate::engine::{PutModuleError, StartError, StoredModule};
+use crate::entropy::Entropy;
+use crate::model::{
+    ActivityOptions, Failure, FunctionName, LogLevel, LogLine, ModuleDigest, ModuleNumber, Outcome, Payload, Started,
+    TenantId, failure::types,
+};
+use crate::replay::tests::script::Script;
+use crate::replay::{Budget, Directory, Execution, Guest, HostTrouble, Ran, ResolvedActivity, ResolvedOrchestration};
+use crate::sandbox::{ActivityRun, Attempt};
+use crate::store;
+use crate::store::simulated::Disk;
+
+/// The version that all programs belong to.
+const ORCHESTRATIONS: ModuleNumber = ModuleNumber(1);
+/// The version that all activities belong to.
+const ACTIVITIES: ModuleNumber = ModuleNumber(2);
+
+/// Runs programs as guests.
+pub(super) struct ScriptedGuests {
+    programs: Arc<Vec<Program>>,
+    state: Arc<State>,
+}
+
+struct State {
+    watch: Arc<Watch>,
+    disk: Disk,
+    clock: Arc<SimulatedClock>,
+    chance: Mutex<Chance>,
+}
+
+struct Chance {
+    dice: Dice,
+    plan: Plan,
+    /// Moments at which an attempt ends, so that no two end at once where order matters.
+    ends_at: Option<BTreeSet<Duration>>,
+    /// Outcomes that could come once more.
+    produced: Vec<(Call, Payload)>,
+}
+
+impl ScriptedGuests {
+    pub(super) fn new(
+        seed: u64,
+        programs: Arc<Vec<Program>>,
+        watch: Arc<Watch>,
+        disk: Disk,
+        clock: Arc<SimulatedClock>,
+    ) -> Self {
+        let chance = Chance {
+            dice: Dice::new(seed, "guests"),
+            plan: Plan::calm(),
+            ends_at: None,
+            produced: Vec::new(),
+        };
+        Self {
+            programs,
+            state: Arc::new(State {
+                watch,
+                disk,
+                clock,
+                chance: Mutex::new(chance),
+            }),
+        }
+    }
+
+    /// From now on, that much goes wrong.
+    pub(super) fn set_plan(&self, plan: &Plan) {
+        self.state.lock().plan = plan.clone();
+    }
+
+    /// From now on, no two attempts end in the same millisecond.
+    pub(super) fn one_at_a_time(&self) {
+        self.state.lock().ends_at = Some(BTreeSet::new());
+    }
+
+    /// An outcome that some attempt had, to be delivered once more.
+    pub(super) fn produced(&self) -> Option<(Call, Payload)> {
+        let mut chance = self.state.lock();
+        let Chance { dice, produced, .. } = &mut *chance;
+        (!produced.is_empty()).then(|| dice.pick(produced).clone())
+    }
+}
+
+impl State {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Chance> {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room(&self) -> Result<(), HostTrouble> {
+        let mut chance = self.lock();
+        let no_room = chance.plan.no_room;
+        match chance.dice.per_mille(no_room) {
+            true => Err(HostTrouble::NoRoom("simulated".into())),
+            false => Ok(()),
+        }
+    }
+
+    fn module(&self) -> Result<(), HostTrouble> {
+        let mut chance = self.lock();
+        let no_module = chance.plan.no_module;
+        match chance.dice.per_mille(no_module) {
+            true => Err(HostTrouble::Module("simulated".into())),
+            false => Ok(()),
+        }
+    }
+
+    /// How long an attempt takes.
+    fn duration(&self, attempt: &Attempt) -> Duration {
+        let mut chance = self.lock();
+        let most_ms = match attempt.function.as_str() {
+            "slow" => 6_000,
+            _ => 60,
+        };
+        let Some(mut taken) = chance.ends_at.take() else {
+            let slowness = chance.plan.slowness;
+            return Duration::from_millis(chance.dice.below(most_ms * slowness));
+        };
+        // The same for the same attempt, whatever came before.
+        let own = dice::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
+        let now = self.clock.uptime();
+        let mut end = now + Duration::from_millis(1 + own % most_ms);
+        while !taken.insert(end) {
+            end += Duration::from_millis(1);
+        }
+        chance.ends_at = Some(taken);
+        end - now
+    }
+}
+
+/// What an attempt comes to: the same whenever it is repeated.
+fn outcome(attempt: &Attempt) -> Outcome {
+    let luck = dice::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
+    match attempt.function.as_str() {
+        "flaky" if luck % 2 == 0 => Err(Failure::new("Busy", "try later")),
+        "failing" => Err(Failure::new("Busy", "always")),
+        "declined" => Err(Failure::new("Declined", "no").permanent()),
+        _ => Ok(Payload::of(&(luck % 1_000))),
+    }
+}
+
+impl Guests for ScriptedGuests {
+    fn directory(self: Arc<Self>, _: TenantId) -> Arc<dyn Directory> {
+        Arc::new(Functions(self.programs.clone()))
+    }
+
+    fn to_start(&self, _: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
+        match Functions(self.programs.clone()).orchestration(name, input) {
+            Ok(found) => Ok(found.module),
+            Err(_) => Err(StartError::UnknownFunction {
+                name: name.clone(),
+                near: Vec::new(),
+            }),
+        }
+    }
+
+    fn orchestrator<'a>(
+        &'a self,
+        module: ModuleNumber,
+        started: &'a Started,
+    ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.state.module()?;
+            self.state.room()?;
+            assert_eq!(
+                module, ORCHESTRATIONS,
+                "an orchestration runs on the version that offers it"
+            );
+            let program = self.programs.iter().find(|program| program.name == started.function);
+            let script = program.expect("only programs are started").script(&started.input);
+            let state = self.state.clone();
+            Ok(Box::new(SimulatedGuest { script, state }) as AnyGuest)
+        })
+    }
+
+    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.state.module()?;
+            assert_eq!(module, ACTIVITIES, "an activity runs on the version that offers it");
+            Ok(Box::new(SimulatedActivities(self.state.clone())) as Box<dyn ActivityCode>)
+        })
+    }
+
+    fn digest(&self, _: ModuleNumber) -> Option<ModuleDigest> {
+        Some(ModuleDigest([1; 32]))
+    }
+
+    fn put<'a>(&'a self, _: TenantId, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
+        unreachable!("nothing is uploaded in the simulation")
+    }
+
+    fn delete<'a>(&'a self, _: TenantId, _: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
+        unreachable!("nothing is uploaded in the simulation")
+    }
+}
+
+struct SimulatedGuest {
+    script: Script,
+    state: Arc<State>,
+}
+
+impl Guest for SimulatedGuest {
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
+        self.state.room()?;
+        self.script.resume(execution, budget)
+    }
+}
+
+struct SimulatedActivities(Arc<State>);
+
+impl ActivityCode for SimulatedActivities {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
+        let state = self.0.clone();
+        Box::pin(async move {
+            state.room()?;
+            let (call, _running) = state.watch.attempt_starts(&attempt, &state.disk.content());
+            let duration = state.duration(&attempt);
+            let allowed = attempt.timeout.unwrap_or(Duration::MAX);
+            tokio::time::sleep(duration.min(allowed)).await;
+            let outcome = if duration > allowed {
+                Err(Failure::new(types::TIMEOUT, "the attempt took too long"))
+            } else {
+                outcome(&attempt)
+            };
+            if let (Some(call), Ok(output)) = (call, &outcome) {
+                state.lock().produced.push((call, output.clone()));
+            }
+            let line = LogLine {
+                at: attempt.now,
+                execution: attempt.execution,
+                task: Some(attempt.task),
+                attempt: Some(attempt.number),
+                level: LogLevel::Info,
+                message: "worked".into(),
+            };
+            Ok(ActivityRun {
+                outcome,
+                fuel: 3,
+                logs: vec![line],
+            })
+        })
+    }
+}
+
+/// The functions that there are.
+pub(super) struct Functions(pub(super) Arc<Vec<Program>>);
+
+impl Functions {
+    fn unknown() -> Failure {
+        Failure::new(types::UNKNOWN_FUNCTION, "no module offers it")
+    }
+}
+
+impl Directory for Functions {
+    fn activity(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+        if name.as_str() == "nowhere" {
+            return Err(Self::unknown());
+        }
+        Ok(ResolvedActivity {
+            module: ACTIVITIES,
+            defaults: ActivityOptions::default(),
+        })
+    }
+
+    fn orchestration(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedOrchestration, Failure> {
+        let known = self.0.iter().any(|program| program.name == *name);
+        match known {
+            true => Ok(ResolvedOrchestration { module: ORCHESTRATIONS }),
+            false => Err(Self::unknown()),
+        }
+    }
+}
+
+/// Random bytes that are the same in every run of a seed.
+pub(super) struct SeededEntropy(Mutex<Dice>);
+
+impl SeededEntropy {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Mutex::new(Dice::new(seed, "entropy")))
+    }
+}
+
+impl Entropy for SeededEntropy {
+    fn fill(&self, buffer: &mut [u8]) {
+        let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for chunk in buffer.chunks_mut(8) {
+            let bytes = dice.next().to_le_bytes();
+            chunk.copy_from_slice(&bytes[..chunk.len()]);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What disturbs a running host without ending it: evictions, repeated outcomes, clocks that jump.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::dice::Dice;
+use super::faults::Plan;
+use super::guests::ScriptedGuests;
+use super::time::SimulatedClock;
+use super::world::World;
+use crate::engine::Engine;
+use crate::engine::hub::Mail;
+use crate::engine::owner::ActivityResult;
+use crate::model::InboxItem;
+use crate::store::simulated::Disk;
+
+struct Mischief {
+    dice: Dice,
+    plan: Plan,
+    engine: Engine,
+    disk: Disk,
+    guests: Arc<ScriptedGuests>,
+    clock: Arc<SimulatedClock>,
+}
+
+/// Begins, if the plan wants any, and goes on until it is aborted.
+pub(super) fn begin(dice: Dice, plan: Plan, world: &World, engine: &Engine) -> JoinHandle<()> {
+    let mut mischief = Mischief {
+        dice,
+        plan,
+        engine: engine.clone(),
+        disk: world.disk.clone(),
+        guests: world.guests.clone(),
+        clock: world.clock.clone(),
+    };
+    tokio::spawn(async move {
+        while mischief.plan.mischief_ms > 0 {
+            let pause = mischief.dice.between(1, mischief.plan.mischief_ms);
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            mischief.disturb();
+        }
+    })
+}
+
+impl Mischief {
+    fn disturb(&mut self) {
+        match self.dice.below(10) {
+            0..=3 => self.evict(),
+            4 => self.repeat_result(),
+            5 => self.repeat_message(),
+            6..=8 => self.wake(),
+            _ => self.jump(),
+        }
+    }
+
+    /// Some guest has to go.
+    fn evict(&mut self) {
+        let content = self.disk.content();
+        let numbers: Vec<_> = content.instances.keys().copied().collect();
+        if !numbers.is_empty() {
+            self.engine.0.hub.deliver(*self.dice.pick(&numbers), Mail::Cool);
+        }
+    }
+
+    /// Some are woken for nothing, and take over from what is stored.
+    fn wake(&mut self) {
+        for number in self.disk.content().instances.keys() {
+            if self.dice.per_mille(700) {
+                self.engine.0.hub.deliver(*number, Mail::Wake);
+            }
+        }
+    }
+
+    /// An outcome comes once more, early or late.
+    fn repeat_result(&self) {
+        if let Some((call, output)) = self.guests.produced() {
+            let result = ActivityResult {
+                execution: call.run.1,
+                task: call.task,
+                outcome: Ok(output),
+                logs: Vec::new(),
+                fuel: 0,
+            };
+            self.engine.0.hub.deliver(call.run.0, Mail::Result(result));
+        }
+    }
+
+    /// The same through the inbox.
+    fn repeat_message(&self) {
+        if let Some((call, output)) = self.guests.produced() {
+            let item = InboxItem::TaskEnded {
+                execution: call.run.1,
+                task: call.task,
+                attempt: 0,
+                outcome: Ok(output),
+            };
+            let engine = self.engine.clone();
+            // To the end, whatever becomes of the rest: a message is never left behind that nobody knows of.
+            tokio::spawn(async move {
+                if let Ok(Some(row)) = engine.0.store.deliver(call.run.0, item).await {
+                    engine.0.hub.deliver(call.run.0, Mail::Inbox(row));
+                }
+            });
+        }
+    }
+
+    fn jump(&mut self) {
+        if self.plan.jump_ms > 0 {
+            let by = i64::try_from(self.dice.below(2 * self.plan.jump_ms + 1)).expect("small");
+            self.clock
+                .put_wrong(by - i64::try_from(self.plan.jump_ms).expect("small"));
+        }
+    }
+}

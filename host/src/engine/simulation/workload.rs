@@ -1,0 +1,324 @@
+//! What clients do: they start, tell, stop and purge instances, and ask again when they had no answer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::checkers::Watch;
+use super::dice::Dice;
+use super::programs::{self, EVENTS};
+use super::time::SimulatedClock;
+use crate::clock::Clock;
+use crate::engine::{Engine, Message, MessageError, PurgeError, StartError, StartRequest};
+use crate::model::{Event, FunctionName, InstanceId, Payload, TenantId};
+use crate::store::simulated::Disk;
+use crate::store::{Error as StoreError, IdempotencyKey};
+
+/// How long a client waits before it asks again.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// How long it waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const TENANT: TenantId = TenantId::DEFAULT;
+
+/// Something that a client wants at some time.
+#[derive(Debug)]
+struct Order {
+    at: Duration,
+    action: Action,
+    state: State,
+}
+
+#[derive(Debug, Clone)]
+enum Action {
+    Start {
+        function: FunctionName,
+        id: Option<InstanceId>,
+        key: Option<String>,
+    },
+    Send {
+        id: InstanceId,
+        message: Message,
+        key: Option<String>,
+    },
+    Wait {
+        id: InstanceId,
+    },
+    Purge {
+        id: InstanceId,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Its time has not come, or it has to be asked again.
+    Open,
+    /// Asked, no answer yet.
+    Asked,
+    /// Answered, or lost without a way of asking again.
+    Settled,
+}
+
+/// The orders of a run.
+pub(super) struct Workload(Mutex<Vec<Order>>);
+
+impl Workload {
+    /// The orders of a seed, within that time.
+    pub(super) fn of(seed: u64, programs: &[programs::Program], within_ms: u64) -> Self {
+        let mut dice = Dice::new(seed, "workload");
+        let starts = dice.between(3, 12);
+        let others = dice.below(25);
+        let mut orders: Vec<Order> = Vec::new();
+        for number in 0..starts + others {
+            let action = if number < starts {
+                start(&mut dice, programs, number)
+            } else {
+                other(&mut dice, number)
+            };
+            // Every order has a millisecond of its own; there are fewer than 64.
+            let at_ms = dice.below(within_ms / 64 + 1) * 64 + number;
+            orders.push(Order {
+                at: Duration::from_millis(at_ms),
+                action,
+                state: State::Open,
+            });
+        }
+        Self(Mutex::new(orders))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Order>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether everything was answered that will ever be.
+    pub(super) fn is_settled(&self) -> bool {
+        self.lock().iter().all(|order| order.state == State::Settled)
+    }
+
+    fn open(&self) -> Vec<(usize, Duration, Action)> {
+        let mut orders = self.lock();
+        let mut open = Vec::new();
+        for (number, order) in orders.iter_mut().enumerate() {
+            // Without a key, asking for an event again would raise it again.
+            let lost = order.state == State::Asked && order.action.is_event_without_key();
+            if lost {
+                order.state = State::Settled;
+            }
+            if order.state != State::Settled {
+                open.push((number, order.at, order.action.clone()));
+            }
+        }
+        open
+    }
+
+    fn set(&self, number: usize, state: State) {
+        self.lock()[number].state = state;
+    }
+
+    /// No idempotency key has started two instances.
+    pub(super) fn check_starts(&self, watch: &Watch) {
+        for (number, order) in self.lock().iter().enumerate() {
+            if let Action::Start { key: Some(_), .. } = &order.action {
+                let started = watch.started(number as u64);
+                if started.len() > 1 {
+                    watch.violation(format!("one key started {started:?}"));
+                }
+            }
+        }
+    }
+}
+
+impl Action {
+    fn is_event_without_key(&self) -> bool {
+        matches!(
+            self,
+            Self::Send {
+                message: Message::Event(_),
+                key: None,
+                ..
+            }
+        )
+    }
+}
+
+fn start(dice: &mut Dice, programs: &[programs::Program], number: u64) -> Action {
+    // A start that can be asked for again has a key or an id.
+    let key = dice.per_mille(500).then(|| format!("key {number}"));
+    let named = key.is_none() || dice.per_mille(600);
+    Action::Start {
+        function: dice.pick(programs).name.clone(),
+        id: named.then(|| id(&programs::name(dice))),
+        key,
+    }
+}
+
+fn other(dice: &mut Dice, number: u64) -> Action {
+    let id = id(&programs::name(dice));
+    let message = match dice.below(20) {
+        0..=11 => Message::Event(programs::numbered(*dice.pick(&EVENTS), number)),
+        12..=13 => Message::Suspend {
+            reason: "for a while".into(),
+        },
+        14..=15 => Message::Resume { reason: "go on".into() },
+        16 => Message::Terminate {
+            reason: "enough".into(),
+        },
+        17 => return Action::Purge { id },
+        _ => return Action::Wait { id },
+    };
+    let key = dice.per_mille(600).then(|| format!("key {number}"));
+    Action::Send { id, message, key }
+}
+
+fn id(text: &str) -> InstanceId {
+    text.parse().expect("an id")
+}
+
+/// What a client needs to work.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) engine: Engine,
+    pub(super) workload: Arc<Workload>,
+    pub(super) clock: Arc<SimulatedClock>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) disk: Disk,
+    /// Whether queries never fail; a wait ends early when one does.
+    pub(super) reads_are_sound: bool,
+    /// Whether some clients go away before they are answered.
+    pub(super) impatient: bool,
+}
+
+/// What comes of an attempt to be served.
+enum Answer {
+    Settled,
+    /// Nothing was done: ask again.
+    Again,
+    /// The host is ending.
+    Gone,
+}
+
+impl Client {
+    /// Carries out what is open, each order in a task of its own.
+    pub(super) fn carry_out_all(&self) {
+        for (number, at, action) in self.workload.open() {
+            let client = self.clone();
+            tokio::spawn(async move { client.carry_out(number, at, action).await });
+        }
+    }
+
+    async fn carry_out(&self, number: usize, at: Duration, action: Action) {
+        tokio::time::sleep(at.saturating_sub(self.clock.uptime())).await;
+        // Some clients go away before they are answered, at first.
+        let mut patience = match number % 3 {
+            0 if self.impatient => Duration::from_millis(u64::from(at.subsec_millis() % 8)),
+            _ => PATIENCE,
+        };
+        loop {
+            self.workload.set(number, State::Asked);
+            let ask = async {
+                match &action {
+                    Action::Start { function, id, key } => {
+                        self.start(number, function, id.as_ref(), key.as_ref()).await
+                    }
+                    Action::Send { id, message, key } => self.send(id, message, key.as_ref()).await,
+                    Action::Wait { id } => self.wait(id).await,
+                    Action::Purge { id } => self.purge(id).await,
+                }
+            };
+            let answer = match tokio::time::timeout(patience, ask).await {
+                Ok(answer) => answer,
+                // Nobody knows whether an event without a key was raised.
+                Err(_) if action.is_event_without_key() => Answer::Settled,
+                Err(_) => Answer::Again,
+            };
+            patience = PATIENCE;
+            match answer {
+                Answer::Settled => return self.workload.set(number, State::Settled),
+                Answer::Gone => return,
+                Answer::Again => self.workload.set(number, State::Open),
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+
+    fn key(&self, text: &str) -> IdempotencyKey {
+        IdempotencyKey {
+            key: text.to_owned(),
+            fingerprint: [7; 32],
+            expires_at: self.clock.now().after(Duration::from_secs(7 * 24 * 60 * 60)),
+        }
+    }
+
+    async fn start(
+        &self,
+        number: usize,
+        function: &FunctionName,
+        id: Option<&InstanceId>,
+        key: Option<&String>,
+    ) -> Answer {
+        let request = StartRequest {
+            tenant: TENANT,
+            function: function.clone(),
+            input: Payload::of(&[number]),
+            instance_id: id.cloned(),
+            idempotency: key.map(|key| self.key(key)),
+            watch: false,
+        };
+        match self.engine.start(request).await {
+            Ok(_) if self.watch.started(number as u64).is_empty() => {
+                self.watch
+                    .violation(format!("start {number} was accepted and is nowhere"));
+            }
+            Ok(_) | Err(StartError::AlreadyExists(_)) => {}
+            Err(StartError::Store(StoreError::Closed)) => return Answer::Gone,
+            Err(StartError::Store(StoreError::Database(_))) => return Answer::Again,
+            Err(other) => self
+                .watch
+                .violation(format!("start {number} was answered with {other:?}")),
+        }
+        Answer::Settled
+    }
+
+    async fn send(&self, id: &InstanceId, message: &Message, key: Option<&String>) -> Answer {
+        let event = match message {
+            Message::Event(Event { payload, .. }) => Some(payload),
+            _ => None,
+        };
+        let sent = self
+            .engine
+            .send(TENANT, id, message.clone(), key.map(|key| self.key(key)))
+            .await;
+        match (sent, event) {
+            (Ok(()), Some(payload)) => self.watch.event_accepted(payload),
+            (Ok(()), None) => {}
+            (Err(MessageError::Store(StoreError::Closed)), _) => return Answer::Gone,
+            (Err(MessageError::Store(StoreError::Database(_))), _) => return Answer::Again,
+            (Err(MessageError::Unknown | MessageError::Ended(_)), Some(payload)) => self.watch.event_refused(payload),
+            (Err(MessageError::Unknown | MessageError::Ended(_)), None) => {}
+            (Err(other), _) => self.watch.violation(format!("{message:?} was answered with {other:?}")),
+        }
+        Answer::Settled
+    }
+
+    async fn wait(&self, id: &InstanceId) -> Answer {
+        let before = self.clock.uptime();
+        let patience = Duration::from_secs(2);
+        let number = self.disk.content().number(TENANT, id);
+        self.engine.wait_for_end(TENANT, id, patience).await;
+        let content = self.disk.content();
+        let live = number.is_some_and(|number| content.row(number).is_some_and(|row| !row.status.has_ended()));
+        let early = self.clock.uptime() < before + patience;
+        if live && early && self.reads_are_sound {
+            self.watch.violation(format!("{id} was said to have ended and has not"));
+        }
+        Answer::Settled
+    }
+
+    async fn purge(&self, id: &InstanceId) -> Answer {
+        match self.engine.purge(TENANT, id).await {
+            Ok(()) | Err(PurgeError::Unknown | PurgeError::NotEnded(_)) => Answer::Settled,
+            Err(PurgeError::Store(StoreError::Closed)) => Answer::Gone,
+            Err(PurgeError::Store(_)) => Answer::Again,
+        }
+    }
+}

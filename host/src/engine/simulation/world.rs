@@ -1,0 +1,347 @@
+//! One simulated world: a host that is started, disturbed, crashed and started again over one disk.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::checkers::Watch;
+use super::dice::Dice;
+use super::faults::{Faults, Plan};
+use super::guests::{ScriptedGuests, SeededEntropy};
+use super::mischief;
+use super::programs::{EVENTS, Program, numbered, programs};
+use super::time::SimulatedClock;
+use super::workload::{Client, Workload};
+use crate::clock::Clock;
+use crate::engine::flight_recorder::{Flight, FlightRecorder, SLOT_BYTES, slot_of};
+use crate::engine::{CoreParts, Engine, EngineOptions, Message};
+use crate::model::{InstanceNumber, InstanceStatus, ObservableLimits, TenantId};
+use crate::replay::TurnLimits;
+use crate::store::Store;
+use crate::store::simulated::{Disk, InstanceRow, Sabotage};
+
+/// How often, once nothing goes wrong any more, the world is looked at until everything must have ended.
+const LAST_LOOKS: u64 = 400;
+
+/// Time between two looks. Longer than anything in the engine waits before it looks again by itself.
+const LOOK_EVERY: Duration = Duration::from_secs(65);
+
+/// How a world is made.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub seed: u64,
+    pub plan: Plan,
+    pub sabotage: Option<Sabotage>,
+    /// Always that many hot guests, and no two things at once: two runs that differ in this alone must be alike.
+    pub steady: Option<usize>,
+}
+
+/// All that outlives a host.
+pub(super) struct World {
+    setting: Setting,
+    dice: Dice,
+    pub clock: Arc<SimulatedClock>,
+    pub watch: Arc<Watch>,
+    pub disk: Disk,
+    faults: Arc<Faults>,
+    programs: Arc<Vec<Program>>,
+    pub guests: Arc<ScriptedGuests>,
+    entropy: Arc<SeededEntropy>,
+    workload: Arc<Workload>,
+    /// The bytes of the flight recorder.
+    flights: Arc<Mutex<Vec<u8>>>,
+}
+
+/// One run of the host.
+struct Round {
+    plan: Plan,
+    options: EngineOptions,
+    /// How long it goes with faults.
+    length: Duration,
+    /// What happens then, if nothing has come between.
+    then: Then,
+}
+
+/// How a run of the host goes on when its time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Crashes,
+    Stops,
+    /// Nothing goes wrong any more, and everything ends.
+    Recovers,
+}
+
+impl Setting {
+    /// What a seed stands for.
+    pub(super) fn of(seed: u64) -> Self {
+        Self {
+            seed,
+            plan: Plan::of(seed),
+            sabotage: None,
+            steady: None,
+        }
+    }
+}
+
+impl World {
+    pub(super) fn new(setting: Setting) -> Self {
+        let seed = setting.seed;
+        let watch = Watch::new();
+        let clock = Arc::new(SimulatedClock::new());
+        let faults = Arc::new(Faults::new(seed, watch.clone()));
+        let disk = Disk::new(faults.clone(), setting.sabotage);
+        let programs = Arc::new(programs(seed));
+        let within_ms = setting.plan.rounds.max(1) * setting.plan.round_ms;
+        let workload = Workload::of(seed, &programs, within_ms);
+        let guests = ScriptedGuests::new(seed, programs.clone(), watch.clone(), disk.clone(), clock.clone());
+        if setting.steady.is_some() {
+            guests.one_at_a_time();
+        }
+        Self {
+            dice: Dice::new(seed, "world"),
+            clock,
+            watch,
+            disk,
+            faults,
+            programs,
+            guests: Arc::new(guests),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+            workload: Arc::new(workload),
+            flights: Arc::default(),
+            setting,
+        }
+    }
+
+    /// Runs the world to its end.
+    pub(super) fn run(&mut self) {
+        let rounds = self.setting.plan.rounds;
+        for number in 1..=rounds {
+            let round = self.round(number == rounds);
+            self.host(&round);
+            if !self.watch.is_content() {
+                return;
+            }
+        }
+        let last = Round {
+            plan: Plan::calm(),
+            options: self.options(),
+            length: Duration::ZERO,
+            then: Then::Recovers,
+        };
+        self.host(&last);
+        if self.watch.is_content() {
+            self.workload.check_starts(&self.watch);
+            self.watch.at_the_end(&self.disk.content(), &self.programs);
+        }
+    }
+
+    fn round(&mut self, is_last: bool) -> Round {
+        let plan = self.setting.plan.clone();
+        let stops = self.dice.per_mille(plan.stops);
+        Round {
+            options: self.options(),
+            length: Duration::from_millis(self.dice.between(1, plan.round_ms)),
+            then: match (is_last && plan.recovers, stops) {
+                (true, _) => Then::Recovers,
+                (false, true) => Then::Stops,
+                (false, false) => Then::Crashes,
+            },
+            plan,
+        }
+    }
+
+    fn options(&mut self) -> EngineOptions {
+        let dice = &mut self.dice;
+        let (hot_guests, hot_idle) = match self.setting.steady {
+            Some(hot_guests) => (hot_guests, Duration::from_secs(1_000_000)),
+            None => (
+                *dice.pick(&[0, 1, 2, 1_000]),
+                Duration::from_millis(*dice.pick(&[1, 100, 10_000])),
+            ),
+        };
+        EngineOptions {
+            hot_guests,
+            hot_idle,
+            activity_slots: if self.setting.steady.is_some() {
+                64
+            } else {
+                *dice.pick(&[1, 2, 64])
+            },
+            max_queued: 1_000,
+            max_cut_offs: 3,
+            max_unclean_ends: 3,
+            turn_limits: TurnLimits {
+                turns: *dice.pick(&[8, 1_000_000, 1_000_000, 1_000_000]),
+                ..TurnLimits::default()
+            },
+            observable: ObservableLimits {
+                memory_bytes: 1 << 20,
+                payload_bytes: 10_000,
+            },
+            guest_threads: 1,
+            stop_timeout: Duration::from_millis(dice.between(1, 5_000)),
+        }
+    }
+
+    /// One run of the host, on a runtime of its own that takes everything in memory with it.
+    fn host(&mut self, round: &Round) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let ends = self.faults.begin(&round.plan);
+        self.guests.set_plan(&round.plan);
+        runtime.block_on(async {
+            self.clock.boot();
+            tokio::select! {
+                biased;
+                () = ends.notified() => tracing::info!("the host ends at a commit"),
+                () = self.serve(round) => {}
+            }
+            self.clock.halt();
+        });
+        // What guests leave there while the runtime goes down is not what a crash would leave.
+        let flights = self.lock_flights().clone();
+        drop(runtime);
+        *self.lock_flights() = flights;
+        self.disk.crash();
+        if self.dice.per_mille(round.plan.turn_at_end) {
+            self.pretend_turn();
+        }
+    }
+
+    fn lock_flights(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As if the host had ended during a turn: turns run at a stroke here, so it never does.
+    fn pretend_turn(&mut self) {
+        let content = self.disk.content();
+        let live: Vec<_> = content
+            .existing()
+            .filter(|(_, row, _)| !row.status.has_ended())
+            .collect();
+        if let Some((number, row, _)) = (!live.is_empty()).then(|| self.dice.pick(&live)) {
+            let flight = Flight {
+                instance: *number,
+                execution: row.execution,
+                task: None,
+            };
+            let mut flights = self.lock_flights();
+            let whole = flights.len() / SLOT_BYTES * SLOT_BYTES;
+            flights.truncate(whole);
+            flights.extend(slot_of(flight));
+        }
+    }
+
+    async fn serve(&self, round: &Round) {
+        let Ok((store, service)) = Store::open_simulated(&self.disk).await else {
+            return;
+        };
+        let stop = CancellationToken::new();
+        let writer = tokio::spawn(service.run(stop.clone()));
+        let (recorder, flights) = FlightRecorder::in_memory(self.flights.clone());
+        let parts = CoreParts {
+            store: store.clone(),
+            guests: self.guests.clone(),
+            clock: self.clock.clone(),
+            entropy: self.entropy.clone(),
+            recorder,
+            flights,
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let engine = match Engine::start_core(parts, round.options.clone(), None).await {
+            Ok(engine) => engine,
+            Err(error) => return tracing::info!(%error, "the host does not start"),
+        };
+        let client = Client {
+            engine: engine.clone(),
+            workload: self.workload.clone(),
+            clock: self.clock.clone(),
+            watch: self.watch.clone(),
+            disk: self.disk.clone(),
+            reads_are_sound: round.plan.disk_fails == 0,
+            impatient: self.setting.steady.is_none(),
+        };
+        client.carry_out_all();
+        let dice = Dice::new(self.dice.clone().next(), "mischief");
+        let mischief = mischief::begin(dice, round.plan.clone(), self, &engine);
+        tokio::time::sleep(round.length).await;
+        if round.then == Then::Recovers {
+            mischief.abort();
+            self.faults.cease();
+            self.guests.set_plan(&Plan::calm());
+            self.wait_for_the_end(&engine).await;
+        }
+        if round.then != Then::Crashes {
+            engine.stop().await;
+            drop((engine, store, client));
+            stop.cancel();
+            if let Err(error) = writer.await.expect("the writer does not panic") {
+                tracing::info!(%error, "the store was not closed properly");
+            }
+        }
+    }
+
+    /// Lets everything end: what is suspended or stuck goes on, and all get the events that they wait for. But nobody
+    /// may need such a push who has something to do.
+    async fn wait_for_the_end(&self, engine: &Engine) {
+        let mut seen = None;
+        for look in 0..LAST_LOOKS {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let (content, now) = (self.disk.content(), self.clock.now());
+            let live: Vec<_> = content
+                .existing()
+                .filter(|(_, row, _)| !row.status.has_ended())
+                .collect();
+            if live.is_empty() && self.workload.is_settled() {
+                // What has ended leaves garbage, and the sweeper is not in a hurry.
+                tokio::time::sleep(LOOK_EVERY).await;
+                return;
+            }
+            let quiet = !self.watch.is_working() && seen == Some(self.watch.trace());
+            if quiet {
+                for (number, row, rows) in live {
+                    self.watch.not_stalled(number, row, rows, now);
+                    self.push(engine, look, number, row).await;
+                }
+            }
+            seen = Some(self.watch.trace());
+        }
+    }
+
+    async fn push(&self, engine: &Engine, look: u64, number: InstanceNumber, row: &InstanceRow) {
+        if let Some(stuck) = &row.stuck {
+            self.judge_stuck(stuck);
+        }
+        let messages = match row.status {
+            InstanceStatus::Suspended | InstanceStatus::Stuck => vec![Message::Resume { reason: String::new() }],
+            _ => {
+                let all = EVENTS.iter().zip(1..);
+                let payload = |event: u64| look * 1_000_000_000 + number.0 * 10 + event;
+                all.map(|(event, n)| Message::Event(numbered(event, payload(n))))
+                    .collect()
+            }
+        };
+        for message in messages {
+            // One at a time, so that runs can be compared. It may have ended since.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let _ = engine.send(TenantId::DEFAULT, &row.id, message, None).await;
+        }
+    }
+
+    /// Only what the plan brought about may make an instance stuck.
+    fn judge_stuck(&self, stuck: &crate::model::StuckReason) {
+        let plan = &self.setting.plan;
+        let expected = match stuck.code.as_str() {
+            "took-host-down" => plan.turn_at_end > 0,
+            "module-unavailable" => plan.no_module > 0,
+            _ => false,
+        };
+        if !expected {
+            self.watch.violation(format!("an instance is stuck: {stuck:?}"));
+        }
+    }
+}

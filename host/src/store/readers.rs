@@ -1,0 +1,113 @@
+//! The dispatcher's readers: of SQLite, or of the disk of the simulation.
+
+use sqlx::sqlite::SqlitePool;
+
+#[cfg(test)]
+use super::simulated;
+use super::{
+    Error, InstanceRecord, InstanceSummary, ModuleVersion, history, instances,
+    modules::{self, UnneededBytes},
+    takeover, tenant,
+};
+use crate::model::{ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TenantId, Timestamp, Turn, TurnNumber};
+
+/// Where queries go. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) enum Readers {
+    /// Connections to the database file.
+    Sqlite(SqlitePool),
+    /// A disk that exists in memory only.
+    #[cfg(test)]
+    Simulated(simulated::Disk),
+}
+
+/// Passes a query on to whichever readers they are.
+macro_rules! on {
+    ($readers:expr, $pool:ident => $ask:expr, $disk:ident => $simulated:expr) => {
+        match $readers {
+            Readers::Sqlite($pool) => $ask.await,
+            #[cfg(test)]
+            Readers::Simulated($disk) => $simulated.await,
+        }
+    };
+}
+
+impl Readers {
+    /// The connections to the database file, for queries that the simulation never makes.
+    ///
+    /// # Panics
+    /// In the simulation.
+    pub(super) fn sqlite(&self) -> &SqlitePool {
+        match self {
+            Self::Sqlite(pool) => pool,
+            #[cfg(test)]
+            Self::Simulated(_) => panic!("the simulated disk knows no queries for people"),
+        }
+    }
+
+    /// All that an owner needs to take over an instance.
+    pub(super) async fn takeover(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+        on!(self, pool => takeover::read(pool, instance), disk => disk.takeover(instance))
+    }
+
+    /// Turns of an execution after a turn, in order and without gaps.
+    pub(super) async fn history(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: TurnNumber,
+        limit: u32,
+    ) -> Result<Vec<Turn>, Error> {
+        on!(self,
+            pool => history::after(pool, instance, execution, after, limit),
+            disk => disk.history(instance, execution, after, limit))
+    }
+
+    /// Live instances that must be woken when the host starts, in ascending order after a number.
+    pub(super) async fn to_wake_at_start(
+        &self,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        on!(self, pool => instances::to_wake_at_start(pool, after, limit), disk => disk.to_wake_at_start(after, limit))
+    }
+
+    /// Instances that are to be woken at or before a time, the earliest first.
+    pub(super) async fn waking_before(
+        &self,
+        time: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+        on!(self, pool => instances::waking_before(pool, time, limit), disk => disk.waking_before(time, limit))
+    }
+
+    /// The earliest time after a time at which some instance is to be woken.
+    pub(super) async fn next_wake_after(&self, time: Timestamp) -> Result<Option<Timestamp>, Error> {
+        instances::next_wake_after(self.sqlite(), time).await
+    }
+
+    /// A module version, current or not.
+    pub(super) async fn module(&self, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
+        modules::by_number(self.sqlite(), number).await
+    }
+
+    /// The bytes of a module version, if they are kept.
+    pub(super) async fn module_bytes(&self, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
+        modules::bytes(self.sqlite(), number).await
+    }
+
+    /// One version whose bytes nothing can need any more. (The simulation has no modules.)
+    pub(super) async fn unneeded_bytes(&self, now: Timestamp) -> Result<Option<UnneededBytes>, Error> {
+        on!(self, pool => modules::unneeded_bytes(pool, now), _disk => async { Ok(None) })
+    }
+
+    /// An instance of a tenant as a list shows it.
+    pub(super) async fn summary(&self, tenant: TenantId, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
+        on!(self, pool => tenant::summary_of(pool, tenant, id), disk => disk.summary(tenant, id))
+    }
+
+    /// The number of the instance that has the id now.
+    pub(super) async fn number(&self, tenant: TenantId, id: &InstanceId) -> Result<Option<InstanceNumber>, Error> {
+        on!(self, pool => tenant::number_of(pool, tenant, id), disk => disk.number(tenant, id))
+    }
+}

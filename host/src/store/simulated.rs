@@ -1,0 +1,253 @@
+//! The disk of the simulation: what a database file would hold, in memory, with faults on demand.
+//!
+//! Stands in for SQLite below the writer and the dispatcher's readers; everything above them is real. It survives what
+//! it is told to survive: a [`Disk`] outlives the runtime that a simulated host ran on, a transaction that was not
+//! committed does not. [`Fate`] decides about each step: how long it takes, whether it fails, whether the host ends in
+//! the middle of it. That it answers as SQLite does is shown by a test beside those of the real one.
+
+mod content;
+mod queries;
+mod session;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::content::{Content, InstanceRow, InstanceRows};
+pub(super) use self::session::Session;
+use super::{
+    Error, Store,
+    connection::Connection,
+    readers::Readers,
+    stats::Stats,
+    writer::{self, Database, Writer},
+};
+
+/// A step that the disk is about to take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Answer a query.
+    Read,
+    /// Begin a transaction.
+    Begin,
+    /// Ask or write something in a transaction.
+    Write,
+    /// Commit a transaction.
+    Commit,
+}
+
+/// What becomes of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is done.
+    Done,
+    /// It fails and changes nothing.
+    Fails,
+    /// The host ends before it is done: it never returns.
+    HostEndsBefore,
+    /// The host ends when it is done and before anybody knows: it never returns.
+    HostEndsAfter,
+}
+
+/// How a step goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Treatment {
+    /// How long it takes until it is done.
+    pub(crate) before: Duration,
+    /// And then until the answer is there.
+    pub(crate) after: Duration,
+    pub(crate) ending: Ending,
+}
+
+/// Decides what happens to each step, and sees what was committed.
+pub(crate) trait Fate: Send + Sync {
+    /// What is to happen to the next step.
+    fn of(&self, step: Step) -> Treatment;
+
+    /// Something was committed.
+    fn committed(&self, before: &Content, after: &Content);
+}
+
+/// A mistake that is planted to show that it would be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sabotage {
+    /// Now and then a turn is not written with the rest of its commit.
+    LosesTurns,
+    /// What was committed last is gone after a crash, although it was answered.
+    AnswersBeforeCommit,
+    /// Now and then an outcome is written into history twice.
+    RepeatsOutcomes,
+    /// Messages that were taken stay in the inbox.
+    KeepsMessages,
+    /// Nobody is woken by time after a restart.
+    ForgetsWakeUps,
+    /// Now and then a turn that was written before is overwritten.
+    RewritesTurns,
+}
+
+/// The disk. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Disk(Arc<Mutex<State>>);
+
+struct State {
+    /// What is committed.
+    content: Content,
+    /// What a crash leaves: the same, if nothing is sabotaged.
+    durable: Content,
+    fate: Arc<dyn Fate>,
+    sabotage: Option<Sabotage>,
+    /// Commits so far, to sabotage some of them.
+    commits: u64,
+}
+
+/// The writer, to be run for as long as the host does.
+pub(crate) struct SimulatedService(Writer);
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Disk")
+    }
+}
+
+impl Treatment {
+    /// Done at once.
+    pub(crate) const SMOOTH: Self = Self {
+        before: Duration::ZERO,
+        after: Duration::ZERO,
+        ending: Ending::Done,
+    };
+}
+
+impl Disk {
+    /// A disk with the empty tables of a new database.
+    pub(crate) fn new(fate: Arc<dyn Fate>, sabotage: Option<Sabotage>) -> Self {
+        let content = Content::new();
+        Self(Arc::new(Mutex::new(State {
+            durable: content.clone(),
+            content,
+            fate,
+            sabotage,
+            commits: 0,
+        })))
+    }
+
+    /// What is committed now. Cheap.
+    pub(crate) fn content(&self) -> Content {
+        self.lock().content.clone()
+    }
+
+    /// The host has ended.
+    pub(crate) fn crash(&self) {
+        let mut state = self.lock();
+        state.content = state.durable.clone();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sabotage(&self) -> Option<Sabotage> {
+        self.lock().sabotage
+    }
+
+    /// Lets fate decide about a step, up to the moment at which it is done.
+    async fn begin_step(&self, step: Step) -> Result<Treatment, sqlx::Error> {
+        let fate = self.lock().fate.clone();
+        let treatment = fate.of(step);
+        pass(treatment.before).await;
+        match treatment.ending {
+            Ending::Done | Ending::HostEndsAfter => Ok(treatment),
+            Ending::Fails => Err(sqlx::Error::Io(std::io::Error::other(format!(
+                "simulated trouble: {step:?}"
+            )))),
+            Ending::HostEndsBefore => std::future::pending().await,
+        }
+    }
+
+    /// Takes the time until the answer is there.
+    async fn end_step(&self, treatment: Treatment) {
+        if treatment.ending == Ending::HostEndsAfter {
+            std::future::pending::<()>().await;
+        }
+        pass(treatment.after).await;
+    }
+
+    /// Runs a query over what is committed at one moment.
+    async fn read<T>(&self, query: impl FnOnce(&Content) -> Result<T, Error>) -> Result<T, Error> {
+        let treatment = self.begin_step(Step::Read).await?;
+        let found = query(&self.content());
+        self.end_step(treatment).await;
+        found
+    }
+
+    fn commit(&self, content: Content) {
+        let (before, fate) = {
+            let mut state = self.lock();
+            state.commits += 1;
+            let before = std::mem::replace(&mut state.content, content.clone());
+            state.durable = match state.sabotage {
+                Some(Sabotage::AnswersBeforeCommit) => before.clone(),
+                _ => content.clone(),
+            };
+            (before, state.fate.clone())
+        };
+        fate.committed(&before, &content);
+    }
+
+    /// Whether this time something goes wrong on purpose.
+    fn sabotages(&self, what: Sabotage) -> bool {
+        let state = self.lock();
+        state.sabotage == Some(what) && state.commits % 5 == 4
+    }
+}
+
+/// Lets time pass, or at least the others go first: a real database answers from another thread.
+async fn pass(time: Duration) {
+    if time.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(time).await;
+    }
+}
+
+impl Store {
+    /// Opens the store of a simulated disk.
+    ///
+    /// # Errors
+    /// When fate has it so.
+    pub(crate) async fn open_simulated(disk: &Disk) -> Result<(Self, SimulatedService), Error> {
+        let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
+        let stats = Arc::new(Stats::default());
+        let database = Database::new(Connection::Simulated(Session::new(disk.clone()))).await?;
+        stats.set_newest_message(database.newest_message());
+        let numbers = database.instance_numbers();
+        let service = SimulatedService(Writer {
+            jobs: receiver,
+            gate: writer::WriteGate::default(),
+            stats: Arc::clone(&stats),
+            database,
+        });
+        let store = Self {
+            jobs: sender,
+            readers: Readers::Simulated(disk.clone()),
+            stats,
+            numbers,
+        };
+        Ok((store, service))
+    }
+}
+
+impl SimulatedService {
+    /// Writes until `shutdown` is cancelled, and then what is in the queue.
+    pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        self.0.run(shutdown).await
+    }
+}
+
+/// The simulation runs scripts; it stores no modules.
+pub(super) async fn no_modules<T>() -> Result<T, Error> {
+    Err(Error::Unusable("the simulated disk has no modules".into()))
+}

@@ -1,0 +1,136 @@
+//! The tables of the simulated disk, as plain values.
+//!
+//! Cloning is cheap (the rows of each instance are shared), so a transaction works on a copy and a commit swaps it in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::super::{AttemptRow, idempotency::StoredKey, instances::Fact};
+use crate::model::{
+    ExecutionNumber, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Parent,
+    StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
+};
+
+/// All that is committed.
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) instances: BTreeMap<InstanceNumber, Arc<InstanceRows>>,
+    pub(in crate::store) ids: BTreeMap<(TenantId, InstanceId), InstanceNumber>,
+    pub(in crate::store) functions: Arc<BTreeMap<(TenantId, FunctionName), u64>>,
+    pub(in crate::store) keys: Arc<BTreeMap<(TenantId, String), StoredKey>>,
+    /// Instance, what (as in the real table) and execution.
+    pub(in crate::store) garbage: BTreeSet<(InstanceNumber, u32, ExecutionNumber)>,
+    pub(in crate::store) counters: BTreeMap<&'static str, u64>,
+}
+
+/// All rows that belong to one instance.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InstanceRows {
+    /// Its own row; none once it was purged or replaced and the rest waits to be swept.
+    pub(crate) row: Option<InstanceRow>,
+    pub(crate) history: BTreeMap<(ExecutionNumber, TurnNumber), Arc<[u8]>>,
+    pub(crate) inbox: BTreeMap<InboxSeq, Message>,
+    pub(crate) attempts: BTreeMap<(ExecutionNumber, TaskId, u32), AttemptRow>,
+    pub(in crate::store) lines: BTreeMap<InboxSeq, LogLine>,
+}
+
+/// A row of the inbox.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Message {
+    pub(crate) control: bool,
+    pub(crate) item: Arc<[u8]>,
+}
+
+/// A row of the table `instances`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct InstanceRow {
+    pub(crate) tenant: TenantId,
+    pub(crate) id: InstanceId,
+    pub(crate) function: FunctionName,
+    pub(crate) module: ModuleNumber,
+    pub(crate) status: InstanceStatus,
+    pub(crate) execution: ExecutionNumber,
+    pub(crate) last_turn: TurnNumber,
+    pub(crate) wake_at: Option<Timestamp>,
+    pub(crate) in_flight: u32,
+    pub(crate) unclean_ends: u32,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) fuel: u64,
+    pub(crate) custom_status: Option<String>,
+    pub(crate) stuck: Option<StuckReason>,
+    pub(crate) parent: Option<Parent>,
+}
+
+impl InstanceRow {
+    /// Whether the schema's checks would let the row pass.
+    pub(in crate::store) fn is_sound(&self) -> bool {
+        let at_rest = self.wake_at.is_none() && self.in_flight == 0;
+        (!self.status.has_ended() || at_rest) && (self.status == InstanceStatus::Stuck) == self.stuck.is_some()
+    }
+}
+
+impl InstanceRows {
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        let Self {
+            row,
+            history,
+            inbox,
+            attempts,
+            lines,
+        } = self;
+        row.is_none() && history.is_empty() && inbox.is_empty() && attempts.is_empty() && lines.is_empty()
+    }
+}
+
+impl Content {
+    /// The tables of a new database.
+    pub(in crate::store) fn new() -> Self {
+        Self {
+            instances: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            functions: Arc::default(),
+            keys: Arc::default(),
+            garbage: BTreeSet::new(),
+            counters: BTreeMap::from([("instance", 1), ("sequence", 1)]),
+        }
+    }
+
+    /// The number of the instance that has the id.
+    pub(crate) fn number(&self, tenant: TenantId, id: &InstanceId) -> Option<InstanceNumber> {
+        self.ids.get(&(tenant, id.clone())).copied()
+    }
+
+    /// The row of an instance.
+    pub(crate) fn row(&self, instance: InstanceNumber) -> Option<&InstanceRow> {
+        self.instances.get(&instance)?.row.as_ref()
+    }
+
+    /// The instances that there are, with all their rows.
+    pub(crate) fn existing(&self) -> impl Iterator<Item = (InstanceNumber, &InstanceRow, &InstanceRows)> {
+        self.instances
+            .iter()
+            .filter_map(|(number, rows)| Some((*number, rows.row.as_ref()?, &**rows)))
+    }
+
+    pub(in crate::store) fn rows_mut(&mut self, instance: InstanceNumber) -> &mut InstanceRows {
+        Arc::make_mut(self.instances.entry(instance).or_default())
+    }
+
+    pub(in crate::store) fn row_mut(&mut self, instance: InstanceNumber) -> Option<&mut InstanceRow> {
+        self.row(instance)?;
+        self.rows_mut(instance).row.as_mut()
+    }
+
+    pub(in crate::store) fn fact(&self, number: InstanceNumber) -> Option<Fact> {
+        let row = self.row(number)?;
+        Some(Fact {
+            number,
+            tenant: row.tenant,
+            id: row.id.clone(),
+            status: row.status,
+            execution: row.execution,
+            last_turn: row.last_turn,
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! What the dispatcher asks of the disk. Each query sees one moment of it, and two queries see two.
+
+use super::super::{AttemptRow, Error, InstanceRecord, InstanceSummary, columns::decode, takeover::FIRST_TURNS};
+use super::{Content, Disk, InstanceRow};
+use crate::model::{
+    ExecutionNumber, InboxRow, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest, Payload, TenantId, Timestamp,
+    Turn, TurnNumber,
+};
+
+impl Disk {
+    /// Four queries, as over SQLite: what is added in between is seen or not.
+    pub(in crate::store) async fn takeover(&self, number: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+        let Some(mut record) = self.record(number).await? else {
+            return Ok(None);
+        };
+        record.inbox = self.inbox(number).await?;
+        record.attempts = self.attempts(number, record.execution).await?;
+        let turns = self.history(number, record.execution, TurnNumber::NONE, FIRST_TURNS);
+        record.first_turns = turns.await?;
+        Ok(Some(record))
+    }
+
+    async fn record(&self, number: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+        self.read(|content| {
+            Ok(content.row(number).cloned().map(|row| InstanceRecord {
+                number,
+                tenant: row.tenant,
+                id: row.id,
+                function: row.function,
+                module: row.module,
+                parent: row.parent,
+                status: row.status,
+                stuck: row.stuck,
+                execution: row.execution,
+                last_turn: row.last_turn,
+                unclean_ends: row.unclean_ends,
+                created_at: row.created_at,
+                custom_status: row.custom_status.as_deref().map(payload),
+                fuel: row.fuel,
+                first_turns: Vec::new(),
+                inbox: Vec::new(),
+                attempts: Vec::new(),
+            }))
+        })
+        .await
+    }
+
+    async fn attempts(&self, instance: InstanceNumber, execution: ExecutionNumber) -> Result<Vec<AttemptRow>, Error> {
+        self.read(|content| {
+            let rows = content.instances.get(&instance);
+            let attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
+            Ok(attempts.filter(|row| row.execution == execution).cloned().collect())
+        })
+        .await
+    }
+
+    async fn inbox(&self, instance: InstanceNumber) -> Result<Vec<InboxRow>, Error> {
+        self.read(|content| {
+            let rows = content.instances.get(&instance);
+            rows.into_iter()
+                .flat_map(|rows| &rows.inbox)
+                .map(|(seq, message)| {
+                    let item = decode(&message.item, || format!("message {seq}"))?;
+                    Ok(InboxRow { seq: *seq, item })
+                })
+                .collect()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn history(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: TurnNumber,
+        limit: u32,
+    ) -> Result<Vec<Turn>, Error> {
+        self.read(|content| {
+            let Some(rows) = content.instances.get(&instance) else {
+                return Ok(Vec::new());
+            };
+            let mut expected = after;
+            rows.history
+                .range((execution, after.next())..=(execution, TurnNumber(u32::MAX)))
+                .take(limit as usize)
+                .map(|((_, number), body)| {
+                    expected = expected.next();
+                    if *number != expected {
+                        return Err(Error::Damaged(format!("turn {expected} is missing")));
+                    }
+                    decode(body, || format!("turn {number}"))
+                })
+                .collect()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn to_wake_at_start(
+        &self,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        self.read(|content| {
+            let waking = content.existing().filter(|(_, row, rows)| {
+                let suspended = row.status == InstanceStatus::Suspended;
+                let told = rows.inbox.values().any(|message| !suspended || message.control);
+                row.in_flight > 0 || (told && !row.status.has_ended())
+            });
+            let numbers = waking.map(|(number, ..)| number);
+            let numbers = numbers.filter(|number| after.is_none_or(|after| *number > after));
+            Ok(numbers.take(limit as usize).collect())
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn waking_before(
+        &self,
+        time: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+        self.read(|content| {
+            let waking = content
+                .existing()
+                .filter_map(|(number, row, _)| Some((row.wake_at?, number)));
+            let mut waking: Vec<_> = waking.filter(|(at, _)| *at <= time).collect();
+            waking.sort_unstable();
+            waking.truncate(limit as usize);
+            Ok(waking)
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn number(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceNumber>, Error> {
+        self.read(|content| Ok(content.ids.get(&(tenant, id.clone())).copied()))
+            .await
+    }
+
+    pub(in crate::store) async fn summary(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceSummary>, Error> {
+        self.read(|content| Ok(summary(content, tenant, id))).await
+    }
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::parse(text, usize::MAX).expect("a payload was stored")
+}
+
+fn summary(content: &Content, tenant: TenantId, id: &InstanceId) -> Option<InstanceSummary> {
+    let number = *content.ids.get(&(tenant, id.clone()))?;
+    let row: InstanceRow = content.row(number)?.clone();
+    // There is no table of modules: each version is named by its number.
+    let digest = u8::try_from(row.module.0).unwrap_or(u8::MAX);
+    Some(InstanceSummary {
+        number,
+        id: row.id,
+        function: row.function,
+        module_digest: ModuleDigest([digest; 32]),
+        status: row.status,
+        execution: row.execution,
+        last_turn: row.last_turn,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        custom_status: row.custom_status.as_deref().map(payload),
+        stuck: row.stuck,
+        parent_id: row.parent.map(|parent| parent.instance_id),
+        fuel: row.fuel,
+    })
+}

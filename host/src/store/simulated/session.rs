@@ -1,0 +1,413 @@
+//! The writer's connection to the simulated disk: one transaction at a time, on a copy of what is committed.
+
+use std::sync::Arc;
+
+use super::super::{
+    Error,
+    garbage::{EXECUTIONS_WITH_LOG, Garbage},
+    idempotency::{StoredKey, WantedKey},
+    instances::{ById, ByNumber, ChangedInstance, CreatedInstance, Fact},
+    writer::rows::Rows,
+};
+use super::content::Message;
+use super::{Content, Disk, InstanceRow, InstanceRows, Sabotage, Step};
+use crate::model::{
+    Arrival, ExecutionNumber, FunctionName, InboxSeq, InstanceNumber, InstanceStatus, StuckReason, TenantId, Timestamp,
+    Turn, TurnNumber, codec,
+};
+
+/// A connection. What its transaction has written is seen by itself alone, and is gone with it.
+pub(in crate::store) struct Session {
+    disk: Disk,
+    transaction: Option<Content>,
+}
+
+fn constraint(what: &str) -> sqlx::Error {
+    sqlx::Error::Protocol(format!("constraint failed: {what}"))
+}
+
+impl Session {
+    pub(in crate::store) fn new(disk: Disk) -> Self {
+        Self {
+            disk,
+            transaction: None,
+        }
+    }
+
+    pub(in crate::store) fn reopen(&mut self) {
+        self.transaction = None;
+    }
+
+    /// One of the three statements that the writer runs by their text.
+    pub(in crate::store) async fn execute(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        match statement {
+            "BEGIN IMMEDIATE" => {
+                if self.transaction.is_some() {
+                    return Err(constraint("a transaction within a transaction"));
+                }
+                let treatment = self.disk.begin_step(Step::Begin).await?;
+                self.transaction = Some(self.disk.content());
+                self.disk.end_step(treatment).await;
+            }
+            "COMMIT" => {
+                let treatment = self.disk.begin_step(Step::Commit).await?;
+                let content = self.transaction.take();
+                self.disk.commit(content.ok_or_else(|| constraint("no transaction"))?);
+                self.disk.end_step(treatment).await;
+            }
+            "ROLLBACK" => {
+                let rolled_back = self.transaction.take();
+                rolled_back.ok_or_else(|| constraint("no transaction"))?;
+            }
+            other => panic!("the simulated disk does not know {other:?}"),
+        }
+        Ok(())
+    }
+
+    /// Takes a step within the transaction.
+    async fn step<T>(&mut self, work: impl FnOnce(&mut Content) -> T) -> Result<T, sqlx::Error> {
+        let treatment = self.disk.begin_step(Step::Write).await?;
+        let done = match &mut self.transaction {
+            Some(content) => work(content),
+            // As in SQLite, a statement outside a transaction is one by itself. Only the counters are read so.
+            None => work(&mut self.disk.content()),
+        };
+        self.disk.end_step(treatment).await;
+        Ok(done)
+    }
+
+    pub(in crate::store) async fn reserved(&mut self, counter: &'static str) -> Result<Option<u64>, Error> {
+        Ok(self.step(|content| content.counters.get(counter).copied()).await?)
+    }
+
+    pub(in crate::store) async fn reserve(&mut self, counter: &'static str, reserved: u64) -> Result<(), sqlx::Error> {
+        self.step(|content| {
+            content.counters.insert(counter, reserved);
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn intern(&mut self, tenant: TenantId, name: &FunctionName) -> Result<u64, Error> {
+        let number = self.step(|content| {
+            let next = content.functions.len() as u64 + 1;
+            *Arc::make_mut(&mut content.functions)
+                .entry((tenant, name.clone()))
+                .or_insert(next)
+        });
+        Ok(number.await?)
+    }
+
+    pub(in crate::store) async fn facts_by_number(&mut self, wanted: &[ByNumber]) -> Result<Vec<Fact>, Error> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let facts = self.step(|content| wanted.iter().filter_map(|by| content.fact(by.0)).collect());
+        Ok(facts.await?)
+    }
+
+    pub(in crate::store) async fn facts_by_id(&mut self, wanted: &[ById<'_>]) -> Result<Vec<Fact>, Error> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let facts = self.step(|content| {
+            let numbers = wanted.iter().filter_map(|by| content.ids.get(&(by.0, by.1.clone())));
+            numbers.filter_map(|number| content.fact(*number)).collect()
+        });
+        Ok(facts.await?)
+    }
+
+    pub(in crate::store) async fn find_keys(&mut self, wanted: &[WantedKey<'_>]) -> Result<Vec<StoredKey>, Error> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = self.step(|content| {
+            let found = wanted
+                .iter()
+                .filter_map(|key| content.keys.get(&(key.tenant, key.key.to_owned())));
+            found.cloned().collect()
+        });
+        Ok(keys.await?)
+    }
+
+    pub(in crate::store) async fn mark_stuck(
+        &mut self,
+        instance: InstanceNumber,
+        reason: &StuckReason,
+        at: Timestamp,
+    ) -> Result<bool, sqlx::Error> {
+        self.step(|content| match content.row_mut(instance) {
+            Some(row) if !row.status.has_ended() => {
+                row.status = InstanceStatus::Stuck;
+                row.stuck = Some(reason.clone());
+                row.updated_at = at;
+                row.wake_at = None;
+                true
+            }
+            _ => false,
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn count_unclean_end(&mut self, instance: InstanceNumber) -> Result<Option<u32>, Error> {
+        let count = self.step(|content| match content.row_mut(instance) {
+            Some(row) if !row.status.has_ended() => {
+                row.unclean_ends += 1;
+                Some(row.unclean_ends)
+            }
+            _ => None,
+        });
+        Ok(count.await?)
+    }
+
+    pub(in crate::store) async fn write(&mut self, rows: &Rows<'_>) -> Result<u64, Error> {
+        let disk = self.disk.clone();
+        self.step(|content| write(content, rows, &disk)).await?
+    }
+
+    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+        Ok(self.step(|content| sweep(content, now, limit)).await?)
+    }
+}
+
+/// Writes the rows of a batch in the order in which the real tables are written, with the constraints of the schema.
+fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Error> {
+    for change in &rows.changed {
+        let wakes = disk.sabotage() != Some(Sabotage::ForgetsWakeUps);
+        let Some(row) = content.row_mut(change.number) else {
+            return Err(Error::Contradiction("an instance to be changed does not exist".into()));
+        };
+        apply(row, change);
+        row.wake_at = row.wake_at.filter(|_| wakes);
+        if !row.is_sound() {
+            return Err(constraint("a row of instances").into());
+        }
+    }
+    let mut written = rows.changed.len() as u64;
+    for deleted in &rows.deleted {
+        let row = content.row(deleted.0).map(|row| (row.tenant, row.id.clone()));
+        if let Some(key) = row {
+            content.ids.remove(&key);
+            content.rows_mut(deleted.0).row = None;
+            written += 1;
+        }
+    }
+    for created in &rows.created {
+        create(content, created)?;
+    }
+    for turn in &rows.turns {
+        if disk.sabotages(Sabotage::LosesTurns) {
+            continue;
+        }
+        let body: Arc<[u8]> = match disk.sabotages(Sabotage::RepeatsOutcomes) {
+            true => repeat_outcome(turn.body).into(),
+            false => turn.body.into(),
+        };
+        let history = &mut content.rows_mut(turn.instance).history;
+        if disk.sabotages(Sabotage::RewritesTurns) && turn.turn.0 > 1 {
+            let earlier = (turn.execution, TurnNumber(turn.turn.0 - 1));
+            history.insert(earlier, body.clone());
+        }
+        if history.insert((turn.execution, turn.turn), body).is_some() {
+            return Err(constraint("a turn that exists").into());
+        }
+    }
+    for message in &rows.messages {
+        let row = Message {
+            control: message.control,
+            item: message.item.as_ref().into(),
+        };
+        let inbox = &mut content.rows_mut(message.instance).inbox;
+        if inbox.insert(message.seq, row).is_some() {
+            return Err(constraint("a message that exists").into());
+        }
+    }
+    if disk.sabotage() != Some(Sabotage::KeepsMessages) {
+        for consumed in &rows.consumed {
+            let taken = content.rows_mut(consumed.instance).inbox.remove(&consumed.seq);
+            written += u64::from(taken.is_some());
+        }
+    }
+    for new in &rows.attempts {
+        let key = (new.attempt.execution, new.attempt.task, new.attempt.ordinal);
+        let attempts = &mut content.rows_mut(new.instance).attempts;
+        if attempts.insert(key, new.attempt.clone()).is_some() {
+            return Err(constraint("an attempt that exists").into());
+        }
+    }
+    for line in &rows.lines {
+        content
+            .rows_mut(line.instance)
+            .lines
+            .insert(line.seq, line.line.clone());
+    }
+    for garbage in &rows.garbage {
+        written += u64::from(note(content, *garbage));
+    }
+    for new in &rows.keys {
+        let key = StoredKey {
+            tenant: new.tenant,
+            key: new.key.key.clone(),
+            fingerprint: new.key.fingerprint.to_vec(),
+            instance_id: new.instance_id.clone(),
+            expires_at: new.key.expires_at,
+        };
+        Arc::make_mut(&mut content.keys).insert((new.tenant, new.key.key.clone()), key);
+    }
+    let plain = [
+        rows.created.len(),
+        rows.turns.len(),
+        rows.messages.len(),
+        rows.attempts.len(),
+        rows.lines.len(),
+        rows.keys.len(),
+    ];
+    Ok(written + plain.iter().sum::<usize>() as u64)
+}
+
+fn apply(row: &mut InstanceRow, change: &ChangedInstance<'_>) {
+    row.status = change.status;
+    row.execution = change.execution;
+    row.last_turn = change.last_turn;
+    row.wake_at = change.wake_at;
+    row.in_flight = change.in_flight;
+    row.module = change.module;
+    row.updated_at = change.updated_at;
+    row.fuel += change.fuel;
+    row.stuck = change.stuck.cloned();
+    if let Some(status) = change.custom_status {
+        row.custom_status = status.map(str::to_owned);
+    }
+    if change.took_a_turn {
+        row.unclean_ends = 0;
+    }
+}
+
+fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Error> {
+    let names = content.functions.iter();
+    let function = names
+        .filter(|(_, number)| **number == created.function)
+        .map(|((_, name), _)| name.clone())
+        .next()
+        .expect("the function was interned");
+    let key = (created.tenant, created.id.clone());
+    if content.ids.insert(key, created.state.number).is_some() {
+        return Err(constraint("the id of an instance that exists").into());
+    }
+    let state = &created.state;
+    let rows = content.rows_mut(state.number);
+    if rows.row.is_some() {
+        return Err(constraint("an instance that exists").into());
+    }
+    let mut row = InstanceRow {
+        tenant: created.tenant,
+        id: created.id.clone(),
+        function,
+        module: state.module,
+        status: state.status,
+        execution: state.execution,
+        last_turn: state.last_turn,
+        wake_at: state.wake_at,
+        in_flight: state.in_flight,
+        unclean_ends: 0,
+        created_at: created.created_at,
+        updated_at: state.updated_at,
+        fuel: 0,
+        custom_status: None,
+        stuck: None,
+        parent: created.parent.cloned(),
+    };
+    apply(&mut row, state);
+    if !row.is_sound() {
+        return Err(constraint("a row of instances").into());
+    }
+    rows.row = Some(row);
+    Ok(())
+}
+
+/// Notes garbage; says whether it is news.
+fn note(content: &mut Content, garbage: Garbage) -> bool {
+    let (instance, what, execution) = match garbage {
+        Garbage::Instance(instance) => (instance, 0, ExecutionNumber(0)),
+        Garbage::Execution(instance, execution) => (instance, 1, execution),
+        Garbage::Inbox(instance) => (instance, 2, ExecutionNumber(0)),
+    };
+    let rows = content.instances.get(&instance);
+    let nothing_left = rows.is_none_or(|rows| rows.inbox.is_empty());
+    !(what == 2 && nothing_left) && content.garbage.insert((instance, what, execution))
+}
+
+/// Deletes garbage and expired keys as the real tables do: at most `limit` rows, a note counting as one.
+fn sweep(content: &mut Content, now: Timestamp, limit: u64) -> u64 {
+    let mut deleted = 0;
+    while deleted < limit {
+        let Some(garbage) = content.garbage.first().copied() else {
+            break;
+        };
+        let left = limit - deleted;
+        let rows = sweep_one(content, garbage, left);
+        deleted += rows;
+        if rows < left {
+            content.garbage.remove(&garbage);
+            deleted += 1;
+        }
+    }
+    if deleted >= limit {
+        return deleted;
+    }
+    let expired = content.keys.iter().filter(|(_, key)| key.expires_at < now);
+    let mut expired: Vec<_> = expired.map(|(id, key)| (key.expires_at, id.clone())).collect();
+    expired.sort();
+    expired.truncate(usize::try_from(limit - deleted).unwrap_or(usize::MAX));
+    let keys = Arc::make_mut(&mut content.keys);
+    for (_, id) in &expired {
+        keys.remove(id);
+    }
+    deleted + expired.len() as u64
+}
+
+fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumber), limit: u64) -> u64 {
+    let (instance, what, execution) = garbage;
+    let all = ExecutionNumber(0)..=ExecutionNumber(u32::MAX);
+    let (histories, logs) = match what {
+        0 => (Some(all.clone()), Some(all)),
+        1 => {
+            let last = (execution.0 + 1).saturating_sub(EXECUTIONS_WITH_LOG);
+            (
+                Some(execution..=execution),
+                Some(ExecutionNumber(0)..=ExecutionNumber(last)),
+            )
+        }
+        _ => (None, None),
+    };
+    let rows: &mut InstanceRows = content.rows_mut(instance);
+    let mut left = limit;
+    let mut take = |wanted: bool| {
+        let taken = wanted && left > 0;
+        left -= u64::from(taken);
+        taken
+    };
+    let of = |range: &Option<std::ops::RangeInclusive<ExecutionNumber>>, execution: &ExecutionNumber| {
+        range.as_ref().is_some_and(|range| range.contains(execution))
+    };
+    rows.history
+        .retain(|(execution, _), _| !take(of(&histories, execution)));
+    rows.attempts
+        .retain(|(execution, ..), _| !take(of(&histories, execution)));
+    rows.lines.retain(|_, line| !take(of(&logs, &line.execution)));
+    rows.inbox.retain(|_: &InboxSeq, _| !take(what != 1));
+    if rows.is_empty() {
+        content.instances.remove(&instance);
+    }
+    limit - left
+}
+
+/// The planted mistake of [`Sabotage::RepeatsOutcomes`].
+fn repeat_outcome(body: &[u8]) -> Vec<u8> {
+    let mut turn: Turn = codec::decode(body).expect("a turn was encoded");
+    let outcome = turn
+        .arrivals
+        .iter()
+        .find(|arrival| matches!(arrival, Arrival::TaskEnded { .. }));
+    turn.arrivals.extend(outcome.cloned());
+    codec::encode(&turn)
+}

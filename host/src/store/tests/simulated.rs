@@ -1,0 +1,325 @@
+//! The simulated disk answers as SQLite does: the same operations, the same answers, the same rows.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::simulated::{Content, Disk, Fate, SimulatedService, Step, Treatment};
+
+/// Nothing ever goes wrong.
+struct Calm;
+
+impl Fate for Calm {
+    fn of(&self, _: Step) -> Treatment {
+        Treatment::SMOOTH
+    }
+
+    fn committed(&self, _: &Content, _: &Content) {}
+}
+
+/// Something to ask of a store. Instances are told by a small number, ids likewise.
+#[derive(Debug, Clone)]
+enum Deed {
+    Start {
+        id: u8,
+        key: Option<u8>,
+        later: bool,
+    },
+    Append {
+        id: u8,
+        key: Option<u8>,
+        item: u8,
+    },
+    Deliver {
+        to: u8,
+        item: u8,
+    },
+    /// The next step of an instance, made from what is stored of it.
+    Commit(u8, Vec<Feature>),
+    NoteAttempt {
+        to: u8,
+        task: u8,
+    },
+    MarkStuck(u8),
+    CountUncleanEnd(u8),
+    Purge(u8),
+    Sweep {
+        limit: u8,
+        later: bool,
+    },
+}
+
+/// What a step contains or is.
+#[derive(Debug, Clone, PartialEq)]
+enum Feature {
+    Turn,
+    Consume,
+    Child(u8),
+    Detached(u8),
+    Message(u8),
+    MessageTo(u8),
+    Attempt(u8),
+    Log,
+    WakeAt(u8),
+    InFlight(u8),
+    CustomStatus(Option<u8>),
+    Suspended,
+    Stuck,
+    Completed,
+    ContinuedAsNew,
+    Wrong,
+    Poisoned,
+}
+
+fn feature() -> impl Strategy<Value = Feature> {
+    use Feature as F;
+    prop_oneof![
+        6 => Just(F::Turn),
+        4 => Just(F::Consume),
+        2 => (0..5u8).prop_map(F::Child),
+        1 => (0..5u8).prop_map(F::Detached),
+        2 => (0..5u8).prop_map(F::Message),
+        2 => (1..9u8).prop_map(F::MessageTo),
+        1 => (1..4u8).prop_map(F::Attempt),
+        1 => Just(F::Log),
+        2 => (0..9u8).prop_map(F::WakeAt),
+        2 => (0..3u8).prop_map(F::InFlight),
+        1 => proptest::option::of(0..9u8).prop_map(F::CustomStatus),
+        1 => Just(F::Suspended),
+        1 => Just(F::Stuck),
+        1 => Just(F::Completed),
+        1 => Just(F::ContinuedAsNew),
+        1 => Just(F::Wrong),
+        1 => Just(F::Poisoned),
+    ]
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    use Deed as D;
+    let key = || proptest::option::weighted(0.5, 0..4u8);
+    prop_oneof![
+        4 => (0..5u8, key(), any::<bool>()).prop_map(|(id, key, later)| D::Start { id, key, later }),
+        4 => (0..5u8, key(), 0..6u8).prop_map(|(id, key, item)| D::Append { id, key, item }),
+        2 => (1..9u8, 0..6u8).prop_map(|(to, item)| D::Deliver { to, item }),
+        10 => (1..9u8, prop::collection::vec(feature(), 0..7)).prop_map(|(to, features)| D::Commit(to, features)),
+        2 => (1..9u8, 1..4u8).prop_map(|(to, task)| D::NoteAttempt { to, task }),
+        1 => (1..9u8).prop_map(D::MarkStuck),
+        1 => (1..9u8).prop_map(D::CountUncleanEnd),
+        1 => (0..5u8).prop_map(D::Purge),
+        2 => (1..20u8, any::<bool>()).prop_map(|(limit, later)| D::Sweep { limit, later }),
+    ]
+}
+
+fn name(number: u8) -> String {
+    format!("i{number}")
+}
+
+fn item(kind: u8) -> InboxItem {
+    let reason = "because".to_owned();
+    match kind {
+        0 => InboxItem::Suspend { reason },
+        1 => InboxItem::Resume { reason },
+        2 => InboxItem::Terminate { reason },
+        _ => event("e"),
+    }
+}
+
+fn key_of(number: Option<u8>) -> Option<IdempotencyKey> {
+    // Some requests use a key for something else.
+    number.and_then(|number| key(&format!("k{}", number / 2), number % 2))
+}
+
+/// The next step of an instance, with those features.
+fn commit_of(record: &InstanceRecord, features: &[Feature]) -> TurnCommit {
+    let last = record.last_turn.0;
+    let mut commit = match features.contains(&Feature::Turn) {
+        true => turn(record.number, last + 1, Vec::new(), Vec::new()),
+        false => step(record.number, last),
+    };
+    commit.execution = record.execution;
+    commit.summary.execution = record.execution;
+    for feature in features {
+        match feature {
+            Feature::Turn => {}
+            Feature::Consume => commit.consumed = record.inbox.iter().map(|row| row.seq).collect(),
+            Feature::Child(id) => commit.children.push(child_of(record.number, &name(*id))),
+            Feature::Detached(id) => commit.children.push(instance(&name(*id))),
+            Feature::Message(id) => commit.messages.push(OutboundMessage {
+                to: Recipient::Id(id_of(*id)),
+                item: event("e"),
+            }),
+            Feature::MessageTo(number) => commit.messages.push(OutboundMessage {
+                to: Recipient::Number(InstanceNumber((*number).into())),
+                item: event("e"),
+            }),
+            Feature::Attempt(task) => {
+                let ordinal = record
+                    .attempts
+                    .iter()
+                    .filter(|row| row.task.0 == u32::from(*task))
+                    .count();
+                let ordinal = u32::try_from(ordinal).unwrap() + 1;
+                commit.attempts = vec![AttemptRow {
+                    execution: record.execution,
+                    ..attempt((*task).into(), ordinal)
+                }];
+            }
+            Feature::Log => commit.logs = vec![line(record.execution)],
+            Feature::WakeAt(at) => commit.summary.wake_at = Some(Timestamp(NOW.0 + u64::from(*at))),
+            Feature::InFlight(count) => commit.summary.in_flight = (*count).into(),
+            Feature::CustomStatus(status) => {
+                commit.summary.custom_status = Some(status.map(|status| Payload::of(&status)));
+            }
+            Feature::Suspended => commit.summary.status = InstanceStatus::Suspended,
+            Feature::Stuck => commit.summary.status = InstanceStatus::Stuck,
+            Feature::Completed => commit.summary.status = InstanceStatus::Completed,
+            Feature::ContinuedAsNew => {
+                let execution = record.execution.next();
+                commit.next_execution = Some(Started {
+                    execution,
+                    ..started("Order", None)
+                });
+                commit.summary.execution = execution;
+                commit.summary.last_turn = TurnNumber::NONE;
+            }
+            Feature::Wrong => commit.summary.last_turn = TurnNumber(77),
+            Feature::Poisoned => commit = poisoned(commit),
+        }
+    }
+    if commit.summary.status == InstanceStatus::Stuck {
+        commit.summary.stuck = Some(reason());
+    }
+    commit
+}
+
+fn id_of(number: u8) -> InstanceId {
+    id(&name(number))
+}
+
+fn reason() -> StuckReason {
+    StuckReason {
+        code: "nondeterminism".into(),
+        message: "it differs".into(),
+    }
+}
+
+fn line(execution: ExecutionNumber) -> LogLine {
+    LogLine {
+        at: NOW,
+        execution,
+        task: None,
+        attempt: None,
+        level: crate::model::LogLevel::Info,
+        message: "line".into(),
+    }
+}
+
+/// An answer as text, apart from what a database says when it fails.
+fn shown<T: Debug>(answer: Result<T, Error>) -> String {
+    match answer {
+        Ok(answer) => format!("{answer:?}"),
+        Err(Error::Database(_)) => "the database failed".into(),
+        Err(other) => format!("{other}"),
+    }
+}
+
+/// Asks one store.
+async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>) -> String {
+    let number = |number: &u8| InstanceNumber((*number).into());
+    let execution = record.map_or(ExecutionNumber::FIRST, |record| record.execution);
+    match deed {
+        Deed::Start { id, key, later } => {
+            let mut instance = instance(&name(*id));
+            instance.started.not_before = later.then_some(Timestamp(NOW.0 + 5));
+            shown(store.start(instance, key_of(*key)).await)
+        }
+        Deed::Append { id, key, item: kind } => {
+            shown(store.append(append(&name(*id), item(*kind)), key_of(*key)).await)
+        }
+        Deed::Deliver { to, item: kind } => shown(store.deliver(number(to), item(*kind)).await),
+        Deed::Commit(_, features) => match record {
+            Some(record) => shown(store.commit(commit_of(record, features)).await),
+            None => String::new(),
+        },
+        Deed::NoteAttempt { to, task } => {
+            let attempt = AttemptRow {
+                execution,
+                ..attempt((*task).into(), 100 + u32::from(*task))
+            };
+            shown(store.note_attempt(number(to), attempt, vec![line(execution)]).await)
+        }
+        Deed::MarkStuck(to) => shown(store.mark_stuck(number(to), reason(), NOW).await),
+        Deed::CountUncleanEnd(to) => shown(store.count_unclean_end(number(to)).await),
+        Deed::Purge(id) => shown(store.purge(TENANT, id_of(*id)).await),
+        Deed::Sweep { limit, later } => {
+            let now = Timestamp(NOW.0 + if *later { 10_000 } else { 0 });
+            shown(store.sweep(now, (*limit).into()).await)
+        }
+    }
+}
+
+/// All that the engine can read.
+async fn everything(store: &Store) -> Vec<String> {
+    let mut found = vec![
+        format!("{:?}", store.newest_message()),
+        shown(store.to_wake_at_start(None, 100).await),
+        shown(store.to_wake_at_start(Some(InstanceNumber(2)), 2).await),
+        shown(store.waking_before(Timestamp(NOW.0 + 6), 3).await),
+        shown(store.waking_before(Timestamp::MAX, 100).await),
+    ];
+    for number in 0..5 {
+        found.push(shown(store.tenant(TENANT).summary(&id_of(number)).await));
+        found.push(shown(store.tenant(TENANT).number(&id_of(number)).await));
+    }
+    for number in (0..12).map(InstanceNumber) {
+        found.push(shown(store.load(number).await));
+        for execution in [1, 2].map(ExecutionNumber) {
+            found.push(shown(store.history(number, execution, TurnNumber::NONE, 100).await));
+            found.push(shown(store.history(number, execution, TurnNumber(1), 2).await));
+        }
+    }
+    found
+}
+
+async fn compare(deeds: &[Vec<Deed>]) -> Result<(), TestCaseError> {
+    let real = TestStore::new().await;
+    let disk = Disk::new(Arc::new(Calm), None);
+    let (simulated, service): (Store, SimulatedService) = Store::open_simulated(&disk).await.unwrap();
+    let service = tokio::spawn(service.run(CancellationToken::new()));
+    for together in deeds {
+        let mut records = Vec::new();
+        for deed in together {
+            let number = match deed {
+                Deed::Commit(number, _) | Deed::NoteAttempt { to: number, .. } => *number,
+                _ => 0,
+            };
+            records.push(real.load(InstanceNumber(number.into())).await.unwrap());
+        }
+        // All of them reach the queue before the writer takes the first: they are one batch.
+        let asks = |store: Store| {
+            let asks = together.iter().zip(&records).map(move |(deed, record)| {
+                let store = store.clone();
+                async move { ask(&store, deed, record.as_ref()).await }
+            });
+            futures::future::join_all(asks.collect::<Vec<_>>())
+        };
+        let (expected, found) = (asks(real.store.clone()).await, asks(simulated.clone()).await);
+        prop_assert_eq!(found, expected, "answers to {:?}", together);
+        let (expected, found) = (everything(&real).await, everything(&simulated).await);
+        prop_assert_eq!(found, expected, "rows after {:?}", together);
+    }
+    service.abort();
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_simulated_disk_answers_as_sqlite_does(deeds in prop::collection::vec(prop::collection::vec(deed(), 1..4), 1..25)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(compare(&deeds))?;
+    }
+}
