@@ -15,9 +15,7 @@ DATA ?= ./windlass-data
 KILLS ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim modules modules-component run bench microbench lint build guest-target
-
-.PHONY: help demo test modules modules-component run bench crash lint build guest-target
+.PHONY: help demo test sim modules modules-component run bench microbench crash lint build guest-target
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20

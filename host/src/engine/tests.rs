@@ -12,7 +12,7 @@ use crate::model::{
 };
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
 use crate::replay::{Directory, Execution, Player, TurnLimits};
-use crate::store::{InstanceRecord, TurnCommit, TurnReceipt};
+use crate::store::{Birth, InstanceRecord, NewInstance, TurnCommit, TurnReceipt};
 
 struct TestWorld {
     now: Cell<u64>,
@@ -453,4 +453,124 @@ fn a_child_waits_for_its_time() {
     instance.world.now.set(2_000);
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Running);
+}
+
+/// The owner of an instance that is not stored yet.
+fn unborn(program: &[Vec<Op>]) -> Instance {
+    let mut instance = Instance::new(program);
+    instance.record.inbox.clear();
+    let birth = Birth {
+        instance: NewInstance {
+            tenant: TenantId::DEFAULT,
+            id: instance.record.id.clone(),
+            module: instance.record.module,
+            started: started(Vec::new()),
+            created_at: Timestamp(1_000),
+        },
+        key: None,
+    };
+    instance.owner = Owner::unborn(instance.record.number, birth);
+    instance
+}
+
+#[test]
+fn an_instance_is_created_by_the_commit_of_its_first_turn() {
+    let mut instance = unborn(&[vec![call("a")]]);
+    instance.settle();
+    let first = &instance.commits[0];
+    assert!(first.birth.is_some() && first.turn.is_some() && first.consumed.is_empty());
+    assert_eq!(first.summary.in_flight, 1);
+    assert_eq!(instance.started, [TaskId(1)]);
+    instance.result(1);
+    instance.settle();
+    assert!(instance.last().birth.is_none(), "it is born once");
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+}
+
+#[test]
+fn an_instance_whose_guest_cannot_run_now_is_created_without_its_turn() {
+    let mut instance = unborn(&[vec![call("a")]]);
+    assert!(matches!(
+        instance.owner.next(&instance.world),
+        Ok(Next::Guest(ModuleNumber(1), _))
+    ));
+    instance.owner.turn_later();
+    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.world) else {
+        panic!("it is created")
+    };
+    assert!(commit.birth.is_some() && commit.turn.is_none());
+    assert_eq!(commit.summary.status, InstanceStatus::Pending);
+    let row = InboxRow {
+        seq: InboxSeq(7),
+        item: InboxItem::Start(Box::new(started(Vec::new()))),
+    };
+    instance.record.inbox.push(row.clone());
+    let receipt = TurnReceipt {
+        delivered: vec![(instance.record.number, row)],
+        ..TurnReceipt::default()
+    };
+    instance.owner.committed(&receipt);
+    instance.settle();
+    assert_eq!(instance.last().consumed, [InboxSeq(7)]);
+    assert_eq!(instance.started, [TaskId(1)]);
+}
+
+#[test]
+fn an_event_is_stored_by_the_turn_that_takes_it() {
+    let mut instance = Instance::new(&[vec![Op::Event("go".into()), Op::Event("go".into())]]);
+    instance.settle();
+    let before = instance.commits.len();
+    instance.owner.receive_event(event("go", 1));
+    instance.owner.receive_event(event("go", 2));
+    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.world) else {
+        panic!("both are taken")
+    };
+    assert_eq!(commit.turn.as_ref().unwrap().arrivals.len(), 2);
+    assert!(commit.consumed.is_empty());
+    assert_eq!(instance.owner.committed(&TurnReceipt::default()), 2);
+    assert_eq!(instance.commits.len(), before);
+}
+
+#[test]
+fn a_suspended_instance_keeps_events_in_its_inbox() {
+    let mut instance = Instance::new(&[vec![Op::Event("go".into())]]);
+    instance.settle();
+    instance.tell(InboxItem::Suspend { reason: String::new() });
+    instance.settle();
+    instance.owner.receive_event(event("go", 1));
+    instance.settle();
+    assert_eq!(instance.record.inbox.len(), 1);
+    instance.restart();
+    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+}
+
+#[test]
+fn a_long_history_is_read_once_when_the_guest_is_needed_anyway() {
+    let steps = 40;
+    let program = vec![(0..steps).map(|n| call(&format!("a{n}"))).collect::<Vec<_>>()];
+    let mut instance = Instance::new(&program);
+    for task in 1..steps {
+        instance.settle();
+        instance.result(task);
+    }
+    instance.settle();
+    instance.restart();
+    instance.result(steps);
+    let mut read = 0;
+    loop {
+        match instance.owner.next(&instance.world).unwrap() {
+            Next::Commit(commit) => break instance.write(*commit),
+            Next::History(after) => {
+                let rows = &instance.history[&ExecutionNumber::FIRST];
+                let rows: Vec<Turn> = rows.iter().filter(|turn| turn.number > after).take(5).cloned().collect();
+                read += rows.len();
+                instance.owner.feed(&rows).unwrap();
+            }
+            other => instance.help(other),
+        }
+    }
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+    assert_eq!(read as u32, steps + 5, "only the first page is read twice");
 }

@@ -1,7 +1,9 @@
 //! What the store promises, each promise as a test against a real database in a folder of its own.
 
 mod attempts_and_logs;
+mod backups;
 mod batches;
+mod births;
 mod commits;
 mod folder;
 mod inboxes;

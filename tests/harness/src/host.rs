@@ -80,6 +80,17 @@ impl Host {
         self.server = serve(&self.args, self.data.path()).await;
     }
 
+    /// Starts it again with other values of some flags: names and values in turn.
+    pub async fn restart_with(&mut self, flags: &[&str]) {
+        for flag in flags.iter().step_by(2) {
+            if let Some(at) = self.args.iter().position(|arg| arg == flag) {
+                self.args.drain(at..at + 2);
+            }
+        }
+        self.args.extend(flags.iter().map(ToString::to_string));
+        self.restart().await;
+    }
+
     /// SIGKILL in the middle of whatever it does, and a new start on the same data.
     pub async fn crash(&mut self) {
         self.kill().await;

@@ -20,6 +20,6 @@ pub use backend::Backend;
 pub use host::{Host, HostOptions};
 pub use load::Load;
 pub use metrics::Metrics;
-pub use programs::{module, modules};
+pub use programs::{module, modules, windlass};
 pub use waiting::{PATIENCE, until};
 pub use world::{Command, World};

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The host.
-pub(crate) fn windlass() -> PathBuf {
+pub fn windlass() -> PathBuf {
     program("WINDLASS_BIN", "windlass")
 }
 

@@ -1,6 +1,7 @@
 //! A host with the modules of a test and the backend that they talk to, and what tests do with them.
 
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -72,6 +73,16 @@ impl World {
     /// Another host that goes on from the data of this one, whose process must not run.
     pub async fn copy(&self) -> Self {
         let copy_of = Some(self.data());
+        Self::with(HostOptions {
+            args: Vec::new(),
+            copy_of,
+        })
+        .await
+    }
+
+    /// A host that begins with a copy of this data.
+    pub async fn start_from(data: &Path) -> Self {
+        let copy_of = Some(data.to_owned());
         Self::with(HostOptions {
             args: Vec::new(),
             copy_of,

@@ -1,0 +1,78 @@
+//! Copies of a database that is in use.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::store::{Backup, backup};
+
+#[tokio::test]
+async fn a_copy_of_a_database_in_use_can_be_used_in_its_place() {
+    let store = TestStore::new().await;
+    let running = store.running("running").await;
+    store.ended("ended").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("windlass.db");
+    let found = backup(store.folder.path(), &file).await.unwrap();
+    assert_eq!(found.instances, 2);
+    let metadata = std::fs::metadata(&file).unwrap();
+    assert_eq!(metadata.len(), found.bytes);
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    // What comes later is not in the copy, and the copy does not disturb it.
+    store.started("later").await;
+
+    let restored = TestStore::in_folder(folder, |_| {}).await;
+    assert_eq!(restored.status("later").await, None);
+    assert_eq!(restored.status("ended").await, Some(InstanceStatus::Completed));
+    restored.commit(last_turn(running, 2)).await.unwrap();
+    restored.assert_sound().await;
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn copies_made_while_it_is_written_are_each_of_one_moment() {
+    let store = TestStore::new().await;
+    let copies = tempfile::tempdir().unwrap();
+    let writes = async {
+        for n in 0..200 {
+            store.ended(&format!("i{n}")).await;
+        }
+    };
+    let reads = async {
+        let mut found = Vec::new();
+        for n in 0..5 {
+            let file = copies.path().join(format!("{n}.db"));
+            found.push(backup(store.folder.path(), &file).await.unwrap());
+        }
+        found
+    };
+    let ((), found) = tokio::join!(writes, reads);
+    for (n, Backup { instances, .. }) in found.into_iter().enumerate() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(copies.path().join(format!("{n}.db")), folder.path().join("windlass.db")).unwrap();
+        let restored = TestStore::in_folder(folder, |_| {}).await;
+        assert_eq!(restored.rows("instances").await, i64::try_from(instances).unwrap());
+        restored.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
+    let store = TestStore::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("there.db");
+    std::fs::write(&file, "precious").unwrap();
+    let error = backup(store.folder.path(), &file).await.unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+
+    let empty = tempfile::tempdir().unwrap();
+    let target = folder.path().join("copy.db");
+    let error = backup(empty.path(), &target).await.unwrap_err();
+    assert!(error.to_string().contains("there is no"), "{error}");
+    std::fs::write(empty.path().join("windlass.db"), "not a database".repeat(100)).unwrap();
+    backup(empty.path(), &target).await.unwrap_err();
+    let error = backup(store.folder.path(), &folder.path().join("no/such/folder.db")).await.unwrap_err();
+    assert!(matches!(error, Error::Unusable(_)), "{error}");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["there.db"]);
+}

@@ -1,0 +1,145 @@
+//! Instances that are created by the commit of their first step.
+
+use super::*;
+
+/// The first commit of an instance that is not stored: its first turn calls an activity.
+fn birth(store: &TestStore, name: &str, key: Option<IdempotencyKey>) -> TurnCommit {
+    let birth = Birth {
+        instance: instance(name),
+        key,
+    };
+    let start = InboxRow {
+        seq: InboxSeq(0),
+        item: InboxItem::Start(Box::new(birth.instance.started.clone())),
+    };
+    let mut commit = first_turn(store.new_number(), vec![start]);
+    commit.consumed.clear();
+    commit.birth = Some(Box::new(birth));
+    commit
+}
+
+#[tokio::test]
+async fn an_instance_is_born_with_its_first_turn() {
+    let store = TestStore::new().await;
+    let commit = birth(&store, "a", None);
+    let number = commit.instance;
+    let receipt = store.commit(commit).await.unwrap();
+    assert_eq!(receipt, TurnReceipt::default());
+    let record = store.load(number).await.unwrap().unwrap();
+    assert_eq!(
+        (record.status, record.last_turn, record.inbox.len(), record.first_turns.len()),
+        (InstanceStatus::Running, TurnNumber(1), 0, 1)
+    );
+    assert_eq!((record.created_at, record.fuel), (NOW, 1_000));
+    assert_eq!(store.details("a").await.unwrap().input, Some(payload(r#"{"order": 7}"#)));
+    store.commit(last_turn(number, 2)).await.unwrap();
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_instance_born_without_a_turn_finds_its_start_in_the_inbox() {
+    let store = TestStore::new().await;
+    let number = store.new_number();
+    let new = Birth {
+        instance: instance("a"),
+        key: None,
+    };
+    let receipt = store.commit(TurnCommit::of_birth(number, new)).await.unwrap();
+    assert_eq!(receipt.delivered.len(), 1);
+    let inbox = store.inbox(number).await;
+    assert_eq!(inbox, [receipt.delivered[0].1.clone()]);
+    assert_eq!(store.status("a").await, Some(InstanceStatus::Pending));
+    store.commit(first_turn(number, inbox)).await.unwrap();
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_birth_is_refused_like_a_start() {
+    let store = TestStore::new().await;
+    let number = store.started("a").await;
+    let refused = store.commit(birth(&store, "a", None)).await.unwrap().refused;
+    assert_eq!(refused, Some(StartOutcome::AlreadyExists(InstanceStatus::Pending)));
+    assert_eq!(store.inbox(number).await.len(), 1);
+
+    let first = store.commit(birth(&store, "b", key("k", 1))).await.unwrap();
+    assert_eq!(first.refused, None);
+    let repeated = store.commit(birth(&store, "c", key("k", 1))).await.unwrap().refused;
+    assert_eq!(repeated, Some(StartOutcome::Repeated(id("b"))));
+    let reused = store.commit(birth(&store, "c", key("k", 2))).await.unwrap().refused;
+    assert_eq!(reused, Some(StartOutcome::KeyReused));
+    assert_eq!(store.details("c").await, None);
+    assert_eq!(store.rows("instances").await, 2);
+}
+
+#[tokio::test]
+async fn of_two_births_of_one_id_in_one_batch_the_first_wins() {
+    let store = TestStore::new().await;
+    let commits = [birth(&store, "a", None), birth(&store, "a", None)];
+    let asks = commits.into_iter().map(|commit| store.commit(commit)).collect();
+    let receipts = in_batches(&store, 1, asks).await;
+    let refused: Vec<_> = receipts.into_iter().map(|receipt| receipt.unwrap().refused).collect();
+    assert_eq!(
+        refused,
+        [None, Some(StartOutcome::AlreadyExists(InstanceStatus::Running))]
+    );
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_birth_replaces_an_ended_instance() {
+    let store = TestStore::new().await;
+    let old = store.ended("a").await;
+    let commit = birth(&store, "a", None);
+    let new = commit.instance;
+    store.commit(commit).await.unwrap();
+    assert!(store.load(old).await.unwrap().is_none());
+    assert_eq!(store.load(new).await.unwrap().unwrap().last_turn, TurnNumber(1));
+    store.sweep_all(NOW).await;
+    assert_eq!(store.rows("history").await, 1);
+}
+
+#[tokio::test]
+async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile() {
+    let store = TestStore::new().await;
+    let commit = birth(&store, "a", None);
+    let (number, late) = (commit.instance, commit.clone());
+    let new = Birth {
+        instance: instance("a"),
+        key: None,
+    };
+    let without_turn = TurnCommit::of_birth(number, new);
+    store.commit(without_turn.clone()).await.unwrap();
+    let error = store.commit(late).await.unwrap_err();
+    assert!(matches!(error, Error::Contradiction(_)), "{error}");
+    store.commit(first_turn(number, store.inbox(number).await)).await.unwrap();
+    store.commit(last_turn(number, 2)).await.unwrap();
+    let again = store.commit(without_turn).await.unwrap();
+    assert_eq!(again.refused, Some(StartOutcome::Created(number)));
+    assert_eq!(store.status("a").await, Some(InstanceStatus::Completed));
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone() {
+    let store = TestStore::new().await;
+    let bad = poisoned(birth(&store, "bad", None));
+    let commits = [birth(&store, "a", None), bad, birth(&store, "b", None)];
+    let asks = commits.into_iter().map(|commit| store.commit(commit));
+    let receipts = futures::future::join_all(asks).await;
+    assert!(receipts[0].is_ok() && receipts[1].is_err() && receipts[2].is_ok(), "{receipts:?}");
+    assert_eq!(store.details("bad").await, None);
+    store.commit(birth(&store, "bad", None)).await.unwrap();
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn numbers_are_never_given_out_twice() {
+    let store = TestStore::new().await;
+    let stored = birth(&store, "a", None);
+    let (first, drawn) = (stored.instance, store.new_number());
+    store.commit(stored).await.unwrap();
+    let store = store.crash().await;
+    let next = store.new_number();
+    assert!(next > first, "{next} after {first} and {drawn}, which came to nothing");
+    store.assert_sound().await;
+}

@@ -1,0 +1,125 @@
+//! Disks that are full, folders that cannot be used, and copies of what is in them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use harness::{World, until};
+use serde_json::{Value, json};
+
+const MODULES: &[&str] = &["bench", "bench_activities", "patterns", "patterns_activities"];
+
+/// Runs a command of the binary that needs no host.
+fn windlass(args: &[&str]) -> Output {
+    let mut command = std::process::Command::new(harness::windlass());
+    command.args(args).output().expect("the binary runs")
+}
+
+fn complaint(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
+    let mut world = World::start_with(MODULES, &["--max-database", "6MiB"]).await;
+    let text = "x".repeat(50_000);
+    let mut accepted = Vec::new();
+    let refused = loop {
+        let id = format!("full-{}", accepted.len());
+        let path = format!("/v1/orchestrations/BenchChain?instanceId={id}");
+        let answer = world.post(&path, &json!(text)).await;
+        if answer.status != 202 {
+            break answer;
+        }
+        accepted.push(id);
+        assert!(accepted.len() < 5_000, "the disk is never full");
+    };
+    assert_eq!(refused.header("retry-after"), "1");
+    refused.refused(503, "store-unavailable");
+    assert!(accepted.len() > 3, "{}", accepted.len());
+    // The host lives, and says what is the matter.
+    world.get("/healthz").await.expect(200);
+    assert!(world.log().contains("full"), "{}", world.log());
+
+    world.kill().await;
+    world.restart_with(&["--max-database", "1GiB"]).await;
+    for id in &accepted {
+        assert_eq!(world.output_of(id).await, json!(text), "{id}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_backup_of_a_running_host_goes_on_elsewhere() {
+    let world = World::start(MODULES).await;
+    assert_eq!(world.run("BenchChain", &json!("before")).await, "before");
+    world.begin("BenchParked", "waits", &Value::Null).await;
+    world.once_status("waits", "Running").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("windlass.db");
+    let data = world.data();
+    let args = ["backup", "--json", "--data", data.to_str().unwrap(), file.to_str().unwrap()];
+    let output = windlass(&args);
+    assert!(output.status.success(), "{output:?}");
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["instances"], 2, "{said:#}");
+    assert_eq!(said["bytes"], fs::metadata(&file).unwrap().len());
+    let again = windlass(&args);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(complaint(&again).contains("exists already"), "{again:?}");
+    // The host that was copied goes on.
+    world.raise("waits", "go", json!("here")).await;
+    let here = world.output_of("waits").await;
+    world.stop().await;
+
+    let restored = World::start_from(folder.path()).await;
+    restored.raise("waits", "go", json!("here")).await;
+    assert_eq!(restored.output_of("waits").await, here);
+    restored.stop().await;
+}
+
+/// Tries to serve a folder that must be refused; gives back what was said.
+fn refused(data: &Path) -> String {
+    let data = data.to_str().expect("a path");
+    let output = windlass(&["serve", "--listen", "127.0.0.1:0", "--data", data]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stdout.is_empty(), "it never listened: {output:?}");
+    complaint(&output)
+}
+
+#[tokio::test]
+async fn folders_that_cannot_be_used_are_refused_with_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("windlass.db");
+    fs::write(&database, "somebody's shopping list ".repeat(100)).unwrap();
+    let said = refused(folder.path());
+    assert!(said.contains("not a database"), "{said}");
+    assert!(fs::read(&database).unwrap().starts_with(b"somebody's"), "it was left alone");
+    // Where nobody can make a folder, not even root.
+    let said = refused(Path::new("/proc/windlass"));
+    assert!(said.contains("/proc/windlass"), "{said}");
+    // A file where the folder should be.
+    let said = refused(&database);
+    assert!(said.contains("windlass.db"), "{said}");
+}
+
+#[tokio::test]
+async fn a_log_that_was_cut_is_noticed_and_what_is_left_is_used() {
+    let mut world = World::start(MODULES).await;
+    assert_eq!(world.run("BenchChain", &json!("first")).await, "first");
+    let id = world.begin_any("BenchChain", &json!("second")).await;
+    world.output_of(&id).await;
+    world.kill().await;
+    let log = world.data().join("windlass.db-wal");
+    let length = fs::metadata(&log).unwrap().len();
+    assert!(length > 20_000, "{length}");
+    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(length - 9_000).unwrap();
+    world.restart().await;
+    until("what it found", async || {
+        let log = world.log();
+        (log.contains("the end of the database's log is missing") && log.contains("recovered the log")).then_some(())
+    })
+    .await;
+    assert_eq!(world.run("BenchChain", &json!("third")).await, "third");
+    world.stop().await;
+}

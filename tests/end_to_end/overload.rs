@@ -1,0 +1,49 @@
+//! More work than the host takes on.
+
+use futures::future::join_all;
+use harness::World;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_host_with_too_much_work_refuses_more_and_finishes_what_it_took_on() {
+    let args = &["--max-queued", "20", "--activity-slots", "2"];
+    let world = World::start_with(&["bench", "bench_activities"], args).await;
+    let (mut accepted, mut refused) = (Vec::new(), 0);
+    for round in 0..5 {
+        let starts = (0..40).map(async |n| {
+            let id = format!("{round}-{n}");
+            let path = format!("/v1/orchestrations/BenchChain?instanceId={id}");
+            (id, world.post(&path, &json!("x")).await)
+        });
+        for (id, answer) in join_all(starts).await {
+            if answer.status == 202 {
+                accepted.push(id);
+            } else {
+                assert_eq!(answer.header("retry-after"), "1");
+                answer.refused(503, "overloaded");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "200 starts at once, with room for 20 calls");
+    for id in &accepted {
+        assert_eq!(world.output_of(id).await, json!("x"), "{id}");
+    }
+    // The queue is short again, so work is taken on again.
+    assert_eq!(world.run("BenchChain", &json!("later")).await, "later");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_starts_a_slow_turn_or_raises_an_event_during_one_does_not_wait_for_its_end() {
+    let endless = &["--turn-timeout", "10m", "--turn-fuel", "1000000000000000"];
+    let mut world = World::start_with(&["hostile", "bench", "bench_activities"], endless).await;
+    world.begin("HostileTurnLoop", "slow", &json!(null)).await;
+    world.raise("slow", "go", json!(1)).await;
+    world.raise("slow", "go", json!(2)).await;
+    assert_eq!(world.status("slow").await["runtimeStatus"], "Pending");
+    world.kill().await;
+    world.restart_with(&["--turn-timeout", "1s"]).await;
+    world.failure_of("slow").await;
+    world.stop().await;
+}
