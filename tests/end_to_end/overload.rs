@@ -37,7 +37,7 @@ async fn a_host_with_too_much_work_refuses_more_and_finishes_what_it_took_on() {
 #[tokio::test]
 async fn who_starts_a_slow_turn_or_raises_an_event_during_one_does_not_wait_for_its_end() {
     let endless = &["--turn-timeout", "10m", "--turn-fuel", "1000000000000000"];
-    let mut world = World::start_with(&["hostile", "bench", "bench_activities"], endless).await;
+    let mut world = World::start_with(&["hostile_orchestrations"], endless).await;
     world.begin("HostileTurnLoop", "slow", &json!(null)).await;
     world.raise("slow", "go", json!(1)).await;
     world.raise("slow", "go", json!(2)).await;

@@ -31,11 +31,11 @@ const PAGE_BYTES: u32 = 4_096;
 
 /// Page cache of the writer, in KiB. It holds the pages of the instances in motion; those that do not fit are read
 /// again from the operating system's cache.
-const WRITER_CACHE_KIB: u32 = 64 * 1024;
+const WRITER_CACHE_KIB: u32 = 16 * 1024;
 
 /// Page cache of each reader, in KiB. Readers serve short queries from many places and rely on the operating system's
 /// cache.
-const READER_CACHE_KIB: u32 = 8 * 1024;
+const READER_CACHE_KIB: u32 = 2 * 1024;
 
 /// How long a connection waits for a lock. Only a checkpoint or a tool of the operator's can hold one; the lock file
 /// keeps other hosts out.
