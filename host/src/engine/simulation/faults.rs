@@ -52,6 +52,7 @@ impl Plan {
     pub(super) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "plan");
         let level = *dice.pick(&[1, 1, 2, 2, 3]);
+        let mischief_ms = *dice.pick(&[0, 5, 50, 400]);
         // Not everything in every run: what hides behind one fault may show beside another.
         let mut up_to = |most: u64| {
             if dice.per_mille(600) {
@@ -69,11 +70,11 @@ impl Plan {
             disk_full: up_to(3),
             ends_before_commit: up_to(8),
             ends_after_commit: up_to(8),
-            recovers: up_to(1) == 1,
+            recovers: up_to(1) > 0,
             no_room: up_to(30),
             no_module: up_to(10),
             turn_at_end: up_to(200),
-            mischief_ms: up_to(400),
+            mischief_ms,
             jump_ms: up_to(400_000),
             slowness: 1 + up_to(8),
         }
