@@ -247,10 +247,10 @@ impl Books {
     }
 
     fn instance_changed(&mut self, number: InstanceNumber, old: Option<&InstanceRows>, new: &InstanceRows) {
-        if let (None, Some(row)) = (old.and_then(|old| old.row.as_ref()), &new.row) {
-            if self.ids.insert(number, row.id.clone()).is_some() {
-                self.report(number, "its number was used before");
-            }
+        if let (None, Some(row)) = (old.and_then(|old| old.row.as_ref()), &new.row)
+            && self.ids.insert(number, row.id.clone()).is_some()
+        {
+            self.report(number, "its number was used before");
         }
         self.nothing_rewritten(number, old, new);
         let appended = new

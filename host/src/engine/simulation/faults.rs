@@ -53,6 +53,7 @@ impl Plan {
         let mut dice = Dice::new(seed, "plan");
         let level = *dice.pick(&[1, 1, 2, 2, 3]);
         let mischief_ms = *dice.pick(&[0, 5, 50, 400]);
+        let slow_disk_ms = *dice.pick(&[0, 0, 4, 40, 300]);
         // Not everything in every run: what hides behind one fault may show beside another.
         let mut up_to = |most: u64| {
             if dice.per_mille(600) {
@@ -65,7 +66,7 @@ impl Plan {
             rounds: 1 + up_to(4),
             round_ms: 200 + up_to(8_000),
             stops: up_to(200),
-            slow_disk_ms: up_to(15),
+            slow_disk_ms,
             disk_fails: up_to(20),
             disk_full: up_to(3),
             ends_before_commit: up_to(8),

@@ -154,8 +154,9 @@ fn start(dice: &mut Dice, programs: &[programs::Program], number: u64) -> Action
 
 fn other(dice: &mut Dice, number: u64) -> Action {
     let id = id(&programs::name(dice));
+    let event = *dice.pick(&EVENTS);
     let message = match dice.below(20) {
-        0..=11 => Message::Event(programs::numbered(*dice.pick(&EVENTS), number)),
+        0..=11 => Message::Event(programs::numbered(event, number)),
         12..=13 => Message::Suspend {
             reason: "for a while".into(),
         },
