@@ -159,15 +159,6 @@ impl Watch {
                 books.messages_appeared(*number, old.map(|rows| &**rows), rows);
             }
         }
-        let gone = before
-            .instances
-            .iter()
-            .filter(|(number, _)| !after.instances.contains_key(number));
-        for (number, rows) in gone {
-            if rows.row.is_some() {
-                books.report(*number, "it vanished as a whole");
-            }
-        }
     }
 
     /// An attempt starts. It must have been decided durably, and no other of the same call may run.

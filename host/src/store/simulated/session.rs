@@ -184,8 +184,15 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     }
     let mut written = rows.changed.len() as u64;
     for deleted in &rows.deleted {
-        let row = content.row(deleted.0).map(|row| (row.tenant, row.id.clone()));
-        if let Some(key) = row {
+        let row = content
+            .row(deleted.0)
+            .map(|row| (row.status, (row.tenant, row.id.clone())));
+        if let Some((status, key)) = row {
+            assert!(
+                status.has_ended(),
+                "instance {} is deleted while it is {status}",
+                deleted.0
+            );
             content.ids.remove(&key);
             content.rows_mut(deleted.0).row = None;
             written += 1;
