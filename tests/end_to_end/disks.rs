@@ -58,7 +58,13 @@ async fn a_backup_of_a_running_host_goes_on_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("windlass.db");
     let data = world.data();
-    let args = ["backup", "--json", "--data", data.to_str().unwrap(), file.to_str().unwrap()];
+    let args = [
+        "backup",
+        "--json",
+        "--data",
+        data.to_str().unwrap(),
+        file.to_str().unwrap(),
+    ];
     let output = windlass(&args);
     assert!(output.status.success(), "{output:?}");
     let said: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -94,7 +100,10 @@ async fn folders_that_cannot_be_used_are_refused_with_a_reason() {
     fs::write(&database, "somebody's shopping list ".repeat(100)).unwrap();
     let said = refused(folder.path());
     assert!(said.contains("not a database"), "{said}");
-    assert!(fs::read(&database).unwrap().starts_with(b"somebody's"), "it was left alone");
+    assert!(
+        fs::read(&database).unwrap().starts_with(b"somebody's"),
+        "it was left alone"
+    );
     // Where nobody can make a folder, not even root.
     let said = refused(Path::new("/proc/windlass"));
     assert!(said.contains("/proc/windlass"), "{said}");
@@ -113,7 +122,12 @@ async fn a_log_that_was_cut_is_noticed_and_what_is_left_is_used() {
     let log = world.data().join("windlass.db-wal");
     let length = fs::metadata(&log).unwrap().len();
     assert!(length > 20_000, "{length}");
-    fs::OpenOptions::new().write(true).open(&log).unwrap().set_len(length - 9_000).unwrap();
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_len(length - 9_000)
+        .unwrap();
     world.restart().await;
     until("what it found", async || {
         let log = world.log();

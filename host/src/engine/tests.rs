@@ -564,7 +564,12 @@ fn a_long_history_is_read_once_when_the_guest_is_needed_anyway() {
             Next::Commit(commit) => break instance.write(*commit),
             Next::History(after) => {
                 let rows = &instance.history[&ExecutionNumber::FIRST];
-                let rows: Vec<Turn> = rows.iter().filter(|turn| turn.number > after).take(5).cloned().collect();
+                let rows: Vec<Turn> = rows
+                    .iter()
+                    .filter(|turn| turn.number > after)
+                    .take(5)
+                    .cloned()
+                    .collect();
                 read += rows.len();
                 instance.owner.feed(&rows).unwrap();
             }

@@ -71,8 +71,13 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
     assert!(error.to_string().contains("there is no"), "{error}");
     std::fs::write(empty.path().join("windlass.db"), "not a database".repeat(100)).unwrap();
     backup(empty.path(), &target).await.unwrap_err();
-    let error = backup(store.folder.path(), &folder.path().join("no/such/folder.db")).await.unwrap_err();
+    let error = backup(store.folder.path(), &folder.path().join("no/such/folder.db"))
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Unusable(_)), "{error}");
-    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["there.db"]);
 }

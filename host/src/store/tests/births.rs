@@ -27,11 +27,19 @@ async fn an_instance_is_born_with_its_first_turn() {
     assert_eq!(receipt, TurnReceipt::default());
     let record = store.load(number).await.unwrap().unwrap();
     assert_eq!(
-        (record.status, record.last_turn, record.inbox.len(), record.first_turns.len()),
+        (
+            record.status,
+            record.last_turn,
+            record.inbox.len(),
+            record.first_turns.len()
+        ),
         (InstanceStatus::Running, TurnNumber(1), 0, 1)
     );
     assert_eq!((record.created_at, record.fuel), (NOW, 1_000));
-    assert_eq!(store.details("a").await.unwrap().input, Some(payload(r#"{"order": 7}"#)));
+    assert_eq!(
+        store.details("a").await.unwrap().input,
+        Some(payload(r#"{"order": 7}"#))
+    );
     store.commit(last_turn(number, 2)).await.unwrap();
     store.assert_sound().await;
 }
@@ -111,7 +119,10 @@ async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile() {
     store.commit(without_turn.clone()).await.unwrap();
     let error = store.commit(late).await.unwrap_err();
     assert!(matches!(error, Error::Contradiction(_)), "{error}");
-    store.commit(first_turn(number, store.inbox(number).await)).await.unwrap();
+    store
+        .commit(first_turn(number, store.inbox(number).await))
+        .await
+        .unwrap();
     store.commit(last_turn(number, 2)).await.unwrap();
     let again = store.commit(without_turn).await.unwrap();
     assert_eq!(again.refused, Some(StartOutcome::Created(number)));
@@ -126,7 +137,10 @@ async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alo
     let commits = [birth(&store, "a", None), bad, birth(&store, "b", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit));
     let receipts = futures::future::join_all(asks).await;
-    assert!(receipts[0].is_ok() && receipts[1].is_err() && receipts[2].is_ok(), "{receipts:?}");
+    assert!(
+        receipts[0].is_ok() && receipts[1].is_err() && receipts[2].is_ok(),
+        "{receipts:?}"
+    );
     assert_eq!(store.details("bad").await, None);
     store.commit(birth(&store, "bad", None)).await.unwrap();
     store.assert_sound().await;
