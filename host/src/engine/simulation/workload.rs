@@ -266,9 +266,12 @@ impl Client {
             watch: false,
         };
         match self.engine.start(request).await {
-            Ok(_) if self.watch.started(number as u64).is_empty() => {
-                self.watch
-                    .violation(format!("start {number} was accepted and is nowhere"));
+            Ok(answer) if self.watch.started(number as u64).is_empty() => {
+                let (id, repeated) = (answer.instance_id, answer.repeated);
+                let number_now = self.disk.content().number(TENANT, &id);
+                self.watch.violation(format!(
+                    "start {number} of {id} was accepted (repeated: {repeated}) and is nowhere; {number_now:?} has the id"
+                ));
             }
             Ok(_) | Err(StartError::AlreadyExists(_)) => {}
             Err(StartError::Store(StoreError::Closed)) => return Answer::Gone,
