@@ -435,13 +435,20 @@ impl Engine {
         if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answer).await {
             return answer.map_err(|_| StoreError::Closed)?;
         }
-        // Either its owner has not begun, and need not any more, or it has and will find the instance stored.
-        let is_mine = claim.take();
-        let created = self.0.store.commit(TurnCommit::of_birth(number, birth)).await?;
-        if is_mine {
-            self.0.hub.deliver(number, Mail::Wake);
-        }
-        Ok(created.refused.unwrap_or(StartOutcome::Created(number)))
+        // Either its owner has not begun, and need not any more, or it has and will find the instance stored. In a task of
+        // its own: a client who goes away in between must not leave an instance behind that nobody wakes.
+        claim.take();
+        let (store, hub) = (self.0.store.clone(), self.0.hub.clone());
+        let stored = self.0.tracker.spawn(async move {
+            let created = store.commit(TurnCommit::of_birth(number, birth)).await?;
+            if let Some(refused) = created.refused {
+                return Ok(refused);
+            }
+            // Also if the owner has begun: it may have failed, and looked for the instance too early.
+            hub.deliver(number, Mail::Wake);
+            Ok(StartOutcome::Created(number))
+        });
+        stored.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Raises an event for an instance, or controls it. When this returns, it is durable.

@@ -56,6 +56,27 @@ enum Medium {
     Memory(Arc<Mutex<Vec<u8>>>),
 }
 
+impl Medium {
+    fn write(&self, offset: usize, bytes: &[u8; SLOT_BYTES]) {
+        match self {
+            Self::Map(map) => {
+                assert!(offset + SLOT_BYTES <= map.len(), "the map has room for every slot");
+                // SAFETY: the bytes lie within the map, as asserted, and nobody else reads or writes them: a slot belongs
+                // to one recording at a time, or to `clear` before there are any, and other processes read the file only
+                // after this one.
+                unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(offset), SLOT_BYTES) };
+            }
+            #[cfg(test)]
+            Self::Memory(memory) => {
+                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                let length = memory.len().max(offset + SLOT_BYTES);
+                memory.resize(length, 0);
+                memory[offset..offset + SLOT_BYTES].copy_from_slice(bytes);
+            }
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Slots {
     free: Vec<usize>,
@@ -142,21 +163,7 @@ impl FlightRecorder {
     }
 
     fn write(&self, slot: usize, bytes: &[u8; SLOT_BYTES]) {
-        let offset = slot * SLOT_BYTES;
-        let map = match &self.0.medium {
-            Medium::Map(map) => map,
-            #[cfg(test)]
-            Medium::Memory(memory) => {
-                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-                let length = memory.len().max(offset + SLOT_BYTES);
-                memory.resize(length, 0);
-                return memory[offset..offset + SLOT_BYTES].copy_from_slice(bytes);
-            }
-        };
-        assert!(offset + SLOT_BYTES <= map.len(), "the map has room for every slot");
-        // SAFETY: the bytes lie within the map, as asserted, and nobody else reads or writes them: a slot belongs to one
-        // recording at a time, or to `clear` before there are any, and other processes read the file only after this one.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(offset), SLOT_BYTES) };
+        self.0.medium.write(slot * SLOT_BYTES, bytes);
     }
 }
 
@@ -178,8 +185,8 @@ impl Drop for Recording {
 /// The flights in a record, each once, and up to which slot there are any.
 fn left_in(bytes: &[u8]) -> (Vec<Flight>, usize) {
     let slots = || bytes.chunks_exact(SLOT_BYTES).map(read_slot).take(MAX_SLOTS);
-    let in_use = slots().enumerate().filter(|(_, slot)| slot.is_some());
-    let left = in_use.last().map_or(0, |(last, _)| last + 1);
+    let mut in_use = slots().enumerate().filter(|(_, slot)| slot.is_some());
+    let left = in_use.next_back().map_or(0, |(last, _)| last + 1);
     let flights: BTreeSet<Flight> = slots().flatten().collect();
     (flights.into_iter().collect(), left)
 }

@@ -134,7 +134,7 @@ pub(super) async fn run(
             Some(owner) => match session.work(owner, &mut mailbox).await {
                 Ended::Idle => {}
                 Ended::Stored => continue,
-                Ended::Over => over(&shared, instance, &mut mailbox),
+                Ended::Over => _ = over(&shared, instance, &mut mailbox),
                 Ended::Failed(kept) => {
                     results.extend(kept);
                     session.failures += 1;
@@ -143,7 +143,9 @@ pub(super) async fn run(
                     }
                 }
             },
-            None => over(&shared, instance, &mut mailbox),
+            // One that is about to be stored may have been looked for too early.
+            None if over(&shared, instance, &mut mailbox) => continue,
+            None => {}
         }
         session.raised.drain(..).for_each(|reply| drop(reply.send(Taken::No)));
         shared.heat.not_idle(instance);
@@ -154,8 +156,11 @@ pub(super) async fn run(
 }
 
 /// The instance has ended or is gone: those who wait for it are told, and what is still in the mail concerns nobody.
-fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::UnboundedReceiver<Mail>) {
+/// Says whether there was mail about something that is stored.
+fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::UnboundedReceiver<Mail>) -> bool {
+    let mut woken = false;
     while let Ok(mail) = mailbox.try_recv() {
+        woken |= matches!(mail, Mail::Wake | Mail::Inbox(_));
         if let Mail::Event(raised) = mail
             && let Some((_, reply)) = raised.take()
         {
@@ -163,6 +168,7 @@ fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::Unbounded
         }
     }
     shared.waiters.ended(instance, || None);
+    woken
 }
 
 /// Waits a moment after trouble; says whether to go on.
@@ -284,14 +290,10 @@ impl Session<'_> {
                     }
                     Ok(receipt) => self.committed(&mut owner, &receipt),
                     Err(error) => {
-                        // A start that took too long was stored meanwhile: its turn runs again, from what is stored.
-                        let is_stored = self.born.is_none() || matches!(error, store::Error::Contradiction(_));
+                        // A start that took too long may have been stored meanwhile: its turn runs again, from what
+                        // is stored then.
                         self.refuse(error);
-                        return if is_stored {
-                            Ended::Failed(owner.into_results())
-                        } else {
-                            Ended::Over
-                        };
+                        return Ended::Failed(owner.into_results());
                     }
                 },
                 Ok(Next::Idle(wake_at)) => {

@@ -183,18 +183,23 @@ impl Disk {
         found
     }
 
-    fn commit(&self, content: Content) {
-        let (before, fate) = {
+    /// Commits the last of these stages; the others led to it.
+    fn commit(&self, stages: Vec<Content>) {
+        let content = stages.last().expect("a transaction has an end").clone();
+        let (mut before, fate) = {
             let mut state = self.lock();
             state.commits += 1;
             let before = std::mem::replace(&mut state.content, content.clone());
             state.durable = match state.sabotage {
                 Some(Sabotage::AnswersBeforeCommit) => before.clone(),
-                _ => content.clone(),
+                _ => content,
             };
             (before, state.fate.clone())
         };
-        fate.committed(&before, &content);
+        for stage in stages {
+            fate.committed(&before, &stage);
+            before = stage;
+        }
     }
 
     /// Whether this time something goes wrong on purpose.

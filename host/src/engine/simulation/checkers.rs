@@ -159,15 +159,6 @@ impl Watch {
                 books.messages_appeared(*number, old.map(|rows| &**rows), rows);
             }
         }
-        let gone = before
-            .instances
-            .iter()
-            .filter(|(number, _)| !after.instances.contains_key(number));
-        for (number, rows) in gone {
-            if rows.row.is_some() {
-                books.report(*number, "it vanished as a whole");
-            }
-        }
     }
 
     /// An attempt starts. It must have been decided durably, and no other of the same call may run.
@@ -247,10 +238,10 @@ impl Books {
     }
 
     fn instance_changed(&mut self, number: InstanceNumber, old: Option<&InstanceRows>, new: &InstanceRows) {
-        if let (None, Some(row)) = (old.and_then(|old| old.row.as_ref()), &new.row) {
-            if self.ids.insert(number, row.id.clone()).is_some() {
-                self.report(number, "its number was used before");
-            }
+        if let (None, Some(row)) = (old.and_then(|old| old.row.as_ref()), &new.row)
+            && self.ids.insert(number, row.id.clone()).is_some()
+        {
+            self.report(number, "its number was used before");
         }
         self.nothing_rewritten(number, old, new);
         let appended = new

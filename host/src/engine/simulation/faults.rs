@@ -52,6 +52,8 @@ impl Plan {
     pub(super) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "plan");
         let level = *dice.pick(&[1, 1, 2, 2, 3]);
+        let mischief_ms = *dice.pick(&[0, 5, 50, 400]);
+        let slow_disk_ms = *dice.pick(&[0, 0, 4, 40, 300]);
         // Not everything in every run: what hides behind one fault may show beside another.
         let mut up_to = |most: u64| {
             if dice.per_mille(600) {
@@ -64,16 +66,16 @@ impl Plan {
             rounds: 1 + up_to(4),
             round_ms: 200 + up_to(8_000),
             stops: up_to(200),
-            slow_disk_ms: up_to(15),
+            slow_disk_ms,
             disk_fails: up_to(20),
             disk_full: up_to(3),
             ends_before_commit: up_to(8),
             ends_after_commit: up_to(8),
-            recovers: up_to(1) == 1,
+            recovers: up_to(1) > 0,
             no_room: up_to(30),
             no_module: up_to(10),
             turn_at_end: up_to(200),
-            mischief_ms: up_to(400),
+            mischief_ms,
             jump_ms: up_to(400_000),
             slowness: 1 + up_to(8),
         }

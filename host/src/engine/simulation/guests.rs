@@ -145,7 +145,7 @@ impl State {
 fn outcome(attempt: &Attempt) -> Outcome {
     let luck = dice::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
     match attempt.function.as_str() {
-        "flaky" if luck % 2 == 0 => Err(Failure::new("Busy", "try later")),
+        "flaky" if luck.is_multiple_of(2) => Err(Failure::new("Busy", "try later")),
         "failing" => Err(Failure::new("Busy", "always")),
         "declined" => Err(Failure::new("Declined", "no").permanent()),
         _ => Ok(Payload::of(&(luck % 1_000))),

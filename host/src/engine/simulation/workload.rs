@@ -154,8 +154,9 @@ fn start(dice: &mut Dice, programs: &[programs::Program], number: u64) -> Action
 
 fn other(dice: &mut Dice, number: u64) -> Action {
     let id = id(&programs::name(dice));
+    let event = *dice.pick(&EVENTS);
     let message = match dice.below(20) {
-        0..=11 => Message::Event(programs::numbered(*dice.pick(&EVENTS), number)),
+        0..=11 => Message::Event(programs::numbered(event, number)),
         12..=13 => Message::Suspend {
             reason: "for a while".into(),
         },
@@ -265,9 +266,12 @@ impl Client {
             watch: false,
         };
         match self.engine.start(request).await {
-            Ok(_) if self.watch.started(number as u64).is_empty() => {
-                self.watch
-                    .violation(format!("start {number} was accepted and is nowhere"));
+            Ok(answer) if self.watch.started(number as u64).is_empty() => {
+                let (id, repeated) = (answer.instance_id, answer.repeated);
+                let number_now = self.disk.content().number(TENANT, &id);
+                self.watch.violation(format!(
+                    "start {number} of {id} was accepted (repeated: {repeated}) and is nowhere; {number_now:?} has the id"
+                ));
             }
             Ok(_) | Err(StartError::AlreadyExists(_)) => {}
             Err(StartError::Store(StoreError::Closed)) => return Answer::Gone,

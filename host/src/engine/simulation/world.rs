@@ -137,16 +137,21 @@ impl World {
     }
 
     fn round(&mut self, is_last: bool) -> Round {
-        let plan = self.setting.plan.clone();
+        let mut plan = self.setting.plan.clone();
         let stops = self.dice.per_mille(plan.stops);
+        let then = match (is_last && plan.recovers, stops) {
+            (true, _) => Then::Recovers,
+            (false, true) => Then::Stops,
+            (false, false) => Then::Crashes,
+        };
+        if then == Then::Recovers {
+            // It has to live to see the end of its faults.
+            (plan.ends_before_commit, plan.ends_after_commit) = (0, 0);
+        }
         Round {
             options: self.options(),
             length: Duration::from_millis(self.dice.between(1, plan.round_ms)),
-            then: match (is_last && plan.recovers, stops) {
-                (true, _) => Then::Recovers,
-                (false, true) => Then::Stops,
-                (false, false) => Then::Crashes,
-            },
+            then,
             plan,
         }
     }

@@ -20,6 +20,9 @@ use crate::model::{
 pub(in crate::store) struct Session {
     disk: Disk,
     transaction: Option<Content>,
+    /// How the transaction looked after each piece of rows, for those who look on: one batch may create an instance, end
+    /// it, purge it and sweep it away.
+    stages: Vec<Content>,
 }
 
 fn constraint(what: &str) -> sqlx::Error {
@@ -31,6 +34,7 @@ impl Session {
         Self {
             disk,
             transaction: None,
+            stages: Vec::new(),
         }
     }
 
@@ -47,12 +51,15 @@ impl Session {
                 }
                 let treatment = self.disk.begin_step(Step::Begin).await?;
                 self.transaction = Some(self.disk.content());
+                self.stages.clear();
                 self.disk.end_step(treatment).await;
             }
             "COMMIT" => {
                 let treatment = self.disk.begin_step(Step::Commit).await?;
                 let content = self.transaction.take();
-                self.disk.commit(content.ok_or_else(|| constraint("no transaction"))?);
+                let mut stages = std::mem::take(&mut self.stages);
+                stages.push(content.ok_or_else(|| constraint("no transaction"))?);
+                self.disk.commit(stages);
                 self.disk.end_step(treatment).await;
             }
             "ROLLBACK" => {
@@ -161,7 +168,11 @@ impl Session {
 
     pub(in crate::store) async fn write(&mut self, rows: &Rows<'_>) -> Result<u64, Error> {
         let disk = self.disk.clone();
-        self.step(|content| write(content, rows, &disk)).await?
+        let (written, stage) = self
+            .step(|content| (write(content, rows, &disk), content.clone()))
+            .await?;
+        self.stages.push(stage);
+        written
     }
 
     pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
@@ -184,8 +195,15 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     }
     let mut written = rows.changed.len() as u64;
     for deleted in &rows.deleted {
-        let row = content.row(deleted.0).map(|row| (row.tenant, row.id.clone()));
-        if let Some(key) = row {
+        let row = content
+            .row(deleted.0)
+            .map(|row| (row.status, (row.tenant, row.id.clone())));
+        if let Some((status, key)) = row {
+            assert!(
+                status.has_ended(),
+                "instance {} is deleted while it is {status}",
+                deleted.0
+            );
             content.ids.remove(&key);
             content.rows_mut(deleted.0).row = None;
             written += 1;
