@@ -444,7 +444,11 @@ impl<G: Guest> Owner<G> {
             return self.next(world);
         }
         if !self.has_work(world.now()) {
-            return Ok(Next::Idle(self.wake_at()));
+            // Who raised an event is not kept waiting until the first turn may run.
+            return Ok(match self.events.is_empty() {
+                true => Next::Idle(self.wake_at()),
+                false => Next::Store(self.events.drain(..).map(InboxItem::Event).collect()),
+            });
         }
         match &self.player {
             None => match self.beginning() {

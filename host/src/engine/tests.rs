@@ -532,6 +532,22 @@ fn an_event_is_stored_by_the_turn_that_takes_it() {
 }
 
 #[test]
+fn an_event_for_an_instance_that_may_not_begin_yet_is_kept_for_it() {
+    let mut instance = Instance::new(&[vec![Op::Event("go".into())]]);
+    instance.record.inbox.clear();
+    instance.restart();
+    let mut start = started(Vec::new());
+    start.not_before = Some(Timestamp(5_000));
+    instance.tell(InboxItem::Start(Box::new(start)));
+    instance.owner.receive_event(event("go", 1));
+    assert_eq!(instance.settle(), Some(Timestamp(5_000)));
+    assert_eq!(instance.record.inbox.len(), 2, "it is durable before the first turn");
+    instance.world.now.set(5_000);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+}
+
+#[test]
 fn a_suspended_instance_keeps_events_in_its_inbox() {
     let mut instance = Instance::new(&[vec![Op::Event("go".into())]]);
     instance.settle();
