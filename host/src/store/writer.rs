@@ -323,7 +323,10 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         Operation::Commit(work) => {
             let commit = &work.commit;
             match &commit.birth {
-                Some(birth) => wanted.id(birth.instance.tenant, &birth.instance.id),
+                Some(birth) => {
+                    wanted.birth(commit.instance);
+                    wanted.id(birth.instance.tenant, &birth.instance.id);
+                }
                 None => wanted.number(commit.instance),
             }
             commit

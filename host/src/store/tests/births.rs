@@ -157,3 +157,19 @@ async fn numbers_are_never_given_out_twice() {
     assert!(next > first, "{next} after {first} and {drawn}, which came to nothing");
     store.assert_sound().await;
 }
+
+#[tokio::test]
+async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone() {
+    let store = TestStore::new().await;
+    let mut commit = birth(&store, "a", None);
+    let late = TurnCommit::of_birth(commit.instance, *commit.birth.clone().unwrap());
+    commit.summary.status = InstanceStatus::Completed;
+    commit.summary.in_flight = 0;
+    store.commit(commit).await.unwrap();
+    assert_eq!(store.purge(TENANT, id("a")).await.unwrap(), PurgeOutcome::Purged);
+    let number = late.instance;
+    let receipt = store.commit(late).await.unwrap();
+    assert_eq!(receipt.refused, Some(StartOutcome::Created(number)));
+    assert_eq!(store.status("a").await, None);
+    store.assert_sound().await;
+}

@@ -19,12 +19,17 @@ use crate::{
 /// How many live instances the cache holds in each of its two generations. An entry takes about 200 bytes.
 const CACHED_INSTANCES: usize = 16_384;
 
+/// How many births are remembered, in each of two generations. A second request to create the same instance comes at most
+/// a full queue of the writer later.
+const REMEMBERED_BIRTHS: usize = 4 * super::QUEUE_CAPACITY;
+
 type IdKey = (TenantId, InstanceId);
 
 /// Live instances that were written or asked for lately. Holds nothing that is not committed.
 pub(super) struct FactCache {
     facts: Generations<InstanceNumber, Fact>,
     numbers: Generations<IdKey, InstanceNumber>,
+    born: Generations<InstanceNumber, ()>,
 }
 
 /// What a batch may ask for, and what it has changed so far.
@@ -32,6 +37,8 @@ pub(super) struct FactCache {
 pub(super) struct Facts {
     by_number: HashMap<InstanceNumber, Option<Fact>>,
     by_id: HashMap<IdKey, Option<InstanceNumber>>,
+    /// Instances that were born lately, or in this batch, whatever has become of them.
+    born: HashSet<InstanceNumber>,
 }
 
 /// The instances that a batch is about.
@@ -39,9 +46,15 @@ pub(super) struct Facts {
 pub(super) struct Wanted {
     numbers: HashSet<InstanceNumber>,
     ids: HashSet<IdKey>,
+    births: Vec<InstanceNumber>,
 }
 
 impl Wanted {
+    /// Adds an instance that is to be born.
+    pub(super) fn birth(&mut self, number: InstanceNumber) {
+        self.births.push(number);
+    }
+
     /// Adds an instance by its number.
     pub(super) fn number(&mut self, number: InstanceNumber) {
         self.numbers.insert(number);
@@ -59,12 +72,15 @@ impl FactCache {
         Self {
             facts: Generations::new(CACHED_INSTANCES),
             numbers: Generations::new(CACHED_INSTANCES),
+            born: Generations::new(REMEMBERED_BIRTHS),
         }
     }
 
     /// Gathers facts for a batch, from the database if need be.
     pub(super) async fn gather(&mut self, wanted: &Wanted, connection: &mut Connection) -> Result<Facts, Error> {
         let mut facts = Facts::default();
+        let born = wanted.births.iter().filter(|number| self.born.get(number).is_some());
+        facts.born.extend(born.copied());
         let mut unknown_ids = Vec::new();
         for key in &wanted.ids {
             match self.numbers.get(key).and_then(|number| self.facts.get(&number)) {
@@ -95,6 +111,9 @@ impl FactCache {
 
     /// Takes over what a committed batch knew in the end.
     pub(super) fn absorb(&mut self, facts: Facts) {
+        for number in facts.born {
+            self.born.insert(number, ());
+        }
         for (key, number) in facts.by_id {
             if number.is_none() {
                 self.numbers.remove(&key);
@@ -146,6 +165,16 @@ impl Facts {
             .get(&(tenant, id.clone()))
             .expect("the batch asked for each id that it names");
         number.and_then(|number| self.by_number.get(&number)?.as_ref())
+    }
+
+    /// An instance was born. Its number is never born again, even if it is gone by then.
+    pub(super) fn bear(&mut self, number: InstanceNumber) {
+        self.born.insert(number);
+    }
+
+    /// Whether the instance was born lately.
+    pub(super) fn was_born(&self, number: InstanceNumber) -> bool {
+        self.born.contains(&number)
     }
 
     /// An instance that exists now.

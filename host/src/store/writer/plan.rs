@@ -97,7 +97,7 @@ impl<'a> Plan<'a> {
         let instance = commit.instance;
         let mut receipt = TurnReceipt::default();
         if let Some(birth) = &commit.birth {
-            if self.is_born(instance, birth) {
+            if self.facts.was_born(instance) {
                 return match &commit.turn {
                     None => {
                         receipt.refused = Some(StartOutcome::Created(instance));
@@ -114,6 +114,7 @@ impl<'a> Plan<'a> {
             if receipt.refused.is_some() {
                 return Ok(receipt);
             }
+            self.facts.bear(instance);
         }
         let Some(fact) = self
             .facts
@@ -211,13 +212,6 @@ impl<'a> Plan<'a> {
         self.facts
             .by_number(instance)
             .is_some_and(|fact| !fact.status.has_ended())
-    }
-
-    /// Whether an earlier commit created that very instance.
-    fn is_born(&self, number: InstanceNumber, birth: &Birth) -> bool {
-        let new = &birth.instance;
-        let fact = self.facts.by_id(new.tenant, &new.id);
-        fact.is_some_and(|fact| fact.number == number)
     }
 
     /// Makes room for an instance whose first commit this is, or says why it may not be.
