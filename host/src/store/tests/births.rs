@@ -173,3 +173,20 @@ async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone() {
     assert_eq!(store.status("a").await, None);
     store.assert_sound().await;
 }
+
+#[tokio::test]
+async fn an_instance_that_ends_with_its_birth_and_is_purged_in_the_same_batch_is_gone() {
+    let store = TestStore::new().await;
+    let mut commit = birth(&store, "a", None);
+    commit.summary.status = InstanceStatus::Completed;
+    commit.summary.in_flight = 0;
+    let batches = store.stats().batches;
+    let (born, purged) = tokio::join!(store.commit(commit), store.purge(TENANT, id("a")));
+    assert_eq!(store.stats().batches - batches, 1);
+    assert_eq!(born.unwrap().refused, None);
+    assert_eq!(purged.unwrap(), PurgeOutcome::Purged);
+    assert_eq!(store.status("a").await, None);
+    store.sweep_all(NOW).await;
+    assert_eq!(store.rows("history").await, 0);
+    store.assert_sound().await;
+}

@@ -61,9 +61,14 @@ impl<'a> Rows<'a> {
         };
     }
 
-    /// Deletes an instance with all that belongs to it.
+    /// Deletes an instance with all that belongs to it. The row of one that these very rows create is not written at all:
+    /// what is deleted comes before what is created.
     pub(super) fn delete(&mut self, instance: InstanceNumber) {
-        self.deleted.push(ByNumber(instance));
+        if self.created_numbers.remove(&instance) {
+            self.created.retain(|created| created.state.number != instance);
+        } else {
+            self.deleted.push(ByNumber(instance));
+        }
         self.garbage.push(Garbage::Instance(instance));
     }
 
