@@ -180,7 +180,7 @@ impl Watch {
                     && call.task == attempt.task
                     && call.function == attempt.function
                     && call.input == attempt.input
-                    && books.ids.get(&call.run.0) == Some(&attempt.instance_id);
+                    && books.ids.get(&call.run.0).is_none_or(|id| *id == attempt.instance_id);
                 if !same {
                     books
                         .violations

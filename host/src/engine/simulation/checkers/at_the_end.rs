@@ -51,13 +51,19 @@ impl Books {
             // Terminated between two executions.
             return Ok(());
         };
+        let Some(id) = self.ids.get(&number) else {
+            // Born, ended and purged in one batch: it was never seen.
+            return Ok(());
+        };
         let player = || {
             let program = programs.iter().find(|program| program.name == started.function);
             let script = program.expect("only programs were started").script(&started.input);
             let started: Arc<Started> = Arc::new((**started).clone());
-            let id = self.ids[&number].clone();
             let directory = Arc::new(Functions(programs.clone()));
-            Player::new(script, Execution::new(id, started, directory, TurnLimits::default()))
+            Player::new(
+                script,
+                Execution::new(id.clone(), started, directory, TurnLimits::default()),
+            )
         };
         let (mut cold, mut fresh) = (player(), player());
         for turn in turns {
