@@ -8,6 +8,10 @@ use super::{migrate::Schema, open};
 const LOG_HEADER: u64 = 32;
 const FRAME_HEADER: u64 = 24;
 
+/// Bytes of the header of the log's index, and the version of that format.
+const INDEX_HEADER: usize = 48;
+const INDEX_VERSION: u32 = 3_007_000;
+
 /// The state of the files before anything is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
@@ -29,13 +33,20 @@ pub(super) fn look(data_dir: &Path) -> Found {
     }
 }
 
-/// Compares the log with its index, which a host that crashed leaves behind. The index begins with the page size as 16
-/// bits at offset 14 and the number of frames as 32 bits at offset 16, in the machine's byte order
-/// (<https://sqlite.org/walformat.html#the_wal_index_file_format>).
+/// Compares the log with its index, which a host that crashed leaves behind. The index begins with the same header twice:
+/// its version as 32 bits, the page size as 16 bits at offset 14, the number of frames as 32 bits at offset 16, in the
+/// machine's byte order (<https://sqlite.org/walformat.html#the_wal_index_file_format>). One that is damaged, or that the
+/// crash caught half written, says nothing.
 fn missing_frames(index: &[u8], log_bytes: u64) -> u64 {
-    let Some(header) = index.first_chunk::<20>() else {
+    let Some((header, copy)) = index
+        .first_chunk::<{ 2 * INDEX_HEADER }>()
+        .map(|both| both.split_at(INDEX_HEADER))
+    else {
         return 0;
     };
+    if header != copy || header[..4] != INDEX_VERSION.to_ne_bytes() {
+        return 0;
+    }
     let page = u64::from(u16::from_ne_bytes([header[14], header[15]]));
     let counted = u64::from(u32::from_ne_bytes([header[16], header[17], header[18], header[19]]));
     // 65,536 does not fit and is written as 1.
@@ -89,9 +100,11 @@ mod tests {
 
     #[test]
     fn a_log_that_is_shorter_than_its_index_says_is_noticed() {
-        let mut index = vec![0; 136];
-        index[14..16].copy_from_slice(&4_096_u16.to_ne_bytes());
-        index[16..20].copy_from_slice(&10_u32.to_ne_bytes());
+        let mut header = [0; INDEX_HEADER];
+        header[..4].copy_from_slice(&INDEX_VERSION.to_ne_bytes());
+        header[14..16].copy_from_slice(&4_096_u16.to_ne_bytes());
+        header[16..20].copy_from_slice(&10_u32.to_ne_bytes());
+        let index = [&header[..], &header[..], &[0; 40]].concat();
         let frames = |number: u64| LOG_HEADER + number * (4_096 + FRAME_HEADER);
         assert_eq!(missing_frames(&index, frames(10)), 0);
         // The log starts over in a file that was longer.
@@ -99,6 +112,16 @@ mod tests {
         assert_eq!(missing_frames(&index, frames(10) - 1), 1);
         assert_eq!(missing_frames(&index, 0), 10);
         assert_eq!(missing_frames(&index[..10], 0), 0);
+    }
+
+    #[test]
+    fn an_index_that_is_damaged_or_half_written_raises_no_alarm() {
         assert_eq!(missing_frames(&[0; 136], 0), 0);
+        assert_eq!(missing_frames(&[0xA5; 136], 0), 0);
+        let mut header = [7; INDEX_HEADER];
+        header[..4].copy_from_slice(&INDEX_VERSION.to_ne_bytes());
+        let mut index = [header, header].concat();
+        index[INDEX_HEADER + 16] = 8;
+        assert_eq!(missing_frames(&index, 0), 0);
     }
 }
