@@ -192,6 +192,9 @@ impl Config {
                 "must be at most 64MiB: payloads are held in memory and stored in rows",
             );
         }
+        if (1..MIN_MAX_DATABASE).contains(&self.max_database.0) {
+            return invalid("max_database", "must be 0 for no limit, or at least 1MiB");
+        }
         if self.activity_slots == Capacity::Number(0) {
             return invalid("activity_slots", "must not be 0");
         }
@@ -201,6 +204,9 @@ impl Config {
 
 /// No payload limit is larger than this, in bytes.
 const MAX_MAX_PAYLOAD: u64 = 64 << 20;
+
+/// A smaller database would hold hardly more than its own tables, in bytes.
+const MIN_MAX_DATABASE: u64 = 1 << 20;
 
 fn read(path: &Path) -> Result<Settings, ConfigError> {
     let text = fs::read_to_string(path).map_err(|cause| ConfigError::Read {

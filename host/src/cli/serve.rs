@@ -51,7 +51,9 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let (store, service) = Store::open(&store_options(config)).await?;
     let stop_store = CancellationToken::new();
     let store_task = tokio::spawn(service.run(stop_store.clone()));
-    let (recorder, flights) = FlightRecorder::open(&config.data.join("flights"))?;
+    let flights = config.data.join("flights");
+    let (recorder, flights) = FlightRecorder::open(&flights)
+        .map_err(|error| format!("the file {} cannot be used: {error}", flights.display()))?;
     let sandbox = Sandbox::new(sandbox_options)?;
     let options = engine_options(config, &sandbox);
     let parts = EngineParts {
