@@ -305,7 +305,7 @@ impl From<StoreError> for Refusal {
             StoreError::Closed => Self::ShuttingDown,
             StoreError::Damaged(_) => Self::StoreDamaged(error),
             StoreError::Contradiction(reason) => Self::Internal(reason),
-            StoreError::Unusable(_) | StoreError::Database(_) => Self::StoreUnavailable(error),
+            StoreError::Unusable(_) | StoreError::Backup(_) | StoreError::Database(_) => Self::StoreUnavailable(error),
         }
     }
 }

@@ -25,11 +25,11 @@ pub struct Backup {
 /// when it is complete and on disk, readable by its owner only, like the folder it comes from.
 ///
 /// # Errors
-/// [`Error::Unusable`] when there is no database of ours, or the file exists or cannot be written.
+/// [`Error::Unusable`] when there is no database of ours, [`Error::Backup`] when the file exists or cannot be written.
 pub async fn backup(data_dir: &Path, file: &Path) -> Result<Backup, Error> {
-    let failed = |what: &str, error: io::Error| Error::Unusable(format!("{what} {} failed: {error}", file.display()));
+    let failed = |what: &str, error: io::Error| Error::Backup(format!("{what} {} failed: {error}", file.display()));
     if file.exists() {
-        return Err(Error::Unusable(format!("{} exists already", file.display())));
+        return Err(Error::Backup(format!("{} exists already", file.display())));
     }
     let settings = open::existing(data_dir)?;
     let mut connection = settings

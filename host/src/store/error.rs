@@ -19,6 +19,9 @@ pub enum Error {
     /// The database refused or failed (disk full, I/O error). Worth trying again later.
     #[error("the database failed")]
     Database(#[source] Arc<sqlx::Error>),
+    /// A copy of the database could not be written.
+    #[error("the backup was not written: {0}")]
+    Backup(String),
     /// The writer has stopped because the host is ending.
     #[error("the host is shutting down")]
     Closed,

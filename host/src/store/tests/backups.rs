@@ -74,7 +74,7 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
     let error = backup(store.folder.path(), &folder.path().join("no/such/folder.db"))
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Unusable(_)), "{error}");
+    assert!(matches!(error, Error::Backup(_)), "{error}");
     let left: Vec<_> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
