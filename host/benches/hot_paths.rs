@@ -184,30 +184,22 @@ fn birth(store: &Store, number: u64) -> TurnCommit {
         started,
         created_at: Timestamp(1_000),
     };
-    TurnCommit {
-        instance: store.new_number(),
-        birth: Some(Box::new(Birth { instance, key: None })),
-        tenant: TenantId::DEFAULT,
+    let summary = Summary {
+        status: InstanceStatus::Running,
         execution: ExecutionNumber::FIRST,
+        last_turn: TurnNumber(1),
+        wake_at: None,
+        in_flight: 1,
+        custom_status: None,
+        stuck: None,
+        module: ModuleNumber(1),
+        fuel: 1_000,
+        updated_at: Timestamp(1_000),
+    };
+    TurnCommit {
+        birth: Some(Box::new(Birth { instance, key: None })),
         turn: Some(turn),
-        consumed: Vec::new(),
-        children: Vec::new(),
-        messages: Vec::new(),
-        attempts: Vec::new(),
-        logs: Vec::new(),
-        summary: Summary {
-            status: InstanceStatus::Running,
-            execution: ExecutionNumber::FIRST,
-            last_turn: TurnNumber(1),
-            wake_at: None,
-            in_flight: 1,
-            custom_status: None,
-            stuck: None,
-            module: ModuleNumber(1),
-            fuel: 1_000,
-            updated_at: Timestamp(1_000),
-        },
-        next_execution: None,
+        ..TurnCommit::new(store.new_number(), TenantId::DEFAULT, summary)
     }
 }
 

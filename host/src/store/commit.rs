@@ -118,33 +118,43 @@ pub struct TurnCommit {
 }
 
 impl TurnCommit {
-    /// The commit that creates an instance which has not taken its first turn.
-    pub fn of_birth(instance: InstanceNumber, birth: Birth) -> Self {
-        let new = &birth.instance;
+    /// A commit that changes the instance row and nothing else, to be filled in.
+    pub fn new(instance: InstanceNumber, tenant: TenantId, summary: Summary) -> Self {
         Self {
             instance,
-            tenant: new.tenant,
-            execution: new.started.execution,
+            birth: None,
+            tenant,
+            execution: summary.execution,
             turn: None,
             consumed: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
             attempts: Vec::new(),
             logs: Vec::new(),
-            summary: Summary {
-                status: InstanceStatus::Pending,
-                execution: new.started.execution,
-                last_turn: TurnNumber::NONE,
-                wake_at: new.started.not_before,
-                in_flight: 0,
-                custom_status: None,
-                stuck: None,
-                module: new.module,
-                fuel: 0,
-                updated_at: new.created_at,
-            },
+            summary,
             next_execution: None,
+        }
+    }
+
+    /// The commit that creates an instance which has not taken its first turn.
+    pub fn of_birth(instance: InstanceNumber, birth: Birth) -> Self {
+        let new = &birth.instance;
+        let pending = Summary {
+            status: InstanceStatus::Pending,
+            execution: new.started.execution,
+            last_turn: TurnNumber::NONE,
+            wake_at: new.started.not_before,
+            in_flight: 0,
+            custom_status: None,
+            stuck: None,
+            module: new.module,
+            fuel: 0,
+            updated_at: new.created_at,
+        };
+        let commit = Self::new(instance, new.tenant, pending);
+        Self {
             birth: Some(Box::new(birth)),
+            ..commit
         }
     }
 }

@@ -249,31 +249,19 @@ fn append(name: &str, item: InboxItem) -> InboxAppend {
 
 /// A step that writes no turn and changes nothing.
 fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
-    TurnCommit {
-        instance,
-        birth: None,
-        tenant: TENANT,
+    let summary = Summary {
+        status: InstanceStatus::Running,
         execution: ExecutionNumber::FIRST,
-        turn: None,
-        consumed: Vec::new(),
-        children: Vec::new(),
-        messages: Vec::new(),
-        attempts: Vec::new(),
-        logs: Vec::new(),
-        summary: Summary {
-            status: InstanceStatus::Running,
-            execution: ExecutionNumber::FIRST,
-            last_turn: TurnNumber(last_turn),
-            wake_at: None,
-            in_flight: 1,
-            custom_status: None,
-            stuck: None,
-            module: ModuleNumber(1),
-            fuel: 0,
-            updated_at: NOW,
-        },
-        next_execution: None,
-    }
+        last_turn: TurnNumber(last_turn),
+        wake_at: None,
+        in_flight: 1,
+        custom_status: None,
+        stuck: None,
+        module: ModuleNumber(1),
+        fuel: 0,
+        updated_at: NOW,
+    };
+    TurnCommit::new(instance, TENANT, summary)
 }
 
 /// A step with a turn that takes and decides what it is told.
