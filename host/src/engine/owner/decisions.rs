@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::engine::outbox::{Child, Outbox};
-use crate::model::{Arrival, Decision, Event, InstanceStatus, Parent, Payload, Started, TaskId, Turn};
+use crate::model::{
+    Arrival, Decision, Event, FunctionName, InstanceId, InstanceStatus, ModuleNumber, Parent, Payload, Started, TaskId,
+    Turn,
+};
 use crate::replay::ledger::ActivityCall;
 use crate::replay::{Guest, Outstanding};
 
@@ -50,44 +53,19 @@ impl<G: Guest> Owner<G> {
                     task,
                     function,
                     input,
-                    instance_id: id,
+                    instance_id,
                     module,
                     ..
                 } => {
-                    let (module, parent) = (*module, Some(self.as_parent(*task, 1)));
-                    outbox.start(
-                        world,
-                        self.tenant,
-                        Child {
-                            id,
-                            module,
-                            function,
-                            input,
-                            parent,
-                            not_before: None,
-                        },
-                    );
+                    let parent = Some(self.as_parent(*task, 1));
+                    outbox.start(world, self.tenant, child(instance_id, *module, function, input, parent));
                 }
                 D::StartOrchestration {
                     function,
                     input,
-                    instance_id: id,
+                    instance_id,
                     module,
-                } => {
-                    let (module, parent) = (*module, None);
-                    outbox.start(
-                        world,
-                        self.tenant,
-                        Child {
-                            id,
-                            module,
-                            function,
-                            input,
-                            parent,
-                            not_before: None,
-                        },
-                    );
-                }
+                } => outbox.start(world, self.tenant, child(instance_id, *module, function, input, None)),
                 D::SendEvent { instance_id, event } => outbox.send_event(instance_id, event),
                 D::CancelTask { task } => self.cancel(*task, turn, outbox),
                 D::Complete { output } => {
@@ -156,5 +134,23 @@ impl<G: Guest> Owner<G> {
             events: events.to_vec(),
             not_before: None,
         }
+    }
+}
+
+/// An instance that may begin at once.
+fn child<'a>(
+    id: &'a InstanceId,
+    module: ModuleNumber,
+    function: &'a FunctionName,
+    input: &'a Payload,
+    parent: Option<Parent>,
+) -> Child<'a> {
+    Child {
+        id,
+        module,
+        function,
+        input,
+        parent,
+        not_before: None,
     }
 }

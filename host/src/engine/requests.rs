@@ -1,0 +1,279 @@
+//! What clients ask for: starts, messages, removals, uploads, and waiting for an end. What is refused changes nothing, and
+//! what is answered is durable.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::api::{
+    Message, MessageError, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
+};
+use super::hub::{Claim, Mail, Newborn, RaisedEvent, Taken};
+use crate::entropy::Entropy;
+use crate::model::{
+    Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, InstanceStatus, Started, TenantId, Timestamp,
+};
+use crate::store::{
+    AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome,
+    StartOutcome, TurnCommit,
+};
+
+/// How long a client waits for a turn that would store its request along with its own row. After that the request is
+/// stored by itself.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How many instances are purged in one transaction.
+const PURGED_AT_ONCE: u32 = 500;
+
+impl Engine {
+    /// Starts an orchestration. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// Why it was refused; then nothing was started.
+    pub async fn start(&self, request: StartRequest) -> Result<StartAnswer, StartError> {
+        let StartRequest {
+            tenant,
+            function,
+            input,
+            instance_id,
+            idempotency,
+            watch,
+        } = request;
+        if self.0.hub.shared().activities.count() >= self.0.max_queued {
+            return Err(StartError::Overloaded);
+        }
+        let module = self.0.guests.to_start(tenant, &function, &input)?;
+        let id = match instance_id {
+            Some(id) => id,
+            None => drawn_id(self.0.clock.now(), &*self.0.entropy),
+        };
+        let instance = NewInstance {
+            tenant,
+            id: id.clone(),
+            module,
+            started: Started {
+                execution: ExecutionNumber::FIRST,
+                function,
+                input,
+                seed: self.0.entropy.seed(),
+                limits: self.0.observable,
+                parent: None,
+                events: Vec::new(),
+                not_before: None,
+            },
+            created_at: self.0.clock.now(),
+        };
+        let number = self.0.store.new_number();
+        let end = watch.then(|| self.0.waiters.register(number));
+        let birth = Birth {
+            instance,
+            key: idempotency,
+        };
+        match self.bear(number, birth).await? {
+            StartOutcome::Created(_) => {
+                self.0.stats.started_by_clients.increment();
+                Ok(StartAnswer {
+                    instance_id: id,
+                    repeated: false,
+                    end,
+                })
+            }
+            StartOutcome::Repeated(instance_id) => Ok(StartAnswer {
+                instance_id,
+                repeated: true,
+                end: None,
+            }),
+            StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
+            StartOutcome::KeyReused => Err(StartError::KeyReused),
+        }
+    }
+
+    /// Creates an instance: with its first turn, or without it if that takes long or may be dangerous.
+    async fn bear(&self, number: InstanceNumber, birth: Birth) -> Result<StartOutcome, StoreError> {
+        let (reply, mut answer) = oneshot::channel();
+        let newborn = Newborn {
+            birth: birth.clone(),
+            reply,
+            turn_later: self.0.cautious,
+            claim: Claim::default(),
+        };
+        let claim = newborn.claim.clone();
+        self.0.hub.bear(number, newborn);
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answer).await {
+            return answer.map_err(|_| StoreError::Closed)?;
+        }
+        // Either its owner has not begun, and need not any more, or it has and will find the instance stored. In a task of
+        // its own: a client who goes away in between must not leave an instance behind that nobody wakes.
+        claim.take();
+        let (store, hub) = (self.0.store.clone(), self.0.hub.clone());
+        let stored = self.0.tracker.spawn(async move {
+            let created = store.commit(TurnCommit::of_birth(number, birth)).await?;
+            if let Some(refused) = created.refused {
+                return Ok(refused);
+            }
+            // Also if the owner has begun: it may have failed, and looked for the instance too early.
+            hub.deliver(number, Mail::Wake);
+            Ok(StartOutcome::Created(number))
+        });
+        stored.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Raises an event for an instance, or controls it. When this returns, it is durable.
+    ///
+    /// # Errors
+    /// Why it was refused; then nothing was delivered.
+    pub async fn send(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        message: Message,
+        idempotency: Option<IdempotencyKey>,
+    ) -> Result<(), MessageError> {
+        let item = match message {
+            Message::Event(event) if idempotency.is_none() => {
+                match self.raise(tenant, id, event.clone()).await? {
+                    Taken::Yes => return Ok(()),
+                    Taken::Failed(error) => return Err(error.into()),
+                    // Nobody took it. The store says why, or keeps it for whoever has the id now.
+                    Taken::No => InboxItem::Event(event),
+                }
+            }
+            Message::Event(event) => InboxItem::Event(event),
+            Message::Terminate { reason } => InboxItem::Terminate { reason },
+            Message::Suspend { reason } => InboxItem::Suspend { reason },
+            Message::Resume { reason } => InboxItem::Resume { reason },
+        };
+        let append = InboxAppend {
+            tenant,
+            id: id.clone(),
+            item,
+            at: self.0.clock.now(),
+        };
+        match self.append(append, idempotency).await? {
+            AppendOutcome::Appended(..) | AppendOutcome::Repeated => Ok(()),
+            AppendOutcome::Unknown => Err(MessageError::Unknown),
+            AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),
+            AppendOutcome::KeyReused => Err(MessageError::KeyReused),
+        }
+    }
+
+    /// Appends a message and tells the owner of the instance. In a task of its own: a client who goes away in between must
+    /// not leave a message behind that nobody knows of.
+    async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, StoreError> {
+        let (store, hub) = (self.0.store.clone(), self.0.hub.clone());
+        let appended = self.0.tracker.spawn(async move {
+            let outcome = store.append(append, key).await?;
+            if let AppendOutcome::Appended(number, row) = &outcome {
+                hub.deliver(*number, Mail::Inbox(row.clone()));
+            }
+            Ok(outcome)
+        });
+        appended.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it.
+    async fn raise(&self, tenant: TenantId, id: &InstanceId, event: Event) -> Result<Taken, StoreError> {
+        let Some(number) = self.0.store.tenant(tenant).number(id).await? else {
+            return Ok(Taken::No);
+        };
+        let (raised, claim, mut taken) = RaisedEvent::new(event);
+        self.0.hub.deliver(number, Mail::Event(raised));
+        let taken = match tokio::time::timeout(PATIENCE, &mut taken).await {
+            Ok(taken) => taken,
+            // The owner is busy with something else and has not looked at it: it is stored for later.
+            Err(_) if claim.take() => return Ok(Taken::No),
+            Err(_) => taken.await,
+        };
+        taken.map_err(|_| StoreError::Closed)
+    }
+
+    /// Deletes an instance that has ended, with its history and log.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub async fn purge(&self, tenant: TenantId, id: &InstanceId) -> Result<(), PurgeError> {
+        match self.0.store.purge(tenant, id.clone()).await? {
+            PurgeOutcome::Purged => Ok(()),
+            PurgeOutcome::Unknown => Err(PurgeError::Unknown),
+            PurgeOutcome::NotEnded(status) => Err(PurgeError::NotEnded(status)),
+        }
+    }
+
+    /// Deletes all instances that are in one of those ended states and ended before that time; says how many.
+    ///
+    /// # Errors
+    /// When the store fails; what was deleted by then stays deleted.
+    pub async fn purge_many(
+        &self,
+        tenant: TenantId,
+        ended_before: Timestamp,
+        statuses: Vec<InstanceStatus>,
+    ) -> Result<u64, StoreError> {
+        let (mut after, mut purged) = (None, 0);
+        loop {
+            let piece = PurgeMany {
+                tenant,
+                statuses: statuses.clone(),
+                ended_before,
+                after,
+                limit: PURGED_AT_ONCE,
+            };
+            let done = self.0.store.purge_many(piece).await?;
+            purged += done.purged;
+            after = done.next;
+            if after.is_none() {
+                return Ok(purged);
+            }
+        }
+    }
+
+    /// Takes in a module and makes it the current version of its name.
+    ///
+    /// # Errors
+    /// Why it was refused; what was there before stays.
+    pub async fn put_module(&self, tenant: TenantId, name: &str, bytes: Bytes) -> Result<StoredModule, PutModuleError> {
+        self.0.guests.put(tenant, name, bytes).await
+    }
+
+    /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete_module(&self, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
+        self.0.guests.delete(tenant, name).await
+    }
+
+    /// Returns when the instance has ended or there is none of that id, or after the timeout.
+    pub async fn wait_for_end(&self, tenant: TenantId, id: &InstanceId, timeout: Duration) {
+        let ended = tokio::time::timeout(timeout, self.ended(tenant, id)).await;
+        if let Ok(Err(error)) = ended {
+            tracing::warn!(instance_id = %id, %error, "could not look whether an instance has ended");
+        }
+    }
+
+    async fn ended(&self, tenant: TenantId, id: &InstanceId) -> Result<(), StoreError> {
+        let Some(number) = self.0.store.tenant(tenant).number(id).await? else {
+            return Ok(());
+        };
+        loop {
+            let waiter = self.0.waiters.register(number);
+            let summary = self.0.store.tenant(tenant).summary(id).await?;
+            if summary.is_none_or(|summary| summary.number != number || summary.status.has_ended()) {
+                return Ok(());
+            }
+            waiter.end().await;
+        }
+    }
+}
+
+/// A new id: a UUID of version 7 (RFC 9562), which begins with the time, so that ids drawn one after the other are
+/// neighbours in the index of ids and share its pages.
+fn drawn_id(now: Timestamp, entropy: &dyn Entropy) -> InstanceId {
+    let mut bytes = [0; 10];
+    entropy.fill(&mut bytes);
+    let uuid = uuid::Builder::from_unix_timestamp_millis(now.0, &bytes).into_uuid();
+    let id = uuid.simple().to_string();
+    id.parse().expect("a UUID is a valid instance id")
+}
