@@ -62,6 +62,16 @@ pub(super) async fn after(
     turns(&rows.iter().collect::<Vec<_>>(), instance, execution, after)
 }
 
+/// A turn, as errors call it.
+pub(super) fn name(instance: InstanceNumber, execution: ExecutionNumber, number: TurnNumber) -> String {
+    format!("turn {number} of execution {execution} of instance {instance}")
+}
+
+/// A turn was found although the one before it is not there.
+pub(super) fn gap(found: &str, missing: TurnNumber) -> Error {
+    Error::Damaged(format!("{found}: turn {missing} should come before it"))
+}
+
 /// Turns from their rows (turn, body), which must follow a turn without gaps.
 pub(super) fn turns(
     rows: &[&SqliteRow],
@@ -74,12 +84,9 @@ pub(super) fn turns(
     for row in rows {
         expected = expected.next();
         let number = TurnNumber(row.small_number(0)?);
-        let name = || format!("turn {number} of execution {execution} of instance {instance}");
+        let name = || name(instance, execution, number);
         if number != expected {
-            return Err(Error::Damaged(format!(
-                "{}: turn {expected} should come before it",
-                name()
-            )));
+            return Err(gap(&name(), expected));
         }
         let turn: Turn = decode(row.bytes(1)?, name)?;
         if turn.number != number {

@@ -1,6 +1,8 @@
 //! What the dispatcher asks of the disk. Each query sees one moment of it, and two queries see two.
 
-use super::super::{AttemptRow, Error, InstanceRecord, InstanceSummary, columns::decode, takeover::FIRST_TURNS};
+use super::super::{
+    AttemptRow, Error, InstanceRecord, InstanceSummary, columns::decode, history, takeover::FIRST_TURNS,
+};
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
     ExecutionNumber, InboxRow, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest, Payload, TenantId, Timestamp,
@@ -85,10 +87,11 @@ impl Disk {
                 .take(limit as usize)
                 .map(|((_, number), body)| {
                     expected = expected.next();
+                    let name = || history::name(instance, execution, *number);
                     if *number != expected {
-                        return Err(Error::Damaged(format!("turn {expected} is missing")));
+                        return Err(history::gap(&name(), expected));
                     }
-                    decode(body, || format!("turn {number}"))
+                    decode(body, name)
                 })
                 .collect()
         })
