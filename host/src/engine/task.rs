@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::activities::Activities;
 use super::flight_recorder::{Flight, FlightRecorder};
@@ -21,7 +21,9 @@ use super::timers::Timers;
 use super::waiters::Waiters;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
-use crate::model::{InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, Timestamp, Turn, TurnNumber};
+use crate::model::{
+    ExecutionNumber, InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, Timestamp, Turn, TurnNumber,
+};
 use crate::replay::{Directory, Execution, HostTrouble, Player, TurnLimits};
 use crate::store::{self, AttemptRow, StartOutcome, Store, TurnCommit, TurnReceipt};
 
@@ -107,6 +109,7 @@ pub(super) async fn run(
         module_tries: 0,
         failures: 0,
         first_turns: Vec::new(),
+        ahead: None,
         born: None,
         raised: VecDeque::new(),
     };
@@ -212,10 +215,38 @@ struct Session<'a> {
     failures: u32,
     /// The first turns of the execution, from when the owner was loaded until it has taken a step.
     first_turns: Vec<Turn>,
+    /// Turns that are being read while those before them are replayed.
+    ahead: Option<ReadAhead>,
     /// Who is told that the instance is stored, until it is.
     born: Option<oneshot::Sender<Result<StartOutcome, store::Error>>>,
     /// Who is told that an event is stored, in the order in which the owner received them.
     raised: VecDeque<oneshot::Sender<Taken>>,
+}
+
+/// A page of a history on its way, in a task of its own.
+struct ReadAhead {
+    execution: ExecutionNumber,
+    after: TurnNumber,
+    rows: AbortOnDropHandle<Result<Vec<Turn>, store::Error>>,
+}
+
+impl ReadAhead {
+    fn begin(shared: &Shared, instance: InstanceNumber, execution: ExecutionNumber, after: TurnNumber) -> Self {
+        let store = shared.store.clone();
+        let read = async move { store.history(instance, execution, after, HISTORY_PAGE).await };
+        let rows = AbortOnDropHandle::new(shared.tracker.spawn_on(read, &shared.runtime));
+        Self { execution, after, rows }
+    }
+
+    fn is_of(&self, execution: ExecutionNumber, after: TurnNumber) -> bool {
+        (self.execution, self.after) == (execution, after)
+    }
+
+    /// The turns, as soon as they were read.
+    async fn rows(self) -> Result<Vec<Turn>, store::Error> {
+        // The task is aborted by nobody else; it ends early with its runtime only.
+        self.rows.await.unwrap_or(Err(store::Error::Closed))
+    }
 }
 
 impl Session<'_> {
@@ -459,15 +490,22 @@ impl Session<'_> {
     }
 
     /// Reads the next rows of the history.
-    async fn feed(&self, owner: &mut GuestOwner, after: TurnNumber) {
+    async fn feed(&mut self, owner: &mut GuestOwner, after: TurnNumber) {
         let (execution, last) = owner.position();
-        let rows = match self.first_turns.get(after.0 as usize..) {
-            Some(rows) if !rows.is_empty() => Ok(Cow::Borrowed(rows)),
+        let ahead = self.ahead.take().filter(|ahead| ahead.is_of(execution, after));
+        let rows = match (self.first_turns.get(after.0 as usize..), ahead) {
+            (Some(rows), _) if !rows.is_empty() => Ok(Cow::Borrowed(rows)),
+            (_, Some(ahead)) => ahead.rows().await.map(Cow::Owned),
             _ => {
                 let rows = self.shared.store.history(self.instance, execution, after, HISTORY_PAGE);
                 rows.await.map(Cow::Owned)
             }
         };
+        if let Ok([.., newest]) = rows.as_deref()
+            && newest.number < last
+        {
+            self.ahead = Some(ReadAhead::begin(self.shared, self.instance, execution, newest.number));
+        }
         match rows {
             Ok(rows) if rows.is_empty() => {
                 owner.break_down(UNREADABLE, format!("turns {} to {last} are missing", after.next()));
