@@ -50,7 +50,14 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let sandbox_options = sandbox_options(config)?;
     let (store, service) = Store::open(&store_options(config)).await?;
     let stop_store = CancellationToken::new();
-    let store_task = tokio::spawn(service.run(stop_store.clone()));
+    // The writer has a thread of its own: it neither waits behind requests nor is woken through their event loop, which
+    // takes longer than a commit should.
+    let writing = {
+        let (runtime, stop) = (tokio::runtime::Handle::current(), stop_store.clone());
+        std::thread::Builder::new()
+            .name("windlass-writer".into())
+            .spawn(move || runtime.block_on(service.run(stop)))?
+    };
     let flights = config.data.join("flights");
     let (recorder, flights) = FlightRecorder::open(&flights)
         .map_err(|error| format!("the file {} cannot be used: {error}", flights.display()))?;
@@ -75,7 +82,9 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
 
     engine.stop().await;
     stop_store.cancel();
-    store_task.await??;
+    tokio::task::spawn_blocking(move || writing.join())
+        .await?
+        .map_err(|_| "the writer broke down")??;
     tracing::info!("ended");
     Ok(())
 }
