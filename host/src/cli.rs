@@ -1,7 +1,8 @@
 //! The command line: one program that is host and client.
 //!
-//! Every subcommand but `serve`, `check`, `backup` and `compile` speaks HTTP to a running host and knows nothing else of it. People
-//! get tables and sentences, programs get JSON with `--json` and exit codes that mean something.
+//! Every subcommand but `serve`, `check`, `backup` and `compile` speaks HTTP to a running host and knows nothing else of
+//! it (`key create` can do without a host). People get tables and sentences, programs get JSON with `--json` and exit
+//! codes that mean something.
 
 mod backup;
 mod bench;
@@ -12,6 +13,7 @@ mod control;
 mod deploy;
 mod event;
 mod input;
+mod key;
 mod list;
 mod logs;
 mod modules;
@@ -20,7 +22,9 @@ mod purge;
 mod serve;
 mod start;
 mod status;
+mod tenant;
 mod trouble;
+mod usage;
 mod waiting;
 
 use std::process::ExitCode;
@@ -48,6 +52,20 @@ pub struct Cli {
     #[arg(long, global = true, env = "WINDLASS_URL", hide_env = true, value_name = "URL",
         default_value_t = format!("http://127.0.0.1:{DEFAULT_PORT}"))]
     url: String,
+
+    /// API key; better in the environment, where other users of this machine do not see it
+    #[arg(
+        long,
+        global = true,
+        env = "WINDLASS_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    key: Option<String>,
+
+    /// The tenant that an administrator acts for
+    #[arg(long, global = true, env = "WINDLASS_TENANT", hide_env = true, value_name = "NAME")]
+    tenant: Option<String>,
 
     /// Print JSON for programs: one object, or one a line for lists
     #[arg(long, global = true)]
@@ -87,6 +105,12 @@ enum Command {
     Modules(modules::Modules),
     /// Show the log of an instance
     Logs(logs::Logs),
+    /// Manage tenants, their quotas and what they use
+    Tenant(tenant::Tenant),
+    /// Show what the tenant has used
+    Usage(usage::Usage),
+    /// Manage API keys
+    Key(key::Key),
     /// Check the database of a host that does not run
     Check(check::Check),
     /// Copy the database of a host, which may be running
@@ -129,7 +153,7 @@ impl Cli {
     }
 
     async fn dispatch(self, output: &Output) -> Result<(), Trouble> {
-        let client = || Client::new(&self.url);
+        let client = || Client::new(&self.url, self.key.as_deref(), self.tenant.as_deref());
         match self.command {
             Command::Serve(serve) => serve.run().await,
             Command::Bench(bench) => bench.run(&self.url, self.url_named, output).await,
@@ -146,6 +170,9 @@ impl Cli {
             Command::Resume(control) => control.run("resume", &client()?, output).await,
             Command::Purge(purge) => purge.run(&client()?, output).await,
             Command::Modules(modules) => modules.run(&client()?, output).await,
+            Command::Tenant(tenant) => tenant.run(&client()?, output).await,
+            Command::Usage(usage) => usage.run(&client()?, output).await,
+            Command::Key(key) => key.run(&client()?, self.tenant.as_deref(), output).await,
             Command::Logs(logs) => logs.run(&client()?, output).await,
         }
     }

@@ -64,8 +64,10 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Address to listen on (loopback only; port 0 takes a free one)
+    /// Address to listen on (without API keys loopback only; port 0 takes a free one)
     listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)), "WINDLASS_LISTEN", "ADDRESS";
+    /// Listen on an address that others reach although there are no API keys: everybody there may do everything
+    unprotected: bool = false, "WINDLASS_UNPROTECTED", "true|false";
     /// Folder of the database and of compiled modules
     data: PathBuf = "./windlass-data".into(), "WINDLASS_DATA", "DIR";
     /// What an answer means: `full`, it survives a loss of power; `normal`, it survives the end of the process
@@ -157,12 +159,6 @@ impl Config {
                 problem: problem.into(),
             })
         };
-        if !self.listen.ip().is_loopback() {
-            return invalid(
-                "listen",
-                "must be a loopback address such as 127.0.0.1:7411: without API keys the host serves its own machine only",
-            );
-        }
         for (name, number) in [
             ("turn_fuel", self.turn_fuel),
             ("activity_fuel", self.activity_fuel),

@@ -58,6 +58,7 @@ use crate::model::ObservableLimits;
 use crate::replay::TurnLimits;
 use crate::sandbox::Sandbox;
 use crate::store::{Error as StoreError, Store};
+use crate::tenancy::Tenancy;
 
 /// How many instances are loaded from the store at once.
 const LOADING_AT_ONCE: usize = 64;
@@ -104,6 +105,7 @@ pub struct EngineParts {
 /// What the engine's core is built on: everything that a simulation brings itself.
 struct CoreParts {
     store: Store,
+    tenancy: Tenancy,
     guests: Arc<dyn Guests>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -130,6 +132,7 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    tenancy: Tenancy,
     guests: Arc<dyn Guests>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
@@ -201,11 +204,14 @@ impl Engine {
             .map_err(EngineError::Threads)?;
         let handle = runtime.handle().clone();
         let threads = GuestThreads(Some(runtime));
+        let entropy = Arc::new(SystemEntropy);
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), entropy.clone()).await?;
         let core = CoreParts {
+            tenancy,
             guests: Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?),
             store,
             clock,
-            entropy: Arc::new(SystemEntropy),
+            entropy,
             recorder,
             flights,
             runtime: handle,
@@ -220,6 +226,7 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let CoreParts {
             store,
+            tenancy,
             guests,
             clock,
             entropy,
@@ -249,6 +256,7 @@ impl Engine {
         let (timers, waiters) = (Timers::new(), Waiters::default());
         let hub = Hub::new(Arc::new(Shared {
             store: store.clone(),
+            tenancy: tenancy.clone(),
             guests: guests.clone(),
             clock: clock.clone(),
             entropy: entropy.clone(),
@@ -279,6 +287,7 @@ impl Engine {
         tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
         Ok(Self(Arc::new(Inner {
             store,
+            tenancy,
             guests,
             clock,
             entropy,
@@ -319,6 +328,11 @@ impl Engine {
     /// The store, for queries.
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// The tenants and keys of the host.
+    pub fn tenancy(&self) -> &Tenancy {
+        &self.0.tenancy
     }
 
     /// Longest payload, in bytes.

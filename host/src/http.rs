@@ -7,10 +7,14 @@
 pub(crate) mod document;
 pub(crate) mod health;
 pub(crate) mod instances;
+pub(crate) mod keys;
 pub(crate) mod metrics;
 pub(crate) mod modules;
 pub(crate) mod orchestrations;
+pub(crate) mod tenants;
+pub(crate) mod usage;
 
+mod access;
 mod body;
 mod error;
 mod error_pages;
@@ -35,6 +39,7 @@ pub use problem::Problem;
 pub use router::{openapi, router};
 pub use server::{Server, ServerError, ServerOptions};
 
+pub(crate) use access::TENANT_HEADER;
 pub(crate) use links::segment;
 pub(crate) use params::{MAX_WAIT, parse_duration};
 pub(crate) use problem::MEDIA_TYPE as PROBLEM_MEDIA_TYPE;
@@ -46,4 +51,7 @@ pub struct HttpOptions {
     pub payload_bytes: usize,
     /// Longest module, in bytes.
     pub module_bytes: usize,
+    /// Whether requests without a key must be addressed to this machine by its own name. Not so if the operator lets
+    /// anybody on the network in.
+    pub own_names_only: bool,
 }

@@ -17,7 +17,9 @@ mod logs;
 mod modules;
 mod stats;
 mod tenant;
+mod usage;
 
+mod administration;
 mod attempts;
 mod backup;
 mod check;
@@ -50,6 +52,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    administration::{Change, Changed, KeyRow, TenantRow},
     backup::{Backup, backup},
     commit::{
         AppendOutcome, AttemptRow, Birth, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
@@ -60,7 +63,8 @@ pub use self::{
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModuleVersion, PutModule, PutModuleOutcome},
     stats::{BatchStats, StoreStats},
-    tenant::{HistoryPage, InstanceDetails, InstancePage, InstanceSummary, ListFilter, TenantStore},
+    tenant::{HistoryPage, InstanceDetails, InstancePage, InstanceSummary, ListFilter, TenantHoldings, TenantStore},
+    usage::{Amount, Days, FunctionUsage, Used},
 };
 use self::{
     checkpoint::Checkpointer,
@@ -246,6 +250,22 @@ impl Store {
         TenantStore::new(self.readers.clone(), tenant)
     }
 
+    /// All tenants, by number: for the host's administrator.
+    ///
+    /// # Errors
+    /// When the database fails, or a row cannot be read.
+    pub async fn tenants(&self) -> Result<Vec<TenantRow>, Error> {
+        administration::tenants(self.readers.sqlite()).await
+    }
+
+    /// All API keys, without their secrets: for the host's administrator.
+    ///
+    /// # Errors
+    /// When the database fails, or a row cannot be read.
+    pub async fn api_keys(&self) -> Result<Vec<KeyRow>, Error> {
+        administration::keys(self.readers.sqlite()).await
+    }
+
     /// What the writer did since the host started.
     pub fn stats(&self) -> StoreStats {
         self.stats.read()
@@ -316,10 +336,24 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn deliver(&self, to: InstanceNumber, item: InboxItem) -> Result<Option<InboxRow>, Error> {
+        self.deliver_used(to, item, None).await
+    }
+
+    /// The same, for a message that something was used up for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn deliver_used(
+        &self,
+        to: InstanceNumber,
+        item: InboxItem,
+        used: Option<Used>,
+    ) -> Result<Option<InboxRow>, Error> {
         match self
             .ask(Operation::Deliver {
                 to,
                 item: EncodedItem::new(item),
+                used: used.map(Box::new),
             })
             .await?
         {
@@ -352,12 +386,14 @@ impl Store {
         instance: InstanceNumber,
         attempt: AttemptRow,
         lines: Vec<LogLine>,
+        used: Option<Used>,
     ) -> Result<bool, Error> {
         match self
             .ask(Operation::NoteAttempt {
                 instance,
                 attempt: Box::new(attempt),
                 lines,
+                used: used.map(Box::new),
             })
             .await?
         {
@@ -425,6 +461,17 @@ impl Store {
             .filter(|_| instances.len() as u64 == u64::from(limit));
         match self.ask(Operation::PurgeMany { tenant, instances }).await? {
             Outcome::PurgeMany(purged) => Ok(PurgedMany { purged, next }),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Changes tenants or API keys.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn administer(&self, change: Change) -> Result<Changed, Error> {
+        match self.ask(Operation::Administer(Box::new(change))).await? {
+            Outcome::Administer(changed) => Ok(changed),
             other => wrong_answer(&other),
         }
     }

@@ -19,5 +19,6 @@ mod refusals;
 mod shutdown;
 mod starts;
 mod std_everywhere;
+mod tenants;
 mod uploads;
 mod versions;

@@ -9,7 +9,11 @@ async fn a_host_with_too_much_work_refuses_more_and_finishes_what_it_took_on() {
     let args = &["--max-queued", "20", "--activity-slots", "2"];
     let world = World::start_with(&["bench", "bench_activities"], args).await;
     let (mut accepted, mut refused) = (Vec::new(), 0);
-    for round in 0..5 {
+    // How soon they are refused depends on how fast the host is.
+    for round in 0..100 {
+        if refused > 0 {
+            break;
+        }
         let starts = (0..40).map(async |n| {
             let id = format!("{round}-{n}");
             let path = format!("/v1/orchestrations/BenchChain?instanceId={id}");
@@ -25,7 +29,7 @@ async fn a_host_with_too_much_work_refuses_more_and_finishes_what_it_took_on() {
             }
         }
     }
-    assert!(refused > 0, "200 starts at once, with room for 20 calls");
+    assert!(refused > 0, "4,000 starts, 40 at once, with room for 20 calls");
     for id in &accepted {
         assert_eq!(world.output_of(id).await, json!("x"), "{id}");
     }

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Method, RequestBuilder, Response, Url, header};
+use reqwest::{
+    Method, RequestBuilder, Response, Url,
+    header::{self, HeaderMap, HeaderValue},
+};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::trouble::Trouble;
-use crate::http::{PROBLEM_MEDIA_TYPE, Problem, segment};
+use crate::http::{PROBLEM_MEDIA_TYPE, Problem, TENANT_HEADER, segment};
 
 /// How long a connection may take; the host is near.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
@@ -37,7 +40,7 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(url: &str) -> Result<Self, Trouble> {
+    pub(super) fn new(url: &str, key: Option<&str>, tenant: Option<&str>) -> Result<Self, Trouble> {
         let base = Url::parse(url).map_err(|error| Trouble::Usage(format!("{url:?} is not an address: {error}")))?;
         if base.scheme() != "http" {
             return Err(Trouble::Usage(format!("{url:?} must begin with http://")));
@@ -47,6 +50,7 @@ impl Client {
             .no_proxy()
             .connect_timeout(CONNECT_TIME)
             .redirect(reqwest::redirect::Policy::none())
+            .default_headers(identity(key, tenant)?)
             .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| Trouble::failed(format!("cannot make a client: {error}")))?;
@@ -140,6 +144,23 @@ impl Answer {
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
         serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
     }
+}
+
+/// The headers that say who asks, and for whom.
+fn identity(key: Option<&str>, tenant: Option<&str>) -> Result<HeaderMap, Trouble> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = key {
+        let value = HeaderValue::try_from(format!("Bearer {}", key.trim()));
+        let mut value = value.map_err(|_| Trouble::Usage("the API key holds characters that it cannot".into()))?;
+        value.set_sensitive(true);
+        headers.insert(header::AUTHORIZATION, value);
+    }
+    if let Some(tenant) = tenant {
+        let value = HeaderValue::try_from(tenant);
+        let value = value.map_err(|_| Trouble::Usage(format!("{tenant:?} is no name of a tenant")))?;
+        headers.insert(TENANT_HEADER, value);
+    }
+    Ok(headers)
 }
 
 fn unreadable(error: &serde_json::Error) -> Trouble {

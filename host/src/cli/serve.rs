@@ -16,6 +16,7 @@ use crate::{
     shutdown,
     store::{self, Store, StoreOptions},
     telemetry,
+    tenancy::Tenancy,
 };
 
 /// Arguments of `serve`.
@@ -41,12 +42,6 @@ impl Serve {
 /// Brings the parts up from the store outwards, serves until a signal, and takes them down in the opposite order.
 async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stop = shutdown::on_signals()?;
-    let server = Server::bind(ServerOptions {
-        listen: config.listen,
-        max_connections: usize::try_from(config.max_connections)?,
-        grace: config.shutdown_grace.0,
-    })
-    .await?;
     let sandbox_options = sandbox_options(config)?;
     let (store, service) = Store::open(&store_options(config)).await?;
     let stop_store = CancellationToken::new();
@@ -72,9 +67,17 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     };
     let engine = Engine::start_up(parts, options).await?;
 
+    refuse_strangers(config, engine.tenancy())?;
+    let server = Server::bind(ServerOptions {
+        listen: config.listen,
+        max_connections: usize::try_from(config.max_connections)?,
+        grace: config.shutdown_grace.0,
+    })
+    .await?;
     let options = HttpOptions {
         payload_bytes: config.max_payload.as_usize(),
         module_bytes: config.max_module.as_usize(),
+        own_names_only: config.listen.ip().is_loopback(),
     };
     let router = http::router(engine.clone(), options, stop.clone());
     announce(&server)?;
@@ -87,6 +90,22 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         .map_err(|_| "the writer broke down")??;
     tracing::info!("ended");
     Ok(())
+}
+
+/// Without keys, anyone who reaches the socket may do anything.
+fn refuse_strangers(config: &Config, tenancy: &Tenancy) -> Result<(), String> {
+    let listen = config.listen;
+    if listen.ip().is_loopback() || !tenancy.is_open() {
+        return Ok(());
+    }
+    if config.unprotected {
+        tracing::warn!(%listen, "there are no API keys: everybody who reaches this address may do everything");
+        return Ok(());
+    }
+    Err(format!(
+        "will not listen on {listen}: there are no API keys, so everybody who reaches it could do everything; create one \
+         with `windlass key create --role admin` while the host listens on 127.0.0.1, or say `--unprotected true`"
+    ))
 }
 
 fn store_options(config: &Config) -> StoreOptions {

@@ -19,11 +19,12 @@ use super::owner::{ActivityResult, StartActivity};
 use super::stats::EngineStats;
 use crate::clock::Clock;
 use crate::model::{
-    ExecutionNumber, Failure, InstanceId, InstanceNumber, LogLine, Outcome, TaskId, Timestamp, failure::types,
+    ExecutionNumber, Failure, FunctionKind, InstanceId, InstanceNumber, LogLine, Outcome, TaskId, TenantId, Timestamp,
+    failure::types, history::outcome_bytes,
 };
 use crate::replay::{HostTrouble, randomness::idempotency_key};
 use crate::sandbox::Attempt;
-use crate::store::{self, AttemptRow, Store};
+use crate::store::{self, Amount, AttemptRow, Store, Used};
 
 /// How long to wait before another try when the host itself is in trouble (no room, store failing).
 const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
@@ -83,6 +84,7 @@ pub struct ActivitiesParts {
 
 /// One call.
 struct Call {
+    tenant: TenantId,
     instance: InstanceNumber,
     instance_id: InstanceId,
     start: StartActivity,
@@ -128,6 +130,7 @@ impl Activities {
     pub fn start(
         &self,
         hub: &Hub,
+        tenant: TenantId,
         instance: InstanceNumber,
         instance_id: &InstanceId,
         start: StartActivity,
@@ -145,6 +148,7 @@ impl Activities {
             .filter(|row| row.execution == execution && row.task == task);
         let rows: Vec<&AttemptRow> = mine.collect();
         let call = Call {
+            tenant,
             instance,
             instance_id: instance_id.clone(),
             start,
@@ -225,7 +229,7 @@ impl Activities {
         if call.cut_offs >= self.0.max_cut_offs {
             let message = format!("the host ended {} times in a row while it ran", call.cut_offs);
             let poisonous = Failure::new(types::POISONOUS, message).permanent();
-            return Some(call.result(Err(poisonous), Vec::new(), 0));
+            return Some(call.result(Err(poisonous), Vec::new(), 0, None));
         }
         loop {
             if let Some(next_at) = call.next_at.take() {
@@ -247,17 +251,21 @@ impl Activities {
             drop(slot);
             counted.end(&run.outcome, run.fuel);
             let (failure, logs, fuel) = match run.outcome {
-                Ok(output) => return Some(call.result(Ok(output), run.logs, run.fuel)),
+                Ok(output) => {
+                    let used = call.used(started_at, self.0.clock.now(), run.fuel, &Ok(output.clone()));
+                    return Some(call.result(Ok(output), run.logs, run.fuel, Some(used)));
+                }
                 Err(failure) => (failure, run.logs, run.fuel),
             };
             call.failed += 1;
             let now = self.0.clock.now();
+            let used = call.used(started_at, now, fuel, &Err(failure.clone()));
             let retry = call.start.call.options.retry.as_ref();
             let next_at = retry
                 .and_then(|policy| policy.wait_after(call.failed, &failure))
                 .map(|wait| now.after(wait));
             let Some(next_at) = next_at.filter(|at| deadline.is_none_or(|deadline| *at < deadline)) else {
-                return Some(call.result(Err(failure), logs, fuel));
+                return Some(call.result(Err(failure), logs, fuel, Some(used)));
             };
             call.rows += 1;
             let row = AttemptRow {
@@ -272,7 +280,7 @@ impl Activities {
                 ended_at: now,
                 next_at: Some(next_at),
             };
-            if !self.note(call.instance, row, logs).await {
+            if !self.note(call.instance, row, logs, used).await {
                 return None;
             }
             call.next_at = Some(next_at);
@@ -331,9 +339,13 @@ impl Activities {
 
     /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew. Says whether
     /// it was noted; if not, the execution has ended or the host is ending, and nobody waits for another attempt.
-    async fn note(&self, instance: InstanceNumber, row: AttemptRow, logs: Vec<LogLine>) -> bool {
+    async fn note(&self, instance: InstanceNumber, row: AttemptRow, logs: Vec<LogLine>, used: Used) -> bool {
         loop {
-            match self.0.store.note_attempt(instance, row.clone(), logs.clone()).await {
+            let noted = self
+                .0
+                .store
+                .note_attempt(instance, row.clone(), logs.clone(), Some(used.clone()));
+            match noted.await {
                 Ok(noted) => return noted,
                 Err(store::Error::Closed) => return false,
                 Err(error) => {
@@ -385,13 +397,32 @@ impl Call {
         }
     }
 
-    fn result(&self, outcome: Outcome, logs: Vec<LogLine>, fuel: u64) -> ActivityResult {
+    /// What an attempt used, for the books.
+    fn used(&self, started_at: Timestamp, ended_at: Timestamp, fuel: u64, outcome: &Outcome) -> Used {
+        Used {
+            tenant: self.tenant,
+            kind: FunctionKind::Activity,
+            function: self.start.call.function.clone(),
+            at: ended_at,
+            amount: Amount {
+                count: 1,
+                failed: outcome.is_err().into(),
+                fuel,
+                wall_ms: u64::try_from(ended_at.since(started_at).as_millis()).unwrap_or(u64::MAX),
+                bytes_in: self.start.call.input.bytes(),
+                bytes_out: outcome_bytes(outcome),
+            },
+        }
+    }
+
+    fn result(&self, outcome: Outcome, logs: Vec<LogLine>, fuel: u64, used: Option<Used>) -> ActivityResult {
         ActivityResult {
             execution: self.start.execution,
             task: self.start.task,
             outcome,
             logs,
             fuel,
+            used,
         }
     }
 
@@ -400,6 +431,6 @@ impl Call {
         let call = &self.start.call;
         let allowed = call.options.timeout_ms.unwrap_or_default();
         let message = format!("activity {} had no outcome within {allowed} ms", call.function);
-        self.result(Err(Failure::new(types::TIMEOUT, message)), Vec::new(), 0)
+        self.result(Err(Failure::new(types::TIMEOUT, message)), Vec::new(), 0, None)
     }
 }

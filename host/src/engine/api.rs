@@ -5,6 +5,7 @@ use crate::model::{
     Event, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload, TenantId,
 };
 use crate::store::{Error as StoreError, IdempotencyKey};
+use crate::tenancy::Exceeded;
 
 /// Start an orchestration.
 #[derive(Debug, Clone)]
@@ -64,6 +65,9 @@ pub enum StartError {
     /// Too many activity calls wait already.
     #[error("the host has more work than it can take on now")]
     Overloaded,
+    /// The tenant may not start more, now or at all.
+    #[error(transparent)]
+    Quota(#[from] Exceeded),
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -100,6 +104,9 @@ pub enum MessageError {
     /// The instance has ended.
     #[error("the instance has ended: it is {0}")]
     Ended(InstanceStatus),
+    /// The tenant may not send so much at once.
+    #[error(transparent)]
+    Quota(#[from] Exceeded),
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
@@ -149,6 +156,9 @@ pub enum PutModuleError {
         /// The module that offers it.
         module: String,
     },
+    /// The tenant may not have more modules.
+    #[error(transparent)]
+    Quota(#[from] Exceeded),
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use super::api::{PutModuleError, StartError, StoredModule};
 use super::guests::{ActivityCode, AnyGuest, Guests};
 use crate::clock::Clock;
+use crate::config::ByteSize;
 use crate::model::{
     ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId,
     failure::types,
@@ -21,6 +22,7 @@ use crate::replay::{Directory, HostTrouble, ResolvedActivity, ResolvedOrchestrat
 use crate::sandbox::{ActivityRun, Attempt, Module, Sandbox};
 use crate::schema::{SchemaValidator, Violation};
 use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
+use crate::tenancy::{Exceeded, Quota, Quotas};
 
 /// Most loaded modules kept; beyond it the least recently loaded are dropped, and loaded from the cache when needed.
 const MAX_LOADED: usize = 512;
@@ -142,7 +144,9 @@ impl Catalogue {
             loaded: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         };
-        catalogue.refresh(TenantId::DEFAULT).await?;
+        for tenant in catalogue.store.tenants().await? {
+            catalogue.refresh(tenant.tenant).await?;
+        }
         Ok(catalogue)
     }
 
@@ -170,9 +174,18 @@ impl Catalogue {
     ///
     /// # Errors
     /// Why it was refused; what was there before stays.
-    pub async fn put(&self, tenant: TenantId, name: &str, bytes: Bytes) -> Result<StoredModule, PutModuleError> {
+    pub async fn put(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        bytes: Bytes,
+        quotas: &Quotas,
+    ) -> Result<StoredModule, PutModuleError> {
+        // What will not be kept need not be compiled; what others upload meanwhile holdings when it is stored.
+        self.check_room(tenant, name, bytes.len(), quotas).await?;
         let inspected = self.sandbox.inspect(bytes.clone()).await?;
         let _changing = self.changing.lock().await;
+        self.check_room(tenant, name, bytes.len(), quotas).await?;
         let kind = inspected.description.kind;
         let put = PutModule {
             tenant,
@@ -195,6 +208,32 @@ impl Catalogue {
                 Err(PutModuleError::FunctionTaken { kind, function, module })
             }
         }
+    }
+
+    /// Whether the tenant may have that module too.
+    async fn check_room(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        length: usize,
+        quotas: &Quotas,
+    ) -> Result<(), PutModuleError> {
+        if quotas.max_modules.is_none() && quotas.max_module_bytes.is_none() {
+            return Ok(());
+        }
+        let store = self.store.tenant(tenant);
+        let (holdings, is_new) = (store.holdings().await?, store.module(name).await?.is_none());
+        if let Some(limit) = quotas.max_modules
+            && holdings.modules + u64::from(is_new) > limit
+        {
+            return Err(Exceeded::of_size(Quota::MaxModules, limit).into());
+        }
+        if let Some(ByteSize(limit)) = quotas.max_module_bytes
+            && holdings.module_bytes + length as u64 > limit
+        {
+            return Err(Exceeded::of_size(Quota::MaxModuleBytes, limit).into());
+        }
+        Ok(())
     }
 
     /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
@@ -306,8 +345,14 @@ impl Guests for Catalogue {
         tenant: TenantId,
         name: &'a str,
         bytes: Bytes,
+        quotas: &'a Quotas,
     ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
-        Box::pin(self.put(tenant, name, bytes))
+        Box::pin(self.put(tenant, name, bytes, quotas))
+    }
+
+    fn forget(&self, tenant: TenantId) {
+        let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
+        functions.remove(&tenant);
     }
 
     fn delete<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {

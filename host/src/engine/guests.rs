@@ -12,6 +12,7 @@ use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, T
 use crate::replay::{Directory, Guest, HostTrouble};
 use crate::sandbox::{ActivityRun, Attempt};
 use crate::store;
+use crate::tenancy::Quotas;
 
 /// A guest of an orchestration, of whatever make.
 pub type AnyGuest = Box<dyn Guest + Send>;
@@ -46,10 +47,14 @@ pub trait Guests: Send + Sync + 'static {
         tenant: TenantId,
         name: &'a str,
         bytes: Bytes,
+        quotas: &'a Quotas,
     ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>>;
 
     /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
     fn delete<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, store::Error>>;
+
+    /// Forgets the functions of a tenant that is gone.
+    fn forget(&self, tenant: TenantId);
 }
 
 /// The activities of one module version.

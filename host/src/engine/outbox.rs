@@ -5,7 +5,7 @@ use crate::model::{
     ModuleNumber, Outcome, Parent, Payload, Started, TaskId, TenantId, Timestamp,
 };
 use crate::replay::ledger::SubOrchestrationCall;
-use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient};
+use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient, Used};
 
 use super::owner::World;
 
@@ -20,6 +20,8 @@ pub(super) struct Outbox {
     pub next_execution: Option<Started>,
     /// Fuel of the activity attempts whose outcomes the step takes.
     pub fuel: u64,
+    /// What the attempts whose results were taken have used.
+    pub usage: Vec<Used>,
     /// Inbox rows taken, to be put back if the guest cannot run.
     pub taken: Vec<(InboxSeq, InboxItem)>,
     /// Sub-orchestrations that get another attempt, likewise.

@@ -12,13 +12,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{
-    Decision, Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber,
-    InstanceStatus, LogLine, ModuleDigest, ModuleNumber, ObservableLimits, Outcome, Parent, Payload, Started,
-    StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, failure::types,
+    Arrival, Decision, Event, ExecutionNumber, Failure, FunctionKind, FunctionName, InboxItem, InboxRow, InboxSeq,
+    InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleDigest, ModuleNumber, ObservableLimits, Outcome, Parent,
+    Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, failure::types,
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::{Directory, Guest, HostTrouble, Ledger, Outstanding, Player, ReplayError};
-use crate::store::{Birth, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TurnCommit, TurnReceipt};
+use crate::store::{
+    Amount, Birth, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TurnCommit, TurnReceipt, Used,
+};
 
 use self::arrivals::Gathered;
 
@@ -56,7 +58,7 @@ pub enum Next {
     Commit(Box<TurnCommit>),
     /// Append these results and events to the inbox, because the instance takes none now. The last ones are all the
     /// events that it [received directly](Owner::receive_event).
-    Store(Vec<InboxItem>),
+    Store(Vec<(InboxItem, Option<Used>)>),
     /// Start these attempts, unless they run already, and stop those.
     Activities(ActivityChanges),
     /// The instance has ended; nothing will happen any more.
@@ -106,6 +108,8 @@ pub struct ActivityResult {
     pub logs: Vec<LogLine>,
     /// Fuel of the last attempt.
     pub fuel: u64,
+    /// What the last attempt used; none if there was no attempt that ended.
+    pub used: Option<Used>,
 }
 
 /// The state of an instance in memory, while somebody works on it.
@@ -424,7 +428,7 @@ impl<G: Guest> Owner<G> {
         }
         if matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck) {
             let results = self.results.drain(..).map(ActivityResult::into_inbox);
-            let items: Vec<InboxItem> = results.chain(self.events.drain(..).map(InboxItem::Event)).collect();
+            let items: Vec<_> = results.chain(self.events.drain(..).map(free)).collect();
             return Ok(if items.is_empty() {
                 Next::Idle(None)
             } else {
@@ -447,7 +451,7 @@ impl<G: Guest> Owner<G> {
             // Who raised an event is not kept waiting until the first turn may run.
             return Ok(match self.events.is_empty() {
                 true => Next::Idle(self.wake_at()),
-                false => Next::Store(self.events.drain(..).map(InboxItem::Event).collect()),
+                false => Next::Store(self.events.drain(..).map(free).collect()),
             });
         }
         match &self.player {
@@ -597,6 +601,28 @@ impl<G: Guest> Owner<G> {
         Ok(self.commit(turn.at, Some(turn), gathered))
     }
 
+    /// What a turn used, for the books.
+    fn used_by(&self, turn: &Turn) -> Used {
+        let failed = turn
+            .decisions
+            .iter()
+            .any(|decision| matches!(decision, Decision::Fail { .. }));
+        Used {
+            tenant: self.tenant,
+            kind: FunctionKind::Orchestration,
+            function: self.function.clone(),
+            at: turn.at,
+            amount: Amount {
+                count: 1,
+                failed: failed.into(),
+                fuel: turn.fuel,
+                wall_ms: 0,
+                bytes_in: turn.arrivals.iter().map(Arrival::payload_bytes).sum(),
+                bytes_out: turn.decisions.iter().map(Decision::payload_bytes).sum(),
+            },
+        }
+    }
+
     /// Wraps up a step. From here on the owner waits for [`Self::committed`].
     fn commit(&mut self, now: Timestamp, turn: Option<Turn>, gathered: Gathered) -> Next {
         let Gathered {
@@ -624,6 +650,8 @@ impl<G: Guest> Owner<G> {
         if let Some(status) = &outbox.custom_status {
             self.custom_status = Some(status.clone());
         }
+        let mut usage = outbox.usage;
+        usage.extend(turn.as_ref().map(|turn| self.used_by(turn)));
         let commit = TurnCommit {
             instance: self.number,
             birth: self.birth.take(),
@@ -635,6 +663,7 @@ impl<G: Guest> Owner<G> {
             messages: outbox.messages,
             attempts: outbox.attempts,
             logs: outbox.logs,
+            usage,
             summary: Summary {
                 status: self.status,
                 execution: self.execution,
@@ -660,14 +689,20 @@ impl<G: Guest> Owner<G> {
     }
 }
 
+/// An event as a message; nothing was used up for it.
+fn free(event: Event) -> (InboxItem, Option<Used>) {
+    (InboxItem::Event(event), None)
+}
+
 impl ActivityResult {
-    /// As a message, for an instance that takes none now.
-    fn into_inbox(self) -> InboxItem {
-        InboxItem::TaskEnded {
+    /// As a message, for an instance that takes none now, and what it used.
+    fn into_inbox(self) -> (InboxItem, Option<Used>) {
+        let item = InboxItem::TaskEnded {
             execution: self.execution,
             task: self.task,
             attempt: 0,
             outcome: self.outcome,
-        }
+        };
+        (item, self.used)
     }
 }

@@ -82,7 +82,7 @@ async fn note_cut_off(store: &Store, flight: Flight, task: TaskId, now: Timestam
         ended_at: now,
         next_at: Some(now),
     };
-    store.note_attempt(flight.instance, attempt, Vec::new()).await?;
+    store.note_attempt(flight.instance, attempt, Vec::new(), None).await?;
     Ok(())
 }
 

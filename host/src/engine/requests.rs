@@ -11,14 +11,17 @@ use super::api::{
     Message, MessageError, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 use super::hub::{Claim, Mail, Newborn, RaisedEvent, Taken};
+use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
-    Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, InstanceStatus, Started, TenantId, Timestamp,
+    Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, InstanceStatus, ObservableLimits, Payload, Started,
+    TenantId, Timestamp,
 };
 use crate::store::{
     AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome,
     StartOutcome, TurnCommit,
 };
+use crate::tenancy::{Exceeded, Quota, TenancyError};
 
 /// How long a client waits for a turn that would store its request along with its own row. After that the request is
 /// stored by itself.
@@ -44,7 +47,9 @@ impl Engine {
         if self.0.hub.shared().activities.count() >= self.0.max_queued {
             return Err(StartError::Overloaded);
         }
+        let limits = self.limits_of(tenant, &input)?;
         let module = self.0.guests.to_start(tenant, &function, &input)?;
+        self.0.tenancy.take_start(tenant)?;
         let id = match instance_id {
             Some(id) => id,
             None => drawn_id(self.0.clock.now(), &*self.0.entropy),
@@ -58,7 +63,7 @@ impl Engine {
                 function,
                 input,
                 seed: self.0.entropy.seed(),
-                limits: self.0.observable,
+                limits,
                 parent: None,
                 events: Vec::new(),
                 not_before: None,
@@ -88,6 +93,35 @@ impl Engine {
             StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
             StartOutcome::KeyReused => Err(StartError::KeyReused),
         }
+    }
+
+    /// What an execution of a tenant that starts now may observe, if the payload is within it.
+    fn limits_of(&self, tenant: TenantId, payload: &Payload) -> Result<ObservableLimits, Exceeded> {
+        let quota = self
+            .0
+            .tenancy
+            .tenant(tenant)
+            .and_then(|tenant| tenant.quotas.max_payload);
+        let Some(ByteSize(quota)) = quota.filter(|quota| quota.0 < self.0.observable.payload_bytes) else {
+            return Ok(self.0.observable);
+        };
+        if payload.as_str().len() as u64 > quota {
+            return Err(Exceeded::of_size(Quota::MaxPayload, quota));
+        }
+        Ok(ObservableLimits {
+            payload_bytes: quota,
+            ..self.0.observable
+        })
+    }
+
+    /// Deletes a tenant that has no instances, with its modules and keys.
+    ///
+    /// # Errors
+    /// Why not; then nothing was deleted.
+    pub async fn delete_tenant(&self, name: &str) -> Result<(), TenancyError> {
+        let tenant = self.0.tenancy.delete_tenant(name).await?;
+        self.0.guests.forget(tenant);
+        Ok(())
     }
 
     /// Creates an instance: with its first turn, or without it if that takes long or may be dangerous.
@@ -131,6 +165,9 @@ impl Engine {
         message: Message,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<(), MessageError> {
+        if let Message::Event(event) = &message {
+            self.limits_of(tenant, &event.payload)?;
+        }
         let item = match message {
             Message::Event(event) if idempotency.is_none() => {
                 match self.raise(tenant, id, event.clone()).await? {
@@ -234,7 +271,11 @@ impl Engine {
     /// # Errors
     /// Why it was refused; what was there before stays.
     pub async fn put_module(&self, tenant: TenantId, name: &str, bytes: Bytes) -> Result<StoredModule, PutModuleError> {
-        self.0.guests.put(tenant, name, bytes).await
+        let quotas = self.0.tenancy.tenant(tenant).map(|tenant| tenant.quotas.clone());
+        self.0
+            .guests
+            .put(tenant, name, bytes, &quotas.unwrap_or_default())
+            .await
     }
 
     /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.

@@ -22,10 +22,12 @@ use super::waiters::Waiters;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{
-    ExecutionNumber, InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, Timestamp, Turn, TurnNumber,
+    ExecutionNumber, InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, TenantId, Timestamp, Turn,
+    TurnNumber,
 };
 use crate::replay::{Directory, Execution, HostTrouble, Player, TurnLimits};
-use crate::store::{self, AttemptRow, StartOutcome, Store, TurnCommit, TurnReceipt};
+use crate::store::{self, AttemptRow, StartOutcome, Store, TurnCommit, TurnReceipt, Used};
+use crate::tenancy::Tenancy;
 
 /// Rows of history read at once. Bounds the memory of a cold load.
 const HISTORY_PAGE: u32 = 1_000;
@@ -42,6 +44,7 @@ const MODULE_TRIES: u32 = 3;
 /// What all owners share.
 pub(super) struct Shared {
     pub store: Store,
+    pub tenancy: Tenancy,
     pub guests: Arc<dyn Guests>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -67,6 +70,7 @@ type GuestOwner = Owner<Recorded<AnyGuest>>;
 /// What the owner of one tenant's instance is given to decide with.
 struct HostWorld<'a> {
     shared: &'a Shared,
+    tenant: TenantId,
     directory: &'a dyn Directory,
 }
 
@@ -88,7 +92,13 @@ impl World for HostWorld<'_> {
     }
 
     fn max_turns(&self) -> u32 {
-        self.shared.turn_limits.turns
+        let quota = self
+            .shared
+            .tenancy
+            .tenant(self.tenant)
+            .and_then(|tenant| tenant.quotas.max_turns);
+        let limit = self.shared.turn_limits.turns;
+        quota.map_or(limit, |quota| quota.min(limit))
     }
 }
 
@@ -300,6 +310,7 @@ impl Session<'_> {
             let next = {
                 let world = HostWorld {
                     shared: self.shared,
+                    tenant: owner.tenant(),
                     directory: &*directory,
                 };
                 owner.next(&world)
@@ -427,11 +438,11 @@ impl Session<'_> {
     }
 
     /// Appends what the instance cannot take now to its inbox.
-    async fn keep(&mut self, items: Vec<InboxItem>) {
+    async fn keep(&mut self, items: Vec<(InboxItem, Option<Used>)>) {
         let results = items.len() - self.raised.len();
-        for (position, item) in items.into_iter().enumerate() {
+        for (position, (item, used)) in items.into_iter().enumerate() {
             let reply = (position >= results).then(|| self.raised.pop_front()).flatten();
-            let kept = self.shared.store.deliver(self.instance, item).await;
+            let kept = self.shared.store.deliver_used(self.instance, item, used).await;
             if let Err(error) = &kept {
                 // A result that is not durable: its activity runs again when the instance goes on after a restart.
                 tracing::error!(instance = self.instance.0, %error, "a message could not be kept");
@@ -447,9 +458,11 @@ impl Session<'_> {
 
     async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
         let (wake_at, step) = (commit.summary.wake_at, Step::of(&commit));
+        let (tenant, fuel) = (commit.tenant, commit.turn.as_ref().map_or(0, |turn| turn.fuel));
         match self.shared.store.commit(commit).await {
             Ok(receipt) => {
                 self.shared.stats.count_step(&step, &receipt);
+                self.shared.tenancy.use_fuel(tenant, fuel);
                 match wake_at {
                     Some(wake_at) => self.shared.timers.arm(self.instance, wake_at),
                     None => self.shared.timers.disarm(self.instance),
@@ -485,7 +498,14 @@ impl Session<'_> {
             activities.cancel_all(self.instance);
         }
         for start in changes.start {
-            activities.start(self.hub, self.instance, owner.id(), start, &self.attempts);
+            activities.start(
+                self.hub,
+                owner.tenant(),
+                self.instance,
+                owner.id(),
+                start,
+                &self.attempts,
+            );
         }
     }
 

@@ -117,6 +117,7 @@ impl Instance {
             outcome,
             logs: Vec::new(),
             fuel: 3,
+            used: None,
         });
     }
 
@@ -155,7 +156,7 @@ impl Instance {
                 self.started.extend(changes.start.iter().map(|start| start.task));
                 self.cancelled.extend(changes.cancel);
             }
-            Next::Store(items) => items.into_iter().for_each(|item| self.tell(item)),
+            Next::Store(items) => items.into_iter().for_each(|(item, _)| self.tell(item)),
             Next::Idle(_) | Next::Ended | Next::Commit(_) => unreachable!("handled by the caller"),
         }
     }

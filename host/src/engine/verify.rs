@@ -47,10 +47,22 @@ impl Directory for NoFunctions {
 /// When the store fails; what a history holds is never an error.
 pub async fn replay_everything(store: &Store, catalogue: &Catalogue) -> Result<Verified, Error> {
     let mut verified = Verified::default();
+    for tenant in store.tenants().await? {
+        replay_tenant(store, catalogue, tenant.tenant, &mut verified).await?;
+    }
+    Ok(verified)
+}
+
+async fn replay_tenant(
+    store: &Store,
+    catalogue: &Catalogue,
+    tenant: TenantId,
+    verified: &mut Verified,
+) -> Result<(), Error> {
     let mut from = None;
     loop {
         let page = store
-            .tenant(TenantId::DEFAULT)
+            .tenant(tenant)
             .list(&ListFilter::default(), from.as_ref(), PAGE)
             .await?;
         for instance in &page.instances {
@@ -73,7 +85,7 @@ pub async fn replay_everything(store: &Store, catalogue: &Catalogue) -> Result<V
         }
         from = page.next;
         if from.is_none() {
-            return Ok(verified);
+            return Ok(());
         }
     }
 }

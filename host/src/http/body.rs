@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, timeout, timeout_at},
@@ -62,6 +62,26 @@ impl FromRequest<App> for PayloadBody {
             payload: parse_payload(&bytes, limit)?,
             idempotency,
         })
+    }
+}
+
+/// Most bytes of a body that describes something of the host's own.
+const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+
+/// A document that the host understands, unlike a payload.
+#[derive(Debug)]
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, MAX_DOCUMENT_BYTES, PAYLOAD_TIME).await?;
+        let text = parse_payload(&bytes, MAX_DOCUMENT_BYTES)?;
+        serde_json::from_str(text.as_str())
+            .map(Self)
+            .map_err(|error| Refusal::invalid_body(error.to_string()))
     }
 }
 

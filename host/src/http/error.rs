@@ -11,9 +11,10 @@ use serde_json::{Map, Value, json};
 use super::problem::Problem;
 use crate::{
     engine::api::{MessageError, PurgeError, PutModuleError, StartError},
-    model::{FunctionKind, FunctionName, InstanceId, InstanceStatus},
+    model::{Action, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role},
     sandbox::UploadError,
     store::Error as StoreError,
+    tenancy::{Exceeded, Quota, TenancyError},
 };
 
 /// Why a request was refused. Nothing was changed.
@@ -34,6 +35,24 @@ pub(crate) enum Refusal {
     /// A web page of another origin sent the request.
     #[error("requests from web pages of the origin {origin:?} are not accepted")]
     ForeignOrigin { origin: String },
+    /// No API key, or one that opens nothing.
+    #[error("this host asks for an API key: send `Authorization: Bearer wl_…` with one that is valid")]
+    Unauthenticated,
+    /// The key's role may not do that.
+    #[error("a key of the role {role} may not {}", .action.description())]
+    Forbidden { role: Role, action: Action },
+    /// The tenant is disabled.
+    #[error("the tenant is disabled")]
+    TenantDisabled,
+    /// Tenants or keys cannot be changed like that.
+    #[error(transparent)]
+    Tenancy(TenancyError),
+    /// The tenant has used up what it may use.
+    #[error(transparent)]
+    QuotaExceeded(Exceeded),
+    /// The body is JSON, but not what the resource takes.
+    #[error("the body cannot be used: {message}")]
+    InvalidBody { message: String },
     /// A query parameter that the resource does not know.
     #[error("unknown query parameter {name:?}")]
     UnknownParameter { name: String },
@@ -145,6 +164,12 @@ impl Refusal {
             Self::TargetTooLong { .. } => (S::URI_TOO_LONG, "target-too-long", "Request target too long"),
             Self::ForeignHost { .. } => (S::FORBIDDEN, "foreign-host", "Addressed to another host"),
             Self::ForeignOrigin { .. } => (S::FORBIDDEN, "foreign-origin", "Sent by a foreign web page"),
+            Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "API key needed"),
+            Self::Forbidden { .. } => (S::FORBIDDEN, "role-forbids", "Not allowed for this key"),
+            Self::TenantDisabled => (S::FORBIDDEN, "tenant-disabled", "Tenant disabled"),
+            Self::Tenancy(error) => tenancy_refused(error),
+            Self::QuotaExceeded(exceeded) => (exceeded_status(exceeded), "quota-exceeded", "Quota reached"),
+            Self::InvalidBody { .. } => (S::BAD_REQUEST, "invalid-body", "Body cannot be used"),
             Self::UnknownParameter { .. } => (S::BAD_REQUEST, "unknown-parameter", "Unknown query parameter"),
             Self::RepeatedParameter { .. } => (S::BAD_REQUEST, "repeated-parameter", "Repeated query parameter"),
             Self::InvalidParameter { .. } => (S::BAD_REQUEST, "invalid-parameter", "Invalid query parameter"),
@@ -198,6 +223,8 @@ impl Refusal {
                 json!({ "instanceId": id, "instanceStatus": status.name() })
             }
             Self::UnknownModule { name } => json!({ "module": name }),
+            Self::Forbidden { role, .. } => json!({ "role": role }),
+            Self::QuotaExceeded(exceeded) => json!({ "quota": exceeded.quota.name(), "limit": exceeded.limit }),
             Self::ModuleRefused(error) => module_members(error),
             Self::FunctionTaken { kind, function, module } => {
                 json!({ "kind": kind.name(), "function": function, "module": module })
@@ -235,6 +262,31 @@ impl Refusal {
             Self::Internal(cause) => tracing::error!(error = %cause, "a request failed because of a mistake of ours"),
             _ => {}
         }
+    }
+}
+
+/// Each reason not to change tenants and keys has its own code.
+fn tenancy_refused(error: &TenancyError) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match error {
+        TenancyError::UnknownTenant(_) => (S::NOT_FOUND, "unknown-tenant", "Unknown tenant"),
+        TenancyError::TenantExists(_) => (S::CONFLICT, "tenant-exists", "Tenant exists"),
+        TenancyError::NotEmpty { .. } => (S::CONFLICT, "tenant-not-empty", "Tenant has instances"),
+        TenancyError::DefaultTenant => (S::CONFLICT, "default-tenant", "Tenant stays"),
+        TenancyError::UnknownKey(_) => (S::NOT_FOUND, "unknown-key", "Unknown key"),
+        TenancyError::FirstKey => (S::CONFLICT, "first-key", "First key must be an administrator's"),
+        TenancyError::LastAdminKey => (S::CONFLICT, "last-admin-key", "Last key of an administrator"),
+        TenancyError::Label | TenancyError::Expired => (S::BAD_REQUEST, "invalid-body", "Body cannot be used"),
+        TenancyError::Store(_) => (S::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable"),
+    }
+}
+
+/// Too fast, too large, or too much.
+fn exceeded_status(exceeded: &Exceeded) -> StatusCode {
+    match exceeded.quota {
+        _ if exceeded.retry_after.is_some() => StatusCode::TOO_MANY_REQUESTS,
+        Quota::MaxPayload | Quota::MaxModuleBytes => StatusCode::PAYLOAD_TOO_LARGE,
+        _ => StatusCode::FORBIDDEN,
     }
 }
 
@@ -289,6 +341,19 @@ impl IntoResponse for Refusal {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
+        if let Self::QuotaExceeded(Exceeded {
+            retry_after: Some(wait),
+            ..
+        }) = &self
+        {
+            let seconds = wait.as_millis().div_ceil(1_000).max(1);
+            let seconds = HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        if matches!(self, Self::Unauthenticated) {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         // What is left of a body that was not read to its end must not be taken for the next request.
         if matches!(self, Self::BodyTooLarge { .. } | Self::BodyCutOff | Self::BodyTooSlow) {
             response
@@ -310,7 +375,24 @@ impl From<StoreError> for Refusal {
     }
 }
 
+impl From<TenancyError> for Refusal {
+    fn from(error: TenancyError) -> Self {
+        match error {
+            TenancyError::Store(error) => error.into(),
+            TenancyError::Label | TenancyError::Expired => Self::invalid_body(error.to_string()),
+            error => Self::Tenancy(error),
+        }
+    }
+}
+
 impl Refusal {
+    /// The body is JSON, but not what the resource takes.
+    pub(crate) fn invalid_body(message: impl Into<String>) -> Self {
+        Self::InvalidBody {
+            message: message.into(),
+        }
+    }
+
     /// Why a start with that id was refused.
     pub(crate) fn of_start(error: StartError, id: Option<&InstanceId>) -> Self {
         match error {
@@ -330,6 +412,7 @@ impl Refusal {
             },
             StartError::KeyReused => Self::IdempotencyKeyReused,
             StartError::Overloaded => Self::Overloaded,
+            StartError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             StartError::Store(error) => error.into(),
         }
     }
@@ -339,6 +422,7 @@ impl Refusal {
         match error {
             MessageError::Unknown => Self::UnknownInstance { id },
             MessageError::Ended(status) => Self::InstanceEnded { id, status },
+            MessageError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             MessageError::KeyReused => Self::IdempotencyKeyReused,
             MessageError::Store(error) => error.into(),
         }
@@ -359,6 +443,7 @@ impl From<PutModuleError> for Refusal {
         match error {
             PutModuleError::Refused(error) => Self::ModuleRefused(error),
             PutModuleError::FunctionTaken { kind, function, module } => Self::FunctionTaken { kind, function, module },
+            PutModuleError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             PutModuleError::Store(error) => error.into(),
         }
     }

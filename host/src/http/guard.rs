@@ -1,40 +1,51 @@
-//! Who may ask: without keys, only programs on this machine that address it by its own name.
+//! Without keys, only programs on this machine that address it by its own name may ask.
 //!
 //! The socket is bound to loopback, but a web page in the operator's browser can send requests to loopback too: directly
 //! (then the browser adds its `Origin`), or under a DNS name of its own that it lets point to 127.0.0.1 (then `Host`
-//! holds that name). Both are refused before anything is read or changed. No CORS header is ever sent.
+//! holds that name). Both are refused before anything is read or changed. With keys, a page would have to know one. No
+//! CORS header is ever sent.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::{
-    extract::Request,
+    extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, Uri, header, uri::Authority};
 
-use super::error::Refusal;
+use super::{error::Refusal, state::App};
 
 /// Longest request target (path and query), in bytes. The longest of ours are an escaped id and an escaped event name.
 pub(crate) const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// Lets only requests through that are addressed to this machine by its own name and come from no foreign page.
-pub(crate) async fn own_machine_only(request: Request, next: Next) -> Response {
-    match check(request.uri(), request.headers()) {
+/// Lets only requests through that are addressed to this machine by its own name and come from no foreign page, as long as
+/// there are no keys.
+pub(crate) async fn own_machine_only(State(app): State<App>, request: Request, next: Next) -> Response {
+    let foreign_welcome = !app.options.own_names_only || !app.engine.tenancy().is_open();
+    let checked = check_length(request.uri()).and_then(|()| {
+        if foreign_welcome {
+            Ok(())
+        } else {
+            check(request.uri(), request.headers())
+        }
+    });
+    match checked {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-    if uri
-        .path_and_query()
-        .is_some_and(|target| target.as_str().len() > MAX_TARGET_BYTES)
-    {
-        return Err(Refusal::TargetTooLong {
+fn check_length(uri: &Uri) -> Result<(), Refusal> {
+    match uri.path_and_query() {
+        Some(target) if target.as_str().len() > MAX_TARGET_BYTES => Err(Refusal::TargetTooLong {
             limit: MAX_TARGET_BYTES,
-        });
+        }),
+        _ => Ok(()),
     }
+}
+
+fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     let host = single(headers, header::HOST).ok_or_else(|| Refusal::ForeignHost { host: String::new() })?;
     // A proxy-style request names its host in the target as well; both must be ours.
     for name in [Some(host), uri.authority().map(Authority::as_str)]
@@ -157,6 +168,7 @@ mod tests {
     #[test]
     fn a_very_long_target_is_refused() {
         let target = format!("/v1/instances/{}", "x".repeat(MAX_TARGET_BYTES));
-        assert_eq!(code(&target, &[(header::HOST, "localhost")]), "target-too-long");
+        let refusal = check_length(&target.parse().unwrap()).unwrap_err();
+        assert_eq!(refusal.kind().1, "target-too-long");
     }
 }

@@ -23,13 +23,14 @@ use self::{
     history::{HistoryDocument, HistoryParams},
 };
 use super::{
+    access::{Caller, Control, May, Read},
     body::EmptyBody,
     error::Refusal,
     links::{Base, RETRY_AFTER_SECONDS},
     params::{FromParams, Given, NoParams, Params},
     path::InPath,
     problem::Problem,
-    state::{App, Caller},
+    state::App,
 };
 use crate::{model::InstanceId, store::InstanceDetails};
 
@@ -69,7 +70,7 @@ impl FromParams for StatusParams {
 )]
 pub(crate) async fn get(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Read>,
     base: Base,
     OriginalUri(uri): OriginalUri,
     InPath(id): InPath<InstanceId>,
@@ -143,7 +144,7 @@ pub struct Purged {
 )]
 pub(crate) async fn purge(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Control>,
     InPath(id): InPath<InstanceId>,
     Params(NoParams): Params<NoParams>,
     EmptyBody { .. }: EmptyBody,

@@ -6,7 +6,10 @@ use axum::{
 };
 use http::{HeaderValue, header};
 
-use super::state::App;
+use super::{
+    access::{Administer, May},
+    state::App,
+};
 use crate::engine::{Engine, EngineStats};
 use crate::metrics::{Kind, Text, process_usage};
 use crate::store::Store;
@@ -22,7 +25,7 @@ const MICROS_PER_S: f64 = 1e6;
     get, path = "/metrics", tag = "host",
     responses((status = 200, description = "Metrics in the text format 0.0.4 of Prometheus", body = String, content_type = "text/plain")),
 )]
-pub(crate) async fn get(State(app): State<App>) -> Response {
+pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response {
     let mut text = Text::default();
     instances(&mut text, &app.engine);
     turns(&mut text, app.engine.stats());

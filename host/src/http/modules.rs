@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::{
+    access::{Deploy, May, ReadModules},
     body::{EmptyBody, ModuleBody},
     document::{Verbatim, time},
     error::Refusal,
@@ -18,7 +19,7 @@ use super::{
     params::{NoParams, Params},
     path::{InPath, ModuleName},
     problem::Problem,
-    state::{App, Caller},
+    state::App,
 };
 use crate::{
     model::{FunctionDescription, ModuleDescription},
@@ -134,7 +135,7 @@ pub(crate) struct ModuleList {
 )]
 pub(crate) async fn put(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Deploy>,
     InPath(name): InPath<ModuleName>,
     Params(NoParams): Params<NoParams>,
     ModuleBody { bytes, permit }: ModuleBody,
@@ -157,7 +158,7 @@ pub(crate) async fn put(
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<ReadModules>,
     Params(NoParams): Params<NoParams>,
 ) -> Result<Json<ModuleList>, Refusal> {
     let modules = app.store(caller).modules().await?;
@@ -177,7 +178,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn get(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<ReadModules>,
     InPath(name): InPath<ModuleName>,
     Params(NoParams): Params<NoParams>,
 ) -> Result<Json<ModuleDocument>, Refusal> {
@@ -199,7 +200,7 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn delete(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Deploy>,
     InPath(name): InPath<ModuleName>,
     Params(NoParams): Params<NoParams>,
     EmptyBody { .. }: EmptyBody,

@@ -22,6 +22,7 @@ use super::problem::Problem;
         (name = "modules", description = "Components and the functions they offer"),
         (name = "orchestrations", description = "Starting instances"),
         (name = "instances", description = "Following, steering and removing instances"),
+        (name = "administration", description = "Tenants and API keys, for the role `admin`"),
         (name = "host", description = "The host itself"),
     )
 )]

@@ -10,6 +10,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
+    access::{Caller, May, Start},
     body::PayloadBody,
     document::Verbatim,
     error::Refusal,
@@ -18,7 +19,7 @@ use super::{
     params::{FromParams, Given, Params},
     path::InPath,
     problem::Problem,
-    state::{App, Caller},
+    state::App,
 };
 use crate::{
     engine::{Waiter, api::StartRequest},
@@ -70,7 +71,7 @@ impl FromParams for StartParams {
 )]
 pub(crate) async fn start(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Start>,
     base: Base,
     InPath(function): InPath<FunctionName>,
     Params(params): Params<StartParams>,

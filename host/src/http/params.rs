@@ -174,7 +174,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// RFC 3339 in UTC, not before 1970.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
     let wrong = || format!("must be a time such as 2026-01-31T12:00:00Z, not {text:?}");
     let time = humantime::parse_rfc3339(text).map_err(|_| wrong())?;
     let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| wrong())?;

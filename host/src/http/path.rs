@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
 use super::{error::Refusal, state::App};
-use crate::model::{EventName, FunctionName, InstanceId};
+use crate::model::{EventName, FunctionName, InstanceId, TenantName};
 
 /// Longest name of a module, in bytes. It is part of paths and of messages.
 const MAX_MODULE_NAME_BYTES: usize = 100;
@@ -76,6 +76,30 @@ path_part!(InstanceId, "id", "instance id");
 path_part!(EventName, "name", "event name");
 path_part!(FunctionName, "function", "function name");
 path_part!(ModuleName, "module", "module name");
+path_part!(TenantName, "tenant", "tenant name");
+
+/// The id of an API key as it stands in the path; whether there is one shows later.
+#[derive(Debug)]
+pub(crate) struct KeyId(String);
+
+impl KeyId {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl PathPart for KeyId {
+    const PARAMETER: &'static str = "key";
+    const WHAT: &'static str = "key id";
+
+    fn read(text: &str) -> Result<Self, String> {
+        if text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Ok(Self(text.into()))
+        } else {
+            Err("must be the 16 hexadecimal digits between `wl_` and the second `_` of the key".into())
+        }
+    }
+}
 
 /// Extracts an id or name from the path.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use axum::{
     Router,
     extract::{Request, State},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
@@ -18,13 +18,19 @@ use super::{
     error::Refusal,
     error_pages, guard, health,
     instances::{self, control, events, list, logs},
-    metrics, modules, openapi as document, orchestrations,
+    keys, metrics, modules, openapi as document, orchestrations,
     state::App,
+    tenants, usage,
 };
 use crate::engine::Engine;
 
 fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(document::Document::openapi())
+        .routes(routes!(tenants::create, tenants::list))
+        .routes(routes!(tenants::get, tenants::set, tenants::delete))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(usage::get))
         .routes(routes!(modules::list))
         .routes(routes!(modules::put, modules::get, modules::delete))
         .routes(routes!(orchestrations::start))
@@ -50,13 +56,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The service: all routes over the engine. When `stopping` is cancelled, requests that wait are answered at once.
 pub fn router(engine: Engine, options: HttpOptions, stopping: CancellationToken) -> Router {
     let (router, _) = routes().split_for_parts();
+    let app = App::new(engine, options, stopping);
     router
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn(guard::own_machine_only))
+        .layer(from_fn_with_state(app.clone(), guard::own_machine_only))
         .layer(from_fn(answer_panics))
         .layer(from_fn(trace))
-        .with_state(App::new(engine, options, stopping))
+        .with_state(app)
 }
 
 async fn unknown_route(uri: Uri) -> Refusal {

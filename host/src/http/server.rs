@@ -46,12 +46,6 @@ pub struct ServerOptions {
 /// Why the server could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// Without keys anyone who reaches the socket may do anything, so it is bound to loopback only.
-    #[error(
-        "will not listen on {0}: without API keys the host serves this machine only; listen on 127.0.0.1 or [::1] and \
-         put a proxy that checks who asks in front of it"
-    )]
-    NotLoopback(SocketAddr),
     /// The address cannot be bound.
     #[error("cannot listen on {0}")]
     Bind(SocketAddr, #[source] io::Error),
@@ -69,12 +63,9 @@ impl Server {
     /// Binds the socket.
     ///
     /// # Errors
-    /// When the address is not a loopback address or cannot be bound.
+    /// When the address cannot be bound.
     pub async fn bind(options: ServerOptions) -> Result<Self, ServerError> {
         let wanted = options.listen;
-        if !wanted.ip().is_loopback() {
-            return Err(ServerError::NotLoopback(wanted));
-        }
         let bind = |error| ServerError::Bind(wanted, error);
         let listener = TcpListener::bind(wanted).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
-use http::request::Parts;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{HttpOptions, error::Refusal};
-use crate::{engine::Engine, model::TenantId, store::TenantStore};
+use super::{HttpOptions, access::Caller};
+use crate::{engine::Engine, store::TenantStore};
 
 /// How many modules are taken in at once. Each may hold its whole body in memory and occupy a compiler.
 const MAX_UPLOADS: usize = 4;
@@ -39,21 +37,5 @@ impl App {
     /// What may be asked about the caller's own instances and modules.
     pub(crate) fn store(&self, caller: Caller) -> TenantStore {
         self.engine.store().tenant(caller.tenant)
-    }
-}
-
-/// On whose behalf a request acts. Without keys: the one default tenant.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Caller {
-    pub(crate) tenant: TenantId,
-}
-
-impl FromRequestParts<App> for Caller {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(_: &mut Parts, _: &App) -> Result<Self, Refusal> {
-        Ok(Self {
-            tenant: TenantId::DEFAULT,
-        })
     }
 }

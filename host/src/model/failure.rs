@@ -70,6 +70,11 @@ pub mod types {
 }
 
 impl Failure {
+    /// Bytes of its message and details.
+    pub fn bytes(&self) -> u64 {
+        self.message.len() as u64 + self.details.as_ref().map_or(0, Payload::bytes)
+    }
+
     /// A failure with a type and a message, worth another attempt.
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
         Self {

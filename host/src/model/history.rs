@@ -96,6 +96,42 @@ pub struct Parent {
     pub attempt: u32,
 }
 
+impl Arrival {
+    /// Bytes of what it brings: a payload, or a failure.
+    pub fn payload_bytes(&self) -> u64 {
+        match self {
+            Self::Started(started) => started.input.bytes(),
+            Self::TaskEnded { outcome, .. } => outcome_bytes(outcome),
+            Self::EventRaised(event) => event.payload.bytes(),
+            Self::TimerFired { .. } | Self::Terminated { .. } => 0,
+        }
+    }
+}
+
+impl Decision {
+    /// Bytes of what it gives away: a payload, or a failure.
+    pub fn payload_bytes(&self) -> u64 {
+        match self {
+            Self::CallActivity { input, .. }
+            | Self::CallSubOrchestration { input, .. }
+            | Self::StartOrchestration { input, .. }
+            | Self::ContinueAsNew { input, .. } => input.bytes(),
+            Self::SendEvent { event, .. } => event.payload.bytes(),
+            Self::Complete { output } => output.bytes(),
+            Self::Fail { failure } => failure.bytes(),
+            Self::CreateTimer { .. } | Self::WaitForEvent { .. } | Self::CancelTask { .. } | Self::Refused { .. } => 0,
+        }
+    }
+}
+
+/// Bytes of a result, or of a failure's message and details.
+pub fn outcome_bytes(outcome: &Outcome) -> u64 {
+    match outcome {
+        Ok(output) => output.bytes(),
+        Err(failure) => failure.bytes(),
+    }
+}
+
 /// What a turn asks for.
 ///
 /// On replay, decisions are compared by kind, name and task order; never by payload, options or module, so that

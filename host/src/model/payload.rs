@@ -75,6 +75,11 @@ impl Payload {
         &self.0
     }
 
+    /// The length of the text, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     /// The value, for reading; what is stored stays the text.
     pub fn to_value(&self) -> serde_json::Value {
         serde_json::from_str(&self.0).unwrap_or(serde_json::Value::Null)

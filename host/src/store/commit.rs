@@ -2,6 +2,7 @@
 //!
 //! Plain data. The engine fills these in and the store's writer writes them; nothing else changes the store.
 
+use super::Used;
 use crate::model::{
     ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus,
     LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
@@ -110,6 +111,8 @@ pub struct TurnCommit {
     pub attempts: Vec<AttemptRow>,
     /// Lines of the instance's log.
     pub logs: Vec<LogLine>,
+    /// What the step and the attempts whose results it took have used.
+    pub usage: Vec<Used>,
     /// What queries and wake-ups need to know afterwards.
     pub summary: Summary,
     /// After continue-as-new: what the next execution is given. Goes to the inbox as `Start`; the history, attempts
@@ -131,6 +134,7 @@ impl TurnCommit {
             messages: Vec::new(),
             attempts: Vec::new(),
             logs: Vec::new(),
+            usage: Vec::new(),
             summary,
             next_execution: None,
         }

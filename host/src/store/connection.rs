@@ -11,7 +11,7 @@ use sqlx::{
 #[cfg(test)]
 use super::simulated;
 use super::{
-    Error, PutModule, PutModuleOutcome, counters, garbage,
+    Change, Changed, Error, PutModule, PutModuleOutcome, administration, counters, garbage,
     idempotency::{self, StoredKey, WantedKey},
     instances::{self, ById, ByNumber, Fact},
     modules::{self, UnneededBytes},
@@ -180,6 +180,11 @@ impl Connection {
         on!(self,
             sqlite => instances::count_unclean_end(sqlite, instance),
             session => session.count_unclean_end(instance))
+    }
+
+    /// Changes tenants or API keys.
+    pub(super) async fn administer(&mut self, change: &Change) -> Result<Changed, Error> {
+        on!(self, sqlite => administration::change(sqlite, change), _session => simulated::no_modules())
     }
 
     /// Stores a module and makes it the current version of its name.

@@ -252,7 +252,9 @@ impl SimulatedService {
     }
 }
 
-/// The simulation runs scripts; it stores no modules.
+/// The simulation runs scripts for one tenant; it stores neither modules nor keys.
 pub(super) async fn no_modules<T>() -> Result<T, Error> {
-    Err(Error::Unusable("the simulated disk has no modules".into()))
+    Err(Error::Unusable(
+        "the simulated disk has neither modules nor tenants".into(),
+    ))
 }

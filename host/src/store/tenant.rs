@@ -6,10 +6,11 @@ use sqlx::{
 };
 
 use super::{
-    AttemptRow, Cursor, Error, LogFilter, LogRow, ModuleVersion, attempts,
+    AttemptRow, Cursor, Days, Error, FunctionUsage, LogFilter, LogRow, ModuleVersion, attempts,
     columns::{Columns, parse, stored},
     history, inbox, instances, logs, modules,
     readers::Readers,
+    usage,
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus,
@@ -82,6 +83,19 @@ pub struct ListFilter {
     pub created_to: Option<Timestamp>,
     /// Children of that instance.
     pub parent: Option<InstanceNumber>,
+}
+
+/// How much a tenant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantHoldings {
+    /// Modules that have a name.
+    pub modules: u64,
+    /// Bytes of all stored versions of its modules.
+    pub module_bytes: u64,
+    /// Instances, those that have ended included.
+    pub instances: u64,
+    /// Instances that have not ended.
+    pub live_instances: u64,
 }
 
 /// A page of a list, newest first.
@@ -162,6 +176,39 @@ impl TenantStore {
     /// When the database fails, or the row cannot be read.
     pub async fn summary(&self, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
         self.readers.summary(self.tenant, id).await
+    }
+
+    /// How much the tenant has. Walks through its instances: for administrators, not for every request.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn holdings(&self) -> Result<TenantHoldings, Error> {
+        let row = sqlx::query(
+            "SELECT (SELECT count(*) FROM module_names WHERE tenant = ?1),
+                (SELECT coalesce(sum(m.size), 0)
+                 FROM modules AS m
+                 WHERE m.tenant = ?1 AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module)),
+                count(*), count(*) FILTER (WHERE status < 10)
+             FROM instances
+             WHERE partition = 0 AND tenant = ?1",
+        )
+        .bind(i64::from(self.tenant.0))
+        .fetch_one(self.readers.sqlite())
+        .await?;
+        Ok(TenantHoldings {
+            modules: row.number(0)?,
+            module_bytes: row.number(1)?,
+            instances: row.number(2)?,
+            live_instances: row.number(3)?,
+        })
+    }
+
+    /// What each function of the tenant has used on some days, by kind and name.
+    ///
+    /// # Errors
+    /// When the database fails, or a row cannot be read.
+    pub async fn usage(&self, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+        usage::of(self.readers.sqlite(), self.tenant, days).await
     }
 
     /// Instances, newest first, from a cursor on. Instances that are created meanwhile do not shift the pages.

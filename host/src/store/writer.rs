@@ -265,13 +265,14 @@ async fn step<'a>(
     Ok(Ok(match operation {
         Operation::Start { instance, key } => Outcome::Start(plan.start(instance, key.as_ref())),
         Operation::Append { append, bytes, key } => Outcome::Append(plan.append(append, bytes, key.as_ref())),
-        Operation::Deliver { to, item } => Outcome::Deliver(plan.deliver(*to, item)),
+        Operation::Deliver { to, item, used } => Outcome::Deliver(plan.deliver(*to, item, used.as_deref())),
         Operation::Commit(work) => return Ok(plan.commit(work).map(Outcome::Commit)),
         Operation::NoteAttempt {
             instance,
             attempt,
             lines,
-        } => Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines)),
+            used,
+        } => Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines, used.as_deref())),
         Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
         Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
@@ -284,6 +285,7 @@ async fn step<'a>(
         Operation::CountUncleanEnd(instance) => {
             Outcome::CountUncleanEnd(transaction.changing().await?.count_unclean_end(*instance).await?)
         }
+        Operation::Administer(change) => Outcome::Administer(transaction.changing().await?.administer(change).await?),
         Operation::PutModule(put) => Outcome::PutModule(transaction.changing().await?.put_module(put).await?),
         Operation::DeleteModule { tenant, name, at } => {
             Outcome::DeleteModule(transaction.changing().await?.delete_module(*tenant, name, *at).await?)
@@ -308,6 +310,7 @@ fn must_see_earlier_rows(operation: &Operation, rows: &Rows<'_>) -> bool {
         | Operation::PurgeMany { .. } => false,
         Operation::MarkStuck { .. }
         | Operation::CountUncleanEnd(_)
+        | Operation::Administer(_)
         | Operation::PutModule(_)
         | Operation::DeleteModule { .. }
         | Operation::DeleteModuleBytes(_)
@@ -345,7 +348,8 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         | Operation::CountUncleanEnd(instance) => wanted.number(*instance),
         Operation::Purge { tenant, id } => wanted.id(*tenant, id),
         Operation::PurgeMany { instances, .. } => instances.iter().for_each(|number| wanted.number(*number)),
-        Operation::PutModule(_)
+        Operation::Administer(_)
+        | Operation::PutModule(_)
         | Operation::DeleteModule { .. }
         | Operation::DeleteModuleBytes(_)
         | Operation::Sweep { .. } => {}

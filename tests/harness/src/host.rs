@@ -28,6 +28,8 @@ pub struct Host {
     server: Server,
     args: Vec<String>,
     client: Client,
+    /// The API key that requests are sent with.
+    key: Option<String>,
     data: TempDir,
 }
 
@@ -51,6 +53,7 @@ impl Host {
             server: serve(&args, data.path()).await,
             args,
             client: Client::new(),
+            key: None,
             data,
         }
     }
@@ -109,9 +112,28 @@ impl Host {
         status
     }
 
+    /// Sends requests with this API key from now on.
+    pub fn set_key(&mut self, key: &str) {
+        self.key = Some(key.to_owned());
+    }
+
+    /// The API key that requests are sent with.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
+    }
+
     /// A request to a path such as `/v1/modules`, for tests that need to set headers.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url()))
+        self.request_as(self.key(), method, path)
+    }
+
+    /// A request with that API key, or with none.
+    pub fn request_as(&self, key: Option<&str>, method: Method, path: &str) -> RequestBuilder {
+        let request = self.client.request(method, format!("{}{path}", self.url()));
+        match key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// GET

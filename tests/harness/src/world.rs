@@ -231,7 +231,7 @@ impl World {
 
     /// Runs a command of the command line against this host.
     pub async fn cli(&self, args: &[&str]) -> Command {
-        command(args, self.url()).await
+        command(args, self.url(), self.key()).await
     }
 
     /// Asserts that the host still serves: it is ready, and a workflow of the test's modules would run.
@@ -252,7 +252,7 @@ impl World {
         self.stopped = true;
 
         let data = self.data().display().to_string();
-        let check = command(&["check", "--replay", "--json", "--data", &data], "").await;
+        let check = command(&["check", "--replay", "--json", "--data", &data], "", None).await;
         assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
         let replayed = check.json()["historiesReplayed"].as_u64();
         let completed = completed["instances"].as_array().map(|list| list.len() as u64);
@@ -271,10 +271,11 @@ impl Drop for World {
     }
 }
 
-async fn command(args: &[&str], url: &str) -> Command {
+async fn command(args: &[&str], url: &str, key: Option<&str>) -> Command {
     let output = tokio::process::Command::new(programs::windlass())
         .args(args)
         .env("WINDLASS_URL", url)
+        .envs(key.map(|key| ("WINDLASS_KEY", key)))
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .output()

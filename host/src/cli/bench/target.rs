@@ -144,7 +144,7 @@ impl Reading {
 }
 
 async fn deploy(url: &str, folder: &Path) -> Result<(), Trouble> {
-    let client = Client::new(url)?;
+    let client = Client::new(url, None, None)?;
     for module in MODULES {
         let path = folder.join(format!("{module}.wasm"));
         let bytes = tokio::fs::read(&path).await.map_err(|error| {

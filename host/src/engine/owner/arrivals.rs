@@ -92,6 +92,7 @@ impl<G: Guest> Owner<G> {
                 && settled.insert(result.task);
             if wanted {
                 gathered.outbox.fuel += result.fuel;
+                gathered.outbox.usage.extend(result.used.clone());
                 gathered.outbox.logs.extend(result.logs.iter().cloned());
                 gathered.arrive(Arrival::TaskEnded {
                     task: result.task,
@@ -190,16 +191,7 @@ fn next_child_at(call: &SubOrchestrationCall, attempt: u32, failure: &Failure, n
 
 /// Roughly the bytes that an arrival takes in its row.
 fn size(arrival: &Arrival) -> usize {
-    let payload = match arrival {
-        Arrival::Started(started) => started.input.as_str().len(),
-        Arrival::TaskEnded {
-            outcome: Ok(output), ..
-        } => output.as_str().len(),
-        Arrival::TaskEnded {
-            outcome: Err(failure), ..
-        } => failure.message.len() + failure.details.as_ref().map_or(0, |details| details.as_str().len()),
-        Arrival::EventRaised(event) => event.payload.as_str().len(),
-        Arrival::TimerFired { .. } | Arrival::Terminated { .. } => 0,
-    };
-    payload + 32
+    usize::try_from(arrival.payload_bytes())
+        .unwrap_or(usize::MAX)
+        .saturating_add(32)
 }

@@ -24,6 +24,7 @@ use crate::replay::{Budget, Directory, Execution, Guest, HostTrouble, Ran, Resol
 use crate::sandbox::{ActivityRun, Attempt};
 use crate::store;
 use crate::store::simulated::Disk;
+use crate::tenancy::Quotas;
 
 /// The version that all programs belong to.
 const ORCHESTRATIONS: ModuleNumber = ModuleNumber(1);
@@ -200,12 +201,22 @@ impl Guests for ScriptedGuests {
         Some(ModuleDigest([1; 32]))
     }
 
-    fn put<'a>(&'a self, _: TenantId, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
+    fn put<'a>(
+        &'a self,
+        _: TenantId,
+        _: &'a str,
+        _: Bytes,
+        _: &'a Quotas,
+    ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
         unreachable!("nothing is uploaded in the simulation")
     }
 
     fn delete<'a>(&'a self, _: TenantId, _: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
         unreachable!("nothing is uploaded in the simulation")
+    }
+
+    fn forget(&self, _: TenantId) {
+        unreachable!("no tenant is deleted in the simulation")
     }
 }
 

@@ -82,6 +82,7 @@ impl Mischief {
                 outcome: Ok(output),
                 logs: Vec::new(),
                 fuel: 0,
+                used: None,
             };
             self.engine.0.hub.deliver(call.run.0, Mail::Result(result));
         }

@@ -20,6 +20,7 @@ use crate::model::{InstanceNumber, InstanceStatus, ObservableLimits, TenantId};
 use crate::replay::TurnLimits;
 use crate::store::Store;
 use crate::store::simulated::{Disk, InstanceRow, Sabotage};
+use crate::tenancy::Tenancy;
 
 /// How often, once nothing goes wrong any more, the world is looked at until everything must have ended.
 const LAST_LOOKS: u64 = 400;
@@ -249,6 +250,7 @@ impl World {
         let writer = tokio::spawn(service.run(stop.clone()));
         let (recorder, flights) = FlightRecorder::in_memory(self.flights.clone());
         let parts = CoreParts {
+            tenancy: Tenancy::of_one(store.clone(), self.clock.clone(), self.entropy.clone()),
             store: store.clone(),
             guests: self.guests.clone(),
             clock: self.clock.clone(),

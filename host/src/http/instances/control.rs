@@ -6,12 +6,13 @@ use http::StatusCode;
 use crate::{
     engine::api::Message,
     http::{
+        access::{Caller, Control, May},
         body::EmptyBody,
         error::Refusal,
         params::{FromParams, Given, Params},
         path::InPath,
         problem::Problem,
-        state::{App, Caller},
+        state::App,
     },
     model::InstanceId,
 };
@@ -54,7 +55,7 @@ impl FromParams for ControlParams {
 )]
 pub(crate) async fn terminate(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Control>,
     InPath(id): InPath<InstanceId>,
     Params(ControlParams { reason }): Params<ControlParams>,
     body: EmptyBody,
@@ -79,7 +80,7 @@ pub(crate) async fn terminate(
 )]
 pub(crate) async fn suspend(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Control>,
     InPath(id): InPath<InstanceId>,
     Params(ControlParams { reason }): Params<ControlParams>,
     body: EmptyBody,
@@ -102,7 +103,7 @@ pub(crate) async fn suspend(
 )]
 pub(crate) async fn resume(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Control>,
     InPath(id): InPath<InstanceId>,
     Params(ControlParams { reason }): Params<ControlParams>,
     body: EmptyBody,

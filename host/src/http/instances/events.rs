@@ -6,13 +6,14 @@ use http::StatusCode;
 use crate::{
     engine::api::Message,
     http::{
+        access::{May, Signal},
         body::PayloadBody,
         document::Verbatim,
         error::Refusal,
         params::{NoParams, Params},
         path::InPath,
         problem::Problem,
-        state::{App, Caller},
+        state::App,
     },
     model::{Event, EventName, InstanceId},
 };
@@ -40,7 +41,7 @@ use crate::{
 )]
 pub(crate) async fn raise(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Signal>,
     InPath(id): InPath<InstanceId>,
     InPath(name): InPath<EventName>,
     Params(NoParams): Params<NoParams>,

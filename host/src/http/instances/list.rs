@@ -9,12 +9,13 @@ use utoipa::ToSchema;
 use super::Purged;
 use crate::{
     http::{
+        access::{Browse, Control, May},
         body::EmptyBody,
         document::{Verbatim, time, verbatim},
         error::Refusal,
         params::{FromParams, Given, Params},
         problem::Problem,
-        state::{App, Caller},
+        state::App,
     },
     model::{InstanceId, InstanceStatus, Timestamp},
     store::{Cursor, InstanceSummary, ListFilter},
@@ -126,7 +127,7 @@ impl From<InstanceSummary> for ListedInstance {
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Browse>,
     Params(params): Params<ListParams>,
 ) -> Result<Json<InstanceList>, Refusal> {
     let store = app.store(caller);
@@ -184,7 +185,7 @@ impl FromParams for PurgeParams {
 )]
 pub(crate) async fn purge_many(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Control>,
     Params(params): Params<PurgeParams>,
     EmptyBody { .. }: EmptyBody,
 ) -> Result<Json<Purged>, Refusal> {

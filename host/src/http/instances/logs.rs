@@ -6,12 +6,13 @@ use utoipa::ToSchema;
 
 use crate::{
     http::{
+        access::{Browse, May},
         document::time,
         error::Refusal,
         params::{FromParams, Given, Params},
         path::InPath,
         problem::Problem,
-        state::{App, Caller},
+        state::App,
     },
     model::{InstanceId, LogLevel},
     store::{LogFilter, LogRow, LogSeq},
@@ -123,7 +124,7 @@ impl From<LogRow> for LogLineDocument {
 )]
 pub(crate) async fn get(
     State(app): State<App>,
-    caller: Caller,
+    May { caller, .. }: May<Browse>,
     InPath(id): InPath<InstanceId>,
     Params(LogParams(filter)): Params<LogParams>,
 ) -> Result<Json<LogPage>, Refusal> {

@@ -100,6 +100,7 @@ impl TestHost {
         let options = HttpOptions {
             payload_bytes: PAYLOAD_BYTES,
             module_bytes: MODULE_BYTES,
+            own_names_only: true,
         };
         let engine = engine(store.clone(), folder.path()).await;
         let router = router(engine.clone(), options, stop.clone());
@@ -256,6 +257,7 @@ impl TestHost {
             children: Vec::new(),
             messages: Vec::new(),
             attempts: Vec::new(),
+            usage: Vec::new(),
             logs: vec![line(LogLevel::Info, "begun"), line(LogLevel::Warn, "slow")],
             summary: Summary {
                 status,

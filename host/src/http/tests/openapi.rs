@@ -23,6 +23,7 @@ fn the_description_covers_every_route() {
             ("GET", &item.get),
             ("PUT", &item.put),
             ("POST", &item.post),
+            ("PATCH", &item.patch),
             ("DELETE", &item.delete),
         ] {
             let Some(operation) = operation else { continue };
@@ -45,7 +46,9 @@ fn the_description_covers_every_route() {
         [
             "DELETE /v1/instances",
             "DELETE /v1/instances/{id}",
+            "DELETE /v1/keys/{key}",
             "DELETE /v1/modules/{module}",
+            "DELETE /v1/tenants/{tenant}",
             "GET /docs/errors/{code}",
             "GET /healthz",
             "GET /metrics",
@@ -53,14 +56,21 @@ fn the_description_covers_every_route() {
             "GET /v1/instances",
             "GET /v1/instances/{id}",
             "GET /v1/instances/{id}/logs",
+            "GET /v1/keys",
             "GET /v1/modules",
             "GET /v1/modules/{module}",
             "GET /v1/openapi.json",
+            "GET /v1/tenants",
+            "GET /v1/tenants/{tenant}",
+            "GET /v1/usage",
+            "PATCH /v1/tenants/{tenant}",
             "POST /v1/instances/{id}/events/{name}",
             "POST /v1/instances/{id}/resume",
             "POST /v1/instances/{id}/suspend",
             "POST /v1/instances/{id}/terminate",
+            "POST /v1/keys",
             "POST /v1/orchestrations/{function}",
+            "POST /v1/tenants",
             "PUT /v1/modules/{module}",
         ]
     );

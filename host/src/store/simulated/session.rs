@@ -278,6 +278,8 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.attempts.len(),
         rows.lines.len(),
         rows.keys.len(),
+        // Counted, not kept: nothing of the engine reads them.
+        rows.usage.len(),
     ];
     Ok(written + plain.iter().sum::<usize>() as u64)
 }

@@ -23,6 +23,12 @@ const ROWS: [&[&str]; 3] = [
         "INSERT INTO logs (partition, instance, seq, execution, level, at_ms, message) VALUES (0, 1, 1, 1, 2, 1, 'hello')",
     ],
     &["INSERT INTO garbage (partition, instance, what, execution) VALUES (0, 99, 0, 0)"],
+    &["INSERT INTO api_keys (id, tenant, role, hash, label, created_at_ms)
+         VALUES ('a', 1, 3, x'0000000000000000000000000000000000000000000000000000000000000000', 'mine', 1)"],
+    &[
+        "INSERT INTO usage (tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out)
+         VALUES (1, 1, 0, 'Order', 1, 0, 1, 1, 1, 1)",
+    ],
 ];
 
 async fn open(folder: &std::path::Path) -> sqlx::SqliteConnection {

@@ -248,7 +248,11 @@ async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>) -> Str
                 execution,
                 ..attempt((*task).into(), 100 + u32::from(*task))
             };
-            shown(store.note_attempt(number(to), attempt, vec![line(execution)]).await)
+            shown(
+                store
+                    .note_attempt(number(to), attempt, vec![line(execution)], None)
+                    .await,
+            )
         }
         Deed::MarkStuck(to) => shown(store.mark_stuck(number(to), reason(), NOW).await),
         Deed::CountUncleanEnd(to) => shown(store.count_unclean_end(number(to)).await),

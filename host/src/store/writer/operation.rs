@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
-        AppendOutcome, AttemptRow, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, PutModule,
-        PutModuleOutcome, StartOutcome, TurnCommit, TurnReceipt, modules::UnneededBytes,
+        AppendOutcome, AttemptRow, Change, Changed, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome,
+        PutModule, PutModuleOutcome, StartOutcome, TurnCommit, TurnReceipt, Used, modules::UnneededBytes,
     },
 };
 
@@ -33,12 +33,14 @@ pub(in crate::store) enum Operation {
     Deliver {
         to: InstanceNumber,
         item: EncodedItem,
+        used: Option<Box<Used>>,
     },
     Commit(Box<EncodedCommit>),
     NoteAttempt {
         instance: InstanceNumber,
         attempt: Box<AttemptRow>,
         lines: Vec<LogLine>,
+        used: Option<Box<Used>>,
     },
     MarkStuck {
         instance: InstanceNumber,
@@ -54,6 +56,7 @@ pub(in crate::store) enum Operation {
         tenant: TenantId,
         instances: Vec<InstanceNumber>,
     },
+    Administer(Box<Change>),
     PutModule(Box<PutModule>),
     DeleteModule {
         tenant: TenantId,
@@ -79,6 +82,7 @@ pub(in crate::store) enum Outcome {
     CountUncleanEnd(Option<u32>),
     Purge(PurgeOutcome),
     PurgeMany(u64),
+    Administer(Changed),
     PutModule(PutModuleOutcome),
     DeleteModule(bool),
     DeleteModuleBytes(bool),

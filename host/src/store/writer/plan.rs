@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         AppendOutcome, AttemptRow, Birth, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
-        StartOutcome, TurnCommit, TurnReceipt,
+        StartOutcome, TurnCommit, TurnReceipt, Used,
         attempts::NewAttempt,
         counters::Counters,
         garbage::Garbage,
@@ -86,9 +86,17 @@ impl<'a> Plan<'a> {
     }
 
     /// Delivers a message of the host to a live instance; drops it if there is none.
-    pub(super) fn deliver(&mut self, to: InstanceNumber, item: &'a EncodedItem) -> Option<InboxRow> {
-        self.is_live(to)
-            .then(|| self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
+    pub(super) fn deliver(
+        &mut self,
+        to: InstanceNumber,
+        item: &'a EncodedItem,
+        used: Option<&'a Used>,
+    ) -> Option<InboxRow> {
+        if !self.is_live(to) {
+            return None;
+        }
+        used.into_iter().for_each(|used| self.rows.usage.add(used));
+        Some(self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
     }
 
     /// Writes a step of an instance with all that it causes.
@@ -129,6 +137,7 @@ impl<'a> Plan<'a> {
         fact.execution = commit.summary.execution;
         fact.last_turn = commit.summary.last_turn;
 
+        commit.usage.iter().for_each(|used| self.rows.usage.add(used));
         self.write_own_rows(work);
         if let Some(start) = &work.start {
             let row = self.write_message(instance, &start.item, Cow::Borrowed(&start.bytes));
@@ -168,6 +177,7 @@ impl<'a> Plan<'a> {
         instance: InstanceNumber,
         attempt: &'a AttemptRow,
         lines: &'a [LogLine],
+        used: Option<&'a Used>,
     ) -> bool {
         let Some(fact) = self.facts.by_number(instance) else {
             return false;
@@ -175,6 +185,7 @@ impl<'a> Plan<'a> {
         let noted = !fact.status.has_ended() && fact.execution == attempt.execution;
         if noted {
             self.rows.attempts.push(NewAttempt { instance, attempt });
+            used.into_iter().for_each(|used| self.rows.usage.add(used));
         }
         self.write_lines(instance, lines);
         noted

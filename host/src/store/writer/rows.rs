@@ -13,6 +13,7 @@ use crate::{
         instances::{self, ByNumber, ChangedInstance, CreatedInstance},
         logs::{self, NewLine},
         statement::Script,
+        usage::{self, UsageRows},
     },
 };
 
@@ -31,6 +32,7 @@ pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) lines: Vec<NewLine<'a>>,
     pub(in crate::store) garbage: Vec<Garbage>,
     pub(in crate::store) keys: Vec<NewKey<'a>>,
+    pub(in crate::store) usage: UsageRows<'a>,
 }
 
 impl<'a> Rows<'a> {
@@ -85,7 +87,8 @@ impl<'a> Rows<'a> {
             + self.turns.len()
             + self.messages.len()
             + self.attempts.len()
-            + self.lines.len();
+            + self.lines.len()
+            + self.usage.len();
         rows as u64
     }
 
@@ -105,6 +108,7 @@ impl<'a> Rows<'a> {
         script.add(&logs::APPEND, &self.lines);
         script.add(&garbage::NOTE, &self.garbage);
         script.add(&idempotency::PUT, &self.keys);
+        script.add(&usage::ADD, &self.usage.rows());
         script
     }
 }

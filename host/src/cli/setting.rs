@@ -1,0 +1,172 @@
+//! `windlass config` and `windlass secret`: what activities may ask for by name.
+
+use std::{
+    io::{IsTerminal, Read},
+    path::PathBuf,
+};
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use super::{
+    client::Client,
+    output::{Output, clean},
+    trouble::Trouble,
+};
+
+/// Arguments of `config`.
+#[derive(Debug, Args)]
+pub(super) struct Config {
+    #[command(subcommand)]
+    what: ConfigWhat,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigWhat {
+    /// Set a plain setting
+    Set {
+        /// Its name
+        name: String,
+        /// Its value
+        value: String,
+        /// A module that may ask for it; repeatable
+        #[arg(long = "module", required = true, value_name = "NAME")]
+        modules: Vec<String>,
+    },
+    /// List the plain settings with their values
+    List,
+    /// Take a plain setting away
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Arguments of `secret`.
+#[derive(Debug, Args)]
+pub(super) struct Secret {
+    #[command(subcommand)]
+    what: SecretWhat,
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretWhat {
+    /// Set a secret; its value is read from standard input or a file, never from the arguments
+    Set {
+        /// Its name
+        name: String,
+        /// A module that may ask for it; repeatable
+        #[arg(long = "module", required = true, value_name = "NAME")]
+        modules: Vec<String>,
+        /// The file that holds the value; standard input if it is not given
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// List the secrets, without their values
+    List,
+    /// Take a secret away
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct List {
+    settings: Vec<Box<RawValue>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    name: String,
+    #[serde(default)]
+    value: String,
+    modules: Vec<String>,
+    updated_time: String,
+}
+
+impl Config {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        match self.what {
+            ConfigWhat::Set { name, value, modules } => set("config", &name, &value, &modules, client, output).await,
+            ConfigWhat::List => list("config", client, output).await,
+            ConfigWhat::Delete { name } => delete("config", &name, client, output).await,
+        }
+    }
+}
+
+impl Secret {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        match self.what {
+            SecretWhat::Set { name, modules, file } => {
+                let value = value(file)?;
+                set("secrets", &name, &value, &modules, client, output).await
+            }
+            SecretWhat::List => list("secrets", client, output).await,
+            SecretWhat::Delete { name } => delete("secrets", &name, client, output).await,
+        }
+    }
+}
+
+/// The value of a secret, without the line break that editors and `echo` put behind it.
+fn value(file: Option<PathBuf>) -> Result<String, Trouble> {
+    let text = match file {
+        Some(path) => std::fs::read_to_string(&path)
+            .map_err(|error| Trouble::Usage(format!("cannot read {}: {error}", path.display())))?,
+        None => {
+            let mut input = std::io::stdin().lock();
+            if input.is_terminal() {
+                eprintln!("type the secret, then Ctrl-D at the beginning of a line");
+            }
+            let mut text = String::new();
+            input
+                .read_to_string(&mut text)
+                .map_err(|error| Trouble::Usage(format!("cannot read standard input: {error}")))?;
+            text
+        }
+    };
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+async fn set(
+    kind: &str,
+    name: &str,
+    value: &str,
+    modules: &[String],
+    client: &Client,
+    output: &Output,
+) -> Result<(), Trouble> {
+    let body = json!({ "value": value, "modules": modules });
+    let call = client.call(Method::PUT, &[kind, name]);
+    call.json(Some(body.to_string())).send().await?;
+    if output.json() {
+        return Ok(());
+    }
+    output.line(&format!("set {} for {}", clean(name), clean(&modules.join(", "))))
+}
+
+async fn list(kind: &str, client: &Client, output: &Output) -> Result<(), Trouble> {
+    let list: List = client.get(&[kind]).send().await?.read()?;
+    if output.json() {
+        return list.settings.iter().try_for_each(|setting| output.object(setting));
+    }
+    let mut rows = Vec::new();
+    for setting in &list.settings {
+        let setting: Document = serde_json::from_str(setting.get())
+            .map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))?;
+        rows.push([setting.name, setting.value, setting.modules.join(", "), setting.updated_time]);
+    }
+    output.table(["Name", "Value", "Modules", "Set"], rows)
+}
+
+async fn delete(kind: &str, name: &str, client: &Client, output: &Output) -> Result<(), Trouble> {
+    client.call(Method::DELETE, &[kind, name]).send().await?;
+    if output.json() {
+        return Ok(());
+    }
+    output.line(&format!("took {} away", clean(name)))
+}

@@ -1,0 +1,198 @@
+//! `windlass tenant`: the tenants of a host, their quotas and what they use.
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Map, Value, json, value::RawValue};
+
+use super::{
+    client::Client,
+    output::{Output, clean},
+    trouble::Trouble,
+};
+
+/// Arguments of `tenant`.
+#[derive(Debug, Args)]
+pub(super) struct Tenant {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Create a tenant
+    Create {
+        /// Its name: lower-case letters, digits and hyphens
+        name: String,
+        /// Quotas such as startsPerSecond=10 or maxPayload=64KiB
+        quotas: Vec<String>,
+    },
+    /// List the tenants
+    List,
+    /// Show a tenant, its quotas and what it uses
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Change quotas of a tenant; takes effect at once
+    Set {
+        /// Its name
+        name: String,
+        /// Quotas such as startsPerSecond=10; `maxPayload=none` takes one away
+        #[arg(required = true)]
+        quotas: Vec<String>,
+    },
+    /// Refuse every request on behalf of a tenant
+    Disable {
+        /// Its name
+        name: String,
+    },
+    /// Serve a disabled tenant again
+    Enable {
+        /// Its name
+        name: String,
+    },
+    /// Delete a tenant that has no instances, with its modules and keys
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+/// What the commands read of a tenant.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    name: String,
+    disabled: bool,
+    quotas: Map<String, Value>,
+    #[serde(rename = "use")]
+    used: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct List {
+    tenants: Vec<Box<RawValue>>,
+}
+
+impl Tenant {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        match self.what {
+            What::List => list(client, output).await,
+            What::Show { name } => {
+                let answer = client.get(&["tenants", &name]).send().await?;
+                show(answer.raw()?, output)
+            }
+            What::Create { name, quotas } => {
+                let body = json!({ "name": name, "quotas": parsed(&quotas)? });
+                let call = client.call(Method::POST, &["tenants"]);
+                show(call.json(Some(body.to_string())).send().await?.raw()?, output)
+            }
+            What::Set { name, quotas } => change(client, &name, &json!({ "quotas": parsed(&quotas)? }), output).await,
+            What::Disable { name } => change(client, &name, &json!({ "disabled": true }), output).await,
+            What::Enable { name } => change(client, &name, &json!({ "disabled": false }), output).await,
+            What::Delete { name } => {
+                client.call(Method::DELETE, &["tenants", &name]).send().await?;
+                if output.json() {
+                    return Ok(());
+                }
+                output.line(&format!("deleted {}", clean(&name)))
+            }
+        }
+    }
+}
+
+async fn change(client: &Client, name: &str, body: &Value, output: &Output) -> Result<(), Trouble> {
+    let call = client.call(Method::PATCH, &["tenants", name]);
+    show(call.json(Some(body.to_string())).send().await?.raw()?, output)
+}
+
+async fn list(client: &Client, output: &Output) -> Result<(), Trouble> {
+    let list: List = client.get(&["tenants"]).send().await?.read()?;
+    if output.json() {
+        return list.tenants.iter().try_for_each(|tenant| output.object(tenant));
+    }
+    let mut rows = Vec::new();
+    for tenant in &list.tenants {
+        let Document {
+            name,
+            disabled,
+            quotas,
+            used,
+        } = read(tenant)?;
+        let used = |what: &str| used.get(what).map(Value::to_string).unwrap_or_default();
+        let quotas: Vec<_> = quotas.iter().map(|(name, value)| quota(name, value)).collect();
+        rows.push([
+            name,
+            if disabled { "disabled".into() } else { String::new() },
+            used("modules"),
+            used("liveInstances"),
+            used("instances"),
+            quotas.join(" "),
+        ]);
+    }
+    output.table(["Tenant", "", "Modules", "Live", "Instances", "Quotas"], rows)
+}
+
+fn show(tenant: &RawValue, output: &Output) -> Result<(), Trouble> {
+    if output.json() {
+        return output.object(tenant);
+    }
+    let Document {
+        name,
+        disabled,
+        quotas,
+        used,
+    } = read(tenant)?;
+    let state = if disabled { " (disabled)" } else { "" };
+    output.line(&format!("{}{state}", clean(&name)))?;
+    let used = used.iter().map(|(name, value)| [name.clone(), value.to_string()]);
+    output.table(["Uses", ""], used.collect())?;
+    if quotas.is_empty() {
+        return output.line("no quotas");
+    }
+    let quotas = quotas.iter().map(|(name, value)| [name.clone(), plain(value)]);
+    output.table(["Quota", ""], quotas.collect())
+}
+
+fn quota(name: &str, value: &Value) -> String {
+    format!("{name}={}", plain(value))
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn read(tenant: &RawValue) -> Result<Document, Trouble> {
+    serde_json::from_str(tenant.get()).map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))
+}
+
+/// `NAME=VALUE` each: a number, a text such as `64KiB`, a JSON value, or `none`.
+fn parsed(quotas: &[String]) -> Result<Map<String, Value>, Trouble> {
+    quotas
+        .iter()
+        .map(|text| {
+            let (name, value) = text
+                .split_once('=')
+                .ok_or_else(|| Trouble::Usage(format!("{text:?} is no quota; write NAME=VALUE")))?;
+            let value = match value {
+                "none" => Value::Null,
+                text => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into())),
+            };
+            Ok((name.to_owned(), value))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_are_numbers_texts_or_nothing() {
+        let given = ["startsPerSecond=10", "maxPayload=64KiB", "weight=none"].map(String::from);
+        let expected = json!({ "startsPerSecond": 10, "maxPayload": "64KiB", "weight": null });
+        assert_eq!(Value::Object(parsed(&given).unwrap()), expected);
+        assert!(matches!(parsed(&["weight".into()]), Err(Trouble::Usage(_))));
+    }
+}

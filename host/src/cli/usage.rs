@@ -1,0 +1,82 @@
+//! `windlass usage`: what a tenant has used.
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::{client::Client, output::Output, trouble::Trouble};
+
+/// Arguments of `usage`.
+#[derive(Debug, Args)]
+pub(super) struct Usage {
+    /// From the day of that time on, for example 2027-01-01T00:00:00Z; days begin at midnight UTC
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Before that time
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Document {
+    functions: Vec<Function>,
+    total: Amount,
+}
+
+#[derive(Debug, Deserialize)]
+struct Function {
+    kind: String,
+    function: String,
+    #[serde(flatten)]
+    amount: Amount,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Amount {
+    count: u64,
+    failed: u64,
+    fuel: u64,
+    wall_ms: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl Usage {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+        let call = client.get(&["usage"]);
+        let call = call.query_if("from", self.from).query_if("to", self.to);
+        let answer = call.send().await?;
+        if output.json() {
+            return output.object(answer.raw()?);
+        }
+        let Document { functions, total } = answer.read()?;
+        let rows = functions
+            .into_iter()
+            .map(|Function { kind, function, amount }| row(kind, function, &amount))
+            .chain([row("total".into(), String::new(), &total)]);
+        let heads = [
+            "Kind",
+            "Function",
+            "Runs",
+            "Failed",
+            "Fuel",
+            "Seconds",
+            "Bytes in",
+            "Bytes out",
+        ];
+        output.table(heads, rows.collect())
+    }
+}
+
+fn row(kind: String, function: String, amount: &Amount) -> [String; 8] {
+    [
+        kind,
+        function,
+        amount.count.to_string(),
+        amount.failed.to_string(),
+        amount.fuel.to_string(),
+        format!("{}.{:03}", amount.wall_ms / 1_000, amount.wall_ms % 1_000),
+        amount.bytes_in.to_string(),
+        amount.bytes_out.to_string(),
+    ]
+}

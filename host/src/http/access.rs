@@ -1,0 +1,109 @@
+//! Who asks, and whether that is allowed.
+//!
+//! A handler reaches a tenant's rows with a [`Caller`], and gets one only by naming what it does: `May<Start>` lets
+//! requests through whose key has a role that may start orchestrations. What each role may do is decided in one place,
+//! [`Role::may`].
+
+use std::marker::PhantomData;
+
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, header, request::Parts};
+
+use super::{error::Refusal, state::App};
+use crate::{
+    model::{Action, Role, TenantId},
+    tenancy::{Identity, IdentityError, Tenancy},
+};
+
+/// The header by which an administrator acts on behalf of a tenant.
+pub(crate) const TENANT_HEADER: &str = "windlass-tenant";
+
+/// On whose behalf a request acts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller {
+    pub(crate) tenant: TenantId,
+}
+
+/// A request that is allowed to do what `A` stands for.
+pub(crate) struct May<A> {
+    pub(crate) caller: Caller,
+    action: PhantomData<A>,
+}
+
+/// Something that a handler does.
+pub(crate) trait Does {
+    const ACTION: Action;
+}
+
+macro_rules! actions {
+    ($($name:ident),+) => {
+        $(
+            #[doc = concat!("See [`Action::", stringify!($name), "`].")]
+            pub(crate) struct $name;
+
+            impl Does for $name {
+                const ACTION: Action = Action::$name;
+            }
+        )+
+    };
+}
+
+actions!(Start, Signal, Read, Browse, Control, ReadModules, Deploy, Administer);
+
+impl<A: Does> FromRequestParts<App> for May<A> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
+        let caller = caller(app.engine.tenancy(), &parts.headers, A::ACTION)?;
+        Ok(Self {
+            caller,
+            action: PhantomData,
+        })
+    }
+}
+
+fn caller(tenancy: &Tenancy, headers: &HeaderMap, action: Action) -> Result<Caller, Refusal> {
+    let identity = tenancy.identify(bearer(headers)?).map_err(|error| match error {
+        IdentityError::Unknown => Refusal::Unauthenticated,
+        IdentityError::Disabled => Refusal::TenantDisabled,
+    })?;
+    let Identity { tenant, role } = identity;
+    if !role.may(action) {
+        return Err(Refusal::Forbidden { role, action });
+    }
+    let Some(wanted) = headers.get(TENANT_HEADER) else {
+        return Ok(Caller { tenant });
+    };
+    if role != Role::Admin {
+        return Err(Refusal::Forbidden {
+            role,
+            action: Action::Administer,
+        });
+    }
+    let name = wanted.to_str().unwrap_or("?");
+    Ok(Caller {
+        tenant: tenancy.named(name)?.id,
+    })
+}
+
+/// The key of a request; none if it presents nothing.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    match (given.next(), given.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            let (scheme, key) = value
+                .to_str()
+                .ok()
+                .and_then(|text| text.split_once(' '))
+                .ok_or(Refusal::Unauthenticated)?;
+            if scheme.eq_ignore_ascii_case("bearer") {
+                Ok(Some(key.trim()))
+            } else {
+                Err(Refusal::Unauthenticated)
+            }
+        }
+        // Which of two keys counts would depend on who reads them.
+        _ => Err(Refusal::Unauthenticated),
+    }
+}

@@ -1,0 +1,181 @@
+//! API keys: creating, listing and revoking them.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    access::{Administer, May},
+    body::{EmptyBody, JsonBody},
+    document::time,
+    error::Refusal,
+    params::{FromParams, Given, NoParams, Params, parse_time},
+    path::{InPath, KeyId},
+    problem::Problem,
+    state::App,
+};
+use crate::{
+    model::{Role, TenantId, TenantName},
+    store::KeyRow,
+    tenancy::{NewKey, Tenancy},
+};
+
+/// An API key, without its secret.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Key)]
+pub(crate) struct KeyDocument {
+    /// Names it in lists; it is the first part of the key.
+    id: String,
+    /// Whose it is.
+    tenant: String,
+    /// `client`, `operator`, `deployer` or `admin`.
+    role: &'static str,
+    /// What people call it.
+    label: String,
+    /// When it was created.
+    created_time: String,
+    /// When it stops working, if ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_time: Option<String>,
+    /// The whole key: in the answer to its creation, and never again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+/// Keys.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeyList {
+    /// By id.
+    keys: Vec<KeyDocument>,
+}
+
+/// A key to be created.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct KeyRequest {
+    /// Whose; `default` if it is not given. A key of the role `admin` belongs to no tenant.
+    #[schema(value_type = Option<String>)]
+    tenant: Option<TenantName>,
+    /// `client`, `operator`, `deployer` or `admin`.
+    #[schema(value_type = String, example = "client")]
+    role: Role,
+    /// What people call it.
+    #[serde(default)]
+    label: String,
+    /// When it stops working (RFC 3339); never if it is not given.
+    expires_time: Option<String>,
+}
+
+/// Which keys a list shows.
+#[derive(Debug)]
+pub(crate) struct KeysParams {
+    tenant: Option<TenantName>,
+}
+
+impl FromParams for KeysParams {
+    fn read(given: &mut Given) -> Result<Self, Refusal> {
+        Ok(Self {
+            tenant: given.parsed("tenant")?,
+        })
+    }
+}
+
+fn document(tenancy: &Tenancy, key: KeyRow) -> KeyDocument {
+    let name = |tenant: TenantId| tenancy.tenant(tenant).map(|tenant| tenant.name.to_string());
+    KeyDocument {
+        tenant: name(key.tenant).unwrap_or_default(),
+        id: key.id,
+        role: key.role.name(),
+        label: key.label,
+        created_time: time(key.created_at),
+        expires_time: key.expires_at.map(time),
+        key: None,
+    }
+}
+
+/// Create an API key.
+///
+/// The first one must be of the role `admin`; from then on every request needs a key.
+#[utoipa::path(
+    post, path = "/v1/keys", tag = "administration", operation_id = "createKey",
+    request_body = KeyRequest,
+    responses(
+        (status = 201, description = "The key, whole this one time", body = KeyDocument),
+        (status = 400, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`first-key`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    _: May<Administer>,
+    Params(NoParams): Params<NoParams>,
+    JsonBody(request): JsonBody<KeyRequest>,
+) -> Result<Response, Refusal> {
+    let expires_at = request
+        .expires_time
+        .as_deref()
+        .map(|text| parse_time(text).map_err(|problem| Refusal::invalid_body(format!("expiresTime {problem}"))));
+    let default = || "default".parse().map_err(Refusal::Internal);
+    let new = NewKey {
+        tenant: request.tenant.map_or_else(default, Ok)?,
+        role: request.role,
+        label: request.label,
+        expires_at: expires_at.transpose()?,
+    };
+    let tenancy = app.engine.tenancy();
+    let (row, secret) = tenancy.create_key(new).await?;
+    let document = KeyDocument {
+        key: Some(secret.reveal().to_owned()),
+        ..document(tenancy, row)
+    };
+    Ok((StatusCode::CREATED, Json(document)).into_response())
+}
+
+/// All keys, without their secrets.
+#[utoipa::path(
+    get, path = "/v1/keys", tag = "administration", operation_id = "listKeys",
+    params(("tenant" = Option<String>, Query, description = "Only those of this tenant")),
+    responses(
+        (status = 200, description = "The keys", body = KeyList),
+        (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    _: May<Administer>,
+    Params(params): Params<KeysParams>,
+) -> Result<Json<KeyList>, Refusal> {
+    let tenancy = app.engine.tenancy();
+    let of = params.tenant.map(|name| tenancy.named(name.as_str())).transpose()?;
+    let keys = tenancy.keys(of.map(|tenant| tenant.id));
+    let keys = keys.into_iter().map(|key| document(tenancy, key)).collect();
+    Ok(Json(KeyList { keys }))
+}
+
+/// Revoke a key: it is useless from now on.
+#[utoipa::path(
+    delete, path = "/v1/keys/{key}", tag = "administration", operation_id = "revokeKey",
+    params(("key" = String, Path, description = "Its id")),
+    responses(
+        (status = 204, description = "Revoked"),
+        (status = 404, description = "`unknown-key`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`last-admin-key`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    _: May<Administer>,
+    InPath(id): InPath<KeyId>,
+    Params(NoParams): Params<NoParams>,
+    EmptyBody { .. }: EmptyBody,
+) -> Result<StatusCode, Refusal> {
+    app.engine.tenancy().revoke_key(id.as_str()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

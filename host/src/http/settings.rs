@@ -1,0 +1,204 @@
+//! Settings and secrets of a tenant, which its activities may ask for.
+
+use axum::{Json, extract::State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    access::{Caller, Deploy, May},
+    body::{EmptyBody, JsonBody},
+    document::time,
+    error::Refusal,
+    params::{NoParams, Params},
+    path::InPath,
+    problem::Problem,
+    state::App,
+};
+use crate::{
+    model::Secret,
+    store::{SettingKind, SettingRow},
+    tenancy::{NewSetting, SettingName},
+};
+
+/// A plain setting, or a secret without its value.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Setting)]
+pub(crate) struct SettingDocument {
+    /// Its name.
+    name: String,
+    /// Its value; of plain settings only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    /// The modules that may ask for it.
+    modules: Vec<String>,
+    /// When it was set.
+    updated_time: String,
+}
+
+/// Settings, or secrets without their values.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SettingList {
+    /// By name.
+    settings: Vec<SettingDocument>,
+}
+
+/// A value, and who may ask for it.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct SettingRequest {
+    /// A text; at most 64 KiB.
+    value: String,
+    /// The names of the modules that may ask for it.
+    modules: Vec<String>,
+}
+
+impl From<SettingRow> for SettingDocument {
+    fn from(row: SettingRow) -> Self {
+        let value = match row.kind {
+            SettingKind::Plain => String::from_utf8(row.value).ok(),
+            SettingKind::Secret => None,
+        };
+        Self {
+            name: row.name,
+            value,
+            modules: row.modules,
+            updated_time: time(row.updated_at),
+        }
+    }
+}
+
+fn list(app: &App, caller: Caller, kind: SettingKind) -> Json<SettingList> {
+    let settings = app.engine.tenancy().settings(caller.tenant, kind);
+    Json(SettingList {
+        settings: settings.into_iter().map(Into::into).collect(),
+    })
+}
+
+async fn put(
+    app: &App,
+    caller: Caller,
+    kind: SettingKind,
+    name: SettingName,
+    request: SettingRequest,
+) -> Result<StatusCode, Refusal> {
+    let setting = NewSetting {
+        kind,
+        name,
+        value: Secret::new(request.value),
+        modules: request.modules,
+    };
+    app.engine.tenancy().put_setting(caller.tenant, setting).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn delete(app: &App, caller: Caller, kind: SettingKind, name: SettingName) -> Result<StatusCode, Refusal> {
+    app.engine.tenancy().delete_setting(caller.tenant, kind, name.as_str()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// All plain settings.
+#[utoipa::path(
+    get, path = "/v1/config", tag = "modules", operation_id = "listConfig",
+    responses((status = 200, description = "The settings with their values", body = SettingList)),
+)]
+pub(crate) async fn list_config(
+    State(app): State<App>,
+    May { caller, .. }: May<Deploy>,
+    Params(NoParams): Params<NoParams>,
+) -> Json<SettingList> {
+    list(&app, caller, SettingKind::Plain)
+}
+
+/// Set a plain setting. Attempts that start from now on see it.
+#[utoipa::path(
+    put, path = "/v1/config/{setting}", tag = "modules", operation_id = "putConfig",
+    params(("setting" = String, Path, description = "Its name: letters, digits, `.`, `_`, `-`")),
+    request_body = SettingRequest,
+    responses(
+        (status = 204, description = "It is set"),
+        (status = 400, description = "`invalid-body` or `invalid-path`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn put_config(
+    State(app): State<App>,
+    May { caller, .. }: May<Deploy>,
+    InPath(name): InPath<SettingName>,
+    Params(NoParams): Params<NoParams>,
+    JsonBody(request): JsonBody<SettingRequest>,
+) -> Result<StatusCode, Refusal> {
+    put(&app, caller, SettingKind::Plain, name, request).await
+}
+
+/// Take a plain setting away.
+#[utoipa::path(
+    delete, path = "/v1/config/{setting}", tag = "modules", operation_id = "deleteConfig",
+    params(("setting" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, description = "`unknown-setting`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete_config(
+    State(app): State<App>,
+    May { caller, .. }: May<Deploy>,
+    InPath(name): InPath<SettingName>,
+    Params(NoParams): Params<NoParams>,
+    EmptyBody { .. }: EmptyBody,
+) -> Result<StatusCode, Refusal> {
+    delete(&app, caller, SettingKind::Plain, name).await
+}
+
+/// All secrets, without their values: those are shown to nobody.
+#[utoipa::path(
+    get, path = "/v1/secrets", tag = "modules", operation_id = "listSecrets",
+    responses((status = 200, description = "Their names and modules", body = SettingList)),
+)]
+pub(crate) async fn list_secrets(
+    State(app): State<App>,
+    May { caller, .. }: May<Deploy>,
+    Params(NoParams): Params<NoParams>,
+) -> Json<SettingList> {
+    list(&app, caller, SettingKind::Secret)
+}
+
+/// Set a secret. Attempts that start from now on see it.
+#[utoipa::path(
+    put, path = "/v1/secrets/{setting}", tag = "modules", operation_id = "putSecret",
+    params(("setting" = String, Path, description = "Its name: letters, digits, `.`, `_`, `-`")),
+    request_body = SettingRequest,
+    responses(
+        (status = 204, description = "It is set"),
+        (status = 400, description = "`invalid-body` or `invalid-path`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`no-secrets-key`: the host has no key to seal it with", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn put_secret(
+    State(app): State<App>,
+    May { caller, .. }: May<Deploy>,
+    InPath(name): InPath<SettingName>,
+    Params(NoParams): Params<NoParams>,
+    JsonBody(request): JsonBody<SettingRequest>,
+) -> Result<StatusCode, Refusal> {
+    put(&app, caller, SettingKind::Secret, name, request).await
+}
+
+/// Take a secret away.
+#[utoipa::path(
+    delete, path = "/v1/secrets/{setting}", tag = "modules", operation_id = "deleteSecret",
+    params(("setting" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, description = "`unknown-setting`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete_secret(
+    State(app): State<App>,
+    May { caller, .. }: May<Deploy>,
+    InPath(name): InPath<SettingName>,
+    Params(NoParams): Params<NoParams>,
+    EmptyBody { .. }: EmptyBody,
+) -> Result<StatusCode, Refusal> {
+    delete(&app, caller, SettingKind::Secret, name).await
+}

@@ -1,0 +1,226 @@
+//! Tenants: creating, showing, changing and deleting them.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::{
+    access::{Administer, May},
+    body::{EmptyBody, JsonBody},
+    document::time,
+    error::Refusal,
+    params::{NoParams, Params},
+    path::InPath,
+    problem::Problem,
+    state::App,
+};
+use crate::{
+    model::TenantName,
+    tenancy::{Quotas, Tenant},
+};
+
+/// A tenant.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Tenant)]
+pub(crate) struct TenantDocument {
+    /// Its name.
+    name: String,
+    /// Whether requests on its behalf are refused.
+    disabled: bool,
+    /// What it may use at most; what is not listed has no limit but the host's.
+    #[schema(value_type = Object)]
+    quotas: Quotas,
+    /// What it uses now.
+    #[serde(rename = "use")]
+    used: Use,
+    /// When it was created; absent for the one that every host has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_time: Option<String>,
+}
+
+/// What a tenant uses now.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Use {
+    /// Modules that have a name.
+    modules: u64,
+    /// Bytes of all stored versions of its modules.
+    module_bytes: u64,
+    /// Instances that have not ended.
+    live_instances: u64,
+    /// Instances, those that have ended included.
+    instances: u64,
+}
+
+/// All tenants.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TenantList {
+    /// In the order of their creation.
+    tenants: Vec<TenantDocument>,
+}
+
+/// A tenant to be created.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct NewTenant {
+    /// Lower-case letters, digits and hyphens; at most 63.
+    #[schema(value_type = String, example = "acme")]
+    name: TenantName,
+    /// Its quotas; `docs/security.md` lists them.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    quotas: Quotas,
+}
+
+/// What to change of a tenant.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TenantChange {
+    /// Whether requests on its behalf are refused from now on.
+    disabled: Option<bool>,
+    /// Quotas to be set; `null` takes one away, those that are not mentioned stay.
+    #[serde(default)]
+    quotas: Map<String, Value>,
+}
+
+async fn document(app: &App, tenant: &Tenant) -> Result<TenantDocument, Refusal> {
+    let holdings = app.engine.store().tenant(tenant.id).holdings().await?;
+    Ok(TenantDocument {
+        name: tenant.name.to_string(),
+        disabled: tenant.disabled,
+        quotas: tenant.quotas.clone(),
+        used: Use {
+            modules: holdings.modules,
+            module_bytes: holdings.module_bytes,
+            live_instances: holdings.live_instances,
+            instances: holdings.instances,
+        },
+        created_time: (tenant.created_at.0 > 0).then(|| time(tenant.created_at)),
+    })
+}
+
+/// Create a tenant.
+#[utoipa::path(
+    post, path = "/v1/tenants", tag = "administration", operation_id = "createTenant",
+    request_body = NewTenant,
+    responses(
+        (status = 201, description = "It exists now", body = TenantDocument),
+        (status = 400, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`tenant-exists`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn create(
+    State(app): State<App>,
+    _: May<Administer>,
+    Params(NoParams): Params<NoParams>,
+    JsonBody(new): JsonBody<NewTenant>,
+) -> Result<Response, Refusal> {
+    new.quotas.check().map_err(Refusal::invalid_body)?;
+    let tenant = app.engine.tenancy().create_tenant(new.name, &new.quotas).await?;
+    Ok((StatusCode::CREATED, Json(document(&app, &tenant).await?)).into_response())
+}
+
+/// All tenants.
+#[utoipa::path(
+    get, path = "/v1/tenants", tag = "administration", operation_id = "listTenants",
+    responses((status = 200, description = "All of them", body = TenantList)),
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    _: May<Administer>,
+    Params(NoParams): Params<NoParams>,
+) -> Result<Json<TenantList>, Refusal> {
+    let mut tenants = Vec::new();
+    for tenant in app.engine.tenancy().tenants() {
+        tenants.push(document(&app, &tenant).await?);
+    }
+    Ok(Json(TenantList { tenants }))
+}
+
+/// One tenant, with its quotas and what it uses of them.
+#[utoipa::path(
+    get, path = "/v1/tenants/{tenant}", tag = "administration", operation_id = "getTenant",
+    params(("tenant" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The tenant", body = TenantDocument),
+        (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    _: May<Administer>,
+    InPath(name): InPath<TenantName>,
+    Params(NoParams): Params<NoParams>,
+) -> Result<Json<TenantDocument>, Refusal> {
+    let tenant = app.engine.tenancy().named(name.as_str())?;
+    Ok(Json(document(&app, &tenant).await?))
+}
+
+/// Change a tenant. Takes effect at once.
+#[utoipa::path(
+    patch, path = "/v1/tenants/{tenant}", tag = "administration", operation_id = "setTenant",
+    params(("tenant" = String, Path, description = "Its name")),
+    request_body = TenantChange,
+    responses(
+        (status = 200, description = "The tenant as it is now", body = TenantDocument),
+        (status = 400, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`default-tenant`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn set(
+    State(app): State<App>,
+    _: May<Administer>,
+    InPath(name): InPath<TenantName>,
+    Params(NoParams): Params<NoParams>,
+    JsonBody(change): JsonBody<TenantChange>,
+) -> Result<Json<TenantDocument>, Refusal> {
+    let tenancy = app.engine.tenancy();
+    let quotas = if change.quotas.is_empty() {
+        None
+    } else {
+        let tenant = tenancy.named(name.as_str())?;
+        Some(merged(&tenant.quotas, change.quotas)?)
+    };
+    let tenant = tenancy.set_tenant(name.as_str(), change.disabled, quotas).await?;
+    Ok(Json(document(&app, &tenant).await?))
+}
+
+fn merged(old: &Quotas, changes: Map<String, Value>) -> Result<Quotas, Refusal> {
+    let Ok(Value::Object(mut members)) = serde_json::to_value(old) else {
+        return Err(Refusal::Internal("quotas are no object".into()));
+    };
+    members.extend(changes);
+    let read = |error: serde_json::Error| Refusal::invalid_body(format!("in the quotas, {error}"));
+    let quotas: Quotas = serde_json::from_value(Value::Object(members)).map_err(read)?;
+    quotas.check().map_err(Refusal::invalid_body)?;
+    Ok(quotas)
+}
+
+/// Delete a tenant that has no instances, with its modules and keys.
+#[utoipa::path(
+    delete, path = "/v1/tenants/{tenant}", tag = "administration", operation_id = "deleteTenant",
+    params(("tenant" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`tenant-not-empty` or `default-tenant`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    _: May<Administer>,
+    InPath(name): InPath<TenantName>,
+    Params(NoParams): Params<NoParams>,
+    EmptyBody { .. }: EmptyBody,
+) -> Result<StatusCode, Refusal> {
+    app.engine.delete_tenant(name.as_str()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

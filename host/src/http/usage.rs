@@ -1,0 +1,120 @@
+//! What tenants have used: fuel, time and bytes of recorded turns and attempts.
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    access::{Browse, May},
+    error::Refusal,
+    params::{FromParams, Given, Params},
+    problem::Problem,
+    state::App,
+};
+use crate::{
+    model::FunctionKind,
+    store::{Amount, Days, FunctionUsage},
+};
+
+/// What a tenant has used on some days.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
+pub(crate) struct UsageDocument {
+    /// Together.
+    total: AmountDocument,
+    /// By kind and name of the function.
+    functions: Vec<FunctionUsageDocument>,
+}
+
+/// What one function has used.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = FunctionUsage)]
+pub(crate) struct FunctionUsageDocument {
+    /// `orchestration`, whose turns are counted, or `activity`, whose attempts are.
+    kind: &'static str,
+    /// Its name.
+    function: String,
+    #[serde(flatten)]
+    amount: AmountDocument,
+}
+
+/// How much turns or attempts took.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Amount)]
+pub(crate) struct AmountDocument {
+    /// How many turns or attempts.
+    count: u64,
+    /// How many of them failed.
+    failed: u64,
+    /// Fuel.
+    fuel: u64,
+    /// Wall-clock time of attempts, in milliseconds.
+    wall_ms: u64,
+    /// Bytes of payloads given to them.
+    bytes_in: u64,
+    /// Bytes of payloads that they gave.
+    bytes_out: u64,
+}
+
+impl From<Amount> for AmountDocument {
+    fn from(amount: Amount) -> Self {
+        Self {
+            count: amount.count,
+            failed: amount.failed,
+            fuel: amount.fuel,
+            wall_ms: amount.wall_ms,
+            bytes_in: amount.bytes_in,
+            bytes_out: amount.bytes_out,
+        }
+    }
+}
+
+impl From<FunctionUsage> for FunctionUsageDocument {
+    fn from(usage: FunctionUsage) -> Self {
+        Self {
+            kind: FunctionKind::name(usage.kind),
+            function: usage.function.to_string(),
+            amount: usage.amount.into(),
+        }
+    }
+}
+
+/// Which days.
+#[derive(Debug)]
+pub(crate) struct UsageParams(Days);
+
+impl FromParams for UsageParams {
+    fn read(given: &mut Given) -> Result<Self, Refusal> {
+        let (from, to) = (given.time("from")?, given.time("to")?);
+        Ok(Self(Days::between(from, to)))
+    }
+}
+
+/// What the tenant has used.
+///
+/// Each turn and each attempt is added in the transaction that records it, so that nothing is counted twice or lost.
+#[utoipa::path(
+    get, path = "/v1/usage", tag = "instances", operation_id = "getUsage",
+    params(
+        ("from" = Option<String>, Query, description = "From the day of that time on (RFC 3339; days begin at midnight UTC)"),
+        ("to" = Option<String>, Query, description = "Up to the day before which that time ends"),
+    ),
+    responses(
+        (status = 200, description = "Fuel, time and bytes by function", body = UsageDocument),
+        (status = 400, description = "`invalid-parameter`", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    May { caller, .. }: May<Browse>,
+    Params(UsageParams(days)): Params<UsageParams>,
+) -> Result<Json<UsageDocument>, Refusal> {
+    let functions = app.store(caller).usage(days).await?;
+    let mut total = Amount::default();
+    functions.iter().for_each(|function| total.add(function.amount));
+    Ok(Json(UsageDocument {
+        total: total.into(),
+        functions: functions.into_iter().map(Into::into).collect(),
+    }))
+}

@@ -1,0 +1,194 @@
+//! The table `usage`: what tenants have used, per day and function, added up as it is recorded.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::SqlitePool;
+
+use super::{
+    Error,
+    columns::{Columns, Values},
+    statement::{BindRow, RowStatement},
+};
+use crate::model::{FunctionKind, FunctionName, TenantId, Timestamp};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// A turn or an attempt that was run, for the books.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Used {
+    /// On whose behalf.
+    pub tenant: TenantId,
+    /// A turn of an orchestration, or an attempt of an activity.
+    pub kind: FunctionKind,
+    /// Its function.
+    pub function: FunctionName,
+    /// When it ended.
+    pub at: Timestamp,
+    /// How much it took.
+    pub amount: Amount,
+}
+
+/// How much turns or attempts took together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub count: u64,
+    /// How many of them failed.
+    pub failed: u64,
+    /// Fuel.
+    pub fuel: u64,
+    /// Wall-clock time in milliseconds; of attempts only.
+    pub wall_ms: u64,
+    /// Bytes of payloads given to them.
+    pub bytes_in: u64,
+    /// Bytes of payloads that they gave.
+    pub bytes_out: u64,
+}
+
+/// What one function of a tenant has used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FunctionUsage {
+    /// Turns of an orchestration, or attempts of an activity.
+    pub kind: FunctionKind,
+    /// The function.
+    pub function: FunctionName,
+    /// Together.
+    pub amount: Amount,
+}
+
+/// The days from midnight UTC to midnight UTC that a usage is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Days {
+    first: u64,
+    last: u64,
+}
+
+impl Days {
+    /// All days that have a moment from the first time on, and before the second.
+    pub fn between(from: Option<Timestamp>, before: Option<Timestamp>) -> Self {
+        let largest = i64::MAX.unsigned_abs();
+        Self {
+            first: from.map_or(0, |at| at.0 / DAY_MS),
+            last: before.map_or(largest, |at| at.0.saturating_sub(1) / DAY_MS),
+        }
+    }
+}
+
+impl Amount {
+    /// Adds another one.
+    pub fn add(&mut self, other: Self) {
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.count, other.count);
+        add(&mut self.failed, other.failed);
+        add(&mut self.fuel, other.fuel);
+        add(&mut self.wall_ms, other.wall_ms);
+        add(&mut self.bytes_in, other.bytes_in);
+        add(&mut self.bytes_out, other.bytes_out);
+    }
+}
+
+/// What the operations of a batch have used: one row for each tenant, day and function.
+#[derive(Default)]
+pub(super) struct UsageRows<'a>(BTreeMap<(TenantId, u64, FunctionKind, &'a FunctionName), Amount>);
+
+impl<'a> UsageRows<'a> {
+    pub(super) fn add(&mut self, used: &'a Used) {
+        let key = (used.tenant, used.at.0 / DAY_MS, used.kind, &used.function);
+        self.0.entry(key).or_default().add(used.amount);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn rows(&self) -> Vec<UsageRow<'a>> {
+        let row = |((tenant, day, kind, function), amount): (&(_, _, _, &'a _), &_)| UsageRow {
+            tenant: *tenant,
+            day: *day,
+            kind: *kind,
+            function,
+            amount: *amount,
+        };
+        self.0.iter().map(row).collect()
+    }
+}
+
+/// A row to be added to what is there.
+pub(super) struct UsageRow<'a> {
+    tenant: TenantId,
+    day: u64,
+    kind: FunctionKind,
+    function: &'a FunctionName,
+    amount: Amount,
+}
+
+impl BindRow for UsageRow<'_> {
+    fn bind(&self, values: &mut Values) {
+        let amount = self.amount;
+        values
+            .number(self.tenant.0)
+            .number(self.day)
+            .number(self.kind as u8)
+            .text(self.function.as_str())
+            .number(amount.count)
+            .number(amount.failed)
+            .number(amount.fuel)
+            .number(amount.wall_ms)
+            .number(amount.bytes_in)
+            .number(amount.bytes_out);
+    }
+}
+
+/// Adds to what is there.
+pub(super) static ADD: RowStatement = RowStatement::new(
+    "WITH v(tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out) AS (VALUES ",
+    10,
+    ")
+     INSERT INTO usage (tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out)
+     SELECT v.tenant, v.day, v.kind, v.function, v.count, v.failed, v.fuel, v.wall_ms, v.bytes_in, v.bytes_out
+     FROM v
+     WHERE v.tenant IS NOT NULL
+     ON CONFLICT (tenant, day, kind, function) DO UPDATE
+     SET count = usage.count + excluded.count,
+         failed = usage.failed + excluded.failed,
+         fuel = usage.fuel + excluded.fuel,
+         wall_ms = usage.wall_ms + excluded.wall_ms,
+         bytes_in = usage.bytes_in + excluded.bytes_in,
+         bytes_out = usage.bytes_out + excluded.bytes_out",
+);
+
+/// What a tenant's functions have used on those days, by kind and name.
+pub(super) async fn of(pool: &SqlitePool, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+    let rows = sqlx::query(
+        "SELECT kind, function, sum(count), sum(failed), sum(fuel), sum(wall_ms), sum(bytes_in), sum(bytes_out)
+         FROM usage
+         WHERE tenant = ? AND day BETWEEN ? AND ?
+         GROUP BY kind, function
+         ORDER BY kind, function",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(super::columns::stored(days.first))
+    .bind(super::columns::stored(days.last))
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(FunctionUsage {
+                kind: if row.number(0)? == 0 {
+                    FunctionKind::Orchestration
+                } else {
+                    FunctionKind::Activity
+                },
+                function: super::columns::parse(row.text(1)?, "a function name")?,
+                amount: Amount {
+                    count: row.number(2)?,
+                    failed: row.number(3)?,
+                    fuel: row.number(4)?,
+                    wall_ms: row.number(5)?,
+                    bytes_in: row.number(6)?,
+                    bytes_out: row.number(7)?,
+                },
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,454 @@
+//! Tenants, their API keys and their quotas, kept in memory: asked at every request, changed seldom.
+//!
+//! [`Tenancy`] reads them from the store when the host starts and after every change, so that what it answers is what is
+//! on disk. It decides who somebody is ([`Tenancy::identify`]) and keeps count of what a tenant may do in a time; what a
+//! role may do is in [`model`](crate::model::tenancy), and where a quota is enforced is the business of whoever does the
+//! work.
+
+mod bucket;
+pub mod key;
+pub mod quota;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::model::{Role, TenantId, TenantName, Timestamp};
+use crate::store::{Change, Changed, Error as StoreError, KeyRow, Store, TenantRow};
+
+pub use self::quota::{Exceeded, Quota, Quotas};
+use self::{bucket::Bucket, key::Secret};
+
+/// Longest label of a key, in bytes.
+pub const MAX_LABEL_BYTES: usize = 200;
+
+/// The tenants and keys of the host. Cheap to clone.
+#[derive(Clone)]
+pub struct Tenancy(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    book: RwLock<Arc<Book>>,
+    /// Changes happen one after the other, so that what is in memory follows what is stored.
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// What was stored at one moment.
+#[derive(Default)]
+struct Book {
+    tenants: BTreeMap<TenantId, Arc<Tenant>>,
+    keys: BTreeMap<String, KeyRow>,
+}
+
+/// A tenant.
+pub struct Tenant {
+    /// Its number.
+    pub id: TenantId,
+    /// Its name.
+    pub name: TenantName,
+    /// Whether requests on its behalf are refused.
+    pub disabled: bool,
+    /// What it may use.
+    pub quotas: Quotas,
+    /// When it was created; zero for the one that every host has.
+    pub created_at: Timestamp,
+    meters: Arc<Meters>,
+}
+
+/// What a tenant has used lately. Outlives changes of its quotas.
+#[derive(Default)]
+struct Meters {
+    starts: Mutex<Bucket>,
+    fuel: Mutex<Bucket>,
+}
+
+/// Who sends a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Whose resources it is about, unless it says otherwise.
+    pub tenant: TenantId,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// No key was given, or one that does not exist, was revoked or has expired.
+    #[error("an API key is needed")]
+    Unknown,
+    /// The key is good, its tenant is disabled.
+    #[error("the tenant is disabled")]
+    Disabled,
+}
+
+/// Why a tenant or key was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum TenancyError {
+    /// There is none of that name.
+    #[error("there is no tenant {0:?}")]
+    UnknownTenant(String),
+    /// There is one of that name.
+    #[error("there is a tenant {0:?} already")]
+    TenantExists(TenantName),
+    /// It has instances.
+    #[error("the tenant {name:?} has {instances} instances; terminate and purge them first")]
+    NotEmpty {
+        /// Its name.
+        name: TenantName,
+        /// How many.
+        instances: u64,
+    },
+    /// The tenant of a host without keys stays.
+    #[error("the tenant `default` cannot be disabled or deleted")]
+    DefaultTenant,
+    /// There is no such key.
+    #[error("there is no key {0:?}")]
+    UnknownKey(String),
+    /// Nobody could create further keys.
+    #[error("the first key must have the role admin, or nobody could create another one")]
+    FirstKey,
+    /// Nobody could create further keys.
+    #[error("it is the last key of the role admin that does not expire; create another one first")]
+    LastAdminKey,
+    /// The label cannot be one.
+    #[error("a label is at most {MAX_LABEL_BYTES} bytes without control characters")]
+    Label,
+    /// The time of expiry has passed.
+    #[error("a key cannot expire in the past")]
+    Expired,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A key to be created.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Whose.
+    pub tenant: TenantName,
+    /// What for.
+    pub role: Role,
+    /// What people call it; may be empty.
+    pub label: String,
+    /// When it stops working, if ever.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Tenancy {
+    /// Reads tenants and keys from the store.
+    ///
+    /// # Errors
+    /// When the store fails or what is stored cannot be read.
+    pub async fn open(store: Store, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+        let tenancy = Self(Arc::new(Inner {
+            store,
+            clock,
+            entropy,
+            book: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
+        }));
+        tenancy.refresh().await?;
+        Ok(tenancy)
+    }
+
+    /// One tenant without keys and quotas, for a simulation whose disk has no others.
+    #[cfg(test)]
+    pub(crate) fn of_one(store: Store, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            clock,
+            entropy,
+            book: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    async fn refresh(&self) -> Result<(), StoreError> {
+        let (tenants, keys) = (self.0.store.tenants().await?, self.0.store.api_keys().await?);
+        let old = self.book();
+        let tenants = tenants
+            .into_iter()
+            .map(|row| Ok((row.tenant, Arc::new(Tenant::new(row, &old)?))))
+            .collect::<Result<_, StoreError>>()?;
+        let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
+        *self.0.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Book { tenants, keys });
+        Ok(())
+    }
+
+    fn book(&self) -> Arc<Book> {
+        self.0.book.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether there are no keys: then whoever reaches the host may do everything.
+    pub fn is_open(&self) -> bool {
+        self.book().keys.is_empty()
+    }
+
+    /// Who presents this key, or nothing.
+    ///
+    /// # Errors
+    /// When it opens nothing.
+    pub fn identify(&self, key: Option<&str>) -> Result<Identity, IdentityError> {
+        let book = self.book();
+        let Some(key) = key else {
+            let open = Identity {
+                tenant: TenantId::DEFAULT,
+                role: Role::Admin,
+            };
+            return if book.keys.is_empty() {
+                Ok(open)
+            } else {
+                Err(IdentityError::Unknown)
+            };
+        };
+        let (id, secret) = key::split(key).ok_or(IdentityError::Unknown)?;
+        let row = book.keys.get(id).ok_or(IdentityError::Unknown)?;
+        if !key::matches(secret, &row.hash) || row.has_expired(self.0.clock.now()) {
+            return Err(IdentityError::Unknown);
+        }
+        match book.tenants.get(&row.tenant) {
+            Some(tenant) if !tenant.disabled => Ok(Identity {
+                tenant: row.tenant,
+                role: row.role,
+            }),
+            _ => Err(IdentityError::Disabled),
+        }
+    }
+
+    /// A tenant by its number.
+    pub fn tenant(&self, tenant: TenantId) -> Option<Arc<Tenant>> {
+        self.book().tenants.get(&tenant).cloned()
+    }
+
+    /// A tenant by its name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn named(&self, name: &str) -> Result<Arc<Tenant>, TenancyError> {
+        let book = self.book();
+        let found = book.tenants.values().find(|tenant| tenant.name.as_str() == name);
+        found.cloned().ok_or_else(|| TenancyError::UnknownTenant(name.into()))
+    }
+
+    /// All tenants, in the order of their creation.
+    pub fn tenants(&self) -> Vec<Arc<Tenant>> {
+        self.book().tenants.values().cloned().collect()
+    }
+
+    /// All keys, or those of a tenant, by id.
+    pub fn keys(&self, of: Option<TenantId>) -> Vec<KeyRow> {
+        let book = self.book();
+        let keys = book.keys.values();
+        keys.filter(|key| of.is_none_or(|tenant| key.tenant == tenant))
+            .cloned()
+            .collect()
+    }
+
+    /// Creates a tenant.
+    ///
+    /// # Errors
+    /// When there is one of that name, or the store fails.
+    pub async fn create_tenant(&self, name: TenantName, quotas: &Quotas) -> Result<Arc<Tenant>, TenancyError> {
+        let _changing = self.0.changing.lock().await;
+        let change = Change::CreateTenant {
+            name: name.clone(),
+            quotas: quotas.stored(),
+            at: self.0.clock.now(),
+        };
+        match self.change(change).await? {
+            Changed::Taken => Err(TenancyError::TenantExists(name)),
+            _ => self.named(name.as_str()),
+        }
+    }
+
+    /// Changes a tenant; what is not given stays. Takes effect at once.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the store fails.
+    pub async fn set_tenant(
+        &self,
+        name: &str,
+        disabled: Option<bool>,
+        quotas: Option<Quotas>,
+    ) -> Result<Arc<Tenant>, TenancyError> {
+        let _changing = self.0.changing.lock().await;
+        let tenant = self.named(name)?;
+        let disabled = disabled.unwrap_or(tenant.disabled);
+        if disabled && tenant.id == TenantId::DEFAULT {
+            return Err(TenancyError::DefaultTenant);
+        }
+        let change = Change::SetTenant {
+            tenant: tenant.id,
+            disabled,
+            quotas: quotas.as_ref().unwrap_or(&tenant.quotas).stored(),
+        };
+        self.change(change).await?;
+        self.named(name)
+    }
+
+    /// Deletes a tenant that has no instances, with its modules and keys.
+    ///
+    /// # Errors
+    /// When there is none of that name, it has instances, or the store fails.
+    pub async fn delete_tenant(&self, name: &str) -> Result<TenantId, TenancyError> {
+        let _changing = self.0.changing.lock().await;
+        let tenant = self.named(name)?;
+        if tenant.id == TenantId::DEFAULT {
+            return Err(TenancyError::DefaultTenant);
+        }
+        match self.change(Change::DeleteTenant(tenant.id)).await? {
+            Changed::Done(_) => Ok(tenant.id),
+            Changed::NotEmpty(instances) => Err(TenancyError::NotEmpty {
+                name: tenant.name.clone(),
+                instances,
+            }),
+            Changed::Unknown | Changed::Taken => Err(TenancyError::UnknownTenant(name.into())),
+        }
+    }
+
+    /// Creates a key. This is the only time that its secret is seen.
+    ///
+    /// # Errors
+    /// When it cannot be one, or the store fails.
+    pub async fn create_key(&self, new: NewKey) -> Result<(KeyRow, Secret), TenancyError> {
+        let _changing = self.0.changing.lock().await;
+        let (now, tenant) = (self.0.clock.now(), self.named(new.tenant.as_str())?);
+        if new.label.len() > MAX_LABEL_BYTES || new.label.chars().any(char::is_control) {
+            return Err(TenancyError::Label);
+        }
+        if new.expires_at.is_some_and(|at| at <= now) {
+            return Err(TenancyError::Expired);
+        }
+        if self.is_open() && (new.role != Role::Admin || new.expires_at.is_some()) {
+            return Err(TenancyError::FirstKey);
+        }
+        let secret = Secret::draw(&*self.0.entropy);
+        let row = KeyRow {
+            id: secret.id().to_owned(),
+            // Who runs the host is of no tenant; `default` cannot be disabled.
+            tenant: if new.role == Role::Admin {
+                TenantId::DEFAULT
+            } else {
+                tenant.id
+            },
+            role: new.role,
+            hash: secret.hash(),
+            label: new.label,
+            created_at: now,
+            expires_at: new.expires_at,
+        };
+        match self.change(Change::CreateKey(row.clone())).await? {
+            Changed::Done(_) => Ok((row, secret)),
+            _ => Err(TenancyError::UnknownTenant(new.tenant.to_string())),
+        }
+    }
+
+    /// Makes a key useless from now on.
+    ///
+    /// # Errors
+    /// When there is none, nobody could create keys any more, or the store fails.
+    pub async fn revoke_key(&self, id: &str) -> Result<(), TenancyError> {
+        let _changing = self.0.changing.lock().await;
+        let keys = self.keys(None);
+        let key = keys.iter().find(|key| key.id == id);
+        let key = key.ok_or_else(|| TenancyError::UnknownKey(id.into()))?;
+        let lasting = |key: &&KeyRow| key.role == Role::Admin && key.expires_at.is_none();
+        if lasting(&key) && keys.iter().filter(lasting).count() == 1 {
+            return Err(TenancyError::LastAdminKey);
+        }
+        match self.change(Change::RevokeKey(id.into())).await? {
+            Changed::Done(_) => Ok(()),
+            _ => Err(TenancyError::UnknownKey(id.into())),
+        }
+    }
+
+    async fn change(&self, change: Change) -> Result<Changed, StoreError> {
+        let changed = self.0.store.administer(change).await?;
+        self.refresh().await?;
+        Ok(changed)
+    }
+
+    /// Counts a start on behalf of a tenant.
+    ///
+    /// # Errors
+    /// When its quota of starts or of fuel is used up for now; then it was not counted.
+    pub fn take_start(&self, tenant: TenantId) -> Result<(), Exceeded> {
+        let Some(tenant) = self.tenant(tenant) else {
+            return Ok(());
+        };
+        tenant.take_start(self.0.clock.now())
+    }
+
+    /// How long a tenant has to wait until it may use fuel again; none if it need not.
+    pub fn fuel_wait(&self, tenant: TenantId) -> Option<Duration> {
+        let tenant = self.tenant(tenant)?;
+        tenant.fuel_wait(self.0.clock.now())
+    }
+
+    /// Counts fuel that a tenant has used.
+    pub fn use_fuel(&self, tenant: TenantId, fuel: u64) {
+        if let Some(tenant) = self.tenant(tenant)
+            && let Some(rate) = tenant.quotas.fuel_per_minute
+        {
+            let mut bucket = tenant.meters.fuel.lock().unwrap_or_else(PoisonError::into_inner);
+            bucket.spend(fuel, rate, rate, MINUTE, self.0.clock.now());
+        }
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+impl Tenant {
+    fn new(row: TenantRow, old: &Book) -> Result<Self, StoreError> {
+        let quotas = Quotas::read(&row.quotas)
+            .map_err(|problem| StoreError::Damaged(format!("the quotas of tenant {}: {problem}", row.name)))?;
+        let meters = old.tenants.get(&row.tenant).map(|tenant| tenant.meters.clone());
+        Ok(Self {
+            id: row.tenant,
+            name: row.name,
+            disabled: row.disabled,
+            quotas,
+            created_at: row.created_at,
+            meters: meters.unwrap_or_default(),
+        })
+    }
+
+    fn take_start(&self, now: Timestamp) -> Result<(), Exceeded> {
+        if let Some(wait) = self.fuel_wait(now) {
+            return Err(Exceeded::of_rate(
+                Quota::FuelPerMinute,
+                self.quotas.fuel_per_minute,
+                wait,
+            ));
+        }
+        let Some(rate) = self.quotas.starts_per_second else {
+            return Ok(());
+        };
+        let mut bucket = self.meters.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket
+            .take(1, rate, rate, SECOND, now)
+            .map_err(|wait| Exceeded::of_rate(Quota::StartsPerSecond, Some(rate), wait))
+    }
+
+    fn fuel_wait(&self, now: Timestamp) -> Option<Duration> {
+        let rate = self.quotas.fuel_per_minute?;
+        let mut bucket = self.meters.fuel.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.wait(rate, rate, MINUTE, now)
+    }
+}
+
+impl KeyRow {
+    /// Whether it has stopped working.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|at| at <= now)
+    }
+}
+
+#[cfg(test)]
+mod tests;

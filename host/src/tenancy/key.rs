@@ -1,0 +1,105 @@
+//! API keys: `wl_`, a public id of 16 hexadecimal digits, `_`, and a secret of 64.
+//!
+//! The secret is 32 bytes of the operating system's randomness, so that its plain SHA-256 is as good as any slower hash:
+//! there is nothing to guess. The id finds the row; only then are hashes compared, in constant time.
+
+use std::fmt::{self, Write as _};
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::entropy::Entropy;
+
+const PREFIX: &str = "wl_";
+const ID_DIGITS: usize = 16;
+const SECRET_DIGITS: usize = 64;
+
+/// A whole key. Shown once, never kept.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Draws a new key.
+    pub(super) fn draw(entropy: &dyn Entropy) -> Self {
+        let mut bytes = [0; (ID_DIGITS + SECRET_DIGITS) / 2];
+        entropy.fill(&mut bytes);
+        let mut text = PREFIX.to_owned();
+        for (position, byte) in bytes.iter().enumerate() {
+            if position == ID_DIGITS / 2 {
+                text.push('_');
+            }
+            write!(text, "{byte:02x}").expect("a text can always be written to");
+        }
+        Self(text)
+    }
+
+    /// The whole key, to be shown to whoever asked for it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// Its public part.
+    pub fn id(&self) -> &str {
+        split(&self.0).map_or("", |(id, _)| id)
+    }
+
+    /// What is kept of its secret part.
+    pub(super) fn hash(&self) -> [u8; 32] {
+        split(&self.0).map_or([0; 32], |(_, secret)| hash(secret))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}_…", self.id())
+    }
+}
+
+/// The id and the secret of a key; none if it is no key.
+pub(super) fn split(key: &str) -> Option<(&str, &str)> {
+    let (id, secret) = key.strip_prefix(PREFIX)?.split_once('_')?;
+    let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits(id, ID_DIGITS) && digits(secret, SECRET_DIGITS)).then_some((id, secret))
+}
+
+/// Whether a secret is the one that the hash was made of, in a time that does not depend on how alike they are.
+pub(super) fn matches(secret: &str, expected: &[u8; 32]) -> bool {
+    hash(secret).ct_eq(expected).into()
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::SystemEntropy;
+
+    #[test]
+    fn a_key_opens_what_it_was_made_for_and_nothing_else() {
+        let (one, other) = (Secret::draw(&SystemEntropy), Secret::draw(&SystemEntropy));
+        let (id, secret) = split(one.reveal()).unwrap();
+        assert_eq!(id, one.id());
+        assert!(matches(secret, &one.hash()));
+        assert!(!matches(secret, &other.hash()));
+        assert!(!format!("{one:?}").contains(secret));
+    }
+
+    #[test]
+    fn what_is_no_key_is_none() {
+        let good = format!("wl_{}_{}", "a".repeat(16), "0".repeat(64));
+        assert!(split(&good).is_some());
+        for bad in [
+            "",
+            "wl_",
+            "wl__",
+            &good[1..],
+            &good[..80],
+            &format!("{good}0"),
+            &good.replace('a', "é"),
+        ] {
+            assert!(split(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! What a tenant may use at most. A quota that is not set leaves the host's own limit.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ByteSize, Span};
+
+macro_rules! quotas {
+    ($($(#[doc = $doc:literal])+ $field:ident $variant:ident: $type:ty = $name:literal;)+) => {
+        /// The quotas of a tenant.
+        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct Quotas {
+            $(
+                $(#[doc = $doc])+
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub $field: Option<$type>,
+            )+
+        }
+
+        /// One of them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Quota {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Quota {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Its name over HTTP, on the command line and in error messages.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+quotas! {
+    /// Its part of the host when others want it too, from 1 to 1000; 100 if it is not set
+    weight Weight: u32 = "weight";
+    /// Modules that have a name
+    max_modules MaxModules: u64 = "maxModules";
+    /// Bytes of all stored versions of modules together
+    max_module_bytes MaxModuleBytes: ByteSize = "maxModuleBytes";
+    /// Orchestrations started by clients in a second; as many at once
+    starts_per_second StartsPerSecond: u64 = "startsPerSecond";
+    /// Activities that run at the same time; further ones wait
+    max_activities MaxActivities: u32 = "maxActivities";
+    /// Fuel of one attempt of an activity
+    activity_fuel ActivityFuel: u64 = "activityFuel";
+    /// Fuel of all turns and attempts in a minute; when it is used up, starts are refused and activities wait
+    fuel_per_minute FuelPerMinute: u64 = "fuelPerMinute";
+    /// Memory of one attempt of an activity
+    activity_memory ActivityMemory: ByteSize = "activityMemory";
+    /// Longest time of one attempt of an activity
+    activity_timeout ActivityTimeout: Span = "activityTimeout";
+    /// Longest input, output or event
+    max_payload MaxPayload: ByteSize = "maxPayload";
+    /// Turns in the history of one execution
+    max_turns MaxTurns: u32 = "maxTurns";
+    /// Bytes that one attempt may write to its log
+    max_log MaxLog: ByteSize = "maxLog";
+    /// Outgoing requests of one attempt at the same time
+    max_open_requests MaxOpenRequests: u32 = "maxOpenRequests";
+    /// Bytes of all responses that one attempt may receive
+    max_response_bytes MaxResponseBytes: ByteSize = "maxResponseBytes";
+}
+
+/// A quota was reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the quota {} of the tenant is reached: {limit}", .quota.name())]
+pub struct Exceeded {
+    /// Which.
+    pub quota: Quota,
+    /// What it is set to.
+    pub limit: u64,
+    /// When to try again, if waiting helps.
+    pub retry_after: Option<Duration>,
+}
+
+impl Exceeded {
+    /// A quota on what there is.
+    pub fn of_size(quota: Quota, limit: u64) -> Self {
+        Self {
+            quota,
+            limit,
+            retry_after: None,
+        }
+    }
+
+    /// A quota on how fast.
+    pub fn of_rate(quota: Quota, limit: Option<u64>, wait: Duration) -> Self {
+        Self {
+            quota,
+            limit: limit.unwrap_or_default(),
+            retry_after: Some(wait),
+        }
+    }
+}
+
+impl Quotas {
+    /// Reads what [`Self::stored`] wrote.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let quotas: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        quotas.check()?;
+        Ok(quotas)
+    }
+
+    /// As text for the database.
+    pub fn stored(&self) -> String {
+        serde_json::to_string(self).expect("numbers and texts can be written as JSON")
+    }
+
+    /// Whether all of them can be meant.
+    ///
+    /// # Errors
+    /// Which one cannot, and why.
+    pub fn check(&self) -> Result<(), String> {
+        if self.weight.is_some_and(|weight| !(1..=1_000).contains(&weight)) {
+            return Err("weight must be from 1 to 1000".into());
+        }
+        let zeros = [
+            (Quota::ActivityFuel, self.activity_fuel == Some(0)),
+            (Quota::FuelPerMinute, self.fuel_per_minute == Some(0)),
+            (Quota::ActivityMemory, self.activity_memory == Some(ByteSize(0))),
+            (
+                Quota::ActivityTimeout,
+                self.activity_timeout == Some(Span(Duration::ZERO)),
+            ),
+            (Quota::MaxPayload, self.max_payload == Some(ByteSize(0))),
+            (Quota::MaxTurns, self.max_turns == Some(0)),
+            (Quota::StartsPerSecond, self.starts_per_second == Some(0)),
+            (Quota::MaxActivities, self.max_activities == Some(0)),
+        ];
+        match zeros.into_iter().find(|(_, is_zero)| *is_zero) {
+            Some((quota, _)) => Err(format!("{} must not be 0; disable the tenant instead", quota.name())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotas_read_back_what_they_write_and_refuse_what_they_do_not_know() {
+        let text = r#"{"startsPerSecond":5,"activityTimeout":"30s","maxPayload":"64KiB"}"#;
+        let quotas = Quotas::read(text).unwrap();
+        assert_eq!(quotas.max_payload, Some(ByteSize(64 << 10)));
+        assert_eq!(quotas.stored(), text);
+        assert_eq!(Quotas::read("{}"), Ok(Quotas::default()));
+        for bad in [
+            r#"{"startPerSecond":5}"#,
+            r#"{"weight":0}"#,
+            r#"{"maxTurns":0}"#,
+            "[]",
+            "",
+        ] {
+            assert!(Quotas::read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_quota_has_the_name_of_its_member() {
+        for quota in Quota::ALL {
+            let read = |value: &str| Quotas::read(&format!("{{\"{}\":{value}}}", quota.name()));
+            assert!(read("1").or_else(|_| read("\"1s\"")).is_ok(), "{}", quota.name());
+        }
+        let page = include_str!("../../../docs/security.md");
+        let missing: Vec<_> = Quota::ALL
+            .iter()
+            .filter(|quota| !page.contains(&format!("| `{}` |", quota.name())))
+            .collect();
+        assert!(missing.is_empty(), "docs/security.md does not list {missing:?}");
+    }
+}

@@ -1,0 +1,196 @@
+//! Who is let in, and what administrators can and cannot do to themselves.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::entropy::SystemEntropy;
+use crate::store::StoreOptions;
+
+/// A clock that shows what it is told.
+struct TestClock(Mutex<Timestamp>);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+struct World {
+    tenancy: Tenancy,
+    store: Store,
+    clock: Arc<TestClock>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, service) = Store::open(&StoreOptions::new(folder.path())).await.unwrap();
+        tokio::spawn(service.run(CancellationToken::new()));
+        let clock = Arc::new(TestClock(Mutex::new(Timestamp(1_700_000_000_000))));
+        Self {
+            tenancy: Self::open(&store, &clock).await,
+            store,
+            clock,
+            _folder: folder,
+        }
+    }
+
+    async fn open(store: &Store, clock: &Arc<TestClock>) -> Tenancy {
+        Tenancy::open(store.clone(), clock.clone(), Arc::new(SystemEntropy))
+            .await
+            .unwrap()
+    }
+
+    async fn key(&self, tenant: &str, role: Role) -> Secret {
+        self.try_key(tenant, role, None).await.unwrap().1
+    }
+
+    async fn try_key(
+        &self,
+        tenant: &str,
+        role: Role,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(KeyRow, Secret), TenancyError> {
+        let new = NewKey {
+            tenant: tenant.parse().unwrap(),
+            role,
+            label: String::new(),
+            expires_at,
+        };
+        self.tenancy.create_key(new).await
+    }
+
+    async fn tenant(&self, name: &str) -> Arc<Tenant> {
+        let created = self
+            .tenancy
+            .create_tenant(name.parse().unwrap(), &Quotas::default())
+            .await;
+        created.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn without_keys_everybody_is_the_administrator_and_with_one_nobody_else_is() {
+    let world = World::new().await;
+    assert!(world.tenancy.is_open());
+    let open = world.tenancy.identify(None).unwrap();
+    assert_eq!((open.tenant, open.role), (TenantId::DEFAULT, Role::Admin));
+    assert_eq!(
+        world.tenancy.identify(Some("wl_x")),
+        Err(IdentityError::Unknown),
+        "a wrong key is wrong even where none is needed"
+    );
+    let first = world.try_key("default", Role::Client, None).await;
+    assert!(matches!(first, Err(TenancyError::FirstKey)));
+    let admin = world.key("default", Role::Admin).await;
+    assert_eq!(world.tenancy.identify(None), Err(IdentityError::Unknown));
+    let identity = world.tenancy.identify(Some(admin.reveal())).unwrap();
+    assert_eq!(identity.role, Role::Admin);
+    // Another start of the host knows them too.
+    let again = World::open(&world.store, &world.clock).await;
+    assert_eq!(again.identify(Some(admin.reveal())), Ok(identity));
+    let last = world.tenancy.revoke_key(admin.id()).await;
+    assert!(matches!(last, Err(TenancyError::LastAdminKey)));
+}
+
+#[tokio::test]
+async fn a_key_is_its_tenants_until_it_is_revoked_or_expires() {
+    let world = World::new().await;
+    let admin = world.key("default", Role::Admin).await;
+    let acme = world.tenant("acme").await;
+    let client = world.key("acme", Role::Client).await;
+    let expected = Ok(Identity {
+        tenant: acme.id,
+        role: Role::Client,
+    });
+    assert_eq!(world.tenancy.identify(Some(client.reveal())), expected);
+    // The id of one key with the secret of another.
+    let (_, secret) = key::split(client.reveal()).unwrap();
+    let mixed = format!("wl_{}_{secret}", admin.id());
+    assert_eq!(world.tenancy.identify(Some(&mixed)), Err(IdentityError::Unknown));
+
+    let soon = Timestamp(world.clock.now().0 + 1_000);
+    let (_, short) = world.try_key("acme", Role::Operator, Some(soon)).await.unwrap();
+    assert!(world.tenancy.identify(Some(short.reveal())).is_ok());
+    *world.clock.0.lock().unwrap() = soon;
+    assert_eq!(
+        world.tenancy.identify(Some(short.reveal())),
+        Err(IdentityError::Unknown)
+    );
+    let past = world.try_key("acme", Role::Operator, Some(soon)).await;
+    assert!(matches!(past, Err(TenancyError::Expired)));
+
+    world.tenancy.set_tenant("acme", Some(true), None).await.unwrap();
+    assert_eq!(
+        world.tenancy.identify(Some(client.reveal())),
+        Err(IdentityError::Disabled)
+    );
+    world.tenancy.set_tenant("acme", Some(false), None).await.unwrap();
+    assert_eq!(world.tenancy.identify(Some(client.reveal())), expected);
+
+    world.tenancy.revoke_key(client.id()).await.unwrap();
+    assert_eq!(
+        world.tenancy.identify(Some(client.reveal())),
+        Err(IdentityError::Unknown)
+    );
+    let again = world.tenancy.revoke_key(client.id()).await;
+    assert!(matches!(again, Err(TenancyError::UnknownKey(_))));
+}
+
+#[tokio::test]
+async fn a_number_of_a_tenant_is_never_given_out_again() {
+    let world = World::new().await;
+    let first = world.tenant("one").await.id;
+    let again = world
+        .tenancy
+        .create_tenant("one".parse().unwrap(), &Quotas::default())
+        .await;
+    assert!(matches!(again, Err(TenancyError::TenantExists(_))));
+    world.tenancy.delete_tenant("one").await.unwrap();
+    assert!(matches!(
+        world.tenancy.named("one"),
+        Err(TenancyError::UnknownTenant(_))
+    ));
+    assert!(world.tenant("one").await.id > first);
+    for refused in [
+        world.tenancy.delete_tenant("default").await.err(),
+        world.tenancy.set_tenant("default", Some(true), None).await.err(),
+    ] {
+        assert!(matches!(refused, Some(TenancyError::DefaultTenant)), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await.id;
+    let set = async |text: &str| {
+        let quotas = Some(Quotas::read(text).unwrap());
+        world.tenancy.set_tenant("acme", None, quotas).await.unwrap();
+    };
+    for _ in 0..1_000 {
+        world.tenancy.take_start(acme).unwrap();
+    }
+    set(r#"{"startsPerSecond":2}"#).await;
+    world.tenancy.take_start(acme).unwrap();
+    world.tenancy.take_start(acme).unwrap();
+    let refused = world.tenancy.take_start(acme).unwrap_err();
+    assert_eq!((refused.quota, refused.limit), (Quota::StartsPerSecond, 2));
+    assert_eq!(refused.retry_after, Some(Duration::from_millis(500)));
+    assert!(
+        world.tenancy.take_start(TenantId::DEFAULT).is_ok(),
+        "others do not notice"
+    );
+
+    set(r#"{"fuelPerMinute":1000}"#).await;
+    world.tenancy.use_fuel(acme, 1_000);
+    assert_eq!(world.tenancy.fuel_wait(acme), None);
+    world.tenancy.use_fuel(acme, 500);
+    assert_eq!(world.tenancy.fuel_wait(acme), Some(Duration::from_secs(30)));
+    assert_eq!(world.tenancy.take_start(acme).unwrap_err().quota, Quota::FuelPerMinute);
+    set("{}").await;
+    assert_eq!(world.tenancy.fuel_wait(acme), None);
+}

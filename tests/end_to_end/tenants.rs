@@ -1,0 +1,454 @@
+//! Tenants that do not trust each other on one host: who may do what, and what nobody can see of others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use harness::{Answer, World, module};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const MODULES: &[&str] = &["bench", "bench_activities"];
+
+/// A host with keys: `key` of the world is its administrator's.
+async fn guarded(modules: &[&str]) -> World {
+    let mut world = World::start(modules).await;
+    let key = create_key(&world, &json!({ "role": "admin", "label": "of the test" })).await;
+    world.set_key(&key);
+    world
+}
+
+async fn create_key(world: &World, request: &Value) -> String {
+    let created = world.post("/v1/keys", request).await.expect(201);
+    created["key"].as_str().expect("a key").to_owned()
+}
+
+/// A tenant with the modules of the test, and a key of each role but admin.
+struct Tenant<'a> {
+    world: &'a World,
+    client: String,
+    operator: String,
+    deployer: String,
+}
+
+impl<'a> Tenant<'a> {
+    async fn create(world: &'a World, name: &str, quotas: Value) -> Self {
+        let body = json!({ "name": name, "quotas": quotas });
+        world.post("/v1/tenants", &body).await.expect(201);
+        let key = async |role: &str| create_key(world, &json!({ "tenant": name, "role": role })).await;
+        let tenant = Self {
+            world,
+            client: key("client").await,
+            operator: key("operator").await,
+            deployer: key("deployer").await,
+        };
+        for name in MODULES {
+            tenant.upload(name, module(name)).await.expect(201);
+        }
+        tenant
+    }
+
+    async fn upload(&self, name: &str, bytes: Vec<u8>) -> Answer {
+        let path = format!("/v1/modules/{name}");
+        let request = self.world.request_as(Some(&self.deployer), Method::PUT, &path);
+        self.world.send(request.body(bytes)).await
+    }
+
+    async fn call(&self, method: Method, path: &str) -> Answer {
+        let request = self.world.request_as(Some(&self.operator), method, path);
+        self.world.send(request).await
+    }
+
+    async fn start(&self, function: &str, id: &str, input: &Value) -> Answer {
+        let path = format!("/v1/orchestrations/{function}?instanceId={id}&wait=30");
+        let request = self.world.request_as(Some(&self.client), Method::POST, &path);
+        self.world.send(request.json(input)).await
+    }
+}
+
+/// All operations of the API, with something in the place of their parameters.
+async fn operations(world: &World) -> Vec<(Method, String)> {
+    let document = world.get("/v1/openapi.json").await.expect(200);
+    let paths = document["paths"].as_object().expect("paths");
+    let mut operations = Vec::new();
+    for (path, methods) in paths {
+        let path = path.replace(['{', '}'], "");
+        for method in methods.as_object().expect("methods").keys() {
+            let method = method.to_uppercase().parse().expect("a method");
+            operations.push((method, path.clone()));
+        }
+    }
+    assert!(operations.len() > 20, "{operations:?}");
+    operations
+}
+
+#[tokio::test]
+async fn with_a_key_every_operation_asks_for_one() {
+    let world = guarded(&[]).await;
+    let unknown = format!("wl_{}_{}", "0".repeat(16), "0".repeat(64));
+    for (method, path) in operations(&world).await {
+        let open = ["/healthz", "/readyz", "/v1/openapi.json", "/docs/errors/code"].contains(&path.as_str());
+        for key in [None, Some(unknown.as_str()), Some("")] {
+            let answer = world.send(world.request_as(key, method.clone(), &path)).await;
+            if open {
+                assert_ne!(answer.status, 401, "{method} {path}");
+            } else {
+                assert_eq!(answer.header("www-authenticate"), "Bearer", "{method} {path}");
+                answer.refused(401, "unauthenticated");
+            }
+        }
+    }
+    let twice = world.request(Method::GET, "/v1/modules").bearer_auth(unknown);
+    world.send(twice).await.refused(401, "unauthenticated");
+    // Once there is a key, there is no way back to a host that serves everybody.
+    let keys = world.get("/v1/keys").await.expect(200);
+    let id = keys["keys"][0]["id"].as_str().expect("an id");
+    assert!(keys["keys"][0].get("key").is_none(), "{keys:#}");
+    world
+        .delete(&format!("/v1/keys/{id}"))
+        .await
+        .refused(409, "last-admin-key");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn roles_may_do_what_the_table_says_and_nothing_else() {
+    let world = guarded(&[]).await;
+    let acme = Tenant::create(&world, "acme", json!({})).await;
+    let may = |role: &str, method: &Method, path: &str| {
+        let reads = *method == Method::GET;
+        match path.split('/').nth(2) {
+            _ if path.starts_with("/metrics") => false,
+            Some("tenants" | "keys") => false,
+            Some("modules") => reads || role == "deployer",
+            Some("orchestrations") => role != "deployer",
+            Some("usage") => role == "operator",
+            Some("instances") if role == "deployer" => false,
+            Some("instances") if role == "operator" => true,
+            // A client looks at an instance that it knows of, and raises events.
+            Some("instances") => (reads && path == "/v1/instances/id") || path.contains("/events/"),
+            _ => true,
+        }
+    };
+    for (method, path) in operations(&world).await {
+        for (role, key) in [
+            ("client", &acme.client),
+            ("operator", &acme.operator),
+            ("deployer", &acme.deployer),
+        ] {
+            let answer = world.send(world.request_as(Some(key), method.clone(), &path)).await;
+            let forbidden = answer.body["code"] == "role-forbids";
+            assert_eq!(
+                !forbidden,
+                may(role, &method, &path),
+                "{role}: {method} {path}: {:#}",
+                answer.body
+            );
+            if forbidden {
+                answer.refused(403, "role-forbids");
+            }
+        }
+    }
+    // Only an administrator chooses for whom it acts.
+    let request = world.request_as(Some(&acme.operator), Method::GET, "/v1/instances");
+    let request = request.header("windlass-tenant", "default");
+    world.send(request).await.refused(403, "role-forbids");
+    let request = world
+        .request(Method::GET, "/v1/modules")
+        .header("windlass-tenant", "acme");
+    let modules = world.send(request).await.expect(200);
+    assert_eq!(modules["modules"].as_array().map(Vec::len), Some(2), "{modules:#}");
+    let request = world
+        .request(Method::GET, "/v1/modules")
+        .header("windlass-tenant", "nobody");
+    world.send(request).await.refused(404, "unknown-tenant");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_tenant_answers_as_what_does_not_exist() {
+    let world = guarded(&[]).await;
+    let (ours, theirs) = (
+        Tenant::create(&world, "ours", json!({})).await,
+        Tenant::create(&world, "theirs", json!({})).await,
+    );
+    theirs.start("BenchChain", "secret", &json!("theirs")).await.expect(200);
+    let parked = world.request_as(
+        Some(&theirs.client),
+        Method::POST,
+        "/v1/orchestrations/BenchParked?instanceId=waits",
+    );
+    world.send(parked).await.expect(202);
+    let request = world.request_as(Some(&theirs.deployer), Method::PUT, "/v1/modules/patterns");
+    world.send(request.body(module("patterns"))).await.expect(201);
+
+    let instance = |id: &str| {
+        [
+            (Method::GET, format!("/v1/instances/{id}")),
+            (Method::GET, format!("/v1/instances/{id}?history=true")),
+            (Method::GET, format!("/v1/instances/{id}?wait=1ms")),
+            (Method::GET, format!("/v1/instances/{id}/logs")),
+            (Method::GET, format!("/v1/instances?parentInstanceId={id}")),
+            (Method::POST, format!("/v1/instances/{id}/events/go")),
+            (Method::POST, format!("/v1/instances/{id}/terminate")),
+            (Method::POST, format!("/v1/instances/{id}/suspend")),
+            (Method::POST, format!("/v1/instances/{id}/resume")),
+            (Method::DELETE, format!("/v1/instances/{id}")),
+        ]
+    };
+    for theirs_id in ["secret", "waits"] {
+        // Ids of one length, so that nothing but the id differs.
+        let nobodys = "x".repeat(theirs_id.len());
+        for ((method, found), (_, missing)) in instance(theirs_id).into_iter().zip(instance(&nobodys)) {
+            let found = ours.call(method.clone(), &found).await;
+            let missing = ours.call(method.clone(), &missing).await;
+            assert_eq!(found.status, 404, "{method}: {:#}", found.body);
+            let found_text = found.body.to_string().replace(theirs_id, &nobodys);
+            assert_eq!((found.status, found_text), (missing.status, missing.body.to_string()));
+        }
+    }
+    let list = ours.call(Method::GET, "/v1/instances").await.expect(200);
+    assert_eq!(list["instances"], json!([]), "{list:#}");
+    ours.call(Method::DELETE, "/v1/instances?runtimeStatus=Completed")
+        .await
+        .expect(200);
+    ours.call(Method::GET, "/v1/modules/patterns")
+        .await
+        .refused(404, "unknown-module");
+    let request = world.request_as(Some(&ours.deployer), Method::DELETE, "/v1/modules/patterns");
+    world.send(request).await.refused(404, "unknown-module");
+    ours.start("FanOut", "x", &json!({}))
+        .await
+        .refused(404, "unknown-function");
+
+    // The same names are free, and mean something else.
+    let mine = ours.start("BenchChain", "secret", &json!("ours")).await.expect(200);
+    assert_eq!(mine["output"], "ours");
+    let still = theirs.call(Method::GET, "/v1/instances/secret").await.expect(200);
+    assert_eq!(still["output"], "theirs");
+    // One idempotency key in two tenants is two keys.
+    for (tenant, input) in [(&ours, "a"), (&theirs, "b")] {
+        let path = "/v1/orchestrations/BenchChain?wait=30";
+        let request = world.request_as(Some(&tenant.client), Method::POST, path);
+        let request = request.header("idempotency-key", "same").json(&json!(input));
+        assert_eq!(world.send(request).await.expect(200)["output"], input);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_quota_that_is_reached_names_itself_and_concerns_nobody_else() {
+    let world = guarded(&[]).await;
+    let quotas = json!({ "maxModules": 2, "maxPayload": "1KiB", "maxTurns": 4 });
+    let acme = Tenant::create(&world, "acme", quotas).await;
+    let other = Tenant::create(&world, "other", json!({})).await;
+
+    let refused = acme
+        .upload("patterns", module("patterns"))
+        .await
+        .refused(403, "quota-exceeded");
+    assert_eq!(
+        (&refused["quota"], &refused["limit"]),
+        (&json!("maxModules"), &json!(2))
+    );
+    other.upload("patterns", module("patterns")).await.expect(201);
+    // Another version of a module that it has is none more.
+    acme.upload("bench", module("bench")).await.expect(200);
+
+    let long = json!("x".repeat(2_000));
+    let refused = acme
+        .start("BenchChain", "long", &long)
+        .await
+        .refused(413, "quota-exceeded");
+    assert_eq!(refused["quota"], "maxPayload");
+    other.start("BenchChain", "long", &long).await.expect(200);
+
+    let failed = acme.start("BenchChain", "five-steps", &json!("x")).await.expect(200);
+    assert_eq!(failed["runtimeStatus"], "Failed", "{failed:#}");
+
+    let set = async |quotas: Value| {
+        let body = json!({ "quotas": quotas });
+        let request = world.request(Method::PATCH, "/v1/tenants/acme").json(&body);
+        world.send(request).await
+    };
+    let tenant = set(json!({ "maxTurns": null, "startsPerSecond": 1 })).await.expect(200);
+    assert_eq!(
+        tenant["quotas"],
+        json!({ "maxModules": 2, "maxPayload": "1KiB", "startsPerSecond": 1 })
+    );
+    assert_eq!(tenant["use"]["modules"], 2, "{tenant:#}");
+    acme.start("BenchChain", "first", &json!("x")).await.expect(200);
+    let mut refusals = 0;
+    for attempt in 0..20 {
+        let answer = acme.start("BenchChain", &format!("next-{attempt}"), &json!("x")).await;
+        if answer.status == 429 {
+            assert_eq!(answer.header("retry-after"), "1");
+            assert_eq!(answer.refused(429, "quota-exceeded")["quota"], "startsPerSecond");
+            refusals += 1;
+        }
+    }
+    assert!(refusals > 0);
+    for number in 0..20 {
+        other
+            .start("BenchChain", &format!("other-{number}"), &json!("x"))
+            .await
+            .expect(200);
+    }
+    set(json!({ "nonsense": 1 })).await.refused(400, "invalid-body");
+    set(json!({ "maxTurns": 0 })).await.refused(400, "invalid-body");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_disabled_tenant_is_refused_and_a_deleted_one_is_gone() {
+    let mut world = guarded(&[]).await;
+    let (client, operator) = {
+        let acme = Tenant::create(&world, "acme", json!({})).await;
+        acme.start("BenchChain", "one", &json!("x")).await.expect(200);
+        (acme.client, acme.operator)
+    };
+    let list = async |world: &World| {
+        let request = world.request_as(Some(&operator), Method::GET, "/v1/instances");
+        world.send(request).await
+    };
+    let disabled = world.cli(&["tenant", "disable", "acme"]).await;
+    assert_eq!(disabled.code, 0, "{disabled:?}");
+    list(&world).await.refused(403, "tenant-disabled");
+    world.crash().await;
+    list(&world).await.refused(403, "tenant-disabled");
+    assert_eq!(world.cli(&["tenant", "enable", "acme"]).await.code, 0);
+    list(&world).await.expect(200);
+
+    let full = world.cli(&["tenant", "delete", "acme"]).await;
+    assert_eq!(full.code, 4, "{full:?}");
+    let purge = world.request_as(Some(&operator), Method::DELETE, "/v1/instances/one");
+    world.send(purge).await.expect(200);
+    let deleted = world.cli(&["tenant", "delete", "acme"]).await;
+    assert_eq!(deleted.code, 0, "{deleted:?}");
+    let request = world.request_as(Some(&client), Method::POST, "/v1/orchestrations/BenchChain");
+    world.send(request).await.refused(401, "unauthenticated");
+    // Whoever gets the name next finds nothing.
+    let again = Tenant::create(&world, "acme", json!({})).await;
+    let instances = again.call(Method::GET, "/v1/instances").await.expect(200);
+    assert_eq!(instances["instances"], json!([]));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn without_keys_a_host_listens_to_its_own_machine_only() {
+    let mut world = World::start(&[]).await;
+    let data = world.data().display().to_string();
+    world.kill().await;
+    let serve = ["serve", "--listen", "0.0.0.0:0", "--data", &data];
+    let refused = world.cli(&serve).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("there are no API keys"), "{refused:?}");
+
+    // Without a host there is a way to make one.
+    let made = world.cli(&["key", "create", "--role", "client", "--data", &data]).await;
+    assert_eq!(made.code, 1, "{made:?}");
+    let made = world.cli(&["key", "create", "--role", "admin", "--data", &data]).await;
+    assert_eq!(made.code, 0, "{made:?}");
+    world.restart_with(&["--listen", "0.0.0.0:0"]).await;
+    world.set_key(made.stdout.trim());
+    let port = world.url().rsplit(':').next().and_then(|port| port.parse().ok());
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")));
+    // A name of its own is as good as any, with a key.
+    let get = async |key: &str| {
+        let request = reqwest::Client::new().get(format!("http://{address}/v1/keys"));
+        let request = request.header("host", "windlass.example").bearer_auth(key);
+        request.send().await.expect("an answer").status().as_u16()
+    };
+    assert_eq!(get(made.stdout.trim()).await, 200);
+    assert_eq!(get("wl_x").await, 401);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_command_line_manages_tenants_and_keys() {
+    let mut world = World::start(&[]).await;
+    let admin = world.cli(&["key", "create", "--role", "admin", "--label", "me"]).await;
+    assert_eq!(admin.code, 0, "{admin:?}");
+    let locked_out = world.cli(&["key", "list"]).await;
+    assert_eq!(locked_out.code, 1, "{locked_out:?}");
+    world.set_key(admin.stdout.trim());
+
+    let created = world
+        .cli(&["tenant", "create", "acme", "startsPerSecond=5", "maxPayload=64KiB"])
+        .await;
+    assert_eq!(created.code, 0, "{created:?}");
+    let key = world
+        .cli(&["--tenant", "acme", "key", "create", "--role", "deployer", "--json"])
+        .await;
+    assert_eq!(key.code, 0, "{key:?}");
+    let (id, secret) = (key.json()["id"].clone(), key.json()["key"].clone());
+    assert!(secret.as_str().expect("a key").contains(id.as_str().expect("an id")));
+
+    let tenants = world.cli(&["tenant", "list"]).await;
+    for word in ["default", "acme", "startsPerSecond=5", "maxPayload=64KiB"] {
+        assert!(tenants.stdout.contains(word), "{tenants:?}");
+    }
+    let keys = world.cli(&["key", "list"]).await;
+    assert!(
+        keys.stdout.contains("deployer") && keys.stdout.contains("me"),
+        "{keys:?}"
+    );
+    assert!(!keys.stdout.contains(secret.as_str().expect("a key")), "{keys:?}");
+    let set = world.cli(&["tenant", "set", "acme", "maxPayload=none", "--json"]).await;
+    assert_eq!(set.json()["quotas"], json!({ "startsPerSecond": 5 }));
+    let nonsense = world.cli(&["tenant", "set", "acme", "maxPayload"]).await;
+    assert_eq!(nonsense.code, 2, "{nonsense:?}");
+    let revoked = world.cli(&["key", "revoke", id.as_str().expect("an id")]).await;
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    assert_eq!(world.cli(&["key", "revoke", "0000"]).await.code, 3);
+    assert_eq!(world.cli(&["tenant", "show", "nobody"]).await.code, 3);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_used_is_counted_once_whatever_happens_to_the_host() {
+    let mut world = guarded(&[]).await;
+    let (used, operator) = {
+        let acme = Tenant::create(&world, "acme", json!({})).await;
+        for number in 0..10 {
+            acme.start("BenchChain", &format!("one-{number}"), &json!("12345678"))
+                .await
+                .expect(200);
+        }
+        let used = acme.call(Method::GET, "/v1/usage").await.expect(200);
+        (used, acme.operator)
+    };
+    let function = |name: &str| {
+        let functions = used["functions"].as_array().expect("functions");
+        let found = functions.iter().find(|function| function["function"] == name);
+        found.unwrap_or_else(|| panic!("{name} is not in {used:#}")).clone()
+    };
+    let (chain, echo) = (function("BenchChain"), function("BenchEcho"));
+    assert_eq!(
+        (&chain["kind"], &chain["count"]),
+        (&json!("orchestration"), &json!(60)),
+        "{chain:#}"
+    );
+    assert_eq!(
+        (&echo["kind"], &echo["count"], &echo["failed"]),
+        (&json!("activity"), &json!(50), &json!(0))
+    );
+    for amount in [&chain, &echo] {
+        assert!(amount["fuel"].as_u64() > Some(1_000), "{amount:#}");
+    }
+    // Eight characters with their quotes, in and out of each of five activities.
+    assert_eq!((&echo["bytesIn"], &echo["bytesOut"]), (&json!(500), &json!(500)));
+    world.crash().await;
+    let usage = async |key: Option<&str>, query: &str| {
+        let request = world.request_as(key, Method::GET, &format!("/v1/usage{query}"));
+        world.send(request).await.expect(200)
+    };
+    assert_eq!(usage(Some(&operator), "").await, used);
+    assert_eq!(usage(Some(&operator), "?from=2020-01-01T00:00:00Z").await, used);
+    let past = usage(Some(&operator), "?to=2020-01-01T00:00:00Z").await;
+    assert_eq!(past["total"]["count"], 0);
+    assert_eq!(
+        usage(world.key(), "").await["total"]["count"],
+        0,
+        "another tenant has used nothing"
+    );
+    world.stop().await;
+}
