@@ -14,6 +14,7 @@ pub mod log;
 pub mod module;
 pub mod options;
 pub mod payload;
+pub mod secret;
 pub mod time;
 
 pub use event::{Event, EventName};
@@ -29,4 +30,5 @@ pub use log::{LogLevel, LogLine};
 pub use module::{FunctionDescription, FunctionKind, ModuleDescription};
 pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
 pub use payload::{Payload, PayloadError};
+pub use secret::Secret;
 pub use time::Timestamp;

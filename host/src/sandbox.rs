@@ -6,6 +6,7 @@
 //!
 //! It knows nothing of tenants, stores or schedules: what may run when is the engine's business.
 
+mod grants;
 mod options;
 mod upload;
 
@@ -53,6 +54,7 @@ use state::{Allowance, OrchestratorState};
 pub use activity::{ActivityRun, Attempt};
 pub use compile::{ChildLimits, run_child};
 pub use egress::{EgressPolicy, EgressRule, RuleError, Scheme};
+pub use grants::{Grants, MAX_SETTING_NAME_BYTES};
 pub use module::Module;
 pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};
 pub use orchestrator::OrchestratorGuest;

@@ -23,7 +23,8 @@ use super::{
         wit,
     },
     convert,
-    egress::{EgressPolicy, request::Egress},
+    egress::{EgressPolicy, Reach, request::Egress},
+    grants::Grants,
     imports,
     limits::MemoryLimiter,
     options::ActivityLimits,
@@ -65,8 +66,10 @@ pub struct Attempt {
     pub input: Payload,
     /// When the attempt starts, by the host's clock; log lines are dated from here.
     pub now: Timestamp,
-    /// Longest wall-clock time; the host's own limit where that is shorter.
+    /// Longest wall-clock time that the call asks for; the limits hold where they are shorter.
     pub timeout: Option<Duration>,
+    /// What its tenant and module are allowed and given.
+    pub grants: Arc<Grants>,
 }
 
 /// How an attempt went.
@@ -178,7 +181,7 @@ impl ActivityState {
     /// A guest that knows of no attempt.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
         let log = Arc::<Mutex<ActivityLog>>::default();
-        let egress = Egress::new(Arc::new(EgressPolicy::deny_all()), log.clone(), 0, 0);
+        let egress = Egress::new(Reach::nowhere(), log.clone(), 0, 0);
         Self::new(memory_bytes, log, egress, None)
     }
 
@@ -233,15 +236,17 @@ pub(super) fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, Activi
 /// Dropping the future stops the guest at once and frees its place.
 pub(super) async fn run(
     code: &ActivityModulePre<ActivityState>,
-    limits: &ActivityLimits,
-    egress: Arc<EgressPolicy>,
+    host: &ActivityLimits,
+    operator: Arc<EgressPolicy>,
     attempt: Attempt,
 ) -> Result<ActivityRun, HostTrouble> {
+    let limits = &attempt.grants.limits.within(host);
     let timeout = attempt
         .timeout
         .map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
     let log = Arc::new(Mutex::new(ActivityLog::new(&attempt, Instant::now(), limits.log_bytes)));
-    let egress = Egress::new(egress, log.clone(), limits.open_requests, limits.response_bytes);
+    let reach = Reach::new(operator, attempt.grants.clone());
+    let egress = Egress::new(reach, log.clone(), limits.open_requests, limits.response_bytes);
     let info = info(&attempt, timeout, limits);
     let state = ActivityState::new(limits.memory_bytes, log.clone(), egress, Some(info));
     let mut store = Store::new(code.engine(), state);

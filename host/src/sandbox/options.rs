@@ -129,6 +129,33 @@ impl Compiler {
     }
 }
 
+impl ActivityLimits {
+    /// No limit at all, for grants that leave the host's limits as they are.
+    pub const UNLIMITED: Self = Self {
+        fuel: u64::MAX,
+        timeout: Duration::MAX,
+        memory_bytes: u64::MAX,
+        log_bytes: usize::MAX,
+        open_requests: usize::MAX,
+        response_bytes: u64::MAX,
+        payload_bytes: usize::MAX,
+    };
+
+    /// The smaller of each pair of limits.
+    #[must_use]
+    pub fn within(&self, outer: &Self) -> Self {
+        Self {
+            fuel: self.fuel.min(outer.fuel),
+            timeout: self.timeout.min(outer.timeout),
+            memory_bytes: self.memory_bytes.min(outer.memory_bytes),
+            log_bytes: self.log_bytes.min(outer.log_bytes),
+            open_requests: self.open_requests.min(outer.open_requests),
+            response_bytes: self.response_bytes.min(outer.response_bytes),
+            payload_bytes: self.payload_bytes.min(outer.payload_bytes),
+        }
+    }
+}
+
 impl Default for ActivityLimits {
     /// Room for extracting the text of a large PDF, not for more.
     fn default() -> Self {

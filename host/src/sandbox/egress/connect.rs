@@ -18,7 +18,7 @@ use tokio_rustls::{
 };
 use wasmtime_wasi_http::Error;
 
-use super::{Destination, EgressPolicy, rule::Host, rule::Scheme};
+use super::{Destination, Reach, rule::Host, rule::Scheme};
 
 /// Most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -46,11 +46,11 @@ impl Refused {
 
 /// A connection to the destination within that time for each of its steps: lookup, connect, TLS handshake.
 pub(super) async fn connect(
-    policy: &EgressPolicy,
+    reach: &Reach,
     destination: &Destination,
     step: Duration,
 ) -> Result<Box<dyn Connection>, Refused> {
-    let addresses = allowed_addresses(policy, destination, step).await?;
+    let addresses = allowed_addresses(reach, destination, step).await?;
     let stream = first_to_answer(&addresses, step).await?;
     // Requests are written in one piece; waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
@@ -61,7 +61,7 @@ pub(super) async fn connect(
 }
 
 async fn allowed_addresses(
-    policy: &EgressPolicy,
+    reach: &Reach,
     destination: &Destination,
     step: Duration,
 ) -> Result<Vec<SocketAddr>, Refused> {
@@ -82,7 +82,7 @@ async fn allowed_addresses(
     let mut allowed = Vec::new();
     let mut refused = None;
     for address in found {
-        match policy.check_address(destination, address) {
+        match reach.check_address(destination, address) {
             Ok(()) => allowed.push(SocketAddr::new(address, destination.port)),
             Err(class) => refused = Some((address, class)),
         }

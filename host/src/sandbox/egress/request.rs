@@ -21,7 +21,7 @@ use crate::model::LogLevel;
 use crate::sandbox::activity::{lock, log::ActivityLog};
 
 use super::{
-    Destination, EgressPolicy,
+    Destination, Reach,
     body::{LimitedBody, ResponseBudget},
     connect::{Refused, connect},
 };
@@ -38,7 +38,7 @@ const MAX_HEADERS: usize = 128;
 
 /// Outgoing requests of one attempt.
 pub(in crate::sandbox) struct Egress {
-    policy: Arc<EgressPolicy>,
+    reach: Reach,
     log: Arc<Mutex<ActivityLog>>,
     open: Arc<Semaphore>,
     budget: Arc<ResponseBudget>,
@@ -50,14 +50,14 @@ type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Se
 impl Egress {
     /// No request sent yet.
     pub(in crate::sandbox) fn new(
-        policy: Arc<EgressPolicy>,
+        reach: Reach,
         log: Arc<Mutex<ActivityLog>>,
         open_requests: usize,
         response_bytes: u64,
     ) -> Self {
         let open = Arc::new(Semaphore::new(open_requests.min(Semaphore::MAX_PERMITS)));
         Self {
-            policy,
+            reach,
             log,
             open,
             budget: ResponseBudget::new(response_bytes),
@@ -78,7 +78,7 @@ impl Egress {
         if request.method() == Method::CONNECT {
             return refuse(Error::HttpRequestMethodInvalid, "tunnels are not offered");
         }
-        if !self.policy.allows(&destination) {
+        if !self.reach.allows(&destination) {
             return refuse(Error::HttpRequestDenied, &format!("no rule allows {destination}"));
         }
         match self.open.clone().try_acquire_owned() {
@@ -100,13 +100,13 @@ impl WasiHttpHooks for Egress {
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
         // Without path and query: those may carry secrets.
         let target = Destination::of(request.uri()).map_or_else(|| "nowhere".to_owned(), |target| target.to_string());
-        let (log, policy, budget) = (self.log.clone(), self.policy.clone(), self.budget.clone());
+        let (log, reach, budget) = (self.log.clone(), self.reach.clone(), self.budget.clone());
         let admitted = self.admit(&request);
         Box::new(async move {
             let sent = match admitted {
                 Ok((destination, open)) => {
                     let time = Patience::of(options.unwrap_or_default());
-                    send(&policy, &destination, request, time, budget, open).await
+                    send(&reach, &destination, request, time, budget, open).await
                 }
                 Err(refused) => Err(refused),
             };
@@ -151,14 +151,14 @@ impl Patience {
 }
 
 async fn send(
-    policy: &EgressPolicy,
+    reach: &Reach,
     destination: &Destination,
     mut request: Request<WasiBody>,
     time: Patience,
     budget: Arc<ResponseBudget>,
     open: OwnedSemaphorePermit,
 ) -> Result<Sent, Refused> {
-    let connection = connect(policy, destination, time.connect).await?;
+    let connection = connect(reach, destination, time.connect).await?;
     *request.uri_mut() = origin_form(request.uri());
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)

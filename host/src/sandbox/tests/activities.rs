@@ -1,6 +1,6 @@
 //! Attempts of activities.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::model::{ExecutionNumber, LogLevel, Payload, TaskId, Timestamp, failure::types};
 use crate::replay::HostTrouble;
@@ -19,6 +19,7 @@ pub(super) fn attempt() -> Attempt {
         input: Payload::parse("{\"n\": 1.0}", 100).unwrap(),
         now: Timestamp(1_000),
         timeout: None,
+        grants: Arc::default(),
     }
 }
 

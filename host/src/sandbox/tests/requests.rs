@@ -18,7 +18,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 use crate::model::Timestamp;
 use crate::sandbox::{
     activity::{lock, log::ActivityLog},
-    egress::{EgressPolicy, request::Egress},
+    egress::{EgressPolicy, Reach, request::Egress},
 };
 
 use super::activities::attempt;
@@ -67,7 +67,12 @@ impl Client {
         let log = Arc::new(Mutex::new(ActivityLog::new(&attempt(), Instant::now(), 10_000)));
         let policy = EgressPolicy::new(rules.iter().map(|rule| rule.parse().unwrap()).collect());
         Self {
-            egress: Egress::new(Arc::new(policy), log.clone(), open_requests, response_bytes),
+            egress: Egress::new(
+                Reach::new(Arc::new(policy), Arc::default()),
+                log.clone(),
+                open_requests,
+                response_bytes,
+            ),
             log,
         }
     }
