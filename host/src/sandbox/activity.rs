@@ -32,14 +32,20 @@ use super::{
 };
 
 pub(super) mod log;
+pub(super) mod mask;
 
 use log::ActivityLog;
+use mask::Mask;
 
 /// What one host call may copy out of the guest beyond a payload.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
 
-/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold.
-const MAX_HANDLES: usize = 10_000;
+/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold: together
+/// with the two below, less than the memory it may have itself.
+const MAX_HANDLES: usize = 4_000;
+
+/// Most bytes of the header fields of one request, roughly as they are in memory.
+const MAX_FIELDS_BYTES: usize = 32 << 10;
 
 /// Fuel that is settled at once, in Wasmtime units: some milliseconds.
 const FUEL_PORTION: u64 = 10_000_000;
@@ -91,10 +97,16 @@ pub(super) struct ActivityState {
     table: wasmtime::component::ResourceTable,
     limiter: MemoryLimiter,
     log: Arc<Mutex<ActivityLog>>,
-    /// What the guest may know of its attempt; none while it describes itself.
-    info: Option<AttemptInfo>,
+    /// What the guest may ask about its attempt; none while it describes itself.
+    context: Option<AttemptContext>,
     /// Whether the guest has got its place.
     instantiated: bool,
+}
+
+/// What a guest may ask about its attempt.
+struct AttemptContext {
+    info: AttemptInfo,
+    grants: Arc<Grants>,
 }
 
 impl WasiView for ActivityState {
@@ -163,7 +175,17 @@ impl wasmtime::component::HasData for HasTable {
 
 impl activity_context::Host for ActivityState {
     fn info(&mut self) -> wasmtime::Result<AttemptInfo> {
-        self.info.clone().ok_or_else(|| NoAttempt.into())
+        Ok(self.context()?.info.clone())
+    }
+
+    fn config(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.context()?.grants.config.get(&name).cloned())
+    }
+
+    fn secret(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        let secret = self.context()?.grants.secrets.get(&name);
+        // The bindings copy it into the guest's memory and drop it; that one copy is not overwritten.
+        Ok(secret.map(|secret| secret.expose().to_owned()))
     }
 
     fn log(&mut self, level: wit::LogLevel, message: String) -> wasmtime::Result<()> {
@@ -185,7 +207,11 @@ impl ActivityState {
         Self::new(memory_bytes, log, egress, None)
     }
 
-    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, egress: Egress, info: Option<AttemptInfo>) -> Self {
+    fn context(&self) -> wasmtime::Result<&AttemptContext> {
+        self.context.as_ref().ok_or_else(|| NoAttempt.into())
+    }
+
+    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, egress: Egress, context: Option<AttemptContext>) -> Self {
         let mut table = wasmtime::component::ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         let wasi = WasiCtx::builder()
@@ -197,14 +223,16 @@ impl ActivityState {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS_BYTES);
         Self {
             wasi,
-            http: WasiHttpCtx::new(),
+            http,
             egress,
             table,
             limiter: MemoryLimiter::new(memory_bytes),
             log,
-            info,
+            context,
             instantiated: false,
         }
     }
@@ -215,12 +243,14 @@ impl ActivityState {
     }
 
     /// What is known of a guest that broke.
-    pub(super) fn evidence(&self, fuel: u64) -> Evidence {
+    pub(super) fn evidence(&self, fuel: u64, hostcall_bytes: usize) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
         Evidence {
             memory_denied,
             panic: lock(&self.log).take_panic(),
             fuel,
+            starting: !self.instantiated,
+            hostcall_bytes,
         }
     }
 }
@@ -247,11 +277,15 @@ pub(super) async fn run(
     let log = Arc::new(Mutex::new(ActivityLog::new(&attempt, Instant::now(), limits.log_bytes)));
     let reach = Reach::new(operator, attempt.grants.clone());
     let egress = Egress::new(reach, log.clone(), limits.open_requests, limits.response_bytes);
-    let info = info(&attempt, timeout, limits);
-    let state = ActivityState::new(limits.memory_bytes, log.clone(), egress, Some(info));
+    let context = AttemptContext {
+        info: info(&attempt, timeout, limits),
+        grants: attempt.grants.clone(),
+    };
+    let state = ActivityState::new(limits.memory_bytes, log.clone(), egress, Some(context));
     let mut store = Store::new(code.engine(), state);
     store.limiter(|state| &mut state.limiter);
-    store.set_hostcall_fuel(limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD));
+    let hostcall_bytes = limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD);
+    store.set_hostcall_fuel(hostcall_bytes);
     // A guest keeps its fuel in a register and settles when a portion is used up; what is lost of an attempt that is
     // cut off is less than one portion. (The guest yields then, too.)
     if let Err(error) = store.fuel_async_yield_interval(Some(FUEL_PORTION)) {
@@ -271,9 +305,13 @@ pub(super) async fn run(
         Ok(Ok(returned)) => convert::outcome(returned, limits.payload_bytes),
         Ok(Err(error)) => match trap::host_trouble(&error, store.data().instantiated) {
             Some(trouble) => return Err(trouble),
-            None => Err(trap::failure(&error, store.data().evidence(limits.fuel))),
+            None => Err(trap::failure(
+                &error,
+                store.data().evidence(limits.fuel, hostcall_bytes),
+            )),
         },
     };
+    let outcome = outcome.map_err(|failure| Mask::new(attempt.grants).cover_failure(failure));
     let logs = lock(&log).take();
     Ok(ActivityRun { outcome, fuel, logs })
 }

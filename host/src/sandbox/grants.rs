@@ -9,8 +9,15 @@ use crate::model::Secret;
 
 use super::{egress::EgressPolicy, options::ActivityLimits};
 
-/// Longest name of a setting or secret that a guest may ask for, in bytes. Longer ones do not exist.
-pub const MAX_SETTING_NAME_BYTES: usize = 256;
+/// Longest name of a setting or secret, in bytes. For whoever takes them in from outside: the sandbox hands out what it
+/// is given.
+pub const MAX_SETTING_NAME_BYTES: usize = 128;
+
+/// Longest setting or secret, in bytes: a private key or a chain of certificates has room. As above.
+pub const MAX_SETTING_BYTES: usize = 64 << 10;
+
+/// Most settings and most secrets of one attempt. As above; every line of a log is searched for each of the secrets.
+pub const MAX_SETTINGS: usize = 100;
 
 /// What the tenant and the module of an attempt are allowed and given.
 ///

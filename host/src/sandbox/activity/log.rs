@@ -18,22 +18,31 @@ use crate::sandbox::{
     trap::PanicWatch,
 };
 
-use super::{Attempt, lock};
+use super::{Attempt, lock, mask::Mask};
 
 /// Bytes that a guest may write at once.
 const PERMITTED_BYTES: usize = 64 << 10;
 
-/// The log of one attempt, up to its limit; what comes after is counted.
+/// Bytes of lines that the host writes about an attempt, beside those of the guest: a guest that fills its log does not
+/// hide what it was refused afterwards.
+const HOST_BYTES: usize = 16 << 10;
+
+/// The log of one attempt, up to its limit; what comes after is counted. Secrets of the attempt are covered.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct ActivityLog {
     /// What every line says of itself; none while a module describes itself, when nothing is kept.
     origin: Option<Origin>,
     lines: Vec<LogLine>,
+    limit: usize,
+    /// Bytes that are left for the guest.
     room: usize,
+    /// Bytes that are left for the host.
+    host_room: usize,
     dropped: u64,
     stdout: LineBuffer,
     stderr: LineBuffer,
     panic: PanicWatch,
+    mask: Mask,
 }
 
 #[derive(Debug)]
@@ -57,44 +66,60 @@ impl ActivityLog {
         };
         Self {
             origin: Some(origin),
+            limit,
             room: limit,
+            host_room: HOST_BYTES,
+            mask: Mask::new(attempt.grants.clone()),
             ..Self::default()
         }
     }
 
-    /// Adds a line.
+    /// Adds a line of the host's about the attempt.
     pub(in crate::sandbox) fn line(&mut self, level: LogLevel, message: &str) {
-        let Some(Origin {
-            began_at,
-            began,
-            execution,
-            task,
-            attempt,
-        }) = &self.origin
-        else {
-            return;
-        };
-        let message = &message[..message.floor_char_boundary(MAX_LINE_BYTES)];
-        match self.room.checked_sub(message.len() + 1) {
+        let message = self.covered(message);
+        match self.host_room.checked_sub(message.len() + 1) {
             None => self.dropped += 1,
             Some(room) => {
-                self.room = room;
-                self.lines.push(LogLine {
-                    at: began_at.after(began.elapsed()),
-                    execution: *execution,
-                    task: Some(*task),
-                    attempt: Some(*attempt),
-                    level,
-                    message: message.to_owned(),
-                });
+                self.host_room = room;
+                self.keep(level, message);
             }
         }
     }
 
     /// Adds a line that the guest logged.
     pub(super) fn logged(&mut self, level: LogLevel, message: &str) {
-        self.panic.logged(message);
-        self.line(level, message);
+        let message = self.covered(message);
+        self.panic.logged(&message);
+        self.guest_line(level, message);
+    }
+
+    fn guest_line(&mut self, level: LogLevel, message: String) {
+        match self.room.checked_sub(message.len() + 1) {
+            None => self.dropped += 1,
+            Some(room) => {
+                self.room = room;
+                self.keep(level, message);
+            }
+        }
+    }
+
+    /// The text as it may be kept: without secrets, and no longer than a line.
+    fn covered(&self, text: &str) -> String {
+        let mut text = self.mask.cover(text, MAX_LINE_BYTES).into_owned();
+        text.truncate(text.floor_char_boundary(MAX_LINE_BYTES));
+        text
+    }
+
+    fn keep(&mut self, level: LogLevel, message: String) {
+        let Some(origin) = &self.origin else { return };
+        self.lines.push(LogLine {
+            at: origin.began_at.after(origin.began.elapsed()),
+            execution: origin.execution,
+            task: Some(origin.task),
+            attempt: Some(origin.attempt),
+            level,
+            message,
+        });
     }
 
     fn write(&mut self, output: Output, bytes: &[u8]) {
@@ -108,11 +133,12 @@ impl ActivityLog {
 
     fn written(&mut self, output: Output, lines: &[String]) {
         for line in lines {
+            let line = self.covered(line);
             match output {
-                Output::Stdout => self.line(LogLevel::Info, line),
+                Output::Stdout => self.guest_line(LogLevel::Info, line),
                 Output::Stderr => {
-                    self.panic.line(line);
-                    self.line(LogLevel::Warn, line);
+                    self.panic.line(&line);
+                    self.guest_line(LogLevel::Warn, line);
                 }
             }
         }
@@ -134,11 +160,9 @@ impl ActivityLog {
     pub(in crate::sandbox) fn take(&mut self) -> Vec<LogLine> {
         let dropped = std::mem::take(&mut self.dropped);
         if dropped > 0 {
-            self.room = usize::MAX;
-            self.line(
-                LogLevel::Warn,
-                &format!("{dropped} log lines dropped: limit of an attempt reached"),
-            );
+            let limit = self.limit;
+            let message = format!("{dropped} log lines dropped: an attempt may log {limit} bytes");
+            self.keep(LogLevel::Warn, message);
         }
         std::mem::take(&mut self.lines)
     }

@@ -35,7 +35,7 @@ async fn check_failure(sandbox: &TestSandbox, guest: Guest, error_type: &str, me
 }
 
 /// A guest that sleeps for an hour by the clock of the host.
-fn parked() -> Guest {
+pub(super) fn parked() -> Guest {
     Guest::activity()
         .wit_import("wasi:clocks/monotonic-clock@0.2.12")
         .import(
@@ -129,7 +129,7 @@ async fn what_an_attempt_logs_is_kept_up_to_a_limit() {
         (LogLevel::Warn, "{\"n\": 1.0}")
     );
     assert_eq!((logs[0].task, logs[0].attempt), (Some(TaskId(3)), Some(2)));
-    assert_eq!(logs[4].message, "96 log lines dropped: limit of an attempt reached");
+    assert_eq!(logs[4].message, "96 log lines dropped: an attempt may log 50 bytes");
 }
 
 #[tokio::test]
