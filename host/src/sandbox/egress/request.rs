@@ -35,11 +35,14 @@ const READ_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Most header fields of a response.
 const MAX_HEADERS: usize = 128;
+/// Bytes of a request's body that wait in the host until the connection takes them.
+const BODY_CHUNK_BYTES: usize = 64 << 10;
 
 /// Outgoing requests of one attempt.
 pub(in crate::sandbox) struct Egress {
     reach: Reach,
     log: Arc<Mutex<ActivityLog>>,
+    open_requests: usize,
     open: Arc<Semaphore>,
     budget: Arc<ResponseBudget>,
 }
@@ -58,9 +61,10 @@ impl Egress {
         let open = Arc::new(Semaphore::new(open_requests.min(Semaphore::MAX_PERMITS)));
         Self {
             reach,
-            log,
+            open_requests,
             open,
-            budget: ResponseBudget::new(response_bytes),
+            budget: ResponseBudget::new(response_bytes, log.clone()),
+            log,
         }
     }
 
@@ -85,7 +89,10 @@ impl Egress {
             Ok(open) => Ok((destination, open)),
             Err(_) => refuse(
                 Error::ConnectionLimitReached,
-                "too many requests of this attempt are open",
+                &format!(
+                    "{} requests of this attempt are open, and more may not be",
+                    self.open_requests
+                ),
             ),
         }
     }
@@ -115,6 +122,10 @@ impl WasiHttpHooks for Egress {
                 error
             })
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
     }
 
     // The defaults of these write to the host's own log, which a guest could flood.
@@ -179,7 +190,11 @@ async fn send(
         }
     };
     let response = response.map(|body| LimitedBody::boxed(body, budget, time.between_bytes, open));
-    let drive = async move { driver.await.map_err(Error::Hyper) };
+    // Whoever reads the body learns how the connection ended; an error here would only be a line in the host's log.
+    let drive = async move {
+        let _ = driver.await;
+        Ok(())
+    };
     Ok((response, Box::new(drive)))
 }
 
