@@ -7,7 +7,7 @@ use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
-    RequestOptions, Scheme,
+    RequestOptions, Scheme, http_error_code,
 };
 use wasip2::io::streams::{InputStream, StreamError};
 
@@ -176,7 +176,10 @@ impl Body {
 fn of_stream(error: StreamError) -> Failure {
     let message = match error {
         StreamError::Closed => "the connection was closed".into(),
-        StreamError::LastOperationFailed(error) => error.to_debug_string(),
+        StreamError::LastOperationFailed(error) => match http_error_code(&error) {
+            Some(code) => return of_code(code),
+            None => error.to_debug_string(),
+        },
     };
     Failure::new(failure_types::ERROR, message)
 }
@@ -191,7 +194,11 @@ fn of_code(code: ErrorCode) -> Failure {
             Failure::new(failure_types::TIMEOUT, format!("no answer in time ({name})"))
         }
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
-            wrong("the request is refused: the operator does not allow this destination").details(&details)
+            wrong("the request is refused: no rule allows this destination").details(&details)
+        }
+        ErrorCode::HttpResponseBodySize(Some(limit)) => {
+            let message = format!("the answers of this attempt are longer than the {limit} bytes that it may receive");
+            Failure::new(failure_types::BODY_TOO_LARGE, message).non_retryable()
         }
         ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
             wrong(format!("the request is not valid ({name})")).details(&details)
