@@ -23,7 +23,7 @@ use super::{
         wit,
     },
     convert,
-    egress::{EgressPolicy, Reach, request::Egress},
+    egress::{ExtraRoots, Reach, Routes, connect::Connector, request::Egress},
     grants::Grants,
     imports,
     limits::MemoryLimiter,
@@ -203,7 +203,8 @@ impl ActivityState {
     /// A guest that knows of no attempt.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
         let log = Arc::<Mutex<ActivityLog>>::default();
-        let egress = Egress::new(Reach::nowhere(), log.clone(), 0, 0);
+        let connector = Arc::new(Connector::system(ExtraRoots::none()));
+        let egress = Egress::new(Reach::nowhere(), connector, log.clone(), &ActivityLimits::default());
         Self::new(memory_bytes, log, egress, None)
     }
 
@@ -267,7 +268,7 @@ pub(super) fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, Activi
 pub(super) async fn run(
     code: &ActivityModulePre<ActivityState>,
     host: &ActivityLimits,
-    operator: Arc<EgressPolicy>,
+    routes: &Routes,
     attempt: Attempt,
 ) -> Result<ActivityRun, HostTrouble> {
     let limits = &attempt.grants.limits.within(host);
@@ -275,8 +276,9 @@ pub(super) async fn run(
         .timeout
         .map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
     let log = Arc::new(Mutex::new(ActivityLog::new(&attempt, Instant::now(), limits.log_bytes)));
-    let reach = Reach::new(operator, attempt.grants.clone());
-    let egress = Egress::new(reach, log.clone(), limits.open_requests, limits.response_bytes);
+    let Routes { operator, connector } = routes;
+    let reach = Reach::new(operator.clone(), attempt.grants.clone());
+    let egress = Egress::new(reach, connector.clone(), log.clone(), limits);
     let context = AttemptContext {
         info: info(&attempt, timeout, limits),
         grants: attempt.grants.clone(),

@@ -3,18 +3,23 @@
 //! * [`rule`] says which scheme, host and port are allowed.
 //! * [`address`] says which addresses belong to the public network. Any other is refused even behind an allowed name,
 //!   unless a rule names the address itself: who owns a name chooses what it resolves to.
-//! * [`connect`] resolves, checks the address, and connects to that very address.
+//! * [`connect`] resolves, checks the address, and connects to that very address, over the [`network`] of the machine
+//!   and with TLS that trusts the usual [`roots`].
 //! * [`request`] is the hook of `wasi:http` that puts them together, with the limits of an attempt.
 
 pub(super) mod address;
 mod body;
-mod connect;
+pub(super) mod connect;
+pub(super) mod network;
 pub(super) mod request;
+mod roots;
 pub(super) mod rule;
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::grants::Grants;
+use connect::Connector;
+pub use roots::{ExtraRoots, RootsError};
 use rule::Host;
 pub use rule::{EgressRule, RuleError, Scheme};
 
@@ -43,9 +48,9 @@ impl EgressPolicy {
         Self { rules }
     }
 
-    /// Whether a rule allows the destination, before its name is resolved.
-    fn allows(&self, destination: &Destination) -> bool {
-        self.rules.iter().any(|rule| rule.allows(destination))
+    /// The rule that allows the destination, before its name is resolved.
+    fn rule_for(&self, destination: &Destination) -> Option<&EgressRule> {
+        self.rules.iter().find(|rule| rule.allows(destination))
     }
 
     /// Whether a rule names that address of the destination itself, not only a name or a wildcard.
@@ -60,6 +65,14 @@ impl EgressPolicy {
         let localhost = destination.host.is_localhost() && address.is_loopback() && exactly(destination);
         localhost || exactly(&at_address)
     }
+}
+
+/// The host's part of all outgoing requests.
+pub(super) struct Routes {
+    /// What the operator allows everybody.
+    pub(super) operator: Arc<EgressPolicy>,
+    /// What makes the connections.
+    pub(super) connector: Arc<Connector>,
 }
 
 /// Where one attempt may connect to.
@@ -81,9 +94,10 @@ impl Reach {
         Self::new(Arc::default(), Arc::default())
     }
 
-    /// Whether a rule allows the destination, before its name is resolved.
-    fn allows(&self, destination: &Destination) -> bool {
-        self.operator.allows(destination) || self.grants.egress.allows(destination)
+    /// The rule that allows the destination, before its name is resolved.
+    fn rule_for(&self, destination: &Destination) -> Option<&EgressRule> {
+        let granted = || self.grants.egress.rule_for(destination);
+        self.operator.rule_for(destination).or_else(granted)
     }
 
     /// Whether the destination may be reached at that address; if not, what kind of address it is.
@@ -120,15 +134,13 @@ mod tests {
     /// Whether a request gets through to the address, and if not, why.
     fn check(reach: &Reach, url: &str, address: &str) -> Result<(), &'static str> {
         let destination = destination(url);
-        if !reach.allows(&destination) {
-            return Err("no rule");
-        }
+        reach.rule_for(&destination).ok_or("no rule")?;
         reach.check_address(&destination, address.parse().unwrap())
     }
 
     #[test]
     fn nothing_is_allowed_without_a_rule() {
-        assert!(!Reach::nowhere().allows(&destination("https://example.com")));
+        assert_eq!(Reach::nowhere().rule_for(&destination("https://example.com")), None);
         assert_eq!(EgressPolicy::deny_all(), policy(&[]));
     }
 
@@ -191,7 +203,7 @@ mod tests {
         ] {
             // Even one that names the address, which is what opens it for the operator.
             let granted = reach(&[], &[url, "http://*"]);
-            assert!(granted.allows(&destination(url)), "{url}");
+            assert!(granted.rule_for(&destination(url)).is_some(), "{url}");
             let refused = check(&granted, url, address).unwrap_err();
             assert_ne!(refused, "no rule", "{url}");
         }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::egress::EgressPolicy;
+use super::egress::{EgressPolicy, ExtraRoots};
 
 /// Memory maps that one live guest needs: its stack takes 2, a parked guest 4 more (measured with wasmtime 48).
 const MAPS_PER_GUEST: u64 = 6;
@@ -42,8 +42,10 @@ pub struct SandboxOptions {
     pub activity: ActivityLimits,
     /// Limits on start-up code and `describe` at upload.
     pub describe: DescribeLimits,
-    /// Where activities may connect to.
+    /// Where all activities may connect to.
     pub egress: EgressPolicy,
+    /// Whom their TLS connections trust, besides the authorities that Mozilla does.
+    pub egress_roots: ExtraRoots,
 }
 
 /// Where modules are compiled.
@@ -113,6 +115,7 @@ impl SandboxOptions {
             activity: ActivityLimits::default(),
             describe: DescribeLimits::default(),
             egress: EgressPolicy::deny_all(),
+            egress_roots: ExtraRoots::none(),
         }
     }
 }

@@ -27,22 +27,48 @@ const PERMITTED_BYTES: usize = 64 << 10;
 /// hide what it was refused afterwards.
 const HOST_BYTES: usize = 16 << 10;
 
-/// The log of one attempt, up to its limit; what comes after is counted. Secrets of the attempt are covered.
+/// The log of one attempt: the guest's lines up to its limit, and the host's up to one of their own. What comes after is
+/// counted. Secrets of the attempt are covered.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct ActivityLog {
     /// What every line says of itself; none while a module describes itself, when nothing is kept.
     origin: Option<Origin>,
     lines: Vec<LogLine>,
-    limit: usize,
-    /// Bytes that are left for the guest.
-    room: usize,
-    /// Bytes that are left for the host.
-    host_room: usize,
-    dropped: u64,
+    guest: Room,
+    host: Room,
     stdout: LineBuffer,
     stderr: LineBuffer,
     panic: PanicWatch,
     mask: Mask,
+}
+
+/// How much may still be logged.
+#[derive(Debug, Default)]
+struct Room {
+    limit: usize,
+    used: usize,
+    dropped: u64,
+}
+
+impl Room {
+    fn of(limit: usize) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is room for the line, which is counted either way.
+    fn takes(&mut self, line: &str) -> bool {
+        let used = self.used.saturating_add(line.len() + 1);
+        let fits = used <= self.limit;
+        if fits {
+            self.used = used;
+        } else {
+            self.dropped += 1;
+        }
+        fits
+    }
 }
 
 #[derive(Debug)]
@@ -66,9 +92,8 @@ impl ActivityLog {
         };
         Self {
             origin: Some(origin),
-            limit,
-            room: limit,
-            host_room: HOST_BYTES,
+            guest: Room::of(limit),
+            host: Room::of(HOST_BYTES),
             mask: Mask::new(attempt.grants.clone()),
             ..Self::default()
         }
@@ -77,12 +102,8 @@ impl ActivityLog {
     /// Adds a line of the host's about the attempt.
     pub(in crate::sandbox) fn line(&mut self, level: LogLevel, message: &str) {
         let message = self.covered(message);
-        match self.host_room.checked_sub(message.len() + 1) {
-            None => self.dropped += 1,
-            Some(room) => {
-                self.host_room = room;
-                self.keep(level, message);
-            }
+        if self.host.takes(&message) {
+            self.keep(level, message);
         }
     }
 
@@ -94,12 +115,8 @@ impl ActivityLog {
     }
 
     fn guest_line(&mut self, level: LogLevel, message: String) {
-        match self.room.checked_sub(message.len() + 1) {
-            None => self.dropped += 1,
-            Some(room) => {
-                self.room = room;
-                self.keep(level, message);
-            }
+        if self.guest.takes(&message) {
+            self.keep(level, message);
         }
     }
 
@@ -158,10 +175,14 @@ impl ActivityLog {
 
     /// The lines, with one that says how many are missing.
     pub(in crate::sandbox) fn take(&mut self) -> Vec<LogLine> {
-        let dropped = std::mem::take(&mut self.dropped);
+        let Room { limit, dropped, .. } = std::mem::take(&mut self.guest);
         if dropped > 0 {
-            let limit = self.limit;
             let message = format!("{dropped} log lines dropped: an attempt may log {limit} bytes");
+            self.keep(LogLevel::Warn, message);
+        }
+        let Room { dropped, .. } = std::mem::take(&mut self.host);
+        if dropped > 0 {
+            let message = format!("{dropped} more requests were refused or failed");
             self.keep(LogLevel::Warn, message);
         }
         std::mem::take(&mut self.lines)
@@ -242,4 +263,41 @@ impl OutputStream for Stream {
 #[async_trait]
 impl Pollable for Stream {
     async fn ready(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_fills_its_log_does_not_hide_what_the_host_says() {
+        let origin = Origin {
+            began_at: Timestamp(1_000),
+            began: Instant::now(),
+            execution: ExecutionNumber::FIRST,
+            task: TaskId(1),
+            attempt: 1,
+        };
+        let mut log = ActivityLog {
+            origin: Some(origin),
+            guest: Room::of(10),
+            host: Room::of(20),
+            ..ActivityLog::default()
+        };
+        for _ in 0..3 {
+            log.logged(LogLevel::Info, "chatter");
+            log.line(LogLevel::Warn, "a refusal");
+        }
+        let messages: Vec<String> = log.take().into_iter().map(|line| line.message).collect();
+        assert_eq!(
+            messages,
+            [
+                "chatter",
+                "a refusal",
+                "a refusal",
+                "2 log lines dropped: an attempt may log 10 bytes",
+                "1 more requests were refused or failed"
+            ]
+        );
+    }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -18,12 +18,15 @@ use tokio::{
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, p2::bindings::http::types::ErrorCode};
 
 use crate::model::LogLevel;
-use crate::sandbox::activity::{lock, log::ActivityLog};
+use crate::sandbox::{
+    activity::{lock, log::ActivityLog},
+    options::ActivityLimits,
+};
 
 use super::{
     Destination, Reach,
     body::{LimitedBody, ResponseBudget},
-    connect::{Refused, connect},
+    connect::{Connection, Connector, Refused},
 };
 
 /// Longest time for each step of connecting. A guest may ask for less.
@@ -41,6 +44,7 @@ const BODY_CHUNK_BYTES: usize = 64 << 10;
 /// Outgoing requests of one attempt.
 pub(in crate::sandbox) struct Egress {
     reach: Reach,
+    connector: Arc<Connector>,
     log: Arc<Mutex<ActivityLog>>,
     open_requests: usize,
     open: Arc<Semaphore>,
@@ -54,16 +58,18 @@ impl Egress {
     /// No request sent yet.
     pub(in crate::sandbox) fn new(
         reach: Reach,
+        connector: Arc<Connector>,
         log: Arc<Mutex<ActivityLog>>,
-        open_requests: usize,
-        response_bytes: u64,
+        limits: &ActivityLimits,
     ) -> Self {
+        let open_requests = limits.open_requests;
         let open = Arc::new(Semaphore::new(open_requests.min(Semaphore::MAX_PERMITS)));
         Self {
             reach,
+            connector,
             open_requests,
             open,
-            budget: ResponseBudget::new(response_bytes, log.clone()),
+            budget: ResponseBudget::new(limits.response_bytes, log.clone()),
             log,
         }
     }
@@ -82,7 +88,7 @@ impl Egress {
         if request.method() == Method::CONNECT {
             return refuse(Error::HttpRequestMethodInvalid, "tunnels are not offered");
         }
-        if !self.reach.allows(&destination) {
+        if self.reach.rule_for(&destination).is_none() {
             return refuse(Error::HttpRequestDenied, &format!("no rule allows {destination}"));
         }
         match self.open.clone().try_acquire_owned() {
@@ -108,19 +114,17 @@ impl WasiHttpHooks for Egress {
         // Without path and query: those may carry secrets.
         let target = Destination::of(request.uri()).map_or_else(|| "nowhere".to_owned(), |target| target.to_string());
         let (log, reach, budget) = (self.log.clone(), self.reach.clone(), self.budget.clone());
-        let admitted = self.admit(&request);
+        let connector = self.connector.clone();
+        // Noted at once: a guest that does not wait for the answer is refused all the same.
+        let admitted = self.admit(&request).map_err(|refused| noted(refused, &log, &target));
         Box::new(async move {
-            let sent = match admitted {
-                Ok((destination, open)) => {
-                    let time = Patience::of(options.unwrap_or_default());
-                    send(&reach, &destination, request, time, budget, open).await
-                }
-                Err(refused) => Err(refused),
+            let (destination, open) = admitted?;
+            let time = Patience::of(options.unwrap_or_default());
+            let sent = async {
+                let connection = connector.connect(&reach, &destination, time.connect).await?;
+                send(connection, request, time, budget, open).await
             };
-            sent.map_err(|Refused { error, reason }| {
-                lock(&log).line(LogLevel::Warn, &format!("the request to {target} failed: {reason}"));
-                error
-            })
+            sent.await.map_err(|refused| noted(refused, &log, &target))
         })
     }
 
@@ -161,15 +165,36 @@ impl Patience {
     }
 }
 
+/// Tells the log, and gives back what the guest is told.
+fn noted(Refused { error, reason }: Refused, log: &Mutex<ActivityLog>, target: &str) -> Error {
+    let what = if is_refusal(&error) { "was refused" } else { "failed" };
+    lock(log).line(LogLevel::Warn, &format!("the request to {target} {what}: {reason}"));
+    error
+}
+
+/// Whether it says that the host did not want the request, rather than that it went wrong.
+fn is_refusal(error: &Error) -> bool {
+    use Error::{
+        ConnectionLimitReached, DestinationIpProhibited, HttpRequestDenied, HttpRequestMethodInvalid,
+        HttpRequestUriInvalid,
+    };
+    matches!(
+        error,
+        ConnectionLimitReached
+            | DestinationIpProhibited
+            | HttpRequestDenied
+            | HttpRequestMethodInvalid
+            | HttpRequestUriInvalid
+    )
+}
+
 async fn send(
-    reach: &Reach,
-    destination: &Destination,
+    connection: Box<dyn Connection>,
     mut request: Request<WasiBody>,
     time: Patience,
     budget: Arc<ResponseBudget>,
     open: OwnedSemaphorePermit,
 ) -> Result<Sent, Refused> {
-    let connection = connect(reach, destination, time.connect).await?;
     *request.uri_mut() = origin_form(request.uri());
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
@@ -189,6 +214,10 @@ async fn send(
             });
         }
     };
+    // hyper reads ahead, and so takes longer heads than it is told to.
+    if head_bytes(response.headers()) > MAX_HEAD_BYTES {
+        return Err(head_too_long());
+    }
     let response = response.map(|body| LimitedBody::boxed(body, budget, time.between_bytes, open));
     // Whoever reads the body learns how the connection ended; an error here would only be a line in the host's log.
     let drive = async move {
@@ -198,7 +227,22 @@ async fn send(
     Ok((response, Box::new(drive)))
 }
 
+fn head_bytes(headers: &HeaderMap) -> usize {
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    fields.sum()
+}
+
+fn head_too_long() -> Refused {
+    Refused {
+        error: Error::HttpResponseHeaderSectionSize(u32::try_from(MAX_HEAD_BYTES).ok()),
+        reason: format!("the response has more than {MAX_HEADERS} header fields or {MAX_HEAD_BYTES} bytes of them"),
+    }
+}
+
 fn hyper_error(error: hyper::Error) -> Refused {
+    if error.is_parse_too_large() {
+        return head_too_long();
+    }
     let reason = format!("HTTP: {error}");
     Refused {
         error: Error::Hyper(error),
