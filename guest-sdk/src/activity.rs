@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use crate::bindings::activity::windlass::durable::activity_context as imports;
+use crate::failure::Result;
 use crate::logging::{Level, Sink};
+use crate::settings::{Secret, Settings};
 use crate::time::Timestamp;
 
 /// The context of one attempt. Clones are cheap.
@@ -14,6 +16,7 @@ use crate::time::Timestamp;
 #[derive(Clone)]
 pub struct Activity {
     attempt: Rc<Attempt>,
+    settings: Rc<Settings>,
     sink: Rc<dyn Sink>,
 }
 
@@ -30,9 +33,10 @@ pub(crate) struct Attempt {
 }
 
 impl Activity {
-    pub(crate) fn new(attempt: Attempt, sink: Rc<dyn Sink>) -> Self {
+    pub(crate) fn new(attempt: Attempt, settings: Rc<Settings>, sink: Rc<dyn Sink>) -> Self {
         Self {
             attempt: Rc::new(attempt),
+            settings,
             sink,
         }
     }
@@ -49,7 +53,7 @@ impl Activity {
             deadline_ms: info.deadline_ms,
             max_payload_bytes: info.max_payload_bytes,
         };
-        Self::new(attempt, Rc::new(HostLog))
+        Self::new(attempt, Rc::new(Settings::Host), Rc::new(HostLog))
     }
 
     pub(crate) fn sink(&self) -> Rc<dyn Sink> {
@@ -94,6 +98,77 @@ impl Activity {
     /// Results longer than this many bytes are refused.
     pub fn max_payload_bytes(&self) -> u64 {
         self.attempt.max_payload_bytes
+    }
+
+    /// The setting of that name, made by whoever runs the module.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::testing;
+    /// #[activity]
+    /// fn endpoint(ctx: Activity) -> Result<String> {
+    ///     let host = ctx.config("payments-host")?;
+    ///     let version = ctx.config("payments-version").unwrap_or_else(|_| "v1".into());
+    ///     Ok(format!("https://{host}/{version}"))
+    /// }
+    ///
+    /// let ctx = testing::activity(1).with_config("payments-host", "pay.example");
+    /// assert_eq!(endpoint(ctx).unwrap(), "https://pay.example/v1");
+    /// assert!(endpoint(testing::activity(1)).unwrap_err().is(failure_types::MISSING_CONFIG));
+    /// ```
+    ///
+    /// # Errors
+    /// `MissingConfig`, not worth a retry, if there is none.
+    pub fn config(&self, name: &str) -> Result<String> {
+        self.settings.config(name)
+    }
+
+    /// The secret of that name, given to the module by whoever runs it.
+    ///
+    /// Results, failures and logs are stored and shown: keep secrets out of them. Where one stands in a log line or in
+    /// the message of a failure as it is, the host covers it; do not rely on that.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::{http, testing};
+    /// #[activity]
+    /// fn balance(ctx: Activity) -> Result<u64> {
+    ///     let token = ctx.secret("payments-token")?;
+    ///     http::get("https://pay.example/balance")
+    ///         .header("authorization", format!("Bearer {}", token.expose()))
+    ///         .send()?
+    ///         .ok()?
+    ///         .json()
+    /// }
+    ///
+    /// let ctx = testing::activity(1).with_secret("payments-token", "t0ken");
+    /// let answer = |request: &http::Request| match request.header_value("authorization") {
+    ///     Some("Bearer t0ken") => Ok(http::Response::of_json(200, &995)),
+    ///     _ => Ok(http::Response::new(401, "")),
+    /// };
+    /// assert_eq!(testing::with_http(answer, || balance(ctx)).unwrap(), 995);
+    /// ```
+    ///
+    /// # Errors
+    /// `MissingSecret`, not worth a retry, if there is none.
+    pub fn secret(&self, name: &str) -> Result<Secret> {
+        self.settings.secret(name)
+    }
+
+    /// The same with a setting, for tests.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn with_config(mut self, name: &str, value: impl Into<String>) -> Self {
+        Rc::make_mut(&mut self.settings).give_config(name, value.into());
+        self
+    }
+
+    /// The same with a secret, for tests.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[must_use]
+    pub fn with_secret(mut self, name: &str, value: impl Into<String>) -> Self {
+        Rc::make_mut(&mut self.settings).give_secret(name, value.into());
+        self
     }
 
     /// Writes a line to the log of the calling instance; the macros of `tracing` and `log` do the same.

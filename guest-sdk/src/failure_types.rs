@@ -38,3 +38,7 @@ pub const LIMIT: &str = "windlass.limit";
 pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
 /// From the SDK: an input, output or event is not what the function's Rust type asks for.
 pub const INVALID_PAYLOAD: &str = "InvalidPayload";
+/// From the SDK: an activity asked for a setting that is not there.
+pub const MISSING_CONFIG: &str = "MissingConfig";
+/// From the SDK: an activity asked for a secret that is not there.
+pub const MISSING_SECRET: &str = "MissingSecret";

@@ -35,7 +35,8 @@
 //! * `HttpError`: the request could not be made or answered; its details name the reason. Not worth a retry when the
 //!   request itself is wrong or the operator's policy refuses it.
 //! * `HttpTimeout`: no whole answer within [`timeout`](Request::timeout).
-//! * `HttpBodyTooLarge`: the answer is longer than [`max_body_bytes`](Request::max_body_bytes).
+//! * `HttpBodyTooLarge`: the answer is longer than [`max_body_bytes`](Request::max_body_bytes), or all answers of the
+//!   attempt together are longer than the host allows.
 //! * `HttpStatus`: from [`Response::ok`], with status and beginning of the body as details.
 
 mod body;

@@ -95,6 +95,7 @@ pub mod prelude;
 mod orchestration;
 
 mod activity;
+mod settings;
 
 mod failure;
 pub mod failure_types;
@@ -132,6 +133,7 @@ pub use orchestration::event::EventWait;
 pub use orchestration::timer::{Elapsed, Sleep};
 pub use payload::Bytes;
 pub use retry::{ActivityOptions, Retry, SubOrchestrationOptions};
+pub use settings::Secret;
 pub use time::{ParseTimestampError, Timestamp, days, hours, millis, mins, secs};
 
 pub use futures;

@@ -69,7 +69,8 @@ pub use run::{Called, CalledKind, End, LogLine, Run, SentEvent};
 pub use script::Attempt;
 pub use world::World;
 
-/// A context to call an activity with, as on that attempt.
+/// A context to call an activity with, as on that attempt. [`with_config`](Activity::with_config) and
+/// [`with_secret`](Activity::with_secret) add what the activity asks for.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -91,7 +92,7 @@ pub fn activity(attempt: u32) -> Activity {
         deadline_ms: u64::MAX,
         max_payload_bytes: host::MAX_PAYLOAD_BYTES,
     };
-    Activity::new(info, Rc::new(Nowhere))
+    Activity::new(info, Rc::default(), Rc::new(Nowhere))
 }
 
 struct Nowhere;

@@ -224,6 +224,36 @@ fn declared_retries_apply_to_a_call_without_its_own() {
 }
 
 #[test]
+fn activities_that_really_run_find_the_settings_and_secrets_of_the_world() {
+    #[activity]
+    fn sign(ctx: Activity) -> Result<String> {
+        let key = ctx.secret("key")?;
+        assert_eq!(format!("{key:?}"), "***");
+        Ok(format!(
+            "{} signed with {} bytes",
+            ctx.config("name")?,
+            key.expose().len()
+        ))
+    }
+    #[orchestrator]
+    async fn signs(ctx: Orchestration) -> Result<String> {
+        ctx.call(sign, &()).retry(Retry::fixed(secs(1)).max_attempts(5)).await
+    }
+    let world = || World::new().real_activity(sign);
+    let run = world()
+        .config("name", "ada")
+        .secret("key", "0123456789")
+        .run(signs, &());
+    assert_eq!(run.output(), "ada signed with 10 bytes");
+    let run = world().run(signs, &());
+    assert!(run.failure().is(failure_types::MISSING_SECRET), "{:?}", run.failure());
+    assert!(run.failure().message().contains("`key`"));
+    assert_eq!(run.attempts_of(sign), 1, "another attempt would not find it either");
+    let run = world().secret("key", "0123456789").run(signs, &());
+    assert!(run.failure().is(failure_types::MISSING_CONFIG));
+}
+
+#[test]
 fn a_call_can_refuse_declared_retries() {
     #[orchestrator]
     async fn tries_once(ctx: Orchestration) -> Result<u32> {

@@ -104,6 +104,8 @@ settings! {
     max_connections: u32 = 1_024, "WINDLASS_MAX_CONNECTIONS", "NUMBER";
     /// How long requests and turns under way may go on after the end was asked for
     shutdown_grace: Span = Span::seconds(10), "WINDLASS_SHUTDOWN_GRACE", "TIME";
+    /// File of certificate authorities (PEM) that activities trust besides the public ones; empty for none
+    egress_ca: PathBuf = PathBuf::new(), "WINDLASS_EGRESS_CA", "FILE";
     /// How log lines look: `text` or `json`
     log_format: LogFormat = LogFormat::Text, "WINDLASS_LOG_FORMAT", "text|json";
     /// Which log lines are written, for example `info` or `info,windlass::engine=debug`

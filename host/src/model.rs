@@ -14,6 +14,7 @@ pub mod log;
 pub mod module;
 pub mod options;
 pub mod payload;
+pub mod secret;
 pub mod tenancy;
 pub mod time;
 
@@ -30,5 +31,6 @@ pub use log::{LogLevel, LogLine};
 pub use module::{FunctionDescription, FunctionKind, ModuleDescription};
 pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
 pub use payload::{Payload, PayloadError};
+pub use secret::Secret;
 pub use tenancy::{Action, Role, TenantName};
 pub use time::Timestamp;

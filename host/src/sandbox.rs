@@ -6,6 +6,7 @@
 //!
 //! It knows nothing of tenants, stores or schedules: what may run when is the engine's business.
 
+mod grants;
 mod options;
 mod upload;
 
@@ -47,12 +48,14 @@ use activity::ActivityState;
 use artefacts::Artefacts;
 use bindings::{activity::ActivityModulePre, orchestrator::OrchestratorPre};
 use compile::{CompileError, Job};
+use egress::{Routes, connect::Connector};
 use module::Code;
 use state::{Allowance, OrchestratorState};
 
 pub use activity::{ActivityRun, Attempt};
 pub use compile::{ChildLimits, run_child};
-pub use egress::{EgressPolicy, EgressRule, RuleError, Scheme};
+pub use egress::{EgressPolicy, EgressRule, ExtraRoots, RootsError, RuleError, Scheme};
+pub use grants::{Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS};
 pub use module::Module;
 pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};
 pub use orchestrator::OrchestratorGuest;
@@ -98,7 +101,7 @@ pub struct Sandbox(Arc<Inner>);
 
 struct Inner {
     options: SandboxOptions,
-    egress: Arc<EgressPolicy>,
+    routes: Routes,
     artefacts: Artefacts,
     orchestrators: Side<OrchestratorState>,
     activities: Side<ActivityState>,
@@ -142,10 +145,13 @@ impl Sandbox {
         let activities = Side::new(FunctionKind::Activity, &options, activity::linker)?;
         engine::start_ticker(vec![orchestrators.engine.weak(), activities.engine.weak()])
             .map_err(|error| Error::Engine(format!("the epoch thread could not be started: {error}")))?;
-        let egress = Arc::new(options.egress.clone());
+        let routes = Routes {
+            operator: Arc::new(options.egress.clone()),
+            connector: Arc::new(Connector::system(options.egress_roots.clone())),
+        };
         Ok(Self(Arc::new(Inner {
             options,
-            egress,
+            routes,
             artefacts,
             orchestrators,
             activities,
@@ -240,13 +246,7 @@ impl Sandbox {
         let Code::Activity(code) = module.code() else {
             return Err(HostTrouble::Module(format!("{} holds orchestrations", module.digest())));
         };
-        Box::pin(activity::run(
-            code,
-            &self.0.options.activity,
-            self.0.egress.clone(),
-            attempt,
-        ))
-        .await
+        Box::pin(activity::run(code, &self.0.options.activity, &self.0.routes, attempt)).await
     }
 
     async fn cached(&self, digest: ModuleDigest, kind: FunctionKind) -> Result<Option<Module>, UploadError> {

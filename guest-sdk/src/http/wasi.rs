@@ -7,7 +7,7 @@ use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
-    RequestOptions, Scheme,
+    RequestOptions, Scheme, http_error_code,
 };
 use wasip2::io::streams::{InputStream, StreamError};
 
@@ -174,11 +174,23 @@ impl Body {
 }
 
 fn of_stream(error: StreamError) -> Failure {
-    let message = match error {
-        StreamError::Closed => "the connection was closed".into(),
-        StreamError::LastOperationFailed(error) => error.to_debug_string(),
+    let StreamError::LastOperationFailed(error) = error else {
+        return Failure::new(failure_types::ERROR, "the connection was closed");
     };
-    Failure::new(failure_types::ERROR, message)
+    if let Some(code) = http_error_code(&error) {
+        return of_code(code);
+    }
+    // Of a body, Wasmtime 48 knows the code but does not give it out; its words are those of the code.
+    let words = error.to_debug_string();
+    match words.strip_prefix("HTTP response body size exceeds limit") {
+        Some(limit) => too_large(limit.trim_start_matches(": ")),
+        None => Failure::new(failure_types::ERROR, words),
+    }
+}
+
+fn too_large(limit: &str) -> Failure {
+    let message = format!("the answers of this attempt are longer than it may receive ({limit})");
+    Failure::new(failure_types::BODY_TOO_LARGE, message).non_retryable()
 }
 
 fn of_code(code: ErrorCode) -> Failure {
@@ -191,8 +203,9 @@ fn of_code(code: ErrorCode) -> Failure {
             Failure::new(failure_types::TIMEOUT, format!("no answer in time ({name})"))
         }
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
-            wrong("the request is refused: the operator does not allow this destination").details(&details)
+            wrong("the request is refused: no rule allows this destination").details(&details)
         }
+        ErrorCode::HttpResponseBodySize(Some(limit)) => too_large(&format!("{limit} bytes")),
         ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
             wrong(format!("the request is not valid ({name})")).details(&details)
         }

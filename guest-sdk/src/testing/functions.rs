@@ -9,6 +9,7 @@ use futures::future::LocalBoxFuture;
 use crate::executor::{Core, Execution};
 use crate::failure::Result;
 use crate::orchestration::Orchestration;
+use crate::settings::Settings;
 
 use super::host::SimulatedHost;
 use super::instance::{Index, Instance, Place, State};
@@ -22,6 +23,7 @@ pub(super) struct Functions {
     pub(super) activities: BTreeMap<String, Script>,
     pub(super) children: BTreeMap<String, Script>,
     pub(super) orchestrations: BTreeMap<String, Body>,
+    pub(super) settings: Rc<Settings>,
 }
 
 impl Functions {

@@ -13,6 +13,7 @@ use crate::function::{ActivityFunction, run_activity};
 use crate::logging::{self, Sink};
 use crate::payload::{decode, encode};
 use crate::retry::ActivityOptions;
+use crate::settings::Settings;
 use crate::time::Timestamp;
 
 /// One attempt of a scripted function, as the script sees it.
@@ -42,6 +43,7 @@ pub(super) struct Run {
     pub(super) info: AttemptInfo,
     pub(super) input: String,
     pub(super) now: Timestamp,
+    pub(super) settings: Rc<Settings>,
     pub(super) sink: Rc<dyn Sink>,
 }
 
@@ -94,7 +96,7 @@ impl Script {
     /// The activity itself.
     pub(super) fn of_function<A: ActivityFunction>() -> Self {
         let body = |run: Run| {
-            let outcome = run_activity::<A>(Activity::new(run.info, run.sink), &run.input);
+            let outcome = run_activity::<A>(Activity::new(run.info, run.settings, run.sink), &run.input);
             Ran {
                 outcome,
                 duration: Duration::ZERO,

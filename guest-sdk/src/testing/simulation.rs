@@ -227,6 +227,7 @@ impl Simulation {
             info,
             input,
             now,
+            settings: self.functions.settings.clone(),
             sink: Rc::new(host),
         });
         let (duration, outcome) = match attempt_timeout {

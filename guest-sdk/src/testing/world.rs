@@ -167,6 +167,20 @@ impl World {
         self
     }
 
+    /// A setting for activities that really run.
+    #[must_use]
+    pub fn config(mut self, name: &str, value: impl Into<String>) -> Self {
+        Rc::make_mut(&mut self.functions.settings).give_config(name, value.into());
+        self
+    }
+
+    /// A secret for activities that really run.
+    #[must_use]
+    pub fn secret(mut self, name: &str, value: impl Into<String>) -> Self {
+        Rc::make_mut(&mut self.functions.settings).give_secret(name, value.into());
+        self
+    }
+
     /// The virtual time at which it begins.
     #[must_use]
     pub fn starting_at(mut self, time: impl Into<Timestamp>) -> Self {

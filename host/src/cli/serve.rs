@@ -1,6 +1,10 @@
 //! `windlass serve`: the host.
 
-use std::{io::Write, path::PathBuf, sync::Arc};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +16,7 @@ use crate::{
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     http::{self, HttpOptions, Server, ServerOptions},
     model::ObservableLimits,
-    sandbox::{Compiler, EgressPolicy, EgressRule, RuleError, Sandbox, SandboxOptions},
+    sandbox::{Compiler, EgressPolicy, EgressRule, ExtraRoots, RuleError, Sandbox, SandboxOptions},
     shutdown,
     store::{self, Store, StoreOptions},
     telemetry,
@@ -145,7 +149,17 @@ fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error
         parsed.map_err(|error| format!("the rule {rule:?} of --allow {error}"))
     });
     options.egress = EgressPolicy::new(rules.collect::<Result<_, _>>()?);
+    if !config.egress_ca.as_os_str().is_empty() {
+        options.egress_roots = roots(&config.egress_ca)
+            .map_err(|reason| format!("the file {} of --egress-ca {reason}", config.egress_ca.display()))?;
+    }
     Ok(options)
+}
+
+/// The certificate authorities of a file; why it has none, as the end of a sentence about it.
+fn roots(file: &Path) -> Result<ExtraRoots, String> {
+    let pem = std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
+    ExtraRoots::from_pem(&pem).map_err(|error| error.to_string())
 }
 
 fn engine_options(config: &Config, sandbox: &Sandbox) -> EngineOptions {

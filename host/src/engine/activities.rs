@@ -310,6 +310,7 @@ impl Activities {
                     input: input.clone(),
                     now: self.0.clock.now(),
                     timeout: attempt_timeout.into_iter().chain(timeout).min(),
+                    grants: Arc::default(),
                 };
                 let _recording = self.0.recorder.record(Flight {
                     instance: call.instance,

@@ -23,7 +23,8 @@ use super::{
         wit,
     },
     convert,
-    egress::{EgressPolicy, request::Egress},
+    egress::{ExtraRoots, Reach, Routes, connect::Connector, request::Egress},
+    grants::Grants,
     imports,
     limits::MemoryLimiter,
     options::ActivityLimits,
@@ -31,14 +32,20 @@ use super::{
 };
 
 pub(super) mod log;
+pub(super) mod mask;
 
 use log::ActivityLog;
+use mask::Mask;
 
 /// What one host call may copy out of the guest beyond a payload.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
 
-/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold.
-const MAX_HANDLES: usize = 10_000;
+/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold: together
+/// with the two below, less than the memory it may have itself.
+const MAX_HANDLES: usize = 4_000;
+
+/// Most bytes of the header fields of one request, roughly as they are in memory.
+const MAX_FIELDS_BYTES: usize = 32 << 10;
 
 /// Fuel that is settled at once, in Wasmtime units: some milliseconds.
 const FUEL_PORTION: u64 = 10_000_000;
@@ -65,8 +72,10 @@ pub struct Attempt {
     pub input: Payload,
     /// When the attempt starts, by the host's clock; log lines are dated from here.
     pub now: Timestamp,
-    /// Longest wall-clock time; the host's own limit where that is shorter.
+    /// Longest wall-clock time that the call asks for; the limits hold where they are shorter.
     pub timeout: Option<Duration>,
+    /// What its tenant and module are allowed and given.
+    pub grants: Arc<Grants>,
 }
 
 /// How an attempt went.
@@ -88,10 +97,16 @@ pub(super) struct ActivityState {
     table: wasmtime::component::ResourceTable,
     limiter: MemoryLimiter,
     log: Arc<Mutex<ActivityLog>>,
-    /// What the guest may know of its attempt; none while it describes itself.
-    info: Option<AttemptInfo>,
+    /// What the guest may ask about its attempt; none while it describes itself.
+    context: Option<AttemptContext>,
     /// Whether the guest has got its place.
     instantiated: bool,
+}
+
+/// What a guest may ask about its attempt.
+struct AttemptContext {
+    info: AttemptInfo,
+    grants: Arc<Grants>,
 }
 
 impl WasiView for ActivityState {
@@ -160,7 +175,17 @@ impl wasmtime::component::HasData for HasTable {
 
 impl activity_context::Host for ActivityState {
     fn info(&mut self) -> wasmtime::Result<AttemptInfo> {
-        self.info.clone().ok_or_else(|| NoAttempt.into())
+        Ok(self.context()?.info.clone())
+    }
+
+    fn config(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        Ok(self.context()?.grants.config.get(&name).cloned())
+    }
+
+    fn secret(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        let secret = self.context()?.grants.secrets.get(&name);
+        // The bindings copy it into the guest's memory and drop it; that one copy is not overwritten.
+        Ok(secret.map(|secret| secret.expose().to_owned()))
     }
 
     fn log(&mut self, level: wit::LogLevel, message: String) -> wasmtime::Result<()> {
@@ -178,11 +203,16 @@ impl ActivityState {
     /// A guest that knows of no attempt.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
         let log = Arc::<Mutex<ActivityLog>>::default();
-        let egress = Egress::new(Arc::new(EgressPolicy::deny_all()), log.clone(), 0, 0);
+        let connector = Arc::new(Connector::system(ExtraRoots::none()));
+        let egress = Egress::new(Reach::nowhere(), connector, log.clone(), &ActivityLimits::default());
         Self::new(memory_bytes, log, egress, None)
     }
 
-    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, egress: Egress, info: Option<AttemptInfo>) -> Self {
+    fn context(&self) -> wasmtime::Result<&AttemptContext> {
+        self.context.as_ref().ok_or_else(|| NoAttempt.into())
+    }
+
+    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, egress: Egress, context: Option<AttemptContext>) -> Self {
         let mut table = wasmtime::component::ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         let wasi = WasiCtx::builder()
@@ -194,14 +224,16 @@ impl ActivityState {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS_BYTES);
         Self {
             wasi,
-            http: WasiHttpCtx::new(),
+            http,
             egress,
             table,
             limiter: MemoryLimiter::new(memory_bytes),
             log,
-            info,
+            context,
             instantiated: false,
         }
     }
@@ -212,12 +244,14 @@ impl ActivityState {
     }
 
     /// What is known of a guest that broke.
-    pub(super) fn evidence(&self, fuel: u64) -> Evidence {
+    pub(super) fn evidence(&self, fuel: u64, hostcall_bytes: usize) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
         Evidence {
             memory_denied,
             panic: lock(&self.log).take_panic(),
             fuel,
+            starting: !self.instantiated,
+            hostcall_bytes,
         }
     }
 }
@@ -233,20 +267,27 @@ pub(super) fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, Activi
 /// Dropping the future stops the guest at once and frees its place.
 pub(super) async fn run(
     code: &ActivityModulePre<ActivityState>,
-    limits: &ActivityLimits,
-    egress: Arc<EgressPolicy>,
+    host: &ActivityLimits,
+    routes: &Routes,
     attempt: Attempt,
 ) -> Result<ActivityRun, HostTrouble> {
+    let limits = &attempt.grants.limits.within(host);
     let timeout = attempt
         .timeout
         .map_or(limits.timeout, |timeout| timeout.min(limits.timeout));
     let log = Arc::new(Mutex::new(ActivityLog::new(&attempt, Instant::now(), limits.log_bytes)));
-    let egress = Egress::new(egress, log.clone(), limits.open_requests, limits.response_bytes);
-    let info = info(&attempt, timeout, limits);
-    let state = ActivityState::new(limits.memory_bytes, log.clone(), egress, Some(info));
+    let Routes { operator, connector } = routes;
+    let reach = Reach::new(operator.clone(), attempt.grants.clone());
+    let egress = Egress::new(reach, connector.clone(), log.clone(), limits);
+    let context = AttemptContext {
+        info: info(&attempt, timeout, limits),
+        grants: attempt.grants.clone(),
+    };
+    let state = ActivityState::new(limits.memory_bytes, log.clone(), egress, Some(context));
     let mut store = Store::new(code.engine(), state);
     store.limiter(|state| &mut state.limiter);
-    store.set_hostcall_fuel(limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD));
+    let hostcall_bytes = limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD);
+    store.set_hostcall_fuel(hostcall_bytes);
     // A guest keeps its fuel in a register and settles when a portion is used up; what is lost of an attempt that is
     // cut off is less than one portion. (The guest yields then, too.)
     if let Err(error) = store.fuel_async_yield_interval(Some(FUEL_PORTION)) {
@@ -266,9 +307,13 @@ pub(super) async fn run(
         Ok(Ok(returned)) => convert::outcome(returned, limits.payload_bytes),
         Ok(Err(error)) => match trap::host_trouble(&error, store.data().instantiated) {
             Some(trouble) => return Err(trouble),
-            None => Err(trap::failure(&error, store.data().evidence(limits.fuel))),
+            None => Err(trap::failure(
+                &error,
+                store.data().evidence(limits.fuel, hostcall_bytes),
+            )),
         },
     };
+    let outcome = outcome.map_err(|failure| Mask::new(attempt.grants).cover_failure(failure));
     let logs = lock(&log).take();
     Ok(ActivityRun { outcome, fuel, logs })
 }

@@ -30,7 +30,7 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<wit:
                 };
                 described
                     .await
-                    .map_err(|error| broke(&error, store.data_mut().evidence(limits.fuel)))
+                    .map_err(|error| broke(&error, store.data_mut().evidence(limits.fuel, limits.description_bytes)))
             }
             Code::Activity(code) => {
                 let state = ActivityState::for_description(limits.memory_bytes);
@@ -42,7 +42,7 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<wit:
                 };
                 described
                     .await
-                    .map_err(|error| broke(&error, store.data().evidence(limits.fuel)))
+                    .map_err(|error| broke(&error, store.data().evidence(limits.fuel, limits.description_bytes)))
             }
         }
     };

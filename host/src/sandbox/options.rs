@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::egress::EgressPolicy;
+use super::egress::{EgressPolicy, ExtraRoots};
 
 /// Memory maps that one live guest needs: its stack takes 2, a parked guest 4 more (measured with wasmtime 48).
 const MAPS_PER_GUEST: u64 = 6;
@@ -42,8 +42,10 @@ pub struct SandboxOptions {
     pub activity: ActivityLimits,
     /// Limits on start-up code and `describe` at upload.
     pub describe: DescribeLimits,
-    /// Where activities may connect to.
+    /// Where all activities may connect to.
     pub egress: EgressPolicy,
+    /// Whom their TLS connections trust, besides the authorities that Mozilla does.
+    pub egress_roots: ExtraRoots,
 }
 
 /// Where modules are compiled.
@@ -113,6 +115,7 @@ impl SandboxOptions {
             activity: ActivityLimits::default(),
             describe: DescribeLimits::default(),
             egress: EgressPolicy::deny_all(),
+            egress_roots: ExtraRoots::none(),
         }
     }
 }
@@ -125,6 +128,33 @@ impl Compiler {
             program: program.into(),
             cpu_seconds: 60,
             address_space_bytes: 4 << 30,
+        }
+    }
+}
+
+impl ActivityLimits {
+    /// No limit at all, for grants that leave the host's limits as they are.
+    pub const UNLIMITED: Self = Self {
+        fuel: u64::MAX,
+        timeout: Duration::MAX,
+        memory_bytes: u64::MAX,
+        log_bytes: usize::MAX,
+        open_requests: usize::MAX,
+        response_bytes: u64::MAX,
+        payload_bytes: usize::MAX,
+    };
+
+    /// The smaller of each pair of limits.
+    #[must_use]
+    pub fn within(&self, outer: &Self) -> Self {
+        Self {
+            fuel: self.fuel.min(outer.fuel),
+            timeout: self.timeout.min(outer.timeout),
+            memory_bytes: self.memory_bytes.min(outer.memory_bytes),
+            log_bytes: self.log_bytes.min(outer.log_bytes),
+            open_requests: self.open_requests.min(outer.open_requests),
+            response_bytes: self.response_bytes.min(outer.response_bytes),
+            payload_bytes: self.payload_bytes.min(outer.payload_bytes),
         }
     }
 }

@@ -176,7 +176,7 @@ impl Run {
         store.data_mut().finish_output();
         let allowed = self.lent.lock().allowance.fuel;
         let fuel = allowed.saturating_sub(store.get_fuel().unwrap_or(0));
-        let evidence = store.data_mut().evidence(allowed);
+        let evidence = store.data_mut().evidence(allowed, self.hostcall_bytes);
         let instantiated = store.data().phase == Phase::Running;
         Ended {
             result,

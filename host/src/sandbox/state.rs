@@ -180,12 +180,14 @@ impl OrchestratorState {
     }
 
     /// What is known of a guest that broke.
-    pub(super) fn evidence(&mut self, fuel: u64) -> Evidence {
+    pub(super) fn evidence(&mut self, fuel: u64, hostcall_bytes: usize) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
         Evidence {
             memory_denied,
             panic: self.panic.take(),
             fuel,
+            starting: self.phase == Phase::Starting,
+            hostcall_bytes,
         }
     }
 

@@ -37,6 +37,10 @@ pub(super) struct Evidence {
     pub(super) panic: Option<String>,
     /// The fuel it had.
     pub(super) fuel: u64,
+    /// Whether it had not yet got its place.
+    pub(super) starting: bool,
+    /// What one call of the host may copy out of it, in bytes.
+    pub(super) hostcall_bytes: usize,
 }
 
 /// Whether the host had no room for the guest; that says nothing about the guest.
@@ -62,10 +66,19 @@ pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
         _ => match (&evidence.panic, evidence.memory_denied) {
             // A guest that panics says why; one that gets no memory aborts.
             (Some(panic), _) => Failure::new(types::TRAP, panic.clone()),
-            (None, Some(limit)) if trap == Some(&Trap::UnreachableCodeReached) => Failure::new(
-                types::MEMORY,
-                format!("the guest wanted more than its {limit} bytes of memory"),
-            ),
+            (None, Some(limit))
+                if trap == Some(&Trap::UnreachableCodeReached) || (trap.is_none() && evidence.starting) =>
+            {
+                Failure::new(
+                    types::MEMORY,
+                    format!("the guest wanted more than its {limit} bytes of memory"),
+                )
+            }
+            _ if handed_over_too_much(error) => {
+                let limit = evidence.hostcall_bytes;
+                let message = format!("the guest handed over more than {limit} bytes in one call");
+                Failure::new(types::PAYLOAD, message).permanent()
+            }
             _ => Failure::new(types::TRAP, message(error, trap)),
         },
     };
@@ -76,6 +89,12 @@ pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
         details: Some(Payload::of(&Details { frames })),
         ..failure
     }
+}
+
+/// Whether a call of the host would have copied too much out of the guest. Wasmtime says so in words alone.
+fn handed_over_too_much(error: &Error) -> bool {
+    let words = error.root_cause().to_string();
+    words.starts_with("too much data is being copied between the host and the guest")
 }
 
 #[derive(Serialize)]
@@ -169,8 +188,8 @@ mod tests {
     fn a_trap_is_told_from_running_out_of_fuel_or_memory() {
         let evidence = || Evidence {
             memory_denied: Some(7),
-            panic: None,
             fuel: 9,
+            ..Evidence::default()
         };
         let of = |error: Error, evidence| failure(&error, evidence).error_type;
         assert_eq!(of(Trap::OutOfFuel.into(), evidence()), types::FUEL);

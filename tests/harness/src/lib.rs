@@ -7,6 +7,7 @@
 mod answer;
 mod backend;
 mod compiled;
+mod encrypted;
 mod host;
 mod load;
 mod metrics;
@@ -17,6 +18,7 @@ mod world;
 
 pub use answer::Answer;
 pub use backend::Backend;
+pub use encrypted::Encrypted;
 pub use host::{Host, HostOptions};
 pub use load::Load;
 pub use metrics::Metrics;

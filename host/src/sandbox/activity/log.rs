@@ -18,22 +18,57 @@ use crate::sandbox::{
     trap::PanicWatch,
 };
 
-use super::{Attempt, lock};
+use super::{Attempt, lock, mask::Mask};
 
 /// Bytes that a guest may write at once.
 const PERMITTED_BYTES: usize = 64 << 10;
 
-/// The log of one attempt, up to its limit; what comes after is counted.
+/// Bytes of lines that the host writes about an attempt, beside those of the guest: a guest that fills its log does not
+/// hide what it was refused afterwards.
+const HOST_BYTES: usize = 16 << 10;
+
+/// The log of one attempt: the guest's lines up to its limit, and the host's up to one of their own. What comes after is
+/// counted. Secrets of the attempt are covered.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct ActivityLog {
     /// What every line says of itself; none while a module describes itself, when nothing is kept.
     origin: Option<Origin>,
     lines: Vec<LogLine>,
-    room: usize,
-    dropped: u64,
+    guest: Room,
+    host: Room,
     stdout: LineBuffer,
     stderr: LineBuffer,
     panic: PanicWatch,
+    mask: Mask,
+}
+
+/// How much may still be logged.
+#[derive(Debug, Default)]
+struct Room {
+    limit: usize,
+    used: usize,
+    dropped: u64,
+}
+
+impl Room {
+    fn of(limit: usize) -> Self {
+        Self {
+            limit,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is room for the line, which is counted either way.
+    fn takes(&mut self, line: &str) -> bool {
+        let used = self.used.saturating_add(line.len() + 1);
+        let fits = used <= self.limit;
+        if fits {
+            self.used = used;
+        } else {
+            self.dropped += 1;
+        }
+        fits
+    }
 }
 
 #[derive(Debug)]
@@ -57,44 +92,51 @@ impl ActivityLog {
         };
         Self {
             origin: Some(origin),
-            room: limit,
+            guest: Room::of(limit),
+            host: Room::of(HOST_BYTES),
+            mask: Mask::new(attempt.grants.clone()),
             ..Self::default()
         }
     }
 
-    /// Adds a line.
+    /// Adds a line of the host's about the attempt.
     pub(in crate::sandbox) fn line(&mut self, level: LogLevel, message: &str) {
-        let Some(Origin {
-            began_at,
-            began,
-            execution,
-            task,
-            attempt,
-        }) = &self.origin
-        else {
-            return;
-        };
-        let message = &message[..message.floor_char_boundary(MAX_LINE_BYTES)];
-        match self.room.checked_sub(message.len() + 1) {
-            None => self.dropped += 1,
-            Some(room) => {
-                self.room = room;
-                self.lines.push(LogLine {
-                    at: began_at.after(began.elapsed()),
-                    execution: *execution,
-                    task: Some(*task),
-                    attempt: Some(*attempt),
-                    level,
-                    message: message.to_owned(),
-                });
-            }
+        let message = self.covered(message);
+        if self.host.takes(&message) {
+            self.keep(level, message);
         }
     }
 
     /// Adds a line that the guest logged.
     pub(super) fn logged(&mut self, level: LogLevel, message: &str) {
-        self.panic.logged(message);
-        self.line(level, message);
+        let message = self.covered(message);
+        self.panic.logged(&message);
+        self.guest_line(level, message);
+    }
+
+    fn guest_line(&mut self, level: LogLevel, message: String) {
+        if self.guest.takes(&message) {
+            self.keep(level, message);
+        }
+    }
+
+    /// The text as it may be kept: without secrets, and no longer than a line.
+    fn covered(&self, text: &str) -> String {
+        let mut text = self.mask.cover(text, MAX_LINE_BYTES).into_owned();
+        text.truncate(text.floor_char_boundary(MAX_LINE_BYTES));
+        text
+    }
+
+    fn keep(&mut self, level: LogLevel, message: String) {
+        let Some(origin) = &self.origin else { return };
+        self.lines.push(LogLine {
+            at: origin.began_at.after(origin.began.elapsed()),
+            execution: origin.execution,
+            task: Some(origin.task),
+            attempt: Some(origin.attempt),
+            level,
+            message,
+        });
     }
 
     fn write(&mut self, output: Output, bytes: &[u8]) {
@@ -108,11 +150,12 @@ impl ActivityLog {
 
     fn written(&mut self, output: Output, lines: &[String]) {
         for line in lines {
+            let line = self.covered(line);
             match output {
-                Output::Stdout => self.line(LogLevel::Info, line),
+                Output::Stdout => self.guest_line(LogLevel::Info, line),
                 Output::Stderr => {
-                    self.panic.line(line);
-                    self.line(LogLevel::Warn, line);
+                    self.panic.line(&line);
+                    self.guest_line(LogLevel::Warn, line);
                 }
             }
         }
@@ -132,13 +175,15 @@ impl ActivityLog {
 
     /// The lines, with one that says how many are missing.
     pub(in crate::sandbox) fn take(&mut self) -> Vec<LogLine> {
-        let dropped = std::mem::take(&mut self.dropped);
+        let Room { limit, dropped, .. } = std::mem::take(&mut self.guest);
         if dropped > 0 {
-            self.room = usize::MAX;
-            self.line(
-                LogLevel::Warn,
-                &format!("{dropped} log lines dropped: limit of an attempt reached"),
-            );
+            let message = format!("{dropped} log lines dropped: an attempt may log {limit} bytes");
+            self.keep(LogLevel::Warn, message);
+        }
+        let Room { dropped, .. } = std::mem::take(&mut self.host);
+        if dropped > 0 {
+            let message = format!("{dropped} more requests were refused or failed");
+            self.keep(LogLevel::Warn, message);
         }
         std::mem::take(&mut self.lines)
     }
@@ -218,4 +263,41 @@ impl OutputStream for Stream {
 #[async_trait]
 impl Pollable for Stream {
     async fn ready(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_fills_its_log_does_not_hide_what_the_host_says() {
+        let origin = Origin {
+            began_at: Timestamp(1_000),
+            began: Instant::now(),
+            execution: ExecutionNumber::FIRST,
+            task: TaskId(1),
+            attempt: 1,
+        };
+        let mut log = ActivityLog {
+            origin: Some(origin),
+            guest: Room::of(10),
+            host: Room::of(20),
+            ..ActivityLog::default()
+        };
+        for _ in 0..3 {
+            log.logged(LogLevel::Info, "chatter");
+            log.line(LogLevel::Warn, "a refusal");
+        }
+        let messages: Vec<String> = log.take().into_iter().map(|line| line.message).collect();
+        assert_eq!(
+            messages,
+            [
+                "chatter",
+                "a refusal",
+                "a refusal",
+                "2 log lines dropped: an attempt may log 10 bytes",
+                "1 more requests were refused or failed"
+            ]
+        );
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -19,28 +19,31 @@ use tokio::{
 };
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use crate::model::LogLevel;
+use crate::sandbox::activity::{lock, log::ActivityLog};
+
 /// Bytes of responses that an attempt may still read.
 #[derive(Debug)]
 pub(super) struct ResponseBudget {
     limit: u64,
     left: AtomicU64,
+    log: Arc<Mutex<ActivityLog>>,
 }
 
 impl ResponseBudget {
-    pub(super) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self {
-            limit,
-            left: AtomicU64::new(limit),
-        })
+    pub(super) fn new(limit: u64, log: Arc<Mutex<ActivityLog>>) -> Arc<Self> {
+        let left = AtomicU64::new(limit);
+        Arc::new(Self { limit, left, log })
     }
 
     fn take(&self, bytes: u64) -> Result<(), Error> {
-        let taken = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        taken
-            .map(|_| ())
-            .map_err(|_| Error::HttpResponseBodySize(Some(self.limit)))
+        let Self { limit, left, log } = self;
+        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        taken.map(|_| ()).map_err(|_| {
+            let message = format!("a response was cut off: an attempt may receive {limit} bytes");
+            lock(log).line(LogLevel::Warn, &message);
+            Error::HttpResponseBodySize(Some(*limit))
+        })
     }
 }
 

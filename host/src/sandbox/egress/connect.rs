@@ -3,22 +3,24 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpStream, lookup_host},
+    net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::{
-    TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
-};
+use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use wasmtime_wasi_http::Error;
 
-use super::{Destination, EgressPolicy, rule::Host, rule::Scheme};
+use super::{
+    Destination, Reach,
+    network::{Network, SystemNetwork},
+    roots::ExtraRoots,
+    rule::{Host, Scheme},
+};
 
 /// Most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -44,103 +46,124 @@ impl Refused {
     }
 }
 
-/// A connection to the destination within that time for each of its steps: lookup, connect, TLS handshake.
-pub(super) async fn connect(
-    policy: &EgressPolicy,
-    destination: &Destination,
-    step: Duration,
-) -> Result<Box<dyn Connection>, Refused> {
-    let addresses = allowed_addresses(policy, destination, step).await?;
-    let stream = first_to_answer(&addresses, step).await?;
-    // Requests are written in one piece; waiting for more to send only delays them.
-    let _ = stream.set_nodelay(true);
-    match destination.scheme {
-        Scheme::Http => Ok(Box::new(stream)),
-        Scheme::Https => encrypt(destination, stream, step).await,
-    }
+/// Makes connections, for all attempts.
+pub(in crate::sandbox) struct Connector {
+    network: Box<dyn Network>,
+    roots: ExtraRoots,
+    /// Made when it is first needed: there are many roots.
+    tls: OnceLock<TlsConnector>,
 }
 
-async fn allowed_addresses(
-    policy: &EgressPolicy,
-    destination: &Destination,
-    step: Duration,
-) -> Result<Vec<SocketAddr>, Refused> {
-    let found: Vec<IpAddr> = match &destination.host {
-        Host::Address(address) => vec![*address],
-        Host::Name(name) => match timeout(step, lookup_host((name.as_str(), destination.port))).await {
-            Err(_) => return Err(Refused::new(Error::DnsTimeout, "the name lookup took too long")),
+impl Connector {
+    /// Connections over the network of the machine.
+    pub(in crate::sandbox) fn system(roots: ExtraRoots) -> Self {
+        Self::over(SystemNetwork::new(), roots)
+    }
+
+    /// Connections over that network.
+    pub(in crate::sandbox) fn over(network: impl Network + 'static, roots: ExtraRoots) -> Self {
+        Self {
+            network: Box::new(network),
+            roots,
+            tls: OnceLock::new(),
+        }
+    }
+
+    /// A connection to the destination within that time for each of its steps: lookup, connect, TLS handshake.
+    pub(super) async fn connect(
+        &self,
+        reach: &Reach,
+        destination: &Destination,
+        step: Duration,
+    ) -> Result<Box<dyn Connection>, Refused> {
+        let found = self.resolve(destination, step).await?;
+        let addresses = allowed(reach, destination, found)?;
+        let stream = self.first_to_answer(&addresses, step).await?;
+        // Requests are written in one piece; waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        match destination.scheme {
+            Scheme::Http => Ok(Box::new(stream)),
+            Scheme::Https => self.encrypt(destination, stream, step).await,
+        }
+    }
+
+    async fn resolve(&self, destination: &Destination, step: Duration) -> Result<Vec<IpAddr>, Refused> {
+        let name = match &destination.host {
+            Host::Address(address) => return Ok(vec![*address]),
+            Host::Name(name) => name,
+        };
+        match timeout(step, self.network.resolve(name)).await {
+            Err(_) => Err(Refused::new(Error::DnsTimeout, "the name lookup took too long")),
             Ok(Err(error)) => {
                 let guest = Error::DnsError {
                     rcode: Some("the name was not resolved".into()),
                     info_code: None,
                 };
-                return Err(Refused::new(guest, format!("the name was not resolved: {error}")));
+                Err(Refused::new(guest, format!("the name was not resolved: {error}")))
             }
-            Ok(Ok(addresses)) => addresses.map(|address| address.ip()).take(MAX_ADDRESSES).collect(),
-        },
-    };
+            Ok(Ok(addresses)) => Ok(addresses.into_iter().take(MAX_ADDRESSES).collect()),
+        }
+    }
+
+    async fn first_to_answer(&self, addresses: &[SocketAddr], step: Duration) -> Result<TcpStream, Refused> {
+        let mut last = Refused::new(Error::DestinationUnavailable, "no address answered");
+        for address in addresses {
+            match timeout(step, self.network.connect(*address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = Refused::new(Error::ConnectionRefused, error.to_string()),
+                Err(_) => last = Refused::new(Error::ConnectionTimeout, "the connection took too long"),
+            }
+        }
+        Err(last)
+    }
+
+    async fn encrypt(
+        &self,
+        destination: &Destination,
+        stream: TcpStream,
+        step: Duration,
+    ) -> Result<Box<dyn Connection>, Refused> {
+        let name = match &destination.host {
+            Host::Address(address) => ServerName::from(*address),
+            Host::Name(name) => ServerName::try_from(name.clone())
+                .map_err(|error| Refused::new(Error::TlsProtocolError, error.to_string()))?,
+        };
+        let tls = self.tls.get_or_init(|| TlsConnector::from(self.roots.client_config()));
+        match timeout(step, tls.connect(name, stream)).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(Refused::new(Error::TlsCertificateError, format!("TLS: {error}"))),
+            Err(_) => Err(Refused::new(
+                Error::ConnectionTimeout,
+                "the TLS handshake took too long",
+            )),
+        }
+    }
+}
+
+/// Those of the addresses that the destination may be reached at.
+fn allowed(reach: &Reach, destination: &Destination, found: Vec<IpAddr>) -> Result<Vec<SocketAddr>, Refused> {
     let mut allowed = Vec::new();
     let mut refused = None;
     for address in found {
-        match policy.check_address(destination, address) {
+        match reach.check_address(destination, address) {
             Ok(()) => allowed.push(SocketAddr::new(address, destination.port)),
-            Err(class) => refused = Some((address, class)),
+            Err(class) => {
+                // For the operator alone: what names of an inner network resolve to is nothing for those who run on it.
+                tracing::debug!(%destination, %address, class, "an address was refused");
+                refused = Some(class);
+            }
         }
     }
     match (allowed.is_empty(), refused) {
         (false, _) => Ok(allowed),
-        (true, Some((address, class))) => {
-            let named = Destination {
-                host: Host::Address(super::address::canonical(address)),
-                ..destination.clone()
-            };
-            let reason = format!("it resolves to {class}, and no rule names {named}");
+        (true, Some(class)) => {
+            let rule = reach
+                .rule_for(destination)
+                .map_or_else(String::new, ToString::to_string);
+            let reason =
+                format!("{rule} allows it, but it leads to {class}, which no --allow rule of the operator names");
             Err(Refused::new(Error::DestinationIpProhibited, reason))
         }
         (true, None) => Err(Refused::new(Error::DestinationNotFound, "the name has no address")),
     }
-}
-
-async fn first_to_answer(addresses: &[SocketAddr], step: Duration) -> Result<TcpStream, Refused> {
-    let mut last = Refused::new(Error::DestinationUnavailable, "no address answered");
-    for address in addresses {
-        match timeout(step, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = Refused::new(Error::ConnectionRefused, error.to_string()),
-            Err(_) => last = Refused::new(Error::ConnectionTimeout, "the connection took too long"),
-        }
-    }
-    Err(last)
-}
-
-async fn encrypt(destination: &Destination, stream: TcpStream, step: Duration) -> Result<Box<dyn Connection>, Refused> {
-    let name = match &destination.host {
-        Host::Address(address) => ServerName::from(*address),
-        Host::Name(name) => ServerName::try_from(name.clone())
-            .map_err(|error| Refused::new(Error::TlsProtocolError, error.to_string()))?,
-    };
-    match timeout(step, tls().connect(name, stream)).await {
-        Ok(Ok(stream)) => Ok(Box::new(stream)),
-        Ok(Err(error)) => Err(Refused::new(Error::TlsCertificateError, format!("TLS: {error}"))),
-        Err(_) => Err(Refused::new(
-            Error::ConnectionTimeout,
-            "the TLS handshake took too long",
-        )),
-    }
-}
-
-/// TLS with the root certificates of Mozilla, built in, so that the same are trusted on every machine.
-fn tls() -> &'static TlsConnector {
-    static TLS: OnceLock<TlsConnector> = OnceLock::new();
-    TLS.get_or_init(|| {
-        let roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.into(),
-        };
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("the provider offers TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        TlsConnector::from(Arc::new(config))
-    })
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -18,12 +18,15 @@ use tokio::{
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, p2::bindings::http::types::ErrorCode};
 
 use crate::model::LogLevel;
-use crate::sandbox::activity::{lock, log::ActivityLog};
+use crate::sandbox::{
+    activity::{lock, log::ActivityLog},
+    options::ActivityLimits,
+};
 
 use super::{
-    Destination, EgressPolicy,
+    Destination, Reach,
     body::{LimitedBody, ResponseBudget},
-    connect::{Refused, connect},
+    connect::{Connection, Connector, Refused},
 };
 
 /// Longest time for each step of connecting. A guest may ask for less.
@@ -35,11 +38,15 @@ const READ_TIMEOUT: Duration = Duration::from_secs(600);
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Most header fields of a response.
 const MAX_HEADERS: usize = 128;
+/// Bytes of a request's body that wait in the host until the connection takes them.
+const BODY_CHUNK_BYTES: usize = 64 << 10;
 
 /// Outgoing requests of one attempt.
 pub(in crate::sandbox) struct Egress {
-    policy: Arc<EgressPolicy>,
+    reach: Reach,
+    connector: Arc<Connector>,
     log: Arc<Mutex<ActivityLog>>,
+    open_requests: usize,
     open: Arc<Semaphore>,
     budget: Arc<ResponseBudget>,
 }
@@ -50,17 +57,20 @@ type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Se
 impl Egress {
     /// No request sent yet.
     pub(in crate::sandbox) fn new(
-        policy: Arc<EgressPolicy>,
+        reach: Reach,
+        connector: Arc<Connector>,
         log: Arc<Mutex<ActivityLog>>,
-        open_requests: usize,
-        response_bytes: u64,
+        limits: &ActivityLimits,
     ) -> Self {
+        let open_requests = limits.open_requests;
         let open = Arc::new(Semaphore::new(open_requests.min(Semaphore::MAX_PERMITS)));
         Self {
-            policy,
-            log,
+            reach,
+            connector,
+            open_requests,
             open,
-            budget: ResponseBudget::new(response_bytes),
+            budget: ResponseBudget::new(limits.response_bytes, log.clone()),
+            log,
         }
     }
 
@@ -78,14 +88,17 @@ impl Egress {
         if request.method() == Method::CONNECT {
             return refuse(Error::HttpRequestMethodInvalid, "tunnels are not offered");
         }
-        if !self.policy.allows(&destination) {
+        if self.reach.rule_for(&destination).is_none() {
             return refuse(Error::HttpRequestDenied, &format!("no rule allows {destination}"));
         }
         match self.open.clone().try_acquire_owned() {
             Ok(open) => Ok((destination, open)),
             Err(_) => refuse(
                 Error::ConnectionLimitReached,
-                "too many requests of this attempt are open",
+                &format!(
+                    "{} requests of this attempt are open, and more may not be",
+                    self.open_requests
+                ),
             ),
         }
     }
@@ -100,21 +113,23 @@ impl WasiHttpHooks for Egress {
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
         // Without path and query: those may carry secrets.
         let target = Destination::of(request.uri()).map_or_else(|| "nowhere".to_owned(), |target| target.to_string());
-        let (log, policy, budget) = (self.log.clone(), self.policy.clone(), self.budget.clone());
-        let admitted = self.admit(&request);
+        let (log, reach, budget) = (self.log.clone(), self.reach.clone(), self.budget.clone());
+        let connector = self.connector.clone();
+        // Noted at once: a guest that does not wait for the answer is refused all the same.
+        let admitted = self.admit(&request).map_err(|refused| noted(refused, &log, &target));
         Box::new(async move {
-            let sent = match admitted {
-                Ok((destination, open)) => {
-                    let time = Patience::of(options.unwrap_or_default());
-                    send(&policy, &destination, request, time, budget, open).await
-                }
-                Err(refused) => Err(refused),
+            let (destination, open) = admitted?;
+            let time = Patience::of(options.unwrap_or_default());
+            let sent = async {
+                let connection = connector.connect(&reach, &destination, time.connect).await?;
+                send(connection, request, time, budget, open).await
             };
-            sent.map_err(|Refused { error, reason }| {
-                lock(&log).line(LogLevel::Warn, &format!("the request to {target} failed: {reason}"));
-                error
-            })
+            sent.await.map_err(|refused| noted(refused, &log, &target))
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_CHUNK_BYTES
     }
 
     // The defaults of these write to the host's own log, which a guest could flood.
@@ -150,15 +165,36 @@ impl Patience {
     }
 }
 
+/// Tells the log, and gives back what the guest is told.
+fn noted(Refused { error, reason }: Refused, log: &Mutex<ActivityLog>, target: &str) -> Error {
+    let what = if is_refusal(&error) { "was refused" } else { "failed" };
+    lock(log).line(LogLevel::Warn, &format!("the request to {target} {what}: {reason}"));
+    error
+}
+
+/// Whether it says that the host did not want the request, rather than that it went wrong.
+fn is_refusal(error: &Error) -> bool {
+    use Error::{
+        ConnectionLimitReached, DestinationIpProhibited, HttpRequestDenied, HttpRequestMethodInvalid,
+        HttpRequestUriInvalid,
+    };
+    matches!(
+        error,
+        ConnectionLimitReached
+            | DestinationIpProhibited
+            | HttpRequestDenied
+            | HttpRequestMethodInvalid
+            | HttpRequestUriInvalid
+    )
+}
+
 async fn send(
-    policy: &EgressPolicy,
-    destination: &Destination,
+    connection: Box<dyn Connection>,
     mut request: Request<WasiBody>,
     time: Patience,
     budget: Arc<ResponseBudget>,
     open: OwnedSemaphorePermit,
 ) -> Result<Sent, Refused> {
-    let connection = connect(policy, destination, time.connect).await?;
     *request.uri_mut() = origin_form(request.uri());
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
@@ -178,12 +214,35 @@ async fn send(
             });
         }
     };
+    // hyper reads ahead, and so takes longer heads than it is told to.
+    if head_bytes(response.headers()) > MAX_HEAD_BYTES {
+        return Err(head_too_long());
+    }
     let response = response.map(|body| LimitedBody::boxed(body, budget, time.between_bytes, open));
-    let drive = async move { driver.await.map_err(Error::Hyper) };
+    // Whoever reads the body learns how the connection ended; an error here would only be a line in the host's log.
+    let drive = async move {
+        let _ = driver.await;
+        Ok(())
+    };
     Ok((response, Box::new(drive)))
 }
 
+fn head_bytes(headers: &HeaderMap) -> usize {
+    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    fields.sum()
+}
+
+fn head_too_long() -> Refused {
+    Refused {
+        error: Error::HttpResponseHeaderSectionSize(u32::try_from(MAX_HEAD_BYTES).ok()),
+        reason: format!("the response has more than {MAX_HEADERS} header fields or {MAX_HEAD_BYTES} bytes of them"),
+    }
+}
+
 fn hyper_error(error: hyper::Error) -> Refused {
+    if error.is_parse_too_large() {
+        return head_too_long();
+    }
     let reason = format!("HTTP: {error}");
     Refused {
         error: Error::Hyper(error),

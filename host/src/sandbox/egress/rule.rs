@@ -91,9 +91,16 @@ impl EgressRule {
         host && self.scheme == destination.scheme && self.port == destination.port
     }
 
-    /// Whether the rule names the address of the destination itself, not a name or a wildcard.
-    pub(super) fn names_address(&self, destination: &Destination) -> bool {
-        matches!(self.host, HostPattern::Exactly(Host::Address(_))) && self.allows(destination)
+    /// Whether the rule names the destination itself, not by a wildcard.
+    pub(super) fn names(&self, destination: &Destination) -> bool {
+        matches!(self.host, HostPattern::Exactly(_)) && self.allows(destination)
+    }
+}
+
+impl Host {
+    /// Whether it is the name of the machine itself.
+    pub(super) fn is_localhost(&self) -> bool {
+        matches!(self, Self::Name(name) if name == "localhost")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Attempts of activities.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::model::{ExecutionNumber, LogLevel, Payload, TaskId, Timestamp, failure::types};
 use crate::replay::HostTrouble;
@@ -19,6 +19,7 @@ pub(super) fn attempt() -> Attempt {
         input: Payload::parse("{\"n\": 1.0}", 100).unwrap(),
         now: Timestamp(1_000),
         timeout: None,
+        grants: Arc::default(),
     }
 }
 
@@ -34,7 +35,7 @@ async fn check_failure(sandbox: &TestSandbox, guest: Guest, error_type: &str, me
 }
 
 /// A guest that sleeps for an hour by the clock of the host.
-fn parked() -> Guest {
+pub(super) fn parked() -> Guest {
     Guest::activity()
         .wit_import("wasi:clocks/monotonic-clock@0.2.12")
         .import(
@@ -128,7 +129,7 @@ async fn what_an_attempt_logs_is_kept_up_to_a_limit() {
         (LogLevel::Warn, "{\"n\": 1.0}")
     );
     assert_eq!((logs[0].task, logs[0].attempt), (Some(TaskId(3)), Some(2)));
-    assert_eq!(logs[4].message, "96 log lines dropped: limit of an attempt reached");
+    assert_eq!(logs[4].message, "96 log lines dropped: an attempt may log 50 bytes");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Outgoing requests against a server of this test, through the hook that `wasi:http` calls.
 
 use std::{
+    io,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -11,14 +13,24 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+};
+use wasmtime_wasi::async_trait;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::model::Timestamp;
 use crate::sandbox::{
+    ActivityLimits, ExtraRoots, Grants,
     activity::{lock, log::ActivityLog},
-    egress::{EgressPolicy, request::Egress},
+    egress::{EgressPolicy, Reach, connect::Connector, network::Network, request::Egress},
 };
 
 use super::activities::attempt;
@@ -59,15 +71,31 @@ struct Client {
 }
 
 impl Client {
+    /// One that the operator allows so much.
     fn new(rules: &[String]) -> Self {
         Self::with_limits(rules, 2, 1_000)
     }
 
     fn with_limits(rules: &[String], open_requests: usize, response_bytes: u64) -> Self {
+        let limits = ActivityLimits {
+            open_requests,
+            response_bytes,
+            ..ActivityLimits::default()
+        };
+        let connector = Connector::system(ExtraRoots::none());
+        Self::with(Reach::new(policy(rules), Arc::default()), connector, &limits)
+    }
+
+    /// One that the operator allows so much, over that network.
+    fn over(network: impl Network + 'static, roots: ExtraRoots, rules: &[String]) -> Self {
+        let reach = Reach::new(policy(rules), Arc::default());
+        Self::with(reach, Connector::over(network, roots), &ActivityLimits::default())
+    }
+
+    fn with(reach: Reach, connector: Connector, limits: &ActivityLimits) -> Self {
         let log = Arc::new(Mutex::new(ActivityLog::new(&attempt(), Instant::now(), 10_000)));
-        let policy = EgressPolicy::new(rules.iter().map(|rule| rule.parse().unwrap()).collect());
         Self {
-            egress: Egress::new(Arc::new(policy), log.clone(), open_requests, response_bytes),
+            egress: Egress::new(reach, Arc::new(connector), log.clone(), limits),
             log,
         }
     }
@@ -90,6 +118,12 @@ impl Client {
     fn log(&self) -> Vec<String> {
         lock(&self.log).take().into_iter().map(|line| line.message).collect()
     }
+}
+
+fn policy(rules: &[String]) -> Arc<EgressPolicy> {
+    Arc::new(EgressPolicy::new(
+        rules.iter().map(|rule| rule.parse().unwrap()).collect(),
+    ))
 }
 
 async fn text(response: Response<WasiBody>) -> Result<String, Error> {
@@ -120,7 +154,7 @@ async fn a_request_that_no_rule_allows_is_refused_and_logged() {
         .await
         .unwrap_err();
     assert!(matches!(refused, Error::HttpRequestDenied), "{refused:?}");
-    let line = format!("the request to http://127.0.0.1:{port} failed: no rule allows http://127.0.0.1:{port}");
+    let line = format!("the request to http://127.0.0.1:{port} was refused: no rule allows http://127.0.0.1:{port}");
     assert_eq!(client.log(), [line], "the path may hold secrets");
 }
 
@@ -138,6 +172,201 @@ async fn a_name_that_leads_to_this_machine_is_refused_when_only_the_name_is_allo
     let mut client = Client::new(&[format!("http://localhost:{port}")]);
     let response = client.get(&format!("http://localhost:{port}")).await.unwrap();
     assert_eq!(text(response).await.unwrap(), "secret", "localhost names this machine");
+}
+
+/// A resolver that gives one answer after the other, and connections that all lead to one server of the test.
+struct ScriptedNetwork {
+    answers: Mutex<Vec<&'static [&'static str]>>,
+    server: u16,
+    connections: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+impl ScriptedNetwork {
+    /// With what was connected to.
+    fn new(answers: &[&'static [&'static str]], server: u16) -> (Self, Arc<Mutex<Vec<SocketAddr>>>) {
+        let connections = Arc::<Mutex<_>>::default();
+        let network = Self {
+            answers: Mutex::new(answers.iter().rev().copied().collect()),
+            server,
+            connections: connections.clone(),
+        };
+        (network, connections)
+    }
+}
+
+#[async_trait]
+impl Network for ScriptedNetwork {
+    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        let answer = self.answers.lock().unwrap().pop().expect("no lookup too many");
+        Ok(answer.iter().map(|address| address.parse().unwrap()).collect())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        self.connections.lock().unwrap().push(address);
+        TcpStream::connect(("127.0.0.1", self.server)).await
+    }
+}
+
+fn addresses(addresses: &[&str]) -> Vec<SocketAddr> {
+    addresses.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_name_that_resolves_to_another_address_after_the_check_gains_nothing() {
+    let port = server(with_length("public")).await;
+    let (network, connections) = ScriptedNetwork::new(&[&["93.184.215.14"], &["127.0.0.1"]], port);
+    let mut client = Client::over(network, ExtraRoots::none(), &["http://rebound.example".into()]);
+    // One lookup for both the check and the connection: a second one would get the other answer.
+    let response = client.get("http://rebound.example/").await.unwrap();
+    assert_eq!(text(response).await.unwrap(), "public");
+    assert_eq!(*connections.lock().unwrap(), addresses(&["93.184.215.14:80"]));
+    let refused = client.get("http://rebound.example/").await.unwrap_err();
+    assert!(matches!(refused, Error::DestinationIpProhibited), "{refused:?}");
+    assert_eq!(connections.lock().unwrap().len(), 1, "nothing was connected to");
+    let line = "the request to http://rebound.example:80 was refused: http://rebound.example:80 allows it, \
+                but it leads to a loopback address, which no --allow rule of the operator names";
+    assert_eq!(client.log(), [line]);
+}
+
+#[tokio::test]
+async fn of_several_addresses_those_that_are_not_public_are_left_out() {
+    let port = server(with_length("public")).await;
+    let (network, connections) = ScriptedNetwork::new(&[&["10.0.0.1", "93.184.215.14", "::1"]], port);
+    let mut client = Client::over(network, ExtraRoots::none(), &["http://mixed.example".into()]);
+    client.get("http://mixed.example/").await.unwrap();
+    assert_eq!(*connections.lock().unwrap(), addresses(&["93.184.215.14:80"]));
+}
+
+#[tokio::test]
+async fn a_grant_reaches_public_addresses_and_nothing_of_the_operators_network() {
+    let port = server(with_length("public")).await;
+    let (network, connections) = ScriptedNetwork::new(&[&["93.184.215.14"], &["169.254.169.254"]], port);
+    let rules = ["http://api.example", "http://169.254.169.254"].map(|rule| rule.parse().unwrap());
+    let grants = Grants {
+        egress: EgressPolicy::new(rules.to_vec()),
+        ..Grants::default()
+    };
+    let reach = Reach::new(Arc::default(), Arc::new(grants));
+    let connector = Connector::over(network, ExtraRoots::none());
+    let mut client = Client::with(reach, connector, &ActivityLimits::default());
+    client.get("http://api.example/").await.unwrap();
+    for url in ["http://api.example/", "http://169.254.169.254/"] {
+        let refused = client.get(url).await.unwrap_err();
+        assert!(matches!(refused, Error::DestinationIpProhibited), "{url}: {refused:?}");
+    }
+    assert_eq!(*connections.lock().unwrap(), addresses(&["93.184.215.14:80"]));
+    assert_eq!(client.log().len(), 2);
+}
+
+/// A resolver that never answers.
+struct SilentNetwork;
+
+#[async_trait]
+impl Network for SilentNetwork {
+    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        std::future::pending().await
+    }
+
+    async fn connect(&self, _: SocketAddr) -> io::Result<TcpStream> {
+        unreachable!("there is no address to connect to")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_lookup_that_takes_too_long_is_given_up() {
+    let mut client = Client::over(SilentNetwork, ExtraRoots::none(), &["http://slow.example".into()]);
+    let failed = client.get("http://slow.example/").await.unwrap_err();
+    assert!(matches!(failed, Error::DnsTimeout), "{failed:?}");
+    let line = "the request to http://slow.example:80 failed: the name lookup took too long";
+    assert_eq!(client.log(), [line]);
+}
+
+#[tokio::test]
+async fn the_head_of_a_response_is_bounded() {
+    let long = format!(
+        "HTTP/1.1 200 OK\r\nx-long: {}\r\ncontent-length: 0\r\n\r\n",
+        "x".repeat(100_000)
+    );
+    let many = format!(
+        "HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n",
+        "x-many: x\r\n".repeat(200)
+    );
+    for answer in [long, many] {
+        let port = server(answer).await;
+        let mut client = Client::new(&[format!("http://127.0.0.1:{port}")]);
+        let failed = client.get(&format!("http://127.0.0.1:{port}")).await.unwrap_err();
+        assert!(
+            matches!(failed, Error::HttpResponseHeaderSectionSize(Some(65_536))),
+            "{failed:?}"
+        );
+        let log = client.log();
+        assert!(
+            log[0].ends_with("more than 128 header fields or 65536 bytes of them"),
+            "{log:?}"
+        );
+    }
+}
+
+/// The certificate authority of the tests, which signed the certificate of `service.test` and 127.0.0.1.
+const AUTHORITY: &[u8] = include_bytes!("../../../../tests/harness/certificates/authority.pem");
+const CERTIFICATE: &[u8] = include_bytes!("../../../../tests/harness/certificates/service.pem");
+const KEY: &[u8] = include_bytes!("../../../../tests/harness/certificates/service.key");
+
+/// A server with that certificate, which answers every request.
+async fn encrypted_server() -> u16 {
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()],
+            PrivateKeyDer::from_pem_slice(KEY).unwrap(),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (connection, _) = listener.accept().await.unwrap();
+            // A client that does not trust it goes away.
+            let Ok(mut connection) = acceptor.accept(connection).await else {
+                continue;
+            };
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(connection.read_u8().await.unwrap());
+            }
+            connection.write_all(with_length("encrypted").as_bytes()).await.unwrap();
+            connection.shutdown().await.unwrap();
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn an_encrypted_request_is_sent_to_whom_a_trusted_authority_vouches_for() {
+    let port = encrypted_server().await;
+    let get = async |url: &str, roots: ExtraRoots| {
+        let (network, _) = ScriptedNetwork::new(&[&["93.184.215.14"]], port);
+        let mut client = Client::over(network, roots, &["https://*".into()]);
+        let answer = match client.get(url).await {
+            Ok(response) => text(response).await,
+            Err(error) => Err(error),
+        };
+        (answer, client.log())
+    };
+    let ours = || ExtraRoots::from_pem(AUTHORITY).unwrap();
+    let (answer, _) = get("https://service.test/", ours()).await;
+    assert_eq!(answer.unwrap(), "encrypted");
+    for (url, roots) in [
+        ("https://service.test/", ExtraRoots::none()),
+        ("https://other.test/", ours()),
+    ] {
+        let (refused, log) = get(url, roots).await;
+        assert!(matches!(refused, Err(Error::TlsCertificateError)), "{url}: {refused:?}");
+        assert!(log[0].contains("failed: TLS: invalid peer certificate"), "{log:?}");
+    }
 }
 
 #[tokio::test]
@@ -161,6 +390,8 @@ async fn all_responses_of_an_attempt_together_are_bounded() {
         matches!(refused, Error::HttpResponseBodySize(Some(1_000))),
         "{refused:?}"
     );
+    let line = "a response was cut off: an attempt may receive 1000 bytes";
+    assert_eq!(client.log(), [line]);
 }
 
 #[tokio::test]
@@ -173,6 +404,8 @@ async fn open_requests_are_bounded_and_count_until_their_response_is_gone() {
         client.get(&url).await.unwrap_err(),
         Error::ConnectionLimitReached
     ));
+    let line = format!("the request to {url} was refused: 1 requests of this attempt are open, and more may not be");
+    assert_eq!(client.log(), [line]);
     drop(first);
     client.get(&url).await.unwrap();
 }

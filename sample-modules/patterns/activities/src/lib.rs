@@ -14,6 +14,7 @@ windlass_sdk::export!(activities: [
     call_unreliable_service,
     log_error,
     delete_old_records,
+    read_settings,
 ]);
 
 /// Name and city of a customer.
@@ -103,9 +104,35 @@ fn delete_old_records(ctx: Activity, cleanup: Cleanup) -> Result<Cleaned> {
     cleanup.backend.post(&ctx, "/cleanups", &body)
 }
 
+/// Reads a setting and a secret. That it logs the secret is a mistake, which the host makes good by covering it.
+#[activity(signature = patterns_api::read_settings)]
+fn read_settings(ctx: Activity, wanted: WantedSettings) -> Result<FoundSettings> {
+    let (config, secret) = (ctx.config(&wanted.config)?, ctx.secret(&wanted.secret)?);
+    info!("the secret is {}", secret.expose());
+    Ok(FoundSettings {
+        config,
+        secret_bytes: u32::try_from(secret.expose().len())?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use windlass_sdk::testing;
+
     use super::*;
+
+    #[test]
+    fn settings_and_secrets_are_found_by_their_names() {
+        let wanted = || WantedSettings {
+            config: "region".into(),
+            secret: "token".into(),
+        };
+        let ctx = testing::activity(1).with_config("region", "eu-west");
+        let failure = read_settings(ctx.clone(), wanted()).unwrap_err();
+        assert!(failure.is(failure_types::MISSING_SECRET), "{failure}");
+        let found = read_settings(ctx.with_secret("token", "0123456789"), wanted()).unwrap();
+        assert_eq!((found.config.as_str(), found.secret_bytes), ("eu-west", 10));
+    }
 
     #[test]
     fn there_are_25_primes_below_100() {

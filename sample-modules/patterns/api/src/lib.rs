@@ -27,6 +27,9 @@ signatures! {
 
     #[activity(name = "DeleteOldRecords")]
     pub fn delete_old_records(cleanup: Cleanup) -> Result<Cleaned>;
+
+    #[activity(name = "ReadSettings")]
+    pub fn read_settings(wanted: WantedSettings) -> Result<FoundSettings>;
 }
 
 #[payload]
@@ -149,4 +152,20 @@ pub struct Cleaned {
     pub deleted: Vec<String>,
     /// Records above the age that are still there.
     pub remaining: u32,
+}
+
+/// Names of a setting and of a secret.
+#[payload]
+pub struct WantedSettings {
+    pub config: String,
+    pub secret: String,
+}
+
+/// The setting, and of the secret only its length.
+#[payload]
+#[serde(rename_all = "camelCase")]
+#[derive(PartialEq)]
+pub struct FoundSettings {
+    pub config: String,
+    pub secret_bytes: u32,
 }

@@ -6,6 +6,7 @@ mod long_workflow;
 mod parallel;
 mod periodic_cleanup;
 mod retry;
+mod settings;
 
 windlass_sdk::export!(orchestrators: [
     parallel::parallel_execution,
@@ -14,4 +15,5 @@ windlass_sdk::export!(orchestrators: [
     retry::with_retry,
     error_handling::with_error_handling,
     periodic_cleanup::periodic_cleanup,
+    settings::show_settings,
 ]);

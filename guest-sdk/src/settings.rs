@@ -1,0 +1,90 @@
+//! What an activity is given beside its input: settings, and [`Secret`]s.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::bindings::activity::windlass::durable::activity_context as imports;
+use crate::failure::{Failure, Result};
+use crate::failure_types;
+
+/// A password, a token or a key that was given to the module.
+///
+/// It is written nowhere by accident: `Debug` shows `***`, and there is neither `Display` nor a way into a payload. Where
+/// the value itself is needed, [`expose`](Self::expose) it.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// Where settings and secrets come from.
+#[derive(Clone)]
+pub(crate) enum Settings {
+    /// The host is asked.
+    Host,
+    /// A test says what there is.
+    Given {
+        config: BTreeMap<String, String>,
+        secrets: BTreeMap<String, String>,
+    },
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::Given {
+            config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn config(&self, name: &str) -> Result<String> {
+        let found = match self {
+            Self::Host => imports::config(name),
+            Self::Given { config, .. } => config.get(name).cloned(),
+        };
+        found.ok_or_else(|| missing(failure_types::MISSING_CONFIG, "setting", name))
+    }
+
+    pub(crate) fn secret(&self, name: &str) -> Result<Secret> {
+        let found = match self {
+            Self::Host => imports::secret(name),
+            Self::Given { secrets, .. } => secrets.get(name).cloned(),
+        };
+        let missing = || missing(failure_types::MISSING_SECRET, "secret", name);
+        found.map(Secret).ok_or_else(missing)
+    }
+
+    /// Adds a setting, in a test.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn give_config(&mut self, name: &str, value: String) {
+        if let Self::Given { config, .. } = self {
+            config.insert(name.into(), value);
+        }
+    }
+
+    /// Adds a secret, in a test.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn give_secret(&mut self, name: &str, value: String) {
+        if let Self::Given { secrets, .. } = self {
+            secrets.insert(name.into(), value);
+        }
+    }
+}
+
+/// Another attempt would not find it either, unless a person makes it meanwhile.
+fn missing(error_type: &str, what: &str, name: &str) -> Failure {
+    let message = format!("the {what} `{name}` is not there: whoever runs this module has to make it");
+    Failure::new(error_type, message).non_retryable()
+}

@@ -1,0 +1,42 @@
+//! A value that nobody should read by accident.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// A secret of a tenant or module: a password, a token, a key.
+///
+/// `Debug` writes `***`, there is no `Display` and no serialisation, and the memory is overwritten when the value is
+/// dropped. So it reaches a log or an answer only through [`expose`](Self::expose), which is easy to search for.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the value over. A `String` is not copied.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(Zeroizing::new(value.into()))
+    }
+
+    /// The value itself. Whoever copies it takes care of the copy.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_shown_to_those_who_ask_for_it_alone() {
+        let secret = Secret::new("hunter2!");
+        assert_eq!(secret.expose(), "hunter2!");
+        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)), "*** Some(\n    ***,\n)");
+    }
+}

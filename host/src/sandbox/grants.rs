@@ -1,0 +1,70 @@
+//! What one attempt of an activity is allowed and given beyond what the host allows everybody.
+//!
+//! Whoever starts the attempt fills it in, from what its tenant and its module were granted; the sandbox knows neither
+//! of them. A grant can only narrow the host's limits, and it never opens the operator's own network.
+
+use std::collections::BTreeMap;
+
+use crate::model::Secret;
+
+use super::{egress::EgressPolicy, options::ActivityLimits};
+
+/// Longest name of a setting or secret, in bytes. For whoever takes them in from outside: the sandbox hands out what it
+/// is given.
+pub const MAX_SETTING_NAME_BYTES: usize = 128;
+
+/// Longest setting or secret, in bytes: a private key or a chain of certificates has room. As above.
+pub const MAX_SETTING_BYTES: usize = 64 << 10;
+
+/// Most settings and most secrets of one attempt. As above; every line of a log is searched for each of the secrets.
+pub const MAX_SETTINGS: usize = 100;
+
+/// What the tenant and the module of an attempt are allowed and given.
+///
+/// The default grants what the host allows everybody: its own limits and `--allow` rules, no settings, no secrets.
+#[derive(Debug, Clone)]
+pub struct Grants {
+    /// Limits of the attempt. The host's own hold wherever they are smaller.
+    pub limits: ActivityLimits,
+    /// Destinations besides those that the operator allows everybody. They are reached at public addresses only: what
+    /// leads into the operator's network takes a rule of the operator's own.
+    pub egress: EgressPolicy,
+    /// Settings by name, for the guest to ask for. No secrets: they may be shown and logged.
+    pub config: BTreeMap<String, String>,
+    /// Secrets by name, for the guest to ask for.
+    pub secrets: BTreeMap<String, Secret>,
+}
+
+impl Default for Grants {
+    fn default() -> Self {
+        Self {
+            limits: ActivityLimits::UNLIMITED,
+            egress: EgressPolicy::deny_all(),
+            config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_are_printed_without_their_secrets() {
+        let grants = Grants {
+            config: BTreeMap::from([("region".into(), "eu-west".into())]),
+            secrets: BTreeMap::from([("token".into(), Secret::new("s3cr3t-value"))]),
+            ..Grants::default()
+        };
+        let printed = format!("{grants:?}");
+        assert!(printed.contains("eu-west") && printed.contains("token"), "{printed}");
+        assert!(!printed.contains("s3cr3t"), "{printed}");
+    }
+
+    #[test]
+    fn the_default_leaves_the_limits_of_the_host_as_they_are() {
+        let host = ActivityLimits::default();
+        assert_eq!(Grants::default().limits.within(&host), host);
+    }
+}

@@ -1,0 +1,222 @@
+//! What attempts are granted: limits within those of the host, settings and secrets.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::model::{Failure, LogLevel, Secret, failure::types};
+use crate::sandbox::{ActivityLimits, ActivityRun, Attempt, Grants, UploadError};
+
+use super::{
+    TestSandbox,
+    activities::{attempt, parked},
+    guests::Guest,
+    sandbox, sandbox_with,
+};
+
+const CONTEXT: &str = "windlass:durable/activity-context@0.1.0";
+
+async fn run(sandbox: &TestSandbox, guest: &Guest, grants: Grants) -> ActivityRun {
+    let module = sandbox.module(guest.build()).await;
+    let attempt = Attempt {
+        grants: Arc::new(grants),
+        ..attempt()
+    };
+    sandbox.sandbox.run_activity(&module, attempt).await.unwrap()
+}
+
+/// The failure of a guest under limits of its own.
+async fn failure(guest: Guest, limits: ActivityLimits) -> Failure {
+    let grants = Grants {
+        limits,
+        ..Grants::default()
+    };
+    run(&sandbox(), &guest, grants).await.outcome.unwrap_err()
+}
+
+#[track_caller]
+fn check(failure: &Failure, error_type: &str, message: &str) {
+    assert_eq!(
+        (failure.error_type.as_str(), failure.message.as_str()),
+        (error_type, message)
+    );
+}
+
+fn endless() -> Guest {
+    Guest::activity().run("(loop $l (br $l)) unreachable")
+}
+
+#[tokio::test]
+async fn a_limit_of_a_grant_ends_an_attempt_and_is_named() {
+    let none = ActivityLimits::UNLIMITED;
+    let fuel = ActivityLimits {
+        fuel: 1_000_000,
+        ..none
+    };
+    check(
+        &failure(endless(), fuel).await,
+        types::FUEL,
+        "the guest used up its 1000000 units of fuel",
+    );
+    let timeout = ActivityLimits {
+        timeout: Duration::from_millis(50),
+        ..none
+    };
+    check(
+        &failure(parked(), timeout).await,
+        types::TIMEOUT,
+        "the attempt took longer than 50ms",
+    );
+    let payload_bytes = ActivityLimits {
+        payload_bytes: 5,
+        ..none
+    };
+    check(
+        &failure(Guest::activity(), payload_bytes).await,
+        types::PAYLOAD,
+        "the result is 10 bytes long, at most 5 are allowed",
+    );
+}
+
+#[tokio::test]
+async fn a_grant_of_less_memory_holds_when_a_guest_grows_and_when_it_begins() {
+    let limit = |memory_bytes| ActivityLimits {
+        memory_bytes,
+        ..ActivityLimits::UNLIMITED
+    };
+    let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
+    check(
+        &failure(Guest::activity().run(grow), limit(1 << 20)).await,
+        types::MEMORY,
+        "the guest wanted more than its 1048576 bytes of memory",
+    );
+    // Two pages are what it begins with.
+    check(
+        &failure(Guest::activity(), limit(100_000)).await,
+        types::MEMORY,
+        "the guest wanted more than its 100000 bytes of memory",
+    );
+}
+
+#[tokio::test]
+async fn what_is_handed_over_in_one_call_is_bounded_by_the_longest_payload() {
+    let sandbox = sandbox_with(|options| options.activity.memory_bytes = 16 << 20);
+    let guest = Guest::activity().run(
+        "(drop (memory.grow (i32.const 100)))
+         (i32.store8 (i32.const 512) (i32.const 0)) (i32.store (i32.const 516) (i32.const 4096))
+         (i32.store (i32.const 520) (i32.const 4000000)) (i32.const 512)",
+    );
+    let grants = Grants {
+        limits: ActivityLimits {
+            payload_bytes: 1_000,
+            ..ActivityLimits::UNLIMITED
+        },
+        ..Grants::default()
+    };
+    let failure = run(&sandbox, &guest, grants).await.outcome.unwrap_err();
+    check(
+        &failure,
+        types::PAYLOAD,
+        "the guest handed over more than 2098152 bytes in one call",
+    );
+    assert!(failure.non_retryable);
+}
+
+#[tokio::test]
+async fn a_grant_does_not_widen_the_limits_of_the_host() {
+    let sandbox = sandbox_with(|options| options.activity.fuel = 1_000_000);
+    let run = run(&sandbox, &endless(), Grants::default()).await;
+    check(
+        &run.outcome.unwrap_err(),
+        types::FUEL,
+        "the guest used up its 1000000 units of fuel",
+    );
+}
+
+/// Settings and secrets of the tests. As a result, a value has to be JSON.
+fn given() -> Grants {
+    Grants {
+        config: BTreeMap::from([("region".into(), "\"eu-west\"".into())]),
+        secrets: BTreeMap::from([("region".into(), Secret::new("\"correct horse\""))]),
+        ..Grants::default()
+    }
+}
+
+/// Asks for `region` by `ask`, and gives back what it is told, or `null`.
+fn asks(ask: &str) -> Guest {
+    Guest::activity()
+        .import(CONTEXT, ask, "(param i32 i32 i32)")
+        .item("(data (i32.const 1024) \"region\") (data (i32.const 1040) \"null\")")
+        .run(&format!(
+            "(call ${ask} (i32.const 1024) (i32.const 6) (i32.const 600))
+             (i32.store8 (i32.const 512) (i32.const 0))
+             (i32.store (i32.const 516) (i32.const 1040))
+             (i32.store (i32.const 520) (i32.const 4))
+             (if (i32.load8_u (i32.const 600)) (then
+                (i32.store (i32.const 516) (i32.load (i32.const 604)))
+                (i32.store (i32.const 520) (i32.load (i32.const 608)))))
+             (i32.const 512)"
+        ))
+}
+
+#[tokio::test]
+async fn a_guest_asks_for_settings_and_secrets_by_name() {
+    let sandbox = sandbox();
+    for (ask, value) in [("config", "\"eu-west\""), ("secret", "\"correct horse\"")] {
+        let given = run(&sandbox, &asks(ask), given()).await;
+        assert_eq!(given.outcome.unwrap().as_str(), value, "{ask}");
+        let nothing = run(&sandbox, &asks(ask), Grants::default()).await;
+        assert_eq!(nothing.outcome.unwrap().as_str(), "null", "{ask}");
+    }
+}
+
+#[tokio::test]
+async fn a_module_that_describes_itself_has_no_secrets() {
+    let guest = Guest::activity()
+        .import(CONTEXT, "secret", "(param i32 i32 i32)")
+        .describe("(call $secret (i32.const 1024) (i32.const 6) (i32.const 600))");
+    let refused = sandbox().sandbox.inspect(guest.build().into()).await.unwrap_err();
+    assert!(matches!(refused, UploadError::DescribeFailed { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn an_orchestration_cannot_ask_for_secrets() {
+    let guest = Guest::orchestrator()
+        .wit_import(CONTEXT)
+        .import(CONTEXT, "secret", "(param i32 i32 i32)")
+        .run_first("(call $secret (i32.const 1024) (i32.const 6) (i32.const 600))");
+    let refused = sandbox().sandbox.inspect(guest.build().into()).await.unwrap_err();
+    assert!(refused.to_string().contains("activity-context"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_secret_that_a_guest_logs_is_covered() {
+    let guest = Guest::activity()
+        .import(CONTEXT, "secret", "(param i32 i32 i32)")
+        .import(CONTEXT, "log", "(param i32 i32 i32)")
+        .item("(data (i32.const 1024) \"region\")")
+        .run_first(
+            "(call $secret (i32.const 1024) (i32.const 6) (i32.const 600))
+             (call $log (i32.const 2) (i32.load (i32.const 604)) (i32.load (i32.const 608)))",
+        );
+    let logs = run(&sandbox(), &guest, given()).await.logs;
+    assert_eq!((logs[0].level, logs[0].message.as_str()), (LogLevel::Info, "***"));
+}
+
+#[tokio::test]
+async fn a_secret_in_the_message_of_a_panic_is_covered() {
+    // As the SDK reports a panic: a line in the log, then a trap.
+    let guest = Guest::activity()
+        .import(CONTEXT, "log", "(param i32 i32 i32)")
+        .item("(data (i32.const 1024) \"panicked at a.rs:1:1: no user correct horse\")")
+        .run("(call $log (i32.const 4) (i32.const 1024) (i32.const 43)) unreachable");
+    let grants = Grants {
+        secrets: BTreeMap::from([("password".into(), Secret::new("correct horse"))]),
+        ..Grants::default()
+    };
+    let run = run(&sandbox(), &guest, grants).await;
+    check(
+        &run.outcome.unwrap_err(),
+        types::TRAP,
+        "panicked at a.rs:1:1: no user ***",
+    );
+    assert_eq!(run.logs[0].message, "panicked at a.rs:1:1: no user ***");
+}

@@ -1,0 +1,74 @@
+//! An encrypted way to a server: what comes over TLS is passed on as it is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+const CERTIFICATE: &[u8] = include_bytes!("../certificates/service.pem");
+const KEY: &[u8] = include_bytes!("../certificates/service.key");
+
+/// A way to one server, open until it is dropped.
+#[derive(Debug)]
+pub struct Encrypted {
+    url: String,
+    accepting: AbortHandle,
+}
+
+impl Encrypted {
+    /// To the server at that URL.
+    pub async fn way_to(url: &str) -> Self {
+        let server = url.strip_prefix("http://").expect("a plain server").to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let acceptor = TlsAcceptor::from(Arc::new(config()));
+        let accept = async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                let (acceptor, server) = (acceptor.clone(), server.clone());
+                tokio::spawn(async move {
+                    // Whoever does not trust the certificate goes away here.
+                    let mut client = acceptor.accept(connection).await?;
+                    let mut server = TcpStream::connect(server).await?;
+                    copy_bidirectional(&mut client, &mut server).await
+                });
+            }
+        };
+        Self {
+            url: format!("https://{address}"),
+            accepting: tokio::spawn(accept).abort_handle(),
+        }
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The file with the authority that vouches for it.
+    pub fn authority() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/certificates/authority.pem")
+    }
+}
+
+impl Drop for Encrypted {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn config() -> ServerConfig {
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_slice(KEY).expect("a key");
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider offers TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("the key belongs to the certificate")
+}
