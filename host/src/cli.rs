@@ -20,6 +20,7 @@ mod modules;
 mod output;
 mod purge;
 mod serve;
+mod setting;
 mod start;
 mod status;
 mod tenant;
@@ -107,6 +108,10 @@ enum Command {
     Logs(logs::Logs),
     /// Manage tenants, their quotas and what they use
     Tenant(tenant::Tenant),
+    /// Manage settings that activities may ask for
+    Config(setting::Config),
+    /// Manage secrets that activities may ask for
+    Secret(setting::Secret),
     /// Show what the tenant has used
     Usage(usage::Usage),
     /// Manage API keys
@@ -171,6 +176,8 @@ impl Cli {
             Command::Purge(purge) => purge.run(&client()?, output).await,
             Command::Modules(modules) => modules.run(&client()?, output).await,
             Command::Tenant(tenant) => tenant.run(&client()?, output).await,
+            Command::Config(config) => config.run(&client()?, output).await,
+            Command::Secret(secret) => secret.run(&client()?, output).await,
             Command::Usage(usage) => usage.run(&client()?, output).await,
             Command::Key(key) => key.run(&client()?, self.tenant.as_deref(), output).await,
             Command::Logs(logs) => logs.run(&client()?, output).await,

@@ -106,6 +106,9 @@ settings! {
     shutdown_grace: Span = Span::seconds(10), "WINDLASS_SHUTDOWN_GRACE", "TIME";
     /// File of certificate authorities (PEM) that activities trust besides the public ones; empty for none
     egress_ca: PathBuf = PathBuf::new(), "WINDLASS_EGRESS_CA", "FILE";
+    /// File with the key that secrets are encrypted with (64 hexadecimal digits); empty for none. The environment variable
+    /// WINDLASS_SECRETS_KEY may hold the key itself instead
+    secrets_key_file: PathBuf = PathBuf::new(), "WINDLASS_SECRETS_KEY_FILE", "FILE";
     /// How log lines look: `text` or `json`
     log_format: LogFormat = LogFormat::Text, "WINDLASS_LOG_FORMAT", "text|json";
     /// Which log lines are written, for example `info` or `info,windlass::engine=debug`

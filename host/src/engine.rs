@@ -58,7 +58,7 @@ use crate::model::ObservableLimits;
 use crate::replay::TurnLimits;
 use crate::sandbox::Sandbox;
 use crate::store::{Error as StoreError, Store};
-use crate::tenancy::Tenancy;
+use crate::tenancy::{Tenancy, Vault};
 
 /// How many instances are loaded from the store at once.
 const LOADING_AT_ONCE: usize = 64;
@@ -100,6 +100,8 @@ pub struct EngineParts {
     pub recorder: FlightRecorder,
     /// What the last host left there.
     pub flights: Vec<flight_recorder::Flight>,
+    /// What secrets are sealed with.
+    pub vault: Vault,
 }
 
 /// What the engine's core is built on: everything that a simulation brings itself.
@@ -195,6 +197,7 @@ impl Engine {
             clock,
             recorder,
             flights,
+            vault,
         } = parts;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.guest_threads)
@@ -205,7 +208,7 @@ impl Engine {
         let handle = runtime.handle().clone();
         let threads = GuestThreads(Some(runtime));
         let entropy = Arc::new(SystemEntropy);
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), entropy.clone()).await?;
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), entropy.clone(), vault).await?;
         let core = CoreParts {
             tenancy,
             guests: Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?),
@@ -246,6 +249,7 @@ impl Engine {
             store: store.clone(),
             guests: guests.clone(),
             clock: clock.clone(),
+            tenancy: tenancy.clone(),
             recorder: recorder.clone(),
             stats: stats.clone(),
             slots: options.activity_slots,

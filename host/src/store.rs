@@ -37,6 +37,7 @@ mod names;
 mod open;
 mod opening;
 mod readers;
+mod settings;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod statement;
@@ -62,6 +63,7 @@ pub use self::{
     error::Error,
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModuleVersion, PutModule, PutModuleOutcome},
+    settings::{SettingKind, SettingRow},
     stats::{BatchStats, StoreStats},
     tenant::{HistoryPage, InstanceDetails, InstancePage, InstanceSummary, ListFilter, TenantHoldings, TenantStore},
     usage::{Amount, Days, FunctionUsage, Used},
@@ -264,6 +266,14 @@ impl Store {
     /// When the database fails, or a row cannot be read.
     pub async fn api_keys(&self) -> Result<Vec<KeyRow>, Error> {
         administration::keys(self.readers.sqlite()).await
+    }
+
+    /// The settings and secrets of all tenants, the latter sealed: for whoever gives them to activities.
+    ///
+    /// # Errors
+    /// When the database fails, or a row cannot be read.
+    pub async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
+        settings::all(self.readers.sqlite()).await
     }
 
     /// What the writer did since the host started.

@@ -8,6 +8,8 @@
 mod bucket;
 pub mod key;
 pub mod quota;
+pub mod settings;
+pub mod vault;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -16,9 +18,12 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{Role, TenantId, TenantName, Timestamp};
-use crate::store::{Change, Changed, Error as StoreError, KeyRow, Store, TenantRow};
+use crate::sandbox::Grants;
+use crate::store::{Change, Changed, Error as StoreError, KeyRow, SettingRow, Store, TenantRow};
 
 pub use self::quota::{Exceeded, Quota, Quotas};
+pub use self::settings::{NewSetting, SettingName};
+pub use self::vault::{Vault, VaultError};
 use self::{bucket::Bucket, key::Secret};
 
 /// Longest label of a key, in bytes.
@@ -32,6 +37,7 @@ struct Inner {
     store: Store,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
+    vault: Vault,
     book: RwLock<Arc<Book>>,
     /// Changes happen one after the other, so that what is in memory follows what is stored.
     changing: tokio::sync::Mutex<()>,
@@ -56,6 +62,9 @@ pub struct Tenant {
     pub quotas: Quotas,
     /// When it was created; zero for the one that every host has.
     pub created_at: Timestamp,
+    settings: Vec<SettingRow>,
+    /// What attempts are given, by module; made when it is first asked for.
+    grants: Mutex<BTreeMap<String, Arc<Grants>>>,
     meters: Arc<Meters>,
 }
 
@@ -118,6 +127,15 @@ pub enum TenancyError {
     /// The label cannot be one.
     #[error("a label is at most {MAX_LABEL_BYTES} bytes without control characters")]
     Label,
+    /// The setting cannot be one.
+    #[error("{0}")]
+    Setting(String),
+    /// There is no such setting.
+    #[error("there is no setting {0:?}")]
+    UnknownSetting(String),
+    /// A secret cannot be kept.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The time of expiry has passed.
     #[error("a key cannot expire in the past")]
     Expired,
@@ -144,11 +162,17 @@ impl Tenancy {
     ///
     /// # Errors
     /// When the store fails or what is stored cannot be read.
-    pub async fn open(store: Store, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+    pub async fn open(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        vault: Vault,
+    ) -> Result<Self, StoreError> {
         let tenancy = Self(Arc::new(Inner {
             store,
             clock,
             entropy,
+            vault,
             book: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
         }));
@@ -163,6 +187,7 @@ impl Tenancy {
             store,
             clock,
             entropy,
+            vault: Vault::default(),
             book: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
         }))
@@ -170,10 +195,15 @@ impl Tenancy {
 
     async fn refresh(&self) -> Result<(), StoreError> {
         let (tenants, keys) = (self.0.store.tenants().await?, self.0.store.api_keys().await?);
-        let old = self.book();
+        let (mut settings, old) = (self.0.store.settings().await?, self.book());
         let tenants = tenants
             .into_iter()
-            .map(|row| Ok((row.tenant, Arc::new(Tenant::new(row, &old)?))))
+            .map(|row| {
+                let own = settings
+                    .extract_if(.., |setting| setting.tenant == row.tenant)
+                    .collect();
+                Ok((row.tenant, Arc::new(Tenant::new(row, own, &old)?)))
+            })
             .collect::<Result<_, StoreError>>()?;
         let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
         *self.0.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Book { tenants, keys });
@@ -405,7 +435,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Tenant {
-    fn new(row: TenantRow, old: &Book) -> Result<Self, StoreError> {
+    fn new(row: TenantRow, settings: Vec<SettingRow>, old: &Book) -> Result<Self, StoreError> {
         let quotas = Quotas::read(&row.quotas)
             .map_err(|problem| StoreError::Damaged(format!("the quotas of tenant {}: {problem}", row.name)))?;
         let meters = old.tenants.get(&row.tenant).map(|tenant| tenant.meters.clone());
@@ -415,6 +445,8 @@ impl Tenant {
             disabled: row.disabled,
             quotas,
             created_at: row.created_at,
+            settings,
+            grants: Mutex::default(),
             meters: meters.unwrap_or_default(),
         })
     }

@@ -16,6 +16,7 @@ mod overload;
 mod patterns;
 mod recovery;
 mod refusals;
+mod settings;
 mod shutdown;
 mod starts;
 mod std_everywhere;

@@ -18,7 +18,7 @@ use crate::{
     entropy::SystemEntropy,
     model::Role,
     store::{Store, StoreOptions},
-    tenancy::{NewKey, Tenancy},
+    tenancy::{NewKey, Tenancy, Vault},
 };
 
 /// Arguments of `key`.
@@ -127,7 +127,7 @@ impl Create {
         let stop = CancellationToken::new();
         let service = tokio::spawn(service.run(stop.clone()));
         let created = async {
-            let tenancy = Tenancy::open(store, Arc::new(SystemClock), Arc::new(SystemEntropy)).await;
+            let tenancy = Tenancy::open(store, Arc::new(SystemClock), Arc::new(SystemEntropy), Vault::default()).await;
             let new = NewKey {
                 tenant: tenant.unwrap_or("default").parse().map_err(Trouble::Usage)?,
                 role: self.role,

@@ -20,7 +20,7 @@ use crate::{
     shutdown,
     store::{self, Store, StoreOptions},
     telemetry,
-    tenancy::Tenancy,
+    tenancy::{Tenancy, Vault},
 };
 
 /// Arguments of `serve`.
@@ -47,6 +47,7 @@ impl Serve {
 async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stop = shutdown::on_signals()?;
     let sandbox_options = sandbox_options(config)?;
+    let vault = vault(config)?;
     let (store, service) = Store::open(&store_options(config)).await?;
     let stop_store = CancellationToken::new();
     // The writer has a thread of its own: it neither waits behind requests nor is woken through their event loop, which
@@ -68,6 +69,7 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         clock: Arc::new(SystemClock),
         recorder,
         flights,
+        vault,
     };
     let engine = Engine::start_up(parts, options).await?;
 
@@ -94,6 +96,27 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         .map_err(|_| "the writer broke down")??;
     tracing::info!("ended");
     Ok(())
+}
+
+/// The variable of the environment that may hold the key for secrets.
+const SECRETS_KEY: &str = "WINDLASS_SECRETS_KEY";
+
+/// What secrets are sealed with: a key from a file or the environment, or none.
+fn vault(config: &Config) -> Result<Vault, String> {
+    let file = &config.secrets_key_file;
+    if !file.as_os_str().is_empty() {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            format!(
+                "the file {} of --secrets-key-file cannot be read: {error}",
+                file.display()
+            )
+        })?;
+        return Vault::with_key(&text).map_err(|problem| format!("the file {} {problem}", file.display()));
+    }
+    match std::env::var(SECRETS_KEY) {
+        Ok(text) => Vault::with_key(&text).map_err(|problem| format!("{SECRETS_KEY} {problem}")),
+        Err(_) => Ok(Vault::default()),
+    }
 }
 
 /// Without keys, anyone who reaches the socket may do anything.

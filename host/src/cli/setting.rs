@@ -158,7 +158,12 @@ async fn list(kind: &str, client: &Client, output: &Output) -> Result<(), Troubl
     for setting in &list.settings {
         let setting: Document = serde_json::from_str(setting.get())
             .map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))?;
-        rows.push([setting.name, setting.value, setting.modules.join(", "), setting.updated_time]);
+        rows.push([
+            setting.name,
+            setting.value,
+            setting.modules.join(", "),
+            setting.updated_time,
+        ]);
     }
     output.table(["Name", "Value", "Modules", "Set"], rows)
 }

@@ -25,6 +25,7 @@ use crate::model::{
 use crate::replay::{HostTrouble, randomness::idempotency_key};
 use crate::sandbox::Attempt;
 use crate::store::{self, Amount, AttemptRow, Store, Used};
+use crate::tenancy::Tenancy;
 
 /// How long to wait before another try when the host itself is in trouble (no room, store failing).
 const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
@@ -49,6 +50,7 @@ struct Inner {
     store: Store,
     guests: Arc<dyn Guests>,
     clock: Arc<dyn Clock>,
+    tenancy: Tenancy,
     recorder: FlightRecorder,
     stats: Arc<EngineStats>,
     slots: Semaphore,
@@ -68,6 +70,8 @@ pub struct ActivitiesParts {
     pub guests: Arc<dyn Guests>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What tenants are allowed and given.
+    pub tenancy: Tenancy,
     /// Where running attempts are noted.
     pub recorder: FlightRecorder,
     /// Where attempts are counted.
@@ -104,6 +108,7 @@ impl Activities {
             store,
             guests,
             clock,
+            tenancy,
             recorder,
             stats,
             slots,
@@ -115,6 +120,7 @@ impl Activities {
             store,
             guests,
             clock,
+            tenancy,
             recorder,
             stats,
             slots: Semaphore::new(slots),
@@ -250,6 +256,7 @@ impl Activities {
             let run = self.attempt(&call, started_at, deadline).await;
             drop(slot);
             counted.end(&run.outcome, run.fuel);
+            self.0.tenancy.use_fuel(call.tenant, run.fuel);
             let (failure, logs, fuel) = match run.outcome {
                 Ok(output) => {
                     let used = call.used(started_at, self.0.clock.now(), run.fuel, &Ok(output.clone()));
@@ -310,7 +317,7 @@ impl Activities {
                     input: input.clone(),
                     now: self.0.clock.now(),
                     timeout: attempt_timeout.into_iter().chain(timeout).min(),
-                    grants: Arc::default(),
+                    grants: self.0.tenancy.grants(call.tenant, code.module_name()),
                 };
                 let _recording = self.0.recorder.record(Flight {
                     instance: call.instance,

@@ -41,9 +41,16 @@ pub struct Catalogue {
     changing: tokio::sync::Mutex<()>,
 }
 
+/// A stored version, ready to run, and the name it was uploaded under.
+#[derive(Clone)]
+struct LoadedModule {
+    module: Module,
+    name: Arc<str>,
+}
+
 #[derive(Default)]
 struct Loaded {
-    modules: BTreeMap<ModuleNumber, (u64, Arc<OnceCell<Module>>)>,
+    modules: BTreeMap<ModuleNumber, (u64, Arc<OnceCell<LoadedModule>>)>,
     loads: u64,
 }
 
@@ -272,6 +279,10 @@ impl Catalogue {
     /// # Errors
     /// When its bytes are gone or do not compile.
     pub async fn load(&self, number: ModuleNumber) -> Result<Module, HostTrouble> {
+        Ok(self.load_named(number).await?.module)
+    }
+
+    async fn load_named(&self, number: ModuleNumber) -> Result<LoadedModule, HostTrouble> {
         let cell = {
             let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
             loaded.cell(number)
@@ -282,10 +293,15 @@ impl Catalogue {
     /// The digest of a version that is loaded.
     pub fn digest(&self, number: ModuleNumber) -> Option<ModuleDigest> {
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded.modules.get(&number)?.1.get().map(Module::digest)
+        loaded
+            .modules
+            .get(&number)?
+            .1
+            .get()
+            .map(|loaded| loaded.module.digest())
     }
 
-    async fn load_anew(&self, number: ModuleNumber) -> Result<Module, HostTrouble> {
+    async fn load_anew(&self, number: ModuleNumber) -> Result<LoadedModule, HostTrouble> {
         let trouble = |message: String| HostTrouble::Module(message);
         let version = self
             .store
@@ -300,7 +316,11 @@ impl Catalogue {
                 .ok_or_else(|| anyhow::anyhow!("the bytes of {} are not stored", version.digest))
         };
         let module = self.sandbox.load(version.digest, version.description.kind, bytes).await;
-        module.map_err(|error| trouble(format!("{} ({}): {error}", version.name, version.digest)))
+        let module = module.map_err(|error| trouble(format!("{} ({}): {error}", version.name, version.digest)))?;
+        Ok(LoadedModule {
+            module,
+            name: version.name.into(),
+        })
     }
 }
 
@@ -330,9 +350,9 @@ impl Guests for Catalogue {
 
     fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
         Box::pin(async move {
-            let module = self.load(module).await?;
+            let loaded = self.load_named(module).await?;
             let sandbox = self.sandbox.clone();
-            Ok(Box::new(LoadedActivities { sandbox, module }) as Box<dyn ActivityCode>)
+            Ok(Box::new(LoadedActivities { sandbox, loaded }) as Box<dyn ActivityCode>)
         })
     }
 
@@ -362,17 +382,21 @@ impl Guests for Catalogue {
 
 struct LoadedActivities {
     sandbox: Sandbox,
-    module: Module,
+    loaded: LoadedModule,
 }
 
 impl ActivityCode for LoadedActivities {
+    fn module_name(&self) -> &str {
+        &self.loaded.name
+    }
+
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
-        Box::pin(self.sandbox.run_activity(&self.module, attempt))
+        Box::pin(self.sandbox.run_activity(&self.loaded.module, attempt))
     }
 }
 
 impl Loaded {
-    fn cell(&mut self, number: ModuleNumber) -> Arc<OnceCell<Module>> {
+    fn cell(&mut self, number: ModuleNumber) -> Arc<OnceCell<LoadedModule>> {
         if let Some((_, cell)) = self.modules.get(&number) {
             return cell.clone();
         }
@@ -385,7 +409,7 @@ impl Loaded {
             oldest.and_then(|oldest| self.modules.remove(&oldest));
         }
         self.loads += 1;
-        let cell = Arc::<OnceCell<Module>>::default();
+        let cell = Arc::<OnceCell<LoadedModule>>::default();
         self.modules.insert(number, (self.loads, cell.clone()));
         cell
     }

@@ -59,6 +59,9 @@ pub trait Guests: Send + Sync + 'static {
 
 /// The activities of one module version.
 pub trait ActivityCode: Send + Sync {
+    /// The name that the module was uploaded under.
+    fn module_name(&self) -> &str;
+
     /// Runs one attempt. Dropping the future stops it.
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>>;
 }

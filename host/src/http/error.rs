@@ -276,7 +276,11 @@ fn tenancy_refused(error: &TenancyError) -> (StatusCode, &'static str, &'static 
         TenancyError::UnknownKey(_) => (S::NOT_FOUND, "unknown-key", "Unknown key"),
         TenancyError::FirstKey => (S::CONFLICT, "first-key", "First key must be an administrator's"),
         TenancyError::LastAdminKey => (S::CONFLICT, "last-admin-key", "Last key of an administrator"),
-        TenancyError::Label | TenancyError::Expired => (S::BAD_REQUEST, "invalid-body", "Body cannot be used"),
+        TenancyError::UnknownSetting(_) => (S::NOT_FOUND, "unknown-setting", "Unknown setting"),
+        TenancyError::Vault(_) => (S::CONFLICT, "no-secrets-key", "No key for secrets"),
+        TenancyError::Label | TenancyError::Expired | TenancyError::Setting(_) => {
+            (S::BAD_REQUEST, "invalid-body", "Body cannot be used")
+        }
         TenancyError::Store(_) => (S::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable"),
     }
 }
@@ -379,7 +383,9 @@ impl From<TenancyError> for Refusal {
     fn from(error: TenancyError) -> Self {
         match error {
             TenancyError::Store(error) => error.into(),
-            TenancyError::Label | TenancyError::Expired => Self::invalid_body(error.to_string()),
+            TenancyError::Label | TenancyError::Expired | TenancyError::Setting(_) => {
+                Self::invalid_body(error.to_string())
+            }
             error => Self::Tenancy(error),
         }
     }

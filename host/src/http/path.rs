@@ -7,6 +7,7 @@ use http::request::Parts;
 
 use super::{error::Refusal, state::App};
 use crate::model::{EventName, FunctionName, InstanceId, TenantName};
+use crate::tenancy::SettingName;
 
 /// Longest name of a module, in bytes. It is part of paths and of messages.
 const MAX_MODULE_NAME_BYTES: usize = 100;
@@ -77,6 +78,7 @@ path_part!(EventName, "name", "event name");
 path_part!(FunctionName, "function", "function name");
 path_part!(ModuleName, "module", "module name");
 path_part!(TenantName, "tenant", "tenant name");
+path_part!(SettingName, "setting", "name of the setting");
 
 /// The id of an API key as it stands in the path; whether there is one shows later.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use super::{
     error::Refusal,
     error_pages, guard, health,
     instances::{self, control, events, list, logs},
-    keys, metrics, modules, openapi as document, orchestrations,
+    keys, metrics, modules, openapi as document, orchestrations, settings,
     state::App,
     tenants, usage,
 };
@@ -31,6 +31,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::revoke))
         .routes(routes!(usage::get))
+        .routes(routes!(settings::list_config))
+        .routes(routes!(settings::put_config, settings::delete_config))
+        .routes(routes!(settings::list_secrets))
+        .routes(routes!(settings::put_secret, settings::delete_secret))
         .routes(routes!(modules::list))
         .routes(routes!(modules::put, modules::get, modules::delete))
         .routes(routes!(orchestrations::start))

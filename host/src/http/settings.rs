@@ -94,7 +94,10 @@ async fn put(
 }
 
 async fn delete(app: &App, caller: Caller, kind: SettingKind, name: SettingName) -> Result<StatusCode, Refusal> {
-    app.engine.tenancy().delete_setting(caller.tenant, kind, name.as_str()).await?;
+    app.engine
+        .tenancy()
+        .delete_setting(caller.tenant, kind, name.as_str())
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,9 +6,9 @@
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::{
-    Error,
+    Error, SettingKind, SettingRow,
     columns::{Columns, stored},
-    counters,
+    counters, settings,
 };
 use crate::model::{Role, TenantId, TenantName, Timestamp};
 
@@ -73,6 +73,17 @@ pub enum Change {
     CreateKey(KeyRow),
     /// Forget a key.
     RevokeKey(String),
+    /// Set a setting or secret.
+    PutSetting(SettingRow),
+    /// Take a setting or secret away.
+    DeleteSetting {
+        /// Whose.
+        tenant: TenantId,
+        /// What it is.
+        kind: SettingKind,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// What came of a [`Change`].
@@ -107,6 +118,13 @@ pub(super) async fn change(connection: &mut SqliteConnection, change: &Change) -
         }
         Change::DeleteTenant(tenant) => delete_tenant(connection, *tenant).await,
         Change::CreateKey(key) => create_key(connection, key).await,
+        Change::PutSetting(row) => {
+            settings::put(connection, row).await?;
+            Ok(Changed::Done(None))
+        }
+        Change::DeleteSetting { tenant, kind, name } => {
+            Ok(done_if(settings::delete(connection, *tenant, *kind, name).await?))
+        }
         Change::RevokeKey(id) => {
             let deleted = sqlx::query("DELETE FROM api_keys WHERE id = ?")
                 .bind(id.as_str())
@@ -149,7 +167,7 @@ async fn create_tenant(
 }
 
 /// What belongs to a tenant, apart from its instances. The bytes of modules come first: they are found by the rows after.
-const TABLES_OF_A_TENANT: [&str; 9] = [
+const TABLES_OF_A_TENANT: [&str; 10] = [
     "DELETE FROM module_bytes WHERE module IN (SELECT module FROM modules WHERE tenant = ?)",
     "DELETE FROM functions WHERE tenant = ?",
     "DELETE FROM module_names WHERE tenant = ?",
@@ -158,6 +176,7 @@ const TABLES_OF_A_TENANT: [&str; 9] = [
     "DELETE FROM idempotency_keys WHERE partition = 0 AND tenant = ?",
     "DELETE FROM api_keys WHERE tenant = ?",
     "DELETE FROM usage WHERE tenant = ?",
+    "DELETE FROM settings WHERE tenant = ?",
     "DELETE FROM tenants WHERE tenant = ?",
 ];
 

@@ -1,10 +1,12 @@
 //! What a tenant may use at most. A quota that is not set leaves the host's own limit.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, Span};
+use crate::sandbox::EgressRule;
 
 macro_rules! quotas {
     ($($(#[doc = $doc:literal])+ $field:ident $variant:ident: $type:ty = $name:literal;)+) => {
@@ -66,6 +68,8 @@ quotas! {
     max_open_requests MaxOpenRequests: u32 = "maxOpenRequests";
     /// Bytes of all responses that one attempt may receive
     max_response_bytes MaxResponseBytes: ByteSize = "maxResponseBytes";
+    /// Where its activities may send requests besides what the operator allows everybody: rules by module, `*` for all
+    allowed_hosts AllowedHosts: BTreeMap<String, Vec<String>> = "allowedHosts";
 }
 
 /// A quota was reached.
@@ -124,6 +128,10 @@ impl Quotas {
         if self.weight.is_some_and(|weight| !(1..=1_000).contains(&weight)) {
             return Err("weight must be from 1 to 1000".into());
         }
+        for rule in self.allowed_hosts.iter().flat_map(BTreeMap::values).flatten() {
+            let read: Result<EgressRule, _> = rule.parse();
+            read.map_err(|error| format!("the rule {rule:?} of allowedHosts {error}"))?;
+        }
         let zeros = [
             (Quota::ActivityFuel, self.activity_fuel == Some(0)),
             (Quota::FuelPerMinute, self.fuel_per_minute == Some(0)),
@@ -159,6 +167,7 @@ mod tests {
             r#"{"startPerSecond":5}"#,
             r#"{"weight":0}"#,
             r#"{"maxTurns":0}"#,
+            r#"{"allowedHosts":{"*":["x y"]}}"#,
             "[]",
             "",
         ] {
@@ -170,7 +179,8 @@ mod tests {
     fn every_quota_has_the_name_of_its_member() {
         for quota in Quota::ALL {
             let read = |value: &str| Quotas::read(&format!("{{\"{}\":{value}}}", quota.name()));
-            assert!(read("1").or_else(|_| read("\"1s\"")).is_ok(), "{}", quota.name());
+            let read = read("1").or_else(|_| read("\"1s\"")).or_else(|_| read("{}"));
+            assert!(read.is_ok(), "{}", quota.name());
         }
         let page = include_str!("../../../docs/security.md");
         let missing: Vec<_> = Quota::ALL

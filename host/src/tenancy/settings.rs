@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError};
 
 use super::{Tenancy, TenancyError, Tenant, VaultError};
 use crate::model::{Secret, TenantId};
-use crate::sandbox::{ActivityLimits, EgressPolicy, EgressRule, Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS};
+use crate::sandbox::{
+    ActivityLimits, EgressPolicy, EgressRule, Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS,
+};
 use crate::store::{Change, Changed, SettingKind, SettingRow};
 
 /// Most modules that a setting is for.
@@ -68,16 +70,24 @@ impl Tenancy {
         } = new;
         let name = name.0;
         if value.expose().len() > MAX_SETTING_BYTES {
-            return Err(TenancyError::Setting(format!("a value is at most {MAX_SETTING_BYTES} bytes long")));
+            return Err(TenancyError::Setting(format!(
+                "a value is at most {MAX_SETTING_BYTES} bytes long"
+            )));
         }
         if modules.is_empty() || modules.len() > MAX_MODULES_OF_A_SETTING {
             return Err(TenancyError::Setting(format!(
                 "name 1 to {MAX_MODULES_OF_A_SETTING} modules that may ask for it"
             )));
         }
-        let others = self.settings(tenant, kind).iter().filter(|other| other.name != name).count();
+        let others = self
+            .settings(tenant, kind)
+            .iter()
+            .filter(|other| other.name != name)
+            .count();
         if others >= MAX_SETTINGS {
-            return Err(TenancyError::Setting(format!("a tenant has at most {MAX_SETTINGS} of them")));
+            return Err(TenancyError::Setting(format!(
+                "a tenant has at most {MAX_SETTINGS} of them"
+            )));
         }
         let value = match kind {
             SettingKind::Plain => value.expose().as_bytes().to_vec(),
@@ -166,7 +176,9 @@ fn limits(tenant: &Tenant) -> ActivityLimits {
         timeout: quotas.activity_timeout.map_or(none.timeout, |span| span.0),
         memory_bytes: quotas.activity_memory.map_or(none.memory_bytes, |size| size.0),
         log_bytes: quotas.max_log.map_or(none.log_bytes, |size| size.as_usize()),
-        open_requests: quotas.max_open_requests.map_or(none.open_requests, |number| number as usize),
+        open_requests: quotas
+            .max_open_requests
+            .map_or(none.open_requests, |number| number as usize),
         response_bytes: quotas.max_response_bytes.map_or(none.response_bytes, |size| size.0),
         payload_bytes: quotas.max_payload.map_or(none.payload_bytes, |size| size.as_usize()),
     }
@@ -175,7 +187,9 @@ fn limits(tenant: &Tenant) -> ActivityLimits {
 /// The destinations of all modules of a tenant, and those of this one.
 fn rules(tenant: &Tenant, module: &str) -> Vec<EgressRule> {
     let hosts = tenant.quotas.allowed_hosts.iter().flatten();
-    let rules = hosts.filter(|(of, _)| *of == "*" || *of == module).flat_map(|(_, rules)| rules);
+    let rules = hosts
+        .filter(|(of, _)| *of == "*" || *of == module)
+        .flat_map(|(_, rules)| rules);
     // They were read once when they were set.
     rules.filter_map(|rule| rule.parse().ok()).collect()
 }

@@ -39,7 +39,7 @@ impl World {
     }
 
     async fn open(store: &Store, clock: &Arc<TestClock>) -> Tenancy {
-        Tenancy::open(store.clone(), clock.clone(), Arc::new(SystemEntropy))
+        Tenancy::open(store.clone(), clock.clone(), Arc::new(SystemEntropy), Vault::default())
             .await
             .unwrap()
     }

@@ -78,7 +78,9 @@ impl Vault {
         let opened = key.open_in_place(nonce, aad(tenant, name), &mut bytes);
         let length = opened.map_err(|_| VaultError::Sealed)?.len();
         bytes.truncate(length);
-        String::from_utf8(bytes).map(Secret::new).map_err(|_| VaultError::Sealed)
+        String::from_utf8(bytes)
+            .map(Secret::new)
+            .map_err(|_| VaultError::Sealed)
     }
 }
 
@@ -106,7 +108,10 @@ mod tests {
         let (tenant, secret) = (TenantId(7), Secret::new("correct horse"));
         let sealed = vault("a").seal(&SystemEntropy, tenant, "token", &secret).unwrap();
         assert!(!sealed.windows(7).any(|part| part == b"correct"));
-        assert_eq!(vault("a").open(tenant, "token", &sealed).unwrap().expose(), "correct horse");
+        assert_eq!(
+            vault("a").open(tenant, "token", &sealed).unwrap().expose(),
+            "correct horse"
+        );
         let refused = [
             vault("b").open(tenant, "token", &sealed),
             vault("a").open(TenantId(8), "token", &sealed),
@@ -122,12 +127,19 @@ mod tests {
             changed[position] ^= 1;
             assert!(vault("a").open(tenant, "token", &changed).is_err(), "{position}");
         }
-        assert_eq!(Vault::default().open(tenant, "token", &sealed).unwrap_err(), VaultError::NoKey);
+        assert_eq!(
+            Vault::default().open(tenant, "token", &sealed).unwrap_err(),
+            VaultError::NoKey
+        );
     }
 
     #[test]
     fn the_same_secret_is_sealed_differently_each_time() {
-        let seal = || vault("a").seal(&SystemEntropy, TenantId(1), "x", &Secret::new("y")).unwrap();
+        let seal = || {
+            vault("a")
+                .seal(&SystemEntropy, TenantId(1), "x", &Secret::new("y"))
+                .unwrap()
+        };
         assert_ne!(seal(), seal());
     }
 

@@ -235,6 +235,10 @@ impl Guest for SimulatedGuest {
 struct SimulatedActivities(Arc<State>);
 
 impl ActivityCode for SimulatedActivities {
+    fn module_name(&self) -> &'static str {
+        "simulated"
+    }
+
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
         let state = self.0.clone();
         Box::pin(async move {

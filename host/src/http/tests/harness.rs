@@ -22,6 +22,7 @@ use crate::{
     },
     sandbox::{Sandbox, SandboxOptions},
     store::{NewInstance, PutModule, PutModuleOutcome, StartOutcome, Store, StoreOptions, Summary, TurnCommit},
+    tenancy::Vault,
 };
 
 /// Limits small enough for tests to exceed.
@@ -289,6 +290,7 @@ async fn engine(store: Store, folder: &Path) -> Engine {
         clock: Arc::new(SystemClock),
         recorder,
         flights,
+        vault: Vault::with_key(&"5".repeat(64)).unwrap(),
     };
     let observable = ObservableLimits {
         memory_bytes: 1 << 20,

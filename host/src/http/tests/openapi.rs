@@ -44,15 +44,18 @@ fn the_description_covers_every_route() {
     assert_eq!(
         described,
         [
+            "DELETE /v1/config/{setting}",
             "DELETE /v1/instances",
             "DELETE /v1/instances/{id}",
             "DELETE /v1/keys/{key}",
             "DELETE /v1/modules/{module}",
+            "DELETE /v1/secrets/{setting}",
             "DELETE /v1/tenants/{tenant}",
             "GET /docs/errors/{code}",
             "GET /healthz",
             "GET /metrics",
             "GET /readyz",
+            "GET /v1/config",
             "GET /v1/instances",
             "GET /v1/instances/{id}",
             "GET /v1/instances/{id}/logs",
@@ -60,6 +63,7 @@ fn the_description_covers_every_route() {
             "GET /v1/modules",
             "GET /v1/modules/{module}",
             "GET /v1/openapi.json",
+            "GET /v1/secrets",
             "GET /v1/tenants",
             "GET /v1/tenants/{tenant}",
             "GET /v1/usage",
@@ -71,7 +75,9 @@ fn the_description_covers_every_route() {
             "POST /v1/keys",
             "POST /v1/orchestrations/{function}",
             "POST /v1/tenants",
+            "PUT /v1/config/{setting}",
             "PUT /v1/modules/{module}",
+            "PUT /v1/secrets/{setting}",
         ]
     );
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::migrate::{MIGRATIONS, migrate_to};
 
 /// Rows of each version, in the tables that it brought.
-const ROWS: [&[&str]; 3] = [
+const ROWS: [&[&str]; 6] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -28,6 +28,10 @@ const ROWS: [&[&str]; 3] = [
     &[
         "INSERT INTO usage (tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out)
          VALUES (1, 1, 0, 'Order', 1, 0, 1, 1, 1, 1)",
+    ],
+    &[
+        "INSERT INTO settings (tenant, kind, name, value, modules, updated_at_ms)
+         VALUES (1, 0, 'region', x'6575', '[\"orders\"]', 1)",
     ],
 ];
 
