@@ -1,4 +1,4 @@
-//! One orchestration per pattern: parallel calls, polling, progress, retries, handled errors, continue-as-new.
+//! One orchestration per pattern: parallel calls, polling, progress, retries, handled errors, continue-as-new, settings.
 
 use harness::{World, until};
 use serde_json::{Value, json};
@@ -215,6 +215,17 @@ async fn an_eternal_cleanup_carries_its_events_on_until_it_is_terminated() {
     );
     let rounds = world.backend.get("/cleanups").await.as_array().map_or(0, Vec::len);
     assert!(rounds >= 4, "{rounds}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_activity_that_misses_a_setting_says_which() {
+    let world = World::start(MODULES).await;
+    let input = json!({ "config": "region", "secret": "token" });
+    let failure = world.run_failing("ShowSettings", &input).await;
+    assert_eq!(failure["type"], "MissingConfig", "{failure:#}");
+    let message = failure["message"].as_str().expect("a message");
+    assert!(message.contains("`region`"), "{message}");
     world.stop().await;
 }
 
