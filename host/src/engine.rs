@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::api::{
-    Message, MessageError, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
+    Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 pub use self::stats::{AttemptStats, EngineStats};
 pub use self::waiters::{End, Waiter};

@@ -42,6 +42,7 @@ pub use server::{Server, ServerError, ServerOptions};
 
 pub(crate) use access::TENANT_HEADER;
 pub(crate) use links::segment;
+pub(crate) use modules::SIGNATURE_HEADER;
 pub(crate) use params::{MAX_WAIT, parse_duration};
 pub(crate) use problem::MEDIA_TYPE as PROBLEM_MEDIA_TYPE;
 

@@ -9,6 +9,7 @@ mod bucket;
 pub mod key;
 pub mod quota;
 pub mod settings;
+pub mod signature;
 pub mod vault;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::store::{Change, Changed, Error as StoreError, KeyRow, SettingRow, Sto
 
 pub use self::quota::{Exceeded, Quota, Quotas};
 pub use self::settings::{NewSetting, SettingName};
+pub use self::signature::SignatureError;
 pub use self::vault::{Vault, VaultError};
 use self::{bucket::Bucket, key::Secret};
 

@@ -12,6 +12,9 @@ ALTER TABLE tenants ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0
 -- Its quotas, as JSON; what is not in it has no limit but the host's own.
 ALTER TABLE tenants ADD COLUMN quotas TEXT NOT NULL DEFAULT '{}';
 
+-- The id of the key that a version of a module was uploaded with; NULL if there were no keys.
+ALTER TABLE modules ADD COLUMN uploaded_by TEXT;
+
 -- API keys. Only a hash is kept: who reads the database cannot use them.
 CREATE TABLE api_keys (
     id TEXT NOT NULL PRIMARY KEY,

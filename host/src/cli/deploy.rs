@@ -8,6 +8,8 @@ use futures::stream;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::Method;
 
+use crate::http::SIGNATURE_HEADER;
+
 use super::{
     client::{Answer, Client},
     modules,
@@ -24,7 +26,8 @@ const COMPILE_TIME: std::time::Duration = std::time::Duration::from_secs(240);
 /// Arguments of `deploy`.
 #[derive(Debug, Args)]
 pub(super) struct Deploy {
-    /// Components to upload; the name of a module is that of its file without `.wasm`
+    /// Components to upload; the name of a module is that of its file without `.wasm`. A signature beside a file
+    /// (`FILE.sig`) is sent along
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Another name, for a single file
@@ -78,9 +81,27 @@ async fn upload(client: &Client, name: &str, file: &Path, output: &Output) -> Re
     let progress = progress_bar(name, length, output);
     let body = body(bytes.into(), progress.clone());
     let call = client.call(Method::PUT, &["modules", name]).body(length, body);
+    let call = call.header_if(SIGNATURE_HEADER, signature(file).await?.as_deref());
     let answer = call.patience(COMPILE_TIME).send().await;
     progress.finish_and_clear();
     answer
+}
+
+/// The signature of a file in hexadecimal digits, if there is one beside it: `FILE.sig`, 64 bytes as OpenSSL writes them.
+async fn signature(file: &Path) -> Result<Option<String>, Trouble> {
+    let mut path = file.as_os_str().to_owned();
+    path.push(".sig");
+    let path = PathBuf::from(path);
+    match tokio::fs::read(&path).await {
+        Ok(bytes) if bytes.len() == 64 => Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())),
+        Ok(bytes) => Err(Trouble::Usage(format!(
+            "{} is no Ed25519 signature: it has {} bytes, not 64",
+            path.display(),
+            bytes.len()
+        ))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Trouble::Usage(format!("cannot read {}: {error}", path.display()))),
+    }
 }
 
 fn body(bytes: Bytes, progress: ProgressBar) -> reqwest::Body {

@@ -5,7 +5,7 @@ use crate::model::{
     Event, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload, TenantId,
 };
 use crate::store::{Error as StoreError, IdempotencyKey};
-use crate::tenancy::Exceeded;
+use crate::tenancy::{Exceeded, SignatureError};
 
 /// Start an orchestration.
 #[derive(Debug, Clone)]
@@ -71,6 +71,15 @@ pub enum StartError {
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Where a module comes from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Origin<'a> {
+    /// The id of the API key that it is uploaded with.
+    pub key: Option<&'a str>,
+    /// A signature of its bytes, in hexadecimal digits.
+    pub signature: Option<&'a str>,
 }
 
 /// Raise an event or control an instance.
@@ -156,6 +165,9 @@ pub enum PutModuleError {
         /// The module that offers it.
         module: String,
     },
+    /// It is not signed as the tenant's modules must be.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// The tenant may not have more modules.
     #[error(transparent)]
     Quota(#[from] Exceeded),

@@ -187,6 +187,7 @@ impl Catalogue {
         name: &str,
         bytes: Bytes,
         quotas: &Quotas,
+        by: Option<&str>,
     ) -> Result<StoredModule, PutModuleError> {
         // What will not be kept need not be compiled; what others upload meanwhile holdings when it is stored.
         self.check_room(tenant, name, bytes.len(), quotas).await?;
@@ -201,6 +202,7 @@ impl Catalogue {
             bytes: bytes.into(),
             description: inspected.description.clone(),
             at: self.clock.now(),
+            by: by.map(str::to_owned),
         };
         match self.store.put_module(put).await? {
             PutModuleOutcome::Stored { new, .. } => {
@@ -366,8 +368,9 @@ impl Guests for Catalogue {
         name: &'a str,
         bytes: Bytes,
         quotas: &'a Quotas,
+        by: Option<&'a str>,
     ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
-        Box::pin(self.put(tenant, name, bytes, quotas))
+        Box::pin(self.put(tenant, name, bytes, quotas, by))
     }
 
     fn forget(&self, tenant: TenantId) {

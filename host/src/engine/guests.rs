@@ -48,6 +48,7 @@ pub trait Guests: Send + Sync + 'static {
         name: &'a str,
         bytes: Bytes,
         quotas: &'a Quotas,
+        by: Option<&'a str>,
     ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>>;
 
     /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.

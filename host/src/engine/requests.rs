@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::Engine;
 use super::api::{
-    Message, MessageError, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
+    Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 use super::hub::{Claim, Mail, Newborn, RaisedEvent, Taken};
 use crate::config::ByteSize;
@@ -270,12 +270,17 @@ impl Engine {
     ///
     /// # Errors
     /// Why it was refused; what was there before stays.
-    pub async fn put_module(&self, tenant: TenantId, name: &str, bytes: Bytes) -> Result<StoredModule, PutModuleError> {
+    pub async fn put_module(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        bytes: Bytes,
+        origin: Origin<'_>,
+    ) -> Result<StoredModule, PutModuleError> {
         let quotas = self.0.tenancy.tenant(tenant).map(|tenant| tenant.quotas.clone());
-        self.0
-            .guests
-            .put(tenant, name, bytes, &quotas.unwrap_or_default())
-            .await
+        let quotas = quotas.unwrap_or_default();
+        quotas.check_signature(&bytes, origin.signature)?;
+        self.0.guests.put(tenant, name, bytes, &quotas, origin.key).await
     }
 
     /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.

@@ -12,7 +12,7 @@ use http::{HeaderMap, header, request::Parts};
 use super::{error::Refusal, state::App};
 use crate::{
     model::{Action, Role, TenantId},
-    tenancy::{Identity, IdentityError, Tenancy},
+    tenancy::{Identity, IdentityError, Tenancy, key},
 };
 
 /// The header by which an administrator acts on behalf of a tenant.
@@ -27,6 +27,8 @@ pub(crate) struct Caller {
 /// A request that is allowed to do what `A` stands for.
 pub(crate) struct May<A> {
     pub(crate) caller: Caller,
+    /// The id of the key that was presented.
+    pub(crate) key: Option<String>,
     action: PhantomData<A>,
 }
 
@@ -55,8 +57,10 @@ impl<A: Does> FromRequestParts<App> for May<A> {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let caller = caller(app.engine.tenancy(), &parts.headers, A::ACTION)?;
+        let key = bearer(&parts.headers)?.and_then(key::id_of);
         Ok(Self {
             caller,
+            key: key.map(str::to_owned),
             action: PhantomData,
         })
     }

@@ -66,7 +66,7 @@ impl FromRequest<App> for PayloadBody {
 }
 
 /// Most bytes of a body that describes something of the host's own.
-const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
+const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
 /// A document that the host understands, unlike a payload.
 #[derive(Debug)]
@@ -79,6 +79,10 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
         let (parts, body) = request.into_parts();
         let bytes = read(&parts.headers, body, MAX_DOCUMENT_BYTES, PAYLOAD_TIME).await?;
         let text = parse_payload(&bytes, MAX_DOCUMENT_BYTES)?;
+        // What has no names would be read by its order.
+        if !text.as_str().trim_start().starts_with('{') {
+            return Err(Refusal::invalid_body("it must be a JSON object"));
+        }
         serde_json::from_str(text.as_str())
             .map(Self)
             .map_err(|error| Refusal::invalid_body(error.to_string()))

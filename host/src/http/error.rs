@@ -14,7 +14,7 @@ use crate::{
     model::{Action, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role},
     sandbox::UploadError,
     store::Error as StoreError,
-    tenancy::{Exceeded, Quota, TenancyError},
+    tenancy::{Exceeded, Quota, SignatureError, TenancyError},
 };
 
 /// Why a request was refused. Nothing was changed.
@@ -50,6 +50,9 @@ pub(crate) enum Refusal {
     /// The tenant has used up what it may use.
     #[error(transparent)]
     QuotaExceeded(Exceeded),
+    /// The module is not signed as it must be.
+    #[error(transparent)]
+    Signature(SignatureError),
     /// The body is JSON, but not what the resource takes.
     #[error("the body cannot be used: {message}")]
     InvalidBody { message: String },
@@ -169,6 +172,8 @@ impl Refusal {
             Self::TenantDisabled => (S::FORBIDDEN, "tenant-disabled", "Tenant disabled"),
             Self::Tenancy(error) => tenancy_refused(error),
             Self::QuotaExceeded(exceeded) => (exceeded_status(exceeded), "quota-exceeded", "Quota reached"),
+            Self::Signature(SignatureError::Missing) => (S::FORBIDDEN, "signature-missing", "Signature missing"),
+            Self::Signature(SignatureError::Wrong) => (S::FORBIDDEN, "signature-wrong", "Signature wrong"),
             Self::InvalidBody { .. } => (S::BAD_REQUEST, "invalid-body", "Body cannot be used"),
             Self::UnknownParameter { .. } => (S::BAD_REQUEST, "unknown-parameter", "Unknown query parameter"),
             Self::RepeatedParameter { .. } => (S::BAD_REQUEST, "repeated-parameter", "Repeated query parameter"),
@@ -449,6 +454,7 @@ impl From<PutModuleError> for Refusal {
         match error {
             PutModuleError::Refused(error) => Self::ModuleRefused(error),
             PutModuleError::FunctionTaken { kind, function, module } => Self::FunctionTaken { kind, function, module },
+            PutModuleError::Signature(error) => Self::Signature(error),
             PutModuleError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             PutModuleError::Store(error) => error.into(),
         }

@@ -5,7 +5,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -22,9 +22,13 @@ use super::{
     state::App,
 };
 use crate::{
+    engine::api::Origin,
     model::{FunctionDescription, ModuleDescription},
     store::ModuleVersion,
 };
+
+/// The header that holds the signature of a module: 128 hexadecimal digits.
+pub(crate) const SIGNATURE_HEADER: &str = "windlass-signature";
 
 /// A module and what it offers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -47,6 +51,9 @@ pub(crate) struct ModuleDocument {
     /// When it was uploaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     uploaded_time: Option<String>,
+    /// The id of the API key that it was uploaded with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uploaded_by: Option<String>,
 }
 
 /// One function of a module.
@@ -96,6 +103,7 @@ impl ModuleDocument {
             functions: functions.into_iter().map(Into::into).collect(),
             size: None,
             uploaded_time: None,
+            uploaded_by: None,
         }
     }
 }
@@ -105,6 +113,7 @@ impl From<ModuleVersion> for ModuleDocument {
         Self {
             size: Some(version.size),
             uploaded_time: Some(time(version.uploaded_at)),
+            uploaded_by: version.uploaded_by,
             ..Self::new(version.name, version.digest.to_string(), version.description)
         }
     }
@@ -122,12 +131,16 @@ pub(crate) struct ModuleList {
 /// The body is the component itself. Instances that run on an earlier version of the name finish on it.
 #[utoipa::path(
     put, path = "/v1/modules/{module}", tag = "modules", operation_id = "putModule",
-    params(("module" = String, Path, description = "Its name: letters, digits, `.`, `_`, `-`")),
+    params(
+        ("module" = String, Path, description = "Its name: letters, digits, `.`, `_`, `-`"),
+        ("windlass-signature" = Option<String>, Header, description = "Ed25519 signature of the body, 128 hexadecimal digits"),
+    ),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "A Wasm component"),
     responses(
         (status = 201, description = "It is the current version of that name now", body = ModuleDocument),
         (status = 200, description = "It already was", body = ModuleDocument),
         (status = 400, description = "`invalid-path`, `body-cut-off`, …", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`signature-missing`, `signature-wrong` or `quota-exceeded`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`function-taken`: another module offers one of its functions", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "`body-too-large`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "It is no module for this host; the code says why", body = Problem, content_type = "application/problem+json"),
@@ -135,12 +148,20 @@ pub(crate) struct ModuleList {
 )]
 pub(crate) async fn put(
     State(app): State<App>,
-    May { caller, .. }: May<Deploy>,
+    May { caller, key, .. }: May<Deploy>,
     InPath(name): InPath<ModuleName>,
     Params(NoParams): Params<NoParams>,
+    headers: HeaderMap,
     ModuleBody { bytes, permit }: ModuleBody,
 ) -> Result<Response, Refusal> {
-    let stored = app.engine.put_module(caller.tenant, name.as_str(), bytes).await?;
+    let origin = Origin {
+        key: key.as_deref(),
+        signature: headers.get(SIGNATURE_HEADER).and_then(|value| value.to_str().ok()),
+    };
+    let stored = app
+        .engine
+        .put_module(caller.tenant, name.as_str(), bytes, origin)
+        .await?;
     drop(permit);
     let status = if stored.new {
         StatusCode::CREATED

@@ -156,7 +156,7 @@ impl Action {
             Self::Browse => "list instances, read logs and usage",
             Self::Control => "terminate, suspend, resume and purge",
             Self::ReadModules => "list modules",
-            Self::Deploy => "upload and remove modules",
+            Self::Deploy => "upload and remove modules, manage settings and secrets",
             Self::Administer => "manage tenants and keys, read metrics",
         }
     }

@@ -27,6 +27,8 @@ pub struct PutModule {
     pub description: ModuleDescription,
     /// When it was uploaded.
     pub at: Timestamp,
+    /// The id of the API key that it was uploaded with, if there was one.
+    pub by: Option<String>,
 }
 
 /// What happened to a [`PutModule`].
@@ -65,6 +67,8 @@ pub struct ModuleVersion {
     pub size: u64,
     /// When it was uploaded last.
     pub uploaded_at: Timestamp,
+    /// The id of the API key that it was uploaded with, if there was one.
+    pub uploaded_by: Option<String>,
     /// When it stopped being the current version of its name; none while it is.
     pub superseded_at: Option<Timestamp>,
 }
@@ -147,13 +151,14 @@ async fn current_number(
 /// The row of the version; that of an earlier upload of the same bytes is used again.
 async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> Result<ModuleNumber, Error> {
     let row = sqlx::query(
-        "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms, uploaded_by)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (tenant, digest) DO UPDATE
          SET name = excluded.name,
              kind = excluded.kind,
              description = excluded.description,
              uploaded_at_ms = iif(superseded_at_ms IS NULL, uploaded_at_ms, excluded.uploaded_at_ms),
+             uploaded_by = iif(superseded_at_ms IS NULL, uploaded_by, excluded.uploaded_by),
              superseded_at_ms = NULL
          RETURNING module",
     )
@@ -164,6 +169,7 @@ async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> R
     .bind(codec::encode(&put.description))
     .bind(stored(put.bytes.len() as u64))
     .bind(stored(put.at.0))
+    .bind(put.by.as_deref())
     .fetch_one(connection)
     .await?;
     Ok(ModuleNumber(row.small_number(0)?))
@@ -291,7 +297,8 @@ pub(super) async fn delete_bytes(
 }
 
 const VERSION: &str =
-    "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms";
+    "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms,
+    m.uploaded_by";
 
 /// A version by its number, of whatever tenant.
 pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
@@ -359,6 +366,7 @@ fn version(row: &SqliteRow) -> Result<ModuleVersion, Error> {
         size: row.number(5)?,
         uploaded_at: Timestamp(row.number(6)?),
         superseded_at: row.optional_number(7)?.map(Timestamp),
+        uploaded_by: row.optional_text(8)?.map(str::to_owned),
     })
 }
 

@@ -361,6 +361,7 @@ fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModule {
             sdk: "test".into(),
         },
         at: NOW,
+        by: None,
     }
 }
 

@@ -55,6 +55,11 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The public part of a key; none if it is no key.
+pub fn id_of(key: &str) -> Option<&str> {
+    split(key).map(|(id, _)| id)
+}
+
 /// The id and the secret of a key; none if it is no key.
 pub(super) fn split(key: &str) -> Option<(&str, &str)> {
     let (id, secret) = key.strip_prefix(PREFIX)?.split_once('_')?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::signature::from_hex;
 use crate::config::{ByteSize, Span};
 use crate::sandbox::EgressRule;
 
@@ -70,6 +71,8 @@ quotas! {
     max_response_bytes MaxResponseBytes: ByteSize = "maxResponseBytes";
     /// Where its activities may send requests besides what the operator allows everybody: rules by module, `*` for all
     allowed_hosts AllowedHosts: BTreeMap<String, Vec<String>> = "allowedHosts";
+    /// Ed25519 public keys, one of which must have signed each module (64 hexadecimal digits each)
+    module_signers ModuleSigners: Vec<String> = "moduleSigners";
 }
 
 /// A quota was reached.
@@ -132,6 +135,15 @@ impl Quotas {
             let read: Result<EgressRule, _> = rule.parse();
             read.map_err(|error| format!("the rule {rule:?} of allowedHosts {error}"))?;
         }
+        let signers = self.module_signers.iter().flatten();
+        if let Some(wrong) = signers
+            .map(String::as_str)
+            .find(|signer| from_hex::<32>(signer).is_none())
+        {
+            return Err(format!(
+                "{wrong:?} of moduleSigners is not a public key of 64 hexadecimal digits"
+            ));
+        }
         let zeros = [
             (Quota::ActivityFuel, self.activity_fuel == Some(0)),
             (Quota::FuelPerMinute, self.fuel_per_minute == Some(0)),
@@ -168,7 +180,6 @@ mod tests {
             r#"{"weight":0}"#,
             r#"{"maxTurns":0}"#,
             r#"{"allowedHosts":{"*":["x y"]}}"#,
-            "[]",
             "",
         ] {
             assert!(Quotas::read(bad).is_err(), "{bad}");
@@ -179,7 +190,10 @@ mod tests {
     fn every_quota_has_the_name_of_its_member() {
         for quota in Quota::ALL {
             let read = |value: &str| Quotas::read(&format!("{{\"{}\":{value}}}", quota.name()));
-            let read = read("1").or_else(|_| read("\"1s\"")).or_else(|_| read("{}"));
+            let read = read("1")
+                .or_else(|_| read("\"1s\""))
+                .or_else(|_| read("{}"))
+                .or_else(|_| read("[]"));
             assert!(read.is_ok(), "{}", quota.name());
         }
         let page = include_str!("../../../docs/security.md");

@@ -8,6 +8,7 @@ use std::fmt;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
+use super::signature::from_hex;
 use crate::entropy::Entropy;
 use crate::model::{Secret, TenantId};
 
@@ -35,15 +36,7 @@ impl Vault {
     /// What is wrong with the key, as the end of a sentence about it; never a part of it.
     pub fn with_key(text: &str) -> Result<Self, &'static str> {
         const WRONG: &str = "is not 64 hexadecimal digits, such as `openssl rand -hex 32` prints";
-        let digits = text.trim().as_bytes();
-        if digits.len() != 64 {
-            return Err(WRONG);
-        }
-        let mut key = [0; 32];
-        for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-            let pair = str::from_utf8(pair).map_err(|_| WRONG)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| WRONG)?;
-        }
+        let key: [u8; 32] = from_hex(text.trim()).ok_or(WRONG)?;
         let key = UnboundKey::new(&AES_256_GCM, &key).map_err(|_| WRONG)?;
         Ok(Self(Some(LessSafeKey::new(key))))
     }

@@ -207,6 +207,7 @@ impl Guests for ScriptedGuests {
         _: &'a str,
         _: Bytes,
         _: &'a Quotas,
+        _: Option<&'a str>,
     ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
         unreachable!("nothing is uploaded in the simulation")
     }

@@ -325,6 +325,7 @@ async fn put_module(store: &Store) -> ModuleNumber {
         bytes: vec![0; 5],
         description,
         at: NOW,
+        by: None,
     };
     match store.put_module(put).await.unwrap() {
         PutModuleOutcome::Stored { number, .. } => number,
