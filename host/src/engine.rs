@@ -1,9 +1,9 @@
 //! The engine: carries every instance to its end.
 //!
 //! An active instance has one [`owner`], a pure state machine that says what to make durable; the loop in [`task`] does
-//! it. [`hub`] knows the owners, [`activities`] the attempts under way, [`timers`] who sleeps, [`catalogue`] the modules
-//! and functions, [`recovery`] what the last host left. The engine is the only place that sees both the store and the
-//! sandbox; it knows nothing of HTTP.
+//! it. [`hub`] knows the owners, [`activities`] the attempts under way, [`shares`] which of them come next, [`timers`] who
+//! sleeps, [`catalogue`] the modules and functions, [`recovery`] what the last host left. The engine is the only place that
+//! sees both the store and the sandbox; it knows nothing of HTTP.
 
 pub mod activities;
 pub mod api;
@@ -12,6 +12,7 @@ pub mod flight_recorder;
 pub mod guests;
 pub mod hub;
 pub mod owner;
+pub mod shares;
 pub mod verify;
 
 mod heat;
@@ -40,6 +41,7 @@ use tokio_util::task::TaskTracker;
 pub use self::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
+pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats};
 pub use self::waiters::{End, Waiter};
 use self::{
@@ -48,6 +50,7 @@ use self::{
     flight_recorder::FlightRecorder,
     guests::Guests,
     hub::Hub,
+    shares::{Gate, Slots},
     task::Shared,
     timers::Timers,
     waiters::Waiters,
@@ -72,7 +75,7 @@ pub struct EngineOptions {
     pub hot_idle: Duration,
     /// Attempts of activities that run at once.
     pub activity_slots: usize,
-    /// New instances are refused while that many activity calls run or wait.
+    /// New instances are refused while that many activity calls run or wait, to tenants with an even part of them.
     pub max_queued: usize,
     /// How often in a row the end of the host may cut a call off before it fails as poisonous.
     pub max_cut_offs: u32,
@@ -245,6 +248,11 @@ impl Engine {
         };
         let cautious = recovery::note_flights(&store, &recorder, &stats, ends).await?;
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let slots = Slots::new(options.activity_slots, clock.clone());
+        let gate = Gate::new(options.guest_threads, clock.clone());
+        for tenant in tenancy.tenants() {
+            shares::set(&gate, &slots, tenant.id, Share::from(&tenant.quotas));
+        }
         let activities = Activities::new(ActivitiesParts {
             store: store.clone(),
             guests: guests.clone(),
@@ -252,7 +260,8 @@ impl Engine {
             tenancy: tenancy.clone(),
             recorder: recorder.clone(),
             stats: stats.clone(),
-            slots: options.activity_slots,
+            slots: slots.clone(),
+            gate: gate.clone(),
             max_cut_offs: options.max_cut_offs,
             runtime: runtime.clone(),
             tracker: tracker.clone(),
@@ -267,6 +276,7 @@ impl Engine {
             recorder,
             stats: stats.clone(),
             activities,
+            gate,
             timers: timers.clone(),
             waiters: waiters.clone(),
             heat: heat::Heat::default(),
@@ -288,6 +298,7 @@ impl Engine {
                 .clone()
                 .run(hub.clone(), store.clone(), clock.clone(), shutdown.clone()),
         );
+        tracker.spawn(slots.run(shutdown.clone()));
         tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
         Ok(Self(Arc::new(Inner {
             store,

@@ -288,7 +288,7 @@ impl Store {
 
     /// How many operations wait for the writer now.
     pub fn queue_length(&self) -> usize {
-        self.jobs.max_capacity() - self.jobs.capacity()
+        self.jobs.max_capacity() - self.jobs.capacity() + self.stats.backlog()
     }
 
     /// Reads everything and says what is wrong with it; nothing if all is well. Slow: for `windlass check`.

@@ -8,6 +8,8 @@ const SMALL: &[&str] = &[
     "--in-flight=4",
     "--instances=20",
     "--alone=5",
+    "--noisy=10",
+    "--flood=2000",
     "--fanout=10,20",
     "--steps=10",
     "--parked=20",
@@ -28,6 +30,7 @@ const THROUGHPUT: &[&str] = &[
     "p99_ms",
 ];
 const ONE_INSTANCE: &[&str] = &["activities_per_s", "host_cpu_ms_per_activity"];
+const NOISY: &[&str] = &["quiet_p50_ms", "quiet_p99_ms", "noisy_p50_ms", "noisy_p99_ms", "ratio"];
 const STEPS: &[&str] = &["activities_per_s", "ms_per_step_first", "ms_per_step_last"];
 const PARKED: &[&str] = &[
     "instances_per_s",
@@ -40,6 +43,7 @@ const SLEEPERS: &[&str] = &["instances_per_s", "p50_ms", "p99_ms", "idle_cpu_ms_
 const ROWS: &[(&str, &[&[&str]])] = &[
     ("chain", &[USED, THROUGHPUT]),
     ("alone", &[USED, THROUGHPUT]),
+    ("noisy", &[USED, NOISY]),
     ("fanout", &[USED, ONE_INSTANCE]),
     ("fanout", &[USED, ONE_INSTANCE]),
     ("long", &[USED, STEPS]),

@@ -49,6 +49,12 @@ pub(super) struct Bench {
     /// Instances of `alone` [default: 1000, short 300]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     alone: Option<u32>,
+    /// Chains of `noisy`, without a flood and with it [default: 500, short 100]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    noisy: Option<u32>,
+    /// Activities that the flood of `noisy` keeps waiting
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    flood: u32,
     /// Activities of each instance of `fanout` [default: 1000,10000]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=100_000))]
     fanout: Vec<u32>,
@@ -83,6 +89,10 @@ enum Workload {
     Chain,
     /// The same, one instance at a time: how long each takes. The same request
     Alone,
+    /// The same in a tenant of its own, without and with another tenant's flood of activities.
+    /// POST /v1/tenants (201, or 409 if it is there), PUT /v1/modules/NAME and the requests of alone, with the header
+    /// windlass-tenant; meanwhile those of fanout, in four connections, again and again. ratio is of the halves
+    Noisy,
     /// Many activities at once in one instance.
     /// POST /v1/orchestrations/BenchFanout?wait=60s; if that answers 202, GET /v1/instances/ID?wait=60s until it ended
     Fanout,
@@ -117,7 +127,7 @@ impl Workload {
     /// Whether the row ends its host, or kills it.
     fn ends_its_host(self) -> bool {
         match self {
-            Self::Chain | Self::Alone | Self::Fanout | Self::Long | Self::Sleepers => false,
+            Self::Chain | Self::Alone | Self::Noisy | Self::Fanout | Self::Long | Self::Sleepers => false,
             Self::Parked | Self::Disk | Self::Recovery | Self::Cold => true,
         }
     }
@@ -196,6 +206,7 @@ impl Bench {
         let figures = match workload {
             Workload::Chain => row::chain::chain("chain", &target, chains, self.in_flight).await?,
             Workload::Alone => row::chain::chain("alone", &target, count(self.alone, 1_000, 300), 1).await?,
+            Workload::Noisy => row::noisy::noisy(&target, count(self.noisy, 500, 100), self.flood).await?,
             Workload::Fanout => row::single::fanout(&target, size).await?,
             Workload::Long => row::single::long(&target, size).await?,
             Workload::Parked => {

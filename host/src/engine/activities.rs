@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +15,7 @@ use super::flight_recorder::{Flight, FlightRecorder};
 use super::guests::Guests;
 use super::hub::{Hub, Mail};
 use super::owner::{ActivityResult, StartActivity};
+use super::shares::{Gate, Slots};
 use super::stats::EngineStats;
 use crate::clock::Clock;
 use crate::model::{
@@ -37,10 +37,18 @@ const MODULE_TRIES: u32 = 5;
 type Key = (InstanceNumber, ExecutionNumber, TaskId);
 
 /// The calls of one instance, each with what stops it.
-type Calls = BTreeMap<(ExecutionNumber, TaskId), AbortHandle>;
+struct Calls {
+    tenant: TenantId,
+    handles: BTreeMap<(ExecutionNumber, TaskId), AbortHandle>,
+}
 
-/// All calls; none any more once they were stopped.
-type Table = Option<BTreeMap<InstanceNumber, Calls>>;
+/// All calls.
+#[derive(Default)]
+struct Table {
+    by_instance: BTreeMap<InstanceNumber, Calls>,
+    /// How many each tenant has; none that has none.
+    by_tenant: BTreeMap<TenantId, usize>,
+}
 
 /// All calls under way. Cheap to clone.
 #[derive(Clone)]
@@ -53,9 +61,11 @@ struct Inner {
     tenancy: Tenancy,
     recorder: FlightRecorder,
     stats: Arc<EngineStats>,
-    slots: Semaphore,
+    slots: Slots,
+    gate: Gate,
     max_cut_offs: u32,
-    calls: Mutex<Table>,
+    /// None any more once they were stopped.
+    calls: Mutex<Option<Table>>,
     /// Calls in the table.
     count: AtomicUsize,
     runtime: tokio::runtime::Handle,
@@ -76,8 +86,10 @@ pub struct ActivitiesParts {
     pub recorder: FlightRecorder,
     /// Where attempts are counted.
     pub stats: Arc<EngineStats>,
-    /// How many attempts run at once.
-    pub slots: usize,
+    /// What attempts run in.
+    pub(super) slots: Slots,
+    /// What they pass to compute.
+    pub(super) gate: Gate,
     /// How often in a row the end of the host may cut a call off before it fails as poisonous.
     pub max_cut_offs: u32,
     /// The runtime for guests.
@@ -112,6 +124,7 @@ impl Activities {
             recorder,
             stats,
             slots,
+            gate,
             max_cut_offs,
             runtime,
             tracker,
@@ -123,9 +136,10 @@ impl Activities {
             tenancy,
             recorder,
             stats,
-            slots: Semaphore::new(slots),
+            slots,
+            gate,
             max_cut_offs,
-            calls: Mutex::new(Some(BTreeMap::new())),
+            calls: Mutex::new(Some(Table::default())),
             count: AtomicUsize::new(0),
             runtime,
             tracker,
@@ -143,10 +157,13 @@ impl Activities {
         attempts: &[AttemptRow],
     ) {
         let (execution, task) = (start.execution, start.task);
-        let mut calls = self.lock();
-        let Some(calls) = calls.as_mut() else { return };
-        let of_instance = calls.entry(instance).or_default();
-        if of_instance.contains_key(&(execution, task)) {
+        let mut table = self.lock();
+        let Some(table) = table.as_mut() else { return };
+        let of_instance = table.by_instance.entry(instance).or_insert_with(|| Calls {
+            tenant,
+            handles: BTreeMap::new(),
+        });
+        if of_instance.handles.contains_key(&(execution, task)) {
             return;
         }
         let mine = attempts
@@ -175,13 +192,32 @@ impl Activities {
         };
         // The table is locked until the call is in it; it cannot be forgotten before.
         let running = self.0.tracker.spawn_on(work, &self.0.runtime);
-        of_instance.insert((execution, task), running.abort_handle());
+        of_instance.handles.insert((execution, task), running.abort_handle());
+        *table.by_tenant.entry(tenant).or_default() += 1;
         self.0.count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// How many calls run or wait for a slot or their next attempt.
     pub fn count(&self) -> usize {
         self.0.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are that many calls, and the tenant has as many as each would have if all who have some had the same.
+    pub fn are_too_many(&self, tenant: TenantId, max: usize) -> bool {
+        if self.count() < max {
+            return false;
+        }
+        let table = self.lock();
+        let Some(Table { by_tenant, .. }) = table.as_ref() else {
+            return true;
+        };
+        let own = by_tenant.get(&tenant).copied().unwrap_or(0);
+        own * by_tenant.len() >= max
+    }
+
+    /// The slots in which attempts run.
+    pub(super) fn slots(&self) -> &Slots {
+        &self.0.slots
     }
 
     /// Stops a call; nothing more is heard of it.
@@ -193,20 +229,23 @@ impl Activities {
 
     /// Stops all calls of an instance.
     pub fn cancel_all(&self, instance: InstanceNumber) {
-        let of_instance = self.lock().as_mut().and_then(|calls| calls.remove(&instance));
-        let stopped = of_instance.as_ref().map_or(0, BTreeMap::len);
-        self.0.count.fetch_sub(stopped, Ordering::Relaxed);
-        of_instance
-            .iter()
-            .flat_map(BTreeMap::values)
-            .for_each(AbortHandle::abort);
+        let mut table = self.lock();
+        let Some(table) = table.as_mut() else { return };
+        let Some(stopped) = table.by_instance.remove(&instance) else {
+            return;
+        };
+        table.have_gone(stopped.tenant, stopped.handles.len());
+        self.0.count.fetch_sub(stopped.handles.len(), Ordering::Relaxed);
+        stopped.handles.values().for_each(AbortHandle::abort);
     }
 
     /// Stops all calls and starts none any more; their instances find them again at the next start.
     pub fn stop(&self) {
-        let calls = self.lock().take();
-        let calls = calls.iter().flat_map(BTreeMap::values);
-        calls.flat_map(BTreeMap::values).for_each(AbortHandle::abort);
+        let table = self.lock().take();
+        let calls = table.iter().flat_map(|table| table.by_instance.values());
+        calls
+            .flat_map(|calls| calls.handles.values())
+            .for_each(AbortHandle::abort);
     }
 
     fn forget(&self, key: Key) {
@@ -214,18 +253,20 @@ impl Activities {
     }
 
     fn remove(&self, (instance, execution, task): Key) -> Option<AbortHandle> {
-        let mut calls = self.lock();
-        let calls = calls.as_mut()?;
-        let of_instance = calls.get_mut(&instance)?;
-        let call = of_instance.remove(&(execution, task))?;
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
-        if of_instance.is_empty() {
-            calls.remove(&instance);
+        let mut table = self.lock();
+        let table = table.as_mut()?;
+        let of_instance = table.by_instance.get_mut(&instance)?;
+        let call = of_instance.handles.remove(&(execution, task))?;
+        let (tenant, is_last) = (of_instance.tenant, of_instance.handles.is_empty());
+        if is_last {
+            table.by_instance.remove(&instance);
         }
+        table.have_gone(tenant, 1);
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
         Some(call)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Option<Table>> {
         self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -244,7 +285,7 @@ impl Activities {
             let waiting = self.0.stats.attempts.waiting.hold();
             let slot = tokio::select! {
                 biased;
-                slot = self.0.slots.acquire() => slot.expect("the slots are never closed"),
+                slot = self.0.slots.acquire(call.tenant, &call.start.call.function) => slot,
                 () = self.deadline(deadline) => return Some(call.late()),
             };
             drop(waiting);
@@ -326,7 +367,7 @@ impl Activities {
                 });
                 code.run(attempt).await
             };
-            match run.await {
+            match self.0.gate.run(call.tenant, run).await {
                 Ok(run) => return run,
                 Err(HostTrouble::Module(message)) if module_tries + 1 >= MODULE_TRIES => {
                     let outcome = Err(Failure::new(types::MODULE, message));
@@ -380,6 +421,17 @@ impl Activities {
                 return;
             }
             tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+        }
+    }
+}
+
+impl Table {
+    /// That many calls of a tenant are no more.
+    fn have_gone(&mut self, tenant: TenantId, calls: usize) {
+        let left = self.by_tenant.get_mut(&tenant).expect("a tenant with calls is counted");
+        *left -= calls;
+        if *left == 0 {
+            self.by_tenant.remove(&tenant);
         }
     }
 }

@@ -275,6 +275,12 @@ impl<G: Guest> Owner<G> {
         self.player.is_some()
     }
 
+    /// Whether the [next](Self::next) step may well be to run the guest: it is there, and something has come or will be due.
+    pub fn is_about_to_run(&self) -> bool {
+        let guest_is_ready = |player: &Player<G>| player.last_turn() == self.last_turn;
+        self.player.as_ref().is_some_and(guest_is_ready) && (self.has_arrivals() || self.ledger.next_due().is_some())
+    }
+
     /// Forgets the guest; the next turn replays.
     pub fn cool(&mut self) {
         self.player = None;

@@ -44,7 +44,7 @@ impl Engine {
             idempotency,
             watch,
         } = request;
-        if self.0.hub.shared().activities.count() >= self.0.max_queued {
+        if self.0.hub.shared().activities.are_too_many(tenant, self.0.max_queued) {
             return Err(StartError::Overloaded);
         }
         let limits = self.limits_of(tenant, &input)?;

@@ -17,3 +17,5 @@ mod tests;
 mod time;
 mod workload;
 mod world;
+
+pub(super) use self::time::SimulatedClock;

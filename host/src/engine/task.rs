@@ -16,6 +16,7 @@ use super::heat::Heat;
 use super::hub::{Hub, Mail, Newborn, Taken};
 use super::owner::{ActivityChanges, ActivityResult, Next, Owner, UNREADABLE, World};
 use super::recorded::Recorded;
+use super::shares::{Gate, Pass};
 use super::stats::{EngineStats, Step};
 use super::timers::Timers;
 use super::waiters::Waiters;
@@ -51,6 +52,7 @@ pub(super) struct Shared {
     pub recorder: FlightRecorder,
     pub stats: Arc<EngineStats>,
     pub activities: Activities,
+    pub gate: Gate,
     pub timers: Timers,
     pub waiters: Waiters,
     pub heat: Heat,
@@ -308,6 +310,7 @@ impl Session<'_> {
                 return Ended::Idle;
             }
             let next = {
+                let _pass = self.pass(&mut owner, mailbox).await;
                 let world = HostWorld {
                     shared: self.shared,
                     tenant: owner.tenant(),
@@ -345,6 +348,18 @@ impl Session<'_> {
                 }
             }
         }
+    }
+
+    /// Before a turn: waits until it is the tenant's. What comes meanwhile is for that turn as well.
+    async fn pass(&mut self, owner: &mut GuestOwner, mailbox: &mut mpsc::UnboundedReceiver<Mail>) -> Option<Pass> {
+        if !owner.is_about_to_run() {
+            return None;
+        }
+        let pass = self.shared.gate.enter(owner.tenant()).await;
+        while let Ok(mail) = mailbox.try_recv() {
+            self.receive(owner, mail);
+        }
+        Some(pass)
     }
 
     /// Waits for a message. Returns false when the owner is to go.
@@ -537,7 +552,11 @@ impl Session<'_> {
                     task: None,
                 });
                 self.shared.stats.count_replay(owner.is_hot(), rows.len());
-                if let Err(trouble) = owner.feed(&rows) {
+                let fed = {
+                    let _pass = self.shared.gate.enter(owner.tenant()).await;
+                    owner.feed(&rows)
+                };
+                if let Err(trouble) = fed {
                     self.trouble(owner, &trouble).await;
                 }
             }
@@ -557,7 +576,8 @@ impl Session<'_> {
         started: Arc<Started>,
         directory: &Arc<dyn Directory>,
     ) {
-        match self.shared.guests.orchestrator(module, &started).await {
+        let guest = self.shared.guests.orchestrator(module, &started);
+        match self.shared.gate.run(owner.tenant(), guest).await {
             Ok(guest) => {
                 self.module_tries = 0;
                 let flight = Flight {

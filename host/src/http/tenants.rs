@@ -21,6 +21,7 @@ use super::{
     state::App,
 };
 use crate::{
+    engine::Share,
     model::TenantName,
     tenancy::{Quotas, Tenant},
 };
@@ -124,6 +125,7 @@ pub(crate) async fn create(
 ) -> Result<Response, Refusal> {
     new.quotas.check().map_err(Refusal::invalid_body)?;
     let tenant = app.engine.tenancy().create_tenant(new.name, &new.quotas).await?;
+    app.engine.set_share(tenant.id, Share::from(&tenant.quotas));
     Ok((StatusCode::CREATED, Json(document(&app, &tenant).await?)).into_response())
 }
 
@@ -190,6 +192,7 @@ pub(crate) async fn set(
         Some(merged(&tenant.quotas, change.quotas)?)
     };
     let tenant = tenancy.set_tenant(name.as_str(), change.disabled, quotas).await?;
+    app.engine.set_share(tenant.id, Share::from(&tenant.quotas));
     Ok(Json(document(&app, &tenant).await?))
 }
 

@@ -1,8 +1,8 @@
 //! Counters of what the writer did, for metrics and benchmarks.
 
 use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Release},
+    AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ pub(super) struct Stats {
     batch_operations: Histogram<{ OPERATIONS.len() }>,
     batch_rows: Histogram<{ ROWS.len() }>,
     newest_message: AtomicU64,
+    backlog: AtomicUsize,
 }
 
 /// What the writer did since the host started.
@@ -68,6 +69,7 @@ impl Default for Stats {
             batch_operations: Histogram::new(OPERATIONS),
             batch_rows: Histogram::new(ROWS),
             newest_message: AtomicU64::new(0),
+            backlog: AtomicUsize::new(0),
         }
     }
 }
@@ -92,6 +94,16 @@ impl Stats {
     /// No message that is on disk now is newer than that.
     pub(super) fn newest_message(&self) -> InboxSeq {
         InboxSeq(self.newest_message.load(Acquire))
+    }
+
+    /// Notes how many operations the writer has taken and not begun.
+    pub(super) fn set_backlog(&self, operations: usize) {
+        self.backlog.store(operations, Relaxed);
+    }
+
+    /// How many those are.
+    pub(super) fn backlog(&self) -> usize {
+        self.backlog.load(Relaxed)
     }
 
     /// Counts something that was not written.

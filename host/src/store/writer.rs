@@ -2,10 +2,12 @@
 //!
 //! It takes all operations that are ready, writes them in one transaction, and answers all of them when the transaction
 //! is on disk: while one batch waits for the disk, the next one gathers. A batch that the database rejects is rolled back
-//! and tried again in halves, so that a bad operation fails alone. Operations keep the order in which they came.
+//! and tried again in halves, so that a bad operation fails alone. Operations of a tenant keep the order in which they
+//! came; when more wait than a batch takes, it takes from all tenants in turns.
 //!
 //! Being the only writer, it may remember what it wrote; see [`facts`].
 
+mod backlog;
 mod facts;
 pub(super) mod operation;
 mod plan;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::transaction::Transaction;
 use self::{
+    backlog::Backlog,
     facts::{FactCache, Facts, Wanted},
     operation::{Job, Operation, Outcome},
     plan::{FunctionNumbers, Keys, Plan},
@@ -30,10 +33,13 @@ use super::{
     counters::{Counters, InstanceNumbers},
     idempotency::WantedKey,
 };
-use crate::model::{InboxSeq, InstanceStatus};
+use crate::model::{InboxSeq, InstanceStatus, TenantId};
 
-/// How many operations may wait for the writer before those who ask are made to wait themselves.
+/// How many operations may be on their way to the writer before those who ask are made to wait themselves.
 pub(super) const QUEUE_CAPACITY: usize = 4_096;
+
+/// How many it sorts by tenant. More wait on their way, where nobody is let past anybody.
+const MAX_BACKLOG: usize = 4 * QUEUE_CAPACITY;
 
 /// Most operations in one batch. More would only lengthen the wait of the first; the cost per operation has levelled off.
 const MAX_BATCH: usize = 256;
@@ -63,23 +69,42 @@ pub(super) struct Database {
 impl Writer {
     /// Writes until `shutdown` is cancelled or every handle is gone, and then what is in the queue.
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut backlog = Backlog::new();
         loop {
-            tokio::select! {
-                biased;
-                () = shutdown.cancelled(), if !self.jobs.is_closed() => self.jobs.close(),
-                taken = self.jobs.recv_many(&mut batch, MAX_BATCH) => {
-                    if taken == 0 {
-                        break;
-                    }
-                    let gate = self.gate.lock().await;
-                    self.database.write(std::mem::take(&mut batch), &self.stats).await;
-                    drop(gate);
+            if shutdown.is_cancelled() && !self.jobs.is_closed() {
+                self.jobs.close();
+            }
+            let mut batch = Vec::with_capacity(MAX_BATCH);
+            if backlog.is_empty() {
+                let all_gone = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled(), if !self.jobs.is_closed() => continue,
+                    taken = self.jobs.recv_many(&mut batch, MAX_BATCH) => taken == 0,
+                };
+                if all_gone {
+                    break;
                 }
             }
+            if batch.len() == MAX_BATCH || !backlog.is_empty() {
+                self.sort(&mut backlog, batch.drain(..));
+                batch.extend(std::iter::from_fn(|| backlog.pop()).take(MAX_BATCH));
+                self.stats.set_backlog(backlog.len());
+            }
+            let gate = self.gate.lock().await;
+            self.database.write(batch, &self.stats).await;
+            drop(gate);
         }
         self.database.connection.close().await?;
         Ok(())
+    }
+
+    /// Sorts what was taken and what else has come by tenant.
+    fn sort(&mut self, backlog: &mut Backlog<Job>, taken: impl Iterator<Item = Job>) {
+        let come = std::iter::from_fn(|| self.jobs.try_recv().ok());
+        let room = MAX_BACKLOG.saturating_sub(backlog.len());
+        for job in taken.chain(come).take(room) {
+            backlog.push(self.database.facts.tenant_of(&job.operation), job);
+        }
     }
 }
 
@@ -295,6 +320,26 @@ async fn step<'a>(
             Outcome::DeleteModuleBytes(transaction.changing().await?.delete_module_bytes(unneeded).await?)
         }
     }))
+}
+
+impl FactCache {
+    /// Whose operation it is, as far as that is known: that of nobody is the host's own.
+    fn tenant_of(&mut self, operation: &Operation) -> Option<TenantId> {
+        match operation {
+            Operation::Start { instance, .. } => Some(instance.instance.tenant),
+            Operation::Append { append, .. } => Some(append.tenant),
+            Operation::Commit(work) => Some(work.commit.tenant),
+            Operation::Purge { tenant, .. }
+            | Operation::PurgeMany { tenant, .. }
+            | Operation::DeleteModule { tenant, .. } => Some(*tenant),
+            Operation::PutModule(put) => Some(put.tenant),
+            Operation::Deliver { to: instance, .. }
+            | Operation::NoteAttempt { instance, .. }
+            | Operation::MarkStuck { instance, .. }
+            | Operation::CountUncleanEnd(instance) => self.owner(*instance),
+            Operation::Administer(_) | Operation::DeleteModuleBytes(_) | Operation::Sweep { .. } => None,
+        }
+    }
 }
 
 /// Whether the rows collected so far must be on their way before the operation is judged: it runs statements of its own,

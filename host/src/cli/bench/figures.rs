@@ -25,6 +25,17 @@ pub(super) struct Figures {
     pub(super) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) p99_ms: Option<f64>,
+    /// How long single things took on a quiet host and on a noisy one, and how many times as long half of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) quiet_p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) quiet_p99_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) noisy_p50_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) noisy_p99_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ratio: Option<f64>,
     /// Milliseconds a step over the first and the last thousand steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ms_per_step_first: Option<f64>,
@@ -86,6 +97,19 @@ impl Figures {
         times.sort_by(f64::total_cmp);
         self.p50_ms = percentile(&times, 50);
         self.p99_ms = percentile(&times, 99);
+        self
+    }
+
+    /// Notes how long single things took without and with something beside them.
+    pub(super) fn beside(mut self, mut quiet: Vec<f64>, mut noisy: Vec<f64>) -> Self {
+        quiet.sort_by(f64::total_cmp);
+        noisy.sort_by(f64::total_cmp);
+        self.quiet_p50_ms = percentile(&quiet, 50);
+        self.quiet_p99_ms = percentile(&quiet, 99);
+        self.noisy_p50_ms = percentile(&noisy, 50);
+        self.noisy_p99_ms = percentile(&noisy, 99);
+        let both = self.noisy_p50_ms.zip(self.quiet_p50_ms);
+        self.ratio = both.map(|(noisy, quiet)| noisy / quiet);
         self
     }
 

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
 use crate::cli::trouble::Trouble;
+use crate::http::TENANT_HEADER;
 
 /// Longest wait that a request asks for, in seconds.
 const WAIT_S: u64 = 60;
@@ -30,6 +31,8 @@ pub(super) struct Load {
     authority: String,
     base: String,
     name: HeaderValue,
+    /// On whose behalf, if not on that of the tenant that every host has.
+    tenant: Option<HeaderValue>,
 }
 
 /// A connection, and what is said on it again and again.
@@ -37,6 +40,7 @@ pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     base: String,
     name: HeaderValue,
+    tenant: Option<HeaderValue>,
     url: String,
 }
 
@@ -69,7 +73,21 @@ impl Load {
             authority: format!("{}:{port}", uri.host().unwrap_or_default()),
             base: uri.path().trim_end_matches('/').to_owned(),
             name: HeaderValue::from_str(authority).map_err(|_| unusable())?,
+            tenant: None,
         })
+    }
+
+    /// The same on behalf of a tenant.
+    pub(super) fn of_tenant(&self, name: &'static str) -> Self {
+        Self {
+            tenant: Some(HeaderValue::from_static(name)),
+            ..self.clone()
+        }
+    }
+
+    /// The address of the host.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}{}", self.authority, self.base)
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, Trouble> {
@@ -87,6 +105,7 @@ impl Load {
             sender,
             base: self.base.clone(),
             name: self.name.clone(),
+            tenant: self.tenant.clone(),
             url,
         })
     }
@@ -117,11 +136,15 @@ impl Load {
 impl Connection {
     /// One request and its answer, whatever that is.
     pub(super) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, Trouble> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header(header::HOST, self.name.clone())
-            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(tenant) = &self.tenant {
+            request = request.header(TENANT_HEADER, tenant.clone());
+        }
+        let request = request
             .body(Full::new(body))
             .map_err(|error| Trouble::failed(format!("{path}: {error}")))?;
         let answer = async {

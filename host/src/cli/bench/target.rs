@@ -1,6 +1,6 @@
 //! The host that is measured: one of our own, or one that runs already.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
@@ -20,6 +20,8 @@ const MODULES: [&str; 2] = ["bench", "bench_activities"];
 
 /// A host with the modules of the workloads.
 pub(super) struct Target {
+    /// Where the modules are.
+    modules: PathBuf,
     /// Ours, which can be ended and started again.
     own: Option<BenchHost>,
     load: Load,
@@ -35,6 +37,8 @@ pub(super) struct Reading {
     pub(super) rows: u64,
     pub(super) turns: u64,
     pub(super) completed: u64,
+    /// Attempts that wait for a slot.
+    pub(super) waiting: u64,
     /// Instances that somebody works on or that are hot.
     pub(super) active: u64,
 }
@@ -44,15 +48,35 @@ impl Target {
     pub(super) async fn start(arguments: Vec<String>, modules: &Path) -> Result<Self, Trouble> {
         let own = BenchHost::start(arguments).await?;
         let load = Load::new(own.url())?;
-        deploy(own.url(), modules).await?;
-        Ok(Self { own: Some(own), load })
+        deploy(own.url(), modules, None).await?;
+        Ok(Self {
+            modules: modules.to_owned(),
+            own: Some(own),
+            load,
+        })
     }
 
     /// One that runs already.
     pub(super) async fn running(url: &str, modules: &Path) -> Result<Self, Trouble> {
-        deploy(url, modules).await?;
+        deploy(url, modules, None).await?;
         let load = Load::new(url)?;
-        Ok(Self { own: None, load })
+        Ok(Self {
+            modules: modules.to_owned(),
+            own: None,
+            load,
+        })
+    }
+
+    /// Makes a tenant, unless there is one of that name, with the modules of the workloads.
+    pub(super) async fn tenant(&self, name: &'static str) -> Result<Load, Trouble> {
+        let body = format!("{{\"name\":\"{name}\"}}");
+        let mut connection = self.load.connect().await?;
+        let answer = connection.send(Method::POST, "/v1/tenants", body.into()).await?;
+        if answer.status != StatusCode::CONFLICT {
+            answer.expect(StatusCode::CREATED)?;
+        }
+        deploy(&self.load.url(), &self.modules, Some(name)).await?;
+        Ok(self.load.of_tenant(name))
     }
 
     pub(super) fn load(&self) -> &Load {
@@ -138,13 +162,14 @@ impl Reading {
             rows: count("windlass_store_rows_total")?,
             turns: count("windlass_turns_total")?,
             completed: count("windlass_instances_ended_total{status=\"completed\",tenant=\"default\"}")?,
+            waiting: count("windlass_activity_attempts_waiting")?,
             active: count("windlass_active_instances")?,
         })
     }
 }
 
-async fn deploy(url: &str, folder: &Path) -> Result<(), Trouble> {
-    let client = Client::new(url, None, None)?;
+async fn deploy(url: &str, folder: &Path, tenant: Option<&str>) -> Result<(), Trouble> {
+    let client = Client::new(url, None, tenant)?;
     for module in MODULES {
         let path = folder.join(format!("{module}.wasm"));
         let bytes = tokio::fs::read(&path).await.map_err(|error| {

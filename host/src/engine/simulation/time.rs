@@ -12,7 +12,7 @@ use crate::model::Timestamp;
 const BEGINNING_MS: u64 = 1_700_000_000_000;
 
 /// A clock that goes on while a runtime runs, and stands still between two.
-pub(super) struct SimulatedClock(Mutex<State>);
+pub(in crate::engine) struct SimulatedClock(Mutex<State>);
 
 struct State {
     /// How long all runtimes before this one ran.
@@ -24,7 +24,7 @@ struct State {
 }
 
 impl SimulatedClock {
-    pub(super) fn new() -> Self {
+    pub(in crate::engine) fn new() -> Self {
         Self(Mutex::new(State {
             past: Duration::ZERO,
             running: None,
@@ -33,7 +33,7 @@ impl SimulatedClock {
     }
 
     /// A runtime begins; to be called on it.
-    pub(super) fn boot(&self) {
+    pub(in crate::engine) fn boot(&self) {
         self.lock().running = Some(Instant::now());
     }
 
@@ -45,7 +45,7 @@ impl SimulatedClock {
     }
 
     /// True time since the world began. Never jumps.
-    pub(super) fn uptime(&self) -> Duration {
+    pub(in crate::engine) fn uptime(&self) -> Duration {
         self.lock().uptime()
     }
 

@@ -19,8 +19,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long it waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const TENANT: TenantId = TenantId::DEFAULT;
-
 /// Something that a client wants at some time.
 #[derive(Debug)]
 struct Order {
@@ -60,11 +58,15 @@ enum State {
 }
 
 /// The orders of a run.
-pub(super) struct Workload(Mutex<Vec<Order>>);
+pub(super) struct Workload {
+    /// How many tenants they come from.
+    tenants: u32,
+    orders: Mutex<Vec<Order>>,
+}
 
 impl Workload {
-    /// The orders of a seed, within that time.
-    pub(super) fn of(seed: u64, programs: &[programs::Program], within_ms: u64) -> Self {
+    /// The orders of a seed from that many tenants, within that time.
+    pub(super) fn of(seed: u64, tenants: u32, programs: &[programs::Program], within_ms: u64) -> Self {
         let mut dice = Dice::new(seed, "workload");
         let starts = dice.between(3, 12);
         let others = dice.below(25);
@@ -83,11 +85,20 @@ impl Workload {
                 state: State::Open,
             });
         }
-        Self(Mutex::new(orders))
+        Self {
+            tenants,
+            orders: Mutex::new(orders),
+        }
+    }
+
+    /// Whose order it is.
+    fn tenant(&self, order: usize) -> TenantId {
+        let order = u32::try_from(order).expect("there are few");
+        TenantId(TenantId::DEFAULT.0 + order % self.tenants)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Order>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether everything was answered that will ever be.
@@ -208,6 +219,7 @@ impl Client {
     }
 
     async fn carry_out(&self, number: usize, at: Duration, action: Action) {
+        let tenant = self.workload.tenant(number);
         tokio::time::sleep(at.saturating_sub(self.clock.uptime())).await;
         // Some clients go away before they are answered, at first.
         let mut patience = match number % 3 {
@@ -221,9 +233,9 @@ impl Client {
                     Action::Start { function, id, key } => {
                         self.start(number, function, id.as_ref(), key.as_ref()).await
                     }
-                    Action::Send { id, message, key } => self.send(id, message, key.as_ref()).await,
-                    Action::Wait { id } => self.wait(id).await,
-                    Action::Purge { id } => self.purge(id).await,
+                    Action::Send { id, message, key } => self.send(tenant, id, message, key.as_ref()).await,
+                    Action::Wait { id } => self.wait(tenant, id).await,
+                    Action::Purge { id } => self.purge(tenant, id).await,
                 }
             };
             let answer = match tokio::time::timeout(patience, ask).await {
@@ -257,8 +269,9 @@ impl Client {
         id: Option<&InstanceId>,
         key: Option<&String>,
     ) -> Answer {
+        let tenant = self.workload.tenant(number);
         let request = StartRequest {
-            tenant: TENANT,
+            tenant,
             function: function.clone(),
             input: Payload::of(&[number]),
             instance_id: id.cloned(),
@@ -268,7 +281,7 @@ impl Client {
         match self.engine.start(request).await {
             Ok(answer) if self.watch.started(number as u64).is_empty() => {
                 let (id, repeated) = (answer.instance_id, answer.repeated);
-                let number_now = self.disk.content().number(TENANT, &id);
+                let number_now = self.disk.content().number(tenant, &id);
                 self.watch.violation(format!(
                     "start {number} of {id} was accepted (repeated: {repeated}) and is nowhere; {number_now:?} has the id"
                 ));
@@ -283,14 +296,14 @@ impl Client {
         Answer::Settled
     }
 
-    async fn send(&self, id: &InstanceId, message: &Message, key: Option<&String>) -> Answer {
+    async fn send(&self, tenant: TenantId, id: &InstanceId, message: &Message, key: Option<&String>) -> Answer {
         let event = match message {
             Message::Event(Event { payload, .. }) => Some(payload),
             _ => None,
         };
         let sent = self
             .engine
-            .send(TENANT, id, message.clone(), key.map(|key| self.key(key)))
+            .send(tenant, id, message.clone(), key.map(|key| self.key(key)))
             .await;
         match (sent, event) {
             (Ok(()), Some(payload)) => self.watch.event_accepted(payload),
@@ -304,11 +317,11 @@ impl Client {
         Answer::Settled
     }
 
-    async fn wait(&self, id: &InstanceId) -> Answer {
+    async fn wait(&self, tenant: TenantId, id: &InstanceId) -> Answer {
         let before = self.clock.uptime();
         let patience = Duration::from_secs(2);
-        let number = self.disk.content().number(TENANT, id);
-        self.engine.wait_for_end(TENANT, id, patience).await;
+        let number = self.disk.content().number(tenant, id);
+        self.engine.wait_for_end(tenant, id, patience).await;
         let content = self.disk.content();
         let live = number.is_some_and(|number| content.row(number).is_some_and(|row| !row.status.has_ended()));
         let early = self.clock.uptime() < before + patience;
@@ -318,8 +331,8 @@ impl Client {
         Answer::Settled
     }
 
-    async fn purge(&self, id: &InstanceId) -> Answer {
-        match self.engine.purge(TENANT, id).await {
+    async fn purge(&self, tenant: TenantId, id: &InstanceId) -> Answer {
+        match self.engine.purge(tenant, id).await {
             Ok(()) | Err(PurgeError::Unknown | PurgeError::NotEnded(_)) => Answer::Settled,
             Err(PurgeError::Store(StoreError::Closed)) => Answer::Gone,
             Err(PurgeError::Store(_)) => Answer::Again,

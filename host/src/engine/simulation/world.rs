@@ -1,5 +1,6 @@
 //! One simulated world: a host that is started, disturbed, crashed and started again over one disk.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::time::SimulatedClock;
 use super::workload::{Client, Workload};
 use crate::clock::Clock;
 use crate::engine::flight_recorder::{Flight, FlightRecorder, SLOT_BYTES, slot_of};
-use crate::engine::{CoreParts, Engine, EngineOptions, Message};
+use crate::engine::{CoreParts, Engine, EngineOptions, FunctionShare, Message, Rate, Share};
 use crate::model::{InstanceNumber, InstanceStatus, ObservableLimits, TenantId};
 use crate::replay::TurnLimits;
 use crate::store::Store;
@@ -24,6 +25,9 @@ use crate::tenancy::Tenancy;
 
 /// How often, once nothing goes wrong any more, the world is looked at until everything must have ended.
 const LAST_LOOKS: u64 = 400;
+
+/// How many tenants there are at most.
+const MAX_TENANTS: u32 = 3;
 
 /// Time between two looks. Longer than anything in the engine waits before it looks again by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(65);
@@ -94,7 +98,11 @@ impl World {
         let disk = Disk::new(faults.clone(), setting.sabotage);
         let programs = Arc::new(programs(seed));
         let within_ms = setting.plan.rounds.max(1) * setting.plan.round_ms;
-        let workload = Workload::of(seed, &programs, within_ms);
+        let tenants = match setting.steady {
+            Some(_) => 1,
+            None => u32::try_from(Dice::new(seed, "tenants").between(1, MAX_TENANTS.into())).expect("few"),
+        };
+        let workload = Workload::of(seed, tenants, &programs, within_ms);
         let guests = ScriptedGuests::new(seed, programs.clone(), watch.clone(), disk.clone(), clock.clone());
         if setting.steady.is_some() {
             guests.one_at_a_time();
@@ -272,6 +280,9 @@ impl World {
             reads_are_sound: round.plan.disk_fails == 0,
             impatient: self.setting.steady.is_none(),
         };
+        if self.setting.steady.is_none() {
+            self.set_shares(&engine);
+        }
         client.carry_out_all();
         let dice = Dice::new(self.dice.clone().next(), "mischief");
         let mischief = mischief::begin(dice, round.plan.clone(), self, &engine);
@@ -289,6 +300,26 @@ impl World {
             if let Err(error) = writer.await.expect("the writer does not panic") {
                 tracing::info!(%error, "the store was not closed properly");
             }
+        }
+    }
+
+    /// Each tenant gets something else, and keeps it.
+    fn set_shares(&self, engine: &Engine) {
+        let mut dice = Dice::new(self.setting.seed, "shares");
+        for tenant in 1..=MAX_TENANTS {
+            let mut limit = |chance| dice.per_mille(chance).then(|| dice.between(1, 3));
+            let few = |limit: Option<u64>| limit.map(|most| u32::try_from(most).expect("few"));
+            let max_activities = few(limit(300));
+            let slow = FunctionShare {
+                max_activities: few(limit(300)),
+                rate: limit(300).and_then(|starts| Rate::per_second(starts as f64)),
+            };
+            let share = Share {
+                weight: u32::try_from(dice.between(1, Share::MAX_WEIGHT.into())).expect("a weight"),
+                max_activities,
+                functions: BTreeMap::from([("slow".parse().expect("a name"), slow)]),
+            };
+            engine.set_share(TenantId(tenant), share);
         }
     }
 
@@ -335,7 +366,7 @@ impl World {
         for message in messages {
             // One at a time, so that runs can be compared. It may have ended since.
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let _ = engine.send(TenantId::DEFAULT, &row.id, message, None).await;
+            let _ = engine.send(row.tenant, &row.id, message, None).await;
         }
     }
 

@@ -20,8 +20,8 @@ use crate::{
 const CACHED_INSTANCES: usize = 16_384;
 
 /// How many births are remembered, in each of two generations. A second request to create the same instance comes at most
-/// a full queue of the writer later.
-const REMEMBERED_BIRTHS: usize = 4 * super::QUEUE_CAPACITY;
+/// a full queue and backlog of the writer later.
+const REMEMBERED_BIRTHS: usize = 4 * (super::QUEUE_CAPACITY + super::MAX_BACKLOG);
 
 type IdKey = (TenantId, InstanceId);
 
@@ -107,6 +107,11 @@ impl FactCache {
             facts.learn(fact);
         }
         Ok(facts)
+    }
+
+    /// Whose instance it is, if it is remembered.
+    pub(super) fn owner(&mut self, number: InstanceNumber) -> Option<TenantId> {
+        self.facts.get(&number).map(|fact| fact.tenant)
     }
 
     /// Takes over what a committed batch knew in the end.

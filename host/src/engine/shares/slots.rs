@@ -1,0 +1,179 @@
+//! Slots to wait for, in the order of a [`Queue`].
+//!
+//! Whoever gives up waiting, and whoever drops a slot, passes it on: both happen under one lock, so no slot is ever
+//! between two.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::queue::{Queue, SlotNumber, Ticket};
+use super::{Share, ShareUse};
+use crate::clock::Clock;
+use crate::model::{FunctionName, TenantId, Timestamp};
+
+/// The clock is looked at again after this long, because clocks jump.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// A number of slots, shared by weight. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::engine) struct Slots(Arc<Inner>);
+
+struct Inner {
+    line: Mutex<Line>,
+    clock: Arc<dyn Clock>,
+    /// Somebody may start earlier than what was looked for.
+    sooner: Notify,
+}
+
+struct Line {
+    queue: Queue<oneshot::Sender<SlotNumber>>,
+    /// When [`Slots::run`] looks again.
+    looks_at: Option<Timestamp>,
+}
+
+/// A slot. Given back when dropped.
+pub(in crate::engine) struct Slot {
+    slots: Slots,
+    number: SlotNumber,
+}
+
+/// A place in the queue, to be awaited. Whoever drops it has left.
+pub(super) struct Place {
+    slots: Slots,
+    ticket: Ticket,
+    given: oneshot::Receiver<SlotNumber>,
+    is_over: bool,
+}
+
+impl Slots {
+    /// That many, all free.
+    pub(in crate::engine) fn new(slots: usize, clock: Arc<dyn Clock>) -> Self {
+        let line = Line {
+            queue: Queue::new(slots),
+            looks_at: None,
+        };
+        Self(Arc::new(Inner {
+            line: Mutex::new(line),
+            clock,
+            sooner: Notify::new(),
+        }))
+    }
+
+    /// A slot for a function of a tenant, as soon as it is its turn.
+    pub(in crate::engine) async fn acquire(&self, tenant: TenantId, function: &FunctionName) -> Slot {
+        let entered = self.lock().queue.try_enter(tenant, Some(function), self.now());
+        match entered {
+            Some(number) => self.slot(number),
+            None => self.line_up(tenant, Some(function)).await,
+        }
+    }
+
+    /// A place in the queue. Nobody is given a slot by that alone.
+    pub(super) fn line_up(&self, tenant: TenantId, function: Option<&FunctionName>) -> Place {
+        let (give, given) = oneshot::channel();
+        let ticket = self.lock().queue.wait(tenant, function, give, self.now());
+        Place {
+            slots: self.clone(),
+            ticket,
+            given,
+            is_over: false,
+        }
+    }
+
+    /// Sets what a tenant gets.
+    pub(in crate::engine) fn set_share(&self, tenant: TenantId, share: Share) {
+        self.change(|queue, now| queue.set_share(tenant, share, now));
+    }
+
+    /// What a tenant uses.
+    pub(in crate::engine) fn used_by(&self, tenant: TenantId) -> ShareUse {
+        self.lock().queue.used_by(tenant)
+    }
+
+    /// Lets those start who waited for their rate, until the shutdown.
+    pub(in crate::engine) async fn run(self, shutdown: CancellationToken) {
+        let work = async {
+            loop {
+                self.change(|_, _| ());
+                let looks_at = self.lock().looks_at;
+                let wait = looks_at.map(|time| time.since(self.now()).min(LOOK_AGAIN));
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep(wait.unwrap_or(LOOK_AGAIN)) => self.lock().looks_at = None,
+                    () = self.0.sooner.notified() => {}
+                }
+            }
+        };
+        shutdown.run_until_cancelled(work).await;
+    }
+
+    /// Changes something, and gives slots to all whose turn has come.
+    fn change<T>(&self, change: impl FnOnce(&mut Queue<oneshot::Sender<SlotNumber>>, Timestamp) -> T) -> T {
+        let now = self.now();
+        let mut line = self.lock();
+        let changed = change(&mut line.queue, now);
+        while let Some((give, number)) = line.queue.next(now) {
+            give.send(number).expect("whoever gives up waiting leaves the queue");
+        }
+        let look_at = line.queue.look_again_at();
+        let sooner = look_at.is_some_and(|time| line.looks_at.is_none_or(|looks_at| time < looks_at));
+        if sooner {
+            line.looks_at = look_at;
+            self.0.sooner.notify_one();
+        }
+        changed
+    }
+
+    fn slot(&self, number: SlotNumber) -> Slot {
+        Slot {
+            slots: self.clone(),
+            number,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.change(|queue, now| queue.release(self.number, now));
+    }
+}
+
+impl Future for Place {
+    type Output = Slot;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Slot> {
+        // Whoever asks may be the first who could be given one.
+        self.slots.change(|_, _| ());
+        let given = std::task::ready!(Pin::new(&mut self.given).poll(context));
+        self.is_over = true;
+        Poll::Ready(self.slots.slot(given.expect("the queue forgets nobody")))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.slots.change(|queue, now| {
+            if queue.leave(self.ticket, now).is_none()
+                && let Ok(number) = self.given.try_recv()
+            {
+                queue.release(number, now);
+            }
+        });
+    }
+}

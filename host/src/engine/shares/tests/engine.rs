@@ -1,0 +1,254 @@
+//! Two tenants on one engine, over a simulated disk: counts, not times.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::flight_recorder::FlightRecorder;
+use crate::engine::guests::{ActivityCode, AnyGuest, Guests};
+use crate::engine::shares::Share;
+use crate::engine::simulation::SimulatedClock;
+use crate::engine::{
+    CoreParts, Engine, EngineOptions, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
+};
+use crate::entropy::SystemEntropy;
+use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
+use crate::replay::tests::script::{Functions, Op, Script};
+use crate::replay::{Directory, HostTrouble};
+use crate::sandbox::{ActivityRun, Attempt};
+use crate::store::simulated::{Content, Disk, Fate, Step, Treatment};
+use crate::store::{self, Store};
+use crate::tenancy::{Quotas, Tenancy};
+
+const NOISY: TenantId = TenantId::DEFAULT;
+const QUIET: TenantId = TenantId(2);
+const SLOTS: usize = 8;
+const FLOOD: usize = 10_000;
+const STEPS: usize = 5;
+
+/// A disk on which all goes well.
+struct Smooth;
+
+impl Fate for Smooth {
+    fn of(&self, _: Step) -> Treatment {
+        Treatment::SMOOTH
+    }
+
+    fn committed(&self, _: &Content, _: &Content) {}
+}
+
+/// Guests with two orchestrations, `flood` and `chain`, and activities that take a moment.
+#[derive(Default)]
+struct TwoPrograms {
+    attempts: Arc<AtomicUsize>,
+    running: Arc<AtomicUsize>,
+    most_running: Arc<AtomicUsize>,
+    begun: Arc<Notify>,
+}
+
+struct Activities {
+    counted: Arc<TwoPrograms>,
+}
+
+impl ActivityCode for Activities {
+    fn module_name(&self) -> &str {
+        "activities"
+    }
+
+    fn run(&self, _: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
+        Box::pin(async {
+            self.counted.attempts.fetch_add(1, Ordering::Relaxed);
+            let running = self.counted.running.fetch_add(1, Ordering::Relaxed) + 1;
+            self.counted.most_running.fetch_max(running, Ordering::Relaxed);
+            self.counted.begun.notify_one();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.counted.running.fetch_sub(1, Ordering::Relaxed);
+            Ok(ActivityRun {
+                outcome: Ok(Payload::null()),
+                fuel: 1,
+                logs: Vec::new(),
+            })
+        })
+    }
+}
+
+impl Guests for TwoPrograms {
+    fn directory(self: Arc<Self>, _: TenantId) -> Arc<dyn Directory> {
+        Arc::new(Functions)
+    }
+
+    fn to_start(&self, _: TenantId, _: &FunctionName, _: &Payload) -> Result<ModuleNumber, StartError> {
+        Ok(ModuleNumber(1))
+    }
+
+    fn orchestrator<'a>(
+        &'a self,
+        _: ModuleNumber,
+        started: &'a Started,
+    ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>> {
+        let call = || Op::Call("work".into());
+        let strands = match started.function.as_str() {
+            "flood" => (0..FLOOD).map(|_| vec![call()]).collect(),
+            _ => vec![(0..STEPS).map(|_| call()).collect()],
+        };
+        Box::pin(async { Ok(Box::new(Script::new(strands)) as AnyGuest) })
+    }
+
+    fn activities(&self, _: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
+        let counted = Arc::new(Self {
+            attempts: self.attempts.clone(),
+            running: self.running.clone(),
+            most_running: self.most_running.clone(),
+            begun: self.begun.clone(),
+        });
+        Box::pin(async { Ok(Box::new(Activities { counted }) as Box<dyn ActivityCode>) })
+    }
+
+    fn digest(&self, _: ModuleNumber) -> Option<ModuleDigest> {
+        Some(ModuleDigest([1; 32]))
+    }
+
+    fn put<'a>(
+        &'a self,
+        _: TenantId,
+        _: &'a str,
+        _: Bytes,
+        _: &'a Quotas,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
+        unreachable!("nothing is uploaded here")
+    }
+
+    fn delete<'a>(&'a self, _: TenantId, _: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
+        unreachable!("nothing is deleted here")
+    }
+
+    fn forget(&self, _: TenantId) {
+        unreachable!("nothing is deleted here")
+    }
+}
+
+/// An engine, and what its guests count.
+struct Host {
+    engine: Engine,
+    guests: Arc<TwoPrograms>,
+    stop: CancellationToken,
+}
+
+impl Host {
+    async fn start(max_queued: usize) -> Self {
+        let disk = Disk::new(Arc::new(Smooth), None);
+        let (store, service) = Store::open_simulated(&disk).await.expect("the disk is smooth");
+        let stop = CancellationToken::new();
+        tokio::spawn(service.run(stop.clone()));
+        let guests = Arc::new(TwoPrograms::default());
+        let clock = SimulatedClock::new();
+        clock.boot();
+        let (clock, entropy) = (Arc::new(clock), Arc::new(SystemEntropy));
+        let (recorder, flights) = FlightRecorder::in_memory(Arc::default());
+        let parts = CoreParts {
+            tenancy: Tenancy::of_one(store.clone(), clock.clone(), entropy.clone()),
+            store,
+            guests: guests.clone(),
+            clock,
+            entropy,
+            recorder,
+            flights,
+            runtime: tokio::runtime::Handle::current(),
+        };
+        let options = EngineOptions {
+            activity_slots: SLOTS,
+            guest_threads: 1,
+            max_queued,
+            ..EngineOptions::default()
+        };
+        let engine = Engine::start_core(parts, options, None)
+            .await
+            .expect("the disk is smooth");
+        Self { engine, guests, stop }
+    }
+
+    async fn begin(&self, tenant: TenantId, function: &str) -> Result<StartAnswer, StartError> {
+        let request = StartRequest {
+            tenant,
+            function: function.parse().expect("a name"),
+            input: Payload::null(),
+            instance_id: None,
+            idempotency: None,
+            watch: true,
+        };
+        self.engine.start(request).await
+    }
+
+    async fn run(&self, tenant: TenantId, function: &str) {
+        let started = self.begin(tenant, function).await.expect("it is accepted");
+        started.end.expect("it was asked for").end().await;
+    }
+
+    /// Starts a flood, and returns once it fills the slots.
+    async fn flood(&self) {
+        self.begin(NOISY, "flood").await.expect("it is accepted");
+        while self.engine.share_use(NOISY).waiting < FLOOD / 2 {
+            self.guests.begun.notified().await;
+        }
+    }
+
+    fn attempts(&self) -> usize {
+        self.guests.attempts.load(Ordering::Relaxed)
+    }
+
+    async fn stop(self) {
+        self.engine.stop().await;
+        self.stop.cancel();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_beside_a_flood_waits_for_a_few_attempts_of_it_only() {
+    let host = Host::start(usize::MAX).await;
+    host.flood().await;
+    let before = host.attempts();
+    host.run(QUIET, "chain").await;
+    let others = host.attempts() - before - STEPS;
+    let used = host.engine.share_use(NOISY);
+    assert!(used.waiting > FLOOD / 4, "the flood goes on: {used:?}");
+    // Each step waits for one attempt at most, and takes as long as one; meanwhile, the other slots are used as often.
+    assert!(
+        others <= STEPS * SLOTS * 3,
+        "{others} attempts of the flood while a chain ran"
+    );
+    host.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_runs_no_more_activities_than_its_share_allows_and_keeps_nobody_from_the_rest() {
+    let host = Host::start(usize::MAX).await;
+    let share = Share {
+        max_activities: Some(2),
+        ..Share::default()
+    };
+    host.engine.set_share(NOISY, share);
+    host.flood().await;
+    assert_eq!(host.engine.share_use(NOISY).running, 2);
+    host.run(QUIET, "chain").await;
+    let most = host.guests.most_running.load(Ordering::Relaxed);
+    assert!(most <= 3, "two of one tenant and one of the other, not {most}");
+    host.engine.set_share(NOISY, Share::default());
+    assert_eq!(host.engine.share_use(NOISY).running, SLOTS);
+    host.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_with_too_much_work_refuses_more_to_those_it_comes_from() {
+    let host = Host::start(100).await;
+    host.flood().await;
+    let refused = host.begin(NOISY, "chain").await;
+    assert!(matches!(refused, Err(StartError::Overloaded)), "{refused:?}");
+    host.run(QUIET, "chain").await;
+    host.stop().await;
+}
