@@ -37,8 +37,12 @@ use log::ActivityLog;
 /// What one host call may copy out of the guest beyond a payload.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
 
-/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold.
-const MAX_HANDLES: usize = 10_000;
+/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold, together with
+/// the size of the largest thing behind one: a list of headers.
+const MAX_HANDLES: usize = 2_000;
+
+/// Longest list of headers that a guest may make, in bytes. Servers take 8 to 16 KiB.
+const MAX_HEADER_BYTES: usize = 32 << 10;
 
 /// Fuel that is settled at once, in Wasmtime units: some milliseconds.
 const FUEL_PORTION: u64 = 10_000_000;
@@ -194,9 +198,11 @@ impl ActivityState {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_HEADER_BYTES);
         Self {
             wasi,
-            http: WasiHttpCtx::new(),
+            http,
             egress,
             table,
             limiter: MemoryLimiter::new(memory_bytes),
