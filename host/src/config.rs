@@ -220,4 +220,6 @@ fn read(path: &Path) -> Result<Settings, ConfigError> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

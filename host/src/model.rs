@@ -30,3 +30,6 @@ pub use module::{FunctionDescription, FunctionKind, ModuleDescription};
 pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
 pub use payload::{Payload, PayloadError};
 pub use time::Timestamp;
+
+#[cfg(test)]
+mod fuzz;

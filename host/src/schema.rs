@@ -6,6 +6,8 @@
 //! an innocent-looking schema exponential.
 
 mod cost;
+#[cfg(test)]
+mod fuzz;
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
