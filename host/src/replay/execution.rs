@@ -717,7 +717,7 @@ impl Execution {
 
     /// Records a decision, or checks it against the recorded one.
     fn decide(&mut self, decision: Decision) -> Result<(), Interrupt> {
-        let limits = self.limits;
+        let (limits, waiting) = (self.limits, self.waiting.len());
         let turn = self.turn()?;
         if let Some(recorded) = &mut turn.recorded {
             let expected = recorded.pop_front();
@@ -730,6 +730,8 @@ impl Execution {
         turn.decisions.push(decision);
         let exceeded = if turn.decisions.len() > limits.decisions {
             Some(format!("a turn may take {} decisions", limits.decisions))
+        } else if waiting > limits.tasks {
+            Some(format!("{} tasks may wait for their outcomes", limits.tasks))
         } else if turn.decision_bytes > limits.decision_bytes {
             Some(format!(
                 "the decisions of a turn may hold {} bytes",

@@ -181,6 +181,24 @@ fn a_turn_over_its_limits_fails_the_instance_and_asks_for_nothing_else() {
 }
 
 #[test]
+fn so_many_tasks_of_an_execution_may_wait_for_their_outcomes() {
+    let limits = TurnLimits {
+        tasks: 2,
+        ..TurnLimits::default()
+    };
+    let one_by_one = vec![call("a"), call("b"), call("c")];
+    let mut patient = player_with(&[one_by_one], limits, Vec::new());
+    for arrivals in [vec![begin()], vec![done(1)], vec![done(2)], vec![done(3)]] {
+        let decisions = patient.advance(Timestamp(1), arrivals).unwrap().turn.decisions;
+        assert!(!matches!(decisions[..], [Decision::Fail { .. }]), "{decisions:?}");
+    }
+    let mut greedy = player_with(&["a", "b", "c"].map(|name| vec![call(name)]), limits, Vec::new());
+    let turn = greedy.advance(Timestamp(1), vec![begin()]).unwrap();
+    let failure = Failure::new("windlass.limit", "2 tasks may wait for their outcomes").permanent();
+    assert_eq!(turn.turn.decisions, [Decision::Fail { failure }]);
+}
+
+#[test]
 fn the_names_in_a_retry_policy_count_among_the_bytes_of_a_turn() {
     let policy = RetryPolicy {
         first_interval_ms: 1,
@@ -210,6 +228,7 @@ fn limits_do_not_act_on_replay() {
     let row = player(&strands).advance(Timestamp(1), vec![begin()]).unwrap().turn;
     let limits = TurnLimits {
         decisions: 2,
+        tasks: 1,
         decision_bytes: 1,
         log_bytes: 0,
         turns: 0,
