@@ -2,6 +2,7 @@
 
 mod activities;
 mod guests;
+mod hostile;
 mod orchestrators;
 mod requests;
 mod uploads;
