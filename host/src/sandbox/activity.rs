@@ -151,6 +151,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Activ
     wasi::filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     imports::inert::add_sockets(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
+    imports::http_requests::bound(l)?;
     activity_context::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
     Ok(linker)
 }

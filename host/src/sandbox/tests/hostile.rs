@@ -228,31 +228,76 @@ async fn a_few_bytes_far_apart_do_not_become_an_image_of_all_between_them() {
     assert!(bytes < 4 << 20, "{bytes}");
 }
 
-#[test]
-fn headers_that_no_request_is_sent_with_take_little_of_the_host() {
-    const TYPES: &str = "wasi:http/types@0.2.12";
-    // A new list of headers with one of 30,000 bytes, again and again, until the host gives no more.
-    let hoard = "(i32.store8 (i32.const 1024) (i32.const 120))
-        (memory.fill (i32.const 65536) (i32.const 120) (i32.const 30000))
-        (loop $l
-            (call $append (call $fields)
-                (i32.const 1024) (i32.const 1) (i32.const 65536) (i32.const 30000) (i32.const 1032))
-            (br $l)) unreachable";
-    let guest = Guest::activity()
-        .wit_import(TYPES)
-        .import(TYPES, "[constructor]fields", "(result i32)")
-        .import(TYPES, "[method]fields.append", "(param i32 i32 i32 i32 i32 i32)")
-        .run(hoard);
+/// The most memory of the host that an attempt takes which begins with a text of `length` bytes at 65536, and then does the
+/// same again and again until it is stopped.
+fn taken_by_repeating(length: u32, body: &str, imports: impl Fn(Guest) -> Guest) -> usize {
+    let hoard = format!(
+        "(drop (memory.grow (i32.const 60)))
+        (memory.fill (i32.const 65536) (i32.const 120) (i32.const {length}))
+        (loop $l {body} (br $l)) unreachable"
+    );
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let sandbox = sandbox();
-    let module = runtime.block_on(sandbox.module(guest.build()));
-    let taken = most_taken(|| {
+    let sandbox = sandbox_with(|options| options.activity.fuel = 50_000_000);
+    let module = runtime.block_on(sandbox.module(imports(Guest::activity()).run(&hoard).build()));
+    most_taken(|| {
         let attempt = sandbox.sandbox.run_activity(&module, attempt());
         let failure = runtime.block_on(attempt).unwrap().outcome.unwrap_err();
-        assert_eq!(failure.error_type, types::TRAP, "{failure:?}");
-    });
-    assert!(taken < 100 << 20, "{taken}");
+        assert!(
+            [types::TRAP, types::FUEL].contains(&&*failure.error_type),
+            "{failure:?}"
+        );
+    })
+}
+
+#[test]
+fn requests_that_are_never_sent_take_little_of_the_host() {
+    const TYPES: &str = "wasi:http/types@0.2.12";
+    let http = |guest: Guest| {
+        guest
+            .wit_import(TYPES)
+            .import(TYPES, "[constructor]fields", "(result i32)")
+            .import(TYPES, "[method]fields.append", "(param i32 i32 i32 i32 i32 i32)")
+            .import(TYPES, "[constructor]outgoing-request", "(param i32) (result i32)")
+            .import(
+                TYPES,
+                "[method]outgoing-request.set-method",
+                "(param i32 i32 i32 i32) (result i32)",
+            )
+            .import(
+                TYPES,
+                "[method]outgoing-request.set-authority",
+                "(param i32 i32 i32 i32) (result i32)",
+            )
+    };
+    let header = "(call $append (call $fields)
+        (i32.const 65536) (i32.const 1) (i32.const 65536) (i32.const 30000) (i32.const 1032))";
+    let request = "(call $outgoing-request (call $fields))";
+    // The last of the cases is a method without a name.
+    let method = format!("(drop (call $set-method {request} (i32.const 9) (i32.const 65536) (i32.const 1000000)))");
+    let authority =
+        format!("(drop (call $set-authority {request} (i32.const 1) (i32.const 65536) (i32.const 1000000)))");
+    for body in [header, &method, &authority] {
+        let taken = taken_by_repeating(1_000_000, body, http);
+        assert!(taken < 100 << 20, "{taken} by {body}");
+    }
+}
+
+#[test]
+fn zeros_by_the_terabyte_are_not_written() {
+    let stdout = |guest: Guest| {
+        guest
+            .wit_import("wasi:cli/stdout@0.2.12")
+            .import("wasi:cli/stdout@0.2.12", "get-stdout", "(result i32)")
+            .import(
+                "wasi:io/streams@0.2.12",
+                "[method]output-stream.write-zeroes",
+                "(param i32 i64 i32)",
+            )
+    };
+    let zeros = "(call $write-zeroes (call $get-stdout) (i64.const 0x10000000000) (i32.const 1032))";
+    let taken = taken_by_repeating(0, zeros, stdout);
+    assert!(taken < 10 << 20, "{taken}");
 }
