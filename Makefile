@@ -15,7 +15,7 @@ DATA ?= ./windlass-data
 KILLS ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim modules modules-component run bench microbench crash lint build guest-target
+.PHONY: help demo test sim fuzz modules modules-component run bench microbench crash lint build guest-target
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,9 @@ test: lint build modules ## Check everything: lints, sample modules from source,
 sim: ## Simulate hosts that crash (SEEDS=100000 for so many seeds, SEED=42 for one with logs)
 	$(if $(SEED),WINDLASS_SIM_SEED=$(SEED),WINDLASS_SIM_SEEDS=$(or $(SEEDS),20000)) \
 		cargo test --workspace --lib tests::simulation_ -- $(if $(SEED),--nocapture,--show-output)
+
+fuzz: ## Drive parsers with damaged input (TARGET=history for one, SECONDS=60 for so long each)
+	WINDLASS_FUZZ_SECONDS=$(or $(SECONDS),60) cargo test --workspace --lib fuzz_$(TARGET) -- --show-output
 
 modules: guest-target ## Build the sample modules for wasm32-wasip2
 	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 $(SAMPLES)

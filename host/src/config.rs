@@ -221,4 +221,6 @@ fn read(path: &Path) -> Result<Settings, ConfigError> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod entropy;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod metrics;
 pub mod model;

@@ -34,3 +34,6 @@ pub use payload::{Payload, PayloadError};
 pub use secret::Secret;
 pub use tenancy::{Action, Role, TenantName};
 pub use time::Timestamp;
+
+#[cfg(test)]
+mod fuzz;

@@ -30,6 +30,8 @@ mod state;
 mod trap;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 use std::{future::Future, sync::Arc};

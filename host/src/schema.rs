@@ -6,6 +6,8 @@
 //! an innocent-looking schema exponential.
 
 mod cost;
+#[cfg(test)]
+mod fuzz;
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -96,7 +98,10 @@ impl SchemaValidator {
     /// # Errors
     /// The first part that does not fit, or that the value is too large for the schema to be asked about it.
     pub fn validate(&self, payload: &Payload) -> Result<(), Violation> {
-        let value = payload.to_value();
+        let value = payload.to_value().map_err(|error| Violation {
+            path: String::new(),
+            message: format!("cannot be checked by the schema of the function: {error}"),
+        })?;
         let Cost { visits, nesting } = self.cost.of_value(&value);
         if visits > MAX_VISITS || nesting > MAX_NESTED_QUESTIONS {
             let message = "is too large or too deeply nested to be checked by the schema of the function".to_owned();
@@ -283,6 +288,16 @@ mod tests {
         let asked = small.spawn(move || validator.validate(&payload)).unwrap();
         assert_eq!(asked.join().unwrap(), Ok(()));
         assert!(deepest.unwrap() > 50, "{deepest:?}");
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_looked_at_is_refused_rather_than_taken_for_null() {
+        let optional = r#"{"type": ["object", "null"]}"#;
+        assert_eq!(check(optional, "null"), Ok(()));
+        for value in [r#"{"amount": 1e400}"#, r#"["\ud800"]"#] {
+            let violation = check(optional, value).unwrap_err();
+            assert!(violation.message.starts_with("cannot be checked"), "{violation:?}");
+        }
     }
 
     #[test]

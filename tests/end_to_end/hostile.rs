@@ -1,7 +1,10 @@
-//! Modules that misbehave while they run: they fail, and the host does not notice.
+//! Modules that misbehave while they run: they fail, the host does not notice, and neither does anybody else on it.
 
-use harness::World;
+use futures::future::join_all;
+use harness::{World, module, until};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 const MODULES: &[&str] = &[
     "hostile_orchestrations",
@@ -24,10 +27,40 @@ const LIMITS: &[&str] = &[
     "32MiB",
 ];
 
-async fn still_serves(world: World) {
-    world.is_healthy().await;
-    assert_eq!(world.run("BenchChain", &json!("alive")).await, "alive");
-    world.stop().await;
+/// How much larger than before a host may be when everything is over, in bytes: threads that were started, pages that its
+/// allocator keeps, modules that it has loaded.
+const MARGIN_BYTES: u64 = 64 << 20;
+
+/// What a host was like before somebody misbehaved on it.
+struct Before {
+    resident_bytes: u64,
+}
+
+impl Before {
+    /// Lets somebody wait on the host meanwhile, who must not notice anything.
+    async fn of(world: &World) -> Self {
+        // What is loaded and started once is there from now on.
+        assert_eq!(world.run("BenchChain", &json!("first")).await, "first");
+        world.begin("BenchParked", "bystander", &Value::Null).await;
+        world.once_status("bystander", "Running").await;
+        Self {
+            resident_bytes: world.resident_bytes(),
+        }
+    }
+
+    /// The host serves, the bystander goes on, and memory is back.
+    async fn holds_again(self, world: World) {
+        world.is_healthy().await;
+        assert_eq!(world.run("BenchChain", &json!("alive")).await, "alive");
+        world.raise("bystander", "go", json!("on")).await;
+        assert_eq!(world.output_of("bystander").await, "on");
+        let most = self.resident_bytes + MARGIN_BYTES;
+        until(&format!("less than {most} bytes resident"), async || {
+            (world.resident_bytes() < most).then_some(())
+        })
+        .await;
+        world.stop().await;
+    }
 }
 
 async fn activity_fails_with(world: &World, call: Value, error_types: &[&str]) {
@@ -39,6 +72,7 @@ async fn activity_fails_with(world: &World, call: Value, error_types: &[&str]) {
 #[tokio::test]
 async fn endless_activities_end_by_fuel_or_by_time() {
     let world = World::start_with(MODULES, LIMITS).await;
+    let before = Before::of(&world).await;
     activity_fails_with(
         &world,
         json!({ "activity": "HostileLoop" }),
@@ -47,20 +81,22 @@ async fn endless_activities_end_by_fuel_or_by_time() {
     .await;
     let sleep = json!({ "activity": "HostileSleep", "attemptTimeoutMs": 500 });
     activity_fails_with(&world, sleep, &["windlass.timeout"]).await;
-    still_serves(world).await;
+    before.holds_again(world).await;
 }
 
 #[tokio::test]
 async fn a_loop_with_plenty_of_fuel_ends_by_time() {
     let world = World::start(MODULES).await;
+    let before = Before::of(&world).await;
     let call = json!({ "activity": "HostileLoop", "attemptTimeoutMs": 500 });
     activity_fails_with(&world, call, &["windlass.timeout"]).await;
-    still_serves(world).await;
+    before.holds_again(world).await;
 }
 
 #[tokio::test]
 async fn activities_that_break_fail_and_others_go_on() {
     let world = World::start_with(MODULES, LIMITS).await;
+    let before = Before::of(&world).await;
     for (activity, error_types) in [
         ("HostileMemory", &["windlass.memory-exhausted", "windlass.trap"][..]),
         ("HostilePanic", &["windlass.trap"]),
@@ -70,19 +106,22 @@ async fn activities_that_break_fail_and_others_go_on() {
         ("HostileLogFlood", &["windlass.fuel-exhausted"]),
         ("HostilePrintFlood", &["windlass.fuel-exhausted"]),
     ] {
-        let call = json!({ "activity": activity, "attemptTimeoutMs": 20_000 });
+        let call = json!({ "activity": activity, "attemptTimeoutMs": 60_000 });
         activity_fails_with(&world, call, error_types).await;
     }
     let output = json!({ "activity": "HostileOutput", "input": 2 });
     activity_fails_with(&world, output, &["windlass.invalid-payload"]).await;
+    let long_line = json!({ "activity": "HostileLongLine", "input": 10 });
+    activity_fails_with(&world, long_line, &["windlass.trap"]).await;
     let nobody = json!({ "activity": "NobodyOffersThis" });
     activity_fails_with(&world, nobody, &["windlass.unknown-function"]).await;
-    still_serves(world).await;
+    before.holds_again(world).await;
 }
 
 #[tokio::test]
 async fn orchestrations_that_break_fail_and_others_go_on() {
     let world = World::start_with(MODULES, LIMITS).await;
+    let before = Before::of(&world).await;
     for (function, input, error_types) in [
         ("HostileTurnLoop", json!(null), &["windlass.fuel-exhausted"][..]),
         ("HostileTurnLoopLater", json!(null), &["windlass.fuel-exhausted"]),
@@ -94,6 +133,8 @@ async fn orchestrations_that_break_fail_and_others_go_on() {
         ("HostileTurnPanic", json!(null), &["windlass.trap"]),
         ("HostileTurnTrap", json!(null), &["windlass.trap"]),
         ("HostileTurnExit", json!(null), &["windlass.trap"]),
+        ("HostileTurnStackOverflow", json!(null), &["windlass.trap"]),
+        ("HostileTurnLongLine", json!(10), &["windlass.trap"]),
         ("HostileTurnLogFlood", json!(null), &["windlass.fuel-exhausted"]),
         ("HostileWaitsForNothing", json!(null), &["windlass.waits-for-nothing"]),
         ("HostileUnknownActivity", json!(null), &["windlass.unknown-function"]),
@@ -102,27 +143,34 @@ async fn orchestrations_that_break_fail_and_others_go_on() {
             json!(2),
             &["windlass.invalid-payload", "windlass.trap"],
         ),
+        (
+            "HostileTurnOutput",
+            json!(2),
+            &["windlass.invalid-payload", "windlass.trap"],
+        ),
     ] {
         let failure = world.run_failing(function, &input).await;
         let error_type = failure["type"].as_str().unwrap_or("none");
         assert!(error_types.contains(&error_type), "{function}: {failure:#}");
     }
-    still_serves(world).await;
+    before.holds_again(world).await;
 }
 
 #[tokio::test]
 async fn an_orchestration_without_bounds_meets_those_of_the_host() {
     let world = World::start(MODULES).await;
+    let before = Before::of(&world).await;
     let failure = world.run_failing("HostileTooManyTasks", &json!(null)).await;
     assert_eq!(failure["type"], "windlass.limit", "{failure:#}");
     let failure = world.run_failing("HostileStatus", &json!(48)).await;
     assert_eq!(failure["type"], "windlass.memory-exhausted", "{failure:#}");
-    still_serves(world).await;
+    before.holds_again(world).await;
 }
 
 #[tokio::test]
 async fn an_orchestration_that_runs_away_does_not_starve_others_and_can_be_ended() {
     let world = World::start_with(MODULES, LIMITS).await;
+    let before = Before::of(&world).await;
     world.begin("HostileRunaway", "runaway", &json!(null)).await;
     world
         .once("runaway", "a hundred executions", |instance| {
@@ -133,13 +181,14 @@ async fn an_orchestration_that_runs_away_does_not_starve_others_and_can_be_ended
     world.tell("/v1/instances/runaway/terminate").await.expect(202);
     world.once_status("runaway", "Terminated").await;
     world.purge("runaway").await;
-    still_serves(world).await;
+    before.holds_again(world).await;
 }
 
 #[tokio::test]
 async fn a_turn_that_takes_the_host_down_three_times_is_set_aside() {
     let endless = &["--turn-timeout", "10m", "--turn-fuel", "1000000000000000"];
     let mut world = World::start_with(MODULES, endless).await;
+    let before = Before::of(&world).await;
     world.begin("HostileTurnLoop", "deadly", &json!(null)).await;
     for _ in 0..3 {
         // Its turn is under way as soon as the host answers: nothing else is due.
@@ -155,5 +204,149 @@ async fn a_turn_that_takes_the_host_down_three_times_is_set_aside() {
     world.tell("/v1/instances/deadly/terminate").await.expect(202);
     world.once_status("deadly", "Terminated").await;
     world.purge("deadly").await;
-    still_serves(world).await;
+    before.holds_again(world).await;
+}
+
+#[tokio::test]
+async fn memory_that_many_took_at_once_comes_back() {
+    let world = World::start_with(MODULES, LIMITS).await;
+    let before = Before::of(&world).await;
+    let hogs = (0..12).map(async |_| {
+        let activity = json!({ "activity": "HostileMemory" });
+        activity_fails_with(&world, activity, &["windlass.memory-exhausted", "windlass.trap"]).await;
+        world.run_failing("HostileTurnMemory", &json!(null)).await;
+    });
+    join_all(hogs).await;
+    assert!(
+        world.peak_resident_bytes() > before.resident_bytes + MARGIN_BYTES / 2,
+        "nobody took anything"
+    );
+    before.holds_again(world).await;
+}
+
+#[tokio::test]
+async fn there_are_no_files_no_environment_and_no_input_for_guests() {
+    let world = World::start_with(MODULES, LIMITS).await;
+    let before = Before::of(&world).await;
+    let call = json!({ "activity": "HostileLooksAround" });
+    assert_eq!(world.run("CallHostileActivity", &call).await["output"], json!([]));
+    assert_eq!(world.run("HostileTurnLooksAround", &json!(null)).await, json!([]));
+    before.holds_again(world).await;
+}
+
+/// Begins an answer that it never ends, and says when the other side has hung up.
+async fn never_ends(mut connection: TcpStream) {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(connection.read_u8().await.expect("a request"));
+    }
+    let beginning = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nx";
+    connection.write_all(beginning).await.expect("the guest listens");
+    // An error is an end, too.
+    let _ = connection.read_u8().await;
+}
+
+#[tokio::test]
+async fn answers_that_a_guest_keeps_open_end_with_its_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let world = World::start_with(MODULES, &["--allow", &url]).await;
+    let before = Before::of(&world).await;
+    let call = json!({ "activity": "HostileKeepsResponses", "input": url, "attemptTimeoutMs": 3_000 });
+    world.begin("CallHostileActivity", "keeper", &call).await;
+    let (first, _) = listener.accept().await.expect("the guest connects");
+    let mut kept = vec![tokio::spawn(never_ends(first))];
+    let outcome = loop {
+        tokio::select! {
+            accepted = listener.accept() => kept.push(tokio::spawn(never_ends(accepted.expect("a connection").0))),
+            outcome = world.output_of("keeper") => break outcome,
+        }
+    };
+    assert_eq!(outcome["errorType"], "windlass.timeout", "{outcome:#}");
+    assert!((2..=16).contains(&kept.len()), "{} connections", kept.len());
+    for connection in kept {
+        connection.await.expect("the host hangs up");
+    }
+    before.holds_again(world).await;
+}
+
+#[tokio::test]
+async fn orchestrations_that_multiply_end_when_their_module_is_taken_away() {
+    let world = World::start_with(MODULES, LIMITS).await;
+    let before = Before::of(&world).await;
+    world.begin("HostileForkBomb", "bomb", &json!(null)).await;
+    let some = async |statuses: &str, at_least: usize| {
+        let path = format!("/v1/instances?name=HostileForkBomb&runtimeStatus={statuses}&limit=1000");
+        let found = world.get(&path).await.expect(200);
+        found["instances"].as_array().expect("a list").len() >= at_least
+    };
+    until("hundreds of instances", async || {
+        some("Pending,Running", 300).await.then_some(())
+    })
+    .await;
+    assert_eq!(world.run("BenchChain", &json!("meanwhile")).await, "meanwhile");
+    world.delete("/v1/modules/hostile_orchestrations").await.expect(204);
+    let failure = world.failure_of("bomb").await;
+    let causes = failure["causes"].as_array().expect("causes");
+    let named = |failure: &Value| failure["type"] == "windlass.unknown-function";
+    assert!(named(&failure) || causes.iter().any(named), "{failure:#}");
+    until("the end of all of them", async || {
+        (!some("Pending,Running", 1).await).then_some(())
+    })
+    .await;
+    before.holds_again(world).await;
+}
+
+#[tokio::test]
+async fn activities_that_multiply_are_held_back_until_there_are_too_many() {
+    let world = World::start_with(MODULES, &["--max-queued", "2000"]).await;
+    let before = Before::of(&world).await;
+    world.begin("HostileActivityBomb", "bomb", &json!(null)).await;
+    let start = async || world.post("/v1/orchestrations/BenchChain", &json!("x")).await;
+    let refused = until("a start that is refused", async || {
+        let answer = start().await;
+        (answer.status != 202).then_some(answer)
+    })
+    .await;
+    refused.refused(503, "overloaded");
+    // Who is there already goes on.
+    world.raise("bystander", "go", json!("on")).await;
+    assert_eq!(world.output_of("bystander").await, "on");
+    world.purge("bystander").await;
+    // It ends by itself, when so many wait that the host had to remember.
+    let failure = world.failure_of("bomb").await;
+    assert_eq!(failure["type"], "windlass.limit", "{failure:#}");
+    until("a start that is accepted", async || {
+        (start().await.status == 202).then_some(())
+    })
+    .await;
+    world.begin("BenchParked", "bystander", &Value::Null).await;
+    before.holds_again(world).await;
+}
+
+/// A component with further modules in it, of a few bytes each and with data at both ends of nearly a mebibyte.
+fn with_sparse_modules(component: Vec<u8>, count: usize) -> Vec<u8> {
+    let module = [
+        b"\0asm\x01\0\0\0".as_slice(),
+        // A memory of 16 pages.
+        b"\x05\x03\x01\x00\x10",
+        // A byte at 0, and one at 983,039.
+        b"\x0b\x0f\x02\x00\x41\x00\x0b\x01a\x00\x41\xff\xff\x3b\x0b\x01b",
+    ]
+    .concat();
+    // Section 1 of a component is a module.
+    let section = [&[1, u8::try_from(module.len()).expect("it is small")], &module[..]].concat();
+    [component, section.repeat(count)].concat()
+}
+
+#[tokio::test]
+async fn an_upload_that_would_become_large_is_refused() {
+    let world = World::start_with(MODULES, LIMITS).await;
+    let before = Before::of(&world).await;
+    let bomb = with_sparse_modules(module("std_everywhere"), 300);
+    assert!(bomb.len() < 300_000, "{}", bomb.len());
+    let problem = world.upload("bomb", bomb).await.refused(422, "module-compile-failed");
+    let detail = problem["detail"].as_str().expect("a text");
+    assert!(detail.contains("268435456 are allowed"), "{detail}");
+    before.holds_again(world).await;
 }

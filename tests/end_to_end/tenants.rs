@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use harness::{Answer, World, module};
+use harness::{Answer, World, module, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -295,6 +295,34 @@ async fn a_quota_that_is_reached_names_itself_and_concerns_nobody_else() {
             .start("BenchChain", &format!("other-{number}"), &json!("x"))
             .await
             .expect(200);
+    }
+    set(json!({ "startsPerSecond": null, "fuelPerMinute": 1_000 }))
+        .await
+        .expect(200);
+    let thirsty = "/v1/orchestrations/BenchChain?instanceId=thirsty";
+    let request = world.request_as(Some(&acme.client), Method::POST, thirsty);
+    world.send(request.json(&json!("x"))).await.expect(202);
+    let mut number = 0;
+    until("fuel is used up", async || {
+        number += 1;
+        let path = format!("/v1/orchestrations/BenchChain?instanceId=also-{number}");
+        let request = world.request_as(Some(&acme.client), Method::POST, &path);
+        let answer = world.send(request.json(&json!("x"))).await;
+        (answer.status == 429 && answer.body["quota"] == "fuelPerMinute").then_some(())
+    })
+    .await;
+    set(json!({ "fuelPerMinute": null })).await.expect(200);
+    let slaked = acme
+        .call(Method::GET, "/v1/instances/thirsty?wait=30")
+        .await
+        .expect(200);
+    assert_eq!(slaked["output"], "x", "{slaked:#}");
+    for bad in [
+        json!({ "activities": { "BenchEcho": { "maxActivities": 0 } } }),
+        json!({ "allowedHosts": { "*": ["no rule at all"] } }),
+        json!({ "moduleSigners": ["00"] }),
+    ] {
+        set(bad).await.refused(400, "invalid-body");
     }
     set(json!({ "nonsense": 1 })).await.refused(400, "invalid-body");
     set(json!({ "maxTurns": 0 })).await.refused(400, "invalid-body");

@@ -283,6 +283,7 @@ impl Activities {
                 self.sleep_until(next_at.min(deadline.unwrap_or(Timestamp::MAX))).await;
             }
             let waiting = self.0.stats.attempts.waiting.hold();
+            self.until_fuelled(call.tenant, deadline).await;
             let slot = tokio::select! {
                 biased;
                 slot = self.0.slots.acquire(call.tenant, &call.start.call.function) => slot,
@@ -402,6 +403,20 @@ impl Activities {
                     tokio::time::sleep(TROUBLE_PAUSE).await;
                 }
             }
+        }
+    }
+
+    /// Waits while a tenant has used up its fuel for now; until the deadline at most.
+    async fn until_fuelled(&self, tenant: TenantId, deadline: Option<Timestamp>) {
+        /// Quotas may change meanwhile.
+        const LOOK_AGAIN: Duration = Duration::from_secs(1);
+        while let Some(wait) = self.0.tenancy.fuel_wait(tenant) {
+            let now = self.0.clock.now();
+            let until = now.after(wait.min(LOOK_AGAIN)).min(deadline.unwrap_or(Timestamp::MAX));
+            if until <= now {
+                return;
+            }
+            self.sleep_until(until).await;
         }
     }
 

@@ -72,7 +72,18 @@ impl From<&Quotas> for Share {
         Self {
             weight: quotas.weight.unwrap_or(Self::DEFAULT_WEIGHT),
             max_activities: quotas.max_activities,
-            functions: BTreeMap::new(),
+            functions: quotas
+                .activities
+                .iter()
+                .flatten()
+                .map(|(name, quota)| {
+                    let share = FunctionShare {
+                        max_activities: quota.max_activities,
+                        rate: quota.per_second.and_then(Rate::per_second),
+                    };
+                    (name.clone(), share)
+                })
+                .collect(),
         }
     }
 }

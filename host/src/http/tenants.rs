@@ -58,6 +58,10 @@ pub(crate) struct Use {
     live_instances: u64,
     /// Instances, those that have ended included.
     instances: u64,
+    /// Activities that run.
+    running_activities: u64,
+    /// Activities that wait for a slot, or for a limit of the tenant.
+    waiting_activities: u64,
 }
 
 /// All tenants.
@@ -92,6 +96,7 @@ pub(crate) struct TenantChange {
 }
 
 async fn document(app: &App, tenant: &Tenant) -> Result<TenantDocument, Refusal> {
+    let share = app.engine.share_use(tenant.id);
     let holdings = app.engine.store().tenant(tenant.id).holdings().await?;
     Ok(TenantDocument {
         name: tenant.name.to_string(),
@@ -102,6 +107,8 @@ async fn document(app: &App, tenant: &Tenant) -> Result<TenantDocument, Refusal>
             module_bytes: holdings.module_bytes,
             live_instances: holdings.live_instances,
             instances: holdings.instances,
+            running_activities: share.running as u64,
+            waiting_activities: share.waiting as u64,
         },
         created_time: (tenant.created_at.0 > 0).then(|| time(tenant.created_at)),
     })

@@ -81,8 +81,12 @@ impl Payload {
     }
 
     /// The value, for reading; what is stored stays the text.
-    pub fn to_value(&self) -> serde_json::Value {
-        serde_json::from_str(&self.0).unwrap_or(serde_json::Value::Null)
+    ///
+    /// # Errors
+    /// When the text is JSON that has no value here: a number beyond those of 64 bits such as `1e400`, or half of a
+    /// surrogate pair.
+    pub fn to_value(&self) -> serde_json::Result<serde_json::Value> {
+        serde_json::from_str(&self.0)
     }
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::model::{
     ActivityOptions, Arrival, Decision, Event, EventName, Failure, FunctionName, InstanceId, LogLevel, LogLine,
-    Outcome, Payload, Started, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
+    Outcome, Payload, RetryPolicy, Started, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
 
 use super::{events::Events, guest::Directory, limits::TurnLimits, randomness::Randomness};
@@ -717,7 +717,7 @@ impl Execution {
 
     /// Records a decision, or checks it against the recorded one.
     fn decide(&mut self, decision: Decision) -> Result<(), Interrupt> {
-        let limits = self.limits;
+        let (limits, waiting) = (self.limits, self.waiting.len());
         let turn = self.turn()?;
         if let Some(recorded) = &mut turn.recorded {
             let expected = recorded.pop_front();
@@ -730,6 +730,8 @@ impl Execution {
         turn.decisions.push(decision);
         let exceeded = if turn.decisions.len() > limits.decisions {
             Some(format!("a turn may take {} decisions", limits.decisions))
+        } else if waiting > limits.tasks {
+            Some(format!("{} tasks may wait for their outcomes", limits.tasks))
         } else if turn.decision_bytes > limits.decision_bytes {
             Some(format!(
                 "the decisions of a turn may hold {} bytes",
@@ -777,7 +779,7 @@ fn check_id(id: &str) -> Result<InstanceId, Failure> {
     id.parse().map_err(|error| argument(format!("the instance id {error}")))
 }
 
-fn check_retry(policy: Option<&crate::model::RetryPolicy>) -> Result<(), Failure> {
+fn check_retry(policy: Option<&RetryPolicy>) -> Result<(), Failure> {
     policy.map_or(Ok(()), |policy| {
         policy
             .validate()
@@ -878,9 +880,9 @@ pub fn describe(decision: &Decision) -> String {
 fn size(decision: &Decision) -> usize {
     use Decision as D;
     let payload = match decision {
-        D::CallActivity { input, .. } | D::CallSubOrchestration { input, .. } | D::StartOrchestration { input, .. } => {
-            input.as_str().len()
-        }
+        D::CallActivity { input, options, .. } => input.as_str().len() + size_of_retry(options.retry.as_ref()),
+        D::CallSubOrchestration { input, options, .. } => input.as_str().len() + size_of_retry(options.retry.as_ref()),
+        D::StartOrchestration { input, .. } => input.as_str().len(),
         D::SendEvent { event, .. } => event.payload.as_str().len(),
         D::Complete { output } => output.as_str().len(),
         D::ContinueAsNew { input, events } => {
@@ -890,4 +892,10 @@ fn size(decision: &Decision) -> usize {
         D::CreateTimer { .. } | D::WaitForEvent { .. } | D::CancelTask { .. } => 0,
     };
     payload + 64
+}
+
+/// The names in a policy are the guest's, of any length.
+fn size_of_retry(policy: Option<&RetryPolicy>) -> usize {
+    let names = policy.map_or(&[][..], |policy| &policy.non_retryable_error_types);
+    names.iter().map(String::len).sum()
 }

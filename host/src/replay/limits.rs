@@ -5,6 +5,9 @@
 pub struct TurnLimits {
     /// Most decisions of one turn. Bounds the work that one turn can cause elsewhere.
     pub decisions: usize,
+    /// Most tasks of one execution that wait for their outcomes. Bounds what an execution makes the host remember over many
+    /// turns.
+    pub tasks: usize,
     /// Most bytes of payload in the decisions of one turn. Bounds a history row.
     pub decision_bytes: usize,
     /// Most bytes of log lines of one turn; what comes after is dropped and counted.
@@ -17,6 +20,7 @@ impl Default for TurnLimits {
     fn default() -> Self {
         Self {
             decisions: 100_000,
+            tasks: 100_000,
             decision_bytes: 64 << 20,
             log_bytes: 64 << 10,
             turns: 1_000_000,

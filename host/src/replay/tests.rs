@@ -1,5 +1,6 @@
-//! The core against scripts: examples in `behaviour`, generated ones in `properties`.
+//! The core against scripts: examples in `behaviour`, generated ones in `properties`, damaged histories in `fuzz`.
 
 mod behaviour;
+mod fuzz;
 mod properties;
 pub(crate) mod script;

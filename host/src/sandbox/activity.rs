@@ -42,7 +42,7 @@ const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
 
 /// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold: together
 /// with the two below, less than the memory it may have itself.
-const MAX_HANDLES: usize = 4_000;
+const MAX_HANDLES: usize = 2_000;
 
 /// Most bytes of the header fields of one request, roughly as they are in memory.
 const MAX_FIELDS_BYTES: usize = 32 << 10;
@@ -162,6 +162,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Activ
     wasi::filesystem::preopens::add_to_linker::<State, WasiFilesystem>(l, State::filesystem)?;
     imports::inert::add_sockets(l)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(l)?;
+    imports::http_requests::bound(l)?;
     activity_context::add_to_linker::<State, HasSelf<State>>(l, |state| state)?;
     Ok(linker)
 }

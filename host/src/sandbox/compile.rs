@@ -18,6 +18,10 @@ const MAX_COMPLAINT_BYTES: usize = 2_000;
 /// Threads of a compiling child: enough to be quick, few enough for its address space and for the other cores.
 const COMPILER_THREADS: &str = "4";
 
+/// Largest compiled module, in bytes; ordinary ones have some times the size of their component. A small component can be
+/// written to become a large one, which the host would read into memory and keep on disk.
+const MAX_ARTEFACT_BYTES: u64 = 256 << 20;
+
 /// Why there is no compiled module.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CompileError {
@@ -63,9 +67,16 @@ async fn in_process(job: Job) -> Result<Vec<u8>, CompileError> {
 
 fn precompile(job: &Job) -> Result<Vec<u8>, CompileError> {
     let engine = engine::compiling_engine(job.kind, job.orchestrator_memory_bytes).map_err(io::Error::other)?;
-    engine
+    let artefact = engine
         .precompile_component(&job.component)
-        .map_err(|error| CompileError::Refused(format!("{error:#}")))
+        .map_err(|error| CompileError::Refused(format!("{error:#}")))?;
+    let bytes = artefact.len();
+    if bytes as u64 > MAX_ARTEFACT_BYTES {
+        return Err(CompileError::Refused(format!(
+            "compiled it has {bytes} bytes, at most {MAX_ARTEFACT_BYTES} are allowed"
+        )));
+    }
+    Ok(artefact)
 }
 
 /// Limits that a compiling child puts on itself before it looks at its input.
@@ -160,6 +171,8 @@ fn limit_this_process(limits: ChildLimits) -> io::Result<()> {
     };
     setrlimit(Resource::Cpu, limit(limits.cpu_seconds))?;
     setrlimit(Resource::As, limit(limits.address_space_bytes))?;
+    // The compiler's own check, for a compiler that does what it should not.
+    setrlimit(Resource::Fsize, limit(MAX_ARTEFACT_BYTES))?;
     // A compiler that is stopped leaves no image of a stranger's module behind.
     setrlimit(Resource::Core, limit(0))?;
     Ok(())

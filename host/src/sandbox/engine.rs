@@ -53,6 +53,10 @@ const WASM_STACK_BYTES: usize = 512 << 10;
 /// bounded depth. Only pages that are touched take memory.
 const STACK_BYTES: usize = 2 << 20;
 
+/// Largest image of an initial memory that may be mostly empty, in bytes. Rust programs have their data in one piece, of
+/// some hundred kilobytes.
+const DENSE_IMAGE_BYTES: u64 = 1 << 20;
+
 /// The size of a 32-bit address space.
 const FOUR_GIB: u64 = 4 << 30;
 
@@ -101,6 +105,9 @@ fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config
     config.async_stack_zeroing(true);
     // A new instance maps the image of its initial memory and copies pages as it writes to them.
     config.memory_init_cow(true);
+    // Beyond this size the image must be half full: a module of a hundred bytes whose data lies far apart would become one
+    // of 16 MiB otherwise, on disk and in the host's memory.
+    config.memory_guaranteed_dense_image_size(DENSE_IMAGE_BYTES);
     match kind {
         FunctionKind::Orchestration => {
             // A NaN has one bit pattern on every processor, and so have the results of relaxed SIMD.

@@ -23,6 +23,7 @@ pub(super) mod cli_stdio;
 pub(super) mod cli_terminal;
 pub(super) mod filesystem_preopens;
 pub(super) mod filesystem_types;
+pub(super) mod http_requests;
 pub(super) mod inert;
 pub(super) mod io_error;
 pub(super) mod monotonic_clock;

@@ -57,10 +57,11 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) || desired > MAX_TABLE_ELEMENTS {
+        // The host's cap first: the maximum that is handed in here is the smaller of the guest's own and the pool's.
+        self.denied = desired > MAX_TABLE_ELEMENTS;
+        if self.denied || maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        self.denied = false;
         Ok(self.grow((desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT_BYTES)))
     }
 
@@ -93,5 +94,13 @@ mod tests {
         assert!(!limiter.table_growing(1_000, 10_000, None).unwrap());
         assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
         assert_eq!(limiter.used, 270_144);
+        assert!(limiter.memory_growing(131_072, 131_072, None).unwrap());
+        assert!(!limiter.table_growing(0, 2, Some(1)).unwrap());
+        assert!(
+            !limiter.denied(),
+            "what the guest itself declared is no refusal of the host"
+        );
+        assert!(!limiter.table_growing(0, MAX_TABLE_ELEMENTS + 1, None).unwrap());
+        assert!(limiter.denied());
     }
 }

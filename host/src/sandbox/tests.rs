@@ -3,6 +3,7 @@
 mod activities;
 mod grants;
 mod guests;
+mod hostile;
 mod orchestrators;
 mod requests;
 mod uploads;
@@ -14,12 +15,12 @@ use bytes::Bytes;
 use super::{ActivityLimits, DescribeLimits, Sandbox, SandboxOptions};
 
 /// A sandbox with little room, and the folder that it lives in.
-struct TestSandbox {
-    sandbox: Sandbox,
+pub(super) struct TestSandbox {
+    pub(super) sandbox: Sandbox,
     _folder: tempfile::TempDir,
 }
 
-fn sandbox() -> TestSandbox {
+pub(super) fn sandbox() -> TestSandbox {
     sandbox_with(|_| {})
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::signature::from_hex;
 use crate::config::{ByteSize, Span};
+use crate::model::FunctionName;
 use crate::sandbox::EgressRule;
 
 macro_rules! quotas {
@@ -51,6 +52,8 @@ quotas! {
     starts_per_second StartsPerSecond: u64 = "startsPerSecond";
     /// Activities that run at the same time; further ones wait
     max_activities MaxActivities: u32 = "maxActivities";
+    /// Limits on single activities by name: `maxActivities` that run at the same time, `perSecond` that start
+    activities Activities: BTreeMap<FunctionName, ActivityQuota> = "activities";
     /// Fuel of one attempt of an activity
     activity_fuel ActivityFuel: u64 = "activityFuel";
     /// Fuel of all turns and attempts in a minute; when it is used up, starts are refused and activities wait
@@ -73,6 +76,18 @@ quotas! {
     allowed_hosts AllowedHosts: BTreeMap<String, Vec<String>> = "allowedHosts";
     /// Ed25519 public keys, one of which must have signed each module (64 hexadecimal digits each)
     module_signers ModuleSigners: Vec<String> = "moduleSigners";
+}
+
+/// Limits on one activity function.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ActivityQuota {
+    /// Attempts that run at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_activities: Option<u32>,
+    /// Attempts that start in a second; may be less than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<f64>,
 }
 
 /// A quota was reached.
@@ -134,6 +149,15 @@ impl Quotas {
         for rule in self.allowed_hosts.iter().flat_map(BTreeMap::values).flatten() {
             let read: Result<EgressRule, _> = rule.parse();
             read.map_err(|error| format!("the rule {rule:?} of allowedHosts {error}"))?;
+        }
+        for (name, quota) in self.activities.iter().flatten() {
+            let rate_fits = quota.per_second.is_none_or(|rate| (1e-4..=1e6).contains(&rate));
+            if quota.max_activities == Some(0) || !rate_fits {
+                return Err(format!(
+                    "of the activity {:?}, maxActivities must be at least 1 and perSecond from 0.0001 to 1000000",
+                    name.as_str()
+                ));
+            }
         }
         let signers = self.module_signers.iter().flatten();
         if let Some(wrong) = signers

@@ -73,6 +73,16 @@ impl Host {
         self.server.log()
     }
 
+    /// Memory of its process that is resident now, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        self.server.memory("VmRSS")
+    }
+
+    /// The most memory of its process that was ever resident, in bytes.
+    pub fn peak_resident_bytes(&self) -> u64 {
+        self.server.memory("VmHWM")
+    }
+
     /// SIGKILL. It must be restarted before it is asked anything.
     pub async fn kill(&mut self) {
         self.server.kill().await;

@@ -76,6 +76,17 @@ impl Server {
             .expect("our own child can be waited for")
     }
 
+    /// What the kernel says of it under that name in `/proc/PID/status`, in bytes.
+    pub(crate) fn memory(&self, field: &str) -> u64 {
+        let id = self.child.id().expect("it has not been waited for");
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
+        let value = status
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kibibytes = value.and_then(|value| value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kibibytes.unwrap_or_else(|| panic!("no {field} in\n{status}")) << 10
+    }
+
     /// What it wrote to stderr, also before its restarts.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

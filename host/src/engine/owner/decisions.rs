@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::outbox::{Child, Outbox};
 use crate::model::{
     Arrival, Decision, Event, FunctionName, InstanceId, InstanceStatus, ModuleNumber, Parent, Payload, Started, TaskId,
-    Turn,
+    Turn, failure::types,
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::{Guest, Outstanding};
@@ -74,6 +74,9 @@ impl<G: Guest> Owner<G> {
                     outbox.tell_parent(self.parent.as_ref(), Ok(output.clone()));
                 }
                 D::Fail { failure } => {
+                    // Otherwise what goes beyond a limit would hold slots and the queue long after its end, when nobody
+                    // can terminate it any more.
+                    self.activities.cancel_all |= failure.error_type == types::LIMIT;
                     self.status = InstanceStatus::Failed;
                     self.outcome = Some(Err(failure.clone()));
                     outbox.tell_parent(self.parent.as_ref(), Err(failure.clone()));

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::script::{Op, begin, done, event, fired, player, player_with, raised};
-use crate::model::{Arrival, Decision, Failure, Payload, TaskId, Timestamp};
+use crate::model::{ActivityOptions, Arrival, Decision, Failure, Payload, RetryPolicy, TaskId, Timestamp};
 use crate::replay::{ReplayError, TurnLimits, execution::describe};
 
 fn call(name: &str) -> Op {
@@ -181,11 +181,54 @@ fn a_turn_over_its_limits_fails_the_instance_and_asks_for_nothing_else() {
 }
 
 #[test]
+fn so_many_tasks_of_an_execution_may_wait_for_their_outcomes() {
+    let limits = TurnLimits {
+        tasks: 2,
+        ..TurnLimits::default()
+    };
+    let one_by_one = vec![call("a"), call("b"), call("c")];
+    let mut patient = player_with(&[one_by_one], limits, Vec::new());
+    for arrivals in [vec![begin()], vec![done(1)], vec![done(2)], vec![done(3)]] {
+        let decisions = patient.advance(Timestamp(1), arrivals).unwrap().turn.decisions;
+        assert!(!matches!(decisions[..], [Decision::Fail { .. }]), "{decisions:?}");
+    }
+    let mut greedy = player_with(&["a", "b", "c"].map(|name| vec![call(name)]), limits, Vec::new());
+    let turn = greedy.advance(Timestamp(1), vec![begin()]).unwrap();
+    let failure = Failure::new("windlass.limit", "2 tasks may wait for their outcomes").permanent();
+    assert_eq!(turn.turn.decisions, [Decision::Fail { failure }]);
+}
+
+#[test]
+fn the_names_in_a_retry_policy_count_among_the_bytes_of_a_turn() {
+    let policy = RetryPolicy {
+        first_interval_ms: 1,
+        backoff_coefficient: 1.0,
+        max_interval_ms: 1,
+        max_attempts: 2,
+        non_retryable_error_types: vec!["x".repeat(600)],
+    };
+    let options = ActivityOptions {
+        retry: Some(policy),
+        ..ActivityOptions::default()
+    };
+    let limits = TurnLimits {
+        decision_bytes: 1_000,
+        ..TurnLimits::default()
+    };
+    let strands = [0, 1].map(|_| vec![Op::CallWith("a".into(), options.clone())]);
+    let mut player = player_with(&strands, limits, Vec::new());
+    let turn = player.advance(Timestamp(1), vec![begin()]).unwrap();
+    let failure = Failure::new("windlass.limit", "the decisions of a turn may hold 1000 bytes").permanent();
+    assert_eq!(turn.turn.decisions, [Decision::Fail { failure }]);
+}
+
+#[test]
 fn limits_do_not_act_on_replay() {
     let strands: Vec<Vec<Op>> = (0..5).map(|_| vec![call("a")]).collect();
     let row = player(&strands).advance(Timestamp(1), vec![begin()]).unwrap().turn;
     let limits = TurnLimits {
         decisions: 2,
+        tasks: 1,
         decision_bytes: 1,
         log_bytes: 0,
         turns: 0,
@@ -298,9 +341,7 @@ fn a_clock_subscription_is_seen_by_poll_and_not_by_wait() {
     );
     execution.begin_turn(Timestamp(1), vec![fired(1), done(2)], None);
     let timer = execution.create_poll_timer(Timestamp(50)).unwrap();
-    let call = execution
-        .call_activity("a", "1", crate::model::ActivityOptions::default())
-        .unwrap();
+    let call = execution.call_activity("a", "1", ActivityOptions::default()).unwrap();
     assert!(!execution.is_ready(timer.0) && !execution.is_ready(call));
     assert_eq!(execution.apply_next_arrival(), Ok(true));
     assert!(execution.is_ready(timer.0) && !execution.is_ready(TaskId(2)));

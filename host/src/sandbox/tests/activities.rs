@@ -23,7 +23,7 @@ pub(super) fn attempt() -> Attempt {
     }
 }
 
-async fn run(sandbox: &TestSandbox, guest: &Guest) -> ActivityRun {
+pub(super) async fn run(sandbox: &TestSandbox, guest: &Guest) -> ActivityRun {
     let module = sandbox.module(guest.build()).await;
     sandbox.sandbox.run_activity(&module, attempt()).await.unwrap()
 }

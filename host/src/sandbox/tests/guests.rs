@@ -7,6 +7,8 @@ use crate::model::FunctionKind;
 
 /// Where static data begins; below is scratch space for results.
 const DATA: u32 = 4096;
+/// Bytes of a page of memory.
+const PAGE_BYTES: usize = 64 << 10;
 /// Bytes of a `function-description` in the canonical ABI.
 const FUNCTION_BYTES: usize = 136;
 
@@ -121,6 +123,8 @@ impl Guest {
             FunctionKind::Activity => ("activity-module", "windlass:durable/activity@0.1.0"),
         };
         let (description, data) = self.data();
+        // Each byte of data is three characters.
+        let pages = 2.max((DATA as usize + data.len() / 3).div_ceil(PAGE_BYTES));
         let Self {
             imports,
             run,
@@ -131,7 +135,7 @@ impl Guest {
         let core = format!(
             r#"(module
                 {imports}
-                (memory (export "memory") 2)
+                (memory (export "memory") {pages})
                 (data (i32.const {DATA}) "{data}")
                 {items}
                 (global $heap (mut i32) (i32.const 65536))

@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use windlass_sdk::http;
 use windlass_sdk::prelude::*;
 
 windlass_sdk::export!(activities: [
@@ -14,7 +15,10 @@ windlass_sdk::export!(activities: [
     stack_overflow,
     log_flood,
     print_flood,
+    long_line,
     large_output,
+    looks_around,
+    keeps_responses,
 ]);
 
 /// Computes for ever.
@@ -91,8 +95,47 @@ fn print_flood() -> Result<()> {
     }
 }
 
+/// Logs a line of that many MiB.
+#[activity(name = "HostileLongLine")]
+fn long_line(ctx: Activity, mib: usize) -> Result<()> {
+    ctx.log(Level::Info, &"x".repeat(mib.min(4096) << 20));
+    Ok(())
+}
+
 /// Answers with that many MiB of text.
 #[activity(name = "HostileOutput")]
 fn large_output(mib: usize) -> Result<String> {
     Ok("x".repeat(mib.min(4096) << 20))
+}
+
+/// Tries files, folders, variables and arguments; gives back what it found, which should be nothing.
+#[activity(name = "HostileLooksAround")]
+fn looks_around() -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for path in ["/", ".", "/etc/passwd", "/proc/self/environ", "../windlass.db"] {
+        found.extend(std::fs::read(path).map(|_| format!("read {path}")).ok());
+        found.extend(std::fs::read_dir(path).map(|_| format!("listed {path}")).ok());
+        found.extend(std::fs::metadata(path).map(|_| format!("saw {path}")).ok());
+    }
+    for path in ["/tmp/hostile", "hostile"] {
+        found.extend(std::fs::write(path, "x").map(|()| format!("wrote {path}")).ok());
+        found.extend(std::fs::create_dir(path).map(|()| format!("made {path}")).ok());
+    }
+    found.extend(std::env::vars().map(|(name, _)| format!("variable {name}")));
+    found.extend(std::env::args().map(|argument| format!("argument {argument}")));
+    found.extend(std::io::stdin().lines().map(|_| "a line of standard input".to_owned()));
+    Ok(found)
+}
+
+/// Opens as many answers of that server as it gets, reads none of them, and keeps them for ever.
+#[activity(name = "HostileKeepsResponses")]
+fn keeps_responses(url: String) -> Result<()> {
+    let mut kept = Vec::new();
+    while let Ok(response) = http::get(&url).open() {
+        kept.push(response);
+    }
+    loop {
+        std::thread::sleep(days(365));
+        black_box(&kept);
+    }
 }

@@ -11,13 +11,19 @@ windlass_sdk::export!(orchestrators: [
     panics,
     traps,
     exits,
+    stack_overflow,
     log_flood,
+    long_line,
+    looks_around,
     waits_for_nothing,
     unknown_activity,
     too_many_tasks,
     large_status,
+    large_output,
     call_hostile,
     runaway,
+    fork_bomb,
+    activity_bomb,
 ]);
 
 /// Computes for ever in its first turn.
@@ -77,6 +83,38 @@ async fn log_flood(ctx: Orchestration) -> Result<()> {
     }
 }
 
+/// Calls itself until the stack is full.
+#[orchestrator(name = "HostileTurnStackOverflow")]
+async fn stack_overflow() -> Result<u64> {
+    #[expect(unconditional_recursion, reason = "that is the point")]
+    fn deeper(depth: u64) -> u64 {
+        let frame = black_box([depth; 64]);
+        deeper(depth + 1) + frame[7]
+    }
+    Ok(deeper(0))
+}
+
+/// Logs a line of that many MiB.
+#[orchestrator(name = "HostileTurnLongLine")]
+async fn long_line(ctx: Orchestration, mib: usize) -> Result<()> {
+    ctx.log(Level::Info, &"x".repeat(mib.min(4096) << 20));
+    Ok(())
+}
+
+/// Tries files, folders, variables and arguments; gives back what it found, which should be nothing.
+#[orchestrator(name = "HostileTurnLooksAround")]
+async fn looks_around() -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for path in ["/", ".", "/etc/passwd", "../windlass.db"] {
+        found.extend(std::fs::read(path).map(|_| format!("read {path}")).ok());
+        found.extend(std::fs::read_dir(path).map(|_| format!("listed {path}")).ok());
+        found.extend(std::fs::write(path, "x").map(|()| format!("wrote {path}")).ok());
+    }
+    found.extend(std::env::vars().map(|(name, _)| format!("variable {name}")));
+    found.extend(std::env::args().map(|argument| format!("argument {argument}")));
+    Ok(found)
+}
+
 /// Waits although nothing is outstanding.
 #[orchestrator(name = "HostileWaitsForNothing")]
 async fn waits_for_nothing() -> Result<()> {
@@ -106,6 +144,12 @@ async fn large_status(ctx: Orchestration, mib: usize) -> Result<()> {
     Ok(())
 }
 
+/// Answers with that many MiB of text.
+#[orchestrator(name = "HostileTurnOutput")]
+async fn large_output(mib: usize) -> Result<String> {
+    Ok("x".repeat(mib.min(4096) << 20))
+}
+
 /// A call of a hostile activity.
 #[payload]
 #[serde(rename_all = "camelCase")]
@@ -132,6 +176,8 @@ pub struct CallOutcome {
     /// The type of its failure, none if it succeeded.
     pub error_type: Option<String>,
     pub message: Option<String>,
+    /// What it gave back, if it did.
+    pub output: Option<windlass_sdk::serde_json::Value>,
 }
 
 /// Calls a hostile activity, and lives to tell how it ended.
@@ -140,10 +186,12 @@ async fn call_hostile(ctx: Orchestration, call: HostileCall) -> Result<CallOutco
     let retry = Retry::fixed(millis(100)).max_attempts(call.attempts);
     let timeout = call.attempt_timeout_ms.map_or(mins(10), millis);
     let activity = ctx.call_named::<windlass_sdk::serde_json::Value>(&call.activity, &call.input);
-    let failure = activity.retry(retry).attempt_timeout(timeout).await.err();
+    let outcome = activity.retry(retry).attempt_timeout(timeout).await;
+    let failure = outcome.as_ref().err();
     Ok(CallOutcome {
-        error_type: failure.as_ref().map(|failure| failure.error_type().to_owned()),
-        message: failure.as_ref().map(|failure| failure.message().to_owned()),
+        error_type: failure.map(|failure| failure.error_type().to_owned()),
+        message: failure.map(|failure| failure.message().to_owned()),
+        output: outcome.ok(),
     })
 }
 
@@ -151,4 +199,22 @@ async fn call_hostile(ctx: Orchestration, call: HostileCall) -> Result<CallOutco
 #[orchestrator(name = "HostileRunaway")]
 async fn runaway(ctx: Orchestration) -> Result<()> {
     ctx.continue_as_new(&())
+}
+
+/// Starts two of itself and waits for them, who do the same.
+#[orchestrator(name = "HostileForkBomb")]
+async fn fork_bomb(ctx: Orchestration) -> Result<()> {
+    let children = [0, 1].map(|_| ctx.sub_orchestration_named::<()>("HostileForkBomb", &()));
+    try_join_all(children).await?;
+    Ok(())
+}
+
+/// Calls thousands of activities that never end, waits for none of them, and does it again at once, for ever.
+#[orchestrator(name = "HostileActivityBomb")]
+async fn activity_bomb(ctx: Orchestration) -> Result<()> {
+    loop {
+        let calls: Vec<_> = (0..5_000).map(|_| ctx.call_named::<()>("HostileSleep", &())).collect();
+        ctx.sleep(millis(1)).await;
+        drop(calls);
+    }
 }

@@ -1,0 +1,97 @@
+//! Requests that no client would send, and single values in them.
+
+use std::fmt::{Debug, Display};
+use std::str::FromStr;
+
+use super::harness::TestHost;
+use crate::fuzz::Target;
+use crate::http::{ModuleName, parse_duration};
+use crate::model::InstanceStatus;
+use crate::store::Cursor;
+
+/// What requests are made of, and what breaks those who read them.
+const WORDS: &[&str] = &[
+    "GET ",
+    "PUT ",
+    "DELETE ",
+    "OPTIONS ",
+    "/v1/instances/running",
+    "/v1/instances?",
+    "/v1/orchestrations/Order",
+    "/v1/modules/orders",
+    "/events/approval",
+    "/terminate",
+    "/logs",
+    "/docs/errors/",
+    "/../",
+    "//",
+    "%2F",
+    "%00",
+    "%",
+    "?",
+    "&",
+    "=",
+    "runtimeStatus=Running,",
+    "createdTimeFrom=9999-12-31T23:59:59Z",
+    "limit=1000",
+    "cursor=1ffffffffffffffff",
+    "wait=0",
+    "history=true",
+    "\r\n",
+    "\r\nhost: localhost",
+    "\r\ncontent-length: 5",
+    "\r\ntransfer-encoding: chunked",
+    "\r\ncontent-encoding: gzip",
+    "\r\nidempotency-key: a",
+    "\r\nexpect: 100-continue",
+    "\r\norigin: null",
+    "\r\nconnection: close",
+    "0\r\n\r\n",
+    "{\"amount\":1e400}",
+    "\u{0}",
+];
+
+#[test]
+fn fuzz_request_is_answered_or_refused_and_never_breaks_the_host() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let host = runtime.block_on(async {
+        let host = TestHost::start().await;
+        host.running("running").await;
+        host.completed("completed", "[1.0]").await;
+        host.failed("failed").await;
+        host
+    });
+    // What the host takes, it takes on other threads. Here are the answers, of which a request for many may have many.
+    let target = Target::new("request")
+        .words(WORDS)
+        .cases(1_000)
+        .memory(16 << 20, 10_000);
+    target.run(|request| {
+        let answer = runtime.block_on(host.raw(request, true));
+        let Some((head, _)) = answer.split_once("\r\n") else {
+            assert_eq!(answer, "", "a connection is answered in HTTP or closed");
+            return;
+        };
+        let mut status = head.split(' ').skip(1).filter_map(|status| status.parse::<u16>().ok());
+        let status = status.next().unwrap_or_else(|| panic!("{head}"));
+        assert!((200..500).contains(&status), "{answer}");
+    });
+    assert_eq!(runtime.block_on(host.get("/readyz")).status, 200);
+}
+
+#[test]
+fn fuzz_parameter_is_read_or_refused() {
+    fn check<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
+        if let Ok(value) = text.parse::<T>() {
+            assert_eq!(value.to_string().parse::<T>().expect("it was written"), value);
+        }
+    }
+    let words = ["18446744073709551615", "y", "ms", " ", "1", "-", "+", "T", "Z", "é"];
+    Target::new("parameter").words(&words).run(|bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        check::<Cursor>(&text);
+        check::<ModuleName>(&text);
+        let _ = parse_duration(&text);
+        let _ = InstanceStatus::from_name(&text);
+    });
+}

@@ -1,0 +1,73 @@
+//! Rows that are not as they were written, payloads and names.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{EventName, Failure, FunctionName, InboxItem, InstanceId, ModuleDescription, ModuleDigest, Payload, codec};
+use crate::fuzz::Target;
+
+/// A row is read or refused, and what was read is written and read again.
+fn rows<T: Serialize + DeserializeOwned>(target: Target) {
+    target.memory(4 << 20, 2_000).run(|row| {
+        let Ok(value) = codec::decode::<T>(row) else { return };
+        let written = codec::encode(&value);
+        let again: T = codec::decode(&written).expect("what was written is read");
+        assert_eq!(codec::encode(&again), written);
+    });
+}
+
+#[test]
+fn fuzz_inbox_rows_are_read_or_refused() {
+    rows::<InboxItem>(Target::new("inbox"));
+}
+
+#[test]
+fn fuzz_attempt_rows_are_read_or_refused() {
+    rows::<Failure>(Target::new("attempt"));
+}
+
+#[test]
+fn fuzz_module_rows_are_read_or_refused() {
+    rows::<ModuleDescription>(Target::new("module"));
+}
+
+#[test]
+fn fuzz_payload_is_kept_verbatim_or_refused() {
+    let words = [
+        "[", "{\"a\":", "]", "}", "\\u0000", "\\ud800", "1e400", "-0", "null", "\"",
+    ];
+    Target::new("payload").words(&words).run(|bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let Ok(payload) = Payload::parse(&text, 1 << 20) else {
+            return;
+        };
+        assert_eq!(payload.as_str(), text);
+        // As it is shown over HTTP.
+        let shown = serde_json::from_str::<&serde_json::value::RawValue>(&text);
+        assert_eq!(
+            shown.expect("it is JSON").get(),
+            text.trim_matches([' ', '\t', '\r', '\n'])
+        );
+        let _ = payload.to_value();
+    });
+}
+
+#[test]
+fn fuzz_name_reads_back_what_it_writes() {
+    fn check<T: FromStr + Display>(text: &str) {
+        if let Ok(name) = text.parse::<T>() {
+            assert!(name.to_string().eq_ignore_ascii_case(text));
+        }
+    }
+    Target::new("name")
+        .words(&["/", "\u{0}", "\u{202e}", "sha256:", "é"])
+        .run(|bytes| {
+            let text = String::from_utf8_lossy(bytes);
+            check::<InstanceId>(&text);
+            check::<FunctionName>(&text);
+            check::<EventName>(&text);
+            check::<ModuleDigest>(&text);
+        });
+}

@@ -1,0 +1,36 @@
+//! Rows of a history that are not as they were written.
+
+use super::script::{Op, player};
+use crate::fuzz::Target;
+use crate::model::{Turn, codec};
+use crate::replay::{Ledger, Outstanding};
+
+#[test]
+fn fuzz_history_rows_are_folded_and_replayed_or_refused() {
+    let program = [
+        vec![Op::Call("a".into()), Op::EventOrSleep("b".into(), 5)],
+        vec![Op::Child("c".into()), Op::ContinueAsNew(1)],
+    ];
+    // An arrival or a decision of two bytes takes some hundred in memory, and a list grows by doubling.
+    Target::new("history").memory(4 << 20, 2_000).run(|row| {
+        let Ok(turn) = codec::decode::<Turn>(row) else { return };
+        let written = codec::encode(&turn);
+        let again: Turn = codec::decode(&written).expect("what was written is read");
+        // Compared as bytes, because a number that is none differs from itself.
+        assert_eq!(codec::encode(&again), written);
+        let mut ledger = Ledger::default();
+        if ledger.apply(&turn).is_err() {
+            return;
+        }
+        let _ = (ledger.next_due(), ledger.due_at(turn.at).count());
+        for (_, outstanding) in ledger.tasks() {
+            match outstanding {
+                Outstanding::Activity(call) => drop(call.deadline()),
+                Outstanding::SubOrchestration(call) => drop((call.deadline(), call.child_id(2))),
+                Outstanding::Timer { .. } => {}
+            }
+        }
+        // Another program than the one that the row is of: it is told, whatever the row says.
+        let _ = player(&program).replay(&turn);
+    });
+}

@@ -1,0 +1,185 @@
+//! Components, descriptions, rules, addresses and output that nobody would make.
+
+use std::fs;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::{
+    bindings::wit,
+    description,
+    egress::{Destination, EgressRule},
+    judge,
+    lines::{LineBuffer, MAX_LINE_BYTES},
+    tests::sandbox,
+    trap::PanicWatch,
+};
+use crate::fuzz::{Target, corpus, drive, near};
+use crate::model::FunctionKind;
+use crate::schema::SchemaValidator;
+
+/// Longest component that is compiled and asked for its description, in bytes. A compiler takes its time.
+const COMPILED_BYTES: usize = 8 << 10;
+
+/// The sample modules, where they are built.
+fn sample_modules() -> Vec<Vec<u8>> {
+    let folder: PathBuf = [
+        env!("CARGO_MANIFEST_DIR"),
+        "../sample-modules/target/wasm32-wasip2/release",
+    ]
+    .iter()
+    .collect();
+    ["bench_activities", "hostile_no_export", "std_everywhere"]
+        .iter()
+        .filter_map(|name| fs::read(folder.join(name).with_extension("wasm")).ok())
+        .collect()
+}
+
+#[test]
+fn fuzz_upload_is_taken_in_or_refused() {
+    let sandbox = sandbox();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // A validator keeps types beside the bytes that they were declared with.
+    let target = Target::new("upload").cases(1_000).memory(8 << 20, 100);
+    target.seeds(sample_modules()).run(|component| {
+        if judge::judge(component, 1 << 20).is_err() || component.len() > COMPILED_BYTES {
+            return;
+        }
+        let inspected = runtime.block_on(sandbox.sandbox.inspect(Bytes::copy_from_slice(component)));
+        if let Err(refused) = inspected {
+            assert!(!refused.is_transient(), "the module is to blame: {refused}");
+            assert!(refused.to_string().len() < 10_000, "{refused}");
+        }
+    });
+}
+
+/// Texts of a description: names and schemas of all sorts.
+fn text() -> impl Strategy<Value = String> {
+    let schemas = corpus("schema").into_iter().chain(corpus("name"));
+    let near = near(schemas.collect(), Vec::new());
+    prop_oneof![
+        "[A-Za-z]{0,8}".prop_map(String::from),
+        near.prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
+    ]
+}
+
+prop_compose! {
+    fn retry_policy()(
+        first_interval_ms: u64,
+        backoff_coefficient: f64,
+        max_interval_ms: Option<u64>,
+        max_attempts: u32,
+        types in prop::collection::vec(text(), 0..80),
+    ) -> wit::RetryPolicy {
+        wit::RetryPolicy {
+            first_interval_ms,
+            backoff_coefficient,
+            max_interval_ms,
+            max_attempts,
+            non_retryable_error_types: types,
+        }
+    }
+}
+
+prop_compose! {
+    fn function()(
+        name in text(),
+        doc in text(),
+        input_schema in prop::option::of(text()),
+        output_schema in prop::option::of(text()),
+        default_options in prop::option::of((prop::option::of(retry_policy()), any::<Option<u64>>(), any::<Option<u64>>())),
+    ) -> wit::FunctionDescription {
+        let options = default_options.map(|(retry, attempt_timeout_ms, timeout_ms)| wit::ActivityOptions {
+            retry,
+            attempt_timeout_ms,
+            timeout_ms,
+        });
+        wit::FunctionDescription { name, doc, input_schema, output_schema, default_options: options }
+    }
+}
+
+/// What modules say of themselves.
+fn described() -> impl Strategy<Value = wit::ModuleDescription> {
+    (prop::collection::vec(function(), 0..5), text())
+        .prop_map(|(functions, sdk)| wit::ModuleDescription { functions, sdk })
+}
+
+#[test]
+fn fuzz_description_is_sound_or_refused() {
+    let check = |described| {
+        let Ok(description) = description::check(FunctionKind::Activity, described) else {
+            return;
+        };
+        assert!(description.sdk.len() <= 100 && !description.functions.is_empty());
+        for function in &description.functions {
+            assert!(function.doc.len() <= 2_000);
+            for schema in [&function.input_schema, &function.output_schema].into_iter().flatten() {
+                assert!(SchemaValidator::compile(schema).is_ok());
+            }
+        }
+    };
+    drive("description", 300, &described(), check, |reason, described| {
+        panic!("{reason}\n{described:#?}")
+    });
+}
+
+#[test]
+fn fuzz_egress_rule_reads_back_what_it_writes_and_allows_what_it_names() {
+    let words = [
+        "http://",
+        "https://",
+        "*.",
+        "[::1]",
+        "::ffff:",
+        "127.0.0.1",
+        "@",
+        ":443",
+        ":0",
+        "%2e",
+        ".",
+        "xn--",
+    ];
+    Target::new("egress").words(&words).run(|bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        let destination = text.parse().ok().as_ref().and_then(Destination::of);
+        if let Some(destination) = &destination {
+            let written: EgressRule = destination.to_string().parse().expect("a destination can be allowed");
+            assert_eq!(written.to_string(), destination.to_string());
+        }
+        if let Ok(rule) = text.parse::<EgressRule>() {
+            let again = rule.to_string().parse::<EgressRule>();
+            assert_eq!(again.as_ref(), Ok(&rule));
+        }
+    });
+}
+
+#[test]
+fn fuzz_output_is_cut_into_lines() {
+    let words = [
+        "\n",
+        "\r\n",
+        "thread 'main' panicked at ",
+        "panicked at ",
+        "note: ",
+        "é",
+        "\u{fffd}",
+    ];
+    Target::new("output").words(&words).run(|bytes| {
+        let (mut buffer, mut watch) = (LineBuffer::default(), PanicWatch::default());
+        let mut look = |line: &str| {
+            // Bytes that are no UTF-8 become characters of three bytes.
+            assert!(line.len() <= 3 * MAX_LINE_BYTES);
+            watch.line(line);
+            watch.logged(line);
+        };
+        for written in bytes.chunks(100) {
+            buffer.write(written, &mut look);
+        }
+        buffer.finish(&mut look);
+        let _ = watch.take();
+    });
+}

@@ -1,0 +1,303 @@
+//! Guests that no compiler would make. Those that one would make are in `sample-modules/hostile`.
+
+use bytes::Bytes;
+
+use crate::fuzz::most_taken;
+use crate::model::{Failure, failure::types};
+use crate::sandbox::UploadError;
+
+use super::{
+    TestSandbox,
+    activities::{attempt, run},
+    guests::{Guest, RETURN_INPUT},
+    orchestrators::Run,
+    sandbox, sandbox_with,
+};
+
+/// What a kind of guest makes of the body of its `run`: the failure of an activity and that of an orchestration.
+async fn failures(sandbox: &TestSandbox, change: impl Fn(Guest) -> Guest) -> [Failure; 2] {
+    let activity = run(sandbox, &change(Guest::activity())).await.outcome.unwrap_err();
+    let module = sandbox.module(change(Guest::orchestrator()).build()).await;
+    let mut orchestration = Run::new(&sandbox.sandbox, &module, "Echo", "\"hello\"");
+    orchestration.turn(vec![]).unwrap();
+    [activity, orchestration.ended().unwrap().unwrap_err()]
+}
+
+async fn check(sandbox: &TestSandbox, error_type: &str, message: &str, change: impl Fn(Guest) -> Guest) {
+    for failure in failures(sandbox, change).await {
+        assert_eq!(failure.error_type, error_type, "{failure:?}");
+        assert!(failure.message.contains(message), "{failure:?}");
+    }
+    still_runs(sandbox).await;
+}
+
+/// The next guest finds its place, and nothing in it.
+async fn still_runs(sandbox: &TestSandbox) {
+    let echo = run(sandbox, &Guest::activity()).await;
+    assert_eq!(echo.outcome.unwrap().as_str(), "{\"n\": 1.0}");
+}
+
+async fn refused(sandbox: &TestSandbox, component: Vec<u8>) -> UploadError {
+    let refused = sandbox.sandbox.inspect(Bytes::from(component)).await.unwrap_err();
+    still_runs(sandbox).await;
+    refused
+}
+
+/// Grows until nothing more is given, and then breaks as a program does that finds no memory.
+fn grow_all(grow: &str) -> String {
+    format!("(loop $l (br_if $l (i32.ne ({grow}) (i32.const -1)))) unreachable")
+}
+
+#[tokio::test]
+async fn memory_can_be_had_up_to_the_cap() {
+    // Two pages are there from the start.
+    let all = "(drop (memory.grow (i32.const 62))) (i32.store (i32.const 4194300) (i32.const 1))";
+    for _ in 0..10 {
+        assert!(run(&sandbox(), &Guest::activity().run_first(all)).await.outcome.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn memory_beyond_the_cap_is_refused_however_many_memories_it_is_spread_over() {
+    let sandbox = sandbox();
+    let spread = ["$b", "$c", "$d"].map(|memory| format!("(drop (memory.grow {memory} (i32.const 20)))"));
+    let body = spread.concat() + &grow_all("memory.grow $b (i32.const 1)");
+    check(&sandbox, types::MEMORY, "4194304", |guest| {
+        guest.item("(memory $b 0) (memory $c 0) (memory $d 0)").run(&body)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tables_grow_up_to_their_own_cap_and_count_as_memory() {
+    let sandbox = sandbox();
+    let grow = |table: &str| grow_all(&format!("table.grow {table} (ref.null func) (i32.const 1000)"));
+    check(&sandbox, types::MEMORY, "", |guest| {
+        guest.item("(table $t 0 funcref)").run(&grow("$t"))
+    })
+    .await;
+    // Eight tables at their cap are more than the memory cap.
+    let tables: String = (0..8).map(|n| format!("(table $t{n} 0 funcref)")).collect();
+    let full: String = (0..7)
+        .map(|n| format!("(drop (table.grow $t{n} (ref.null func) (i32.const 70000)))"))
+        .collect();
+    let body = full + &grow("$t7");
+    check(&sandbox, types::MEMORY, "4194304", |guest| {
+        guest.item(&tables).run(&body)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn recursion_ends_with_the_stack() {
+    let deeper = "(func $deeper (param i64) (result i64)
+        (i64.add (call $deeper (i64.add (local.get 0) (i64.const 1))) (local.get 0)))";
+    let body = format!("(drop (call $deeper (i64.const 0))) {RETURN_INPUT}");
+    let sandbox = sandbox_with(|options| options.turn_fuel = 1_000_000_000);
+    check(&sandbox, types::TRAP, "call stack exhausted", |guest| {
+        guest.item(deeper).run(&body)
+    })
+    .await;
+}
+
+/// Ends `run` with a text of the guest's memory as its result.
+fn result(address: u32, length: u32) -> String {
+    format!(
+        "(i32.store (i32.const 512) (i32.const 0)) (i32.store (i32.const 516) (i32.const {address}))
+         (i32.store (i32.const 520) (i32.const {length})) (i32.const 512)"
+    )
+}
+
+#[tokio::test]
+async fn a_result_that_is_no_text_of_the_guest_is_named() {
+    let sandbox = sandbox();
+    let not_utf8 = format!(
+        "(i32.store (i32.const 1024) (i32.const 0xfffefdfc)) {}",
+        result(1024, 4)
+    );
+    check(&sandbox, types::TRAP, "utf-8", |guest| guest.run(&not_utf8)).await;
+    let not_json = format!(
+        "(i32.store (i32.const 1024) (i32.const 0x7b7b7b7b)) {}",
+        result(1024, 4)
+    );
+    check(&sandbox, types::PAYLOAD, "not JSON", |guest| guest.run(&not_json)).await;
+    check(&sandbox, types::TRAP, "out of bounds", |guest| {
+        guest.run(&result(1024, 1 << 30))
+    })
+    .await;
+    check(&sandbox, types::TRAP, "", |guest| guest.run("(i32.const 0x7ffffff0)")).await;
+}
+
+#[tokio::test]
+async fn a_failure_with_more_causes_than_fit_is_not_copied() {
+    // `err`, with an error type, a message, no details, and two thousand million causes.
+    let causes = "(i32.store (i32.const 512) (i32.const 1))
+        (i32.store (i32.const 548) (i32.const 1024)) (i32.store (i32.const 552) (i32.const 0x7fffffff))
+        (i32.const 512)";
+    check(&sandbox(), types::TRAP, "", |guest| guest.run(causes)).await;
+}
+
+#[tokio::test]
+async fn a_log_line_of_ten_megabytes_is_not_copied() {
+    let sandbox = sandbox_with(|options| options.activity.memory_bytes = 16 << 20);
+    let guest = Guest::activity()
+        .import("windlass:durable/activity-context@0.1.0", "log", "(param i32 i32 i32)")
+        .run_first(
+            "(drop (memory.grow (i32.const 160)))
+             (memory.fill (i32.const 65536) (i32.const 120) (i32.const 10000000))
+             (call $log (i32.const 2) (i32.const 65536) (i32.const 10000000))",
+        );
+    let attempt = run(&sandbox, &guest).await;
+    let failure = attempt.outcome.unwrap_err();
+    assert_eq!(failure.error_type, types::TRAP, "{failure:?}");
+    assert!(
+        failure.message.starts_with("too much data is being copied"),
+        "{failure:?}"
+    );
+    assert_eq!(attempt.logs, []);
+    still_runs(&sandbox).await;
+}
+
+#[tokio::test]
+async fn a_component_of_thousands_of_functions_is_taken_in() {
+    let functions: String = (0..5_000)
+        .map(|n| format!("(func (export \"f{n}\") (param i32) (result i32) (i32.add (local.get 0) (i32.const {n})))"))
+        .collect();
+    let sandbox = sandbox();
+    let many = run(&sandbox, &Guest::activity().item(&functions)).await;
+    assert!(many.outcome.is_ok());
+    let described = (0..1_001).fold(Guest::activity(), |guest, n| guest.function(&format!("F{n}"), None));
+    let refused = refused(&sandbox, described.build()).await;
+    assert_eq!(refused.code(), "module-too-many-functions", "{refused}");
+}
+
+#[tokio::test]
+async fn types_nested_deeply_or_doubled_often_are_refused() {
+    let sandbox = sandbox();
+    let nested = |inner: &str, outer: &dyn Fn(usize) -> String, levels: usize| {
+        let types: String = (1..levels).map(outer).collect();
+        wat::parse_str(format!("(component (type $t0 {inner}) {types})")).unwrap()
+    };
+    let list = |n: usize| format!("(type $t{n} (list $t{}))", n - 1);
+    let refusal = refused(&sandbox, nested("(list u8)", &list, 5_000)).await;
+    assert_eq!(refusal.code(), "module-invalid", "{refusal}");
+    let pair = |n: usize| format!("(type $t{n} (tuple $t{0} $t{0}))", n - 1);
+    let refusal = refused(&sandbox, nested("(tuple u8 u8)", &pair, 60)).await;
+    assert_eq!(refusal.code(), "module-invalid", "{refusal}");
+}
+
+/// A section of a component: its kind, its length, its content.
+fn section(kind: u8, content: &[u8]) -> Vec<u8> {
+    let mut section = vec![kind];
+    let mut length = content.len();
+    while length >= 0x80 {
+        section.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+        length >>= 7;
+    }
+    section.push(u8::try_from(length).unwrap());
+    section.extend_from_slice(content);
+    section
+}
+
+#[tokio::test]
+async fn components_nested_deeply_are_dealt_with() {
+    const COMPONENT: u8 = 4;
+    let head = wat::parse_str("(component)").unwrap();
+    let nested = (0..10_000).fold(head.clone(), |inner, _| {
+        [&head[..], &section(COMPONENT, &inner)].concat()
+    });
+    let sandbox = sandbox();
+    let refusal = refused(&sandbox, nested.clone()).await;
+    assert_eq!(refusal.code(), "module-no-known-export", "{refusal}");
+    // Beside the parts of a sound one, of which it is none.
+    let beside = [Guest::activity().build(), section(COMPONENT, &nested)].concat();
+    sandbox.sandbox.inspect(beside.into()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_few_bytes_far_apart_do_not_become_an_image_of_all_between_them() {
+    const MODULE: u8 = 1;
+    let far_apart = wat::parse_str(r#"(module (memory 64) (data (i32.const 0) "a") (data (i32.const 4194303) "b"))"#);
+    let module = section(MODULE, &far_apart.unwrap());
+    let sandbox = sandbox();
+    let component = [Guest::activity().build(), module.repeat(50)].concat();
+    assert!(component.len() < 10_000, "{}", component.len());
+    sandbox.sandbox.inspect(component.into()).await.unwrap();
+    let compiled = std::fs::read_dir(&sandbox.sandbox.options().cache_dir).unwrap();
+    let bytes: u64 = compiled.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes < 4 << 20, "{bytes}");
+}
+
+/// The most memory of the host that an attempt takes which begins with a text of `length` bytes at 65536, and then does the
+/// same again and again until it is stopped.
+fn taken_by_repeating(length: u32, body: &str, imports: impl Fn(Guest) -> Guest) -> usize {
+    let hoard = format!(
+        "(drop (memory.grow (i32.const 60)))
+        (memory.fill (i32.const 65536) (i32.const 120) (i32.const {length}))
+        (loop $l {body} (br $l)) unreachable"
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let sandbox = sandbox_with(|options| options.activity.fuel = 50_000_000);
+    let module = runtime.block_on(sandbox.module(imports(Guest::activity()).run(&hoard).build()));
+    most_taken(|| {
+        let attempt = sandbox.sandbox.run_activity(&module, attempt());
+        let failure = runtime.block_on(attempt).unwrap().outcome.unwrap_err();
+        assert!(
+            [types::TRAP, types::FUEL].contains(&&*failure.error_type),
+            "{failure:?}"
+        );
+    })
+}
+
+#[test]
+fn requests_that_are_never_sent_take_little_of_the_host() {
+    const TYPES: &str = "wasi:http/types@0.2.12";
+    let http = |guest: Guest| {
+        guest
+            .wit_import(TYPES)
+            .import(TYPES, "[constructor]fields", "(result i32)")
+            .import(TYPES, "[method]fields.append", "(param i32 i32 i32 i32 i32 i32)")
+            .import(TYPES, "[constructor]outgoing-request", "(param i32) (result i32)")
+            .import(
+                TYPES,
+                "[method]outgoing-request.set-method",
+                "(param i32 i32 i32 i32) (result i32)",
+            )
+            .import(
+                TYPES,
+                "[method]outgoing-request.set-authority",
+                "(param i32 i32 i32 i32) (result i32)",
+            )
+    };
+    let header = "(call $append (call $fields)
+        (i32.const 65536) (i32.const 1) (i32.const 65536) (i32.const 30000) (i32.const 1032))";
+    let request = "(call $outgoing-request (call $fields))";
+    // The last of the cases is a method without a name.
+    let method = format!("(drop (call $set-method {request} (i32.const 9) (i32.const 65536) (i32.const 1000000)))");
+    let authority =
+        format!("(drop (call $set-authority {request} (i32.const 1) (i32.const 65536) (i32.const 1000000)))");
+    for body in [header, &method, &authority] {
+        let taken = taken_by_repeating(1_000_000, body, http);
+        assert!(taken < 100 << 20, "{taken} by {body}");
+    }
+}
+
+#[test]
+fn zeros_by_the_terabyte_are_not_written() {
+    let stdout = |guest: Guest| {
+        guest
+            .wit_import("wasi:cli/stdout@0.2.12")
+            .import("wasi:cli/stdout@0.2.12", "get-stdout", "(result i32)")
+            .import(
+                "wasi:io/streams@0.2.12",
+                "[method]output-stream.write-zeroes",
+                "(param i32 i64 i32)",
+            )
+    };
+    let zeros = "(call $write-zeroes (call $get-stdout) (i64.const 0x10000000000) (i32.const 1032))";
+    let taken = taken_by_repeating(0, zeros, stdout);
+    assert!(taken < 10 << 20, "{taken}");
+}
