@@ -112,7 +112,7 @@ async fn activities_that_break_fail_and_others_go_on() {
     let output = json!({ "activity": "HostileOutput", "input": 2 });
     activity_fails_with(&world, output, &["windlass.invalid-payload"]).await;
     let long_line = json!({ "activity": "HostileLongLine", "input": 10 });
-    activity_fails_with(&world, long_line, &["windlass.trap"]).await;
+    activity_fails_with(&world, long_line, &["windlass.invalid-payload"]).await;
     let nobody = json!({ "activity": "NobodyOffersThis" });
     activity_fails_with(&world, nobody, &["windlass.unknown-function"]).await;
     before.holds_again(world).await;
@@ -134,7 +134,7 @@ async fn orchestrations_that_break_fail_and_others_go_on() {
         ("HostileTurnTrap", json!(null), &["windlass.trap"]),
         ("HostileTurnExit", json!(null), &["windlass.trap"]),
         ("HostileTurnStackOverflow", json!(null), &["windlass.trap"]),
-        ("HostileTurnLongLine", json!(10), &["windlass.trap"]),
+        ("HostileTurnLongLine", json!(10), &["windlass.invalid-payload"]),
         ("HostileTurnLogFlood", json!(null), &["windlass.fuel-exhausted"]),
         ("HostileWaitsForNothing", json!(null), &["windlass.waits-for-nothing"]),
         ("HostileUnknownActivity", json!(null), &["windlass.unknown-function"]),

@@ -40,8 +40,8 @@ use mask::Mask;
 /// What one host call may copy out of the guest beyond a payload.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
 
-/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold: together
-/// with the two below, less than the memory it may have itself.
+/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold: even if
+/// each were as large as the largest, less than the memory that it may have itself.
 const MAX_HANDLES: usize = 2_000;
 
 /// Most bytes of the header fields of one request, roughly as they are in memory.

@@ -58,10 +58,16 @@ impl Room {
         }
     }
 
+    /// Whether a line did not fit. None is taken after that, and none needs to be looked at, so that a flood costs the
+    /// host next to nothing.
+    fn is_full(&self) -> bool {
+        self.dropped > 0
+    }
+
     /// Whether there is room for the line, which is counted either way.
     fn takes(&mut self, line: &str) -> bool {
         let used = self.used.saturating_add(line.len() + 1);
-        let fits = used <= self.limit;
+        let fits = !self.is_full() && used <= self.limit;
         if fits {
             self.used = used;
         } else {
@@ -109,12 +115,16 @@ impl ActivityLog {
 
     /// Adds a line that the guest logged.
     pub(super) fn logged(&mut self, level: LogLevel, message: &str) {
-        let message = self.covered(message);
-        self.panic.logged(&message);
+        self.panic.logged(message);
         self.guest_line(level, message);
     }
 
-    fn guest_line(&mut self, level: LogLevel, message: String) {
+    fn guest_line(&mut self, level: LogLevel, message: &str) {
+        if self.guest.is_full() {
+            self.guest.dropped += 1;
+            return;
+        }
+        let message = self.covered(message);
         if self.guest.takes(&message) {
             self.keep(level, message);
         }
@@ -150,11 +160,10 @@ impl ActivityLog {
 
     fn written(&mut self, output: Output, lines: &[String]) {
         for line in lines {
-            let line = self.covered(line);
             match output {
                 Output::Stdout => self.guest_line(LogLevel::Info, line),
                 Output::Stderr => {
-                    self.panic.line(&line);
+                    self.panic.line(line);
                     self.guest_line(LogLevel::Warn, line);
                 }
             }

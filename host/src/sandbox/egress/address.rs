@@ -18,9 +18,13 @@ pub(super) fn not_public(address: IpAddr) -> Option<&'static str> {
     }
 }
 
+/// Where Azure serves its machines; public by its number alone.
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 fn not_public_v4(address: Ipv4Addr) -> Option<&'static str> {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
+        _ if address == AZURE => Some("an address of a cloud's own services"),
         (0, ..) => Some("an address of \"this network\""),
         (127, ..) => Some("a loopback address"),
         (10, ..) | (192, 168, _) => Some("a private address"),
@@ -78,6 +82,7 @@ mod tests {
             "93.184.215.14",
             "100.63.255.255",
             "100.128.0.0",
+            "168.63.129.17",
             "172.15.0.1",
             "172.32.0.1",
             "192.0.1.1",
@@ -102,6 +107,7 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "127.255.255.254",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
