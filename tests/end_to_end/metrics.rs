@@ -26,18 +26,9 @@ async fn chains_count_their_starts_turns_attempts_fuel_and_commits() {
     let after = once(
         &world,
         &[
-            (
-                "windlass_instances_started_total{by=\"client\",tenant=\"default\"}",
-                3.0,
-            ),
-            (
-                "windlass_instances_ended_total{status=\"completed\",tenant=\"default\"}",
-                3.0,
-            ),
-            (
-                "windlass_instances_ended_total{status=\"failed\",tenant=\"default\"}",
-                0.0,
-            ),
+            ("windlass_instances_started_total{by=\"client\"}", 3.0),
+            ("windlass_instances_ended_total{status=\"completed\"}", 3.0),
+            ("windlass_instances_ended_total{status=\"failed\"}", 0.0),
             // Six turns each: the start, and one for each of five results.
             ("windlass_turns_total", 18.0),
             ("windlass_guests_started_total{history=\"none\"}", 3.0),
@@ -53,7 +44,7 @@ async fn chains_count_their_starts_turns_attempts_fuel_and_commits() {
     )
     .await;
     for by in ["turns", "activities"] {
-        assert!(after.number(&format!("windlass_fuel_total{{by=\"{by}\",tenant=\"default\"}}")) > 1_000.0);
+        assert!(after.number(&format!("windlass_fuel_total{{by=\"{by}\"}}")) > 1_000.0);
     }
     let grown = |sample: &str| after.number(sample) - before.number(sample);
     // Eighteen turns, however they were put into transactions.
@@ -103,14 +94,8 @@ async fn failures_replays_and_attempts_that_were_cut_off_are_counted() {
             ("windlass_activity_attempts_total{outcome=\"failed\"}", 2.0),
             ("windlass_activity_attempts_total{outcome=\"completed\"}", 1.0),
             // Counted since the start of this host, which took up what another one had started.
-            (
-                "windlass_instances_started_total{by=\"client\",tenant=\"default\"}",
-                0.0,
-            ),
-            (
-                "windlass_instances_ended_total{status=\"completed\",tenant=\"default\"}",
-                1.0,
-            ),
+            ("windlass_instances_started_total{by=\"client\"}", 0.0),
+            ("windlass_instances_ended_total{status=\"completed\"}", 1.0),
         ],
     )
     .await;

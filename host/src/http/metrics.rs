@@ -14,9 +14,6 @@ use crate::engine::{Engine, EngineStats};
 use crate::metrics::{Kind, Text, process_usage};
 use crate::store::Store;
 
-/// The label of what belongs to a tenant. There is one so far; with more, the label's values need a bound.
-const TENANT: (&str, &str) = ("tenant", "default");
-
 /// Histograms of times count microseconds.
 const MICROS_PER_S: f64 = 1e6;
 
@@ -47,19 +44,16 @@ fn instances(text: &mut Text, engine: &Engine) {
         "windlass_instances_started_total",
         "Instances started, by who started them.",
     )
-    .sample(&[("by", "client"), TENANT], stats.started_by_clients.get())
-    .sample(
-        &[("by", "orchestration"), TENANT],
-        stats.started_by_orchestrations.get(),
-    );
+    .sample(&[("by", "client")], stats.started_by_clients.get())
+    .sample(&[("by", "orchestration")], stats.started_by_orchestrations.get());
     text.metric(
         Kind::Counter,
         "windlass_instances_ended_total",
         "Instances that have ended, by how.",
     )
-    .sample(&[("status", "completed"), TENANT], stats.completed.get())
-    .sample(&[("status", "failed"), TENANT], stats.failed.get())
-    .sample(&[("status", "terminated"), TENANT], stats.terminated.get());
+    .sample(&[("status", "completed")], stats.completed.get())
+    .sample(&[("status", "failed")], stats.failed.get())
+    .sample(&[("status", "terminated")], stats.terminated.get());
     text.number(
         Kind::Counter,
         "windlass_instances_stuck_total",
@@ -146,8 +140,8 @@ fn fuel(text: &mut Text, stats: &EngineStats) {
         "windlass_fuel_total",
         "Fuel used by guests, about one per instruction.",
     )
-    .sample(&[("by", "turns"), TENANT], stats.turn_fuel.get())
-    .sample(&[("by", "activities"), TENANT], stats.attempts.fuel.get());
+    .sample(&[("by", "turns")], stats.turn_fuel.get())
+    .sample(&[("by", "activities")], stats.attempts.fuel.get());
 }
 
 fn store(text: &mut Text, store: &Store) {

@@ -12,7 +12,7 @@ impl Metrics {
         Self(text.as_str().expect("metrics are no JSON").to_owned())
     }
 
-    /// The number of a sample, named with its labels: `windlass_turns_total`, `…{status="failed",tenant="default"}`.
+    /// The number of a sample, named with its labels: `windlass_turns_total`, `…{status="failed"}`.
     #[track_caller]
     pub fn number(&self, sample: &str) -> f64 {
         let line = self
