@@ -160,8 +160,8 @@ fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig
         // The kernel says which pages of a slot were written to, where it can (Linux 6.7): only they are cleaned, wherever
         // in its memory a guest wrote. Otherwise the first pages are cleaned and the rest is given back.
         .pagemap_scan(Enabled::Auto)
-        // Slots are emptied by the batch: one system call, after which processors forget their translations once.
-        .decommit_batch_size(16)
+        // Not by the batch, which would be cheaper: what a guest took would stay until others have gone, too.
+        .decommit_batch_size(1)
         // Slots that remember the image of their last module, for a quicker start of the next instance of it.
         .max_unused_warm_slots(guests.min(256));
     pool
