@@ -161,7 +161,7 @@ impl Reading {
             commits: count("windlass_store_commits_total")?,
             rows: count("windlass_store_rows_total")?,
             turns: count("windlass_turns_total")?,
-            completed: count("windlass_instances_ended_total{status=\"completed\",tenant=\"default\"}")?,
+            completed: count("windlass_instances_ended_total{status=\"completed\"}")?,
             waiting: count("windlass_activity_attempts_waiting")?,
             active: count("windlass_active_instances")?,
         })
