@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{Role, TenantId, TenantName, Timestamp};
@@ -129,6 +131,9 @@ pub enum TenancyError {
     /// The label cannot be one.
     #[error("a label is at most {MAX_LABEL_BYTES} bytes without control characters")]
     Label,
+    /// A quota cannot be one.
+    #[error("{0}")]
+    Quotas(String),
     /// The setting cannot be one.
     #[error("{0}")]
     Setting(String),
@@ -298,15 +303,15 @@ impl Tenancy {
         }
     }
 
-    /// Changes a tenant; what is not given stays. Takes effect at once.
+    /// Changes a tenant; what is not given stays, also of quotas. Takes effect at once.
     ///
     /// # Errors
-    /// When there is none of that name, or the store fails.
+    /// When there is none of that name, a quota cannot be one, or the store fails.
     pub async fn set_tenant(
         &self,
         name: &str,
         disabled: Option<bool>,
-        quotas: Option<Quotas>,
+        quotas: Map<String, Value>,
     ) -> Result<Arc<Tenant>, TenancyError> {
         let _changing = self.0.changing.lock().await;
         let tenant = self.named(name)?;
@@ -317,7 +322,8 @@ impl Tenancy {
         let change = Change::SetTenant {
             tenant: tenant.id,
             disabled,
-            quotas: quotas.as_ref().unwrap_or(&tenant.quotas).stored(),
+            // Read and written under one lock: of two changes at a time, both are kept.
+            quotas: tenant.quotas.with(quotas).map_err(TenancyError::Quotas)?.stored(),
         };
         self.change(change).await?;
         self.named(name)

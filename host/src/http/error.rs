@@ -283,7 +283,7 @@ fn tenancy_refused(error: &TenancyError) -> (StatusCode, &'static str, &'static 
         TenancyError::LastAdminKey => (S::CONFLICT, "last-admin-key", "Last key of an administrator"),
         TenancyError::UnknownSetting(_) => (S::NOT_FOUND, "unknown-setting", "Unknown setting"),
         TenancyError::Vault(_) => (S::CONFLICT, "no-secrets-key", "No key for secrets"),
-        TenancyError::Label | TenancyError::Expired | TenancyError::Setting(_) => {
+        TenancyError::Label | TenancyError::Expired | TenancyError::Setting(_) | TenancyError::Quotas(_) => {
             (S::BAD_REQUEST, "invalid-body", "Body cannot be used")
         }
         TenancyError::Store(_) => (S::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable"),
@@ -388,7 +388,7 @@ impl From<TenancyError> for Refusal {
     fn from(error: TenancyError) -> Self {
         match error {
             TenancyError::Store(error) => error.into(),
-            TenancyError::Label | TenancyError::Expired | TenancyError::Setting(_) => {
+            TenancyError::Label | TenancyError::Expired | TenancyError::Setting(_) | TenancyError::Quotas(_) => {
                 Self::invalid_body(error.to_string())
             }
             error => Self::Tenancy(error),

@@ -192,26 +192,11 @@ pub(crate) async fn set(
     JsonBody(change): JsonBody<TenantChange>,
 ) -> Result<Json<TenantDocument>, Refusal> {
     let tenancy = app.engine.tenancy();
-    let quotas = if change.quotas.is_empty() {
-        None
-    } else {
-        let tenant = tenancy.named(name.as_str())?;
-        Some(merged(&tenant.quotas, change.quotas)?)
-    };
-    let tenant = tenancy.set_tenant(name.as_str(), change.disabled, quotas).await?;
+    let tenant = tenancy
+        .set_tenant(name.as_str(), change.disabled, change.quotas)
+        .await?;
     app.engine.set_share(tenant.id, Share::from(&tenant.quotas));
     Ok(Json(document(&app, &tenant).await?))
-}
-
-fn merged(old: &Quotas, changes: Map<String, Value>) -> Result<Quotas, Refusal> {
-    let Ok(Value::Object(mut members)) = serde_json::to_value(old) else {
-        return Err(Refusal::Internal("quotas are no object".into()));
-    };
-    members.extend(changes);
-    let read = |error: serde_json::Error| Refusal::invalid_body(format!("in the quotas, {error}"));
-    let quotas: Quotas = serde_json::from_value(Value::Object(members)).map_err(read)?;
-    quotas.check().map_err(Refusal::invalid_body)?;
-    Ok(quotas)
 }
 
 /// Delete a tenant that has no instances, with its modules and keys.

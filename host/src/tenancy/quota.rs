@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::signature::from_hex;
 use crate::config::{ByteSize, Span};
@@ -136,6 +137,22 @@ impl Quotas {
     /// As text for the database.
     pub fn stored(&self) -> String {
         serde_json::to_string(self).expect("numbers and texts can be written as JSON")
+    }
+
+    /// These quotas, changed member by member: `null` takes one away, what is not mentioned stays.
+    ///
+    /// # Errors
+    /// Which one cannot be meant, and why.
+    pub fn with(&self, changes: Map<String, Value>) -> Result<Self, String> {
+        let mut members = match serde_json::to_value(self) {
+            Ok(Value::Object(members)) => members,
+            other => return Err(format!("quotas are no object but {other:?}")),
+        };
+        members.extend(changes);
+        let changed = serde_json::from_value(Value::Object(members));
+        let changed: Self = changed.map_err(|error| format!("in the quotas, {error}"))?;
+        changed.check()?;
+        Ok(changed)
     }
 
     /// Whether all of them can be meant.

@@ -123,12 +123,12 @@ async fn a_key_is_its_tenants_until_it_is_revoked_or_expires() {
     let past = world.try_key("acme", Role::Operator, Some(soon)).await;
     assert!(matches!(past, Err(TenancyError::Expired)));
 
-    world.tenancy.set_tenant("acme", Some(true), None).await.unwrap();
+    world.tenancy.set_tenant("acme", Some(true), Map::new()).await.unwrap();
     assert_eq!(
         world.tenancy.identify(Some(client.reveal())),
         Err(IdentityError::Disabled)
     );
-    world.tenancy.set_tenant("acme", Some(false), None).await.unwrap();
+    world.tenancy.set_tenant("acme", Some(false), Map::new()).await.unwrap();
     assert_eq!(world.tenancy.identify(Some(client.reveal())), expected);
 
     world.tenancy.revoke_key(client.id()).await.unwrap();
@@ -157,7 +157,7 @@ async fn a_number_of_a_tenant_is_never_given_out_again() {
     assert!(world.tenant("one").await.id > first);
     for refused in [
         world.tenancy.delete_tenant("default").await.err(),
-        world.tenancy.set_tenant("default", Some(true), None).await.err(),
+        world.tenancy.set_tenant("default", Some(true), Map::new()).await.err(),
     ] {
         assert!(matches!(refused, Some(TenancyError::DefaultTenant)), "{refused:?}");
     }
@@ -168,7 +168,7 @@ async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
     let world = World::new().await;
     let acme = world.tenant("acme").await.id;
     let set = async |text: &str| {
-        let quotas = Some(Quotas::read(text).unwrap());
+        let quotas = serde_json::from_str(text).unwrap();
         world.tenancy.set_tenant("acme", None, quotas).await.unwrap();
     };
     for _ in 0..1_000 {
@@ -185,12 +185,34 @@ async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
         "others do not notice"
     );
 
-    set(r#"{"fuelPerMinute":1000}"#).await;
+    set(r#"{"startsPerSecond":null,"fuelPerMinute":1000}"#).await;
     world.tenancy.use_fuel(acme, 1_000);
     assert_eq!(world.tenancy.fuel_wait(acme), None);
     world.tenancy.use_fuel(acme, 500);
     assert_eq!(world.tenancy.fuel_wait(acme), Some(Duration::from_secs(30)));
     assert_eq!(world.tenancy.take_start(acme).unwrap_err().quota, Quota::FuelPerMinute);
     set("{}").await;
+    assert!(world.tenancy.fuel_wait(acme).is_some(), "what is not mentioned stays");
+    set(r#"{"fuelPerMinute":null}"#).await;
     assert_eq!(world.tenancy.fuel_wait(acme), None);
+}
+
+#[tokio::test]
+async fn of_changes_that_come_at_once_none_is_lost() {
+    let world = World::new().await;
+    world.tenant("acme").await;
+    let names: Vec<_> = Quota::ALL
+        .iter()
+        .map(|quota| quota.name())
+        .filter(|name| name.starts_with("max"))
+        .collect();
+    let changes = names.iter().map(async |name| {
+        let change = Map::from_iter([((*name).to_owned(), Value::from(7))]);
+        world.tenancy.set_tenant("acme", None, change).await.map(drop)
+    });
+    futures::future::try_join_all(changes).await.unwrap();
+    let stored = world.tenancy.named("acme").unwrap().quotas.stored();
+    for name in names {
+        assert!(stored.contains(name), "{name} is not in {stored}");
+    }
 }
