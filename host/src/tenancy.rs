@@ -106,10 +106,10 @@ pub enum TenancyError {
     #[error("there is no tenant {0:?}")]
     UnknownTenant(String),
     /// There is one of that name.
-    #[error("there is a tenant {0:?} already")]
+    #[error("there is a tenant {:?} already", .0.as_str())]
     TenantExists(TenantName),
     /// It has instances.
-    #[error("the tenant {name:?} has {instances} instances; terminate and purge them first")]
+    #[error("the tenant {:?} has {instances} instances; terminate and purge them first", .name.as_str())]
     NotEmpty {
         /// Its name.
         name: TenantName,
