@@ -33,10 +33,22 @@ pub(crate) struct ExecutionInfo {
     pub(crate) max_payload_bytes: u64,
 }
 
+/// How long the history of an execution is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HistorySize {
+    /// Turns: how often the orchestration ran until it waited.
+    pub turns: u32,
+    /// Bytes of all payloads that arrived (the input, results, events) and that were given away (inputs of calls,
+    /// events for others).
+    pub payload_bytes: u64,
+}
+
 /// What a host offers an orchestration. The functions are those of the WIT interface `orchestration`, where their
 /// rules are written down.
 pub(crate) trait Backend {
     fn info(&self) -> ExecutionInfo;
+    fn history(&self) -> HistorySize;
     fn now_ms(&self) -> u64;
     fn new_uuid(&self) -> String;
     fn call_activity(&self, name: &str, input: &str, options: &ActivityOptions) -> TaskId;
@@ -65,6 +77,14 @@ impl Host {
 impl Backend for Host {
     fn info(&self) -> ExecutionInfo {
         imports::info().into()
+    }
+
+    fn history(&self) -> HistorySize {
+        let size = imports::history();
+        HistorySize {
+            turns: size.turns,
+            payload_bytes: size.payload_bytes,
+        }
     }
 
     fn now_ms(&self) -> u64 {

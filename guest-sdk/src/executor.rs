@@ -269,6 +269,9 @@ mod tests {
         fn info(&self) -> ExecutionInfo {
             unreachable!("nobody asks who runs")
         }
+        fn history(&self) -> crate::backend::HistorySize {
+            crate::backend::HistorySize::default()
+        }
         fn now_ms(&self) -> u64 {
             0
         }

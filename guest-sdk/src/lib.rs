@@ -123,6 +123,7 @@ mod executor;
 pub use windlass_sdk_macros::{activity, orchestrator, payload, signatures};
 
 pub use activity::Activity;
+pub use backend::HistorySize;
 pub use block_on::block_on;
 pub use failure::{Cause, Failure, FailureError, OrFail, Result};
 pub use function::{ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, Outcome};

@@ -16,6 +16,7 @@ use futures::future::{Either, select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::backend::HistorySize;
 use crate::executor::Core;
 use crate::failure::{Failure, Result};
 use crate::function::{ActivitySignature, OrchestrationSignature};
@@ -280,6 +281,25 @@ impl Orchestration {
     /// The instance that started this one as its sub-orchestration, if any.
     pub fn parent_instance_id(&self) -> Option<&str> {
         self.core.info().parent_instance_id.as_deref()
+    }
+
+    /// How long the history of this execution was before this turn. A history may not grow without end, so an
+    /// orchestration that goes on for ever [continues as new](Self::continue_as_new) from time to time:
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// #[orchestrator]
+    /// async fn counter(ctx: Orchestration, mut count: u64) -> Result<()> {
+    ///     loop {
+    ///         count += ctx.event::<u64>("add").await?;
+    ///         if ctx.history().turns >= 1_000 {
+    ///             return ctx.continue_as_new(&count);
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn history(&self) -> HistorySize {
+        self.core.host_unordered().history()
     }
 
     /// When this execution started.

@@ -219,6 +219,27 @@ async fn an_eternal_cleanup_carries_its_events_on_until_it_is_terminated() {
 }
 
 #[tokio::test]
+async fn a_running_total_leaves_its_history_behind_and_loses_no_payment() {
+    let mut world = World::start(MODULES).await;
+    world
+        .begin("RunningTotal", "account", &json!({ "turnsPerExecution": 5 }))
+        .await;
+    for payment in 1..=30 {
+        world.raise("account", "payment", json!(payment)).await;
+        if payment == 17 {
+            world.crash().await;
+        }
+    }
+    // Events of one name come in order; those of two names need not.
+    world.once_custom("account", 465).await;
+    world.raise("account", "close", json!(null)).await;
+    let output = world.output_of("account").await;
+    assert_eq!((&output["total"], &output["payments"]), (&json!(465), &json!(30)));
+    assert!(world.status("account").await["execution"].as_u64() > Some(1));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_activity_that_misses_a_setting_says_which() {
     let world = World::start(MODULES).await;
     let input = json!({ "config": "region", "secret": "token" });

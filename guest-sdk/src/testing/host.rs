@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use crate::backend::{Backend, ExecutionInfo, TaskId};
+use crate::backend::{Backend, ExecutionInfo, HistorySize, TaskId};
 use crate::failure::Failure;
 use crate::failure_types;
 use crate::logging::{Level, Sink};
@@ -30,6 +30,7 @@ impl SimulatedHost {
         let mut state = self.state.borrow_mut();
         call.record = state.calls.len();
         state.calls.push(Called::new(kind, &call.name, &call.input));
+        state.instances[self.instance].given += call.input.len() as u64;
         let task = state.instances[self.instance].new_task();
         let place = state.place(self.instance, task);
         let now = state.now;
@@ -58,6 +59,10 @@ impl Backend for SimulatedHost {
             started_at_ms: instance.started.as_millis(),
             max_payload_bytes: MAX_PAYLOAD_BYTES,
         }
+    }
+
+    fn history(&self) -> HistorySize {
+        self.state.borrow().instances[self.instance].history
     }
 
     fn now_ms(&self) -> u64 {

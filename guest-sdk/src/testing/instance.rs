@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::backend::{Completion, Outcome, TaskId};
+use crate::backend::{Completion, HistorySize, Outcome, TaskId};
 use crate::executor::Execution;
 use crate::failure::Failure;
 use crate::failure_types;
@@ -65,6 +65,10 @@ pub(super) struct Instance {
     pub(super) guest: Option<Execution>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) last_task: TaskId,
+    /// Up to the turn before the one that runs.
+    pub(super) history: HistorySize,
+    /// Bytes that arrived for the turn that runs, and that it gave away.
+    pub(super) given: u64,
     pub(super) events: Events,
     pub(super) arrivals: Vec<Completion>,
     pub(super) custom_statuses: Vec<serde_json::Value>,
@@ -105,12 +109,31 @@ impl Instance {
             guest: None,
             tasks: BTreeMap::new(),
             last_task: 0,
+            history: HistorySize::default(),
+            given: input.len() as u64,
             events: Events::default(),
             arrivals: Vec::new(),
             custom_statuses: Vec::new(),
             next_input: None,
             outcome: None,
         }
+    }
+
+    /// A turn is over.
+    pub(super) fn turn_ends(&mut self) {
+        self.history.turns += 1;
+        self.history.payload_bytes += std::mem::take(&mut self.given);
+    }
+
+    /// Begins the next execution.
+    pub(super) fn continue_as_new(&mut self, input: String) {
+        self.events.begin_next_execution();
+        self.tasks.clear();
+        self.arrivals.clear();
+        self.last_task = 0;
+        self.history = HistorySize::default();
+        self.given = input.len() as u64;
+        self.input = input;
     }
 
     pub(super) fn new_task(&mut self) -> TaskId {

@@ -88,6 +88,8 @@ impl Simulation {
         };
         loop {
             let arrivals = std::mem::take(&mut self.state.borrow_mut().instances[index].arrivals);
+            let arrived = arrivals.iter().map(|arrival| size(&arrival.outcome)).sum::<u64>();
+            self.state.borrow_mut().instances[index].given += arrived;
             guest.deliver(arrivals);
             match guest.advance() {
                 Progress::Finished(outcome) => return self.finish(index, outcome),
@@ -95,6 +97,7 @@ impl Simulation {
                 Progress::Waiting => {}
             }
         }
+        self.state.borrow_mut().instances[index].turn_ends();
         if self.state.borrow().instances[index].is_waiting() {
             self.state.borrow_mut().instances[index].guest = Some(guest);
         } else {
@@ -112,11 +115,7 @@ impl Simulation {
         if outcome.is_ok()
             && let Some(input) = instance.next_input.take()
         {
-            instance.events.begin_next_execution();
-            instance.tasks.clear();
-            instance.arrivals.clear();
-            instance.input = input;
-            instance.last_task = 0;
+            instance.continue_as_new(input);
             if index == ROOT && instance.execution >= self.max_executions {
                 // The report finds neither a guest nor an outcome.
                 return;
@@ -312,5 +311,13 @@ impl Simulation {
             .collect();
         drop(state);
         drop(guests);
+    }
+}
+
+/// Bytes of a result, or of a failure's message.
+fn size(outcome: &Outcome) -> u64 {
+    match outcome {
+        Ok(payload) => payload.len() as u64,
+        Err(failure) => failure.message().len() as u64,
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::model::{
     ActivityOptions, Arrival, Decision, Event, EventName, Failure, FunctionName, InstanceId, LogLevel, LogLine,
-    Outcome, Payload, RetryPolicy, Started, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
+    Outcome, Payload, RetryPolicy, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, failure::types,
 };
 
 use super::{events::Events, guest::Directory, limits::TurnLimits, randomness::Randomness};
@@ -80,6 +80,7 @@ pub struct Execution {
     started: Arc<Started>,
     /// The time of the first turn.
     started_at: Option<Timestamp>,
+    history: HistorySize,
     directory: Arc<dyn Directory>,
     limits: TurnLimits,
     randomness: Randomness,
@@ -120,6 +121,15 @@ pub(super) struct TurnEnd {
     pub unrepeated: Option<VecDeque<Decision>>,
 }
 
+/// How long a history is, as its guest may know: the same whenever the turns are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HistorySize {
+    /// Turns.
+    pub turns: u32,
+    /// Bytes of the payloads that arrived and that were given away.
+    pub payload_bytes: u64,
+}
+
 /// What a call of a sub-orchestration asks for.
 #[derive(Debug, Clone)]
 pub struct SubOrchestrationRequest {
@@ -153,6 +163,7 @@ impl Execution {
             randomness: Randomness::new(started.seed),
             started,
             started_at: None,
+            history: HistorySize::default(),
             directory,
             limits,
             next_task: 1,
@@ -215,6 +226,14 @@ impl Execution {
         }
     }
 
+    /// A turn was added to the history, or repeated from it.
+    pub(super) fn grow(&mut self, turn: &Turn) {
+        let arrived: u64 = turn.arrivals.iter().map(Arrival::payload_bytes).sum();
+        let given: u64 = turn.decisions.iter().map(Decision::payload_bytes).sum();
+        self.history.turns = turn.number.0;
+        self.history.payload_bytes = self.history.payload_bytes.saturating_add(arrived + given);
+    }
+
     pub(super) fn take_interrupt(&mut self) -> Option<Interrupt> {
         self.interrupt.take()
     }
@@ -256,6 +275,11 @@ impl Execution {
     /// When the execution started: the time of its first turn.
     pub fn started_at(&self) -> Timestamp {
         self.started_at.unwrap_or_default()
+    }
+
+    /// How long the history is, up to the turn before the running one.
+    pub fn history(&self) -> HistorySize {
+        self.history
     }
 
     /// The time of the running turn.

@@ -120,6 +120,7 @@ impl<G: Guest> Player<G> {
                 format!("the guest broke: {} ({})", failure.message, failure.error_type),
             );
         }
+        self.execution.grow(row);
         match end.unrepeated.as_ref().and_then(|left| left.front()) {
             Some(left) => {
                 let divergence = Divergence {
@@ -163,14 +164,16 @@ impl<G: Guest> Player<G> {
         let decisions = failure.map_or(end.decisions, |failure| vec![Decision::Fail { failure }]);
         self.last_turn = self.last_turn.next();
         self.last_at = at;
+        let turn = Turn {
+            number: self.last_turn,
+            at,
+            arrivals,
+            decisions,
+            fuel: ran.fuel,
+        };
+        self.execution.grow(&turn);
         Ok(NewTurn {
-            turn: Turn {
-                number: self.last_turn,
-                at,
-                arrivals,
-                decisions,
-                fuel: ran.fuel,
-            },
+            turn,
             logs: end.logs,
             custom_status: end.custom_status,
         })

@@ -9,7 +9,7 @@ use crate::model::{TaskId, Timestamp};
 use crate::replay::{Waited, execution::SubOrchestrationRequest};
 use crate::sandbox::{
     bindings::{
-        orchestrator::windlass::durable::orchestration::{self, ExecutionInfo, Host},
+        orchestrator::windlass::durable::orchestration::{self, ExecutionInfo, HistorySize, Host},
         wit,
     },
     convert,
@@ -53,6 +53,16 @@ impl Host for OrchestratorState {
                     .map(|parent| parent.instance_id.as_str().to_owned()),
                 started_at_ms: execution.started_at().0,
                 max_payload_bytes: started.limits.payload_bytes,
+            })
+        })
+    }
+
+    fn history(&mut self) -> Result<HistorySize> {
+        self.schedule(|execution| {
+            let size = execution.history();
+            Ok(HistorySize {
+                turns: size.turns,
+                payload_bytes: size.payload_bytes,
             })
         })
     }

@@ -6,6 +6,7 @@ mod long_workflow;
 mod parallel;
 mod periodic_cleanup;
 mod retry;
+mod running_total;
 mod settings;
 
 windlass_sdk::export!(orchestrators: [
@@ -16,4 +17,5 @@ windlass_sdk::export!(orchestrators: [
     error_handling::with_error_handling,
     periodic_cleanup::periodic_cleanup,
     settings::show_settings,
+    running_total::running_total,
 ]);

@@ -1,0 +1,61 @@
+//! An orchestration that is sent events for ever: it looks how long its history is, and starts over before it is too long.
+
+use windlass_sdk::prelude::*;
+
+/// The input: what was added up so far.
+#[payload]
+#[serde(rename_all = "camelCase")]
+pub struct Account {
+    #[serde(default)]
+    pub total: i64,
+    #[serde(default)]
+    pub payments: u64,
+    /// Turns after which the history is long enough.
+    #[serde(default = "thousand")]
+    pub turns_per_execution: u32,
+}
+
+fn thousand() -> u32 {
+    1_000
+}
+
+/// Adds up what it is sent as `payment`, until it is told `close`.
+#[orchestrator(name = "RunningTotal")]
+pub async fn running_total(ctx: Orchestration, mut account: Account) -> Result<Account> {
+    loop {
+        select! {
+            payment = ctx.event::<i64>("payment") => {
+                account.total += payment?;
+                account.payments += 1;
+            }
+            _ = ctx.event::<()>("close") => return Ok(account),
+        }
+        ctx.set_custom_status(account.total);
+        if ctx.history().turns >= account.turns_per_execution {
+            return ctx.continue_as_new(&account);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_sdk::testing::World;
+
+    use super::*;
+
+    #[test]
+    fn a_long_history_is_left_behind_and_no_payment_is_lost() {
+        let account = Account {
+            total: 0,
+            payments: 0,
+            turns_per_execution: 10,
+        };
+        let mut world = World::new();
+        for minute in 1..=35 {
+            world = world.event(mins(minute), "payment", &2);
+        }
+        let run = world.event(mins(60), "close", &()).run(running_total, &account);
+        assert_eq!((run.output().total, run.output().payments), (70, 35));
+        assert_eq!(run.executions(), 4);
+    }
+}
