@@ -64,8 +64,8 @@ pub struct PollTimer(pub TaskId);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Waiting {
-    /// An activity or a sub-orchestration.
-    Call,
+    /// An activity or a sub-orchestration, with the bytes of the decision to call it.
+    Call(usize),
     /// A timer made with `create-timer`.
     Timer,
     /// A timer behind a clock subscription: `poll` sees it, `wait` does not.
@@ -89,6 +89,8 @@ pub struct Execution {
     waiting: BTreeMap<TaskId, Waiting>,
     /// How many of them `wait` could return.
     waitable: usize,
+    /// Bytes of the calls among them: the host keeps their inputs until they end.
+    call_bytes: usize,
     /// Outcomes that `wait` has not returned yet.
     ready: VecDeque<Completion>,
     events: Events,
@@ -169,6 +171,7 @@ impl Execution {
             next_task: 1,
             waiting: BTreeMap::new(),
             waitable: 0,
+            call_bytes: 0,
             ready: VecDeque::new(),
             events,
             continue_as_new: None,
@@ -343,7 +346,7 @@ impl Execution {
                 Err(failure) => refused(Some(task), CALL, name, failure),
             },
         };
-        self.schedule(task, Waiting::Call, decision)
+        self.schedule(task, Waiting::Call(size(&decision)), decision)
     }
 
     /// Schedules a sub-orchestration.
@@ -400,7 +403,7 @@ impl Execution {
                 Err(failure) => refused(Some(task), CALL, &name, failure),
             },
         };
-        self.schedule(task, Waiting::Call, decision)
+        self.schedule(task, Waiting::Call(size(&decision)), decision)
     }
 
     /// Starts an instance that nobody awaits. Returns its id. A start that is refused is logged and does nothing.
@@ -512,7 +515,7 @@ impl Execution {
             Err(error) => {
                 let failure = argument(format!("the event name {error}"));
                 let decision = refused(Some(task), CALL, name, failure);
-                return self.schedule(task, Waiting::Call, decision);
+                return self.schedule(task, Waiting::Call(size(&decision)), decision);
             }
         };
         let folded = name.folded();
@@ -549,7 +552,7 @@ impl Execution {
         }
         self.decide(Decision::CancelTask { task })?;
         match waiting {
-            Some(Waiting::Call) => {
+            Some(Waiting::Call(_)) => {
                 let failure = Failure::new(types::CANCELLED, "the task was cancelled").permanent();
                 self.settle(task, Err(failure));
             }
@@ -710,6 +713,9 @@ impl Execution {
         if kind != Waiting::PollTimer {
             self.waitable += 1;
         }
+        if let Waiting::Call(bytes) = kind {
+            self.call_bytes += bytes;
+        }
         self.waiting.insert(task, kind);
         let refusal = match &decision {
             Decision::Refused { failure, .. } => Some(failure.clone()),
@@ -736,12 +742,15 @@ impl Execution {
         if kind != Waiting::PollTimer {
             self.waitable -= 1;
         }
+        if let Waiting::Call(bytes) = kind {
+            self.call_bytes -= bytes;
+        }
         Some(kind)
     }
 
     /// Records a decision, or checks it against the recorded one.
     fn decide(&mut self, decision: Decision) -> Result<(), Interrupt> {
-        let (limits, waiting) = (self.limits, self.waiting.len());
+        let (limits, waiting, call_bytes) = (self.limits, self.waiting.len(), self.call_bytes);
         let turn = self.turn()?;
         if let Some(recorded) = &mut turn.recorded {
             let expected = recorded.pop_front();
@@ -756,6 +765,11 @@ impl Execution {
             Some(format!("a turn may take {} decisions", limits.decisions))
         } else if waiting > limits.tasks {
             Some(format!("{} tasks may wait for their outcomes", limits.tasks))
+        } else if call_bytes > limits.call_bytes {
+            Some(format!(
+                "the calls that wait for their outcomes may hold {} bytes",
+                limits.call_bytes
+            ))
         } else if turn.decision_bytes > limits.decision_bytes {
             Some(format!(
                 "the decisions of a turn may hold {} bytes",

@@ -223,15 +223,43 @@ fn the_names_in_a_retry_policy_count_among_the_bytes_of_a_turn() {
 }
 
 #[test]
+fn calls_that_wait_hold_a_limited_number_of_bytes_and_those_that_ended_hold_none() {
+    let limits = TurnLimits {
+        call_bytes: 150,
+        ..TurnLimits::default()
+    };
+    let chain: Vec<Vec<Op>> = vec![(0..5).map(|n| call(&format!("a{n}"))).collect()];
+    let mut one_by_one = player_with(&chain, limits, Vec::new());
+    let turn = one_by_one.advance(Timestamp(1), vec![begin()]).unwrap().turn;
+    assert!(!turn.is_last());
+    for task in 1..5 {
+        let ended = Arrival::TaskEnded {
+            task: TaskId(task),
+            outcome: Ok(Payload::null()),
+        };
+        let turn = one_by_one.advance(Timestamp(2), vec![ended]).unwrap().turn;
+        assert!(!turn.is_last(), "{turn:?}");
+    }
+    let strands: Vec<Vec<Op>> = (0..5).map(|_| vec![call("a")]).collect();
+    let mut at_once = player_with(&strands, limits, Vec::new());
+    let turn = at_once.advance(Timestamp(1), vec![begin()]).unwrap().turn;
+    let message = "the calls that wait for their outcomes may hold 150 bytes";
+    let failure = Failure::new(crate::model::failure::types::LIMIT, message).permanent();
+    assert_eq!(turn.decisions, [Decision::Fail { failure }]);
+}
+
+#[test]
 fn limits_do_not_act_on_replay() {
     let strands: Vec<Vec<Op>> = (0..5).map(|_| vec![call("a")]).collect();
     let row = player(&strands).advance(Timestamp(1), vec![begin()]).unwrap().turn;
     let limits = TurnLimits {
         decisions: 2,
         tasks: 1,
+        call_bytes: 1,
         decision_bytes: 1,
         log_bytes: 0,
         turns: 0,
+        history_bytes: 0,
     };
     assert_eq!(player_with(&strands, limits, Vec::new()).replay(&row), Ok(()));
 }
