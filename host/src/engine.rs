@@ -16,6 +16,7 @@ pub mod shares;
 pub mod verify;
 
 mod heat;
+mod holds;
 mod outbox;
 mod recorded;
 mod recovery;
@@ -49,6 +50,7 @@ use self::{
     catalogue::Catalogue,
     flight_recorder::FlightRecorder,
     guests::Guests,
+    holds::Holds,
     hub::Hub,
     shares::{Gate, Slots},
     task::Shared,
@@ -250,9 +252,11 @@ impl Engine {
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
         let slots = Slots::new(options.activity_slots, clock.clone());
         let gate = Gate::new(options.guest_threads, clock.clone());
-        for tenant in tenancy.tenants() {
-            shares::set(&gate, &slots, tenant.id, Share::from(&tenant.quotas));
-        }
+        tenancy.tell(shares::Follower {
+            gate: gate.clone(),
+            slots: slots.clone(),
+            guests: guests.clone(),
+        });
         let activities = Activities::new(ActivitiesParts {
             store: store.clone(),
             guests: guests.clone(),
@@ -267,6 +271,7 @@ impl Engine {
             tracker: tracker.clone(),
         });
         let (timers, waiters) = (Timers::new(), Waiters::default());
+        let holds = Holds::new(tenancy.clone());
         let hub = Hub::new(Arc::new(Shared {
             store: store.clone(),
             tenancy: tenancy.clone(),
@@ -278,6 +283,7 @@ impl Engine {
             activities,
             gate,
             timers: timers.clone(),
+            holds: holds.clone(),
             waiters: waiters.clone(),
             heat: heat::Heat::default(),
             loading: Semaphore::new(LOADING_AT_ONCE),
@@ -293,11 +299,20 @@ impl Engine {
         if woken > 0 {
             tracing::info!(instances = woken, "took up what the last host left");
         }
-        tracker.spawn(
-            timers
-                .clone()
-                .run(hub.clone(), store.clone(), clock.clone(), shutdown.clone()),
-        );
+        tracker.spawn(timers.clone().run(
+            hub.clone(),
+            store.clone(),
+            holds.clone(),
+            clock.clone(),
+            shutdown.clone(),
+        ));
+        tracker.spawn(holds.run(
+            hub.clone(),
+            store.clone(),
+            timers.clone(),
+            clock.clone(),
+            shutdown.clone(),
+        ));
         tracker.spawn(slots.run(shutdown.clone()));
         tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
         Ok(Self(Arc::new(Inner {

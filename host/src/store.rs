@@ -36,10 +36,12 @@ mod migrate;
 mod names;
 mod open;
 mod opening;
+mod page;
 mod readers;
 mod settings;
 #[cfg(test)]
 pub(crate) mod simulated;
+mod sizes;
 mod statement;
 mod takeover;
 #[cfg(test)]
@@ -73,6 +75,7 @@ use self::{
     connection::Connection,
     counters::InstanceNumbers,
     readers::Readers,
+    sizes::StoredBytes,
     stats::Stats,
     writer::{
         Database, Writer,
@@ -165,6 +168,7 @@ pub struct Store {
     readers: Readers,
     stats: Arc<Stats>,
     numbers: InstanceNumbers,
+    stored: Arc<StoredBytes>,
 }
 
 impl StoreOptions {
@@ -220,7 +224,7 @@ impl Store {
         let pool = open::open_readers(options);
         let database = Database::new(Connection::sqlite(connection, settings)).await?;
         stats.set_newest_message(database.newest_message());
-        let numbers = database.instance_numbers();
+        let (numbers, stored) = (database.instance_numbers(), database.stored_bytes());
         let service = StoreService {
             writer: Writer {
                 jobs: receiver,
@@ -242,6 +246,7 @@ impl Store {
                 readers: Readers::Sqlite(pool),
                 stats,
                 numbers,
+                stored,
             },
             service,
         ))
@@ -274,6 +279,11 @@ impl Store {
     /// When the database fails, or a row cannot be read.
     pub async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
         settings::all(self.readers.sqlite()).await
+    }
+
+    /// How much is stored of a tenant's instances, in bytes, as of the last commit. Modules are counted apart from that.
+    pub fn stored_bytes(&self, tenant: TenantId) -> u64 {
+        self.stored.of(tenant)
     }
 
     /// What the writer did since the host started.
@@ -387,7 +397,8 @@ impl Store {
     }
 
     /// Notes an attempt, with what it logged; says whether it was noted, which it is not if the instance has ended, is
-    /// gone, or is in another execution. (What it logged is kept if the instance is there at all.)
+    /// gone, or is in another execution. What it logged is kept if the instance is there at all and its log, of at most
+    /// that many bytes per execution, has room.
     ///
     /// # Errors
     /// When the database fails.
@@ -396,6 +407,7 @@ impl Store {
         instance: InstanceNumber,
         attempt: AttemptRow,
         lines: Vec<LogLine>,
+        max_log_bytes: u64,
         used: Option<Used>,
     ) -> Result<bool, Error> {
         match self
@@ -403,6 +415,7 @@ impl Store {
                 instance,
                 attempt: Box::new(attempt),
                 lines,
+                max_log_bytes,
                 used: used.map(Box::new),
             })
             .await?
@@ -555,7 +568,7 @@ impl Store {
         self.stats.newest_message()
     }
 
-    /// All that an owner needs to take over an instance, except the rest of its history. Messages that arrive meanwhile may be in it
+    /// All that an owner needs to take over an instance, except the rest of its history and of an inbox of many megabytes. Messages that arrive meanwhile may be in it
     /// as well as delivered in another way; their sequence numbers tell.
     ///
     /// # Errors
@@ -564,7 +577,7 @@ impl Store {
         self.readers.takeover(instance).await
     }
 
-    /// Turns of an execution after a turn, in order and without gaps.
+    /// Turns of an execution after a turn, in order and without gaps: at most that many, and fewer of large ones.
     ///
     /// # Errors
     /// [`Error::Damaged`], naming the turn, when one cannot be read or is missing.
@@ -592,12 +605,32 @@ impl Store {
         self.readers.to_wake_at_start(after, limit).await
     }
 
-    /// Instances that are to be woken at or before a time, the earliest first.
+    /// Live instances of a tenant that have something to do: messages, activities in flight, or a wake-up that was due by
+    /// that time. In ascending order after a number, for paging.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn waking_before(&self, time: Timestamp, limit: u32) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
-        self.readers.waking_before(time, limit).await
+    pub async fn to_wake_of(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        self.readers.to_wake_of(tenant, now, after, limit).await
+    }
+
+    /// Instances that are to be woken at or before a time, the earliest first, except those of some tenants.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waking_before(
+        &self,
+        time: Timestamp,
+        except: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+        self.readers.waking_before(time, except, limit).await
     }
 
     /// The earliest time after a time at which some instance is to be woken.

@@ -6,6 +6,7 @@
 //! work.
 
 mod bucket;
+mod hold;
 pub mod key;
 pub mod quota;
 pub mod settings;
@@ -13,10 +14,11 @@ pub mod signature;
 pub mod vault;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -24,6 +26,7 @@ use crate::model::{Role, TenantId, TenantName, Timestamp};
 use crate::sandbox::Grants;
 use crate::store::{Change, Changed, Error as StoreError, KeyRow, SettingRow, Store, TenantRow};
 
+pub use self::hold::Hold;
 pub use self::quota::{Exceeded, Quota, Quotas};
 pub use self::settings::{NewSetting, SettingName};
 pub use self::signature::SignatureError;
@@ -44,7 +47,17 @@ struct Inner {
     vault: Vault,
     book: RwLock<Arc<Book>>,
     /// Changes happen one after the other, so that what is in memory follows what is stored.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
+    /// Who wants to know of changes.
+    observer: OnceLock<Box<dyn Observer>>,
+}
+
+/// Who goes by what tenants may use, and keeps it.
+pub trait Observer: Send + Sync {
+    /// The tenant exists, and may have changed.
+    fn changed(&self, tenant: &Tenant);
+    /// The tenant was deleted.
+    fn deleted(&self, tenant: TenantId);
 }
 
 /// What was stored at one moment.
@@ -60,7 +73,7 @@ pub struct Tenant {
     pub id: TenantId,
     /// Its name.
     pub name: TenantName,
-    /// Whether requests on its behalf are refused.
+    /// Whether requests on its behalf are refused, and its instances held.
     pub disabled: bool,
     /// What it may use.
     pub quotas: Quotas,
@@ -181,7 +194,8 @@ impl Tenancy {
             entropy,
             vault,
             book: RwLock::default(),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
+            observer: OnceLock::new(),
         }));
         tenancy.refresh().await?;
         Ok(tenancy)
@@ -196,7 +210,8 @@ impl Tenancy {
             entropy,
             vault: Vault::default(),
             book: RwLock::default(),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
+            observer: OnceLock::new(),
         }))
     }
 
@@ -213,7 +228,13 @@ impl Tenancy {
             })
             .collect::<Result<_, StoreError>>()?;
         let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
-        *self.0.book.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Book { tenants, keys });
+        let book = Arc::new(Book { tenants, keys });
+        *self.0.book.write().unwrap_or_else(PoisonError::into_inner) = book.clone();
+        if let Some(observer) = self.0.observer.get() {
+            book.tenants.values().for_each(|tenant| observer.changed(tenant));
+            let gone = old.tenants.keys().filter(|tenant| !book.tenants.contains_key(tenant));
+            gone.for_each(|tenant| observer.deleted(*tenant));
+        }
         Ok(())
     }
 
@@ -291,13 +312,13 @@ impl Tenancy {
     /// # Errors
     /// When there is one of that name, or the store fails.
     pub async fn create_tenant(&self, name: TenantName, quotas: &Quotas) -> Result<Arc<Tenant>, TenancyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.changing().await;
         let change = Change::CreateTenant {
             name: name.clone(),
             quotas: quotas.stored(),
             at: self.0.clock.now(),
         };
-        match self.change(change).await? {
+        match self.change(changing, change).await? {
             Changed::Taken => Err(TenancyError::TenantExists(name)),
             _ => self.named(name.as_str()),
         }
@@ -313,7 +334,7 @@ impl Tenancy {
         disabled: Option<bool>,
         quotas: Map<String, Value>,
     ) -> Result<Arc<Tenant>, TenancyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.changing().await;
         let tenant = self.named(name)?;
         let disabled = disabled.unwrap_or(tenant.disabled);
         if disabled && tenant.id == TenantId::DEFAULT {
@@ -325,7 +346,7 @@ impl Tenancy {
             // Read and written under one lock: of two changes at a time, both are kept.
             quotas: tenant.quotas.with(quotas).map_err(TenancyError::Quotas)?.stored(),
         };
-        self.change(change).await?;
+        self.change(changing, change).await?;
         self.named(name)
     }
 
@@ -334,12 +355,12 @@ impl Tenancy {
     /// # Errors
     /// When there is none of that name, it has instances, or the store fails.
     pub async fn delete_tenant(&self, name: &str) -> Result<TenantId, TenancyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.changing().await;
         let tenant = self.named(name)?;
         if tenant.id == TenantId::DEFAULT {
             return Err(TenancyError::DefaultTenant);
         }
-        match self.change(Change::DeleteTenant(tenant.id)).await? {
+        match self.change(changing, Change::DeleteTenant(tenant.id)).await? {
             Changed::Done(_) => Ok(tenant.id),
             Changed::NotEmpty(instances) => Err(TenancyError::NotEmpty {
                 name: tenant.name.clone(),
@@ -354,7 +375,7 @@ impl Tenancy {
     /// # Errors
     /// When it cannot be one, or the store fails.
     pub async fn create_key(&self, new: NewKey) -> Result<(KeyRow, Secret), TenancyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.changing().await;
         let (now, tenant) = (self.0.clock.now(), self.named(new.tenant.as_str())?);
         if new.label.len() > MAX_LABEL_BYTES || new.label.chars().any(char::is_control) {
             return Err(TenancyError::Label);
@@ -380,7 +401,7 @@ impl Tenancy {
             created_at: now,
             expires_at: new.expires_at,
         };
-        match self.change(Change::CreateKey(row.clone())).await? {
+        match self.change(changing, Change::CreateKey(row.clone())).await? {
             Changed::Done(_) => Ok((row, secret)),
             _ => Err(TenancyError::UnknownTenant(new.tenant.to_string())),
         }
@@ -391,7 +412,7 @@ impl Tenancy {
     /// # Errors
     /// When there is none, nobody could create keys any more, or the store fails.
     pub async fn revoke_key(&self, id: &str) -> Result<(), TenancyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.changing().await;
         let keys = self.keys(None);
         let key = keys.iter().find(|key| key.id == id);
         let key = key.ok_or_else(|| TenancyError::UnknownKey(id.into()))?;
@@ -399,16 +420,54 @@ impl Tenancy {
         if lasting(&key) && keys.iter().filter(lasting).count() == 1 {
             return Err(TenancyError::LastAdminKey);
         }
-        match self.change(Change::RevokeKey(id.into())).await? {
+        match self.change(changing, Change::RevokeKey(id.into())).await? {
             Changed::Done(_) => Ok(()),
             _ => Err(TenancyError::UnknownKey(id.into())),
         }
     }
 
-    async fn change(&self, change: Change) -> Result<Changed, StoreError> {
-        let changed = self.0.store.administer(change).await?;
-        self.refresh().await?;
-        Ok(changed)
+    /// Waits until it is one's turn to change something.
+    async fn changing(&self) -> OwnedMutexGuard<()> {
+        self.0.changing.clone().lock_owned().await
+    }
+
+    /// Changes what is stored and then what is in memory. In a task of its own: a client who goes away in between must not
+    /// leave a key in force that was revoked.
+    async fn change(&self, changing: OwnedMutexGuard<()>, change: Change) -> Result<Changed, StoreError> {
+        let tenancy = self.clone();
+        let changed = tokio::spawn(async move {
+            let _changing = changing;
+            let changed = tenancy.0.store.administer(change).await?;
+            tenancy.catch_up().await?;
+            Ok(changed)
+        });
+        changed.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Reads what was changed, however long it takes: until then, what is in memory is wrong.
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        const PAUSE: Duration = Duration::from_millis(200);
+        loop {
+            match self.refresh().await {
+                Err(error) if !matches!(error, StoreError::Closed | StoreError::Damaged(_)) => {
+                    tracing::error!(%error, "tenants and keys could not be read after a change; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                read => return read,
+            }
+        }
+    }
+
+    /// Tells somebody of all tenants, and of each change from now on, before it is answered.
+    ///
+    /// # Panics
+    /// When somebody is told already.
+    pub fn tell(&self, observer: impl Observer + 'static) {
+        for tenant in self.tenants() {
+            observer.changed(&tenant);
+        }
+        let told = self.0.observer.set(Box::new(observer));
+        assert!(told.is_ok(), "there is one observer");
     }
 
     /// Counts a start on behalf of a tenant.
@@ -420,6 +479,22 @@ impl Tenancy {
             return Ok(());
         };
         tenant.take_start(self.0.clock.now())
+    }
+
+    /// Counts orchestrations that others have started; they are not refused, but clients wait for them.
+    pub fn note_starts(&self, tenant: TenantId, starts: u64) {
+        if let Some(tenant) = self.tenant(tenant)
+            && let Some(rate) = tenant.quotas.starts_per_second
+        {
+            tenant.starts().spend(starts, rate, rate, SECOND, self.0.clock.now());
+        }
+    }
+
+    /// A start that was counted turned out to be none.
+    pub fn return_start(&self, tenant: TenantId) {
+        if let Some(tenant) = self.tenant(tenant) {
+            tenant.starts().give_back(1, SECOND);
+        }
     }
 
     /// How long a tenant has to wait until it may use fuel again; none if it need not.
@@ -470,10 +545,13 @@ impl Tenant {
         let Some(rate) = self.quotas.starts_per_second else {
             return Ok(());
         };
-        let mut bucket = self.meters.starts.lock().unwrap_or_else(PoisonError::into_inner);
-        bucket
+        self.starts()
             .take(1, rate, rate, SECOND, now)
             .map_err(|wait| Exceeded::of_rate(Quota::StartsPerSecond, Some(rate), wait))
+    }
+
+    fn starts(&self) -> MutexGuard<'_, Bucket> {
+        self.meters.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fuel_wait(&self, now: Timestamp) -> Option<Duration> {

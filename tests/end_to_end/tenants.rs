@@ -365,6 +365,166 @@ async fn a_disabled_tenant_is_refused_and_a_deleted_one_is_gone() {
 }
 
 #[tokio::test]
+async fn the_instances_of_a_disabled_tenant_wait_and_then_go_on() {
+    let mut world = guarded(&[]).await;
+    let (client, operator) = {
+        let acme = Tenant::create(&world, "acme", json!({})).await;
+        (acme.client, acme.operator)
+    };
+    let begin = async |world: &World, function: &str, id: &str, input: Value| {
+        let path = format!("/v1/orchestrations/{function}?instanceId={id}");
+        let request = world.request_as(Some(&client), Method::POST, &path);
+        world.send(request.json(&input)).await.expect(202);
+    };
+    let due = std::time::SystemTime::now() + std::time::Duration::from_millis(1_500);
+    let due = due.duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
+    begin(
+        &world,
+        "BenchSleeper",
+        "sleeper",
+        json!(u64::try_from(due).expect("a time")),
+    )
+    .await;
+    begin(&world, "BenchChain", "chain", json!("x")).await;
+    assert_eq!(world.cli(&["tenant", "disable", "acme"]).await.code, 0);
+    let tenant = world.get("/v1/tenants/acme").await.expect(200);
+    assert_eq!(tenant["held"], "disabled", "{tenant:#}");
+    // An administrator may still look, and end things.
+    let look = async |world: &World, id: &str| {
+        let request = world.request(Method::GET, &format!("/v1/instances/{id}"));
+        world.send(request.header("windlass-tenant", "acme")).await.body
+    };
+    tokio::time::sleep(std::time::Duration::from_millis(2_000)).await;
+    let asleep = look(&world, "sleeper").await;
+    assert_eq!(
+        asleep["runtimeStatus"], "Running",
+        "the timer was due, and no turn was taken: {asleep:#}"
+    );
+    assert_eq!(asleep["held"], "disabled");
+    world.crash().await;
+    assert_eq!(look(&world, "sleeper").await["runtimeStatus"], "Running");
+    assert_eq!(world.cli(&["tenant", "enable", "acme"]).await.code, 0);
+    for id in ["sleeper", "chain"] {
+        let path = format!("/v1/instances/{id}?wait=30");
+        let request = world.request_as(Some(&operator), Method::GET, &path);
+        let ended = world.send(request).await.expect(200);
+        assert_eq!(ended["runtimeStatus"], "Completed", "{ended:#}");
+        assert!(ended.get("held").is_none(), "{ended:#}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_room() {
+    let world = guarded(&[]).await;
+    let quotas = json!({ "maxStoredBytes": "100KiB", "maxHistory": "60KiB" });
+    let acme = Tenant::create(&world, "acme", quotas).await;
+    let other = Tenant::create(&world, "other", json!({})).await;
+    let begin = async |id: &str| {
+        let path = format!("/v1/orchestrations/BenchCollect?instanceId={id}");
+        let request = world.request_as(Some(&acme.client), Method::POST, &path);
+        world.send(request).await
+    };
+    let raise = async |id: &str| {
+        let path = format!("/v1/instances/{id}/events/nobody-waits-for-it");
+        let request = world.request_as(Some(&acme.client), Method::POST, &path);
+        world.send(request.json(&json!("x".repeat(20 << 10)))).await
+    };
+    let tell = async |id: &str, what: &str| {
+        let path = format!("/v1/instances/{id}/{what}");
+        acme.call(Method::POST, &path).await.expect(202);
+    };
+    begin("asleep").await.expect(202);
+    tell("asleep", "suspend").await;
+    until("it is suspended", async || {
+        let instance = acme.call(Method::GET, "/v1/instances/asleep").await.body;
+        (instance["runtimeStatus"] == "Suspended").then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        raise("asleep").await.expect(202);
+    }
+    let refused = raise("asleep").await.refused(403, "quota-exceeded");
+    assert_eq!(refused["quota"], "maxHistory");
+    begin("second").await.expect(202);
+    tell("second", "suspend").await;
+    let refused = until("no more is taken", async || {
+        let answer = raise("second").await;
+        (answer.status != 202).then_some(answer)
+    })
+    .await
+    .refused(403, "quota-exceeded");
+    assert_eq!(refused["quota"], "maxStoredBytes", "{refused:#}");
+    assert_eq!(
+        begin("third").await.refused(403, "quota-exceeded")["quota"],
+        "maxStoredBytes"
+    );
+    let tenant = world.get("/v1/tenants/acme").await.expect(200);
+    assert!(tenant["use"]["storedBytes"].as_u64() > Some(100 << 10), "{tenant:#}");
+    other.start("BenchChain", "other", &json!("x")).await.expect(200);
+
+    let set = async |quota: &str| {
+        let request = world.request(Method::PATCH, "/v1/tenants/acme");
+        let body = json!({ "quotas": { "maxStoredBytes": quota } });
+        world.send(request.json(&body)).await.expect(200)
+    };
+    assert_eq!(set("50KiB").await["held"], "maxStoredBytes");
+    tell("asleep", "terminate").await;
+    tell("second", "resume").await;
+    until("what ends things works while a tenant is held", async || {
+        let instance = acme.call(Method::GET, "/v1/instances/asleep").await.body;
+        (instance["runtimeStatus"] == "Terminated").then_some(())
+    })
+    .await;
+    acme.call(Method::DELETE, "/v1/instances/asleep").await.expect(200);
+    let tenant = until("there is room", async || {
+        let tenant = world.get("/v1/tenants/acme").await.expect(200);
+        tenant.get("held").is_none().then_some(tenant)
+    })
+    .await;
+    assert!(tenant["use"]["storedBytes"].as_u64() < Some(55 << 10), "{tenant:#}");
+    until("the other one takes its events", async || {
+        let history = acme.call(Method::GET, "/v1/instances/second?history=true").await.body;
+        history.to_string().contains("nobody-waits-for-it").then_some(())
+    })
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_was_begun_with_a_key_is_refused_once_the_key_was_revoked() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = guarded(&[]).await;
+    let created = world.post("/v1/keys", &json!({ "role": "admin" })).await.expect(201);
+    let (key, id) = (
+        created["key"].as_str().expect("a key"),
+        created["id"].as_str().expect("an id"),
+    );
+    let body = r#"{"role":"admin"}"#;
+    let head = format!(
+        "POST /v1/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut socket = tokio::net::TcpStream::connect(world.url().trim_start_matches("http://"))
+        .await
+        .expect("a connection");
+    socket.write_all(head.as_bytes()).await.expect("the head");
+    socket
+        .write_all(&body.as_bytes()[..body.len() - 1])
+        .await
+        .expect("most of the body");
+    socket.flush().await.expect("all of it");
+    // Only once the host has seen the head does it wait for the rest; a request that is answered shows that it has.
+    world.get("/v1/keys").await.expect(200);
+    world.delete(&format!("/v1/keys/{id}")).await.expect(204);
+    socket.write_all(b"}").await.expect("the rest");
+    let mut answer = [0; 12];
+    socket.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 401");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn without_keys_a_host_listens_to_its_own_machine_only() {
     let mut world = World::start(&[]).await;
     let data = world.data().display().to_string();

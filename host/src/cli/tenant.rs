@@ -42,12 +42,12 @@ enum What {
         #[arg(required = true)]
         quotas: Vec<String>,
     },
-    /// Refuse every request on behalf of a tenant
+    /// Refuse every request on behalf of a tenant, and hold its instances
     Disable {
         /// Its name
         name: String,
     },
-    /// Serve a disabled tenant again
+    /// Serve a disabled tenant again; its instances go on
     Enable {
         /// Its name
         name: String,
@@ -65,6 +65,7 @@ enum What {
 struct Document {
     name: String,
     disabled: bool,
+    held: Option<String>,
     quotas: Map<String, Value>,
     #[serde(rename = "use")]
     used: Map<String, Value>,
@@ -117,6 +118,7 @@ async fn list(client: &Client, output: &Output) -> Result<(), Trouble> {
         let Document {
             name,
             disabled,
+            held,
             quotas,
             used,
         } = read(tenant)?;
@@ -124,7 +126,7 @@ async fn list(client: &Client, output: &Output) -> Result<(), Trouble> {
         let quotas: Vec<_> = quotas.iter().map(|(name, value)| quota(name, value)).collect();
         rows.push([
             name,
-            if disabled { "disabled".into() } else { String::new() },
+            state(disabled, held).unwrap_or_default(),
             used("modules"),
             used("liveInstances"),
             used("instances"),
@@ -141,10 +143,11 @@ fn show(tenant: &RawValue, output: &Output) -> Result<(), Trouble> {
     let Document {
         name,
         disabled,
+        held,
         quotas,
         used,
     } = read(tenant)?;
-    let state = if disabled { " (disabled)" } else { "" };
+    let state = state(disabled, held).map_or_else(String::new, |state| format!(" ({state})"));
     output.line(&format!("{}{state}", clean(&name)))?;
     let used = used.iter().map(|(name, value)| [name.clone(), value.to_string()]);
     output.table(["Uses", ""], used.collect())?;
@@ -153,6 +156,14 @@ fn show(tenant: &RawValue, output: &Output) -> Result<(), Trouble> {
     }
     let quotas = quotas.iter().map(|(name, value)| [name.clone(), plain(value)]);
     output.table(["Quota", ""], quotas.collect())
+}
+
+/// What is out of the ordinary about a tenant.
+fn state(disabled: bool, held: Option<String>) -> Option<String> {
+    if disabled {
+        return Some("disabled".into());
+    }
+    held.map(|why| format!("held: {}", clean(&why)))
 }
 
 fn quota(name: &str, value: &Value) -> String {

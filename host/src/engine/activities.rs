@@ -283,11 +283,20 @@ impl Activities {
                 self.sleep_until(next_at.min(deadline.unwrap_or(Timestamp::MAX))).await;
             }
             let waiting = self.0.stats.attempts.waiting.hold();
-            self.until_fuelled(call.tenant, deadline).await;
-            let slot = tokio::select! {
-                biased;
-                slot = self.0.slots.acquire(call.tenant, &call.start.call.function) => slot,
-                () = self.deadline(deadline) => return Some(call.late()),
+            let slot = loop {
+                self.until_allowed(call.tenant, deadline).await;
+                let slot = tokio::select! {
+                    biased;
+                    slot = self.0.slots.acquire(call.tenant, &call.start.call.function) => slot,
+                    () = self.deadline(deadline) => return Some(call.late()),
+                };
+                // It may have waited long for the slot.
+                if self.0.tenancy.hold(call.tenant).is_none() {
+                    break slot;
+                }
+                if deadline.is_some_and(|deadline| deadline <= self.0.clock.now()) {
+                    return Some(call.late());
+                }
             };
             drop(waiting);
             let started_at = self.0.clock.now();
@@ -329,7 +338,7 @@ impl Activities {
                 ended_at: now,
                 next_at: Some(next_at),
             };
-            if !self.note(call.instance, row, logs, used).await {
+            if !self.note(&call, row, logs, used).await {
                 return None;
             }
             call.next_at = Some(next_at);
@@ -389,12 +398,13 @@ impl Activities {
 
     /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew. Says whether
     /// it was noted; if not, the execution has ended or the host is ending, and nobody waits for another attempt.
-    async fn note(&self, instance: InstanceNumber, row: AttemptRow, logs: Vec<LogLine>, used: Used) -> bool {
+    async fn note(&self, call: &Call, row: AttemptRow, logs: Vec<LogLine>, used: Used) -> bool {
+        let (instance, max_log_bytes) = (call.instance, self.0.tenancy.max_log_bytes(call.tenant));
         loop {
-            let noted = self
-                .0
-                .store
-                .note_attempt(instance, row.clone(), logs.clone(), Some(used.clone()));
+            let noted =
+                self.0
+                    .store
+                    .note_attempt(instance, row.clone(), logs.clone(), max_log_bytes, Some(used.clone()));
             match noted.await {
                 Ok(noted) => return noted,
                 Err(store::Error::Closed) => return false,
@@ -406,11 +416,15 @@ impl Activities {
         }
     }
 
-    /// Waits while a tenant has used up its fuel for now; until the deadline at most.
-    async fn until_fuelled(&self, tenant: TenantId, deadline: Option<Timestamp>) {
+    /// Waits while a tenant is held or has used up its fuel for now; until the deadline at most.
+    async fn until_allowed(&self, tenant: TenantId, deadline: Option<Timestamp>) {
         /// Quotas may change meanwhile.
         const LOOK_AGAIN: Duration = Duration::from_secs(1);
-        while let Some(wait) = self.0.tenancy.fuel_wait(tenant) {
+        let wait = || match self.0.tenancy.hold(tenant) {
+            Some(_) => Some(LOOK_AGAIN),
+            None => self.0.tenancy.fuel_wait(tenant),
+        };
+        while let Some(wait) = wait() {
             let now = self.0.clock.now();
             let until = now.after(wait.min(LOOK_AGAIN)).min(deadline.unwrap_or(Timestamp::MAX));
             if until <= now {

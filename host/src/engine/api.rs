@@ -62,6 +62,9 @@ pub enum StartError {
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// The tenant was deleted meanwhile.
+    #[error("the tenant was deleted")]
+    TenantGone,
     /// Too many activity calls wait already.
     #[error("the host has more work than it can take on now")]
     Overloaded,
@@ -165,6 +168,9 @@ pub enum PutModuleError {
         /// The module that offers it.
         module: String,
     },
+    /// The tenant was deleted meanwhile.
+    #[error("the tenant was deleted")]
+    TenantGone,
     /// It is not signed as the tenant's modules must be.
     #[error(transparent)]
     Signature(#[from] SignatureError),

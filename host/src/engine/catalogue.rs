@@ -216,6 +216,7 @@ impl Catalogue {
             PutModuleOutcome::FunctionTaken { function, module } => {
                 Err(PutModuleError::FunctionTaken { kind, function, module })
             }
+            PutModuleOutcome::TenantGone => Err(PutModuleError::TenantGone),
         }
     }
 

@@ -7,14 +7,15 @@
 mod arrivals;
 mod controls;
 mod decisions;
+mod growth;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::model::{
-    Arrival, Decision, Event, ExecutionNumber, Failure, FunctionKind, FunctionName, InboxItem, InboxRow, InboxSeq,
-    InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleDigest, ModuleNumber, ObservableLimits, Outcome, Parent,
-    Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, failure::types,
+    Arrival, Decision, Event, ExecutionNumber, FunctionKind, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId,
+    InstanceNumber, InstanceStatus, LogLine, ModuleDigest, ModuleNumber, ObservableLimits, Outcome, Parent, Payload,
+    Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::{Directory, Guest, HostTrouble, Ledger, Outstanding, Player, ReplayError};
@@ -42,6 +43,12 @@ pub trait World {
     fn limits(&self) -> ObservableLimits;
     /// Most turns of one execution.
     fn max_turns(&self) -> u32;
+    /// Most bytes of the history of one execution, messages included.
+    fn max_history_bytes(&self) -> u64;
+    /// Most bytes of the log of one execution.
+    fn max_log_bytes(&self) -> u64;
+    /// Whether no instance of the tenant takes a turn for now. What arrives meanwhile is kept for later.
+    fn is_held(&self) -> bool;
 }
 
 /// What the loop is to do for its owner.
@@ -56,8 +63,8 @@ pub enum Next {
     /// Write this, then call [`Owner::committed`]; if it fails, throw the owner away but keep its
     /// [results](Owner::into_results).
     Commit(Box<TurnCommit>),
-    /// Append these results and events to the inbox, because the instance takes none now. The last ones are all the
-    /// events that it [received directly](Owner::receive_event).
+    /// Append these results and events to the inbox, because the instance takes none now, and read anew what waits for it.
+    /// The last ones are all the events that it [received directly](Owner::receive_event).
     Store(Vec<(InboxItem, Option<Used>)>),
     /// Start these attempts, unless they run already, and stop those.
     Activities(ActivityChanges),
@@ -124,6 +131,9 @@ pub struct Owner<G> {
     updated_at: Timestamp,
     custom_status: Option<Payload>,
     fuel: u64,
+    /// Bytes of the execution's history and messages: what was stored when the instance was taken over, and about as much
+    /// as came since.
+    history_bytes: u64,
     /// How the guest ended, once it has.
     outcome: Option<Outcome>,
     status: InstanceStatus,
@@ -140,6 +150,8 @@ pub struct Owner<G> {
     results: VecDeque<ActivityResult>,
     /// Events that are nowhere durable yet.
     events: VecDeque<Event>,
+    /// More messages wait in the store than are known here. They are read when those that are known were taken.
+    more_inbox: bool,
     /// Set until the commit that creates the instance.
     birth: Option<Box<Birth>>,
     /// The instance is to be created before its first turn.
@@ -183,6 +195,7 @@ impl<G: Guest> Owner<G> {
             updated_at: record.created_at,
             custom_status: record.custom_status,
             fuel: record.fuel,
+            history_bytes: record.history_bytes,
             outcome: None,
             status: record.status,
             stuck: record.stuck,
@@ -200,6 +213,7 @@ impl<G: Guest> Owner<G> {
             inbox_from,
             results: VecDeque::new(),
             events: VecDeque::new(),
+            more_inbox: record.more_inbox,
             birth: None,
             turn_later: false,
             child_attempts,
@@ -233,7 +247,9 @@ impl<G: Guest> Owner<G> {
             created_at: new.created_at,
             custom_status: None,
             fuel: 0,
+            history_bytes: 0,
             inbox: vec![start],
+            more_inbox: false,
             attempts: Vec::new(),
             first_turns: Vec::new(),
         };
@@ -255,6 +271,10 @@ impl<G: Guest> Owner<G> {
 
     /// Takes in a durable message.
     pub fn receive(&mut self, row: InboxRow) {
+        if self.more_inbox && !row.item.is_control() {
+            // It comes after those that are not known here.
+            return;
+        }
         if row.seq > self.inbox_from && !self.inbox_seen.contains(&row.seq) {
             self.inbox.insert(row.seq, row.item);
         }
@@ -263,6 +283,16 @@ impl<G: Guest> Owner<G> {
     /// Takes in the outcome of an activity call.
     pub fn receive_result(&mut self, result: ActivityResult) {
         self.results.push_back(result);
+    }
+
+    /// Whether events can be taken in directly: not by an instance that rests, and not while older messages wait to be
+    /// read.
+    pub fn takes_events(&self) -> bool {
+        !self.more_inbox && !self.rests()
+    }
+
+    fn rests(&self) -> bool {
+        matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck)
     }
 
     /// Takes in an event that is durable once a commit [took](Self::committed) it or the loop stored it.
@@ -406,9 +436,9 @@ impl<G: Guest> Owner<G> {
         if self.status.has_ended() {
             return Ok(Next::Ended);
         }
-        if self.is_unborn() && (self.turn_later || self.new_stuck.is_some()) {
+        if self.is_unborn() && (self.turn_later || self.new_stuck.is_some() || world.is_held()) {
             self.inbox.remove(&NOT_STORED);
-            return Ok(self.commit(world.now(), None, Gathered::default()));
+            return Ok(self.commit(world, world.now(), None, Gathered::default()));
         }
         if let Some(reason) = self.terminate_reason() {
             if self.needs_ledger() && !self.unreadable {
@@ -430,9 +460,9 @@ impl<G: Guest> Owner<G> {
             }
             self.status = InstanceStatus::Stuck;
             self.stuck = Some(reason);
-            return Ok(self.commit(world.now(), None, Gathered::default()));
+            return Ok(self.commit(world, world.now(), None, Gathered::default()));
         }
-        if matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck) {
+        if self.rests() || world.is_held() {
             let results = self.results.drain(..).map(ActivityResult::into_inbox);
             let items: Vec<_> = results.chain(self.events.drain(..).map(free)).collect();
             return Ok(if items.is_empty() {
@@ -452,6 +482,11 @@ impl<G: Guest> Owner<G> {
         if !self.announced {
             self.announce();
             return self.next(world);
+        }
+        if self.more_inbox && self.inbox.is_empty() {
+            let results = self.results.drain(..).map(ActivityResult::into_inbox);
+            let items = results.chain(self.events.drain(..).map(free)).collect();
+            return Ok(Next::Store(items));
         }
         if !self.has_work(world.now()) {
             // Who raised an event is not kept waiting until the first turn may run.
@@ -572,7 +607,7 @@ impl<G: Guest> Owner<G> {
                 self.results.clear();
                 return Ok(Next::Idle(self.wake_at()));
             }
-            return Ok(self.commit(now, None, gathered));
+            return Ok(self.commit(world, now, None, gathered));
         }
         let arrivals = std::mem::take(&mut gathered.arrivals);
         let player = self.player.as_mut().expect("the guest was asked for");
@@ -588,14 +623,8 @@ impl<G: Guest> Owner<G> {
         let mut turn = new_turn.turn;
         gathered.outbox.logs.extend(new_turn.logs);
         gathered.outbox.custom_status = new_turn.custom_status;
-        if turn.number.0 >= world.max_turns() && !turn.is_last() {
-            let message = format!(
-                "an execution may have {} turns; continue as new before",
-                world.max_turns()
-            );
-            turn.decisions = vec![Decision::Fail {
-                failure: Failure::new(types::LIMIT, message).permanent(),
-            }];
+        if let Some(failure) = self.outgrown(&turn, &mut gathered.outbox, world) {
+            turn.decisions = vec![Decision::Fail { failure }];
         }
         self.last_turn = turn.number;
         self.status = InstanceStatus::Running;
@@ -604,7 +633,7 @@ impl<G: Guest> Owner<G> {
         if let Err(error) = self.ledger.apply(&turn) {
             unreachable!("a new turn follows the last: {error}");
         }
-        Ok(self.commit(turn.at, Some(turn), gathered))
+        Ok(self.commit(world, turn.at, Some(turn), gathered))
     }
 
     /// What a turn used, for the books.
@@ -630,7 +659,7 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Wraps up a step. From here on the owner waits for [`Self::committed`].
-    fn commit(&mut self, now: Timestamp, turn: Option<Turn>, gathered: Gathered) -> Next {
+    fn commit(&mut self, world: &dyn World, now: Timestamp, turn: Option<Turn>, gathered: Gathered) -> Next {
         let Gathered {
             mut consumed,
             results,
@@ -645,6 +674,7 @@ impl<G: Guest> Owner<G> {
         if next_execution.is_some() {
             self.execution = execution.next();
             self.last_turn = TurnNumber::NONE;
+            self.history_bytes = 0;
         }
         let open = !ended && next_execution.is_none();
         let awake = matches!(self.status, InstanceStatus::Pending | InstanceStatus::Running);
@@ -669,6 +699,7 @@ impl<G: Guest> Owner<G> {
             messages: outbox.messages,
             attempts: outbox.attempts,
             logs: outbox.logs,
+            max_log_bytes: world.max_log_bytes(),
             usage,
             summary: Summary {
                 status: self.status,

@@ -82,7 +82,9 @@ async fn note_cut_off(store: &Store, flight: Flight, task: TaskId, now: Timestam
         ended_at: now,
         next_at: Some(now),
     };
-    store.note_attempt(flight.instance, attempt, Vec::new(), None).await?;
+    store
+        .note_attempt(flight.instance, attempt, Vec::new(), u64::MAX, None)
+        .await?;
     Ok(())
 }
 

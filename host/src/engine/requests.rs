@@ -21,7 +21,7 @@ use crate::store::{
     AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome,
     StartOutcome, TurnCommit,
 };
-use crate::tenancy::{Exceeded, Quota, TenancyError};
+use crate::tenancy::{Exceeded, Quota};
 
 /// How long a client waits for a turn that would store its request along with its own row. After that the request is
 /// stored by itself.
@@ -49,6 +49,7 @@ impl Engine {
         }
         let limits = self.limits_of(tenant, &input)?;
         let module = self.0.guests.to_start(tenant, &function, &input)?;
+        self.0.tenancy.check_stored_bytes(tenant)?;
         self.0.tenancy.take_start(tenant)?;
         let id = match instance_id {
             Some(id) => id,
@@ -76,7 +77,11 @@ impl Engine {
             instance,
             key: idempotency,
         };
-        match self.bear(number, birth).await? {
+        let outcome = self.bear(number, birth).await?;
+        if !matches!(outcome, StartOutcome::Created(_)) {
+            self.0.tenancy.return_start(tenant);
+        }
+        match outcome {
             StartOutcome::Created(_) => {
                 self.0.stats.started_by_clients.increment();
                 Ok(StartAnswer {
@@ -92,6 +97,7 @@ impl Engine {
             }),
             StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
             StartOutcome::KeyReused => Err(StartError::KeyReused),
+            StartOutcome::TenantGone => Err(StartError::TenantGone),
         }
     }
 
@@ -112,16 +118,6 @@ impl Engine {
             payload_bytes: quota,
             ..self.0.observable
         })
-    }
-
-    /// Deletes a tenant that has no instances, with its modules and keys.
-    ///
-    /// # Errors
-    /// Why not; then nothing was deleted.
-    pub async fn delete_tenant(&self, name: &str) -> Result<(), TenancyError> {
-        let tenant = self.0.tenancy.delete_tenant(name).await?;
-        self.0.guests.forget(tenant);
-        Ok(())
     }
 
     /// Creates an instance: with its first turn, or without it if that takes long or may be dangerous.
@@ -167,6 +163,7 @@ impl Engine {
     ) -> Result<(), MessageError> {
         if let Message::Event(event) = &message {
             self.limits_of(tenant, &event.payload)?;
+            self.0.tenancy.check_stored_bytes(tenant)?;
         }
         let item = match message {
             Message::Event(event) if idempotency.is_none() => {
@@ -187,9 +184,12 @@ impl Engine {
             id: id.clone(),
             item,
             at: self.0.clock.now(),
+            max_bytes: self.max_history_bytes(tenant),
         };
+        let max_bytes = append.max_bytes;
         match self.append(append, idempotency).await? {
-            AppendOutcome::Appended(..) | AppendOutcome::Repeated => Ok(()),
+            AppendOutcome::Appended { .. } | AppendOutcome::Repeated => Ok(()),
+            AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
             AppendOutcome::Unknown => Err(MessageError::Unknown),
             AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),
             AppendOutcome::KeyReused => Err(MessageError::KeyReused),
@@ -202,17 +202,27 @@ impl Engine {
         let (store, hub) = (self.0.store.clone(), self.0.hub.clone());
         let appended = self.0.tracker.spawn(async move {
             let outcome = store.append(append, key).await?;
-            if let AppendOutcome::Appended(number, row) = &outcome {
-                hub.deliver(*number, Mail::Inbox(row.clone()));
+            if let AppendOutcome::Appended { instance, row, rests } = &outcome
+                && (!rests || row.item.is_control())
+            {
+                hub.deliver(*instance, Mail::Inbox(row.clone()));
             }
             Ok(outcome)
         });
         appended.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    /// Most bytes that may be stored of an execution of a tenant.
+    fn max_history_bytes(&self, tenant: TenantId) -> u64 {
+        let limit = self.0.hub.shared().turn_limits.history_bytes;
+        let tenant = self.0.tenancy.tenant(tenant);
+        let quota = tenant.and_then(|tenant| tenant.quotas.max_history);
+        quota.map_or(limit, |ByteSize(quota)| quota.min(limit))
+    }
+
     /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it.
     async fn raise(&self, tenant: TenantId, id: &InstanceId, event: Event) -> Result<Taken, StoreError> {
-        let Some(number) = self.0.store.tenant(tenant).number(id).await? else {
+        let Some(number) = self.0.store.tenant(tenant).awake(id).await? else {
             return Ok(Taken::No);
         };
         let (raised, claim, mut taken) = RaisedEvent::new(event);
@@ -280,7 +290,13 @@ impl Engine {
         let quotas = self.0.tenancy.tenant(tenant).map(|tenant| tenant.quotas.clone());
         let quotas = quotas.unwrap_or_default();
         quotas.check_signature(&bytes, origin.signature)?;
-        self.0.guests.put(tenant, name, bytes, &quotas, origin.key).await
+        let (guests, name, key) = (self.0.guests.clone(), name.to_owned(), origin.key.map(str::to_owned));
+        // In a task of its own: a client who goes away in between must not leave a module stored that nobody can call.
+        let put = self.0.tracker.spawn(async move {
+            let put = guests.put(tenant, &name, bytes, &quotas, key.as_deref());
+            put.await
+        });
+        put.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 
     /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
@@ -288,7 +304,9 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn delete_module(&self, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
-        self.0.guests.delete(tenant, name).await
+        let (guests, name) = (self.0.guests.clone(), name.to_owned());
+        let deleted = self.0.tracker.spawn(async move { guests.delete(tenant, &name).await });
+        deleted.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Returns when the instance has ended or there is none of that id, or after the timeout.

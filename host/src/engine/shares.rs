@@ -11,12 +11,14 @@ mod slots;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub(super) use self::gate::{Gate, Pass};
 pub(super) use self::slots::Slots;
 use super::Engine;
+use super::guests::Guests;
 use crate::model::{FunctionName, TenantId};
-use crate::tenancy::Quotas;
+use crate::tenancy::{Observer, Quotas, Tenant};
 
 /// The fewest starts of a [`Rate`]: one in a day.
 const FEWEST_PER_SECOND: f64 = 1.0 / 86_400.0;
@@ -109,17 +111,33 @@ impl Rate {
     }
 }
 
-/// Sets what a tenant gets of both.
-pub(super) fn set(gate: &Gate, slots: &Slots, tenant: TenantId, share: Share) {
-    gate.set_weight(tenant, share.weight);
-    slots.set_share(tenant, share);
+/// Gives tenants what their quotas say, also of what waits already; what runs goes on. What was remembered of tenants that
+/// are gone is forgotten.
+pub(super) struct Follower {
+    pub(super) gate: Gate,
+    pub(super) slots: Slots,
+    pub(super) guests: Arc<dyn Guests>,
+}
+
+impl Observer for Follower {
+    fn changed(&self, tenant: &Tenant) {
+        let share = Share::from(&tenant.quotas);
+        self.gate.set_weight(tenant.id, share.weight);
+        self.slots.set_share(tenant.id, share);
+    }
+
+    fn deleted(&self, tenant: TenantId) {
+        self.guests.forget(tenant);
+    }
 }
 
 impl Engine {
-    /// Sets what a tenant gets from now on, also for what waits already. What runs goes on.
-    pub fn set_share(&self, tenant: TenantId, share: Share) {
+    /// Sets what a tenant gets from now on, whatever its quotas say.
+    #[cfg(test)]
+    pub(super) fn set_share(&self, tenant: TenantId, share: Share) {
         let shared = self.0.hub.shared();
-        set(&shared.gate, shared.activities.slots(), tenant, share);
+        shared.gate.set_weight(tenant, share.weight);
+        shared.activities.slots().set_share(tenant, share);
     }
 
     /// What a tenant uses of the activity slots now.

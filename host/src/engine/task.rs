@@ -13,6 +13,7 @@ use super::activities::Activities;
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::guests::{AnyGuest, Guests};
 use super::heat::Heat;
+use super::holds::Holds;
 use super::hub::{Hub, Mail, Newborn, Taken};
 use super::owner::{ActivityChanges, ActivityResult, Next, Owner, UNREADABLE, World};
 use super::recorded::Recorded;
@@ -21,6 +22,7 @@ use super::stats::{EngineStats, Step};
 use super::timers::Timers;
 use super::waiters::Waiters;
 use crate::clock::Clock;
+use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
     ExecutionNumber, InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, TenantId, Timestamp, Turn,
@@ -28,7 +30,7 @@ use crate::model::{
 };
 use crate::replay::{Directory, Execution, HostTrouble, Player, TurnLimits};
 use crate::store::{self, AttemptRow, StartOutcome, Store, TurnCommit, TurnReceipt, Used};
-use crate::tenancy::Tenancy;
+use crate::tenancy::{Quotas, Tenancy};
 
 /// Rows of history read at once. Bounds the memory of a cold load.
 const HISTORY_PAGE: u32 = 1_000;
@@ -54,6 +56,7 @@ pub(super) struct Shared {
     pub activities: Activities,
     pub gate: Gate,
     pub timers: Timers,
+    pub holds: Holds,
     pub waiters: Waiters,
     pub heat: Heat,
     /// Bounds the instances being loaded at once, so that a start with many does not read them all into memory.
@@ -94,13 +97,29 @@ impl World for HostWorld<'_> {
     }
 
     fn max_turns(&self) -> u32 {
-        let quota = self
-            .shared
-            .tenancy
-            .tenant(self.tenant)
-            .and_then(|tenant| tenant.quotas.max_turns);
         let limit = self.shared.turn_limits.turns;
-        quota.map_or(limit, |quota| quota.min(limit))
+        self.quota(|quotas| quotas.max_turns)
+            .map_or(limit, |quota| quota.min(limit))
+    }
+
+    fn max_history_bytes(&self) -> u64 {
+        let limit = self.shared.turn_limits.history_bytes;
+        self.quota(|quotas| quotas.max_history)
+            .map_or(limit, |ByteSize(quota)| quota.min(limit))
+    }
+
+    fn max_log_bytes(&self) -> u64 {
+        self.shared.tenancy.max_log_bytes(self.tenant)
+    }
+
+    fn is_held(&self) -> bool {
+        self.shared.holds.is_held(self.tenant)
+    }
+}
+
+impl HostWorld<'_> {
+    fn quota<T>(&self, of: impl FnOnce(&Quotas) -> Option<T>) -> Option<T> {
+        of(&self.shared.tenancy.tenant(self.tenant)?.quotas)
     }
 }
 
@@ -408,8 +427,13 @@ impl Session<'_> {
             Mail::Result(result) => owner.receive_result(result),
             Mail::Event(raised) => {
                 if let Some((event, reply)) = raised.take() {
-                    owner.receive_event(event);
-                    self.raised.push_back(reply);
+                    if owner.takes_events() {
+                        owner.receive_event(event);
+                        self.raised.push_back(reply);
+                    } else {
+                        // Who raised it has it stored.
+                        let _ = reply.send(Taken::No);
+                    }
                 }
             }
             Mail::Wake => {}
@@ -474,10 +498,14 @@ impl Session<'_> {
     async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
         let (wake_at, step) = (commit.summary.wake_at, Step::of(&commit));
         let (tenant, fuel) = (commit.tenant, commit.turn.as_ref().map_or(0, |turn| turn.fuel));
+        let children = commit.children.len() as u64;
         match self.shared.store.commit(commit).await {
             Ok(receipt) => {
                 self.shared.stats.count_step(&step, &receipt);
                 self.shared.tenancy.use_fuel(tenant, fuel);
+                if children > 0 {
+                    self.shared.tenancy.note_starts(tenant, children);
+                }
                 match wake_at {
                     Some(wake_at) => self.shared.timers.arm(self.instance, wake_at),
                     None => self.shared.timers.disarm(self.instance),

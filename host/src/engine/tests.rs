@@ -1,5 +1,7 @@
 //! The owner against scripts and a store of plain values: every step is taken by hand.
 
+mod held;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::store::{Birth, InstanceRecord, NewInstance, TurnCommit, TurnReceipt};
 struct TestWorld {
     now: Cell<u64>,
     seeds: Cell<u8>,
+    held: Cell<bool>,
 }
 
 impl World for TestWorld {
@@ -42,6 +45,18 @@ impl World for TestWorld {
 
     fn max_turns(&self) -> u32 {
         100
+    }
+
+    fn max_history_bytes(&self) -> u64 {
+        1 << 20
+    }
+
+    fn max_log_bytes(&self) -> u64 {
+        1 << 20
+    }
+
+    fn is_held(&self) -> bool {
+        self.held.get()
     }
 }
 
@@ -75,7 +90,9 @@ impl Instance {
             created_at: Timestamp(1_000),
             custom_status: None,
             fuel: 0,
+            history_bytes: 0,
             inbox: Vec::new(),
+            more_inbox: false,
             attempts: Vec::new(),
             first_turns: Vec::new(),
         };
@@ -83,6 +100,7 @@ impl Instance {
             world: TestWorld {
                 now: Cell::new(1_000),
                 seeds: Cell::new(100),
+                held: Cell::new(false),
             },
             program: program.to_vec(),
             owner: Owner::new(record.clone(), InboxSeq(0)),
@@ -156,7 +174,10 @@ impl Instance {
                 self.started.extend(changes.start.iter().map(|start| start.task));
                 self.cancelled.extend(changes.cancel);
             }
-            Next::Store(items) => items.into_iter().for_each(|(item, _)| self.tell(item)),
+            Next::Store(items) => {
+                items.into_iter().for_each(|(item, _)| self.tell(item));
+                self.restart();
+            }
             Next::Idle(_) | Next::Ended | Next::Commit(_) => unreachable!("handled by the caller"),
         }
     }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::holds::Holds;
 use super::hub::{Hub, Mail};
 use crate::clock::Clock;
-use crate::model::{InstanceNumber, Timestamp};
+use crate::model::{InstanceNumber, TenantId, Timestamp};
 use crate::store::Store;
 
 /// Wake-ups read from the store at once, and about half of what is kept in memory.
@@ -102,13 +103,27 @@ impl Timers {
         let first = nearest.by_time.first() == Some(&(time, instance));
         drop(nearest);
         if first {
-            self.0.changed.notify_one();
+            self.changed();
         }
     }
 
     /// The instance is not to be woken.
     pub(super) fn disarm(&self, instance: InstanceNumber) {
         self.lock().remove(instance);
+    }
+
+    /// The store may have wake-ups that were left out before.
+    pub(super) fn read_again(&self) {
+        let mut nearest = self.lock();
+        nearest.by_time.clear();
+        nearest.by_instance.clear();
+        nearest.horizon = Timestamp(0);
+        drop(nearest);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.0.changed.notify_one();
     }
 
     /// How many wake-ups are in memory.
@@ -121,11 +136,18 @@ impl Timers {
     }
 
     /// Wakes instances until the shutdown.
-    pub(super) async fn run(self, hub: Hub, store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    pub(super) async fn run(
+        self,
+        hub: Hub,
+        store: Store,
+        holds: Holds,
+        clock: Arc<dyn Clock>,
+        shutdown: CancellationToken,
+    ) {
         let work = async {
             loop {
                 if self.lock().wants_more() {
-                    self.read_more(&store).await;
+                    self.read_more(&store, &holds.held()).await;
                 }
                 let now = clock.now();
                 loop {
@@ -149,10 +171,11 @@ impl Timers {
     }
 
     /// Moves the horizon on. While the store is read, every wake-up is taken in, so that none falls between what is
-    /// read and what is set meanwhile.
-    async fn read_more(&self, store: &Store) {
+    /// read and what is set meanwhile. Tenants that are held are left out: their wake-ups may all be due, and more than
+    /// there is room for.
+    async fn read_more(&self, store: &Store, held: &[TenantId]) {
         self.lock().horizon = Timestamp::MAX;
-        match store.waking_before(Timestamp::MAX, PAGE).await {
+        match store.waking_before(Timestamp::MAX, held, PAGE).await {
             Ok(rows) => {
                 let mut nearest = self.lock();
                 let more = rows.len() >= PAGE as usize;

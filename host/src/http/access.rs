@@ -66,12 +66,16 @@ impl<A: Does> FromRequestParts<App> for May<A> {
     }
 }
 
-fn caller(tenancy: &Tenancy, headers: &HeaderMap, action: Action) -> Result<Caller, Refusal> {
-    let identity = tenancy.identify(bearer(headers)?).map_err(|error| match error {
+/// Who sends a request.
+pub(super) fn identity(tenancy: &Tenancy, headers: &HeaderMap) -> Result<Identity, Refusal> {
+    tenancy.identify(bearer(headers)?).map_err(|error| match error {
         IdentityError::Unknown => Refusal::Unauthenticated,
         IdentityError::Disabled => Refusal::TenantDisabled,
-    })?;
-    let Identity { tenant, role } = identity;
+    })
+}
+
+fn caller(tenancy: &Tenancy, headers: &HeaderMap, action: Action) -> Result<Caller, Refusal> {
+    let Identity { tenant, role } = identity(tenancy, headers)?;
     if !role.may(action) {
         return Err(Refusal::Forbidden { role, action });
     }

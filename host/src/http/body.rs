@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{error::Refusal, idempotency, state::App};
+use super::{access, error::Refusal, idempotency, state::App};
 use crate::{
     model::{Payload, PayloadError},
     store::IdempotencyKey,
@@ -56,7 +56,7 @@ impl FromRequest<App> for PayloadBody {
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let limit = app.options.payload_bytes;
-        let bytes = read(&parts.headers, body, limit, PAYLOAD_TIME).await?;
+        let bytes = receive(app, &parts.headers, body, limit, PAYLOAD_TIME).await?;
         let idempotency = idempotency::key(&parts, &bytes)?;
         Ok(Self {
             payload: parse_payload(&bytes, limit)?,
@@ -75,9 +75,9 @@ pub(crate) struct JsonBody<T>(pub(crate) T);
 impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, MAX_DOCUMENT_BYTES, PAYLOAD_TIME).await?;
+        let bytes = receive(app, &parts.headers, body, MAX_DOCUMENT_BYTES, PAYLOAD_TIME).await?;
         let text = parse_payload(&bytes, MAX_DOCUMENT_BYTES)?;
         // What has no names would be read by its order.
         if !text.as_str().trim_start().starts_with('{') {
@@ -99,9 +99,9 @@ pub(crate) struct EmptyBody {
 impl FromRequest<App> for EmptyBody {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _: &App) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        match read(&parts.headers, body, 0, PAYLOAD_TIME).await {
+        match receive(app, &parts.headers, body, 0, PAYLOAD_TIME).await {
             Ok(_) => Ok(Self {
                 idempotency: idempotency::key(&parts, &[])?,
             }),
@@ -132,8 +132,21 @@ impl FromRequest<App> for ModuleBody {
             .acquire_owned()
             .await
             .map_err(|_| Refusal::ShuttingDown)?;
-        let bytes = read(&parts.headers, body, app.options.module_bytes, MODULE_TIME).await?;
+        let bytes = receive(app, &parts.headers, body, app.options.module_bytes, MODULE_TIME).await?;
         Ok(Self { bytes, permit })
+    }
+}
+
+/// The whole body, if whoever sends it may still do so when it is there: a body may take minutes, and a key may be revoked
+/// meanwhile.
+async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
+    let tenancy = app.engine.tenancy();
+    let sender = access::identity(tenancy, headers)?;
+    let whole = read(headers, body, limit, time).await?;
+    if access::identity(tenancy, headers)? == sender {
+        Ok(whole)
+    } else {
+        Err(Refusal::Unauthenticated)
     }
 }
 

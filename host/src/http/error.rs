@@ -422,6 +422,8 @@ impl Refusal {
                 status,
             },
             StartError::KeyReused => Self::IdempotencyKeyReused,
+            // Its keys are gone as well.
+            StartError::TenantGone => Self::Unauthenticated,
             StartError::Overloaded => Self::Overloaded,
             StartError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             StartError::Store(error) => error.into(),
@@ -454,6 +456,8 @@ impl From<PutModuleError> for Refusal {
         match error {
             PutModuleError::Refused(error) => Self::ModuleRefused(error),
             PutModuleError::FunctionTaken { kind, function, module } => Self::FunctionTaken { kind, function, module },
+            // Its keys are gone as well.
+            PutModuleError::TenantGone => Self::Unauthenticated,
             PutModuleError::Signature(error) => Self::Signature(error),
             PutModuleError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             PutModuleError::Store(error) => error.into(),

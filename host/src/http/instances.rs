@@ -87,7 +87,8 @@ pub(crate) async fn get(
             .map(HistoryDocument::from),
         None => None,
     };
-    let document = Json(InstanceDocument::with_history(details, history));
+    let held = app.engine.tenancy().hold(caller.tenant);
+    let document = Json(InstanceDocument::with_history(details, history).held(held));
     if ended {
         return Ok(document.into_response());
     }

@@ -21,9 +21,8 @@ use super::{
     state::App,
 };
 use crate::{
-    engine::Share,
     model::TenantName,
-    tenancy::{Quotas, Tenant},
+    tenancy::{Hold, Quotas, Tenant},
 };
 
 /// A tenant.
@@ -33,8 +32,11 @@ use crate::{
 pub(crate) struct TenantDocument {
     /// Its name.
     name: String,
-    /// Whether requests on its behalf are refused.
+    /// Whether requests on its behalf are refused, and its instances held.
     disabled: bool,
+    /// Why its instances take no turns now: `disabled`, or the name of the quota that is used up; absent if they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<&'static str>,
     /// What it may use at most; what is not listed has no limit but the host's.
     #[schema(value_type = Object)]
     quotas: Quotas,
@@ -58,6 +60,8 @@ pub(crate) struct Use {
     live_instances: u64,
     /// Instances, those that have ended included.
     instances: u64,
+    /// Bytes of its instances: histories, messages and logs.
+    stored_bytes: u64,
     /// Activities that run.
     running_activities: u64,
     /// Activities that wait for a slot, or for a limit of the tenant.
@@ -88,7 +92,8 @@ pub(crate) struct NewTenant {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TenantChange {
-    /// Whether requests on its behalf are refused from now on.
+    /// Whether requests on its behalf are refused from now on. Its instances take no turns meanwhile; nothing of them is
+    /// lost.
     disabled: Option<bool>,
     /// Quotas to be set; `null` takes one away, those that are not mentioned stay.
     #[serde(default)]
@@ -101,12 +106,14 @@ async fn document(app: &App, tenant: &Tenant) -> Result<TenantDocument, Refusal>
     Ok(TenantDocument {
         name: tenant.name.to_string(),
         disabled: tenant.disabled,
+        held: app.engine.tenancy().hold(tenant.id).map(Hold::name),
         quotas: tenant.quotas.clone(),
         used: Use {
             modules: holdings.modules,
             module_bytes: holdings.module_bytes,
             live_instances: holdings.live_instances,
             instances: holdings.instances,
+            stored_bytes: app.engine.store().stored_bytes(tenant.id),
             running_activities: share.running as u64,
             waiting_activities: share.waiting as u64,
         },
@@ -132,7 +139,6 @@ pub(crate) async fn create(
 ) -> Result<Response, Refusal> {
     new.quotas.check().map_err(Refusal::invalid_body)?;
     let tenant = app.engine.tenancy().create_tenant(new.name, &new.quotas).await?;
-    app.engine.set_share(tenant.id, Share::from(&tenant.quotas));
     Ok((StatusCode::CREATED, Json(document(&app, &tenant).await?)).into_response())
 }
 
@@ -195,7 +201,6 @@ pub(crate) async fn set(
     let tenant = tenancy
         .set_tenant(name.as_str(), change.disabled, change.quotas)
         .await?;
-    app.engine.set_share(tenant.id, Share::from(&tenant.quotas));
     Ok(Json(document(&app, &tenant).await?))
 }
 
@@ -216,6 +221,6 @@ pub(crate) async fn delete(
     Params(NoParams): Params<NoParams>,
     EmptyBody { .. }: EmptyBody,
 ) -> Result<StatusCode, Refusal> {
-    app.engine.delete_tenant(name.as_str()).await?;
+    app.engine.tenancy().delete_tenant(name.as_str()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

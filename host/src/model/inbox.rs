@@ -13,6 +13,17 @@ pub struct InboxRow {
     pub item: InboxItem,
 }
 
+impl InboxItem {
+    /// Whether an owner must know of the message whatever else waits: a suspended instance is woken for it, and it is
+    /// read before the rest of a long inbox.
+    pub fn is_control(&self) -> bool {
+        match self {
+            Self::Start(_) | Self::Terminate { .. } | Self::Suspend { .. } | Self::Resume { .. } => true,
+            Self::TaskEnded { .. } | Self::Event(_) => false,
+        }
+    }
+}
+
 /// What an inbox can hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum InboxItem {

@@ -13,6 +13,19 @@ use crate::model::{ExecutionNumber, InstanceNumber, TaskId, Timestamp, codec};
 pub(super) struct NewAttempt<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) attempt: &'a AttemptRow,
+    /// The failure as it is stored.
+    pub(super) failure: Vec<u8>,
+}
+
+impl<'a> NewAttempt<'a> {
+    /// An attempt of an instance.
+    pub(super) fn new(instance: InstanceNumber, attempt: &'a AttemptRow) -> Self {
+        Self {
+            instance,
+            attempt,
+            failure: codec::encode(&attempt.failure),
+        }
+    }
 }
 
 impl BindRow for NewAttempt<'_> {
@@ -25,7 +38,7 @@ impl BindRow for NewAttempt<'_> {
             .number(attempt.ordinal)
             .number(attempt.number)
             .number(attempt.cut_off)
-            .bytes(&codec::encode(&attempt.failure))
+            .bytes(&self.failure)
             .number(attempt.fuel)
             .number(attempt.started_at.0)
             .number(attempt.ended_at.0)

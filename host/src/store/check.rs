@@ -12,7 +12,7 @@ const MAX_PROBLEMS: usize = 100;
 const TURNS_PER_READ: u32 = 500;
 
 /// Each finds rows that contradict others, and returns one sentence per finding.
-const CONTRADICTIONS: [&str; 6] = [
+const CONTRADICTIONS: [&str; 7] = [
     "SELECT 'instance ' || i.instance || ' has an unknown function'
      FROM instances AS i
      WHERE NOT EXISTS (SELECT 1 FROM function_names AS f WHERE f.function = i.function)
@@ -37,6 +37,14 @@ const CONTRADICTIONS: [&str; 6] = [
     "SELECT 'instance ' || c.instance || ' has a number that may be given out again'
      FROM instances AS c
      WHERE c.instance >= (SELECT reserved FROM counters WHERE counter = 'instance')
+     LIMIT ?",
+    "SELECT 'of tenant ' || t.name || ' ' || t.stored_bytes || ' bytes are counted, its instances have ' || t.found
+     FROM (SELECT c.name, c.stored_bytes,
+                  (SELECT coalesce(sum(i.execution_bytes + i.log_bytes), 0)
+                   FROM instances AS i
+                   WHERE i.tenant = c.tenant) AS found
+           FROM tenants AS c) AS t
+     WHERE t.stored_bytes <> t.found
      LIMIT ?",
 ];
 

@@ -24,6 +24,11 @@ impl Values {
         self.add(stored(number.into()))
     }
 
+    /// Binds an integer that may be negative.
+    pub(super) fn signed(&mut self, number: i64) -> &mut Self {
+        self.add(number)
+    }
+
     /// Binds an integer or NULL.
     pub(super) fn optional_number(&mut self, number: Option<impl Into<u64>>) -> &mut Self {
         self.add(number.map(|number| stored(number.into())))

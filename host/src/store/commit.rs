@@ -36,6 +36,8 @@ pub enum StartOutcome {
     Repeated(InstanceId),
     /// The idempotency key was used before, for another request; nothing was changed.
     KeyReused,
+    /// The tenant was deleted meanwhile; nothing was changed.
+    TenantGone,
 }
 
 /// A client's key that makes a repeated request answer as the first did.
@@ -60,17 +62,28 @@ pub struct InboxAppend {
     pub item: InboxItem,
     /// When it was accepted.
     pub at: Timestamp,
+    /// How much may be stored of an execution, in bytes, for it to take messages.
+    pub max_bytes: u64,
 }
 
 /// What happened to an [`InboxAppend`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum AppendOutcome {
     /// It is in the inbox of that instance.
-    Appended(InstanceNumber, InboxRow),
+    Appended {
+        /// Which.
+        instance: InstanceNumber,
+        /// With its position.
+        row: InboxRow,
+        /// Whether the instance takes it only once something else happens: it is suspended or stuck.
+        rests: bool,
+    },
     /// No instance has that id.
     Unknown,
     /// The instance has ended.
     Ended(InstanceStatus),
+    /// So much is stored of the instance's execution that it takes no more messages.
+    Full,
     /// The idempotency key was used before, for the same request.
     Repeated,
     /// The idempotency key was used before, for another request.
@@ -111,6 +124,8 @@ pub struct TurnCommit {
     pub attempts: Vec<AttemptRow>,
     /// Lines of the instance's log.
     pub logs: Vec<LogLine>,
+    /// How much the log of one execution may hold, in bytes; lines that come when it is full are dropped.
+    pub max_log_bytes: u64,
     /// What the step and the attempts whose results it took have used.
     pub usage: Vec<Used>,
     /// What queries and wake-ups need to know afterwards.
@@ -134,6 +149,7 @@ impl TurnCommit {
             messages: Vec::new(),
             attempts: Vec::new(),
             logs: Vec::new(),
+            max_log_bytes: u64::MAX,
             usage: Vec::new(),
             summary,
             next_execution: None,
@@ -276,8 +292,13 @@ pub struct InstanceRecord {
     pub custom_status: Option<Payload>,
     /// Fuel that its turns have used.
     pub fuel: u64,
+    /// Bytes of the history of the current execution, and of the messages that were sent to it.
+    pub history_bytes: u64,
     /// What waits for it, in order.
     pub inbox: Vec<InboxRow>,
+    /// Whether further messages wait: then those that are there are some of the oldest, and all that must not be overlooked
+    /// whatever else waits (its start, and requests to end, suspend or resume it).
+    pub more_inbox: bool,
     /// Attempts of the current execution, by task and ordinal.
     pub attempts: Vec<AttemptRow>,
     /// The first turns of the current execution: all of most histories.

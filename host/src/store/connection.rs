@@ -3,6 +3,8 @@
 //! What the writer judges and in which order it writes is the same over both; here is all that it asks of what lies
 //! below. Each method is one function of the table it concerns.
 
+use std::collections::HashMap;
+
 use sqlx::{
     ConnectOptions as _, Connection as _,
     sqlite::{SqliteConnectOptions, SqliteConnection},
@@ -15,7 +17,7 @@ use super::{
     idempotency::{self, StoredKey, WantedKey},
     instances::{self, ById, ByNumber, Fact},
     modules::{self, UnneededBytes},
-    names,
+    names, sizes,
     statement::Changes,
     writer::rows::Rows,
 };
@@ -103,6 +105,11 @@ impl Connection {
         on!(self,
             sqlite => counters::reserve(sqlite, counter, reserved),
             session => session.reserve(counter, reserved))
+    }
+
+    /// How much is stored of each tenant.
+    pub(super) async fn stored_bytes(&mut self) -> Result<HashMap<TenantId, u64>, Error> {
+        on!(self, sqlite => sizes::of_tenants(sqlite), session => session.stored_bytes())
     }
 
     /// The number of a function name, given to it now if it has none yet.

@@ -1,10 +1,12 @@
 //! The table `history`: one row per turn, append-only.
 
+use futures::TryStreamExt as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::{
     Error,
     columns::{Columns, Values, decode, stored},
+    page::Page,
     statement::{BindRow, RowStatement},
 };
 use crate::model::{ExecutionNumber, InstanceNumber, Turn, TurnNumber};
@@ -38,7 +40,7 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
      WHERE v.instance IS NOT NULL",
 );
 
-/// Turns of an execution after a turn, in order and without gaps.
+/// Turns of an execution after a turn, in order and without gaps: at most that many, and no more than a [`Page`].
 pub(super) async fn after(
     pool: &SqlitePool,
     instance: InstanceNumber,
@@ -46,7 +48,7 @@ pub(super) async fn after(
     after: TurnNumber,
     limit: u32,
 ) -> Result<Vec<Turn>, Error> {
-    let rows = sqlx::query(
+    let mut found = sqlx::query(
         "SELECT turn, body
          FROM history
          WHERE partition = 0 AND instance = ? AND execution = ? AND turn > ?
@@ -57,8 +59,14 @@ pub(super) async fn after(
     .bind(i64::from(execution.0))
     .bind(i64::from(after.0))
     .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await?;
+    .fetch(pool);
+    let (mut rows, mut page) = (Vec::new(), Page::new());
+    while !page.is_full()
+        && let Some(row) = found.try_next().await?
+    {
+        page.read(row.bytes(1)?.len());
+        rows.push(row);
+    }
     turns(&rows.iter().collect::<Vec<_>>(), instance, execution, after)
 }
 

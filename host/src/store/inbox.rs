@@ -9,7 +9,7 @@ use super::{
     columns::{Columns, Values, decode, stored},
     statement::{BindRow, RowStatement},
 };
-use crate::model::{InboxItem, InboxRow, InboxSeq, InstanceNumber};
+use crate::model::{InboxRow, InboxSeq, InstanceNumber};
 
 /// A message to be written.
 pub(super) struct NewMessage<'a> {
@@ -59,14 +59,6 @@ pub(super) static CONSUME: RowStatement = RowStatement::new(
     2,
     ")",
 );
-
-/// Whether a suspended instance is woken for the message.
-pub(super) fn is_control(item: &InboxItem) -> bool {
-    match item {
-        InboxItem::Terminate { .. } | InboxItem::Resume { .. } => true,
-        InboxItem::Start(_) | InboxItem::TaskEnded { .. } | InboxItem::Event(_) | InboxItem::Suspend { .. } => false,
-    }
-}
 
 /// All messages of an instance, in order of arrival.
 pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber) -> Result<Vec<InboxRow>, Error> {

@@ -5,6 +5,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use super::{
     Error,
     columns::{Columns, Values, decode, parse, stored},
+    sizes::Sizes,
     statement::{BindRow, RowStatement},
 };
 use crate::model::{
@@ -21,6 +22,7 @@ pub(super) struct Fact {
     pub(super) status: InstanceStatus,
     pub(super) execution: ExecutionNumber,
     pub(super) last_turn: TurnNumber,
+    pub(super) sizes: Sizes,
 }
 
 /// An instance to be created, in the state that its first step left it in; pending if it took none.
@@ -53,21 +55,26 @@ impl BindRow for CreatedInstance<'_> {
             .number(state.updated_at.0)
             .number(state.fuel)
             .optional_bytes(state.stuck.map(codec::encode).as_deref())
-            .optional_text(state.custom_status.flatten());
+            .optional_text(state.custom_status.flatten())
+            .number(state.sizes.execution)
+            .number(state.sizes.log);
     }
 }
 
 /// Creates instances.
 pub(super) static CREATE: RowStatement = RowStatement::new(
     "WITH v(instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
-            wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status) AS (VALUES ",
-    17,
+            wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes, log_bytes)
+        AS (VALUES ",
+    19,
     ")
      INSERT INTO instances
         (partition, instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
-         wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, unclean_ends)
+         wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes, log_bytes,
+         unclean_ends)
      SELECT 0, v.instance, v.tenant, v.id, v.function, v.created_at_ms, v.parent, v.parent_link, v.status, v.execution,
-            v.last_turn, v.wake_at_ms, v.in_flight, v.module, v.updated_at_ms, v.fuel, v.stuck, v.custom_status, 0
+            v.last_turn, v.wake_at_ms, v.in_flight, v.module, v.updated_at_ms, v.fuel, v.stuck, v.custom_status,
+            v.execution_bytes, v.log_bytes, 0
      FROM v
      WHERE v.instance IS NOT NULL",
 );
@@ -89,6 +96,8 @@ pub(super) struct ChangedInstance<'a> {
     pub(super) custom_status: Option<Option<&'a str>>,
     /// Whether a turn was written, which shows that the instance does not take the host down.
     pub(super) took_a_turn: bool,
+    /// How much is stored of it after the batch; known when the batch is.
+    pub(super) sizes: Sizes,
 }
 
 impl BindRow for ChangedInstance<'_> {
@@ -106,15 +115,17 @@ impl BindRow for ChangedInstance<'_> {
             .optional_bytes(self.stuck.map(codec::encode).as_deref())
             .number(self.custom_status.is_some())
             .optional_text(self.custom_status.flatten())
-            .number(self.took_a_turn);
+            .number(self.took_a_turn)
+            .number(self.sizes.execution)
+            .number(self.sizes.log);
     }
 }
 
 /// Changes instances.
 pub(super) static CHANGE: RowStatement = RowStatement::new(
     "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
-            new_custom_status, custom_status, took_a_turn) AS (VALUES ",
-    13,
+            new_custom_status, custom_status, took_a_turn, execution_bytes, log_bytes) AS (VALUES ",
+    15,
     ")
      UPDATE instances
      SET status = v.status,
@@ -127,7 +138,9 @@ pub(super) static CHANGE: RowStatement = RowStatement::new(
          fuel = instances.fuel + v.fuel,
          stuck = v.stuck,
          custom_status = iif(v.new_custom_status, v.custom_status, instances.custom_status),
-         unclean_ends = iif(v.took_a_turn, 0, instances.unclean_ends)
+         unclean_ends = iif(v.took_a_turn, 0, instances.unclean_ends),
+         execution_bytes = v.execution_bytes,
+         log_bytes = v.log_bytes
      FROM v
      WHERE instances.partition = 0 AND instances.instance = v.instance",
 );
@@ -155,7 +168,7 @@ pub(super) static FACTS_BY_NUMBER: RowStatement = RowStatement::new(
     "WITH v(instance) AS (VALUES ",
     1,
     ")
-     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn
+     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.log_bytes
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
@@ -164,7 +177,7 @@ pub(super) static FACTS_BY_ID: RowStatement = RowStatement::new(
     "WITH v(tenant, id) AS (VALUES ",
     2,
     ")
-     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn
+     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.log_bytes
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
@@ -204,6 +217,10 @@ fn fact(row: &SqliteRow) -> Result<Fact, Error> {
         status: status(row.number(3)?)?,
         execution: ExecutionNumber(row.small_number(4)?),
         last_turn: TurnNumber(row.small_number(5)?),
+        sizes: Sizes {
+            execution: row.number(6)?,
+            log: row.number(7)?,
+        },
     })
 }
 
@@ -271,23 +288,58 @@ pub(super) async fn to_wake_at_start(
     rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
 }
 
-/// Instances, over all tenants, that are to be woken at or before a time, the earliest first.
-pub(super) async fn waking_before(
+/// Live instances of a tenant, in ascending order after a number, that have messages, activities in flight, or a wake-up
+/// that is due.
+pub(super) async fn to_wake_of(
     pool: &SqlitePool,
-    time: Timestamp,
+    tenant: TenantId,
+    now: Timestamp,
+    after: Option<InstanceNumber>,
     limit: u32,
-) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+) -> Result<Vec<InstanceNumber>, Error> {
     let rows = sqlx::query(
-        "SELECT wake_at_ms, instance
-         FROM instances
-         WHERE partition = 0 AND wake_at_ms <= ?
-         ORDER BY wake_at_ms, instance
+        "SELECT i.instance
+         FROM instances AS i INDEXED BY instances_by_tenant
+         WHERE i.partition = 0 AND i.tenant = ? AND i.instance > ? AND i.status < 10
+            AND (i.in_flight > 0 OR i.wake_at_ms <= ?
+                 OR EXISTS (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance))
+         ORDER BY i.instance
          LIMIT ?",
     )
-    .bind(stored(time.0))
+    .bind(i64::from(tenant.0))
+    .bind(after.map_or(-1, |number| stored(number.0)))
+    .bind(stored(now.0))
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
+    rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
+}
+
+/// Instances that are to be woken at or before a time, the earliest first, over all tenants except some.
+pub(super) async fn waking_before(
+    pool: &SqlitePool,
+    time: Timestamp,
+    except: &[TenantId],
+    limit: u32,
+) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+    const ALL: &str = "SELECT wake_at_ms, instance
+         FROM instances
+         WHERE partition = 0 AND wake_at_ms <= ?
+         ORDER BY wake_at_ms, instance
+         LIMIT ?";
+    const SOME: &str = "SELECT wake_at_ms, instance
+         FROM instances
+         WHERE partition = 0 AND wake_at_ms <= ? AND tenant NOT IN (SELECT value FROM json_each(?))
+         ORDER BY wake_at_ms, instance
+         LIMIT ?";
+    let query = if except.is_empty() {
+        sqlx::query(ALL).bind(stored(time.0))
+    } else {
+        let except: Vec<u32> = except.iter().map(|tenant| tenant.0).collect();
+        let except = serde_json::to_string(&except).expect("numbers can be written as JSON");
+        sqlx::query(SOME).bind(stored(time.0)).bind(except)
+    };
+    let rows = query.bind(i64::from(limit)).fetch_all(pool).await?;
     rows.iter()
         .map(|row| Ok((Timestamp(row.number(0)?), InstanceNumber(row.number(1)?))))
         .collect()

@@ -1,5 +1,7 @@
 //! The table `logs`: lines that guests wrote.
 
+use std::borrow::Cow;
+
 use sqlx::sqlite::SqlitePool;
 
 use super::{
@@ -37,12 +39,12 @@ pub struct LogRow {
 pub(super) struct NewLine<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) seq: InboxSeq,
-    pub(super) line: &'a LogLine,
+    pub(super) line: Cow<'a, LogLine>,
 }
 
 impl BindRow for NewLine<'_> {
     fn bind(&self, values: &mut Values) {
-        let line = self.line;
+        let line = &self.line;
         values
             .number(self.instance.0)
             .number(self.seq.0)

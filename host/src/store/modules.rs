@@ -48,6 +48,8 @@ pub enum PutModuleOutcome {
         /// The name of the module that offers it.
         module: String,
     },
+    /// The tenant was deleted meanwhile; nothing was changed.
+    TenantGone,
 }
 
 /// A version of a module.
@@ -75,6 +77,13 @@ pub struct ModuleVersion {
 
 /// Stores a module and makes it the current version of its name.
 pub(super) async fn put(connection: &mut SqliteConnection, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+    let tenant = sqlx::query("SELECT 1 FROM tenants WHERE tenant = ?")
+        .bind(i64::from(put.tenant.0))
+        .fetch_optional(&mut *connection)
+        .await?;
+    if tenant.is_none() {
+        return Ok(PutModuleOutcome::TenantGone);
+    }
     if let Some((function, module)) = taken_function(connection, put).await? {
         return Ok(PutModuleOutcome::FunctionTaken { function, module });
     }

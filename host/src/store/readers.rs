@@ -72,13 +72,27 @@ impl Readers {
         on!(self, pool => instances::to_wake_at_start(pool, after, limit), disk => disk.to_wake_at_start(after, limit))
     }
 
-    /// Instances that are to be woken at or before a time, the earliest first.
+    /// Live instances of a tenant that have something to do, in ascending order after a number.
+    pub(super) async fn to_wake_of(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        on!(self,
+            pool => instances::to_wake_of(pool, tenant, now, after, limit),
+            disk => disk.to_wake_of(tenant, now, after, limit))
+    }
+
+    /// Instances that are to be woken at or before a time, the earliest first, except those of some tenants.
     pub(super) async fn waking_before(
         &self,
         time: Timestamp,
+        except: &[TenantId],
         limit: u32,
     ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
-        on!(self, pool => instances::waking_before(pool, time, limit), disk => disk.waking_before(time, limit))
+        on!(self, pool => instances::waking_before(pool, time, except, limit), disk => disk.waking_before(time, except, limit))
     }
 
     /// The earliest time after a time at which some instance is to be woken.
@@ -104,6 +118,11 @@ impl Readers {
     /// An instance of a tenant as a list shows it.
     pub(super) async fn summary(&self, tenant: TenantId, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
         on!(self, pool => tenant::summary_of(pool, tenant, id), disk => disk.summary(tenant, id))
+    }
+
+    /// The number of the instance that has the id now.
+    pub(super) async fn awake(&self, tenant: TenantId, id: &InstanceId) -> Result<Option<InstanceNumber>, Error> {
+        on!(self, pool => tenant::awake(pool, tenant, id), disk => disk.awake(tenant, id))
     }
 
     /// The number of the instance that has the id now.

@@ -228,7 +228,7 @@ impl Store {
         let stats = Arc::new(Stats::default());
         let database = Database::new(Connection::Simulated(Session::new(disk.clone()))).await?;
         stats.set_newest_message(database.newest_message());
-        let numbers = database.instance_numbers();
+        let (numbers, stored) = (database.instance_numbers(), database.stored_bytes());
         let service = SimulatedService(Writer {
             jobs: receiver,
             gate: writer::WriteGate::default(),
@@ -240,6 +240,7 @@ impl Store {
             readers: Readers::Simulated(disk.clone()),
             stats,
             numbers,
+            stored,
         };
         Ok((store, service))
     }

@@ -1,5 +1,6 @@
 //! What an owner reads to take over an instance: rows of four tables in one round trip.
 
+use futures::TryStreamExt as _;
 use sqlx::{
     Row as _,
     sqlite::{SqlitePool, SqliteRow},
@@ -9,6 +10,7 @@ use super::{
     Error, InstanceRecord, attempts,
     columns::{Columns, parse, stored},
     history, inbox, instances,
+    page::Page,
 };
 use crate::model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber};
 
@@ -18,20 +20,20 @@ pub(super) const FIRST_TURNS: u32 = 32;
 /// The rows of the four statements are told apart by how many columns they have.
 const STATEMENTS: &str = "
     SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn, i.unclean_ends,
-           i.created_at_ms, i.custom_status, i.fuel
+           i.created_at_ms, i.custom_status, i.fuel, i.execution_bytes
     FROM instances AS i JOIN function_names AS f ON f.function = i.function
     WHERE i.partition = 0 AND i.instance = ?;
-
-    SELECT seq, item
-    FROM inbox
-    WHERE partition = 0 AND instance = ?
-    ORDER BY seq;
 
     SELECT task, ordinal, number, cut_off, failure, fuel, started_at_ms, ended_at_ms, next_at_ms
     FROM attempts
     WHERE partition = 0 AND instance = ?
         AND execution = (SELECT execution FROM instances WHERE partition = 0 AND instance = ?)
     ORDER BY task, ordinal;
+
+    SELECT seq, item
+    FROM inbox
+    WHERE partition = 0 AND instance = ?
+    ORDER BY control DESC, seq;
 
     SELECT turn, body, execution
     FROM history
@@ -40,32 +42,47 @@ const STATEMENTS: &str = "
     ORDER BY turn
     LIMIT ?";
 
-const RECORD: usize = 13;
+const RECORD: usize = 14;
 const MESSAGE: usize = 2;
 const ATTEMPT: usize = 9;
 
-/// Reads an instance. Messages may be added while it is read; nothing else changes behind its owner's back.
+/// Reads an instance. Messages may be added while it is read; nothing else changes behind its owner's back. What must not be
+/// overlooked comes first in an inbox that is too long.
 pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
     let number = stored(instance.0);
     let mut query = sqlx::query(STATEMENTS);
     for _ in 0..6 {
         query = query.bind(number);
     }
-    let rows = query.bind(i64::from(FIRST_TURNS)).fetch_all(pool).await?;
-    let Some((first, rows)) = rows.split_first().filter(|(first, _)| first.len() == RECORD) else {
+    let mut rows = query.bind(i64::from(FIRST_TURNS)).fetch(pool);
+    let first = rows.try_next().await?.filter(|first| first.len() == RECORD);
+    let Some(first) = first else {
         return Ok(None);
     };
-    let mut record = record(first, instance)?;
-    let mut turns = Vec::new();
-    for row in rows {
+    let mut record = record(&first, instance)?;
+    let (mut turns, mut page) = (Vec::new(), Page::new());
+    while let Some(row) = rows.try_next().await? {
         match row.len() {
-            MESSAGE => record.inbox.push(inbox::message(row, instance)?),
             ATTEMPT => record
                 .attempts
-                .push(attempts::attempt(row, instance, record.execution)?),
-            _ => turns.push(row),
+                .push(attempts::attempt(&row, instance, record.execution)?),
+            MESSAGE if page.is_full() => {
+                record.more_inbox = true;
+                break;
+            }
+            MESSAGE => {
+                page.read(row.bytes(1)?.len());
+                record.inbox.push(inbox::message(&row, instance)?);
+            }
+            _ if page.is_full() => break,
+            _ => {
+                page.read(row.bytes(1)?.len());
+                turns.push(row);
+            }
         }
     }
+    record.inbox.sort_by_key(|row| row.seq);
+    let turns: Vec<_> = turns.iter().collect();
     // What cannot be read is reported to whoever asks for the history; an instance can be ended without it.
     record.first_turns = history::turns(&turns, instance, record.execution, TurnNumber::NONE).unwrap_or_default();
     Ok(Some(record))
@@ -87,7 +104,9 @@ fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, E
         created_at: Timestamp(row.number(10)?),
         custom_status: instances::custom_status(row.optional_text(11)?, instance)?,
         fuel: row.number(12)?,
+        history_bytes: row.number(13)?,
         inbox: Vec::new(),
+        more_inbox: false,
         attempts: Vec::new(),
         first_turns: Vec::new(),
     })

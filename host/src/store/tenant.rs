@@ -332,6 +332,15 @@ impl TenantStore {
         self.readers.number(self.tenant, id).await
     }
 
+    /// The number of the instance that has the id now, if it takes messages as they come: not if it is suspended or
+    /// stuck.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn awake(&self, id: &InstanceId) -> Result<Option<InstanceNumber>, Error> {
+        self.readers.awake(self.tenant, id).await
+    }
+
     /// The current versions of all modules, by name. Their functions are all that can be called now.
     ///
     /// # Errors
@@ -405,6 +414,24 @@ pub(super) async fn number_of(
         "SELECT instance
          FROM instances
          WHERE partition = 0 AND tenant = ? AND id = ?",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(id.as_str())
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| row.number(0).map(InstanceNumber)).transpose()
+}
+
+/// The number of the instance that has the id now, unless it is suspended or stuck.
+pub(super) async fn awake(
+    pool: &SqlitePool,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<InstanceNumber>, Error> {
+    let row = sqlx::query(
+        "SELECT instance
+         FROM instances
+         WHERE partition = 0 AND tenant = ? AND id = ? AND status NOT IN (2, 3)",
     )
     .bind(i64::from(tenant.0))
     .bind(id.as_str())

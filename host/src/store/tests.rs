@@ -12,6 +12,7 @@ mod modules;
 mod purges;
 mod queries;
 mod simulated;
+mod sizes;
 mod starts;
 mod sweeping;
 mod throughput;
@@ -240,6 +241,7 @@ fn terminate() -> InboxItem {
 
 fn append(name: &str, item: InboxItem) -> InboxAppend {
     InboxAppend {
+        max_bytes: u64::MAX,
         tenant: TENANT,
         id: id(name),
         item,

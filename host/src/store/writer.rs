@@ -12,9 +12,14 @@ mod facts;
 pub(super) mod operation;
 mod plan;
 pub(super) mod rows;
+mod sizing;
 mod transaction;
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -26,12 +31,14 @@ use self::{
     operation::{Job, Operation, Outcome},
     plan::{FunctionNumbers, Keys, Plan},
     rows::Rows,
+    sizing::{Lines, Sizing},
 };
 use super::{
-    Error, NewInstance, Recipient, Stats,
+    Change, Changed, Error, NewInstance, Recipient, Stats,
     connection::Connection,
     counters::{Counters, InstanceNumbers},
     idempotency::WantedKey,
+    sizes::{Growth, StoredBytes},
 };
 use crate::model::{InboxSeq, InstanceStatus, TenantId};
 
@@ -64,6 +71,9 @@ pub(super) struct Database {
     facts: FactCache,
     functions: FunctionNumbers,
     counters: Counters,
+    stored: Arc<StoredBytes>,
+    /// Tenants that were deleted since the host started. What was asked for on their behalf before may still come.
+    gone: HashSet<TenantId>,
 }
 
 impl Writer {
@@ -112,12 +122,20 @@ impl Database {
     /// Takes over a database whose schema is up to date.
     pub(super) async fn new(mut connection: Connection) -> Result<Self, Error> {
         let counters = Counters::load(&mut connection).await?;
+        let stored = Arc::new(StoredBytes::new(connection.stored_bytes().await?));
         Ok(Self {
             connection,
             facts: FactCache::new(),
             functions: FunctionNumbers::new(),
             counters,
+            stored,
+            gone: HashSet::new(),
         })
+    }
+
+    /// How much is stored of each tenant, as of the last commit.
+    pub(super) fn stored_bytes(&self) -> Arc<StoredBytes> {
+        Arc::clone(&self.stored)
     }
 
     /// The newest message that can be on disk.
@@ -172,8 +190,16 @@ impl Database {
     async fn attempt(&mut self, jobs: &[Job]) -> Result<(Vec<Result<Outcome, Error>>, u64), Failed> {
         let counters = self.counters.clone();
         match self.write_rows(jobs).await {
-            Ok(Written { outcomes, facts, rows }) => {
+            Ok(Written {
+                outcomes,
+                facts,
+                growth,
+                gone,
+                rows,
+            }) => {
                 self.facts.absorb(facts);
+                self.stored.absorb(&growth);
+                self.gone = gone;
                 Ok((outcomes, rows))
             }
             Err(error) => {
@@ -193,6 +219,7 @@ impl Database {
             functions,
             counters,
             facts: cache,
+            gone,
             ..
         } = self;
         let mut transaction = Transaction::new(connection);
@@ -203,21 +230,27 @@ impl Database {
             functions,
             counters,
             rows: Rows::default(),
+            sizing: Sizing::default(),
+            gone: gone.clone(),
         };
-        let mut outcomes = Vec::with_capacity(jobs.len());
+        let mut outcomes: Vec<Result<Outcome, Error>> = Vec::with_capacity(jobs.len());
         let mut rows = 0;
         for job in jobs {
             if must_see_earlier_rows(&job.operation, &plan.rows) {
+                plan.settle();
                 plan.counters.reserve(&mut transaction).await?;
                 rows += transaction.write(&std::mem::take(&mut plan.rows)).await?;
             }
             outcomes.push(step(&mut plan, &mut transaction, &job.operation).await?);
         }
+        plan.settle();
         plan.counters.reserve(&mut transaction).await?;
         rows += transaction.commit(&plan.rows).await?;
         Ok(Written {
             outcomes,
             facts: plan.facts,
+            growth: plan.sizing.into_growth(),
+            gone: plan.gone,
             rows,
         })
     }
@@ -278,6 +311,8 @@ enum Failed {
 struct Written {
     outcomes: Vec<Result<Outcome, Error>>,
     facts: Facts,
+    growth: Growth,
+    gone: HashSet<TenantId>,
     rows: u64,
 }
 
@@ -296,8 +331,15 @@ async fn step<'a>(
             instance,
             attempt,
             lines,
+            max_log_bytes,
             used,
-        } => Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines, used.as_deref())),
+        } => {
+            let lines = Lines {
+                lines,
+                max_bytes: *max_log_bytes,
+            };
+            Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines, used.as_deref()))
+        }
         Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
         Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
@@ -310,7 +352,13 @@ async fn step<'a>(
         Operation::CountUncleanEnd(instance) => {
             Outcome::CountUncleanEnd(transaction.changing().await?.count_unclean_end(*instance).await?)
         }
-        Operation::Administer(change) => Outcome::Administer(transaction.changing().await?.administer(change).await?),
+        Operation::Administer(change) => {
+            let changed = transaction.changing().await?.administer(change).await?;
+            if let (Change::DeleteTenant(tenant), Changed::Done(_)) = (&**change, changed) {
+                plan.gone.insert(*tenant);
+            }
+            Outcome::Administer(changed)
+        }
         Operation::PutModule(put) => Outcome::PutModule(transaction.changing().await?.put_module(put).await?),
         Operation::DeleteModule { tenant, name, at } => {
             Outcome::DeleteModule(transaction.changing().await?.delete_module(*tenant, name, *at).await?)

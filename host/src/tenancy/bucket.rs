@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::model::Timestamp;
 
+/// The most that a bucket owes, in bursts. More would punish a mistake for days: a thousand minutes of fuel are most of one.
+const MOST_BURSTS_OWED: u128 = 1_000;
+
 /// How full it is. Rate and burst are handed in with every question, because a quota may change meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
@@ -39,9 +42,13 @@ impl Bucket {
     /// Takes tokens that are spent already; the bucket may owe them.
     pub(super) fn spend(&mut self, tokens: u64, rate: u64, burst: u64, period: Duration, now: Timestamp) {
         self.refill(rate, now);
-        // More than a hundred bursts of debt would punish a mistake for hours.
-        let most = u128::from(burst) * period.as_millis() * 100;
+        let most = u128::from(burst) * period.as_millis() * MOST_BURSTS_OWED;
         self.debt = (self.debt + u128::from(tokens) * period.as_millis()).min(most);
+    }
+
+    /// Puts tokens back that were taken for nothing.
+    pub(super) fn give_back(&mut self, tokens: u64, period: Duration) {
+        self.debt = self.debt.saturating_sub(u128::from(tokens) * period.as_millis());
     }
 
     /// How long until the bucket owes nothing; none if it does not.

@@ -67,6 +67,12 @@ quotas! {
     max_payload MaxPayload: ByteSize = "maxPayload";
     /// Turns in the history of one execution
     max_turns MaxTurns: u32 = "maxTurns";
+    /// Bytes of the history of one execution and of the messages sent to it
+    max_history MaxHistory: ByteSize = "maxHistory";
+    /// Bytes of all instances: histories, messages and logs
+    max_stored_bytes MaxStoredBytes: ByteSize = "maxStoredBytes";
+    /// Bytes of the log of one execution
+    max_instance_log MaxInstanceLog: ByteSize = "maxInstanceLog";
     /// Bytes that one attempt may write to its log
     max_log MaxLog: ByteSize = "maxLog";
     /// Outgoing requests of one attempt at the same time
@@ -195,6 +201,8 @@ impl Quotas {
             ),
             (Quota::MaxPayload, self.max_payload == Some(ByteSize(0))),
             (Quota::MaxTurns, self.max_turns == Some(0)),
+            (Quota::MaxHistory, self.max_history == Some(ByteSize(0))),
+            (Quota::MaxStoredBytes, self.max_stored_bytes == Some(ByteSize(0))),
             (Quota::StartsPerSecond, self.starts_per_second == Some(0)),
             (Quota::MaxActivities, self.max_activities == Some(0)),
         ];

@@ -61,7 +61,7 @@ impl Tenancy {
     /// # Errors
     /// When it cannot be one, the host has no key to seal it with, or the store fails.
     pub async fn put_setting(&self, tenant: TenantId, new: NewSetting) -> Result<(), TenancyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.changing().await;
         let NewSetting {
             kind,
             name,
@@ -69,6 +69,9 @@ impl Tenancy {
             modules,
         } = new;
         let name = name.0;
+        if self.tenant(tenant).is_none() {
+            return Err(TenancyError::UnknownTenant(tenant.to_string()));
+        }
         if value.expose().len() > MAX_SETTING_BYTES {
             return Err(TenancyError::Setting(format!(
                 "a value is at most {MAX_SETTING_BYTES} bytes long"
@@ -101,7 +104,7 @@ impl Tenancy {
             modules,
             updated_at: self.0.clock.now(),
         };
-        self.change(Change::PutSetting(row)).await?;
+        self.change(changing, Change::PutSetting(row)).await?;
         Ok(())
     }
 
@@ -110,13 +113,13 @@ impl Tenancy {
     /// # Errors
     /// When there is none, or the store fails.
     pub async fn delete_setting(&self, tenant: TenantId, kind: SettingKind, name: &str) -> Result<(), TenancyError> {
-        let _changing = self.0.changing.lock().await;
+        let changing = self.changing().await;
         let change = Change::DeleteSetting {
             tenant,
             kind,
             name: name.into(),
         };
-        match self.change(change).await? {
+        match self.change(changing, change).await? {
             Changed::Done(_) => Ok(()),
             _ => Err(TenancyError::UnknownSetting(name.into())),
         }

@@ -58,7 +58,7 @@ impl<G: Guest> Owner<G> {
             fuel: 0,
         };
         self.last_turn = turn.number;
-        self.commit(now, Some(turn), gathered)
+        self.commit(world, now, Some(turn), gathered)
     }
 
     pub(super) fn has_control(&self) -> bool {
@@ -84,6 +84,10 @@ impl<G: Guest> Owner<G> {
         for seq in &gathered.consumed {
             self.inbox.remove(seq);
         }
+        if self.rests() && matches!(status, InstanceStatus::Pending | InstanceStatus::Running) {
+            // Nobody was told what came meanwhile.
+            self.more_inbox = true;
+        }
         if self.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
             self.stuck = None;
             self.new_stuck = None;
@@ -91,6 +95,6 @@ impl<G: Guest> Owner<G> {
             self.player = None;
         }
         self.status = status;
-        self.commit(world.now(), None, gathered)
+        self.commit(world, world.now(), None, gathered)
     }
 }

@@ -107,7 +107,10 @@ impl Watch {
         let now = Timestamp(now.0 - 1_000);
         let runs = matches!(row.status, InstanceStatus::Pending | InstanceStatus::Running);
         let waits_for_its_time = row.status == InstanceStatus::Pending && row.wake_at.is_some_and(|at| at > now);
-        let told = rows.inbox.values().any(|message| message.control) || (runs && !rows.inbox.is_empty());
+        let told = rows.inbox.values().any(|message| {
+            let item: InboxItem = codec::decode(&message.item).expect("a message was encoded");
+            runs || (item.is_control() && !matches!(item, InboxItem::Start(_)))
+        });
         let backs_off = rows
             .attempts
             .values()

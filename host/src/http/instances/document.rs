@@ -8,6 +8,7 @@ use crate::{
     http::document::{FailureDocument, Verbatim, time, verbatim},
     model::{InstanceStatus, Payload, StuckReason},
     store::InstanceDetails,
+    tenancy::Hold,
 };
 
 /// An instance. The names of the fields are those of Durable Functions where it has them.
@@ -39,6 +40,9 @@ pub(crate) struct InstanceDocument {
     /// Why it is stuck, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     stuck: Option<StuckDocument>,
+    /// Why it takes no turns for now though it could: its tenant is `disabled`, or the quota named here is used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<&'static str>,
     /// The module that it runs on.
     #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     module_digest: String,
@@ -88,6 +92,15 @@ impl From<InstanceDetails> for InstanceDocument {
 }
 
 impl InstanceDocument {
+    /// Says why the instance is held, unless it rests or has ended anyway.
+    pub(super) fn held(self, why: Option<Hold>) -> Self {
+        let runs = [InstanceStatus::Pending, InstanceStatus::Running].map(InstanceStatus::name);
+        Self {
+            held: why.map(Hold::name).filter(|_| runs.contains(&self.runtime_status)),
+            ..self
+        }
+    }
+
     pub(super) fn with_history(details: InstanceDetails, history: Option<HistoryDocument>) -> Self {
         let InstanceDetails {
             summary,
@@ -117,6 +130,7 @@ impl InstanceDocument {
             last_updated_time: time(summary.updated_at),
             failure,
             stuck: summary.stuck.map(Into::into),
+            held: None,
             module_digest: summary.module_digest.to_string(),
             execution: summary.execution.0,
             turns: summary.last_turn.0,

@@ -259,6 +259,7 @@ impl TestHost {
             messages: Vec::new(),
             attempts: Vec::new(),
             usage: Vec::new(),
+            max_log_bytes: u64::MAX,
             logs: vec![line(LogLevel::Info, "begun"), line(LogLevel::Warn, "slow")],
             summary: Summary {
                 status,

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::{AttemptRow, idempotency::StoredKey, instances::Fact};
+use super::super::{AttemptRow, idempotency::StoredKey, instances::Fact, sizes::Sizes};
 use crate::model::{
     ExecutionNumber, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Parent,
     StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
@@ -60,6 +60,7 @@ pub(crate) struct InstanceRow {
     pub(crate) custom_status: Option<String>,
     pub(crate) stuck: Option<StuckReason>,
     pub(crate) parent: Option<Parent>,
+    pub(in crate::store) sizes: Sizes,
 }
 
 impl InstanceRow {
@@ -131,6 +132,7 @@ impl Content {
             status: row.status,
             execution: row.execution,
             last_turn: row.last_turn,
+            sizes: row.sizes,
         })
     }
 }

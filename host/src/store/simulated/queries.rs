@@ -1,7 +1,7 @@
 //! What the dispatcher asks of the disk. Each query sees one moment of it, and two queries see two.
 
 use super::super::{
-    AttemptRow, Error, InstanceRecord, InstanceSummary, columns::decode, history, takeover::FIRST_TURNS,
+    AttemptRow, Error, InstanceRecord, InstanceSummary, columns::decode, history, page::Page, takeover::FIRST_TURNS,
 };
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
@@ -15,7 +15,7 @@ impl Disk {
         let Some(mut record) = self.record(number).await? else {
             return Ok(None);
         };
-        record.inbox = self.inbox(number).await?;
+        (record.inbox, record.more_inbox) = self.inbox(number).await?;
         record.attempts = self.attempts(number, record.execution).await?;
         let turns = self.history(number, record.execution, TurnNumber::NONE, FIRST_TURNS);
         record.first_turns = turns.await?;
@@ -39,6 +39,8 @@ impl Disk {
                 created_at: row.created_at,
                 custom_status: row.custom_status.as_deref().map(payload),
                 fuel: row.fuel,
+                history_bytes: row.sizes.execution,
+                more_inbox: false,
                 first_turns: Vec::new(),
                 inbox: Vec::new(),
                 attempts: Vec::new(),
@@ -56,16 +58,24 @@ impl Disk {
         .await
     }
 
-    async fn inbox(&self, instance: InstanceNumber) -> Result<Vec<InboxRow>, Error> {
+    async fn inbox(&self, instance: InstanceNumber) -> Result<(Vec<InboxRow>, bool), Error> {
         self.read(|content| {
             let rows = content.instances.get(&instance);
-            rows.into_iter()
-                .flat_map(|rows| &rows.inbox)
-                .map(|(seq, message)| {
-                    let item = decode(&message.item, || format!("message {seq}"))?;
-                    Ok(InboxRow { seq: *seq, item })
-                })
-                .collect()
+            let mut rows: Vec<_> = rows.into_iter().flat_map(|rows| &rows.inbox).collect();
+            rows.sort_by_key(|(_, message)| !message.control);
+            let (mut page, mut inbox) = (Page::new(), Vec::new());
+            let all = rows.len();
+            for (seq, message) in rows {
+                if page.is_full() {
+                    break;
+                }
+                page.read(message.item.len());
+                let item = decode(&message.item, || format!("message {seq}"))?;
+                inbox.push(InboxRow { seq: *seq, item });
+            }
+            inbox.sort_by_key(|row| row.seq);
+            let more = inbox.len() < all;
+            Ok((inbox, more))
         })
         .await
     }
@@ -81,10 +91,15 @@ impl Disk {
             let Some(rows) = content.instances.get(&instance) else {
                 return Ok(Vec::new());
             };
-            let mut expected = after;
+            let (mut expected, mut page) = (after, Page::new());
             rows.history
                 .range((execution, after.next())..=(execution, TurnNumber(u32::MAX)))
                 .take(limit as usize)
+                .take_while(|(_, body)| {
+                    let is_wanted = !page.is_full();
+                    page.read(body.len());
+                    is_wanted
+                })
                 .map(|((_, number), body)| {
                     expected = expected.next();
                     let name = || history::name(instance, execution, *number);
@@ -116,14 +131,48 @@ impl Disk {
         .await
     }
 
+    pub(in crate::store) async fn to_wake_of(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        self.read(|content| {
+            let waking = content.existing().filter(|(number, row, rows)| {
+                let has_work = row.in_flight > 0 || row.wake_at.is_some_and(|at| at <= now) || !rows.inbox.is_empty();
+                row.tenant == tenant && !row.status.has_ended() && has_work && after.is_none_or(|after| *number > after)
+            });
+            Ok(waking.map(|(number, ..)| number).take(limit as usize).collect())
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn awake(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceNumber>, Error> {
+        self.read(|content| {
+            let number = content.ids.get(&(tenant, id.clone())).copied();
+            Ok(number.filter(|number| {
+                let row = content.row(*number);
+                row.is_some_and(|row| !matches!(row.status, InstanceStatus::Suspended | InstanceStatus::Stuck))
+            }))
+        })
+        .await
+    }
+
     pub(in crate::store) async fn waking_before(
         &self,
         time: Timestamp,
+        except: &[TenantId],
         limit: u32,
     ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
         self.read(|content| {
             let waking = content
                 .existing()
+                .filter(|(_, row, _)| !except.contains(&row.tenant))
                 .filter_map(|(number, row, _)| Some((row.wake_at?, number)));
             let mut waking: Vec<_> = waking.filter(|(at, _)| *at <= time).collect();
             waking.sort_unstable();

@@ -1,5 +1,6 @@
 //! The writer's connection to the simulated disk: one transaction at a time, on a copy of what is committed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::super::{
@@ -92,6 +93,17 @@ impl Session {
             content.counters.insert(counter, reserved);
         })
         .await
+    }
+
+    pub(in crate::store) async fn stored_bytes(&mut self) -> Result<HashMap<TenantId, u64>, Error> {
+        let stored = self.step(|content| {
+            let mut stored = HashMap::new();
+            for (_, row, _) in content.existing() {
+                *stored.entry(row.tenant).or_default() += row.sizes.total();
+            }
+            stored
+        });
+        Ok(stored.await?)
     }
 
     pub(in crate::store) async fn intern(&mut self, tenant: TenantId, name: &FunctionName) -> Result<u64, Error> {
@@ -212,6 +224,11 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     for created in &rows.created {
         create(content, created)?;
     }
+    for sized in &rows.sized {
+        let row = content.row_mut(sized.number);
+        row.ok_or_else(|| constraint("the size of an instance that does not exist"))?
+            .sizes = sized.sizes;
+    }
     for turn in &rows.turns {
         if disk.sabotages(Sabotage::LosesTurns) {
             continue;
@@ -256,7 +273,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         content
             .rows_mut(line.instance)
             .lines
-            .insert(line.seq, line.line.clone());
+            .insert(line.seq, line.line.clone().into_owned());
     }
     for garbage in &rows.garbage {
         written += u64::from(note(content, *garbage));
@@ -280,6 +297,8 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.keys.len(),
         // Counted, not kept: nothing of the engine reads them.
         rows.usage.len(),
+        rows.sized.len(),
+        // Of tenants there are no rows.
     ];
     Ok(written + plain.iter().sum::<usize>() as u64)
 }
@@ -294,6 +313,7 @@ fn apply(row: &mut InstanceRow, change: &ChangedInstance<'_>) {
     row.updated_at = change.updated_at;
     row.fuel += change.fuel;
     row.stuck = change.stuck.cloned();
+    row.sizes = change.sizes;
     if let Some(status) = change.custom_status {
         row.custom_status = status.map(str::to_owned);
     }
@@ -335,6 +355,7 @@ fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Er
         custom_status: None,
         stuck: None,
         parent: created.parent.cloned(),
+        sizes: state.sizes,
     };
     apply(&mut row, state);
     if !row.is_sound() {

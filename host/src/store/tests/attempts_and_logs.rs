@@ -32,7 +32,7 @@ async fn attempts_are_read_as_they_were_written_by_task_and_ordinal() {
         ..attempt(1, 2)
     };
     for noted in [attempt(2, 1), cut_off.clone(), attempt(1, 1)] {
-        assert!(store.note_attempt(number, noted, vec![], None).await.unwrap());
+        assert!(store.note_attempt(number, noted, vec![], u64::MAX, None).await.unwrap());
     }
     let attempts = store.load(number).await.unwrap().unwrap().attempts;
     assert_eq!(attempts, [attempt(1, 1), cut_off, attempt(2, 1)]);
@@ -53,17 +53,23 @@ async fn an_attempt_is_noted_for_the_current_execution_of_a_live_instance_only()
         execution: ExecutionNumber(2),
         ..attempt(1, 1)
     };
-    assert!(!store.note_attempt(number, other, vec![], None).await.unwrap());
+    assert!(!store.note_attempt(number, other, vec![], u64::MAX, None).await.unwrap());
     store.commit(last_turn(number, 2)).await.unwrap();
     assert!(
         !store
-            .note_attempt(number, attempt(1, 1), vec![line(LogLevel::Info, "late")], None)
+            .note_attempt(
+                number,
+                attempt(1, 1),
+                vec![line(LogLevel::Info, "late")],
+                u64::MAX,
+                None
+            )
             .await
             .unwrap()
     );
     assert!(
         !store
-            .note_attempt(InstanceNumber(999_999), attempt(1, 1), vec![], None)
+            .note_attempt(InstanceNumber(999_999), attempt(1, 1), vec![], u64::MAX, None)
             .await
             .unwrap()
     );
@@ -85,7 +91,7 @@ async fn a_log_is_read_in_order_by_level_and_position() {
         line(LogLevel::Error, "three"),
     ];
     store
-        .note_attempt(number, attempt(1, 1), lines.clone(), None)
+        .note_attempt(number, attempt(1, 1), lines.clone(), u64::MAX, None)
         .await
         .unwrap();
     let tenant = store.tenant(TENANT);

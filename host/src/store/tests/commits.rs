@@ -245,7 +245,7 @@ async fn continue_as_new_begins_the_next_execution_and_leaves_garbage() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
     store
-        .note_attempt(number, attempt(1, 1), vec![line("kept")], None)
+        .note_attempt(number, attempt(1, 1), vec![line("kept")], u64::MAX, None)
         .await
         .unwrap();
     let waiting = store.deliver(number, event("go")).await.unwrap().unwrap();

@@ -7,7 +7,7 @@ async fn messages_are_kept_in_the_order_in_which_they_came() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
     let first = match store.append(append("a", event("one")), None).await.unwrap() {
-        AppendOutcome::Appended(to, row) if to == number => row,
+        AppendOutcome::Appended { instance, row, .. } if instance == number => row,
         other => panic!("not appended: {other:?}"),
     };
     let second = store.deliver(number, event("two")).await.unwrap().unwrap();
@@ -80,7 +80,7 @@ async fn a_repeated_message_with_the_same_key_is_appended_once() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
     let outcome = store.append(append("a", event("x")), key("k", 1)).await.unwrap();
-    assert!(matches!(outcome, AppendOutcome::Appended(..)));
+    assert!(matches!(outcome, AppendOutcome::Appended { .. }));
     assert_eq!(
         store.append(append("a", event("x")), key("k", 1)).await.unwrap(),
         AppendOutcome::Repeated

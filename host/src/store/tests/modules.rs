@@ -99,10 +99,18 @@ async fn a_function_belongs_to_one_module_of_a_tenant() {
     let mut activity = put_module("activities", 2, &["Order"]);
     activity.description.kind = FunctionKind::Activity;
     put(&store, activity).await;
+    let other = Change::CreateTenant {
+        name: "other".parse().unwrap(),
+        quotas: "{}".into(),
+        at: NOW,
+    };
+    let Changed::Done(Some(other)) = store.administer(other).await.unwrap() else {
+        panic!("not created")
+    };
     put(
         &store,
         PutModule {
-            tenant: TenantId(2),
+            tenant: other,
             ..put_module("others", 2, &["Order"])
         },
     )

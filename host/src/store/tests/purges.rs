@@ -6,7 +6,10 @@ use super::*;
 async fn a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_rows() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
-    store.note_attempt(number, attempt(1, 1), vec![], None).await.unwrap();
+    store
+        .note_attempt(number, attempt(1, 1), vec![], u64::MAX, None)
+        .await
+        .unwrap();
     store.deliver(number, event("late")).await.unwrap();
     store.commit(last_turn(number, 2)).await.unwrap();
     assert_eq!(store.purge(TENANT, id("a")).await.unwrap(), PurgeOutcome::Purged);

@@ -250,7 +250,7 @@ async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>) -> Str
             };
             shown(
                 store
-                    .note_attempt(number(to), attempt, vec![line(execution)], None)
+                    .note_attempt(number(to), attempt, vec![line(execution)], u64::MAX, None)
                     .await,
             )
         }
@@ -267,15 +267,22 @@ async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>) -> Str
 /// All that the engine can read.
 async fn everything(store: &Store) -> Vec<String> {
     let mut found = vec![
-        format!("{:?}", store.newest_message()),
+        format!("{:?}, {} bytes", store.newest_message(), store.stored_bytes(TENANT)),
         shown(store.to_wake_at_start(None, 100).await),
         shown(store.to_wake_at_start(Some(InstanceNumber(2)), 2).await),
-        shown(store.waking_before(Timestamp(NOW.0 + 6), 3).await),
-        shown(store.waking_before(Timestamp::MAX, 100).await),
+        shown(store.waking_before(Timestamp(NOW.0 + 6), &[], 3).await),
+        shown(store.waking_before(Timestamp::MAX, &[], 100).await),
+        shown(store.waking_before(Timestamp::MAX, &[TenantId(9), TENANT], 100).await),
+        shown(
+            store
+                .to_wake_of(TENANT, Timestamp(NOW.0 + 6), Some(InstanceNumber(1)), 3)
+                .await,
+        ),
     ];
     for number in 0..5 {
         found.push(shown(store.tenant(TENANT).summary(&id_of(number)).await));
         found.push(shown(store.tenant(TENANT).number(&id_of(number)).await));
+        found.push(shown(store.tenant(TENANT).awake(&id_of(number)).await));
     }
     for number in (0..12).map(InstanceNumber) {
         found.push(shown(store.load(number).await));

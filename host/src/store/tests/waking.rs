@@ -65,13 +65,13 @@ async fn those_that_are_due_are_found_the_earliest_first() {
     commit.summary.wake_at = Some(NOW);
     store.commit(commit).await.unwrap();
     let at = |ms| Timestamp(NOW.0 + ms);
-    assert_eq!(store.waking_before(at(9), 10).await.unwrap(), []);
-    assert_eq!(store.waking_before(at(10), 10).await.unwrap(), [(at(10), early)]);
+    assert_eq!(store.waking_before(at(9), &[], 10).await.unwrap(), []);
+    assert_eq!(store.waking_before(at(10), &[], 10).await.unwrap(), [(at(10), early)]);
     assert_eq!(
-        store.waking_before(at(99), 10).await.unwrap(),
+        store.waking_before(at(99), &[], 10).await.unwrap(),
         [(at(10), early), (at(30), late)]
     );
-    assert_eq!(store.waking_before(at(99), 1).await.unwrap(), [(at(10), early)]);
+    assert_eq!(store.waking_before(at(99), &[], 1).await.unwrap(), [(at(10), early)]);
     assert_eq!(store.next_wake_after(NOW).await.unwrap(), Some(at(10)));
     assert_eq!(store.next_wake_after(at(10)).await.unwrap(), Some(at(30)));
     assert_eq!(store.next_wake_after(at(30)).await.unwrap(), None);
@@ -86,7 +86,7 @@ async fn a_stuck_instance_is_not_woken_by_time() {
         message: String::new(),
     };
     store.mark_stuck(number, reason, NOW).await.unwrap();
-    assert_eq!(store.waking_before(Timestamp::MAX, 10).await.unwrap(), []);
+    assert_eq!(store.waking_before(Timestamp::MAX, &[], 10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_time_beyond_what_can_be_stored_is_the_end_of_time() {
     commit.summary.wake_at = Some(Timestamp(u64::MAX));
     store.commit(commit).await.unwrap();
     assert_eq!(
-        store.waking_before(Timestamp::MAX, 10).await.unwrap(),
+        store.waking_before(Timestamp::MAX, &[], 10).await.unwrap(),
         [(Timestamp::MAX, number)]
     );
 }

@@ -40,6 +40,7 @@ pub(in crate::store) enum Operation {
         instance: InstanceNumber,
         attempt: Box<AttemptRow>,
         lines: Vec<LogLine>,
+        max_log_bytes: u64,
         used: Option<Box<Used>>,
     },
     MarkStuck {

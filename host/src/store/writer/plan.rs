@@ -3,17 +3,21 @@
 //! No I/O and no async: all that an operation may ask for was gathered before, and what earlier operations of the batch
 //! changed is known here before it is on disk. So two starts of one id in one batch see each other.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use super::{
     facts::Facts,
     operation::{EncodedCommit, EncodedInstance, EncodedItem},
     rows::Rows,
+    sizing::{Lines, Sizing},
 };
 use crate::{
     model::{
-        Failure, FunctionName, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, LogLine, TenantId,
-        Timestamp, TurnNumber, codec, failure::types,
+        Failure, FunctionName, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, TenantId, Timestamp,
+        TurnNumber, codec, failure::types,
     },
     store::{
         AppendOutcome, AttemptRow, Birth, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
@@ -23,9 +27,9 @@ use crate::{
         garbage::Garbage,
         history::NewTurn,
         idempotency::{NewKey, StoredKey},
-        inbox::{self, ConsumedMessage, NewMessage},
+        inbox::{ConsumedMessage, NewMessage},
         instances::{ChangedInstance, CreatedInstance, Fact},
-        logs::NewLine,
+        sizes::Sizes,
     },
 };
 
@@ -42,12 +46,18 @@ pub(super) struct Plan<'a> {
     pub(super) functions: &'a FunctionNumbers,
     pub(super) counters: &'a mut Counters,
     pub(super) rows: Rows<'a>,
+    pub(super) sizing: Sizing,
+    /// Tenants that were deleted since the host started; nothing is stored on their behalf any more.
+    pub(super) gone: HashSet<TenantId>,
 }
 
 impl<'a> Plan<'a> {
     /// Starts an instance, unless a live one has the id.
     pub(super) fn start(&mut self, new: &'a EncodedInstance, key: Option<&'a IdempotencyKey>) -> StartOutcome {
         let instance = &new.instance;
+        if self.gone.contains(&instance.tenant) {
+            return StartOutcome::TenantGone;
+        }
         match self.use_of_key(instance.tenant, key, instance.created_at) {
             KeyUse::Repeated(id) => return StartOutcome::Repeated(id),
             KeyUse::Reused => return StartOutcome::KeyReused,
@@ -77,12 +87,19 @@ impl<'a> Plan<'a> {
         let Some(fact) = self.facts.by_id(append.tenant, &append.id) else {
             return AppendOutcome::Unknown;
         };
-        let number = fact.number;
-        if fact.status.has_ended() {
-            return AppendOutcome::Ended(fact.status);
+        let (instance, status) = (fact.number, fact.status);
+        if status.has_ended() {
+            return AppendOutcome::Ended(status);
+        }
+        if fact.sizes.execution >= append.max_bytes && !append.item.is_control() {
+            return AppendOutcome::Full;
         }
         self.keep_key(append.tenant, key, &append.id);
-        AppendOutcome::Appended(number, self.write_message(number, &append.item, Cow::Borrowed(bytes)))
+        AppendOutcome::Appended {
+            instance,
+            row: self.write_message(instance, &append.item, Cow::Borrowed(bytes)),
+            rests: matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck),
+        }
     }
 
     /// Delivers a message of the host to a live instance; drops it if there is none.
@@ -145,6 +162,7 @@ impl<'a> Plan<'a> {
         }
         if let Some(start) = &work.next_execution {
             self.rows.garbage.push(Garbage::Execution(instance, commit.execution));
+            self.resize(instance, |sizes| *sizes = Sizes::EMPTY);
             let row = self.write_message(instance, &start.item, Cow::Borrowed(&start.bytes));
             receipt.delivered.push((instance, row));
         }
@@ -176,7 +194,7 @@ impl<'a> Plan<'a> {
         &mut self,
         instance: InstanceNumber,
         attempt: &'a AttemptRow,
-        lines: &'a [LogLine],
+        lines: Lines<'a>,
         used: Option<&'a Used>,
     ) -> bool {
         let Some(fact) = self.facts.by_number(instance) else {
@@ -184,7 +202,7 @@ impl<'a> Plan<'a> {
         };
         let noted = !fact.status.has_ended() && fact.execution == attempt.execution;
         if noted {
-            self.rows.attempts.push(NewAttempt { instance, attempt });
+            self.write_attempt(instance, attempt);
             used.into_iter().for_each(|used| self.rows.usage.add(used));
         }
         self.write_lines(instance, lines);
@@ -197,9 +215,7 @@ impl<'a> Plan<'a> {
             None => PurgeOutcome::Unknown,
             Some(fact) if !fact.status.has_ended() => PurgeOutcome::NotEnded(fact.status),
             Some(fact) => {
-                let number = fact.number;
-                self.facts.forget(number);
-                self.rows.delete(number);
+                self.delete(fact.number);
                 PurgeOutcome::Purged
             }
         }
@@ -211,8 +227,7 @@ impl<'a> Plan<'a> {
         for number in instances {
             let fact = self.facts.by_number(*number);
             if fact.is_some_and(|fact| fact.tenant == tenant && fact.status.has_ended()) {
-                self.facts.forget(*number);
-                self.rows.delete(*number);
+                self.delete(*number);
                 purged += 1;
             }
         }
@@ -228,6 +243,9 @@ impl<'a> Plan<'a> {
     /// Makes room for an instance whose first commit this is, or says why it may not be.
     fn bear(&mut self, number: InstanceNumber, birth: &'a Birth) -> Option<StartOutcome> {
         let Birth { instance: new, key } = birth;
+        if self.gone.contains(&new.tenant) {
+            return Some(StartOutcome::TenantGone);
+        }
         match self.use_of_key(new.tenant, key.as_ref(), new.created_at) {
             KeyUse::Repeated(id) => return Some(StartOutcome::Repeated(id)),
             KeyUse::Reused => return Some(StartOutcome::KeyReused),
@@ -244,15 +262,21 @@ impl<'a> Plan<'a> {
     fn take_id(&mut self, number: InstanceNumber, new: &'a NewInstance) -> Result<(), InstanceStatus> {
         match self.facts.by_id(new.tenant, &new.id) {
             Some(fact) if !fact.status.has_ended() => return Err(fact.status),
-            Some(fact) => {
-                let ended = fact.number;
-                self.facts.forget(ended);
-                self.rows.delete(ended);
-            }
+            Some(fact) => self.delete(fact.number),
             None => {}
         }
         self.facts.learn(unborn(number, new));
+        self.sizing.created(new.tenant, number);
         Ok(())
+    }
+
+    /// Deletes an instance that has ended, with all that belongs to it.
+    fn delete(&mut self, instance: InstanceNumber) {
+        if let Some(fact) = self.facts.by_number(instance) {
+            self.sizing.deleted(fact);
+        }
+        self.facts.forget(instance);
+        self.rows.delete(instance);
     }
 
     /// The row of a new instance in the state that its first step left it in.
@@ -288,14 +312,16 @@ impl<'a> Plan<'a> {
             stuck: None,
             custom_status: None,
             took_a_turn: false,
+            sizes: Sizes::EMPTY,
         };
         let created = self.created(new, pending);
         self.rows.create(created);
         let seq = self.counters.next_seq();
+        self.resize(number, |sizes| sizes.add(start.len()));
         self.rows.messages.push(NewMessage {
             instance: number,
             seq,
-            control: false,
+            control: true,
             item: Cow::Borrowed(start),
         });
         Ok(number)
@@ -306,6 +332,7 @@ impl<'a> Plan<'a> {
         let commit = &work.commit;
         let instance = commit.instance;
         if let (Some(turn), Some(body)) = (&commit.turn, &work.turn) {
+            self.resize(instance, |sizes| sizes.add(body.len()));
             self.rows.turns.push(NewTurn {
                 instance,
                 execution: commit.execution,
@@ -319,11 +346,18 @@ impl<'a> Plan<'a> {
                 .iter()
                 .map(|seq| ConsumedMessage { instance, seq: *seq }),
         );
-        self.rows
-            .attempts
-            .extend(commit.attempts.iter().map(|attempt| NewAttempt { instance, attempt }));
-        self.write_lines(instance, &commit.logs);
+        for attempt in &commit.attempts {
+            self.write_attempt(instance, attempt);
+        }
+        let lines = Lines {
+            lines: &commit.logs,
+            max_bytes: commit.max_log_bytes,
+        };
+        self.write_lines(instance, lines);
         let summary = &commit.summary;
+        if let Some(Some(status)) = &summary.custom_status {
+            self.resize(instance, |sizes| sizes.add(status.as_str().len()));
+        }
         let ended = summary.status.has_ended();
         let state = ChangedInstance {
             number: instance,
@@ -341,6 +375,7 @@ impl<'a> Plan<'a> {
                 .as_ref()
                 .map(|status| status.as_ref().map(|payload| payload.as_str())),
             took_a_turn: commit.turn.is_some(),
+            sizes: Sizes::EMPTY,
         };
         match &commit.birth {
             Some(birth) => {
@@ -351,19 +386,19 @@ impl<'a> Plan<'a> {
         }
     }
 
-    fn write_lines(&mut self, instance: InstanceNumber, lines: &'a [LogLine]) {
-        for line in lines {
-            let seq = self.counters.next_seq();
-            self.rows.lines.push(NewLine { instance, seq, line });
-        }
+    fn write_attempt(&mut self, instance: InstanceNumber, attempt: &'a AttemptRow) {
+        let attempt = NewAttempt::new(instance, attempt);
+        self.resize(instance, |sizes| sizes.add(attempt.failure.len()));
+        self.rows.attempts.push(attempt);
     }
 
     fn write_message(&mut self, to: InstanceNumber, item: &InboxItem, bytes: Cow<'a, [u8]>) -> InboxRow {
         let seq = self.counters.next_seq();
+        self.resize(to, |sizes| sizes.add(bytes.len()));
         self.rows.messages.push(NewMessage {
             instance: to,
             seq,
-            control: inbox::is_control(item),
+            control: item.is_control(),
             item: bytes,
         });
         InboxRow {
@@ -428,6 +463,7 @@ fn unborn(number: InstanceNumber, new: &NewInstance) -> Fact {
         status: InstanceStatus::Pending,
         execution: new.started.execution,
         last_turn: TurnNumber::NONE,
+        sizes: Sizes::EMPTY,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
         inbox::{self, ConsumedMessage, NewMessage},
         instances::{self, ByNumber, ChangedInstance, CreatedInstance},
         logs::{self, NewLine},
+        sizes::{self, Growth, SizedInstance},
         statement::Script,
         usage::{self, UsageRows},
     },
@@ -33,6 +34,9 @@ pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) garbage: Vec<Garbage>,
     pub(in crate::store) keys: Vec<NewKey<'a>>,
     pub(in crate::store) usage: UsageRows<'a>,
+    /// How much is stored of instances whose own rows are not written for another reason.
+    pub(in crate::store) sized: Vec<SizedInstance>,
+    pub(in crate::store) growth: Growth,
 }
 
 impl<'a> Rows<'a> {
@@ -45,6 +49,11 @@ impl<'a> Rows<'a> {
     /// Whether the instance is created by these very rows. They must be written before it can be changed.
     pub(super) fn creates(&self, instance: InstanceNumber) -> bool {
         self.created_numbers.contains(&instance)
+    }
+
+    /// Whether the instance's own row is written by these rows anyway.
+    pub(super) fn writes(&self, instance: InstanceNumber) -> bool {
+        self.creates(instance) || self.changed_at.contains_key(&instance)
     }
 
     /// Changes an instance, on top of an earlier change in the same rows: one statement changes each row only once.
@@ -88,7 +97,8 @@ impl<'a> Rows<'a> {
             + self.messages.len()
             + self.attempts.len()
             + self.lines.len()
-            + self.usage.len();
+            + self.usage.len()
+            + self.sized.len();
         rows as u64
     }
 
@@ -101,6 +111,8 @@ impl<'a> Rows<'a> {
         script.add(&instances::CHANGE, &self.changed);
         script.add(&instances::DELETE, &self.deleted);
         script.add(&instances::CREATE, &self.created);
+        script.add(&sizes::SET, &self.sized);
+        script.add(&sizes::GROW, &self.growth.rows());
         script.add(&history::APPEND, &self.turns);
         script.add(&inbox::APPEND, &self.messages);
         script.add(&inbox::CONSUME, &self.consumed);

@@ -1,0 +1,126 @@
+//! Tenants whose instances take no turns for now, and what happens when they may again.
+//!
+//! A tenant is held while it is disabled, or while far more is stored of it than its quota allows. Nothing is lost: what
+//! arrives meanwhile is kept, as for a suspended instance, and timers that come due fire afterwards. Who finds a tenant
+//! held notes it here; when it is held no more, all of its instances that have something to do are woken.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::hub::{Hub, Mail};
+use super::timers::Timers;
+use crate::clock::Clock;
+use crate::model::{InstanceNumber, TenantId};
+use crate::store::{Error, Store};
+use crate::tenancy::Tenancy;
+
+/// How often it is looked whether a tenant is still held.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Instances woken per query.
+const PAGE: u32 = 1_000;
+
+/// The tenants that are held. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Holds(Arc<Inner>);
+
+struct Inner {
+    tenancy: Tenancy,
+    /// Those that were found held, and whose instances have not been woken since.
+    noted: Mutex<BTreeSet<TenantId>>,
+    /// The first was noted.
+    first: Notify,
+}
+
+impl Holds {
+    pub(super) fn new(tenancy: Tenancy) -> Self {
+        Self(Arc::new(Inner {
+            tenancy,
+            noted: Mutex::default(),
+            first: Notify::new(),
+        }))
+    }
+
+    /// Whether a tenant is held. Who is told so will be woken.
+    pub(super) fn is_held(&self, tenant: TenantId) -> bool {
+        if self.0.tenancy.hold(tenant).is_none() {
+            return false;
+        }
+        if self.noted().insert(tenant) {
+            self.0.first.notify_one();
+        }
+        // It may have ended before it was noted; who looks for noted ones comes after this.
+        self.0.tenancy.hold(tenant).is_some()
+    }
+
+    /// The tenants that were found held.
+    pub(super) fn held(&self) -> Vec<TenantId> {
+        self.noted().iter().copied().collect()
+    }
+
+    /// Wakes instances when their tenants are held no more, until the shutdown.
+    pub(super) async fn run(
+        self,
+        hub: Hub,
+        store: Store,
+        timers: Timers,
+        clock: Arc<dyn Clock>,
+        shutdown: CancellationToken,
+    ) {
+        let work = async {
+            loop {
+                if self.noted().is_empty() {
+                    self.0.first.notified().await;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+                let released = self.release();
+                if released.is_empty() {
+                    continue;
+                }
+                timers.read_again();
+                for tenant in released {
+                    match wake(&hub, &store, &*clock, tenant).await {
+                        Ok(woken) => tracing::info!(%tenant, instances = woken, "the instances of a tenant go on"),
+                        Err(error) => {
+                            tracing::error!(%tenant, %error, "the instances of a tenant could not be woken; trying again");
+                            self.noted().insert(tenant);
+                        }
+                    }
+                }
+            }
+        };
+        shutdown.run_until_cancelled(work).await;
+    }
+
+    /// Forgets those that are held no more, and says which.
+    fn release(&self) -> Vec<TenantId> {
+        let mut noted = self.noted();
+        noted
+            .extract_if(.., |tenant| self.0.tenancy.hold(*tenant).is_none())
+            .collect()
+    }
+
+    fn noted(&self) -> MutexGuard<'_, BTreeSet<TenantId>> {
+        self.0.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the instances of a tenant that have messages, activities in flight, or something due.
+async fn wake(hub: &Hub, store: &Store, clock: &dyn Clock, tenant: TenantId) -> Result<u64, Error> {
+    let (mut woken, mut after) = (0, None::<InstanceNumber>);
+    loop {
+        let page = store.to_wake_of(tenant, clock.now(), after, PAGE).await?;
+        for instance in &page {
+            hub.deliver(*instance, Mail::Wake);
+        }
+        woken += page.len() as u64;
+        after = page.last().copied();
+        if page.len() < PAGE as usize {
+            return Ok(woken);
+        }
+    }
+}

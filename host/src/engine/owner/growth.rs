@@ -1,0 +1,60 @@
+//! How large a history becomes: a warning while there is time to continue as new, and an end where there is none left.
+
+use crate::engine::outbox::Outbox;
+use crate::model::{Arrival, Decision, Failure, LogLevel, LogLine, Turn, failure::types};
+use crate::replay::Guest;
+
+use super::{Owner, World};
+
+/// About what an arrival or a decision takes in a history beside its payload, in bytes.
+const BYTES_BESIDE_PAYLOAD: u64 = 64;
+
+/// The part of a limit, in percent, at which the log says so.
+const WARN_AT_PERCENT: u64 = 80;
+
+impl<G: Guest> Owner<G> {
+    /// Counts a new turn. Returns why the execution may not go on, if it has outgrown what one may be.
+    pub(super) fn outgrown(&mut self, turn: &Turn, outbox: &mut Outbox, world: &dyn World) -> Option<Failure> {
+        let before = self.history_bytes;
+        self.history_bytes = before.saturating_add(size(turn));
+        if turn.is_last() {
+            return None;
+        }
+        let turns = u64::from(turn.number.0);
+        let measures = [
+            ("turns", turns - 1, turns, world.max_turns().into()),
+            (
+                "bytes of history",
+                before,
+                self.history_bytes,
+                world.max_history_bytes(),
+            ),
+        ];
+        for (what, before, now, limit) in measures {
+            if now >= limit {
+                let message = format!("an execution may have {limit} {what}; continue as new before");
+                return Some(Failure::new(types::LIMIT, message).permanent());
+            }
+            let warn_at = limit.saturating_mul(WARN_AT_PERCENT) / 100;
+            if before < warn_at && now >= warn_at {
+                outbox.logs.push(LogLine {
+                    at: turn.at,
+                    execution: self.execution,
+                    task: None,
+                    attempt: None,
+                    level: LogLevel::Warn,
+                    message: format!("this execution has {now} of at most {limit} {what}; it should continue as new"),
+                });
+            }
+        }
+        None
+    }
+}
+
+/// About as many bytes as the turn takes in the history.
+fn size(turn: &Turn) -> u64 {
+    let arrived: u64 = turn.arrivals.iter().map(Arrival::payload_bytes).sum();
+    let decided: u64 = turn.decisions.iter().map(Decision::payload_bytes).sum();
+    let entries = (turn.arrivals.len() + turn.decisions.len()) as u64;
+    arrived + decided + entries * BYTES_BESIDE_PAYLOAD
+}

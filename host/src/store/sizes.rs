@@ -1,0 +1,165 @@
+//! How much is stored of each instance and each tenant: columns of the tables `instances` and `tenants`, and the tenants'
+//! in memory as well.
+//!
+//! Counted are the bytes that the database is given, and a flat amount for what each row takes beside them. A message
+//! counts twice once a turn has taken it: as it came, and in the history; continuing as new begins from nothing. Not
+//! counted are indexes, clients' idempotency keys (they expire) and the logs of earlier executions, of which
+//! [a few](super::garbage::EXECUTIONS_WITH_LOG) are kept.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::{
+    Error,
+    columns::{Columns, Values},
+    statement::{BindRow, RowStatement},
+};
+use crate::model::{InstanceNumber, TenantId};
+
+/// What a row takes beside its content: its key and its place on a page.
+pub(super) const ROW_BYTES: u64 = 32;
+
+/// What the row of an instance takes, with its entries in the indexes.
+const INSTANCE_BYTES: u64 = 256;
+
+/// How much is stored of an instance, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// History, messages and attempts of the current execution, and the instance itself.
+    pub(super) execution: u64,
+    /// The log of the current execution.
+    pub(super) log: u64,
+}
+
+impl Sizes {
+    /// Of an instance at the beginning of an execution.
+    pub(super) const EMPTY: Self = Self {
+        execution: INSTANCE_BYTES,
+        log: 0,
+    };
+
+    /// All of it.
+    pub(super) fn total(self) -> u64 {
+        self.execution.saturating_add(self.log)
+    }
+
+    /// Adds a row with that much in it.
+    pub(super) fn add(&mut self, content: usize) {
+        self.execution = self.execution.saturating_add(content as u64 + ROW_BYTES);
+    }
+}
+
+/// What an instance has grown to by something other than a step of its own.
+pub(super) struct SizedInstance {
+    pub(super) number: InstanceNumber,
+    pub(super) sizes: Sizes,
+}
+
+impl BindRow for SizedInstance {
+    fn bind(&self, values: &mut Values) {
+        values
+            .number(self.number.0)
+            .number(self.sizes.execution)
+            .number(self.sizes.log);
+    }
+}
+
+/// Sets how much is stored of instances.
+pub(super) static SET: RowStatement = RowStatement::new(
+    "WITH v(instance, execution_bytes, log_bytes) AS (VALUES ",
+    3,
+    ")
+     UPDATE instances
+     SET execution_bytes = v.execution_bytes,
+         log_bytes = v.log_bytes
+     FROM v
+     WHERE instances.partition = 0 AND instances.instance = v.instance",
+);
+
+/// By how much what is stored of tenants has grown; less than nothing where more was deleted.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Growth(BTreeMap<TenantId, i64>);
+
+impl Growth {
+    /// Something of a tenant was that large before, and is that large now.
+    pub(super) fn add(&mut self, tenant: TenantId, before: u64, after: u64) {
+        let change = super::columns::stored(after) - super::columns::stored(before);
+        *self.0.entry(tenant).or_default() += change;
+    }
+
+    /// Adds what grew elsewhere.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for (tenant, change) in &other.0 {
+            *self.0.entry(*tenant).or_default() += change;
+        }
+    }
+
+    /// The tenants for which there is something to write.
+    pub(super) fn rows(&self) -> Vec<GrownTenant> {
+        let grown = self.0.iter().filter(|(_, change)| **change != 0);
+        grown.map(|(tenant, change)| GrownTenant(*tenant, *change)).collect()
+    }
+}
+
+/// A tenant of which that much more is stored.
+pub(super) struct GrownTenant(TenantId, i64);
+
+impl BindRow for GrownTenant {
+    fn bind(&self, values: &mut Values) {
+        values.number(self.0.0).signed(self.1);
+    }
+}
+
+/// Adds to how much is stored of tenants.
+pub(super) static GROW: RowStatement = RowStatement::new(
+    "WITH v(tenant, change) AS (VALUES ",
+    2,
+    ")
+     UPDATE tenants
+     SET stored_bytes = tenants.stored_bytes + v.change
+     FROM v
+     WHERE tenants.tenant = v.tenant",
+);
+
+/// How much is stored of each tenant now. Written by the writer alone.
+#[derive(Debug, Default)]
+pub(super) struct StoredBytes(Mutex<HashMap<TenantId, u64>>);
+
+impl StoredBytes {
+    /// As the database says.
+    pub(super) fn new(stored: HashMap<TenantId, u64>) -> Self {
+        Self(Mutex::new(stored))
+    }
+
+    /// How much is stored of a tenant.
+    pub(super) fn of(&self, tenant: TenantId) -> u64 {
+        self.lock().get(&tenant).copied().unwrap_or(0)
+    }
+
+    /// Takes over what was committed.
+    pub(super) fn absorb(&self, growth: &Growth) {
+        let mut stored = self.lock();
+        for (tenant, change) in &growth.0 {
+            let bytes = stored.entry(*tenant).or_default();
+            *bytes = bytes.saturating_add_signed(*change);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How much is stored of each tenant.
+pub(super) async fn of_tenants(connection: &mut SqliteConnection) -> Result<HashMap<TenantId, u64>, Error> {
+    let rows = sqlx::query("SELECT tenant, stored_bytes FROM tenants")
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((TenantId(row.small_number(0)?), row.number(1)?)))
+        .collect()
+}

@@ -1,0 +1,219 @@
+//! How much is stored of instances and tenants, and what happens when it is as much as may be.
+
+use super::*;
+use crate::model::LogLevel;
+
+/// Bytes of messages that fill more than one page of an inbox.
+const LARGE: usize = 1 << 20;
+
+fn large_event(name: &str) -> InboxItem {
+    InboxItem::Event(Event {
+        name: name.parse().unwrap(),
+        payload: payload(&format!("{:?}", "x".repeat(LARGE))),
+    })
+}
+
+fn line(message: &str) -> LogLine {
+    LogLine {
+        at: NOW,
+        execution: ExecutionNumber::FIRST,
+        task: None,
+        attempt: None,
+        level: LogLevel::Info,
+        message: message.into(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash() {
+    let store = TestStore::new().await;
+    assert_eq!(store.stored_bytes(TENANT), 0);
+    let number = store.running("a").await;
+    let small = store.stored_bytes(TENANT);
+    assert!((300..1_000).contains(&small), "{small}");
+    store.append(append("a", large_event("e")), None).await.unwrap();
+    store.deliver(number, event("e")).await.unwrap();
+    let attempt = attempt(1, 1);
+    store
+        .note_attempt(number, attempt, vec![line("hello")], u64::MAX, None)
+        .await
+        .unwrap();
+    let large = store.stored_bytes(TENANT);
+    assert!(
+        (LARGE as u64..LARGE as u64 + 2_000).contains(&(large - small)),
+        "{large}"
+    );
+
+    let store = store.crash().await;
+    assert_eq!(store.stored_bytes(TENANT), large);
+    store.assert_sound().await;
+    store.commit(last_turn(number, 2)).await.unwrap();
+    assert!(store.stored_bytes(TENANT) > large);
+    // Another instance under the id of one that has ended replaces it.
+    store.started("a").await;
+    assert!(store.stored_bytes(TENANT) < small);
+    store.ended("b").await;
+    store.purge(TENANT, id("b")).await.unwrap();
+    assert!(store.stored_bytes(TENANT) < small);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_execution_that_continues_as_new_begins_with_nothing() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    store.deliver(number, large_event("e")).await.unwrap();
+    let mut commit = turn(number, 2, vec![], vec![]);
+    commit.logs = vec![line(&"x".repeat(LARGE))];
+    commit.next_execution = Some(Started {
+        execution: ExecutionNumber(2),
+        ..started("Order", None)
+    });
+    commit.summary.execution = ExecutionNumber(2);
+    commit.summary.last_turn = TurnNumber::NONE;
+    store.commit(commit).await.unwrap();
+    assert!(store.stored_bytes(TENANT) < 1_000, "{}", store.stored_bytes(TENANT));
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_full_instance_takes_no_events_and_can_still_be_ended() {
+    let store = TestStore::new().await;
+    store.running("a").await;
+    let limited = |item| InboxAppend {
+        max_bytes: LARGE as u64,
+        ..append("a", item)
+    };
+    let appended = store.append(limited(large_event("e")), None).await.unwrap();
+    assert!(matches!(appended, AppendOutcome::Appended { .. }), "{appended:?}");
+    let refused = store.append(limited(event("e")), key("k", 1)).await.unwrap();
+    assert_eq!(refused, AppendOutcome::Full);
+    let again = store.append(append("a", event("e")), key("k", 1)).await.unwrap();
+    assert!(
+        matches!(again, AppendOutcome::Appended { .. }),
+        "a key is used up by what is done"
+    );
+    let ended = store.append(limited(terminate()), None).await.unwrap();
+    assert!(matches!(ended, AppendOutcome::Appended { .. }), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_long_inbox_is_read_in_parts_the_first_of_which_has_what_must_not_be_overlooked() {
+    let store = TestStore::new().await;
+    let number = store.started("a").await;
+    for event in 0..20 {
+        store.deliver(number, large_event(&format!("e{event}"))).await.unwrap();
+    }
+    store.deliver(number, terminate()).await.unwrap();
+    let record = store.load(number).await.unwrap().unwrap();
+    assert!(record.more_inbox);
+    assert!((3..15).contains(&record.inbox.len()), "{}", record.inbox.len());
+    assert!(matches!(record.inbox[0].item, InboxItem::Start(_)));
+    assert!(matches!(record.inbox.last().unwrap().item, InboxItem::Terminate { .. }));
+
+    let mut commit = first_turn(number, record.inbox);
+    commit.summary.status = InstanceStatus::Running;
+    store.commit(commit).await.unwrap();
+    let rest = store.load(number).await.unwrap().unwrap();
+    assert!(rest.inbox.len() > 3 && matches!(rest.inbox[0].item, InboxItem::Event(_)));
+}
+
+#[tokio::test]
+async fn a_history_of_large_turns_is_read_in_parts() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    for last in 2..22 {
+        let large = Arrival::EventRaised(match large_event("e") {
+            InboxItem::Event(event) => event,
+            other => panic!("{other:?}"),
+        });
+        store.commit(turn(number, last, vec![large], vec![])).await.unwrap();
+    }
+    let (mut after, mut parts) = (TurnNumber::NONE, 0);
+    loop {
+        let turns = store
+            .history(number, ExecutionNumber::FIRST, after, 1_000)
+            .await
+            .unwrap();
+        let Some(last) = turns.last() else { break };
+        assert!(turns.len() < 15, "{}", turns.len());
+        (after, parts) = (last.number, parts + 1);
+    }
+    assert_eq!(after, TurnNumber(21));
+    assert!(parts > 1);
+    let record = store.load(number).await.unwrap().unwrap();
+    assert!((1..15).contains(&record.first_turns.len()));
+    assert!(record.history_bytes > 20 * LARGE as u64);
+}
+
+#[tokio::test]
+async fn a_full_log_says_so_once_and_goes_on_when_it_may() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    let write = async |ordinal, max_bytes| {
+        let lines = vec![line("one"), line("two"), line("three")];
+        store
+            .note_attempt(number, attempt(1, ordinal), lines, max_bytes, None)
+            .await
+            .unwrap();
+    };
+    write(1, 80).await;
+    write(2, 80).await;
+    let read = async || {
+        let filter = LogFilter {
+            at_least: LogLevel::Trace,
+            after: None,
+            limit: 100,
+        };
+        let rows = store.tenant(TENANT).logs(&id("a"), &filter).await.unwrap().unwrap();
+        rows.into_iter().map(|row| row.line.message).collect::<Vec<_>>()
+    };
+    let lines = read().await;
+    assert_eq!(&lines[..2], ["one", "two"]);
+    assert!(lines[2].starts_with("the log is full"), "{lines:?}");
+    assert_eq!(lines.len(), 3);
+    write(3, 10_000).await;
+    assert_eq!(read().await[3..], ["one", "two", "three"]);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile() {
+    let store = TestStore::new().await;
+    let created = Change::CreateTenant {
+        name: "acme".parse().unwrap(),
+        quotas: "{}".into(),
+        at: NOW,
+    };
+    let Changed::Done(Some(acme)) = store.administer(created).await.unwrap() else {
+        panic!("not created");
+    };
+    let of_acme = |name: &str| NewInstance {
+        tenant: acme,
+        ..instance(name)
+    };
+    let birth = Birth {
+        instance: of_acme("b"),
+        key: None,
+    };
+    let born = TurnCommit::of_birth(store.new_number(), birth);
+    let module = PutModule {
+        tenant: acme,
+        ..put_module("orders", 2, &["Order"])
+    };
+    // All of them reach the writer before it takes the first: they are one batch.
+    let (deleted, started, born, put) = tokio::join!(
+        store.administer(Change::DeleteTenant(acme)),
+        store.start(of_acme("a"), None),
+        store.commit(born),
+        store.put_module(module.clone()),
+    );
+    assert_eq!(deleted.unwrap(), Changed::Done(None));
+    assert_eq!(started.unwrap(), StartOutcome::TenantGone);
+    assert_eq!(born.unwrap().refused, Some(StartOutcome::TenantGone));
+    assert_eq!(put.unwrap(), PutModuleOutcome::TenantGone);
+    assert_eq!(store.start(of_acme("a"), None).await.unwrap(), StartOutcome::TenantGone);
+    assert_eq!(store.put_module(module).await.unwrap(), PutModuleOutcome::TenantGone);
+    assert_eq!(store.rows("instances").await, 0);
+    store.assert_sound().await;
+}
