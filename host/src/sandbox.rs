@@ -57,7 +57,7 @@ use state::{Allowance, OrchestratorState};
 pub use activity::{ActivityRun, Attempt};
 pub use compile::{ChildLimits, run_child};
 pub use egress::{EgressPolicy, EgressRule, ExtraRoots, RootsError, RuleError, Scheme};
-pub use grants::{Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS};
+pub use grants::{Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS, Secrets};
 pub use module::Module;
 pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};
 pub use orchestrator::OrchestratorGuest;

@@ -33,6 +33,7 @@ use super::{
 
 pub(super) mod log;
 pub(super) mod mask;
+pub(super) mod needles;
 
 use log::ActivityLog;
 use mask::Mask;

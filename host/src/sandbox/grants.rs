@@ -3,11 +3,15 @@
 //! Whoever starts the attempt fills it in, from what its tenant and its module were granted; the sandbox knows neither
 //! of them. A grant can only narrow the host's limits, and it never opens the operator's own network.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use crate::model::Secret;
 
-use super::{egress::EgressPolicy, options::ActivityLimits};
+use super::{
+    activity::{mask, needles::Needles},
+    egress::EgressPolicy,
+    options::ActivityLimits,
+};
 
 /// Longest name of a setting or secret, in bytes. For whoever takes them in from outside: the sandbox hands out what it
 /// is given.
@@ -16,7 +20,7 @@ pub const MAX_SETTING_NAME_BYTES: usize = 128;
 /// Longest setting or secret, in bytes: a private key or a chain of certificates has room. As above.
 pub const MAX_SETTING_BYTES: usize = 64 << 10;
 
-/// Most settings and most secrets of one attempt. As above; every line of a log is searched for each of the secrets.
+/// Most settings and most secrets of one attempt. As above.
 pub const MAX_SETTINGS: usize = 100;
 
 /// What the tenant and the module of an attempt are allowed and given.
@@ -32,7 +36,42 @@ pub struct Grants {
     /// Settings by name, for the guest to ask for. No secrets: they may be shown and logged.
     pub config: BTreeMap<String, String>,
     /// Secrets by name, for the guest to ask for.
-    pub secrets: BTreeMap<String, Secret>,
+    pub secrets: Secrets,
+}
+
+/// Secrets by name, and what finds them in texts.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    by_name: BTreeMap<String, Secret>,
+    /// Prepared for the first text that could hold one of them, and from then on for every attempt that they are granted.
+    needles: OnceLock<Needles>,
+}
+
+impl Secrets {
+    /// The one of that name.
+    pub fn get(&self, name: &str) -> Option<&Secret> {
+        self.by_name.get(name)
+    }
+
+    /// What finds them in texts.
+    pub(in crate::sandbox) fn needles(&self) -> &Needles {
+        self.needles.get_or_init(|| mask::needles(self.by_name.values()))
+    }
+
+    /// Whether anybody has asked for what finds them.
+    #[cfg(test)]
+    pub(in crate::sandbox) fn is_prepared(&self) -> bool {
+        self.needles.get().is_some()
+    }
+}
+
+impl FromIterator<(String, Secret)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (String, Secret)>>(secrets: I) -> Self {
+        Self {
+            by_name: secrets.into_iter().collect(),
+            needles: OnceLock::new(),
+        }
+    }
 }
 
 impl Default for Grants {
@@ -41,7 +80,7 @@ impl Default for Grants {
             limits: ActivityLimits::UNLIMITED,
             egress: EgressPolicy::deny_all(),
             config: BTreeMap::new(),
-            secrets: BTreeMap::new(),
+            secrets: Secrets::default(),
         }
     }
 }
@@ -54,9 +93,10 @@ mod tests {
     fn grants_are_printed_without_their_secrets() {
         let grants = Grants {
             config: BTreeMap::from([("region".into(), "eu-west".into())]),
-            secrets: BTreeMap::from([("token".into(), Secret::new("s3cr3t-value"))]),
+            secrets: Secrets::from_iter([("token".into(), Secret::new("s3cr3t-value"))]),
             ..Grants::default()
         };
+        grants.secrets.needles();
         let printed = format!("{grants:?}");
         assert!(printed.contains("eu-west") && printed.contains("token"), "{printed}");
         assert!(!printed.contains("s3cr3t"), "{printed}");

@@ -1,5 +1,6 @@
 //! What the activities of a module are given: settings, secrets, destinations, and limits of their tenant.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError};
 
@@ -147,27 +148,28 @@ impl Tenancy {
     }
 
     fn grants_of(&self, tenant: &Tenant, module: &str) -> Grants {
-        let mut grants = Grants {
-            limits: limits(tenant),
-            egress: EgressPolicy::new(rules(tenant, module)),
-            ..Grants::default()
-        };
+        let (mut config, mut secrets) = (BTreeMap::new(), Vec::new());
         let for_module = |setting: &&SettingRow| setting.modules.iter().any(|name| name == module);
         for SettingRow { kind, name, value, .. } in tenant.settings.iter().filter(for_module) {
             match kind {
                 SettingKind::Plain => {
                     let text = String::from_utf8_lossy(value).into_owned();
-                    grants.config.insert(name.clone(), text);
+                    config.insert(name.clone(), text);
                 }
                 SettingKind::Secret => match self.0.vault.open(tenant.id, name, value) {
-                    Ok(secret) => drop(grants.secrets.insert(name.clone(), secret)),
+                    Ok(secret) => secrets.push((name.clone(), secret)),
                     Err(error @ (VaultError::NoKey | VaultError::Sealed)) => {
                         tracing::error!(tenant = %tenant.name, secret = name, %error, "activities do without a secret");
                     }
                 },
             }
         }
-        grants
+        Grants {
+            limits: limits(tenant),
+            egress: EgressPolicy::new(rules(tenant, module)),
+            config,
+            secrets: secrets.into_iter().collect(),
+        }
     }
 }
 

@@ -1,16 +1,28 @@
 //! Covers the secrets of an attempt in texts that people read: lines of its log, and the messages of its failures.
 //!
 //! A net for accidents, not a barrier: a guest that means to tell a secret only has to write it backwards. Values are
-//! found as they are, line by line, because that is how standard streams arrive.
+//! found as they are, whole and line by line, because lines are how standard streams arrive. What is looked for was
+//! prepared once for all attempts with the same [`Grants`]: a guest decides how many lines the host looks at.
 
 use std::{borrow::Cow, sync::Arc};
 
-use crate::model::Failure;
+use crate::model::{Failure, Secret};
 use crate::sandbox::grants::Grants;
+
+use super::needles::{NODE_BYTES, Needles};
 
 /// What is covered at least, in bytes. Shorter values are words that turn up by themselves, and covering them would
 /// tell where they are.
 const MIN_COVERED_BYTES: usize = 8;
+
+/// Most bytes of values and lines that are looked for. What an attempt may be given is twelve times as much, and finding
+/// all of it would take more memory than the secrets themselves; passwords and keys are far below.
+const MAX_COVERED_BYTES: usize = 512 << 10;
+
+const _: () = assert!(
+    MAX_COVERED_BYTES * NODE_BYTES < 8 << 20,
+    "each module of a tenant may take that"
+);
 
 /// What stands in place of a secret.
 const COVER: &str = "***";
@@ -19,27 +31,58 @@ const COVER: &str = "***";
 #[derive(Debug, Clone, Default)]
 pub(in crate::sandbox) struct Mask(Arc<Grants>);
 
+/// What to look for where these secrets must not stand: their lines and, for texts of several lines, they themselves.
+/// If that is too much, what is longest is left out.
+pub(in crate::sandbox) fn needles<'s>(secrets: impl Iterator<Item = &'s Secret>) -> Needles {
+    let values = secrets.map(|secret| secret.expose().trim_end_matches(['\r', '\n']));
+    let mut texts: Vec<&str> = values
+        .flat_map(|value| std::iter::once(value).chain(value.lines()))
+        .filter(|text| text.len() >= MIN_COVERED_BYTES)
+        .collect();
+    texts.sort_unstable_by_key(|text| (text.len(), *text));
+    texts.dedup();
+    let mut room = MAX_COVERED_BYTES;
+    let fitting = texts.iter().take_while(|text| match room.checked_sub(text.len()) {
+        Some(rest) => {
+            room = rest;
+            true
+        }
+        None => false,
+    });
+    let fitting = fitting.count();
+    texts.truncate(fitting);
+    Needles::new(texts)
+}
+
 impl Mask {
     pub(in crate::sandbox) fn new(grants: Arc<Grants>) -> Self {
         Self(grants)
     }
 
-    /// The beginning of the text with its secrets covered: no shorter than `bytes` where the text is longer.
+    /// The first bytes of the text, with each secret covered that begins in them.
     ///
     /// What lies far behind is not even looked at, so that a guest cannot keep the host busy with endless lines.
     pub(in crate::sandbox) fn cover<'t>(&self, text: &'t str, bytes: usize) -> Cow<'t, str> {
-        let mut values: Vec<&str> = self.values().collect();
-        // Of two that begin alike, the longer one, or its end would stay.
-        values.sort_unstable_by_key(|value| std::cmp::Reverse(value.len()));
-        let longest = values.first().map_or(0, |value| value.len());
-        let text = &text[..text.floor_char_boundary(bytes.saturating_add(longest))];
-        values.iter().fold(Cow::Borrowed(text), |text, value| {
-            if text.contains(value) {
-                Cow::Owned(text.replace(value, COVER))
-            } else {
-                text
+        let kept = &text[..text.floor_char_boundary(bytes)];
+        if text.len() < MIN_COVERED_BYTES {
+            return Cow::Borrowed(kept);
+        }
+        let needles = self.0.secrets.needles();
+        let searched = &text[..text.floor_char_boundary(bytes.saturating_add(needles.longest()))];
+        let (mut covered, mut done) = (String::new(), 0);
+        for place in needles.places(searched) {
+            if place.start >= kept.len() {
+                break;
             }
-        })
+            covered.push_str(&text[done..place.start]);
+            covered.push_str(COVER);
+            done = place.end;
+        }
+        if done == 0 {
+            return Cow::Borrowed(kept);
+        }
+        covered.push_str(kept.get(done..).unwrap_or_default());
+        Cow::Owned(covered)
     }
 
     /// The failure with its messages covered. Types are names and details are payloads: both stay as they are.
@@ -52,18 +95,12 @@ impl Mask {
         }
         failure
     }
-
-    fn values(&self) -> impl Iterator<Item = &str> {
-        let secrets = self.0.secrets.values();
-        let lines = secrets.flat_map(|secret| secret.expose().lines());
-        lines.filter(|line| line.len() >= MIN_COVERED_BYTES)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Secret;
+    use crate::sandbox::{MAX_SETTING_BYTES, MAX_SETTINGS};
 
     fn mask(secrets: &[&str]) -> Mask {
         let named = secrets.iter().enumerate();
@@ -72,6 +109,13 @@ mod tests {
             secrets: secrets.collect(),
             ..Grants::default()
         }))
+    }
+
+    /// As many and as large secrets as there may be, of as many lines as may be looked for, or nearly.
+    fn most_lines() -> Vec<String> {
+        let line = |secret: usize, line: usize| format!("{:09x}\n", secret * MAX_SETTING_BYTES + line);
+        let secret = |secret| (0..MAX_SETTING_BYTES / 10).map(|number| line(secret, number)).collect();
+        (0..MAX_SETTINGS).map(secret).collect()
     }
 
     #[test]
@@ -91,6 +135,59 @@ mod tests {
     fn each_line_of_a_secret_is_covered() {
         let mask = mask(&["-----BEGIN KEY-----\r\nMC4CAQAwBQYDK2Vw\n-----END KEY-----\n"]);
         assert_eq!(mask.cover("key: MC4CAQAwBQYDK2Vw", 1_000), "key: ***");
+    }
+
+    #[test]
+    fn secrets_that_overlap_leave_nothing_of_each_other() {
+        let mask = mask(&["the-beginning-and", "and-the-end", "abababab"]);
+        let cover = |text| mask.cover(text, 1_000).into_owned();
+        assert_eq!(cover("<the-beginning-and-the-end>"), "<***>");
+        assert_eq!(cover("<ababababab>"), "<***>");
+    }
+
+    #[test]
+    fn a_value_of_short_lines_is_covered_where_it_stands_whole() {
+        let mask = mask(&["one\ntwo\nthree\n"]);
+        assert_eq!(mask.cover("it is one\ntwo\nthree", 1_000), "it is ***");
+        assert_eq!(mask.cover("one and two", 1_000), "one and two");
+    }
+
+    #[test]
+    fn of_too_many_lines_as_many_are_covered_as_may_be_and_all_short_values() {
+        let mut secrets = most_lines();
+        secrets.push("s3cr3t-7".into());
+        let needles = needles(
+            secrets
+                .iter()
+                .map(|value| Secret::new(value.as_str()))
+                .collect::<Vec<_>>()
+                .iter(),
+        );
+        assert_eq!(needles.longest(), 9);
+        assert_eq!(needles.places("000000000 s3cr3t-7"), [0..9, 10..18]);
+        let last = secrets[MAX_SETTINGS - 1].lines().next().unwrap();
+        assert!(needles.places(last).is_empty(), "it is beyond what is looked for");
+    }
+
+    #[test]
+    fn texts_that_can_hold_no_secret_are_not_searched() {
+        let secrets = most_lines();
+        let mask = mask(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
+        for text in ["", "\r", "1234567"] {
+            assert_eq!(mask.cover(text, 1_000), text);
+        }
+        assert!(!mask.0.secrets.is_prepared());
+        assert_eq!(mask.cover("000000000", 1_000), "***");
+        assert!(mask.0.secrets.is_prepared());
+        assert!(mask.clone().0.secrets.is_prepared(), "once for all attempts");
+    }
+
+    #[test]
+    fn many_secrets_before_the_end_of_what_is_kept_leave_nothing_behind_it() {
+        let mask = mask(&["0123456789", "abcdefghijklmnopqrst"]);
+        let text = "0123456789 ".repeat(10);
+        let covered = mask.cover(&text, 45);
+        assert_eq!(covered, "*** *** *** *** ***");
     }
 
     #[test]

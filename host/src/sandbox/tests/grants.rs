@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::model::{Failure, LogLevel, Secret, failure::types};
-use crate::sandbox::{ActivityLimits, ActivityRun, Attempt, Grants, UploadError};
+use crate::sandbox::{
+    ActivityLimits, ActivityRun, Attempt, Grants, MAX_SETTING_BYTES, MAX_SETTINGS, Secrets, UploadError,
+};
 
 use super::{
     TestSandbox,
@@ -135,7 +137,7 @@ async fn a_grant_does_not_widen_the_limits_of_the_host() {
 fn given() -> Grants {
     Grants {
         config: BTreeMap::from([("region".into(), "\"eu-west\"".into())]),
-        secrets: BTreeMap::from([("region".into(), Secret::new("\"correct horse\""))]),
+        secrets: Secrets::from_iter([("region".into(), Secret::new("\"correct horse\""))]),
         ..Grants::default()
     }
 }
@@ -209,7 +211,7 @@ async fn a_secret_in_the_message_of_a_panic_is_covered() {
         .item("(data (i32.const 1024) \"panicked at a.rs:1:1: no user correct horse\")")
         .run("(call $log (i32.const 4) (i32.const 1024) (i32.const 43)) unreachable");
     let grants = Grants {
-        secrets: BTreeMap::from([("password".into(), Secret::new("correct horse"))]),
+        secrets: Secrets::from_iter([("password".into(), Secret::new("correct horse"))]),
         ..Grants::default()
     };
     let run = run(&sandbox(), &guest, grants).await;
@@ -219,4 +221,39 @@ async fn a_secret_in_the_message_of_a_panic_is_covered() {
         "panicked at a.rs:1:1: no user ***",
     );
     assert_eq!(run.logs[0].message, "panicked at a.rs:1:1: no user ***");
+}
+
+#[tokio::test]
+async fn lines_without_end_and_secrets_of_as_many_lines_as_may_be_do_not_keep_the_host_busy() {
+    let guest = Guest::activity()
+        .wit_import("wasi:cli/stdout@0.2.12")
+        .import("wasi:cli/stdout@0.2.12", "get-stdout", "(result i32)")
+        .import(
+            "wasi:io/streams@0.2.12",
+            "[method]output-stream.write",
+            "(param i32 i32 i32 i32)",
+        )
+        .run_first(
+            "(drop (memory.grow (i32.const 1)))
+             (memory.fill (i32.const 131072) (i32.const 10) (i32.const 65536))
+             (local.set $i (call $get-stdout))
+             (call $write (local.get $i) (i32.const 131072) (i32.const 32768) (i32.const 1032))
+             (memory.fill (i32.const 131072) (i32.const 49) (i32.const 65536))
+             (call $write (local.get $i) (i32.const 131072) (i32.const 65536) (i32.const 1032))
+             (call $write (local.get $i) (i32.const 131072) (i32.const 65536) (i32.const 1032))",
+        );
+    let value = |number: usize| {
+        let lines = (0..MAX_SETTING_BYTES / 10).map(|line| format!("{number:02}-{line:06}\n"));
+        Secret::new(lines.collect::<String>())
+    };
+    let grants = Grants {
+        secrets: (0..MAX_SETTINGS)
+            .map(|number| (format!("s{number}"), value(number)))
+            .collect(),
+        ..Grants::default()
+    };
+    let run = run(&sandbox(), &guest, grants).await;
+    assert!(run.outcome.is_ok(), "{:?}", run.outcome);
+    let last = run.logs.last().unwrap();
+    assert!(last.message.contains("log lines dropped"), "{last:?}");
 }
