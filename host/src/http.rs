@@ -32,6 +32,7 @@ mod stall;
 mod state;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 pub use instances::Purged;
 pub use links::InstanceLinks;

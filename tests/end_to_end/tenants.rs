@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use harness::{Answer, World, module, until};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
@@ -642,5 +644,34 @@ async fn what_was_used_is_counted_once_whatever_happens_to_the_host() {
         0,
         "another tenant has used nothing"
     );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn uploads_that_a_tenant_begins_and_does_not_end_keep_nobody_else_waiting() {
+    let world = guarded(&[]).await;
+    let (acme, slow) = (
+        Tenant::create(&world, "acme", json!({})).await,
+        Tenant::create(&world, "slow", json!({})).await,
+    );
+    let address = world.url().trim_start_matches("http://");
+    let mut begun = Vec::new();
+    for number in 0..8 {
+        let mut stream = TcpStream::connect(address).await.expect("the host listens");
+        let head = format!(
+            "PUT /v1/modules/slow-{number} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: 1000000\r\n\r\n\0asm",
+            slow.deployer
+        );
+        stream.write_all(head.as_bytes()).await.expect("the host reads");
+        begun.push(stream);
+        world.is_healthy().await;
+    }
+    acme.upload("bench", module("bench")).await.expect(200);
+    for stream in &begun {
+        let answer = stream.try_read(&mut [0; 100]).expect_err("no answer");
+        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "none of them has ended");
+    }
+    drop(begun);
     world.stop().await;
 }

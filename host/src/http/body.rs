@@ -4,19 +4,22 @@ use std::time::Duration;
 
 use axum::{
     body::Body,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts, Request},
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{access, error::Refusal, idempotency, state::App};
+use super::{
+    access::{self, Deploy, May},
+    error::Refusal,
+    idempotency,
+    state::App,
+    uploads::UploadPermit,
+};
 use crate::{
     model::{Payload, PayloadError},
     store::IdempotencyKey,
@@ -24,6 +27,10 @@ use crate::{
 
 /// The longest pause within a body. Shorter than what proxies allow, long enough for a bad connection.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
+
+/// The fewest bytes of a body in a second, over any time longer than [`MAX_PAUSE`]. Far below any connection that works;
+/// slower is who wants to occupy the host.
+const MIN_BYTES_PER_SECOND: u64 = 1024;
 
 /// The longest time a payload may take; its size is small.
 const PAYLOAD_TIME: Duration = Duration::from_secs(60);
@@ -117,21 +124,23 @@ pub(crate) struct ModuleBody {
     /// The bytes.
     pub(crate) bytes: Bytes,
     /// To be dropped when they have been dealt with.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: UploadPermit,
 }
 
 impl FromRequest<App> for ModuleBody {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let May::<Deploy> { caller, .. } = May::from_request_parts(&mut parts, app).await?;
         // Until it is this request's turn, its body stays in the socket's buffers.
-        let permit = app
-            .uploads
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| Refusal::ShuttingDown)?;
+        let permit = match app.uploads.enter(caller.tenant).await {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                refused_unread(&parts.headers, body).await;
+                return Err(refusal);
+            }
+        };
         let bytes = receive(app, &parts.headers, body, app.options.module_bytes, MODULE_TIME).await?;
         Ok(Self { bytes, permit })
     }
@@ -154,11 +163,18 @@ async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: usize, time:
 async fn read(headers: &HeaderMap, mut body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     refuse_encoding(headers)?;
     let whole = collect(headers, &mut body, limit, time).await;
-    // A client that asked whether it may send (`Expect`) has not sent anything yet and reads the refusal at once.
-    if matches!(whole, Err(Refusal::BodyTooLarge { .. })) && !headers.contains_key(header::EXPECT) {
-        let _ = timeout(DRAIN_TIME, drain(body)).await;
+    if matches!(whole, Err(Refusal::BodyTooLarge { .. })) {
+        refused_unread(headers, body).await;
     }
     whole
+}
+
+/// Makes it likely that a client reads why its body is not wanted.
+async fn refused_unread(headers: &HeaderMap, body: Body) {
+    // A client that asked whether it may send (`Expect`) has not sent anything yet and reads the refusal at once.
+    if !headers.contains_key(header::EXPECT) {
+        let _ = timeout(DRAIN_TIME, drain(body)).await;
+    }
 }
 
 async fn collect(headers: &HeaderMap, body: &mut Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
@@ -170,7 +186,9 @@ async fn collect(headers: &HeaderMap, body: &mut Body, limit: usize, time: Durat
     }
     let deadline = Instant::now() + time;
     let mut whole = BytesMut::with_capacity(FIRST_BUFFER_BYTES.min(limit));
+    let mut pace = Pace::new();
     while let Some(data) = next_data(body, deadline).await? {
+        pace.keeps(data.len())?;
         if data.len() > limit - whole.len() {
             return Err(Refusal::BodyTooLarge { limit });
         }
@@ -198,6 +216,36 @@ async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, 
             // Trailers carry nothing that we want.
             Some(Err(_)) => {}
         }
+    }
+}
+
+/// How fast a body arrives, judged again and again: who begins fast must not trickle on.
+struct Pace {
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    /// Counts what has arrived.
+    ///
+    /// # Errors
+    /// When it came too slowly.
+    fn keeps(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.bytes += bytes as u64;
+        let elapsed = self.since.elapsed();
+        if elapsed < MAX_PAUSE {
+            return Ok(());
+        }
+        let enough = self.bytes >= MIN_BYTES_PER_SECOND * elapsed.as_secs();
+        *self = Self::new();
+        if enough { Ok(()) } else { Err(Refusal::BodyTooSlow) }
     }
 }
 
@@ -258,6 +306,8 @@ fn position(before: &[u8]) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt;
+
     use super::*;
 
     async fn read_text(text: &'static str, limit: usize) -> Result<Bytes, String> {
@@ -274,6 +324,26 @@ mod tests {
             Err("the body is larger than 5 bytes".into())
         );
         assert_eq!(read_text("", 0).await.unwrap(), "");
+    }
+
+    /// What becomes of a body of some pieces, each of which takes a while.
+    async fn read_slowly(pieces: u32, bytes: usize, seconds: u64) -> Result<usize, String> {
+        let pieces = futures::stream::iter(0..pieces).then(move |_| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok::<_, std::io::Error>(vec![b'x'; bytes])
+        });
+        let read = read(&HeaderMap::new(), Body::from_stream(pieces), 1 << 20, MODULE_TIME).await;
+        read.map(|whole| whole.len()).map_err(|refusal| refusal.kind().1.into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_is_refused_and_a_slow_one_is_not() {
+        let begun = Instant::now();
+        assert_eq!(read_slowly(600, 1, 1).await, Err("body-too-slow".into()));
+        assert!(begun.elapsed() < MAX_PAUSE + Duration::from_secs(1));
+        assert_eq!(read_slowly(100, 10, 14).await, Err("body-too-slow".into()));
+        assert_eq!(read_slowly(500, 1_024, 1).await, Ok(500 * 1_024));
+        assert_eq!(read_slowly(10, 1, 1).await, Ok(10), "a short one may take its time");
     }
 
     #[test]

@@ -137,6 +137,9 @@ pub(crate) enum Refusal {
         function: FunctionName,
         module: String,
     },
+    /// The tenant uploads that many modules already.
+    #[error("the tenant uploads {limit} modules already; try again when one of them is done")]
+    TooManyUploads { limit: usize },
     /// So much work is queued that no more is taken on.
     #[error("the host has more work than it can take on now; try again")]
     Overloaded,
@@ -204,6 +207,7 @@ impl Refusal {
             Self::UnknownModule { .. } => (S::NOT_FOUND, "unknown-module", "Unknown module"),
             Self::ModuleRefused(error) => module_refused(error),
             Self::FunctionTaken { .. } => (S::CONFLICT, "function-taken", "Function belongs to another module"),
+            Self::TooManyUploads { .. } => (S::TOO_MANY_REQUESTS, "too-many-uploads", "Too many uploads"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not-ready", "Not ready"),
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
@@ -219,7 +223,9 @@ impl Refusal {
             Self::UnknownParameter { name } | Self::RepeatedParameter { name } => json!({ "parameter": name }),
             Self::InvalidParameter { name, .. } => json!({ "parameter": name }),
             Self::NotJson { line, column, .. } => json!({ "line": line, "column": column }),
-            Self::BodyTooLarge { limit } | Self::TargetTooLong { limit } => json!({ "limit": limit }),
+            Self::BodyTooLarge { limit } | Self::TargetTooLong { limit } | Self::TooManyUploads { limit } => {
+                json!({ "limit": limit })
+            }
             Self::UnknownFunction { name, near } => json!({ "function": name, "near": near }),
             Self::InvalidInput { function, path, .. } => json!({ "function": function, "path": path }),
             Self::AlreadyExists { id, status } => json!({ "instanceId": id, "instanceStatus": status.name() }),
@@ -344,7 +350,11 @@ impl IntoResponse for Refusal {
         let mut response = self.problem().into_response();
         if matches!(
             self,
-            Self::NotReady { .. } | Self::ShuttingDown | Self::Overloaded | Self::StoreUnavailable(_)
+            Self::NotReady { .. }
+                | Self::ShuttingDown
+                | Self::TooManyUploads { .. }
+                | Self::Overloaded
+                | Self::StoreUnavailable(_)
         ) {
             response
                 .headers_mut()
@@ -364,7 +374,10 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
         // What is left of a body that was not read to its end must not be taken for the next request.
-        if matches!(self, Self::BodyTooLarge { .. } | Self::BodyCutOff | Self::BodyTooSlow) {
+        if matches!(
+            self,
+            Self::BodyTooLarge { .. } | Self::BodyCutOff | Self::BodyTooSlow | Self::TooManyUploads { .. }
+        ) {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));

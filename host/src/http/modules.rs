@@ -142,8 +142,11 @@ pub(crate) struct ModuleList {
         (status = 400, description = "`invalid-path`, `body-cut-off`, …", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`signature-missing`, `signature-wrong` or `quota-exceeded`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`function-taken`: another module offers one of its functions", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "`body-too-slow`", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "`body-too-large`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "It is no module for this host; the code says why", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too-many-uploads`: others of the tenant are under way", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `module-host-busy`, …", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn put(

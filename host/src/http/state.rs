@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{HttpOptions, access::Caller};
+use super::{HttpOptions, access::Caller, uploads::Uploads};
 use crate::{engine::Engine, store::TenantStore};
-
-/// How many modules are taken in at once. Each may hold its whole body in memory and occupy a compiler.
-const MAX_UPLOADS: usize = 4;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -20,8 +16,8 @@ pub(crate) struct App {
     pub(crate) options: Arc<HttpOptions>,
     /// Cancelled when the host begins to end, so that waiting requests are answered at once.
     pub(crate) stopping: CancellationToken,
-    /// Held by an upload while its body is in memory.
-    pub(crate) uploads: Arc<Semaphore>,
+    /// Where an upload has its place while its body is in memory.
+    pub(crate) uploads: Arc<Uploads>,
 }
 
 impl App {
@@ -30,7 +26,7 @@ impl App {
             engine,
             options: Arc::new(options),
             stopping,
-            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            uploads: Arc::new(Uploads::new()),
         }
     }
 
