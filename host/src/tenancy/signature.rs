@@ -21,10 +21,9 @@ impl Quotas {
     /// # Errors
     /// When signers are named and none of them has signed it.
     pub fn check_signature(&self, bytes: &[u8], signature: Option<&str>) -> Result<(), SignatureError> {
-        let signers = self.module_signers.as_deref().unwrap_or_default();
-        if signers.is_empty() {
+        let Some(signers) = &self.module_signers else {
             return Ok(());
-        }
+        };
         let signature = signature.ok_or(SignatureError::Missing)?;
         let signature: [u8; 64] = from_hex(signature.trim()).ok_or(SignatureError::Wrong)?;
         let signed = signers
@@ -93,6 +92,26 @@ mod tests {
         }
         assert_eq!(quotas.check_signature(b"module", None), Err(SignatureError::Missing));
         assert_eq!(Quotas::default().check_signature(b"module", None), Ok(()));
+    }
+
+    #[test]
+    fn nobody_can_sign_where_nobody_is_named() {
+        let nobody = signed_by(&[]);
+        let refused = nobody.check().unwrap_err();
+        assert!(
+            refused.contains("moduleSigners") && refused.contains("null"),
+            "{refused}"
+        );
+        assert_eq!(nobody.check_signature(b"module", None), Err(SignatureError::Missing));
+        let changed = signed_by(&[1]).with(serde_json::from_str(r#"{"moduleSigners":[]}"#).unwrap());
+        assert_eq!(changed, Err(refused));
+        let taken_away = signed_by(&[1]).with(serde_json::from_str(r#"{"moduleSigners":null}"#).unwrap());
+        assert_eq!(taken_away, Ok(Quotas::default()));
+    }
+
+    #[test]
+    fn a_list_without_signers_that_was_stored_once_asks_for_none() {
+        assert_eq!(Quotas::read(r#"{"moduleSigners":[]}"#), Ok(Quotas::default()));
     }
 
     #[test]
