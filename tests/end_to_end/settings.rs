@@ -161,6 +161,31 @@ async fn a_secret_of_another_tenant_does_not_exist() {
 }
 
 #[tokio::test]
+async fn the_name_that_a_module_was_uploaded_under_last_decides_what_it_gets() {
+    let keys = Keys::start(&["patterns", "patterns_activities"]).await;
+    keys.set("config", "region", "eu-west", &["patterns_activities"])
+        .await
+        .expect(204);
+    keys.set("secrets", "token", SECRET, &["patterns_activities"])
+        .await
+        .expect(204);
+    assert_eq!(keys.show().await["config"], "eu-west");
+    // The same bytes, which are loaded: what other modules are given is none of theirs any more.
+    let world = &keys.world;
+    world.delete("/v1/modules/patterns_activities").await.expect(204);
+    let bytes = module("patterns_activities");
+    world.upload("renamed", bytes.clone()).await.expect(201);
+    assert_eq!(keys.miss().await, "MissingConfig");
+    keys.set("config", "region", "us-east", &["renamed"]).await.expect(204);
+    keys.set("secrets", "token", SECRET, &["renamed"]).await.expect(204);
+    assert_eq!(keys.show().await["config"], "us-east");
+    world.delete("/v1/modules/renamed").await.expect(204);
+    world.upload("patterns_activities", bytes).await.expect(201);
+    assert_eq!(keys.miss().await, "MissingConfig");
+    keys.world.stop().await;
+}
+
+#[tokio::test]
 async fn settings_that_cannot_be_are_refused_and_without_a_key_there_are_no_secrets() {
     let keys = Keys::start(&[]).await;
     let long = "x".repeat(64 * 1024 + 1);

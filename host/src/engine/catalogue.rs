@@ -4,7 +4,7 @@
 //! version that a history names.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -41,7 +41,7 @@ pub struct Catalogue {
     changing: tokio::sync::Mutex<()>,
 }
 
-/// A stored version, ready to run, and the name it was uploaded under.
+/// A stored version, ready to run, and the name it was uploaded under last.
 #[derive(Clone)]
 struct LoadedModule {
     module: Module,
@@ -205,7 +205,8 @@ impl Catalogue {
             by: by.map(str::to_owned),
         };
         match self.store.put_module(put).await? {
-            PutModuleOutcome::Stored { new, .. } => {
+            PutModuleOutcome::Stored { number, new } => {
+                self.loaded().forget_other_name(number, name);
                 self.refresh(tenant).await?;
                 Ok(StoredModule {
                     digest: inspected.digest,
@@ -286,22 +287,19 @@ impl Catalogue {
     }
 
     async fn load_named(&self, number: ModuleNumber) -> Result<LoadedModule, HostTrouble> {
-        let cell = {
-            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            loaded.cell(number)
-        };
+        let cell = self.loaded().cell(number);
         cell.get_or_try_init(|| self.load_anew(number)).await.cloned()
     }
 
     /// The digest of a version that is loaded.
     pub fn digest(&self, number: ModuleNumber) -> Option<ModuleDigest> {
-        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        loaded
-            .modules
-            .get(&number)?
-            .1
-            .get()
-            .map(|loaded| loaded.module.digest())
+        let loaded = self.loaded();
+        let (_, cell) = loaded.modules.get(&number)?;
+        cell.get().map(|loaded| loaded.module.digest())
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn load_anew(&self, number: ModuleNumber) -> Result<LoadedModule, HostTrouble> {
@@ -416,6 +414,15 @@ impl Loaded {
         let cell = Arc::<OnceCell<LoadedModule>>::default();
         self.modules.insert(number, (self.loads, cell.clone()));
         cell
+    }
+
+    /// Lets a version be loaded anew unless it is known under that name: the same bytes were uploaded under another one,
+    /// which decides from now on what its activities are given. One that is being loaded may have read the old name.
+    fn forget_other_name(&mut self, number: ModuleNumber, name: &str) {
+        let known = |cell: &OnceCell<LoadedModule>| cell.get().is_some_and(|loaded| *loaded.name == *name);
+        if self.modules.get(&number).is_some_and(|(_, cell)| !known(cell)) {
+            self.modules.remove(&number);
+        }
     }
 }
 
