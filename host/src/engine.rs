@@ -395,7 +395,6 @@ impl Engine {
     /// # Errors
     /// When it cannot.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        // An empty piece of the regular clean-up is a transaction like any other.
-        self.0.store.sweep(self.0.clock.now(), 1).await.map(|_| ())
+        self.0.store.probe(self.0.clock.now()).await
     }
 }

@@ -536,16 +536,30 @@ impl Store {
     /// When the database fails.
     pub async fn sweep(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
         let limit = limit.clamp(1, MAX_SWEPT_ROWS);
-        match self.ask(Operation::Sweep { now, limit }).await? {
-            Outcome::Sweep(deleted) if deleted >= limit => return Ok(true),
-            Outcome::Sweep(_) => {}
-            other => wrong_answer(&other),
+        if self.sweep_rows(now, limit).await? >= limit {
+            return Ok(true);
         }
         let Some(unneeded) = self.readers.unneeded_bytes(now).await? else {
             return Ok(false);
         };
         match self.ask(Operation::DeleteModuleBytes(unneeded)).await? {
             Outcome::DeleteModuleBytes(deleted) => Ok(deleted),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Whether it can be written. Commits wait for it; so do not ask too often.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn probe(&self, now: Timestamp) -> Result<(), Error> {
+        // A small piece of the regular clean-up is a transaction like any other.
+        self.sweep_rows(now, 1).await.map(|_| ())
+    }
+
+    async fn sweep_rows(&self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+        match self.ask(Operation::Sweep { now, limit }).await? {
+            Outcome::Sweep(deleted) => Ok(deleted),
             other => wrong_answer(&other),
         }
     }

@@ -1,10 +1,77 @@
 //! Whether the host lives and whether it can work.
 
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
 use axum::{Json, extract::State};
 use serde::Serialize;
+use tokio::{sync::watch, time::Instant};
 use utoipa::ToSchema;
 
 use super::{error::Refusal, problem::Problem, state::App};
+
+/// How long it is taken for true that the store can be written. Everybody may ask, and each answer is a transaction.
+const READINESS_HOLDS: Duration = Duration::from_secs(1);
+
+/// Whether the host can work, found out for all who ask at about the same time.
+#[derive(Debug, Default)]
+pub(crate) struct Readiness {
+    latest: Mutex<Option<watch::Receiver<Option<Probed>>>>,
+}
+
+/// What was found out, and when. The reason is for whoever asks.
+#[derive(Debug, Clone)]
+struct Probed {
+    at: Instant,
+    result: Result<(), String>,
+}
+
+impl Readiness {
+    /// What the last probe has found, or the one under way will find; only if there is neither, this one is begun. It
+    /// goes on when nobody waits for it any more: who asks and hangs up must not begin many.
+    ///
+    /// # Errors
+    /// Why the host cannot work.
+    pub(crate) async fn ask<E: std::fmt::Display>(
+        &self,
+        probe: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> Result<(), String> {
+        let mut probed = self.latest(probe);
+        let probed = probed.wait_for(Option::is_some).await;
+        match probed.as_deref() {
+            Ok(Some(probed)) => probed.result.clone(),
+            _ => Err("it could not be found out".into()),
+        }
+    }
+
+    fn latest<E: std::fmt::Display>(
+        &self,
+        probe: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> watch::Receiver<Option<Probed>> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(probed) = latest.as_ref().filter(|probed| holds(probed)) {
+            return probed.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(async move {
+            let result = probe.await.map_err(|error| error.to_string());
+            let at = Instant::now();
+            sender.send_replace(Some(Probed { at, result }));
+        });
+        latest.insert(receiver).clone()
+    }
+}
+
+/// Whether a probe is under way or its answer still counts.
+fn holds(probed: &watch::Receiver<Option<Probed>>) -> bool {
+    match &*probed.borrow() {
+        Some(probed) => probed.at.elapsed() < READINESS_HOLDS,
+        // One that broke will not answer any more.
+        None => probed.has_changed().is_ok(),
+    }
+}
 
 /// A sign of life.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,11 +106,82 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Json<Health>, Refusa
     if app.stopping.is_cancelled() {
         return Err(Refusal::ShuttingDown);
     }
-    app.engine.ready().await.map_err(|error| Refusal::NotReady {
-        reason: error.to_string(),
-    })?;
+    let engine = app.engine.clone();
+    let probed = app.readiness.ask(async move { engine.ready().await }).await;
+    probed.map_err(|reason| Refusal::NotReady { reason })?;
     Ok(Json(Health {
         status: "ready",
         version: env!("CARGO_PKG_VERSION"),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
+
+    use futures::{FutureExt, future::join_all};
+
+    use super::*;
+
+    /// Counts how often it is asked, and takes a while.
+    #[derive(Clone, Default)]
+    struct Store(Arc<AtomicU32>);
+
+    impl Store {
+        fn probe(&self) -> impl Future<Output = Result<(), &'static str>> + Send + 'static {
+            let probes = self.0.clone();
+            async move {
+                probes.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                Ok(())
+            }
+        }
+
+        fn probes(&self) -> u32 {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_who_ask_get_the_answer_of_one_probe_for_a_while() {
+        let (readiness, store) = (Readiness::default(), Store::default());
+        let answers = join_all((0..1_000).map(|_| readiness.ask(store.probe()))).await;
+        assert!(answers.iter().all(Result::is_ok));
+        tokio::time::advance(READINESS_HOLDS / 2).await;
+        readiness.ask(store.probe()).await.unwrap();
+        assert_eq!(store.probes(), 1);
+        tokio::time::advance(READINESS_HOLDS).await;
+        readiness.ask(store.probe()).await.unwrap();
+        assert_eq!(store.probes(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_and_hangs_up_begins_one_probe_at_most() {
+        let (readiness, store) = (Readiness::default(), Store::default());
+        for _ in 0..1_000 {
+            assert!(readiness.ask(store.probe()).now_or_never().is_none());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.probes(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_fails_or_breaks_is_told_and_not_for_ever() {
+        let readiness = Readiness::default();
+        let failing = async { Err("the disk is full") };
+        assert_eq!(readiness.ask(failing).await, Err("the disk is full".into()));
+        tokio::time::advance(READINESS_HOLDS).await;
+        let breaking = async {
+            if true {
+                panic!("on purpose")
+            } else {
+                Ok::<_, String>(())
+            }
+        };
+        assert!(readiness.ask(breaking).await.is_err());
+        assert_eq!(readiness.ask(async { Ok::<_, String>(()) }).await, Ok(()));
+    }
 }

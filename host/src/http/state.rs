@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{HttpOptions, access::Caller, uploads::Uploads};
+use super::{HttpOptions, access::Caller, health::Readiness, uploads::Uploads};
 use crate::{engine::Engine, store::TenantStore};
 
 /// Shared by all handlers; cheap to clone.
@@ -18,6 +18,8 @@ pub(crate) struct App {
     pub(crate) stopping: CancellationToken,
     /// Where an upload has its place while its body is in memory.
     pub(crate) uploads: Arc<Uploads>,
+    /// What `/readyz` answers.
+    pub(crate) readiness: Arc<Readiness>,
 }
 
 impl App {
@@ -27,6 +29,7 @@ impl App {
             options: Arc::new(options),
             stopping,
             uploads: Arc::new(Uploads::new()),
+            readiness: Arc::default(),
         }
     }
 
