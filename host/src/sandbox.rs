@@ -49,13 +49,13 @@ use crate::replay::HostTrouble;
 use activity::ActivityState;
 use artefacts::Artefacts;
 use bindings::{activity::ActivityModulePre, orchestrator::OrchestratorPre};
-use compile::{CompileError, Job};
+use compile::Job;
 use egress::{Routes, connect::Connector};
 use module::Code;
 use state::{Allowance, OrchestratorState};
 
 pub use activity::{ActivityRun, Attempt};
-pub use compile::{ChildLimits, run_child};
+pub use compile::{ChildLimits, CompileError, run_child};
 pub use egress::{EgressPolicy, EgressRule, ExtraRoots, RootsError, RuleError, Scheme};
 pub use grants::{Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS, Secrets};
 pub use module::Module;
@@ -291,9 +291,7 @@ impl Sandbox {
             .await
             .map_err(|error| match error {
                 CompileError::Refused(message) => UploadError::Compile { message },
-                CompileError::Host(error) => UploadError::Host {
-                    message: error.to_string(),
-                },
+                CompileError::Host(error) => UploadError::host(error),
             })?;
         let sandbox = self.clone();
         blocking(move || sandbox.keep(digest, kind, &artefact)).await?
@@ -351,9 +349,5 @@ fn digest(bytes: &[u8]) -> ModuleDigest {
 
 /// Runs what computes or reads files, off the threads that serve.
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, UploadError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| UploadError::Host {
-            message: error.to_string(),
-        })
+    tokio::task::spawn_blocking(work).await.map_err(UploadError::host)
 }

@@ -47,9 +47,9 @@ impl Compile {
         };
         match run_child(kind, self.orchestrator_memory_bytes, limits, &self.output) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(message) => {
-                eprintln!("{message}");
-                ExitCode::FAILURE
+            Err(error) => {
+                eprintln!("{error}");
+                error.exit_code().into()
             }
         }
     }

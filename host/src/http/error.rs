@@ -267,7 +267,7 @@ impl Refusal {
             Self::StoreUnavailable(cause) | Self::StoreDamaged(cause) => {
                 tracing::error!(error = %chain(cause), "a request failed because of the store");
             }
-            Self::ModuleRefused(cause) if cause.is_transient() => {
+            Self::ModuleRefused(cause @ UploadError::Busy { .. }) => {
                 tracing::error!(error = %chain(cause), "a module could not be looked at");
             }
             Self::Internal(cause) => tracing::error!(error = %cause, "a request failed because of a mistake of ours"),

@@ -24,14 +24,28 @@ const MAX_ARTEFACT_BYTES: u64 = 256 << 20;
 
 /// Why there is no compiled module.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CompileError {
+pub enum CompileError {
     /// The compiler says no, or ran out of its limits: the same will happen again.
     #[error("{0}")]
     Refused(String),
-    /// The compiler could not be run.
+    /// The compiler could not be run, or not write what it made. It may name files of the host.
     #[error("the compiler could not be run: {0}")]
     Host(#[from] io::Error),
 }
+
+impl CompileError {
+    /// How a compiling child ends for this reason. What it complains of is for the author of the module, for the host,
+    /// or, when it ends in any other way, for nobody: a compiler that broke says where its source is.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => REFUSED_EXIT,
+            Self::Host(_) => HOST_EXIT,
+        }
+    }
+}
+
+const REFUSED_EXIT: u8 = 1;
+const HOST_EXIT: u8 = 3;
 
 /// What is compiled, and for which engine.
 #[derive(Debug, Clone)]
@@ -130,37 +144,43 @@ async fn in_child(
     }
     let mut complaint = String::from_utf8_lossy(&finished.stderr).trim().to_owned();
     complaint.truncate(complaint.floor_char_boundary(MAX_COMPLAINT_BYTES));
-    if complaint.is_empty() || finished.status.code().is_none() {
-        complaint = format!(
-            "the compiler ended with {} (it may use {} s of CPU time and {} bytes of address space)",
-            finished.status, limits.cpu_seconds, limits.address_space_bytes
-        );
+    match finished.status.code().map(u8::try_from) {
+        Some(Ok(REFUSED_EXIT)) if !complaint.is_empty() => Err(CompileError::Refused(complaint)),
+        Some(Ok(HOST_EXIT)) => Err(io::Error::other(complaint).into()),
+        _ => {
+            tracing::warn!(status = %finished.status, complaint, "the compiler broke");
+            Err(CompileError::Refused(format!(
+                "the compiler ended with {} (it may use {} s of CPU time and {} bytes of address space)",
+                finished.status, limits.cpu_seconds, limits.address_space_bytes
+            )))
+        }
     }
-    Err(CompileError::Refused(complaint))
 }
 
 /// What the hidden subcommand `compile` does: reads a component from standard input, compiles it under limits, and
 /// writes the artefact. Meant to be the whole life of a process.
 ///
 /// # Errors
-/// A sentence for the parent, when a limit cannot be set, the component does not compile or the file cannot be
-/// written.
+/// When a limit cannot be set, the component does not compile or the file cannot be written.
 pub fn run_child(
     kind: FunctionKind,
     orchestrator_memory_bytes: u64,
     limits: ChildLimits,
     output: &Path,
-) -> Result<(), String> {
-    limit_this_process(limits).map_err(|error| format!("the limits could not be set: {error}"))?;
+) -> Result<(), CompileError> {
+    limit_this_process(limits)
+        .map_err(|error| io::Error::new(error.kind(), format!("the limits could not be set: {error}")))?;
     let mut component = Vec::new();
-    io::Read::read_to_end(&mut io::stdin().lock(), &mut component).map_err(|error| error.to_string())?;
+    io::Read::read_to_end(&mut io::stdin().lock(), &mut component)?;
     let job = Job {
         kind,
         orchestrator_memory_bytes,
         component: component.into(),
     };
-    let artefact = precompile(&job).map_err(|error| error.to_string())?;
-    std::fs::write(output, artefact).map_err(|error| format!("{}: {error}", output.display()))
+    let artefact = precompile(&job)?;
+    std::fs::write(output, artefact)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", output.display())))?;
+    Ok(())
 }
 
 fn limit_this_process(limits: ChildLimits) -> io::Result<()> {

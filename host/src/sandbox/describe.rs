@@ -57,9 +57,9 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<wit:
 
 fn store<T>(engine: &wasmtime::Engine, state: T, limits: DescribeLimits) -> Result<Store<T>, UploadError> {
     let mut store = Store::new(engine, state);
-    store.set_fuel(limits.fuel).map_err(|error| UploadError::Host {
-        message: format!("{error:#}"),
-    })?;
+    store
+        .set_fuel(limits.fuel)
+        .map_err(|error| UploadError::host(format!("{error:#}")))?;
     store.set_epoch_deadline(engine::epochs(limits.timeout));
     store.set_hostcall_fuel(limits.description_bytes);
     Ok(store)

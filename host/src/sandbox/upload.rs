@@ -142,12 +142,10 @@ pub enum UploadError {
         /// What is full.
         message: String,
     },
-    /// The host could not write to its cache; the module may be fine.
-    #[error("the host could not keep the compiled module: {message}")]
-    Host {
-        /// What failed.
-        message: String,
-    },
+    /// The host could not run the compiler or write to its cache; the module may be fine. Why is in the host's log, and
+    /// only there: it may name files of the host.
+    #[error("the host could not look at the module; the cause is in the host's log")]
+    Host,
 }
 
 impl UploadError {
@@ -177,13 +175,19 @@ impl UploadError {
             Self::BadSchema { .. } => "module-bad-schema",
             Self::BadOptions { .. } => "module-bad-options",
             Self::Busy { .. } => "module-host-busy",
-            Self::Host { .. } => "module-host-error",
+            Self::Host => "module-host-error",
         }
+    }
+
+    /// The host is to blame. Whoever runs it is told why.
+    pub(super) fn host(cause: impl fmt::Display) -> Self {
+        tracing::error!(error = %cause, "a module could not be looked at");
+        Self::Host
     }
 
     /// Whether the same upload may succeed later: the host is to blame, not the module.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::Host { .. })
+        matches!(self, Self::Busy { .. } | Self::Host)
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use expect_test::{Expect, expect};
 
 use crate::model::FunctionKind;
+use crate::sandbox::{Compiler, UploadError};
 
 use super::{
     guests::{Guest, component},
@@ -270,4 +271,57 @@ async fn a_description_must_be_sound() {
     .await;
     let reference = r#"{"$ref":"http://example.com/schema.json"}"#;
     check(functions().function("A", Some(reference)).build(), expect![[r#"module-bad-schema: the input schema of the function "A" refers to "http://example.com/schema.json"; only references within it, like #/$defs/Name, are followed"#]]).await;
+}
+
+#[tokio::test]
+async fn what_the_host_could_not_do_is_told_without_its_files() {
+    let sandbox = sandbox_with(|options| options.compiler = Compiler::child("/no/such/compiler"));
+    let (component, folder) = (Bytes::from(Guest::activity().build()), sandbox._folder.path());
+    for what in ["the compiler is not there", "the folder is gone"] {
+        let refused = sandbox.sandbox.inspect(component.clone()).await.unwrap_err();
+        assert_eq!(refused, UploadError::Host, "{what}");
+        expect!["the host could not look at the module; the cause is in the host's log"]
+            .assert_eq(&refused.to_string());
+        std::fs::remove_dir_all(folder.join("cache")).unwrap_or_default();
+    }
+}
+
+#[tokio::test]
+async fn a_compiling_child_that_breaks_is_quoted_if_it_speaks_of_the_module_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let check = async |exit_code: u8, expected: Expect| {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("compiler");
+        std::fs::write(
+            &program,
+            format!("#!/bin/sh\necho /srv/windlass: no >&2\nexit {exit_code}\n"),
+        )
+        .unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let sandbox = sandbox_with(|options| options.compiler = Compiler::child(&program));
+        let refused = sandbox
+            .sandbox
+            .inspect(Guest::activity().build().into())
+            .await
+            .unwrap_err();
+        expected.assert_eq(&format!("{}: {refused}", refused.code()));
+    };
+    check(
+        1,
+        expect!["module-compile-failed: the component could not be compiled: /srv/windlass: no"],
+    )
+    .await;
+    check(
+        3,
+        expect!["module-host-error: the host could not look at the module; the cause is in the host's log"],
+    )
+    .await;
+    check(
+        101,
+        expect![
+            "module-compile-failed: the component could not be compiled: the compiler ended with exit status: 101 (it may use 60 s of CPU time and 4294967296 bytes of address space)"
+        ],
+    )
+    .await;
 }
