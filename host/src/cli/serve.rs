@@ -16,11 +16,12 @@ use crate::{
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     http::{self, HttpOptions, Server, ServerOptions},
     model::ObservableLimits,
-    sandbox::{Compiler, EgressPolicy, EgressRule, ExtraRoots, RuleError, Sandbox, SandboxOptions},
+    sandbox::{Compiler, EgressPolicy, EgressRule, RuleError, Sandbox, SandboxOptions},
     shutdown,
     store::{self, Store, StoreOptions},
     telemetry,
     tenancy::{Tenancy, Vault},
+    tls::ExtraRoots,
 };
 
 /// Arguments of `serve`.

@@ -13,6 +13,7 @@ use crate::model::{
     ExecutionNumber, Failure, FunctionName, InstanceId, LogLine, Outcome, Payload, TaskId, Timestamp, failure::types,
 };
 use crate::replay::HostTrouble;
+use crate::tls::ExtraRoots;
 
 use super::{
     bindings::{
@@ -23,7 +24,7 @@ use super::{
         wit,
     },
     convert,
-    egress::{ExtraRoots, Reach, Routes, connect::Connector, request::Egress},
+    egress::{Reach, Routes, connect::Connector, request::Egress},
     grants::Grants,
     imports,
     limits::MemoryLimiter,

@@ -4,7 +4,7 @@
 //! * [`address`] says which addresses belong to the public network. Any other is refused even behind an allowed name,
 //!   unless a rule names the address itself: who owns a name chooses what it resolves to.
 //! * [`connect`] resolves, checks the address, and connects to that very address, over the [`network`] of the machine
-//!   and with TLS that trusts the usual [`roots`].
+//!   and with TLS that trusts the usual authorities.
 //! * [`request`] is the hook of `wasi:http` that puts them together, with the limits of an attempt.
 
 pub(super) mod address;
@@ -12,14 +12,12 @@ mod body;
 pub(super) mod connect;
 pub(super) mod network;
 pub(super) mod request;
-mod roots;
 pub(super) mod rule;
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::grants::Grants;
 use connect::Connector;
-pub use roots::{ExtraRoots, RootsError};
 use rule::Host;
 pub use rule::{EgressRule, RuleError, Scheme};
 

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::egress::{EgressPolicy, ExtraRoots};
+use super::egress::EgressPolicy;
+use crate::tls::ExtraRoots;
 
 /// Memory maps that one live guest needs: its stack takes 2, a parked guest 4 more (measured with wasmtime 48).
 const MAPS_PER_GUEST: u64 = 6;

@@ -1,12 +1,13 @@
-//! Whom TLS connections of activities trust.
+//! Whom the TLS connections of activities and of commands trust.
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
-    crypto::ring,
     pki_types::{CertificateDer, pem::PemObject},
 };
+
+use super::provider;
 
 /// Certificate authorities that are trusted besides those of Mozilla, for services inside a company.
 #[derive(Debug, Clone)]
@@ -48,10 +49,10 @@ impl ExtraRoots {
     }
 
     /// TLS that trusts these and Mozilla's, which are built in, so that the same are trusted on every machine.
-    pub(super) fn client_config(&self) -> Arc<ClientConfig> {
+    pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = self.0.clone();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("the provider offers TLS 1.2 and 1.3")
             .with_root_certificates(roots)

@@ -18,9 +18,9 @@ use wasmtime_wasi_http::Error;
 use super::{
     Destination, Reach,
     network::{Network, SystemNetwork},
-    roots::ExtraRoots,
     rule::{Host, Scheme},
 };
+use crate::tls::ExtraRoots;
 
 /// Most addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;

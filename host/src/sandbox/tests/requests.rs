@@ -28,10 +28,11 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::model::Timestamp;
 use crate::sandbox::{
-    ActivityLimits, ExtraRoots, Grants,
+    ActivityLimits, Grants,
     activity::{lock, log::ActivityLog},
     egress::{EgressPolicy, Reach, connect::Connector, network::Network, request::Egress},
 };
+use crate::tls::ExtraRoots;
 
 use super::activities::attempt;
 
