@@ -4,6 +4,7 @@
 //! it (`key create` can do without a host). People get tables and sentences, programs get JSON with `--json` and exit
 //! codes that mean something.
 
+mod address;
 mod backup;
 mod bench;
 mod check;
@@ -28,11 +29,11 @@ mod trouble;
 mod usage;
 mod waiting;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use self::{client::Client, output::Output, trouble::Trouble};
+use self::{address::Address, client::Client, output::Output, trouble::Trouble};
 use crate::config::{DEFAULT_PORT, Settings};
 
 const EXIT_CODES: &str = "\
@@ -42,14 +43,14 @@ Exit codes:
   2  wrong usage
   3  not found
   4  conflict: exists already, has ended, or has not ended
-  5  the host cannot be reached
+  5  the host cannot be reached, or not be trusted
   6  the time was up before the instance ended";
 
 /// Durable workflows in WebAssembly: a host, and a client for it
 #[derive(Debug, Parser)]
 #[command(name = "windlass", version, after_help = EXIT_CODES, infer_subcommands = false)]
 pub struct Cli {
-    /// Address of the host
+    /// Address of the host, http:// or https://
     #[arg(long, global = true, env = "WINDLASS_URL", hide_env = true, value_name = "URL",
         default_value_t = format!("http://127.0.0.1:{DEFAULT_PORT}"))]
     url: String,
@@ -67,6 +68,10 @@ pub struct Cli {
     /// The tenant that an administrator acts for
     #[arg(long, global = true, env = "WINDLASS_TENANT", hide_env = true, value_name = "NAME")]
     tenant: Option<String>,
+
+    /// File of certificate authorities (PEM) to trust besides the public ones, for https://
+    #[arg(long, global = true, env = "WINDLASS_CA", hide_env = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
 
     /// Print JSON for programs: one object, or one a line for lists
     #[arg(long, global = true)]
@@ -158,10 +163,19 @@ impl Cli {
     }
 
     async fn dispatch(self, output: &Output) -> Result<(), Trouble> {
-        let client = || Client::new(&self.url, self.key.as_deref(), self.tenant.as_deref());
+        let roots = || address::roots(self.ca.as_deref());
+        let client = || {
+            let address = Address::parse(&self.url, &roots()?)?;
+            if self.key.is_some() && address.is_exposed() {
+                output.warn(&format!(
+                    "the API key goes to {address} in plain text, and can be read on the way; use https://"
+                ));
+            }
+            Client::new(address, self.key.as_deref(), self.tenant.as_deref())
+        };
         match self.command {
             Command::Serve(serve) => serve.run().await,
-            Command::Bench(bench) => bench.run(&self.url, self.url_named, output).await,
+            Command::Bench(bench) => bench.run(&self.url, self.url_named, &roots()?, output).await,
             Command::Compile(_) => unreachable!("ran before there was a runtime"),
             Command::Check(check) => check.run(output).await,
             Command::Backup(backup) => backup.run(output).await,

@@ -17,8 +17,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::{figures::Figures, rows as row, target::Target};
-use super::{output::Output, trouble::Trouble};
-use crate::http::parse_duration;
+use super::{address::Address, output::Output, trouble::Trouble};
+use crate::{http::parse_duration, tls::ExtraRoots};
 
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
@@ -152,8 +152,10 @@ type Size = Option<u32>;
 
 impl Bench {
     /// Measures the hosts that it starts, or the one at `url` if the user named it.
-    pub(super) async fn run(self, url: &str, named: bool, output: &Output) -> Result<(), Trouble> {
-        let running = (self.running || named).then_some(url);
+    /// If they speak TLS, a certificate that `roots` vouch for will do.
+    pub(super) async fn run(self, url: &str, named: bool, roots: &ExtraRoots, output: &Output) -> Result<(), Trouble> {
+        let running = (self.running || named).then(|| Address::parse(url, roots));
+        let running = running.transpose()?;
         let all = Workload::value_variants();
         let wanted = if self.workloads.is_empty() {
             all
@@ -166,7 +168,7 @@ impl Bench {
                 continue;
             }
             for size in self.sizes(*workload) {
-                let figures = self.measure(*workload, size, running).await?;
+                let figures = self.measure(*workload, size, running.as_ref(), roots).await?;
                 if output.json() {
                     output.value(&figures.to_json())?;
                 } else {
@@ -192,12 +194,18 @@ impl Bench {
         }
     }
 
-    async fn measure(&self, workload: Workload, size: Size, running: Option<&str>) -> Result<Figures, Trouble> {
+    async fn measure(
+        &self,
+        workload: Workload,
+        size: Size,
+        running: Option<&Address>,
+        roots: &ExtraRoots,
+    ) -> Result<Figures, Trouble> {
         let mut target = match running {
-            Some(url) => Target::running(url, &self.modules).await?,
+            Some(address) => Target::running(address, &self.modules, roots).await?,
             None => {
                 let ours = workload.host_arguments().iter().map(ToString::to_string);
-                Target::start(ours.chain(self.serve.iter().cloned()).collect(), &self.modules).await?
+                Target::start(ours.chain(self.serve.iter().cloned()).collect(), &self.modules, roots).await?
             }
         };
         let count = |given: Option<u32>, long, short| given.unwrap_or(if self.short { short } else { long });

@@ -1,36 +1,48 @@
 //! Speaks HTTP to a host and tells apart: an answer, a refusal, nobody there.
+//!
+//! One connection for each request, straight to the host. Proxies of the environment are for the outside world, not for a
+//! host on this machine; redirects are not followed, because whoever could send one would be told the API key.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use bytes::Bytes;
-use reqwest::{
-    Method, RequestBuilder, Response, Url,
-    header::{self, HeaderMap, HeaderValue},
+use http::{
+    HeaderMap, HeaderValue, Method, Request, StatusCode,
+    header::{self, HeaderName},
+    request,
 };
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 
-use super::trouble::Trouble;
+use super::{address::Address, trouble::Trouble};
 use crate::http::{PROBLEM_MEDIA_TYPE, Problem, TENANT_HEADER, segment};
-
-/// How long a connection may take; the host is near.
-const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// How long an answer may take that waits for nothing.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
-/// A host, by its address.
+/// What a request brings along.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// A host, and on whose behalf it is asked.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
-    http: reqwest::Client,
-    base: Url,
+    address: Address,
+    identity: HeaderMap,
 }
 
 /// A request on its way.
 #[derive(Debug)]
 pub(super) struct Call {
-    request: RequestBuilder,
-    url: String,
+    address: Address,
+    request: request::Builder,
+    /// The path, and the query as far as there is one.
+    target: String,
+    body: Body,
+    time: Duration,
 }
 
 /// An answer that is no refusal.
@@ -40,32 +52,26 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(url: &str, key: Option<&str>, tenant: Option<&str>) -> Result<Self, Trouble> {
-        let base = Url::parse(url).map_err(|error| Trouble::Usage(format!("{url:?} is not an address: {error}")))?;
-        if base.scheme() != "http" {
-            return Err(Trouble::Usage(format!("{url:?} must begin with http://")));
-        }
-        // A proxy of the environment is for the outside world, not for a host on this machine.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(CONNECT_TIME)
-            .redirect(reqwest::redirect::Policy::none())
-            .default_headers(identity(key, tenant)?)
-            .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Trouble::failed(format!("cannot make a client: {error}")))?;
-        Ok(Self { http, base })
+    pub(super) fn new(address: Address, key: Option<&str>, tenant: Option<&str>) -> Result<Self, Trouble> {
+        let identity = identity(key, tenant)?;
+        Ok(Self { address, identity })
     }
 
     /// A request to the resource whose path has these segments.
     pub(super) fn call(&self, method: Method, segments: &[&str]) -> Call {
-        let mut url = self.base.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
         let path: String = segments.iter().flat_map(|text| ["/".into(), segment(text)]).collect();
-        url.set_path(&format!("{base}/v1{path}"));
+        let mut request = Request::builder().method(method);
+        if let Some(headers) = request.headers_mut() {
+            headers.clone_from(&self.identity);
+            headers.insert(header::HOST, self.address.name());
+            headers.insert(header::USER_AGENT, USER_AGENT);
+        }
         Call {
-            request: self.http.request(method, url).timeout(ANSWER_TIME),
-            url: self.base.to_string(),
+            address: self.address.clone(),
+            request,
+            target: self.address.target(&format!("/v1{path}")),
+            body: full(Bytes::new()),
+            time: ANSWER_TIME,
         }
     }
 
@@ -74,9 +80,14 @@ impl Client {
     }
 }
 
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("windlass/", env!("CARGO_PKG_VERSION")));
+
 impl Call {
-    pub(super) fn query(self, name: &str, value: impl ToString) -> Self {
-        self.with(|request| request.query(&[(name, value.to_string())]))
+    pub(super) fn query(mut self, name: &str, value: impl ToString) -> Self {
+        let separator = if self.target.contains('?') { '&' } else { '?' };
+        let value = segment(&value.to_string());
+        self.target.push_str(&format!("{separator}{name}={value}"));
+        self
     }
 
     pub(super) fn query_if(self, name: &str, value: Option<impl ToString>) -> Self {
@@ -88,49 +99,67 @@ impl Call {
 
     pub(super) fn header_if(self, name: &'static str, value: Option<&str>) -> Self {
         match value {
-            Some(value) => self.with(|request| request.header(name, value)),
+            Some(value) => self.header(HeaderName::from_static(name), value),
             None => self,
         }
     }
 
     pub(super) fn json(self, text: Option<String>) -> Self {
         match text {
-            Some(text) => self.with(|request| request.header(header::CONTENT_TYPE, "application/json").body(text)),
+            Some(text) => Self {
+                body: full(text.into()),
+                ..self.header(header::CONTENT_TYPE, "application/json")
+            },
             None => self,
         }
     }
 
-    pub(super) fn body(self, length: u64, body: reqwest::Body) -> Self {
-        self.with(|request| {
-            request
-                .header(header::CONTENT_TYPE, "application/wasm")
-                .header(header::CONTENT_LENGTH, length)
-                .body(body)
-        })
+    pub(super) fn body(self, length: u64, body: Body) -> Self {
+        let call = self.header(header::CONTENT_TYPE, "application/wasm");
+        Self {
+            body,
+            ..call.header(header::CONTENT_LENGTH, &length.to_string())
+        }
     }
 
     /// Lets the answer take that much longer than usual.
     pub(super) fn patience(self, more: Duration) -> Self {
-        self.with(|request| request.timeout(ANSWER_TIME + more))
+        Self {
+            time: ANSWER_TIME + more,
+            ..self
+        }
     }
 
-    fn with(self, change: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Self {
+    fn header(self, name: HeaderName, value: &str) -> Self {
         Self {
-            request: change(self.request),
+            request: self.request.header(name, value),
             ..self
         }
     }
 
     /// Sends the request.
     pub(super) async fn send(self) -> Result<Answer, Trouble> {
-        let Self { request, url } = self;
-        let lost = |error: &reqwest::Error| lost(&url, error);
-        let response = request.send().await.map_err(|error| lost(&error))?;
-        if !response.status().is_success() {
-            return Err(refusal(response).await);
+        let request = self.request.uri(self.target).body(self.body);
+        let request = request.map_err(|error| Trouble::Usage(error.to_string()))?;
+        match timeout(self.time, exchange(&self.address, request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Trouble::TimedOut("the host did not answer in time".into())),
         }
-        let body = response.bytes().await.map_err(|error| lost(&error))?;
+    }
+}
+
+async fn exchange(address: &Address, request: Request<Body>) -> Result<Answer, Trouble> {
+    let lost = |error: hyper::Error| address.lost(&error);
+    let stream = address.connect().await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+    // Ends with the exchange, which holds the other half.
+    tokio::spawn(connection);
+    let (head, body) = sender.send_request(request).await.map_err(lost)?.into_parts();
+    let body = body.collect().await.map_err(lost)?.to_bytes();
+    if head.status.is_success() {
         Ok(Answer { body })
+    } else {
+        Err(refusal(head.status, &head.headers, &body))
     }
 }
 
@@ -163,46 +192,116 @@ fn identity(key: Option<&str>, tenant: Option<&str>) -> Result<HeaderMap, Troubl
     Ok(headers)
 }
 
+/// A body that is sent as it is.
+pub(super) fn full(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
 fn unreadable(error: &serde_json::Error) -> Trouble {
     Trouble::failed(format!("the answer cannot be read ({error}); is this a Windlass host?"))
 }
 
-/// Why there is no answer.
-fn lost(url: &str, error: &reqwest::Error) -> Trouble {
-    if error.is_builder() {
-        return Trouble::Usage(innermost(error));
+fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Trouble {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with(PROBLEM_MEDIA_TYPE))
+        && let Ok(problem) = serde_json::from_slice::<Problem>(body)
+    {
+        return Trouble::Refused(Box::new(problem));
     }
-    if error.is_timeout() && !error.is_connect() {
-        return Trouble::TimedOut("the host did not answer in time".into());
-    }
-    Trouble::Unreachable {
-        url: url.to_owned(),
-        cause: innermost(error),
+    match text(header::LOCATION).filter(|_| status.is_redirection()) {
+        Some(elsewhere) => Trouble::failed(format!(
+            "the host answered {status} and points to {elsewhere}, which is not followed; if that is it, give its address"
+        )),
+        None => Trouble::failed(format!("the host answered {status}")),
     }
 }
 
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error.to_string()
-}
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener as Blocking;
 
-async fn refusal(response: Response) -> Trouble {
-    let status = response.status();
-    let kind = response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
-    let is_problem = kind.starts_with(PROBLEM_MEDIA_TYPE);
-    let problem = match response.bytes().await {
-        Ok(body) if is_problem => serde_json::from_slice::<Problem>(&body).ok(),
-        _ => None,
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
     };
-    problem.map_or_else(
-        || Trouble::failed(format!("the host answered {status}")),
-        |problem| Trouble::Refused(Box::new(problem)),
-    )
+
+    use super::*;
+    use crate::tls::ExtraRoots;
+
+    /// Answers one request with these bytes; what the request was.
+    async fn answer(listener: TcpListener, bytes: String) -> String {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(connection.read_u8().await.unwrap());
+        }
+        connection.write_all(bytes.as_bytes()).await.unwrap();
+        String::from_utf8(head).unwrap()
+    }
+
+    async fn client() -> (TcpListener, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/base", listener.local_addr().unwrap());
+        let address = Address::parse(&url, &ExtraRoots::none()).unwrap();
+        (listener, Client::new(address, Some("wl_key"), Some("acme")).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_request_says_who_asks_for_what() {
+        let (listener, client) = client().await;
+        let call = client
+            .get(&["modules", "a b"])
+            .query("from", "1 + 1&2")
+            .query_if("to", None::<u8>);
+        let call = call.query("limit", 3).header_if("idempotency-key", Some("k"));
+        let bytes = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_owned();
+        let (sent, head) = tokio::join!(call.send(), answer(listener, bytes));
+        assert_eq!(sent.unwrap().raw().unwrap().get(), "{}");
+        assert!(
+            head.starts_with("GET /base/v1/modules/a%20b?from=1%20%2B%201%262&limit=3 HTTP/1.1\r\n"),
+            "{head}"
+        );
+        for header in [
+            "authorization: Bearer wl_key\r\n",
+            "windlass-tenant: acme\r\n",
+            "host: 127.0.0.1:",
+            "user-agent: windlass/",
+            "idempotency-key: k\r\n",
+        ] {
+            assert!(head.contains(header), "{header} is not in {head}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_with_the_key() {
+        let elsewhere = Blocking::bind("127.0.0.1:0").unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        let (listener, client) = client().await;
+        let location = format!("http://{}/v1/modules", elsewhere.local_addr().unwrap());
+        let bytes = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
+        let (sent, _) = tokio::join!(client.get(&["modules"]).send(), answer(listener, bytes));
+        match sent {
+            Err(Trouble::Failed(sentence)) => assert!(sentence.contains(&location), "{sentence}"),
+            other => panic!("{other:?}"),
+        }
+        let nobody = elsewhere.accept().unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock, "somebody followed");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_speaks_no_tls_is_said_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let address = Address::parse(&url, &ExtraRoots::none()).unwrap();
+        let client = Client::new(address, None, None).unwrap();
+        let plain = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            connection.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+            let _ = connection.read_to_end(&mut Vec::new()).await;
+        };
+        match tokio::join!(client.get(&["modules"]).send(), plain).0 {
+            Err(Trouble::NotSecured(sentence)) => assert!(sentence.contains("does not speak TLS"), "{sentence}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! `windlass terminate`, `suspend` and `resume`.
 
 use clap::Args;
-use reqwest::Method;
+use http::Method;
 
 use super::{
     client::Client,

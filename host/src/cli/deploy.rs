@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::Args;
 use futures::stream;
+use http::Method;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::Method;
 
 use crate::http::SIGNATURE_HEADER;
 
 use super::{
-    client::{Answer, Client},
+    client::{Answer, Body, Client},
     modules,
     output::Output,
     trouble::Trouble,
@@ -104,7 +106,7 @@ async fn signature(file: &Path) -> Result<Option<String>, Trouble> {
     }
 }
 
-fn body(bytes: Bytes, progress: ProgressBar) -> reqwest::Body {
+fn body(bytes: Bytes, progress: ProgressBar) -> Body {
     let steps = stream::unfold((bytes, progress), |(mut rest, progress)| async move {
         if rest.is_empty() {
             progress.set_message("the host checks and compiles it");
@@ -112,9 +114,9 @@ fn body(bytes: Bytes, progress: ProgressBar) -> reqwest::Body {
         }
         let step = rest.split_to(STEP_BYTES.min(rest.len()));
         progress.inc(u64::try_from(step.len()).unwrap_or(0));
-        Some((Ok::<_, std::io::Error>(step), (rest, progress)))
+        Some((Ok(Frame::data(step)), (rest, progress)))
     });
-    reqwest::Body::wrap_stream(steps)
+    StreamBody::new(steps).boxed_unsync()
 }
 
 fn progress_bar(name: &str, length: u64, output: &Output) -> ProgressBar {

@@ -1,7 +1,7 @@
 //! `windlass event`: raises an event for an instance.
 
 use clap::Args;
-use reqwest::Method;
+use http::Method;
 
 use super::{
     client::Client,

@@ -1,7 +1,7 @@
 //! `windlass modules`: lists modules, shows one, or takes one away.
 
 use clap::Args;
-use reqwest::Method;
+use http::Method;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 
 use super::trouble::Trouble;
 
@@ -53,6 +53,15 @@ impl Output {
     /// A value of ours as JSON, on one line.
     pub(super) fn value(&self, value: &serde_json::Value) -> Result<(), Trouble> {
         self.line(&one_line(&value.to_string(), self.terminal))
+    }
+
+    /// What somebody should know although nothing has failed, on standard error.
+    pub(super) fn warn(&self, sentence: &str) {
+        if self.json {
+            eprintln!("{}", json!({ "warning": sentence }));
+        } else {
+            eprintln!("{} {}", self.red_on_stderr("warning:"), clean(sentence));
+        }
     }
 
     /// A table; its cells are cleaned here.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Args;
-use reqwest::Method;
+use http::Method;
 
 use super::{client::Client, output::Output, trouble::Trouble};
 use crate::http::{Purged, parse_duration};

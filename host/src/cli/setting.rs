@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
+use http::Method;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 

@@ -1,7 +1,7 @@
 //! `windlass start`: starts an orchestration and may wait for its result.
 
 use clap::Args;
-use reqwest::Method;
+use http::Method;
 
 use super::{
     client::Client,

@@ -1,7 +1,7 @@
 //! `windlass tenant`: the tenants of a host, their quotas and what they use.
 
 use clap::{Args, Subcommand};
-use reqwest::Method;
+use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 

@@ -14,6 +14,8 @@ pub(super) enum Trouble {
     Usage(String),
     /// The host cannot be reached.
     Unreachable { url: String, cause: String },
+    /// Somebody answers, but nobody who can be trusted to be the host.
+    NotSecured(String),
     /// The host refused.
     Refused(Box<Problem>),
     /// The time was up.
@@ -39,7 +41,7 @@ impl Trouble {
                 409 | 410 => 4,
                 _ => 1,
             },
-            Self::Unreachable { .. } => 5,
+            Self::Unreachable { .. } | Self::NotSecured(_) => 5,
             Self::TimedOut(_) => 6,
         }
     }
@@ -59,7 +61,9 @@ impl Trouble {
     fn sentence(&self) -> Option<String> {
         Some(match self {
             Self::NotCompleted => return None,
-            Self::Usage(sentence) | Self::TimedOut(sentence) | Self::Failed(sentence) => clean(sentence),
+            Self::Usage(sentence) | Self::NotSecured(sentence) | Self::TimedOut(sentence) | Self::Failed(sentence) => {
+                clean(sentence)
+            }
             Self::Unreachable { url, cause } => {
                 format!(
                     "no host answers at {} ({}); is `windlass serve` running?",
@@ -100,6 +104,7 @@ impl Trouble {
             Self::NotCompleted => None,
             Self::Usage(_) => Some(json!({ "code": "usage", "detail": self.sentence() })),
             Self::Unreachable { .. } => Some(json!({ "code": "unreachable", "detail": self.sentence() })),
+            Self::NotSecured(_) => Some(json!({ "code": "not-secured", "detail": self.sentence() })),
             Self::TimedOut(_) => Some(json!({ "code": "timed-out", "detail": self.sentence() })),
             Self::Failed(_) => Some(json!({ "code": "failed", "detail": self.sentence() })),
         }

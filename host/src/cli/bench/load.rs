@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::net::TcpStream;
 
-use crate::cli::trouble::Trouble;
+use crate::cli::{address::Address, trouble::Trouble};
 use crate::http::TENANT_HEADER;
 
 /// Longest wait that a request asks for, in seconds.
@@ -28,9 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(WAIT_S + 30);
 /// Where the load goes.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
-    authority: String,
-    base: String,
-    name: HeaderValue,
+    address: Address,
     /// On whose behalf, if not on that of the tenant that every host has.
     tenant: Option<HeaderValue>,
 }
@@ -38,10 +35,8 @@ pub(super) struct Load {
 /// A connection, and what is said on it again and again.
 pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
-    base: String,
-    name: HeaderValue,
+    address: Address,
     tenant: Option<HeaderValue>,
-    url: String,
 }
 
 /// An answer, read whole.
@@ -63,18 +58,9 @@ pub(super) struct Instance<'a> {
 }
 
 impl Load {
-    /// To the host at that address.
-    pub(super) fn new(url: &str) -> Result<Self, Trouble> {
-        let unusable = || Trouble::Usage(format!("{url:?} is not the address of a host"));
-        let uri: Uri = url.parse().map_err(|_| unusable())?;
-        let authority = uri.authority().ok_or_else(unusable)?.as_str();
-        let port = uri.port_u16().unwrap_or(80);
-        Ok(Self {
-            authority: format!("{}:{port}", uri.host().unwrap_or_default()),
-            base: uri.path().trim_end_matches('/').to_owned(),
-            name: HeaderValue::from_str(authority).map_err(|_| unusable())?,
-            tenant: None,
-        })
+    /// To that host.
+    pub(super) fn new(address: Address) -> Self {
+        Self { address, tenant: None }
     }
 
     /// The same on behalf of a tenant.
@@ -85,28 +71,22 @@ impl Load {
         }
     }
 
-    /// The address of the host.
-    pub(super) fn url(&self) -> String {
-        format!("http://{}{}", self.authority, self.base)
+    /// The host.
+    pub(super) fn address(&self) -> &Address {
+        &self.address
     }
 
     pub(super) async fn connect(&self) -> Result<Connection, Trouble> {
-        let url = format!("http://{}", self.authority);
-        let stream = TcpStream::connect(&self.authority)
-            .await
-            .map_err(|error| lost(&url, &error))?;
-        let _ = stream.set_nodelay(true);
+        let stream = self.address.connect().await?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| lost(&url, &error))?;
+            .map_err(|error| self.address.lost(&error))?;
         // Ends with the connection, whose other half is the sender.
         tokio::spawn(driver);
         Ok(Connection {
             sender,
-            base: self.base.clone(),
-            name: self.name.clone(),
+            address: self.address.clone(),
             tenant: self.tenant.clone(),
-            url,
         })
     }
 
@@ -138,8 +118,8 @@ impl Connection {
     pub(super) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, Trouble> {
         let mut request = Request::builder()
             .method(method)
-            .uri(format!("{}{path}", self.base))
-            .header(header::HOST, self.name.clone())
+            .uri(self.address.target(path))
+            .header(header::HOST, self.address.name())
             .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(tenant) = &self.tenant {
             request = request.header(TENANT_HEADER, tenant.clone());
@@ -155,7 +135,7 @@ impl Connection {
             Ok::<_, hyper::Error>(Answer { status, body })
         };
         match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(answer) => answer.map_err(|error| lost(&self.url, &error)),
+            Ok(answer) => answer.map_err(|error| self.address.lost(&error)),
             Err(_) => Err(Trouble::TimedOut("the host did not answer in time".into())),
         }
     }
@@ -244,13 +224,5 @@ impl Instance<'_> {
             "instance {} is {} with the output {}",
             self.instance_id, self.runtime_status, self.output
         )))
-    }
-}
-
-fn lost(url: &str, error: &dyn std::error::Error) -> Trouble {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    Trouble::Unreachable {
-        url: url.to_owned(),
-        cause: causes.last().map(ToString::to_string).unwrap_or_default(),
     }
 }

@@ -7,7 +7,12 @@ use http::{Method, StatusCode};
 
 use super::host::BenchHost;
 use super::load::Load;
-use crate::cli::{client::Client, trouble::Trouble};
+use crate::cli::{
+    address::Address,
+    client::{self, Client},
+    trouble::Trouble,
+};
+use crate::tls::ExtraRoots;
 
 /// How long the host may take to come to rest.
 const REST_TIME: Duration = Duration::from_secs(120);
@@ -24,6 +29,8 @@ pub(super) struct Target {
     modules: PathBuf,
     /// Ours, which can be ended and started again.
     own: Option<BenchHost>,
+    /// Whom it may be vouched for by, if it speaks TLS.
+    roots: ExtraRoots,
     load: Load,
 }
 
@@ -45,25 +52,26 @@ pub(super) struct Reading {
 
 impl Target {
     /// A host of our own.
-    pub(super) async fn start(arguments: Vec<String>, modules: &Path) -> Result<Self, Trouble> {
+    pub(super) async fn start(arguments: Vec<String>, modules: &Path, roots: &ExtraRoots) -> Result<Self, Trouble> {
         let own = BenchHost::start(arguments).await?;
-        let load = Load::new(own.url())?;
-        deploy(own.url(), modules, None).await?;
+        let address = Address::parse(own.url(), roots)?;
+        deploy(&address, modules, None).await?;
         Ok(Self {
             modules: modules.to_owned(),
             own: Some(own),
-            load,
+            roots: roots.clone(),
+            load: Load::new(address),
         })
     }
 
     /// One that runs already.
-    pub(super) async fn running(url: &str, modules: &Path) -> Result<Self, Trouble> {
-        deploy(url, modules, None).await?;
-        let load = Load::new(url)?;
+    pub(super) async fn running(address: &Address, modules: &Path, roots: &ExtraRoots) -> Result<Self, Trouble> {
+        deploy(address, modules, None).await?;
         Ok(Self {
             modules: modules.to_owned(),
             own: None,
-            load,
+            roots: roots.clone(),
+            load: Load::new(address.clone()),
         })
     }
 
@@ -75,7 +83,7 @@ impl Target {
         if answer.status != StatusCode::CONFLICT {
             answer.expect(StatusCode::CREATED)?;
         }
-        deploy(&self.load.url(), &self.modules, Some(name)).await?;
+        deploy(self.load.address(), &self.modules, Some(name)).await?;
         Ok(self.load.of_tenant(name))
     }
 
@@ -98,7 +106,8 @@ impl Target {
     pub(super) async fn resume(&mut self) -> Result<f64, Trouble> {
         let begun = Instant::now();
         self.own().resume().await?;
-        self.load = Load::new(self.own().url())?;
+        let roots = self.roots.clone();
+        self.load = Load::new(Address::parse(self.own().url(), &roots)?);
         let ready = self.load.connect().await?.get("/readyz").await?;
         ready.expect(StatusCode::OK)?;
         Ok(begun.elapsed().as_secs_f64())
@@ -168,8 +177,8 @@ impl Reading {
     }
 }
 
-async fn deploy(url: &str, folder: &Path, tenant: Option<&str>) -> Result<(), Trouble> {
-    let client = Client::new(url, None, tenant)?;
+async fn deploy(address: &Address, folder: &Path, tenant: Option<&str>) -> Result<(), Trouble> {
+    let client = Client::new(address.clone(), None, tenant)?;
     for module in MODULES {
         let path = folder.join(format!("{module}.wasm"));
         let bytes = tokio::fs::read(&path).await.map_err(|error| {
@@ -179,7 +188,7 @@ async fn deploy(url: &str, folder: &Path, tenant: Option<&str>) -> Result<(), Tr
             ))
         })?;
         let call = client.call(Method::PUT, &["modules", module]);
-        call.body(bytes.len() as u64, bytes.into()).send().await?;
+        call.body(bytes.len() as u64, client::full(bytes.into())).send().await?;
     }
     Ok(())
 }

@@ -1,0 +1,239 @@
+//! Where a host is, and connections to it, plain or over TLS.
+
+use std::{fmt, io, net::IpAddr, path::Path, time::Duration};
+
+use http::{HeaderValue, Uri, uri::Scheme};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{self, CertificateError, pki_types::ServerName},
+};
+
+use super::trouble::Trouble;
+use crate::tls::ExtraRoots;
+
+/// How long a connection may take; the host is near.
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+
+/// How long a TLS handshake may take. Longer: a host that has all the connections it may have lets others wait.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
+
+/// A connection to a host.
+pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// A host, by its address. Cheap enough to clone.
+#[derive(Clone)]
+pub(super) struct Address {
+    /// As people wrote it.
+    url: String,
+    /// A name or an IP address, which has no brackets here.
+    host: String,
+    port: u16,
+    /// The value of the header `Host`.
+    name: HeaderValue,
+    /// What stands before the paths of the API: nothing, or the path under which a proxy has the host.
+    base: String,
+    /// If it begins with `https`.
+    tls: Option<Tls>,
+}
+
+#[derive(Clone)]
+struct Tls {
+    connector: TlsConnector,
+    /// What the certificate must be for.
+    server: ServerName<'static>,
+}
+
+impl Address {
+    /// The host at that URL; over TLS it must show a certificate that Mozilla's authorities or these vouch for.
+    pub(super) fn parse(url: &str, roots: &ExtraRoots) -> Result<Self, Trouble> {
+        let unusable = |problem: &str| Trouble::Usage(format!("{url:?} {problem}"));
+        let uri: Uri = url.parse().map_err(|_| unusable("is not an address"))?;
+        let is_tls = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            _ => return Err(unusable("must begin with http:// or https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| unusable("names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(unusable("must not hold a user; an API key is given with --key"));
+        }
+        let host = authority.host();
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
+        let tls = is_tls.then(|| {
+            let server = ServerName::try_from(host.to_owned()).map_err(|_| unusable("names no host"))?;
+            let connector = TlsConnector::from(roots.client_config());
+            Ok::<_, Trouble>(Tls { connector, server })
+        });
+        Ok(Self {
+            url: url.to_owned(),
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            name: HeaderValue::from_str(authority.as_str()).map_err(|_| unusable("is not an address"))?,
+            base: uri.path().trim_end_matches('/').to_owned(),
+            tls: tls.transpose()?,
+        })
+    }
+
+    /// The value of the header `Host`.
+    pub(super) fn name(&self) -> HeaderValue {
+        self.name.clone()
+    }
+
+    /// The target of a request for that path and query of the API.
+    pub(super) fn target(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Whether what is sent could be read on the way: it is not encrypted and leaves this machine.
+    pub(super) fn is_exposed(&self) -> bool {
+        let is_here = self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        self.tls.is_none() && !is_here
+    }
+
+    /// A connection.
+    pub(super) async fn connect(&self) -> Result<Box<dyn Connection>, Trouble> {
+        let stream = match timeout(CONNECT_TIME, TcpStream::connect((self.host.as_str(), self.port))).await {
+            Ok(stream) => stream.map_err(|error| self.lost(&error))?,
+            Err(_) => return Err(self.unreachable("the connection took too long".into())),
+        };
+        // Requests are written whole; waiting for more to send along only delays them.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else {
+            return Ok(Box::new(stream));
+        };
+        match timeout(HANDSHAKE_TIME, tls.connector.connect(tls.server.clone(), stream)).await {
+            Ok(Ok(stream)) => Ok(Box::new(stream)),
+            Ok(Err(error)) => Err(self.not_secured(&error)),
+            Err(_) => Err(self.unreachable("the TLS handshake took too long".into())),
+        }
+    }
+
+    /// The connection was lost, or never came about.
+    pub(super) fn lost(&self, error: &dyn std::error::Error) -> Trouble {
+        let causes = std::iter::successors(Some(error), |error| error.source());
+        self.unreachable(causes.last().map(ToString::to_string).unwrap_or_default())
+    }
+
+    fn unreachable(&self, cause: String) -> Trouble {
+        Trouble::Unreachable {
+            url: self.url.clone(),
+            cause,
+        }
+    }
+
+    /// Why there is no TLS with somebody who does answer.
+    fn not_secured(&self, error: &io::Error) -> Trouble {
+        let Some(reason) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
+            return self.lost(error);
+        };
+        let Self { url, host, .. } = self;
+        let sentence = match reason {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
+                "the certificate of {url} is from nobody that is trusted; if it should be, name a file with the \
+                 certificate of its authority with --ca FILE or WINDLASS_CA"
+            ),
+            rustls::Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            ) => format!("the certificate of {url} is not for {host}; address the host by a name that it is for"),
+            rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+                format!("the certificate of {url} has expired")
+            }
+            rustls::Error::InvalidMessage(_) => {
+                format!("who answers at {url} does not speak TLS; is it an address with http://?")
+            }
+            other => format!("there is no TLS connection to {url}: {other}"),
+        };
+        Trouble::NotSecured(sentence)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({})", self.url)
+    }
+}
+
+/// The authorities of a file that are trusted besides Mozilla's; none without a file.
+pub(super) fn roots(file: Option<&Path>) -> Result<ExtraRoots, Trouble> {
+    let Some(file) = file else {
+        return Ok(ExtraRoots::none());
+    };
+    let said = |problem: String| Trouble::Usage(format!("the file {} of --ca {problem}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| said(format!("cannot be read: {error}")))?;
+    ExtraRoots::from_pem(&pem).map_err(|error| said(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Address {
+        Address::parse(url, &ExtraRoots::none()).unwrap()
+    }
+
+    #[test]
+    fn addresses_are_read_with_their_defaults() {
+        let address = parse("https://windlass.example");
+        assert_eq!((address.host.as_str(), address.port), ("windlass.example", 443));
+        assert_eq!(address.name(), "windlass.example");
+        assert_eq!(address.target("/v1/modules"), "/v1/modules");
+        let address = parse("http://[::1]:7411/behind/a/proxy/");
+        assert_eq!((address.host.as_str(), address.port), ("::1", 7411));
+        assert_eq!(address.name(), "[::1]:7411");
+        assert_eq!(address.target("/v1/modules"), "/behind/a/proxy/v1/modules");
+        assert_eq!(parse("http://windlass.example").port, 80);
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for (url, problem) in [
+            ("", "is not an address"),
+            ("127.0.0.1:7411", "must begin with http:// or https://"),
+            ("ftp://127.0.0.1", "must begin with http:// or https://"),
+            ("/v1", "must begin with http:// or https://"),
+            ("https://user:pass@127.0.0.1", "must not hold a user"),
+        ] {
+            match Address::parse(url, &ExtraRoots::none()) {
+                Err(Trouble::Usage(sentence)) => assert!(sentence.contains(problem), "{url}: {sentence}"),
+                other => panic!("{url}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_leaves_the_machine_in_plain_text_is_exposed() {
+        for url in [
+            "http://windlass.example",
+            "http://10.0.0.1:7411",
+            "http://localhost.example",
+        ] {
+            assert!(parse(url).is_exposed(), "{url}");
+        }
+        for url in [
+            "http://localhost:7411",
+            "http://127.3.2.1",
+            "http://[::1]:7411",
+            "https://windlass.example",
+            "https://10.0.0.1",
+        ] {
+            assert!(!parse(url).is_exposed(), "{url}");
+        }
+    }
+}
