@@ -104,6 +104,11 @@ settings! {
     max_connections: u32 = 1_024, "WINDLASS_MAX_CONNECTIONS", "NUMBER";
     /// How long requests and turns under way may go on after the end was asked for
     shutdown_grace: Span = Span::seconds(10), "WINDLASS_SHUTDOWN_GRACE", "TIME";
+    /// File with the certificate to show and those that lead to its authority (PEM); with it the host speaks TLS. Read again
+    /// when it changes; empty for none
+    tls_cert: PathBuf = PathBuf::new(), "WINDLASS_TLS_CERT", "FILE";
+    /// File with the key of the certificate (PEM, not encrypted); empty for none
+    tls_key: PathBuf = PathBuf::new(), "WINDLASS_TLS_KEY", "FILE";
     /// File of certificate authorities (PEM) that activities trust besides the public ones; empty for none
     egress_ca: PathBuf = PathBuf::new(), "WINDLASS_EGRESS_CA", "FILE";
     /// File with the key that secrets are encrypted with (64 hexadecimal digits); empty for none. The environment variable
@@ -195,6 +200,14 @@ impl Config {
         }
         if (1..MIN_MAX_DATABASE).contains(&self.max_database.0) {
             return invalid("max_database", "must be 0 for no limit, or at least 1MiB");
+        }
+        for (name, file, other) in [
+            ("tls_cert", &self.tls_cert, &self.tls_key),
+            ("tls_key", &self.tls_key, &self.tls_cert),
+        ] {
+            if file.as_os_str().is_empty() && !other.as_os_str().is_empty() {
+                return invalid(name, "is missing: TLS takes both a certificate and its key");
+            }
         }
         if self.activity_slots == Capacity::Number(0) {
             return invalid("activity_slots", "must not be 0");

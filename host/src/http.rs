@@ -34,6 +34,8 @@ mod state;
 mod tests;
 mod uploads;
 
+use http::uri::Scheme;
+
 pub use instances::Purged;
 pub use links::InstanceLinks;
 pub use path::ModuleName;
@@ -57,4 +59,6 @@ pub struct HttpOptions {
     /// Whether requests without a key must be addressed to this machine by its own name. Not so if the operator lets
     /// anybody on the network in.
     pub own_names_only: bool,
+    /// How clients reach the host: with what links begin, and the origin of its own pages.
+    pub scheme: Scheme,
 }

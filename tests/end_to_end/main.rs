@@ -21,5 +21,6 @@ mod shutdown;
 mod starts;
 mod std_everywhere;
 mod tenants;
+mod tls;
 mod uploads;
 mod versions;

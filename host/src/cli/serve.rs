@@ -21,7 +21,7 @@ use crate::{
     store::{self, Store, StoreOptions},
     telemetry,
     tenancy::{Tenancy, Vault},
-    tls::ExtraRoots,
+    tls::{Certificate, CertificateError, CertificateFiles, ExtraRoots},
 };
 
 /// Arguments of `serve`.
@@ -49,6 +49,7 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let stop = shutdown::on_signals()?;
     let sandbox_options = sandbox_options(config)?;
     let vault = vault(config)?;
+    let certificate = certificate(config)?;
     let (store, service) = Store::open(&store_options(config)).await?;
     let stop_store = CancellationToken::new();
     // The writer has a thread of its own: it neither waits behind requests nor is woken through their event loop, which
@@ -75,16 +76,19 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let engine = Engine::start_up(parts, options).await?;
 
     refuse_strangers(config, engine.tenancy())?;
-    let server = Server::bind(ServerOptions {
+    let server = ServerOptions {
         listen: config.listen,
         max_connections: usize::try_from(config.max_connections)?,
         grace: config.shutdown_grace.0,
-    })
-    .await?;
+        certificate,
+    };
+    let scheme = server.scheme();
+    let server = Server::bind(server).await?;
     let options = HttpOptions {
         payload_bytes: config.max_payload.as_usize(),
         module_bytes: config.max_module.as_usize(),
         own_names_only: config.listen.ip().is_loopback(),
+        scheme,
     };
     let router = http::router(engine.clone(), options, stop.clone());
     announce(&server)?;
@@ -118,6 +122,18 @@ fn vault(config: &Config) -> Result<Vault, String> {
         Ok(text) => Vault::with_key(&text).map_err(|problem| format!("{SECRETS_KEY} {problem}")),
         Err(_) => Ok(Vault::default()),
     }
+}
+
+/// What is shown to clients, if the host speaks TLS.
+fn certificate(config: &Config) -> Result<Option<Certificate>, CertificateError> {
+    if config.tls_cert.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let files = CertificateFiles {
+        certificate: config.tls_cert.clone(),
+        key: config.tls_key.clone(),
+    };
+    Certificate::load(files).map(Some)
 }
 
 /// Without keys, anyone who reaches the socket may do anything.
@@ -209,7 +225,7 @@ fn engine_options(config: &Config, sandbox: &Sandbox) -> EngineOptions {
 /// The one line on standard output; scripts wait for it and read the address from it.
 fn announce(server: &Server) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
-    writeln!(output, "windlass listening on http://{}", server.address())?;
+    writeln!(output, "windlass listening on {}", server.url())?;
     output.flush()
 }
 

@@ -64,3 +64,15 @@ fn unknown_keys_and_values_out_of_bounds_are_refused_by_name() {
     assert!(error("max_payload = \"1GiB\"").contains("at most 64MiB"));
     assert!(error("max_database = 1").contains("at least 1MiB"));
 }
+
+#[test]
+fn a_certificate_and_its_key_are_given_together() {
+    let both = load(Settings::default(), "tls_cert = \"host.pem\"\ntls_key = \"host.key\"").unwrap();
+    assert_eq!(both.tls_cert, Path::new("host.pem"));
+    for (given, missing) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
+        assert_eq!(
+            load(Settings::default(), &format!("{given} = \"a file\"")).unwrap_err(),
+            format!("the setting {missing} is missing: TLS takes both a certificate and its key")
+        );
+    }
+}

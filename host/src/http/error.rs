@@ -29,6 +29,9 @@ pub(crate) enum Refusal {
     /// The request target is too long to be one of ours.
     #[error("the request target is longer than {limit} bytes")]
     TargetTooLong { limit: usize },
+    /// The request came over a plain connection to a host that speaks TLS.
+    #[error("this host speaks TLS: its addresses begin with https://, and what is sent without is not answered")]
+    TlsRequired,
     /// The request was addressed to a name that is not this machine's own: a page may have rebound its DNS name.
     #[error("this host serves its own machine only and does not answer to the name {host:?}")]
     ForeignHost { host: String },
@@ -168,6 +171,7 @@ impl Refusal {
             Self::UnknownRoute { .. } => (S::NOT_FOUND, "unknown-route", "No such resource"),
             Self::MethodNotAllowed { .. } => (S::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"),
             Self::TargetTooLong { .. } => (S::URI_TOO_LONG, "target-too-long", "Request target too long"),
+            Self::TlsRequired => (S::BAD_REQUEST, "tls-required", "TLS needed"),
             Self::ForeignHost { .. } => (S::FORBIDDEN, "foreign-host", "Addressed to another host"),
             Self::ForeignOrigin { .. } => (S::FORBIDDEN, "foreign-origin", "Sent by a foreign web page"),
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "API key needed"),
@@ -374,9 +378,14 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
         // What is left of a body that was not read to its end must not be taken for the next request.
+        // Nor is anything to be sent after the first request that should have been encrypted.
         if matches!(
             self,
-            Self::BodyTooLarge { .. } | Self::BodyCutOff | Self::BodyTooSlow | Self::TooManyUploads { .. }
+            Self::BodyTooLarge { .. }
+                | Self::BodyCutOff
+                | Self::BodyTooSlow
+                | Self::TooManyUploads { .. }
+                | Self::TlsRequired
         ) {
             response
                 .headers_mut()

@@ -12,7 +12,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Uri, header, uri::Authority};
+use http::{
+    HeaderMap, Uri, header,
+    uri::{Authority, Scheme},
+};
 
 use super::{error::Refusal, state::App};
 
@@ -27,7 +30,7 @@ pub(crate) async fn own_machine_only(State(app): State<App>, request: Request, n
         if foreign_welcome {
             Ok(())
         } else {
-            check(request.uri(), request.headers())
+            check(request.uri(), request.headers(), &app.options.scheme)
         }
     });
     match checked {
@@ -45,7 +48,7 @@ fn check_length(uri: &Uri) -> Result<(), Refusal> {
     }
 }
 
-fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check(uri: &Uri, headers: &HeaderMap, scheme: &Scheme) -> Result<(), Refusal> {
     let host = single(headers, header::HOST).ok_or_else(|| Refusal::ForeignHost { host: String::new() })?;
     // A proxy-style request names its host in the target as well; both must be ours.
     for name in [Some(host), uri.authority().map(Authority::as_str)]
@@ -59,7 +62,8 @@ fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     for origin in headers.get_all(header::ORIGIN) {
         let origin = origin.to_str().unwrap_or("?");
         let own = origin
-            .strip_prefix("http://")
+            .strip_prefix(scheme.as_str())
+            .and_then(|rest| rest.strip_prefix("://"))
             .is_some_and(|authority| authority.eq_ignore_ascii_case(host));
         if !own {
             return Err(Refusal::ForeignOrigin {
@@ -103,7 +107,11 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.clone(), value.parse().unwrap()))
             .collect();
-        check(&target.parse().unwrap(), &headers).map_or_else(|refusal| refusal.kind().1, |()| "ok")
+        code_over(&Scheme::HTTP, target, &headers)
+    }
+
+    fn code_over(scheme: &Scheme, target: &str, headers: &HeaderMap) -> &'static str {
+        check(&target.parse().unwrap(), headers, scheme).map_or_else(|refusal| refusal.kind().1, |()| "ok")
     }
 
     #[test]
@@ -161,6 +169,19 @@ mod tests {
             "http://evil.example",
             "http://127.0.0.1:7411",
         ] {
+            assert_eq!(check(origin), "foreign-origin", "{origin}");
+        }
+    }
+
+    #[test]
+    fn over_tls_a_page_of_the_host_is_one_that_came_over_tls() {
+        let check = |origin: &str| {
+            let headers = [(header::HOST, "localhost:7411"), (header::ORIGIN, origin)];
+            let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));
+            code_over(&Scheme::HTTPS, "/", &headers.into_iter().collect())
+        };
+        assert_eq!(check("https://localhost:7411"), "ok");
+        for origin in ["http://localhost:7411", "https:localhost:7411", "https://evil.example"] {
             assert_eq!(check(origin), "foreign-origin", "{origin}");
         }
     }

@@ -27,13 +27,13 @@ pub(crate) struct Base(String);
 impl FromRequestParts<App> for Base {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let host = parts
             .headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok())
             .unwrap_or("localhost");
-        Ok(Self(format!("http://{host}")))
+        Ok(Self(format!("{}://{host}", app.options.scheme)))
     }
 }
 

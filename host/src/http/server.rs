@@ -1,21 +1,32 @@
-//! The socket: connections with bounds on their number, their heads and their silence, ended gracefully.
+//! The socket: connections, plain or over TLS, with bounds on their number, their heads and their silence, ended
+//! gracefully.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
+use http::uri::Scheme;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::stall::Stall;
+use super::{error::Refusal, stall::Stall};
+use crate::tls::Certificate;
+
+/// The time in which a TLS handshake must be done, from the moment the connection is there.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// The first byte of a TLS connection: the record is one of a handshake (RFC 8446, section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// The time in which a request's head must arrive; also how long a connection may stay idle between requests.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -41,6 +52,18 @@ pub struct ServerOptions {
     pub max_connections: usize,
     /// How long requests under way may go on after the end was asked for.
     pub grace: Duration,
+    /// What to show to clients, who must speak TLS then.
+    pub certificate: Option<Certificate>,
+}
+
+impl ServerOptions {
+    /// With what the addresses of the server begin.
+    pub fn scheme(&self) -> Scheme {
+        match self.certificate {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
+    }
 }
 
 /// Why the server could not begin.
@@ -81,13 +104,29 @@ impl Server {
         self.address
     }
 
-    /// Serves until `stop` is cancelled, then lets requests under way finish within the grace time.
+    /// Where clients on this machine find it.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.options.scheme(), self.address)
+    }
+
+    /// Serves until `stop` is cancelled, then lets requests under way finish within the grace time. Meanwhile it shows
+    /// whatever certificate there is.
     pub async fn run(self, router: Router, stop: CancellationToken) {
+        let certificate = self.options.certificate.clone();
+        let keep_current = async {
+            if let Some(certificate) = certificate {
+                certificate.keep_current(&stop).await;
+            }
+        };
+        tokio::join!(self.serve_all(router, &stop), keep_current);
+    }
+
+    async fn serve_all(self, router: Router, stop: &CancellationToken) {
         let connections = TaskTracker::new();
         let room = Arc::new(Semaphore::new(self.options.max_connections));
         let abort = CancellationToken::new();
-        while let Some((stream, permit)) = next_connection(&self.listener, &room, &stop).await {
-            let connection = serve(stream, router.clone(), stop.clone());
+        while let Some((stream, permit)) = next_connection(&self.listener, &room, stop).await {
+            let connection = serve(stream, self.options.certificate.clone(), router.clone(), stop.clone());
             let abort = abort.clone();
             connections.spawn(async move {
                 let _permit = permit;
@@ -133,16 +172,54 @@ async fn next_connection(
 }
 
 /// Serves one connection; after `stop` only the request under way.
-async fn serve(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn serve(stream: TcpStream, certificate: Option<Certificate>, router: Router, stop: CancellationToken) {
     // Answers are written whole; waiting for more to send along would only add latency.
     let _ = stream.set_nodelay(true);
-    let stream = TokioIo::new(Stall::new(stream, WRITE_PATIENCE));
+    let Some(certificate) = certificate else {
+        return converse(Stall::new(stream, WRITE_PATIENCE), router, stop).await;
+    };
+    // Nothing was asked yet, so there is nothing to finish when the end comes first.
+    let begun = stop.run_until_cancelled(timeout(HANDSHAKE_TIME, begin_tls(stream, &certificate)));
+    match begun.await {
+        Some(Ok(Ok(Begun::Tls(stream)))) => converse(stream, router, stop).await,
+        Some(Ok(Ok(Begun::Plain(stream)))) => converse(stream, Router::new().fallback(tls_required), stop).await,
+        Some(Ok(Err(error))) => tracing::debug!(%error, "a TLS handshake failed"),
+        Some(Err(_)) => tracing::debug!("a TLS handshake took too long"),
+        None => {}
+    }
+}
+
+/// What a client has begun with.
+enum Begun {
+    Tls(Box<tokio_rustls::server::TlsStream<Stall<TcpStream>>>),
+    /// Not TLS; what it said has not been read.
+    Plain(Stall<TcpStream>),
+}
+
+async fn begin_tls(stream: TcpStream, certificate: &Certificate) -> io::Result<Begun> {
+    let mut first = [0];
+    let is_plain = stream.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE;
+    let stream = Stall::new(stream, WRITE_PATIENCE);
+    if is_plain {
+        return Ok(Begun::Plain(stream));
+    }
+    let acceptor = TlsAcceptor::from(certificate.config());
+    Ok(Begun::Tls(Box::new(acceptor.accept(stream).await?)))
+}
+
+/// The answer to all requests that are not encrypted: whoever forgot the `s` of `https` reads what is wrong.
+async fn tls_required() -> Refusal {
+    Refusal::TlsRequired
+}
+
+/// HTTP over what has become a connection.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, stop: CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(stream, TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

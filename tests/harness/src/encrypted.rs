@@ -1,15 +1,17 @@
-//! An encrypted way to a server: what comes over TLS is passed on as it is.
+//! Encrypted connections: a way to a server that speaks plain HTTP, and one's own to a server that speaks TLS.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const CERTIFICATE: &[u8] = include_bytes!("../certificates/service.pem");
 const KEY: &[u8] = include_bytes!("../certificates/service.key");
@@ -52,7 +54,33 @@ impl Encrypted {
 
     /// The file with the authority that vouches for it.
     pub fn authority() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/certificates/authority.pem")
+        Self::file("authority.pem")
+    }
+
+    /// A file of the folder `certificates`, which says what they are.
+    pub fn file(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("harness/certificates")
+            .join(name)
+    }
+
+    /// A connection to the server at that `https://` URL, if that authority alone vouches for its certificate.
+    ///
+    /// # Errors
+    /// When nobody answers, or somebody whose certificate is another one's.
+    pub async fn connect(url: &str, authority: &Path) -> io::Result<TlsStream<TcpStream>> {
+        let address = url.strip_prefix("https://").expect("an encrypted server");
+        let mut roots = RootCertStore::empty();
+        let certificate = CertificateDer::from_pem_file(authority).expect("a certificate");
+        roots.add(certificate).expect("a sound certificate");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider offers TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(address).await?;
+        let name = ServerName::from(stream.peer_addr()?.ip());
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::answer::Answer;
+use crate::command::Command;
 use crate::metrics::Metrics;
 use crate::process::Server;
 use crate::{compiled, programs};
@@ -130,6 +131,11 @@ impl Host {
     /// The API key that requests are sent with.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
+    }
+
+    /// Runs a command of the command line against this host.
+    pub async fn cli(&self, args: &[&str]) -> Command {
+        Command::run(args, self.url(), self.key()).await
     }
 
     /// A request to a path such as `/v1/modules`, for tests that need to set headers.

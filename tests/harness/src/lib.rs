@@ -6,6 +6,7 @@
 
 mod answer;
 mod backend;
+mod command;
 mod compiled;
 mod encrypted;
 mod host;
@@ -18,10 +19,11 @@ mod world;
 
 pub use answer::Answer;
 pub use backend::Backend;
+pub use command::Command;
 pub use encrypted::Encrypted;
 pub use host::{Host, HostOptions};
 pub use load::Load;
 pub use metrics::Metrics;
 pub use programs::{module, modules, windlass};
 pub use waiting::{PATIENCE, until};
-pub use world::{Command, World};
+pub use world::World;

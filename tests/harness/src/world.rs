@@ -2,13 +2,13 @@
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
+use crate::command::Command;
 use crate::host::{Host, HostOptions};
 use crate::programs;
 use crate::waiting::until;
@@ -21,25 +21,6 @@ pub struct World {
     pub backend: Backend,
     stopped: bool,
     ids: AtomicU32,
-}
-
-/// How a command of the command line ended.
-#[derive(Debug)]
-pub struct Command {
-    /// The exit code.
-    pub code: i32,
-    /// What it printed.
-    pub stdout: String,
-    /// What it complained about.
-    pub stderr: String,
-}
-
-impl Command {
-    /// What it printed, as JSON.
-    #[track_caller]
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
 }
 
 impl Deref for World {
@@ -229,11 +210,6 @@ impl World {
             .collect()
     }
 
-    /// Runs a command of the command line against this host.
-    pub async fn cli(&self, args: &[&str]) -> Command {
-        command(args, self.url(), self.key()).await
-    }
-
     /// Asserts that the host still serves: it is ready, and a workflow of the test's modules would run.
     pub async fn is_healthy(&self) {
         self.get("/healthz").await.expect(200);
@@ -252,7 +228,7 @@ impl World {
         self.stopped = true;
 
         let data = self.data().display().to_string();
-        let check = command(&["check", "--replay", "--json", "--data", &data], "", None).await;
+        let check = Command::run(&["check", "--replay", "--json", "--data", &data], "", None).await;
         assert_eq!(check.code, 0, "{}{}", check.stdout, check.stderr);
         let replayed = check.json()["historiesReplayed"].as_u64();
         let completed = completed["instances"].as_array().map(|list| list.len() as u64);
@@ -268,22 +244,5 @@ impl Drop for World {
         if !self.stopped && !std::thread::panicking() {
             panic!("a test ends with stop, which checks what the host has written");
         }
-    }
-}
-
-async fn command(args: &[&str], url: &str, key: Option<&str>) -> Command {
-    let output = tokio::process::Command::new(programs::windlass())
-        .args(args)
-        .env("WINDLASS_URL", url)
-        .envs(key.map(|key| ("WINDLASS_KEY", key)))
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .expect("the program starts");
-    Command {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
+use http::uri::Scheme;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
@@ -94,6 +95,7 @@ impl TestHost {
             listen,
             max_connections: 64,
             grace,
+            certificate: None,
         })
         .await
         .unwrap();
@@ -102,6 +104,7 @@ impl TestHost {
             payload_bytes: PAYLOAD_BYTES,
             module_bytes: MODULE_BYTES,
             own_names_only: true,
+            scheme: Scheme::HTTP,
         };
         let engine = engine(store.clone(), folder.path()).await;
         let router = router(engine.clone(), options, stop.clone());
