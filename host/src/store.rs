@@ -165,6 +165,7 @@ pub struct StoreService {
 #[derive(Debug, Clone)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
+    room: writer::Room,
     readers: Readers,
     stats: Arc<Stats>,
     numbers: InstanceNumbers,
@@ -243,6 +244,7 @@ impl Store {
         Ok((
             Self {
                 jobs: sender,
+                room: writer::Room::new(),
                 readers: Readers::Sqlite(pool),
                 stats,
                 numbers,
@@ -566,10 +568,14 @@ impl Store {
 
     async fn ask(&self, operation: Operation) -> Result<Outcome, Error> {
         let (reply, answer) = oneshot::channel();
-        self.jobs
-            .send(Job { operation, reply })
-            .await
-            .map_err(|_| Error::Closed)?;
+        let bytes = operation.bytes();
+        let job = Job {
+            operation,
+            bytes,
+            room: self.room.take(bytes).await?,
+            reply,
+        };
+        self.jobs.send(job).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)?
     }
 }

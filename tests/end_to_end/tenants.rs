@@ -495,7 +495,10 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
 
 #[tokio::test]
 async fn a_body_that_was_begun_with_a_key_is_refused_once_the_key_was_revoked() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
     let world = guarded(&[]).await;
     let created = world.post("/v1/keys", &json!({ "role": "admin" })).await.expect(201);
     let (key, id) = (
@@ -507,7 +510,7 @@ async fn a_body_that_was_begun_with_a_key_is_refused_once_the_key_was_revoked() 
         "POST /v1/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
-    let mut socket = tokio::net::TcpStream::connect(world.url().trim_start_matches("http://"))
+    let mut socket = TcpStream::connect(world.url().trim_start_matches("http://"))
         .await
         .expect("a connection");
     socket.write_all(head.as_bytes()).await.expect("the head");

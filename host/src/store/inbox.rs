@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use futures::TryStreamExt as _;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 
 use super::{
@@ -9,7 +10,7 @@ use super::{
     columns::{Columns, Values, decode, stored},
     statement::{BindRow, RowStatement},
 };
-use crate::model::{InboxRow, InboxSeq, InstanceNumber};
+use crate::model::{InboxItem, InboxRow, InboxSeq, InstanceNumber, Started};
 
 /// A message to be written.
 pub(super) struct NewMessage<'a> {
@@ -60,18 +61,22 @@ pub(super) static CONSUME: RowStatement = RowStatement::new(
     ")",
 );
 
-/// All messages of an instance, in order of arrival.
-pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber) -> Result<Vec<InboxRow>, Error> {
-    let rows = sqlx::query(
+/// What an execution that has not begun will begin with. Of a long inbox no more is read than it takes.
+pub(super) async fn start(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<Started>, Error> {
+    let mut rows = sqlx::query(
         "SELECT seq, item
          FROM inbox
          WHERE partition = 0 AND instance = ?
-         ORDER BY seq",
+         ORDER BY control DESC, seq",
     )
     .bind(stored(instance.0))
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(|row| message(row, instance)).collect()
+    .fetch(pool);
+    while let Some(row) = rows.try_next().await? {
+        if let InboxItem::Start(started) = message(&row, instance)?.item {
+            return Ok(Some(*started));
+        }
+    }
+    Ok(None)
 }
 
 /// A message from its row: position, item.

@@ -237,6 +237,7 @@ impl Store {
         });
         let store = Self {
             jobs: sender,
+            room: writer::Room::new(),
             readers: Readers::Simulated(disk.clone()),
             stats,
             numbers,

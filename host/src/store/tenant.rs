@@ -13,8 +13,8 @@ use super::{
     usage,
 };
 use crate::model::{
-    Arrival, Decision, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus,
-    ModuleDigest, Outcome, Payload, StuckReason, TenantId, Timestamp, Turn, TurnNumber,
+    Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
+    Outcome, Payload, StuckReason, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// The rows of one tenant. Cheap to make.
@@ -147,13 +147,9 @@ impl TenantStore {
         let input = match &first {
             Some(turn) => input_of(turn),
             // Not begun: what it will begin with waits in the inbox, behind events that came before continue-as-new.
-            None => inbox::of(self.readers.sqlite(), number)
+            None => inbox::start(self.readers.sqlite(), number)
                 .await?
-                .into_iter()
-                .find_map(|row| match row.item {
-                    InboxItem::Start(started) => Some(started.input),
-                    _ => None,
-                }),
+                .map(|started| started.input),
         };
         let mut details = InstanceDetails {
             summary,

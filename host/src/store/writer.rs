@@ -21,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::transaction::Transaction;
@@ -51,8 +51,34 @@ const MAX_BACKLOG: usize = 4 * QUEUE_CAPACITY;
 /// Most operations in one batch. More would only lengthen the wait of the first; the cost per operation has levelled off.
 const MAX_BATCH: usize = 256;
 
+/// Most bytes of one batch, its first operation excepted: others wait for it.
+const MAX_BATCH_BYTES: usize = 16 << 20;
+
+/// Most bytes that may be on their way to the writer before those who ask are made to wait themselves.
+const QUEUE_BYTES: usize = 256 << 20;
+
 /// How many function names are remembered before all are forgotten; far more than a host's modules offer.
 const MAX_FUNCTION_NUMBERS: usize = 50_000;
+
+/// What may be on its way to the writer, in units of [`Room::UNIT`] bytes. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Room {
+    const UNIT: usize = 1 << 10;
+
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(QUEUE_BYTES / Self::UNIT)))
+    }
+
+    /// Waits until so many bytes have room; more than there ever is wait until there is nothing else.
+    pub(super) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let units = bytes.div_ceil(Self::UNIT).clamp(1, QUEUE_BYTES / Self::UNIT);
+        let units = u32::try_from(units).expect("clamped");
+        let room = Arc::clone(&self.0).acquire_many_owned(units).await;
+        room.map_err(|_| Error::Closed)
+    }
+}
 
 /// Held while a batch is written, and by the checkpointer when it needs the writer to pause.
 pub(super) type WriteGate = Arc<Mutex<()>>;
@@ -95,9 +121,17 @@ impl Writer {
                     break;
                 }
             }
-            if batch.len() == MAX_BATCH || !backlog.is_empty() {
+            let bytes: usize = batch.iter().map(|job| job.bytes).sum();
+            if batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES || !backlog.is_empty() {
                 self.sort(&mut backlog, batch.drain(..));
-                batch.extend(std::iter::from_fn(|| backlog.pop()).take(MAX_BATCH));
+                let mut room = MAX_BATCH_BYTES;
+                while batch.len() < MAX_BATCH
+                    && room > 0
+                    && let Some(job) = backlog.pop()
+                {
+                    room = room.saturating_sub(job.bytes);
+                    batch.push(job);
+                }
                 self.stats.set_backlog(backlog.len());
             }
             let gate = self.gate.lock().await;
@@ -157,9 +191,10 @@ impl Database {
                 Ok((outcomes, rows)) => {
                     stats.count_batch(jobs.len(), rows, begun.elapsed());
                     stats.set_newest_message(self.newest_message());
-                    for (job, outcome) in jobs.into_iter().zip(outcomes) {
+                    for (Job { reply, room, .. }, outcome) in jobs.into_iter().zip(outcomes) {
+                        drop(room);
                         // Who asked may have gone; what was asked is done.
-                        let _ = job.reply.send(outcome);
+                        let _ = reply.send(outcome);
                     }
                 }
                 Err(Failed::BeforeAnything(error)) => {

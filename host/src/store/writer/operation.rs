@@ -3,7 +3,7 @@
 //! Whoever asks encodes what is to be stored, so that this work is spread over the callers' threads and the one writer
 //! only moves bytes.
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
@@ -16,6 +16,10 @@ use crate::{
 /// An operation with the place its answer goes to.
 pub(in crate::store) struct Job {
     pub(in crate::store) operation: Operation,
+    /// About how much it writes, in bytes.
+    pub(in crate::store) bytes: usize,
+    /// Its part of what may be on its way to the writer.
+    pub(in crate::store) room: OwnedSemaphorePermit,
     pub(in crate::store) reply: oneshot::Sender<Result<Outcome, Error>>,
 }
 
@@ -69,6 +73,33 @@ pub(in crate::store) enum Operation {
         now: Timestamp,
         limit: u64,
     },
+}
+
+/// About what a row takes in memory and in statements beside its content, in bytes.
+const ROW: usize = 256;
+
+impl Operation {
+    /// About how much it writes, in bytes.
+    pub(in crate::store) fn bytes(&self) -> usize {
+        let lines = |lines: &[LogLine]| lines.iter().map(|line| line.message.len() + ROW).sum::<usize>();
+        let content = match self {
+            Self::Start { instance, .. } => instance.start.len(),
+            Self::Append { bytes, .. } => bytes.len(),
+            Self::Deliver { item, .. } => item.bytes.len(),
+            Self::Commit(work) => work.bytes() + lines(&work.commit.logs),
+            Self::NoteAttempt { lines: written, .. } => lines(written),
+            Self::PutModule(put) => put.bytes.len(),
+            Self::PurgeMany { instances, .. } => instances.len() * ROW,
+            Self::MarkStuck { .. }
+            | Self::CountUncleanEnd(_)
+            | Self::Purge { .. }
+            | Self::Administer(_)
+            | Self::DeleteModule { .. }
+            | Self::DeleteModuleBytes(_)
+            | Self::Sweep { .. } => 0,
+        };
+        content + ROW
+    }
 }
 
 /// What comes of an [`Operation`], variant by variant.
@@ -162,6 +193,20 @@ impl EncodedCommit {
             next_execution,
             commit,
         }
+    }
+}
+
+impl EncodedCommit {
+    fn bytes(&self) -> usize {
+        let rows = self.children.iter().chain(&self.messages).map(|row| row.len() + ROW);
+        let items = self
+            .start
+            .iter()
+            .chain(&self.next_execution)
+            .map(|item| item.bytes.len());
+        let birth = self.commit.birth.as_ref().map_or(0, |_| ROW);
+        let consumed = self.commit.consumed.len() * ROW / 4;
+        self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + birth + consumed
     }
 }
 
