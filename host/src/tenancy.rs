@@ -23,7 +23,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{Role, TenantId, TenantName, Timestamp};
-use crate::sandbox::Grants;
+use crate::sandbox::{Grants, RequestRoom};
 use crate::store::{Change, Changed, Error as StoreError, KeyRow, SettingRow, Store, TenantRow};
 
 pub use self::hold::Hold;
@@ -86,10 +86,20 @@ pub struct Tenant {
 }
 
 /// What a tenant has used lately. Outlives changes of its quotas.
-#[derive(Default)]
 struct Meters {
     starts: Mutex<Bucket>,
     fuel: Mutex<Bucket>,
+    requests: Arc<RequestRoom>,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self {
+            starts: Mutex::default(),
+            fuel: Mutex::default(),
+            requests: Arc::new(RequestRoom::new("the quota maxTenantRequests of the tenant")),
+        }
+    }
 }
 
 /// Who sends a request.
@@ -522,6 +532,10 @@ impl Tenant {
         let quotas = Quotas::read(&row.quotas)
             .map_err(|problem| StoreError::Damaged(format!("the quotas of tenant {}: {problem}", row.name)))?;
         let meters = old.tenants.get(&row.tenant).map(|tenant| tenant.meters.clone());
+        let meters = meters.unwrap_or_default();
+        meters
+            .requests
+            .set_limit(quotas.max_tenant_requests.map(|number| number as usize));
         Ok(Self {
             id: row.tenant,
             name: row.name,
@@ -530,8 +544,13 @@ impl Tenant {
             created_at: row.created_at,
             settings,
             grants: Mutex::default(),
-            meters: meters.unwrap_or_default(),
+            meters,
         })
+    }
+
+    /// How many outgoing requests of its activities are open.
+    pub fn open_requests(&self) -> usize {
+        self.meters.requests.open()
     }
 
     fn take_start(&self, now: Timestamp) -> Result<(), Exceeded> {

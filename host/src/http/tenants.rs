@@ -66,6 +66,8 @@ pub(crate) struct Use {
     running_activities: u64,
     /// Activities that wait for a slot, or for a limit of the tenant.
     waiting_activities: u64,
+    /// Outgoing requests of its activities that are open.
+    open_requests: u64,
 }
 
 /// All tenants.
@@ -116,6 +118,7 @@ async fn document(app: &App, tenant: &Tenant) -> Result<TenantDocument, Refusal>
             stored_bytes: app.engine.store().stored_bytes(tenant.id),
             running_activities: share.running as u64,
             waiting_activities: share.waiting as u64,
+            open_requests: tenant.open_requests() as u64,
         },
         created_time: (tenant.created_at.0 > 0).then(|| time(tenant.created_at)),
     })

@@ -5,19 +5,22 @@
 //!   unless a rule names the address itself: who owns a name chooses what it resolves to.
 //! * [`connect`] resolves, checks the address, and connects to that very address, over the [`network`] of the machine
 //!   and with TLS that trusts the usual authorities.
-//! * [`request`] is the hook of `wasi:http` that puts them together, with the limits of an attempt.
+//! * [`request`] is the hook of `wasi:http` that puts them together, with the limits of an attempt, and with those of the
+//!   [`room`] that it shares with others.
 
 pub(super) mod address;
 mod body;
 pub(super) mod connect;
 pub(super) mod network;
 pub(super) mod request;
+pub(super) mod room;
 pub(super) mod rule;
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::grants::Grants;
 use connect::Connector;
+pub use room::RequestRoom;
 use rule::Host;
 pub use rule::{EgressRule, RuleError, Scheme};
 
@@ -96,6 +99,11 @@ impl Reach {
     fn rule_for(&self, destination: &Destination) -> Option<&EgressRule> {
         let granted = || self.grants.egress.rule_for(destination);
         self.operator.rule_for(destination).or_else(granted)
+    }
+
+    /// What its requests share with those of others.
+    fn room(&self) -> &Arc<RequestRoom> {
+        &self.grants.requests
     }
 
     /// Whether the destination may be reached at that address; if not, what kind of address it is.

@@ -3,13 +3,16 @@
 //! Whoever starts the attempt fills it in, from what its tenant and its module were granted; the sandbox knows neither
 //! of them. A grant can only narrow the host's limits, and it never opens the operator's own network.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 use crate::model::Secret;
 
 use super::{
     activity::{mask, needles::Needles},
-    egress::EgressPolicy,
+    egress::{EgressPolicy, RequestRoom},
     options::ActivityLimits,
 };
 
@@ -33,6 +36,8 @@ pub struct Grants {
     /// Destinations besides those that the operator allows everybody. They are reached at public addresses only: what
     /// leads into the operator's network takes a rule of the operator's own.
     pub egress: EgressPolicy,
+    /// What its outgoing requests share with those of other attempts.
+    pub requests: Arc<RequestRoom>,
     /// Settings by name, for the guest to ask for. No secrets: they may be shown and logged.
     pub config: BTreeMap<String, String>,
     /// Secrets by name, for the guest to ask for.
@@ -79,6 +84,7 @@ impl Default for Grants {
         Self {
             limits: ActivityLimits::UNLIMITED,
             egress: EgressPolicy::deny_all(),
+            requests: Arc::default(),
             config: BTreeMap::new(),
             secrets: Secrets::default(),
         }

@@ -77,6 +77,8 @@ quotas! {
     max_log MaxLog: ByteSize = "maxLog";
     /// Outgoing requests of one attempt at the same time
     max_open_requests MaxOpenRequests: u32 = "maxOpenRequests";
+    /// Outgoing requests of all its activities at the same time
+    max_tenant_requests MaxTenantRequests: u32 = "maxTenantRequests";
     /// Bytes of all responses that one attempt may receive
     max_response_bytes MaxResponseBytes: ByteSize = "maxResponseBytes";
     /// Where its activities may send requests besides what the operator allows everybody: rules by module, `*` for all

@@ -167,6 +167,7 @@ impl Tenancy {
         Grants {
             limits: limits(tenant),
             egress: EgressPolicy::new(rules(tenant, module)),
+            requests: tenant.meters.requests.clone(),
             config,
             secrets: secrets.into_iter().collect(),
         }

@@ -198,6 +198,18 @@ async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
 }
 
 #[tokio::test]
+async fn all_modules_of_a_tenant_share_one_room_for_requests_whatever_changes() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await.id;
+    let room = |tenant, module| world.tenancy.grants(tenant, module).requests.clone();
+    let before = room(acme, "orders");
+    let quotas = Map::from_iter([("maxTenantRequests".to_owned(), Value::from(1))]);
+    world.tenancy.set_tenant("acme", None, quotas).await.unwrap();
+    assert!(Arc::ptr_eq(&before, &room(acme, "payments")));
+    assert!(!Arc::ptr_eq(&before, &room(TenantId::DEFAULT, "orders")));
+}
+
+#[tokio::test]
 async fn of_changes_that_come_at_once_none_is_lost() {
     let world = World::new().await;
     world.tenant("acme").await;

@@ -13,14 +13,13 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, Sleep, sleep},
-};
+use tokio::time::{Instant, Sleep, sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::model::LogLevel;
 use crate::sandbox::activity::{lock, log::ActivityLog};
+
+use super::request::OpenRequest;
 
 /// Bytes of responses that an attempt may still read.
 #[derive(Debug)]
@@ -54,7 +53,7 @@ pub(super) struct LimitedBody {
     budget: Arc<ResponseBudget>,
     patience: Duration,
     impatience: Pin<Box<Sleep>>,
-    _open: OwnedSemaphorePermit,
+    _open: OpenRequest,
 }
 
 impl LimitedBody {
@@ -62,7 +61,7 @@ impl LimitedBody {
         incoming: Incoming,
         budget: Arc<ResponseBudget>,
         patience: Duration,
-        open: OwnedSemaphorePermit,
+        open: OpenRequest,
     ) -> WasiBody {
         Self {
             incoming,

@@ -76,7 +76,7 @@ impl Connector {
         destination: &Destination,
         step: Duration,
     ) -> Result<Box<dyn Connection>, Refused> {
-        let found = self.resolve(destination, step).await?;
+        let found = self.resolve(reach, destination, step).await?;
         let addresses = allowed(reach, destination, found)?;
         let stream = self.first_to_answer(&addresses, step).await?;
         // Requests are written in one piece; waiting for more to send only delays them.
@@ -87,12 +87,16 @@ impl Connector {
         }
     }
 
-    async fn resolve(&self, destination: &Destination, step: Duration) -> Result<Vec<IpAddr>, Refused> {
+    async fn resolve(&self, reach: &Reach, destination: &Destination, step: Duration) -> Result<Vec<IpAddr>, Refused> {
         let name = match &destination.host {
             Host::Address(address) => return Ok(vec![*address]),
             Host::Name(name) => name,
         };
-        match timeout(step, self.network.resolve(name)).await {
+        let lookup = async {
+            let place = reach.room().look_up().await;
+            self.network.resolve(name, place).await
+        };
+        match timeout(step, lookup).await {
             Err(_) => Err(Refused::new(Error::DnsTimeout, "the name lookup took too long")),
             Ok(Err(error)) => {
                 let guest = Error::DnsError {

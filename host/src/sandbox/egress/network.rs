@@ -9,17 +9,19 @@ use std::{
 use tokio::{net::TcpStream, sync::Semaphore, task::spawn_blocking};
 use wasmtime_wasi::async_trait;
 
+use super::room::LookupPlace;
+
 /// Most names that are looked up at the same time, for all attempts together.
 ///
 /// The system's lookup holds a thread until it gives up, even when nobody waits for it any more; without a bound, names
 /// whose servers never answer would take all the threads there are.
-const MAX_LOOKUPS: usize = 64;
+pub(super) const MAX_LOOKUPS: usize = 64;
 
 /// Names and addresses. A trait so that a test can be a resolver that changes its mind.
 #[async_trait]
 pub(in crate::sandbox) trait Network: Send + Sync {
-    /// The addresses of a name.
-    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
+    /// The addresses of a name. The place is taken until the lookup has ended, whether or not anybody still waits for it.
+    async fn resolve(&self, name: &str, place: LookupPlace) -> io::Result<Vec<IpAddr>>;
 
     /// A connection to that address and to no other.
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream>;
@@ -40,12 +42,12 @@ impl SystemNetwork {
 
 #[async_trait]
 impl Network for SystemNetwork {
-    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, name: &str, place: LookupPlace) -> io::Result<Vec<IpAddr>> {
         let lookup = self.lookups.clone().acquire_owned().await;
         let lookup = lookup.expect("the semaphore is never closed");
         let name = name.to_owned();
         let found = spawn_blocking(move || {
-            let _until_it_ends = lookup;
+            let _until_it_ends = (lookup, place);
             let addresses = (name.as_str(), 0).to_socket_addrs()?;
             Ok(addresses.map(|address| address.ip()).collect())
         });

@@ -27,6 +27,7 @@ use super::{
     Destination, Reach,
     body::{LimitedBody, ResponseBudget},
     connect::{Connection, Connector, Refused},
+    room::RequestPlace,
 };
 
 /// Longest time for each step of connecting. A guest may ask for less.
@@ -49,6 +50,12 @@ pub(in crate::sandbox) struct Egress {
     open_requests: usize,
     open: Arc<Semaphore>,
     budget: Arc<ResponseBudget>,
+}
+
+/// Counts a request as open until it is dropped.
+pub(super) struct OpenRequest {
+    _of_attempt: OwnedSemaphorePermit,
+    _in_room: RequestPlace,
 }
 
 /// What sending gives: the response and whatever drives its connection.
@@ -75,7 +82,7 @@ impl Egress {
     }
 
     /// What is decided before anything is sent.
-    fn admit(&self, request: &Request<WasiBody>) -> Result<(Destination, OwnedSemaphorePermit), Refused> {
+    fn admit(&self, request: &Request<WasiBody>) -> Result<(Destination, OpenRequest), Refused> {
         let refuse = |error, reason: &str| {
             Err(Refused {
                 error,
@@ -91,15 +98,24 @@ impl Egress {
         if self.reach.rule_for(&destination).is_none() {
             return refuse(Error::HttpRequestDenied, &format!("no rule allows {destination}"));
         }
-        match self.open.clone().try_acquire_owned() {
-            Ok(open) => Ok((destination, open)),
-            Err(_) => refuse(
+        let Ok(of_attempt) = self.open.clone().try_acquire_owned() else {
+            return refuse(
                 Error::ConnectionLimitReached,
                 &format!(
                     "{} requests of this attempt are open, and more may not be",
                     self.open_requests
                 ),
-            ),
+            );
+        };
+        match self.reach.room().enter() {
+            Ok(in_room) => {
+                let open = OpenRequest {
+                    _of_attempt: of_attempt,
+                    _in_room: in_room,
+                };
+                Ok((destination, open))
+            }
+            Err(full) => refuse(Error::ConnectionLimitReached, &full.to_string()),
         }
     }
 }
@@ -193,7 +209,7 @@ async fn send(
     mut request: Request<WasiBody>,
     time: Patience,
     budget: Arc<ResponseBudget>,
-    open: OwnedSemaphorePermit,
+    open: OpenRequest,
 ) -> Result<Sent, Refused> {
     *request.uri_mut() = origin_form(request.uri());
     let (mut sender, connection) = http1::Builder::new()

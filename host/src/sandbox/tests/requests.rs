@@ -28,9 +28,15 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
 use crate::model::Timestamp;
 use crate::sandbox::{
-    ActivityLimits, Grants,
+    ActivityLimits, Grants, RequestRoom,
     activity::{lock, log::ActivityLog},
-    egress::{EgressPolicy, Reach, connect::Connector, network::Network, request::Egress},
+    egress::{
+        EgressPolicy, Reach,
+        connect::Connector,
+        network::Network,
+        request::Egress,
+        room::{LookupPlace, MAX_LOOKUPS},
+    },
 };
 use crate::tls::ExtraRoots;
 
@@ -101,8 +107,21 @@ impl Client {
         }
     }
 
+    /// One that shares a room with others.
+    fn in_room(room: &Arc<RequestRoom>, rules: &[String]) -> Self {
+        let reach = Reach::new(policy(rules), of_room(room));
+        let connector = Connector::system(ExtraRoots::none());
+        Self::with(reach, connector, &ActivityLimits::default())
+    }
+
     async fn get(&mut self, url: &str) -> Result<Response<WasiBody>, Error> {
+        self.get_within(url, 10_000).await
+    }
+
+    /// Connecting takes no more milliseconds than that.
+    async fn get_within(&mut self, url: &str, connect_ms: u64) -> Result<Response<WasiBody>, Error> {
         let patience = RequestOptions {
+            connect_timeout: Some(Duration::from_millis(connect_ms)),
             between_bytes_timeout: Some(Duration::from_millis(50)),
             ..Default::default()
         };
@@ -119,6 +138,13 @@ impl Client {
     fn log(&self) -> Vec<String> {
         lock(&self.log).take().into_iter().map(|line| line.message).collect()
     }
+}
+
+fn of_room(room: &Arc<RequestRoom>) -> Arc<Grants> {
+    Arc::new(Grants {
+        requests: room.clone(),
+        ..Grants::default()
+    })
 }
 
 fn policy(rules: &[String]) -> Arc<EgressPolicy> {
@@ -197,7 +223,7 @@ impl ScriptedNetwork {
 
 #[async_trait]
 impl Network for ScriptedNetwork {
-    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
         let answer = self.answers.lock().unwrap().pop().expect("no lookup too many");
         Ok(answer.iter().map(|address| address.parse().unwrap()).collect())
     }
@@ -264,7 +290,7 @@ struct SilentNetwork;
 
 #[async_trait]
 impl Network for SilentNetwork {
-    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
         std::future::pending().await
     }
 
@@ -409,6 +435,106 @@ async fn open_requests_are_bounded_and_count_until_their_response_is_gone() {
     assert_eq!(client.log(), [line]);
     drop(first);
     client.get(&url).await.unwrap();
+}
+
+#[tokio::test]
+async fn attempts_that_share_a_room_share_its_limit() {
+    let port = server(with_length("hello")).await;
+    let url = format!("http://127.0.0.1:{port}");
+    let room = Arc::new(RequestRoom::new("the quota of the test"));
+    let mut clients = [(); 2].map(|()| Client::in_room(&room, std::slice::from_ref(&url)));
+    room.set_limit(Some(2));
+    let mut open = Vec::new();
+    for client in &mut clients {
+        open.push(client.get(&url).await.unwrap());
+    }
+    let [one, other] = &mut clients;
+    let refused = one.get(&url).await.unwrap_err();
+    assert!(matches!(refused, Error::ConnectionLimitReached), "{refused:?}");
+    let line = format!("the request to {url} was refused: the quota of the test is reached: 2");
+    assert_eq!(one.log(), [line]);
+    room.set_limit(Some(3));
+    open.push(one.get(&url).await.unwrap());
+    assert_eq!(room.open(), 3);
+    // A lower one takes nothing away.
+    room.set_limit(Some(1));
+    assert_eq!(text(open.remove(0)).await.unwrap(), "hello");
+    assert!(other.get(&url).await.is_err());
+    open.clear();
+    assert_eq!(room.open(), 0);
+    other.get(&url).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_came_to_nothing_has_left_its_room() {
+    let silent = server("").await;
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let room = Arc::new(RequestRoom::default());
+    let mut client = Client::in_room(&room, &[url(silent), url(closed.port())]);
+    client.get("http://nobody.allows.example").await.unwrap_err();
+    client.get(&url(closed.port())).await.unwrap_err();
+    assert_eq!(room.open(), 0);
+    // Nobody waits any more, as when an attempt ends in the middle.
+    for _ in 0..3 {
+        let dropped = tokio::time::timeout(Duration::from_millis(20), client.get(&url(silent))).await;
+        assert!(dropped.is_err());
+    }
+    assert_eq!(room.open(), 0);
+}
+
+/// A resolver some of whose answers never come, which goes on waiting for them, as the system's does.
+#[derive(Clone)]
+struct StubbornNetwork {
+    server: u16,
+    waiting: Arc<Mutex<Vec<LookupPlace>>>,
+}
+
+#[async_trait]
+impl Network for StubbornNetwork {
+    async fn resolve(&self, name: &str, place: LookupPlace) -> io::Result<Vec<IpAddr>> {
+        if name == "quick.example" {
+            return Ok(vec![[93, 184, 215, 14].into()]);
+        }
+        self.waiting.lock().unwrap().push(place);
+        std::future::pending().await
+    }
+
+    async fn connect(&self, _: SocketAddr) -> io::Result<TcpStream> {
+        TcpStream::connect(("127.0.0.1", self.server)).await
+    }
+}
+
+#[tokio::test]
+async fn those_who_share_a_room_take_a_part_of_the_hosts_lookups_only() {
+    let network = StubbornNetwork {
+        server: server(with_length("hello")).await,
+        waiting: Arc::default(),
+    };
+    let client = |room: &Arc<RequestRoom>| {
+        let reach = Reach::new(policy(&["http://*".into()]), of_room(room));
+        let connector = Connector::over(network.clone(), ExtraRoots::none());
+        let limits = ActivityLimits {
+            open_requests: 100,
+            ..ActivityLimits::default()
+        };
+        Client::with(reach, connector, &limits)
+    };
+    let (theirs, ours) = (Arc::<RequestRoom>::default(), Arc::<RequestRoom>::default());
+    // They give up soon, the resolver does not.
+    for _ in 0..MAX_LOOKUPS + 5 {
+        let given_up = client(&theirs).get_within("http://slow.example/", 1).await.unwrap_err();
+        assert!(matches!(given_up, Error::DnsTimeout), "{given_up:?}");
+    }
+    assert_eq!(network.waiting.lock().unwrap().len(), MAX_LOOKUPS);
+    let waits = client(&theirs)
+        .get_within("http://quick.example/", 20)
+        .await
+        .unwrap_err();
+    assert!(matches!(waits, Error::DnsTimeout), "{waits:?}");
+    client(&ours).get("http://quick.example/").await.unwrap();
+    network.waiting.lock().unwrap().pop();
+    client(&theirs).get("http://quick.example/").await.unwrap();
 }
 
 #[tokio::test]
