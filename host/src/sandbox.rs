@@ -56,7 +56,7 @@ use state::{Allowance, OrchestratorState};
 
 pub use activity::{ActivityRun, Attempt};
 pub use compile::{ChildLimits, CompileError, run_child};
-pub use egress::{EgressPolicy, EgressRule, RequestRoom, RuleError, Scheme};
+pub use egress::{EgressPolicy, EgressRule, RequestRoom, RuleError, Scheme, Traffic};
 pub use grants::{Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS, Secrets};
 pub use module::Module;
 pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};

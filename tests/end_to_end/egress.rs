@@ -134,3 +134,40 @@ async fn open_requests_of_all_activities_of_a_tenant_are_bounded_together() {
     are_open(0).await;
     world.stop().await;
 }
+
+#[tokio::test]
+async fn what_requests_send_and_receive_is_counted_however_their_attempts_end() {
+    let world = World::start(&["patterns", "patterns_activities"]).await;
+    let call = |key: &str| {
+        let mut input = world.nested("call", json!({ "key": key, "failures": 2 }));
+        input["firstIntervalMs"] = 1.into();
+        input
+    };
+    let used = async || {
+        let usage = world.get("/v1/usage").await.expect(200);
+        let functions = usage["functions"].as_array().expect("functions");
+        let of_calls = functions
+            .iter()
+            .find(|function| function["function"] == "CallUnreliableService");
+        let of_calls = of_calls.unwrap_or_else(|| panic!("no calls in {usage:#}"));
+        assert_eq!(usage["total"]["httpSent"], of_calls["httpSent"], "{usage:#}");
+        ["count", "failed", "httpSent", "httpReceived"].map(|what| of_calls[what].as_u64().expect(what))
+    };
+    // Two attempts fail, the third completes.
+    world.run("OrchestrationWithRetry", &call("first")).await;
+    let [count, failed, sent, received] = used().await;
+    assert_eq!((count, failed), (3, 2));
+    assert!(sent > 3 * 100 && received > 3 * 100, "{sent} and {received}");
+
+    // Three that send the same and get no answer in time.
+    world.backend.delay("unreliable", 60_000).await;
+    let body = json!({ "quotas": { "activityTimeout": "2s" } });
+    let request = world.request(Method::PATCH, "/v1/tenants/default").json(&body);
+    world.send(request).await.expect(200);
+    let failure = world.run_failing("OrchestrationWithRetry", &call("other")).await;
+    assert_eq!(failure["type"], "windlass.timeout", "{failure:#}");
+    assert_eq!(used().await, [6, 5, 2 * sent, received]);
+    let shown = world.cli(&["usage"]).await;
+    assert!(shown.stdout.contains(&(2 * sent).to_string()), "{shown:?}");
+    world.stop().await;
+}

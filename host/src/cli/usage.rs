@@ -39,6 +39,8 @@ struct Amount {
     wall_ms: u64,
     bytes_in: u64,
     bytes_out: u64,
+    http_sent: u64,
+    http_received: u64,
 }
 
 impl Usage {
@@ -63,12 +65,14 @@ impl Usage {
             "Seconds",
             "Bytes in",
             "Bytes out",
+            "HTTP sent",
+            "HTTP received",
         ];
         output.table(heads, rows.collect())
     }
 }
 
-fn row(kind: String, function: String, amount: &Amount) -> [String; 8] {
+fn row(kind: String, function: String, amount: &Amount) -> [String; 10] {
     [
         kind,
         function,
@@ -78,5 +82,7 @@ fn row(kind: String, function: String, amount: &Amount) -> [String; 8] {
         format!("{}.{:03}", amount.wall_ms / 1_000, amount.wall_ms % 1_000),
         amount.bytes_in.to_string(),
         amount.bytes_out.to_string(),
+        amount.http_sent.to_string(),
+        amount.http_received.to_string(),
     ]
 }

@@ -23,7 +23,7 @@ use crate::model::{
     failure::types, history::outcome_bytes,
 };
 use crate::replay::{HostTrouble, randomness::idempotency_key};
-use crate::sandbox::Attempt;
+use crate::sandbox::{Attempt, Traffic};
 use crate::store::{self, Amount, AttemptRow, Store, Used};
 use crate::tenancy::Tenancy;
 
@@ -310,14 +310,15 @@ impl Activities {
             self.0.tenancy.use_fuel(call.tenant, run.fuel);
             let (failure, logs, fuel) = match run.outcome {
                 Ok(output) => {
-                    let used = call.used(started_at, self.0.clock.now(), run.fuel, &Ok(output.clone()));
+                    let outcome = Ok(output.clone());
+                    let used = call.used(started_at, self.0.clock.now(), run.fuel, run.traffic, &outcome);
                     return Some(call.result(Ok(output), run.logs, run.fuel, Some(used)));
                 }
                 Err(failure) => (failure, run.logs, run.fuel),
             };
             call.failed += 1;
             let now = self.0.clock.now();
-            let used = call.used(started_at, now, fuel, &Err(failure.clone()));
+            let used = call.used(started_at, now, fuel, run.traffic, &Err(failure.clone()));
             let retry = call.start.call.options.retry.as_ref();
             let next_at = retry
                 .and_then(|policy| policy.wait_after(call.failed, &failure))
@@ -384,6 +385,7 @@ impl Activities {
                     return crate::sandbox::ActivityRun {
                         outcome,
                         fuel: 0,
+                        traffic: Traffic::default(),
                         logs: Vec::new(),
                     };
                 }
@@ -487,7 +489,7 @@ impl Call {
     }
 
     /// What an attempt used, for the books.
-    fn used(&self, started_at: Timestamp, ended_at: Timestamp, fuel: u64, outcome: &Outcome) -> Used {
+    fn used(&self, started_at: Timestamp, ended_at: Timestamp, fuel: u64, traffic: Traffic, outcome: &Outcome) -> Used {
         Used {
             tenant: self.tenant,
             kind: FunctionKind::Activity,
@@ -500,6 +502,8 @@ impl Call {
                 wall_ms: u64::try_from(ended_at.since(started_at).as_millis()).unwrap_or(u64::MAX),
                 bytes_in: self.start.call.input.bytes(),
                 bytes_out: outcome_bytes(outcome),
+                http_sent: traffic.sent,
+                http_received: traffic.received,
             },
         }
     }

@@ -654,6 +654,8 @@ impl<G: Guest> Owner<G> {
                 wall_ms: 0,
                 bytes_in: turn.arrivals.iter().map(Arrival::payload_bytes).sum(),
                 bytes_out: turn.decisions.iter().map(Decision::payload_bytes).sum(),
+                http_sent: 0,
+                http_received: 0,
             },
         }
     }

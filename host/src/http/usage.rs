@@ -55,6 +55,10 @@ pub(crate) struct AmountDocument {
     bytes_in: u64,
     /// Bytes of payloads that they gave.
     bytes_out: u64,
+    /// Bytes that the outgoing requests of attempts sent: heads and bodies, without what TLS and the network add.
+    http_sent: u64,
+    /// Bytes that these requests received.
+    http_received: u64,
 }
 
 impl From<Amount> for AmountDocument {
@@ -66,6 +70,8 @@ impl From<Amount> for AmountDocument {
             wall_ms: amount.wall_ms,
             bytes_in: amount.bytes_in,
             bytes_out: amount.bytes_out,
+            http_sent: amount.http_sent,
+            http_received: amount.http_received,
         }
     }
 }

@@ -24,7 +24,7 @@ use super::{
         wit,
     },
     convert,
-    egress::{Reach, Routes, connect::Connector, request::Egress},
+    egress::{Reach, Routes, Traffic, connect::Connector, request::Egress},
     grants::Grants,
     imports,
     limits::MemoryLimiter,
@@ -87,6 +87,8 @@ pub struct ActivityRun {
     pub outcome: Outcome,
     /// Fuel it used, in Wasmtime units.
     pub fuel: u64,
+    /// What its outgoing requests sent and received, however they or the attempt ended.
+    pub traffic: Traffic,
     /// What it wrote.
     pub logs: Vec<LogLine>,
 }
@@ -282,6 +284,7 @@ pub(super) async fn run(
     let Routes { operator, connector } = routes;
     let reach = Reach::new(operator.clone(), attempt.grants.clone());
     let egress = Egress::new(reach, connector.clone(), log.clone(), limits);
+    let traffic = egress.traffic();
     let context = AttemptContext {
         info: info(&attempt, timeout, limits),
         grants: attempt.grants.clone(),
@@ -317,8 +320,16 @@ pub(super) async fn run(
         },
     };
     let outcome = outcome.map_err(|failure| Mask::new(attempt.grants).cover_failure(failure));
+    // Its connections end with it, so that hardly anything goes over them that is not counted.
+    drop(store);
+    let traffic = traffic.read();
     let logs = lock(&log).take();
-    Ok(ActivityRun { outcome, fuel, logs })
+    Ok(ActivityRun {
+        outcome,
+        fuel,
+        traffic,
+        logs,
+    })
 }
 
 async fn call(

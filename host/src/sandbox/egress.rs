@@ -6,7 +6,7 @@
 //! * [`connect`] resolves, checks the address, and connects to that very address, over the [`network`] of the machine
 //!   and with TLS that trusts the usual authorities.
 //! * [`request`] is the hook of `wasi:http` that puts them together, with the limits of an attempt, and with those of the
-//!   [`room`] that it shares with others.
+//!   [`room`] that it shares with others; [`traffic`] is counted on the way.
 
 pub(super) mod address;
 mod body;
@@ -15,6 +15,7 @@ pub(super) mod network;
 pub(super) mod request;
 pub(super) mod room;
 pub(super) mod rule;
+pub(super) mod traffic;
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -23,6 +24,7 @@ use connect::Connector;
 pub use room::RequestRoom;
 use rule::Host;
 pub use rule::{EgressRule, RuleError, Scheme};
+pub use traffic::Traffic;
 
 /// Which destinations are allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -43,6 +43,10 @@ pub struct Amount {
     pub bytes_in: u64,
     /// Bytes of payloads that they gave.
     pub bytes_out: u64,
+    /// Bytes that their outgoing requests sent; of attempts only.
+    pub http_sent: u64,
+    /// Bytes that these received.
+    pub http_received: u64,
 }
 
 /// What one function of a tenant has used.
@@ -84,6 +88,8 @@ impl Amount {
         add(&mut self.wall_ms, other.wall_ms);
         add(&mut self.bytes_in, other.bytes_in);
         add(&mut self.bytes_out, other.bytes_out);
+        add(&mut self.http_sent, other.http_sent);
+        add(&mut self.http_received, other.http_received);
     }
 }
 
@@ -135,17 +141,23 @@ impl BindRow for UsageRow<'_> {
             .number(amount.fuel)
             .number(amount.wall_ms)
             .number(amount.bytes_in)
-            .number(amount.bytes_out);
+            .number(amount.bytes_out)
+            .number(amount.http_sent)
+            .number(amount.http_received);
     }
 }
 
 /// Adds to what is there.
 pub(super) static ADD: RowStatement = RowStatement::new(
-    "WITH v(tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out) AS (VALUES ",
-    10,
+    "WITH v(tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out, http_sent, http_received) AS
+     (VALUES ",
+    12,
     ")
-     INSERT INTO usage (tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out)
-     SELECT v.tenant, v.day, v.kind, v.function, v.count, v.failed, v.fuel, v.wall_ms, v.bytes_in, v.bytes_out
+     INSERT INTO usage
+        (tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out, http_sent, http_received)
+     SELECT
+        v.tenant, v.day, v.kind, v.function, v.count, v.failed, v.fuel, v.wall_ms, v.bytes_in, v.bytes_out, v.http_sent,
+        v.http_received
      FROM v
      WHERE v.tenant IS NOT NULL
      ON CONFLICT (tenant, day, kind, function) DO UPDATE
@@ -154,13 +166,16 @@ pub(super) static ADD: RowStatement = RowStatement::new(
          fuel = usage.fuel + excluded.fuel,
          wall_ms = usage.wall_ms + excluded.wall_ms,
          bytes_in = usage.bytes_in + excluded.bytes_in,
-         bytes_out = usage.bytes_out + excluded.bytes_out",
+         bytes_out = usage.bytes_out + excluded.bytes_out,
+         http_sent = usage.http_sent + excluded.http_sent,
+         http_received = usage.http_received + excluded.http_received",
 );
 
 /// What a tenant's functions have used on those days, by kind and name.
 pub(super) async fn of(pool: &SqlitePool, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
     let rows = sqlx::query(
-        "SELECT kind, function, sum(count), sum(failed), sum(fuel), sum(wall_ms), sum(bytes_in), sum(bytes_out)
+        "SELECT kind, function, sum(count), sum(failed), sum(fuel), sum(wall_ms), sum(bytes_in), sum(bytes_out),
+            sum(http_sent), sum(http_received)
          FROM usage
          WHERE tenant = ? AND day BETWEEN ? AND ?
          GROUP BY kind, function
@@ -187,6 +202,8 @@ pub(super) async fn of(pool: &SqlitePool, tenant: TenantId, days: Days) -> Resul
                     wall_ms: row.number(5)?,
                     bytes_in: row.number(6)?,
                     bytes_out: row.number(7)?,
+                    http_sent: row.number(8)?,
+                    http_received: row.number(9)?,
                 },
             })
         })

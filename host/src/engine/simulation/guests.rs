@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::replay::tests::script::Script;
 use crate::replay::{Budget, Directory, Execution, Guest, HostTrouble, Ran, ResolvedActivity, ResolvedOrchestration};
-use crate::sandbox::{ActivityRun, Attempt};
+use crate::sandbox::{ActivityRun, Attempt, Traffic};
 use crate::store;
 use crate::store::simulated::Disk;
 use crate::tenancy::Quotas;
@@ -267,6 +267,7 @@ impl ActivityCode for SimulatedActivities {
             Ok(ActivityRun {
                 outcome,
                 fuel: 3,
+                traffic: Traffic::default(),
                 logs: vec![line],
             })
         })

@@ -26,8 +26,9 @@ use crate::sandbox::{
 use super::{
     Destination, Reach,
     body::{LimitedBody, ResponseBudget},
-    connect::{Connection, Connector, Refused},
+    connect::{Connector, Refused},
     room::RequestPlace,
+    traffic::{Metered, TrafficMeter},
 };
 
 /// Longest time for each step of connecting. A guest may ask for less.
@@ -50,6 +51,7 @@ pub(in crate::sandbox) struct Egress {
     open_requests: usize,
     open: Arc<Semaphore>,
     budget: Arc<ResponseBudget>,
+    traffic: Arc<TrafficMeter>,
 }
 
 /// Counts a request as open until it is dropped.
@@ -78,7 +80,13 @@ impl Egress {
             open,
             budget: ResponseBudget::new(limits.response_bytes, log.clone()),
             log,
+            traffic: Arc::default(),
         }
+    }
+
+    /// What counts the attempt's traffic. Goes on for as long as there are connections.
+    pub(in crate::sandbox) fn traffic(&self) -> Arc<TrafficMeter> {
+        self.traffic.clone()
     }
 
     /// What is decided before anything is sent.
@@ -130,7 +138,7 @@ impl WasiHttpHooks for Egress {
         // Without path and query: those may carry secrets.
         let target = Destination::of(request.uri()).map_or_else(|| "nowhere".to_owned(), |target| target.to_string());
         let (log, reach, budget) = (self.log.clone(), self.reach.clone(), self.budget.clone());
-        let connector = self.connector.clone();
+        let (connector, traffic) = (self.connector.clone(), self.traffic.clone());
         // Noted at once: a guest that does not wait for the answer is refused all the same.
         let admitted = self.admit(&request).map_err(|refused| noted(refused, &log, &target));
         Box::new(async move {
@@ -138,7 +146,7 @@ impl WasiHttpHooks for Egress {
             let time = Patience::of(options.unwrap_or_default());
             let sent = async {
                 let connection = connector.connect(&reach, &destination, time.connect).await?;
-                send(connection, request, time, budget, open).await
+                send(Metered::new(connection, traffic), request, time, budget, open).await
             };
             sent.await.map_err(|refused| noted(refused, &log, &target))
         })
@@ -205,7 +213,7 @@ fn is_refusal(error: &Error) -> bool {
 }
 
 async fn send(
-    connection: Box<dyn Connection>,
+    connection: Metered,
     mut request: Request<WasiBody>,
     time: Patience,
     budget: Arc<ResponseBudget>,

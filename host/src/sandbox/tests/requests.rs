@@ -36,6 +36,7 @@ use crate::sandbox::{
         network::Network,
         request::Egress,
         room::{LookupPlace, MAX_LOOKUPS},
+        traffic::Traffic,
     },
 };
 use crate::tls::ExtraRoots;
@@ -169,6 +170,26 @@ async fn an_allowed_request_is_sent_with_its_path() {
     let response = client.get(&format!("http://127.0.0.1:{port}/a?b=c")).await.unwrap();
     assert_eq!(response.headers()["x-seen"], "GET /a?b=c HTTP/1.1");
     assert_eq!(client.log(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_goes_over_connections_is_counted_to_the_byte() {
+    let answer = with_length(&"x".repeat(600));
+    let port = server(answer.clone()).await;
+    let url = format!("http://127.0.0.1:{port}");
+    let mut client = Client::new(std::slice::from_ref(&url));
+    let traffic = client.egress.traffic();
+    client.get("http://127.0.0.2").await.unwrap_err();
+    assert_eq!(traffic.read(), Traffic::default());
+    let expected = |requests: u64| Traffic {
+        sent: requests * "GET / HTTP/1.1\r\nhost: test\r\n\r\n".len() as u64,
+        received: requests * answer.len() as u64,
+    };
+    text(client.get(&url).await.unwrap()).await.unwrap();
+    assert_eq!(traffic.read(), expected(1));
+    // More than may be received is counted all the same: it was.
+    text(client.get(&url).await.unwrap()).await.unwrap_err();
+    assert_eq!(traffic.read(), expected(2));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::migrate::{MIGRATIONS, migrate_to};
 
 /// Rows of each version, in the tables that it brought.
-const ROWS: [&[&str]; 7] = [
+const ROWS: [&[&str]; 8] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -37,6 +37,7 @@ const ROWS: [&[&str]; 7] = [
         "UPDATE instances SET log_bytes = log_bytes + 1",
         "UPDATE tenants SET stored_bytes = stored_bytes + 1 WHERE tenant = 1",
     ],
+    &["UPDATE usage SET http_sent = 2, http_received = 3"],
 ];
 
 async fn open(folder: &std::path::Path) -> sqlx::SqliteConnection {
@@ -67,6 +68,8 @@ async fn rows_of_every_older_version_survive_the_way_to_the_newest() {
         assert_eq!(store.rows("tenants").await, 2);
         assert_eq!(store.tenant(TENANT).modules().await.unwrap().len(), 1);
         assert_eq!(store.rows("instances").await, i64::from(version > 1));
+        let usage = store.tenant(TENANT).usage(Days::between(None, None)).await.unwrap();
+        assert_eq!(usage.len(), usize::from(version > 4));
         assert!(store.started("new").await >= InstanceNumber(500));
         assert_eq!(store.status("a").await.is_some(), version > 1);
     }

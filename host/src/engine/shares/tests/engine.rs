@@ -20,7 +20,7 @@ use crate::entropy::SystemEntropy;
 use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::tests::script::{Functions, Op, Script};
 use crate::replay::{Directory, HostTrouble};
-use crate::sandbox::{ActivityRun, Attempt};
+use crate::sandbox::{ActivityRun, Attempt, Traffic};
 use crate::store::simulated::{Content, Disk, Fate, Step, Treatment};
 use crate::store::{self, Store};
 use crate::tenancy::{Quotas, Tenancy};
@@ -71,6 +71,7 @@ impl ActivityCode for Activities {
             Ok(ActivityRun {
                 outcome: Ok(Payload::null()),
                 fuel: 1,
+                traffic: Traffic::default(),
                 logs: Vec::new(),
             })
         })
