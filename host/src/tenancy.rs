@@ -6,6 +6,7 @@
 //! work.
 
 mod bucket;
+pub mod counts;
 mod hold;
 pub mod key;
 pub mod quota;
@@ -26,12 +27,13 @@ use crate::model::{Role, TenantId, TenantName, Timestamp};
 use crate::sandbox::{Grants, RequestRoom};
 use crate::store::{Change, Changed, Error as StoreError, KeyRow, SettingRow, Store, TenantRow};
 
+pub use self::counts::{MAX_COUNTED_ALONE, TenantCounts, Work};
 pub use self::hold::Hold;
 pub use self::quota::{Exceeded, Quota, Quotas};
 pub use self::settings::{NewSetting, SettingName};
 pub use self::signature::SignatureError;
 pub use self::vault::{Vault, VaultError};
-use self::{bucket::Bucket, key::Secret};
+use self::{bucket::Bucket, counts::Counting, key::Secret};
 
 /// Longest label of a key, in bytes.
 pub const MAX_LABEL_BYTES: usize = 200;
@@ -45,6 +47,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     vault: Vault,
+    counting: Counting,
     book: RwLock<Arc<Book>>,
     /// Changes happen one after the other, so that what is in memory follows what is stored.
     changing: Arc<tokio::sync::Mutex<()>>,
@@ -90,14 +93,16 @@ struct Meters {
     starts: Mutex<Bucket>,
     fuel: Mutex<Bucket>,
     requests: Arc<RequestRoom>,
+    counts: Arc<TenantCounts>,
 }
 
-impl Default for Meters {
-    fn default() -> Self {
+impl Meters {
+    fn new(counts: Arc<TenantCounts>) -> Self {
         Self {
             starts: Mutex::default(),
             fuel: Mutex::default(),
             requests: Arc::new(RequestRoom::new("the quota maxTenantRequests of the tenant")),
+            counts,
         }
     }
 }
@@ -203,6 +208,7 @@ impl Tenancy {
             clock,
             entropy,
             vault,
+            counting: Counting::default(),
             book: RwLock::default(),
             changing: Arc::default(),
             observer: OnceLock::new(),
@@ -219,6 +225,7 @@ impl Tenancy {
             clock,
             entropy,
             vault: Vault::default(),
+            counting: Counting::default(),
             book: RwLock::default(),
             changing: Arc::default(),
             observer: OnceLock::new(),
@@ -234,7 +241,7 @@ impl Tenancy {
                 let own = settings
                     .extract_if(.., |setting| setting.tenant == row.tenant)
                     .collect();
-                Ok((row.tenant, Arc::new(Tenant::new(row, own, &old)?)))
+                Ok((row.tenant, Arc::new(Tenant::new(row, own, &old, &self.0.counting)?)))
             })
             .collect::<Result<_, StoreError>>()?;
         let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
@@ -480,10 +487,10 @@ impl Tenancy {
         assert!(told.is_ok(), "there is one observer");
     }
 
-    /// Counts a start on behalf of a tenant.
+    /// Takes a start on behalf of a tenant from its quota.
     ///
     /// # Errors
-    /// When its quota of starts or of fuel is used up for now; then it was not counted.
+    /// When its quota of starts or of fuel is used up for now; then it was not taken.
     pub fn take_start(&self, tenant: TenantId) -> Result<(), Exceeded> {
         let Some(tenant) = self.tenant(tenant) else {
             return Ok(());
@@ -513,14 +520,26 @@ impl Tenancy {
         tenant.fuel_wait(self.0.clock.now())
     }
 
-    /// Counts fuel that a tenant has used.
-    pub fn use_fuel(&self, tenant: TenantId, fuel: u64) {
-        if let Some(tenant) = self.tenant(tenant)
-            && let Some(rate) = tenant.quotas.fuel_per_minute
-        {
+    /// Counts what was run on behalf of a tenant, and the fuel that it used.
+    pub fn count_work(&self, tenant: TenantId, work: Work) {
+        let Some(tenant) = self.tenant(tenant) else { return };
+        tenant.meters.counts.add(work);
+        if let Some(rate) = tenant.quotas.fuel_per_minute {
             let mut bucket = tenant.meters.fuel.lock().unwrap_or_else(PoisonError::into_inner);
-            bucket.spend(fuel, rate, rate, MINUTE, self.0.clock.now());
+            bucket.spend(work.fuel, rate, rate, MINUTE, self.0.clock.now());
         }
+    }
+
+    /// Counts an orchestration that a client of a tenant has started.
+    pub fn count_start(&self, tenant: TenantId) {
+        if let Some(tenant) = self.tenant(tenant) {
+            tenant.meters.counts.starts.increment();
+        }
+    }
+
+    /// What those tenants did together that are not counted alone.
+    pub fn counts_of_others(&self) -> Arc<TenantCounts> {
+        self.0.counting.others()
     }
 }
 
@@ -528,11 +547,11 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Tenant {
-    fn new(row: TenantRow, settings: Vec<SettingRow>, old: &Book) -> Result<Self, StoreError> {
+    fn new(row: TenantRow, settings: Vec<SettingRow>, old: &Book, counting: &Counting) -> Result<Self, StoreError> {
         let quotas = Quotas::read(&row.quotas)
             .map_err(|problem| StoreError::Damaged(format!("the quotas of tenant {}: {problem}", row.name)))?;
         let meters = old.tenants.get(&row.tenant).map(|tenant| tenant.meters.clone());
-        let meters = meters.unwrap_or_default();
+        let meters = meters.unwrap_or_else(|| Arc::new(Meters::new(counting.of_newcomer())));
         meters
             .requests
             .set_limit(quotas.max_tenant_requests.map(|number| number as usize));
@@ -546,6 +565,11 @@ impl Tenant {
             grants: Mutex::default(),
             meters,
         })
+    }
+
+    /// What it did since the host started; what [several](TenantCounts::are_of_one) did if it is not counted alone.
+    pub fn counts(&self) -> &TenantCounts {
+        &self.meters.counts
     }
 
     /// How many outgoing requests of its activities are open.

@@ -114,6 +114,8 @@ async fn open_requests_of_all_activities_of_a_tenant_are_bounded_together() {
     limit(5).await;
     keep_responses("greedy", 600_000).await;
     are_open(5).await;
+    let running = "windlass_tenant_activities_running{tenant=\"default\"}";
+    assert_eq!(world.metrics().await.number(running), 1.0);
 
     keep_responses("refused", 1_000).await;
     assert_eq!(world.output_of("refused").await["errorType"], "windlass.timeout");

@@ -678,3 +678,51 @@ async fn uploads_that_a_tenant_begins_and_does_not_end_keep_nobody_else_waiting(
     drop(begun);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn metrics_tell_tenants_apart_and_are_for_administrators_alone() {
+    let world = guarded(&[]).await;
+    let acme = Tenant::create(&world, "acme", json!({})).await;
+    let other = Tenant::create(&world, "other", json!({ "startsPerSecond": 1 })).await;
+    for number in 0..3 {
+        acme.start("BenchChain", &format!("one-{number}"), &json!("x"))
+            .await
+            .expect(200);
+    }
+    other.start("BenchChain", "only", &json!("x")).await.expect(200);
+    let expected = [
+        ("instances_started_total", [0.0, 3.0, 1.0]),
+        // Six turns each: the start, and one for each of five results.
+        ("turns_total", [0.0, 18.0, 6.0]),
+        ("activity_attempts_total", [0.0, 15.0, 5.0]),
+        ("activities_running", [0.0; 3]),
+        ("activities_waiting", [0.0; 3]),
+    ];
+    // A client may see the end of an instance a moment before it is counted.
+    let metrics = until("all is counted", async || {
+        let metrics = world.metrics().await;
+        let of = |what: &str| {
+            ["default", "acme", "other"]
+                .map(|tenant| metrics.number(&format!("windlass_tenant_{what}{{tenant=\"{tenant}\"}}")))
+        };
+        let is_so = expected.iter().all(|(what, numbers)| of(what) == *numbers);
+        is_so.then_some(metrics)
+    })
+    .await;
+    let fuel = |label: &str| metrics.number(&format!("windlass_{label}"));
+    let sum = fuel("fuel_total{by=\"turns\"}") + fuel("fuel_total{by=\"activities\"}");
+    let (acmes, others) = (
+        fuel("tenant_fuel_total{tenant=\"acme\"}"),
+        fuel("tenant_fuel_total{tenant=\"other\"}"),
+    );
+    assert!(others > 1_000.0 && acmes > others, "{metrics:?}");
+    assert_eq!(acmes + others, sum);
+
+    for key in [&acme.client, &acme.operator, &acme.deployer] {
+        let request = world.request_as(Some(key), Method::GET, "/metrics");
+        world.send(request).await.refused(403, "role-forbids");
+    }
+    let request = world.request_as(None, Method::GET, "/metrics");
+    world.send(request).await.refused(401, "unauthenticated");
+    world.stop().await;
+}

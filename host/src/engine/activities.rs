@@ -25,7 +25,7 @@ use crate::model::{
 use crate::replay::{HostTrouble, randomness::idempotency_key};
 use crate::sandbox::{Attempt, Traffic};
 use crate::store::{self, Amount, AttemptRow, Store, Used};
-use crate::tenancy::Tenancy;
+use crate::tenancy::{Tenancy, Work};
 
 /// How long to wait before another try when the host itself is in trouble (no room, store failing).
 const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
@@ -307,7 +307,12 @@ impl Activities {
             let run = self.attempt(&call, started_at, deadline).await;
             drop(slot);
             counted.end(&run.outcome, run.fuel);
-            self.0.tenancy.use_fuel(call.tenant, run.fuel);
+            let work = Work {
+                attempts: 1,
+                fuel: run.fuel,
+                ..Work::default()
+            };
+            self.0.tenancy.count_work(call.tenant, work);
             let (failure, logs, fuel) = match run.outcome {
                 Ok(output) => {
                     let outcome = Ok(output.clone());

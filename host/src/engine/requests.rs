@@ -84,6 +84,7 @@ impl Engine {
         match outcome {
             StartOutcome::Created(_) => {
                 self.0.stats.started_by_clients.increment();
+                self.0.tenancy.count_start(tenant);
                 Ok(StartAnswer {
                     instance_id: id,
                     repeated: false,

@@ -1,6 +1,6 @@
 //! What the engine counts: instances, turns, attempts, fuel. For metrics and benchmarks.
 //!
-//! One tenant has work so far, so there is one set of these; its label is given where the numbers are shown.
+//! Of all tenants together; what each of them does is counted in [`tenancy`](crate::tenancy::counts).
 
 use crate::metrics::{Counter, Gauge, Held};
 use crate::model::{InstanceStatus, Outcome, TurnNumber, failure::types};
@@ -81,10 +81,10 @@ impl Step {
 }
 
 impl EngineStats {
-    /// A step is durable.
-    pub(super) fn count_step(&self, step: &Step, receipt: &TurnReceipt) {
+    /// A step is durable. Says whether it was a turn that counts.
+    pub(super) fn count_step(&self, step: &Step, receipt: &TurnReceipt) -> bool {
         if receipt.instance_gone || receipt.refused.is_some() {
-            return;
+            return false;
         }
         self.turns.add(u64::from(step.turn));
         self.turn_fuel.add(step.fuel);
@@ -96,6 +96,7 @@ impl EngineStats {
             Some(InstanceStatus::Terminated) => self.terminated.increment(),
             _ => {}
         }
+        step.turn
     }
 
     /// Recorded turns are about to be fed to an owner; without a guest they are folded only.

@@ -30,7 +30,7 @@ use crate::model::{
 };
 use crate::replay::{Directory, Execution, HostTrouble, Player, TurnLimits};
 use crate::store::{self, AttemptRow, StartOutcome, Store, TurnCommit, TurnReceipt, Used};
-use crate::tenancy::{Quotas, Tenancy};
+use crate::tenancy::{Quotas, Tenancy, Work};
 
 /// Rows of history read at once. Bounds the memory of a cold load.
 const HISTORY_PAGE: u32 = 1_000;
@@ -501,8 +501,12 @@ impl Session<'_> {
         let children = commit.children.len() as u64;
         match self.shared.store.commit(commit).await {
             Ok(receipt) => {
-                self.shared.stats.count_step(&step, &receipt);
-                self.shared.tenancy.use_fuel(tenant, fuel);
+                let work = Work {
+                    turns: u64::from(self.shared.stats.count_step(&step, &receipt)),
+                    fuel,
+                    ..Work::default()
+                };
+                self.shared.tenancy.count_work(tenant, work);
                 if children > 0 {
                     self.shared.tenancy.note_starts(tenant, children);
                 }

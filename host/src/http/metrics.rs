@@ -10,12 +10,16 @@ use super::{
     access::{Administer, May},
     state::App,
 };
-use crate::engine::{Engine, EngineStats};
+use crate::engine::{Engine, EngineStats, ShareUse};
 use crate::metrics::{Kind, Text, process_usage};
 use crate::store::Store;
+use crate::tenancy::TenantCounts;
 
 /// Histograms of times count microseconds.
 const MICROS_PER_S: f64 = 1e6;
+
+/// Stands for all tenants that have no label of their own. No tenant can have this name.
+const OTHERS: &str = "(others)";
 
 /// What the host counts, in the text format of Prometheus.
 #[utoipa::path(
@@ -28,6 +32,7 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
     turns(&mut text, app.engine.stats());
     attempts(&mut text, &app.engine);
     fuel(&mut text, app.engine.stats());
+    tenants(&mut text, &app.engine);
     store(&mut text, app.engine.store());
     process(&mut text);
     (
@@ -142,6 +147,78 @@ fn fuel(text: &mut Text, stats: &EngineStats) {
     )
     .sample(&[("by", "turns")], stats.turn_fuel.get())
     .sample(&[("by", "activities")], stats.attempts.fuel.get());
+}
+
+/// What is shown of a tenant, or of several together.
+struct OfTenant<'a> {
+    name: &'a str,
+    counts: &'a TenantCounts,
+    used: ShareUse,
+}
+
+fn tenants(text: &mut Text, engine: &Engine) {
+    let tenancy = engine.tenancy();
+    let (alone, others): (Vec<_>, Vec<_>) = tenancy
+        .tenants()
+        .into_iter()
+        .partition(|tenant| tenant.counts().are_of_one());
+    let counts_of_others = tenancy.counts_of_others();
+    let used_by_others = others.iter().map(|tenant| engine.share_use(tenant.id));
+    let together = OfTenant {
+        name: OTHERS,
+        counts: &counts_of_others,
+        used: used_by_others.fold(ShareUse::default(), |sum, used| ShareUse {
+            running: sum.running + used.running,
+            waiting: sum.waiting + used.waiting,
+        }),
+    };
+    let alone = alone.iter().map(|tenant| OfTenant {
+        name: tenant.name.as_str(),
+        counts: tenant.counts(),
+        used: engine.share_use(tenant.id),
+    });
+    let all: Vec<OfTenant<'_>> = alone.chain([together]).collect();
+    let mut show = |kind, name, help, number: fn(&OfTenant<'_>) -> u64| {
+        let metric = text.metric(kind, name, help);
+        all.iter()
+            .fold(metric, |metric, of| metric.sample(&[("tenant", of.name)], number(of)));
+    };
+    show(
+        Kind::Counter,
+        "windlass_tenant_instances_started_total",
+        "Instances that clients started, by tenant.",
+        |of| of.counts.starts.get(),
+    );
+    show(
+        Kind::Counter,
+        "windlass_tenant_turns_total",
+        "New turns written, by tenant.",
+        |of| of.counts.turns.get(),
+    );
+    show(
+        Kind::Counter,
+        "windlass_tenant_activity_attempts_total",
+        "Attempts of activities that came to an end of their own, by tenant.",
+        |of| of.counts.attempts.get(),
+    );
+    show(
+        Kind::Counter,
+        "windlass_tenant_fuel_total",
+        "Fuel used by guests, by tenant.",
+        |of| of.counts.fuel.get(),
+    );
+    show(
+        Kind::Gauge,
+        "windlass_tenant_activities_running",
+        "Activities that run now, by tenant.",
+        |of| of.used.running as u64,
+    );
+    show(
+        Kind::Gauge,
+        "windlass_tenant_activities_waiting",
+        "Activities that wait for a slot or for a limit of their tenant, by tenant.",
+        |of| of.used.waiting as u64,
+    );
 }
 
 fn store(text: &mut Text, store: &Store) {

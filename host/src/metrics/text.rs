@@ -25,7 +25,7 @@ impl Kind {
     }
 }
 
-/// The text, as it grows. Names, labels and explanations are the host's own words, so nothing needs escaping.
+/// The text, as it grows. Names and explanations are the host's own words; what stands in labels may be anybody's.
 #[derive(Debug, Default)]
 pub struct Text(String);
 
@@ -80,13 +80,26 @@ impl Metric<'_> {
         let Self { text, name } = self;
         text.push_str(name);
         for (index, (label, what)) in labels.iter().enumerate() {
-            debug_assert!(!what.contains(['"', '\\', '\n']), "{name}: a label is a plain word");
             let before = if index == 0 { '{' } else { ',' };
-            write(text, format_args!("{before}{label}=\"{what}\""));
+            write(text, format_args!("{before}{label}=\""));
+            escape(text, what);
+            text.push('"');
         }
         let end = if labels.is_empty() { "" } else { "}" };
         write(text, format_args!("{end} {value}\n"));
         Self { text, name }
+    }
+}
+
+/// Adds the value of a label, in which three characters mean something else.
+fn escape(text: &mut String, value: &str) {
+    for character in value.chars() {
+        match character {
+            '\\' => text.push_str("\\\\"),
+            '"' => text.push_str("\\\""),
+            '\n' => text.push_str("\\n"),
+            plain => text.push(plain),
+        }
     }
 }
 
@@ -107,7 +120,8 @@ mod tests {
         text.number(Kind::Gauge, "things", "How many things there are.", 3);
         text.metric(Kind::Counter, "ends_total", "Ends by kind.")
             .sample(&[("kind", "good"), ("tenant", "default")], 7)
-            .sample(&[("kind", "bad"), ("tenant", "default")], 0);
+            .sample(&[("kind", "bad"), ("tenant", "default")], 0)
+            .sample(&[("kind", "a \"\\\" in\ntwo lines, é")], 1);
         let histogram = Histogram::new([250, 1_000_000, 2_500_000]);
         for micros in [3, 250, 900_000, 9_000_000] {
             histogram.record(micros);
@@ -121,6 +135,7 @@ mod tests {
             # TYPE ends_total counter
             ends_total{kind="good",tenant="default"} 7
             ends_total{kind="bad",tenant="default"} 0
+            ends_total{kind="a \"\\\" in\ntwo lines, é"} 1
             # HELP took_seconds How long it took.
             # TYPE took_seconds histogram
             took_seconds_bucket{le="0.00025"} 2

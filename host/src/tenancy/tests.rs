@@ -171,6 +171,13 @@ async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
         let quotas = serde_json::from_str(text).unwrap();
         world.tenancy.set_tenant("acme", None, quotas).await.unwrap();
     };
+    let use_fuel = |fuel| {
+        let work = Work {
+            fuel,
+            ..Work::default()
+        };
+        world.tenancy.count_work(acme, work);
+    };
     for _ in 0..1_000 {
         world.tenancy.take_start(acme).unwrap();
     }
@@ -186,9 +193,9 @@ async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
     );
 
     set(r#"{"startsPerSecond":null,"fuelPerMinute":1000}"#).await;
-    world.tenancy.use_fuel(acme, 1_000);
+    use_fuel(1_000);
     assert_eq!(world.tenancy.fuel_wait(acme), None);
-    world.tenancy.use_fuel(acme, 500);
+    use_fuel(500);
     assert_eq!(world.tenancy.fuel_wait(acme), Some(Duration::from_secs(30)));
     assert_eq!(world.tenancy.take_start(acme).unwrap_err().quota, Quota::FuelPerMinute);
     set("{}").await;
@@ -207,6 +214,40 @@ async fn all_modules_of_a_tenant_share_one_room_for_requests_whatever_changes() 
     world.tenancy.set_tenant("acme", None, quotas).await.unwrap();
     assert!(Arc::ptr_eq(&before, &room(acme, "payments")));
     assert!(!Arc::ptr_eq(&before, &room(TenantId::DEFAULT, "orders")));
+}
+
+#[tokio::test]
+async fn as_many_tenants_are_counted_alone_as_there_are_places_for() {
+    let world = World::new().await;
+    let count = |tenant: &Tenant| world.tenancy.count_start(tenant.id);
+    let starts = |name: &str| world.tenancy.named(name).unwrap().counts().starts.get();
+    // The first place is that of `default`.
+    for number in 1..MAX_COUNTED_ALONE {
+        let tenant = world.tenant(&format!("tenant-{number}")).await;
+        assert!(tenant.counts().are_of_one(), "{number}");
+        count(&tenant);
+    }
+    for name in ["late", "later"] {
+        let tenant = world.tenant(name).await;
+        assert!(!tenant.counts().are_of_one());
+        count(&tenant);
+    }
+    assert_eq!(
+        [
+            starts("default"),
+            starts("tenant-1"),
+            starts("tenant-99"),
+            starts("late")
+        ],
+        [0, 1, 1, 2]
+    );
+    // A place that is free is for whoever comes next; nothing that was counted goes away.
+    world.tenancy.delete_tenant("tenant-7").await.unwrap();
+    world.tenancy.delete_tenant("later").await.unwrap();
+    assert!(world.tenant("last").await.counts().are_of_one());
+    assert!(!world.tenancy.named("late").unwrap().counts().are_of_one());
+    assert_eq!(world.tenancy.counts_of_others().starts.get(), 2);
+    assert_eq!((starts("last"), starts("tenant-8")), (0, 1));
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::harness::TestHost;
+use crate::model::TenantName;
+use crate::tenancy::{Quotas, Work};
 
 /// The names of all metrics, each with its kind.
 fn metrics(text: &str) -> BTreeSet<(String, String)> {
@@ -59,6 +61,43 @@ async fn the_guide_explains_every_metric_and_no_other() {
         .collect();
     let host = TestHost::start().await;
     assert_eq!(explained, metrics(&host.get("/metrics").await.text));
+}
+
+#[tokio::test]
+async fn a_hundred_tenants_have_labels_and_all_others_one_together() {
+    let host = TestHost::start().await;
+    let tenancy = host.engine.tenancy();
+    for number in 1..=102 {
+        let name = format!("tenant-{number:03}").parse().unwrap();
+        let tenant = tenancy.create_tenant(name, &Quotas::default()).await.unwrap();
+        let work = Work {
+            turns: 2,
+            attempts: 3,
+            fuel: 1_000,
+        };
+        tenancy.count_work(tenant.id, work);
+        tenancy.count_start(tenant.id);
+    }
+    let text = host.get("/metrics").await.text;
+    let of_tenants: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("windlass_tenant_"))
+        .collect();
+    assert_eq!(of_tenants.len(), 6 * 101, "{text}");
+    for (series, value) in [
+        ("windlass_tenant_turns_total{tenant=\"default\"}", 0),
+        ("windlass_tenant_instances_started_total{tenant=\"tenant-001\"}", 1),
+        ("windlass_tenant_turns_total{tenant=\"tenant-099\"}", 2),
+        ("windlass_tenant_turns_total{tenant=\"(others)\"}", 6),
+        ("windlass_tenant_activity_attempts_total{tenant=\"(others)\"}", 9),
+        ("windlass_tenant_fuel_total{tenant=\"(others)\"}", 3_000),
+        ("windlass_tenant_activities_running{tenant=\"(others)\"}", 0),
+        ("windlass_tenant_activities_waiting{tenant=\"tenant-099\"}", 0),
+    ] {
+        let line = format!("{series} {value}");
+        assert!(of_tenants.contains(&line.as_str()), "no {line} in\n{text}");
+    }
+    assert!("(others)".parse::<TenantName>().is_err());
 }
 
 #[tokio::test]
