@@ -197,7 +197,7 @@ mod tests {
     fn texts_that_overlap_are_one_place() {
         let needles = Needles::new(vec!["abcd", "cdef", "bcdefgh", "xy"]);
         assert_eq!(needles.places("-abcdefgh-abcdefxyxy-"), [1..9, 10..20]);
-        assert_eq!(needles.places("bcdefg"), [1..5]);
+        assert_eq!(needles.places("bcdefg cdef"), [1..5, 7..11]);
         assert_eq!(needles.longest(), 7);
     }
 

@@ -276,13 +276,13 @@ async fn a_description_must_be_sound() {
 #[tokio::test]
 async fn what_the_host_could_not_do_is_told_without_its_files() {
     let sandbox = sandbox_with(|options| options.compiler = Compiler::child("/no/such/compiler"));
-    let (component, folder) = (Bytes::from(Guest::activity().build()), sandbox._folder.path());
+    let component = Bytes::from(Guest::activity().build());
     for what in ["the compiler is not there", "the folder is gone"] {
         let refused = sandbox.sandbox.inspect(component.clone()).await.unwrap_err();
         assert_eq!(refused, UploadError::Host, "{what}");
         expect!["the host could not look at the module; the cause is in the host's log"]
             .assert_eq(&refused.to_string());
-        std::fs::remove_dir_all(folder.join("cache")).unwrap_or_default();
+        std::fs::remove_dir_all(&sandbox.sandbox.options().cache_dir).unwrap_or_default();
     }
 }
 
