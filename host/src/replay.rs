@@ -13,13 +13,15 @@ pub mod execution;
 pub mod guest;
 pub mod ledger;
 pub mod limits;
+pub mod polled;
 pub mod randomness;
 pub mod turn;
 
-pub use execution::{Completion, Execution, Interrupt, PollTimer, Waited};
+pub use execution::{Applied, Completion, Execution, Interrupt, PollTimer, Waited};
 pub use guest::{Budget, Directory, Guest, HostTrouble, Progress, Ran, ResolvedActivity, ResolvedOrchestration};
 pub use ledger::{Ledger, Outstanding};
 pub use limits::TurnLimits;
+pub use polled::Polled;
 pub use turn::{NewTurn, Player, ReplayError};
 
 #[cfg(test)]

@@ -49,6 +49,17 @@ pub enum Waited {
     Quiescent,
 }
 
+/// What came of applying an arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It gave that task its outcome.
+    Settled(TaskId),
+    /// It gave none an outcome: it came twice or too late, or nobody waits for it.
+    Nothing,
+    /// There was none left.
+    NoneLeft,
+}
+
 /// The outcome of a task, as handed to the guest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
@@ -643,31 +654,31 @@ impl Execution {
             if self.waitable == 0 {
                 return Err(self.stop(Interrupt::WaitsForNothing));
             }
-            if !self.apply_next_arrival()? {
+            if self.apply_next_arrival()? == Applied::NoneLeft {
                 return Ok(Waited::Quiescent);
             }
         }
     }
 
-    /// Applies the next arrival, if there is one, and says so. `poll` calls it while none of its pollables is ready.
+    /// Applies the next arrival, if there is one. `poll` calls it while none of its pollables is ready.
     ///
     /// # Errors
     /// Outside a turn.
-    pub fn apply_next_arrival(&mut self) -> Result<bool, Interrupt> {
+    pub fn apply_next_arrival(&mut self) -> Result<Applied, Interrupt> {
         let Some(arrival) = self.turn()?.arrivals.pop_front() else {
-            return Ok(false);
+            return Ok(Applied::NoneLeft);
         };
-        match arrival {
-            Arrival::Started(_) | Arrival::Terminated { .. } => {}
-            Arrival::TaskEnded { task, outcome } => self.settle(task, outcome),
-            Arrival::TimerFired { task } => self.settle(task, Ok(Payload::null())),
-            Arrival::EventRaised(event) => {
-                if let Some(task) = self.events.arrive(event) {
-                    self.settle(task, Ok(Payload::null()));
-                }
-            }
-        }
-        Ok(true)
+        let settled = match arrival {
+            Arrival::Started(_) | Arrival::Terminated { .. } => None,
+            Arrival::TaskEnded { task, outcome } => Some((task, outcome)),
+            Arrival::TimerFired { task } => Some((task, Ok(Payload::null()))),
+            Arrival::EventRaised(event) => self.events.arrive(event).map(|task| (task, Ok(Payload::null()))),
+        };
+        let settled = settled.filter(|(task, _)| !self.is_ready(*task));
+        Ok(settled.map_or(Applied::Nothing, |(task, outcome)| {
+            self.settle(task, outcome);
+            Applied::Settled(task)
+        }))
     }
 
     /// Whether a task that was given out has an outcome or was withdrawn.

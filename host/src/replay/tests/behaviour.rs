@@ -371,7 +371,10 @@ fn a_clock_subscription_is_seen_by_poll_and_not_by_wait() {
     let timer = execution.create_poll_timer(Timestamp(50)).unwrap();
     let call = execution.call_activity("a", "1", ActivityOptions::default()).unwrap();
     assert!(!execution.is_ready(timer.0) && !execution.is_ready(call));
-    assert_eq!(execution.apply_next_arrival(), Ok(true));
+    assert_eq!(
+        execution.apply_next_arrival(),
+        Ok(crate::replay::Applied::Settled(timer.0))
+    );
     assert!(execution.is_ready(timer.0) && !execution.is_ready(TaskId(2)));
     let crate::replay::Waited::Ready(ready) = execution.wait().unwrap() else {
         panic!("an outcome arrived")

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::script::{Op, begin, done, fired, player, raised};
-use crate::model::{Arrival, Decision, TaskId, Timestamp, Turn, codec};
-use crate::replay::{Ledger, Outstanding};
+use super::script::{Functions, Op, begin, done, fired, player, raised, started};
+use crate::model::{ActivityOptions, Arrival, Decision, TaskId, Timestamp, Turn, codec};
+use crate::replay::{Applied, Execution, Ledger, Outstanding, Polled, TurnLimits};
 
 fn name() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["a", "b", "C", "nope"]).prop_map(str::to_owned)
@@ -93,6 +93,28 @@ fn decisions(turns: &[Turn]) -> Vec<Decision> {
     turns.iter().flat_map(|turn| turn.decisions.clone()).collect()
 }
 
+/// Tasks of every kind, in a turn that brings these arrivals.
+fn polling(kinds: &[u8], arrivals: Vec<Arrival>) -> Execution {
+    let (directory, limits) = (std::sync::Arc::new(Functions), TurnLimits::default());
+    let started = std::sync::Arc::new(started(Vec::new()));
+    let mut execution = Execution::new("i".parse().unwrap(), started, directory, limits);
+    execution.begin_turn(Timestamp(1), arrivals, None);
+    for kind in kinds {
+        match kind {
+            0 => execution.create_poll_timer(Timestamp(50)).unwrap().0,
+            1 => execution.create_timer(Timestamp(50)).unwrap(),
+            2 => execution.call_activity("a", "1", ActivityOptions::default()).unwrap(),
+            _ => execution.wait_for_event("a").unwrap(),
+        };
+    }
+    execution
+}
+
+fn ready(execution: &Execution, tasks: &[TaskId]) -> Vec<u32> {
+    let positions = (0..).zip(tasks).filter(|(_, task)| execution.is_ready(**task));
+    positions.map(|(position, _)| position).collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -168,6 +190,36 @@ proptest! {
             prop_assert!(raised.ends_with(&carried), "{raised:?} {carried:?}");
             let timeouts = turns.iter().flat_map(|turn| &turn.arrivals).filter(|arrival| matches!(arrival, Arrival::TimerFired { .. })).count();
             prop_assert!(raised.len() - carried.len() + timeouts >= 2 * takes);
+        }
+    }
+
+    #[test]
+    fn polling_finds_what_looking_at_everything_after_each_arrival_would(
+        kinds in prop::collection::vec(0..4u8, 1..8),
+        polled in prop::collection::vec(1..8u32, 1..20),
+        arrivals in prop::collection::vec((0..3u8, 1..9u32), 0..30),
+    ) {
+        let arrivals: Vec<Arrival> = arrivals.into_iter().map(|(kind, task)| match kind {
+            0 => done(task),
+            1 => fired(task),
+            _ => raised("a", task),
+        }).collect();
+        let (mut one, mut other) = (polling(&kinds, arrivals.clone()), polling(&kinds, arrivals));
+        let mut tasks: Vec<TaskId> = polled.into_iter().map(TaskId).collect();
+        // As a guest does that polls again for what is left.
+        loop {
+            tasks.retain(|task| !one.is_ready(*task));
+            let looked = loop {
+                let ready = ready(&one, &tasks);
+                if !ready.is_empty() || one.apply_next_arrival().unwrap() == Applied::NoneLeft {
+                    break ready;
+                }
+            };
+            let found = Polled::new(tasks.iter().copied()).apply_arrivals(&mut other).unwrap();
+            prop_assert_eq!(&found, &looked);
+            if found.is_empty() {
+                break;
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use wasmtime::{
 };
 
 use crate::model::TaskId;
-use crate::replay::{Execution, PollTimer};
+use crate::replay::{Execution, PollTimer, Polled};
 use crate::sandbox::state::OrchestratorState;
 
 /// Something that can become ready.
@@ -29,9 +29,14 @@ pub enum Pollable {
 
 impl Pollable {
     fn is_ready(self, execution: &Execution) -> bool {
+        self.task().is_none_or(|task| execution.is_ready(task))
+    }
+
+    /// What it waits for; none if it is always ready.
+    fn task(self) -> Option<TaskId> {
         match self {
-            Self::Ready => true,
-            Self::Task(task) | Self::Timer(PollTimer(task)) => execution.is_ready(task),
+            Self::Ready => None,
+            Self::Task(task) | Self::Timer(PollTimer(task)) => Some(task),
         }
     }
 }
@@ -101,15 +106,20 @@ async fn poll(store: &mut StoreContextMut<'_, OrchestratorState>, pollables: &[P
     if pollables.is_empty() {
         bail!("`poll` was called with nothing to poll");
     }
+    let at_once = ready(store.data(), pollables)?;
+    if !at_once.is_empty() {
+        return Ok(at_once);
+    }
+    // Only arrivals make anything ready from here on, in this turn or a later one: the guest is in this call.
+    let polled = Polled::new(pollables.iter().filter_map(|pollable| pollable.task()));
     loop {
-        let state = store.data_mut();
-        let ready = ready(state, pollables)?;
+        let ready = store
+            .data_mut()
+            .schedule(|execution| polled.apply_arrivals(execution))?;
         if !ready.is_empty() {
             return Ok(ready);
         }
-        if !state.schedule(|execution| execution.apply_next_arrival())? {
-            until_next_turn(store).await?;
-        }
+        until_next_turn(store).await?;
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::fuzz::most_taken;
 use crate::model::{Failure, failure::types};
+use crate::replay::tests::script::raised;
 use crate::sandbox::UploadError;
 
 use super::{
@@ -300,4 +301,35 @@ fn zeros_by_the_terabyte_are_not_written() {
     let zeros = "(call $write-zeroes (call $get-stdout) (i64.const 0x10000000000) (i32.const 1032))";
     let taken = taken_by_repeating(0, zeros, stdout);
     assert!(taken < 10 << 20, "{taken}");
+}
+
+#[tokio::test]
+async fn polling_for_a_great_deal_while_a_great_deal_arrives_ends_soon() {
+    // A guest has 100,000 handles at most, those that it lends counted twice.
+    const POLLABLES: u32 = 40_000;
+    let guest = Guest::orchestrator()
+        .wit_import("wasi:io/poll@0.2.12")
+        .durable("create-timer", "(param i64) (result i32)")
+        .durable("subscribe", "(param i32) (result i32)")
+        .import("wasi:io/poll@0.2.12", "poll", "(param i32 i32 i32)")
+        .run_first(&format!(
+            "(drop (memory.grow (i32.const 10)))
+            (local.set $j (call $create-timer (i64.const 5000)))
+            (loop $l
+                (i32.store (i32.add (i32.const 131072) (i32.shl (local.get $i) (i32.const 2)))
+                    (call $subscribe (local.get $j)))
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $l (i32.lt_u (local.get $i) (i32.const {POLLABLES}))))
+            (call $poll (i32.const 131072) (i32.const {POLLABLES}) (i32.const 1032))"
+        ));
+    let sandbox = sandbox();
+    let module = sandbox.module(guest.build()).await;
+    let mut run = Run::new(&sandbox.sandbox, &module, "Echo", "\"hello\"");
+    let arrivals = || (0..10_000).map(|event| raised("nobody-waits", event)).collect();
+    let begun = std::time::Instant::now();
+    for _ in 0..3 {
+        run.turn(arrivals()).unwrap();
+        assert_eq!(run.ended(), None);
+    }
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
 }
