@@ -23,7 +23,7 @@ use crate::model::{
     failure::types, history::outcome_bytes,
 };
 use crate::replay::{HostTrouble, randomness::idempotency_key};
-use crate::sandbox::{Attempt, Traffic};
+use crate::sandbox::{ActivityRun, Attempt, Traffic};
 use crate::store::{self, Amount, AttemptRow, Store, Used};
 use crate::tenancy::{Tenancy, Work};
 
@@ -110,6 +110,8 @@ struct Call {
     failed: u32,
     /// Rows at the end that were cut off.
     cut_offs: u32,
+    /// Failed tries to load the module since an attempt ran.
+    module_tries: u32,
     next_at: Option<Timestamp>,
 }
 
@@ -178,6 +180,7 @@ impl Activities {
             rows: rows.last().map_or(0, |row| row.ordinal),
             failed: u32::try_from(rows.iter().filter(|row| !row.cut_off).count()).unwrap_or(u32::MAX),
             cut_offs: u32::try_from(rows.iter().rev().take_while(|row| row.cut_off).count()).unwrap_or(u32::MAX),
+            module_tries: 0,
             next_at: rows.last().and_then(|row| row.next_at),
         };
         let (activities, hub) = (self.clone(), hub.clone());
@@ -304,7 +307,20 @@ impl Activities {
                 return Some(call.late());
             }
             let counted = self.0.stats.attempts.begin();
-            let run = self.attempt(&call, started_at, deadline).await;
+            let run = match self.attempt(&mut call, started_at, deadline).await {
+                Ok(run) => run,
+                Err(trouble) => {
+                    // Others may have room for theirs: the slot is not kept from them while this one waits for its own.
+                    drop(slot);
+                    counted.did_not_run();
+                    tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "an attempt has to wait");
+                    tokio::select! {
+                        biased;
+                        () = tokio::time::sleep(TROUBLE_PAUSE) => continue,
+                        () = self.deadline(deadline) => return Some(call.late()),
+                    }
+                }
+            };
             drop(slot);
             counted.end(&run.outcome, run.fuel);
             let work = Work {
@@ -351,8 +367,16 @@ impl Activities {
         }
     }
 
-    /// Runs one attempt, trying again while the host has no room for it.
-    async fn attempt(&self, call: &Call, now: Timestamp, deadline: Option<Timestamp>) -> crate::sandbox::ActivityRun {
+    /// Runs one attempt.
+    ///
+    /// # Errors
+    /// When the host has no room for it now, or cannot load the module, which fails the attempt if it comes again and again.
+    async fn attempt(
+        &self,
+        call: &mut Call,
+        now: Timestamp,
+        deadline: Option<Timestamp>,
+    ) -> Result<ActivityRun, HostTrouble> {
         let ActivityCallParts {
             function,
             input,
@@ -360,45 +384,44 @@ impl Activities {
             attempt_timeout,
             timeout,
         } = call.parts(now, deadline);
-        let mut module_tries = 0;
-        loop {
-            let run = async {
-                let code = self.0.guests.activities(module).await?;
-                let attempt = Attempt {
-                    instance_id: call.instance_id.clone(),
-                    execution: call.start.execution,
-                    function: function.clone(),
-                    task: call.start.task,
-                    number: call.failed + 1,
-                    idempotency_key: idempotency_key(call.start.seed, call.start.task).to_string(),
-                    input: input.clone(),
-                    now: self.0.clock.now(),
-                    timeout: attempt_timeout.into_iter().chain(timeout).min(),
-                    grants: self.0.tenancy.grants(call.tenant, code.module_name()),
-                };
-                let _recording = self.0.recorder.record(Flight {
-                    instance: call.instance,
-                    execution: call.start.execution,
-                    task: Some(call.start.task),
-                });
-                code.run(attempt).await
+        let run = async {
+            let code = self.0.guests.activities(module).await?;
+            let attempt = Attempt {
+                instance_id: call.instance_id.clone(),
+                execution: call.start.execution,
+                function,
+                task: call.start.task,
+                number: call.failed + 1,
+                idempotency_key: idempotency_key(call.start.seed, call.start.task).to_string(),
+                input,
+                now: self.0.clock.now(),
+                timeout: attempt_timeout.into_iter().chain(timeout).min(),
+                grants: self.0.tenancy.grants(call.tenant, code.module_name()),
             };
-            match self.0.gate.run(call.tenant, run).await {
-                Ok(run) => return run,
-                Err(HostTrouble::Module(message)) if module_tries + 1 >= MODULE_TRIES => {
-                    let outcome = Err(Failure::new(types::MODULE, message));
-                    return crate::sandbox::ActivityRun {
-                        outcome,
-                        fuel: 0,
-                        traffic: Traffic::default(),
-                        logs: Vec::new(),
-                    };
-                }
-                Err(trouble) => {
-                    module_tries += u32::from(matches!(trouble, HostTrouble::Module(_)));
-                    tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "an attempt has to wait");
-                    tokio::time::sleep(TROUBLE_PAUSE).await;
-                }
+            let _recording = self.0.recorder.record(Flight {
+                instance: call.instance,
+                execution: call.start.execution,
+                task: Some(call.start.task),
+            });
+            code.run(attempt).await
+        };
+        match self.0.gate.run(call.tenant, run).await {
+            Err(HostTrouble::Module(message)) if call.module_tries + 1 >= MODULE_TRIES => {
+                call.module_tries = 0;
+                Ok(ActivityRun {
+                    outcome: Err(Failure::new(types::MODULE, message)),
+                    fuel: 0,
+                    traffic: Traffic::default(),
+                    logs: Vec::new(),
+                })
+            }
+            Err(trouble) => {
+                call.module_tries += u32::from(matches!(trouble, HostTrouble::Module(_)));
+                Err(trouble)
+            }
+            Ok(run) => {
+                call.module_tries = 0;
+                Ok(run)
             }
         }
     }

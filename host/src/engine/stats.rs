@@ -136,6 +136,11 @@ pub(super) struct RunningAttempt<'a> {
 }
 
 impl RunningAttempt<'_> {
+    /// It found no room, and counts when it runs.
+    pub(super) fn did_not_run(mut self) {
+        self.ended = true;
+    }
+
     /// It came to an end of its own.
     pub(super) fn end(mut self, outcome: &Outcome, fuel: u64) {
         self.ended = true;

@@ -139,14 +139,20 @@ fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig
         ),
     };
     let resident = Resident::of(kind);
-    // Composed components take more than one memory or two tables; a host full of those has room for fewer.
-    let (memories, tables) = (guests.saturating_mul(2), guests.saturating_mul(4));
+    // Room for whatever the components may have, in all slots at once: otherwise a quarter of the guests could take it all,
+    // and a slot or a share of them would mean nothing. Costs address space only.
+    let memories_of_each = match kind {
+        // Each that is used takes three of the process's memory maps, whose number is limited: thousands of guests with so
+        // many would leave none. One that finds no room has the guest cooled that was idle longest.
+        FunctionKind::Orchestration => MAX_MEMORIES / 2,
+        FunctionKind::Activity => MAX_MEMORIES,
+    };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(guests)
         .total_stacks(guests)
-        .total_core_instances(guests.saturating_mul(8))
-        .total_memories(memories.max(MAX_MEMORIES))
-        .total_tables(tables.max(MAX_TABLES))
+        .total_core_instances(guests.saturating_mul(MAX_CORE_INSTANCES))
+        .total_memories(guests.saturating_mul(memories_of_each).max(MAX_MEMORIES))
+        .total_tables(guests.saturating_mul(MAX_TABLES))
         .max_core_instances_per_component(MAX_CORE_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)

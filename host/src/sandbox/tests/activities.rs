@@ -97,6 +97,20 @@ async fn a_busy_guest_and_a_parked_one_are_stopped_in_time() {
 }
 
 #[tokio::test]
+async fn in_each_slot_is_room_for_all_that_a_component_may_have() {
+    let sandbox = sandbox_with(|options| options.activity.timeout = Duration::from_secs(1));
+    // One memory is there already.
+    let demanding = parked()
+        .item(&"(memory 1)".repeat(3))
+        .item(&"(table 1 funcref)".repeat(16));
+    let module = sandbox.module(demanding.build()).await;
+    let attempts = (0..4).map(|_| sandbox.sandbox.run_activity(&module, attempt()));
+    for run in futures::future::join_all(attempts).await {
+        assert_eq!(run.unwrap().outcome.unwrap_err().error_type, types::TIMEOUT);
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_too_many_finds_no_room() {
     let sandbox = sandbox();
     let module = sandbox.module(parked().build()).await;

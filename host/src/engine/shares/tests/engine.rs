@@ -17,7 +17,7 @@ use crate::engine::{
     CoreParts, Engine, EngineOptions, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 use crate::entropy::SystemEntropy;
-use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
+use crate::model::{ActivityOptions, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::tests::script::{Functions, Op, Script};
 use crate::replay::{Directory, HostTrouble};
 use crate::sandbox::{ActivityRun, Attempt, Traffic};
@@ -30,6 +30,8 @@ const QUIET: TenantId = TenantId(2);
 const SLOTS: usize = 8;
 const FLOOD: usize = 10_000;
 const STEPS: usize = 5;
+/// How long the activities of a crowd may take.
+const CROWD_MS: u64 = 10_000;
 
 /// A disk on which all goes well.
 struct Smooth;
@@ -42,7 +44,8 @@ impl Fate for Smooth {
     fn committed(&self, _: &Content, _: &Content) {}
 }
 
-/// Guests with two orchestrations, `flood` and `chain`, and activities that take a moment.
+/// Guests with the orchestrations `flood` and `chain`, whose activities take a moment, and `crowd`, for whose activities
+/// there is never room.
 #[derive(Default)]
 struct TwoPrograms {
     attempts: Arc<AtomicUsize>,
@@ -60,8 +63,11 @@ impl ActivityCode for Activities {
         "activities"
     }
 
-    fn run(&self, _: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
-        Box::pin(async {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
+        Box::pin(async move {
+            if attempt.function.as_str() == "too large" {
+                return Err(HostTrouble::NoRoom("as written".into()));
+            }
             self.counted.attempts.fetch_add(1, Ordering::Relaxed);
             let running = self.counted.running.fetch_add(1, Ordering::Relaxed) + 1;
             self.counted.most_running.fetch_max(running, Ordering::Relaxed);
@@ -93,8 +99,16 @@ impl Guests for TwoPrograms {
         started: &'a Started,
     ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>> {
         let call = || Op::Call("work".into());
+        let too_large = || {
+            let options = ActivityOptions {
+                timeout_ms: Some(CROWD_MS),
+                ..ActivityOptions::default()
+            };
+            Op::CallWith("too large".into(), options)
+        };
         let strands = match started.function.as_str() {
             "flood" => (0..FLOOD).map(|_| vec![call()]).collect(),
+            "crowd" => (0..2 * SLOTS).map(|_| vec![too_large()]).collect(),
             _ => vec![(0..STEPS).map(|_| call()).collect()],
         };
         Box::pin(async { Ok(Box::new(Script::new(strands)) as AnyGuest) })
@@ -241,6 +255,28 @@ async fn a_tenant_runs_no_more_activities_than_its_share_allows_and_keeps_nobody
     assert!(most <= 3, "two of one tenant and one of the other, not {most}");
     host.engine.set_share(NOISY, Share::default());
     assert_eq!(host.engine.share_use(NOISY).running, SLOTS);
+    host.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_without_room_hold_no_slots_and_end_in_time() {
+    let host = Host::start(usize::MAX).await;
+    let crowd = host.begin(NOISY, "crowd").await.expect("it is accepted");
+    while host.engine.activity_calls() < 2 * SLOTS {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let begun = tokio::time::Instant::now();
+    let chain = tokio::time::timeout(Duration::from_secs(1), host.run(QUIET, "chain"));
+    chain.await.expect("there are slots");
+    crowd.end.expect("it was asked for").end().await;
+    assert!(
+        begun.elapsed() <= Duration::from_millis(CROWD_MS),
+        "{:?}",
+        begun.elapsed()
+    );
+    let attempts = &host.engine.stats().attempts;
+    assert_eq!((attempts.running.get(), attempts.waiting.get()), (0, 0));
+    assert_eq!(attempts.dropped.get(), 0, "those that found no room did not run");
     host.stop().await;
 }
 
