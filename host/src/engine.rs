@@ -251,7 +251,7 @@ impl Engine {
         let cautious = recovery::note_flights(&store, &recorder, &stats, ends).await?;
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
         let slots = Slots::new(options.activity_slots, clock.clone());
-        let gate = Gate::new(options.guest_threads, clock.clone());
+        let gate = Gate::new(options.guest_threads, clock.clone(), &runtime);
         tenancy.tell(shares::Follower {
             gate: gate.clone(),
             slots: slots.clone(),

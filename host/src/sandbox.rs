@@ -54,7 +54,7 @@ use egress::{Routes, connect::Connector};
 use module::Code;
 use state::{Allowance, OrchestratorState};
 
-pub use activity::{ActivityRun, Attempt};
+pub use activity::{ActivityRun, Attempt, Meter};
 pub use compile::{ChildLimits, CompileError, run_child};
 pub use egress::{EgressPolicy, EgressRule, RequestRoom, RuleError, Scheme, Traffic};
 pub use grants::{Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS, Secrets};

@@ -23,7 +23,7 @@ use crate::model::{
     failure::types, history::outcome_bytes,
 };
 use crate::replay::{HostTrouble, randomness::idempotency_key};
-use crate::sandbox::{ActivityRun, Attempt, Traffic};
+use crate::sandbox::{ActivityRun, Attempt, Meter, Traffic};
 use crate::store::{self, Amount, AttemptRow, Store, Used};
 use crate::tenancy::{Tenancy, Work};
 
@@ -384,6 +384,7 @@ impl Activities {
             attempt_timeout,
             timeout,
         } = call.parts(now, deadline);
+        let meter = Meter::default();
         let run = async {
             let code = self.0.guests.activities(module).await?;
             let attempt = Attempt {
@@ -397,6 +398,7 @@ impl Activities {
                 now: self.0.clock.now(),
                 timeout: attempt_timeout.into_iter().chain(timeout).min(),
                 grants: self.0.tenancy.grants(call.tenant, code.module_name()),
+                meter: meter.clone(),
             };
             let _recording = self.0.recorder.record(Flight {
                 instance: call.instance,
@@ -405,7 +407,7 @@ impl Activities {
             });
             code.run(attempt).await
         };
-        match self.0.gate.run(call.tenant, run).await {
+        match self.0.gate.run(call.tenant, || meter.fuel(), run).await {
             Err(HostTrouble::Module(message)) if call.module_tries + 1 >= MODULE_TRIES => {
                 call.module_tries = 0;
                 Ok(ActivityRun {

@@ -72,6 +72,16 @@ pub enum Next {
     Ended,
 }
 
+impl Next {
+    /// Fuel that the guest used for it.
+    pub fn fuel(&self) -> u64 {
+        match self {
+            Self::Commit(commit) => commit.turn.as_ref().map_or(0, |turn| turn.fuel),
+            _ => 0,
+        }
+    }
+}
+
 /// Activity calls to start and to stop.
 #[derive(Debug, Default)]
 pub struct ActivityChanges {

@@ -329,13 +329,17 @@ impl Session<'_> {
                 return Ended::Idle;
             }
             let next = {
-                let _pass = self.pass(&mut owner, mailbox).await;
+                let pass = self.pass(&mut owner, mailbox).await;
                 let world = HostWorld {
                     shared: self.shared,
                     tenant: owner.tenant(),
                     directory: &*directory,
                 };
-                owner.next(&world)
+                let next = owner.next(&world);
+                if let (Some(pass), Ok(next)) = (pass, &next) {
+                    pass.used(next.fuel());
+                }
+                next
             };
             match next {
                 Err(trouble) => self.trouble(&mut owner, &trouble).await,
@@ -585,7 +589,8 @@ impl Session<'_> {
                 });
                 self.shared.stats.count_replay(owner.is_hot(), rows.len());
                 let fed = {
-                    let _pass = self.shared.gate.enter(owner.tenant()).await;
+                    let pass = self.shared.gate.enter(owner.tenant()).await;
+                    pass.used(rows.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
                     owner.feed(&rows)
                 };
                 if let Err(trouble) = fed {
@@ -609,7 +614,8 @@ impl Session<'_> {
         directory: &Arc<dyn Directory>,
     ) {
         let guest = self.shared.guests.orchestrator(module, &started);
-        match self.shared.gate.run(owner.tenant(), guest).await {
+        // Nothing of the guest runs yet.
+        match self.shared.gate.run(owner.tenant(), || 0, guest).await {
             Ok(guest) => {
                 self.module_tries = 0;
                 let flight = Flight {

@@ -35,9 +35,13 @@ use super::{
 pub(super) mod log;
 pub(super) mod mask;
 pub(super) mod needles;
+mod meter;
 
 use log::ActivityLog;
 use mask::Mask;
+use meter::Metered;
+
+pub use meter::Meter;
 
 /// What one host call may copy out of the guest beyond a payload.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
@@ -78,6 +82,8 @@ pub struct Attempt {
     pub timeout: Option<Duration>,
     /// What its tenant and module are allowed and given.
     pub grants: Arc<Grants>,
+    /// Where it shows what it uses.
+    pub meter: Meter,
 }
 
 /// How an attempt went.
@@ -299,11 +305,12 @@ pub(super) async fn run(
     if let Err(error) = store.fuel_async_yield_interval(Some(FUEL_PORTION)) {
         tracing::error!(error = format!("{error:#}"), "fuel is not settled in portions");
     }
-    // A thread is shared: after an epoch the others have their turn.
-    store.epoch_deadline_async_yield_and_update(1);
-    let call = call(code, &mut store, limits.fuel, &attempt);
+    // A thread is shared: after an epoch the others have their turn. Fuel is counted even if the attempt is dropped.
+    let metered = Metered::new(store, attempt.meter.clone(), limits.fuel);
+    let mut metered = metered.map_err(|error| HostTrouble::Module(format!("{error:#}")))?;
+    let call = call(code, &mut metered.store, &attempt);
     let called = tokio::time::timeout(timeout, call).await;
-    let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0));
+    let fuel = metered.fuel();
     lock(&log).finish();
     let outcome = match called {
         Err(_) => {
@@ -311,11 +318,11 @@ pub(super) async fn run(
             Err(Failure::new(types::TIMEOUT, message))
         }
         Ok(Ok(returned)) => convert::outcome(returned, limits.payload_bytes),
-        Ok(Err(error)) => match trap::host_trouble(&error, store.data().instantiated) {
+        Ok(Err(error)) => match trap::host_trouble(&error, metered.store.data().instantiated) {
             Some(trouble) => return Err(trouble),
             None => Err(trap::failure(
                 &error,
-                store.data().evidence(limits.fuel, hostcall_bytes),
+                metered.store.data().evidence(limits.fuel, hostcall_bytes),
             )),
         },
     };
@@ -335,10 +342,8 @@ pub(super) async fn run(
 async fn call(
     code: &ActivityModulePre<ActivityState>,
     store: &mut Store<ActivityState>,
-    fuel: u64,
     attempt: &Attempt,
 ) -> wasmtime::Result<Result<String, wit::Failure>> {
-    store.set_fuel(fuel)?;
     let instance = code.instantiate_async(&mut *store).await?;
     store.data_mut().instantiated = true;
     let exports = instance.windlass_durable_activity();

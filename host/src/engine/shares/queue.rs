@@ -186,6 +186,11 @@ impl<W> Queue<W> {
         Some((waiter, self.give(Holder { tenant, function }, now)))
     }
 
+    /// Whether somebody could be given a slot now, by what was known of time last.
+    pub(super) fn could_give_one(&self) -> bool {
+        !self.free.is_empty() && !self.ready.is_empty()
+    }
+
     /// Takes a slot back.
     pub(super) fn release(&mut self, slot: SlotNumber, now: Timestamp) {
         let holder = self.slots[slot.0].take().expect("a slot is given back once");

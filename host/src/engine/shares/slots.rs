@@ -28,6 +28,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// Somebody may start earlier than what was looked for.
     sooner: Notify,
+    /// Where slots are given out later: somebody could be given one.
+    asked: Option<Notify>,
 }
 
 struct Line {
@@ -53,6 +55,15 @@ pub(super) struct Place {
 impl Slots {
     /// That many, all free.
     pub(in crate::engine) fn new(slots: usize, clock: Arc<dyn Clock>) -> Self {
+        Self::with(slots, clock, None)
+    }
+
+    /// That many, which nobody gets before somebody [gives them out](Self::give_out).
+    pub(super) fn given_out_later(slots: usize, clock: Arc<dyn Clock>) -> Self {
+        Self::with(slots, clock, Some(Notify::new()))
+    }
+
+    fn with(slots: usize, clock: Arc<dyn Clock>, asked: Option<Notify>) -> Self {
         let line = Line {
             queue: Queue::new(slots),
             looks_at: None,
@@ -61,6 +72,7 @@ impl Slots {
             line: Mutex::new(line),
             clock,
             sooner: Notify::new(),
+            asked,
         }))
     }
 
@@ -112,13 +124,28 @@ impl Slots {
         shutdown.run_until_cancelled(work).await;
     }
 
-    /// Changes something, and gives slots to all whose turn has come.
+    /// Returns when somebody could be given a slot; only where they are given out later.
+    pub(super) async fn asked(&self) {
+        match &self.0.asked {
+            Some(asked) => asked.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives slots to all whose turn has come.
+    pub(super) fn give_out(&self) {
+        self.lock().give_out(self.now());
+    }
+
+    /// Changes something, and gives slots to all whose turn has come, unless that is done later.
     fn change<T>(&self, change: impl FnOnce(&mut Queue<oneshot::Sender<SlotNumber>>, Timestamp) -> T) -> T {
         let now = self.now();
         let mut line = self.lock();
         let changed = change(&mut line.queue, now);
-        while let Some((give, number)) = line.queue.next(now) {
-            give.send(number).expect("whoever gives up waiting leaves the queue");
+        match &self.0.asked {
+            None => line.give_out(now),
+            Some(asked) if line.queue.could_give_one() => asked.notify_one(),
+            Some(_) => {}
         }
         let look_at = line.queue.look_again_at();
         let sooner = look_at.is_some_and(|time| line.looks_at.is_none_or(|looks_at| time < looks_at));
@@ -142,6 +169,14 @@ impl Slots {
 
     fn lock(&self) -> MutexGuard<'_, Line> {
         self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn give_out(&mut self, now: Timestamp) {
+        while let Some((give, number)) = self.queue.next(now) {
+            give.send(number).expect("whoever gives up waiting leaves the queue");
+        }
     }
 }
 

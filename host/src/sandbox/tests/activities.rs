@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::model::{ExecutionNumber, LogLevel, Payload, TaskId, Timestamp, failure::types};
 use crate::replay::HostTrouble;
-use crate::sandbox::{ActivityRun, Attempt};
+use crate::sandbox::{ActivityRun, Attempt, Meter};
 
 use super::{TestSandbox, guests::Guest, sandbox, sandbox_with};
 
@@ -20,6 +20,7 @@ pub(super) fn attempt() -> Attempt {
         now: Timestamp(1_000),
         timeout: None,
         grants: Arc::default(),
+        meter: Meter::default(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Slots and the gate under a runtime: who gives up, who is woken when, and what time does.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +20,10 @@ fn clock() -> Arc<SimulatedClock> {
     let clock = SimulatedClock::new();
     clock.boot();
     Arc::new(clock)
+}
+
+fn gate(clock: Arc<SimulatedClock>) -> Gate {
+    Gate::new(1, clock, &tokio::runtime::Handle::current())
 }
 
 fn function() -> FunctionName {
@@ -94,7 +99,7 @@ async fn order_at_the_gate(gate: &Gate, tenants: impl Iterator<Item = TenantId>)
         let (gate, order) = (gate.clone(), order.clone());
         tokio::spawn(async move {
             let work = async { order.lock().expect("nobody panics").push(tenant) };
-            gate.run(tenant, work).await;
+            gate.run(tenant, || 0, work).await;
         })
     });
     for task in tasks.collect::<Vec<_>>() {
@@ -106,7 +111,7 @@ async fn order_at_the_gate(gate: &Gate, tenants: impl Iterator<Item = TenantId>)
 
 #[tokio::test(start_paused = true)]
 async fn one_who_comes_to_the_gate_after_a_thousand_others_of_one_tenant_does_not_wait_for_them() {
-    let gate = Gate::new(1, clock());
+    let gate = gate(clock());
     // Both are there.
     order_at_the_gate(&gate, [ONE, TWO].into_iter()).await;
     let order = order_at_the_gate(&gate, std::iter::repeat_n(ONE, 1_000).chain([TWO])).await;
@@ -116,7 +121,7 @@ async fn one_who_comes_to_the_gate_after_a_thousand_others_of_one_tenant_does_no
 
 #[tokio::test(start_paused = true)]
 async fn threads_are_shared_by_weight() {
-    let gate = Gate::new(1, clock());
+    let gate = gate(clock());
     gate.set_weight(ONE, 300);
     order_at_the_gate(&gate, [ONE, TWO].into_iter()).await;
     let both = std::iter::repeat_n(ONE, 400).chain(std::iter::repeat_n(TWO, 400));
@@ -127,7 +132,7 @@ async fn threads_are_shared_by_weight() {
 
 #[tokio::test(start_paused = true)]
 async fn one_tenant_alone_passes_an_open_gate() {
-    let gate = Gate::new(1, clock());
+    let gate = gate(clock());
     // A closed gate would let the first of them go on only after the others have come.
     let passes: Vec<_> = (0..3).map(|_| gate.enter(ONE).now_or_never()).collect();
     assert!(passes.iter().all(Option::is_some));
@@ -136,15 +141,68 @@ async fn one_tenant_alone_passes_an_open_gate() {
 #[tokio::test(start_paused = true)]
 async fn work_that_waits_is_woken_through_the_gate() {
     let clock = clock();
-    let gate = Gate::new(1, clock.clone());
+    let gate = gate(clock.clone());
     order_at_the_gate(&gate, [ONE, TWO].into_iter()).await;
     let work = |tenant| {
-        gate.run(tenant, async {
-            for _ in 0..3 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+        let gate = gate.clone();
+        tokio::spawn(async move {
+            let sleeps = async {
+                for _ in 0..3 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            gate.run(tenant, || 0, sleeps).await;
         })
     };
-    futures::join!(work(ONE), work(TWO));
+    for work in [work(ONE), work(TWO)] {
+        work.await.expect("nobody panics");
+    }
     assert!(clock.uptime() < Duration::from_millis(40), "both wait at the same time");
+}
+
+/// How many passes a tenant's thousand tasks, all ready at the same moment, have had when somebody of another tenant gets one
+/// who comes while the first of them runs.
+async fn ahead_of_a_newcomer(is_open: bool, fuel: u64) -> usize {
+    let gate = gate(clock());
+    if !is_open {
+        order_at_the_gate(&gate, [ONE, TWO].into_iter()).await;
+    }
+    let passes = Arc::new(AtomicUsize::new(0));
+    let newcomer = Arc::new(Mutex::new(None));
+    let tasks = (0..1_000).map(|_| {
+        let (gate, passes, newcomer) = (gate.clone(), passes.clone(), newcomer.clone());
+        tokio::spawn(async move {
+            let pass = gate.enter(ONE).await;
+            if passes.fetch_add(1, Ordering::Relaxed) == 0 {
+                let (gate, passes) = (gate.clone(), passes.clone());
+                let comes = async move {
+                    let _pass = gate.enter(TWO).await;
+                    passes.load(Ordering::Relaxed)
+                };
+                *newcomer.lock().expect("nobody panics") = Some(tokio::spawn(comes));
+            }
+            pass.used(fuel);
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("nobody panics");
+    }
+    let newcomer = newcomer.lock().expect("nobody panics").take();
+    newcomer.expect("somebody ran").await.expect("nobody panics")
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_comes_while_a_tenant_is_alone_does_not_wait_for_all_that_is_ready() {
+    let ahead = ahead_of_a_newcomer(true, 2_000_000_000).await;
+    assert!(ahead <= 3, "{ahead} long turns");
+    let ahead = ahead_of_a_newcomer(true, 900_000).await;
+    assert!((10..=15).contains(&ahead), "{ahead} turns of a millisecond");
+    let ahead = ahead_of_a_newcomer(true, 1_000).await;
+    assert!((400..=600).contains(&ahead), "{ahead} turns of a moment");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_comes_while_others_have_lined_up_does_not_wait_for_them() {
+    let ahead = ahead_of_a_newcomer(false, 1_000).await;
+    assert!(ahead <= 3, "{ahead}");
 }
