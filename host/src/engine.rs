@@ -17,6 +17,7 @@ pub mod verify;
 
 mod heat;
 mod holds;
+mod kept;
 mod outbox;
 mod recorded;
 mod recovery;

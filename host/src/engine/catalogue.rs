@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::api::{PutModuleError, StartError, StoredModule};
 use super::guests::{ActivityCode, AnyGuest, Guests};
+use super::kept::{Kept, Limits};
 use crate::clock::Clock;
 use crate::config::ByteSize;
 use crate::model::{
@@ -24,8 +25,12 @@ use crate::schema::{SchemaValidator, Violation};
 use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
 use crate::tenancy::{Exceeded, Quota, Quotas};
 
-/// Most loaded modules kept; beyond it the least recently loaded are dropped, and loaded from the cache when needed.
-const MAX_LOADED: usize = 512;
+/// Most loaded modules kept, and most bytes of their code; beyond it those are dropped that were needed least recently, and
+/// loaded from the cache on disk when they are needed again.
+const MAX_LOADED: Limits = Limits {
+    entries: 512,
+    bytes: 1 << 30,
+};
 
 /// Most names suggested for one that is unknown.
 const MAX_NEAR: usize = 5;
@@ -36,7 +41,7 @@ pub struct Catalogue {
     sandbox: Sandbox,
     clock: Arc<dyn Clock>,
     functions: RwLock<HashMap<TenantId, Arc<Functions>>>,
-    loaded: Mutex<Loaded>,
+    loaded: Mutex<Kept<ModuleNumber, OnceCell<LoadedModule>>>,
     /// Uploads and deletions happen one after the other, so that the functions in memory follow the stored ones.
     changing: tokio::sync::Mutex<()>,
 }
@@ -46,12 +51,6 @@ pub struct Catalogue {
 struct LoadedModule {
     module: Module,
     name: Arc<str>,
-}
-
-#[derive(Default)]
-struct Loaded {
-    modules: BTreeMap<ModuleNumber, (u64, Arc<OnceCell<LoadedModule>>)>,
-    loads: u64,
 }
 
 /// The functions of one tenant at one moment.
@@ -67,21 +66,27 @@ struct Function {
 }
 
 impl Functions {
-    fn of(modules: &[ModuleVersion]) -> Self {
+    /// Those of these versions. What was compiled for the functions before them is kept: a version never changes.
+    fn of(modules: &[ModuleVersion], before: &Self) -> Self {
         let mut by_name = BTreeMap::new();
         for module in modules {
             for function in &module.description.functions {
-                // Checked at upload; one that this version cannot compile any more lets every input pass.
-                let input = function
-                    .input_schema
-                    .as_deref()
-                    .and_then(|schema| SchemaValidator::compile(schema).ok());
+                let kind = module.description.kind;
+                let known = before.find(kind, &function.name);
+                let input = match known.filter(|known| known.module == module.number) {
+                    Some(known) => known.input.clone(),
+                    // Checked at upload; one that this version cannot compile any more lets every input pass.
+                    None => {
+                        let schema = function.input_schema.as_deref();
+                        schema.and_then(|schema| SchemaValidator::compile(schema).ok().map(Arc::new))
+                    }
+                };
                 let entry = Function {
                     module: module.number,
                     defaults: function.default_options.clone().unwrap_or_default(),
-                    input: input.map(Arc::new),
+                    input,
                 };
-                by_name.insert((module.description.kind, function.name.clone()), entry);
+                by_name.insert((kind, function.name.clone()), entry);
             }
         }
         Self { by_name }
@@ -148,7 +153,7 @@ impl Catalogue {
             sandbox,
             clock,
             functions: RwLock::default(),
-            loaded: Mutex::default(),
+            loaded: Mutex::new(Kept::new(MAX_LOADED)),
             changing: tokio::sync::Mutex::default(),
         };
         for tenant in catalogue.store.tenants().await? {
@@ -164,7 +169,7 @@ impl Catalogue {
 
     async fn refresh(&self, tenant: TenantId) -> Result<(), store::Error> {
         let modules = self.store.tenant(tenant).modules().await?;
-        let functions = Arc::new(Functions::of(&modules));
+        let functions = Arc::new(Functions::of(&modules, &self.functions(tenant)));
         self.functions
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -206,7 +211,7 @@ impl Catalogue {
         };
         match self.store.put_module(put).await? {
             PutModuleOutcome::Stored { number, new } => {
-                self.loaded().forget_other_name(number, name);
+                self.forget_other_name(number, name);
                 self.refresh(tenant).await?;
                 Ok(StoredModule {
                     digest: inspected.digest,
@@ -254,7 +259,9 @@ impl Catalogue {
     pub async fn delete(&self, tenant: TenantId, name: &str) -> Result<bool, store::Error> {
         let _changing = self.changing.lock().await;
         let existed = self.store.delete_module(tenant, name, self.clock.now()).await?;
-        self.refresh(tenant).await?;
+        if existed {
+            self.refresh(tenant).await?;
+        }
         Ok(existed)
     }
 
@@ -287,19 +294,37 @@ impl Catalogue {
     }
 
     async fn load_named(&self, number: ModuleNumber) -> Result<LoadedModule, HostTrouble> {
-        let cell = self.loaded().cell(number);
-        cell.get_or_try_init(|| self.load_anew(number)).await.cloned()
+        let cell = self.loaded().take_up(number);
+        let mut is_new = false;
+        let loading = cell.get_or_try_init(|| {
+            is_new = true;
+            self.load_anew(number)
+        });
+        let loaded = loading.await?.clone();
+        if is_new {
+            self.loaded().weigh(number, loaded.module.code_bytes());
+        }
+        Ok(loaded)
+    }
+
+    /// Lets a version be loaded anew unless it is known under that name: the same bytes were uploaded under another one,
+    /// which decides from now on what its activities are given. One that is being loaded may have read the old name.
+    fn forget_other_name(&self, number: ModuleNumber, name: &str) {
+        let mut loaded = self.loaded();
+        let known = |cell: &OnceCell<LoadedModule>| cell.get().is_some_and(|loaded| *loaded.name == *name);
+        if loaded.get(number).is_some_and(|cell| !known(cell)) {
+            loaded.forget(number);
+        }
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Kept<ModuleNumber, OnceCell<LoadedModule>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The digest of a version that is loaded.
     pub fn digest(&self, number: ModuleNumber) -> Option<ModuleDigest> {
         let loaded = self.loaded();
-        let (_, cell) = loaded.modules.get(&number)?;
-        cell.get().map(|loaded| loaded.module.digest())
-    }
-
-    fn loaded(&self) -> MutexGuard<'_, Loaded> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+        loaded.get(number)?.get().map(|loaded| loaded.module.digest())
     }
 
     async fn load_anew(&self, number: ModuleNumber) -> Result<LoadedModule, HostTrouble> {
@@ -397,35 +422,6 @@ impl ActivityCode for LoadedActivities {
     }
 }
 
-impl Loaded {
-    fn cell(&mut self, number: ModuleNumber) -> Arc<OnceCell<LoadedModule>> {
-        if let Some((_, cell)) = self.modules.get(&number) {
-            return cell.clone();
-        }
-        if self.modules.len() >= MAX_LOADED {
-            let oldest = self
-                .modules
-                .iter()
-                .min_by_key(|(_, (loaded, _))| *loaded)
-                .map(|(number, _)| *number);
-            oldest.and_then(|oldest| self.modules.remove(&oldest));
-        }
-        self.loads += 1;
-        let cell = Arc::<OnceCell<LoadedModule>>::default();
-        self.modules.insert(number, (self.loads, cell.clone()));
-        cell
-    }
-
-    /// Lets a version be loaded anew unless it is known under that name: the same bytes were uploaded under another one,
-    /// which decides from now on what its activities are given. One that is being loaded may have read the old name.
-    fn forget_other_name(&mut self, number: ModuleNumber, name: &str) {
-        let known = |cell: &OnceCell<LoadedModule>| cell.get().is_some_and(|loaded| *loaded.name == *name);
-        if self.modules.get(&number).is_some_and(|(_, cell)| !known(cell)) {
-            self.modules.remove(&number);
-        }
-    }
-}
-
 /// The functions of one tenant as they stand at each question.
 struct TenantDirectory {
     catalogue: Arc<Catalogue>,
@@ -454,5 +450,67 @@ impl Directory for TenantDirectory {
         Ok(ResolvedOrchestration {
             module: function.module,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::model::{FunctionDescription, ModuleDescription, Timestamp};
+    use crate::sandbox::SandboxOptions;
+    use crate::store::StoreOptions;
+
+    fn module(number: u32, function: &str) -> ModuleVersion {
+        ModuleVersion {
+            number: ModuleNumber(number),
+            tenant: TenantId::DEFAULT,
+            name: function.to_owned(),
+            digest: ModuleDigest([0; 32]),
+            description: ModuleDescription {
+                kind: FunctionKind::Orchestration,
+                functions: vec![FunctionDescription {
+                    name: function.parse().unwrap(),
+                    doc: String::new(),
+                    input_schema: Some(r#"{"type": "string"}"#.into()),
+                    output_schema: None,
+                    default_options: None,
+                }],
+                sdk: String::new(),
+            },
+            size: 1,
+            uploaded_at: Timestamp(0),
+            uploaded_by: None,
+            superseded_at: None,
+        }
+    }
+
+    #[test]
+    fn schemas_are_compiled_for_new_versions_only() {
+        let before = Functions::of(&[module(1, "same"), module(2, "other")], &Functions::default());
+        let after = Functions::of(&[module(1, "same"), module(3, "other")], &before);
+        let input = |functions: &Functions, name: &str| {
+            let function = functions.find(FunctionKind::Orchestration, &name.parse().unwrap());
+            function.unwrap().input.clone().unwrap()
+        };
+        assert!(Arc::ptr_eq(&input(&before, "same"), &input(&after, "same")));
+        assert!(!Arc::ptr_eq(&input(&before, "other"), &input(&after, "other")));
+    }
+
+    #[tokio::test]
+    async fn deleting_what_is_not_there_reads_nothing_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, service) = Store::open(&StoreOptions::new(folder.path())).await.unwrap();
+        tokio::spawn(service.run(tokio_util::sync::CancellationToken::new()));
+        let sandbox = Sandbox::new(SandboxOptions {
+            hot_guests: 1,
+            activity_slots: 1,
+            ..SandboxOptions::new(folder.path().join("cache"))
+        });
+        let catalogue = Catalogue::open(store, sandbox.unwrap(), Arc::new(SystemClock));
+        let catalogue = catalogue.await.unwrap();
+        let before = catalogue.functions(TenantId::DEFAULT);
+        assert!(!catalogue.delete(TenantId::DEFAULT, "nothing").await.unwrap());
+        assert!(Arc::ptr_eq(&before, &catalogue.functions(TenantId::DEFAULT)));
     }
 }

@@ -43,6 +43,16 @@ impl Module {
         }
     }
 
+    /// The length of its compiled code with what belongs to it, in bytes.
+    pub fn code_bytes(&self) -> u64 {
+        let component = match &self.0.code {
+            Code::Orchestrator(code) => code.instance_pre().component(),
+            Code::Activity(code) => code.instance_pre().component(),
+        };
+        let image = component.image_range();
+        (image.end as u64).saturating_sub(image.start as u64)
+    }
+
     pub(super) fn code(&self) -> &Code {
         &self.0.code
     }

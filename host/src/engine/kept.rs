@@ -1,0 +1,138 @@
+//! What is kept in memory although it could be had again: bounded by number and by bytes, and what was used least recently
+//! goes first.
+//!
+//! Knows nothing of what it keeps: how large something is, is said once that is known.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Values by key.
+pub(super) struct Kept<K, V> {
+    entries: BTreeMap<K, Entry<V>>,
+    limits: Limits,
+    /// The sum of what is known of the entries.
+    bytes: u64,
+    uses: u64,
+}
+
+/// How much is kept at most. A single value may be larger.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub entries: usize,
+    pub bytes: u64,
+}
+
+struct Entry<V> {
+    value: Arc<V>,
+    bytes: u64,
+    /// The use that was the last.
+    used: u64,
+}
+
+impl<K: Ord + Copy, V: Default> Kept<K, V> {
+    /// Nothing yet.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            limits,
+            bytes: 0,
+            uses: 0,
+        }
+    }
+
+    /// Uses a value, an empty one if there is none of that key.
+    pub(super) fn take_up(&mut self, key: K) -> Arc<V> {
+        self.uses += 1;
+        let entry = self.entries.entry(key).or_insert_with(|| Entry {
+            value: Arc::default(),
+            bytes: 0,
+            used: 0,
+        });
+        entry.used = self.uses;
+        let value = entry.value.clone();
+        self.drop_others(key);
+        value
+    }
+
+    /// Looks at a value without using it.
+    pub(super) fn get(&self, key: K) -> Option<&V> {
+        self.entries.get(&key).map(|entry| &*entry.value)
+    }
+
+    /// Says how large a value turned out to be. Others make room for it.
+    pub(super) fn weigh(&mut self, key: K, bytes: u64) {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return;
+        };
+        self.bytes = self.bytes - entry.bytes + bytes;
+        entry.bytes = bytes;
+        self.drop_others(key);
+    }
+
+    /// Drops a value.
+    pub(super) fn forget(&mut self, key: K) {
+        if let Some(dropped) = self.entries.remove(&key) {
+            self.bytes -= dropped.bytes;
+        }
+    }
+
+    /// Drops what is too much, except for that one.
+    fn drop_others(&mut self, key: K) {
+        while self.entries.len() > self.limits.entries || self.bytes > self.limits.bytes {
+            let others = self.entries.iter().filter(|(other, _)| **other != key);
+            let Some(oldest) = others.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else {
+                return;
+            };
+            let dropped = self.entries.remove(&oldest).expect("it was just there");
+            self.bytes -= dropped.bytes;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(entries: usize, bytes: u64) -> Kept<u8, ()> {
+        Kept::new(Limits { entries, bytes })
+    }
+
+    fn check(kept: &Kept<u8, ()>, expected: &[u8]) {
+        assert_eq!(kept.entries.keys().copied().collect::<Vec<_>>(), expected);
+        let bytes: u64 = kept.entries.values().map(|entry| entry.bytes).sum();
+        assert_eq!(kept.bytes, bytes);
+    }
+
+    #[test]
+    fn what_was_used_least_recently_goes_first() {
+        let mut kept = kept(3, u64::MAX);
+        for key in [1, 2, 3, 1, 4] {
+            kept.take_up(key);
+        }
+        check(&kept, &[1, 3, 4]);
+        assert_eq!(kept.get(2), None);
+    }
+
+    #[test]
+    fn large_values_drop_as_many_as_it_takes_but_never_themselves() {
+        let mut kept = kept(100, 100);
+        for key in 1..=10 {
+            kept.take_up(key);
+            kept.weigh(key, 10);
+        }
+        check(&kept, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        kept.take_up(1);
+        kept.take_up(11);
+        kept.weigh(11, 25);
+        check(&kept, &[1, 5, 6, 7, 8, 9, 10, 11]);
+        kept.weigh(11, 1_000);
+        check(&kept, &[11]);
+        // Dropped meanwhile by others: it counts no more.
+        kept.weigh(1, 50);
+        kept.take_up(12);
+        check(&kept, &[12]);
+        kept.forget(12);
+        kept.forget(12);
+        check(&kept, &[]);
+    }
+}
