@@ -35,6 +35,12 @@ use crate::tenancy::{Quotas, Tenancy, Work};
 /// Rows of history read at once. Bounds the memory of a cold load.
 const HISTORY_PAGE: u32 = 1_000;
 
+/// Turns that are replayed in one go, without a look at who else wants to run.
+const PIECE_TURNS: usize = 100;
+
+/// Fuel recorded of such turns, the last one excepted: about five milliseconds.
+const PIECE_FUEL: u64 = 5_000_000;
+
 /// How long an owner waits before it tries again after trouble of the host's own.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -582,18 +588,8 @@ impl Session<'_> {
                 owner.break_down(UNREADABLE, format!("turns {} to {last} are missing", after.next()));
             }
             Ok(rows) => {
-                let _recording = self.shared.recorder.record(Flight {
-                    instance: self.instance,
-                    execution,
-                    task: None,
-                });
                 self.shared.stats.count_replay(owner.is_hot(), rows.len());
-                let fed = {
-                    let pass = self.shared.gate.enter(owner.tenant()).await;
-                    pass.used(rows.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
-                    owner.feed(&rows)
-                };
-                if let Err(trouble) = fed {
+                if let Err(trouble) = self.feed_in_pieces(owner, &rows).await {
                     self.trouble(owner, &trouble).await;
                 }
             }
@@ -603,6 +599,29 @@ impl Session<'_> {
                 pause(self.shared).await;
             }
         }
+    }
+
+    /// Feeds rows a few at a time, so that others come in between; what is left at the shutdown is left.
+    async fn feed_in_pieces(&self, owner: &mut GuestOwner, rows: &[Turn]) -> Result<(), HostTrouble> {
+        let (shared, (execution, _), was_hot) = (self.shared, owner.position(), owner.is_hot());
+        let mut left = rows;
+        // A guest that did not repeat its history is gone.
+        while !left.is_empty() && owner.is_hot() == was_hot && !shared.shutdown.is_cancelled() {
+            if left.len() < rows.len() {
+                tokio::task::yield_now().await;
+            }
+            let (piece, rest) = left.split_at(piece(left));
+            let pass = shared.gate.enter(owner.tenant()).await;
+            let _recording = shared.recorder.record(Flight {
+                instance: self.instance,
+                execution,
+                task: None,
+            });
+            pass.used(piece.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
+            owner.feed(piece)?;
+            left = rest;
+        }
+        Ok(())
     }
 
     /// Makes a guest before its first turn.
@@ -661,5 +680,47 @@ impl Session<'_> {
             None => tracing::warn!(instance = self.instance.0, %trouble, "an instance has to wait"),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// How many of the first rows are replayed in one go: at least one.
+fn piece(rows: &[Turn]) -> usize {
+    let mut fuel: u64 = 0;
+    let small = rows.iter().take(PIECE_TURNS).take_while(|row| {
+        fuel = fuel.saturating_add(row.fuel);
+        fuel < PIECE_FUEL
+    });
+    (small.count() + 1).min(PIECE_TURNS).min(rows.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(fuels: &[u64], pieces: &[usize]) {
+        let turn = |fuel: &u64| Turn {
+            number: TurnNumber(1),
+            at: Timestamp(0),
+            arrivals: Vec::new(),
+            decisions: Vec::new(),
+            fuel: *fuel,
+        };
+        let rows: Vec<Turn> = fuels.iter().map(turn).collect();
+        let mut left = &rows[..];
+        let mut found = Vec::new();
+        while !left.is_empty() {
+            found.push(piece(left));
+            left = &left[piece(left)..];
+        }
+        assert_eq!(found, pieces);
+    }
+
+    #[test]
+    fn a_history_is_fed_in_pieces_of_few_turns_and_little_fuel() {
+        check(&[], &[]);
+        check(&[0; 250], &[100, 100, 50]);
+        check(&[u64::MAX; 3], &[1, 1, 1]);
+        check(&[2_000_000; 5], &[3, 2]);
+        check(&[1, 9_000_000, 1, 1], &[2, 2]);
     }
 }

@@ -9,9 +9,12 @@ use super::Execution;
 pub enum Budget {
     /// A new turn: the configured fuel of a turn.
     Turn,
-    /// A recorded turn: far more than any turn could have used, because fuel accounting differs between versions of
-    /// the runtime.
-    Replay,
+    /// A recorded turn: several times the fuel that it used when it was new, because fuel accounting differs between
+    /// versions of the runtime.
+    Replay {
+        /// Fuel that was recorded of it.
+        recorded: u64,
+    },
 }
 
 /// Running code of one execution.

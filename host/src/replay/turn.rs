@@ -87,7 +87,8 @@ impl<G: Guest> Player<G> {
         }
         self.execution
             .begin_turn(row.at, row.arrivals.clone(), Some(row.decisions.clone()));
-        let resumed = self.guest.resume(&mut self.execution, Budget::Replay);
+        let budget = Budget::Replay { recorded: row.fuel };
+        let resumed = self.guest.resume(&mut self.execution, budget);
         let ran = match resumed {
             Ok(ran) => ran,
             Err(trouble) => {
@@ -115,10 +116,13 @@ impl<G: Guest> Player<G> {
         }
         let end = self.execution.end_turn();
         if let Progress::Broke(failure) = &ran.progress {
-            return stuck(
-                "trap-on-replay",
-                format!("the guest broke: {} ({})", failure.message, failure.error_type),
-            );
+            let Failure {
+                message, error_type, ..
+            } = failure;
+            return match error_type == types::FUEL {
+                true => stuck("fuel-on-replay", format!("{message}; it used {} at first", row.fuel)),
+                false => stuck("trap-on-replay", format!("the guest broke: {message} ({error_type})")),
+            };
         }
         self.execution.grow(row);
         match end.unrepeated.as_ref().and_then(|left| left.front()) {

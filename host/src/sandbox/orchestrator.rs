@@ -19,12 +19,12 @@ use super::{
     trap::{self, Evidence},
 };
 
-/// What a recorded turn may use: as good as everything, because fuel accounting and speed change between versions of
-/// the runtime and between machines.
-const REPLAY: Allowance = Allowance {
-    fuel: u64::MAX / 2,
-    epochs: u64::MAX / 2,
-};
+/// A recorded turn may use this many times the fuel that it used when it was new, and [`REPLAY_EXTRA`] beyond: fuel
+/// accounting changes between versions of the runtime.
+const REPLAY_FACTOR: u64 = 4;
+
+/// Fuel that any recorded turn may use: about ten milliseconds. Below it, nobody would notice one that uses too much.
+const REPLAY_EXTRA: u64 = 10_000_000;
 
 /// What one host call may copy out of the guest beyond a payload: names, options, a list of pollables.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 1 << 20;
@@ -122,7 +122,11 @@ impl Guest for OrchestratorGuest {
         };
         let allowance = match budget {
             Budget::Turn => self.turn,
-            Budget::Replay => REPLAY,
+            Budget::Replay { recorded } => Allowance {
+                fuel: recorded.saturating_mul(REPLAY_FACTOR).saturating_add(REPLAY_EXTRA),
+                // As good as for ever: another machine may be slower, and a host that is busy.
+                epochs: u64::MAX / 2,
+            },
         };
         {
             let mut loan = lent.lock();

@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use crate::model::{
     ActivityOptions, Arrival, Decision, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber,
-    ObservableLimits, Outcome, Payload, Started, TaskId, Timestamp, failure::types,
+    ObservableLimits, Outcome, Payload, Started, TaskId, Timestamp, Turn, failure::types,
 };
 use crate::replay::{
-    Directory, Execution, HostTrouble, NewTurn, Player, ResolvedActivity, ResolvedOrchestration, TurnLimits,
+    Directory, Execution, HostTrouble, NewTurn, Player, ReplayError, ResolvedActivity, ResolvedOrchestration,
+    TurnLimits,
 };
 use crate::sandbox::{Module, OrchestratorGuest, Sandbox};
 
@@ -320,4 +321,37 @@ async fn one_guest_too_many_is_no_failure_of_the_guest() {
     runs.remove(0);
     let mut another = Run::new(&sandbox.sandbox, &module, "Echo", "1");
     another.turn(vec![]).unwrap();
+}
+
+#[tokio::test]
+async fn a_replayed_turn_may_use_some_times_the_fuel_that_was_recorded_of_it() {
+    let guest = Guest::orchestrator().run_first(
+        "(local.set $i (i32.const 20000000))
+         (loop $l (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br_if $l (local.get $i)))",
+    );
+    let sandbox = sandbox_with(|options| options.turn_fuel = 1_000_000_000);
+    let module = sandbox.module(guest.build()).await;
+    let mut new = Run::new(&sandbox.sandbox, &module, "Echo", "\"hello\"");
+    let row = new.turn(vec![]).unwrap().turn.clone();
+    assert!(row.fuel > 20_000_000, "{}", row.fuel);
+    let replay = |recorded: u64| {
+        let row = Turn {
+            fuel: recorded,
+            ..row.clone()
+        };
+        Run::new(&sandbox.sandbox, &module, "Echo", "\"hello\"")
+            .player
+            .replay(&row)
+    };
+    assert_eq!(replay(row.fuel), Ok(()));
+    assert_eq!(replay(row.fuel / 4), Ok(()));
+    let ReplayError::Stuck(reason) = replay(1_000_000).unwrap_err() else {
+        panic!("the host is not in trouble")
+    };
+    assert_eq!(reason.code, "fuel-on-replay");
+    assert!(
+        reason.message.ends_with("it used 1000000 at first"),
+        "{}",
+        reason.message
+    );
 }

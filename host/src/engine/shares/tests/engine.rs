@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use crate::engine::{
 use crate::entropy::SystemEntropy;
 use crate::model::{ActivityOptions, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::tests::script::{Functions, Op, Script};
-use crate::replay::{Directory, HostTrouble};
+use crate::replay::{Budget, Directory, Execution, Guest, HostTrouble, Ran};
 use crate::sandbox::{ActivityRun, Attempt, Traffic};
 use crate::store::simulated::{Content, Disk, Fate, Step, Treatment};
 use crate::store::{self, Store};
@@ -30,6 +31,9 @@ const QUIET: TenantId = TenantId(2);
 const SLOTS: usize = 8;
 const FLOOD: usize = 10_000;
 const STEPS: usize = 5;
+const TURNS: usize = 60;
+/// What each attempt uses.
+const FUEL: u64 = 5;
 /// How long the activities of a crowd may take.
 const CROWD_MS: u64 = 10_000;
 
@@ -44,6 +48,21 @@ impl Fate for Smooth {
     fn committed(&self, _: &Content, _: &Content) {}
 }
 
+/// A guest whose turns are counted, and said to use that much fuel.
+struct Counted {
+    script: Script,
+    turns: Arc<AtomicUsize>,
+    fuel: u64,
+}
+
+impl Guest for Counted {
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+        let ran = self.script.resume(execution, budget)?;
+        Ok(Ran { fuel: self.fuel, ..ran })
+    }
+}
+
 /// Guests with the orchestrations `flood` and `chain`, whose activities take a moment, and `crowd`, for whose activities
 /// there is never room.
 #[derive(Default)]
@@ -52,6 +71,8 @@ struct TwoPrograms {
     running: Arc<AtomicUsize>,
     most_running: Arc<AtomicUsize>,
     begun: Arc<Notify>,
+    /// Turns of `long`, new and replayed.
+    turns: Arc<AtomicUsize>,
 }
 
 struct Activities {
@@ -68,15 +89,21 @@ impl ActivityCode for Activities {
             if attempt.function.as_str() == "too large" {
                 return Err(HostTrouble::NoRoom("as written".into()));
             }
+            attempt.meter.show(FUEL);
             self.counted.attempts.fetch_add(1, Ordering::Relaxed);
             let running = self.counted.running.fetch_add(1, Ordering::Relaxed) + 1;
             self.counted.most_running.fetch_max(running, Ordering::Relaxed);
             self.counted.begun.notify_one();
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            let work = match attempt.function.as_str() {
+                "endless" => Duration::MAX,
+                "slow" => Duration::from_millis(100),
+                _ => Duration::from_millis(1),
+            };
+            tokio::time::sleep(work).await;
             self.counted.running.fetch_sub(1, Ordering::Relaxed);
             Ok(ActivityRun {
                 outcome: Ok(Payload::null()),
-                fuel: 1,
+                fuel: FUEL,
                 traffic: Traffic::default(),
                 logs: Vec::new(),
             })
@@ -109,9 +136,21 @@ impl Guests for TwoPrograms {
         let strands = match started.function.as_str() {
             "flood" => (0..FLOOD).map(|_| vec![call()]).collect(),
             "crowd" => (0..2 * SLOTS).map(|_| vec![too_large()]).collect(),
+            "race" => vec![vec![Op::CallOrCall("work".into(), "endless".into())]],
+            "hurry" => vec![vec![Op::Call("slow".into())], vec![Op::Sleep(1), Op::Fail]],
+            "long" => vec![(0..TURNS).map(|_| call()).collect()],
             _ => vec![(0..STEPS).map(|_| call()).collect()],
         };
-        Box::pin(async { Ok(Box::new(Script::new(strands)) as AnyGuest) })
+        let script = Script::new(strands);
+        let guest: AnyGuest = match started.function.as_str() {
+            "long" => Box::new(Counted {
+                script,
+                turns: self.turns.clone(),
+                fuel: 2_000_000,
+            }),
+            _ => Box::new(script),
+        };
+        Box::pin(async { Ok(guest) })
     }
 
     fn activities(&self, _: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
@@ -120,6 +159,7 @@ impl Guests for TwoPrograms {
             running: self.running.clone(),
             most_running: self.most_running.clone(),
             begun: self.begun.clone(),
+            turns: self.turns.clone(),
         });
         Box::pin(async { Ok(Box::new(Activities { counted }) as Box<dyn ActivityCode>) })
     }
@@ -157,10 +197,22 @@ struct Host {
 
 impl Host {
     async fn start(max_queued: usize) -> Self {
+        let options = EngineOptions {
+            max_queued,
+            ..EngineOptions::default()
+        };
+        Self::start_with(options).await
+    }
+
+    async fn start_with(options: EngineOptions) -> Self {
         let disk = Disk::new(Arc::new(Smooth), None);
         let (store, service) = Store::open_simulated(&disk).await.expect("the disk is smooth");
         let stop = CancellationToken::new();
         tokio::spawn(service.run(stop.clone()));
+        Self::start_over(store, stop, options).await
+    }
+
+    async fn start_over(store: Store, stop: CancellationToken, options: EngineOptions) -> Self {
         let guests = Arc::new(TwoPrograms::default());
         let clock = SimulatedClock::new();
         clock.boot();
@@ -179,8 +231,7 @@ impl Host {
         let options = EngineOptions {
             activity_slots: SLOTS,
             guest_threads: 1,
-            max_queued,
-            ..EngineOptions::default()
+            ..options
         };
         let engine = Engine::start_core(parts, options, None)
             .await
@@ -288,4 +339,67 @@ async fn a_host_with_too_much_work_refuses_more_to_those_it_comes_from() {
     assert!(matches!(refused, Err(StartError::Overloaded)), "{refused:?}");
     host.run(QUIET, "chain").await;
     host.stop().await;
+}
+
+/// Lets all others run that are ready.
+async fn go_round() {
+    let mut is_back = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut is_back, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// How many turns of `long` run at most without anybody else coming in between, until so many have run. Needs a time that
+/// goes on by itself: it is never idle.
+async fn most_at_a_time(host: &Host, until: usize) -> usize {
+    host.begin(NOISY, "long").await.expect("it is accepted");
+    let turns = host.guests.turns.clone();
+    // A task like others: what the test itself does comes less often.
+    let watch = tokio::spawn(async move {
+        let (mut before, mut most) = (0, 0);
+        while before < until {
+            go_round().await;
+            let now = turns.load(Ordering::Relaxed);
+            most = most.max(now - before);
+            before = now;
+        }
+        most
+    });
+    watch.await.expect("nobody panics")
+}
+
+/// A host that keeps no guest in memory, so that every turn replays those before it.
+async fn forgetful() -> Host {
+    Host::start_with(EngineOptions {
+        hot_guests: 0,
+        ..EngineOptions::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_long_replay_lets_others_in_between() {
+    let host = forgetful().await;
+    let most = most_at_a_time(&host, (1..=TURNS + 1).sum()).await;
+    // Three of them are a piece; the last one is followed by a new turn.
+    assert!((2..=4).contains(&most), "{most} turns at a time");
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_replay_ends_with_the_host() {
+    let host = forgetful().await;
+    // In the middle of the last replay but a few.
+    let middle = (1..=TURNS - 3).sum::<usize>() + TURNS / 4;
+    most_at_a_time(&host, middle).await;
+    let turns = host.guests.turns.clone();
+    let before = turns.load(Ordering::Relaxed);
+    host.stop().await;
+    let after = turns.load(Ordering::Relaxed);
+    assert!(after - before <= 4, "{} turns after the end", after - before);
 }
