@@ -361,7 +361,7 @@ impl Store {
         self.deliver_used(to, item, None).await
     }
 
-    /// The same, for a message that something was used up for.
+    /// The same, for a message that something was used up for, which is noted in any case.
     ///
     /// # Errors
     /// When the database fails.
@@ -400,7 +400,7 @@ impl Store {
 
     /// Notes an attempt, with what it logged; says whether it was noted, which it is not if the instance has ended, is
     /// gone, or is in another execution. What it logged is kept if the instance is there at all and its log, of at most
-    /// that many bytes per execution, has room.
+    /// that many bytes per execution, has room; what it used in any case.
     ///
     /// # Errors
     /// When the database fails.
@@ -423,6 +423,18 @@ impl Store {
             .await?
         {
             Outcome::NoteAttempt(noted) => Ok(noted),
+            other => wrong_answer(&other),
+        }
+    }
+
+    /// Notes what was used for something that nothing else is written of: an attempt that was cancelled, a result that
+    /// nobody waits for.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn note_usage(&self, used: Used) -> Result<(), Error> {
+        match self.ask(Operation::NoteUsage(Box::new(used))).await? {
+            Outcome::NoteUsage => Ok(()),
             other => wrong_answer(&other),
         }
     }

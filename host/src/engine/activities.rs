@@ -251,6 +251,20 @@ impl Activities {
             .for_each(AbortHandle::abort);
     }
 
+    /// Notes what was used by an attempt that nobody waits for any more, so that no row says so. Lost if the host ends at this
+    /// very moment.
+    pub(super) fn note_usage(&self, used: impl IntoIterator<Item = Used>) {
+        for used in used {
+            let store = self.0.store.clone();
+            let note = async move {
+                if let Err(error) = store.note_usage(used).await {
+                    tracing::warn!(%error, "what an attempt used could not be noted");
+                }
+            };
+            self.0.tracker.spawn_on(note, &self.0.runtime);
+        }
+    }
+
     fn forget(&self, key: Key) {
         self.remove(key);
     }
@@ -307,7 +321,8 @@ impl Activities {
                 return Some(call.late());
             }
             let counted = self.0.stats.attempts.begin();
-            let run = match self.attempt(&mut call, started_at, deadline).await {
+            let bill = Bill::begin(self, &call, started_at);
+            let run = match self.attempt(&mut call, started_at, deadline, &bill.meter).await {
                 Ok(run) => run,
                 Err(trouble) => {
                     // Others may have room for theirs: the slot is not kept from them while this one waits for its own.
@@ -322,13 +337,8 @@ impl Activities {
                 }
             };
             drop(slot);
+            bill.settle(run.fuel);
             counted.end(&run.outcome, run.fuel);
-            let work = Work {
-                attempts: 1,
-                fuel: run.fuel,
-                ..Work::default()
-            };
-            self.0.tenancy.count_work(call.tenant, work);
             let (failure, logs, fuel) = match run.outcome {
                 Ok(output) => {
                     let outcome = Ok(output.clone());
@@ -376,6 +386,7 @@ impl Activities {
         call: &mut Call,
         now: Timestamp,
         deadline: Option<Timestamp>,
+        meter: &Meter,
     ) -> Result<ActivityRun, HostTrouble> {
         let ActivityCallParts {
             function,
@@ -384,7 +395,6 @@ impl Activities {
             attempt_timeout,
             timeout,
         } = call.parts(now, deadline);
-        let meter = Meter::default();
         let run = async {
             let code = self.0.guests.activities(module).await?;
             let attempt = Attempt {
@@ -497,6 +507,65 @@ impl Table {
     }
 }
 
+/// What an attempt uses while it runs. Whoever drops it without having settled it stopped the attempt in the middle: then
+/// what it used is counted all the same, as of one that failed.
+struct Bill<'a> {
+    activities: &'a Activities,
+    meter: Meter,
+    started_at: Timestamp,
+    /// What it will have used, fuel and time apart; none once that is settled.
+    open: Option<Used>,
+}
+
+impl<'a> Bill<'a> {
+    fn begin(activities: &'a Activities, call: &Call, started_at: Timestamp) -> Self {
+        let stopped = Failure::new(types::CANCELLED, String::new());
+        Self {
+            activities,
+            meter: Meter::default(),
+            started_at,
+            open: Some(call.used(started_at, started_at, 0, Traffic::default(), &Err(stopped))),
+        }
+    }
+
+    /// It came to an end of its own, and somebody else notes what it used.
+    fn settle(mut self, fuel: u64) {
+        if let Some(used) = self.open.take() {
+            let work = Work {
+                attempts: 1,
+                fuel,
+                ..Work::default()
+            };
+            self.activities.0.tenancy.count_work(used.tenant, work);
+        }
+    }
+}
+
+impl Drop for Bill<'_> {
+    fn drop(&mut self) {
+        let fuel = self.meter.fuel();
+        // What never ran is no attempt.
+        let Some(mut used) = self.open.take().filter(|_| fuel > 0) else {
+            return;
+        };
+        let inner = &self.activities.0;
+        let work = Work {
+            fuel,
+            ..Work::default()
+        };
+        inner.tenancy.count_work(used.tenant, work);
+        used.at = inner.clock.now();
+        used.amount.fuel = fuel;
+        used.amount.wall_ms = millis(used.at.since(self.started_at));
+        used.amount.bytes_out = 0;
+        self.activities.note_usage([used]);
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 struct ActivityCallParts {
     function: crate::model::FunctionName,
     input: crate::model::Payload,
@@ -529,7 +598,7 @@ impl Call {
                 count: 1,
                 failed: outcome.is_err().into(),
                 fuel,
-                wall_ms: u64::try_from(ended_at.since(started_at).as_millis()).unwrap_or(u64::MAX),
+                wall_ms: millis(ended_at.since(started_at)),
                 bytes_in: self.start.call.input.bytes(),
                 bytes_out: outcome_bytes(outcome),
                 http_sent: traffic.sent,

@@ -31,7 +31,7 @@ pub(super) struct Outbox {
 impl Outbox {
     /// Whether the step changes nothing beyond the instance itself.
     pub(super) fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.messages.is_empty() && self.attempts.is_empty()
+        self.children.is_empty() && self.messages.is_empty() && self.attempts.is_empty() && self.usage.is_empty()
     }
 
     /// Starts an instance.

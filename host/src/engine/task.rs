@@ -174,7 +174,10 @@ pub(super) async fn run(
             Some(owner) => match session.work(owner, &mut mailbox).await {
                 Ended::Idle => {}
                 Ended::Stored => continue,
-                Ended::Over => _ = over(&shared, instance, &mut mailbox),
+                Ended::Over(unwanted) => {
+                    results.extend(unwanted);
+                    over(&shared, instance, &mut mailbox);
+                }
                 Ended::Failed(kept) => {
                     results.extend(kept);
                     session.failures += 1;
@@ -188,6 +191,9 @@ pub(super) async fn run(
             None => {}
         }
         session.raised.drain(..).for_each(|reply| drop(reply.send(Taken::No)));
+        shared
+            .activities
+            .note_usage(results.drain(..).filter_map(|result| result.used));
         shared.heat.not_idle(instance);
         if hub.remove_if_idle(instance, &mailbox) || shared.shutdown.is_cancelled() {
             return;
@@ -200,11 +206,15 @@ pub(super) async fn run(
 fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::UnboundedReceiver<Mail>) -> bool {
     let mut woken = false;
     while let Ok(mail) = mailbox.try_recv() {
-        woken |= matches!(mail, Mail::Wake | Mail::Inbox(_));
-        if let Mail::Event(raised) = mail
-            && let Some((_, reply)) = raised.take()
-        {
-            let _ = reply.send(Taken::No);
+        match mail {
+            Mail::Wake | Mail::Inbox(_) => woken = true,
+            Mail::Event(raised) => {
+                if let Some((_, reply)) = raised.take() {
+                    let _ = reply.send(Taken::No);
+                }
+            }
+            Mail::Result(result) => shared.activities.note_usage(result.used),
+            Mail::Cool => {}
         }
     }
     shared.waiters.ended(instance, || None);
@@ -234,8 +244,8 @@ enum Ended {
     Idle,
     /// What the instance cannot take now was stored: the inbox is to be read again.
     Stored,
-    /// The instance has ended or is gone.
-    Over,
+    /// The instance has ended or is gone; nobody waits for these results.
+    Over(Vec<ActivityResult>),
     /// A commit failed; these results are nowhere durable.
     Failed(Vec<ActivityResult>),
 }
@@ -349,7 +359,7 @@ impl Session<'_> {
             };
             match next {
                 Err(trouble) => self.trouble(&mut owner, &trouble).await,
-                Ok(Next::Ended) => return Ended::Over,
+                Ok(Next::Ended) => return Ended::Over(owner.into_results()),
                 Ok(Next::Activities(changes)) => self.change_activities(&owner, changes),
                 Ok(Next::History(after)) => self.feed(&mut owner, after).await,
                 Ok(Next::Guest(module, started)) => self.install(&mut owner, module, started, &directory).await,
@@ -360,7 +370,7 @@ impl Session<'_> {
                 Ok(Next::Commit(commit)) => match self.commit(*commit).await {
                     Ok(receipt) if receipt.refused.is_some() => {
                         self.answer_birth(Ok(receipt.refused.expect("it was refused")));
-                        return Ended::Over;
+                        return Ended::Over(owner.into_results());
                     }
                     Ok(receipt) => self.committed(&mut owner, &receipt),
                     Err(error) => {

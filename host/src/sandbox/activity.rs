@@ -34,8 +34,8 @@ use super::{
 
 pub(super) mod log;
 pub(super) mod mask;
-pub(super) mod needles;
 mod meter;
+pub(super) mod needles;
 
 use log::ActivityLog;
 use mask::Mask;
@@ -328,7 +328,7 @@ pub(super) async fn run(
     };
     let outcome = outcome.map_err(|failure| Mask::new(attempt.grants).cover_failure(failure));
     // Its connections end with it, so that hardly anything goes over them that is not counted.
-    drop(store);
+    drop(metered);
     let traffic = traffic.read();
     let logs = lock(&log).take();
     Ok(ActivityRun {

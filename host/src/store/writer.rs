@@ -375,6 +375,10 @@ async fn step<'a>(
             };
             Outcome::NoteAttempt(plan.note_attempt(*instance, attempt, lines, used.as_deref()))
         }
+        Operation::NoteUsage(used) => {
+            plan.note_usage(used);
+            Outcome::NoteUsage
+        }
         Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
         Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
@@ -412,6 +416,7 @@ impl FactCache {
             Operation::Start { instance, .. } => Some(instance.instance.tenant),
             Operation::Append { append, .. } => Some(append.tenant),
             Operation::Commit(work) => Some(work.commit.tenant),
+            Operation::NoteUsage(used) => Some(used.tenant),
             Operation::Purge { tenant, .. }
             | Operation::PurgeMany { tenant, .. }
             | Operation::DeleteModule { tenant, .. } => Some(*tenant),
@@ -434,6 +439,7 @@ fn must_see_earlier_rows(operation: &Operation, rows: &Rows<'_>) -> bool {
         | Operation::Append { .. }
         | Operation::Deliver { .. }
         | Operation::NoteAttempt { .. }
+        | Operation::NoteUsage(_)
         | Operation::Purge { .. }
         | Operation::PurgeMany { .. } => false,
         Operation::MarkStuck { .. }
@@ -476,7 +482,8 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         | Operation::CountUncleanEnd(instance) => wanted.number(*instance),
         Operation::Purge { tenant, id } => wanted.id(*tenant, id),
         Operation::PurgeMany { instances, .. } => instances.iter().for_each(|number| wanted.number(*number)),
-        Operation::Administer(_)
+        Operation::NoteUsage(_)
+        | Operation::Administer(_)
         | Operation::PutModule(_)
         | Operation::DeleteModule { .. }
         | Operation::DeleteModuleBytes(_)

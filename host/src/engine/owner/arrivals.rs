@@ -90,16 +90,17 @@ impl<G: Guest> Owner<G> {
             let wanted = result.execution == self.execution
                 && matches!(self.ledger.task(result.task), Some(Outstanding::Activity(_)))
                 && settled.insert(result.task);
+            // Nobody may wait for it any more; it was used all the same.
+            gathered.outbox.usage.extend(result.used.clone());
             if wanted {
                 gathered.outbox.fuel += result.fuel;
-                gathered.outbox.usage.extend(result.used.clone());
                 gathered.outbox.logs.extend(result.logs.iter().cloned());
                 gathered.arrive(Arrival::TaskEnded {
                     task: result.task,
                     outcome: result.outcome.clone(),
                 });
-                gathered.results.push(result);
             }
+            gathered.results.push(result);
         }
         let due: Vec<TaskId> = self.ledger.due_at(now).map(|(_, task)| task).collect();
         for task in due {

@@ -245,6 +245,7 @@ impl ActivityCode for SimulatedActivities {
         Box::pin(async move {
             state.room()?;
             let (call, _running) = state.watch.attempt_starts(&attempt, &state.disk.content());
+            attempt.meter.show(3);
             let duration = state.duration(&attempt);
             let allowed = attempt.timeout.unwrap_or(Duration::MAX);
             tokio::time::sleep(duration.min(allowed)).await;

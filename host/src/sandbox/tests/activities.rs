@@ -90,6 +90,16 @@ async fn a_busy_guest_and_a_parked_one_are_stopped_in_time() {
     let busy = run(&sandbox, &Guest::activity().run("(loop $l (br $l)) unreachable")).await;
     assert_eq!(busy.outcome.unwrap_err().error_type, types::TIMEOUT);
     assert!(busy.fuel > 1_000_000, "what it used is counted: {}", busy.fuel);
+    let dropped = attempt();
+    let (meter, module) = (
+        dropped.meter.clone(),
+        sandbox
+            .module(Guest::activity().run("(loop $l (br $l)) unreachable").build())
+            .await,
+    );
+    let run = sandbox.sandbox.run_activity(&module, dropped);
+    assert!(tokio::time::timeout(Duration::from_millis(50), run).await.is_err());
+    assert!(meter.fuel() > 1_000_000, "also if it is dropped: {}", meter.fuel());
     check_failure(&sandbox, parked(), types::TIMEOUT, "100ms").await;
     // Their places are free again.
     for _ in 0..8 {

@@ -47,6 +47,7 @@ pub(in crate::store) enum Operation {
         max_log_bytes: u64,
         used: Option<Box<Used>>,
     },
+    NoteUsage(Box<Used>),
     MarkStuck {
         instance: InstanceNumber,
         reason: StuckReason,
@@ -92,6 +93,7 @@ impl Operation {
             Self::PurgeMany { instances, .. } => instances.len() * ROW,
             Self::MarkStuck { .. }
             | Self::CountUncleanEnd(_)
+            | Self::NoteUsage(_)
             | Self::Purge { .. }
             | Self::Administer(_)
             | Self::DeleteModule { .. }
@@ -110,6 +112,7 @@ pub(in crate::store) enum Outcome {
     Deliver(Option<InboxRow>),
     Commit(TurnReceipt),
     NoteAttempt(bool),
+    NoteUsage,
     MarkStuck(bool),
     CountUncleanEnd(Option<u32>),
     Purge(PurgeOutcome),

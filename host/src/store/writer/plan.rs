@@ -109,10 +109,10 @@ impl<'a> Plan<'a> {
         item: &'a EncodedItem,
         used: Option<&'a Used>,
     ) -> Option<InboxRow> {
+        used.into_iter().for_each(|used| self.note_usage(used));
         if !self.is_live(to) {
             return None;
         }
-        used.into_iter().for_each(|used| self.rows.usage.add(used));
         Some(self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
     }
 
@@ -197,16 +197,21 @@ impl<'a> Plan<'a> {
         lines: Lines<'a>,
         used: Option<&'a Used>,
     ) -> bool {
+        used.into_iter().for_each(|used| self.note_usage(used));
         let Some(fact) = self.facts.by_number(instance) else {
             return false;
         };
         let noted = !fact.status.has_ended() && fact.execution == attempt.execution;
         if noted {
             self.write_attempt(instance, attempt);
-            used.into_iter().for_each(|used| self.rows.usage.add(used));
         }
         self.write_lines(instance, lines);
         noted
+    }
+
+    /// Notes what was used for something that nothing else is written of.
+    pub(super) fn note_usage(&mut self, used: &'a Used) {
+        self.rows.usage.add(used);
     }
 
     /// Deletes an instance that has ended.

@@ -23,7 +23,7 @@ use crate::replay::tests::script::{Functions, Op, Script};
 use crate::replay::{Budget, Directory, Execution, Guest, HostTrouble, Ran};
 use crate::sandbox::{ActivityRun, Attempt, Traffic};
 use crate::store::simulated::{Content, Disk, Fate, Step, Treatment};
-use crate::store::{self, Store};
+use crate::store::{self, Days, Store, StoreOptions};
 use crate::tenancy::{Quotas, Tenancy};
 
 const NOISY: TenantId = TenantId::DEFAULT;
@@ -402,4 +402,43 @@ async fn a_long_replay_ends_with_the_host() {
     host.stop().await;
     let after = turns.load(Ordering::Relaxed);
     assert!(after - before <= 4, "{} turns after the end", after - before);
+}
+
+#[tokio::test]
+async fn what_attempts_used_that_nobody_waits_for_is_in_the_books() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened = Store::open(&StoreOptions::new(folder.path())).await;
+    let (store, service) = opened.expect("the folder is new");
+    let stop = CancellationToken::new();
+    tokio::spawn(service.run(stop.clone()));
+    let host = Host::start_over(store, stop, EngineOptions::default()).await;
+    // One is cancelled while it runs, the other one outlives its instance.
+    host.run(QUIET, "race").await;
+    host.run(QUIET, "hurry").await;
+    while host.engine.activity_calls() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let of_activities = async || {
+        let tenant = host.engine.store().tenant(QUIET);
+        let usage = tenant.usage(Days::between(None, None)).await.expect("it is read");
+        let amounts = usage
+            .into_iter()
+            .map(|usage| (usage.function.to_string(), usage.amount));
+        let mut amounts: Vec<_> = amounts
+            .map(|(name, amount)| (name, amount.count, amount.failed, amount.fuel))
+            .collect();
+        amounts.retain(|(name, ..)| ["endless", "slow", "work"].contains(&&**name));
+        amounts
+    };
+    let expected = [("endless", 1, 1), ("slow", 1, 0), ("work", 1, 0)];
+    let expected = expected.map(|(name, count, failed)| (name.to_owned(), count, failed, FUEL));
+    let in_time = tokio::time::timeout(Duration::from_secs(10), async {
+        while of_activities().await != expected {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    if in_time.await.is_err() {
+        assert_eq!(of_activities().await, expected);
+    }
+    host.stop().await;
 }
