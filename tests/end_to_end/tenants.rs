@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use harness::{Answer, World, module, until};
 use reqwest::Method;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -526,6 +527,56 @@ async fn a_body_that_was_begun_with_a_key_is_refused_once_the_key_was_revoked() 
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 401");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_tenant_that_names_signers_takes_what_one_of_them_signed_and_nothing_else() {
+    let world = guarded(&[]).await;
+    let acme = Tenant::create(&world, "acme", json!({})).await;
+    let signer = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let body = json!({ "quotas": { "moduleSigners": [hex(signer.public_key().as_ref())] } });
+    let request = world.request(Method::PATCH, "/v1/tenants/acme").json(&body);
+    world.send(request).await.expect(200);
+
+    let bytes = module("patterns");
+    acme.upload("patterns", bytes.clone())
+        .await
+        .refused(403, "signature-missing");
+    let signed = async |signature: &str| {
+        let request = world.request_as(Some(&acme.deployer), Method::PUT, "/v1/modules/patterns");
+        world
+            .send(request.header("windlass-signature", signature).body(bytes.clone()))
+            .await
+    };
+    let other = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).expect("a key");
+    for wrong in [
+        hex(other.sign(&bytes).as_ref()),
+        hex(signer.sign(b"something else").as_ref()),
+        "no signature".into(),
+    ] {
+        signed(&wrong).await.refused(403, "signature-wrong");
+    }
+    let listed = acme.call(Method::GET, "/v1/modules").await.expect(200);
+    assert_eq!(
+        listed["modules"].as_array().map(Vec::len),
+        Some(MODULES.len()),
+        "{listed:#}"
+    );
+    signed(&hex(signer.sign(&bytes).as_ref())).await.expect(201);
+
+    // The command sends the signature that lies beside the file.
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("approval.wasm");
+    let bytes = module("approval");
+    std::fs::write(&file, &bytes).expect("written");
+    let path = file.to_str().expect("UTF-8");
+    let deploy = ["--tenant", "acme", "deploy", path];
+    assert_ne!(world.cli(&deploy).await.code, 0);
+    std::fs::write(folder.path().join("approval.wasm.sig"), signer.sign(&bytes)).expect("written");
+    let deployed = world.cli(&deploy).await;
+    assert_eq!(deployed.code, 0, "{deployed:?}");
     world.stop().await;
 }
 
