@@ -3,14 +3,17 @@
 //! A call that is under way here belongs to nobody else: its owner may be evicted meanwhile, and asking for it again
 //! does nothing. What must survive (failed attempts, when the next one is due) is written before it counts.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod table;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
+pub use self::table::Load;
+use self::table::{Key, Table};
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::guests::Guests;
 use super::hub::{Hub, Mail};
@@ -33,23 +36,6 @@ const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
 /// How often a module that cannot be loaded is tried before the call fails.
 const MODULE_TRIES: u32 = 5;
 
-/// Which call.
-type Key = (InstanceNumber, ExecutionNumber, TaskId);
-
-/// The calls of one instance, each with what stops it.
-struct Calls {
-    tenant: TenantId,
-    handles: BTreeMap<(ExecutionNumber, TaskId), AbortHandle>,
-}
-
-/// All calls.
-#[derive(Default)]
-struct Table {
-    by_instance: BTreeMap<InstanceNumber, Calls>,
-    /// How many each tenant has; none that has none.
-    by_tenant: BTreeMap<TenantId, usize>,
-}
-
 /// All calls under way. Cheap to clone.
 #[derive(Clone)]
 pub struct Activities(Arc<Inner>);
@@ -65,9 +51,11 @@ struct Inner {
     gate: Gate,
     max_cut_offs: u32,
     /// None any more once they were stopped.
-    calls: Mutex<Option<Table>>,
-    /// Calls in the table.
+    calls: Mutex<Option<Table<AbortHandle>>>,
+    /// Calls in the table, to be read without it.
     count: AtomicUsize,
+    /// Bytes of their inputs.
+    bytes: AtomicU64,
     runtime: tokio::runtime::Handle,
     tracker: TaskTracker,
 }
@@ -143,6 +131,7 @@ impl Activities {
             max_cut_offs,
             calls: Mutex::new(Some(Table::default())),
             count: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
             runtime,
             tracker,
         }))
@@ -161,13 +150,11 @@ impl Activities {
         let (execution, task) = (start.execution, start.task);
         let mut table = self.lock();
         let Some(table) = table.as_mut() else { return };
-        let of_instance = table.by_instance.entry(instance).or_insert_with(|| Calls {
-            tenant,
-            handles: BTreeMap::new(),
-        });
-        if of_instance.handles.contains_key(&(execution, task)) {
+        let key = (instance, execution, task);
+        if table.has(key) {
             return;
         }
+        let bytes = start.call.input.bytes();
         let mine = attempts
             .iter()
             .filter(|row| row.execution == execution && row.task == task);
@@ -185,7 +172,6 @@ impl Activities {
         };
         let (activities, hub) = (self.clone(), hub.clone());
         let work = async move {
-            let key = (call.instance, call.start.execution, call.start.task);
             let result = activities.carry_out(call).await;
             // Delivered before it is forgotten: an owner that takes over in between must not start it again.
             if let Some(result) = result {
@@ -195,9 +181,15 @@ impl Activities {
         };
         // The table is locked until the call is in it; it cannot be forgotten before.
         let running = self.0.tracker.spawn_on(work, &self.0.runtime);
-        of_instance.handles.insert((execution, task), running.abort_handle());
-        *table.by_tenant.entry(tenant).or_default() += 1;
-        self.0.count.fetch_add(1, Ordering::Relaxed);
+        table.add(tenant, key, running.abort_handle(), bytes);
+        self.show(table);
+    }
+
+    /// Lets the sums be read without the table, which is locked.
+    fn show(&self, table: &Table<AbortHandle>) {
+        let Load { calls, bytes } = table.all();
+        self.0.count.store(calls, Ordering::Relaxed);
+        self.0.bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// How many calls run or wait for a slot or their next attempt.
@@ -205,17 +197,14 @@ impl Activities {
         self.0.count.load(Ordering::Relaxed)
     }
 
-    /// Whether there are that many calls, and the tenant has as many as each would have if all who have some had the same.
-    pub fn are_too_many(&self, tenant: TenantId, max: usize) -> bool {
-        if self.count() < max {
-            return false;
-        }
-        let table = self.lock();
-        let Some(Table { by_tenant, .. }) = table.as_ref() else {
-            return true;
+    /// Whether there are as many calls, or as large ones, as there may be, and the tenant has as much of them as each would
+    /// have if all who have some had the same.
+    pub fn are_too_many(&self, tenant: TenantId, max: Load) -> bool {
+        let all = Load {
+            calls: self.count(),
+            bytes: self.0.bytes.load(Ordering::Relaxed),
         };
-        let own = by_tenant.get(&tenant).copied().unwrap_or(0);
-        own * by_tenant.len() >= max
+        all.reaches(max) && self.lock().as_ref().is_none_or(|table| table.are_too_many(tenant, max))
     }
 
     /// The slots in which attempts run.
@@ -234,21 +223,15 @@ impl Activities {
     pub fn cancel_all(&self, instance: InstanceNumber) {
         let mut table = self.lock();
         let Some(table) = table.as_mut() else { return };
-        let Some(stopped) = table.by_instance.remove(&instance) else {
-            return;
-        };
-        table.have_gone(stopped.tenant, stopped.handles.len());
-        self.0.count.fetch_sub(stopped.handles.len(), Ordering::Relaxed);
-        stopped.handles.values().for_each(AbortHandle::abort);
+        let stopped = table.remove_all(instance);
+        self.show(table);
+        stopped.iter().for_each(AbortHandle::abort);
     }
 
     /// Stops all calls and starts none any more; their instances find them again at the next start.
     pub fn stop(&self) {
         let table = self.lock().take();
-        let calls = table.iter().flat_map(|table| table.by_instance.values());
-        calls
-            .flat_map(|calls| calls.handles.values())
-            .for_each(AbortHandle::abort);
+        table.iter().flat_map(Table::handles).for_each(AbortHandle::abort);
     }
 
     /// Notes what was used by an attempt that nobody waits for any more, so that no row says so. Lost if the host ends at this
@@ -269,21 +252,15 @@ impl Activities {
         self.remove(key);
     }
 
-    fn remove(&self, (instance, execution, task): Key) -> Option<AbortHandle> {
+    fn remove(&self, key: Key) -> Option<AbortHandle> {
         let mut table = self.lock();
         let table = table.as_mut()?;
-        let of_instance = table.by_instance.get_mut(&instance)?;
-        let call = of_instance.handles.remove(&(execution, task))?;
-        let (tenant, is_last) = (of_instance.tenant, of_instance.handles.is_empty());
-        if is_last {
-            table.by_instance.remove(&instance);
-        }
-        table.have_gone(tenant, 1);
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        let call = table.remove(key)?;
+        self.show(table);
         Some(call)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Table>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Table<AbortHandle>>> {
         self.0.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -492,17 +469,6 @@ impl Activities {
                 return;
             }
             tokio::time::sleep(left.min(LOOK_AGAIN)).await;
-        }
-    }
-}
-
-impl Table {
-    /// That many calls of a tenant are no more.
-    fn have_gone(&mut self, tenant: TenantId, calls: usize) {
-        let left = self.by_tenant.get_mut(&tenant).expect("a tenant with calls is counted");
-        *left -= calls;
-        if *left == 0 {
-            self.by_tenant.remove(&tenant);
         }
     }
 }

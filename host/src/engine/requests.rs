@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Engine;
+use super::activities::Load;
 use super::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
@@ -27,6 +28,9 @@ use crate::tenancy::{Exceeded, Quota};
 /// stored by itself.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Bytes of the inputs of activity calls that may run or wait before further starts are refused.
+const MAX_QUEUED_BYTES: u64 = 512 << 20;
+
 /// How many instances are purged in one transaction.
 const PURGED_AT_ONCE: u32 = 500;
 
@@ -44,7 +48,11 @@ impl Engine {
             idempotency,
             watch,
         } = request;
-        if self.0.hub.shared().activities.are_too_many(tenant, self.0.max_queued) {
+        let max = Load {
+            calls: self.0.max_queued,
+            bytes: MAX_QUEUED_BYTES,
+        };
+        if self.0.hub.shared().activities.are_too_many(tenant, max) {
             return Err(StartError::Overloaded);
         }
         let limits = self.limits_of(tenant, &input)?;
