@@ -396,6 +396,6 @@ impl Engine {
     /// # Errors
     /// When it cannot.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        self.0.store.probe(self.0.clock.now()).await
+        self.0.store.probe().await
     }
 }

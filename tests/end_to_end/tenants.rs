@@ -404,6 +404,8 @@ async fn the_instances_of_a_disabled_tenant_wait_and_then_go_on() {
         "the timer was due, and no turn was taken: {asleep:#}"
     );
     assert_eq!(asleep["held"], "disabled");
+    let shown = world.cli(&["--tenant", "acme", "status", "sleeper"]).await;
+    assert!(shown.stdout.contains("Held       disabled"), "{shown:?}");
     world.crash().await;
     assert_eq!(look(&world, "sleeper").await["runtimeStatus"], "Running");
     assert_eq!(world.cli(&["tenant", "enable", "acme"]).await.code, 0);

@@ -48,6 +48,7 @@ pub(super) struct Instance {
     pub(super) last_updated_time: String,
     pub(super) failure: Option<Failure>,
     pub(super) stuck: Option<Stuck>,
+    pub(super) held: Option<String>,
     pub(super) module_digest: String,
     pub(super) execution: u32,
     pub(super) turns: u32,
@@ -126,6 +127,9 @@ pub(super) fn show(instance: &Instance, output: &Output) -> Result<(), Trouble> 
     field("Instance", clean(&instance.instance_id))?;
     field("Function", clean(&instance.name))?;
     field("Status", output.status(&instance.runtime_status))?;
+    if let Some(held) = &instance.held {
+        field("Held", clean(held))?;
+    }
     if let Some(stuck) = &instance.stuck {
         field("Stuck", format!("{} [{}]", clean(&stuck.message), clean(&stuck.code)))?;
     }

@@ -36,7 +36,7 @@ use self::{
 use super::{
     Change, Changed, Error, NewInstance, Recipient, Stats,
     connection::Connection,
-    counters::{Counters, InstanceNumbers},
+    counters::{self, Counters, InstanceNumbers},
     idempotency::WantedKey,
     sizes::{Growth, StoredBytes},
 };
@@ -402,6 +402,10 @@ async fn step<'a>(
         Operation::DeleteModule { tenant, name, at } => {
             Outcome::DeleteModule(transaction.changing().await?.delete_module(*tenant, name, *at).await?)
         }
+        Operation::Probe => {
+            counters::skip_one(transaction.changing().await?).await?;
+            Outcome::Probe
+        }
         Operation::Sweep { now, limit } => Outcome::Sweep(transaction.changing().await?.sweep(*now, *limit).await?),
         Operation::DeleteModuleBytes(unneeded) => {
             Outcome::DeleteModuleBytes(transaction.changing().await?.delete_module_bytes(unneeded).await?)
@@ -425,7 +429,9 @@ impl FactCache {
             | Operation::NoteAttempt { instance, .. }
             | Operation::MarkStuck { instance, .. }
             | Operation::CountUncleanEnd(instance) => self.owner(*instance),
-            Operation::Administer(_) | Operation::DeleteModuleBytes(_) | Operation::Sweep { .. } => None,
+            Operation::Administer(_) | Operation::DeleteModuleBytes(_) | Operation::Probe | Operation::Sweep { .. } => {
+                None
+            }
         }
     }
 }
@@ -448,6 +454,7 @@ fn must_see_earlier_rows(operation: &Operation, rows: &Rows<'_>) -> bool {
         | Operation::PutModule(_)
         | Operation::DeleteModule { .. }
         | Operation::DeleteModuleBytes(_)
+        | Operation::Probe
         | Operation::Sweep { .. } => true,
     }
 }
@@ -487,6 +494,7 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         | Operation::PutModule(_)
         | Operation::DeleteModule { .. }
         | Operation::DeleteModuleBytes(_)
+        | Operation::Probe
         | Operation::Sweep { .. } => {}
     }
 }

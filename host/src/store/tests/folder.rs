@@ -130,3 +130,22 @@ async fn a_check_finds_what_is_amiss() {
     let problems = store.check().await.unwrap();
     assert_eq!(problems.len(), 3, "{problems:?}");
 }
+
+#[tokio::test]
+async fn a_probe_reaches_the_disk() {
+    let store = TestStore::new().await;
+    let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(store.folder.path().join("windlass.db"));
+    let mut looking_on = sqlx::ConnectOptions::connect(&settings).await.unwrap();
+    let mut version = async || -> i64 {
+        sqlx::query_scalar("PRAGMA data_version")
+            .fetch_one(&mut looking_on)
+            .await
+            .unwrap()
+    };
+    let before = version().await;
+    store.sweep(NOW, 10).await.unwrap();
+    assert_eq!(version().await, before, "what changes nothing is not written");
+    store.probe().await.unwrap();
+    assert_ne!(version().await, before);
+    assert!(store.started("next").await >= InstanceNumber(1));
+}

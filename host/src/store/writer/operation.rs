@@ -70,6 +70,8 @@ pub(in crate::store) enum Operation {
         at: Timestamp,
     },
     DeleteModuleBytes(UnneededBytes),
+    /// Write something, whatever it is.
+    Probe,
     Sweep {
         now: Timestamp,
         limit: u64,
@@ -98,6 +100,7 @@ impl Operation {
             | Self::Administer(_)
             | Self::DeleteModule { .. }
             | Self::DeleteModuleBytes(_)
+            | Self::Probe
             | Self::Sweep { .. } => 0,
         };
         content + ROW
@@ -121,6 +124,7 @@ pub(in crate::store) enum Outcome {
     PutModule(PutModuleOutcome),
     DeleteModule(bool),
     DeleteModuleBytes(bool),
+    Probe,
     /// How many rows were deleted.
     Sweep(u64),
 }
