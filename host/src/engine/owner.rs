@@ -559,7 +559,8 @@ impl<G: Guest> Owner<G> {
     fn announce(&mut self) {
         self.announced = true;
         let Some(started) = self.ledger.started() else { return };
-        let known: BTreeSet<TaskId> = self.results.iter().map(|result| result.task).collect();
+        let of_this = self.results.iter().filter(|result| result.execution == self.execution);
+        let known: BTreeSet<TaskId> = of_this.map(|result| result.task).collect();
         let start = self.ledger.tasks().filter_map(|(task, outstanding)| match outstanding {
             Outstanding::Activity(call) if !known.contains(&task) => Some(StartActivity {
                 execution: self.execution,

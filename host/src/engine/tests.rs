@@ -258,6 +258,24 @@ fn outstanding_activities_are_announced_to_a_new_owner_unless_their_result_is_at
 }
 
 #[test]
+fn the_result_of_another_execution_does_not_stand_for_that_of_this_one() {
+    let mut instance = Instance::new(&[vec![call("a")]]);
+    instance.settle();
+    assert_eq!(instance.started, [TaskId(1)]);
+    instance.restart();
+    instance.owner.receive_result(ActivityResult {
+        execution: ExecutionNumber(7),
+        task: TaskId(1),
+        outcome: Ok(Payload::null()),
+        logs: Vec::new(),
+        fuel: 0,
+        used: None,
+    });
+    instance.settle();
+    assert_eq!(instance.started, [TaskId(1), TaskId(1)], "it is announced all the same");
+}
+
+#[test]
 fn a_result_is_kept_when_its_commit_fails() {
     let mut instance = Instance::new(&[vec![call("a")]]);
     instance.settle();
