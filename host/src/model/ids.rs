@@ -187,7 +187,7 @@ impl FromStr for ModuleDigest {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let digits = text
             .strip_prefix("sha256:")
-            .filter(|d| d.len() == 64 && d.is_ascii())
+            .filter(|digits| digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
             .ok_or(IdError::Digest)?;
         let mut bytes = [0; 32];
         for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {

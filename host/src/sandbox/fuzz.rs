@@ -43,8 +43,8 @@ fn fuzz_upload_is_taken_in_or_refused() {
         .enable_all()
         .build()
         .unwrap();
-    // A validator keeps types beside the bytes that they were declared with.
-    let target = Target::new("upload").cases(1_000).memory(8 << 20, 100);
+    // A validator keeps types beside the bytes that they were declared with, and what is small may be compiled.
+    let target = Target::new("upload").cases(1_000).memory(16 << 20, 100);
     target.seeds(sample_modules()).run(|component| {
         if judge::judge(component, 1 << 20).is_err() || component.len() > COMPILED_BYTES {
             return;
