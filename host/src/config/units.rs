@@ -178,7 +178,10 @@ macro_rules! serde_as_text {
             impl<'de> Deserialize<'de> for $type {
                 fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                     #[derive(Deserialize)]
-                    #[serde(untagged)]
+                    #[serde(
+                        untagged,
+                        expecting = "it must be text such as `64MiB` or `30s`, or a number from 0"
+                    )]
                     enum Raw {
                         Number(u64),
                         Text(String),
@@ -215,6 +218,10 @@ mod tests {
         assert_eq!("123".parse(), Ok(ByteSize(123)));
         for text in ["", "MiB", "1 TiB", "-1", "1.5MiB", "99999999999GiB"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+        for json in ["-1", "1.5", "true", "[]", "{}"] {
+            let error = serde_json::from_str::<ByteSize>(json).unwrap_err().to_string();
+            assert!(error.starts_with("it must be text such as"), "{json}: {error}");
         }
     }
 
