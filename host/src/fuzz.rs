@@ -2,8 +2,10 @@
 //!
 //! A driver stands beside each parser, as a test named `fuzz_<target>_…`, and says what must hold of every input. Here is
 //! what drivers share. The seeds of a target are the files in `tests/corpus/<target>/`; each is tried as it is, too, so
-//! an input that was wrong once is kept there and never forgotten. No parser may panic, take long, or take memory out of
-//! proportion to its input; the rest is the driver's business.
+//! an input that was wrong once is kept there and never forgotten. A seed must be accepted by its parser, or it would
+//! test nothing behind it; one whose name begins with `refused-` must not be, and one that begins with `found-` may be
+//! either. No parser may panic, take long, or take memory out of proportion to its input; the rest is the driver's
+//! business.
 //!
 //! `make test` tries the same inputs each time, for a moment; `make fuzz` tries others, for as long as is wanted.
 
@@ -27,10 +29,19 @@ const MOST_TIME: Duration = Duration::from_secs(20);
 /// How many inputs of a target are tried unless it says otherwise: a second or less.
 const CASES: u32 = 3_000;
 
+/// An input that others are near to.
+struct Seed {
+    /// The name of its file.
+    name: String,
+    bytes: Vec<u8>,
+    /// Whether its parser must accept it; none if that is not known.
+    accepted: Option<bool>,
+}
+
 /// What is driven, and by which inputs.
 pub(crate) struct Target {
     name: &'static str,
-    seeds: Vec<Vec<u8>>,
+    seeds: Vec<Seed>,
     words: Vec<Vec<u8>>,
     cases: u32,
     fixed_bytes: usize,
@@ -42,7 +53,7 @@ impl Target {
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
-            seeds: corpus(name),
+            seeds: seeds(name),
             words: Vec::new(),
             cases: CASES,
             fixed_bytes: 1 << 20,
@@ -52,7 +63,11 @@ impl Target {
 
     /// Further seeds, such as files that are built.
     pub(crate) fn seeds(mut self, more: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        self.seeds.extend(more);
+        self.seeds.extend(more.into_iter().map(|bytes| Seed {
+            name: "built".into(),
+            bytes,
+            accepted: None,
+        }));
         self
     }
 
@@ -74,28 +89,40 @@ impl Target {
         self
     }
 
-    /// Drives the target; `check` panics when an input is not dealt with as it should be.
+    /// Drives the target; `check` says whether an input was accepted, and panics when it is not dealt with as it should be.
     ///
     /// # Panics
-    /// When that happens. The smallest such input found is kept in the folder of the seeds.
-    pub(crate) fn run(self, check: impl Fn(&[u8])) {
+    /// When that happens, or when a seed is refused that should be accepted or the other way round. The smallest input
+    /// found that went wrong is kept in the folder of the seeds.
+    pub(crate) fn run(self, check: impl Fn(&[u8]) -> bool) {
         for seed in &self.seeds {
-            self.check(seed, &check);
+            let accepted = self.check(&seed.bytes, &check);
+            assert!(
+                seed.accepted.is_none_or(|expected| expected == accepted),
+                "tests/corpus/{}/{} is {}",
+                self.name,
+                seed.name,
+                if accepted { "accepted" } else { "refused: what it is a seed of changed, or it is no seed" }
+            );
         }
-        let inputs = near(self.seeds.clone(), self.words.clone());
-        let check = |input: Vec<u8>| self.check(&input, &check);
+        let inputs = near(self.seeds.iter().map(|seed| seed.bytes.clone()).collect(), self.words.clone());
+        let check = |input: Vec<u8>| {
+            self.check(&input, &check);
+        };
         drive(self.name, self.cases, &inputs, check, |reason, input| {
             self.found(reason, &input)
         });
     }
 
-    fn check(&self, input: &[u8], check: impl Fn(&[u8])) {
+    fn check(&self, input: &[u8], check: impl Fn(&[u8]) -> bool) -> bool {
         let begun = Instant::now();
-        let taken = most_taken(|| check(input));
+        let mut accepted = false;
+        let taken = most_taken(|| accepted = check(input));
         let most = self.fixed_bytes + self.bytes_per_byte * input.len();
         assert!(taken <= most, "{taken} bytes of memory for {} of input", input.len());
         let time = begun.elapsed();
         assert!(time < MOST_TIME, "{time:?} for {} bytes of input", input.len());
+        accepted
     }
 
     fn found(&self, reason: &str, input: &[u8]) -> ! {
@@ -139,15 +166,26 @@ pub(crate) fn drive<S: Strategy>(
     println!("{name}: {tried} inputs");
 }
 
-/// The seeds of a target.
+/// The bytes of the seeds of a target.
 pub(crate) fn corpus(target: &str) -> Vec<Vec<u8>> {
+    seeds(target).into_iter().map(|seed| seed.bytes).collect()
+}
+
+fn seeds(target: &str) -> Vec<Seed> {
     let files = fs::read_dir(folder(target)).unwrap_or_else(|error| panic!("tests/corpus/{target}: {error}"));
     let mut files: Vec<PathBuf> = files
         .map(|entry| entry.expect("a file of the repository").path())
         .collect();
     // The order of a folder is not the same everywhere; that of the seeds is part of what a random number chooses.
     files.sort();
-    let read = |file: &PathBuf| fs::read(file).expect("a file of the repository");
+    let read = |file: &PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Seed {
+            accepted: (!name.starts_with("found-")).then(|| !name.starts_with("refused-")),
+            bytes: fs::read(file).expect("a file of the repository"),
+            name,
+        }
+    };
     files.iter().map(read).collect()
 }
 

@@ -1,13 +1,12 @@
 //! Values between Rust and SQLite, whose integers are signed.
 
-use serde::de::DeserializeOwned;
 use sqlx::{
     Row as _, Sqlite,
     sqlite::{SqliteArguments, SqliteRow},
 };
 
 use super::Error;
-use crate::model::codec;
+use crate::model::codec::{self, Stored};
 
 /// The integer that is stored for a number; what does not fit (no count and no time of ours) becomes the largest.
 pub(super) fn stored(number: u64) -> i64 {
@@ -127,7 +126,7 @@ fn unsigned(number: i64) -> Result<u64, Error> {
 }
 
 /// The value that some stored bytes hold; `what` names the row for the error.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], what: impl FnOnce() -> String) -> Result<T, Error> {
+pub(super) fn decode<T: Stored>(bytes: &[u8], what: impl FnOnce() -> String) -> Result<T, Error> {
     codec::decode(bytes).map_err(|error| Error::Damaged(format!("{}: {error}", what())))
 }
 

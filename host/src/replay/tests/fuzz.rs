@@ -13,14 +13,16 @@ fn fuzz_history_rows_are_folded_and_replayed_or_refused() {
     ];
     // An arrival or a decision of two bytes takes some hundred in memory, and a list grows by doubling.
     Target::new("history").memory(4 << 20, 2_000).run(|row| {
-        let Ok(turn) = codec::decode::<Turn>(row) else { return };
+        let Ok(turn) = codec::decode::<Turn>(row) else {
+            return false;
+        };
         let written = codec::encode(&turn);
         let again: Turn = codec::decode(&written).expect("what was written is read");
         // Compared as bytes, because a number that is none differs from itself.
         assert_eq!(codec::encode(&again), written);
         let mut ledger = Ledger::default();
         if ledger.apply(&turn).is_err() {
-            return;
+            return true;
         }
         let _ = (ledger.next_due(), ledger.due_at(turn.at).count());
         for (_, outstanding) in ledger.tasks() {
@@ -32,5 +34,6 @@ fn fuzz_history_rows_are_folded_and_replayed_or_refused() {
         }
         // Another program than the one that the row is of: it is told, whatever the row says.
         let _ = player(&program).replay(&turn);
+        true
     });
 }

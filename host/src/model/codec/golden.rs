@@ -1,0 +1,493 @@
+//! Golden files: for each stored type and version the bytes of some values (`.bin`), beside the values (`.txt`).
+//!
+//! A `.bin` file is written once, by the first test of its version, and never changed: databases hold such bytes. A
+//! `.txt` file shows what today's code makes of them; `UPDATE_EXPECT=1` writes it anew when a type got a new field.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use expect_test::expect_file;
+
+use super::{CodecError, Stored, body_of, decode, encode};
+use crate::model::{
+    ActivityOptions, Arrival, Cause, Decision, Event, ExecutionNumber, Failure, FunctionDescription, FunctionKind,
+    InboxItem, InstanceNumber, ModuleDescription, ModuleNumber, ObservableLimits, Parent, Payload, RetryPolicy, Started,
+    StuckReason, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+};
+
+/// Set to 1 to write the files of values that have none: of a new version, or of a new variant.
+const NEW: &str = "WINDLASS_NEW_GOLDEN";
+
+/// Compares all golden files of a type with what the code makes of them, and the values written now with their files.
+fn check<T: Stored + Debug>(samples: &[(&str, T)]) {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/model/golden", T::NAME].iter().collect();
+    let now = folder.join(format!("v{}", T::VERSION));
+    for (name, sample) in samples {
+        let path = now.join(name).with_extension("bin");
+        if !path.exists() {
+            assert!(
+                std::env::var_os(NEW).is_some(),
+                "{} is missing: {NEW}=1 writes it, if version {} of the format of a {} is new",
+                path.display(),
+                T::VERSION,
+                T::NAME
+            );
+            fs::create_dir_all(&now).expect("the repository can be written to");
+            fs::write(&path, encode(sample)).expect("the repository can be written to");
+        }
+        assert!(
+            fs::read(&path).expect("a file of the repository") == encode(sample),
+            "the format of a {} changed, and databases hold the old one: {} is no longer what is written. \
+             Take the change back, or give it a new version; host/src/model/codec.rs says how.",
+            T::NAME,
+            path.display()
+        );
+    }
+    for version in 1..=T::VERSION {
+        let files = bin_files(&folder.join(format!("v{version}")));
+        assert!(!files.is_empty(), "version {version} of a {} has no golden files", T::NAME);
+        for path in files {
+            check_file::<T>(&path, version);
+        }
+    }
+}
+
+fn check_file<T: Stored + Debug>(path: &Path, version: u8) {
+    let bytes = fs::read(path).expect("a file of the repository");
+    assert_eq!(bytes.first(), Some(&version), "{}", path.display());
+    let value: T = decode(&bytes).unwrap_or_else(|error| {
+        panic!(
+            "{error}: {} is what databases hold, and the code cannot read it any more. \
+             host/src/model/codec.rs says how a format changes.",
+            path.display()
+        )
+    });
+    let shown = format!("{value:#?}\n");
+    expect_file![path.with_extension("txt")].assert_eq(&shown);
+    let written = encode(&value);
+    if version == T::VERSION {
+        assert_eq!(written, bytes, "{}", path.display());
+    } else {
+        let again: T = decode(&written).expect("what was written is read");
+        assert_eq!(format!("{again:#?}\n"), shown, "{}", path.display());
+    }
+}
+
+/// The golden files in a folder, in order; none if there is no folder.
+fn bin_files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries.map(|entry| entry.expect("a file of the repository").path());
+    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|ext| ext == "bin")).collect();
+    paths.sort();
+    paths
+}
+
+/// Requires that the samples show every variant of an enum. `name_of` matches exhaustively, so that a new variant is a
+/// compile error there, and then a missing sample here.
+fn check_variants<T>(all: &[&str], samples: &[(&str, T)], name_of: impl Fn(&T) -> Vec<&'static str>) {
+    let shown: BTreeSet<&str> = samples.iter().flat_map(|(_, sample)| name_of(sample)).collect();
+    let all: BTreeSet<&str> = all.iter().copied().collect();
+    assert_eq!(shown, all, "each variant needs a sample");
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::parse(text, usize::MAX).unwrap()
+}
+
+fn event(name: &str) -> Event {
+    Event {
+        name: name.parse().unwrap(),
+        payload: payload("{\"approved\" : true, \"by\":\"\u{e9}\"}"),
+    }
+}
+
+fn retry() -> RetryPolicy {
+    RetryPolicy {
+        first_interval_ms: 5_000,
+        backoff_coefficient: 2.5,
+        max_interval_ms: 3_600_000,
+        max_attempts: 10,
+        non_retryable_error_types: vec!["Declined".into()],
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        error_type: "OrderFailed".into(),
+        message: "the payment failed".into(),
+        details: Some(payload("{\"order\":\"7\"}")),
+        non_retryable: true,
+        causes: vec![Cause {
+            error_type: "Declined".into(),
+            message: "no money".into(),
+            details: Some(payload("1.0")),
+        }],
+    }
+}
+
+fn parent() -> Parent {
+    Parent {
+        instance: InstanceNumber(300),
+        instance_id: "order-7".parse().unwrap(),
+        execution: ExecutionNumber(2),
+        task: TaskId(5),
+        attempt: 3,
+    }
+}
+
+fn started() -> Started {
+    Started {
+        execution: ExecutionNumber(2),
+        function: "Order".parse().unwrap(),
+        input: payload("{\"amount\" : 1.0}"),
+        seed: std::array::from_fn(|at| u8::try_from(at).unwrap()),
+        limits: ObservableLimits {
+            memory_bytes: 64 << 20,
+            payload_bytes: 1 << 20,
+        },
+        parent: Some(parent()),
+        events: vec![event("Approval")],
+        not_before: Some(Timestamp(1_700_000_000_000)),
+    }
+}
+
+fn turn(arrivals: Vec<Arrival>, decisions: Vec<Decision>) -> Turn {
+    Turn {
+        number: TurnNumber(1),
+        at: Timestamp(1_700_000_000_123),
+        arrivals,
+        decisions,
+        fuel: 123_456,
+    }
+}
+
+/// Every arrival, each with every option that it has.
+fn arrivals() -> Vec<Arrival> {
+    let bare = Started {
+        parent: None,
+        events: Vec::new(),
+        not_before: None,
+        ..started()
+    };
+    vec![
+        Arrival::Started(Box::new(started())),
+        Arrival::Started(Box::new(bare)),
+        Arrival::TaskEnded {
+            task: TaskId(1),
+            outcome: Ok(payload("[1.50, 12345678901234567890]")),
+        },
+        Arrival::TaskEnded {
+            task: TaskId(2),
+            outcome: Err(failure()),
+        },
+        Arrival::TimerFired { task: TaskId(300) },
+        Arrival::EventRaised(event("Approval")),
+        Arrival::Terminated { reason: "by hand".into() },
+    ]
+}
+
+/// Every decision, each with every option that it has.
+fn decisions() -> Vec<Decision> {
+    let (function, input) = (|name: &str| name.parse().unwrap(), payload("{\"id\":7}"));
+    vec![
+        Decision::CallActivity {
+            task: TaskId(1),
+            function: function("Charge"),
+            input: input.clone(),
+            options: ActivityOptions {
+                retry: Some(retry()),
+                attempt_timeout_ms: Some(30_000),
+                timeout_ms: Some(600_000),
+            },
+            module: ModuleNumber(4),
+        },
+        Decision::CallActivity {
+            task: TaskId(2),
+            function: function("Ship"),
+            input: input.clone(),
+            options: ActivityOptions::default(),
+            module: ModuleNumber(4),
+        },
+        Decision::CallSubOrchestration {
+            task: TaskId(3),
+            function: function("Refund"),
+            input: input.clone(),
+            instance_id: "refund-7".parse().unwrap(),
+            fixed_id: true,
+            options: SubOrchestrationOptions {
+                retry: Some(retry()),
+                timeout_ms: Some(1),
+            },
+            module: ModuleNumber(5),
+        },
+        Decision::StartOrchestration {
+            function: function("Audit"),
+            input: input.clone(),
+            instance_id: "audit-7".parse().unwrap(),
+            module: ModuleNumber(6),
+        },
+        Decision::SendEvent {
+            instance_id: "other".parse().unwrap(),
+            event: event("Paid"),
+        },
+        Decision::CreateTimer {
+            task: TaskId(4),
+            fire_at: Timestamp(1_700_000_005_123),
+        },
+        Decision::WaitForEvent {
+            task: TaskId(5),
+            name: "Approval".parse().unwrap(),
+        },
+        Decision::CancelTask { task: TaskId(4) },
+        Decision::Refused {
+            task: Some(TaskId(6)),
+            call: "call-activity".into(),
+            name: "Chagre".into(),
+            failure: failure(),
+        },
+        Decision::Refused {
+            task: None,
+            call: "start-orchestration".into(),
+            name: "Adit".into(),
+            failure: failure(),
+        },
+        Decision::Complete { output: input.clone() },
+        Decision::Fail { failure: failure() },
+        Decision::ContinueAsNew {
+            input,
+            events: vec![event("Approval"), event("approval")],
+        },
+    ]
+}
+
+#[test]
+fn turns_of_all_versions_are_read() {
+    let samples = [
+        ("everything", turn(arrivals(), decisions())),
+        ("empty", turn(Vec::new(), Vec::new())),
+    ];
+    check_variants(
+        &["Started", "TaskEnded", "TimerFired", "EventRaised", "Terminated"],
+        &samples,
+        |turn| {
+            let name = |arrival: &Arrival| match arrival {
+                Arrival::Started(_) => "Started",
+                Arrival::TaskEnded { .. } => "TaskEnded",
+                Arrival::TimerFired { .. } => "TimerFired",
+                Arrival::EventRaised(_) => "EventRaised",
+                Arrival::Terminated { .. } => "Terminated",
+            };
+            turn.arrivals.iter().map(name).collect()
+        },
+    );
+    check_variants(
+        &[
+            "CallActivity",
+            "CallSubOrchestration",
+            "StartOrchestration",
+            "SendEvent",
+            "CreateTimer",
+            "WaitForEvent",
+            "CancelTask",
+            "Refused",
+            "Complete",
+            "Fail",
+            "ContinueAsNew",
+        ],
+        &samples,
+        |turn| {
+            let name = |decision: &Decision| match decision {
+                Decision::CallActivity { .. } => "CallActivity",
+                Decision::CallSubOrchestration { .. } => "CallSubOrchestration",
+                Decision::StartOrchestration { .. } => "StartOrchestration",
+                Decision::SendEvent { .. } => "SendEvent",
+                Decision::CreateTimer { .. } => "CreateTimer",
+                Decision::WaitForEvent { .. } => "WaitForEvent",
+                Decision::CancelTask { .. } => "CancelTask",
+                Decision::Refused { .. } => "Refused",
+                Decision::Complete { .. } => "Complete",
+                Decision::Fail { .. } => "Fail",
+                Decision::ContinueAsNew { .. } => "ContinueAsNew",
+            };
+            turn.decisions.iter().map(name).collect()
+        },
+    );
+    check(&samples);
+}
+
+#[test]
+fn messages_of_all_versions_are_read() {
+    let ended = |outcome| InboxItem::TaskEnded {
+        execution: ExecutionNumber(2),
+        task: TaskId(5),
+        attempt: 1,
+        outcome,
+    };
+    let reason = || String::from("by hand");
+    let samples = [
+        ("start", InboxItem::Start(Box::new(started()))),
+        ("task-ended", ended(Ok(payload("1.0")))),
+        ("task-failed", ended(Err(failure()))),
+        ("event", InboxItem::Event(event("Approval"))),
+        ("terminate", InboxItem::Terminate { reason: reason() }),
+        ("suspend", InboxItem::Suspend { reason: reason() }),
+        ("resume", InboxItem::Resume { reason: reason() }),
+    ];
+    check_variants(
+        &["Start", "TaskEnded", "Event", "Terminate", "Suspend", "Resume"],
+        &samples,
+        |item| {
+            vec![match item {
+                InboxItem::Start(_) => "Start",
+                InboxItem::TaskEnded { .. } => "TaskEnded",
+                InboxItem::Event(_) => "Event",
+                InboxItem::Terminate { .. } => "Terminate",
+                InboxItem::Suspend { .. } => "Suspend",
+                InboxItem::Resume { .. } => "Resume",
+            }]
+        },
+    );
+    check(&samples);
+}
+
+#[test]
+fn failures_parents_and_reasons_of_all_versions_are_read() {
+    check(&[
+        ("with-causes", failure()),
+        ("plain", Failure::new("windlass.timeout", "too late")),
+    ]);
+    check(&[("parent", parent())]);
+    check(&[(
+        "nondeterminism",
+        StuckReason {
+            code: "nondeterminism".into(),
+            message: "turn 1: history calls activity \"charge\" as task 1, the code now calls \"refund\"".into(),
+        },
+    )]);
+}
+
+#[test]
+fn module_descriptions_of_all_versions_are_read() {
+    let function = |name: &str, default_options| FunctionDescription {
+        name: name.parse().unwrap(),
+        doc: "Charges a card.".into(),
+        input_schema: Some("{\"type\":\"integer\"}".into()),
+        output_schema: None,
+        default_options,
+    };
+    let options = ActivityOptions {
+        retry: Some(retry()),
+        ..ActivityOptions::default()
+    };
+    let samples = [
+        (
+            "activities",
+            ModuleDescription {
+                kind: FunctionKind::Activity,
+                functions: vec![function("Charge", Some(options)), function("Ship", None)],
+                sdk: "windlass-sdk 0.1.0".into(),
+            },
+        ),
+        (
+            "orchestrations",
+            ModuleDescription {
+                kind: FunctionKind::Orchestration,
+                functions: vec![function("Order", None)],
+                sdk: String::new(),
+            },
+        ),
+    ];
+    check_variants(&["Orchestration", "Activity"], &samples, |module| {
+        vec![match module.kind {
+            FunctionKind::Orchestration => "Orchestration",
+            FunctionKind::Activity => "Activity",
+        }]
+    });
+    check(&samples);
+}
+
+/// A type that has changed twice: a field was added, then another one got a unit.
+#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Wait {
+    name: String,
+    millis: u64,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct WaitV2 {
+    name: String,
+    seconds: u64,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct WaitV1 {
+    seconds: u64,
+}
+
+impl WaitV1 {
+    fn upgrade(self) -> WaitV2 {
+        WaitV2 {
+            name: "wait".into(),
+            seconds: self.seconds,
+        }
+    }
+}
+
+impl WaitV2 {
+    fn upgrade(self) -> Wait {
+        Wait {
+            name: self.name,
+            millis: self.seconds * 1_000,
+        }
+    }
+}
+
+impl Stored for Wait {
+    const NAME: &'static str = "wait";
+    const VERSION: u8 = 3;
+
+    fn read_older(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+        match version {
+            1 => Ok(body_of::<WaitV1>(body)?.upgrade().upgrade()),
+            2 => Ok(body_of::<WaitV2>(body)?.upgrade()),
+            found => Err(CodecError::Version {
+                name: Self::NAME,
+                found,
+                known: Self::VERSION,
+            }),
+        }
+    }
+}
+
+#[test]
+fn a_type_that_changed_is_read_in_all_its_versions_and_in_no_other() {
+    let read = |version: u8, body: Vec<u8>| decode::<Wait>(&[vec![version], body].concat());
+    let wait = |name: &str, millis| Wait {
+        name: name.into(),
+        millis,
+    };
+    let first = postcard::to_allocvec(&WaitV1 { seconds: 5 }).unwrap();
+    let second = postcard::to_allocvec(&WaitV2 {
+        name: "nap".into(),
+        seconds: 6,
+    })
+    .unwrap();
+    assert_eq!(read(1, first.clone()), Ok(wait("wait", 5_000)));
+    assert_eq!(read(2, second), Ok(wait("nap", 6_000)));
+    assert_eq!(decode(&encode(&wait("now", 7))), Ok(wait("now", 7)));
+    let unknown = |found| {
+        Err(CodecError::Version {
+            name: "wait",
+            found,
+            known: 3,
+        })
+    };
+    assert_eq!(read(4, first.clone()), unknown(4));
+    assert_eq!(read(0, first.clone()), unknown(0));
+    assert_eq!(read(1, [first, vec![0]].concat()), Err(CodecError::Trailing(1)));
+    assert_eq!(decode::<Wait>(&[]), Err(CodecError::Empty));
+}
