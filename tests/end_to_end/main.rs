@@ -11,6 +11,7 @@ mod events;
 mod hostile;
 mod invoices;
 mod metrics;
+mod openapi;
 mod orders;
 mod overload;
 mod patterns;

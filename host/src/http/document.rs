@@ -6,7 +6,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         RefOr, Schema,
-        schema::{AnyOf, AnyOfBuilder},
+        schema::{ObjectBuilder, SchemaType},
     },
 };
 
@@ -25,12 +25,10 @@ impl Serialize for Verbatim {
 
 impl PartialSchema for Verbatim {
     fn schema() -> RefOr<Schema> {
-        let _: Option<AnyOf> = None;
-        RefOr::T(Schema::AnyOf(
-            AnyOfBuilder::new()
-                .description(Some("Any JSON value, as it was given"))
-                .build(),
-        ))
+        let any_value = ObjectBuilder::new()
+            .schema_type(SchemaType::AnyValue)
+            .description(Some("Any JSON value, as it was given"));
+        RefOr::T(Schema::Object(any_value.build()))
     }
 }
 
@@ -61,7 +59,7 @@ pub(crate) struct FailureDocument {
     message: String,
     /// Anything a program may want to know.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Verbatim>)]
+    #[schema(value_type = Verbatim, required = false)]
     details: Option<Verbatim>,
     /// Whether another attempt is pointless.
     non_retryable: bool,
@@ -80,7 +78,7 @@ pub(crate) struct CauseDocument {
     message: String,
     /// Anything a program may want to know.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Verbatim>)]
+    #[schema(value_type = Verbatim, required = false)]
     details: Option<Verbatim>,
 }
 

@@ -23,7 +23,7 @@ const OTHERS: &str = "(others)";
 
 /// What the host counts, in the text format of Prometheus.
 #[utoipa::path(
-    get, path = "/metrics", tag = "host",
+    get, path = "/metrics", tag = "host", operation_id = "getMetrics",
     responses((status = 200, description = "Metrics in the text format 0.0.4 of Prometheus", body = String, content_type = "text/plain")),
 )]
 pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response {

@@ -67,11 +67,11 @@ pub(crate) struct FunctionDocument {
     doc: String,
     /// JSON Schema of the input.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Verbatim>)]
+    #[schema(value_type = Verbatim, required = false)]
     input_schema: Option<Box<RawValue>>,
     /// JSON Schema of the output.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Verbatim>)]
+    #[schema(value_type = Verbatim, required = false)]
     output_schema: Option<Box<RawValue>>,
     /// Activities: options of calls that set none.
     #[serde(skip_serializing_if = "Option::is_none")]

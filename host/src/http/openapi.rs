@@ -1,12 +1,14 @@
-//! The OpenAPI document: what is generated from the handlers, under a title.
+//! The OpenAPI document: what is generated from the handlers, under a title, with what holds for every operation.
 
 use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::problem::Problem;
+use super::{access::TENANT_HEADER, problem};
+use problem::Problem;
 
 /// What the handlers do not say themselves.
 #[derive(OpenApi)]
@@ -29,15 +31,72 @@ use super::problem::Problem;
 pub(crate) struct Document;
 
 /// The document as text, written once.
-static TEXT: LazyLock<String> = LazyLock::new(|| {
-    super::openapi()
-        .to_pretty_json()
-        .expect("the document can be written as JSON")
-});
+static TEXT: LazyLock<String> =
+    LazyLock::new(|| serde_json::to_string_pretty(&complete()).expect("a JSON value can be written"));
+
+/// The whole document: what the handlers say of themselves, and what holds for all of them.
+pub(super) fn complete() -> Value {
+    let mut document = serde_json::to_value(super::openapi()).expect("the document can be written as JSON");
+    widen_integers(&mut document);
+    document["components"]["securitySchemes"]["apiKey"] = json!({
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key. A host on which no key was created takes requests without one, from its own machine.",
+    });
+    let paths = document["paths"].as_object_mut().expect("the document has paths");
+    for (path, item) in paths {
+        for operation in item.as_object_mut().expect("a path holds operations").values_mut() {
+            operation["responses"]["default"] = json!({
+                "description": "Any other refusal; `code` says which",
+                "content": { problem::MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
+            });
+            if path.starts_with("/v1/") && path != "/v1/openapi.json" {
+                needs_key(operation);
+            }
+        }
+    }
+    document
+}
+
+/// Adds what every operation takes that acts for a tenant: a key, and from administrators the tenant's name.
+fn needs_key(operation: &mut Value) {
+    operation["security"] = json!([{ "apiKey": [] }, {}]);
+    let parameters = operation
+        .as_object_mut()
+        .expect("an operation is an object")
+        .entry("parameters")
+        .or_insert_with(|| json!([]));
+    parameters
+        .as_array_mut()
+        .expect("parameters are an array")
+        .push(json!({
+            "name": TENANT_HEADER,
+            "in": "header",
+            "description": "The tenant to act for; with a key of the role `admin` only",
+            "required": false,
+            "schema": { "type": "string" },
+        }));
+}
+
+/// Declares unsigned integers of 32 bits as 64 bits wide: generated clients read `int32` as signed, and `maxAttempts`
+/// may be 4,294,967,295.
+fn widen_integers(part: &mut Value) {
+    match part {
+        Value::Object(members) => {
+            let is_unsigned = members.get("minimum").and_then(Value::as_u64) == Some(0);
+            if is_unsigned && members.get("format").is_some_and(|format| format == "int32") {
+                members.insert("format".into(), "int64".into());
+            }
+            members.values_mut().for_each(widen_integers);
+        }
+        Value::Array(items) => items.iter_mut().for_each(widen_integers),
+        _ => {}
+    }
+}
 
 /// This description of the API.
 #[utoipa::path(
-    get, path = "/v1/openapi.json", tag = "host",
+    get, path = "/v1/openapi.json", tag = "host", operation_id = "getOpenApi",
     responses((status = 200, description = "An OpenAPI 3.1 document", content_type = "application/json")),
 )]
 pub(crate) async fn get() -> Response {

@@ -2,6 +2,7 @@
 //! run; whole workflows are the business of the end-to-end tests.
 
 mod bodies;
+mod contract;
 mod fuzz;
 mod harness;
 mod instances;

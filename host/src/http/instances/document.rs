@@ -57,6 +57,7 @@ pub(crate) struct InstanceDocument {
     parent_instance_id: Option<String>,
     /// The turns of the current execution, if they were asked for.
     #[serde(flatten)]
+    #[schema(value_type = HistoryDocument)]
     history: Option<HistoryDocument>,
 }
 

@@ -46,8 +46,10 @@ impl HistoryParams {
 #[schema(as = History)]
 pub(crate) struct HistoryDocument {
     /// The turns, in order.
+    #[schema(required = false)]
     history: Vec<TurnDocument>,
     /// Attempts of activity calls that did not bring the final outcome, by task.
+    #[schema(required = false)]
     attempts: Vec<AttemptDocument>,
     /// There are more turns: ask again with `historyAfter` set to this.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,10 +75,11 @@ pub(crate) struct TurnDocument {
 
 /// What arrived.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type")]
 #[schema(as = Arrival)]
 pub(crate) enum ArrivalDocument {
     /// The execution began.
+    #[serde(rename_all = "camelCase")]
     Started {
         execution: u32,
         name: String,
@@ -97,7 +100,7 @@ pub(crate) enum ArrivalDocument {
 
 /// What was asked for.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type")]
 #[schema(as = Decision)]
 pub(crate) enum DecisionDocument {
     /// Call an activity.
@@ -108,6 +111,7 @@ pub(crate) enum DecisionDocument {
         options: OptionsDocument,
     },
     /// Start a child and wait for its end.
+    #[serde(rename_all = "camelCase")]
     CallSubOrchestration {
         task: u32,
         name: String,
@@ -116,18 +120,21 @@ pub(crate) enum DecisionDocument {
         options: OptionsDocument,
     },
     /// Start an instance that nobody awaits.
+    #[serde(rename_all = "camelCase")]
     StartOrchestration {
         name: String,
         instance_id: String,
         input: Verbatim,
     },
     /// Raise an event for another instance.
+    #[serde(rename_all = "camelCase")]
     SendEvent {
         instance_id: String,
         name: String,
         payload: Verbatim,
     },
     /// Set a timer.
+    #[serde(rename_all = "camelCase")]
     CreateTimer { task: u32, fire_at: String },
     /// Wait for an event.
     WaitForEvent { task: u32, name: String },
@@ -146,6 +153,7 @@ pub(crate) enum DecisionDocument {
     /// End with a failure.
     Fail { failure: FailureDocument },
     /// End this execution and begin the next.
+    #[serde(rename_all = "camelCase")]
     ContinueAsNew {
         input: Verbatim,
         carried_events: Vec<EventDocument>,

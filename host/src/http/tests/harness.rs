@@ -12,6 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::contract;
 use crate::{
     clock::SystemClock,
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
@@ -144,13 +145,17 @@ impl TestHost {
 
     pub(super) async fn send(&self, request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder) -> Answer {
         let base = format!("http://{}", self.address);
-        let answer = request(&self.client, &base).send().await.unwrap();
+        let request = request(&self.client, &base).build().unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let answer = self.client.execute(request).await.unwrap();
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Answer {
+        let answer = Answer {
             status,
             headers,
             text: answer.text().await.unwrap(),
-        }
+        };
+        contract::check(&method, &path, &answer);
+        answer
     }
 
     /// Sends bytes as they are, then closes that half of the connection or not, and reads what comes.

@@ -1,0 +1,59 @@
+//! The OpenAPI document as others read it: a validator that is not ours, and a client generated from it.
+
+use std::path::{Path, PathBuf};
+
+use harness::{World, modules};
+use serde_json::Value;
+use tokio::process::Command;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs a program to its end and returns what it printed.
+async fn output(command: &mut Command) -> String {
+    let output = command.output().await.expect("the program can be started");
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("the program prints text")
+}
+
+#[tokio::test]
+async fn the_document_is_valid_and_a_client_generated_from_it_talks_to_the_host() {
+    let tools = output(&mut Command::new(workspace().join("scripts/openapi-tools"))).await;
+    let python = tools.trim();
+    let world = World::start(&[]).await;
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let document = folder.path().join("openapi.json");
+    let served: Value = world.get("/v1/openapi.json").await.expect(200);
+    std::fs::write(&document, served.to_string()).expect("the document can be written");
+
+    output(Command::new(python).args(["-m", "openapi_spec_validator"]).arg(&document)).await;
+
+    let sources = workspace().join("tests/openapi");
+    let generated = output(
+        Command::new(python)
+            .args(["-m", "openapi_python_client", "generate", "--fail-on-warning", "--meta", "none"])
+            .arg("--path")
+            .arg(&document)
+            .arg("--config")
+            .arg(sources.join("generator.yml"))
+            .arg("--output-path")
+            .arg(folder.path().join("windlass_client")),
+    );
+    generated.await;
+    let talked = output(
+        Command::new(python)
+            .env("PYTHONPATH", folder.path())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .arg(sources.join("talk.py"))
+            .arg(world.url())
+            .arg(modules().join("patterns.wasm")),
+    );
+    assert_eq!(talked.await.trim(), r#"{"talked": true}"#);
+    world.stop().await;
+}
