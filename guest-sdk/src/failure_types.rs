@@ -22,7 +22,7 @@ pub const TRAP: &str = "windlass.trap";
 pub const FUEL_EXHAUSTED: &str = "windlass.fuel-exhausted";
 /// The code wanted more memory than it may have.
 pub const MEMORY_EXHAUSTED: &str = "windlass.memory-exhausted";
-/// The activity took the host down with it several times in a row.
+/// The attempt ran at several unclean ends of the host in a row.
 pub const POISONOUS: &str = "windlass.poisonous";
 /// No module offers the function.
 pub const UNKNOWN_FUNCTION: &str = "windlass.unknown-function";

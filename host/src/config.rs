@@ -94,7 +94,7 @@ settings! {
     max_queued: u32 = 20_000, "WINDLASS_MAX_QUEUED", "NUMBER";
     /// Largest database, its log not counted; 0 for no limit. What does not fit is refused, what is stored stays
     max_database: ByteSize = ByteSize(0), "WINDLASS_MAX_DATABASE", "SIZE";
-    /// How often in a row the end of the host may cut an activity call off before it fails
+    /// An attempt of an activity that ran at that many unclean ends of the host in a row counts as failed
     max_cut_offs: u32 = 3, "WINDLASS_MAX_CUT_OFFS", "NUMBER";
     /// Longest input, output or event payload
     max_payload: ByteSize = ByteSize::mib(1), "WINDLASS_MAX_PAYLOAD", "SIZE";

@@ -47,7 +47,7 @@ pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats};
 pub use self::waiters::{End, Waiter};
 use self::{
-    activities::{Activities, ActivitiesParts},
+    activities::{Activities, ActivitiesParts, Suspects},
     catalogue::Catalogue,
     flight_recorder::FlightRecorder,
     guests::Guests,
@@ -80,7 +80,8 @@ pub struct EngineOptions {
     pub activity_slots: usize,
     /// New instances are refused while that many activity calls run or wait, to tenants with an even part of them.
     pub max_queued: usize,
-    /// How often in a row the end of the host may cut a call off before it fails as poisonous.
+    /// An attempt that ran at that many unclean ends of the host in a row counts as failed. More than
+    /// [`ATTEMPTS_KEPT`](crate::store::ATTEMPTS_KEPT) count as so many.
     pub max_cut_offs: u32,
     /// At how many unclean ends of the host in a row a turn of an instance may have been running before it is stuck.
     pub max_unclean_ends: u32,
@@ -247,11 +248,13 @@ impl Engine {
         let ends = recovery::UncleanEnds {
             flights: &flights,
             max_in_a_row: options.max_unclean_ends,
+            max_cut_offs: options.max_cut_offs,
             now: clock.now(),
         };
         let cautious = recovery::note_flights(&store, &recorder, &stats, ends).await?;
         let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
         let slots = Slots::new(options.activity_slots, clock.clone());
+        let suspects = Suspects::default();
         let gate = Gate::new(options.guest_threads, clock.clone(), &runtime);
         tenancy.tell(shares::Follower {
             gate: gate.clone(),
@@ -267,7 +270,7 @@ impl Engine {
             stats: stats.clone(),
             slots: slots.clone(),
             gate: gate.clone(),
-            max_cut_offs: options.max_cut_offs,
+            suspects: suspects.clone(),
             runtime: runtime.clone(),
             tracker: tracker.clone(),
         });
@@ -315,6 +318,7 @@ impl Engine {
             shutdown.clone(),
         ));
         tracker.spawn(slots.run(shutdown.clone()));
+        tracker.spawn(suspects.admit_more(shutdown.clone()));
         tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
         Ok(Self(Arc::new(Inner {
             store,
@@ -338,6 +342,7 @@ impl Engine {
 
     /// Stops: turns under way are finished and written, attempts are dropped and run again at the next start.
     pub async fn stop(&self) {
+        self.0.hub.shared().recorder.close();
         self.0.shutdown.cancel();
         self.0.hub.shared().activities.stop();
         self.0.tracker.close();

@@ -48,7 +48,7 @@ mod takeover;
 mod tests;
 mod writer;
 
-use std::{fs::File, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc};
 
 use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
@@ -56,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     administration::{Change, Changed, KeyRow, TenantRow},
+    attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
     backup::{Backup, backup},
     commit::{
         AppendOutcome, AttemptRow, Birth, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
@@ -84,7 +85,7 @@ use self::{
 };
 use crate::model::{
     ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber,
-    StuckReason, TenantId, Timestamp, Turn, TurnNumber, codec,
+    StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 
 /// Most rows that one call of [`Store::sweep`] deletes: other commits wait for it, some ten milliseconds.
@@ -427,6 +428,19 @@ impl Store {
         }
     }
 
+    /// What is noted of the attempts of some tasks of an execution; nothing of those that have none.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a row cannot be read.
+    pub async fn attempts_so_far(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        tasks: &[TaskId],
+    ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
+        self.readers.attempts_so_far(instance, execution, tasks).await
+    }
+
     /// Notes what was used for something that nothing else is written of: an attempt that was cancelled, a result that
     /// nobody waits for.
     ///
@@ -550,7 +564,7 @@ impl Store {
     /// When the database fails.
     pub async fn sweep(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
         let limit = limit.clamp(1, MAX_SWEPT_ROWS);
-        if self.sweep_rows(now, limit).await? >= limit {
+        if self.sweep_rows(now, limit).await? >= limit || self.prune_attempts(limit).await? {
             return Ok(true);
         }
         let Some(unneeded) = self.readers.unneeded_bytes(now).await? else {
@@ -576,6 +590,13 @@ impl Store {
     async fn sweep_rows(&self, now: Timestamp, limit: u64) -> Result<u64, Error> {
         match self.ask(Operation::Sweep { now, limit }).await? {
             Outcome::Sweep(deleted) => Ok(deleted),
+            other => wrong_answer(&other),
+        }
+    }
+
+    async fn prune_attempts(&self, limit: u64) -> Result<bool, Error> {
+        match self.ask(Operation::PruneAttempts { limit }).await? {
+            Outcome::PruneAttempts(pruned) => Ok(pruned),
             other => wrong_answer(&other),
         }
     }

@@ -158,18 +158,74 @@ async fn an_attempt_that_a_crash_cuts_off_is_noted_and_does_not_count() {
 async fn a_call_that_is_cut_off_again_and_again_fails_as_poisonous() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     world.backend.delay("unreliable", 60_000).await;
-    let input = world.nested("call", json!({ "key": "poison", "failures": 0 }));
-    world.begin("OrchestrationWithRetry", "poison", &input).await;
+    let input = world.input(json!({ "key": "poison", "failures": 0 }));
+    world.begin("OrchestrationWithErrorHandling", "poison", &input).await;
     for calls in 1..=3 {
-        until("an attempt", async || {
-            (world.backend.calls("POST unreliable").await == calls).then_some(())
-        })
-        .await;
+        once_called(&world, calls).await;
         world.crash().await;
     }
     let failure = world.failure_of("poison").await;
     assert_eq!(failure["type"], "windlass.poisonous", "{failure:#}");
     world.stop().await;
+}
+
+#[tokio::test]
+async fn kills_while_ten_calls_run_use_up_no_more_than_one_attempt_of_one_of_them() {
+    let mut world = World::start(&["patterns", "patterns_activities"]).await;
+    world.backend.delay("unreliable", 60_000).await;
+    let ids: Vec<_> = (0..10).map(|number| format!("cut-{number}")).collect();
+    for id in &ids {
+        let mut input = world.nested("call", json!({ "key": id, "failures": 0 }));
+        input["firstIntervalMs"] = 50.into();
+        world.begin("OrchestrationWithRetry", id, &input).await;
+    }
+    // All ten run at first, then eight, and then one of the eight and the two that waited.
+    for calls in [10, 18, 21] {
+        once_called(&world, calls).await;
+        world.kill().await;
+        if calls == 21 {
+            world.backend.behave("unreliable").await;
+        }
+        world.restart().await;
+    }
+    let mut blamed = 0;
+    for id in &ids {
+        world.output_of(id).await;
+        let history = world.history(id).await;
+        let attempts = history["attempts"].as_array().expect("attempts");
+        let types = attempts.iter().map(|attempt| &attempt["failure"]["type"]);
+        blamed += types.filter(|failed| **failed == "windlass.poisonous").count();
+    }
+    assert_eq!(blamed, 1);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn attempts_that_a_proper_end_stops_are_not_cut_off() {
+    let mut world = World::start(&["patterns", "patterns_activities"]).await;
+    world.backend.delay("unreliable", 60_000).await;
+    let input = world.input(json!({ "key": "stopped", "failures": 0 }));
+    world.begin("OrchestrationWithErrorHandling", "stopped", &input).await;
+    for calls in 1..=3 {
+        once_called(&world, calls).await;
+        world.ask_to_end();
+        world.ended().await;
+        if calls == 3 {
+            world.backend.behave("unreliable").await;
+        }
+        world.restart().await;
+    }
+    world.output_of("stopped").await;
+    assert_eq!(world.history("stopped").await["attempts"], json!([]));
+    world.stop().await;
+}
+
+/// Waits until the unreliable service has been called that many times.
+async fn once_called(world: &World, calls: u64) {
+    until("calls of the unreliable service", async || {
+        (world.backend.calls("POST unreliable").await == calls).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -69,11 +69,18 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         store,
         sandbox,
         clock: Arc::new(SystemClock),
-        recorder,
+        recorder: recorder.clone(),
         flights,
         vault,
     };
     let engine = Engine::start_up(parts, options).await?;
+    tokio::spawn({
+        let (recorder, stop) = (recorder, stop.clone());
+        async move {
+            stop.cancelled().await;
+            recorder.close();
+        }
+    });
 
     refuse_strangers(config, engine.tenancy())?;
     let server = ServerOptions {

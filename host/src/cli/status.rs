@@ -87,7 +87,15 @@ struct History {
     history: Vec<Turn>,
     #[serde(default)]
     attempts: Vec<Map<String, Value>>,
+    #[serde(default)]
+    attempt_totals: Vec<AttemptTotal>,
     history_next: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+struct AttemptTotal {
+    task: u32,
+    total: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -101,9 +109,10 @@ struct Turn {
 /// One row for each arrival and decision; all pages.
 async fn show_history(client: &Client, id: &str, first: Answer, output: &Output) -> Result<(), Trouble> {
     let mut page: History = first.read()?;
-    let mut rows = Vec::new();
+    let (mut rows, mut attempts) = (Vec::new(), Vec::new());
     loop {
         rows.extend(page.history.iter().flat_map(turn_rows));
+        attempts.extend(attempt_rows(&page));
         let Some(after) = page.history_next else { break };
         let call = client
             .get(&["instances", id])
@@ -113,12 +122,30 @@ async fn show_history(client: &Client, id: &str, first: Answer, output: &Output)
     }
     output.line("")?;
     output.table(["Turn", "Time", "", "What"], rows)?;
-    if !page.attempts.is_empty() {
+    if !attempts.is_empty() {
         output.line("")?;
-        let rows = page.attempts.iter().map(|attempt| [fields(attempt)]).collect();
-        output.table(["Attempts without a final outcome"], rows)?;
+        output.table(["Attempts without a final outcome"], attempts)?;
     }
     Ok(())
+}
+
+/// One row for each attempt, and one for the attempts of a task that are not shown.
+fn attempt_rows(page: &History) -> Vec<[String; 1]> {
+    let of_task = |total: &AttemptTotal| {
+        let task = Value::from(total.task);
+        let shown: Vec<_> = page
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.get("task") == Some(&task))
+            .collect();
+        let left_out = total.total.saturating_sub(shown.len());
+        let left_out = (left_out > 0).then(|| [format!("task {task}: {left_out} earlier attempts are not shown")]);
+        left_out
+            .into_iter()
+            .chain(shown.into_iter().map(|attempt| [fields(attempt)]))
+            .collect::<Vec<_>>()
+    };
+    page.attempt_totals.iter().flat_map(of_task).collect()
 }
 
 fn turn_rows(turn: &Turn) -> Vec<[String; 4]> {

@@ -3,6 +3,7 @@
 //! A call that is under way here belongs to nobody else: its owner may be evicted meanwhile, and asking for it again
 //! does nothing. What must survive (failed attempts, when the next one is due) is written before it counts.
 
+mod suspects;
 mod table;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,8 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub(super) use self::suspects::Suspects;
 pub use self::table::Load;
 use self::table::{Key, Table};
 use super::flight_recorder::{Flight, FlightRecorder};
@@ -27,7 +30,7 @@ use crate::model::{
 };
 use crate::replay::{HostTrouble, randomness::idempotency_key};
 use crate::sandbox::{ActivityRun, Attempt, Meter, Traffic};
-use crate::store::{self, Amount, AttemptRow, Store, Used};
+use crate::store::{self, Amount, AttemptRow, AttemptsSoFar, Store, Used};
 use crate::tenancy::{Tenancy, Work};
 
 /// How long to wait before another try when the host itself is in trouble (no room, store failing).
@@ -49,7 +52,7 @@ struct Inner {
     stats: Arc<EngineStats>,
     slots: Slots,
     gate: Gate,
-    max_cut_offs: u32,
+    suspects: Suspects,
     /// None any more once they were stopped.
     calls: Mutex<Option<Table<AbortHandle>>>,
     /// Calls in the table, to be read without it.
@@ -78,8 +81,8 @@ pub struct ActivitiesParts {
     pub(super) slots: Slots,
     /// What they pass to compute.
     pub(super) gate: Gate,
-    /// How often in a row the end of the host may cut a call off before it fails as poisonous.
-    pub max_cut_offs: u32,
+    /// Where attempts wait that ran when a host ended uncleanly.
+    pub(super) suspects: Suspects,
     /// The runtime for guests.
     pub runtime: tokio::runtime::Handle,
     /// Waited for at shutdown.
@@ -92,15 +95,9 @@ struct Call {
     instance: InstanceNumber,
     instance_id: InstanceId,
     start: StartActivity,
-    /// Rows written so far.
-    rows: u32,
-    /// Attempts that count.
-    failed: u32,
-    /// Rows at the end that were cut off.
-    cut_offs: u32,
+    so_far: AttemptsSoFar,
     /// Failed tries to load the module since an attempt ran.
     module_tries: u32,
-    next_at: Option<Timestamp>,
 }
 
 impl Activities {
@@ -115,7 +112,7 @@ impl Activities {
             stats,
             slots,
             gate,
-            max_cut_offs,
+            suspects,
             runtime,
             tracker,
         } = parts;
@@ -128,7 +125,7 @@ impl Activities {
             stats,
             slots,
             gate,
-            max_cut_offs,
+            suspects,
             calls: Mutex::new(Some(Table::default())),
             count: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
@@ -137,7 +134,7 @@ impl Activities {
         }))
     }
 
-    /// Starts a call, unless it is under way. `attempts` are those noted of it so far.
+    /// Starts a call, unless it is under way.
     pub fn start(
         &self,
         hub: &Hub,
@@ -145,7 +142,6 @@ impl Activities {
         instance: InstanceNumber,
         instance_id: &InstanceId,
         start: StartActivity,
-        attempts: &[AttemptRow],
     ) {
         let (execution, task) = (start.execution, start.task);
         let mut table = self.lock();
@@ -155,20 +151,13 @@ impl Activities {
             return;
         }
         let bytes = start.call.input.bytes();
-        let mine = attempts
-            .iter()
-            .filter(|row| row.execution == execution && row.task == task);
-        let rows: Vec<&AttemptRow> = mine.collect();
         let call = Call {
             tenant,
             instance,
             instance_id: instance_id.clone(),
+            so_far: start.so_far.clone(),
             start,
-            rows: rows.last().map_or(0, |row| row.ordinal),
-            failed: u32::try_from(rows.iter().filter(|row| !row.cut_off).count()).unwrap_or(u32::MAX),
-            cut_offs: u32::try_from(rows.iter().rev().take_while(|row| row.cut_off).count()).unwrap_or(u32::MAX),
             module_tries: 0,
-            next_at: rows.last().and_then(|row| row.next_at),
         };
         let (activities, hub) = (self.clone(), hub.clone());
         let work = async move {
@@ -267,16 +256,23 @@ impl Activities {
     /// Carries a call to its final outcome; to none if its execution ends before another attempt.
     async fn carry_out(&self, mut call: Call) -> Option<ActivityResult> {
         let deadline = call.start.call.deadline();
-        if call.cut_offs >= self.0.max_cut_offs {
-            let message = format!("the host ended {} times in a row while it ran", call.cut_offs);
-            let poisonous = Failure::new(types::POISONOUS, message).permanent();
-            return Some(call.result(Err(poisonous), Vec::new(), 0, None));
+        if let Some((failure, failed_at)) = call.so_far.undecided.take().map(|undecided| *undecided) {
+            let Some(next_at) = call.next_at(&failure, failed_at) else {
+                return Some(call.result(Err(failure), Vec::new(), 0, None));
+            };
+            call.so_far.next_at = Some(next_at);
         }
         loop {
-            if let Some(next_at) = call.next_at.take() {
+            if let Some(next_at) = call.so_far.next_at.take() {
                 self.sleep_until(next_at.min(deadline.unwrap_or(Timestamp::MAX))).await;
             }
             let waiting = self.0.stats.attempts.waiting.hold();
+            // Before a slot, which others can use meanwhile.
+            let _admission = tokio::select! {
+                biased;
+                admission = self.0.suspects.enter(call.so_far.cut_offs) => admission,
+                () = self.deadline(deadline) => return Some(call.late()),
+            };
             let slot = loop {
                 self.until_allowed(call.tenant, deadline).await;
                 let slot = tokio::select! {
@@ -324,24 +320,21 @@ impl Activities {
                 }
                 Err(failure) => (failure, run.logs, run.fuel),
             };
-            call.failed += 1;
+            call.so_far.failed += 1;
+            call.so_far.cut_offs = 0;
             let now = self.0.clock.now();
             let used = call.used(started_at, now, fuel, run.traffic, &Err(failure.clone()));
-            let retry = call.start.call.options.retry.as_ref();
-            let next_at = retry
-                .and_then(|policy| policy.wait_after(call.failed, &failure))
-                .map(|wait| now.after(wait));
-            let Some(next_at) = next_at.filter(|at| deadline.is_none_or(|deadline| *at < deadline)) else {
+            let Some(next_at) = call.next_at(&failure, now) else {
                 return Some(call.result(Err(failure), logs, fuel, Some(used)));
             };
-            call.rows += 1;
+            call.so_far.noted += 1;
             let row = AttemptRow {
                 execution: call.start.execution,
                 task: call.start.task,
-                ordinal: call.rows,
-                number: call.failed,
+                ordinal: call.so_far.noted,
+                number: call.so_far.failed,
                 cut_off: false,
-                failure,
+                failure: failure.abridged(),
                 fuel,
                 started_at,
                 ended_at: now,
@@ -350,7 +343,7 @@ impl Activities {
             if !self.note(&call, row, logs, used).await {
                 return None;
             }
-            call.next_at = Some(next_at);
+            call.so_far.next_at = Some(next_at);
         }
     }
 
@@ -379,7 +372,7 @@ impl Activities {
                 execution: call.start.execution,
                 function,
                 task: call.start.task,
-                number: call.failed + 1,
+                number: call.so_far.failed + 1,
                 idempotency_key: idempotency_key(call.start.seed, call.start.task).to_string(),
                 input,
                 now: self.0.clock.now(),
@@ -460,11 +453,18 @@ impl Activities {
         }
     }
 
-    /// Sleeps until the clock shows that time. Looks again at least once a minute, because clocks jump.
+    /// Sleeps until the clock shows that time, and looks at it at least once a minute, because clocks jump. If the clock is
+    /// set back meanwhile, it sleeps for as long as it would have taken.
     async fn sleep_until(&self, time: Timestamp) {
         const LOOK_AGAIN: Duration = Duration::from_secs(60);
+        /// A clock that merely goes slowly does not end the sleep early.
+        const TOLERATED_SLOWNESS: Duration = Duration::from_secs(1);
+        let longest = time.since(self.0.clock.now()).saturating_add(TOLERATED_SLOWNESS);
+        let begun = Instant::now();
         loop {
-            let left = time.since(self.0.clock.now());
+            let left = time
+                .since(self.0.clock.now())
+                .min(longest.saturating_sub(begun.elapsed()));
             if left.is_zero() {
                 return;
             }
@@ -542,6 +542,16 @@ struct ActivityCallParts {
 }
 
 impl Call {
+    /// When the next attempt starts, after one that failed at that time and is counted already; none if there is none.
+    fn next_at(&self, failure: &Failure, failed_at: Timestamp) -> Option<Timestamp> {
+        let call = &self.start.call;
+        let wait = call.options.retry.as_ref()?.wait_after(self.so_far.failed, failure)?;
+        let next_at = failed_at.after(wait);
+        call.deadline()
+            .is_none_or(|deadline| next_at < deadline)
+            .then_some(next_at)
+    }
+
     fn parts(&self, now: Timestamp, deadline: Option<Timestamp>) -> ActivityCallParts {
         let call = &self.start.call;
         ActivityCallParts {

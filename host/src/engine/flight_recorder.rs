@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::ptr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::MmapRaw;
 
@@ -81,6 +81,8 @@ impl Medium {
 struct Slots {
     free: Vec<usize>,
     used: usize,
+    /// Nothing is recorded any more: the host ends because somebody asked for it.
+    closed: bool,
 }
 
 /// Holds a slot; dropping it says that the run ended, however it ended.
@@ -141,7 +143,8 @@ impl FlightRecorder {
 
     /// Notes that something runs, until the recording is dropped.
     pub fn record(&self, flight: Flight) -> Recording {
-        let slot = self.take_slot();
+        let mut slots = self.lock();
+        let slot = slots.take();
         if let Some(slot) = slot {
             self.write(slot, &slot_of(flight));
         }
@@ -151,15 +154,18 @@ impl FlightRecorder {
         }
     }
 
-    fn take_slot(&self) -> Option<usize> {
-        let mut slots = self.0.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.free.pop().or_else(|| {
-            let next = slots.used;
-            (next < MAX_SLOTS).then(|| {
-                slots.used += 1;
-                next
-            })
-        })
+    /// Forgets what runs now and records nothing any more. Call it when a shutdown begins: whatever is still running when
+    /// the process ends did not cause that end.
+    pub fn close(&self) {
+        let mut slots = self.lock();
+        slots.closed = true;
+        for slot in 0..slots.used {
+            self.write(slot, &[0; SLOT_BYTES]);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, slot: usize, bytes: &[u8; SLOT_BYTES]) {
@@ -170,15 +176,25 @@ impl FlightRecorder {
 impl Drop for Recording {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
+            let mut slots = self.recorder.lock();
             self.recorder.write(slot, &[0; SLOT_BYTES]);
-            self.recorder
-                .0
-                .slots
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .free
-                .push(slot);
+            slots.free.push(slot);
         }
+    }
+}
+
+impl Slots {
+    fn take(&mut self) -> Option<usize> {
+        if self.closed {
+            return None;
+        }
+        let next = self.used;
+        self.free.pop().or_else(|| {
+            (next < MAX_SLOTS).then(|| {
+                self.used += 1;
+                next
+            })
+        })
     }
 }
 
@@ -241,6 +257,18 @@ mod tests {
         }
         let (recorder, _) = FlightRecorder::open(&path).unwrap();
         recorder.clear();
+        assert_eq!(FlightRecorder::open(&path).unwrap().1, []);
+    }
+
+    #[test]
+    fn what_runs_when_a_shutdown_begins_is_no_suspect() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("flights");
+        let (recorder, _) = FlightRecorder::open(&path).unwrap();
+        let before = recorder.record(flight(1, Some(1)));
+        recorder.close();
+        let after = recorder.record(flight(2, None));
+        std::mem::forget((before, after));
         assert_eq!(FlightRecorder::open(&path).unwrap().1, []);
     }
 

@@ -71,7 +71,7 @@ impl Outbox {
             ordinal: attempt - 1,
             number: attempt - 1,
             cut_off: false,
-            failure: failure.clone(),
+            failure: failure.abridged(),
             fuel: 0,
             started_at: call.scheduled_at,
             ended_at: world.now(),

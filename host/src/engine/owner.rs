@@ -11,6 +11,7 @@ mod growth;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{
     Arrival, Decision, Event, ExecutionNumber, FunctionKind, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId,
@@ -20,7 +21,8 @@ use crate::model::{
 use crate::replay::ledger::ActivityCall;
 use crate::replay::{Directory, Guest, HostTrouble, Ledger, Outstanding, Player, ReplayError};
 use crate::store::{
-    Amount, Birth, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TurnCommit, TurnReceipt, Used,
+    Amount, AttemptsSoFar, Birth, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TurnCommit, TurnReceipt,
+    Used,
 };
 
 use self::arrivals::Gathered;
@@ -30,6 +32,9 @@ const NOT_STORED: InboxSeq = InboxSeq(0);
 
 /// Why an instance is stuck whose history is damaged or incomplete.
 pub(super) const UNREADABLE: &str = "history-unreadable";
+
+/// A turn that is no more than this ahead of the clock says nothing of it: its timers are late by as much at most.
+const TOLERATED_BEHIND: Duration = Duration::from_secs(1);
 
 /// What an owner needs from outside to decide.
 pub trait World {
@@ -58,6 +63,8 @@ pub enum Next {
     Idle(Option<Timestamp>),
     /// Read rows after that turn and [feed](Owner::feed) them.
     History(TurnNumber),
+    /// Read what is noted of the attempts of these tasks and [hand it over](Owner::take_attempts).
+    Attempts(Vec<TaskId>),
     /// [Install](Owner::install) a guest of that module, before its first turn.
     Guest(ModuleNumber, Arc<Started>),
     /// Write this, then call [`Owner::committed`]; if it fails, throw the owner away but keep its
@@ -110,6 +117,8 @@ pub struct StartActivity {
     pub call: ActivityCall,
     /// The seed of the execution, for the idempotency key.
     pub seed: [u8; 32],
+    /// What is noted of its attempts.
+    pub so_far: AttemptsSoFar,
 }
 
 /// The final outcome of an activity call, as it comes from the slots. Durable once a turn or the inbox holds it.
@@ -166,6 +175,10 @@ pub struct Owner<G> {
     birth: Option<Box<Birth>>,
     /// The instance is to be created before its first turn.
     turn_later: bool,
+    /// Attempts of outstanding tasks are noted and not known here.
+    attempts_unread: bool,
+    /// What is noted of the attempts of activity calls that are to be resumed.
+    so_far: BTreeMap<TaskId, AttemptsSoFar>,
     /// Failed attempts of outstanding sub-orchestrations.
     child_attempts: BTreeMap<TaskId, u32>,
     /// A reason to become stuck, to be written.
@@ -190,10 +203,6 @@ struct Taken {
 impl<G: Guest> Owner<G> {
     /// Takes over an instance. `inbox_from` is the newest inbox row of the store just before the record was read.
     pub fn new(record: InstanceRecord, inbox_from: InboxSeq) -> Self {
-        let mut child_attempts = BTreeMap::new();
-        for attempt in &record.attempts {
-            *child_attempts.entry(attempt.task).or_default() += 1;
-        }
         Self {
             number: record.number,
             tenant: record.tenant,
@@ -226,7 +235,9 @@ impl<G: Guest> Owner<G> {
             more_inbox: record.more_inbox,
             birth: None,
             turn_later: false,
-            child_attempts,
+            attempts_unread: record.has_attempts,
+            so_far: BTreeMap::new(),
+            child_attempts: BTreeMap::new(),
             new_stuck: None,
             unreadable: false,
             activities: ActivityChanges::default(),
@@ -260,7 +271,7 @@ impl<G: Guest> Owner<G> {
             history_bytes: 0,
             inbox: vec![start],
             more_inbox: false,
-            attempts: Vec::new(),
+            has_attempts: false,
             first_turns: Vec::new(),
         };
         Self {
@@ -424,10 +435,25 @@ impl<G: Guest> Owner<G> {
         Ok(())
     }
 
+    /// Hands over what [`Next::Attempts`] asked for.
+    pub fn take_attempts(&mut self, noted: BTreeMap<TaskId, AttemptsSoFar>) {
+        self.attempts_unread = false;
+        for (task, so_far) in noted {
+            match self.ledger.task(task) {
+                Some(Outstanding::Activity(_)) => drop(self.so_far.insert(task, so_far)),
+                Some(Outstanding::SubOrchestration(_)) => drop(self.child_attempts.insert(task, so_far.failed)),
+                Some(Outstanding::Timer { .. }) | None => {}
+            }
+        }
+    }
+
     /// Notes that the instance cannot go on, for a reason outside its guest.
     pub fn break_down(&mut self, code: &str, message: String) {
         self.player = None;
-        self.unreadable |= code == UNREADABLE;
+        if code == UNREADABLE {
+            self.unreadable = true;
+            self.attempts_unread = false;
+        }
         self.new_stuck = Some(StuckReason {
             code: code.to_owned(),
             message,
@@ -453,6 +479,9 @@ impl<G: Guest> Owner<G> {
         if let Some(reason) = self.terminate_reason() {
             if self.needs_ledger() && !self.unreadable {
                 return Ok(Next::History(self.ledger.last_turn()));
+            }
+            if self.attempts_unread {
+                return Ok(self.unread_attempts());
             }
             return Ok(self.terminate(reason, world));
         }
@@ -488,6 +517,9 @@ impl<G: Guest> Owner<G> {
                 (Some(player), _) => Next::History(player.last_turn().min(self.ledger.last_turn())),
                 (None, _) => Next::History(self.ledger.last_turn()),
             });
+        }
+        if self.attempts_unread {
+            return Ok(self.unread_attempts());
         }
         if !self.announced {
             self.announce();
@@ -533,6 +565,7 @@ impl<G: Guest> Owner<G> {
             self.player = None;
             self.ledger = Ledger::default();
             self.child_attempts.clear();
+            self.so_far.clear();
         }
         if receipt.instance_gone {
             self.status = InstanceStatus::Terminated;
@@ -551,6 +584,15 @@ impl<G: Guest> Owner<G> {
         self.ledger.last_turn() < self.last_turn
     }
 
+    /// Attempts of tasks that are over concern nobody but people.
+    fn unread_attempts(&self) -> Next {
+        let calls = self.ledger.tasks().filter(|(_, outstanding)| match outstanding {
+            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => true,
+            Outstanding::Timer { .. } => false,
+        });
+        Next::Attempts(calls.map(|(task, _)| task).collect())
+    }
+
     fn child_attempt(&self, task: TaskId) -> u32 {
         self.child_attempts.get(&task).copied().unwrap_or(0) + 1
     }
@@ -561,12 +603,14 @@ impl<G: Guest> Owner<G> {
         let Some(started) = self.ledger.started() else { return };
         let of_this = self.results.iter().filter(|result| result.execution == self.execution);
         let known: BTreeSet<TaskId> = of_this.map(|result| result.task).collect();
+        let mut so_far = std::mem::take(&mut self.so_far);
         let start = self.ledger.tasks().filter_map(|(task, outstanding)| match outstanding {
             Outstanding::Activity(call) if !known.contains(&task) => Some(StartActivity {
                 execution: self.execution,
                 task,
                 call: call.clone(),
                 seed: started.seed,
+                so_far: so_far.remove(&task).unwrap_or_default(),
             }),
             Outstanding::Activity(_) | Outstanding::SubOrchestration(_) | Outstanding::Timer { .. } => None,
         });
@@ -620,9 +664,14 @@ impl<G: Guest> Owner<G> {
             }
             return Ok(self.commit(world, now, None, gathered));
         }
+        let at = self.time_of_turn(now, &gathered.arrivals);
+        let behind = at.since(now);
+        if behind >= TOLERATED_BEHIND {
+            gathered.arrive(Arrival::ClockBehind { by_ms: millis(behind) });
+        }
         let arrivals = std::mem::take(&mut gathered.arrivals);
         let player = self.player.as_mut().expect("the guest was asked for");
-        let new_turn = match player.advance(now, arrivals) {
+        let new_turn = match player.advance(at, arrivals) {
             Ok(new_turn) => new_turn,
             Err(trouble) => {
                 // Nothing happened: put back what was gathered, which is all still durable or in memory.
@@ -645,6 +694,19 @@ impl<G: Guest> Owner<G> {
             unreachable!("a new turn follows the last: {error}");
         }
         Ok(self.commit(world, turn.at, Some(turn), gathered))
+    }
+
+    /// The time of a turn that begins now: not before the last one, nor before the time for which a fired timer was set.
+    fn time_of_turn(&self, now: Timestamp, arrivals: &[Arrival]) -> Timestamp {
+        let fired = arrivals.iter().filter_map(|arrival| match arrival {
+            Arrival::TimerFired { task } => self.ledger.task(*task),
+            _ => None,
+        });
+        let set_for = fired.filter_map(|outstanding| match outstanding {
+            Outstanding::Timer { fire_at, .. } => Some(*fire_at),
+            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => None,
+        });
+        set_for.chain([now, self.ledger.last_at()]).max().unwrap_or(now)
     }
 
     /// What a turn used, for the books.
@@ -737,6 +799,10 @@ impl<G: Guest> Owner<G> {
         });
         Next::Commit(Box::new(commit))
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An event as a message; nothing was used up for it.

@@ -4,24 +4,33 @@ use super::flight_recorder::{Flight, FlightRecorder};
 use super::hub::{Hub, Mail};
 use super::stats::EngineStats;
 use crate::model::{Failure, InstanceNumber, StuckReason, TaskId, Timestamp, failure::types};
-use crate::store::{AttemptRow, Error, Store};
+use crate::store::{ATTEMPTS_KEPT, AttemptRow, AttemptsSoFar, Error, Store};
 
 /// Instances woken per query.
 const PAGE: u32 = 1_000;
+
+/// Most attempts that are blamed for one unclean end. If more ran at too many ends in a row, most of them are innocent,
+/// and the next start runs [fewer at a time](super::activities::Suspects).
+const MAX_BLAMED: usize = 2;
+
+/// An attempt that ran at this many unclean ends in a row is blamed whoever ran beside it, so that the ends come to an end.
+const BLAMED_AT_LAST: u32 = ATTEMPTS_KEPT;
 
 /// What is known about the end of the last host.
 pub(super) struct UncleanEnds<'a> {
     /// What it was running, if it ended uncleanly.
     pub flights: &'a [Flight],
-    /// At how many of them in a row an instance is stuck.
+    /// An instance whose turn ran at that many of them in a row is stuck.
     pub max_in_a_row: u32,
+    /// An attempt that ran at that many of them in a row may be blamed.
+    pub max_cut_offs: u32,
     /// When they are noted.
     pub now: Timestamp,
 }
 
 /// Notes what was running when the last host ended uncleanly. An instance whose turn ran at too many unclean ends in a
-/// row is stuck, so that it cannot take the host down for ever; an attempt is noted as cut off. Says whether something ran
-/// that is not stored: the first turn of an instance that was about to be.
+/// row is stuck, so that it cannot take the host down for ever; an attempt is noted as cut off, or as failed. Says whether
+/// something ran that is not stored: the first turn of an instance that was about to be.
 ///
 /// # Errors
 /// When the store fails. Nothing is forgotten: the next start sees the same flights.
@@ -34,9 +43,11 @@ pub(super) async fn note_flights(
     let UncleanEnds {
         flights,
         max_in_a_row,
+        max_cut_offs,
         now,
     } = unclean;
     let mut unborn = false;
+    let mut attempts = Vec::new();
     for flight in flights {
         match flight.task {
             None => {
@@ -52,40 +63,79 @@ pub(super) async fn note_flights(
                     stats.stuck.increment();
                 }
             }
-            Some(task) => {
-                note_cut_off(store, *flight, task, now).await?;
-                stats.attempts.cut_off.increment();
-            }
+            Some(task) => attempts.extend(cut_off(store, *flight, task).await?),
         }
+    }
+    let ends: Vec<u32> = attempts.iter().map(CutOff::ends).collect();
+    let blamed_from = blamed_from(&ends, max_cut_offs);
+    for attempt in attempts {
+        let row = attempt.row(blamed_from, now);
+        store
+            .note_attempt(attempt.flight.instance, row, Vec::new(), u64::MAX, None)
+            .await?;
+        stats.attempts.cut_off.increment();
     }
     recorder.clear();
     Ok(unborn)
 }
 
-async fn note_cut_off(store: &Store, flight: Flight, task: TaskId, now: Timestamp) -> Result<(), Error> {
-    let record = match store.load(flight.instance).await {
-        Ok(Some(record)) if record.execution == flight.execution && !record.status.has_ended() => record,
-        Ok(_) | Err(Error::Damaged(_)) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    let rows: Vec<&AttemptRow> = record.attempts.iter().filter(|row| row.task == task).collect();
-    let failed = rows.iter().filter(|row| !row.cut_off).count();
-    let attempt = AttemptRow {
-        execution: flight.execution,
-        task,
-        ordinal: rows.last().map_or(0, |row| row.ordinal) + 1,
-        number: u32::try_from(failed).unwrap_or(u32::MAX - 1) + 1,
-        cut_off: true,
-        failure: Failure::new(types::CUT_OFF, "the host ended while the attempt ran"),
-        fuel: 0,
-        started_at: now,
-        ended_at: now,
-        next_at: Some(now),
-    };
-    store
-        .note_attempt(flight.instance, attempt, Vec::new(), u64::MAX, None)
-        .await?;
-    Ok(())
+/// An attempt that the end of the last host cut off.
+struct CutOff {
+    flight: Flight,
+    task: TaskId,
+    so_far: AttemptsSoFar,
+}
+
+async fn cut_off(store: &Store, flight: Flight, task: TaskId) -> Result<Option<CutOff>, Error> {
+    let found = store.attempts_so_far(flight.instance, flight.execution, &[task]).await;
+    match found {
+        Ok(mut found) => Ok(Some(CutOff {
+            flight,
+            task,
+            so_far: found.remove(&task).unwrap_or_default(),
+        })),
+        Err(Error::Damaged(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl CutOff {
+    /// At how many ends in a row it ran, this one included.
+    fn ends(&self) -> u32 {
+        self.so_far.cut_offs + 1
+    }
+
+    /// What is noted of it: a failure that counts if it ran at that many ends in a row.
+    fn row(&self, blamed_from: u32, now: Timestamp) -> AttemptRow {
+        let is_blamed = self.ends() >= blamed_from;
+        let failure = if is_blamed {
+            let message = format!("the host ended {} times in a row while it ran", self.ends());
+            Failure::new(types::POISONOUS, message)
+        } else {
+            Failure::new(types::CUT_OFF, "the host ended while the attempt ran")
+        };
+        AttemptRow {
+            execution: self.flight.execution,
+            task: self.task,
+            ordinal: self.so_far.noted + 1,
+            number: self.so_far.failed + 1,
+            cut_off: !is_blamed,
+            failure,
+            fuel: 0,
+            started_at: now,
+            ended_at: now,
+            // The retry policy is in the history, and applied when the call is resumed.
+            next_at: (!is_blamed).then_some(now),
+        }
+    }
+}
+
+/// At how many ends in a row an attempt must have run to be blamed for the last one, given those numbers of all attempts
+/// that ran then.
+fn blamed_from(ends: &[u32], max_cut_offs: u32) -> u32 {
+    let limit = max_cut_offs.min(BLAMED_AT_LAST);
+    let suspects = ends.iter().filter(|ends| **ends >= limit).count();
+    if suspects <= MAX_BLAMED { limit } else { BLAMED_AT_LAST }
 }
 
 /// Wakes all instances with messages or with work in flight. Timers wake the rest when they are due.
@@ -105,5 +155,68 @@ pub(super) async fn wake(store: &Store, hub: &Hub) -> Result<u64, Error> {
         if page.len() < PAGE as usize {
             return Ok(woken);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ExecutionNumber;
+
+    fn check(ends: &[u32], max_cut_offs: u32, blamed: &[u32]) {
+        let from = blamed_from(ends, max_cut_offs);
+        let found: Vec<u32> = ends.iter().copied().filter(|ends| *ends >= from).collect();
+        assert_eq!(found, blamed, "{ends:?}");
+    }
+
+    #[test]
+    fn few_are_blamed() {
+        check(&[1, 2, 2], 3, &[]);
+        check(&[1, 3, 2], 3, &[3]);
+        check(&[3, 3], 3, &[3, 3]);
+        // Any of them may have done it, and most have not.
+        check(&[3; 10], 3, &[]);
+        check(&[3, 4, 5, 1], 3, &[]);
+    }
+
+    #[test]
+    fn whoever_runs_at_every_end_is_blamed_at_last() {
+        check(&[10; 10], 3, &[10; 10]);
+        check(&[10, 9, 9, 9], 3, &[10]);
+        check(&[10, 9], u32::MAX, &[10]);
+    }
+
+    fn note(so_far: &mut AttemptsSoFar, blamed_from: u32) -> AttemptRow {
+        let cut_off = CutOff {
+            flight: Flight {
+                instance: InstanceNumber(1),
+                execution: ExecutionNumber::FIRST,
+                task: Some(TaskId(1)),
+            },
+            task: TaskId(1),
+            so_far: so_far.clone(),
+        };
+        let row = cut_off.row(blamed_from, Timestamp(7));
+        so_far.add(&row);
+        row
+    }
+
+    #[test]
+    fn a_blamed_attempt_counts_as_failed_and_the_ends_in_a_row_are_counted_anew() {
+        let mut so_far = AttemptsSoFar::default();
+        let noted: Vec<_> = (0..4).map(|_| note(&mut so_far, 3)).collect();
+        let seen: Vec<_> = noted.iter().map(|row| (row.ordinal, row.number, row.cut_off)).collect();
+        assert_eq!(seen, [(1, 1, true), (2, 1, true), (3, 1, false), (4, 2, true)]);
+        assert!(noted[2].failure.error_type == types::POISONOUS && noted[2].next_at.is_none());
+        assert_eq!((so_far.failed, so_far.cut_offs), (1, 1));
+        assert_eq!(so_far.undecided, None);
+    }
+
+    #[test]
+    fn what_a_blamed_attempt_leaves_is_for_the_retry_policy_to_decide() {
+        let mut so_far = AttemptsSoFar::default();
+        let row = note(&mut so_far, 1);
+        assert_eq!(so_far.undecided, Some(Box::new((row.failure, Timestamp(7)))));
+        assert_eq!((so_far.noted, so_far.failed, so_far.next_at), (1, 1, None));
     }
 }

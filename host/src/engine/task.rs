@@ -25,11 +25,11 @@ use crate::clock::Clock;
 use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
-    ExecutionNumber, InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, TenantId, Timestamp, Turn,
-    TurnNumber,
+    ExecutionNumber, InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, TaskId, TenantId, Timestamp,
+    Turn, TurnNumber,
 };
 use crate::replay::{Directory, Execution, HostTrouble, Player, TurnLimits};
-use crate::store::{self, AttemptRow, StartOutcome, Store, TurnCommit, TurnReceipt, Used};
+use crate::store::{self, StartOutcome, Store, TurnCommit, TurnReceipt, Used};
 use crate::tenancy::{Quotas, Tenancy, Work};
 
 /// Rows of history read at once. Bounds the memory of a cold load.
@@ -142,7 +142,6 @@ pub(super) async fn run(
         hub: &hub,
         shared: &shared,
         instance,
-        attempts: Vec::new(),
         module_tries: 0,
         failures: 0,
         first_turns: Vec::new(),
@@ -255,8 +254,6 @@ struct Session<'a> {
     hub: &'a Hub,
     shared: &'a Arc<Shared>,
     instance: InstanceNumber,
-    /// Attempts noted when the owner was loaded.
-    attempts: Vec<AttemptRow>,
     module_tries: u32,
     /// Commits that failed since the last one that did not.
     failures: u32,
@@ -305,7 +302,6 @@ impl Session<'_> {
             let inbox_from = shared.store.newest_message();
             match shared.store.load(instance).await {
                 Ok(Some(mut record)) if !record.status.has_ended() => {
-                    self.attempts.clone_from(&record.attempts);
                     self.first_turns = std::mem::take(&mut record.first_turns);
                     let mut owner = Owner::new(record, inbox_from);
                     results.drain(..).for_each(|result| owner.receive_result(result));
@@ -362,6 +358,7 @@ impl Session<'_> {
                 Ok(Next::Ended) => return Ended::Over(owner.into_results()),
                 Ok(Next::Activities(changes)) => self.change_activities(&owner, changes),
                 Ok(Next::History(after)) => self.feed(&mut owner, after).await,
+                Ok(Next::Attempts(tasks)) => self.read_attempts(&mut owner, &tasks).await,
                 Ok(Next::Guest(module, started)) => self.install(&mut owner, module, started, &directory).await,
                 Ok(Next::Store(items)) => {
                     self.keep(items).await;
@@ -565,14 +562,20 @@ impl Session<'_> {
             activities.cancel_all(self.instance);
         }
         for start in changes.start {
-            activities.start(
-                self.hub,
-                owner.tenant(),
-                self.instance,
-                owner.id(),
-                start,
-                &self.attempts,
-            );
+            activities.start(self.hub, owner.tenant(), self.instance, owner.id(), start);
+        }
+    }
+
+    /// Reads what is noted of the attempts of some tasks.
+    async fn read_attempts(&self, owner: &mut GuestOwner, tasks: &[TaskId]) {
+        let (execution, _) = owner.position();
+        match self.shared.store.attempts_so_far(self.instance, execution, tasks).await {
+            Ok(noted) => owner.take_attempts(noted),
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
+            Err(error) => {
+                tracing::warn!(instance_id = %owner.id(), %error, "attempts could not be read; trying again");
+                pause(self.shared).await;
+            }
         }
     }
 

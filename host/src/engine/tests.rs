@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use super::owner::{ActivityResult, Next, Owner, World};
 use crate::model::{
-    Arrival, Decision, Event, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq, InstanceNumber, InstanceStatus,
-    ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions, TaskId, TenantId, Timestamp, Turn,
-    TurnNumber,
+    ActivityOptions, Arrival, Decision, Event, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq, InstanceNumber,
+    InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions, TaskId, TenantId,
+    Timestamp, Turn, TurnNumber,
 };
+use crate::replay::ledger::ActivityCall;
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
 use crate::replay::{Directory, Execution, Player, TurnLimits};
-use crate::store::{Birth, InstanceRecord, NewInstance, TurnCommit, TurnReceipt};
+use crate::store::{AttemptRow, AttemptsSoFar, Birth, InstanceRecord, NewInstance, TurnCommit, TurnReceipt};
 
 struct TestWorld {
     now: Cell<u64>,
@@ -65,10 +66,13 @@ struct Instance {
     world: TestWorld,
     program: Vec<Vec<Op>>,
     record: InstanceRecord,
+    attempts: Vec<AttemptRow>,
     history: BTreeMap<ExecutionNumber, Vec<Turn>>,
     owner: Owner<Script>,
     next_seq: u64,
     started: Vec<TaskId>,
+    /// The activity calls among them.
+    calls: Vec<ActivityCall>,
     cancelled: Vec<TaskId>,
     commits: Vec<TurnCommit>,
 }
@@ -93,7 +97,7 @@ impl Instance {
             history_bytes: 0,
             inbox: Vec::new(),
             more_inbox: false,
-            attempts: Vec::new(),
+            has_attempts: false,
             first_turns: Vec::new(),
         };
         let mut instance = Self {
@@ -105,9 +109,11 @@ impl Instance {
             program: program.to_vec(),
             owner: Owner::new(record.clone(), InboxSeq(0)),
             record,
+            attempts: Vec::new(),
             history: BTreeMap::new(),
             next_seq: 1,
             started: Vec::new(),
+            calls: Vec::new(),
             cancelled: Vec::new(),
             commits: Vec::new(),
         };
@@ -164,6 +170,13 @@ impl Instance {
                 assert!(!rows.is_empty(), "there are rows after {after}");
                 self.owner.feed(&rows).unwrap();
             }
+            Next::Attempts(tasks) => {
+                let mut noted = BTreeMap::<_, AttemptsSoFar>::new();
+                for row in self.attempts.iter().filter(|row| tasks.contains(&row.task)) {
+                    noted.entry(row.task).or_default().add(row);
+                }
+                self.owner.take_attempts(noted);
+            }
             Next::Guest(_, started) => {
                 let id = self.record.id.clone();
                 let execution = Execution::new(id, started, Arc::new(Functions), TurnLimits::default());
@@ -172,6 +185,7 @@ impl Instance {
             }
             Next::Activities(changes) => {
                 self.started.extend(changes.start.iter().map(|start| start.task));
+                self.calls.extend(changes.start.into_iter().map(|start| start.call));
                 self.cancelled.extend(changes.cancel);
             }
             Next::Store(items) => {
@@ -190,7 +204,8 @@ impl Instance {
             turns.push(turn.clone());
         }
         self.record.inbox.retain(|row| !commit.consumed.contains(&row.seq));
-        self.record.attempts.extend(commit.attempts.iter().cloned());
+        self.attempts.extend(commit.attempts.iter().cloned());
+        self.record.has_attempts = !self.attempts.is_empty();
         let summary = &commit.summary;
         self.record.status = summary.status;
         self.record.stuck = summary.stuck.clone();
@@ -204,7 +219,8 @@ impl Instance {
             };
             self.next_seq += 1;
             self.record.inbox.push(row.clone());
-            self.record.attempts.clear();
+            self.attempts.clear();
+            self.record.has_attempts = false;
             receipt.delivered.push((self.record.number, row));
         }
         self.commits.push(commit);
@@ -634,4 +650,78 @@ fn a_long_history_is_read_once_when_the_guest_is_needed_anyway() {
     }
     assert_eq!(instance.record.status, InstanceStatus::Completed);
     assert_eq!(read as u32, steps + 5, "only the first page is read twice");
+}
+
+/// An hour, in milliseconds.
+const HOUR: u64 = 60 * 60 * 1_000;
+
+/// An instance whose clock was set back by an hour after its first turn, and which then was told to go on.
+fn set_back(then: Op) -> Instance {
+    let mut instance = Instance::new(&[vec![Op::Event("go".into()), then]]);
+    instance.world.now.set(10 * HOUR);
+    instance.settle();
+    instance.world.now.set(9 * HOUR);
+    instance.tell(InboxItem::Event(event("go", 1)));
+    instance
+}
+
+#[test]
+fn a_timer_that_is_made_after_the_clock_was_set_back_takes_as_long_as_it_says() {
+    for restarts in [false, true] {
+        let mut instance = set_back(Op::Sleep(5_000));
+        assert_eq!(instance.settle(), Some(Timestamp(9 * HOUR + 5_000)));
+        let turn = instance.last().turn.clone().unwrap();
+        assert_eq!((turn.at, turn.clock_at()), (Timestamp(10 * HOUR), Timestamp(9 * HOUR)));
+        assert_eq!(instance.last().summary.wake_at, Some(Timestamp(9 * HOUR + 5_000)));
+        instance.world.now.set(9 * HOUR + 4_999);
+        if restarts {
+            instance.restart();
+        }
+        assert_eq!(instance.settle(), Some(Timestamp(9 * HOUR + 5_000)));
+        instance.world.now.set(9 * HOUR + 5_000);
+        instance.settle();
+        let turn = instance.last().turn.clone().unwrap();
+        assert_eq!(
+            turn.at,
+            Timestamp(10 * HOUR + 5_000),
+            "not before the time that was set"
+        );
+        assert_eq!(instance.last().summary.status, InstanceStatus::Completed);
+    }
+}
+
+#[test]
+fn timers_from_before_the_clock_was_set_back_wait_for_their_time() {
+    let mut instance = Instance::new(&[vec![Op::Sleep(5_000)]]);
+    instance.world.now.set(10 * HOUR);
+    assert_eq!(instance.settle(), Some(Timestamp(10 * HOUR + 5_000)));
+    instance.world.now.set(9 * HOUR);
+    assert_eq!(instance.settle(), Some(Timestamp(10 * HOUR + 5_000)));
+}
+
+#[test]
+fn a_clock_that_is_hardly_behind_leaves_no_trace() {
+    let mut instance = set_back(Op::Sleep(5_000));
+    instance.world.now.set(10 * HOUR - 999);
+    assert_eq!(instance.settle(), Some(Timestamp(10 * HOUR + 5_000)));
+    let turn = instance.last().turn.clone().unwrap();
+    assert_eq!((turn.at, turn.arrivals.len()), (Timestamp(10 * HOUR), 1));
+}
+
+#[test]
+fn the_time_out_of_a_call_counts_by_the_clock_that_runs() {
+    let options = ActivityOptions {
+        timeout_ms: Some(5_000),
+        ..ActivityOptions::default()
+    };
+    for restarts in [false, true] {
+        let mut instance = set_back(Op::CallWith("slow".into(), options.clone()));
+        instance.settle();
+        if restarts {
+            instance.restart();
+            instance.settle();
+        }
+        let call = instance.calls.last().expect("a call was started");
+        assert_eq!(call.deadline(), Some(Timestamp(9 * HOUR + 5_000)));
+    }
 }

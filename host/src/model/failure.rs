@@ -33,6 +33,12 @@ pub struct Cause {
 /// Most causes kept of one failure; a chain that passes through many sub-orchestrations loses its far end.
 pub const MAX_CAUSES: usize = 32;
 
+/// Most bytes of a message, and of details, in an [abridged](Failure::abridged) failure.
+const ABRIDGED_BYTES: usize = 2 << 10;
+
+/// Most causes of an abridged failure.
+const ABRIDGED_CAUSES: usize = 4;
+
 /// The error types of failures that come from the host. Stable: orchestrations and clients branch on them.
 pub mod types {
     /// An attempt or a whole call took longer than it was allowed.
@@ -59,7 +65,7 @@ pub mod types {
     pub const ALREADY_EXISTS: &str = "windlass.already-exists";
     /// An attempt that the end of the host cut off. Noted, and not counted as an attempt.
     pub const CUT_OFF: &str = "windlass.cut-off";
-    /// The attempt took the host down with it several times in a row.
+    /// The attempt ran at several unclean ends of the host in a row.
     pub const POISONOUS: &str = "windlass.poisonous";
     /// The orchestration waits although nothing is outstanding.
     pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
@@ -73,6 +79,28 @@ impl Failure {
     /// Bytes of its message and details.
     pub fn bytes(&self) -> u64 {
         self.message.len() as u64 + self.details.as_ref().map_or(0, Payload::bytes)
+    }
+
+    /// The failure with its long parts cut or left out: some 20 KiB at most, for lists of many failures.
+    pub fn abridged(&self) -> Self {
+        let message = |text: &str| text[..text.floor_char_boundary(ABRIDGED_BYTES)].to_owned();
+        let details = |details: &Option<Payload>| {
+            details
+                .clone()
+                .filter(|details| details.as_str().len() <= ABRIDGED_BYTES)
+        };
+        let causes = self.causes.iter().take(ABRIDGED_CAUSES).map(|cause| Cause {
+            error_type: cause.error_type.clone(),
+            message: message(&cause.message),
+            details: details(&cause.details),
+        });
+        Self {
+            error_type: self.error_type.clone(),
+            message: message(&self.message),
+            details: details(&self.details),
+            non_retryable: self.non_retryable,
+            causes: causes.collect(),
+        }
     }
 
     /// A failure with a type and a message, worth another attempt.
@@ -111,5 +139,27 @@ impl Failure {
         self.causes.extend(causes);
         self.causes.truncate(MAX_CAUSES);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abridged_failure_is_short_whatever_it_was() {
+        let long = "ä".repeat(100_000);
+        let mut failure = Failure::new("Busy", long.clone()).permanent();
+        failure.details = Some(Payload::of(&long));
+        for _ in 0..MAX_CAUSES {
+            failure = Failure::new("Busy", long.clone()).caused_by(failure);
+        }
+        let size = |failure: &Failure| crate::model::codec::encode(failure).len();
+        assert!(size(&failure) > 1_000_000);
+        assert!(size(&failure.abridged()) < 24 << 10);
+        let short = Failure::new("Busy", "try later")
+            .permanent()
+            .caused_by(Failure::new("Down", ""));
+        assert_eq!(short.abridged(), short);
     }
 }

@@ -1,5 +1,7 @@
 //! A history: the turns of one execution, each with what arrived and what was decided.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -48,6 +50,12 @@ pub enum Arrival {
     Terminated {
         /// The reason given, possibly empty.
         reason: String,
+    },
+    /// The host's clock was behind the time of the turn, because it was set back: the time of a turn never is. Guests are
+    /// not told. It says when the turn's timers and time-outs are due by that clock.
+    ClockBehind {
+        /// By how much, in milliseconds.
+        by_ms: u64,
     },
 }
 
@@ -103,7 +111,7 @@ impl Arrival {
             Self::Started(started) => started.input.bytes(),
             Self::TaskEnded { outcome, .. } => outcome_bytes(outcome),
             Self::EventRaised(event) => event.payload.bytes(),
-            Self::TimerFired { .. } | Self::Terminated { .. } => 0,
+            Self::TimerFired { .. } | Self::Terminated { .. } | Self::ClockBehind { .. } => 0,
         }
     }
 }
@@ -246,6 +254,28 @@ impl Decision {
 }
 
 impl Turn {
+    /// How far the host's clock was behind the time of the turn.
+    pub fn clock_behind(&self) -> Duration {
+        let behind = self.arrivals.iter().find_map(|arrival| match arrival {
+            Arrival::ClockBehind { by_ms } => Some(Duration::from_millis(*by_ms)),
+            _ => None,
+        });
+        behind.unwrap_or_default()
+    }
+
+    /// What the host's clock showed.
+    pub fn clock_at(&self) -> Timestamp {
+        self.at.before(self.clock_behind())
+    }
+
+    /// The tasks of its decisions that may take several attempts: calls of activities and sub-orchestrations.
+    pub fn called_tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.decisions.iter().filter_map(|decision| match decision {
+            Decision::CallActivity { task, .. } | Decision::CallSubOrchestration { task, .. } => Some(*task),
+            _ => None,
+        })
+    }
+
     /// Whether nothing follows it in its execution.
     pub fn is_last(&self) -> bool {
         self.decisions.last().is_some_and(Decision::ends_execution)

@@ -20,6 +20,13 @@ impl Timestamp {
         Self(self.0.saturating_add(wait)).min(Self::MAX)
     }
 
+    /// This time and a while earlier, at least 1970.
+    #[must_use]
+    pub fn before(self, wait: Duration) -> Self {
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(wait))
+    }
+
     /// How long it is from `earlier` to this time; zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -47,6 +54,7 @@ mod tests {
         assert_eq!(Timestamp(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
         assert_eq!(Timestamp::MAX.to_string(), format!("{}ms", i64::MAX));
         assert_eq!(Timestamp(5).after(Duration::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp(5).before(Duration::from_millis(7)), Timestamp(0));
         assert_eq!(Timestamp(5).since(Timestamp(7)), Duration::ZERO);
     }
 }

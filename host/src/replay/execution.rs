@@ -669,7 +669,7 @@ impl Execution {
             return Ok(Applied::NoneLeft);
         };
         let settled = match arrival {
-            Arrival::Started(_) | Arrival::Terminated { .. } => None,
+            Arrival::Started(_) | Arrival::Terminated { .. } | Arrival::ClockBehind { .. } => None,
             Arrival::TaskEnded { task, outcome } => Some((task, outcome)),
             Arrival::TimerFired { task } => Some((task, Ok(Payload::null()))),
             Arrival::EventRaised(event) => self.events.arrive(event).map(|task| (task, Ok(Payload::null()))),

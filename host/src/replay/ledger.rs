@@ -22,7 +22,7 @@ pub struct Ledger {
     ended: bool,
     activities: usize,
     tasks: BTreeMap<TaskId, Outstanding>,
-    /// Timers and time-outs of sub-orchestrations, soonest first.
+    /// Timers and time-outs of sub-orchestrations, soonest first, by the host's clock.
     due: BTreeSet<(Timestamp, TaskId)>,
 }
 
@@ -35,8 +35,10 @@ pub enum Outstanding {
     SubOrchestration(SubOrchestrationCall),
     /// A timer.
     Timer {
-        /// When it fires.
+        /// When it fires, in the time of the execution.
         fire_at: Timestamp,
+        /// When the host's clock shows that time, or would if it had not been set back.
+        due_at: Timestamp,
     },
 }
 
@@ -51,7 +53,7 @@ pub struct ActivityCall {
     pub options: ActivityOptions,
     /// The version that runs it.
     pub module: ModuleNumber,
-    /// When it was scheduled.
+    /// When it was scheduled, by the host's clock.
     pub scheduled_at: Timestamp,
 }
 
@@ -70,7 +72,7 @@ pub struct SubOrchestrationCall {
     pub options: SubOrchestrationOptions,
     /// The version that runs the first attempt.
     pub module: ModuleNumber,
-    /// When it was scheduled.
+    /// When it was scheduled, by the host's clock.
     pub scheduled_at: Timestamp,
 }
 
@@ -116,17 +118,17 @@ impl Ledger {
                     self.started_at = turn.at;
                 }
                 Arrival::TaskEnded { task, .. } | Arrival::TimerFired { task } => self.remove(*task),
-                Arrival::EventRaised(_) | Arrival::Terminated { .. } => {}
+                Arrival::EventRaised(_) | Arrival::Terminated { .. } | Arrival::ClockBehind { .. } => {}
             }
         }
         for decision in &turn.decisions {
-            self.decided(decision, turn.at);
+            self.decided(decision, turn);
         }
         self.ended = turn.is_last();
         Ok(())
     }
 
-    fn decided(&mut self, decision: &Decision, at: Timestamp) {
+    fn decided(&mut self, decision: &Decision, turn: &Turn) {
         match decision {
             Decision::CallActivity {
                 task,
@@ -141,7 +143,7 @@ impl Ledger {
                     input: input.clone(),
                     options: options.clone(),
                     module: *module,
-                    scheduled_at: at,
+                    scheduled_at: turn.clock_at(),
                 };
                 self.tasks.insert(*task, Outstanding::Activity(call));
             }
@@ -161,16 +163,19 @@ impl Ledger {
                     fixed_id: *fixed_id,
                     options: options.clone(),
                     module: *module,
-                    scheduled_at: at,
+                    scheduled_at: turn.clock_at(),
                 };
-                if let Some(deadline) = call.deadline() {
-                    self.due.insert((deadline, *task));
-                }
-                self.tasks.insert(*task, Outstanding::SubOrchestration(call));
+                let call = Outstanding::SubOrchestration(call);
+                self.due.extend(call.due_at().map(|due_at| (due_at, *task)));
+                self.tasks.insert(*task, call);
             }
             Decision::CreateTimer { task, fire_at } => {
-                self.due.insert((*fire_at, *task));
-                self.tasks.insert(*task, Outstanding::Timer { fire_at: *fire_at });
+                let timer = Outstanding::Timer {
+                    fire_at: *fire_at,
+                    due_at: fire_at.before(turn.clock_behind()),
+                };
+                self.due.extend(timer.due_at().map(|due_at| (due_at, *task)));
+                self.tasks.insert(*task, timer);
             }
             Decision::CancelTask { task } => self.remove(*task),
             Decision::StartOrchestration { .. }
@@ -184,18 +189,13 @@ impl Ledger {
     }
 
     fn remove(&mut self, task: TaskId) {
-        match self.tasks.remove(&task) {
-            Some(Outstanding::Activity(_)) => self.activities -= 1,
-            Some(Outstanding::Timer { fire_at }) => {
-                self.due.remove(&(fire_at, task));
-            }
-            Some(Outstanding::SubOrchestration(call)) => {
-                if let Some(deadline) = call.deadline() {
-                    self.due.remove(&(deadline, task));
-                }
-            }
-            None => {}
+        let Some(outstanding) = self.tasks.remove(&task) else {
+            return;
+        };
+        if let Some(due_at) = outstanding.due_at() {
+            self.due.remove(&(due_at, task));
         }
+        self.activities -= usize::from(matches!(outstanding, Outstanding::Activity(_)));
     }
 
     /// What the execution was started with; none before its first turn.
@@ -238,19 +238,30 @@ impl Ledger {
         self.tasks.iter().map(|(task, outstanding)| (*task, outstanding))
     }
 
-    /// The earliest timer or time-out of a sub-orchestration.
+    /// The earliest timer or time-out of a sub-orchestration, by the host's clock.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Timers and time-outs that are due at that time, soonest first.
+    /// Timers and time-outs that are due when the host's clock shows that time, soonest first.
     pub fn due_at(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, TaskId)> {
         self.due.iter().copied().take_while(move |(at, _)| *at <= now)
     }
 }
 
+impl Outstanding {
+    /// When time alone ends it, by the host's clock. (Time-outs of activities are not the ledger's.)
+    fn due_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Timer { due_at, .. } => Some(*due_at),
+            Self::SubOrchestration(call) => call.deadline(),
+            Self::Activity(_) => None,
+        }
+    }
+}
+
 impl SubOrchestrationCall {
-    /// When the whole call must have its outcome.
+    /// When the whole call must have its outcome, by the host's clock.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.options
             .timeout_ms
@@ -268,7 +279,7 @@ impl SubOrchestrationCall {
 }
 
 impl ActivityCall {
-    /// When the whole call must have its outcome.
+    /// When the whole call must have its outcome, by the host's clock.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.options
             .timeout_ms

@@ -137,7 +137,7 @@ impl<G: Guest> Player<G> {
         }
     }
 
-    /// Takes a new turn at that time. The time is moved on where the last turn or a fired timer was later.
+    /// Takes a new turn at that time, or at the time of the last turn if that was later.
     ///
     /// # Errors
     /// When the host cannot run the guest. The arrivals are the caller's to keep; the player must be thrown away.

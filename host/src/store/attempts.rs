@@ -1,13 +1,61 @@
 //! The table `attempts`: tries of tasks that did not bring the final outcome. Outside replay.
+//!
+//! A task may fail for ever, so only its last attempts are kept: each one that is added takes the place of an old one.
+//! Tasks that had more before that was so are in the table `attempts_to_prune`, and pruned by the sweeper.
 
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use std::collections::BTreeMap;
+
+use futures::TryStreamExt as _;
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::{
     AttemptRow, Error,
     columns::{Columns, Values, decode, stored},
+    page::Page,
     statement::{BindRow, RowStatement},
 };
-use crate::model::{ExecutionNumber, InstanceNumber, TaskId, Timestamp, codec};
+use crate::model::{ExecutionNumber, Failure, InstanceNumber, TaskId, Timestamp, codec};
+
+/// How many attempts of a task are kept: the last ones.
+pub const ATTEMPTS_KEPT: u32 = 10;
+
+/// Tasks whose attempts are read with one query.
+const TASKS_PER_QUERY: usize = 1_000;
+
+/// What the noted attempts of a task say about the next one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AttemptsSoFar {
+    /// Rows noted, including those that are deleted again.
+    pub noted: u32,
+    /// Attempts that failed and count.
+    pub failed: u32,
+    /// How many of the last rows were cut off by the end of a host; at most [`ATTEMPTS_KEPT`] are known.
+    pub cut_offs: u32,
+    /// When the next attempt starts; none if it may start at once.
+    pub next_at: Option<Timestamp>,
+    /// The last failure and when it was noted, while the retry policy was not applied to it yet.
+    pub undecided: Option<Box<(Failure, Timestamp)>>,
+}
+
+impl AttemptsSoFar {
+    /// Takes in the next row of the task. Earlier ones may be missing.
+    pub fn add(&mut self, row: &AttemptRow) {
+        self.noted = row.ordinal;
+        self.next_at = row.next_at;
+        self.undecided = None;
+        if row.cut_off {
+            self.failed = row.number - 1;
+            self.cut_offs += 1;
+        } else {
+            self.failed = row.number;
+            self.cut_offs = 0;
+            self.undecided = row
+                .next_at
+                .is_none()
+                .then(|| Box::new((row.failure.clone(), row.ended_at)));
+        }
+    }
+}
 
 /// An attempt to be written.
 pub(super) struct NewAttempt<'a> {
@@ -61,26 +109,275 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
      WHERE v.instance IS NOT NULL",
 );
 
-/// All attempts of an execution, by task and ordinal.
+/// One row, by its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct AttemptKey {
+    pub(super) instance: InstanceNumber,
+    pub(super) execution: ExecutionNumber,
+    pub(super) task: TaskId,
+    pub(super) ordinal: u32,
+}
+
+impl AttemptKey {
+    /// The row that a new one takes the place of, if the task has that many.
+    pub(super) fn replaced_by(instance: InstanceNumber, new: &AttemptRow) -> Option<Self> {
+        let ordinal = new.ordinal.checked_sub(ATTEMPTS_KEPT).filter(|ordinal| *ordinal > 0)?;
+        Some(Self {
+            instance,
+            execution: new.execution,
+            task: new.task,
+            ordinal,
+        })
+    }
+}
+
+impl BindRow for AttemptKey {
+    fn bind(&self, values: &mut Values) {
+        values
+            .number(self.instance.0)
+            .number(self.execution.0)
+            .number(self.task.0)
+            .number(self.ordinal);
+    }
+}
+
+/// Finds out how long the failures of rows are.
+pub(super) static MEASURE: RowStatement = RowStatement::new(
+    "WITH v(instance, execution, task, ordinal) AS (VALUES ",
+    4,
+    ")
+     SELECT a.instance, a.execution, a.task, a.ordinal, length(a.failure)
+     FROM v CROSS JOIN attempts AS a
+     WHERE a.partition = 0 AND a.instance = v.instance AND a.execution = v.execution AND a.task = v.task
+        AND a.ordinal = v.ordinal",
+);
+
+/// Deletes rows.
+pub(super) static DELETE: RowStatement = RowStatement::new(
+    "WITH v(instance, execution, task, ordinal) AS (VALUES ",
+    4,
+    ")
+     DELETE FROM attempts
+     WHERE partition = 0
+        AND (instance, execution, task, ordinal) IN (SELECT instance, execution, task, ordinal FROM v)",
+);
+
+/// A task with more rows than are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TaskToPrune {
+    pub(super) instance: InstanceNumber,
+    pub(super) execution: ExecutionNumber,
+    pub(super) task: TaskId,
+}
+
+impl BindRow for TaskToPrune {
+    fn bind(&self, values: &mut Values) {
+        values
+            .number(self.instance.0)
+            .number(self.execution.0)
+            .number(self.task.0);
+    }
+}
+
+/// Forgets that tasks have more rows than are kept.
+pub(super) static FORGET_TO_PRUNE: RowStatement = RowStatement::new(
+    "WITH v(instance, execution, task) AS (VALUES ",
+    3,
+    ")
+     DELETE FROM attempts_to_prune
+     WHERE partition = 0 AND (instance, execution, task) IN (SELECT instance, execution, task FROM v)",
+);
+
+/// What can be pruned now.
+#[derive(Debug)]
+pub(super) struct Prunable {
+    pub(super) task: TaskToPrune,
+    /// The ordinals of rows that can go, with the length of their failures.
+    pub(super) rows: Vec<(u32, u64)>,
+    /// Whether these are all of them.
+    pub(super) all: bool,
+}
+
+/// How long the failures of those of the rows are that exist.
+pub(super) async fn measure(
+    connection: &mut SqliteConnection,
+    wanted: &[AttemptKey],
+) -> Result<Vec<(AttemptKey, u64)>, Error> {
+    let rows = MEASURE.fetch(connection, wanted).await?;
+    let measured = rows.iter().map(|row| {
+        let key = AttemptKey {
+            instance: InstanceNumber(row.number(0)?),
+            execution: ExecutionNumber(row.small_number(1)?),
+            task: TaskId(row.small_number(2)?),
+            ordinal: row.small_number(3)?,
+        };
+        Ok((key, row.number(4)?))
+    });
+    measured.collect()
+}
+
+/// At most `limit` rows of one task that has more than are kept; none if there is no such task.
+pub(super) async fn prunable(connection: &mut SqliteConnection, limit: u64) -> Result<Option<Prunable>, Error> {
+    let task = sqlx::query(
+        "SELECT instance, execution, task
+         FROM attempts_to_prune
+         WHERE partition = 0
+         ORDER BY instance, execution, task
+         LIMIT 1",
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(task) = task else { return Ok(None) };
+    let task = TaskToPrune {
+        instance: InstanceNumber(task.number(0)?),
+        execution: ExecutionNumber(task.small_number(1)?),
+        task: TaskId(task.small_number(2)?),
+    };
+    let rows = sqlx::query(
+        "SELECT ordinal, length(failure)
+         FROM attempts
+         WHERE partition = 0 AND instance = ?1 AND execution = ?2 AND task = ?3
+            AND ordinal <=
+                (SELECT max(ordinal)
+                 FROM attempts
+                 WHERE partition = 0 AND instance = ?1 AND execution = ?2 AND task = ?3) - ?4
+         ORDER BY ordinal
+         LIMIT ?5",
+    )
+    .bind(stored(task.instance.0))
+    .bind(i64::from(task.execution.0))
+    .bind(i64::from(task.task.0))
+    .bind(i64::from(ATTEMPTS_KEPT))
+    .bind(stored(limit))
+    .fetch_all(connection)
+    .await?;
+    let all = (rows.len() as u64) < limit;
+    let rows = rows.iter().map(|row| Ok((row.small_number(0)?, row.number(1)?)));
+    Ok(Some(Prunable {
+        task,
+        rows: rows.collect::<Result<_, Error>>()?,
+        all,
+    }))
+}
+
+/// The attempts of some tasks.
+#[derive(Debug, Default)]
+pub(super) struct AttemptsOfTasks {
+    /// The last ones of each task, by task and ordinal; of the first tasks only, if they would fill more than a [`Page`].
+    pub(super) last: Vec<AttemptRow>,
+    /// How many each task has had; nothing of tasks that have had none.
+    pub(super) totals: BTreeMap<TaskId, u32>,
+}
+
+/// The attempts of some tasks of an execution.
 pub(super) async fn of(
     pool: &SqlitePool,
     instance: InstanceNumber,
     execution: ExecutionNumber,
-) -> Result<Vec<AttemptRow>, Error> {
-    let rows = sqlx::query(
-        "SELECT task, ordinal, number, cut_off, failure, fuel, started_at_ms, ended_at_ms, next_at_ms
-         FROM attempts
-         WHERE partition = 0 AND instance = ? AND execution = ?
-         ORDER BY task, ordinal",
-    )
-    .bind(stored(instance.0))
-    .bind(i64::from(execution.0))
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(|row| attempt(row, instance, execution)).collect()
+    tasks: &[TaskId],
+) -> Result<AttemptsOfTasks, Error> {
+    let mut found = AttemptsOfTasks {
+        totals: totals(pool, instance, execution, tasks).await?,
+        last: Vec::new(),
+    };
+    let tasks: Vec<TaskId> = found.totals.keys().copied().collect();
+    let mut page = Page::new();
+    for tasks in tasks.chunks(TASKS_PER_QUERY) {
+        let mut rows = sqlx::query(LAST_ROWS)
+            .bind(stored(instance.0))
+            .bind(i64::from(execution.0))
+            .bind(task_list(tasks))
+            .bind(i64::from(ATTEMPTS_KEPT))
+            .bind(true)
+            .fetch(pool);
+        while let Some(row) = rows.try_next().await? {
+            if page.is_full() {
+                return Ok(found);
+            }
+            page.read(row.bytes(4)?.len());
+            found.last.push(attempt(&row, instance, execution)?);
+        }
+    }
+    Ok(found)
 }
 
-/// An attempt from its row: task, ordinal, number, cut off, failure, fuel, start, end, next start.
+/// How many attempts each of the tasks has had; nothing of tasks that have had none.
+async fn totals(
+    pool: &SqlitePool,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    tasks: &[TaskId],
+) -> Result<BTreeMap<TaskId, u32>, Error> {
+    let mut totals = BTreeMap::new();
+    for tasks in tasks.chunks(TASKS_PER_QUERY) {
+        let rows = sqlx::query(
+            "SELECT a.task, max(a.ordinal)
+             FROM json_each(?3) AS t CROSS JOIN attempts AS a
+             WHERE a.partition = 0 AND a.instance = ?1 AND a.execution = ?2 AND a.task = t.value
+                AND a.ordinal =
+                    (SELECT max(m.ordinal)
+                     FROM attempts AS m
+                     WHERE m.partition = 0 AND m.instance = ?1 AND m.execution = ?2 AND m.task = t.value)
+             GROUP BY a.task",
+        )
+        .bind(stored(instance.0))
+        .bind(i64::from(execution.0))
+        .bind(task_list(tasks))
+        .fetch_all(pool)
+        .await?;
+        for row in rows {
+            totals.insert(TaskId(row.small_number(0)?), row.small_number(1)?);
+        }
+    }
+    Ok(totals)
+}
+
+/// The last rows of some tasks: at most that many of each. Failures are read on demand; one that the retry policy was not
+/// applied to yet is always read. The rows come in the order of the nested loops that a CROSS JOIN is, by task as they are
+/// listed and by ordinal; an ORDER BY would read all of them before it gives the first.
+const LAST_ROWS: &str = "
+    SELECT a.task, a.ordinal, a.number, a.cut_off, iif(?5 OR a.next_at_ms IS NULL, a.failure, NULL), a.fuel,
+           a.started_at_ms, a.ended_at_ms, a.next_at_ms
+    FROM json_each(?3) AS t CROSS JOIN attempts AS a
+    WHERE a.partition = 0 AND a.instance = ?1 AND a.execution = ?2 AND a.task = t.value
+       AND a.ordinal >
+           (SELECT max(m.ordinal)
+            FROM attempts AS m
+            WHERE m.partition = 0 AND m.instance = ?1 AND m.execution = ?2 AND m.task = t.value) - ?4";
+
+/// What is noted of the attempts of some tasks; nothing of those that have none. Reads at most [`ATTEMPTS_KEPT`] rows of
+/// each task, without the texts of their failures.
+pub(super) async fn so_far(
+    pool: &SqlitePool,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    tasks: &[TaskId],
+) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
+    let mut found = BTreeMap::<_, AttemptsSoFar>::new();
+    for tasks in tasks.chunks(TASKS_PER_QUERY) {
+        let mut rows = sqlx::query(LAST_ROWS)
+            .bind(stored(instance.0))
+            .bind(i64::from(execution.0))
+            .bind(task_list(tasks))
+            .bind(i64::from(ATTEMPTS_KEPT))
+            .bind(false)
+            .fetch(pool);
+        while let Some(row) = rows.try_next().await? {
+            let row = attempt(&row, instance, execution)?;
+            found.entry(row.task).or_default().add(&row);
+        }
+    }
+    Ok(found)
+}
+
+/// Tasks as a parameter for `json_each`.
+fn task_list(tasks: &[TaskId]) -> String {
+    let tasks: Vec<u32> = tasks.iter().map(|task| task.0).collect();
+    serde_json::to_string(&tasks).expect("numbers can be written as JSON")
+}
+
+/// An attempt from its row: task, ordinal, number, cut off, failure (NULL if it is not wanted), fuel, start, end, next
+/// start.
 pub(super) fn attempt(
     row: &SqliteRow,
     instance: InstanceNumber,
@@ -94,7 +391,10 @@ pub(super) fn attempt(
         ordinal,
         number: row.small_number(2)?,
         cut_off: row.number(3)? == 1,
-        failure: decode(row.bytes(4)?, name)?,
+        failure: match row.optional_bytes(4)? {
+            Some(failure) => decode(failure, name)?,
+            None => Failure::new("", ""),
+        },
         fuel: row.number(5)?,
         started_at: Timestamp(row.number(6)?),
         ended_at: Timestamp(row.number(7)?),

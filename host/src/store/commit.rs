@@ -257,7 +257,7 @@ pub struct AttemptRow {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// When the next one is to start; none for the last.
+    /// When the next one is to start; none while the retry policy was not applied to the failure.
     pub next_at: Option<Timestamp>,
 }
 
@@ -299,8 +299,8 @@ pub struct InstanceRecord {
     /// Whether further messages wait: then those that are there are some of the oldest, and all that must not be overlooked
     /// whatever else waits (its start, and requests to end, suspend or resume it).
     pub more_inbox: bool,
-    /// Attempts of the current execution, by task and ordinal.
-    pub attempts: Vec<AttemptRow>,
+    /// Whether attempts of the current execution are noted.
+    pub has_attempts: bool,
     /// The first turns of the current execution: all of most histories.
     pub first_turns: Vec<Turn>,
 }

@@ -13,7 +13,9 @@ use sqlx::{
 #[cfg(test)]
 use super::simulated;
 use super::{
-    Change, Changed, Error, PutModule, PutModuleOutcome, administration, counters, garbage,
+    Change, Changed, Error, PutModule, PutModuleOutcome, administration,
+    attempts::{self, AttemptKey, Prunable},
+    counters, garbage,
     idempotency::{self, StoredKey, WantedKey},
     instances::{self, ById, ByNumber, Fact},
     modules::{self, UnneededBytes},
@@ -130,6 +132,16 @@ impl Connection {
     /// Those of the idempotency keys that are stored, expired or not.
     pub(super) async fn find_keys(&mut self, wanted: &[WantedKey<'_>]) -> Result<Vec<StoredKey>, Error> {
         on!(self, sqlite => idempotency::find(sqlite, wanted), session => session.find_keys(wanted))
+    }
+
+    /// How long the failures of those of the attempts are that exist.
+    pub(super) async fn measure_attempts(&mut self, wanted: &[AttemptKey]) -> Result<Vec<(AttemptKey, u64)>, Error> {
+        on!(self, sqlite => attempts::measure(sqlite, wanted), session => session.measure_attempts(wanted))
+    }
+
+    /// Attempts that can be pruned, of one task that has more than are kept. (In the simulation none ever has.)
+    pub(super) async fn prunable_attempts(&mut self, limit: u64) -> Result<Option<Prunable>, Error> {
+        on!(self, sqlite => attempts::prunable(sqlite, limit), _session => async { Ok(None) })
     }
 
     /// Writes rows within a transaction, and says how many.

@@ -1,15 +1,19 @@
 //! The dispatcher's readers: of SQLite, or of the disk of the simulation.
 
+use std::collections::BTreeMap;
+
 use sqlx::sqlite::SqlitePool;
 
 #[cfg(test)]
 use super::simulated;
 use super::{
-    Error, InstanceRecord, InstanceSummary, ModuleVersion, history, instances,
+    AttemptsSoFar, Error, InstanceRecord, InstanceSummary, ModuleVersion, attempts, history, instances,
     modules::{self, UnneededBytes},
     takeover, tenant,
 };
-use crate::model::{ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TenantId, Timestamp, Turn, TurnNumber};
+use crate::model::{
+    ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+};
 
 /// Where queries go. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,6 +52,18 @@ impl Readers {
     /// All that an owner needs to take over an instance.
     pub(super) async fn takeover(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
         on!(self, pool => takeover::read(pool, instance), disk => disk.takeover(instance))
+    }
+
+    /// What is noted of the attempts of some tasks.
+    pub(super) async fn attempts_so_far(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        tasks: &[TaskId],
+    ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
+        on!(self,
+            pool => attempts::so_far(pool, instance, execution, tasks),
+            disk => disk.attempts_so_far(instance, execution, tasks))
     }
 
     /// Turns of an execution after a turn, in order and without gaps.

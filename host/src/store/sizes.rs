@@ -51,6 +51,11 @@ impl Sizes {
     pub(super) fn add(&mut self, content: usize) {
         self.execution = self.execution.saturating_add(content as u64 + ROW_BYTES);
     }
+
+    /// Takes a row with that much in it away.
+    pub(super) fn remove(&mut self, content: u64) {
+        self.execution = self.execution.saturating_sub(content.saturating_add(ROW_BYTES));
+    }
 }
 
 /// What an instance has grown to by something other than a step of its own.

@@ -1,4 +1,4 @@
-//! What an owner reads to take over an instance: rows of four tables in one round trip.
+//! What an owner reads to take over an instance: rows of several tables in one round trip.
 
 use futures::TryStreamExt as _;
 use sqlx::{
@@ -7,7 +7,7 @@ use sqlx::{
 };
 
 use super::{
-    Error, InstanceRecord, attempts,
+    Error, InstanceRecord,
     columns::{Columns, parse, stored},
     history, inbox, instances,
     page::Page,
@@ -17,18 +17,15 @@ use crate::model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Time
 /// How many turns are read along. Enough for most histories; bounds what is read of a long one for nothing.
 pub(super) const FIRST_TURNS: u32 = 32;
 
-/// The rows of the four statements are told apart by how many columns they have.
+/// The rows of the three statements are told apart by how many columns they have.
 const STATEMENTS: &str = "
     SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn, i.unclean_ends,
-           i.created_at_ms, i.custom_status, i.fuel, i.execution_bytes
+           i.created_at_ms, i.custom_status, i.fuel, i.execution_bytes,
+           EXISTS (SELECT 1
+                   FROM attempts AS a
+                   WHERE a.partition = 0 AND a.instance = i.instance AND a.execution = i.execution)
     FROM instances AS i JOIN function_names AS f ON f.function = i.function
     WHERE i.partition = 0 AND i.instance = ?;
-
-    SELECT task, ordinal, number, cut_off, failure, fuel, started_at_ms, ended_at_ms, next_at_ms
-    FROM attempts
-    WHERE partition = 0 AND instance = ?
-        AND execution = (SELECT execution FROM instances WHERE partition = 0 AND instance = ?)
-    ORDER BY task, ordinal;
 
     SELECT seq, item
     FROM inbox
@@ -42,16 +39,15 @@ const STATEMENTS: &str = "
     ORDER BY turn
     LIMIT ?";
 
-const RECORD: usize = 14;
+const RECORD: usize = 15;
 const MESSAGE: usize = 2;
-const ATTEMPT: usize = 9;
 
 /// Reads an instance. Messages may be added while it is read; nothing else changes behind its owner's back. What must not be
 /// overlooked comes first in an inbox that is too long.
 pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
     let number = stored(instance.0);
     let mut query = sqlx::query(STATEMENTS);
-    for _ in 0..6 {
+    for _ in 0..4 {
         query = query.bind(number);
     }
     let mut rows = query.bind(i64::from(FIRST_TURNS)).fetch(pool);
@@ -63,9 +59,6 @@ pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<
     let (mut turns, mut page) = (Vec::new(), Page::new());
     while let Some(row) = rows.try_next().await? {
         match row.len() {
-            ATTEMPT => record
-                .attempts
-                .push(attempts::attempt(&row, instance, record.execution)?),
             MESSAGE if page.is_full() => {
                 record.more_inbox = true;
                 break;
@@ -107,7 +100,7 @@ fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, E
         history_bytes: row.number(13)?,
         inbox: Vec::new(),
         more_inbox: false,
-        attempts: Vec::new(),
+        has_attempts: row.number(14)? == 1,
         first_turns: Vec::new(),
     })
 }

@@ -1,5 +1,7 @@
 //! What people ask about: queries that see one tenant only.
 
+use std::collections::BTreeMap;
+
 use sqlx::{
     QueryBuilder, Sqlite,
     sqlite::{SqlitePool, SqliteRow},
@@ -14,7 +16,7 @@ use super::{
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
-    Outcome, Payload, StuckReason, TenantId, Timestamp, Turn, TurnNumber,
+    Outcome, Payload, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// The rows of one tenant. Cheap to make.
@@ -114,8 +116,11 @@ pub struct HistoryPage {
     pub execution: ExecutionNumber,
     /// Its turns, in order.
     pub turns: Vec<Turn>,
-    /// Its attempts so far (all of them, on every page), by task and ordinal.
+    /// The last attempts of the tasks that these turns scheduled, by task and ordinal: at most
+    /// [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT) of each, and fewer where they would be many bytes.
     pub attempts: Vec<AttemptRow>,
+    /// How many attempts those tasks have had; nothing of tasks that have had none.
+    pub attempt_totals: BTreeMap<TaskId, u32>,
     /// Whether more turns follow.
     pub more: bool,
 }
@@ -299,12 +304,14 @@ impl TenantStore {
             return Ok(None);
         };
         let turns = history::after(self.readers.sqlite(), fact.number, fact.execution, after, limit).await?;
-        let attempts = attempts::of(self.readers.sqlite(), fact.number, fact.execution).await?;
+        let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
+        let attempts = attempts::of(self.readers.sqlite(), fact.number, fact.execution, &tasks).await?;
         let last = turns.last().map_or(after, |turn| turn.number);
         Ok(Some(HistoryPage {
             execution: fact.execution,
             turns,
-            attempts,
+            attempts: attempts.last,
+            attempt_totals: attempts.totals,
             more: last < fact.last_turn,
         }))
     }

@@ -82,6 +82,11 @@ impl TestStore {
 
     /// Shuts the store down properly and opens it again.
     async fn reopen(self) -> Self {
+        Self::in_folder(self.closed().await, |_| {}).await
+    }
+
+    /// Shuts the store down properly.
+    async fn closed(self) -> tempfile::TempDir {
         let Self {
             folder,
             store,
@@ -95,7 +100,7 @@ impl TestStore {
             Err(Error::Closed)
         ));
         drop(store);
-        Self::in_folder(folder, |_| {}).await
+        folder
     }
 
     /// Drops everything in the middle, as a crash would, and opens the folder again.

@@ -11,6 +11,7 @@ mod backlog;
 mod facts;
 pub(super) mod operation;
 mod plan;
+mod pruning;
 pub(super) mod rows;
 mod sizing;
 mod transaction;
@@ -30,11 +31,13 @@ use self::{
     facts::{FactCache, Facts, Wanted},
     operation::{Job, Operation, Outcome},
     plan::{FunctionNumbers, Keys, Plan},
+    pruning::OldAttempts,
     rows::Rows,
     sizing::{Lines, Sizing},
 };
 use super::{
     Change, Changed, Error, NewInstance, Recipient, Stats,
+    attempts::AttemptKey,
     connection::Connection,
     counters::{self, Counters, InstanceNumbers},
     idempotency::WantedKey,
@@ -258,10 +261,11 @@ impl Database {
             ..
         } = self;
         let mut transaction = Transaction::new(connection);
-        let (facts, keys) = gather(jobs, cache, functions, &mut transaction).await?;
+        let (facts, keys, attempts) = gather(jobs, cache, functions, &mut transaction).await?;
         let mut plan = Plan {
             facts,
             keys,
+            attempts,
             functions,
             counters,
             rows: Rows::default(),
@@ -308,9 +312,11 @@ async fn gather(
     cache: &mut FactCache,
     functions: &mut FunctionNumbers,
     transaction: &mut Transaction<'_>,
-) -> Result<(Facts, Keys), Error> {
+) -> Result<(Facts, Keys, OldAttempts), Error> {
     let mut wanted = Wanted::default();
+    let mut attempts = OldAttempts::default();
     let mut wanted_keys = Vec::new();
+    let mut wanted_attempts = Vec::new();
     let mut unknown_functions = BTreeSet::new();
     if functions.len() > MAX_FUNCTION_NUMBERS {
         functions.clear();
@@ -318,6 +324,12 @@ async fn gather(
     for job in jobs {
         gather_instances(&job.operation, &mut wanted);
         wanted_keys.extend(key_of(&job.operation));
+        wanted_attempts.extend(replaced_attempts(&job.operation));
+        if let Operation::PruneAttempts { limit } = &job.operation
+            && attempts.prunable.is_none()
+        {
+            attempts.prunable = transaction.reading().prunable_attempts(*limit).await?;
+        }
         let new = new_instances(&job.operation).map(|new| (new.tenant, &new.started.function));
         unknown_functions.extend(new.filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))));
     }
@@ -325,13 +337,35 @@ async fn gather(
         let number = transaction.changing().await?.intern(tenant, name).await?;
         functions.insert((tenant, name.clone()), number);
     }
+    if let Some(prunable) = &attempts.prunable {
+        wanted.number(prunable.task.instance);
+    }
     let facts = cache.gather(&wanted, transaction.reading()).await?;
+    if !wanted_attempts.is_empty() {
+        attempts.bytes = transaction
+            .reading()
+            .measure_attempts(&wanted_attempts)
+            .await?
+            .into_iter()
+            .collect();
+    }
     let keys = transaction.reading().find_keys(&wanted_keys).await?;
     let keys = keys
         .into_iter()
         .map(|key| ((key.tenant, key.key.clone()), key))
         .collect();
-    Ok((facts, keys))
+    Ok((facts, keys, attempts))
+}
+
+/// The attempts in whose place those of the operation come.
+fn replaced_attempts(operation: &Operation) -> Vec<AttemptKey> {
+    let (instance, attempts) = match operation {
+        Operation::NoteAttempt { instance, attempt, .. } => (*instance, std::slice::from_ref(&**attempt)),
+        Operation::Commit(work) => (work.commit.instance, work.commit.attempts.as_slice()),
+        _ => return Vec::new(),
+    };
+    let replaced = attempts.iter().map(|new| AttemptKey::replaced_by(instance, new));
+    replaced.flatten().collect()
 }
 
 /// Why a batch was not written.
@@ -379,6 +413,7 @@ async fn step<'a>(
             plan.note_usage(used);
             Outcome::NoteUsage
         }
+        Operation::PruneAttempts { .. } => Outcome::PruneAttempts(plan.prune_attempts()),
         Operation::Purge { tenant, id } => Outcome::Purge(plan.purge(*tenant, id)),
         Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
@@ -429,9 +464,11 @@ impl FactCache {
             | Operation::NoteAttempt { instance, .. }
             | Operation::MarkStuck { instance, .. }
             | Operation::CountUncleanEnd(instance) => self.owner(*instance),
-            Operation::Administer(_) | Operation::DeleteModuleBytes(_) | Operation::Probe | Operation::Sweep { .. } => {
-                None
-            }
+            Operation::Administer(_)
+            | Operation::DeleteModuleBytes(_)
+            | Operation::PruneAttempts { .. }
+            | Operation::Probe
+            | Operation::Sweep { .. } => None,
         }
     }
 }
@@ -446,6 +483,7 @@ fn must_see_earlier_rows(operation: &Operation, rows: &Rows<'_>) -> bool {
         | Operation::Deliver { .. }
         | Operation::NoteAttempt { .. }
         | Operation::NoteUsage(_)
+        | Operation::PruneAttempts { .. }
         | Operation::Purge { .. }
         | Operation::PurgeMany { .. } => false,
         Operation::MarkStuck { .. }
@@ -494,6 +532,7 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         | Operation::PutModule(_)
         | Operation::DeleteModule { .. }
         | Operation::DeleteModuleBytes(_)
+        | Operation::PruneAttempts { .. }
         | Operation::Probe
         | Operation::Sweep { .. } => {}
     }

@@ -91,6 +91,7 @@ impl<G: Guest> Owner<G> {
         if self.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
             self.stuck = None;
             self.new_stuck = None;
+            self.attempts_unread |= self.unreadable;
             self.unreadable = false;
             self.player = None;
         }

@@ -9,6 +9,7 @@ use crate::model::{
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::{Guest, Outstanding};
+use crate::store::AttemptsSoFar;
 
 use super::{Owner, StartActivity, World};
 
@@ -44,9 +45,10 @@ impl<G: Guest> Owner<G> {
                             input: input.clone(),
                             options: options.clone(),
                             module: *module,
-                            scheduled_at: turn.at,
+                            scheduled_at: turn.clock_at(),
                         },
                         seed: started.seed,
+                        so_far: AttemptsSoFar::default(),
                     });
                 }
                 D::CallSubOrchestration {

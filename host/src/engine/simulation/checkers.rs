@@ -16,6 +16,7 @@ use crate::model::{
     TaskId, Timestamp, Turn, TurnNumber, codec,
 };
 use crate::sandbox::Attempt;
+use crate::store::ATTEMPTS_KEPT;
 use crate::store::simulated::{Content, InstanceRow, InstanceRows};
 
 /// An execution of an instance.
@@ -191,9 +192,12 @@ impl Watch {
                 }
                 let rows = content.instances.get(&call.run.0);
                 let attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
-                let failed =
-                    attempts.filter(|row| row.execution == call.run.1 && row.task == call.task && !row.cut_off);
-                let failed = u32::try_from(failed.count()).expect("few");
+                // Of many attempts, the first ones are gone.
+                let failed = attempts
+                    .filter(|row| row.execution == call.run.1 && row.task == call.task && !row.cut_off)
+                    .map(|row| row.number)
+                    .max()
+                    .unwrap_or(0);
                 let known = rows.is_some_and(|rows| rows.row.as_ref().is_some_and(|row| row.execution == call.run.1));
                 if known && (attempt.number != failed + 1 || attempt.number > call.max_attempts) {
                     let max = call.max_attempts;
@@ -477,6 +481,16 @@ impl Books {
             }
             if *ordinal > 1 && !new.attempts.contains_key(&(*execution, *task, ordinal - 1)) {
                 self.report(number, format!("attempt {ordinal} of task {task} leaves a gap"));
+            }
+            let first_kept = ordinal.saturating_sub(ATTEMPTS_KEPT - 1).max(1);
+            let kept = new
+                .attempts
+                .range((*execution, *task, 0)..=(*execution, *task, *ordinal));
+            if !kept.map(|(key, _)| key.2).eq(first_kept..=*ordinal) {
+                self.report(
+                    number,
+                    format!("of the attempts of task {task} up to {ordinal}, not the last ones are kept"),
+                );
             }
         }
     }

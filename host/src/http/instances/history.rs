@@ -48,9 +48,13 @@ pub(crate) struct HistoryDocument {
     /// The turns, in order.
     #[schema(required = false)]
     history: Vec<TurnDocument>,
-    /// Attempts of activity calls that did not bring the final outcome, by task.
+    /// The last attempts, at most ten of each, of the tasks that these turns scheduled; only attempts that did not bring the
+    /// final outcome, by task. If they are many megabytes, those of the first tasks only.
     #[schema(required = false)]
     attempts: Vec<AttemptDocument>,
+    /// How many such attempts those tasks have had. Tasks without any are left out.
+    #[schema(required = false)]
+    attempt_totals: Vec<AttemptTotalDocument>,
     /// There are more turns: ask again with `historyAfter` set to this.
     #[serde(skip_serializing_if = "Option::is_none")]
     history_next: Option<u32>,
@@ -96,6 +100,9 @@ pub(crate) enum ArrivalDocument {
     EventRaised { name: String, payload: Verbatim },
     /// A person ended the instance.
     Terminated { reason: String },
+    /// The host's clock was set back, so that it is behind the time of the turn; the orchestration is not told.
+    #[serde(rename_all = "camelCase")]
+    ClockBehind { by_ms: u64 },
 }
 
 /// What was asked for.
@@ -214,7 +221,7 @@ pub(crate) struct AttemptDocument {
     attempt: u32,
     /// Whether the end of the host cut it off; such an attempt does not count.
     cut_off: bool,
-    /// Why it failed.
+    /// Why it failed; long texts and details are cut.
     failure: FailureDocument,
     /// Fuel used.
     fuel: u64,
@@ -227,18 +234,34 @@ pub(crate) struct AttemptDocument {
     next_time: Option<String>,
 }
 
+/// How many attempts a task has had that did not bring the final outcome.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = AttemptTotal)]
+pub(crate) struct AttemptTotalDocument {
+    /// The task.
+    task: u32,
+    /// How many, including those that the end of the host cut off and those that are not kept.
+    total: u32,
+}
+
 impl From<HistoryPage> for HistoryDocument {
     fn from(page: HistoryPage) -> Self {
         let HistoryPage {
             execution: _,
             turns,
             attempts,
+            attempt_totals,
             more,
         } = page;
         let history_next = turns.last().filter(|_| more).map(|turn| turn.number.0);
         Self {
             history: turns.into_iter().map(Into::into).collect(),
             attempts: attempts.into_iter().map(Into::into).collect(),
+            attempt_totals: attempt_totals
+                .into_iter()
+                .map(|(task, total)| AttemptTotalDocument { task: task.0, total })
+                .collect(),
             history_next,
         }
     }
@@ -272,6 +295,7 @@ impl From<Arrival> for ArrivalDocument {
                 payload: Verbatim(payload),
             },
             Arrival::Terminated { reason } => Self::Terminated { reason },
+            Arrival::ClockBehind { by_ms } => Self::ClockBehind { by_ms },
         }
     }
 }

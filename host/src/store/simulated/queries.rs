@@ -1,22 +1,24 @@
 //! What the dispatcher asks of the disk. Each query sees one moment of it, and two queries see two.
 
+use std::collections::BTreeMap;
+
 use super::super::{
-    AttemptRow, Error, InstanceRecord, InstanceSummary, columns::decode, history, page::Page, takeover::FIRST_TURNS,
+    AttemptsSoFar, Error, InstanceRecord, InstanceSummary, columns::decode, history, page::Page, takeover::FIRST_TURNS,
 };
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
-    ExecutionNumber, InboxRow, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest, Payload, TenantId, Timestamp,
-    Turn, TurnNumber,
+    ExecutionNumber, InboxRow, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest, Payload, TaskId, TenantId,
+    Timestamp, Turn, TurnNumber,
 };
 
 impl Disk {
-    /// Four queries, as over SQLite: what is added in between is seen or not.
+    /// Several queries, as over SQLite: what is added in between is seen or not.
     pub(in crate::store) async fn takeover(&self, number: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
         let Some(mut record) = self.record(number).await? else {
             return Ok(None);
         };
         (record.inbox, record.more_inbox) = self.inbox(number).await?;
-        record.attempts = self.attempts(number, record.execution).await?;
+        record.has_attempts = self.has_attempts(number, record.execution).await?;
         let turns = self.history(number, record.execution, TurnNumber::NONE, FIRST_TURNS);
         record.first_turns = turns.await?;
         Ok(Some(record))
@@ -43,17 +45,36 @@ impl Disk {
                 more_inbox: false,
                 first_turns: Vec::new(),
                 inbox: Vec::new(),
-                attempts: Vec::new(),
+                has_attempts: false,
             }))
         })
         .await
     }
 
-    async fn attempts(&self, instance: InstanceNumber, execution: ExecutionNumber) -> Result<Vec<AttemptRow>, Error> {
+    async fn has_attempts(&self, instance: InstanceNumber, execution: ExecutionNumber) -> Result<bool, Error> {
         self.read(|content| {
             let rows = content.instances.get(&instance);
-            let attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
-            Ok(attempts.filter(|row| row.execution == execution).cloned().collect())
+            let mut attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
+            Ok(attempts.any(|row| row.execution == execution))
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn attempts_so_far(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        tasks: &[TaskId],
+    ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
+        self.read(|content| {
+            let mut found = BTreeMap::<_, AttemptsSoFar>::new();
+            let rows = content.instances.get(&instance);
+            for row in rows.into_iter().flat_map(|rows| rows.attempts.values()) {
+                if row.execution == execution && tasks.contains(&row.task) {
+                    found.entry(row.task).or_default().add(row);
+                }
+            }
+            Ok(found)
         })
         .await
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::{
     Error,
+    attempts::AttemptKey,
     garbage::{EXECUTIONS_WITH_LOG, Garbage},
     idempotency::{StoredKey, WantedKey},
     instances::{ById, ByNumber, ChangedInstance, CreatedInstance, Fact},
@@ -148,6 +149,21 @@ impl Session {
         Ok(keys.await?)
     }
 
+    pub(in crate::store) async fn measure_attempts(
+        &mut self,
+        wanted: &[AttemptKey],
+    ) -> Result<Vec<(AttemptKey, u64)>, Error> {
+        let measured = self.step(|content| {
+            let measure = |key: &AttemptKey| {
+                let rows = content.instances.get(&key.instance)?;
+                let row = rows.attempts.get(&(key.execution, key.task, key.ordinal))?;
+                Some((*key, codec::encode(&row.failure).len() as u64))
+            };
+            wanted.iter().filter_map(measure).collect()
+        });
+        Ok(measured.await?)
+    }
+
     pub(in crate::store) async fn mark_stuck(
         &mut self,
         instance: InstanceNumber,
@@ -268,6 +284,11 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         if attempts.insert(key, new.attempt.clone()).is_some() {
             return Err(constraint("an attempt that exists").into());
         }
+    }
+    for key in &rows.pruned {
+        let attempts = &mut content.rows_mut(key.instance).attempts;
+        let pruned = attempts.remove(&(key.execution, key.task, key.ordinal));
+        written += u64::from(pruned.is_some());
     }
     for line in &rows.lines {
         content

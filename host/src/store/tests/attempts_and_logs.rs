@@ -1,5 +1,7 @@
 //! Attempts of tasks, and what guests write.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::model::LogLevel;
 
@@ -25,7 +27,7 @@ fn all() -> LogFilter {
 #[tokio::test]
 async fn attempts_are_read_as_they_were_written_by_task_and_ordinal() {
     let store = TestStore::new().await;
-    let number = store.running("a").await;
+    let number = calling(&store, &[1, 2]).await;
     let cut_off = AttemptRow {
         cut_off: true,
         next_at: None,
@@ -34,15 +36,218 @@ async fn attempts_are_read_as_they_were_written_by_task_and_ordinal() {
     for noted in [attempt(2, 1), cut_off.clone(), attempt(1, 1)] {
         assert!(store.note_attempt(number, noted, vec![], u64::MAX, None).await.unwrap());
     }
-    let attempts = store.load(number).await.unwrap().unwrap().attempts;
-    assert_eq!(attempts, [attempt(1, 1), cut_off, attempt(2, 1)]);
-    let page = store
-        .tenant(TENANT)
-        .history(&id("a"), TurnNumber::NONE, 10)
+    let page = store.tenant(TENANT).history(&id("a"), TurnNumber::NONE, 10).await;
+    let page = page.unwrap().unwrap();
+    assert_eq!(page.attempts, [attempt(1, 1), cut_off, attempt(2, 1)]);
+    assert_eq!(page.attempt_totals, BTreeMap::from([(TaskId(1), 2), (TaskId(2), 1)]));
+}
+
+/// What is noted of one task.
+async fn so_far(store: &TestStore, number: InstanceNumber, task: u32) -> AttemptsSoFar {
+    let tasks = [TaskId(task), TaskId(999)];
+    let noted = store.attempts_so_far(number, ExecutionNumber::FIRST, &tasks).await;
+    let mut noted = noted.unwrap();
+    assert!(noted.len() <= 1);
+    noted.remove(&TaskId(task)).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn of_many_attempts_the_last_ones_are_kept_and_all_are_counted() {
+    let store = TestStore::new().await;
+    let number = calling(&store, &[1, 2]).await;
+    let before = store.stored_bytes(TENANT);
+    let note = async |task, ordinal| {
+        let noted = store.note_attempt(number, attempt(task, ordinal), vec![], u64::MAX, None);
+        assert!(noted.await.unwrap());
+    };
+    for ordinal in 1..=ATTEMPTS_KEPT {
+        note(1, ordinal).await;
+    }
+    note(2, 1).await;
+    let full = store.stored_bytes(TENANT);
+    assert!(full > before);
+    for ordinal in ATTEMPTS_KEPT + 1..=35 {
+        note(1, ordinal).await;
+    }
+    assert_eq!(store.stored_bytes(TENANT), full);
+    assert_eq!(store.rows("attempts").await, i64::from(ATTEMPTS_KEPT) + 1);
+    let page = store.tenant(TENANT).history(&id("a"), TurnNumber::NONE, 10).await;
+    let page = page.unwrap().unwrap();
+    let ordinals = page.attempts.iter().map(|row| (row.task.0, row.ordinal));
+    assert!(ordinals.eq((26..=35).map(|ordinal| (1, ordinal)).chain([(2, 1)])));
+    assert_eq!(page.attempt_totals, BTreeMap::from([(TaskId(1), 35), (TaskId(2), 1)]));
+    let noted = so_far(&store, number, 1).await;
+    assert_eq!((noted.noted, noted.failed, noted.cut_offs), (35, 35, 0));
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_page_has_the_attempts_of_its_own_turns_only() {
+    let store = TestStore::new().await;
+    let number = calling(&store, &[1]).await;
+    store.commit(turn(number, 3, vec![], vec![call(2)])).await.unwrap();
+    for task in [1, 2, 3] {
+        store
+            .note_attempt(number, attempt(task, 1), vec![], u64::MAX, None)
+            .await
+            .unwrap();
+    }
+    let page = async |after, limit| {
+        let page = store.tenant(TENANT).history(&id("a"), TurnNumber(after), limit).await;
+        let page = page.unwrap().unwrap();
+        page.attempts.iter().map(|row| row.task.0).collect::<Vec<_>>()
+    };
+    assert_eq!(page(0, 2).await, [1]);
+    assert_eq!(page(2, 10).await, [2]);
+    assert_eq!(page(0, 10).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn attempts_of_many_bytes_are_counted_and_not_all_read() {
+    let store = TestStore::new().await;
+    let tasks: Vec<u32> = (1..=20).collect();
+    let number = calling(&store, &tasks).await;
+    for task in &tasks {
+        let large = AttemptRow {
+            failure: crate::model::Failure::new("Busy", "x".repeat(1 << 20)),
+            ..attempt(*task, 1)
+        };
+        store.note_attempt(number, large, vec![], u64::MAX, None).await.unwrap();
+    }
+    let page = store.tenant(TENANT).history(&id("a"), TurnNumber::NONE, 10).await;
+    let page = page.unwrap().unwrap();
+    assert!((1..15).contains(&page.attempts.len()), "{}", page.attempts.len());
+    assert_eq!(page.attempt_totals.len(), tasks.len());
+}
+
+#[tokio::test]
+async fn what_is_noted_of_a_task_says_how_it_goes_on() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    assert_eq!(so_far(&store, number, 1).await, AttemptsSoFar::default());
+    let cut_off = |ordinal| AttemptRow {
+        cut_off: true,
+        number: 2,
+        ..attempt(1, ordinal)
+    };
+    for row in [attempt(1, 1), cut_off(2), cut_off(3)] {
+        store.note_attempt(number, row, vec![], u64::MAX, None).await.unwrap();
+    }
+    let noted = so_far(&store, number, 1).await;
+    let expected = AttemptsSoFar {
+        noted: 3,
+        failed: 1,
+        cut_offs: 2,
+        next_at: attempt(1, 1).next_at,
+        undecided: None,
+    };
+    assert_eq!(noted, expected);
+    let undecided = AttemptRow {
+        number: 2,
+        next_at: None,
+        ..attempt(1, 4)
+    };
+    store
+        .note_attempt(number, undecided.clone(), vec![], u64::MAX, None)
         .await
-        .unwrap()
         .unwrap();
-    assert_eq!(page.attempts, attempts);
+    let noted = so_far(&store, number, 1).await;
+    assert_eq!((noted.failed, noted.cut_offs, noted.next_at), (2, 0, None));
+    assert_eq!(noted.undecided, Some(Box::new((undecided.failure, undecided.ended_at))));
+}
+
+#[tokio::test]
+async fn attempts_from_before_only_the_last_were_kept_go_in_small_pieces() {
+    let store = TestStore::new().await;
+    let (number, ended) = (calling(&store, &[1, 2]).await, store.ended("b").await);
+    let folder = store.closed().await;
+    // As an older host left it: 95 attempts of one task, 11 of one that has ended, ten of another.
+    let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("windlass.db"));
+    let mut connection = sqlx::ConnectOptions::connect(&settings).await.unwrap();
+    for (instance, task, attempts) in [(number, 1, 95), (number, 2, 10), (ended, 1, 11)] {
+        for ordinal in 1..=attempts {
+            let failure = codec::encode(&attempt(task, ordinal).failure);
+            let bytes = i64::try_from(failure.len()).unwrap() + 32;
+            sqlx::query(
+                "INSERT INTO attempts (partition, instance, execution, task, ordinal, number, cut_off, failure, fuel,
+                    started_at_ms, ended_at_ms, next_at_ms)
+                 VALUES (0, ?, 1, ?, ?, ?, 0, ?, 5, 1, 2, 3)",
+            )
+            .bind(i64::try_from(instance.0).unwrap())
+            .bind(task)
+            .bind(ordinal)
+            .bind(ordinal)
+            .bind(failure)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+            for counted in [
+                "UPDATE instances SET execution_bytes = execution_bytes + ?1 WHERE instance = ?2",
+                "UPDATE tenants SET stored_bytes = stored_bytes + ?1 WHERE tenant = 1 AND ?2 > 0",
+            ] {
+                sqlx::query(counted)
+                    .bind(bytes)
+                    .bind(i64::try_from(instance.0).unwrap())
+                    .execute(&mut connection)
+                    .await
+                    .unwrap();
+            }
+        }
+    }
+    sqlx::query("DROP TABLE attempts_to_prune")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let migration = migrate::MIGRATIONS
+        .iter()
+        .find(|migration| migration.contains("CREATE TABLE attempts_to_prune"));
+    sqlx::raw_sql(*migration.unwrap())
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    sqlx::Connection::close(connection).await.unwrap();
+
+    let store = TestStore::in_folder(folder, |_| {}).await;
+    let before = store.stored_bytes(TENANT);
+    assert_eq!(store.rows("attempts_to_prune").await, 2);
+    let noted = so_far(&store, number, 1).await;
+    assert_eq!((noted.noted, noted.failed), (95, 95));
+    // An attempt that is added meanwhile does not disturb it.
+    assert!(store.sweep(NOW, 20).await.unwrap());
+    assert_eq!(store.rows("attempts").await, 96);
+    store
+        .note_attempt(number, attempt(1, 96), vec![], u64::MAX, None)
+        .await
+        .unwrap();
+    store.sweep_all(NOW).await;
+    assert_eq!(
+        (store.rows("attempts").await, store.rows("attempts_to_prune").await),
+        (30, 0)
+    );
+    assert!(store.stored_bytes(TENANT) < before);
+    store.assert_sound().await;
+    let page = store.tenant(TENANT).history(&id("a"), TurnNumber::NONE, 10).await;
+    let page = page.unwrap().unwrap();
+    assert_eq!(page.attempt_totals, BTreeMap::from([(TaskId(1), 96), (TaskId(2), 10)]));
+    assert_eq!(page.attempts.len(), 20);
+}
+
+/// A running instance `a` that calls an activity under each of those tasks.
+async fn calling(store: &TestStore, tasks: &[u32]) -> InstanceNumber {
+    let number = store.running("a").await;
+    let calls = tasks.iter().map(|task| call(*task)).collect();
+    store.commit(turn(number, 2, vec![], calls)).await.unwrap();
+    number
+}
+
+fn call(task: u32) -> Decision {
+    Decision::CallActivity {
+        task: TaskId(task),
+        function: "work".parse().unwrap(),
+        input: payload("1"),
+        options: crate::model::ActivityOptions::default(),
+        module: ModuleNumber(1),
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::migrate::{MIGRATIONS, migrate_to};
 
 /// Rows of each version, in the tables that it brought.
-const ROWS: [&[&str]; 8] = [
+const ROWS: [&[&str]; 9] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -38,6 +38,7 @@ const ROWS: [&[&str]; 8] = [
         "UPDATE tenants SET stored_bytes = stored_bytes + 1 WHERE tenant = 1",
     ],
     &["UPDATE usage SET http_sent = 2, http_received = 3"],
+    &["INSERT INTO attempts_to_prune (partition, instance, execution, task) VALUES (0, 1, 1, 1)"],
 ];
 
 async fn open(folder: &std::path::Path) -> sqlx::SqliteConnection {

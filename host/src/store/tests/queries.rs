@@ -304,7 +304,7 @@ async fn frequent_queries_are_answered_from_an_index() {
 
 #[tokio::test]
 async fn statements_over_rows_look_each_row_up() {
-    use crate::store::{garbage, idempotency, inbox, instances};
+    use crate::store::{attempts, garbage, idempotency, inbox, instances};
     let store = TestStore::new().await;
     let statements = [
         &instances::CHANGE,
@@ -312,6 +312,9 @@ async fn statements_over_rows_look_each_row_up() {
         &instances::FACTS_BY_NUMBER,
         &instances::FACTS_BY_ID,
         &inbox::CONSUME,
+        &attempts::MEASURE,
+        &attempts::DELETE,
+        &attempts::FORGET_TO_PRUNE,
         &garbage::NOTE,
         &idempotency::FIND,
     ];
@@ -320,7 +323,17 @@ async fn statements_over_rows_look_each_row_up() {
         .flat_map(|statement| (0..4).map(move |size| (statement, size)))
     {
         let plan = plan(&store, statement.text(size)).await;
-        let tables = ["instances", "inbox", "garbage", "idempotency_keys", "i", "k"];
+        let tables = [
+            "instances",
+            "inbox",
+            "garbage",
+            "idempotency_keys",
+            "attempts",
+            "attempts_to_prune",
+            "a",
+            "i",
+            "k",
+        ];
         let searches = tables.iter().any(|table| plan.contains(&format!("SEARCH {table} ")));
         let scans = tables
             .iter()

@@ -1,5 +1,6 @@
 //! The simulated disk answers as SQLite does: the same operations, the same answers, the same rows.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -132,7 +133,7 @@ fn key_of(number: Option<u8>) -> Option<IdempotencyKey> {
 }
 
 /// The next step of an instance, with those features.
-fn commit_of(record: &InstanceRecord, features: &[Feature]) -> TurnCommit {
+fn commit_of(record: &InstanceRecord, noted: &Noted, features: &[Feature]) -> TurnCommit {
     let last = record.last_turn.0;
     let mut commit = match features.contains(&Feature::Turn) {
         true => turn(record.number, last + 1, Vec::new(), Vec::new()),
@@ -155,15 +156,9 @@ fn commit_of(record: &InstanceRecord, features: &[Feature]) -> TurnCommit {
                 item: event("e"),
             }),
             Feature::Attempt(task) => {
-                let ordinal = record
-                    .attempts
-                    .iter()
-                    .filter(|row| row.task.0 == u32::from(*task))
-                    .count();
-                let ordinal = u32::try_from(ordinal).unwrap() + 1;
                 commit.attempts = vec![AttemptRow {
                     execution: record.execution,
-                    ..attempt((*task).into(), ordinal)
+                    ..attempt((*task).into(), next_ordinal(noted, *task))
                 }];
             }
             Feature::Log => commit.logs = vec![line(record.execution)],
@@ -192,6 +187,15 @@ fn commit_of(record: &InstanceRecord, features: &[Feature]) -> TurnCommit {
         commit.summary.stuck = Some(reason());
     }
     commit
+}
+
+/// What is noted of the attempts of an instance.
+type Noted = BTreeMap<TaskId, AttemptsSoFar>;
+
+/// The ordinal of another attempt, far enough from the last one that few of them fill what is kept.
+fn next_ordinal(noted: &Noted, task: u8) -> u32 {
+    let last = noted.get(&TaskId(task.into())).map_or(0, |so_far| so_far.noted);
+    last + ATTEMPTS_KEPT / 2
 }
 
 fn id_of(number: u8) -> InstanceId {
@@ -226,7 +230,7 @@ fn shown<T: Debug>(answer: Result<T, Error>) -> String {
 }
 
 /// Asks one store.
-async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>) -> String {
+async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>, noted: &Noted) -> String {
     let number = |number: &u8| InstanceNumber((*number).into());
     let execution = record.map_or(ExecutionNumber::FIRST, |record| record.execution);
     match deed {
@@ -240,13 +244,13 @@ async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>) -> Str
         }
         Deed::Deliver { to, item: kind } => shown(store.deliver(number(to), item(*kind)).await),
         Deed::Commit(_, features) => match record {
-            Some(record) => shown(store.commit(commit_of(record, features)).await),
+            Some(record) => shown(store.commit(commit_of(record, noted, features)).await),
             None => String::new(),
         },
         Deed::NoteAttempt { to, task } => {
             let attempt = AttemptRow {
                 execution,
-                ..attempt((*task).into(), 100 + u32::from(*task))
+                ..attempt((*task).into(), next_ordinal(noted, *task))
             };
             shown(
                 store
@@ -289,6 +293,8 @@ async fn everything(store: &Store) -> Vec<String> {
         for execution in [1, 2].map(ExecutionNumber) {
             found.push(shown(store.history(number, execution, TurnNumber::NONE, 100).await));
             found.push(shown(store.history(number, execution, TurnNumber(1), 2).await));
+            let tasks: Vec<TaskId> = (0..8).map(TaskId).collect();
+            found.push(shown(store.attempts_so_far(number, execution, &tasks).await));
         }
     }
     found
@@ -306,13 +312,20 @@ async fn compare(deeds: &[Vec<Deed>]) -> Result<(), TestCaseError> {
                 Deed::Commit(number, _) | Deed::NoteAttempt { to: number, .. } => *number,
                 _ => 0,
             };
-            records.push(real.load(InstanceNumber(number.into())).await.unwrap());
+            let number = InstanceNumber(number.into());
+            let record = real.load(number).await.unwrap();
+            let execution = record
+                .as_ref()
+                .map_or(ExecutionNumber::FIRST, |record| record.execution);
+            let tasks: Vec<TaskId> = (0..=u8::MAX).map(|task| TaskId(task.into())).collect();
+            let noted = real.attempts_so_far(number, execution, &tasks).await.unwrap();
+            records.push((record, noted));
         }
         // All of them reach the queue before the writer takes the first: they are one batch.
         let asks = |store: Store| {
-            let asks = together.iter().zip(&records).map(move |(deed, record)| {
+            let asks = together.iter().zip(&records).map(move |(deed, (record, noted))| {
                 let store = store.clone();
-                async move { ask(&store, deed, record.as_ref()).await }
+                async move { ask(&store, deed, record.as_ref(), noted).await }
             });
             futures::future::join_all(asks.collect::<Vec<_>>())
         };

@@ -70,6 +70,10 @@ pub(in crate::store) enum Operation {
         at: Timestamp,
     },
     DeleteModuleBytes(UnneededBytes),
+    /// Delete some of the attempts of a task that has more than are kept.
+    PruneAttempts {
+        limit: u64,
+    },
     /// Write something, whatever it is.
     Probe,
     Sweep {
@@ -90,7 +94,11 @@ impl Operation {
             Self::Append { bytes, .. } => bytes.len(),
             Self::Deliver { item, .. } => item.bytes.len(),
             Self::Commit(work) => work.bytes() + lines(&work.commit.logs),
-            Self::NoteAttempt { lines: written, .. } => lines(written),
+            Self::NoteAttempt {
+                lines: written,
+                attempt,
+                ..
+            } => lines(written) + usize::try_from(attempt.failure.bytes()).unwrap_or(usize::MAX),
             Self::PutModule(put) => put.bytes.len(),
             Self::PurgeMany { instances, .. } => instances.len() * ROW,
             Self::MarkStuck { .. }
@@ -100,6 +108,7 @@ impl Operation {
             | Self::Administer(_)
             | Self::DeleteModule { .. }
             | Self::DeleteModuleBytes(_)
+            | Self::PruneAttempts { .. }
             | Self::Probe
             | Self::Sweep { .. } => 0,
         };
@@ -124,6 +133,8 @@ pub(in crate::store) enum Outcome {
     PutModule(PutModuleOutcome),
     DeleteModule(bool),
     DeleteModuleBytes(bool),
+    /// Whether there was such a task.
+    PruneAttempts(bool),
     Probe,
     /// How many rows were deleted.
     Sweep(u64),

@@ -11,6 +11,7 @@ use std::{
 use super::{
     facts::Facts,
     operation::{EncodedCommit, EncodedInstance, EncodedItem},
+    pruning::OldAttempts,
     rows::Rows,
     sizing::{Lines, Sizing},
 };
@@ -22,7 +23,7 @@ use crate::{
     store::{
         AppendOutcome, AttemptRow, Birth, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
         StartOutcome, TurnCommit, TurnReceipt, Used,
-        attempts::NewAttempt,
+        attempts::{AttemptKey, NewAttempt},
         counters::Counters,
         garbage::Garbage,
         history::NewTurn,
@@ -43,6 +44,7 @@ pub(super) type Keys = HashMap<(TenantId, String), StoredKey>;
 pub(super) struct Plan<'a> {
     pub(super) facts: Facts,
     pub(super) keys: Keys,
+    pub(super) attempts: OldAttempts,
     pub(super) functions: &'a FunctionNumbers,
     pub(super) counters: &'a mut Counters,
     pub(super) rows: Rows<'a>,
@@ -394,6 +396,9 @@ impl<'a> Plan<'a> {
     fn write_attempt(&mut self, instance: InstanceNumber, attempt: &'a AttemptRow) {
         let attempt = NewAttempt::new(instance, attempt);
         self.resize(instance, |sizes| sizes.add(attempt.failure.len()));
+        if let Some(replaced) = AttemptKey::replaced_by(instance, attempt.attempt) {
+            self.prune(replaced);
+        }
         self.rows.attempts.push(attempt);
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     model::InstanceNumber,
     store::{
-        attempts::{self, NewAttempt},
+        attempts::{self, AttemptKey, NewAttempt, TaskToPrune},
         garbage::{self, Garbage},
         history::{self, NewTurn},
         idempotency::{self, NewKey},
@@ -30,6 +30,10 @@ pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) messages: Vec<NewMessage<'a>>,
     pub(in crate::store) consumed: Vec<ConsumedMessage>,
     pub(in crate::store) attempts: Vec<NewAttempt<'a>>,
+    /// Attempts that are not kept any longer.
+    pub(in crate::store) pruned: Vec<AttemptKey>,
+    /// Tasks that have no more attempts than are kept any more.
+    pub(in crate::store) pruned_tasks: Vec<TaskToPrune>,
     pub(in crate::store) lines: Vec<NewLine<'a>>,
     pub(in crate::store) garbage: Vec<Garbage>,
     pub(in crate::store) keys: Vec<NewKey<'a>>,
@@ -85,7 +89,8 @@ impl<'a> Rows<'a> {
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        let variable = self.deleted.len() + self.consumed.len() + self.garbage.len() + self.keys.len();
+        let pruned = self.pruned.len() + self.pruned_tasks.len();
+        let variable = self.deleted.len() + self.consumed.len() + self.garbage.len() + self.keys.len() + pruned;
         self.certain() == 0 && variable == 0
     }
 
@@ -117,6 +122,8 @@ impl<'a> Rows<'a> {
         script.add(&inbox::APPEND, &self.messages);
         script.add(&inbox::CONSUME, &self.consumed);
         script.add(&attempts::APPEND, &self.attempts);
+        script.add(&attempts::DELETE, &self.pruned);
+        script.add(&attempts::FORGET_TO_PRUNE, &self.pruned_tasks);
         script.add(&logs::APPEND, &self.lines);
         script.add(&garbage::NOTE, &self.garbage);
         script.add(&idempotency::PUT, &self.keys);

@@ -11,6 +11,8 @@ pub(super) struct Tasks {
     tasks: BTreeMap<TaskId, Task>,
     pub(super) seed: Option<[u8; 32]>,
     last_at: Timestamp,
+    /// How far the clock of the host was behind the time of the last turn.
+    behind: Duration,
     /// How it ended, for the instance: continue-as-new does not end it.
     pub(super) end: Option<InstanceStatus>,
     closed: bool,
@@ -29,7 +31,11 @@ enum Kind {
     Activity,
     /// With the time at which it is given up.
     Child(Option<Timestamp>),
-    Timer(Timestamp),
+    /// With its time for the guest, and by the clock of the host.
+    Timer {
+        fire_at: Timestamp,
+        due_at: Timestamp,
+    },
     Event,
     Refused,
 }
@@ -45,6 +51,7 @@ impl Tasks {
         }
         self.last_at = turn.at;
         self.tasks.values_mut().for_each(|task| task.just_now = false);
+        self.behind = Duration::ZERO;
         for (position, arrival) in turn.arrivals.iter().enumerate() {
             match arrival {
                 Arrival::Started(started) if turn.number.0 == 1 && position == 0 => self.seed = Some(started.seed),
@@ -54,7 +61,7 @@ impl Tasks {
                     other => return Err(format!("task {task} ended and is {other:?}")),
                 },
                 Arrival::TimerFired { task } => match self.close(*task)? {
-                    Kind::Timer(fire_at) if fire_at <= turn.at => {}
+                    Kind::Timer { fire_at, .. } if fire_at <= turn.at => {}
                     other => return Err(format!("task {task} fired at {} and is {other:?}", turn.at)),
                 },
                 Arrival::Terminated { .. } => {
@@ -62,11 +69,12 @@ impl Tasks {
                     self.end = Some(InstanceStatus::Terminated);
                 }
                 Arrival::EventRaised(_) => {}
+                Arrival::ClockBehind { by_ms } => self.behind += Duration::from_millis(*by_ms),
             }
         }
-        turn.decisions
-            .iter()
-            .try_for_each(|decision| self.decide(decision, turn.at))
+        // By the clock of the host.
+        let at = turn.at.before(self.behind);
+        turn.decisions.iter().try_for_each(|decision| self.decide(decision, at))
     }
 
     fn decide(&mut self, decision: &Decision, at: Timestamp) -> Result<(), String> {
@@ -79,7 +87,10 @@ impl Tasks {
                 let deadline = options.timeout_ms.map(|ms| at.after(Duration::from_millis(ms)));
                 self.open(*task, Kind::Child(deadline))
             }
-            Decision::CreateTimer { task, fire_at } => self.open(*task, Kind::Timer(*fire_at)),
+            Decision::CreateTimer { task, fire_at } => {
+                let (fire_at, due_at) = (*fire_at, fire_at.before(self.behind));
+                self.open(*task, Kind::Timer { fire_at, due_at })
+            }
             Decision::WaitForEvent { task, .. } => self.open(*task, Kind::Event),
             Decision::Refused { task: Some(task), .. } => self.open(*task, Kind::Refused),
             Decision::CancelTask { task } => {
@@ -146,7 +157,7 @@ impl Tasks {
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         self.open_tasks()
             .filter_map(|kind| match kind {
-                Kind::Timer(at) => Some(at),
+                Kind::Timer { due_at, .. } => Some(due_at),
                 Kind::Child(deadline) => deadline,
                 Kind::Activity | Kind::Event | Kind::Refused => None,
             })
