@@ -22,8 +22,8 @@ pub use event::{Event, EventName};
 pub use failure::{Cause, Failure};
 pub use history::{Arrival, Decision, ObservableLimits, Outcome, Parent, Started, Turn};
 pub use ids::{
-    ExecutionNumber, FunctionName, IdError, InboxSeq, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId,
-    TenantId, TurnNumber,
+    ExecutionNumber, FromStored, FunctionName, IdError, InboxSeq, InstanceId, InstanceNumber, ModuleDigest,
+    ModuleNumber, TaskId, TenantId, TurnNumber,
 };
 pub use inbox::{InboxItem, InboxRow};
 pub use instance::{InstanceStatus, StuckReason};

@@ -117,6 +117,12 @@ async fn a_repeated_start_answers_as_the_first_did_even_after_a_crash() {
     let again = keyed(&world, path, "start-1", &json!("x")).await;
     assert_eq!(again.header("idempotent-replayed"), "true");
     assert_eq!(again.expect(202)["id"], id);
+    // How to answer is no part of what is asked.
+    let waiting = format!("{path}?wait=60s");
+    assert_eq!(
+        keyed(&world, &waiting, "start-1", &json!("x")).await.expect(200)["output"],
+        "x"
+    );
     let all = world.get("/v1/instances").await.expect(200);
     assert_eq!(all["instances"].as_array().map(Vec::len), Some(1));
 

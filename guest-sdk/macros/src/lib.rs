@@ -255,6 +255,12 @@ mod tests {
         );
         check(Activity, "name = \"\"", "fn f() {}", "a name cannot be empty");
         check(
+            Orchestration,
+            "name = \"..\"",
+            "async fn f() {}",
+            "a name cannot be `.` or `..`: URLs cannot hold it",
+        );
+        check(
             Activity,
             "name = \"a\\nb\"",
             "fn f() {}",

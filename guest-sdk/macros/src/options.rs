@@ -90,6 +90,7 @@ fn checked_name(name: LitStr) -> Result<LitStr> {
     let problem = match name.value() {
         value if value.is_empty() => Some("a name cannot be empty"),
         value if value.len() > MAX_NAME_BYTES => Some("a name has at most 200 bytes"),
+        value if value == "." || value == ".." => Some("a name cannot be `.` or `..`: URLs cannot hold it"),
         value if value.chars().any(char::is_control) => Some("a name has no control characters"),
         _ => None,
     };

@@ -88,7 +88,7 @@ impl<T> SubCall<T> {
         ))
     }
 
-    /// The child's instance id. Without it the host derives one that is unique and stable over replays.
+    /// The child's instance id, not `.` or `..`. Without it the host derives one that is unique and stable over replays.
     pub fn instance_id(self, id: impl Into<String>) -> Self {
         self.0
             .set(|options| options.sub_orchestration().instance_id = Some(id.into()));

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{
     access::{self, Deploy, May},
     error::Refusal,
-    idempotency,
+    idempotency::{self, Asked},
     state::App,
     uploads::UploadPermit,
 };
@@ -64,10 +64,14 @@ impl FromRequest<App> for PayloadBody {
         let (parts, body) = request.into_parts();
         let limit = app.options.payload_bytes;
         let bytes = receive(app, &parts.headers, body, limit, PAYLOAD_TIME).await?;
-        let idempotency = idempotency::key(&parts, &bytes)?;
+        let payload = parse_payload(&bytes, limit)?;
+        let asked = Asked {
+            bytes: &bytes,
+            meaning: payload.as_str().as_bytes(),
+        };
         Ok(Self {
-            payload: parse_payload(&bytes, limit)?,
-            idempotency,
+            idempotency: idempotency::key(&parts, asked)?,
+            payload,
         })
     }
 }
@@ -110,7 +114,13 @@ impl FromRequest<App> for EmptyBody {
         let (parts, body) = request.into_parts();
         match receive(app, &parts.headers, body, 0, PAYLOAD_TIME).await {
             Ok(_) => Ok(Self {
-                idempotency: idempotency::key(&parts, &[])?,
+                idempotency: idempotency::key(
+                    &parts,
+                    Asked {
+                        bytes: &[],
+                        meaning: &[],
+                    },
+                )?,
             }),
             Err(Refusal::BodyTooLarge { .. }) => Err(Refusal::UnexpectedBody),
             Err(refusal) => Err(refusal),

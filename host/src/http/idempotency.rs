@@ -1,8 +1,12 @@
 //! The header `Idempotency-Key`: a repeated request answers as the first did.
+//!
+//! Two requests are the same when they ask for the same: method, path, body, and the query parameters that say what is
+//! to be done. How long the client waits for the answer is no part of it.
 
 use std::time::Duration;
 
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
 use super::error::Refusal;
@@ -17,8 +21,19 @@ const MAX_KEY_CHARACTERS: usize = 255;
 /// How long a key is remembered. A client that retries for longer has other troubles.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Query parameters that say how to answer and change nothing that is done. Every other one is part of what is asked.
+const ANSWER_PARAMETERS: [&str; 1] = ["wait"];
+
+/// What a request carries.
+pub(crate) struct Asked<'a> {
+    /// Its body as it came.
+    pub(crate) bytes: &'a [u8],
+    /// What the body stands for: an empty one for `null`, one with a byte order mark for what follows.
+    pub(crate) meaning: &'a [u8],
+}
+
 /// The key of a request, if it has one, with the fingerprint of what is asked.
-pub(crate) fn key(parts: &Parts, body: &[u8]) -> Result<Option<IdempotencyKey>, Refusal> {
+pub(crate) fn key(parts: &Parts, body: Asked<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
     let mut given = parts.headers.get_all(HEADER).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
         return if parts.headers.contains_key(HEADER) {
@@ -32,10 +47,12 @@ pub(crate) fn key(parts: &Parts, body: &[u8]) -> Result<Option<IdempotencyKey>, 
         .ok()
         .filter(|key| is_valid(key))
         .ok_or(Refusal::InvalidIdempotencyKey)?;
-    let target = (parts.uri.path(), parts.uri.query().unwrap_or_default());
+    let (method, path) = (parts.method.as_str(), parts.uri.path());
+    let query = parts.uri.query().unwrap_or_default();
     Ok(Some(IdempotencyKey {
         key: key.to_owned(),
-        fingerprint: fingerprint(parts.method.as_str(), target, body),
+        fingerprint: fingerprint(method, path, query, body.meaning),
+        earlier_fingerprint: earlier_fingerprint(method, path, query, body.bytes),
         expires_at: now().after(REMEMBERED),
     }))
 }
@@ -44,14 +61,70 @@ fn is_valid(key: &str) -> bool {
     (1..=MAX_KEY_CHARACTERS).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// SHA-256 over method, path, query and body, each after its length, so that no two requests run into each other.
-fn fingerprint(method: &str, (path, query): (&str, &str), body: &[u8]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in [method.as_bytes(), path.as_bytes(), query.as_bytes(), body] {
-        hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-        hash.update(part);
+/// SHA-256 over what is asked: method, segments of the path, parameters by name, body. Percent escapes are decoded and the
+/// order of parameters does not count, as clients may write the same request in several ways. Each part follows its length
+/// and each list its number of parts, so that no two requests run into each other.
+fn fingerprint(method: &str, path: &str, query: &str, body: &[u8]) -> [u8; 32] {
+    let segments: Vec<_> = path.split('/').map(decoded).collect();
+    let mut parameters: Vec<_> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " "))))
+        .filter(|(name, _)| !ANSWER_PARAMETERS.iter().any(|parameter| parameter.as_bytes() == name))
+        .collect();
+    parameters.sort_unstable();
+    let mut hash = PartsHash::new();
+    hash.text(b"windlass request 2")
+        .text(method.as_bytes())
+        .count(segments.len());
+    for segment in &segments {
+        hash.text(segment);
     }
-    hash.finalize().into()
+    hash.count(parameters.len());
+    for (name, value) in &parameters {
+        hash.text(name).text(value);
+    }
+    hash.text(body);
+    hash.finish()
+}
+
+/// The fingerprint of versions in which `wait`, and how a request was written, counted. Keys are remembered for a day, so
+/// a client that repeats a request over an upgrade of the host must be recognized by it.
+fn earlier_fingerprint(method: &str, path: &str, query: &str, body: &[u8]) -> [u8; 32] {
+    let mut hash = PartsHash::new();
+    hash.text(method.as_bytes())
+        .text(path.as_bytes())
+        .text(query.as_bytes())
+        .text(body);
+    hash.finish()
+}
+
+fn decoded(text: &str) -> Vec<u8> {
+    percent_decode_str(text).collect()
+}
+
+/// SHA-256 over parts whose borders count.
+struct PartsHash(Sha256);
+
+impl PartsHash {
+    fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    fn count(&mut self, number: usize) -> &mut Self {
+        self.0.update(u64::try_from(number).unwrap_or(u64::MAX).to_le_bytes());
+        self
+    }
+
+    fn text(&mut self, part: &[u8]) -> &mut Self {
+        self.count(part.len()).0.update(part);
+        self
+    }
+
+    fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
 }
 
 fn now() -> Timestamp {
@@ -65,19 +138,24 @@ fn now() -> Timestamp {
 mod tests {
     use super::*;
 
-    fn parts(keys: &[&[u8]]) -> Parts {
+    fn key_of(keys: &[&[u8]]) -> Result<Option<IdempotencyKey>, Refusal> {
         let mut request = http::Request::post("/v1/orchestrations/F?instanceId=a");
         for key in keys {
             request = request.header(HEADER, *key);
         }
-        request.body(()).unwrap().into_parts().0
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let body = Asked {
+            bytes: b"",
+            meaning: b"null",
+        };
+        key(&parts, body)
     }
 
     #[test]
     fn a_key_is_one_to_255_visible_characters() {
-        assert!(key(&parts(&[]), b"").unwrap().is_none());
-        assert_eq!(key(&parts(&[b"order-7"]), b"").unwrap().unwrap().key, "order-7");
-        assert!(key(&parts(&[&[b'x'; 255]]), b"").is_ok());
+        assert!(key_of(&[]).unwrap().is_none());
+        assert_eq!(key_of(&[b"order-7"]).unwrap().unwrap().key, "order-7");
+        assert!(key_of(&[&[b'x'; 255]]).is_ok());
         for keys in [
             &[&b""[..]][..],
             &[&[b'x'; 256]],
@@ -85,21 +163,50 @@ mod tests {
             &[b"\xc3\xa9"],
             &[b"a", b"a"],
         ] {
-            assert!(key(&parts(keys), b"").is_err(), "{keys:?}");
+            assert!(key_of(keys).is_err(), "{keys:?}");
         }
     }
 
     #[test]
     fn the_fingerprint_tells_requests_apart() {
         let all = [
-            fingerprint("POST", ("/a", ""), b""),
-            fingerprint("POST", ("/a", ""), b"1"),
-            fingerprint("POST", ("/a", "1"), b""),
-            fingerprint("POST", ("/a1", ""), b""),
-            fingerprint("DELETE", ("/a", ""), b""),
+            fingerprint("POST", "/a", "", b""),
+            fingerprint("POST", "/a", "", b"1"),
+            fingerprint("POST", "/a", "1", b""),
+            fingerprint("POST", "/a1", "", b""),
+            fingerprint("DELETE", "/a", "", b""),
+            fingerprint("POST", "/a/b", "", b""),
+            fingerprint("POST", "/a%2Fb", "", b""),
+            fingerprint("POST", "/a", "x=1", b""),
+            fingerprint("POST", "/a", "x=2", b""),
+            fingerprint("POST", "/a", "x=1&y=2", b""),
+            fingerprint("POST", "/a", "x=1%26y=2", b""),
+            fingerprint("POST", "/a", "waits=1", b""),
+            earlier_fingerprint("POST", "/a", "", b""),
         ];
         for (index, one) in all.iter().enumerate() {
-            assert!(!all[index + 1..].contains(one));
+            assert!(!all[index + 1..].contains(one), "{index}");
         }
+    }
+
+    #[test]
+    fn how_to_answer_and_how_a_request_is_written_are_no_part_of_what_is_asked() {
+        let asked = fingerprint("POST", "/v1/orchestrations/F", "instanceId=a%20b&x=1", b"1");
+        for query in [
+            "wait=10s&instanceId=a+b&x=1",
+            "x=1&wait=0&instanceId=a%20b",
+            "&instanceId=%61%20b&&x=1&wait",
+            "w%61it=1&instanceId=a%20b&x=1",
+        ] {
+            assert_eq!(
+                asked,
+                fingerprint("POST", "/v1/orchestrations/F", query, b"1"),
+                "{query}"
+            );
+        }
+        assert_eq!(
+            asked,
+            fingerprint("POST", "/v1/orchestrations/%46", "instanceId=a+b&x=1", b"1")
+        );
     }
 }

@@ -7,7 +7,7 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::{error::Refusal, state::App};
-use crate::model::{InstanceStatus, Timestamp};
+use crate::model::{FromStored, InstanceStatus, Timestamp};
 
 /// The longest that `wait` may ask for. Clients that want to wait longer ask again.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -83,6 +83,11 @@ impl Given {
         T::Err: Display,
     {
         self.with(name, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+    }
+
+    /// The id or name of something that may exist.
+    pub(crate) fn stored<T: FromStored>(&mut self, name: &str) -> Result<Option<T>, Refusal> {
+        self.with(name, |text| T::from_stored(text).map_err(|error| error.to_string()))
     }
 
     /// A parameter read by a function that says what is wrong in words that follow the parameter's name.

@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
 use super::{error::Refusal, state::App};
-use crate::model::{EventName, FunctionName, InstanceId, TenantName};
+use crate::model::{EventName, FromStored, FunctionName, InstanceId, TenantName};
 use crate::tenancy::SettingName;
 
 /// Longest name of a module, in bytes. It is part of paths and of messages.
@@ -73,12 +73,39 @@ macro_rules! path_part {
     };
 }
 
-path_part!(InstanceId, "id", "instance id");
+/// For what the path addresses and does not make: it may have an id or name that new ones may not.
+macro_rules! stored_path_part {
+    ($type:ty, $parameter:literal, $what:literal) => {
+        impl PathPart for $type {
+            const PARAMETER: &'static str = $parameter;
+            const WHAT: &'static str = $what;
+
+            fn read(text: &str) -> Result<Self, String> {
+                Self::from_stored(text).map_err(|error| error.to_string())
+            }
+        }
+    };
+}
+
+stored_path_part!(InstanceId, "id", "instance id");
+stored_path_part!(FunctionName, "function", "function name");
 path_part!(EventName, "name", "event name");
-path_part!(FunctionName, "function", "function name");
 path_part!(ModuleName, "module", "module name");
 path_part!(TenantName, "tenant", "tenant name");
 path_part!(SettingName, "setting", "name of the setting");
+
+/// The name of a setting to remove. Older versions accepted names that new settings must not have.
+#[derive(Debug)]
+pub(crate) struct StoredSetting(pub(crate) SettingName);
+
+impl PathPart for StoredSetting {
+    const PARAMETER: &'static str = SettingName::PARAMETER;
+    const WHAT: &'static str = SettingName::WHAT;
+
+    fn read(text: &str) -> Result<Self, String> {
+        SettingName::from_stored(text).map(Self)
+    }
+}
 
 /// The id of an API key as it stands in the path; whether there is one shows later.
 #[derive(Debug)]
@@ -134,6 +161,20 @@ mod tests {
         }
         for name in ["", ".hidden", "-x", "a/b", "a b", "é", &"x".repeat(101)] {
             assert!(ModuleName::read(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn paths_reach_what_has_a_dot_segment_for_a_name_and_do_not_make_it() {
+        for text in [".", ".."] {
+            assert_eq!(InstanceId::read(text).unwrap().as_str(), text);
+            assert_eq!(FunctionName::read(text).unwrap().as_str(), text);
+            assert_eq!(StoredSetting::read(text).unwrap().0.as_str(), text);
+            assert!(EventName::read(text).is_err(), "{text}");
+            assert!(SettingName::read(text).is_err(), "{text}");
+            assert!(ModuleName::read(text).is_err(), "{text}");
+            assert!(TenantName::read(text).is_err(), "{text}");
+            assert!(KeyId::read(text).is_err(), "{text}");
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     document::time,
     error::Refusal,
     params::{NoParams, Params},
-    path::InPath,
+    path::{InPath, StoredSetting},
     problem::Problem,
     state::App,
 };
@@ -146,7 +146,7 @@ pub(crate) async fn put_config(
 pub(crate) async fn delete_config(
     State(app): State<App>,
     May { caller, .. }: May<Deploy>,
-    InPath(name): InPath<SettingName>,
+    InPath(StoredSetting(name)): InPath<StoredSetting>,
     Params(NoParams): Params<NoParams>,
     EmptyBody { .. }: EmptyBody,
 ) -> Result<StatusCode, Refusal> {
@@ -199,7 +199,7 @@ pub(crate) async fn put_secret(
 pub(crate) async fn delete_secret(
     State(app): State<App>,
     May { caller, .. }: May<Deploy>,
-    InPath(name): InPath<SettingName>,
+    InPath(StoredSetting(name)): InPath<StoredSetting>,
     Params(NoParams): Params<NoParams>,
     EmptyBody { .. }: EmptyBody,
 ) -> Result<StatusCode, Refusal> {

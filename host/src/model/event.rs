@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FunctionName, IdError, Payload};
+use super::{FromStored, FunctionName, IdError, Payload};
 
 /// The name of an external event. Kept as given, compared without regard to letter case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +28,12 @@ impl FromStr for EventName {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         text.parse().map(Self)
+    }
+}
+
+impl FromStored for EventName {
+    fn from_stored(text: &str) -> Result<Self, IdError> {
+        FunctionName::from_stored(text).map(Self)
     }
 }
 

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::model::{
-    ActivityOptions, Arrival, Decision, Event, EventName, Failure, FunctionName, InstanceId, LogLevel, LogLine,
-    Outcome, Payload, RetryPolicy, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, failure::types,
+    ActivityOptions, Arrival, Decision, Event, EventName, Failure, FromStored, FunctionName, InstanceId, LogLevel,
+    LogLine, Outcome, Payload, RetryPolicy, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, failure::types,
 };
 
 use super::{events::Events, guest::Directory, limits::TurnLimits, randomness::Randomness};
@@ -377,7 +377,7 @@ impl Execution {
         let checked = self.check_call(&name, &input).and_then(|(function, input)| {
             check_retry(options.retry.as_ref())?;
             let id = match &instance_id {
-                Some(id) => check_id(id)?,
+                Some(id) => self.check_id(id)?,
                 None => id_of(self.randomness.child_id(task)),
             };
             Ok((function, input, id))
@@ -426,7 +426,7 @@ impl Execution {
         self.turn()?;
         let drawn = id_of(self.randomness.detached_id());
         let checked = self.check_call(name, input).and_then(|(function, input)| {
-            let id = id.map_or_else(|| Ok(drawn.clone()), check_id)?;
+            let id = id.map_or_else(|| Ok(drawn.clone()), |id| self.check_id(id))?;
             Ok((function, input, id))
         });
         let shown = checked.as_ref().map_or_else(|_| drawn.clone(), |(_, _, id)| id.clone());
@@ -470,14 +470,11 @@ impl Execution {
     pub fn send_event(&mut self, instance_id: &str, name: &str, payload: &str) -> Result<(), Interrupt> {
         const CALL: &str = "send-event";
         self.turn()?;
-        let checked = check_id(instance_id).and_then(|id| {
-            let name = name
-                .parse::<EventName>()
-                .map_err(|error| argument(format!("the event name {error}")))?;
+        let checked = check_recipient(instance_id).and_then(|id| {
             Ok((
                 id,
                 Event {
-                    name,
+                    name: self.check_event_name(name)?,
                     payload: self.check_payload(payload)?,
                 },
             ))
@@ -521,10 +518,9 @@ impl Execution {
     pub fn wait_for_event(&mut self, name: &str) -> Result<TaskId, Interrupt> {
         const CALL: &str = "wait-for-event";
         let task = self.new_task()?;
-        let name = match name.parse::<EventName>() {
+        let name = match self.check_event_name(name) {
             Ok(name) => name,
-            Err(error) => {
-                let failure = argument(format!("the event name {error}"));
+            Err(failure) => {
                 let decision = refused(Some(task), CALL, name, failure);
                 return self.schedule(task, Waiting::Call(size(&decision)), decision);
             }
@@ -796,10 +792,36 @@ impl Execution {
     }
 
     fn check_call(&self, name: &str, input: &str) -> Result<(FunctionName, Payload), Failure> {
-        let function = name
-            .parse()
-            .map_err(|error| argument(format!("the function name {error}")))?;
+        // Whether there is such a function is found out later. One of an old module may have a name that new ones may not.
+        let function =
+            FunctionName::from_stored(name).map_err(|error| argument(format!("the function name {error}")))?;
         Ok((function, self.check_payload(input)?))
+    }
+
+    /// The id of a new instance.
+    fn check_id(&self, id: &str) -> Result<InstanceId, Failure> {
+        let checked = if self.repeats_old_names() {
+            InstanceId::from_stored(id)
+        } else {
+            id.parse()
+        };
+        checked.map_err(|error| argument(format!("the instance id {error}")))
+    }
+
+    fn check_event_name(&self, name: &str) -> Result<EventName, Failure> {
+        let checked = if self.repeats_old_names() {
+            EventName::from_stored(name)
+        } else {
+            name.parse()
+        };
+        checked.map_err(|error| argument(format!("the event name {error}")))
+    }
+
+    /// Whether the next decision repeats one that was not refused. An older version may have accepted an id or name in it
+    /// that new decisions must not hold; replay must repeat it.
+    fn repeats_old_names(&self) -> bool {
+        self.repeated()
+            .is_some_and(|recorded| !matches!(recorded, Decision::Refused { .. }))
     }
 
     fn check_payload(&self, text: &str) -> Result<Payload, Failure> {
@@ -824,8 +846,9 @@ fn argument(message: String) -> Failure {
     Failure::new(types::ARGUMENT, message).permanent()
 }
 
-fn check_id(id: &str) -> Result<InstanceId, Failure> {
-    id.parse().map_err(|error| argument(format!("the instance id {error}")))
+/// The id of an instance that may exist. Stored instances may have ids that new ones may not.
+fn check_recipient(id: &str) -> Result<InstanceId, Failure> {
+    InstanceId::from_stored(id).map_err(|error| argument(format!("the instance id {error}")))
 }
 
 fn check_retry(policy: Option<&RetryPolicy>) -> Result<(), Failure> {

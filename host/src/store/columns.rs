@@ -6,7 +6,10 @@ use sqlx::{
 };
 
 use super::Error;
-use crate::model::codec::{self, Stored};
+use crate::model::{
+    FromStored,
+    codec::{self, Stored},
+};
 
 /// The integer that is stored for a number; what does not fit (no count and no time of ours) becomes the largest.
 pub(super) fn stored(number: u64) -> i64 {
@@ -131,11 +134,6 @@ pub(super) fn decode<T: Stored>(bytes: &[u8], what: impl FnOnce() -> String) -> 
 }
 
 /// A text that was valid when it was stored.
-pub(super) fn parse<T>(text: &str, what: &str) -> Result<T, Error>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    text.parse()
-        .map_err(|error| Error::Damaged(format!("{what} {text:?} {error}")))
+pub(super) fn parse<T: FromStored>(text: &str, what: &str) -> Result<T, Error> {
+    T::from_stored(text).map_err(|error| Error::Damaged(format!("{what} {text:?} {error}")))
 }

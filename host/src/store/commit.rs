@@ -45,10 +45,19 @@ pub enum StartOutcome {
 pub struct IdempotencyKey {
     /// As the client sent it.
     pub key: String,
-    /// SHA-256 over what was asked (method, path, query, body).
+    /// SHA-256 over what is asked.
     pub fingerprint: [u8; 32],
+    /// What an earlier version would have stored as `fingerprint` of the same request.
+    pub earlier_fingerprint: [u8; 32],
     /// The key is forgotten after this time.
     pub expires_at: Timestamp,
+}
+
+impl IdempotencyKey {
+    /// Whether a stored fingerprint is that of the same request.
+    pub(super) fn is_of(&self, stored: &[u8]) -> bool {
+        stored == self.fingerprint || stored == self.earlier_fingerprint
+    }
 }
 
 /// Messages for one instance's inbox, addressed by a client.

@@ -227,6 +227,7 @@ fn key(text: &str, fingerprint: u8) -> Option<IdempotencyKey> {
     Some(IdempotencyKey {
         key: text.into(),
         fingerprint: [fingerprint; 32],
+        earlier_fingerprint: [fingerprint + 100; 32],
         expires_at,
     })
 }

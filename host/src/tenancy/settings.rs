@@ -23,12 +23,12 @@ impl SettingName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
 
-impl FromStr for SettingName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
+    /// Reads the name of a setting that may be stored.
+    ///
+    /// # Errors
+    /// What is wrong, in words that follow the name.
+    pub fn from_stored(text: &str) -> Result<Self, String> {
         let fits = (1..=MAX_SETTING_NAME_BYTES).contains(&text.len())
             && text
                 .bytes()
@@ -39,6 +39,18 @@ impl FromStr for SettingName {
             Err(format!(
                 "must be 1 to {MAX_SETTING_NAME_BYTES} letters, digits, dots, underscores and hyphens"
             ))
+        }
+    }
+}
+
+impl FromStr for SettingName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            // Older versions accepted them.
+            "." | ".." => Err(format!("must not be {text:?}: URLs cannot hold it as a path segment")),
+            _ => Self::from_stored(text),
         }
     }
 }

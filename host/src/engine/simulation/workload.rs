@@ -258,6 +258,7 @@ impl Client {
         IdempotencyKey {
             key: text.to_owned(),
             fingerprint: [7; 32],
+            earlier_fingerprint: [6; 32],
             expires_at: self.clock.now().after(Duration::from_secs(7 * 24 * 60 * 60)),
         }
     }

@@ -40,7 +40,7 @@ impl FromParams for ListParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
         let filter = ListFilter {
             statuses: given.statuses("runtimeStatus")?,
-            function: given.parsed("name")?,
+            function: given.stored("name")?,
             id_prefix: given.text("instanceIdPrefix"),
             created_from: given.time("createdTimeFrom")?,
             // The store leaves the end out, clients of Durable Functions expect it to be in.
@@ -51,7 +51,7 @@ impl FromParams for ListParams {
         };
         Ok(Self {
             filter,
-            parent: given.parsed("parentInstanceId")?,
+            parent: given.stored("parentInstanceId")?,
             cursor: given.parsed("cursor")?,
             limit: given.limit("limit", DEFAULT_PAGE, MAX_PAGE)?,
         })

@@ -18,9 +18,9 @@ use crate::{
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     http::{HttpOptions, Server, ServerOptions, router},
     model::{
-        Arrival, Decision, ExecutionNumber, Failure, FunctionDescription, FunctionKind, InstanceNumber, InstanceStatus,
-        LogLevel, LogLine, ModuleDescription, ModuleDigest, ModuleNumber, ObservableLimits, Payload, Started, TaskId,
-        TenantId, Timestamp, Turn, TurnNumber,
+        Arrival, Decision, ExecutionNumber, Failure, FromStored, FunctionDescription, FunctionKind, InstanceId,
+        InstanceNumber, InstanceStatus, LogLevel, LogLine, ModuleDescription, ModuleDigest, ModuleNumber,
+        ObservableLimits, Payload, Started, TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     sandbox::{Sandbox, SandboxOptions},
     store::{NewInstance, PutModule, PutModuleOutcome, StartOutcome, Store, StoreOptions, Summary, TurnCommit},
@@ -174,7 +174,7 @@ impl TestHost {
     pub(super) async fn pending(&self, id: &str, input: &str) -> InstanceNumber {
         let instance = NewInstance {
             tenant: TenantId::DEFAULT,
-            id: id.parse().unwrap(),
+            id: InstanceId::from_stored(id).unwrap(),
             module: self.module,
             started: started(input),
             created_at: NOW,

@@ -119,6 +119,14 @@ async fn a_repeated_start_answers_as_the_first_did() {
     assert_eq!(first.text, again.text);
     assert_eq!(first.header("location"), again.header("location"));
     assert_eq!(again.header("idempotent-replayed"), "true");
+    for answer_parameters in ["?wait=1ms", "?wait=0", "?&wait=1ms"] {
+        let waits = start_with_key(&host, &format!("{target}{answer_parameters}"), "key-1", "1").await;
+        assert_eq!(
+            (waits.status, waits.json()["id"].clone()),
+            (202, first.json()["id"].clone())
+        );
+        assert_eq!(waits.header("idempotent-replayed"), "true", "{answer_parameters}");
+    }
     let other = start_with_key(&host, target, "key-1", "0.5").await;
     assert_eq!(other.refusal(), (422, "idempotency-key-reused".into()));
     let elsewhere = start_with_key(&host, "/v1/orchestrations/Order?instanceId=x", "key-1", "1").await;
@@ -153,4 +161,55 @@ async fn a_repeated_event_is_raised_once() {
         .filter(|row| matches!(row.item, crate::model::InboxItem::Event(_)))
         .count();
     assert_eq!(events, 1);
+}
+
+#[tokio::test]
+async fn an_id_or_name_that_urls_lose_is_not_made() {
+    let host = TestHost::start().await;
+    host.running("order").await;
+    for id in ["..", ".", "%2E%2e", "%2e"] {
+        let start = host
+            .post(&format!("/v1/orchestrations/Order?instanceId={id}"), "1")
+            .await;
+        assert_eq!(start.refusal(), (400, "invalid-parameter".into()), "{id}");
+        assert!(start.text.contains("URLs cannot hold it"), "{}", start.text);
+    }
+    // As bytes, because an HTTP client would resolve the segment.
+    for (method, path) in [
+        ("POST", "/v1/instances/order/events/.."),
+        ("POST", "/v1/instances/order/events/%2e"),
+        ("PUT", "/v1/config/%2E%2E"),
+        ("PUT", "/v1/secrets/.."),
+    ] {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        let answer = host.raw(request.as_bytes(), true).await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
+        assert!(answer.contains("invalid-path"), "{path}: {answer}");
+    }
+    assert_eq!(
+        host.get("/v1/instances").await.json()["instances"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn an_instance_of_an_older_version_that_has_such_an_id_can_be_read_and_removed() {
+    let host = TestHost::start().await;
+    host.completed("..", "1").await;
+    let listed = host.get("/v1/instances?instanceIdPrefix=.").await.json();
+    assert_eq!(listed["instances"][0]["instanceId"], "..");
+    let ask = async |method: &str, path: &str| {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        host.raw(request.as_bytes(), true).await
+    };
+    let answer = ask("GET", "/v1/instances/..").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = ask("DELETE", "/v1/instances/%2E%2E").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    host.completed(".", "1").await;
+    let purged = host.delete("/v1/instances?endedBefore=2100-01-01T00:00:00Z").await;
+    assert_eq!(purged.json()["instancesDeleted"], 1);
 }

@@ -2,8 +2,11 @@
 
 use expect_test::{Expect, expect};
 
-use super::script::{Op, begin, done, event, fired, player, player_with, raised};
-use crate::model::{ActivityOptions, Arrival, Decision, Failure, Payload, RetryPolicy, TaskId, Timestamp};
+use super::script::{ChildCall, Op, begin, done, event, fired, player, player_with, raised};
+use crate::model::{
+    ActivityOptions, Arrival, Decision, EventName, Failure, FromStored, InstanceId, Payload, RetryPolicy,
+    SubOrchestrationOptions, TaskId, Timestamp, failure::types,
+};
 use crate::replay::{ReplayError, TurnLimits, execution::describe};
 
 fn call(name: &str) -> Op {
@@ -132,6 +135,58 @@ fn a_refused_call_fails_its_task_without_another_turn() {
     );
 }
 
+fn child_of_id(id: &str) -> Op {
+    Op::ChildWith(ChildCall {
+        function: "c".into(),
+        id: Some(id.into()),
+        options: SubOrchestrationOptions::default(),
+    })
+}
+
+#[test]
+fn a_new_child_or_wait_with_the_name_of_a_dot_segment_is_refused() {
+    for op in [
+        child_of_id(".."),
+        Op::Event(".".into()),
+        Op::SendTo("a".into(), "..".into()),
+    ] {
+        let mut recorder = player(&[vec![op.clone()]]);
+        let row = recorder.advance(Timestamp(1), vec![begin()]).unwrap().turn;
+        let Some(Decision::Refused { failure, .. }) = row.decisions.first() else {
+            panic!("{op:?}: {row:?}");
+        };
+        assert_eq!(failure.error_type, types::ARGUMENT);
+        assert!(failure.message.contains("URLs cannot hold it"), "{failure:?}");
+        assert_eq!(player(&[vec![op]]).replay(&row), Ok(()));
+    }
+}
+
+/// What versions recorded that did not refuse such names. They go on, also if the message goes to such an id.
+#[test]
+fn a_recorded_decision_with_the_name_of_a_dot_segment_is_repeated() {
+    let replace = |decision: &mut Decision| match decision {
+        Decision::CallSubOrchestration { instance_id, .. } => *instance_id = InstanceId::from_stored("..").unwrap(),
+        Decision::WaitForEvent { name, .. } => *name = EventName::from_stored("..").unwrap(),
+        Decision::SendEvent { event, .. } => event.name = EventName::from_stored("..").unwrap(),
+        other => panic!("{other:?}"),
+    };
+    for (now, accepted) in [
+        (child_of_id(".."), child_of_id("x")),
+        (Op::Event("..".into()), Op::Event("x".into())),
+        (
+            Op::SendTo("..".into(), "..".into()),
+            Op::SendTo("..".into(), "x".into()),
+        ),
+    ] {
+        let mut row = player(&[vec![accepted]])
+            .advance(Timestamp(1), vec![begin()])
+            .unwrap()
+            .turn;
+        replace(&mut row.decisions[0]);
+        assert_eq!(player(&[vec![now]]).replay(&row), Ok(()), "{row:?}");
+    }
+}
+
 #[test]
 fn a_second_outcome_of_a_task_is_ignored() {
     check(
@@ -244,7 +299,7 @@ fn calls_that_wait_hold_a_limited_number_of_bytes_and_those_that_ended_hold_none
     let mut at_once = player_with(&strands, limits, Vec::new());
     let turn = at_once.advance(Timestamp(1), vec![begin()]).unwrap().turn;
     let message = "the calls that wait for their outcomes may hold 150 bytes";
-    let failure = Failure::new(crate::model::failure::types::LIMIT, message).permanent();
+    let failure = Failure::new(types::LIMIT, message).permanent();
     assert_eq!(turn.decisions, [Decision::Fail { failure }]);
 }
 

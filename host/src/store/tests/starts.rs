@@ -107,6 +107,27 @@ async fn a_repeated_start_with_the_same_key_answers_as_the_first_did() {
 }
 
 #[tokio::test]
+async fn a_key_that_an_earlier_version_stored_is_recognized() {
+    let store = TestStore::new().await;
+    // What the earlier version stored as its only fingerprint is the earlier fingerprint of the same request now.
+    let stored = [1, 2].map(|fingerprint| key("k", fingerprint).unwrap().earlier_fingerprint);
+    let mut old = key("k", 7);
+    old.as_mut().unwrap().fingerprint = stored[0];
+    assert!(matches!(
+        store.start(instance("a"), old).await.unwrap(),
+        StartOutcome::Created(_)
+    ));
+    assert_eq!(
+        store.start(instance("b"), key("k", 1)).await.unwrap(),
+        StartOutcome::Repeated(id("a"))
+    );
+    assert_eq!(
+        store.start(instance("b"), key("k", 2)).await.unwrap(),
+        StartOutcome::KeyReused
+    );
+}
+
+#[tokio::test]
 async fn a_key_is_known_within_the_batch_that_brings_it() {
     let store = TestStore::new().await;
     let asks = vec![

@@ -441,7 +441,7 @@ impl<'a> Plan<'a> {
         match self.keys.get(&(tenant, key.key.clone())) {
             None => KeyUse::First,
             Some(stored) if stored.expires_at < now => KeyUse::First,
-            Some(stored) if stored.fingerprint == key.fingerprint => KeyUse::Repeated(stored.instance_id.clone()),
+            Some(stored) if key.is_of(&stored.fingerprint) => KeyUse::Repeated(stored.instance_id.clone()),
             Some(_) => KeyUse::Reused,
         }
     }
