@@ -2,8 +2,8 @@
 //!
 //! [`open`](Store::open) gives two things: a [`StoreService`] that must run for as long as the host does, and a [`Store`],
 //! the handle that everybody else clones. All changes go through the service's one writer, which puts those that are ready
-//! into one transaction; an answer means that the change is on disk. Queries go through a pool of readers and see what was
-//! committed before they began.
+//! into one transaction; an answer means that the change is on disk. Queries see what was committed before they began. They
+//! go through two sets of readers: the engine's own, and those for what people ask, which may be slow and wait.
 //!
 //! Queries for people hang off [`Store::tenant`] and cannot see another tenant. The few that look across tenants are the
 //! dispatcher's, and say so.
@@ -13,6 +13,7 @@
 pub mod commit;
 mod cursor;
 mod error;
+mod list;
 mod logs;
 mod modules;
 mod stats;
@@ -37,6 +38,7 @@ mod names;
 mod open;
 mod opening;
 mod page;
+mod people;
 mod readers;
 mod settings;
 #[cfg(test)]
@@ -48,9 +50,8 @@ mod takeover;
 mod tests;
 mod writer;
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
-use sqlx::sqlite::SqlitePool;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -62,13 +63,17 @@ pub use self::{
         AppendOutcome, AttemptRow, Birth, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
         Recipient, StartOutcome, Summary, TurnCommit, TurnReceipt,
     },
-    cursor::{Cursor, CursorError},
+    cursor::{Cursor, CursorError, HistoryCursor},
     error::Error,
+    list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModuleVersion, PutModule, PutModuleOutcome},
     settings::{SettingKind, SettingRow},
     stats::{BatchStats, StoreStats},
-    tenant::{HistoryPage, InstanceDetails, InstancePage, InstanceSummary, ListFilter, TenantHoldings, TenantStore},
+    tenant::{
+        FoundHistory, HistoryFilter, HistoryFrom, HistoryPage, InstanceDetails, InstanceSummary, ModuleHoldings,
+        TenantHoldings, TenantStore,
+    },
     usage::{Amount, Days, FunctionUsage, Used},
 };
 use self::{
@@ -99,10 +104,16 @@ pub const MAX_PURGED_INSTANCES: u32 = 1_000;
 pub struct StoreOptions {
     /// The folder of the database; made at the first start.
     pub data_dir: PathBuf,
-    /// How many queries can run at a time.
+    /// How many of the engine's queries can run at a time.
     pub readers: u32,
+    /// How many of people's queries can run at a time, beside those.
+    pub people_readers: u32,
+    /// How long one of people's queries may run before it is interrupted.
+    pub query_time: Duration,
     /// When an answer is given.
     pub synchronous: Synchronous,
+    /// When SQLite's log is that long, in bytes, the writer pauses for a moment so that it can start over.
+    pub max_log_bytes: u64,
     /// The database file never grows beyond that, in bytes; commits that need more fail.
     pub max_bytes: Option<u64>,
 }
@@ -157,7 +168,7 @@ pub struct PurgedMany {
 pub struct StoreService {
     writer: Writer,
     checkpointer: Checkpointer,
-    pool: SqlitePool,
+    readers: Readers,
     /// Keeps other hosts out until the service has ended.
     _lock: File,
 }
@@ -179,7 +190,10 @@ impl StoreOptions {
         Self {
             data_dir: data_dir.into(),
             readers: 4,
+            people_readers: 4,
+            query_time: Duration::from_secs(10),
             synchronous: Synchronous::default(),
+            max_log_bytes: 64 << 20,
             max_bytes: None,
         }
     }
@@ -195,7 +209,7 @@ impl StoreService {
         let Self {
             writer,
             checkpointer,
-            pool,
+            readers,
             _lock,
         } = self;
         // Ends the checkpointer after the writer, also if the writer panics or this future is dropped.
@@ -203,7 +217,7 @@ impl StoreService {
         let written = async {
             let _stop = stop.clone().drop_guard();
             let written = writer.run(shutdown).await;
-            pool.close().await;
+            readers.close().await;
             written
         };
         let (written, shortened) = tokio::join!(written, checkpointer.run(stop.clone()));
@@ -223,10 +237,11 @@ impl Store {
         found.report(&schema);
         let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
         let (gate, stats) = (writer::WriteGate::default(), Arc::new(Stats::default()));
-        let pool = open::open_readers(options);
+        let readers = open::open_readers(options);
         let database = Database::new(Connection::sqlite(connection, settings)).await?;
         stats.set_newest_message(database.newest_message());
         let (numbers, stored) = (database.instance_numbers(), database.stored_bytes());
+        let [_, log, _] = open::files(&options.data_dir);
         let service = StoreService {
             writer: Writer {
                 jobs: receiver,
@@ -238,15 +253,18 @@ impl Store {
                 connection: open::open_checkpointer(options).await?,
                 gate,
                 stats: Arc::clone(&stats),
+                log,
+                max_bytes: options.max_log_bytes,
+                seen_pages: 0,
             },
-            pool: pool.clone(),
+            readers: readers.clone(),
             _lock: lock,
         };
         Ok((
             Self {
                 jobs: sender,
                 room: writer::Room::new(),
-                readers: Readers::Sqlite(pool),
+                readers,
                 stats,
                 numbers,
                 stored,
@@ -694,6 +712,14 @@ impl Store {
     /// When the database fails.
     pub async fn next_wake_after(&self, time: Timestamp) -> Result<Option<Timestamp>, Error> {
         self.readers.next_wake_after(time).await
+    }
+
+    /// The current versions of all modules of a tenant, by name. Their functions are all that can be called now.
+    ///
+    /// # Errors
+    /// When the database fails, or a description cannot be read.
+    pub async fn current_modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+        modules::current(self.readers.sqlite(), tenant).await
     }
 
     /// A module version, current or not.

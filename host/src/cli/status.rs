@@ -89,7 +89,7 @@ struct History {
     attempts: Vec<Map<String, Value>>,
     #[serde(default)]
     attempt_totals: Vec<AttemptTotal>,
-    history_next: Option<u32>,
+    history_cursor: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,11 +113,11 @@ async fn show_history(client: &Client, id: &str, first: Answer, output: &Output)
     loop {
         rows.extend(page.history.iter().flat_map(turn_rows));
         attempts.extend(attempt_rows(&page));
-        let Some(after) = page.history_next else { break };
+        let Some(cursor) = page.history_cursor else { break };
         let call = client
             .get(&["instances", id])
             .query("history", true)
-            .query("historyAfter", after);
+            .query("historyCursor", cursor);
         page = call.send().await?.read()?;
     }
     output.line("")?;

@@ -168,7 +168,7 @@ impl Catalogue {
     }
 
     async fn refresh(&self, tenant: TenantId) -> Result<(), store::Error> {
-        let modules = self.store.tenant(tenant).modules().await?;
+        let modules = self.store.current_modules(tenant).await?;
         let functions = Arc::new(Functions::of(&modules, &self.functions(tenant)));
         self.functions
             .write()
@@ -238,14 +238,14 @@ impl Catalogue {
             return Ok(());
         }
         let store = self.store.tenant(tenant);
-        let (holdings, is_new) = (store.holdings().await?, store.module(name).await?.is_none());
+        let (holdings, is_new) = (store.module_holdings().await?, store.module(name).await?.is_none());
         if let Some(limit) = quotas.max_modules
             && holdings.modules + u64::from(is_new) > limit
         {
             return Err(Exceeded::of_size(Quota::MaxModules, limit).into());
         }
         if let Some(ByteSize(limit)) = quotas.max_module_bytes
-            && holdings.module_bytes + length as u64 > limit
+            && holdings.bytes + length as u64 > limit
         {
             return Err(Exceeded::of_size(Quota::MaxModuleBytes, limit).into());
         }

@@ -118,6 +118,9 @@ pub(crate) enum Refusal {
     /// No instance has the id.
     #[error("there is no instance {:?}", .id.as_str())]
     UnknownInstance { id: InstanceId },
+    /// The history that is being paged through is that of an execution that is over.
+    #[error("the history of instance {id} that the cursor belongs to is over: it continued as new, or was replaced")]
+    HistoryOver { id: InstanceId },
     /// The instance has ended, so nothing can reach it.
     #[error("the instance {:?} has ended: it is {status}", .id.as_str())]
     InstanceEnded { id: InstanceId, status: InstanceStatus },
@@ -152,6 +155,12 @@ pub(crate) enum Refusal {
     /// The host is ending.
     #[error("the host is shutting down")]
     ShuttingDown,
+    /// A query took too long and was interrupted.
+    #[error("the query took too long and was interrupted: ask for less, or try again later")]
+    QueryTimedOut,
+    /// The tenant has too many queries running and waiting, or no reader came free in time.
+    #[error("too many queries are waiting for their answers")]
+    TooManyQueries,
     /// The database failed; the cause is in the host's log.
     #[error("the store cannot be used right now; the cause is in the host's log")]
     StoreUnavailable(#[source] StoreError),
@@ -207,12 +216,15 @@ impl Refusal {
             ),
             Self::UnknownInstance { .. } => (S::NOT_FOUND, "unknown-instance", "Unknown instance"),
             Self::InstanceEnded { .. } => (S::GONE, "instance-ended", "Instance has ended"),
+            Self::HistoryOver { .. } => (S::GONE, "history-over", "Execution is over"),
             Self::InstanceNotEnded { .. } => (S::CONFLICT, "instance-not-ended", "Instance has not ended"),
             Self::UnknownModule { .. } => (S::NOT_FOUND, "unknown-module", "Unknown module"),
             Self::ModuleRefused(error) => module_refused(error),
             Self::FunctionTaken { .. } => (S::CONFLICT, "function-taken", "Function belongs to another module"),
             Self::TooManyUploads { .. } => (S::TOO_MANY_REQUESTS, "too-many-uploads", "Too many uploads"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
+            Self::QueryTimedOut => (S::SERVICE_UNAVAILABLE, "query-timeout", "Query took too long"),
+            Self::TooManyQueries => (S::SERVICE_UNAVAILABLE, "too-many-queries", "Too many queries"),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not-ready", "Not ready"),
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
             Self::StoreUnavailable(_) => (S::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable"),
@@ -233,7 +245,7 @@ impl Refusal {
             Self::UnknownFunction { name, near } => json!({ "function": name, "near": near }),
             Self::InvalidInput { function, path, .. } => json!({ "function": function, "path": path }),
             Self::AlreadyExists { id, status } => json!({ "instanceId": id, "instanceStatus": status.name() }),
-            Self::UnknownInstance { id } => json!({ "instanceId": id }),
+            Self::UnknownInstance { id } | Self::HistoryOver { id } => json!({ "instanceId": id }),
             Self::InstanceEnded { id, status } | Self::InstanceNotEnded { id, status } => {
                 json!({ "instanceId": id, "instanceStatus": status.name() })
             }
@@ -358,6 +370,8 @@ impl IntoResponse for Refusal {
                 | Self::ShuttingDown
                 | Self::TooManyUploads { .. }
                 | Self::Overloaded
+                | Self::QueryTimedOut
+                | Self::TooManyQueries
                 | Self::StoreUnavailable(_)
         ) {
             response
@@ -400,6 +414,8 @@ impl From<StoreError> for Refusal {
         match error {
             StoreError::Closed => Self::ShuttingDown,
             StoreError::Damaged(_) => Self::StoreDamaged(error),
+            StoreError::QueryTimedOut => Self::QueryTimedOut,
+            StoreError::TooManyQueries => Self::TooManyQueries,
             StoreError::Contradiction(reason) => Self::Internal(reason),
             StoreError::Unusable(_) | StoreError::Backup(_) | StoreError::Database(_) => Self::StoreUnavailable(error),
         }

@@ -25,6 +25,7 @@ const PAGES: &[(&str, &str)] = &[
         "idempotency-key-reused",
         include_str!("../../../docs/errors/idempotency-key-reused.md"),
     ),
+    ("query-timeout", include_str!("../../../docs/errors/query-timeout.md")),
     ("invalid-input", include_str!("../../../docs/errors/invalid-input.md")),
     ("nondeterminism", include_str!("../../../docs/errors/nondeterminism.md")),
     ("took-host-down", include_str!("../../../docs/errors/took-host-down.md")),

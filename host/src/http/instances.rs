@@ -18,10 +18,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use self::{
-    document::InstanceDocument,
-    history::{HistoryDocument, HistoryParams},
-};
+use self::{document::InstanceDocument, history::HistoryDocument};
 use super::{
     access::{Caller, Control, May, Read},
     body::EmptyBody,
@@ -32,20 +29,23 @@ use super::{
     problem::Problem,
     state::App,
 };
-use crate::{model::InstanceId, store::InstanceDetails};
+use crate::{
+    model::InstanceId,
+    store::{FoundHistory, HistoryFilter, InstanceDetails},
+};
 
 /// Parameters of a status query.
 #[derive(Debug)]
 pub(crate) struct StatusParams {
     wait: Option<Duration>,
-    history: Option<HistoryParams>,
+    history: Option<HistoryFilter>,
 }
 
 impl FromParams for StatusParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
         Ok(Self {
             wait: given.wait()?,
-            history: HistoryParams::read(given)?,
+            history: history::wanted(given)?,
         })
     }
 }
@@ -57,7 +57,8 @@ impl FromParams for StatusParams {
         ("id" = String, Path, description = "The instance's id"),
         ("wait" = Option<String>, Query, description = "Answer when it has ended, at the latest after this time (at most 60s)", example = "20s"),
         ("history" = Option<bool>, Query, description = "Include the turns of the current execution"),
-        ("historyAfter" = Option<u32>, Query, description = "With `history`: only turns after this one"),
+        ("historyCursor" = Option<String>, Query, description = "With `history`: `historyCursor` of the page before"),
+        ("historyAfter" = Option<u32>, Query, description = "With `history`: only turns after this one, of whichever execution is current"),
         ("historyLimit" = Option<u32>, Query, description = "With `history`: at most that many turns (1 to 1000, default 1000)"),
     ),
     responses(
@@ -66,6 +67,7 @@ impl FromParams for StatusParams {
             headers(("location" = String, description = "This address"), ("retry-after" = u32, description = "When to ask again, in seconds"))),
         (status = 400, description = "`invalid-path`, `invalid-parameter`, …", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-instance`", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "`history-over`: the execution of `historyCursor` is over", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn get(
@@ -76,17 +78,9 @@ pub(crate) async fn get(
     InPath(id): InPath<InstanceId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Response, Refusal> {
-    let details = status_after(&app, caller, &id, params.wait.unwrap_or_default()).await?;
-    let details = details.ok_or_else(|| Refusal::UnknownInstance { id: id.clone() })?;
+    wait_for_end(&app, caller, &id, params.wait.unwrap_or_default()).await;
+    let (details, history) = look(&app, caller, &id, params.history).await?;
     let ended = details.summary.status.has_ended();
-    let history = match params.history {
-        Some(wanted) => app
-            .store(caller)
-            .history(&id, wanted.after, wanted.limit)
-            .await?
-            .map(HistoryDocument::from),
-        None => None,
-    };
     let held = app.engine.tenancy().hold(caller.tenant);
     let document = Json(InstanceDocument::with_history(details, history).held(held));
     if ended {
@@ -102,27 +96,34 @@ pub(crate) async fn get(
     Ok((StatusCode::ACCEPTED, headers, document).into_response())
 }
 
-/// The instance once it has ended, or as it stands when the time is up or the host begins to end.
-pub(crate) async fn status_after(
-    app: &App,
-    caller: Caller,
-    id: &InstanceId,
-    wait: Duration,
-) -> Result<Option<InstanceDetails>, Refusal> {
-    let store = app.store(caller);
-    let details = store.instance(id).await?;
-    let is_live = details
-        .as_ref()
-        .is_some_and(|details| !details.summary.status.has_ended());
-    if !is_live || wait.is_zero() {
-        return Ok(details);
+/// Returns when the instance has ended, the time is up, or the host begins to end.
+pub(crate) async fn wait_for_end(app: &App, caller: Caller, id: &InstanceId, wait: Duration) {
+    if wait.is_zero() {
+        return;
     }
     tokio::select! {
         biased;
         () = app.stopping.cancelled() => {}
         () = app.engine.wait_for_end(caller.tenant, id, wait) => {}
     }
-    Ok(store.instance(id).await?)
+}
+
+/// The instance as it stands, and the turns that are wanted of it, from one moment.
+async fn look(
+    app: &App,
+    caller: Caller,
+    id: &InstanceId,
+    wanted: Option<HistoryFilter>,
+) -> Result<(InstanceDetails, Option<HistoryDocument>), Refusal> {
+    let (store, unknown) = (app.store(caller), || Refusal::UnknownInstance { id: id.clone() });
+    let Some(wanted) = wanted else {
+        return Ok((store.instance(id).await?.ok_or_else(unknown)?, None));
+    };
+    let (details, history) = store.instance_with_history(id, &wanted).await?.ok_or_else(unknown)?;
+    match history {
+        FoundHistory::Page(page) => Ok((details, Some(page.into()))),
+        FoundHistory::Over => Err(Refusal::HistoryOver { id: id.clone() }),
+    }
 }
 
 /// How many instances were removed.

@@ -248,6 +248,18 @@ fn store(text: &mut Text, store: &Store) {
         stats.failures,
     );
     text.number(
+        Kind::Counter,
+        "windlass_store_checkpoint_pauses_total",
+        "Times that the writer paused so that SQLite's log could start over.",
+        stats.checkpoint_pauses,
+    );
+    text.number(
+        Kind::Counter,
+        "windlass_store_checkpoints_in_use_total",
+        "Checkpoints that could not shorten SQLite's log because of a reader.",
+        stats.checkpoints_in_use,
+    );
+    text.number(
         Kind::Gauge,
         "windlass_store_queue_operations",
         "Operations that wait for the writer.",

@@ -14,7 +14,7 @@ use super::{
     body::PayloadBody,
     document::Verbatim,
     error::Refusal,
-    instances::{document::InstanceDocument, status_after},
+    instances::{document::InstanceDocument, wait_for_end},
     links::{Base, InstanceLinks, RETRY_AFTER_SECONDS},
     params::{FromParams, Given, Params},
     path::InPath,
@@ -94,7 +94,10 @@ pub(crate) async fn start(
     let ended = match started.end {
         Some(end) => end_of(&app, caller, id, end, wait).await?,
         None if wait.is_zero() => None,
-        None => status_after(&app, caller, id, wait).await?,
+        None => {
+            wait_for_end(&app, caller, id, wait).await;
+            app.store(caller).instance(id).await?
+        }
     };
     let mut response = match ended.filter(|details| details.summary.status.has_ended()) {
         Some(details) => Json(InstanceDocument::from(details)).into_response(),

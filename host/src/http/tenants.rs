@@ -111,8 +111,8 @@ async fn document(app: &App, tenant: &Tenant) -> Result<TenantDocument, Refusal>
         held: app.engine.tenancy().hold(tenant.id).map(Hold::name),
         quotas: tenant.quotas.clone(),
         used: Use {
-            modules: holdings.modules,
-            module_bytes: holdings.module_bytes,
+            modules: holdings.modules.modules,
+            module_bytes: holdings.modules.bytes,
             live_instances: holdings.live_instances,
             instances: holdings.instances,
             stored_bytes: app.engine.store().stored_bytes(tenant.id),

@@ -271,13 +271,13 @@ pub(super) struct AttemptsOfTasks {
 
 /// The attempts of some tasks of an execution.
 pub(super) async fn of(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     instance: InstanceNumber,
     execution: ExecutionNumber,
     tasks: &[TaskId],
 ) -> Result<AttemptsOfTasks, Error> {
     let mut found = AttemptsOfTasks {
-        totals: totals(pool, instance, execution, tasks).await?,
+        totals: totals(connection, instance, execution, tasks).await?,
         last: Vec::new(),
     };
     let tasks: Vec<TaskId> = found.totals.keys().copied().collect();
@@ -289,7 +289,7 @@ pub(super) async fn of(
             .bind(task_list(tasks))
             .bind(i64::from(ATTEMPTS_KEPT))
             .bind(true)
-            .fetch(pool);
+            .fetch(&mut *connection);
         while let Some(row) = rows.try_next().await? {
             if page.is_full() {
                 return Ok(found);
@@ -303,7 +303,7 @@ pub(super) async fn of(
 
 /// How many attempts each of the tasks has had; nothing of tasks that have had none.
 async fn totals(
-    pool: &SqlitePool,
+    connection: &mut SqliteConnection,
     instance: InstanceNumber,
     execution: ExecutionNumber,
     tasks: &[TaskId],
@@ -323,7 +323,7 @@ async fn totals(
         .bind(stored(instance.0))
         .bind(i64::from(execution.0))
         .bind(task_list(tasks))
-        .fetch_all(pool)
+        .fetch_all(&mut *connection)
         .await?;
         for row in rows {
             totals.insert(TaskId(row.small_number(0)?), row.small_number(1)?);

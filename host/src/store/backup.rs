@@ -1,13 +1,19 @@
 //! A consistent copy of a database that a host may be using.
+//!
+//! A copy is written under a partial name beside its target and gets the target's name when it is complete. A lock on
+//! the partial file lasts as long as the process that writes it, so that a later backup can tell what a killed one left
+//! behind and remove it.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    ffi::OsString,
+    fs::{self, File},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use sqlx::{ConnectOptions as _, Connection as _};
+use tempfile::NamedTempFile;
 
 use super::{Error, migrate, open};
 
@@ -27,9 +33,8 @@ pub struct Backup {
 /// # Errors
 /// [`Error::Unusable`] when there is no database of ours, [`Error::Backup`] when the file exists or cannot be written.
 pub async fn backup(data_dir: &Path, file: &Path) -> Result<Backup, Error> {
-    let failed = |what: &str, error: io::Error| Error::Backup(format!("{what} {} failed: {error}", file.display()));
     if file.exists() {
-        return Err(Error::Backup(format!("{} exists already", file.display())));
+        return Err(exists(file));
     }
     let settings = open::existing(data_dir)?;
     let mut connection = settings
@@ -37,17 +42,27 @@ pub async fn backup(data_dir: &Path, file: &Path) -> Result<Backup, Error> {
         .await
         .map_err(|error| open::unusable(data_dir, error))?;
     migrate::check_version(&mut connection).await?;
-    let partial = Partial::create(file).map_err(|error| failed("writing", error))?;
+    remove_stale(file);
+    let partial = Partial::create(file)?;
     // Reads in one transaction, and packs the rows: what was deleted is not in the copy.
-    let text = partial.0.to_string_lossy().into_owned();
-    sqlx::query("VACUUM INTO ?").bind(text).execute(&mut connection).await?;
+    let path = partial.0.path();
+    sqlx::query("VACUUM INTO ?")
+        .bind(path.to_string_lossy().into_owned())
+        .execute(&mut connection)
+        .await
+        .map_err(|error| failed(path, &error))?;
     connection.close().await?;
-    let found = check(&partial.0).await?;
-    File::open(&partial.0)
-        .and_then(|copy| copy.sync_all())
-        .and_then(|()| fs::hard_link(&partial.0, file))
-        .map_err(|error| failed("writing", error))?;
+    let found = check(path).await?;
+    partial.persist(file)?;
     Ok(found)
+}
+
+fn exists(file: &Path) -> Error {
+    Error::Backup(format!("{} exists already", file.display()))
+}
+
+fn failed(path: &Path, error: &dyn std::error::Error) -> Error {
+    Error::Backup(format!("writing {} failed: {error}", path.display()))
 }
 
 /// Opens the copy as a host would, and looks through its pages.
@@ -70,25 +85,88 @@ async fn check(copy: &Path) -> Result<Backup, Error> {
     })
 }
 
-/// A file beside the one that is wanted; gone when this is dropped.
-struct Partial(PathBuf);
+/// A locked file beside the target, readable by its owner only; gone when this is dropped.
+struct Partial(NamedTempFile);
 
 impl Partial {
-    fn create(file: &Path) -> io::Result<Self> {
-        let mut name = file.file_name().unwrap_or_default().to_os_string();
-        name.push(format!(".partial-{}", std::process::id()));
-        let path = file.with_file_name(name);
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
-        Ok(Self(path))
+    /// Attempts to get a file that no other backup takes for a stale one before it is locked.
+    const ATTEMPTS: usize = 10;
+
+    fn create(target: &Path) -> Result<Self, Error> {
+        for _ in 0..Self::ATTEMPTS {
+            let created = tempfile::Builder::new()
+                .prefix(&prefix(target))
+                .rand_bytes(12)
+                .tempfile_in(folder(target));
+            // The error names the folder.
+            let partial = created.map_err(|error| failed(target, &error))?;
+            if partial.as_file().try_lock().is_ok() && is_at(partial.as_file(), partial.path()) {
+                return Ok(Self(partial));
+            }
+        }
+        let error = io::Error::other("other backups removed the partial file");
+        Err(failed(target, &error))
+    }
+
+    /// Gives a complete file the name of the target, which must not exist.
+    fn persist(self, target: &Path) -> Result<(), Error> {
+        let path = self.0.path().to_owned();
+        self.0.as_file().sync_all().map_err(|error| failed(&path, &error))?;
+        match self.0.persist_noclobber(target) {
+            Ok(_) => {}
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(target)),
+            Err(error) => return Err(failed(target, &error.error)),
+        }
+        // The name is on disk once its folder is.
+        File::open(folder(target))
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| failed(target, &error))
     }
 }
 
-impl Drop for Partial {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+/// Removes partial copies of a target whose processes are gone. What cannot be removed does no harm: new copies have
+/// other names.
+fn remove_stale(target: &Path) {
+    let prefix = prefix(target);
+    let Ok(entries) = fs::read_dir(folder(target)) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let is_partial = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(prefix.as_encoded_bytes());
+        let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+        if is_partial
+            && is_file
+            && let Ok(file) = File::open(entry.path())
+            && file.try_lock().is_ok()
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::warn!(file = %entry.path().display(), %error, "a partial backup could not be removed");
+        }
+    }
+}
+
+/// Whether a path leads to an open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
+        _ => false,
+    }
+}
+
+/// How the names of partial copies of a target begin.
+fn prefix(target: &Path) -> OsString {
+    let mut name = target.file_name().unwrap_or_default().to_os_string();
+    name.push(".partial-");
+    name
+}
+
+/// The folder of a target, which its partial copies share so that they can be renamed.
+fn folder(target: &Path) -> PathBuf {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
     }
 }

@@ -1,8 +1,8 @@
-//! Where the next page of a list begins.
+//! Where the next page of a list or of a history begins.
 
 use std::{fmt, str::FromStr};
 
-use crate::model::InstanceNumber;
+use crate::model::{ExecutionNumber, InstanceNumber, TurnNumber};
 
 /// A place in a list of instances. Opaque to clients: they hand back what they were given.
 ///
@@ -12,13 +12,18 @@ pub struct Cursor(InstanceNumber);
 
 /// Says that a text is no cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is not a cursor of this list")]
+#[error("is not a cursor that an earlier page gave")]
 pub struct CursorError;
 
 impl Cursor {
     /// The page that begins below an instance.
     pub(super) fn below(number: InstanceNumber) -> Self {
         Self(number)
+    }
+
+    /// The page that begins at an instance.
+    pub(super) fn at(number: InstanceNumber) -> Self {
+        Self(InstanceNumber(number.0.saturating_add(1)))
     }
 
     /// The instance below which the page begins.
@@ -48,9 +53,74 @@ impl FromStr for Cursor {
     }
 }
 
+/// A place in the history of one execution of one instance. Opaque to clients: they hand back what they were given.
+///
+/// It names the execution, so that pages of two executions never pass for one history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryCursor {
+    pub(super) instance: InstanceNumber,
+    pub(super) execution: ExecutionNumber,
+    pub(super) after: TurnNumber,
+}
+
+impl fmt::Display for HistoryCursor {
+    /// The first digit tells the kind of cursor, as with [`Cursor`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1{:x}.{:x}.{:x}", self.instance.0, self.execution.0, self.after.0)
+    }
+}
+
+impl FromStr for HistoryCursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let hexadecimal = |digits: Option<&str>| {
+            let digits = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+            u64::from_str_radix(digits, 16).ok()
+        };
+        let mut parts = text.strip_prefix('1').ok_or(CursorError)?.split('.');
+        let mut part = || hexadecimal(parts.next()).ok_or(CursorError);
+        let (instance, execution, after) = (part()?, part()?, part()?);
+        let small = |number: u64| u32::try_from(number).map_err(|_| CursorError);
+        if parts.next().is_some() {
+            return Err(CursorError);
+        }
+        Ok(Self {
+            instance: InstanceNumber(instance),
+            execution: ExecutionNumber(small(execution)?),
+            after: TurnNumber(small(after)?),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cursor_of_a_history_reads_back_what_it_writes_and_nothing_else() {
+        for (instance, number) in [(0, 0), (1, 0xabc), (u64::MAX, u32::MAX)] {
+            let cursor = HistoryCursor {
+                instance: InstanceNumber(instance),
+                execution: ExecutionNumber(number),
+                after: TurnNumber(number),
+            };
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+        for text in [
+            "",
+            "1",
+            "11",
+            "11.2",
+            "11.2.",
+            "11.2.3.4",
+            "21.2.3",
+            "11.+2.3",
+            "11.2.100000000",
+        ] {
+            assert_eq!(text.parse::<HistoryCursor>(), Err(CursorError), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_cursor_reads_back_what_it_writes_and_nothing_else() {

@@ -22,13 +22,26 @@ pub enum Error {
     /// A copy of the database could not be written.
     #[error("the backup was not written: {0}")]
     Backup(String),
+    /// A query for a person took too long and was interrupted. A narrower one may do.
+    #[error("the query took too long and was interrupted")]
+    QueryTimedOut,
+    /// Too many queries for people wait. Worth trying again soon.
+    #[error("too many queries wait")]
+    TooManyQueries,
     /// The writer has stopped because the host is ending.
     #[error("the host is shutting down")]
     Closed,
 }
 
+/// SQLite's code for a statement that was interrupted. Only those of people's readers are.
+const SQLITE_INTERRUPT: &str = "9";
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        Self::Database(Arc::new(error))
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.as_deref() {
+            Some(SQLITE_INTERRUPT) => Self::QueryTimedOut,
+            _ => Self::Database(Arc::new(error)),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The table `history`: one row per turn, append-only.
 
 use futures::TryStreamExt as _;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{SqliteExecutor, sqlite::SqliteRow};
 
 use super::{
     Error,
@@ -42,7 +42,7 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
 
 /// Turns of an execution after a turn, in order and without gaps: at most that many, and no more than a [`Page`].
 pub(super) async fn after(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     instance: InstanceNumber,
     execution: ExecutionNumber,
     after: TurnNumber,
@@ -59,7 +59,7 @@ pub(super) async fn after(
     .bind(i64::from(execution.0))
     .bind(i64::from(after.0))
     .bind(i64::from(limit))
-    .fetch(pool);
+    .fetch(executor);
     let (mut rows, mut page) = (Vec::new(), Page::new());
     while !page.is_full()
         && let Some(row) = found.try_next().await?
@@ -111,7 +111,7 @@ pub(super) fn turns(
 
 /// One turn, if it exists.
 pub(super) async fn one(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     instance: InstanceNumber,
     execution: ExecutionNumber,
     turn: TurnNumber,
@@ -119,6 +119,6 @@ pub(super) async fn one(
     let Some(before) = turn.0.checked_sub(1) else {
         return Ok(None);
     };
-    let found = after(pool, instance, execution, TurnNumber(before), 1).await?;
+    let found = after(executor, instance, execution, TurnNumber(before), 1).await?;
     Ok(found.into_iter().next())
 }

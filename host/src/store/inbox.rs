@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use futures::TryStreamExt as _;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{SqliteExecutor, sqlite::SqliteRow};
 
 use super::{
     Error,
@@ -62,7 +62,10 @@ pub(super) static CONSUME: RowStatement = RowStatement::new(
 );
 
 /// What an execution that has not begun will begin with. Of a long inbox no more is read than it takes.
-pub(super) async fn start(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<Started>, Error> {
+pub(super) async fn start(
+    executor: impl SqliteExecutor<'_>,
+    instance: InstanceNumber,
+) -> Result<Option<Started>, Error> {
     let mut rows = sqlx::query(
         "SELECT seq, item
          FROM inbox
@@ -70,7 +73,7 @@ pub(super) async fn start(pool: &SqlitePool, instance: InstanceNumber) -> Result
          ORDER BY control DESC, seq",
     )
     .bind(stored(instance.0))
-    .fetch(pool);
+    .fetch(executor);
     while let Some(row) = rows.try_next().await? {
         if let InboxItem::Start(started) = message(&row, instance)?.item {
             return Ok(Some(*started));

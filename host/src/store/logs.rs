@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::SqliteExecutor;
 
 use super::{
     Error,
@@ -69,7 +69,11 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
 );
 
 /// Lines of an instance's log, in order.
-pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber, filter: &LogFilter) -> Result<Vec<LogRow>, Error> {
+pub(super) async fn of(
+    executor: impl SqliteExecutor<'_>,
+    instance: InstanceNumber,
+    filter: &LogFilter,
+) -> Result<Vec<LogRow>, Error> {
     let rows = sqlx::query(
         "SELECT seq, execution, task, attempt, level, at_ms, message
          FROM logs
@@ -81,7 +85,7 @@ pub(super) async fn of(pool: &SqlitePool, instance: InstanceNumber, filter: &Log
     .bind(stored(filter.after.map_or(0, |seq| seq.0)))
     .bind(i64::from(level_number(filter.at_least)))
     .bind(i64::from(filter.limit))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     rows.iter()
         .map(|row| {

@@ -1,6 +1,9 @@
 //! The tables `modules`, `module_bytes`, `module_names` and `functions`: uploaded code and who offers what.
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{
+    SqliteExecutor,
+    sqlite::{SqliteConnection, SqlitePool, SqliteRow},
+};
 
 use super::{
     Error,
@@ -333,7 +336,7 @@ pub(super) async fn bytes(pool: &SqlitePool, number: ModuleNumber) -> Result<Opt
 }
 
 /// The current versions of a tenant's modules, by name.
-pub(super) async fn current(pool: &SqlitePool, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+pub(super) async fn current(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
     let text = format!(
         "SELECT {VERSION}
          FROM module_names AS n JOIN modules AS m ON m.module = n.module
@@ -342,13 +345,17 @@ pub(super) async fn current(pool: &SqlitePool, tenant: TenantId) -> Result<Vec<M
     );
     let rows = sqlx::query(sqlx::AssertSqlSafe(text))
         .bind(i64::from(tenant.0))
-        .fetch_all(pool)
+        .fetch_all(executor)
         .await?;
     rows.iter().map(version).collect()
 }
 
 /// The current version of one of a tenant's modules.
-pub(super) async fn by_name(pool: &SqlitePool, tenant: TenantId, name: &str) -> Result<Option<ModuleVersion>, Error> {
+pub(super) async fn by_name(
+    executor: impl SqliteExecutor<'_>,
+    tenant: TenantId,
+    name: &str,
+) -> Result<Option<ModuleVersion>, Error> {
     let text = format!(
         "SELECT {VERSION}
          FROM module_names AS n JOIN modules AS m ON m.module = n.module
@@ -357,7 +364,7 @@ pub(super) async fn by_name(pool: &SqlitePool, tenant: TenantId, name: &str) -> 
     let row = sqlx::query(sqlx::AssertSqlSafe(text))
         .bind(i64::from(tenant.0))
         .bind(name)
-        .fetch_optional(pool)
+        .fetch_optional(executor)
         .await?;
     row.as_ref().map(version).transpose()
 }

@@ -10,7 +10,7 @@ use std::{
 use sqlx::{
     ConnectOptions,
     sqlite::{
-        SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+        SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions,
         SqliteSynchronous,
     },
 };
@@ -18,6 +18,8 @@ use sqlx::{
 use super::{
     Error, StoreOptions, Synchronous,
     migrate::{self, Schema},
+    people::People,
+    readers::Readers,
 };
 
 /// The database in the data folder.
@@ -27,7 +29,7 @@ const DATABASE_FILE: &str = "windlass.db";
 const LOCK_FILE: &str = "windlass.lock";
 
 /// SQLite's page, in bytes: the block of most file systems and the size SQLite is tuned for. Only a new file takes it.
-const PAGE_BYTES: u32 = 4_096;
+pub(super) const PAGE_BYTES: u32 = 4_096;
 
 /// Page cache of the writer, in KiB. It holds the pages of the instances in motion; those that do not fit are read
 /// again from the operating system's cache.
@@ -130,18 +132,20 @@ pub(super) fn file(database: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Opens the readers' pool. The database exists by now.
-pub(super) fn open_readers(options: &StoreOptions) -> SqlitePool {
+/// Opens the readers. The database exists by now.
+pub(super) fn open_readers(options: &StoreOptions) -> Readers {
     let settings = settings(options)
         .read_only(true)
         .pragma("cache_size", format!("-{READER_CACHE_KIB}"));
-    SqlitePoolOptions::new()
+    let people = People::new(settings.clone(), options.people_readers, options.query_time);
+    let engine = SqlitePoolOptions::new()
         .max_connections(options.readers.max(1))
         // A connection to a file does not go stale; asking it first would double the round trips.
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
-        .connect_lazy_with(settings)
+        .connect_lazy_with(settings);
+    Readers::Sqlite { engine, people }
 }
 
 /// Opens a connection for checkpoints.

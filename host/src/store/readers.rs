@@ -1,4 +1,4 @@
-//! The dispatcher's readers: of SQLite, or of the disk of the simulation.
+//! The dispatcher's readers and people's: of SQLite, or of the disk of the simulation.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use super::simulated;
 use super::{
     AttemptsSoFar, Error, InstanceRecord, InstanceSummary, ModuleVersion, attempts, history, instances,
     modules::{self, UnneededBytes},
+    people::People,
     takeover, tenant,
 };
 use crate::model::{
@@ -18,8 +19,8 @@ use crate::model::{
 /// Where queries go. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) enum Readers {
-    /// Connections to the database file.
-    Sqlite(SqlitePool),
+    /// Connections to the database file: the engine's own, and those for people's queries.
+    Sqlite { engine: SqlitePool, people: People },
     /// A disk that exists in memory only.
     #[cfg(test)]
     Simulated(simulated::Disk),
@@ -29,7 +30,7 @@ pub(super) enum Readers {
 macro_rules! on {
     ($readers:expr, $pool:ident => $ask:expr, $disk:ident => $simulated:expr) => {
         match $readers {
-            Readers::Sqlite($pool) => $ask.await,
+            Readers::Sqlite { engine: $pool, .. } => $ask.await,
             #[cfg(test)]
             Readers::Simulated($disk) => $simulated.await,
         }
@@ -37,15 +38,39 @@ macro_rules! on {
 }
 
 impl Readers {
-    /// The connections to the database file, for queries that the simulation never makes.
+    /// The engine's connections to the database file, for queries that the simulation never makes.
     ///
     /// # Panics
     /// In the simulation.
     pub(super) fn sqlite(&self) -> &SqlitePool {
         match self {
-            Self::Sqlite(pool) => pool,
+            Self::Sqlite { engine, .. } => engine,
+            #[cfg(test)]
+            Self::Simulated(_) => panic!("the simulated disk knows no such queries"),
+        }
+    }
+
+    /// The readers for people's queries.
+    ///
+    /// # Panics
+    /// In the simulation.
+    pub(super) fn people(&self) -> &People {
+        match self {
+            Self::Sqlite { people, .. } => people,
             #[cfg(test)]
             Self::Simulated(_) => panic!("the simulated disk knows no queries for people"),
+        }
+    }
+
+    /// Closes the connections, once what they read is there.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { engine, people } => {
+                people.close().await;
+                engine.close().await;
+            }
+            #[cfg(test)]
+            Self::Simulated(_) => {}
         }
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Stats {
     rows: Counter,
     batches: Counter,
     failures: Counter,
+    checkpoint_pauses: Counter,
+    checkpoints_in_use: Counter,
     batch_micros: Histogram<{ MICROS.len() }>,
     batch_operations: Histogram<{ OPERATIONS.len() }>,
     batch_rows: Histogram<{ ROWS.len() }>,
@@ -45,6 +47,10 @@ pub struct StoreStats {
     pub batches: u64,
     /// Operations that the database rejected, and batches that it could not begin.
     pub failures: u64,
+    /// Times that the writer paused so that SQLite's log could start over.
+    pub checkpoint_pauses: u64,
+    /// Checkpoints that could not shorten SQLite's log, because a reader needed what was there before it.
+    pub checkpoints_in_use: u64,
 }
 
 /// How large and how slow the writer's transactions were.
@@ -65,6 +71,8 @@ impl Default for Stats {
             rows: Counter::default(),
             batches: Counter::default(),
             failures: Counter::default(),
+            checkpoint_pauses: Counter::default(),
+            checkpoints_in_use: Counter::default(),
             batch_micros: Histogram::new(MICROS),
             batch_operations: Histogram::new(OPERATIONS),
             batch_rows: Histogram::new(ROWS),
@@ -111,6 +119,16 @@ impl Stats {
         self.failures.increment();
     }
 
+    /// Counts that the writer pauses for a checkpoint.
+    pub(super) fn count_checkpoint_pause(&self) {
+        self.checkpoint_pauses.increment();
+    }
+
+    /// Counts a checkpoint that a reader stood in the way of.
+    pub(super) fn count_checkpoint_in_use(&self) {
+        self.checkpoints_in_use.increment();
+    }
+
     /// The counts now.
     pub(super) fn read(&self) -> StoreStats {
         StoreStats {
@@ -118,6 +136,8 @@ impl Stats {
             rows: self.rows.get(),
             batches: self.batches.get(),
             failures: self.failures.get(),
+            checkpoint_pauses: self.checkpoint_pauses.get(),
+            checkpoints_in_use: self.checkpoints_in_use.get(),
         }
     }
 

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use sqlx::{
-    QueryBuilder, Sqlite,
-    sqlite::{SqlitePool, SqliteRow},
+    SqliteExecutor,
+    sqlite::{SqliteConnection, SqliteRow},
 };
 
 use super::{
-    AttemptRow, Cursor, Days, Error, FunctionUsage, LogFilter, LogRow, ModuleVersion, attempts,
+    AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion, attempts,
     columns::{Columns, parse, stored},
-    history, inbox, instances, logs, modules,
+    history, inbox, instances,
+    list::{self, InstancePage, ListFilter},
+    logs, modules,
     readers::Readers,
     usage,
 };
@@ -70,43 +72,52 @@ pub struct InstanceDetails {
     pub terminated: Option<String>,
 }
 
-/// Which instances a list shows; everything that is set must fit.
-#[derive(Debug, Clone, Default)]
-pub struct ListFilter {
-    /// In one of these states; any if empty.
-    pub statuses: Vec<InstanceStatus>,
-    /// Of that orchestration function.
-    pub function: Option<FunctionName>,
-    /// Whose id begins with that.
-    pub id_prefix: Option<String>,
-    /// Created at that time or later.
-    pub created_from: Option<Timestamp>,
-    /// Created before that time.
-    pub created_to: Option<Timestamp>,
-    /// Children of that instance.
-    pub parent: Option<InstanceNumber>,
-}
-
 /// How much a tenant has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TenantHoldings {
-    /// Modules that have a name.
-    pub modules: u64,
-    /// Bytes of all stored versions of its modules.
-    pub module_bytes: u64,
+    /// Its modules.
+    pub modules: ModuleHoldings,
     /// Instances, those that have ended included.
     pub instances: u64,
     /// Instances that have not ended.
     pub live_instances: u64,
 }
 
-/// A page of a list, newest first.
+/// How many modules a tenant has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModuleHoldings {
+    /// Modules that have a name.
+    pub modules: u64,
+    /// Bytes of all stored versions of its modules.
+    pub bytes: u64,
+}
+
+/// Which turns of a history are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct HistoryFilter {
+    /// Where to begin.
+    pub from: HistoryFrom,
+    /// At most that many.
+    pub limit: u32,
+}
+
+/// Where a page of a history begins.
+#[derive(Debug, Clone, Copy)]
+pub enum HistoryFrom {
+    /// After a turn of whichever execution is the current one.
+    Turn(TurnNumber),
+    /// Where a page before ended.
+    Cursor(HistoryCursor),
+}
+
+/// What became of the question for a history.
 #[derive(Debug, Clone, PartialEq)]
-pub struct InstancePage {
-    /// The instances.
-    pub instances: Vec<InstanceSummary>,
-    /// Where the next page begins; none if this is the last one.
-    pub next: Option<Cursor>,
+pub enum FoundHistory {
+    /// The turns.
+    Page(HistoryPage),
+    /// The cursor is of an execution that is not the current one any more: the instance continued as new, or another
+    /// one has its id. Its turns are deleted.
+    Over,
 }
 
 /// A page of the history of an execution.
@@ -121,16 +132,16 @@ pub struct HistoryPage {
     pub attempts: Vec<AttemptRow>,
     /// How many attempts those tasks have had; nothing of tasks that have had none.
     pub attempt_totals: BTreeMap<TaskId, u32>,
-    /// Whether more turns follow.
-    pub more: bool,
+    /// Where the next page begins, if more turns follow.
+    pub next: Option<HistoryCursor>,
 }
 
-const COLUMNS: &str = "
+pub(super) const COLUMNS: &str = "
     i.instance, i.id, f.name, m.digest, i.status, i.execution, i.last_turn, i.created_at_ms, i.updated_at_ms,
     i.custom_status, i.stuck, i.parent_link, i.fuel";
 
 /// What the columns of an instance come from. `CROSS JOIN` keeps SQLite from beginning with another table.
-const OTHER_TABLES: &str = "
+pub(super) const OTHER_TABLES: &str = "
     CROSS JOIN function_names AS f ON f.function = i.function
     CROSS JOIN modules AS m ON m.module = i.module";
 
@@ -142,189 +153,163 @@ impl TenantStore {
     /// An instance with its input and, when it has ended, its outcome.
     ///
     /// # Errors
-    /// When the database fails, or rows of the instance cannot be read.
+    /// When the query fails, or rows of the instance cannot be read.
     pub async fn instance(&self, id: &InstanceId) -> Result<Option<InstanceDetails>, Error> {
-        let Some(summary) = self.summary(id).await? else {
-            return Ok(None);
-        };
-        let (number, execution) = (summary.number, summary.execution);
-        let first = history::one(self.readers.sqlite(), number, execution, TurnNumber(1)).await?;
-        let input = match &first {
-            Some(turn) => input_of(turn),
-            // Not begun: what it will begin with waits in the inbox, behind events that came before continue-as-new.
-            None => inbox::start(self.readers.sqlite(), number)
-                .await?
-                .map(|started| started.input),
-        };
-        let mut details = InstanceDetails {
-            summary,
-            input,
-            outcome: None,
-            terminated: None,
-        };
-        if details.summary.status.has_ended() {
-            let last_turn = details.summary.last_turn;
-            if let Some(last) = history::one(self.readers.sqlite(), number, execution, last_turn).await? {
-                (details.outcome, details.terminated) = end_of(last);
-            }
-        }
-        Ok(Some(details))
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = details(reader.connection(), self.tenant, id).await;
+        reader.finish(found).await
     }
 
-    /// An instance as a list shows it: cheaper than [`instance`](Self::instance).
+    /// An instance as [`instance`](Self::instance) shows it, and turns of its current execution, both of one moment.
     ///
     /// # Errors
-    /// When the database fails, or the row cannot be read.
-    pub async fn summary(&self, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
-        self.readers.summary(self.tenant, id).await
+    /// [`Error::Damaged`] when rows of the instance cannot be read, or a turn is missing; otherwise when the query fails.
+    pub async fn instance_with_history(
+        &self,
+        id: &InstanceId,
+        filter: &HistoryFilter,
+    ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = details_with_history(reader.connection(), self.tenant, id, filter).await;
+        reader.finish(found).await
     }
 
-    /// How much the tenant has. Walks through its instances: for administrators, not for every request.
+    /// How much the tenant has. Walks through its instances: for administrators, who do not wait for the tenant's own
+    /// queries.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the query fails.
     pub async fn holdings(&self) -> Result<TenantHoldings, Error> {
-        let row = sqlx::query(
-            "SELECT (SELECT count(*) FROM module_names WHERE tenant = ?1),
-                (SELECT coalesce(sum(m.size), 0)
-                 FROM modules AS m
-                 WHERE m.tenant = ?1 AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module)),
-                count(*), count(*) FILTER (WHERE status < 10)
-             FROM instances
-             WHERE partition = 0 AND tenant = ?1",
-        )
-        .bind(i64::from(self.tenant.0))
-        .fetch_one(self.readers.sqlite())
-        .await?;
-        Ok(TenantHoldings {
-            modules: row.number(0)?,
-            module_bytes: row.number(1)?,
-            instances: row.number(2)?,
-            live_instances: row.number(3)?,
-        })
+        let mut reader = self.readers.people().read(None).await?;
+        let found = holdings(reader.connection(), self.tenant).await;
+        reader.finish(found).await
+    }
+
+    /// How many modules the tenant has.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn module_holdings(&self) -> Result<ModuleHoldings, Error> {
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = module_holdings(reader.connection(), self.tenant).await;
+        reader.finish(found).await
     }
 
     /// What each function of the tenant has used on some days, by kind and name.
     ///
     /// # Errors
-    /// When the database fails, or a row cannot be read.
+    /// When the query fails, or a row cannot be read.
     pub async fn usage(&self, days: Days) -> Result<Vec<FunctionUsage>, Error> {
-        usage::of(self.readers.sqlite(), self.tenant, days).await
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = usage::of(reader.connection(), self.tenant, days).await;
+        reader.finish(found).await
     }
 
     /// Instances, newest first, from a cursor on. Instances that are created meanwhile do not shift the pages.
     ///
     /// # Errors
-    /// When the database fails, or a row cannot be read.
+    /// When the query fails, or a row cannot be read.
     pub async fn list(&self, filter: &ListFilter, from: Option<&Cursor>, limit: u32) -> Result<InstancePage, Error> {
-        // One more shows whether there is a next page.
-        let rows = self
-            .list_query(filter, from, i64::from(limit) + 1)
-            .build()
-            .fetch_all(self.readers.sqlite())
-            .await?;
-        let mut instances = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
-        let more = instances.len() > limit as usize;
-        instances.truncate(limit as usize);
-        let next = instances.last().filter(|_| more).map(|last| Cursor::below(last.number));
-        Ok(InstancePage { instances, next })
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = list::page(reader.connection(), self.tenant, filter, from, limit).await;
+        reader.finish(found).await
     }
 
-    pub(super) fn list_query(&self, filter: &ListFilter, from: Option<&Cursor>, limit: i64) -> QueryBuilder<Sqlite> {
-        // Both indexes have the order of the list. Left alone, SQLite walks through the instances of all tenants.
-        let index = if filter.parent.is_some() {
-            "instances_by_parent"
-        } else {
-            "instances_by_tenant"
-        };
-        let mut query = QueryBuilder::new(format!(
-            "SELECT {COLUMNS}
-             FROM instances AS i INDEXED BY {index} {OTHER_TABLES}
-             WHERE i.partition = 0"
-        ));
-        query.push(" AND i.tenant = ").push_bind(i64::from(self.tenant.0));
-        if let Some(cursor) = from {
-            query.push(" AND i.instance < ").push_bind(stored(cursor.number().0));
-        }
-        if let Some(parent) = filter.parent {
-            query.push(" AND i.parent = ").push_bind(stored(parent.0));
-        }
-        if !filter.statuses.is_empty() {
-            let mask = filter
-                .statuses
-                .iter()
-                .fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
-            query.push(" AND (1 << i.status) & ").push_bind(mask);
-        }
-        if let Some(function) = &filter.function {
-            query.push(" AND f.name = ").push_bind(function.as_str().to_owned());
-        }
-        if let Some(prefix) = &filter.id_prefix {
-            query
-                .push(" AND substr(i.id, 1, ")
-                .push_bind(stored(prefix.chars().count() as u64));
-            query.push(") = ").push_bind(prefix.clone());
-        }
-        if let Some(from) = filter.created_from {
-            query.push(" AND i.created_at_ms >= ").push_bind(stored(from.0));
-        }
-        if let Some(to) = filter.created_to {
-            query.push(" AND i.created_at_ms < ").push_bind(stored(to.0));
-        }
-        query.push(" ORDER BY i.instance DESC LIMIT ").push_bind(limit);
-        query
+    /// The same of the children of an instance; none if there is no such instance.
+    ///
+    /// # Errors
+    /// When the query fails, or a row cannot be read.
+    pub async fn list_children(
+        &self,
+        parent: &InstanceId,
+        filter: ListFilter,
+        from: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Option<InstancePage>, Error> {
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = children(reader.connection(), self.tenant, parent, filter, from, limit).await;
+        reader.finish(found).await
     }
 
     /// How many instances are in each state; states without any are left out.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the query fails.
     pub async fn counts(&self) -> Result<Vec<(InstanceStatus, u64)>, Error> {
-        let rows = sqlx::query(
-            "SELECT status, count(*)
-             FROM instances
-             WHERE partition = 0 AND tenant = ?
-             GROUP BY status
-             ORDER BY status",
-        )
-        .bind(i64::from(self.tenant.0))
-        .fetch_all(self.readers.sqlite())
-        .await?;
-        rows.iter()
-            .map(|row| Ok((instances::status(row.number(0)?)?, row.number(1)?)))
-            .collect()
-    }
-
-    /// Turns of the current execution of an instance after a turn, with its attempts; none if there is no such instance.
-    ///
-    /// # Errors
-    /// [`Error::Damaged`] when a turn cannot be read or is missing.
-    pub async fn history(&self, id: &InstanceId, after: TurnNumber, limit: u32) -> Result<Option<HistoryPage>, Error> {
-        let Some(fact) = self.summary(id).await? else {
-            return Ok(None);
-        };
-        let turns = history::after(self.readers.sqlite(), fact.number, fact.execution, after, limit).await?;
-        let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
-        let attempts = attempts::of(self.readers.sqlite(), fact.number, fact.execution, &tasks).await?;
-        let last = turns.last().map_or(after, |turn| turn.number);
-        Ok(Some(HistoryPage {
-            execution: fact.execution,
-            turns,
-            attempts: attempts.last,
-            attempt_totals: attempts.totals,
-            more: last < fact.last_turn,
-        }))
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = counts(reader.connection(), self.tenant).await;
+        reader.finish(found).await
     }
 
     /// Lines of an instance's log, in order; none if there is no such instance.
     ///
     /// # Errors
-    /// When the database fails.
+    /// When the query fails.
     pub async fn logs(&self, id: &InstanceId, filter: &LogFilter) -> Result<Option<Vec<LogRow>>, Error> {
-        match self.number(id).await? {
-            Some(number) => Ok(Some(logs::of(self.readers.sqlite(), number, filter).await?)),
-            None => Ok(None),
-        }
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = lines(reader.connection(), self.tenant, id, filter).await;
+        reader.finish(found).await
+    }
+
+    /// The current versions of all modules, by name.
+    ///
+    /// # Errors
+    /// When the query fails, or a description cannot be read.
+    pub async fn modules(&self) -> Result<Vec<ModuleVersion>, Error> {
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = modules::current(reader.connection(), self.tenant).await;
+        reader.finish(found).await
+    }
+
+    /// The current version of a module.
+    ///
+    /// # Errors
+    /// When the query fails, or the description cannot be read.
+    pub async fn module(&self, name: &str) -> Result<Option<ModuleVersion>, Error> {
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = modules::by_name(reader.connection(), self.tenant, name).await;
+        reader.finish(found).await
+    }
+
+    /// Ended instances that a purge of many would delete, in ascending order after a number.
+    pub(super) async fn ended(
+        &self,
+        statuses: &[InstanceStatus],
+        before: Timestamp,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        let ended = statuses.iter().filter(|status| status.has_ended());
+        let mask = ended.fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let rows = sqlx::query(
+            "SELECT instance
+             FROM instances INDEXED BY instances_by_tenant
+             WHERE partition = 0 AND tenant = ? AND instance > ? AND (1 << status) & ? AND updated_at_ms < ?
+             ORDER BY instance
+             LIMIT ?",
+        )
+        .bind(i64::from(self.tenant.0))
+        .bind(after.map_or(-1, |number| stored(number.0)))
+        .bind(mask)
+        .bind(stored(before.0))
+        .bind(i64::from(limit))
+        .fetch_all(reader.connection())
+        .await;
+        let rows = reader.finish(rows.map_err(Error::from)).await?;
+        rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
+    }
+}
+
+/// What the engine asks about one instance of a tenant, over its own readers: it is on the way of events and of those who
+/// wait for an end.
+impl TenantStore {
+    /// An instance as a list shows it.
+    ///
+    /// # Errors
+    /// When the database fails, or the row cannot be read.
+    pub async fn summary(&self, id: &InstanceId) -> Result<Option<InstanceSummary>, Error> {
+        self.readers.summary(self.tenant, id).await
     }
 
     /// The number of the instance that has the id now.
@@ -343,54 +328,159 @@ impl TenantStore {
     pub async fn awake(&self, id: &InstanceId) -> Result<Option<InstanceNumber>, Error> {
         self.readers.awake(self.tenant, id).await
     }
+}
 
-    /// The current versions of all modules, by name. Their functions are all that can be called now.
-    ///
-    /// # Errors
-    /// When the database fails, or a description cannot be read.
-    pub async fn modules(&self) -> Result<Vec<ModuleVersion>, Error> {
-        modules::current(self.readers.sqlite(), self.tenant).await
+async fn details(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<InstanceDetails>, Error> {
+    let Some(summary) = summary_of(&mut *connection, tenant, id).await? else {
+        return Ok(None);
+    };
+    let (number, execution) = (summary.number, summary.execution);
+    let first = history::one(&mut *connection, number, execution, TurnNumber(1)).await?;
+    let input = match &first {
+        Some(turn) => input_of(turn),
+        // Not begun: what it will begin with waits in the inbox, behind events that came before continue-as-new.
+        None => inbox::start(&mut *connection, number)
+            .await?
+            .map(|started| started.input),
+    };
+    let mut details = InstanceDetails {
+        summary,
+        input,
+        outcome: None,
+        terminated: None,
+    };
+    if details.summary.status.has_ended()
+        && let Some(last) = history::one(connection, number, execution, details.summary.last_turn).await?
+    {
+        (details.outcome, details.terminated) = end_of(last);
     }
+    Ok(Some(details))
+}
 
-    /// The current version of a module.
-    ///
-    /// # Errors
-    /// When the database fails, or the description cannot be read.
-    pub async fn module(&self, name: &str) -> Result<Option<ModuleVersion>, Error> {
-        modules::by_name(self.readers.sqlite(), self.tenant, name).await
-    }
+async fn details_with_history(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    id: &InstanceId,
+    filter: &HistoryFilter,
+) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
+    let Some(details) = details(connection, tenant, id).await? else {
+        return Ok(None);
+    };
+    let InstanceSummary {
+        number,
+        execution,
+        last_turn,
+        ..
+    } = details.summary;
+    let after = match filter.from {
+        HistoryFrom::Turn(after) => after,
+        HistoryFrom::Cursor(cursor) if (cursor.instance, cursor.execution) == (number, execution) => cursor.after,
+        HistoryFrom::Cursor(_) => return Ok(Some((details, FoundHistory::Over))),
+    };
+    let turns = history::after(&mut *connection, number, execution, after, filter.limit).await?;
+    let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
+    let attempts = attempts::of(connection, number, execution, &tasks).await?;
+    let last = turns.last().map_or(after, |turn| turn.number);
+    let page = HistoryPage {
+        execution,
+        turns,
+        attempts: attempts.last,
+        attempt_totals: attempts.totals,
+        next: (last < last_turn).then_some(HistoryCursor {
+            instance: number,
+            execution,
+            after: last,
+        }),
+    };
+    Ok(Some((details, FoundHistory::Page(page))))
+}
 
-    /// Ended instances that a purge of many would delete, in ascending order after a number.
-    pub(super) async fn ended(
-        &self,
-        statuses: &[InstanceStatus],
-        before: Timestamp,
-        after: Option<InstanceNumber>,
-        limit: u32,
-    ) -> Result<Vec<InstanceNumber>, Error> {
-        let ended = statuses.iter().filter(|status| status.has_ended());
-        let mask = ended.fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
-        let rows = sqlx::query(
-            "SELECT instance
-             FROM instances INDEXED BY instances_by_tenant
-             WHERE partition = 0 AND tenant = ? AND instance > ? AND (1 << status) & ? AND updated_at_ms < ?
-             ORDER BY instance
-             LIMIT ?",
-        )
-        .bind(i64::from(self.tenant.0))
-        .bind(after.map_or(-1, |number| stored(number.0)))
-        .bind(mask)
-        .bind(stored(before.0))
-        .bind(i64::from(limit))
-        .fetch_all(self.readers.sqlite())
-        .await?;
-        rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
+async fn holdings(connection: &mut SqliteConnection, tenant: TenantId) -> Result<TenantHoldings, Error> {
+    let modules = module_holdings(&mut *connection, tenant).await?;
+    let row = sqlx::query(
+        "SELECT count(*), count(*) FILTER (WHERE status < 10)
+         FROM instances
+         WHERE partition = 0 AND tenant = ?",
+    )
+    .bind(i64::from(tenant.0))
+    .fetch_one(connection)
+    .await?;
+    Ok(TenantHoldings {
+        modules,
+        instances: row.number(0)?,
+        live_instances: row.number(1)?,
+    })
+}
+
+async fn module_holdings(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<ModuleHoldings, Error> {
+    let row = sqlx::query(
+        "SELECT (SELECT count(*) FROM module_names WHERE tenant = ?1),
+            (SELECT coalesce(sum(m.size), 0)
+             FROM modules AS m
+             WHERE m.tenant = ?1 AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module))",
+    )
+    .bind(i64::from(tenant.0))
+    .fetch_one(executor)
+    .await?;
+    Ok(ModuleHoldings {
+        modules: row.number(0)?,
+        bytes: row.number(1)?,
+    })
+}
+
+async fn children(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    parent: &InstanceId,
+    filter: ListFilter,
+    from: Option<&Cursor>,
+    limit: u32,
+) -> Result<Option<InstancePage>, Error> {
+    let Some(number) = number_of(&mut *connection, tenant, parent).await? else {
+        return Ok(None);
+    };
+    let filter = ListFilter {
+        parent: Some(number),
+        ..filter
+    };
+    list::page(connection, tenant, &filter, from, limit).await.map(Some)
+}
+
+async fn counts(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<Vec<(InstanceStatus, u64)>, Error> {
+    let rows = sqlx::query(
+        "SELECT status, count(*)
+         FROM instances
+         WHERE partition = 0 AND tenant = ?
+         GROUP BY status
+         ORDER BY status",
+    )
+    .bind(i64::from(tenant.0))
+    .fetch_all(executor)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((instances::status(row.number(0)?)?, row.number(1)?)))
+        .collect()
+}
+
+async fn lines(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    id: &InstanceId,
+    filter: &LogFilter,
+) -> Result<Option<Vec<LogRow>>, Error> {
+    match number_of(&mut *connection, tenant, id).await? {
+        Some(number) => Ok(Some(logs::of(connection, number, filter).await?)),
+        None => Ok(None),
     }
 }
 
 /// An instance of a tenant as a list shows it.
 pub(super) async fn summary_of(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: TenantId,
     id: &InstanceId,
 ) -> Result<Option<InstanceSummary>, Error> {
@@ -402,14 +492,14 @@ pub(super) async fn summary_of(
     let row = sqlx::query(sqlx::AssertSqlSafe(text))
         .bind(i64::from(tenant.0))
         .bind(id.as_str())
-        .fetch_optional(pool)
+        .fetch_optional(executor)
         .await?;
     row.as_ref().map(summary).transpose()
 }
 
 /// The number of the instance that has the id now.
 pub(super) async fn number_of(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: TenantId,
     id: &InstanceId,
 ) -> Result<Option<InstanceNumber>, Error> {
@@ -420,14 +510,14 @@ pub(super) async fn number_of(
     )
     .bind(i64::from(tenant.0))
     .bind(id.as_str())
-    .fetch_optional(pool)
+    .fetch_optional(executor)
     .await?;
     row.map(|row| row.number(0).map(InstanceNumber)).transpose()
 }
 
 /// The number of the instance that has the id now, unless it is suspended or stuck.
 pub(super) async fn awake(
-    pool: &SqlitePool,
+    executor: impl SqliteExecutor<'_>,
     tenant: TenantId,
     id: &InstanceId,
 ) -> Result<Option<InstanceNumber>, Error> {
@@ -438,12 +528,13 @@ pub(super) async fn awake(
     )
     .bind(i64::from(tenant.0))
     .bind(id.as_str())
-    .fetch_optional(pool)
+    .fetch_optional(executor)
     .await?;
     row.map(|row| row.number(0).map(InstanceNumber)).transpose()
 }
 
-fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
+/// An instance from its row: [`COLUMNS`].
+pub(super) fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
     let number = InstanceNumber(row.number(0)?);
     Ok(InstanceSummary {
         number,

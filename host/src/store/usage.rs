@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::SqliteExecutor;
 
 use super::{
     Error,
@@ -172,7 +172,11 @@ pub(super) static ADD: RowStatement = RowStatement::new(
 );
 
 /// What a tenant's functions have used on those days, by kind and name.
-pub(super) async fn of(pool: &SqlitePool, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+pub(super) async fn of(
+    executor: impl SqliteExecutor<'_>,
+    tenant: TenantId,
+    days: Days,
+) -> Result<Vec<FunctionUsage>, Error> {
     let rows = sqlx::query(
         "SELECT kind, function, sum(count), sum(failed), sum(fuel), sum(wall_ms), sum(bytes_in), sum(bytes_out),
             sum(http_sent), sum(http_received)
@@ -184,7 +188,7 @@ pub(super) async fn of(pool: &SqlitePool, tenant: TenantId, days: Days) -> Resul
     .bind(i64::from(tenant.0))
     .bind(super::columns::stored(days.first))
     .bind(super::columns::stored(days.last))
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     rows.iter()
         .map(|row| {

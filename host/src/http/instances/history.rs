@@ -15,29 +15,29 @@ use crate::{
     model::{
         ActivityOptions, Arrival, Decision, Event, Outcome, RetryPolicy, SubOrchestrationOptions, Turn, TurnNumber,
     },
-    store::{AttemptRow, HistoryPage},
+    store::{AttemptRow, HistoryCursor, HistoryFilter, HistoryFrom, HistoryPage},
 };
 
 /// Most turns in one document.
 const MAX_TURNS: u32 = 1_000;
 
-/// Which turns are wanted.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct HistoryParams {
-    pub(super) after: TurnNumber,
-    pub(super) limit: u32,
-}
-
-impl HistoryParams {
-    pub(super) fn read(given: &mut Given) -> Result<Option<Self>, Refusal> {
-        let wanted = given.flag("history")?;
-        let after = given.parsed::<u32>("historyAfter")?.unwrap_or_default();
-        let limit = given.limit("historyLimit", MAX_TURNS, MAX_TURNS)?;
-        Ok(wanted.then_some(Self {
-            after: TurnNumber(after),
-            limit,
-        }))
-    }
+/// Which turns are wanted, if any are.
+pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryFilter>, Refusal> {
+    let wanted = given.flag("history")?;
+    let after = given.parsed::<u32>("historyAfter")?;
+    let cursor = given.parsed::<HistoryCursor>("historyCursor")?;
+    let limit = given.limit("historyLimit", MAX_TURNS, MAX_TURNS)?;
+    let from = match (cursor, after) {
+        (Some(_), Some(_)) => {
+            return Err(Refusal::InvalidParameter {
+                name: "historyAfter".into(),
+                message: "cannot be given along with historyCursor".into(),
+            });
+        }
+        (Some(cursor), None) => HistoryFrom::Cursor(cursor),
+        (None, after) => HistoryFrom::Turn(TurnNumber(after.unwrap_or_default())),
+    };
+    Ok(wanted.then_some(HistoryFilter { from, limit }))
 }
 
 /// The turns of an execution.
@@ -55,7 +55,12 @@ pub(crate) struct HistoryDocument {
     /// How many such attempts those tasks have had. Tasks without any are left out.
     #[schema(required = false)]
     attempt_totals: Vec<AttemptTotalDocument>,
-    /// There are more turns: ask again with `historyAfter` set to this.
+    /// There are more turns: ask again with `historyCursor` set to this. If the execution is over by then, the answer is
+    /// 410 `history-over`: pages are of one execution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history_cursor: Option<String>,
+    /// There are more turns: the last one of this page. With `historyAfter` set to it, the next page is of whichever
+    /// execution is current by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     history_next: Option<u32>,
 }
@@ -252,9 +257,9 @@ impl From<HistoryPage> for HistoryDocument {
             turns,
             attempts,
             attempt_totals,
-            more,
+            next,
         } = page;
-        let history_next = turns.last().filter(|_| more).map(|turn| turn.number.0);
+        let history_next = turns.last().filter(|_| next.is_some()).map(|turn| turn.number.0);
         Self {
             history: turns.into_iter().map(Into::into).collect(),
             attempts: attempts.into_iter().map(Into::into).collect(),
@@ -262,6 +267,7 @@ impl From<HistoryPage> for HistoryDocument {
                 .into_iter()
                 .map(|(task, total)| AttemptTotalDocument { task: task.0, total })
                 .collect(),
+            history_cursor: next.map(|cursor| cursor.to_string()),
             history_next,
         }
     }

@@ -64,7 +64,8 @@ impl FromParams for ListParams {
 pub(crate) struct InstanceList {
     /// The instances, newest first.
     instances: Vec<ListedInstance>,
-    /// There are more: ask again with `cursor` set to this and the same filters.
+    /// There may be more: ask again with `cursor` set to this and the same filters. A page that has it may be short, or
+    /// empty: only so many instances are looked at for each.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -106,7 +107,8 @@ impl From<InstanceSummary> for ListedInstance {
 
 /// Instances, newest first.
 ///
-/// All filters must fit. Paging neither repeats nor loses an instance that does not change.
+/// All filters must fit. Paging neither repeats nor loses an instance that does not change. The last page is the one
+/// without `nextCursor`; those before may be short, or empty, since only so many instances are looked at for each.
 #[utoipa::path(
     get, path = "/v1/instances", tag = "instances", operation_id = "listInstances",
     params(
@@ -131,12 +133,14 @@ pub(crate) async fn list(
     Params(params): Params<ListParams>,
 ) -> Result<Json<InstanceList>, Refusal> {
     let store = app.store(caller);
-    let mut filter = params.filter;
-    if let Some(parent) = params.parent {
-        let number = store.number(&parent).await?;
-        filter.parent = Some(number.ok_or(Refusal::UnknownInstance { id: parent })?);
-    }
-    let page = store.list(&filter, params.cursor.as_ref(), params.limit).await?;
+    let (from, limit) = (params.cursor.as_ref(), params.limit);
+    let page = match params.parent {
+        None => store.list(&params.filter, from, limit).await?,
+        Some(parent) => store
+            .list_children(&parent, params.filter, from, limit)
+            .await?
+            .ok_or(Refusal::UnknownInstance { id: parent })?,
+    };
     Ok(Json(InstanceList {
         instances: page.instances.into_iter().map(Into::into).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),

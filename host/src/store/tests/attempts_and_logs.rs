@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::*;
+use super::{queries::history_page, *};
 use crate::model::LogLevel;
 
 fn line(level: LogLevel, message: &str) -> LogLine {
@@ -36,8 +36,7 @@ async fn attempts_are_read_as_they_were_written_by_task_and_ordinal() {
     for noted in [attempt(2, 1), cut_off.clone(), attempt(1, 1)] {
         assert!(store.note_attempt(number, noted, vec![], u64::MAX, None).await.unwrap());
     }
-    let page = store.tenant(TENANT).history(&id("a"), TurnNumber::NONE, 10).await;
-    let page = page.unwrap().unwrap();
+    let page = history_page(&store, "a", HistoryFrom::Turn(TurnNumber::NONE), 10).await;
     assert_eq!(page.attempts, [attempt(1, 1), cut_off, attempt(2, 1)]);
     assert_eq!(page.attempt_totals, BTreeMap::from([(TaskId(1), 2), (TaskId(2), 1)]));
 }
@@ -71,8 +70,7 @@ async fn of_many_attempts_the_last_ones_are_kept_and_all_are_counted() {
     }
     assert_eq!(store.stored_bytes(TENANT), full);
     assert_eq!(store.rows("attempts").await, i64::from(ATTEMPTS_KEPT) + 1);
-    let page = store.tenant(TENANT).history(&id("a"), TurnNumber::NONE, 10).await;
-    let page = page.unwrap().unwrap();
+    let page = history_page(&store, "a", HistoryFrom::Turn(TurnNumber::NONE), 10).await;
     let ordinals = page.attempts.iter().map(|row| (row.task.0, row.ordinal));
     assert!(ordinals.eq((26..=35).map(|ordinal| (1, ordinal)).chain([(2, 1)])));
     assert_eq!(page.attempt_totals, BTreeMap::from([(TaskId(1), 35), (TaskId(2), 1)]));
@@ -93,8 +91,7 @@ async fn a_page_has_the_attempts_of_its_own_turns_only() {
             .unwrap();
     }
     let page = async |after, limit| {
-        let page = store.tenant(TENANT).history(&id("a"), TurnNumber(after), limit).await;
-        let page = page.unwrap().unwrap();
+        let page = history_page(&store, "a", HistoryFrom::Turn(TurnNumber(after)), limit).await;
         page.attempts.iter().map(|row| row.task.0).collect::<Vec<_>>()
     };
     assert_eq!(page(0, 2).await, [1]);
@@ -114,8 +111,7 @@ async fn attempts_of_many_bytes_are_counted_and_not_all_read() {
         };
         store.note_attempt(number, large, vec![], u64::MAX, None).await.unwrap();
     }
-    let page = store.tenant(TENANT).history(&id("a"), TurnNumber::NONE, 10).await;
-    let page = page.unwrap().unwrap();
+    let page = history_page(&store, "a", HistoryFrom::Turn(TurnNumber::NONE), 10).await;
     assert!((1..15).contains(&page.attempts.len()), "{}", page.attempts.len());
     assert_eq!(page.attempt_totals.len(), tasks.len());
 }
@@ -226,8 +222,7 @@ async fn attempts_from_before_only_the_last_were_kept_go_in_small_pieces() {
     );
     assert!(store.stored_bytes(TENANT) < before);
     store.assert_sound().await;
-    let page = store.tenant(TENANT).history(&id("a"), TurnNumber::NONE, 10).await;
-    let page = page.unwrap().unwrap();
+    let page = history_page(&store, "a", HistoryFrom::Turn(TurnNumber::NONE), 10).await;
     assert_eq!(page.attempt_totals, BTreeMap::from([(TaskId(1), 96), (TaskId(2), 10)]));
     assert_eq!(page.attempts.len(), 20);
 }

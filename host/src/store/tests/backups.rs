@@ -5,6 +5,16 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 use crate::store::{Backup, backup};
 
+/// What is in a folder, sorted.
+fn names_in(folder: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
 #[tokio::test]
 async fn a_copy_of_a_database_in_use_can_be_used_in_its_place() {
     let store = TestStore::new().await;
@@ -75,9 +85,44 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Backup(_)), "{error}");
-    let left: Vec<_> = std::fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
-    assert_eq!(left, ["there.db"]);
+    assert_eq!(names_in(folder.path()), ["there.db"]);
+}
+
+#[tokio::test]
+async fn what_killed_backups_left_behind_is_in_nobodys_way_and_goes() {
+    let store = TestStore::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.db");
+    // As an earlier version named it: in a container, process ids repeat.
+    let stale = format!("x.db.partial-{}", std::process::id());
+    for name in [stale.as_str(), "x.db.partial-5f0pQ7", "y.db.partial-5f0pQ7"] {
+        std::fs::write(folder.path().join(name), "half a copy").unwrap();
+    }
+    let held = File::create(folder.path().join("x.db.partial-held")).unwrap();
+    held.try_lock().unwrap();
+    std::fs::create_dir(folder.path().join("x.db.partial-folder")).unwrap();
+
+    backup(store.folder.path(), &file).await.unwrap();
+    assert_eq!(
+        names_in(folder.path()),
+        [
+            "x.db",
+            "x.db.partial-folder",
+            "x.db.partial-held",
+            "y.db.partial-5f0pQ7"
+        ],
+        "what another backup writes stays, and so do partial copies of another target"
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_appears_meanwhile_is_not_overwritten() {
+    let store = TestStore::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.db");
+    // A link that leads nowhere: it does not exist for whoever follows it, and its name is taken.
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &file).unwrap();
+    let error = backup(store.folder.path(), &file).await.unwrap_err();
+    assert!(error.to_string().contains("x.db exists already"), "{error}");
+    assert_eq!(names_in(folder.path()), ["x.db"], "no partial copy is left");
 }

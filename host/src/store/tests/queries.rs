@@ -1,6 +1,7 @@
 //! What people ask about.
 
 use super::*;
+use crate::store::list::{self as lists, MAX_EXAMINED};
 
 async fn page(
     store: &TestStore,
@@ -178,6 +179,113 @@ async fn states_are_counted() {
     assert_eq!(store.tenant(TenantId(2)).counts().await.unwrap(), []);
 }
 
+async fn found_history(store: &TestStore, name: &str, from: HistoryFrom, limit: u32) -> FoundHistory {
+    let filter = HistoryFilter { from, limit };
+    let found = store.tenant(TENANT).instance_with_history(&id(name), &filter).await;
+    found.unwrap().expect("the instance exists").1
+}
+
+pub(super) async fn history_page(store: &TestStore, name: &str, from: HistoryFrom, limit: u32) -> HistoryPage {
+    match found_history(store, name, from, limit).await {
+        FoundHistory::Page(page) => page,
+        FoundHistory::Over => panic!("the execution is over"),
+    }
+}
+
+#[tokio::test]
+async fn pages_of_a_history_are_of_one_execution() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    for n in 2..=4 {
+        store.commit(turn(number, n, vec![], vec![])).await.unwrap();
+    }
+    let first = history_page(&store, "a", HistoryFrom::Turn(TurnNumber::NONE), 2).await;
+    let cursor: HistoryCursor = first.next.unwrap().to_string().parse().unwrap();
+    // Turns that are added meanwhile come at the end.
+    store.commit(turn(number, 5, vec![], vec![])).await.unwrap();
+    let second = history_page(&store, "a", HistoryFrom::Cursor(cursor), 10).await;
+    let turns: Vec<_> = second.turns.iter().map(|turn| turn.number.0).collect();
+    assert_eq!((turns, second.next), (vec![3, 4, 5], None));
+
+    let mut commit = turn(number, 6, vec![], vec![]);
+    commit.next_execution = Some(Started {
+        execution: ExecutionNumber(2),
+        ..started("Order", None)
+    });
+    commit.summary.execution = ExecutionNumber(2);
+    commit.summary.last_turn = TurnNumber::NONE;
+    store.commit(commit).await.unwrap();
+    let found = found_history(&store, "a", HistoryFrom::Cursor(cursor), 10).await;
+    assert_eq!(found, FoundHistory::Over, "it continued as new");
+
+    store.ended("b").await;
+    let first = history_page(&store, "b", HistoryFrom::Turn(TurnNumber::NONE), 1).await;
+    let cursor = first.next.unwrap();
+    store.purge(TENANT, id("b")).await.unwrap();
+    store.ended("b").await;
+    let found = found_history(&store, "b", HistoryFrom::Cursor(cursor), 10).await;
+    assert_eq!(found, FoundHistory::Over, "another instance has the id");
+}
+
+#[tokio::test]
+async fn a_list_that_finds_little_answers_with_short_pages() {
+    let store = TestStore::new().await;
+    let count = MAX_EXAMINED as usize + 2_000;
+    store.ended("ended").await;
+    for start in (0..count).step_by(1_000) {
+        let names: Vec<_> = (start..start + 1_000).map(|n| format!("i{n}")).collect();
+        futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
+    }
+    let filter = ListFilter {
+        statuses: vec![InstanceStatus::Completed],
+        ..ListFilter::default()
+    };
+    let (first, next) = page(&store, &filter, None, 10).await;
+    assert_eq!(first, Vec::<String>::new(), "it is too far away for this page");
+    let next = next.expect("not everything was looked at");
+    assert_eq!(
+        page(&store, &filter, Some(&next), 10).await,
+        (vec!["ended".into()], None)
+    );
+    // What is found before is on the page, and nothing comes twice.
+    let filter = ListFilter {
+        id_prefix: Some("i119".into()),
+        ..ListFilter::default()
+    };
+    let (mut found, mut from, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let (names, next) = page(&store, &filter, from.as_ref(), 100).await;
+        (found, pages, from) = ([found, names].concat(), pages + 1, next);
+        if from.is_none() {
+            break;
+        }
+    }
+    let expected = ["i11999", "i119"].map(String::from);
+    assert_eq!((found.len(), pages), (111, 2));
+    assert_eq!([&found[0], &found[110]], [&expected[0], &expected[1]]);
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_interrupted_and_the_next_one_is_answered() {
+    let store = TestStore::empty(|options| options.query_time = Duration::ZERO).await;
+    store
+        .put_module(put_module("orders", 1, &["Order", "Child"]))
+        .await
+        .unwrap();
+    let names: Vec<_> = (0..2_000).map(|n| format!("i{n}")).collect();
+    futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
+    let tenant = store.tenant(TENANT);
+    for _ in 0..10 {
+        assert!(matches!(tenant.counts().await, Err(Error::QueryTimedOut)));
+        // Too short for a look at the clock.
+        assert!(tenant.instance(&id("i1")).await.unwrap().is_some());
+    }
+    assert!(
+        store.load(InstanceNumber(1)).await.is_ok(),
+        "the engine's queries have no such limit"
+    );
+}
+
 #[tokio::test]
 async fn a_history_comes_in_pages() {
     let store = TestStore::new().await;
@@ -185,23 +293,21 @@ async fn a_history_comes_in_pages() {
     for n in 2..=5 {
         store.commit(turn(number, n, vec![], vec![])).await.unwrap();
     }
-    let tenant = store.tenant(TENANT);
     let read = async |after, limit| {
-        let page = tenant
-            .history(&id("a"), TurnNumber(after), limit)
-            .await
-            .unwrap()
-            .unwrap();
-        (
-            page.turns.iter().map(|turn| turn.number.0).collect::<Vec<_>>(),
-            page.more,
-        )
+        let page = history_page(&store, "a", HistoryFrom::Turn(TurnNumber(after)), limit).await;
+        let turns: Vec<_> = page.turns.iter().map(|turn| turn.number.0).collect();
+        (turns, page.next.is_some())
     };
     assert_eq!(read(0, 3).await, (vec![1, 2, 3], true));
     assert_eq!(read(3, 3).await, (vec![4, 5], false));
     assert_eq!(read(5, 3).await, (vec![], false));
     assert_eq!(read(0, 5).await, (vec![1, 2, 3, 4, 5], false));
-    assert_eq!(tenant.history(&id("nobody"), TurnNumber::NONE, 3).await.unwrap(), None);
+    let whole = HistoryFilter {
+        from: HistoryFrom::Turn(TurnNumber::NONE),
+        limit: 3,
+    };
+    let nobody = store.tenant(TENANT).instance_with_history(&id("nobody"), &whole).await;
+    assert_eq!(nobody.unwrap(), None);
 }
 
 #[tokio::test]
@@ -251,7 +357,12 @@ async fn frequent_queries_are_answered_from_an_index() {
         parent: Some(InstanceNumber(1)),
         ..everything.clone()
     };
-    let list = |filter: &ListFilter, from| store.tenant(TENANT).list_query(filter, from, 10).into_string();
+    let list = |filter: &ListFilter, from| lists::query(TENANT, filter, from, None, 10).into_string();
+    let above = |filter: &ListFilter, from| {
+        let floor = Some(InstanceNumber(3));
+        lists::query(TENANT, filter, from, floor, 10).into_string()
+    };
+    let floor = |filter: &ListFilter, from| lists::floor_query(TENANT, filter, from).into_string();
     let cursor = Cursor::below(InstanceNumber(9));
     let lists = [
         (
@@ -270,6 +381,18 @@ async fn frequent_queries_are_answered_from_an_index() {
         (
             list(&of_parent, Some(&cursor)),
             "instances_by_parent (partition=? AND parent=? AND instance<?)",
+        ),
+        (
+            above(&everything, Some(&cursor)),
+            "instances_by_tenant (partition=? AND tenant=? AND instance>? AND instance<?)",
+        ),
+        (
+            floor(&everything, Some(&cursor)),
+            "COVERING INDEX instances_by_tenant (partition=? AND tenant=? AND instance<?)",
+        ),
+        (
+            floor(&of_parent, Some(&cursor)),
+            "COVERING INDEX instances_by_parent (partition=? AND parent=? AND instance<?)",
         ),
     ];
     let others = [

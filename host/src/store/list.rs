@@ -1,0 +1,179 @@
+//! Lists of a tenant's instances, page by page. Each page costs a bounded amount of work, whether it finds something or
+//! not.
+
+use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteConnection};
+
+use super::{
+    Cursor, Error, InstanceSummary,
+    columns::{Columns, stored},
+    tenant::{COLUMNS, OTHER_TABLES, summary},
+};
+use crate::model::{FunctionName, InstanceNumber, InstanceStatus, TenantId, Timestamp};
+
+/// Most instances that are looked at for one page: some tens of milliseconds. A page that found less than it may have
+/// by then says where to go on.
+pub(super) const MAX_EXAMINED: u32 = 10_000;
+
+/// Which instances a list shows; everything that is set must fit.
+#[derive(Debug, Clone, Default)]
+pub struct ListFilter {
+    /// In one of these states; any if empty.
+    pub statuses: Vec<InstanceStatus>,
+    /// Of that orchestration function.
+    pub function: Option<FunctionName>,
+    /// Whose id begins with that.
+    pub id_prefix: Option<String>,
+    /// Created at that time or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before that time.
+    pub created_to: Option<Timestamp>,
+    /// Children of that instance.
+    pub parent: Option<InstanceNumber>,
+}
+
+impl ListFilter {
+    /// Whether it leaves something out of the index that the list walks through.
+    fn is_selective(&self) -> bool {
+        let Self {
+            statuses,
+            function,
+            id_prefix,
+            created_from,
+            created_to,
+            parent: _,
+        } = self;
+        !statuses.is_empty()
+            || function.is_some()
+            || id_prefix.is_some()
+            || created_from.is_some()
+            || created_to.is_some()
+    }
+
+    /// The index with the order of the list. Left alone, SQLite walks through the instances of all tenants.
+    fn index(&self) -> &'static str {
+        if self.parent.is_some() {
+            "instances_by_parent"
+        } else {
+            "instances_by_tenant"
+        }
+    }
+}
+
+/// A page of a list, newest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstancePage {
+    /// The instances.
+    pub instances: Vec<InstanceSummary>,
+    /// Where the next page begins; none if this is the last one. A page that has a next one may be short, or empty.
+    pub next: Option<Cursor>,
+}
+
+/// A page of a list, from a cursor on.
+pub(super) async fn page(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    filter: &ListFilter,
+    from: Option<&Cursor>,
+    limit: u32,
+) -> Result<InstancePage, Error> {
+    let floor = if filter.is_selective() {
+        floor(connection, tenant, filter, from).await?
+    } else {
+        None
+    };
+    // One more shows whether there is a next page.
+    let rows = query(tenant, filter, from, floor, i64::from(limit) + 1)
+        .build()
+        .fetch_all(connection)
+        .await?;
+    let mut instances = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+    let more = instances.len() > limit as usize;
+    instances.truncate(limit as usize);
+    let next = match instances.last() {
+        Some(last) if more => Some(Cursor::below(last.number)),
+        _ => floor.map(Cursor::at),
+    };
+    Ok(InstancePage { instances, next })
+}
+
+/// The first instance that is too far away to be looked at for this page.
+async fn floor(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    filter: &ListFilter,
+    from: Option<&Cursor>,
+) -> Result<Option<InstanceNumber>, Error> {
+    let mut query = floor_query(tenant, filter, from);
+    let row = query.build().fetch_optional(connection).await?;
+    row.map(|row| row.number(0).map(InstanceNumber)).transpose()
+}
+
+pub(super) fn floor_query(tenant: TenantId, filter: &ListFilter, from: Option<&Cursor>) -> QueryBuilder<Sqlite> {
+    let index = filter.index();
+    let mut query = QueryBuilder::new(format!(
+        "SELECT i.instance
+         FROM instances AS i INDEXED BY {index}
+         WHERE i.partition = 0"
+    ));
+    match filter.parent {
+        Some(parent) => query.push(" AND i.parent = ").push_bind(stored(parent.0)),
+        None => query.push(" AND i.tenant = ").push_bind(i64::from(tenant.0)),
+    };
+    if let Some(cursor) = from {
+        query.push(" AND i.instance < ").push_bind(stored(cursor.number().0));
+    }
+    query
+        .push(" ORDER BY i.instance DESC LIMIT 1 OFFSET ")
+        .push_bind(i64::from(MAX_EXAMINED));
+    query
+}
+
+/// The instances that fit, from a cursor on and above a floor.
+pub(super) fn query(
+    tenant: TenantId,
+    filter: &ListFilter,
+    from: Option<&Cursor>,
+    floor: Option<InstanceNumber>,
+    limit: i64,
+) -> QueryBuilder<Sqlite> {
+    let index = filter.index();
+    let mut query = QueryBuilder::new(format!(
+        "SELECT {COLUMNS}
+         FROM instances AS i INDEXED BY {index} {OTHER_TABLES}
+         WHERE i.partition = 0"
+    ));
+    query.push(" AND i.tenant = ").push_bind(i64::from(tenant.0));
+    if let Some(cursor) = from {
+        query.push(" AND i.instance < ").push_bind(stored(cursor.number().0));
+    }
+    if let Some(floor) = floor {
+        query.push(" AND i.instance > ").push_bind(stored(floor.0));
+    }
+    if let Some(parent) = filter.parent {
+        query.push(" AND i.parent = ").push_bind(stored(parent.0));
+    }
+    if !filter.statuses.is_empty() {
+        let mask = filter
+            .statuses
+            .iter()
+            .fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
+        query.push(" AND (1 << i.status) & ").push_bind(mask);
+    }
+    if let Some(function) = &filter.function {
+        query.push(" AND f.name = ").push_bind(function.as_str().to_owned());
+    }
+    if let Some(prefix) = &filter.id_prefix {
+        query
+            .push(" AND substr(i.id, 1, ")
+            .push_bind(stored(prefix.chars().count() as u64));
+        query.push(") = ").push_bind(prefix.clone());
+    }
+    if let Some(from) = filter.created_from {
+        query.push(" AND i.created_at_ms >= ").push_bind(stored(from.0));
+    }
+    if let Some(to) = filter.created_to {
+        query.push(" AND i.created_at_ms < ").push_bind(stored(to.0));
+    }
+    query.push(" ORDER BY i.instance DESC LIMIT ").push_bind(limit);
+    query
+}

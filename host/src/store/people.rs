@@ -1,0 +1,220 @@
+//! Readers for what people ask: lists, statuses, histories, logs, use.
+//!
+//! They are apart from the engine's readers, so that no list keeps a timer or a load waiting, and they are bounded in
+//! what the engine's need no bound for: a query that takes too long is interrupted inside SQLite, a tenant occupies all
+//! readers but one at most, and only so many of its queries wait. An answer that takes several statements reads them in
+//! one transaction, so that it shows one moment.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::Error;
+use crate::model::TenantId;
+
+/// Most queries of one asker that run or wait. More are refused at once.
+pub(super) const MAX_ASKING: usize = 64;
+
+/// How long a query waits for a reader before it is refused.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Instructions of SQLite's machine between two looks at the clock: well below a millisecond.
+const INSTRUCTIONS: i32 = 1_000;
+
+/// A time that never comes, as a [`Lane`] counts it.
+const NEVER: u64 = u64::MAX;
+
+/// Who asks: a tenant, or the host's administrator.
+pub(super) type Asker = Option<TenantId>;
+
+/// The readers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct People(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    settings: SqliteConnectOptions,
+    seats: Arc<Semaphore>,
+    /// Seats that one asker may occupy.
+    share: usize,
+    /// How long one answer may take once it has a reader.
+    query_time: Duration,
+    shares: Mutex<HashMap<Asker, Weak<Share>>>,
+    idle: Mutex<Vec<Lane>>,
+    /// What [`Lane::until`] counts from.
+    epoch: Instant,
+}
+
+/// What one of them asks at the same time.
+#[derive(Debug)]
+struct Share {
+    turns: Arc<Semaphore>,
+    asking: AtomicUsize,
+}
+
+/// Counts a query for as long as it runs or waits.
+#[derive(Debug)]
+struct Asking(Arc<Share>);
+
+impl Asking {
+    fn new(share: Arc<Share>) -> Result<Self, Error> {
+        let asking = Self(share);
+        if asking.0.asking.fetch_add(1, Relaxed) >= MAX_ASKING {
+            return Err(Error::TooManyQueries);
+        }
+        Ok(asking)
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asking.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A connection whose statements end when their time is up.
+#[derive(Debug)]
+struct Lane {
+    connection: SqliteConnection,
+    /// When they are interrupted, in milliseconds since the epoch.
+    until: Arc<AtomicU64>,
+}
+
+impl Lane {
+    async fn open(settings: &SqliteConnectOptions, epoch: Instant) -> Result<Self, sqlx::Error> {
+        let mut connection = settings.connect().await?;
+        let until = Arc::new(AtomicU64::new(NEVER));
+        let limit = Arc::clone(&until);
+        connection
+            .lock_handle()
+            .await?
+            .set_progress_handler(INSTRUCTIONS, move || millis_since(epoch) < limit.load(Relaxed));
+        Ok(Self { connection, until })
+    }
+}
+
+fn millis_since(epoch: Instant) -> u64 {
+    u64::try_from(epoch.elapsed().as_millis()).unwrap_or(NEVER)
+}
+
+impl People {
+    /// That many readers, which connect when they are needed.
+    pub(super) fn new(settings: SqliteConnectOptions, readers: u32, query_time: Duration) -> Self {
+        let seats = readers.max(1) as usize;
+        Self(Arc::new(Inner {
+            settings,
+            seats: Arc::new(Semaphore::new(seats)),
+            share: (seats - 1).max(1),
+            query_time,
+            shares: Mutex::default(),
+            idle: Mutex::default(),
+            epoch: Instant::now(),
+        }))
+    }
+
+    /// A reader for one answer. All that it reads is of one moment, that of its first statement.
+    pub(super) async fn read(&self, asker: Asker) -> Result<Reader, Error> {
+        let asking = Asking::new(self.share(asker))?;
+        let waiting = async {
+            // First the asker's turn, so that it never has more than its share in the line that is common to all.
+            let turn = Arc::clone(&asking.0.turns).acquire_owned().await;
+            let seat = Arc::clone(&self.0.seats).acquire_owned().await;
+            Ok::<_, Error>((turn.map_err(|_| Error::Closed)?, seat.map_err(|_| Error::Closed)?))
+        };
+        let (turn, seat) = timeout(MAX_WAIT, waiting).await.map_err(|_| Error::TooManyQueries)??;
+        let idle = lock(&self.0.idle).pop();
+        let lane = match idle {
+            Some(lane) => lane,
+            None => Lane::open(&self.0.settings, self.0.epoch).await?,
+        };
+        let query_time = u64::try_from(self.0.query_time.as_millis()).unwrap_or(NEVER);
+        lane.until
+            .store(millis_since(self.0.epoch).saturating_add(query_time), Relaxed);
+        let mut reader = Reader {
+            lane: Some(lane),
+            people: self.clone(),
+            _place: (turn, seat, asking),
+        };
+        sqlx::query("BEGIN").execute(reader.connection()).await?;
+        Ok(reader)
+    }
+
+    fn share(&self, asker: Asker) -> Arc<Share> {
+        let mut shares = lock(&self.0.shares);
+        if let Some(share) = shares.get(&asker).and_then(Weak::upgrade) {
+            return share;
+        }
+        shares.retain(|_, share| share.strong_count() > 0);
+        let share = Arc::new(Share {
+            turns: Arc::new(Semaphore::new(self.0.share)),
+            asking: AtomicUsize::new(0),
+        });
+        shares.insert(asker, Arc::downgrade(&share));
+        share
+    }
+
+    /// Refuses further queries and closes the connections that are idle; the others close when their answers are there.
+    pub(super) async fn close(&self) {
+        self.0.seats.close();
+        let idle = std::mem::take(&mut *lock(&self.0.idle));
+        for lane in idle {
+            // Nothing was written with it.
+            let _ = lane.connection.close().await;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One answer's reader. Dropping it interrupts what it reads.
+#[derive(Debug)]
+pub(super) struct Reader {
+    /// There until the answer is.
+    lane: Option<Lane>,
+    people: People,
+    _place: (OwnedSemaphorePermit, OwnedSemaphorePermit, Asking),
+}
+
+impl Reader {
+    /// Where the statements go.
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.lane.as_mut().expect("the answer is not there yet").connection
+    }
+
+    /// Ends the transaction and leaves the connection to the next answer, unless reading failed: then it is closed.
+    pub(super) async fn finish<T>(mut self, answer: Result<T, Error>) -> Result<T, Error> {
+        let answer = answer?;
+        sqlx::query("COMMIT").execute(self.connection()).await?;
+        let lane = self.lane.take().filter(|_| !self.people.0.seats.is_closed());
+        if let Some(lane) = lane {
+            lane.until.store(NEVER, Relaxed);
+            lock(&self.people.0.idle).push(lane);
+        }
+        Ok(answer)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(lane) = self.lane.take() {
+            // A statement may still run in the connection's thread. It ends now; the connection is not used again.
+            lane.until.store(0, Relaxed);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The length of SQLite's log, beside readers that take their time.
+
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::*;
+use crate::store::checkpoint::{Checkpointer, Length};
+
+/// A store whose checkpoints happen when a test says so.
+struct ByHand {
+    folder: tempfile::TempDir,
+    store: Store,
+    checkpointer: Checkpointer,
+    written: u32,
+}
+
+impl ByHand {
+    const MAX_LOG_BYTES: u64 = 1 << 20;
+
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = StoreOptions::new(folder.path());
+        options.synchronous = Synchronous::Normal;
+        options.max_log_bytes = Self::MAX_LOG_BYTES;
+        let (store, service) = Store::open(&options).await.unwrap();
+        let StoreService {
+            writer, checkpointer, ..
+        } = service;
+        tokio::spawn(writer.run(CancellationToken::new()));
+        store.put_module(put_module("orders", 1, &["Order"])).await.unwrap();
+        Self {
+            folder,
+            store,
+            checkpointer,
+            written: 0,
+        }
+    }
+
+    /// Writes that many times 64 KiB.
+    async fn write(&mut self, times: u32) {
+        for _ in 0..times {
+            self.written += 1;
+            let name = format!("i{}", self.written);
+            let mut new = instance(&name);
+            new.started.input = payload(&format!("\"{}\"", "x".repeat(64 << 10)));
+            self.store.start(new, None).await.unwrap();
+        }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        std::fs::metadata(self.folder.path().join("windlass.db-wal"))
+            .unwrap()
+            .len()
+    }
+
+    /// Somebody who looks at the database as it is now, until it is closed.
+    async fn reader(&self) -> sqlx::SqliteConnection {
+        let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("windlass.db"));
+        let mut reader = settings.connect().await.unwrap();
+        sqlx::query("BEGIN").execute(&mut reader).await.unwrap();
+        sqlx::query("SELECT count(*) FROM instances")
+            .fetch_one(&mut reader)
+            .await
+            .unwrap();
+        reader
+    }
+}
+
+#[tokio::test]
+async fn beside_a_long_reader_the_writer_does_not_pause_and_the_log_shrinks_afterwards() {
+    let mut test = ByHand::new().await;
+    test.write(2).await;
+    let reader = test.reader().await;
+    for _ in 0..10 {
+        test.write(5).await;
+        test.checkpointer.shorten().await.unwrap();
+    }
+    let stats = test.store.stats();
+    assert_eq!(stats.checkpoint_pauses, 0, "none could have succeeded");
+    assert!(stats.checkpoints_in_use > 5, "{stats:?}");
+    assert!(test.log_bytes() > 2 * ByHand::MAX_LOG_BYTES);
+
+    reader.close().await.unwrap();
+    // Nothing is written any more.
+    assert_eq!(test.checkpointer.shorten().await.unwrap(), Length::Short);
+    assert_eq!(test.log_bytes(), 0);
+    assert_eq!(test.store.stats().checkpoint_pauses, 1);
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_keeps_starts_over_in_the_file_as_it_is() {
+    let mut test = ByHand::new().await;
+    for _ in 0..10 {
+        test.write(5).await;
+        assert_eq!(test.checkpointer.shorten().await.unwrap(), Length::Short);
+    }
+    let pauses = test.store.stats().checkpoint_pauses;
+    assert!((1..10).contains(&pauses), "{pauses}");
+    assert!(test.log_bytes() < 2 * ByHand::MAX_LOG_BYTES);
+    assert_eq!(test.store.stats().checkpoints_in_use, 0);
+}

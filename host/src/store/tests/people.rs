@@ -1,0 +1,106 @@
+//! Readers for what people ask: apart from the engine's, bounded, and each answer of one moment.
+
+use std::task::Poll;
+
+use futures::FutureExt as _;
+
+use super::*;
+use crate::store::people::{Asker, MAX_ASKING, Reader};
+
+const OTHER: Asker = Some(TenantId(2));
+
+/// Occupies as many readers as one asker may.
+async fn occupy(store: &TestStore, asker: Asker) -> Vec<Reader> {
+    let mut readers = Vec::new();
+    while readers.len() + 1 < StoreOptions::new("").people_readers as usize {
+        readers.push(store.readers.people().read(asker).await.unwrap());
+    }
+    readers
+}
+
+#[tokio::test]
+async fn queries_of_one_tenant_keep_neither_others_nor_the_engine_waiting() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    let occupied = occupy(&store, Some(TENANT)).await;
+    let tenant = store.tenant(TENANT);
+    let filter = ListFilter::default();
+    let mut waits = Box::pin(tenant.list(&filter, None, 10));
+    assert!(matches!(futures::poll!(&mut waits), Poll::Pending));
+    assert!(store.tenant(TenantId(2)).list(&filter, None, 10).await.is_ok());
+    assert!(store.tenant(TENANT).holdings().await.is_ok(), "the administrator's");
+
+    // All readers are occupied.
+    let other = store.readers.people().read(OTHER).await.unwrap();
+    assert!(store.load(number).await.unwrap().is_some());
+    assert_eq!(tenant.awake(&id("a")).await.unwrap(), Some(number));
+    assert!(tenant.summary(&id("a")).await.unwrap().is_some());
+    store.commit(last_turn(number, 2)).await.unwrap();
+
+    drop((occupied, other));
+    assert_eq!(waits.await.unwrap().instances.len(), 1);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_tenant_with_too_many_queries_is_refused_and_others_are_not() {
+    let store = TestStore::new().await;
+    let occupied = occupy(&store, Some(TENANT)).await;
+    let people = store.readers.people();
+    let mut waiting: Vec<_> = (occupied.len()..MAX_ASKING)
+        .map(|_| Box::pin(people.read(Some(TENANT))))
+        .collect();
+    for waits in &mut waiting {
+        assert!(waits.now_or_never().is_none());
+    }
+    assert!(matches!(people.read(Some(TENANT)).await, Err(Error::TooManyQueries)));
+    drop(people.read(OTHER).await.unwrap());
+    waiting.truncate(1);
+    drop(people.read(OTHER).await.unwrap());
+    assert!(
+        people.read(Some(TENANT)).now_or_never().is_none(),
+        "there is room to wait again"
+    );
+    drop(occupied);
+    let reader = waiting.remove(0).await.unwrap();
+    reader.finish(Ok(())).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_is_of_one_moment() {
+    let store = TestStore::new().await;
+    let number = store.started("a").await;
+    let name = |execution: u32| payload(&format!("\"execution {execution}\""));
+    let write = async {
+        for execution in 1..200 {
+            let inbox = store.inbox(number).await;
+            let mut commit = first_turn(number, inbox);
+            commit.execution = ExecutionNumber(execution);
+            commit.turn = commit.turn.map(|turn| Turn {
+                decisions: vec![],
+                ..turn
+            });
+            commit.next_execution = Some(Started {
+                execution: ExecutionNumber(execution + 1),
+                input: name(execution + 1),
+                ..started("Order", None)
+            });
+            commit.summary.execution = ExecutionNumber(execution + 1);
+            commit.summary.last_turn = TurnNumber::NONE;
+            store.commit(commit).await.unwrap();
+        }
+    };
+    let reader = store.tenant(TENANT);
+    let look = tokio::spawn(async move {
+        let mut seen = 0;
+        while seen < 199 {
+            let details = reader.instance(&id("a")).await.unwrap().unwrap();
+            seen = details.summary.execution.0;
+            if seen > 1 {
+                assert_eq!(details.input, Some(name(seen)), "{seen}");
+            }
+        }
+    });
+    write.await;
+    look.await.unwrap();
+}
