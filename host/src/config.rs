@@ -9,6 +9,8 @@ use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::byte_order_mark;
+
 pub use units::{ByteSize, Capacity, LogFormat, Span, Synchronous};
 
 /// The port of the host when nobody says otherwise; the CLI looks for it there.
@@ -30,6 +32,11 @@ macro_rules! settings {
             #[arg(long, env = "WINDLASS_ALLOW", value_name = "RULE", value_delimiter = ',', hide_env = true)]
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub allow: Option<Vec<String>>,
+            /// A proxy in front of the host whose forwarding headers count for links: an address or a network such as
+            /// 10.0.0.0/8; repeatable
+            #[arg(long, env = "WINDLASS_TRUSTED_PROXY", value_name = "NETWORK", value_delimiter = ',', hide_env = true)]
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub trusted_proxy: Option<Vec<String>>,
         }
 
         /// Complete, checked settings.
@@ -41,23 +48,33 @@ macro_rules! settings {
             )+
             /// Addresses that activities may reach.
             pub allow: Vec<String>,
+            /// Proxies whose forwarding headers count for links.
+            pub trusted_proxy: Vec<String>,
         }
 
         impl Settings {
             /// The defaults: every setting has one.
             pub fn defaults() -> Self {
-                Self { $($name: Some($default),)+ allow: Some(Vec::new()) }
+                Self { $($name: Some($default),)+ allow: Some(Vec::new()), trusted_proxy: Some(Vec::new()) }
             }
 
             /// These settings, with `others` for what they leave open.
             #[must_use]
             pub fn or(self, others: Self) -> Self {
-                Self { $($name: self.$name.or(others.$name),)+ allow: self.allow.or(others.allow) }
+                Self {
+                    $($name: self.$name.or(others.$name),)+
+                    allow: self.allow.or(others.allow),
+                    trusted_proxy: self.trusted_proxy.or(others.trusted_proxy),
+                }
             }
 
             fn complete(self) -> Config {
-                let Self { $($name,)+ allow } = self.or(Self::defaults());
-                Config { $($name: $name.unwrap_or_else(|| $default),)+ allow: allow.unwrap_or_default() }
+                let Self { $($name,)+ allow, trusted_proxy } = self.or(Self::defaults());
+                Config {
+                    $($name: $name.unwrap_or_else(|| $default),)+
+                    allow: allow.unwrap_or_default(),
+                    trusted_proxy: trusted_proxy.unwrap_or_default(),
+                }
             }
         }
     };
@@ -100,8 +117,13 @@ settings! {
     max_payload: ByteSize = ByteSize::mib(1), "WINDLASS_MAX_PAYLOAD", "SIZE";
     /// Longest module
     max_module: ByteSize = ByteSize::mib(64), "WINDLASS_MAX_MODULE", "SIZE";
-    /// Connections at a time; further ones wait
+    /// Requests under way at a time; further ones wait. A quarter stays free of requests that wait for the end of an instance
     max_connections: u32 = 1_024, "WINDLASS_MAX_CONNECTIONS", "NUMBER";
+    /// How long a connection may stay idle between two requests; longer than balancers and proxies keep theirs
+    idle_timeout: Span = Span::seconds(75), "WINDLASS_IDLE_TIMEOUT", "TIME";
+    /// The address under which clients know the host, for example https://windlass.example.com/base; links begin with it.
+    /// Empty: with what requests are addressed to
+    public_url: String = String::new(), "WINDLASS_PUBLIC_URL", "URL";
     /// How long requests and turns under way may go on after the end was asked for
     shutdown_grace: Span = Span::seconds(10), "WINDLASS_SHUTDOWN_GRACE", "TIME";
     /// File with the certificate to show and those that lead to its authority (PEM); with it the host speaks TLS. Read again
@@ -187,6 +209,7 @@ impl Config {
         for (name, span) in [
             ("turn_timeout", self.turn_timeout),
             ("activity_timeout", self.activity_timeout),
+            ("idle_timeout", self.idle_timeout),
         ] {
             if span.0 == Duration::ZERO {
                 return invalid(name, "must not be 0");
@@ -223,14 +246,17 @@ const MAX_MAX_PAYLOAD: u64 = 64 << 20;
 const MIN_MAX_DATABASE: u64 = 1 << 20;
 
 fn read(path: &Path) -> Result<Settings, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+    let bytes = fs::read(path).map_err(|cause| ConfigError::Read {
         path: path.to_owned(),
         cause,
     })?;
-    toml::from_str(&text).map_err(|error| ConfigError::Parse {
+    let wrong = |message: String| ConfigError::Parse {
         path: path.to_owned(),
-        message: error.to_string().trim_end().to_owned(),
-    })
+        message,
+    };
+    let text = byte_order_mark::skip(&bytes).map_err(|other| wrong(other.to_string()))?;
+    let text = str::from_utf8(text).map_err(|_| wrong("it is not UTF-8".into()))?;
+    toml::from_str(text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@ pub(crate) mod tenants;
 pub(crate) mod usage;
 
 mod access;
+mod admission;
 mod body;
+mod connection;
 mod error;
 mod error_pages;
 mod guard;
@@ -26,20 +28,25 @@ mod openapi;
 mod params;
 mod path;
 mod problem;
+mod proxies;
 mod router;
 mod server;
+mod socket;
 mod stall;
 mod state;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod waits;
 
 use http::uri::Scheme;
 
+pub use admission::Places;
 pub use instances::Purged;
-pub use links::InstanceLinks;
+pub use links::{InstanceLinks, PublicUrl};
 pub use path::ModuleName;
 pub use problem::Problem;
+pub use proxies::Network;
 pub use router::{openapi, router};
 pub use server::{Server, ServerError, ServerOptions};
 
@@ -61,4 +68,8 @@ pub struct HttpOptions {
     pub own_names_only: bool,
     /// How clients reach the host: with what links begin, and the origin of its own pages.
     pub scheme: Scheme,
+    /// With what links begin instead, whatever a request says.
+    pub public_url: Option<PublicUrl>,
+    /// The proxies whose forwarding headers count for links.
+    pub trusted_proxies: Vec<Network>,
 }

@@ -1,5 +1,6 @@
 //! Windlass: a durable workflow host for WebAssembly components.
 
+mod byte_order_mark;
 pub mod cli;
 pub mod clock;
 pub mod config;

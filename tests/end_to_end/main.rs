@@ -3,6 +3,7 @@
 mod approval;
 mod bench;
 mod cli;
+mod connections;
 mod control;
 mod crash;
 mod disks;
@@ -10,6 +11,7 @@ mod egress;
 mod events;
 mod hostile;
 mod invoices;
+mod links;
 mod metrics;
 mod openapi;
 mod orders;

@@ -35,7 +35,7 @@ async fn the_document_is_valid_and_a_client_generated_from_it_talks_to_the_host(
     output(Command::new(python).args(["-m", "openapi_spec_validator"]).arg(&document)).await;
 
     let sources = workspace().join("tests/openapi");
-    let generated = output(
+    output(
         Command::new(python)
             .args(["-m", "openapi_python_client", "generate", "--fail-on-warning", "--meta", "none"])
             .arg("--path")
@@ -44,8 +44,8 @@ async fn the_document_is_valid_and_a_client_generated_from_it_talks_to_the_host(
             .arg(sources.join("generator.yml"))
             .arg("--output-path")
             .arg(folder.path().join("windlass_client")),
-    );
-    generated.await;
+    )
+    .await;
     let talked = output(
         Command::new(python)
             .env("PYTHONPATH", folder.path())
@@ -53,7 +53,8 @@ async fn the_document_is_valid_and_a_client_generated_from_it_talks_to_the_host(
             .arg(sources.join("talk.py"))
             .arg(world.url())
             .arg(modules().join("patterns.wasm")),
-    );
-    assert_eq!(talked.await.trim(), r#"{"talked": true}"#);
+    )
+    .await;
+    assert_eq!(talked.trim(), r#"{"talked": true}"#);
     world.stop().await;
 }

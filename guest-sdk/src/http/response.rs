@@ -98,16 +98,25 @@ impl Response {
         Ok(std::str::from_utf8(&self.body)?.to_owned())
     }
 
-    /// The body as a value.
+    /// The body as a value. A byte order mark in front of it is ignored.
     ///
     /// # Errors
     /// `HttpError` if it is not JSON of that shape.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|error| {
+        let other_encoding = [&b"\xff\xfe"[..], b"\xfe\xff", b"\x00\x00\xfe\xff"]
+            .iter()
+            .any(|mark| self.body.starts_with(mark));
+        let parsed = if other_encoding {
+            Err("it begins with the byte order mark of UTF-16 or UTF-32, and JSON is UTF-8".to_owned())
+        } else {
+            let text = self.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.body);
+            serde_json::from_slice(text).map_err(|error| error.to_string())
+        };
+        parsed.map_err(|problem| {
             let details = json!({ "status": self.status(), "body": self.beginning() });
             Failure::new(
                 failure_types::ERROR,
-                format!("the answer is not what was expected: {error}"),
+                format!("the answer is not what was expected: {problem}"),
             )
             .details(&details)
         })
@@ -134,5 +143,19 @@ impl Response {
 
     fn beginning(&self) -> String {
         String::from_utf8_lossy(&self.body).chars().take(QUOTED_CHARS).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_in_front_of_json_is_ignored_and_another_encoding_is_named() {
+        let read = |body: &[u8]| Response::new(200, body.to_vec()).json::<String>();
+        assert_eq!(read(b"\xef\xbb\xbf\"x\"").unwrap(), "x");
+        assert_eq!(read(b"\"x\"").unwrap(), "x");
+        let failure = read(b"\xff\xfe\"\x00x\x00\"\x00").unwrap_err();
+        assert!(failure.message().contains("byte order mark"), "{failure:?}");
     }
 }

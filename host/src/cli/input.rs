@@ -3,24 +3,26 @@
 use std::io::Read;
 
 use super::trouble::Trouble;
+use crate::byte_order_mark;
 
 /// The text of a payload argument. Checked here too, because the shell's quoting is what mostly goes wrong, and then the
 /// message should show what arrived.
 pub(super) fn payload(argument: Option<&str>) -> Result<Option<String>, Trouble> {
     let Some(argument) = argument else { return Ok(None) };
-    let text = match argument.strip_prefix('@') {
-        None => argument.to_owned(),
+    let bytes = match argument.strip_prefix('@') {
+        None => argument.as_bytes().to_vec(),
         Some("-") => {
-            let mut text = String::new();
+            let mut bytes = Vec::new();
             std::io::stdin()
-                .read_to_string(&mut text)
+                .read_to_end(&mut bytes)
                 .map_err(|error| Trouble::Usage(format!("cannot read standard input: {error}")))?;
-            text
+            bytes
         }
-        Some(path) => {
-            std::fs::read_to_string(path).map_err(|error| Trouble::Usage(format!("cannot read {path:?}: {error}")))?
-        }
+        Some(path) => std::fs::read(path).map_err(|error| Trouble::Usage(format!("cannot read {path:?}: {error}")))?,
     };
+    let no_text = |problem: String| Trouble::Usage(format!("the input {argument:?} cannot be used: {problem}"));
+    let text = byte_order_mark::skip(&bytes).map_err(|other| no_text(other.to_string()))?;
+    let text = String::from_utf8(text.to_vec()).map_err(|_| no_text("it is not UTF-8".into()))?;
     match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
         Ok(_) => Ok(Some(text)),
         Err(error) => {
@@ -46,6 +48,24 @@ mod tests {
         file.write_all(b"[1]\n").unwrap();
         let argument = format!("@{}", file.path().display());
         assert_eq!(payload(Some(&argument)).unwrap().as_deref(), Some("[1]\n"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_and_another_encoding_is_named() {
+        let of_file = |bytes: &[u8]| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(bytes).unwrap();
+            payload(Some(&format!("@{}", file.path().display())))
+        };
+        assert_eq!(of_file(b"\xef\xbb\xbf[1]").unwrap().as_deref(), Some("[1]"));
+        assert_eq!(payload(Some("\u{feff}[1]")).unwrap().as_deref(), Some("[1]"));
+        for (bytes, expected) in [(&b"\xff\xfe1\x00"[..], "UTF-16"), (b"\"\xff\"", "not UTF-8")] {
+            let refused = of_file(bytes);
+            assert!(
+                matches!(&refused, Err(Trouble::Usage(message)) if message.contains(expected)),
+                "{refused:?}"
+            );
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     clock::SystemClock,
     config::{Capacity, Config, Settings, Synchronous},
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
-    http::{self, HttpOptions, Server, ServerOptions},
+    http::{self, HttpOptions, Network, Places, PublicUrl, Server, ServerOptions},
     model::ObservableLimits,
     sandbox::{Compiler, EgressPolicy, EgressRule, RuleError, Sandbox, SandboxOptions},
     shutdown,
@@ -83,9 +83,11 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     });
 
     refuse_strangers(config, engine.tenancy())?;
+    let places = Places::new(usize::try_from(config.max_connections)?);
     let server = ServerOptions {
         listen: config.listen,
-        max_connections: usize::try_from(config.max_connections)?,
+        places: places.clone(),
+        idle_timeout: config.idle_timeout.0,
         grace: config.shutdown_grace.0,
         certificate,
     };
@@ -96,8 +98,10 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         module_bytes: config.max_module.as_usize(),
         own_names_only: config.listen.ip().is_loopback(),
         scheme,
+        public_url: public_url(config)?,
+        trusted_proxies: trusted_proxies(config)?,
     };
-    let router = http::router(engine.clone(), options, stop.clone());
+    let router = http::router(engine.clone(), options, places, stop.clone());
     announce(&server)?;
     server.run(router, stop).await;
 
@@ -141,6 +145,25 @@ fn certificate(config: &Config) -> Result<Option<Certificate>, CertificateError>
         key: config.tls_key.clone(),
     };
     Certificate::load(files).map(Some)
+}
+
+fn public_url(config: &Config) -> Result<Option<PublicUrl>, String> {
+    let url = &config.public_url;
+    if url.is_empty() {
+        return Ok(None);
+    }
+    let parsed = url.parse::<PublicUrl>();
+    parsed
+        .map(Some)
+        .map_err(|problem| format!("the address {url:?} of --public-url {problem}"))
+}
+
+fn trusted_proxies(config: &Config) -> Result<Vec<Network>, String> {
+    let rules = config.trusted_proxy.iter().map(|rule| {
+        rule.parse::<Network>()
+            .map_err(|problem| format!("{rule:?} of --trusted-proxy {problem}"))
+    });
+    rules.collect()
 }
 
 /// Without keys, anyone who reaches the socket may do anything.

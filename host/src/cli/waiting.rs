@@ -13,6 +13,9 @@ use super::{
 };
 use crate::http::{MAX_WAIT, parse_duration};
 
+/// The pause before asking again when the host has ended a wait early, as it does when it has many of them.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// How long to wait: `--wait` for as long as it takes, `--wait=20s` for that long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
@@ -89,6 +92,7 @@ pub(super) async fn until_ended(client: &Client, id: &str, patience: Patience) -
     loop {
         let left = deadline.map_or(MAX_WAIT, |deadline| deadline.saturating_duration_since(Instant::now()));
         let wait = left.min(MAX_WAIT);
+        let asked = Instant::now();
         let call = client
             .get(&["instances", id])
             .query("wait", format!("{}ms", wait.as_millis()));
@@ -102,6 +106,9 @@ pub(super) async fn until_ended(client: &Client, id: &str, patience: Patience) -
                 "{id:?} has not ended: it is {}",
                 instance.runtime_status
             )));
+        }
+        if asked.elapsed() < wait {
+            tokio::time::sleep(PAUSE.min(wait)).await;
         }
     }
 }

@@ -7,9 +7,9 @@ use super::*;
 /// The file that the documentation offers for copying.
 const SAMPLE: &str = include_str!("../../../docs/windlass.sample.toml");
 
-fn load(given: Settings, file: &str) -> Result<Config, String> {
+fn load(given: Settings, file: impl AsRef<[u8]>) -> Result<Config, String> {
     let mut on_disk = tempfile::NamedTempFile::new().unwrap();
-    on_disk.write_all(file.as_bytes()).unwrap();
+    on_disk.write_all(file.as_ref()).unwrap();
     Config::load(given, Some(on_disk.path())).map_err(|error| error.to_string())
 }
 
@@ -49,7 +49,7 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
 
 #[test]
 fn unknown_keys_and_values_out_of_bounds_are_refused_by_name() {
-    let error = |file| load(Settings::default(), file).unwrap_err();
+    let error = |file: &str| load(Settings::default(), file).unwrap_err();
     assert!(
         error("hott = 1").contains("unknown field `hott`"),
         "{}",
@@ -63,6 +63,14 @@ fn unknown_keys_and_values_out_of_bounds_are_refused_by_name() {
     assert_eq!(error("turn_fuel = 0"), "the setting turn_fuel must not be 0");
     assert!(error("max_payload = \"1GiB\"").contains("at most 64MiB"));
     assert!(error("max_database = 1").contains("at least 1MiB"));
+}
+
+#[test]
+fn a_byte_order_mark_in_front_of_the_file_is_skipped_and_another_encoding_is_named() {
+    let config = load(Settings::default(), "\u{feff}hot = 0").unwrap();
+    assert_eq!(config.hot, Capacity::Number(0));
+    let error = load(Settings::default(), b"\xff\xfeh\x00").unwrap_err();
+    assert!(error.contains("byte order mark of UTF-16"), "{error}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ use super::{
     uploads::UploadPermit,
 };
 use crate::{
+    byte_order_mark,
     model::{Payload, PayloadError},
     store::IdempotencyKey,
 };
@@ -48,10 +49,13 @@ const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How much is set aside before anything has arrived, whatever length the client announced.
 const FIRST_BUFFER_BYTES: usize = 16 * 1024;
 
+/// A byte order mark does not count against the limit of what follows it, in bytes.
+const MARK_BYTES: usize = 3;
+
 /// A payload and the key that goes with it: the body of a start, an event or a control message.
 #[derive(Debug)]
 pub(crate) struct PayloadBody {
-    /// The body, verbatim; `null` if it is empty.
+    /// The body, verbatim but for a byte order mark; `null` if it is empty.
     pub(crate) payload: Payload,
     /// From the header `Idempotency-Key`.
     pub(crate) idempotency: Option<IdempotencyKey>,
@@ -63,7 +67,7 @@ impl FromRequest<App> for PayloadBody {
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
         let limit = app.options.payload_bytes;
-        let bytes = receive(app, &parts.headers, body, limit, PAYLOAD_TIME).await?;
+        let bytes = receive_text(app, &parts.headers, body, limit).await?;
         let payload = parse_payload(&bytes, limit)?;
         let asked = Asked {
             bytes: &bytes,
@@ -88,7 +92,7 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let bytes = receive(app, &parts.headers, body, MAX_DOCUMENT_BYTES, PAYLOAD_TIME).await?;
+        let bytes = receive_text(app, &parts.headers, body, MAX_DOCUMENT_BYTES).await?;
         let text = parse_payload(&bytes, MAX_DOCUMENT_BYTES)?;
         // What has no names would be read by its order.
         if !text.as_str().trim_start().starts_with('{') {
@@ -154,6 +158,15 @@ impl FromRequest<App> for ModuleBody {
         let bytes = receive(app, &parts.headers, body, app.options.module_bytes, MODULE_TIME).await?;
         Ok(Self { bytes, permit })
     }
+}
+
+/// A body of text, which may have a byte order mark beyond the limit.
+async fn receive_text(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
+    let received = receive(app, headers, body, limit.saturating_add(MARK_BYTES), PAYLOAD_TIME).await;
+    received.map_err(|refusal| match refusal {
+        Refusal::BodyTooLarge { .. } => Refusal::BodyTooLarge { limit },
+        other => other,
+    })
 }
 
 /// The whole body, if whoever sends it may still do so when it is there: a body may take minutes, and a key may be revoked
@@ -283,8 +296,13 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The body as a payload, verbatim; nothing at all stands for `null`.
+/// The body as a payload, verbatim but for a byte order mark; nothing at all stands for `null`.
 fn parse_payload(bytes: &[u8], limit: usize) -> Result<Payload, Refusal> {
+    let bytes = byte_order_mark::skip(bytes).map_err(|other| Refusal::NotJson {
+        message: other.to_string(),
+        line: 1,
+        column: 1,
+    })?;
     if bytes.is_empty() {
         return Ok(Payload::null());
     }
@@ -362,6 +380,24 @@ mod tests {
             assert_eq!(parse_payload(text.as_bytes(), 100).unwrap().as_str(), text);
         }
         assert_eq!(parse_payload(b"", 100).unwrap(), Payload::null());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_payload_and_another_encoding_is_named() {
+        for text in ["\"x\"", "{\"a\" : 1e2}"] {
+            let marked = format!("\u{feff}{text}");
+            assert_eq!(parse_payload(marked.as_bytes(), text.len()).unwrap().as_str(), text);
+        }
+        assert_eq!(parse_payload(b"\xef\xbb\xbf", 100).unwrap(), Payload::null());
+        assert!(
+            parse_payload("\"\u{feff}\"".as_bytes(), 100)
+                .unwrap()
+                .as_str()
+                .contains('\u{feff}')
+        );
+        assert!(parse_payload("\u{feff}\u{feff}1".as_bytes(), 100).is_err());
+        let refused = parse_payload(b"\xff\xfe1\x00", 100).unwrap_err().to_string();
+        assert!(refused.contains("byte order mark of UTF-16"), "{refused}");
     }
 
     #[test]

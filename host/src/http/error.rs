@@ -149,6 +149,9 @@ pub(crate) enum Refusal {
     /// So much work is queued that no more is taken on.
     #[error("the host has more work than it can take on now; try again")]
     Overloaded,
+    /// There is no place for another request, or no room for its connection.
+    #[error("the host has as many requests under way as it may have (--max-connections); try again")]
+    TooManyConnections,
     /// Recovery has not finished, or the store cannot be written.
     #[error("the host is not ready: {reason}")]
     NotReady { reason: String },
@@ -225,6 +228,7 @@ impl Refusal {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::QueryTimedOut => (S::SERVICE_UNAVAILABLE, "query-timeout", "Query took too long"),
             Self::TooManyQueries => (S::SERVICE_UNAVAILABLE, "too-many-queries", "Too many queries"),
+            Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too-many-connections", "Too many connections"),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not-ready", "Not ready"),
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
             Self::StoreUnavailable(_) => (S::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable"),
@@ -372,6 +376,7 @@ impl IntoResponse for Refusal {
                 | Self::Overloaded
                 | Self::QueryTimedOut
                 | Self::TooManyQueries
+                | Self::TooManyConnections
                 | Self::StoreUnavailable(_)
         ) {
             response
@@ -391,6 +396,7 @@ impl IntoResponse for Refusal {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
+        // Nor is a connection kept for which there is no place.
         // What is left of a body that was not read to its end must not be taken for the next request.
         // Nor is anything to be sent after the first request that should have been encrypted.
         if matches!(
@@ -399,6 +405,7 @@ impl IntoResponse for Refusal {
                 | Self::BodyCutOff
                 | Self::BodyTooSlow
                 | Self::TooManyUploads { .. }
+                | Self::TooManyConnections
                 | Self::TlsRequired
         ) {
             response

@@ -28,6 +28,7 @@ use super::{
     path::InPath,
     problem::Problem,
     state::App,
+    waits::Client,
 };
 use crate::{
     model::InstanceId,
@@ -74,11 +75,12 @@ pub(crate) async fn get(
     State(app): State<App>,
     May { caller, .. }: May<Read>,
     base: Base,
+    client: Client,
     OriginalUri(uri): OriginalUri,
     InPath(id): InPath<InstanceId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Response, Refusal> {
-    wait_for_end(&app, caller, &id, params.wait.unwrap_or_default()).await;
+    wait_for_end(&app, caller, &client, &id, params.wait.unwrap_or_default()).await?;
     let (details, history) = look(&app, caller, &id, params.history).await?;
     let ended = details.summary.status.has_ended();
     let held = app.engine.tenancy().hold(caller.tenant);
@@ -96,16 +98,36 @@ pub(crate) async fn get(
     Ok((StatusCode::ACCEPTED, headers, document).into_response())
 }
 
-/// Returns when the instance has ended, the time is up, or the host begins to end.
-pub(crate) async fn wait_for_end(app: &App, caller: Caller, id: &InstanceId, wait: Duration) {
+/// Returns when the instance has ended or does not exist, the time is up, the host begins to end, or there is no room for
+/// another wait.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn wait_for_end(
+    app: &App,
+    caller: Caller,
+    client: &Client,
+    id: &InstanceId,
+    wait: Duration,
+) -> Result<(), Refusal> {
     if wait.is_zero() {
-        return;
+        return Ok(());
     }
+    // Who asks about an instance that has ended takes no room from those who wait.
+    let summary = app.store(caller).summary(id).await?;
+    if summary.is_none_or(|summary| summary.status.has_ended()) {
+        return Ok(());
+    }
+    let Some(waiting) = app.waits.begin(caller.tenant, client) else {
+        return Ok(());
+    };
     tokio::select! {
         biased;
         () = app.stopping.cancelled() => {}
+        () = waiting.must_end() => {}
         () = app.engine.wait_for_end(caller.tenant, id, wait) => {}
     }
+    Ok(())
 }
 
 /// The instance as it stands, and the turns that are wanted of it, from one moment.

@@ -1,12 +1,26 @@
 //! Addresses of our own resources, as the client that asks would write them.
+//!
+//! They begin with `--public-url`. Without it, they begin with what a trusted proxy says ([`proxies`](super::proxies)), and
+//! otherwise with what the request itself was addressed to.
+
+use std::{fmt, str::FromStr, sync::Arc};
 
 use axum::extract::FromRequestParts;
-use http::{HeaderValue, header, request::Parts};
+use http::{
+    HeaderValue, Uri, header,
+    request::Parts,
+    uri::{Authority, Scheme},
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{error::Refusal, state::App};
+use super::{
+    connection::Connection,
+    error::Refusal,
+    proxies::{self, Forwarded},
+    state::App,
+};
 use crate::model::InstanceId;
 
 /// Everything but RFC 3986's unreserved characters is escaped in a path segment.
@@ -20,7 +34,41 @@ pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-/// Scheme and authority under which the client knows this host.
+/// The address under which clients know a host, without a slash at its end: scheme, authority, and perhaps a prefix of all
+/// paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl FromStr for PublicUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            |problem: &str| format!("{problem}; it must be an address such as https://windlass.example.com/base");
+        if text.contains(['?', '#']) {
+            return Err(wrong("has a query or a fragment"));
+        }
+        let uri: Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
+        let scheme = uri
+            .scheme()
+            .filter(|scheme| [&Scheme::HTTPS, &Scheme::HTTP].contains(scheme))
+            .ok_or_else(|| wrong("does not begin with https:// or http://"))?;
+        let authority = uri
+            .authority()
+            .and_then(|authority| proxies::authority(authority.as_str()))
+            .ok_or_else(|| wrong("does not name a host and perhaps a port"))?;
+        let prefix = proxies::prefix(uri.path()).ok_or_else(|| wrong("has an unusable path"))?;
+        Ok(Self(format!("{scheme}://{authority}{prefix}")))
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The address under which the client knows this host, without a slash at its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Base(String);
 
@@ -28,13 +76,32 @@ impl FromRequestParts<App> for Base {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
-        let host = parts
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or("localhost");
-        Ok(Self(format!("{}://{host}", app.options.scheme)))
+        if let Some(PublicUrl(url)) = &app.options.public_url {
+            return Ok(Self(url.clone()));
+        }
+        let peer = parts
+            .extensions
+            .get::<Arc<Connection>>()
+            .map(|connection| connection.peer());
+        let forwarded = peer.map(|peer| Forwarded::read(&parts.headers, peer, &app.options.trusted_proxies));
+        let Forwarded {
+            scheme,
+            authority,
+            prefix,
+        } = forwarded.unwrap_or_default();
+        let scheme = scheme.as_ref().unwrap_or(&app.options.scheme);
+        let authority = authority
+            .or_else(|| addressed(parts))
+            .unwrap_or_else(|| "localhost".into());
+        Ok(Self(format!("{scheme}://{authority}{}", prefix.unwrap_or_default())))
     }
+}
+
+/// What the request was addressed to, if that can stand in a URL.
+fn addressed(parts: &Parts) -> Option<String> {
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| parts.uri.authority().map(Authority::as_str));
+    proxies::authority(host?)
 }
 
 impl Base {
@@ -82,6 +149,33 @@ impl InstanceLinks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_public_url_is_a_scheme_a_host_and_perhaps_a_path() {
+        for (text, expected) in [
+            ("https://windlass.example.com", "https://windlass.example.com"),
+            ("https://windlass.example.com/", "https://windlass.example.com"),
+            ("http://[::1]:8080/a/b-c/", "http://[::1]:8080/a/b-c"),
+            ("HTTPS://a.example/Base", "https://a.example/Base"),
+        ] {
+            assert_eq!(text.parse::<PublicUrl>().unwrap().to_string(), expected);
+        }
+        for text in [
+            "",
+            "windlass.example.com",
+            "/base",
+            "ftp://a.example",
+            "javascript:alert(1)",
+            "https://user:pass@a.example",
+            "https://a.example?x",
+            "https://a.example/#x",
+            "https://a.example/a/../b",
+            "https://a.example//b",
+            "https://a.example/a b",
+        ] {
+            assert!(text.parse::<PublicUrl>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn ids_are_escaped_in_links() {

@@ -20,6 +20,7 @@ use super::{
     path::InPath,
     problem::Problem,
     state::App,
+    waits::Client,
 };
 use crate::{
     engine::{Waiter, api::StartRequest},
@@ -73,6 +74,7 @@ pub(crate) async fn start(
     State(app): State<App>,
     May { caller, .. }: May<Start>,
     base: Base,
+    client: Client,
     InPath(function): InPath<FunctionName>,
     Params(params): Params<StartParams>,
     body: PayloadBody,
@@ -92,10 +94,10 @@ pub(crate) async fn start(
         .map_err(|error| Refusal::of_start(error, params.instance_id.as_ref()))?;
     let (id, wait) = (&started.instance_id, params.wait.unwrap_or_default());
     let ended = match started.end {
-        Some(end) => end_of(&app, caller, id, end, wait).await?,
+        Some(end) => end_of(&app, caller, &client, id, end, wait).await?,
         None if wait.is_zero() => None,
         None => {
-            wait_for_end(&app, caller, id, wait).await;
+            wait_for_end(&app, caller, &client, id, wait).await?;
             app.store(caller).instance(id).await?
         }
     };
@@ -111,17 +113,23 @@ pub(crate) async fn start(
     Ok(response)
 }
 
-/// How an instance of this request ended; none if it did not in time, or the host is about to end.
+/// How an instance of this request ended; none if it did not in time, the host is about to end, or there is no room for
+/// another wait.
 async fn end_of(
     app: &App,
     caller: Caller,
+    client: &Client,
     id: &InstanceId,
     end: Waiter,
     wait: Duration,
 ) -> Result<Option<InstanceDetails>, Refusal> {
+    let Some(waiting) = app.waits.begin(caller.tenant, client) else {
+        return Ok(None);
+    };
     let ended = tokio::select! {
         biased;
         ended = tokio::time::timeout(wait, end.end()) => ended,
+        () = waiting.must_end() => return Ok(None),
         () = app.stopping.cancelled() => return Ok(None),
     };
     match ended {

@@ -15,6 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     HttpOptions,
+    admission::{self, Places},
     error::Refusal,
     error_pages, guard, health,
     instances::{self, control, events, list, logs},
@@ -58,13 +59,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The service: all routes over the engine. When `stopping` is cancelled, requests that wait are answered at once.
-pub fn router(engine: Engine, options: HttpOptions, stopping: CancellationToken) -> Router {
+pub fn router(engine: Engine, options: HttpOptions, places: Places, stopping: CancellationToken) -> Router {
     let (router, _) = routes().split_for_parts();
-    let app = App::new(engine, options, stopping);
+    let app = App::new(engine, options, places, stopping);
     router
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), guard::own_machine_only))
+        .layer(from_fn_with_state(app.clone(), admission::take_a_place))
         .layer(from_fn(answer_panics))
         .layer(from_fn(trace))
         .with_state(app)

@@ -1,25 +1,32 @@
-//! The socket: connections, plain or over TLS, with bounds on their number, their heads and their silence, ended
-//! gracefully.
+//! The listening socket and the task of each connection: plain or over TLS, ended gracefully, or when the client is silent
+//! for too long, is gone, or its room is needed ([`connection`](super::connection)).
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use http::uri::Scheme;
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
 };
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    net::TcpListener,
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{error::Refusal, stall::Stall};
+use super::{
+    admission::Places,
+    connection::{Connection, Entry},
+    error::Refusal,
+    socket::Socket,
+    stall::Stall,
+};
 use crate::tls::Certificate;
 
 /// The time in which a TLS handshake must be done, from the moment the connection is there.
@@ -28,11 +35,11 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection: the record is one of a handshake (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// The time in which a request's head must arrive; also how long a connection may stay idle between requests.
-const HEAD_TIME: Duration = Duration::from_secs(30);
-
 /// How long a client may take no data before its connection is closed.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a connection whose room is needed may go on with an answer that was sent before.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
 
 /// Largest head of a request (request line and headers), in bytes. Browsers stay well below; 431 beyond.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -48,8 +55,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct ServerOptions {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Most connections at a time; further ones wait in the kernel's queue.
-    pub max_connections: usize,
+    /// Bounds the requests under way and the connections.
+    pub places: Places,
+    /// How long a connection may stay idle between two requests.
+    pub idle_timeout: Duration,
     /// How long requests under way may go on after the end was asked for.
     pub grace: Duration,
     /// What to show to clients, who must speak TLS then.
@@ -122,48 +131,44 @@ impl Server {
     }
 
     async fn serve_all(self, router: Router, stop: &CancellationToken) {
-        let connections = TaskTracker::new();
-        let room = Arc::new(Semaphore::new(self.options.max_connections));
+        let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
-        while let Some((stream, permit)) = next_connection(&self.listener, &room, stop).await {
-            let connection = serve(stream, self.options.certificate.clone(), router.clone(), stop.clone());
+        while let Some(entry) = next_connection(&self.listener, &self.options.places, stop).await {
+            let connection = serve(
+                entry.connection.clone(),
+                self.options.certificate.clone(),
+                self.options.idle_timeout,
+                router.clone(),
+                stop.clone(),
+            );
             let abort = abort.clone();
-            connections.spawn(async move {
-                let _permit = permit;
+            tasks.spawn(async move {
+                let _entry = entry;
                 abort.run_until_cancelled(connection).await;
             });
         }
         drop(self.listener);
-        connections.close();
-        if timeout(self.options.grace, connections.wait()).await.is_err() {
+        tasks.close();
+        if timeout(self.options.grace, tasks.wait()).await.is_err() {
             tracing::warn!(
-                connections = connections.len(),
+                connections = tasks.len(),
                 "closing connections whose requests did not finish in time"
             );
             abort.cancel();
-            connections.wait().await;
+            tasks.wait().await;
         }
     }
 }
 
-/// The next connection when there is room for one; none when the end was asked for.
-async fn next_connection(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-    stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+/// The next connection, once there is room for it; none when the end was asked for.
+async fn next_connection(listener: &TcpListener, places: &Places, stop: &CancellationToken) -> Option<Entry> {
     let accept = async {
-        let permit = room
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => break (stream, permit),
+                Ok((stream, _)) => break places.connections.enter(Socket::new(stream)).await,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -172,34 +177,56 @@ async fn next_connection(
 }
 
 /// Serves one connection; after `stop` only the request under way.
-async fn serve(stream: TcpStream, certificate: Option<Certificate>, router: Router, stop: CancellationToken) {
-    // Answers are written whole; waiting for more to send along would only add latency.
-    let _ = stream.set_nodelay(true);
-    let Some(certificate) = certificate else {
-        return converse(Stall::new(stream, WRITE_PATIENCE), router, stop).await;
+async fn serve(
+    connection: Arc<Connection>,
+    certificate: Option<Certificate>,
+    idle_timeout: Duration,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let Some(socket) = connection.socket().cloned() else {
+        return;
     };
-    // Nothing was asked yet, so there is nothing to finish when the end comes first.
-    let begun = stop.run_until_cancelled(timeout(HANDSHAKE_TIME, begin_tls(stream, &certificate)));
-    match begun.await {
-        Some(Ok(Ok(Begun::Tls(stream)))) => converse(stream, router, stop).await,
-        Some(Ok(Ok(Begun::Plain(stream)))) => converse(stream, Router::new().fallback(tls_required), stop).await,
-        Some(Ok(Err(error))) => tracing::debug!(%error, "a TLS handshake failed"),
-        Some(Err(_)) => tracing::debug!("a TLS handshake took too long"),
-        None => {}
+    let conversation = Conversation {
+        connection,
+        idle_timeout,
+        stop,
+    };
+    let stream = Stall::new(socket.clone(), conversation.connection.clone(), WRITE_PATIENCE);
+    let Some(certificate) = certificate else {
+        return conversation.converse(stream, router).await;
+    };
+    // Nothing was asked yet, so there is nothing to finish when the end comes first, or when the room is needed.
+    let begun = tokio::select! {
+        begun = timeout(HANDSHAKE_TIME, begin_tls(&socket, stream, &certificate)) => begun,
+        () = conversation.stop.cancelled() => return,
+        _ = conversation.connection.must_close() => return,
+    };
+    match begun {
+        Ok(Ok(Begun::Tls(stream))) => {
+            conversation.connection.secured();
+            conversation.converse(stream, router).await;
+        }
+        Ok(Ok(Begun::Plain(stream))) => {
+            conversation
+                .converse(stream, Router::new().fallback(tls_required))
+                .await
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
 /// What a client has begun with.
 enum Begun {
-    Tls(Box<tokio_rustls::server::TlsStream<Stall<TcpStream>>>),
+    Tls(Box<tokio_rustls::server::TlsStream<Stall<Socket>>>),
     /// Not TLS; what it said has not been read.
-    Plain(Stall<TcpStream>),
+    Plain(Stall<Socket>),
 }
 
-async fn begin_tls(stream: TcpStream, certificate: &Certificate) -> io::Result<Begun> {
+async fn begin_tls(socket: &Socket, stream: Stall<Socket>, certificate: &Certificate) -> io::Result<Begun> {
     let mut first = [0];
-    let is_plain = stream.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE;
-    let stream = Stall::new(stream, WRITE_PATIENCE);
+    let is_plain = socket.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE;
     if is_plain {
         return Ok(Begun::Plain(stream));
     }
@@ -212,23 +239,61 @@ async fn tls_required() -> Refusal {
     Refusal::TlsRequired
 }
 
-/// HTTP over what has become a connection.
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, stop: CancellationToken) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    tokio::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+/// What ends a connection.
+struct Conversation {
+    connection: Arc<Connection>,
+    idle_timeout: Duration,
+    stop: CancellationToken,
+}
+
+impl Conversation {
+    /// HTTP over what has become a connection.
+    async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
+        let (connection, router) = (&self.connection, TowerToHyperService::new(router));
+        let service = service_fn(|mut request: Request<Incoming>| {
+            request.extensions_mut().insert(connection.clone());
+            router.call(request)
+        });
+        let http = http1::Builder::new()
+            // Clients may close their sending half after a request and still read its answer. hyper does not look for
+            // the end of the connection then while a request is under way; `broken` does.
+            .half_close(true)
+            // `silence` tells a slow head from an idle connection.
+            .header_read_timeout(None)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(http);
+        let silence = connection.silence(self.idle_timeout);
+        let broken = connection.broken();
+        tokio::pin!(silence, broken);
+        let closed = sleep(Duration::ZERO);
+        tokio::pin!(closed);
+        let (mut stopping, mut closing) = (false, false);
+        loop {
+            tokio::select! {
+                result = http.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(%error, "a connection ended early");
+                    }
+                    return;
+                }
+                () = self.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    http.as_mut().graceful_shutdown();
+                }
+                asked = connection.must_close(), if !closing => {
+                    if !asked {
+                        return;
+                    }
+                    closing = true;
+                    http.as_mut().graceful_shutdown();
+                    closed.as_mut().reset(Instant::now() + CLOSE_TIME);
+                }
+                () = closed.as_mut(), if closing => return,
+                () = silence.as_mut() => return tracing::debug!("a connection was silent for too long"),
+                () = broken.as_mut() => return tracing::debug!("a client went away"),
+            }
         }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended early");
     }
 }

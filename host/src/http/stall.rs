@@ -1,4 +1,4 @@
-//! A connection that gives up on a client which takes nothing.
+//! A connection that gives up on a client which takes nothing, and that notes when something arrives.
 //!
 //! hyper bounds the time in which a request's head must arrive, and [`body`](super::body) the time for its body. A client
 //! that asks and then reads nothing would still hold its connection for ever; this is the bound for that side.
@@ -6,6 +6,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -15,18 +16,22 @@ use tokio::{
     time::{Instant, Sleep, sleep},
 };
 
+use super::connection::Connection;
+
 /// Fails a write that makes no progress for `patience`.
 pub(super) struct Stall<S> {
     stream: S,
+    connection: Arc<Connection>,
     patience: Duration,
     /// Runs while a write waits for the client.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stall<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+    pub(super) fn new(stream: S, connection: Arc<Connection>, patience: Duration) -> Self {
         Self {
             stream,
+            connection,
             patience,
             waiting: None,
         }
@@ -34,9 +39,12 @@ impl<S> Stall<S> {
 
     fn watch<T>(&mut self, progress: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if progress.is_ready() {
-            self.waiting = None;
+            if self.waiting.take().is_some() {
+                self.connection.set_stalled(false);
+            }
             return progress;
         }
+        self.connection.set_stalled(true);
         let patience = self.patience;
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(waiting.as_mut().poll(context));
@@ -51,7 +59,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let progress = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.connection.received();
+        }
+        progress
     }
 }
 
@@ -94,7 +107,8 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_takes_nothing_ends_the_connection() {
         let (server, mut client) = duplex(8);
-        let mut server = Stall::new(server, Duration::from_millis(20));
+        let connection = Arc::new(Connection::new(None, Arc::default()));
+        let mut server = Stall::new(server, connection, Duration::from_millis(20));
         server.write_all(b"12345678").await.unwrap();
         client.read_exact(&mut [0; 4]).await.unwrap();
         server.write_all(b"1234").await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{HttpOptions, access::Caller, health::Readiness, uploads::Uploads};
+use super::{HttpOptions, access::Caller, admission::Places, health::Readiness, uploads::Uploads, waits::Waits};
 use crate::{engine::Engine, store::TenantStore};
 
 /// Shared by all handlers; cheap to clone.
@@ -18,14 +18,20 @@ pub(crate) struct App {
     pub(crate) stopping: CancellationToken,
     /// Where an upload has its place while its body is in memory.
     pub(crate) uploads: Arc<Uploads>,
+    /// How many requests may be under way.
+    pub(crate) places: Places,
+    /// Requests that wait for the end of an instance.
+    pub(crate) waits: Arc<Waits>,
     /// What `/readyz` answers.
     pub(crate) readiness: Arc<Readiness>,
 }
 
 impl App {
-    pub(crate) fn new(engine: Engine, options: HttpOptions, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(engine: Engine, options: HttpOptions, places: Places, stopping: CancellationToken) -> Self {
         Self {
             engine,
+            waits: Arc::new(Waits::new(places.max_requests())),
+            places,
             options: Arc::new(options),
             stopping,
             uploads: Arc::new(Uploads::new()),

@@ -35,12 +35,34 @@ async fn a_body_that_is_not_json_is_refused_with_its_position() {
         b"{\"a\":}",
         b"1 2",
         b"\"\xff\"",
-        b"\xef\xbb\xbf1",
+        b"\xff\xfe1\x00",
     ] {
         check_refused(&host, body, 400, "not-json").await;
     }
     let problem = host.post(START, "{\n  \"a\": x}").await.json();
     assert_eq!((&problem["line"], &problem["column"]), (&2.into(), &8.into()));
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_in_front_of_json_is_ignored() {
+    let host = TestHost::start().await;
+    let marked = |text: &str| format!("\u{feff}{text}");
+    let started = host
+        .post("/v1/orchestrations/Order?instanceId=marked", marked(" 1.0"))
+        .await;
+    assert_eq!(started.status, 202, "{started:?}");
+    let status = host.get("/v1/instances/marked").await;
+    assert!(status.text.contains("\"input\":1.0"), "{status:?}");
+    assert!(!status.text.contains('\u{feff}'), "{status:?}");
+    let raised = host.post("/v1/instances/marked/events/e", marked("\"x\"")).await;
+    assert_eq!(raised.status, 202, "{raised:?}");
+    let set = host
+        .put("/v1/config/region", marked(r#"{"value":"eu","modules":["orders"]}"#))
+        .await;
+    assert_eq!(set.status, 204, "{set:?}");
+    let largest = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES - 2));
+    let raised = host.post("/v1/instances/marked/events/e", marked(&largest)).await;
+    assert_eq!(raised.status, 202, "{raised:?}");
 }
 
 #[tokio::test]

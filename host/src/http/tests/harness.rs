@@ -16,7 +16,7 @@ use super::contract;
 use crate::{
     clock::SystemClock,
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
-    http::{HttpOptions, Server, ServerOptions, router},
+    http::{HttpOptions, Places, Server, ServerOptions, router},
     model::{
         Arrival, Decision, ExecutionNumber, Failure, FromStored, FunctionDescription, FunctionKind, InstanceId,
         InstanceNumber, InstanceStatus, LogLevel, LogLine, ModuleDescription, ModuleDigest, ModuleNumber,
@@ -92,9 +92,11 @@ impl TestHost {
         let module = put_module(&store).await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let grace = std::time::Duration::from_secs(5);
+        let places = Places::new(64);
         let server = Server::bind(ServerOptions {
             listen,
-            max_connections: 64,
+            places: places.clone(),
+            idle_timeout: std::time::Duration::from_secs(75),
             grace,
             certificate: None,
         })
@@ -106,9 +108,11 @@ impl TestHost {
             module_bytes: MODULE_BYTES,
             own_names_only: true,
             scheme: Scheme::HTTP,
+            public_url: None,
+            trusted_proxies: Vec::new(),
         };
         let engine = engine(store.clone(), folder.path()).await;
-        let router = router(engine.clone(), options, stop.clone());
+        let router = router(engine.clone(), options, places, stop.clone());
         let address = server.address();
         let server = Some(tokio::spawn(server.run(router, stop.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -269,9 +269,20 @@ fn turns_of_all_versions_are_read() {
     let samples = [
         ("everything", turn(arrivals(), decisions())),
         ("empty", turn(Vec::new(), Vec::new())),
+        (
+            "clock-behind",
+            turn(vec![Arrival::ClockBehind { by_ms: 3_600_000 }], Vec::new()),
+        ),
     ];
     check_variants(
-        &["Started", "TaskEnded", "TimerFired", "EventRaised", "Terminated"],
+        &[
+            "Started",
+            "TaskEnded",
+            "TimerFired",
+            "EventRaised",
+            "Terminated",
+            "ClockBehind",
+        ],
         &samples,
         |turn| {
             let name = |arrival: &Arrival| match arrival {
@@ -280,6 +291,7 @@ fn turns_of_all_versions_are_read() {
                 Arrival::TimerFired { .. } => "TimerFired",
                 Arrival::EventRaised(_) => "EventRaised",
                 Arrival::Terminated { .. } => "Terminated",
+                Arrival::ClockBehind { .. } => "ClockBehind",
             };
             turn.arrivals.iter().map(name).collect()
         },

@@ -1,0 +1,185 @@
+//! Requests that wait for the end of an instance: how many may at the same time, and whose wait ends early.
+//!
+//! A wait takes the place of a request (`--max-connections`) for up to a minute and does nothing in it. So that the others
+//! are served meanwhile, waits get no more than a part of the places. When these are used up, a wait takes the room of one
+//! whose client may be gone, or of one of the tenant that has most; otherwise it ends before it has begun. A wait that ends
+//! early is answered as if its time were up: the client asks again.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Connection;
+use crate::model::TenantId;
+
+/// The waits of all requests.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    most: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    /// From the oldest on.
+    entries: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    tenant: TenantId,
+    connection: Option<Arc<Connection>>,
+    end: CancellationToken,
+}
+
+/// A wait as long as it lasts.
+#[derive(Debug)]
+pub(crate) struct Wait<'a> {
+    number: u64,
+    end: CancellationToken,
+    waits: &'a Waits,
+}
+
+impl Wait<'_> {
+    /// Returns when the wait must end early.
+    pub(crate) async fn must_end(&self) {
+        self.end.cancelled().await;
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.waits.table().entries.remove(&self.number);
+    }
+}
+
+/// The connection of a request; none in tests without one.
+#[derive(Debug, Clone)]
+pub(crate) struct Client(Option<Arc<Connection>>);
+
+impl<S: Sync> FromRequestParts<S> for Client {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(parts.extensions.get().cloned()))
+    }
+}
+
+impl Waits {
+    /// Waits of a host with places for that many requests: a quarter stays free for others, at least one and at most 64.
+    pub(crate) fn new(max_requests: usize) -> Self {
+        let kept_free = (max_requests / 4).clamp(1, 64);
+        Self {
+            most: max_requests.saturating_sub(kept_free),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Begins a wait; none if there is no room for it.
+    pub(crate) fn begin(&self, tenant: TenantId, Client(connection): &Client) -> Option<Wait<'_>> {
+        // A request that was let in without a place must be answered soon.
+        if connection.as_ref().is_some_and(|connection| !connection.is_seated()) {
+            return None;
+        }
+        let mut table = self.table();
+        if table.entries.len() >= self.most {
+            let oldest = table.dispensable(tenant)?;
+            let entry = table.entries.remove(&oldest)?;
+            entry.end.cancel();
+        }
+        let number = table.next;
+        table.next += 1;
+        let end = CancellationToken::new();
+        let entry = Entry {
+            tenant,
+            connection: connection.clone(),
+            end: end.clone(),
+        };
+        table.entries.insert(number, entry);
+        drop(table);
+        Some(Wait {
+            number,
+            end,
+            waits: self,
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// The wait that makes room for one of that tenant: the oldest whose client may be gone, or the oldest of the tenant
+    /// that has most, if it keeps more than this one gets.
+    fn dispensable(&self, tenant: TenantId) -> Option<u64> {
+        let half_closed = |entry: &Entry| entry.connection.as_ref().is_some_and(|client| client.is_half_closed());
+        let gone = self.entries.iter().find(|(_, entry)| half_closed(entry));
+        if let Some((number, _)) = gone {
+            return Some(*number);
+        }
+        let mut counts: HashMap<TenantId, usize> = HashMap::new();
+        for entry in self.entries.values() {
+            *counts.entry(entry.tenant).or_default() += 1;
+        }
+        let own = counts.get(&tenant).copied().unwrap_or_default();
+        // By number too, so that it does not depend on the order of the map.
+        let (largest, most) = counts.into_iter().max_by_key(|(tenant, count)| (*count, *tenant))?;
+        if most < own + 2 {
+            return None;
+        }
+        let oldest = self.entries.iter().find(|(_, entry)| entry.tenant == largest);
+        oldest.map(|(number, _)| *number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    const NOBODY: Client = Client(None);
+
+    fn ended(wait: &Wait<'_>) -> bool {
+        wait.must_end().now_or_never().is_some()
+    }
+
+    #[test]
+    fn a_part_of_the_places_stays_free_of_waits() {
+        for (places, waits) in [(1, 0), (2, 1), (8, 6), (64, 48), (1_024, 960)] {
+            assert_eq!(Waits::new(places).most, waits, "{places}");
+        }
+    }
+
+    #[test]
+    fn a_wait_without_room_does_not_begin_and_one_that_ends_makes_room() {
+        let waits = Waits::new(4);
+        let mut begun: Vec<_> = (0..3).map(|_| waits.begin(TenantId(1), &NOBODY).unwrap()).collect();
+        assert!(waits.begin(TenantId(1), &NOBODY).is_none());
+        assert!(!begun.iter().any(ended));
+        drop(begun.pop());
+        assert!(waits.begin(TenantId(1), &NOBODY).is_some());
+    }
+
+    #[test]
+    fn tenants_share_the_room_evenly() {
+        let waits = Waits::new(8);
+        let many: Vec<_> = (0..6).map(|_| waits.begin(TenantId(1), &NOBODY).unwrap()).collect();
+        let few: Vec<_> = (0..10).filter_map(|_| waits.begin(TenantId(2), &NOBODY)).collect();
+        assert_eq!(few.len(), 3);
+        assert_eq!(
+            many.iter().map(ended).collect::<Vec<_>>(),
+            [true, true, true, false, false, false]
+        );
+        assert!(!few.iter().any(ended));
+        assert!(waits.begin(TenantId(1), &NOBODY).is_none());
+        assert!(waits.begin(TenantId(3), &NOBODY).is_some());
+    }
+}

@@ -1,0 +1,94 @@
+//! Links of a host behind a proxy.
+
+use harness::World;
+use reqwest::Method;
+use serde_json::json;
+
+const MODULES: &[&str] = &["bench", "bench_activities"];
+
+/// What a proxy adds to a request.
+const FORWARDED: &[(&str, &str)] = &[
+    ("x-forwarded-proto", "https"),
+    ("x-forwarded-host", "windlass.example.com"),
+    ("x-forwarded-prefix", "/base"),
+];
+
+/// With what the links of a started instance begin, and its `Location`.
+async fn base(world: &World, id: &str, headers: &[(&str, &str)]) -> String {
+    let path = format!("/v1/orchestrations/BenchParked?instanceId={id}");
+    let mut request = world.request(Method::POST, &path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = world.send(request.json(&json!(null))).await;
+    let location = answer.header("location").to_owned();
+    assert_eq!(answer.expect(202)["statusQueryGetUri"], location);
+    let rest = format!("/v1/instances/{id}");
+    location.strip_suffix(&rest).expect("an instance").to_owned()
+}
+
+#[tokio::test]
+async fn forwarding_headers_of_strangers_change_no_link() {
+    let world = World::start_with(MODULES, &["--trusted-proxy", "192.0.2.0/24"]).await;
+    assert_eq!(base(&world, "plain", &[]).await, world.url());
+    assert_eq!(base(&world, "forwarded", FORWARDED).await, world.url());
+    let standard = [("forwarded", "proto=https;host=windlass.example.com")];
+    assert_eq!(base(&world, "standard", &standard).await, world.url());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_how_clients_reach_the_host() {
+    let world = World::start_with(MODULES, &["--trusted-proxy", "127.0.0.0/8"]).await;
+    assert_eq!(base(&world, "plain", &[]).await, world.url());
+    assert_eq!(
+        base(&world, "forwarded", FORWARDED).await,
+        "https://windlass.example.com/base"
+    );
+    let standard = [("forwarded", "for=192.0.2.7;proto=https;host=\"a.example:8443\"")];
+    assert_eq!(base(&world, "standard", &standard).await, "https://a.example:8443");
+    for (n, (name, value)) in [
+        ("x-forwarded-proto", "javascript"),
+        ("x-forwarded-host", "evil.example/@"),
+        ("x-forwarded-host", "a\tb"),
+        ("x-forwarded-prefix", "//evil.example"),
+        ("forwarded", "host=\"a b\""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("hostile-{n}");
+        assert_eq!(
+            base(&world, &id, &[(name, value)]).await,
+            world.url(),
+            "{name}: {value}"
+        );
+    }
+    // What they say decides about links alone.
+    let request = world.request(Method::GET, "/v1/instances");
+    let foreign = request
+        .header("host", "windlass.example.com")
+        .header("x-forwarded-host", "localhost");
+    world.send(foreign).await.refused(403, "foreign-host");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_public_url_decides_whatever_a_request_says() {
+    let flags = [
+        "--public-url",
+        "https://windlass.example.com/base/",
+        "--trusted-proxy",
+        "127.0.0.1",
+    ];
+    let world = World::start_with(MODULES, &flags).await;
+    let expected = "https://windlass.example.com/base";
+    assert_eq!(base(&world, "plain", &[]).await, expected);
+    assert_eq!(
+        base(&world, "forwarded", &[("x-forwarded-host", "b.example")]).await,
+        expected
+    );
+    let running = world.get("/v1/instances/plain").await;
+    assert_eq!(running.header("location"), format!("{expected}/v1/instances/plain"));
+    world.stop().await;
+}
