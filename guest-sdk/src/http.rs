@@ -32,14 +32,15 @@
 //! [`testing::with_http`](crate::testing::with_http).
 //!
 //! # Failures
-//! * `HttpError`: the request could not be made or answered; its details name the reason. Not worth a retry when the
-//!   request itself is wrong or the operator's policy refuses it.
+//! * `HttpError`: the request could not be made or answered; its details name the reason, and the header if one was
+//!   refused. Not worth a retry when the request itself is wrong or the operator's policy refuses it.
 //! * `HttpTimeout`: no whole answer within [`timeout`](Request::timeout).
 //! * `HttpBodyTooLarge`: the answer is longer than [`max_body_bytes`](Request::max_body_bytes), or all answers of the
 //!   attempt together are longer than the host allows.
 //! * `HttpStatus`: from [`Response::ok`], with status and beginning of the body as details.
 
 mod body;
+mod headers;
 mod response;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod scripted;
@@ -143,6 +144,10 @@ pub fn request(method: Method, url: impl Into<String>) -> Request {
 
 impl Request {
     /// Adds a header.
+    ///
+    /// `content-length` follows from the body; a value that contradicts it is refused when the request is sent. So are
+    /// headers that belong to the connection (`connection`, `keep-alive`, `transfer-encoding`, `upgrade`, `host`, …),
+    /// names that are not valid, and values with control characters. The failure says which header and why.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -258,7 +263,8 @@ impl Request {
             Some(mistake) => Err(mistake),
             None => {
                 let url = Url::parse(&self.url)?;
-                transport::exchange(self, url).await
+                let fields = headers::of(&self)?;
+                transport::exchange(self, url, fields).await
             }
         }
     }

@@ -62,7 +62,7 @@ use crate::clock::Clock;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::model::ObservableLimits;
 use crate::replay::TurnLimits;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{ConnectionCounts, Sandbox};
 use crate::store::{Error as StoreError, Store};
 use crate::tenancy::{Tenancy, Vault};
 
@@ -389,6 +389,11 @@ impl Engine {
     /// How many activity calls run, wait for a slot, or wait for their next attempt.
     pub fn activity_calls(&self) -> usize {
         self.0.hub.shared().activities.count()
+    }
+
+    /// What was done with the connections of activities.
+    pub fn connections(&self) -> ConnectionCounts {
+        self.0.guests.connections()
     }
 
     /// How many wake-ups are in memory: those up to the horizon, not all.

@@ -56,7 +56,7 @@ use state::{Allowance, OrchestratorState};
 
 pub use activity::{ActivityRun, Attempt, Meter};
 pub use compile::{ChildLimits, CompileError, run_child};
-pub use egress::{EgressPolicy, EgressRule, RequestRoom, RuleError, Scheme, Traffic};
+pub use egress::{ConnectionCounts, EgressPolicy, EgressRule, RequestRoom, RuleError, Scheme, Traffic};
 pub use grants::{Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS, Secrets};
 pub use module::Module;
 pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};
@@ -163,6 +163,11 @@ impl Sandbox {
     /// The options it was set up with.
     pub fn options(&self) -> &SandboxOptions {
         &self.0.options
+    }
+
+    /// What was done with the connections of outgoing requests.
+    pub fn connections(&self) -> ConnectionCounts {
+        self.0.routes.connector.counts()
     }
 
     /// Judges, compiles and describes an uploaded component. Runs its start-up code and `describe`, never without

@@ -22,6 +22,13 @@ impl Head {
     }
 }
 
+/// The value of a header as text. One that is not UTF-8 is read as ISO-8859-1, which HTTP once prescribed, so that no
+/// byte is lost.
+#[cfg(any(target_arch = "wasm32", test))]
+pub(crate) fn header_text(value: Vec<u8>) -> String {
+    String::from_utf8(value).unwrap_or_else(|error| error.into_bytes().into_iter().map(char::from).collect())
+}
+
 /// An answer with its whole body.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -157,5 +164,11 @@ mod tests {
         assert_eq!(read(b"\"x\"").unwrap(), "x");
         let failure = read(b"\xff\xfe\"\x00x\x00\"\x00").unwrap_err();
         assert!(failure.message().contains("byte order mark"), "{failure:?}");
+    }
+
+    #[test]
+    fn a_header_that_is_not_utf8_keeps_its_bytes() {
+        assert_eq!(header_text("grüße".into()), "grüße");
+        assert_eq!(header_text(b"gr\xfc\xdfe".to_vec()), "grüße");
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::body::Incoming;
+use super::headers::Fields;
 use super::response::Response;
 use super::url::Url;
 use super::{Request, wrong};
@@ -29,7 +30,7 @@ pub(crate) fn with<T>(answer: Rc<Answer>, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-pub(crate) async fn exchange(request: Request, _: Url) -> Result<Incoming> {
+pub(crate) async fn exchange(request: Request, _: Url, _: Fields) -> Result<Incoming> {
     let answer = ANSWER.with_borrow(Clone::clone);
     let answer = answer.ok_or_else(|| wrong("outside of the sandbox requests are answered by `testing::with_http`"))?;
     let response = answer(&request)?;

@@ -6,13 +6,14 @@ use futures::future::join;
 use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
+    ErrorCode, Fields as WasiFields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
     RequestOptions, Scheme, http_error_code,
 };
 use wasip2::io::streams::{InputStream, StreamError};
 
 use super::body::Incoming;
-use super::response::Head;
+use super::headers::{self, Fields};
+use super::response::{Head, header_text};
 use super::url::Url;
 use super::{Method, Request, failure_types, wrong};
 use crate::block_on::ready;
@@ -23,10 +24,10 @@ use crate::time::whole_millis;
 const CHUNK_BYTES: u64 = 64 << 10;
 
 /// Sends a request and waits for the head of the answer.
-pub(crate) async fn exchange(request: Request, url: Url) -> Result<Incoming> {
+pub(crate) async fn exchange(request: Request, url: Url, fields: Fields) -> Result<Incoming> {
     let options = options(&request);
     let body = request.body.clone();
-    let outgoing = outgoing(&request, url)?;
+    let outgoing = outgoing(&request, url, &fields)?;
     // A body that is asked for is sent, chunked, even if it is empty.
     let outgoing_body = match body.is_empty() {
         true => None,
@@ -66,16 +67,19 @@ pub(crate) async fn sleep(duration: Duration) {
     .await;
 }
 
-fn outgoing(request: &Request, url: Url) -> Result<OutgoingRequest> {
-    let mut headers: Vec<(String, Vec<u8>)> = request
-        .headers
-        .iter()
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone().into_bytes()))
-        .collect();
-    if !request.body.is_empty() {
-        headers.push(("content-length".into(), request.body.len().to_string().into_bytes()));
+fn outgoing(request: &Request, url: Url, headers: &Fields) -> Result<OutgoingRequest> {
+    let fields = WasiFields::new();
+    // One after the other, since the host does not say which of a list it refuses.
+    for (name, value) in headers {
+        fields.append(name, value).map_err(|error| {
+            let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+            let why = format!(
+                "the host does not take it ({error}); the request has {} headers with {bytes} bytes",
+                headers.len()
+            );
+            headers::refusal(name, &why)
+        })?;
     }
-    let fields = Fields::from_list(&headers).map_err(|error| wrong(format!("a header is refused: {error}")))?;
     let outgoing = OutgoingRequest::new(fields);
     let scheme = if url.is_https { Scheme::Https } else { Scheme::Http };
     outgoing
@@ -127,12 +131,11 @@ async fn write(body: OutgoingBody, bytes: &[u8]) -> Result<()> {
 }
 
 fn head(response: &IncomingResponse) -> Head {
-    let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
     let headers = response
         .headers()
         .entries()
         .into_iter()
-        .map(|(name, value)| (name, text(value)))
+        .map(|(name, value)| (name, header_text(value)))
         .collect();
     Head {
         status: response.status(),

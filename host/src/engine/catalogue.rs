@@ -20,7 +20,7 @@ use crate::model::{
     failure::types,
 };
 use crate::replay::{Directory, HostTrouble, ResolvedActivity, ResolvedOrchestration};
-use crate::sandbox::{ActivityRun, Attempt, Module, Sandbox};
+use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts, Module, Sandbox};
 use crate::schema::{SchemaValidator, Violation};
 use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
 use crate::tenancy::{Exceeded, Quota, Quotas};
@@ -400,6 +400,10 @@ impl Guests for Catalogue {
     fn forget(&self, tenant: TenantId) {
         let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
         functions.remove(&tenant);
+    }
+
+    fn connections(&self) -> ConnectionCounts {
+        self.sandbox.connections()
     }
 
     fn delete<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use super::api::{PutModuleError, StartError, StoredModule};
 use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::{Directory, Guest, HostTrouble};
-use crate::sandbox::{ActivityRun, Attempt};
+use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts};
 use crate::store;
 use crate::tenancy::Quotas;
 
@@ -56,6 +56,11 @@ pub trait Guests: Send + Sync + 'static {
 
     /// Forgets the functions of a tenant that is gone.
     fn forget(&self, tenant: TenantId);
+
+    /// What was done with the connections of activities. Scripts have none.
+    fn connections(&self) -> ConnectionCounts {
+        ConnectionCounts::default()
+    }
 }
 
 /// The activities of one module version.

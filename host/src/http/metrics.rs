@@ -32,6 +32,7 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
     turns(&mut text, app.engine.stats());
     attempts(&mut text, &app.engine);
     fuel(&mut text, app.engine.stats());
+    connections(&mut text, &app.engine);
     tenants(&mut text, &app.engine);
     store(&mut text, app.engine.store());
     process(&mut text);
@@ -147,6 +148,28 @@ fn fuel(text: &mut Text, stats: &EngineStats) {
     )
     .sample(&[("by", "turns")], stats.turn_fuel.get())
     .sample(&[("by", "activities")], stats.attempts.fuel.get());
+}
+
+fn connections(text: &mut Text, engine: &Engine) {
+    let counts = engine.connections();
+    text.number(
+        Kind::Counter,
+        "windlass_outgoing_connections_opened_total",
+        "Connections opened for requests of activities.",
+        counts.opened,
+    );
+    text.number(
+        Kind::Counter,
+        "windlass_outgoing_connections_reused_total",
+        "Requests of activities that went over a connection of an earlier one.",
+        counts.reused,
+    );
+    text.number(
+        Kind::Gauge,
+        "windlass_outgoing_connections_idle",
+        "Connections that wait for the next request of an activity.",
+        counts.idle,
+    );
 }
 
 /// What is shown of a tenant, or of several together.

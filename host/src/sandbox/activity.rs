@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::bindings as wasi};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::model::{
-    ExecutionNumber, Failure, FunctionName, InstanceId, LogLine, Outcome, Payload, TaskId, Timestamp, failure::types,
+    ExecutionNumber, Failure, FunctionName, InstanceId, LogLevel, LogLine, Outcome, Payload, TaskId, Timestamp, failure::types,
 };
 use crate::replay::HostTrouble;
 use crate::tls::ExtraRoots;
@@ -135,6 +135,12 @@ impl WasiHttpView for ActivityState {
             table: &mut self.table,
             ctx: &mut self.http,
         }
+    }
+}
+
+impl imports::http_requests::Notes for ActivityState {
+    fn note(&mut self, line: &str) {
+        lock(&self.log).line(LogLevel::Warn, line);
     }
 }
 

@@ -3,24 +3,31 @@
 //! * [`rule`] says which scheme, host and port are allowed.
 //! * [`address`] says which addresses belong to the public network. Any other is refused even behind an allowed name,
 //!   unless a rule names the address itself: who owns a name chooses what it resolves to.
-//! * [`connect`] resolves, checks the address, and connects to that very address, over the [`network`] of the machine
-//!   and with TLS that trusts the usual authorities.
+//! * [`connect`] resolves, checks the addresses, and connects to one of those that were checked, whichever answers first
+//!   in the [`race`], over the [`network`] of the machine and with TLS that trusts the usual authorities.
+//! * A [`connection`] carries one request after the other; the [`pool`] keeps those that wait for the next one.
 //! * [`request`] is the hook of `wasi:http` that puts them together, with the limits of an attempt, and with those of the
 //!   [`room`] that it shares with others; [`traffic`] is counted on the way.
 
 pub(super) mod address;
 mod body;
 pub(super) mod connect;
+mod connection;
 pub(super) mod network;
+mod pool;
+mod race;
 pub(super) mod request;
+mod request_body;
 pub(super) mod room;
 pub(super) mod rule;
+mod socket;
 pub(super) mod traffic;
 
 use std::{net::IpAddr, sync::Arc};
 
 use super::grants::Grants;
 use connect::Connector;
+pub use pool::ConnectionCounts;
 pub use room::RequestRoom;
 use rule::Host;
 pub use rule::{EgressRule, RuleError, Scheme};

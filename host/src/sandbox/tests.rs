@@ -1,6 +1,7 @@
 //! The sandbox with components made from WebAssembly text, one small guest for each behaviour.
 
 mod activities;
+mod connections;
 mod grants;
 mod guests;
 mod hostile;

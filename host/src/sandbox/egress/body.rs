@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use crate::model::LogLevel;
 use crate::sandbox::activity::{lock, log::ActivityLog};
 
-use super::request::OpenRequest;
+use super::{connection::HttpConnection, connection::Reuse, pool::Pool, request::OpenRequest, room::RequestRoom};
 
 /// Bytes of responses that an attempt may still read.
 #[derive(Debug)]
@@ -46,10 +46,30 @@ impl ResponseBudget {
     }
 }
 
+/// The connection that a response comes over.
+pub(super) struct Borrowed {
+    pub(super) connection: HttpConnection,
+    pub(super) reuse: Reuse,
+    /// Where it goes when the response was read.
+    pub(super) pool: Arc<Pool>,
+    pub(super) room: Arc<RequestRoom>,
+}
+
+impl Borrowed {
+    /// Gives the connection back for the next request, if both sides allow it. Otherwise it is closed.
+    fn give_back(self) {
+        if self.reuse.is_possible() {
+            self.pool.put(&self.room, self.connection);
+        }
+    }
+}
+
 /// A body that ends with an error when the budget is used up or nothing comes for too long. The request counts as
 /// open until this is dropped.
 pub(super) struct LimitedBody {
     incoming: Incoming,
+    /// Closed if this is dropped before the body was read whole.
+    borrowed: Option<Borrowed>,
     budget: Arc<ResponseBudget>,
     patience: Duration,
     impatience: Pin<Box<Sleep>>,
@@ -59,18 +79,38 @@ pub(super) struct LimitedBody {
 impl LimitedBody {
     pub(super) fn boxed(
         incoming: Incoming,
+        borrowed: Borrowed,
         budget: Arc<ResponseBudget>,
         patience: Duration,
         open: OpenRequest,
     ) -> WasiBody {
         Self {
             incoming,
+            borrowed: Some(borrowed),
             budget,
             patience,
             impatience: Box::pin(sleep(patience)),
             _open: open,
         }
         .boxed_unsync()
+    }
+}
+
+impl LimitedBody {
+    /// The body was read whole.
+    fn end(&mut self) {
+        if let Some(borrowed) = self.borrowed.take() {
+            borrowed.give_back();
+        }
+    }
+}
+
+impl Drop for LimitedBody {
+    fn drop(&mut self) {
+        // Of a body without bytes, nobody may have asked for the end.
+        if self.incoming.is_end_stream() {
+            self.end();
+        }
     }
 }
 
@@ -81,12 +121,20 @@ impl Body for LimitedBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = &mut *self;
         match Pin::new(&mut this.incoming).poll_frame(context) {
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                this.end();
+                Poll::Ready(None)
+            }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Error::Hyper(error)))),
             Poll::Ready(Some(Ok(frame))) => {
                 this.impatience.as_mut().reset(Instant::now() + this.patience);
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
-                Poll::Ready(Some(this.budget.take(bytes).map(|()| frame)))
+                let frame = this.budget.take(bytes).map(|()| frame);
+                // After trailers nobody asks for the end.
+                if frame.as_ref().is_ok_and(Frame::is_trailers) {
+                    this.end();
+                }
+                Poll::Ready(Some(frame))
             }
             Poll::Pending => {
                 ready!(this.impatience.as_mut().poll(context));

@@ -3,13 +3,12 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
@@ -18,17 +17,29 @@ use wasmtime_wasi_http::Error;
 use super::{
     Destination, Reach,
     network::{Network, SystemNetwork},
+    pool::{ConnectionCounts, Pool},
+    race::first_to_answer,
     rule::{Host, Scheme},
+    socket::{Socket, Watch},
 };
 use crate::tls::ExtraRoots;
 
-/// Most addresses of a name that are tried.
-const MAX_ADDRESSES: usize = 8;
+/// Most addresses of a name that are looked at. More than are tried, so that both families have a chance.
+const MAX_RESOLVED: usize = 64;
 
-/// A connection, plain or encrypted.
-pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Bytes in both directions, plain or encrypted.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What is connected.
+pub(super) struct Connected {
+    pub(super) stream: Box<dyn Stream>,
+    /// What carries the stream.
+    pub(super) socket: Watch,
+    /// Where it leads to.
+    pub(super) address: IpAddr,
+}
 
 /// Why there is no connection, for the guest and for the log.
 #[derive(Debug)]
@@ -38,7 +49,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    fn new(error: Error, reason: impl Into<String>) -> Self {
+    pub(super) fn new(error: Error, reason: impl Into<String>) -> Self {
         Self {
             error,
             reason: reason.into(),
@@ -48,6 +59,8 @@ impl Refused {
 
 /// Makes connections, for all attempts.
 pub(in crate::sandbox) struct Connector {
+    /// Connections that wait for their next request. All are made by this connector, so what it trusts holds for them.
+    pool: Arc<Pool>,
     network: Box<dyn Network>,
     roots: ExtraRoots,
     /// Made when it is first needed: there are many roots.
@@ -63,28 +76,47 @@ impl Connector {
     /// Connections over that network.
     pub(in crate::sandbox) fn over(network: impl Network + 'static, roots: ExtraRoots) -> Self {
         Self {
+            pool: Arc::default(),
             network: Box::new(network),
             roots,
             tls: OnceLock::new(),
         }
     }
 
-    /// A connection to the destination within that time for each of its steps: lookup, connect, TLS handshake.
+    /// Connections that wait for their next request.
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// What was done with connections.
+    pub(in crate::sandbox) fn counts(&self) -> ConnectionCounts {
+        self.pool.counts()
+    }
+
+    /// A new connection to the destination within that time for each of its steps: lookup, connect, TLS handshake.
     pub(super) async fn connect(
         &self,
         reach: &Reach,
         destination: &Destination,
         step: Duration,
-    ) -> Result<Box<dyn Connection>, Refused> {
+    ) -> Result<Connected, Refused> {
         let found = self.resolve(reach, destination, step).await?;
         let addresses = allowed(reach, destination, found)?;
-        let stream = self.first_to_answer(&addresses, step).await?;
+        let (address, stream) = first_to_answer(&*self.network, reach.room(), &addresses, step).await?;
+        self.pool.count_opened();
         // Requests are written in one piece; waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
-        match destination.scheme {
-            Scheme::Http => Ok(Box::new(stream)),
-            Scheme::Https => self.encrypt(destination, stream, step).await,
-        }
+        let stream = Socket::new(stream);
+        let socket = stream.watch();
+        let stream: Box<dyn Stream> = match destination.scheme {
+            Scheme::Http => Box::new(stream),
+            Scheme::Https => self.encrypt(destination, stream, step).await?,
+        };
+        Ok(Connected {
+            stream,
+            socket,
+            address: address.ip(),
+        })
     }
 
     async fn resolve(&self, reach: &Reach, destination: &Destination, step: Duration) -> Result<Vec<IpAddr>, Refused> {
@@ -105,28 +137,16 @@ impl Connector {
                 };
                 Err(Refused::new(guest, format!("the name was not resolved: {error}")))
             }
-            Ok(Ok(addresses)) => Ok(addresses.into_iter().take(MAX_ADDRESSES).collect()),
+            Ok(Ok(addresses)) => Ok(addresses.into_iter().take(MAX_RESOLVED).collect()),
         }
-    }
-
-    async fn first_to_answer(&self, addresses: &[SocketAddr], step: Duration) -> Result<TcpStream, Refused> {
-        let mut last = Refused::new(Error::DestinationUnavailable, "no address answered");
-        for address in addresses {
-            match timeout(step, self.network.connect(*address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = Refused::new(Error::ConnectionRefused, error.to_string()),
-                Err(_) => last = Refused::new(Error::ConnectionTimeout, "the connection took too long"),
-            }
-        }
-        Err(last)
     }
 
     async fn encrypt(
         &self,
         destination: &Destination,
-        stream: TcpStream,
+        stream: Socket,
         step: Duration,
-    ) -> Result<Box<dyn Connection>, Refused> {
+    ) -> Result<Box<dyn Stream>, Refused> {
         let name = match &destination.host {
             Host::Address(address) => ServerName::from(*address),
             Host::Name(name) => ServerName::try_from(name.clone())

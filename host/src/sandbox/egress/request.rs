@@ -1,4 +1,5 @@
-//! The hook of `wasi:http/outgoing-handler`: sends a request if the policy allows it, over a connection of our own.
+//! The hook of `wasi:http/outgoing-handler`: sends a request if the policy allows it, over a connection of our own, which
+//! may have carried others of the same tenant before.
 //!
 //! Redirects are answers like any other: a guest that follows one asks again, and is judged again. Every refusal is a
 //! line in the attempt's log.
@@ -8,13 +9,9 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, Request, Response, Uri};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use http::{HeaderValue, Method, Request, Response, Uri, header::CONTENT_LENGTH, request::Parts};
+use hyper::body::Incoming;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, p2::bindings::http::types::ErrorCode};
 
 use crate::model::LogLevel;
@@ -25,10 +22,13 @@ use crate::sandbox::{
 
 use super::{
     Destination, Reach,
-    body::{LimitedBody, ResponseBudget},
+    body::{Borrowed, LimitedBody, ResponseBudget},
     connect::{Connector, Refused},
+    connection::{Answer, HttpConnection, Unanswered},
+    pool::MAX_IDLE_TIME_UNREPEATABLE,
+    request_body::RequestBody,
     room::RequestPlace,
-    traffic::{Metered, TrafficMeter},
+    traffic::TrafficMeter,
 };
 
 /// Longest time for each step of connecting. A guest may ask for less.
@@ -36,12 +36,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the first byte of a response, and between its bytes. A guest may ask for less; its own time-out is
 /// usually shorter.
 const READ_TIMEOUT: Duration = Duration::from_secs(600);
-/// Most bytes of a response's head.
-const MAX_HEAD_BYTES: usize = 64 << 10;
-/// Most header fields of a response.
-const MAX_HEADERS: usize = 128;
 /// Bytes of a request's body that wait in the host until the connection takes them.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
+
+/// How long a request without a length waits for the first byte or the end of its body, before it is sent in chunks. A
+/// guest needs microseconds to end a body that it does not write to.
+const LOOK_TIME: Duration = Duration::from_millis(50);
 
 /// Outgoing requests of one attempt.
 pub(in crate::sandbox) struct Egress {
@@ -60,7 +60,7 @@ pub(super) struct OpenRequest {
     _in_room: RequestPlace,
 }
 
-/// What sending gives: the response and whatever drives its connection.
+/// What sending gives: the response and whatever else has to run for it. That is nothing: connections run by themselves.
 type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 impl Egress {
@@ -137,18 +137,22 @@ impl WasiHttpHooks for Egress {
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
         // Without path and query: those may carry secrets.
         let target = Destination::of(request.uri()).map_or_else(|| "nowhere".to_owned(), |target| target.to_string());
-        let (log, reach, budget) = (self.log.clone(), self.reach.clone(), self.budget.clone());
-        let (connector, traffic) = (self.connector.clone(), self.traffic.clone());
+        let (log, budget) = (self.log.clone(), self.budget.clone());
+        let way = Way {
+            reach: self.reach.clone(),
+            connector: self.connector.clone(),
+            traffic: self.traffic.clone(),
+        };
         // Noted at once: a guest that does not wait for the answer is refused all the same.
         let admitted = self.admit(&request).map_err(|refused| noted(refused, &log, &target));
         Box::new(async move {
             let (destination, open) = admitted?;
             let time = Patience::of(options.unwrap_or_default());
-            let sent = async {
-                let connection = connector.connect(&reach, &destination, time.connect).await?;
-                send(Metered::new(connection, traffic), request, time, budget, open).await
-            };
-            sent.await.map_err(|refused| noted(refused, &log, &target))
+            let sent = way.send(destination, request, &time).await;
+            let (response, borrowed) = sent.map_err(|refused| noted(refused, &log, &target))?;
+            let response = response.map(|body| LimitedBody::boxed(body, borrowed, budget, time.between_bytes, open));
+            let nothing_to_run: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
+            Ok((response, nothing_to_run))
         })
     }
 
@@ -212,65 +216,78 @@ fn is_refusal(error: &Error) -> bool {
     )
 }
 
-async fn send(
-    connection: Metered,
-    mut request: Request<WasiBody>,
-    time: Patience,
-    budget: Arc<ResponseBudget>,
-    open: OpenRequest,
-) -> Result<Sent, Refused> {
-    *request.uri_mut() = origin_form(request.uri());
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
-        .handshake(TokioIo::new(connection))
-        .await
-        .map_err(hyper_error)?;
-    // Dropped with the response, which ends it.
-    let driver = wasmtime_wasi::runtime::spawn(connection);
-    let response = match timeout(time.first_byte, sender.send_request(request)).await {
-        Ok(response) => response.map_err(hyper_error)?,
-        Err(_) => {
-            let reason = "the response took too long to begin".to_owned();
-            return Err(Refused {
-                error: Error::ConnectionReadTimeout,
-                reason,
-            });
+/// How a request gets to its destination.
+struct Way {
+    reach: Reach,
+    connector: Arc<Connector>,
+    traffic: Arc<TrafficMeter>,
+}
+
+impl Way {
+    /// Sends a request over a connection that is there, or over a new one.
+    ///
+    /// A server may close a connection just when it is used again. Then the request is sent once more, over a new one, if
+    /// that is safe; so it is sent twice at most.
+    async fn send(
+        &self,
+        destination: Destination,
+        request: Request<WasiBody>,
+        time: &Patience,
+    ) -> Result<(Response<Incoming>, Borrowed), Refused> {
+        let (mut head, body) = request.into_parts();
+        let body = RequestBody::new(body);
+        head.uri = origin_form(&head.uri);
+        say_if_empty(&mut head, &body).await;
+        let max_idle_time = if head.method.is_idempotent() && body.is_empty() {
+            Duration::MAX
+        } else {
+            MAX_IDLE_TIME_UNREPEATABLE
+        };
+        let pool = self.connector.pool();
+        if let Some(mut connection) = pool.take(&self.reach, &destination, max_idle_time).await {
+            match self.send_over(&mut connection, head.clone(), &body, time).await {
+                Ok(answer) => return Ok(self.answered(connection, answer)),
+                Err(unanswered) if unanswered.may_repeat(&head.method, &body) => {}
+                Err(unanswered) => return Err(unanswered.refused),
+            }
         }
-    };
-    // hyper reads ahead, and so takes longer heads than it is told to.
-    if head_bytes(response.headers()) > MAX_HEAD_BYTES {
-        return Err(head_too_long());
+        let connected = self.connector.connect(&self.reach, &destination, time.connect).await?;
+        let mut connection = HttpConnection::open(destination, connected).await?;
+        match self.send_over(&mut connection, head, &body, time).await {
+            Ok(answer) => Ok(self.answered(connection, answer)),
+            Err(unanswered) => Err(unanswered.refused),
+        }
     }
-    let response = response.map(|body| LimitedBody::boxed(body, budget, time.between_bytes, open));
-    // Whoever reads the body learns how the connection ended; an error here would only be a line in the host's log.
-    let drive = async move {
-        let _ = driver.await;
-        Ok(())
-    };
-    Ok((response, Box::new(drive)))
+
+    async fn send_over(
+        &self,
+        connection: &mut HttpConnection,
+        head: Parts,
+        body: &RequestBody,
+        time: &Patience,
+    ) -> Result<Answer, Unanswered> {
+        connection.count_for(Some(self.traffic.clone()));
+        connection.send(head, body, time.first_byte).await
+    }
+
+    fn answered(&self, connection: HttpConnection, answer: Answer) -> (Response<Incoming>, Borrowed) {
+        let Answer { response, reuse } = answer;
+        let borrowed = Borrowed {
+            connection,
+            reuse,
+            pool: self.connector.pool().clone(),
+            room: self.reach.room().clone(),
+        };
+        (response, borrowed)
+    }
 }
 
-fn head_bytes(headers: &HeaderMap) -> usize {
-    let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-    fields.sum()
-}
-
-fn head_too_long() -> Refused {
-    Refused {
-        error: Error::HttpResponseHeaderSectionSize(u32::try_from(MAX_HEAD_BYTES).ok()),
-        reason: format!("the response has more than {MAX_HEADERS} header fields or {MAX_HEAD_BYTES} bytes of them"),
-    }
-}
-
-fn hyper_error(error: hyper::Error) -> Refused {
-    if error.is_parse_too_large() {
-        return head_too_long();
-    }
-    let reason = format!("HTTP: {error}");
-    Refused {
-        error: Error::Hyper(error),
-        reason,
+/// Says that the body is empty, for methods that give a meaning to one (RFC 9110, section 8.6): some servers refuse such
+/// a request without a length (411). Guests in some languages say nothing, or open a body and write nothing to it.
+async fn say_if_empty(head: &mut Parts, body: &RequestBody) {
+    let expects_body = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+    if expects_body && !head.headers.contains_key(CONTENT_LENGTH) && body.is_empty_within(LOOK_TIME).await {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
 }
 

@@ -8,13 +8,17 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::network;
 
 /// Most names that are looked up at the same time for those who share a room: a quarter of what the whole host looks up,
 /// so that those who wait for servers that never answer leave something to others.
 pub(in crate::sandbox) const MAX_LOOKUPS: usize = network::MAX_LOOKUPS / 4;
+
+/// Most attempts to connect that may go on beside the first one of each request, for those who share a room. Sockets are
+/// bounded by the limit of open requests and this.
+const MAX_ATTEMPTS_BESIDE: usize = 64;
 
 /// Room for the outgoing requests of all attempts that share it.
 #[derive(Debug)]
@@ -24,6 +28,7 @@ pub struct RequestRoom {
     limit: AtomicUsize,
     open: AtomicUsize,
     lookups: Arc<Semaphore>,
+    attempts_beside: Semaphore,
 }
 
 /// As many requests are open as may be.
@@ -52,6 +57,7 @@ impl RequestRoom {
             limit: AtomicUsize::new(usize::MAX),
             open: AtomicUsize::new(0),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            attempts_beside: Semaphore::new(MAX_ATTEMPTS_BESIDE),
         }
     }
 
@@ -73,6 +79,12 @@ impl RequestRoom {
             Ok(_) => Ok(RequestPlace(self.clone())),
             Err(_) => Err(RoomIsFull { name: self.name, limit }),
         }
+    }
+
+    /// A place for an attempt to connect beside another one of the same request, as soon as there is one.
+    pub(super) async fn attempt_beside(&self) -> SemaphorePermit<'_> {
+        let permit = self.attempts_beside.acquire().await;
+        permit.expect("the semaphore is never closed")
     }
 
     /// A place for one more lookup, as soon as there is one.

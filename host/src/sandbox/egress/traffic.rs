@@ -5,7 +5,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::metrics::Counter;
 
-use super::connect::Connection;
+use super::connect::Stream;
 
 /// What outgoing requests sent and received, in bytes: heads and bodies, without what TLS and the network add.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,20 +41,62 @@ impl TrafficMeter {
     }
 }
 
+/// What goes over one connection, counted for whoever uses it.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<Counting>);
+
+#[derive(Debug, Default)]
+struct Counting {
+    meter: Option<Arc<TrafficMeter>>,
+    since: Traffic,
+}
+
+impl Tally {
+    /// Begins again at zero, for that meter or for nobody.
+    pub(super) fn count_for(&self, meter: Option<Arc<TrafficMeter>>) {
+        let since = Traffic::default();
+        *self.lock() = Counting { meter, since };
+    }
+
+    /// What went over the connection since it counts for this user.
+    pub(super) fn read(&self) -> Traffic {
+        self.lock().since
+    }
+
+    fn count_sent(&self, bytes: usize) {
+        let mut counting = self.lock();
+        counting.since.sent += bytes as u64;
+        if let Some(meter) = &counting.meter {
+            meter.sent.add(bytes as u64);
+        }
+    }
+
+    fn count_received(&self, bytes: usize) {
+        let mut counting = self.lock();
+        counting.since.received += bytes as u64;
+        if let Some(meter) = &counting.meter {
+            meter.received.add(bytes as u64);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A connection whose traffic is counted.
 pub(super) struct Metered {
-    connection: Box<dyn Connection>,
-    meter: Arc<TrafficMeter>,
+    stream: Box<dyn Stream>,
+    tally: Arc<Tally>,
 }
 
 impl Metered {
-    pub(super) fn new(connection: Box<dyn Connection>, meter: Arc<TrafficMeter>) -> Self {
-        Self { connection, meter }
+    pub(super) fn new(stream: Box<dyn Stream>, tally: Arc<Tally>) -> Self {
+        Self { stream, tally }
     }
 
     fn count_sent(&self, written: &io::Result<usize>) {
-        let bytes = written.as_ref().map_or(0, |bytes| *bytes);
-        self.meter.sent.add(bytes as u64);
+        self.tally.count_sent(written.as_ref().map_or(0, |bytes| *bytes));
     }
 }
 
@@ -65,15 +107,15 @@ impl AsyncRead for Metered {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.connection).poll_read(context, buffer);
-        self.meter.received.add((buffer.filled().len() - before) as u64);
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.tally.count_received(buffer.filled().len() - before);
         read
     }
 }
 
 impl AsyncWrite for Metered {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.connection).poll_write(context, bytes));
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes));
         self.count_sent(&written);
         Poll::Ready(written)
     }
@@ -83,20 +125,20 @@ impl AsyncWrite for Metered {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.connection).poll_write_vectored(context, slices));
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices));
         self.count_sent(&written);
         Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

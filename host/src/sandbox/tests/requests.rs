@@ -10,10 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::Frame;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
 };
 use tokio_rustls::{
     TlsAcceptor,
@@ -43,7 +44,7 @@ use crate::tls::ExtraRoots;
 
 use super::activities::attempt;
 
-/// Answers every request on every connection with this text, after reading a head; then waits.
+/// Answers every request on every connection with this text, after reading a head.
 async fn server(answer: impl Into<String>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -53,27 +54,30 @@ async fn server(answer: impl Into<String>) -> u16 {
             let (mut connection, _) = listener.accept().await.unwrap();
             let answer = answer.clone();
             tokio::spawn(async move {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(connection.read_u8().await.unwrap());
+                while let Some(head) = read_head(&mut connection).await {
+                    let answer = answer.replace("{head}", head.lines().next().unwrap());
+                    connection.write_all(answer.as_bytes()).await.unwrap();
                 }
-                let head = String::from_utf8(head).unwrap();
-                connection
-                    .write_all(answer.replace("{head}", head.lines().next().unwrap()).as_bytes())
-                    .await
-                    .unwrap();
-                std::future::pending::<()>().await;
             });
         }
     });
     port
 }
 
-fn with_length(body: &str) -> String {
+/// The next head that comes; none at the end of the connection.
+pub(super) async fn read_head(connection: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(connection.read_u8().await.ok()?);
+    }
+    Some(String::from_utf8(head).unwrap())
+}
+
+pub(super) fn with_length(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-struct Client {
+pub(super) struct Client {
     egress: Egress,
     log: Arc<Mutex<ActivityLog>>,
 }
@@ -100,10 +104,10 @@ impl Client {
         Self::with(reach, Connector::over(network, roots), &ActivityLimits::default())
     }
 
-    fn with(reach: Reach, connector: Connector, limits: &ActivityLimits) -> Self {
+    pub(super) fn with(reach: Reach, connector: impl Into<Arc<Connector>>, limits: &ActivityLimits) -> Self {
         let log = Arc::new(Mutex::new(ActivityLog::new(&attempt(), Instant::now(), 10_000)));
         Self {
-            egress: Egress::new(reach, Arc::new(connector), log.clone(), limits),
+            egress: Egress::new(reach, connector.into(), log.clone(), limits),
             log,
         }
     }
@@ -115,7 +119,7 @@ impl Client {
         Self::with(reach, connector, &ActivityLimits::default())
     }
 
-    async fn get(&mut self, url: &str) -> Result<Response<WasiBody>, Error> {
+    pub(super) async fn get(&mut self, url: &str) -> Result<Response<WasiBody>, Error> {
         self.get_within(url, 10_000).await
     }
 
@@ -126,8 +130,16 @@ impl Client {
             between_bytes_timeout: Some(Duration::from_millis(50)),
             ..Default::default()
         };
-        let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-        let request = Request::get(url).header("host", "test").body(body).unwrap();
+        let request = Request::get(url).body(empty()).unwrap();
+        self.send(request, patience).await
+    }
+
+    pub(super) async fn send(
+        &mut self,
+        mut request: Request<WasiBody>,
+        patience: RequestOptions,
+    ) -> Result<Response<WasiBody>, Error> {
+        request.headers_mut().insert("host", "test".parse().unwrap());
         let sent = self
             .egress
             .send_request(request, Some(patience), Box::new(async { Ok(()) }));
@@ -141,20 +153,24 @@ impl Client {
     }
 }
 
-fn of_room(room: &Arc<RequestRoom>) -> Arc<Grants> {
+pub(super) fn empty() -> WasiBody {
+    Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+pub(super) fn of_room(room: &Arc<RequestRoom>) -> Arc<Grants> {
     Arc::new(Grants {
         requests: room.clone(),
         ..Grants::default()
     })
 }
 
-fn policy(rules: &[String]) -> Arc<EgressPolicy> {
+pub(super) fn policy(rules: &[String]) -> Arc<EgressPolicy> {
     Arc::new(EgressPolicy::new(
         rules.iter().map(|rule| rule.parse().unwrap()).collect(),
     ))
 }
 
-async fn text(response: Response<WasiBody>) -> Result<String, Error> {
+pub(super) async fn text(response: Response<WasiBody>) -> Result<String, Error> {
     let body = response.into_body().collect().await?;
     Ok(String::from_utf8(body.to_bytes().to_vec()).unwrap())
 }
@@ -170,6 +186,37 @@ async fn an_allowed_request_is_sent_with_its_path() {
     let response = client.get(&format!("http://127.0.0.1:{port}/a?b=c")).await.unwrap();
     assert_eq!(response.headers()["x-seen"], "GET /a?b=c HTTP/1.1");
     assert_eq!(client.log(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_has_a_length_whatever_the_guest_says_of_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let head = tokio::spawn(async move {
+        let mut heads = Vec::new();
+        for _ in 0..3 {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            heads.push(read_head(&mut connection).await.unwrap());
+            let answer = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+            connection.write_all(answer.as_bytes()).await.unwrap();
+        }
+        heads
+    });
+    let mut client = Client::new(std::slice::from_ref(&url));
+    let mut post = async |body: WasiBody| {
+        let request = Request::post(&url).body(body).unwrap();
+        client.send(request, RequestOptions::default()).await.unwrap();
+    };
+    post(empty()).await;
+    // A body that was asked for, and ended without a byte.
+    let ended = StreamBody::new(futures::stream::empty::<Result<Frame<Bytes>, Error>>());
+    post(ended.boxed_unsync()).await;
+    let written = StreamBody::new(futures::stream::iter([Ok(Frame::data(Bytes::from("abc")))]));
+    post(written.boxed_unsync()).await;
+    let [none, ended, written] = head.await.unwrap().try_into().unwrap();
+    assert!(none.contains("content-length: 0\r\n"), "{none}");
+    assert!(ended.contains("content-length: 0\r\n"), "{ended}");
+    assert!(written.contains("transfer-encoding: chunked\r\n"), "{written}");
 }
 
 #[tokio::test]
@@ -261,7 +308,8 @@ fn addresses(addresses: &[&str]) -> Vec<SocketAddr> {
 
 #[tokio::test]
 async fn a_name_that_resolves_to_another_address_after_the_check_gains_nothing() {
-    let port = server(with_length("public")).await;
+    // One that does not keep its connections, so that the second request needs a new one.
+    let port = server("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\npublic").await;
     let (network, connections) = ScriptedNetwork::new(&[&["93.184.215.14"], &["127.0.0.1"]], port);
     let mut client = Client::over(network, ExtraRoots::none(), &["http://rebound.example".into()]);
     // One lookup for both the check and the connection: a second one would get the other answer.
@@ -304,6 +352,107 @@ async fn a_grant_reaches_public_addresses_and_nothing_of_the_operators_network()
     }
     assert_eq!(*connections.lock().unwrap(), addresses(&["93.184.215.14:80"]));
     assert_eq!(client.log().len(), 2);
+}
+
+/// A resolver that gives addresses of this machine, and real connections to them.
+struct LocalNetwork(&'static [&'static str]);
+
+#[async_trait]
+impl Network for LocalNetwork {
+    async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
+        Ok(self.0.iter().map(|address| address.parse().unwrap()).collect())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        TcpStream::connect(address).await
+    }
+}
+
+/// A listener whose backlog is full, with what fills it: who connects to it gets no answer.
+async fn silent_listener(address: SocketAddr) -> (TcpListener, Vec<tokio::task::JoinHandle<io::Result<TcpStream>>>) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(address).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let connections = [(); 8].map(|()| tokio::spawn(TcpStream::connect(address)));
+    // Those that find room in the backlog are connected soon; that others are not can only be seen by waiting.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let waiting = connections.iter().filter(|connection| !connection.is_finished());
+    assert!(waiting.count() > 0, "the backlog takes them all");
+    (listener, connections.into())
+}
+
+fn rules(name: &str, port: u16, addresses: &[&str]) -> Vec<String> {
+    let hosts = [&[name], addresses].concat();
+    hosts.iter().map(|host| format!("http://{host}:{port}")).collect()
+}
+
+#[tokio::test]
+async fn an_address_that_never_answers_is_followed_by_the_next() {
+    let port = server(with_length("hello")).await;
+    let _silent = silent_listener(SocketAddr::from(([127, 0, 0, 2], port))).await;
+    const ADDRESSES: &[&str] = &["127.0.0.2", "127.0.0.1"];
+    let rules = rules("two.example", port, ADDRESSES);
+    let mut client = Client::over(LocalNetwork(ADDRESSES), ExtraRoots::none(), &rules);
+    let response = client.get(&format!("http://two.example:{port}")).await.unwrap();
+    assert_eq!(text(response).await.unwrap(), "hello");
+    assert_eq!(client.log(), [""; 0]);
+    // However little time there is.
+    let response = client
+        .get_within(&format!("http://two.example:{port}"), 500)
+        .await
+        .unwrap();
+    assert_eq!(text(response).await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn an_address_that_refuses_is_followed_by_the_next_and_all_have_to_fail() {
+    let port = server(with_length("hello")).await;
+    const ADDRESSES: &[&str] = &["127.0.0.2", "127.0.0.3", "127.0.0.1"];
+    let url = format!("http://three.example:{port}");
+    let mut client = Client::over(
+        LocalNetwork(ADDRESSES),
+        ExtraRoots::none(),
+        &rules("three.example", port, ADDRESSES),
+    );
+    assert_eq!(text(client.get(&url).await.unwrap()).await.unwrap(), "hello");
+    let mut client = Client::over(
+        LocalNetwork(&ADDRESSES[..2]),
+        ExtraRoots::none(),
+        &rules("three.example", port, ADDRESSES),
+    );
+    let refused = client.get(&url).await.unwrap_err();
+    assert!(matches!(refused, Error::ConnectionRefused), "{refused:?}");
+}
+
+/// A network in which no address answers, and what was connected to.
+#[derive(Clone, Default)]
+struct DeadNetwork(Arc<Mutex<Vec<SocketAddr>>>);
+
+#[async_trait]
+impl Network for DeadNetwork {
+    async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
+        let v6 = (1..20_u16).map(|last| IpAddr::from([0x2001, 0x4860, 0, 0, 0, 0, 0, last]));
+        Ok(v6.chain([[93, 184, 215, 14].into(), [10, 0, 0, 1].into()]).collect())
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        self.0.lock().unwrap().push(address);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_silent_addresses_a_few_of_both_families_are_tried() {
+    let network = DeadNetwork::default();
+    let mut client = Client::over(network.clone(), ExtraRoots::none(), &["http://many.example".into()]);
+    let failed = client.get("http://many.example/").await.unwrap_err();
+    assert!(matches!(failed, Error::ConnectionTimeout), "{failed:?}");
+    let tried = network.0.lock().unwrap().clone();
+    assert_eq!(tried.len(), 8, "{tried:?}");
+    assert_eq!(tried[1], addresses(&["93.184.215.14:80"])[0]);
+    let is_public = |address: &SocketAddr| address.ip() != IpAddr::from([10, 0, 0, 1]);
+    assert!(tried.iter().all(is_public), "{tried:?}");
 }
 
 /// A resolver that never answers.

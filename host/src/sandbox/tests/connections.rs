@@ -1,0 +1,360 @@
+//! Which requests share a connection, against servers of this test.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    time::{advance, pause, resume},
+};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+use crate::sandbox::{
+    ActivityLimits, RequestRoom,
+    egress::{ConnectionCounts, Reach, connect::Connector},
+};
+use crate::tls::ExtraRoots;
+
+use super::requests::{Client, empty, of_room, policy, read_head, text, with_length};
+
+/// What a server does with a request, by its method and by which one of its connection it is, from 1.
+type Script = fn(&str, usize) -> Step;
+
+enum Step {
+    Answer(String),
+    AnswerAndClose(String),
+    Close,
+}
+
+fn hello() -> String {
+    with_length("hello")
+}
+
+/// A server whose connections are counted.
+struct Counting {
+    url: String,
+    accepted: Arc<AtomicUsize>,
+    /// Methods of the requests in the order in which they came.
+    seen: Arc<Mutex<Vec<String>>>,
+    /// Told of each connection that has ended.
+    ended: Arc<Notify>,
+}
+
+impl Counting {
+    /// One that does as the script says.
+    async fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Self {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            accepted: Arc::default(),
+            seen: Arc::default(),
+            ended: Arc::default(),
+        };
+        let (accepted, seen, ended) = (server.accepted.clone(), server.seen.clone(), server.ended.clone());
+        tokio::spawn(async move {
+            loop {
+                let (connection, _) = listener.accept().await.unwrap();
+                accepted.fetch_add(1, Relaxed);
+                let (seen, ended) = (seen.clone(), ended.clone());
+                tokio::spawn(async move {
+                    serve(connection, script, &seen).await;
+                    ended.notify_one();
+                });
+            }
+        });
+        server
+    }
+
+    /// One that keeps its connections.
+    async fn keeping() -> Self {
+        Self::start(|_, _| Step::Answer(hello())).await
+    }
+
+    fn accepted(&self) -> usize {
+        self.accepted.load(Relaxed)
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// A client in that room.
+    fn client(&self, connector: &Arc<Connector>, room: &Arc<RequestRoom>) -> Client {
+        let reach = Reach::new(policy(std::slice::from_ref(&self.url)), of_room(room));
+        let limits = ActivityLimits {
+            open_requests: 1_000,
+            ..ActivityLimits::default()
+        };
+        Client::with(reach, connector.clone(), &limits)
+    }
+}
+
+async fn serve(mut connection: TcpStream, script: Script, seen: &Mutex<Vec<String>>) {
+    let mut number = 0;
+    while let Some(head) = read_head(&mut connection).await {
+        let method = head.split(' ').next().unwrap();
+        seen.lock().unwrap().push(method.to_owned());
+        number += 1;
+        let (answer, closes) = match script(method, number) {
+            Step::Answer(answer) => (answer, false),
+            Step::AnswerAndClose(answer) => (answer, true),
+            Step::Close => return,
+        };
+        let written = connection.write_all(answer.as_bytes()).await;
+        if closes || written.is_err() {
+            return;
+        }
+    }
+}
+
+fn connector() -> Arc<Connector> {
+    Arc::new(Connector::system(ExtraRoots::none()))
+}
+
+/// Sends a request and reads the answer.
+async fn send(client: &mut Client, method: Method, url: &str, body: WasiBody) -> Result<String, Error> {
+    let request = Request::builder().method(method).uri(url).body(body).unwrap();
+    text(client.send(request, RequestOptions::default()).await?).await
+}
+
+fn body(bytes: &'static str) -> WasiBody {
+    Full::new(Bytes::from(bytes))
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+async fn get(client: &mut Client, server: &Counting) -> Result<String, Error> {
+    send(client, Method::GET, &server.url, empty()).await
+}
+
+/// Lets time pass, without making connections wait for it.
+async fn pass(time: Duration) {
+    pause();
+    advance(time).await;
+    resume();
+}
+
+#[tokio::test]
+async fn requests_of_one_room_share_a_connection_and_those_of_others_do_not() {
+    let (server, connector) = (Counting::keeping().await, connector());
+    let (ours, theirs) = (Arc::<RequestRoom>::default(), Arc::<RequestRoom>::default());
+    for _ in 0..3 {
+        // An attempt each.
+        let mut client = server.client(&connector, &ours);
+        for _ in 0..3 {
+            assert_eq!(get(&mut client, &server).await.unwrap(), "hello");
+        }
+    }
+    assert_eq!(server.accepted(), 1);
+    get(&mut server.client(&connector, &theirs), &server).await.unwrap();
+    assert_eq!(server.accepted(), 2);
+    let counts = ConnectionCounts {
+        opened: 2,
+        reused: 8,
+        idle: 2,
+    };
+    assert_eq!(connector.counts(), counts);
+}
+
+#[tokio::test]
+async fn a_connection_is_no_permission() {
+    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
+    get(&mut server.client(&connector, &room), &server).await.unwrap();
+    let nowhere = Reach::new(Arc::default(), of_room(&room));
+    let mut other = Client::with(nowhere, connector.clone(), &ActivityLimits::default());
+    let refused = get(&mut other, &server).await.unwrap_err();
+    assert!(matches!(refused, Error::HttpRequestDenied), "{refused:?}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn requests_at_the_same_time_have_a_connection_each_and_few_are_kept() {
+    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
+    let mut clients: Vec<Client> = (0..40).map(|_| server.client(&connector, &room)).collect();
+    let open = join_all(clients.iter_mut().map(|client| client.get(&server.url))).await;
+    assert_eq!((server.accepted(), connector.counts().idle), (40, 0));
+    for response in open {
+        text(response.unwrap()).await.unwrap();
+    }
+    assert_eq!(connector.counts().idle, 32);
+}
+
+#[tokio::test]
+async fn a_room_keeps_a_bounded_number_and_closes_the_oldest_first() {
+    let (connector, room) = (connector(), Arc::default());
+    let mut servers = Vec::new();
+    for _ in 0..66 {
+        let server = Counting::keeping().await;
+        get(&mut server.client(&connector, &room), &server).await.unwrap();
+        servers.push(server);
+    }
+    assert_eq!(connector.counts().idle, 64);
+    servers[0].ended.notified().await;
+    servers[1].ended.notified().await;
+    // Another room has its own.
+    let last = &servers[65];
+    get(&mut last.client(&connector, &Arc::default()), last).await.unwrap();
+    assert_eq!(connector.counts().idle, 65);
+}
+
+#[tokio::test]
+async fn a_response_that_was_not_read_whole_closes_its_connection() {
+    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
+    let mut client = server.client(&connector, &room);
+    drop(client.get(&server.url).await.unwrap());
+    server.ended.notified().await;
+    get(&mut client, &server).await.unwrap();
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn a_response_without_a_body_needs_no_reading() {
+    let server = Counting::start(|_, _| Step::Answer("HTTP/1.1 204 No Content\r\n\r\n".into())).await;
+    let (connector, room) = (connector(), Arc::default());
+    let mut client = server.client(&connector, &room);
+    drop(client.get(&server.url).await.unwrap());
+    get(&mut client, &server).await.unwrap();
+    assert_eq!(server.accepted(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_its_server_does_not_keep_is_not_used_again() {
+    let scripts: [Script; 2] = [
+        |_, _| Step::Answer("HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 5\r\n\r\nhello".into()),
+        |_, _| Step::Answer("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello".into()),
+    ];
+    for script in scripts {
+        let server = Counting::start(script).await;
+        let (connector, room) = (connector(), Arc::default());
+        let mut client = server.client(&connector, &room);
+        get(&mut client, &server).await.unwrap();
+        get(&mut client, &server).await.unwrap();
+        assert_eq!((server.accepted(), connector.counts().idle), (2, 0));
+    }
+}
+
+/// Answers the first request of a connection, and closes it when the second one has come.
+fn closes_at_the_second(_: &str, number: usize) -> Step {
+    match number {
+        1 => Step::Answer(hello()),
+        _ => Step::Close,
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_instead_of_an_answer_is_replaced_if_the_method_allows_it() {
+    for (method, is_repeated) in [
+        (Method::GET, true),
+        (Method::DELETE, true),
+        (Method::PUT, true),
+        (Method::POST, false),
+        (Method::PATCH, false),
+    ] {
+        let server = Counting::start(closes_at_the_second).await;
+        let (connector, room) = (connector(), Arc::default());
+        let mut client = server.client(&connector, &room);
+        get(&mut client, &server).await.unwrap();
+        let answer = send(&mut client, method.clone(), &server.url, empty()).await;
+        assert_eq!(answer.is_ok(), is_repeated, "{method}: {answer:?}");
+        let sent = server.seen().iter().filter(|seen| *seen == method.as_str()).count();
+        let expected = match method {
+            Method::GET => 3,
+            _ if is_repeated => 2,
+            _ => 1,
+        };
+        assert_eq!(sent, expected, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_was_read_is_not_sent_again() {
+    let server = Counting::start(closes_at_the_second).await;
+    let (connector, room) = (connector(), Arc::default());
+    let mut client = server.client(&connector, &room);
+    get(&mut client, &server).await.unwrap();
+    let answer = send(&mut client, Method::PUT, &server.url, body("abc")).await;
+    assert!(answer.is_err());
+    assert_eq!(server.seen(), ["GET", "PUT"]);
+}
+
+#[tokio::test]
+async fn a_server_that_closes_every_connection_makes_no_request_fail() {
+    let server = Counting::start(|_, _| Step::AnswerAndClose(hello())).await;
+    let (connector, room) = (connector(), Arc::default());
+    let mut client = server.client(&connector, &room);
+    for _ in 0..100 {
+        // Whether or not the end of the last connection has arrived.
+        assert_eq!(get(&mut client, &server).await.unwrap(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_takes_no_request() {
+    let server = Counting::start(|_, _| Step::AnswerAndClose(hello())).await;
+    let (connector, room) = (connector(), Arc::default());
+    let mut client = server.client(&connector, &room);
+    for _ in 0..100 {
+        let answer = send(&mut client, Method::POST, &server.url, body("abc")).await;
+        assert_eq!(answer.unwrap(), "hello");
+        // The end has been sent, whether or not the runtime has noticed.
+        server.ended.notified().await;
+    }
+    assert_eq!((server.seen().len(), server.accepted()), (100, 100));
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_after_a_time() {
+    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
+    get(&mut server.client(&connector, &room), &server).await.unwrap();
+    pass(Duration::from_secs(31)).await;
+    server.ended.notified().await;
+    assert_eq!(connector.counts().idle, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_repeated_takes_a_connection_that_was_just_used() {
+    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
+    let mut client = server.client(&connector, &room);
+    get(&mut client, &server).await.unwrap();
+    send(&mut client, Method::POST, &server.url, empty()).await.unwrap();
+    assert_eq!(server.accepted(), 1);
+    pass(Duration::from_secs(2)).await;
+    send(&mut client, Method::POST, &server.url, empty()).await.unwrap();
+    assert_eq!(server.accepted(), 2);
+    pass(Duration::from_secs(2)).await;
+    get(&mut client, &server).await.unwrap();
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_in_use_is_replaced_after_a_time() {
+    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
+    let mut client = server.client(&connector, &room);
+    for _ in 0..17 {
+        get(&mut client, &server).await.unwrap();
+        pass(Duration::from_secs(20)).await;
+    }
+    assert_eq!(server.accepted(), 2);
+}
+
+#[tokio::test]
+async fn connections_of_a_room_that_is_gone_are_closed() {
+    let (server, connector) = (Counting::keeping().await, connector());
+    let room = Arc::<RequestRoom>::default();
+    get(&mut server.client(&connector, &room), &server).await.unwrap();
+    drop(room);
+    // Nobody can ask for it any more; it goes with its time, or with the next look.
+    pass(Duration::from_secs(31)).await;
+    server.ended.notified().await;
+}
