@@ -72,7 +72,7 @@ impl Activity {
 
     /// When this attempt is stopped.
     pub fn deadline(&self) -> Timestamp {
-        Timestamp::from_millis(self.attempt.deadline_ms)
+        Timestamp::from_host(self.attempt.deadline_ms)
     }
 
     /// The time until the attempt is stopped.

@@ -15,7 +15,7 @@ use crate::time::whole_millis;
 pub mod orchestrator {
     wit_bindgen::generate!({
         path: ["../wit/deps/io", "../wit/durable"],
-        world: "windlass:durable/orchestrator-module",
+        world: "windlass:durable/orchestrator-module-with-events",
         generate_all,
         pub_export_macro: true,
         export_macro_name: "export_orchestrator",
@@ -35,6 +35,7 @@ pub mod activity {
     });
 }
 
+pub use orchestrator::exports::windlass::durable::orchestrator_events::EventDescription;
 pub use orchestrator::windlass::durable::types as wit;
 
 /// Not `From`: the generated type is an error, and every error converts into a failure of its own name.

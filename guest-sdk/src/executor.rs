@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures::future::LocalBoxFuture;
 
 use crate::backend::{Backend, Completion, ExecutionInfo, Outcome, TaskId};
+use crate::event_declaration::EventDeclaration;
 use crate::failure::{Failure, Result};
 use crate::logging::{self, Level};
 use crate::orchestration::call::Request;
@@ -23,6 +24,8 @@ use crate::orchestration::call::Request;
 /// What the futures of one execution share.
 pub(crate) struct Core {
     backend: Box<dyn Backend>,
+    /// What the orchestration declares.
+    pub(crate) events: &'static [EventDeclaration],
     info: OnceCell<ExecutionInfo>,
     tasks: RefCell<BTreeMap<TaskId, Slot>>,
     /// Calls made but not yet handed to the host, so that their options could still be set; in order.
@@ -39,9 +42,10 @@ enum Slot {
 }
 
 impl Core {
-    pub(crate) fn new(backend: Box<dyn Backend>) -> Rc<Self> {
+    pub(crate) fn new(backend: Box<dyn Backend>, events: &'static [EventDeclaration]) -> Rc<Self> {
         Rc::new(Self {
             backend,
+            events,
             info: OnceCell::new(),
             tasks: RefCell::default(),
             drafts: RefCell::default(),
@@ -313,7 +317,7 @@ mod tests {
     ) -> Vec<String> {
         let recorder = Recorder::default();
         let asked = recorder.asked.clone();
-        let core = Core::new(Box::new(recorder));
+        let core = Core::new(Box::new(recorder), &[]);
         let mut execution = Execution::new(core.clone(), orchestration(Orchestration::new(core)));
         let mut progress = execution.advance();
         for turn in turns {

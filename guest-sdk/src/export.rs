@@ -2,7 +2,7 @@
 
 use crate::activity::Activity;
 use crate::backend::Host;
-use crate::bindings::wit;
+use crate::bindings::{EventDescription, wit};
 use crate::executor::{Core, Execution, Progress};
 use crate::failure::{Failure, Result};
 use crate::function::{ActivityEntry, OrchestrationEntry};
@@ -60,6 +60,12 @@ macro_rules! export {
                 }
             }
 
+            impl $crate::__private::orchestrator::exports::windlass::durable::orchestrator_events::Guest for Module {
+                fn describe_events() -> ::std::vec::Vec<$crate::__private::EventDescription> {
+                    $crate::__private::describe_events(ENTRIES)
+                }
+            }
+
             #[cfg(target_arch = "wasm32")]
             $crate::__private::orchestrator::export_orchestrator!(
                 Module with_types_in $crate::__private::orchestrator
@@ -112,6 +118,19 @@ pub fn describe_orchestrations(entries: &[OrchestrationEntry]) -> wit::ModuleDes
     }
 }
 
+/// The export `describe-events` of a module of orchestrations.
+pub fn describe_events(entries: &[OrchestrationEntry]) -> Vec<EventDescription> {
+    let of = |entry: &OrchestrationEntry| {
+        let orchestration = entry.name;
+        entry.events.iter().map(move |event| EventDescription {
+            orchestration: orchestration.into(),
+            name: event.name().into(),
+            payload_schema: Some(event.schema()),
+        })
+    };
+    entries.iter().flat_map(of).collect()
+}
+
 /// The export `describe` of a module of activities.
 pub fn describe_activities(entries: &[ActivityEntry]) -> wit::ModuleDescription {
     wit::ModuleDescription {
@@ -131,7 +150,7 @@ pub fn run_orchestration(
         .iter()
         .find(|entry| entry.name == name)
         .ok_or_else(|| unknown_function(name))?;
-    let core = Core::new(Box::new(Host));
+    let core = Core::new(Box::new(Host), entry.events);
     let mut execution = Execution::new(core.clone(), (entry.run)(Orchestration::new(core), input));
     loop {
         match execution.advance() {

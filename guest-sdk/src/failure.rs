@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::failure_types;
+use crate::payload::to_json;
 
 /// What the functions of a module return: `Result<T>` is `Result<T, Failure>`.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -118,7 +119,8 @@ impl Failure {
         self
     }
 
-    /// Adds what a program may want to know. A value that cannot be written as JSON becomes a note that says so.
+    /// Adds what a program may want to know. A value that cannot be written as JSON (NaN, for example) becomes a note
+    /// that says so.
     #[must_use]
     pub fn details(mut self, details: &(impl Serialize + ?Sized)) -> Self {
         self.details = Some(Json::of(details));
@@ -347,7 +349,7 @@ impl<'de> Deserialize<'de> for Json {
 
 impl Json {
     fn of(value: &(impl Serialize + ?Sized)) -> Self {
-        let text = serde_json::to_string(value).unwrap_or_else(|error| quoted(&format!("(no details: {error})")));
+        let text = to_json(value).unwrap_or_else(|error| quoted(&format!("(no details: {error})")));
         Self::from_text(text)
     }
 
@@ -416,6 +418,13 @@ mod tests {
     fn details_that_are_not_json_are_kept_as_text() {
         let failure = Failure::from_parts("A".into(), "b".into(), Some("{oops".into()), false, Vec::new());
         assert_eq!(failure.details_as::<String>().as_deref(), Some("{oops"));
+    }
+
+    #[test]
+    fn details_that_json_cannot_say_become_a_note() {
+        let failure = Failure::new("A", "b").details(&[1.0, f64::NAN]);
+        let note = r#"(no details: JSON has no number NaN (at "/1"))"#;
+        assert_eq!(failure.details_as::<String>().as_deref(), Some(note));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::activity::Activity;
+use crate::event_declaration::EventDeclaration;
 use crate::failure::{Failure, Result};
 use crate::orchestration::Orchestration;
 use crate::payload::{decode, encode, schema_of};
@@ -47,6 +48,8 @@ pub trait OrchestrationSignature {
     type Input: Serialize + DeserializeOwned + 'static;
     /// What it gives back when it succeeds.
     type Output: Serialize + DeserializeOwned + 'static;
+    /// The events that it declares. It may wait for others besides.
+    const EVENTS: &'static [EventDeclaration] = &[];
 }
 
 /// An activity with its body. Implemented by `#[activity]`.
@@ -146,6 +149,7 @@ impl ActivityEntry {
 #[derive(Clone, Copy)]
 pub struct OrchestrationEntry {
     pub(crate) name: &'static str,
+    pub(crate) events: &'static [EventDeclaration],
     pub(crate) describe: fn() -> FunctionDescription,
     pub(crate) run: fn(Orchestration, &str) -> LocalBoxFuture<'static, Result<String>>,
 }
@@ -155,6 +159,7 @@ impl OrchestrationEntry {
     pub const fn of<O: OrchestrationFunction>() -> Self {
         Self {
             name: O::NAME,
+            events: O::EVENTS,
             describe: describe_orchestration::<O>,
             run: run_orchestration::<O>,
         }

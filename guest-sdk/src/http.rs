@@ -62,6 +62,7 @@ use serde::Serialize;
 
 use crate::block_on::block_on;
 use crate::failure::{Failure, Result};
+use crate::payload::to_json;
 
 pub use body::Incoming;
 pub use response::Response;
@@ -161,8 +162,8 @@ impl Request {
 
     /// Sends a value as JSON.
     pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Self {
-        match serde_json::to_vec(value) {
-            Ok(body) => self.body = body,
+        match to_json(value) {
+            Ok(body) => self.body = body.into_bytes(),
             Err(error) => self.mistake = Some(wrong(format!("the body cannot be written as JSON: {error}"))),
         }
         self.header("content-type", "application/json")

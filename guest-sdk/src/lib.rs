@@ -94,6 +94,8 @@ pub mod prelude;
 
 mod orchestration;
 
+mod event_declaration;
+
 mod activity;
 mod settings;
 
@@ -125,6 +127,7 @@ pub use windlass_sdk_macros::{activity, orchestrator, payload, signatures};
 pub use activity::Activity;
 pub use backend::HistorySize;
 pub use block_on::block_on;
+pub use event_declaration::EventDeclaration;
 pub use failure::{Cause, Failure, FailureError, OrFail, Result};
 pub use function::{ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, Outcome};
 pub use logging::Level;
@@ -148,9 +151,9 @@ pub use tracing;
 pub mod __private {
     pub use futures::future::LocalBoxFuture;
 
-    pub use crate::bindings::{activity, orchestrator, wit};
+    pub use crate::bindings::{EventDescription, activity, orchestrator, wit};
     pub use crate::export::{
-        check_names, describe_activities, describe_orchestrations, run_activity, run_orchestration,
+        check_names, describe_activities, describe_events, describe_orchestrations, run_activity, run_orchestration,
     };
     pub use crate::function::{ActivityEntry, OrchestrationEntry};
 }

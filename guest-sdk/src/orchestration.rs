@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::HistorySize;
+use crate::event_declaration::check_wait;
 use crate::executor::Core;
 use crate::failure::{Failure, Result};
 use crate::function::{ActivitySignature, OrchestrationSignature};
@@ -169,7 +170,7 @@ impl Orchestration {
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
-    /// #[orchestrator]
+    /// #[orchestrator(events(approval: bool))]
     /// async fn approval(ctx: Orchestration, request: String) -> Result<bool> {
     ///     select! {
     ///         decision = ctx.event::<bool>("approval") => decision,
@@ -179,24 +180,33 @@ impl Orchestration {
     /// ```
     ///
     /// # Errors
-    /// The future gives `InvalidPayload` if the event is not a `T`.
+    /// The future gives `InvalidPayload` if the event is not a `T`. An event that the orchestration [declares] is
+    /// refused where it is raised instead. If it is declared as another type than `T`, the orchestration fails with
+    /// `EventTypeMismatch`.
+    ///
+    /// [declares]: macro@crate::orchestrator
     pub fn event<T: DeserializeOwned>(&self, name: &str) -> EventWait<T> {
+        if let Err(failure) = check_wait::<T>(self.core.events, name) {
+            self.core.break_with(failure);
+        }
         EventWait::new(&self.core, name)
     }
 
-    /// Raises an event for another instance. Dropped silently when there is no such instance or it has ended.
+    /// Raises an event for another instance. Dropped silently when there is no such instance or it has ended, and with
+    /// a line in this instance's log when it does not fit what the other one declares.
     pub fn send_event(&self, instance_id: &str, name: &str, event: &(impl Serialize + ?Sized)) {
         if let Some(payload) = self.encoded("the event cannot be written", event) {
             self.core.host().send_event(instance_id, name, &payload);
         }
     }
 
-    /// A durable timer that fires after that time, counted from here.
+    /// A durable timer that fires after that time, counted from here, but not after the year 9999.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         self.sleep_until(self.now() + duration)
     }
 
-    /// A durable timer that fires at that time, or at once if it is in the past. Takes a [`Timestamp`] or a
+    /// A durable timer that fires at that time, at once if it is in the past, and at the end of the year 9999 if it is
+    /// later. Takes a [`Timestamp`] or a
     /// [`SystemTime`](std::time::SystemTime).
     pub fn sleep_until(&self, time: impl Into<Timestamp>) -> Sleep {
         Sleep::new(&self.core, time.into())
@@ -246,7 +256,8 @@ impl Orchestration {
         Err(Failure::continue_as_new())
     }
 
-    /// Shows a value with the instance from the end of this turn on: a sentence, or a structure with progress.
+    /// Shows a value with the instance from the end of this turn on: a sentence, or a structure with progress. A value
+    /// that JSON cannot say (NaN, for example) fails the orchestration with `InvalidPayload`.
     pub fn set_custom_status(&self, status: impl Serialize) {
         if let Some(status) = self.encoded("the custom status cannot be written", &status) {
             self.core.host_unordered().set_custom_status(&status);
@@ -255,7 +266,7 @@ impl Orchestration {
 
     /// The time of this turn. It stands still between two waits.
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.core.host_unordered().now_ms())
+        Timestamp::from_host(self.core.host_unordered().now_ms())
     }
 
     /// A new random UUID, the same again on replay.
@@ -304,7 +315,7 @@ impl Orchestration {
 
     /// When this execution started.
     pub fn started_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.core.info().started_at_ms)
+        Timestamp::from_host(self.core.info().started_at_ms)
     }
 
     /// Payloads longer than this many bytes are refused.

@@ -2,21 +2,36 @@
 //!
 //! Alone here, so that there is one place that decides how a value is written.
 
+mod checked;
+
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::failure::{Failure, Result};
+use checked::Checked;
 
 /// Writes a value as a payload; `what` begins the message of the failure.
 pub(crate) fn encode(what: &str, value: &(impl Serialize + ?Sized)) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Failure::invalid_payload(what, &error))
+    to_json(value).map_err(|error| Failure::invalid_payload(what, &error))
+}
+
+/// Writes a value as JSON text.
+///
+/// # Errors
+/// If JSON cannot say it, with the place: NaN and the infinities are no `null`.
+pub(crate) fn to_json(value: &(impl Serialize + ?Sized)) -> serde_json::Result<String> {
+    serde_json::to_string(&Checked::new(value, &Cell::new(false)))
 }
 
 /// Reads a payload; `what` begins the message of the failure.
@@ -26,10 +41,40 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &str, payload: &str) -> Result<T
 
 /// The JSON Schema of a type, as text.
 pub(crate) fn schema_of<T: JsonSchema>() -> String {
-    SchemaGenerator::default()
+    SchemaSettings::default()
+        .with_transform(RecursiveTransform(say_bounds))
+        .into_generator()
         .into_root_schema_for::<T>()
         .as_value()
         .to_string()
+}
+
+/// Says what the type of a number refuses, where the author has not said it: `format: "uint32"` alone means nothing
+/// to most who read a schema.
+fn say_bounds(schema: &mut Schema) {
+    let (minimum, maximum): (Value, Value) = match schema.get("format").and_then(Value::as_str) {
+        Some("int8") => (i8::MIN.into(), i8::MAX.into()),
+        Some("int16") => (i16::MIN.into(), i16::MAX.into()),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some("int64") => (i64::MIN.into(), i64::MAX.into()),
+        Some("int") => (isize::MIN.into(), isize::MAX.into()),
+        Some("uint8") => (u8::MIN.into(), u8::MAX.into()),
+        Some("uint16") => (u16::MIN.into(), u16::MAX.into()),
+        Some("uint32") => (u32::MIN.into(), u32::MAX.into()),
+        Some("uint64") => (u64::MIN.into(), u64::MAX.into()),
+        Some("uint") => (usize::MIN.into(), usize::MAX.into()),
+        // As they are written, which is a little beyond what they are.
+        Some("float") => ((-3.402_823_5e38_f64).into(), 3.402_823_5e38_f64.into()),
+        _ => return,
+    };
+    for (bound, exclusive, value) in [
+        ("minimum", "exclusiveMinimum", minimum),
+        ("maximum", "exclusiveMaximum", maximum),
+    ] {
+        if schema.get(bound).or_else(|| schema.get(exclusive)).is_none() {
+            schema.insert(bound.into(), value);
+        }
+    }
 }
 
 /// Bytes inside a payload, written as base64 text.
@@ -79,7 +124,7 @@ impl JsonSchema for Bytes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "contentEncoding": "base64" })
+        json_schema!({ "type": "string", "format": "byte", "contentEncoding": "base64" })
     }
 }
 
@@ -132,5 +177,79 @@ mod tests {
         let text = encode("bytes", &bytes).unwrap();
         assert_eq!(decode::<Bytes>("bytes", &text).unwrap(), bytes);
         assert!(decode::<Bytes>("bytes", r#""*""#).is_err());
+    }
+
+    #[test]
+    fn a_schema_says_what_its_type_refuses() {
+        #[derive(JsonSchema)]
+        #[expect(dead_code, reason = "a schema is all that is made of it")]
+        struct Order {
+            count: u32,
+            small: Option<i8>,
+            #[schemars(range(min = 1, max = 12))]
+            month: u8,
+            large: Vec<u64>,
+            half: f32,
+            whole: f64,
+            due: crate::Timestamp,
+            scan: Bytes,
+        }
+        let schema: Value = serde_json::from_str(&schema_of::<Order>()).unwrap();
+        let said = |name: &str| schema["properties"][name].clone();
+        let bounds = |of: &Value| (of["minimum"].clone(), of["maximum"].clone());
+        assert_eq!(bounds(&said("count")), (0.into(), u32::MAX.into()));
+        assert_eq!(bounds(&said("small")), ((-128).into(), 127.into()));
+        assert_eq!(bounds(&said("month")), (1.into(), 12.into()));
+        assert_eq!(bounds(&said("large")["items"]), (0.into(), u64::MAX.into()));
+        for extreme in [f32::MIN, f32::MAX] {
+            let written: f64 = serde_json::from_str(&encode("the number", &extreme).unwrap()).unwrap();
+            assert!([&said("half")["minimum"], &said("half")["maximum"]].contains(&&written.into()));
+        }
+        assert_eq!(bounds(&said("whole")), (Value::Null, Value::Null));
+        assert_eq!(said("due")["format"], "date-time");
+        assert_eq!(said("scan")["format"], "byte");
+    }
+
+    #[test]
+    fn a_number_that_json_has_not_is_no_null() {
+        let failure = encode("the output cannot be written", &[Some(0.5), Some(f64::NAN)]).unwrap_err();
+        assert_eq!(
+            failure.to_string(),
+            r#"InvalidPayload: the output cannot be written: JSON has no number NaN (at "/1")"#
+        );
+        assert!(failure.is_non_retryable());
+    }
+
+    #[test]
+    fn numbers_that_the_default_parser_reads_wrong_are_read_right() {
+        for number in [117.63331139400017, 1.5777777777770001, 9_007_199_254_740_991.0_f64] {
+            let text = encode("the number", &number).unwrap();
+            assert_eq!(decode::<f64>("the number", &text).unwrap().to_bits(), number.to_bits());
+        }
+    }
+
+    /// A number where serde keeps what it read before it knows the type.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Number(f64),
+        Nested { number: f64 },
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn every_finite_number_is_read_as_it_was_written(bits: u64, small: u32) {
+            let (number, small) = (f64::from_bits(bits), f32::from_bits(small));
+            proptest::prop_assume!(number.is_finite() && small.is_finite());
+            let text = encode("the number", &number).unwrap();
+            proptest::prop_assert_eq!(decode::<f64>("the number", &text).unwrap().to_bits(), bits);
+            let value: Value = decode("the number", &text).unwrap();
+            proptest::prop_assert_eq!(value.to_string(), text);
+            let nested = [Either::Number(number), Either::Nested { number }];
+            let text = encode("the numbers", &nested).unwrap();
+            proptest::prop_assert_eq!(decode::<[Either; 2]>("the numbers", &text).unwrap(), nested);
+            let text = encode("the number", &small).unwrap();
+            proptest::prop_assert_eq!(decode::<f32>("the number", &text).unwrap().to_bits(), small.to_bits());
+        }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// That many milliseconds.
@@ -45,6 +46,9 @@ pub(crate) fn whole_millis(duration: Duration) -> u64 {
 
 /// A point in time in milliseconds since 1970-01-01T00:00:00Z; in payloads a date-time string.
 ///
+/// It may be before 1970, and after 9999. Payloads have the years 0000 to 9999 alone, as RFC 3339 says; writing another
+/// one is an error.
+///
 /// ```
 /// use windlass_sdk::prelude::*;
 ///
@@ -54,22 +58,45 @@ pub(crate) fn whole_millis(duration: Duration) -> u64 {
 /// assert_eq!(deadline - start, hours(36));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(u64);
+pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// 0000-01-01T00:00:00Z, the first time that a payload can hold.
+    pub const FIRST_WRITABLE: Self = Self(-62_167_219_200_000);
+
+    /// 9999-12-31T23:59:59.999Z, the last time that a payload can hold.
+    pub const LAST_WRITABLE: Self = Self(253_402_300_799_999);
+
     /// The point in time that many milliseconds after 1970-01-01T00:00:00Z.
-    pub const fn from_millis(millis: u64) -> Self {
+    pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00Z.
-    pub const fn as_millis(self) -> u64 {
+    /// Milliseconds since 1970-01-01T00:00:00Z; negative before.
+    pub const fn as_millis(self) -> i64 {
         self.0
     }
 
     /// The time from `earlier` to this, zero if it is not earlier.
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(self.0.saturating_sub(earlier.0))
+        if self.0 <= earlier.0 {
+            return Duration::ZERO;
+        }
+        Duration::from_millis(self.0.abs_diff(earlier.0))
+    }
+
+    fn is_writable(self) -> bool {
+        (Self::FIRST_WRITABLE..=Self::LAST_WRITABLE).contains(&self)
+    }
+
+    /// As the host says it.
+    pub(crate) fn from_host(millis: u64) -> Self {
+        Self(i64::try_from(millis).unwrap_or(i64::MAX))
+    }
+
+    /// As the host takes it. It has no times before 1970; for a timer, they are all in the past.
+    pub(crate) fn for_host(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0)
     }
 }
 
@@ -78,16 +105,16 @@ impl Add<Duration> for Timestamp {
 
     /// Parts of a millisecond are rounded up; the far end saturates.
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(whole_millis(duration)))
+        Self(self.0.saturating_add_unsigned(whole_millis(duration)))
     }
 }
 
 impl Sub<Duration> for Timestamp {
     type Output = Self;
 
-    /// Saturates at 1970.
+    /// Parts of a millisecond are rounded up; the far end saturates.
     fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(whole_millis(duration)))
+        Self(self.0.saturating_sub_unsigned(whole_millis(duration)))
     }
 }
 
@@ -101,26 +128,44 @@ impl Sub for Timestamp {
 }
 
 impl From<SystemTime> for Timestamp {
+    /// Parts of a millisecond are rounded up.
     fn from(time: SystemTime) -> Self {
-        Self(time.duration_since(UNIX_EPOCH).map_or(0, whole_millis))
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => Self(0) + after,
+            Err(before) => {
+                let millis = before.duration().as_millis();
+                Self(i64::try_from(millis).map_or(i64::MIN, |millis| -millis))
+            }
+        }
     }
 }
 
 impl From<Timestamp> for SystemTime {
+    /// The far end saturates where the system's clock has no such time.
     fn from(time: Timestamp) -> Self {
-        UNIX_EPOCH + Duration::from_millis(time.0)
+        let distance = Duration::from_millis(time.0.unsigned_abs());
+        match time.0 < 0 {
+            false => UNIX_EPOCH.checked_add(distance),
+            true => UNIX_EPOCH.checked_sub(distance),
+        }
+        .unwrap_or(UNIX_EPOCH)
     }
 }
 
-const MILLIS_A_DAY: u64 = 24 * 60 * 60 * 1000;
+const MILLIS_A_DAY: i64 = 24 * 60 * 60 * 1000;
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, with milliseconds only where there are any.
+    /// RFC 3339 in UTC, with milliseconds only where there are any. Years that RFC 3339 has not got are written with a
+    /// sign, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = date_of(self.0 / MILLIS_A_DAY);
-        let rest = self.0 % MILLIS_A_DAY;
+        let (year, month, day) = date_of(self.0.div_euclid(MILLIS_A_DAY));
+        let rest = self.0.rem_euclid(MILLIS_A_DAY);
         let (hour, minute, second, milli) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        match year {
+            0..=9999 => write!(f, "{year:04}")?,
+            _ => write!(f, "{year:+06}")?,
+        }
+        write!(f, "-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
         if milli > 0 {
             write!(f, ".{milli:03}")?;
         }
@@ -143,7 +188,8 @@ impl std::error::Error for ParseTimestampError {}
 impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 
-    /// Reads RFC 3339 with any offset; parts of a millisecond are cut off.
+    /// Reads RFC 3339 with any offset; parts of a millisecond are cut off. A time that an offset carries beyond the
+    /// years 0000 to 9999 is refused.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse_rfc3339(text)
             .map(Self)
@@ -151,7 +197,7 @@ impl FromStr for Timestamp {
     }
 }
 
-fn parse_rfc3339(text: &str) -> Option<u64> {
+fn parse_rfc3339(text: &str) -> Option<i64> {
     if !text.is_ascii() || text.len() < "2026-03-01T12:00:00Z".len() {
         return None;
     }
@@ -170,7 +216,8 @@ fn parse_rfc3339(text: &str) -> Option<u64> {
     let (milli, offset) = fraction(&text[19..])?;
     let day_number = day_number(year, month, day)?;
     let local = ((day_number * 24 + i64::from(hour)) * 60 + i64::from(minute)) * 60 + i64::from(second);
-    u64::try_from((local - offset_seconds(offset)?) * 1000 + i64::from(milli)).ok()
+    let millis = (local - offset_seconds(offset)?) * 1000 + i64::from(milli);
+    Some(millis).filter(|millis| Timestamp(*millis).is_writable())
 }
 
 /// `.25+01:00` → 250 and `+01:00`.
@@ -191,6 +238,9 @@ fn offset_seconds(text: &str) -> Option<i64> {
         return None;
     }
     let (hours, minutes) = (digits(&text[1..3])?, digits(&text[4..])?);
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
     let seconds = i64::from(hours * 60 + minutes) * 60;
     match &text[..1] {
         "+" => Some(seconds),
@@ -231,11 +281,11 @@ fn days_in(year: u32, month: u32) -> u32 {
 }
 
 /// The date that many days after 1970-01-01.
-fn date_of(day: u64) -> (u64, u64, u64) {
+fn date_of(day: i64) -> (i64, i64, i64) {
     // Average lengths give the year to within one; the exact start of the year settles it.
-    let days = day + DAYS_TO_1970.unsigned_abs();
-    let start_of = |year: u64| year * 365 + year / 4 - year / 100 + year / 400;
-    let mut march_year = days * 400 / 146_097;
+    let days = day + DAYS_TO_1970;
+    let start_of = |year: i64| year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let mut march_year = (days * 400).div_euclid(146_097);
     while start_of(march_year) > days {
         march_year -= 1;
     }
@@ -246,11 +296,16 @@ fn date_of(day: u64) -> (u64, u64, u64) {
     let march_month = (day_of_year * 10 + 4) / 306;
     let day_of_month = day_of_year - (march_month * 306 + 5) / 10 + 1;
     let month = (march_month + 2) % 12 + 1;
-    (march_year + u64::from(month < 3), month, day_of_month)
+    (march_year + i64::from(month < 3), month, day_of_month)
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.is_writable() {
+            let message =
+                format_args!("the time {self} is outside of the years 0000 to 9999, which a date-time can have");
+            return Err(S::Error::custom(message));
+        }
         serializer.collect_str(self)
     }
 }
@@ -282,9 +337,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_day_for_a_thousand_years_is_read_as_it_is_written() {
-        let mut expected = (1970, 1, 1);
-        for day in 0..365_243 {
+    fn every_day_that_can_be_written_is_read_as_it_is_written() {
+        let mut expected = (0, 1, 1);
+        for day in -719_528..2_932_897 {
             let text = Timestamp(day * MILLIS_A_DAY).to_string();
             assert_eq!(
                 text,
@@ -315,8 +370,10 @@ mod tests {
             "2024-01-01",
             "2024-01-01T25:00:00Z",
             "2024-01-01T00:00:00",
-            "1969-01-01T00:00:00Z",
             "2024-01-01T00:00:00.Z",
+            "2024-01-01T00:00:00+24:00",
+            "0000-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
             "2024-01-0xT00:00:00Z",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
@@ -326,6 +383,50 @@ mod tests {
     #[test]
     fn a_duration_is_rounded_up_so_that_a_timer_never_fires_early() {
         assert_eq!(Timestamp(0) + Duration::from_nanos(1), Timestamp(1));
-        assert_eq!(Timestamp(5) + Duration::MAX, Timestamp(u64::MAX));
+        assert_eq!(Timestamp(5) + Duration::MAX, Timestamp(i64::MAX));
+    }
+
+    #[test]
+    fn times_before_1970_are_like_others() {
+        let time: Timestamp = "1969-07-20T20:17:40.5Z".parse().unwrap();
+        assert_eq!(time.as_millis(), -14_182_939_500);
+        assert_eq!(time.to_string(), "1969-07-20T20:17:40.500Z");
+        assert_eq!(
+            SystemTime::from(time),
+            UNIX_EPOCH - Duration::from_millis(14_182_939_500)
+        );
+        assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+        assert_eq!(
+            Timestamp::from(UNIX_EPOCH - Duration::from_micros(1_500)),
+            Timestamp(-1)
+        );
+        assert_eq!(Timestamp(1) - time, Duration::from_millis(14_182_939_501));
+        assert_eq!(time - Timestamp(1), Duration::ZERO);
+        assert_eq!(
+            Timestamp(i64::MAX).since(Timestamp(i64::MIN)),
+            Duration::from_millis(u64::MAX)
+        );
+        assert_eq!(time.for_host(), 0);
+        assert_eq!(Timestamp::from_host(u64::MAX), Timestamp(i64::MAX));
+    }
+
+    #[test]
+    fn a_time_that_no_reader_takes_is_not_written() {
+        for time in [Timestamp::FIRST_WRITABLE, Timestamp(-1), Timestamp::LAST_WRITABLE] {
+            let text = serde_json::to_string(&time).unwrap();
+            assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), time);
+        }
+        let late = Timestamp::LAST_WRITABLE + millis(1);
+        assert_eq!(late.to_string(), "+10000-01-01T00:00:00Z");
+        assert_eq!(
+            serde_json::to_string(&late).unwrap_err().to_string(),
+            "the time +10000-01-01T00:00:00Z is outside of the years 0000 to 9999, which a date-time can have"
+        );
+        let early = Timestamp::FIRST_WRITABLE - millis(1);
+        assert_eq!(early.to_string(), "-00001-12-31T23:59:59.999Z");
+        assert!(serde_json::to_string(&early).is_err());
+        for extreme in [Timestamp(i64::MIN), Timestamp(i64::MAX)] {
+            assert!(!extreme.to_string().is_empty());
+        }
     }
 }

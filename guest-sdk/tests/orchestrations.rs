@@ -556,3 +556,141 @@ fn signatures_are_enough_for_a_caller_and_bodies_take_their_names() {
     assert_eq!(run.output(), &6);
     assert_eq!(run.called_names()[..2], ["SumOrchestration", "AddActivity"]);
 }
+
+#[orchestrator(events(payment: u32, "Close the account": ()))]
+async fn account(ctx: Orchestration) -> Result<u32> {
+    let mut total = 0;
+    loop {
+        select! {
+            payment = ctx.event::<u32>("Payment") => total += payment?,
+            _ = ctx.event::<()>("close the account") => return Ok(total),
+        }
+    }
+}
+
+#[test]
+fn declared_events_are_awaited_as_any_other() {
+    let run = World::new()
+        .event(secs(1), "payment", &7)
+        .event(secs(2), "PAYMENT", &8)
+        .event(secs(3), "Close the account", &())
+        .run(account, &());
+    assert_eq!(run.output(), &15);
+}
+
+#[test]
+#[should_panic(expected = "the event `payment` for `test` is refused")]
+fn an_event_that_the_host_would_refuse_is_a_mistake_of_the_test() {
+    let _ = World::new().event(secs(1), "payment", &"7").run(account, &());
+}
+
+#[test]
+fn an_event_of_another_instance_that_does_not_fit_is_dropped() {
+    #[orchestrator]
+    async fn owner(ctx: Orchestration) -> Result<()> {
+        let id = ctx.start_orchestration_as(account, "account", &());
+        ctx.send_event(&id, "payment", &"much");
+        ctx.sleep(secs(1)).await;
+        Ok(())
+    }
+    let run = World::new().orchestration(account).run(owner, &());
+    run.output();
+    let [line] = run.logs() else { panic!("{:?}", run.logs()) };
+    assert_eq!(line.instance_id, "test");
+    assert!(
+        line.message.starts_with("the event `payment` for `account` is refused"),
+        "{line:?}"
+    );
+}
+
+#[test]
+fn a_declared_event_awaited_as_another_type_is_noticed() {
+    #[orchestrator(events(payment: u32))]
+    async fn confused(ctx: Orchestration) -> Result<u64> {
+        ctx.event::<u64>("Payment").await
+    }
+    let run = World::new().run(confused, &());
+    assert_eq!(
+        run.failure().to_string(),
+        "EventTypeMismatch: the event `payment` is declared as `u32` and awaited as `u64`"
+    );
+}
+
+#[test]
+fn events_can_be_declared_with_the_signature() {
+    mod api {
+        use windlass_sdk::prelude::*;
+
+        windlass_sdk::signatures! {
+            #[orchestrator(name = "Collector", events(item: u32))]
+            pub fn collector() -> Result<u32>;
+        }
+    }
+    #[orchestrator(signature = api::collector)]
+    async fn collector(ctx: Orchestration) -> Result<u32> {
+        ctx.event("item").await
+    }
+    use windlass_sdk::OrchestrationSignature;
+    assert_eq!(<collector as OrchestrationSignature>::EVENTS[0].name(), "item");
+    assert_eq!(World::new().event(secs(1), "item", &3).run(collector, &()).output(), &3);
+}
+
+#[test]
+fn what_json_cannot_say_fails_wherever_it_is_written() {
+    #[orchestrator]
+    async fn returns() -> Result<Option<f64>> {
+        Ok(Some(f64::NAN))
+    }
+    #[orchestrator]
+    async fn shows(ctx: Orchestration) -> Result<()> {
+        ctx.set_custom_status(f64::INFINITY);
+        Ok(())
+    }
+    #[orchestrator]
+    async fn sends(ctx: Orchestration) -> Result<()> {
+        ctx.send_event("other", "number", &[f32::NAN]);
+        Ok(())
+    }
+    #[orchestrator]
+    async fn asks(ctx: Orchestration) -> Result<()> {
+        ctx.call_named("Work", &f64::NEG_INFINITY).await
+    }
+    #[orchestrator]
+    async fn goes_on(ctx: Orchestration) -> Result<()> {
+        ctx.continue_as_new(&f64::NAN)
+    }
+    let failures = [
+        World::new().run(returns, &()).failure().to_string(),
+        World::new().run(shows, &()).failure().to_string(),
+        World::new().run(sends, &()).failure().to_string(),
+        World::new().run(asks, &()).failure().to_string(),
+        World::new().run(goes_on, &()).failure().to_string(),
+    ];
+    assert_eq!(
+        failures,
+        [
+            r#"InvalidPayload: the output cannot be written: JSON has no number NaN (at "")"#,
+            r#"InvalidPayload: the custom status cannot be written: JSON has no number inf (at "")"#,
+            r#"InvalidPayload: the event cannot be written: JSON has no number NaN (at "/0")"#,
+            r#"InvalidPayload: the input cannot be written: JSON has no number -inf (at "")"#,
+            r#"InvalidPayload: the input cannot be written: JSON has no number NaN (at "")"#,
+        ]
+    );
+}
+
+#[test]
+fn timers_reach_from_the_past_to_the_end_of_the_year_9999() {
+    #[orchestrator]
+    async fn sleeper(ctx: Orchestration, until: Timestamp) -> Result<Timestamp> {
+        ctx.sleep_until(until).await;
+        Ok(ctx.now())
+    }
+    #[orchestrator]
+    async fn long_sleeper(ctx: Orchestration) -> Result<Timestamp> {
+        ctx.sleep(days(4_000_000)).await;
+        Ok(ctx.now())
+    }
+    let before = Timestamp::from_millis(-86_400_000);
+    assert_eq!(World::new().run(sleeper, &before).elapsed(), secs(0));
+    assert_eq!(World::new().run(long_sleeper, &()).output(), &Timestamp::LAST_WRITABLE);
+}

@@ -15,6 +15,7 @@ pub mod owner;
 pub mod shares;
 pub mod verify;
 
+mod events;
 mod heat;
 mod holds;
 mod kept;

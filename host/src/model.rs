@@ -4,6 +4,7 @@
 //! in [`codec`]; how it looks over HTTP is the business of `http`.
 
 pub mod codec;
+pub mod date_time;
 pub mod event;
 pub mod failure;
 pub mod history;
@@ -28,7 +29,7 @@ pub use ids::{
 pub use inbox::{InboxItem, InboxRow};
 pub use instance::{InstanceStatus, StuckReason};
 pub use log::{LogLevel, LogLine};
-pub use module::{FunctionDescription, FunctionKind, ModuleDescription};
+pub use module::{EventDescription, FunctionDescription, FunctionKind, ModuleDescription};
 pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
 pub use payload::{Payload, PayloadError};
 pub use secret::Secret;

@@ -8,6 +8,7 @@
 mod cost;
 #[cfg(test)]
 mod fuzz;
+mod keywords;
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -15,6 +16,7 @@ use serde_json::Value;
 use crate::model::Payload;
 
 use cost::{Cost, CostTable};
+use keywords::{Format, Types};
 
 /// Longest schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
@@ -87,7 +89,8 @@ impl SchemaValidator {
         let validator = jsonschema::options()
             .offline()
             .with_pattern_options(patterns)
-            .should_validate_formats(false)
+            .with_keyword("type", |_, value, _| Ok(Box::new(Types::of(value)?)))
+            .with_keyword("format", |_, value, _| Ok(Box::new(Format::of(value))))
             .build(&schema)
             .map_err(|error| SchemaError::Invalid(short(&error)))?;
         Ok(Self { validator, cost })
@@ -180,6 +183,79 @@ mod tests {
         assert_eq!(violation.message, r#""2" is not of type "integer""#);
         assert_eq!(check(ORDER, "[]").unwrap_err().path, "");
         assert_eq!(check(ORDER, r#"{"id": "A", "lines": []}"#).unwrap_err().path, "/id");
+    }
+
+    #[test]
+    fn an_integer_is_written_as_one() {
+        let fits = |schema: &str, value: &str| check(schema, value).is_ok();
+        for value in ["0", "-7", "9223372036854775808", "100000000000000000000"] {
+            assert!(fits(r#"{"type": "integer"}"#, value), "{value}");
+        }
+        for value in ["10.0", "1e6", "-0.0", "1.5", "-0"] {
+            assert!(!fits(r#"{"type": "integer"}"#, value), "{value}");
+            assert!(!fits(r#"{"type": ["integer", "null"]}"#, value), "{value}");
+            assert!(fits(r#"{"type": "number"}"#, value), "{value}");
+            assert!(fits(r#"{"type": ["string", "number"]}"#, value), "{value}");
+        }
+        let list = r#"{"type": "array", "items": {"type": "integer"}}"#;
+        let violation = check(list, "[1, 10.0]").unwrap_err();
+        assert_eq!(violation.path, "/1");
+        assert_eq!(
+            violation.message,
+            r#"10.0 is not of type "integer": an integer is written without fraction and exponent"#
+        );
+        assert!(fits(list, "[1, 2]"));
+        assert!(!fits(list, "{}"));
+    }
+
+    #[test]
+    fn formats_that_types_check_are_checked() {
+        let fits = |format: &str, value: &str| check(&format!(r#"{{"format": {format:?}}}"#), value).is_ok();
+        for (format, value) in [
+            ("date-time", r#""2026-01-31T12:00:00+02:00""#),
+            ("date-time", "7"),
+            ("date", r#""2026-01-31""#),
+            ("uuid", r#""67e55044-10b1-426f-9247-bb680e5fe0c8""#),
+            ("ip", r#""::1""#),
+            ("ipv4", r#""127.0.0.1""#),
+            ("ipv6", r#""::ffff:127.0.0.1""#),
+            ("byte", r#""JVBERi0xLjc=""#),
+            ("uint8", "255"),
+            ("uint8", "1.5"),
+            ("int64", "-9223372036854775808"),
+            ("uint64", "18446744073709551615"),
+            ("float", "3.4028235e38"),
+            ("email", r#""nobody""#),
+            ("hovercraft", r#""eels""#),
+        ] {
+            assert!(fits(format, value), "{format} {value}");
+        }
+        for (format, value) in [
+            ("date-time", r#""tomorrow""#),
+            ("date-time", r#""2026-01-31T12:00:00""#),
+            ("date", r#""2026-02-30""#),
+            ("uuid", r#""67e55044""#),
+            ("ip", r#""localhost""#),
+            ("ipv4", r#""127.0.0.256""#),
+            ("ipv6", r#""127.0.0.1""#),
+            ("byte", r#""*""#),
+            ("uint8", "256"),
+            ("uint8", "-1"),
+            ("int8", "-129"),
+            ("uint32", "5000000000"),
+            ("int64", "9223372036854775808"),
+            ("uint64", "18446744073709551616"),
+            ("float", "1e39"),
+        ] {
+            assert!(!fits(format, value), "{format} {value}");
+        }
+        let violation = check(
+            r#"{"properties": {"due": {"format": "date-time"}}}"#,
+            r#"{"due": "tomorrow"}"#,
+        );
+        let violation = violation.unwrap_err();
+        assert_eq!(violation.path, "/due");
+        assert_eq!(violation.message, r#""tomorrow" is not of the format "date-time""#);
     }
 
     #[test]

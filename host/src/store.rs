@@ -71,8 +71,8 @@ pub use self::{
     settings::{SettingKind, SettingRow},
     stats::{BatchStats, StoreStats},
     tenant::{
-        FoundHistory, HistoryFilter, HistoryFrom, HistoryPage, InstanceDetails, InstanceSummary, ModuleHoldings,
-        TenantHoldings, TenantStore,
+        Addressee, FoundHistory, HistoryFilter, HistoryFrom, HistoryPage, InstanceDetails, InstanceSummary,
+        ModuleHoldings, TenantHoldings, TenantStore,
     },
     usage::{Amount, Days, FunctionUsage, Used},
 };
@@ -720,6 +720,14 @@ impl Store {
     /// When the database fails, or a description cannot be read.
     pub async fn current_modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
         modules::current(self.readers.sqlite(), tenant).await
+    }
+
+    /// Whether any version of a tenant's modules, current or not, declares events.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn declares_events(&self, tenant: TenantId) -> Result<bool, Error> {
+        modules::declare_events(self.readers.sqlite(), tenant).await
     }
 
     /// A module version, current or not.

@@ -240,6 +240,147 @@ async fn a_running_total_leaves_its_history_behind_and_loses_no_payment() {
 }
 
 #[tokio::test]
+async fn numbers_and_times_come_back_as_they_went_in() {
+    let world = World::start(MODULES).await;
+    for (value, taken) in [
+        ("117.63331139400017", "1969-07-20T20:17:40.500Z"),
+        ("1.5777777777770001", "0000-01-01T00:00:00Z"),
+        ("9007199254740991.0", "9999-12-31T23:59:59.999Z"),
+        ("5e-324", "2026-01-31T12:00:00Z"),
+        ("1.7976931348623157e308", "2026-01-31T12:00:00Z"),
+    ] {
+        let input = format!(r#"{{"value": {value}, "taken": "{taken}", "scan": "AAA="}}"#);
+        let input: Value = serde_json::from_str(&input).expect("an input");
+        let id = world.begin_any("ScaleMeasurement", &input).await;
+        let ended = world.end_of(&id).await;
+        let number: f64 = value.parse().expect("a number");
+        let found = |value: &Value| value.as_f64().expect("a number").to_bits();
+        assert_eq!(found(&ended["output"]["value"]), number.to_bits(), "{ended:#}");
+        assert_eq!(found(&ended["customStatus"]), number.to_bits(), "{ended:#}");
+        assert_eq!(ended["output"]["taken"], taken);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_json_cannot_say_fails_by_its_place() {
+    let world = World::start(MODULES).await;
+    for (value, divisor, number) in [(1.0, 0.0, "inf"), (0.0, 0.0, "NaN")] {
+        let input = json!({ "value": value, "divisor": divisor, "taken": "2026-01-31T12:00:00Z" });
+        let failure = world.run_failing("ScaleMeasurement", &input).await;
+        assert_eq!(failure["type"], "InvalidPayload", "{failure:#}");
+        let message = format!("the output cannot be written: JSON has no number {number} (at \"/value\")");
+        assert_eq!(failure["message"], message);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_type_refuses_is_refused_at_the_edge() {
+    let world = World::start(MODULES).await;
+    let reading = |member: &str, value: Value| {
+        let mut reading = json!({ "value": 1.5, "taken": "2026-01-31T12:00:00Z" });
+        reading[member] = value;
+        reading
+    };
+    let exponent: Value = serde_json::from_str(r#"{ "below": 1e6, "steps": 1 }"#).expect("JSON");
+    for (function, input, path) in [
+        (
+            "RunningTotal",
+            json!({ "turnsPerExecution": 5_000_000_000_u64 }),
+            "/turnsPerExecution",
+        ),
+        (
+            "RunningTotal",
+            json!({ "turnsPerExecution": 10.0 }),
+            "/turnsPerExecution",
+        ),
+        ("RunningTotal", json!({ "turnsPerExecution": -1 }), "/turnsPerExecution"),
+        ("LongWorkflow", exponent, "/below"),
+        ("ScaleMeasurement", reading("taken", json!("tomorrow")), "/taken"),
+        ("ScaleMeasurement", reading("scan", json!("*")), "/scan"),
+        ("ScaleMeasurement", reading("count", json!(4_294_967_296_u64)), "/count"),
+    ] {
+        let answer = world.post(&format!("/v1/orchestrations/{function}"), &input).await;
+        let problem = answer.refused(400, "invalid-input");
+        assert_eq!(problem["path"], path, "{function} {input}: {problem:#}");
+    }
+    assert_eq!(world.get("/v1/instances").await.expect(200)["instances"], json!([]));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_its_declaration_refuses_is_not_stored() {
+    let world = World::start(MODULES).await;
+    world.begin("RunningTotal", "account", &json!({})).await;
+    let raise = async |event: &str, key: &str, payload: Value| {
+        let path = format!("/v1/instances/account/events/{event}");
+        let mut request = world.request("POST".parse().expect("a method"), &path).json(&payload);
+        if !key.is_empty() {
+            request = request.header("idempotency-key", key);
+        }
+        world.send(request).await
+    };
+    for (event, key, payload) in [
+        ("payment", "", json!("7")),
+        ("PAYMENT", "key-1", json!({ "amount": 7 })),
+        ("payment", "", json!(7.0)),
+        ("close", "", json!(0)),
+    ] {
+        let problem = raise(event, key, payload).await.refused(400, "invalid-event");
+        assert_eq!(
+            (&problem["event"], &problem["function"], &problem["path"]),
+            (&json!(event), &json!("RunningTotal"), &json!("")),
+            "{problem:#}"
+        );
+    }
+    // Neither is a suspended instance given what it will not take.
+    world.tell("/v1/instances/account/suspend").await.expect(202);
+    world.once_status("account", "Suspended").await;
+    raise("payment", "", json!("7")).await.refused(400, "invalid-event");
+    raise("payment", "", json!(8)).await.expect(202);
+    world.tell("/v1/instances/account/resume").await.expect(202);
+    raise("undeclared", "", json!("anything")).await.expect(202);
+    world.once_custom("account", 8).await;
+
+    // Between instances, with a line in the log of the sender.
+    let pay = async |amount: Value| {
+        let id = world
+            .begin_any("PayIntoAccount", &json!({ "account": "account", "amount": amount }))
+            .await;
+        world.output_of(&id).await;
+        world.log_of(&id).await
+    };
+    let log = pay(json!("much")).await;
+    assert!(
+        log.iter()
+            .any(|line| line.starts_with(r#"the event "payment" for "account" was dropped"#)),
+        "{log:?}"
+    );
+    assert_eq!(pay(json!(34)).await, Vec::<String>::new());
+    world.once_custom("account", 42).await;
+    raise("close", "", json!(null)).await.expect(202);
+    let output = world.output_of("account").await;
+    assert_eq!((&output["total"], &output["payments"]), (&json!(42), &json!(2)));
+
+    let module = world.get("/v1/modules/patterns").await.expect(200);
+    let functions = module["functions"].as_array().expect("functions");
+    let account = functions
+        .iter()
+        .find(|function| function["name"] == "RunningTotal")
+        .expect("it is there");
+    let names: Vec<_> = account["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .map(|event| &event["name"])
+        .collect();
+    assert_eq!(names, ["payment", "close"]);
+    assert_eq!(account["events"][0]["payloadSchema"]["type"], "integer");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_activity_that_misses_a_setting_says_which() {
     let world = World::start(MODULES).await;
     let input = json!({ "config": "region", "secret": "token" });

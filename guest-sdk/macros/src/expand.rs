@@ -77,6 +77,7 @@ pub(crate) fn signature(kind: Kind, shape: &Shape, options: &Options) -> TokenSt
     let input = shape.input_type();
     let output = shape.output_type();
     let defaults = default_options(options);
+    let events = events(kind, options);
     let signature_trait = match kind {
         Kind::Orchestration => quote!(::windlass_sdk::OrchestrationSignature),
         Kind::Activity => quote!(::windlass_sdk::ActivitySignature),
@@ -101,9 +102,31 @@ pub(crate) fn signature(kind: Kind, shape: &Shape, options: &Options) -> TokenSt
             const NAME: &'static str = #name;
             type Input = #input;
             type Output = #output;
+            #events
             #defaults
         }
     }
+}
+
+/// The events that the attribute or the signature declares.
+fn events(kind: Kind, options: &Options) -> Option<TokenStream> {
+    if kind == Kind::Activity {
+        return None;
+    }
+    let list = match (&options.signature, &options.events) {
+        (Some(path), _) => quote!(<#path as ::windlass_sdk::OrchestrationSignature>::EVENTS),
+        (None, Some(events)) => {
+            let declarations = events
+                .list
+                .iter()
+                .map(|(name, ty)| quote_spanned!(ty.span()=> ::windlass_sdk::EventDeclaration::of::<#ty>(#name)));
+            quote!(&[#(#declarations),*])
+        }
+        (None, None) => return None,
+    };
+    Some(quote! {
+        const EVENTS: &'static [::windlass_sdk::EventDeclaration] = #list;
+    })
 }
 
 /// The options that the attribute declares, each as it was written.

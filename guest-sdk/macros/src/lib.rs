@@ -23,7 +23,11 @@ use shape::Kind;
 /// The first line of its doc comment describes it to people.
 ///
 /// * `name = "…"`: what it is exposed as. Without it, the function's own name.
-/// * `signature = path`: implements a signature declared with `signatures!`; name and types are taken from there.
+/// * `signature = path`: implements a signature declared with `signatures!`; name, types and events are taken from
+///   there.
+/// * `events(payment: Payment, close: ())`: the events that it waits for and what they carry. The host refuses an event
+///   of such a name that does not fit where it is raised. A name that is no identifier is written as a string. Waiting
+///   for a declared event as another type fails the orchestration; events that are not declared can be awaited too.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -32,6 +36,18 @@ use shape::Kind;
 /// async fn greeting(ctx: Orchestration, name: String) -> Result<String> {
 ///     ctx.sleep(secs(1)).await;
 ///     Ok(format!("Hello {name}, it is {}", ctx.now()))
+/// }
+///
+/// /// Adds up what it is sent until it is told to close.
+/// #[orchestrator(events(payment: u64, close: ()))]
+/// async fn account(ctx: Orchestration) -> Result<u64> {
+///     let mut total = 0;
+///     loop {
+///         select! {
+///             payment = ctx.event::<u64>("payment") => total += payment?,
+///             _ = ctx.event::<()>("close") => return Ok(total),
+///         }
+///     }
 /// }
 /// ```
 #[proc_macro_attribute]
@@ -238,8 +254,7 @@ mod tests {
     #[test]
     fn misuse_of_the_options_is_explained() {
         use Kind::{Activity, Orchestration};
-        let unknown =
-            "there is no option `retries`; there are `name`, `signature`, `retry`, `attempt_timeout`, `timeout`";
+        let unknown = "there is no option `retries`; there are `name`, `signature`, `events`, `retry`, `attempt_timeout`, `timeout`";
         check(Activity, "retries = 3", "fn f() {}", unknown);
         check(
             Activity,
@@ -279,6 +294,22 @@ mod tests {
             "fn f() {}",
             "the name is that of the signature",
         );
+        check(
+            Activity,
+            "events(a: u8)",
+            "fn f() {}",
+            "`events` is for orchestrations: an activity waits for none",
+        );
+        let events = |options: &str, expected: &str| check(Orchestration, options, "async fn f() {}", expected);
+        events("signature = b, events(a: u8)", "the events are those of the signature");
+        events("events(a: u8), events(b: u8)", "`events` is set twice");
+        events(
+            "events(go: u8, \"Go\": u8)",
+            "an event of that name is declared before; letter case does not matter",
+        );
+        events("events(\"\": u8)", "a name cannot be empty");
+        events("events(a)", "expected `:`");
+        events("events = a", "expected parentheses");
         let caller_decides = "`retry` is for activities: an orchestration's caller decides";
         check(Orchestration, "retry = x", "async fn f() {}", caller_decides);
     }

@@ -1,7 +1,8 @@
 //! The options in the brackets of `#[orchestrator(…)]` and `#[activity(…)]`.
 
+use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
+use syn::{Error, Expr, Ident, LitStr, Path, Result, Token, Type, parenthesized};
 
 use crate::shape::Kind;
 
@@ -9,8 +10,15 @@ use crate::shape::Kind;
 pub(crate) struct Options {
     pub(crate) name: Option<LitStr>,
     pub(crate) signature: Option<Path>,
+    pub(crate) events: Option<Events>,
     /// Default options of a call: the field, and its value as written.
     pub(crate) defaults: Vec<(Ident, Expr)>,
+}
+
+/// The declared events, and the option's name.
+pub(crate) struct Events {
+    pub(crate) key: Ident,
+    pub(crate) list: Vec<(LitStr, Type)>,
 }
 
 /// The options that say how a call is carried out, in the order of the fields of `ActivityOptions`.
@@ -35,7 +43,7 @@ impl Parse for Options {
 impl Options {
     fn parse_one(&mut self, input: ParseStream<'_>) -> Result<()> {
         let key: Ident = input.parse()?;
-        let known = ["name", "signature"].into_iter().chain(CALL_OPTIONS);
+        let known = ["name", "signature", "events"].into_iter().chain(CALL_OPTIONS);
         if !known.clone().any(|option| key == option) {
             let list = known.map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ");
             return Err(Error::new(
@@ -46,10 +54,15 @@ impl Options {
         let twice = match key.to_string().as_str() {
             "name" => self.name.is_some(),
             "signature" => self.signature.is_some(),
+            "events" => self.events.is_some(),
             _ => self.defaults.iter().any(|(option, _)| *option == key),
         };
         if twice {
             return Err(Error::new(key.span(), format!("`{key}` is set twice")));
+        }
+        if key == "events" {
+            self.events = Some(Events::parse(key, input)?);
+            return Ok(());
         }
         input.parse::<Token![=]>()?;
         match key.to_string().as_str() {
@@ -66,8 +79,15 @@ impl Options {
             let message = format!("`{option}` is for activities: an orchestration's caller decides");
             return Err(Error::new(option.span(), message));
         }
+        if let (Kind::Activity, Some(events)) = (kind, &self.events) {
+            let message = "`events` is for orchestrations: an activity waits for none";
+            return Err(Error::new(events.key.span(), message));
+        }
         if let (Some(name), Some(_)) = (&self.name, &self.signature) {
             return Err(Error::new(name.span(), "the name is that of the signature"));
+        }
+        if let (Some(events), Some(_)) = (&self.events, &self.signature) {
+            return Err(Error::new(events.key.span(), "the events are those of the signature"));
         }
         Ok(())
     }
@@ -77,6 +97,37 @@ impl Options {
         self.name
             .clone()
             .unwrap_or_else(|| LitStr::new(&plain(ident), ident.span()))
+    }
+}
+
+impl Events {
+    /// `(payment: Payment, "Approval by hand": bool)`
+    fn parse(key: Ident, input: ParseStream<'_>) -> Result<Self> {
+        let content;
+        parenthesized!(content in input);
+        let mut list: Vec<(LitStr, Type)> = Vec::new();
+        while !content.is_empty() {
+            let name = if content.peek(LitStr) {
+                content.parse()?
+            } else {
+                let ident = content.call(Ident::parse_any)?;
+                LitStr::new(&plain(&ident), ident.span())
+            };
+            let name = checked_name(name)?;
+            let folded = name.value().to_lowercase();
+            if list.iter().any(|(other, _)| other.value().to_lowercase() == folded) {
+                return Err(Error::new(
+                    name.span(),
+                    "an event of that name is declared before; letter case does not matter",
+                ));
+            }
+            content.parse::<Token![:]>()?;
+            list.push((name, content.parse()?));
+            if !content.is_empty() {
+                content.parse::<Token![,]>()?;
+            }
+        }
+        Ok(Self { key, list })
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Sleep {
 
 impl Sleep {
     pub(crate) fn new(core: &Rc<Core>, until: Timestamp) -> Self {
-        let task = core.host().create_timer(until.as_millis());
+        let task = core.host().create_timer(until.for_host());
         core.expect(task);
         Self {
             core: core.clone(),

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
 
+use crate::event_declaration::{EventDeclaration, find};
 use crate::executor::{Core, Execution};
 use crate::failure::Result;
 use crate::orchestration::Orchestration;
@@ -15,7 +16,12 @@ use super::host::SimulatedHost;
 use super::instance::{Index, Instance, Place, State};
 use super::script::Script;
 
-type Body = fn(Orchestration, &str) -> LocalBoxFuture<'static, Result<String>>;
+/// An orchestration that really runs.
+#[derive(Clone, Copy)]
+pub(super) struct Body {
+    pub(super) run: fn(Orchestration, &str) -> LocalBoxFuture<'static, Result<String>>,
+    pub(super) events: &'static [EventDeclaration],
+}
 
 /// What there is to call.
 #[derive(Default)]
@@ -35,6 +41,13 @@ impl Functions {
 
     pub(super) fn is_orchestration(&self, name: &str) -> bool {
         self.orchestrations.contains_key(name)
+    }
+
+    /// Whether the orchestration of that name takes such an event, as far as it declares it.
+    pub(super) fn check_event(&self, orchestration: &str, event: &str, payload: &str) -> Result<()> {
+        let body = self.orchestrations.get(orchestration);
+        let declared = body.and_then(|body| find(body.events, event));
+        declared.map_or(Ok(()), |event| event.check(payload))
     }
 
     fn body(&self, name: &str) -> Body {
@@ -69,11 +82,11 @@ impl Functions {
             functions: self.clone(),
             instance: index,
         };
-        let core = Core::new(Box::new(host));
         let mut state = state.borrow_mut();
         let instance = &mut state.instances[index];
         let body = self.body(&instance.function);
-        let future = body(Orchestration::new(core.clone()), &instance.input);
+        let core = Core::new(Box::new(host), body.events);
+        let future = (body.run)(Orchestration::new(core.clone()), &instance.input);
         instance.guest = Some(Execution::new(core, future));
         state.runnable.push_back(index);
     }

@@ -56,7 +56,7 @@ impl Backend for SimulatedHost {
             parent_instance_id: instance
                 .parent
                 .map(|(place, _)| state.instances[place.instance].id.clone()),
-            started_at_ms: instance.started.as_millis(),
+            started_at_ms: instance.started.for_host(),
             max_payload_bytes: MAX_PAYLOAD_BYTES,
         }
     }
@@ -66,7 +66,7 @@ impl Backend for SimulatedHost {
     }
 
     fn now_ms(&self) -> u64 {
-        self.state.borrow().now.as_millis()
+        self.state.borrow().now.for_host()
     }
 
     fn new_uuid(&self) -> String {
@@ -127,6 +127,7 @@ impl Backend for SimulatedHost {
         state.at(
             now,
             Happening::EventComes {
+                sender: Some(self.instance),
                 instance_id,
                 name,
                 payload: payload.into(),
@@ -136,7 +137,7 @@ impl Backend for SimulatedHost {
 
     fn create_timer(&self, fire_at_ms: u64) -> TaskId {
         let mut state = self.state.borrow_mut();
-        let until = Timestamp::from_millis(fire_at_ms);
+        let until = Timestamp::from_host(fire_at_ms).min(Timestamp::LAST_WRITABLE);
         let task = state.instances[self.instance].new_task();
         state.instances[self.instance].tasks.insert(task, Task::Timer(until));
         let place = state.place(self.instance, task);

@@ -39,6 +39,8 @@ pub(super) enum Happening {
     AttemptEnds(Place, u32, Outcome),
     CallTimesOut(Place),
     EventComes {
+        /// The instance that sent it; none if the test did.
+        sender: Option<Index>,
         instance_id: String,
         name: String,
         payload: String,

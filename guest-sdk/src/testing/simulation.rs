@@ -11,6 +11,7 @@ use crate::backend::Outcome;
 use crate::executor::{Execution, Progress};
 use crate::failure::Failure;
 use crate::failure_types;
+use crate::logging::Level;
 use crate::payload::decode;
 use crate::time::Timestamp;
 
@@ -18,7 +19,7 @@ use super::functions::Functions;
 use super::host::{MAX_PAYLOAD_BYTES, SimulatedHost};
 use super::instance::{Call, Happening, Index, Place, State};
 use super::retries::wait_before_next;
-use super::run::{End, Run};
+use super::run::{End, LogLine, Run};
 use super::script::Run as ScriptRun;
 use super::world::World;
 
@@ -45,6 +46,7 @@ impl Simulation {
             state.at(
                 world.start + after,
                 Happening::EventComes {
+                    sender: None,
                     instance_id,
                     name,
                     payload,
@@ -160,12 +162,28 @@ impl Simulation {
             Happening::AttemptEnds(place, attempt, outcome) => self.end_attempt(place, attempt, outcome),
             Happening::CallTimesOut(place) => self.time_out(place),
             Happening::EventComes {
+                sender,
                 instance_id,
                 name,
                 payload,
             } => {
                 let mut state = self.state.borrow_mut();
                 let Some(index) = state.alive(&instance_id) else { return };
+                let function = &state.instances[index].function;
+                if let Err(failure) = self.functions.check_event(function, &name, &payload) {
+                    let message = format!(
+                        "the event `{name}` for `{instance_id}` is refused: {}",
+                        failure.message()
+                    );
+                    let Some(sender) = sender else { panic!("{message}") };
+                    let instance_id = state.instances[sender].id.clone();
+                    let level = Level::Warn;
+                    return state.logs.push(LogLine {
+                        instance_id,
+                        level,
+                        message,
+                    });
+                }
                 if let Some(task) = state.instances[index].events.raise(&name, payload) {
                     state.event_arrives(index, task);
                 }
@@ -198,7 +216,7 @@ impl Simulation {
             function: name.clone(),
             attempt,
             idempotency_key: key.clone(),
-            deadline_ms: attempt_timeout.map_or(u64::MAX, |timeout| (now + timeout).as_millis()),
+            deadline_ms: attempt_timeout.map_or(u64::MAX, |timeout| (now + timeout).for_host()),
             max_payload_bytes: MAX_PAYLOAD_BYTES,
         };
         drop(state);

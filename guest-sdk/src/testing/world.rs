@@ -15,7 +15,7 @@ use crate::payload::encode;
 use crate::retry::ActivityOptions;
 use crate::time::Timestamp;
 
-use super::functions::Functions;
+use super::functions::{Body, Functions};
 use super::run::Run;
 use super::script::{Attempt, Script};
 use super::simulation::Simulation;
@@ -124,16 +124,19 @@ impl World {
     #[must_use]
     pub fn orchestration<O: OrchestrationFunction>(mut self, orchestration: O) -> Self {
         let _ = orchestration;
-        self.functions
-            .orchestrations
-            .insert(O::NAME.into(), run_orchestration::<O>);
+        let body = Body {
+            run: run_orchestration::<O>,
+            events: O::EVENTS,
+        };
+        self.functions.orchestrations.insert(O::NAME.into(), body);
         self
     }
 
     /// Raises an event for the instance after that time.
     ///
     /// # Panics
-    /// If the event cannot be written as JSON.
+    /// If the event cannot be written as JSON, and later in [`run`](Self::run) if it does not fit what the
+    /// orchestration declares: the host would refuse it.
     #[must_use]
     pub fn event(self, after: Duration, name: &str, event: &(impl Serialize + ?Sized)) -> Self {
         self.event_to(after, None, name, event)
@@ -142,7 +145,7 @@ impl World {
     /// Raises an event for another instance after that time.
     ///
     /// # Panics
-    /// If the event cannot be written as JSON.
+    /// As [`event`](Self::event).
     #[must_use]
     pub fn event_for(self, instance_id: &str, after: Duration, name: &str, event: &(impl Serialize + ?Sized)) -> Self {
         self.event_to(after, Some(instance_id.into()), name, event)

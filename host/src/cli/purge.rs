@@ -7,6 +7,7 @@ use http::Method;
 
 use super::{client::Client, output::Output, trouble::Trouble};
 use crate::http::{Purged, parse_duration};
+use crate::model::date_time;
 
 /// Arguments of `purge`.
 #[derive(Debug, Args)]
@@ -41,9 +42,9 @@ impl Purge {
     }
 }
 
-/// RFC 3339, from such a time or from how long ago it was.
+/// A date-time, from such a one or from how long ago it was.
 fn point_in_time(text: &str) -> Result<String, Trouble> {
-    if humantime::parse_rfc3339(text).is_ok() {
+    if date_time::parse(text).is_some() {
         return Ok(text.to_owned());
     }
     let ago = parse_duration(text).map_err(|_| {
@@ -64,7 +65,13 @@ mod tests {
 
     #[test]
     fn a_time_is_a_point_or_a_distance() {
-        assert_eq!(point_in_time("2026-01-31T12:00:00Z").unwrap(), "2026-01-31T12:00:00Z");
+        for time in [
+            "2026-01-31T12:00:00Z",
+            "2026-01-31T12:00:00+02:00",
+            "2026-01-31T12:00:00",
+        ] {
+            assert_eq!(point_in_time(time).unwrap(), time);
+        }
         let week_ago = humantime::parse_rfc3339(&point_in_time("7d").unwrap()).unwrap();
         let days = SystemTime::now().duration_since(week_ago).unwrap().as_secs() / 86_400;
         assert_eq!(days, 7);

@@ -2,7 +2,8 @@
 
 use super::waiters::Waiter;
 use crate::model::{
-    Event, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload, TenantId,
+    Event, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload,
+    TenantId,
 };
 use crate::store::{Error as StoreError, IdempotencyKey};
 use crate::tenancy::{Exceeded, SignatureError};
@@ -110,6 +111,18 @@ pub enum Message {
 /// Why a message was refused. Nothing was delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
+    /// The event does not fit what the instance's orchestration declares.
+    #[error("the event {event:?} does not fit what {function:?} declares: {message} (at {path:?})")]
+    InvalidEvent {
+        /// The event.
+        event: EventName,
+        /// The orchestration.
+        function: FunctionName,
+        /// JSON Pointer to the part that does not fit; empty for the whole.
+        path: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// No instance has that id.
     #[error("no instance has that id")]
     Unknown,

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use super::api::{PutModuleError, StartError, StoredModule};
+use super::events::DeclaredEvents;
 use super::guests::{ActivityCode, AnyGuest, Guests};
 use super::kept::{Kept, Limits};
 use crate::clock::Clock;
@@ -32,6 +33,12 @@ const MAX_LOADED: Limits = Limits {
     bytes: 1 << 30,
 };
 
+/// Most versions whose declared events are kept compiled, and most bytes of the schemas that they were compiled from.
+const MAX_DECLARED: Limits = Limits {
+    entries: 512,
+    bytes: 16 << 20,
+};
+
 /// Most names suggested for one that is unknown.
 const MAX_NEAR: usize = 5;
 
@@ -42,6 +49,7 @@ pub struct Catalogue {
     clock: Arc<dyn Clock>,
     functions: RwLock<HashMap<TenantId, Arc<Functions>>>,
     loaded: Mutex<Kept<ModuleNumber, OnceCell<LoadedModule>>>,
+    declared: Mutex<Kept<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>>,
     /// Uploads and deletions happen one after the other, so that the functions in memory follow the stored ones.
     changing: tokio::sync::Mutex<()>,
 }
@@ -57,6 +65,8 @@ struct LoadedModule {
 #[derive(Default)]
 struct Functions {
     by_name: BTreeMap<(FunctionKind, FunctionName), Function>,
+    /// Whether any version, current or not, declares events.
+    declare_events: bool,
 }
 
 struct Function {
@@ -89,7 +99,10 @@ impl Functions {
                 by_name.insert((kind, function.name.clone()), entry);
             }
         }
-        Self { by_name }
+        Self {
+            by_name,
+            declare_events: false,
+        }
     }
 
     fn find(&self, kind: FunctionKind, name: &FunctionName) -> Option<&Function> {
@@ -154,6 +167,7 @@ impl Catalogue {
             clock,
             functions: RwLock::default(),
             loaded: Mutex::new(Kept::new(MAX_LOADED)),
+            declared: Mutex::new(Kept::new(MAX_DECLARED)),
             changing: tokio::sync::Mutex::default(),
         };
         for tenant in catalogue.store.tenants().await? {
@@ -169,7 +183,10 @@ impl Catalogue {
 
     async fn refresh(&self, tenant: TenantId) -> Result<(), store::Error> {
         let modules = self.store.current_modules(tenant).await?;
-        let functions = Arc::new(Functions::of(&modules, &self.functions(tenant)));
+        let functions = Arc::new(Functions {
+            declare_events: self.store.declares_events(tenant).await?,
+            ..Functions::of(&modules, &self.functions(tenant))
+        });
         self.functions
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -212,6 +229,8 @@ impl Catalogue {
         match self.store.put_module(put).await? {
             PutModuleOutcome::Stored { number, new } => {
                 self.forget_other_name(number, name);
+                // The same bytes may have been described to a host that did not ask for events.
+                self.declared().forget(number);
                 self.refresh(tenant).await?;
                 Ok(StoredModule {
                     digest: inspected.digest,
@@ -317,6 +336,31 @@ impl Catalogue {
         }
     }
 
+    fn declared(&self) -> MutexGuard<'_, Kept<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The events that a version declares, compiled when they are first asked for.
+    async fn declared_by(&self, number: ModuleNumber) -> Result<Arc<DeclaredEvents>, store::Error> {
+        let cell = self.declared().take_up(number);
+        if let Some(known) = cell.get() {
+            return Ok(known.clone());
+        }
+        let version = self.store.module(number).await?;
+        let events = version.map_or_else(Vec::new, |version| version.description.events);
+        let bytes: usize = events
+            .iter()
+            .filter_map(|event| event.payload_schema.as_ref())
+            .map(String::len)
+            .sum();
+        let declared = cell
+            .get_or_init(|| async { Arc::new(DeclaredEvents::of(&events)) })
+            .await
+            .clone();
+        self.declared().weigh(number, bytes as u64);
+        Ok(declared)
+    }
+
     fn loaded(&self) -> MutexGuard<'_, Kept<ModuleNumber, OnceCell<LoadedModule>>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -372,6 +416,14 @@ impl Guests for Catalogue {
             let guest = self.sandbox.start_orchestrator(&module, started.limits)?;
             Ok(Box::new(guest) as AnyGuest)
         })
+    }
+
+    fn declare_events(&self, tenant: TenantId) -> bool {
+        self.functions(tenant).declare_events
+    }
+
+    fn events(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Arc<DeclaredEvents>, store::Error>> {
+        Box::pin(self.declared_by(module))
     }
 
     fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
@@ -481,6 +533,7 @@ mod tests {
                     default_options: None,
                 }],
                 sdk: String::new(),
+                events: Vec::new(),
             },
             size: 1,
             uploaded_at: Timestamp(0),

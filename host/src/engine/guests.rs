@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::api::{PutModuleError, StartError, StoredModule};
+use super::events::DeclaredEvents;
 use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::{Directory, Guest, HostTrouble};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts};
@@ -34,6 +35,18 @@ pub trait Guests: Send + Sync + 'static {
         module: ModuleNumber,
         started: &'a Started,
     ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>>;
+
+    /// Whether any version of a tenant's modules declares events. Without one, no event is looked at.
+    fn declare_events(&self, tenant: TenantId) -> bool {
+        let _ = tenant;
+        false
+    }
+
+    /// The events that a version declares.
+    fn events(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Arc<DeclaredEvents>, store::Error>> {
+        let _ = module;
+        Box::pin(async { Ok(Arc::default()) })
+    }
 
     /// The activities of a version, ready to run.
     fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>>;

@@ -11,6 +11,7 @@ use super::activities::Load;
 use super::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
+use super::events::{self, UnfitEvent};
 use super::hub::{Claim, Mail, Newborn, RaisedEvent, Taken};
 use crate::config::ByteSize;
 use crate::entropy::Entropy;
@@ -19,8 +20,8 @@ use crate::model::{
     TenantId, Timestamp,
 };
 use crate::store::{
-    AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany, PurgeOutcome,
-    StartOutcome, TurnCommit,
+    Addressee, AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany,
+    PurgeOutcome, StartOutcome, TurnCommit,
 };
 use crate::tenancy::{Exceeded, Quota};
 
@@ -175,15 +176,15 @@ impl Engine {
             self.0.tenancy.check_stored_bytes(tenant)?;
         }
         let item = match message {
-            Message::Event(event) if idempotency.is_none() => {
-                match self.raise(tenant, id, event.clone()).await? {
+            Message::Event(event) => {
+                let is_repeatable = idempotency.is_some();
+                match self.raise(tenant, id, event.clone(), is_repeatable).await? {
                     Taken::Yes => return Ok(()),
                     Taken::Failed(error) => return Err(error.into()),
                     // Nobody took it. The store says why, or keeps it for whoever has the id now.
                     Taken::No => InboxItem::Event(event),
                 }
             }
-            Message::Event(event) => InboxItem::Event(event),
             Message::Terminate { reason } => InboxItem::Terminate { reason },
             Message::Suspend { reason } => InboxItem::Suspend { reason },
             Message::Resume { reason } => InboxItem::Resume { reason },
@@ -229,11 +230,41 @@ impl Engine {
         quota.map_or(limit, |ByteSize(quota)| quota.min(limit))
     }
 
-    /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it.
-    async fn raise(&self, tenant: TenantId, id: &InstanceId, event: Event) -> Result<Taken, StoreError> {
-        let Some(number) = self.0.store.tenant(tenant).awake(id).await? else {
+    /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it. One with an
+    /// idempotency key is only checked: it is stored together with its key.
+    async fn raise(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        event: Event,
+        is_repeatable: bool,
+    ) -> Result<Taken, MessageError> {
+        let declared = self.0.guests.declare_events(tenant);
+        if is_repeatable && !declared {
+            return Ok(Taken::No);
+        }
+        let Some(addressee) = self.0.store.tenant(tenant).addressee(id).await? else {
             return Ok(Taken::No);
         };
+        let Addressee {
+            number,
+            module,
+            function,
+            status,
+        } = addressee;
+        if declared && !status.has_ended() {
+            let checked = events::check(&*self.0.guests, module, &function, &event).await?;
+            checked.map_err(|UnfitEvent { function, violation }| MessageError::InvalidEvent {
+                event: event.name.clone(),
+                function,
+                path: violation.path,
+                message: violation.message,
+            })?;
+        }
+        let rests = matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck);
+        if is_repeatable || rests {
+            return Ok(Taken::No);
+        }
         let (raised, claim, mut taken) = RaisedEvent::new(event);
         self.0.hub.deliver(number, Mail::Event(raised));
         let taken = match tokio::time::timeout(PATIENCE, &mut taken).await {
@@ -242,7 +273,7 @@ impl Engine {
             Err(_) if claim.take() => return Ok(Taken::No),
             Err(_) => taken.await,
         };
-        taken.map_err(|_| StoreError::Closed)
+        Ok(taken.map_err(|_| StoreError::Closed)?)
     }
 
     /// Deletes an instance that has ended, with its history and log.

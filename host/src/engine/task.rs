@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::activities::Activities;
+use super::events;
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::guests::{AnyGuest, Guests};
 use super::heat::Heat;
@@ -512,11 +513,16 @@ impl Session<'_> {
         }
     }
 
-    async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
+    async fn commit(&self, mut commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
+        let checked = events::drop_unfit(&*self.shared.guests, &self.shared.store, &mut commit).await;
         let (wake_at, step) = (commit.summary.wake_at, Step::of(&commit));
         let (tenant, fuel) = (commit.tenant, commit.turn.as_ref().map_or(0, |turn| turn.fuel));
         let children = commit.children.len() as u64;
-        match self.shared.store.commit(commit).await {
+        let committed = match checked {
+            Ok(()) => self.shared.store.commit(commit).await,
+            Err(error) => Err(error),
+        };
+        match committed {
             Ok(receipt) => {
                 let work = Work {
                     turns: u64::from(self.shared.stats.count_step(&step, &receipt)),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::problem::Problem;
 use crate::{
     engine::api::{MessageError, PurgeError, PutModuleError, StartError},
-    model::{Action, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role},
+    model::{Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role},
     sandbox::UploadError,
     store::Error as StoreError,
     tenancy::{Exceeded, Quota, SignatureError, TenancyError},
@@ -105,6 +105,14 @@ pub(crate) enum Refusal {
     /// The input does not fit the schema of the function.
     #[error("the input does not fit the schema of {:?}: {message}", .function.as_str())]
     InvalidInput {
+        function: FunctionName,
+        path: String,
+        message: String,
+    },
+    /// The event does not fit what the instance's orchestration declares.
+    #[error("the event {:?} does not fit what {:?} declares: {message}", .event.as_str(), .function.as_str())]
+    InvalidEvent {
+        event: EventName,
         function: FunctionName,
         path: String,
         message: String,
@@ -211,6 +219,7 @@ impl Refusal {
             Self::BodyTooSlow => (S::REQUEST_TIMEOUT, "body-too-slow", "Body too slow"),
             Self::UnknownFunction { .. } => (S::NOT_FOUND, "unknown-function", "Unknown orchestration"),
             Self::InvalidInput { .. } => (S::BAD_REQUEST, "invalid-input", "Input does not fit the schema"),
+            Self::InvalidEvent { .. } => (S::BAD_REQUEST, "invalid-event", "Event does not fit the schema"),
             Self::AlreadyExists { .. } => (S::CONFLICT, "already-exists", "Instance exists"),
             Self::IdempotencyKeyReused => (
                 S::UNPROCESSABLE_ENTITY,
@@ -248,6 +257,9 @@ impl Refusal {
             }
             Self::UnknownFunction { name, near } => json!({ "function": name, "near": near }),
             Self::InvalidInput { function, path, .. } => json!({ "function": function, "path": path }),
+            Self::InvalidEvent {
+                event, function, path, ..
+            } => json!({ "event": event, "function": function, "path": path }),
             Self::AlreadyExists { id, status } => json!({ "instanceId": id, "instanceStatus": status.name() }),
             Self::UnknownInstance { id } | Self::HistoryOver { id } => json!({ "instanceId": id }),
             Self::InstanceEnded { id, status } | Self::InstanceNotEnded { id, status } => {
@@ -478,6 +490,17 @@ impl Refusal {
     /// Why a message for that instance was refused.
     pub(crate) fn of_message(error: MessageError, id: InstanceId) -> Self {
         match error {
+            MessageError::InvalidEvent {
+                event,
+                function,
+                path,
+                message,
+            } => Self::InvalidEvent {
+                event,
+                function,
+                path,
+                message,
+            },
             MessageError::Unknown => Self::UnknownInstance { id },
             MessageError::Ended(status) => Self::InstanceEnded { id, status },
             MessageError::Quota(exceeded) => Self::QuotaExceeded(exceeded),

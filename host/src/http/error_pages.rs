@@ -25,6 +25,7 @@ const PAGES: &[(&str, &str)] = &[
         "idempotency-key-reused",
         include_str!("../../../docs/errors/idempotency-key-reused.md"),
     ),
+    ("invalid-event", include_str!("../../../docs/errors/invalid-event.md")),
     ("query-timeout", include_str!("../../../docs/errors/query-timeout.md")),
     ("invalid-input", include_str!("../../../docs/errors/invalid-input.md")),
     ("nondeterminism", include_str!("../../../docs/errors/nondeterminism.md")),

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     engine::api::Origin,
-    model::{FunctionDescription, ModuleDescription},
+    model::{EventDescription, FunctionDescription, ModuleDescription},
     store::ModuleVersion,
 };
 
@@ -76,31 +76,75 @@ pub(crate) struct FunctionDocument {
     /// Activities: options of calls that set none.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_options: Option<OptionsDocument>,
+    /// Orchestrations: the events that it declares.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    events: Vec<EventDocument>,
+}
+
+/// An event that an orchestration declares.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DeclaredEvent)]
+pub(crate) struct EventDocument {
+    /// Its name. Letter case does not matter.
+    name: String,
+    /// JSON Schema of the payload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Verbatim>)]
+    payload_schema: Option<Box<RawValue>>,
+}
+
+/// The text of a schema, which was checked to be JSON when the module was taken in.
+fn raw(schema: Option<String>) -> Option<Box<RawValue>> {
+    schema.and_then(|text| RawValue::from_string(text).ok())
+}
+
+impl From<EventDescription> for EventDocument {
+    fn from(event: EventDescription) -> Self {
+        Self {
+            name: event.name.to_string(),
+            payload_schema: raw(event.payload_schema),
+        }
+    }
 }
 
 impl From<FunctionDescription> for FunctionDocument {
     fn from(function: FunctionDescription) -> Self {
-        // A schema was checked to be JSON when the module was taken in.
-        let schema = |text: Option<String>| text.and_then(|text| RawValue::from_string(text).ok());
         Self {
             name: function.name.to_string(),
             doc: function.doc,
-            input_schema: schema(function.input_schema),
-            output_schema: schema(function.output_schema),
+            input_schema: raw(function.input_schema),
+            output_schema: raw(function.output_schema),
             default_options: function.default_options.map(Into::into),
+            events: Vec::new(),
         }
     }
 }
 
 impl ModuleDocument {
     fn new(name: String, digest: String, description: ModuleDescription) -> Self {
-        let ModuleDescription { kind, functions, sdk } = description;
+        let ModuleDescription {
+            kind,
+            functions,
+            sdk,
+            events,
+        } = description;
+        let mut functions: Vec<FunctionDocument> = functions.into_iter().map(Into::into).collect();
+        for event in events {
+            let declaring = functions
+                .iter_mut()
+                .find(|function| function.name == event.function.as_str());
+            declaring
+                .into_iter()
+                .for_each(|function| function.events.push(event.clone().into()));
+        }
         Self {
             name,
             digest,
             kind: kind.name(),
             sdk,
-            functions: functions.into_iter().map(Into::into).collect(),
+            functions,
             size: None,
             uploaded_time: None,
             uploaded_by: None,

@@ -7,7 +7,7 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::{error::Refusal, state::App};
-use crate::model::{FromStored, InstanceStatus, Timestamp};
+use crate::model::{FromStored, InstanceStatus, Timestamp, date_time};
 
 /// The longest that `wait` may ask for. Clients that want to wait longer ask again.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -178,12 +178,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("must be a time such as 20s, 500ms or a plain number of seconds, not {text:?}"))
 }
 
-/// RFC 3339 in UTC, not before 1970.
+/// RFC 3339, in UTC where no offset is given. Times before 1970 count as 1970.
 pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    let wrong = || format!("must be a time such as 2026-01-31T12:00:00Z, not {text:?}");
-    let time = humantime::parse_rfc3339(text).map_err(|_| wrong())?;
-    let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| wrong())?;
-    u64::try_from(since.as_millis()).map(Timestamp).map_err(|_| wrong())
+    date_time::parse(text).ok_or_else(|| {
+        format!("must be a time such as 2026-01-31T12:00:00Z or 2026-01-31T14:00:00+02:00, not {text:?}")
+    })
 }
 
 #[cfg(test)]
@@ -249,11 +248,20 @@ mod tests {
     }
 
     #[test]
-    fn times_are_rfc_3339() {
-        assert_eq!(parse_time("1970-01-01T00:00:01Z"), Ok(Timestamp(1_000)));
-        assert_eq!(parse_time("2023-11-14T22:13:20.123Z"), Ok(Timestamp(1_700_000_000_123)));
-        for text in ["", "yesterday", "1969-12-31T23:59:59Z", "2023-02-30T00:00:00Z"] {
-            assert!(parse_time(text).is_err(), "{text}");
+    fn times_are_rfc_3339_however_they_are_escaped() {
+        let time = |query: &str| Given::split(query).unwrap().time("from");
+        for query in [
+            "from=2026-01-31T14:00:00%2B02:00",
+            "from=2026-01-31T14:00:00+02:00",
+            "from=2026-01-31T12%3A00%3A00",
+            "from=2026-01-31T12:00:00Z",
+        ] {
+            assert_eq!(time(query).unwrap(), Some(Timestamp(1_769_860_800_000)), "{query}");
         }
+        assert_eq!(time("from=0001-01-01T00:00:00Z").unwrap(), Some(Timestamp(0)));
+        assert_eq!(
+            time("from=yesterday").unwrap_err().to_string(),
+            "the query parameter \"from\" must be a time such as 2026-01-31T12:00:00Z or 2026-01-31T14:00:00+02:00, not \"yesterday\""
+        );
     }
 }

@@ -17,7 +17,7 @@ mod golden;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Failure, InboxItem, ModuleDescription, Parent, StuckReason, Turn};
+use super::{EventDescription, Failure, InboxItem, ModuleDescription, Parent, StuckReason, Turn};
 
 /// A type whose values are stored by themselves, in a format with a version of its own.
 pub trait Stored: Serialize + DeserializeOwned {
@@ -55,6 +55,11 @@ impl Stored for Failure {
 
 impl Stored for ModuleDescription {
     const NAME: &'static str = "module";
+}
+
+/// The events that the orchestrations of a module declare.
+impl Stored for Vec<EventDescription> {
+    const NAME: &'static str = "declared-events";
 }
 
 impl Stored for Parent {

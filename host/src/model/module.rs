@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ActivityOptions, FunctionName};
+use super::{ActivityOptions, EventName, FunctionName};
 
 /// Which of the three worlds a component belongs to; the numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,6 +41,20 @@ pub struct ModuleDescription {
     pub functions: Vec<FunctionDescription>,
     /// Which SDK built it; may be empty.
     pub sdk: String,
+    /// The events that its orchestrations declare. Stored apart: the format of what is above is fixed.
+    #[serde(skip)]
+    pub events: Vec<EventDescription>,
+}
+
+/// An event that an orchestration declares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventDescription {
+    /// The orchestration, one of the same module.
+    pub function: FunctionName,
+    /// Its name; no orchestration has two that compare as equal.
+    pub name: EventName,
+    /// JSON Schema of the payload.
+    pub payload_schema: Option<String>,
 }
 
 /// One function of a module.

@@ -13,6 +13,9 @@ impl Timestamp {
     /// The furthest time that can be stored: SQLite's integers are signed.
     pub const MAX: Self = Self(i64::MAX as u64);
 
+    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write.
+    pub const LAST_WRITABLE: Self = Self(253_402_300_799_999);
+
     /// This time and a while later, at most [`Self::MAX`].
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
@@ -34,13 +37,10 @@ impl Timestamp {
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC with milliseconds; a year past 9999 is written as plain milliseconds.
+    /// RFC 3339 in UTC with milliseconds. It has no years past 9999: a later time is written as
+    /// [`LAST_WRITABLE`](Self::LAST_WRITABLE).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LAST_OF_9999: u64 = 253_402_300_799_999;
-        if self.0 > LAST_OF_9999 {
-            return write!(f, "{}ms", self.0);
-        }
-        let time = std::time::UNIX_EPOCH + Duration::from_millis(self.0);
+        let time = std::time::UNIX_EPOCH + Duration::from_millis(self.0.min(Self::LAST_WRITABLE.0));
         humantime::format_rfc3339_millis(time).fmt(f)
     }
 }
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn times_are_written_as_rfc_3339_and_never_overflow() {
         assert_eq!(Timestamp(1_700_000_000_123).to_string(), "2023-11-14T22:13:20.123Z");
-        assert_eq!(Timestamp::MAX.to_string(), format!("{}ms", i64::MAX));
+        assert_eq!(Timestamp::MAX.to_string(), "9999-12-31T23:59:59.999Z");
         assert_eq!(Timestamp(5).after(Duration::MAX), Timestamp::MAX);
         assert_eq!(Timestamp(5).before(Duration::from_millis(7)), Timestamp(0));
         assert_eq!(Timestamp(5).since(Timestamp(7)), Duration::ZERO);

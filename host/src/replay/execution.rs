@@ -496,7 +496,7 @@ impl Execution {
     /// When the guest must not go on.
     pub fn create_timer(&mut self, fire_at: Timestamp) -> Result<TaskId, Interrupt> {
         let task = self.new_task()?;
-        let fire_at = fire_at.min(Timestamp::MAX);
+        let fire_at = fire_at.min(Timestamp::LAST_WRITABLE);
         self.schedule(task, Waiting::Timer, Decision::CreateTimer { task, fire_at })
     }
 
@@ -506,7 +506,7 @@ impl Execution {
     /// When the guest must not go on.
     pub fn create_poll_timer(&mut self, fire_at: Timestamp) -> Result<PollTimer, Interrupt> {
         let task = self.new_task()?;
-        let fire_at = fire_at.min(Timestamp::MAX);
+        let fire_at = fire_at.min(Timestamp::LAST_WRITABLE);
         self.schedule(task, Waiting::PollTimer, Decision::CreateTimer { task, fire_at })?;
         Ok(PollTimer(task))
     }

@@ -58,6 +58,21 @@ pub(super) mod orchestrator {
     });
 }
 
+/// What orchestrators offer beside their world, if they declare events.
+pub(super) mod events {
+    wasmtime::component::bindgen!({
+        path: ["../wit/deps/io", "../wit/durable"],
+        inline: "
+            package windlass:host;
+            world events {
+                export windlass:durable/orchestrator-events@0.1.0;
+            }
+        ",
+        world: "windlass:host/events",
+        exports: { default: async },
+    });
+}
+
 /// The world of activities; their WASI comes from `wasmtime-wasi` and `wasmtime-wasi-http`.
 pub(super) mod activity {
     wasmtime::component::bindgen!({
@@ -69,4 +84,5 @@ pub(super) mod activity {
     });
 }
 
+pub(super) use events::exports::windlass::durable::orchestrator_events::EventDescription as WitEvent;
 pub(super) use orchestrator::windlass::durable::types as wit;

@@ -5,7 +5,7 @@ use wasmtime::{Store, Trap};
 
 use super::{
     activity::ActivityState,
-    bindings::wit,
+    bindings::{WitEvent, events::Events, orchestrator::Orchestrator, wit},
     engine,
     module::Code,
     options::DescribeLimits,
@@ -14,10 +14,19 @@ use super::{
     upload::UploadError,
 };
 
-/// Start-up code and `describe` of a module.
+/// The interface in which orchestrators declare events. They need not have it.
+const EVENTS: &str = "windlass:durable/orchestrator-events@0.1.0";
+
+/// What a module says of itself.
+pub(super) struct Described {
+    pub(super) module: wit::ModuleDescription,
+    pub(super) events: Vec<WitEvent>,
+}
+
+/// Start-up code, `describe` and `describe-events` of a module.
 ///
 /// Must be polled on a thread that may be busy for as long as the limits allow.
-pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<wit::ModuleDescription, UploadError> {
+pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Described, UploadError> {
     let run = async {
         match code {
             Code::Orchestrator(code) => {
@@ -25,8 +34,19 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<wit:
                 let mut store = store(code.engine(), state, limits)?;
                 store.limiter(|state| &mut state.limiter);
                 let described = async {
+                    let code = code.instance_pre();
                     let instance = code.instantiate_async(&mut store).await?;
-                    instance.windlass_durable_orchestrator().call_describe(&mut store).await
+                    let guest = Orchestrator::new(&mut store, &instance)?;
+                    let module = guest.windlass_durable_orchestrator().call_describe(&mut store).await?;
+                    let events = match code.component().get_export_index(None, EVENTS) {
+                        None => Vec::new(),
+                        Some(_) => {
+                            let guest = Events::new(&mut store, &instance)?;
+                            let guest = guest.windlass_durable_orchestrator_events();
+                            guest.call_describe_events(&mut store).await?
+                        }
+                    };
+                    wasmtime::Result::<_>::Ok(Described { module, events })
                 };
                 described
                     .await
@@ -38,7 +58,11 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<wit:
                 store.limiter(|state| state.limiter());
                 let described = async {
                     let instance = code.instantiate_async(&mut store).await?;
-                    instance.windlass_durable_activity().call_describe(&mut store).await
+                    let module = instance.windlass_durable_activity().call_describe(&mut store).await?;
+                    wasmtime::Result::<_>::Ok(Described {
+                        module,
+                        events: Vec::new(),
+                    })
                 };
                 described
                     .await

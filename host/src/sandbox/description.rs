@@ -2,20 +2,31 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::{FunctionDescription, FunctionKind, FunctionName, ModuleDescription};
+use crate::model::{EventDescription, EventName, FunctionDescription, FunctionKind, FunctionName, ModuleDescription};
 use crate::schema::SchemaValidator;
 
-use super::{bindings::wit, convert, upload::UploadError};
+use super::{
+    bindings::{WitEvent, wit},
+    convert,
+    describe::Described,
+    upload::UploadError,
+};
 
 /// Most functions of one module. More would be a module that nobody can survey.
 const MAX_FUNCTIONS: usize = 1_000;
+/// Most events that one module declares.
+const MAX_EVENTS: usize = 1_000;
 /// Longest doc line that is kept, in bytes.
 const MAX_DOC_BYTES: usize = 2_000;
 /// Longest name of an SDK that is kept, in bytes.
 const MAX_SDK_BYTES: usize = 100;
 
 /// The description in the model's terms, if it is a sound one.
-pub(super) fn check(kind: FunctionKind, described: wit::ModuleDescription) -> Result<ModuleDescription, UploadError> {
+pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDescription, UploadError> {
+    let Described {
+        module: described,
+        events,
+    } = described;
     let count = described.functions.len();
     if count == 0 {
         return Err(UploadError::NoFunctions);
@@ -37,9 +48,11 @@ pub(super) fn check(kind: FunctionKind, described: wit::ModuleDescription) -> Re
         }
         functions.push(function);
     }
+    let events = check_events(events, &names)?;
     Ok(ModuleDescription {
         kind,
         functions,
+        events,
         sdk: cut(described.sdk, MAX_SDK_BYTES),
     })
 }
@@ -78,6 +91,53 @@ fn check_function(kind: FunctionKind, function: wit::FunctionDescription) -> Res
         output_schema,
         default_options,
     })
+}
+
+/// Events of functions that the module has, each declared once.
+fn check_events(
+    described: Vec<WitEvent>,
+    functions: &BTreeSet<FunctionName>,
+) -> Result<Vec<EventDescription>, UploadError> {
+    let count = described.len();
+    if count > MAX_EVENTS {
+        return Err(UploadError::TooManyEvents {
+            count,
+            limit: MAX_EVENTS,
+        });
+    }
+    let mut names = BTreeSet::new();
+    let mut events = Vec::with_capacity(count);
+    for event in described {
+        let WitEvent {
+            orchestration,
+            name,
+            payload_schema,
+        } = event;
+        let bad = |reason: String| UploadError::BadEvent {
+            event: cut(name.clone(), crate::model::ids::MAX_NAME_BYTES),
+            function: cut(orchestration.clone(), crate::model::ids::MAX_NAME_BYTES),
+            reason,
+        };
+        let function = orchestration.parse::<FunctionName>().ok();
+        let function = function
+            .filter(|function| functions.contains(function))
+            .ok_or_else(|| bad("belongs to an orchestration that the module does not describe".into()))?;
+        let event = name
+            .parse::<EventName>()
+            .map_err(|error| bad(format!("has a name that {error}")))?;
+        if !names.insert((function.clone(), event.folded())) {
+            return Err(bad("is declared twice; letter case does not matter".into()));
+        }
+        if let Some(Err(error)) = payload_schema.as_deref().map(SchemaValidator::compile) {
+            return Err(bad(format!("has a schema that {error}")));
+        }
+        events.push(EventDescription {
+            function,
+            name: event,
+            payload_schema,
+        });
+    }
+    Ok(events)
 }
 
 fn check_schema(function: &FunctionName, which: &'static str, schema: Option<&str>) -> Result<(), UploadError> {

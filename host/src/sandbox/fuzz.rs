@@ -7,7 +7,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    bindings::wit,
+    bindings::{WitEvent, wit},
+    describe::Described,
     description,
     egress::{Destination, EgressRule},
     judge,
@@ -107,18 +108,40 @@ prop_compose! {
 }
 
 /// What modules say of themselves.
-fn described() -> impl Strategy<Value = wit::ModuleDescription> {
-    (prop::collection::vec(function(), 0..5), text())
-        .prop_map(|(functions, sdk)| wit::ModuleDescription { functions, sdk })
+fn described() -> impl Strategy<Value = (wit::ModuleDescription, Vec<WitEvent>)> {
+    (
+        prop::collection::vec(function(), 0..5),
+        text(),
+        prop::collection::vec(event(), 0..3),
+    )
+        .prop_map(|(functions, sdk, events)| (wit::ModuleDescription { functions, sdk }, events))
+}
+
+prop_compose! {
+    fn event()(
+        orchestration in text(),
+        name in text(),
+        payload_schema in prop::option::of(text()),
+    ) -> WitEvent {
+        WitEvent { orchestration, name, payload_schema }
+    }
 }
 
 #[test]
 fn fuzz_description_is_sound_or_refused() {
-    let check = |described| {
+    let check = |(module, events)| {
+        let described = Described { module, events };
         let Ok(description) = description::check(FunctionKind::Activity, described) else {
             return;
         };
         assert!(description.sdk.len() <= 100 && !description.functions.is_empty());
+        for schema in description
+            .events
+            .iter()
+            .filter_map(|event| event.payload_schema.as_ref())
+        {
+            assert!(SchemaValidator::compile(schema).is_ok());
+        }
         for function in &description.functions {
             assert!(function.doc.len() <= 2_000);
             for schema in [&function.input_schema, &function.output_schema].into_iter().flatten() {

@@ -128,6 +128,24 @@ pub enum UploadError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It declares more events than a module may.
+    #[error("the module declares {count} events, at most {limit} are allowed")]
+    TooManyEvents {
+        /// How many.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A declared event makes no sense.
+    #[error("the event {event:?} of {function:?} {reason}")]
+    BadEvent {
+        /// The event.
+        event: String,
+        /// The orchestration that it is declared for.
+        function: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Default options make no sense.
     #[error("the default options of the function {function:?}: {reason}")]
     BadOptions {
@@ -173,6 +191,8 @@ impl UploadError {
             Self::DuplicateFunction { .. } => "module-duplicate-function",
             Self::BadFunctionName { .. } => "module-bad-function-name",
             Self::BadSchema { .. } => "module-bad-schema",
+            Self::TooManyEvents { .. } => "module-too-many-events",
+            Self::BadEvent { .. } => "module-bad-event",
             Self::BadOptions { .. } => "module-bad-options",
             Self::Busy { .. } => "module-host-busy",
             Self::Host => "module-host-error",

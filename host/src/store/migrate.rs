@@ -13,7 +13,7 @@ use super::Error;
 const APPLICATION_ID: i64 = 0x574e_444c;
 
 /// All migrations in order; the version of a database is how many of them it has seen. They stay as released.
-pub(super) const MIGRATIONS: [&str; 9] = [
+pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
     include_str!("../../migrations/sqlite/0002_create_instances.sql"),
     include_str!("../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
@@ -22,7 +22,8 @@ pub(super) const MIGRATIONS: [&str; 9] = [
     include_str!("../../migrations/sqlite/0006_create_settings.sql"),
     include_str!("../../migrations/sqlite/0007_measure_what_is_stored.sql"),
     include_str!("../../migrations/sqlite/0008_usage_http.sql"),
-    include_str!("../../migrations/sqlite/0014_note_attempts_to_prune.sql"),
+    include_str!("../../migrations/sqlite/0009_declare_events.sql"),
+    include_str!("../../migrations/sqlite/0010_note_attempts_to_prune.sql"),
 ];
 
 /// The version of a database before and after it was opened; zero before it existed.

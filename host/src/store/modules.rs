@@ -163,12 +163,13 @@ async fn current_number(
 /// The row of the version; that of an earlier upload of the same bytes is used again.
 async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> Result<ModuleNumber, Error> {
     let row = sqlx::query(
-        "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms, uploaded_by)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms, uploaded_by, events)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (tenant, digest) DO UPDATE
          SET name = excluded.name,
              kind = excluded.kind,
              description = excluded.description,
+             events = excluded.events,
              uploaded_at_ms = iif(superseded_at_ms IS NULL, uploaded_at_ms, excluded.uploaded_at_ms),
              uploaded_by = iif(superseded_at_ms IS NULL, uploaded_by, excluded.uploaded_by),
              superseded_at_ms = NULL
@@ -182,6 +183,7 @@ async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> R
     .bind(stored(put.bytes.len() as u64))
     .bind(stored(put.at.0))
     .bind(put.by.as_deref())
+    .bind((!put.description.events.is_empty()).then(|| codec::encode(&put.description.events)))
     .fetch_one(connection)
     .await?;
     Ok(ModuleNumber(row.small_number(0)?))
@@ -310,7 +312,16 @@ pub(super) async fn delete_bytes(
 
 const VERSION: &str =
     "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms,
-    m.uploaded_by";
+    m.uploaded_by, m.events";
+
+/// Whether any version of a tenant's modules, current or not, declares events.
+pub(super) async fn declare_events(pool: &SqlitePool, tenant: TenantId) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT EXISTS (SELECT 1 FROM modules WHERE tenant = ? AND events IS NOT NULL)")
+        .bind(i64::from(tenant.0))
+        .fetch_one(pool)
+        .await?;
+    Ok(row.number(0)? != 0)
+}
 
 /// A version by its number, of whatever tenant.
 pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
@@ -371,8 +382,11 @@ pub(super) async fn by_name(
 
 fn version(row: &SqliteRow) -> Result<ModuleVersion, Error> {
     let number = ModuleNumber(row.small_number(0)?);
-    let description: ModuleDescription =
+    let mut description: ModuleDescription =
         decode(row.bytes(4)?, || format!("the description of module version {number}"))?;
+    if let Some(events) = row.optional_bytes(9)? {
+        description.events = decode(events, || format!("the events of module version {number}"))?;
+    }
     Ok(ModuleVersion {
         number,
         tenant: TenantId(row.small_number(1)?),

@@ -10,7 +10,8 @@ use super::{
     AttemptsSoFar, Error, InstanceRecord, InstanceSummary, ModuleVersion, attempts, history, instances,
     modules::{self, UnneededBytes},
     people::People,
-    takeover, tenant,
+    takeover,
+    tenant::{self, Addressee},
 };
 use crate::model::{
     ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn, TurnNumber,
@@ -161,9 +162,9 @@ impl Readers {
         on!(self, pool => tenant::summary_of(pool, tenant, id), disk => disk.summary(tenant, id))
     }
 
-    /// The number of the instance that has the id now.
-    pub(super) async fn awake(&self, tenant: TenantId, id: &InstanceId) -> Result<Option<InstanceNumber>, Error> {
-        on!(self, pool => tenant::awake(pool, tenant, id), disk => disk.awake(tenant, id))
+    /// The instance that has the id now.
+    pub(super) async fn addressee(&self, tenant: TenantId, id: &InstanceId) -> Result<Option<Addressee>, Error> {
+        on!(self, pool => tenant::addressee(pool, tenant, id), disk => disk.addressee(tenant, id))
     }
 
     /// The number of the instance that has the id now.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
-    Outcome, Payload, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    ModuleNumber, Outcome, Payload, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// The rows of one tenant. Cheap to make.
@@ -81,6 +81,19 @@ pub struct TenantHoldings {
     pub instances: u64,
     /// Instances that have not ended.
     pub live_instances: u64,
+}
+
+/// The instance that has an id, as far as a message for it is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addressee {
+    /// Its number.
+    pub number: InstanceNumber,
+    /// The version that it is pinned to.
+    pub module: ModuleNumber,
+    /// Its orchestration.
+    pub function: FunctionName,
+    /// Its state.
+    pub status: InstanceStatus,
 }
 
 /// How many modules a tenant has.
@@ -320,13 +333,12 @@ impl TenantStore {
         self.readers.number(self.tenant, id).await
     }
 
-    /// The number of the instance that has the id now, if it takes messages as they come: not if it is suspended or
-    /// stuck.
+    /// Whom a message for an id concerns now.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn awake(&self, id: &InstanceId) -> Result<Option<InstanceNumber>, Error> {
-        self.readers.awake(self.tenant, id).await
+    pub async fn addressee(&self, id: &InstanceId) -> Result<Option<Addressee>, Error> {
+        self.readers.addressee(self.tenant, id).await
     }
 }
 
@@ -515,22 +527,30 @@ pub(super) async fn number_of(
     row.map(|row| row.number(0).map(InstanceNumber)).transpose()
 }
 
-/// The number of the instance that has the id now, unless it is suspended or stuck.
-pub(super) async fn awake(
+/// The instance that has the id now.
+pub(super) async fn addressee(
     executor: impl SqliteExecutor<'_>,
     tenant: TenantId,
     id: &InstanceId,
-) -> Result<Option<InstanceNumber>, Error> {
+) -> Result<Option<Addressee>, Error> {
     let row = sqlx::query(
-        "SELECT instance
-         FROM instances
-         WHERE partition = 0 AND tenant = ? AND id = ? AND status NOT IN (2, 3)",
+        "SELECT i.instance, i.module, f.name, i.status
+         FROM instances AS i CROSS JOIN function_names AS f ON f.function = i.function
+         WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?",
     )
     .bind(i64::from(tenant.0))
     .bind(id.as_str())
     .fetch_optional(executor)
     .await?;
-    row.map(|row| row.number(0).map(InstanceNumber)).transpose()
+    let addressee = |row: SqliteRow| {
+        Ok(Addressee {
+            number: InstanceNumber(row.number(0)?),
+            module: ModuleNumber(row.small_number(1)?),
+            function: parse(row.text(2)?, "the function name")?,
+            status: instances::status(row.number(3)?)?,
+        })
+    };
+    row.map(addressee).transpose()
 }
 
 /// An instance from its row: [`COLUMNS`].

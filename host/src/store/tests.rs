@@ -369,6 +369,7 @@ fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModule {
             kind: FunctionKind::Orchestration,
             functions: functions.collect(),
             sdk: "test".into(),
+            events: Vec::new(),
         },
         at: NOW,
         by: None,

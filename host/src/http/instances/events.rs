@@ -21,7 +21,7 @@ use crate::{
 /// Raise an event for an instance.
 ///
 /// An event that nobody waits for yet is kept; several of one name are delivered in order, one per wait. Names are
-/// compared without regard to letter case.
+/// compared without regard to letter case. An event that the instance's orchestration declares must fit its schema.
 #[utoipa::path(
     post, path = "/v1/instances/{id}/events/{name}", tag = "instances", operation_id = "raiseEvent",
     params(
@@ -32,7 +32,7 @@ use crate::{
     request_body(content = Verbatim, content_type = "application/json", description = "The payload; an empty body is `null`"),
     responses(
         (status = 202, description = "Stored; it will be delivered"),
-        (status = 400, description = "`not-json`, `invalid-path`, …", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid-event`, `not-json`, `invalid-path`, …", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-instance`", body = Problem, content_type = "application/problem+json"),
         (status = 410, description = "`instance-ended`", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "`body-too-large`", body = Problem, content_type = "application/problem+json"),

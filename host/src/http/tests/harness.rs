@@ -330,6 +330,7 @@ async fn put_module(store: &Store) -> ModuleNumber {
         kind: FunctionKind::Orchestration,
         functions: vec![function],
         sdk: String::new(),
+        events: Vec::new(),
     };
     let put = PutModule {
         tenant: TenantId::DEFAULT,

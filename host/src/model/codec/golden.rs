@@ -12,9 +12,9 @@ use expect_test::expect_file;
 
 use super::{CodecError, Stored, body_of, decode, encode};
 use crate::model::{
-    ActivityOptions, Arrival, Cause, Decision, Event, ExecutionNumber, Failure, FunctionDescription, FunctionKind,
-    InboxItem, InstanceNumber, ModuleDescription, ModuleNumber, ObservableLimits, Parent, Payload, RetryPolicy, Started,
-    StuckReason, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+    ActivityOptions, Arrival, Cause, Decision, Event, EventDescription, ExecutionNumber, Failure, FunctionDescription,
+    FunctionKind, InboxItem, InstanceNumber, ModuleDescription, ModuleNumber, ObservableLimits, Parent, Payload,
+    RetryPolicy, Started, StuckReason, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
 /// Set to 1 to write the files of values that have none: of a new version, or of a new variant.
@@ -22,7 +22,9 @@ const NEW: &str = "WINDLASS_NEW_GOLDEN";
 
 /// Compares all golden files of a type with what the code makes of them, and the values written now with their files.
 fn check<T: Stored + Debug>(samples: &[(&str, T)]) {
-    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/model/golden", T::NAME].iter().collect();
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/model/golden", T::NAME]
+        .iter()
+        .collect();
     let now = folder.join(format!("v{}", T::VERSION));
     for (name, sample) in samples {
         let path = now.join(name).with_extension("bin");
@@ -47,7 +49,11 @@ fn check<T: Stored + Debug>(samples: &[(&str, T)]) {
     }
     for version in 1..=T::VERSION {
         let files = bin_files(&folder.join(format!("v{version}")));
-        assert!(!files.is_empty(), "version {version} of a {} has no golden files", T::NAME);
+        assert!(
+            !files.is_empty(),
+            "version {version} of a {} has no golden files",
+            T::NAME
+        );
         for path in files {
             check_file::<T>(&path, version);
         }
@@ -81,7 +87,9 @@ fn bin_files(folder: &Path) -> Vec<PathBuf> {
         return Vec::new();
     };
     let paths = entries.map(|entry| entry.expect("a file of the repository").path());
-    let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|ext| ext == "bin")).collect();
+    let mut paths: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|ext| ext == "bin"))
+        .collect();
     paths.sort();
     paths
 }
@@ -186,7 +194,9 @@ fn arrivals() -> Vec<Arrival> {
         },
         Arrival::TimerFired { task: TaskId(300) },
         Arrival::EventRaised(event("Approval")),
-        Arrival::Terminated { reason: "by hand".into() },
+        Arrival::Terminated {
+            reason: "by hand".into(),
+        },
     ]
 }
 
@@ -402,6 +412,7 @@ fn module_descriptions_of_all_versions_are_read() {
                 kind: FunctionKind::Activity,
                 functions: vec![function("Charge", Some(options)), function("Ship", None)],
                 sdk: "windlass-sdk 0.1.0".into(),
+                events: Vec::new(),
             },
         ),
         (
@@ -410,6 +421,7 @@ fn module_descriptions_of_all_versions_are_read() {
                 kind: FunctionKind::Orchestration,
                 functions: vec![function("Order", None)],
                 sdk: String::new(),
+                events: Vec::new(),
             },
         ),
     ];
@@ -420,6 +432,22 @@ fn module_descriptions_of_all_versions_are_read() {
         }]
     });
     check(&samples);
+}
+
+#[test]
+fn declared_events_of_all_versions_are_read() {
+    let declared = |name: &str, payload_schema| EventDescription {
+        function: "Order".parse().unwrap(),
+        name: name.parse().unwrap(),
+        payload_schema,
+    };
+    check(&[(
+        "two",
+        vec![
+            declared("Paid", Some("{\"type\":\"integer\"}".into())),
+            declared("close", None),
+        ],
+    )]);
 }
 
 /// A type that has changed twice: a field was added, then another one got a unit.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    AttemptsSoFar, Error, InstanceRecord, InstanceSummary, columns::decode, history, page::Page, takeover::FIRST_TURNS,
+    Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, columns::decode, history, page::Page,
+    takeover::FIRST_TURNS,
 };
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
@@ -169,16 +170,19 @@ impl Disk {
         .await
     }
 
-    pub(in crate::store) async fn awake(
+    pub(in crate::store) async fn addressee(
         &self,
         tenant: TenantId,
         id: &InstanceId,
-    ) -> Result<Option<InstanceNumber>, Error> {
+    ) -> Result<Option<Addressee>, Error> {
         self.read(|content| {
             let number = content.ids.get(&(tenant, id.clone())).copied();
-            Ok(number.filter(|number| {
-                let row = content.row(*number);
-                row.is_some_and(|row| !matches!(row.status, InstanceStatus::Suspended | InstanceStatus::Stuck))
+            let found = number.and_then(|number| Some((number, content.row(number)?)));
+            Ok(found.map(|(number, row)| Addressee {
+                number,
+                module: row.module,
+                function: row.function.clone(),
+                status: row.status,
             }))
         })
         .await

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::migrate::{MIGRATIONS, migrate_to};
 
 /// Rows of each version, in the tables that it brought.
-const ROWS: [&[&str]; 9] = [
+const ROWS: [&[&str]; 10] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -38,6 +38,7 @@ const ROWS: [&[&str]; 9] = [
         "UPDATE tenants SET stored_bytes = stored_bytes + 1 WHERE tenant = 1",
     ],
     &["UPDATE usage SET http_sent = 2, http_received = 3"],
+    &["UPDATE modules SET events = x'0101054f7264657202676f00'"],
     &["INSERT INTO attempts_to_prune (partition, instance, execution, task) VALUES (0, 1, 1, 1)"],
 ];
 
@@ -67,7 +68,11 @@ async fn rows_of_every_older_version_survive_the_way_to_the_newest() {
         let store = TestStore::in_folder(folder, |_| {}).await;
         store.assert_sound().await;
         assert_eq!(store.rows("tenants").await, 2);
-        assert_eq!(store.tenant(TENANT).modules().await.unwrap().len(), 1);
+        let modules = store.tenant(TENANT).modules().await.unwrap();
+        assert_eq!(modules.len(), 1);
+        let declares = version > 8;
+        assert_eq!(modules[0].description.events.len(), usize::from(declares));
+        assert_eq!(store.declares_events(TENANT).await.unwrap(), declares);
         assert_eq!(store.rows("instances").await, i64::from(version > 1));
         let usage = store.tenant(TENANT).usage(Days::between(None, None)).await.unwrap();
         assert_eq!(usage.len(), usize::from(version > 4));

@@ -33,7 +33,8 @@ async fn queries_of_one_tenant_keep_neither_others_nor_the_engine_waiting() {
     // All readers are occupied.
     let other = store.readers.people().read(OTHER).await.unwrap();
     assert!(store.load(number).await.unwrap().is_some());
-    assert_eq!(tenant.awake(&id("a")).await.unwrap(), Some(number));
+    let addressee = tenant.addressee(&id("a")).await.unwrap();
+    assert_eq!(addressee.map(|addressee| addressee.number), Some(number));
     assert!(tenant.summary(&id("a")).await.unwrap().is_some());
     store.commit(last_turn(number, 2)).await.unwrap();
 

@@ -286,7 +286,7 @@ async fn everything(store: &Store) -> Vec<String> {
     for number in 0..5 {
         found.push(shown(store.tenant(TENANT).summary(&id_of(number)).await));
         found.push(shown(store.tenant(TENANT).number(&id_of(number)).await));
-        found.push(shown(store.tenant(TENANT).awake(&id_of(number)).await));
+        found.push(shown(store.tenant(TENANT).addressee(&id_of(number)).await));
     }
     for number in (0..12).map(InstanceNumber) {
         found.push(shown(store.load(number).await));

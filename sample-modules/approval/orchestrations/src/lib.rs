@@ -61,7 +61,7 @@ pub enum Outcome {
 }
 
 /// Asks for an approval, reminds the approver, and turns to the manager when there is no answer.
-#[orchestrator(name = "ApprovalWorkflow")]
+#[orchestrator(name = "ApprovalWorkflow", events(Approval: Decision))]
 async fn approval_workflow(ctx: Orchestration, request: ApprovalRequest) -> Result<ApprovalResult> {
     send(&ctx, &request, "approval-request", &request.approver, "Please decide").await?;
 

@@ -85,7 +85,7 @@ async fn bench_collect(ctx: Orchestration) -> Result<Vec<i64>> {
 
 /// Sleeps until a time, in milliseconds since 1970, and gives back when it woke.
 #[orchestrator(name = "BenchSleeper")]
-async fn bench_sleeper(ctx: Orchestration, due_ms: u64) -> Result<u64> {
+async fn bench_sleeper(ctx: Orchestration, due_ms: i64) -> Result<i64> {
     ctx.sleep_until(Timestamp::from_millis(due_ms)).await;
     Ok(ctx.now().as_millis())
 }

@@ -15,6 +15,7 @@ windlass_sdk::export!(activities: [
     log_error,
     delete_old_records,
     read_settings,
+    scale_reading,
 ]);
 
 /// Name and city of a customer.
@@ -112,6 +113,15 @@ fn read_settings(ctx: Activity, wanted: WantedSettings) -> Result<FoundSettings>
     Ok(FoundSettings {
         config,
         secret_bytes: u32::try_from(secret.expose().len())?,
+    })
+}
+
+/// A reading with its value divided.
+#[activity(signature = patterns_api::scale_reading)]
+fn scale_reading(reading: Reading) -> Result<Reading> {
+    Ok(Reading {
+        value: reading.value / reading.divisor,
+        ..reading
     })
 }
 

@@ -30,6 +30,27 @@ signatures! {
 
     #[activity(name = "ReadSettings")]
     pub fn read_settings(wanted: WantedSettings) -> Result<FoundSettings>;
+
+    #[activity(name = "ScaleReading")]
+    pub fn scale_reading(reading: Reading) -> Result<Reading>;
+}
+
+/// What an instrument says.
+#[payload]
+pub struct Reading {
+    pub value: f64,
+    /// What the value is to be divided by.
+    #[serde(default = "one")]
+    pub divisor: f64,
+    #[serde(default)]
+    pub count: u32,
+    pub taken: Timestamp,
+    #[serde(default)]
+    pub scan: Bytes,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 #[payload]

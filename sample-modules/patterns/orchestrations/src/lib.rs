@@ -3,6 +3,7 @@
 mod error_handling;
 mod external_api;
 mod long_workflow;
+mod measurement;
 mod parallel;
 mod periodic_cleanup;
 mod retry;
@@ -18,4 +19,6 @@ windlass_sdk::export!(orchestrators: [
     periodic_cleanup::periodic_cleanup,
     settings::show_settings,
     running_total::running_total,
+    running_total::pay,
+    measurement::scale_measurement,
 ]);

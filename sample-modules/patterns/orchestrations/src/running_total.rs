@@ -20,7 +20,7 @@ fn thousand() -> u32 {
 }
 
 /// Adds up what it is sent as `payment`, until it is told `close`.
-#[orchestrator(name = "RunningTotal")]
+#[orchestrator(name = "RunningTotal", events(payment: i64, close: ()))]
 pub async fn running_total(ctx: Orchestration, mut account: Account) -> Result<Account> {
     loop {
         select! {
@@ -35,6 +35,22 @@ pub async fn running_total(ctx: Orchestration, mut account: Account) -> Result<A
             return ctx.continue_as_new(&account);
         }
     }
+}
+
+/// A payment from one instance into the account of another.
+#[payload]
+pub struct Payment {
+    /// The instance.
+    pub account: String,
+    /// A number, or something else, which the account does not take.
+    pub amount: windlass_sdk::serde_json::Value,
+}
+
+/// Sends a payment to a running total. One that is no number is dropped, with a line in the log of this instance.
+#[orchestrator(name = "PayIntoAccount")]
+pub async fn pay(ctx: Orchestration, payment: Payment) -> Result<()> {
+    ctx.send_event(&payment.account, "payment", &payment.amount);
+    Ok(())
 }
 
 #[cfg(test)]
