@@ -19,6 +19,7 @@ mod events;
 mod heat;
 mod holds;
 mod kept;
+mod old_versions;
 mod outbox;
 mod recorded;
 mod recovery;

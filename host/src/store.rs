@@ -39,6 +39,7 @@ mod open;
 mod opening;
 mod page;
 mod people;
+mod purges;
 mod readers;
 mod settings;
 #[cfg(test)]
@@ -67,7 +68,7 @@ pub use self::{
     error::Error,
     list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
-    modules::{ModuleVersion, PutModule, PutModuleOutcome},
+    modules::{ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},
     settings::{SettingKind, SettingRow},
     stats::{BatchStats, StoreStats},
     tenant::{
@@ -80,6 +81,7 @@ use self::{
     checkpoint::Checkpointer,
     connection::Connection,
     counters::InstanceNumbers,
+    purges::EndedFilter,
     readers::Readers,
     sizes::StoredBytes,
     stats::Stats,
@@ -139,6 +141,19 @@ pub enum PurgeOutcome {
     NotEnded(InstanceStatus),
 }
 
+/// What happened to a purge of an instance and all that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PurgeTreeOutcome {
+    /// That many instances are gone, it and all below it.
+    Purged(u64),
+    /// No instance has that id.
+    Unknown,
+    /// It has not ended; nothing was changed.
+    NotEnded(InstanceStatus),
+    /// Some below it have not ended, these among them; nothing was changed.
+    ChildrenNotEnded(Vec<InstanceId>),
+}
+
 /// Which instances to purge together.
 #[derive(Debug, Clone)]
 pub struct PurgeMany {
@@ -148,6 +163,8 @@ pub struct PurgeMany {
     pub statuses: Vec<InstanceStatus>,
     /// Ended before this time.
     pub ended_before: Timestamp,
+    /// Also what belongs to them, in whatever state it ended; one below which something has not ended stays.
+    pub recursive: bool,
     /// Goes on after this one; none to begin.
     pub after: Option<InstanceNumber>,
     /// At most that many, and at most [`MAX_PURGED_INSTANCES`].
@@ -159,6 +176,8 @@ pub struct PurgeMany {
 pub struct PurgedMany {
     /// How many instances are gone.
     pub purged: u64,
+    /// How many stay because something below them has not ended.
+    pub left: u64,
     /// Where to go on; none if there are no more.
     pub next: Option<InstanceNumber>,
 }
@@ -519,19 +538,69 @@ impl Store {
             tenant,
             statuses,
             ended_before,
+            recursive,
             after,
             limit,
         } = purge;
-        let limit = limit.clamp(1, MAX_PURGED_INSTANCES);
-        let instances = self.tenant(tenant).ended(&statuses, ended_before, after, limit).await?;
-        let next = instances
-            .last()
-            .copied()
-            .filter(|_| instances.len() as u64 == u64::from(limit));
-        match self.ask(Operation::PurgeMany { tenant, instances }).await? {
-            Outcome::PurgeMany(purged) => Ok(PurgedMany { purged, next }),
-            other => wrong_answer(&other),
+        let statuses = statuses.iter().filter(|status| status.has_ended());
+        let filter = EndedFilter {
+            statuses: statuses.fold(0, |mask, status| mask | (1_i64 << (*status as u8))),
+            before: ended_before,
+            after,
+            limit: limit.clamp(1, MAX_PURGED_INSTANCES),
+        };
+        let found = self.tenant(tenant).ended(&filter).await?;
+        let (mut purged, mut left) = (0, 0);
+        if recursive {
+            for instance in found.instances {
+                let tree = self.tenant(tenant).tree(instance).await?;
+                if tree.live.is_empty() {
+                    purged += self.purge_all(tenant, &tree.ended).await?;
+                } else {
+                    left += 1;
+                }
+            }
+        } else {
+            purged = self.purge_all(tenant, &found.instances).await?;
         }
+        Ok(PurgedMany {
+            purged,
+            left,
+            next: found.next,
+        })
+    }
+
+    /// Deletes an instance that has ended, with its sub-orchestrations, theirs, and so on, if all of them have ended.
+    ///
+    /// Large trees are deleted in pieces, children before their parents: after a failure in the middle, the same call
+    /// deletes the rest.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn purge_tree(&self, tenant: TenantId, id: &InstanceId) -> Result<PurgeTreeOutcome, Error> {
+        let Some(number) = self.tenant(tenant).number(id).await? else {
+            return Ok(PurgeTreeOutcome::Unknown);
+        };
+        let tree = self.tenant(tenant).tree(number).await?;
+        match tree.status {
+            None => Ok(PurgeTreeOutcome::Unknown),
+            Some(status) if !status.has_ended() => Ok(PurgeTreeOutcome::NotEnded(status)),
+            Some(_) if !tree.live.is_empty() => Ok(PurgeTreeOutcome::ChildrenNotEnded(tree.live)),
+            Some(_) => Ok(PurgeTreeOutcome::Purged(self.purge_all(tenant, &tree.ended).await?)),
+        }
+    }
+
+    /// Deletes those of the instances that have ended, in this order, and says how many.
+    async fn purge_all(&self, tenant: TenantId, instances: &[InstanceNumber]) -> Result<u64, Error> {
+        let mut purged = 0;
+        for piece in instances.chunks(MAX_PURGED_INSTANCES as usize) {
+            let instances = piece.to_vec();
+            match self.ask(Operation::PurgeMany { tenant, instances }).await? {
+                Outcome::PurgeMany(gone) => purged += gone,
+                other => wrong_answer(&other),
+            }
+        }
+        Ok(purged)
     }
 
     /// Changes tenants or API keys.
@@ -574,21 +643,22 @@ impl Store {
         }
     }
 
-    /// Deletes rows that nobody needs any more, about `limit` of them and at most [`MAX_SWEPT_ROWS`], and now and then the
-    /// bytes of an old module version; says whether there may be more to delete. To be called from time to time, and
-    /// again for as long as there is more.
+    /// Deletes rows that nobody needs any more, about `limit` of them and at most [`MAX_SWEPT_ROWS`]; says whether there may
+    /// be more to delete. To be called from time to time, and again for as long as there is more.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn sweep(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
         let limit = limit.clamp(1, MAX_SWEPT_ROWS);
-        if self.sweep_rows(now, limit).await? >= limit || self.prune_attempts(limit).await? {
-            return Ok(true);
-        }
-        let Some(unneeded) = self.readers.unneeded_bytes(now).await? else {
-            return Ok(false);
-        };
-        match self.ask(Operation::DeleteModuleBytes(unneeded)).await? {
+        Ok(self.sweep_rows(now, limit).await? >= limit || self.prune_attempts(limit).await?)
+    }
+
+    /// Deletes the bytes of an old version, unless they were uploaded again meanwhile; says whether it did.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_module_bytes(&self, version: OldVersion) -> Result<bool, Error> {
+        match self.ask(Operation::DeleteModuleBytes(version)).await? {
             Outcome::DeleteModuleBytes(deleted) => Ok(deleted),
             other => wrong_answer(&other),
         }
@@ -728,6 +798,30 @@ impl Store {
     /// When the database fails.
     pub async fn declares_events(&self, tenant: TenantId) -> Result<bool, Error> {
         modules::declare_events(self.readers.sqlite(), tenant).await
+    }
+
+    /// The old version with the next number, of whatever tenant, that no new call can name any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn next_old_version(
+        &self,
+        after: Option<ModuleNumber>,
+        now: Timestamp,
+    ) -> Result<Option<OldVersion>, Error> {
+        self.readers.next_old_version(after, now).await
+    }
+
+    /// Live instances after a number that may need the bytes of an old version. One that does not never will.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn possible_users(
+        &self,
+        version: &OldVersion,
+        after: Option<InstanceNumber>,
+    ) -> Result<PossibleUsers, Error> {
+        self.readers.possible_users(version, after).await
     }
 
     /// A module version, current or not.

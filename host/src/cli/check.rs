@@ -53,15 +53,29 @@ impl Check {
         }
         match (output.json(), verified) {
             (true, None) => Ok(()),
-            (true, Some(Verified { histories, turns, .. })) => {
-                output.value(&json!({ "historiesReplayed": histories, "turnsReplayed": turns }))
-            }
+            (true, Some(verified)) => output.value(&json!({
+                "historiesReplayed": verified.histories,
+                "turnsReplayed": verified.turns,
+                "historiesWithoutModule": verified.without_module,
+            })),
             (false, None) => output.line("all is well"),
-            (false, Some(Verified { histories, turns, .. })) => output.line(&format!(
-                "all is well; {histories} histories with {turns} turns were replayed"
-            )),
+            (false, Some(verified)) => output.line(&format!("all is well; {}", replayed(&verified))),
         }
     }
+}
+
+fn replayed(verified: &Verified) -> String {
+    let Verified {
+        histories,
+        turns,
+        without_module,
+        ..
+    } = verified;
+    let mut text = format!("{histories} histories with {turns} turns were replayed");
+    if *without_module > 0 {
+        text += &format!(", and {without_module} of ended instances were not, whose modules are gone");
+    }
+    text
 }
 
 type Problems = (Vec<String>, Option<Verified>);

@@ -1,4 +1,4 @@
-//! `windlass purge`: removes one ended instance, or all that ended some time ago.
+//! `windlass purge`: removes one ended instance, or all that ended some time ago, with or without what belongs to them.
 
 use std::time::SystemTime;
 
@@ -21,6 +21,9 @@ pub(super) struct Purge {
     /// With --ended-before: only these states, separated by commas
     #[arg(long, value_name = "STATUS", requires = "ended_before")]
     status: Option<String>,
+    /// Also sub-orchestrations, theirs, and so on. One that has not ended keeps what it belongs to
+    #[arg(long)]
+    recursive: bool,
 }
 
 impl Purge {
@@ -33,12 +36,21 @@ impl Purge {
                 .query_if("runtimeStatus", self.status.as_deref()),
             (None, None) => return Err(Trouble::Usage("which instances? give an id or --ended-before".into())),
         };
-        let answer = call.send().await?;
+        let recursive = self.recursive.then_some("true");
+        let answer = call.query_if("recursive", recursive).send().await?;
         if output.json() {
             return output.object(answer.raw()?);
         }
-        let Purged { instances_deleted } = answer.read()?;
-        output.line(&format!("removed {instances_deleted}"))
+        let Purged {
+            instances_deleted,
+            instances_left,
+        } = answer.read()?;
+        match instances_left {
+            Some(left) if left > 0 => output.line(&format!(
+                "removed {instances_deleted}; {left} stay because of sub-orchestrations that have not ended"
+            )),
+            _ => output.line(&format!("removed {instances_deleted}")),
+        }
     }
 }
 

@@ -149,6 +149,9 @@ pub enum PurgeError {
     /// It has not ended.
     #[error("the instance has not ended: it is {0}")]
     NotEnded(InstanceStatus),
+    /// Something that belongs to it has not ended; some of it is named.
+    #[error("sub-orchestrations of the instance have not ended")]
+    ChildrenNotEnded(Vec<InstanceId>),
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::store::{
     Addressee, AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany,
-    PurgeOutcome, StartOutcome, TurnCommit,
+    PurgeOutcome, PurgeTreeOutcome, StartOutcome, TurnCommit,
 };
 use crate::tenancy::{Exceeded, Quota};
 
@@ -288,7 +288,21 @@ impl Engine {
         }
     }
 
-    /// Deletes all instances that are in one of those ended states and ended before that time; says how many.
+    /// Deletes an instance that has ended, with its sub-orchestrations, theirs, and so on; says how many.
+    ///
+    /// # Errors
+    /// Why it was refused. If the store failed in the middle, the same call deletes the rest.
+    pub async fn purge_tree(&self, tenant: TenantId, id: &InstanceId) -> Result<u64, PurgeError> {
+        match self.0.store.purge_tree(tenant, id).await? {
+            PurgeTreeOutcome::Purged(purged) => Ok(purged),
+            PurgeTreeOutcome::Unknown => Err(PurgeError::Unknown),
+            PurgeTreeOutcome::NotEnded(status) => Err(PurgeError::NotEnded(status)),
+            PurgeTreeOutcome::ChildrenNotEnded(children) => Err(PurgeError::ChildrenNotEnded(children)),
+        }
+    }
+
+    /// Deletes all instances that are in one of those ended states and ended before that time, and if wanted what belongs
+    /// to them; says how many, and how many stay because something below them has not ended.
     ///
     /// # Errors
     /// When the store fails; what was deleted by then stays deleted.
@@ -297,21 +311,24 @@ impl Engine {
         tenant: TenantId,
         ended_before: Timestamp,
         statuses: Vec<InstanceStatus>,
-    ) -> Result<u64, StoreError> {
-        let (mut after, mut purged) = (None, 0);
+        recursive: bool,
+    ) -> Result<(u64, u64), StoreError> {
+        let (mut after, mut purged, mut left) = (None, 0, 0);
         loop {
             let piece = PurgeMany {
                 tenant,
                 statuses: statuses.clone(),
                 ended_before,
+                recursive,
                 after,
                 limit: PURGED_AT_ONCE,
             };
             let done = self.0.store.purge_many(piece).await?;
             purged += done.purged;
+            left += done.left;
             after = done.next;
             if after.is_none() {
-                return Ok(purged);
+                return Ok((purged, left));
             }
         }
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::old_versions::OldVersions;
 use crate::clock::Clock;
-use crate::store::Store;
+use crate::model::Timestamp;
+use crate::store::{Error, Store};
 
 /// How often to look for garbage when there was none.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -19,9 +21,10 @@ const BREATH: Duration = Duration::from_millis(20);
 
 /// Sweeps until the shutdown.
 pub(super) async fn run(store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+    let mut versions = OldVersions::new(store.clone());
     let work = async {
         loop {
-            let more = store.sweep(clock.now(), ROWS).await.unwrap_or_else(|error| {
+            let more = sweep(&store, &mut versions, clock.now()).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "old rows could not be deleted; trying again later");
                 false
             });
@@ -29,4 +32,9 @@ pub(super) async fn run(store: Store, clock: Arc<dyn Clock>, shutdown: Cancellat
         }
     };
     shutdown.run_until_cancelled(work).await;
+}
+
+/// Deletes a piece; says whether there may be more.
+async fn sweep(store: &Store, versions: &mut OldVersions, now: Timestamp) -> Result<bool, Error> {
+    Ok(store.sweep(now, ROWS).await? || versions.step(now).await?)
 }

@@ -24,6 +24,9 @@ pub struct Verified {
     pub histories: u64,
     /// Turns in them.
     pub turns: u64,
+    /// Histories of ended instances that were not repeated because the bytes of their module are gone: nothing needs them
+    /// any more.
+    pub without_module: u64,
     /// What was not repeated, one sentence each.
     pub problems: Vec<String>,
 }
@@ -67,8 +70,9 @@ async fn replay_tenant(
             .await?;
         for instance in &page.instances {
             match replay(store, catalogue, instance.number).await {
-                Ok(0) => {}
-                Ok(turns) => {
+                Ok(None) => verified.without_module += 1,
+                Ok(Some(0)) => {}
+                Ok(Some(turns)) => {
                     verified.histories += 1;
                     verified.turns += u64::from(turns);
                 }
@@ -119,17 +123,22 @@ impl From<ReplayError> for Problem {
     }
 }
 
-/// Replays one instance; says how many turns it has.
-async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) -> Result<u32, Problem> {
+/// Replays one instance; says how many turns it has, or nothing if it has ended and its module is gone.
+async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) -> Result<Option<u32>, Problem> {
     let Some(record) = store.load(number).await? else {
-        return Ok(0);
+        return Ok(Some(0));
     };
     let (mut player, mut after) = (None, TurnNumber::NONE);
     while after < record.last_turn {
         let rows = store.history(number, record.execution, after, PAGE).await?;
         for row in &rows {
             if let (None, Some(Arrival::Started(started))) = (&player, row.arrivals.first()) {
-                let module = catalogue.load(record.module).await?;
+                let loaded = catalogue.load(record.module).await;
+                let is_over = record.status.has_ended();
+                if loaded.is_err() && is_over && store.module_bytes(record.module).await?.is_none() {
+                    return Ok(None);
+                }
+                let module = loaded?;
                 let guest = catalogue.sandbox().start_orchestrator(&module, started.limits)?;
                 let started = Arc::new((**started).clone());
                 let limits = TurnLimits::default();
@@ -145,5 +154,5 @@ async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) ->
         }
         after = rows.last().map_or(record.last_turn, |row| row.number);
     }
-    Ok(record.last_turn.0)
+    Ok(Some(record.last_turn.0))
 }

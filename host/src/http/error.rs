@@ -135,6 +135,9 @@ pub(crate) enum Refusal {
     /// The instance has not ended, so it cannot be purged.
     #[error("the instance {:?} has not ended: it is {status}; terminate it first", .id.as_str())]
     InstanceNotEnded { id: InstanceId, status: InstanceStatus },
+    /// A purge of a tree in which something has not ended.
+    #[error("sub-orchestrations of instance {id} have not ended, such as {}", children.first().map_or("?", |child| child.as_str()))]
+    ChildrenNotEnded { id: InstanceId, children: Vec<InstanceId> },
     /// No module has the name.
     #[error("there is no module {name:?}")]
     UnknownModule { name: String },
@@ -228,6 +231,7 @@ impl Refusal {
             ),
             Self::UnknownInstance { .. } => (S::NOT_FOUND, "unknown-instance", "Unknown instance"),
             Self::InstanceEnded { .. } => (S::GONE, "instance-ended", "Instance has ended"),
+            Self::ChildrenNotEnded { .. } => (S::CONFLICT, "children-not-ended", "Sub-orchestrations have not ended"),
             Self::HistoryOver { .. } => (S::GONE, "history-over", "Execution is over"),
             Self::InstanceNotEnded { .. } => (S::CONFLICT, "instance-not-ended", "Instance has not ended"),
             Self::UnknownModule { .. } => (S::NOT_FOUND, "unknown-module", "Unknown module"),
@@ -265,6 +269,7 @@ impl Refusal {
             Self::InstanceEnded { id, status } | Self::InstanceNotEnded { id, status } => {
                 json!({ "instanceId": id, "instanceStatus": status.name() })
             }
+            Self::ChildrenNotEnded { id, children } => json!({ "instanceId": id, "instanceIds": children }),
             Self::UnknownModule { name } => json!({ "module": name }),
             Self::Forbidden { role, .. } => json!({ "role": role }),
             Self::QuotaExceeded(exceeded) => json!({ "quota": exceeded.quota.name(), "limit": exceeded.limit }),
@@ -514,6 +519,7 @@ impl Refusal {
         match error {
             PurgeError::Unknown => Self::UnknownInstance { id },
             PurgeError::NotEnded(status) => Self::InstanceNotEnded { id, status },
+            PurgeError::ChildrenNotEnded(children) => Self::ChildrenNotEnded { id, children },
             PurgeError::Store(error) => error.into(),
         }
     }

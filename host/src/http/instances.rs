@@ -24,7 +24,7 @@ use super::{
     body::EmptyBody,
     error::Refusal,
     links::{Base, RETRY_AFTER_SECONDS},
-    params::{FromParams, Given, NoParams, Params},
+    params::{FromParams, Given, Params},
     path::InPath,
     problem::Problem,
     state::App,
@@ -154,28 +154,55 @@ async fn look(
 pub struct Purged {
     /// How many.
     pub instances_deleted: u64,
+    /// Of a recursive purge of many: how many stay because sub-orchestrations below them have not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances_left: Option<u64>,
+}
+
+/// Parameters of a purge of one.
+#[derive(Debug)]
+pub(crate) struct PurgeParams {
+    recursive: bool,
+}
+
+impl FromParams for PurgeParams {
+    fn read(given: &mut Given) -> Result<Self, Refusal> {
+        Ok(Self {
+            recursive: given.flag("recursive")?,
+        })
+    }
 }
 
 /// Remove an ended instance with its history and logs.
+///
+/// With `recursive`, its sub-orchestrations go too, theirs, and so on, if all of them have ended. Children go before their
+/// parents: after a failure in the middle, the same request removes the rest.
 #[utoipa::path(
     delete, path = "/v1/instances/{id}", tag = "instances", operation_id = "purgeInstance",
-    params(("id" = String, Path, description = "The instance's id")),
+    params(
+        ("id" = String, Path, description = "The instance's id"),
+        ("recursive" = Option<bool>, Query, description = "Also its sub-orchestrations, theirs, and so on"),
+    ),
     responses(
         (status = 200, description = "Removed", body = Purged),
         (status = 404, description = "`unknown-instance`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`instance-not-ended`", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`instance-not-ended`, `children-not-ended`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn purge(
     State(app): State<App>,
     May { caller, .. }: May<Control>,
     InPath(id): InPath<InstanceId>,
-    Params(NoParams): Params<NoParams>,
+    Params(PurgeParams { recursive }): Params<PurgeParams>,
     EmptyBody { .. }: EmptyBody,
 ) -> Result<Json<Purged>, Refusal> {
-    app.engine
-        .purge(caller.tenant, &id)
-        .await
-        .map_err(|error| Refusal::of_purge(error, id))?;
-    Ok(Json(Purged { instances_deleted: 1 }))
+    let purged = if recursive {
+        app.engine.purge_tree(caller.tenant, &id).await
+    } else {
+        app.engine.purge(caller.tenant, &id).await.map(|()| 1)
+    };
+    Ok(Json(Purged {
+        instances_deleted: purged.map_err(|error| Refusal::of_purge(error, id))?,
+        instances_left: None,
+    }))
 }

@@ -18,7 +18,7 @@ use super::{
     counters, garbage,
     idempotency::{self, StoredKey, WantedKey},
     instances::{self, ById, ByNumber, Fact},
-    modules::{self, UnneededBytes},
+    modules::{self, OldVersion},
     names, sizes,
     statement::Changes,
     writer::rows::Rows,
@@ -217,9 +217,9 @@ impl Connection {
     }
 
     /// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
-    pub(super) async fn delete_module_bytes(&mut self, unneeded: &UnneededBytes) -> Result<bool, Error> {
+    pub(super) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<bool, Error> {
         on!(self,
-            sqlite => async { Ok(modules::delete_bytes(sqlite, unneeded).await?) },
+            sqlite => async { Ok(modules::delete_bytes(sqlite, version).await?) },
             _session => simulated::no_modules())
     }
 

@@ -8,7 +8,7 @@ use super::{
     columns::{Columns, stored},
     tenant::{COLUMNS, OTHER_TABLES, summary},
 };
-use crate::model::{FunctionName, InstanceNumber, InstanceStatus, TenantId, Timestamp};
+use crate::model::{FunctionName, InstanceId, InstanceNumber, InstanceStatus, TenantId, Timestamp};
 
 /// Most instances that are looked at for one page: some tens of milliseconds. A page that found less than it may have
 /// by then says where to go on.
@@ -29,6 +29,8 @@ pub struct ListFilter {
     pub created_to: Option<Timestamp>,
     /// Children of that instance.
     pub parent: Option<InstanceNumber>,
+    /// Children of an instance that had that id and is gone.
+    pub orphans_of: Option<InstanceId>,
 }
 
 impl ListFilter {
@@ -41,12 +43,14 @@ impl ListFilter {
             created_from,
             created_to,
             parent: _,
+            orphans_of,
         } = self;
         !statuses.is_empty()
             || function.is_some()
             || id_prefix.is_some()
             || created_from.is_some()
             || created_to.is_some()
+            || orphans_of.is_some()
     }
 
     /// The index with the order of the list. Left alone, SQLite walks through the instances of all tenants.
@@ -93,6 +97,10 @@ pub(super) async fn page(
         Some(last) if more => Some(Cursor::below(last.number)),
         _ => floor.map(Cursor::at),
     };
+    if let Some(parent) = &filter.orphans_of {
+        // The query looks for the id anywhere in the encoded link.
+        instances.retain(|instance| instance.parent_id.as_ref() == Some(parent));
+    }
     Ok(InstancePage { instances, next })
 }
 
@@ -151,6 +159,14 @@ pub(super) fn query(
     }
     if let Some(parent) = filter.parent {
         query.push(" AND i.parent = ").push_bind(stored(parent.0));
+    }
+    if let Some(parent) = &filter.orphans_of {
+        query
+            .push(" AND i.parent IS NOT NULL AND instr(i.parent_link, ")
+            .push_bind(parent.as_str().as_bytes().to_vec());
+        query.push(
+            ") > 0 AND NOT EXISTS (SELECT 1 FROM instances AS p WHERE p.partition = 0 AND p.instance = i.parent)",
+        );
     }
     if !filter.statuses.is_empty() {
         let mask = filter

@@ -8,8 +8,11 @@ use sqlx::{
 use super::{
     Error,
     columns::{Columns, decode, stored},
+    purges,
 };
-use crate::model::{FunctionName, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec};
+use crate::model::{
+    FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec,
+};
 
 /// How long a version keeps its bytes after it was superseded or deleted, in milliseconds, even if nothing is known to
 /// need it: a turn that looked it up just before may still commit a call to it. Any turn takes far less than this.
@@ -256,55 +259,121 @@ async fn delete_functions(connection: &mut SqliteConnection, tenant: TenantId, n
     Ok(())
 }
 
-/// A superseded version whose bytes nothing can need any more.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct UnneededBytes {
-    module: ModuleNumber,
-    superseded_at: Timestamp,
+/// A version that is not the current one of its name, and still has its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OldVersion {
+    /// Its number.
+    pub number: ModuleNumber,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// When it stopped being the current version.
+    pub superseded_at: Timestamp,
 }
 
-/// One version, of whatever tenant, whose bytes nothing can need any more.
-///
-/// A live instance needs the version it is pinned to, and those of its outstanding activity calls: they were current at
-/// some time since it was created. This may walk through many instances, so readers do it: what is unneeded stays so,
-/// unless the same bytes are uploaded again.
-pub(super) async fn unneeded_bytes(pool: &SqlitePool, now: Timestamp) -> Result<Option<UnneededBytes>, Error> {
+/// Instances that may need the bytes of an old version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PossibleUsers {
+    /// In ascending order.
+    pub instances: Vec<PossibleUser>,
+    /// After which instance to go on; none if there are no more.
+    pub next: Option<InstanceNumber>,
+}
+
+/// An instance that may need the bytes of an old version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PossibleUser {
+    /// Its number.
+    pub instance: InstanceNumber,
+    /// Whether it runs on the version; otherwise its history tells whether an outstanding call names it.
+    pub runs_on_it: bool,
+}
+
+/// Most instances that are found at once.
+const MAX_USERS: u32 = 100;
+
+/// The old version with the next number, of whatever tenant, that no new call can name any more.
+pub(super) async fn next_old_version(
+    pool: &SqlitePool,
+    after: Option<ModuleNumber>,
+    now: Timestamp,
+) -> Result<Option<OldVersion>, Error> {
     let row = sqlx::query(
-        "SELECT m.module, m.superseded_at_ms
+        "SELECT m.module, m.tenant, m.superseded_at_ms
          FROM module_bytes AS b CROSS JOIN modules AS m ON m.module = b.module
-         WHERE m.superseded_at_ms + ?1 < ?2
-            AND NOT EXISTS (
-                SELECT 1
-                FROM instances AS i INDEXED BY instances_by_tenant
-                WHERE i.partition = 0 AND i.tenant = m.tenant AND i.status < 10
-                    AND (i.module = m.module OR i.created_at_ms <= m.superseded_at_ms + ?1))
+         WHERE b.module > ? AND m.superseded_at_ms + ? < ?
+         ORDER BY b.module
          LIMIT 1",
     )
+    .bind(after.map_or(-1, |number| i64::from(number.0)))
     .bind(stored(BYTES_GRACE_MS))
     .bind(stored(now.0))
     .fetch_optional(pool)
     .await?;
     row.map(|row| {
-        Ok(UnneededBytes {
-            module: ModuleNumber(row.small_number(0)?),
-            superseded_at: Timestamp(row.number(1)?),
+        Ok(OldVersion {
+            number: ModuleNumber(row.small_number(0)?),
+            tenant: TenantId(row.small_number(1)?),
+            superseded_at: Timestamp(row.number(2)?),
         })
     })
     .transpose()
 }
 
+/// Live instances after a number that may need the bytes of an old version: those that run on it, and those that are old
+/// enough to have called it and have activity calls or sub-orchestrations. Looks at a bounded number of instances.
+///
+/// One that does not need them now never will: no new call can name the version, unless the same bytes are uploaded again.
+pub(super) async fn possible_users(
+    pool: &SqlitePool,
+    version: &OldVersion,
+    after: Option<InstanceNumber>,
+) -> Result<PossibleUsers, Error> {
+    let after = after.map_or(-1, |number| stored(number.0));
+    let last = purges::last_examined(pool, version.tenant, after).await?;
+    let rows = sqlx::query(
+        "SELECT i.instance, i.module = ?1
+         FROM instances AS i INDEXED BY instances_by_tenant
+         WHERE i.partition = 0 AND i.tenant = ?2 AND i.instance > ?3 AND i.instance <= ?4 AND i.status < 10
+            AND (i.module = ?1
+                 OR (i.created_at_ms <= ?5
+                     AND (i.in_flight > 0
+                          OR EXISTS (SELECT 1
+                                     FROM instances AS c INDEXED BY instances_by_parent
+                                     WHERE c.partition = 0 AND c.parent = i.instance))))
+         ORDER BY i.instance
+         LIMIT ?6",
+    )
+    .bind(i64::from(version.number.0))
+    .bind(i64::from(version.tenant.0))
+    .bind(after)
+    .bind(last.map_or(i64::MAX, |number| stored(number.0)))
+    .bind(stored(version.superseded_at.0.saturating_add(BYTES_GRACE_MS)))
+    .bind(i64::from(MAX_USERS))
+    .fetch_all(pool)
+    .await?;
+    let instances = rows
+        .iter()
+        .map(|row| {
+            Ok(PossibleUser {
+                instance: InstanceNumber(row.number(0)?),
+                runs_on_it: row.number(1)? == 1,
+            })
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    let is_full = instances.len() >= MAX_USERS as usize;
+    let next = instances.last().map(|user| user.instance).filter(|_| is_full).or(last);
+    Ok(PossibleUsers { instances, next })
+}
+
 /// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
-pub(super) async fn delete_bytes(
-    connection: &mut SqliteConnection,
-    unneeded: &UnneededBytes,
-) -> Result<bool, sqlx::Error> {
+pub(super) async fn delete_bytes(connection: &mut SqliteConnection, version: &OldVersion) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "DELETE FROM module_bytes
          WHERE module = ?1
             AND EXISTS (SELECT 1 FROM modules AS m WHERE m.module = ?1 AND m.superseded_at_ms = ?2)",
     )
-    .bind(i64::from(unneeded.module.0))
-    .bind(stored(unneeded.superseded_at.0))
+    .bind(i64::from(version.number.0))
+    .bind(stored(version.superseded_at.0))
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)

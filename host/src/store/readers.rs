@@ -8,7 +8,7 @@ use sqlx::sqlite::SqlitePool;
 use super::simulated;
 use super::{
     AttemptsSoFar, Error, InstanceRecord, InstanceSummary, ModuleVersion, attempts, history, instances,
-    modules::{self, UnneededBytes},
+    modules::{self, OldVersion, PossibleUsers},
     people::People,
     takeover,
     tenant::{self, Addressee},
@@ -152,9 +152,22 @@ impl Readers {
         modules::bytes(self.sqlite(), number).await
     }
 
-    /// One version whose bytes nothing can need any more. (The simulation has no modules.)
-    pub(super) async fn unneeded_bytes(&self, now: Timestamp) -> Result<Option<UnneededBytes>, Error> {
-        on!(self, pool => modules::unneeded_bytes(pool, now), _disk => async { Ok(None) })
+    /// The next version after a number that no new call can name any more. (The simulation has no modules.)
+    pub(super) async fn next_old_version(
+        &self,
+        after: Option<ModuleNumber>,
+        now: Timestamp,
+    ) -> Result<Option<OldVersion>, Error> {
+        on!(self, pool => modules::next_old_version(pool, after, now), _disk => async { Ok(None) })
+    }
+
+    /// Live instances after a number that may need the bytes of an old version.
+    pub(super) async fn possible_users(
+        &self,
+        version: &OldVersion,
+        after: Option<InstanceNumber>,
+    ) -> Result<PossibleUsers, Error> {
+        modules::possible_users(self.sqlite(), version, after).await
     }
 
     /// An instance of a tenant as a list shows it.

@@ -9,10 +9,11 @@ use sqlx::{
 
 use super::{
     AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion, attempts,
-    columns::{Columns, parse, stored},
+    columns::{Columns, parse},
     history, inbox, instances,
     list::{self, InstancePage, ListFilter},
     logs, modules,
+    purges::{self, Ended, EndedFilter, Tree},
     readers::Readers,
     usage,
 };
@@ -228,7 +229,8 @@ impl TenantStore {
         reader.finish(found).await
     }
 
-    /// The same of the children of an instance; none if there is no such instance.
+    /// The same of the children of an instance. Those of an instance that is gone are found by looking through all
+    /// instances; none if there is neither the instance nor a child of it.
     ///
     /// # Errors
     /// When the query fails, or a row cannot be read.
@@ -284,33 +286,18 @@ impl TenantStore {
         reader.finish(found).await
     }
 
-    /// Ended instances that a purge of many would delete, in ascending order after a number.
-    pub(super) async fn ended(
-        &self,
-        statuses: &[InstanceStatus],
-        before: Timestamp,
-        after: Option<InstanceNumber>,
-        limit: u32,
-    ) -> Result<Vec<InstanceNumber>, Error> {
-        let ended = statuses.iter().filter(|status| status.has_ended());
-        let mask = ended.fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
+    /// Ended instances that a purge of many deletes.
+    pub(super) async fn ended(&self, filter: &EndedFilter) -> Result<Ended, Error> {
         let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let rows = sqlx::query(
-            "SELECT instance
-             FROM instances INDEXED BY instances_by_tenant
-             WHERE partition = 0 AND tenant = ? AND instance > ? AND (1 << status) & ? AND updated_at_ms < ?
-             ORDER BY instance
-             LIMIT ?",
-        )
-        .bind(i64::from(self.tenant.0))
-        .bind(after.map_or(-1, |number| stored(number.0)))
-        .bind(mask)
-        .bind(stored(before.0))
-        .bind(i64::from(limit))
-        .fetch_all(reader.connection())
-        .await;
-        let rows = reader.finish(rows.map_err(Error::from)).await?;
-        rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
+        let found = purges::ended(reader.connection(), self.tenant, filter).await;
+        reader.finish(found).await
+    }
+
+    /// An instance and what belongs to it.
+    pub(super) async fn tree(&self, root: InstanceNumber) -> Result<Tree, Error> {
+        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
+        let found = purges::tree(reader.connection(), self.tenant, root).await;
+        reader.finish(found).await
     }
 }
 
@@ -452,14 +439,16 @@ async fn children(
     from: Option<&Cursor>,
     limit: u32,
 ) -> Result<Option<InstancePage>, Error> {
-    let Some(number) = number_of(&mut *connection, tenant, parent).await? else {
-        return Ok(None);
-    };
+    let number = number_of(&mut *connection, tenant, parent).await?;
     let filter = ListFilter {
-        parent: Some(number),
+        parent: number,
+        orphans_of: Some(parent.clone()).filter(|_| number.is_none()),
         ..filter
     };
-    list::page(connection, tenant, &filter, from, limit).await.map(Some)
+    let page = list::page(connection, tenant, &filter, from, limit).await?;
+    // An instance that has children left was there once.
+    let is_unknown = number.is_none() && from.is_none() && page.instances.is_empty() && page.next.is_none();
+    Ok(Some(page).filter(|_| !is_unknown))
 }
 
 async fn counts(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<Vec<(InstanceStatus, u64)>, Error> {

@@ -442,8 +442,8 @@ async fn step<'a>(
             Outcome::Probe
         }
         Operation::Sweep { now, limit } => Outcome::Sweep(transaction.changing().await?.sweep(*now, *limit).await?),
-        Operation::DeleteModuleBytes(unneeded) => {
-            Outcome::DeleteModuleBytes(transaction.changing().await?.delete_module_bytes(unneeded).await?)
+        Operation::DeleteModuleBytes(version) => {
+            Outcome::DeleteModuleBytes(transaction.changing().await?.delete_module_bytes(version).await?)
         }
     }))
 }

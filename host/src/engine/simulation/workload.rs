@@ -334,7 +334,8 @@ impl Client {
 
     async fn purge(&self, tenant: TenantId, id: &InstanceId) -> Answer {
         match self.engine.purge(tenant, id).await {
-            Ok(()) | Err(PurgeError::Unknown | PurgeError::NotEnded(_)) => Answer::Settled,
+            Ok(()) => Answer::Settled,
+            Err(PurgeError::Unknown | PurgeError::NotEnded(_) | PurgeError::ChildrenNotEnded(_)) => Answer::Settled,
             Err(PurgeError::Store(StoreError::Closed)) => Answer::Gone,
             Err(PurgeError::Store(_)) => Answer::Again,
         }

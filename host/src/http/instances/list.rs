@@ -48,6 +48,7 @@ impl FromParams for ListParams {
                 .time("createdTimeTo")?
                 .map(|to| to.after(Duration::from_millis(1))),
             parent: None,
+            orphans_of: None,
         };
         Ok(Self {
             filter,
@@ -117,7 +118,7 @@ impl From<InstanceSummary> for ListedInstance {
         ("instanceIdPrefix" = Option<String>, Query, description = "How the id begins"),
         ("createdTimeFrom" = Option<String>, Query, description = "Accepted at or after this time"),
         ("createdTimeTo" = Option<String>, Query, description = "Accepted at or before this time"),
-        ("parentInstanceId" = Option<String>, Query, description = "Sub-orchestrations of this instance"),
+        ("parentInstanceId" = Option<String>, Query, description = "Sub-orchestrations of this instance, also if it was purged"),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
         ("limit" = Option<u32>, Query, description = "Instances on the page (1 to 1000, default 100)"),
     ),
@@ -152,6 +153,7 @@ pub(crate) async fn list(
 pub(crate) struct PurgeParams {
     ended_before: Timestamp,
     statuses: Vec<InstanceStatus>,
+    recursive: bool,
 }
 
 impl FromParams for PurgeParams {
@@ -171,16 +173,24 @@ impl FromParams for PurgeParams {
                 message: format!("names a state that is not an end: {live}"),
             });
         }
-        Ok(Self { ended_before, statuses })
+        Ok(Self {
+            ended_before,
+            statuses,
+            recursive: given.flag("recursive")?,
+        })
     }
 }
 
 /// Remove instances that have ended.
+///
+/// With `recursive`, their sub-orchestrations go too, theirs, and so on, whenever and however these ended. An instance below
+/// which something has not ended stays.
 #[utoipa::path(
     delete, path = "/v1/instances", tag = "instances", operation_id = "purgeInstances",
     params(
         ("endedBefore" = String, Query, description = "Only instances that ended before this time"),
         ("runtimeStatus" = Option<String>, Query, description = "Ended states, separated by commas; all if absent", example = "Completed"),
+        ("recursive" = Option<bool>, Query, description = "Also their sub-orchestrations, theirs, and so on"),
     ),
     responses(
         (status = 200, description = "How many were removed", body = Purged),
@@ -193,9 +203,15 @@ pub(crate) async fn purge_many(
     Params(params): Params<PurgeParams>,
     EmptyBody { .. }: EmptyBody,
 ) -> Result<Json<Purged>, Refusal> {
-    let instances_deleted = app
-        .engine
-        .purge_many(caller.tenant, params.ended_before, params.statuses)
-        .await?;
-    Ok(Json(Purged { instances_deleted }))
+    let PurgeParams {
+        ended_before,
+        statuses,
+        recursive,
+    } = params;
+    let purged = app.engine.purge_many(caller.tenant, ended_before, statuses, recursive);
+    let (instances_deleted, left) = purged.await?;
+    Ok(Json(Purged {
+        instances_deleted,
+        instances_left: recursive.then_some(left),
+    }))
 }

@@ -20,7 +20,7 @@ use crate::{
     model::{
         Arrival, Decision, ExecutionNumber, Failure, FromStored, FunctionDescription, FunctionKind, InstanceId,
         InstanceNumber, InstanceStatus, LogLevel, LogLine, ModuleDescription, ModuleDigest, ModuleNumber,
-        ObservableLimits, Payload, Started, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+        ObservableLimits, Parent, Payload, Started, TaskId, TenantId, Timestamp, Turn, TurnNumber,
     },
     sandbox::{Sandbox, SandboxOptions},
     store::{NewInstance, PutModule, PutModuleOutcome, StartOutcome, Store, StoreOptions, Summary, TurnCommit},
@@ -176,11 +176,15 @@ impl TestHost {
 
     /// An instance that has been accepted and has not begun.
     pub(super) async fn pending(&self, id: &str, input: &str) -> InstanceNumber {
+        self.pending_of(id, started(input)).await
+    }
+
+    async fn pending_of(&self, id: &str, started: Started) -> InstanceNumber {
         let instance = NewInstance {
             tenant: TenantId::DEFAULT,
             id: InstanceId::from_stored(id).unwrap(),
             module: self.module,
-            started: started(input),
+            started,
             created_at: NOW,
         };
         match self.store.start(instance, None).await.unwrap() {
@@ -199,6 +203,34 @@ impl TestHost {
         self.turn(number, first_arrival(), vec![decision], InstanceStatus::Running)
             .await;
         number
+    }
+
+    /// One that belongs to another one.
+    pub(super) async fn running_child_of(&self, parent: &str, id: &str) -> InstanceNumber {
+        let parent_id = parent.parse().unwrap();
+        let number = self.store.tenant(TenantId::DEFAULT).number(&parent_id).await.unwrap();
+        let parent = Parent {
+            instance: number.unwrap(),
+            instance_id: parent_id,
+            execution: ExecutionNumber::FIRST,
+            task: TaskId(1),
+            attempt: 1,
+        };
+        let started = Started {
+            parent: Some(parent),
+            ..started("null")
+        };
+        let number = self.pending_of(id, started).await;
+        self.turn(number, first_arrival(), vec![], InstanceStatus::Running)
+            .await;
+        number
+    }
+
+    /// Completes an instance that has taken one turn.
+    pub(super) async fn complete(&self, number: InstanceNumber) {
+        let decision = Decision::Complete { output: payload("1") };
+        self.nth_turn(number, TurnNumber(2), vec![], vec![decision], InstanceStatus::Completed)
+            .await;
     }
 
     /// An instance that has ended with that output.
@@ -245,7 +277,18 @@ impl TestHost {
         decisions: Vec<Decision>,
         status: InstanceStatus,
     ) {
-        let number = TurnNumber(1);
+        self.nth_turn(instance, TurnNumber(1), arrivals, decisions, status)
+            .await;
+    }
+
+    async fn nth_turn(
+        &self,
+        instance: InstanceNumber,
+        number: TurnNumber,
+        arrivals: Vec<Arrival>,
+        decisions: Vec<Decision>,
+        status: InstanceStatus,
+    ) {
         let line = |level, message: &str| LogLine {
             at: NOW,
             execution: ExecutionNumber::FIRST,

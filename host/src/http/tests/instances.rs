@@ -90,6 +90,26 @@ async fn the_history_shows_what_arrived_and_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_cursor_leads_through_one_history_only() {
+    let host = TestHost::start().await;
+    let number = host.running("order").await.0;
+    let read = async |cursor: &str| {
+        let target = format!("/v1/instances/order?history=true&historyCursor={cursor}");
+        host.get(&target).await
+    };
+    let page = read(&format!("1{number:x}.1.0")).await.json();
+    assert_eq!(page["history"].as_array().unwrap().len(), 1);
+    for elsewhere in [format!("1{number:x}.2.0"), format!("1{:x}.1.0", number + 1)] {
+        let over = read(&elsewhere).await;
+        assert_eq!(over.refusal(), (410, "history-over".into()), "{elsewhere}");
+        assert_eq!(over.json()["instanceId"], "order");
+    }
+    assert_eq!(read("nonsense").await.refusal(), (400, "invalid-parameter".into()));
+    let both = format!("1{number:x}.1.0&historyAfter=1");
+    assert_eq!(read(&both).await.refusal(), (400, "invalid-parameter".into()));
+}
+
+#[tokio::test]
 async fn lists_are_filtered_and_paged() {
     let host = TestHost::start().await;
     for number in 0..5 {
@@ -166,6 +186,25 @@ async fn only_ended_instances_are_removed() {
         host.delete("/v1/instances/done").await.refusal(),
         (404, "unknown-instance".into())
     );
+}
+
+#[tokio::test]
+async fn what_belongs_to_an_instance_is_removed_with_it() {
+    let host = TestHost::start().await;
+    host.completed("parent", "1").await;
+    let child = host.running_child_of("parent", "child").await;
+    let delete = async || host.delete("/v1/instances/parent?recursive=true").await;
+    let refused = delete().await;
+    assert_eq!(refused.refusal(), (409, "children-not-ended".into()));
+    assert_eq!(refused.json()["instanceIds"], json!(["child"]));
+    let many = "/v1/instances?endedBefore=2030-01-01T00:00:00Z&recursive=true";
+    let left = host.delete(many).await.json();
+    assert_eq!(left, json!({ "instancesDeleted": 0, "instancesLeft": 1 }));
+
+    host.complete(child).await;
+    assert_eq!(delete().await.json(), json!({ "instancesDeleted": 2 }));
+    assert_eq!(delete().await.refusal(), (404, "unknown-instance".into()));
+    assert_eq!(host.get("/v1/instances/child").await.status, 404);
 }
 
 #[tokio::test]

@@ -69,12 +69,17 @@ async fn many_are_purged_in_pieces_by_status_and_age() {
         tenant: TENANT,
         statuses: vec![InstanceStatus::Failed],
         ended_before: Timestamp(NOW.0 + 50),
+        recursive: false,
         after: None,
         limit: 2,
     };
     assert_eq!(
         store.purge_many(purge.clone()).await.unwrap(),
-        PurgedMany { purged: 0, next: None }
+        PurgedMany {
+            purged: 0,
+            left: 0,
+            next: None
+        }
     );
     purge.statuses = vec![InstanceStatus::Running, InstanceStatus::Completed];
     let mut purged = Vec::new();
@@ -90,4 +95,117 @@ async fn many_are_purged_in_pieces_by_status_and_age() {
     assert_eq!(store.rows("instances").await, 2);
     assert_eq!(store.status("running").await, Some(InstanceStatus::Running));
     assert_eq!(store.status("young").await, Some(InstanceStatus::Completed));
+}
+
+/// Starts an instance that belongs to another one, and ends it if it is to.
+async fn child(store: &TestStore, parent: InstanceNumber, name: &str, end: bool) -> InstanceNumber {
+    let StartOutcome::Created(number) = store.start(child_of(parent, name), None).await.unwrap() else {
+        panic!("{name} was not created")
+    };
+    store
+        .commit(first_turn(number, store.inbox(number).await))
+        .await
+        .unwrap();
+    if end {
+        store.commit(last_turn(number, 2)).await.unwrap();
+    }
+    number
+}
+
+#[tokio::test]
+async fn a_tree_is_purged_whole_or_not_at_all() {
+    let store = TestStore::new().await;
+    let parent = store.ended("parent").await;
+    let first = child(&store, parent, "first", true).await;
+    child(&store, parent, "second", true).await;
+    let grandchild = child(&store, first, "grandchild", false).await;
+    store.ended("bystander").await;
+    let purge = async || store.purge_tree(TENANT, &id("parent")).await.unwrap();
+    assert_eq!(
+        purge().await,
+        PurgeTreeOutcome::ChildrenNotEnded(vec![id("grandchild")])
+    );
+    assert_eq!(store.rows("instances").await, 5);
+
+    store.commit(last_turn(grandchild, 2)).await.unwrap();
+    assert_eq!(purge().await, PurgeTreeOutcome::Purged(4));
+    assert_eq!(purge().await, PurgeTreeOutcome::Unknown);
+    assert_eq!(store.rows("instances").await, 1);
+    store.sweep_all(NOW).await;
+    store.assert_sound().await;
+
+    store.running("parent").await;
+    assert_eq!(purge().await, PurgeTreeOutcome::NotEnded(InstanceStatus::Running));
+    let foreign = store.purge_tree(TenantId(2), &id("bystander")).await.unwrap();
+    assert_eq!(foreign, PurgeTreeOutcome::Unknown);
+}
+
+#[tokio::test]
+async fn whatever_part_of_a_tree_is_gone_the_rest_hangs_together() {
+    let store = TestStore::new().await;
+    let root = store.ended("parent").await;
+    let mut parents = vec![root];
+    for n in 0..30 {
+        let number = child(&store, parents[n / 2], &format!("child-{n}"), true).await;
+        parents.push(number);
+    }
+    let tree = store.tenant(TENANT).tree(root).await.unwrap();
+    assert_eq!(tree.ended.len(), 31);
+    // As if the host had ended after so many.
+    let instances = tree.ended[..17].to_vec();
+    store
+        .ask(Operation::PurgeMany {
+            tenant: TENANT,
+            instances,
+        })
+        .await
+        .unwrap();
+    let rest = store.purge_tree(TENANT, &id("parent")).await.unwrap();
+    assert_eq!(rest, PurgeTreeOutcome::Purged(14));
+    assert_eq!(store.rows("instances").await, 0);
+}
+
+#[tokio::test]
+async fn a_purge_of_many_takes_along_what_belongs_to_them() {
+    let store = TestStore::new().await;
+    let old = store.ended("old").await;
+    // It ended later than what is purged, and goes along.
+    let late = child(&store, old, "late", false).await;
+    let mut end = last_turn(late, 2);
+    end.summary.updated_at = Timestamp(NOW.0 + 1_000);
+    store.commit(end).await.unwrap();
+    let busy = store.ended("busy").await;
+    child(&store, busy, "runs", false).await;
+    let purge = PurgeMany {
+        tenant: TENANT,
+        statuses: vec![InstanceStatus::Completed],
+        ended_before: Timestamp(NOW.0 + 1),
+        recursive: true,
+        after: None,
+        limit: 100,
+    };
+    let done = store.purge_many(purge).await.unwrap();
+    assert_eq!((done.purged, done.left, done.next), (2, 1, None));
+    assert_eq!(store.status("busy").await, Some(InstanceStatus::Completed));
+    assert_eq!(store.rows("instances").await, 2);
+}
+
+#[tokio::test]
+async fn children_of_a_purged_instance_can_be_found() {
+    let store = TestStore::new().await;
+    let parent = store.ended("parent").await;
+    child(&store, parent, "child", true).await;
+    child(&store, parent, "second", true).await;
+    store.purge(TENANT, id("parent")).await.unwrap();
+    let children = async |name: &str| {
+        let (tenant, filter) = (store.tenant(TENANT), ListFilter::default());
+        let page = tenant.list_children(&id(name), filter, None, 10).await.unwrap()?;
+        let ids: Vec<_> = page.instances.iter().map(|instance| instance.id.to_string()).collect();
+        Some(ids)
+    };
+    assert_eq!(children("parent").await, Some(vec!["second".into(), "child".into()]));
+    // Part of the id is not the id.
+    assert_eq!(children("paren").await, None);
+    store.running("parent").await;
+    assert_eq!(children("parent").await, Some(vec![]), "the new one has none");
 }

@@ -37,66 +37,70 @@ async fn keys_go_when_they_have_expired() {
 }
 
 #[tokio::test]
-async fn the_bytes_of_a_version_stay_while_anything_can_need_them() {
+async fn instances_that_may_need_an_old_version_are_found_in_pieces() {
     let store = TestStore::new().await;
     let pinned = store.running("pinned").await;
-    store
-        .put_module(PutModule {
-            at: later(1),
-            ..put_module("orders", 2, &["Order"])
-        })
-        .await
-        .unwrap();
-    store.sweep_all(later(9)).await;
-    assert_eq!(store.rows("module_bytes").await, 2);
+    let again = PutModule {
+        at: later(1),
+        ..put_module("orders", 2, &["Order"])
+    };
+    store.put_module(again).await.unwrap();
+    let version = async |hours| store.next_old_version(None, later(hours)).await.unwrap();
+    assert_eq!(
+        version(1).await,
+        None,
+        "a turn that has just looked it up may commit a call to it"
+    );
+    let old = version(2).await.unwrap();
+    assert_eq!((old.number, old.superseded_at), (ModuleNumber(1), later(1)));
+    assert_eq!(store.next_old_version(Some(old.number), later(2)).await.unwrap(), None);
 
-    // An instance of another module, created while version 1 was current, may have scheduled a call to it.
-    let other = NewInstance {
+    // On the new version, and with a call that it may have made before.
+    let caller = NewInstance {
         module: ModuleNumber(2),
-        ..instance("other")
+        ..instance("caller")
     };
-    store.start(other, None).await.unwrap();
-    store.commit(last_turn(pinned, 2)).await.unwrap();
-    store.sweep_all(later(9)).await;
-    assert_eq!(store.rows("module_bytes").await, 2);
-
-    let StartOutcome::AlreadyExists(_) = store.start(instance("other"), None).await.unwrap() else {
-        panic!()
+    let StartOutcome::Created(caller) = store.start(caller, None).await.unwrap() else {
+        panic!("not created")
     };
-    let number = store.tenant(TENANT).number(&id("other")).await.unwrap().unwrap();
-    let mut end = last_turn(number, 1);
-    end.summary.module = ModuleNumber(2);
-    store.commit(end).await.unwrap();
+    let mut called = first_turn(caller, store.inbox(caller).await);
+    called.summary.module = ModuleNumber(2);
+    store.commit(called).await.unwrap();
+    // Too young, not waiting for any activity, ended.
     let young = NewInstance {
         module: ModuleNumber(2),
         created_at: later(2),
         ..instance("young")
     };
-    store.start(young, None).await.unwrap();
-    store.sweep_all(later(1)).await;
-    assert_eq!(
-        store.rows("module_bytes").await,
-        2,
-        "a turn that has just looked it up may commit a call to it"
-    );
-    store.sweep_all(later(9)).await;
+    let idle = NewInstance {
+        module: ModuleNumber(2),
+        ..instance("idle")
+    };
+    for other in [young, idle] {
+        store.start(other, None).await.unwrap();
+    }
+    store.ended("ended").await;
+    let users = store.possible_users(&old, None).await.unwrap();
+    let found: Vec<_> = users
+        .instances
+        .iter()
+        .map(|user| (user.instance, user.runs_on_it))
+        .collect();
+    assert_eq!((found, users.next), (vec![(pinned, true), (caller, false)], None));
+    let users = store.possible_users(&old, Some(pinned)).await.unwrap();
+    assert_eq!(users.instances.len(), 1);
+
+    assert!(store.delete_module_bytes(old).await.unwrap());
     assert_eq!(store.module_bytes(ModuleNumber(1)).await.unwrap(), None);
-    assert!(
-        store.module_bytes(ModuleNumber(2)).await.unwrap().is_some(),
-        "the current version always stays"
-    );
     assert_eq!(
-        store.details("pinned").await.unwrap().summary.module_digest,
+        store.details("ended").await.unwrap().summary.module_digest,
         ModuleDigest([1; 32])
     );
-
-    store
-        .put_module(PutModule {
-            at: later(9),
-            ..put_module("orders", 1, &["Order"])
-        })
-        .await
-        .unwrap();
+    let back = PutModule {
+        at: later(9),
+        ..put_module("orders", 1, &["Order"])
+    };
+    store.put_module(back).await.unwrap();
     assert!(
         store.module_bytes(ModuleNumber(1)).await.unwrap().is_some(),
         "uploaded anew, it has its bytes again"

@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
-        AppendOutcome, AttemptRow, Change, Changed, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome,
-        PutModule, PutModuleOutcome, StartOutcome, TurnCommit, TurnReceipt, Used, modules::UnneededBytes,
+        AppendOutcome, AttemptRow, Change, Changed, Error, IdempotencyKey, InboxAppend, NewInstance, OldVersion,
+        PurgeOutcome, PutModule, PutModuleOutcome, StartOutcome, TurnCommit, TurnReceipt, Used,
     },
 };
 
@@ -69,7 +69,7 @@ pub(in crate::store) enum Operation {
         name: String,
         at: Timestamp,
     },
-    DeleteModuleBytes(UnneededBytes),
+    DeleteModuleBytes(OldVersion),
     /// Delete some of the attempts of a task that has more than are kept.
     PruneAttempts {
         limit: u64,
