@@ -102,10 +102,17 @@ impl Target {
                 "tests/corpus/{}/{} is {}",
                 self.name,
                 seed.name,
-                if accepted { "accepted" } else { "refused: what it is a seed of changed, or it is no seed" }
+                if accepted {
+                    "accepted"
+                } else {
+                    "refused: what it is a seed of changed, or it is no seed"
+                }
             );
         }
-        let inputs = near(self.seeds.iter().map(|seed| seed.bytes.clone()).collect(), self.words.clone());
+        let inputs = near(
+            self.seeds.iter().map(|seed| seed.bytes.clone()).collect(),
+            self.words.clone(),
+        );
         let check = |input: Vec<u8>| {
             self.check(&input, &check);
         };

@@ -1,11 +1,12 @@
 //! Activities reach what the operator allows, and nothing else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use harness::{Backend, Encrypted, World, until};
+use harness::{Backend, Closes, Encrypted, PlainServer, World, module, until};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -171,5 +172,176 @@ async fn what_requests_send_and_receive_is_counted_however_their_attempts_end() 
     assert_eq!(used().await, [6, 5, 2 * sent, received]);
     let shown = world.cli(&["usage"]).await;
     assert!(shown.stdout.contains(&(2 * sent).to_string()), "{shown:?}");
+    world.stop().await;
+}
+
+/// A host whose activities may send requests to that server.
+async fn world_before(server: &PlainServer, args: &[&str]) -> World {
+    let args = [args, &["--allow", server.url()]].concat();
+    World::start_with(&["hostile_orchestrations", "patterns_activities"], &args).await
+}
+
+/// Has an activity send requests. What comes back is how it ended.
+async fn send(world: &World, requests: &Value) -> Value {
+    let call = json!({ "activity": "SendRequests", "input": requests });
+    world.run("CallHostileActivity", &call).await
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_says_so_where_a_server_may_insist() {
+    let server = PlainServer::start(Closes::WhenTold).await;
+    let world = world_before(&server, &[]).await;
+    for method in ["POST", "PUT", "PATCH", "GET", "DELETE"] {
+        let outcome = send(&world, &json!({ "method": method, "url": server.url() })).await;
+        assert!(outcome["output"].is_array(), "{method}: {outcome:#}");
+    }
+    let has_length = |headers: &[String]| headers.contains(&"content-length: 0".to_owned());
+    let seen = server.seen();
+    let said: Vec<bool> = seen.iter().map(|request| has_length(&request.headers)).collect();
+    assert_eq!(said, [true, true, true, false, false], "{seen:?}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_header_that_is_refused_is_named_and_nothing_is_sent() {
+    let server = PlainServer::start(Closes::WhenTold).await;
+    let world = world_before(&server, &[]).await;
+    let with = |name: &str, value: &str| json!({ "method": "POST", "url": server.url(), "body": "abc", "headers": [[name, value]] });
+    for (name, value, message) in [
+        (
+            "Connection",
+            "close",
+            "the header \"connection\" is refused: the host decides how long a connection is kept",
+        ),
+        (
+            "x-note",
+            "a\r\nb",
+            "the header \"x-note\" is refused: its value has the control character U+000D at byte 1",
+        ),
+        (
+            "content-length",
+            "4",
+            "the header \"content-length\" is refused: it is 4, but the body has 3 bytes",
+        ),
+    ] {
+        let outcome = send(&world, &with(name, value)).await;
+        assert_eq!(
+            (&outcome["errorType"], &outcome["message"]),
+            (&json!("HttpError"), &json!(message))
+        );
+    }
+    // What no check of the guest knows: the host's limit of all headers together.
+    let outcome = send(&world, &with("x-long", &"x".repeat(100_000))).await;
+    let message = outcome["message"].as_str().expect("a message");
+    assert!(message.starts_with("the header \"x-long\" is refused: "), "{message}");
+    assert!(server.seen().is_empty());
+
+    let outcome = send(&world, &with("content-length", "3")).await;
+    assert!(outcome["output"].is_array(), "{outcome:#}");
+    let seen = server.seen();
+    let lengths = seen[0]
+        .headers
+        .iter()
+        .filter(|header| header.starts_with("content-length"));
+    assert_eq!((lengths.count(), &*seen[0].body), (1, "abc"), "{seen:?}");
+    world.stop().await;
+}
+
+/// The connections over which requests with that target came.
+fn connections_of(server: &PlainServer, target: &str) -> BTreeSet<usize> {
+    let seen = server.seen();
+    let of_target = seen.iter().filter(|request| request.target == target);
+    of_target.map(|request| request.connection).collect()
+}
+
+#[tokio::test]
+async fn thousands_of_requests_of_many_activities_use_few_connections() {
+    let server = PlainServer::start(Closes::WhenTold).await;
+    let world = world_before(&server, &[]).await;
+    for _ in 0..20 {
+        let requests = json!({ "method": "POST", "url": server.url(), "body": "abc", "times": 100 });
+        let outcome = send(&world, &requests).await;
+        assert_eq!(outcome["output"].as_array().map(Vec::len), Some(100), "{outcome:#}");
+    }
+    assert_eq!(server.seen().len(), 2_000);
+    // One, but for pauses after which a request that cannot be repeated finds its connection too old.
+    assert!(server.accepted() <= 100, "{}", server.accepted());
+    let metrics = world.metrics().await;
+    let count = |what: &str| metrics.number(&format!("windlass_outgoing_connections_{what}"));
+    assert_eq!(count("opened_total"), server.accepted() as f64);
+    assert_eq!(count("opened_total") + count("reused_total"), 2_000.0);
+    assert!(count("idle") >= 1.0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_used_is_counted_alike_over_new_and_old_connections() {
+    let server = PlainServer::start(Closes::WhenTold).await;
+    let world = world_before(&server, &[]).await;
+    let mut used = Vec::new();
+    for _ in 0..3 {
+        let outcome = send(&world, &json!({ "method": "GET", "url": server.url() })).await;
+        assert_eq!(outcome["output"], json!(["1"]), "one connection: {outcome:#}");
+        let usage = world.get("/v1/usage").await.expect(200);
+        used.push(["httpSent", "httpReceived"].map(|what| usage["total"][what].as_u64().expect(what)));
+    }
+    let [sent, received] = used[0];
+    assert!(sent > 0 && received > 0);
+    assert_eq!(used[2], [3 * sent, 3 * received]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn tenants_never_share_a_connection() {
+    let server = PlainServer::start(Closes::WhenTold).await;
+    let world = world_before(&server, &[]).await;
+    let tenants = ["one", "other"];
+    for tenant in tenants {
+        world.post("/v1/tenants", &json!({ "name": tenant })).await.expect(201);
+    }
+    for name in ["hostile_orchestrations", "patterns_activities"] {
+        for tenant in tenants {
+            let request = world.request(Method::PUT, &format!("/v1/modules/{name}"));
+            let request = request.header("windlass-tenant", tenant).body(module(name));
+            world.send(request).await.expect(201);
+        }
+    }
+    for round in 0..5 {
+        for tenant in tenants {
+            let requests = json!({ "method": "GET", "url": format!("{}/{tenant}", server.url()), "times": 10 });
+            let call = json!({ "activity": "SendRequests", "input": requests });
+            let path = format!("/v1/orchestrations/CallHostileActivity?instanceId=r{round}&wait=30");
+            let request = world.request(Method::POST, &path).header("windlass-tenant", tenant);
+            let answer = world.send(request.json(&call)).await;
+            assert_eq!(answer.status, 200, "{:#}", answer.body);
+        }
+    }
+    let of = tenants.map(|tenant| connections_of(&server, &format!("GET /{tenant}")));
+    assert!(of.iter().all(|connections| !connections.is_empty()), "{of:?}");
+    assert!(of[0].is_disjoint(&of[1]), "{of:?}");
+    assert_eq!(server.seen().len(), 100);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_closes_its_connections_makes_no_request_fail_and_gets_none_twice() {
+    let server = PlainServer::start(Closes::AfterEachAnswer).await;
+    let world = world_before(&server, &[]).await;
+    let outcome = send(&world, &json!({ "method": "GET", "url": server.url(), "times": 200 })).await;
+    assert_eq!(outcome["output"].as_array().map(Vec::len), Some(200), "{outcome:#}");
+    assert_eq!(server.accepted(), 200);
+    world.stop().await;
+
+    let server = PlainServer::start(Closes::WhenTold).await;
+    let world = world_before(&server, &[]).await;
+    for number in 0..10 {
+        let url = format!("{}/{number}", server.url());
+        let outcome = send(&world, &json!({ "method": "POST", "url": url, "body": "abc" })).await;
+        assert!(outcome["output"].is_array(), "{outcome:#}");
+        server.close_connections().await;
+    }
+    let targets: Vec<String> = server.seen().into_iter().map(|request| request.target).collect();
+    let expected: Vec<String> = (0..10).map(|number| format!("POST /{number}")).collect();
+    assert_eq!(targets, expected);
     world.stop().await;
 }

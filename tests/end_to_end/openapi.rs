@@ -32,12 +32,24 @@ async fn the_document_is_valid_and_a_client_generated_from_it_talks_to_the_host(
     let served: Value = world.get("/v1/openapi.json").await.expect(200);
     std::fs::write(&document, served.to_string()).expect("the document can be written");
 
-    output(Command::new(python).args(["-m", "openapi_spec_validator"]).arg(&document)).await;
+    output(
+        Command::new(python)
+            .args(["-m", "openapi_spec_validator"])
+            .arg(&document),
+    )
+    .await;
 
     let sources = workspace().join("tests/openapi");
     output(
         Command::new(python)
-            .args(["-m", "openapi_python_client", "generate", "--fail-on-warning", "--meta", "none"])
+            .args([
+                "-m",
+                "openapi_python_client",
+                "generate",
+                "--fail-on-warning",
+                "--meta",
+                "none",
+            ])
             .arg("--path")
             .arg(&document)
             .arg("--config")

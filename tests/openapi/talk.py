@@ -11,11 +11,12 @@ import sys
 from http import HTTPStatus
 
 from windlass_client import AuthenticatedClient, Client
-from windlass_client.api.administration import create_key, create_tenant, get_usage
+from windlass_client.api.administration import create_key, create_tenant
 from windlass_client.api.host import alive
 from windlass_client.api.instances import (
     get_instance,
     get_instance_logs,
+    get_usage,
     list_instances,
     purge_instance,
     raise_event,
@@ -27,7 +28,7 @@ from windlass_client.models import KeyRequest, NewTenant, Problem
 from windlass_client.types import UNSET, File
 
 # Ids may hold whatever JSON and URLs have to escape.
-INSTANCE = 'a "b"/c?d=é'
+INSTANCE = 'a "b"%c:d=é&f+'
 
 
 def check(response, status):

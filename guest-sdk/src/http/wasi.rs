@@ -6,8 +6,8 @@ use futures::future::join;
 use wasip2::clocks::monotonic_clock;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields as WasiFields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
-    RequestOptions, Scheme, http_error_code,
+    ErrorCode, Fields as WasiFields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody,
+    OutgoingRequest, RequestOptions, Scheme, http_error_code,
 };
 use wasip2::io::streams::{InputStream, StreamError};
 

@@ -79,7 +79,7 @@ fn a_certificate_and_its_key_are_given_together() {
     assert_eq!(both.tls_cert, Path::new("host.pem"));
     for (given, missing) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
         assert_eq!(
-            load(Settings::default(), &format!("{given} = \"a file\"")).unwrap_err(),
+            load(Settings::default(), format!("{given} = \"a file\"")).unwrap_err(),
             format!("the setting {missing} is missing: TLS takes both a certificate and its key")
         );
     }

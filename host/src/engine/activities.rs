@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::suspects::Suspects;
@@ -459,16 +458,15 @@ impl Activities {
         const LOOK_AGAIN: Duration = Duration::from_secs(60);
         /// A clock that merely goes slowly does not end the sleep early.
         const TOLERATED_SLOWNESS: Duration = Duration::from_secs(1);
-        let longest = time.since(self.0.clock.now()).saturating_add(TOLERATED_SLOWNESS);
-        let begun = Instant::now();
+        let mut longest = time.since(self.0.clock.now()).saturating_add(TOLERATED_SLOWNESS);
         loop {
-            let left = time
-                .since(self.0.clock.now())
-                .min(longest.saturating_sub(begun.elapsed()));
+            let left = time.since(self.0.clock.now()).min(longest);
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            let nap = left.min(LOOK_AGAIN);
+            tokio::time::sleep(nap).await;
+            longest -= nap;
         }
     }
 }

@@ -173,6 +173,7 @@ mod tests {
                     kind: FunctionKind::Activity,
                     functions: Vec::new(),
                     sdk: String::new(),
+                    events: Vec::new(),
                 },
                 at: Timestamp(hour * HOUR_MS),
                 by: None,

@@ -66,16 +66,13 @@ fn needs_key(operation: &mut Value) {
         .expect("an operation is an object")
         .entry("parameters")
         .or_insert_with(|| json!([]));
-    parameters
-        .as_array_mut()
-        .expect("parameters are an array")
-        .push(json!({
-            "name": TENANT_HEADER,
-            "in": "header",
-            "description": "The tenant to act for; with a key of the role `admin` only",
-            "required": false,
-            "schema": { "type": "string" },
-        }));
+    parameters.as_array_mut().expect("parameters are an array").push(json!({
+        "name": TENANT_HEADER,
+        "in": "header",
+        "description": "The tenant to act for; with a key of the role `admin` only",
+        "required": false,
+        "schema": { "type": "string" },
+    }));
 }
 
 /// Declares unsigned integers of 32 bits as 64 bits wide: generated clients read `int32` as signed, and `maxAttempts`

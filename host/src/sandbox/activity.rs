@@ -10,7 +10,8 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::bindings as wasi};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::model::{
-    ExecutionNumber, Failure, FunctionName, InstanceId, LogLevel, LogLine, Outcome, Payload, TaskId, Timestamp, failure::types,
+    ExecutionNumber, Failure, FunctionName, InstanceId, LogLevel, LogLine, Outcome, Payload, TaskId, Timestamp,
+    failure::types,
 };
 use crate::replay::HostTrouble;
 use crate::tls::ExtraRoots;

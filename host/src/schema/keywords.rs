@@ -78,7 +78,7 @@ fn is_integer(number: &Number) -> bool {
     const BEYOND_U64: f64 = 18_446_744_073_709_551_616.0;
     number
         .as_f64()
-        .is_some_and(|number| number < BEYOND_I64 || number >= BEYOND_U64)
+        .is_some_and(|number| !(BEYOND_I64..BEYOND_U64).contains(&number))
 }
 
 impl Types {

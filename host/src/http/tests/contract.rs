@@ -29,7 +29,10 @@ pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
         response => response,
     };
     let Some(content) = response["content"].as_object() else {
-        assert_eq!(answer.text, "", "{method} {template} describes no body for status {status}");
+        assert_eq!(
+            answer.text, "",
+            "{method} {template} describes no body for status {status}"
+        );
         return;
     };
     let media_type = answer.header("content-type").split(';').next().unwrap_or_default();
@@ -46,7 +49,11 @@ pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
         .iter_errors(&answer.json())
         .map(|error| format!("{}: {error}", error.instance_path()))
         .collect();
-    assert!(errors.is_empty(), "{method} {template}, {status}: {errors:#?}\n{}", answer.text);
+    assert!(
+        errors.is_empty(),
+        "{method} {template}, {status}: {errors:#?}\n{}",
+        answer.text
+    );
 }
 
 /// The operation that serves a request, with its path. Longer fixed paths come before shorter ones with parameters.

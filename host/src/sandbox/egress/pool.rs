@@ -132,10 +132,8 @@ impl Pool {
         if connection.is_over() {
             return;
         }
-        // Closed after the lock is free.
-        let _surplus;
         let mut idle = self.idle();
-        _surplus = idle.make_room(room, connection.destination());
+        let surplus = idle.make_room(room, connection.destination());
         idle.connections.push_back(Idle {
             room: Arc::downgrade(room),
             connection,
@@ -145,6 +143,9 @@ impl Pool {
         if !is_reaped {
             idle.reaper = Some(spawn(reap(Arc::downgrade(self))));
         }
+        // Others do not wait until it is closed.
+        drop(idle);
+        drop(surplus);
     }
 
     fn idle(&self) -> MutexGuard<'_, IdleConnections> {

@@ -2,6 +2,7 @@
 
 use backend_client::{escape, json};
 use patterns_api::*;
+use windlass_sdk::http::{self, Method};
 use windlass_sdk::prelude::*;
 
 windlass_sdk::export!(activities: [
@@ -16,6 +17,7 @@ windlass_sdk::export!(activities: [
     delete_old_records,
     read_settings,
     scale_reading,
+    send_requests,
 ]);
 
 /// Name and city of a customer.
@@ -125,6 +127,44 @@ fn scale_reading(reading: Reading) -> Result<Reading> {
     })
 }
 
+/// Requests that are all the same.
+#[payload]
+pub struct Requests {
+    /// `GET`, for example.
+    pub method: String,
+    pub url: String,
+    #[serde(default)]
+    pub headers: Vec<(String, String)>,
+    #[serde(default)]
+    pub body: String,
+    /// How many are sent.
+    #[serde(default = "once")]
+    pub times: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// Sends requests one after the other; gives back the bodies of the answers.
+#[activity(name = "SendRequests")]
+fn send_requests(requests: Requests) -> Result<Vec<String>> {
+    let method = match &*requests.method {
+        "GET" => Method::Get,
+        "POST" => Method::Post,
+        "PUT" => Method::Put,
+        "PATCH" => Method::Patch,
+        "DELETE" => Method::Delete,
+        other => return Err(Failure::new("UnknownMethod", format!("{other:?} is not sent"))),
+    };
+    let request = http::request(method, requests.url).body(requests.body);
+    let headers = requests.headers.into_iter();
+    let request = headers.fold(request, |request, (name, value)| request.header(name, value));
+    (0..requests.times)
+        .map(|_| request.clone().send()?.ok()?.text())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use windlass_sdk::testing;
@@ -142,6 +182,24 @@ mod tests {
         assert!(failure.is(failure_types::MISSING_SECRET), "{failure}");
         let found = read_settings(ctx.with_secret("token", "0123456789"), wanted()).unwrap();
         assert_eq!((found.config.as_str(), found.secret_bytes), ("eu-west", 10));
+    }
+
+    #[test]
+    fn requests_are_sent_as_often_as_they_say_and_not_with_a_header_that_is_refused() {
+        let requests = |header: &str| Requests {
+            method: "PUT".into(),
+            url: "http://a.example/b".into(),
+            headers: vec![(header.into(), "x".into())],
+            body: "abc".into(),
+            times: 3,
+        };
+        let send = |requests| {
+            let answer = |request: &http::Request| Ok(http::Response::new(200, request.body_bytes()));
+            testing::with_http(answer, || send_requests(requests))
+        };
+        assert_eq!(send(requests("x-kind")).unwrap(), ["abc"; 3]);
+        let failure = send(requests("Connection")).unwrap_err();
+        assert!(failure.message().contains("\"connection\""), "{failure}");
     }
 
     #[test]
