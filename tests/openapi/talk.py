@@ -2,7 +2,8 @@
 
     talk.py URL MODULE      with the folder of the generated package `windlass_client` on PYTHONPATH
 
-MODULE is the sample module with RunningTotal. Exits with a traceback at the first surprise.
+MODULE is the sample module with RunningTotal. Prints the administrator's key that it created, or exits with a traceback at
+the first surprise.
 """
 
 import io
@@ -87,7 +88,7 @@ def main(url, module):
     admin = AuthenticatedClient(base_url=url, token=key.key, raise_on_unexpected_status=True)
     usage = check(get_usage.sync_detailed(client=admin, windlass_tenant="acme"), HTTPStatus.OK)
     assert usage.total.count == 0, usage
-    print(json.dumps({"talked": True}))
+    print(json.dumps({"key": key.key}))
 
 
 main(*sys.argv[1:])
