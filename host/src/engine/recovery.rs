@@ -13,7 +13,8 @@ const PAGE: u32 = 1_000;
 /// and the next start runs [fewer at a time](super::activities::Suspects).
 const MAX_BLAMED: usize = 2;
 
-/// An attempt that ran at this many unclean ends in a row is blamed whoever ran beside it, so that the ends come to an end.
+/// An attempt that ran at this many unclean ends in a row counts as poisonous even if many others ran at each of them.
+/// Otherwise a host with many attempts could fail in the same way for ever.
 const BLAMED_AT_LAST: u32 = ATTEMPTS_KEPT;
 
 /// What is known about the end of the last host.

@@ -3,7 +3,7 @@
 //!
 //! Only requests count against `--max-connections` ([`admission`](super::admission) gives out these places). Connections
 //! beyond it, up to a reserve, wait for a request to be read, for a place, or for nothing at all. When the reserve is used
-//! up as well, a new connection takes the room of one that does the least: whoever comes is heard.
+//! up as well, the host closes the least busy connection to accept a new one.
 
 use std::{
     collections::BTreeMap,
@@ -264,7 +264,7 @@ enum Worth {
     NeverAsked,
     /// It is kept for another request.
     Idle,
-    /// Its request waits for a place, and is told that there is none.
+    /// Its request waits for a place; it is refused if none becomes free in time.
     Queued,
     /// Its answer is not taken.
     TakesNothing,

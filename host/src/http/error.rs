@@ -160,7 +160,7 @@ pub(crate) enum Refusal {
     /// So much work is queued that no more is taken on.
     #[error("the host has more work than it can take on now; try again")]
     Overloaded,
-    /// There is no place for another request, or no room for its connection.
+    /// Too many requests are under way, or too many connections are open.
     #[error("the host has as many requests under way as it may have (--max-connections); try again")]
     TooManyConnections,
     /// Recovery has not finished, or the store cannot be written.
