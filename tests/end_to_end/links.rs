@@ -1,6 +1,6 @@
 //! Links of a host behind a proxy.
 
-use harness::World;
+use harness::{Command, World};
 use reqwest::Method;
 use serde_json::json;
 
@@ -91,4 +91,26 @@ async fn a_public_url_decides_whatever_a_request_says() {
     let running = world.get("/v1/instances/plain").await;
     assert_eq!(running.header("location"), format!("{expected}/v1/instances/plain"));
     world.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_or_a_proxy_that_is_none_is_refused_before_anything_is_made_or_started() {
+    let folder = tempfile::tempdir().expect("a folder for the test");
+    let data = folder.path().join("data");
+    let data_argument = data.display().to_string();
+    for (flag, value) in [("--public-url", "javascript:alert(1)"), ("--trusted-proxy", "banana")] {
+        let args = [
+            "serve",
+            "--data",
+            &data_argument,
+            "--listen",
+            "127.0.0.1:0",
+            flag,
+            value,
+        ];
+        let refused = Command::run(&args, "", None).await;
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        assert!(refused.stderr.contains(flag), "{}", refused.stderr);
+        assert!(!data.exists());
+    }
 }

@@ -50,6 +50,7 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let sandbox_options = sandbox_options(config)?;
     let vault = vault(config)?;
     let certificate = certificate(config)?;
+    let (public_url, trusted_proxies) = (public_url(config)?, trusted_proxies(config)?);
     let (store, service) = Store::open(&store_options(config)).await?;
     let stop_store = CancellationToken::new();
     // The writer has a thread of its own: it neither waits behind requests nor is woken through their event loop, which
@@ -98,8 +99,8 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         module_bytes: config.max_module.as_usize(),
         own_names_only: config.listen.ip().is_loopback(),
         scheme,
-        public_url: public_url(config)?,
-        trusted_proxies: trusted_proxies(config)?,
+        public_url,
+        trusted_proxies,
     };
     let router = http::router(engine.clone(), options, places, stop.clone());
     announce(&server)?;
