@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(seen, [(1, 1, true), (2, 1, true), (3, 1, false), (4, 2, true)]);
         assert!(noted[2].failure.error_type == types::POISONOUS && noted[2].next_at.is_none());
         assert_eq!((so_far.failed, so_far.cut_offs), (1, 1));
-        assert_eq!(so_far.undecided, None);
+        assert_eq!(so_far.undecided, Some(Box::new((noted[2].failure.clone(), Timestamp(7)))));
     }
 
     #[test]
@@ -219,5 +219,15 @@ mod tests {
         let row = note(&mut so_far, 1);
         assert_eq!(so_far.undecided, Some(Box::new((row.failure, Timestamp(7)))));
         assert_eq!((so_far.noted, so_far.failed, so_far.next_at), (1, 1, None));
+    }
+    #[test]
+    fn an_end_that_is_noted_twice_leaves_the_failure_before_it_for_the_retry_policy() {
+        let mut so_far = AttemptsSoFar::default();
+        let failure = note(&mut so_far, 1).failure;
+        // The host ended before it forgot the flight.
+        let again = note(&mut so_far, 3);
+        assert!(again.cut_off);
+        assert_eq!(so_far.undecided, Some(Box::new((failure, Timestamp(7)))));
+        assert_eq!((so_far.noted, so_far.failed), (2, 1));
     }
 }

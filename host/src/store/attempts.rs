@@ -33,7 +33,8 @@ pub struct AttemptsSoFar {
     pub cut_offs: u32,
     /// When the next attempt starts; none if it may start at once.
     pub next_at: Option<Timestamp>,
-    /// The last failure and when it was noted, while the retry policy was not applied to it yet.
+    /// The last failure and when it was noted, if no row says what the retry policy makes of it. Rows of attempts that were
+    /// cut off may follow it: fewer than [`ATTEMPTS_KEPT`], so it is always among the rows that are kept.
     pub undecided: Option<Box<(Failure, Timestamp)>>,
 }
 
@@ -42,8 +43,9 @@ impl AttemptsSoFar {
     pub fn add(&mut self, row: &AttemptRow) {
         self.noted = row.ordinal;
         self.next_at = row.next_at;
-        self.undecided = None;
         if row.cut_off {
+            // A host that ends while it notes what its predecessor ran leaves that for the next one to note again. So
+            // the attempt that this row is about may never have started, and the failure before it stays undecided.
             self.failed = row.number - 1;
             self.cut_offs += 1;
         } else {
