@@ -235,7 +235,7 @@ impl Orchestration {
     }
 
     /// Ends this execution and starts the next one under the same instance id, with this input and an empty history.
-    /// Events that were not taken are carried over. For orchestrations that would never end otherwise.
+    /// Events that were not taken go on waiting. For orchestrations that would never end otherwise.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;

@@ -55,6 +55,7 @@ use self::{
     guests::Guests,
     holds::Holds,
     hub::Hub,
+    owner::events::KNOWN_EVENT_BYTES,
     shares::{Gate, Slots},
     task::Shared,
     timers::Timers,
@@ -87,6 +88,8 @@ pub struct EngineOptions {
     pub max_cut_offs: u32,
     /// At how many unclean ends of the host in a row a turn of an instance may have been running before it is stuck.
     pub max_unclean_ends: u32,
+    /// Most bytes of events that nobody has taken, in memory for each instance in motion; the others stay in the store.
+    pub known_event_bytes: usize,
     /// Limits on new turns.
     pub turn_limits: TurnLimits,
     /// Limits that executions which start now may observe.
@@ -183,6 +186,7 @@ impl Default for EngineOptions {
             max_queued: 20_000,
             max_cut_offs: 3,
             max_unclean_ends: 3,
+            known_event_bytes: KNOWN_EVENT_BYTES,
             turn_limits: TurnLimits::default(),
             observable: ObservableLimits {
                 memory_bytes: 64 << 20,
@@ -299,6 +303,7 @@ impl Engine {
             hot_cap: options.hot_guests,
             hot_idle: options.hot_idle,
             turn_limits: options.turn_limits,
+            known_event_bytes: options.known_event_bytes,
             observable: options.observable,
         }));
         let woken = recovery::wake(&store, &hub).await?;

@@ -26,7 +26,7 @@ pub use ids::{
     ExecutionNumber, FromStored, FunctionName, IdError, InboxSeq, InstanceId, InstanceNumber, ModuleDigest,
     ModuleNumber, TaskId, TenantId, TurnNumber,
 };
-pub use inbox::{InboxItem, InboxRow};
+pub use inbox::{EventPage, InboxItem, InboxRow};
 pub use instance::{InstanceStatus, StuckReason};
 pub use log::{LogLevel, LogLine};
 pub use module::{EventDescription, FunctionDescription, FunctionKind, ModuleDescription};

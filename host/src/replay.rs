@@ -7,22 +7,26 @@
 //! * [`execution`] is what a guest sees: tasks, events, time, randomness. Imports are thin translations to it.
 //! * [`turn`] runs a guest through one turn, old (and compares) or new (and collects).
 //! * [`ledger`] folds a history into what is still outstanding, without any guest.
+//! * [`pending`] holds the events that nobody has taken yet; a turn takes what its guest waits for.
 
 pub mod events;
 pub mod execution;
 pub mod guest;
 pub mod ledger;
 pub mod limits;
+pub mod pending;
 pub mod polled;
 pub mod randomness;
 pub mod turn;
 
+pub use events::Waits;
 pub use execution::{Applied, Completion, Execution, Interrupt, PollTimer, Waited};
 pub use guest::{Budget, Directory, Guest, HostTrouble, Progress, Ran, ResolvedActivity, ResolvedOrchestration};
 pub use ledger::{Ledger, Outstanding};
 pub use limits::TurnLimits;
+pub use pending::{PendingEvent, PendingEvents, Place};
 pub use polled::Polled;
-pub use turn::{NewTurn, Player, ReplayError};
+pub use turn::{Delivery, NewTurn, Player, ReplayError, Room};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -28,6 +28,7 @@ mod checkpoint;
 mod columns;
 mod connection;
 mod counters;
+mod events;
 mod garbage;
 mod history;
 mod idempotency;
@@ -56,13 +57,14 @@ use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Durat
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::sizes::ROW_BYTES;
 pub use self::{
     administration::{Change, Changed, KeyRow, TenantRow},
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
     backup::{Backup, backup},
     commit::{
         AppendOutcome, AttemptRow, Birth, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
-        Recipient, StartOutcome, Summary, TurnCommit, TurnReceipt,
+        Recipient, StartOutcome, Summary, TakenEvent, TurnCommit, TurnReceipt,
     },
     cursor::{Cursor, CursorError, HistoryCursor},
     error::Error,
@@ -91,8 +93,8 @@ use self::{
     },
 };
 use crate::model::{
-    ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber,
-    StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
+    EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
+    ModuleNumber, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 
 /// Most rows that one call of [`Store::sweep`] deletes: other commits wait for it, some ten milliseconds.
@@ -711,13 +713,22 @@ impl Store {
         self.stats.newest_message()
     }
 
-    /// All that an owner needs to take over an instance, except the rest of its history and of an inbox of many megabytes. Messages that arrive meanwhile may be in it
-    /// as well as delivered in another way; their sequence numbers tell.
+    /// All that an owner needs to take over an instance, except the rest of its history, of an inbox of many megabytes,
+    /// and many [events](Self::events). Messages that arrive meanwhile may be in it as well as delivered in another way;
+    /// their sequence numbers tell.
     ///
     /// # Errors
     /// [`Error::Damaged`] when rows of the instance cannot be read.
     pub async fn load(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
         self.readers.takeover(instance).await
+    }
+
+    /// The oldest events of an instance of each of these folded names. Of many names or events, only the first.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when one cannot be read.
+    pub async fn events(&self, instance: InstanceNumber, names: &[String]) -> Result<Vec<EventPage>, Error> {
+        self.readers.events(instance, names).await
     }
 
     /// Turns of an execution after a turn, in order and without gaps: at most that many, and fewer of large ones.

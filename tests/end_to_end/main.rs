@@ -1,6 +1,7 @@
 //! The real host with real modules, over HTTP: one file per feature.
 
 mod approval;
+mod backlogs;
 mod bench;
 mod cli;
 mod connections;

@@ -1,4 +1,7 @@
 //! The events of one simulated instance: kept, matched by name in order, and given back.
+//!
+//! As with the real host, an event that comes before its wait stays outside until the orchestration waits and nothing else
+//! is ready; then the oldest comes whose name is waited for. One that reached a wait before is there for the next at once.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +11,15 @@ use crate::backend::TaskId;
 #[derive(Default)]
 pub(super) struct Events {
     /// Not delivered to any wait, by lower-case name and order of arrival.
-    kept: BTreeMap<(String, u64), String>,
+    kept: BTreeMap<(String, u64), Kept>,
     waits: BTreeMap<TaskId, Wait>,
     arrived: u64,
+}
+
+struct Kept {
+    payload: String,
+    /// It reached a wait that was dropped.
+    given_back: bool,
 }
 
 struct Wait {
@@ -23,11 +32,15 @@ impl Events {
     /// An event comes; the wait that it completes, if there is one.
     pub(super) fn raise(&mut self, name: &str, payload: String) -> Option<TaskId> {
         self.arrived += 1;
-        self.kept.insert((name.to_lowercase(), self.arrived), payload);
+        let kept = Kept {
+            payload,
+            given_back: false,
+        };
+        self.kept.insert((name.to_lowercase(), self.arrived), kept);
         self.deliver(&name.to_lowercase())
     }
 
-    /// Someone waits; true if an event is there already.
+    /// Someone waits; true if an event was given back that is there for it at once.
     pub(super) fn wait(&mut self, task: TaskId, name: &str) -> bool {
         let name = name.to_lowercase();
         self.waits.insert(
@@ -37,7 +50,19 @@ impl Events {
                 delivered: None,
             },
         );
-        self.deliver(&name).is_some()
+        let given_back = self
+            .first(&name)
+            .is_some_and(|place| self.kept[&(name.clone(), place)].given_back);
+        given_back && self.deliver(&name).is_some()
+    }
+
+    /// The orchestration waits and nothing else is ready: the wait that the oldest event completes whose name is waited
+    /// for, if there is one.
+    pub(super) fn pull(&mut self) -> Option<TaskId> {
+        let firsts = self.waited_for().filter_map(|name| Some((self.first(name)?, name)));
+        let (_, name) = firsts.min()?;
+        let name = name.to_owned();
+        self.deliver(&name)
     }
 
     /// The event of a completed wait, once.
@@ -52,7 +77,7 @@ impl Events {
     pub(super) fn cancel(&mut self, task: TaskId) -> Option<TaskId> {
         let wait = self.waits.remove(&task)?;
         let (place, payload) = wait.delivered?;
-        self.kept.insert((wait.name.clone(), place), payload);
+        self.give_back(&wait.name, place, payload);
         self.deliver(&wait.name)
     }
 
@@ -60,9 +85,23 @@ impl Events {
     pub(super) fn begin_next_execution(&mut self) {
         for (_, wait) in std::mem::take(&mut self.waits) {
             if let Some((place, payload)) = wait.delivered {
-                self.kept.insert((wait.name, place), payload);
+                self.give_back(&wait.name, place, payload);
             }
         }
+    }
+
+    fn give_back(&mut self, name: &str, place: u64, payload: String) {
+        let kept = Kept {
+            payload,
+            given_back: true,
+        };
+        self.kept.insert((name.to_owned(), place), kept);
+    }
+
+    /// The place of the oldest kept event of a name.
+    fn first(&self, name: &str) -> Option<u64> {
+        let mut of_name = self.kept.range((name.to_owned(), 0)..=(name.to_owned(), u64::MAX));
+        of_name.next().map(|((_, place), _)| *place)
     }
 
     /// The names that are waited for in vain so far.
@@ -76,18 +115,13 @@ impl Events {
     /// Gives the first kept event of a name to the first wait without one. Waits are served in the order they were
     /// made, which is that of their ids.
     fn deliver(&mut self, name: &str) -> Option<TaskId> {
+        let place = self.first(name)?;
         let (&task, wait) = self
             .waits
             .iter_mut()
             .find(|(_, wait)| wait.name == name && wait.delivered.is_none())?;
-        let key = self
-            .kept
-            .range((name.to_owned(), 0)..=(name.to_owned(), u64::MAX))
-            .next()?
-            .0
-            .clone();
-        let payload = self.kept.remove(&key)?;
-        wait.delivered = Some((key.1, payload));
+        let kept = self.kept.remove(&(name.to_owned(), place))?;
+        wait.delivered = Some((place, kept.payload));
         Some(task)
     }
 }
@@ -115,6 +149,18 @@ mod tests {
         events.wait(2, "go");
         assert_eq!(events.raise("go", "1".into()), Some(1));
         assert_eq!(events.cancel(1), Some(2));
+    }
+
+    #[test]
+    fn what_came_early_is_taken_in_the_order_of_arrival_whatever_its_name() {
+        let mut events = Events::default();
+        events.raise("noise", "0".into());
+        events.raise("b", "1".into());
+        events.raise("A", "2".into());
+        events.raise("b", "3".into());
+        assert!(!events.wait(1, "a") && !events.wait(2, "b"));
+        assert_eq!([events.pull(), events.pull(), events.pull()], [Some(2), Some(1), None]);
+        assert_eq!(events.take(2).as_deref(), Some("1"));
     }
 
     #[test]

@@ -246,6 +246,17 @@ impl State {
         self.runnable.push_back(instance);
     }
 
+    /// Whether something is ready for the guest, which waits: if nothing else is, an event that it waits for.
+    pub(super) fn has_arrivals(&mut self, instance: Index) -> bool {
+        if self.instances[instance].arrivals.is_empty()
+            && let Some(task) = self.instances[instance].events.pull()
+        {
+            let outcome = Ok("null".into());
+            self.instances[instance].arrivals.push(Completion { task, outcome });
+        }
+        !self.instances[instance].arrivals.is_empty()
+    }
+
     pub(super) fn event_arrives(&mut self, instance: Index, task: TaskId) {
         self.arrive(instance, task, Ok("null".into()));
     }

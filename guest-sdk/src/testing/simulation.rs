@@ -95,7 +95,7 @@ impl Simulation {
             guest.deliver(arrivals);
             match guest.advance() {
                 Progress::Finished(outcome) => return self.finish(index, outcome),
-                Progress::Waiting if self.state.borrow().instances[index].arrivals.is_empty() => break,
+                Progress::Waiting if !self.state.borrow_mut().has_arrivals(index) => break,
                 Progress::Waiting => {}
             }
         }

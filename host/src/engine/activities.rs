@@ -256,6 +256,8 @@ impl Activities {
     async fn carry_out(&self, mut call: Call) -> Option<ActivityResult> {
         let deadline = call.start.call.deadline();
         if let Some((failure, failed_at)) = call.so_far.undecided.take().map(|undecided| *undecided) {
+            // The clock may have been set back since. Nobody waits longer than the policy says for that.
+            let failed_at = failed_at.min(self.0.clock.now());
             let Some(next_at) = call.next_at(&failure, failed_at) else {
                 return Some(call.result(Err(failure), Vec::new(), 0, None));
             };

@@ -7,6 +7,7 @@
 mod arrivals;
 mod controls;
 mod decisions;
+pub(super) mod events;
 mod growth;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,13 +20,17 @@ use crate::model::{
     Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 use crate::replay::ledger::ActivityCall;
-use crate::replay::{Directory, Guest, HostTrouble, Ledger, Outstanding, Player, ReplayError};
+use crate::replay::{
+    Delivery, Directory, Guest, HostTrouble, Ledger, Outstanding, PendingEvent, PendingEvents, Place, Player,
+    ReplayError,
+};
 use crate::store::{
-    Amount, AttemptsSoFar, Birth, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TurnCommit, TurnReceipt,
-    Used,
+    Amount, AttemptsSoFar, Birth, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TakenEvent, TurnCommit,
+    TurnReceipt, Used,
 };
 
-use self::arrivals::Gathered;
+use self::arrivals::{EVENT_ROOM, Gathered};
+use crate::model::inbox::event_bytes;
 
 /// In place of the position of a message that is in no inbox: the start of an instance that is not stored yet.
 const NOT_STORED: InboxSeq = InboxSeq(0);
@@ -48,7 +53,7 @@ pub trait World {
     fn limits(&self) -> ObservableLimits;
     /// Most turns of one execution.
     fn max_turns(&self) -> u32;
-    /// Most bytes of the history of one execution, messages included.
+    /// Most bytes of the history of one execution.
     fn max_history_bytes(&self) -> u64;
     /// Most bytes of the log of one execution.
     fn max_log_bytes(&self) -> u64;
@@ -65,6 +70,8 @@ pub enum Next {
     History(TurnNumber),
     /// Read what is noted of the attempts of these tasks and [hand it over](Owner::take_attempts).
     Attempts(Vec<TaskId>),
+    /// Read the oldest events of these names, and [hand them over](Owner::read_events).
+    Events(Vec<String>),
     /// [Install](Owner::install) a guest of that module, before its first turn.
     Guest(ModuleNumber, Arc<Started>),
     /// Write this, then call [`Owner::committed`]; if it fails, throw the owner away but keep its
@@ -150,9 +157,11 @@ pub struct Owner<G> {
     updated_at: Timestamp,
     custom_status: Option<Payload>,
     fuel: u64,
-    /// Bytes of the execution's history and messages: what was stored when the instance was taken over, and about as much
-    /// as came since.
+    /// Bytes of the execution's history: what was stored when the instance was taken over, and about as much as came
+    /// since.
     history_bytes: u64,
+    /// About how many bytes of events are stored that nobody has taken, likewise.
+    event_bytes: u64,
     /// How the guest ended, once it has.
     outcome: Option<Outcome>,
     status: InstanceStatus,
@@ -161,15 +170,23 @@ pub struct Owner<G> {
     last_turn: TurnNumber,
     ledger: Ledger,
     player: Option<Player<G>>,
+    /// Messages that are no events.
     inbox: BTreeMap<InboxSeq, InboxItem>,
     /// Rows up to here were read from the store or consumed; a message about one of them is stale.
     inbox_from: InboxSeq,
     /// Rows past `inbox_from` that were read from the store; a message about one of them is a repeat.
     inbox_seen: BTreeSet<InboxSeq>,
     results: VecDeque<ActivityResult>,
-    /// Events that are nowhere durable yet.
-    events: VecDeque<Event>,
-    /// More messages wait in the store than are known here. They are read when those that are known were taken.
+    /// Events that nobody has taken.
+    pending: PendingEvents,
+    /// Most bytes of them in memory.
+    known_event_bytes: usize,
+    /// None of them is waited for, and none of those that are is unread.
+    quiet: bool,
+    /// Events were read since the last turn.
+    looked: bool,
+    /// More messages wait in the store than are known here, apart from events. They are read when those that are known
+    /// were taken.
     more_inbox: bool,
     /// Set until the commit that creates the instance.
     birth: Option<Box<Birth>>,
@@ -194,7 +211,8 @@ pub struct Owner<G> {
 /// What the commit in flight took, to be put back if it fails.
 struct Taken {
     results: Vec<ActivityResult>,
-    events: usize,
+    /// Of each event that was received directly, in their order, whether it is durable with the commit.
+    direct: Vec<bool>,
     ended: bool,
     next_execution: bool,
     activities: ActivityChanges,
@@ -203,6 +221,26 @@ struct Taken {
 impl<G: Guest> Owner<G> {
     /// Takes over an instance. `inbox_from` is the newest inbox row of the store just before the record was read.
     pub fn new(record: InstanceRecord, inbox_from: InboxSeq) -> Self {
+        let (events, inbox): (Vec<_>, Vec<_>) = record
+            .inbox
+            .into_iter()
+            .partition(|row| matches!(row.item, InboxItem::Event(_)));
+        // Whatever is older than an event that was read was read with it.
+        let read_to = events
+            .iter()
+            .map(|row| row.seq)
+            .max()
+            .unwrap_or(NOT_STORED)
+            .max(inbox_from);
+        let mut pending = PendingEvents::new(read_to, record.more_events);
+        let known = events.into_iter().filter_map(|InboxRow { seq, item }| match item {
+            InboxItem::Event(event) => Some(PendingEvent {
+                place: Place::Stored(seq),
+                event,
+            }),
+            _ => None,
+        });
+        pending.put_back(known.collect());
         Self {
             number: record.number,
             tenant: record.tenant,
@@ -215,6 +253,7 @@ impl<G: Guest> Owner<G> {
             custom_status: record.custom_status,
             fuel: record.fuel,
             history_bytes: record.history_bytes,
+            event_bytes: record.event_bytes,
             outcome: None,
             status: record.status,
             stuck: record.stuck,
@@ -222,16 +261,18 @@ impl<G: Guest> Owner<G> {
             last_turn: record.last_turn,
             ledger: Ledger::default(),
             player: None,
-            inbox_seen: record
-                .inbox
+            inbox_seen: inbox
                 .iter()
                 .map(|row| row.seq)
                 .filter(|seq| *seq > inbox_from)
                 .collect(),
-            inbox: record.inbox.into_iter().map(|row| (row.seq, row.item)).collect(),
+            inbox: inbox.into_iter().map(|row| (row.seq, row.item)).collect(),
             inbox_from,
             results: VecDeque::new(),
-            events: VecDeque::new(),
+            pending,
+            known_event_bytes: events::KNOWN_EVENT_BYTES,
+            quiet: false,
+            looked: false,
             more_inbox: record.more_inbox,
             birth: None,
             turn_later: false,
@@ -269,8 +310,10 @@ impl<G: Guest> Owner<G> {
             custom_status: None,
             fuel: 0,
             history_bytes: 0,
+            event_bytes: 0,
             inbox: vec![start],
             more_inbox: false,
+            more_events: false,
             has_attempts: false,
             first_turns: Vec::new(),
         };
@@ -292,6 +335,13 @@ impl<G: Guest> Owner<G> {
 
     /// Takes in a durable message.
     pub fn receive(&mut self, row: InboxRow) {
+        let row = match row {
+            InboxRow {
+                seq,
+                item: InboxItem::Event(event),
+            } => return self.receive_stored_event(seq, event),
+            other => other,
+        };
         if self.more_inbox && !row.item.is_control() {
             // It comes after those that are not known here.
             return;
@@ -306,19 +356,8 @@ impl<G: Guest> Owner<G> {
         self.results.push_back(result);
     }
 
-    /// Whether events can be taken in directly: not by an instance that rests, and not while older messages wait to be
-    /// read.
-    pub fn takes_events(&self) -> bool {
-        !self.more_inbox && !self.rests()
-    }
-
     fn rests(&self) -> bool {
         matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck)
-    }
-
-    /// Takes in an event that is durable once a commit [took](Self::committed) it or the loop stored it.
-    pub fn receive_event(&mut self, event: Event) {
-        self.events.push_back(event);
     }
 
     /// Whether a guest is in memory.
@@ -502,18 +541,16 @@ impl<G: Guest> Owner<G> {
             return Ok(self.commit(world, world.now(), None, Gathered::default()));
         }
         if self.rests() || world.is_held() {
-            let results = self.results.drain(..).map(ActivityResult::into_inbox);
-            let items: Vec<_> = results.chain(self.events.drain(..).map(free)).collect();
-            return Ok(if items.is_empty() {
-                Next::Idle(None)
-            } else {
-                Next::Store(items)
-            });
+            if self.results.is_empty() && !self.pending.has_direct() {
+                self.shed_events();
+                return Ok(Next::Idle(None));
+            }
+            return Ok(self.store_all());
         }
         if self.needs_ledger() {
             return Ok(match (&self.player, self.ledger.started()) {
                 // The guest will be needed, so it is brought along: a long history is read once.
-                (None, Some(started)) if self.has_arrivals() => Next::Guest(self.module, started.clone()),
+                (None, Some(started)) if self.has_sure_arrivals() => Next::Guest(self.module, started.clone()),
                 (Some(player), _) => Next::History(player.last_turn().min(self.ledger.last_turn())),
                 (None, _) => Next::History(self.ledger.last_turn()),
             });
@@ -526,16 +563,13 @@ impl<G: Guest> Owner<G> {
             return self.next(world);
         }
         if self.more_inbox && self.inbox.is_empty() {
-            let results = self.results.drain(..).map(ActivityResult::into_inbox);
-            let items = results.chain(self.events.drain(..).map(free)).collect();
-            return Ok(Next::Store(items));
+            return Ok(self.store_all());
+        }
+        if let Some(names) = self.unread() {
+            return Ok(Next::Events(names));
         }
         if !self.has_work(world.now()) {
-            // Who raised an event is not kept waiting until the first turn may run.
-            return Ok(match self.events.is_empty() {
-                true => Next::Idle(self.wake_at()),
-                false => Next::Store(self.events.drain(..).map(free).collect()),
-            });
+            return Ok(self.rest(world));
         }
         match &self.player {
             None => match self.beginning() {
@@ -551,10 +585,17 @@ impl<G: Guest> Owner<G> {
         self.turn(world)
     }
 
-    /// The commit that [`Next::Commit`] asked for is durable. Returns how many of the events that were received directly
-    /// it took, in their order.
-    pub fn committed(&mut self, receipt: &TurnReceipt) -> usize {
-        let taken = self.in_commit.take().expect("a commit was in flight");
+    /// The commit that [`Next::Commit`] asked for is durable. Returns of each event that was received directly, in their
+    /// order, whether it is.
+    pub fn committed(&mut self, receipt: &TurnReceipt) -> Vec<bool> {
+        let mut taken = self.in_commit.take().expect("a commit was in flight");
+        let kept = self.pending.direct();
+        let kept = kept
+            .iter()
+            .take(receipt.kept.len())
+            .map(|(_, event)| events::stored_bytes(event));
+        self.event_bytes = self.event_bytes.saturating_add(kept.sum());
+        self.pending.stored(&receipt.kept);
         for (number, row) in &receipt.delivered {
             if *number == self.number {
                 self.receive(row.clone());
@@ -568,6 +609,7 @@ impl<G: Guest> Owner<G> {
             self.so_far.clear();
         }
         if receipt.instance_gone {
+            taken.direct.fill(false);
             self.status = InstanceStatus::Terminated;
             self.activities = ActivityChanges {
                 cancel_all: true,
@@ -577,7 +619,27 @@ impl<G: Guest> Owner<G> {
         if taken.ended {
             self.player = None;
         }
-        taken.events
+        taken.direct
+    }
+
+    /// Nothing is to be done for now. Events that are nowhere durable yet are stored: whoever raised one is not kept
+    /// waiting until somebody wants it.
+    fn rest(&mut self, world: &dyn World) -> Next {
+        if self.pending.has_direct() {
+            return self.commit(world, world.now(), None, Gathered::default());
+        }
+        self.shed_events();
+        Next::Idle(self.wake_at())
+    }
+
+    /// Stores what is nowhere durable yet, because the instance takes none of it now.
+    fn store_all(&mut self) -> Next {
+        let results = self.results.drain(..).map(ActivityResult::into_inbox);
+        Next::Store(
+            results
+                .chain(self.pending.take_direct().into_iter().map(free))
+                .collect(),
+        )
     }
 
     fn needs_ledger(&self) -> bool {
@@ -641,37 +703,51 @@ impl<G: Guest> Owner<G> {
         self.not_before().or(self.ledger.next_due())
     }
 
-    fn has_work(&self, now: Timestamp) -> bool {
+    fn has_work(&mut self, now: Timestamp) -> bool {
         if self.not_before().is_some_and(|time| time > now) {
             return false;
         }
-        self.has_arrivals() || self.ledger.next_due().is_some_and(|due| due <= now)
+        let has_messages = !self.inbox.is_empty() || !self.results.is_empty();
+        has_messages || self.ledger.next_due().is_some_and(|due| due <= now) || self.wants_events(Place::Own)
     }
 
+    /// Whether something has come that a turn may take.
     fn has_arrivals(&self) -> bool {
-        !self.inbox.is_empty() || !self.results.is_empty() || !self.events.is_empty()
+        !self.inbox.is_empty() || !self.results.is_empty() || !(self.quiet || self.pending.is_empty())
+    }
+
+    /// Whether something has come for which, as far as can be told without the history, a turn will run.
+    fn has_sure_arrivals(&self) -> bool {
+        !self.inbox.is_empty() || !self.results.is_empty() || self.pending.has_direct()
     }
 
     /// Gathers what arrived and runs a turn with it, or commits without one where nothing is left for the guest.
     fn turn(&mut self, world: &dyn World) -> Result<Next, HostTrouble> {
         let now = world.now();
         let mut gathered = self.gather(now, world);
-        if gathered.arrivals.is_empty() {
+        if gathered.arrivals.is_empty() && !self.wants_events(gathered.until) {
             // Rows that concern nobody any more, or a child to be tried again.
             if gathered.is_empty() && gathered.outbox.is_empty() {
                 self.results.clear();
-                return Ok(Next::Idle(self.wake_at()));
+                return Ok(self.rest(world));
             }
             return Ok(self.commit(world, now, None, gathered));
         }
         let at = self.time_of_turn(now, &gathered.arrivals);
         let behind = at.since(now);
         if behind >= TOLERATED_BEHIND {
-            gathered.arrive(Arrival::ClockBehind { by_ms: millis(behind) });
+            gathered.arrive(Place::Own, Arrival::ClockBehind { by_ms: millis(behind) });
         }
-        let arrivals = std::mem::take(&mut gathered.arrivals);
+        let delivery = Delivery {
+            arrivals: std::mem::take(&mut gathered.arrivals),
+            pending: &mut self.pending,
+            until: gathered.until,
+            room: EVENT_ROOM,
+        };
         let player = self.player.as_mut().expect("the guest was asked for");
-        let new_turn = match player.advance(at, arrivals) {
+        // What it waits for afterwards is another matter.
+        (self.quiet, self.looked) = (false, false);
+        let new_turn = match player.deliver(at, delivery) {
             Ok(new_turn) => new_turn,
             Err(trouble) => {
                 // Nothing happened: put back what was gathered, which is all still durable or in memory.
@@ -681,6 +757,7 @@ impl<G: Guest> Owner<G> {
             }
         };
         let mut turn = new_turn.turn;
+        gathered.events = new_turn.taken;
         gathered.outbox.logs.extend(new_turn.logs);
         gathered.outbox.custom_status = new_turn.custom_status;
         if let Some(failure) = self.outgrown(&turn, &mut gathered.outbox, world) {
@@ -697,8 +774,8 @@ impl<G: Guest> Owner<G> {
     }
 
     /// The time of a turn that begins now: not before the last one, nor before the time for which a fired timer was set.
-    fn time_of_turn(&self, now: Timestamp, arrivals: &[Arrival]) -> Timestamp {
-        let fired = arrivals.iter().filter_map(|arrival| match arrival {
+    fn time_of_turn(&self, now: Timestamp, arrivals: &[(Place, Arrival)]) -> Timestamp {
+        let fired = arrivals.iter().filter_map(|(_, arrival)| match arrival {
             Arrival::TimerFired { task } => self.ledger.task(*task),
             _ => None,
         });
@@ -744,6 +821,7 @@ impl<G: Guest> Owner<G> {
         } = gathered;
         consumed.retain(|seq| *seq != NOT_STORED);
         let ended = self.status.has_ended();
+        let (taken_events, kept, direct) = self.settle_events(events, ended);
         let execution = self.execution;
         let next_execution = outbox.next_execution;
         if next_execution.is_some() {
@@ -770,6 +848,8 @@ impl<G: Guest> Owner<G> {
             execution,
             turn,
             consumed,
+            taken_events,
+            kept,
             children: outbox.children,
             messages: outbox.messages,
             attempts: outbox.attempts,
@@ -792,7 +872,7 @@ impl<G: Guest> Owner<G> {
         };
         self.in_commit = Some(Taken {
             results,
-            events: events.len(),
+            direct,
             ended,
             next_execution: commit.next_execution.is_some(),
             activities: std::mem::take(&mut self.activities),
@@ -803,6 +883,40 @@ impl<G: Guest> Owner<G> {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a step does with events: the stored ones that it took, the others that it stores, and of each that was received
+/// directly, in their order, whether it is durable then.
+type SettledEvents = (Vec<TakenEvent>, Vec<Event>, Vec<bool>);
+
+impl<G: Guest> Owner<G> {
+    fn settle_events(&mut self, taken: Vec<PendingEvent>, ended: bool) -> SettledEvents {
+        let (mut stored, mut direct) = (Vec::new(), BTreeMap::new());
+        for PendingEvent { place, event } in taken {
+            match place {
+                Place::Stored(seq) => {
+                    let bytes = event_bytes(&event);
+                    self.event_bytes = self.event_bytes.saturating_sub(events::stored_bytes(&event));
+                    stored.push(TakenEvent {
+                        seq,
+                        name: event.name.folded(),
+                        bytes,
+                    });
+                }
+                Place::Direct(number) => drop(direct.insert(number, true)),
+                Place::Own => {}
+            }
+        }
+        let left = self.pending.direct();
+        direct.extend(left.iter().map(|(number, _)| (*number, !ended)));
+        // Of an instance that has ended, nobody will take them: those who raised them are told.
+        let kept = if ended {
+            Vec::new()
+        } else {
+            left.into_iter().map(|(_, event)| event).collect()
+        };
+        (stored, kept, direct.into_values().collect())
+    }
 }
 
 /// An event as a message; nothing was used up for it.

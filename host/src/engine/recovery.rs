@@ -210,7 +210,10 @@ mod tests {
         assert_eq!(seen, [(1, 1, true), (2, 1, true), (3, 1, false), (4, 2, true)]);
         assert!(noted[2].failure.error_type == types::POISONOUS && noted[2].next_at.is_none());
         assert_eq!((so_far.failed, so_far.cut_offs), (1, 1));
-        assert_eq!(so_far.undecided, Some(Box::new((noted[2].failure.clone(), Timestamp(7)))));
+        assert_eq!(
+            so_far.undecided,
+            Some(Box::new((noted[2].failure.clone(), Timestamp(7))))
+        );
     }
 
     #[test]

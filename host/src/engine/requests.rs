@@ -194,7 +194,7 @@ impl Engine {
             id: id.clone(),
             item,
             at: self.0.clock.now(),
-            max_bytes: self.max_history_bytes(tenant),
+            max_bytes: self.0.hub.shared().max_history_bytes(tenant),
         };
         let max_bytes = append.max_bytes;
         match self.append(append, idempotency).await? {
@@ -220,14 +220,6 @@ impl Engine {
             Ok(outcome)
         });
         appended.await.unwrap_or(Err(StoreError::Closed))
-    }
-
-    /// Most bytes that may be stored of an execution of a tenant.
-    fn max_history_bytes(&self, tenant: TenantId) -> u64 {
-        let limit = self.0.hub.shared().turn_limits.history_bytes;
-        let tenant = self.0.tenancy.tenant(tenant);
-        let quota = tenant.and_then(|tenant| tenant.quotas.max_history);
-        quota.map_or(limit, |ByteSize(quota)| quota.min(limit))
     }
 
     /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it. One with an

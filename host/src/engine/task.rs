@@ -74,6 +74,7 @@ pub(super) struct Shared {
     pub hot_cap: usize,
     pub hot_idle: Duration,
     pub turn_limits: TurnLimits,
+    pub known_event_bytes: usize,
     pub observable: ObservableLimits,
 }
 
@@ -110,9 +111,7 @@ impl World for HostWorld<'_> {
     }
 
     fn max_history_bytes(&self) -> u64 {
-        let limit = self.shared.turn_limits.history_bytes;
-        self.quota(|quotas| quotas.max_history)
-            .map_or(limit, |ByteSize(quota)| quota.min(limit))
+        self.shared.max_history_bytes(self.tenant)
     }
 
     fn max_log_bytes(&self) -> u64 {
@@ -127,6 +126,16 @@ impl World for HostWorld<'_> {
 impl HostWorld<'_> {
     fn quota<T>(&self, of: impl FnOnce(&Quotas) -> Option<T>) -> Option<T> {
         of(&self.shared.tenancy.tenant(self.tenant)?.quotas)
+    }
+}
+
+impl Shared {
+    /// Most bytes of the history of one execution of a tenant, and most for which it takes events.
+    pub(super) fn max_history_bytes(&self, tenant: TenantId) -> u64 {
+        let limit = self.turn_limits.history_bytes;
+        let tenant = self.tenancy.tenant(tenant);
+        let quota = tenant.and_then(|tenant| tenant.quotas.max_history);
+        quota.map_or(limit, |ByteSize(quota)| quota.min(limit))
     }
 }
 
@@ -155,6 +164,7 @@ pub(super) async fn run(
     let mut unborn = newborn.map(|newborn| {
         session.born = Some(newborn.reply);
         let mut owner = Owner::unborn(instance, newborn.birth);
+        owner.know_events_of(shared.known_event_bytes);
         if newborn.turn_later {
             owner.turn_later();
         }
@@ -305,6 +315,7 @@ impl Session<'_> {
                 Ok(Some(mut record)) if !record.status.has_ended() => {
                     self.first_turns = std::mem::take(&mut record.first_turns);
                     let mut owner = Owner::new(record, inbox_from);
+                    owner.know_events_of(shared.known_event_bytes);
                     results.drain(..).for_each(|result| owner.receive_result(result));
                     return Some(owner);
                 }
@@ -360,6 +371,7 @@ impl Session<'_> {
                 Ok(Next::Activities(changes)) => self.change_activities(&owner, changes),
                 Ok(Next::History(after)) => self.feed(&mut owner, after).await,
                 Ok(Next::Attempts(tasks)) => self.read_attempts(&mut owner, &tasks).await,
+                Ok(Next::Events(names)) => self.read_events(&mut owner, &names).await,
                 Ok(Next::Guest(module, started)) => self.install(&mut owner, module, started, &directory).await,
                 Ok(Next::Store(items)) => {
                     self.keep(items).await;
@@ -445,7 +457,8 @@ impl Session<'_> {
             Mail::Result(result) => owner.receive_result(result),
             Mail::Event(raised) => {
                 if let Some((event, reply)) = raised.take() {
-                    if owner.takes_events() {
+                    let max_bytes = self.shared.max_history_bytes(owner.tenant());
+                    if owner.takes_event(&event, max_bytes, self.shared.clock.now()) {
                         owner.receive_event(event);
                         self.raised.push_back(reply);
                     } else {
@@ -462,11 +475,12 @@ impl Session<'_> {
     /// A step is durable: who asked for it is told, and who is concerned by it is woken.
     fn committed(&mut self, owner: &mut GuestOwner, receipt: &TurnReceipt) {
         self.answer_birth(Ok(StartOutcome::Created(self.instance)));
-        let taken = owner.committed(receipt);
+        let raised = owner.committed(receipt);
         self.first_turns.clear();
         self.failures = 0;
-        let reply = |reply: oneshot::Sender<Taken>| drop(reply.send(Taken::Yes));
-        self.raised.drain(..taken).for_each(reply);
+        for (reply, durable) in self.raised.drain(..raised.len()).zip(raised) {
+            let _ = reply.send(if durable { Taken::Yes } else { Taken::No });
+        }
         self.announce(receipt);
         let shared = self.shared;
         if owner.has_ended() {
@@ -615,6 +629,19 @@ impl Session<'_> {
             Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
             Err(error) => {
                 tracing::warn!(instance_id = %owner.id(), %error, "a history could not be read; trying again");
+                pause(self.shared).await;
+            }
+        }
+    }
+
+    /// Reads events that the instance waits for.
+    async fn read_events(&self, owner: &mut GuestOwner, names: &[String]) {
+        let newest = self.shared.store.newest_message();
+        match self.shared.store.events(self.instance, names).await {
+            Ok(pages) => owner.read_events(newest, pages),
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
+            Err(error) => {
+                tracing::warn!(instance_id = %owner.id(), %error, "events could not be read; trying again");
                 pause(self.shared).await;
             }
         }

@@ -1,5 +1,6 @@
 //! The owner against scripts and a store of plain values: every step is taken by hand.
 
+mod events;
 mod held;
 
 use std::cell::Cell;
@@ -8,9 +9,9 @@ use std::sync::Arc;
 
 use super::owner::{ActivityResult, Next, Owner, World};
 use crate::model::{
-    ActivityOptions, Arrival, Decision, Event, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq, InstanceNumber,
-    InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions, TaskId, TenantId,
-    Timestamp, Turn, TurnNumber,
+    ActivityOptions, Arrival, Decision, Event, EventPage, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq,
+    InstanceNumber, InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions,
+    TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
@@ -29,7 +30,7 @@ impl World for TestWorld {
     }
 
     fn seed(&self) -> [u8; 32] {
-        self.seeds.set(self.seeds.get() + 1);
+        self.seeds.set(self.seeds.get().wrapping_add(1));
         [self.seeds.get(); 32]
     }
 
@@ -75,6 +76,8 @@ struct Instance {
     calls: Vec<ActivityCall>,
     cancelled: Vec<TaskId>,
     commits: Vec<TurnCommit>,
+    /// How often events were read.
+    reads: u32,
 }
 
 impl Instance {
@@ -95,8 +98,10 @@ impl Instance {
             custom_status: None,
             fuel: 0,
             history_bytes: 0,
+            event_bytes: 0,
             inbox: Vec::new(),
             more_inbox: false,
+            more_events: false,
             has_attempts: false,
             first_turns: Vec::new(),
         };
@@ -116,6 +121,7 @@ impl Instance {
             calls: Vec::new(),
             cancelled: Vec::new(),
             commits: Vec::new(),
+            reads: 0,
         };
         instance.tell(InboxItem::Start(Box::new(started(Vec::new()))));
         instance
@@ -188,11 +194,30 @@ impl Instance {
                 self.calls.extend(changes.start.into_iter().map(|start| start.call));
                 self.cancelled.extend(changes.cancel);
             }
+            Next::Events(names) => {
+                let newest = InboxSeq(self.next_seq - 1);
+                let pages = names.into_iter().map(|name| self.read_events(name)).collect();
+                self.owner.read_events(newest, pages);
+                self.reads += 1;
+            }
             Next::Store(items) => {
                 items.into_iter().for_each(|(item, _)| self.tell(item));
                 self.restart();
             }
             Next::Idle(_) | Next::Ended | Next::Commit(_) => unreachable!("handled by the caller"),
+        }
+    }
+
+    /// The two oldest events of a name.
+    fn read_events(&self, name: String) -> EventPage {
+        let all = self.record.inbox.iter().filter_map(|row| match &row.item {
+            InboxItem::Event(event) if event.name.folded() == name => Some((row.seq, event.clone())),
+            _ => None,
+        });
+        EventPage {
+            events: all.clone().take(2).collect(),
+            more: all.count() > 2,
+            name,
         }
     }
 
@@ -203,7 +228,9 @@ impl Instance {
             assert_eq!(turns.len() as u32 + 1, turn.number.0, "histories have no gaps");
             turns.push(turn.clone());
         }
-        self.record.inbox.retain(|row| !commit.consumed.contains(&row.seq));
+        let taken: Vec<InboxSeq> = commit.taken_events.iter().map(|taken| taken.seq).collect();
+        let is_gone = |seq: &InboxSeq| commit.consumed.contains(seq) || taken.contains(seq);
+        self.record.inbox.retain(|row| !is_gone(&row.seq));
         self.attempts.extend(commit.attempts.iter().cloned());
         self.record.has_attempts = !self.attempts.is_empty();
         let summary = &commit.summary;
@@ -212,6 +239,13 @@ impl Instance {
         self.record.execution = summary.execution;
         self.record.last_turn = summary.last_turn;
         let mut receipt = TurnReceipt::default();
+        for event in &commit.kept {
+            let seq = InboxSeq(self.next_seq);
+            self.next_seq += 1;
+            let item = InboxItem::Event(event.clone());
+            self.record.inbox.push(InboxRow { seq, item });
+            receipt.kept.push(seq);
+        }
         if let Some(started) = &commit.next_execution {
             let row = InboxRow {
                 seq: InboxSeq(self.next_seq),
@@ -583,7 +617,7 @@ fn an_event_is_stored_by_the_turn_that_takes_it() {
     };
     assert_eq!(commit.turn.as_ref().unwrap().arrivals.len(), 2);
     assert!(commit.consumed.is_empty());
-    assert_eq!(instance.owner.committed(&TurnReceipt::default()), 2);
+    assert_eq!(instance.owner.committed(&TurnReceipt::default()), [true, true]);
     assert_eq!(instance.commits.len(), before);
 }
 

@@ -4,6 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Event, InboxSeq, Outcome, Started, TaskId, ids::ExecutionNumber};
 
+/// The oldest events of one name that wait for an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventPage {
+    /// The folded name.
+    pub name: String,
+    /// The events, in order of arrival.
+    pub events: Vec<(InboxSeq, Event)>,
+    /// Whether further ones wait.
+    pub more: bool,
+}
+
 /// One message in an instance's inbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InboxRow {
@@ -22,6 +33,17 @@ impl InboxItem {
             Self::TaskEnded { .. } | Self::Event(_) => false,
         }
     }
+}
+
+/// How many bytes are stored for an event that waits.
+pub fn event_bytes(event: &Event) -> u64 {
+    let text = |text: &str| {
+        // Its length in groups of seven bits, and the text.
+        let bits = usize::BITS - text.len().leading_zeros();
+        u64::from(bits.div_ceil(7).max(1)) + text.len() as u64
+    };
+    // The version and the variant.
+    2 + text(event.name.as_str()) + text(event.payload.as_str())
 }
 
 /// What an inbox can hold.
@@ -57,4 +79,30 @@ pub enum InboxItem {
         /// The reason given, possibly empty.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Payload, codec};
+
+    #[test]
+    fn the_bytes_of_an_event_are_those_that_are_stored() {
+        for (name, length) in [
+            ("a", 0),
+            ("Ünï", 124),
+            ("b", 125),
+            ("c", 126),
+            ("d", 20_000),
+            ("e", 3_000_000),
+        ] {
+            let name: String = name.repeat(if length == 125 { 190 } else { 1 });
+            let event = Event {
+                name: name.parse().expect("a name"),
+                payload: Payload::of(&"x".repeat(length)),
+            };
+            let stored = codec::encode(&InboxItem::Event(event.clone()));
+            assert_eq!(event_bytes(&event), stored.len() as u64, "{length}");
+        }
+    }
 }

@@ -1,18 +1,25 @@
-//! External events of one execution: kept when early, matched in order, given back when their wait is dropped.
+//! External events of one execution that have arrived: matched with waits in order, given back when a wait is dropped.
+//!
+//! A new turn delivers an event only when somebody waits for it (see [`pending`](super::pending)). Early ones, which
+//! nobody waits for, come from histories of older hosts, from the start of the execution, and from waits that are dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::{Event, TaskId};
 
-/// The queues of all names.
+/// The tasks that wait for events, oldest first, by folded name. No queue is empty.
+pub type Waits = BTreeMap<String, VecDeque<TaskId>>;
+
+/// The queues of all names. Of one name, either events wait for tasks or tasks for events; never both.
 ///
 /// Every event gets a number when it arrives. An event that is given back returns to the place of its number, so
 /// giving back several restores their order whatever the order of the giving back.
 #[derive(Debug, Default)]
 pub struct Events {
     next_number: u64,
-    /// By folded name.
-    queues: BTreeMap<String, Queue>,
+    /// Arrived, and not delivered to a wait; by folded name. No queue is empty.
+    early: BTreeMap<String, VecDeque<Numbered>>,
+    waits: Waits,
     /// Delivered to a wait, not taken by the guest.
     held: BTreeMap<TaskId, Numbered>,
 }
@@ -21,13 +28,6 @@ pub struct Events {
 struct Numbered {
     number: u64,
     event: Event,
-}
-
-/// Per name: either events wait for tasks or tasks for events; never both.
-#[derive(Debug, Default)]
-struct Queue {
-    events: VecDeque<Numbered>,
-    waits: VecDeque<TaskId>,
 }
 
 impl Events {
@@ -39,50 +39,54 @@ impl Events {
     }
 
     fn place(&mut self, numbered: Numbered) -> Option<TaskId> {
-        let queue = self.queues.entry(numbered.event.name.folded()).or_default();
-        if let Some(task) = queue.waits.pop_front() {
+        let name = numbered.event.name.folded();
+        if let Some(task) = pop(&mut self.waits, &name) {
             self.held.insert(task, numbered);
             return Some(task);
         }
-        let position = queue.events.partition_point(|other| other.number < numbered.number);
-        queue.events.insert(position, numbered);
+        let queue = self.early.entry(name).or_default();
+        let position = queue.partition_point(|other| other.number < numbered.number);
+        queue.insert(position, numbered);
         None
     }
 
     /// Adds a wait. Returns whether an event was there for it already.
     pub fn wait(&mut self, task: TaskId, folded_name: &str) -> bool {
-        let queue = self.queues.entry(folded_name.to_owned()).or_default();
-        match queue.events.pop_front() {
+        match pop(&mut self.early, folded_name) {
             Some(numbered) => {
                 self.held.insert(task, numbered);
-                self.forget_if_empty(folded_name);
                 true
             }
             None => {
-                queue.waits.push_back(task);
+                self.waits.entry(folded_name.to_owned()).or_default().push_back(task);
                 false
             }
         }
     }
 
-    /// Hands over the event of a wait, once.
-    pub fn take(&mut self, task: TaskId) -> Option<Event> {
-        let numbered = self.held.remove(&task)?;
-        self.forget_if_empty(&numbered.event.name.folded());
-        Some(numbered.event)
+    /// The waits that no event has ended.
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
-    /// Whether an event was delivered to the task and not taken.
-    pub fn holds(&self, task: TaskId) -> bool {
-        self.held.contains_key(&task)
+    /// Hands over the event of a wait, once.
+    pub fn take(&mut self, task: TaskId) -> Option<Event> {
+        Some(self.held.remove(&task)?.event)
+    }
+
+    /// The folded name of the event that was delivered to the task and not taken.
+    pub fn held_name(&self, task: TaskId) -> Option<String> {
+        Some(self.held.get(&task)?.event.name.folded())
     }
 
     /// Withdraws a wait that no event has ended.
     pub fn withdraw(&mut self, task: TaskId, folded_name: &str) {
-        if let Some(queue) = self.queues.get_mut(folded_name) {
-            queue.waits.retain(|waiting| *waiting != task);
+        if let Some(queue) = self.waits.get_mut(folded_name) {
+            queue.retain(|waiting| *waiting != task);
+            if queue.is_empty() {
+                self.waits.remove(folded_name);
+            }
         }
-        self.forget_if_empty(folded_name);
     }
 
     /// Puts the event of a dropped wait back. Returns the task whose wait it ends instead, if one waits.
@@ -91,22 +95,21 @@ impl Events {
         self.place(numbered)
     }
 
-    /// All events that no guest code has taken, in the order of their arrival.
+    /// All events that arrived and that no guest code has taken, in the order of their arrival.
     pub fn untaken(&self) -> Vec<Event> {
-        let queued = self.queues.values().flat_map(|queue| &queue.events);
-        let mut all: Vec<&Numbered> = queued.chain(self.held.values()).collect();
+        let early = self.early.values().flatten();
+        let mut all: Vec<&Numbered> = early.chain(self.held.values()).collect();
         all.sort_by_key(|numbered| numbered.number);
         all.into_iter().map(|numbered| numbered.event.clone()).collect()
     }
+}
 
-    /// A loop over ever new names must not leave a queue for each.
-    fn forget_if_empty(&mut self, folded_name: &str) {
-        if self
-            .queues
-            .get(folded_name)
-            .is_some_and(|queue| queue.events.is_empty() && queue.waits.is_empty())
-        {
-            self.queues.remove(folded_name);
-        }
+/// The first of a queue. A loop over ever new names must not leave a queue for each.
+pub(super) fn pop<T>(queues: &mut BTreeMap<String, VecDeque<T>>, name: &str) -> Option<T> {
+    let queue = queues.get_mut(name)?;
+    let first = queue.pop_front();
+    if queue.is_empty() {
+        queues.remove(name);
     }
+    first
 }

@@ -5,6 +5,9 @@
 //!
 //! Arrivals are applied one at a time: the next one only when the guest waits and nothing is ready. So a turn that
 //! brings five arrivals and five turns that bring one each lead a guest to the same decisions.
+//!
+//! In a new turn, an event becomes an arrival only when the guest waits for its name; until then it stays among the
+//! [pending](super::pending) ones. A recorded turn applies what it recorded.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +19,14 @@ use crate::model::{
     LogLine, Outcome, Payload, RetryPolicy, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, failure::types,
 };
 
-use super::{events::Events, guest::Directory, limits::TurnLimits, randomness::Randomness};
+use super::{
+    events::{Events, Waits},
+    guest::Directory,
+    limits::TurnLimits,
+    pending::{PendingEvent, PendingEvents, Place},
+    randomness::Randomness,
+    turn::Room,
+};
 
 /// Why an import must not go on: the sandbox turns it into a trap, and the turn reads the reason off the execution.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,7 +123,18 @@ pub struct Execution {
 /// What belongs to the turn that is running.
 struct TurnState {
     now: Timestamp,
-    arrivals: VecDeque<Arrival>,
+    /// Arrivals that were not applied yet.
+    arrivals: VecDeque<(Place, Arrival)>,
+    /// Arrivals that were applied, of a new turn.
+    applied: Vec<Arrival>,
+    /// Events that a new turn may take.
+    pending: PendingEvents,
+    /// Events that were taken from there.
+    taken: Vec<PendingEvent>,
+    /// Those at or after this place are not taken.
+    until: Place,
+    /// How much of them may still be taken.
+    room: Room,
     decisions: Vec<Decision>,
     decision_bytes: usize,
     logs: Vec<LogLine>,
@@ -127,6 +148,12 @@ struct TurnState {
 /// What a turn left behind, once the guest has stopped.
 #[derive(Debug)]
 pub(super) struct TurnEnd {
+    /// What the guest was given, in that order, and then what it did not come to see.
+    pub arrivals: Vec<Arrival>,
+    /// The events that were not taken.
+    pub pending: PendingEvents,
+    /// Those that were.
+    pub taken: Vec<PendingEvent>,
     pub decisions: Vec<Decision>,
     pub logs: Vec<LogLine>,
     pub custom_status: Option<Payload>,
@@ -206,24 +233,47 @@ impl Execution {
 
     // ---- the turn's side ----
 
-    pub(super) fn begin_turn(&mut self, now: Timestamp, arrivals: Vec<Arrival>, recorded: Option<Vec<Decision>>) {
-        assert!(self.turn.is_none(), "a turn ends before the next begins");
-        self.started_at.get_or_insert(now);
-        self.turn = Some(TurnState {
-            now,
-            arrivals: arrivals.into(),
-            decisions: Vec::new(),
-            decision_bytes: 0,
-            logs: Vec::new(),
-            log_bytes: 0,
-            dropped_logs: 0,
-            custom_status: None,
-            recorded: recorded.map(VecDeque::from),
+    /// Begins a turn that repeats a recorded one.
+    pub(super) fn repeat_turn(&mut self, row: &Turn) {
+        let recorded = Some(row.decisions.iter().cloned().collect());
+        let arrivals = row.arrivals.iter().map(|arrival| (Place::Own, arrival.clone()));
+        self.start_turn(TurnState {
+            arrivals: arrivals.collect(),
+            recorded,
+            ..TurnState::new(row.at)
         });
     }
 
+    /// Begins a new turn.
+    pub(super) fn begin_turn(
+        &mut self,
+        now: Timestamp,
+        arrivals: Vec<(Place, Arrival)>,
+        mut pending: PendingEvents,
+        until: Place,
+        room: Room,
+    ) {
+        pending.begin(self.events.waits());
+        self.start_turn(TurnState {
+            arrivals: arrivals.into(),
+            pending,
+            until,
+            room,
+            ..TurnState::new(now)
+        });
+    }
+
+    fn start_turn(&mut self, turn: TurnState) {
+        assert!(self.turn.is_none(), "a turn ends before the next begins");
+        self.started_at.get_or_insert(turn.now);
+        self.turn = Some(turn);
+    }
+
     pub(super) fn end_turn(&mut self) -> TurnEnd {
-        let turn = self.turn.take().expect("a turn is running");
+        let mut turn = self.turn.take().expect("a turn is running");
+        turn.pending.end();
+        let mut arrivals = turn.applied;
+        arrivals.extend(turn.arrivals.into_iter().map(|(_, arrival)| arrival));
         let mut logs = turn.logs;
         if turn.dropped_logs > 0 {
             logs.push(self.line(
@@ -233,6 +283,9 @@ impl Execution {
             ));
         }
         TurnEnd {
+            arrivals,
+            pending: turn.pending,
+            taken: turn.taken,
             decisions: turn.decisions,
             logs,
             custom_status: turn.custom_status,
@@ -252,7 +305,8 @@ impl Execution {
         self.interrupt.take()
     }
 
-    /// What continue-as-new asked for, with the events to carry over: those not taken and those not even seen.
+    /// What continue-as-new asked for, with the events that arrived and were not taken. (Those that wait outside stay
+    /// there.)
     pub(super) fn take_continuation(&mut self) -> Option<(Payload, Vec<Event>)> {
         let input = self.continue_as_new.take()?;
         let mut events = self.events.untaken();
@@ -262,7 +316,7 @@ impl Execution {
             .map(|turn| turn.arrivals.iter())
             .into_iter()
             .flatten();
-        events.extend(unseen.filter_map(|arrival| match arrival {
+        events.extend(unseen.filter_map(|(_, arrival)| match arrival {
             Arrival::EventRaised(event) => Some(event.clone()),
             _ => None,
         }));
@@ -289,6 +343,11 @@ impl Execution {
     /// When the execution started: the time of its first turn.
     pub fn started_at(&self) -> Timestamp {
         self.started_at.unwrap_or_default()
+    }
+
+    /// The waits for events that no event has ended.
+    pub fn waits(&self) -> &Waits {
+        self.events.waits()
     }
 
     /// How long the history is, up to the turn before the running one.
@@ -534,6 +593,7 @@ impl Execution {
         if self.events.wait(task, &folded) {
             self.settle(task, Ok(Payload::null()));
         }
+        self.tell_pending(&folded);
         Ok(task)
     }
 
@@ -552,9 +612,9 @@ impl Execution {
     /// When the guest must not go on.
     pub fn cancel_task(&mut self, task: TaskId) -> Result<(), Interrupt> {
         self.turn()?;
-        let held = self.events.holds(task);
+        let held = self.events.held_name(task);
         let waiting = self.waiting.get(&task).cloned();
-        if !held && waiting.is_none() {
+        if held.is_none() && waiting.is_none() {
             return Ok(());
         }
         self.decide(Decision::CancelTask { task })?;
@@ -565,6 +625,7 @@ impl Execution {
             }
             Some(Waiting::Event(folded)) => {
                 self.events.withdraw(task, &folded);
+                self.tell_pending(&folded);
                 self.forget(task);
             }
             Some(Waiting::Timer | Waiting::PollTimer) => {
@@ -576,6 +637,7 @@ impl Execution {
                 if let Some(next) = self.events.give_back(task) {
                     self.settle(next, Ok(Payload::null()));
                 }
+                held.iter().for_each(|folded| self.tell_pending(folded));
             }
         }
         Ok(())
@@ -656,19 +718,25 @@ impl Execution {
         }
     }
 
-    /// Applies the next arrival, if there is one. `poll` calls it while none of its pollables is ready.
+    /// Applies the next arrival, if there is one: the oldest of those that the turn brought and of the events that the
+    /// guest waits for. `poll` calls it while none of its pollables is ready.
     ///
     /// # Errors
     /// Outside a turn.
     pub fn apply_next_arrival(&mut self) -> Result<Applied, Interrupt> {
-        let Some(arrival) = self.turn()?.arrivals.pop_front() else {
+        let Some(arrival) = self.turn()?.next_arrival() else {
             return Ok(Applied::NoneLeft);
         };
         let settled = match arrival {
             Arrival::Started(_) | Arrival::Terminated { .. } | Arrival::ClockBehind { .. } => None,
             Arrival::TaskEnded { task, outcome } => Some((task, outcome)),
             Arrival::TimerFired { task } => Some((task, Ok(Payload::null()))),
-            Arrival::EventRaised(event) => self.events.arrive(event).map(|task| (task, Ok(Payload::null()))),
+            Arrival::EventRaised(event) => {
+                let folded = event.name.folded();
+                let task = self.events.arrive(event);
+                self.tell_pending(&folded);
+                task.map(|task| (task, Ok(Payload::null())))
+            }
         };
         let settled = settled.filter(|(task, _)| !self.is_ready(*task));
         Ok(settled.map_or(Applied::Nothing, |(task, outcome)| {
@@ -683,6 +751,14 @@ impl Execution {
     }
 
     // ---- inside ----
+
+    /// Tells a new turn's pending events whether the guest waits for that name.
+    fn tell_pending(&mut self, folded_name: &str) {
+        let wanted = self.events.waits().contains_key(folded_name);
+        if let Some(turn) = &mut self.turn {
+            turn.pending.want(folded_name, wanted);
+        }
+    }
 
     fn turn(&mut self) -> Result<&mut TurnState, Interrupt> {
         if self.turn.is_none() {
@@ -842,6 +918,50 @@ impl Execution {
     }
 }
 
+impl TurnState {
+    /// A turn that brings nothing.
+    fn new(now: Timestamp) -> Self {
+        Self {
+            now,
+            arrivals: VecDeque::new(),
+            applied: Vec::new(),
+            pending: PendingEvents::default(),
+            taken: Vec::new(),
+            until: Place::Own,
+            room: Room::default(),
+            decisions: Vec::new(),
+            decision_bytes: 0,
+            logs: Vec::new(),
+            log_bytes: 0,
+            dropped_logs: 0,
+            custom_status: None,
+            recorded: None,
+        }
+    }
+
+    /// The oldest of what the turn brought and of the events that the guest waits for.
+    fn next_arrival(&mut self) -> Option<Arrival> {
+        let first = self.arrivals.front().map_or(Place::Own, |(place, _)| *place);
+        let event = match self.room.is_used_up() {
+            false => self.pending.next(first.min(self.until)),
+            true => None,
+        };
+        let arrival = match event {
+            Some(pending) => {
+                self.room.take(&pending.event);
+                let arrival = Arrival::EventRaised(pending.event.clone());
+                self.taken.push(pending);
+                arrival
+            }
+            None => self.arrivals.pop_front()?.1,
+        };
+        if self.recorded.is_none() {
+            self.applied.push(arrival.clone());
+        }
+        Some(arrival)
+    }
+}
+
 fn argument(message: String) -> Failure {
     Failure::new(types::ARGUMENT, message).permanent()
 }
@@ -957,9 +1077,9 @@ fn size(decision: &Decision) -> usize {
         D::StartOrchestration { input, .. } => input.as_str().len(),
         D::SendEvent { event, .. } => event.payload.as_str().len(),
         D::Complete { output } => output.as_str().len(),
-        D::ContinueAsNew { input, events } => {
-            input.as_str().len() + events.iter().map(|event| event.payload.as_str().len()).sum::<usize>()
-        }
+        // The events came from outside: whoever wrote the code bounds neither their size nor, in histories of older
+        // hosts, their number.
+        D::ContinueAsNew { input, .. } => input.as_str().len(),
         D::Fail { failure } | D::Refused { failure, .. } => failure.message.len(),
         D::CreateTimer { .. } | D::WaitForEvent { .. } | D::CancelTask { .. } => 0,
     };

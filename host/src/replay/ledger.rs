@@ -12,6 +12,8 @@ use crate::model::{
     SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
+use super::events::{Waits, pop};
+
 /// The state of one execution as far as its host is concerned.
 #[derive(Debug, Default, Clone)]
 pub struct Ledger {
@@ -24,6 +26,13 @@ pub struct Ledger {
     tasks: BTreeMap<TaskId, Outstanding>,
     /// Timers and time-outs of sub-orchestrations, soonest first, by the host's clock.
     due: BTreeSet<(Timestamp, TaskId)>,
+    /// Waits for events that no event has ended. More than there are when the event of an earlier turn was given back,
+    /// which a history does not tell from one that was taken; never fewer.
+    waits: Waits,
+    /// Their folded names.
+    wait_names: BTreeMap<TaskId, String>,
+    /// How many events arrived that nobody waited for, by folded name.
+    early: BTreeMap<String, usize>,
 }
 
 /// A task whose outcome has not arrived.
@@ -116,6 +125,10 @@ impl Ledger {
                 Arrival::Started(started) => {
                     self.started = Some(Arc::new((**started).clone()));
                     self.started_at = turn.at;
+                    started
+                        .events
+                        .iter()
+                        .for_each(|event| self.arrived(event.name.folded()));
                 }
                 Arrival::TaskEnded { task, .. } | Arrival::TimerFired { task } => self.remove(*task),
                 Arrival::EventRaised(_) | Arrival::Terminated { .. } | Arrival::ClockBehind { .. } => {}
@@ -123,6 +136,12 @@ impl Ledger {
         }
         for decision in &turn.decisions {
             self.decided(decision, turn);
+        }
+        // How many waits are left does not depend on the order; that a wait is known when its event comes does.
+        for arrival in &turn.arrivals {
+            if let Arrival::EventRaised(event) = arrival {
+                self.arrived(event.name.folded());
+            }
         }
         self.ended = turn.is_last();
         Ok(())
@@ -178,9 +197,19 @@ impl Ledger {
                 self.tasks.insert(*task, timer);
             }
             Decision::CancelTask { task } => self.remove(*task),
+            Decision::WaitForEvent { task, name } => {
+                let folded = name.folded();
+                match self.early.get_mut(&folded) {
+                    Some(1) => drop(self.early.remove(&folded)),
+                    Some(early) => *early -= 1,
+                    None => {
+                        self.waits.entry(folded.clone()).or_default().push_back(*task);
+                        self.wait_names.insert(*task, folded);
+                    }
+                }
+            }
             Decision::StartOrchestration { .. }
             | Decision::SendEvent { .. }
-            | Decision::WaitForEvent { .. }
             | Decision::Refused { .. }
             | Decision::Complete { .. }
             | Decision::Fail { .. }
@@ -188,7 +217,22 @@ impl Ledger {
         }
     }
 
+    fn arrived(&mut self, folded_name: String) {
+        match pop(&mut self.waits, &folded_name) {
+            Some(task) => drop(self.wait_names.remove(&task)),
+            None => *self.early.entry(folded_name).or_default() += 1,
+        }
+    }
+
     fn remove(&mut self, task: TaskId) {
+        if let Some(folded) = self.wait_names.remove(&task)
+            && let Some(waits) = self.waits.get_mut(&folded)
+        {
+            waits.retain(|waiting| *waiting != task);
+            if waits.is_empty() {
+                self.waits.remove(&folded);
+            }
+        }
         let Some(outstanding) = self.tasks.remove(&task) else {
             return;
         };
@@ -236,6 +280,11 @@ impl Ledger {
     /// All outstanding tasks, in scheduling order.
     pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &Outstanding)> {
         self.tasks.iter().map(|(task, outstanding)| (*task, outstanding))
+    }
+
+    /// The names of events that may be waited for: all that are, and few others.
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// The earliest timer or time-out of a sub-orchestration, by the host's clock.

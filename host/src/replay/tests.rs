@@ -2,5 +2,6 @@
 
 mod behaviour;
 mod fuzz;
+mod pending;
 mod properties;
 pub(crate) mod script;

@@ -1,11 +1,11 @@
 //! One turn: arrivals delivered, the guest run until it waits, decisions compared or collected.
 
 use crate::model::{
-    Arrival, Decision, Failure, LogLine, Payload, StuckReason, Timestamp, Turn, TurnNumber, failure::types,
+    Arrival, Decision, Event, Failure, LogLine, Payload, StuckReason, Timestamp, Turn, TurnNumber, failure::types,
 };
 
 use super::{
-    Budget, Execution, Guest, HostTrouble, Progress,
+    Budget, Execution, Guest, HostTrouble, PendingEvent, PendingEvents, Place, Progress, Waits,
     execution::{Divergence, Interrupt, describe},
 };
 
@@ -17,11 +17,46 @@ pub struct Player<G> {
     last_at: Timestamp,
 }
 
+/// What a new turn is given.
+#[derive(Debug)]
+pub struct Delivery<'a> {
+    /// What is no event, in order.
+    pub arrivals: Vec<(Place, Arrival)>,
+    /// Events, of which the turn takes those that its guest waits for.
+    pub pending: &'a mut PendingEvents,
+    /// Events at or after this place are not taken.
+    pub until: Place,
+    /// How much of them the turn may take.
+    pub room: Room,
+}
+
+/// How many events a turn may still take, and of how many bytes, the last one excepted. Bounds its row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Events.
+    pub events: usize,
+    /// Bytes of their payloads.
+    pub bytes: usize,
+}
+
+impl Room {
+    pub(super) fn is_used_up(self) -> bool {
+        self.events == 0 || self.bytes == 0
+    }
+
+    pub(super) fn take(&mut self, event: &Event) {
+        self.events = self.events.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(event.payload.as_str().len());
+    }
+}
+
 /// A turn that has just run and is not yet durable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewTurn {
     /// The row to append.
     pub turn: Turn,
+    /// The events that it took from the pending ones.
+    pub taken: Vec<PendingEvent>,
     /// Lines the guest wrote.
     pub logs: Vec<LogLine>,
     /// The custom status, if the turn set one.
@@ -65,6 +100,11 @@ impl<G: Guest> Player<G> {
         self.last_turn
     }
 
+    /// The names of events that the guest waits for.
+    pub fn waits(&self) -> &Waits {
+        self.execution.waits()
+    }
+
     /// The guest, for looking at.
     pub fn guest(&self) -> &G {
         &self.guest
@@ -85,8 +125,7 @@ impl<G: Guest> Player<G> {
         if terminated || broke(row) {
             return Ok(());
         }
-        self.execution
-            .begin_turn(row.at, row.arrivals.clone(), Some(row.decisions.clone()));
+        self.execution.repeat_turn(row);
         let budget = Budget::Replay { recorded: row.fuel };
         let resumed = self.guest.resume(&mut self.execution, budget);
         let ran = match resumed {
@@ -137,18 +176,44 @@ impl<G: Guest> Player<G> {
         }
     }
 
+    /// Takes a new turn with exactly these arrivals, in this order.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    pub fn advance(&mut self, now: Timestamp, arrivals: Vec<Arrival>) -> Result<NewTurn, HostTrouble> {
+        self.deliver(
+            now,
+            Delivery {
+                arrivals: arrivals.into_iter().map(|arrival| (Place::Own, arrival)).collect(),
+                pending: &mut PendingEvents::default(),
+                until: Place::Own,
+                room: Room::default(),
+            },
+        )
+    }
+
     /// Takes a new turn at that time, or at the time of the last turn if that was later.
     ///
     /// # Errors
-    /// When the host cannot run the guest. The arrivals are the caller's to keep; the player must be thrown away.
-    pub fn advance(&mut self, now: Timestamp, arrivals: Vec<Arrival>) -> Result<NewTurn, HostTrouble> {
+    /// When the host cannot run the guest. No event is taken, and the arrivals are the caller's to keep; the player must
+    /// be thrown away.
+    pub fn deliver(&mut self, now: Timestamp, delivery: Delivery<'_>) -> Result<NewTurn, HostTrouble> {
         let at = now.max(self.last_at);
-        self.execution.begin_turn(at, arrivals.clone(), None);
+        let Delivery {
+            arrivals,
+            pending,
+            until,
+            room,
+        } = delivery;
+        self.execution
+            .begin_turn(at, arrivals, std::mem::take(pending), until, room);
         let resumed = self.guest.resume(&mut self.execution, Budget::Turn);
         let ran = match resumed {
             Ok(ran) => ran,
             Err(trouble) => {
-                self.execution.end_turn();
+                let end = self.execution.end_turn();
+                *pending = end.pending;
+                pending.put_back(end.taken);
                 return Err(trouble);
             }
         };
@@ -164,6 +229,7 @@ impl<G: Guest> Player<G> {
             Some(interrupt) => Some(stopped(interrupt)),
         };
         let end = self.execution.end_turn();
+        *pending = end.pending;
         // A turn that broke asks for nothing but its failure: its decisions were cut off somewhere in the middle.
         let decisions = failure.map_or(end.decisions, |failure| vec![Decision::Fail { failure }]);
         self.last_turn = self.last_turn.next();
@@ -171,13 +237,14 @@ impl<G: Guest> Player<G> {
         let turn = Turn {
             number: self.last_turn,
             at,
-            arrivals,
+            arrivals: end.arrivals,
             decisions,
             fuel: ran.fuel,
         };
         self.execution.grow(&turn);
         Ok(NewTurn {
             turn,
+            taken: end.taken,
             logs: end.logs,
             custom_status: end.custom_status,
         })

@@ -12,7 +12,7 @@ const MAX_PROBLEMS: usize = 100;
 const TURNS_PER_READ: u32 = 500;
 
 /// Each finds rows that contradict others, and returns one sentence per finding.
-const CONTRADICTIONS: [&str; 7] = [
+const CONTRADICTIONS: [&str; 8] = [
     "SELECT 'instance ' || i.instance || ' has an unknown function'
      FROM instances AS i
      WHERE NOT EXISTS (SELECT 1 FROM function_names AS f WHERE f.function = i.function)
@@ -40,11 +40,20 @@ const CONTRADICTIONS: [&str; 7] = [
      LIMIT ?",
     "SELECT 'of tenant ' || t.name || ' ' || t.stored_bytes || ' bytes are counted, its instances have ' || t.found
      FROM (SELECT c.name, c.stored_bytes,
-                  (SELECT coalesce(sum(i.execution_bytes + i.log_bytes), 0)
+                  (SELECT coalesce(sum(i.execution_bytes + i.event_bytes + i.log_bytes), 0)
                    FROM instances AS i
                    WHERE i.tenant = c.tenant) AS found
            FROM tenants AS c) AS t
      WHERE t.stored_bytes <> t.found
+     LIMIT ?",
+    "SELECT 'of the events of instance ' || w.instance || ' ' || w.event_bytes || ' bytes are counted, there are ' || w.found
+     FROM (SELECT i.instance, i.event_bytes,
+                  (SELECT coalesce(sum(length(e.item) + 32), 0)
+                   FROM events AS e
+                   WHERE e.partition = i.partition AND e.instance = i.instance) AS found
+           FROM instances AS i
+           WHERE i.status < 10) AS w
+     WHERE w.event_bytes <> w.found
      LIMIT ?",
 ];
 

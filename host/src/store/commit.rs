@@ -4,8 +4,9 @@
 
 use super::Used;
 use crate::model::{
-    ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus,
-    LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber,
+    InstanceStatus, LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn,
+    TurnNumber,
 };
 
 /// An instance to be created, with its first message (`Start`) in its inbox.
@@ -122,8 +123,12 @@ pub struct TurnCommit {
     pub execution: ExecutionNumber,
     /// The turn, if the step was one (a suspension or a retry of a child is none).
     pub turn: Option<Turn>,
-    /// Inbox rows that were taken.
+    /// Inbox rows that were taken, events excepted.
     pub consumed: Vec<InboxSeq>,
+    /// Stored events that were taken.
+    pub taken_events: Vec<TakenEvent>,
+    /// Events that came to the owner and that nobody has taken; stored to wait.
+    pub kept: Vec<Event>,
     /// Instances to start. One whose id is taken by a live instance is not started; if it has a parent, that parent
     /// (this instance) gets a `TaskEnded` message with the failure `windlass.already-exists` instead.
     pub children: Vec<NewInstance>,
@@ -154,6 +159,8 @@ impl TurnCommit {
             execution: summary.execution,
             turn: None,
             consumed: Vec::new(),
+            taken_events: Vec::new(),
+            kept: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
             attempts: Vec::new(),
@@ -186,6 +193,17 @@ impl TurnCommit {
             ..commit
         }
     }
+}
+
+/// A stored event that a turn took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenEvent {
+    /// Its position.
+    pub seq: InboxSeq,
+    /// Its folded name.
+    pub name: String,
+    /// How many [bytes](crate::model::inbox::event_bytes) are stored for it.
+    pub bytes: u64,
 }
 
 /// A message that a turn sends.
@@ -238,6 +256,8 @@ pub struct TurnReceipt {
     pub created: Vec<InstanceNumber>,
     /// Inbox rows written, whose instances want to be woken. May name the committing instance itself.
     pub delivered: Vec<(InstanceNumber, InboxRow)>,
+    /// Where the events of [`TurnCommit::kept`] are now, in their order.
+    pub kept: Vec<InboxSeq>,
     /// Whether the instance existed. If not (it was purged), nothing was written.
     pub instance_gone: bool,
     /// Why an instance was not born, and nothing written. [`StartOutcome::Created`] when it was born before; only a commit
@@ -301,12 +321,16 @@ pub struct InstanceRecord {
     pub custom_status: Option<Payload>,
     /// Fuel that its turns have used.
     pub fuel: u64,
-    /// Bytes of the history of the current execution, and of the messages that were sent to it.
+    /// Bytes of the history of the current execution, and of the messages that were sent to it, events that wait excepted.
     pub history_bytes: u64,
+    /// Bytes of the events that wait.
+    pub event_bytes: u64,
     /// What waits for it, in order.
     pub inbox: Vec<InboxRow>,
-    /// Whether further messages wait: then those that are there are some of the oldest, and all that must not be overlooked
-    /// whatever else waits (its start, and requests to end, suspend or resume it).
+    /// Whether many events wait: then none of them is in `inbox`. Otherwise all are.
+    pub more_events: bool,
+    /// Whether further messages wait that are no events: then those that are there are some of the oldest, and all that
+    /// must not be overlooked whatever else waits (its start, and requests to end, suspend or resume it).
     pub more_inbox: bool,
     /// Whether attempts of the current execution are noted.
     pub has_attempts: bool,

@@ -78,7 +78,9 @@ pub(super) static NOTE: RowStatement = RowStatement::new(
      FROM v
      WHERE v.instance IS NOT NULL
         -- Most instances that end leave nothing behind.
-        AND (v.what <> 2 OR EXISTS (SELECT 1 FROM inbox AS i WHERE i.partition = 0 AND i.instance = v.instance))",
+        AND (v.what <> 2
+             OR EXISTS (SELECT 1 FROM inbox AS i WHERE i.partition = 0 AND i.instance = v.instance)
+             OR EXISTS (SELECT 1 FROM events AS e WHERE e.partition = 0 AND e.instance = v.instance))",
 );
 
 /// Deletes some garbage, at most `limit` rows, and says how many it deleted; fewer than `limit` means that none is left.
@@ -149,12 +151,20 @@ const DELETE_LOGS: &str = "
         WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
         LIMIT ?4)";
 
-/// (Inbox rows belong to no execution; the middle parameters only keep all four statements alike.)
+/// (Messages belong to no execution; the middle parameters only keep all statements alike.)
 const DELETE_INBOX: &str = "
     DELETE FROM inbox
     WHERE (partition, instance, seq) IN (
         SELECT partition, instance, seq
         FROM inbox
+        WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
+        LIMIT ?4)";
+
+const DELETE_EVENTS: &str = "
+    DELETE FROM events
+    WHERE (partition, instance, name, seq) IN (
+        SELECT partition, instance, name, seq
+        FROM events
         WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
         LIMIT ?4)";
 
@@ -168,6 +178,7 @@ async fn delete_rows(connection: &mut SqliteConnection, garbage: Garbage, limit:
                 (DELETE_ATTEMPTS, ALL),
                 (DELETE_LOGS, ALL),
                 (DELETE_INBOX, ALL),
+                (DELETE_EVENTS, ALL),
             ]
         }
         Garbage::Execution(_, ExecutionNumber(execution)) => {
@@ -179,7 +190,7 @@ async fn delete_rows(connection: &mut SqliteConnection, garbage: Garbage, limit:
                 (DELETE_LOGS, without_log),
             ]
         }
-        Garbage::Inbox(_) => vec![(DELETE_INBOX, ALL)],
+        Garbage::Inbox(_) => vec![(DELETE_INBOX, ALL), (DELETE_EVENTS, ALL)],
     };
     let mut deleted = 0;
     for (statement, (first, last)) in pieces {

@@ -57,6 +57,7 @@ impl BindRow for CreatedInstance<'_> {
             .optional_bytes(state.stuck.map(codec::encode).as_deref())
             .optional_text(state.custom_status.flatten())
             .number(state.sizes.execution)
+            .number(state.sizes.events)
             .number(state.sizes.log);
     }
 }
@@ -64,17 +65,17 @@ impl BindRow for CreatedInstance<'_> {
 /// Creates instances.
 pub(super) static CREATE: RowStatement = RowStatement::new(
     "WITH v(instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
-            wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes, log_bytes)
-        AS (VALUES ",
-    19,
+            wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes, event_bytes,
+            log_bytes) AS (VALUES ",
+    20,
     ")
      INSERT INTO instances
         (partition, instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
-         wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes, log_bytes,
-         unclean_ends)
+         wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes,
+         event_bytes, log_bytes, unclean_ends)
      SELECT 0, v.instance, v.tenant, v.id, v.function, v.created_at_ms, v.parent, v.parent_link, v.status, v.execution,
             v.last_turn, v.wake_at_ms, v.in_flight, v.module, v.updated_at_ms, v.fuel, v.stuck, v.custom_status,
-            v.execution_bytes, v.log_bytes, 0
+            v.execution_bytes, v.event_bytes, v.log_bytes, 0
      FROM v
      WHERE v.instance IS NOT NULL",
 );
@@ -117,6 +118,7 @@ impl BindRow for ChangedInstance<'_> {
             .optional_text(self.custom_status.flatten())
             .number(self.took_a_turn)
             .number(self.sizes.execution)
+            .number(self.sizes.events)
             .number(self.sizes.log);
     }
 }
@@ -124,8 +126,9 @@ impl BindRow for ChangedInstance<'_> {
 /// Changes instances.
 pub(super) static CHANGE: RowStatement = RowStatement::new(
     "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
-            new_custom_status, custom_status, took_a_turn, execution_bytes, log_bytes) AS (VALUES ",
-    15,
+            new_custom_status, custom_status, took_a_turn, execution_bytes, event_bytes, log_bytes)
+        AS (VALUES ",
+    16,
     ")
      UPDATE instances
      SET status = v.status,
@@ -140,6 +143,7 @@ pub(super) static CHANGE: RowStatement = RowStatement::new(
          custom_status = iif(v.new_custom_status, v.custom_status, instances.custom_status),
          unclean_ends = iif(v.took_a_turn, 0, instances.unclean_ends),
          execution_bytes = v.execution_bytes,
+         event_bytes = v.event_bytes,
          log_bytes = v.log_bytes
      FROM v
      WHERE instances.partition = 0 AND instances.instance = v.instance",
@@ -168,7 +172,8 @@ pub(super) static FACTS_BY_NUMBER: RowStatement = RowStatement::new(
     "WITH v(instance) AS (VALUES ",
     1,
     ")
-     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.log_bytes
+     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
+            i.log_bytes
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
@@ -177,7 +182,8 @@ pub(super) static FACTS_BY_ID: RowStatement = RowStatement::new(
     "WITH v(tenant, id) AS (VALUES ",
     2,
     ")
-     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.log_bytes
+     SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
+            i.log_bytes
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
@@ -219,7 +225,8 @@ fn fact(row: &SqliteRow) -> Result<Fact, Error> {
         last_turn: TurnNumber(row.small_number(5)?),
         sizes: Sizes {
             execution: row.number(6)?,
-            log: row.number(7)?,
+            events: row.number(7)?,
+            log: row.number(8)?,
         },
     })
 }
@@ -278,6 +285,10 @@ pub(super) async fn to_wake_at_start(
          WHERE m.partition = 0 AND m.instance > ?1
             AND i.partition = 0 AND i.instance = m.instance
             AND i.status < 10 AND (i.status <> 2 OR m.control = 1)
+         UNION
+         SELECT instance
+         FROM instances INDEXED BY instances_with_events
+         WHERE partition = 0 AND instance > ?1 AND event_bytes > 0 AND status < 10 AND status <> 2
          ORDER BY 1
          LIMIT ?2",
     )
@@ -301,7 +312,7 @@ pub(super) async fn to_wake_of(
         "SELECT i.instance
          FROM instances AS i INDEXED BY instances_by_tenant
          WHERE i.partition = 0 AND i.tenant = ? AND i.instance > ? AND i.status < 10
-            AND (i.in_flight > 0 OR i.wake_at_ms <= ?
+            AND (i.in_flight > 0 OR i.event_bytes > 0 OR i.wake_at_ms <= ?
                  OR EXISTS (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance))
          ORDER BY i.instance
          LIMIT ?",

@@ -7,13 +7,13 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::Error;
+use super::{Error, events};
 
 /// "WNDL": marks the file as ours.
 const APPLICATION_ID: i64 = 0x574e_444c;
 
 /// All migrations in order; the version of a database is how many of them it has seen. They stay as released.
-pub(super) const MIGRATIONS: [&str; 10] = [
+pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
     include_str!("../../migrations/sqlite/0002_create_instances.sql"),
     include_str!("../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
@@ -24,7 +24,11 @@ pub(super) const MIGRATIONS: [&str; 10] = [
     include_str!("../../migrations/sqlite/0008_usage_http.sql"),
     include_str!("../../migrations/sqlite/0009_declare_events.sql"),
     include_str!("../../migrations/sqlite/0010_note_attempts_to_prune.sql"),
+    include_str!("../../migrations/sqlite/0011_create_events.sql"),
 ];
+
+/// The migration after which events are moved to a table of their own, by their names, which SQL cannot read.
+const CREATES_EVENTS: usize = 11;
 
 /// The version of a database before and after it was opened; zero before it existed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,20 +59,28 @@ pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(
 pub(super) async fn migrate_to(connection: &mut SqliteConnection, target: usize) -> Result<(), Error> {
     let version = check_header(connection).await?;
     for (number, migration) in MIGRATIONS.iter().enumerate().take(target).skip(version) {
-        let text = format!(
-            "BEGIN IMMEDIATE;
-             {migration}
-             PRAGMA application_id = {APPLICATION_ID};
-             PRAGMA user_version = {};
-             COMMIT;",
-            number + 1
-        );
-        if let Err(error) = sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut *connection).await {
+        if let Err(error) = run(connection, number + 1, migration).await {
             // The statement that failed has left the transaction open.
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
-            return Err(error.into());
+            return Err(error);
         }
     }
+    Ok(())
+}
+
+/// Runs one migration in a transaction, which is left open if it fails.
+async fn run(connection: &mut SqliteConnection, number: usize, migration: &str) -> Result<(), Error> {
+    let begin = format!("BEGIN IMMEDIATE; {migration}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(begin))
+        .execute(&mut *connection)
+        .await?;
+    if number == CREATES_EVENTS {
+        events::move_from_inboxes(connection).await?;
+    }
+    let end = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(end))
+        .execute(&mut *connection)
+        .await?;
     Ok(())
 }
 

@@ -10,9 +10,17 @@ pub(super) struct Page {
 }
 
 impl Page {
+    /// About what a row takes beside its content, where rows are small and many.
+    pub(super) const ROW_BYTES: usize = 128;
+
     /// Nothing read yet.
     pub(super) fn new() -> Self {
-        Self { bytes: PAGE_BYTES }
+        Self::of(PAGE_BYTES)
+    }
+
+    /// A page of another size.
+    pub(super) fn of(bytes: usize) -> Self {
+        Self { bytes }
     }
 
     /// Counts a row. The first is always read.

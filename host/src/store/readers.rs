@@ -7,14 +7,14 @@ use sqlx::sqlite::SqlitePool;
 #[cfg(test)]
 use super::simulated;
 use super::{
-    AttemptsSoFar, Error, InstanceRecord, InstanceSummary, ModuleVersion, attempts, history, instances,
+    AttemptsSoFar, Error, InstanceRecord, InstanceSummary, ModuleVersion, attempts, events, history, instances,
     modules::{self, OldVersion, PossibleUsers},
     people::People,
     takeover,
     tenant::{self, Addressee},
 };
 use crate::model::{
-    ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// Where queries go. Cheap to clone.
@@ -90,6 +90,11 @@ impl Readers {
         on!(self,
             pool => attempts::so_far(pool, instance, execution, tasks),
             disk => disk.attempts_so_far(instance, execution, tasks))
+    }
+
+    /// The oldest events of each of these names.
+    pub(super) async fn events(&self, instance: InstanceNumber, names: &[String]) -> Result<Vec<EventPage>, Error> {
+        on!(self, pool => events::of_names(pool, instance, names), disk => disk.events(instance, names))
     }
 
     /// Turns of an execution after a turn, in order and without gaps.

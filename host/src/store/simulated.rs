@@ -86,6 +86,8 @@ pub(crate) enum Sabotage {
     ForgetsWakeUps,
     /// Now and then a turn that was written before is overwritten.
     RewritesTurns,
+    /// Now and then an event that waits is gone when an execution continues as new.
+    LosesEvents,
 }
 
 /// The disk. Cheap to clone.
@@ -101,6 +103,8 @@ struct State {
     sabotage: Option<Sabotage>,
     /// Commits so far, to sabotage some of them.
     commits: u64,
+    /// Most events that a query reads, and most names.
+    events_at_once: usize,
 }
 
 /// The writer, to be run for as long as the host does.
@@ -131,7 +135,17 @@ impl Disk {
             fate,
             sabotage,
             commits: 0,
+            events_at_once: usize::MAX,
         })))
+    }
+
+    /// From now on, queries read so few events that most instances have more.
+    pub(crate) fn read_few_events(&self) {
+        self.lock().events_at_once = 2;
+    }
+
+    fn events_at_once(&self) -> usize {
+        self.lock().events_at_once
     }
 
     /// What is committed now. Cheap.

@@ -1,9 +1,10 @@
 //! How much is stored of each instance and each tenant: columns of the tables `instances` and `tenants`, and the tenants'
 //! in memory as well.
 //!
-//! Counted are the bytes that the database is given, and a flat amount for what each row takes beside them. A message
-//! counts twice once a turn has taken it: as it came, and in the history; continuing as new begins from nothing. Not
-//! counted are indexes, clients' idempotency keys (they expire) and the logs of earlier executions, of which
+//! Counted are the bytes that the database is given, and a flat amount for what each row takes beside them. An event that
+//! waits counts for as long as it does, and in the history once a turn has taken it. Another message counts twice then: as
+//! it came, and in the history. Continuing as new begins from nothing but the events that wait. Not counted are indexes,
+//! clients' idempotency keys (they expire) and the logs of earlier executions, of which
 //! [a few](super::garbage::EXECUTIONS_WITH_LOG) are kept.
 
 use std::{
@@ -21,7 +22,7 @@ use super::{
 use crate::model::{InstanceNumber, TenantId};
 
 /// What a row takes beside its content: its key and its place on a page.
-pub(super) const ROW_BYTES: u64 = 32;
+pub(crate) const ROW_BYTES: u64 = 32;
 
 /// What the row of an instance takes, with its entries in the indexes.
 const INSTANCE_BYTES: u64 = 256;
@@ -31,6 +32,8 @@ const INSTANCE_BYTES: u64 = 256;
 pub(super) struct Sizes {
     /// History, messages and attempts of the current execution, and the instance itself.
     pub(super) execution: u64,
+    /// Events that wait.
+    pub(super) events: u64,
     /// The log of the current execution.
     pub(super) log: u64,
 }
@@ -39,12 +42,36 @@ impl Sizes {
     /// Of an instance at the beginning of an execution.
     pub(super) const EMPTY: Self = Self {
         execution: INSTANCE_BYTES,
+        events: 0,
         log: 0,
     };
 
     /// All of it.
     pub(super) fn total(self) -> u64 {
-        self.execution.saturating_add(self.log)
+        self.stored().saturating_add(self.log)
+    }
+
+    /// All of it, without the log.
+    pub(super) fn stored(self) -> u64 {
+        self.execution.saturating_add(self.events)
+    }
+
+    /// Of the next execution: what waits goes on waiting.
+    pub(super) fn continued(self) -> Self {
+        Self {
+            events: self.events,
+            ..Self::EMPTY
+        }
+    }
+
+    /// Adds an event that waits, with that much in it.
+    pub(super) fn add_event(&mut self, content: usize) {
+        self.events = self.events.saturating_add(content as u64 + ROW_BYTES);
+    }
+
+    /// Takes one away.
+    pub(super) fn take_event(&mut self, content: u64) {
+        self.events = self.events.saturating_sub(content + ROW_BYTES);
     }
 
     /// Adds a row with that much in it.
@@ -69,17 +96,19 @@ impl BindRow for SizedInstance {
         values
             .number(self.number.0)
             .number(self.sizes.execution)
+            .number(self.sizes.events)
             .number(self.sizes.log);
     }
 }
 
 /// Sets how much is stored of instances.
 pub(super) static SET: RowStatement = RowStatement::new(
-    "WITH v(instance, execution_bytes, log_bytes) AS (VALUES ",
-    3,
+    "WITH v(instance, execution_bytes, event_bytes, log_bytes) AS (VALUES ",
+    4,
     ")
      UPDATE instances
      SET execution_bytes = v.execution_bytes,
+         event_bytes = v.event_bytes,
          log_bytes = v.log_bytes
      FROM v
      WHERE instances.partition = 0 AND instances.instance = v.instance",

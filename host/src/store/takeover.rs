@@ -9,7 +9,7 @@ use sqlx::{
 use super::{
     Error, InstanceRecord,
     columns::{Columns, parse, stored},
-    history, inbox, instances,
+    events, history, inbox, instances,
     page::Page,
 };
 use crate::model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber};
@@ -17,10 +17,11 @@ use crate::model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Time
 /// How many turns are read along. Enough for most histories; bounds what is read of a long one for nothing.
 pub(super) const FIRST_TURNS: u32 = 32;
 
-/// The rows of the three statements are told apart by how many columns they have.
+/// The rows of the four statements are told apart by how many columns they have.
 const STATEMENTS: &str = "
     SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn, i.unclean_ends,
            i.created_at_ms, i.custom_status, i.fuel, i.execution_bytes,
+           i.event_bytes,
            EXISTS (SELECT 1
                    FROM attempts AS a
                    WHERE a.partition = 0 AND a.instance = i.instance AND a.execution = i.execution)
@@ -37,43 +38,62 @@ const STATEMENTS: &str = "
     WHERE partition = 0 AND instance = ?
         AND execution = (SELECT execution FROM instances WHERE partition = 0 AND instance = ?)
     ORDER BY turn
-    LIMIT ?";
+    LIMIT ?;
 
-const RECORD: usize = 15;
+    SELECT seq, item, NULL, NULL
+    FROM events
+    WHERE partition = 0 AND instance = ?
+    ORDER BY name, seq";
+
+const RECORD: usize = 16;
 const MESSAGE: usize = 2;
+const EVENT: usize = 4;
 
 /// Reads an instance. Messages may be added while it is read; nothing else changes behind its owner's back. What must not be
-/// overlooked comes first in an inbox that is too long.
+/// overlooked comes first in an inbox that is too long. Events are read along unless they are many: then there are none, and
+/// their owner asks for those that it needs.
 pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
     let number = stored(instance.0);
     let mut query = sqlx::query(STATEMENTS);
     for _ in 0..4 {
         query = query.bind(number);
     }
-    let mut rows = query.bind(i64::from(FIRST_TURNS)).fetch(pool);
+    let mut rows = query.bind(i64::from(FIRST_TURNS)).bind(number).fetch(pool);
     let first = rows.try_next().await?.filter(|first| first.len() == RECORD);
     let Some(first) = first else {
         return Ok(None);
     };
     let mut record = record(&first, instance)?;
     let (mut turns, mut page) = (Vec::new(), Page::new());
+    let (mut events, mut events_page) = (Vec::new(), Page::of(events::ALONG_BYTES));
     while let Some(row) = rows.try_next().await? {
         match row.len() {
             MESSAGE if page.is_full() => {
-                record.more_inbox = true;
+                // Events come later, and may be there.
+                (record.more_inbox, record.more_events) = (true, true);
                 break;
             }
             MESSAGE => {
                 page.read(row.bytes(1)?.len());
                 record.inbox.push(inbox::message(&row, instance)?);
             }
-            _ if page.is_full() => break,
+            EVENT if events_page.is_full() => {
+                record.more_events = true;
+                events.clear();
+                break;
+            }
+            EVENT => {
+                events_page.read(row.bytes(1)?.len() + Page::ROW_BYTES);
+                events.push(inbox::message(&row, instance)?);
+            }
+            _ if page.is_full() => {}
             _ => {
                 page.read(row.bytes(1)?.len());
                 turns.push(row);
             }
         }
     }
+    record.inbox.append(&mut events);
     record.inbox.sort_by_key(|row| row.seq);
     let turns: Vec<_> = turns.iter().collect();
     // What cannot be read is reported to whoever asks for the history; an instance can be ended without it.
@@ -98,9 +118,11 @@ fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, E
         custom_status: instances::custom_status(row.optional_text(11)?, instance)?,
         fuel: row.number(12)?,
         history_bytes: row.number(13)?,
+        event_bytes: row.number(14)?,
         inbox: Vec::new(),
         more_inbox: false,
-        has_attempts: row.number(14)? == 1,
+        more_events: false,
+        has_attempts: row.number(15)? == 1,
         first_turns: Vec::new(),
     })
 }

@@ -341,7 +341,7 @@ async fn details(
     let first = history::one(&mut *connection, number, execution, TurnNumber(1)).await?;
     let input = match &first {
         Some(turn) => input_of(turn),
-        // Not begun: what it will begin with waits in the inbox, behind events that came before continue-as-new.
+        // Not begun: what it will begin with waits in the inbox.
         None => inbox::start(&mut *connection, number)
             .await?
             .map(|started| started.input),

@@ -303,10 +303,22 @@ fn first_turn(instance: InstanceNumber, inbox: Vec<InboxRow>) -> TurnCommit {
         options: crate::model::ActivityOptions::default(),
         module: ModuleNumber(1),
     };
-    let consumed = inbox.iter().map(|row| row.seq).collect();
-    TurnCommit {
-        consumed,
-        ..turn(instance, 1, arrivals.collect(), vec![call])
+    let mut commit = turn(instance, 1, arrivals.collect(), vec![call]);
+    consume(&mut commit, &inbox);
+    commit
+}
+
+/// Lets a commit take these messages.
+fn consume(commit: &mut TurnCommit, inbox: &[InboxRow]) {
+    for row in inbox {
+        match &row.item {
+            InboxItem::Event(event) => commit.taken_events.push(TakenEvent {
+                seq: row.seq,
+                name: event.name.folded(),
+                bytes: crate::model::inbox::event_bytes(event),
+            }),
+            _ => commit.consumed.push(row.seq),
+        }
     }
 }
 

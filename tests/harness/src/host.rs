@@ -84,6 +84,11 @@ impl Host {
         self.server.memory("VmHWM")
     }
 
+    /// How many bytes its process has written to files and sockets.
+    pub fn written_bytes(&self) -> u64 {
+        self.server.written_bytes()
+    }
+
     /// SIGKILL. It must be restarted before it is asked anything.
     pub async fn kill(&mut self) {
         self.server.kill().await;

@@ -87,6 +87,14 @@ impl Server {
         kibibytes.unwrap_or_else(|| panic!("no {field} in\n{status}")) << 10
     }
 
+    /// How many bytes it has written to files and sockets.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        let id = self.child.id().expect("it has not been waited for");
+        let io = fs::read_to_string(format!("/proc/{id}/io")).expect("it runs");
+        let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok());
+        written.unwrap_or_else(|| panic!("no wchar in\n{io}"))
+    }
+
     /// What it wrote to stderr, also before its restarts.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

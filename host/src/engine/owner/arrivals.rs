@@ -3,27 +3,50 @@
 use std::collections::BTreeSet;
 
 use crate::engine::outbox::Outbox;
-use crate::model::{Arrival, Event, Failure, InboxItem, InboxSeq, TaskId, Timestamp, TurnNumber, failure::types};
+use crate::model::{Arrival, Failure, InboxItem, InboxSeq, TaskId, Timestamp, TurnNumber, failure::types};
 use crate::replay::ledger::SubOrchestrationCall;
-use crate::replay::{Guest, Outstanding};
+use crate::replay::{Guest, Outstanding, PendingEvent, Place, Room};
 
 use super::{ActivityResult, Owner, World};
 
-/// Most arrivals of one turn. Bounds the row; what is left comes with the next turn.
+/// Most arrivals of one turn, events excepted. Bounds the row; what is left comes with the next turn.
 const MAX_ARRIVALS: usize = 10_000;
 
-/// Most payload bytes of one turn's arrivals, the last one excepted. Bounds the row.
+/// Most payload bytes of one turn's arrivals, events and the last one excepted. Bounds the row.
 const MAX_ARRIVAL_BYTES: usize = 16 << 20;
 
+/// How many events one turn takes at most. Bounds the row as well.
+pub(super) const EVENT_ROOM: Room = Room {
+    events: MAX_ARRIVALS,
+    bytes: MAX_ARRIVAL_BYTES,
+};
+
 /// What was gathered for the next turn.
-#[derive(Default)]
 pub(super) struct Gathered {
-    pub(super) arrivals: Vec<Arrival>,
+    /// In the order of their places.
+    pub(super) arrivals: Vec<(Place, Arrival)>,
+    /// Events at or after this place come after messages that were left for the next turn.
+    pub(super) until: Place,
     pub(super) consumed: Vec<InboxSeq>,
     pub(super) results: Vec<ActivityResult>,
-    pub(super) events: Vec<Event>,
+    /// Events that the turn took.
+    pub(super) events: Vec<PendingEvent>,
     bytes: usize,
     pub(super) outbox: Outbox,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self {
+            arrivals: Vec::new(),
+            until: Place::Own,
+            consumed: Vec::new(),
+            results: Vec::new(),
+            events: Vec::new(),
+            bytes: 0,
+            outbox: Outbox::default(),
+        }
+    }
 }
 
 impl Gathered {
@@ -35,9 +58,9 @@ impl Gathered {
         self.arrivals.is_empty() && self.consumed.is_empty()
     }
 
-    pub(super) fn arrive(&mut self, arrival: Arrival) {
+    pub(super) fn arrive(&mut self, place: Place, arrival: Arrival) {
         self.bytes += size(&arrival);
-        self.arrivals.push(arrival);
+        self.arrivals.push((place, arrival));
     }
 }
 
@@ -50,9 +73,6 @@ impl<G: Guest> Owner<G> {
         for (seq, item) in gathered.outbox.taken {
             self.inbox.insert(seq, item);
         }
-        for event in gathered.events.into_iter().rev() {
-            self.events.push_front(event);
-        }
         for task in gathered.outbox.retried {
             if let Some(count) = self.child_attempts.get_mut(&task) {
                 *count -= 1;
@@ -60,11 +80,11 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// Takes what arrived, in order: the inbox, events, results, then timers that are due.
+    /// Takes what arrived and is no event, in order: the inbox, results, then timers that are due.
     pub(super) fn gather(&mut self, now: Timestamp, world: &dyn World) -> Gathered {
         let mut gathered = Gathered::default();
         let mut settled = BTreeSet::new();
-        // After continue-as-new the start is younger than events that wait already, and still comes first.
+        // After continue-as-new the start is younger than messages that wait already, and still comes first.
         let start = self
             .inbox
             .iter()
@@ -75,14 +95,14 @@ impl<G: Guest> Owner<G> {
             && let Some((seq, item)) = first.take().or_else(|| self.inbox.pop_first())
         {
             gathered.consumed.push(seq);
-            self.take_message(&item, &mut gathered, &mut settled, world);
+            self.take_message(seq, &item, &mut gathered, &mut settled, world);
             gathered.outbox.taken.push((seq, item));
         }
-        while !gathered.is_full()
-            && let Some(event) = self.events.pop_front()
-        {
-            gathered.arrive(Arrival::EventRaised(event.clone()));
-            gathered.events.push(event);
+        if self.more_inbox {
+            let last = gathered.consumed.iter().max();
+            gathered.until = Place::Stored(last.copied().unwrap_or(InboxSeq(0)));
+        } else if let Some(seq) = self.inbox.keys().next() {
+            gathered.until = Place::Stored(*seq);
         }
         while !gathered.is_full()
             && let Some(result) = self.results.pop_front()
@@ -95,10 +115,11 @@ impl<G: Guest> Owner<G> {
             if wanted {
                 gathered.outbox.fuel += result.fuel;
                 gathered.outbox.logs.extend(result.logs.iter().cloned());
-                gathered.arrive(Arrival::TaskEnded {
+                let arrival = Arrival::TaskEnded {
                     task: result.task,
                     outcome: result.outcome.clone(),
-                });
+                };
+                gathered.arrive(Place::Own, arrival);
             }
             gathered.results.push(result);
         }
@@ -108,7 +129,7 @@ impl<G: Guest> Owner<G> {
                 continue;
             }
             match self.ledger.task(task) {
-                Some(Outstanding::Timer { .. }) => gathered.arrive(Arrival::TimerFired { task }),
+                Some(Outstanding::Timer { .. }) => gathered.arrive(Place::Own, Arrival::TimerFired { task }),
                 Some(Outstanding::SubOrchestration(call)) => {
                     let allowed = call.options.timeout_ms.unwrap_or_default();
                     let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
@@ -116,10 +137,8 @@ impl<G: Guest> Owner<G> {
                     gathered
                         .outbox
                         .terminate(child, format!("its parent {} waited {allowed} ms", self.id));
-                    gathered.arrive(Arrival::TaskEnded {
-                        task,
-                        outcome: Err(Failure::new(types::TIMEOUT, message)),
-                    });
+                    let outcome = Err(Failure::new(types::TIMEOUT, message));
+                    gathered.arrive(Place::Own, Arrival::TaskEnded { task, outcome });
                 }
                 Some(Outstanding::Activity(_)) | None => {}
             }
@@ -129,6 +148,7 @@ impl<G: Guest> Owner<G> {
 
     fn take_message(
         &mut self,
+        seq: InboxSeq,
         item: &InboxItem,
         gathered: &mut Gathered,
         settled: &mut BTreeSet<TaskId>,
@@ -136,9 +156,8 @@ impl<G: Guest> Owner<G> {
     ) {
         match item {
             InboxItem::Start(started) if self.last_turn == TurnNumber::NONE => {
-                gathered.arrive(Arrival::Started(started.clone()));
+                gathered.arrive(Place::Stored(InboxSeq(0)), Arrival::Started(started.clone()));
             }
-            InboxItem::Event(event) => gathered.arrive(Arrival::EventRaised(event.clone())),
             InboxItem::TaskEnded {
                 execution,
                 task,
@@ -168,12 +187,15 @@ impl<G: Guest> Owner<G> {
                     Some(Outstanding::Timer { .. }) | None => return,
                 }
                 settled.insert(*task);
-                gathered.arrive(Arrival::TaskEnded {
+                let arrival = Arrival::TaskEnded {
                     task: *task,
                     outcome: outcome.clone(),
-                });
+                };
+                gathered.arrive(Place::Stored(seq), arrival);
             }
-            InboxItem::Start(_)
+            // Events are pending until the guest waits for them.
+            InboxItem::Event(_)
+            | InboxItem::Start(_)
             | InboxItem::Terminate { .. }
             | InboxItem::Suspend { .. }
             | InboxItem::Resume { .. } => {}

@@ -1,7 +1,7 @@
 //! Suspending, resuming and ending an instance from outside. None of it needs the guest.
 
 use crate::model::{Arrival, Failure, InboxItem, InstanceStatus, Turn, TurnNumber, failure::types};
-use crate::replay::{Guest, Outstanding};
+use crate::replay::{Guest, Outstanding, Place};
 
 use super::{Next, Owner, World, arrivals::Gathered};
 
@@ -21,7 +21,7 @@ impl<G: Guest> Owner<G> {
             && let Some(InboxItem::Start(started)) =
                 self.inbox.values().find(|item| matches!(item, InboxItem::Start(_)))
         {
-            gathered.arrive(Arrival::Started(started.clone()));
+            gathered.arrive(Place::Own, Arrival::Started(started.clone()));
         }
         for (task, outstanding) in self.ledger.tasks() {
             let answered = self.inbox.values().any(
@@ -45,7 +45,7 @@ impl<G: Guest> Owner<G> {
         };
         let failure = Failure::new(types::TERMINATED, message).permanent();
         gathered.outbox.tell_parent(self.parent.as_ref(), Err(failure));
-        gathered.arrive(Arrival::Terminated { reason });
+        gathered.arrive(Place::Own, Arrival::Terminated { reason });
         self.status = InstanceStatus::Terminated;
         self.stuck = None;
         self.activities.cancel_all = true;
@@ -53,7 +53,7 @@ impl<G: Guest> Owner<G> {
         let turn = Turn {
             number: self.last_turn.next(),
             at: now,
-            arrivals,
+            arrivals: arrivals.into_iter().map(|(_, arrival)| arrival).collect(),
             decisions: Vec::new(),
             fuel: 0,
         };
@@ -87,6 +87,8 @@ impl<G: Guest> Owner<G> {
         if self.rests() && matches!(status, InstanceStatus::Pending | InstanceStatus::Running) {
             // Nobody was told what came meanwhile.
             self.more_inbox = true;
+            self.pending.forget();
+            self.quiet = false;
         }
         if self.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
             self.stuck = None;

@@ -1,6 +1,7 @@
 //! How large a history becomes: a warning while there is time to continue as new, and an end where there is none left.
 
 use crate::engine::outbox::Outbox;
+use crate::model::inbox::event_bytes;
 use crate::model::{Arrival, Decision, Failure, LogLevel, LogLine, Turn, failure::types};
 use crate::replay::Guest;
 
@@ -53,8 +54,18 @@ impl<G: Guest> Owner<G> {
 
 /// About as many bytes as the turn takes in the history.
 fn size(turn: &Turn) -> u64 {
-    let arrived: u64 = turn.arrivals.iter().map(Arrival::payload_bytes).sum();
+    let arrived: u64 = turn.arrivals.iter().map(arrived).sum();
     let decided: u64 = turn.decisions.iter().map(Decision::payload_bytes).sum();
     let entries = (turn.arrivals.len() + turn.decisions.len()) as u64;
     arrived + decided + entries * BYTES_BESIDE_PAYLOAD
+}
+
+/// What an execution was handed by the one before counts as well: it may hand all of it on, and more with it.
+fn arrived(arrival: &Arrival) -> u64 {
+    let carried = match arrival {
+        Arrival::Started(started) => &started.events[..],
+        _ => &[],
+    };
+    let carried = carried.iter().map(|event| event_bytes(event) + BYTES_BESIDE_PAYLOAD);
+    arrival.payload_bytes() + carried.sum::<u64>()
 }

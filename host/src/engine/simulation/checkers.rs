@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::tasks::Tasks;
 use super::dice;
 use crate::model::{
-    Arrival, Decision, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus, Payload,
-    TaskId, Timestamp, Turn, TurnNumber, codec,
+    Arrival, Decision, Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus,
+    Payload, TaskId, Timestamp, Turn, TurnNumber, codec,
 };
 use crate::sandbox::Attempt;
 use crate::store::ATTEMPTS_KEPT;
@@ -40,6 +40,8 @@ struct Books {
     waiting: BTreeSet<String>,
     /// Instances started by each order of a client.
     started: BTreeMap<u64, Vec<InstanceNumber>>,
+    /// What executions handed to the next.
+    carried: BTreeMap<Run, Vec<Event>>,
     /// Changes with everything that is committed: equal for equal runs.
     trace: u64,
     attempts: u64,
@@ -108,10 +110,18 @@ impl Watch {
         let now = Timestamp(now.0 - 1_000);
         let runs = matches!(row.status, InstanceStatus::Pending | InstanceStatus::Running);
         let waits_for_its_time = row.status == InstanceStatus::Pending && row.wake_at.is_some_and(|at| at > now);
-        let told = rows.inbox.values().any(|message| {
-            let item: InboxItem = codec::decode(&message.item).expect("a message was encoded");
-            runs || (item.is_control() && !matches!(item, InboxItem::Start(_)))
-        });
+        let told = {
+            let books = self.lock();
+            let tasks = books.runs.get(&(number, row.execution));
+            rows.inbox.values().any(|message| {
+                let item: InboxItem = codec::decode(&message.item).expect("a message was encoded");
+                match &item {
+                    // It may wait for ever for somebody to want it.
+                    InboxItem::Event(event) => runs && tasks.is_some_and(|tasks| tasks.waits_for(&event.name.folded())),
+                    item => runs || (item.is_control() && !matches!(item, InboxItem::Start(_))),
+                }
+            })
+        };
         let backs_off = rows
             .attempts
             .values()
@@ -130,7 +140,10 @@ impl Watch {
         if let Some(why) = forgotten {
             self.lock().report(
                 number,
-                format!("it {why}, and nothing happens: {row:?} {:?}", rows.inbox),
+                format!(
+                    "it {why}, and nothing happens: {row:?} {:?} {:?}",
+                    rows.inbox, rows.attempts
+                ),
             );
         }
     }
@@ -286,7 +299,7 @@ impl Books {
         execution: ExecutionNumber,
         turn_number: TurnNumber,
         body: &Arc<[u8]>,
-        raised: &mut Vec<String>,
+        raised: &mut Vec<Event>,
     ) {
         self.trace = dice::hash(self.trace ^ number.0, body);
         let turn: Turn = match codec::decode(body) {
@@ -321,7 +334,7 @@ impl Books {
                             self.report(number, format!("{payload} arrived {times} times"));
                         }
                     }
-                    raised.push(payload);
+                    raised.push(event.clone());
                 }
                 Arrival::Started(started) => {
                     if started.execution != execution {
@@ -329,9 +342,20 @@ impl Books {
                     }
                     let order = order_of(&started.input).filter(|_| execution == ExecutionNumber::FIRST);
                     self.was_started(number, order);
+                    let handed = self.carried.remove(&(number, execution)).unwrap_or_default();
+                    if handed != started.events {
+                        let found = &started.events;
+                        self.report(
+                            number,
+                            format!("execution {execution} was handed {handed:?} and has {found:?}"),
+                        );
+                    }
                 }
                 _ => {}
             }
+        }
+        if let Some(Decision::ContinueAsNew { events, .. }) = turn.decisions.last() {
+            self.carried.insert((number, execution.next()), events.clone());
         }
         self.calls_decided((number, execution), &turn);
     }
@@ -410,18 +434,36 @@ impl Books {
         }
     }
 
-    /// Events leave the inbox of a live instance through its history only.
-    fn nothing_lost(&mut self, number: InstanceNumber, old: &InstanceRows, new: &InstanceRows, raised: &[String]) {
+    /// Events leave the inbox of a live instance through its history only, and those of one name in the order in which they
+    /// came.
+    fn nothing_lost(&mut self, number: InstanceNumber, old: &InstanceRows, new: &InstanceRows, raised: &[Event]) {
         let over = new.row.as_ref().is_none_or(|row| row.status.has_ended());
         if over {
             return;
         }
-        let taken = old.inbox.iter().filter(|(seq, _)| !new.inbox.contains_key(seq));
-        for (seq, message) in taken {
-            if let Ok(InboxItem::Event(event)) = codec::decode(&message.item)
-                && !raised.contains(&event.payload.to_string())
-            {
-                self.report(number, format!("message {seq} was taken and did not arrive: {event:?}"));
+        let mut left = raised.to_vec();
+        for (seq, message) in old.inbox.iter().filter(|(seq, _)| !new.inbox.contains_key(seq)) {
+            let Ok(InboxItem::Event(event)) = codec::decode(&message.item) else {
+                continue;
+            };
+            let name = event.name.folded();
+            let passed = new
+                .inbox
+                .range(..seq)
+                .any(|(_, other)| other.event.as_ref() == Some(&name));
+            if passed {
+                self.report(
+                    number,
+                    format!("message {seq} was taken before an older one: {event:?}"),
+                );
+            }
+            // In the order of their messages: what comes before it among those of its name came before.
+            match left.iter().position(|other| *other == event) {
+                Some(at) => {
+                    let mut position = 0..;
+                    left.retain(|other| position.next() > Some(at) || other.name.folded() != name);
+                }
+                None => self.report(number, format!("message {seq} was taken and did not arrive: {event:?}")),
             }
         }
     }

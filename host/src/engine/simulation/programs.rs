@@ -7,6 +7,9 @@ use crate::replay::tests::script::{ChildCall, Op, Script};
 /// The events that programs wait for and that clients and programs raise.
 pub(super) const EVENTS: [&str; 3] = ["ready", "Paid", "stop"];
 
+/// Events that clients raise and that no program waits for.
+pub(super) const NOISE: [&str; 2] = ["Noise", "more noise"];
+
 /// What the simulated activities are called; see [`super::guests`] for what they do. The last does not exist.
 const ACTIVITIES: [&str; 6] = ["quick", "slow", "flaky", "failing", "declined", "nowhere"];
 
@@ -51,7 +54,7 @@ pub(super) fn programs(seed: u64) -> Vec<Program> {
 }
 
 fn program(dice: &mut Dice, number: u64, count: u64) -> Program {
-    let generations = if dice.per_mille(300) { 2 } else { 0 };
+    let generations = if dice.per_mille(400) { *dice.pick(&[2, 2, 5]) } else { 0 };
     let mut children = if number + 1 == count {
         0
     } else {

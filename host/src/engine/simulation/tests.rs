@@ -162,6 +162,11 @@ fn a_rewritten_turn_is_found() {
     finds(Sabotage::RewritesTurns);
 }
 
+#[test]
+fn an_event_that_is_lost_between_executions_is_found() {
+    finds(Sabotage::LosesEvents);
+}
+
 /// Nothing goes wrong, and activities end one at a time.
 fn steady(seed: u64, hot_guests: usize) -> Turns {
     let setting = Setting {

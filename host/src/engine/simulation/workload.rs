@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::checkers::Watch;
 use super::dice::Dice;
-use super::programs::{self, EVENTS};
+use super::programs::{self, EVENTS, NOISE};
 use super::time::SimulatedClock;
 use crate::clock::Clock;
 use crate::engine::{Engine, Message, MessageError, PurgeError, StartError, StartRequest};
@@ -69,13 +69,18 @@ impl Workload {
     pub(super) fn of(seed: u64, tenants: u32, programs: &[programs::Program], within_ms: u64) -> Self {
         let mut dice = Dice::new(seed, "workload");
         let starts = dice.between(3, 12);
-        let others = dice.below(25);
+        // Some instances are sent more than they can take.
+        let flooded = dice.per_mille(300).then(|| programs::name(&mut dice));
+        let others = match flooded {
+            Some(_) => dice.between(20, 50),
+            None => dice.below(25),
+        };
         let mut orders: Vec<Order> = Vec::new();
         for number in 0..starts + others {
             let action = if number < starts {
                 start(&mut dice, programs, number)
             } else {
-                other(&mut dice, number)
+                other(&mut dice, number, flooded.as_deref())
             };
             // Every order has a millisecond of its own; there are fewer than 64.
             let at_ms = dice.below(within_ms / 64 + 1) * 64 + number;
@@ -163,10 +168,16 @@ fn start(dice: &mut Dice, programs: &[programs::Program], number: u64) -> Action
     }
 }
 
-fn other(dice: &mut Dice, number: u64) -> Action {
-    let id = id(&programs::name(dice));
-    let event = *dice.pick(&EVENTS);
+fn other(dice: &mut Dice, number: u64, flooded: Option<&str>) -> Action {
+    let flooded = flooded.filter(|_| dice.per_mille(700));
+    let id = id(&flooded.map_or_else(|| programs::name(dice), str::to_owned));
+    let event = if dice.per_mille(200) {
+        *dice.pick(&NOISE)
+    } else {
+        *dice.pick(&EVENTS)
+    };
     let message = match dice.below(20) {
+        _ if flooded.is_some() => Message::Event(programs::numbered(event, number)),
         0..=11 => Message::Event(programs::numbered(event, number)),
         12..=13 => Message::Suspend {
             reason: "for a while".into(),

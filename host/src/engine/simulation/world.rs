@@ -96,6 +96,9 @@ impl World {
         let clock = Arc::new(SimulatedClock::new());
         let faults = Arc::new(Faults::new(seed, watch.clone()));
         let disk = Disk::new(faults.clone(), setting.sabotage);
+        if setting.steady.is_none() {
+            disk.read_few_events();
+        }
         let programs = Arc::new(programs(seed));
         let within_ms = setting.plan.rounds.max(1) * setting.plan.round_ms;
         let tenants = match setting.steady {
@@ -185,6 +188,11 @@ impl World {
             max_queued: 1_000,
             max_cut_offs: 3,
             max_unclean_ends: 3,
+            // What is not in memory may come a turn later.
+            known_event_bytes: match self.setting.steady {
+                Some(_) => 8 << 20,
+                None => *dice.pick(&[0, 300, 8 << 20]),
+            },
             turn_limits: TurnLimits {
                 turns: *dice.pick(&[8, 1_000_000, 1_000_000, 1_000_000]),
                 ..TurnLimits::default()

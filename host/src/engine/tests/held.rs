@@ -71,24 +71,23 @@ fn what_came_while_an_instance_rested_is_read_when_it_goes_on() {
     // The owner is still there, and is not told of these.
     append(&mut instance, 1);
     append(&mut instance, 2);
-    assert!(!instance.owner.takes_events());
+    assert!(!instance.owner.takes_event(&event("go", 3), u64::MAX, Timestamp(1_000)));
     instance.tell(InboxItem::Resume { reason: String::new() });
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
 
 #[test]
-fn of_a_long_inbox_the_messages_come_in_order_though_newer_ones_are_told_of() {
+fn of_many_events_the_messages_come_in_order_though_newer_ones_are_told_of() {
     let events = 5;
     let mut instance = Instance::new(&[(0..events).map(|_| Op::Event("go".into())).collect()]);
     instance.settle();
     (1..events).for_each(|number| append(&mut instance, number));
-    // A store that reads two messages at a time.
     let mut record = instance.record.clone();
-    record.inbox.truncate(2);
-    record.more_inbox = true;
+    record.inbox.clear();
+    record.more_events = true;
     instance.owner = Owner::new(record, InboxSeq(0));
-    assert!(!instance.owner.takes_events());
+    assert!(!instance.owner.takes_event(&event("go", 9), u64::MAX, Timestamp(1_000)));
     instance.tell(InboxItem::Event(event("go", events)));
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);

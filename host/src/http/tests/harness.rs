@@ -310,6 +310,8 @@ impl TestHost {
                 fuel: 1_234,
             }),
             consumed: Vec::new(),
+            taken_events: Vec::new(),
+            kept: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
             attempts: Vec::new(),

@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 
-use super::script::{ChildCall, Op, begin, done, event, fired, player, player_with, raised};
+use super::script::{ChildCall, Op, begin, begin_turn, done, event, fired, player, player_with, raised};
 use crate::model::{
     ActivityOptions, Arrival, Decision, EventName, Failure, FromStored, InstanceId, Payload, RetryPolicy,
     SubOrchestrationOptions, TaskId, Timestamp, failure::types,
@@ -410,7 +410,7 @@ fn waiting_for_nothing_fails_instead_of_hanging() {
         std::sync::Arc::new(super::script::Functions),
         TurnLimits::default(),
     );
-    execution.begin_turn(Timestamp(1), vec![raised("x", 1)], None);
+    begin_turn(&mut execution, Timestamp(1), vec![raised("x", 1)]);
     assert_eq!(execution.wait(), Err(crate::replay::Interrupt::WaitsForNothing));
 }
 
@@ -422,7 +422,7 @@ fn a_clock_subscription_is_seen_by_poll_and_not_by_wait() {
         std::sync::Arc::new(super::script::Functions),
         TurnLimits::default(),
     );
-    execution.begin_turn(Timestamp(1), vec![fired(1), done(2)], None);
+    begin_turn(&mut execution, Timestamp(1), vec![fired(1), done(2)]);
     let timer = execution.create_poll_timer(Timestamp(50)).unwrap();
     let call = execution.call_activity("a", "1", ActivityOptions::default()).unwrap();
     assert!(!execution.is_ready(timer.0) && !execution.is_ready(call));

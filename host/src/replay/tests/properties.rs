@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::script::{Functions, Op, begin, done, fired, player, raised, started};
+use super::script::{Functions, Op, begin, begin_turn, done, fired, player, raised, started};
 use crate::model::{ActivityOptions, Arrival, Decision, TaskId, Timestamp, Turn, codec};
 use crate::replay::{Applied, Execution, Ledger, Outstanding, Polled, TurnLimits};
 
-fn name() -> impl Strategy<Value = String> {
+pub(super) fn name() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["a", "b", "C", "nope"]).prop_map(str::to_owned)
 }
 
@@ -28,19 +28,19 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn program() -> impl Strategy<Value = Vec<Vec<Op>>> {
+pub(super) fn program() -> impl Strategy<Value = Vec<Vec<Op>>> {
     prop::collection::vec(prop::collection::vec(op(), 0..5), 1..5)
 }
 
 /// What the world does next: completes a task, raises an event, or ends the batch.
 #[derive(Debug, Clone)]
-enum World {
+pub(super) enum World {
     Settle(prop::sample::Index),
     Raise(String, u32),
     Cut,
 }
 
-fn world() -> impl Strategy<Value = Vec<World>> {
+pub(super) fn world() -> impl Strategy<Value = Vec<World>> {
     let step = prop_oneof![
         6 => any::<prop::sample::Index>().prop_map(World::Settle),
         2 => (name(), 0..100u32).prop_map(|(name, payload)| World::Raise(name, payload)),
@@ -98,7 +98,7 @@ fn polling(kinds: &[u8], arrivals: Vec<Arrival>) -> Execution {
     let (directory, limits) = (std::sync::Arc::new(Functions), TurnLimits::default());
     let started = std::sync::Arc::new(started(Vec::new()));
     let mut execution = Execution::new("i".parse().unwrap(), started, directory, limits);
-    execution.begin_turn(Timestamp(1), arrivals, None);
+    begin_turn(&mut execution, Timestamp(1), arrivals);
     for kind in kinds {
         match kind {
             0 => execution.create_poll_timer(Timestamp(50)).unwrap().0,

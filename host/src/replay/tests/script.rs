@@ -8,8 +8,8 @@ use crate::model::{
     Payload, Started, SubOrchestrationOptions, TaskId, Timestamp,
 };
 use crate::replay::{
-    Budget, Directory, Execution, Guest, HostTrouble, Interrupt, Player, Progress, Ran, ResolvedActivity,
-    ResolvedOrchestration, TurnLimits, Waited, execution::SubOrchestrationRequest,
+    Budget, Directory, Execution, Guest, HostTrouble, Interrupt, PendingEvents, Place, Player, Progress, Ran,
+    ResolvedActivity, ResolvedOrchestration, Room, TurnLimits, Waited, execution::SubOrchestrationRequest,
 };
 
 /// One operation of a strand. A strand goes on when its operation has completed.
@@ -270,6 +270,12 @@ pub(crate) fn player_with(strands: &[Vec<Op>], limits: TurnLimits, events: Vec<E
     let id = "test".parse().unwrap();
     let execution = Execution::new(id, Arc::new(started(events)), Arc::new(Functions), limits);
     Player::new(Script::new(strands.to_vec()), execution)
+}
+
+/// Begins a new turn that brings these arrivals and no pending events.
+pub(crate) fn begin_turn(execution: &mut Execution, now: Timestamp, arrivals: Vec<Arrival>) {
+    let arrivals = arrivals.into_iter().map(|arrival| (Place::Own, arrival)).collect();
+    execution.begin_turn(now, arrivals, PendingEvents::default(), Place::Own, Room::default());
 }
 
 pub(crate) fn begin() -> Arrival {

@@ -38,6 +38,8 @@ pub(crate) struct InstanceRows {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
     pub(crate) control: bool,
+    /// The folded name, of an event. (The real disk has a table for them.)
+    pub(crate) event: Option<String>,
     pub(crate) item: Arc<[u8]>,
 }
 

@@ -8,8 +8,8 @@ use super::super::{
 };
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
-    ExecutionNumber, InboxRow, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest, Payload, TaskId, TenantId,
-    Timestamp, Turn, TurnNumber,
+    EventPage, ExecutionNumber, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest, Payload,
+    TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 impl Disk {
@@ -18,7 +18,7 @@ impl Disk {
         let Some(mut record) = self.record(number).await? else {
             return Ok(None);
         };
-        (record.inbox, record.more_inbox) = self.inbox(number).await?;
+        (record.inbox, record.more_inbox, record.more_events) = self.inbox(number).await?;
         record.has_attempts = self.has_attempts(number, record.execution).await?;
         let turns = self.history(number, record.execution, TurnNumber::NONE, FIRST_TURNS);
         record.first_turns = turns.await?;
@@ -43,7 +43,9 @@ impl Disk {
                 custom_status: row.custom_status.as_deref().map(payload),
                 fuel: row.fuel,
                 history_bytes: row.sizes.execution,
+                event_bytes: row.sizes.events,
                 more_inbox: false,
+                more_events: false,
                 first_turns: Vec::new(),
                 inbox: Vec::new(),
                 has_attempts: false,
@@ -80,10 +82,14 @@ impl Disk {
         .await
     }
 
-    async fn inbox(&self, instance: InstanceNumber) -> Result<(Vec<InboxRow>, bool), Error> {
+    async fn inbox(&self, instance: InstanceNumber) -> Result<(Vec<InboxRow>, bool, bool), Error> {
         self.read(|content| {
             let rows = content.instances.get(&instance);
-            let mut rows: Vec<_> = rows.into_iter().flat_map(|rows| &rows.inbox).collect();
+            let rows = rows.into_iter().flat_map(|rows| &rows.inbox);
+            let events = rows.clone().filter(|(_, message)| message.event.is_some()).count();
+            let more_events = events > self.events_at_once();
+            let wanted = rows.filter(|(_, message)| message.event.is_none() || !more_events);
+            let mut rows: Vec<_> = wanted.collect();
             rows.sort_by_key(|(_, message)| !message.control);
             let (mut page, mut inbox) = (Page::new(), Vec::new());
             let all = rows.len();
@@ -97,7 +103,38 @@ impl Disk {
             }
             inbox.sort_by_key(|row| row.seq);
             let more = inbox.len() < all;
-            Ok((inbox, more))
+            Ok((inbox, more, more_events))
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn events(
+        &self,
+        instance: InstanceNumber,
+        names: &[String],
+    ) -> Result<Vec<EventPage>, Error> {
+        self.read(|content| {
+            let mut pages = Vec::new();
+            for name in names.iter().take(self.events_at_once()) {
+                let mut page = EventPage {
+                    name: name.clone(),
+                    events: Vec::new(),
+                    more: false,
+                };
+                let rows = content.instances.get(&instance);
+                let rows = rows.into_iter().flat_map(|rows| &rows.inbox);
+                for (seq, message) in rows.filter(|(_, message)| message.event.as_ref() == Some(name)) {
+                    if page.events.len() == self.events_at_once() {
+                        page.more = true;
+                        break;
+                    }
+                    if let InboxItem::Event(event) = decode(&message.item, || format!("event {seq}"))? {
+                        page.events.push((*seq, event));
+                    }
+                }
+                pages.push(page);
+            }
+            Ok(pages)
         })
         .await
     }

@@ -245,6 +245,17 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         row.ok_or_else(|| constraint("the size of an instance that does not exist"))?
             .sizes = sized.sizes;
     }
+    if disk.sabotage() == Some(Sabotage::LosesEvents) {
+        for garbage in &rows.garbage {
+            if let Garbage::Execution(instance, _) = garbage {
+                let inbox = &mut content.rows_mut(*instance).inbox;
+                let waiting = inbox.iter().find(|(_, message)| message.event.is_some());
+                if let Some(seq) = waiting.map(|(seq, _)| *seq) {
+                    inbox.remove(&seq);
+                }
+            }
+        }
+    }
     for turn in &rows.turns {
         if disk.sabotages(Sabotage::LosesTurns) {
             continue;
@@ -265,6 +276,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     for message in &rows.messages {
         let row = Message {
             control: message.control,
+            event: None,
             item: message.item.as_ref().into(),
         };
         let inbox = &mut content.rows_mut(message.instance).inbox;
@@ -272,7 +284,28 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             return Err(constraint("a message that exists").into());
         }
     }
+    for event in &rows.events {
+        let row = Message {
+            control: false,
+            event: Some(event.name.clone()),
+            item: event.item.as_ref().into(),
+        };
+        let inbox = &mut content.rows_mut(event.instance).inbox;
+        if inbox.insert(event.seq, row).is_some() {
+            return Err(constraint("an event that exists").into());
+        }
+    }
     if disk.sabotage() != Some(Sabotage::KeepsMessages) {
+        for taken in &rows.taken_events {
+            let inbox = &mut content.rows_mut(taken.instance).inbox;
+            let is_it = inbox
+                .get(&taken.seq)
+                .is_some_and(|found| found.event.as_deref() == Some(taken.name));
+            if is_it {
+                inbox.remove(&taken.seq);
+            }
+            written += u64::from(is_it);
+        }
         for consumed in &rows.consumed {
             let taken = content.rows_mut(consumed.instance).inbox.remove(&consumed.seq);
             written += u64::from(taken.is_some());
@@ -313,6 +346,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.created.len(),
         rows.turns.len(),
         rows.messages.len(),
+        rows.events.len(),
         rows.attempts.len(),
         rows.lines.len(),
         rows.keys.len(),

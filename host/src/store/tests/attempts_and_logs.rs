@@ -336,7 +336,7 @@ async fn the_log_of_an_instance_that_continues_for_ever_stays_bounded() {
             execution: execution.next(),
             ..started("Order", None)
         });
-        commit.consumed = store.inbox(number).await.iter().map(|row| row.seq).collect();
+        consume(&mut commit, &store.inbox(number).await);
         store.commit(commit).await.unwrap();
         store.sweep_all(NOW).await;
     }

@@ -150,7 +150,7 @@ async fn a_full_disk_leaves_nothing_half_done_and_work_goes_on_when_there_is_roo
         .await
         .unwrap();
     assert_eq!(turns.len(), last as usize);
-    assert_eq!(store.rows("inbox").await, i64::from(last) - 1);
+    assert_eq!(store.rows("events").await, i64::from(last) - 1);
     assert_eq!(store.load(big).await.unwrap().unwrap().last_turn, TurnNumber(last));
 
     let mut end = turn(big, last + 1, vec![], vec![]);

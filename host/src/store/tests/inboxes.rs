@@ -15,7 +15,7 @@ async fn messages_are_kept_in_the_order_in_which_they_came() {
     assert_eq!(store.inbox(number).await, [first.clone(), second.clone()]);
 
     let mut commit = turn(number, 2, vec![], vec![]);
-    commit.consumed = vec![first.seq];
+    consume(&mut commit, &[first]);
     store.commit(commit).await.unwrap();
     assert_eq!(store.inbox(number).await, [second]);
 }
@@ -115,4 +115,88 @@ async fn the_newest_message_is_known_from_the_start() {
     let second = store.deliver(number, event("two")).await.unwrap().unwrap();
     assert!(second.seq > first.seq);
     assert_eq!(store.newest_message(), second.seq);
+}
+
+fn numbered(name: &str, number: u32) -> Event {
+    Event {
+        name: name.parse().unwrap(),
+        payload: Payload::of(&number),
+    }
+}
+
+#[tokio::test]
+async fn events_are_found_by_their_names_in_the_order_in_which_they_came() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    for (name, payload) in [("Go", 1), ("ÄRGER", 2), ("gO", 3), ("other", 4)] {
+        let item = InboxItem::Event(numbered(name, payload));
+        store.deliver(number, item).await.unwrap().unwrap();
+    }
+    let mut commit = turn(number, 2, vec![], vec![]);
+    commit.kept = vec![numbered("go", 5), numbered("new", 6)];
+    let kept = store.commit(commit).await.unwrap().kept;
+    assert!(kept[0] < kept[1]);
+
+    let names = ["go", "ärger", "nobody's"].map(str::to_owned);
+    let pages = store.events(number, &names).await.unwrap();
+    let found: Vec<Vec<String>> = pages
+        .iter()
+        .map(|page| page.events.iter().map(|(_, event)| event.payload.to_string()).collect())
+        .collect();
+    assert_eq!(found, [vec!["1", "3", "5"], vec!["2"], vec![]]);
+    assert!(pages.iter().all(|page| !page.more));
+
+    let mut commit = turn(number, 3, vec![], vec![]);
+    consume(&mut commit, &store.inbox(number).await[..3]);
+    store.commit(commit).await.unwrap();
+    let left = store.inbox(number).await;
+    assert_eq!(left.len(), 3);
+    store.assert_sound().await;
+    assert_eq!(store.to_wake_at_start(None, 9).await.unwrap(), [number]);
+    store.commit(last_turn(number, 4)).await.unwrap();
+    store.sweep_all(NOW).await;
+    assert_eq!(store.rows("events").await, 0);
+    store.assert_sound().await;
+}
+
+#[tokio::test]
+async fn many_events_are_left_where_they_are_until_they_are_asked_for() {
+    let store = TestStore::new().await;
+    let number = store.running("a").await;
+    let large = |name: &str| Event {
+        payload: Payload::of(&"x".repeat(1 << 20)),
+        ..numbered(name, 0)
+    };
+    for round in 0..10 {
+        store.deliver(number, InboxItem::Event(large("noise"))).await.unwrap();
+        store
+            .deliver(number, InboxItem::Event(numbered("go", round)))
+            .await
+            .unwrap();
+    }
+    store.deliver(number, terminate()).await.unwrap();
+    let record = store.load(number).await.unwrap().unwrap();
+    assert!(record.more_events && !record.more_inbox);
+    assert_eq!(record.inbox.len(), 1, "what is no event");
+    assert!(record.history_bytes < 1 << 20 && record.event_bytes > 10 << 20);
+    assert_eq!(record.first_turns.len(), 1);
+
+    let pages = store.events(number, &["go".to_owned()]).await.unwrap();
+    assert_eq!((pages[0].events.len(), pages[0].more), (10, false));
+    let both = ["noise".to_owned(), "go".to_owned()];
+    let pages = store.events(number, &both).await.unwrap();
+    assert!(pages[0].more && (1..10).contains(&pages[0].events.len()));
+    assert_eq!(pages[1].events.len(), 10);
+    // As an owner that takes what it was given.
+    let taken = pages[0].events.iter().map(|(seq, event)| InboxRow {
+        seq: *seq,
+        item: InboxItem::Event(event.clone()),
+    });
+    let taken: Vec<InboxRow> = taken.collect();
+    let mut commit = turn(number, 2, vec![], vec![]);
+    consume(&mut commit, &taken);
+    store.commit(commit).await.unwrap();
+    let again = store.events(number, &both).await.unwrap();
+    assert!(again[0].events[0].0 > taken.last().unwrap().seq);
+    store.assert_sound().await;
 }

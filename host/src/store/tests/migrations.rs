@@ -4,7 +4,7 @@ use super::*;
 use crate::store::migrate::{MIGRATIONS, migrate_to};
 
 /// Rows of each version, in the tables that it brought.
-const ROWS: [&[&str]; 10] = [
+const ROWS: [&[&str]; 11] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -21,6 +21,9 @@ const ROWS: [&[&str]; 10] = [
              created_at_ms, updated_at_ms, fuel)
          VALUES (0, 1, 1, 'a', 7, 1, 1, 1, 0, 0, 0, 1, 1, 0)",
         "INSERT INTO logs (partition, instance, seq, execution, level, at_ms, message) VALUES (0, 1, 1, 1, 2, 1, 'hello')",
+        // A resumption, and events called Go and ÄRGER.
+        "INSERT INTO inbox (partition, instance, seq, control, item)
+         VALUES (0, 1, 10, 1, x'010500'), (0, 1, 11, 0, x'010202476f0131'), (0, 1, 12, 0, x'010206c384524745520132')",
     ],
     &["INSERT INTO garbage (partition, instance, what, execution) VALUES (0, 99, 0, 0)"],
     &["INSERT INTO api_keys (id, tenant, role, hash, label, created_at_ms)
@@ -40,6 +43,11 @@ const ROWS: [&[&str]; 10] = [
     &["UPDATE usage SET http_sent = 2, http_received = 3"],
     &["UPDATE modules SET events = x'0101054f7264657202676f00'"],
     &["INSERT INTO attempts_to_prune (partition, instance, execution, task) VALUES (0, 1, 1, 1)"],
+    &[
+        "INSERT INTO events (partition, instance, name, seq, item) VALUES (0, 1, 'go', 3, x'010202476f0133')",
+        "UPDATE instances SET event_bytes = event_bytes + 39",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 39 WHERE tenant = 1",
+    ],
 ];
 
 async fn open(folder: &std::path::Path) -> sqlx::SqliteConnection {
@@ -78,7 +86,39 @@ async fn rows_of_every_older_version_survive_the_way_to_the_newest() {
         assert_eq!(usage.len(), usize::from(version > 4));
         assert!(store.started("new").await >= InstanceNumber(500));
         assert_eq!(store.status("a").await.is_some(), version > 1);
+        if version > 1 {
+            check_messages(&store, version).await;
+        }
     }
+}
+
+/// Events of older hosts are where those of newer ones are.
+async fn check_messages(store: &TestStore, version: usize) {
+    let number = InstanceNumber(1);
+    if version < MIGRATIONS.len() {
+        assert_eq!(
+            store.rows("inbox").await,
+            2,
+            "the resumption, and the start of another instance"
+        );
+    }
+    let inbox = store.load(number).await.unwrap().unwrap().inbox;
+    assert!(inbox.iter().any(|row| matches!(row.item, InboxItem::Resume { .. })));
+    let names = ["go", "ärger"].map(str::to_owned);
+    let pages = store.events(number, &names).await.unwrap();
+    let found: Vec<_> = pages
+        .iter()
+        .flat_map(|page| &page.events)
+        .map(|(seq, _)| seq.0)
+        .collect();
+    assert_eq!(
+        found,
+        if version < MIGRATIONS.len() {
+            vec![11, 12]
+        } else {
+            vec![3]
+        }
+    );
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ enum Deed {
 enum Feature {
     Turn,
     Consume,
+    Keep,
     Child(u8),
     Detached(u8),
     Message(u8),
@@ -79,6 +80,7 @@ fn feature() -> impl Strategy<Value = Feature> {
     prop_oneof![
         6 => Just(F::Turn),
         4 => Just(F::Consume),
+        2 => Just(F::Keep),
         2 => (0..5u8).prop_map(F::Child),
         1 => (0..5u8).prop_map(F::Detached),
         2 => (0..5u8).prop_map(F::Message),
@@ -144,7 +146,8 @@ fn commit_of(record: &InstanceRecord, noted: &Noted, features: &[Feature]) -> Tu
     for feature in features {
         match feature {
             Feature::Turn => {}
-            Feature::Consume => commit.consumed = record.inbox.iter().map(|row| row.seq).collect(),
+            Feature::Consume => consume(&mut commit, &record.inbox),
+            Feature::Keep => commit.kept = vec![numbered("K"), numbered("e")],
             Feature::Child(id) => commit.children.push(child_of(record.number, &name(*id))),
             Feature::Detached(id) => commit.children.push(instance(&name(*id))),
             Feature::Message(id) => commit.messages.push(OutboundMessage {
@@ -196,6 +199,13 @@ type Noted = BTreeMap<TaskId, AttemptsSoFar>;
 fn next_ordinal(noted: &Noted, task: u8) -> u32 {
     let last = noted.get(&TaskId(task.into())).map_or(0, |so_far| so_far.noted);
     last + ATTEMPTS_KEPT / 2
+}
+
+fn numbered(name: &str) -> Event {
+    Event {
+        name: name.parse().unwrap(),
+        payload: Payload::of(&1),
+    }
 }
 
 fn id_of(number: u8) -> InstanceId {
@@ -290,6 +300,8 @@ async fn everything(store: &Store) -> Vec<String> {
     }
     for number in (0..12).map(InstanceNumber) {
         found.push(shown(store.load(number).await));
+        let names = ["k", "e", "nobody's"].map(str::to_owned);
+        found.push(shown(store.events(number, &names).await));
         for execution in [1, 2].map(ExecutionNumber) {
             found.push(shown(store.history(number, execution, TurnNumber::NONE, 100).await));
             found.push(shown(store.history(number, execution, TurnNumber(1), 2).await));

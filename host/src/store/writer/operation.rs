@@ -162,6 +162,8 @@ pub(in crate::store) struct EncodedCommit {
     pub(in crate::store) children: Vec<Vec<u8>>,
     /// The messages, in their order.
     pub(in crate::store) messages: Vec<Vec<u8>>,
+    /// The events that are kept, in their order.
+    pub(in crate::store) kept: Vec<EncodedItem>,
     pub(in crate::store) next_execution: Option<EncodedItem>,
 }
 
@@ -199,8 +201,10 @@ impl EncodedCommit {
             }
             _ => None,
         };
+        let kept = std::mem::take(&mut commit.kept).into_iter();
         Self {
             start,
+            kept: kept.map(|event| EncodedItem::new(InboxItem::Event(event))).collect(),
             turn: commit.turn.as_ref().map(codec::encode),
             children: commit.children.iter().map(encode_start).collect(),
             messages: commit
@@ -223,8 +227,9 @@ impl EncodedCommit {
             .chain(&self.next_execution)
             .map(|item| item.bytes.len());
         let birth = self.commit.birth.as_ref().map_or(0, |_| ROW);
-        let consumed = self.commit.consumed.len() * ROW / 4;
-        self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + birth + consumed
+        let consumed = (self.commit.consumed.len() + self.commit.taken_events.len()) * ROW / 4;
+        let kept = self.kept.iter().map(|event| event.bytes.len() + ROW).sum::<usize>();
+        self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + birth + consumed + kept
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
         StartOutcome, TurnCommit, TurnReceipt, Used,
         attempts::{AttemptKey, NewAttempt},
         counters::Counters,
+        events::{NewEvent, OldEvent},
         garbage::Garbage,
         history::NewTurn,
         idempotency::{NewKey, StoredKey},
@@ -93,7 +94,7 @@ impl<'a> Plan<'a> {
         if status.has_ended() {
             return AppendOutcome::Ended(status);
         }
-        if fact.sizes.execution >= append.max_bytes && !append.item.is_control() {
+        if fact.sizes.stored() >= append.max_bytes && !append.item.is_control() {
             return AppendOutcome::Full;
         }
         self.keep_key(append.tenant, key, &append.id);
@@ -162,9 +163,13 @@ impl<'a> Plan<'a> {
             let row = self.write_message(instance, &start.item, Cow::Borrowed(&start.bytes));
             receipt.delivered.push((instance, row));
         }
+        for event in &work.kept {
+            let row = self.write_message(instance, &event.item, Cow::Borrowed(&event.bytes));
+            receipt.kept.push(row.seq);
+        }
         if let Some(start) = &work.next_execution {
             self.rows.garbage.push(Garbage::Execution(instance, commit.execution));
-            self.resize(instance, |sizes| *sizes = Sizes::EMPTY);
+            self.resize(instance, |sizes| *sizes = sizes.continued());
             let row = self.write_message(instance, &start.item, Cow::Borrowed(&start.bytes));
             receipt.delivered.push((instance, row));
         }
@@ -186,6 +191,7 @@ impl<'a> Plan<'a> {
         }
         if commit.summary.status.has_ended() {
             self.rows.garbage.push(Garbage::Inbox(instance));
+            self.resize(instance, |sizes| sizes.events = 0);
         }
         Ok(receipt)
     }
@@ -353,6 +359,14 @@ impl<'a> Plan<'a> {
                 .iter()
                 .map(|seq| ConsumedMessage { instance, seq: *seq }),
         );
+        for taken in &commit.taken_events {
+            self.resize(instance, |sizes| sizes.take_event(taken.bytes));
+            self.rows.taken_events.push(OldEvent {
+                instance,
+                name: &taken.name,
+                seq: taken.seq,
+            });
+        }
         for attempt in &commit.attempts {
             self.write_attempt(instance, attempt);
         }
@@ -404,13 +418,23 @@ impl<'a> Plan<'a> {
 
     fn write_message(&mut self, to: InstanceNumber, item: &InboxItem, bytes: Cow<'a, [u8]>) -> InboxRow {
         let seq = self.counters.next_seq();
-        self.resize(to, |sizes| sizes.add(bytes.len()));
-        self.rows.messages.push(NewMessage {
-            instance: to,
-            seq,
-            control: item.is_control(),
-            item: bytes,
-        });
+        if let InboxItem::Event(event) = item {
+            self.resize(to, |sizes| sizes.add_event(bytes.len()));
+            self.rows.events.push(NewEvent {
+                instance: to,
+                name: event.name.folded(),
+                seq,
+                item: bytes,
+            });
+        } else {
+            self.resize(to, |sizes| sizes.add(bytes.len()));
+            self.rows.messages.push(NewMessage {
+                instance: to,
+                seq,
+                control: item.is_control(),
+                item: bytes,
+            });
+        }
         InboxRow {
             seq,
             item: item.clone(),

@@ -6,6 +6,7 @@ use crate::{
     model::InstanceNumber,
     store::{
         attempts::{self, AttemptKey, NewAttempt, TaskToPrune},
+        events::{self, NewEvent, OldEvent},
         garbage::{self, Garbage},
         history::{self, NewTurn},
         idempotency::{self, NewKey},
@@ -29,6 +30,8 @@ pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) turns: Vec<NewTurn<'a>>,
     pub(in crate::store) messages: Vec<NewMessage<'a>>,
     pub(in crate::store) consumed: Vec<ConsumedMessage>,
+    pub(in crate::store) events: Vec<NewEvent<'a>>,
+    pub(in crate::store) taken_events: Vec<OldEvent<'a>>,
     pub(in crate::store) attempts: Vec<NewAttempt<'a>>,
     /// Attempts that are not kept any longer.
     pub(in crate::store) pruned: Vec<AttemptKey>,
@@ -90,7 +93,12 @@ impl<'a> Rows<'a> {
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         let pruned = self.pruned.len() + self.pruned_tasks.len();
-        let variable = self.deleted.len() + self.consumed.len() + self.garbage.len() + self.keys.len() + pruned;
+        let variable = self.deleted.len()
+            + self.consumed.len()
+            + self.taken_events.len()
+            + self.garbage.len()
+            + self.keys.len()
+            + pruned;
         self.certain() == 0 && variable == 0
     }
 
@@ -100,6 +108,7 @@ impl<'a> Rows<'a> {
             + self.created.len()
             + self.turns.len()
             + self.messages.len()
+            + self.events.len()
             + self.attempts.len()
             + self.lines.len()
             + self.usage.len()
@@ -121,6 +130,8 @@ impl<'a> Rows<'a> {
         script.add(&history::APPEND, &self.turns);
         script.add(&inbox::APPEND, &self.messages);
         script.add(&inbox::CONSUME, &self.consumed);
+        script.add(&events::APPEND, &self.events);
+        script.add(&events::TAKE, &self.taken_events);
         script.add(&attempts::APPEND, &self.attempts);
         script.add(&attempts::DELETE, &self.pruned);
         script.add(&attempts::FORGET_TO_PRUNE, &self.pruned_tasks);

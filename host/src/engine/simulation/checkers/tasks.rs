@@ -9,6 +9,10 @@ use crate::model::{Arrival, Decision, InstanceStatus, TaskId, Timestamp, Turn};
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     tasks: BTreeMap<TaskId, Task>,
+    /// The folded names of all waits for events.
+    event_names: BTreeMap<TaskId, String>,
+    /// Waits made less waits cancelled less events that came, by folded name: how many wait, if any do.
+    event_waits: BTreeMap<String, i64>,
     pub(super) seed: Option<[u8; 32]>,
     last_at: Timestamp,
     /// How far the clock of the host was behind the time of the last turn.
@@ -54,7 +58,12 @@ impl Tasks {
         self.behind = Duration::ZERO;
         for (position, arrival) in turn.arrivals.iter().enumerate() {
             match arrival {
-                Arrival::Started(started) if turn.number.0 == 1 && position == 0 => self.seed = Some(started.seed),
+                Arrival::Started(started) if turn.number.0 == 1 && position == 0 => {
+                    self.seed = Some(started.seed);
+                    for event in &started.events {
+                        *self.event_waits.entry(event.name.folded()).or_default() -= 1;
+                    }
+                }
                 Arrival::Started(_) => return Err("it starts in the middle".into()),
                 Arrival::TaskEnded { task, .. } => match self.close(*task)? {
                     Kind::Activity | Kind::Child(_) => {}
@@ -68,7 +77,7 @@ impl Tasks {
                     self.closed = true;
                     self.end = Some(InstanceStatus::Terminated);
                 }
-                Arrival::EventRaised(_) => {}
+                Arrival::EventRaised(event) => *self.event_waits.entry(event.name.folded()).or_default() -= 1,
                 Arrival::ClockBehind { by_ms } => self.behind += Duration::from_millis(*by_ms),
             }
         }
@@ -91,9 +100,16 @@ impl Tasks {
                 let (fire_at, due_at) = (*fire_at, fire_at.before(self.behind));
                 self.open(*task, Kind::Timer { fire_at, due_at })
             }
-            Decision::WaitForEvent { task, .. } => self.open(*task, Kind::Event),
+            Decision::WaitForEvent { task, name } => {
+                *self.event_waits.entry(name.folded()).or_default() += 1;
+                self.event_names.insert(*task, name.folded());
+                self.open(*task, Kind::Event)
+            }
             Decision::Refused { task: Some(task), .. } => self.open(*task, Kind::Refused),
             Decision::CancelTask { task } => {
+                if let Some(name) = self.event_names.get(task) {
+                    *self.event_waits.entry(name.clone()).or_default() -= 1;
+                }
                 // The event of a wait comes without naming it, so a wait may be closed twice.
                 match self.tasks.get(task) {
                     Some(known) if known.just_now || matches!(known.kind, Kind::Event | Kind::Refused) => Ok(()),
@@ -145,6 +161,11 @@ impl Tasks {
     /// Whether the task was ever scheduled.
     pub(super) fn knows(&self, task: TaskId) -> bool {
         self.tasks.contains_key(&task)
+    }
+
+    /// Whether somebody waits for events of a folded name.
+    pub(super) fn waits_for(&self, name: &str) -> bool {
+        self.event_waits.get(name).is_some_and(|waits| *waits > 0)
     }
 
     /// Activity calls without an outcome.
