@@ -7,6 +7,7 @@ mod cli;
 mod connections;
 mod control;
 mod crash;
+mod databases;
 mod disks;
 mod egress;
 mod events;

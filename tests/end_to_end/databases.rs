@@ -1,0 +1,184 @@
+//! Databases of older hosts: each is opened, checked, replayed and continued by this one.
+//!
+//! `tests/end_to_end/databases/` holds one database for each schema that was ever released, compressed. `WINDLASS_NEW_DATABASE=1`
+//! writes that of today's schema, if there is none.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use harness::World;
+use serde_json::json;
+
+/// Set to 1 to write the database of today's schema.
+const NEW: &str = "WINDLASS_NEW_DATABASE";
+
+const MODULES: &[&str] = &[
+    "bench",
+    "bench_activities",
+    "patterns",
+    "hostile_orchestrations",
+    "hostile_activities",
+];
+
+fn databases() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("end_to_end/databases")
+}
+
+/// The schema of a database: SQLite's user version, in its header (<https://www.sqlite.org/fileformat2.html>, section 1.3).
+fn schema(database: &[u8]) -> u32 {
+    u32::from_be_bytes(database[60..64].try_into().expect("four bytes"))
+}
+
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+    u64::try_from(since.as_millis()).expect("not for long")
+}
+
+/// Instances in every state, and what else a host stores.
+async fn populate() -> World {
+    // So that one turn can take the host down.
+    let mut world = World::start_with(MODULES, &["--turn-timeout", "10m", "--turn-fuel", "1000000000000000"]).await;
+    world.post("/v1/tenants", &json!({ "name": "acme" })).await.expect(201);
+
+    let text = "a text that is not short. ".repeat(40);
+    world
+        .run("BenchFanout", &json!({ "activities": 200, "text": text }))
+        .await;
+    world.begin("BenchChain", "completed", &json!(text)).await;
+    world.output_of("completed").await;
+    world.begin("BenchCollect", "failed", &json!(null)).await;
+    world.raise("failed", "item", json!("no number")).await;
+    world.failure_of("failed").await;
+    world.begin("BenchParked", "terminated", &json!(null)).await;
+    world
+        .tell("/v1/instances/terminated/terminate?reason=enough")
+        .await
+        .expect(202);
+    world.once_status("terminated", "Terminated").await;
+
+    world
+        .begin("BenchCold", "long", &json!({ "activities": 500, "text": text }))
+        .await;
+    world.begin("BenchCollect", "running", &json!(null)).await;
+    for item in 1..=20 {
+        world.raise("running", "item", json!(item)).await;
+        world.raise("running", "Unheard", json!(text.repeat(20))).await;
+    }
+    world
+        .begin("RunningTotal", "continued", &json!({ "turnsPerExecution": 5 }))
+        .await;
+    world
+        .begin("RunningTotal", "suspended", &json!({ "turnsPerExecution": 5 }))
+        .await;
+    world.tell("/v1/instances/suspended/suspend").await.expect(202);
+    world.once_status("suspended", "Suspended").await;
+    for payment in 1..=17 {
+        world.raise("continued", "payment", json!(payment)).await;
+        world.raise("suspended", "payment", json!(payment)).await;
+    }
+    world.once_custom("continued", 153).await;
+
+    world.begin("HostileTurnLoop", "stuck", &json!(null)).await;
+    for _ in 0..3 {
+        world.run("BenchChain", &json!("the deadly turn is under way")).await;
+        world.crash().await;
+    }
+    world.once_status("stuck", "Stuck").await;
+    world
+}
+
+/// Writes the database of today's schema, if there is none.
+async fn write_newest(folder: &Path) {
+    let mut world = populate().await;
+    let call = json!({ "activity": "HostileSleep", "attempts": 2, "attemptTimeoutMs": 3_000 });
+    world.begin("CallHostileActivity", "cut-off", &call).await;
+    world.once_status("cut-off", "Running").await;
+    world.crash().await;
+    let due = milliseconds(SystemTime::now() + Duration::from_secs(30));
+    world.begin("BenchSleeper", "asleep", &json!(due)).await;
+    world.once_status("asleep", "Running").await;
+
+    let backup = tempfile::tempdir().expect("a folder for the backup");
+    let file = backup.path().join("windlass.db");
+    let [data, to] = [&world.data(), &file].map(|path| path.display().to_string());
+    let command = world.cli(&["backup", "--data", &data, &to]).await;
+    assert_eq!(command.code, 0, "{}", command.stderr);
+    world.stop().await;
+
+    let database = fs::read(file).expect("the backup");
+    let path = folder.join(format!("schema-{}.db.gz", schema(&database)));
+    if !path.exists() {
+        let file = fs::File::create(path).expect("the repository can be written to");
+        let mut file = GzEncoder::new(file, Compression::best());
+        file.write_all(&database).expect("the repository can be written to");
+        file.finish().expect("the repository can be written to");
+    }
+}
+
+/// Brings everything that [`populate`] began to its end.
+async fn carry_on(world: &World) {
+    let text = world.output_of("completed").await;
+    assert_eq!(
+        world.run("BenchChain", &text).await,
+        text,
+        "the old modules serve new instances"
+    );
+    world.failure_of("failed").await;
+    assert_eq!(world.end_of("terminated").await["output"], "enough");
+
+    world.raise("long", "go", json!("go")).await;
+    assert_eq!(world.output_of("long").await, 500);
+    world.raise("running", "item", json!(21)).await;
+    world.raise("running", "item", json!(-1)).await;
+    assert_eq!(world.output_of("running").await, json!((1..=21).collect::<Vec<_>>()));
+    world.tell("/v1/instances/suspended/resume").await.expect(202);
+    for id in ["continued", "suspended"] {
+        world.raise(id, "payment", json!(18)).await;
+        world.once_custom(id, 171).await;
+        world.raise(id, "close", json!(null)).await;
+        assert_eq!(world.output_of(id).await["payments"], 18);
+    }
+    world.output_of("asleep").await;
+    assert_eq!(world.output_of("cut-off").await["errorType"], "windlass.timeout");
+    assert_eq!(world.status("stuck").await["runtimeStatus"], "Stuck");
+    world.tell("/v1/instances/stuck/terminate").await.expect(202);
+    world.once_status("stuck", "Terminated").await;
+
+    let tenants = world.get("/v1/tenants").await.expect(200);
+    assert!(tenants.to_string().contains("acme"), "{tenants:#}");
+}
+
+#[tokio::test]
+async fn a_database_of_an_older_host_loses_nothing() {
+    let folder = databases();
+    if std::env::var_os(NEW).is_some_and(|value| value == "1") {
+        write_newest(&folder).await;
+    }
+    let mut paths: Vec<PathBuf> = fs::read_dir(&folder)
+        .expect("a folder of the repository")
+        .map(|entry| entry.expect("a file of the repository").path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let mut database = Vec::new();
+        let file = fs::File::open(&path).expect("a file of the repository");
+        GzDecoder::new(file)
+            .read_to_end(&mut database)
+            .expect("it was compressed");
+        assert!(
+            path.ends_with(format!("schema-{}.db.gz", schema(&database))),
+            "{}",
+            path.display()
+        );
+        let data = tempfile::tempdir().expect("a folder for the test");
+        fs::write(data.path().join("windlass.db"), database).expect("the folder can be written to");
+        let world = World::start_from(data.path()).await;
+        carry_on(&world).await;
+        // Replays every history, those of instances that ended long ago included.
+        world.stop().await;
+    }
+}
