@@ -1,8 +1,8 @@
 //! The full check of a database, for `windlass check`: reads everything, changes nothing.
 
-use sqlx::{Row as _, sqlite::SqlitePool};
+use sqlx::{AssertSqlSafe, Row as _, sqlite::SqlitePool};
 
-use super::{Error, columns::Columns, history};
+use super::{Error, columns::Columns, history, instances::FIRST_ENDED};
 use crate::model::{ExecutionNumber, InstanceNumber, TurnNumber};
 
 /// Most problems that are listed; a file that is damaged throughout would list millions.
@@ -11,7 +11,8 @@ const MAX_PROBLEMS: usize = 100;
 /// How many turns are read at a time.
 const TURNS_PER_READ: u32 = 500;
 
-/// Each finds rows that contradict others, and returns one sentence per finding.
+/// Each finds rows that contradict others, and returns one sentence per finding. `{first_ended}` stands for the number of
+/// the first status of ended instances.
 const CONTRADICTIONS: [&str; 8] = [
     "SELECT 'instance ' || i.instance || ' has an unknown function'
      FROM instances AS i
@@ -23,7 +24,8 @@ const CONTRADICTIONS: [&str; 8] = [
      LIMIT ?",
     "SELECT 'instance ' || i.instance || ' has not ended, but its module has no bytes'
      FROM instances AS i
-     WHERE i.status < 10 AND NOT EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = i.module)
+     WHERE i.status < {first_ended}
+        AND NOT EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = i.module)
      LIMIT ?",
     "SELECT 'the current version of module ' || n.name || ' has no bytes'
      FROM module_names AS n
@@ -46,13 +48,14 @@ const CONTRADICTIONS: [&str; 8] = [
            FROM tenants AS c) AS t
      WHERE t.stored_bytes <> t.found
      LIMIT ?",
-    "SELECT 'of the events of instance ' || w.instance || ' ' || w.event_bytes || ' bytes are counted, there are ' || w.found
+    "SELECT 'of the events of instance ' || w.instance || ' ' || w.event_bytes || ' bytes are counted, there are '
+        || w.found
      FROM (SELECT i.instance, i.event_bytes,
                   (SELECT coalesce(sum(length(e.item) + 32), 0)
                    FROM events AS e
                    WHERE e.partition = i.partition AND e.instance = i.instance) AS found
            FROM instances AS i
-           WHERE i.status < 10) AS w
+           WHERE i.status < {first_ended}) AS w
      WHERE w.event_bytes <> w.found
      LIMIT ?",
 ];
@@ -61,7 +64,11 @@ const CONTRADICTIONS: [&str; 8] = [
 pub(super) async fn problems(pool: &SqlitePool) -> Result<Vec<String>, Error> {
     let mut problems = integrity(pool).await?;
     for statement in CONTRADICTIONS {
-        let rows = sqlx::query(statement).bind(MAX_PROBLEMS as i64).fetch_all(pool).await?;
+        let statement = statement.replace("{first_ended}", &FIRST_ENDED.to_string());
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .bind(MAX_PROBLEMS as i64)
+            .fetch_all(pool)
+            .await?;
         for row in rows {
             problems.push(row.text(0)?.to_owned());
         }

@@ -1,6 +1,9 @@
 //! The table `instances`: what the writer, the dispatcher and people need to know of each.
 
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{
+    AssertSqlSafe,
+    sqlite::{SqliteConnection, SqlitePool, SqliteRow},
+};
 
 use super::{
     Error,
@@ -231,6 +234,13 @@ fn fact(row: &SqliteRow) -> Result<Fact, Error> {
     })
 }
 
+/// The number at which the statuses of ended instances begin, for the texts of queries.
+pub(super) const FIRST_ENDED: u8 = InstanceStatus::FIRST_ENDED;
+
+const SUSPENDED: u8 = InstanceStatus::Suspended as u8;
+
+const STUCK: u8 = InstanceStatus::Stuck as u8;
+
 /// Marks a live instance as stuck. It is not woken by time until it is resumed.
 pub(super) async fn mark_stuck(
     connection: &mut SqliteConnection,
@@ -238,11 +248,11 @@ pub(super) async fn mark_stuck(
     reason: &StuckReason,
     at: Timestamp,
 ) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query(
+    let done = sqlx::query(AssertSqlSafe(format!(
         "UPDATE instances
-         SET status = 3, stuck = ?, updated_at_ms = ?, wake_at_ms = NULL
-         WHERE partition = 0 AND instance = ? AND status < 10",
-    )
+             SET status = {STUCK}, stuck = ?, updated_at_ms = ?, wake_at_ms = NULL
+             WHERE partition = 0 AND instance = ? AND status < {FIRST_ENDED}"
+    )))
     .bind(codec::encode(reason))
     .bind(stored(at.0))
     .bind(stored(instance.0))
@@ -256,12 +266,12 @@ pub(super) async fn count_unclean_end(
     connection: &mut SqliteConnection,
     instance: InstanceNumber,
 ) -> Result<Option<u32>, Error> {
-    let row = sqlx::query(
+    let row = sqlx::query(AssertSqlSafe(format!(
         "UPDATE instances
-         SET unclean_ends = unclean_ends + 1
-         WHERE partition = 0 AND instance = ? AND status < 10
-         RETURNING unclean_ends",
-    )
+             SET unclean_ends = unclean_ends + 1
+             WHERE partition = 0 AND instance = ? AND status < {FIRST_ENDED}
+             RETURNING unclean_ends"
+    )))
     .bind(stored(instance.0))
     .fetch_optional(connection)
     .await?;
@@ -275,23 +285,25 @@ pub(super) async fn to_wake_at_start(
     after: Option<InstanceNumber>,
     limit: u32,
 ) -> Result<Vec<InstanceNumber>, Error> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(AssertSqlSafe(format!(
         "SELECT instance
-         FROM instances INDEXED BY instances_in_flight
-         WHERE partition = 0 AND instance > ?1 AND in_flight > 0
-         UNION
-         SELECT m.instance
-         FROM inbox AS m CROSS JOIN instances AS i
-         WHERE m.partition = 0 AND m.instance > ?1
-            AND i.partition = 0 AND i.instance = m.instance
-            AND i.status < 10 AND (i.status <> 2 OR m.control = 1)
-         UNION
-         SELECT instance
-         FROM instances INDEXED BY instances_with_events
-         WHERE partition = 0 AND instance > ?1 AND event_bytes > 0 AND status < 10 AND status <> 2
-         ORDER BY 1
-         LIMIT ?2",
-    )
+             FROM instances INDEXED BY instances_in_flight
+             WHERE partition = 0 AND instance > ?1 AND in_flight > 0
+             UNION
+             SELECT m.instance
+             FROM inbox AS m CROSS JOIN instances AS i
+             WHERE m.partition = 0 AND m.instance > ?1
+                AND i.partition = 0 AND i.instance = m.instance
+                AND i.status < {FIRST_ENDED}
+                AND (i.status <> {SUSPENDED} OR m.control = 1)
+             UNION
+             SELECT instance
+             FROM instances INDEXED BY instances_with_events
+             WHERE partition = 0 AND instance > ?1 AND event_bytes > 0
+                AND status < {FIRST_ENDED} AND status <> {SUSPENDED}
+             ORDER BY 1
+             LIMIT ?2"
+    )))
     .bind(after.map_or(-1, |number| stored(number.0)))
     .bind(i64::from(limit))
     .fetch_all(pool)
@@ -308,15 +320,15 @@ pub(super) async fn to_wake_of(
     after: Option<InstanceNumber>,
     limit: u32,
 ) -> Result<Vec<InstanceNumber>, Error> {
-    let rows = sqlx::query(
+    let rows = sqlx::query(AssertSqlSafe(format!(
         "SELECT i.instance
-         FROM instances AS i INDEXED BY instances_by_tenant
-         WHERE i.partition = 0 AND i.tenant = ? AND i.instance > ? AND i.status < 10
-            AND (i.in_flight > 0 OR i.event_bytes > 0 OR i.wake_at_ms <= ?
-                 OR EXISTS (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance))
-         ORDER BY i.instance
-         LIMIT ?",
-    )
+             FROM instances AS i INDEXED BY instances_by_tenant
+             WHERE i.partition = 0 AND i.tenant = ? AND i.instance > ? AND i.status < {FIRST_ENDED}
+                AND (i.in_flight > 0 OR i.event_bytes > 0 OR i.wake_at_ms <= ?
+                     OR EXISTS (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance))
+             ORDER BY i.instance
+             LIMIT ?"
+    )))
     .bind(i64::from(tenant.0))
     .bind(after.map_or(-1, |number| stored(number.0)))
     .bind(stored(now.0))

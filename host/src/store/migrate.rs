@@ -13,7 +13,7 @@ use super::{Error, events};
 const APPLICATION_ID: i64 = 0x574e_444c;
 
 /// All migrations in order; the version of a database is how many of them it has seen. They stay as released.
-pub(super) const MIGRATIONS: [&str; 11] = [
+pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
     include_str!("../../migrations/sqlite/0002_create_instances.sql"),
     include_str!("../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
@@ -25,10 +25,11 @@ pub(super) const MIGRATIONS: [&str; 11] = [
     include_str!("../../migrations/sqlite/0009_declare_events.sql"),
     include_str!("../../migrations/sqlite/0010_note_attempts_to_prune.sql"),
     include_str!("../../migrations/sqlite/0011_create_events.sql"),
+    include_str!("../../migrations/sqlite/0012_allow_new_kinds.sql"),
 ];
 
 /// The migration after which events are moved to a table of their own, by their names, which SQL cannot read.
-const CREATES_EVENTS: usize = 11;
+pub(super) const CREATES_EVENTS: usize = 11;
 
 /// The version of a database before and after it was opened; zero before it existed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,14 @@
 //! The tables `modules`, `module_bytes`, `module_names` and `functions`: uploaded code and who offers what.
 
 use sqlx::{
-    SqliteExecutor,
+    AssertSqlSafe, SqliteExecutor,
     sqlite::{SqliteConnection, SqlitePool, SqliteRow},
 };
 
 use super::{
     Error,
     columns::{Columns, decode, stored},
+    instances::FIRST_ENDED,
     purges,
 };
 use crate::model::{
@@ -331,17 +332,19 @@ pub(super) async fn possible_users(
     let after = after.map_or(-1, |number| stored(number.0));
     let last = purges::last_examined(pool, version.tenant, after).await?;
     let rows = sqlx::query(
-        "SELECT i.instance, i.module = ?1
-         FROM instances AS i INDEXED BY instances_by_tenant
-         WHERE i.partition = 0 AND i.tenant = ?2 AND i.instance > ?3 AND i.instance <= ?4 AND i.status < 10
-            AND (i.module = ?1
-                 OR (i.created_at_ms <= ?5
-                     AND (i.in_flight > 0
-                          OR EXISTS (SELECT 1
-                                     FROM instances AS c INDEXED BY instances_by_parent
-                                     WHERE c.partition = 0 AND c.parent = i.instance))))
-         ORDER BY i.instance
-         LIMIT ?6",
+        AssertSqlSafe(format!(
+            "SELECT i.instance, i.module = ?1
+             FROM instances AS i INDEXED BY instances_by_tenant
+             WHERE i.partition = 0 AND i.tenant = ?2 AND i.instance > ?3 AND i.instance <= ?4 AND i.status < {FIRST_ENDED}
+                AND (i.module = ?1
+                     OR (i.created_at_ms <= ?5
+                         AND (i.in_flight > 0
+                              OR EXISTS (SELECT 1
+                                         FROM instances AS c INDEXED BY instances_by_parent
+                                         WHERE c.partition = 0 AND c.parent = i.instance))))
+             ORDER BY i.instance
+             LIMIT ?6"
+        )),
     )
     .bind(i64::from(version.number.0))
     .bind(i64::from(version.tenant.0))
@@ -399,7 +402,7 @@ pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result
          FROM modules AS m
          WHERE m.module = ?"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+    let row = sqlx::query(AssertSqlSafe(text))
         .bind(i64::from(number.0))
         .fetch_optional(pool)
         .await?;
@@ -423,7 +426,7 @@ pub(super) async fn current(executor: impl SqliteExecutor<'_>, tenant: TenantId)
          WHERE n.tenant = ?
          ORDER BY n.name"
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
+    let rows = sqlx::query(AssertSqlSafe(text))
         .bind(i64::from(tenant.0))
         .fetch_all(executor)
         .await?;
@@ -441,7 +444,7 @@ pub(super) async fn by_name(
          FROM module_names AS n JOIN modules AS m ON m.module = n.module
          WHERE n.tenant = ? AND n.name = ?"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+    let row = sqlx::query(AssertSqlSafe(text))
         .bind(i64::from(tenant.0))
         .bind(name)
         .fetch_optional(executor)

@@ -1,12 +1,12 @@
 //! What a purge finds before it deletes: instances that ended long enough ago, and what belongs to an instance.
 
 use futures::TryStreamExt as _;
-use sqlx::{SqliteExecutor, sqlite::SqliteConnection};
+use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
 
 use super::{
     Error,
     columns::{Columns, parse, stored},
-    instances,
+    instances::{self, FIRST_ENDED},
     list::MAX_EXAMINED,
 };
 use crate::model::{InstanceId, InstanceNumber, InstanceStatus, TenantId, Timestamp};
@@ -104,17 +104,17 @@ pub(super) async fn tree(
     tenant: TenantId,
     root: InstanceNumber,
 ) -> Result<Tree, Error> {
-    let mut rows = sqlx::query(
+    let mut rows = sqlx::query(AssertSqlSafe(format!(
         "WITH RECURSIVE tree(instance) AS (
-            SELECT ?1
-            UNION ALL
-            SELECT c.instance
-            FROM tree AS t CROSS JOIN instances AS c INDEXED BY instances_by_parent
-            WHERE c.partition = 0 AND c.parent = t.instance)
-         SELECT i.instance, i.status, iif(i.status < 10, i.id, NULL)
-         FROM tree AS t CROSS JOIN instances AS i
-         WHERE i.partition = 0 AND i.instance = t.instance AND i.tenant = ?2",
-    )
+                SELECT ?1
+                UNION ALL
+                SELECT c.instance
+                FROM tree AS t CROSS JOIN instances AS c INDEXED BY instances_by_parent
+                WHERE c.partition = 0 AND c.parent = t.instance)
+             SELECT i.instance, i.status, iif(i.status < {FIRST_ENDED}, i.id, NULL)
+             FROM tree AS t CROSS JOIN instances AS i
+             WHERE i.partition = 0 AND i.instance = t.instance AND i.tenant = ?2"
+    )))
     .bind(stored(root.0))
     .bind(i64::from(tenant.0))
     .fetch(connection);

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use sqlx::{
-    SqliteExecutor,
+    AssertSqlSafe, SqliteExecutor,
     sqlite::{SqliteConnection, SqliteRow},
 };
 
 use super::{
     AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion, attempts,
     columns::{Columns, parse},
-    history, inbox, instances,
+    history, inbox,
+    instances::{self, FIRST_ENDED},
     list::{self, InstancePage, ListFilter},
     logs, modules,
     purges::{self, Ended, EndedFilter, Tree},
@@ -400,11 +401,11 @@ async fn details_with_history(
 
 async fn holdings(connection: &mut SqliteConnection, tenant: TenantId) -> Result<TenantHoldings, Error> {
     let modules = module_holdings(&mut *connection, tenant).await?;
-    let row = sqlx::query(
-        "SELECT count(*), count(*) FILTER (WHERE status < 10)
-         FROM instances
-         WHERE partition = 0 AND tenant = ?",
-    )
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT count(*), count(*) FILTER (WHERE status < {FIRST_ENDED})
+             FROM instances
+             WHERE partition = 0 AND tenant = ?"
+    )))
     .bind(i64::from(tenant.0))
     .fetch_one(connection)
     .await?;
@@ -490,7 +491,7 @@ pub(super) async fn summary_of(
          FROM instances AS i {OTHER_TABLES}
          WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?"
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(text))
+    let row = sqlx::query(AssertSqlSafe(text))
         .bind(i64::from(tenant.0))
         .bind(id.as_str())
         .fetch_optional(executor)
