@@ -12,6 +12,7 @@ mod client;
 mod compile;
 mod control;
 mod deploy;
+mod error;
 mod event;
 mod input;
 mod key;
@@ -25,7 +26,6 @@ mod setting;
 mod start;
 mod status;
 mod tenant;
-mod trouble;
 mod usage;
 mod waiting;
 
@@ -33,7 +33,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
-use self::{address::Address, client::Client, output::Output, trouble::Trouble};
+use self::{address::Address, client::Client, error::CliError, output::Output};
 use crate::config::{DEFAULT_PORT, Settings};
 
 const EXIT_CODES: &str = "\
@@ -154,7 +154,7 @@ impl Cli {
         };
         let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return Trouble::failed(format!("cannot begin: {error}")).report(&output),
+            Err(error) => return CliError::failed(format!("cannot begin: {error}")).report(&output),
         };
         match runtime.block_on(self.dispatch(&output)) {
             Ok(()) => ExitCode::SUCCESS,
@@ -162,7 +162,7 @@ impl Cli {
         }
     }
 
-    async fn dispatch(self, output: &Output) -> Result<(), Trouble> {
+    async fn dispatch(self, output: &Output) -> Result<(), CliError> {
         let roots = || address::roots(self.ca.as_deref());
         let client = || {
             let address = Address::parse(&self.url, &roots()?)?;

@@ -1,7 +1,7 @@
 //! The engine: carries every instance to its end.
 //!
 //! An active instance has one [`owner`], a pure state machine that says what to make durable; the loop in [`task`] does
-//! it. [`hub`] knows the owners, [`activities`] the attempts under way, [`shares`] which of them come next, [`timers`] who
+//! it. [`owners`] knows the owners, [`activities`] the attempts under way, [`shares`] which of them come next, [`timers`] who
 //! sleeps, [`catalogue`] the modules and functions, [`recovery`] what the last host left. The engine is the only place that
 //! sees both the store and the sandbox; it knows nothing of HTTP.
 
@@ -10,23 +10,23 @@ pub mod api;
 pub mod catalogue;
 pub mod flight_recorder;
 pub mod guests;
-pub mod hub;
 pub mod owner;
+pub mod owners;
 pub mod shares;
 pub mod verify;
 
+mod effects;
 mod events;
-mod heat;
-mod holds;
-mod kept;
+mod held_tenants;
+mod hot_instances;
+mod lru_cache;
 mod old_versions;
-mod outbox;
-mod recorded;
+mod owner_loop;
+mod recorded_guest;
 mod recovery;
 mod requests;
 mod stats;
 mod sweeper;
-mod task;
 mod timers;
 mod waiters;
 
@@ -53,11 +53,11 @@ use self::{
     catalogue::Catalogue,
     flight_recorder::FlightRecorder,
     guests::Guests,
-    holds::Holds,
-    hub::Hub,
+    held_tenants::HeldTenants,
     owner::events::KNOWN_EVENT_BYTES,
+    owner_loop::Shared,
+    owners::Owners,
     shares::{Gate, Slots},
-    task::Shared,
     timers::Timers,
     waiters::Waiters,
 };
@@ -150,7 +150,7 @@ struct Inner {
     guests: Arc<dyn Guests>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    hub: Hub,
+    owners: Owners,
     timers: Timers,
     waiters: Waiters,
     stats: Arc<EngineStats>,
@@ -281,8 +281,8 @@ impl Engine {
             tracker: tracker.clone(),
         });
         let (timers, waiters) = (Timers::new(), Waiters::default());
-        let holds = Holds::new(tenancy.clone());
-        let hub = Hub::new(Arc::new(Shared {
+        let held_tenants = HeldTenants::new(tenancy.clone());
+        let owners = Owners::new(Arc::new(Shared {
             store: store.clone(),
             tenancy: tenancy.clone(),
             guests: guests.clone(),
@@ -293,9 +293,9 @@ impl Engine {
             activities,
             gate,
             timers: timers.clone(),
-            holds: holds.clone(),
+            held_tenants: held_tenants.clone(),
             waiters: waiters.clone(),
-            heat: heat::Heat::default(),
+            hot_instances: hot_instances::HotInstances::default(),
             loading: Semaphore::new(LOADING_AT_ONCE),
             runtime,
             tracker: tracker.clone(),
@@ -306,19 +306,19 @@ impl Engine {
             known_event_bytes: options.known_event_bytes,
             observable: options.observable,
         }));
-        let woken = recovery::wake(&store, &hub).await?;
+        let woken = recovery::wake(&store, &owners).await?;
         if woken > 0 {
             tracing::info!(instances = woken, "took up what the last host left");
         }
         tracker.spawn(timers.clone().run(
-            hub.clone(),
+            owners.clone(),
             store.clone(),
-            holds.clone(),
+            held_tenants.clone(),
             clock.clone(),
             shutdown.clone(),
         ));
-        tracker.spawn(holds.run(
-            hub.clone(),
+        tracker.spawn(held_tenants.run(
+            owners.clone(),
             store.clone(),
             timers.clone(),
             clock.clone(),
@@ -333,7 +333,7 @@ impl Engine {
             guests,
             clock,
             entropy,
-            hub,
+            owners,
             timers,
             waiters,
             stats,
@@ -349,9 +349,9 @@ impl Engine {
 
     /// Stops: turns under way are finished and written, attempts are dropped and run again at the next start.
     pub async fn stop(&self) {
-        self.0.hub.shared().recorder.close();
+        self.0.owners.shared().recorder.close();
         self.0.shutdown.cancel();
-        self.0.hub.shared().activities.stop();
+        self.0.owners.shared().activities.stop();
         self.0.tracker.close();
         if tokio::time::timeout(self.0.stop_timeout, self.0.tracker.wait())
             .await
@@ -385,7 +385,7 @@ impl Engine {
 
     /// How many instances are being worked on or kept hot.
     pub fn active_instances(&self) -> usize {
-        self.0.hub.active()
+        self.0.owners.active()
     }
 
     /// What was counted since the host started.
@@ -395,7 +395,7 @@ impl Engine {
 
     /// How many activity calls run, wait for a slot, or wait for their next attempt.
     pub fn activity_calls(&self) -> usize {
-        self.0.hub.shared().activities.count()
+        self.0.owners.shared().activities.count()
     }
 
     /// What was done with the connections of activities.

@@ -32,12 +32,12 @@ mod proxies;
 mod router;
 mod server;
 mod socket;
-mod stall;
 mod state;
 #[cfg(test)]
 mod tests;
 mod uploads;
-mod waits;
+mod wait_limit;
+mod write_timeout;
 
 use http::uri::Scheme;
 

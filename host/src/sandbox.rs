@@ -23,11 +23,11 @@ mod description;
 mod egress;
 mod engine;
 mod imports;
-mod judge;
 mod limits;
-mod lines;
+mod line_buffer;
 mod state;
 mod trap;
+mod validate;
 
 #[cfg(test)]
 mod fuzz;
@@ -44,7 +44,7 @@ use wasmtime::{
 };
 
 use crate::model::{FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits};
-use crate::replay::HostTrouble;
+use crate::replay::HostUnavailable;
 
 use activity::ActivityState;
 use artefacts::Artefacts;
@@ -177,17 +177,17 @@ impl Sandbox {
     /// Why it is no module for this host.
     pub async fn inspect(&self, component: Bytes) -> Result<Inspected, UploadError> {
         let max_bytes = self.0.options.max_module_bytes;
-        let judged = component.clone();
-        let verdict = blocking(move || judge::judge(&judged, max_bytes)).await??;
+        let bytes_to_validate = component.clone();
+        let validated = blocking(move || validate::validate(&bytes_to_validate, max_bytes)).await??;
         let digest = digest(&component);
-        let module = self.compiled(digest, verdict.kind, component).await?;
+        let module = self.compiled(digest, validated.kind, component).await?;
         let limits = self.0.options.describe;
         let runtime = tokio::runtime::Handle::current();
         let described = module.clone();
         let description = blocking(move || runtime.block_on(describe::describe(described.code(), limits))).await??;
         Ok(Inspected {
             digest,
-            description: description::check(verdict.kind, description)?,
+            description: description::check(validated.kind, description)?,
         })
     }
 
@@ -215,8 +215,8 @@ impl Sandbox {
             return Err(LoadError::Damaged(found));
         }
         let max_bytes = self.0.options.max_module_bytes.max(component.len());
-        let judged = component.clone();
-        blocking(move || judge::judge(&judged, max_bytes)).await??;
+        let bytes_to_validate = component.clone();
+        blocking(move || validate::validate(&bytes_to_validate, max_bytes)).await??;
         Ok(self.compiled(digest, kind, component).await?)
     }
 
@@ -228,9 +228,9 @@ impl Sandbox {
         &self,
         module: &Module,
         limits: ObservableLimits,
-    ) -> Result<OrchestratorGuest, HostTrouble> {
+    ) -> Result<OrchestratorGuest, HostUnavailable> {
         let Code::Orchestrator(code) = module.code() else {
-            return Err(HostTrouble::Module(format!("{} holds activities", module.digest())));
+            return Err(HostUnavailable::Module(format!("{} holds activities", module.digest())));
         };
         let options = &self.0.options;
         let memory_bytes = limits.memory_bytes.min(options.orchestrator_memory_bytes);
@@ -249,9 +249,12 @@ impl Sandbox {
     ///
     /// # Cancel safety
     /// Dropping the future stops the guest at once and frees its place.
-    pub async fn run_activity(&self, module: &Module, attempt: Attempt) -> Result<ActivityRun, HostTrouble> {
+    pub async fn run_activity(&self, module: &Module, attempt: Attempt) -> Result<ActivityRun, HostUnavailable> {
         let Code::Activity(code) = module.code() else {
-            return Err(HostTrouble::Module(format!("{} holds orchestrations", module.digest())));
+            return Err(HostUnavailable::Module(format!(
+                "{} holds orchestrations",
+                module.digest()
+            )));
         };
         Box::pin(activity::run(code, &self.0.options.activity, &self.0.routes, attempt)).await
     }

@@ -33,11 +33,11 @@ mod garbage;
 mod history;
 mod idempotency;
 mod inbox;
+mod inspect;
 mod instances;
 mod migrate;
 mod names;
 mod open;
-mod opening;
 mod page;
 mod people;
 mod purges;
@@ -63,7 +63,7 @@ pub use self::{
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
     backup::{Backup, backup},
     commit::{
-        AppendOutcome, AttemptRow, Birth, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
+        AppendOutcome, AttemptRow, Creation, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
         Recipient, StartOutcome, Summary, TakenEvent, TurnCommit, TurnReceipt,
     },
     cursor::{Cursor, CursorError, HistoryCursor},
@@ -198,7 +198,7 @@ pub struct StoreService {
 #[derive(Debug, Clone)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
-    room: writer::Room,
+    room: writer::QueueBudget,
     readers: Readers,
     stats: Arc<Stats>,
     numbers: InstanceNumbers,
@@ -253,7 +253,7 @@ impl Store {
     /// [`Error::Unusable`] when the folder is in use, not writable, or not of a version that this host knows.
     pub async fn open(options: &StoreOptions) -> Result<(Self, StoreService), Error> {
         let lock = open::lock_folder(&options.data_dir)?;
-        let found = opening::look(&options.data_dir);
+        let found = inspect::look(&options.data_dir);
         let (connection, settings, schema) = open::open_writer(options).await?;
         found.report(&schema);
         let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
@@ -284,7 +284,7 @@ impl Store {
         Ok((
             Self {
                 jobs: sender,
-                room: writer::Room::new(),
+                room: writer::QueueBudget::new(),
                 readers,
                 stats,
                 numbers,
@@ -369,7 +369,7 @@ impl Store {
         }
     }
 
-    /// A number for an instance that is to be [born](TurnCommit::birth). Never given out again, used or not.
+    /// A number for an instance that is to be [created](TurnCommit::creation). Never given out again, used or not.
     pub fn new_number(&self) -> InstanceNumber {
         self.numbers.take()
     }

@@ -33,7 +33,7 @@ pub use self::quota::{Exceeded, Quota, Quotas};
 pub use self::settings::{NewSetting, SettingName};
 pub use self::signature::SignatureError;
 pub use self::vault::{Vault, VaultError};
-use self::{bucket::Bucket, counts::Counting, key::Secret};
+use self::{bucket::Bucket, counts::Counting, key::PlainKey};
 
 /// Longest label of a key, in bytes.
 pub const MAX_LABEL_BYTES: usize = 200;
@@ -48,7 +48,7 @@ struct Inner {
     entropy: Arc<dyn Entropy>,
     vault: Vault,
     counting: Counting,
-    book: RwLock<Arc<Book>>,
+    snapshot: RwLock<Arc<Snapshot>>,
     /// Changes happen one after the other, so that what is in memory follows what is stored.
     changing: Arc<tokio::sync::Mutex<()>>,
     /// Who wants to know of changes.
@@ -65,7 +65,7 @@ pub trait Observer: Send + Sync {
 
 /// What was stored at one moment.
 #[derive(Default)]
-struct Book {
+struct Snapshot {
     tenants: BTreeMap<TenantId, Arc<Tenant>>,
     keys: BTreeMap<String, KeyRow>,
 }
@@ -209,7 +209,7 @@ impl Tenancy {
             entropy,
             vault,
             counting: Counting::default(),
-            book: RwLock::default(),
+            snapshot: RwLock::default(),
             changing: Arc::default(),
             observer: OnceLock::new(),
         }));
@@ -226,7 +226,7 @@ impl Tenancy {
             entropy,
             vault: Vault::default(),
             counting: Counting::default(),
-            book: RwLock::default(),
+            snapshot: RwLock::default(),
             changing: Arc::default(),
             observer: OnceLock::new(),
         }))
@@ -234,7 +234,7 @@ impl Tenancy {
 
     async fn refresh(&self) -> Result<(), StoreError> {
         let (tenants, keys) = (self.0.store.tenants().await?, self.0.store.api_keys().await?);
-        let (mut settings, old) = (self.0.store.settings().await?, self.book());
+        let (mut settings, old) = (self.0.store.settings().await?, self.snapshot());
         let tenants = tenants
             .into_iter()
             .map(|row| {
@@ -245,23 +245,26 @@ impl Tenancy {
             })
             .collect::<Result<_, StoreError>>()?;
         let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
-        let book = Arc::new(Book { tenants, keys });
-        *self.0.book.write().unwrap_or_else(PoisonError::into_inner) = book.clone();
+        let snapshot = Arc::new(Snapshot { tenants, keys });
+        *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
         if let Some(observer) = self.0.observer.get() {
-            book.tenants.values().for_each(|tenant| observer.changed(tenant));
-            let gone = old.tenants.keys().filter(|tenant| !book.tenants.contains_key(tenant));
+            snapshot.tenants.values().for_each(|tenant| observer.changed(tenant));
+            let gone = old
+                .tenants
+                .keys()
+                .filter(|tenant| !snapshot.tenants.contains_key(tenant));
             gone.for_each(|tenant| observer.deleted(*tenant));
         }
         Ok(())
     }
 
-    fn book(&self) -> Arc<Book> {
-        self.0.book.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether there are no keys: then whoever reaches the host may do everything.
     pub fn is_open(&self) -> bool {
-        self.book().keys.is_empty()
+        self.snapshot().keys.is_empty()
     }
 
     /// Who presents this key, or nothing.
@@ -269,24 +272,24 @@ impl Tenancy {
     /// # Errors
     /// When it opens nothing.
     pub fn identify(&self, key: Option<&str>) -> Result<Identity, IdentityError> {
-        let book = self.book();
+        let snapshot = self.snapshot();
         let Some(key) = key else {
             let open = Identity {
                 tenant: TenantId::DEFAULT,
                 role: Role::Admin,
             };
-            return if book.keys.is_empty() {
+            return if snapshot.keys.is_empty() {
                 Ok(open)
             } else {
                 Err(IdentityError::Unknown)
             };
         };
         let (id, secret) = key::split(key).ok_or(IdentityError::Unknown)?;
-        let row = book.keys.get(id).ok_or(IdentityError::Unknown)?;
+        let row = snapshot.keys.get(id).ok_or(IdentityError::Unknown)?;
         if !key::matches(secret, &row.hash) || row.has_expired(self.0.clock.now()) {
             return Err(IdentityError::Unknown);
         }
-        match book.tenants.get(&row.tenant) {
+        match snapshot.tenants.get(&row.tenant) {
             Some(tenant) if !tenant.disabled => Ok(Identity {
                 tenant: row.tenant,
                 role: row.role,
@@ -297,7 +300,7 @@ impl Tenancy {
 
     /// A tenant by its number.
     pub fn tenant(&self, tenant: TenantId) -> Option<Arc<Tenant>> {
-        self.book().tenants.get(&tenant).cloned()
+        self.snapshot().tenants.get(&tenant).cloned()
     }
 
     /// A tenant by its name.
@@ -305,20 +308,20 @@ impl Tenancy {
     /// # Errors
     /// When there is none.
     pub fn named(&self, name: &str) -> Result<Arc<Tenant>, TenancyError> {
-        let book = self.book();
-        let found = book.tenants.values().find(|tenant| tenant.name.as_str() == name);
+        let snapshot = self.snapshot();
+        let found = snapshot.tenants.values().find(|tenant| tenant.name.as_str() == name);
         found.cloned().ok_or_else(|| TenancyError::UnknownTenant(name.into()))
     }
 
     /// All tenants, in the order of their creation.
     pub fn tenants(&self) -> Vec<Arc<Tenant>> {
-        self.book().tenants.values().cloned().collect()
+        self.snapshot().tenants.values().cloned().collect()
     }
 
     /// All keys, or those of a tenant, by id.
     pub fn keys(&self, of: Option<TenantId>) -> Vec<KeyRow> {
-        let book = self.book();
-        let keys = book.keys.values();
+        let snapshot = self.snapshot();
+        let keys = snapshot.keys.values();
         keys.filter(|key| of.is_none_or(|tenant| key.tenant == tenant))
             .cloned()
             .collect()
@@ -391,7 +394,7 @@ impl Tenancy {
     ///
     /// # Errors
     /// When it cannot be one, or the store fails.
-    pub async fn create_key(&self, new: NewKey) -> Result<(KeyRow, Secret), TenancyError> {
+    pub async fn create_key(&self, new: NewKey) -> Result<(KeyRow, PlainKey), TenancyError> {
         let changing = self.changing().await;
         let (now, tenant) = (self.0.clock.now(), self.named(new.tenant.as_str())?);
         if new.label.len() > MAX_LABEL_BYTES || new.label.chars().any(char::is_control) {
@@ -403,7 +406,7 @@ impl Tenancy {
         if self.is_open() && (new.role != Role::Admin || new.expires_at.is_some()) {
             return Err(TenancyError::FirstKey);
         }
-        let secret = Secret::draw(&*self.0.entropy);
+        let secret = PlainKey::draw(&*self.0.entropy);
         let row = KeyRow {
             id: secret.id().to_owned(),
             // Who runs the host is of no tenant; `default` cannot be disabled.
@@ -547,7 +550,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Tenant {
-    fn new(row: TenantRow, settings: Vec<SettingRow>, old: &Book, counting: &Counting) -> Result<Self, StoreError> {
+    fn new(row: TenantRow, settings: Vec<SettingRow>, old: &Snapshot, counting: &Counting) -> Result<Self, StoreError> {
         let quotas = Quotas::read(&row.quotas)
             .map_err(|problem| StoreError::Damaged(format!("the quotas of tenant {}: {problem}", row.name)))?;
         let meters = old.tenants.get(&row.tenant).map(|tenant| tenant.meters.clone());

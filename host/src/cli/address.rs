@@ -13,7 +13,7 @@ use tokio_rustls::{
     rustls::{self, CertificateError, pki_types::ServerName},
 };
 
-use super::trouble::Trouble;
+use super::error::CliError;
 use crate::tls::ExtraRoots;
 
 /// How long a connection may take; the host is near.
@@ -52,8 +52,8 @@ struct Tls {
 
 impl Address {
     /// The host at that URL; over TLS it must show a certificate that Mozilla's authorities or these vouch for.
-    pub(super) fn parse(url: &str, roots: &ExtraRoots) -> Result<Self, Trouble> {
-        let unusable = |problem: &str| Trouble::Usage(format!("{url:?} {problem}"));
+    pub(super) fn parse(url: &str, roots: &ExtraRoots) -> Result<Self, CliError> {
+        let unusable = |problem: &str| CliError::Usage(format!("{url:?} {problem}"));
         let uri: Uri = url.parse().map_err(|_| unusable("is not an address"))?;
         let is_tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
@@ -72,7 +72,7 @@ impl Address {
         let tls = is_tls.then(|| {
             let server = ServerName::try_from(host.to_owned()).map_err(|_| unusable("names no host"))?;
             let connector = TlsConnector::from(roots.client_config());
-            Ok::<_, Trouble>(Tls { connector, server })
+            Ok::<_, CliError>(Tls { connector, server })
         });
         Ok(Self {
             url: url.to_owned(),
@@ -102,7 +102,7 @@ impl Address {
     }
 
     /// A connection.
-    pub(super) async fn connect(&self) -> Result<Box<dyn Connection>, Trouble> {
+    pub(super) async fn connect(&self) -> Result<Box<dyn Connection>, CliError> {
         let stream = match timeout(CONNECT_TIME, TcpStream::connect((self.host.as_str(), self.port))).await {
             Ok(stream) => stream.map_err(|error| self.lost(&error))?,
             Err(_) => return Err(self.unreachable("the connection took too long".into())),
@@ -120,20 +120,20 @@ impl Address {
     }
 
     /// The connection was lost, or never came about.
-    pub(super) fn lost(&self, error: &dyn std::error::Error) -> Trouble {
+    pub(super) fn lost(&self, error: &dyn std::error::Error) -> CliError {
         let causes = std::iter::successors(Some(error), |error| error.source());
         self.unreachable(causes.last().map(ToString::to_string).unwrap_or_default())
     }
 
-    fn unreachable(&self, cause: String) -> Trouble {
-        Trouble::Unreachable {
+    fn unreachable(&self, cause: String) -> CliError {
+        CliError::Unreachable {
             url: self.url.clone(),
             cause,
         }
     }
 
     /// Why there is no TLS with somebody who does answer.
-    fn not_secured(&self, error: &io::Error) -> Trouble {
+    fn not_secured(&self, error: &io::Error) -> CliError {
         let Some(reason) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
             return self.lost(error);
         };
@@ -154,7 +154,7 @@ impl Address {
             }
             other => format!("there is no TLS connection to {url}: {other}"),
         };
-        Trouble::NotSecured(sentence)
+        CliError::NotSecured(sentence)
     }
 }
 
@@ -171,11 +171,11 @@ impl fmt::Debug for Address {
 }
 
 /// The authorities of a file that are trusted besides Mozilla's; none without a file.
-pub(super) fn roots(file: Option<&Path>) -> Result<ExtraRoots, Trouble> {
+pub(super) fn roots(file: Option<&Path>) -> Result<ExtraRoots, CliError> {
     let Some(file) = file else {
         return Ok(ExtraRoots::none());
     };
-    let said = |problem: String| Trouble::Usage(format!("the file {} of --ca {problem}", file.display()));
+    let said = |problem: String| CliError::Usage(format!("the file {} of --ca {problem}", file.display()));
     let pem = std::fs::read(file).map_err(|error| said(format!("cannot be read: {error}")))?;
     ExtraRoots::from_pem(&pem).map_err(|error| said(error.to_string()))
 }
@@ -211,7 +211,7 @@ mod tests {
             ("https://user:pass@127.0.0.1", "must not hold a user"),
         ] {
             match Address::parse(url, &ExtraRoots::none()) {
-                Err(Trouble::Usage(sentence)) => assert!(sentence.contains(problem), "{url}: {sentence}"),
+                Err(CliError::Usage(sentence)) => assert!(sentence.contains(problem), "{url}: {sentence}"),
                 other => panic!("{url}: {other:?}"),
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{output::Output, trouble::Trouble};
+use super::{error::CliError, output::Output};
 use crate::{
     config::Settings,
     store::{self, Backup as Copied},
@@ -22,11 +22,11 @@ pub(super) struct Backup {
 }
 
 impl Backup {
-    pub(super) async fn run(self, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
         let data = self.data.or(Settings::defaults().data).unwrap_or_default();
         let Copied { bytes, instances } = store::backup(&data, &self.file)
             .await
-            .map_err(|error| Trouble::failed(super::check::chain(&error)))?;
+            .map_err(|error| CliError::failed(super::check::chain(&error)))?;
         if output.json() {
             return output.value(&json!({ "file": self.file, "bytes": bytes, "instances": instances }));
         }

@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::{figures::Figures, rows as row, target::Target};
-use super::{address::Address, output::Output, trouble::Trouble};
+use super::{address::Address, error::CliError, output::Output};
 use crate::{http::parse_duration, tls::ExtraRoots};
 
 /// Arguments of `bench`.
@@ -153,7 +153,7 @@ type Size = Option<u32>;
 impl Bench {
     /// Measures the hosts that it starts, or the one at `url` if the user named it.
     /// If they speak TLS, a certificate that `roots` vouch for will do.
-    pub(super) async fn run(self, url: &str, named: bool, roots: &ExtraRoots, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, url: &str, named: bool, roots: &ExtraRoots, output: &Output) -> Result<(), CliError> {
         let running = (self.running || named).then(|| Address::parse(url, roots));
         let running = running.transpose()?;
         let all = Workload::value_variants();
@@ -200,7 +200,7 @@ impl Bench {
         size: Size,
         running: Option<&Address>,
         roots: &ExtraRoots,
-    ) -> Result<Figures, Trouble> {
+    ) -> Result<Figures, CliError> {
         let mut target = match running {
             Some(address) => Target::running(address, &self.modules, roots).await?,
             None => {
@@ -240,7 +240,7 @@ impl Bench {
 }
 
 /// Says that a row cannot be measured on a host that somebody else runs.
-fn skip(workload: Workload, output: &Output) -> Result<(), Trouble> {
+fn skip(workload: Workload, output: &Output) -> Result<(), CliError> {
     let (name, reason) = (
         workload.name(),
         "it ends its host, and this one is not ours: leave --url out",

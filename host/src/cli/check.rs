@@ -7,8 +7,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    error::CliError,
     output::{Output, clean},
-    trouble::Trouble,
 };
 use crate::{
     clock::SystemClock,
@@ -33,14 +33,14 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) async fn run(self, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, output: &Output) -> Result<(), CliError> {
         let data = self.data.or(Settings::defaults().data).unwrap_or_default();
         if !data.is_dir() {
-            return Err(Trouble::Usage(format!("there is no folder {}", data.display())));
+            return Err(CliError::Usage(format!("there is no folder {}", data.display())));
         }
         let (problems, verified) = check(data, self.replay)
             .await
-            .map_err(|error| Trouble::failed(chain(&*error)))?;
+            .map_err(|error| CliError::failed(chain(&*error)))?;
         for problem in &problems {
             if output.json() {
                 output.value(&json!({ "problem": problem }))?;
@@ -49,7 +49,7 @@ impl Check {
             }
         }
         if !problems.is_empty() {
-            return Err(Trouble::failed(format!("{} problems found", problems.len())));
+            return Err(CliError::failed(format!("{} problems found", problems.len())));
         }
         match (output.json(), verified) {
             (true, None) => Ok(()),

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::{address::Address, trouble::Trouble};
+use super::{address::Address, error::CliError};
 use crate::http::{PROBLEM_MEDIA_TYPE, Problem, TENANT_HEADER, segment};
 
 /// How long an answer may take that waits for nothing.
@@ -52,7 +52,7 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(address: Address, key: Option<&str>, tenant: Option<&str>) -> Result<Self, Trouble> {
+    pub(super) fn new(address: Address, key: Option<&str>, tenant: Option<&str>) -> Result<Self, CliError> {
         let identity = identity(key, tenant)?;
         Ok(Self { address, identity })
     }
@@ -138,17 +138,17 @@ impl Call {
     }
 
     /// Sends the request.
-    pub(super) async fn send(self) -> Result<Answer, Trouble> {
+    pub(super) async fn send(self) -> Result<Answer, CliError> {
         let request = self.request.uri(self.target).body(self.body);
-        let request = request.map_err(|error| Trouble::Usage(error.to_string()))?;
+        let request = request.map_err(|error| CliError::Usage(error.to_string()))?;
         match timeout(self.time, exchange(&self.address, request)).await {
             Ok(answer) => answer,
-            Err(_) => Err(Trouble::TimedOut("the host did not answer in time".into())),
+            Err(_) => Err(CliError::TimedOut("the host did not answer in time".into())),
         }
     }
 }
 
-async fn exchange(address: &Address, request: Request<Body>) -> Result<Answer, Trouble> {
+async fn exchange(address: &Address, request: Request<Body>) -> Result<Answer, CliError> {
     let lost = |error: hyper::Error| address.lost(&error);
     let stream = address.connect().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
@@ -165,28 +165,28 @@ async fn exchange(address: &Address, request: Request<Body>) -> Result<Answer, T
 
 impl Answer {
     /// The body as JSON that is passed on as it is.
-    pub(super) fn raw(&self) -> Result<&RawValue, Trouble> {
+    pub(super) fn raw(&self) -> Result<&RawValue, CliError> {
         serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
     }
 
     /// The body as a value.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, CliError> {
         serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
     }
 }
 
 /// The headers that say who asks, and for whom.
-fn identity(key: Option<&str>, tenant: Option<&str>) -> Result<HeaderMap, Trouble> {
+fn identity(key: Option<&str>, tenant: Option<&str>) -> Result<HeaderMap, CliError> {
     let mut headers = HeaderMap::new();
     if let Some(key) = key {
         let value = HeaderValue::try_from(format!("Bearer {}", key.trim()));
-        let mut value = value.map_err(|_| Trouble::Usage("the API key holds characters that it cannot".into()))?;
+        let mut value = value.map_err(|_| CliError::Usage("the API key holds characters that it cannot".into()))?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
     if let Some(tenant) = tenant {
         let value = HeaderValue::try_from(tenant);
-        let value = value.map_err(|_| Trouble::Usage(format!("{tenant:?} is no name of a tenant")))?;
+        let value = value.map_err(|_| CliError::Usage(format!("{tenant:?} is no name of a tenant")))?;
         headers.insert(TENANT_HEADER, value);
     }
     Ok(headers)
@@ -197,22 +197,22 @@ pub(super) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
-fn unreadable(error: &serde_json::Error) -> Trouble {
-    Trouble::failed(format!("the answer cannot be read ({error}); is this a Windlass host?"))
+fn unreadable(error: &serde_json::Error) -> CliError {
+    CliError::failed(format!("the answer cannot be read ({error}); is this a Windlass host?"))
 }
 
-fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Trouble {
+fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CliError {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with(PROBLEM_MEDIA_TYPE))
         && let Ok(problem) = serde_json::from_slice::<Problem>(body)
     {
-        return Trouble::Refused(Box::new(problem));
+        return CliError::Refused(Box::new(problem));
     }
     match text(header::LOCATION).filter(|_| status.is_redirection()) {
-        Some(elsewhere) => Trouble::failed(format!(
+        Some(elsewhere) => CliError::failed(format!(
             "the host answered {status} and points to {elsewhere}, which is not followed; if that is it, give its address"
         )),
-        None => Trouble::failed(format!("the host answered {status}")),
+        None => CliError::failed(format!("the host answered {status}")),
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
         let bytes = format!("HTTP/1.1 307 Temporary Redirect\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n");
         let (sent, _) = tokio::join!(client.get(&["modules"]).send(), answer(listener, bytes));
         match sent {
-            Err(Trouble::Failed(sentence)) => assert!(sentence.contains(&location), "{sentence}"),
+            Err(CliError::Failed(sentence)) => assert!(sentence.contains(&location), "{sentence}"),
             other => panic!("{other:?}"),
         }
         let nobody = elsewhere.accept().unwrap_err();
@@ -300,7 +300,7 @@ mod tests {
             let _ = connection.read_to_end(&mut Vec::new()).await;
         };
         match tokio::join!(client.get(&["modules"]).send(), plain).0 {
-            Err(Trouble::NotSecured(sentence)) => assert!(sentence.contains("does not speak TLS"), "{sentence}"),
+            Err(CliError::NotSecured(sentence)) => assert!(sentence.contains("does not speak TLS"), "{sentence}"),
             other => panic!("{other:?}"),
         }
     }

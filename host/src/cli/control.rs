@@ -5,8 +5,8 @@ use http::Method;
 
 use super::{
     client::Client,
+    error::CliError,
     output::{Output, clean},
-    trouble::Trouble,
 };
 
 /// Arguments of the three.
@@ -20,7 +20,7 @@ pub(super) struct Control {
 }
 
 impl Control {
-    pub(super) async fn run(self, what: &str, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, what: &str, client: &Client, output: &Output) -> Result<(), CliError> {
         let call = client.call(Method::POST, &["instances", &self.id, what]);
         call.query_if("reason", self.reason.as_deref()).send().await?;
         if output.json() {

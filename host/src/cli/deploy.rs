@@ -14,9 +14,9 @@ use crate::http::SIGNATURE_HEADER;
 
 use super::{
     client::{Answer, Body, Client},
+    error::CliError,
     modules,
     output::Output,
-    trouble::Trouble,
 };
 
 /// How much is handed over at a time, in bytes; the progress bar moves in these steps.
@@ -38,9 +38,9 @@ pub(super) struct Deploy {
 }
 
 impl Deploy {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         if self.name.is_some() && self.files.len() != 1 {
-            return Err(Trouble::Usage("--name is for a single file".into()));
+            return Err(CliError::Usage("--name is for a single file".into()));
         }
         let mut deployed = Vec::new();
         for file in &self.files {
@@ -63,22 +63,22 @@ impl Deploy {
     }
 }
 
-fn stem(file: &Path) -> Result<String, Trouble> {
+fn stem(file: &Path) -> Result<String, CliError> {
     file.file_stem()
         .and_then(|stem| stem.to_str())
         .map(str::to_owned)
         .ok_or_else(|| {
-            Trouble::Usage(format!(
+            CliError::Usage(format!(
                 "{} has no name that a module can have; give --name",
                 file.display()
             ))
         })
 }
 
-async fn upload(client: &Client, name: &str, file: &Path, output: &Output) -> Result<Answer, Trouble> {
+async fn upload(client: &Client, name: &str, file: &Path, output: &Output) -> Result<Answer, CliError> {
     let bytes = tokio::fs::read(file)
         .await
-        .map_err(|error| Trouble::Usage(format!("cannot read {}: {error}", file.display())))?;
+        .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", file.display())))?;
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let progress = progress_bar(name, length, output);
     let body = body(bytes.into(), progress.clone());
@@ -90,19 +90,19 @@ async fn upload(client: &Client, name: &str, file: &Path, output: &Output) -> Re
 }
 
 /// The signature of a file in hexadecimal digits, if there is one beside it: `FILE.sig`, 64 bytes as OpenSSL writes them.
-async fn signature(file: &Path) -> Result<Option<String>, Trouble> {
+async fn signature(file: &Path) -> Result<Option<String>, CliError> {
     let mut path = file.as_os_str().to_owned();
     path.push(".sig");
     let path = PathBuf::from(path);
     match tokio::fs::read(&path).await {
         Ok(bytes) if bytes.len() == 64 => Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())),
-        Ok(bytes) => Err(Trouble::Usage(format!(
+        Ok(bytes) => Err(CliError::Usage(format!(
             "{} is no Ed25519 signature: it has {} bytes, not 64",
             path.display(),
             bytes.len()
         ))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Trouble::Usage(format!("cannot read {}: {error}", path.display()))),
+        Err(error) => Err(CliError::Usage(format!("cannot read {}: {error}", path.display()))),
     }
 }
 

@@ -5,9 +5,9 @@ use http::Method;
 
 use super::{
     client::Client,
+    error::CliError,
     input,
     output::{Output, clean},
-    trouble::Trouble,
 };
 
 /// Arguments of `event`.
@@ -26,7 +26,7 @@ pub(super) struct Raise {
 }
 
 impl Raise {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         let payload = input::payload(self.payload.as_deref())?;
         let call = client
             .call(Method::POST, &["instances", &self.id, "events", &self.name])

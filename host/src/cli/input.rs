@@ -2,12 +2,12 @@
 
 use std::io::Read;
 
-use super::trouble::Trouble;
+use super::error::CliError;
 use crate::byte_order_mark;
 
 /// The text of a payload argument. Checked here too, because the shell's quoting is what mostly goes wrong, and then the
 /// message should show what arrived.
-pub(super) fn payload(argument: Option<&str>) -> Result<Option<String>, Trouble> {
+pub(super) fn payload(argument: Option<&str>) -> Result<Option<String>, CliError> {
     let Some(argument) = argument else { return Ok(None) };
     let bytes = match argument.strip_prefix('@') {
         None => argument.as_bytes().to_vec(),
@@ -15,19 +15,19 @@ pub(super) fn payload(argument: Option<&str>) -> Result<Option<String>, Trouble>
             let mut bytes = Vec::new();
             std::io::stdin()
                 .read_to_end(&mut bytes)
-                .map_err(|error| Trouble::Usage(format!("cannot read standard input: {error}")))?;
+                .map_err(|error| CliError::Usage(format!("cannot read standard input: {error}")))?;
             bytes
         }
-        Some(path) => std::fs::read(path).map_err(|error| Trouble::Usage(format!("cannot read {path:?}: {error}")))?,
+        Some(path) => std::fs::read(path).map_err(|error| CliError::Usage(format!("cannot read {path:?}: {error}")))?,
     };
-    let no_text = |problem: String| Trouble::Usage(format!("the input {argument:?} cannot be used: {problem}"));
+    let no_text = |problem: String| CliError::Usage(format!("the input {argument:?} cannot be used: {problem}"));
     let text = byte_order_mark::skip(&bytes).map_err(|other| no_text(other.to_string()))?;
     let text = String::from_utf8(text.to_vec()).map_err(|_| no_text("it is not UTF-8".into()))?;
     match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
         Ok(_) => Ok(Some(text)),
         Err(error) => {
             let shown: String = text.chars().take(60).collect();
-            Err(Trouble::Usage(format!(
+            Err(CliError::Usage(format!(
                 "{shown:?} is not JSON: {error} (a text needs quotes of its own: '\"like this\"')"
             )))
         }
@@ -62,7 +62,7 @@ mod tests {
         for (bytes, expected) in [(&b"\xff\xfe1\x00"[..], "UTF-16"), (b"\"\xff\"", "not UTF-8")] {
             let refused = of_file(bytes);
             assert!(
-                matches!(&refused, Err(Trouble::Usage(message)) if message.contains(expected)),
+                matches!(&refused, Err(CliError::Usage(message)) if message.contains(expected)),
                 "{refused:?}"
             );
         }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn what_is_no_json_is_refused_before_it_is_sent() {
         for text in ["order-7", "", "{", "@/no/such/file"] {
-            assert!(matches!(payload(Some(text)), Err(Trouble::Usage(_))), "{text}");
+            assert!(matches!(payload(Some(text)), Err(CliError::Usage(_))), "{text}");
         }
     }
 }

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client::Client,
+    error::CliError,
     output::{Output, clean},
-    trouble::Trouble,
 };
 use crate::{
     clock::SystemClock,
@@ -79,7 +79,7 @@ struct List {
 }
 
 impl Key {
-    pub(super) async fn run(self, client: &Client, tenant: Option<&str>, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, tenant: Option<&str>, output: &Output) -> Result<(), CliError> {
         match self.what {
             What::Create(create) => create.run(client, tenant, output).await,
             What::List => list(client, tenant, output).await,
@@ -95,7 +95,7 @@ impl Key {
 }
 
 impl Create {
-    async fn run(self, client: &Client, tenant: Option<&str>, output: &Output) -> Result<(), Trouble> {
+    async fn run(self, client: &Client, tenant: Option<&str>, output: &Output) -> Result<(), CliError> {
         if self.data.is_some() {
             return self.into_folder(tenant, output).await;
         }
@@ -115,11 +115,11 @@ impl Create {
         output.line(&clean(&key.key))
     }
 
-    async fn into_folder(self, tenant: Option<&str>, output: &Output) -> Result<(), Trouble> {
-        let failed = |error: &dyn std::fmt::Display| Trouble::failed(error.to_string());
+    async fn into_folder(self, tenant: Option<&str>, output: &Output) -> Result<(), CliError> {
+        let failed = |error: &dyn std::fmt::Display| CliError::failed(error.to_string());
         let folder = self.data.unwrap_or_default();
         if !folder.is_dir() {
-            return Err(Trouble::Usage(format!("there is no folder {}", folder.display())));
+            return Err(CliError::Usage(format!("there is no folder {}", folder.display())));
         }
         let (store, service) = Store::open(&StoreOptions::new(folder))
             .await
@@ -129,7 +129,7 @@ impl Create {
         let created = async {
             let tenancy = Tenancy::open(store, Arc::new(SystemClock), Arc::new(SystemEntropy), Vault::default()).await;
             let new = NewKey {
-                tenant: tenant.unwrap_or("default").parse().map_err(Trouble::Usage)?,
+                tenant: tenant.unwrap_or("default").parse().map_err(CliError::Usage)?,
                 role: self.role,
                 label: self.label,
                 expires_at: None,
@@ -151,7 +151,7 @@ impl Create {
     }
 }
 
-async fn list(client: &Client, tenant: Option<&str>, output: &Output) -> Result<(), Trouble> {
+async fn list(client: &Client, tenant: Option<&str>, output: &Output) -> Result<(), CliError> {
     let call = client.get(&["keys"]).query_if("tenant", tenant);
     let list: List = call.send().await?.read()?;
     if output.json() {
@@ -163,7 +163,7 @@ async fn list(client: &Client, tenant: Option<&str>, output: &Output) -> Result<
     let mut rows = Vec::new();
     for key in &list.keys {
         let key: Document = serde_json::from_str(key.get())
-            .map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))?;
+            .map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))?;
         rows.push([
             key.id,
             key.tenant,

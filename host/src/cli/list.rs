@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{client::Client, output::Output, trouble::Trouble};
+use super::{client::Client, error::CliError, output::Output};
 
 /// Most instances that one request asks for.
 const PAGE: u32 = 1_000;
@@ -48,7 +48,7 @@ struct Row {
 }
 
 impl List {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         let mut left = if self.limit == 0 { u32::MAX } else { self.limit };
         let mut cursor = None;
         let mut rows = Vec::new();
@@ -84,7 +84,7 @@ impl List {
         }
     }
 
-    async fn page(&self, client: &Client, cursor: Option<&str>, limit: u32) -> Result<Page, Trouble> {
+    async fn page(&self, client: &Client, cursor: Option<&str>, limit: u32) -> Result<Page, CliError> {
         let call = client
             .get(&["instances"])
             .query_if("runtimeStatus", self.status.as_deref())
@@ -97,9 +97,9 @@ impl List {
     }
 }
 
-fn row(instance: &RawValue) -> Result<[String; 6], Trouble> {
+fn row(instance: &RawValue) -> Result<[String; 6], CliError> {
     let row: Row = serde_json::from_str(instance.get())
-        .map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))?;
+        .map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))?;
     let progress = row.custom_status.get().trim();
     let progress: String = if progress == "null" {
         String::new()

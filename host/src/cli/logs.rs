@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::{
     client::Client,
+    error::CliError,
     output::{Output, clean},
-    trouble::Trouble,
     waiting::Instance,
 };
 
@@ -45,7 +45,7 @@ struct Line {
 }
 
 impl Logs {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         let mut after = None;
         loop {
             // Asked for before the lines, so that those of the last turn are not missed.
@@ -71,7 +71,7 @@ impl Logs {
         }
     }
 
-    async fn page(&self, client: &Client, after: Option<u64>) -> Result<Page, Trouble> {
+    async fn page(&self, client: &Client, after: Option<u64>) -> Result<Page, CliError> {
         let call = client.get(&["instances", &self.id, "logs"]);
         call.query_if("level", self.level.as_deref())
             .query_if("after", after)
@@ -81,12 +81,12 @@ impl Logs {
     }
 }
 
-fn show(line: &RawValue, output: &Output) -> Result<(), Trouble> {
+fn show(line: &RawValue, output: &Output) -> Result<(), CliError> {
     if output.json() {
         return output.object(line);
     }
     let line: Line = serde_json::from_str(line.get())
-        .map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))?;
+        .map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))?;
     let source = match (line.task, line.attempt) {
         (Some(task), Some(attempt)) => format!("task {task}.{attempt} "),
         (Some(task), None) => format!("task {task} "),

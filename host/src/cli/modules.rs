@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::{
     client::Client,
+    error::CliError,
     output::{Output, clean, short_digest},
-    trouble::Trouble,
 };
 
 /// Arguments of `modules`.
@@ -43,7 +43,7 @@ struct Function {
 }
 
 impl Modules {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         match self.name {
             Some(name) if self.delete => delete(client, &name, output).await,
             Some(name) => show(client, &name, output).await,
@@ -52,7 +52,7 @@ impl Modules {
     }
 }
 
-async fn list(client: &Client, output: &Output) -> Result<(), Trouble> {
+async fn list(client: &Client, output: &Output) -> Result<(), CliError> {
     let list: ModuleList = client.get(&["modules"]).send().await?.read()?;
     if output.json() {
         return list.modules.iter().try_for_each(|module| output.object(module));
@@ -68,7 +68,7 @@ async fn list(client: &Client, output: &Output) -> Result<(), Trouble> {
     table(&modules, output)
 }
 
-async fn show(client: &Client, name: &str, output: &Output) -> Result<(), Trouble> {
+async fn show(client: &Client, name: &str, output: &Output) -> Result<(), CliError> {
     let answer = client.get(&["modules", name]).send().await?;
     if output.json() {
         return output.object(answer.raw()?);
@@ -88,7 +88,7 @@ async fn show(client: &Client, name: &str, output: &Output) -> Result<(), Troubl
     output.table(["Function", ""], rows)
 }
 
-async fn delete(client: &Client, name: &str, output: &Output) -> Result<(), Trouble> {
+async fn delete(client: &Client, name: &str, output: &Output) -> Result<(), CliError> {
     client.call(Method::DELETE, &["modules", name]).send().await?;
     if output.json() {
         Ok(())
@@ -97,12 +97,12 @@ async fn delete(client: &Client, name: &str, output: &Output) -> Result<(), Trou
     }
 }
 
-fn read(module: &RawValue) -> Result<Module, Trouble> {
-    serde_json::from_str(module.get()).map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))
+fn read(module: &RawValue) -> Result<Module, CliError> {
+    serde_json::from_str(module.get()).map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))
 }
 
 /// A table of modules.
-pub(super) fn table(modules: &[Module], output: &Output) -> Result<(), Trouble> {
+pub(super) fn table(modules: &[Module], output: &Output) -> Result<(), CliError> {
     let row = |module: &Module| {
         let functions: Vec<_> = module.functions.iter().map(|function| function.name.as_str()).collect();
         [

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde_json::{json, value::RawValue};
 
-use super::trouble::Trouble;
+use super::error::CliError;
 
 /// How results are shown.
 #[derive(Debug, Clone, Copy)]
@@ -40,18 +40,18 @@ impl Output {
     }
 
     /// A line for people, made of texts that were cleaned already.
-    pub(super) fn line(&self, line: &str) -> Result<(), Trouble> {
+    pub(super) fn line(&self, line: &str) -> Result<(), CliError> {
         written(writeln!(io::stdout().lock(), "{line}"))
     }
 
     /// A JSON value as it came, on one line.
-    pub(super) fn object(&self, value: &RawValue) -> Result<(), Trouble> {
+    pub(super) fn object(&self, value: &RawValue) -> Result<(), CliError> {
         let line = one_line(value.get(), self.terminal);
         written(writeln!(io::stdout().lock(), "{line}"))
     }
 
     /// A value of ours as JSON, on one line.
-    pub(super) fn value(&self, value: &serde_json::Value) -> Result<(), Trouble> {
+    pub(super) fn value(&self, value: &serde_json::Value) -> Result<(), CliError> {
         self.line(&one_line(&value.to_string(), self.terminal))
     }
 
@@ -65,7 +65,7 @@ impl Output {
     }
 
     /// A table; its cells are cleaned here.
-    pub(super) fn table<const N: usize>(&self, heads: [&str; N], rows: Vec<[String; N]>) -> Result<(), Trouble> {
+    pub(super) fn table<const N: usize>(&self, heads: [&str; N], rows: Vec<[String; N]>) -> Result<(), CliError> {
         let mut table = Table::new();
         table
             .load_style(presets::NOTHING)
@@ -122,10 +122,10 @@ fn status_colour(status: &str) -> Option<Color> {
 }
 
 /// A reader that has gone (`| head`) is no trouble worth a message, but the rest need not be fetched.
-fn written(result: io::Result<()>) -> Result<(), Trouble> {
+fn written(result: io::Result<()>) -> Result<(), CliError> {
     result.map_err(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Trouble::NotCompleted,
-        _ => Trouble::failed(format!("cannot write: {error}")),
+        io::ErrorKind::BrokenPipe => CliError::NotCompleted,
+        _ => CliError::failed(format!("cannot write: {error}")),
     })
 }
 

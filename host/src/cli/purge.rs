@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use clap::Args;
 use http::Method;
 
-use super::{client::Client, output::Output, trouble::Trouble};
+use super::{client::Client, error::CliError, output::Output};
 use crate::http::{Purged, parse_duration};
 use crate::model::date_time;
 
@@ -27,14 +27,14 @@ pub(super) struct Purge {
 }
 
 impl Purge {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         let call = match (&self.id, &self.ended_before) {
             (Some(id), _) => client.call(Method::DELETE, &["instances", id]),
             (None, Some(before)) => client
                 .call(Method::DELETE, &["instances"])
                 .query("endedBefore", point_in_time(before)?)
                 .query_if("runtimeStatus", self.status.as_deref()),
-            (None, None) => return Err(Trouble::Usage("which instances? give an id or --ended-before".into())),
+            (None, None) => return Err(CliError::Usage("which instances? give an id or --ended-before".into())),
         };
         let recursive = self.recursive.then_some("true");
         let answer = call.query_if("recursive", recursive).send().await?;
@@ -55,19 +55,19 @@ impl Purge {
 }
 
 /// A date-time, from such a one or from how long ago it was.
-fn point_in_time(text: &str) -> Result<String, Trouble> {
+fn point_in_time(text: &str) -> Result<String, CliError> {
     if date_time::parse(text).is_some() {
         return Ok(text.to_owned());
     }
     let ago = parse_duration(text).map_err(|_| {
-        Trouble::Usage(format!(
+        CliError::Usage(format!(
             "{text:?} is neither a time such as 2026-01-31T12:00:00Z nor one such as 7d"
         ))
     })?;
     let time = SystemTime::now()
         .checked_sub(ago)
         .filter(|time| *time >= SystemTime::UNIX_EPOCH)
-        .ok_or_else(|| Trouble::Usage(format!("{text:?} is too long ago")))?;
+        .ok_or_else(|| CliError::Usage(format!("{text:?} is too long ago")))?;
     Ok(humantime::format_rfc3339_millis(time).to_string())
 }
 

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::trouble::Trouble;
+use super::error::CliError;
 use crate::{
     clock::SystemClock,
     config::{Capacity, Config, Settings, Synchronous},
@@ -36,11 +36,11 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    pub(super) async fn run(self) -> Result<(), Trouble> {
+    pub(super) async fn run(self) -> Result<(), CliError> {
         let config =
-            Config::load(self.settings, self.config.as_deref()).map_err(|error| Trouble::Usage(chain(&error)))?;
-        telemetry::init(config.log_format, &config.log_level).map_err(|error| Trouble::Usage(error.to_string()))?;
-        host(&config).await.map_err(|error| Trouble::failed(chain(&*error)))
+            Config::load(self.settings, self.config.as_deref()).map_err(|error| CliError::Usage(chain(&error)))?;
+        telemetry::init(config.log_format, &config.log_level).map_err(|error| CliError::Usage(error.to_string()))?;
+        host(&config).await.map_err(|error| CliError::failed(chain(&*error)))
     }
 }
 

@@ -12,8 +12,8 @@ use serde_json::{json, value::RawValue};
 
 use super::{
     client::Client,
+    error::CliError,
     output::{Output, clean},
-    trouble::Trouble,
 };
 
 /// Arguments of `config`.
@@ -89,7 +89,7 @@ struct Document {
 }
 
 impl Config {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         match self.what {
             ConfigWhat::Set { name, value, modules } => set("config", &name, &value, &modules, client, output).await,
             ConfigWhat::List => list("config", client, output).await,
@@ -99,7 +99,7 @@ impl Config {
 }
 
 impl Secret {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         match self.what {
             SecretWhat::Set { name, modules, file } => {
                 let value = value(file)?;
@@ -112,10 +112,10 @@ impl Secret {
 }
 
 /// The value of a secret, without the line break that editors and `echo` put behind it.
-fn value(file: Option<PathBuf>) -> Result<String, Trouble> {
+fn value(file: Option<PathBuf>) -> Result<String, CliError> {
     let text = match file {
         Some(path) => std::fs::read_to_string(&path)
-            .map_err(|error| Trouble::Usage(format!("cannot read {}: {error}", path.display())))?,
+            .map_err(|error| CliError::Usage(format!("cannot read {}: {error}", path.display())))?,
         None => {
             let mut input = std::io::stdin().lock();
             if input.is_terminal() {
@@ -124,7 +124,7 @@ fn value(file: Option<PathBuf>) -> Result<String, Trouble> {
             let mut text = String::new();
             input
                 .read_to_string(&mut text)
-                .map_err(|error| Trouble::Usage(format!("cannot read standard input: {error}")))?;
+                .map_err(|error| CliError::Usage(format!("cannot read standard input: {error}")))?;
             text
         }
     };
@@ -139,7 +139,7 @@ async fn set(
     modules: &[String],
     client: &Client,
     output: &Output,
-) -> Result<(), Trouble> {
+) -> Result<(), CliError> {
     let body = json!({ "value": value, "modules": modules });
     let call = client.call(Method::PUT, &[kind, name]);
     call.json(Some(body.to_string())).send().await?;
@@ -149,7 +149,7 @@ async fn set(
     output.line(&format!("set {} for {}", clean(name), clean(&modules.join(", "))))
 }
 
-async fn list(kind: &str, client: &Client, output: &Output) -> Result<(), Trouble> {
+async fn list(kind: &str, client: &Client, output: &Output) -> Result<(), CliError> {
     let list: List = client.get(&[kind]).send().await?.read()?;
     if output.json() {
         return list.settings.iter().try_for_each(|setting| output.object(setting));
@@ -157,7 +157,7 @@ async fn list(kind: &str, client: &Client, output: &Output) -> Result<(), Troubl
     let mut rows = Vec::new();
     for setting in &list.settings {
         let setting: Document = serde_json::from_str(setting.get())
-            .map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))?;
+            .map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))?;
         rows.push([
             setting.name,
             setting.value,
@@ -168,7 +168,7 @@ async fn list(kind: &str, client: &Client, output: &Output) -> Result<(), Troubl
     output.table(["Name", "Value", "Modules", "Set"], rows)
 }
 
-async fn delete(kind: &str, name: &str, client: &Client, output: &Output) -> Result<(), Trouble> {
+async fn delete(kind: &str, name: &str, client: &Client, output: &Output) -> Result<(), CliError> {
     client.call(Method::DELETE, &[kind, name]).send().await?;
     if output.json() {
         return Ok(());

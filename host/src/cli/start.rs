@@ -5,9 +5,9 @@ use http::Method;
 
 use super::{
     client::Client,
+    error::CliError,
     input,
     output::{Output, clean},
-    trouble::Trouble,
     waiting::{self, Patience},
 };
 use crate::http::InstanceLinks;
@@ -32,7 +32,7 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         let input = input::payload(self.input.as_deref())?;
         let call = client
             .call(Method::POST, &["orchestrations", &self.name])

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::{
     client::{Answer, Client},
+    error::CliError,
     output::{Output, clean},
-    trouble::Trouble,
     waiting::{self, Instance},
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         if self.watch {
             return watch(client, &self.id, output).await;
         }
@@ -54,7 +54,7 @@ impl Status {
     }
 }
 
-async fn watch(client: &Client, id: &str, output: &Output) -> Result<(), Trouble> {
+async fn watch(client: &Client, id: &str, output: &Output) -> Result<(), CliError> {
     let mut shown = String::new();
     loop {
         let answer = client.get(&["instances", id]).send().await?;
@@ -107,7 +107,7 @@ struct Turn {
 }
 
 /// One row for each arrival and decision; all pages.
-async fn show_history(client: &Client, id: &str, first: Answer, output: &Output) -> Result<(), Trouble> {
+async fn show_history(client: &Client, id: &str, first: Answer, output: &Output) -> Result<(), CliError> {
     let mut page: History = first.read()?;
     let (mut rows, mut attempts) = (Vec::new(), Vec::new());
     loop {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
     client::Client,
+    error::CliError,
     output::{Output, clean},
-    trouble::Trouble,
 };
 
 /// Arguments of `tenant`.
@@ -77,7 +77,7 @@ struct List {
 }
 
 impl Tenant {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         match self.what {
             What::List => list(client, output).await,
             What::Show { name } => {
@@ -103,12 +103,12 @@ impl Tenant {
     }
 }
 
-async fn change(client: &Client, name: &str, body: &Value, output: &Output) -> Result<(), Trouble> {
+async fn change(client: &Client, name: &str, body: &Value, output: &Output) -> Result<(), CliError> {
     let call = client.call(Method::PATCH, &["tenants", name]);
     show(call.json(Some(body.to_string())).send().await?.raw()?, output)
 }
 
-async fn list(client: &Client, output: &Output) -> Result<(), Trouble> {
+async fn list(client: &Client, output: &Output) -> Result<(), CliError> {
     let list: List = client.get(&["tenants"]).send().await?.read()?;
     if output.json() {
         return list.tenants.iter().try_for_each(|tenant| output.object(tenant));
@@ -136,7 +136,7 @@ async fn list(client: &Client, output: &Output) -> Result<(), Trouble> {
     output.table(["Tenant", "", "Modules", "Live", "Instances", "Quotas"], rows)
 }
 
-fn show(tenant: &RawValue, output: &Output) -> Result<(), Trouble> {
+fn show(tenant: &RawValue, output: &Output) -> Result<(), CliError> {
     if output.json() {
         return output.object(tenant);
     }
@@ -174,18 +174,18 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn read(tenant: &RawValue) -> Result<Document, Trouble> {
-    serde_json::from_str(tenant.get()).map_err(|error| Trouble::failed(format!("the answer cannot be read: {error}")))
+fn read(tenant: &RawValue) -> Result<Document, CliError> {
+    serde_json::from_str(tenant.get()).map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))
 }
 
 /// `NAME=VALUE` each: a number, a text such as `64KiB`, a JSON value, or `none`.
-fn parsed(quotas: &[String]) -> Result<Map<String, Value>, Trouble> {
+fn parsed(quotas: &[String]) -> Result<Map<String, Value>, CliError> {
     quotas
         .iter()
         .map(|text| {
             let (name, value) = text
                 .split_once('=')
-                .ok_or_else(|| Trouble::Usage(format!("{text:?} is no quota; write NAME=VALUE")))?;
+                .ok_or_else(|| CliError::Usage(format!("{text:?} is no quota; write NAME=VALUE")))?;
             let value = match value {
                 "none" => Value::Null,
                 text => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into())),
@@ -204,6 +204,6 @@ mod tests {
         let given = ["startsPerSecond=10", "maxPayload=64KiB", "weight=none"].map(String::from);
         let expected = json!({ "startsPerSecond": 10, "maxPayload": "64KiB", "weight": null });
         assert_eq!(Value::Object(parsed(&given).unwrap()), expected);
-        assert!(matches!(parsed(&["weight".into()]), Err(Trouble::Usage(_))));
+        assert!(matches!(parsed(&["weight".into()]), Err(CliError::Usage(_))));
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Deserialize;
 
-use super::{client::Client, output::Output, trouble::Trouble};
+use super::{client::Client, error::CliError, output::Output};
 
 /// Arguments of `usage`.
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ struct Amount {
 }
 
 impl Usage {
-    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), Trouble> {
+    pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         let call = client.get(&["usage"]);
         let call = call.query_if("from", self.from).query_if("to", self.to);
         let answer = call.send().await?;

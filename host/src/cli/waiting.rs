@@ -8,8 +8,8 @@ use tokio::time::Instant;
 
 use super::{
     client::{Answer, Client},
+    error::CliError,
     output::{Output, clean, short_digest},
-    trouble::Trouble,
 };
 use crate::http::{MAX_WAIT, parse_duration};
 
@@ -84,7 +84,7 @@ impl Instance {
 }
 
 /// Asks until the instance has ended (or is stuck, and so will not end by itself), or the time is up.
-pub(super) async fn until_ended(client: &Client, id: &str, patience: Patience) -> Result<Answer, Trouble> {
+pub(super) async fn until_ended(client: &Client, id: &str, patience: Patience) -> Result<Answer, CliError> {
     let deadline = match patience {
         Patience::Endless => None,
         Patience::For(time) => Some(Instant::now() + time),
@@ -102,7 +102,7 @@ pub(super) async fn until_ended(client: &Client, id: &str, patience: Patience) -
             return Ok(answer);
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Err(Trouble::TimedOut(format!(
+            return Err(CliError::TimedOut(format!(
                 "{id:?} has not ended: it is {}",
                 instance.runtime_status
             )));
@@ -114,7 +114,7 @@ pub(super) async fn until_ended(client: &Client, id: &str, patience: Patience) -
 }
 
 /// Shows an instance that was awaited; whatever is not a completion is trouble.
-pub(super) fn show_end(answer: &Answer, output: &Output) -> Result<(), Trouble> {
+pub(super) fn show_end(answer: &Answer, output: &Output) -> Result<(), CliError> {
     let instance: Instance = answer.read()?;
     if output.json() {
         output.object(answer.raw()?)?;
@@ -124,12 +124,12 @@ pub(super) fn show_end(answer: &Answer, output: &Output) -> Result<(), Trouble> 
     if instance.runtime_status == "Completed" {
         Ok(())
     } else {
-        Err(Trouble::NotCompleted)
+        Err(CliError::NotCompleted)
     }
 }
 
 /// Shows an instance to people.
-pub(super) fn show(instance: &Instance, output: &Output) -> Result<(), Trouble> {
+pub(super) fn show(instance: &Instance, output: &Output) -> Result<(), CliError> {
     let field = |name: &str, value: String| output.line(&format!("{name:<10} {value}"));
     field("Instance", clean(&instance.instance_id))?;
     field("Function", clean(&instance.name))?;

@@ -18,8 +18,8 @@ pub use self::table::Load;
 use self::table::{Key, Table};
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::guests::Guests;
-use super::hub::{Hub, Mail};
 use super::owner::{ActivityResult, StartActivity};
+use super::owners::{Mail, Owners};
 use super::shares::{Gate, Slots};
 use super::stats::EngineStats;
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ use crate::model::{
     ExecutionNumber, Failure, FunctionKind, InstanceId, InstanceNumber, LogLine, Outcome, TaskId, TenantId, Timestamp,
     failure::types, history::outcome_bytes,
 };
-use crate::replay::{HostTrouble, randomness::idempotency_key};
+use crate::replay::{HostUnavailable, randomness::idempotency_key};
 use crate::sandbox::{ActivityRun, Attempt, Meter, Traffic};
 use crate::store::{self, Amount, AttemptRow, AttemptsSoFar, Store, Used};
 use crate::tenancy::{Tenancy, Work};
@@ -136,7 +136,7 @@ impl Activities {
     /// Starts a call, unless it is under way.
     pub fn start(
         &self,
-        hub: &Hub,
+        owners: &Owners,
         tenant: TenantId,
         instance: InstanceNumber,
         instance_id: &InstanceId,
@@ -158,12 +158,12 @@ impl Activities {
             start,
             module_tries: 0,
         };
-        let (activities, hub) = (self.clone(), hub.clone());
+        let (activities, owners) = (self.clone(), owners.clone());
         let work = async move {
             let result = activities.carry_out(call).await;
             // Delivered before it is forgotten: an owner that takes over in between must not start it again.
             if let Some(result) = result {
-                hub.deliver(key.0, Mail::Result(result));
+                owners.deliver(key.0, Mail::Result(result));
             }
             activities.forget(key);
         };
@@ -295,8 +295,8 @@ impl Activities {
                 return Some(call.late());
             }
             let counted = self.0.stats.attempts.begin();
-            let bill = Bill::begin(self, &call, started_at);
-            let run = match self.attempt(&mut call, started_at, deadline, &bill.meter).await {
+            let accounting = AttemptAccounting::begin(self, &call, started_at);
+            let run = match self.attempt(&mut call, started_at, deadline, &accounting.meter).await {
                 Ok(run) => run,
                 Err(trouble) => {
                     // Others may have room for theirs: the slot is not kept from them while this one waits for its own.
@@ -311,7 +311,7 @@ impl Activities {
                 }
             };
             drop(slot);
-            bill.settle(run.fuel);
+            accounting.settle(run.fuel);
             counted.end(&run.outcome, run.fuel);
             let (failure, logs, fuel) = match run.outcome {
                 Ok(output) => {
@@ -358,7 +358,7 @@ impl Activities {
         now: Timestamp,
         deadline: Option<Timestamp>,
         meter: &Meter,
-    ) -> Result<ActivityRun, HostTrouble> {
+    ) -> Result<ActivityRun, HostUnavailable> {
         let ActivityCallParts {
             function,
             input,
@@ -389,7 +389,7 @@ impl Activities {
             code.run(attempt).await
         };
         match self.0.gate.run(call.tenant, || meter.fuel(), run).await {
-            Err(HostTrouble::Module(message)) if call.module_tries + 1 >= MODULE_TRIES => {
+            Err(HostUnavailable::Module(message)) if call.module_tries + 1 >= MODULE_TRIES => {
                 call.module_tries = 0;
                 Ok(ActivityRun {
                     outcome: Err(Failure::new(types::MODULE, message)),
@@ -399,7 +399,7 @@ impl Activities {
                 })
             }
             Err(trouble) => {
-                call.module_tries += u32::from(matches!(trouble, HostTrouble::Module(_)));
+                call.module_tries += u32::from(matches!(trouble, HostUnavailable::Module(_)));
                 Err(trouble)
             }
             Ok(run) => {
@@ -475,7 +475,7 @@ impl Activities {
 
 /// What an attempt uses while it runs. Whoever drops it without having settled it stopped the attempt in the middle: then
 /// what it used is counted all the same, as of one that failed.
-struct Bill<'a> {
+struct AttemptAccounting<'a> {
     activities: &'a Activities,
     meter: Meter,
     started_at: Timestamp,
@@ -483,7 +483,7 @@ struct Bill<'a> {
     open: Option<Used>,
 }
 
-impl<'a> Bill<'a> {
+impl<'a> AttemptAccounting<'a> {
     fn begin(activities: &'a Activities, call: &Call, started_at: Timestamp) -> Self {
         let stopped = Failure::new(types::CANCELLED, String::new());
         Self {
@@ -507,7 +507,7 @@ impl<'a> Bill<'a> {
     }
 }
 
-impl Drop for Bill<'_> {
+impl Drop for AttemptAccounting<'_> {
     fn drop(&mut self) {
         let fuel = self.meter.fuel();
         // What never ran is no attempt.

@@ -13,14 +13,14 @@ use tokio::sync::OnceCell;
 use super::api::{PutModuleError, StartError, StoredModule};
 use super::events::DeclaredEvents;
 use super::guests::{ActivityCode, AnyGuest, Guests};
-use super::kept::{Kept, Limits};
+use super::lru_cache::{Limits, LruCache};
 use crate::clock::Clock;
 use crate::config::ByteSize;
 use crate::model::{
     ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId,
     failure::types,
 };
-use crate::replay::{Directory, HostTrouble, ResolvedActivity, ResolvedOrchestration};
+use crate::replay::{Directory, HostUnavailable, ResolvedActivity, ResolvedOrchestration};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts, Module, Sandbox};
 use crate::schema::{SchemaValidator, Violation};
 use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
@@ -48,8 +48,8 @@ pub struct Catalogue {
     sandbox: Sandbox,
     clock: Arc<dyn Clock>,
     functions: RwLock<HashMap<TenantId, Arc<Functions>>>,
-    loaded: Mutex<Kept<ModuleNumber, OnceCell<LoadedModule>>>,
-    declared: Mutex<Kept<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>>,
+    loaded: Mutex<LruCache<ModuleNumber, OnceCell<LoadedModule>>>,
+    declared: Mutex<LruCache<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>>,
     /// Uploads and deletions happen one after the other, so that the functions in memory follow the stored ones.
     changing: tokio::sync::Mutex<()>,
 }
@@ -166,8 +166,8 @@ impl Catalogue {
             sandbox,
             clock,
             functions: RwLock::default(),
-            loaded: Mutex::new(Kept::new(MAX_LOADED)),
-            declared: Mutex::new(Kept::new(MAX_DECLARED)),
+            loaded: Mutex::new(LruCache::new(MAX_LOADED)),
+            declared: Mutex::new(LruCache::new(MAX_DECLARED)),
             changing: tokio::sync::Mutex::default(),
         };
         for tenant in catalogue.store.tenants().await? {
@@ -308,11 +308,11 @@ impl Catalogue {
     ///
     /// # Errors
     /// When its bytes are gone or do not compile.
-    pub async fn load(&self, number: ModuleNumber) -> Result<Module, HostTrouble> {
+    pub async fn load(&self, number: ModuleNumber) -> Result<Module, HostUnavailable> {
         Ok(self.load_named(number).await?.module)
     }
 
-    async fn load_named(&self, number: ModuleNumber) -> Result<LoadedModule, HostTrouble> {
+    async fn load_named(&self, number: ModuleNumber) -> Result<LoadedModule, HostUnavailable> {
         let cell = self.loaded().take_up(number);
         let mut is_new = false;
         let loading = cell.get_or_try_init(|| {
@@ -336,7 +336,7 @@ impl Catalogue {
         }
     }
 
-    fn declared(&self) -> MutexGuard<'_, Kept<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>> {
+    fn declared(&self) -> MutexGuard<'_, LruCache<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>> {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -361,7 +361,7 @@ impl Catalogue {
         Ok(declared)
     }
 
-    fn loaded(&self) -> MutexGuard<'_, Kept<ModuleNumber, OnceCell<LoadedModule>>> {
+    fn loaded(&self) -> MutexGuard<'_, LruCache<ModuleNumber, OnceCell<LoadedModule>>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -371,8 +371,8 @@ impl Catalogue {
         loaded.get(number)?.get().map(|loaded| loaded.module.digest())
     }
 
-    async fn load_anew(&self, number: ModuleNumber) -> Result<LoadedModule, HostTrouble> {
-        let trouble = |message: String| HostTrouble::Module(message);
+    async fn load_anew(&self, number: ModuleNumber) -> Result<LoadedModule, HostUnavailable> {
+        let trouble = |message: String| HostUnavailable::Module(message);
         let version = self
             .store
             .module(number)
@@ -410,7 +410,7 @@ impl Guests for Catalogue {
         &'a self,
         module: ModuleNumber,
         started: &'a Started,
-    ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>> {
+    ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>> {
         Box::pin(async move {
             let module = self.load(module).await?;
             let guest = self.sandbox.start_orchestrator(&module, started.limits)?;
@@ -426,7 +426,7 @@ impl Guests for Catalogue {
         Box::pin(self.declared_by(module))
     }
 
-    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
+    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostUnavailable>> {
         Box::pin(async move {
             let loaded = self.load_named(module).await?;
             let sandbox = self.sandbox.clone();
@@ -473,7 +473,7 @@ impl ActivityCode for LoadedActivities {
         &self.loaded.name
     }
 
-    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
         Box::pin(self.sandbox.run_activity(&self.loaded.module, attempt))
     }
 }

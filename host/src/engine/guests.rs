@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use super::api::{PutModuleError, StartError, StoredModule};
 use super::events::DeclaredEvents;
 use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
-use crate::replay::{Directory, Guest, HostTrouble};
+use crate::replay::{Directory, Guest, HostUnavailable};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts};
 use crate::store;
 use crate::tenancy::Quotas;
@@ -34,7 +34,7 @@ pub trait Guests: Send + Sync + 'static {
         &'a self,
         module: ModuleNumber,
         started: &'a Started,
-    ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>>;
+    ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>>;
 
     /// Whether any version of a tenant's modules declares events. Without one, no event is looked at.
     fn declare_events(&self, tenant: TenantId) -> bool {
@@ -49,7 +49,7 @@ pub trait Guests: Send + Sync + 'static {
     }
 
     /// The activities of a version, ready to run.
-    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>>;
+    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostUnavailable>>;
 
     /// The digest of a version that is loaded.
     fn digest(&self, module: ModuleNumber) -> Option<ModuleDigest>;
@@ -82,5 +82,5 @@ pub trait ActivityCode: Send + Sync {
     fn module_name(&self) -> &str;
 
     /// Runs one attempt. Dropping the future stops it.
-    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>>;
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>>;
 }

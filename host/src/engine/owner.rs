@@ -1,7 +1,7 @@
 //! The owner of one instance: takes what arrived, runs the guest, and says what to make durable.
 //!
 //! Synchronous and pure apart from its guest: time, randomness and functions are handed in, and what it wants done
-//! comes out as a value. The async loop around it ([`super::task`]) reads history, writes commits and passes messages;
+//! comes out as a value. The async loop around it ([`super::owner_loop`]) reads history, writes commits and passes messages;
 //! tests and a simulation call [`Owner::next`] themselves and choose what happens in between.
 
 mod arrivals;
@@ -21,11 +21,11 @@ use crate::model::{
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::{
-    Delivery, Directory, Guest, HostTrouble, Ledger, Outstanding, PendingEvent, PendingEvents, Place, Player,
+    Delivery, Directory, Guest, HostUnavailable, Ledger, Outstanding, PendingEvent, PendingEvents, Place, Player,
     ReplayError,
 };
 use crate::store::{
-    Amount, AttemptsSoFar, Birth, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TakenEvent, TurnCommit,
+    Amount, AttemptsSoFar, Creation, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TakenEvent, TurnCommit,
     TurnReceipt, Used,
 };
 
@@ -42,7 +42,7 @@ pub(super) const UNREADABLE: &str = "history-unreadable";
 const TOLERATED_BEHIND: Duration = Duration::from_secs(1);
 
 /// What an owner needs from outside to decide.
-pub trait World {
+pub trait OwnerContext {
     /// The time.
     fn now(&self) -> Timestamp;
     /// 32 new random bytes for an execution that starts.
@@ -189,7 +189,7 @@ pub struct Owner<G> {
     /// were taken.
     more_inbox: bool,
     /// Set until the commit that creates the instance.
-    birth: Option<Box<Birth>>,
+    creation: Option<Box<Creation>>,
     /// The instance is to be created before its first turn.
     turn_later: bool,
     /// Attempts of outstanding tasks are noted and not known here.
@@ -205,11 +205,11 @@ pub struct Owner<G> {
     /// Changes to activity calls that follow from what is durable.
     activities: ActivityChanges,
     announced: bool,
-    in_commit: Option<Taken>,
+    in_commit: Option<CommitInFlight>,
 }
 
 /// What the commit in flight took, to be put back if it fails.
-struct Taken {
+struct CommitInFlight {
     results: Vec<ActivityResult>,
     /// Of each event that was received directly, in their order, whether it is durable with the commit.
     direct: Vec<bool>,
@@ -274,7 +274,7 @@ impl<G: Guest> Owner<G> {
             quiet: false,
             looked: false,
             more_inbox: record.more_inbox,
-            birth: None,
+            creation: None,
             turn_later: false,
             attempts_unread: record.has_attempts,
             so_far: BTreeMap::new(),
@@ -288,8 +288,8 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Begins with an instance that is not stored yet: its first commit creates it, together with its first turn.
-    pub fn unborn(number: InstanceNumber, birth: Birth) -> Self {
-        let new = &birth.instance;
+    pub fn not_stored(number: InstanceNumber, creation: Creation) -> Self {
+        let new = &creation.instance;
         let start = InboxRow {
             seq: NOT_STORED,
             item: InboxItem::Start(Box::new(new.started.clone())),
@@ -318,19 +318,19 @@ impl<G: Guest> Owner<G> {
             first_turns: Vec::new(),
         };
         Self {
-            birth: Some(Box::new(birth)),
+            creation: Some(Box::new(creation)),
             ..Self::new(record, NOT_STORED)
         }
     }
 
     /// Whether the instance is not stored yet.
-    pub fn is_unborn(&self) -> bool {
-        self.birth.is_some()
+    pub fn is_not_stored(&self) -> bool {
+        self.creation.is_some()
     }
 
     /// The first turn cannot run now: the instance is created without it, and takes it when it can.
     pub fn turn_later(&mut self) {
-        self.turn_later = self.is_unborn();
+        self.turn_later = self.is_not_stored();
     }
 
     /// Takes in a durable message.
@@ -356,7 +356,7 @@ impl<G: Guest> Owner<G> {
         self.results.push_back(result);
     }
 
-    fn rests(&self) -> bool {
+    fn is_suspended_or_stuck(&self) -> bool {
         matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck)
     }
 
@@ -446,7 +446,7 @@ impl<G: Guest> Owner<G> {
     /// # Errors
     /// When the host cannot run the guest now. A guest that does not repeat its history is no error: the instance
     /// becomes stuck.
-    pub fn feed(&mut self, rows: &[Turn]) -> Result<(), HostTrouble> {
+    pub fn feed(&mut self, rows: &[Turn]) -> Result<(), HostUnavailable> {
         for row in rows {
             if row.number == self.ledger.last_turn().next()
                 && let Err(error) = self.ledger.apply(row)
@@ -503,7 +503,7 @@ impl<G: Guest> Owner<G> {
     ///
     /// # Errors
     /// When the host cannot run the guest now; the guest is gone, what arrived is kept.
-    pub fn next(&mut self, world: &dyn World) -> Result<Next, HostTrouble> {
+    pub fn next(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
         assert!(self.in_commit.is_none(), "one commit at a time");
         if !self.activities.is_empty() {
             return Ok(Next::Activities(std::mem::take(&mut self.activities)));
@@ -511,9 +511,9 @@ impl<G: Guest> Owner<G> {
         if self.status.has_ended() {
             return Ok(Next::Ended);
         }
-        if self.is_unborn() && (self.turn_later || self.new_stuck.is_some() || world.is_held()) {
+        if self.is_not_stored() && (self.turn_later || self.new_stuck.is_some() || context.is_held()) {
             self.inbox.remove(&NOT_STORED);
-            return Ok(self.commit(world, world.now(), None, Gathered::default()));
+            return Ok(self.commit(context, context.now(), None, Gathered::default()));
         }
         if let Some(reason) = self.terminate_reason() {
             if self.needs_ledger() && !self.unreadable {
@@ -522,14 +522,14 @@ impl<G: Guest> Owner<G> {
             if self.attempts_unread {
                 return Ok(self.unread_attempts());
             }
-            return Ok(self.terminate(reason, world));
+            return Ok(self.terminate(reason, context));
         }
         if self.has_control() {
             // What is written when an instance goes on must tell when to wake it and what is in flight.
             if self.needs_ledger() && !self.unreadable {
                 return Ok(Next::History(self.ledger.last_turn()));
             }
-            return Ok(self.control(world));
+            return Ok(self.control(context));
         }
         if let Some(reason) = self.new_stuck.take() {
             if self.needs_ledger() && !self.unreadable {
@@ -538,9 +538,9 @@ impl<G: Guest> Owner<G> {
             }
             self.status = InstanceStatus::Stuck;
             self.stuck = Some(reason);
-            return Ok(self.commit(world, world.now(), None, Gathered::default()));
+            return Ok(self.commit(context, context.now(), None, Gathered::default()));
         }
-        if self.rests() || world.is_held() {
+        if self.is_suspended_or_stuck() || context.is_held() {
             if self.results.is_empty() && !self.pending.has_direct() {
                 self.shed_events();
                 return Ok(Next::Idle(None));
@@ -560,7 +560,7 @@ impl<G: Guest> Owner<G> {
         }
         if !self.announced {
             self.announce();
-            return self.next(world);
+            return self.next(context);
         }
         if self.more_inbox && self.inbox.is_empty() {
             return Ok(self.store_all());
@@ -568,21 +568,21 @@ impl<G: Guest> Owner<G> {
         if let Some(names) = self.unread() {
             return Ok(Next::Events(names));
         }
-        if !self.has_work(world.now()) {
-            return Ok(self.rest(world));
+        if !self.has_work(context.now()) {
+            return Ok(self.rest(context));
         }
         match &self.player {
             None => match self.beginning() {
                 Some(started) => return Ok(Next::Guest(self.module, started)),
                 None => {
                     self.break_down(UNREADABLE, "the instance has neither a first turn nor a start".into());
-                    return self.next(world);
+                    return self.next(context);
                 }
             },
             Some(player) if player.last_turn() < self.last_turn => return Ok(Next::History(player.last_turn())),
             Some(_) => {}
         }
-        self.turn(world)
+        self.turn(context)
     }
 
     /// The commit that [`Next::Commit`] asked for is durable. Returns of each event that was received directly, in their
@@ -624,9 +624,9 @@ impl<G: Guest> Owner<G> {
 
     /// Nothing is to be done for now. Events that are nowhere durable yet are stored: whoever raised one is not kept
     /// waiting until somebody wants it.
-    fn rest(&mut self, world: &dyn World) -> Next {
+    fn rest(&mut self, context: &dyn OwnerContext) -> Next {
         if self.pending.has_direct() {
-            return self.commit(world, world.now(), None, Gathered::default());
+            return self.commit(context, context.now(), None, Gathered::default());
         }
         self.shed_events();
         Next::Idle(self.wake_at())
@@ -722,16 +722,16 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Gathers what arrived and runs a turn with it, or commits without one where nothing is left for the guest.
-    fn turn(&mut self, world: &dyn World) -> Result<Next, HostTrouble> {
-        let now = world.now();
-        let mut gathered = self.gather(now, world);
+    fn turn(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
+        let now = context.now();
+        let mut gathered = self.gather(now, context);
         if gathered.arrivals.is_empty() && !self.wants_events(gathered.until) {
             // Rows that concern nobody any more, or a child to be tried again.
-            if gathered.is_empty() && gathered.outbox.is_empty() {
+            if gathered.is_empty() && gathered.effects.is_empty() {
                 self.results.clear();
-                return Ok(self.rest(world));
+                return Ok(self.rest(context));
             }
-            return Ok(self.commit(world, now, None, gathered));
+            return Ok(self.commit(context, now, None, gathered));
         }
         let at = self.time_of_turn(now, &gathered.arrivals);
         let behind = at.since(now);
@@ -758,19 +758,19 @@ impl<G: Guest> Owner<G> {
         };
         let mut turn = new_turn.turn;
         gathered.events = new_turn.taken;
-        gathered.outbox.logs.extend(new_turn.logs);
-        gathered.outbox.custom_status = new_turn.custom_status;
-        if let Some(failure) = self.outgrown(&turn, &mut gathered.outbox, world) {
+        gathered.effects.logs.extend(new_turn.logs);
+        gathered.effects.custom_status = new_turn.custom_status;
+        if let Some(failure) = self.outgrown(&turn, &mut gathered.effects, context) {
             turn.decisions = vec![Decision::Fail { failure }];
         }
         self.last_turn = turn.number;
         self.status = InstanceStatus::Running;
         // Before the ledger knows the new tasks: cancellations concern old ones or new ones of this very turn.
-        self.decide(&turn, &mut gathered.outbox, world);
+        self.decide(&turn, &mut gathered.effects, context);
         if let Err(error) = self.ledger.apply(&turn) {
             unreachable!("a new turn follows the last: {error}");
         }
-        Ok(self.commit(world, turn.at, Some(turn), gathered))
+        Ok(self.commit(context, turn.at, Some(turn), gathered))
     }
 
     /// The time of a turn that begins now: not before the last one, nor before the time for which a fired timer was set.
@@ -811,19 +811,19 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Wraps up a step. From here on the owner waits for [`Self::committed`].
-    fn commit(&mut self, world: &dyn World, now: Timestamp, turn: Option<Turn>, gathered: Gathered) -> Next {
+    fn commit(&mut self, context: &dyn OwnerContext, now: Timestamp, turn: Option<Turn>, gathered: Gathered) -> Next {
         let Gathered {
             mut consumed,
             results,
             events,
-            outbox,
+            effects,
             ..
         } = gathered;
         consumed.retain(|seq| *seq != NOT_STORED);
         let ended = self.status.has_ended();
         let (taken_events, kept, direct) = self.settle_events(events, ended);
         let execution = self.execution;
-        let next_execution = outbox.next_execution;
+        let next_execution = effects.next_execution;
         if next_execution.is_some() {
             self.execution = execution.next();
             self.last_turn = TurnNumber::NONE;
@@ -833,28 +833,28 @@ impl<G: Guest> Owner<G> {
         let awake = matches!(self.status, InstanceStatus::Pending | InstanceStatus::Running);
         let wake_at = if open && awake { self.wake_at() } else { None };
         let in_flight = if open { self.ledger.activities_outstanding() } else { 0 };
-        let fuel = turn.as_ref().map_or(0, |turn| turn.fuel) + outbox.fuel;
+        let fuel = turn.as_ref().map_or(0, |turn| turn.fuel) + effects.fuel;
         self.fuel = self.fuel.saturating_add(fuel);
         self.updated_at = now;
-        if let Some(status) = &outbox.custom_status {
+        if let Some(status) = &effects.custom_status {
             self.custom_status = Some(status.clone());
         }
-        let mut usage = outbox.usage;
+        let mut usage = effects.usage;
         usage.extend(turn.as_ref().map(|turn| self.used_by(turn)));
         let commit = TurnCommit {
             instance: self.number,
-            birth: self.birth.take(),
+            creation: self.creation.take(),
             tenant: self.tenant,
             execution,
             turn,
             consumed,
             taken_events,
             kept,
-            children: outbox.children,
-            messages: outbox.messages,
-            attempts: outbox.attempts,
-            logs: outbox.logs,
-            max_log_bytes: world.max_log_bytes(),
+            children: effects.children,
+            messages: effects.messages,
+            attempts: effects.attempts,
+            logs: effects.logs,
+            max_log_bytes: context.max_log_bytes(),
             usage,
             summary: Summary {
                 status: self.status,
@@ -862,7 +862,7 @@ impl<G: Guest> Owner<G> {
                 last_turn: self.last_turn,
                 wake_at,
                 in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
-                custom_status: outbox.custom_status.map(Some),
+                custom_status: effects.custom_status.map(Some),
                 stuck: self.stuck.clone(),
                 module: self.module,
                 fuel,
@@ -870,7 +870,7 @@ impl<G: Guest> Owner<G> {
             },
             next_execution,
         };
-        self.in_commit = Some(Taken {
+        self.in_commit = Some(CommitInFlight {
             results,
             direct,
             ended,

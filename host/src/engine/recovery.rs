@@ -1,7 +1,7 @@
 //! What a host does before it takes requests: notes what its predecessor was running, and wakes what has work.
 
 use super::flight_recorder::{Flight, FlightRecorder};
-use super::hub::{Hub, Mail};
+use super::owners::{Mail, Owners};
 use super::stats::EngineStats;
 use crate::model::{Failure, InstanceNumber, StuckReason, TaskId, Timestamp, failure::types};
 use crate::store::{ATTEMPTS_KEPT, AttemptRow, AttemptsSoFar, Error, Store};
@@ -47,13 +47,13 @@ pub(super) async fn note_flights(
         max_cut_offs,
         now,
     } = unclean;
-    let mut unborn = false;
+    let mut not_stored = false;
     let mut attempts = Vec::new();
     for flight in flights {
         match flight.task {
             None => {
                 let ends = store.count_unclean_end(flight.instance).await?;
-                unborn |= ends.is_none() && store.load(flight.instance).await?.is_none();
+                not_stored |= ends.is_none() && store.load(flight.instance).await?.is_none();
                 if let Some(ends) = ends.filter(|ends| *ends >= max_in_a_row) {
                     let message = format!("the host ended uncleanly {ends} times in a row while a turn of it ran");
                     let reason = StuckReason {
@@ -77,7 +77,7 @@ pub(super) async fn note_flights(
         stats.attempts.cut_off.increment();
     }
     recorder.clear();
-    Ok(unborn)
+    Ok(not_stored)
 }
 
 /// An attempt that the end of the last host cut off.
@@ -143,13 +143,13 @@ fn blamed_from(ends: &[u32], max_cut_offs: u32) -> u32 {
 ///
 /// # Errors
 /// When the store fails.
-pub(super) async fn wake(store: &Store, hub: &Hub) -> Result<u64, Error> {
+pub(super) async fn wake(store: &Store, owners: &Owners) -> Result<u64, Error> {
     let mut woken = 0;
     let mut after: Option<InstanceNumber> = None;
     loop {
         let page = store.to_wake_at_start(after, PAGE).await?;
         for instance in &page {
-            hub.deliver(*instance, Mail::Wake);
+            owners.deliver(*instance, Mail::Wake);
         }
         woken += page.len() as u64;
         after = page.last().copied();

@@ -12,7 +12,7 @@ use super::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 use super::events::{self, UnfitEvent};
-use super::hub::{Claim, Mail, Newborn, RaisedEvent, Taken};
+use super::owners::{Claim, EventOutcome, Mail, PendingCreation, RaisedEvent};
 use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
@@ -20,7 +20,7 @@ use crate::model::{
     TenantId, Timestamp,
 };
 use crate::store::{
-    Addressee, AppendOutcome, Birth, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany,
+    Addressee, AppendOutcome, Creation, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany,
     PurgeOutcome, PurgeTreeOutcome, StartOutcome, TurnCommit,
 };
 use crate::tenancy::{Exceeded, Quota};
@@ -53,7 +53,7 @@ impl Engine {
             calls: self.0.max_queued,
             bytes: MAX_QUEUED_BYTES,
         };
-        if self.0.hub.shared().activities.are_too_many(tenant, max) {
+        if self.0.owners.shared().activities.are_too_many(tenant, max) {
             return Err(StartError::Overloaded);
         }
         let limits = self.limits_of(tenant, &input)?;
@@ -82,11 +82,11 @@ impl Engine {
         };
         let number = self.0.store.new_number();
         let end = watch.then(|| self.0.waiters.register(number));
-        let birth = Birth {
+        let creation = Creation {
             instance,
             key: idempotency,
         };
-        let outcome = self.bear(number, birth).await?;
+        let outcome = self.create(number, creation).await?;
         if !matches!(outcome, StartOutcome::Created(_)) {
             self.0.tenancy.return_start(tenant);
         }
@@ -131,30 +131,30 @@ impl Engine {
     }
 
     /// Creates an instance: with its first turn, or without it if that takes long or may be dangerous.
-    async fn bear(&self, number: InstanceNumber, birth: Birth) -> Result<StartOutcome, StoreError> {
+    async fn create(&self, number: InstanceNumber, creation: Creation) -> Result<StartOutcome, StoreError> {
         let (reply, mut answer) = oneshot::channel();
-        let newborn = Newborn {
-            birth: birth.clone(),
+        let pending_creation = PendingCreation {
+            creation: creation.clone(),
             reply,
             turn_later: self.0.cautious,
             claim: Claim::default(),
         };
-        let claim = newborn.claim.clone();
-        self.0.hub.bear(number, newborn);
+        let claim = pending_creation.claim.clone();
+        self.0.owners.create(number, pending_creation);
         if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answer).await {
             return answer.map_err(|_| StoreError::Closed)?;
         }
         // Either its owner has not begun, and need not any more, or it has and will find the instance stored. In a task of
         // its own: a client who goes away in between must not leave an instance behind that nobody wakes.
         claim.take();
-        let (store, hub) = (self.0.store.clone(), self.0.hub.clone());
+        let (store, owners) = (self.0.store.clone(), self.0.owners.clone());
         let stored = self.0.tracker.spawn(async move {
-            let created = store.commit(TurnCommit::of_birth(number, birth)).await?;
+            let created = store.commit(TurnCommit::of_creation(number, creation)).await?;
             if let Some(refused) = created.refused {
                 return Ok(refused);
             }
             // Also if the owner has begun: it may have failed, and looked for the instance too early.
-            hub.deliver(number, Mail::Wake);
+            owners.deliver(number, Mail::Wake);
             Ok(StartOutcome::Created(number))
         });
         stored.await.unwrap_or(Err(StoreError::Closed))
@@ -179,10 +179,10 @@ impl Engine {
             Message::Event(event) => {
                 let is_repeatable = idempotency.is_some();
                 match self.raise(tenant, id, event.clone(), is_repeatable).await? {
-                    Taken::Yes => return Ok(()),
-                    Taken::Failed(error) => return Err(error.into()),
+                    EventOutcome::Yes => return Ok(()),
+                    EventOutcome::Failed(error) => return Err(error.into()),
                     // Nobody took it. The store says why, or keeps it for whoever has the id now.
-                    Taken::No => InboxItem::Event(event),
+                    EventOutcome::No => InboxItem::Event(event),
                 }
             }
             Message::Terminate { reason } => InboxItem::Terminate { reason },
@@ -194,7 +194,7 @@ impl Engine {
             id: id.clone(),
             item,
             at: self.0.clock.now(),
-            max_bytes: self.0.hub.shared().max_history_bytes(tenant),
+            max_bytes: self.0.owners.shared().max_history_bytes(tenant),
         };
         let max_bytes = append.max_bytes;
         match self.append(append, idempotency).await? {
@@ -209,13 +209,17 @@ impl Engine {
     /// Appends a message and tells the owner of the instance. In a task of its own: a client who goes away in between must
     /// not leave a message behind that nobody knows of.
     async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, StoreError> {
-        let (store, hub) = (self.0.store.clone(), self.0.hub.clone());
+        let (store, owners) = (self.0.store.clone(), self.0.owners.clone());
         let appended = self.0.tracker.spawn(async move {
             let outcome = store.append(append, key).await?;
-            if let AppendOutcome::Appended { instance, row, rests } = &outcome
-                && (!rests || row.item.is_control())
+            if let AppendOutcome::Appended {
+                instance,
+                row,
+                is_suspended_or_stuck,
+            } = &outcome
+                && (!is_suspended_or_stuck || row.item.is_control())
             {
-                hub.deliver(*instance, Mail::Inbox(row.clone()));
+                owners.deliver(*instance, Mail::Inbox(row.clone()));
             }
             Ok(outcome)
         });
@@ -230,13 +234,13 @@ impl Engine {
         id: &InstanceId,
         event: Event,
         is_repeatable: bool,
-    ) -> Result<Taken, MessageError> {
+    ) -> Result<EventOutcome, MessageError> {
         let declared = self.0.guests.declare_events(tenant);
         if is_repeatable && !declared {
-            return Ok(Taken::No);
+            return Ok(EventOutcome::No);
         }
         let Some(addressee) = self.0.store.tenant(tenant).addressee(id).await? else {
-            return Ok(Taken::No);
+            return Ok(EventOutcome::No);
         };
         let Addressee {
             number,
@@ -253,16 +257,16 @@ impl Engine {
                 message: violation.message,
             })?;
         }
-        let rests = matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck);
-        if is_repeatable || rests {
-            return Ok(Taken::No);
+        let is_suspended_or_stuck = matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck);
+        if is_repeatable || is_suspended_or_stuck {
+            return Ok(EventOutcome::No);
         }
         let (raised, claim, mut taken) = RaisedEvent::new(event);
-        self.0.hub.deliver(number, Mail::Event(raised));
+        self.0.owners.deliver(number, Mail::Event(raised));
         let taken = match tokio::time::timeout(PATIENCE, &mut taken).await {
             Ok(taken) => taken,
             // The owner is busy with something else and has not looked at it: it is stored for later.
-            Err(_) if claim.take() => return Ok(Taken::No),
+            Err(_) if claim.take() => return Ok(EventOutcome::No),
             Err(_) => taken.await,
         };
         Ok(taken.map_err(|_| StoreError::Closed)?)

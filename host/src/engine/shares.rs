@@ -13,7 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(super) use self::gate::{Gate, Pass};
+pub(super) use self::gate::{Gate, TurnPermit};
 pub(super) use self::slots::Slots;
 use super::Engine;
 use super::guests::Guests;
@@ -135,13 +135,13 @@ impl Engine {
     /// Sets what a tenant gets from now on, whatever its quotas say.
     #[cfg(test)]
     pub(super) fn set_share(&self, tenant: TenantId, share: Share) {
-        let shared = self.0.hub.shared();
+        let shared = self.0.owners.shared();
         shared.gate.set_weight(tenant, share.weight);
         shared.activities.slots().set_share(tenant, share);
     }
 
     /// What a tenant uses of the activity slots now.
     pub fn share_use(&self, tenant: TenantId) -> ShareUse {
-        self.0.hub.shared().activities.slots().used_by(tenant)
+        self.0.owners.shared().activities.slots().used_by(tenant)
     }
 }

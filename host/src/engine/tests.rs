@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::owner::{ActivityResult, Next, Owner, World};
+use super::owner::{ActivityResult, Next, Owner, OwnerContext};
 use crate::model::{
     ActivityOptions, Arrival, Decision, Event, EventPage, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq,
     InstanceNumber, InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions,
@@ -16,7 +16,7 @@ use crate::model::{
 use crate::replay::ledger::ActivityCall;
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
 use crate::replay::{Directory, Execution, Player, TurnLimits};
-use crate::store::{AttemptRow, AttemptsSoFar, Birth, InstanceRecord, NewInstance, TurnCommit, TurnReceipt};
+use crate::store::{AttemptRow, AttemptsSoFar, Creation, InstanceRecord, NewInstance, TurnCommit, TurnReceipt};
 
 struct TestWorld {
     now: Cell<u64>,
@@ -24,7 +24,7 @@ struct TestWorld {
     held: Cell<bool>,
 }
 
-impl World for TestWorld {
+impl OwnerContext for TestWorld {
     fn now(&self) -> Timestamp {
         Timestamp(self.now.get())
     }
@@ -64,7 +64,7 @@ impl World for TestWorld {
 
 /// An instance with what a store would hold of it.
 struct Instance {
-    world: TestWorld,
+    context: TestWorld,
     program: Vec<Vec<Op>>,
     record: InstanceRecord,
     attempts: Vec<AttemptRow>,
@@ -106,7 +106,7 @@ impl Instance {
             first_turns: Vec::new(),
         };
         let mut instance = Self {
-            world: TestWorld {
+            context: TestWorld {
                 now: Cell::new(1_000),
                 seeds: Cell::new(100),
                 held: Cell::new(false),
@@ -159,7 +159,7 @@ impl Instance {
     /// Does what the owner asks for until it has nothing to do. Returns what it waits for.
     fn settle(&mut self) -> Option<Timestamp> {
         loop {
-            match self.owner.next(&self.world).unwrap() {
+            match self.owner.next(&self.context).unwrap() {
                 Next::Idle(until) => return until,
                 Next::Ended => return None,
                 Next::Commit(commit) => self.write(*commit),
@@ -330,7 +330,7 @@ fn a_result_is_kept_when_its_commit_fails() {
     let mut instance = Instance::new(&[vec![call("a")]]);
     instance.settle();
     instance.result(1);
-    while !matches!(instance.owner.next(&instance.world).unwrap(), Next::Commit(_)) {}
+    while !matches!(instance.owner.next(&instance.context).unwrap(), Next::Commit(_)) {}
     let fresh = Owner::new(instance.record.clone(), InboxSeq(0));
     let kept = std::mem::replace(&mut instance.owner, fresh).into_results();
     assert_eq!(kept.len(), 1);
@@ -371,7 +371,7 @@ fn a_cold_instance_that_is_resumed_keeps_its_timer() {
     instance.tell(InboxItem::Resume { reason: String::new() });
     instance.settle();
     assert_eq!(instance.last().summary.wake_at, Some(Timestamp(1_050)));
-    instance.world.now.set(1_050);
+    instance.context.now.set(1_050);
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
@@ -540,16 +540,16 @@ fn a_child_waits_for_its_time() {
     instance.tell(InboxItem::Start(Box::new(later)));
     assert_eq!(instance.settle(), Some(Timestamp(2_000)));
     assert_eq!(instance.commits.len(), 0);
-    instance.world.now.set(2_000);
+    instance.context.now.set(2_000);
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Running);
 }
 
 /// The owner of an instance that is not stored yet.
-fn unborn(program: &[Vec<Op>]) -> Instance {
+fn not_stored(program: &[Vec<Op>]) -> Instance {
     let mut instance = Instance::new(program);
     instance.record.inbox.clear();
-    let birth = Birth {
+    let creation = Creation {
         instance: NewInstance {
             tenant: TenantId::DEFAULT,
             id: instance.record.id.clone(),
@@ -559,36 +559,36 @@ fn unborn(program: &[Vec<Op>]) -> Instance {
         },
         key: None,
     };
-    instance.owner = Owner::unborn(instance.record.number, birth);
+    instance.owner = Owner::not_stored(instance.record.number, creation);
     instance
 }
 
 #[test]
 fn an_instance_is_created_by_the_commit_of_its_first_turn() {
-    let mut instance = unborn(&[vec![call("a")]]);
+    let mut instance = not_stored(&[vec![call("a")]]);
     instance.settle();
     let first = &instance.commits[0];
-    assert!(first.birth.is_some() && first.turn.is_some() && first.consumed.is_empty());
+    assert!(first.creation.is_some() && first.turn.is_some() && first.consumed.is_empty());
     assert_eq!(first.summary.in_flight, 1);
     assert_eq!(instance.started, [TaskId(1)]);
     instance.result(1);
     instance.settle();
-    assert!(instance.last().birth.is_none(), "it is born once");
+    assert!(instance.last().creation.is_none(), "it is created once");
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
 
 #[test]
 fn an_instance_whose_guest_cannot_run_now_is_created_without_its_turn() {
-    let mut instance = unborn(&[vec![call("a")]]);
+    let mut instance = not_stored(&[vec![call("a")]]);
     assert!(matches!(
-        instance.owner.next(&instance.world),
+        instance.owner.next(&instance.context),
         Ok(Next::Guest(ModuleNumber(1), _))
     ));
     instance.owner.turn_later();
-    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.world) else {
+    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.context) else {
         panic!("it is created")
     };
-    assert!(commit.birth.is_some() && commit.turn.is_none());
+    assert!(commit.creation.is_some() && commit.turn.is_none());
     assert_eq!(commit.summary.status, InstanceStatus::Pending);
     let row = InboxRow {
         seq: InboxSeq(7),
@@ -612,7 +612,7 @@ fn an_event_is_stored_by_the_turn_that_takes_it() {
     let before = instance.commits.len();
     instance.owner.receive_event(event("go", 1));
     instance.owner.receive_event(event("go", 2));
-    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.world) else {
+    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.context) else {
         panic!("both are taken")
     };
     assert_eq!(commit.turn.as_ref().unwrap().arrivals.len(), 2);
@@ -632,7 +632,7 @@ fn an_event_for_an_instance_that_may_not_begin_yet_is_kept_for_it() {
     instance.owner.receive_event(event("go", 1));
     assert_eq!(instance.settle(), Some(Timestamp(5_000)));
     assert_eq!(instance.record.inbox.len(), 2, "it is durable before the first turn");
-    instance.world.now.set(5_000);
+    instance.context.now.set(5_000);
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
@@ -666,7 +666,7 @@ fn a_long_history_is_read_once_when_the_guest_is_needed_anyway() {
     instance.result(steps);
     let mut read = 0;
     loop {
-        match instance.owner.next(&instance.world).unwrap() {
+        match instance.owner.next(&instance.context).unwrap() {
             Next::Commit(commit) => break instance.write(*commit),
             Next::History(after) => {
                 let rows = &instance.history[&ExecutionNumber::FIRST];
@@ -692,9 +692,9 @@ const HOUR: u64 = 60 * 60 * 1_000;
 /// An instance whose clock was set back by an hour after its first turn, and which then was told to go on.
 fn set_back(then: Op) -> Instance {
     let mut instance = Instance::new(&[vec![Op::Event("go".into()), then]]);
-    instance.world.now.set(10 * HOUR);
+    instance.context.now.set(10 * HOUR);
     instance.settle();
-    instance.world.now.set(9 * HOUR);
+    instance.context.now.set(9 * HOUR);
     instance.tell(InboxItem::Event(event("go", 1)));
     instance
 }
@@ -707,12 +707,12 @@ fn a_timer_that_is_made_after_the_clock_was_set_back_takes_as_long_as_it_says() 
         let turn = instance.last().turn.clone().unwrap();
         assert_eq!((turn.at, turn.clock_at()), (Timestamp(10 * HOUR), Timestamp(9 * HOUR)));
         assert_eq!(instance.last().summary.wake_at, Some(Timestamp(9 * HOUR + 5_000)));
-        instance.world.now.set(9 * HOUR + 4_999);
+        instance.context.now.set(9 * HOUR + 4_999);
         if restarts {
             instance.restart();
         }
         assert_eq!(instance.settle(), Some(Timestamp(9 * HOUR + 5_000)));
-        instance.world.now.set(9 * HOUR + 5_000);
+        instance.context.now.set(9 * HOUR + 5_000);
         instance.settle();
         let turn = instance.last().turn.clone().unwrap();
         assert_eq!(
@@ -727,16 +727,16 @@ fn a_timer_that_is_made_after_the_clock_was_set_back_takes_as_long_as_it_says() 
 #[test]
 fn timers_from_before_the_clock_was_set_back_wait_for_their_time() {
     let mut instance = Instance::new(&[vec![Op::Sleep(5_000)]]);
-    instance.world.now.set(10 * HOUR);
+    instance.context.now.set(10 * HOUR);
     assert_eq!(instance.settle(), Some(Timestamp(10 * HOUR + 5_000)));
-    instance.world.now.set(9 * HOUR);
+    instance.context.now.set(9 * HOUR);
     assert_eq!(instance.settle(), Some(Timestamp(10 * HOUR + 5_000)));
 }
 
 #[test]
 fn a_clock_that_is_hardly_behind_leaves_no_trace() {
     let mut instance = set_back(Op::Sleep(5_000));
-    instance.world.now.set(10 * HOUR - 999);
+    instance.context.now.set(10 * HOUR - 999);
     assert_eq!(instance.settle(), Some(Timestamp(10 * HOUR + 5_000)));
     let turn = instance.last().turn.clone().unwrap();
     assert_eq!((turn.at, turn.arrivals.len()), (Timestamp(10 * HOUR), 1));

@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::holds::Holds;
-use super::hub::{Hub, Mail};
+use super::held_tenants::HeldTenants;
+use super::owners::{Mail, Owners};
 use crate::clock::Clock;
 use crate::model::{InstanceNumber, TenantId, Timestamp};
 use crate::store::Store;
@@ -138,22 +138,22 @@ impl Timers {
     /// Wakes instances until the shutdown.
     pub(super) async fn run(
         self,
-        hub: Hub,
+        owners: Owners,
         store: Store,
-        holds: Holds,
+        held_tenants: HeldTenants,
         clock: Arc<dyn Clock>,
         shutdown: CancellationToken,
     ) {
         let work = async {
             loop {
                 if self.lock().wants_more() {
-                    self.read_more(&store, &holds.held()).await;
+                    self.read_more(&store, &held_tenants.held()).await;
                 }
                 let now = clock.now();
                 loop {
                     let due = self.lock().pop_due(now);
                     let Some(instance) = due else { break };
-                    hub.deliver(instance, Mail::Wake);
+                    owners.deliver(instance, Mail::Wake);
                 }
                 let next = self.lock().by_time.first().map(|(time, _)| *time);
                 if next.is_none() && self.lock().wants_more() {

@@ -10,7 +10,7 @@ use crate::model::{
     Arrival, Failure, FunctionName, InstanceNumber, Payload, StuckReason, TenantId, TurnNumber, failure::types,
 };
 use crate::replay::{
-    Directory, Execution, HostTrouble, Player, ReplayError, ResolvedActivity, ResolvedOrchestration, TurnLimits,
+    Directory, Execution, HostUnavailable, Player, ReplayError, ResolvedActivity, ResolvedOrchestration, TurnLimits,
 };
 use crate::store::{Error, ListFilter, Store};
 
@@ -105,8 +105,8 @@ impl From<Error> for Problem {
     }
 }
 
-impl From<HostTrouble> for Problem {
-    fn from(trouble: HostTrouble) -> Self {
+impl From<HostUnavailable> for Problem {
+    fn from(trouble: HostUnavailable) -> Self {
         Self::Replay(StuckReason {
             code: "module-unavailable".into(),
             message: trouble.to_string(),

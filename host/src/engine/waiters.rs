@@ -16,11 +16,11 @@ pub(super) struct Waiters(Arc<Mutex<Table>>);
 struct Table {
     /// Tells the places of one instance apart.
     next: u64,
-    waiting: HashMap<InstanceNumber, Vec<Place>>,
+    waiting: HashMap<InstanceNumber, Vec<Registration>>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Registration {
     number: u64,
     tell: oneshot::Sender<End>,
 }
@@ -43,7 +43,11 @@ impl Waiters {
         let mut table = self.lock();
         let number = table.next;
         table.next += 1;
-        table.waiting.entry(instance).or_default().push(Place { number, tell });
+        table
+            .waiting
+            .entry(instance)
+            .or_default()
+            .push(Registration { number, tell });
         Waiter {
             waiters: self.clone(),
             instance,

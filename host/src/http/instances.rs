@@ -28,7 +28,7 @@ use super::{
     path::InPath,
     problem::Problem,
     state::App,
-    waits::Client,
+    wait_limit::Client,
 };
 use crate::{
     model::InstanceId,

@@ -20,7 +20,7 @@ use super::{
     path::InPath,
     problem::Problem,
     state::App,
-    waits::Client,
+    wait_limit::Client,
 };
 use crate::{
     engine::{Waiter, api::StartRequest},

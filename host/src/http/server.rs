@@ -25,7 +25,7 @@ use super::{
     connection::{Connection, Entry},
     error::Refusal,
     socket::Socket,
-    stall::Stall,
+    write_timeout::WriteTimeout,
 };
 use crate::tls::Certificate;
 
@@ -192,7 +192,7 @@ async fn serve(
         idle_timeout,
         stop,
     };
-    let stream = Stall::new(socket.clone(), conversation.connection.clone(), WRITE_PATIENCE);
+    let stream = WriteTimeout::new(socket.clone(), conversation.connection.clone(), WRITE_PATIENCE);
     let Some(certificate) = certificate else {
         return conversation.converse(stream, router).await;
     };
@@ -219,12 +219,12 @@ async fn serve(
 
 /// What a client has begun with.
 enum Begun {
-    Tls(Box<tokio_rustls::server::TlsStream<Stall<Socket>>>),
+    Tls(Box<tokio_rustls::server::TlsStream<WriteTimeout<Socket>>>),
     /// Not TLS; what it said has not been read.
-    Plain(Stall<Socket>),
+    Plain(WriteTimeout<Socket>),
 }
 
-async fn begin_tls(socket: &Socket, stream: Stall<Socket>, certificate: &Certificate) -> io::Result<Begun> {
+async fn begin_tls(socket: &Socket, stream: WriteTimeout<Socket>, certificate: &Certificate) -> io::Result<Begun> {
     let mut first = [0];
     let is_plain = socket.peek(&mut first).await? == 1 && first[0] != TLS_HANDSHAKE;
     if is_plain {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{HttpOptions, access::Caller, admission::Places, health::Readiness, uploads::Uploads, waits::Waits};
+use super::{
+    HttpOptions, access::Caller, admission::Places, health::Readiness, uploads::Uploads, wait_limit::WaitLimit,
+};
 use crate::{engine::Engine, store::TenantStore};
 
 /// Shared by all handlers; cheap to clone.
@@ -21,7 +23,7 @@ pub(crate) struct App {
     /// How many requests may be under way.
     pub(crate) places: Places,
     /// Requests that wait for the end of an instance.
-    pub(crate) waits: Arc<Waits>,
+    pub(crate) waits: Arc<WaitLimit>,
     /// What `/readyz` answers.
     pub(crate) readiness: Arc<Readiness>,
 }
@@ -30,7 +32,7 @@ impl App {
     pub(crate) fn new(engine: Engine, options: HttpOptions, places: Places, stopping: CancellationToken) -> Self {
         Self {
             engine,
-            waits: Arc::new(Waits::new(places.max_requests())),
+            waits: Arc::new(WaitLimit::new(places.max_requests())),
             places,
             options: Arc::new(options),
             stopping,

@@ -24,11 +24,11 @@ pub trait Guest {
     ///
     /// # Errors
     /// When the host cannot run it now. That says nothing about the guest: it is to be thrown away and replayed later.
-    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble>;
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable>;
 }
 
 impl<G: Guest + ?Sized> Guest for Box<G> {
-    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable> {
         (**self).resume(execution, budget)
     }
 }
@@ -55,7 +55,7 @@ pub enum Progress {
 
 /// Why the host cannot run a guest at the moment: a pool is exhausted, the module's file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HostTrouble {
+pub enum HostUnavailable {
     /// Too many guests are alive. Evict one and try again.
     #[error("no room for another guest: {0}")]
     NoRoom(String),

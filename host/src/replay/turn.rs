@@ -5,7 +5,7 @@ use crate::model::{
 };
 
 use super::{
-    Budget, Execution, Guest, HostTrouble, PendingEvent, PendingEvents, Place, Progress, Waits,
+    Budget, Execution, Guest, HostUnavailable, PendingEvent, PendingEvents, Place, Progress, Waits,
     execution::{Divergence, Interrupt, describe},
 };
 
@@ -71,7 +71,7 @@ pub enum ReplayError {
     Stuck(StuckReason),
     /// The host cannot run the guest at the moment; the instance is as before.
     #[error(transparent)]
-    Host(#[from] HostTrouble),
+    Host(#[from] HostUnavailable),
 }
 
 /// Decisions that a turn may end with because the host stopped the guest, rather than by its own return.
@@ -180,7 +180,7 @@ impl<G: Guest> Player<G> {
     ///
     /// # Errors
     /// As [`deliver`](Self::deliver).
-    pub fn advance(&mut self, now: Timestamp, arrivals: Vec<Arrival>) -> Result<NewTurn, HostTrouble> {
+    pub fn advance(&mut self, now: Timestamp, arrivals: Vec<Arrival>) -> Result<NewTurn, HostUnavailable> {
         self.deliver(
             now,
             Delivery {
@@ -197,7 +197,7 @@ impl<G: Guest> Player<G> {
     /// # Errors
     /// When the host cannot run the guest. No event is taken, and the arrivals are the caller's to keep; the player must
     /// be thrown away.
-    pub fn deliver(&mut self, now: Timestamp, delivery: Delivery<'_>) -> Result<NewTurn, HostTrouble> {
+    pub fn deliver(&mut self, now: Timestamp, delivery: Delivery<'_>) -> Result<NewTurn, HostUnavailable> {
         let at = now.max(self.last_at);
         let Delivery {
             arrivals,

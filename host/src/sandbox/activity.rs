@@ -13,7 +13,7 @@ use crate::model::{
     ExecutionNumber, Failure, FunctionName, InstanceId, LogLevel, LogLine, Outcome, Payload, TaskId, Timestamp,
     failure::types,
 };
-use crate::replay::HostTrouble;
+use crate::replay::HostUnavailable;
 use crate::tls::ExtraRoots;
 
 use super::{
@@ -36,7 +36,7 @@ use super::{
 pub(super) mod log;
 pub(super) mod mask;
 mod meter;
-pub(super) mod needles;
+pub(super) mod secret_matcher;
 
 use log::ActivityLog;
 use mask::Mask;
@@ -288,7 +288,7 @@ pub(super) async fn run(
     host: &ActivityLimits,
     routes: &Routes,
     attempt: Attempt,
-) -> Result<ActivityRun, HostTrouble> {
+) -> Result<ActivityRun, HostUnavailable> {
     let limits = &attempt.grants.limits.within(host);
     let timeout = attempt
         .timeout
@@ -314,7 +314,7 @@ pub(super) async fn run(
     }
     // A thread is shared: after an epoch the others have their turn. Fuel is counted even if the attempt is dropped.
     let metered = Metered::new(store, attempt.meter.clone(), limits.fuel);
-    let mut metered = metered.map_err(|error| HostTrouble::Module(format!("{error:#}")))?;
+    let mut metered = metered.map_err(|error| HostUnavailable::Module(format!("{error:#}")))?;
     let call = call(code, &mut metered.store, &attempt);
     let called = tokio::time::timeout(timeout, call).await;
     let fuel = metered.fuel();

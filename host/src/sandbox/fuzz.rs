@@ -11,10 +11,10 @@ use super::{
     describe::Described,
     description,
     egress::{Destination, EgressRule},
-    judge,
-    lines::{LineBuffer, MAX_LINE_BYTES},
+    line_buffer::{LineBuffer, MAX_LINE_BYTES},
     tests::sandbox,
     trap::PanicWatch,
+    validate,
 };
 use crate::fuzz::{Target, corpus, drive, near};
 use crate::model::FunctionKind;
@@ -47,7 +47,7 @@ fn fuzz_upload_is_taken_in_or_refused() {
     // A validator keeps types beside the bytes that they were declared with, and what is small may be compiled.
     let target = Target::new("upload").cases(1_000).memory(16 << 20, 100);
     target.seeds(sample_modules()).run(|component| {
-        if judge::judge(component, 1 << 20).is_err() {
+        if validate::validate(component, 1 << 20).is_err() {
             return false;
         }
         if component.len() > COMPILED_BYTES {

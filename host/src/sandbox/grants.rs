@@ -11,7 +11,7 @@ use std::{
 use crate::model::Secret;
 
 use super::{
-    activity::{mask, needles::Needles},
+    activity::{mask, secret_matcher::SecretMatcher},
     egress::{EgressPolicy, RequestRoom},
     options::ActivityLimits,
 };
@@ -49,7 +49,7 @@ pub struct Grants {
 pub struct Secrets {
     by_name: BTreeMap<String, Secret>,
     /// Prepared for the first text that could hold one of them, and from then on for every attempt that they are granted.
-    needles: OnceLock<Needles>,
+    matcher: OnceLock<SecretMatcher>,
 }
 
 impl Secrets {
@@ -59,14 +59,14 @@ impl Secrets {
     }
 
     /// What finds them in texts.
-    pub(in crate::sandbox) fn needles(&self) -> &Needles {
-        self.needles.get_or_init(|| mask::needles(self.by_name.values()))
+    pub(in crate::sandbox) fn matcher(&self) -> &SecretMatcher {
+        self.matcher.get_or_init(|| mask::matcher(self.by_name.values()))
     }
 
     /// Whether anybody has asked for what finds them.
     #[cfg(test)]
     pub(in crate::sandbox) fn is_prepared(&self) -> bool {
-        self.needles.get().is_some()
+        self.matcher.get().is_some()
     }
 }
 
@@ -74,7 +74,7 @@ impl FromIterator<(String, Secret)> for Secrets {
     fn from_iter<I: IntoIterator<Item = (String, Secret)>>(secrets: I) -> Self {
         Self {
             by_name: secrets.into_iter().collect(),
-            needles: OnceLock::new(),
+            matcher: OnceLock::new(),
         }
     }
 }
@@ -102,7 +102,7 @@ mod tests {
             secrets: Secrets::from_iter([("token".into(), Secret::new("s3cr3t-value"))]),
             ..Grants::default()
         };
-        grants.secrets.needles();
+        grants.secrets.matcher();
         let printed = format!("{grants:?}");
         assert!(printed.contains("eu-west") && printed.contains("token"), "{printed}");
         assert!(!printed.contains("s3cr3t"), "{printed}");

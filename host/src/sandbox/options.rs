@@ -28,7 +28,7 @@ pub struct SandboxOptions {
     pub compiler: Compiler,
     /// Largest module that is taken in, in bytes.
     pub max_module_bytes: usize,
-    /// Most orchestrator guests alive at once; the next one gets [`HostTrouble::NoRoom`](crate::replay::HostTrouble).
+    /// Most orchestrator guests alive at once; the next one gets [`HostUnavailable::NoRoom`](crate::replay::HostUnavailable).
     pub hot_guests: u32,
     /// Most activity guests alive at once, those that describe themselves at upload included.
     pub activity_slots: u32,

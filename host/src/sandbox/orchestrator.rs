@@ -10,12 +10,12 @@ use std::{
 use wasmtime::Store;
 
 use crate::model::{FunctionName, ObservableLimits, Payload};
-use crate::replay::{Budget, Execution, Guest, HostTrouble, Progress, Ran};
+use crate::replay::{Budget, Execution, Guest, HostUnavailable, Progress, Ran};
 
 use super::{
     bindings::{orchestrator::OrchestratorPre, wit},
     convert,
-    state::{Allowance, Lent, OrchestratorState, Phase},
+    state::{Allowance, ExecutionCell, OrchestratorState, Phase},
     trap::{self, Evidence},
 };
 
@@ -44,7 +44,7 @@ enum Life {
     New,
     /// Started, and waiting between two turns.
     Running {
-        lent: Arc<Lent>,
+        cell: Arc<ExecutionCell>,
         call: Pin<Box<dyn Future<Output = Ended> + Send>>,
     },
     /// Returned or broken.
@@ -79,21 +79,21 @@ impl OrchestratorGuest {
         usize::try_from(self.limits.payload_bytes).unwrap_or(usize::MAX)
     }
 
-    fn start(&self, execution: &Execution) -> (Arc<Lent>, Pin<Box<dyn Future<Output = Ended> + Send>>) {
-        let lent = Lent::new(execution.stand_in());
+    fn start(&self, execution: &Execution) -> (Arc<ExecutionCell>, Pin<Box<dyn Future<Output = Ended> + Send>>) {
+        let cell = ExecutionCell::new(execution.stand_in());
         let started = execution.started();
         let run = Run {
             code: self.code.clone(),
-            lent: lent.clone(),
+            cell: cell.clone(),
             memory_bytes: self.memory_bytes,
             hostcall_bytes: self.payload_bytes().saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD),
             function: started.function.clone(),
             input: started.input.clone(),
         };
-        (lent, Box::pin(run.run()))
+        (cell, Box::pin(run.run()))
     }
 
-    fn finish(&self, ended: Ended) -> Result<Ran, HostTrouble> {
+    fn finish(&self, ended: Ended) -> Result<Ran, HostUnavailable> {
         let Ended {
             result,
             fuel,
@@ -114,10 +114,10 @@ impl OrchestratorGuest {
 impl Guest for OrchestratorGuest {
     /// # Panics
     /// When the guest has ended: nothing of it is left to resume.
-    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
-        let (lent, mut call) = match std::mem::replace(&mut self.life, Life::Over) {
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable> {
+        let (cell, mut call) = match std::mem::replace(&mut self.life, Life::Over) {
             Life::New => self.start(execution),
-            Life::Running { lent, call } => (lent, call),
+            Life::Running { cell, call } => (cell, call),
             Life::Over => panic!("a guest that has ended is not resumed"),
         };
         let allowance = match budget {
@@ -129,28 +129,28 @@ impl Guest for OrchestratorGuest {
             },
         };
         {
-            let mut loan = lent.lock();
-            loan.allowance = allowance;
-            loan.quiescent = None;
-            std::mem::swap(execution, &mut loan.execution);
+            let mut content = cell.lock();
+            content.allowance = allowance;
+            content.quiescent = None;
+            std::mem::swap(execution, &mut content.execution);
         }
         let mut context = Context::from_waker(Waker::noop());
         // That a future is pending says nothing; the guest waits when one of our imports says so.
         let ended = loop {
             match call.as_mut().poll(&mut context) {
                 Poll::Ready(ended) => break Some(ended),
-                Poll::Pending if lent.lock().quiescent.is_some() => break None,
+                Poll::Pending if cell.lock().quiescent.is_some() => break None,
                 Poll::Pending => std::thread::yield_now(),
             }
         };
-        let mut loan = lent.lock();
-        std::mem::swap(execution, &mut loan.execution);
-        let quiescent = loan.quiescent;
-        drop(loan);
+        let mut content = cell.lock();
+        std::mem::swap(execution, &mut content.execution);
+        let quiescent = content.quiescent;
+        drop(content);
         match ended {
             Some(ended) => self.finish(ended),
             None => {
-                self.life = Life::Running { lent, call };
+                self.life = Life::Running { cell, call };
                 Ok(Ran {
                     progress: Progress::Waiting,
                     fuel: quiescent.unwrap_or(0),
@@ -163,7 +163,7 @@ impl Guest for OrchestratorGuest {
 /// All that a call needs. Owned by its future.
 struct Run {
     code: OrchestratorPre<OrchestratorState>,
-    lent: Arc<Lent>,
+    cell: Arc<ExecutionCell>,
     memory_bytes: u64,
     hostcall_bytes: usize,
     function: FunctionName,
@@ -172,13 +172,13 @@ struct Run {
 
 impl Run {
     async fn run(self) -> Ended {
-        let state = OrchestratorState::for_turns(self.lent.clone(), self.memory_bytes);
+        let state = OrchestratorState::for_turns(self.cell.clone(), self.memory_bytes);
         let mut store = Store::new(self.code.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(self.hostcall_bytes);
         let result = self.call(&mut store).await;
         store.data_mut().finish_output();
-        let allowed = self.lent.lock().allowance.fuel;
+        let allowed = self.cell.lock().allowance.fuel;
         let fuel = allowed.saturating_sub(store.get_fuel().unwrap_or(0));
         let evidence = store.data_mut().evidence(allowed, self.hostcall_bytes);
         let instantiated = store.data().phase == Phase::Running;
@@ -191,7 +191,7 @@ impl Run {
     }
 
     async fn call(&self, store: &mut Store<OrchestratorState>) -> wasmtime::Result<Result<String, wit::Failure>> {
-        let allowance = self.lent.lock().allowance;
+        let allowance = self.cell.lock().allowance;
         store.set_fuel(allowance.fuel)?;
         store.set_epoch_deadline(allowance.epochs);
         let instance = self.code.instantiate_async(&mut *store).await?;

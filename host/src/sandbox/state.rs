@@ -1,4 +1,4 @@
-//! What an orchestrator's store holds, and the cell through which its execution is lent to it turn by turn.
+//! What an orchestrator's store holds, and the cell through which it gets its execution, turn by turn.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,7 +9,7 @@ use crate::replay::{Execution, Interrupt, randomness::Randomness};
 
 use super::{
     limits::MemoryLimiter,
-    lines::LineBuffer,
+    line_buffer::LineBuffer,
     trap::{Evidence, PanicWatch},
 };
 
@@ -33,8 +33,8 @@ pub(super) struct OrchestratorState {
 
 /// Where time and randomness come from.
 enum Backing {
-    /// The execution that is lent for the turn.
-    Turn(Arc<Lent>),
+    /// The execution, handed over for the turn.
+    Turn(Arc<ExecutionCell>),
     /// Nothing: the guest describes itself at upload. Time stands at its beginning.
     Description(Box<Randomness>),
 }
@@ -50,10 +50,10 @@ pub(super) enum Phase {
 
 /// The cell that a guest and whoever resumes it share: the call future owns the store, so nobody else can reach into
 /// it. Locked for the length of one import or one side of a resume, never across an await.
-pub(super) struct Lent(Mutex<Loan>);
+pub(super) struct ExecutionCell(Mutex<CellContent>);
 
-/// What is lent for one turn, and what comes back.
-pub(super) struct Loan {
+/// What a guest gets for one turn, and what comes back.
+pub(super) struct CellContent {
     /// The execution; between turns a stand-in.
     pub(super) execution: Execution,
     /// What the guest may use until it waits.
@@ -71,26 +71,26 @@ pub(super) struct Allowance {
     pub(super) epochs: u64,
 }
 
-impl Lent {
+impl ExecutionCell {
     pub(super) fn new(execution: Execution) -> Arc<Self> {
         let allowance = Allowance { fuel: 0, epochs: 0 };
-        Arc::new(Self(Mutex::new(Loan {
+        Arc::new(Self(Mutex::new(CellContent {
             execution,
             allowance,
             quiescent: None,
         })))
     }
 
-    /// The loan. A panic in an import leaves nothing half done that anyone would look at: the guest is thrown away.
-    pub(super) fn lock(&self) -> MutexGuard<'_, Loan> {
+    /// Locks the content. A panic in an import leaves nothing half done that anyone would look at: the guest is thrown away.
+    pub(super) fn lock(&self) -> MutexGuard<'_, CellContent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl OrchestratorState {
-    /// For running an execution that is lent through the cell.
-    pub(super) fn for_turns(lent: Arc<Lent>, memory_bytes: u64) -> Self {
-        Self::new(Backing::Turn(lent), memory_bytes)
+    /// For running an execution that is handed over through the cell.
+    pub(super) fn for_turns(cell: Arc<ExecutionCell>, memory_bytes: u64) -> Self {
+        Self::new(Backing::Turn(cell), memory_bytes)
     }
 
     /// For `describe` at upload.
@@ -119,7 +119,7 @@ impl OrchestratorState {
         ask: impl FnOnce(&mut Execution) -> Result<R, Interrupt>,
     ) -> wasmtime::Result<R> {
         match (&self.backing, self.phase) {
-            (Backing::Turn(lent), Phase::Running) => ask(&mut lent.lock().execution).map_err(stopped),
+            (Backing::Turn(cell), Phase::Running) => ask(&mut cell.lock().execution).map_err(stopped),
             _ => Err(TooEarly.into()),
         }
     }
@@ -127,7 +127,7 @@ impl OrchestratorState {
     /// The time of the turn.
     pub(super) fn now(&mut self) -> wasmtime::Result<Timestamp> {
         match &self.backing {
-            Backing::Turn(lent) => lent.lock().execution.now().map_err(stopped),
+            Backing::Turn(cell) => cell.lock().execution.now().map_err(stopped),
             Backing::Description(_) => Ok(Timestamp(0)),
         }
     }
@@ -135,7 +135,7 @@ impl OrchestratorState {
     /// The next random bytes.
     pub(super) fn fill_random(&mut self, buffer: &mut [u8]) {
         match &mut self.backing {
-            Backing::Turn(lent) => lent.lock().execution.fill_random(buffer),
+            Backing::Turn(cell) => cell.lock().execution.fill_random(buffer),
             Backing::Description(randomness) => randomness.fill(buffer),
         }
     }
@@ -192,17 +192,17 @@ impl OrchestratorState {
     }
 
     /// The cell of the running execution.
-    pub(super) fn lent(&self) -> wasmtime::Result<&Arc<Lent>> {
+    pub(super) fn lent(&self) -> wasmtime::Result<&Arc<ExecutionCell>> {
         match (&self.backing, self.phase) {
-            (Backing::Turn(lent), Phase::Running) => Ok(lent),
+            (Backing::Turn(cell), Phase::Running) => Ok(cell),
             _ => Err(TooEarly.into()),
         }
     }
 }
 
 fn log(backing: &Backing, level: LogLevel, message: &str) {
-    if let Backing::Turn(lent) = backing {
-        lent.lock().execution.log(level, message);
+    if let Backing::Turn(cell) = backing {
+        cell.lock().execution.log(level, message);
     }
 }
 

@@ -7,7 +7,7 @@ use wasmtime::{Error, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::model::{Failure, Payload, failure::types};
-use crate::replay::HostTrouble;
+use crate::replay::HostUnavailable;
 
 /// Most frames of a backtrace that a failure names.
 const MAX_FRAMES: usize = 12;
@@ -48,9 +48,9 @@ pub(super) struct Evidence {
 /// A full pool is told by its error. That the kernel refused memory or maps for a slot is told by an I/O error while
 /// the guest was instantiated; later ones may be the guest's own doing, and must not count as the host's trouble, or
 /// it would be tried again for ever.
-pub(super) fn host_trouble(error: &Error, instantiated: bool) -> Option<HostTrouble> {
+pub(super) fn host_trouble(error: &Error, instantiated: bool) -> Option<HostUnavailable> {
     let no_room = error.is::<PoolConcurrencyLimitError>() || (!instantiated && error.is::<std::io::Error>());
-    no_room.then(|| HostTrouble::NoRoom(format!("{error:#}")))
+    no_room.then(|| HostUnavailable::NoRoom(format!("{error:#}")))
 }
 
 /// The failure of a guest that was stopped by this error.

@@ -86,7 +86,7 @@ pub enum AppendOutcome {
         /// With its position.
         row: InboxRow,
         /// Whether the instance takes it only once something else happens: it is suspended or stuck.
-        rests: bool,
+        is_suspended_or_stuck: bool,
     },
     /// No instance has that id.
     Unknown,
@@ -102,7 +102,7 @@ pub enum AppendOutcome {
 
 /// A start that has not been answered: the instance is created by the commit of its first step.
 #[derive(Debug, Clone)]
-pub struct Birth {
+pub struct Creation {
     /// The instance.
     pub instance: NewInstance,
     /// The client's key, to be kept with it.
@@ -116,7 +116,7 @@ pub struct TurnCommit {
     pub instance: InstanceNumber,
     /// Set in the first commit of an instance that is not stored yet, whose number was
     /// [drawn](super::Store::new_number) before. Its `Start` goes to its inbox unless the commit has a turn.
-    pub birth: Option<Box<Birth>>,
+    pub creation: Option<Box<Creation>>,
     /// Its owner.
     pub tenant: TenantId,
     /// The execution that `turn`, `attempts` and `logs` belong to.
@@ -154,7 +154,7 @@ impl TurnCommit {
     pub fn new(instance: InstanceNumber, tenant: TenantId, summary: Summary) -> Self {
         Self {
             instance,
-            birth: None,
+            creation: None,
             tenant,
             execution: summary.execution,
             turn: None,
@@ -173,8 +173,8 @@ impl TurnCommit {
     }
 
     /// The commit that creates an instance which has not taken its first turn.
-    pub fn of_birth(instance: InstanceNumber, birth: Birth) -> Self {
-        let new = &birth.instance;
+    pub fn of_creation(instance: InstanceNumber, creation: Creation) -> Self {
+        let new = &creation.instance;
         let pending = Summary {
             status: InstanceStatus::Pending,
             execution: new.started.execution,
@@ -189,7 +189,7 @@ impl TurnCommit {
         };
         let commit = Self::new(instance, new.tenant, pending);
         Self {
-            birth: Some(Box::new(birth)),
+            creation: Some(Box::new(creation)),
             ..commit
         }
     }
@@ -260,7 +260,7 @@ pub struct TurnReceipt {
     pub kept: Vec<InboxSeq>,
     /// Whether the instance existed. If not (it was purged), nothing was written.
     pub instance_gone: bool,
-    /// Why an instance was not born, and nothing written. [`StartOutcome::Created`] when it was born before; only a commit
+    /// Why an instance was not created, and nothing written. [`StartOutcome::Created`] when it was created before; only a commit
     /// without a turn is answered so, one with a turn is a contradiction then.
     pub refused: Option<StartOutcome>,
 }

@@ -17,7 +17,7 @@ use super::{
     attempts::{self, AttemptKey, Prunable},
     counters, garbage,
     idempotency::{self, StoredKey, WantedKey},
-    instances::{self, ById, ByNumber, Fact},
+    instances::{self, ById, ByNumber, InstanceHead},
     modules::{self, OldVersion},
     names, sizes,
     statement::Changes,
@@ -120,13 +120,13 @@ impl Connection {
     }
 
     /// Those of the instances that exist.
-    pub(super) async fn facts_by_number(&mut self, wanted: &[ByNumber]) -> Result<Vec<Fact>, Error> {
-        on!(self, sqlite => instances::facts_by_number(sqlite, wanted), session => session.facts_by_number(wanted))
+    pub(super) async fn heads_by_number(&mut self, wanted: &[ByNumber]) -> Result<Vec<InstanceHead>, Error> {
+        on!(self, sqlite => instances::heads_by_number(sqlite, wanted), session => session.heads_by_number(wanted))
     }
 
     /// Those of the instances that exist.
-    pub(super) async fn facts_by_id(&mut self, wanted: &[ById<'_>]) -> Result<Vec<Fact>, Error> {
-        on!(self, sqlite => instances::facts_by_id(sqlite, wanted), session => session.facts_by_id(wanted))
+    pub(super) async fn heads_by_id(&mut self, wanted: &[ById<'_>]) -> Result<Vec<InstanceHead>, Error> {
+        on!(self, sqlite => instances::heads_by_id(sqlite, wanted), session => session.heads_by_id(wanted))
     }
 
     /// Those of the idempotency keys that are stored, expired or not.

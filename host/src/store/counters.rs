@@ -31,7 +31,7 @@ pub(super) struct Counters {
     sequence: Counter,
 }
 
-/// Gives out numbers of instances, to the writer and to whoever is about to ask it for a birth. Numbers that come to
+/// Gives out numbers of instances, to the writer and to whoever is about to ask it for a creation. Numbers that come to
 /// nothing are lost.
 #[derive(Debug, Clone)]
 pub(super) struct InstanceNumbers(Arc<AtomicU64>);

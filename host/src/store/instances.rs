@@ -18,7 +18,7 @@ use crate::model::{
 
 /// What the writer must know of an instance to judge a change.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Fact {
+pub(super) struct InstanceHead {
     pub(super) number: InstanceNumber,
     pub(super) tenant: TenantId,
     pub(super) id: InstanceId,
@@ -171,7 +171,7 @@ impl BindRow for ById<'_> {
     }
 }
 
-pub(super) static FACTS_BY_NUMBER: RowStatement = RowStatement::new(
+pub(super) static HEADS_BY_NUMBER: RowStatement = RowStatement::new(
     "WITH v(instance) AS (VALUES ",
     1,
     ")
@@ -181,7 +181,7 @@ pub(super) static FACTS_BY_NUMBER: RowStatement = RowStatement::new(
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
 
-pub(super) static FACTS_BY_ID: RowStatement = RowStatement::new(
+pub(super) static HEADS_BY_ID: RowStatement = RowStatement::new(
     "WITH v(tenant, id) AS (VALUES ",
     2,
     ")
@@ -200,26 +200,29 @@ pub(super) static DELETE: RowStatement = RowStatement::new(
 );
 
 /// Those of the instances that exist.
-pub(super) async fn facts_by_number(
+pub(super) async fn heads_by_number(
     connection: &mut SqliteConnection,
     wanted: &[ByNumber],
-) -> Result<Vec<Fact>, Error> {
-    FACTS_BY_NUMBER
+) -> Result<Vec<InstanceHead>, Error> {
+    HEADS_BY_NUMBER
         .fetch(connection, wanted)
         .await?
         .iter()
-        .map(fact)
+        .map(head)
         .collect()
 }
 
 /// Those of the instances that exist.
-pub(super) async fn facts_by_id(connection: &mut SqliteConnection, wanted: &[ById<'_>]) -> Result<Vec<Fact>, Error> {
-    FACTS_BY_ID.fetch(connection, wanted).await?.iter().map(fact).collect()
+pub(super) async fn heads_by_id(
+    connection: &mut SqliteConnection,
+    wanted: &[ById<'_>],
+) -> Result<Vec<InstanceHead>, Error> {
+    HEADS_BY_ID.fetch(connection, wanted).await?.iter().map(head).collect()
 }
 
-fn fact(row: &SqliteRow) -> Result<Fact, Error> {
+fn head(row: &SqliteRow) -> Result<InstanceHead, Error> {
     let number = InstanceNumber(row.number(0)?);
-    Ok(Fact {
+    Ok(InstanceHead {
         number,
         tenant: TenantId(row.small_number(1)?),
         id: parse(row.text(2)?, "the instance id")?,

@@ -2,7 +2,7 @@
 //!
 //! Stands in for SQLite below the writer and the dispatcher's readers; everything above them is real. It survives what
 //! it is told to survive: a [`Disk`] outlives the runtime that a simulated host ran on, a transaction that was not
-//! committed does not. [`Fate`] decides about each step: how long it takes, whether it fails, whether the host ends in
+//! committed does not. [`FaultPlan`] decides about each step: how long it takes, whether it fails, whether the host ends in
 //! the middle of it. That it answers as SQLite does is shown by a test beside those of the real one.
 
 mod content;
@@ -63,7 +63,7 @@ pub(crate) struct Treatment {
 }
 
 /// Decides what happens to each step, and sees what was committed.
-pub(crate) trait Fate: Send + Sync {
+pub(crate) trait FaultPlan: Send + Sync {
     /// What is to happen to the next step.
     fn of(&self, step: Step) -> Treatment;
 
@@ -99,7 +99,7 @@ struct State {
     content: Content,
     /// What a crash leaves: the same, if nothing is sabotaged.
     durable: Content,
-    fate: Arc<dyn Fate>,
+    fault_plan: Arc<dyn FaultPlan>,
     sabotage: Option<Sabotage>,
     /// Commits so far, to sabotage some of them.
     commits: u64,
@@ -127,12 +127,12 @@ impl Treatment {
 
 impl Disk {
     /// A disk with the empty tables of a new database.
-    pub(crate) fn new(fate: Arc<dyn Fate>, sabotage: Option<Sabotage>) -> Self {
+    pub(crate) fn new(fault_plan: Arc<dyn FaultPlan>, sabotage: Option<Sabotage>) -> Self {
         let content = Content::new();
         Self(Arc::new(Mutex::new(State {
             durable: content.clone(),
             content,
-            fate,
+            fault_plan,
             sabotage,
             commits: 0,
             events_at_once: usize::MAX,
@@ -167,10 +167,10 @@ impl Disk {
         self.lock().sabotage
     }
 
-    /// Lets fate decide about a step, up to the moment at which it is done.
+    /// Applies the fault plan to a step, up to the moment at which it is done.
     async fn begin_step(&self, step: Step) -> Result<Treatment, sqlx::Error> {
-        let fate = self.lock().fate.clone();
-        let treatment = fate.of(step);
+        let fault_plan = self.lock().fault_plan.clone();
+        let treatment = fault_plan.of(step);
         pass(treatment.before).await;
         match treatment.ending {
             Ending::Done | Ending::HostEndsAfter => Ok(treatment),
@@ -200,7 +200,7 @@ impl Disk {
     /// Commits the last of these stages; the others led to it.
     fn commit(&self, stages: Vec<Content>) {
         let content = stages.last().expect("a transaction has an end").clone();
-        let (mut before, fate) = {
+        let (mut before, fault_plan) = {
             let mut state = self.lock();
             state.commits += 1;
             let before = std::mem::replace(&mut state.content, content.clone());
@@ -208,10 +208,10 @@ impl Disk {
                 Some(Sabotage::AnswersBeforeCommit) => before.clone(),
                 _ => content,
             };
-            (before, state.fate.clone())
+            (before, state.fault_plan.clone())
         };
         for stage in stages {
-            fate.committed(&before, &stage);
+            fault_plan.committed(&before, &stage);
             before = stage;
         }
     }
@@ -236,7 +236,7 @@ impl Store {
     /// Opens the store of a simulated disk.
     ///
     /// # Errors
-    /// When fate has it so.
+    /// When the fault plan says so.
     pub(crate) async fn open_simulated(disk: &Disk) -> Result<(Self, SimulatedService), Error> {
         let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
         let stats = Arc::new(Stats::default());
@@ -251,7 +251,7 @@ impl Store {
         });
         let store = Self {
             jobs: sender,
-            room: writer::Room::new(),
+            room: writer::QueueBudget::new(),
             readers: Readers::Simulated(disk.clone()),
             stats,
             numbers,

@@ -3,9 +3,9 @@
 mod attempts_and_logs;
 mod backups;
 mod batches;
-mod births;
 mod checkpoints;
 mod commits;
+mod creations;
 mod folder;
 mod inboxes;
 mod migrations;

@@ -5,10 +5,10 @@
 //! and tried again in halves, so that a bad operation fails alone. Operations of a tenant keep the order in which they
 //! came; when more wait than a batch takes, it takes from all tenants in turns.
 //!
-//! Being the only writer, it may remember what it wrote; see [`facts`].
+//! Being the only writer, it may remember what it wrote; see [`instance_heads`].
 
 mod backlog;
-mod facts;
+mod instance_heads;
 pub(super) mod operation;
 mod plan;
 mod pruning;
@@ -28,12 +28,12 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::transaction::Transaction;
 use self::{
     backlog::Backlog,
-    facts::{FactCache, Facts, Wanted},
+    instance_heads::{HeadCache, InstanceHeads, Wanted},
     operation::{Job, Operation, Outcome},
     plan::{FunctionNumbers, Keys, Plan},
     pruning::OldAttempts,
     rows::Rows,
-    sizing::{Lines, Sizing},
+    sizing::{LinesToWrite, Sizing},
 };
 use super::{
     Change, Changed, Error, NewInstance, Recipient, Stats,
@@ -63,11 +63,11 @@ const QUEUE_BYTES: usize = 256 << 20;
 /// How many function names are remembered before all are forgotten; far more than a host's modules offer.
 const MAX_FUNCTION_NUMBERS: usize = 50_000;
 
-/// What may be on its way to the writer, in units of [`Room::UNIT`] bytes. Cheap to clone.
+/// What may be on its way to the writer, in units of [`QueueBudget::UNIT`] bytes. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct QueueBudget(Arc<Semaphore>);
 
-impl Room {
+impl QueueBudget {
     const UNIT: usize = 1 << 10;
 
     pub(super) fn new() -> Self {
@@ -97,7 +97,7 @@ pub(super) struct Writer {
 /// The connection and what is remembered about what is behind it.
 pub(super) struct Database {
     connection: Connection,
-    facts: FactCache,
+    heads: HeadCache,
     functions: FunctionNumbers,
     counters: Counters,
     stored: Arc<StoredBytes>,
@@ -150,7 +150,7 @@ impl Writer {
         let come = std::iter::from_fn(|| self.jobs.try_recv().ok());
         let room = MAX_BACKLOG.saturating_sub(backlog.len());
         for job in taken.chain(come).take(room) {
-            backlog.push(self.database.facts.tenant_of(&job.operation), job);
+            backlog.push(self.database.heads.tenant_of(&job.operation), job);
         }
     }
 }
@@ -162,7 +162,7 @@ impl Database {
         let stored = Arc::new(StoredBytes::new(connection.stored_bytes().await?));
         Ok(Self {
             connection,
-            facts: FactCache::new(),
+            heads: HeadCache::new(),
             functions: FunctionNumbers::new(),
             counters,
             stored,
@@ -230,12 +230,12 @@ impl Database {
         match self.write_rows(jobs).await {
             Ok(Written {
                 outcomes,
-                facts,
+                heads,
                 growth,
                 gone,
                 rows,
             }) => {
-                self.facts.absorb(facts);
+                self.heads.absorb(heads);
                 self.stored.absorb(&growth);
                 self.gone = gone;
                 Ok((outcomes, rows))
@@ -256,14 +256,14 @@ impl Database {
             connection,
             functions,
             counters,
-            facts: cache,
+            heads: cache,
             gone,
             ..
         } = self;
         let mut transaction = Transaction::new(connection);
-        let (facts, keys, attempts) = gather(jobs, cache, functions, &mut transaction).await?;
+        let (heads, keys, attempts) = gather(jobs, cache, functions, &mut transaction).await?;
         let mut plan = Plan {
-            facts,
+            heads,
             keys,
             attempts,
             functions,
@@ -287,7 +287,7 @@ impl Database {
         rows += transaction.commit(&plan.rows).await?;
         Ok(Written {
             outcomes,
-            facts: plan.facts,
+            heads: plan.heads,
             growth: plan.sizing.into_growth(),
             gone: plan.gone,
             rows,
@@ -309,10 +309,10 @@ impl Database {
 /// Everything that the operations may ask for, in a few round trips.
 async fn gather(
     jobs: &[Job],
-    cache: &mut FactCache,
+    cache: &mut HeadCache,
     functions: &mut FunctionNumbers,
     transaction: &mut Transaction<'_>,
-) -> Result<(Facts, Keys, OldAttempts), Error> {
+) -> Result<(InstanceHeads, Keys, OldAttempts), Error> {
     let mut wanted = Wanted::default();
     let mut attempts = OldAttempts::default();
     let mut wanted_keys = Vec::new();
@@ -340,7 +340,7 @@ async fn gather(
     if let Some(prunable) = &attempts.prunable {
         wanted.number(prunable.task.instance);
     }
-    let facts = cache.gather(&wanted, transaction.reading()).await?;
+    let heads = cache.gather(&wanted, transaction.reading()).await?;
     if !wanted_attempts.is_empty() {
         attempts.bytes = transaction
             .reading()
@@ -354,7 +354,7 @@ async fn gather(
         .into_iter()
         .map(|key| ((key.tenant, key.key.clone()), key))
         .collect();
-    Ok((facts, keys, attempts))
+    Ok((heads, keys, attempts))
 }
 
 /// The attempts in whose place those of the operation come.
@@ -379,7 +379,7 @@ enum Failed {
 /// A batch that only has to be committed.
 struct Written {
     outcomes: Vec<Result<Outcome, Error>>,
-    facts: Facts,
+    heads: InstanceHeads,
     growth: Growth,
     gone: HashSet<TenantId>,
     rows: u64,
@@ -403,7 +403,7 @@ async fn step<'a>(
             max_log_bytes,
             used,
         } => {
-            let lines = Lines {
+            let lines = LinesToWrite {
                 lines,
                 max_bytes: *max_log_bytes,
             };
@@ -418,8 +418,8 @@ async fn step<'a>(
         Operation::PurgeMany { tenant, instances } => Outcome::PurgeMany(plan.purge_many(*tenant, instances)),
         Operation::MarkStuck { instance, reason, at } => {
             let marked = transaction.changing().await?.mark_stuck(*instance, reason, *at).await?;
-            if let Some(fact) = plan.facts.by_number_mut(*instance).filter(|_| marked) {
-                fact.status = InstanceStatus::Stuck;
+            if let Some(head) = plan.heads.by_number_mut(*instance).filter(|_| marked) {
+                head.status = InstanceStatus::Stuck;
             }
             Outcome::MarkStuck(marked)
         }
@@ -448,7 +448,7 @@ async fn step<'a>(
     }))
 }
 
-impl FactCache {
+impl HeadCache {
     /// Whose operation it is, as far as that is known: that of nobody is the host's own.
     fn tenant_of(&mut self, operation: &Operation) -> Option<TenantId> {
         match operation {
@@ -504,10 +504,10 @@ fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
         Operation::Deliver { to, .. } => wanted.number(*to),
         Operation::Commit(work) => {
             let commit = &work.commit;
-            match &commit.birth {
-                Some(birth) => {
-                    wanted.birth(commit.instance);
-                    wanted.id(birth.instance.tenant, &birth.instance.id);
+            match &commit.creation {
+                Some(creation) => {
+                    wanted.creation(commit.instance);
+                    wanted.id(creation.instance.tenant, &creation.instance.id);
                 }
                 None => wanted.number(commit.instance),
             }
@@ -554,9 +554,9 @@ fn key_of(operation: &Operation) -> Option<WantedKey<'_>> {
             key: &key.key,
         }),
         Operation::Commit(work) => {
-            let birth = work.commit.birth.as_ref()?;
-            birth.key.as_ref().map(|key| WantedKey {
-                tenant: birth.instance.tenant,
+            let creation = work.commit.creation.as_ref()?;
+            creation.key.as_ref().map(|key| WantedKey {
+                tenant: creation.instance.tenant,
                 key: &key.key,
             })
         }
@@ -568,8 +568,8 @@ fn new_instances(operation: &Operation) -> impl Iterator<Item = &NewInstance> {
     let (start, children) = match operation {
         Operation::Start { instance, .. } => (Some(&instance.instance), [].as_slice()),
         Operation::Commit(work) => {
-            let born = work.commit.birth.as_ref().map(|birth| &birth.instance);
-            (born, work.commit.children.as_slice())
+            let created = work.commit.creation.as_ref().map(|creation| &creation.instance);
+            (created, work.commit.children.as_slice())
         }
         _ => (None, [].as_slice()),
     };

@@ -16,9 +16,9 @@ const SECRET_DIGITS: usize = 64;
 
 /// A whole key. Shown once, never kept.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct PlainKey(String);
 
-impl Secret {
+impl PlainKey {
     /// Draws a new key.
     pub(super) fn draw(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; (ID_DIGITS + SECRET_DIGITS) / 2];
@@ -49,7 +49,7 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for PlainKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}{}_…", self.id())
     }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_key_opens_what_it_was_made_for_and_nothing_else() {
-        let (one, other) = (Secret::draw(&SystemEntropy), Secret::draw(&SystemEntropy));
+        let (one, other) = (PlainKey::draw(&SystemEntropy), PlainKey::draw(&SystemEntropy));
         let (id, secret) = split(one.reveal()).unwrap();
         assert_eq!(id, one.id());
         assert!(matches(secret, &one.hash()));

@@ -44,7 +44,7 @@ impl World {
             .unwrap()
     }
 
-    async fn key(&self, tenant: &str, role: Role) -> Secret {
+    async fn key(&self, tenant: &str, role: Role) -> PlainKey {
         self.try_key(tenant, role, None).await.unwrap().1
     }
 
@@ -53,7 +53,7 @@ impl World {
         tenant: &str,
         role: Role,
         expires_at: Option<Timestamp>,
-    ) -> Result<(KeyRow, Secret), TenancyError> {
+    ) -> Result<(KeyRow, PlainKey), TenancyError> {
         let new = NewKey {
             tenant: tenant.parse().unwrap(),
             role,

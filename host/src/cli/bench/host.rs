@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::cli::trouble::Trouble;
+use crate::cli::error::CliError;
 use crate::metrics::{ProcessUsage, process_usage};
 
 /// How long the host may take to say where it listens.
@@ -31,7 +31,7 @@ struct Process {
 
 impl BenchHost {
     /// Starts `windlass serve` on a free port and an empty folder, and waits until it listens.
-    pub(super) async fn start(arguments: Vec<String>) -> Result<Self, Trouble> {
+    pub(super) async fn start(arguments: Vec<String>) -> Result<Self, CliError> {
         let folder = tempfile::tempdir().map_err(not_started)?;
         let mut host = Self {
             arguments,
@@ -43,7 +43,7 @@ impl BenchHost {
     }
 
     /// Starts it again on the same folder; returns how long it took until it listened. It listens once it is ready.
-    pub(super) async fn resume(&mut self) -> Result<Duration, Trouble> {
+    pub(super) async fn resume(&mut self) -> Result<Duration, CliError> {
         let begun = Instant::now();
         let mut child = Command::new(std::env::current_exe().map_err(not_started)?)
             .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--data"])
@@ -58,14 +58,14 @@ impl BenchHost {
         let line = tokio::time::timeout(START_TIME, lines.next_line()).await;
         let took = begun.elapsed();
         let line = line
-            .map_err(|_| Trouble::failed("the host did not start in time"))?
+            .map_err(|_| CliError::failed("the host did not start in time"))?
             .map_err(not_started)?;
         let url = line
             .as_deref()
             .and_then(|line| line.split_whitespace().last())
             .map(str::to_owned);
-        let url = url.ok_or_else(|| Trouble::failed("the host ended before it listened"))?;
-        let id = child.id().ok_or_else(|| Trouble::failed("the host ended at once"))?;
+        let url = url.ok_or_else(|| CliError::failed("the host ended before it listened"))?;
+        let id = child.id().ok_or_else(|| CliError::failed("the host ended at once"))?;
         self.process = Some(Process { child, id, url });
         Ok(took)
     }
@@ -80,12 +80,12 @@ impl BenchHost {
     }
 
     /// What the process has used, as the operating system says.
-    pub(super) fn usage(&self) -> Result<ProcessUsage, Trouble> {
-        process_usage(&self.process().id.to_string()).ok_or_else(|| Trouble::failed("the host has ended by itself"))
+    pub(super) fn usage(&self) -> Result<ProcessUsage, CliError> {
+        process_usage(&self.process().id.to_string()).ok_or_else(|| CliError::failed("the host has ended by itself"))
     }
 
     /// SIGTERM, and waits for the end. The database is one file then.
-    pub(super) async fn end(&mut self) -> Result<(), Trouble> {
+    pub(super) async fn end(&mut self) -> Result<(), CliError> {
         let Some(mut process) = self.process.take() else {
             return Ok(());
         };
@@ -94,11 +94,11 @@ impl BenchHost {
         }
         match tokio::time::timeout(STOP_TIME, process.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(Trouble::failed(format!("the host ended with {status}"))),
-            Ok(Err(error)) => Err(Trouble::failed(format!("the host cannot be waited for: {error}"))),
+            Ok(Ok(status)) => Err(CliError::failed(format!("the host ended with {status}"))),
+            Ok(Err(error)) => Err(CliError::failed(format!("the host cannot be waited for: {error}"))),
             Err(_) => {
                 let _ = process.child.kill().await;
-                Err(Trouble::failed("the host did not end in time"))
+                Err(CliError::failed("the host did not end in time"))
             }
         }
     }
@@ -111,14 +111,14 @@ impl BenchHost {
     }
 
     /// Bytes of the database of a host that has ended.
-    pub(super) fn database_bytes(&self) -> Result<u64, Trouble> {
+    pub(super) fn database_bytes(&self) -> Result<u64, CliError> {
         let path: PathBuf = self.folder.path().join("windlass.db");
         let data = std::fs::metadata(&path);
         data.map(|data| data.len())
-            .map_err(|error| Trouble::failed(format!("{}: {error}", path.display())))
+            .map_err(|error| CliError::failed(format!("{}: {error}", path.display())))
     }
 }
 
-fn not_started(error: std::io::Error) -> Trouble {
-    Trouble::failed(format!("the host could not be started: {error}"))
+fn not_started(error: std::io::Error) -> CliError {
+    CliError::failed(format!("the host could not be started: {error}"))
 }

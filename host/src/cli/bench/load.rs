@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cli::{address::Address, trouble::Trouble};
+use crate::cli::{address::Address, error::CliError};
 use crate::http::TENANT_HEADER;
 
 /// Longest wait that a request asks for, in seconds.
@@ -76,7 +76,7 @@ impl Load {
         &self.address
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection, Trouble> {
+    pub(super) async fn connect(&self) -> Result<Connection, CliError> {
         let stream = self.address.connect().await?;
         let (sender, driver) = http1::handshake(TokioIo::new(stream))
             .await
@@ -95,8 +95,8 @@ impl Load {
         &self,
         in_flight: u32,
         count: u32,
-        work: impl AsyncFn(&mut Connection, u32) -> Result<T, Trouble>,
-    ) -> Result<Vec<T>, Trouble> {
+        work: impl AsyncFn(&mut Connection, u32) -> Result<T, CliError>,
+    ) -> Result<Vec<T>, CliError> {
         let next = Cell::new(0);
         let (next, work) = (&next, &work);
         let workers = (0..in_flight.clamp(1, count.max(1))).map(async |_| {
@@ -107,7 +107,7 @@ impl Load {
                 next.set(number + 1);
                 results.push(work(&mut connection, number).await?);
             }
-            Ok::<_, Trouble>(results)
+            Ok::<_, CliError>(results)
         });
         Ok(try_join_all(workers).await?.into_iter().flatten().collect())
     }
@@ -115,7 +115,7 @@ impl Load {
 
 impl Connection {
     /// One request and its answer, whatever that is.
-    pub(super) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, Trouble> {
+    pub(super) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, CliError> {
         let mut request = Request::builder()
             .method(method)
             .uri(self.address.target(path))
@@ -126,7 +126,7 @@ impl Connection {
         }
         let request = request
             .body(Full::new(body))
-            .map_err(|error| Trouble::failed(format!("{path}: {error}")))?;
+            .map_err(|error| CliError::failed(format!("{path}: {error}")))?;
         let answer = async {
             self.sender.ready().await?;
             let response = self.sender.send_request(request).await?;
@@ -136,30 +136,30 @@ impl Connection {
         };
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(answer) => answer.map_err(|error| self.address.lost(&error)),
-            Err(_) => Err(Trouble::TimedOut("the host did not answer in time".into())),
+            Err(_) => Err(CliError::TimedOut("the host did not answer in time".into())),
         }
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> Result<Answer, Trouble> {
+    pub(super) async fn get(&mut self, path: &str) -> Result<Answer, CliError> {
         self.send(Method::GET, path, Bytes::new()).await
     }
 
     /// Starts an instance; the answer does not wait for anything but the disk.
-    pub(super) async fn start(&mut self, function: &str, id: &str, body: Bytes) -> Result<(), Trouble> {
+    pub(super) async fn start(&mut self, function: &str, id: &str, body: Bytes) -> Result<(), CliError> {
         let path = format!("/v1/orchestrations/{function}?instanceId={id}");
         let answer = self.send(Method::POST, &path, body).await?;
         answer.expect(StatusCode::ACCEPTED).map(|_| ())
     }
 
     /// Raises an event.
-    pub(super) async fn raise(&mut self, id: &str, event: &str, body: Bytes) -> Result<(), Trouble> {
+    pub(super) async fn raise(&mut self, id: &str, event: &str, body: Bytes) -> Result<(), CliError> {
         let path = format!("/v1/instances/{id}/events/{event}");
         let answer = self.send(Method::POST, &path, body).await?;
         answer.expect(StatusCode::ACCEPTED).map(|_| ())
     }
 
     /// Starts an instance under a drawn id, waits for its end, and checks its output. Returns the id.
-    pub(super) async fn run(&mut self, function: &str, input: Bytes, output: &str) -> Result<String, Trouble> {
+    pub(super) async fn run(&mut self, function: &str, input: Bytes, output: &str) -> Result<String, CliError> {
         #[derive(Deserialize)]
         struct Links<'a> {
             id: &'a str,
@@ -179,7 +179,7 @@ impl Connection {
     }
 
     /// Waits for the end of an instance, and checks its output.
-    pub(super) async fn complete(&mut self, id: &str, output: &str) -> Result<(), Trouble> {
+    pub(super) async fn complete(&mut self, id: &str, output: &str) -> Result<(), CliError> {
         let path = format!("/v1/instances/{id}?wait={WAIT_S}s");
         loop {
             let answer = self.get(&path).await?;
@@ -194,33 +194,33 @@ impl Connection {
 
 impl Answer {
     /// Refuses any other status.
-    pub(super) fn expect(self, status: StatusCode) -> Result<Self, Trouble> {
+    pub(super) fn expect(self, status: StatusCode) -> Result<Self, CliError> {
         if self.status == status {
             return Ok(self);
         }
         match serde_json::from_slice(&self.body) {
-            Ok(problem) => Err(Trouble::Refused(Box::new(problem))),
-            Err(_) => Err(Trouble::failed(format!("the host answered {}", self.status))),
+            Ok(problem) => Err(CliError::Refused(Box::new(problem))),
+            Err(_) => Err(CliError::failed(format!("the host answered {}", self.status))),
         }
     }
 
-    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Trouble> {
+    pub(super) fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, CliError> {
         serde_json::from_slice(&self.body)
-            .map_err(|error| Trouble::failed(format!("an answer cannot be read: {error}")))
+            .map_err(|error| CliError::failed(format!("an answer cannot be read: {error}")))
     }
 
-    pub(super) fn instance(&self) -> Result<Instance<'_>, Trouble> {
+    pub(super) fn instance(&self) -> Result<Instance<'_>, CliError> {
         self.read()
     }
 }
 
 impl Instance<'_> {
     /// A measurement of wrong results is none.
-    pub(super) fn completed_with(&self, output: &str) -> Result<(), Trouble> {
+    pub(super) fn completed_with(&self, output: &str) -> Result<(), CliError> {
         if self.runtime_status == "Completed" && self.output.get() == output {
             return Ok(());
         }
-        Err(Trouble::failed(format!(
+        Err(CliError::failed(format!(
             "instance {} is {} with the output {}",
             self.instance_id, self.runtime_status, self.output
         )))

@@ -10,7 +10,7 @@ use super::load::Load;
 use crate::cli::{
     address::Address,
     client::{self, Client},
-    trouble::Trouble,
+    error::CliError,
 };
 use crate::tls::ExtraRoots;
 
@@ -52,7 +52,7 @@ pub(super) struct Reading {
 
 impl Target {
     /// A host of our own.
-    pub(super) async fn start(arguments: Vec<String>, modules: &Path, roots: &ExtraRoots) -> Result<Self, Trouble> {
+    pub(super) async fn start(arguments: Vec<String>, modules: &Path, roots: &ExtraRoots) -> Result<Self, CliError> {
         let own = BenchHost::start(arguments).await?;
         let address = Address::parse(own.url(), roots)?;
         deploy(&address, modules, None).await?;
@@ -65,7 +65,7 @@ impl Target {
     }
 
     /// One that runs already.
-    pub(super) async fn running(address: &Address, modules: &Path, roots: &ExtraRoots) -> Result<Self, Trouble> {
+    pub(super) async fn running(address: &Address, modules: &Path, roots: &ExtraRoots) -> Result<Self, CliError> {
         deploy(address, modules, None).await?;
         Ok(Self {
             modules: modules.to_owned(),
@@ -76,7 +76,7 @@ impl Target {
     }
 
     /// Makes a tenant, unless there is one of that name, with the modules of the workloads.
-    pub(super) async fn tenant(&self, name: &'static str) -> Result<Load, Trouble> {
+    pub(super) async fn tenant(&self, name: &'static str) -> Result<Load, CliError> {
         let body = format!("{{\"name\":\"{name}\"}}");
         let mut connection = self.load.connect().await?;
         let answer = connection.send(Method::POST, "/v1/tenants", body.into()).await?;
@@ -97,13 +97,13 @@ impl Target {
     }
 
     /// Ends it and starts it again. Returns how long the start took, in seconds, until it was ready.
-    pub(super) async fn restart(&mut self) -> Result<f64, Trouble> {
+    pub(super) async fn restart(&mut self) -> Result<f64, CliError> {
         self.own().end().await?;
         self.resume().await
     }
 
     /// Starts it again after its end.
-    pub(super) async fn resume(&mut self) -> Result<f64, Trouble> {
+    pub(super) async fn resume(&mut self) -> Result<f64, CliError> {
         let begun = Instant::now();
         self.own().resume().await?;
         let roots = self.roots.clone();
@@ -114,7 +114,7 @@ impl Target {
     }
 
     /// Ends it, if it is ours.
-    pub(super) async fn end(mut self) -> Result<(), Trouble> {
+    pub(super) async fn end(mut self) -> Result<(), CliError> {
         match &mut self.own {
             Some(own) => own.end().await,
             None => Ok(()),
@@ -122,11 +122,11 @@ impl Target {
     }
 
     /// What it has used and counted: of our own host the operating system says what it uses, of another one the host.
-    pub(super) async fn read(&self) -> Result<Reading, Trouble> {
+    pub(super) async fn read(&self) -> Result<Reading, CliError> {
         let answer = self.load.connect().await?.get("/metrics").await?;
         let answer = answer.expect(StatusCode::OK)?;
         let mut reading = Reading::of(&String::from_utf8_lossy(&answer.body))
-            .ok_or_else(|| Trouble::failed("the metrics of the host lack something; is it of another version?"))?;
+            .ok_or_else(|| CliError::failed("the metrics of the host lack something; is it of another version?"))?;
         if let Some(own) = &self.own {
             let usage = own.usage()?;
             reading.cpu_s = usage.cpu.as_secs_f64();
@@ -137,7 +137,7 @@ impl Target {
     }
 
     /// Waits until something is true of what it has counted.
-    pub(super) async fn once(&self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Result<Reading, Trouble> {
+    pub(super) async fn once(&self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Result<Reading, CliError> {
         let begun = Instant::now();
         loop {
             let reading = self.read().await?;
@@ -145,7 +145,7 @@ impl Target {
                 return Ok(reading);
             }
             if begun.elapsed() > REST_TIME {
-                return Err(Trouble::TimedOut(format!(
+                return Err(CliError::TimedOut(format!(
                     "waited in vain: {what}; the host says {reading:?}"
                 )));
             }
@@ -177,12 +177,12 @@ impl Reading {
     }
 }
 
-async fn deploy(address: &Address, folder: &Path, tenant: Option<&str>) -> Result<(), Trouble> {
+async fn deploy(address: &Address, folder: &Path, tenant: Option<&str>) -> Result<(), CliError> {
     let client = Client::new(address.clone(), None, tenant)?;
     for module in MODULES {
         let path = folder.join(format!("{module}.wasm"));
         let bytes = tokio::fs::read(&path).await.map_err(|error| {
-            Trouble::Usage(format!(
+            CliError::Usage(format!(
                 "{}: {error}; `make modules` builds the modules, --modules names their folder",
                 path.display()
             ))

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::outbox::Outbox;
+use crate::engine::effects::Effects;
 use crate::model::{Arrival, Failure, InboxItem, InboxSeq, TaskId, Timestamp, TurnNumber, failure::types};
 use crate::replay::ledger::SubOrchestrationCall;
 use crate::replay::{Guest, Outstanding, PendingEvent, Place, Room};
 
-use super::{ActivityResult, Owner, World};
+use super::{ActivityResult, Owner, OwnerContext};
 
 /// Most arrivals of one turn, events excepted. Bounds the row; what is left comes with the next turn.
 const MAX_ARRIVALS: usize = 10_000;
@@ -32,7 +32,7 @@ pub(super) struct Gathered {
     /// Events that the turn took.
     pub(super) events: Vec<PendingEvent>,
     bytes: usize,
-    pub(super) outbox: Outbox,
+    pub(super) effects: Effects,
 }
 
 impl Default for Gathered {
@@ -44,7 +44,7 @@ impl Default for Gathered {
             results: Vec::new(),
             events: Vec::new(),
             bytes: 0,
-            outbox: Outbox::default(),
+            effects: Effects::default(),
         }
     }
 }
@@ -70,10 +70,10 @@ impl<G: Guest> Owner<G> {
         for result in gathered.results.into_iter().rev() {
             self.results.push_front(result);
         }
-        for (seq, item) in gathered.outbox.taken {
+        for (seq, item) in gathered.effects.taken {
             self.inbox.insert(seq, item);
         }
-        for task in gathered.outbox.retried {
+        for task in gathered.effects.retried {
             if let Some(count) = self.child_attempts.get_mut(&task) {
                 *count -= 1;
             }
@@ -81,7 +81,7 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Takes what arrived and is no event, in order: the inbox, results, then timers that are due.
-    pub(super) fn gather(&mut self, now: Timestamp, world: &dyn World) -> Gathered {
+    pub(super) fn gather(&mut self, now: Timestamp, context: &dyn OwnerContext) -> Gathered {
         let mut gathered = Gathered::default();
         let mut settled = BTreeSet::new();
         // After continue-as-new the start is younger than messages that wait already, and still comes first.
@@ -95,8 +95,8 @@ impl<G: Guest> Owner<G> {
             && let Some((seq, item)) = first.take().or_else(|| self.inbox.pop_first())
         {
             gathered.consumed.push(seq);
-            self.take_message(seq, &item, &mut gathered, &mut settled, world);
-            gathered.outbox.taken.push((seq, item));
+            self.take_message(seq, &item, &mut gathered, &mut settled, context);
+            gathered.effects.taken.push((seq, item));
         }
         if self.more_inbox {
             let last = gathered.consumed.iter().max();
@@ -111,10 +111,10 @@ impl<G: Guest> Owner<G> {
                 && matches!(self.ledger.task(result.task), Some(Outstanding::Activity(_)))
                 && settled.insert(result.task);
             // Nobody may wait for it any more; it was used all the same.
-            gathered.outbox.usage.extend(result.used.clone());
+            gathered.effects.usage.extend(result.used.clone());
             if wanted {
-                gathered.outbox.fuel += result.fuel;
-                gathered.outbox.logs.extend(result.logs.iter().cloned());
+                gathered.effects.fuel += result.fuel;
+                gathered.effects.logs.extend(result.logs.iter().cloned());
                 let arrival = Arrival::TaskEnded {
                     task: result.task,
                     outcome: result.outcome.clone(),
@@ -135,7 +135,7 @@ impl<G: Guest> Owner<G> {
                     let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
                     let child = call.child_id(self.child_attempt(task));
                     gathered
-                        .outbox
+                        .effects
                         .terminate(child, format!("its parent {} waited {allowed} ms", self.id));
                     let outcome = Err(Failure::new(types::TIMEOUT, message));
                     gathered.arrive(Place::Own, Arrival::TaskEnded { task, outcome });
@@ -152,7 +152,7 @@ impl<G: Guest> Owner<G> {
         item: &InboxItem,
         gathered: &mut Gathered,
         settled: &mut BTreeSet<TaskId>,
-        world: &dyn World,
+        context: &dyn OwnerContext,
     ) {
         match item {
             InboxItem::Start(started) if self.last_turn == TurnNumber::NONE => {
@@ -174,12 +174,12 @@ impl<G: Guest> Owner<G> {
                             return;
                         }
                         if let Err(failure) = outcome
-                            && let Some(start_at) = next_child_at(call, *attempt, failure, world.now())
+                            && let Some(start_at) = next_child_at(call, *attempt, failure, context.now())
                         {
                             let parent = self.as_parent(*task, attempt + 1);
                             gathered
-                                .outbox
-                                .retry_child(world, self.tenant, call, parent, start_at, failure);
+                                .effects
+                                .retry_child(context, self.tenant, call, parent, start_at, failure);
                             *self.child_attempts.entry(*task).or_default() += 1;
                             return;
                         }

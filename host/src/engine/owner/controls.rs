@@ -3,7 +3,7 @@
 use crate::model::{Arrival, Failure, InboxItem, InstanceStatus, Turn, TurnNumber, failure::types};
 use crate::replay::{Guest, Outstanding, Place};
 
-use super::{Next, Owner, World, arrivals::Gathered};
+use super::{Next, Owner, OwnerContext, arrivals::Gathered};
 
 impl<G: Guest> Owner<G> {
     pub(super) fn terminate_reason(&self) -> Option<String> {
@@ -14,8 +14,8 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Ends the instance without its guest: works when the module is gone and when the history does not replay.
-    pub(super) fn terminate(&mut self, reason: String, world: &dyn World) -> Next {
-        let now = world.now().max(self.ledger.last_at());
+    pub(super) fn terminate(&mut self, reason: String, context: &dyn OwnerContext) -> Next {
+        let now = context.now().max(self.ledger.last_at());
         let mut gathered = Gathered::default();
         if self.last_turn == TurnNumber::NONE
             && let Some(InboxItem::Start(started)) =
@@ -32,7 +32,7 @@ impl<G: Guest> Owner<G> {
             {
                 let child = call.child_id(self.child_attempt(task));
                 gathered
-                    .outbox
+                    .effects
                     .terminate(child, format!("its parent {} was terminated: {reason}", self.id));
             }
         }
@@ -44,7 +44,7 @@ impl<G: Guest> Owner<G> {
             reason.clone()
         };
         let failure = Failure::new(types::TERMINATED, message).permanent();
-        gathered.outbox.tell_parent(self.parent.as_ref(), Err(failure));
+        gathered.effects.tell_parent(self.parent.as_ref(), Err(failure));
         gathered.arrive(Place::Own, Arrival::Terminated { reason });
         self.status = InstanceStatus::Terminated;
         self.stuck = None;
@@ -58,7 +58,7 @@ impl<G: Guest> Owner<G> {
             fuel: 0,
         };
         self.last_turn = turn.number;
-        self.commit(world, now, Some(turn), gathered)
+        self.commit(context, now, Some(turn), gathered)
     }
 
     pub(super) fn has_control(&self) -> bool {
@@ -68,7 +68,7 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Takes suspensions and resumptions out of the inbox.
-    pub(super) fn control(&mut self, world: &dyn World) -> Next {
+    pub(super) fn control(&mut self, context: &dyn OwnerContext) -> Next {
         let mut gathered = Gathered::default();
         let mut status = self.status;
         for (seq, item) in &self.inbox {
@@ -84,7 +84,7 @@ impl<G: Guest> Owner<G> {
         for seq in &gathered.consumed {
             self.inbox.remove(seq);
         }
-        if self.rests() && matches!(status, InstanceStatus::Pending | InstanceStatus::Running) {
+        if self.is_suspended_or_stuck() && matches!(status, InstanceStatus::Pending | InstanceStatus::Running) {
             // Nobody was told what came meanwhile.
             self.more_inbox = true;
             self.pending.forget();
@@ -98,6 +98,6 @@ impl<G: Guest> Owner<G> {
             self.player = None;
         }
         self.status = status;
-        self.commit(world, world.now(), None, gathered)
+        self.commit(context, context.now(), None, gathered)
     }
 }

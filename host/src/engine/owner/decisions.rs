@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::outbox::{Child, Outbox};
+use crate::engine::effects::{Child, Effects};
 use crate::model::{
     Arrival, Decision, Event, FunctionName, InstanceId, InstanceStatus, ModuleNumber, Parent, Payload, Started, TaskId,
     Turn, failure::types,
@@ -11,7 +11,7 @@ use crate::replay::ledger::ActivityCall;
 use crate::replay::{Guest, Outstanding};
 use crate::store::AttemptsSoFar;
 
-use super::{Owner, StartActivity, World};
+use super::{Owner, OwnerContext, StartActivity};
 
 impl<G: Guest> Owner<G> {
     pub(super) fn as_parent(&self, task: TaskId, attempt: u32) -> Parent {
@@ -25,7 +25,7 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Turns decisions into what the commit carries besides the row.
-    pub(super) fn decide(&mut self, turn: &Turn, outbox: &mut Outbox, world: &dyn World) {
+    pub(super) fn decide(&mut self, turn: &Turn, effects: &mut Effects, context: &dyn OwnerContext) {
         use Decision as D;
         let started = self.started_by(turn);
         for decision in &turn.decisions {
@@ -60,20 +60,24 @@ impl<G: Guest> Owner<G> {
                     ..
                 } => {
                     let parent = Some(self.as_parent(*task, 1));
-                    outbox.start(world, self.tenant, child(instance_id, *module, function, input, parent));
+                    effects.start(
+                        context,
+                        self.tenant,
+                        child(instance_id, *module, function, input, parent),
+                    );
                 }
                 D::StartOrchestration {
                     function,
                     input,
                     instance_id,
                     module,
-                } => outbox.start(world, self.tenant, child(instance_id, *module, function, input, None)),
-                D::SendEvent { instance_id, event } => outbox.send_event(instance_id, event),
-                D::CancelTask { task } => self.cancel(*task, turn, outbox),
+                } => effects.start(context, self.tenant, child(instance_id, *module, function, input, None)),
+                D::SendEvent { instance_id, event } => effects.send_event(instance_id, event),
+                D::CancelTask { task } => self.cancel(*task, turn, effects),
                 D::Complete { output } => {
                     self.status = InstanceStatus::Completed;
                     self.outcome = Some(Ok(output.clone()));
-                    outbox.tell_parent(self.parent.as_ref(), Ok(output.clone()));
+                    effects.tell_parent(self.parent.as_ref(), Ok(output.clone()));
                 }
                 D::Fail { failure } => {
                     // Otherwise what goes beyond a limit would hold slots and the queue long after its end, when nobody
@@ -81,10 +85,10 @@ impl<G: Guest> Owner<G> {
                     self.activities.cancel_all |= failure.error_type == types::LIMIT;
                     self.status = InstanceStatus::Failed;
                     self.outcome = Some(Err(failure.clone()));
-                    outbox.tell_parent(self.parent.as_ref(), Err(failure.clone()));
+                    effects.tell_parent(self.parent.as_ref(), Err(failure.clone()));
                 }
                 D::ContinueAsNew { input, events } => {
-                    outbox.next_execution = Some(self.continued(&started, input, events, world));
+                    effects.next_execution = Some(self.continued(&started, input, events, context));
                 }
                 D::CreateTimer { .. } | D::WaitForEvent { .. } | D::Refused { .. } => {}
             }
@@ -100,7 +104,7 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    fn cancel(&mut self, task: TaskId, turn: &Turn, outbox: &mut Outbox) {
+    fn cancel(&mut self, task: TaskId, turn: &Turn, effects: &mut Effects) {
         match self.ledger.task(task) {
             Some(Outstanding::Activity(_)) => self.activities.cancel.push(task),
             Some(Outstanding::SubOrchestration(call)) => {
@@ -111,30 +115,36 @@ impl<G: Guest> Owner<G> {
                     .any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
                 if !over {
                     let child = call.child_id(self.child_attempt(task));
-                    outbox.terminate(child, format!("cancelled by its parent {}", self.id));
+                    effects.terminate(child, format!("cancelled by its parent {}", self.id));
                 }
             }
             Some(Outstanding::Timer { .. }) => {}
             None => {
                 // Scheduled and cancelled in the same turn: it never starts.
                 self.activities.start.retain(|start| start.task != task);
-                outbox.unstart(self.number, task);
+                effects.unstart(self.number, task);
             }
         }
     }
 
     /// What the next execution is given. It runs on today's version of the function; if there is none any more, on the
     /// same bytes as before.
-    fn continued(&mut self, before: &Started, input: &Payload, events: &[Event], world: &dyn World) -> Started {
-        if let Ok(found) = world.directory().orchestration(&before.function, input) {
+    fn continued(
+        &mut self,
+        before: &Started,
+        input: &Payload,
+        events: &[Event],
+        context: &dyn OwnerContext,
+    ) -> Started {
+        if let Ok(found) = context.directory().orchestration(&before.function, input) {
             self.module = found.module;
         }
         Started {
             execution: self.execution.next(),
             function: before.function.clone(),
             input: input.clone(),
-            seed: world.seed(),
-            limits: world.limits(),
+            seed: context.seed(),
+            limits: context.limits(),
             parent: self.parent.clone(),
             events: events.to_vec(),
             not_before: None,

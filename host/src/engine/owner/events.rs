@@ -45,7 +45,7 @@ impl<G: Guest> Owner<G> {
             None => true,
         };
         may_be_wanted
-            && !self.rests()
+            && !self.is_suspended_or_stuck()
             && !self.more_inbox
             && self.pending.is_complete(&name)
             && self.pending.bytes() < self.known_event_bytes

@@ -1,11 +1,11 @@
 //! How large a history becomes: a warning while there is time to continue as new, and an end where there is none left.
 
-use crate::engine::outbox::Outbox;
+use crate::engine::effects::Effects;
 use crate::model::inbox::event_bytes;
 use crate::model::{Arrival, Decision, Failure, LogLevel, LogLine, Turn, failure::types};
 use crate::replay::Guest;
 
-use super::{Owner, World};
+use super::{Owner, OwnerContext};
 
 /// About what an arrival or a decision takes in a history beside its payload, in bytes.
 const BYTES_BESIDE_PAYLOAD: u64 = 64;
@@ -15,7 +15,12 @@ const WARN_AT_PERCENT: u64 = 80;
 
 impl<G: Guest> Owner<G> {
     /// Counts a new turn. Returns why the execution may not go on, if it has outgrown what one may be.
-    pub(super) fn outgrown(&mut self, turn: &Turn, outbox: &mut Outbox, world: &dyn World) -> Option<Failure> {
+    pub(super) fn outgrown(
+        &mut self,
+        turn: &Turn,
+        effects: &mut Effects,
+        context: &dyn OwnerContext,
+    ) -> Option<Failure> {
         let before = self.history_bytes;
         self.history_bytes = before.saturating_add(size(turn));
         if turn.is_last() {
@@ -23,12 +28,12 @@ impl<G: Guest> Owner<G> {
         }
         let turns = u64::from(turn.number.0);
         let measures = [
-            ("turns", turns - 1, turns, world.max_turns().into()),
+            ("turns", turns - 1, turns, context.max_turns().into()),
             (
                 "bytes of history",
                 before,
                 self.history_bytes,
-                world.max_history_bytes(),
+                context.max_history_bytes(),
             ),
         ];
         for (what, before, now, limit) in measures {
@@ -38,7 +43,7 @@ impl<G: Guest> Owner<G> {
             }
             let warn_at = limit.saturating_mul(WARN_AT_PERCENT) / 100;
             if before < warn_at && now >= warn_at {
-                outbox.logs.push(LogLine {
+                effects.logs.push(LogLine {
                     at: turn.at,
                     execution: self.execution,
                     task: None,

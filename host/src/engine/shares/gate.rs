@@ -55,13 +55,13 @@ struct Times {
 }
 
 /// Lets its holder run until it is dropped.
-pub(in crate::engine) struct Pass {
+pub(in crate::engine) struct TurnPermit {
     tenant: TenantId,
     times: Arc<Times>,
     _thread: Option<Slot>,
 }
 
-impl Pass {
+impl TurnPermit {
     /// Says how much fuel a guest used with it.
     pub(in crate::engine) fn used(&self, fuel: u64) {
         if fuel > MOMENT {
@@ -103,14 +103,14 @@ impl Gate {
     }
 
     /// Waits until a guest of the tenant may run. The pass must not be kept over anything that waits, and is to be told the
-    /// fuel that was [used](Pass::used) with it.
-    pub(in crate::engine) async fn enter(&self, tenant: TenantId) -> Pass {
+    /// fuel that was [used](TurnPermit::used) with it.
+    pub(in crate::engine) async fn enter(&self, tenant: TenantId) -> TurnPermit {
         let Inner { threads, times, .. } = &*self.0;
         let thread = match times.is_open(tenant) {
             true => None,
             false => Some(threads.line_up(tenant, None).await),
         };
-        Pass {
+        TurnPermit {
             tenant,
             times: times.clone(),
             _thread: thread,

@@ -72,7 +72,7 @@ struct Tenant<W> {
     limited: BTreeMap<FunctionName, Lane<W>>,
     /// All others.
     rest: Lane<W>,
-    place: Place,
+    place: TenantPosition,
     /// What it adds to the active weight.
     counted: u32,
 }
@@ -95,7 +95,7 @@ struct Waiting<W> {
 
 /// Where a tenant stands as a whole.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum TenantPosition {
     /// Nobody of it waits, or all are at a limit until something ends.
     Aside,
     Ready,
@@ -257,9 +257,9 @@ impl<W> Queue<W> {
         let known = self.tenants.get_mut(&tenant).expect("who starts is known");
         known.running += 1;
         known.lane_mut(holder.function.as_ref()).start(now);
-        if matches!(known.place, Place::Ready) {
+        if matches!(known.place, TenantPosition::Ready) {
             self.ready.remove(&(known.tag, tenant));
-            known.place = Place::Aside;
+            known.place = TenantPosition::Aside;
         }
         known.tag = known.tag.max(self.now) + STRIDE / Tag::from(known.weight);
         self.slots[slot.0] = Some(holder);
@@ -275,23 +275,23 @@ impl<W> Queue<W> {
         self.active_weight = self.active_weight - u64::from(known.counted) + u64::from(weight);
         known.counted = weight;
         let place = match known.may_start(now) {
-            May::Now => Place::Ready,
-            May::At(time) => Place::Held(time),
-            May::NotYet => Place::Aside,
+            May::Now => TenantPosition::Ready,
+            May::At(time) => TenantPosition::Held(time),
+            May::NotYet => TenantPosition::Aside,
         };
         match (known.place, place) {
-            (Place::Ready, Place::Ready) | (Place::Aside, Place::Aside) => return,
-            (Place::Ready, _) => _ = self.ready.remove(&(known.tag, tenant)),
-            (Place::Held(time), _) => _ = self.held.remove(&(time, tenant)),
-            (Place::Aside, _) => {}
+            (TenantPosition::Ready, TenantPosition::Ready) | (TenantPosition::Aside, TenantPosition::Aside) => return,
+            (TenantPosition::Ready, _) => _ = self.ready.remove(&(known.tag, tenant)),
+            (TenantPosition::Held(time), _) => _ = self.held.remove(&(time, tenant)),
+            (TenantPosition::Aside, _) => {}
         }
         match place {
-            Place::Ready => {
+            TenantPosition::Ready => {
                 known.tag = known.tag.max(self.now);
                 self.ready.insert((known.tag, tenant));
             }
-            Place::Held(time) => _ = self.held.insert((time, tenant)),
-            Place::Aside => {}
+            TenantPosition::Held(time) => _ = self.held.insert((time, tenant)),
+            TenantPosition::Aside => {}
         }
         known.place = place;
     }
@@ -317,7 +317,7 @@ impl<W> Default for Tenant<W> {
             waiting: 0,
             limited: BTreeMap::new(),
             rest: Lane::new(FunctionShare::default()),
-            place: Place::Aside,
+            place: TenantPosition::Aside,
             counted: 0,
         }
     }

@@ -45,7 +45,7 @@ pub(in crate::engine) struct Slot {
 }
 
 /// A place in the queue, to be awaited. Whoever drops it has left.
-pub(super) struct Place {
+pub(super) struct QueuedSlot {
     slots: Slots,
     ticket: Ticket,
     given: oneshot::Receiver<SlotNumber>,
@@ -86,10 +86,10 @@ impl Slots {
     }
 
     /// A place in the queue. Nobody is given a slot by that alone.
-    pub(super) fn line_up(&self, tenant: TenantId, function: Option<&FunctionName>) -> Place {
+    pub(super) fn line_up(&self, tenant: TenantId, function: Option<&FunctionName>) -> QueuedSlot {
         let (give, given) = oneshot::channel();
         let ticket = self.lock().queue.wait(tenant, function, give, self.now());
-        Place {
+        QueuedSlot {
             slots: self.clone(),
             ticket,
             given,
@@ -186,7 +186,7 @@ impl Drop for Slot {
     }
 }
 
-impl Future for Place {
+impl Future for QueuedSlot {
     type Output = Slot;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Slot> {
@@ -198,7 +198,7 @@ impl Future for Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuedSlot {
     fn drop(&mut self) {
         if self.is_over {
             return;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use self::tasks::Tasks;
-use super::dice;
+use super::rng;
 use crate::model::{
     Arrival, Decision, Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus,
     Payload, TaskId, Timestamp, Turn, TurnNumber, codec,
@@ -301,7 +301,7 @@ impl Books {
         body: &Arc<[u8]>,
         raised: &mut Vec<Event>,
     ) {
-        self.trace = dice::hash(self.trace ^ number.0, body);
+        self.trace = rng::hash(self.trace ^ number.0, body);
         let turn: Turn = match codec::decode(body) {
             Ok(turn) => turn,
             Err(error) => return self.report(number, error),

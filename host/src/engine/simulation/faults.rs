@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::checkers::Watch;
-use super::dice::Dice;
-use crate::store::simulated::{Content, Ending, Fate, Step, Treatment};
+use super::rng::Rng;
+use crate::store::simulated::{Content, Ending, FaultPlan, Step, Treatment};
 
 /// A world that takes more steps on disk than that goes round in circles.
 const MAX_STEPS: u64 = 1_000_000;
@@ -39,8 +39,8 @@ pub(super) struct Plan {
     pub no_module: u64,
     /// At the end of the host, a turn of some instance seems to have been running.
     pub turn_at_end: u64,
-    /// Longest pause between two pieces of mischief, in milliseconds; none without.
-    pub mischief_ms: u64,
+    /// Longest pause between two disturbances, in milliseconds; 0 for none at all.
+    pub disturbance_ms: u64,
     /// Longest jump of the clock, in milliseconds.
     pub jump_ms: u64,
     /// Activities are this many times slower.
@@ -50,14 +50,14 @@ pub(super) struct Plan {
 impl Plan {
     /// The plan of a seed.
     pub(super) fn of(seed: u64) -> Self {
-        let mut dice = Dice::new(seed, "plan");
-        let level = *dice.pick(&[1, 1, 2, 2, 3]);
-        let mischief_ms = *dice.pick(&[0, 5, 50, 400]);
-        let slow_disk_ms = *dice.pick(&[0, 0, 4, 40, 300]);
+        let mut rng = Rng::new(seed, "plan");
+        let level = *rng.pick(&[1, 1, 2, 2, 3]);
+        let disturbance_ms = *rng.pick(&[0, 5, 50, 400]);
+        let slow_disk_ms = *rng.pick(&[0, 0, 4, 40, 300]);
         // Not everything in every run: what hides behind one fault may show beside another.
         let mut up_to = |most: u64| {
-            if dice.per_mille(600) {
-                dice.below(most * level + 1)
+            if rng.per_mille(600) {
+                rng.below(most * level + 1)
             } else {
                 0
             }
@@ -75,7 +75,7 @@ impl Plan {
             no_room: up_to(30),
             no_module: up_to(10),
             turn_at_end: up_to(200),
-            mischief_ms,
+            disturbance_ms,
             jump_ms: up_to(400_000),
             slowness: 1 + up_to(8),
         }
@@ -98,7 +98,7 @@ pub(super) struct Faults {
 }
 
 struct State {
-    dice: Dice,
+    rng: Rng,
     plan: Plan,
     /// Steps for which the disk is still full.
     full_for: u64,
@@ -110,7 +110,7 @@ struct State {
 impl Faults {
     pub(super) fn new(seed: u64, watch: Arc<Watch>) -> Self {
         let state = State {
-            dice: Dice::new(seed, "faults"),
+            rng: Rng::new(seed, "faults"),
             plan: Plan::calm(),
             full_for: 0,
             steps: 0,
@@ -145,36 +145,36 @@ impl Faults {
 
 impl State {
     fn ending(&mut self, step: Step) -> Ending {
-        if step == Step::Begin && self.dice.per_mille(self.plan.disk_full) {
-            self.full_for = self.dice.between(1, 30);
+        if step == Step::Begin && self.rng.per_mille(self.plan.disk_full) {
+            self.full_for = self.rng.between(1, 30);
         }
         if step != Step::Read && self.full_for > 0 {
             self.full_for -= 1;
             return Ending::Fails;
         }
-        if step == Step::Commit && self.dice.per_mille(self.plan.ends_before_commit) {
+        if step == Step::Commit && self.rng.per_mille(self.plan.ends_before_commit) {
             return Ending::HostEndsBefore;
         }
-        if step == Step::Commit && self.dice.per_mille(self.plan.ends_after_commit) {
+        if step == Step::Commit && self.rng.per_mille(self.plan.ends_after_commit) {
             return Ending::HostEndsAfter;
         }
-        if self.dice.per_mille(self.plan.disk_fails) {
+        if self.rng.per_mille(self.plan.disk_fails) {
             return Ending::Fails;
         }
         Ending::Done
     }
 
     fn delay(&mut self) -> Duration {
-        let slow = self.plan.slow_disk_ms > 0 && self.dice.per_mille(200);
+        let slow = self.plan.slow_disk_ms > 0 && self.rng.per_mille(200);
         if slow {
-            Duration::from_millis(self.dice.below(self.plan.slow_disk_ms + 1))
+            Duration::from_millis(self.rng.below(self.plan.slow_disk_ms + 1))
         } else {
             Duration::ZERO
         }
     }
 }
 
-impl Fate for Faults {
+impl FaultPlan for Faults {
     fn of(&self, step: Step) -> Treatment {
         let mut state = self.lock();
         state.steps += 1;

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::checkers::{Call, Watch};
-use super::dice::{self, Dice};
 use super::faults::Plan;
 use super::programs::Program;
+use super::rng::{self, Rng};
 use super::time::SimulatedClock;
 use crate::engine::guests::{ActivityCode, AnyGuest, Guests};
 use crate::engine::{PutModuleError, StartError, StoredModule};
@@ -20,7 +20,9 @@ use crate::model::{
     TenantId, failure::types,
 };
 use crate::replay::tests::script::Script;
-use crate::replay::{Budget, Directory, Execution, Guest, HostTrouble, Ran, ResolvedActivity, ResolvedOrchestration};
+use crate::replay::{
+    Budget, Directory, Execution, Guest, HostUnavailable, Ran, ResolvedActivity, ResolvedOrchestration,
+};
 use crate::sandbox::{ActivityRun, Attempt, Traffic};
 use crate::store;
 use crate::store::simulated::Disk;
@@ -45,7 +47,7 @@ struct State {
 }
 
 struct Chance {
-    dice: Dice,
+    rng: Rng,
     plan: Plan,
     /// Moments at which an attempt ends, so that no two end at once where order matters.
     ends_at: Option<BTreeSet<Duration>>,
@@ -62,7 +64,7 @@ impl ScriptedGuests {
         clock: Arc<SimulatedClock>,
     ) -> Self {
         let chance = Chance {
-            dice: Dice::new(seed, "guests"),
+            rng: Rng::new(seed, "guests"),
             plan: Plan::calm(),
             ends_at: None,
             produced: Vec::new(),
@@ -91,8 +93,8 @@ impl ScriptedGuests {
     /// An outcome that some attempt had, to be delivered once more.
     pub(super) fn produced(&self) -> Option<(Call, Payload)> {
         let mut chance = self.state.lock();
-        let Chance { dice, produced, .. } = &mut *chance;
-        (!produced.is_empty()).then(|| dice.pick(produced).clone())
+        let Chance { rng, produced, .. } = &mut *chance;
+        (!produced.is_empty()).then(|| rng.pick(produced).clone())
     }
 }
 
@@ -101,20 +103,20 @@ impl State {
         self.chance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn room(&self) -> Result<(), HostTrouble> {
+    fn room(&self) -> Result<(), HostUnavailable> {
         let mut chance = self.lock();
         let no_room = chance.plan.no_room;
-        match chance.dice.per_mille(no_room) {
-            true => Err(HostTrouble::NoRoom("simulated".into())),
+        match chance.rng.per_mille(no_room) {
+            true => Err(HostUnavailable::NoRoom("simulated".into())),
             false => Ok(()),
         }
     }
 
-    fn module(&self) -> Result<(), HostTrouble> {
+    fn module(&self) -> Result<(), HostUnavailable> {
         let mut chance = self.lock();
         let no_module = chance.plan.no_module;
-        match chance.dice.per_mille(no_module) {
-            true => Err(HostTrouble::Module("simulated".into())),
+        match chance.rng.per_mille(no_module) {
+            true => Err(HostUnavailable::Module("simulated".into())),
             false => Ok(()),
         }
     }
@@ -128,10 +130,10 @@ impl State {
         };
         let Some(mut taken) = chance.ends_at.take() else {
             let slowness = chance.plan.slowness;
-            return Duration::from_millis(chance.dice.below(most_ms * slowness));
+            return Duration::from_millis(chance.rng.below(most_ms * slowness));
         };
         // The same for the same attempt, whatever came before.
-        let own = dice::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
+        let own = rng::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
         let now = self.clock.uptime();
         let mut end = now + Duration::from_millis(1 + own % most_ms);
         while !taken.insert(end) {
@@ -144,7 +146,7 @@ impl State {
 
 /// What an attempt comes to: the same whenever it is repeated.
 fn outcome(attempt: &Attempt) -> Outcome {
-    let luck = dice::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
+    let luck = rng::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
     match attempt.function.as_str() {
         "flaky" if luck.is_multiple_of(2) => Err(Failure::new("Busy", "try later")),
         "failing" => Err(Failure::new("Busy", "always")),
@@ -172,7 +174,7 @@ impl Guests for ScriptedGuests {
         &'a self,
         module: ModuleNumber,
         started: &'a Started,
-    ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>> {
+    ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
             self.state.module()?;
@@ -188,7 +190,7 @@ impl Guests for ScriptedGuests {
         })
     }
 
-    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
+    fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostUnavailable>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
             self.state.module()?;
@@ -227,7 +229,7 @@ struct SimulatedGuest {
 }
 
 impl Guest for SimulatedGuest {
-    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable> {
         self.state.room()?;
         self.script.resume(execution, budget)
     }
@@ -240,7 +242,7 @@ impl ActivityCode for SimulatedActivities {
         "simulated"
     }
 
-    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
         let state = self.0.clone();
         Box::pin(async move {
             state.room()?;
@@ -305,19 +307,19 @@ impl Directory for Functions {
 }
 
 /// Random bytes that are the same in every run of a seed.
-pub(super) struct SeededEntropy(Mutex<Dice>);
+pub(super) struct SeededEntropy(Mutex<Rng>);
 
 impl SeededEntropy {
     pub(super) fn new(seed: u64) -> Self {
-        Self(Mutex::new(Dice::new(seed, "entropy")))
+        Self(Mutex::new(Rng::new(seed, "entropy")))
     }
 }
 
 impl Entropy for SeededEntropy {
     fn fill(&self, buffer: &mut [u8]) {
-        let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in buffer.chunks_mut(8) {
-            let bytes = dice.next().to_le_bytes();
+            let bytes = rng.next().to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
     }

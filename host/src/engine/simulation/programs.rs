@@ -1,6 +1,6 @@
 //! Orchestrations, generated.
 
-use super::dice::Dice;
+use super::rng::Rng;
 use crate::model::{ActivityOptions, Event, FunctionName, Payload, RetryPolicy, SubOrchestrationOptions};
 use crate::replay::tests::script::{ChildCall, Op, Script};
 
@@ -17,8 +17,8 @@ const ACTIVITIES: [&str; 6] = ["quick", "slow", "flaky", "failing", "declined", 
 pub(super) const NAMES: u64 = 12;
 
 /// The id of a client's instance.
-pub(super) fn name(dice: &mut Dice) -> String {
-    format!("i{}", dice.below(NAMES))
+pub(super) fn name(rng: &mut Rng) -> String {
+    format!("i{}", rng.below(NAMES))
 }
 
 /// One orchestration.
@@ -48,22 +48,22 @@ impl Program {
 
 /// The programs of a seed. Each calls later ones only, so that there is an end to it.
 pub(super) fn programs(seed: u64) -> Vec<Program> {
-    let mut dice = Dice::new(seed, "programs");
-    let count = dice.between(1, 4);
-    (0..count).map(|number| program(&mut dice, number, count)).collect()
+    let mut rng = Rng::new(seed, "programs");
+    let count = rng.between(1, 4);
+    (0..count).map(|number| program(&mut rng, number, count)).collect()
 }
 
-fn program(dice: &mut Dice, number: u64, count: u64) -> Program {
-    let generations = if dice.per_mille(400) { *dice.pick(&[2, 2, 5]) } else { 0 };
+fn program(rng: &mut Rng, number: u64, count: u64) -> Program {
+    let generations = if rng.per_mille(400) { *rng.pick(&[2, 2, 5]) } else { 0 };
     let mut children = if number + 1 == count {
         0
     } else {
         2 - u64::from(generations > 0)
     };
-    let strands = (0..dice.between(1, 4)).map(|_| {
-        let ops = (0..dice.between(1, 6)).map(|_| op(dice, number, count, &mut children));
+    let strands = (0..rng.between(1, 4)).map(|_| {
+        let ops = (0..rng.between(1, 6)).map(|_| op(rng, number, count, &mut children));
         let mut ops: Vec<Op> = ops.collect();
-        if generations > 0 && dice.per_mille(500) {
+        if generations > 0 && rng.per_mille(500) {
             ops.push(Op::ContinueAsNew(0));
         }
         ops
@@ -75,58 +75,58 @@ fn program(dice: &mut Dice, number: u64, count: u64) -> Program {
     }
 }
 
-fn op(dice: &mut Dice, number: u64, count: u64, children: &mut u64) -> Op {
-    let activity = dice.pick(&ACTIVITIES).to_string();
-    let event = dice.pick(&EVENTS).to_string();
-    let ms = *dice.pick(&[0, 1, 20, 300, 5_000, 60_000]);
-    let ms = ms + dice.below(ms + 1);
-    if *children > 0 && dice.per_mille(150) {
+fn op(rng: &mut Rng, number: u64, count: u64, children: &mut u64) -> Op {
+    let activity = rng.pick(&ACTIVITIES).to_string();
+    let event = rng.pick(&EVENTS).to_string();
+    let ms = *rng.pick(&[0, 1, 20, 300, 5_000, 60_000]);
+    let ms = ms + rng.below(ms + 1);
+    if *children > 0 && rng.per_mille(150) {
         *children -= 1;
-        let program = format!("p{}", dice.between(number + 1, count - 1));
-        return match dice.below(5) {
+        let program = format!("p{}", rng.between(number + 1, count - 1));
+        return match rng.below(5) {
             0 => Op::Child(program),
             1 => Op::Start(program),
             2 => Op::ChildOrSleep(program, ms),
             _ => Op::ChildWith(ChildCall {
                 function: program,
-                id: dice.per_mille(300).then(|| format!("fixed-{}", dice.below(2))),
+                id: rng.per_mille(300).then(|| format!("fixed-{}", rng.below(2))),
                 options: SubOrchestrationOptions {
-                    retry: retry(dice),
-                    timeout_ms: dice.per_mille(300).then(|| dice.between(1, 20_000)),
+                    retry: retry(rng),
+                    timeout_ms: rng.per_mille(300).then(|| rng.between(1, 20_000)),
                 },
             }),
         };
     }
-    match dice.below(20) {
+    match rng.below(20) {
         0..=3 => Op::Call(activity),
         4..=7 => Op::CallWith(
             activity,
             ActivityOptions {
-                retry: retry(dice),
-                attempt_timeout_ms: dice.per_mille(300).then(|| dice.between(1, 3_000)),
-                timeout_ms: dice.per_mille(300).then(|| dice.between(1, 20_000)),
+                retry: retry(rng),
+                attempt_timeout_ms: rng.per_mille(300).then(|| rng.between(1, 3_000)),
+                timeout_ms: rng.per_mille(300).then(|| rng.between(1, 20_000)),
             },
         ),
-        8..=9 => Op::CallOrCall(activity, dice.pick(&ACTIVITIES).to_string()),
+        8..=9 => Op::CallOrCall(activity, rng.pick(&ACTIVITIES).to_string()),
         10..=11 => Op::Sleep(ms),
         12 => Op::Event(event),
         13..=14 => Op::EventOrSleep(event, ms),
         15 => Op::EventTwice(event),
-        16 => Op::SendTo(name(dice), event),
+        16 => Op::SendTo(name(rng), event),
         17 => Op::Random,
         18 => Op::Status(u32::try_from(number).expect("few programs")),
-        _ if dice.per_mille(200) => Op::Fail,
+        _ if rng.per_mille(200) => Op::Fail,
         _ => Op::Log,
     }
 }
 
-fn retry(dice: &mut Dice) -> Option<RetryPolicy> {
-    dice.per_mille(700).then(|| RetryPolicy {
-        first_interval_ms: dice.between(1, 800),
-        backoff_coefficient: *dice.pick(&[1.0, 2.0]),
-        max_interval_ms: dice.between(1, 3_000),
-        max_attempts: u32::try_from(dice.between(1, 5)).expect("a few"),
-        non_retryable_error_types: if dice.per_mille(200) {
+fn retry(rng: &mut Rng) -> Option<RetryPolicy> {
+    rng.per_mille(700).then(|| RetryPolicy {
+        first_interval_ms: rng.between(1, 800),
+        backoff_coefficient: *rng.pick(&[1.0, 2.0]),
+        max_interval_ms: rng.between(1, 3_000),
+        max_attempts: u32::try_from(rng.between(1, 5)).expect("a few"),
+        non_retryable_error_types: if rng.per_mille(200) {
             vec!["Busy".into()]
         } else {
             Vec::new()

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::checkers::Watch;
-use super::dice::Dice;
 use super::programs::{self, EVENTS, NOISE};
+use super::rng::Rng;
 use super::time::SimulatedClock;
 use crate::clock::Clock;
 use crate::engine::{Engine, Message, MessageError, PurgeError, StartError, StartRequest};
@@ -67,23 +67,23 @@ pub(super) struct Workload {
 impl Workload {
     /// The orders of a seed from that many tenants, within that time.
     pub(super) fn of(seed: u64, tenants: u32, programs: &[programs::Program], within_ms: u64) -> Self {
-        let mut dice = Dice::new(seed, "workload");
-        let starts = dice.between(3, 12);
+        let mut rng = Rng::new(seed, "workload");
+        let starts = rng.between(3, 12);
         // Some instances are sent more than they can take.
-        let flooded = dice.per_mille(300).then(|| programs::name(&mut dice));
+        let flooded = rng.per_mille(300).then(|| programs::name(&mut rng));
         let others = match flooded {
-            Some(_) => dice.between(20, 50),
-            None => dice.below(25),
+            Some(_) => rng.between(20, 50),
+            None => rng.below(25),
         };
         let mut orders: Vec<Order> = Vec::new();
         for number in 0..starts + others {
             let action = if number < starts {
-                start(&mut dice, programs, number)
+                start(&mut rng, programs, number)
             } else {
-                other(&mut dice, number, flooded.as_deref())
+                other(&mut rng, number, flooded.as_deref())
             };
             // Every order has a millisecond of its own; there are fewer than 64.
-            let at_ms = dice.below(within_ms / 64 + 1) * 64 + number;
+            let at_ms = rng.below(within_ms / 64 + 1) * 64 + number;
             orders.push(Order {
                 at: Duration::from_millis(at_ms),
                 action,
@@ -157,26 +157,26 @@ impl Action {
     }
 }
 
-fn start(dice: &mut Dice, programs: &[programs::Program], number: u64) -> Action {
+fn start(rng: &mut Rng, programs: &[programs::Program], number: u64) -> Action {
     // A start that can be asked for again has a key or an id.
-    let key = dice.per_mille(500).then(|| format!("key {number}"));
-    let named = key.is_none() || dice.per_mille(600);
+    let key = rng.per_mille(500).then(|| format!("key {number}"));
+    let named = key.is_none() || rng.per_mille(600);
     Action::Start {
-        function: dice.pick(programs).name.clone(),
-        id: named.then(|| id(&programs::name(dice))),
+        function: rng.pick(programs).name.clone(),
+        id: named.then(|| id(&programs::name(rng))),
         key,
     }
 }
 
-fn other(dice: &mut Dice, number: u64, flooded: Option<&str>) -> Action {
-    let flooded = flooded.filter(|_| dice.per_mille(700));
-    let id = id(&flooded.map_or_else(|| programs::name(dice), str::to_owned));
-    let event = if dice.per_mille(200) {
-        *dice.pick(&NOISE)
+fn other(rng: &mut Rng, number: u64, flooded: Option<&str>) -> Action {
+    let flooded = flooded.filter(|_| rng.per_mille(700));
+    let id = id(&flooded.map_or_else(|| programs::name(rng), str::to_owned));
+    let event = if rng.per_mille(200) {
+        *rng.pick(&NOISE)
     } else {
-        *dice.pick(&EVENTS)
+        *rng.pick(&EVENTS)
     };
-    let message = match dice.below(20) {
+    let message = match rng.below(20) {
         _ if flooded.is_some() => Message::Event(programs::numbered(event, number)),
         0..=11 => Message::Event(programs::numbered(event, number)),
         12..=13 => Message::Suspend {
@@ -189,7 +189,7 @@ fn other(dice: &mut Dice, number: u64, flooded: Option<&str>) -> Action {
         17 => return Action::Purge { id },
         _ => return Action::Wait { id },
     };
-    let key = dice.per_mille(600).then(|| format!("key {number}"));
+    let key = rng.per_mille(600).then(|| format!("key {number}"));
     Action::Send { id, message, key }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::checkers::Watch;
-use super::dice::Dice;
+use super::disturbances;
 use super::faults::{Faults, Plan};
 use super::guests::{ScriptedGuests, SeededEntropy};
-use super::mischief;
 use super::programs::{EVENTS, Program, numbered, programs};
+use super::rng::Rng;
 use super::time::SimulatedClock;
 use super::workload::{Client, Workload};
 use crate::clock::Clock;
@@ -45,7 +45,7 @@ pub(super) struct Setting {
 /// All that outlives a host.
 pub(super) struct World {
     setting: Setting,
-    dice: Dice,
+    rng: Rng,
     pub clock: Arc<SimulatedClock>,
     pub watch: Arc<Watch>,
     pub disk: Disk,
@@ -103,7 +103,7 @@ impl World {
         let within_ms = setting.plan.rounds.max(1) * setting.plan.round_ms;
         let tenants = match setting.steady {
             Some(_) => 1,
-            None => u32::try_from(Dice::new(seed, "tenants").between(1, MAX_TENANTS.into())).expect("few"),
+            None => u32::try_from(Rng::new(seed, "tenants").between(1, MAX_TENANTS.into())).expect("few"),
         };
         let workload = Workload::of(seed, tenants, &programs, within_ms);
         let guests = ScriptedGuests::new(seed, programs.clone(), watch.clone(), disk.clone(), clock.clone());
@@ -111,7 +111,7 @@ impl World {
             guests.one_at_a_time();
         }
         Self {
-            dice: Dice::new(seed, "world"),
+            rng: Rng::new(seed, "world"),
             clock,
             watch,
             disk,
@@ -150,7 +150,7 @@ impl World {
 
     fn round(&mut self, is_last: bool) -> Round {
         let mut plan = self.setting.plan.clone();
-        let stops = self.dice.per_mille(plan.stops);
+        let stops = self.rng.per_mille(plan.stops);
         let then = match (is_last && plan.recovers, stops) {
             (true, _) => Then::Recovers,
             (false, true) => Then::Stops,
@@ -162,19 +162,19 @@ impl World {
         }
         Round {
             options: self.options(),
-            length: Duration::from_millis(self.dice.between(1, plan.round_ms)),
+            length: Duration::from_millis(self.rng.between(1, plan.round_ms)),
             then,
             plan,
         }
     }
 
     fn options(&mut self) -> EngineOptions {
-        let dice = &mut self.dice;
+        let rng = &mut self.rng;
         let (hot_guests, hot_idle) = match self.setting.steady {
             Some(hot_guests) => (hot_guests, Duration::from_secs(1_000_000)),
             None => (
-                *dice.pick(&[0, 1, 2, 1_000]),
-                Duration::from_millis(*dice.pick(&[1, 100, 10_000])),
+                *rng.pick(&[0, 1, 2, 1_000]),
+                Duration::from_millis(*rng.pick(&[1, 100, 10_000])),
             ),
         };
         EngineOptions {
@@ -183,7 +183,7 @@ impl World {
             activity_slots: if self.setting.steady.is_some() {
                 64
             } else {
-                *dice.pick(&[1, 2, 64])
+                *rng.pick(&[1, 2, 64])
             },
             max_queued: 1_000,
             max_cut_offs: 3,
@@ -191,10 +191,10 @@ impl World {
             // What is not in memory may come a turn later.
             known_event_bytes: match self.setting.steady {
                 Some(_) => 8 << 20,
-                None => *dice.pick(&[0, 300, 8 << 20]),
+                None => *rng.pick(&[0, 300, 8 << 20]),
             },
             turn_limits: TurnLimits {
-                turns: *dice.pick(&[8, 1_000_000, 1_000_000, 1_000_000]),
+                turns: *rng.pick(&[8, 1_000_000, 1_000_000, 1_000_000]),
                 ..TurnLimits::default()
             },
             observable: ObservableLimits {
@@ -202,7 +202,7 @@ impl World {
                 payload_bytes: 10_000,
             },
             guest_threads: 1,
-            stop_timeout: Duration::from_millis(dice.between(1, 5_000)),
+            stop_timeout: Duration::from_millis(rng.between(1, 5_000)),
         }
     }
 
@@ -229,7 +229,7 @@ impl World {
         drop(runtime);
         *self.lock_flights() = flights;
         self.disk.crash();
-        if self.dice.per_mille(round.plan.turn_at_end) {
+        if self.rng.per_mille(round.plan.turn_at_end) {
             self.pretend_turn();
         }
     }
@@ -245,7 +245,7 @@ impl World {
             .existing()
             .filter(|(_, row, _)| !row.status.has_ended())
             .collect();
-        if let Some((number, row, _)) = (!live.is_empty()).then(|| self.dice.pick(&live)) {
+        if let Some((number, row, _)) = (!live.is_empty()).then(|| self.rng.pick(&live)) {
             let flight = Flight {
                 instance: *number,
                 execution: row.execution,
@@ -292,11 +292,11 @@ impl World {
             self.set_shares(&engine);
         }
         client.carry_out_all();
-        let dice = Dice::new(self.dice.clone().next(), "mischief");
-        let mischief = mischief::begin(dice, round.plan.clone(), self, &engine);
+        let rng = Rng::new(self.rng.clone().next(), "disturbances");
+        let disturbances = disturbances::begin(rng, round.plan.clone(), self, &engine);
         tokio::time::sleep(round.length).await;
         if round.then == Then::Recovers {
-            mischief.abort();
+            disturbances.abort();
             self.faults.cease();
             self.guests.set_plan(&Plan::calm());
             self.wait_for_the_end(&engine).await;
@@ -313,9 +313,9 @@ impl World {
 
     /// Each tenant gets something else, and keeps it.
     fn set_shares(&self, engine: &Engine) {
-        let mut dice = Dice::new(self.setting.seed, "shares");
+        let mut rng = Rng::new(self.setting.seed, "shares");
         for tenant in 1..=MAX_TENANTS {
-            let mut limit = |chance| dice.per_mille(chance).then(|| dice.between(1, 3));
+            let mut limit = |chance| rng.per_mille(chance).then(|| rng.between(1, 3));
             let few = |limit: Option<u64>| limit.map(|most| u32::try_from(most).expect("few"));
             let max_activities = few(limit(300));
             let slow = FunctionShare {
@@ -323,7 +323,7 @@ impl World {
                 rate: limit(300).and_then(|starts| Rate::per_second(starts as f64)),
             };
             let share = Share {
-                weight: u32::try_from(dice.between(1, Share::MAX_WEIGHT.into())).expect("a weight"),
+                weight: u32::try_from(rng.between(1, Share::MAX_WEIGHT.into())).expect("a weight"),
                 max_activities,
                 functions: BTreeMap::from([("slow".parse().expect("a name"), slow)]),
             };

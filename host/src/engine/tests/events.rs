@@ -108,7 +108,7 @@ fn whoever_raised_an_event_that_came_with_the_end_is_told() {
     instance.settle();
     instance.owner.receive_event(event("go", 1));
     instance.owner.receive_event(event("go", 2));
-    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.world) else {
+    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.context) else {
         panic!("one is taken")
     };
     assert!(commit.summary.status.has_ended() && commit.kept.is_empty());

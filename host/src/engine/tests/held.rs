@@ -24,20 +24,20 @@ fn while_a_tenant_is_held_what_arrives_is_kept_and_no_turn_is_taken() {
     let mut instance = Instance::new(&[vec![call("a"), Op::Event("go".into()), Op::Sleep(50)]]);
     instance.settle();
     let turns = instance.history[&ExecutionNumber::FIRST].len();
-    instance.world.held.set(true);
+    instance.context.held.set(true);
     instance.result(1);
     instance.owner.receive_event(event("go", 1));
     assert_eq!(instance.settle(), None);
     assert_eq!(instance.record.inbox.len(), 2, "both are durable");
     assert_eq!(instance.history[&ExecutionNumber::FIRST].len(), turns);
 
-    instance.world.held.set(false);
+    instance.context.held.set(false);
     instance.restart();
     assert_eq!(instance.settle(), Some(Timestamp(1_050)));
-    instance.world.held.set(true);
-    instance.world.now.set(2_000);
+    instance.context.held.set(true);
+    instance.context.now.set(2_000);
     assert_eq!(instance.settle(), None, "a timer that is due waits too");
-    instance.world.held.set(false);
+    instance.context.held.set(false);
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
@@ -46,7 +46,7 @@ fn while_a_tenant_is_held_what_arrives_is_kept_and_no_turn_is_taken() {
 fn an_instance_of_a_held_tenant_can_be_ended() {
     let mut instance = Instance::new(&[vec![call("a")]]);
     instance.settle();
-    instance.world.held.set(true);
+    instance.context.held.set(true);
     instance.tell(terminate());
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Terminated);
@@ -54,12 +54,12 @@ fn an_instance_of_a_held_tenant_can_be_ended() {
 
 #[test]
 fn an_instance_that_is_started_while_its_tenant_is_held_is_created_and_waits() {
-    let mut instance = unborn(&[vec![call("a")]]);
-    instance.world.held.set(true);
-    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.world) else {
+    let mut instance = not_stored(&[vec![call("a")]]);
+    instance.context.held.set(true);
+    let Ok(Next::Commit(commit)) = instance.owner.next(&instance.context) else {
         panic!("it is created")
     };
-    assert!(commit.birth.is_some() && commit.turn.is_none());
+    assert!(commit.creation.is_some() && commit.turn.is_none());
 }
 
 #[test]

@@ -299,7 +299,7 @@ impl TestHost {
         };
         let commit = TurnCommit {
             instance,
-            birth: None,
+            creation: None,
             tenant: TenantId::DEFAULT,
             execution: ExecutionNumber::FIRST,
             turn: Some(Turn {

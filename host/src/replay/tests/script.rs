@@ -8,7 +8,7 @@ use crate::model::{
     Payload, Started, SubOrchestrationOptions, TaskId, Timestamp,
 };
 use crate::replay::{
-    Budget, Directory, Execution, Guest, HostTrouble, Interrupt, PendingEvents, Place, Player, Progress, Ran,
+    Budget, Directory, Execution, Guest, HostUnavailable, Interrupt, PendingEvents, Place, Player, Progress, Ran,
     ResolvedActivity, ResolvedOrchestration, Room, TurnLimits, Waited, execution::SubOrchestrationRequest,
 };
 
@@ -217,7 +217,7 @@ fn child(function: String) -> SubOrchestrationRequest {
 }
 
 impl Guest for Script {
-    fn resume(&mut self, execution: &mut Execution, _: Budget) -> Result<Ran, HostTrouble> {
+    fn resume(&mut self, execution: &mut Execution, _: Budget) -> Result<Ran, HostUnavailable> {
         let progress = self
             .go(execution)
             .unwrap_or_else(|_| Progress::Broke(Failure::new("windlass.trap", "stopped")));

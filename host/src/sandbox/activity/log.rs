@@ -14,7 +14,7 @@ use wasmtime_wasi::{
 
 use crate::model::{ExecutionNumber, LogLevel, LogLine, TaskId, Timestamp};
 use crate::sandbox::{
-    lines::{LineBuffer, MAX_LINE_BYTES},
+    line_buffer::{LineBuffer, MAX_LINE_BYTES},
     trap::PanicWatch,
 };
 

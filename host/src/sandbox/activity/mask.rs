@@ -9,7 +9,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::model::{Failure, Secret};
 use crate::sandbox::grants::Grants;
 
-use super::needles::{NODE_BYTES, Needles};
+use super::secret_matcher::{NODE_BYTES, SecretMatcher};
 
 /// What is covered at least, in bytes. Shorter values are words that turn up by themselves, and covering them would
 /// tell where they are.
@@ -33,7 +33,7 @@ pub(in crate::sandbox) struct Mask(Arc<Grants>);
 
 /// What to look for where these secrets must not stand: their lines and, for texts of several lines, they themselves.
 /// If that is too much, what is longest is left out.
-pub(in crate::sandbox) fn needles<'s>(secrets: impl Iterator<Item = &'s Secret>) -> Needles {
+pub(in crate::sandbox) fn matcher<'s>(secrets: impl Iterator<Item = &'s Secret>) -> SecretMatcher {
     let values = secrets.map(|secret| secret.expose().trim_end_matches(['\r', '\n']));
     let mut texts: Vec<&str> = values
         .flat_map(|value| std::iter::once(value).chain(value.lines()))
@@ -51,7 +51,7 @@ pub(in crate::sandbox) fn needles<'s>(secrets: impl Iterator<Item = &'s Secret>)
     });
     let fitting = fitting.count();
     texts.truncate(fitting);
-    Needles::new(texts)
+    SecretMatcher::new(texts)
 }
 
 impl Mask {
@@ -67,10 +67,10 @@ impl Mask {
         if text.len() < MIN_COVERED_BYTES {
             return Cow::Borrowed(kept);
         }
-        let needles = self.0.secrets.needles();
-        let searched = &text[..text.floor_char_boundary(bytes.saturating_add(needles.longest()))];
+        let matcher = self.0.secrets.matcher();
+        let searched = &text[..text.floor_char_boundary(bytes.saturating_add(matcher.longest()))];
         let (mut covered, mut done) = (String::new(), 0);
-        for place in needles.places(searched) {
+        for place in matcher.places(searched) {
             if place.start >= kept.len() {
                 break;
             }
@@ -156,17 +156,17 @@ mod tests {
     fn of_too_many_lines_as_many_are_covered_as_may_be_and_all_short_values() {
         let mut secrets = most_lines();
         secrets.push("s3cr3t-7".into());
-        let needles = needles(
+        let matcher = matcher(
             secrets
                 .iter()
                 .map(|value| Secret::new(value.as_str()))
                 .collect::<Vec<_>>()
                 .iter(),
         );
-        assert_eq!(needles.longest(), 9);
-        assert_eq!(needles.places("000000000 s3cr3t-7"), [0..9, 10..18]);
+        assert_eq!(matcher.longest(), 9);
+        assert_eq!(matcher.places("000000000 s3cr3t-7"), [0..9, 10..18]);
         let last = secrets[MAX_SETTINGS - 1].lines().next().unwrap();
-        assert!(needles.places(last).is_empty(), "it is beyond what is looked for");
+        assert!(matcher.places(last).is_empty(), "it is beyond what is looked for");
     }
 
     #[test]

@@ -81,21 +81,21 @@ pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()
 /// Suspends the guest until it is resumed with the next turn, then gives it that turn's fuel and time.
 pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, OrchestratorState>) -> Result<()> {
     let left = store.get_fuel()?;
-    let lent = store.data().lent()?.clone();
+    let cell = store.data().lent()?.clone();
     {
-        let mut loan = lent.lock();
-        loan.quiescent = Some(loan.allowance.fuel.saturating_sub(left));
+        let mut content = cell.lock();
+        content.quiescent = Some(content.allowance.fuel.saturating_sub(left));
     }
     // No waker: whoever resumes the guest clears the state and polls.
     poll_fn(|_| {
-        if lent.lock().quiescent.is_some() {
+        if cell.lock().quiescent.is_some() {
             Poll::Pending
         } else {
             Poll::Ready(())
         }
     })
     .await;
-    let allowance = lent.lock().allowance;
+    let allowance = cell.lock().allowance;
     store.set_fuel(allowance.fuel)?;
     store.set_epoch_deadline(allowance.epochs);
     Ok(())
@@ -134,8 +134,8 @@ fn ready(state: &OrchestratorState, pollables: &[Pollable]) -> Result<Vec<u32>> 
     if pollables.iter().all(|pollable| *pollable == Pollable::Ready) {
         return Ok(positions(&|_| true));
     }
-    let loan = state.lent()?.lock();
-    Ok(positions(&|pollable| pollable.is_ready(&loan.execution)))
+    let content = state.lent()?.lock();
+    Ok(positions(&|pollable| pollable.is_ready(&content.execution)))
 }
 
 fn is_ready(state: &OrchestratorState, pollable: Pollable) -> Result<bool> {

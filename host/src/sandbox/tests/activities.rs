@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::model::{ExecutionNumber, LogLevel, Payload, TaskId, Timestamp, failure::types};
-use crate::replay::HostTrouble;
+use crate::replay::HostUnavailable;
 use crate::sandbox::{ActivityRun, Attempt, Meter};
 
 use super::{TestSandbox, guests::Guest, sandbox, sandbox_with};
@@ -130,7 +130,7 @@ async fn an_attempt_too_many_finds_no_room() {
         Box::pin(async move { sandbox.run_activity(&module, attempt()).await })
     });
     let (first, _, others) = futures::future::select_all(attempts).await;
-    assert!(matches!(first, Err(HostTrouble::NoRoom(_))));
+    assert!(matches!(first, Err(HostUnavailable::NoRoom(_))));
     drop(others);
     let echo = sandbox.module(Guest::activity().build()).await;
     sandbox.sandbox.run_activity(&echo, attempt()).await.unwrap();

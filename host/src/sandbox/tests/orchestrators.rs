@@ -7,7 +7,7 @@ use crate::model::{
     ObservableLimits, Outcome, Payload, Started, TaskId, Timestamp, Turn, failure::types,
 };
 use crate::replay::{
-    Directory, Execution, HostTrouble, NewTurn, Player, ReplayError, ResolvedActivity, ResolvedOrchestration,
+    Directory, Execution, HostUnavailable, NewTurn, Player, ReplayError, ResolvedActivity, ResolvedOrchestration,
     TurnLimits,
 };
 use crate::sandbox::{Module, OrchestratorGuest, Sandbox};
@@ -78,7 +78,7 @@ impl Run {
         }
     }
 
-    pub(super) fn turn(&mut self, mut arrivals: Vec<Arrival>) -> Result<&NewTurn, HostTrouble> {
+    pub(super) fn turn(&mut self, mut arrivals: Vec<Arrival>) -> Result<&NewTurn, HostUnavailable> {
         if self.turns.is_empty() {
             arrivals.insert(0, Arrival::Started(Box::new((*self.started).clone())));
         }
@@ -317,7 +317,7 @@ async fn one_guest_too_many_is_no_failure_of_the_guest() {
     for run in &mut runs[..4] {
         run.turn(vec![]).unwrap();
     }
-    assert!(matches!(runs[4].turn(vec![]), Err(HostTrouble::NoRoom(_))));
+    assert!(matches!(runs[4].turn(vec![]), Err(HostUnavailable::NoRoom(_))));
     runs.remove(0);
     let mut another = Run::new(&sandbox.sandbox, &module, "Echo", "1");
     another.turn(vec![]).unwrap();

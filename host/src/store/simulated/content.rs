@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::{AttemptRow, idempotency::StoredKey, instances::Fact, sizes::Sizes};
+use super::super::{AttemptRow, idempotency::StoredKey, instances::InstanceHead, sizes::Sizes};
 use crate::model::{
     ExecutionNumber, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Parent,
     StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
@@ -125,9 +125,9 @@ impl Content {
         self.rows_mut(instance).row.as_mut()
     }
 
-    pub(in crate::store) fn fact(&self, number: InstanceNumber) -> Option<Fact> {
+    pub(in crate::store) fn head(&self, number: InstanceNumber) -> Option<InstanceHead> {
         let row = self.row(number)?;
-        Some(Fact {
+        Some(InstanceHead {
             number,
             tenant: row.tenant,
             id: row.id.clone(),

@@ -8,7 +8,7 @@ use super::super::{
     attempts::AttemptKey,
     garbage::{EXECUTIONS_WITH_LOG, Garbage},
     idempotency::{StoredKey, WantedKey},
-    instances::{ById, ByNumber, ChangedInstance, CreatedInstance, Fact},
+    instances::{ById, ByNumber, ChangedInstance, CreatedInstance, InstanceHead},
     writer::rows::Rows,
 };
 use super::content::Message;
@@ -117,23 +117,23 @@ impl Session {
         Ok(number.await?)
     }
 
-    pub(in crate::store) async fn facts_by_number(&mut self, wanted: &[ByNumber]) -> Result<Vec<Fact>, Error> {
+    pub(in crate::store) async fn heads_by_number(&mut self, wanted: &[ByNumber]) -> Result<Vec<InstanceHead>, Error> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let facts = self.step(|content| wanted.iter().filter_map(|by| content.fact(by.0)).collect());
-        Ok(facts.await?)
+        let heads = self.step(|content| wanted.iter().filter_map(|by| content.head(by.0)).collect());
+        Ok(heads.await?)
     }
 
-    pub(in crate::store) async fn facts_by_id(&mut self, wanted: &[ById<'_>]) -> Result<Vec<Fact>, Error> {
+    pub(in crate::store) async fn heads_by_id(&mut self, wanted: &[ById<'_>]) -> Result<Vec<InstanceHead>, Error> {
         if wanted.is_empty() {
             return Ok(Vec::new());
         }
-        let facts = self.step(|content| {
+        let heads = self.step(|content| {
             let numbers = wanted.iter().filter_map(|by| content.ids.get(&(by.0, by.1.clone())));
-            numbers.filter_map(|number| content.fact(*number)).collect()
+            numbers.filter_map(|number| content.head(*number)).collect()
         });
-        Ok(facts.await?)
+        Ok(heads.await?)
     }
 
     pub(in crate::store) async fn find_keys(&mut self, wanted: &[WantedKey<'_>]) -> Result<Vec<StoredKey>, Error> {

@@ -433,8 +433,8 @@ async fn statements_over_rows_look_each_row_up() {
     let statements = [
         &instances::CHANGE,
         &instances::DELETE,
-        &instances::FACTS_BY_NUMBER,
-        &instances::FACTS_BY_ID,
+        &instances::HEADS_BY_NUMBER,
+        &instances::HEADS_BY_ID,
         &inbox::CONSUME,
         &attempts::MEASURE,
         &attempts::DELETE,

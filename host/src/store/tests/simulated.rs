@@ -7,12 +7,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::simulated::{Content, Disk, Fate, SimulatedService, Step, Treatment};
+use crate::store::simulated::{Content, Disk, FaultPlan, SimulatedService, Step, Treatment};
 
 /// Nothing ever goes wrong.
 struct Calm;
 
-impl Fate for Calm {
+impl FaultPlan for Calm {
     fn of(&self, _: Step) -> Treatment {
         Treatment::SMOOTH
     }

@@ -210,25 +210,25 @@ async fn nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile() {
         tenant: acme,
         ..instance(name)
     };
-    let birth = Birth {
+    let creation = Creation {
         instance: of_acme("b"),
         key: None,
     };
-    let born = TurnCommit::of_birth(store.new_number(), birth);
+    let created = TurnCommit::of_creation(store.new_number(), creation);
     let module = PutModule {
         tenant: acme,
         ..put_module("orders", 2, &["Order"])
     };
     // All of them reach the writer before it takes the first: they are one batch.
-    let (deleted, started, born, put) = tokio::join!(
+    let (deleted, started, created, put) = tokio::join!(
         store.administer(Change::DeleteTenant(acme)),
         store.start(of_acme("a"), None),
-        store.commit(born),
+        store.commit(created),
         store.put_module(module.clone()),
     );
     assert_eq!(deleted.unwrap(), Changed::Done(None));
     assert_eq!(started.unwrap(), StartOutcome::TenantGone);
-    assert_eq!(born.unwrap().refused, Some(StartOutcome::TenantGone));
+    assert_eq!(created.unwrap().refused, Some(StartOutcome::TenantGone));
     assert_eq!(put.unwrap(), PutModuleOutcome::TenantGone);
     assert_eq!(store.start(of_acme("a"), None).await.unwrap(), StartOutcome::TenantGone);
     assert_eq!(store.put_module(module).await.unwrap(), PutModuleOutcome::TenantGone);

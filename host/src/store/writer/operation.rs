@@ -155,7 +155,7 @@ pub(in crate::store) struct EncodedInstance {
 /// A commit with the bytes that are stored for its parts.
 pub(in crate::store) struct EncodedCommit {
     pub(in crate::store) commit: TurnCommit,
-    /// The first message of an instance that is born without a turn.
+    /// The first message of an instance that is created without a turn.
     pub(in crate::store) start: Option<EncodedItem>,
     pub(in crate::store) turn: Option<Vec<u8>>,
     /// The first messages of the children, in their order.
@@ -194,9 +194,9 @@ impl EncodedCommit {
             .next_execution
             .take()
             .map(|started| EncodedItem::new(InboxItem::Start(Box::new(started))));
-        let start = match (&commit.birth, &commit.turn) {
-            (Some(birth), None) => {
-                let started = birth.instance.started.clone();
+        let start = match (&commit.creation, &commit.turn) {
+            (Some(creation), None) => {
+                let started = creation.instance.started.clone();
                 Some(EncodedItem::new(InboxItem::Start(Box::new(started))))
             }
             _ => None,
@@ -226,10 +226,10 @@ impl EncodedCommit {
             .iter()
             .chain(&self.next_execution)
             .map(|item| item.bytes.len());
-        let birth = self.commit.birth.as_ref().map_or(0, |_| ROW);
+        let creation = self.commit.creation.as_ref().map_or(0, |_| ROW);
         let consumed = (self.commit.consumed.len() + self.commit.taken_events.len()) * ROW / 4;
         let kept = self.kept.iter().map(|event| event.bytes.len() + ROW).sum::<usize>();
-        self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + birth + consumed + kept
+        self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + creation + consumed + kept
     }
 }
 

@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    facts::Facts,
+    instance_heads::InstanceHeads,
     operation::{EncodedCommit, EncodedInstance, EncodedItem},
     pruning::OldAttempts,
     rows::Rows,
-    sizing::{Lines, Sizing},
+    sizing::{LinesToWrite, Sizing},
 };
 use crate::{
     model::{
@@ -21,7 +21,7 @@ use crate::{
         TurnNumber, codec, failure::types,
     },
     store::{
-        AppendOutcome, AttemptRow, Birth, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
+        AppendOutcome, AttemptRow, Creation, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
         StartOutcome, TurnCommit, TurnReceipt, Used,
         attempts::{AttemptKey, NewAttempt},
         counters::Counters,
@@ -30,7 +30,7 @@ use crate::{
         history::NewTurn,
         idempotency::{NewKey, StoredKey},
         inbox::{ConsumedMessage, NewMessage},
-        instances::{ChangedInstance, CreatedInstance, Fact},
+        instances::{ChangedInstance, CreatedInstance, InstanceHead},
         sizes::Sizes,
     },
 };
@@ -43,7 +43,7 @@ pub(super) type Keys = HashMap<(TenantId, String), StoredKey>;
 
 /// A batch in the making.
 pub(super) struct Plan<'a> {
-    pub(super) facts: Facts,
+    pub(super) heads: InstanceHeads,
     pub(super) keys: Keys,
     pub(super) attempts: OldAttempts,
     pub(super) functions: &'a FunctionNumbers,
@@ -87,21 +87,21 @@ impl<'a> Plan<'a> {
             KeyUse::Reused => return AppendOutcome::KeyReused,
             KeyUse::First => {}
         }
-        let Some(fact) = self.facts.by_id(append.tenant, &append.id) else {
+        let Some(head) = self.heads.by_id(append.tenant, &append.id) else {
             return AppendOutcome::Unknown;
         };
-        let (instance, status) = (fact.number, fact.status);
+        let (instance, status) = (head.number, head.status);
         if status.has_ended() {
             return AppendOutcome::Ended(status);
         }
-        if fact.sizes.stored() >= append.max_bytes && !append.item.is_control() {
+        if head.sizes.stored() >= append.max_bytes && !append.item.is_control() {
             return AppendOutcome::Full;
         }
         self.keep_key(append.tenant, key, &append.id);
         AppendOutcome::Appended {
             instance,
             row: self.write_message(instance, &append.item, Cow::Borrowed(bytes)),
-            rests: matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck),
+            is_suspended_or_stuck: matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck),
         }
     }
 
@@ -124,8 +124,8 @@ impl<'a> Plan<'a> {
         let commit = &work.commit;
         let instance = commit.instance;
         let mut receipt = TurnReceipt::default();
-        if let Some(birth) = &commit.birth {
-            if self.facts.was_born(instance) {
+        if let Some(creation) = &commit.creation {
+            if self.heads.was_created(instance) {
                 return match &commit.turn {
                     None => {
                         receipt.refused = Some(StartOutcome::Created(instance));
@@ -137,25 +137,25 @@ impl<'a> Plan<'a> {
                 };
             }
             // Before anything is changed: a contradiction must leave what is stored under the id alone.
-            check_fits(&unborn(instance, &birth.instance), work)?;
-            receipt.refused = self.bear(instance, birth);
+            check_fits(&before_creation(instance, &creation.instance), work)?;
+            receipt.refused = self.bear(instance, creation);
             if receipt.refused.is_some() {
                 return Ok(receipt);
             }
-            self.facts.bear(instance);
+            self.heads.bear(instance);
         }
-        let Some(fact) = self
-            .facts
+        let Some(head) = self
+            .heads
             .by_number_mut(instance)
-            .filter(|fact| !fact.status.has_ended())
+            .filter(|head| !head.status.has_ended())
         else {
             receipt.instance_gone = true;
             return Ok(receipt);
         };
-        check_fits(fact, work)?;
-        fact.status = commit.summary.status;
-        fact.execution = commit.summary.execution;
-        fact.last_turn = commit.summary.last_turn;
+        check_fits(head, work)?;
+        head.status = commit.summary.status;
+        head.execution = commit.summary.execution;
+        head.last_turn = commit.summary.last_turn;
 
         commit.usage.iter().for_each(|used| self.rows.usage.add(used));
         self.write_own_rows(work);
@@ -182,7 +182,7 @@ impl<'a> Plan<'a> {
         for (message, bytes) in commit.messages.iter().zip(&work.messages) {
             let recipient = match &message.to {
                 Recipient::Number(number) => Some(*number),
-                Recipient::Id(id) => self.facts.by_id(commit.tenant, id).map(|fact| fact.number),
+                Recipient::Id(id) => self.heads.by_id(commit.tenant, id).map(|head| head.number),
             };
             if let Some(number) = recipient.filter(|number| self.is_live(*number)) {
                 let row = self.write_message(number, &message.item, Cow::Borrowed(bytes));
@@ -202,14 +202,14 @@ impl<'a> Plan<'a> {
         &mut self,
         instance: InstanceNumber,
         attempt: &'a AttemptRow,
-        lines: Lines<'a>,
+        lines: LinesToWrite<'a>,
         used: Option<&'a Used>,
     ) -> bool {
         used.into_iter().for_each(|used| self.note_usage(used));
-        let Some(fact) = self.facts.by_number(instance) else {
+        let Some(head) = self.heads.by_number(instance) else {
             return false;
         };
-        let noted = !fact.status.has_ended() && fact.execution == attempt.execution;
+        let noted = !head.status.has_ended() && head.execution == attempt.execution;
         if noted {
             self.write_attempt(instance, attempt);
         }
@@ -224,11 +224,11 @@ impl<'a> Plan<'a> {
 
     /// Deletes an instance that has ended.
     pub(super) fn purge(&mut self, tenant: TenantId, id: &InstanceId) -> PurgeOutcome {
-        match self.facts.by_id(tenant, id) {
+        match self.heads.by_id(tenant, id) {
             None => PurgeOutcome::Unknown,
-            Some(fact) if !fact.status.has_ended() => PurgeOutcome::NotEnded(fact.status),
-            Some(fact) => {
-                self.delete(fact.number);
+            Some(head) if !head.status.has_ended() => PurgeOutcome::NotEnded(head.status),
+            Some(head) => {
+                self.delete(head.number);
                 PurgeOutcome::Purged
             }
         }
@@ -238,8 +238,8 @@ impl<'a> Plan<'a> {
     pub(super) fn purge_many(&mut self, tenant: TenantId, instances: &[InstanceNumber]) -> u64 {
         let mut purged = 0;
         for number in instances {
-            let fact = self.facts.by_number(*number);
-            if fact.is_some_and(|fact| fact.tenant == tenant && fact.status.has_ended()) {
+            let head = self.heads.by_number(*number);
+            if head.is_some_and(|head| head.tenant == tenant && head.status.has_ended()) {
                 self.delete(*number);
                 purged += 1;
             }
@@ -248,14 +248,14 @@ impl<'a> Plan<'a> {
     }
 
     fn is_live(&self, instance: InstanceNumber) -> bool {
-        self.facts
+        self.heads
             .by_number(instance)
-            .is_some_and(|fact| !fact.status.has_ended())
+            .is_some_and(|head| !head.status.has_ended())
     }
 
     /// Makes room for an instance whose first commit this is, or says why it may not be.
-    fn bear(&mut self, number: InstanceNumber, birth: &'a Birth) -> Option<StartOutcome> {
-        let Birth { instance: new, key } = birth;
+    fn bear(&mut self, number: InstanceNumber, creation: &'a Creation) -> Option<StartOutcome> {
+        let Creation { instance: new, key } = creation;
         if self.gone.contains(&new.tenant) {
             return Some(StartOutcome::TenantGone);
         }
@@ -273,22 +273,22 @@ impl<'a> Plan<'a> {
 
     /// Gives the id to a new instance, away from an ended one; says which status a live one of that id has.
     fn take_id(&mut self, number: InstanceNumber, new: &'a NewInstance) -> Result<(), InstanceStatus> {
-        match self.facts.by_id(new.tenant, &new.id) {
-            Some(fact) if !fact.status.has_ended() => return Err(fact.status),
-            Some(fact) => self.delete(fact.number),
+        match self.heads.by_id(new.tenant, &new.id) {
+            Some(head) if !head.status.has_ended() => return Err(head.status),
+            Some(head) => self.delete(head.number),
             None => {}
         }
-        self.facts.learn(unborn(number, new));
+        self.heads.learn(before_creation(number, new));
         self.sizing.created(new.tenant, number);
         Ok(())
     }
 
     /// Deletes an instance that has ended, with all that belongs to it.
     fn delete(&mut self, instance: InstanceNumber) {
-        if let Some(fact) = self.facts.by_number(instance) {
-            self.sizing.deleted(fact);
+        if let Some(head) = self.heads.by_number(instance) {
+            self.sizing.deleted(head);
         }
-        self.facts.forget(instance);
+        self.heads.forget(instance);
         self.rows.delete(instance);
     }
 
@@ -370,7 +370,7 @@ impl<'a> Plan<'a> {
         for attempt in &commit.attempts {
             self.write_attempt(instance, attempt);
         }
-        let lines = Lines {
+        let lines = LinesToWrite {
             lines: &commit.logs,
             max_bytes: commit.max_log_bytes,
         };
@@ -398,9 +398,9 @@ impl<'a> Plan<'a> {
             took_a_turn: commit.turn.is_some(),
             sizes: Sizes::EMPTY,
         };
-        match &commit.birth {
-            Some(birth) => {
-                let created = self.created(&birth.instance, state);
+        match &commit.creation {
+            Some(creation) => {
+                let created = self.created(&creation.instance, state);
                 self.rows.create(created);
             }
             None => self.rows.change(state),
@@ -489,8 +489,8 @@ impl<'a> Plan<'a> {
 }
 
 /// What is known of an instance before its first step.
-fn unborn(number: InstanceNumber, new: &NewInstance) -> Fact {
-    Fact {
+fn before_creation(number: InstanceNumber, new: &NewInstance) -> InstanceHead {
+    InstanceHead {
         number,
         tenant: new.tenant,
         id: new.id.clone(),
@@ -512,20 +512,20 @@ enum KeyUse {
 }
 
 /// Whether the commit continues what is stored.
-fn check_fits(fact: &Fact, work: &EncodedCommit) -> Result<(), Error> {
+fn check_fits(head: &InstanceHead, work: &EncodedCommit) -> Result<(), Error> {
     let commit: &TurnCommit = &work.commit;
     let instance = commit.instance;
     let wrong = |what: String| Err(Error::Contradiction(format!("instance {instance}: {what}")));
-    if commit.tenant != fact.tenant {
-        return wrong(format!("it belongs to tenant {}, not {}", fact.tenant, commit.tenant));
+    if commit.tenant != head.tenant {
+        return wrong(format!("it belongs to tenant {}, not {}", head.tenant, commit.tenant));
     }
-    if commit.execution != fact.execution {
+    if commit.execution != head.execution {
         return wrong(format!(
             "it is in execution {}, the commit in {}",
-            fact.execution, commit.execution
+            head.execution, commit.execution
         ));
     }
-    let mut last_turn = fact.last_turn;
+    let mut last_turn = head.last_turn;
     if let Some(turn) = &commit.turn {
         last_turn = last_turn.next();
         if turn.number != last_turn {
@@ -535,7 +535,7 @@ fn check_fits(fact: &Fact, work: &EncodedCommit) -> Result<(), Error> {
             ));
         }
     }
-    let (mut execution, summary) = (fact.execution, &commit.summary);
+    let (mut execution, summary) = (head.execution, &commit.summary);
     if work.next_execution.is_some() {
         (execution, last_turn) = (execution.next(), TurnNumber::NONE);
     }

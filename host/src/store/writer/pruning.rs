@@ -26,9 +26,9 @@ impl Plan<'_> {
         // What is stored of earlier executions is not counted any more.
         let is_counted = |execution| execution == key.execution;
         if self
-            .facts
+            .heads
             .by_number(key.instance)
-            .is_some_and(|fact| is_counted(fact.execution))
+            .is_some_and(|head| is_counted(head.execution))
         {
             self.resize(key.instance, |sizes| sizes.remove(bytes));
         }

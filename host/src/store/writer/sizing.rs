@@ -7,7 +7,7 @@ use super::plan::Plan;
 use crate::{
     model::{InstanceNumber, LogLevel, LogLine, TenantId},
     store::{
-        instances::Fact,
+        instances::InstanceHead,
         logs::NewLine,
         sizes::{Growth, ROW_BYTES, SizedInstance, Sizes},
     },
@@ -26,7 +26,7 @@ pub(super) struct Sizing {
 
 /// Lines of an instance's log, and how much the log of an execution may hold.
 #[derive(Clone, Copy)]
-pub(super) struct Lines<'a> {
+pub(super) struct LinesToWrite<'a> {
     pub(super) lines: &'a [LogLine],
     pub(super) max_bytes: u64,
 }
@@ -39,8 +39,8 @@ impl Sizing {
     }
 
     /// An instance is no more.
-    pub(super) fn deleted(&mut self, fact: &Fact) {
-        self.growth.add(fact.tenant, fact.sizes.total(), 0);
+    pub(super) fn deleted(&mut self, head: &InstanceHead) {
+        self.growth.add(head.tenant, head.sizes.total(), 0);
     }
 
     /// What the batch has changed of the tenants.
@@ -52,19 +52,23 @@ impl Sizing {
 impl<'a> Plan<'a> {
     /// Changes how much is stored of an instance.
     pub(super) fn resize(&mut self, instance: InstanceNumber, change: impl FnOnce(&mut Sizes)) {
-        let Some(fact) = self.facts.by_number_mut(instance) else {
+        let Some(head) = self.heads.by_number_mut(instance) else {
             return;
         };
-        let before = fact.sizes.total();
-        change(&mut fact.sizes);
-        self.sizing.growth.add(fact.tenant, before, fact.sizes.total());
+        let before = head.sizes.total();
+        change(&mut head.sizes);
+        self.sizing.growth.add(head.tenant, before, head.sizes.total());
         self.sizing.resized.insert(instance);
     }
 
     /// Writes lines as long as the log has room. The first that has none is replaced by one that says so.
-    pub(super) fn write_lines(&mut self, instance: InstanceNumber, Lines { lines, max_bytes }: Lines<'a>) {
+    pub(super) fn write_lines(
+        &mut self,
+        instance: InstanceNumber,
+        LinesToWrite { lines, max_bytes }: LinesToWrite<'a>,
+    ) {
         for line in lines {
-            let Some(used) = self.facts.by_number(instance).map(|fact| fact.sizes.log) else {
+            let Some(used) = self.heads.by_number(instance).map(|head| head.sizes.log) else {
                 return;
             };
             if used > max_bytes {
@@ -86,7 +90,7 @@ impl<'a> Plan<'a> {
 
     /// Puts the sizes into the rows that are about to be written.
     pub(super) fn settle(&mut self) {
-        let size = |number: InstanceNumber| self.facts.by_number(number).map(|fact| fact.sizes);
+        let size = |number: InstanceNumber| self.heads.by_number(number).map(|head| head.sizes);
         let changed = self.rows.changed.iter_mut();
         let created = self.rows.created.iter_mut().map(|created| &mut created.state);
         for row in changed.chain(created) {

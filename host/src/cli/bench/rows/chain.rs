@@ -7,13 +7,13 @@ use bytes::Bytes;
 use super::{TEXT, ms_since};
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
-use crate::cli::trouble::Trouble;
+use crate::cli::error::CliError;
 
 /// Activities of one chain, as the module has it.
 const ACTIVITIES: u32 = 5;
 
 /// Runs chains and says how long each took.
-async fn run(target: &Target, instances: u32, in_flight: u32) -> Result<Vec<f64>, Trouble> {
+async fn run(target: &Target, instances: u32, in_flight: u32) -> Result<Vec<f64>, CliError> {
     target
         .load()
         .spread(in_flight, instances, async |connection, _| {
@@ -32,7 +32,7 @@ pub(in crate::cli::bench) async fn chain(
     target: &Target,
     instances: u32,
     in_flight: u32,
-) -> Result<Figures, Trouble> {
+) -> Result<Figures, CliError> {
     run(target, in_flight, in_flight).await?;
     let before = target.read().await?;
     let begun = Instant::now();
@@ -49,7 +49,7 @@ pub(in crate::cli::bench) async fn disk(
     target: &mut Target,
     instances: u32,
     in_flight: u32,
-) -> Result<Figures, Trouble> {
+) -> Result<Figures, CliError> {
     run(target, in_flight, in_flight).await?;
     target.own().end().await?;
     let bytes = target.own().database_bytes()?;

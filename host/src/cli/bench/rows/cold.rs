@@ -7,13 +7,13 @@ use http::StatusCode;
 use super::{TEXT, single};
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
-use crate::cli::trouble::Trouble;
+use crate::cli::error::CliError;
 
 /// How often the instance is asked how far it is, while its history is made.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// An instance of `turns` activities, from the event that wakes it to its end.
-pub(in crate::cli::bench) async fn cold(target: &mut Target, turns: u32) -> Result<Figures, Trouble> {
+pub(in crate::cli::bench) async fn cold(target: &mut Target, turns: u32) -> Result<Figures, CliError> {
     let mut connection = target.load().connect().await?;
     connection
         .start("BenchCold", "cold", single::load(turns).into())
@@ -23,7 +23,7 @@ pub(in crate::cli::bench) async fn cold(target: &mut Target, turns: u32) -> Resu
         let answer = answer.expect(StatusCode::ACCEPTED)?;
         let instance = answer.instance()?;
         if instance.runtime_status == "Stuck" {
-            return Err(Trouble::failed("the instance got stuck"));
+            return Err(CliError::failed("the instance got stuck"));
         }
         if instance.turns > turns {
             break;

@@ -10,7 +10,7 @@ use super::{TEXT, ms_since, single};
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::load::Load;
 use crate::cli::bench::target::Target;
-use crate::cli::trouble::Trouble;
+use crate::cli::error::CliError;
 
 /// Chains before those that are measured.
 const WARM_UP: u32 = 20;
@@ -20,7 +20,11 @@ const WARM_UP: u32 = 20;
 const FLOODING: u32 = 4;
 
 /// Each chain alone, then each beside a flood that keeps about as many activities waiting.
-pub(in crate::cli::bench) async fn noisy(target: &Target, instances: u32, activities: u32) -> Result<Figures, Trouble> {
+pub(in crate::cli::bench) async fn noisy(
+    target: &Target,
+    instances: u32,
+    activities: u32,
+) -> Result<Figures, CliError> {
     let quiet = target.tenant("bench-quiet").await?;
     let noisy = target.tenant("bench-noisy").await?;
     chains(&quiet, WARM_UP).await?;
@@ -45,7 +49,7 @@ pub(in crate::cli::bench) async fn noisy(target: &Target, instances: u32, activi
 }
 
 /// Runs chains one after the other, and says how long each took.
-async fn chains(load: &Load, instances: u32) -> Result<Vec<f64>, Trouble> {
+async fn chains(load: &Load, instances: u32) -> Result<Vec<f64>, CliError> {
     load.spread(1, instances, async |connection, _| {
         let begun = Instant::now();
         let input = Bytes::from_static(TEXT.as_bytes());
@@ -56,7 +60,7 @@ async fn chains(load: &Load, instances: u32) -> Result<Vec<f64>, Trouble> {
 }
 
 /// Calls activities without end, that many at a time.
-async fn flood(load: &Load, activities: u32) -> Result<Infallible, Trouble> {
+async fn flood(load: &Load, activities: u32) -> Result<Infallible, CliError> {
     let each = activities.div_ceil(FLOODING);
     let (input, output) = (Bytes::from(single::load(each)), each.to_string());
     let flooding = (0..FLOODING).map(async |_| {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
-use crate::cli::trouble::Trouble;
+use crate::cli::error::CliError;
 
 /// How long the host is left alone before its memory is read: pages go back to the system a moment after the guests.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ pub(in crate::cli::bench) async fn parked(
     target: &mut Target,
     instances: u32,
     in_flight: u32,
-) -> Result<Figures, Trouble> {
+) -> Result<Figures, CliError> {
     let mut connection = target.load().connect().await?;
     connection.start("BenchParked", "warm-up", Bytes::new()).await?;
     connection.raise("warm-up", "go", payload(0).into()).await?;

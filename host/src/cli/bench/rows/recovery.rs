@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::TEXT;
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
-use crate::cli::trouble::Trouble;
+use crate::cli::error::CliError;
 
 /// How many chains each connection has completed, about, when the host is killed.
 const ROUNDS: usize = 10;
@@ -36,7 +36,7 @@ pub(in crate::cli::bench) async fn recovery(
     target: &mut Target,
     kills: u32,
     in_flight: u32,
-) -> Result<Figures, Trouble> {
+) -> Result<Figures, CliError> {
     let ledger = RefCell::new(Ledger::default());
     let (mut slowest_s, mut ready_s) = (0.0_f64, 0.0_f64);
     for _ in 0..kills {
@@ -72,7 +72,7 @@ pub(in crate::cli::bench) async fn recovery(
 }
 
 /// Starts chains and waits for their ends, `in_flight` at a time, and kills the host in the midst of it.
-async fn kill_under_load(target: &mut Target, ledger: &RefCell<Ledger>, in_flight: u32) -> Result<(), Trouble> {
+async fn kill_under_load(target: &mut Target, ledger: &RefCell<Ledger>, in_flight: u32) -> Result<(), CliError> {
     let enough = ledger.borrow().completed.len() + ROUNDS * in_flight as usize;
     let (killed, failed) = (Cell::new(false), Cell::new(false));
     let load = target.load().clone();
@@ -111,13 +111,13 @@ async fn kill_under_load(target: &mut Target, ledger: &RefCell<Ledger>, in_fligh
         target.own().kill().await;
     };
     match tokio::join!(work, kill).0 {
-        Err(Trouble::Unreachable { .. }) if killed.get() => Ok(()),
+        Err(CliError::Unreachable { .. }) if killed.get() => Ok(()),
         Err(other) => Err(other),
-        Ok(_) => Err(Trouble::failed("the load has ended before the host")),
+        Ok(_) => Err(CliError::failed("the load has ended before the host")),
     }
 }
 
-async fn all_completed(target: &Target, numbers: &[u32], in_flight: u32) -> Result<(), Trouble> {
+async fn all_completed(target: &Target, numbers: &[u32], in_flight: u32) -> Result<(), CliError> {
     let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
     let check = target.load().spread(in_flight, count, async |connection, number| {
         connection.complete(&id(numbers[number as usize]), TEXT).await

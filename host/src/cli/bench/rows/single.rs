@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::load::Connection;
 use crate::cli::bench::target::Target;
-use crate::cli::trouble::Trouble;
+use crate::cli::error::CliError;
 
 /// Steps over which the speed at the beginning and at the end of a long instance is taken.
 const WINDOW: u32 = 1_000;
@@ -19,13 +19,13 @@ pub(super) fn load(activities: u32) -> String {
 }
 
 /// Many activities at once in one instance.
-pub(in crate::cli::bench) async fn fanout(target: &Target, activities: u32) -> Result<Figures, Trouble> {
+pub(in crate::cli::bench) async fn fanout(target: &Target, activities: u32) -> Result<Figures, CliError> {
     let (_, figures) = run("fanout", "BenchFanout", target, activities).await?;
     Ok(figures)
 }
 
 /// Many activities in sequence in one instance.
-pub(in crate::cli::bench) async fn long(target: &Target, activities: u32) -> Result<Figures, Trouble> {
+pub(in crate::cli::bench) async fn long(target: &Target, activities: u32) -> Result<Figures, CliError> {
     let (id, mut figures) = run("long", "BenchLong", target, activities).await?;
     // The first turn is the start; each further one takes the result of a step.
     let window = WINDOW.min(activities);
@@ -42,7 +42,7 @@ async fn run(
     function: &str,
     target: &Target,
     activities: u32,
-) -> Result<(String, Figures), Trouble> {
+) -> Result<(String, Figures), CliError> {
     let mut connection = target.load().connect().await?;
     connection.run(function, load(1).into(), "1").await?;
     let before = target.read().await?;
@@ -55,12 +55,12 @@ async fn run(
 }
 
 /// Milliseconds from one turn of an instance to another.
-async fn span_ms(connection: &mut Connection, id: &str, from: u32, to: u32) -> Result<f64, Trouble> {
+async fn span_ms(connection: &mut Connection, id: &str, from: u32, to: u32) -> Result<f64, CliError> {
     Ok(turn_ms(connection, id, to).await? - turn_ms(connection, id, from).await?)
 }
 
 /// When a turn of an instance ran, in milliseconds.
-async fn turn_ms(connection: &mut Connection, id: &str, turn: u32) -> Result<f64, Trouble> {
+async fn turn_ms(connection: &mut Connection, id: &str, turn: u32) -> Result<f64, CliError> {
     let path = format!(
         "/v1/instances/{id}?history=true&historyAfter={}&historyLimit=1",
         turn - 1
@@ -69,7 +69,7 @@ async fn turn_ms(connection: &mut Connection, id: &str, turn: u32) -> Result<f64
     let page: Value = answer.read()?;
     let time = page["history"][0]["time"].as_str();
     let time = time.and_then(|time| humantime::parse_rfc3339(time).ok());
-    let time = time.ok_or_else(|| Trouble::failed(format!("the history has no turn {turn} with a time")))?;
+    let time = time.ok_or_else(|| CliError::failed(format!("the history has no turn {turn} with a time")))?;
     let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok(since.as_secs_f64() * 1_000.0)
 }

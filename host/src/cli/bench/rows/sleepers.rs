@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
-use crate::cli::trouble::Trouble;
+use crate::cli::error::CliError;
 
 /// How long the host is watched while nothing is due.
 const QUIET: Duration = Duration::from_secs(2);
@@ -23,7 +23,7 @@ pub(in crate::cli::bench) async fn sleepers(
     instances: u32,
     window: Duration,
     in_flight: u32,
-) -> Result<Figures, Trouble> {
+) -> Result<Figures, CliError> {
     let prefix = format!("sleeper-{}", now_ms());
     let begun = Instant::now();
     start(
@@ -51,7 +51,7 @@ pub(in crate::cli::bench) async fn sleepers(
     tokio::time::sleep(QUIET).await;
     let rested = target.read().await?;
     if now_ms() > first_due_ms {
-        return Err(Trouble::failed(
+        return Err(CliError::failed(
             "the host took so long to start all sleepers that the first ones were due",
         ));
     }
@@ -66,10 +66,10 @@ pub(in crate::cli::bench) async fn sleepers(
             let answer = connection.get(&format!("/v1/instances/{}", id(number))).await?;
             let answer = answer.expect(StatusCode::OK)?;
             let woke: u64 = serde_json::from_str(answer.instance()?.output.get())
-                .map_err(|error| Trouble::failed(format!("a sleeper does not say when it woke: {error}")))?;
+                .map_err(|error| CliError::failed(format!("a sleeper does not say when it woke: {error}")))?;
             let late = woke.checked_sub(due_ms(number));
             late.map(|ms| ms as f64)
-                .ok_or_else(|| Trouble::failed("a sleeper woke before its time"))
+                .ok_or_else(|| CliError::failed("a sleeper woke before its time"))
         })
         .await?;
 
@@ -89,7 +89,7 @@ async fn start(
     count: u32,
     id: impl Fn(u32) -> String,
     due_ms: impl Fn(u32) -> u64,
-) -> Result<(), Trouble> {
+) -> Result<(), CliError> {
     let work = async |connection: &mut super::super::load::Connection, number: u32| {
         let body = due_ms(number).to_string().into();
         connection.start("BenchSleeper", &id(number), body).await

@@ -20,9 +20,9 @@ use crate::engine::{
 use crate::entropy::SystemEntropy;
 use crate::model::{ActivityOptions, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::tests::script::{Functions, Op, Script};
-use crate::replay::{Budget, Directory, Execution, Guest, HostTrouble, Ran};
+use crate::replay::{Budget, Directory, Execution, Guest, HostUnavailable, Ran};
 use crate::sandbox::{ActivityRun, Attempt, Traffic};
-use crate::store::simulated::{Content, Disk, Fate, Step, Treatment};
+use crate::store::simulated::{Content, Disk, FaultPlan, Step, Treatment};
 use crate::store::{self, Days, Store, StoreOptions};
 use crate::tenancy::{Quotas, Tenancy};
 
@@ -40,7 +40,7 @@ const CROWD_MS: u64 = 10_000;
 /// A disk on which all goes well.
 struct Smooth;
 
-impl Fate for Smooth {
+impl FaultPlan for Smooth {
     fn of(&self, _: Step) -> Treatment {
         Treatment::SMOOTH
     }
@@ -56,7 +56,7 @@ struct Counted {
 }
 
 impl Guest for Counted {
-    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostTrouble> {
+    fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable> {
         self.turns.fetch_add(1, Ordering::Relaxed);
         let ran = self.script.resume(execution, budget)?;
         Ok(Ran { fuel: self.fuel, ..ran })
@@ -84,10 +84,10 @@ impl ActivityCode for Activities {
         "activities"
     }
 
-    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostTrouble>> {
+    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
         Box::pin(async move {
             if attempt.function.as_str() == "too large" {
-                return Err(HostTrouble::NoRoom("as written".into()));
+                return Err(HostUnavailable::NoRoom("as written".into()));
             }
             attempt.meter.show(FUEL);
             self.counted.attempts.fetch_add(1, Ordering::Relaxed);
@@ -124,7 +124,7 @@ impl Guests for TwoPrograms {
         &'a self,
         _: ModuleNumber,
         started: &'a Started,
-    ) -> BoxFuture<'a, Result<AnyGuest, HostTrouble>> {
+    ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>> {
         let call = || Op::Call("work".into());
         let too_large = || {
             let options = ActivityOptions {
@@ -153,7 +153,7 @@ impl Guests for TwoPrograms {
         Box::pin(async { Ok(guest) })
     }
 
-    fn activities(&self, _: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostTrouble>> {
+    fn activities(&self, _: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostUnavailable>> {
         let counted = Arc::new(Self {
             attempts: self.attempts.clone(),
             running: self.running.clone(),

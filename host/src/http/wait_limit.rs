@@ -19,7 +19,7 @@ use crate::model::TenantId;
 
 /// The waits of all requests.
 #[derive(Debug)]
-pub(crate) struct Waits {
+pub(crate) struct WaitLimit {
     most: usize,
     table: Mutex<Table>,
 }
@@ -43,7 +43,7 @@ struct Entry {
 pub(crate) struct Wait<'a> {
     number: u64,
     end: CancellationToken,
-    waits: &'a Waits,
+    waits: &'a WaitLimit,
 }
 
 impl Wait<'_> {
@@ -71,8 +71,8 @@ impl<S: Sync> FromRequestParts<S> for Client {
     }
 }
 
-impl Waits {
-    /// Waits of a host with places for that many requests: a quarter stays free for others, at least one and at most 64.
+impl WaitLimit {
+    /// The limit of a host with places for that many requests: a quarter stays free for others, at least one and at most 64.
     pub(crate) fn new(max_requests: usize) -> Self {
         let kept_free = (max_requests / 4).clamp(1, 64);
         Self {
@@ -154,13 +154,13 @@ mod tests {
     #[test]
     fn a_part_of_the_places_stays_free_of_waits() {
         for (places, waits) in [(1, 0), (2, 1), (8, 6), (64, 48), (1_024, 960)] {
-            assert_eq!(Waits::new(places).most, waits, "{places}");
+            assert_eq!(WaitLimit::new(places).most, waits, "{places}");
         }
     }
 
     #[test]
     fn a_wait_without_room_does_not_begin_and_one_that_ends_makes_room() {
-        let waits = Waits::new(4);
+        let waits = WaitLimit::new(4);
         let mut begun: Vec<_> = (0..3).map(|_| waits.begin(TenantId(1), &NOBODY).unwrap()).collect();
         assert!(waits.begin(TenantId(1), &NOBODY).is_none());
         assert!(!begun.iter().any(ended));
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn tenants_share_the_room_evenly() {
-        let waits = Waits::new(8);
+        let waits = WaitLimit::new(8);
         let many: Vec<_> = (0..6).map(|_| waits.begin(TenantId(1), &NOBODY).unwrap()).collect();
         let few: Vec<_> = (0..10).filter_map(|_| waits.begin(TenantId(2), &NOBODY)).collect();
         assert_eq!(few.len(), 3);

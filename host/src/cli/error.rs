@@ -9,7 +9,7 @@ use crate::http::Problem;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum CliError {
     /// The arguments make no sense together, or a file cannot be read.
     Usage(String),
     /// The host cannot be reached.
@@ -26,7 +26,7 @@ pub(super) enum Trouble {
     Failed(String),
 }
 
-impl Trouble {
+impl CliError {
     /// Anything that has no exit code of its own.
     pub(super) fn failed(sentence: impl Into<String>) -> Self {
         Self::Failed(sentence.into())

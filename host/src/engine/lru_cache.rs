@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Values by key.
-pub(super) struct Kept<K, V> {
+pub(super) struct LruCache<K, V> {
     entries: BTreeMap<K, Entry<V>>,
     limits: Limits,
     /// The sum of what is known of the entries.
@@ -29,7 +29,7 @@ struct Entry<V> {
     used: u64,
 }
 
-impl<K: Ord + Copy, V: Default> Kept<K, V> {
+impl<K: Ord + Copy, V: Default> LruCache<K, V> {
     /// Nothing yet.
     pub(super) fn new(limits: Limits) -> Self {
         Self {
@@ -93,11 +93,11 @@ impl<K: Ord + Copy, V: Default> Kept<K, V> {
 mod tests {
     use super::*;
 
-    fn kept(entries: usize, bytes: u64) -> Kept<u8, ()> {
-        Kept::new(Limits { entries, bytes })
+    fn kept(entries: usize, bytes: u64) -> LruCache<u8, ()> {
+        LruCache::new(Limits { entries, bytes })
     }
 
-    fn check(kept: &Kept<u8, ()>, expected: &[u8]) {
+    fn check(kept: &LruCache<u8, ()>, expected: &[u8]) {
         assert_eq!(kept.entries.keys().copied().collect::<Vec<_>>(), expected);
         let bytes: u64 = kept.entries.values().map(|entry| entry.bytes).sum();
         assert_eq!(kept.bytes, bytes);

@@ -3,25 +3,25 @@
 use super::*;
 
 /// The first commit of an instance that is not stored: its first turn calls an activity.
-fn birth(store: &TestStore, name: &str, key: Option<IdempotencyKey>) -> TurnCommit {
-    let birth = Birth {
+fn creation(store: &TestStore, name: &str, key: Option<IdempotencyKey>) -> TurnCommit {
+    let creation = Creation {
         instance: instance(name),
         key,
     };
     let start = InboxRow {
         seq: InboxSeq(0),
-        item: InboxItem::Start(Box::new(birth.instance.started.clone())),
+        item: InboxItem::Start(Box::new(creation.instance.started.clone())),
     };
     let mut commit = first_turn(store.new_number(), vec![start]);
     commit.consumed.clear();
-    commit.birth = Some(Box::new(birth));
+    commit.creation = Some(Box::new(creation));
     commit
 }
 
 #[tokio::test]
 async fn an_instance_is_born_with_its_first_turn() {
     let store = TestStore::new().await;
-    let commit = birth(&store, "a", None);
+    let commit = creation(&store, "a", None);
     let number = commit.instance;
     let receipt = store.commit(commit).await.unwrap();
     assert_eq!(receipt, TurnReceipt::default());
@@ -48,11 +48,11 @@ async fn an_instance_is_born_with_its_first_turn() {
 async fn an_instance_born_without_a_turn_finds_its_start_in_the_inbox() {
     let store = TestStore::new().await;
     let number = store.new_number();
-    let new = Birth {
+    let new = Creation {
         instance: instance("a"),
         key: None,
     };
-    let receipt = store.commit(TurnCommit::of_birth(number, new)).await.unwrap();
+    let receipt = store.commit(TurnCommit::of_creation(number, new)).await.unwrap();
     assert_eq!(receipt.delivered.len(), 1);
     let inbox = store.inbox(number).await;
     assert_eq!(inbox, [receipt.delivered[0].1.clone()]);
@@ -65,15 +65,15 @@ async fn an_instance_born_without_a_turn_finds_its_start_in_the_inbox() {
 async fn a_birth_is_refused_like_a_start() {
     let store = TestStore::new().await;
     let number = store.started("a").await;
-    let refused = store.commit(birth(&store, "a", None)).await.unwrap().refused;
+    let refused = store.commit(creation(&store, "a", None)).await.unwrap().refused;
     assert_eq!(refused, Some(StartOutcome::AlreadyExists(InstanceStatus::Pending)));
     assert_eq!(store.inbox(number).await.len(), 1);
 
-    let first = store.commit(birth(&store, "b", key("k", 1))).await.unwrap();
+    let first = store.commit(creation(&store, "b", key("k", 1))).await.unwrap();
     assert_eq!(first.refused, None);
-    let repeated = store.commit(birth(&store, "c", key("k", 1))).await.unwrap().refused;
+    let repeated = store.commit(creation(&store, "c", key("k", 1))).await.unwrap().refused;
     assert_eq!(repeated, Some(StartOutcome::Repeated(id("b"))));
-    let reused = store.commit(birth(&store, "c", key("k", 2))).await.unwrap().refused;
+    let reused = store.commit(creation(&store, "c", key("k", 2))).await.unwrap().refused;
     assert_eq!(reused, Some(StartOutcome::KeyReused));
     assert_eq!(store.details("c").await, None);
     assert_eq!(store.rows("instances").await, 2);
@@ -82,7 +82,7 @@ async fn a_birth_is_refused_like_a_start() {
 #[tokio::test]
 async fn of_two_births_of_one_id_in_one_batch_the_first_wins() {
     let store = TestStore::new().await;
-    let commits = [birth(&store, "a", None), birth(&store, "a", None)];
+    let commits = [creation(&store, "a", None), creation(&store, "a", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit)).collect();
     let receipts = in_batches(&store, 1, asks).await;
     let refused: Vec<_> = receipts.into_iter().map(|receipt| receipt.unwrap().refused).collect();
@@ -97,7 +97,7 @@ async fn of_two_births_of_one_id_in_one_batch_the_first_wins() {
 async fn a_birth_replaces_an_ended_instance() {
     let store = TestStore::new().await;
     let old = store.ended("a").await;
-    let commit = birth(&store, "a", None);
+    let commit = creation(&store, "a", None);
     let new = commit.instance;
     store.commit(commit).await.unwrap();
     assert!(store.load(old).await.unwrap().is_none());
@@ -109,13 +109,13 @@ async fn a_birth_replaces_an_ended_instance() {
 #[tokio::test]
 async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile() {
     let store = TestStore::new().await;
-    let commit = birth(&store, "a", None);
+    let commit = creation(&store, "a", None);
     let (number, late) = (commit.instance, commit.clone());
-    let new = Birth {
+    let new = Creation {
         instance: instance("a"),
         key: None,
     };
-    let without_turn = TurnCommit::of_birth(number, new);
+    let without_turn = TurnCommit::of_creation(number, new);
     store.commit(without_turn.clone()).await.unwrap();
     let error = store.commit(late).await.unwrap_err();
     assert!(matches!(error, Error::Contradiction(_)), "{error}");
@@ -133,8 +133,8 @@ async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile() {
 #[tokio::test]
 async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone() {
     let store = TestStore::new().await;
-    let bad = poisoned(birth(&store, "bad", None));
-    let commits = [birth(&store, "a", None), bad, birth(&store, "b", None)];
+    let bad = poisoned(creation(&store, "bad", None));
+    let commits = [creation(&store, "a", None), bad, creation(&store, "b", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit));
     let receipts = futures::future::join_all(asks).await;
     assert!(
@@ -142,14 +142,14 @@ async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alo
         "{receipts:?}"
     );
     assert_eq!(store.details("bad").await, None);
-    store.commit(birth(&store, "bad", None)).await.unwrap();
+    store.commit(creation(&store, "bad", None)).await.unwrap();
     store.assert_sound().await;
 }
 
 #[tokio::test]
 async fn numbers_are_never_given_out_twice() {
     let store = TestStore::new().await;
-    let stored = birth(&store, "a", None);
+    let stored = creation(&store, "a", None);
     let (first, drawn) = (stored.instance, store.new_number());
     store.commit(stored).await.unwrap();
     let store = store.crash().await;
@@ -161,8 +161,8 @@ async fn numbers_are_never_given_out_twice() {
 #[tokio::test]
 async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone() {
     let store = TestStore::new().await;
-    let mut commit = birth(&store, "a", None);
-    let late = TurnCommit::of_birth(commit.instance, *commit.birth.clone().unwrap());
+    let mut commit = creation(&store, "a", None);
+    let late = TurnCommit::of_creation(commit.instance, *commit.creation.clone().unwrap());
     commit.summary.status = InstanceStatus::Completed;
     commit.summary.in_flight = 0;
     store.commit(commit).await.unwrap();
@@ -177,13 +177,13 @@ async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone() {
 #[tokio::test]
 async fn an_instance_that_ends_with_its_birth_and_is_purged_in_the_same_batch_is_gone() {
     let store = TestStore::new().await;
-    let mut commit = birth(&store, "a", None);
+    let mut commit = creation(&store, "a", None);
     commit.summary.status = InstanceStatus::Completed;
     commit.summary.in_flight = 0;
     let batches = store.stats().batches;
-    let (born, purged) = tokio::join!(store.commit(commit), store.purge(TENANT, id("a")));
+    let (created, purged) = tokio::join!(store.commit(commit), store.purge(TENANT, id("a")));
     assert_eq!(store.stats().batches - batches, 1);
-    assert_eq!(born.unwrap().refused, None);
+    assert_eq!(created.unwrap().refused, None);
     assert_eq!(purged.unwrap(), PurgeOutcome::Purged);
     assert_eq!(store.status("a").await, None);
     store.sweep_all(NOW).await;

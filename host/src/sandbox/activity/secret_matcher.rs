@@ -16,7 +16,7 @@ const ROOT: u32 = 0;
 /// Texts to be found. Each node stands for the beginning of one of them; shorter beginnings come first, and nodes with
 /// the same parent stand together, in the order of their bytes.
 #[derive(Clone)]
-pub(in crate::sandbox) struct Needles {
+pub(in crate::sandbox) struct SecretMatcher {
     /// The last byte of each node; the root's means nothing.
     bytes: Zeroizing<Vec<u8>>,
     /// The first child of each node. They end where those of the next node begin, so there is one number more.
@@ -35,7 +35,7 @@ struct Span {
     depth: usize,
 }
 
-impl Needles {
+impl SecretMatcher {
     /// Prepares to look for these texts, which are not empty and have fewer than 4 GiB together.
     pub(in crate::sandbox) fn new(mut texts: Vec<&str>) -> Self {
         texts.sort_unstable();
@@ -72,7 +72,7 @@ impl Needles {
             node += 1;
         }
         children.push(number(spans.len()));
-        let mut needles = Self {
+        let mut matcher = Self {
             fallbacks: vec![ROOT; bytes.len()],
             bytes,
             children,
@@ -80,8 +80,8 @@ impl Needles {
             shortest: lengths.clone().min().unwrap_or(usize::MAX),
             longest: lengths.max().unwrap_or(0),
         };
-        needles.link();
-        needles
+        matcher.link();
+        matcher
     }
 
     /// Finds the fallbacks of all nodes, those of shorter ones first.
@@ -148,9 +148,9 @@ impl Needles {
     }
 }
 
-impl fmt::Debug for Needles {
+impl fmt::Debug for SecretMatcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Needles(***)")
+        f.write_str("SecretMatcher(***)")
     }
 }
 
@@ -182,7 +182,7 @@ mod tests {
             texts in prop::collection::vec("[abé]{1,6}", 0..12),
             haystack in "[abcé]{0,60}",
         ) {
-            let places = Needles::new(texts.iter().map(String::as_str).collect()).places(&haystack);
+            let places = SecretMatcher::new(texts.iter().map(String::as_str).collect()).places(&haystack);
             let mut found = vec![false; haystack.len()];
             for place in &places {
                 prop_assert!(haystack.get(place.clone()).is_some(), "a character is cut at {place:?}");
@@ -195,15 +195,15 @@ mod tests {
 
     #[test]
     fn texts_that_overlap_are_one_place() {
-        let needles = Needles::new(vec!["abcd", "cdef", "bcdefgh", "xy"]);
-        assert_eq!(needles.places("-abcdefgh-abcdefxyxy-"), [1..9, 10..20]);
-        assert_eq!(needles.places("bcdefg cdef"), [1..5, 7..11]);
-        assert_eq!(needles.longest(), 7);
+        let matcher = SecretMatcher::new(vec!["abcd", "cdef", "bcdefgh", "xy"]);
+        assert_eq!(matcher.places("-abcdefgh-abcdefxyxy-"), [1..9, 10..20]);
+        assert_eq!(matcher.places("bcdefg cdef"), [1..5, 7..11]);
+        assert_eq!(matcher.longest(), 7);
     }
 
     #[test]
     fn nothing_is_found_where_nothing_is_looked_for() {
-        let none = Needles::new(Vec::new());
+        let none = SecretMatcher::new(Vec::new());
         assert_eq!((none.places("anything"), none.longest()), (vec![], 0));
     }
 
@@ -211,8 +211,8 @@ mod tests {
     fn memory_is_bounded_by_the_bytes_that_are_looked_for() {
         let texts: Vec<String> = (0..1_000).map(|n| format!("{n:04}{}", "x".repeat(n % 50))).collect();
         let bytes: usize = texts.iter().map(String::len).sum();
-        let needles = Needles::new(texts.iter().map(String::as_str).collect());
-        let kept = needles.bytes.len() + 4 * (needles.children.len() + needles.fallbacks.len() + needles.ends.len());
+        let matcher = SecretMatcher::new(texts.iter().map(String::as_str).collect());
+        let kept = matcher.bytes.len() + 4 * (matcher.children.len() + matcher.fallbacks.len() + matcher.ends.len());
         assert!(kept <= (bytes + 2) * NODE_BYTES, "{kept} for {bytes}");
     }
 }

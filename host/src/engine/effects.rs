@@ -7,11 +7,11 @@ use crate::model::{
 use crate::replay::ledger::SubOrchestrationCall;
 use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient, Used};
 
-use super::owner::World;
+use super::owner::OwnerContext;
 
 /// Children, messages, notes and logs of one step.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub(super) struct Effects {
     pub children: Vec<NewInstance>,
     pub messages: Vec<OutboundMessage>,
     pub attempts: Vec<AttemptRow>,
@@ -28,14 +28,14 @@ pub(super) struct Outbox {
     pub retried: Vec<TaskId>,
 }
 
-impl Outbox {
+impl Effects {
     /// Whether the step changes nothing beyond the instance itself.
     pub(super) fn is_empty(&self) -> bool {
         self.children.is_empty() && self.messages.is_empty() && self.attempts.is_empty() && self.usage.is_empty()
     }
 
     /// Starts an instance.
-    pub(super) fn start(&mut self, world: &dyn World, tenant: TenantId, child: Child<'_>) {
+    pub(super) fn start(&mut self, context: &dyn OwnerContext, tenant: TenantId, child: Child<'_>) {
         self.children.push(NewInstance {
             tenant,
             id: child.id.clone(),
@@ -44,20 +44,20 @@ impl Outbox {
                 execution: ExecutionNumber::FIRST,
                 function: child.function.clone(),
                 input: child.input.clone(),
-                seed: world.seed(),
-                limits: world.limits(),
+                seed: context.seed(),
+                limits: context.limits(),
                 parent: child.parent,
                 events: Vec::new(),
                 not_before: child.not_before,
             },
-            created_at: world.now(),
+            created_at: context.now(),
         });
     }
 
     /// Starts another child for a sub-orchestration whose last one failed, after its backoff.
     pub(super) fn retry_child(
         &mut self,
-        world: &dyn World,
+        context: &dyn OwnerContext,
         tenant: TenantId,
         call: &SubOrchestrationCall,
         parent: Parent,
@@ -74,10 +74,10 @@ impl Outbox {
             failure: failure.abridged(),
             fuel: 0,
             started_at: call.scheduled_at,
-            ended_at: world.now(),
+            ended_at: context.now(),
             next_at: Some(start_at),
         });
-        let today = world.directory().orchestration(&call.function, &call.input);
+        let today = context.directory().orchestration(&call.function, &call.input);
         self.retried.push(task);
         let child = Child {
             id: &call.child_id(attempt),
@@ -87,7 +87,7 @@ impl Outbox {
             parent: Some(parent),
             not_before: Some(start_at),
         };
-        self.start(world, tenant, child);
+        self.start(context, tenant, child);
     }
 
     /// Takes back the start of a child that was cancelled in the turn that scheduled it.

@@ -13,12 +13,12 @@ use super::activities::Activities;
 use super::events;
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::guests::{AnyGuest, Guests};
-use super::heat::Heat;
-use super::holds::Holds;
-use super::hub::{Hub, Mail, Newborn, Taken};
-use super::owner::{ActivityChanges, ActivityResult, Next, Owner, UNREADABLE, World};
-use super::recorded::Recorded;
-use super::shares::{Gate, Pass};
+use super::held_tenants::HeldTenants;
+use super::hot_instances::HotInstances;
+use super::owner::{ActivityChanges, ActivityResult, Next, Owner, OwnerContext, UNREADABLE};
+use super::owners::{EventOutcome, Mail, Owners, PendingCreation};
+use super::recorded_guest::RecordedGuest;
+use super::shares::{Gate, TurnPermit};
 use super::stats::{EngineStats, Step};
 use super::timers::Timers;
 use super::waiters::Waiters;
@@ -29,7 +29,7 @@ use crate::model::{
     ExecutionNumber, InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, TaskId, TenantId, Timestamp,
     Turn, TurnNumber,
 };
-use crate::replay::{Directory, Execution, HostTrouble, Player, TurnLimits};
+use crate::replay::{Directory, Execution, HostUnavailable, Player, TurnLimits};
 use crate::store::{self, StartOutcome, Store, TurnCommit, TurnReceipt, Used};
 use crate::tenancy::{Quotas, Tenancy, Work};
 
@@ -63,9 +63,9 @@ pub(super) struct Shared {
     pub activities: Activities,
     pub gate: Gate,
     pub timers: Timers,
-    pub holds: Holds,
+    pub held_tenants: HeldTenants,
     pub waiters: Waiters,
-    pub heat: Heat,
+    pub hot_instances: HotInstances,
     /// Bounds the instances being loaded at once, so that a start with many does not read them all into memory.
     pub loading: Semaphore,
     pub runtime: tokio::runtime::Handle,
@@ -78,16 +78,16 @@ pub(super) struct Shared {
     pub observable: ObservableLimits,
 }
 
-type GuestOwner = Owner<Recorded<AnyGuest>>;
+type GuestOwner = Owner<RecordedGuest<AnyGuest>>;
 
 /// What the owner of one tenant's instance is given to decide with.
-struct HostWorld<'a> {
+struct HostContext<'a> {
     shared: &'a Shared,
     tenant: TenantId,
     directory: &'a dyn Directory,
 }
 
-impl World for HostWorld<'_> {
+impl OwnerContext for HostContext<'_> {
     fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
@@ -119,11 +119,11 @@ impl World for HostWorld<'_> {
     }
 
     fn is_held(&self) -> bool {
-        self.shared.holds.is_held(self.tenant)
+        self.shared.held_tenants.is_held(self.tenant)
     }
 }
 
-impl HostWorld<'_> {
+impl HostContext<'_> {
     fn quota<T>(&self, of: impl FnOnce(&Quotas) -> Option<T>) -> Option<T> {
         of(&self.shared.tenancy.tenant(self.tenant)?.quotas)
     }
@@ -141,42 +141,42 @@ impl Shared {
 
 /// Runs the owner of an instance until it is idle for long enough or has ended.
 pub(super) async fn run(
-    hub: Hub,
+    owners: Owners,
     instance: InstanceNumber,
     mut mailbox: mpsc::UnboundedReceiver<Mail>,
-    newborn: Option<Newborn>,
+    pending_creation: Option<PendingCreation>,
 ) {
-    let shared = hub.shared().clone();
+    let shared = owners.shared().clone();
     let mut results = VecDeque::new();
     let mut session = Session {
-        hub: &hub,
+        owners: &owners,
         shared: &shared,
         instance,
         module_tries: 0,
         failures: 0,
         first_turns: Vec::new(),
         ahead: None,
-        born: None,
+        creation_reply: None,
         raised: VecDeque::new(),
     };
-    let is_new = newborn.is_some();
-    let newborn = newborn.filter(|newborn| newborn.claim.take());
-    let mut unborn = newborn.map(|newborn| {
-        session.born = Some(newborn.reply);
-        let mut owner = Owner::unborn(instance, newborn.birth);
+    let is_new = pending_creation.is_some();
+    let pending_creation = pending_creation.filter(|pending_creation| pending_creation.claim.take());
+    let mut not_stored = pending_creation.map(|pending_creation| {
+        session.creation_reply = Some(pending_creation.reply);
+        let mut owner = Owner::not_stored(instance, pending_creation.creation);
         owner.know_events_of(shared.known_event_bytes);
-        if newborn.turn_later {
+        if pending_creation.turn_later {
             owner.turn_later();
         }
         owner
     });
-    if is_new && unborn.is_none() && hub.remove_if_idle(instance, &mailbox) {
+    if is_new && not_stored.is_none() && owners.remove_if_idle(instance, &mailbox) {
         // Somebody else creates the instance, and wakes it then.
         return;
     }
     loop {
         // An owner whose commit failed is thrown away, and a new one reads what is really stored.
-        let owner = match unborn.take() {
+        let owner = match not_stored.take() {
             Some(owner) => Some(owner),
             None => session.load(&mut results).await,
         };
@@ -200,12 +200,15 @@ pub(super) async fn run(
             None if over(&shared, instance, &mut mailbox) => continue,
             None => {}
         }
-        session.raised.drain(..).for_each(|reply| drop(reply.send(Taken::No)));
+        session
+            .raised
+            .drain(..)
+            .for_each(|reply| drop(reply.send(EventOutcome::No)));
         shared
             .activities
             .note_usage(results.drain(..).filter_map(|result| result.used));
-        shared.heat.not_idle(instance);
-        if hub.remove_if_idle(instance, &mailbox) || shared.shutdown.is_cancelled() {
+        shared.hot_instances.not_idle(instance);
+        if owners.remove_if_idle(instance, &mailbox) || shared.shutdown.is_cancelled() {
             return;
         }
     }
@@ -220,7 +223,7 @@ fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::Unbounded
             Mail::Wake | Mail::Inbox(_) => woken = true,
             Mail::Event(raised) => {
                 if let Some((_, reply)) = raised.take() {
-                    let _ = reply.send(Taken::No);
+                    let _ = reply.send(EventOutcome::No);
                 }
             }
             Mail::Result(result) => shared.activities.note_usage(result.used),
@@ -262,7 +265,7 @@ enum Ended {
 
 /// One owner at work.
 struct Session<'a> {
-    hub: &'a Hub,
+    owners: &'a Owners,
     shared: &'a Arc<Shared>,
     instance: InstanceNumber,
     module_tries: u32,
@@ -273,9 +276,9 @@ struct Session<'a> {
     /// Turns that are being read while those before them are replayed.
     ahead: Option<ReadAhead>,
     /// Who is told that the instance is stored, until it is.
-    born: Option<oneshot::Sender<Result<StartOutcome, store::Error>>>,
+    creation_reply: Option<oneshot::Sender<Result<StartOutcome, store::Error>>>,
     /// Who is told that an event is stored, in the order in which the owner received them.
-    raised: VecDeque<oneshot::Sender<Taken>>,
+    raised: VecDeque<oneshot::Sender<EventOutcome>>,
 }
 
 /// A page of a history on its way, in a task of its own.
@@ -354,12 +357,12 @@ impl Session<'_> {
             }
             let next = {
                 let pass = self.pass(&mut owner, mailbox).await;
-                let world = HostWorld {
+                let context = HostContext {
                     shared: self.shared,
                     tenant: owner.tenant(),
                     directory: &*directory,
                 };
-                let next = owner.next(&world);
+                let next = owner.next(&context);
                 if let (Some(pass), Ok(next)) = (pass, &next) {
                     pass.used(next.fuel());
                 }
@@ -379,7 +382,7 @@ impl Session<'_> {
                 }
                 Ok(Next::Commit(commit)) => match self.commit(*commit).await {
                     Ok(receipt) if receipt.refused.is_some() => {
-                        self.answer_birth(Ok(receipt.refused.expect("it was refused")));
+                        self.answer_creation(Ok(receipt.refused.expect("it was refused")));
                         return Ended::Over(owner.into_results());
                     }
                     Ok(receipt) => self.committed(&mut owner, &receipt),
@@ -400,7 +403,11 @@ impl Session<'_> {
     }
 
     /// Before a turn: waits until it is the tenant's. What comes meanwhile is for that turn as well.
-    async fn pass(&mut self, owner: &mut GuestOwner, mailbox: &mut mpsc::UnboundedReceiver<Mail>) -> Option<Pass> {
+    async fn pass(
+        &mut self,
+        owner: &mut GuestOwner,
+        mailbox: &mut mpsc::UnboundedReceiver<Mail>,
+    ) -> Option<TurnPermit> {
         if !owner.is_about_to_run() {
             return None;
         }
@@ -422,9 +429,9 @@ impl Session<'_> {
             self.shared.timers.arm(self.instance, wake_at);
         }
         if owner.is_hot()
-            && let Some(oldest) = self.shared.heat.idle(self.instance, self.shared.hot_cap)
+            && let Some(oldest) = self.shared.hot_instances.idle(self.instance, self.shared.hot_cap)
         {
-            self.hub.deliver(oldest, Mail::Cool);
+            self.owners.deliver(oldest, Mail::Cool);
         }
         let patience = if owner.is_hot() {
             self.shared.hot_idle
@@ -437,7 +444,7 @@ impl Session<'_> {
             () = tokio::time::sleep(patience) => None,
             () = self.shared.shutdown.cancelled() => None,
         };
-        self.shared.heat.not_idle(self.instance);
+        self.shared.hot_instances.not_idle(self.instance);
         match mail {
             Some(Mail::Cool) => {
                 owner.cool();
@@ -463,7 +470,7 @@ impl Session<'_> {
                         self.raised.push_back(reply);
                     } else {
                         // Who raised it has it stored.
-                        let _ = reply.send(Taken::No);
+                        let _ = reply.send(EventOutcome::No);
                     }
                 }
             }
@@ -474,12 +481,12 @@ impl Session<'_> {
 
     /// A step is durable: who asked for it is told, and who is concerned by it is woken.
     fn committed(&mut self, owner: &mut GuestOwner, receipt: &TurnReceipt) {
-        self.answer_birth(Ok(StartOutcome::Created(self.instance)));
+        self.answer_creation(Ok(StartOutcome::Created(self.instance)));
         let raised = owner.committed(receipt);
         self.first_turns.clear();
         self.failures = 0;
         for (reply, durable) in self.raised.drain(..raised.len()).zip(raised) {
-            let _ = reply.send(if durable { Taken::Yes } else { Taken::No });
+            let _ = reply.send(if durable { EventOutcome::Yes } else { EventOutcome::No });
         }
         self.announce(receipt);
         let shared = self.shared;
@@ -494,8 +501,8 @@ impl Session<'_> {
     }
 
     /// Tells whoever started the instance, if that is still open, what came of it.
-    fn answer_birth(&mut self, outcome: Result<StartOutcome, store::Error>) {
-        if let Some(reply) = self.born.take() {
+    fn answer_creation(&mut self, outcome: Result<StartOutcome, store::Error>) {
+        if let Some(reply) = self.creation_reply.take() {
             let _ = reply.send(outcome);
         }
     }
@@ -503,9 +510,9 @@ impl Session<'_> {
     /// The store failed: whoever waits for something to become durable is told.
     fn refuse(&mut self, error: store::Error) {
         for reply in self.raised.drain(..) {
-            let _ = reply.send(Taken::Failed(error.clone()));
+            let _ = reply.send(EventOutcome::Failed(error.clone()));
         }
-        self.answer_birth(Err(error));
+        self.answer_creation(Err(error));
     }
 
     /// Appends what the instance cannot take now to its inbox.
@@ -520,9 +527,9 @@ impl Session<'_> {
             }
             let Some(reply) = reply else { continue };
             let _ = reply.send(match kept {
-                Ok(Some(_)) => Taken::Yes,
-                Ok(None) => Taken::No,
-                Err(error) => Taken::Failed(error),
+                Ok(Some(_)) => EventOutcome::Yes,
+                Ok(None) => EventOutcome::No,
+                Err(error) => EventOutcome::Failed(error),
             });
         }
     }
@@ -563,11 +570,11 @@ impl Session<'_> {
     /// Wakes those whom a commit concerns.
     fn announce(&self, receipt: &TurnReceipt) {
         for created in &receipt.created {
-            self.hub.deliver(*created, Mail::Wake);
+            self.owners.deliver(*created, Mail::Wake);
         }
         for (instance, row) in &receipt.delivered {
             if *instance != self.instance {
-                self.hub.deliver(*instance, Mail::Inbox(row.clone()));
+                self.owners.deliver(*instance, Mail::Inbox(row.clone()));
             }
         }
     }
@@ -582,7 +589,7 @@ impl Session<'_> {
             activities.cancel_all(self.instance);
         }
         for start in changes.start {
-            activities.start(self.hub, owner.tenant(), self.instance, owner.id(), start);
+            activities.start(self.owners, owner.tenant(), self.instance, owner.id(), start);
         }
     }
 
@@ -648,7 +655,7 @@ impl Session<'_> {
     }
 
     /// Feeds rows a few at a time, so that others come in between; what is left at the shutdown is left.
-    async fn feed_in_pieces(&self, owner: &mut GuestOwner, rows: &[Turn]) -> Result<(), HostTrouble> {
+    async fn feed_in_pieces(&self, owner: &mut GuestOwner, rows: &[Turn]) -> Result<(), HostUnavailable> {
         let (shared, (execution, _), was_hot) = (self.shared, owner.position(), owner.is_hot());
         let mut left = rows;
         // A guest that did not repeat its history is gone.
@@ -688,7 +695,7 @@ impl Session<'_> {
                     execution: started.execution,
                     task: None,
                 };
-                let guest = Recorded {
+                let guest = RecordedGuest {
                     guest,
                     recorder: self.shared.recorder.clone(),
                     flight,
@@ -697,7 +704,7 @@ impl Session<'_> {
                 let execution = Execution::new(owner.id().clone(), started, directory.clone(), self.shared.turn_limits);
                 owner.install(Player::new(guest, execution));
             }
-            Err(HostTrouble::Module(message)) => {
+            Err(HostUnavailable::Module(message)) => {
                 self.module_tries += 1;
                 owner.turn_later();
                 if self.module_tries >= MODULE_TRIES {
@@ -706,13 +713,13 @@ impl Session<'_> {
                     pause(self.shared).await;
                 }
             }
-            Err(trouble @ HostTrouble::NoRoom(_)) => self.trouble(owner, &trouble).await,
+            Err(trouble @ HostUnavailable::NoRoom(_)) => self.trouble(owner, &trouble).await,
         }
     }
 
     /// The host cannot run the guest now. A start does not wait for room: the instance is stored, and runs later.
-    async fn trouble(&self, owner: &mut GuestOwner, trouble: &HostTrouble) {
-        if owner.is_unborn() {
+    async fn trouble(&self, owner: &mut GuestOwner, trouble: &HostUnavailable) {
+        if owner.is_not_stored() {
             owner.turn_later();
         } else {
             self.make_room(trouble).await;
@@ -720,9 +727,9 @@ impl Session<'_> {
     }
 
     /// Cools the instance that has been idle longest, and waits a moment.
-    async fn make_room(&self, trouble: &HostTrouble) {
-        match self.shared.heat.oldest() {
-            Some(oldest) => self.hub.deliver(oldest, Mail::Cool),
+    async fn make_room(&self, trouble: &HostUnavailable) {
+        match self.shared.hot_instances.oldest() {
+            Some(oldest) => self.owners.deliver(oldest, Mail::Cool),
             None => tracing::warn!(instance = self.instance.0, %trouble, "an instance has to wait"),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::dice::Dice;
 use super::faults::Plan;
 use super::guests::ScriptedGuests;
+use super::rng::Rng;
 use super::time::SimulatedClock;
 use super::world::World;
 use crate::engine::Engine;
-use crate::engine::hub::Mail;
 use crate::engine::owner::ActivityResult;
+use crate::engine::owners::Mail;
 use crate::model::InboxItem;
 use crate::store::simulated::Disk;
 
-struct Mischief {
-    dice: Dice,
+struct Disturbances {
+    rng: Rng,
     plan: Plan,
     engine: Engine,
     disk: Disk,
@@ -26,9 +26,9 @@ struct Mischief {
 }
 
 /// Begins, if the plan wants any, and goes on until it is aborted.
-pub(super) fn begin(dice: Dice, plan: Plan, world: &World, engine: &Engine) -> JoinHandle<()> {
-    let mut mischief = Mischief {
-        dice,
+pub(super) fn begin(rng: Rng, plan: Plan, world: &World, engine: &Engine) -> JoinHandle<()> {
+    let mut disturbances = Disturbances {
+        rng,
         plan,
         engine: engine.clone(),
         disk: world.disk.clone(),
@@ -36,17 +36,17 @@ pub(super) fn begin(dice: Dice, plan: Plan, world: &World, engine: &Engine) -> J
         clock: world.clock.clone(),
     };
     tokio::spawn(async move {
-        while mischief.plan.mischief_ms > 0 {
-            let pause = mischief.dice.between(1, mischief.plan.mischief_ms);
+        while disturbances.plan.disturbance_ms > 0 {
+            let pause = disturbances.rng.between(1, disturbances.plan.disturbance_ms);
             tokio::time::sleep(Duration::from_millis(pause)).await;
-            mischief.disturb();
+            disturbances.disturb();
         }
     })
 }
 
-impl Mischief {
+impl Disturbances {
     fn disturb(&mut self) {
-        match self.dice.below(10) {
+        match self.rng.below(10) {
             0..=3 => self.evict(),
             4 => self.repeat_result(),
             5 => self.repeat_message(),
@@ -60,15 +60,15 @@ impl Mischief {
         let content = self.disk.content();
         let numbers: Vec<_> = content.instances.keys().copied().collect();
         if !numbers.is_empty() {
-            self.engine.0.hub.deliver(*self.dice.pick(&numbers), Mail::Cool);
+            self.engine.0.owners.deliver(*self.rng.pick(&numbers), Mail::Cool);
         }
     }
 
     /// Some are woken for nothing, and take over from what is stored.
     fn wake(&mut self) {
         for number in self.disk.content().instances.keys() {
-            if self.dice.per_mille(700) {
-                self.engine.0.hub.deliver(*number, Mail::Wake);
+            if self.rng.per_mille(700) {
+                self.engine.0.owners.deliver(*number, Mail::Wake);
             }
         }
     }
@@ -84,7 +84,7 @@ impl Mischief {
                 fuel: 0,
                 used: None,
             };
-            self.engine.0.hub.deliver(call.run.0, Mail::Result(result));
+            self.engine.0.owners.deliver(call.run.0, Mail::Result(result));
         }
     }
 
@@ -101,7 +101,7 @@ impl Mischief {
             // To the end, whatever becomes of the rest: a message is never left behind that nobody knows of.
             tokio::spawn(async move {
                 if let Ok(Some(row)) = engine.0.store.deliver(call.run.0, item).await {
-                    engine.0.hub.deliver(call.run.0, Mail::Inbox(row));
+                    engine.0.owners.deliver(call.run.0, Mail::Inbox(row));
                 }
             });
         }
@@ -109,7 +109,7 @@ impl Mischief {
 
     fn jump(&mut self) {
         if self.plan.jump_ms > 0 {
-            let by = i64::try_from(self.dice.below(2 * self.plan.jump_ms + 1)).expect("small");
+            let by = i64::try_from(self.rng.below(2 * self.plan.jump_ms + 1)).expect("small");
             self.clock
                 .put_wrong(by - i64::try_from(self.plan.jump_ms).expect("small"));
         }

@@ -1,6 +1,6 @@
-//! Judges a component by what it exports and imports, before anything of it is compiled or run.
+//! Validates a component by what it exports and imports, before anything of it is compiled or run.
 //!
-//! Functions are judged, not interfaces: a guest that merely uses `std::fs` imports resource types of `wasi:sockets`
+//! Functions are validated, not interfaces: a guest that merely uses `std::fs` imports resource types of `wasi:sockets`
 //! for their destructors, which harms nobody.
 
 use wasmparser::{
@@ -18,7 +18,7 @@ const MAX_LISTED: usize = 10;
 
 /// What a component is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct Validated {
     pub(super) kind: FunctionKind,
 }
 
@@ -30,7 +30,7 @@ enum Offer {
 }
 
 /// Looks at a component and says what it is, or why it is no module.
-pub(super) fn judge(bytes: &[u8], max_bytes: usize) -> Result<Verdict, UploadError> {
+pub(super) fn validate(bytes: &[u8], max_bytes: usize) -> Result<Validated, UploadError> {
     if bytes.is_empty() {
         return Err(UploadError::Empty);
     }
@@ -54,7 +54,7 @@ pub(super) fn judge(bytes: &[u8], max_bytes: usize) -> Result<Verdict, UploadErr
     for import in &names.imports {
         judge_import(kind, import, &types)?;
     }
-    Ok(Verdict { kind })
+    Ok(Validated { kind })
 }
 
 fn invalid(error: wasmparser::BinaryReaderError) -> UploadError {

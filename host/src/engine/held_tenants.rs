@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::hub::{Hub, Mail};
+use super::owners::{Mail, Owners};
 use super::timers::Timers;
 use crate::clock::Clock;
 use crate::model::{InstanceNumber, TenantId};
@@ -26,7 +26,7 @@ const PAGE: u32 = 1_000;
 
 /// The tenants that are held. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Holds(Arc<Inner>);
+pub(super) struct HeldTenants(Arc<Inner>);
 
 struct Inner {
     tenancy: Tenancy,
@@ -36,7 +36,7 @@ struct Inner {
     first: Notify,
 }
 
-impl Holds {
+impl HeldTenants {
     pub(super) fn new(tenancy: Tenancy) -> Self {
         Self(Arc::new(Inner {
             tenancy,
@@ -65,7 +65,7 @@ impl Holds {
     /// Wakes instances when their tenants are held no more, until the shutdown.
     pub(super) async fn run(
         self,
-        hub: Hub,
+        owners: Owners,
         store: Store,
         timers: Timers,
         clock: Arc<dyn Clock>,
@@ -83,7 +83,7 @@ impl Holds {
                 }
                 timers.read_again();
                 for tenant in released {
-                    match wake(&hub, &store, &*clock, tenant).await {
+                    match wake(&owners, &store, &*clock, tenant).await {
                         Ok(woken) => tracing::info!(%tenant, instances = woken, "the instances of a tenant go on"),
                         Err(error) => {
                             tracing::error!(%tenant, %error, "the instances of a tenant could not be woken; trying again");
@@ -110,12 +110,12 @@ impl Holds {
 }
 
 /// Wakes the instances of a tenant that have messages, activities in flight, or something due.
-async fn wake(hub: &Hub, store: &Store, clock: &dyn Clock, tenant: TenantId) -> Result<u64, Error> {
+async fn wake(owners: &Owners, store: &Store, clock: &dyn Clock, tenant: TenantId) -> Result<u64, Error> {
     let (mut woken, mut after) = (0, None::<InstanceNumber>);
     loop {
         let page = store.to_wake_of(tenant, clock.now(), after, PAGE).await?;
         for instance in &page {
-            hub.deliver(*instance, Mail::Wake);
+            owners.deliver(*instance, Mail::Wake);
         }
         woken += page.len() as u64;
         after = page.last().copied();

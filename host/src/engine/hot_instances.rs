@@ -7,7 +7,7 @@ use crate::model::InstanceNumber;
 
 /// Hot, idle instances in the order they became idle.
 #[derive(Debug, Default)]
-pub(super) struct Heat(Mutex<Order>);
+pub(super) struct HotInstances(Mutex<Order>);
 
 #[derive(Debug, Default)]
 struct Order {
@@ -16,7 +16,7 @@ struct Order {
     ages: HashMap<InstanceNumber, u64>,
 }
 
-impl Heat {
+impl HotInstances {
     /// An instance has become idle with its guest in memory. Returns one to cool if there are more than `cap`.
     pub(super) fn idle(&self, instance: InstanceNumber, cap: usize) -> Option<InstanceNumber> {
         let mut order = self.lock();

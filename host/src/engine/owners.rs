@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 use super::owner::ActivityResult;
-use super::task::{self, Shared};
+use super::owner_loop::{self, Shared};
 use crate::model::{Event, InboxRow, InstanceNumber};
-use crate::store::{Birth, Error as StoreError, StartOutcome};
+use crate::store::{Creation, Error as StoreError, StartOutcome};
 
 /// What an owner can be told.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub enum Mail {
 #[derive(Debug)]
 pub struct RaisedEvent {
     event: Event,
-    reply: oneshot::Sender<Taken>,
+    reply: oneshot::Sender<EventOutcome>,
     claim: Claim,
 }
 
@@ -50,7 +50,7 @@ impl Claim {
 
 impl RaisedEvent {
     /// With its claim, and where its fate is told.
-    pub fn new(event: Event) -> (Self, Claim, oneshot::Receiver<Taken>) {
+    pub fn new(event: Event) -> (Self, Claim, oneshot::Receiver<EventOutcome>) {
         let (reply, taken) = oneshot::channel();
         let claim = Claim::default();
         let raised = Self {
@@ -62,14 +62,14 @@ impl RaisedEvent {
     }
 
     /// The event and whom to tell, unless it was withdrawn.
-    pub fn take(self) -> Option<(Event, oneshot::Sender<Taken>)> {
+    pub fn take(self) -> Option<(Event, oneshot::Sender<EventOutcome>)> {
         self.claim.take().then_some((self.event, self.reply))
     }
 }
 
 /// What became of an event that was given to an owner.
 #[derive(Debug)]
-pub enum Taken {
+pub enum EventOutcome {
     /// It is durable.
     Yes,
     /// The owner has no use for it: the instance has ended or is gone. Nothing was stored.
@@ -80,31 +80,31 @@ pub enum Taken {
 
 /// An instance to be created by its owner's first commit, and who is told what came of it.
 #[derive(Debug)]
-pub struct Newborn {
+pub struct PendingCreation {
     /// What to create.
-    pub birth: Birth,
+    pub creation: Creation,
     /// Told once it is durable, or refused.
     pub reply: oneshot::Sender<Result<StartOutcome, StoreError>>,
     /// Create it before its first turn runs.
     pub turn_later: bool,
-    /// Taken by its owner when it begins, or by whoever does not wait for that any longer and creates it.
+    /// Taken by its owner when it begins, or withdrawn by a caller that no longer waits and creates the instance itself.
     pub claim: Claim,
 }
 
 /// The table. Cheap to clone.
 #[derive(Clone)]
-pub struct Hub(Arc<Inner>);
+pub struct Owners(Arc<Inner>);
 
 struct Inner {
-    owners: Mutex<HashMap<InstanceNumber, mpsc::UnboundedSender<Mail>>>,
+    table: Mutex<HashMap<InstanceNumber, mpsc::UnboundedSender<Mail>>>,
     shared: Arc<Shared>,
 }
 
-impl Hub {
+impl Owners {
     /// An empty table.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self(Arc::new(Inner {
-            owners: Mutex::default(),
+            table: Mutex::default(),
             shared,
         }))
     }
@@ -116,8 +116,8 @@ impl Hub {
 
     /// Gives a message to the owner of the instance, which is made if there is none.
     pub fn deliver(&self, instance: InstanceNumber, mail: Mail) {
-        let mut owners = self.lock();
-        let mail = match owners.get(&instance) {
+        let mut table = self.lock();
+        let mail = match table.get(&instance) {
             None => mail,
             Some(mailbox) => match mailbox.send(mail) {
                 Ok(()) => return,
@@ -137,23 +137,28 @@ impl Hub {
         if matches!(mail, Mail::Result(_) | Mail::Event(_)) {
             sender.send(mail).expect("the receiver is here");
         }
-        owners.insert(instance, sender);
-        drop(owners);
+        table.insert(instance, sender);
+        drop(table);
         self.spawn(instance, receiver, None);
     }
 
     /// Makes the owner of an instance that is not stored yet, under a number that nobody knows.
-    pub fn bear(&self, instance: InstanceNumber, newborn: Newborn) {
+    pub fn create(&self, instance: InstanceNumber, pending_creation: PendingCreation) {
         if self.0.shared.shutdown.is_cancelled() {
             return;
         }
         let (sender, receiver) = mpsc::unbounded_channel();
         self.lock().insert(instance, sender);
-        self.spawn(instance, receiver, Some(newborn));
+        self.spawn(instance, receiver, Some(pending_creation));
     }
 
-    fn spawn(&self, instance: InstanceNumber, mailbox: mpsc::UnboundedReceiver<Mail>, newborn: Option<Newborn>) {
-        let work = task::run(self.clone(), instance, mailbox, newborn);
+    fn spawn(
+        &self,
+        instance: InstanceNumber,
+        mailbox: mpsc::UnboundedReceiver<Mail>,
+        pending_creation: Option<PendingCreation>,
+    ) {
+        let work = owner_loop::run(self.clone(), instance, mailbox, pending_creation);
         self.0.shared.tracker.spawn_on(work, &self.0.shared.runtime);
     }
 
@@ -164,15 +169,15 @@ impl Hub {
 
     /// Removes an owner whose mailbox is empty; says whether it did.
     pub(super) fn remove_if_idle(&self, instance: InstanceNumber, mailbox: &mpsc::UnboundedReceiver<Mail>) -> bool {
-        let mut owners = self.lock();
+        let mut table = self.lock();
         let idle = mailbox.is_empty();
         if idle {
-            owners.remove(&instance);
+            table.remove(&instance);
         }
         idle
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceNumber, mpsc::UnboundedSender<Mail>>> {
-        self.0.owners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,9 +2,9 @@
 
 /// A stream of numbers (SplitMix64: tiny, fast, and good enough to shuffle tests with).
 #[derive(Debug, Clone)]
-pub(super) struct Dice(u64);
+pub(super) struct Rng(u64);
 
-impl Dice {
+impl Rng {
     /// The stream of one purpose: drawing more for one does not change what another draws.
     pub(super) fn new(seed: u64, purpose: &str) -> Self {
         Self(hash(seed, purpose.as_bytes()))

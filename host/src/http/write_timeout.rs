@@ -19,7 +19,7 @@ use tokio::{
 use super::connection::Connection;
 
 /// Fails a write that makes no progress for `patience`.
-pub(super) struct Stall<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     connection: Arc<Connection>,
     patience: Duration,
@@ -27,7 +27,7 @@ pub(super) struct Stall<S> {
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Stall<S> {
+impl<S> WriteTimeout<S> {
     pub(super) fn new(stream: S, connection: Arc<Connection>, patience: Duration) -> Self {
         Self {
             stream,
@@ -53,7 +53,7 @@ impl<S> Stall<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -68,7 +68,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Stall<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let progress = Pin::new(&mut self.stream).poll_write(context, data);
         self.watch(progress, context)
@@ -108,7 +108,7 @@ mod tests {
     async fn a_client_that_takes_nothing_ends_the_connection() {
         let (server, mut client) = duplex(8);
         let connection = Arc::new(Connection::new(None, Arc::default()));
-        let mut server = Stall::new(server, connection, Duration::from_millis(20));
+        let mut server = WriteTimeout::new(server, connection, Duration::from_millis(20));
         server.write_all(b"12345678").await.unwrap();
         client.read_exact(&mut [0; 4]).await.unwrap();
         server.write_all(b"1234").await.unwrap();

@@ -12,33 +12,33 @@ use crate::{
     store::{
         Error,
         connection::Connection,
-        instances::{ById, ByNumber, Fact},
+        instances::{ById, ByNumber, InstanceHead},
     },
 };
 
 /// How many live instances the cache holds in each of its two generations. An entry takes about 200 bytes.
 const CACHED_INSTANCES: usize = 16_384;
 
-/// How many births are remembered, in each of two generations. A second request to create the same instance comes at most
+/// How many creations are remembered, in each of two generations. A second request to create the same instance comes at most
 /// a full queue and backlog of the writer later.
-const REMEMBERED_BIRTHS: usize = 4 * (super::QUEUE_CAPACITY + super::MAX_BACKLOG);
+const REMEMBERED_CREATIONS: usize = 4 * (super::QUEUE_CAPACITY + super::MAX_BACKLOG);
 
 type IdKey = (TenantId, InstanceId);
 
 /// Live instances that were written or asked for lately. Holds nothing that is not committed.
-pub(super) struct FactCache {
-    facts: Generations<InstanceNumber, Fact>,
+pub(super) struct HeadCache {
+    heads: Generations<InstanceNumber, InstanceHead>,
     numbers: Generations<IdKey, InstanceNumber>,
-    born: Generations<InstanceNumber, ()>,
+    created: Generations<InstanceNumber, ()>,
 }
 
 /// What a batch may ask for, and what it has changed so far.
 #[derive(Default)]
-pub(super) struct Facts {
-    by_number: HashMap<InstanceNumber, Option<Fact>>,
+pub(super) struct InstanceHeads {
+    by_number: HashMap<InstanceNumber, Option<InstanceHead>>,
     by_id: HashMap<IdKey, Option<InstanceNumber>>,
-    /// Instances that were born lately, or in this batch, whatever has become of them.
-    born: HashSet<InstanceNumber>,
+    /// Instances created lately, or in this batch, even if they are gone by now.
+    created: HashSet<InstanceNumber>,
 }
 
 /// The instances that a batch is about.
@@ -46,13 +46,13 @@ pub(super) struct Facts {
 pub(super) struct Wanted {
     numbers: HashSet<InstanceNumber>,
     ids: HashSet<IdKey>,
-    births: Vec<InstanceNumber>,
+    creations: Vec<InstanceNumber>,
 }
 
 impl Wanted {
-    /// Adds an instance that is to be born.
-    pub(super) fn birth(&mut self, number: InstanceNumber) {
-        self.births.push(number);
+    /// Adds an instance to be created.
+    pub(super) fn creation(&mut self, number: InstanceNumber) {
+        self.creations.push(number);
     }
 
     /// Adds an instance by its number.
@@ -66,83 +66,90 @@ impl Wanted {
     }
 }
 
-impl FactCache {
+impl HeadCache {
     /// Knows nothing yet.
     pub(super) fn new() -> Self {
         Self {
-            facts: Generations::new(CACHED_INSTANCES),
+            heads: Generations::new(CACHED_INSTANCES),
             numbers: Generations::new(CACHED_INSTANCES),
-            born: Generations::new(REMEMBERED_BIRTHS),
+            created: Generations::new(REMEMBERED_CREATIONS),
         }
     }
 
-    /// Gathers facts for a batch, from the database if need be.
-    pub(super) async fn gather(&mut self, wanted: &Wanted, connection: &mut Connection) -> Result<Facts, Error> {
-        let mut facts = Facts::default();
-        let born = wanted.births.iter().filter(|number| self.born.get(number).is_some());
-        facts.born.extend(born.copied());
+    /// Gathers heads for a batch, from the database if need be.
+    pub(super) async fn gather(
+        &mut self,
+        wanted: &Wanted,
+        connection: &mut Connection,
+    ) -> Result<InstanceHeads, Error> {
+        let mut heads = InstanceHeads::default();
+        let created = wanted
+            .creations
+            .iter()
+            .filter(|number| self.created.get(number).is_some());
+        heads.created.extend(created.copied());
         let mut unknown_ids = Vec::new();
         for key in &wanted.ids {
-            match self.numbers.get(key).and_then(|number| self.facts.get(&number)) {
-                Some(fact) => facts.learn(fact),
+            match self.numbers.get(key).and_then(|number| self.heads.get(&number)) {
+                Some(head) => heads.learn(head),
                 None => unknown_ids.push(ById(key.0, &key.1)),
             }
         }
         let mut unknown_numbers = Vec::new();
         for number in &wanted.numbers {
-            match self.facts.get(number) {
-                Some(fact) => facts.learn(fact),
+            match self.heads.get(number) {
+                Some(head) => heads.learn(head),
                 None => unknown_numbers.push(ByNumber(*number)),
             }
         }
         // Absent until found.
-        facts
+        heads
             .by_id
             .extend(unknown_ids.iter().map(|by| ((by.0, by.1.clone()), None)));
-        facts.by_number.extend(unknown_numbers.iter().map(|by| (by.0, None)));
-        for fact in connection.facts_by_id(&unknown_ids).await? {
-            facts.learn(fact);
+        heads.by_number.extend(unknown_numbers.iter().map(|by| (by.0, None)));
+        for head in connection.heads_by_id(&unknown_ids).await? {
+            heads.learn(head);
         }
-        for fact in connection.facts_by_number(&unknown_numbers).await? {
-            facts.learn(fact);
+        for head in connection.heads_by_number(&unknown_numbers).await? {
+            heads.learn(head);
         }
-        Ok(facts)
+        Ok(heads)
     }
 
     /// Whose instance it is, if it is remembered.
     pub(super) fn owner(&mut self, number: InstanceNumber) -> Option<TenantId> {
-        self.facts.get(&number).map(|fact| fact.tenant)
+        self.heads.get(&number).map(|head| head.tenant)
     }
 
     /// Takes over what a committed batch knew in the end.
-    pub(super) fn absorb(&mut self, facts: Facts) {
-        for number in facts.born {
-            self.born.insert(number, ());
+    pub(super) fn absorb(&mut self, heads: InstanceHeads) {
+        for number in heads.created {
+            self.created.insert(number, ());
         }
-        for (key, number) in facts.by_id {
+        for (key, number) in heads.by_id {
             if number.is_none() {
                 self.numbers.remove(&key);
             }
         }
-        for (number, fact) in facts.by_number {
-            match fact {
-                Some(fact) if !fact.status.has_ended() => {
-                    self.numbers.insert((fact.tenant, fact.id.clone()), number);
-                    self.facts.insert(number, fact);
+        for (number, head) in heads.by_number {
+            match head {
+                Some(head) if !head.status.has_ended() => {
+                    self.numbers.insert((head.tenant, head.id.clone()), number);
+                    self.heads.insert(number, head);
                 }
-                // An entry of `numbers` without its fact is as good as none.
-                Some(_) | None => self.facts.remove(&number),
+                // An entry of `numbers` without its head is as good as none.
+                Some(_) | None => self.heads.remove(&number),
             }
         }
     }
 }
 
-impl Facts {
+impl InstanceHeads {
     /// The instance of that number.
     ///
     /// # Panics
     /// When the batch did not ask for it.
-    pub(super) fn by_number(&self, number: InstanceNumber) -> Option<&Fact> {
+    pub(super) fn by_number(&self, number: InstanceNumber) -> Option<&InstanceHead> {
         self.by_number
             .get(&number)
             .expect("the batch asked for each instance that it names by number")
@@ -153,7 +160,7 @@ impl Facts {
     ///
     /// # Panics
     /// When the batch did not ask for it.
-    pub(super) fn by_number_mut(&mut self, number: InstanceNumber) -> Option<&mut Fact> {
+    pub(super) fn by_number_mut(&mut self, number: InstanceNumber) -> Option<&mut InstanceHead> {
         self.by_number
             .get_mut(&number)
             .expect("the batch asked for each instance that it names by number")
@@ -164,7 +171,7 @@ impl Facts {
     ///
     /// # Panics
     /// When the batch did not ask for it.
-    pub(super) fn by_id(&self, tenant: TenantId, id: &InstanceId) -> Option<&Fact> {
+    pub(super) fn by_id(&self, tenant: TenantId, id: &InstanceId) -> Option<&InstanceHead> {
         let number = self
             .by_id
             .get(&(tenant, id.clone()))
@@ -172,26 +179,26 @@ impl Facts {
         number.and_then(|number| self.by_number.get(&number)?.as_ref())
     }
 
-    /// An instance was born. Its number is never born again, even if it is gone by then.
+    /// An instance was created. Its number is never used again, even if the instance is gone by then.
     pub(super) fn bear(&mut self, number: InstanceNumber) {
-        self.born.insert(number);
+        self.created.insert(number);
     }
 
-    /// Whether the instance was born lately.
-    pub(super) fn was_born(&self, number: InstanceNumber) -> bool {
-        self.born.contains(&number)
+    /// Whether the instance was created lately.
+    pub(super) fn was_created(&self, number: InstanceNumber) -> bool {
+        self.created.contains(&number)
     }
 
     /// An instance that exists now.
-    pub(super) fn learn(&mut self, fact: Fact) {
-        self.by_id.insert((fact.tenant, fact.id.clone()), Some(fact.number));
-        self.by_number.insert(fact.number, Some(fact));
+    pub(super) fn learn(&mut self, head: InstanceHead) {
+        self.by_id.insert((head.tenant, head.id.clone()), Some(head.number));
+        self.by_number.insert(head.number, Some(head));
     }
 
     /// An instance that exists no more.
     pub(super) fn forget(&mut self, number: InstanceNumber) {
-        if let Some(fact) = self.by_number.insert(number, None).flatten() {
-            self.by_id.insert((fact.tenant, fact.id), None);
+        if let Some(head) = self.by_number.insert(number, None).flatten() {
+            self.by_id.insert((head.tenant, head.id), None);
         }
     }
 }
