@@ -151,7 +151,7 @@ async fn what_requests_send_and_receive_is_counted_however_their_attempts_end() 
         let functions = usage["functions"].as_array().expect("functions");
         let of_calls = functions
             .iter()
-            .find(|function| function["function"] == "CallUnreliableService");
+            .find(|function| function["function"] == "UnreliableActivity");
         let of_calls = of_calls.unwrap_or_else(|| panic!("no calls in {usage:#}"));
         assert_eq!(usage["total"]["httpSent"], of_calls["httpSent"], "{usage:#}");
         ["count", "failed", "httpSent", "httpReceived"].map(|what| of_calls[what].as_u64().expect(what))

@@ -231,7 +231,7 @@ async fn once_called(world: &World, calls: u64) {
 #[tokio::test]
 async fn timers_that_came_due_while_the_host_was_down_fire_at_once() {
     let mut world = World::start(&["std_everywhere", "patterns", "patterns_activities"]).await;
-    let input = json!({ "below": 100, "steps": 2, "pauseSeconds": 1 });
+    let input = json!({ "below": 100, "pauseSeconds": 1 });
     let ids: Vec<_> = (0..20).map(|number| format!("sleeper-{number}")).collect();
     for id in &ids {
         world.begin("LongWorkflow", id, &input).await;
@@ -246,7 +246,7 @@ async fn timers_that_came_due_while_the_host_was_down_fire_at_once() {
 #[tokio::test]
 async fn more_instances_than_fit_in_memory_are_evicted_and_all_finish() {
     let world = World::start_with(&["patterns", "patterns_activities"], &["--hot", "2"]).await;
-    let input = json!({ "below": 100, "steps": 3, "pauseSeconds": 1 });
+    let input = json!({ "below": 100, "pauseSeconds": 1 });
     let ids: Vec<_> = (0..30).map(|number| format!("parked-{number}")).collect();
     for id in &ids {
         world.begin("LongWorkflow", id, &input).await;

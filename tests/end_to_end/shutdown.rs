@@ -8,7 +8,7 @@ use serde_json::json;
 #[tokio::test]
 async fn a_polite_end_keeps_everything_and_answers_those_who_wait() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
-    let input = json!({ "below": 1000, "steps": 3, "pauseSeconds": 2 });
+    let input = json!({ "below": 1000, "pauseSeconds": 2 });
     world.begin("LongWorkflow", "primes", &input).await;
     world
         .once("primes", "its first step", |instance| {

@@ -9,11 +9,14 @@ windlass_sdk::export!(activities: [
     get_customer_profile,
     get_credit_rating,
     get_recommendations,
-    start_slow_operation,
-    get_operation_status,
-    count_primes,
-    call_unreliable_service,
-    log_error,
+    start_long_running_operation,
+    check_operation_status,
+    step_1,
+    step_2,
+    step_3,
+    unreliable_activity,
+    risky_activity,
+    log_failure,
     delete_old_records,
     read_settings,
     scale_reading,
@@ -45,8 +48,8 @@ fn get_recommendations(customer: Customer) -> Result<Recommendations> {
 }
 
 /// Has an external service begin with something slow.
-#[activity(signature = patterns_api::start_slow_operation)]
-fn start_slow_operation(ctx: Activity, operation: SlowOperation) -> Result<StartedOperation> {
+#[activity(signature = patterns_api::start_long_running_operation)]
+fn start_long_running_operation(ctx: Activity, operation: SlowOperation) -> Result<StartedOperation> {
     #[payload]
     #[serde(rename_all = "camelCase")]
     struct Started {
@@ -65,36 +68,62 @@ fn start_slow_operation(ctx: Activity, operation: SlowOperation) -> Result<Start
 }
 
 /// How a slow operation is doing.
-#[activity(signature = patterns_api::get_operation_status)]
-fn get_operation_status(operation: StartedOperation) -> Result<OperationStatus> {
+#[activity(signature = patterns_api::check_operation_status)]
+fn check_operation_status(operation: StartedOperation) -> Result<OperationStatus> {
     operation
         .backend
         .get(&format!("/operations/{}", escape(&operation.operation_id)))
 }
 
-/// How many primes there are in a range.
-#[activity(signature = patterns_api::count_primes)]
-fn count_primes(range: Range) -> Result<u64> {
+/// The first part of a long workflow: counts the primes in a range.
+#[activity(signature = patterns_api::step_1)]
+fn step_1(range: Range) -> Result<u64> {
+    Ok(primes(&range))
+}
+
+/// The second part of a long workflow.
+#[activity(signature = patterns_api::step_2)]
+fn step_2(range: Range) -> Result<u64> {
+    Ok(primes(&range))
+}
+
+/// The last part of a long workflow.
+#[activity(signature = patterns_api::step_3)]
+fn step_3(range: Range) -> Result<u64> {
+    Ok(primes(&range))
+}
+
+fn primes(range: &Range) -> u64 {
     let is_prime = |n: u64| n >= 2 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
-    Ok((range.from..range.to).filter(|n| is_prime(*n)).count() as u64)
+    (range.from..range.to).filter(|n| is_prime(*n)).count() as u64
 }
 
 /// Calls a service that often fails; gives back the number of the call that worked.
-#[activity(signature = patterns_api::call_unreliable_service)]
-fn call_unreliable_service(ctx: Activity, call: UnreliableCall) -> Result<u32> {
+#[activity(signature = patterns_api::unreliable_activity)]
+fn unreliable_activity(ctx: Activity, call: UnreliableCall) -> Result<u32> {
+    call_unreliable_service(&ctx, call)
+}
+
+/// The same, for an orchestration that handles its failures.
+#[activity(signature = patterns_api::risky_activity)]
+fn risky_activity(ctx: Activity, call: UnreliableCall) -> Result<u32> {
+    call_unreliable_service(&ctx, call)
+}
+
+fn call_unreliable_service(ctx: &Activity, call: UnreliableCall) -> Result<u32> {
     #[payload]
     struct Worked {
         call: u32,
     }
     let path = format!("/unreliable/{}", escape(&call.key));
     let body = json!({ "failures": call.failures, "permanent": call.permanent });
-    let worked: Worked = call.backend.post(&ctx, &path, &body)?;
+    let worked: Worked = call.backend.post(ctx, &path, &body)?;
     Ok(worked.call)
 }
 
 /// Appends to the error log.
-#[activity(signature = patterns_api::log_error)]
-fn log_error(ctx: Activity, error: LoggedError) -> Result<()> {
+#[activity(signature = patterns_api::log_failure)]
+fn log_failure(ctx: Activity, error: LoggedError) -> Result<()> {
     error
         .backend
         .log_error(&ctx, &error.source, &error.error_type, &error.message)
@@ -204,6 +233,6 @@ mod tests {
 
     #[test]
     fn there_are_25_primes_below_100() {
-        assert_eq!(count_primes(Range { from: 0, to: 100 }).unwrap(), 25);
+        assert_eq!(step_1(Range { from: 0, to: 100 }).unwrap(), 25);
     }
 }

@@ -12,18 +12,24 @@ signatures! {
     #[activity(name = "GetRecommendations")]
     pub fn get_recommendations(customer: Customer) -> Result<Recommendations>;
 
-    #[activity(name = "StartSlowOperation")]
-    pub fn start_slow_operation(operation: SlowOperation) -> Result<StartedOperation>;
-    #[activity(name = "GetOperationStatus")]
-    pub fn get_operation_status(operation: StartedOperation) -> Result<OperationStatus>;
+    #[activity(name = "StartLongRunningOperation")]
+    pub fn start_long_running_operation(operation: SlowOperation) -> Result<StartedOperation>;
+    #[activity(name = "CheckOperationStatus")]
+    pub fn check_operation_status(operation: StartedOperation) -> Result<OperationStatus>;
 
-    #[activity(name = "CountPrimes")]
-    pub fn count_primes(range: Range) -> Result<u64>;
+    #[activity(name = "Step1")]
+    pub fn step_1(range: Range) -> Result<u64>;
+    #[activity(name = "Step2")]
+    pub fn step_2(range: Range) -> Result<u64>;
+    #[activity(name = "Step3")]
+    pub fn step_3(range: Range) -> Result<u64>;
 
-    #[activity(name = "CallUnreliableService")]
-    pub fn call_unreliable_service(call: UnreliableCall) -> Result<u32>;
-    #[activity(name = "LogError")]
-    pub fn log_error(error: LoggedError) -> Result<()>;
+    #[activity(name = "UnreliableActivity")]
+    pub fn unreliable_activity(call: UnreliableCall) -> Result<u32>;
+    #[activity(name = "RiskyActivity")]
+    pub fn risky_activity(call: UnreliableCall) -> Result<u32>;
+    #[activity(name = "LogFailure")]
+    pub fn log_failure(error: LoggedError) -> Result<()>;
 
     #[activity(name = "DeleteOldRecords")]
     pub fn delete_old_records(cleanup: Cleanup) -> Result<Cleaned>;

@@ -10,10 +10,10 @@ pub enum Handled {
     GaveUp { error_type: String, message: String },
 }
 
-/// Calls an unreliable service; logs its failure, then fails if trying again later may help, else says what was wrong.
+/// Calls a risky activity; logs its failure, then fails if trying again later may help, else says what was wrong.
 #[orchestrator(name = "OrchestrationWithErrorHandling")]
 pub async fn with_error_handling(ctx: Orchestration, call: UnreliableCall) -> Result<Handled> {
-    let failure = match ctx.call(call_unreliable_service, &call).await {
+    let failure = match ctx.call(risky_activity, &call).await {
         Ok(call) => return Ok(Handled::Worked { call }),
         Err(failure) => failure,
     };
@@ -25,7 +25,7 @@ pub async fn with_error_handling(ctx: Orchestration, call: UnreliableCall) -> Re
         message: message.clone(),
         backend: call.backend,
     };
-    ctx.call(log_error, &error).retry(Retry::exponential(secs(1))).await?;
+    ctx.call(log_failure, &error).retry(Retry::exponential(secs(1))).await?;
 
     if failure.is_non_retryable() {
         Ok(Handled::GaveUp { error_type, message })
@@ -48,8 +48,8 @@ mod tests {
             backend: Backend::default(),
         };
         World::new()
-            .activity(call_unreliable_service, move |_| failure.clone().map_or(Ok(1), Err))
-            .activity(log_error, |_| Ok(()))
+            .activity(risky_activity, move |_| failure.clone().map_or(Ok(1), Err))
+            .activity(log_failure, |_| Ok(()))
             .run(with_error_handling, &call)
     }
 
@@ -57,20 +57,20 @@ mod tests {
     fn success_is_passed_on_and_nothing_is_logged() {
         let run = run(None);
         assert!(matches!(run.output(), Handled::Worked { call: 1 }));
-        assert_eq!(run.attempts_of(log_error), 0);
+        assert_eq!(run.attempts_of(log_failure), 0);
     }
 
     #[test]
     fn a_transient_failure_is_logged_and_thrown_again() {
         let run = run(Some(Failure::new("Unreliable", "try again")));
         assert!(run.failure().is("Unreliable"));
-        assert_eq!(run.inputs_of(log_error)[0].error_type, "Unreliable");
+        assert_eq!(run.inputs_of(log_failure)[0].error_type, "Unreliable");
     }
 
     #[test]
     fn a_lasting_failure_is_logged_and_becomes_a_result() {
         let run = run(Some(Failure::new("Unprocessable", "makes no sense").non_retryable()));
         assert!(matches!(run.output(), Handled::GaveUp { error_type, .. } if error_type == "Unprocessable"));
-        assert_eq!(run.attempts_of(log_error), 1);
+        assert_eq!(run.attempts_of(log_failure), 1);
     }
 }

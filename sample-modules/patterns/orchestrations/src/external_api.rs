@@ -7,18 +7,18 @@ use windlass_sdk::prelude::*;
 #[serde(rename_all = "camelCase")]
 pub struct ExternalCall {
     pub operation: SlowOperation,
-    #[serde(default = "two")]
+    #[serde(default = "ten")]
     pub poll_every_seconds: u64,
-    #[serde(default = "sixty")]
+    #[serde(default = "three_hundred")]
     pub deadline_seconds: u64,
 }
 
-fn two() -> u64 {
-    2
+fn ten() -> u64 {
+    10
 }
 
-fn sixty() -> u64 {
-    60
+fn three_hundred() -> u64 {
+    300
 }
 
 #[payload]
@@ -32,14 +32,14 @@ pub struct ExternalResult {
 pub async fn call_external_api(ctx: Orchestration, call: ExternalCall) -> Result<ExternalResult> {
     let deadline = ctx.now() + secs(call.deadline_seconds);
     let operation = ctx
-        .call(start_slow_operation, &call.operation)
+        .call(start_long_running_operation, &call.operation)
         .retry(Retry::exponential(secs(1)))
         .await?;
 
     for polls in 1.. {
         ctx.sleep(secs(call.poll_every_seconds)).await;
         match ctx
-            .call(get_operation_status, &operation)
+            .call(check_operation_status, &operation)
             .retry(Retry::exponential(secs(1)))
             .await?
         {
@@ -74,13 +74,13 @@ mod tests {
         };
         let mut polls = 0;
         World::new()
-            .activity(start_slow_operation, |call| {
+            .activity(start_long_running_operation, |call| {
                 Ok(StartedOperation {
                     operation_id: "op-1".into(),
                     backend: call.input.backend.clone(),
                 })
             })
-            .activity(get_operation_status, move |_| {
+            .activity(check_operation_status, move |_| {
                 polls += 1;
                 if polls <= pending {
                     return Ok(OperationStatus::Pending);
@@ -96,8 +96,8 @@ mod tests {
                 call_external_api,
                 &ExternalCall {
                     operation,
-                    poll_every_seconds: 2,
-                    deadline_seconds: 60,
+                    poll_every_seconds: ten(),
+                    deadline_seconds: three_hundred(),
                 },
             )
     }
@@ -105,13 +105,13 @@ mod tests {
     #[test]
     fn it_polls_until_the_operation_is_done() {
         let run = run(3);
-        assert_eq!((run.output().polls, run.elapsed()), (4, secs(8)));
+        assert_eq!((run.output().polls, run.elapsed()), (4, secs(40)));
     }
 
     #[test]
     fn it_gives_up_at_the_deadline() {
         let run = run(1000);
         assert!(run.failure().is("DeadlineExceeded"));
-        assert_eq!(run.elapsed(), secs(60));
+        assert_eq!(run.elapsed(), mins(5));
     }
 }

@@ -7,15 +7,9 @@ use windlass_sdk::prelude::*;
 #[serde(rename_all = "camelCase")]
 pub struct PrimeSearch {
     pub below: u64,
-    #[serde(default = "ten")]
-    pub steps: u64,
     /// A rest between two steps.
     #[serde(default)]
     pub pause_seconds: u64,
-}
-
-fn ten() -> u64 {
-    10
 }
 
 /// The custom status: a structure, for programs as well as for people.
@@ -28,33 +22,35 @@ pub struct Progress {
     pub primes_so_far: u64,
 }
 
-/// Counts the primes below a number, in steps, and reports its progress.
+/// Counts the primes below a number in three steps, and reports its progress after each.
 #[orchestrator(name = "LongWorkflow")]
 pub async fn long_workflow(ctx: Orchestration, search: PrimeSearch) -> Result<Progress> {
-    let of = search.steps.max(1);
-    let mut progress = Progress {
-        step: 0,
-        of,
-        percent: 0,
-        primes_so_far: 0,
+    const STEPS: u64 = 3;
+    let part = |step: u64| Range {
+        from: search.below * (step - 1) / STEPS,
+        to: search.below * step / STEPS,
     };
-    for step in 1..=of {
-        let range = Range {
-            from: search.below * (step - 1) / of,
-            to: search.below * step / of,
-        };
-        progress.primes_so_far += ctx.call(count_primes, &range).await?;
-        progress = Progress {
+    let report = |step: u64, primes_so_far: u64| {
+        let progress = Progress {
             step,
-            percent: 100 * step / of,
-            ..progress
+            of: STEPS,
+            percent: 100 * step / STEPS,
+            primes_so_far,
         };
         ctx.set_custom_status(&progress);
-        if step < of && search.pause_seconds > 0 {
-            ctx.sleep(secs(search.pause_seconds)).await;
-        }
-    }
-    Ok(progress)
+        progress
+    };
+
+    let mut primes = ctx.call(step_1, &part(1)).await?;
+    report(1, primes);
+    ctx.sleep(secs(search.pause_seconds)).await;
+
+    primes += ctx.call(step_2, &part(2)).await?;
+    report(2, primes);
+    ctx.sleep(secs(search.pause_seconds)).await;
+
+    primes += ctx.call(step_3, &part(3)).await?;
+    Ok(report(3, primes))
 }
 
 #[cfg(test)]
@@ -66,22 +62,23 @@ mod tests {
     #[test]
     fn the_steps_cover_everything_below_the_number_once_and_show_their_progress() {
         let run = World::new()
-            .activity(count_primes, |call| Ok(call.input.to - call.input.from))
+            .activity(step_1, |call| Ok(call.input.to - call.input.from))
+            .activity(step_2, |call| Ok(call.input.to - call.input.from))
+            .activity(step_3, |call| Ok(call.input.to - call.input.from))
             .run(
                 long_workflow,
                 &PrimeSearch {
                     below: 1003,
-                    steps: 7,
                     pause_seconds: 10,
                 },
             );
         assert_eq!(run.output().primes_so_far, 1003);
-        assert_eq!(run.elapsed(), secs(60));
+        assert_eq!(run.elapsed(), secs(20));
         let percents: Vec<_> = run
             .custom_statuses()
             .iter()
             .map(|status| status["percent"].as_u64().unwrap())
             .collect();
-        assert_eq!(percents, [14, 28, 42, 57, 71, 85, 100]);
+        assert_eq!(percents, [33, 66, 100]);
     }
 }

@@ -15,11 +15,11 @@ fn five_seconds() -> u64 {
     5000
 }
 
-/// Calls an unreliable service up to three times, waiting 5 and then 10 seconds; gives back which call worked.
+/// Calls an unreliable activity up to three times, waiting 5 and then 10 seconds; gives back which call worked.
 #[orchestrator(name = "OrchestrationWithRetry")]
 pub async fn with_retry(ctx: Orchestration, input: RetriedCall) -> Result<u32> {
     let retry = Retry::exponential(millis(input.first_interval_ms)).max_attempts(3);
-    ctx.call(call_unreliable_service, &input.call).retry(retry).await
+    ctx.call(unreliable_activity, &input.call).retry(retry).await
 }
 
 #[cfg(test)]
@@ -36,7 +36,7 @@ mod tests {
             backend: Backend::default(),
         };
         World::new()
-            .activity(call_unreliable_service, |call| match call.attempt {
+            .activity(unreliable_activity, |call| match call.attempt {
                 attempt if attempt > call.input.failures => Ok(attempt),
                 _ => Err(Failure::new("Unreliable", "try again")),
             })
@@ -59,6 +59,6 @@ mod tests {
     fn after_three_attempts_it_fails() {
         let run = run(3);
         assert!(run.failure().is("Unreliable"));
-        assert_eq!(run.attempts_of(call_unreliable_service), 3);
+        assert_eq!(run.attempts_of(unreliable_activity), 3);
     }
 }
