@@ -378,11 +378,6 @@ impl Engine {
         &self.0.tenancy
     }
 
-    /// Longest payload, in bytes.
-    pub fn payload_limit(&self) -> usize {
-        usize::try_from(self.0.observable.payload_bytes).unwrap_or(usize::MAX)
-    }
-
     /// How many instances are being worked on or kept hot.
     pub fn active_instances(&self) -> usize {
         self.0.owners.active()

@@ -787,14 +787,6 @@ impl Store {
         self.readers.waking_before(time, except, limit).await
     }
 
-    /// The earliest time after a time at which some instance is to be woken.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn next_wake_after(&self, time: Timestamp) -> Result<Option<Timestamp>, Error> {
-        self.readers.next_wake_after(time).await
-    }
-
     /// The current versions of all modules of a tenant, by name. Their functions are all that can be called now.
     ///
     /// # Errors

@@ -373,11 +373,6 @@ impl Execution {
         self.randomness.uuid()
     }
 
-    /// Whether the turn repeats history.
-    pub fn is_replaying(&self) -> bool {
-        self.turn.as_ref().is_some_and(|turn| turn.recorded.is_some())
-    }
-
     // ---- the guest's side: scheduling ----
 
     /// Schedules an activity call.

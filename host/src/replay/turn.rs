@@ -105,11 +105,6 @@ impl<G: Guest> Player<G> {
         self.execution.waits()
     }
 
-    /// The guest, for looking at.
-    pub fn guest(&self) -> &G {
-        &self.guest
-    }
-
     /// Repeats a recorded turn.
     ///
     /// # Errors

@@ -371,19 +371,6 @@ pub(super) async fn waking_before(
         .collect()
 }
 
-/// The earliest time after a time at which some instance, of any tenant, is to be woken.
-pub(super) async fn next_wake_after(pool: &SqlitePool, time: Timestamp) -> Result<Option<Timestamp>, Error> {
-    let row = sqlx::query(
-        "SELECT min(wake_at_ms)
-         FROM instances
-         WHERE partition = 0 AND wake_at_ms > ?",
-    )
-    .bind(stored(time.0))
-    .fetch_one(pool)
-    .await?;
-    Ok(row.optional_number(0)?.map(Timestamp))
-}
-
 /// The state of a stored number.
 pub(super) fn status(number: u64) -> Result<InstanceStatus, Error> {
     let status = u8::try_from(number).ok().and_then(InstanceStatus::from_number);

@@ -142,11 +142,6 @@ impl Readers {
         on!(self, pool => instances::waking_before(pool, time, except, limit), disk => disk.waking_before(time, except, limit))
     }
 
-    /// The earliest time after a time at which some instance is to be woken.
-    pub(super) async fn next_wake_after(&self, time: Timestamp) -> Result<Option<Timestamp>, Error> {
-        instances::next_wake_after(self.sqlite(), time).await
-    }
-
     /// A module version, current or not.
     pub(super) async fn module(&self, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
         modules::by_number(self.sqlite(), number).await
