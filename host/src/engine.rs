@@ -10,6 +10,7 @@ pub mod api;
 pub mod catalogue;
 pub mod flight_recorder;
 pub mod guests;
+pub mod mail;
 pub mod owner;
 pub mod owners;
 pub mod shares;
@@ -20,11 +21,13 @@ mod events;
 mod held_tenants;
 mod hot_instances;
 mod lru_cache;
+mod mailbox;
 mod old_versions;
 mod owner_loop;
 mod recorded_guest;
 mod recovery;
 mod requests;
+mod shared;
 mod stats;
 mod sweeper;
 mod timers;
@@ -55,8 +58,8 @@ use self::{
     guests::Guests,
     held_tenants::HeldTenants,
     owner::events::KNOWN_EVENT_BYTES,
-    owner_loop::Shared,
     owners::Owners,
+    shared::Shared,
     shares::{Gate, Slots},
     timers::Timers,
     waiters::Waiters,
@@ -88,8 +91,10 @@ pub struct EngineOptions {
     pub max_cut_offs: u32,
     /// At how many unclean ends of the host in a row a turn of an instance may have been running before it is stuck.
     pub max_unclean_ends: u32,
-    /// Most bytes of events that nobody has taken, in memory for each instance in motion; the others stay in the store.
+    /// Most bytes of events that nobody has taken, in memory for each active instance; the others stay in the store.
     pub known_event_bytes: usize,
+    /// Most bytes of messages that are on their way to one active instance; the others stay in the store.
+    pub mailbox_bytes: usize,
     /// Limits on new turns.
     pub turn_limits: TurnLimits,
     /// Limits that executions which start now may observe.
@@ -187,6 +192,7 @@ impl Default for EngineOptions {
             max_cut_offs: 3,
             max_unclean_ends: 3,
             known_event_bytes: KNOWN_EVENT_BYTES,
+            mailbox_bytes: mailbox::MAILBOX_BYTES,
             turn_limits: TurnLimits::default(),
             observable: ObservableLimits {
                 memory_bytes: 64 << 20,
@@ -282,7 +288,7 @@ impl Engine {
         });
         let (timers, waiters) = (Timers::new(), Waiters::default());
         let held_tenants = HeldTenants::new(tenancy.clone());
-        let owners = Owners::new(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             store: store.clone(),
             tenancy: tenancy.clone(),
             guests: guests.clone(),
@@ -305,10 +311,12 @@ impl Engine {
             turn_limits: options.turn_limits,
             known_event_bytes: options.known_event_bytes,
             observable: options.observable,
-        }));
+        });
+        let mailboxes = mailbox::Budget::new(options.mailbox_bytes, mailbox::ALL_BYTES);
+        let owners = Owners::new(shared, mailboxes, owner_loop::spawn);
         let woken = recovery::wake(&store, &owners).await?;
         if woken > 0 {
-            tracing::info!(instances = woken, "took up what the last host left");
+            tracing::info!(instances = woken, "resumed instances of the previous run");
         }
         tracker.spawn(timers.clone().run(
             owners.clone(),

@@ -18,8 +18,9 @@ pub use self::table::Load;
 use self::table::{Key, Table};
 use super::flight_recorder::{Flight, FlightRecorder};
 use super::guests::Guests;
+use super::mail::Mail;
 use super::owner::{ActivityResult, StartActivity};
-use super::owners::{Mail, Owners};
+use super::owners::Owners;
 use super::shares::{Gate, Slots};
 use super::stats::EngineStats;
 use crate::clock::Clock;
@@ -229,7 +230,7 @@ impl Activities {
             let store = self.0.store.clone();
             let note = async move {
                 if let Err(error) = store.note_usage(used).await {
-                    tracing::warn!(%error, "what an attempt used could not be noted");
+                    tracing::warn!(%error, "the usage of an attempt could not be recorded");
                 }
             };
             self.0.tracker.spawn_on(note, &self.0.runtime);
@@ -302,7 +303,7 @@ impl Activities {
                     // Others may have room for theirs: the slot is not kept from them while this one waits for its own.
                     drop(slot);
                     counted.did_not_run();
-                    tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "an attempt has to wait");
+                    tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "no room for an attempt; it waits");
                     tokio::select! {
                         biased;
                         () = tokio::time::sleep(TROUBLE_PAUSE) => continue,
@@ -422,7 +423,7 @@ impl Activities {
                 Ok(noted) => return noted,
                 Err(store::Error::Closed) => return false,
                 Err(error) => {
-                    tracing::error!(instance = instance.0, %error, "a failed attempt could not be noted");
+                    tracing::error!(instance = instance.0, %error, "a failed attempt could not be recorded");
                     tokio::time::sleep(TROUBLE_PAUSE).await;
                 }
             }

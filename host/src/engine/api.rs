@@ -58,7 +58,7 @@ pub enum StartError {
         message: String,
     },
     /// A live instance has the id.
-    #[error("an instance of that id is {0}")]
+    #[error("an instance with this id exists and is {0}")]
     AlreadyExists(InstanceStatus),
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
@@ -67,7 +67,7 @@ pub enum StartError {
     #[error("the tenant was deleted")]
     TenantGone,
     /// Too many activity calls wait already.
-    #[error("the host has more work than it can take on now")]
+    #[error("the host is overloaded")]
     Overloaded,
     /// The tenant may not start more, now or at all.
     #[error(transparent)]
@@ -124,7 +124,7 @@ pub enum MessageError {
         message: String,
     },
     /// No instance has that id.
-    #[error("no instance has that id")]
+    #[error("there is no instance with this id")]
     Unknown,
     /// The instance has ended.
     #[error("the instance has ended: it is {0}")]
@@ -144,7 +144,7 @@ pub enum MessageError {
 #[derive(Debug, thiserror::Error)]
 pub enum PurgeError {
     /// No instance has that id.
-    #[error("no instance has that id")]
+    #[error("there is no instance with this id")]
     Unknown,
     /// It has not ended.
     #[error("the instance has not ended: it is {0}")]

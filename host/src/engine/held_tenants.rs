@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::owners::{Mail, Owners};
+use super::mail::Mail;
+use super::owners::Owners;
 use super::timers::Timers;
 use crate::clock::Clock;
 use crate::model::{InstanceNumber, TenantId};
@@ -84,9 +85,9 @@ impl HeldTenants {
                 timers.read_again();
                 for tenant in released {
                     match wake(&owners, &store, &*clock, tenant).await {
-                        Ok(woken) => tracing::info!(%tenant, instances = woken, "the instances of a tenant go on"),
+                        Ok(woken) => tracing::info!(%tenant, instances = woken, "resumed the instances of a tenant"),
                         Err(error) => {
-                            tracing::error!(%tenant, %error, "the instances of a tenant could not be woken; trying again");
+                            tracing::error!(%tenant, %error, "the instances of a tenant could not be resumed; trying again");
                             self.noted().insert(tenant);
                         }
                     }

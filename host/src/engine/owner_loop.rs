@@ -5,33 +5,27 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio::sync::oneshot;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::activities::Activities;
 use super::events;
-use super::flight_recorder::{Flight, FlightRecorder};
-use super::guests::{AnyGuest, Guests};
-use super::held_tenants::HeldTenants;
-use super::hot_instances::HotInstances;
+use super::flight_recorder::Flight;
+use super::guests::AnyGuest;
+use super::mail::{EventOutcome, Mail, PendingCreation};
+use super::mailbox::Mailbox;
 use super::owner::{ActivityChanges, ActivityResult, Next, Owner, OwnerContext, UNREADABLE};
-use super::owners::{EventOutcome, Mail, Owners, PendingCreation};
+use super::owners::Owners;
 use super::recorded_guest::RecordedGuest;
-use super::shares::{Gate, TurnPermit};
-use super::stats::{EngineStats, Step};
-use super::timers::Timers;
-use super::waiters::Waiters;
-use crate::clock::Clock;
-use crate::config::ByteSize;
-use crate::entropy::Entropy;
+use super::shared::Shared;
+use super::shares::TurnPermit;
+use super::stats::Step;
 use crate::model::{
     ExecutionNumber, InboxItem, InstanceNumber, ModuleNumber, ObservableLimits, Started, TaskId, TenantId, Timestamp,
     Turn, TurnNumber,
 };
-use crate::replay::{Directory, Execution, HostUnavailable, Player, TurnLimits};
-use crate::store::{self, StartOutcome, Store, TurnCommit, TurnReceipt, Used};
-use crate::tenancy::{Quotas, Tenancy, Work};
+use crate::replay::{Directory, Execution, HostUnavailable, Player};
+use crate::store::{self, StartOutcome, TurnCommit, TurnReceipt, Used};
+use crate::tenancy::{Quotas, Work};
 
 /// Rows of history read at once. Bounds the memory of a cold load.
 const HISTORY_PAGE: u32 = 1_000;
@@ -50,33 +44,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// How often loading a module is tried before the instance is stuck.
 const MODULE_TRIES: u32 = 3;
-
-/// What all owners share.
-pub(super) struct Shared {
-    pub store: Store,
-    pub tenancy: Tenancy,
-    pub guests: Arc<dyn Guests>,
-    pub clock: Arc<dyn Clock>,
-    pub entropy: Arc<dyn Entropy>,
-    pub recorder: FlightRecorder,
-    pub stats: Arc<EngineStats>,
-    pub activities: Activities,
-    pub gate: Gate,
-    pub timers: Timers,
-    pub held_tenants: HeldTenants,
-    pub waiters: Waiters,
-    pub hot_instances: HotInstances,
-    /// Bounds the instances being loaded at once, so that a start with many does not read them all into memory.
-    pub loading: Semaphore,
-    pub runtime: tokio::runtime::Handle,
-    pub tracker: TaskTracker,
-    pub shutdown: CancellationToken,
-    pub hot_cap: usize,
-    pub hot_idle: Duration,
-    pub turn_limits: TurnLimits,
-    pub known_event_bytes: usize,
-    pub observable: ObservableLimits,
-}
 
 type GuestOwner = Owner<RecordedGuest<AnyGuest>>;
 
@@ -129,21 +96,22 @@ impl HostContext<'_> {
     }
 }
 
-impl Shared {
-    /// Most bytes of the history of one execution of a tenant, and most for which it takes events.
-    pub(super) fn max_history_bytes(&self, tenant: TenantId) -> u64 {
-        let limit = self.turn_limits.history_bytes;
-        let tenant = self.tenancy.tenant(tenant);
-        let quota = tenant.and_then(|tenant| tenant.quotas.max_history);
-        quota.map_or(limit, |ByteSize(quota)| quota.min(limit))
-    }
+/// Starts the task of an owner.
+pub(super) fn spawn(
+    owners: &Owners,
+    instance: InstanceNumber,
+    mailbox: Mailbox,
+    pending_creation: Option<PendingCreation>,
+) {
+    let work = run(owners.clone(), instance, mailbox, pending_creation);
+    owners.shared().tracker.spawn_on(work, &owners.shared().runtime);
 }
 
 /// Runs the owner of an instance until it is idle for long enough or has ended.
-pub(super) async fn run(
+async fn run(
     owners: Owners,
     instance: InstanceNumber,
-    mut mailbox: mpsc::UnboundedReceiver<Mail>,
+    mut mailbox: Mailbox,
     pending_creation: Option<PendingCreation>,
 ) {
     let shared = owners.shared().clone();
@@ -184,6 +152,10 @@ pub(super) async fn run(
             Some(owner) => match session.work(owner, &mut mailbox).await {
                 Ended::Idle => {}
                 Ended::Stored => continue,
+                Ended::Missed(kept) => {
+                    results.extend(kept);
+                    continue;
+                }
                 Ended::Over(unwanted) => {
                     results.extend(unwanted);
                     over(&shared, instance, &mut mailbox);
@@ -203,7 +175,7 @@ pub(super) async fn run(
         session
             .raised
             .drain(..)
-            .for_each(|reply| drop(reply.send(EventOutcome::No)));
+            .for_each(|reply| drop(reply.send(EventOutcome::NotTaken)));
         shared
             .activities
             .note_usage(results.drain(..).filter_map(|result| result.used));
@@ -216,14 +188,14 @@ pub(super) async fn run(
 
 /// The instance has ended or is gone: those who wait for it are told, and what is still in the mail concerns nobody.
 /// Says whether there was mail about something that is stored.
-fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut mpsc::UnboundedReceiver<Mail>) -> bool {
+fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut Mailbox) -> bool {
     let mut woken = false;
-    while let Ok(mail) = mailbox.try_recv() {
+    while let Some(mail) = mailbox.try_recv() {
         match mail {
             Mail::Wake | Mail::Inbox(_) => woken = true,
             Mail::Event(raised) => {
                 if let Some((_, reply)) = raised.take() {
-                    let _ = reply.send(EventOutcome::No);
+                    let _ = reply.send(EventOutcome::NotTaken);
                 }
             }
             Mail::Result(result) => shared.activities.note_usage(result.used),
@@ -257,6 +229,8 @@ enum Ended {
     Idle,
     /// What the instance cannot take now was stored: the inbox is to be read again.
     Stored,
+    /// The mailbox was full, and what is stored is to be read again; these results are nowhere durable.
+    Missed(Vec<ActivityResult>),
     /// The instance has ended or is gone; nobody waits for these results.
     Over(Vec<ActivityResult>),
     /// A commit failed; these results are nowhere durable.
@@ -346,10 +320,10 @@ impl Session<'_> {
         }
     }
 
-    async fn work(&mut self, mut owner: GuestOwner, mailbox: &mut mpsc::UnboundedReceiver<Mail>) -> Ended {
+    async fn work(&mut self, mut owner: GuestOwner, mailbox: &mut Mailbox) -> Ended {
         let directory = self.shared.guests.clone().directory(owner.tenant());
         loop {
-            while let Ok(mail) = mailbox.try_recv() {
+            while let Some(mail) = mailbox.try_recv() {
                 self.receive(&mut owner, mail);
             }
             if self.shared.shutdown.is_cancelled() {
@@ -385,7 +359,12 @@ impl Session<'_> {
                         self.answer_creation(Ok(receipt.refused.expect("it was refused")));
                         return Ended::Over(owner.into_results());
                     }
-                    Ok(receipt) => self.committed(&mut owner, &receipt),
+                    Ok(receipt) => {
+                        self.committed(&mut owner, &receipt);
+                        if mailbox.take_missed() {
+                            return self.missed(owner);
+                        }
+                    }
                     Err(error) => {
                         // A start that took too long may have been stored meanwhile: its turn runs again, from what
                         // is stored then.
@@ -393,6 +372,7 @@ impl Session<'_> {
                         return Ended::Failed(owner.into_results());
                     }
                 },
+                Ok(Next::Idle(_)) if mailbox.take_missed() => return self.missed(owner),
                 Ok(Next::Idle(wake_at)) => {
                     if !self.idle(&mut owner, mailbox, wake_at).await {
                         return Ended::Idle;
@@ -402,29 +382,29 @@ impl Session<'_> {
         }
     }
 
+    /// Rows did not fit into the mailbox. The owner has done something since it was loaded, so that a flood of messages does
+    /// not keep it from its work; now another one reads what is stored.
+    fn missed(&mut self, owner: GuestOwner) -> Ended {
+        self.raised
+            .drain(..)
+            .for_each(|reply| drop(reply.send(EventOutcome::NotTaken)));
+        Ended::Missed(owner.into_results())
+    }
+
     /// Before a turn: waits until it is the tenant's. What comes meanwhile is for that turn as well.
-    async fn pass(
-        &mut self,
-        owner: &mut GuestOwner,
-        mailbox: &mut mpsc::UnboundedReceiver<Mail>,
-    ) -> Option<TurnPermit> {
+    async fn pass(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<TurnPermit> {
         if !owner.is_about_to_run() {
             return None;
         }
         let pass = self.shared.gate.enter(owner.tenant()).await;
-        while let Ok(mail) = mailbox.try_recv() {
+        while let Some(mail) = mailbox.try_recv() {
             self.receive(owner, mail);
         }
         Some(pass)
     }
 
     /// Waits for a message. Returns false when the owner is to go.
-    async fn idle(
-        &mut self,
-        owner: &mut GuestOwner,
-        mailbox: &mut mpsc::UnboundedReceiver<Mail>,
-        wake_at: Option<Timestamp>,
-    ) -> bool {
+    async fn idle(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox, wake_at: Option<Timestamp>) -> bool {
         if let Some(wake_at) = wake_at {
             self.shared.timers.arm(self.instance, wake_at);
         }
@@ -470,7 +450,7 @@ impl Session<'_> {
                         self.raised.push_back(reply);
                     } else {
                         // Who raised it has it stored.
-                        let _ = reply.send(EventOutcome::No);
+                        let _ = reply.send(EventOutcome::NotTaken);
                     }
                 }
             }
@@ -486,7 +466,11 @@ impl Session<'_> {
         self.first_turns.clear();
         self.failures = 0;
         for (reply, durable) in self.raised.drain(..raised.len()).zip(raised) {
-            let _ = reply.send(if durable { EventOutcome::Yes } else { EventOutcome::No });
+            let _ = reply.send(if durable {
+                EventOutcome::Durable
+            } else {
+                EventOutcome::NotTaken
+            });
         }
         self.announce(receipt);
         let shared = self.shared;
@@ -523,12 +507,12 @@ impl Session<'_> {
             let kept = self.shared.store.deliver_used(self.instance, item, used).await;
             if let Err(error) = &kept {
                 // A result that is not durable: its activity runs again when the instance goes on after a restart.
-                tracing::error!(instance = self.instance.0, %error, "a message could not be kept");
+                tracing::error!(instance = self.instance.0, %error, "a message could not be stored");
             }
             let Some(reply) = reply else { continue };
             let _ = reply.send(match kept {
-                Ok(Some(_)) => EventOutcome::Yes,
-                Ok(None) => EventOutcome::No,
+                Ok(Some(_)) => EventOutcome::Durable,
+                Ok(None) => EventOutcome::NotTaken,
                 Err(error) => EventOutcome::Failed(error),
             });
         }
@@ -730,7 +714,7 @@ impl Session<'_> {
     async fn make_room(&self, trouble: &HostUnavailable) {
         match self.shared.hot_instances.oldest() {
             Some(oldest) => self.owners.deliver(oldest, Mail::Cool),
-            None => tracing::warn!(instance = self.instance.0, %trouble, "an instance has to wait"),
+            None => tracing::warn!(instance = self.instance.0, %trouble, "no room for an instance; it waits"),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -4,108 +4,35 @@
 //! its mailbox is empty, so no message falls between two owners and no instance ever has two.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use super::mail::{Mail, PendingCreation};
+use super::mailbox::{self, Budget, Mailbox, Sender};
+use super::shared::Shared;
+use crate::model::InstanceNumber;
 
-use super::owner::ActivityResult;
-use super::owner_loop::{self, Shared};
-use crate::model::{Event, InboxRow, InstanceNumber};
-use crate::store::{Creation, Error as StoreError, StartOutcome};
-
-/// What an owner can be told.
-#[derive(Debug)]
-pub enum Mail {
-    /// A row is in the inbox.
-    Inbox(InboxRow),
-    /// An activity call has its outcome.
-    Result(ActivityResult),
-    /// A client raised an event, and is told when it is durable.
-    Event(RaisedEvent),
-    /// Look whether there is something to do: a timer is due, the host has started.
-    Wake,
-    /// Forget the guest, if nothing is to do: room is needed.
-    Cool,
-}
-
-/// An event that is nowhere durable yet, and who raised it.
-#[derive(Debug)]
-pub struct RaisedEvent {
-    event: Event,
-    reply: oneshot::Sender<EventOutcome>,
-    claim: Claim,
-}
-
-/// Decides between an owner that takes a request and a client that does not wait any longer.
-#[derive(Debug, Clone, Default)]
-pub struct Claim(Arc<AtomicBool>);
-
-impl Claim {
-    /// Whether the caller is the first to claim it.
-    pub fn take(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
-    }
-}
-
-impl RaisedEvent {
-    /// With its claim, and where its fate is told.
-    pub fn new(event: Event) -> (Self, Claim, oneshot::Receiver<EventOutcome>) {
-        let (reply, taken) = oneshot::channel();
-        let claim = Claim::default();
-        let raised = Self {
-            event,
-            reply,
-            claim: claim.clone(),
-        };
-        (raised, claim, taken)
-    }
-
-    /// The event and whom to tell, unless it was withdrawn.
-    pub fn take(self) -> Option<(Event, oneshot::Sender<EventOutcome>)> {
-        self.claim.take().then_some((self.event, self.reply))
-    }
-}
-
-/// What became of an event that was given to an owner.
-#[derive(Debug)]
-pub enum EventOutcome {
-    /// It is durable.
-    Yes,
-    /// The owner has no use for it: the instance has ended or is gone. Nothing was stored.
-    No,
-    /// The store failed.
-    Failed(StoreError),
-}
-
-/// An instance to be created by its owner's first commit, and who is told what came of it.
-#[derive(Debug)]
-pub struct PendingCreation {
-    /// What to create.
-    pub creation: Creation,
-    /// Told once it is durable, or refused.
-    pub reply: oneshot::Sender<Result<StartOutcome, StoreError>>,
-    /// Create it before its first turn runs.
-    pub turn_later: bool,
-    /// Taken by its owner when it begins, or withdrawn by a caller that no longer waits and creates the instance itself.
-    pub claim: Claim,
-}
+/// Starts the task of an owner: for an instance that is stored, or for one to be created.
+pub(super) type Spawn = fn(&Owners, InstanceNumber, Mailbox, Option<PendingCreation>);
 
 /// The table. Cheap to clone.
 #[derive(Clone)]
 pub struct Owners(Arc<Inner>);
 
 struct Inner {
-    table: Mutex<HashMap<InstanceNumber, mpsc::UnboundedSender<Mail>>>,
+    table: Mutex<HashMap<InstanceNumber, Sender>>,
     shared: Arc<Shared>,
+    budget: Budget,
+    spawn: Spawn,
 }
 
 impl Owners {
-    /// An empty table.
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    /// An empty table, whose mailboxes share a budget.
+    pub(super) fn new(shared: Arc<Shared>, budget: Budget, spawn: Spawn) -> Self {
         Self(Arc::new(Inner {
             table: Mutex::default(),
             shared,
+            budget,
+            spawn,
         }))
     }
 
@@ -122,7 +49,7 @@ impl Owners {
             Some(mailbox) => match mailbox.send(mail) {
                 Ok(()) => return,
                 // The owner panicked. Another one takes over from what is stored.
-                Err(mpsc::error::SendError(mail)) => mail,
+                Err(mail) => mail,
             },
         };
         if matches!(mail, Mail::Cool) {
@@ -132,34 +59,24 @@ impl Owners {
             // What is durable is found again at the next start; a result that is not makes its activity run again.
             return;
         }
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, mailbox) = mailbox::channel(&self.0.budget);
         // A row need not be handed over: the new owner reads the inbox. A result or an event is nowhere else.
         if matches!(mail, Mail::Result(_) | Mail::Event(_)) {
             sender.send(mail).expect("the receiver is here");
         }
         table.insert(instance, sender);
         drop(table);
-        self.spawn(instance, receiver, None);
+        (self.0.spawn)(self, instance, mailbox, None);
     }
 
     /// Makes the owner of an instance that is not stored yet, under a number that nobody knows.
-    pub fn create(&self, instance: InstanceNumber, pending_creation: PendingCreation) {
+    pub fn create(&self, instance: InstanceNumber, creation: PendingCreation) {
         if self.0.shared.shutdown.is_cancelled() {
             return;
         }
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, mailbox) = mailbox::channel(&self.0.budget);
         self.lock().insert(instance, sender);
-        self.spawn(instance, receiver, Some(pending_creation));
-    }
-
-    fn spawn(
-        &self,
-        instance: InstanceNumber,
-        mailbox: mpsc::UnboundedReceiver<Mail>,
-        pending_creation: Option<PendingCreation>,
-    ) {
-        let work = owner_loop::run(self.clone(), instance, mailbox, pending_creation);
-        self.0.shared.tracker.spawn_on(work, &self.0.shared.runtime);
+        (self.0.spawn)(self, instance, mailbox, Some(creation));
     }
 
     /// How many owners there are.
@@ -168,7 +85,7 @@ impl Owners {
     }
 
     /// Removes an owner whose mailbox is empty; says whether it did.
-    pub(super) fn remove_if_idle(&self, instance: InstanceNumber, mailbox: &mpsc::UnboundedReceiver<Mail>) -> bool {
+    pub(super) fn remove_if_idle(&self, instance: InstanceNumber, mailbox: &Mailbox) -> bool {
         let mut table = self.lock();
         let idle = mailbox.is_empty();
         if idle {
@@ -177,7 +94,7 @@ impl Owners {
         idle
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceNumber, mpsc::UnboundedSender<Mail>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceNumber, Sender>> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

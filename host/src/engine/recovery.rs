@@ -1,7 +1,8 @@
 //! What a host does before it takes requests: notes what its predecessor was running, and wakes what has work.
 
 use super::flight_recorder::{Flight, FlightRecorder};
-use super::owners::{Mail, Owners};
+use super::mail::Mail;
+use super::owners::Owners;
 use super::stats::EngineStats;
 use crate::model::{Failure, InstanceNumber, StuckReason, TaskId, Timestamp, failure::types};
 use crate::store::{ATTEMPTS_KEPT, AttemptRow, AttemptsSoFar, Error, Store};

@@ -12,7 +12,7 @@ use super::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 use super::events::{self, UnfitEvent};
-use super::owners::{Claim, EventOutcome, Mail, PendingCreation, RaisedEvent};
+use super::mail::{Claim, EventOutcome, Mail, PendingCreation, RaisedEvent};
 use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
@@ -179,10 +179,10 @@ impl Engine {
             Message::Event(event) => {
                 let is_repeatable = idempotency.is_some();
                 match self.raise(tenant, id, event.clone(), is_repeatable).await? {
-                    EventOutcome::Yes => return Ok(()),
+                    EventOutcome::Durable => return Ok(()),
                     EventOutcome::Failed(error) => return Err(error.into()),
                     // Nobody took it. The store says why, or keeps it for whoever has the id now.
-                    EventOutcome::No => InboxItem::Event(event),
+                    EventOutcome::NotTaken => InboxItem::Event(event),
                 }
             }
             Message::Terminate { reason } => InboxItem::Terminate { reason },
@@ -237,10 +237,10 @@ impl Engine {
     ) -> Result<EventOutcome, MessageError> {
         let declared = self.0.guests.declare_events(tenant);
         if is_repeatable && !declared {
-            return Ok(EventOutcome::No);
+            return Ok(EventOutcome::NotTaken);
         }
         let Some(addressee) = self.0.store.tenant(tenant).addressee(id).await? else {
-            return Ok(EventOutcome::No);
+            return Ok(EventOutcome::NotTaken);
         };
         let Addressee {
             number,
@@ -259,14 +259,14 @@ impl Engine {
         }
         let is_suspended_or_stuck = matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck);
         if is_repeatable || is_suspended_or_stuck {
-            return Ok(EventOutcome::No);
+            return Ok(EventOutcome::NotTaken);
         }
         let (raised, claim, mut taken) = RaisedEvent::new(event);
         self.0.owners.deliver(number, Mail::Event(raised));
         let taken = match tokio::time::timeout(PATIENCE, &mut taken).await {
             Ok(taken) => taken,
             // The owner is busy with something else and has not looked at it: it is stored for later.
-            Err(_) if claim.take() => return Ok(EventOutcome::No),
+            Err(_) if claim.take() => return Ok(EventOutcome::NotTaken),
             Err(_) => taken.await,
         };
         Ok(taken.map_err(|_| StoreError::Closed)?)
@@ -366,7 +366,7 @@ impl Engine {
     pub async fn wait_for_end(&self, tenant: TenantId, id: &InstanceId, timeout: Duration) {
         let ended = tokio::time::timeout(timeout, self.ended(tenant, id)).await;
         if let Ok(Err(error)) = ended {
-            tracing::warn!(instance_id = %id, %error, "could not look whether an instance has ended");
+            tracing::warn!(instance_id = %id, %error, "could not check whether an instance has ended");
         }
     }
 

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::held_tenants::HeldTenants;
-use super::owners::{Mail, Owners};
+use super::mail::Mail;
+use super::owners::Owners;
 use crate::clock::Clock;
 use crate::model::{InstanceNumber, TenantId, Timestamp};
 use crate::store::Store;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, InboxSeq, Outcome, Started, TaskId, ids::ExecutionNumber};
+use super::{Event, InboxSeq, Outcome, Started, TaskId, history::outcome_bytes, ids::ExecutionNumber};
 
 /// The oldest events of one name that wait for an instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,19 @@ impl InboxItem {
         match self {
             Self::Start(_) | Self::Terminate { .. } | Self::Suspend { .. } | Self::Resume { .. } => true,
             Self::TaskEnded { .. } | Self::Event(_) => false,
+        }
+    }
+
+    /// Bytes of the payloads and texts in it.
+    pub fn payload_bytes(&self) -> u64 {
+        match self {
+            Self::Start(started) => {
+                let carried: u64 = started.events.iter().map(event_bytes).sum();
+                started.input.bytes() + carried
+            }
+            Self::TaskEnded { outcome, .. } => outcome_bytes(outcome),
+            Self::Event(event) => event.payload.bytes(),
+            Self::Terminate { reason } | Self::Suspend { reason } | Self::Resume { reason } => reason.len() as u64,
         }
     }
 }

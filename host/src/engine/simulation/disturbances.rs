@@ -11,8 +11,8 @@ use super::rng::Rng;
 use super::time::SimulatedClock;
 use super::world::World;
 use crate::engine::Engine;
+use crate::engine::mail::Mail;
 use crate::engine::owner::ActivityResult;
-use crate::engine::owners::Mail;
 use crate::model::InboxItem;
 use crate::store::simulated::Disk;
 

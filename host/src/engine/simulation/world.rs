@@ -193,6 +193,10 @@ impl World {
                 Some(_) => 8 << 20,
                 None => *rng.pick(&[0, 300, 8 << 20]),
             },
+            mailbox_bytes: match self.setting.steady {
+                Some(_) => 4 << 20,
+                None => *rng.pick(&[0, 600, 4 << 20]),
+            },
             turn_limits: TurnLimits {
                 turns: *rng.pick(&[8, 1_000_000, 1_000_000, 1_000_000]),
                 ..TurnLimits::default()
