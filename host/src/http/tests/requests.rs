@@ -108,7 +108,8 @@ async fn requests_that_wait_are_answered_when_the_host_ends() {
     host.running("slow").await;
     let server = host.server.take().unwrap();
     let (answer, ()) = tokio::join!(host.get("/v1/instances/slow?wait=60s"), async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        // The request that waits is on its way before this one: both run on this thread, in this order.
+        host.get("/healthz").await;
         host.stop.cancel();
     });
     assert_eq!(answer.status, 202);
