@@ -40,11 +40,11 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  refused by the host, or the awaited instance did not complete
-  2  wrong usage
+  2  invalid usage
   3  not found
-  4  conflict: exists already, has ended, or has not ended
-  5  the host cannot be reached, or not be trusted
-  6  the time was up before the instance ended";
+  4  conflict: already exists, has ended, or has not ended
+  5  the host is unreachable or not trusted
+  6  timed out before the instance ended";
 
 /// Durable workflows in WebAssembly: a host, and a client for it
 #[derive(Debug, Parser)]
@@ -55,7 +55,7 @@ pub struct Cli {
         default_value_t = format!("http://127.0.0.1:{DEFAULT_PORT}"))]
     url: String,
 
-    /// API key; better in the environment, where other users of this machine do not see it
+    /// API key; prefer the environment variable WINDLASS_KEY, which other users of this machine cannot see
     #[arg(
         long,
         global = true,
@@ -65,15 +65,15 @@ pub struct Cli {
     )]
     key: Option<String>,
 
-    /// The tenant that an administrator acts for
+    /// Tenant that an administrator acts for
     #[arg(long, global = true, env = "WINDLASS_TENANT", hide_env = true, value_name = "NAME")]
     tenant: Option<String>,
 
-    /// File of certificate authorities (PEM) to trust besides the public ones, for https://
+    /// File with certificate authorities (PEM) to trust in addition to the public ones, for https://
     #[arg(long, global = true, env = "WINDLASS_CA", hide_env = true, value_name = "FILE")]
     ca: Option<PathBuf>,
 
-    /// Print JSON for programs: one object, or one a line for lists
+    /// Print JSON: one object, or one per line for lists
     #[arg(long, global = true)]
     json: bool,
 
@@ -99,11 +99,11 @@ enum Command {
     List(list::List),
     /// Raise an event for an instance
     Event(event::Raise),
-    /// End an instance without running it again
+    /// Terminate an instance without running it again
     Terminate(control::Control),
-    /// Stop an instance for a while
+    /// Suspend an instance
     Suspend(control::Control),
-    /// Let a suspended instance go on, or try a stuck one again
+    /// Resume a suspended instance, or retry a stuck one
     Resume(control::Control),
     /// Remove an ended instance, or many
     Purge(purge::Purge),
@@ -111,21 +111,21 @@ enum Command {
     Modules(modules::Modules),
     /// Show the log of an instance
     Logs(logs::Logs),
-    /// Manage tenants, their quotas and what they use
+    /// Manage tenants and their quotas, and show their usage
     Tenant(tenant::Tenant),
-    /// Manage settings that activities may ask for
+    /// Manage settings that activities can read
     Config(setting::Config),
-    /// Manage secrets that activities may ask for
+    /// Manage secrets that activities can read
     Secret(setting::Secret),
-    /// Show what the tenant has used
+    /// Show the usage of the tenant
     Usage(usage::Usage),
     /// Manage API keys
     Key(key::Key),
-    /// Check the database of a host that does not run
+    /// Check the database of a host that is not running
     Check(check::Check),
-    /// Copy the database of a host, which may be running
+    /// Back up the database of a host, which may be running
     Backup(backup::Backup),
-    /// Measure a host: one started for the purpose, or the one at --url
+    /// Benchmark a host: one started for this purpose, or the one at --url
     Bench(bench::Bench),
     /// Compile a component under limits, for the host
     #[command(hide = true)]
@@ -154,7 +154,7 @@ impl Cli {
         };
         let runtime = match builder.enable_all().build() {
             Ok(runtime) => runtime,
-            Err(error) => return CliError::failed(format!("cannot begin: {error}")).report(&output),
+            Err(error) => return CliError::failed(format!("cannot start the async runtime: {error}")).report(&output),
         };
         match runtime.block_on(self.dispatch(&output)) {
             Ok(()) => ExitCode::SUCCESS,
@@ -168,7 +168,7 @@ impl Cli {
             let address = Address::parse(&self.url, &roots()?)?;
             if self.key.is_some() && address.is_exposed() {
                 output.warn(&format!(
-                    "the API key goes to {address} in plain text, and can be read on the way; use https://"
+                    "the API key is sent to {address} in plain text and can be intercepted; use https://"
                 ));
             }
             Client::new(address, self.key.as_deref(), self.tenant.as_deref())

@@ -28,11 +28,11 @@ macro_rules! settings {
                 #[serde(default, skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )+
-            /// Let activities reach this address, for example http://127.0.0.1:8090 or https://*.example.com; repeatable
+            /// Allow activities to reach this address, for example http://127.0.0.1:8090 or https://*.example.com; repeatable
             #[arg(long, env = "WINDLASS_ALLOW", value_name = "RULE", value_delimiter = ',', hide_env = true)]
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub allow: Option<Vec<String>>,
-            /// A proxy in front of the host whose forwarding headers count for links: an address or a network such as
+            /// Proxy in front of the host whose forwarding headers are trusted for links: an address or a network such as
             /// 10.0.0.0/8; repeatable
             #[arg(long, env = "WINDLASS_TRUSTED_PROXY", value_name = "NETWORK", value_delimiter = ',', hide_env = true)]
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,64 +81,66 @@ macro_rules! settings {
 }
 
 settings! {
-    /// Address to listen on (without API keys loopback only; port 0 takes a free one)
+    /// Address to listen on (loopback only unless there are API keys; port 0 picks a free port)
     listen: SocketAddr = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)), "WINDLASS_LISTEN", "ADDRESS";
-    /// Listen on an address that others reach although there are no API keys: everybody there may do everything
+    /// Listen on a non-loopback address even without API keys: anyone who can reach it has full access
     unprotected: bool = false, "WINDLASS_UNPROTECTED", "true|false";
-    /// Folder of the database and of compiled modules
+    /// Folder for the database and compiled modules
     data: PathBuf = "./windlass-data".into(), "WINDLASS_DATA", "DIR";
-    /// What an answer means: `full`, it survives a loss of power; `normal`, it survives the end of the process
+    /// What acknowledged writes survive: `full`, a power failure; `normal`, only the end of the process
     synchronous: Synchronous = Synchronous::Full, "WINDLASS_SYNCHRONOUS", "full|normal";
-    /// Fuel of one turn of an orchestration (about one per instruction)
+    /// Fuel for one turn of an orchestration (about one unit per instruction)
     turn_fuel: u64 = 2_000_000_000, "WINDLASS_TURN_FUEL", "FUEL";
-    /// Longest time of one turn
+    /// Time limit for one turn
     turn_timeout: Span = Span::seconds(10), "WINDLASS_TURN_TIMEOUT", "TIME";
-    /// Memory cap of an orchestration
+    /// Memory limit for an orchestration
     orchestrator_memory: ByteSize = ByteSize::mib(64), "WINDLASS_ORCHESTRATOR_MEMORY", "SIZE";
-    /// Fuel of one attempt of an activity (about one per instruction)
+    /// Fuel for one attempt of an activity (about one unit per instruction)
     activity_fuel: u64 = 50_000_000_000, "WINDLASS_ACTIVITY_FUEL", "FUEL";
-    /// Longest time of one attempt of an activity whose call asks for no shorter one
+    /// Time limit for one attempt of an activity; a call can ask for less
     activity_timeout: Span = Span::seconds(60), "WINDLASS_ACTIVITY_TIMEOUT", "TIME";
-    /// Memory cap of one attempt of an activity
+    /// Memory limit for one attempt of an activity
     activity_memory: ByteSize = ByteSize::mib(256), "WINDLASS_ACTIVITY_MEMORY", "SIZE";
-    /// Orchestrations kept in memory between turns; 0 replays every turn, `auto` asks the kernel's limits
+    /// Orchestrations kept in memory between turns; 0 replays on every turn, `auto` derives it from the kernel's limits
     hot: Capacity = Capacity::Auto, "WINDLASS_HOT", "NUMBER|auto";
     /// How long an idle orchestration stays in memory
     hot_idle: Span = Span::seconds(30), "WINDLASS_HOT_IDLE", "TIME";
-    /// Activities that run at a time; `auto` asks the kernel's limits
+    /// Activities that run at the same time; `auto` derives it from the kernel's limits
     activity_slots: Capacity = Capacity::Auto, "WINDLASS_ACTIVITY_SLOTS", "NUMBER|auto";
-    /// Activity calls that may run or wait; beyond it, starts are refused until there are fewer
+    /// Maximum number of running and waiting activity calls; above it, starts are refused
     max_queued: u32 = 20_000, "WINDLASS_MAX_QUEUED", "NUMBER";
-    /// Largest database, its log not counted; 0 for no limit. What does not fit is refused, what is stored stays
+    /// Maximum size of the database without its log; 0 for no limit. New data that does not fit is refused,
+    /// stored data stays
     max_database: ByteSize = ByteSize(0), "WINDLASS_MAX_DATABASE", "SIZE";
-    /// An attempt of an activity that ran at that many unclean ends of the host in a row counts as failed
+    /// Fail an attempt of an activity when the host has crashed this many times in a row while it ran
     max_cut_offs: u32 = 3, "WINDLASS_MAX_CUT_OFFS", "NUMBER";
-    /// Longest input, output or event payload
+    /// Maximum size of an input, output or event payload
     max_payload: ByteSize = ByteSize::mib(1), "WINDLASS_MAX_PAYLOAD", "SIZE";
-    /// Longest module
+    /// Maximum size of a module
     max_module: ByteSize = ByteSize::mib(64), "WINDLASS_MAX_MODULE", "SIZE";
-    /// Requests under way at a time; further ones wait. A quarter stays free of requests that wait for the end of an instance
+    /// Maximum number of concurrent requests; further ones wait. Requests that wait for an instance to end leave a
+    /// quarter of them free, at most 64
     max_connections: u32 = 1_024, "WINDLASS_MAX_CONNECTIONS", "NUMBER";
-    /// How long a connection may stay idle between two requests; longer than balancers and proxies keep theirs
+    /// How long a connection may stay idle between requests; use more than load balancers and proxies in front
+    /// of the host do
     idle_timeout: Span = Span::seconds(75), "WINDLASS_IDLE_TIMEOUT", "TIME";
-    /// The address under which clients know the host, for example https://windlass.example.com/base; links begin with it.
-    /// Empty: with what requests are addressed to
+    /// Public URL of the host, for example https://windlass.example.com/base; links start with it. If empty, links
+    /// start with the address that a request was sent to
     public_url: String = String::new(), "WINDLASS_PUBLIC_URL", "URL";
-    /// How long requests and turns under way may go on after the end was asked for
+    /// How long requests and turns in progress may continue after a shutdown request
     shutdown_grace: Span = Span::seconds(10), "WINDLASS_SHUTDOWN_GRACE", "TIME";
-    /// File with the certificate to show and those that lead to its authority (PEM); with it the host speaks TLS. Read again
-    /// when it changes; empty for none
+    /// File with the certificate chain of the host (PEM); enables TLS. Reloaded when it changes; empty for none
     tls_cert: PathBuf = PathBuf::new(), "WINDLASS_TLS_CERT", "FILE";
-    /// File with the key of the certificate (PEM, not encrypted); empty for none
+    /// File with the private key of the certificate (PEM, not encrypted); empty for none
     tls_key: PathBuf = PathBuf::new(), "WINDLASS_TLS_KEY", "FILE";
-    /// File of certificate authorities (PEM) that activities trust besides the public ones; empty for none
+    /// File with certificate authorities (PEM) that activities trust in addition to the public ones; empty for none
     egress_ca: PathBuf = PathBuf::new(), "WINDLASS_EGRESS_CA", "FILE";
-    /// File with the key that secrets are encrypted with (64 hexadecimal digits); empty for none. The environment variable
-    /// WINDLASS_SECRETS_KEY may hold the key itself instead
+    /// File with the key that encrypts secrets (64 hexadecimal digits); empty for none. To pass the key itself, set the
+    /// environment variable WINDLASS_SECRETS_KEY instead
     secrets_key_file: PathBuf = PathBuf::new(), "WINDLASS_SECRETS_KEY_FILE", "FILE";
-    /// How log lines look: `text` or `json`
+    /// Format of log lines: `text` or `json`
     log_format: LogFormat = LogFormat::Text, "WINDLASS_LOG_FORMAT", "text|json";
-    /// Which log lines are written, for example `info` or `info,windlass::engine=debug`
+    /// Filter for log lines, for example `info` or `info,windlass::engine=debug`
     log_level: String = "info".into(), "WINDLASS_LOG_LEVEL", "FILTER";
 }
 
@@ -155,7 +157,7 @@ pub enum ConfigError {
         cause: std::io::Error,
     },
     /// The file is no settings file.
-    #[error("{path:?} is no settings file: {message}")]
+    #[error("{path:?} is not a valid settings file: {message}")]
     Parse {
         /// Its path.
         path: PathBuf,
@@ -229,7 +231,7 @@ impl Config {
             ("tls_key", &self.tls_key, &self.tls_cert),
         ] {
             if file.as_os_str().is_empty() && !other.as_os_str().is_empty() {
-                return invalid(name, "is missing: TLS takes both a certificate and its key");
+                return invalid(name, "is missing: TLS needs both a certificate and its key");
             }
         }
         if self.activity_slots == Capacity::Number(0) {

@@ -323,7 +323,7 @@ impl Sandbox {
         })?;
         let module = self.link(digest, kind, &component)?;
         if let Err(error) = artefacts.store(digest, fingerprint, artefact) {
-            tracing::warn!(%digest, %error, "a compiled module could not be kept; it will be compiled again");
+            tracing::warn!(%digest, %error, "a compiled module could not be cached; it will be compiled again");
         }
         Ok(module)
     }

@@ -20,10 +20,10 @@ pub fn on_signals() -> io::Result<CancellationToken> {
     let asked = stop.clone();
     tokio::spawn(async move {
         either(&mut terminate, &mut interrupt).await;
-        tracing::info!("ending; a second signal ends at once");
+        tracing::info!("shutting down; a second signal exits immediately");
         asked.cancel();
         either(&mut terminate, &mut interrupt).await;
-        tracing::warn!("ended by a second signal");
+        tracing::warn!("a second signal arrived; exiting immediately");
         std::process::exit(FORCED);
     });
     Ok(stop)

@@ -10,10 +10,10 @@ use crate::config::LogFormat;
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The filter cannot be read.
-    #[error("the log filter {0:?} cannot be read; `info` or `info,windlass::engine=debug` can")]
+    #[error("the log filter {0:?} is not valid; use for example `info` or `info,windlass::engine=debug`")]
     Filter(String),
     /// Something else in the process has set logging up already.
-    #[error("logging was set up before")]
+    #[error("logging is already set up")]
     SetUpBefore,
 }
 

@@ -120,7 +120,7 @@ pub struct Identity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
     /// No key was given, or one that does not exist, was revoked or has expired.
-    #[error("an API key is needed")]
+    #[error("an API key is required")]
     Unknown,
     /// The key is good, its tenant is disabled.
     #[error("the tenant is disabled")]
@@ -134,7 +134,7 @@ pub enum TenancyError {
     #[error("there is no tenant {0:?}")]
     UnknownTenant(String),
     /// There is one of that name.
-    #[error("there is a tenant {:?} already", .0.as_str())]
+    #[error("the tenant {:?} already exists", .0.as_str())]
     TenantExists(TenantName),
     /// It has instances.
     #[error("the tenant {:?} has {instances} instances; terminate and purge them first", .name.as_str())]
@@ -151,10 +151,10 @@ pub enum TenancyError {
     #[error("there is no key {0:?}")]
     UnknownKey(String),
     /// Nobody could create further keys.
-    #[error("the first key must have the role admin, or nobody could create another one")]
+    #[error("the first key must have the role admin; otherwise no other key could be created")]
     FirstKey,
     /// Nobody could create further keys.
-    #[error("it is the last key of the role admin that does not expire; create another one first")]
+    #[error("this is the last admin key that does not expire; create another one first")]
     LastAdminKey,
     /// The label cannot be one.
     #[error("a label is at most {MAX_LABEL_BYTES} bytes without control characters")]

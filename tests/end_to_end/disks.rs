@@ -72,7 +72,7 @@ async fn a_backup_of_a_running_host_goes_on_elsewhere() {
     assert_eq!(said["bytes"], fs::metadata(&file).unwrap().len());
     let again = windlass(&args);
     assert_eq!(again.status.code(), Some(1));
-    assert!(complaint(&again).contains("exists already"), "{again:?}");
+    assert!(complaint(&again).contains("already exists"), "{again:?}");
     // The host that was copied goes on.
     world.raise("waits", "go", json!("here")).await;
     let here = world.output_of("waits").await;

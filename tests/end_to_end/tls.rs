@@ -176,7 +176,10 @@ async fn a_host_that_is_not_trusted_is_told_nothing() {
     let elsewhere = secured.host.url().replace("127.0.0.1", "localhost");
     let other_name = secured.cli(&["list", "--url", &elsewhere]).await;
     assert_eq!(other_name.code, 5, "{other_name:?}");
-    assert!(other_name.stderr.contains("is not for localhost"), "{other_name:?}");
+    assert!(
+        other_name.stderr.contains("is not valid for localhost"),
+        "{other_name:?}"
+    );
 
     for (file, problem) in [
         ("service.key", "has no certificate in PEM format"),

@@ -54,15 +54,15 @@ impl Address {
     /// The host at that URL; over TLS it must show a certificate that Mozilla's authorities or these vouch for.
     pub(super) fn parse(url: &str, roots: &ExtraRoots) -> Result<Self, CliError> {
         let unusable = |problem: &str| CliError::Usage(format!("{url:?} {problem}"));
-        let uri: Uri = url.parse().map_err(|_| unusable("is not an address"))?;
+        let uri: Uri = url.parse().map_err(|_| unusable("is not a valid URL"))?;
         let is_tls = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             _ => return Err(unusable("must begin with http:// or https://")),
         };
-        let authority = uri.authority().ok_or_else(|| unusable("names no host"))?;
+        let authority = uri.authority().ok_or_else(|| unusable("has no valid host"))?;
         if authority.as_str().contains('@') {
-            return Err(unusable("must not hold a user; an API key is given with --key"));
+            return Err(unusable("must not contain a user; pass an API key with --key"));
         }
         let host = authority.host();
         let host = host
@@ -70,7 +70,7 @@ impl Address {
             .and_then(|host| host.strip_suffix(']'))
             .unwrap_or(host);
         let tls = is_tls.then(|| {
-            let server = ServerName::try_from(host.to_owned()).map_err(|_| unusable("names no host"))?;
+            let server = ServerName::try_from(host.to_owned()).map_err(|_| unusable("has no valid host"))?;
             let connector = TlsConnector::from(roots.client_config());
             Ok::<_, CliError>(Tls { connector, server })
         });
@@ -78,7 +78,7 @@ impl Address {
             url: url.to_owned(),
             host: host.to_owned(),
             port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
-            name: HeaderValue::from_str(authority.as_str()).map_err(|_| unusable("is not an address"))?,
+            name: HeaderValue::from_str(authority.as_str()).map_err(|_| unusable("is not a valid URL"))?,
             base: uri.path().trim_end_matches('/').to_owned(),
             tls: tls.transpose()?,
         })
@@ -140,19 +140,19 @@ impl Address {
         let Self { url, host, .. } = self;
         let sentence = match reason {
             rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
-                "the certificate of {url} is from nobody that is trusted; if it should be, name a file with the \
-                 certificate of its authority with --ca FILE or WINDLASS_CA"
+                "the certificate of {url} is not signed by a trusted authority; to trust its authority, pass a \
+                 file with the authority's certificate with --ca FILE or WINDLASS_CA"
             ),
             rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            ) => format!("the certificate of {url} is not for {host}; address the host by a name that it is for"),
+            ) => format!("the certificate of {url} is not valid for {host}; use a host name that it is valid for"),
             rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
                 format!("the certificate of {url} has expired")
             }
             rustls::Error::InvalidMessage(_) => {
-                format!("who answers at {url} does not speak TLS; is it an address with http://?")
+                format!("the server at {url} does not speak TLS; should the URL start with http://?")
             }
-            other => format!("there is no TLS connection to {url}: {other}"),
+            other => format!("cannot establish a TLS connection to {url}: {other}"),
         };
         CliError::NotSecured(sentence)
     }
@@ -175,7 +175,7 @@ pub(super) fn roots(file: Option<&Path>) -> Result<ExtraRoots, CliError> {
     let Some(file) = file else {
         return Ok(ExtraRoots::none());
     };
-    let said = |problem: String| CliError::Usage(format!("the file {} of --ca {problem}", file.display()));
+    let said = |problem: String| CliError::Usage(format!("the --ca file {} {problem}", file.display()));
     let pem = std::fs::read(file).map_err(|error| said(format!("cannot be read: {error}")))?;
     ExtraRoots::from_pem(&pem).map_err(|error| said(error.to_string()))
 }
@@ -204,11 +204,11 @@ mod tests {
     #[test]
     fn what_is_no_address_is_refused() {
         for (url, problem) in [
-            ("", "is not an address"),
+            ("", "is not a valid URL"),
             ("127.0.0.1:7411", "must begin with http:// or https://"),
             ("ftp://127.0.0.1", "must begin with http:// or https://"),
             ("/v1", "must begin with http:// or https://"),
-            ("https://user:pass@127.0.0.1", "must not hold a user"),
+            ("https://user:pass@127.0.0.1", "must not contain a user"),
         ] {
             match Address::parse(url, &ExtraRoots::none()) {
                 Err(CliError::Usage(sentence)) => assert!(sentence.contains(problem), "{url}: {sentence}"),

@@ -14,7 +14,7 @@ use crate::{
 /// Arguments of `backup`.
 #[derive(Debug, Args)]
 pub(super) struct Backup {
-    /// Where to write the copy; must not exist. To restore it, put it as `windlass.db` into an empty folder
+    /// Where to write the copy; must not exist. To restore it, place it in an empty folder as `windlass.db`
     file: PathBuf,
     /// Folder of the database; a host may be using it [default: ./windlass-data]
     #[arg(long, env = "WINDLASS_DATA", hide_env = true, value_name = "DIR")]

@@ -23,11 +23,11 @@ use crate::{http::parse_duration, tls::ExtraRoots};
 /// Arguments of `bench`.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
-    /// What to measure, in that order; all if none is named
+    /// Rows to measure, in this order; all if none is given
     #[arg(value_enum)]
     workloads: Vec<Workload>,
-    /// Measure the host at --url instead of hosts started for the purpose; also meant when --url is given.
-    /// Rows that end or kill their host are skipped
+    /// Measure the host at --url instead of hosts started for this purpose; the argument --url implies it.
+    /// Rows that stop or kill their host are skipped
     #[arg(long)]
     running: bool,
     /// Smaller counts: all rows in less than three minutes
@@ -243,7 +243,7 @@ impl Bench {
 fn skip(workload: Workload, output: &Output) -> Result<(), CliError> {
     let (name, reason) = (
         workload.name(),
-        "it ends its host, and this one is not ours: leave --url out",
+        "it stops its host, and this host was not started by bench; run it without --url",
     );
     if output.json() {
         output.value(&json!({ "workload": name, "skipped": reason }))

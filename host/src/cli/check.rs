@@ -58,8 +58,8 @@ impl Check {
                 "turnsReplayed": verified.turns,
                 "historiesWithoutModule": verified.without_module,
             })),
-            (false, None) => output.line("all is well"),
-            (false, Some(verified)) => output.line(&format!("all is well; {}", replayed(&verified))),
+            (false, None) => output.line("no problems found"),
+            (false, Some(verified)) => output.line(&format!("no problems found; {}", replayed(&verified))),
         }
     }
 }
@@ -71,9 +71,9 @@ fn replayed(verified: &Verified) -> String {
         without_module,
         ..
     } = verified;
-    let mut text = format!("{histories} histories with {turns} turns were replayed");
+    let mut text = format!("replayed {histories} histories with {turns} turns");
     if *without_module > 0 {
-        text += &format!(", and {without_module} of ended instances were not, whose modules are gone");
+        text += &format!(", skipped {without_module} of ended instances whose modules are gone");
     }
     text
 }

@@ -180,13 +180,14 @@ fn identity(key: Option<&str>, tenant: Option<&str>) -> Result<HeaderMap, CliErr
     let mut headers = HeaderMap::new();
     if let Some(key) = key {
         let value = HeaderValue::try_from(format!("Bearer {}", key.trim()));
-        let mut value = value.map_err(|_| CliError::Usage("the API key holds characters that it cannot".into()))?;
+        let mut value = value
+            .map_err(|_| CliError::Usage("the API key contains characters that cannot go into a header".into()))?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }
     if let Some(tenant) = tenant {
         let value = HeaderValue::try_from(tenant);
-        let value = value.map_err(|_| CliError::Usage(format!("{tenant:?} is no name of a tenant")))?;
+        let value = value.map_err(|_| CliError::Usage(format!("{tenant:?} is not a valid tenant name")))?;
         headers.insert(TENANT_HEADER, value);
     }
     Ok(headers)
@@ -210,7 +211,8 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CliError {
     }
     match text(header::LOCATION).filter(|_| status.is_redirection()) {
         Some(elsewhere) => CliError::failed(format!(
-            "the host answered {status} and points to {elsewhere}, which is not followed; if that is it, give its address"
+            "the host answered {status} with a redirect to {elsewhere}, which is not followed; if that is the host, use \
+             its URL"
         )),
         None => CliError::failed(format!("the host answered {status}")),
     }

@@ -14,7 +14,7 @@ use super::{
 pub(super) struct Control {
     /// The instance's id
     id: String,
-    /// For the record
+    /// Reason to record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }

@@ -32,7 +32,7 @@ pub(super) struct Deploy {
     /// (`FILE.sig`) is sent along
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Another name, for a single file
+    /// Name of the module, for a single file
     #[arg(long)]
     name: Option<String>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Deploy {
 impl Deploy {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         if self.name.is_some() && self.files.len() != 1 {
-            return Err(CliError::Usage("--name is for a single file".into()));
+            return Err(CliError::Usage("--name works with a single file only".into()));
         }
         let mut deployed = Vec::new();
         for file in &self.files {
@@ -69,7 +69,7 @@ fn stem(file: &Path) -> Result<String, CliError> {
         .map(str::to_owned)
         .ok_or_else(|| {
             CliError::Usage(format!(
-                "{} has no name that a module can have; give --name",
+                "the name of {} is not a valid module name; pass --name",
                 file.display()
             ))
         })
@@ -97,7 +97,7 @@ async fn signature(file: &Path) -> Result<Option<String>, CliError> {
     match tokio::fs::read(&path).await {
         Ok(bytes) if bytes.len() == 64 => Ok(Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())),
         Ok(bytes) => Err(CliError::Usage(format!(
-            "{} is no Ed25519 signature: it has {} bytes, not 64",
+            "{} is not an Ed25519 signature: it has {} bytes, not 64",
             path.display(),
             bytes.len()
         ))),
@@ -109,7 +109,7 @@ async fn signature(file: &Path) -> Result<Option<String>, CliError> {
 fn body(bytes: Bytes, progress: ProgressBar) -> Body {
     let steps = stream::unfold((bytes, progress), |(mut rest, progress)| async move {
         if rest.is_empty() {
-            progress.set_message("the host checks and compiles it");
+            progress.set_message("the host is checking and compiling it");
             return None;
         }
         let step = rest.split_to(STEP_BYTES.min(rest.len()));

@@ -20,7 +20,7 @@ pub(super) struct Raise {
     /// Payload: JSON, @FILE, or @- for standard input [default: null]
     #[arg(long, value_name = "JSON|@FILE")]
     payload: Option<String>,
-    /// Makes a repeated request have no further effect
+    /// Idempotency key: a repeated request with the same key has no further effect
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 }

@@ -28,7 +28,7 @@ pub(super) fn payload(argument: Option<&str>) -> Result<Option<String>, CliError
         Err(error) => {
             let shown: String = text.chars().take(60).collect();
             Err(CliError::Usage(format!(
-                "{shown:?} is not JSON: {error} (a text needs quotes of its own: '\"like this\"')"
+                "{shown:?} is not JSON: {error} (a string needs its own quotes: '\"like this\"')"
             )))
         }
     }

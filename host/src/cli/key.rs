@@ -30,11 +30,11 @@ pub(super) struct Key {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Create a key and show it, this one time; the first one must be of the role admin
+    /// Create a key and show it, only this once; the first key must have the role admin
     Create(Create),
-    /// List the keys, those of --tenant only if it is given
+    /// List the keys, or only those of --tenant
     List,
-    /// Make a key useless
+    /// Revoke a key
     Revoke {
         /// Its id, as `list` shows it
         id: String,
@@ -47,13 +47,13 @@ struct Create {
     /// client, operator, deployer or admin
     #[arg(long)]
     role: Role,
-    /// What people call it
+    /// Label for people to recognize the key by
     #[arg(long, default_value = "", hide_default_value = true)]
     label: String,
-    /// When it stops working, for example 2027-01-31T00:00:00Z
+    /// When the key expires, for example 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME", conflicts_with = "data")]
     expires: Option<String>,
-    /// Write it into the data folder of a host that does not run, if no key is left to ask one with
+    /// Write the key into the data folder of a host that is not running, for when no usable key is left
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }

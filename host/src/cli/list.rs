@@ -18,13 +18,13 @@ pub(super) struct List {
     /// Only this orchestration
     #[arg(long)]
     name: Option<String>,
-    /// Only ids that begin so
+    /// Only ids that start with this text
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
     /// Only sub-orchestrations of this instance
     #[arg(long, value_name = "ID")]
     parent: Option<String>,
-    /// At most that many; 0 for all
+    /// At most this many; 0 for all
     #[arg(long, default_value_t = 50)]
     limit: u32,
 }
@@ -78,7 +78,7 @@ impl List {
             rows,
         )?;
         if cursor.is_some() {
-            output.line("… and more: --limit shows them")
+            output.line("… and more; raise --limit to see them")
         } else {
             Ok(())
         }

@@ -21,10 +21,10 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Logs {
     /// The instance's id
     id: String,
-    /// Lines of this level or a more urgent one: trace, debug, info, warn, error
+    /// Only lines of this level or above: trace, debug, info, warn, error
     #[arg(long)]
     level: Option<String>,
-    /// Go on until the instance has ended
+    /// Follow the log until the instance ends
     #[arg(long, short)]
     follow: bool,
 }

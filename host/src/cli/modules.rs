@@ -16,7 +16,7 @@ use super::{
 pub(super) struct Modules {
     /// Show only this module, with its functions
     name: Option<String>,
-    /// Take its name and functions away; instances that run on it finish
+    /// Remove the module; instances that run on it can still finish
     #[arg(long, requires = "name")]
     delete: bool,
 }
@@ -93,7 +93,7 @@ async fn delete(client: &Client, name: &str, output: &Output) -> Result<(), CliE
     if output.json() {
         Ok(())
     } else {
-        output.line(&format!("took {} away", clean(name)))
+        output.line(&format!("removed {}", clean(name)))
     }
 }
 

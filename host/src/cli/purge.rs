@@ -15,13 +15,13 @@ use crate::model::date_time;
 pub(super) struct Purge {
     /// The instance's id
     id: Option<String>,
-    /// All that ended before this time, or that long ago, for example 7d
+    /// All instances that ended before this time, or at least this long ago, for example 7d
     #[arg(long, value_name = "TIME")]
     ended_before: Option<String>,
     /// With --ended-before: only these states, separated by commas
     #[arg(long, value_name = "STATUS", requires = "ended_before")]
     status: Option<String>,
-    /// Also sub-orchestrations, theirs, and so on. One that has not ended keeps what it belongs to
+    /// Also purge sub-orchestrations, recursively. One that has not ended keeps its parents from being purged
     #[arg(long)]
     recursive: bool,
 }
@@ -34,7 +34,11 @@ impl Purge {
                 .call(Method::DELETE, &["instances"])
                 .query("endedBefore", point_in_time(before)?)
                 .query_if("runtimeStatus", self.status.as_deref()),
-            (None, None) => return Err(CliError::Usage("which instances? give an id or --ended-before".into())),
+            (None, None) => {
+                return Err(CliError::Usage(
+                    "no instances selected: pass an id or --ended-before".into(),
+                ));
+            }
         };
         let recursive = self.recursive.then_some("true");
         let answer = call.query_if("recursive", recursive).send().await?;
@@ -47,7 +51,7 @@ impl Purge {
         } = answer.read()?;
         match instances_left {
             Some(left) if left > 0 => output.line(&format!(
-                "removed {instances_deleted}; {left} stay because of sub-orchestrations that have not ended"
+                "removed {instances_deleted}; {left} kept because sub-orchestrations have not ended"
             )),
             _ => output.line(&format!("removed {instances_deleted}")),
         }
@@ -61,7 +65,7 @@ fn point_in_time(text: &str) -> Result<String, CliError> {
     }
     let ago = parse_duration(text).map_err(|_| {
         CliError::Usage(format!(
-            "{text:?} is neither a time such as 2026-01-31T12:00:00Z nor one such as 7d"
+            "{text:?} is neither a time such as 2026-01-31T12:00:00Z nor a duration such as 7d"
         ))
     })?;
     let time = SystemTime::now()

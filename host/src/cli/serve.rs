@@ -27,7 +27,7 @@ use crate::{
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
 pub(super) struct Serve {
-    /// File of settings; flags and environment variables win over it
+    /// Settings file; flags and environment variables take precedence over it
     #[arg(long, env = "WINDLASS_CONFIG", hide_env = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -110,8 +110,8 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     stop_store.cancel();
     tokio::task::spawn_blocking(move || writing.join())
         .await?
-        .map_err(|_| "the writer broke down")??;
-    tracing::info!("ended");
+        .map_err(|_| "the database writer panicked")??;
+    tracing::info!("shut down");
     Ok(())
 }
 
@@ -122,12 +122,8 @@ const SECRETS_KEY: &str = "WINDLASS_SECRETS_KEY";
 fn vault(config: &Config) -> Result<Vault, String> {
     let file = &config.secrets_key_file;
     if !file.as_os_str().is_empty() {
-        let text = std::fs::read_to_string(file).map_err(|error| {
-            format!(
-                "the file {} of --secrets-key-file cannot be read: {error}",
-                file.display()
-            )
-        })?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read the --secrets-key-file {}: {error}", file.display()))?;
         return Vault::with_key(&text).map_err(|problem| format!("the file {} {problem}", file.display()));
     }
     match std::env::var(SECRETS_KEY) {
@@ -156,13 +152,13 @@ fn public_url(config: &Config) -> Result<Option<PublicUrl>, String> {
     let parsed = url.parse::<PublicUrl>();
     parsed
         .map(Some)
-        .map_err(|problem| format!("the address {url:?} of --public-url {problem}"))
+        .map_err(|problem| format!("the --public-url {url:?} {problem}"))
 }
 
 fn trusted_proxies(config: &Config) -> Result<Vec<Network>, String> {
     let rules = config.trusted_proxy.iter().map(|rule| {
         rule.parse::<Network>()
-            .map_err(|problem| format!("{rule:?} of --trusted-proxy {problem}"))
+            .map_err(|problem| format!("the --trusted-proxy {rule:?} {problem}"))
     });
     rules.collect()
 }
@@ -174,12 +170,12 @@ fn refuse_strangers(config: &Config, tenancy: &Tenancy) -> Result<(), String> {
         return Ok(());
     }
     if config.unprotected {
-        tracing::warn!(%listen, "there are no API keys: everybody who reaches this address may do everything");
+        tracing::warn!(%listen, "there are no API keys: anyone who can reach this address has full access");
         return Ok(());
     }
     Err(format!(
-        "will not listen on {listen}: there are no API keys, so everybody who reaches it could do everything; create one \
-         with `windlass key create --role admin` while the host listens on 127.0.0.1, or say `--unprotected true`"
+        "refusing to listen on {listen}: there are no API keys, so anyone who can reach it would have full access; create \
+         one with `windlass key create --role admin` while the host listens on 127.0.0.1, or pass `--unprotected true`"
     ))
 }
 
@@ -217,12 +213,12 @@ fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error
     options.activity.payload_bytes = config.max_payload.as_usize();
     let rules = config.allow.iter().map(|rule| {
         let parsed: Result<EgressRule, RuleError> = rule.parse();
-        parsed.map_err(|error| format!("the rule {rule:?} of --allow {error}"))
+        parsed.map_err(|error| format!("the --allow rule {rule:?} {error}"))
     });
     options.egress = EgressPolicy::new(rules.collect::<Result<_, _>>()?);
     if !config.egress_ca.as_os_str().is_empty() {
         options.egress_roots = roots(&config.egress_ca)
-            .map_err(|reason| format!("the file {} of --egress-ca {reason}", config.egress_ca.display()))?;
+            .map_err(|reason| format!("the --egress-ca file {} {reason}", config.egress_ca.display()))?;
     }
     Ok(options)
 }

@@ -31,13 +31,13 @@ enum ConfigWhat {
         name: String,
         /// Its value
         value: String,
-        /// A module that may ask for it; repeatable
+        /// Module that can read it; repeatable
         #[arg(long = "module", required = true, value_name = "NAME")]
         modules: Vec<String>,
     },
     /// List the plain settings with their values
     List,
-    /// Take a plain setting away
+    /// Delete a plain setting
     Delete {
         /// Its name
         name: String,
@@ -57,16 +57,16 @@ enum SecretWhat {
     Set {
         /// Its name
         name: String,
-        /// A module that may ask for it; repeatable
+        /// Module that can read it; repeatable
         #[arg(long = "module", required = true, value_name = "NAME")]
         modules: Vec<String>,
-        /// The file that holds the value; standard input if it is not given
+        /// File with the value [default: standard input]
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
     /// List the secrets, without their values
     List,
-    /// Take a secret away
+    /// Delete a secret
     Delete {
         /// Its name
         name: String,
@@ -119,7 +119,7 @@ fn value(file: Option<PathBuf>) -> Result<String, CliError> {
         None => {
             let mut input = std::io::stdin().lock();
             if input.is_terminal() {
-                eprintln!("type the secret, then Ctrl-D at the beginning of a line");
+                eprintln!("type the secret, then press Ctrl-D at the start of a line");
             }
             let mut text = String::new();
             input
@@ -173,5 +173,5 @@ async fn delete(kind: &str, name: &str, client: &Client, output: &Output) -> Res
     if output.json() {
         return Ok(());
     }
-    output.line(&format!("took {} away", clean(name)))
+    output.line(&format!("deleted {}", clean(name)))
 }

@@ -17,16 +17,16 @@ use crate::http::InstanceLinks;
 pub(super) struct Start {
     /// The orchestration's name
     name: String,
-    /// Id of the new instance; drawn if absent
+    /// Id of the new instance; random if omitted
     #[arg(long)]
     id: Option<String>,
     /// Input: JSON, @FILE, or @- for standard input [default: null]
     #[arg(long, value_name = "JSON|@FILE")]
     input: Option<String>,
-    /// Wait until it has ended, or for that long, and show it
+    /// Wait until the instance ends, or for at most this time, and show it
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "endless")]
     wait: Option<Patience>,
-    /// Makes a repeated start answer as the first did
+    /// Idempotency key: a repeated start with the same key gets the answer of the first
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
 }

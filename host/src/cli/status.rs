@@ -24,7 +24,7 @@ pub(super) struct Status {
     /// Show the turns of the current execution
     #[arg(long)]
     history: bool,
-    /// Show each change until it has ended; the exit code tells how
+    /// Show each change until the instance ends; the exit code reports the outcome
     #[arg(long, conflicts_with = "history")]
     watch: bool,
 }

@@ -29,16 +29,16 @@ enum What {
     },
     /// List the tenants
     List,
-    /// Show a tenant, its quotas and what it uses
+    /// Show a tenant, its quotas and its usage
     Show {
         /// Its name
         name: String,
     },
-    /// Change quotas of a tenant; takes effect at once
+    /// Change quotas of a tenant, effective immediately
     Set {
         /// Its name
         name: String,
-        /// Quotas such as startsPerSecond=10; `maxPayload=none` takes one away
+        /// Quotas such as startsPerSecond=10; `maxPayload=none` removes one
         #[arg(required = true)]
         quotas: Vec<String>,
     },
@@ -47,7 +47,7 @@ enum What {
         /// Its name
         name: String,
     },
-    /// Serve a disabled tenant again; its instances go on
+    /// Enable a disabled tenant again; its instances resume
     Enable {
         /// Its name
         name: String,
@@ -185,7 +185,7 @@ fn parsed(quotas: &[String]) -> Result<Map<String, Value>, CliError> {
         .map(|text| {
             let (name, value) = text
                 .split_once('=')
-                .ok_or_else(|| CliError::Usage(format!("{text:?} is no quota; write NAME=VALUE")))?;
+                .ok_or_else(|| CliError::Usage(format!("{text:?} is not a quota; use NAME=VALUE")))?;
             let value = match value {
                 "none" => Value::Null,
                 text => serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.into())),

@@ -8,10 +8,10 @@ use super::{client::Client, error::CliError, output::Output};
 /// Arguments of `usage`.
 #[derive(Debug, Args)]
 pub(super) struct Usage {
-    /// From the day of that time on, for example 2027-01-01T00:00:00Z; days begin at midnight UTC
+    /// From the day of this time, for example 2027-01-01T00:00:00Z; days start at midnight UTC
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
-    /// Before that time
+    /// Before this time
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
 }

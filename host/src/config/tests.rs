@@ -80,7 +80,7 @@ fn a_certificate_and_its_key_are_given_together() {
     for (given, missing) in [("tls_cert", "tls_key"), ("tls_key", "tls_cert")] {
         assert_eq!(
             load(Settings::default(), format!("{given} = \"a file\"")).unwrap_err(),
-            format!("the setting {missing} is missing: TLS takes both a certificate and its key")
+            format!("the setting {missing} is missing: TLS needs both a certificate and its key")
         );
     }
 }

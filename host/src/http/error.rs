@@ -24,22 +24,22 @@ pub(crate) enum Refusal {
     #[error("no resource has the path {path:?}")]
     UnknownRoute { path: String },
     /// The resource exists, the method does not.
-    #[error("this resource does not offer {method}")]
+    #[error("this resource does not support {method}")]
     MethodNotAllowed { method: String },
     /// The request target is too long to be one of ours.
     #[error("the request target is longer than {limit} bytes")]
     TargetTooLong { limit: usize },
     /// The request came over a plain connection to a host that speaks TLS.
-    #[error("this host speaks TLS: its addresses begin with https://, and what is sent without is not answered")]
+    #[error("this host requires TLS: use https://")]
     TlsRequired,
     /// The request was addressed to a name that is not this machine's own: a page may have rebound its DNS name.
-    #[error("this host serves its own machine only and does not answer to the name {host:?}")]
+    #[error("this host serves only its own machine and does not accept the host name {host:?}")]
     ForeignHost { host: String },
     /// A web page of another origin sent the request.
     #[error("requests from web pages of the origin {origin:?} are not accepted")]
     ForeignOrigin { origin: String },
     /// No API key, or one that opens nothing.
-    #[error("this host asks for an API key: send `Authorization: Bearer wl_…` with one that is valid")]
+    #[error("this host requires a valid API key: send `Authorization: Bearer wl_…`")]
     Unauthenticated,
     /// The key's role may not do that.
     #[error("a key of the role {role} may not {}", .action.description())]
@@ -72,7 +72,7 @@ pub(crate) enum Refusal {
     #[error("the {what} in the path {message}")]
     InvalidPath { what: &'static str, message: String },
     /// An `Idempotency-Key` that is empty, too long, repeated or not visible ASCII.
-    #[error("the header Idempotency-Key must be given once and hold 1 to 255 visible ASCII characters")]
+    #[error("the header Idempotency-Key must be given once and contain 1 to 255 visible ASCII characters")]
     InvalidIdempotencyKey,
     /// The body is not one JSON value.
     #[error("the body is not JSON: {message}")]
@@ -127,7 +127,9 @@ pub(crate) enum Refusal {
     #[error("there is no instance {:?}", .id.as_str())]
     UnknownInstance { id: InstanceId },
     /// The history that is being paged through is that of an execution that is over.
-    #[error("the history of instance {id} that the cursor belongs to is over: it continued as new, or was replaced")]
+    #[error(
+        "the cursor for the history of instance {id} is no longer valid: the execution continued as new or was replaced"
+    )]
     HistoryOver { id: InstanceId },
     /// The instance has ended, so nothing can reach it.
     #[error("the instance {:?} has ended: it is {status}", .id.as_str())]
@@ -146,7 +148,7 @@ pub(crate) enum Refusal {
     ModuleRefused(UploadError),
     /// Another module offers a function of the same name.
     #[error(
-        "the {} {:?} belongs to the module {module:?}; a function has one module",
+        "the {} {:?} belongs to the module {module:?}; a function can belong to only one module",
         .kind.name(), .function.as_str()
     )]
     FunctionTaken {
@@ -155,13 +157,13 @@ pub(crate) enum Refusal {
         module: String,
     },
     /// The tenant uploads that many modules already.
-    #[error("the tenant uploads {limit} modules already; try again when one of them is done")]
+    #[error("the tenant is already uploading {limit} modules; try again when one of them finishes")]
     TooManyUploads { limit: usize },
     /// So much work is queued that no more is taken on.
-    #[error("the host has more work than it can take on now; try again")]
+    #[error("the host is overloaded; try again")]
     Overloaded,
     /// Too many requests are under way, or too many connections are open.
-    #[error("the host has as many requests under way as it may have (--max-connections); try again")]
+    #[error("the host has reached its limit of concurrent requests (--max-connections); try again")]
     TooManyConnections,
     /// Recovery has not finished, or the store cannot be written.
     #[error("the host is not ready: {reason}")]
@@ -173,16 +175,16 @@ pub(crate) enum Refusal {
     #[error("the query took too long and was interrupted: ask for less, or try again later")]
     QueryTimedOut,
     /// The tenant has too many queries running and waiting, or no reader came free in time.
-    #[error("too many queries are waiting for their answers")]
+    #[error("too many queries are waiting")]
     TooManyQueries,
     /// The database failed; the cause is in the host's log.
-    #[error("the store cannot be used right now; the cause is in the host's log")]
+    #[error("the store is unavailable; the cause is in the host's log")]
     StoreUnavailable(#[source] StoreError),
     /// A stored row cannot be read; the cause is in the host's log.
     #[error("a stored row cannot be read; the cause is in the host's log")]
     StoreDamaged(#[source] StoreError),
     /// A mistake of the host; the cause is in its log.
-    #[error("the host made a mistake; the cause is in its log")]
+    #[error("internal error; the cause is in the host's log")]
     Internal(String),
 }
 
@@ -302,12 +304,12 @@ impl Refusal {
     fn log(&self) {
         match self {
             Self::StoreUnavailable(cause) | Self::StoreDamaged(cause) => {
-                tracing::error!(error = %chain(cause), "a request failed because of the store");
+                tracing::error!(error = %chain(cause), "a request failed with a store error");
             }
             Self::ModuleRefused(cause @ UploadError::Busy { .. }) => {
-                tracing::error!(error = %chain(cause), "a module could not be looked at");
+                tracing::error!(error = %chain(cause), "a module could not be inspected");
             }
-            Self::Internal(cause) => tracing::error!(error = %cause, "a request failed because of a mistake of ours"),
+            Self::Internal(cause) => tracing::error!(error = %cause, "a request failed with an internal error"),
             _ => {}
         }
     }

@@ -42,7 +42,7 @@ impl Readiness {
         let probed = probed.wait_for(Option::is_some).await;
         match probed.as_deref() {
             Ok(Some(probed)) => probed.result.clone(),
-            _ => Err("it could not be found out".into()),
+            _ => Err("the check did not finish".into()),
         }
     }
 

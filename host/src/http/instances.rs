@@ -93,7 +93,7 @@ pub(crate) async fn get(
         location = format!("{location}?{query}");
     }
     let location = HeaderValue::from_str(&location)
-        .map_err(|_| Refusal::Internal("an address holds characters that a header cannot".into()))?;
+        .map_err(|_| Refusal::Internal("an address contains characters that cannot go into a header".into()))?;
     let headers = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
     Ok((StatusCode::ACCEPTED, headers, document).into_response())
 }

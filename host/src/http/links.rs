@@ -56,7 +56,7 @@ impl FromStr for PublicUrl {
         let authority = uri
             .authority()
             .and_then(|authority| proxies::authority(authority.as_str()))
-            .ok_or_else(|| wrong("does not name a host and perhaps a port"))?;
+            .ok_or_else(|| wrong("has no valid host or port"))?;
         let prefix = proxies::prefix(uri.path()).ok_or_else(|| wrong("has an unusable path"))?;
         Ok(Self(format!("{scheme}://{authority}{prefix}")))
     }

@@ -144,7 +144,7 @@ async fn end_of(
 fn accepted(base: &Base, id: &InstanceId) -> Result<Response, Refusal> {
     let links = InstanceLinks::new(base, id);
     let location = HeaderValue::from_str(&links.status_query_get_uri)
-        .map_err(|_| Refusal::Internal("a link holds characters that a header cannot".into()))?;
+        .map_err(|_| Refusal::Internal("a link contains characters that cannot go into a header".into()))?;
     let headers = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
     Ok((StatusCode::ACCEPTED, headers, Json(links)).into_response())
 }

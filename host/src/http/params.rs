@@ -144,7 +144,7 @@ impl Given {
                 .map(|status| {
                     InstanceStatus::from_name(status.trim()).ok_or_else(|| {
                         let known = InstanceStatus::ALL.map(InstanceStatus::name).join(", ");
-                        format!("knows no state {status:?}; the states are {known}")
+                        format!("contains the unknown state {status:?}; known states are {known}")
                     })
                 })
                 .collect()

@@ -214,7 +214,7 @@ impl activity_context::Host for ActivityState {
 
 /// The attempt was asked about in `describe`.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no attempt to ask about in `describe`")]
+#[error("the attempt is not available in `describe`")]
 struct NoAttempt;
 
 impl ActivityState {
@@ -310,7 +310,7 @@ pub(super) async fn run(
     // A guest keeps its fuel in a register and settles when a portion is used up; what is lost of an attempt that is
     // cut off is less than one portion. (The guest yields then, too.)
     if let Err(error) = store.fuel_async_yield_interval(Some(FUEL_PORTION)) {
-        tracing::error!(error = format!("{error:#}"), "fuel is not settled in portions");
+        tracing::error!(error = format!("{error:#}"), "cannot set the fuel yield interval");
     }
     // A thread is shared: after an epoch the others have their turn. Fuel is counted even if the attempt is dropped.
     let metered = Metered::new(store, attempt.meter.clone(), limits.fuel);

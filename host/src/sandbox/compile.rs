@@ -87,7 +87,7 @@ fn precompile(job: &Job) -> Result<Vec<u8>, CompileError> {
     let bytes = artefact.len();
     if bytes as u64 > MAX_ARTEFACT_BYTES {
         return Err(CompileError::Refused(format!(
-            "compiled it has {bytes} bytes, at most {MAX_ARTEFACT_BYTES} are allowed"
+            "the compiled code has {bytes} bytes, at most {MAX_ARTEFACT_BYTES} are allowed"
         )));
     }
     Ok(artefact)
@@ -148,7 +148,7 @@ async fn in_child(
         Some(Ok(REFUSED_EXIT)) if !complaint.is_empty() => Err(CompileError::Refused(complaint)),
         Some(Ok(HOST_EXIT)) => Err(io::Error::other(complaint).into()),
         _ => {
-            tracing::warn!(status = %finished.status, complaint, "the compiler broke");
+            tracing::warn!(status = %finished.status, complaint, "the compiler failed");
             Err(CompileError::Refused(format!(
                 "the compiler ended with {} (it may use {} s of CPU time and {} bytes of address space)",
                 finished.status, limits.cpu_seconds, limits.address_space_bytes

@@ -41,7 +41,7 @@ pub enum UploadError {
         found: Vec<String>,
     },
     /// It exports more than one of them.
-    #[error("a module is of one kind, but this component exports {}; split it in two", Found(.found))]
+    #[error("a module has one kind, but this component exports {}; split it in two", Found(.found))]
     SeveralKinds {
         /// The exports that make it of several kinds.
         found: Vec<String>,
@@ -70,7 +70,7 @@ pub enum UploadError {
         message: String,
     },
     /// It needs more memories, tables or instances than a guest can have.
-    #[error("the component needs more than a guest can have: {message}")]
+    #[error("the component needs more than a guest is allowed: {message}")]
     TooDemanding {
         /// What it needs and may have.
         message: String,
@@ -155,14 +155,14 @@ pub enum UploadError {
         reason: String,
     },
     /// All slots for guests are taken; try again later.
-    #[error("the host is too busy to look at the module now: {message}")]
+    #[error("the host is too busy to inspect the module: {message}")]
     Busy {
         /// What is full.
         message: String,
     },
     /// The host could not run the compiler or write to its cache; the module may be fine. Why is in the host's log, and
     /// only there: it may name files of the host.
-    #[error("the host could not look at the module; the cause is in the host's log")]
+    #[error("the host could not inspect the module; the cause is in the host's log")]
     Host,
 }
 
@@ -201,7 +201,7 @@ impl UploadError {
 
     /// The host is to blame. Whoever runs it is told why.
     pub(super) fn host(cause: impl fmt::Display) -> Self {
-        tracing::error!(error = %cause, "a module could not be looked at");
+        tracing::error!(error = %cause, "a module could not be inspected");
         Self::Host
     }
 

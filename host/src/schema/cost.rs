@@ -170,7 +170,7 @@ impl<'s> Survey<'s> {
         for (keyword, value) in keywords {
             match keyword.as_str() {
                 unsupported if UNSUPPORTED.contains(&unsupported) => return Err(format!("uses {unsupported}")),
-                "$id" | "id" if !is_root && value.is_string() => return Err("has a $id inside".into()),
+                "$id" | "id" if !is_root && value.is_string() => return Err("has a nested $id".into()),
                 "$ref" => node.same.push(self.reference(value)?),
                 "allOf" | "anyOf" | "oneOf" => self.list(value, &mut node.same)?,
                 "not" | "if" | "then" | "else" => node.same.push(self.node(value)?),
@@ -210,7 +210,7 @@ impl<'s> Survey<'s> {
         if self.references > MAX_REFERENCES {
             return Err(format!("has more than {MAX_REFERENCES} references"));
         }
-        let text = value.as_str().ok_or("has a $ref that is no text")?;
+        let text = value.as_str().ok_or("has a $ref that is not a string")?;
         let pointer = text
             .strip_prefix('#')
             .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));

@@ -155,7 +155,7 @@ async fn create_tenant(
     let number = counters::reserved(connection, "tenant").await?;
     let number = number.ok_or_else(|| Error::Damaged("the counter \"tenant\" is missing".into()))?;
     counters::reserve(connection, "tenant", number + 1).await?;
-    let tenant = u32::try_from(number).map_err(|_| Error::Damaged("there are no numbers for tenants left".into()))?;
+    let tenant = u32::try_from(number).map_err(|_| Error::Damaged("no tenant numbers are left".into()))?;
     sqlx::query("INSERT INTO tenants (tenant, name, quotas, created_at_ms) VALUES (?, ?, ?, ?)")
         .bind(i64::from(tenant))
         .bind(name.as_str())

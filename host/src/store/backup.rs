@@ -58,7 +58,7 @@ pub async fn backup(data_dir: &Path, file: &Path) -> Result<Backup, Error> {
 }
 
 fn exists(file: &Path) -> Error {
-    Error::Backup(format!("{} exists already", file.display()))
+    Error::Backup(format!("{} already exists", file.display()))
 }
 
 fn failed(path: &Path, error: &dyn std::error::Error) -> Error {

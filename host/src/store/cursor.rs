@@ -12,7 +12,7 @@ pub struct Cursor(InstanceNumber);
 
 /// Says that a text is no cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is not a cursor that an earlier page gave")]
+#[error("is not a cursor from an earlier page")]
 pub struct CursorError;
 
 impl Cursor {

@@ -69,18 +69,18 @@ impl Found {
         if missing_frames > 0 {
             tracing::error!(
                 missing_frames,
-                "the end of the database's log is missing: what was stored last may be lost; was the folder copied while \
-                 a host ran? `windlass backup` makes copies that are whole"
+                "the end of the database's log is missing: the last writes may be lost; was the folder copied while \
+                 a host was running? `windlass backup` makes complete copies"
             );
         }
         match *schema {
-            Schema { before: 0, now } => tracing::info!(schema = now, "made a new database"),
+            Schema { before: 0, now } => tracing::info!(schema = now, "created a new database"),
             Schema { before, now } if before < now => {
                 tracing::info!(
                     from = before,
                     to = now,
                     database_bytes,
-                    "moved the database to a newer schema"
+                    "migrated the database to a newer schema"
                 );
             }
             Schema { now, .. } => tracing::info!(schema = now, database_bytes, "opened the database"),
@@ -88,7 +88,7 @@ impl Found {
         if log_bytes > 0 {
             tracing::info!(
                 log_bytes,
-                "recovered the log that the last host left, which did not end properly"
+                "recovered the log of the previous run, which did not shut down cleanly"
             );
         }
     }

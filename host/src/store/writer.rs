@@ -215,7 +215,7 @@ impl Database {
                     }
                 }
                 Err(Failed::RolledBack(error)) => {
-                    tracing::debug!(%error, operations = jobs.len(), "a batch was rejected and is split");
+                    tracing::debug!(%error, operations = jobs.len(), "a batch was rejected; splitting it");
                     let second = jobs.split_off(jobs.len() / 2);
                     left.push(second);
                     left.push(jobs);

@@ -156,7 +156,7 @@ impl Quotas {
     pub fn with(&self, changes: Map<String, Value>) -> Result<Self, String> {
         let mut members = match serde_json::to_value(self) {
             Ok(Value::Object(members)) => members,
-            other => return Err(format!("quotas are no object but {other:?}")),
+            other => return Err(format!("quotas must be an object, not {other:?}")),
         };
         members.extend(changes);
         let changed = serde_json::from_value(Value::Object(members));
@@ -188,7 +188,7 @@ impl Quotas {
         }
         if self.module_signers.as_ref().is_some_and(Vec::is_empty) {
             return Err(
-                "moduleSigners must name a key; use null (on the command line: none) to ask for no signature".into(),
+                "moduleSigners must name a key; use null (on the command line: none) to require no signature".into(),
             );
         }
         let signers = self.module_signers.iter().flatten();

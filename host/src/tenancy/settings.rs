@@ -92,7 +92,7 @@ impl Tenancy {
         }
         if modules.is_empty() || modules.len() > MAX_MODULES_OF_A_SETTING {
             return Err(TenancyError::Setting(format!(
-                "name 1 to {MAX_MODULES_OF_A_SETTING} modules that may ask for it"
+                "name 1 to {MAX_MODULES_OF_A_SETTING} modules that can read it"
             )));
         }
         let others = self
@@ -102,7 +102,7 @@ impl Tenancy {
             .count();
         if others >= MAX_SETTINGS {
             return Err(TenancyError::Setting(format!(
-                "a tenant has at most {MAX_SETTINGS} of them"
+                "a tenant can have at most {MAX_SETTINGS} of them"
             )));
         }
         let value = match kind {
@@ -171,7 +171,7 @@ impl Tenancy {
                 SettingKind::Secret => match self.0.vault.open(tenant.id, name, value) {
                     Ok(secret) => secrets.push((name.clone(), secret)),
                     Err(error @ (VaultError::NoKey | VaultError::Sealed)) => {
-                        tracing::error!(tenant = %tenant.name, secret = name, %error, "activities do without a secret");
+                        tracing::error!(tenant = %tenant.name, secret = name, %error, "activities run without a secret");
                     }
                 },
             }

@@ -11,7 +11,7 @@ pub enum SignatureError {
     #[error("modules of this tenant must be signed: send the signature of the file in the header Windlass-Signature")]
     Missing,
     /// None of the tenant's signers made it.
-    #[error("the signature was not made by a signer of this tenant for these bytes")]
+    #[error("no signer of this tenant made this signature for this file")]
     Wrong,
 }
 

@@ -22,10 +22,10 @@ pub struct Vault(Option<LessSafeKey>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
     /// The host was started without a key.
-    #[error("the host has no key for secrets; give it one with `serve --secrets-key-file FILE`")]
+    #[error("the host has no key for secrets; pass one with `serve --secrets-key-file FILE`")]
     NoKey,
     /// It was sealed with another key, or changed since.
-    #[error("the secret cannot be opened with the host's key for secrets")]
+    #[error("the secret cannot be decrypted with the host's key for secrets")]
     Sealed,
 }
 

@@ -81,7 +81,7 @@ pub enum CertificateError {
     #[error("the file {} has no key in PEM format (PKCS#8, PKCS#1 or SEC1, not encrypted)", .0.display())]
     NoKey(PathBuf),
     /// The key cannot be used. Nothing is said about it that could be a part of it.
-    #[error("the file {} has a key that cannot be used; RSA, ECDSA (P-256, P-384) and Ed25519 can", .0.display())]
+    #[error("the file {} has a key that cannot be used; use RSA, ECDSA (P-256, P-384) or Ed25519", .0.display())]
     BadKey(PathBuf),
     /// Both are sound, but the key is another certificate's.
     #[error(
@@ -143,13 +143,13 @@ impl Certificate {
                 Ok(Ok(false)) => {}
                 Ok(Ok(true)) => {
                     warn_of_others(&self.0.files.key);
-                    tracing::info!(%certificate, "shows a new certificate from now on");
+                    tracing::info!(%certificate, "loaded a new certificate");
                 }
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "the new certificate cannot be used; shows the one before");
+                    tracing::warn!(%error, "the new certificate cannot be used; keeping the previous one");
                 }
                 Err(error) => {
-                    tracing::error!(%error, "looking for a new certificate failed because of a mistake of ours")
+                    tracing::error!(%error, "internal error while checking for a new certificate")
                 }
             }
         }
@@ -223,7 +223,7 @@ impl Pair {
 /// Says in the log that others than its owner may read or change the key. Only a warning: some keep such files to a group.
 fn warn_of_others(key: &Path) {
     if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & OTHERS != 0) {
-        tracing::warn!(key = %key.display(), "the file of the key is open to others than its owner; `chmod 600` it");
+        tracing::warn!(key = %key.display(), "the key file is accessible to other users; run `chmod 600` on it");
     }
 }
 
@@ -337,7 +337,7 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
         let broken = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         assert_eq!(
             error(SERVICE, broken),
-            "the file host.key has a key that cannot be used; RSA, ECDSA (P-256, P-384) and Ed25519 can"
+            "the file host.key has a key that cannot be used; use RSA, ECDSA (P-256, P-384) or Ed25519"
         );
 
         let folder = Folder::with(SERVICE, SERVICE_KEY);

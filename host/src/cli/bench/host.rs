@@ -64,8 +64,10 @@ impl BenchHost {
             .as_deref()
             .and_then(|line| line.split_whitespace().last())
             .map(str::to_owned);
-        let url = url.ok_or_else(|| CliError::failed("the host ended before it listened"))?;
-        let id = child.id().ok_or_else(|| CliError::failed("the host ended at once"))?;
+        let url = url.ok_or_else(|| CliError::failed("the host exited before it was listening"))?;
+        let id = child
+            .id()
+            .ok_or_else(|| CliError::failed("the host exited immediately"))?;
         self.process = Some(Process { child, id, url });
         Ok(took)
     }
@@ -81,7 +83,7 @@ impl BenchHost {
 
     /// What the process has used, as the operating system says.
     pub(super) fn usage(&self) -> Result<ProcessUsage, CliError> {
-        process_usage(&self.process().id.to_string()).ok_or_else(|| CliError::failed("the host has ended by itself"))
+        process_usage(&self.process().id.to_string()).ok_or_else(|| CliError::failed("the host exited unexpectedly"))
     }
 
     /// SIGTERM, and waits for the end. The database is one file then.
@@ -94,11 +96,11 @@ impl BenchHost {
         }
         match tokio::time::timeout(STOP_TIME, process.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(CliError::failed(format!("the host ended with {status}"))),
-            Ok(Err(error)) => Err(CliError::failed(format!("the host cannot be waited for: {error}"))),
+            Ok(Ok(status)) => Err(CliError::failed(format!("the host exited with {status}"))),
+            Ok(Err(error)) => Err(CliError::failed(format!("cannot wait for the host: {error}"))),
             Err(_) => {
                 let _ = process.child.kill().await;
-                Err(CliError::failed("the host did not end in time"))
+                Err(CliError::failed("the host did not exit in time"))
             }
         }
     }
@@ -120,5 +122,5 @@ impl BenchHost {
 }
 
 fn not_started(error: std::io::Error) -> CliError {
-    CliError::failed(format!("the host could not be started: {error}"))
+    CliError::failed(format!("cannot start the host: {error}"))
 }

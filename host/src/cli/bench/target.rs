@@ -126,7 +126,7 @@ impl Target {
         let answer = self.load.connect().await?.get("/metrics").await?;
         let answer = answer.expect(StatusCode::OK)?;
         let mut reading = Reading::of(&String::from_utf8_lossy(&answer.body))
-            .ok_or_else(|| CliError::failed("the metrics of the host lack something; is it of another version?"))?;
+            .ok_or_else(|| CliError::failed("metrics are missing on the host; is it a different version?"))?;
         if let Some(own) = &self.own {
             let usage = own.usage()?;
             reading.cpu_s = usage.cpu.as_secs_f64();
@@ -146,7 +146,7 @@ impl Target {
             }
             if begun.elapsed() > REST_TIME {
                 return Err(CliError::TimedOut(format!(
-                    "waited in vain: {what}; the host says {reading:?}"
+                    "timed out waiting for {what}; the host reports {reading:?}"
                 )));
             }
             tokio::time::sleep(ASK_EVERY).await;
@@ -183,7 +183,7 @@ async fn deploy(address: &Address, folder: &Path, tenant: Option<&str>) -> Resul
         let path = folder.join(format!("{module}.wasm"));
         let bytes = tokio::fs::read(&path).await.map_err(|error| {
             CliError::Usage(format!(
-                "{}: {error}; `make modules` builds the modules, --modules names their folder",
+                "{}: {error}; build the modules with `make modules`, or pass their folder with --modules",
                 path.display()
             ))
         })?;

@@ -31,7 +31,7 @@ pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryFilter>, Refusal
         (Some(_), Some(_)) => {
             return Err(Refusal::InvalidParameter {
                 name: "historyAfter".into(),
-                message: "cannot be given along with historyCursor".into(),
+                message: "cannot be combined with historyCursor".into(),
             });
         }
         (Some(cursor), None) => HistoryFrom::Cursor(cursor),

@@ -170,7 +170,7 @@ impl FromParams for PurgeParams {
         if let Some(live) = statuses.iter().find(|status| !status.has_ended()) {
             return Err(Refusal::InvalidParameter {
                 name: "runtimeStatus".into(),
-                message: format!("names a state that is not an end: {live}"),
+                message: format!("contains a state that is not an ended one: {live}"),
             });
         }
         Ok(Self {

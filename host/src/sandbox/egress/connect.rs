@@ -185,7 +185,7 @@ fn allowed(reach: &Reach, destination: &Destination, found: Vec<IpAddr>) -> Resu
                 .rule_for(destination)
                 .map_or_else(String::new, ToString::to_string);
             let reason =
-                format!("{rule} allows it, but it leads to {class}, which no --allow rule of the operator names");
+                format!("{rule} allows it, but it resolves to {class}, which no --allow rule of the operator names");
             Err(Refused::new(Error::DestinationIpProhibited, reason))
         }
         (true, None) => Err(Refused::new(Error::DestinationNotFound, "the name has no address")),

@@ -98,10 +98,10 @@ impl Egress {
             })
         };
         let Some(destination) = Destination::of(request.uri()) else {
-            return refuse(Error::HttpRequestUriInvalid, "it has no plain host");
+            return refuse(Error::HttpRequestUriInvalid, "the URL has no plain host");
         };
         if request.method() == Method::CONNECT {
-            return refuse(Error::HttpRequestMethodInvalid, "tunnels are not offered");
+            return refuse(Error::HttpRequestMethodInvalid, "tunnels are not supported");
         }
         if self.reach.rule_for(&destination).is_none() {
             return refuse(Error::HttpRequestDenied, &format!("no rule allows {destination}"));
@@ -110,7 +110,7 @@ impl Egress {
             return refuse(
                 Error::ConnectionLimitReached,
                 &format!(
-                    "{} requests of this attempt are open, and more may not be",
+                    "the attempt already has {} open requests, the maximum",
                     self.open_requests
                 ),
             );

@@ -102,7 +102,7 @@ fn noted<T>(notes: &mut impl Notes, name: &str, done: HeaderResult<T>) -> Result
     let (error, why) = match error.downcast() {
         Ok(HeaderError::Forbidden) => (
             HeaderError::Forbidden,
-            "it belongs to the connection, which the host makes",
+            "it belongs to the connection, which the host manages",
         ),
         Ok(HeaderError::InvalidSyntax) => (HeaderError::InvalidSyntax, "its name or value is not valid"),
         // Headers that came with an answer, or were sent: nothing about this one.

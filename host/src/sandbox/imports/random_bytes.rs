@@ -13,7 +13,7 @@ const MAX_BYTES: u64 = 1 << 20;
 impl OrchestratorState {
     fn random_bytes(&mut self, count: u64) -> Result<Vec<u8>> {
         let Some(count) = usize::try_from(count).ok().filter(|_| count <= MAX_BYTES) else {
-            bail!("{count} random bytes were asked for at once, at most {MAX_BYTES} are given");
+            bail!("{count} random bytes were requested at once, at most {MAX_BYTES} are allowed");
         };
         let mut bytes = vec![0; count];
         self.fill_random(&mut bytes);

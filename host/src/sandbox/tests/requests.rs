@@ -320,7 +320,7 @@ async fn a_name_that_resolves_to_another_address_after_the_check_gains_nothing()
     assert!(matches!(refused, Error::DestinationIpProhibited), "{refused:?}");
     assert_eq!(connections.lock().unwrap().len(), 1, "nothing was connected to");
     let line = "the request to http://rebound.example:80 was refused: http://rebound.example:80 allows it, \
-                but it leads to a loopback address, which no --allow rule of the operator names";
+                but it resolves to a loopback address, which no --allow rule of the operator names";
     assert_eq!(client.log(), [line]);
 }
 
@@ -601,7 +601,7 @@ async fn open_requests_are_bounded_and_count_until_their_response_is_gone() {
         client.get(&url).await.unwrap_err(),
         Error::ConnectionLimitReached
     ));
-    let line = format!("the request to {url} was refused: 1 requests of this attempt are open, and more may not be");
+    let line = format!("the request to {url} was refused: the attempt already has 1 open requests, the maximum");
     assert_eq!(client.log(), [line]);
     drop(first);
     client.get(&url).await.unwrap();

@@ -89,7 +89,7 @@ async fn a_component_must_be_of_one_kind() {
     let both = ["windlass:durable/orchestrator@0.1.0", "windlass:durable/activity@0.1.0"];
     let wit = "package test:guest; world guest {
         export windlass:durable/orchestrator@0.1.0; export windlass:durable/activity@0.1.0; }";
-    check(component(&core(&both), wit), expect!["module-several-kinds: a module is of one kind, but this component exports windlass:durable/orchestrator@0.1.0, windlass:durable/activity@0.1.0; split it in two"]).await;
+    check(component(&core(&both), wit), expect!["module-several-kinds: a module has one kind, but this component exports windlass:durable/orchestrator@0.1.0, windlass:durable/activity@0.1.0; split it in two"]).await;
 
     let entity = r#"(module (memory (export "memory") 1)
         (func (export "windlass:durable/entity@0.1.0#describe") (result i32) unreachable)
@@ -171,17 +171,17 @@ async fn resource_types_of_sockets_and_http_alone_do_no_harm() {
 async fn a_component_that_needs_more_than_a_guest_can_have_is_refused() {
     check(
         Guest::orchestrator().item("(table 200000 funcref)").build(),
-        expect!["module-too-demanding: the component needs more than a guest can have: module table does not fit in pooling allocator requirements: table index 0 has a minimum element size of 200000 which exceeds the limit of 100000"],
+        expect!["module-too-demanding: the component needs more than a guest is allowed: module table does not fit in pooling allocator requirements: table index 0 has a minimum element size of 200000 which exceeds the limit of 100000"],
     )
     .await;
     check(
         Guest::orchestrator()
             .item("(memory 1) (memory 1) (memory 1) (memory 1)")
             .build(),
-        expect!["module-too-demanding: the component needs more than a guest can have: module memory does not fit in pooling allocator requirements: defined memories count of 5 exceeds the per-instance limit of 4"],
+        expect!["module-too-demanding: the component needs more than a guest is allowed: module memory does not fit in pooling allocator requirements: defined memories count of 5 exceeds the per-instance limit of 4"],
     )
     .await;
-    check(Guest::orchestrator().item("(memory 1000)").build(), expect!["module-too-demanding: the component needs more than a guest can have: module memory does not fit in pooling allocator requirements: memory index 1 is unsupported in this pooling allocator configuration: memory has a minimum byte size of 65536000 which exceeds the limit of 0x400000 bytes"]).await;
+    check(Guest::orchestrator().item("(memory 1000)").build(), expect!["module-too-demanding: the component needs more than a guest is allowed: module memory does not fit in pooling allocator requirements: memory index 1 is unsupported in this pooling allocator configuration: memory has a minimum byte size of 65536000 which exceeds the limit of 0x400000 bytes"]).await;
 }
 
 #[tokio::test]
@@ -280,7 +280,7 @@ async fn what_the_host_could_not_do_is_told_without_its_files() {
     for what in ["the compiler is not there", "the folder is gone"] {
         let refused = sandbox.sandbox.inspect(component.clone()).await.unwrap_err();
         assert_eq!(refused, UploadError::Host, "{what}");
-        expect!["the host could not look at the module; the cause is in the host's log"]
+        expect!["the host could not inspect the module; the cause is in the host's log"]
             .assert_eq(&refused.to_string());
         std::fs::remove_dir_all(&sandbox.sandbox.options().cache_dir).unwrap_or_default();
     }
@@ -314,7 +314,7 @@ async fn a_compiling_child_that_breaks_is_quoted_if_it_speaks_of_the_module_alon
     .await;
     check(
         3,
-        expect!["module-host-error: the host could not look at the module; the cause is in the host's log"],
+        expect!["module-host-error: the host could not inspect the module; the cause is in the host's log"],
     )
     .await;
     check(

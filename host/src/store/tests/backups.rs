@@ -72,7 +72,7 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
     let file = folder.path().join("there.db");
     std::fs::write(&file, "precious").unwrap();
     let error = backup(store.folder.path(), &file).await.unwrap_err();
-    assert!(error.to_string().contains("exists already"), "{error}");
+    assert!(error.to_string().contains("already exists"), "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
 
     let empty = tempfile::tempdir().unwrap();
@@ -123,6 +123,6 @@ async fn a_file_that_appears_meanwhile_is_not_overwritten() {
     // A link that leads nowhere: it does not exist for whoever follows it, and its name is taken.
     std::os::unix::fs::symlink(folder.path().join("nowhere"), &file).unwrap();
     let error = backup(store.folder.path(), &file).await.unwrap_err();
-    assert!(error.to_string().contains("x.db exists already"), "{error}");
+    assert!(error.to_string().contains("x.db already exists"), "{error}");
     assert_eq!(names_in(folder.path()), ["x.db"], "no partial copy is left");
 }

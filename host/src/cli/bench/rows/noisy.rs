@@ -34,7 +34,7 @@ pub(in crate::cli::bench) async fn noisy(
     let beside = async {
         let enough = u64::from(activities / 2);
         target
-            .once("the flood does not rise", |reading| reading.waiting >= enough)
+            .once("the flood to rise", |reading| reading.waiting >= enough)
             .await?;
         chains(&quiet, instances).await
     };

@@ -27,7 +27,9 @@ pub(in crate::cli::bench) async fn parked(
     connection.raise("warm-up", "go", payload(0).into()).await?;
     connection.complete("warm-up", &payload(0)).await?;
     drop(connection);
-    let before = target.once("rest", |reading| reading.active == 0).await?;
+    let before = target
+        .once("the host to become idle", |reading| reading.active == 0)
+        .await?;
 
     let begun = Instant::now();
     let load = target.load();
@@ -40,7 +42,7 @@ pub(in crate::cli::bench) async fn parked(
     let started_s = begun.elapsed().as_secs_f64();
     let turns = before.turns + u64::from(instances);
     let cold = |now: &super::super::target::Reading| now.turns >= turns && now.active == 0;
-    target.once("all wait and are cold", cold).await?;
+    target.once("all instances to wait and be cold", cold).await?;
     tokio::time::sleep(SETTLE).await;
     let after = target.read().await?;
     let growth = after.rss_bytes.saturating_sub(before.rss_bytes);
@@ -56,7 +58,7 @@ pub(in crate::cli::bench) async fn parked(
         })
         .await?;
     let all = woken + u64::from(instances);
-    target.once("all have ended", |now| now.completed >= all).await?;
+    target.once("all instances to end", |now| now.completed >= all).await?;
     let completed_s = begun.elapsed().as_secs_f64();
     target
         .load()

@@ -113,7 +113,7 @@ async fn kill_under_load(target: &mut Target, ledger: &RefCell<Ledger>, in_fligh
     match tokio::join!(work, kill).0 {
         Err(CliError::Unreachable { .. }) if killed.get() => Ok(()),
         Err(other) => Err(other),
-        Ok(_) => Err(CliError::failed("the load has ended before the host")),
+        Ok(_) => Err(CliError::failed("the load ended before the host was killed")),
     }
 }
 

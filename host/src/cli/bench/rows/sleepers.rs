@@ -38,7 +38,7 @@ pub(in crate::cli::bench) async fn sleepers(
     let first_due_ms = now_ms() + u64::try_from((expected + MARGIN).as_millis()).unwrap_or(u64::MAX);
     let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     let due_ms = |number: u32| first_due_ms + window_ms * u64::from(number) / u64::from(instances);
-    let before = target.once("rest", |now| now.active == 0).await?;
+    let before = target.once("the host to become idle", |now| now.active == 0).await?;
 
     let id = |number: u32| format!("{prefix}-{number}");
     let begun = Instant::now();
@@ -46,7 +46,7 @@ pub(in crate::cli::bench) async fn sleepers(
     let started_s = begun.elapsed().as_secs_f64();
     let turns = before.turns + u64::from(instances);
     let resting = target
-        .once("all sleep", |now| now.turns >= turns && now.active == 0)
+        .once("all sleepers to sleep", |now| now.turns >= turns && now.active == 0)
         .await?;
     tokio::time::sleep(QUIET).await;
     let rested = target.read().await?;
@@ -58,7 +58,7 @@ pub(in crate::cli::bench) async fn sleepers(
 
     tokio::time::sleep(Duration::from_millis(first_due_ms + window_ms - now_ms())).await;
     let all = before.completed + u64::from(instances);
-    let after = target.once("all have fired", |now| now.completed >= all).await?;
+    let after = target.once("all sleepers to fire", |now| now.completed >= all).await?;
     let wall_s = begun.elapsed().as_secs_f64();
     let lateness = target
         .load()
@@ -66,7 +66,7 @@ pub(in crate::cli::bench) async fn sleepers(
             let answer = connection.get(&format!("/v1/instances/{}", id(number))).await?;
             let answer = answer.expect(StatusCode::OK)?;
             let woke: u64 = serde_json::from_str(answer.instance()?.output.get())
-                .map_err(|error| CliError::failed(format!("a sleeper does not say when it woke: {error}")))?;
+                .map_err(|error| CliError::failed(format!("a sleeper did not report when it woke: {error}")))?;
             let late = woke.checked_sub(due_ms(number));
             late.map(|ms| ms as f64)
                 .ok_or_else(|| CliError::failed("a sleeper woke before its time"))
