@@ -12,10 +12,10 @@ use windlass::model::{
     ObservableLimits, Payload, Started, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 use windlass::replay::{
-    Budget, Directory, Execution, Guest, HostTrouble, Interrupt, Ledger, Player, Progress, Ran, ResolvedActivity,
+    Budget, Directory, Execution, Guest, HostUnavailable, Interrupt, Ledger, Player, Progress, Ran, ResolvedActivity,
     ResolvedOrchestration, TurnLimits, Waited,
 };
-use windlass::store::{Birth, NewInstance, Store, StoreOptions, Summary, TurnCommit};
+use windlass::store::{Creation, NewInstance, Store, StoreOptions, Summary, TurnCommit};
 
 /// Activities in sequence; what a chain and a long instance do.
 struct Chain {
@@ -43,7 +43,7 @@ impl Chain {
 }
 
 impl Guest for Chain {
-    fn resume(&mut self, execution: &mut Execution, _: Budget) -> Result<Ran, HostTrouble> {
+    fn resume(&mut self, execution: &mut Execution, _: Budget) -> Result<Ran, HostUnavailable> {
         let progress = self.go(execution);
         let progress = progress.unwrap_or_else(|_| Progress::Broke(Failure::new("bench", "stopped")));
         Ok(Ran { progress, fuel: 1_000 })
@@ -160,8 +160,8 @@ fn encode(criterion: &mut Criterion) {
     });
 }
 
-/// The commit in which an instance is born with its first turn.
-fn birth(store: &Store, number: u64) -> TurnCommit {
+/// The commit that creates an instance together with its first turn.
+fn creation(store: &Store, number: u64) -> TurnCommit {
     let started = started();
     let decision = Decision::CallActivity {
         task: TaskId(1),
@@ -197,7 +197,7 @@ fn birth(store: &Store, number: u64) -> TurnCommit {
         updated_at: Timestamp(1_000),
     };
     TurnCommit {
-        birth: Some(Box::new(Birth { instance, key: None })),
+        creation: Some(Box::new(Creation { instance, key: None })),
         turn: Some(turn),
         ..TurnCommit::new(store.new_number(), TenantId::DEFAULT, summary)
     }
@@ -219,7 +219,7 @@ fn write(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let commits = (0..at_once).map(|_| {
                     next += 1;
-                    store.commit(birth(&store, next))
+                    store.commit(creation(&store, next))
                 });
                 runtime
                     .block_on(futures::future::try_join_all(commits))

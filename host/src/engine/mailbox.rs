@@ -99,20 +99,20 @@ impl Sender {
     ///
     /// # Errors
     /// When there is no owner any more; the message comes back.
-    pub(super) fn send(&self, mail: Mail) -> Result<(), Mail> {
+    pub(super) fn send(&self, mail: Mail) -> Result<(), Box<Mail>> {
         let state = &self.state;
         let has_room = !state.has_missed.load(Ordering::SeqCst) && state.fits(mail.size());
         match mail {
             Mail::Inbox(_) if !has_room => {
                 if self.sender.is_closed() {
-                    return Err(mail);
+                    return Err(Box::new(mail));
                 }
                 state.has_missed.store(true, Ordering::SeqCst);
                 self.send(Mail::Wake)
             }
             Mail::Event(raised) if !has_room => {
                 if self.sender.is_closed() {
-                    return Err(Mail::Event(raised));
+                    return Err(Box::new(Mail::Event(raised)));
                 }
                 if let Some((_, reply)) = raised.take() {
                     let _ = reply.send(EventOutcome::NotTaken);
@@ -125,7 +125,7 @@ impl Sender {
                 state.put_in(size);
                 self.sender.send(mail).map_err(|error| {
                     state.take_out(size);
-                    error.0
+                    Box::new(error.0)
                 })
             }
         }

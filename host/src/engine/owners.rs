@@ -49,7 +49,7 @@ impl Owners {
             Some(mailbox) => match mailbox.send(mail) {
                 Ok(()) => return,
                 // The owner panicked. Another one takes over from what is stored.
-                Err(mail) => mail,
+                Err(mail) => *mail,
             },
         };
         if matches!(mail, Mail::Cool) {
