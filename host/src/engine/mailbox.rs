@@ -17,6 +17,10 @@ pub(super) const ALL_BYTES: usize = 256 << 20;
 /// Most bytes in one mailbox, unless told otherwise.
 pub(super) const MAILBOX_BYTES: usize = 4 << 20;
 
+/// The part of a mailbox that is there whatever the others hold, so that one tenant's messages do not keep those of
+/// another from being delivered.
+const OWN_PART: usize = 64;
+
 /// What mailboxes may hold. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
@@ -56,15 +60,21 @@ struct State {
     used: AtomicUsize,
     /// A wake-up is in the mailbox. A second one would say nothing new.
     is_woken: AtomicBool,
-    /// Rows were dropped. Until the owner has noticed, whatever comes is left in the store, so that what it knows is what
-    /// came first.
+    /// Rows were dropped. Until the owner has noticed, whatever comes is left in the store, so that of what came by mail it
+    /// knows the first.
     has_missed: AtomicBool,
 }
 
 impl State {
+    /// Whether a message of that size may be put in. One that is larger than a mailbox may, if hardly anything else is there.
     fn fits(&self, size: usize) -> bool {
-        let fits = |used: &AtomicUsize, most: usize| used.load(Ordering::Relaxed).saturating_add(size) <= most;
-        fits(&self.used, self.budget.each) && fits(&self.budget.used, self.budget.all)
+        let (used, all) = (
+            self.used.load(Ordering::Relaxed),
+            self.budget.used.load(Ordering::Relaxed),
+        );
+        let own = self.budget.each / OWN_PART;
+        let fits_here = used.saturating_add(size) <= self.budget.each || used <= own;
+        used.saturating_add(size) <= own || (fits_here && all.saturating_add(size) <= self.budget.all)
     }
 
     fn put_in(&self, size: usize) {
@@ -75,6 +85,12 @@ impl State {
     fn take_out(&self, size: usize) {
         self.used.fetch_sub(size, Ordering::Relaxed);
         self.budget.used.fetch_sub(size, Ordering::Relaxed);
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(*self.used.get_mut(), Ordering::Relaxed);
     }
 }
 
@@ -148,7 +164,7 @@ impl Mailbox {
     fn taken(&self, mail: Mail) -> Mail {
         self.state.take_out(mail.size());
         if matches!(mail, Mail::Wake) {
-            self.state.is_woken.store(false, Ordering::SeqCst);
+            self.state.is_woken.swap(false, Ordering::SeqCst);
         }
         mail
     }
@@ -218,26 +234,31 @@ mod tests {
     #[test]
     fn an_event_that_does_not_fit_goes_back_to_its_sender() {
         let (sender, mut mailbox) = channel(&Budget::new(4_000, 1 << 20));
+        sender.send(row(1, 1_000)).unwrap();
         let (large, _claim, mut outcome) = RaisedEvent::new(event(5_000));
         sender.send(Mail::Event(large)).unwrap();
         assert!(matches!(outcome.try_recv(), Ok(EventOutcome::NotTaken)));
-        assert!(mailbox.try_recv().is_none() && !mailbox.take_missed());
+        assert!(!mailbox.take_missed());
+        assert_eq!(seqs(&mut mailbox), [1]);
+        sender.send(row(2, 5_000)).unwrap();
+        assert_eq!(seqs(&mut mailbox), [2], "by itself, even a large one fits");
     }
 
     #[test]
     fn all_mailboxes_together_are_bounded_and_what_is_dropped_with_one_is_free_again() {
-        let budget = Budget::new(1 << 20, 3_000);
+        let budget = Budget::new(64_000, 3_000);
         let (first, mut first_mailbox) = channel(&budget);
         let (second, mut second_mailbox) = channel(&budget);
         first.send(row(1, 2_000)).unwrap();
         second.send(row(2, 2_000)).unwrap();
         assert!(second_mailbox.take_missed());
+        second.send(row(3, 100)).unwrap();
+        assert_eq!(seqs(&mut second_mailbox), [3], "a little always fits");
         drop(first_mailbox.try_recv());
-        assert!(seqs(&mut second_mailbox).is_empty());
-        second.send(row(3, 2_000)).unwrap();
+        second.send(row(4, 2_000)).unwrap();
         drop(second_mailbox);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
-        assert!(second.send(row(4, 10)).is_err() && first.send(row(5, 2_000)).is_ok());
+        assert!(second.send(row(5, 10)).is_err() && first.send(row(6, 2_000)).is_ok());
     }
 
     #[test]

@@ -396,6 +396,11 @@ impl<G: Guest> Owner<G> {
         (self.execution, self.last_turn)
     }
 
+    /// The activity calls to start and to stop that follow from what is durable, instead of [`Next::Activities`].
+    pub fn take_activity_changes(&mut self) -> ActivityChanges {
+        std::mem::take(&mut self.activities)
+    }
+
     /// Whether a durable turn was its last.
     pub fn has_ended(&self) -> bool {
         self.in_commit.is_none() && self.status.has_ended()

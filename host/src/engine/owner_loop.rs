@@ -146,7 +146,7 @@ async fn run(
         // An owner whose commit failed is thrown away, and a new one reads what is really stored.
         let owner = match not_stored.take() {
             Some(owner) => Some(owner),
-            None => session.load(&mut results).await,
+            None => session.load(&mut results, &mailbox).await,
         };
         match owner {
             Some(owner) => match session.work(owner, &mut mailbox).await {
@@ -283,10 +283,12 @@ impl ReadAhead {
 
 impl Session<'_> {
     /// Reads the instance; none if it is gone or has ended.
-    async fn load(&mut self, results: &mut VecDeque<ActivityResult>) -> Option<GuestOwner> {
+    async fn load(&mut self, results: &mut VecDeque<ActivityResult>, mailbox: &Mailbox) -> Option<GuestOwner> {
         let (shared, instance) = (self.shared, self.instance);
         let _turn = shared.loading.acquire().await.expect("loading is never closed");
         loop {
+            // What was dropped until now is stored, and read here.
+            mailbox.take_missed();
             let inbox_from = shared.store.newest_message();
             match shared.store.load(instance).await {
                 Ok(Some(mut record)) if !record.status.has_ended() => {
@@ -343,13 +345,24 @@ impl Session<'_> {
                 next
             };
             match next {
-                Err(trouble) => self.trouble(&mut owner, &trouble).await,
+                Err(trouble) => {
+                    self.trouble(&mut owner, &trouble).await;
+                    // It may have to wait long for its guest, and must see meanwhile that it is to end.
+                    if !owner.is_not_stored() && mailbox.take_missed() {
+                        return self.missed(owner);
+                    }
+                }
                 Ok(Next::Ended) => return Ended::Over(owner.into_results()),
                 Ok(Next::Activities(changes)) => self.change_activities(&owner, changes),
                 Ok(Next::History(after)) => self.feed(&mut owner, after).await,
                 Ok(Next::Attempts(tasks)) => self.read_attempts(&mut owner, &tasks).await,
                 Ok(Next::Events(names)) => self.read_events(&mut owner, &names).await,
-                Ok(Next::Guest(module, started)) => self.install(&mut owner, module, started, &directory).await,
+                Ok(Next::Guest(module, started)) => {
+                    self.install(&mut owner, module, started, &directory).await;
+                    if !owner.is_hot() && !owner.is_not_stored() && mailbox.take_missed() {
+                        return self.missed(owner);
+                    }
+                }
                 Ok(Next::Store(items)) => {
                     self.keep(items).await;
                     return Ended::Stored;
@@ -362,7 +375,13 @@ impl Session<'_> {
                     Ok(receipt) => {
                         self.committed(&mut owner, &receipt);
                         if mailbox.take_missed() {
-                            return self.missed(owner);
+                            // Nobody else knows what the commit stops and, if the instance has ended, starts.
+                            let changes = owner.take_activity_changes();
+                            self.change_activities(&owner, changes);
+                            return match owner.has_ended() {
+                                true => Ended::Over(owner.into_results()),
+                                false => self.missed(owner),
+                            };
                         }
                     }
                     Err(error) => {
