@@ -101,8 +101,8 @@ impl Next {
 pub struct ActivityChanges {
     /// To start, unless known.
     pub start: Vec<StartActivity>,
-    /// To stop.
-    pub cancel: Vec<TaskId>,
+    /// To stop, each with the execution that called it.
+    pub cancel: Vec<(ExecutionNumber, TaskId)>,
     /// Stop all that are left, in whichever execution.
     pub cancel_all: bool,
 }
@@ -734,7 +734,11 @@ impl<G: Guest> Owner<G> {
             // Rows that concern nobody any more, or a child to be tried again.
             if gathered.is_empty() && gathered.effects.is_empty() {
                 self.results.clear();
-                return Ok(self.rest(context));
+                // A history may name more waits than the guest has. What was read for those says nothing about the others.
+                return Ok(match self.unread() {
+                    Some(names) => Next::Events(names),
+                    None => self.rest(context),
+                });
             }
             return Ok(self.commit(context, now, None, gathered));
         }

@@ -584,8 +584,7 @@ impl Session<'_> {
 
     fn change_activities(&self, owner: &GuestOwner, changes: ActivityChanges) {
         let activities = &self.shared.activities;
-        let (execution, _) = owner.position();
-        for task in changes.cancel {
+        for (execution, task) in changes.cancel {
             activities.cancel(self.instance, execution, task);
         }
         if changes.cancel_all {

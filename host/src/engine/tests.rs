@@ -74,7 +74,7 @@ struct Instance {
     started: Vec<TaskId>,
     /// The activity calls among them.
     calls: Vec<ActivityCall>,
-    cancelled: Vec<TaskId>,
+    cancelled: Vec<(ExecutionNumber, TaskId)>,
     commits: Vec<TurnCommit>,
     /// How often events were read.
     reads: u32,
@@ -452,6 +452,16 @@ fn continue_as_new_starts_over_with_events_in_order_and_a_new_seed() {
         _ => None,
     });
     assert_eq!(output.unwrap(), r#"["1=Some(1)","2=Some(2)","3=Some(3)"]"#);
+}
+
+#[test]
+fn a_call_that_is_cancelled_by_the_last_turn_of_an_execution_is_that_of_this_execution() {
+    let mut instance = Instance::new(&[vec![Op::CallOrCall("a".into(), "b".into()), Op::ContinueAsNew(1)]]);
+    instance.settle();
+    instance.result(1);
+    instance.settle();
+    assert!(instance.history.contains_key(&ExecutionNumber(2)));
+    assert_eq!(instance.cancelled, [(ExecutionNumber(1), TaskId(2))]);
 }
 
 #[test]

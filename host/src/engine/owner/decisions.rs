@@ -106,7 +106,7 @@ impl<G: Guest> Owner<G> {
 
     fn cancel(&mut self, task: TaskId, turn: &Turn, effects: &mut Effects) {
         match self.ledger.task(task) {
-            Some(Outstanding::Activity(_)) => self.activities.cancel.push(task),
+            Some(Outstanding::Activity(_)) => self.activities.cancel.push((self.execution, task)),
             Some(Outstanding::SubOrchestration(call)) => {
                 // Its end may have come with this very turn; the id may belong to somebody else by now.
                 let over = turn
