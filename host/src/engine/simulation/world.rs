@@ -353,8 +353,11 @@ impl World {
             }
             let quiet = !self.watch.is_working() && seen == Some(self.watch.trace());
             if quiet {
-                for (number, row, rows) in live {
-                    self.watch.not_stalled(number, row, rows, now);
+                // All of them at the same moment: a push takes a while, in which others go on.
+                for (number, row, rows) in &live {
+                    self.watch.not_stalled(*number, row, rows, now);
+                }
+                for (number, row, _) in live {
                     self.push(engine, look, number, row).await;
                 }
             }
