@@ -16,7 +16,7 @@ pub enum Mail {
     Inbox(InboxRow),
     /// An activity call has its outcome.
     Result(ActivityResult),
-    /// A client raised an event, and is told when it is durable.
+    /// An event from a client. The client gets its answer once the event is durable.
     Event(RaisedEvent),
     /// Look whether there is something to do: a timer is due, the host has started.
     Wake,
@@ -73,7 +73,7 @@ pub enum EventOutcome {
     Failed(StoreError),
 }
 
-/// An instance to be created by its owner's first commit, and who is told what came of it.
+/// An instance that the first commit of its owner creates, with the channel for the answer.
 #[derive(Debug)]
 pub struct PendingCreation {
     /// What to create.

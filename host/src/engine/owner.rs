@@ -627,8 +627,8 @@ impl<G: Guest> Owner<G> {
         taken.direct
     }
 
-    /// Nothing is to be done for now. Events that are nowhere durable yet are stored: whoever raised one is not kept
-    /// waiting until somebody wants it.
+    /// Idles. First stores the events that are not durable yet, so that their senders need not wait until the
+    /// orchestration wants them.
     fn rest(&mut self, context: &dyn OwnerContext) -> Next {
         if self.pending.has_direct() {
             return self.commit(context, context.now(), None, Gathered::default());
