@@ -84,6 +84,33 @@ async fn a_backup_of_a_running_host_goes_on_elsewhere() {
     restored.stop().await;
 }
 
+/// Files that a command writes may have that many KiB; what goes beyond fails, as on a disk that is full.
+fn windlass_with_little_disk(kib: u32, args: &[&str]) -> Output {
+    // Without the trap, the kernel ends the process in place of failing the write.
+    let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
+    let mut command = std::process::Command::new("bash");
+    command.arg("-c").arg(script).arg(harness::windlass()).args(args);
+    command.output().expect("bash runs")
+}
+
+#[tokio::test]
+async fn a_backup_onto_a_full_disk_says_so_and_leaves_nothing_behind() {
+    let world = World::start(MODULES).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("windlass.db");
+    let data = world.data();
+    let args = ["backup", "--data", data.to_str().unwrap(), file.to_str().unwrap()];
+    let output = windlass_with_little_disk(100, &args);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = complaint(&output);
+    assert!(said.contains("windlass.db") && said.contains("failed"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left of it");
+    // The host does not notice, and there is room for the next backup.
+    assert_eq!(world.run("BenchChain", &json!("beside")).await, "beside");
+    assert!(windlass(&args).status.success());
+    world.stop().await;
+}
+
 /// Tries to serve a folder that must be refused; gives back what was said.
 fn refused(data: &Path) -> String {
     let data = data.to_str().expect("a path");

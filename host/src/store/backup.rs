@@ -45,7 +45,7 @@ pub async fn backup(data_dir: &Path, file: &Path) -> Result<Backup, Error> {
     remove_stale(file);
     let partial = Partial::create(file)?;
     // Reads in one transaction, and packs the rows: what was deleted is not in the copy.
-    let path = partial.0.path();
+    let path = partial.file.path();
     sqlx::query("VACUUM INTO ?")
         .bind(path.to_string_lossy().into_owned())
         .execute(&mut connection)
@@ -86,7 +86,30 @@ async fn check(copy: &Path) -> Result<Backup, Error> {
 }
 
 /// A locked file beside the target, readable by its owner only; gone when this is dropped.
-struct Partial(NamedTempFile);
+struct Partial {
+    file: NamedTempFile,
+    /// Dropped after the file.
+    _journal: Journal,
+}
+
+/// The journal that SQLite keeps beside a file while it writes it, and leaves behind when the disk is full. Removed when
+/// this is dropped.
+struct Journal(PathBuf);
+
+impl Journal {
+    fn of(file: &Path) -> Self {
+        let mut path = file.as_os_str().to_os_string();
+        path.push("-journal");
+        Self(path.into())
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Usually there is none. If it cannot be removed, the next backup to the same target removes it.
+        fs::remove_file(&self.0).ok();
+    }
+}
 
 impl Partial {
     /// Attempts to get a file that no other backup takes for a stale one before it is locked.
@@ -101,7 +124,11 @@ impl Partial {
             // The error names the folder.
             let partial = created.map_err(|error| failed(target, &error))?;
             if partial.as_file().try_lock().is_ok() && is_at(partial.as_file(), partial.path()) {
-                return Ok(Self(partial));
+                let _journal = Journal::of(partial.path());
+                return Ok(Self {
+                    file: partial,
+                    _journal,
+                });
             }
         }
         let error = io::Error::other("other backups removed the partial file");
@@ -110,9 +137,9 @@ impl Partial {
 
     /// Gives a complete file the name of the target, which must not exist.
     fn persist(self, target: &Path) -> Result<(), Error> {
-        let path = self.0.path().to_owned();
-        self.0.as_file().sync_all().map_err(|error| failed(&path, &error))?;
-        match self.0.persist_noclobber(target) {
+        let path = self.file.path().to_owned();
+        self.file.as_file().sync_all().map_err(|error| failed(&path, &error))?;
+        match self.file.persist_noclobber(target) {
             Ok(_) => {}
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(target)),
             Err(error) => return Err(failed(target, &error.error)),
