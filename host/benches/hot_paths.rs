@@ -1,6 +1,6 @@
-//! The paths that every turn takes, each by itself: replaying, folding, encoding, writing.
+//! Benchmarks of the parts that every turn uses: replaying, folding, encoding, writing.
 //!
-//! `make microbench` runs them and compares them with the run before. No test depends on a time.
+//! `make microbench` runs them and compares them with the previous run. No test depends on a time.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use windlass::replay::{
 };
 use windlass::store::{Creation, NewInstance, Store, StoreOptions, Summary, TurnCommit};
 
-/// Activities in sequence; what a chain and a long instance do.
+/// An orchestration that calls activities in sequence.
 struct Chain {
     left: u32,
     waiting: bool,
@@ -97,7 +97,7 @@ fn player(activities: u32) -> Player<Chain> {
     Player::new(guest, execution)
 }
 
-/// The history of that many activities in sequence, all of them done.
+/// The history of an execution that has called that many activities in sequence.
 fn history(activities: u32) -> Vec<Turn> {
     let mut player = player(activities);
     let mut turns = Vec::new();
@@ -123,7 +123,7 @@ fn replay(criterion: &mut Criterion) {
                 || player(activities),
                 |mut player| {
                     for turn in turns {
-                        player.replay(turn).expect("the history repeats");
+                        player.replay(turn).expect("replay makes the recorded decisions");
                     }
                     player
                 },

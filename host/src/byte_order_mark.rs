@@ -1,12 +1,12 @@
 //! Byte order marks in front of JSON and settings.
 //!
-//! Some editors and programs put U+FEFF in front of a text. In UTF-8 it means nothing, and RFC 8259 lets a reader ignore it.
-//! In front of UTF-16 and UTF-32 it tells that the text is one that we do not read; without saying so, a parser complains
-//! about a character that nobody sees.
+//! Some editors and programs put U+FEFF in front of a text. In UTF-8 it has no meaning, and RFC 8259 lets a reader
+//! ignore it. In front of UTF-16 and UTF-32 it shows that the text has an encoding that the host does not read; the
+//! error says so, because a parser would only complain about an invisible character.
 
 use std::fmt;
 
-/// An encoding that is not UTF-8.
+/// An encoding other than UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OtherEncoding(&'static str);
 
@@ -16,7 +16,7 @@ impl fmt::Display for OtherEncoding {
     }
 }
 
-/// The longest mark first: that of UTF-32 begins with that of UTF-16.
+/// The longest mark comes first: the mark of UTF-32 begins with that of UTF-16.
 const OTHERS: [(&[u8], &str); 4] = [
     (b"\x00\x00\xfe\xff", "UTF-32"),
     (b"\xff\xfe\x00\x00", "UTF-32"),
@@ -24,13 +24,13 @@ const OTHERS: [(&[u8], &str); 4] = [
     (b"\xff\xfe", "UTF-16"),
 ];
 
-/// The mark in UTF-8.
+/// The byte order mark in UTF-8.
 const UTF_8: &[u8] = b"\xef\xbb\xbf";
 
-/// The bytes behind a mark in UTF-8, or all of them.
+/// The bytes after a byte order mark in UTF-8, or all bytes if there is none.
 ///
 /// # Errors
-/// When the mark is that of another encoding.
+/// If the mark is that of another encoding.
 pub(crate) fn skip(bytes: &[u8]) -> Result<&[u8], OtherEncoding> {
     let other = OTHERS.iter().find(|(mark, _)| bytes.starts_with(mark));
     match other {

@@ -1,8 +1,8 @@
 //! The command line: one program that is host and client.
 //!
-//! Every subcommand but `serve`, `check`, `backup` and `compile` speaks HTTP to a running host and knows nothing else of
-//! it (`key create` can do without a host). People get tables and sentences, programs get JSON with `--json` and exit
-//! codes that mean something.
+//! All subcommands except `serve`, `check`, `backup` and `compile` talk to a running host over HTTP only (`key create`
+//! can also work without a host). Output is tables and sentences for people, or JSON with `--json` for programs, which
+//! can also use the exit codes.
 
 mod address;
 mod backup;
@@ -133,7 +133,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Reads the arguments of the process; ends it with a message if they cannot be read or help was asked for.
+    /// Parses the arguments of the process. Exits with a message if they are invalid or help was requested.
     pub fn from_arguments() -> Self {
         let matches = command().get_matches();
         let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -141,14 +141,14 @@ impl Cli {
         cli
     }
 
-    /// Does what was asked for; the exit code says how it went.
+    /// Runs the command and returns its exit code.
     pub fn run(self) -> ExitCode {
         if let Command::Compile(compile) = self.command {
             return compile.run();
         }
         let output = Output::new(self.json);
         let mut builder = match self.command {
-            // What the load generator takes of the machine, the host beside it does not have.
+            // The load generator uses as few resources as possible, because it competes with the host beside it.
             Command::Bench(_) => tokio::runtime::Builder::new_current_thread(),
             _ => tokio::runtime::Builder::new_multi_thread(),
         };
@@ -158,7 +158,7 @@ impl Cli {
         };
         match runtime.block_on(self.dispatch(&output)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(trouble) => trouble.report(&output),
+            Err(error) => error.report(&output),
         }
     }
 
@@ -199,7 +199,7 @@ impl Cli {
     }
 }
 
-/// The grammar, with the defaults of `serve` in its help: they are known to the table of settings only.
+/// The grammar, with the defaults of `serve` in its help. Only the table of settings knows them.
 fn command() -> clap::Command {
     let defaults = toml::Table::try_from(Settings::defaults()).expect("the defaults can be written as TOML");
     Cli::command().mut_subcommand("serve", |serve| {
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_grammar_is_sound() {
+    fn the_grammar_is_valid() {
         command().debug_assert();
     }
 

@@ -1,12 +1,12 @@
-//! The clock, as a value that is handed in, so that a simulation can have its own.
+//! The clock, passed in as a value so that a simulation can replace it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::model::Timestamp;
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: Send + Sync + 'static {
-    /// Now. May jump in both directions, as clocks of computers do.
+    /// The current time. It may jump in both directions, as the clocks of computers do.
     fn now(&self) -> Timestamp;
 }
 

@@ -1,7 +1,8 @@
-//! What the host is told: one table of settings, read from flags, environment, file and defaults, in this order.
+//! The configuration of the host: one table of settings, read from flags, environment, file and defaults, in this
+//! order.
 //!
-//! [`Settings`] is what was given and refuses keys it does not know; [`Config`] is complete and checked. Each setting is
-//! one entry of the table below, and its flag, environment variable and key of the file share its name.
+//! [`Settings`] is what one source gives, and rejects unknown keys; [`Config`] is complete and checked. Each setting is
+//! one entry of the table below; its flag, environment variable and key in the file share its name.
 
 mod units;
 
@@ -13,12 +14,12 @@ use crate::byte_order_mark;
 
 pub use units::{ByteSize, Capacity, LogFormat, Span, Synchronous};
 
-/// The port of the host when nobody says otherwise; the CLI looks for it there.
+/// The default port of the host, and of the `--url` of commands.
 pub const DEFAULT_PORT: u16 = 7411;
 
 macro_rules! settings {
     ($($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr, $variable:literal, $value:literal;)+) => {
-        /// Settings as given in one place; what is not given there is open.
+        /// Settings of one source; what it does not give is `None`.
         #[derive(Debug, Clone, Default, PartialEq, clap::Args, Serialize, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct Settings {
@@ -48,17 +49,17 @@ macro_rules! settings {
             )+
             /// Addresses that activities may reach.
             pub allow: Vec<String>,
-            /// Proxies whose forwarding headers count for links.
+            /// Proxies whose forwarding headers are trusted for links.
             pub trusted_proxy: Vec<String>,
         }
 
         impl Settings {
-            /// The defaults: every setting has one.
+            /// The defaults of all settings.
             pub fn defaults() -> Self {
                 Self { $($name: Some($default),)+ allow: Some(Vec::new()), trusted_proxy: Some(Vec::new()) }
             }
 
-            /// These settings, with `others` for what they leave open.
+            /// These settings, completed with `others`.
             #[must_use]
             pub fn or(self, others: Self) -> Self {
                 Self {
@@ -144,41 +145,42 @@ settings! {
     log_level: String = "info".into(), "WINDLASS_LOG_LEVEL", "FILTER";
 }
 
-/// Why the settings cannot be used.
+/// Why the settings are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {path:?}")]
     Read {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         #[source]
         cause: std::io::Error,
     },
-    /// The file is no settings file.
+    /// The file is not a valid settings file.
     #[error("{path:?} is not a valid settings file: {message}")]
     Parse {
-        /// Its path.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The problem and its position.
         message: String,
     },
-    /// A value is out of bounds.
+    /// A value is out of range.
     #[error("the setting {name} {problem}")]
     Invalid {
-        /// Which setting.
+        /// The name of the setting.
         name: &'static str,
-        /// What is wrong with it, in words that follow its name.
+        /// The problem; the text follows the name.
         problem: String,
     },
 }
 
 impl Config {
-    /// Completes what flags and environment give by the file, if there is one, and the defaults, and checks it.
+    /// Completes the settings of flags and environment with those of the file, if there is one, and the defaults, and
+    /// checks them.
     ///
     /// # Errors
-    /// When the file cannot be read or a value is out of bounds.
+    /// If the file cannot be read or a value is invalid.
     pub fn load(given: Settings, file: Option<&Path>) -> Result<Self, ConfigError> {
         let from_file = file.map(read).transpose()?.unwrap_or_default();
         let config = given.or(from_file).complete();
@@ -241,10 +243,10 @@ impl Config {
     }
 }
 
-/// No payload limit is larger than this, in bytes.
+/// The upper limit of `max_payload`, in bytes.
 const MAX_MAX_PAYLOAD: u64 = 64 << 20;
 
-/// A smaller database would hold hardly more than its own tables, in bytes.
+/// The lower limit of `max_database`, in bytes: a smaller database would hold hardly more than its empty tables.
 const MIN_MAX_DATABASE: u64 = 1 << 20;
 
 fn read(path: &Path) -> Result<Settings, ConfigError> {

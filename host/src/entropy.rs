@@ -1,11 +1,11 @@
-//! Random bytes, as a value that is handed in, so that a simulation can draw its own.
+//! Random bytes, passed in as a value so that a simulation can replace them.
 
-/// Gives random bytes.
+/// A source of random bytes.
 pub trait Entropy: Send + Sync + 'static {
-    /// Fills the buffer with bytes that nobody can guess.
+    /// Fills the buffer with unpredictable bytes.
     fn fill(&self, buffer: &mut [u8]);
 
-    /// 32 of them, for an execution that starts.
+    /// 32 random bytes, the seed of a new execution.
     fn seed(&self) -> [u8; 32] {
         let mut seed = [0; 32];
         self.fill(&mut seed);
@@ -13,7 +13,7 @@ pub trait Entropy: Send + Sync + 'static {
     }
 }
 
-/// The operating system's.
+/// The random bytes of the operating system.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemEntropy;
 

@@ -1,13 +1,13 @@
-//! Drives whatever reads bytes of strangers with bytes near to real ones: seeds, changed at random.
+//! Fuzzing of everything that parses untrusted bytes: inputs are seeds with random changes.
 //!
-//! A driver stands beside each parser, as a test named `fuzz_<target>_…`, and says what must hold of every input. Here is
-//! what drivers share. The seeds of a target are the files in `tests/corpus/<target>/`; each is tried as it is, too, so
-//! an input that was wrong once is kept there and never forgotten. A seed must be accepted by its parser, or it would
-//! test nothing behind it; one whose name begins with `refused-` must not be, and one that begins with `found-` may be
-//! either. No parser may panic, take long, or take memory out of proportion to its input; the rest is the driver's
-//! business.
+//! Each parser has a fuzz test beside it, named `fuzz_<target>_…`, which checks what must hold for every input. This
+//! module has what these tests share. The seeds of a target are the files in `tests/corpus/<target>/`. They are also
+//! tried unchanged, so an input that once failed is kept there as a regression test. A seed must be accepted by its
+//! parser, or it would test nothing behind the parser; a seed whose name begins with `refused-` must be rejected, and
+//! one that begins with `found-` may be either. No parser may panic, take long, or use memory out of proportion to its
+//! input; each fuzz test checks what else must hold.
 //!
-//! `make test` tries the same inputs each time, for a moment; `make fuzz` tries others, for as long as is wanted.
+//! `make test` tries the same inputs each time, for a moment; `make fuzz` tries new ones, for as long as requested.
 
 mod edits;
 mod memory;
@@ -23,22 +23,22 @@ use sha2::{Digest, Sha256};
 pub(crate) use edits::near;
 pub(crate) use memory::most_taken;
 
-/// Longest time for one input. Parsers take milliseconds; machines that build several things at a time are slow.
+/// Time limit for one input. Parsers take milliseconds, but a machine that also builds may be slow.
 const MOST_TIME: Duration = Duration::from_secs(20);
 
-/// How many inputs of a target are tried unless it says otherwise: a second or less.
+/// The default number of inputs per target, for a second or less.
 const CASES: u32 = 3_000;
 
-/// An input that others are near to.
+/// A seed of similar inputs.
 struct Seed {
     /// The name of its file.
     name: String,
     bytes: Vec<u8>,
-    /// Whether its parser must accept it; none if that is not known.
+    /// Whether the parser must accept it; `None` if unknown.
     accepted: Option<bool>,
 }
 
-/// What is driven, and by which inputs.
+/// A parser to be fuzzed, and its inputs.
 pub(crate) struct Target {
     name: &'static str,
     seeds: Vec<Seed>,
@@ -49,7 +49,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// A target with the seeds of its folder.
+    /// Creates a target with the seeds of its folder.
     pub(crate) fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -61,7 +61,7 @@ impl Target {
         }
     }
 
-    /// Further seeds, such as files that are built.
+    /// Adds seeds, such as files that are built.
     pub(crate) fn seeds(mut self, more: impl IntoIterator<Item = Vec<u8>>) -> Self {
         self.seeds.extend(more.into_iter().map(|bytes| Seed {
             name: "built".into(),
@@ -71,29 +71,30 @@ impl Target {
         self
     }
 
-    /// Words that mean something to the parser, put in here and there.
+    /// Adds tokens of the format, to be inserted at random.
     pub(crate) fn words(mut self, words: &[&str]) -> Self {
         self.words.extend(words.iter().map(|word| word.as_bytes().to_vec()));
         self
     }
 
-    /// How many inputs `make test` tries, where a parser is slow.
+    /// Sets how many inputs `make test` tries, for slow parsers.
     pub(crate) fn cases(mut self, cases: u32) -> Self {
         self.cases = cases;
         self
     }
 
-    /// How much memory an input may take at a time: so many bytes, and so many for each byte of the input.
+    /// Sets the memory that an input may use at a time: a fixed number of bytes, plus a number for each byte of the
+    /// input.
     pub(crate) fn memory(mut self, fixed_bytes: usize, bytes_per_byte: usize) -> Self {
         (self.fixed_bytes, self.bytes_per_byte) = (fixed_bytes, bytes_per_byte);
         self
     }
 
-    /// Drives the target; `check` says whether an input was accepted, and panics when it is not dealt with as it should be.
+    /// Fuzzes the target; `check` returns whether an input was accepted, and panics if it was handled incorrectly.
     ///
     /// # Panics
-    /// When that happens, or when a seed is refused that should be accepted or the other way round. The smallest input
-    /// found that went wrong is kept in the folder of the seeds.
+    /// If `check` panics, or if a seed is rejected that must be accepted or the other way round. The smallest failing
+    /// input found is stored in the folder of the seeds.
     pub(crate) fn run(self, check: impl Fn(&[u8]) -> bool) {
         for seed in &self.seeds {
             let accepted = self.check(&seed.bytes, &check);
@@ -105,7 +106,7 @@ impl Target {
                 if accepted {
                     "accepted"
                 } else {
-                    "refused: what it is a seed of changed, or it is no seed"
+                    "rejected: the format has changed, or the seed is invalid"
                 }
             );
         }
@@ -122,12 +123,12 @@ impl Target {
     }
 
     fn check(&self, input: &[u8], check: impl Fn(&[u8]) -> bool) -> bool {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let mut accepted = false;
         let taken = most_taken(|| accepted = check(input));
         let most = self.fixed_bytes + self.bytes_per_byte * input.len();
         assert!(taken <= most, "{taken} bytes of memory for {} of input", input.len());
-        let time = begun.elapsed();
+        let time = started_at.elapsed();
         assert!(time < MOST_TIME, "{time:?} for {} bytes of input", input.len());
         accepted
     }
@@ -139,13 +140,13 @@ impl Target {
         fs::write(&path, input).expect("the repository can be written to");
         let shown = String::from_utf8_lossy(&input[..input.len().min(500)]);
         panic!(
-            "{}\n{reason}\n{shown:?}\nIt is tried by every test from now on.",
+            "{}\n{reason}\n{shown:?}\nFrom now on, every test run tries it.",
             path.display()
         );
     }
 }
 
-/// Tries inputs, at least that many, and hands the smallest that `check` panics at to `found`, which panics too.
+/// Tries at least that many inputs, and passes the smallest one on which `check` panics to `found`, which panics too.
 pub(crate) fn drive<S: Strategy>(
     name: &str,
     cases: u32,
@@ -159,7 +160,9 @@ pub(crate) fn drive<S: Strategy>(
     });
     let (until, mut tried) = (Instant::now() + wanted(), 0);
     while tried < cases || Instant::now() < until {
-        let input = inputs.new_tree(&mut runner).expect("there are inputs without end");
+        let input = inputs
+            .new_tree(&mut runner)
+            .expect("the strategy always generates an input");
         let held = runner.run_one(input, |input| {
             check(input);
             Ok(())
@@ -183,7 +186,7 @@ fn seeds(target: &str) -> Vec<Seed> {
     let mut files: Vec<PathBuf> = files
         .map(|entry| entry.expect("a file of the repository").path())
         .collect();
-    // The order of a folder is not the same everywhere; that of the seeds is part of what a random number chooses.
+    // The order of directory entries differs between machines, and the choice of a seed depends on it.
     files.sort();
     let read = |file: &PathBuf| {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -196,7 +199,7 @@ fn seeds(target: &str) -> Vec<Seed> {
     files.iter().map(read).collect()
 }
 
-/// How long a target is driven; by default as long as its cases take.
+/// How long to fuzz a target; zero means as long as its cases take.
 fn wanted() -> Duration {
     let seconds = std::env::var("WINDLASS_FUZZ_SECONDS").ok();
     Duration::from_secs(seconds.map_or(0, |text| text.parse().expect("a number of seconds")))

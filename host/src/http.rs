@@ -1,8 +1,8 @@
-//! The HTTP edge: turns a request into a call and an outcome into a status.
+//! The HTTP API: turns a request into a call, and its outcome into a status.
 //!
-//! Everything is under `/v1` and described by an OpenAPI document generated from this code. The only user of axum.
-//! Queries go to the store's handle for the caller's tenant, changes to the engine's handle; nothing here knows how
-//! either does its work, and nothing here is kept between requests.
+//! Everything is under `/v1` and described by an OpenAPI document generated from this code. This is the only user of
+//! axum. Queries go to the store's handle for the caller's tenant, changes to the engine's handle. This module does not
+//! know how either does its work, and keeps no state between requests.
 
 pub(crate) mod document;
 pub(crate) mod health;
@@ -56,20 +56,20 @@ pub(crate) use modules::SIGNATURE_HEADER;
 pub(crate) use params::{MAX_WAIT, parse_duration};
 pub(crate) use problem::MEDIA_TYPE as PROBLEM_MEDIA_TYPE;
 
-/// Bounds of requests.
+/// Limits on requests.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// Longest input, output or event payload, in bytes.
+    /// Maximum length of an input, output or event payload, in bytes.
     pub payload_bytes: usize,
-    /// Longest module, in bytes.
+    /// Maximum length of a module, in bytes.
     pub module_bytes: usize,
-    /// Whether requests without a key must be addressed to this machine by its own name. Not so if the operator lets
+    /// Whether requests without a key must be addressed to this machine by its own name. `false` if the operator lets
     /// anybody on the network in.
     pub own_names_only: bool,
-    /// How clients reach the host: with what links begin, and the origin of its own pages.
+    /// How clients reach the host: the scheme of links, and of the origin of the host's own pages.
     pub scheme: Scheme,
-    /// With what links begin instead, whatever a request says.
+    /// The beginning of links, instead of what a request says.
     pub public_url: Option<PublicUrl>,
-    /// The proxies whose forwarding headers count for links.
+    /// The proxies whose forwarding headers are trusted for links.
     pub trusted_proxies: Vec<Network>,
 }

@@ -1,8 +1,8 @@
-//! Counters, gauges and histograms, and the text in which Prometheus reads them.
+//! Counters, gauges and histograms, and their text format for Prometheus.
 //!
-//! Hot paths count, so counting is one relaxed atomic addition: no lock, no allocation, no name to look up. Who counts
-//! owns its counters ([`engine`](crate::engine), [`store`](crate::store)); names and explanations are given when somebody
-//! asks, in `http/metrics.rs`. Nothing here is global: two hosts in one process count apart.
+//! Hot paths count, so counting is one relaxed atomic addition, without a lock, allocation or lookup by name. Each
+//! module owns its counters ([`engine`](crate::engine), [`store`](crate::store)); `http/metrics.rs` adds names and
+//! explanations when a client asks. Nothing here is global: two hosts in one process count separately.
 
 mod process;
 mod text;
@@ -18,40 +18,40 @@ pub use self::text::{Kind, Text};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// That many more.
+    /// Adds a number.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Relaxed);
     }
 
-    /// The number now.
+    /// The current value.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// How many of something there are now. Cheap to clone.
+/// The current number of something. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Gauge(Arc<AtomicI64>);
 
 impl Gauge {
-    /// One more, until what is returned is dropped: nothing that ends early is left counted.
+    /// Adds one until the returned guard is dropped, so that something that ends early does not stay counted.
     pub fn hold(&self) -> Held {
         self.0.fetch_add(1, Relaxed);
         Held(self.clone())
     }
 
-    /// How many there are now.
+    /// The current value.
     pub fn get(&self) -> u64 {
         u64::try_from(self.0.load(Relaxed)).unwrap_or(0)
     }
 }
 
-/// One of what a [`Gauge`] counts.
+/// A guard that counts in a [`Gauge`] until it is dropped.
 #[derive(Debug)]
 pub struct Held(Gauge);
 
@@ -61,10 +61,10 @@ impl Drop for Held {
     }
 }
 
-/// How often values fell into which range. Values are whole numbers in a unit that the owner chooses.
+/// How many values fell into each range. Values are integers in a unit that the owner chooses.
 #[derive(Debug)]
 pub struct Histogram<const N: usize> {
-    /// The upper ends of the ranges, ascending; each belongs to its range.
+    /// The upper bounds of the ranges, ascending and inclusive.
     bounds: [u64; N],
     counts: [AtomicU64; N],
     beyond: AtomicU64,
@@ -72,7 +72,7 @@ pub struct Histogram<const N: usize> {
 }
 
 impl<const N: usize> Histogram<N> {
-    /// An empty one.
+    /// Creates an empty histogram.
     pub fn new(bounds: [u64; N]) -> Self {
         debug_assert!(bounds.is_sorted(), "ranges are ascending");
         Self {
@@ -90,7 +90,7 @@ impl<const N: usize> Histogram<N> {
         self.sum.fetch_add(value, Relaxed);
     }
 
-    /// The counts now.
+    /// The current counts.
     pub fn read(&self) -> Distribution {
         let mut count = 0;
         let ranges = self.bounds.iter().zip(&self.counts).map(|(bound, counted)| {
@@ -106,12 +106,12 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
-/// What a [`Histogram`] has counted by some moment.
+/// The counts of a [`Histogram`] at some moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distribution {
-    /// Upper ends, each with how many values were not above it.
+    /// Upper bounds, each with the number of values up to it.
     pub ranges: Vec<(u64, u64)>,
-    /// How many values there were.
+    /// The number of values.
     pub count: u64,
     /// Their sum.
     pub sum: u64,
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_upper_end_of_a_range_belongs_to_it_and_counts_are_cumulative() {
+    fn upper_bounds_are_inclusive_and_counts_are_cumulative() {
         let histogram = Histogram::new([1, 10, 100]);
         for value in [0, 1, 2, 10, 100, 101, 5_000] {
             histogram.record(value);

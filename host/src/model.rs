@@ -1,7 +1,7 @@
-//! What Windlass stores and speaks of: ids, payloads, failures, policies, histories and instances.
+//! The data types of Windlass: ids, payloads, failures, policies, histories and instances.
 //!
-//! Plain data, without I/O, clock or async, so that every other module can share it. How a thing is written to disk is
-//! in [`codec`]; how it looks over HTTP is the business of `http`.
+//! Plain data, without I/O, clock or async, so that every other module can share it. [`codec`] defines the format on
+//! disk; `http` defines the format for clients.
 
 pub mod codec;
 pub mod date_time;

@@ -1,9 +1,8 @@
-//! JSON Schemas that modules bring: compiled once, then asked about each input.
+//! JSON Schemas of modules: compiled once, then used to validate inputs.
 //!
-//! A schema is written by a stranger, and so is the value it is asked about, so neither may decide how long the answer
-//! takes. Nothing is fetched (only references within the schema are followed), patterns run in linear time, and the
-//! work that a value can cause is bounded before it is done ([`cost`]): a few nested alternatives are enough to make
-//! an innocent-looking schema exponential.
+//! Schemas and values are both untrusted, so neither may decide how long validation takes. Nothing is fetched (only
+//! references within the schema are followed), patterns run in linear time, and the cost of a value is bounded before
+//! it is validated ([`cost`]): a few nested alternatives are enough to make an innocent-looking schema exponential.
 
 mod cost;
 #[cfg(test)]
@@ -18,17 +17,17 @@ use crate::model::Payload;
 use cost::{Cost, CostTable};
 use keywords::{Format, Types};
 
-/// Longest schema, in bytes.
+/// Maximum length of a schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
-/// Largest compiled pattern, in bytes. Room for a bounded repetition of a class, not for a thousand of them; matching
-/// takes at worst this many steps for each byte.
+/// Maximum size of a compiled pattern, in bytes. Room for a bounded repetition of a class, but not for a thousand of
+/// them; matching takes at most this many steps for each byte.
 const MAX_PATTERN_BYTES: usize = 64 << 10;
-/// Most work for one value, in visits of a schema to a part of the value. About a second.
+/// Maximum cost of validating one value, in visits of a schema to a part of the value. About a second.
 const MAX_VISITS: u64 = 50_000_000;
-/// Most schemas asked within each other for one value. Inputs are also checked on the stack of a guest that calls, of
-/// which they may take a megabyte.
+/// Maximum number of nested schema evaluations for one value. Inputs are also validated on the stack of a calling
+/// guest, of which they may take a megabyte.
 const MAX_NESTED_QUESTIONS: u64 = 1_000;
-/// Longest message that quotes the value, in bytes; a longer one says "value" instead.
+/// Maximum length of a message that quotes the value, in bytes; a longer one says "value" instead.
 const MAX_QUOTING_MESSAGE_BYTES: usize = 300;
 
 /// A compiled schema.
@@ -38,32 +37,32 @@ pub struct SchemaValidator {
     cost: CostTable,
 }
 
-/// Why a schema is not used.
+/// Why a schema is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// Too long.
+    /// The schema is too long.
     #[error("has {bytes} bytes, at most {limit} are allowed")]
     TooLong {
-        /// Its length.
+        /// Its length, in bytes.
         bytes: usize,
-        /// The limit.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// Not JSON.
+    /// The schema is not JSON.
     #[error("is not JSON: {0}")]
     NotJson(String),
-    /// Valid, but with something that this host does not follow or cannot bound.
+    /// The schema is valid, but uses something that this host does not follow or cannot bound.
     #[error("{0}")]
     Unsupported(String),
-    /// Not a JSON Schema.
+    /// The schema is not a JSON Schema.
     #[error("is not a JSON Schema: {0}")]
     Invalid(String),
 }
 
-/// Where and how a value does not fit.
+/// Where and why a value does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// JSON Pointer to the part that does not fit; empty for the whole.
+    /// JSON Pointer to the part that does not fit; empty for the whole value.
     pub path: String,
     /// What is wrong with it.
     pub message: String,
@@ -73,7 +72,7 @@ impl SchemaValidator {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// Why it is not used; the text goes on after "the schema".
+    /// Why it is rejected; the text follows "the schema".
     pub fn compile(schema: &str) -> Result<Self, SchemaError> {
         if schema.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::TooLong {
@@ -96,10 +95,10 @@ impl SchemaValidator {
         Ok(Self { validator, cost })
     }
 
-    /// Checks a value.
+    /// Validates a value.
     ///
     /// # Errors
-    /// The first part that does not fit, or that the value is too large for the schema to be asked about it.
+    /// The first part that does not fit, or that the value is too large to be validated with this schema.
     pub fn validate(&self, payload: &Payload) -> Result<(), Violation> {
         let value = payload.to_value().map_err(|error| Violation {
             path: String::new(),
@@ -120,7 +119,7 @@ impl SchemaValidator {
     }
 }
 
-/// What is wrong, without quoting more of the value than fits a sentence.
+/// The error message, without quoting more of the value than fits into a sentence.
 fn short(error: &jsonschema::ValidationError<'_>) -> String {
     let message = error.to_string();
     if message.len() <= MAX_QUOTING_MESSAGE_BYTES {
@@ -145,7 +144,7 @@ mod tests {
         SchemaValidator::compile(schema).unwrap_err().to_string()
     }
 
-    /// What `schemars` writes for a struct with an optional, a list and an enum.
+    /// A schema as `schemars` generates it, for a struct with an optional field, a list and an enum.
     const ORDER: &str = r##"{
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Order",
@@ -170,7 +169,7 @@ mod tests {
     }"##;
 
     #[test]
-    fn a_value_that_fits_is_let_through_and_one_that_does_not_is_named_by_its_path() {
+    fn a_value_that_fits_is_accepted_and_an_error_has_the_path_of_the_part() {
         assert_eq!(
             check(
                 ORDER,
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_integer_is_written_as_one() {
+    fn an_integer_has_no_fraction_and_no_exponent() {
         let fits = |schema: &str, value: &str| check(schema, value).is_ok();
         for value in ["0", "-7", "9223372036854775808", "100000000000000000000"] {
             assert!(fits(r#"{"type": "integer"}"#, value), "{value}");
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_that_types_check_are_checked() {
+    fn supported_formats_are_checked() {
         let fits = |format: &str, value: &str| check(&format!(r#"{{"format": {format:?}}}"#), value).is_ok();
         for (format, value) in [
             ("date-time", r#""2026-01-31T12:00:00+02:00""#),
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schema_or_leads_elsewhere_is_refused() {
+    fn invalid_schemas_and_external_references_are_refused() {
         assert!(refused("{").starts_with("is not JSON"));
         assert!(refused(r#"{"type": "strin"}"#).starts_with("is not a JSON Schema"));
         assert!(refused("1").contains("object or a boolean"));
@@ -287,7 +286,7 @@ mod tests {
 
     #[test]
     fn patterns_run_in_linear_time_and_stay_small() {
-        // What a backtracking engine would need for ever.
+        // A backtracking engine would need forever for this.
         let evil = format!("{:?}", "a".repeat(50_000) + "!");
         assert!(check(r#"{"type": "string", "pattern": "^(a+)+$"}"#, &evil).is_err());
         assert!(
@@ -298,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_that_never_ends_is_refused() {
+    fn a_schema_that_recurses_forever_is_refused() {
         assert!(refused(r##"{"$ref": "#"}"##).contains("itself"));
         assert!(refused(r##"{"allOf": [{"$ref": "#"}]}"##).contains("itself"));
         let two = r##"{"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}]}, "b": {"$ref": "#/$defs/a"}}}"##;
@@ -318,8 +317,8 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_would_take_for_ever_is_refused_before_it_is_tried() {
-        // Each level asks two alternatives about the same part: 2^100 visits.
+    fn a_value_that_is_too_expensive_is_refused_before_it_is_validated() {
+        // Each level evaluates two alternatives on the same part: 2^100 visits.
         let doubling =
             r##"{"anyOf": [{"items": {"$ref": "#"}, "minItems": 9}, {"items": {"$ref": "#"}, "maxItems": 0}]}"##;
         assert_eq!(check(doubling, "[]"), Ok(()));
@@ -330,7 +329,7 @@ mod tests {
                 .message
                 .contains("too deeply nested")
         );
-        // Without any depth in the value: 2^64 ways through the schema alone.
+        // Without any depth in the value: 2^64 paths through the schema alone.
         let level = |n: usize| {
             format!(
                 r##""d{n}": {{"allOf": [{{"$ref": "#/$defs/d{0}"}}, {{"$ref": "#/$defs/d{0}"}}]}}"##,
@@ -346,8 +345,8 @@ mod tests {
     }
 
     #[test]
-    fn the_deepest_question_that_is_asked_fits_a_small_stack() {
-        // Nine schemas for each level of the value.
+    fn the_deepest_allowed_evaluation_fits_a_small_stack() {
+        // Nine nested schemas for each level of the value.
         let mut schema = r##"{"properties": {"a": {"$ref": "#"}}}"##.to_owned();
         for keyword in ["allOf", "anyOf", "oneOf"] {
             schema = format!(r#"{{"{keyword}": [{schema}]}}"#);
@@ -367,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_cannot_be_looked_at_is_refused_rather_than_taken_for_null() {
+    fn a_value_that_cannot_be_parsed_is_refused_and_not_treated_as_null() {
         let optional = r#"{"type": ["object", "null"]}"#;
         assert_eq!(check(optional, "null"), Ok(()));
         for value in [r#"{"amount": 1e400}"#, r#"["\ud800"]"#] {

@@ -1,18 +1,18 @@
-//! When to end: the first signal asks for a graceful end, the second ends at once.
+//! Shutdown on signals: the first one requests a graceful shutdown, the second exits immediately.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The exit code of a host that was ended by a second signal: 128 and the number of SIGINT, as shells count.
+/// The exit code after a second signal: 128 plus the number of SIGINT, as in shells.
 const FORCED: i32 = 130;
 
-/// A token that is cancelled by the first SIGTERM or SIGINT. The second one ends the process, which loses nothing: what
-/// was answered is on disk.
+/// Returns a token that is cancelled by the first SIGTERM or SIGINT. The second one exits the process, which loses
+/// nothing: whatever was acknowledged is on disk.
 ///
 /// # Errors
-/// When the process cannot listen for signals.
+/// If the process cannot listen for signals.
 pub fn on_signals() -> io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;

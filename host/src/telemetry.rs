@@ -1,4 +1,4 @@
-//! Where log lines go: to standard error, as text or JSON.
+//! Logging to standard error, as text or JSON.
 
 use std::io::IsTerminal;
 
@@ -6,21 +6,21 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberI
 
 use crate::config::LogFormat;
 
-/// Why logging could not begin.
+/// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The filter cannot be read.
+    /// The filter is invalid.
     #[error("the log filter {0:?} is not valid; use for example `info` or `info,windlass::engine=debug`")]
     Filter(String),
-    /// Something else in the process has set logging up already.
+    /// Another part of the process has already set up logging.
     #[error("logging is already set up")]
     SetUpBefore,
 }
 
-/// Begins to log what the filter lets through. To be called once per process.
+/// Starts logging what the filter accepts. Call it once per process.
 ///
 /// # Errors
-/// When the filter cannot be read or logging was set up before.
+/// If the filter is invalid or logging is already set up.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(|_| TelemetryError::Filter(filter.to_owned()))?;
     let lines = fmt::layer().with_writer(std::io::stderr);
@@ -32,7 +32,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     .map_err(|_| TelemetryError::SetUpBefore)
 }
 
-/// Colours are for terminals, and for nobody who set `NO_COLOR` (<https://no-color.org>).
+/// Whether to use colours: only on terminals, and unless `NO_COLOR` is set (<https://no-color.org>).
 fn colours() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -1,7 +1,7 @@
-//! TLS on both sides: the certificate that the host shows, and whom its commands and its activities trust.
+//! TLS on both sides: the certificate of the host, and the authorities that commands and activities trust.
 //!
-//! Everything encrypted uses the same library (rustls with ring) and the same versions of the protocol (1.2 and 1.3). What
-//! is said over a connection, and who may make one, is not known here.
+//! All TLS uses the same library (rustls with ring) and the same protocol versions (1.2 and 1.3). This module does not
+//! know what is sent over a connection, or who may open one.
 
 mod certificate;
 mod roots;
@@ -13,7 +13,8 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 pub use certificate::{Certificate, CertificateError, CertificateFiles};
 pub use roots::{ExtraRoots, RootsError};
 
-/// The cryptography of all connections. Named each time: rustls would look for one of the whole process otherwise.
+/// The cryptography of all connections. Passed explicitly, since rustls would otherwise look for a process-wide
+/// default.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

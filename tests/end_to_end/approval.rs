@@ -1,4 +1,4 @@
-//! A person decides: an event raced against timers.
+//! Tests of the approval workflow: an event raced against timers.
 
 use harness::World;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Events that wait in large numbers, over many executions: none is lost, and each costs as much as one.
+//! Tests of large numbers of waiting events over many executions: none is lost, and the cost of each is constant.
 
 use futures::StreamExt as _;
 use harness::World;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const MODULES: &[&str] = &["patterns", "patterns_activities"];
 
-/// An instance that takes one event per execution, and rests for now.
+/// Starts an instance that takes one event per execution, and suspends it.
 async fn resting(id: &str) -> World {
     let world = World::start(MODULES).await;
     world
@@ -18,7 +18,7 @@ async fn resting(id: &str) -> World {
     world
 }
 
-/// Raises that many payments of 1, each of that many bytes, some at the same time.
+/// Raises that many payments of 1, each of that many bytes, some concurrently.
 async fn pay(world: &World, id: &str, payments: usize, bytes: usize) {
     let body = format!("1{}", " ".repeat(bytes - 1));
     let raised = futures::stream::iter(0..payments).map(|_| {
@@ -43,7 +43,7 @@ async fn total(world: &World, id: &str, payments: usize) -> Value {
 #[tokio::test]
 async fn events_larger_than_the_decisions_of_a_turn_wait_over_executions_and_a_crash() {
     let mut world = resting("large").await;
-    // Nobody waits for it.
+    // No instance waits for this event.
     world.raise("large", "noise", json!("x".repeat(1_000))).await;
     pay(&world, "large", 72, 1_000_000).await;
     world.tell("/v1/instances/large/resume").await.expect(202);
@@ -59,7 +59,7 @@ async fn events_larger_than_the_decisions_of_a_turn_wait_over_executions_and_a_c
 }
 
 #[tokio::test]
-async fn an_event_costs_as_much_however_many_wait() {
+async fn the_cost_of_an_event_does_not_depend_on_how_many_wait() {
     let mut costs = Vec::new();
     for payments in [150, 1_200] {
         let world = resting("many").await;

@@ -1,9 +1,10 @@
-//! `windlass bench`: every row runs, finds right outputs and says what it must. How fast it was is nobody's business here.
+//! Tests of `windlass bench`: every row runs, verifies the outputs and has its figures. The measured times do not
+//! matter here.
 
 use harness::{World, modules};
 use serde_json::Value;
 
-/// Counts that take a moment.
+/// Arguments with small counts.
 const SMALL: &[&str] = &[
     "--in-flight=4",
     "--instances=20",
@@ -19,7 +20,7 @@ const SMALL: &[&str] = &[
     "--turns=20",
 ];
 
-/// What every row of a host of its own says beside its name and time.
+/// Figures of every row that runs on its own host, in addition to its name and time.
 const USED: &[&str] = &["commits", "rows_per_commit", "host_cpu_s", "host_rss_bytes"];
 
 const THROUGHPUT: &[&str] = &[
@@ -54,7 +55,7 @@ const ROWS: &[(&str, &[&[&str]])] = &[
     ("cold", &[USED, &["ready_s", "rss_growth_bytes"]]),
 ];
 
-/// Runs it, and gives back its rows.
+/// Runs the benchmark and returns its rows.
 async fn bench(world: &World, args: &[&str]) -> Vec<Value> {
     let folder = modules().display().to_string();
     let command = [&["bench", "--json", "--modules", &folder], args, SMALL].concat();
@@ -86,7 +87,7 @@ async fn every_row_has_its_figures() {
 }
 
 #[tokio::test]
-async fn a_host_that_runs_is_measured_and_neither_ended_nor_killed() {
+async fn a_running_host_is_measured_and_neither_stopped_nor_killed() {
     let world = World::start(&[]).await;
     let url = world.url().to_owned();
     let rows = bench(&world, &["chain", "parked", "disk", "recovery", "cold", "--url", &url]).await;

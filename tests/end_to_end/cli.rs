@@ -1,4 +1,4 @@
-//! The command line: tables for people, JSON for programs, exit codes that mean something.
+//! Tests of the command line: tables for people, JSON for programs, and exit codes.
 
 use std::fs;
 
@@ -30,7 +30,7 @@ async fn deploy_uploads_files_under_their_names() {
     for word in ["bench", "bench_activities", "orchestration", "activity", "sha256:"] {
         assert!(modules.stdout.contains(word), "{modules:?}");
     }
-    // Neither colours nor control characters reach a pipe.
+    // Colours and control characters are not written to a pipe.
     assert!(!modules.stdout.contains('\u{1b}'));
 
     let broken = folder.with_file_name("broken.wasm");
@@ -160,7 +160,7 @@ async fn events_and_control_go_through_the_command_line() {
 }
 
 #[tokio::test]
-async fn exit_codes_tell_what_went_wrong() {
+async fn exit_codes_distinguish_errors() {
     let world = World::start(&["hostile_orchestrations", "bench"]).await;
     let failed = world.cli(&["start", "HostileTurnPanic", "--wait"]).await;
     assert_eq!(failed.code, 1, "{failed:?}");
@@ -174,7 +174,7 @@ async fn exit_codes_tell_what_went_wrong() {
     assert_eq!(world.cli(&["start", "BenchChain", "--input", "no json"]).await.code, 2);
     assert_eq!(world.cli(&["status", "nobody"]).await.code, 3);
     assert_eq!(world.cli(&["logs", "nobody"]).await.code, 3);
-    // Nobody listens there: port 1 is reserved and needs privileges that no test has.
+    // Nothing listens on port 1: it is reserved and needs privileges that tests do not have.
     assert_eq!(world.cli(&["list", "--url", "http://127.0.0.1:1"]).await.code, 5);
     world.stop().await;
 }

@@ -1,4 +1,4 @@
-//! Connections: half closed, idle, silent, and more of them than the host has places for.
+//! Tests of connections: half closed, idle, silent, and more than the host has places for.
 
 use futures::future::select_all;
 use harness::{PATIENCE, World, until};
@@ -9,13 +9,13 @@ use tokio::time::timeout;
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
-/// A connection to the host on which nothing was said yet.
+/// Opens a connection to the host without sending anything.
 async fn connect(url: &str) -> TcpStream {
     let address = url.strip_prefix("http://").expect("a plain host");
     TcpStream::connect(address).await.expect("it listens")
 }
 
-/// A request without a body, with this key or none.
+/// A request without a body, with a key or without.
 fn head(method: &str, target: &str, key: Option<&str>) -> String {
     let key = key
         .map(|key| format!("Authorization: Bearer {key}\r\n"))
@@ -23,14 +23,14 @@ fn head(method: &str, target: &str, key: Option<&str>) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{key}Content-Length: 0\r\n\r\n")
 }
 
-/// A connection with a request on its way.
+/// Opens a connection and sends a request.
 async fn ask(url: &str, request: &str) -> TcpStream {
     let mut stream = connect(url).await;
     stream.write_all(request.as_bytes()).await.expect("it listens");
     stream
 }
 
-/// All that comes until the host closes the connection.
+/// Reads everything until the host closes the connection.
 async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = String::new();
     timeout(PATIENCE, stream.read_to_string(&mut answer))
@@ -40,7 +40,7 @@ async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     answer
 }
 
-/// Starts an instance, waits for its end with the sending half closed, and reads the answer.
+/// Starts an instance, waits for its end with the sending half closed, and reads the response.
 pub(crate) async fn wait_half_closed(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     terminate: impl Future<Output = ()>,
@@ -68,7 +68,7 @@ async fn a_client_that_closes_its_sending_half_gets_its_answer() {
     world.stop().await;
 }
 
-/// How an answer begins: its status line, without the reason.
+/// Reads the status line of a response, without the reason.
 async fn status_line(stream: &mut TcpStream) -> String {
     let mut begin = [0; 12];
     timeout(PATIENCE, stream.read_exact(&mut begin))
@@ -78,7 +78,7 @@ async fn status_line(stream: &mut TcpStream) -> String {
     String::from_utf8_lossy(&begin).into_owned()
 }
 
-/// Takes the connection out that is answered first, and says how.
+/// Removes the connection that is answered first, and returns its status line.
 async fn first_answer(streams: &mut Vec<TcpStream>) -> String {
     let (line, index, _) = select_all(streams.iter_mut().map(|stream| Box::pin(status_line(stream)))).await;
     streams.remove(index);
@@ -86,14 +86,14 @@ async fn first_answer(streams: &mut Vec<TcpStream>) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_is_gone_gives_its_wait_to_others() {
-    // One request may wait; another one is answered at once.
+async fn the_wait_of_a_disconnected_client_makes_room_for_others() {
+    // There is room for one wait; another one is answered at once.
     let world = World::start_with(MODULES, &["--max-connections", "2"]).await;
     world.begin("BenchParked", "one", &json!(null)).await;
     let wait = head("GET", "/v1/instances/one?wait=60s", None);
     let mut streams = vec![ask(world.url(), &wait).await, ask(world.url(), &wait).await];
     assert_eq!(first_answer(&mut streams).await, "HTTP/1.1 202");
-    // The one that waits goes away, and one of the next two waits in its room.
+    // The waiting client disconnects, and one of the next two waits in its place.
     drop(streams);
     let mut streams = vec![ask(world.url(), &wait).await, ask(world.url(), &wait).await];
     assert_eq!(first_answer(&mut streams).await, "HTTP/1.1 202");
@@ -103,10 +103,10 @@ async fn a_client_that_is_gone_gives_its_wait_to_others() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_after_its_own_time() {
+async fn an_idle_connection_is_closed_after_the_idle_timeout() {
     let world = World::start_with(&[], &["--idle-timeout", "300ms"]).await;
     let mut stream = ask(world.url(), &head("GET", "/healthz", None)).await;
-    // Closed by the host, long before the time that a head may take.
+    // The host closes it long before the time limit for a head.
     let silent = connect(world.url()).await;
     let answer = rest(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -115,10 +115,10 @@ async fn an_idle_connection_is_closed_after_its_own_time() {
     world.stop().await;
 }
 
-/// With eight places.
+/// Arguments for eight places.
 const FEW: &[&str] = &["--max-connections", "8"];
 
-/// These are answered while the requests go on that use up the host.
+/// Asserts that these requests are answered while the requests that occupy the host continue.
 async fn are_answered(world: &World, requests: &[String], occupied: &mut [TcpStream]) {
     for request in requests {
         let request = request.replace("Content-Length: 0", "Content-Length: 0\r\nConnection: close");
@@ -141,7 +141,7 @@ async fn first_read(streams: &mut [TcpStream]) {
 }
 
 #[tokio::test]
-async fn a_host_full_of_waits_answers_who_watches_and_who_may_help() {
+async fn a_host_full_of_waits_answers_monitoring_and_administrators() {
     let mut world = World::start_with(MODULES, FEW).await;
     let admin = world.post("/v1/keys", &json!({ "role": "admin" })).await.expect(201);
     world.set_key(admin["key"].as_str().expect("a key"));
@@ -154,7 +154,7 @@ async fn a_host_full_of_waits_answers_who_watches_and_who_may_help() {
     for _ in 0..8 {
         waiting.push(ask(world.url(), &wait).await);
     }
-    // A quarter of the places stays free of waits: six of them wait.
+    // A quarter of the places stays free of waits, so six of them wait.
     for _ in 0..2 {
         assert_eq!(first_answer(&mut waiting).await, "HTTP/1.1 202");
     }
@@ -166,7 +166,7 @@ async fn a_host_full_of_waits_answers_who_watches_and_who_may_help() {
         head("GET", "/v1/modules", Some(client)),
     ];
     are_answered(&world, &requests, &mut waiting).await;
-    // And beside silent ones, however many.
+    // The same with any number of silent connections.
     let mut silent = Vec::new();
     for _ in 0..8 {
         silent.push(connect(world.url()).await);
@@ -197,9 +197,9 @@ async fn a_host_full_of_silent_connections_answers_at_once() {
 }
 
 #[tokio::test]
-async fn requests_beyond_the_places_wait_and_who_watches_does_not() {
+async fn requests_beyond_the_limit_wait_and_monitoring_does_not() {
     let world = World::start_with(&[], FEW).await;
-    // Each holds its place until its body is there. The host says that it waits for that.
+    // Each request holds its place until its body has arrived. The host confirms that it waits for the body.
     let body = r#"{"value":"v","modules":["m"]}"#;
     let mut busy = Vec::new();
     for n in 0..8 {

@@ -1,19 +1,19 @@
-//! SIGKILL at random moments under load, again and again: what was promised is kept, and nothing happens twice.
+//! SIGKILL at random moments under load, repeatedly: whatever the host acknowledged is kept, and nothing happens twice.
 //!
-//! `make crash` kills fifty times; `WINDLASS_TEST_KILLS` and `WINDLASS_TEST_SEED` choose.
+//! `make crash` kills fifty times; `WINDLASS_TEST_KILLS` and `WINDLASS_TEST_SEED` set the number and the seed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::{Load, World};
 use tokio::time::sleep;
 
-/// Kills of the short form.
+/// Kills in the short form of the test.
 const FEW: u64 = 5;
 
-/// No kill comes sooner after a start: three in a row in the midst of one turn would rightly set an instance aside.
+/// The shortest time between a start and a kill: three kills during one turn would correctly make an instance stuck.
 const SOONEST: Duration = Duration::from_millis(30);
 
-/// The longest time between a start and a kill, and of those that shall hit a host that still takes up what was left.
+/// The longest time between a start and a kill. For some kills it is shorter, so that they hit a host during recovery.
 const SPREAD: Duration = Duration::from_millis(500);
 const SOON: Duration = Duration::from_millis(40);
 
@@ -21,7 +21,7 @@ fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     Some(
         text.parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number: {text}")),
+            .unwrap_or_else(|_| panic!("{variable} is not a number: {text}")),
     )
 }
 

@@ -1,7 +1,7 @@
-//! Databases of older hosts: each is opened, checked, replayed and continued by this one.
+//! Tests with databases of older hosts: each is opened, checked, replayed and continued.
 //!
-//! `tests/end_to_end/databases/` holds one database for each schema that was ever released, compressed. `WINDLASS_NEW_DATABASE=1`
-//! writes that of today's schema, if there is none.
+//! `tests/end_to_end/databases/` holds one compressed database for each schema that was ever released.
+//! `WINDLASS_NEW_DATABASE=1` writes that of the current schema, if it is missing.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -12,7 +12,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use harness::World;
 use serde_json::json;
 
-/// Set to 1 to write the database of today's schema.
+/// Set to 1 to write the database of the current schema.
 const NEW: &str = "WINDLASS_NEW_DATABASE";
 
 const MODULES: &[&str] = &[
@@ -27,19 +27,20 @@ fn databases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("end_to_end/databases")
 }
 
-/// The schema of a database: SQLite's user version, in its header (<https://www.sqlite.org/fileformat2.html>, section 1.3).
+/// The schema of a database: SQLite's user version, in its header (<https://www.sqlite.org/fileformat2.html>, section
+/// 1.3).
 fn schema(database: &[u8]) -> u32 {
     u32::from_be_bytes(database[60..64].try_into().expect("four bytes"))
 }
 
 fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    u64::try_from(since.as_millis()).expect("not for long")
+    u64::try_from(since.as_millis()).expect("the time fits into 64 bits")
 }
 
-/// Instances in every state, and what else a host stores.
+/// Stores instances in every state, and everything else that a host stores.
 async fn populate() -> World {
-    // So that one turn can take the host down.
+    // With these limits, one turn can take the host down.
     let mut world = World::start_with(MODULES, &["--turn-timeout", "10m", "--turn-fuel", "1000000000000000"]).await;
     world.post("/v1/tenants", &json!({ "name": "acme" })).await.expect(201);
 
@@ -90,7 +91,7 @@ async fn populate() -> World {
     world
 }
 
-/// Writes the database of today's schema, if there is none.
+/// Writes the database of the current schema, if it is missing.
 async fn write_newest(folder: &Path) {
     let mut world = populate().await;
     let call = json!({ "activity": "HostileSleep", "attempts": 2, "attemptTimeoutMs": 3_000 });
@@ -118,7 +119,7 @@ async fn write_newest(folder: &Path) {
     }
 }
 
-/// Brings everything that [`populate`] began to its end.
+/// Completes everything that [`populate`] started.
 async fn carry_on(world: &World) {
     let text = world.output_of("completed").await;
     assert_eq!(
@@ -178,7 +179,7 @@ async fn a_database_of_an_older_host_loses_nothing() {
         fs::write(data.path().join("windlass.db"), database).expect("the folder can be written to");
         let world = World::start_from(data.path()).await;
         carry_on(&world).await;
-        // Replays every history, those of instances that ended long ago included.
+        // Replays every history, including those of ended instances.
         world.stop().await;
     }
 }

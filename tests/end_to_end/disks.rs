@@ -1,4 +1,4 @@
-//! Disks that are full, folders that cannot be used, and copies of what is in them.
+//! Tests of full disks, unusable folders, and backups.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 const MODULES: &[&str] = &["bench", "bench_activities", "patterns", "patterns_activities"];
 
-/// Runs a command of the binary that needs no host.
+/// Runs a command that needs no host.
 fn windlass(args: &[&str]) -> Output {
     let mut command = std::process::Command::new(harness::windlass());
     command.args(args).output().expect("the binary runs")
@@ -20,7 +20,7 @@ fn complaint(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
+async fn a_full_disk_refuses_new_data_and_loses_nothing() {
     let mut world = World::start_with(MODULES, &["--max-database", "6MiB"]).await;
     let text = "x".repeat(50_000);
     let mut accepted = Vec::new();
@@ -37,7 +37,7 @@ async fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
     assert_eq!(refused.header("retry-after"), "1");
     refused.refused(503, "store-unavailable");
     assert!(accepted.len() > 3, "{}", accepted.len());
-    // The host lives, and says what is the matter.
+    // The host keeps running, and reports the problem.
     world.get("/healthz").await.expect(200);
     assert!(world.log().contains("full"), "{}", world.log());
 
@@ -50,7 +50,7 @@ async fn a_full_disk_refuses_what_is_new_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_backup_of_a_running_host_goes_on_elsewhere() {
+async fn a_backup_of_a_running_host_continues_on_another_host() {
     let world = World::start(MODULES).await;
     assert_eq!(world.run("BenchChain", &json!("before")).await, "before");
     world.begin("BenchParked", "waits", &Value::Null).await;
@@ -73,7 +73,7 @@ async fn a_backup_of_a_running_host_goes_on_elsewhere() {
     let again = windlass(&args);
     assert_eq!(again.status.code(), Some(1));
     assert!(complaint(&again).contains("already exists"), "{again:?}");
-    // The host that was copied goes on.
+    // The original host continues.
     world.raise("waits", "go", json!("here")).await;
     let here = world.output_of("waits").await;
     world.stop().await;
@@ -84,7 +84,7 @@ async fn a_backup_of_a_running_host_goes_on_elsewhere() {
     restored.stop().await;
 }
 
-/// Files that a command writes may have that many KiB; what goes beyond fails, as on a disk that is full.
+/// Runs a command whose files cannot grow beyond a number of KiB: a write beyond that fails, as on a full disk.
 fn windlass_with_little_disk(kib: u32, args: &[&str]) -> Output {
     // Without the trap, the kernel ends the process in place of failing the write.
     let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
@@ -111,7 +111,7 @@ async fn a_backup_onto_a_full_disk_says_so_and_leaves_nothing_behind() {
     world.stop().await;
 }
 
-/// Tries to serve a folder that must be refused; gives back what was said.
+/// Tries to serve a folder that must be refused; returns the error output.
 fn refused(data: &Path) -> String {
     let data = data.to_str().expect("a path");
     let output = windlass(&["serve", "--listen", "127.0.0.1:0", "--data", data]);
@@ -129,18 +129,18 @@ async fn folders_that_cannot_be_used_are_refused_with_a_reason() {
     assert!(said.contains("not a database"), "{said}");
     assert!(
         fs::read(&database).unwrap().starts_with(b"somebody's"),
-        "it was left alone"
+        "the file is unchanged"
     );
-    // Where nobody can make a folder, not even root.
+    // A folder that nobody can create, not even root.
     let said = refused(Path::new("/proc/windlass"));
     assert!(said.contains("/proc/windlass"), "{said}");
-    // A file where the folder should be.
+    // A file in place of the folder.
     let said = refused(&database);
     assert!(said.contains("windlass.db"), "{said}");
 }
 
 #[tokio::test]
-async fn a_log_that_was_cut_is_noticed_and_what_is_left_is_used() {
+async fn a_truncated_log_is_noticed_and_the_rest_is_used() {
     let mut world = World::start(MODULES).await;
     assert_eq!(world.run("BenchChain", &json!("first")).await, "first");
     let id = world.begin_any("BenchChain", &json!("second")).await;
@@ -156,7 +156,7 @@ async fn a_log_that_was_cut_is_noticed_and_what_is_left_is_used() {
         .set_len(length - 9_000)
         .unwrap();
     world.restart().await;
-    until("what it found", async || {
+    until("a line in the log", async || {
         let log = world.log();
         (log.contains("the end of the database's log is missing") && log.contains("recovered the log")).then_some(())
     })

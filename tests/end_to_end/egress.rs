@@ -1,4 +1,4 @@
-//! Activities reach what the operator allows, and nothing else.
+//! Tests of outgoing requests: activities reach only what the operator allows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 #[tokio::test]
-async fn an_address_that_was_not_allowed_is_not_reached() {
+async fn an_address_that_is_not_allowed_is_not_reached() {
     let world = World::start(&["patterns", "patterns_activities"]).await;
     let forbidden = Backend::start().await;
     let input = json!({ "customerId": "cust-ada", "backend": forbidden.url() });
@@ -21,7 +21,7 @@ async fn an_address_that_was_not_allowed_is_not_reached() {
         "{failure:#}"
     );
     assert_eq!(forbidden.get("/control/calls").await, json!({}));
-    // The same call of the allowed backend works, so it was the address.
+    // The same call to the allowed backend works, so the address was the reason.
     let input = world.input(json!({ "customerId": "cust-ada" }));
     assert!(world.run("ParallelExecution", &input).await["profile"].is_object());
     world.stop().await;
@@ -37,7 +37,7 @@ async fn the_host_itself_is_not_reached_either() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_in_the_log_of_the_instance_without_its_path() {
+async fn refused_requests_are_in_the_log_of_the_instance_without_their_path() {
     let world = World::start(&["patterns", "patterns_activities"]).await;
     let input = json!({ "customerId": "cust-ada", "backend": "http://10.0.0.1:8090" });
     world.begin("ParallelExecution", "refused", &input).await;
@@ -67,7 +67,7 @@ async fn encrypted_requests_trust_the_authorities_that_the_operator_names() {
     world.stop().await;
 }
 
-/// A server that begins answers and never ends them, and how many requests it was sent.
+/// A server that begins responses and never ends them, and the number of requests it received.
 async fn dawdling_server() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -84,7 +84,7 @@ async fn dawdling_server() -> (String, Arc<AtomicUsize>) {
                 counted.fetch_add(1, Ordering::Relaxed);
                 let beginning = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nx";
                 connection.write_all(beginning).await.expect("the guest listens");
-                // An error is an end, too.
+                // An error ends it, too.
                 let _ = connection.read_u8().await;
             });
         }
@@ -125,7 +125,7 @@ async fn open_requests_of_all_activities_of_a_tenant_are_bounded_together() {
     assert!(log.contains(&line), "{log:?}");
     assert_eq!(requests.load(Ordering::Relaxed), 5);
 
-    // A quota counts at once, and what an attempt held is free when its time is up.
+    // A new quota applies at once, and what an attempt held is released when it times out.
     limit(8).await;
     keep_responses("more", 1_000).await;
     assert_eq!(world.output_of("more").await["errorType"], "windlass.timeout");
@@ -139,7 +139,7 @@ async fn open_requests_of_all_activities_of_a_tenant_are_bounded_together() {
 }
 
 #[tokio::test]
-async fn what_requests_send_and_receive_is_counted_however_their_attempts_end() {
+async fn bytes_of_requests_are_counted_however_their_attempts_end() {
     let world = World::start(&["patterns", "patterns_activities"]).await;
     let call = |key: &str| {
         let mut input = world.nested("call", json!({ "key": key, "failures": 2 }));
@@ -162,7 +162,7 @@ async fn what_requests_send_and_receive_is_counted_however_their_attempts_end() 
     assert_eq!((count, failed), (3, 2));
     assert!(sent > 3 * 100 && received > 3 * 100, "{sent} and {received}");
 
-    // Three that send the same and get no answer in time.
+    // Three attempts that send the same and time out without a response.
     world.backend.delay("unreliable", 60_000).await;
     let body = json!({ "quotas": { "activityTimeout": "2s" } });
     let request = world.request(Method::PATCH, "/v1/tenants/default").json(&body);
@@ -175,20 +175,20 @@ async fn what_requests_send_and_receive_is_counted_however_their_attempts_end() 
     world.stop().await;
 }
 
-/// A host whose activities may send requests to that server.
+/// Starts a host whose activities may send requests to that server.
 async fn world_before(server: &PlainServer, args: &[&str]) -> World {
     let args = [args, &["--allow", server.url()]].concat();
     World::start_with(&["hostile_orchestrations", "patterns_activities"], &args).await
 }
 
-/// Has an activity send requests. What comes back is how it ended.
+/// Runs an activity that sends requests, and returns their outcomes.
 async fn send(world: &World, requests: &Value) -> Value {
     let call = json!({ "activity": "SendRequests", "input": requests });
     world.run("CallHostileActivity", &call).await
 }
 
 #[tokio::test]
-async fn a_request_without_a_body_says_so_where_a_server_may_insist() {
+async fn a_request_without_a_body_has_a_content_length_where_servers_require_it() {
     let server = PlainServer::start(Closes::WhenTold).await;
     let world = world_before(&server, &[]).await;
     for method in ["POST", "PUT", "PATCH", "GET", "DELETE"] {
@@ -230,7 +230,7 @@ async fn a_header_that_is_refused_is_named_and_nothing_is_sent() {
             (&json!("HttpError"), &json!(message))
         );
     }
-    // What no check of the guest knows: the host's limit of all headers together.
+    // A limit that the guest's own checks do not know: the host's limit on all headers together.
     let outcome = send(&world, &with("x-long", &"x".repeat(100_000))).await;
     let message = outcome["message"].as_str().expect("a message");
     assert!(message.starts_with("the header \"x-long\" is refused: "), "{message}");
@@ -247,7 +247,7 @@ async fn a_header_that_is_refused_is_named_and_nothing_is_sent() {
     world.stop().await;
 }
 
-/// The connections over which requests with that target came.
+/// The connections over which requests with that target arrived.
 fn connections_of(server: &PlainServer, target: &str) -> BTreeSet<usize> {
     let seen = server.seen();
     let of_target = seen.iter().filter(|request| request.target == target);
@@ -264,7 +264,8 @@ async fn thousands_of_requests_of_many_activities_use_few_connections() {
         assert_eq!(outcome["output"].as_array().map(Vec::len), Some(100), "{outcome:#}");
     }
     assert_eq!(server.seen().len(), 2_000);
-    // One, but for pauses after which a request that cannot be repeated finds its connection too old.
+    // One connection would do, except that after a pause, a request that cannot be repeated does not reuse an old
+    // connection.
     assert!(server.accepted() <= 100, "{}", server.accepted());
     let metrics = world.metrics().await;
     let count = |what: &str| metrics.number(&format!("windlass_outgoing_connections_{what}"));
@@ -275,7 +276,7 @@ async fn thousands_of_requests_of_many_activities_use_few_connections() {
 }
 
 #[tokio::test]
-async fn what_is_used_is_counted_alike_over_new_and_old_connections() {
+async fn usage_is_the_same_over_new_and_reused_connections() {
     let server = PlainServer::start(Closes::WhenTold).await;
     let world = world_before(&server, &[]).await;
     let mut used = Vec::new();

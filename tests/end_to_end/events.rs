@@ -1,4 +1,5 @@
-//! External events: kept if early, taken in order, by name without regard to case, given back when their wait ends.
+//! Tests of external events: early ones are kept, they are taken in order, names are case-insensitive, and an event
+//! whose wait was cancelled returns to the queue.
 
 use harness::{World, until};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ fn request(world: &World) -> Value {
 #[tokio::test]
 async fn events_raised_before_anybody_waits_are_kept_in_order_over_a_crash() {
     let mut world = World::start(MODULES).await;
-    // The first message does not get through, so the workflow does not come to wait.
+    // The first message is not delivered, so the workflow does not reach its wait.
     world
         .backend
         .put("/control/faults/notifications", json!({ "delayMs": 60_000 }))
@@ -46,7 +47,7 @@ async fn events_raised_before_anybody_waits_are_kept_in_order_over_a_crash() {
 }
 
 #[tokio::test]
-async fn an_event_and_a_timer_that_come_together_are_both_heard() {
+async fn an_event_and_a_timer_that_arrive_together_are_both_seen() {
     let world = World::start(MODULES).await;
     let mut input = request(&world);
     input["reminderEverySeconds"] = 1.into();
@@ -54,7 +55,7 @@ async fn an_event_and_a_timer_that_come_together_are_both_heard() {
     world.once_custom("race", "Waiting for grace@example.com").await;
     world.tell("/v1/instances/race/suspend").await.expect(202);
     world.once_status("race", "Suspended").await;
-    // By the time that a reminder of a later instance is sent, the timer of this one is over too.
+    // By the time a reminder of a later instance is sent, the timer of this one has fired too.
     world.begin("ApprovalWorkflow", "clock", &input).await;
     until("a reminder", async || {
         let messages = world.backend.get("/notifications?about=clock&kind=reminder").await;
@@ -75,13 +76,13 @@ async fn an_event_and_a_timer_that_come_together_are_both_heard() {
 }
 
 #[tokio::test]
-async fn an_event_that_comes_between_two_waits_is_kept_for_the_second() {
+async fn an_event_between_two_waits_is_kept_for_the_second() {
     let mut world = World::start(MODULES).await;
     let mut input = request(&world);
     input["reminderEverySeconds"] = 1.into();
     world.begin("ApprovalWorkflow", "between", &input).await;
     world.once_custom("between", "Waiting for grace@example.com").await;
-    // The first wait was dropped when the timer won; the reminder hangs, so the second has not begun.
+    // The first wait was dropped when the timer won; the reminder hangs, so the second wait has not begun.
     world.backend.delay("notifications", 60_000).await;
     until("the reminder", async || {
         (world.backend.calls("POST notifications").await == 2).then_some(())

@@ -1,4 +1,4 @@
-//! Modules that misbehave while they run: they fail, the host does not notice, and neither does anybody else on it.
+//! Tests of modules that misbehave while they run: they fail, and affect neither the host nor other instances.
 
 use futures::future::join_all;
 use harness::{World, module, until};
@@ -13,7 +13,7 @@ const MODULES: &[&str] = &[
     "bench_activities",
 ];
 
-/// Limits that are reached soon.
+/// Arguments with low limits.
 const LIMITS: &[&str] = &[
     "--turn-timeout",
     "5s",
@@ -27,19 +27,19 @@ const LIMITS: &[&str] = &[
     "32MiB",
 ];
 
-/// How much larger than before a host may be when everything is over, in bytes: threads that were started, pages that its
-/// allocator keeps, modules that it has loaded.
+/// How much the memory of the host may have grown when everything is over, in bytes: for threads that were started,
+/// pages that its allocator keeps, and modules that it has loaded.
 const MARGIN_BYTES: u64 = 64 << 20;
 
-/// What a host was like before somebody misbehaved on it.
+/// The state of a host before a module misbehaved on it.
 struct Before {
     resident_bytes: u64,
 }
 
 impl Before {
-    /// Lets somebody wait on the host meanwhile, who must not notice anything.
+    /// Starts a bystander instance on the host, which must not be affected.
     async fn of(world: &World) -> Self {
-        // What is loaded and started once is there from now on.
+        // What is loaded and started once stays in memory.
         assert_eq!(world.run("BenchChain", &json!("first")).await, "first");
         world.begin("BenchParked", "bystander", &Value::Null).await;
         world.once_status("bystander", "Running").await;
@@ -48,7 +48,7 @@ impl Before {
         }
     }
 
-    /// The host serves, the bystander goes on, and memory is back.
+    /// Asserts that the host serves requests, the bystander continues, and the memory is released.
     async fn holds_again(self, world: World) {
         world.is_healthy().await;
         assert_eq!(world.run("BenchChain", &json!("alive")).await, "alive");
@@ -94,7 +94,7 @@ async fn a_loop_with_plenty_of_fuel_ends_by_time() {
 }
 
 #[tokio::test]
-async fn activities_that_break_fail_and_others_go_on() {
+async fn broken_activities_fail_and_others_continue() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     for (activity, error_types) in [
@@ -119,7 +119,7 @@ async fn activities_that_break_fail_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn orchestrations_that_break_fail_and_others_go_on() {
+async fn broken_orchestrations_fail_and_others_continue() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     for (function, input, error_types) in [
@@ -157,7 +157,7 @@ async fn orchestrations_that_break_fail_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn an_orchestration_without_bounds_meets_those_of_the_host() {
+async fn an_orchestration_without_limits_reaches_those_of_the_host() {
     let world = World::start(MODULES).await;
     let before = Before::of(&world).await;
     let failure = world.run_failing("HostileTooManyTasks", &json!(null)).await;
@@ -168,7 +168,7 @@ async fn an_orchestration_without_bounds_meets_those_of_the_host() {
 }
 
 #[tokio::test]
-async fn an_orchestration_that_runs_away_does_not_starve_others_and_can_be_ended() {
+async fn an_endless_orchestration_does_not_starve_others_and_can_be_terminated() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     world.begin("HostileRunaway", "runaway", &json!(null)).await;
@@ -185,13 +185,13 @@ async fn an_orchestration_that_runs_away_does_not_starve_others_and_can_be_ended
 }
 
 #[tokio::test]
-async fn a_turn_that_takes_the_host_down_three_times_is_set_aside() {
+async fn a_turn_that_takes_the_host_down_three_times_makes_the_instance_stuck() {
     let endless = &["--turn-timeout", "10m", "--turn-fuel", "1000000000000000"];
     let mut world = World::start_with(MODULES, endless).await;
     let before = Before::of(&world).await;
     world.begin("HostileTurnLoop", "deadly", &json!(null)).await;
     for _ in 0..3 {
-        // Its turn is under way as soon as the host answers: nothing else is due.
+        // Its turn is in progress as soon as the host responds, because nothing else is due.
         world.begin("BenchChain", "probe", &json!("x")).await;
         world.output_of("probe").await;
         assert_ne!(world.status("deadly").await["runtimeStatus"], "Stuck");
@@ -200,7 +200,7 @@ async fn a_turn_that_takes_the_host_down_three_times_is_set_aside() {
     let stuck = world.once_status("deadly", "Stuck").await;
     assert_eq!(stuck["stuck"]["code"], "took-host-down", "{stuck:#}");
     assert_eq!(world.run("BenchChain", &json!("alive")).await, "alive");
-    // It can be ended and removed without being run.
+    // It can be terminated and purged without running.
     world.tell("/v1/instances/deadly/terminate").await.expect(202);
     world.once_status("deadly", "Terminated").await;
     world.purge("deadly").await;
@@ -208,7 +208,7 @@ async fn a_turn_that_takes_the_host_down_three_times_is_set_aside() {
 }
 
 #[tokio::test]
-async fn memory_that_many_took_at_once_comes_back() {
+async fn memory_used_by_many_guests_is_released() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     let hogs = (0..12).map(async |_| {
@@ -219,7 +219,7 @@ async fn memory_that_many_took_at_once_comes_back() {
     join_all(hogs).await;
     assert!(
         world.peak_resident_bytes() > before.resident_bytes + MARGIN_BYTES / 2,
-        "nobody took anything"
+        "the guests used memory"
     );
     before.holds_again(world).await;
 }
@@ -234,7 +234,7 @@ async fn there_are_no_files_no_environment_and_no_input_for_guests() {
     before.holds_again(world).await;
 }
 
-/// Begins an answer that it never ends, and says when the other side has hung up.
+/// Begins a response that never ends, and returns when the other side has closed the connection.
 async fn never_ends(mut connection: TcpStream) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
@@ -242,12 +242,12 @@ async fn never_ends(mut connection: TcpStream) {
     }
     let beginning = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nx";
     connection.write_all(beginning).await.expect("the guest listens");
-    // An error is an end, too.
+    // An error ends it, too.
     let _ = connection.read_u8().await;
 }
 
 #[tokio::test]
-async fn answers_that_a_guest_keeps_open_end_with_its_attempt() {
+async fn open_responses_of_a_guest_end_with_its_attempt() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let world = World::start_with(MODULES, &["--allow", &url]).await;
@@ -271,7 +271,7 @@ async fn answers_that_a_guest_keeps_open_end_with_its_attempt() {
 }
 
 #[tokio::test]
-async fn orchestrations_that_multiply_end_when_their_module_is_taken_away() {
+async fn orchestrations_that_multiply_end_when_their_module_is_removed() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     world.begin("HostileForkBomb", "bomb", &json!(null)).await;
@@ -309,11 +309,11 @@ async fn activities_that_multiply_are_held_back_until_there_are_too_many() {
     })
     .await;
     refused.refused(503, "overloaded");
-    // Who is there already goes on.
+    // Existing instances continue.
     world.raise("bystander", "go", json!("on")).await;
     assert_eq!(world.output_of("bystander").await, "on");
     world.purge("bystander").await;
-    // It ends by itself, when so many wait that the host had to remember.
+    // The instance fails by itself when it reaches the limit on its waiting calls.
     let failure = world.failure_of("bomb").await;
     assert_eq!(failure["type"], "windlass.limit", "{failure:#}");
     until("a start that is accepted", async || {
@@ -324,7 +324,7 @@ async fn activities_that_multiply_are_held_back_until_there_are_too_many() {
     before.holds_again(world).await;
 }
 
-/// A component with further modules in it, of a few bytes each and with data at both ends of nearly a mebibyte.
+/// A component with embedded modules of a few bytes, each with data at both ends of nearly a mebibyte.
 fn with_sparse_modules(component: Vec<u8>, count: usize) -> Vec<u8> {
     let module = [
         b"\0asm\x01\0\0\0".as_slice(),

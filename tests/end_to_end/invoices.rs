@@ -1,4 +1,4 @@
-//! A batch of real PDF files, read inside the sandbox.
+//! Tests of a batch of real PDF files, read inside the sandbox.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use harness::World;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn every_invoice_is_read_as_a_person_would_or_refused_for_the_right_reason() {
+async fn every_invoice_is_read_correctly_or_refused_for_the_right_reason() {
     let expected = expected();
     let world = World::start(&["invoices", "invoices_activities"]).await;
     let input = world.input(json!({}));

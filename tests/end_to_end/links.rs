@@ -1,4 +1,4 @@
-//! Links of a host behind a proxy.
+//! Tests of the links of a host behind a proxy.
 
 use harness::{Command, World};
 use reqwest::Method;
@@ -6,14 +6,14 @@ use serde_json::json;
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
-/// What a proxy adds to a request.
+/// Headers that a proxy adds to a request.
 const FORWARDED: &[(&str, &str)] = &[
     ("x-forwarded-proto", "https"),
     ("x-forwarded-host", "windlass.example.com"),
     ("x-forwarded-prefix", "/base"),
 ];
 
-/// With what the links of a started instance begin, and its `Location`.
+/// The beginning of the links of a started instance, and of its `Location`.
 async fn base(world: &World, id: &str, headers: &[(&str, &str)]) -> String {
     let path = format!("/v1/orchestrations/BenchParked?instanceId={id}");
     let mut request = world.request(Method::POST, &path);
@@ -28,7 +28,7 @@ async fn base(world: &World, id: &str, headers: &[(&str, &str)]) -> String {
 }
 
 #[tokio::test]
-async fn forwarding_headers_of_strangers_change_no_link() {
+async fn forwarding_headers_from_untrusted_addresses_are_ignored() {
     let world = World::start_with(MODULES, &["--trusted-proxy", "192.0.2.0/24"]).await;
     assert_eq!(base(&world, "plain", &[]).await, world.url());
     assert_eq!(base(&world, "forwarded", FORWARDED).await, world.url());
@@ -64,7 +64,7 @@ async fn a_trusted_proxy_says_how_clients_reach_the_host() {
             "{name}: {value}"
         );
     }
-    // What they say decides about links alone.
+    // These headers affect only links.
     let request = world.request(Method::GET, "/v1/instances");
     let foreign = request
         .header("host", "windlass.example.com")
@@ -74,7 +74,7 @@ async fn a_trusted_proxy_says_how_clients_reach_the_host() {
 }
 
 #[tokio::test]
-async fn a_public_url_decides_whatever_a_request_says() {
+async fn a_public_url_overrides_what_requests_say() {
     let flags = [
         "--public-url",
         "https://windlass.example.com/base/",
@@ -94,7 +94,7 @@ async fn a_public_url_decides_whatever_a_request_says() {
 }
 
 #[tokio::test]
-async fn an_address_or_a_proxy_that_is_none_is_refused_before_anything_is_made_or_started() {
+async fn an_invalid_public_url_or_proxy_is_refused_before_anything_is_started() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let data = folder.path().join("data");
     let data_argument = data.display().to_string();

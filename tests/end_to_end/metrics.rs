@@ -1,11 +1,11 @@
-//! `GET /metrics`: work whose counts are known leaves exactly these.
+//! Tests of `GET /metrics`: known work produces the expected counts.
 
 use harness::{Metrics, World, until};
 use serde_json::json;
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
-/// The metrics once these samples have these values. (A client may see the end of an instance a moment before it is
+/// The metrics once these samples have these values. (A client may see the end of an instance slightly before it is
 /// counted.)
 async fn once(world: &World, expected: &[(&str, f64)]) -> Metrics {
     until(&format!("{expected:?}"), async || {
@@ -47,7 +47,7 @@ async fn chains_count_their_starts_turns_attempts_fuel_and_commits() {
         assert!(after.number(&format!("windlass_fuel_total{{by=\"{by}\"}}")) > 1_000.0);
     }
     let grown = |sample: &str| after.number(sample) - before.number(sample);
-    // Eighteen turns, however they were put into transactions.
+    // Eighteen turns, however they were grouped into transactions.
     assert!(grown("windlass_store_operations_total") >= 18.0, "{after:?}");
     assert!(grown("windlass_store_commits_total") >= 1.0);
     assert_eq!(
@@ -93,7 +93,7 @@ async fn failures_replays_and_attempts_that_were_cut_off_are_counted() {
             ("windlass_activity_attempts_total{outcome=\"cut_off\"}", 1.0),
             ("windlass_activity_attempts_total{outcome=\"failed\"}", 2.0),
             ("windlass_activity_attempts_total{outcome=\"completed\"}", 1.0),
-            // Counted since the start of this host, which took up what another one had started.
+            // Counted since the start of this host, which resumed instances that another one had started.
             ("windlass_instances_started_total{by=\"client\"}", 0.0),
             ("windlass_instances_ended_total{status=\"completed\"}", 1.0),
         ],

@@ -1,4 +1,4 @@
-//! The OpenAPI document as others read it: a validator that is not ours, and a client generated from it.
+//! Tests of the OpenAPI document with other tools: a validator, and a client generated from it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Runs a program to its end and returns what it printed.
+/// Runs a program and returns its output.
 async fn output(command: &mut Command) -> String {
     let output = command.output().await.expect("the program can be started");
     assert!(

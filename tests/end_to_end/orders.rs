@@ -1,4 +1,4 @@
-//! Order processing: a chain, a batch, and sub-orchestrations.
+//! Tests of order processing: a chain, a batch, and sub-orchestrations.
 
 use harness::World;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ async fn an_invalid_order_is_rejected_with_its_reason_and_nothing_else_happens()
 }
 
 #[tokio::test]
-async fn a_declined_payment_is_told_to_the_customer_and_nothing_is_shipped() {
+async fn the_customer_is_notified_of_a_declined_payment_and_nothing_is_shipped() {
     let world = World::start(MODULES).await;
     for (order, reason) in [
         ("order-3001", "insufficient funds"),
@@ -165,7 +165,7 @@ async fn a_batch_collects_the_failures_of_single_orders_beside_the_totals() {
 }
 
 #[tokio::test]
-async fn fulfilment_sends_each_article_by_a_workflow_of_its_own() {
+async fn fulfilment_ships_each_article_with_its_own_workflow() {
     let world = World::start(MODULES).await;
     let order = world.backend.get("/orders/order-1003").await;
     let articles: Vec<_> = order["items"]
@@ -221,7 +221,7 @@ async fn the_failure_of_a_child_reaches_its_parent_as_a_value() {
     world.stop().await;
 }
 
-/// The activities that a history calls, in order.
+/// The names of the activities that a history calls, in order.
 fn calls_of(history: &Value) -> Vec<&str> {
     let turns = history["history"].as_array().expect("turns").iter();
     turns

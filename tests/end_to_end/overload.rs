@@ -1,15 +1,15 @@
-//! More work than the host takes on.
+//! Tests of more work than the host accepts.
 
 use futures::future::join_all;
 use harness::World;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_host_with_too_much_work_refuses_more_and_finishes_what_it_took_on() {
+async fn an_overloaded_host_refuses_more_work_and_finishes_what_it_accepted() {
     let args = &["--max-queued", "20", "--activity-slots", "2"];
     let world = World::start_with(&["bench", "bench_activities"], args).await;
     let (mut accepted, mut refused) = (Vec::new(), 0);
-    // How soon they are refused depends on how fast the host is.
+    // How soon starts are refused depends on the speed of the host.
     for round in 0..100 {
         if refused > 0 {
             break;
@@ -33,13 +33,13 @@ async fn a_host_with_too_much_work_refuses_more_and_finishes_what_it_took_on() {
     for id in &accepted {
         assert_eq!(world.output_of(id).await, json!("x"), "{id}");
     }
-    // The queue is short again, so work is taken on again.
+    // The queue is short again, so new work is accepted.
     assert_eq!(world.run("BenchChain", &json!("later")).await, "later");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn who_starts_a_slow_turn_or_raises_an_event_during_one_does_not_wait_for_its_end() {
+async fn starts_and_events_do_not_wait_for_a_slow_turn() {
     let endless = &["--turn-timeout", "10m", "--turn-fuel", "1000000000000000"];
     let mut world = World::start_with(&["hostile_orchestrations"], endless).await;
     world.begin("HostileTurnLoop", "slow", &json!(null)).await;

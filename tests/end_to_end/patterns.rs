@@ -1,4 +1,5 @@
-//! One orchestration per pattern: parallel calls, polling, progress, retries, handled errors, continue-as-new, settings.
+//! Tests of patterns, with one orchestration each: parallel calls, polling, progress, retries, handled errors,
+//! continue-as-new, settings.
 
 use harness::{World, until};
 use serde_json::{Value, json};
@@ -6,9 +7,9 @@ use serde_json::{Value, json};
 const MODULES: &[&str] = &["patterns", "patterns_activities"];
 
 #[tokio::test]
-async fn three_services_are_asked_at_the_same_time() {
+async fn three_services_are_called_concurrently() {
     let world = World::start(MODULES).await;
-    // All three calls must be under way before the first answer can come.
+    // All three calls must be in progress before the first response can arrive.
     world.backend.delay("customers", 60_000).await;
     let input = world.input(json!({ "customerId": "cust-ada" }));
     world.begin("ParallelExecution", "ada", &input).await;
@@ -106,7 +107,7 @@ async fn retries_wait_5_and_then_10_seconds() {
         assert_eq!(next - ended, seconds * 1000, "{attempt:#}");
     }
     assert_eq!(world.backend.get("/unreliable/slow").await["calls"], 3);
-    // The orchestration saw the final outcome alone.
+    // The orchestration saw only the final outcome.
     assert_eq!(history["turns"], 2);
     world.stop().await;
 }
@@ -123,7 +124,7 @@ async fn after_three_attempts_the_last_failure_is_the_outcome() {
 }
 
 #[tokio::test]
-async fn a_permanent_failure_is_not_tried_again() {
+async fn a_permanent_failure_is_not_retried() {
     let world = World::start(MODULES).await;
     let mut input = world.nested("call", json!({ "key": "bad", "failures": 9, "permanent": true }));
     input["firstIntervalMs"] = 50.into();
@@ -182,7 +183,7 @@ async fn a_periodic_cleanup_is_one_execution_per_round() {
 }
 
 #[tokio::test]
-async fn an_eternal_cleanup_goes_on_until_it_is_terminated_and_copies_no_event_that_it_never_wants() {
+async fn an_eternal_cleanup_continues_until_it_is_terminated_and_carries_over_no_unwanted_event() {
     let mut world = World::start(MODULES).await;
     let input = world.input(json!({ "olderThanDays": 30, "limit": 1, "everySeconds": 1 }));
     world.begin("PeriodicCleanup", "eternal", &input).await;
@@ -219,7 +220,7 @@ async fn an_eternal_cleanup_goes_on_until_it_is_terminated_and_copies_no_event_t
 }
 
 #[tokio::test]
-async fn a_running_total_leaves_its_history_behind_and_loses_no_payment() {
+async fn a_running_total_discards_its_history_and_loses_no_payment() {
     let mut world = World::start(MODULES).await;
     world
         .begin("RunningTotal", "account", &json!({ "turnsPerExecution": 5 }))
@@ -230,7 +231,7 @@ async fn a_running_total_leaves_its_history_behind_and_loses_no_payment() {
             world.crash().await;
         }
     }
-    // Events of one name come in order; those of two names need not.
+    // Events of one name are delivered in order; those of two names need not be.
     world.once_custom("account", 465).await;
     world.raise("account", "close", json!(null)).await;
     let output = world.output_of("account").await;
@@ -263,7 +264,7 @@ async fn numbers_and_times_come_back_as_they_went_in() {
 }
 
 #[tokio::test]
-async fn what_json_cannot_say_fails_by_its_place() {
+async fn a_value_that_json_cannot_represent_fails_with_its_position() {
     let world = World::start(MODULES).await;
     for (value, divisor, number) in [(1.0, 0.0, "inf"), (0.0, 0.0, "NaN")] {
         let input = json!({ "value": value, "divisor": divisor, "taken": "2026-01-31T12:00:00Z" });
@@ -276,7 +277,7 @@ async fn what_json_cannot_say_fails_by_its_place() {
 }
 
 #[tokio::test]
-async fn what_a_type_refuses_is_refused_at_the_edge() {
+async fn values_that_do_not_fit_a_type_are_refused_at_the_edge() {
     let world = World::start(MODULES).await;
     let reading = |member: &str, value: Value| {
         let mut reading = json!({ "value": 1.5, "taken": "2026-01-31T12:00:00Z" });
@@ -310,7 +311,7 @@ async fn what_a_type_refuses_is_refused_at_the_edge() {
 }
 
 #[tokio::test]
-async fn an_event_that_its_declaration_refuses_is_not_stored() {
+async fn an_event_that_does_not_match_its_declaration_is_not_stored() {
     let world = World::start(MODULES).await;
     world.begin("RunningTotal", "account", &json!({})).await;
     let raise = async |event: &str, key: &str, payload: Value| {
@@ -334,7 +335,7 @@ async fn an_event_that_its_declaration_refuses_is_not_stored() {
             "{problem:#}"
         );
     }
-    // Neither is a suspended instance given what it will not take.
+    // A suspended instance is not given such an event either.
     world.tell("/v1/instances/account/suspend").await.expect(202);
     world.once_status("account", "Suspended").await;
     raise("payment", "", json!("7")).await.refused(400, "invalid-event");
@@ -343,7 +344,7 @@ async fn an_event_that_its_declaration_refuses_is_not_stored() {
     raise("undeclared", "", json!("anything")).await.expect(202);
     world.once_custom("account", 8).await;
 
-    // Between instances, with a line in the log of the sender.
+    // Between instances, the sender gets a log line.
     let pay = async |amount: Value| {
         let id = world
             .begin_any("PayIntoAccount", &json!({ "account": "account", "amount": amount }))
@@ -381,7 +382,7 @@ async fn an_event_that_its_declaration_refuses_is_not_stored() {
 }
 
 #[tokio::test]
-async fn an_activity_that_misses_a_setting_says_which() {
+async fn an_activity_without_its_setting_reports_the_name() {
     let world = World::start(MODULES).await;
     let input = json!({ "config": "region", "secret": "token" });
     let failure = world.run_failing("ShowSettings", &input).await;
@@ -399,7 +400,7 @@ fn decisions(history: &Value, kind: &str) -> usize {
         .count()
 }
 
-/// Milliseconds within the day, of `2026-01-31T12:00:00.000Z`.
+/// Milliseconds within the day, of a time such as `2026-01-31T12:00:00.000Z`.
 fn millis(time: &Value) -> i64 {
     let time = time.as_str().expect("a time");
     let part = |from: usize, to: usize| time[from..to].parse::<i64>().expect("digits");

@@ -1,4 +1,4 @@
-//! The host is killed, and what it had promised still happens, once.
+//! Tests of kills: whatever the host acknowledged still happens, once.
 
 use std::fs;
 
@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 const ORDERS: &[&str] = &["orders", "orders_activities"];
 
-/// A moment of `OrderProcessingOrchestration`, by what the backend has seen of it.
+/// A moment of `OrderProcessingOrchestration`, identified by what the backend has seen.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// The call of this area (method and first segment) has arrived and is not carried out yet.
+    /// The call of this area (method and first segment) has arrived, but is not carried out yet.
     Called(&'static str, &'static str),
-    /// This list of the backend is not empty any more: the call was carried out, its answer is on its way.
+    /// This list of the backend is no longer empty: the call was carried out, but its response has not arrived.
     Done(&'static str),
-    /// This custom status is to be seen.
+    /// The instance has this custom status.
     Shows(&'static str),
 }
 
@@ -103,7 +103,7 @@ async fn a_batch_survives_a_kill_in_its_middle() {
 }
 
 #[tokio::test]
-async fn retries_go_on_after_a_crash_where_they_were() {
+async fn retries_continue_after_a_crash_where_they_were() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     let mut input = world.nested("call", json!({ "key": "counted", "failures": 9 }));
     input["firstIntervalMs"] = 1_500.into();
@@ -121,14 +121,14 @@ async fn retries_go_on_after_a_crash_where_they_were() {
     world.stop().await;
 }
 
-/// Failed attempts that count.
+/// The number of failed attempts that count.
 fn attempts(history: &Value) -> usize {
     let attempts = history["attempts"].as_array().map_or(&[][..], Vec::as_slice);
     attempts.iter().filter(|attempt| attempt["cutOff"] == false).count()
 }
 
 #[tokio::test]
-async fn an_attempt_that_a_crash_cuts_off_is_noted_and_does_not_count() {
+async fn an_attempt_cut_off_by_a_crash_is_recorded_and_does_not_count() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     world.backend.delay("unreliable", 60_000).await;
     let mut input = world.nested("call", json!({ "key": "cut", "failures": 2 }));
@@ -141,7 +141,7 @@ async fn an_attempt_that_a_crash_cuts_off_is_noted_and_does_not_count() {
     world.kill().await;
     world.backend.behave("unreliable").await;
     world.restart().await;
-    // Two failures and a success are three attempts; the one that was cut off is not among them.
+    // Two failures and a success are three attempts; the one that was cut off is not one of them.
     let call = world.output_of("cut").await;
     assert!(call.as_u64() >= Some(3), "{call}");
     let history = world.history("cut").await;
@@ -155,7 +155,7 @@ async fn an_attempt_that_a_crash_cuts_off_is_noted_and_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_cut_off_again_and_again_fails_as_poisonous() {
+async fn a_call_that_is_cut_off_repeatedly_fails_as_poisonous() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     world.backend.delay("unreliable", 60_000).await;
     let input = world.input(json!({ "key": "poison", "failures": 0 }));
@@ -170,7 +170,7 @@ async fn a_call_that_is_cut_off_again_and_again_fails_as_poisonous() {
 }
 
 #[tokio::test]
-async fn kills_while_ten_calls_run_use_up_no_more_than_one_attempt_of_one_of_them() {
+async fn kills_while_ten_calls_run_use_up_at_most_one_attempt_of_one_of_them() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     world.backend.delay("unreliable", 60_000).await;
     let ids: Vec<_> = (0..10).map(|number| format!("cut-{number}")).collect();
@@ -179,7 +179,7 @@ async fn kills_while_ten_calls_run_use_up_no_more_than_one_attempt_of_one_of_the
         input["firstIntervalMs"] = 50.into();
         world.begin("OrchestrationWithRetry", id, &input).await;
     }
-    // All ten run at first, then eight, and then one of the eight and the two that waited.
+    // All ten run at first, then eight of them, and then one of the eight and the two that waited.
     for calls in [10, 18, 21] {
         once_called(&world, calls).await;
         world.kill().await;
@@ -201,7 +201,7 @@ async fn kills_while_ten_calls_run_use_up_no_more_than_one_attempt_of_one_of_the
 }
 
 #[tokio::test]
-async fn attempts_that_a_proper_end_stops_are_not_cut_off() {
+async fn attempts_stopped_by_a_graceful_shutdown_are_not_cut_off() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     world.backend.delay("unreliable", 60_000).await;
     let input = world.input(json!({ "key": "stopped", "failures": 0 }));
@@ -264,7 +264,7 @@ async fn compiled_modules_that_are_lost_or_damaged_are_compiled_again() {
         world.kill().await;
         for file in fs::read_dir(world.data().join("compiled")).expect("compiled modules") {
             let path = file.expect("an entry").path();
-            // Away with it first: its bytes may be shared with other hosts.
+            // Removed first, because its bytes may be shared with other hosts.
             fs::remove_file(&path).expect("the test's own folder");
             if let Some(bytes) = damage {
                 fs::write(&path, bytes).expect("the test's own folder");

@@ -1,4 +1,4 @@
-//! Requests that are refused: each with its status and code, and without having changed anything.
+//! Tests of refused requests: each with its status and code, and without any change.
 
 use harness::World;
 use reqwest::Method;
@@ -22,7 +22,7 @@ async fn an_unknown_function_is_refused_with_names_near_it() {
         .await;
     let problem = answer.refused(404, "unknown-function");
     assert_eq!(problem["near"][0], "OrderProcessingOrchestration", "{problem:#}");
-    // An activity is no orchestration.
+    // An activity is not an orchestration.
     world
         .post("/v1/orchestrations/BenchEcho", &json!("x"))
         .await
@@ -109,7 +109,7 @@ async fn other_hosts_and_pages_of_other_origins_are_refused() {
 }
 
 #[tokio::test]
-async fn what_the_api_does_not_know_is_refused() {
+async fn unknown_resources_methods_and_parameters_are_refused() {
     let world = World::start(MODULES).await;
     world.get("/v1/nonsense").await.refused(404, "unknown-route");
     world

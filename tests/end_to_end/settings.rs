@@ -1,4 +1,4 @@
-//! What activities are given by name, and who never sees it: settings, secrets, and limits of a tenant.
+//! Tests of settings, secrets and limits of a tenant, and of who can see them.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ struct Keys {
 }
 
 impl Keys {
-    /// A host whose key for secrets is in a file, with the modules of the default tenant.
+    /// Starts a host with a key for secrets in a file, and the modules of the default tenant.
     async fn start(modules: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let file = folder.path().join("key");
@@ -36,7 +36,7 @@ impl Keys {
         self.world.run("ShowSettings", &wanted()).await
     }
 
-    /// The activity misses something; says what kind of failure that is.
+    /// Runs the activity without its setting; returns the type of the failure.
     async fn miss(&self) -> Value {
         let failure = self.world.run_failing("ShowSettings", &wanted()).await;
         failure["type"].clone()
@@ -47,7 +47,7 @@ fn wanted() -> Value {
     json!({ "config": "region", "secret": "token" })
 }
 
-/// Whether a text stands in any file of a folder.
+/// Whether any file of a folder contains the text.
 fn is_anywhere(folder: &Path, text: &str) -> bool {
     let files = fs::read_dir(folder)
         .expect("a folder")
@@ -71,7 +71,11 @@ async fn an_activity_gets_the_secrets_of_its_module_and_nobody_sees_them() {
     keys.set("secrets", "token", SECRET, &["somebody-else"])
         .await
         .expect(204);
-    assert_eq!(keys.miss().await, "MissingSecret", "it is another module's");
+    assert_eq!(
+        keys.miss().await,
+        "MissingSecret",
+        "the secret belongs to another module"
+    );
     keys.set("secrets", "token", SECRET, &["patterns_activities"])
         .await
         .expect(204);
@@ -80,7 +84,7 @@ async fn an_activity_gets_the_secrets_of_its_module_and_nobody_sees_them() {
         json!({ "config": "eu-west", "secretBytes": SECRET.len() })
     );
 
-    // Not in lists, histories and logs, not on disk, not in what the host says.
+    // Not in lists, histories and logs, not on disk, and not in the output of the host.
     let world = &mut keys.world;
     let secrets = world.get("/v1/secrets").await.expect(200);
     assert_eq!(secrets["settings"][0]["name"], "token", "{secrets:#}");
@@ -97,7 +101,7 @@ async fn an_activity_gets_the_secrets_of_its_module_and_nobody_sees_them() {
     assert!(!world.log().contains(SECRET));
     assert!(is_anywhere(&world.data(), "eu-west"), "the search finds what is there");
 
-    // With another key it cannot be opened; with the right one again it can.
+    // With another key it cannot be decrypted; with the right one it can again.
     let (right, wrong) = (keys.folder.path().join("key"), keys.folder.path().join("wrong"));
     fs::write(&wrong, "0".repeat(64)).expect("the test's own folder");
     let flag = |path: &Path| path.display().to_string();
@@ -161,7 +165,7 @@ async fn a_secret_of_another_tenant_does_not_exist() {
 }
 
 #[tokio::test]
-async fn the_name_that_a_module_was_uploaded_under_last_decides_what_it_gets() {
+async fn the_latest_name_of_a_module_determines_its_settings() {
     let keys = Keys::start(&["patterns", "patterns_activities"]).await;
     keys.set("config", "region", "eu-west", &["patterns_activities"])
         .await
@@ -170,7 +174,7 @@ async fn the_name_that_a_module_was_uploaded_under_last_decides_what_it_gets() {
         .await
         .expect(204);
     assert_eq!(keys.show().await["config"], "eu-west");
-    // The same bytes, which are loaded: what other modules are given is none of theirs any more.
+    // The same bytes, already loaded: they no longer get the settings of the other name.
     let world = &keys.world;
     world.delete("/v1/modules/patterns_activities").await.expect(204);
     let bytes = module("patterns_activities");
@@ -186,7 +190,7 @@ async fn the_name_that_a_module_was_uploaded_under_last_decides_what_it_gets() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_are_refused_and_without_a_key_there_are_no_secrets() {
+async fn invalid_settings_are_refused_and_secrets_need_a_key() {
     let keys = Keys::start(&[]).await;
     let long = "x".repeat(64 * 1024 + 1);
     keys.set("config", "region", &long, &["m"])
@@ -216,7 +220,7 @@ async fn settings_that_cannot_be_are_refused_and_without_a_key_there_are_no_secr
 }
 
 #[tokio::test]
-async fn the_limits_of_a_tenant_bound_its_attempts() {
+async fn the_limits_of_a_tenant_apply_to_its_attempts() {
     let modules = [
         "hostile_orchestrations",
         "hostile_activities",

@@ -1,4 +1,4 @@
-//! SIGTERM: the host ends soon and in order, and goes on where it was.
+//! Tests of SIGTERM: the host exits soon and gracefully, and continues after a restart.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use harness::{Load, World};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_polite_end_keeps_everything_and_answers_those_who_wait() {
+async fn a_graceful_shutdown_keeps_everything_and_answers_waiting_requests() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     let input = json!({ "below": 1000, "pauseSeconds": 2 });
     world.begin("LongWorkflow", "primes", &input).await;
@@ -18,7 +18,7 @@ async fn a_polite_end_keeps_everything_and_answers_those_who_wait() {
     let (waiting, ended) = {
         let wait = world.try_get("/v1/instances/primes?wait=60s");
         let ask = async {
-            // The request is on its way before the signal: both run on this thread, in this order.
+            // The request is sent before the signal: both run on this thread, in this order.
             world.get("/healthz").await.expect(200);
             world.ask_to_end();
         };
@@ -26,7 +26,7 @@ async fn a_polite_end_keeps_everything_and_answers_those_who_wait() {
         (waiting, world.ended().await)
     };
     assert!(ended.success(), "{ended}");
-    // Whoever waited has an answer, and not after a minute.
+    // Waiting requests get an answer at once, and not after a minute.
     assert_eq!(waiting.map(|answer| answer.status), Some(202));
 
     world.restart().await;
@@ -35,7 +35,7 @@ async fn a_polite_end_keeps_everything_and_answers_those_who_wait() {
 }
 
 #[tokio::test]
-async fn a_running_activity_does_not_hold_up_the_end_and_runs_again() {
+async fn a_running_activity_does_not_delay_the_shutdown_and_runs_again() {
     let args = &["--shutdown-grace", "500ms"];
     let mut world = World::start_with(&["patterns", "patterns_activities"], args).await;
     world.backend.delay("customers", 50_000).await;
@@ -54,7 +54,7 @@ async fn a_running_activity_does_not_hold_up_the_end_and_runs_again() {
 }
 
 #[tokio::test]
-async fn an_end_under_load_is_clean_and_loses_nothing() {
+async fn a_shutdown_under_load_is_clean_and_loses_nothing() {
     let args = &["--shutdown-grace", "5s"];
     let mut world = World::start_with(&["bench", "bench_activities"], args).await;
     let load = Load::new(1);

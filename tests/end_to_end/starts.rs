@@ -1,4 +1,4 @@
-//! Starting instances: links, waiting, ids, incarnations and idempotency keys.
+//! Tests of starts: links, waiting, ids, replaced instances and idempotency keys.
 
 use harness::{Answer, World};
 use reqwest::Method;
@@ -79,7 +79,7 @@ async fn payloads_come_back_as_they_were_written() {
 }
 
 #[tokio::test]
-async fn a_live_id_is_taken_and_an_ended_one_begins_anew() {
+async fn the_id_of_a_live_instance_is_refused_and_an_ended_instance_is_replaced() {
     let world = World::start(MODULES).await;
     let input = approval(&world);
     world.begin("ApprovalWorkflow", "same", &input).await;
@@ -107,7 +107,7 @@ async fn keyed(world: &World, path: &str, key: &str, input: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn a_repeated_start_answers_as_the_first_did_even_after_a_crash() {
+async fn a_repeated_start_gets_the_answer_of_the_first_one_even_after_a_crash() {
     let mut world = World::start(MODULES).await;
     let path = "/v1/orchestrations/BenchChain";
     let first = keyed(&world, path, "start-1", &json!("x")).await;
@@ -117,7 +117,7 @@ async fn a_repeated_start_answers_as_the_first_did_even_after_a_crash() {
     let again = keyed(&world, path, "start-1", &json!("x")).await;
     assert_eq!(again.header("idempotent-replayed"), "true");
     assert_eq!(again.expect(202)["id"], id);
-    // How to answer is no part of what is asked.
+    // `wait` is not part of what the key identifies.
     let waiting = format!("{path}?wait=60s");
     assert_eq!(
         keyed(&world, &waiting, "start-1", &json!("x")).await.expect(200)["output"],

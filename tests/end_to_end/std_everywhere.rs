@@ -1,10 +1,10 @@
-//! Plain `std` in an orchestration: clock, sleep, hash order and random numbers survive a kill.
+//! Tests of plain `std` in an orchestration: clock, sleep, hash order and random numbers survive a kill.
 
 use harness::World;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn what_std_said_before_a_kill_it_says_after_it() {
+async fn std_returns_the_same_values_after_a_kill() {
     let mut world = World::start(&["std_everywhere"]).await;
     world.begin("StdEverywhere", "std", &json!({ "sleepSeconds": 2 })).await;
     world.once_custom("std", "nap 1").await;
@@ -15,7 +15,7 @@ async fn what_std_said_before_a_kill_it_says_after_it() {
 
     let observations = output["observations"].as_array().expect("observations");
     assert_eq!(observations.len(), 3);
-    // Each look differs from the others, and the clock went on by the sleeps.
+    // The observations differ from each other, and the clock advanced by the sleeps.
     for field in ["now", "hashMapOrder", "dice"] {
         assert_ne!(observations[0][field], observations[1][field], "{output:#}");
     }
@@ -25,7 +25,7 @@ async fn what_std_said_before_a_kill_it_says_after_it() {
             "{output:#}"
         );
     }
-    // What was printed before the kills is in the log once.
+    // Output printed before the kills appears once in the log.
     let naps: Vec<_> = world
         .log_of("std")
         .await
@@ -33,14 +33,14 @@ async fn what_std_said_before_a_kill_it_says_after_it() {
         .filter(|line| line.starts_with("nap"))
         .collect();
     assert_eq!(naps.len(), 2, "{naps:?}");
-    // Every timer was set when the orchestration first came to it, and replay asked for the same ones.
+    // Every timer was set when the orchestration first reached it, and replay requested the same ones.
     let history = world.history("std").await;
     assert_eq!(history["turns"], 3, "{history:#}");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn two_hosts_that_go_on_from_one_history_see_the_same() {
+async fn two_hosts_that_continue_one_history_see_the_same() {
     let mut world = World::start(&["std_everywhere"]).await;
     world.begin("StdEverywhere", "std", &json!({ "sleepSeconds": 1 })).await;
     world.once_custom("std", "nap 1").await;
@@ -55,7 +55,7 @@ async fn two_hosts_that_go_on_from_one_history_see_the_same() {
             (&other["dice"], &other["hashMapOrder"])
         );
     }
-    // The first look was before the kill; its time is that of the recorded turn.
+    // The first observation was before the kill; its time is that of the recorded turn.
     assert_eq!(one["observations"][0]["now"], other["observations"][0]["now"]);
     twin.stop().await;
     world.stop().await;

@@ -1,4 +1,4 @@
-//! Tenants that do not trust each other on one host: who may do what, and what nobody can see of others.
+//! Tests of tenants that do not trust each other on one host: what each role may do, and what others cannot see.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
-/// A host with keys: `key` of the world is its administrator's.
+/// A host with keys; requests use the key of its administrator.
 async fn guarded(modules: &[&str]) -> World {
     let mut world = World::start(modules).await;
     let key = create_key(&world, &json!({ "role": "admin", "label": "of the test" })).await;
@@ -24,7 +24,7 @@ async fn create_key(world: &World, request: &Value) -> String {
     created["key"].as_str().expect("a key").to_owned()
 }
 
-/// A tenant with the modules of the test, and a key of each role but admin.
+/// A tenant with the modules of the test, and a key of each role except admin.
 struct Tenant<'a> {
     world: &'a World,
     client: String,
@@ -67,7 +67,7 @@ impl<'a> Tenant<'a> {
     }
 }
 
-/// All operations of the API, with something in the place of their parameters.
+/// All operations of the API, with values for their parameters.
 async fn operations(world: &World) -> Vec<(Method, String)> {
     let document = world.get("/v1/openapi.json").await.expect(200);
     let paths = document["paths"].as_object().expect("paths");
@@ -84,7 +84,7 @@ async fn operations(world: &World) -> Vec<(Method, String)> {
 }
 
 #[tokio::test]
-async fn with_a_key_every_operation_asks_for_one() {
+async fn once_a_key_exists_every_operation_requires_one() {
     let world = guarded(&[]).await;
     let unknown = format!("wl_{}_{}", "0".repeat(16), "0".repeat(64));
     for (method, path) in operations(&world).await {
@@ -101,7 +101,7 @@ async fn with_a_key_every_operation_asks_for_one() {
     }
     let twice = world.request(Method::GET, "/v1/modules").bearer_auth(unknown);
     world.send(twice).await.refused(401, "unauthenticated");
-    // Once there is a key, there is no way back to a host that serves everybody.
+    // Once there is a key, the host cannot be opened to everybody again.
     let keys = world.get("/v1/keys").await.expect(200);
     let id = keys["keys"][0]["id"].as_str().expect("an id");
     assert!(keys["keys"][0].get("key").is_none(), "{keys:#}");
@@ -127,7 +127,7 @@ async fn roles_may_do_what_the_table_says_and_nothing_else() {
             Some("usage") => role == "operator",
             Some("instances") if role == "deployer" => false,
             Some("instances") if role == "operator" => true,
-            // A client looks at an instance that it knows of, and raises events.
+            // A client reads an instance whose id it knows, and raises events.
             Some("instances") => (reads && path == "/v1/instances/id") || path.contains("/events/"),
             _ => true,
         }
@@ -151,7 +151,7 @@ async fn roles_may_do_what_the_table_says_and_nothing_else() {
             }
         }
     }
-    // Only an administrator chooses for whom it acts.
+    // Only an administrator chooses the tenant it acts for.
     let request = world.request_as(Some(&acme.operator), Method::GET, "/v1/instances");
     let request = request.header("windlass-tenant", "default");
     world.send(request).await.refused(403, "role-forbids");
@@ -168,7 +168,7 @@ async fn roles_may_do_what_the_table_says_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_another_tenant_answers_as_what_does_not_exist() {
+async fn data_of_another_tenant_gets_the_same_response_as_missing_data() {
     let world = guarded(&[]).await;
     let (ours, theirs) = (
         Tenant::create(&world, "ours", json!({})).await,
@@ -199,7 +199,7 @@ async fn what_belongs_to_another_tenant_answers_as_what_does_not_exist() {
         ]
     };
     for theirs_id in ["secret", "waits"] {
-        // Ids of one length, so that nothing but the id differs.
+        // Ids of the same length, so that only the id differs.
         let nobodys = "x".repeat(theirs_id.len());
         for ((method, found), (_, missing)) in instance(theirs_id).into_iter().zip(instance(&nobodys)) {
             let found = ours.call(method.clone(), &found).await;
@@ -231,7 +231,7 @@ async fn what_belongs_to_another_tenant_answers_as_what_does_not_exist() {
     assert_eq!(mine["output"], "ours");
     let still = theirs.call(Method::GET, "/v1/instances/secret").await.expect(200);
     assert_eq!(still["output"], "theirs");
-    // One idempotency key in two tenants is two keys.
+    // The same idempotency key in two tenants is two keys.
     for (tenant, input) in [(&ours, "a"), (&theirs, "b")] {
         let path = "/v1/orchestrations/BenchChain?wait=30";
         let request = world.request_as(Some(&tenant.client), Method::POST, path);
@@ -242,7 +242,7 @@ async fn what_belongs_to_another_tenant_answers_as_what_does_not_exist() {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_reached_names_itself_and_concerns_nobody_else() {
+async fn a_reached_quota_is_named_and_affects_no_other_tenant() {
     let world = guarded(&[]).await;
     let quotas = json!({ "maxModules": 2, "maxPayload": "1KiB", "maxTurns": 4 });
     let acme = Tenant::create(&world, "acme", quotas).await;
@@ -257,7 +257,7 @@ async fn a_quota_that_is_reached_names_itself_and_concerns_nobody_else() {
         (&json!("maxModules"), &json!(2))
     );
     other.upload("patterns", module("patterns")).await.expect(201);
-    // Another version of a module that it has is none more.
+    // Another version of an existing module does not count as another module.
     acme.upload("bench", module("bench")).await.expect(200);
 
     let long = json!("x".repeat(2_000));
@@ -306,7 +306,7 @@ async fn a_quota_that_is_reached_names_itself_and_concerns_nobody_else() {
     let request = world.request_as(Some(&acme.client), Method::POST, thirsty);
     world.send(request.json(&json!("x"))).await.expect(202);
     let mut number = 0;
-    until("fuel is used up", async || {
+    until("the fuel quota is used up", async || {
         number += 1;
         let path = format!("/v1/orchestrations/BenchChain?instanceId=also-{number}");
         let request = world.request_as(Some(&acme.client), Method::POST, &path);
@@ -360,7 +360,7 @@ async fn a_disabled_tenant_is_refused_and_a_deleted_one_is_gone() {
     assert_eq!(deleted.code, 0, "{deleted:?}");
     let request = world.request_as(Some(&client), Method::POST, "/v1/orchestrations/BenchChain");
     world.send(request).await.refused(401, "unauthenticated");
-    // Whoever gets the name next finds nothing.
+    // The next tenant with this name finds nothing.
     let again = Tenant::create(&world, "acme", json!({})).await;
     let instances = again.call(Method::GET, "/v1/instances").await.expect(200);
     assert_eq!(instances["instances"], json!([]));
@@ -368,7 +368,7 @@ async fn a_disabled_tenant_is_refused_and_a_deleted_one_is_gone() {
 }
 
 #[tokio::test]
-async fn the_instances_of_a_disabled_tenant_wait_and_then_go_on() {
+async fn the_instances_of_a_disabled_tenant_wait_and_then_continue() {
     let mut world = guarded(&[]).await;
     let (client, operator, other) = {
         let acme = Tenant::create(&world, "acme", json!({})).await;
@@ -388,12 +388,12 @@ async fn the_instances_of_a_disabled_tenant_wait_and_then_go_on() {
     assert_eq!(world.cli(&["tenant", "disable", "acme"]).await.code, 0);
     let tenant = world.get("/v1/tenants/acme").await.expect(200);
     assert_eq!(tenant["held"], "disabled", "{tenant:#}");
-    // An administrator may still look, and end things.
+    // An administrator may still query and terminate instances.
     let look = async |world: &World, id: &str| {
         let request = world.request(Method::GET, &format!("/v1/instances/{id}"));
         world.send(request.header("windlass-tenant", "acme")).await.body
     };
-    // Somebody who is not held sleeps a little longer: when that one wakes, the other was due.
+    // An instance of another tenant sleeps a little longer: when it wakes, the first one was due.
     let path = "/v1/orchestrations/BenchSleeper?instanceId=later&wait=30";
     let request = world.request_as(Some(&other), Method::POST, path);
     let later = world.send(request.json(&json!(due + 200))).await.expect(200);
@@ -441,7 +441,7 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
     };
     begin("asleep").await.expect(202);
     tell("asleep", "suspend").await;
-    until("it is suspended", async || {
+    until("the instance is suspended", async || {
         let instance = acme.call(Method::GET, "/v1/instances/asleep").await.body;
         (instance["runtimeStatus"] == "Suspended").then_some(())
     })
@@ -453,7 +453,7 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
     assert_eq!(refused["quota"], "maxHistory");
     begin("second").await.expect(202);
     tell("second", "suspend").await;
-    let refused = until("no more is taken", async || {
+    let refused = until("a refused event", async || {
         let answer = raise("second").await;
         (answer.status != 202).then_some(answer)
     })
@@ -476,13 +476,13 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
     assert_eq!(set("50KiB").await["held"], "maxStoredBytes");
     tell("asleep", "terminate").await;
     tell("second", "resume").await;
-    until("what ends things works while a tenant is held", async || {
+    until("termination while the tenant is held", async || {
         let instance = acme.call(Method::GET, "/v1/instances/asleep").await.body;
         (instance["runtimeStatus"] == "Terminated").then_some(())
     })
     .await;
     acme.call(Method::DELETE, "/v1/instances/asleep").await.expect(200);
-    let tenant = until("there is room", async || {
+    let tenant = until("the tenant is no longer held", async || {
         let tenant = world.get("/v1/tenants/acme").await.expect(200);
         tenant.get("held").is_none().then_some(tenant)
     })
@@ -490,19 +490,16 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
     assert!(tenant["use"]["storedBytes"].as_u64() < Some(55 << 10), "{tenant:#}");
     let request = world.request_as(Some(&acme.client), Method::POST, "/v1/instances/second/events/item");
     world.send(request.json(&json!(-1))).await.expect(202);
-    until(
-        "the other one goes on, whatever waits beside what it wants",
-        async || {
-            let instance = acme.call(Method::GET, "/v1/instances/second").await.body;
-            (instance["runtimeStatus"] == "Completed").then_some(())
-        },
-    )
+    until("the second instance completes despite its other events", async || {
+        let instance = acme.call(Method::GET, "/v1/instances/second").await.body;
+        (instance["runtimeStatus"] == "Completed").then_some(())
+    })
     .await;
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_body_that_was_begun_with_a_key_is_refused_once_the_key_was_revoked() {
+async fn a_body_that_arrives_after_its_key_was_revoked_is_refused() {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpStream,
@@ -527,7 +524,7 @@ async fn a_body_that_was_begun_with_a_key_is_refused_once_the_key_was_revoked() 
         .await
         .expect("most of the body");
     socket.flush().await.expect("all of it");
-    // Only once the host has seen the head does it wait for the rest; a request that is answered shows that it has.
+    // The host waits for the rest only once it has read the head; an answered request shows that it has.
     world.get("/v1/keys").await.expect(200);
     world.delete(&format!("/v1/keys/{id}")).await.expect(204);
     socket.write_all(b"}").await.expect("the rest");
@@ -538,7 +535,7 @@ async fn a_body_that_was_begun_with_a_key_is_refused_once_the_key_was_revoked() 
 }
 
 #[tokio::test]
-async fn a_tenant_that_names_signers_takes_what_one_of_them_signed_and_nothing_else() {
+async fn a_tenant_with_signers_accepts_only_modules_that_one_of_them_signed() {
     let world = guarded(&[]).await;
     let acme = Tenant::create(&world, "acme", json!({})).await;
     let signer = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
@@ -573,7 +570,7 @@ async fn a_tenant_that_names_signers_takes_what_one_of_them_signed_and_nothing_e
     );
     signed(&hex(signer.sign(&bytes).as_ref())).await.expect(201);
 
-    // The command sends the signature that lies beside the file.
+    // The command sends the signature from the file beside the module.
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("approval.wasm");
     let bytes = module("approval");
@@ -597,7 +594,7 @@ async fn without_keys_a_host_listens_to_its_own_machine_only() {
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("there are no API keys"), "{refused:?}");
 
-    // Without a host there is a way to make one.
+    // Without a host, a key can be created in the data folder.
     let made = world.cli(&["key", "create", "--role", "client", "--data", &data]).await;
     assert_eq!(made.code, 1, "{made:?}");
     let made = world.cli(&["key", "create", "--role", "admin", "--data", &data]).await;
@@ -606,7 +603,7 @@ async fn without_keys_a_host_listens_to_its_own_machine_only() {
     world.set_key(made.stdout.trim());
     let port = world.url().rsplit(':').next().and_then(|port| port.parse().ok());
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")));
-    // A name of its own is as good as any, with a key.
+    // With a key, any host name is accepted.
     let get = async |key: &str| {
         let request = reqwest::Client::new().get(format!("http://{address}/v1/keys"));
         let request = request.header("host", "windlass.example").bearer_auth(key);
@@ -659,7 +656,7 @@ async fn the_command_line_manages_tenants_and_keys() {
 }
 
 #[tokio::test]
-async fn what_was_used_is_counted_once_whatever_happens_to_the_host() {
+async fn usage_is_counted_once_whatever_happens_to_the_host() {
     let mut world = guarded(&[]).await;
     let (used, operator) = {
         let acme = Tenant::create(&world, "acme", json!({})).await;
@@ -689,7 +686,7 @@ async fn what_was_used_is_counted_once_whatever_happens_to_the_host() {
     for amount in [&chain, &echo] {
         assert!(amount["fuel"].as_u64() > Some(1_000), "{amount:#}");
     }
-    // Eight characters with their quotes, in and out of each of five activities.
+    // Eight characters including their quotes, in and out of each of five activities.
     assert_eq!((&echo["bytesIn"], &echo["bytesOut"]), (&json!(500), &json!(500)));
     world.crash().await;
     let usage = async |key: Option<&str>, query: &str| {
@@ -709,7 +706,7 @@ async fn what_was_used_is_counted_once_whatever_happens_to_the_host() {
 }
 
 #[tokio::test]
-async fn uploads_that_a_tenant_begins_and_does_not_end_keep_nobody_else_waiting() {
+async fn unfinished_uploads_of_a_tenant_do_not_delay_others() {
     let world = guarded(&[]).await;
     let (acme, slow) = (
         Tenant::create(&world, "acme", json!({})).await,
@@ -738,7 +735,7 @@ async fn uploads_that_a_tenant_begins_and_does_not_end_keep_nobody_else_waiting(
 }
 
 #[tokio::test]
-async fn metrics_tell_tenants_apart_and_are_for_administrators_alone() {
+async fn metrics_distinguish_tenants_and_are_only_for_administrators() {
     let world = guarded(&[]).await;
     let acme = Tenant::create(&world, "acme", json!({})).await;
     let other = Tenant::create(&world, "other", json!({ "startsPerSecond": 1 })).await;
@@ -756,7 +753,7 @@ async fn metrics_tell_tenants_apart_and_are_for_administrators_alone() {
         ("activities_running", [0.0; 3]),
         ("activities_waiting", [0.0; 3]),
     ];
-    // A client may see the end of an instance a moment before it is counted.
+    // A client may see the end of an instance slightly before it is counted.
     let metrics = until("all is counted", async || {
         let metrics = world.metrics().await;
         let of = |what: &str| {

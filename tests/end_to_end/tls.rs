@@ -1,4 +1,4 @@
-//! TLS of the host's own, and commands that speak it.
+//! Tests of TLS in the host and in commands.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,13 +13,13 @@ use tokio::time::timeout;
 
 use crate::connections::wait_half_closed;
 
-/// A certificate and its key, as they are called in the folder of certificates.
+/// The file names of a certificate and its key in the folder of certificates.
 type Pair = (&'static str, &'static str);
 
 const SERVICE: Pair = ("service.pem", "service.key");
 const RENEWED: Pair = ("renewed.pem", "renewed.key");
 
-/// A host that speaks TLS, with a pair of files that tests may change.
+/// A host that uses TLS, with a pair of files that tests may change.
 struct Secured {
     host: Host,
     files: Files,
@@ -81,21 +81,21 @@ impl Secured {
         Self { host, files }
     }
 
-    /// A command that trusts the authority of the tests.
+    /// Runs a command that trusts the authority of the tests.
     async fn cli(&self, args: &[&str]) -> Command {
         let authority = Encrypted::authority().display().to_string();
         let args: Vec<&str> = args.iter().copied().chain(["--ca", &authority]).collect();
         self.host.cli(&args).await
     }
 
-    /// The same, which must succeed.
+    /// Runs such a command, which must succeed.
     async fn done(&self, args: &[&str]) -> Command {
         let command = self.cli(args).await;
         assert_eq!(command.code, 0, "{command:?}");
         command
     }
 
-    /// GET over a connection of its own; the answer as it came, if this certificate vouches for the host.
+    /// Sends a GET over a new connection; returns the raw response, if this authority issued the host's certificate.
     async fn try_get(&self, path: &str, authority: &str) -> Option<String> {
         let mut stream = Encrypted::connect(self.host.url(), &Encrypted::file(authority))
             .await
@@ -110,7 +110,7 @@ impl Secured {
         self.try_get(path, "authority.pem").await.expect("an answer")
     }
 
-    /// A connection on which nothing is said.
+    /// Opens a connection and sends nothing.
     async fn silent(&self) -> TcpStream {
         TcpStream::connect(self.address()).await.expect("a connection")
     }
@@ -142,7 +142,7 @@ fn module(name: &str) -> String {
 }
 
 #[tokio::test]
-async fn commands_speak_tls_with_a_host_that_they_are_told_to_trust() {
+async fn commands_use_tls_with_a_host_that_they_trust() {
     let secured = Secured::start(&[]).await;
     assert!(!secured.host.log().contains("chmod"), "{}", secured.host.log());
     secured
@@ -158,7 +158,7 @@ async fn commands_speak_tls_with_a_host_that_they_are_told_to_trust() {
     let link = links["statusQueryGetUri"].as_str().expect("a link");
     assert_eq!(link, format!("{}/v1/instances/one", secured.host.url()));
 
-    // The load generator has connections of its own.
+    // The load generator opens its own connections.
     let folder = modules().display().to_string();
     let url = secured.host.url().to_owned();
     let bench = ["bench", "alone", "--alone", "3", "--modules", &folder, "--url", &url];
@@ -167,7 +167,7 @@ async fn commands_speak_tls_with_a_host_that_they_are_told_to_trust() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_trusted_is_told_nothing() {
+async fn nothing_is_sent_to_a_host_that_is_not_trusted() {
     let secured = Secured::start(&[]).await;
     let untrusted = secured.host.cli(&["list"]).await;
     assert_eq!(untrusted.code, 5, "{untrusted:?}");
@@ -197,8 +197,8 @@ async fn a_host_that_is_not_trusted_is_told_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_that_can_be_read_on_the_way_is_worth_a_warning() {
-    // Nobody listens on port 1; the address is no loopback address.
+async fn a_key_sent_in_plain_text_causes_a_warning() {
+    // Nothing listens on port 1; the address is not a loopback address.
     let exposed = Command::run(&["list"], "http://0.0.0.0:1", Some("wl_key")).await;
     assert_eq!(exposed.code, 5, "{exposed:?}");
     assert!(exposed.stderr.contains("in plain text"), "{exposed:?}");
@@ -209,7 +209,7 @@ async fn a_key_that_can_be_read_on_the_way_is_worth_a_warning() {
 }
 
 #[tokio::test]
-async fn a_host_does_not_start_with_what_it_cannot_show() {
+async fn a_host_does_not_start_with_an_invalid_certificate() {
     let data = tempfile::tempdir().expect("a folder for the test");
     let serve = async |flags: &[String]| {
         let folder = data.path().join("data").display().to_string();
@@ -233,11 +233,11 @@ async fn a_host_does_not_start_with_what_it_cannot_show() {
     let refused = serve(&mixed.flags()[..2]).await;
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.stderr.contains("tls_key is missing"), "{refused:?}");
-    assert!(!data.path().join("data").exists(), "nothing was begun");
+    assert!(!data.path().join("data").exists(), "the data folder was not created");
 }
 
 #[tokio::test]
-async fn a_key_that_others_can_read_is_worth_a_warning() {
+async fn a_key_file_that_others_can_read_causes_a_warning() {
     let files = Files::with(SERVICE);
     files.open_key_to(0o640);
     let secured = Secured::with(files, &[]).await;
@@ -246,10 +246,10 @@ async fn a_key_that_others_can_read_is_worth_a_warning() {
 }
 
 #[tokio::test]
-async fn who_forgets_to_encrypt_reads_what_is_wrong() {
+async fn a_plain_text_request_gets_an_explanation() {
     let secured = Secured::start(&[]).await;
     let mut plain = secured.silent().await;
-    // Not the last request of this client, it thinks.
+    // The client expects to send further requests.
     let request = "GET /v1/instances HTTP/1.1\r\nHost: localhost\r\n\r\n";
     plain.write_all(request.as_bytes()).await.expect("it listens");
     let mut answer = String::new();
@@ -263,7 +263,7 @@ async fn who_forgets_to_encrypt_reads_what_is_wrong() {
     assert_eq!(forgetful.code, 1, "{forgetful:?}");
     assert!(forgetful.stderr.contains("https://"), "{forgetful:?}");
 
-    // What is neither is dropped.
+    // Anything that is neither is dropped.
     let mut odd = secured.silent().await;
     odd.write_all(b"\x16\x03\x01\x00\x05hello").await.expect("it listens");
     let mut alert = Vec::new();
@@ -273,16 +273,16 @@ async fn who_forgets_to_encrypt_reads_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_holds_up_nobody_and_is_dropped() {
+async fn silent_clients_delay_nobody_and_are_dropped() {
     let secured = Secured::start(&["--max-connections", "2"]).await;
-    // More than there is room for: the one that came first goes.
+    // More than there is room for: the oldest one is closed.
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(secured.silent().await);
     }
     closed(&mut silent[0]).await;
     assert!(secured.get("/healthz").await.starts_with("HTTP/1.1 200"));
-    // Those that stay are dropped when their time for a handshake is over.
+    // The others are closed when their time limit for a handshake is over.
     closed(&mut silent[19]).await;
     secured.stop().await;
 }
@@ -306,11 +306,11 @@ async fn a_client_that_closes_its_sending_half_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_without_a_new_start() {
+async fn a_renewed_certificate_is_used_without_a_restart() {
     let secured = Secured::start(&[]).await;
     assert!(secured.try_get("/healthz", "renewed.pem").await.is_none());
 
-    // Only half of it is there: what was shown before is shown still.
+    // Only the key is there: the previous certificate stays in use.
     secured.files.bring_key(RENEWED.1);
     until("a line in the log", async || {
         let log = secured.host.log();
@@ -329,11 +329,11 @@ async fn a_renewed_certificate_is_shown_without_a_new_start() {
 }
 
 #[tokio::test]
-async fn a_polite_end_answers_those_who_wait_and_waits_for_nobody_else() {
+async fn a_graceful_shutdown_answers_waiting_requests_and_waits_for_nothing_else() {
     let mut secured = Secured::start(&["--shutdown-grace", "60s"]).await;
     secured.done(&["deploy", &module("bench")]).await;
     secured.done(&["start", "BenchParked", "--id", "one"]).await;
-    // One has not begun, one has nothing to ask, and one waits for the end of an instance.
+    // One has not begun the handshake, one is idle, and one waits for the end of an instance.
     let mut silent = secured.silent().await;
     let authority = Encrypted::authority();
     let mut idle = Encrypted::connect(secured.host.url(), &authority)
@@ -345,7 +345,7 @@ async fn a_polite_end_answers_those_who_wait_and_waits_for_nobody_else() {
     let request = get("/v1/instances/one?wait=50s");
     waiting.write_all(request.as_bytes()).await.expect("it listens");
     waiting.flush().await.expect("it listens");
-    // That request is on its way before the signal: this one comes after it.
+    // That request was sent before the signal: this one comes after it.
     assert!(secured.get("/healthz").await.starts_with("HTTP/1.1 200"));
 
     secured.host.ask_to_end();
@@ -356,5 +356,5 @@ async fn a_polite_end_answers_those_who_wait_and_waits_for_nobody_else() {
     assert!(status.success(), "{status}");
     closed(&mut silent).await;
     let read = idle.read(&mut [0; 64]).await;
-    assert!(matches!(read, Ok(0)), "it ends as TLS ends: {read:?}");
+    assert!(matches!(read, Ok(0)), "TLS is closed properly: {read:?}");
 }

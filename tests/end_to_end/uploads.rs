@@ -1,4 +1,4 @@
-//! Modules that are refused at upload, each for its own reason, and what uploading twice means.
+//! Tests of modules that are refused at upload, each for its own reason, and of repeated uploads.
 
 use harness::{World, module};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ async fn nothing_was_kept(world: World) {
 }
 
 #[tokio::test]
-async fn what_is_no_component_is_refused() {
+async fn invalid_components_are_refused() {
     let world = World::start(&[]).await;
     world.upload("bad", Vec::new()).await.refused(422, "module-empty");
     world
@@ -55,7 +55,7 @@ async fn a_function_belongs_to_one_module() {
     assert_eq!(problem["module"], "bench");
     assert!(text(&problem["function"]).starts_with("Bench"));
     world.get("/v1/modules/copy").await.refused(404, "unknown-module");
-    // When the name is free again, another module may offer the functions.
+    // When the names are free again, another module may offer the functions.
     world.delete("/v1/modules/bench").await.expect(204);
     world
         .post("/v1/orchestrations/BenchChain", &json!("x"))

@@ -1,4 +1,4 @@
-//! Redeploying while instances run: each finishes on the bytes it started on.
+//! Tests of redeploying while instances run: each finishes on the version it started on.
 
 use harness::{World, module};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn request(world: &World) -> Value {
     }))
 }
 
-/// The same component with a custom section at its end: another digest, the same code.
+/// The same component with an additional custom section: another digest, the same code.
 fn rebuilt(name: &str) -> Vec<u8> {
     let mut bytes = module(name);
     bytes.extend([0, 6, 4]);
@@ -22,20 +22,20 @@ fn rebuilt(name: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_instance_finishes_on_its_bytes_although_its_function_is_gone() {
+async fn an_instance_finishes_on_its_version_although_its_function_is_gone() {
     let mut world = World::start(&["approval", "approval_activities"]).await;
     world.begin("ApprovalWorkflow", "old", &request(&world)).await;
     world.once_custom("old", "Waiting for grace@example.com").await;
     let pinned = world.status("old").await["moduleDigest"].clone();
 
-    // Other code under the same name: it does not offer the function any more.
+    // Different code under the same name, without the function.
     let replaced = world.upload("approval", module("bench")).await.expect(201);
     assert_ne!(replaced["digest"], pinned);
     let answer = world
         .post("/v1/orchestrations/ApprovalWorkflow", &request(&world))
         .await;
     answer.refused(404, "unknown-function");
-    // After a restart, its history is replayed; on the new code that would be a difference.
+    // After a restart, its history is replayed; the new code would cause a difference.
     world.crash().await;
     world
         .raise("old", "Approval", json!({ "approved": true, "by": "grace" }))

@@ -1,4 +1,4 @@
-//! Where a host is, and connections to it, plain or over TLS.
+//! The address of a host, and connections to it, plain or over TLS.
 
 use std::{fmt, io, net::IpAddr, path::Path, time::Duration};
 
@@ -16,10 +16,10 @@ use tokio_rustls::{
 use super::error::CliError;
 use crate::tls::ExtraRoots;
 
-/// How long a connection may take; the host is near.
+/// Timeout of a TCP connection. Hosts are usually near.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
-/// How long a TLS handshake may take. Longer: a host that has all the connections it may have lets others wait.
+/// Timeout of a TLS handshake. Longer: a host at its connection limit lets new connections wait.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(30);
 
 /// A connection to a host.
@@ -27,31 +27,31 @@ pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
-/// A host, by its address. Cheap enough to clone.
+/// The address of a host. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Address {
-    /// As people wrote it.
+    /// The URL as given.
     url: String,
-    /// A name or an IP address, which has no brackets here.
+    /// A name or an IP address, without brackets.
     host: String,
     port: u16,
     /// The value of the header `Host`.
     name: HeaderValue,
-    /// What stands before the paths of the API: nothing, or the path under which a proxy has the host.
+    /// The prefix of all paths: empty, or the path under which a proxy serves the host.
     base: String,
-    /// If it begins with `https`.
+    /// Set if the URL begins with `https`.
     tls: Option<Tls>,
 }
 
 #[derive(Clone)]
 struct Tls {
     connector: TlsConnector,
-    /// What the certificate must be for.
+    /// The name that the certificate must be valid for.
     server: ServerName<'static>,
 }
 
 impl Address {
-    /// The host at that URL; over TLS it must show a certificate that Mozilla's authorities or these vouch for.
+    /// Parses a URL. Over TLS, the host's certificate must be issued by one of Mozilla's authorities or of `roots`.
     pub(super) fn parse(url: &str, roots: &ExtraRoots) -> Result<Self, CliError> {
         let unusable = |problem: &str| CliError::Usage(format!("{url:?} {problem}"));
         let uri: Uri = url.parse().map_err(|_| unusable("is not a valid URL"))?;
@@ -89,25 +89,25 @@ impl Address {
         self.name.clone()
     }
 
-    /// The target of a request for that path and query of the API.
+    /// The request target for a path and query of the API.
     pub(super) fn target(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// Whether what is sent could be read on the way: it is not encrypted and leaves this machine.
+    /// Whether requests can be intercepted: they are not encrypted and leave this machine.
     pub(super) fn is_exposed(&self) -> bool {
         let is_here = self.host.eq_ignore_ascii_case("localhost")
             || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         self.tls.is_none() && !is_here
     }
 
-    /// A connection.
+    /// Opens a connection.
     pub(super) async fn connect(&self) -> Result<Box<dyn Connection>, CliError> {
         let stream = match timeout(CONNECT_TIME, TcpStream::connect((self.host.as_str(), self.port))).await {
             Ok(stream) => stream.map_err(|error| self.lost(&error))?,
             Err(_) => return Err(self.unreachable("the connection took too long".into())),
         };
-        // Requests are written whole; waiting for more to send along only delays them.
+        // Requests are written whole; waiting for more data to send would only delay them.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else {
             return Ok(Box::new(stream));
@@ -119,7 +119,7 @@ impl Address {
         }
     }
 
-    /// The connection was lost, or never came about.
+    /// The error for a connection that was lost or could not be opened.
     pub(super) fn lost(&self, error: &dyn std::error::Error) -> CliError {
         let causes = std::iter::successors(Some(error), |error| error.source());
         self.unreachable(causes.last().map(ToString::to_string).unwrap_or_default())
@@ -132,7 +132,7 @@ impl Address {
         }
     }
 
-    /// Why there is no TLS with somebody who does answer.
+    /// The error for a server that responds, but not with trusted TLS.
     fn not_secured(&self, error: &io::Error) -> CliError {
         let Some(reason) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
             return self.lost(error);
@@ -170,7 +170,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// The authorities of a file that are trusted besides Mozilla's; none without a file.
+/// The certificate authorities of a file, trusted in addition to Mozilla's; no additional ones without a file.
 pub(super) fn roots(file: Option<&Path>) -> Result<ExtraRoots, CliError> {
     let Some(file) = file else {
         return Ok(ExtraRoots::none());
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn invalid_addresses_are_refused() {
         for (url, problem) in [
             ("", "is not a valid URL"),
             ("127.0.0.1:7411", "must begin with http:// or https://"),
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_leaves_the_machine_in_plain_text_is_exposed() {
+    fn only_plain_text_to_other_machines_is_exposed() {
         for url in [
             "http://windlass.example",
             "http://10.0.0.1:7411",

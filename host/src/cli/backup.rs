@@ -1,4 +1,4 @@
-//! `windlass backup`: a consistent copy of a database, also of a host that runs.
+//! `windlass backup`: a consistent copy of a database, whose host may be running.
 
 use std::path::PathBuf;
 

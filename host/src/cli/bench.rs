@@ -1,8 +1,8 @@
-//! `windlass bench`: loads a host over HTTP and says how fast it was and what it used.
+//! `windlass bench`: measures the speed and resource usage of a host under load over HTTP.
 //!
-//! Client and host are two processes, so that the host's CPU time and memory are its own; the operating system says what
-//! they are. Every row has a host of its own on an empty folder, so that rows do not depend on their order; what they
-//! wrote comes from the host's metrics. Every output is checked: a measurement of wrong results is none.
+//! Client and host are two processes, so that the host's CPU time and memory are its own, as reported by the operating
+//! system. Every row has its own host on an empty folder, so that rows do not depend on their order; what they wrote
+//! comes from the host's metrics. Every output is checked, because a measurement of wrong results is worthless.
 
 mod figures;
 mod host;
@@ -87,44 +87,44 @@ enum Workload {
     /// Five activities in sequence, many instances in flight.
     /// Each instance is one request: POST /v1/orchestrations/BenchChain?wait=60s, answered 200 with the output
     Chain,
-    /// The same, one instance at a time: how long each takes. The same request
+    /// The same, one instance at a time: how long each takes. The requests are the same
     Alone,
-    /// The same in a tenant of its own, without and with another tenant's flood of activities.
-    /// POST /v1/tenants (201, or 409 if it is there), PUT /v1/modules/NAME and the requests of alone, with the header
-    /// windlass-tenant; meanwhile those of fanout, in four connections, again and again. ratio is of the halves
+    /// The same in its own tenant, without and with a flood of activities of another tenant.
+    /// POST /v1/tenants (201, or 409 if it exists), PUT /v1/modules/NAME and the requests of alone, with the header
+    /// windlass-tenant; meanwhile those of fanout, in four connections, repeatedly. ratio compares the medians
     Noisy,
     /// Many activities at once in one instance.
     /// POST /v1/orchestrations/BenchFanout?wait=60s; if that answers 202, GET /v1/instances/ID?wait=60s until it ended
     Fanout,
-    /// Many activities in sequence in one instance. The same requests of BenchLong; afterwards its history is read
+    /// Many activities in sequence in one instance. The same requests for BenchLong; afterwards its history is read
     Long,
     /// Many instances that wait for an event.
     /// POST /v1/orchestrations/BenchParked?instanceId=ID for each (202); GET /metrics until all wait and none is hot,
-    /// when the memory is read; SIGTERM and a new start, then GET /readyz; POST /v1/instances/ID/events/go for each (202);
-    /// GET /metrics until all have completed; then GET /v1/instances/ID?wait=60s for each, to check its output.
-    /// instances_per_s are those accepted, completions_per_s the ends from the first event to the last end
+    /// when the memory is read; SIGTERM and a new start, then GET /readyz; POST /v1/instances/ID/events/go for each
+    /// (202); GET /metrics until all have completed; then GET /v1/instances/ID?wait=60s for each, to check its output.
+    /// instances_per_s counts accepted starts, completions_per_s completions from the first event to the last one
     Parked,
-    /// Many timers due within a while.
-    /// POST /v1/orchestrations/BenchSleeper?instanceId=ID for each, with the time as input (202); GET /metrics until all
-    /// sleep, and two seconds later for the CPU time of a host at rest; GET /metrics until all have completed; then
-    /// GET /v1/instances/ID for each, whose output is when it woke. p50_ms and p99_ms are of the lateness
+    /// Many timers that are due within a short time.
+    /// POST /v1/orchestrations/BenchSleeper?instanceId=ID for each, with the time as input (202); GET /metrics until
+    /// all sleep, and two seconds later for the CPU time of an idle host; GET /metrics until all have completed; then
+    /// GET /v1/instances/ID for each, whose output is when it woke. p50_ms and p99_ms measure how late it was
     Sleepers,
-    /// Bytes in the database for each chain that has ended. The requests of chain; SIGTERM before and after
+    /// Bytes in the database for each completed chain. The requests of chain; SIGTERM before and after
     Disk,
     /// SIGKILL with chains in flight, and a new start.
     /// POST /v1/orchestrations/BenchChain?instanceId=ID (202), then GET /v1/instances/ID?wait=60s, in each connection;
-    /// after the start the same GET for every instance that was accepted. wall_s is from the start of the process to the
-    /// last of those ends, of the slowest recovery
+    /// after the start the same GET for every instance that was accepted. wall_s is the time from the start of the
+    /// process to the last completion, of the slowest recovery
     Recovery,
     /// A long history loaded after a restart.
-    /// POST /v1/orchestrations/BenchCold?instanceId=cold (202), GET /v1/instances/cold until the history is there;
-    /// SIGTERM and a new start; then what is measured: POST /v1/instances/cold/events/go (202) and
-    /// GET /v1/instances/cold?wait=60s until it has ended
+    /// POST /v1/orchestrations/BenchCold?instanceId=cold (202), GET /v1/instances/cold until the history is complete;
+    /// SIGTERM and a new start; then what is measured: POST /v1/instances/cold/events/go (202) and GET
+    /// /v1/instances/cold?wait=60s until it has ended
     Cold,
 }
 
 impl Workload {
-    /// Whether the row ends its host, or kills it.
+    /// Whether the row stops or kills its host.
     fn ends_its_host(self) -> bool {
         match self {
             Self::Chain | Self::Alone | Self::Noisy | Self::Fanout | Self::Long | Self::Sleepers => false,
@@ -132,8 +132,8 @@ impl Workload {
         }
     }
 
-    /// Arguments for its host, before those of the command line. Guests that nobody needs are not kept for long where
-    /// the memory of cold instances or the rest of the host is measured.
+    /// Arguments for its host, before those of the command line. Rows that measure the memory of cold instances, or of
+    /// the rest of the host, evict idle guests early.
     fn host_arguments(self) -> &'static [&'static str] {
         match self {
             Self::Parked | Self::Sleepers => &["--hot-idle", "500ms"],
@@ -147,12 +147,12 @@ impl Workload {
     }
 }
 
-/// What a row of one size is.
+/// The size of a row, if it has one.
 type Size = Option<u32>;
 
 impl Bench {
-    /// Measures the hosts that it starts, or the one at `url` if the user named it.
-    /// If they speak TLS, a certificate that `roots` vouch for will do.
+    /// Measures hosts that it starts, or the one at `url` if `named`. If it uses TLS, its certificate may also be
+    /// issued by one of `roots`.
     pub(super) async fn run(self, url: &str, named: bool, roots: &ExtraRoots, output: &Output) -> Result<(), CliError> {
         let running = (self.running || named).then(|| Address::parse(url, roots));
         let running = running.transpose()?;
@@ -179,7 +179,7 @@ impl Bench {
         Ok(())
     }
 
-    /// The sizes in which a row is measured; one of none for a row with one size.
+    /// The sizes in which a row is measured; `None` once for a row with only one size.
     fn sizes(&self, workload: Workload) -> Vec<Size> {
         let several = |given: &[u32], long: &[u32], short: &[u32]| -> Vec<Size> {
             let default = if self.short { short } else { long };
@@ -239,7 +239,7 @@ impl Bench {
     }
 }
 
-/// Says that a row cannot be measured on a host that somebody else runs.
+/// Reports that a row cannot be measured on a host that bench did not start.
 fn skip(workload: Workload, output: &Output) -> Result<(), CliError> {
     let (name, reason) = (
         workload.name(),

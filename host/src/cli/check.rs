@@ -1,4 +1,4 @@
-//! `windlass check`: reads a whole database and says what is wrong with it.
+//! `windlass check`: verifies a whole database and reports problems.
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -1,7 +1,8 @@
-//! Speaks HTTP to a host and tells apart: an answer, a refusal, nobody there.
+//! An HTTP client that distinguishes responses, refusals and unreachable hosts.
 //!
-//! One connection for each request, straight to the host. Proxies of the environment are for the outside world, not for a
-//! host on this machine; redirects are not followed, because whoever could send one would be told the API key.
+//! It opens one connection for each request, directly to the host. Proxies of the environment are ignored, since they
+//! are for the outside world and not for a host on this machine. Redirects are not followed, because their target would
+//! get the API key.
 
 use std::{io, time::Duration};
 
@@ -21,31 +22,31 @@ use tokio::time::timeout;
 use super::{address::Address, error::CliError};
 use crate::http::{PROBLEM_MEDIA_TYPE, Problem, TENANT_HEADER, segment};
 
-/// How long an answer may take that waits for nothing.
+/// Timeout of a response that does not wait for an instance.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
-/// What a request brings along.
+/// The body of a request.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// A host, and on whose behalf it is asked.
+/// A host, and the identity of the requests to it.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     address: Address,
     identity: HeaderMap,
 }
 
-/// A request on its way.
+/// A request to be sent.
 #[derive(Debug)]
 pub(super) struct Call {
     address: Address,
     request: request::Builder,
-    /// The path, and the query as far as there is one.
+    /// The path, and the query so far.
     target: String,
     body: Body,
     time: Duration,
 }
 
-/// An answer that is no refusal.
+/// A successful response.
 #[derive(Debug)]
 pub(super) struct Answer {
     body: Bytes,
@@ -57,7 +58,7 @@ impl Client {
         Ok(Self { address, identity })
     }
 
-    /// A request to the resource whose path has these segments.
+    /// Creates a request to the resource whose path has these segments.
     pub(super) fn call(&self, method: Method, segments: &[&str]) -> Call {
         let path: String = segments.iter().flat_map(|text| ["/".into(), segment(text)]).collect();
         let mut request = Request::builder().method(method);
@@ -122,7 +123,7 @@ impl Call {
         }
     }
 
-    /// Lets the answer take that much longer than usual.
+    /// Extends the timeout of the response.
     pub(super) fn patience(self, more: Duration) -> Self {
         Self {
             time: ANSWER_TIME + more,
@@ -152,7 +153,7 @@ async fn exchange(address: &Address, request: Request<Body>) -> Result<Answer, C
     let lost = |error: hyper::Error| address.lost(&error);
     let stream = address.connect().await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-    // Ends with the exchange, which holds the other half.
+    // The task ends with the exchange, which holds the other half.
     tokio::spawn(connection);
     let (head, body) = sender.send_request(request).await.map_err(lost)?.into_parts();
     let body = body.collect().await.map_err(lost)?.to_bytes();
@@ -164,18 +165,18 @@ async fn exchange(address: &Address, request: Request<Body>) -> Result<Answer, C
 }
 
 impl Answer {
-    /// The body as JSON that is passed on as it is.
+    /// The body as JSON that is passed on verbatim.
     pub(super) fn raw(&self) -> Result<&RawValue, CliError> {
         serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
     }
 
-    /// The body as a value.
+    /// The body, deserialized.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, CliError> {
         serde_json::from_slice(&self.body).map_err(|error| unreadable(&error))
     }
 }
 
-/// The headers that say who asks, and for whom.
+/// The headers with the key and the tenant.
 fn identity(key: Option<&str>, tenant: Option<&str>) -> Result<HeaderMap, CliError> {
     let mut headers = HeaderMap::new();
     if let Some(key) = key {
@@ -193,7 +194,7 @@ fn identity(key: Option<&str>, tenant: Option<&str>) -> Result<HeaderMap, CliErr
     Ok(headers)
 }
 
-/// A body that is sent as it is.
+/// A body of bytes.
 pub(super) fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
@@ -230,7 +231,7 @@ mod tests {
     use super::*;
     use crate::tls::ExtraRoots;
 
-    /// Answers one request with these bytes; what the request was.
+    /// Answers one request with these bytes; returns the request.
     async fn answer(listener: TcpListener, bytes: String) -> String {
         let (mut connection, _) = listener.accept().await.unwrap();
         let mut head = Vec::new();
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_says_who_asks_for_what() {
+    async fn a_request_has_the_key_the_tenant_and_the_parameters() {
         let (listener, client) = client().await;
         let call = client
             .get(&["modules", "a b"])
@@ -287,11 +288,15 @@ mod tests {
             other => panic!("{other:?}"),
         }
         let nobody = elsewhere.accept().unwrap_err();
-        assert_eq!(nobody.kind(), io::ErrorKind::WouldBlock, "somebody followed");
+        assert_eq!(
+            nobody.kind(),
+            io::ErrorKind::WouldBlock,
+            "the redirect was not followed"
+        );
     }
 
     #[tokio::test]
-    async fn a_server_that_speaks_no_tls_is_said_to() {
+    async fn a_server_without_tls_is_reported() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let address = Address::parse(&url, &ExtraRoots::none()).unwrap();

@@ -11,19 +11,19 @@ use crate::sandbox::{ChildLimits, run_child};
 /// Arguments of `compile`.
 #[derive(Debug, Args)]
 pub(super) struct Compile {
-    /// What the component holds
+    /// Kind of the component's functions
     #[arg(long)]
     kind: Kind,
-    /// Most memory an orchestrator can have, in bytes
+    /// Maximum memory of an orchestration, in bytes
     #[arg(long)]
     orchestrator_memory_bytes: u64,
-    /// CPU time that may be used, in seconds
+    /// Limit of CPU time, in seconds
     #[arg(long)]
     cpu_seconds: u64,
-    /// Address space that may be used, in bytes
+    /// Limit of address space, in bytes
     #[arg(long)]
     address_space_bytes: u64,
-    /// Where the artefact goes
+    /// File to write the artefact to
     #[arg(long)]
     output: PathBuf,
 }
@@ -35,7 +35,7 @@ enum Kind {
 }
 
 impl Compile {
-    /// Reads the component from standard input. No runtime is started: its threads would count against the limits.
+    /// Reads the component from standard input. Does not start a runtime, whose threads would count against the limits.
     pub(super) fn run(self) -> ExitCode {
         let kind = match self.kind {
             Kind::Orchestration => FunctionKind::Orchestration,

@@ -9,7 +9,7 @@ use super::{
     output::{Output, clean},
 };
 
-/// Arguments of the three.
+/// Arguments of these commands.
 #[derive(Debug, Args)]
 pub(super) struct Control {
     /// The instance's id

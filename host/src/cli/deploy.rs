@@ -19,10 +19,10 @@ use super::{
     output::Output,
 };
 
-/// How much is handed over at a time, in bytes; the progress bar moves in these steps.
+/// The size of a chunk, in bytes; the progress bar moves in these steps.
 const STEP_BYTES: usize = 64 * 1024;
 
-/// How long the host may take to compile a module after it has arrived.
+/// How long the host may take to compile a module after the upload.
 const COMPILE_TIME: std::time::Duration = std::time::Duration::from_secs(240);
 
 /// Arguments of `deploy`.
@@ -89,7 +89,8 @@ async fn upload(client: &Client, name: &str, file: &Path, output: &Output) -> Re
     answer
 }
 
-/// The signature of a file in hexadecimal digits, if there is one beside it: `FILE.sig`, 64 bytes as OpenSSL writes them.
+/// The signature in the file beside a module, if there is one, as hexadecimal digits: `FILE.sig`, 64 bytes as written
+/// by OpenSSL.
 async fn signature(file: &Path) -> Result<Option<String>, CliError> {
     let mut path = file.as_os_str().to_owned();
     path.push(".sig");

@@ -1,4 +1,4 @@
-//! Why a command did not succeed, as one sentence and one exit code.
+//! Why a command failed, as one sentence and one exit code.
 
 use std::process::ExitCode;
 
@@ -7,27 +7,27 @@ use serde_json::{Value, json};
 use super::output::{Output, clean};
 use crate::http::Problem;
 
-/// Why a command did not succeed.
+/// Why a command failed.
 #[derive(Debug)]
 pub(super) enum CliError {
-    /// The arguments make no sense together, or a file cannot be read.
+    /// The arguments are invalid together, or a file cannot be read.
     Usage(String),
     /// The host cannot be reached.
     Unreachable { url: String, cause: String },
-    /// Somebody answers, but nobody who can be trusted to be the host.
+    /// A server responds, but cannot be trusted to be the host.
     NotSecured(String),
-    /// The host refused.
+    /// The host refused the request.
     Refused(Box<Problem>),
-    /// The time was up.
+    /// The command timed out.
     TimedOut(String),
-    /// The awaited instance did not complete; it was shown already.
+    /// The awaited instance did not complete; it was already shown.
     NotCompleted,
-    /// Anything else.
+    /// Any other error.
     Failed(String),
 }
 
 impl CliError {
-    /// Anything that has no exit code of its own.
+    /// An error that has no exit code of its own.
     pub(super) fn failed(sentence: impl Into<String>) -> Self {
         Self::Failed(sentence.into())
     }
@@ -46,7 +46,7 @@ impl CliError {
         }
     }
 
-    /// Prints the sentence to standard error (with `--json` as an object) and gives the exit code.
+    /// Prints the sentence to standard error (with `--json` as an object) and returns the exit code.
     pub(super) fn report(&self, output: &Output) -> ExitCode {
         if output.json() {
             if let Some(object) = self.object() {

@@ -5,8 +5,8 @@ use std::io::Read;
 use super::error::CliError;
 use crate::byte_order_mark;
 
-/// The text of a payload argument. Checked here too, because the shell's quoting is what mostly goes wrong, and then the
-/// message should show what arrived.
+/// The text of a payload argument. It is checked here too, because the usual mistake is the shell's quoting, and the
+/// message can show what arrived.
 pub(super) fn payload(argument: Option<&str>) -> Result<Option<String>, CliError> {
     let Some(argument) = argument else { return Ok(None) };
     let bytes = match argument.strip_prefix('@') {
@@ -20,9 +20,9 @@ pub(super) fn payload(argument: Option<&str>) -> Result<Option<String>, CliError
         }
         Some(path) => std::fs::read(path).map_err(|error| CliError::Usage(format!("cannot read {path:?}: {error}")))?,
     };
-    let no_text = |problem: String| CliError::Usage(format!("the input {argument:?} cannot be used: {problem}"));
-    let text = byte_order_mark::skip(&bytes).map_err(|other| no_text(other.to_string()))?;
-    let text = String::from_utf8(text.to_vec()).map_err(|_| no_text("it is not UTF-8".into()))?;
+    let invalid = |problem: String| CliError::Usage(format!("the input {argument:?} cannot be used: {problem}"));
+    let text = byte_order_mark::skip(&bytes).map_err(|other| invalid(other.to_string()))?;
+    let text = String::from_utf8(text.to_vec()).map_err(|_| invalid("it is not UTF-8".into()))?;
     match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
         Ok(_) => Ok(Some(text)),
         Err(error) => {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused_before_it_is_sent() {
+    fn invalid_json_is_refused_before_it_is_sent() {
         for text in ["order-7", "", "{", "@/no/such/file"] {
             assert!(matches!(payload(Some(text)), Err(CliError::Usage(_))), "{text}");
         }

@@ -1,4 +1,4 @@
-//! `windlass key`: API keys. Also without a host, for whoever has lost the last one but has the data folder.
+//! `windlass key`: API keys. A key can be created without a host, in its data folder, if no usable key is left.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -58,7 +58,7 @@ struct Create {
     data: Option<PathBuf>,
 }
 
-/// What the commands read of a key.
+/// The fields that are read of a key.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{client::Client, error::CliError, output::Output};
 
-/// Most instances that one request asks for.
+/// Maximum number of instances in one request.
 const PAGE: u32 = 1_000;
 
 /// Arguments of `list`.

@@ -1,4 +1,4 @@
-//! `windlass logs`: what an instance wrote.
+//! `windlass logs`: the log of an instance.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
     waiting::Instance,
 };
 
-/// How often new lines are looked for.
+/// How often new lines are requested.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Arguments of `logs`.
@@ -48,7 +48,7 @@ impl Logs {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         let mut after = None;
         loop {
-            // Asked for before the lines, so that those of the last turn are not missed.
+            // Queried before the lines, so that those of the last turn are not missed.
             let ended = !self.follow
                 || client
                     .get(&["instances", &self.id])
@@ -92,7 +92,7 @@ fn show(line: &RawValue, output: &Output) -> Result<(), CliError> {
         (Some(task), None) => format!("task {task} "),
         _ => String::new(),
     };
-    // A line of the log may hold line breaks; what follows them is indented, so that it cannot pose as another line.
+    // A line of the log may contain line breaks; what follows them is indented, so that it cannot pose as another line.
     let message = line.message.split('\n').map(clean).collect::<Vec<_>>().join("\n    ");
     output.line(&format!(
         "{} {:<5} {source}{message}",

@@ -1,4 +1,4 @@
-//! `windlass modules`: lists modules, shows one, or takes one away.
+//! `windlass modules`: lists modules, shows one, or removes one.
 
 use clap::Args;
 use http::Method;
@@ -26,7 +26,7 @@ struct ModuleList {
     modules: Vec<Box<RawValue>>,
 }
 
-/// What the commands read of a module.
+/// The fields that are read of a module.
 #[derive(Debug, Deserialize)]
 pub(super) struct Module {
     name: String,
@@ -101,7 +101,7 @@ fn read(module: &RawValue) -> Result<Module, CliError> {
     serde_json::from_str(module.get()).map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))
 }
 
-/// A table of modules.
+/// Prints a table of modules.
 pub(super) fn table(modules: &[Module], output: &Output) -> Result<(), CliError> {
     let row = |module: &Module| {
         let functions: Vec<_> = module.functions.iter().map(|function| function.name.as_str()).collect();

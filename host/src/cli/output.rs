@@ -1,5 +1,4 @@
-//! What reaches the terminal: tables and sentences for people, JSON for programs, and never a control character that
-//! somebody else chose.
+//! Output: tables and sentences for people, JSON for programs, and no untrusted control characters.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,7 +7,7 @@ use serde_json::{json, value::RawValue};
 
 use super::error::CliError;
 
-/// How results are shown.
+/// How results are printed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     json: bool,
@@ -29,33 +28,33 @@ impl Output {
         }
     }
 
-    /// Whether programs read the output.
+    /// Whether the output is for programs.
     pub(super) fn json(&self) -> bool {
         self.json
     }
 
-    /// Whether progress may be shown on standard error.
+    /// Whether to show progress on standard error.
     pub(super) fn shows_progress(&self) -> bool {
         !self.json && io::stderr().is_terminal()
     }
 
-    /// A line for people, made of texts that were cleaned already.
+    /// Prints a line for people, whose parts have been cleaned.
     pub(super) fn line(&self, line: &str) -> Result<(), CliError> {
         written(writeln!(io::stdout().lock(), "{line}"))
     }
 
-    /// A JSON value as it came, on one line.
+    /// Prints a JSON value verbatim, on one line.
     pub(super) fn object(&self, value: &RawValue) -> Result<(), CliError> {
         let line = one_line(value.get(), self.terminal);
         written(writeln!(io::stdout().lock(), "{line}"))
     }
 
-    /// A value of ours as JSON, on one line.
+    /// Prints a value as JSON, on one line.
     pub(super) fn value(&self, value: &serde_json::Value) -> Result<(), CliError> {
         self.line(&one_line(&value.to_string(), self.terminal))
     }
 
-    /// What somebody should know although nothing has failed, on standard error.
+    /// Prints a warning on standard error.
     pub(super) fn warn(&self, sentence: &str) {
         if self.json {
             eprintln!("{}", json!({ "warning": sentence }));
@@ -64,7 +63,7 @@ impl Output {
         }
     }
 
-    /// A table; its cells are cleaned here.
+    /// Prints a table, and cleans its cells.
     pub(super) fn table<const N: usize>(&self, heads: [&str; N], rows: Vec<[String; N]>) -> Result<(), CliError> {
         let mut table = Table::new();
         table
@@ -91,7 +90,7 @@ impl Output {
         }
     }
 
-    /// The name of a state, coloured.
+    /// The name of a status, coloured.
     pub(super) fn status(&self, status: &str) -> String {
         let code = match status_colour(status).filter(|_| self.colours) {
             Some(Color::Green) => 32,
@@ -102,7 +101,7 @@ impl Output {
         format!("\u{1b}[{code}m{}\u{1b}[0m", clean(status))
     }
 
-    /// Red, if standard error can show it.
+    /// Colours the text red, if standard error supports it.
     pub(super) fn red_on_stderr(&self, text: &str) -> String {
         if self.colours_on_stderr {
             format!("\u{1b}[31m{text}\u{1b}[0m")
@@ -121,7 +120,7 @@ fn status_colour(status: &str) -> Option<Color> {
     }
 }
 
-/// A reader that has gone (`| head`) is no trouble worth a message, but the rest need not be fetched.
+/// A closed pipe (`| head`) needs no error message, but ends the output.
 fn written(result: io::Result<()>) -> Result<(), CliError> {
     result.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => CliError::NotCompleted,
@@ -129,16 +128,16 @@ fn written(result: io::Result<()>) -> Result<(), CliError> {
     })
 }
 
-/// Characters that steer a terminal or change the direction of what follows.
-fn steers(c: char) -> bool {
+/// Whether a character controls the terminal or changes the direction of the text after it.
+fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A text of somebody else's, fit for a terminal.
+/// Makes untrusted text safe for a terminal.
 pub(super) fn clean(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
-            if steers(c) {
+            if is_control(c) {
                 c.escape_default().collect()
             } else {
                 vec![c]
@@ -147,14 +146,14 @@ pub(super) fn clean(text: &str) -> String {
         .collect()
 }
 
-/// JSON on one line. Line breaks outside of strings are white space; what steers can only stand within strings, where an
-/// escape means the same.
+/// JSON on one line. Line breaks outside of strings are white space; control characters can only appear within strings,
+/// where an escape has the same meaning.
 fn one_line(json: &str, for_terminal: bool) -> String {
     let mut line = String::with_capacity(json.len());
     for c in json.trim().chars() {
         match c {
             '\n' | '\r' | '\t' => line.push(' '),
-            c if for_terminal && steers(c) => {
+            c if for_terminal && is_control(c) => {
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units) {
                     line.push_str(&format!("\\u{unit:04x}"));
@@ -166,7 +165,7 @@ fn one_line(json: &str, for_terminal: bool) -> String {
     line
 }
 
-/// A digest short enough for a table.
+/// A digest, shortened for a table.
 pub(super) fn short_digest(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
 }
@@ -176,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_a_terminal_is_shown_and_not_obeyed() {
+    fn control_characters_are_escaped() {
         assert_eq!(
             clean("a\u{1b}[31mé\n\u{9b}2J\u{202e}"),
             "a\\u{1b}[31mé\\n\\u{9b}2J\\u{202e}"

@@ -1,4 +1,5 @@
-//! `windlass purge`: removes one ended instance, or all that ended some time ago, with or without what belongs to them.
+//! `windlass purge`: removes one ended instance, or all that ended before a time, optionally with their
+//! sub-orchestrations.
 
 use std::time::SystemTime;
 
@@ -58,7 +59,7 @@ impl Purge {
     }
 }
 
-/// A date-time, from such a one or from how long ago it was.
+/// Parses a date-time, or a duration before now.
 fn point_in_time(text: &str) -> Result<String, CliError> {
     if date_time::parse(text).is_some() {
         return Ok(text.to_owned());
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_a_point_or_a_distance() {
+    fn a_time_is_a_date_time_or_a_duration() {
         for time in [
             "2026-01-31T12:00:00Z",
             "2026-01-31T12:00:00+02:00",

@@ -1,4 +1,4 @@
-//! `windlass serve`: the host.
+//! `windlass serve`: runs the host.
 
 use std::{
     io::Write,
@@ -44,7 +44,7 @@ impl Serve {
     }
 }
 
-/// Brings the parts up from the store outwards, serves until a signal, and takes them down in the opposite order.
+/// Starts the parts from the store outwards, serves until a signal, and stops them in the opposite order.
 async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let stop = shutdown::on_signals()?;
     let sandbox_options = sandbox_options(config)?;
@@ -53,7 +53,7 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     let (public_url, trusted_proxies) = (public_url(config)?, trusted_proxies(config)?);
     let (store, service) = Store::open(&store_options(config)).await?;
     let stop_store = CancellationToken::new();
-    // The writer has a thread of its own: it neither waits behind requests nor is woken through their event loop, which
+    // The writer has its own thread: it neither waits behind requests nor is woken through their event loop, which
     // takes longer than a commit should.
     let writing = {
         let (runtime, stop) = (tokio::runtime::Handle::current(), stop_store.clone());
@@ -83,7 +83,7 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         }
     });
 
-    refuse_strangers(config, engine.tenancy())?;
+    refuse_unprotected(config, engine.tenancy())?;
     let places = Places::new(usize::try_from(config.max_connections)?);
     let server = ServerOptions {
         listen: config.listen,
@@ -115,10 +115,10 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     Ok(())
 }
 
-/// The variable of the environment that may hold the key for secrets.
+/// The environment variable with the key for secrets.
 const SECRETS_KEY: &str = "WINDLASS_SECRETS_KEY";
 
-/// What secrets are sealed with: a key from a file or the environment, or none.
+/// The vault that encrypts secrets: with a key from a file or the environment, or without a key.
 fn vault(config: &Config) -> Result<Vault, String> {
     let file = &config.secrets_key_file;
     if !file.as_os_str().is_empty() {
@@ -132,7 +132,7 @@ fn vault(config: &Config) -> Result<Vault, String> {
     }
 }
 
-/// What is shown to clients, if the host speaks TLS.
+/// The certificate of the host, if it uses TLS.
 fn certificate(config: &Config) -> Result<Option<Certificate>, CertificateError> {
     if config.tls_cert.as_os_str().is_empty() {
         return Ok(None);
@@ -163,8 +163,8 @@ fn trusted_proxies(config: &Config) -> Result<Vec<Network>, String> {
     rules.collect()
 }
 
-/// Without keys, anyone who reaches the socket may do anything.
-fn refuse_strangers(config: &Config, tenancy: &Tenancy) -> Result<(), String> {
+/// Refuses to listen on other than loopback addresses without keys: anyone who reaches the socket has full access.
+fn refuse_unprotected(config: &Config, tenancy: &Tenancy) -> Result<(), String> {
     let listen = config.listen;
     if listen.ip().is_loopback() || !tenancy.is_open() {
         return Ok(());
@@ -191,7 +191,7 @@ fn store_options(config: &Config) -> StoreOptions {
     }
 }
 
-/// Guests that may exist beside the hot ones: those whose turn runs while the cap is reached.
+/// Guests that may exist in addition to the hot ones, for turns that run while that limit is reached.
 const GUESTS_BESIDE_HOT: u32 = 64;
 
 fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error::Error + Send + Sync>> {
@@ -223,7 +223,7 @@ fn sandbox_options(config: &Config) -> Result<SandboxOptions, Box<dyn std::error
     Ok(options)
 }
 
-/// The certificate authorities of a file; why it has none, as the end of a sentence about it.
+/// The certificate authorities of a file. The error follows the name of the file.
 fn roots(file: &Path) -> Result<ExtraRoots, String> {
     let pem = std::fs::read(file).map_err(|error| format!("cannot be read: {error}"))?;
     ExtraRoots::from_pem(&pem).map_err(|error| error.to_string())
@@ -249,7 +249,7 @@ fn engine_options(config: &Config, sandbox: &Sandbox) -> EngineOptions {
     }
 }
 
-/// The one line on standard output; scripts wait for it and read the address from it.
+/// Prints the only line on standard output; scripts wait for it and read the address from it.
 fn announce(server: &Server) -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "windlass listening on {}", server.url())?;

@@ -1,4 +1,4 @@
-//! `windlass config` and `windlass secret`: what activities may ask for by name.
+//! `windlass config` and `windlass secret`: settings and secrets that activities can read.
 
 use std::{
     io::{IsTerminal, Read},
@@ -111,7 +111,7 @@ impl Secret {
     }
 }
 
-/// The value of a secret, without the line break that editors and `echo` put behind it.
+/// The value of a secret, without the trailing line break that editors and `echo` add.
 fn value(file: Option<PathBuf>) -> Result<String, CliError> {
     let text = match file {
         Some(path) => std::fs::read_to_string(&path)

@@ -1,4 +1,4 @@
-//! `windlass start`: starts an orchestration and may wait for its result.
+//! `windlass start`: starts an orchestration, and can wait for its result.
 
 use clap::Args;
 use http::Method;
@@ -48,7 +48,7 @@ impl Start {
             return output.line(&format!("started {}", clean(&links.id)));
         };
         if !output.json() {
-            // For whoever loses patience and wants to ask again later.
+            // So that a user who interrupts the command can query the instance later.
             eprintln!("started {}", clean(&links.id));
         }
         waiting::show_end(&waiting::until_ended(client, &links.id, patience).await?, output)

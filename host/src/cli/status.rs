@@ -1,4 +1,4 @@
-//! `windlass status`: shows an instance, its history, or how it goes on.
+//! `windlass status`: shows an instance, its history, or its changes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{
     waiting::{self, Instance},
 };
 
-/// How often a watched instance is looked at.
+/// How often a watched instance is polled.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Arguments of `status`.
@@ -106,7 +106,7 @@ struct Turn {
     decisions: Vec<Map<String, Value>>,
 }
 
-/// One row for each arrival and decision; all pages.
+/// Prints one row for each arrival and decision, of all pages.
 async fn show_history(client: &Client, id: &str, first: Answer, output: &Output) -> Result<(), CliError> {
     let mut page: History = first.read()?;
     let (mut rows, mut attempts) = (Vec::new(), Vec::new());
@@ -166,7 +166,7 @@ fn turn_rows(turn: &Turn) -> Vec<[String; 4]> {
     all.enumerate().map(row).collect()
 }
 
-/// `TaskCompleted task=1 output=7`, without what is empty.
+/// Formats fields as `TaskCompleted task=1 output=7`, without empty ones.
 fn fields(object: &Map<String, Value>) -> String {
     let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
     let mut text = kind.to_owned();
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_of_the_history_reads_as_one_line() {
+    fn a_history_entry_is_one_line() {
         let entry = json!({ "type": "CallActivity", "task": 1, "name": "charge", "input": { "a": 1 }, "options": {} });
         let line = fields(entry.as_object().unwrap());
         assert!(line.starts_with("CallActivity "), "{line}");

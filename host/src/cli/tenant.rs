@@ -1,4 +1,4 @@
-//! `windlass tenant`: the tenants of a host, their quotas and what they use.
+//! `windlass tenant`: the tenants of a host, their quotas and usage.
 
 use clap::{Args, Subcommand};
 use http::Method;
@@ -59,7 +59,7 @@ enum What {
     },
 }
 
-/// What the commands read of a tenant.
+/// The fields that are read of a tenant.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -158,7 +158,7 @@ fn show(tenant: &RawValue, output: &Output) -> Result<(), CliError> {
     output.table(["Quota", ""], quotas.collect())
 }
 
-/// What is out of the ordinary about a tenant.
+/// Describes a state of a tenant other than the normal one.
 fn state(disabled: bool, held: Option<String>) -> Option<String> {
     if disabled {
         return Some("disabled".into());
@@ -178,7 +178,7 @@ fn read(tenant: &RawValue) -> Result<Document, CliError> {
     serde_json::from_str(tenant.get()).map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))
 }
 
-/// `NAME=VALUE` each: a number, a text such as `64KiB`, a JSON value, or `none`.
+/// Parses `NAME=VALUE` pairs; the value is a number, a text such as `64KiB`, a JSON value, or `none`.
 fn parsed(quotas: &[String]) -> Result<Map<String, Value>, CliError> {
     quotas
         .iter()
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotas_are_numbers_texts_or_nothing() {
+    fn quotas_are_numbers_texts_or_none() {
         let given = ["startsPerSecond=10", "maxPayload=64KiB", "weight=none"].map(String::from);
         let expected = json!({ "startsPerSecond": 10, "maxPayload": "64KiB", "weight": null });
         assert_eq!(Value::Object(parsed(&given).unwrap()), expected);

@@ -1,4 +1,4 @@
-//! `windlass usage`: what a tenant has used.
+//! `windlass usage`: shows the usage of a tenant.
 
 use clap::Args;
 use serde::Deserialize;

@@ -13,15 +13,15 @@ use super::{
 };
 use crate::http::{MAX_WAIT, parse_duration};
 
-/// The pause before asking again when the host has ended a wait early, as it does when it has many of them.
+/// The pause before the next request when the host has ended a wait early, as it does when there are many.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long to wait: `--wait` for as long as it takes, `--wait=20s` for that long.
+/// How long to wait: indefinitely with `--wait`, or for a time with `--wait=20s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Patience {
-    /// As long as it takes.
+    /// Indefinitely.
     Endless,
-    /// That long.
+    /// For a duration.
     For(Duration),
 }
 
@@ -37,7 +37,7 @@ impl FromStr for Patience {
     }
 }
 
-/// What the commands read of an instance; the host says more.
+/// The fields that are read of an instance.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Instance {
@@ -58,7 +58,7 @@ pub(super) struct Instance {
     pub(super) parent_instance_id: Option<String>,
 }
 
-/// Why it failed.
+/// Why the instance failed.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Failure {
@@ -70,7 +70,7 @@ pub(super) struct Failure {
     causes: Vec<Failure>,
 }
 
-/// Why it is stuck.
+/// Why the instance is stuck.
 #[derive(Debug, Deserialize)]
 pub(super) struct Stuck {
     code: String,
@@ -83,7 +83,7 @@ impl Instance {
     }
 }
 
-/// Asks until the instance has ended (or is stuck, and so will not end by itself), or the time is up.
+/// Polls until the instance has ended (or is stuck, and so will not end by itself), or the time is up.
 pub(super) async fn until_ended(client: &Client, id: &str, patience: Patience) -> Result<Answer, CliError> {
     let deadline = match patience {
         Patience::Endless => None,
@@ -113,7 +113,7 @@ pub(super) async fn until_ended(client: &Client, id: &str, patience: Patience) -
     }
 }
 
-/// Shows an instance that was awaited; whatever is not a completion is trouble.
+/// Shows an instance that was awaited. Any outcome but completion is an error.
 pub(super) fn show_end(answer: &Answer, output: &Output) -> Result<(), CliError> {
     let instance: Instance = answer.read()?;
     if output.json() {
@@ -128,7 +128,7 @@ pub(super) fn show_end(answer: &Answer, output: &Output) -> Result<(), CliError>
     }
 }
 
-/// Shows an instance to people.
+/// Prints an instance for people.
 pub(super) fn show(instance: &Instance, output: &Output) -> Result<(), CliError> {
     let field = |name: &str, value: String| output.line(&format!("{name:<10} {value}"));
     field("Instance", clean(&instance.instance_id))?;

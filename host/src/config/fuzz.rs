@@ -1,4 +1,4 @@
-//! Files of settings, and single values.
+//! Fuzzes settings files and single values.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;

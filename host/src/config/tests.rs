@@ -1,10 +1,10 @@
-//! Settings from flags, environment, file and defaults, and which values are refused.
+//! Tests of settings from flags, environment, file and defaults, and of rejected values.
 
 use std::io::Write;
 
 use super::*;
 
-/// The file that the documentation offers for copying.
+/// The sample file of the documentation.
 const SAMPLE: &str = include_str!("../../../docs/windlass.sample.toml");
 
 fn load(given: Settings, file: impl AsRef<[u8]>) -> Result<Config, String> {
@@ -25,7 +25,7 @@ fn the_sample_file_shows_every_key_with_its_default() {
     assert_eq!(
         toml::from_str::<Settings>(SAMPLE).unwrap(),
         Settings::default(),
-        "the sample as it is changes nothing"
+        "the unchanged sample has no effect"
     );
 }
 

@@ -1,27 +1,27 @@
-//! Values as people write them: `64MiB`, `30s`, `auto`.
+//! Values of settings as people write them: `64MiB`, `30s`, `auto`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A number of bytes, written `1MiB`, `64KiB` or as a plain number.
+/// A number of bytes, written as `1MiB`, `64KiB` or a plain number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 
-/// A length of time, written `30s`, `500ms` or `1h 30m`.
+/// A duration, written as `30s`, `500ms` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
-/// A number, or one that the host works out.
+/// A number, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capacity {
-    /// As much as the kernel's limits allow.
+    /// Derived from the kernel's limits.
     Auto,
-    /// Exactly that many.
+    /// Exactly this number.
     Number(u32),
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -30,31 +30,31 @@ pub enum LogFormat {
     Json,
 }
 
-/// When a change counts as stored.
+/// When a write counts as stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Synchronous {
-    /// It survives a loss of power.
+    /// When it survives a power failure.
     Full,
-    /// It survives the end of the process.
+    /// When it survives the end of the process.
     Normal,
 }
 
 const UNITS: [(&str, u32); 4] = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
 
 impl ByteSize {
-    /// That many MiB.
+    /// Creates a size of that many MiB.
     pub const fn mib(number: u64) -> Self {
         Self(number << 20)
     }
 
-    /// The number as a size in memory.
+    /// The size as a `usize`.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
 impl Span {
-    /// That many seconds.
+    /// Creates a duration of that many seconds.
     pub const fn seconds(number: u64) -> Self {
         Self(Duration::from_secs(number))
     }
@@ -162,7 +162,7 @@ impl fmt::Display for Synchronous {
     }
 }
 
-/// In the file these values look as they do on the command line; a bare number will do where it is one.
+/// In the file, these values are written as on the command line; plain numbers need no quotes.
 macro_rules! serde_as_text {
     ($($type:ty),+) => {
         $(

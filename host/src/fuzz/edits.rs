@@ -1,16 +1,16 @@
-//! Inputs near to seeds: a seed after a few changes, or something made of two.
+//! Inputs similar to seeds: a seed after a few edits, or a combination of two.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Most changes to one seed. Few leave most of it as it was, so that the parser gets far.
+/// Maximum number of edits to one seed. With few edits most of the seed remains, so that the parser gets far.
 const MAX_EDITS: usize = 6;
-/// Longest piece that is put in, taken out or repeated, in bytes.
+/// Maximum length of a piece that is inserted, removed or repeated, in bytes.
 const MAX_PIECE_BYTES: usize = 64;
-/// How often a piece is repeated at most: enough for nesting that exhausts a stack.
+/// Maximum number of repetitions of a piece: enough for nesting that exhausts a stack.
 const MAX_REPEATS: usize = 500;
 
-/// Numbers at which formats break: lengths that overflow, as little-endian and as variable-length integers.
+/// Boundary values of formats: lengths that overflow, as little-endian and as variable-length integers.
 const NUMBERS: [&[u8]; 9] = [
     &[0x00],
     &[0x7f],
@@ -23,41 +23,41 @@ const NUMBERS: [&[u8]; 9] = [
     &[0x00, 0x00, 0x00, 0x80],
 ];
 
-/// One change.
+/// One edit.
 #[derive(Debug, Clone)]
 enum Edit {
-    /// Turns a bit over.
+    /// Flips a bit.
     Flip { at: Index, bit: u8 },
-    /// Writes over what is there.
+    /// Overwrites bytes.
     Overwrite { at: Index, piece: Piece },
-    /// Moves what is there to make room.
+    /// Inserts bytes.
     Insert { at: Index, piece: Piece },
-    /// Takes bytes out.
+    /// Removes bytes.
     Remove { at: Index, length: usize },
-    /// Repeats what is there.
+    /// Repeats bytes.
     Repeat { at: Index, length: usize, times: usize },
-    /// Ends here.
+    /// Truncates the input.
     Cut { at: Index },
-    /// Goes on as another seed does from somewhere on.
+    /// Continues with the rest of another seed.
     GoOnAs { at: Index, other: Index, from: Index },
 }
 
-/// Bytes that are put in.
+/// Bytes to insert.
 #[derive(Debug, Clone)]
 enum Piece {
-    /// Any.
+    /// Arbitrary bytes.
     Any(Vec<u8>),
     /// One of [`NUMBERS`].
     Number(Index),
-    /// A word of the format.
+    /// A token of the format.
     Word(Index),
     /// A piece of another seed.
     Of(Index, Index, usize),
 }
 
-/// Inputs near to these seeds.
+/// Generates inputs similar to these seeds.
 pub(crate) fn near(seeds: Vec<Vec<u8>>, words: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
-    assert!(!seeds.is_empty(), "there is something to begin with");
+    assert!(!seeds.is_empty(), "there is at least one seed");
     let edits = prop::collection::vec(edit(), 1..=MAX_EDITS);
     (any::<Index>(), edits).prop_map(move |(seed, edits)| {
         let mut bytes = seed.get(&seeds).clone();

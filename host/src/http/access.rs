@@ -1,8 +1,8 @@
-//! Who asks, and whether that is allowed.
+//! Authentication and authorization.
 //!
-//! A handler reaches a tenant's rows with a [`Caller`], and gets one only by naming what it does: `May<Start>` lets
-//! requests through whose key has a role that may start orchestrations. What each role may do is decided in one place,
-//! [`Role::may`].
+//! A handler reaches a tenant's rows with a [`Caller`], and gets one only by naming what it does: `May<Start>` lets a
+//! request through only if its key has a role that may start orchestrations. [`Role::may`] alone decides what each role
+//! may do.
 
 use std::marker::PhantomData;
 
@@ -18,13 +18,13 @@ use crate::{
 /// The header by which an administrator acts on behalf of a tenant.
 pub(crate) const TENANT_HEADER: &str = "windlass-tenant";
 
-/// On whose behalf a request acts.
+/// The tenant on whose behalf a request acts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller {
     pub(crate) tenant: TenantId,
 }
 
-/// A request that is allowed to do what `A` stands for.
+/// Proof that a request is allowed to do what `A` stands for.
 pub(crate) struct May<A> {
     pub(crate) caller: Caller,
     /// The id of the key that was presented.
@@ -32,7 +32,7 @@ pub(crate) struct May<A> {
     action: PhantomData<A>,
 }
 
-/// Something that a handler does.
+/// An action of a handler, as a type.
 pub(crate) trait Does {
     const ACTION: Action;
 }
@@ -66,7 +66,7 @@ impl<A: Does> FromRequestParts<App> for May<A> {
     }
 }
 
-/// Who sends a request.
+/// Authenticates the sender of a request.
 pub(super) fn identity(tenancy: &Tenancy, headers: &HeaderMap) -> Result<Identity, Refusal> {
     tenancy.identify(bearer(headers)?).map_err(|error| match error {
         IdentityError::Unknown => Refusal::Unauthenticated,
@@ -94,7 +94,7 @@ fn caller(tenancy: &Tenancy, headers: &HeaderMap, action: Action) -> Result<Call
     })
 }
 
-/// The key of a request; none if it presents nothing.
+/// The key of a request; `None` if it presents none.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     match (given.next(), given.next()) {
@@ -111,7 +111,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
                 Err(Refusal::Unauthenticated)
             }
         }
-        // Which of two keys counts would depend on who reads them.
+        // With two keys, which one counts would depend on the implementation.
         _ => Err(Refusal::Unauthenticated),
     }
 }

@@ -1,7 +1,7 @@
-//! Places for requests: as many as `--max-connections` says, and how the host answers when they are used up.
+//! Admission of requests: at most `--max-connections` run at the same time, and the others queue.
 //!
-//! A request without a place waits for one. Not so `/healthz`, `/readyz` and `/metrics`, and the requests of
-//! administrators: those who watch the host and those who can help it are answered while it is full.
+//! `/healthz`, `/readyz`, `/metrics` and the requests of administrators need no place, so that monitoring and
+//! administrators get an answer while the host is full.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,13 +24,13 @@ use super::{
 };
 use crate::model::Role;
 
-/// How long a request waits for its place. Longer than a burst of requests takes, shorter than clients wait.
+/// How long a request waits for a place. Longer than a burst of requests lasts, shorter than clients wait.
 const QUEUE_TIME: Duration = Duration::from_secs(30);
 
-/// What programs ask that watch a host.
+/// The paths that monitoring requests.
 const WATCHING: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// The places of a host, and its connections.
+/// The places for requests, and the connections of a host.
 #[derive(Debug, Clone)]
 pub struct Places {
     seats: Arc<Semaphore>,
@@ -39,7 +39,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// That many, at least one.
+    /// Creates that many places, at least one.
     pub fn new(max_requests: usize) -> Self {
         let max_requests = max_requests.clamp(1, Semaphore::MAX_PERMITS);
         Self {
@@ -49,13 +49,13 @@ impl Places {
         }
     }
 
-    /// How many there are.
+    /// The number of places.
     pub(super) fn max_requests(&self) -> usize {
         self.max_requests
     }
 }
 
-/// A request under way on a connection.
+/// A request in progress on a connection.
 struct UnderWay<'a> {
     connection: &'a Connection,
     _seat: Option<OwnedSemaphorePermit>,
@@ -67,7 +67,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Lets requests through as there are places.
+/// Lets a request through when there is a place for it.
 pub(crate) async fn take_a_place(State(app): State<App>, request: Request, next: Next) -> Response {
     let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
         return next.run(request).await;
@@ -113,8 +113,8 @@ async fn wait_for_seat(app: &App, connection: &Connection) -> Result<OwnedSemaph
     }
 }
 
-/// Whether the request is answered without a place. On a host without keys everybody is an administrator, and nobody has
-/// this right for it.
+/// Whether the request is answered without a place. Requests of administrators are, but not on a host without keys,
+/// where everybody is an administrator.
 fn is_privileged(app: &App, path: &str, headers: &HeaderMap) -> bool {
     if WATCHING.contains(&path) {
         return true;

@@ -1,4 +1,4 @@
-//! Reading bodies: bounded in size and time, whole or not at all.
+//! Reads request bodies completely or not at all, limited in size and time.
 
 use std::time::Duration;
 
@@ -29,33 +29,33 @@ use crate::{
 /// The longest pause within a body. Shorter than what proxies allow, long enough for a bad connection.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 
-/// The fewest bytes of a body in a second, over any time longer than [`MAX_PAUSE`]. Far below any connection that works;
-/// slower is who wants to occupy the host.
+/// Minimum rate of a body, in bytes per second, over any time longer than [`MAX_PAUSE`]. Far below any connection that
+/// works; slower clients are likely attacks that occupy the host.
 const MIN_BYTES_PER_SECOND: u64 = 1024;
 
-/// The longest time a payload may take; its size is small.
+/// Maximum time to receive a payload, whose size is small.
 const PAYLOAD_TIME: Duration = Duration::from_secs(60);
 
-/// The longest time a module may take: 64 MiB at 1 Mbit/s.
+/// Maximum time to receive a module: 64 MiB at 1 Mbit/s.
 const MODULE_TIME: Duration = Duration::from_secs(600);
 
-/// How much of a body that is too large is read and thrown away, in bytes, before it is refused. A client that still writes
-/// would find its connection reset and never read the refusal.
+/// How many bytes of a body that is too large are read and discarded before it is refused. Otherwise, the connection of
+/// a client that is still writing would be reset, and the client would never read the refusal.
 const MAX_DRAINED_BYTES: usize = 128 * 1024 * 1024;
 
-/// The longest time for that.
+/// Maximum time to discard a body.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 
-/// How much is set aside before anything has arrived, whatever length the client announced.
+/// Initial capacity of the buffer, in bytes, whatever length the client announced.
 const FIRST_BUFFER_BYTES: usize = 16 * 1024;
 
-/// A byte order mark does not count against the limit of what follows it, in bytes.
+/// Length of a byte order mark in UTF-8, in bytes. It does not count against the limit of the body.
 const MARK_BYTES: usize = 3;
 
-/// A payload and the key that goes with it: the body of a start, an event or a control message.
+/// The body of a start or an event, with its idempotency key.
 #[derive(Debug)]
 pub(crate) struct PayloadBody {
-    /// The body, verbatim but for a byte order mark; `null` if it is empty.
+    /// The body, verbatim except for a byte order mark; `null` if it is empty.
     pub(crate) payload: Payload,
     /// From the header `Idempotency-Key`.
     pub(crate) idempotency: Option<IdempotencyKey>,
@@ -80,10 +80,10 @@ impl FromRequest<App> for PayloadBody {
     }
 }
 
-/// Most bytes of a body that describes something of the host's own.
+/// Maximum length of a [`JsonBody`], in bytes.
 const MAX_DOCUMENT_BYTES: usize = 256 * 1024;
 
-/// A document that the host understands, unlike a payload.
+/// A JSON object that the host itself interprets, unlike a payload.
 #[derive(Debug)]
 pub(crate) struct JsonBody<T>(pub(crate) T);
 
@@ -94,7 +94,7 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
         let (parts, body) = request.into_parts();
         let bytes = receive_text(app, &parts.headers, body, MAX_DOCUMENT_BYTES).await?;
         let text = parse_payload(&bytes, MAX_DOCUMENT_BYTES)?;
-        // What has no names would be read by its order.
+        // serde would accept an array and read it by the order of the fields.
         if !text.as_str().trim_start().starts_with('{') {
             return Err(Refusal::invalid_body("it must be a JSON object"));
         }
@@ -104,7 +104,7 @@ impl<T: DeserializeOwned> FromRequest<App> for JsonBody<T> {
     }
 }
 
-/// No body, perhaps with an idempotency key.
+/// An empty body, with its idempotency key.
 #[derive(Debug)]
 pub(crate) struct EmptyBody {
     /// From the header `Idempotency-Key`.
@@ -132,12 +132,11 @@ impl FromRequest<App> for EmptyBody {
     }
 }
 
-/// The bytes of a module, and the right to hold them in memory.
+/// The bytes of a module, with the permit to hold them in memory.
 #[derive(Debug)]
 pub(crate) struct ModuleBody {
-    /// The bytes.
     pub(crate) bytes: Bytes,
-    /// To be dropped when they have been dealt with.
+    /// Keep it until the bytes are no longer needed.
     pub(crate) permit: UploadPermit,
 }
 
@@ -147,7 +146,7 @@ impl FromRequest<App> for ModuleBody {
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (mut parts, body) = request.into_parts();
         let May::<Deploy> { caller, .. } = May::from_request_parts(&mut parts, app).await?;
-        // Until it is this request's turn, its body stays in the socket's buffers.
+        // Until this upload has its permit, its body stays in the buffers of the socket.
         let permit = match app.uploads.enter(caller.tenant).await {
             Ok(permit) => permit,
             Err(refusal) => {
@@ -160,7 +159,7 @@ impl FromRequest<App> for ModuleBody {
     }
 }
 
-/// A body of text, which may have a byte order mark beyond the limit.
+/// Receives a text; a byte order mark does not count against the limit.
 async fn receive_text(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
     let received = receive(app, headers, body, limit.saturating_add(MARK_BYTES), PAYLOAD_TIME).await;
     received.map_err(|refusal| match refusal {
@@ -169,8 +168,8 @@ async fn receive_text(app: &App, headers: &HeaderMap, body: Body, limit: usize) 
     })
 }
 
-/// The whole body, if whoever sends it may still do so when it is there: a body may take minutes, and a key may be revoked
-/// meanwhile.
+/// Receives the whole body, and authenticates the sender again at its end: a body may take minutes, and its key may be
+/// revoked meanwhile.
 async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     let tenancy = app.engine.tenancy();
     let sender = access::identity(tenancy, headers)?;
@@ -182,7 +181,7 @@ async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: usize, time:
     }
 }
 
-/// The whole body, if it is complete, at most `limit` bytes long and there in time.
+/// Reads the whole body, if it is complete, at most `limit` bytes long and arrives in time.
 async fn read(headers: &HeaderMap, mut body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
     refuse_encoding(headers)?;
     let whole = collect(headers, &mut body, limit, time).await;
@@ -192,9 +191,9 @@ async fn read(headers: &HeaderMap, mut body: Body, limit: usize, time: Duration)
     whole
 }
 
-/// Makes it likely that a client reads why its body is not wanted.
+/// Drains a refused body, so that the client is likely to read the refusal.
 async fn refused_unread(headers: &HeaderMap, body: Body) {
-    // A client that asked whether it may send (`Expect`) has not sent anything yet and reads the refusal at once.
+    // A client that asked first (`Expect`) has not sent anything yet, and reads the refusal at once.
     if !headers.contains_key(header::EXPECT) {
         let _ = timeout(DRAIN_TIME, drain(body)).await;
     }
@@ -220,7 +219,7 @@ async fn collect(headers: &HeaderMap, body: &mut Body, limit: usize, time: Durat
     Ok(whole.freeze())
 }
 
-/// The next piece of the body; none at its end.
+/// The next chunk of the body; `None` at its end.
 async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Refusal> {
     loop {
         let pause = timeout(MAX_PAUSE, body.frame());
@@ -236,13 +235,13 @@ async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, 
         {
             None => return Ok(None),
             Some(Ok(data)) => return Ok(Some(data)),
-            // Trailers carry nothing that we want.
+            // Trailers are ignored.
             Some(Err(_)) => {}
         }
     }
 }
 
-/// How fast a body arrives, judged again and again: who begins fast must not trickle on.
+/// Measures the rate of a body, interval by interval: a body that starts fast must not become slow.
 struct Pace {
     since: Instant,
     bytes: u64,
@@ -256,10 +255,10 @@ impl Pace {
         }
     }
 
-    /// Counts what has arrived.
+    /// Counts received bytes.
     ///
     /// # Errors
-    /// When it came too slowly.
+    /// If they arrived too slowly.
     fn keeps(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes += bytes as u64;
         let elapsed = self.since.elapsed();
@@ -283,7 +282,7 @@ async fn drain(mut body: Body) {
     }
 }
 
-/// A compressed body would reach the store as the bytes it is not.
+/// Refuses compressed bodies: the host does not decompress, and would store the compressed bytes.
 fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     for value in headers.get_all(header::CONTENT_ENCODING) {
         let encoding = String::from_utf8_lossy(value.as_bytes());
@@ -296,7 +295,7 @@ fn refuse_encoding(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The body as a payload, verbatim but for a byte order mark; nothing at all stands for `null`.
+/// Parses the body as a payload, verbatim except for a byte order mark; an empty body is `null`.
 fn parse_payload(bytes: &[u8], limit: usize) -> Result<Payload, Refusal> {
     let bytes = byte_order_mark::skip(bytes).map_err(|other| Refusal::NotJson {
         message: other.to_string(),
@@ -354,7 +353,7 @@ mod tests {
         assert_eq!(read_text("", 0).await.unwrap(), "");
     }
 
-    /// What becomes of a body of some pieces, each of which takes a while.
+    /// Reads a body of `pieces` chunks, each of which takes `seconds`.
     async fn read_slowly(pieces: u32, bytes: usize, seconds: u64) -> Result<usize, String> {
         let pieces = futures::stream::iter(0..pieces).then(move |_| async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -366,12 +365,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_trickles_is_refused_and_a_slow_one_is_not() {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         assert_eq!(read_slowly(600, 1, 1).await, Err("body-too-slow".into()));
-        assert!(begun.elapsed() < MAX_PAUSE + Duration::from_secs(1));
+        assert!(started_at.elapsed() < MAX_PAUSE + Duration::from_secs(1));
         assert_eq!(read_slowly(100, 10, 14).await, Err("body-too-slow".into()));
         assert_eq!(read_slowly(500, 1_024, 1).await, Ok(500 * 1_024));
-        assert_eq!(read_slowly(10, 1, 1).await, Ok(10), "a short one may take its time");
+        assert_eq!(read_slowly(10, 1, 1).await, Ok(10), "a short body may be slow");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The connections of clients: what each is doing, how long it may do nothing, and which one has to go when there is no
-//! room for a new one.
+//! The connections of clients: what each one is doing, how long it may be idle, and which one is closed to make room
+//! for a new one.
 //!
-//! Only requests count against `--max-connections` ([`admission`](super::admission) gives out these places). Connections
-//! beyond it, up to a reserve, wait for a request to be read, for a place, or for nothing at all. When the reserve is used
-//! up as well, the host closes the least busy connection to accept a new one.
+//! Only requests count against `--max-connections` ([`admission`](super::admission) gives out these places). A reserve
+//! of further connections may be reading a request, waiting for a place, or idle. When the reserve is used up, the host
+//! closes the least useful connection to accept a new one.
 
 use std::{
     collections::BTreeMap,
@@ -23,51 +23,51 @@ use tokio_util::sync::CancellationToken;
 
 use super::socket::Socket;
 
-/// The time in which the head of a request must arrive: of the first one from the moment the connection is there, of
-/// further ones from their first byte.
+/// Time limit for the head of a request: for the first request from the moment the connection is accepted, for later
+/// ones from their first byte.
 pub(super) const HEAD_TIME: Duration = Duration::from_secs(30);
 
-/// The time in which a connection that must go is gone, unless what was written to it is still being sent.
+/// How long a closing connection may take, unless data written to it is still being sent.
 const CLOSE_TIME: Duration = Duration::from_millis(100);
 
-/// Connections beyond those with a request under way: a quarter as many, and neither fewer nor more than this. Each takes
-/// a file descriptor and about 10 KiB.
+/// Minimum and maximum number of connections beyond the places for requests; in between, the reserve is a quarter of
+/// the places. Each connection takes a file descriptor and about 10 KiB.
 const RESERVE: (usize, usize) = (16, 256);
 
-/// One connection, as the tasks that deal with it share it.
+/// A connection, shared by the tasks that handle it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     socket: Option<Socket>,
     peer: IpAddr,
-    /// Whether the client does not take what is written.
+    /// Whether the client does not read what is written.
     stalled: AtomicBool,
     phase: Mutex<Phase>,
-    /// Cancelled when the connection must go.
+    /// Cancelled to close the connection.
     close: CancellationToken,
-    /// Told when a request that waits for its place gets none.
+    /// Notified when the queued request is refused.
     refused: Notify,
-    /// Told when the connection may have become one that can go.
+    /// Notified when the connection may have become one that can be closed.
     changed: Arc<Notify>,
 }
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// No request is under way.
+    /// No request is in progress.
     Silent {
         since: Instant,
-        /// Whether there was a request before.
+        /// Whether there was an earlier request.
         asked: bool,
-        /// When the first byte of the next head came.
+        /// When the first byte of the next head arrived.
         head: Option<Instant>,
     },
-    /// A request waits for its place.
+    /// A request waits for a place.
     Queued { since: Instant },
-    /// A request is under way, with a place or without.
+    /// A request is in progress, with a place or without.
     Busy { seated: bool },
-    /// It goes.
+    /// The connection is closing.
     Closing {
-        /// Whether there was a request before.
+        /// Whether there was an earlier request.
         asked: bool,
     },
 }
@@ -90,12 +90,12 @@ impl Connection {
         }
     }
 
-    /// The address of the client, or of the last proxy before us.
+    /// The address of the client, or of the last proxy in front of the host.
     pub(crate) fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    /// Its socket; none in tests without one.
+    /// Its socket; `None` in tests that have none.
     pub(super) fn socket(&self) -> Option<&Socket> {
         self.socket.as_ref()
     }
@@ -108,23 +108,23 @@ impl Connection {
         }
     }
 
-    /// Whether the client has said that it sends nothing more, and so may be gone.
+    /// Whether the client has closed its sending half, and so may be gone.
     pub(super) fn is_half_closed(&self) -> bool {
         self.socket.as_ref().is_some_and(Socket::is_half_closed)
     }
 
-    /// Whether a request is under way that has a place of its own.
+    /// Whether the request in progress has a place of its own.
     pub(super) fn is_seated(&self) -> bool {
         matches!(*self.phase(), Phase::Busy { seated: true })
     }
 
-    /// The whole head of a request is there and waits for its place. False if the connection is about to be closed: then
-    /// nothing must be done for the request.
+    /// Records that the head of a request is complete and waits for a place. Returns `false` if the connection is
+    /// closing: the request must not be handled then.
     pub(super) fn queue(&self) -> bool {
         self.advance(Phase::Queued { since: Instant::now() })
     }
 
-    /// A request is under way from now on. False if the connection is about to be closed.
+    /// Records that a request is in progress. Returns `false` if the connection is closing.
     pub(super) fn begin(&self, seated: bool) -> bool {
         self.advance(Phase::Busy { seated })
     }
@@ -138,7 +138,7 @@ impl Connection {
         true
     }
 
-    /// The request is answered; the connection waits for the next one.
+    /// Records that the request has been answered, and the connection waits for the next one.
     pub(super) fn finish(&self) {
         self.advance(Phase::Silent {
             since: Instant::now(),
@@ -148,7 +148,7 @@ impl Connection {
         self.changed.notify_one();
     }
 
-    /// TLS has begun: the time for the head of the first request starts over.
+    /// Records that TLS has been established: the time limit for the head of the first request starts again.
     pub(super) fn secured(&self) {
         self.advance(Phase::Silent {
             since: Instant::now(),
@@ -157,14 +157,14 @@ impl Connection {
         });
     }
 
-    /// Bytes came from the client.
+    /// Records that bytes arrived from the client.
     pub(super) fn received(&self) {
         if let Phase::Silent { head: head @ None, .. } = &mut *self.phase() {
             *head = Some(Instant::now());
         }
     }
 
-    /// Whether the client takes what is written. What it takes late is no silence.
+    /// Records whether the client has stopped reading what is written. Reading late does not count as idle.
     pub(super) fn set_stalled(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::Relaxed);
         if let Phase::Silent { since, asked: true, .. } = &mut *self.phase() {
@@ -172,28 +172,28 @@ impl Connection {
         }
     }
 
-    /// Returns when the connection must go because its room is needed. Says whether anything was asked on it, so that an
-    /// answer may still be on its way.
+    /// Returns when the connection must close to make room. Returns whether there ever was a request on it, whose
+    /// response may still be in flight.
     pub(super) async fn must_close(&self) -> bool {
         self.close.cancelled().await;
         matches!(*self.phase(), Phase::Closing { asked: true })
     }
 
-    /// Returns when the request that waits for its place gets none.
+    /// Returns when the queued request is refused.
     pub(super) async fn refused(&self) {
         loop {
             self.refused.notified().await;
-            // Not if that was meant for a request before, which got its place at the same time.
+            // The notification may have been for an earlier request, which got its place at the same time.
             if !matches!(*self.phase(), Phase::Queued { .. }) {
                 return;
             }
         }
     }
 
-    /// Returns when the client has been silent for too long.
+    /// Returns when the client has been idle for too long.
     pub(super) async fn silence(&self, idle_timeout: Duration) {
-        // A new deadline is at least this far away when it is set, so looking this often misses none, and a request need
-        // not wake anybody.
+        // A new deadline is at least this far away when it is set. Polling at this interval therefore misses none, and
+        // requests need not wake this task.
         let shortest = HEAD_TIME.min(idle_timeout);
         loop {
             let now = Instant::now();
@@ -211,7 +211,7 @@ impl Connection {
             return None;
         };
         if self.stalled.load(Ordering::Relaxed) {
-            // The time for writing has a bound of its own.
+            // Writing has a time limit of its own.
             return None;
         }
         Some(match (asked, head) {
@@ -221,7 +221,7 @@ impl Connection {
         })
     }
 
-    /// How readily it is given up, the smallest first; none if it must stay.
+    /// How useful the connection is, and since when; the smallest value is closed first. `None` if it must stay open.
     fn worth(&self) -> Option<(Worth, Instant)> {
         let stalled = self.stalled.load(Ordering::Relaxed);
         match *self.phase() {
@@ -235,7 +235,7 @@ impl Connection {
         }
     }
 
-    /// Lets the connection go, if it still does as little as that.
+    /// Closes the connection, if its usefulness is still `worth`.
     fn give_up(&self, worth: Worth) -> bool {
         let mut phase = self.phase();
         match (*phase, worth) {
@@ -257,16 +257,16 @@ impl Connection {
     }
 }
 
-/// What a connection that can go does, from the one that goes first.
+/// What a connection that can be closed is doing; the first variant is closed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Worth {
-    /// Nothing was ever asked on it.
+    /// It never had a request.
     NeverAsked,
-    /// It is kept for another request.
+    /// It is idle and kept alive for another request.
     Idle,
-    /// Its request waits for a place; it is refused if none becomes free in time.
+    /// Its request waits for a place, and is refused if it gets none in time.
     Queued,
-    /// Its answer is not taken.
+    /// The client does not read the response.
     TakesNothing,
 }
 
@@ -284,7 +284,7 @@ struct Table {
     entries: BTreeMap<u64, Arc<Connection>>,
 }
 
-/// A connection as long as it is there.
+/// Removes the connection from the table when dropped.
 #[derive(Debug)]
 pub(super) struct Entry {
     number: u64,
@@ -300,7 +300,7 @@ impl Drop for Entry {
 }
 
 impl Connections {
-    /// Room for connections with that many requests under way.
+    /// Creates a table with room for that many requests in progress, plus the reserve.
     pub(super) fn new(max_requests: usize) -> Self {
         let reserve = (max_requests / 4).clamp(RESERVE.0, RESERVE.1);
         Self {
@@ -310,12 +310,12 @@ impl Connections {
         }
     }
 
-    /// Takes a connection in as soon as there is room. Others have to go for it, unless each has a request under way.
+    /// Adds a connection as soon as there is room, closing others for it unless each has a request in progress.
     pub(super) async fn enter(self: &Arc<Self>, socket: Socket) -> Entry {
         let connection = Arc::new(Connection::new(Some(socket), self.changed.clone()));
         let mut given_up: Option<Instant> = None;
         while !self.has_room() {
-            // One at a time: it takes a moment until its room is free.
+            // Closes one at a time: it takes a moment until its room is free.
             if given_up.is_none_or(|at| at.elapsed() >= CLOSE_TIME) && self.make_room() {
                 given_up = Some(Instant::now());
             }
@@ -337,7 +337,8 @@ impl Connections {
         self.table().entries.len() < self.capacity
     }
 
-    /// Lets the connection go that does the least, for the longest time. False if each has a request under way.
+    /// Closes the least useful connection; of several, the one idle for the longest time. Returns `false` if each has a
+    /// request in progress.
     fn make_room(&self) -> bool {
         let table = self.table();
         loop {
@@ -349,7 +350,7 @@ impl Connections {
             match least {
                 None => return false,
                 Some(((worth, _), connection)) if connection.give_up(worth) => return true,
-                // A request has begun on it just now.
+                // A request has just begun on it.
                 Some(_) => {}
             }
         }
@@ -373,15 +374,15 @@ mod tests {
         Connection::new(None, Arc::default())
     }
 
-    /// How long it takes until the silence of a connection is too long.
+    /// How long it takes until the connection counts as idle for too long.
     async fn silence_of(connection: &Connection) -> Duration {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         connection.silence(IDLE).await;
-        begun.elapsed()
+        started_at.elapsed()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_head_has_thirty_seconds_whatever_arrives_of_it() {
+    async fn the_first_head_must_be_complete_within_thirty_seconds() {
         let connection = connection();
         advance(Duration::from_secs(10)).await;
         connection.received();
@@ -389,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_idle_connection_is_kept_for_the_idle_time_and_a_begun_head_has_thirty_seconds() {
+    async fn an_idle_connection_is_kept_for_the_idle_timeout_and_a_started_head_for_thirty_seconds() {
         let connection = connection();
         connection.begin(true);
         connection.finish();
@@ -402,14 +403,14 @@ mod tests {
         assert!(silence.as_mut().now_or_never().is_none());
         advance(Duration::from_secs(70)).await;
         connection.received();
-        // Further bytes give no further time.
+        // Further bytes do not extend the time limit.
         advance(Duration::from_secs(10)).await;
         connection.received();
         assert_eq!(silence.await.as_secs(), 100);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_under_way_is_no_silence() {
+    async fn a_request_in_progress_does_not_count_as_idle() {
         let connection = connection();
         connection.begin(true);
         let silence = silence_of(&connection);
@@ -423,7 +424,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_is_taken_slowly_is_no_silence() {
+    async fn a_response_that_is_read_slowly_does_not_count_as_idle() {
         let connection = connection();
         connection.begin(true);
         connection.finish();
@@ -447,7 +448,7 @@ mod tests {
         (all, made)
     }
 
-    /// The first of them that was told to go.
+    /// The indexes of the connections that were told to close.
     fn gone(connections: &[Arc<Connection>]) -> Vec<usize> {
         let gone = connections.iter().enumerate().filter(|(_, connection)| {
             connection.must_close().now_or_never().is_some() || connection.refused().now_or_never().is_some()
@@ -456,7 +457,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_the_least_goes_first_and_who_is_served_stays() {
+    async fn the_least_useful_connection_is_closed_first_and_one_being_served_stays() {
         let (all, connections) = table(7);
         let [served, waits, stalled, idle, idle_longer, ..] = &connections[..] else {
             panic!("seven")
@@ -471,17 +472,17 @@ mod tests {
         stalled.finish();
         stalled.set_stalled(true);
         assert!(waits.queue());
-        // Both came at the same time; the order of the table decides.
+        // Both arrived at the same time; the order of the table decides.
         for expected in [5, 6, 4, 3, 1, 2] {
             let before = gone(&connections);
             assert!(all.make_room());
             let now = gone(&connections);
-            // The word to a request that waits is heard once.
+            // A queued request receives its refusal only once.
             let new: Vec<_> = now.into_iter().filter(|index| !before.contains(index)).collect();
             assert_eq!(new, [expected]);
         }
-        assert!(!all.make_room(), "a request under way stays");
+        assert!(!all.make_room(), "a request in progress keeps its connection");
         assert!(served.begin(true));
-        assert!(!idle.begin(true), "what must go takes no request");
+        assert!(!idle.begin(true), "a closing connection takes no request");
     }
 }

@@ -1,4 +1,4 @@
-//! What the documents of several resources share: verbatim payloads, failures and times.
+//! Parts that the documents of several resources share: verbatim payloads, failures and times.
 
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
@@ -38,12 +38,12 @@ impl ToSchema for Verbatim {
     }
 }
 
-/// `null` where there is none.
+/// The payload, or `null` if there is none.
 pub(crate) fn verbatim(payload: Option<Payload>) -> Verbatim {
     Verbatim(payload.unwrap_or_else(Payload::null))
 }
 
-/// A point in time, in RFC 3339.
+/// A point in time, as RFC 3339.
 pub(crate) fn time(at: Timestamp) -> String {
     at.to_string()
 }
@@ -53,17 +53,17 @@ pub(crate) fn time(at: Timestamp) -> String {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Failure)]
 pub(crate) struct FailureDocument {
-    /// Machine-readable name, for example `PaymentDeclined` or `windlass.timeout`.
+    /// Machine-readable type, for example `PaymentDeclined` or `windlass.timeout`.
     r#type: String,
-    /// One sentence for a person.
+    /// One sentence for people.
     message: String,
-    /// Anything a program may want to know.
+    /// Further data for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Verbatim, required = false)]
     details: Option<Verbatim>,
-    /// Whether another attempt is pointless.
+    /// Whether retrying is pointless.
     non_retryable: bool,
-    /// What led to it, nearest first.
+    /// The causes, from the direct one to the root.
     causes: Vec<CauseDocument>,
 }
 
@@ -72,11 +72,11 @@ pub(crate) struct FailureDocument {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Cause)]
 pub(crate) struct CauseDocument {
-    /// Machine-readable name.
+    /// Machine-readable type.
     r#type: String,
-    /// One sentence for a person.
+    /// One sentence for people.
     message: String,
-    /// Anything a program may want to know.
+    /// Further data for programs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Verbatim, required = false)]
     details: Option<Verbatim>,

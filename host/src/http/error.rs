@@ -1,8 +1,7 @@
-//! Every way to refuse a request, as one named variant each, and how it looks on the wire.
+//! Every way to refuse a request, each a named variant with its representation on the wire.
 //!
-//! The rest of `http` passes these typed reasons and never a bare status code. A client branches on `code`, which is
-//! stable; `detail` is a sentence for people. What the operator should know beyond that goes to the log, here and only
-//! here.
+//! The rest of `http` passes these typed reasons, never a bare status code. Clients branch on `code`, which is stable;
+//! `detail` is a sentence for people. What only the operator should know is logged here and nowhere else.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -17,61 +16,61 @@ use crate::{
     tenancy::{Exceeded, Quota, SignatureError, TenancyError},
 };
 
-/// Why a request was refused. Nothing was changed.
+/// Why a request was refused. A refused request changes nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// No route has that path.
+    /// No route has this path.
     #[error("no resource has the path {path:?}")]
     UnknownRoute { path: String },
     /// The resource exists, the method does not.
     #[error("this resource does not support {method}")]
     MethodNotAllowed { method: String },
-    /// The request target is too long to be one of ours.
+    /// The request target is longer than any valid one.
     #[error("the request target is longer than {limit} bytes")]
     TargetTooLong { limit: usize },
     /// The request came over a plain connection to a host that speaks TLS.
     #[error("this host requires TLS: use https://")]
     TlsRequired,
-    /// The request was addressed to a name that is not this machine's own: a page may have rebound its DNS name.
+    /// The request was addressed to a host name that is not this machine's own: a page may have rebound its DNS name.
     #[error("this host serves only its own machine and does not accept the host name {host:?}")]
     ForeignHost { host: String },
     /// A web page of another origin sent the request.
     #[error("requests from web pages of the origin {origin:?} are not accepted")]
     ForeignOrigin { origin: String },
-    /// No API key, or one that opens nothing.
+    /// The request has no API key, or an invalid one.
     #[error("this host requires a valid API key: send `Authorization: Bearer wl_…`")]
     Unauthenticated,
-    /// The key's role may not do that.
+    /// The key's role does not allow the action.
     #[error("a key of the role {role} may not {}", .action.description())]
     Forbidden { role: Role, action: Action },
     /// The tenant is disabled.
     #[error("the tenant is disabled")]
     TenantDisabled,
-    /// Tenants or keys cannot be changed like that.
+    /// This change of tenants or keys is not possible.
     #[error(transparent)]
     Tenancy(TenancyError),
-    /// The tenant has used up what it may use.
+    /// The tenant has reached a quota.
     #[error(transparent)]
     QuotaExceeded(Exceeded),
-    /// The module is not signed as it must be.
+    /// The module is not signed as required.
     #[error(transparent)]
     Signature(SignatureError),
-    /// The body is JSON, but not what the resource takes.
+    /// The body is JSON, but not what the resource expects.
     #[error("the body cannot be used: {message}")]
     InvalidBody { message: String },
-    /// A query parameter that the resource does not know.
+    /// The query has a parameter that the resource does not know.
     #[error("unknown query parameter {name:?}")]
     UnknownParameter { name: String },
-    /// A query parameter given twice.
+    /// The query has a parameter more than once.
     #[error("the query parameter {name:?} is given more than once")]
     RepeatedParameter { name: String },
-    /// A query parameter whose value cannot be read.
+    /// The value of a query parameter is invalid.
     #[error("the query parameter {name:?} {message}")]
     InvalidParameter { name: String, message: String },
-    /// An id or name in the path that cannot be one.
+    /// An id or name in the path is invalid.
     #[error("the {what} in the path {message}")]
     InvalidPath { what: &'static str, message: String },
-    /// An `Idempotency-Key` that is empty, too long, repeated or not visible ASCII.
+    /// The `Idempotency-Key` is empty, too long, repeated or not visible ASCII.
     #[error("the header Idempotency-Key must be given once and contain 1 to 255 visible ASCII characters")]
     InvalidIdempotencyKey,
     /// The body is not one JSON value.
@@ -93,7 +92,7 @@ pub(crate) enum Refusal {
     /// The body ended before its announced length.
     #[error("the body ended before it was complete")]
     BodyCutOff,
-    /// The body came too slowly.
+    /// The body arrived too slowly.
     #[error("the body did not arrive in time")]
     BodyTooSlow,
     /// No module offers the function.
@@ -117,7 +116,7 @@ pub(crate) enum Refusal {
         path: String,
         message: String,
     },
-    /// A live instance has the id.
+    /// An instance with the id exists and has not ended.
     #[error("the instance {id:?} exists and is {status}")]
     AlreadyExists { id: String, status: InstanceStatus },
     /// The idempotency key was used for another request.
@@ -126,24 +125,24 @@ pub(crate) enum Refusal {
     /// No instance has the id.
     #[error("there is no instance {:?}", .id.as_str())]
     UnknownInstance { id: InstanceId },
-    /// The history that is being paged through is that of an execution that is over.
+    /// The cursor belongs to the history of an execution that is over.
     #[error(
         "the cursor for the history of instance {id} is no longer valid: the execution continued as new or was replaced"
     )]
     HistoryOver { id: InstanceId },
-    /// The instance has ended, so nothing can reach it.
+    /// The instance has ended, and receives nothing any more.
     #[error("the instance {:?} has ended: it is {status}", .id.as_str())]
     InstanceEnded { id: InstanceId, status: InstanceStatus },
     /// The instance has not ended, so it cannot be purged.
     #[error("the instance {:?} has not ended: it is {status}; terminate it first", .id.as_str())]
     InstanceNotEnded { id: InstanceId, status: InstanceStatus },
-    /// A purge of a tree in which something has not ended.
+    /// A recursive purge found sub-orchestrations that have not ended.
     #[error("sub-orchestrations of instance {id} have not ended, such as {}", children.first().map_or("?", |child| child.as_str()))]
     ChildrenNotEnded { id: InstanceId, children: Vec<InstanceId> },
     /// No module has the name.
     #[error("there is no module {name:?}")]
     UnknownModule { name: String },
-    /// The bytes are no module for this host.
+    /// The bytes are not a module that this host can run.
     #[error(transparent)]
     ModuleRefused(UploadError),
     /// Another module offers a function of the same name.
@@ -156,25 +155,25 @@ pub(crate) enum Refusal {
         function: FunctionName,
         module: String,
     },
-    /// The tenant uploads that many modules already.
+    /// The tenant is already uploading that many modules.
     #[error("the tenant is already uploading {limit} modules; try again when one of them finishes")]
     TooManyUploads { limit: usize },
-    /// So much work is queued that no more is taken on.
+    /// Too much work is queued to accept more.
     #[error("the host is overloaded; try again")]
     Overloaded,
-    /// Too many requests are under way, or too many connections are open.
+    /// Too many requests are in progress, or too many connections are open.
     #[error("the host has reached its limit of concurrent requests (--max-connections); try again")]
     TooManyConnections,
-    /// Recovery has not finished, or the store cannot be written.
+    /// Recovery has not finished, or the store is not writable.
     #[error("the host is not ready: {reason}")]
     NotReady { reason: String },
-    /// The host is ending.
+    /// The host is shutting down.
     #[error("the host is shutting down")]
     ShuttingDown,
     /// A query took too long and was interrupted.
     #[error("the query took too long and was interrupted: ask for less, or try again later")]
     QueryTimedOut,
-    /// The tenant has too many queries running and waiting, or no reader came free in time.
+    /// The tenant has too many queries running and waiting, or no reader became free in time.
     #[error("too many queries are waiting")]
     TooManyQueries,
     /// The database failed; the cause is in the host's log.
@@ -183,13 +182,13 @@ pub(crate) enum Refusal {
     /// A stored row cannot be read; the cause is in the host's log.
     #[error("a stored row cannot be read; the cause is in the host's log")]
     StoreDamaged(#[source] StoreError),
-    /// A mistake of the host; the cause is in its log.
+    /// An internal error of the host; the cause is in its log.
     #[error("internal error; the cause is in the host's log")]
     Internal(String),
 }
 
 impl Refusal {
-    /// Status, stable code and title. The codes are listed in `docs/errors/README.md`; a test compares.
+    /// Status, stable code and title. `docs/errors/README.md` lists the codes; a test compares.
     pub(crate) fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
@@ -252,7 +251,7 @@ impl Refusal {
         }
     }
 
-    /// Further members of the problem document, for programs.
+    /// Additional members of the problem document, for programs.
     fn members(&self) -> Map<String, Value> {
         let value = match self {
             Self::UnknownParameter { name } | Self::RepeatedParameter { name } => json!({ "parameter": name }),
@@ -287,7 +286,7 @@ impl Refusal {
         }
     }
 
-    /// The document that the client gets.
+    /// The problem document that the client gets.
     pub(crate) fn problem(&self) -> Problem {
         let (status, code, title) = self.kind();
         Problem {
@@ -300,7 +299,7 @@ impl Refusal {
         }
     }
 
-    /// A refusal that is the host's fault is for its operator too.
+    /// Logs refusals that are the host's fault, for its operator.
     fn log(&self) {
         match self {
             Self::StoreUnavailable(cause) | Self::StoreDamaged(cause) => {
@@ -315,7 +314,7 @@ impl Refusal {
     }
 }
 
-/// Each reason not to change tenants and keys has its own code.
+/// Each reason why tenants or keys cannot be changed has its own code.
 fn tenancy_refused(error: &TenancyError) -> (StatusCode, &'static str, &'static str) {
     use StatusCode as S;
     match error {
@@ -335,7 +334,7 @@ fn tenancy_refused(error: &TenancyError) -> (StatusCode, &'static str, &'static 
     }
 }
 
-/// Too fast, too large, or too much.
+/// The status of an exceeded quota: too fast, too large, or too much.
 fn exceeded_status(exceeded: &Exceeded) -> StatusCode {
     match exceeded.quota {
         _ if exceeded.retry_after.is_some() => StatusCode::TOO_MANY_REQUESTS,
@@ -344,7 +343,7 @@ fn exceeded_status(exceeded: &Exceeded) -> StatusCode {
     }
 }
 
-/// A refused module has its own code. Mostly the request was fine and its content is not (422).
+/// Each reason to refuse a module has its own code. Mostly the request is valid but its content is not (422).
 fn module_refused(error: &UploadError) -> (StatusCode, &'static str, &'static str) {
     let status = match error {
         UploadError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -354,7 +353,7 @@ fn module_refused(error: &UploadError) -> (StatusCode, &'static str, &'static st
     (status, error.code(), "Module refused")
 }
 
-/// What else is known about a refused module, for programs.
+/// Additional members about a refused module, for programs.
 fn module_members(error: &UploadError) -> Value {
     match error {
         UploadError::TooLarge { limit, .. } | UploadError::TooManyFunctions { limit, .. } => json!({ "limit": limit }),
@@ -372,7 +371,7 @@ fn module_members(error: &UploadError) -> Value {
     }
 }
 
-/// An error and what led to it, in one line.
+/// An error with its chain of causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -415,9 +414,8 @@ impl IntoResponse for Refusal {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
         }
-        // Nor is a connection kept for which there is no place.
-        // What is left of a body that was not read to its end must not be taken for the next request.
-        // Nor is anything to be sent after the first request that should have been encrypted.
+        // The connection is closed if the rest of an unread body could be mistaken for the next request, if there is no
+        // place for it, or if the client must use TLS.
         if matches!(
             self,
             Self::BodyTooLarge { .. }
@@ -461,14 +459,14 @@ impl From<TenancyError> for Refusal {
 }
 
 impl Refusal {
-    /// The body is JSON, but not what the resource takes.
+    /// The body is JSON, but not what the resource expects.
     pub(crate) fn invalid_body(message: impl Into<String>) -> Self {
         Self::InvalidBody {
             message: message.into(),
         }
     }
 
-    /// Why a start with that id was refused.
+    /// Why a start with this id was refused.
     pub(crate) fn of_start(error: StartError, id: Option<&InstanceId>) -> Self {
         match error {
             StartError::UnknownFunction { name, near } => Self::UnknownFunction { name, near },
@@ -486,7 +484,7 @@ impl Refusal {
                 status,
             },
             StartError::KeyReused => Self::IdempotencyKeyReused,
-            // Its keys are gone as well.
+            // The tenant's keys are gone as well.
             StartError::TenantGone => Self::Unauthenticated,
             StartError::Overloaded => Self::Overloaded,
             StartError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
@@ -494,7 +492,7 @@ impl Refusal {
         }
     }
 
-    /// Why a message for that instance was refused.
+    /// Why a message to this instance was refused.
     pub(crate) fn of_message(error: MessageError, id: InstanceId) -> Self {
         match error {
             MessageError::InvalidEvent {
@@ -516,7 +514,7 @@ impl Refusal {
         }
     }
 
-    /// Why that instance was not purged.
+    /// Why this instance was not purged.
     pub(crate) fn of_purge(error: PurgeError, id: InstanceId) -> Self {
         match error {
             PurgeError::Unknown => Self::UnknownInstance { id },
@@ -532,7 +530,7 @@ impl From<PutModuleError> for Refusal {
         match error {
             PutModuleError::Refused(error) => Self::ModuleRefused(error),
             PutModuleError::FunctionTaken { kind, function, module } => Self::FunctionTaken { kind, function, module },
-            // Its keys are gone as well.
+            // The tenant's keys are gone as well.
             PutModuleError::TenantGone => Self::Unauthenticated,
             PutModuleError::Signature(error) => Self::Signature(error),
             PutModuleError::Quota(exceeded) => Self::QuotaExceeded(exceeded),

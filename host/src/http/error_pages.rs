@@ -1,4 +1,4 @@
-//! The pages that problem documents point to, from the host itself, so that they fit its version.
+//! The error pages that problem documents link to. The host serves them itself, so that they match its version.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Uri, header};
@@ -13,7 +13,7 @@ use super::{
 /// The table of all codes, one line each.
 const TABLE: &str = include_str!("../../../docs/errors/README.md");
 
-/// The codes that have a page of their own.
+/// The codes that have their own page.
 const PAGES: &[(&str, &str)] = &[
     (
         "module-forbidden-import",
@@ -36,7 +36,7 @@ const PAGES: &[(&str, &str)] = &[
     ),
 ];
 
-/// A code as it stands in the path; whether it is known shows later.
+/// A code in the path, which may be unknown.
 #[derive(Debug)]
 pub(crate) struct Code(String);
 
@@ -49,7 +49,7 @@ impl PathPart for Code {
     }
 }
 
-/// What an error code means, and what to do about it.
+/// Get the page of an error code: its meaning and remedy.
 #[utoipa::path(
     get, path = "/docs/errors/{code}", tag = "host", operation_id = "getErrorPage",
     params(("code" = String, Path, description = "The `code` of a problem document")),
@@ -70,7 +70,7 @@ pub(crate) async fn get(
     Ok(([(header::CONTENT_TYPE, kind)], page).into_response())
 }
 
-/// The page of a code: its own, or its line of the table.
+/// The page of a code: its own, or its row of the table.
 fn page(code: &str) -> Option<String> {
     if let Some((_, page)) = PAGES.iter().find(|(known, _)| *known == code) {
         return Some((*page).to_owned());
@@ -86,7 +86,7 @@ fn rows() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
             .strip_prefix("| ")?
             .split(" | ")
             .map(|cell| cell.trim_end_matches(" |"));
-        // A code that has a page of its own is a link to it.
+        // A code that has its own page is a link to it.
         let code = cells.next()?.split('`').nth(1)?;
         Some((code, cells.next()?, cells.next()?))
     })
@@ -96,7 +96,7 @@ fn rows() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
 mod tests {
     use super::*;
 
-    /// The codes in a source file: texts in kebab case that stand where `marker` ends.
+    /// The codes in a source file: kebab-case strings that follow `marker`.
     fn codes(source: &'static str, marker: &str) -> Vec<&'static str> {
         source
             .split(marker)

@@ -1,9 +1,9 @@
-//! Without keys, only programs on this machine that address it by its own name may ask.
+//! Without API keys, the host accepts only requests from programs on this machine that address it by its own name.
 //!
-//! The socket is bound to loopback, but a web page in the operator's browser can send requests to loopback too: directly
-//! (then the browser adds its `Origin`), or under a DNS name of its own that it lets point to 127.0.0.1 (then `Host`
-//! holds that name). Both are refused before anything is read or changed. With keys, a page would have to know one. No
-//! CORS header is ever sent.
+//! The socket is bound to loopback, but a web page in the operator's browser can send requests to loopback too:
+//! directly (then the browser adds its `Origin`), or through a DNS name of its own that resolves to 127.0.0.1 (then
+//! `Host` holds that name). Both are refused before anything is read or changed. With keys, a page would have to know
+//! one. The host never sends a CORS header.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,11 +19,12 @@ use http::{
 
 use super::{error::Refusal, state::App};
 
-/// Longest request target (path and query), in bytes. The longest of ours are an escaped id and an escaped event name.
+/// Maximum length of a request target (path and query), in bytes. The longest valid ones hold an escaped id and an
+/// escaped event name.
 pub(crate) const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// Lets only requests through that are addressed to this machine by its own name and come from no foreign page, as long as
-/// there are no keys.
+/// As long as there are no keys, accepts only requests that are addressed to this machine by its own name and come from
+/// no foreign page.
 pub(crate) async fn own_machine_only(State(app): State<App>, request: Request, next: Next) -> Response {
     let foreign_welcome = !app.options.own_names_only || !app.engine.tenancy().is_open();
     let checked = check_length(request.uri()).and_then(|()| {
@@ -50,7 +51,7 @@ fn check_length(uri: &Uri) -> Result<(), Refusal> {
 
 fn check(uri: &Uri, headers: &HeaderMap, scheme: &Scheme) -> Result<(), Refusal> {
     let host = single(headers, header::HOST).ok_or_else(|| Refusal::ForeignHost { host: String::new() })?;
-    // A proxy-style request names its host in the target as well; both must be ours.
+    // A proxy-style request names its host in the target as well; both names must be the machine's own.
     for name in [Some(host), uri.authority().map(Authority::as_str)]
         .into_iter()
         .flatten()
@@ -74,7 +75,7 @@ fn check(uri: &Uri, headers: &HeaderMap, scheme: &Scheme) -> Result<(), Refusal>
     Ok(())
 }
 
-/// The value of a header that must be there exactly once.
+/// The value of a header that must be present exactly once.
 fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -83,8 +84,8 @@ fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     }
 }
 
-/// `localhost` or a loopback address, with or without a port. The port is not compared: a tunnel may change it, and a
-/// page cannot choose a `Host` at all.
+/// Whether `host` is `localhost` or a loopback address, with or without a port. The port is not compared: a tunnel may
+/// change it, and a page cannot set `Host` at all.
 fn is_own_name(host: &str) -> bool {
     if let Ok(address) = host.parse::<SocketAddr>() {
         return address.ip().is_loopback();
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_own_names_are_answered_and_no_others() {
+    fn only_the_machines_own_names_are_accepted() {
         for host in [
             "localhost",
             "LOCALHOST:7411",
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(
             code("/", &[(header::HOST, "localhost"), (header::HOST, "localhost")]),
             "foreign-host",
-            "which of two names counts would depend on who reads them"
+            "with two names, which one counts would depend on the implementation"
         );
         assert_eq!(
             code("http://evil.example/", &[(header::HOST, "localhost")]),
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn over_tls_a_page_of_the_host_is_one_that_came_over_tls() {
+    fn over_tls_only_https_origins_belong_to_the_host() {
         let check = |origin: &str| {
             let headers = [(header::HOST, "localhost:7411"), (header::ORIGIN, origin)];
             let headers = headers.map(|(name, value)| (name, value.parse().unwrap()));

@@ -1,4 +1,4 @@
-//! Whether the host lives and whether it can work.
+//! Health checks: whether the host is alive, and whether it is ready.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -12,16 +12,16 @@ use utoipa::ToSchema;
 
 use super::{error::Refusal, problem::Problem, state::App};
 
-/// How long it is taken for true that the store can be written. Everybody may ask, and each answer is a transaction.
+/// How long the result of a probe is reused. Anybody may ask, and each probe is a transaction.
 const READINESS_HOLDS: Duration = Duration::from_secs(1);
 
-/// Whether the host can work, found out for all who ask at about the same time.
+/// Whether the host is ready; concurrent requests share one probe.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
     latest: Mutex<Option<watch::Receiver<Option<Probed>>>>,
 }
 
-/// What was found out, and when. The reason is for whoever asks.
+/// The result of a probe and its time. The error is the reason, shown to the client.
 #[derive(Debug, Clone)]
 struct Probed {
     at: Instant,
@@ -29,11 +29,11 @@ struct Probed {
 }
 
 impl Readiness {
-    /// What the last probe has found, or the one under way will find; only if there is neither, this one is begun. It
-    /// goes on when nobody waits for it any more: who asks and hangs up must not begin many.
+    /// Returns the result of the last probe or of the one in progress, and starts `probe` only if there is neither. A
+    /// started probe continues when nobody waits for it any more, so that clients that disconnect do not start many.
     ///
     /// # Errors
-    /// Why the host cannot work.
+    /// Why the host is not ready.
     pub(crate) async fn ask<E: std::fmt::Display>(
         &self,
         probe: impl Future<Output = Result<(), E>> + Send + 'static,
@@ -64,16 +64,16 @@ impl Readiness {
     }
 }
 
-/// Whether a probe is under way or its answer still counts.
+/// Whether a probe is in progress, or its result is still valid.
 fn holds(probed: &watch::Receiver<Option<Probed>>) -> bool {
     match &*probed.borrow() {
         Some(probed) => probed.at.elapsed() < READINESS_HOLDS,
-        // One that broke will not answer any more.
+        // A probe that panicked will not send a result any more.
         None => probed.has_changed().is_ok(),
     }
 }
 
-/// A sign of life.
+/// The status of the host.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
     /// `ok` or `ready`.
@@ -82,10 +82,10 @@ pub(crate) struct Health {
     version: &'static str,
 }
 
-/// Whether the process answers. Restart it when this fails.
+/// Whether the process responds. Restart it if this fails.
 #[utoipa::path(
     get, path = "/healthz", tag = "host",
-    responses((status = 200, description = "The process answers", body = Health)),
+    responses((status = 200, description = "The process responds", body = Health)),
 )]
 pub(crate) async fn alive() -> Json<Health> {
     Json(Health {
@@ -94,7 +94,7 @@ pub(crate) async fn alive() -> Json<Health> {
     })
 }
 
-/// Whether recovery has finished and the store can be written. Send no work while this fails.
+/// Whether recovery has finished and the store is writable. Send no work while this fails.
 #[utoipa::path(
     get, path = "/readyz", tag = "host",
     responses(
@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often it is asked, and takes a while.
+    /// Counts its probes, each of which takes a while.
     #[derive(Clone, Default)]
     struct Store(Arc<AtomicU32>);
 
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_who_ask_get_the_answer_of_one_probe_for_a_while() {
+    async fn concurrent_requests_share_the_result_of_one_probe() {
         let (readiness, store) = (Readiness::default(), Store::default());
         let answers = join_all((0..1_000).map(|_| readiness.ask(store.probe()))).await;
         assert!(answers.iter().all(Result::is_ok));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_and_hangs_up_begins_one_probe_at_most() {
+    async fn requests_that_disconnect_start_one_probe_at_most() {
         let (readiness, store) = (Readiness::default(), Store::default());
         for _ in 0..1_000 {
             assert!(readiness.ask(store.probe()).now_or_never().is_none());
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_that_fails_or_breaks_is_told_and_not_for_ever() {
+    async fn a_probe_that_fails_or_panics_is_reported_and_repeated_later() {
         let readiness = Readiness::default();
         let failing = async { Err("the disk is full") };
         assert_eq!(readiness.ask(failing).await, Err("the disk is full".into()));

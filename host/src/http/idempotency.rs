@@ -1,7 +1,7 @@
-//! The header `Idempotency-Key`: a repeated request answers as the first did.
+//! The header `Idempotency-Key`: a repeated request gets the answer of the first one.
 //!
-//! Two requests are the same when they ask for the same: method, path, body, and the query parameters that say what is
-//! to be done. How long the client waits for the answer is no part of it.
+//! Two requests are the same if they have the same method, path, body, and the query parameters that say what to do.
+//! How long the client waits for the answer does not matter.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use sha2::{Digest, Sha256};
 use super::error::Refusal;
 use crate::{model::Timestamp, store::IdempotencyKey};
 
-/// The header's name.
+/// The name of the header.
 pub(crate) const HEADER: &str = "idempotency-key";
 
-/// Longest key, in characters: room for a UUID with a prefix.
+/// Maximum length of a key, in characters: room for a UUID with a prefix.
 const MAX_KEY_CHARACTERS: usize = 255;
 
-/// How long a key is remembered. A client that retries for longer has other troubles.
+/// How long a key is remembered. Retries take much less than a day.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Query parameters that say how to answer and change nothing that is done. Every other one is part of what is asked.
+/// Query parameters that only affect the answer, not what is done. All others are part of the fingerprint.
 const ANSWER_PARAMETERS: [&str; 1] = ["wait"];
 
-/// What a request carries.
+/// The body of a request, as the fingerprints use it.
 pub(crate) struct Asked<'a> {
-    /// Its body as it came.
+    /// The body as received.
     pub(crate) bytes: &'a [u8],
-    /// What the body stands for: an empty one for `null`, one with a byte order mark for what follows.
+    /// The payload that the body stands for: `null` for an empty body, and without a byte order mark.
     pub(crate) meaning: &'a [u8],
 }
 
-/// The key of a request, if it has one, with the fingerprint of what is asked.
+/// The key of a request, if it has one, with the fingerprint of the request.
 pub(crate) fn key(parts: &Parts, body: Asked<'_>) -> Result<Option<IdempotencyKey>, Refusal> {
     let mut given = parts.headers.get_all(HEADER).iter();
     let (Some(value), None) = (given.next(), given.next()) else {
@@ -61,9 +61,9 @@ fn is_valid(key: &str) -> bool {
     (1..=MAX_KEY_CHARACTERS).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// SHA-256 over what is asked: method, segments of the path, parameters by name, body. Percent escapes are decoded and the
-/// order of parameters does not count, as clients may write the same request in several ways. Each part follows its length
-/// and each list its number of parts, so that no two requests run into each other.
+/// SHA-256 over the request: method, segments of the path, parameters by name, body. Percent escapes are decoded and
+/// the order of parameters does not matter, since clients may write the same request in several ways. Each part is
+/// preceded by its length and each list by its number of parts, so that different requests have different inputs.
 fn fingerprint(method: &str, path: &str, query: &str, body: &[u8]) -> [u8; 32] {
     let segments: Vec<_> = path.split('/').map(decoded).collect();
     let mut parameters: Vec<_> = query
@@ -89,8 +89,8 @@ fn fingerprint(method: &str, path: &str, query: &str, body: &[u8]) -> [u8; 32] {
     hash.finish()
 }
 
-/// The fingerprint of versions in which `wait`, and how a request was written, counted. Keys are remembered for a day, so
-/// a client that repeats a request over an upgrade of the host must be recognized by it.
+/// The fingerprint of earlier versions, which included `wait` and the exact spelling of a request. Keys are remembered
+/// for a day, so a client that repeats a request across an upgrade of the host must be recognized.
 fn earlier_fingerprint(method: &str, path: &str, query: &str, body: &[u8]) -> [u8; 32] {
     let mut hash = PartsHash::new();
     hash.text(method.as_bytes())
@@ -104,7 +104,7 @@ fn decoded(text: &str) -> Vec<u8> {
     percent_decode_str(text).collect()
 }
 
-/// SHA-256 over parts whose borders count.
+/// SHA-256 over parts, including their boundaries.
 struct PartsHash(Sha256);
 
 impl PartsHash {
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn how_to_answer_and_how_a_request_is_written_are_no_part_of_what_is_asked() {
+    fn the_fingerprint_ignores_wait_and_the_spelling_of_a_request() {
         let asked = fingerprint("POST", "/v1/orchestrations/F", "instanceId=a%20b&x=1", b"1");
         for query in [
             "wait=10s&instanceId=a+b&x=1",

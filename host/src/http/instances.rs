@@ -1,4 +1,4 @@
-//! One instance: its status, and its removal.
+//! A single instance: status and purge.
 
 pub(crate) mod control;
 pub(crate) mod document;
@@ -51,20 +51,20 @@ impl FromParams for StatusParams {
     }
 }
 
-/// The status of an instance.
+/// Get the status of an instance.
 #[utoipa::path(
     get, path = "/v1/instances/{id}", tag = "instances", operation_id = "getInstance",
     params(
         ("id" = String, Path, description = "The instance's id"),
-        ("wait" = Option<String>, Query, description = "Answer when it has ended, at the latest after this time (at most 60s)", example = "20s"),
+        ("wait" = Option<String>, Query, description = "Respond when the instance has ended, but after this time at the latest (at most 60s)", example = "20s"),
         ("history" = Option<bool>, Query, description = "Include the turns of the current execution"),
-        ("historyCursor" = Option<String>, Query, description = "With `history`: `historyCursor` of the page before"),
-        ("historyAfter" = Option<u32>, Query, description = "With `history`: only turns after this one, of whichever execution is current"),
-        ("historyLimit" = Option<u32>, Query, description = "With `history`: at most that many turns (1 to 1000, default 1000)"),
+        ("historyCursor" = Option<String>, Query, description = "With `history`: `historyCursor` of the previous page"),
+        ("historyAfter" = Option<u32>, Query, description = "With `history`: only turns after this one, of the current execution"),
+        ("historyLimit" = Option<u32>, Query, description = "With `history`: maximum number of turns (1 to 1000, default 1000)"),
     ),
     responses(
-        (status = 200, description = "It has ended", body = InstanceDocument),
-        (status = 202, description = "It has not ended", body = InstanceDocument,
+        (status = 200, description = "The instance has ended", body = InstanceDocument),
+        (status = 202, description = "The instance has not ended", body = InstanceDocument,
             headers(("location" = String, description = "This address"), ("retry-after" = u32, description = "When to ask again, in seconds"))),
         (status = 400, description = "`invalid-path`, `invalid-parameter`, …", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-instance`", body = Problem, content_type = "application/problem+json"),
@@ -98,11 +98,11 @@ pub(crate) async fn get(
     Ok((StatusCode::ACCEPTED, headers, document).into_response())
 }
 
-/// Returns when the instance has ended or does not exist, the time is up, the host begins to end, or there is no room for
-/// another wait.
+/// Returns when the instance has ended or does not exist, the time is up, the host begins to shut down, or there is no
+/// room for another wait.
 ///
 /// # Errors
-/// When the store fails.
+/// If the store fails.
 pub(crate) async fn wait_for_end(
     app: &App,
     caller: Caller,
@@ -113,7 +113,7 @@ pub(crate) async fn wait_for_end(
     if wait.is_zero() {
         return Ok(());
     }
-    // Who asks about an instance that has ended takes no room from those who wait.
+    // A request about an instance that has ended does not use up the room for waits.
     let summary = app.store(caller).summary(id).await?;
     if summary.is_none_or(|summary| summary.status.has_ended()) {
         return Ok(());
@@ -130,7 +130,7 @@ pub(crate) async fn wait_for_end(
     Ok(())
 }
 
-/// The instance as it stands, and the turns that are wanted of it, from one moment.
+/// The instance and the requested turns, from one snapshot.
 async fn look(
     app: &App,
     caller: Caller,
@@ -148,18 +148,18 @@ async fn look(
     }
 }
 
-/// How many instances were removed.
+/// The result of a purge.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Purged {
-    /// How many.
+    /// The number of purged instances.
     pub instances_deleted: u64,
-    /// Of a recursive purge of many: how many stay because sub-orchestrations below them have not ended.
+    /// For recursive purges of many: the number of instances kept because sub-orchestrations below have not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances_left: Option<u64>,
 }
 
-/// Parameters of a purge of one.
+/// Parameters of the purge of one instance.
 #[derive(Debug)]
 pub(crate) struct PurgeParams {
     recursive: bool,
@@ -175,13 +175,13 @@ impl FromParams for PurgeParams {
 
 /// Remove an ended instance with its history and logs.
 ///
-/// With `recursive`, its sub-orchestrations go too, theirs, and so on, if all of them have ended. Children go before their
-/// parents: after a failure in the middle, the same request removes the rest.
+/// With `recursive`, all its sub-orchestrations are removed too, at every level, if all of them have ended. Children
+/// are removed before their parents: after a failure in the middle, the same request removes the rest.
 #[utoipa::path(
     delete, path = "/v1/instances/{id}", tag = "instances", operation_id = "purgeInstance",
     params(
         ("id" = String, Path, description = "The instance's id"),
-        ("recursive" = Option<bool>, Query, description = "Also its sub-orchestrations, theirs, and so on"),
+        ("recursive" = Option<bool>, Query, description = "Also remove its sub-orchestrations, at every level"),
     ),
     responses(
         (status = 200, description = "Removed", body = Purged),

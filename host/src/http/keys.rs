@@ -1,4 +1,4 @@
-//! API keys: creating, listing and revoking them.
+//! API keys: create, list and revoke.
 
 use axum::{
     Json,
@@ -30,49 +30,49 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[schema(as = Key)]
 pub(crate) struct KeyDocument {
-    /// Names it in lists; it is the first part of the key.
+    /// Identifies the key in lists; it is the first part of the key.
     id: String,
-    /// Whose it is.
+    /// The name of its tenant.
     tenant: String,
     /// `client`, `operator`, `deployer` or `admin`.
     role: &'static str,
-    /// What people call it.
+    /// A label for people.
     label: String,
     /// When it was created.
     created_time: String,
-    /// When it stops working, if ever.
+    /// When it expires, if ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_time: Option<String>,
-    /// The whole key: in the answer to its creation, and never again.
+    /// The whole key; only in the response to its creation.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
 }
 
-/// Keys.
+/// A list of API keys.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct KeyList {
-    /// By id.
+    /// The keys, by id.
     keys: Vec<KeyDocument>,
 }
 
-/// A key to be created.
+/// Request to create a key.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct KeyRequest {
-    /// Whose; `default` if it is not given. A key of the role `admin` belongs to no tenant.
+    /// The name of its tenant; `default` if absent. A key of the role `admin` belongs to no tenant.
     #[schema(value_type = Option<String>)]
     tenant: Option<TenantName>,
     /// `client`, `operator`, `deployer` or `admin`.
     #[schema(value_type = String, example = "client")]
     role: Role,
-    /// What people call it.
+    /// A label for people.
     #[serde(default)]
     label: String,
-    /// When it stops working (RFC 3339); never if it is not given.
+    /// When it expires (RFC 3339); never if absent.
     expires_time: Option<String>,
 }
 
-/// Which keys a list shows.
+/// Parameters of a list of keys.
 #[derive(Debug)]
 pub(crate) struct KeysParams {
     tenant: Option<TenantName>,
@@ -101,12 +101,12 @@ fn document(tenancy: &Tenancy, key: KeyRow) -> KeyDocument {
 
 /// Create an API key.
 ///
-/// The first one must be of the role `admin`; from then on every request needs a key.
+/// The first one must have the role `admin`; from then on, every request needs a key.
 #[utoipa::path(
     post, path = "/v1/keys", tag = "administration", operation_id = "createKey",
     request_body = KeyRequest,
     responses(
-        (status = 201, description = "The key, whole this one time", body = KeyDocument),
+        (status = 201, description = "The whole key; it is not shown again", body = KeyDocument),
         (status = 400, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`first-key`", body = Problem, content_type = "application/problem+json"),
@@ -138,10 +138,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(document)).into_response())
 }
 
-/// All keys, without their secrets.
+/// List all keys, without their secrets.
 #[utoipa::path(
     get, path = "/v1/keys", tag = "administration", operation_id = "listKeys",
-    params(("tenant" = Option<String>, Query, description = "Only those of this tenant")),
+    params(("tenant" = Option<String>, Query, description = "Only keys of this tenant")),
     responses(
         (status = 200, description = "The keys", body = KeyList),
         (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
@@ -159,10 +159,10 @@ pub(crate) async fn list(
     Ok(Json(KeyList { keys }))
 }
 
-/// Revoke a key: it is useless from now on.
+/// Revoke a key. It stops working immediately.
 #[utoipa::path(
     delete, path = "/v1/keys/{key}", tag = "administration", operation_id = "revokeKey",
-    params(("key" = String, Path, description = "Its id")),
+    params(("key" = String, Path, description = "The id of the key")),
     responses(
         (status = 204, description = "Revoked"),
         (status = 404, description = "`unknown-key`", body = Problem, content_type = "application/problem+json"),

@@ -1,7 +1,7 @@
-//! Addresses of our own resources, as the client that asks would write them.
+//! Addresses of the host's resources, as the requesting client would write them.
 //!
-//! They begin with `--public-url`. Without it, they begin with what a trusted proxy says ([`proxies`](super::proxies)), and
-//! otherwise with what the request itself was addressed to.
+//! They begin with `--public-url`. Without it, they begin with what a trusted proxy says ([`proxies`](super::proxies)),
+//! and otherwise with what the request itself was addressed to.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -23,19 +23,19 @@ use super::{
 };
 use crate::model::InstanceId;
 
-/// Everything but RFC 3986's unreserved characters is escaped in a path segment.
+/// Everything except RFC 3986's unreserved characters is escaped in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// How often a client should ask again, in seconds. Most instances end sooner; `wait` saves asking at all.
+/// How long a client should wait before asking again, in seconds. Most instances end sooner; `wait` avoids polling.
 pub(crate) const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// A path segment holding that text.
+/// Escapes a text as a path segment.
 pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-/// The address under which clients know a host, without a slash at its end: scheme, authority, and perhaps a prefix of all
-/// paths.
+/// The address under which clients know a host, without a trailing slash: scheme, authority, and optionally a prefix of
+/// all paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
@@ -68,7 +68,7 @@ impl fmt::Display for PublicUrl {
     }
 }
 
-/// The address under which the client knows this host, without a slash at its end.
+/// The address under which the client knows this host, without a trailing slash.
 #[derive(Debug, Clone)]
 pub(crate) struct Base(String);
 
@@ -97,7 +97,7 @@ impl FromRequestParts<App> for Base {
     }
 }
 
-/// What the request was addressed to, if that can stand in a URL.
+/// The authority that the request was addressed to, if it is valid in a URL.
 fn addressed(parts: &Parts) -> Option<String> {
     let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| parts.uri.authority().map(Authority::as_str));
@@ -111,23 +111,23 @@ impl Base {
     }
 }
 
-/// What a client needs to follow and steer an instance. The names are those of Durable Functions.
+/// The links with which a client follows and controls an instance. The names are those of Durable Functions.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct InstanceLinks {
     /// The instance's id.
     pub id: String,
-    /// GET: its status; with `?wait=20s` after it ended.
+    /// GET: its status; with `?wait=20s`, once it has ended.
     pub status_query_get_uri: String,
     /// POST: raise an event; replace `{eventName}`.
     pub send_event_post_uri: String,
-    /// POST: end it; replace `{text}` by a reason.
+    /// POST: terminate it; replace `{text}` with a reason.
     pub terminate_post_uri: String,
     /// DELETE: remove it once it has ended.
     pub purge_history_delete_uri: String,
-    /// POST: stop it for a while; replace `{text}` by a reason.
+    /// POST: suspend it; replace `{text}` with a reason.
     pub suspend_post_uri: String,
-    /// POST: let it go on; replace `{text}` by a reason.
+    /// POST: resume it; replace `{text}` with a reason.
     pub resume_post_uri: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the host counts, for Prometheus. `docs/metrics.md` explains each metric; a test compares the names.
+//! The metrics of the host, for Prometheus. `docs/metrics.md` explains each metric; a test compares the names.
 
 use axum::{
     extract::State,
@@ -15,13 +15,13 @@ use crate::metrics::{Kind, Text, process_usage};
 use crate::store::Store;
 use crate::tenancy::TenantCounts;
 
-/// Histograms of times count microseconds.
+/// Microseconds per second; histograms of times count microseconds.
 const MICROS_PER_S: f64 = 1e6;
 
-/// Stands for all tenants that have no label of their own. No tenant can have this name.
+/// The label of all tenants that have no label of their own. It is not a valid tenant name.
 const OTHERS: &str = "(others)";
 
-/// What the host counts, in the text format of Prometheus.
+/// Get the metrics of the host, in the text format of Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "host", operation_id = "getMetrics",
     responses((status = 200, description = "Metrics in the text format 0.0.4 of Prometheus", body = String, content_type = "text/plain")),
@@ -48,14 +48,14 @@ fn instances(text: &mut Text, engine: &Engine) {
     text.metric(
         Kind::Counter,
         "windlass_instances_started_total",
-        "Instances started, by who started them.",
+        "Instances started, by origin.",
     )
     .sample(&[("by", "client")], stats.started_by_clients.get())
     .sample(&[("by", "orchestration")], stats.started_by_orchestrations.get());
     text.metric(
         Kind::Counter,
         "windlass_instances_ended_total",
-        "Instances that have ended, by how.",
+        "Instances that have ended, by status.",
     )
     .sample(&[("status", "completed")], stats.completed.get())
     .sample(&[("status", "failed")], stats.failed.get())
@@ -96,14 +96,14 @@ fn turns(text: &mut Text, stats: &EngineStats) {
     text.metric(
         Kind::Counter,
         "windlass_guests_started_total",
-        "Guests made for instances, by whether they had a history to replay first; every other turn found its guest hot.",
+        "Guests created for instances, by whether they had to replay a history first; all other turns found their guest hot.",
     )
     .sample(&[("history", "none")], stats.guests_new.get())
     .sample(&[("history", "replayed")], stats.guests_replayed.get());
     text.number(
         Kind::Counter,
         "windlass_turns_replayed_total",
-        "Recorded turns fed to guests again.",
+        "Recorded turns that were replayed.",
         stats.turns_replayed.get(),
     );
 }
@@ -123,7 +123,7 @@ fn attempts(text: &mut Text, engine: &Engine) {
     text.number(
         Kind::Gauge,
         "windlass_activity_attempts_running",
-        "Attempts of activities that run now.",
+        "Attempts of activities that are running.",
         attempts.running.get(),
     );
     text.number(
@@ -161,7 +161,7 @@ fn connections(text: &mut Text, engine: &Engine) {
     text.number(
         Kind::Counter,
         "windlass_outgoing_connections_reused_total",
-        "Requests of activities that went over a connection of an earlier one.",
+        "Requests of activities that reused a connection.",
         counts.reused,
     );
     text.number(
@@ -172,7 +172,7 @@ fn connections(text: &mut Text, engine: &Engine) {
     );
 }
 
-/// What is shown of a tenant, or of several together.
+/// The statistics of one tenant, or of several combined.
 struct OfTenant<'a> {
     name: &'a str,
     counts: &'a TenantCounts,
@@ -221,7 +221,7 @@ fn tenants(text: &mut Text, engine: &Engine) {
     show(
         Kind::Counter,
         "windlass_tenant_activity_attempts_total",
-        "Attempts of activities that came to an end of their own, by tenant.",
+        "Attempts of activities that ended by themselves, by tenant.",
         |of| of.counts.attempts.get(),
     );
     show(
@@ -233,7 +233,7 @@ fn tenants(text: &mut Text, engine: &Engine) {
     show(
         Kind::Gauge,
         "windlass_tenant_activities_running",
-        "Activities that run now, by tenant.",
+        "Activities that are running, by tenant.",
         |of| of.used.running as u64,
     );
     show(
@@ -255,13 +255,13 @@ fn store(text: &mut Text, store: &Store) {
     text.number(
         Kind::Counter,
         "windlass_store_operations_total",
-        "Turns, starts, messages and other operations written in them.",
+        "Turns, starts, messages and other operations written in transactions.",
         stats.operations,
     );
     text.number(
         Kind::Counter,
         "windlass_store_rows_total",
-        "Rows written or deleted by them.",
+        "Rows written or deleted in transactions.",
         stats.rows,
     );
     text.number(
@@ -290,7 +290,7 @@ fn store(text: &mut Text, store: &Store) {
     );
     text.histogram(
         "windlass_store_commit_seconds",
-        "Time of a transaction, until it is on disk.",
+        "Duration of a transaction, until it is on disk.",
         &batches.micros,
         MICROS_PER_S,
     );
@@ -308,7 +308,7 @@ fn store(text: &mut Text, store: &Store) {
     );
 }
 
-/// Under the names that Prometheus' own clients use.
+/// Metrics of the process, under the names that Prometheus' own clients use.
 fn process(text: &mut Text) {
     let Some(usage) = process_usage("self") else { return };
     text.number(

@@ -1,4 +1,4 @@
-//! Modules: taking them in, showing them, taking their names away.
+//! Modules: upload, list, show and delete.
 
 use axum::{
     Json,
@@ -30,28 +30,28 @@ use crate::{
 /// The header that holds the signature of a module: 128 hexadecimal digits.
 pub(crate) const SIGNATURE_HEADER: &str = "windlass-signature";
 
-/// A module and what it offers.
+/// A module and its functions.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Module)]
 pub(crate) struct ModuleDocument {
     /// The name it was uploaded under.
     name: String,
-    /// SHA-256 of its bytes.
+    /// SHA-256 of its bytes: `sha256:` and 64 hexadecimal digits.
     digest: String,
-    /// What its functions are: `orchestration` or `activity`.
+    /// The kind of its functions: `orchestration` or `activity`.
     kind: &'static str,
-    /// Which SDK built it; may be empty.
+    /// The SDK that built it; may be empty.
     sdk: String,
-    /// Its functions, in its own order.
+    /// Its functions, in the order of the module.
     functions: Vec<FunctionDocument>,
-    /// The length of its bytes.
+    /// The length of the module, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<u64>,
     /// When it was uploaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     uploaded_time: Option<String>,
-    /// The id of the API key that it was uploaded with.
+    /// The id of the API key that uploaded it.
     #[serde(skip_serializing_if = "Option::is_none")]
     uploaded_by: Option<String>,
 }
@@ -61,7 +61,7 @@ pub(crate) struct ModuleDocument {
 #[serde(rename_all = "camelCase")]
 #[schema(as = Function)]
 pub(crate) struct FunctionDocument {
-    /// The name callers use.
+    /// The name that callers use.
     name: String,
     /// One line for people; may be empty.
     doc: String,
@@ -73,10 +73,10 @@ pub(crate) struct FunctionDocument {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Verbatim, required = false)]
     output_schema: Option<Box<RawValue>>,
-    /// Activities: options of calls that set none.
+    /// Activities only: the options of calls that set none.
     #[serde(skip_serializing_if = "Option::is_none")]
     default_options: Option<OptionsDocument>,
-    /// Orchestrations: the events that it declares.
+    /// Orchestrations only: the events that it declares.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     events: Vec<EventDocument>,
@@ -87,7 +87,7 @@ pub(crate) struct FunctionDocument {
 #[serde(rename_all = "camelCase")]
 #[schema(as = DeclaredEvent)]
 pub(crate) struct EventDocument {
-    /// Its name. Letter case does not matter.
+    /// The name of the event, case-insensitive.
     name: String,
     /// JSON Schema of the payload.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +95,7 @@ pub(crate) struct EventDocument {
     payload_schema: Option<Box<RawValue>>,
 }
 
-/// The text of a schema, which was checked to be JSON when the module was taken in.
+/// A schema as raw JSON. It was checked to be JSON when the module was uploaded.
 fn raw(schema: Option<String>) -> Option<Box<RawValue>> {
     schema.and_then(|text| RawValue::from_string(text).ok())
 }
@@ -163,7 +163,7 @@ impl From<ModuleVersion> for ModuleDocument {
     }
 }
 
-/// All modules of a tenant.
+/// The modules of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ModuleList {
     /// The modules, by name.
@@ -172,24 +172,24 @@ pub(crate) struct ModuleList {
 
 /// Upload a module.
 ///
-/// The body is the component itself. Instances that run on an earlier version of the name finish on it.
+/// The body is the component itself. Instances that run on an earlier version of the module finish on that version.
 #[utoipa::path(
     put, path = "/v1/modules/{module}", tag = "modules", operation_id = "putModule",
     params(
-        ("module" = String, Path, description = "Its name: letters, digits, `.`, `_`, `-`"),
+        ("module" = String, Path, description = "The name of the module: letters, digits, `.`, `_`, `-`"),
         ("windlass-signature" = Option<String>, Header, description = "Ed25519 signature of the body, 128 hexadecimal digits"),
     ),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "A Wasm component"),
     responses(
-        (status = 201, description = "It is the current version of that name now", body = ModuleDocument),
-        (status = 200, description = "It already was", body = ModuleDocument),
+        (status = 201, description = "It is now the current version of the module", body = ModuleDocument),
+        (status = 200, description = "It already was the current version", body = ModuleDocument),
         (status = 400, description = "`invalid-path`, `body-cut-off`, …", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`signature-missing`, `signature-wrong` or `quota-exceeded`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`function-taken`: another module offers one of its functions", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "`body-too-slow`", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "`body-too-large`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "It is no module for this host; the code says why", body = Problem, content_type = "application/problem+json"),
-        (status = 429, description = "`too-many-uploads`: others of the tenant are under way", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "It is not a valid module for this host; `code` says why", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too-many-uploads`: other uploads of the tenant are in progress", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `module-host-busy`, …", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -219,10 +219,10 @@ pub(crate) async fn put(
     Ok((status, Json(document)).into_response())
 }
 
-/// All modules.
+/// List all modules.
 #[utoipa::path(
     get, path = "/v1/modules", tag = "modules", operation_id = "listModules",
-    responses((status = 200, description = "The current version of each name", body = ModuleList)),
+    responses((status = 200, description = "The current version of each module", body = ModuleList)),
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -235,12 +235,12 @@ pub(crate) async fn list(
     }))
 }
 
-/// One module.
+/// Get one module.
 #[utoipa::path(
     get, path = "/v1/modules/{module}", tag = "modules", operation_id = "getModule",
-    params(("module" = String, Path, description = "Its name")),
+    params(("module" = String, Path, description = "The name of the module")),
     responses(
-        (status = 200, description = "The current version of that name", body = ModuleDocument),
+        (status = 200, description = "The current version of the module", body = ModuleDocument),
         (status = 404, description = "`unknown-module`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -255,12 +255,12 @@ pub(crate) async fn get(
     Ok(Json(module.into()))
 }
 
-/// Take a module's name and functions away.
+/// Remove a module's name and its functions.
 ///
 /// Instances that run on it finish on it; new ones cannot start.
 #[utoipa::path(
     delete, path = "/v1/modules/{module}", tag = "modules", operation_id = "deleteModule",
-    params(("module" = String, Path, description = "Its name")),
+    params(("module" = String, Path, description = "The name of the module")),
     responses(
         (status = 204, description = "Gone"),
         (status = 404, description = "`unknown-module`", body = Problem, content_type = "application/problem+json"),

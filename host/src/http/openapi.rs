@@ -1,4 +1,4 @@
-//! The OpenAPI document: what is generated from the handlers, under a title, with what holds for every operation.
+//! The OpenAPI document: generated from the handlers, plus a title and what applies to every operation.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use utoipa::OpenApi;
 use super::{access::TENANT_HEADER, problem};
 use problem::Problem;
 
-/// What the handlers do not say themselves.
+/// The parts that are not generated from handlers.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -23,31 +23,31 @@ use problem::Problem;
     tags(
         (name = "modules", description = "Components and the functions they offer"),
         (name = "orchestrations", description = "Starting instances"),
-        (name = "instances", description = "Following, steering and removing instances"),
+        (name = "instances", description = "Following, controlling and removing instances"),
         (name = "administration", description = "Tenants and API keys, for the role `admin`"),
         (name = "host", description = "The host itself"),
     )
 )]
 pub(crate) struct Document;
 
-/// The document as text, written once.
+/// The document as text, serialized once.
 static TEXT: LazyLock<String> =
     LazyLock::new(|| serde_json::to_string_pretty(&complete()).expect("a JSON value can be written"));
 
-/// The whole document: what the handlers say of themselves, and what holds for all of them.
+/// The complete document: generated from the handlers, plus what applies to all of them.
 pub(super) fn complete() -> Value {
     let mut document = serde_json::to_value(super::openapi()).expect("the document can be written as JSON");
     widen_integers(&mut document);
     document["components"]["securitySchemes"]["apiKey"] = json!({
         "type": "http",
         "scheme": "bearer",
-        "description": "An API key. A host on which no key was created takes requests without one, from its own machine.",
+        "description": "An API key. A host without any keys accepts requests without one, from its own machine.",
     });
     let paths = document["paths"].as_object_mut().expect("the document has paths");
     for (path, item) in paths {
         for operation in item.as_object_mut().expect("a path holds operations").values_mut() {
             operation["responses"]["default"] = json!({
-                "description": "Any other refusal; `code` says which",
+                "description": "Any other error; `code` says which",
                 "content": { problem::MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } },
             });
             if path.starts_with("/v1/") && path != "/v1/openapi.json" {
@@ -58,7 +58,7 @@ pub(super) fn complete() -> Value {
     document
 }
 
-/// Adds what every operation takes that acts for a tenant: a key, and from administrators the tenant's name.
+/// Adds the parameters of every operation on behalf of a tenant: a key, and for administrators the name of the tenant.
 fn needs_key(operation: &mut Value) {
     operation["security"] = json!([{ "apiKey": [] }, {}]);
     let parameters = operation
@@ -69,14 +69,14 @@ fn needs_key(operation: &mut Value) {
     parameters.as_array_mut().expect("parameters are an array").push(json!({
         "name": TENANT_HEADER,
         "in": "header",
-        "description": "The tenant to act for; with a key of the role `admin` only",
+        "description": "The tenant to act for; only with a key of the role `admin`",
         "required": false,
         "schema": { "type": "string" },
     }));
 }
 
-/// Declares unsigned integers of 32 bits as 64 bits wide: generated clients read `int32` as signed, and `maxAttempts`
-/// may be 4,294,967,295.
+/// Declares unsigned 32-bit integers as 64 bits wide: generated clients read `int32` as signed, and `maxAttempts` may
+/// be 4,294,967,295.
 fn widen_integers(part: &mut Value) {
     match part {
         Value::Object(members) => {
@@ -91,7 +91,7 @@ fn widen_integers(part: &mut Value) {
     }
 }
 
-/// This description of the API.
+/// Get this description of the API.
 #[utoipa::path(
     get, path = "/v1/openapi.json", tag = "host", operation_id = "getOpenApi",
     responses((status = 200, description = "An OpenAPI 3.1 document", content_type = "application/json")),

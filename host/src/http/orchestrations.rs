@@ -1,4 +1,4 @@
-//! Starting an orchestration.
+//! Starts orchestrations.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +28,7 @@ use crate::{
     store::InstanceDetails,
 };
 
-/// Set on the answer to a request that its `Idempotency-Key` shows to be a repetition.
+/// Set on a response if its `Idempotency-Key` identifies the request as a repetition.
 const REPLAYED: &str = "idempotent-replayed";
 
 /// Parameters of a start.
@@ -49,20 +49,20 @@ impl FromParams for StartParams {
 
 /// Start an orchestration.
 ///
-/// The answer means that the instance is stored and will run. An ended instance of the same id is replaced.
+/// The response means that the instance is stored and will run. An ended instance with the same id is replaced.
 #[utoipa::path(
     post, path = "/v1/orchestrations/{function}", tag = "orchestrations", operation_id = "startOrchestration",
     params(
         ("function" = String, Path, description = "The orchestration's name"),
-        ("instanceId" = Option<String>, Query, description = "The id of the new instance; drawn if absent"),
-        ("wait" = Option<String>, Query, description = "Answer with the status if it ends within this time (at most 60s)", example = "20s"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request answer as the first did"),
+        ("instanceId" = Option<String>, Query, description = "The id of the new instance; generated if absent"),
+        ("wait" = Option<String>, Query, description = "Respond with the status if the instance ends within this time (at most 60s)", example = "20s"),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the answer of the first one"),
     ),
     request_body(content = Verbatim, content_type = "application/json", description = "The input; an empty body is `null`"),
     responses(
         (status = 202, description = "Accepted", body = InstanceLinks,
             headers(("location" = String, description = "Where its status is"), ("retry-after" = u32, description = "When to ask, in seconds"))),
-        (status = 200, description = "With `wait`: it has ended", body = InstanceDocument),
+        (status = 200, description = "With `wait`: the instance has ended", body = InstanceDocument),
         (status = 400, description = "`invalid-input` (with `path`), `not-json`, `invalid-path`, `invalid-parameter`, …", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-function`, with names `near` it", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`already-exists`: the instance has not ended", body = Problem, content_type = "application/problem+json"),
@@ -113,8 +113,8 @@ pub(crate) async fn start(
     Ok(response)
 }
 
-/// How an instance of this request ended; none if it did not in time, the host is about to end, or there is no room for
-/// another wait.
+/// The final status of the started instance; `None` if it did not end in time, the host begins to shut down, or there
+/// is no room for another wait.
 async fn end_of(
     app: &App,
     caller: Caller,
@@ -134,13 +134,13 @@ async fn end_of(
     };
     match ended {
         Ok(Some(details)) => Ok(Some(Arc::unwrap_or_clone(details))),
-        // Its owner could not say; the store can.
+        // Its owner could not answer, but the store can.
         Ok(None) => Ok(app.store(caller).instance(id).await?),
         Err(_) => Ok(None),
     }
 }
 
-/// Where to ask for the status.
+/// The response of an accepted start, with the address of the status.
 fn accepted(base: &Base, id: &InstanceId) -> Result<Response, Refusal> {
     let links = InstanceLinks::new(base, id);
     let location = HeaderValue::from_str(&links.status_query_get_uri)

@@ -1,4 +1,4 @@
-//! Query parameters, read strictly: a misspelt, repeated or unreadable one is refused by name rather than ignored.
+//! Query parameters, read strictly: an unknown, repeated or invalid one is refused by name rather than ignored.
 
 use std::{fmt::Display, str::FromStr, time::Duration};
 
@@ -9,18 +9,18 @@ use percent_encoding::percent_decode_str;
 use super::{error::Refusal, state::App};
 use crate::model::{FromStored, InstanceStatus, Timestamp, date_time};
 
-/// The longest that `wait` may ask for. Clients that want to wait longer ask again.
+/// Maximum time of `wait`. Clients that want to wait longer ask again.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The parameters of one request that nobody has taken yet.
+/// The parameters of a request that have not been read yet.
 #[derive(Debug)]
 pub(crate) struct Given {
     pairs: Vec<(String, String)>,
 }
 
-/// What a resource reads from its query.
+/// The parameters of a resource.
 pub(crate) trait FromParams: Sized {
-    /// Takes each parameter it knows; what is left afterwards is unknown to the resource.
+    /// Reads each known parameter; those left over are unknown to the resource.
     fn read(given: &mut Given) -> Result<Self, Refusal>;
 }
 
@@ -28,7 +28,7 @@ pub(crate) trait FromParams: Sized {
 #[derive(Debug)]
 pub(crate) struct Params<T>(pub(crate) T);
 
-/// A resource that takes no parameters.
+/// The parameters of a resource that has none.
 #[derive(Debug)]
 pub(crate) struct NoParams;
 
@@ -76,7 +76,7 @@ impl Given {
         Some(self.pairs.swap_remove(position).1)
     }
 
-    /// A parameter that can be read from text, such as an id or a number.
+    /// A parameter that is parsed from text, such as an id or a number.
     pub(crate) fn parsed<T>(&mut self, name: &str) -> Result<Option<T>, Refusal>
     where
         T: FromStr,
@@ -90,7 +90,7 @@ impl Given {
         self.with(name, |text| T::from_stored(text).map_err(|error| error.to_string()))
     }
 
-    /// A parameter read by a function that says what is wrong in words that follow the parameter's name.
+    /// A parameter read by a function whose error message follows the name of the parameter.
     pub(crate) fn with<T>(
         &mut self,
         name: &str,
@@ -100,7 +100,7 @@ impl Given {
         read(&text).map(Some).map_err(|message| invalid(name, &message))
     }
 
-    /// `true` or `false`, in any letter case.
+    /// `true` or `false`, case-insensitive.
     pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
         let value = self.with(name, |text| match text {
             "" => Err("must be true or false".into()),
@@ -137,7 +137,7 @@ impl Given {
         self.with(name, parse_time)
     }
 
-    /// States, separated by commas; none given means any.
+    /// Statuses, separated by commas; none means any.
     pub(crate) fn statuses(&mut self, name: &str) -> Result<Vec<InstanceStatus>, Refusal> {
         let statuses = self.with(name, |text| {
             text.split(',')
@@ -160,7 +160,7 @@ fn invalid(name: &str, message: &str) -> Refusal {
     }
 }
 
-/// Percent escapes and `+` for a space, as forms write them.
+/// Decodes percent escapes, and `+` as a space, as in forms.
 fn decode(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
     percent_decode_str(&spaced)
@@ -169,7 +169,7 @@ fn decode(text: &str) -> Option<String> {
         .map(std::borrow::Cow::into_owned)
 }
 
-/// `20s`, `500ms`, `1m 30s`, or a plain number of seconds.
+/// Parses `20s`, `500ms`, `1m 30s`, or a plain number of seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
@@ -178,7 +178,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("must be a time such as 20s, 500ms or a plain number of seconds, not {text:?}"))
 }
 
-/// RFC 3339, in UTC where no offset is given. Times before 1970 count as 1970.
+/// Parses RFC 3339, in UTC if no offset is given. Times before 1970 count as 1970.
 pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
     date_time::parse(text).ok_or_else(|| {
         format!("must be a time such as 2026-01-31T12:00:00Z or 2026-01-31T14:00:00+02:00, not {text:?}")
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_repeated_or_unreadable_is_refused_by_name() {
+    fn unknown_repeated_and_invalid_parameters_are_refused_by_name() {
         check("waits=1", Err("unknown query parameter \"waits\""));
         check(
             "wait=1&wait=2",

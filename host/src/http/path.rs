@@ -1,4 +1,4 @@
-//! Ids and names in the path: decoded and checked before a handler sees them.
+//! Ids and names in paths, decoded and checked before a handler sees them.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +9,7 @@ use super::{error::Refusal, state::App};
 use crate::model::{EventName, FromStored, FunctionName, InstanceId, TenantName};
 use crate::tenancy::SettingName;
 
-/// Longest name of a module, in bytes. It is part of paths and of messages.
+/// Maximum length of a module name, in bytes. It is part of paths and of messages.
 const MAX_MODULE_NAME_BYTES: usize = 100;
 
 /// The name of a module: letters, digits, `.`, `_` and `-`, beginning with a letter or digit.
@@ -49,13 +49,13 @@ impl FromStr for ModuleName {
     }
 }
 
-/// What can stand in a path.
+/// A type that can be read from a segment of a path.
 pub(crate) trait PathPart: Sized {
     /// Its name in the route.
     const PARAMETER: &'static str;
     /// Its name in messages.
     const WHAT: &'static str;
-    /// Reads it, or says what is wrong in words that follow `WHAT`.
+    /// Parses the text. The error message follows `WHAT`.
     fn read(text: &str) -> Result<Self, String>;
 }
 
@@ -73,7 +73,8 @@ macro_rules! path_part {
     };
 }
 
-/// For what the path addresses and does not make: it may have an id or name that new ones may not.
+/// For existing resources: ids and names that older versions accepted are valid here, though new ones may not have
+/// them.
 macro_rules! stored_path_part {
     ($type:ty, $parameter:literal, $what:literal) => {
         impl PathPart for $type {
@@ -107,7 +108,7 @@ impl PathPart for StoredSetting {
     }
 }
 
-/// The id of an API key as it stands in the path; whether there is one shows later.
+/// The id of an API key in the path; there may be no such key.
 #[derive(Debug)]
 pub(crate) struct KeyId(String);
 
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_reach_what_has_a_dot_segment_for_a_name_and_do_not_make_it() {
+    fn existing_names_that_are_dot_segments_are_reachable_and_new_ones_are_refused() {
         for text in [".", ".."] {
             assert_eq!(InstanceId::read(text).unwrap().as_str(), text);
             assert_eq!(FunctionName::read(text).unwrap().as_str(), text);

@@ -12,13 +12,13 @@ pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// Page about this kind of error, relative to the host.
+    /// The page about this kind of error, relative to the host.
     #[schema(example = "/docs/errors/unknown-instance")]
     pub r#type: String,
     /// The kind of error, for people.
     #[schema(example = "Unknown instance")]
     pub title: String,
-    /// The HTTP status again.
+    /// The HTTP status.
     #[schema(example = 404)]
     pub status: u16,
     /// What happened, in one sentence.
@@ -27,7 +27,7 @@ pub struct Problem {
     /// The kind of error, for programs. Stable.
     #[schema(example = "unknown-instance")]
     pub code: String,
-    /// Further members that depend on the code, such as `path`, `near` or `instanceStatus`.
+    /// Additional members that depend on the code, such as `path`, `near` or `instanceStatus`.
     #[serde(flatten)]
     #[schema(additional_properties, value_type = Object)]
     pub members: Map<String, Value>,

@@ -1,19 +1,20 @@
-//! Proxies in front of the host: which may say under what address a client knows us, and what they say.
+//! Proxies in front of the host: which ones may say under what address a client knows the host, and how their headers
+//! are read.
 //!
 //! A client could write the same headers, so they count only on connections from addresses that the operator has named.
-//! What is written there ends in links and in `Location`; whatever cannot be a part of a URL is ignored.
+//! Their values end up in links and in `Location`; values that are not valid in a URL are ignored.
 
 use std::{net::IpAddr, str::FromStr};
 
 use http::{HeaderMap, header, uri::Scheme};
 
-/// Longest authority, in bytes: a DNS name and a port.
+/// Maximum length of an authority, in bytes: a DNS name and a port.
 const MAX_AUTHORITY_BYTES: usize = 260;
 
-/// Longest prefix of paths, in bytes.
+/// Maximum length of a prefix of paths, in bytes.
 const MAX_PREFIX_BYTES: usize = 256;
 
-/// The addresses that one rule of `--trusted-proxy` names: a network such as `10.0.0.0/8`, or one address.
+/// The addresses of one `--trusted-proxy` rule: a network such as `10.0.0.0/8`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     address: IpAddr,
@@ -38,7 +39,7 @@ impl FromStr for Network {
         if bits > width {
             return Err(wrong());
         }
-        // An IPv4 address that is written as an IPv6 one means the IPv4 address.
+        // An IPv4 address written as IPv6 means the IPv4 address.
         let address = given.to_canonical();
         let prefix_bits = match bits.checked_sub(width - self::width(address)) {
             Some(bits) => bits,
@@ -49,19 +50,19 @@ impl FromStr for Network {
 }
 
 impl Network {
-    /// Whether the address is one of them.
+    /// Whether the network contains the address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (own, other) = (self.address, address.to_canonical());
         width(own) == width(other) && leading(own, self.prefix_bits) == leading(other, self.prefix_bits)
     }
 }
 
-/// Bits of such an address.
+/// The number of bits of an address.
 fn width(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
-/// The first bits of an address, as a number.
+/// The leading bits of an address, as a number.
 fn leading(address: IpAddr, bits: u8) -> u128 {
     let number = match address {
         IpAddr::V4(address) => u128::from(address.to_bits()) << 96,
@@ -70,20 +71,20 @@ fn leading(address: IpAddr, bits: u8) -> u128 {
     number.checked_shr(128 - u32::from(bits)).unwrap_or(0)
 }
 
-/// How a client reaches the host, as far as proxies have said.
+/// How a client reaches the host, according to proxies.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Forwarded {
     pub(super) scheme: Option<Scheme>,
     pub(super) authority: Option<String>,
-    /// What the paths of the host begin with for the client: empty, or `/` and segments.
+    /// The prefix that all paths have for the client: empty, or `/` and segments.
     pub(super) prefix: Option<String>,
 }
 
 impl Forwarded {
-    /// What the headers of a request say that came from this address.
+    /// Reads the headers of a request that came from `peer`.
     ///
-    /// Of several proxies in a row, the outermost of those that are trusted counts. `Forwarded` (RFC 7239) wins over
-    /// `X-Forwarded-Proto` and `X-Forwarded-Host`, which are read only without it; of these, the last value counts.
+    /// Of several proxies in a row, the outermost trusted one counts. `Forwarded` (RFC 7239) takes precedence over
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host`; of several values of these, the last one counts.
     pub(super) fn read(headers: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> Self {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         if !is_trusted(peer) {
@@ -103,15 +104,15 @@ impl Forwarded {
     }
 }
 
-/// What `Forwarded` says; none if it cannot be read.
+/// Reads `Forwarded`; `None` if it is invalid.
 fn standard(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<Forwarded> {
     let mut elements = Vec::new();
     for value in headers.get_all(header::FORWARDED) {
         elements.extend(split(value.to_str().ok()?, ',')?);
     }
     let mut found = Forwarded::default();
-    // The last element is that of the proxy which sent the request; each other one is as trusted as the proxy that was
-    // asked by whom the next one names.
+    // The last element was written by the proxy that sent the request. Each earlier element is trusted if the node
+    // named in the element after it is.
     for element in elements.iter().rev() {
         let mut asked_by = None;
         for pair in split(element, ';')? {
@@ -133,7 +134,7 @@ fn standard(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<
     Some(found)
 }
 
-/// The parts between separators that are not quoted; none if a quotation does not end.
+/// The parts between separators outside of quotes; `None` if a quote is not closed.
 fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     let (mut parts, mut begin, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
     for (position, character) in text.char_indices() {
@@ -152,7 +153,7 @@ fn split(text: &str, separator: char) -> Option<Vec<&str>> {
     (!quoted).then_some(parts)
 }
 
-/// A token as it is, or what a quoted string stands for.
+/// A token as it is, or the content of a quoted string.
 fn unquoted(value: &str) -> Option<String> {
     let Some(inner) = value.strip_prefix('"') else {
         return Some(value.to_owned());
@@ -170,7 +171,7 @@ fn unquoted(value: &str) -> Option<String> {
     Some(text)
 }
 
-/// The address of a node (RFC 7239, section 6), if it says one: `192.0.2.7`, `192.0.2.7:80`, `[2001:db8::1]:80`.
+/// The address of a node (RFC 7239, section 6), if it is one: `192.0.2.7`, `192.0.2.7:80`, `[2001:db8::1]:80`.
 fn node(text: &str) -> Option<IpAddr> {
     if let Some(rest) = text.strip_prefix('[') {
         return rest.split_once(']')?.0.parse().ok();
@@ -179,7 +180,7 @@ fn node(text: &str) -> Option<IpAddr> {
     address.parse().ok()
 }
 
-/// The last of the values in a header that may be given as a list, or several times.
+/// The last value of a header that may be a list, or appear several times.
 fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
     Some(value.rsplit(',').next().unwrap_or(value).trim())
@@ -191,7 +192,7 @@ fn scheme(text: &str) -> Option<Scheme> {
         .find(|scheme| text.eq_ignore_ascii_case(scheme.as_str()))
 }
 
-/// A name or address with or without a port, and nothing that would mean something else in a URL.
+/// A name or address with or without a port, without characters that have another meaning in a URL.
 pub(super) fn authority(text: &str) -> Option<String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -212,7 +213,7 @@ pub(super) fn authority(text: &str) -> Option<String> {
     (host_fits && port_fits && text.len() <= MAX_AUTHORITY_BYTES).then(|| text.to_owned())
 }
 
-/// Segments of a path, each after a slash, without the one at the end; nothing for `/`.
+/// Segments of a path, each after a slash, without a trailing slash; empty for `/`.
 pub(super) fn prefix(text: &str) -> Option<String> {
     let text = text.strip_suffix('/').unwrap_or(text);
     if text.is_empty() {
@@ -272,7 +273,7 @@ mod tests {
         headers
     }
 
-    /// What is read, as the beginning of a URL with `-` for what nobody has said.
+    /// What is read, as the beginning of a URL; `-` stands for absent parts.
     fn read(peer: &str, given: &[(&'static str, &str)]) -> String {
         let trusted = [network("10.0.0.0/8"), network("::1")];
         let found = Forwarded::read(&headers(given), peer.parse().unwrap(), &trusted);
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_count_from_trusted_proxies_alone() {
+    fn headers_count_only_from_trusted_proxies() {
         let given = [
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "windlass.example:8443"),
@@ -310,7 +311,7 @@ mod tests {
         assert_eq!(read("10.0.0.1", &both), "http://a.example-");
         let check =
             |value: &str, expected: &str| assert_eq!(read("10.0.0.1", &[("forwarded", value)]), expected, "{value}");
-        // The client has written the first element; the proxy that it asked has not been asked by a trusted one.
+        // The client has written the first element: the proxy that received it is not trusted.
         check(
             "proto=https;host=evil.example, for=192.0.2.1;proto=http;host=a.example",
             "http://a.example-",
@@ -340,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_part_of_a_url_is_ignored() {
+    fn values_that_are_invalid_in_a_url_are_ignored() {
         for host in [
             "",
             "a b",

@@ -58,7 +58,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
-/// The service: all routes over the engine. When `stopping` is cancelled, requests that wait are answered at once.
+/// Builds the service: all routes over the engine. When `stopping` is cancelled, waiting requests are answered at once.
 pub fn router(engine: Engine, options: HttpOptions, places: Places, stopping: CancellationToken) -> Router {
     let (router, _) = routes().split_for_parts();
     let app = App::new(engine, options, places, stopping);
@@ -84,7 +84,7 @@ async fn method_not_allowed(State(_): State<App>, method: Method) -> Refusal {
     }
 }
 
-/// A panic in a handler is a mistake of ours; the client still gets an answer.
+/// Answers with an internal error when a handler panics.
 async fn answer_panics(request: Request, next: Next) -> Response {
     match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
@@ -99,7 +99,7 @@ async fn answer_panics(request: Request, next: Next) -> Response {
     }
 }
 
-/// One line per request at level DEBUG. The path may name an instance, but never holds a payload.
+/// Logs one line per request at level DEBUG. The path may name an instance, but never holds a payload.
 async fn trace(request: Request, next: Next) -> Response {
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return next.run(request).await;

@@ -1,5 +1,5 @@
-//! The listening socket and the task of each connection: plain or over TLS, ended gracefully, or when the client is silent
-//! for too long, is gone, or its room is needed ([`connection`](super::connection)).
+//! The listening socket and the task of each connection, plain or over TLS. A connection ends gracefully, or when the
+//! client is idle for too long or disconnects, or when its room is needed ([`connection`](super::connection)).
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -29,44 +29,45 @@ use super::{
 };
 use crate::tls::Certificate;
 
-/// The time in which a TLS handshake must be done, from the moment the connection is there.
+/// Time limit for a TLS handshake, from the moment the connection is accepted.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
-/// The first byte of a TLS connection: the record is one of a handshake (RFC 8446, section 5.1).
+/// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// How long a client may take no data before its connection is closed.
+/// How long a client may read nothing before its connection is closed.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a connection whose room is needed may go on with an answer that was sent before.
+/// How long a connection whose room is needed may continue to send a response that was already written.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// Largest head of a request (request line and headers), in bytes. Browsers stay well below; 431 beyond.
+/// Maximum length of the head of a request (request line and headers), in bytes. Browsers stay well below; larger ones
+/// get 431.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// Most headers of a request; 431 beyond.
+/// Maximum number of headers of a request; more get 431.
 const MAX_HEADERS: usize = 100;
 
-/// Pause after a failed accept, which mostly means that the process has run out of file descriptors.
+/// Pause after a failed accept. The usual reason is that the process has run out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the server may do.
+/// Options of the server.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Where to listen.
+    /// The address to listen on.
     pub listen: SocketAddr,
-    /// Bounds the requests under way and the connections.
+    /// Limits the requests in progress and the connections.
     pub places: Places,
-    /// How long a connection may stay idle between two requests.
+    /// How long a connection may be idle between two requests.
     pub idle_timeout: Duration,
-    /// How long requests under way may go on after the end was asked for.
+    /// How long requests in progress may continue after shutdown began.
     pub grace: Duration,
-    /// What to show to clients, who must speak TLS then.
+    /// The certificate of the server; with one, clients must use TLS.
     pub certificate: Option<Certificate>,
 }
 
 impl ServerOptions {
-    /// With what the addresses of the server begin.
+    /// The scheme of the server's addresses.
     pub fn scheme(&self) -> Scheme {
         match self.certificate {
             Some(_) => Scheme::HTTPS,
@@ -75,7 +76,7 @@ impl ServerOptions {
     }
 }
 
-/// Why the server could not begin.
+/// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address cannot be bound.
@@ -95,7 +96,7 @@ impl Server {
     /// Binds the socket.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// If the address cannot be bound.
     pub async fn bind(options: ServerOptions) -> Result<Self, ServerError> {
         let wanted = options.listen;
         let bind = |error| ServerError::Bind(wanted, error);
@@ -108,18 +109,18 @@ impl Server {
         })
     }
 
-    /// The address it is bound to; tells which port was chosen for port 0.
+    /// The bound address, with the actual port if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where clients on this machine find it.
+    /// The URL for clients on this machine.
     pub fn url(&self) -> String {
         format!("{}://{}", self.options.scheme(), self.address)
     }
 
-    /// Serves until `stop` is cancelled, then lets requests under way finish within the grace time. Meanwhile it shows
-    /// whatever certificate there is.
+    /// Serves until `stop` is cancelled, then lets requests in progress finish within the grace time. New connections
+    /// get the current certificate, which may be replaced meanwhile.
     pub async fn run(self, router: Router, stop: CancellationToken) {
         let certificate = self.options.certificate.clone();
         let keep_current = async {
@@ -160,7 +161,7 @@ impl Server {
     }
 }
 
-/// The next connection, once there is room for it; none when the end was asked for.
+/// Accepts the next connection, once there is room for it; `None` when the server stops.
 async fn next_connection(listener: &TcpListener, places: &Places, stop: &CancellationToken) -> Option<Entry> {
     let accept = async {
         loop {
@@ -176,7 +177,7 @@ async fn next_connection(listener: &TcpListener, places: &Places, stop: &Cancell
     stop.run_until_cancelled(accept).await
 }
 
-/// Serves one connection; after `stop` only the request under way.
+/// Serves one connection; after `stop`, only the request in progress.
 async fn serve(
     connection: Arc<Connection>,
     certificate: Option<Certificate>,
@@ -196,7 +197,7 @@ async fn serve(
     let Some(certificate) = certificate else {
         return conversation.converse(stream, router).await;
     };
-    // Nothing was asked yet, so there is nothing to finish when the end comes first, or when the room is needed.
+    // There is no request yet, so there is nothing to finish when the server stops or the room is needed.
     let begun = tokio::select! {
         begun = timeout(HANDSHAKE_TIME, begin_tls(&socket, stream, &certificate)) => begun,
         () = conversation.stop.cancelled() => return,
@@ -217,10 +218,10 @@ async fn serve(
     }
 }
 
-/// What a client has begun with.
+/// How a client has begun its connection.
 enum Begun {
     Tls(Box<tokio_rustls::server::TlsStream<WriteTimeout<Socket>>>),
-    /// Not TLS; what it said has not been read.
+    /// Not TLS; nothing has been read from the stream.
     Plain(WriteTimeout<Socket>),
 }
 
@@ -234,12 +235,12 @@ async fn begin_tls(socket: &Socket, stream: WriteTimeout<Socket>, certificate: &
     Ok(Begun::Tls(Box::new(acceptor.accept(stream).await?)))
 }
 
-/// The answer to all requests that are not encrypted: whoever forgot the `s` of `https` reads what is wrong.
+/// Answers all requests that are not encrypted, so that a client that used `http` instead of `https` learns the reason.
 async fn tls_required() -> Refusal {
     Refusal::TlsRequired
 }
 
-/// What ends a connection.
+/// What can end a connection.
 struct Conversation {
     connection: Arc<Connection>,
     idle_timeout: Duration,
@@ -247,7 +248,7 @@ struct Conversation {
 }
 
 impl Conversation {
-    /// HTTP over what has become a connection.
+    /// Serves HTTP on the stream until the connection ends.
     async fn converse(&self, stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
         let (connection, router) = (&self.connection, TowerToHyperService::new(router));
         let service = service_fn(|mut request: Request<Incoming>| {
@@ -255,10 +256,10 @@ impl Conversation {
             router.call(request)
         });
         let http = http1::Builder::new()
-            // Clients may close their sending half after a request and still read its answer. hyper does not look for
-            // the end of the connection then while a request is under way; `broken` does.
+            // Clients may close their sending half after a request and still read its response. With this option, hyper
+            // does not notice the end of a connection while a request is in progress; `broken` does.
             .half_close(true)
-            // `silence` tells a slow head from an idle connection.
+            // `silence` distinguishes a slow head from an idle connection.
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)

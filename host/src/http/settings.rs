@@ -1,4 +1,4 @@
-//! Settings and secrets of a tenant, which its activities may ask for.
+//! Settings and secrets of a tenant, which its activities can read.
 
 use axum::{Json, extract::State};
 use http::StatusCode;
@@ -26,12 +26,12 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[schema(as = Setting)]
 pub(crate) struct SettingDocument {
-    /// Its name.
+    /// The name of the setting.
     name: String,
-    /// Its value; of plain settings only.
+    /// Its value; only for plain settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
-    /// The modules that may ask for it.
+    /// The modules that can read it.
     modules: Vec<String>,
     /// When it was set.
     updated_time: String,
@@ -40,17 +40,17 @@ pub(crate) struct SettingDocument {
 /// Settings, or secrets without their values.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SettingList {
-    /// By name.
+    /// The settings, by name.
     settings: Vec<SettingDocument>,
 }
 
-/// A value, and who may ask for it.
+/// The value of a setting, and the modules that can read it.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SettingRequest {
-    /// A text; at most 64 KiB.
+    /// The value; at most 64 KiB.
     value: String,
-    /// The names of the modules that may ask for it.
+    /// The names of the modules that can read it.
     modules: Vec<String>,
 }
 
@@ -101,7 +101,7 @@ async fn delete(app: &App, caller: Caller, kind: SettingKind, name: SettingName)
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// All plain settings.
+/// List all plain settings.
 #[utoipa::path(
     get, path = "/v1/config", tag = "modules", operation_id = "listConfig",
     responses((status = 200, description = "The settings with their values", body = SettingList)),
@@ -117,10 +117,10 @@ pub(crate) async fn list_config(
 /// Set a plain setting. Attempts that start from now on see it.
 #[utoipa::path(
     put, path = "/v1/config/{setting}", tag = "modules", operation_id = "putConfig",
-    params(("setting" = String, Path, description = "Its name: letters, digits, `.`, `_`, `-`")),
+    params(("setting" = String, Path, description = "The name of the setting: letters, digits, `.`, `_`, `-`")),
     request_body = SettingRequest,
     responses(
-        (status = 204, description = "It is set"),
+        (status = 204, description = "The setting is stored"),
         (status = 400, description = "`invalid-body` or `invalid-path`", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -134,10 +134,10 @@ pub(crate) async fn put_config(
     put(&app, caller, SettingKind::Plain, name, request).await
 }
 
-/// Take a plain setting away.
+/// Delete a plain setting.
 #[utoipa::path(
     delete, path = "/v1/config/{setting}", tag = "modules", operation_id = "deleteConfig",
-    params(("setting" = String, Path, description = "Its name")),
+    params(("setting" = String, Path, description = "The name of the setting")),
     responses(
         (status = 204, description = "Gone"),
         (status = 404, description = "`unknown-setting`", body = Problem, content_type = "application/problem+json"),
@@ -153,10 +153,10 @@ pub(crate) async fn delete_config(
     delete(&app, caller, SettingKind::Plain, name).await
 }
 
-/// All secrets, without their values: those are shown to nobody.
+/// List all secrets, without their values, which are never shown.
 #[utoipa::path(
     get, path = "/v1/secrets", tag = "modules", operation_id = "listSecrets",
-    responses((status = 200, description = "Their names and modules", body = SettingList)),
+    responses((status = 200, description = "The secrets with their names and modules", body = SettingList)),
 )]
 pub(crate) async fn list_secrets(
     State(app): State<App>,
@@ -169,12 +169,12 @@ pub(crate) async fn list_secrets(
 /// Set a secret. Attempts that start from now on see it.
 #[utoipa::path(
     put, path = "/v1/secrets/{setting}", tag = "modules", operation_id = "putSecret",
-    params(("setting" = String, Path, description = "Its name: letters, digits, `.`, `_`, `-`")),
+    params(("setting" = String, Path, description = "The name of the secret: letters, digits, `.`, `_`, `-`")),
     request_body = SettingRequest,
     responses(
-        (status = 204, description = "It is set"),
+        (status = 204, description = "The secret is stored"),
         (status = 400, description = "`invalid-body` or `invalid-path`", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`no-secrets-key`: the host has no key to seal it with", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`no-secrets-key`: the host has no key to encrypt it with", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn put_secret(
@@ -187,10 +187,10 @@ pub(crate) async fn put_secret(
     put(&app, caller, SettingKind::Secret, name, request).await
 }
 
-/// Take a secret away.
+/// Delete a secret.
 #[utoipa::path(
     delete, path = "/v1/secrets/{setting}", tag = "modules", operation_id = "deleteSecret",
-    params(("setting" = String, Path, description = "Its name")),
+    params(("setting" = String, Path, description = "The name of the secret")),
     responses(
         (status = 204, description = "Gone"),
         (status = 404, description = "`unknown-setting`", body = Problem, content_type = "application/problem+json"),

@@ -1,16 +1,16 @@
-//! A TCP socket that one task reads and writes while another one watches whether the client is still there.
+//! A TCP socket that one task reads and writes while another one watches whether the client is still connected.
 //!
-//! What can be told apart about a client that sends nothing more:
+//! What the host can learn about a client that sends nothing more:
 //!
-//! * A reset (the client's process aborted the connection, or its machine refuses our packets) is an error of the socket.
-//!   It is noticed at once, also while a request waits for its answer.
-//! * The end of what the client sends (FIN; over TLS an alert before it) looks the same whether the client has closed only
-//!   its sending half and reads on, or has closed the socket and is gone. Nothing but sending data tells: a closed socket
-//!   answers with a reset. An answer can be sent once, so a waiting request is carried on until its answer is due, unless
-//!   its room is needed: see [`waits`](super::waits).
+//! * A reset (the client's process aborted the connection, or its machine rejects packets) is an error of the socket.
+//!   It is noticed at once, also while a request waits for its response.
+//! * The end of the stream (FIN; over TLS, preceded by an alert) looks the same whether the client has closed only its
+//!   sending half and still reads, or has closed the socket and is gone. Only sending data shows the difference: a
+//!   closed socket responds with a reset. A response can be sent only once, so a waiting request continues until its
+//!   response is due, unless its room is needed: see [`wait_limit`](super::wait_limit).
 //!
-//! An interim response (102) would make a client that is gone answer with a reset. It is not sent, because programs that
-//! take what comes first for the answer would break.
+//! An interim response (102) would make a client that is gone respond with a reset. It is not sent, because programs
+//! that take the first response as the final one would break.
 
 use std::{
     io::{self, IoSlice},
@@ -27,35 +27,35 @@ use tokio::{
     net::TcpStream,
 };
 
-/// One socket; clones are the same socket. At most one of them is read and written.
+/// One socket; clones refer to the same socket. At most one of them is read and written.
 #[derive(Debug, Clone)]
 pub(super) struct Socket(Arc<TcpStream>);
 
 impl Socket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        // Answers are written whole; waiting for more to send along would only add latency.
+        // Responses are written whole; waiting for more data to send would only add latency.
         let _ = stream.set_nodelay(true);
         Self(Arc::new(stream))
     }
 
     /// Returns when the connection is broken: the client has reset it, or the network gave it up.
     pub(super) async fn broken(&self) {
-        // An error means that the runtime ends.
+        // An error means that the runtime is shutting down.
         let _ = self.0.ready(Interest::ERROR).await;
     }
 
-    /// Whether the client has said that it sends nothing more. It may be gone, or may read on.
+    /// Whether the client has closed its sending half. It may be gone, or may still read.
     pub(super) fn is_half_closed(&self) -> bool {
-        // Nothing to look at is the end; the next request, already sent, is not.
+        // `Ok(0)` is the end of the stream; data of the next request is not.
         matches!(self.0.peek(&mut [0]).now_or_never(), Some(Ok(0)))
     }
 
-    /// Looks at the first bytes without taking them.
+    /// Reads the first bytes without consuming them.
     pub(super) async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.peek(buffer).await
     }
 
-    /// The client's address, or that of the last proxy before us.
+    /// The client's address, or that of the last proxy in front of the host.
     pub(super) fn peer(&self) -> io::Result<SocketAddr> {
         self.0.peer_addr()
     }
@@ -113,7 +113,8 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // tokio shuts a stream down that it owns alone; shutting down another handle of the same socket is the same.
+        // tokio shuts down only a stream that it owns alone; shutting down another handle of the same socket has the
+        // same effect.
         let handle = std::net::TcpStream::from(self.0.as_fd().try_clone_to_owned()?);
         Poll::Ready(match handle.shutdown(Shutdown::Write) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_on_one_side_is_read_on_the_other() {
+    async fn data_written_on_one_side_is_read_on_the_other() {
         let (mut socket, mut client) = pair().await;
         client.write_all(b"ask").await.unwrap();
         let mut asked = [0; 3];
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_of_what_a_client_sends_is_seen_and_does_not_break_the_connection() {
+    async fn a_half_closed_connection_is_noticed_and_not_broken() {
         let (mut socket, mut client) = pair().await;
         assert!(!socket.is_half_closed());
         client.shutdown().await.unwrap();

@@ -1,4 +1,4 @@
-//! What every handler can reach.
+//! The state that all handlers share.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::{engine::Engine, store::TenantStore};
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
-    /// Changes go through here.
+    /// For everything that changes something.
     pub(crate) engine: Engine,
-    /// Bounds of requests.
+    /// Limits on requests.
     pub(crate) options: Arc<HttpOptions>,
-    /// Cancelled when the host begins to end, so that waiting requests are answered at once.
+    /// Cancelled when the host begins to shut down, so that waiting requests are answered at once.
     pub(crate) stopping: CancellationToken,
-    /// Where an upload has its place while its body is in memory.
+    /// Limits the concurrent uploads.
     pub(crate) uploads: Arc<Uploads>,
-    /// How many requests may be under way.
+    /// Limits the requests in progress.
     pub(crate) places: Places,
-    /// Requests that wait for the end of an instance.
+    /// Limits the requests that wait for the end of an instance.
     pub(crate) waits: Arc<WaitLimit>,
-    /// What `/readyz` answers.
+    /// The result of `/readyz`.
     pub(crate) readiness: Arc<Readiness>,
 }
 
@@ -41,7 +41,7 @@ impl App {
         }
     }
 
-    /// What may be asked about the caller's own instances and modules.
+    /// The store's handle for the caller's tenant.
     pub(crate) fn store(&self, caller: Caller) -> TenantStore {
         self.engine.store().tenant(caller.tenant)
     }

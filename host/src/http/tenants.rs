@@ -1,4 +1,4 @@
-//! Tenants: creating, showing, changing and deleting them.
+//! Tenants: create, show, change and delete.
 
 use axum::{
     Json,
@@ -30,58 +30,59 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 #[schema(as = Tenant)]
 pub(crate) struct TenantDocument {
-    /// Its name.
+    /// The name of the tenant.
     name: String,
     /// Whether requests on its behalf are refused, and its instances held.
     disabled: bool,
-    /// Why its instances take no turns now: `disabled`, or the name of the quota that is used up; absent if they do.
+    /// Why its instances currently take no turns: `disabled`, or the name of the quota that is used up; absent if they
+    /// do.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<&'static str>,
-    /// What it may use at most; what is not listed has no limit but the host's.
+    /// Its quotas; what is not listed is limited only by the host.
     #[schema(value_type = Object)]
     quotas: Quotas,
-    /// What it uses now.
+    /// Its current usage.
     #[serde(rename = "use")]
     used: Use,
-    /// When it was created; absent for the one that every host has.
+    /// When it was created; absent for the default tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     created_time: Option<String>,
 }
 
-/// What a tenant uses now.
+/// The current usage of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Use {
-    /// Modules that have a name.
+    /// Number of modules that have a name.
     modules: u64,
     /// Bytes of all stored versions of its modules.
     module_bytes: u64,
-    /// Instances that have not ended.
+    /// Number of instances that have not ended.
     live_instances: u64,
-    /// Instances, those that have ended included.
+    /// Number of all instances, including ended ones.
     instances: u64,
     /// Bytes of its instances: histories, messages and logs.
     stored_bytes: u64,
-    /// Activities that run.
+    /// Number of activities that run.
     running_activities: u64,
-    /// Activities that wait for a slot, or for a limit of the tenant.
+    /// Number of activities that wait for a slot, or for a limit of the tenant.
     waiting_activities: u64,
-    /// Outgoing requests of its activities that are open.
+    /// Number of open outgoing requests of its activities.
     open_requests: u64,
 }
 
-/// All tenants.
+/// A list of tenants.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TenantList {
-    /// In the order of their creation.
+    /// The tenants, in the order of their creation.
     tenants: Vec<TenantDocument>,
 }
 
-/// A tenant to be created.
+/// Request to create a tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct NewTenant {
-    /// Lower-case letters, digits and hyphens; at most 63.
+    /// Its name: lower-case letters, digits and hyphens; at most 63.
     #[schema(value_type = String, example = "acme")]
     name: TenantName,
     /// Its quotas; `docs/security.md` lists them.
@@ -90,14 +91,14 @@ pub(crate) struct NewTenant {
     quotas: Quotas,
 }
 
-/// What to change of a tenant.
+/// Request to change a tenant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TenantChange {
-    /// Whether requests on its behalf are refused from now on. Its instances take no turns meanwhile; nothing of them is
+    /// Whether requests on its behalf are refused from now on. Its instances take no turns meanwhile, and nothing is
     /// lost.
     disabled: Option<bool>,
-    /// Quotas to be set; `null` takes one away, those that are not mentioned stay.
+    /// The quotas to change; `null` removes one, quotas that are not mentioned stay.
     #[serde(default)]
     quotas: Map<String, Value>,
 }
@@ -129,7 +130,7 @@ async fn document(app: &App, tenant: &Tenant) -> Result<TenantDocument, Refusal>
     post, path = "/v1/tenants", tag = "administration", operation_id = "createTenant",
     request_body = NewTenant,
     responses(
-        (status = 201, description = "It exists now", body = TenantDocument),
+        (status = 201, description = "The new tenant", body = TenantDocument),
         (status = 400, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`tenant-exists`", body = Problem, content_type = "application/problem+json"),
     ),
@@ -145,10 +146,10 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(document(&app, &tenant).await?)).into_response())
 }
 
-/// All tenants.
+/// List all tenants.
 #[utoipa::path(
     get, path = "/v1/tenants", tag = "administration", operation_id = "listTenants",
-    responses((status = 200, description = "All of them", body = TenantList)),
+    responses((status = 200, description = "All tenants", body = TenantList)),
 )]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -162,10 +163,10 @@ pub(crate) async fn list(
     Ok(Json(TenantList { tenants }))
 }
 
-/// One tenant, with its quotas and what it uses of them.
+/// Get one tenant, with its quotas and its current usage.
 #[utoipa::path(
     get, path = "/v1/tenants/{tenant}", tag = "administration", operation_id = "getTenant",
-    params(("tenant" = String, Path, description = "Its name")),
+    params(("tenant" = String, Path, description = "The name of the tenant")),
     responses(
         (status = 200, description = "The tenant", body = TenantDocument),
         (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
@@ -181,13 +182,13 @@ pub(crate) async fn get(
     Ok(Json(document(&app, &tenant).await?))
 }
 
-/// Change a tenant. Takes effect at once.
+/// Change a tenant. The change takes effect at once.
 #[utoipa::path(
     patch, path = "/v1/tenants/{tenant}", tag = "administration", operation_id = "setTenant",
-    params(("tenant" = String, Path, description = "Its name")),
+    params(("tenant" = String, Path, description = "The name of the tenant")),
     request_body = TenantChange,
     responses(
-        (status = 200, description = "The tenant as it is now", body = TenantDocument),
+        (status = 200, description = "The changed tenant", body = TenantDocument),
         (status = 400, description = "`invalid-body`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`default-tenant`", body = Problem, content_type = "application/problem+json"),
@@ -210,7 +211,7 @@ pub(crate) async fn set(
 /// Delete a tenant that has no instances, with its modules and keys.
 #[utoipa::path(
     delete, path = "/v1/tenants/{tenant}", tag = "administration", operation_id = "deleteTenant",
-    params(("tenant" = String, Path, description = "Its name")),
+    params(("tenant" = String, Path, description = "The name of the tenant")),
     responses(
         (status = 204, description = "Gone"),
         (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),

@@ -1,5 +1,5 @@
-//! The edge over a real socket, over a real store. Instances are written straight into the store, so that no module has to
-//! run; whole workflows are the business of the end-to-end tests.
+//! Tests of the HTTP API over a real socket and a real store. Instances are written directly into the store, so that no
+//! module has to run; the end-to-end tests cover whole workflows.
 
 mod bodies;
 mod contract;

@@ -1,8 +1,8 @@
-//! How many modules are taken in at once: each may hold its whole body in memory and occupy a compiler.
+//! Limits concurrent uploads: each may hold its whole body in memory and occupy a compiler.
 //!
-//! The places of the host are given out in the order in which they were asked for, but who asks has to have one of the
-//! few of its tenant first. So however many uploads a tenant begins and however slowly it sends them, no more than those
-//! few stand before the uploads of others.
+//! The host's permits are given out in order, but an upload must first hold one of the few permits of its tenant. So at
+//! most that many uploads of one tenant are ahead of those of others, however many it starts and however slowly it
+//! sends them.
 
 use std::{
     collections::HashMap,
@@ -18,20 +18,20 @@ use tokio::{
 use super::error::Refusal;
 use crate::model::TenantId;
 
-/// Uploads of all tenants at the same time.
+/// Maximum number of concurrent uploads of all tenants.
 const MAX_UPLOADS: usize = 4;
 
-/// Uploads of one tenant at the same time.
+/// Maximum number of concurrent uploads of one tenant.
 const MAX_OF_TENANT: usize = 2;
 
-/// How long an upload waits for its place. Long enough for a dozen modules that are deployed at once.
+/// How long an upload waits for its permit. Long enough for a dozen modules that are deployed at once.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The places for uploads.
+/// The permits for uploads.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     host: Arc<Semaphore>,
-    /// Those of tenants that upload something or wait for that.
+    /// The permits of tenants that are uploading or waiting.
     tenants: Mutex<HashMap<TenantId, Weak<Semaphore>>>,
 }
 
@@ -50,10 +50,10 @@ impl Uploads {
         }
     }
 
-    /// A place for an upload of that tenant.
+    /// Waits for a permit for an upload of that tenant.
     ///
     /// # Errors
-    /// When the tenant's own or the host's are taken for too long.
+    /// If the permits of the tenant or of the host are in use for too long.
     pub(crate) async fn enter(&self, tenant: TenantId) -> Result<UploadPermit, Refusal> {
         let deadline = Instant::now() + MAX_WAIT;
         let of_tenant = timeout_at(deadline, self.of(tenant).acquire_owned())
@@ -91,11 +91,11 @@ mod tests {
     const THIRD: TenantId = TenantId(3);
 
     fn code(refused: Result<UploadPermit, Refusal>) -> &'static str {
-        refused.expect_err("there is no place").kind().1
+        refused.expect_err("there is no permit").kind().1
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_tenant_with_all_its_places_taken_waits_and_others_do_not() {
+    async fn a_tenant_that_uses_all_its_permits_waits_and_others_do_not() {
         let uploads = Uploads::new();
         let held = [uploads.enter(ONE).await.unwrap(), uploads.enter(ONE).await.unwrap()];
         let third = uploads.enter(ONE);
@@ -105,16 +105,20 @@ mod tests {
         drop(held);
         drop(third.await.unwrap());
         drop(uploads.enter(OTHER).await.unwrap());
-        assert_eq!(uploads.tenants.lock().unwrap().len(), 1, "who has none is forgotten");
+        assert_eq!(
+            uploads.tenants.lock().unwrap().len(),
+            1,
+            "a tenant without uploads is forgotten"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_waits_too_long_is_refused_for_what_is_missing() {
+    async fn an_upload_that_waits_too_long_is_refused_with_the_reason() {
         let uploads = Uploads::new();
         let mut held = vec![uploads.enter(ONE).await.unwrap(), uploads.enter(ONE).await.unwrap()];
-        let begun = Instant::now();
+        let started_at = Instant::now();
         assert_eq!(code(uploads.enter(ONE).await), "too-many-uploads");
-        assert_eq!(begun.elapsed().as_secs(), MAX_WAIT.as_secs());
+        assert_eq!(started_at.elapsed().as_secs(), MAX_WAIT.as_secs());
         held.extend([uploads.enter(OTHER).await.unwrap(), uploads.enter(OTHER).await.unwrap()]);
         assert_eq!(code(uploads.enter(THIRD).await), "overloaded");
         drop(held);

@@ -1,4 +1,4 @@
-//! What tenants have used: fuel, time and bytes of recorded turns and attempts.
+//! The usage of tenants: fuel, time and bytes of recorded turns and attempts.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -16,46 +16,47 @@ use crate::{
     store::{Amount, Days, FunctionUsage},
 };
 
-/// What a tenant has used on some days.
+/// The usage of a tenant over some days.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Usage)]
 pub(crate) struct UsageDocument {
-    /// Together.
+    /// The sum over all functions.
     total: AmountDocument,
-    /// By kind and name of the function.
+    /// The usage by kind and name of the function.
     functions: Vec<FunctionUsageDocument>,
 }
 
-/// What one function has used.
+/// The usage of one function.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FunctionUsage)]
 pub(crate) struct FunctionUsageDocument {
-    /// `orchestration`, whose turns are counted, or `activity`, whose attempts are.
+    /// `orchestration`, whose turns are counted, or `activity`, whose attempts are counted.
     kind: &'static str,
-    /// Its name.
+    /// The name of the function.
     function: String,
     #[serde(flatten)]
     amount: AmountDocument,
 }
 
-/// How much turns or attempts took.
+/// The resources that turns or attempts used.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Amount)]
 pub(crate) struct AmountDocument {
-    /// How many turns or attempts.
+    /// Number of turns or attempts.
     count: u64,
-    /// How many of them failed.
+    /// Number of those that failed.
     failed: u64,
-    /// Fuel.
+    /// Fuel used.
     fuel: u64,
     /// Wall-clock time of attempts, in milliseconds.
     wall_ms: u64,
-    /// Bytes of payloads given to them.
+    /// Bytes of payloads they received.
     bytes_in: u64,
-    /// Bytes of payloads that they gave.
+    /// Bytes of payloads they returned.
     bytes_out: u64,
-    /// Bytes that the outgoing requests of attempts sent: heads and bodies, without what TLS and the network add.
+    /// Bytes that the outgoing requests of attempts sent: heads and bodies, without the overhead of TLS and the
+    /// network.
     http_sent: u64,
     /// Bytes that these requests received.
     http_received: u64,
@@ -86,7 +87,7 @@ impl From<FunctionUsage> for FunctionUsageDocument {
     }
 }
 
-/// Which days.
+/// The range of days.
 #[derive(Debug)]
 pub(crate) struct UsageParams(Days);
 
@@ -97,14 +98,14 @@ impl FromParams for UsageParams {
     }
 }
 
-/// What the tenant has used.
+/// Get the usage of the tenant.
 ///
 /// Each turn and each attempt is added in the transaction that records it, so that nothing is counted twice or lost.
 #[utoipa::path(
     get, path = "/v1/usage", tag = "instances", operation_id = "getUsage",
     params(
-        ("from" = Option<String>, Query, description = "From the day of that time on (RFC 3339; days begin at midnight UTC)"),
-        ("to" = Option<String>, Query, description = "Up to the day before which that time ends"),
+        ("from" = Option<String>, Query, description = "Start: the day that contains this time (RFC 3339; days begin at midnight UTC)"),
+        ("to" = Option<String>, Query, description = "End: up to the day that contains the moment before this time"),
     ),
     responses(
         (status = 200, description = "Fuel, time and bytes by function", body = UsageDocument),

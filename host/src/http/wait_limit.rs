@@ -1,9 +1,9 @@
-//! Requests that wait for the end of an instance: how many may at the same time, and whose wait ends early.
+//! Limits the requests that wait for the end of an instance, and selects the wait that ends early.
 //!
-//! A wait takes the place of a request (`--max-connections`) for up to a minute and does nothing in it. So that the others
-//! are served meanwhile, waits get no more than a part of the places. When these are used up, a wait takes the room of one
-//! whose client may be gone, or of one of the tenant that has most; otherwise it ends before it has begun. A wait that ends
-//! early is answered as if its time were up: the client asks again.
+//! A wait occupies the place of a request (`--max-connections`) for up to a minute and does nothing in it. So that
+//! other requests are served meanwhile, waits get only a part of the places. When these are used up, a new wait
+//! replaces one whose client may be gone, or one of the tenant that has most; otherwise it ends at once. A wait that
+//! ends early is answered as if its time were up, and the client asks again.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Connection;
 use crate::model::TenantId;
 
-/// The waits of all requests.
+/// The limit on waits.
 #[derive(Debug)]
 pub(crate) struct WaitLimit {
     most: usize,
@@ -27,7 +27,7 @@ pub(crate) struct WaitLimit {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    /// From the oldest on.
+    /// The waits, oldest first.
     entries: BTreeMap<u64, Entry>,
 }
 
@@ -38,7 +38,7 @@ struct Entry {
     end: CancellationToken,
 }
 
-/// A wait as long as it lasts.
+/// A wait; it ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Wait<'a> {
     number: u64,
@@ -59,7 +59,7 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// The connection of a request; none in tests without one.
+/// The connection of a request; `None` in tests without one.
 #[derive(Debug, Clone)]
 pub(crate) struct Client(Option<Arc<Connection>>);
 
@@ -72,7 +72,8 @@ impl<S: Sync> FromRequestParts<S> for Client {
 }
 
 impl WaitLimit {
-    /// The limit of a host with places for that many requests: a quarter stays free for others, at least one and at most 64.
+    /// Creates the limit of a host with that many places: a quarter of them, at least one and at most 64, stays free of
+    /// waits.
     pub(crate) fn new(max_requests: usize) -> Self {
         let kept_free = (max_requests / 4).clamp(1, 64);
         Self {
@@ -81,9 +82,9 @@ impl WaitLimit {
         }
     }
 
-    /// Begins a wait; none if there is no room for it.
+    /// Begins a wait; `None` if there is no room for it.
     pub(crate) fn begin(&self, tenant: TenantId, Client(connection): &Client) -> Option<Wait<'_>> {
-        // A request that was let in without a place must be answered soon.
+        // A request that was admitted without a place must be answered soon.
         if connection.as_ref().is_some_and(|connection| !connection.is_seated()) {
             return None;
         }
@@ -116,8 +117,8 @@ impl WaitLimit {
 }
 
 impl Table {
-    /// The wait that makes room for one of that tenant: the oldest whose client may be gone, or the oldest of the tenant
-    /// that has most, if it keeps more than this one gets.
+    /// The wait that ends to make room for one of this tenant: the oldest whose client may be gone, or the oldest of
+    /// the tenant that has most, if that tenant keeps more than this one gets.
     fn dispensable(&self, tenant: TenantId) -> Option<u64> {
         let half_closed = |entry: &Entry| entry.connection.as_ref().is_some_and(|client| client.is_half_closed());
         let gone = self.entries.iter().find(|(_, entry)| half_closed(entry));
@@ -129,7 +130,7 @@ impl Table {
             *counts.entry(entry.tenant).or_default() += 1;
         }
         let own = counts.get(&tenant).copied().unwrap_or_default();
-        // By number too, so that it does not depend on the order of the map.
+        // The tenant id breaks ties, so that the result does not depend on the order of the map.
         let (largest, most) = counts.into_iter().max_by_key(|(tenant, count)| (*count, *tenant))?;
         if most < own + 2 {
             return None;

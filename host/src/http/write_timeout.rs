@@ -1,7 +1,7 @@
-//! A connection that gives up on a client which takes nothing, and that notes when something arrives.
+//! A connection that times out when the client reads nothing, and that records when data arrives.
 //!
-//! hyper bounds the time in which a request's head must arrive, and [`body`](super::body) the time for its body. A client
-//! that asks and then reads nothing would still hold its connection for ever; this is the bound for that side.
+//! hyper limits the time for a request's head, and [`body`](super::body) the time for its body. Without this limit, a
+//! client that sends a request and then reads nothing would hold its connection for ever.
 
 use std::{
     io,
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_that_takes_nothing_ends_the_connection() {
+    async fn a_connection_whose_client_reads_nothing_ends() {
         let (server, mut client) = duplex(8);
         let connection = Arc::new(Connection::new(None, Arc::default()));
         let mut server = WriteTimeout::new(server, connection, Duration::from_millis(20));

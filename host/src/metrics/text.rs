@@ -4,12 +4,12 @@ use std::fmt::{Display, Write as _};
 
 use super::Distribution;
 
-/// How a metric's numbers are to be read.
+/// The type of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows, but for restarts.
+    /// Only grows, except across restarts.
     Counter,
-    /// As it is now.
+    /// A current value.
     Gauge,
     /// Counts by ranges.
     Histogram,
@@ -25,11 +25,11 @@ impl Kind {
     }
 }
 
-/// The text, as it grows. Names and explanations are the host's own words; what stands in labels may be anybody's.
+/// The text under construction. Names and explanations are the host's own; the values of labels may be arbitrary.
 #[derive(Debug, Default)]
 pub struct Text(String);
 
-/// One metric of it, to be given its samples.
+/// A metric that samples are added to.
 #[derive(Debug)]
 pub struct Metric<'a> {
     text: &'a mut String,
@@ -37,7 +37,7 @@ pub struct Metric<'a> {
 }
 
 impl Text {
-    /// What it is, for the header `Content-Type`.
+    /// The value of the header `Content-Type`.
     pub const MEDIA_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
 
     /// Begins a metric.
@@ -51,12 +51,12 @@ impl Text {
         Metric { text, name }
     }
 
-    /// A metric of one number without labels.
+    /// Adds a metric of one number without labels.
     pub fn number(&mut self, kind: Kind, name: &'static str, help: &str, value: impl Display) {
         self.metric(kind, name, help).sample(&[], value);
     }
 
-    /// A histogram; what was counted is divided by `scale` to get the unit of the name.
+    /// Adds a histogram; its values are divided by `scale` to get the unit in the metric's name.
     pub fn histogram(&mut self, name: &'static str, help: &str, counted: &Distribution, scale: f64) {
         let Metric { text, name } = self.metric(Kind::Histogram, name, help);
         for (bound, count) in &counted.ranges {
@@ -68,14 +68,14 @@ impl Text {
         write(text, format_args!("{name}_sum {sum}\n{name}_count {count}\n"));
     }
 
-    /// The whole text.
+    /// Returns the text.
     pub fn finish(self) -> String {
         self.0
     }
 }
 
 impl Metric<'_> {
-    /// Adds a number under these labels.
+    /// Adds a sample with these labels.
     pub fn sample(self, labels: &[(&str, &str)], value: impl Display) -> Self {
         let Self { text, name } = self;
         text.push_str(name);
@@ -91,7 +91,7 @@ impl Metric<'_> {
     }
 }
 
-/// Adds the value of a label, in which three characters mean something else.
+/// Adds the value of a label, in which three characters are escaped.
 fn escape(text: &mut String, value: &str) {
     for character in value.chars() {
         match character {

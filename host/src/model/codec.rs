@@ -1,16 +1,16 @@
-//! How values are written to disk: one byte with the version of the type's format, then the value in the Postcard wire
+//! The format of values on disk: one byte with the version of the type's format, then the value in the Postcard wire
 //! format.
 //!
 //! Postcard's format is specified (<https://postcard.jamesmunns.com/wire-format>): variable-length integers, fields in
-//! their order, enum variants by their position. A new variant at the end of an enum leaves everything that is stored
-//! readable. Any other change of a stored type is a new version of its format:
+//! order, enum variants by position. A new variant at the end of an enum leaves all stored values readable. Any other
+//! change of a stored type is a new version of its format:
 //!
-//! 1. keep the type as it was under another name, `TurnV1` for example, with a function that makes today's value of it;
-//! 2. raise [`Stored::VERSION`] and read the old version in [`Stored::read_older`];
-//! 3. add golden files of the new version; those of older versions stay as they are.
+//! 1. keep the old type under another name, for example `TurnV1`, with a function that converts it to the current type;
+//! 2. increment [`Stored::VERSION`] and read the old version in [`Stored::read_older`];
+//! 3. add golden files for the new version; those of older versions stay unchanged.
 //!
-//! Golden files (`host/src/model/golden/`) hold the bytes of every version that was ever written, beside the values that
-//! they mean. The tests decode all of them.
+//! Golden files (`host/src/model/golden/`) hold the bytes of every version that was ever written, beside the values
+//! they decode to. The tests decode all of them.
 
 #[cfg(test)]
 mod golden;
@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{EventDescription, Failure, InboxItem, ModuleDescription, Parent, StuckReason, Turn};
 
-/// A type whose values are stored by themselves, in a format with a version of its own.
+/// A type whose values are stored separately, in a versioned format.
 pub trait Stored: Serialize + DeserializeOwned {
-    /// What a value is called in messages; the folder of its golden files.
+    /// The name of the type in messages, and the folder of its golden files.
     const NAME: &'static str;
 
     /// The version that is written, from 1.
@@ -30,7 +30,7 @@ pub trait Stored: Serialize + DeserializeOwned {
     /// Reads a value of an older version.
     ///
     /// # Errors
-    /// When there was no such version, or the bytes are damaged.
+    /// If there was no such version, or the bytes are damaged.
     fn read_older(version: u8, body: &[u8]) -> Result<Self, CodecError> {
         let _ = body;
         Err(CodecError::Version {
@@ -70,42 +70,42 @@ impl Stored for StuckReason {
     const NAME: &'static str = "stuck";
 }
 
-/// Why bytes could not be read.
+/// Why bytes could not be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// No bytes at all.
+    /// There are no bytes.
     #[error("the row is empty")]
     Empty,
-    /// Written by a newer host, or damaged.
+    /// The bytes were written by a newer host, or are damaged.
     #[error("the row has version {found} of the format of a {name}, this host knows versions up to {known}")]
     Version {
-        /// The stored type.
+        /// The name of the stored type.
         name: &'static str,
-        /// The version that the row names.
+        /// The version in the row.
         found: u8,
         /// The newest version that this host reads.
         known: u8,
     },
-    /// Damaged.
+    /// The bytes are damaged.
     #[error("the row is damaged: {0}")]
     Damaged(postcard::Error),
-    /// Damaged: bytes follow the value.
+    /// The bytes are damaged: more bytes follow the value.
     #[error("the row is damaged: {0} bytes follow its value")]
     Trailing(usize),
 }
 
-/// The bytes of a value, in the version that is written now.
+/// Encodes a value in the current version.
 ///
 /// # Panics
-/// Never for the types of [`model`](super): Postcard refuses only sequences of unknown length.
+/// Never for the types of [`model`](super): Postcard rejects only sequences of unknown length.
 pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
     postcard::to_extend(value, vec![T::VERSION]).expect("every stored type can be encoded")
 }
 
-/// The value of some bytes, of whichever version.
+/// Decodes a value of any version.
 ///
 /// # Errors
-/// When the bytes were not written by [`encode`] of a version that this host knows.
+/// If the bytes were not written by [`encode`] of a version that this host knows.
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, CodecError> {
     let (version, body) = bytes.split_first().ok_or(CodecError::Empty)?;
     if *version == T::VERSION {
@@ -115,10 +115,10 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, CodecError> {
     }
 }
 
-/// The value behind the version byte, all of it. For [`Stored::read_older`], of the type as it was then.
+/// Decodes the body after the version byte, completely. Used in [`Stored::read_older`] with the type of that version.
 ///
 /// # Errors
-/// When the bytes are damaged.
+/// If the bytes are damaged.
 pub fn body_of<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, CodecError> {
     let (value, rest) = postcard::take_from_bytes(body).map_err(CodecError::Damaged)?;
     if rest.is_empty() {

@@ -1,11 +1,11 @@
-//! Date-times as people and programs write them, read as milliseconds since 1970-01-01T00:00:00Z.
+//! Date-times as people and programs write them, parsed to milliseconds since 1970-01-01T00:00:00Z.
 //!
-//! One parser for everything: times in queries and bodies, which are read generously, and `date-time` in schemas, which
-//! is RFC 3339 to the letter. Guests have a reader of their own; what it takes, this one must take.
+//! This is the only parser: for times in queries and bodies, where it is lenient, and for `date-time` in schemas, where
+//! it accepts RFC 3339 exactly. The guest SDK has its own parser; this one must accept what that one accepts.
 
 use super::Timestamp;
 
-/// `2026-01-31T12:00:00Z` and its kin. Without an offset it is in UTC.
+/// Parses `2026-01-31T12:00:00Z` and similar texts. Without an offset, the time is in UTC.
 ///
 /// A space is read as the `T` between date and time, and as the `+` of an offset, which is what an unescaped `+` in a
 /// query becomes. Years may have a sign and more than four digits, as the extremes of other systems have.
@@ -43,7 +43,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// Takes the date and time from the beginning of a text; gives back the rest, which should be an offset.
+    /// Parses date and time at the beginning of a text; returns the rest, which should be an offset.
     fn read(text: &str) -> Option<(Self, &str)> {
         let (year, text) = year(text)?;
         let (month, text) = two_digits(text.strip_prefix('-')?)?;
@@ -70,7 +70,7 @@ impl Fields {
         exists.then_some((fields, text))
     }
 
-    /// Milliseconds since 1970-01-01T00:00:00, without regard to an offset.
+    /// Milliseconds since 1970-01-01T00:00:00, ignoring any offset.
     fn millis(&self) -> i128 {
         let seconds = (i64::from(self.hour) * 60 + i64::from(self.minute)) * 60 + i64::from(self.second);
         let days = i128::from(day_number(self.year, self.month, self.day));
@@ -78,7 +78,7 @@ impl Fields {
     }
 }
 
-/// Four digits, or more, or a sign and four to ten.
+/// Parses a year: four digits or more, or a sign and four to ten digits.
 fn year(text: &str) -> Option<(i64, &str)> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
@@ -100,7 +100,7 @@ fn two_digits(text: &str) -> Option<(u32, &str)> {
     Some((digits.parse().ok()?, &text[2..]))
 }
 
-/// `.25+01:00` → 250 and `+01:00`. Parts of a millisecond are cut off.
+/// Parses `.25+01:00` as 250 and `+01:00`. Fractions of a millisecond are truncated.
 fn fraction(text: &str) -> Option<(u32, &str)> {
     let Some(rest) = text.strip_prefix('.') else {
         return Some((0, text));
@@ -115,7 +115,7 @@ fn fraction(text: &str) -> Option<(u32, &str)> {
     (count > 0).then_some((milli, &rest[count..]))
 }
 
-/// Minutes east of UTC.
+/// Parses an offset, in minutes east of UTC.
 fn offset_minutes(text: &str, generous: bool) -> Option<i32> {
     if text.is_empty() {
         return generous.then_some(0);
@@ -137,7 +137,7 @@ fn offset_minutes(text: &str, generous: bool) -> Option<i32> {
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar.
 ///
-/// Counts years from March, so that the leap day is a year's last.
+/// Counts years from March, so that the leap day is the last day of a year.
 fn day_number(year: i64, month: u32, day: u32) -> i64 {
     /// Days from 0000-03-01 to 1970-01-01.
     const DAYS_TO_1970: i64 = 719_468;
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_are_read_and_none_is_utc() {
+    fn offsets_are_parsed_and_a_missing_offset_is_utc() {
         let noon = parse("2026-01-31T12:00:00Z");
         assert_eq!(noon, Some(Timestamp(1_769_860_800_000)));
         for text in [
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_1970_are_the_beginning_and_far_ones_are_the_future() {
+    fn times_before_1970_are_1970_and_far_ones_are_the_maximum() {
         for text in [
             "0001-01-01T00:00:00Z",
             "1969-12-31T23:59:59.999Z",
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn invalid_times_are_refused() {
         for text in [
             "",
             "yesterday",
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_means_rfc_3339() {
+    fn the_date_time_of_schemas_is_exactly_rfc_3339() {
         for text in [
             "2026-01-31T12:00:00Z",
             "0000-01-01t00:00:00.5-23:59",

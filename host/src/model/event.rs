@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FromStored, FunctionName, IdError, Payload};
 
-/// The name of an external event. Kept as given, compared without regard to letter case.
+/// The name of an external event. Stored as given, compared case-insensitively.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventName(FunctionName);
@@ -17,7 +17,7 @@ impl EventName {
         self.0.as_str()
     }
 
-    /// The form that names are compared in: Unicode lower case.
+    /// The form in which names are compared: Unicode lower case.
     pub fn folded(&self) -> String {
         self.as_str().to_lowercase()
     }
@@ -46,8 +46,8 @@ impl fmt::Display for EventName {
 /// An event raised for an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// Its name as given by whoever raised it.
+    /// The name, as given by the sender.
     pub name: EventName,
-    /// What it carries.
+    /// The payload that the recipient gets.
     pub payload: Payload,
 }

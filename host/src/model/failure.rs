@@ -4,50 +4,51 @@ use serde::{Deserialize, Serialize};
 
 use super::Payload;
 
-/// Why something failed: what guests return and receive, what histories keep and what clients are shown.
+/// A failure: returned and received by guests, stored in histories, and shown to clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Machine-readable name, for example `PaymentDeclined` or one of [`types`].
+    /// Machine-readable type, for example `PaymentDeclined` or one of [`types`].
     pub error_type: String,
-    /// One sentence for a person.
+    /// One sentence for people.
     pub message: String,
-    /// Anything a program may want to know.
+    /// Further data for programs.
     pub details: Option<Payload>,
-    /// Set by whoever failed: trying again is pointless.
+    /// Set by the code that failed: retrying is pointless.
     pub non_retryable: bool,
-    /// What led to it, nearest first.
+    /// The causes, from the direct one to the root.
     pub causes: Vec<Cause>,
 }
 
 /// One link of the chain of causes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
-    /// Machine-readable name.
+    /// Machine-readable type.
     pub error_type: String,
-    /// One sentence for a person.
+    /// One sentence for people.
     pub message: String,
-    /// Anything a program may want to know.
+    /// Further data for programs.
     pub details: Option<Payload>,
 }
 
-/// Most causes kept of one failure; a chain that passes through many sub-orchestrations loses its far end.
+/// Maximum number of causes of one failure. A longer chain, through many sub-orchestrations, loses the causes at its
+/// far end.
 pub const MAX_CAUSES: usize = 32;
 
-/// Most bytes of a message, and of details, in an [abridged](Failure::abridged) failure.
+/// Maximum length of a message, and of details, in an [abridged](Failure::abridged) failure, in bytes.
 const ABRIDGED_BYTES: usize = 2 << 10;
 
-/// Most causes of an abridged failure.
+/// Maximum number of causes of an abridged failure.
 const ABRIDGED_CAUSES: usize = 4;
 
-/// The error types of failures that come from the host. Stable: orchestrations and clients branch on them.
+/// The error types of failures that the host produces. They are stable: orchestrations and clients branch on them.
 pub mod types {
-    /// An attempt or a whole call took longer than it was allowed.
+    /// An attempt or a whole call took longer than allowed.
     pub const TIMEOUT: &str = "windlass.timeout";
     /// The guest trapped (a panic, out-of-bounds access, …).
     pub const TRAP: &str = "windlass.trap";
     /// The guest used up its fuel.
     pub const FUEL: &str = "windlass.fuel-exhausted";
-    /// The guest wanted more memory or tables than it may have.
+    /// The guest asked for more memory or tables than its limit.
     pub const MEMORY: &str = "windlass.memory-exhausted";
     /// A payload was not JSON or too large.
     pub const PAYLOAD: &str = "windlass.invalid-payload";
@@ -59,29 +60,29 @@ pub mod types {
     pub const ARGUMENT: &str = "windlass.invalid-argument";
     /// The task was cancelled.
     pub const CANCELLED: &str = "windlass.cancelled";
-    /// The sub-orchestration was terminated by a person.
+    /// The sub-orchestration was terminated.
     pub const TERMINATED: &str = "windlass.terminated";
     /// The sub-orchestration could not start: its id belongs to an instance that has not ended.
     pub const ALREADY_EXISTS: &str = "windlass.already-exists";
-    /// An attempt that the end of the host cut off. Noted, and not counted as an attempt.
+    /// The attempt was cut off by the end of the host. It is recorded, but does not count as an attempt.
     pub const CUT_OFF: &str = "windlass.cut-off";
-    /// The attempt ran at several unclean ends of the host in a row.
+    /// The attempt was running at several unclean shutdowns of the host in a row.
     pub const POISONOUS: &str = "windlass.poisonous";
-    /// The orchestration waits although nothing is outstanding.
+    /// The orchestration waits although no task is outstanding.
     pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
     /// A turn asked for more than its limits allow.
     pub const LIMIT: &str = "windlass.limit";
-    /// The module that is to run cannot be loaded any more.
+    /// The module to run cannot be loaded any more.
     pub const MODULE: &str = "windlass.module-unavailable";
 }
 
 impl Failure {
-    /// Bytes of its message and details.
+    /// Bytes of the message and details.
     pub fn bytes(&self) -> u64 {
         self.message.len() as u64 + self.details.as_ref().map_or(0, Payload::bytes)
     }
 
-    /// The failure with its long parts cut or left out: some 20 KiB at most, for lists of many failures.
+    /// The failure with long parts truncated or omitted, at most some 20 KiB, for lists of many failures.
     pub fn abridged(&self) -> Self {
         let message = |text: &str| text[..text.floor_char_boundary(ABRIDGED_BYTES)].to_owned();
         let details = |details: &Option<Payload>| {
@@ -103,7 +104,7 @@ impl Failure {
         }
     }
 
-    /// A failure with a type and a message, worth another attempt.
+    /// Creates a retryable failure with a type and a message.
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             error_type: error_type.into(),
@@ -114,14 +115,14 @@ impl Failure {
         }
     }
 
-    /// The same, not worth another attempt.
+    /// Marks the failure as not retryable.
     #[must_use]
     pub fn permanent(mut self) -> Self {
         self.non_retryable = true;
         self
     }
 
-    /// A failure that was led to by another one.
+    /// Adds the failure that caused this one.
     #[must_use]
     pub fn caused_by(mut self, cause: Self) -> Self {
         let Self {

@@ -1,4 +1,4 @@
-//! Rows that are not as they were written, payloads and names.
+//! Fuzzes stored rows, payloads and names.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::str::FromStr;
 use super::{EventName, Failure, FunctionName, InboxItem, InstanceId, ModuleDescription, ModuleDigest, Payload, codec};
 use crate::fuzz::Target;
 
-/// A row is read or refused, and what was read is written and read again.
+/// A row is decoded or rejected, and a decoded value can be encoded and decoded again.
 fn rows<T: codec::Stored>(target: Target) {
     target.memory(4 << 20, 2_000).run(|row| {
         let Ok(value) = codec::decode::<T>(row) else {
             return false;
         };
         let written = codec::encode(&value);
-        let again: T = codec::decode(&written).expect("what was written is read");
+        let again: T = codec::decode(&written).expect("an encoded value can be decoded");
         assert_eq!(codec::encode(&again), written);
         true
     });
@@ -45,7 +45,7 @@ fn fuzz_payload_is_kept_verbatim_or_refused() {
             return false;
         };
         assert_eq!(payload.as_str(), text);
-        // As it is shown over HTTP.
+        // As in an HTTP response.
         let shown = serde_json::from_str::<&serde_json::value::RawValue>(&text);
         assert_eq!(
             shown.expect("it is JSON").get(),

@@ -1,4 +1,4 @@
-//! Messages that wait for an instance: durable until the commit of the turn that takes them.
+//! Messages that wait for an instance. They are durable until the commit of the turn that takes them.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,22 +11,22 @@ pub struct EventPage {
     pub name: String,
     /// The events, in order of arrival.
     pub events: Vec<(InboxSeq, Event)>,
-    /// Whether further ones wait.
+    /// Whether more events of this name wait.
     pub more: bool,
 }
 
 /// One message in an instance's inbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InboxRow {
-    /// Its place in the order of arrival.
+    /// The position in the order of arrival.
     pub seq: InboxSeq,
-    /// What it says.
+    /// The content of the message.
     pub item: InboxItem,
 }
 
 impl InboxItem {
-    /// Whether an owner must know of the message whatever else waits: a suspended instance is woken for it, and it is
-    /// read before the rest of a long inbox.
+    /// Whether the message is a control message: a suspended instance is woken for it, and it is read before the rest
+    /// of a long inbox.
     pub fn is_control(&self) -> bool {
         match self {
             Self::Start(_) | Self::Terminate { .. } | Self::Suspend { .. } | Self::Resume { .. } => true,
@@ -34,7 +34,7 @@ impl InboxItem {
         }
     }
 
-    /// Bytes of the payloads and texts in it.
+    /// Bytes of the payloads and texts in the message.
     pub fn payload_bytes(&self) -> u64 {
         match self {
             Self::Start(started) => {
@@ -48,46 +48,46 @@ impl InboxItem {
     }
 }
 
-/// How many bytes are stored for an event that waits.
+/// The number of bytes stored for a waiting event.
 pub fn event_bytes(event: &Event) -> u64 {
     let text = |text: &str| {
-        // Its length in groups of seven bits, and the text.
+        // The length in groups of seven bits, then the text.
         let bits = usize::BITS - text.len().leading_zeros();
         u64::from(bits.div_ceil(7).max(1)) + text.len() as u64
     };
-    // The version and the variant.
+    // One byte each for the version and the variant.
     2 + text(event.name.as_str()) + text(event.payload.as_str())
 }
 
-/// What an inbox can hold.
+/// The kinds of messages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum InboxItem {
-    /// Begin an execution: the instance was just created, or continued as new.
+    /// Start an execution: the instance was just created, or continued as new.
     Start(Box<Started>),
-    /// A task of an execution ended. Ignored by any other execution.
+    /// A task of an execution ended. Other executions ignore it.
     TaskEnded {
         /// The execution that waits.
         execution: ExecutionNumber,
-        /// The task in it.
+        /// The task in that execution.
         task: TaskId,
-        /// Which attempt ended, for a sub-orchestration; the outcome of an activity is final and says 0.
+        /// The attempt that ended, for a sub-orchestration; 0 for an activity, whose outcome is final.
         attempt: u32,
-        /// How.
+        /// The outcome of the task or attempt.
         outcome: Outcome,
     },
     /// An external event.
     Event(Event),
-    /// End the instance without running it again.
+    /// Terminate the instance, without running it again.
     Terminate {
         /// The reason given, possibly empty.
         reason: String,
     },
-    /// Stop taking messages until `Resume`.
+    /// Suspend the instance: it takes no messages until `Resume`.
     Suspend {
         /// The reason given, possibly empty.
         reason: String,
     },
-    /// Go on after `Suspend`, or try a stuck instance again.
+    /// Resume a suspended instance, or retry a stuck one.
     Resume {
         /// The reason given, possibly empty.
         reason: String,
@@ -100,7 +100,7 @@ mod tests {
     use crate::model::{Payload, codec};
 
     #[test]
-    fn the_bytes_of_an_event_are_those_that_are_stored() {
+    fn event_bytes_is_the_stored_size() {
         for (name, length) in [
             ("a", 0),
             ("Ünï", 124),

@@ -1,10 +1,10 @@
-//! The states of an instance.
+//! The status of an instance.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Where an instance stands. The numbers are stored: they are never reused.
+/// The status of an instance. The numbers are stored, and never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum InstanceStatus {
@@ -12,21 +12,21 @@ pub enum InstanceStatus {
     Pending = 0,
     /// Between its first turn and its end.
     Running = 1,
-    /// Stopped by a person; what arrives is kept for later.
+    /// Suspended by a person; what arrives is kept for later.
     Suspended = 2,
-    /// Its history and its code no longer agree, or the code cannot be run; see the reason. Can be resumed, terminated
-    /// and purged.
+    /// Its history and its code no longer agree, or the code cannot run; [`StuckReason`] says why. Can be resumed,
+    /// terminated and purged.
     Stuck = 3,
     /// Ended with a result.
     Completed = 10,
     /// Ended with a failure.
     Failed = 11,
-    /// Ended by a person.
+    /// Terminated by a person.
     Terminated = 12,
 }
 
 impl InstanceStatus {
-    /// All of them, in the order of their numbers.
+    /// All statuses, in the order of their numbers.
     pub const ALL: [Self; 7] = [
         Self::Pending,
         Self::Running,
@@ -37,27 +37,27 @@ impl InstanceStatus {
         Self::Terminated,
     ];
 
-    /// The number at which the ended states begin; queries use it.
+    /// The lowest number of an ended status; queries use it.
     pub const FIRST_ENDED: u8 = 10;
 
-    /// Whether nothing will happen any more.
+    /// Whether the instance has ended.
     pub fn has_ended(self) -> bool {
         self as u8 >= Self::FIRST_ENDED
     }
 
-    /// The state of that number, if there is one.
+    /// The status with that number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|status| *status as u8 == number)
     }
 
-    /// The state of that name, in any letter case.
+    /// The status with that name, case-insensitive.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|status| status.name().eq_ignore_ascii_case(name))
     }
 
-    /// The name clients see, spelled as in Durable Functions.
+    /// The name that clients see, spelled as in Durable Functions.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pending => "Pending",
@@ -77,11 +77,11 @@ impl fmt::Display for InstanceStatus {
     }
 }
 
-/// Why an instance is stuck. The code is stable; each has a page in `docs/errors/`.
+/// Why an instance is stuck. The code is stable; each code has a page in `docs/errors/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StuckReason {
     /// `nondeterminism`, `trap-on-replay`, `fuel-on-replay`, `module-unavailable`, `history-unreadable`, `took-host-down`.
     pub code: String,
-    /// What happened, with the turn, what history holds and what the code asked for.
+    /// What happened, with the turn, what the history holds, and what the code asked for.
     pub message: String,
 }

@@ -1,38 +1,38 @@
-//! Lines that guests write.
+//! Log lines of guests.
 
 use serde::{Deserialize, Serialize};
 
 use super::{TaskId, Timestamp, ids::ExecutionNumber};
 
-/// How urgent a line is.
+/// The severity of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Finest detail.
     Trace,
-    /// For the author.
+    /// For authors of modules.
     Debug,
-    /// For the operator.
+    /// For operators.
     Info,
-    /// Something looks wrong.
+    /// Something unexpected.
     Warn,
-    /// Something went wrong.
+    /// Something failed.
     Error,
 }
 
 /// One line of an instance's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// When it was written: the turn's time, or an activity's own clock.
+    /// When it was written: the time of the turn, or an activity's own clock.
     pub at: Timestamp,
     /// The execution that wrote it.
     pub execution: ExecutionNumber,
-    /// The activity call that wrote it; none for the orchestration itself.
+    /// The activity call that wrote it; `None` for the orchestration itself.
     pub task: Option<TaskId>,
-    /// The attempt of that call.
+    /// The number of the attempt that wrote it.
     pub attempt: Option<u32>,
-    /// How urgent.
+    /// The severity.
     pub level: LogLevel,
-    /// The text, without a line break at its end.
+    /// The text, without a trailing line break.
     pub message: String,
 }

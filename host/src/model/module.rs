@@ -1,10 +1,10 @@
-//! What a module says of itself.
+//! The description of a module.
 
 use serde::{Deserialize, Serialize};
 
 use super::{ActivityOptions, EventName, FunctionName};
 
-/// Which of the three worlds a component belongs to; the numbers are stored.
+/// The kind of a module's functions, which is the world of the component. The numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
@@ -16,7 +16,7 @@ pub enum FunctionKind {
 }
 
 impl FunctionKind {
-    /// The word clients see.
+    /// The name that clients see.
     pub fn name(self) -> &'static str {
         match self {
             Self::Orchestration => "orchestration",
@@ -24,7 +24,7 @@ impl FunctionKind {
         }
     }
 
-    /// The kind of that number, if there is one.
+    /// The kind with that number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
         [Self::Orchestration, Self::Activity]
             .into_iter()
@@ -32,16 +32,17 @@ impl FunctionKind {
     }
 }
 
-/// What a component offers, as it described itself at upload.
+/// The description that a component gave of itself at upload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModuleDescription {
-    /// Its world.
+    /// The kind of its functions.
     pub kind: FunctionKind,
-    /// Its functions, in its own order; at least one, no two of one name.
+    /// Its functions, in its own order; at least one, with distinct names.
     pub functions: Vec<FunctionDescription>,
-    /// Which SDK built it; may be empty.
+    /// The SDK that built it; may be empty.
     pub sdk: String,
-    /// The events that its orchestrations declare. Stored apart: the format of what is above is fixed.
+    /// The events that its orchestrations declare. Stored separately, because the stored format of the other fields is
+    /// fixed.
     #[serde(skip)]
     pub events: Vec<EventDescription>,
 }
@@ -49,9 +50,9 @@ pub struct ModuleDescription {
 /// An event that an orchestration declares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventDescription {
-    /// The orchestration, one of the same module.
+    /// The name of the orchestration, which is in the same module.
     pub function: FunctionName,
-    /// Its name; no orchestration has two that compare as equal.
+    /// The name of the event; no orchestration declares two that compare equal.
     pub name: EventName,
     /// JSON Schema of the payload.
     pub payload_schema: Option<String>,
@@ -60,7 +61,7 @@ pub struct EventDescription {
 /// One function of a module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FunctionDescription {
-    /// The name callers use.
+    /// The name that callers use.
     pub name: FunctionName,
     /// One line for people; may be empty.
     pub doc: String,
@@ -68,6 +69,6 @@ pub struct FunctionDescription {
     pub input_schema: Option<String>,
     /// JSON Schema of the output.
     pub output_schema: Option<String>,
-    /// Activities: options of calls that set none.
+    /// Activities only: the options of calls that set none.
     pub default_options: Option<ActivityOptions>,
 }

@@ -1,4 +1,4 @@
-//! How calls are carried out: retries, backoff and time-outs.
+//! Options of calls: retries, backoff and timeouts.
 
 use std::time::Duration;
 
@@ -6,52 +6,52 @@ use serde::{Deserialize, Serialize};
 
 use super::Failure;
 
-/// The longest wait between two attempts when a policy sets none, in milliseconds: one day.
+/// The default maximum delay between two attempts, in milliseconds: one day.
 pub const DEFAULT_MAX_INTERVAL_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// When and how often a failed attempt is repeated.
+/// When and how often a failed attempt is retried.
 ///
-/// The wait before attempt `n + 1` is `first_interval × coefficient^(n-1)`, at most `max_interval`: the formula of the
+/// The delay before attempt `n + 1` is `first_interval × coefficient^(n-1)`, at most `max_interval`: the formula of the
 /// Durable Functions retry options.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RetryPolicy {
-    /// Wait before the second attempt, in milliseconds.
+    /// Delay before the second attempt, in milliseconds.
     pub first_interval_ms: u64,
-    /// Factor from one wait to the next; finite, at least 1.
+    /// Factor between consecutive delays; finite, at least 1.
     pub backoff_coefficient: f64,
-    /// No wait is longer than this, in milliseconds.
+    /// Maximum delay, in milliseconds.
     pub max_interval_ms: u64,
-    /// Attempts in all, the first included; at least 1.
+    /// Maximum number of attempts, including the first one; at least 1.
     pub max_attempts: u32,
-    /// A failure of one of these types ends the retries at once.
+    /// Error types that are not retried.
     pub non_retryable_error_types: Vec<String>,
 }
 
-/// How an activity call is carried out: what the call asked for, over what the activity declares.
+/// Options of an activity call: those of the call, completed with those that the activity declares.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ActivityOptions {
-    /// Without it: one attempt.
+    /// When to retry; if `None`, there is one attempt.
     pub retry: Option<RetryPolicy>,
-    /// Longest time one attempt may run, in milliseconds from its start.
+    /// Timeout of each attempt, in milliseconds from its start.
     pub attempt_timeout_ms: Option<u64>,
-    /// Longest time from scheduling to the final outcome, in milliseconds.
+    /// Timeout of the whole call, from scheduling to the final outcome, in milliseconds.
     pub timeout_ms: Option<u64>,
 }
 
-/// How a sub-orchestration is carried out. (Its id is part of the decision.)
+/// Options of a sub-orchestration call. (Its id is part of the decision.)
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SubOrchestrationOptions {
-    /// Without it: one attempt.
+    /// When to retry; if `None`, there is one attempt.
     pub retry: Option<RetryPolicy>,
-    /// Longest time from scheduling to the final outcome, in milliseconds.
+    /// Timeout of the whole call, from scheduling to the final outcome, in milliseconds.
     pub timeout_ms: Option<u64>,
 }
 
 impl RetryPolicy {
-    /// Says what is wrong with the policy, if anything is.
+    /// Checks the policy.
     ///
     /// # Errors
-    /// A sentence for the author of the call.
+    /// What is wrong with it, as a sentence for the author of the call.
     pub fn validate(&self) -> Result<(), String> {
         if self.max_attempts == 0 {
             return Err("max-attempts must be at least 1".into());
@@ -68,7 +68,7 @@ impl RetryPolicy {
         Ok(())
     }
 
-    /// How long to wait after that many failed attempts before the next one; none when there is to be no next one.
+    /// The delay before the next attempt after that many failed ones; `None` if there is no next attempt.
     pub fn wait_after(&self, failed_attempts: u32, failure: &Failure) -> Option<Duration> {
         let last = failed_attempts >= self.max_attempts;
         if last || failure.non_retryable || self.non_retryable_error_types.contains(&failure.error_type) {
@@ -76,13 +76,14 @@ impl RetryPolicy {
         }
         let exponent = f64::from(failed_attempts.saturating_sub(1));
         let wait_ms = self.first_interval_ms as f64 * self.backoff_coefficient.powf(exponent);
-        // A float that is too large or NaN saturates or becomes zero in the cast; both are bounded by the next step.
+        // The cast saturates for a float that is too large, and yields zero for NaN; `max_interval_ms` bounds the
+        // result.
         Some(Duration::from_millis((wait_ms as u64).min(self.max_interval_ms)))
     }
 }
 
 impl ActivityOptions {
-    /// These options, with `defaults` for what they leave open.
+    /// These options, completed with `defaults`.
     #[must_use]
     pub fn over(self, defaults: &Self) -> Self {
         Self {
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_the_longest_and_end_with_the_last_attempt() {
+    fn delays_double_up_to_the_maximum_and_end_with_the_last_attempt() {
         let failure = Failure::new("Busy", "try later");
         let waits: Vec<_> = (1..=6)
             .map(|n| policy().wait_after(n, &failure).map(|w| w.as_secs()))
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn some_failures_are_not_tried_again() {
+    fn non_retryable_failures_are_not_retried() {
         assert_eq!(policy().wait_after(1, &Failure::new("Declined", "no")), None);
         assert_eq!(policy().wait_after(1, &Failure::new("Busy", "no").permanent()), None);
     }

@@ -1,41 +1,41 @@
-//! JSON text that is carried, not read.
+//! JSON text that the host carries without interpreting it.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// How deep arrays and objects may be nested: what serde_json, which most readers use, takes by default.
+/// Maximum nesting of arrays and objects: the default limit of serde_json, which most readers use.
 pub const MAX_DEPTH: usize = 127;
 
-/// UTF-8 JSON text, checked once and then kept and handed on verbatim: never parsed and written again, so `1.0` and
-/// large integers survive. Cheap to clone.
+/// UTF-8 JSON text, checked once, then stored and passed on verbatim. It is never parsed and serialized again, so `1.0`
+/// and large integers are preserved. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Payload(Arc<str>);
 
-/// Why a text is no payload.
+/// Why a text is not a valid payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// Not JSON.
+    /// The text is not JSON.
     #[error("is not JSON: {0}")]
     NotJson(String),
-    /// Longer than the limit.
+    /// The text is longer than the limit.
     #[error("is {length} bytes long, at most {limit} are allowed")]
     TooLong {
-        /// Bytes given.
+        /// Length of the text, in bytes.
         length: usize,
-        /// Bytes allowed.
+        /// Maximum length, in bytes.
         limit: usize,
     },
 }
 
 impl Payload {
-    /// Takes the text if it is one JSON value of at most `limit` bytes, white space around it included.
+    /// Accepts the text if it is one JSON value of at most `limit` bytes, including white space around it.
     ///
-    /// Nesting is bounded by [`MAX_DEPTH`], so that nobody who reads the value can be made to exhaust the stack.
+    /// Nesting is limited to [`MAX_DEPTH`], so that the value cannot exhaust the stack of a reader.
     ///
     /// # Errors
-    /// When it is longer or is not JSON.
+    /// If it is longer or is not JSON.
     pub fn parse(text: &str, limit: usize) -> Result<Self, PayloadError> {
         if text.len() > limit {
             return Err(PayloadError::TooLong {
@@ -43,7 +43,7 @@ impl Payload {
                 limit,
             });
         }
-        // Skipping a value does not recurse, and so does not bound its depth.
+        // Skipping a value is not recursive, and so does not limit its depth.
         match serde_json::from_str::<serde::de::IgnoredAny>(text) {
             Ok(_) if depth(text) > MAX_DEPTH => {
                 Err(PayloadError::NotJson(format!("nested deeper than {MAX_DEPTH} levels")))
@@ -53,10 +53,10 @@ impl Payload {
         }
     }
 
-    /// The payload of a value of ours.
+    /// Serializes a value of the host itself.
     ///
     /// # Panics
-    /// When the value cannot be written as JSON; those that are handed in here all can.
+    /// If the value cannot be serialized as JSON. All values passed here can.
     pub fn of(value: &impl Serialize) -> Self {
         Self(
             serde_json::to_string(value)
@@ -65,7 +65,7 @@ impl Payload {
         )
     }
 
-    /// `null`.
+    /// The payload `null`.
     pub fn null() -> Self {
         Self("null".into())
     }
@@ -80,17 +80,17 @@ impl Payload {
         self.0.len() as u64
     }
 
-    /// The value, for reading; what is stored stays the text.
+    /// Parses the value, for reading. The payload remains the text.
     ///
     /// # Errors
-    /// When the text is JSON that has no value here: a number beyond those of 64 bits such as `1e400`, or half of a
-    /// surrogate pair.
+    /// If the JSON text has a value that serde_json cannot represent: a number out of the range of 64 bits such as
+    /// `1e400`, or half of a surrogate pair.
     pub fn to_value(&self) -> serde_json::Result<serde_json::Value> {
         serde_json::from_str(&self.0)
     }
 }
 
-/// How deep the arrays and objects of a JSON text are nested.
+/// The nesting depth of arrays and objects in a JSON text.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
     for byte in json.bytes() {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_json_value_is_refused() {
+    fn text_that_is_not_one_json_value_is_refused() {
         for text in ["", "  ", "{", "1 2", "nul", "'a'", "\"\u{1}\""] {
             assert!(
                 matches!(Payload::parse(text, 100), Err(PayloadError::NotJson(_))),

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest name of a tenant, in bytes: that of a DNS label.
+/// Maximum length of a tenant's name, in bytes: that of a DNS label.
 pub const MAX_TENANT_NAME_BYTES: usize = 63;
 
 /// The name of a tenant: lower-case letters, digits and hyphens, beginning with a letter or digit.
@@ -53,17 +53,17 @@ impl<'de> Deserialize<'de> for TenantName {
     }
 }
 
-/// What a key is for.
+/// The role of an API key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// A program that starts workflows, sends them events and asks how they stand.
+    /// A program that starts orchestrations, sends them events and queries their status.
     Client = 0,
-    /// A person or program that looks after a tenant's workflows.
+    /// A person or program that operates a tenant's instances.
     Operator = 1,
     /// A pipeline that uploads a tenant's modules.
     Deployer = 2,
-    /// Whoever runs the host: everything, for every tenant.
+    /// The administrator of the host: everything, for every tenant.
     Admin = 3,
 }
 
@@ -74,25 +74,25 @@ pub enum Action {
     Start,
     /// Raise an event.
     Signal,
-    /// Look at one instance whose id is known, with its history.
+    /// Read one instance whose id is known, with its history.
     Read,
-    /// List instances, and read their logs.
+    /// List instances, and read their logs and the usage.
     Browse,
     /// Terminate, suspend, resume and purge.
     Control,
-    /// List modules and show what they offer.
+    /// List modules and show their functions.
     ReadModules,
-    /// Upload modules and take them away.
+    /// Upload and remove modules.
     Deploy,
     /// Manage tenants and keys, and read the metrics of the host.
     Administer,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 4] = [Self::Client, Self::Operator, Self::Deployer, Self::Admin];
 
-    /// Its name over HTTP and on the command line.
+    /// The name over HTTP and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
@@ -102,7 +102,7 @@ impl Role {
         }
     }
 
-    /// Whether it may do that. `docs/security.md` shows this as a table; a test compares.
+    /// Whether the role allows the action. `docs/security.md` shows this as a table; a test compares.
     pub fn may(self, action: Action) -> bool {
         use Action as A;
         match self {
@@ -135,7 +135,7 @@ impl FromStr for Role {
 }
 
 impl Action {
-    /// All of them.
+    /// All actions.
     pub const ALL: [Self; 8] = [
         Self::Start,
         Self::Signal,
@@ -147,7 +147,7 @@ impl Action {
         Self::Administer,
     ];
 
-    /// What it is, in words that follow "may".
+    /// A description that follows "may".
     pub fn description(self) -> &'static str {
         match self {
             Self::Start => "start orchestrations",
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_roles_in_the_documentation_is_true() {
+    fn the_documentation_has_the_same_table_of_roles() {
         let page = include_str!("../../../docs/security.md");
         for action in Action::ALL {
             let row = page

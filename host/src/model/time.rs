@@ -1,4 +1,4 @@
-//! Points in time as stored and as handed to guests.
+//! Points in time, as stored and as passed to guests.
 
 use std::{fmt, time::Duration};
 
@@ -10,34 +10,34 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The furthest time that can be stored: SQLite's integers are signed.
+    /// The latest time that can be stored: SQLite's integers are signed.
     pub const MAX: Self = Self(i64::MAX as u64);
 
-    /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write.
+    /// 9999-12-31T23:59:59.999Z, the latest time that RFC 3339 can represent.
     pub const LAST_WRITABLE: Self = Self(253_402_300_799_999);
 
-    /// This time and a while later, at most [`Self::MAX`].
+    /// This time plus a duration, at most [`Self::MAX`].
     #[must_use]
     pub fn after(self, wait: Duration) -> Self {
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(wait)).min(Self::MAX)
     }
 
-    /// This time and a while earlier, at least 1970.
+    /// This time minus a duration, at least 1970.
     #[must_use]
     pub fn before(self, wait: Duration) -> Self {
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_sub(wait))
     }
 
-    /// How long it is from `earlier` to this time; zero if it is not later.
+    /// The duration from `earlier` to this time; zero if this time is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC with milliseconds. It has no years past 9999: a later time is written as
+    /// RFC 3339 in UTC with milliseconds. There are no years after 9999: a later time is written as
     /// [`LAST_WRITABLE`](Self::LAST_WRITABLE).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = std::time::UNIX_EPOCH + Duration::from_millis(self.0.min(Self::LAST_WRITABLE.0));

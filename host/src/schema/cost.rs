@@ -1,26 +1,26 @@
-//! Bounds the work of asking a schema about a value.
+//! Bounds the cost of validating a value with a schema.
 //!
-//! The schema is taken apart into nodes. Some keywords ask other schemas about the *same* part of the value (`allOf`,
-//! `anyOf`, `$ref`, …), others about the parts *inside* it (`properties`, `items`, …). From that follows, for each
-//! depth, how often at most a part of the value at that depth is visited; the sum over all parts of a value bounds the
-//! work. Nodes that ask each other about the same part in a circle would never end and are refused.
+//! The schema is split into nodes. Some keywords evaluate other schemas on the *same* part of the value (`allOf`,
+//! `anyOf`, `$ref`, …), others on the parts *inside* it (`properties`, `items`, …). From this follows, for each depth,
+//! how often at most a part of the value at that depth is visited; the sum over all parts of a value bounds the cost.
+//! Nodes that evaluate each other on the same part in a cycle would never end, and are rejected.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-/// Deepest part of a value that is told apart; the parser of payloads stops at 128 as well.
+/// Deepest level of a value that is distinguished; the parser of payloads stops at 128 as well.
 const MAX_DEPTH: usize = 128;
-/// Most nodes of a schema.
+/// Maximum number of nodes of a schema.
 const MAX_NODES: usize = 20_000;
-/// Most references of a schema.
+/// Maximum number of references of a schema.
 const MAX_REFERENCES: usize = 2_000;
-/// Most schemas that lead into each other. Surveying, compiling and asking all go as deep.
+/// Maximum nesting of schemas. Surveying, compiling and evaluating recurse as deep.
 const MAX_NESTING: usize = 256;
 /// Bytes of a string that count as one part of a value.
 const BYTES_PER_PART: usize = 64;
 
-/// Keywords that this host does not follow: they make a reference mean different things in different places.
+/// Keywords that this host does not support: they make the target of a reference depend on the context.
 const UNSUPPORTED: [&str; 5] = [
     "$dynamicRef",
     "$recursiveRef",
@@ -29,58 +29,58 @@ const UNSUPPORTED: [&str; 5] = [
     "$anchor",
 ];
 
-/// What asking costs at most, by the depth of a part of the value.
+/// The maximum cost, by the depth of a part of the value.
 #[derive(Debug)]
 pub(super) struct CostTable {
     /// How often a part at that depth is visited.
     visits: Vec<u64>,
-    /// How many schemas deep the question about a part at that depth is: how much stack it takes.
+    /// How many schemas deep the evaluation of a part at that depth is nested, and so how much stack it takes.
     nesting: Vec<u64>,
     /// Whether strings are matched with patterns, which visits each byte.
     patterns: bool,
 }
 
-/// A schema in the schema.
+/// A schema or subschema.
 #[derive(Debug, Default)]
 struct Node {
-    /// Work at the part itself: keywords and the values they compare with.
+    /// The cost at the part itself: keywords and the values they compare with.
     own: u64,
-    /// Schemas that are asked about the same part.
+    /// Schemas that are evaluated on the same part.
     same: Vec<usize>,
-    /// Whether those are asked more than once (to find out what they left unevaluated).
+    /// Whether `same` is evaluated more than once (to find out what was left unevaluated).
     twice: bool,
-    /// Schemas of which at most one is asked about each part inside.
+    /// Schemas of which at most one is evaluated on each part inside.
     one_of_inside: Vec<usize>,
-    /// Schemas that are all asked about each part inside.
+    /// Schemas that are all evaluated on each part inside.
     all_inside: Vec<usize>,
 }
 
-/// Takes a schema apart.
+/// Splits a schema into nodes.
 struct Survey<'s> {
     root: &'s Value,
     nodes: Vec<Node>,
-    /// The node of each schema, by its place in memory.
+    /// The node of each schema, by its address.
     known: HashMap<*const Value, usize>,
     references: usize,
-    /// How many schemas led to the one that is surveyed now.
+    /// The nesting depth of the schema that is being surveyed.
     nesting: usize,
     patterns: bool,
 }
 
-/// What asking about one value costs at most.
+/// The maximum cost of validating one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
     /// Visits of a schema to a part of the value.
     pub(super) visits: u64,
-    /// Schemas that are asked within each other.
+    /// Nested evaluations of schemas.
     pub(super) nesting: u64,
 }
 
 impl CostTable {
-    /// The table of a schema.
+    /// Computes the table of a schema.
     ///
     /// # Errors
-    /// Why the work cannot be bounded; the sentence goes on after "the schema".
+    /// Why the cost cannot be bounded; the text follows "the schema".
     pub(super) fn of(schema: &Value) -> Result<Self, String> {
         let mut survey = Survey {
             root: schema,
@@ -101,7 +101,7 @@ impl CostTable {
         })
     }
 
-    /// What asking about the value costs at most.
+    /// The maximum cost of validating the value.
     pub(super) fn of_value(&self, value: &Value) -> Cost {
         let mut deepest = 0;
         let visits = self.visits(value, 0, &mut deepest);
@@ -134,7 +134,7 @@ impl CostTable {
 }
 
 impl<'s> Survey<'s> {
-    /// The node of a schema, surveyed now if it was not before.
+    /// The node of a schema, surveyed first if necessary.
     fn node(&mut self, schema: &'s Value) -> Result<usize, String> {
         if let Some(known) = self.known.get(&std::ptr::from_ref(schema)) {
             return Ok(*known);
@@ -147,7 +147,7 @@ impl<'s> Survey<'s> {
         if self.nesting > MAX_NESTING {
             return Err(format!("has more than {MAX_NESTING} schemas that lead into each other"));
         }
-        // Known before its parts are looked at, or a recursive schema would never be done.
+        // Inserted before its parts are surveyed, so that the survey of a recursive schema ends.
         self.known.insert(std::ptr::from_ref(schema), index);
         self.nodes.push(Node::default());
         self.nodes[index] = match schema {
@@ -204,7 +204,7 @@ impl<'s> Survey<'s> {
         Ok(node)
     }
 
-    /// Only what is in the schema itself: `#`, or `#` and a JSON Pointer.
+    /// Resolves a reference within the schema: `#`, or `#` and a JSON Pointer.
     fn reference(&mut self, value: &'s Value) -> Result<usize, String> {
         self.references += 1;
         if self.references > MAX_REFERENCES {
@@ -215,7 +215,7 @@ impl<'s> Survey<'s> {
             .strip_prefix('#')
             .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
         let outside = || format!("refers to {text:?}; only references within it, like #/$defs/Name, are followed");
-        // In a URI fragment the pointer may be percent-encoded; names that need that are refused rather than decoded
+        // In a URI fragment the pointer may be percent-encoded. Names that need this are rejected, rather than decoded
         // in two places that might differ.
         let pointer = pointer.filter(|pointer| !pointer.contains('%')).ok_or_else(outside)?;
         let root = self.root;
@@ -226,7 +226,7 @@ impl<'s> Survey<'s> {
     }
 
     fn list(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
-        // Anything but a list is refused by the compiler of schemas, which has the better words.
+        // Anything but a list is rejected by the compiler of schemas, which has better messages.
         for schema in value.as_array().into_iter().flatten() {
             nodes.push(self.node(schema)?);
         }
@@ -240,7 +240,7 @@ impl<'s> Survey<'s> {
         Ok(())
     }
 
-    /// Of each, either a schema or a list of names.
+    /// The value of each name is a schema or a list of names.
     fn dependencies(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
         let schemas = value
             .as_object()
@@ -254,7 +254,7 @@ impl<'s> Survey<'s> {
     }
 }
 
-/// How many values are in a keyword's value, itself included.
+/// The number of values in a keyword's value, including itself.
 fn size(value: &Value) -> u64 {
     match value {
         Value::Array(items) => items.iter().map(size).sum::<u64>() + 1,
@@ -263,7 +263,7 @@ fn size(value: &Value) -> u64 {
     }
 }
 
-/// The nodes, each after those it asks about the same part.
+/// Sorts the nodes so that each comes after those it evaluates on the same part.
 fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
@@ -274,7 +274,7 @@ fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
     let mut marks = vec![Mark::New; nodes.len()];
     let mut order = Vec::with_capacity(nodes.len());
     for start in 0..nodes.len() {
-        // With a stack of our own: a chain of references may be longer than the thread's stack is deep.
+        // Uses an explicit stack: a chain of references may be longer than the thread's stack allows.
         let mut stack = vec![(start, 0)];
         while let Some((node, next)) = stack.pop() {
             if next == 0 {
@@ -300,8 +300,8 @@ fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
 }
 
 impl Node {
-    /// Visits to a part at a depth, from those of the same schemas at that depth (`now`) and those of the schemas
-    /// inside at the depth before.
+    /// Visits to a part at a depth, computed from those of the same schemas at that depth (`now`) and those of the
+    /// schemas inside at the previous depth.
     fn visits(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
         let own = before.map_or(self.own, |before| {
             let one = self
@@ -318,7 +318,7 @@ impl Node {
         own.saturating_add(if self.twice { same.saturating_mul(2) } else { same })
     }
 
-    /// Schemas on the way to a part at a depth, at most.
+    /// Maximum nesting of schemas on the way to a part at a depth.
     fn nesting(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
         let same = self.same.iter().map(|same| now[*same]);
         let inside = self.one_of_inside.iter().chain(&self.all_inside);
@@ -329,7 +329,7 @@ impl Node {
     }
 }
 
-/// What a quantity is at the root for each depth of a part of the value.
+/// The value of a quantity at the root, for each depth of a part of the value.
 fn by_depth(
     nodes: &[Node],
     order: &[usize],

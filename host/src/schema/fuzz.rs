@@ -1,10 +1,10 @@
-//! Schemas that nobody would write, and values that they are asked about.
+//! Fuzzes schemas, and values that are validated with them.
 
 use super::SchemaValidator;
 use crate::fuzz::{Target, corpus};
 use crate::model::Payload;
 
-/// What schemas are made of, and what breaks those who count on it.
+/// Tokens of schemas, including those that often break validators.
 const WORDS: &[&str] = &[
     r##"{"$ref":"#"}"##,
     r##"{"$ref":"#/$defs/a"}"##,
@@ -57,7 +57,7 @@ fn fuzz_schema_is_refused_or_answers_in_bounded_time() {
         .iter()
         .filter_map(|bytes| Payload::parse(str::from_utf8(bytes).ok()?, 1 << 20).ok())
         .collect();
-    // A compiled schema holds the compiled patterns; those are bounded each, and take a few bytes to ask for.
+    // A compiled schema holds compiled patterns; each is bounded, but takes only a few bytes of the schema.
     let target = Target::new("schema").words(WORDS).cases(1_000).memory(16 << 20, 50_000);
     target.run(|bytes| {
         let schema = String::from_utf8_lossy(bytes);

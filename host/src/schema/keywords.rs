@@ -1,10 +1,10 @@
-//! The keywords `type` and `format`, which this host reads as the types of functions do.
+//! The keywords `type` and `format`, interpreted as the types of functions do.
 //!
-//! JSON Schema lets `10.0` and `1e1` be integers; serde and most others who read into integers do not, so they are none
-//! here. And JSON Schema leaves it open whether a `format` is checked: here, those are that types which read JSON
-//! refuse by themselves. Formats that are not known, or that no two readers agree about, let everything pass.
+//! JSON Schema accepts `10.0` and `1e1` as integers; serde and most other readers do not, so they are not integers
+//! here. JSON Schema also leaves open whether a `format` is checked: here, a format is checked if the types that read
+//! JSON reject other values anyway. Formats that are unknown, or on which readers disagree, accept everything.
 //!
-//! Each check takes one step for each byte of a text at most.
+//! Each check takes at most one step for each byte of a text.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ use serde_json::{Number, Value};
 
 use crate::model::date_time;
 
-/// Longest value that a message quotes, in bytes.
+/// Maximum length of a value that a message quotes, in bytes.
 const MAX_QUOTED_BYTES: usize = 200;
 
 /// The keyword `type`.
@@ -69,7 +69,7 @@ impl Type {
 
 /// Whether a number was written without fraction and exponent.
 ///
-/// Integers beyond those of 64 bits have become floats, and cannot be told from what was written as one.
+/// Integers out of the range of 64 bits have become floats, and cannot be distinguished from floats.
 fn is_integer(number: &Number) -> bool {
     if number.is_i64() || number.is_u64() {
         return true;
@@ -82,7 +82,7 @@ fn is_integer(number: &Number) -> bool {
 }
 
 impl Types {
-    /// One name or a list of them.
+    /// Parses one name or a list of names.
     pub(super) fn of<'s>(value: &Value) -> Result<Self, ValidationError<'s>> {
         let names = match value {
             Value::Array(names) => names.as_slice(),
@@ -126,10 +126,10 @@ pub(super) struct Format {
     check: Check,
 }
 
-/// What a format says, of values of the one kind that it speaks of.
+/// What a format requires, of values of the one type that it applies to.
 enum Check {
     Text(fn(&str) -> bool),
-    /// Integers from the first to the second.
+    /// Integers from the first to the second, inclusive.
     Integer(i128, i128),
     Float,
     Nothing,
@@ -182,11 +182,11 @@ impl<'i> Keyword<'i> for Format {
             (Check::Text(check), Value::String(text)) => check(text),
             (Check::Integer(least, most), Value::Number(number)) => match number.as_i128() {
                 Some(number) => (*least..=*most).contains(&number),
-                // What is no integer is the business of `type`; what is beyond 64 bits is in no range.
+                // Non-integers are left to `type`; integers out of the range of 64 bits are out of every range.
                 None => !is_integer(number),
             },
             (Check::Float, Value::Number(number)) => {
-                // `f32::MAX` is written with fewer digits than it has, as a number that is a little larger.
+                // `f32::MAX` is written with fewer digits than it has, as a number that is slightly larger.
                 number.as_f64().is_some_and(|number| (number as f32).is_finite())
             }
             _ => true,
@@ -194,7 +194,7 @@ impl<'i> Keyword<'i> for Format {
     }
 }
 
-/// Base64 of RFC 4648 with its padding, as one line. Bits that pad the last character are zero.
+/// Base64 of RFC 4648 with padding, on one line. Unused bits of the last character are zero.
 fn is_base64(text: &str) -> bool {
     let digit = |byte: u8| match byte {
         b'A'..=b'Z' => Some(byte - b'A'),
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_that_of_rfc_4648() {
+    fn base64_follows_rfc_4648() {
         for text in ["", "AA==", "AAA=", "AAAA", "JVBERi0xLjc=", "+/+/", "/w=="] {
             assert!(is_base64(text), "{text}");
         }

@@ -1,8 +1,8 @@
-//! The certificate that the host shows, with its key: read at the start, and again whenever its files have changed.
+//! The certificate of the host with its key, loaded at start and again whenever its files have changed.
 //!
-//! Certificates live for weeks, hosts for longer. The files are compared by what is in them and not by their time, which
-//! says nothing where a tool keeps it or swaps links, so whatever brings new files may bring them in any way and order: a
-//! pair that does not fit is not taken, and what was shown before stays until one does.
+//! Hosts outlive certificates. Changes are detected by content and not by modification time, which is useless if a tool
+//! preserves it or swaps links. So new files may arrive in any way and order: a pair that does not match is not used,
+//! and the previous pair stays in use until one matches.
 
 use std::{
     fmt, fs, io,
@@ -22,26 +22,26 @@ use zeroize::Zeroizing;
 
 use super::provider;
 
-/// How often the files are looked at. A renewed certificate overlaps the one before by days; this is for people who wait
-/// to see it.
+/// How often the files are checked. A renewed certificate overlaps the previous one by days; the interval is short for
+/// people who wait for the reload.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// The one protocol that is spoken over TLS, as clients are told in the handshake.
+/// The only protocol over TLS, as negotiated in the handshake (ALPN).
 const PROTOCOL: &[u8] = b"http/1.1";
 
-/// The bits of a file's mode that let others than its owner at it.
+/// The bits of a file's mode that give access to others than its owner.
 const OTHERS: u32 = 0o077;
 
-/// Where certificate and key are, both in PEM format.
+/// The files of certificate and key, both in PEM format.
 #[derive(Debug, Clone)]
 pub struct CertificateFiles {
-    /// The certificate, followed by those that lead to the authority that clients know.
+    /// The certificate, followed by the intermediate ones up to an authority that clients trust.
     pub certificate: PathBuf,
-    /// Its key, not encrypted: PKCS#8, PKCS#1 or SEC1.
+    /// The key, not encrypted: PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
 }
 
-/// The certificate that is shown now. Cheap to clone; all clones change together.
+/// The current certificate. Cheap to clone; all clones change together.
 #[derive(Clone)]
 pub struct Certificate(Arc<Shown>);
 
@@ -52,38 +52,38 @@ struct Shown {
 
 struct Now {
     config: Arc<ServerConfig>,
-    /// What was in the files when they were last looked at, or why they could not be read: what has been dealt with is
-    /// not dealt with again, and what is wrong with it said once.
+    /// The content of the files when they were last checked, or why they could not be read, so that each change is
+    /// handled, and each error reported, only once.
     seen: Result<Fingerprint, String>,
 }
 
 /// SHA-256 of certificate and key.
 type Fingerprint = [u8; 32];
 
-/// Why there is no certificate to show.
+/// Why a certificate cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// One of the files cannot be read.
     #[error("the file {} cannot be read: {}", .0.display(), .1)]
     Unreadable(PathBuf, io::Error),
-    /// The file of the certificate holds none.
+    /// The certificate file has no certificate.
     #[error("the file {} has no certificate in PEM format", .0.display())]
     NoCertificate(PathBuf),
     /// The certificate cannot be used.
     #[error("the file {} has a certificate that cannot be used: {}", .file.display(), .reason)]
     BadCertificate {
-        /// Its file.
+        /// The path of the file.
         file: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the certificate.
         reason: String,
     },
-    /// The file of the key holds none.
+    /// The key file has no key.
     #[error("the file {} has no key in PEM format (PKCS#8, PKCS#1 or SEC1, not encrypted)", .0.display())]
     NoKey(PathBuf),
-    /// The key cannot be used. Nothing is said about it that could be a part of it.
+    /// The key cannot be used. The error has no details, which could reveal parts of the key.
     #[error("the file {} has a key that cannot be used; use RSA, ECDSA (P-256, P-384) or Ed25519", .0.display())]
     BadKey(PathBuf),
-    /// Both are sound, but the key is another certificate's.
+    /// Both are valid, but the key belongs to another certificate.
     #[error(
         "the key in {} does not belong to the first certificate in {}",
         .0.key.display(), .0.certificate.display()
@@ -92,10 +92,10 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Reads certificate and key.
+    /// Loads certificate and key.
     ///
     /// # Errors
-    /// When one of them cannot be read or used, or they do not fit.
+    /// If one of them cannot be read or used, or they do not match.
     pub fn load(files: CertificateFiles) -> Result<Self, CertificateError> {
         let pair = Pair::read(&files)?;
         let config = pair.config(&files)?;
@@ -107,15 +107,15 @@ impl Certificate {
         Ok(Self(Arc::new(Shown { files, now })))
     }
 
-    /// With what the next handshake is made.
+    /// The configuration of the next handshake.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         self.now().config.clone()
     }
 
-    /// Looks at the files; whether they hold something new, which is shown from now on.
+    /// Checks the files. Returns whether a new certificate was found, which is used from now on.
     ///
     /// # Errors
-    /// When what is new cannot be used, once for each change. What was shown before stays.
+    /// If the new files cannot be used, once for each change. The previous certificate stays in use.
     pub fn look(&self) -> Result<bool, CertificateError> {
         let Shown { files, .. } = &*self.0;
         let pair = Pair::read(files);
@@ -133,7 +133,7 @@ impl Certificate {
         Ok(true)
     }
 
-    /// Looks at the files again and again until `stop` is cancelled.
+    /// Checks the files at an interval until `stop` is cancelled.
     pub(crate) async fn keep_current(&self, stop: &CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             let shown = self.clone();
@@ -160,14 +160,14 @@ impl Certificate {
     }
 }
 
-/// Without the key, however deep it is in there.
+/// Hides the key, which is nested inside.
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.0.files.certificate.display())
     }
 }
 
-/// What is in the two files.
+/// The content of the two files.
 struct Pair {
     certificate: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
@@ -202,7 +202,7 @@ impl Pair {
         }
         let key = PrivateKeyDer::from_pem_slice(&self.key);
         let key = key.map_err(|_| CertificateError::NoKey(files.key.clone()))?;
-        // Asked by itself, so that it is known which of the two files is wrong.
+        // Checked separately, to know which of the two files is wrong.
         if provider().key_provider.load_private_key(key.clone_key()).is_err() {
             return Err(CertificateError::BadKey(files.key.clone()));
         }
@@ -220,7 +220,8 @@ impl Pair {
     }
 }
 
-/// Says in the log that others than its owner may read or change the key. Only a warning: some keep such files to a group.
+/// Warns if others than its owner can read or change the key. Only a warning, because some give a group access to such
+/// files.
 fn warn_of_others(key: &Path) {
     if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & OTHERS != 0) {
         tracing::warn!(key = %key.display(), "the key file is accessible to other users; run `chmod 600` on it");
@@ -239,7 +240,7 @@ mod tests {
     const RENEWED_KEY: &str = include_str!("../../../tests/harness/certificates/renewed.key");
     const AUTHORITY: &str = include_str!("../../../tests/harness/certificates/authority.pem");
 
-    /// The service's key as `openssl ecparam -genkey` would have written it.
+    /// The service's key in the format of `openssl ecparam -genkey`.
     const SERVICE_KEY_SEC1: &str = "\
 -----BEGIN EC PARAMETERS-----
 BggqhkjOPQMBBw==
@@ -251,7 +252,7 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
 -----END EC PRIVATE KEY-----
 ";
 
-    /// The two files, in a folder of their own.
+    /// The two files, in their own folder.
     struct Folder {
         files: CertificateFiles,
         _folder: TempDir,
@@ -291,7 +292,7 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
     }
 
     #[test]
-    fn keys_of_all_formats_are_taken_and_chains() {
+    fn keys_of_all_formats_and_chains_are_accepted() {
         for (certificate, key) in [
             (SERVICE, SERVICE_KEY),
             (SERVICE, SERVICE_KEY_SEC1),
@@ -306,7 +307,7 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_the_name_of_the_file() {
+    fn errors_name_the_file() {
         assert_eq!(
             error("nothing", SERVICE_KEY),
             "the file host.pem has no certificate in PEM format"
@@ -323,7 +324,7 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
             error(SERVICE, RENEWED_KEY),
             "the key in host.key does not belong to the first certificate in host.pem"
         );
-        // The authority first, as a chain in the wrong order has it.
+        // The authority first, as in a chain in the wrong order.
         assert_eq!(
             error(&format!("{AUTHORITY}{SERVICE}"), SERVICE_KEY),
             "the key in host.key does not belong to the first certificate in host.pem"
@@ -350,7 +351,7 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
     }
 
     #[test]
-    fn a_renewed_pair_is_shown_once_both_files_are_there() {
+    fn a_renewed_pair_is_used_once_both_files_match() {
         let folder = Folder::with(SERVICE, SERVICE_KEY);
         let shown = folder.load().unwrap();
         let before = shown.config();
@@ -358,8 +359,11 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
 
         folder.bring_key(RENEWED_KEY);
         assert!(matches!(shown.look(), Err(CertificateError::Mismatch(_))));
-        assert!(!shown.look().unwrap(), "what is wrong is said once");
-        assert!(Arc::ptr_eq(&before, &shown.config()), "what was shown is shown still");
+        assert!(!shown.look().unwrap(), "an error is reported once");
+        assert!(
+            Arc::ptr_eq(&before, &shown.config()),
+            "the previous certificate stays in use"
+        );
 
         folder.bring_certificate(RENEWED);
         assert!(shown.look().unwrap());
@@ -368,12 +372,12 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
     }
 
     #[test]
-    fn files_that_go_and_come_back_change_nothing() {
+    fn files_that_disappear_and_come_back_change_nothing() {
         let folder = Folder::with(SERVICE, SERVICE_KEY);
         let shown = folder.load().unwrap();
         fs::remove_file(&folder.files.certificate).unwrap();
         assert!(matches!(shown.look(), Err(CertificateError::Unreadable(..))));
-        assert!(!shown.look().unwrap(), "what is wrong is said once");
+        assert!(!shown.look().unwrap(), "an error is reported once");
         folder.bring_certificate(SERVICE);
         assert!(shown.look().is_ok());
         assert!(!shown.look().unwrap());

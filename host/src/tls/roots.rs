@@ -1,4 +1,4 @@
-//! Whom the TLS connections of activities and of commands trust.
+//! The certificate authorities that activities and commands trust.
 
 use std::sync::Arc;
 
@@ -9,31 +9,31 @@ use tokio_rustls::rustls::{
 
 use super::provider;
 
-/// Certificate authorities that are trusted besides those of Mozilla, for services inside a company.
+/// Certificate authorities that are trusted in addition to those of Mozilla, for services inside a company.
 #[derive(Debug, Clone)]
 pub struct ExtraRoots(RootCertStore);
 
-/// Why a file has no certificate authorities.
+/// Why a file of certificate authorities is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RootsError {
-    /// There is no certificate in it.
+    /// The file has no certificate.
     #[error("has no certificate in PEM format")]
     None,
-    /// A certificate cannot be read.
+    /// A certificate cannot be parsed.
     #[error("has a certificate that cannot be used: {0}")]
     Invalid(String),
 }
 
 impl ExtraRoots {
-    /// None.
+    /// No additional authorities.
     pub fn none() -> Self {
         Self(RootCertStore::empty())
     }
 
-    /// All certificates of a file in PEM format.
+    /// Reads all certificates of a file in PEM format.
     ///
     /// # Errors
-    /// When there is none, or one that cannot be read.
+    /// If there is none, or one cannot be parsed.
     pub fn from_pem(pem: &[u8]) -> Result<Self, RootsError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -48,7 +48,8 @@ impl ExtraRoots {
         Ok(Self(roots))
     }
 
-    /// TLS that trusts these and Mozilla's, which are built in, so that the same are trusted on every machine.
+    /// A TLS configuration that trusts these and Mozilla's authorities, which are built in, so that every machine
+    /// trusts the same ones.
     pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = self.0.clone();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());

@@ -30,7 +30,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
 
 static INVOICES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../data/invoices");
 
-/// Largest blob, in bytes. A sample invoice has about 25 kB.
+/// Maximum size of a blob, in bytes. A sample invoice has about 25 kB.
 const MAX_BLOB_BYTES: usize = 8 * 1024 * 1024;
 
 #[derive(Serialize)]
@@ -67,7 +67,7 @@ impl Blobs {
         fs::create_dir_all(&self.folder)
     }
 
-    /// Whole or not at all: written beside and renamed.
+    /// Writes atomically: to another file, which is then renamed.
     fn write(&self, container: &str, name: &str, bytes: &[u8]) -> io::Result<()> {
         let container = self.folder.join(container);
         fs::create_dir_all(&container)?;
@@ -93,7 +93,7 @@ impl Blobs {
     }
 }
 
-/// Letters, digits, dots, hyphens and underscores, not starting with a dot: nothing that leads out of the folder.
+/// Accepts letters, digits, dots, hyphens and underscores, but not a leading dot: no name leaves the folder.
 fn check_name(name: &str) -> Result<(), ApiError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if name.is_empty() || name.len() > 120 || name.starts_with('.') || !name.chars().all(plain) {

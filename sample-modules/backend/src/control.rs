@@ -1,7 +1,7 @@
-//! Tells the other areas to misbehave, counts the calls they get, and puts everything back.
+//! Makes the other areas misbehave, counts the calls they get, and resets everything.
 //!
-//! Faults and counts live in memory: a restart ends them. They act outside the areas, so that no handler knows of them,
-//! except that the payment gateway asks which orders to decline.
+//! Faults and counts are in memory, so a restart clears them. They apply in a layer around the areas, so that no
+//! handler needs to know about them, except that the payment gateway asks which orders to decline.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,13 +25,13 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     (
         "PUT",
         "/control/faults/{area}",
-        "makes an area fail, lose its answers or dawdle",
+        "makes an area fail, lose its answers or respond slowly",
     ),
     ("DELETE", "/control/faults/{area}", "ends the fault of an area"),
     (
         "PUT",
         "/control/declines",
-        "has payments declined: of some orders, or the next few",
+        "declines payments: of some orders, or the next few",
     ),
     (
         "GET",
@@ -42,10 +42,10 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("POST", "/control/reset", "puts everything back to the first start"),
 ];
 
-/// Longest delay of one call, in milliseconds.
+/// Maximum delay of one call, in milliseconds.
 const MAX_DELAY_MS: u64 = 60_000;
 
-/// Most orders added by one call.
+/// Maximum number of orders added by one call.
 const MAX_NEW_ORDERS: u32 = 10_000;
 
 #[derive(Default)]
@@ -64,19 +64,19 @@ struct Mischief {
 #[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Fault {
-    /// What to answer; none: the call is only delayed.
+    /// The status to respond with; if absent, the call is only delayed.
     status: Option<u16>,
-    /// Carry the call out and then answer with `status`, as when an answer is lost on its way.
+    /// Carry out the call before responding with `status`, as if its response had been lost.
     #[serde(default)]
     after: bool,
-    /// Wait this long first.
+    /// Delay before the call, in milliseconds.
     #[serde(default)]
     delay_ms: u64,
-    /// For so many calls; none: no limit.
+    /// Number of calls that are affected; if absent, no limit.
     times: Option<u32>,
-    /// For so long; none: no limit.
+    /// Duration of the fault, in seconds; if absent, no limit.
     seconds: Option<f64>,
-    /// Only calls of this method.
+    /// Affect only calls with this method.
     method: Option<String>,
     #[serde(skip)]
     since: Option<Instant>,
@@ -94,7 +94,7 @@ impl Control {
         *self.lock() = Mischief::default();
     }
 
-    /// Whether to decline a payment for this order; uses up one of the "next few".
+    /// Whether to decline a payment: the order is listed, or it is one of the "next few", which this counts down.
     pub(crate) fn declines(&self, order_id: &str) -> bool {
         let mut mischief = self.lock();
         if mischief.decline_orders.iter().any(|order| order == order_id) {
@@ -105,7 +105,7 @@ impl Control {
         decline
     }
 
-    /// Counts the call and takes its share of the area's fault, if there is one.
+    /// Counts the call and returns the fault that applies to it, if there is one.
     fn meet(&self, method: &str, area: &str) -> Option<Fault> {
         let mut mischief = self.lock();
         *mischief.calls.entry(format!("{method} {area}")).or_default() += 1;
@@ -123,7 +123,7 @@ impl Control {
     }
 }
 
-/// The layer around every endpoint that carries out the faults.
+/// The layer around every endpoint that applies the faults.
 pub(crate) async fn interfere(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
     let area = request.uri().path().split('/').nth(1).unwrap_or_default();
     if area.is_empty() || area == "control" {
@@ -212,7 +212,7 @@ async fn calls(State(world): State<Arc<World>>) -> Json<BTreeMap<String, u64>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewOrders {
-    /// Name of the batch; the orders are called `<batch>-0001` and so on.
+    /// The name of the batch; the orders are named `<batch>-0001` and so on.
     batch: String,
     count: u32,
 }

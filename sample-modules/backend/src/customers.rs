@@ -1,4 +1,4 @@
-//! Three read-only services about customers (profile, credit, recommendations), to be asked at the same time.
+//! Three read-only services about customers (profile, credit, recommendations), to be called concurrently.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Errors as clients see them: a status and `{"code", "message"}`, plus the extractors that answer bad input that way.
+//! Errors of the API: a status and `{"code", "message"}`, and extractors that report invalid input this way.
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts};
@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// What went wrong, for the client.
+/// An error for the client.
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
@@ -67,7 +67,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// The data files cannot be written: nothing was done.
+/// The data files cannot be written, so nothing was done.
 impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", error.to_string())
@@ -92,7 +92,7 @@ impl From<PathRejection> for ApiError {
     }
 }
 
-/// [`axum::Json`], with our errors.
+/// [`axum::Json`], with errors of this API.
 #[derive(FromRequest)]
 #[from_request(via(axum::Json), rejection(ApiError))]
 pub(crate) struct Json<T>(pub(crate) T);
@@ -103,12 +103,12 @@ impl<T: serde::Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// [`axum::extract::Query`], with our errors.
+/// [`axum::extract::Query`], with errors of this API.
 #[derive(FromRequestParts)]
 #[from_request(via(axum::extract::Query), rejection(ApiError))]
 pub(crate) struct Query<T>(pub(crate) T);
 
-/// [`axum::extract::Path`], with our errors.
+/// [`axum::extract::Path`], with errors of this API.
 #[derive(FromRequestParts)]
 #[from_request(via(axum::extract::Path), rejection(ApiError))]
 pub(crate) struct Path<T>(pub(crate) T);

@@ -21,7 +21,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct ErrorEntry {
-    /// What it is about: a workflow, an order, a file.
+    /// The subject of the entry: a workflow, an order, a file.
     source: String,
     error_type: String,
     message: String,

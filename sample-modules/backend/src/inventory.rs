@@ -1,4 +1,4 @@
-//! What is in stock. What is available follows from the stock and the reservations, so that reserving is one write.
+//! The stock. The available quantity is the stock minus the reservations, so that reserving is one write.
 
 use std::path::Path as Folder;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The invoice database. An invoice is known by its seller and number: saving it again changes nothing, and another
-//! invoice under the same number is refused.
+//! The invoice database. An invoice is identified by its seller and number: saving it again changes nothing, and
+//! another invoice with the same number is refused.
 
 use std::path::Path as Folder;
 use std::sync::Arc;

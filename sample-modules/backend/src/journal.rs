@@ -1,7 +1,7 @@
 //! A keyed table in memory, backed by an append-only file of JSON lines.
 //!
-//! A line is one change, `{"key", "value"}`. It is written and synced before the change is visible, and a line cut off
-//! by a kill is ignored at the next start. The table knows nothing of what it keeps.
+//! A line is one change, `{"key", "value"}`. It is written and synced before the change is visible; a line cut off by a
+//! kill is ignored at the next start. The table does not interpret its values.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) struct Journal<V> {
     path: PathBuf,
-    /// Held for the length of one file append; nothing awaits inside.
+    /// Held only while a line is appended; no await happens meanwhile.
     table: Mutex<Table<V>>,
 }
 
@@ -23,7 +23,7 @@ struct Table<V> {
     entries: Entries<V>,
 }
 
-/// The values by key, with the order in which the keys were first seen.
+/// The values by key, with the order in which the keys were inserted.
 pub(crate) struct Entries<V>(BTreeMap<String, (usize, V)>);
 
 impl<V> Entries<V> {
@@ -31,7 +31,7 @@ impl<V> Entries<V> {
         self.0.get(key).map(|(_, value)| value)
     }
 
-    /// Oldest key first.
+    /// The values, oldest key first.
     pub(crate) fn values(&self) -> Vec<&V> {
         let mut values: Vec<_> = self.0.values().collect();
         values.sort_by_key(|(number, _)| *number);
@@ -55,7 +55,7 @@ struct Line<V> {
 }
 
 impl<V: Serialize + DeserializeOwned + Clone> Journal<V> {
-    /// Opens `<folder>/<name>.jsonl` and rewrites it, so that neither a torn end nor old values stay.
+    /// Opens `<folder>/<name>.jsonl` and rewrites it, without an incomplete last line and old values.
     pub(crate) fn open(folder: &Path, name: &str) -> io::Result<Self> {
         let path = folder.join(format!("{name}.jsonl"));
         let text = match std::fs::read(&path) {
@@ -100,7 +100,7 @@ impl<V: Serialize + DeserializeOwned + Clone> Journal<V> {
         self.change(key, |_| (Some(value), ()))
     }
 
-    /// Lets `decide` see the table and say what the value of `key` becomes (none: it stays), as one step.
+    /// Calls `decide` with the table and atomically sets the value of `key` to the one it returns (`None`: unchanged).
     pub(crate) fn change<R>(&self, key: &str, decide: impl FnOnce(&Entries<V>) -> (Option<V>, R)) -> io::Result<R> {
         let mut table = self.lock();
         let (value, result) = decide(&table.entries);
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_put_is_there_after_opening_again() {
+    fn values_are_there_after_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let journal = Journal::open(folder.path(), "t").unwrap();
         for (key, value) in [("b", 1), ("a", 2), ("b", 3)] {

@@ -1,8 +1,8 @@
-//! The outside world of the Windlass samples, as one small HTTP service on loopback.
+//! The services that the Windlass samples call, as one small HTTP service on loopback.
 //!
-//! Each area (`orders`, `payments`, …) is a file of its own with its data, its endpoints and its handlers; all of them
-//! keep what they are told in journals that survive a kill. The `control` area tells the others to misbehave, so that
-//! workflows can be seen coping. It knows nothing of Windlass: it is what a third-party service would be.
+//! Each area (`orders`, `payments`, …) has its own file with its data, endpoints and handlers; all of them store their
+//! data in journals that survive a kill. The `control` area makes the others misbehave, to show how workflows cope. The
+//! service knows nothing about Windlass: it stands for a third party.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -36,19 +36,19 @@ mod unreliable;
 
 use error::ApiError;
 
-/// Longest body of a request that is not a blob, in bytes: far above any sample's need.
+/// Maximum length of a request body that is not a blob, in bytes: far more than any sample needs.
 const MAX_BODY_BYTES: usize = 256 * 1024;
 
-/// Where the service listens and keeps its files.
+/// The address and the data folder of the service.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Loopback address; port 0 picks a free one.
+    /// A loopback address; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// Folder of the data files, created and filled on first use. One process at a time.
+    /// The folder of the data files, created and filled on first use. Only one process can use it at a time.
     pub data: PathBuf,
 }
 
-/// A service that has opened its data and its port, and is ready to [`run`](Backend::run).
+/// A service that has opened its data and its port, and can [`run`](Backend::run).
 pub struct Backend {
     listener: TcpListener,
     address: SocketAddr,
@@ -59,7 +59,7 @@ impl Backend {
     /// Opens the data folder and the port.
     ///
     /// # Errors
-    /// When the address is not a loopback one or is taken, or the folder is in use or unreadable.
+    /// If the address is not a loopback one or is in use, or the folder is in use or unreadable.
     pub async fn bind(options: Options) -> anyhow::Result<Self> {
         ensure!(
             options.listen.ip().is_loopback(),
@@ -78,7 +78,7 @@ impl Backend {
         })
     }
 
-    /// The base URL, without a slash at the end.
+    /// The base URL, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -86,7 +86,7 @@ impl Backend {
     /// Serves until `stop` resolves. Nothing is lost if the process is killed instead.
     ///
     /// # Errors
-    /// When the listener fails.
+    /// If the listener fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> anyhow::Result<()> {
         axum::serve(self.listener, router(self.world))
             .with_graceful_shutdown(stop)
@@ -95,7 +95,7 @@ impl Backend {
     }
 }
 
-/// Everything the service knows; one field per area.
+/// The state of the service, with one field per area.
 struct World {
     blobs: blobs::Blobs,
     cleanups: records::Cleanups,
@@ -110,7 +110,7 @@ struct World {
     records: records::Records,
     shipments: shipments::Shipments,
     unreliable: unreliable::Unreliable,
-    /// Held while the process lives, so that no second one writes to the same journals.
+    /// Held for the lifetime of the process, so that no other process writes to the same journals.
     _lock: std::fs::File,
 }
 
@@ -135,7 +135,7 @@ impl World {
             unreliable: unreliable::Unreliable::open(folder)?,
             _lock: lock,
         };
-        // Written last: seeding that was cut off is simply done again.
+        // Written last: if seeding was interrupted, it is repeated.
         let seeded = folder.join("seeded");
         if !seeded.exists() {
             world.seed()?;
@@ -151,7 +151,7 @@ impl World {
         self.records.seed()
     }
 
-    /// Back to the state of the first start.
+    /// Resets the data to the state of the first start.
     fn reset(&self) -> std::io::Result<()> {
         self.blobs.clear()?;
         self.cleanups.clear()?;
@@ -170,7 +170,7 @@ impl World {
     }
 }
 
-/// An endpoint as listed by `GET /`: method, path, what it is for.
+/// An endpoint as listed by `GET /`: method, path, description.
 type Endpoint = (&'static str, &'static str, &'static str);
 
 const AREAS: &[&[Endpoint]] = &[

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use sample_backend::{Backend, Options};
 
-/// Plays the outside world of the Windlass samples: orders, payments, stock, invoices and other services.
+/// Runs the services that the Windlass samples call: orders, payments, stock, invoices and others.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {

@@ -1,4 +1,4 @@
-//! Messages to people: confirmations, payment failures, reminders, escalations. They are kept rather than sent.
+//! Messages to people: confirmations, payment failures, reminders, escalations. They are stored rather than sent.
 
 use std::path::Path as Folder;
 use std::sync::Arc;

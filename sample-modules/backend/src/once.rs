@@ -1,7 +1,7 @@
-//! Writes that happen once per key, however often they are asked for.
+//! Writes that happen once per key, however often they are requested.
 //!
-//! The first request with a key is carried out and its answer kept; a repeat gets that answer again, and the same key
-//! with another request is refused. This is what lets an activity run twice without doing its work twice.
+//! The first request with a key is carried out and its answer stored. A repeated request gets the same answer, and a
+//! different request with the same key is refused. This allows an activity to run twice without doing its work twice.
 
 use std::path::Path;
 
@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ApiError, Json};
 use crate::journal::{Entries, Journal};
 
-/// Set on an answer that was given before.
+/// Set on the answer to a repeated request.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-/// Longest accepted idempotency key, in bytes.
+/// Maximum length of an idempotency key, in bytes.
 const MAX_KEY_BYTES: usize = 200;
 
-/// The header `Idempotency-Key`, which every `POST` outside `/control` needs.
+/// The header `Idempotency-Key`, which is required for every `POST` outside `/control`.
 pub(crate) struct IdempotencyKey(pub(crate) String);
 
 impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
@@ -49,14 +49,14 @@ pub(crate) struct Done<Request, Answer> {
     pub(crate) key: String,
     pub(crate) request: Request,
     pub(crate) answer: Answer,
-    /// How often the same key came again.
+    /// How often the request was repeated.
     pub(crate) repeats: u32,
 }
 
-/// The requests of one kind that were carried out.
+/// All requests of one kind that were carried out.
 pub(crate) struct Once<Request, Answer>(Journal<Done<Request, Answer>>);
 
-/// An answer, and whether it was given before.
+/// An answer, and whether the request was a repetition.
 pub(crate) struct Answered<Answer> {
     pub(crate) answer: Answer,
     pub(crate) replayed: bool,
@@ -71,8 +71,8 @@ where
         Ok(Self(Journal::open(folder, name)?))
     }
 
-    /// Carries out `request` with `act`, unless its key is known. `act` sees what was done before, as one step with
-    /// its own doing. A refusal by `act` is not kept: nothing happened.
+    /// Carries out `request` with `act`, unless its key is known. `act` sees the earlier requests, atomically with its
+    /// own change. If `act` refuses, nothing is stored.
     pub(crate) fn answer(
         &self,
         key: String,
@@ -131,7 +131,7 @@ where
     }
 }
 
-/// 201 for something new, 200 with the header `Idempotent-Replayed` for an answer given before.
+/// 201 for a new request, 200 with the header `Idempotent-Replayed` for a repeated one.
 impl<Answer: Serialize> IntoResponse for Answered<Answer> {
     fn into_response(self) -> Response {
         if self.replayed {

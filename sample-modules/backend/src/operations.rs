@@ -1,4 +1,4 @@
-//! Work that takes long: started, then asked about until it has ended.
+//! Long operations: started, then polled until they end.
 
 use std::path::Path as Folder;
 use std::sync::Arc;
@@ -24,15 +24,15 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OperationRequest {
-    /// What to do, for example `render-report`. Comes back in the result.
+    /// What to do, for example `render-report`. Returned in the result.
     kind: String,
-    /// Pending until it was asked about this often …
+    /// Pending until polled this often …
     #[serde(default)]
     polls: u32,
-    /// … and this much time has passed.
+    /// … and until this many seconds have passed.
     #[serde(default)]
     seconds: f64,
-    /// How it ends.
+    /// How the operation ends.
     #[serde(default)]
     outcome: Outcome,
 }

@@ -1,4 +1,4 @@
-//! The order repository. Orders are only read and marked here; judging and fulfilling them is the workflows' work.
+//! The order repository. Orders are only read and marked here; workflows validate and fulfil them.
 
 use std::path::Path as Folder;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The payment gateway. Charges and declines are kept by key, so that a repeated call never charges twice.
+//! The payment gateway. Charges and declines are stored by key, so that a repeated call never charges twice.
 
 use std::path::Path as Folder;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Old records, and the clean-ups that remove them. A clean-up is one write; what is left follows from both journals.
+//! Old records, and the clean-ups that remove them. A clean-up is one write; the remaining records follow from both
+//! journals.
 
 use std::collections::BTreeSet;
 use std::path::Path as Folder;
@@ -24,7 +25,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ),
 ];
 
-/// How many records there are at first, of 1, 2, 3, … days.
+/// Number of records at first, with ages of 1, 2, 3, … days.
 const SEEDED: u32 = 60;
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ struct CleanupRequest {
 #[derive(Clone, Serialize, Deserialize)]
 struct Cleanup {
     deleted: Vec<String>,
-    /// Records above the age that are still there.
+    /// Number of records above the age that remain.
     remaining: usize,
 }
 

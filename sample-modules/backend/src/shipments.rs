@@ -22,7 +22,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
 struct ShipmentRequest {
     order_id: String,
     address: String,
-    /// Which articles are in the parcel.
+    /// The articles in the parcel.
     skus: Vec<String>,
 }
 

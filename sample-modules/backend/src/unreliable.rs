@@ -1,4 +1,4 @@
-//! A service that fails the first calls of each key, then works: what retries are for.
+//! A service that fails the first calls of each key, then works, to demonstrate retries.
 
 use std::path::Path as Folder;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/unreliable/{key}", "how often this key was called"),
 ];
 
-/// Counts of calls by key.
+/// The number of calls by key.
 pub(crate) struct Unreliable(Journal<u32>);
 
 impl Unreliable {
@@ -43,9 +43,9 @@ pub(crate) fn routes() -> Router<Arc<World>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Mood {
-    /// How many calls fail before one works.
+    /// The number of calls that fail before one succeeds.
     failures: u32,
-    /// Fail with 422, as something that no repetition cures.
+    /// Fail with 422, which no retry can fix.
     #[serde(default)]
     permanent: bool,
 }

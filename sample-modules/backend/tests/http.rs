@@ -1,4 +1,4 @@
-//! The backend over real HTTP: each test has its own service on port 0 with its own folder.
+//! Tests of the backend over real HTTP: each test has its own service on port 0 with its own folder.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -205,7 +205,7 @@ async fn a_fault_ends_after_its_calls_or_its_time() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_given_to_the_next_call_without_a_second_charge() {
+async fn after_a_lost_answer_the_next_call_gets_it_without_a_second_charge() {
     let backend = Fixture::start().await;
     backend
         .put(
@@ -220,7 +220,7 @@ async fn a_lost_answer_is_given_to_the_next_call_without_a_second_charge() {
 }
 
 #[tokio::test]
-async fn everything_told_is_known_after_a_restart() {
+async fn all_data_survives_a_restart() {
     let backend = Fixture::start().await;
     backend.post("/payments", "k", payment("order-1001")).await;
     backend
@@ -243,7 +243,7 @@ async fn everything_told_is_known_after_a_restart() {
     assert_eq!(backend.get(&operation).await["status"], "done");
 }
 
-/// The program itself, as `make demo` starts it.
+/// The binary, as `make demo` starts it.
 struct Program {
     child: Child,
     url: String,
@@ -278,7 +278,7 @@ impl Drop for Program {
 }
 
 #[tokio::test]
-async fn what_was_answered_survives_a_kill() {
+async fn acknowledged_writes_survive_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let client = Client::new();
     for round in 1..=3 {
@@ -338,7 +338,7 @@ async fn a_reservation_takes_all_articles_or_none() {
     assert_eq!(
         backend.post("/inventory/reservations", "k1", request(2)).await.0,
         201,
-        "a refusal is not kept"
+        "a refusal is not stored"
     );
     assert_eq!(backend.post("/inventory/reservations", "k1", request(2)).await.0, 200);
     assert_eq!(backend.get("/inventory/vest-1").await["available"], 1);

@@ -1,12 +1,12 @@
-//! An HTTP answer, read to its end.
+//! An HTTP response, read completely.
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// Status, headers and JSON of an answer.
+/// Status, headers and JSON of a response.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The status.
+    /// The HTTP status.
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
@@ -30,7 +30,7 @@ impl Answer {
         Ok(Self { status, headers, body })
     }
 
-    /// A header as text; empty if it is not there.
+    /// A header as text; empty if it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -38,14 +38,14 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// Asserts the status, and gives back the body.
+    /// Asserts the status and returns the body.
     #[track_caller]
     pub fn expect(self, status: u16) -> Value {
         assert_eq!(self.status, status, "{:#}", self.body);
         self.body
     }
 
-    /// Asserts that it is a problem document with this status and code, and gives it back.
+    /// Asserts that the response is a problem document with this status and code, and returns it.
     #[track_caller]
     pub fn refused(self, status: u16, code: &str) -> Value {
         assert_eq!(

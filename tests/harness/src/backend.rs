@@ -1,4 +1,4 @@
-//! The samples' backend: what the tests look at, and how they make it misbehave.
+//! The samples' backend: its state, and ways to make it misbehave.
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::answer::Answer;
 use crate::process::Server;
 use crate::programs;
 
-/// A running backend with data of its own.
+/// A running backend with its own data.
 #[derive(Debug)]
 pub struct Backend {
     server: Server,
@@ -17,7 +17,7 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Starts one, with the samples' data.
+    /// Starts a backend with the samples' data.
     pub async fn start() -> Self {
         let data = tempfile::tempdir().expect("a folder for the test");
         let folder = data.path().display().to_string();
@@ -30,44 +30,44 @@ impl Backend {
         }
     }
 
-    /// Its base URL, which inputs carry.
+    /// Its base URL, which inputs contain.
     pub fn url(&self) -> &str {
         &self.server.url
     }
 
-    /// Reads something.
+    /// Sends a GET and returns the body.
     pub async fn get(&self, path: &str) -> Value {
         Answer::of(self.client.get(format!("{}{path}", self.url())))
             .await
             .expect(200)
     }
 
-    /// Sets something.
+    /// Sends a PUT.
     pub async fn put(&self, path: &str, body: Value) {
         let answer = Answer::of(self.client.put(format!("{}{path}", self.url())).json(&body)).await;
         assert!(answer.status < 300, "{path}: {:#}", answer.body);
     }
 
-    /// Does something.
+    /// Sends a POST and returns the body.
     pub async fn post(&self, path: &str, body: Value) -> Value {
         let answer = Answer::of(self.client.post(format!("{}{path}", self.url())).json(&body)).await;
         assert!(answer.status < 300, "{path}: {:#}", answer.body);
         answer.body
     }
 
-    /// Makes an area of the API dawdle.
+    /// Delays the calls of an area of the API.
     pub async fn delay(&self, area: &str, milliseconds: u64) {
         self.put(&format!("/control/faults/{area}"), json!({ "delayMs": milliseconds }))
             .await;
     }
 
-    /// Ends the misbehaviour of an area.
+    /// Ends the fault of an area.
     pub async fn behave(&self, area: &str) {
         let answer = Answer::of(self.client.delete(format!("{}/control/faults/{area}", self.url()))).await;
         assert!(answer.status < 300, "{area}: {:#}", answer.body);
     }
 
-    /// How many calls of a kind there were, for example `POST payments`.
+    /// The number of calls of a kind, for example `POST payments`.
     pub async fn calls(&self, kind: &str) -> u64 {
         self.get("/control/calls").await[kind].as_u64().unwrap_or(0)
     }

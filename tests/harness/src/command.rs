@@ -1,4 +1,4 @@
-//! The command line, as people and scripts run it.
+//! The command line, as people and scripts use it.
 
 use std::process::Stdio;
 
@@ -6,19 +6,19 @@ use serde_json::Value;
 
 use crate::programs;
 
-/// How a command of the command line ended.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Command {
     /// The exit code.
     pub code: i32,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// Its standard error.
     pub stderr: String,
 }
 
 impl Command {
-    /// Runs one against the host at that URL.
+    /// Runs a command against the host at that URL.
     pub async fn run(args: &[&str], url: &str, key: Option<&str>) -> Self {
         let output = tokio::process::Command::new(programs::windlass())
             .args(args)
@@ -36,7 +36,7 @@ impl Command {
         }
     }
 
-    /// What it printed, as JSON.
+    /// Its standard output, as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))

@@ -1,7 +1,7 @@
-//! Compiled modules are kept from one test to the next: compiling takes seconds, and every test has a host of its own.
+//! A cache of compiled modules that tests share: compiling takes seconds, and every test has its own host.
 //!
-//! The host looks into the folder `compiled` of its data by digest and fingerprint of its compiler; whatever a host has
-//! put there is valid for any other host of the same build. So the copies are kept apart by the build of the host.
+//! The host looks in the folder `compiled` of its data, by digest and by fingerprint of its compiler; whatever one host
+//! stores there is valid for any other host of the same build. So the copies are separated by the build of the host.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::programs;
 
-/// Puts what earlier tests have compiled where a host finds it.
+/// Copies the modules that earlier tests have compiled to where a host finds them.
 pub(crate) fn lend(data: &Path) {
     let target = data.join("compiled");
     if let Ok(files) = fs::read_dir(kept()) {
@@ -21,7 +21,7 @@ pub(crate) fn lend(data: &Path) {
     }
 }
 
-/// Keeps what a host has compiled.
+/// Stores the modules that a host has compiled.
 pub(crate) fn keep(data: &Path) {
     let kept = kept();
     if create_private(&kept).is_err() {
@@ -32,7 +32,7 @@ pub(crate) fn keep(data: &Path) {
     }
 }
 
-/// Whole or not at all: other tests do the same at the same time. Fails if it is there, which is as good.
+/// Copies a file atomically, since other tests do the same concurrently. Fails if it exists, which is equivalent.
 fn place(file: &Path, folder: &Path) -> io::Result<()> {
     let is_artefact = file.extension().is_some_and(|extension| extension == "cwasm");
     match file.file_name() {

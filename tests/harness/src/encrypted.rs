@@ -1,4 +1,4 @@
-//! Encrypted connections: a way to a server that speaks plain HTTP, and one's own to a server that speaks TLS.
+//! TLS connections: a TLS proxy for a plain HTTP server, and connections to a TLS server.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const CERTIFICATE: &[u8] = include_bytes!("../certificates/service.pem");
 const KEY: &[u8] = include_bytes!("../certificates/service.key");
 
-/// A way to one server, open until it is dropped.
+/// A TLS proxy in front of one server, open until it is dropped.
 #[derive(Debug)]
 pub struct Encrypted {
     url: String,
@@ -24,7 +24,7 @@ pub struct Encrypted {
 }
 
 impl Encrypted {
-    /// To the server at that URL.
+    /// Starts a proxy for the server at that URL.
     pub async fn way_to(url: &str) -> Self {
         let server = url.strip_prefix("http://").expect("a plain server").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -34,7 +34,7 @@ impl Encrypted {
             while let Ok((connection, _)) = listener.accept().await {
                 let (acceptor, server) = (acceptor.clone(), server.clone());
                 tokio::spawn(async move {
-                    // Whoever does not trust the certificate goes away here.
+                    // A client that does not trust the certificate disconnects here.
                     let mut client = acceptor.accept(connection).await?;
                     let mut server = TcpStream::connect(server).await?;
                     copy_bidirectional(&mut client, &mut server).await
@@ -47,27 +47,27 @@ impl Encrypted {
         }
     }
 
-    /// Its URL.
+    /// The URL of the proxy.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The file with the authority that vouches for it.
+    /// The file of the authority that issued its certificate.
     pub fn authority() -> PathBuf {
         Self::file("authority.pem")
     }
 
-    /// A file of the folder `certificates`, which says what they are.
+    /// A file of the folder `certificates`, whose README describes them.
     pub fn file(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("harness/certificates")
             .join(name)
     }
 
-    /// A connection to the server at that `https://` URL, if that authority alone vouches for its certificate.
+    /// Connects to the server at that `https://` URL, trusting only that authority.
     ///
     /// # Errors
-    /// When nobody answers, or somebody whose certificate is another one's.
+    /// If no server responds, or its certificate is not valid.
     pub async fn connect(url: &str, authority: &Path) -> io::Result<TlsStream<TcpStream>> {
         let address = url.strip_prefix("https://").expect("an encrypted server");
         let mut roots = RootCertStore::empty();

@@ -14,28 +14,28 @@ use crate::metrics::Metrics;
 use crate::process::Server;
 use crate::{compiled, programs};
 
-/// How a host is started.
+/// Options of a host.
 #[derive(Debug, Clone, Default)]
 pub struct HostOptions {
-    /// Further arguments of `windlass serve`.
+    /// Additional arguments of `windlass serve`.
     pub args: Vec<String>,
-    /// Begin with a copy of this data, of a host that does not run.
+    /// Start with a copy of this data folder, whose host is not running.
     pub copy_of: Option<PathBuf>,
 }
 
-/// A host with a data folder that outlives its process.
+/// A host with a data folder that survives restarts.
 #[derive(Debug)]
 pub struct Host {
     server: Server,
     args: Vec<String>,
     client: Client,
-    /// The API key that requests are sent with.
+    /// The API key of requests.
     key: Option<String>,
     data: TempDir,
 }
 
 impl Host {
-    /// Starts one on a folder of its own.
+    /// Starts a host with a new data folder.
     pub async fn start(options: HostOptions) -> Self {
         let data = tempfile::tempdir().expect("a folder for the test");
         if let Some(original) = &options.copy_of {
@@ -59,37 +59,37 @@ impl Host {
         }
     }
 
-    /// Its base URL; another one after a restart.
+    /// Its base URL, which changes with each restart.
     pub fn url(&self) -> &str {
         &self.server.url
     }
 
-    /// Its data.
+    /// Its data folder.
     pub fn data(&self) -> PathBuf {
         folder(&self.data)
     }
 
-    /// What it wrote to stderr, over all restarts.
+    /// Its standard error, over all restarts.
     pub fn log(&self) -> String {
         self.server.log()
     }
 
-    /// Memory of its process that is resident now, in bytes.
+    /// Current resident memory of its process, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         self.server.memory("VmRSS")
     }
 
-    /// The most memory of its process that was ever resident, in bytes.
+    /// Peak resident memory of its process, in bytes.
     pub fn peak_resident_bytes(&self) -> u64 {
         self.server.memory("VmHWM")
     }
 
-    /// How many bytes its process has written to files and sockets.
+    /// Bytes that its process has written to files and sockets.
     pub fn written_bytes(&self) -> u64 {
         self.server.written_bytes()
     }
 
-    /// SIGKILL. It must be restarted before it is asked anything.
+    /// Sends SIGKILL. Restart the host before sending requests.
     pub async fn kill(&mut self) {
         self.server.kill().await;
     }
@@ -99,7 +99,7 @@ impl Host {
         self.server = serve(&self.args, self.data.path()).await;
     }
 
-    /// Starts it again with other values of some flags: names and values in turn.
+    /// Starts it again with other values of some flags: names and values alternate.
     pub async fn restart_with(&mut self, flags: &[&str]) {
         for flag in flags.iter().step_by(2) {
             if let Some(at) = self.args.iter().position(|arg| arg == flag) {
@@ -110,35 +110,35 @@ impl Host {
         self.restart().await;
     }
 
-    /// SIGKILL in the middle of whatever it does, and a new start on the same data.
+    /// Kills it with SIGKILL and starts it again on the same data.
     pub async fn crash(&mut self) {
         self.kill().await;
         self.restart().await;
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub fn ask_to_end(&self) {
         self.server.ask_to_end();
     }
 
-    /// Waits until its process has ended.
+    /// Waits until its process has exited.
     pub async fn ended(&mut self) -> ExitStatus {
         let status = self.server.ended().await;
         compiled::keep(&self.data());
         status
     }
 
-    /// Sends requests with this API key from now on.
+    /// Sets the API key of subsequent requests.
     pub fn set_key(&mut self, key: &str) {
         self.key = Some(key.to_owned());
     }
 
-    /// The API key that requests are sent with.
+    /// The API key of requests.
     pub fn key(&self) -> Option<&str> {
         self.key.as_deref()
     }
 
-    /// Runs a command of the command line against this host.
+    /// Runs a command against this host.
     pub async fn cli(&self, args: &[&str]) -> Command {
         Command::run(args, self.url(), self.key()).await
     }
@@ -148,7 +148,7 @@ impl Host {
         self.request_as(self.key(), method, path)
     }
 
-    /// A request with that API key, or with none.
+    /// A request with that API key, or without one.
     pub fn request_as(&self, key: Option<&str>, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url()));
         match key {
@@ -162,7 +162,7 @@ impl Host {
         Answer::of(self.request(Method::GET, path)).await
     }
 
-    /// GET of a host that may be ending.
+    /// GET to a host that may be shutting down.
     pub async fn try_get(&self, path: &str) -> Option<Answer> {
         Answer::try_of(self.request(Method::GET, path)).await.ok()
     }
@@ -182,12 +182,12 @@ impl Host {
         Answer::of(self.request(Method::POST, path)).await
     }
 
-    /// Sends a request that was made by [`request`](Self::request).
+    /// Sends a request created by [`request`](Self::request).
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         Answer::of(request).await
     }
 
-    /// What it has counted since it started.
+    /// Its metrics since it started.
     pub async fn metrics(&self) -> Metrics {
         Metrics::of(self.get("/metrics").await)
     }
@@ -203,7 +203,7 @@ async fn serve(args: &[String], scratch: &Path) -> Server {
     Server::start("windlass", &programs::windlass(), args, scratch.join("stderr")).await
 }
 
-/// Beside the log, which must not be in the data folder.
+/// The data folder, beside the log, which must not be in it.
 fn folder(scratch: &TempDir) -> PathBuf {
     scratch.path().join("data")
 }
@@ -215,7 +215,7 @@ fn copy(from: &Path, to: &Path) {
         let target = to.join(entry.file_name());
         match entry.file_type().expect("a type").is_dir() {
             true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).expect("a file that nobody has open")),
+            false => drop(fs::copy(entry.path(), target).expect("a file of the host can be copied")),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What the tests that run the real host have in common.
+//! What the tests that run the real host share.
 //!
-//! A [`World`] is a host and the samples' backend, as child processes with data folders of their own on free ports. Tests
-//! speak to them over HTTP, as users do, and to the command line; nothing here links the host. [`World::stop`] ends
-//! every test: it ends the host politely and has `windlass check` replay every history the test has produced.
+//! A [`World`] is a host and the samples' backend, as child processes with their own data folders on free ports. Tests
+//! use them over HTTP and on the command line, as users do; nothing here links the host. [`World::stop`] ends every
+//! test: it shuts the host down gracefully, and `windlass check` replays every history that the test has produced.
 
 mod answer;
 mod backend;

@@ -1,8 +1,8 @@
-//! Load that remembers what it was promised, and tells afterwards whether the promises were kept.
+//! Load that records what the host acknowledged, and checks it at the end.
 //!
-//! Chains are started (under ids of the client's, with idempotency keys, or both), and numbered events are raised for
-//! instances that collect them. A request that gets no answer leaves open whether it was carried out; one with a key is
-//! repeated until it is answered, which must not carry it out twice.
+//! Chains are started (with ids from the client, with idempotency keys, or both), and numbered events are raised for
+//! instances that collect them. If a request gets no response, it is unknown whether it was carried out; one with a key
+//! is repeated until it is answered, which must not carry it out twice.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,33 +16,33 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::world::World;
 
-/// Those who start chains, one request at a time each.
+/// Concurrent clients that start chains, one request at a time each.
 const STARTERS: usize = 12;
 
-/// Those who raise events.
+/// Concurrent clients that raise events.
 const SENDERS: usize = 4;
 
-/// Instances that collect events, started anew for each host. Histories that grow for ever would take long to replay, and
-/// a turn that is under way at three kills in a row is rightly set aside.
+/// Instances that collect events, started again for each host. Histories that grow for ever would take long to replay,
+/// and an instance whose turn is in progress at three kills in a row correctly becomes stuck.
 const COLLECTORS: usize = 4;
 
-/// Events go to the newest collectors, so that some of them are older than the host.
+/// Events go to this many of the newest collectors, so that some of them are older than the host.
 const NEWEST: usize = 3 * COLLECTORS;
 
-/// Distinguishes the numbers of the senders.
+/// Separates the numbers of the senders.
 const NUMBERS_OF_A_SENDER: i64 = 1_000_000;
 
-/// Requests in flight while everything is looked at afterwards.
+/// Concurrent requests while everything is checked at the end.
 const LOOKS: usize = 16;
 
-/// The load, with what it knows.
+/// The load, with the record of its requests.
 #[derive(Debug)]
 pub struct Load {
     client: Client,
     random: Cell<u64>,
-    /// By the text that goes in and must come out.
+    /// By the text that is both input and output.
     starts: RefCell<BTreeMap<String, Start>>,
-    /// Whether the start of each was accepted.
+    /// Whether the start of each collector was accepted.
     collectors: RefCell<Vec<bool>>,
     /// By the number that is the payload.
     events: RefCell<BTreeMap<i64, Event>>,
@@ -54,7 +54,7 @@ pub struct Load {
 struct Start {
     path: String,
     key: Option<String>,
-    /// The client's own, or what an answer said.
+    /// The id chosen by the client, or returned by a response.
     id: Option<String>,
     promised: bool,
 }
@@ -67,11 +67,11 @@ struct Event {
     promised: bool,
 }
 
-/// No answer: the host has gone, or says that it is about to.
+/// No response: the host is gone, or is shutting down.
 struct Lost;
 
 impl Load {
-    /// Nothing has been asked for yet. The same seed makes the same choices.
+    /// Creates a load that has sent nothing. The same seed makes the same choices.
     pub fn new(seed: u64) -> Self {
         Self {
             client: Client::new(),
@@ -83,7 +83,7 @@ impl Load {
         }
     }
 
-    /// A number below `bound`. (SplitMix64: small, and good enough to choose.)
+    /// A random number below `bound`. (SplitMix64: small, and good enough for choices.)
     pub fn choose(&self, bound: u64) -> u64 {
         let state = self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.random.set(state);
@@ -92,7 +92,7 @@ impl Load {
         (mixed ^ (mixed >> 31)) % bound
     }
 
-    /// A time below `bound`.
+    /// A random duration below `bound`.
     pub fn moment(&self, bound: Duration) -> Duration {
         let micros = u64::try_from(bound.as_micros()).expect("a short time");
         Duration::from_micros(self.choose(micros))
@@ -110,7 +110,7 @@ impl Load {
         futures::join!(starters, senders);
     }
 
-    /// Starts those that nobody is known to have started.
+    /// Starts the collectors that are not known to be started.
     async fn start_collectors(&self, url: &str) -> Result<(), Lost> {
         let missing: Vec<usize> = {
             let collectors = self.collectors.borrow();
@@ -126,14 +126,14 @@ impl Load {
         Ok(())
     }
 
-    /// One of the newest.
+    /// One of the newest collectors.
     fn collector(&self) -> usize {
         let newest = self.collectors.borrow().len();
         newest - 1 - self.index(NEWEST.min(newest))
     }
 
     async fn start_until_lost(&self, url: &str, starter: usize) {
-        // What got no answer before is repeated first, so that keys are used again over the ends of hosts.
+        // Requests without a response are repeated first, so that keys are reused across restarts.
         let mine = |text: &str| text.starts_with(&format!("{starter}-"));
         for text in self.unanswered_starts().into_iter().filter(|text| mine(text)) {
             if self.start(url, &text).await.is_err() {
@@ -147,7 +147,7 @@ impl Load {
             if self.start(url, &text).await.is_err() {
                 return;
             }
-            // Now and then somebody did not hear the answer, or clicks twice.
+            // Sometimes a client repeats a request although it got the response.
             if self.choose(8) == 0 && self.repeat_one(url).await.is_err() {
                 return;
             }
@@ -172,7 +172,7 @@ impl Load {
         usize::try_from(self.choose(bound as u64)).expect("an index")
     }
 
-    /// Sends the request, and notes what it was promised.
+    /// Sends the request, and records the response.
     async fn start(&self, url: &str, text: &str) -> Result<(), Lost> {
         let start = self.starts.borrow()[text].clone();
         let body = self.post(url, &start.path, start.key.as_deref(), &json!(text)).await?;
@@ -193,7 +193,7 @@ impl Load {
         Ok(())
     }
 
-    /// Repeats a start with a key that was answered before.
+    /// Repeats a start with a key that was already answered.
     async fn repeat_one(&self, url: &str) -> Result<(), Lost> {
         let candidates: Vec<String> = {
             let starts = self.starts.borrow();
@@ -209,7 +209,7 @@ impl Load {
 
     async fn raise_until_lost(&self, url: &str, sender: usize) {
         let first = NUMBERS_OF_A_SENDER * i64::try_from(sender).expect("a few senders");
-        // A collector must see the events of one sender in order, so nothing overtakes what got no answer.
+        // A collector must see the events of one sender in order, so nothing overtakes an unanswered event.
         let mine = first..first + NUMBERS_OF_A_SENDER;
         let mut next = {
             let events = self.events.borrow();
@@ -261,13 +261,13 @@ impl Load {
                 body,
                 ..
             }) => Ok(body),
-            // It says that it is about to end.
+            // The host is shutting down.
             Ok(Answer { status: 503, .. }) | Err(_) => Err(Lost),
             Ok(other) => panic!("{path}: {}: {:#}", other.status, other.body),
         }
     }
 
-    /// Starts with a key that got no answer.
+    /// Starts with a key that got no response.
     fn unanswered_starts(&self) -> Vec<String> {
         let starts = self.starts.borrow();
         let unanswered = starts
@@ -276,17 +276,17 @@ impl Load {
         unanswered.map(|(text, _)| text.clone()).collect()
     }
 
-    /// Events with a key that got no answer.
+    /// Events with a key that got no response.
     fn unanswered_events(&self) -> Vec<i64> {
         let events = self.events.borrow();
         let unanswered = events.iter().filter(|(_, event)| event.keyed && !event.promised);
         unanswered.map(|(number, _)| *number).collect()
     }
 
-    /// Lets a host that stays carry everything to its end, and checks all of it. Returns a line that says how much.
+    /// Waits on a running host until everything has ended, and checks it all. Returns a summary line.
     ///
     /// # Panics
-    /// When a promise was not kept.
+    /// If an acknowledged request was not carried out, or anything happened twice.
     pub async fn settle(&self, world: &World) -> String {
         assert!(
             self.start_collectors(world.url()).await.is_ok(),
@@ -312,8 +312,8 @@ impl Load {
         )
     }
 
-    /// Each collector has what it was promised once, what was not answered at most once, and nothing else; what one
-    /// sender raised is in order.
+    /// Checks that each collector has every accepted event once, every unanswered one at most once, and no others, and
+    /// that those of one sender are in order.
     async fn check_events(&self, world: &World) {
         let collectors = self.collectors.borrow().len();
         for collector in 0..collectors {
@@ -339,7 +339,8 @@ impl Load {
         }
     }
 
-    /// Each accepted chain has completed; one that got no answer is complete or absent. Returns how many are absent.
+    /// Checks that each accepted chain has completed, and that an unanswered one is complete or absent. Returns how
+    /// many are absent.
     async fn check_starts(&self, world: &World) -> usize {
         let starts = self.starts.borrow().clone();
         let absent = stream::iter(starts).map(async |(text, start)| {
@@ -353,7 +354,7 @@ impl Load {
         absent.buffer_unordered(LOOKS).fold(0, async |sum, one| sum + one).await
     }
 
-    /// No instance exists that nobody asked for: a repeated key started nothing new.
+    /// Checks that no other instance exists: a repeated key started nothing new.
     async fn check_nothing_else(&self, world: &World) {
         let known: BTreeSet<String> = self
             .starts
@@ -366,7 +367,7 @@ impl Load {
             let page = world.get(&path).await.expect(200);
             for instance in page["instances"].as_array().expect("a list") {
                 let id = instance["instanceId"].as_str().expect("an id");
-                assert!(known.contains(id), "nobody knows of {id}");
+                assert!(known.contains(id), "unexpected instance {id}");
             }
             match page["nextCursor"].as_str() {
                 Some(cursor) => path = format!("/v1/instances?name=BenchChain&limit=1000&cursor={cursor}"),

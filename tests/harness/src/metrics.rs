@@ -1,18 +1,18 @@
-//! What a host says it has counted.
+//! The metrics of a host.
 
 use crate::answer::Answer;
 
-/// An answer of `GET /metrics`.
+/// A response of `GET /metrics`.
 #[derive(Debug)]
 pub struct Metrics(String);
 
 impl Metrics {
     pub(crate) fn of(answer: Answer) -> Self {
         let text = answer.expect(200);
-        Self(text.as_str().expect("metrics are no JSON").to_owned())
+        Self(text.as_str().expect("metrics are not JSON").to_owned())
     }
 
-    /// The number of a sample, named with its labels: `windlass_turns_total`, `…{status="failed"}`.
+    /// The value of a sample, whose name includes its labels: `windlass_turns_total`, `…{status="failed"}`.
     #[track_caller]
     pub fn number(&self, sample: &str) -> f64 {
         let line = self

@@ -1,4 +1,4 @@
-//! A server for outgoing requests that notes what came over which of its connections.
+//! A server for outgoing requests that records which connection each request used.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,20 +9,20 @@ use tokio::sync::watch;
 
 use crate::waiting::until;
 
-/// A server of HTTP/1.1 in plain text. It answers every request with the number of the connection, except one that
-/// should have a length and has none (411).
+/// A plain-text HTTP/1.1 server. It answers every request with the number of the connection, except a request that
+/// needs a length but has none (411).
 #[derive(Debug)]
 pub struct PlainServer {
     url: String,
     shared: Arc<Shared>,
 }
 
-/// When the server closes a connection, without having said so.
+/// When the server closes a connection without announcing it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closes {
     /// When [`PlainServer::close_connections`] is called.
     WhenTold,
-    /// As soon as it has answered a request.
+    /// After each response.
     AfterEachAnswer,
 }
 
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 impl PlainServer {
-    /// Starts one on a port of its own.
+    /// Starts a server on a free port.
     pub async fn start(closes: Closes) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -65,12 +65,12 @@ impl PlainServer {
         Self { url, shared }
     }
 
-    /// Where it listens.
+    /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// How many connections it has accepted.
+    /// The number of accepted connections.
     pub fn accepted(&self) -> usize {
         self.shared.accepted.load(Relaxed)
     }
@@ -80,7 +80,7 @@ impl PlainServer {
         self.shared.seen().clone()
     }
 
-    /// Closes all connections that are open now. None is open when this returns.
+    /// Closes all connections that are open now. When this returns, they are closed.
     pub async fn close_connections(&self) {
         self.shared.closed.send_modify(|times| *times += 1);
         until("closed connections", async || {
@@ -103,7 +103,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let (shared, mut closed) = (shared.clone(), shared.closed.subscribe());
         tokio::spawn(async move {
             tokio::select! {
-                // An error is an end, too.
+                // An error ends it, too.
                 _ = serve(stream, number, &shared) => {}
                 _ = closed.changed() => {}
             }
@@ -138,7 +138,7 @@ async fn serve(stream: TcpStream, number: usize, shared: &Shared) -> std::io::Re
     Ok(())
 }
 
-/// The next request; none at the end of the connection.
+/// The next request; `None` at the end of the connection.
 async fn read(stream: &mut BufStream<TcpStream>, connection: usize) -> std::io::Result<Option<SeenRequest>> {
     let mut lines = Vec::new();
     loop {

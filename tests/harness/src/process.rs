@@ -1,4 +1,4 @@
-//! A program under test as a child process: it says where it listens, and can be ended politely or not.
+//! A program under test as a child process, which prints its address and can be stopped or killed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::waiting::PATIENCE;
 
-/// A running server. Killed when dropped; if the test is failing then, what it wrote to stderr is shown.
+/// A running server. Killed when dropped; if the test is failing, its standard error is printed.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -22,7 +22,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a program and waits for its line `… listening on URL`. Its stderr is appended to `log`.
+    /// Starts a program and waits for its line `… listening on URL`. Its standard error is appended to `log`.
     pub(crate) async fn start(name: &'static str, program: &Path, args: &[String], log: PathBuf) -> Self {
         let stderr = File::options().create(true).append(true).open(&log);
         let mut child = Command::new(program)
@@ -51,24 +51,24 @@ impl Server {
                 ended => panic!("{name} did not say where it listens: {ended:?}"),
             }
         };
-        // A full pipe would stop it.
+        // A full pipe would block it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         server
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Sends SIGKILL, and waits until the process is gone.
     pub(crate) async fn kill(&mut self) {
         self.child.kill().await.expect("our own child can be killed");
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub(crate) fn ask_to_end(&self) {
         let id = self.child.id().expect("it has not been waited for");
         let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("a process id");
         kill_process(pid, Signal::TERM).expect("our own child can be asked to end");
     }
 
-    /// Waits for its end.
+    /// Waits until it has exited.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait())
             .await
@@ -76,7 +76,7 @@ impl Server {
             .expect("our own child can be waited for")
     }
 
-    /// What the kernel says of it under that name in `/proc/PID/status`, in bytes.
+    /// A field of `/proc/PID/status`, in bytes.
     pub(crate) fn memory(&self, field: &str) -> u64 {
         let id = self.child.id().expect("it has not been waited for");
         let status = fs::read_to_string(format!("/proc/{id}/status")).expect("it runs");
@@ -87,7 +87,7 @@ impl Server {
         kibibytes.unwrap_or_else(|| panic!("no {field} in\n{status}")) << 10
     }
 
-    /// How many bytes it has written to files and sockets.
+    /// Bytes that it has written to files and sockets.
     pub(crate) fn written_bytes(&self) -> u64 {
         let id = self.child.id().expect("it has not been waited for");
         let io = fs::read_to_string(format!("/proc/{id}/io")).expect("it runs");
@@ -95,7 +95,7 @@ impl Server {
         written.unwrap_or_else(|| panic!("no wchar in\n{io}"))
     }
 
-    /// What it wrote to stderr, also before its restarts.
+    /// Its standard error, including that of earlier starts.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -1,14 +1,14 @@
-//! Where the programs and modules under test are.
+//! Paths of the programs and modules under test.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The host.
+/// The path of the `windlass` binary.
 pub fn windlass() -> PathBuf {
     program("WINDLASS_BIN", "windlass")
 }
 
-/// The outside world of the samples.
+/// The path of the `sample-backend` binary.
 pub(crate) fn sample_backend() -> PathBuf {
     program("SAMPLE_BACKEND_BIN", "sample-backend")
 }

@@ -1,4 +1,4 @@
-//! A host with the modules of a test and the backend that they talk to, and what tests do with them.
+//! A host with the modules of a test and the backend they call, and operations on them.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::waiting::until;
 #[derive(Debug)]
 pub struct World {
     host: Host,
-    /// The outside world.
+    /// The backend that the modules call.
     pub backend: Backend,
     stopped: bool,
     ids: AtomicU32,
@@ -38,12 +38,12 @@ impl DerefMut for World {
 }
 
 impl World {
-    /// A host with these modules, that may reach the backend.
+    /// Starts a host with these modules, which may reach the backend.
     pub async fn start(modules: &[&str]) -> Self {
         Self::start_with(modules, &[]).await
     }
 
-    /// The same, with further arguments of `windlass serve`.
+    /// The same, with additional arguments of `windlass serve`.
     pub async fn start_with(modules: &[&str], args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
         let world = Self::with(HostOptions { args, copy_of: None }).await;
@@ -51,7 +51,7 @@ impl World {
         world
     }
 
-    /// Another host that goes on from the data of this one, whose process must not run.
+    /// Starts another host with a copy of this one's data. This one must not be running.
     pub async fn copy(&self) -> Self {
         let copy_of = Some(self.data());
         Self::with(HostOptions {
@@ -61,7 +61,7 @@ impl World {
         .await
     }
 
-    /// A host that begins with a copy of this data.
+    /// Starts a host with a copy of this data.
     pub async fn start_from(data: &Path) -> Self {
         let copy_of = Some(data.to_owned());
         Self::with(HostOptions {
@@ -91,39 +91,39 @@ impl World {
         .await;
     }
 
-    /// An input with the address of the backend in it.
+    /// Adds the address of the backend to an input.
     pub fn input(&self, mut input: Value) -> Value {
         input["backend"] = self.backend.url().into();
         input
     }
 
-    /// The same, for inputs that carry a call of the backend in a member.
+    /// The same, for inputs with a call of the backend in a member.
     pub fn nested(&self, member: &str, input: Value) -> Value {
         json!({ member: self.input(input) })
     }
 
-    /// Starts an instance under that id.
+    /// Starts an instance with that id.
     pub async fn begin(&self, function: &str, id: &str, input: &Value) {
         let path = format!("/v1/orchestrations/{function}?instanceId={id}");
         let links = self.post(&path, input).await.expect(202);
         assert_eq!(links["id"], id);
     }
 
-    /// Starts an instance under an id of its own, and gives back that id.
+    /// Starts an instance with a generated id, and returns the id.
     pub async fn begin_any(&self, function: &str, input: &Value) -> String {
         let id = format!("{function}-{}", self.ids.fetch_add(1, Ordering::Relaxed));
         self.begin(function, &id, input).await;
         id
     }
 
-    /// The instance as it is.
+    /// The current document of an instance.
     pub async fn status(&self, id: &str) -> Value {
         let answer = self.get(&format!("/v1/instances/{id}")).await;
         assert!(matches!(answer.status, 200 | 202), "{id}: {:#}", answer.body);
         answer.body
     }
 
-    /// The instance once something is true of it.
+    /// The document of an instance, once a condition is true.
     pub async fn once(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         until(&format!("{id}: {what}"), async || {
@@ -133,13 +133,13 @@ impl World {
         .await
     }
 
-    /// The instance once it is in that state.
+    /// The document of an instance, once it has that status.
     pub async fn once_status(&self, id: &str, status: &str) -> Value {
         self.once(id, status, |instance| instance["runtimeStatus"] == status)
             .await
     }
 
-    /// The instance once it shows that custom status.
+    /// The document of an instance, once it has that custom status.
     pub async fn once_custom(&self, id: &str, custom_status: impl Into<Value>) -> Value {
         let custom_status = custom_status.into();
         let what = format!("custom status {custom_status}");
@@ -147,7 +147,7 @@ impl World {
             .await
     }
 
-    /// The instance once it has ended, in whatever way.
+    /// The document of an instance, once it has ended in any way.
     pub async fn end_of(&self, id: &str) -> Value {
         until(&format!("{id}: its end"), async || {
             let answer = self.get(&format!("/v1/instances/{id}?wait=20s")).await;
@@ -190,18 +190,18 @@ impl World {
             .expect(202);
     }
 
-    /// Removes an instance that has ended.
+    /// Purges an ended instance.
     pub async fn purge(&self, id: &str) {
         let answer = self.delete(&format!("/v1/instances/{id}")).await;
         assert_eq!(answer.expect(200), json!({ "instancesDeleted": 1 }));
     }
 
-    /// Its turns so far.
+    /// The turns of an instance so far.
     pub async fn history(&self, id: &str) -> Value {
         self.get(&format!("/v1/instances/{id}?history=true")).await.body
     }
 
-    /// The texts of its log, of the orchestration alone or with the activities'.
+    /// The messages of an instance's log, of the orchestration only or also of its activities.
     pub async fn log_of(&self, id: &str) -> Vec<String> {
         let page = self.get(&format!("/v1/instances/{id}/logs")).await.expect(200);
         let lines = page["lines"].as_array().expect("lines").iter();
@@ -210,13 +210,13 @@ impl World {
             .collect()
     }
 
-    /// Asserts that the host still serves: it is ready, and a workflow of the test's modules would run.
+    /// Asserts that the host works: it is ready, and serves requests.
     pub async fn is_healthy(&self) {
         self.get("/healthz").await.expect(200);
         self.get("/readyz").await.expect(200);
     }
 
-    /// Ends the host as an operator does, and replays every history that the test has produced.
+    /// Shuts the host down gracefully, and replays every history that the test has produced.
     pub async fn stop(mut self) {
         let completed = self
             .get("/v1/instances?runtimeStatus=Completed&limit=1000")

@@ -1,15 +1,15 @@
-//! What was measured of one row, for programs and for people.
+//! The results of one row, for programs and for people.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::target::Reading;
 
-/// What was measured; what does not apply to a row is absent.
+/// Results of a row; fields that do not apply to it are `None`.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Figures {
     pub(super) workload: &'static str,
-    /// Wall-clock time of what the row is about, in seconds.
+    /// Wall-clock time of the measured work, in seconds.
     pub(super) wall_s: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) instances: Option<u64>,
@@ -25,7 +25,7 @@ pub(super) struct Figures {
     pub(super) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) p99_ms: Option<f64>,
-    /// How long single things took on a quiet host and on a noisy one, and how many times as long half of them.
+    /// Percentiles of durations on a quiet host and on a noisy one; `ratio` compares the medians.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) quiet_p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,7 +36,7 @@ pub(super) struct Figures {
     pub(super) noisy_p99_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ratio: Option<f64>,
-    /// Milliseconds a step over the first and the last thousand steps.
+    /// Milliseconds per step over the first and the last thousand steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ms_per_step_first: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,21 +46,21 @@ pub(super) struct Figures {
     pub(super) host_cpu_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host_cpu_ms_per_activity: Option<f64>,
-    /// CPU time of the host while nothing is due, in milliseconds a second.
+    /// CPU time of the idle host, in milliseconds per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idle_cpu_ms_per_s: Option<f64>,
-    /// Resident memory of the host afterwards.
+    /// Resident memory of the host at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host_rss_bytes: Option<u64>,
-    /// By how much it grew.
+    /// Growth of the resident memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rss_growth_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rss_bytes_per_instance: Option<f64>,
-    /// Bytes on disk.
+    /// Bytes on disk per instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes_per_instance: Option<f64>,
-    /// From the start of the process until the host is ready, in seconds.
+    /// Time from the start of the process until the host is ready, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ready_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,21 +78,21 @@ impl Figures {
         }
     }
 
-    /// Notes how many instances went through in the row's time.
+    /// Sets the number of instances that completed in the row's time.
     pub(super) fn instances(mut self, count: u32) -> Self {
         self.instances = Some(count.into());
         self.instances_per_s = Some(f64::from(count) / self.wall_s);
         self
     }
 
-    /// Notes how many activities were called in the row's time.
+    /// Sets the number of activities that were called in the row's time.
     pub(super) fn activities(mut self, count: u32) -> Self {
         self.activities = Some(count.into());
         self.activities_per_s = Some(f64::from(count) / self.wall_s);
         self
     }
 
-    /// Notes how long single things took.
+    /// Sets the percentiles of single durations.
     pub(super) fn times_ms(mut self, mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
         self.p50_ms = percentile(&times, 50);
@@ -100,7 +100,7 @@ impl Figures {
         self
     }
 
-    /// Notes how long single things took without and with something beside them.
+    /// Sets the percentiles of durations on a quiet host and on a noisy one.
     pub(super) fn beside(mut self, mut quiet: Vec<f64>, mut noisy: Vec<f64>) -> Self {
         quiet.sort_by(f64::total_cmp);
         noisy.sort_by(f64::total_cmp);
@@ -113,7 +113,7 @@ impl Figures {
         self
     }
 
-    /// Notes what the host used and wrote between two readings. Set the activities before.
+    /// Sets what the host used and wrote between two readings. Set the activities first.
     pub(super) fn used(mut self, before: &Reading, after: &Reading) -> Self {
         let cpu_s = after.cpu_s - before.cpu_s;
         let commits = after.commits - before.commits;
@@ -125,7 +125,7 @@ impl Figures {
         self
     }
 
-    /// All of it, with no more digits than mean something.
+    /// The results as JSON, rounded to significant digits.
     pub(super) fn to_json(&self) -> Value {
         let mut value = serde_json::to_value(self).expect("figures are JSON");
         for member in value.as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -136,7 +136,7 @@ impl Figures {
         value
     }
 
-    /// A line for people.
+    /// The results as a line for people.
     pub(super) fn line(&self) -> String {
         let value = self.to_json();
         let shown = value.as_object().into_iter().flatten().filter_map(|(name, value)| {
@@ -153,7 +153,7 @@ impl Figures {
     }
 }
 
-/// Four digits, or all before the point.
+/// Rounds to four significant digits, but keeps all digits before the decimal point.
 fn rounded(number: f64) -> f64 {
     if number == 0.0 || !number.is_finite() {
         return 0.0;
@@ -163,7 +163,7 @@ fn rounded(number: f64) -> f64 {
     (number * factor).round() / factor
 }
 
-/// The smallest of the sorted values that at least that many percent do not exceed (nearest rank).
+/// The smallest of the sorted values that at least `percent` percent of them do not exceed (nearest rank).
 fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied()
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_of_the_nearest_rank() {
+    fn percentiles_use_the_nearest_rank() {
         let values: Vec<f64> = (1..=200).map(f64::from).collect();
         assert_eq!(
             (percentile(&values, 50), percentile(&values, 99)),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_absent() {
+    fn results_that_were_not_measured_are_absent() {
         let figures = Figures::new("chain", 2.0).instances(10).activities(50);
         let json = figures.to_json().to_string();
         assert_eq!(

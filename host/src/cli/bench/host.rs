@@ -1,4 +1,4 @@
-//! A host for the length of a measurement, on a temporary folder that outlives its process.
+//! A host that is started for a measurement, on a temporary folder that survives restarts.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -10,13 +10,13 @@ use tokio::process::{Child, Command};
 use crate::cli::error::CliError;
 use crate::metrics::{ProcessUsage, process_usage};
 
-/// How long the host may take to say where it listens.
+/// How long the host may take until it prints its address.
 const START_TIME: Duration = Duration::from_secs(60);
 
-/// How long it may take to end before it is killed.
+/// How long it may take to exit before it is killed.
 const STOP_TIME: Duration = Duration::from_secs(30);
 
-/// The host and its folder, which goes with it.
+/// The host and its temporary folder, which is removed when dropped.
 pub(super) struct BenchHost {
     arguments: Vec<String>,
     process: Option<Process>,
@@ -42,9 +42,9 @@ impl BenchHost {
         Ok(host)
     }
 
-    /// Starts it again on the same folder; returns how long it took until it listened. It listens once it is ready.
+    /// Starts it again on the same folder; returns how long it took until it listened, which it does once it is ready.
     pub(super) async fn resume(&mut self) -> Result<Duration, CliError> {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         let mut child = Command::new(std::env::current_exe().map_err(not_started)?)
             .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "warn", "--data"])
             .arg(self.folder.path())
@@ -56,7 +56,7 @@ impl BenchHost {
             .map_err(not_started)?;
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = tokio::time::timeout(START_TIME, lines.next_line()).await;
-        let took = begun.elapsed();
+        let took = started_at.elapsed();
         let line = line
             .map_err(|_| CliError::failed("the host did not start in time"))?
             .map_err(not_started)?;
@@ -73,20 +73,20 @@ impl BenchHost {
     }
 
     fn process(&self) -> &Process {
-        self.process.as_ref().expect("nobody asks a host that was ended")
+        self.process.as_ref().expect("the host is running")
     }
 
-    /// Another one after each start.
+    /// The URL, which changes with each start.
     pub(super) fn url(&self) -> &str {
         &self.process().url
     }
 
-    /// What the process has used, as the operating system says.
+    /// The resource usage of the process, as reported by the operating system.
     pub(super) fn usage(&self) -> Result<ProcessUsage, CliError> {
         process_usage(&self.process().id.to_string()).ok_or_else(|| CliError::failed("the host exited unexpectedly"))
     }
 
-    /// SIGTERM, and waits for the end. The database is one file then.
+    /// Sends SIGTERM and waits for the exit. The database is then a single file.
     pub(super) async fn end(&mut self) -> Result<(), CliError> {
         let Some(mut process) = self.process.take() else {
             return Ok(());
@@ -105,14 +105,14 @@ impl BenchHost {
         }
     }
 
-    /// SIGKILL.
+    /// Sends SIGKILL.
     pub(super) async fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             let _ = process.child.kill().await;
         }
     }
 
-    /// Bytes of the database of a host that has ended.
+    /// Bytes of the database, while the host is not running.
     pub(super) fn database_bytes(&self) -> Result<u64, CliError> {
         let path: PathBuf = self.folder.path().join("windlass.db");
         let data = std::fs::metadata(&path);

@@ -1,7 +1,7 @@
 //! The load generator: connections that carry one request at a time each.
 //!
-//! hyper's connections are used directly, without a pool and on the one thread of the command: it runs beside the host it
-//! measures, and what it takes of the machine the host does not have.
+//! It uses hyper's connections directly, without a pool and on the single thread of the command: it runs beside the
+//! host that it measures, and competes with it for the machine.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -18,35 +18,35 @@ use serde_json::value::RawValue;
 use crate::cli::{address::Address, error::CliError};
 use crate::http::TENANT_HEADER;
 
-/// Longest wait that a request asks for, in seconds.
+/// The `wait` of requests, in seconds.
 const WAIT_S: u64 = 60;
 
-/// How long an answer may take.
+/// Timeout of a response.
 const PATIENCE: Duration = Duration::from_secs(WAIT_S + 30);
 
-/// Where the load goes.
+/// The target of the load.
 #[derive(Debug, Clone)]
 pub(super) struct Load {
     address: Address,
-    /// On whose behalf, if not on that of the tenant that every host has.
+    /// The tenant of requests; `None` for the default tenant.
     tenant: Option<HeaderValue>,
 }
 
-/// A connection, and what is said on it again and again.
+/// A connection, with the address and the tenant of its requests.
 pub(super) struct Connection {
     sender: http1::SendRequest<Full<Bytes>>,
     address: Address,
     tenant: Option<HeaderValue>,
 }
 
-/// An answer, read whole.
+/// A response, read completely.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Bytes,
 }
 
-/// What is read of an instance.
+/// The fields that are read of an instance.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Instance<'a> {
@@ -58,12 +58,12 @@ pub(super) struct Instance<'a> {
 }
 
 impl Load {
-    /// To that host.
+    /// Load for that host.
     pub(super) fn new(address: Address) -> Self {
         Self { address, tenant: None }
     }
 
-    /// The same on behalf of a tenant.
+    /// The same load on behalf of a tenant.
     pub(super) fn of_tenant(&self, name: &'static str) -> Self {
         Self {
             tenant: Some(HeaderValue::from_static(name)),
@@ -71,7 +71,7 @@ impl Load {
         }
     }
 
-    /// The host.
+    /// The address of the host.
     pub(super) fn address(&self) -> &Address {
         &self.address
     }
@@ -81,7 +81,7 @@ impl Load {
         let (sender, driver) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.address.lost(&error))?;
-        // Ends with the connection, whose other half is the sender.
+        // The task ends with the connection, whose other half is the sender.
         tokio::spawn(driver);
         Ok(Connection {
             sender,
@@ -90,7 +90,7 @@ impl Load {
         })
     }
 
-    /// Does `work` for each number below `count`, `in_flight` of them at a time.
+    /// Calls `work` for each number below `count`, `in_flight` at a time.
     pub(super) async fn spread<T>(
         &self,
         in_flight: u32,
@@ -114,7 +114,7 @@ impl Load {
 }
 
 impl Connection {
-    /// One request and its answer, whatever that is.
+    /// Sends one request and returns its response, whatever its status.
     pub(super) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Answer, CliError> {
         let mut request = Request::builder()
             .method(method)
@@ -144,7 +144,7 @@ impl Connection {
         self.send(Method::GET, path, Bytes::new()).await
     }
 
-    /// Starts an instance; the answer does not wait for anything but the disk.
+    /// Starts an instance; the response waits only for the disk.
     pub(super) async fn start(&mut self, function: &str, id: &str, body: Bytes) -> Result<(), CliError> {
         let path = format!("/v1/orchestrations/{function}?instanceId={id}");
         let answer = self.send(Method::POST, &path, body).await?;
@@ -158,7 +158,7 @@ impl Connection {
         answer.expect(StatusCode::ACCEPTED).map(|_| ())
     }
 
-    /// Starts an instance under a drawn id, waits for its end, and checks its output. Returns the id.
+    /// Starts an instance under a generated id, waits for its end, and checks its output. Returns the id.
     pub(super) async fn run(&mut self, function: &str, input: Bytes, output: &str) -> Result<String, CliError> {
         #[derive(Deserialize)]
         struct Links<'a> {
@@ -193,7 +193,7 @@ impl Connection {
 }
 
 impl Answer {
-    /// Refuses any other status.
+    /// Returns an error for any other status.
     pub(super) fn expect(self, status: StatusCode) -> Result<Self, CliError> {
         if self.status == status {
             return Ok(self);
@@ -215,7 +215,7 @@ impl Answer {
 }
 
 impl Instance<'_> {
-    /// A measurement of wrong results is none.
+    /// Returns an error unless the instance completed with that output.
     pub(super) fn completed_with(&self, output: &str) -> Result<(), CliError> {
         if self.runtime_status == "Completed" && self.output.get() == output {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The rows of the benchmark, a file each for those that belong together.
+//! The rows of the benchmark; related rows share a file.
 
 pub(super) mod chain;
 pub(super) mod cold;
@@ -10,9 +10,9 @@ pub(super) mod sleepers;
 
 use std::time::Instant;
 
-/// What goes into a workload and comes out again, as JSON.
+/// The input of a workload, which it returns, as JSON.
 const TEXT: &str = "\"bench\"";
 
-fn ms_since(begun: Instant) -> f64 {
-    begun.elapsed().as_secs_f64() * 1_000.0
+fn ms_since(started_at: Instant) -> f64 {
+    started_at.elapsed().as_secs_f64() * 1_000.0
 }

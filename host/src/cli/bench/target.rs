@@ -1,4 +1,4 @@
-//! The host that is measured: one of our own, or one that runs already.
+//! The measured host: one that bench started, or one that was already running.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::cli::{
 };
 use crate::tls::ExtraRoots;
 
-/// How long the host may take to come to rest.
+/// How long a condition may take to become true.
 const REST_TIME: Duration = Duration::from_secs(120);
 
-/// How often it is asked meanwhile.
+/// How often the metrics are polled meanwhile.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// The modules of the workloads.
@@ -25,16 +25,16 @@ const MODULES: [&str; 2] = ["bench", "bench_activities"];
 
 /// A host with the modules of the workloads.
 pub(super) struct Target {
-    /// Where the modules are.
+    /// The folder of the modules.
     modules: PathBuf,
-    /// Ours, which can be ended and started again.
+    /// The host that bench started, which can be stopped and restarted.
     own: Option<BenchHost>,
-    /// Whom it may be vouched for by, if it speaks TLS.
+    /// Additional certificate authorities, if it uses TLS.
     roots: ExtraRoots,
     load: Load,
 }
 
-/// What a host has used and counted since it started.
+/// The usage and counters of a host since it started.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Reading {
     pub(super) cpu_s: f64,
@@ -46,12 +46,12 @@ pub(super) struct Reading {
     pub(super) completed: u64,
     /// Attempts that wait for a slot.
     pub(super) waiting: u64,
-    /// Instances that somebody works on or that are hot.
+    /// Instances that are being worked on or are hot.
     pub(super) active: u64,
 }
 
 impl Target {
-    /// A host of our own.
+    /// Starts a host.
     pub(super) async fn start(arguments: Vec<String>, modules: &Path, roots: &ExtraRoots) -> Result<Self, CliError> {
         let own = BenchHost::start(arguments).await?;
         let address = Address::parse(own.url(), roots)?;
@@ -64,7 +64,7 @@ impl Target {
         })
     }
 
-    /// One that runs already.
+    /// Uses a running host.
     pub(super) async fn running(address: &Address, modules: &Path, roots: &ExtraRoots) -> Result<Self, CliError> {
         deploy(address, modules, None).await?;
         Ok(Self {
@@ -75,7 +75,7 @@ impl Target {
         })
     }
 
-    /// Makes a tenant, unless there is one of that name, with the modules of the workloads.
+    /// Creates the tenant unless it exists, and uploads the modules of the workloads.
     pub(super) async fn tenant(&self, name: &'static str) -> Result<Load, CliError> {
         let body = format!("{{\"name\":\"{name}\"}}");
         let mut connection = self.load.connect().await?;
@@ -91,29 +91,29 @@ impl Target {
         &self.load
     }
 
-    /// The host of our own. Rows that need one are refused before they begin otherwise.
+    /// The host that bench started. Rows that need it are skipped for a running host.
     pub(super) fn own(&mut self) -> &mut BenchHost {
         self.own.as_mut().expect("this row is skipped for a running host")
     }
 
-    /// Ends it and starts it again. Returns how long the start took, in seconds, until it was ready.
+    /// Stops and restarts the host. Returns how long the start took until it was ready, in seconds.
     pub(super) async fn restart(&mut self) -> Result<f64, CliError> {
         self.own().end().await?;
         self.resume().await
     }
 
-    /// Starts it again after its end.
+    /// Starts the host again after it was stopped or killed.
     pub(super) async fn resume(&mut self) -> Result<f64, CliError> {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         self.own().resume().await?;
         let roots = self.roots.clone();
         self.load = Load::new(Address::parse(self.own().url(), &roots)?);
         let ready = self.load.connect().await?.get("/readyz").await?;
         ready.expect(StatusCode::OK)?;
-        Ok(begun.elapsed().as_secs_f64())
+        Ok(started_at.elapsed().as_secs_f64())
     }
 
-    /// Ends it, if it is ours.
+    /// Stops the host, if bench started it.
     pub(super) async fn end(mut self) -> Result<(), CliError> {
         match &mut self.own {
             Some(own) => own.end().await,
@@ -121,7 +121,8 @@ impl Target {
         }
     }
 
-    /// What it has used and counted: of our own host the operating system says what it uses, of another one the host.
+    /// Reads usage and counters. The usage comes from the operating system for a host that bench started, otherwise
+    /// from its metrics.
     pub(super) async fn read(&self) -> Result<Reading, CliError> {
         let answer = self.load.connect().await?.get("/metrics").await?;
         let answer = answer.expect(StatusCode::OK)?;
@@ -136,15 +137,15 @@ impl Target {
         Ok(reading)
     }
 
-    /// Waits until something is true of what it has counted.
+    /// Waits until the counters satisfy a condition.
     pub(super) async fn once(&self, what: &str, is_so: impl Fn(&Reading) -> bool) -> Result<Reading, CliError> {
-        let begun = Instant::now();
+        let started_at = Instant::now();
         loop {
             let reading = self.read().await?;
             if is_so(&reading) {
                 return Ok(reading);
             }
-            if begun.elapsed() > REST_TIME {
+            if started_at.elapsed() > REST_TIME {
                 return Err(CliError::TimedOut(format!(
                     "timed out waiting for {what}; the host reports {reading:?}"
                 )));

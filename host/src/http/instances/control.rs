@@ -1,4 +1,4 @@
-//! Steering an instance: terminate, suspend, resume.
+//! Control messages to an instance: terminate, suspend, resume.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -17,7 +17,7 @@ use crate::{
     model::InstanceId,
 };
 
-/// Longest reason, in bytes. It is kept in the history and shown in lists.
+/// Maximum length of a reason, in bytes. It is stored in the history and shown in lists.
 const MAX_REASON_BYTES: usize = 4 * 1024;
 
 /// Parameters of a control message.
@@ -40,12 +40,12 @@ impl FromParams for ControlParams {
 
 /// End an instance without running it again.
 ///
-/// Its sub-orchestrations and running activities end too. Works even when its module or its history is broken.
+/// Its sub-orchestrations and running activities end too. This works even if its module or its history is broken.
 #[utoipa::path(
     post, path = "/v1/instances/{id}/terminate", tag = "instances", operation_id = "terminateInstance",
     params(
         ("id" = String, Path, description = "The instance's id"),
-        ("reason" = Option<String>, Query, description = "For the record; becomes the output"),
+        ("reason" = Option<String>, Query, description = "The reason; it is recorded, and becomes the output"),
     ),
     responses(
         (status = 202, description = "Stored; it takes effect soon"),
@@ -63,14 +63,14 @@ pub(crate) async fn terminate(
     send(&app, caller, id, Message::Terminate { reason }, body).await
 }
 
-/// Stop an instance for a while.
+/// Suspend an instance.
 ///
-/// Nothing of it runs; events, results and timers are kept. Suspending a suspended one changes nothing.
+/// It takes no turns; events, results and timers are kept. Suspending a suspended instance changes nothing.
 #[utoipa::path(
     post, path = "/v1/instances/{id}/suspend", tag = "instances", operation_id = "suspendInstance",
     params(
         ("id" = String, Path, description = "The instance's id"),
-        ("reason" = Option<String>, Query, description = "For the record"),
+        ("reason" = Option<String>, Query, description = "The reason; it is recorded"),
     ),
     responses(
         (status = 202, description = "Stored; it takes effect soon"),
@@ -88,12 +88,12 @@ pub(crate) async fn suspend(
     send(&app, caller, id, Message::Suspend { reason }, body).await
 }
 
-/// Let a suspended instance go on, or try a stuck one again.
+/// Resume a suspended instance, or retry a stuck one.
 #[utoipa::path(
     post, path = "/v1/instances/{id}/resume", tag = "instances", operation_id = "resumeInstance",
     params(
         ("id" = String, Path, description = "The instance's id"),
-        ("reason" = Option<String>, Query, description = "For the record"),
+        ("reason" = Option<String>, Query, description = "The reason; it is recorded"),
     ),
     responses(
         (status = 202, description = "Stored; it takes effect soon"),

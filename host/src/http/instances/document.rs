@@ -1,4 +1,4 @@
-//! How an instance looks to clients.
+//! The document that describes an instance to clients.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,28 +11,28 @@ use crate::{
     tenancy::Hold,
 };
 
-/// An instance. The names of the fields are those of Durable Functions where it has them.
+/// An instance. Fields that Durable Functions has too have the same names.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Instance)]
 pub(crate) struct InstanceDocument {
-    /// The orchestration function.
+    /// The name of the orchestration function.
     name: String,
     /// The instance's id.
     instance_id: String,
-    /// `Pending`, `Running`, `Suspended` or `Stuck`; once it has ended `Completed`, `Failed` or `Terminated`.
+    /// `Pending`, `Running`, `Suspended` or `Stuck`; once it has ended, `Completed`, `Failed` or `Terminated`.
     #[schema(example = "Running")]
     runtime_status: &'static str,
-    /// The input of the current execution, as it was given.
+    /// The input of the current execution, verbatim.
     input: Verbatim,
-    /// The result; the reason, if it was terminated; `null` until it has ended.
+    /// The result, or the reason if it was terminated; `null` until it has ended.
     output: Verbatim,
-    /// What the orchestration says of itself.
+    /// The custom status that the orchestration has set.
     custom_status: Verbatim,
-    /// When it was accepted.
+    /// When it was created.
     #[schema(example = "2026-01-31T12:00:00.000Z")]
     created_time: String,
-    /// When it changed last.
+    /// When it last changed.
     last_updated_time: String,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,38 +40,39 @@ pub(crate) struct InstanceDocument {
     /// Why it is stuck, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     stuck: Option<StuckDocument>,
-    /// Why it takes no turns for now though it could: its tenant is `disabled`, or the quota named here is used up.
+    /// Why the instance currently takes no turns although it could: `disabled` if its tenant is, or the name of the
+    /// quota that is used up.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<&'static str>,
-    /// The module that it runs on.
+    /// The digest of the module that it runs on.
     #[schema(example = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
     module_digest: String,
-    /// The current execution, from 1; continue-as-new counts it up.
+    /// The number of the current execution, from 1; continue-as-new increments it.
     execution: u32,
-    /// How many turns the current execution has taken.
+    /// The number of turns of the current execution.
     turns: u32,
-    /// Fuel that its turns have used, over all executions.
+    /// The fuel that its turns have used, over all executions.
     fuel: u64,
-    /// The instance that waits for it, if it is a sub-orchestration.
+    /// The id of the parent instance, if it is a sub-orchestration.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_instance_id: Option<String>,
-    /// The turns of the current execution, if they were asked for.
+    /// The turns of the current execution, if they were requested.
     #[serde(flatten)]
     #[schema(value_type = HistoryDocument)]
     history: Option<HistoryDocument>,
 }
 
-/// Why an instance is stuck: its history and its code no longer agree, or the code cannot be run.
+/// Why an instance is stuck: its history and its code no longer agree, or the code cannot run.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Stuck)]
 pub(crate) struct StuckDocument {
-    /// The kind of trouble, for programs. Stable.
+    /// The kind of problem, for programs. Stable.
     #[schema(example = "nondeterminism")]
     code: String,
-    /// The turn, what history holds and what the code asked for.
+    /// The turn, what the history holds, and what the code asked for.
     message: String,
-    /// Page about this kind of trouble, relative to the host.
+    /// The page about this kind of problem, relative to the host.
     #[schema(example = "/docs/errors/nondeterminism")]
     r#type: String,
 }
@@ -93,7 +94,7 @@ impl From<InstanceDetails> for InstanceDocument {
 }
 
 impl InstanceDocument {
-    /// Says why the instance is held, unless it rests or has ended anyway.
+    /// Sets `held`, unless the instance is suspended, stuck or ended anyway.
     pub(super) fn held(self, why: Option<Hold>) -> Self {
         let runs = [InstanceStatus::Pending, InstanceStatus::Running].map(InstanceStatus::name);
         Self {
@@ -112,7 +113,7 @@ impl InstanceDocument {
         let (output, failure) = match outcome {
             Some(Ok(output)) => (Some(output), None),
             Some(Err(failure)) => (None, Some(failure.into())),
-            // As in Durable Functions, the reason is the output of an instance that a person ended.
+            // As in Durable Functions, the reason is the output of an instance that was terminated.
             None => (
                 terminated
                     .filter(|reason| !reason.is_empty())

@@ -1,4 +1,4 @@
-//! Raising an external event.
+//! Raises external events.
 
 use axum::extract::State;
 use http::StatusCode;
@@ -20,14 +20,14 @@ use crate::{
 
 /// Raise an event for an instance.
 ///
-/// An event that nobody waits for yet is kept; several of one name are delivered in order, one per wait. Names are
-/// compared without regard to letter case. An event that the instance's orchestration declares must fit its schema.
+/// An event that the orchestration does not wait for yet is kept; several of one name are delivered in order, one per
+/// wait. Names are case-insensitive. An event that the orchestration declares must match its schema.
 #[utoipa::path(
     post, path = "/v1/instances/{id}/events/{name}", tag = "instances", operation_id = "raiseEvent",
     params(
         ("id" = String, Path, description = "The instance's id"),
         ("name" = String, Path, description = "The event's name"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request have no further effect"),
+        ("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key has no further effect"),
     ),
     request_body(content = Verbatim, content_type = "application/json", description = "The payload; an empty body is `null`"),
     responses(

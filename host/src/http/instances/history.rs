@@ -1,7 +1,8 @@
-//! How a history looks to clients: turns with what arrived and what was decided, and the attempts beside them.
+//! The document that describes a history to clients: turns with their arrivals and decisions, and the attempts beside
+//! them.
 //!
-//! Written by hand rather than derived from the stored types: what is on disk and what clients see change for different
-//! reasons.
+//! Written by hand rather than derived from the stored types: the format on disk and the format for clients change for
+//! different reasons.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,10 +19,10 @@ use crate::{
     store::{AttemptRow, HistoryCursor, HistoryFilter, HistoryFrom, HistoryPage},
 };
 
-/// Most turns in one document.
+/// Maximum number of turns in one document.
 const MAX_TURNS: u32 = 1_000;
 
-/// Which turns are wanted, if any are.
+/// The turns that a request asks for, if any.
 pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryFilter>, Refusal> {
     let wanted = given.flag("history")?;
     let after = given.parsed::<u32>("historyAfter")?;
@@ -40,7 +41,7 @@ pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryFilter>, Refusal
     Ok(wanted.then_some(HistoryFilter { from, limit }))
 }
 
-/// The turns of an execution.
+/// Turns of an execution.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = History)]
@@ -48,46 +49,46 @@ pub(crate) struct HistoryDocument {
     /// The turns, in order.
     #[schema(required = false)]
     history: Vec<TurnDocument>,
-    /// The last attempts, at most ten of each, of the tasks that these turns scheduled; only attempts that did not bring the
-    /// final outcome, by task. If they are many megabytes, those of the first tasks only.
+    /// Attempts that did not end their task, of the tasks that these turns scheduled: at most the last ten of each, by
+    /// task. If they take many megabytes, only those of the first tasks.
     #[schema(required = false)]
     attempts: Vec<AttemptDocument>,
-    /// How many such attempts those tasks have had. Tasks without any are left out.
+    /// The number of such attempts per task. Tasks without any are omitted.
     #[schema(required = false)]
     attempt_totals: Vec<AttemptTotalDocument>,
-    /// There are more turns: ask again with `historyCursor` set to this. If the execution is over by then, the answer is
-    /// 410 `history-over`: pages are of one execution.
+    /// If there are more turns: the `historyCursor` of the next request. If the execution is over by then, the response
+    /// is 410 `history-over`, because pages belong to one execution.
     #[serde(skip_serializing_if = "Option::is_none")]
     history_cursor: Option<String>,
-    /// There are more turns: the last one of this page. With `historyAfter` set to it, the next page is of whichever
-    /// execution is current by then.
+    /// If there are more turns: the last turn of this page. A request with it as `historyAfter` returns the next turns
+    /// of the execution that is current by then.
     #[serde(skip_serializing_if = "Option::is_none")]
     history_next: Option<u32>,
 }
 
-/// One turn: what arrived, and what the orchestration asked for then.
+/// One turn: its arrivals and decisions.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Turn)]
 pub(crate) struct TurnDocument {
-    /// From 1 without gaps within the execution.
+    /// The number of the turn, from 1 without gaps within the execution.
     turn: u32,
     /// The time that the orchestration saw.
     time: String,
     /// Fuel used.
     fuel: u64,
-    /// What arrived, in order.
+    /// The arrivals, in order.
     arrivals: Vec<ArrivalDocument>,
-    /// What was asked for, in order.
+    /// The decisions, in order.
     decisions: Vec<DecisionDocument>,
 }
 
-/// What arrived.
+/// What reached the instance.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type")]
 #[schema(as = Arrival)]
 pub(crate) enum ArrivalDocument {
-    /// The execution began.
+    /// The execution started.
     #[serde(rename_all = "camelCase")]
     Started {
         execution: u32,
@@ -95,7 +96,7 @@ pub(crate) enum ArrivalDocument {
         input: Verbatim,
         carried_events: Vec<EventDocument>,
     },
-    /// A task brought a result.
+    /// A task completed with a result.
     TaskCompleted { task: u32, output: Verbatim },
     /// A task failed for good.
     TaskFailed { task: u32, failure: FailureDocument },
@@ -103,14 +104,14 @@ pub(crate) enum ArrivalDocument {
     TimerFired { task: u32 },
     /// An event was raised.
     EventRaised { name: String, payload: Verbatim },
-    /// A person ended the instance.
+    /// The instance was terminated.
     Terminated { reason: String },
-    /// The host's clock was set back, so that it is behind the time of the turn; the orchestration is not told.
+    /// The host's clock was set back to before the time of the turn. The orchestration does not see this.
     #[serde(rename_all = "camelCase")]
     ClockBehind { by_ms: u64 },
 }
 
-/// What was asked for.
+/// What the orchestration asked for.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "type")]
 #[schema(as = Decision)]
@@ -122,7 +123,7 @@ pub(crate) enum DecisionDocument {
         input: Verbatim,
         options: OptionsDocument,
     },
-    /// Start a child and wait for its end.
+    /// Start a sub-orchestration and wait until it ends.
     #[serde(rename_all = "camelCase")]
     CallSubOrchestration {
         task: u32,
@@ -131,7 +132,7 @@ pub(crate) enum DecisionDocument {
         input: Verbatim,
         options: OptionsDocument,
     },
-    /// Start an instance that nobody awaits.
+    /// Start an instance without waiting for it.
     #[serde(rename_all = "camelCase")]
     StartOrchestration {
         name: String,
@@ -150,9 +151,9 @@ pub(crate) enum DecisionDocument {
     CreateTimer { task: u32, fire_at: String },
     /// Wait for an event.
     WaitForEvent { task: u32, name: String },
-    /// Withdraw a timer or an event wait, or cancel a call.
+    /// Cancel a timer, a wait for an event, or a call.
     CancelTask { task: u32 },
-    /// A call that was refused at once.
+    /// A call that was rejected at once.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
         task: Option<u32>,
@@ -160,11 +161,11 @@ pub(crate) enum DecisionDocument {
         name: String,
         failure: FailureDocument,
     },
-    /// End with a result.
+    /// Complete with a result.
     Complete { output: Verbatim },
-    /// End with a failure.
+    /// Fail.
     Fail { failure: FailureDocument },
-    /// End this execution and begin the next.
+    /// End this execution and start the next one.
     #[serde(rename_all = "camelCase")]
     ContinueAsNew {
         input: Verbatim,
@@ -172,81 +173,81 @@ pub(crate) enum DecisionDocument {
     },
 }
 
-/// An event that one execution hands to the next.
+/// An event that one execution passes on to the next.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Event)]
 pub(crate) struct EventDocument {
-    /// Its name.
+    /// The name of the event.
     name: String,
-    /// What it carries.
+    /// The payload of the event.
     payload: Verbatim,
 }
 
-/// How a call is carried out.
+/// Options of a call.
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = CallOptions)]
 pub(crate) struct OptionsDocument {
-    /// Without it: one attempt.
+    /// When to retry; if absent, there is one attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<RetryDocument>,
-    /// Longest time of one attempt, in milliseconds.
+    /// Timeout of each attempt, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt_timeout_ms: Option<u64>,
-    /// Longest time of the whole call, in milliseconds.
+    /// Timeout of the whole call, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
 }
 
-/// When and how often a failed attempt is repeated.
+/// When and how often a failed attempt is retried.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = RetryPolicy)]
 pub(crate) struct RetryDocument {
-    /// Wait before the second attempt, in milliseconds.
+    /// Delay before the second attempt, in milliseconds.
     first_interval_ms: u64,
-    /// Factor from one wait to the next.
+    /// Factor between consecutive delays.
     backoff_coefficient: f64,
-    /// No wait is longer than this, in milliseconds.
+    /// Maximum delay, in milliseconds.
     max_interval_ms: u64,
-    /// Attempts in all.
+    /// Maximum number of attempts, including the first one.
     max_attempts: u32,
-    /// Failures of these types end the retries at once.
+    /// Error types that are not retried.
     non_retryable_error_types: Vec<String>,
 }
 
-/// An attempt of an activity call that did not bring the final outcome.
+/// An attempt of an activity call that did not end the call.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = Attempt)]
 pub(crate) struct AttemptDocument {
-    /// The task.
+    /// The id of the task.
     task: u32,
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     attempt: u32,
-    /// Whether the end of the host cut it off; such an attempt does not count.
+    /// Whether the host ended during the attempt; such attempts do not count.
     cut_off: bool,
-    /// Why it failed; long texts and details are cut.
+    /// Why it failed; long texts and details are truncated.
     failure: FailureDocument,
     /// Fuel used.
     fuel: u64,
-    /// When it began.
+    /// When it started.
     started_time: String,
     /// When it ended.
     ended_time: String,
-    /// When the next one begins.
+    /// When the next attempt starts.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_time: Option<String>,
 }
 
-/// How many attempts a task has had that did not bring the final outcome.
+/// The number of attempts that did not end their task, for one task.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = AttemptTotal)]
 pub(crate) struct AttemptTotalDocument {
-    /// The task.
+    /// The id of the task.
     task: u32,
-    /// How many, including those that the end of the host cut off and those that are not kept.
+    /// The number of attempts, including those cut off by the end of the host and those no longer stored.
     total: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Many instances: finding them, and removing those that have ended.
+//! Lists of instances, and the purge of many.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ use crate::{
     store::{Cursor, InstanceSummary, ListFilter},
 };
 
-/// Instances on a page unless the client says otherwise.
+/// Default number of instances on a page.
 const DEFAULT_PAGE: u32 = 100;
 
-/// Most instances on a page.
+/// Maximum number of instances on a page.
 const MAX_PAGE: u32 = 1_000;
 
 /// Parameters of a list.
@@ -43,7 +43,7 @@ impl FromParams for ListParams {
             function: given.stored("name")?,
             id_prefix: given.text("instanceIdPrefix"),
             created_from: given.time("createdTimeFrom")?,
-            // The store leaves the end out, clients of Durable Functions expect it to be in.
+            // The end is exclusive in the store, and inclusive for clients, as in Durable Functions.
             created_to: given
                 .time("createdTimeTo")?
                 .map(|to| to.after(Duration::from_millis(1))),
@@ -65,8 +65,8 @@ impl FromParams for ListParams {
 pub(crate) struct InstanceList {
     /// The instances, newest first.
     instances: Vec<ListedInstance>,
-    /// There may be more: ask again with `cursor` set to this and the same filters. A page that has it may be short, or
-    /// empty: only so many instances are looked at for each.
+    /// If there may be more: the `cursor` of the next request with the same filters. A page that has it may be short or
+    /// empty, because the number of instances examined for each page is limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -75,19 +75,19 @@ pub(crate) struct InstanceList {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ListedInstance {
-    /// The orchestration function.
+    /// The name of the orchestration function.
     name: String,
     /// The instance's id.
     instance_id: String,
-    /// Where it stands.
+    /// The status, as in `Instance`.
     runtime_status: &'static str,
-    /// What the orchestration says of itself.
+    /// The custom status that the orchestration has set.
     custom_status: Verbatim,
-    /// When it was accepted.
+    /// When it was created.
     created_time: String,
-    /// When it changed last.
+    /// When it last changed.
     last_updated_time: String,
-    /// The instance that waits for it, if it is a sub-orchestration.
+    /// The id of the parent instance, if it is a sub-orchestration.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_instance_id: Option<String>,
 }
@@ -106,21 +106,22 @@ impl From<InstanceSummary> for ListedInstance {
     }
 }
 
-/// Instances, newest first.
+/// List instances, newest first.
 ///
-/// All filters must fit. Paging neither repeats nor loses an instance that does not change. The last page is the one
-/// without `nextCursor`; those before may be short, or empty, since only so many instances are looked at for each.
+/// An instance must match all filters. Paging neither repeats nor misses an instance that does not change. The last
+/// page is the one without `nextCursor`; earlier pages may be short or empty, because the number of instances examined
+/// for each page is limited.
 #[utoipa::path(
     get, path = "/v1/instances", tag = "instances", operation_id = "listInstances",
     params(
-        ("runtimeStatus" = Option<String>, Query, description = "States, separated by commas", example = "Running,Pending"),
+        ("runtimeStatus" = Option<String>, Query, description = "Statuses, separated by commas", example = "Running,Pending"),
         ("name" = Option<String>, Query, description = "The orchestration function"),
-        ("instanceIdPrefix" = Option<String>, Query, description = "How the id begins"),
-        ("createdTimeFrom" = Option<String>, Query, description = "Accepted at or after this time"),
-        ("createdTimeTo" = Option<String>, Query, description = "Accepted at or before this time"),
-        ("parentInstanceId" = Option<String>, Query, description = "Sub-orchestrations of this instance, also if it was purged"),
-        ("cursor" = Option<String>, Query, description = "`nextCursor` of the page before"),
-        ("limit" = Option<u32>, Query, description = "Instances on the page (1 to 1000, default 100)"),
+        ("instanceIdPrefix" = Option<String>, Query, description = "A prefix of the id"),
+        ("createdTimeFrom" = Option<String>, Query, description = "Created at or after this time"),
+        ("createdTimeTo" = Option<String>, Query, description = "Created at or before this time"),
+        ("parentInstanceId" = Option<String>, Query, description = "Sub-orchestrations of this instance, even if it was purged"),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of instances on the page (1 to 1000, default 100)"),
     ),
     responses(
         (status = 200, description = "A page", body = InstanceList),
@@ -183,17 +184,17 @@ impl FromParams for PurgeParams {
 
 /// Remove instances that have ended.
 ///
-/// With `recursive`, their sub-orchestrations go too, theirs, and so on, whenever and however these ended. An instance below
-/// which something has not ended stays.
+/// With `recursive`, their sub-orchestrations are removed too, at every level, regardless of when and how these ended.
+/// An instance stays if any instance below it has not ended.
 #[utoipa::path(
     delete, path = "/v1/instances", tag = "instances", operation_id = "purgeInstances",
     params(
         ("endedBefore" = String, Query, description = "Only instances that ended before this time"),
-        ("runtimeStatus" = Option<String>, Query, description = "Ended states, separated by commas; all if absent", example = "Completed"),
-        ("recursive" = Option<bool>, Query, description = "Also their sub-orchestrations, theirs, and so on"),
+        ("runtimeStatus" = Option<String>, Query, description = "Ended statuses, separated by commas; all if absent", example = "Completed"),
+        ("recursive" = Option<bool>, Query, description = "Also remove their sub-orchestrations, at every level"),
     ),
     responses(
-        (status = 200, description = "How many were removed", body = Purged),
+        (status = 200, description = "The number of removed instances", body = Purged),
         (status = 400, description = "`invalid-parameter`, …", body = Problem, content_type = "application/problem+json"),
     ),
 )]

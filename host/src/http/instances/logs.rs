@@ -1,4 +1,4 @@
-//! The log of an instance: lines that its orchestration and its activities wrote.
+//! The log of an instance: lines written by its orchestration and its activities.
 
 use axum::{Json, extract::State};
 use serde::Serialize;
@@ -18,10 +18,10 @@ use crate::{
     store::{LogFilter, LogRow, LogSeq},
 };
 
-/// Lines in one answer unless the client says otherwise.
+/// Default number of lines in one response.
 const DEFAULT_LINES: u32 = 1_000;
 
-/// Most lines in one answer.
+/// Maximum number of lines in one response.
 const MAX_LINES: u32 = 10_000;
 
 /// Parameters of a log query.
@@ -65,30 +65,30 @@ fn level_name(level: LogLevel) -> &'static str {
 pub(crate) struct LogPage {
     /// The lines, in the order in which they were stored.
     lines: Vec<LogLineDocument>,
-    /// Ask again with `after` set to this for what follows; absent if there was nothing.
+    /// The `after` of the next request; absent if there were no lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<u64>,
 }
 
-/// One line.
+/// One line of a log.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = LogLine)]
 pub(crate) struct LogLineDocument {
-    /// Its position; grows, with gaps.
+    /// The position of the line; it increases, with gaps.
     seq: u64,
     /// When it was written.
     time: String,
     /// `trace`, `debug`, `info`, `warn` or `error`.
     level: &'static str,
-    /// The text.
+    /// The text of the line.
     message: String,
     /// The execution that wrote it.
     execution: u32,
-    /// The activity call that wrote it; absent for the orchestration itself.
+    /// The id of the activity call that wrote it; absent for the orchestration itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<u32>,
-    /// The attempt of that call.
+    /// The number of the attempt that wrote it.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
 }
@@ -107,14 +107,14 @@ impl From<LogRow> for LogLineDocument {
     }
 }
 
-/// The log of an instance.
+/// Get the log of an instance.
 #[utoipa::path(
     get, path = "/v1/instances/{id}/logs", tag = "instances", operation_id = "getInstanceLogs",
     params(
         ("id" = String, Path, description = "The instance's id"),
-        ("level" = Option<String>, Query, description = "Lines of this level or a more urgent one: trace, debug, info, warn, error"),
+        ("level" = Option<String>, Query, description = "Lines of this level or a more severe one: trace, debug, info, warn, error"),
         ("after" = Option<u64>, Query, description = "Lines after this position"),
-        ("limit" = Option<u32>, Query, description = "At most that many lines (1 to 10000, default 1000)"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of lines (1 to 10000, default 1000)"),
     ),
     responses(
         (status = 200, description = "Lines in order", body = LogPage),

@@ -1,4 +1,4 @@
-//! Bodies that are refused, and that then nothing has changed.
+//! Tests of bodies that are refused, and change nothing.
 
 use super::harness::{MODULE_BYTES, PAYLOAD_BYTES, TestHost};
 

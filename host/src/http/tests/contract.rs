@@ -1,4 +1,4 @@
-//! Every answer that the tests of this folder get is what the OpenAPI document says of it.
+//! Checks every response of these tests against the OpenAPI document.
 
 use std::sync::LazyLock;
 
@@ -10,11 +10,11 @@ use crate::http::openapi;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(openapi::complete);
 
-/// Compares an answer with the description of the operation that gave it. Answers of paths and methods that are not
-/// described must be refusals.
+/// Compares a response with the description of the operation that sent it. Responses for paths and methods that are not
+/// described must be errors.
 ///
 /// # Panics
-/// When they differ.
+/// If they differ.
 pub(super) fn check(method: &Method, path: &str, answer: &Answer) {
     let method = method.as_str().to_lowercase();
     let Some((template, operation)) = described(&method, path) else {

@@ -1,4 +1,4 @@
-//! Requests that no client would send, and single values in them.
+//! Fuzzes requests and the values in them.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use crate::http::{ModuleName, parse_duration};
 use crate::model::InstanceStatus;
 use crate::store::Cursor;
 
-/// What requests are made of, and what breaks those who read them.
+/// Tokens of requests, including those that often break parsers.
 const WORDS: &[&str] = &[
     "GET ",
     "PUT ",
@@ -61,7 +61,8 @@ fn fuzz_request_is_answered_or_refused_and_never_breaks_the_host() {
         host.failed("failed").await;
         host
     });
-    // What the host takes, it takes on other threads. Here are the answers, of which a request for many may have many.
+    // The host's own allocations happen on other threads. Measured here are the responses; an input with many requests
+    // may get many.
     let target = Target::new("request")
         .words(WORDS)
         .cases(1_000)

@@ -1,4 +1,4 @@
-//! A host on a free port with a store of its own, and what can be put into that store.
+//! A host on a free port with its own store, and functions that fill the store.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -31,7 +31,7 @@ use crate::{
 pub(super) const PAYLOAD_BYTES: usize = 4 * 1024;
 pub(super) const MODULE_BYTES: usize = 64 * 1024;
 
-/// When everything in the tests' stores happens: 2023-11-14T22:13:20Z.
+/// The time of everything in the tests' stores: 2023-11-14T22:13:20Z.
 pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 pub(super) struct TestHost {
@@ -46,7 +46,7 @@ pub(super) struct TestHost {
     _stop: DropGuard,
 }
 
-/// An answer, read whole.
+/// A response, read completely.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -67,7 +67,7 @@ impl Answer {
             .unwrap()
     }
 
-    /// Status and code of a refusal, whose form is checked on the way.
+    /// The status and code of an error response, whose form is checked on the way.
     pub(super) fn refusal(&self) -> (u16, String) {
         assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
         let problem = self.json();
@@ -162,7 +162,7 @@ impl TestHost {
         answer
     }
 
-    /// Sends bytes as they are, then closes that half of the connection or not, and reads what comes.
+    /// Sends raw bytes, then closes that half of the connection if `close` is set, and reads the response.
     pub(super) async fn raw(&self, request: &[u8], close: bool) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request).await.unwrap();
@@ -174,7 +174,7 @@ impl TestHost {
         String::from_utf8(answer).unwrap()
     }
 
-    /// An instance that has been accepted and has not begun.
+    /// Stores an instance that has not taken a turn yet.
     pub(super) async fn pending(&self, id: &str, input: &str) -> InstanceNumber {
         self.pending_of(id, started(input)).await
     }
@@ -193,7 +193,7 @@ impl TestHost {
         }
     }
 
-    /// An instance that waits for an event.
+    /// Stores an instance that waits for an event.
     pub(super) async fn running(&self, id: &str) -> InstanceNumber {
         let number = self.pending(id, "{\"amount\" : 1.0}").await;
         let decision = Decision::WaitForEvent {
@@ -205,7 +205,7 @@ impl TestHost {
         number
     }
 
-    /// One that belongs to another one.
+    /// Stores a sub-orchestration of another instance.
     pub(super) async fn running_child_of(&self, parent: &str, id: &str) -> InstanceNumber {
         let parent_id = parent.parse().unwrap();
         let number = self.store.tenant(TenantId::DEFAULT).number(&parent_id).await.unwrap();
@@ -233,7 +233,7 @@ impl TestHost {
             .await;
     }
 
-    /// An instance that has ended with that output.
+    /// Stores an instance that has completed with that output.
     pub(super) async fn completed(&self, id: &str, output: &str) {
         let number = self.pending(id, "{\"amount\" : 1.0}").await;
         let decision = Decision::Complete {
@@ -243,7 +243,7 @@ impl TestHost {
             .await;
     }
 
-    /// An instance that has failed because of a declined payment.
+    /// Stores an instance that has failed because of a declined payment.
     pub(super) async fn failed(&self, id: &str) {
         let number = self.pending(id, "null").await;
         let cause = Failure {
@@ -262,7 +262,7 @@ impl TestHost {
         .await;
     }
 
-    /// An instance that a person ended before it began.
+    /// Stores an instance that was terminated before its first turn.
     pub(super) async fn terminated(&self, id: &str, reason: &str) {
         let number = self.pending(id, "null").await;
         let arrival = Arrival::Terminated { reason: reason.into() };
@@ -336,7 +336,7 @@ impl TestHost {
     }
 }
 
-/// An engine with little room, as there is nothing to run.
+/// An engine with small limits, since nothing runs on it.
 async fn engine(store: Store, folder: &Path) -> Engine {
     let mut options = SandboxOptions::new(folder.join("compiled"));
     (options.hot_guests, options.activity_slots) = (2, 1);
@@ -362,7 +362,7 @@ async fn engine(store: Store, folder: &Path) -> Engine {
     Engine::start_up(parts, options).await.unwrap()
 }
 
-/// A module that can be found but not run: its bytes are no component.
+/// Stores a module that can be found but not run: its bytes are not a component.
 async fn put_module(store: &Store) -> ModuleNumber {
     let function = FunctionDescription {
         name: "Order".parse().unwrap(),

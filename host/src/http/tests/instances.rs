@@ -1,11 +1,11 @@
-//! How instances look, how they are found, and how they are removed.
+//! Tests of the documents of instances, of lists and of purges.
 
 use serde_json::{Value, json};
 
 use super::harness::TestHost;
 
 #[tokio::test]
-async fn a_running_instance_is_202_with_where_and_when_to_ask_again() {
+async fn a_running_instance_is_202_with_location_and_retry_after() {
     let host = TestHost::start().await;
     host.running("order 7+é").await;
     let target = "/v1/instances/order%207%2B%C3%A9";
@@ -69,7 +69,7 @@ async fn a_failure_shows_its_chain_of_causes_and_a_termination_its_reason() {
 }
 
 #[tokio::test]
-async fn the_history_shows_what_arrived_and_what_was_asked_for() {
+async fn the_history_shows_arrivals_and_decisions() {
     let host = TestHost::start().await;
     host.running("order").await;
     let document = host.get("/v1/instances/order?history=true").await.json();
@@ -130,7 +130,7 @@ async fn lists_are_filtered_and_paged() {
     assert_eq!(
         ids(&list("createdTimeTo=2023-11-14T22:13:20Z".into()).await).len(),
         6,
-        "the end is included"
+        "the end of the range is inclusive"
     );
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
@@ -189,7 +189,7 @@ async fn only_ended_instances_are_removed() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_an_instance_is_removed_with_it() {
+async fn a_recursive_purge_removes_sub_orchestrations() {
     let host = TestHost::start().await;
     host.completed("parent", "1").await;
     let child = host.running_child_of("parent", "child").await;
@@ -208,7 +208,7 @@ async fn what_belongs_to_an_instance_is_removed_with_it() {
 }
 
 #[tokio::test]
-async fn what_ended_before_a_time_is_removed_together() {
+async fn instances_that_ended_before_a_time_are_removed_together() {
     let host = TestHost::start().await;
     host.running("live").await;
     host.completed("done", "1").await;

@@ -1,4 +1,4 @@
-//! What Prometheus is given, and that it is explained.
+//! Tests of the metrics and of their documentation.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ async fn every_sample_has_a_metric_and_every_metric_a_sample() {
     for line in answer.text.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             current = help.split(' ').next().unwrap_or_default().to_owned();
-            assert!(!sampled.contains(&current), "{current} is there twice");
+            assert!(!sampled.contains(&current), "{current} appears twice");
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             assert!(kind.starts_with(&format!("{current} ")), "{line} follows {current}");
         } else {
@@ -64,7 +64,7 @@ async fn the_guide_explains_every_metric_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_hundred_tenants_have_labels_and_all_others_one_together() {
+async fn a_hundred_tenants_have_their_own_labels_and_the_others_share_one() {
     let host = TestHost::start().await;
     let tenancy = host.engine.tenancy();
     for number in 1..=102 {
@@ -101,7 +101,7 @@ async fn a_hundred_tenants_have_labels_and_all_others_one_together() {
 }
 
 #[tokio::test]
-async fn what_the_store_wrote_is_counted() {
+async fn writes_of_the_store_are_counted() {
     let host = TestHost::start().await;
     let text = host.get("/metrics").await.text;
     let stats = host.store.stats();

@@ -1,4 +1,4 @@
-//! How modules look, and that refused ones leave no trace.
+//! Tests of the documents of modules, and of refused uploads.
 
 use serde_json::json;
 

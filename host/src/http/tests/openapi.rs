@@ -1,4 +1,4 @@
-//! That the description covers every route and changes only on purpose.
+//! Tests that the OpenAPI document covers every route, and is the committed one.
 
 use expect_test::expect_file;
 use utoipa::openapi::RefOr;
@@ -10,7 +10,7 @@ async fn the_description_is_served_and_is_the_golden_file() {
     let host = TestHost::start().await;
     let served = host.get("/v1/openapi.json").await;
     assert_eq!(served.header("content-type"), "application/json");
-    // `UPDATE_EXPECT=1` writes the file anew.
+    // `UPDATE_EXPECT=1` rewrites the file.
     expect_file!["../../../../docs/openapi.json"].assert_eq(&format!("{}\n", served.text));
 }
 

@@ -1,16 +1,16 @@
-//! What any request meets: routes, methods, names, origins, parameters, ids, the end of the host.
+//! Tests of what applies to all requests: routes, methods, host names, origins, parameters, ids, shutdown.
 
 use super::harness::TestHost;
 
 #[tokio::test]
-async fn a_host_says_that_it_lives_and_is_ready() {
+async fn health_and_readiness_are_reported() {
     let host = TestHost::start().await;
     assert_eq!(host.get("/healthz").await.json()["status"], "ok");
     assert_eq!(host.get("/readyz").await.json()["status"], "ready");
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_refused_as_a_problem() {
+async fn unknown_resources_are_refused_with_a_problem_document() {
     let host = TestHost::start().await;
     assert_eq!(host.get("/v1/nothing").await.refusal(), (404, "unknown-route".into()));
     assert_eq!(host.get("/").await.refusal(), (404, "unknown-route".into()));
@@ -40,7 +40,7 @@ async fn the_type_of_a_problem_is_a_page_of_the_host() {
 }
 
 #[tokio::test]
-async fn programs_of_this_machine_are_answered_and_pages_of_others_are_not() {
+async fn programs_on_this_machine_are_answered_and_foreign_pages_are_not() {
     let host = TestHost::start().await;
     let with = async |name: &'static str, value: String| {
         host.send(|client, base| client.get(format!("{base}/healthz")).header(name, value))
@@ -103,12 +103,12 @@ async fn heads_that_are_too_large_are_refused() {
 }
 
 #[tokio::test]
-async fn requests_that_wait_are_answered_when_the_host_ends() {
+async fn waiting_requests_are_answered_when_the_host_shuts_down() {
     let mut host = TestHost::start().await;
     host.running("slow").await;
     let server = host.server.take().unwrap();
     let (answer, ()) = tokio::join!(host.get("/v1/instances/slow?wait=60s"), async {
-        // The request that waits is on its way before this one: both run on this thread, in this order.
+        // The waiting request is sent before this one: both run on this thread, in this order.
         host.get("/healthz").await;
         host.stop.cancel();
     });
@@ -118,6 +118,6 @@ async fn requests_that_wait_are_answered_when_the_host_ends() {
     host.engine.stop().await;
     assert!(
         tokio::net::TcpStream::connect(host.address).await.is_err(),
-        "nobody listens any more"
+        "the socket is closed"
     );
 }

@@ -1,4 +1,4 @@
-//! Starting orchestrations. What is started here never runs: its module is broken.
+//! Tests of starts. The started instances never run: their module is broken.
 
 use super::harness::{Answer, TestHost};
 
@@ -58,7 +58,7 @@ async fn a_start_is_accepted_with_links_that_work() {
 }
 
 #[tokio::test]
-async fn a_start_without_an_id_draws_one_and_without_a_body_gives_null() {
+async fn a_start_without_an_id_generates_one_and_without_a_body_passes_null() {
     let host = TestHost::start().await;
     let answer = host.post("/v1/orchestrations/Order?wait=1ms", "").await;
     assert_eq!(answer.status, 202);
@@ -92,7 +92,7 @@ async fn an_input_that_does_not_fit_the_schema_is_refused() {
 }
 
 #[tokio::test]
-async fn a_live_id_is_taken_and_an_ended_one_begins_anew() {
+async fn the_id_of_a_live_instance_is_refused_and_an_ended_instance_is_replaced() {
     let host = TestHost::start().await;
     host.running("order").await;
     let taken = host.post("/v1/orchestrations/Order?instanceId=order", "1").await;
@@ -110,7 +110,7 @@ async fn a_live_id_is_taken_and_an_ended_one_begins_anew() {
 }
 
 #[tokio::test]
-async fn a_repeated_start_answers_as_the_first_did() {
+async fn a_repeated_start_gets_the_answer_of_the_first_one() {
     let host = TestHost::start().await;
     let target = "/v1/orchestrations/Order";
     let first = start_with_key(&host, target, "key-1", "1").await;
@@ -145,7 +145,7 @@ async fn a_repeated_event_is_raised_once() {
     let host = TestHost::start().await;
     let number = host.running("order").await;
     let target = "/v1/instances/order/events/other";
-    // Suspended, so that what arrives stays where it can be counted.
+    // Suspended, so that events stay in the inbox, where the test counts them.
     assert_eq!(host.post("/v1/instances/order/suspend", "").await.status, 202);
     for _ in 0..2 {
         assert_eq!(start_with_key(&host, target, "key-1", "1").await.status, 202);
@@ -164,7 +164,7 @@ async fn a_repeated_event_is_raised_once() {
 }
 
 #[tokio::test]
-async fn an_id_or_name_that_urls_lose_is_not_made() {
+async fn ids_and_names_that_urls_cannot_hold_are_refused() {
     let host = TestHost::start().await;
     host.running("order").await;
     for id in ["..", ".", "%2E%2e", "%2e"] {
@@ -174,7 +174,7 @@ async fn an_id_or_name_that_urls_lose_is_not_made() {
         assert_eq!(start.refusal(), (400, "invalid-parameter".into()), "{id}");
         assert!(start.text.contains("URLs cannot hold it"), "{}", start.text);
     }
-    // As bytes, because an HTTP client would resolve the segment.
+    // As raw bytes, because an HTTP client would resolve the segment.
     for (method, path) in [
         ("POST", "/v1/instances/order/events/.."),
         ("POST", "/v1/instances/order/events/%2e"),
@@ -196,7 +196,7 @@ async fn an_id_or_name_that_urls_lose_is_not_made() {
 }
 
 #[tokio::test]
-async fn an_instance_of_an_older_version_that_has_such_an_id_can_be_read_and_removed() {
+async fn an_existing_instance_with_such_an_id_can_be_read_and_removed() {
     let host = TestHost::start().await;
     host.completed("..", "1").await;
     let listed = host.get("/v1/instances?instanceIdPrefix=.").await.json();

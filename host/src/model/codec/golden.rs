@@ -1,7 +1,9 @@
-//! Golden files: for each stored type and version the bytes of some values (`.bin`), beside the values (`.txt`).
+//! Golden files: for each stored type and version, the bytes of some values (`.bin`) beside the decoded values
+//! (`.txt`).
 //!
-//! A `.bin` file is written once, by the first test of its version, and never changed: databases hold such bytes. A
-//! `.txt` file shows what today's code makes of them; `UPDATE_EXPECT=1` writes it anew when a type got a new field.
+//! A `.bin` file is written once, by the first test of its version, and never changed, because databases hold such
+//! bytes. A `.txt` file shows how the current code decodes them; `UPDATE_EXPECT=1` rewrites it when a type got a new
+//! field.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -17,10 +19,11 @@ use crate::model::{
     RetryPolicy, Started, StuckReason, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
-/// Set to 1 to write the files of values that have none: of a new version, or of a new variant.
+/// Set this variable to 1 to write missing files, for a new version or a new variant.
 const NEW: &str = "WINDLASS_NEW_GOLDEN";
 
-/// Compares all golden files of a type with what the code makes of them, and the values written now with their files.
+/// Compares all golden files of a type with what the code decodes, and newly encoded values with the files of the
+/// current version.
 fn check<T: Stored + Debug>(samples: &[(&str, T)]) {
     let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "src/model/golden", T::NAME]
         .iter()
@@ -41,8 +44,8 @@ fn check<T: Stored + Debug>(samples: &[(&str, T)]) {
         }
         assert!(
             fs::read(&path).expect("a file of the repository") == encode(sample),
-            "the format of a {} changed, and databases hold the old one: {} is no longer what is written. \
-             Take the change back, or give it a new version; host/src/model/codec.rs says how.",
+            "the format of a {} changed, and databases hold the old one: {} no longer matches. \
+             Undo the change, or give it a new version; host/src/model/codec.rs describes how.",
             T::NAME,
             path.display()
         );
@@ -76,12 +79,12 @@ fn check_file<T: Stored + Debug>(path: &Path, version: u8) {
     if version == T::VERSION {
         assert_eq!(written, bytes, "{}", path.display());
     } else {
-        let again: T = decode(&written).expect("what was written is read");
+        let again: T = decode(&written).expect("an encoded value can be decoded");
         assert_eq!(format!("{again:#?}\n"), shown, "{}", path.display());
     }
 }
 
-/// The golden files in a folder, in order; none if there is no folder.
+/// The golden files in a folder, sorted; empty if there is no folder.
 fn bin_files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
@@ -94,8 +97,8 @@ fn bin_files(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Requires that the samples show every variant of an enum. `name_of` matches exhaustively, so that a new variant is a
-/// compile error there, and then a missing sample here.
+/// Checks that the samples contain every variant of an enum. `name_of` matches exhaustively, so that a new variant is
+/// first a compile error there, and then a missing sample here.
 fn check_variants<T>(all: &[&str], samples: &[(&str, T)], name_of: impl Fn(&T) -> Vec<&'static str>) {
     let shown: BTreeSet<&str> = samples.iter().flat_map(|(_, sample)| name_of(sample)).collect();
     let all: BTreeSet<&str> = all.iter().copied().collect();
@@ -173,7 +176,7 @@ fn turn(arrivals: Vec<Arrival>, decisions: Vec<Decision>) -> Turn {
     }
 }
 
-/// Every arrival, each with every option that it has.
+/// Every arrival, with each of its options.
 fn arrivals() -> Vec<Arrival> {
     let bare = Started {
         parent: None,
@@ -200,7 +203,7 @@ fn arrivals() -> Vec<Arrival> {
     ]
 }
 
-/// Every decision, each with every option that it has.
+/// Every decision, with each of its options.
 fn decisions() -> Vec<Decision> {
     let (function, input) = (|name: &str| name.parse().unwrap(), payload("{\"id\":7}"));
     vec![
@@ -450,7 +453,7 @@ fn declared_events_of_all_versions_are_read() {
     )]);
 }
 
-/// A type that has changed twice: a field was added, then another one got a unit.
+/// A type that has changed twice: a field was added, then another field got a unit.
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Wait {
     name: String,
@@ -504,7 +507,7 @@ impl Stored for Wait {
 }
 
 #[test]
-fn a_type_that_changed_is_read_in_all_its_versions_and_in_no_other() {
+fn all_versions_of_a_changed_type_are_read_and_unknown_ones_are_refused() {
     let read = |version: u8, body: Vec<u8>| decode::<Wait>(&[vec![version], body].concat());
     let wait = |name: &str, millis| Wait {
         name: name.into(),

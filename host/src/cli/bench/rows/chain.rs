@@ -1,4 +1,4 @@
-//! Five activities in sequence: many at once, one at a time, and what they leave on disk.
+//! Five activities in sequence: many instances at once, one at a time, and their size on disk.
 
 use std::time::Instant;
 
@@ -9,24 +9,24 @@ use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
 use crate::cli::error::CliError;
 
-/// Activities of one chain, as the module has it.
+/// Activities of one chain, as in the module.
 const ACTIVITIES: u32 = 5;
 
-/// Runs chains and says how long each took.
+/// Runs chains and returns how long each took.
 async fn run(target: &Target, instances: u32, in_flight: u32) -> Result<Vec<f64>, CliError> {
     target
         .load()
         .spread(in_flight, instances, async |connection, _| {
-            let begun = Instant::now();
+            let started_at = Instant::now();
             connection
                 .run("BenchChain", Bytes::from_static(TEXT.as_bytes()), TEXT)
                 .await?;
-            Ok(ms_since(begun))
+            Ok(ms_since(started_at))
         })
         .await
 }
 
-/// `instances` chains, `in_flight` at a time.
+/// Measures `instances` chains, `in_flight` at a time.
 pub(in crate::cli::bench) async fn chain(
     workload: &'static str,
     target: &Target,
@@ -35,16 +35,16 @@ pub(in crate::cli::bench) async fn chain(
 ) -> Result<Figures, CliError> {
     run(target, in_flight, in_flight).await?;
     let before = target.read().await?;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let times = run(target, instances, in_flight).await?;
-    let wall_s = begun.elapsed().as_secs_f64();
+    let wall_s = started_at.elapsed().as_secs_f64();
     let after = target.read().await?;
     let figures = Figures::new(workload, wall_s).instances(instances);
     let figures = figures.activities(instances.saturating_mul(ACTIVITIES));
     Ok(figures.times_ms(times).used(&before, &after))
 }
 
-/// By how much the database grows with each chain that has ended.
+/// Measures by how much the database grows with each completed chain.
 pub(in crate::cli::bench) async fn disk(
     target: &mut Target,
     instances: u32,
@@ -54,9 +54,9 @@ pub(in crate::cli::bench) async fn disk(
     target.own().end().await?;
     let bytes = target.own().database_bytes()?;
     target.resume().await?;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     run(target, instances, in_flight).await?;
-    let wall_s = begun.elapsed().as_secs_f64();
+    let wall_s = started_at.elapsed().as_secs_f64();
     target.own().end().await?;
     let grown = target.own().database_bytes()?.saturating_sub(bytes);
     let mut figures = Figures::new("disk", wall_s).instances(instances);

@@ -1,4 +1,4 @@
-//! Many instances that wait for an event: starting them, keeping them, starting the host with them, waking them all.
+//! Many instances that wait for an event: starting them, keeping them, restarting the host with them, waking them all.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,16 @@ use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
 use crate::cli::error::CliError;
 
-/// How long the host is left alone before its memory is read: pages go back to the system a moment after the guests.
+/// How long the host is idle before its memory is read: pages return to the system a moment after the guests are
+/// dropped.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Every instance is given its number and gives it back.
+/// The input of an instance, its number, which is also its output.
 fn payload(number: u32) -> String {
     format!("\"{number}\"")
 }
 
-/// `instances` of them, with `in_flight` requests at a time. The host is restarted on the way.
+/// Measures `instances` of them, with `in_flight` requests at a time. The host is restarted while they wait.
 pub(in crate::cli::bench) async fn parked(
     target: &mut Target,
     instances: u32,
@@ -31,7 +32,7 @@ pub(in crate::cli::bench) async fn parked(
         .once("the host to become idle", |reading| reading.active == 0)
         .await?;
 
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let load = target.load();
     load.spread(in_flight, instances, async |connection, number| {
         connection
@@ -39,7 +40,7 @@ pub(in crate::cli::bench) async fn parked(
             .await
     })
     .await?;
-    let started_s = begun.elapsed().as_secs_f64();
+    let started_s = started_at.elapsed().as_secs_f64();
     let turns = before.turns + u64::from(instances);
     let cold = |now: &super::super::target::Reading| now.turns >= turns && now.active == 0;
     target.once("all instances to wait and be cold", cold).await?;
@@ -49,7 +50,7 @@ pub(in crate::cli::bench) async fn parked(
 
     let ready_s = target.restart().await?;
     let woken = target.read().await?.completed;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     target
         .load()
         .spread(in_flight, instances, async |connection, number| {
@@ -59,7 +60,7 @@ pub(in crate::cli::bench) async fn parked(
         .await?;
     let all = woken + u64::from(instances);
     target.once("all instances to end", |now| now.completed >= all).await?;
-    let completed_s = begun.elapsed().as_secs_f64();
+    let completed_s = started_at.elapsed().as_secs_f64();
     target
         .load()
         .spread(in_flight, instances, async |connection, number| {

@@ -1,4 +1,4 @@
-//! SIGKILL under load, and how soon everything that was in flight is done.
+//! SIGKILL under load, and the time until everything that was in flight is done.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -12,14 +12,14 @@ use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
 use crate::cli::error::CliError;
 
-/// How many chains each connection has completed, about, when the host is killed.
+/// How many chains, approximately, each connection has completed when the host is killed.
 const ROUNDS: usize = 10;
 
-/// What is known of the chains, by number.
+/// What is known about the chains, by number.
 #[derive(Default)]
 struct Ledger {
     next: u32,
-    /// Asked for; whether they were accepted is not known.
+    /// Requested; not known to be accepted.
     asked: BTreeSet<u32>,
     /// Accepted; not known to have ended.
     accepted: BTreeSet<u32>,
@@ -31,7 +31,7 @@ fn id(number: u32) -> String {
     format!("chain-{number}")
 }
 
-/// Kills the host `kills` times with `in_flight` chains in flight. The times are those of the slowest recovery.
+/// Kills the host `kills` times with `in_flight` chains in flight. Returns the times of the slowest recovery.
 pub(in crate::cli::bench) async fn recovery(
     target: &mut Target,
     kills: u32,
@@ -41,11 +41,11 @@ pub(in crate::cli::bench) async fn recovery(
     let (mut slowest_s, mut ready_s) = (0.0_f64, 0.0_f64);
     for _ in 0..kills {
         kill_under_load(target, &ledger, in_flight).await?;
-        let begun = Instant::now();
+        let started_at = Instant::now();
         ready_s = ready_s.max(target.resume().await?);
         let accepted: Vec<u32> = ledger.borrow().accepted.iter().copied().collect();
         all_completed(target, &accepted, in_flight).await?;
-        slowest_s = slowest_s.max(begun.elapsed().as_secs_f64());
+        slowest_s = slowest_s.max(started_at.elapsed().as_secs_f64());
         let mut ledger = ledger.borrow_mut();
         ledger.accepted.clear();
         ledger.completed.extend(accepted);
@@ -71,7 +71,7 @@ pub(in crate::cli::bench) async fn recovery(
     Ok(figures)
 }
 
-/// Starts chains and waits for their ends, `in_flight` at a time, and kills the host in the midst of it.
+/// Starts chains and waits for their ends, `in_flight` at a time, and kills the host meanwhile.
 async fn kill_under_load(target: &mut Target, ledger: &RefCell<Ledger>, in_flight: u32) -> Result<(), CliError> {
     let enough = ledger.borrow().completed.len() + ROUNDS * in_flight as usize;
     let (killed, failed) = (Cell::new(false), Cell::new(false));
@@ -98,7 +98,7 @@ async fn kill_under_load(target: &mut Target, ledger: &RefCell<Ledger>, in_fligh
         Ok(())
     });
     let work = async {
-        // The first request that is lost ends them all.
+        // The first request that fails ends all of them.
         let ended = work.await;
         failed.set(true);
         ended

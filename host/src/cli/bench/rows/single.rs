@@ -10,21 +10,21 @@ use crate::cli::bench::load::Connection;
 use crate::cli::bench::target::Target;
 use crate::cli::error::CliError;
 
-/// Steps over which the speed at the beginning and at the end of a long instance is taken.
+/// Steps over which the speed at the beginning and at the end of a long instance is measured.
 const WINDOW: u32 = 1_000;
 
-/// An input of that many activities.
+/// The input for that many activities.
 pub(super) fn load(activities: u32) -> String {
     format!("{{\"activities\":{activities},\"text\":\"bench\"}}")
 }
 
-/// Many activities at once in one instance.
+/// Measures many activities at once in one instance.
 pub(in crate::cli::bench) async fn fanout(target: &Target, activities: u32) -> Result<Figures, CliError> {
     let (_, figures) = run("fanout", "BenchFanout", target, activities).await?;
     Ok(figures)
 }
 
-/// Many activities in sequence in one instance.
+/// Measures many activities in sequence in one instance.
 pub(in crate::cli::bench) async fn long(target: &Target, activities: u32) -> Result<Figures, CliError> {
     let (id, mut figures) = run("long", "BenchLong", target, activities).await?;
     // The first turn is the start; each further one takes the result of a step.
@@ -46,20 +46,20 @@ async fn run(
     let mut connection = target.load().connect().await?;
     connection.run(function, load(1).into(), "1").await?;
     let before = target.read().await?;
-    let begun = Instant::now();
+    let started_at = Instant::now();
     let output = activities.to_string();
     let id = connection.run(function, load(activities).into(), &output).await?;
-    let figures = Figures::new(workload, begun.elapsed().as_secs_f64()).activities(activities);
+    let figures = Figures::new(workload, started_at.elapsed().as_secs_f64()).activities(activities);
     let after = target.read().await?;
     Ok((id, figures.used(&before, &after)))
 }
 
-/// Milliseconds from one turn of an instance to another.
+/// The time from one turn of an instance to another, in milliseconds.
 async fn span_ms(connection: &mut Connection, id: &str, from: u32, to: u32) -> Result<f64, CliError> {
     Ok(turn_ms(connection, id, to).await? - turn_ms(connection, id, from).await?)
 }
 
-/// When a turn of an instance ran, in milliseconds.
+/// The time of a turn of an instance, in milliseconds.
 async fn turn_ms(connection: &mut Connection, id: &str, turn: u32) -> Result<f64, CliError> {
     let path = format!(
         "/v1/instances/{id}?history=true&historyAfter={}&historyLimit=1",

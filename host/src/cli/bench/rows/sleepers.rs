@@ -1,4 +1,4 @@
-//! Many timers that are due within a while: how late they fire, and whether the host rests before.
+//! Many timers that are due within a short time: how late they fire, and whether the host is idle before.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,16 +8,16 @@ use crate::cli::bench::figures::Figures;
 use crate::cli::bench::target::Target;
 use crate::cli::error::CliError;
 
-/// How long the host is watched while nothing is due.
+/// How long the CPU time of the idle host is measured.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How long it is given beyond what the starts are expected to take: to come to rest, and to be watched.
+/// Time added to the expected duration of the starts, for the host to become idle and to be measured.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Sleepers that tell how fast the others will be started. They are due at once.
+/// Number of sleepers that measure how fast the others will be started. They are due at once.
 const PROBES: u32 = 256;
 
-/// `instances` timers, spread over `window`.
+/// Measures `instances` timers, spread over `window`.
 pub(in crate::cli::bench) async fn sleepers(
     target: &Target,
     instances: u32,
@@ -25,7 +25,7 @@ pub(in crate::cli::bench) async fn sleepers(
     in_flight: u32,
 ) -> Result<Figures, CliError> {
     let prefix = format!("sleeper-{}", now_ms());
-    let begun = Instant::now();
+    let started_at = Instant::now();
     start(
         target,
         in_flight,
@@ -34,16 +34,16 @@ pub(in crate::cli::bench) async fn sleepers(
         |_| 0,
     )
     .await?;
-    let expected = begun.elapsed() * (instances / PROBES + 1) * 3 / 2;
+    let expected = started_at.elapsed() * (instances / PROBES + 1) * 3 / 2;
     let first_due_ms = now_ms() + u64::try_from((expected + MARGIN).as_millis()).unwrap_or(u64::MAX);
     let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
     let due_ms = |number: u32| first_due_ms + window_ms * u64::from(number) / u64::from(instances);
     let before = target.once("the host to become idle", |now| now.active == 0).await?;
 
     let id = |number: u32| format!("{prefix}-{number}");
-    let begun = Instant::now();
+    let started_at = Instant::now();
     start(target, in_flight, instances, id, due_ms).await?;
-    let started_s = begun.elapsed().as_secs_f64();
+    let started_s = started_at.elapsed().as_secs_f64();
     let turns = before.turns + u64::from(instances);
     let resting = target
         .once("all sleepers to sleep", |now| now.turns >= turns && now.active == 0)
@@ -59,7 +59,7 @@ pub(in crate::cli::bench) async fn sleepers(
     tokio::time::sleep(Duration::from_millis(first_due_ms + window_ms - now_ms())).await;
     let all = before.completed + u64::from(instances);
     let after = target.once("all sleepers to fire", |now| now.completed >= all).await?;
-    let wall_s = begun.elapsed().as_secs_f64();
+    let wall_s = started_at.elapsed().as_secs_f64();
     let lateness = target
         .load()
         .spread(in_flight, instances, async |connection, number| {
