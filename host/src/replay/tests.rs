@@ -2,6 +2,7 @@
 
 mod behaviour;
 mod fuzz;
+mod golden;
 mod pending;
 mod properties;
 pub(crate) mod script;
