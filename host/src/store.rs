@@ -22,10 +22,6 @@ mod usage;
 
 mod administration;
 mod attempts;
-mod backup;
-mod check;
-mod checkpoint;
-mod columns;
 mod connection;
 mod counters;
 mod events;
@@ -33,21 +29,15 @@ mod garbage;
 mod history;
 mod idempotency;
 mod inbox;
-mod inspect;
 mod instances;
-mod migrate;
-mod names;
-mod open;
 mod page;
-mod people;
 mod purges;
 mod readers;
 mod settings;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod sizes;
-mod statement;
-mod takeover;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -61,7 +51,6 @@ pub(crate) use self::sizes::ROW_BYTES;
 pub use self::{
     administration::{Change, Changed, KeyRow, TenantRow},
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
-    backup::{Backup, backup},
     commit::{
         AppendOutcome, AttemptRow, Creation, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
         Recipient, StartOutcome, Summary, TakenEvent, TurnCommit, TurnReceipt,
@@ -72,6 +61,7 @@ pub use self::{
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},
     settings::{SettingKind, SettingRow},
+    sqlite::backup::{Backup, backup},
     stats::{BatchStats, StoreStats},
     tenant::{
         Addressee, FoundHistory, HistoryFilter, HistoryFrom, HistoryPage, InstanceDetails, InstanceSummary,
@@ -80,12 +70,12 @@ pub use self::{
     usage::{Amount, Days, FunctionUsage, Used},
 };
 use self::{
-    checkpoint::Checkpointer,
     connection::Connection,
     counters::InstanceNumbers,
     purges::EndedFilter,
     readers::Readers,
     sizes::StoredBytes,
+    sqlite::{check, checkpoint::Checkpointer, inspect, open},
     stats::Stats,
     writer::{
         Database, Writer,

@@ -6,9 +6,8 @@
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::{
-    Error, SettingKind, SettingRow,
-    columns::{Columns, stored},
-    counters, settings,
+    Error, SettingKind, SettingRow, counters, settings,
+    sqlite::columns::{Columns, stored},
 };
 use crate::model::{Role, TenantId, TenantName, Timestamp};
 

@@ -10,9 +10,9 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::{
     AttemptRow, Error,
-    columns::{Columns, Values, decode, stored},
     page::Page,
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values, decode, stored},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{ExecutionNumber, Failure, InstanceNumber, TaskId, Timestamp, codec};
 

@@ -19,8 +19,8 @@ use super::{
     idempotency::{self, StoredKey, WantedKey},
     instances::{self, ById, ByNumber, InstanceHead},
     modules::{self, OldVersion},
-    names, sizes,
-    statement::Changes,
+    sizes,
+    sqlite::{names, statement::Changes},
     writer::rows::Rows,
 };
 use crate::model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp};

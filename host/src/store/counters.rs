@@ -12,8 +12,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::{
     Error,
-    columns::{Columns, stored},
     connection::Connection,
+    sqlite::columns::{Columns, stored},
     writer::Transaction,
 };
 use crate::model::{InboxSeq, InstanceNumber};

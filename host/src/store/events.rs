@@ -6,11 +6,10 @@ use futures::TryStreamExt as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::{
-    Error,
-    columns::{Columns, Values, decode, stored},
-    inbox,
+    Error, inbox,
     page::Page,
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values, decode, stored},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{EventPage, InboxItem, InboxRow, InboxSeq, InstanceNumber};
 

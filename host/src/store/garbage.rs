@@ -4,8 +4,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::{
     Error,
-    columns::{Columns, Values, stored},
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values, stored},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{ExecutionNumber, InstanceNumber};
 

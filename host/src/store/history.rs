@@ -5,9 +5,9 @@ use sqlx::{SqliteExecutor, sqlite::SqliteRow};
 
 use super::{
     Error,
-    columns::{Columns, Values, decode, stored},
     page::Page,
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values, decode, stored},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{ExecutionNumber, InstanceNumber, Turn, TurnNumber};
 

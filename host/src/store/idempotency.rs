@@ -4,8 +4,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::{
     Error, IdempotencyKey,
-    columns::{Columns, Values, parse, stored},
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values, parse, stored},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{InstanceId, TenantId, Timestamp};
 

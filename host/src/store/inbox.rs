@@ -7,8 +7,8 @@ use sqlx::{SqliteExecutor, sqlite::SqliteRow};
 
 use super::{
     Error,
-    columns::{Columns, Values, decode, stored},
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values, decode, stored},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{InboxItem, InboxRow, InboxSeq, InstanceNumber, Started};
 

@@ -7,9 +7,9 @@ use sqlx::{
 
 use super::{
     Error,
-    columns::{Columns, Values, decode, parse, stored},
     sizes::Sizes,
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values, decode, parse, stored},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{
     ExecutionNumber, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Parent, Payload, StuckReason, TenantId,

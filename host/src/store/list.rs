@@ -5,7 +5,7 @@ use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteConnection};
 
 use super::{
     Cursor, Error, InstanceSummary,
-    columns::{Columns, stored},
+    sqlite::columns::{Columns, stored},
     tenant::{COLUMNS, OTHER_TABLES, summary},
 };
 use crate::model::{FunctionName, InstanceId, InstanceNumber, InstanceStatus, TenantId, Timestamp};

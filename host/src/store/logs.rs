@@ -6,8 +6,8 @@ use sqlx::SqliteExecutor;
 
 use super::{
     Error,
-    columns::{Columns, Values, stored},
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values, stored},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{ExecutionNumber, InboxSeq, InstanceNumber, LogLevel, LogLine, TaskId, Timestamp};
 

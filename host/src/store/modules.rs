@@ -7,9 +7,9 @@ use sqlx::{
 
 use super::{
     Error,
-    columns::{Columns, decode, stored},
     instances::FIRST_ENDED,
     purges,
+    sqlite::columns::{Columns, decode, stored},
 };
 use crate::model::{
     FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec,

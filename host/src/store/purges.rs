@@ -5,9 +5,9 @@ use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
 
 use super::{
     Error,
-    columns::{Columns, parse, stored},
     instances::{self, FIRST_ENDED},
     list::MAX_EXAMINED,
+    sqlite::columns::{Columns, parse, stored},
 };
 use crate::model::{InstanceId, InstanceNumber, InstanceStatus, TenantId, Timestamp};
 

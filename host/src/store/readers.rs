@@ -9,8 +9,7 @@ use super::simulated;
 use super::{
     AttemptsSoFar, Error, InstanceRecord, InstanceSummary, ModuleVersion, attempts, events, history, instances,
     modules::{self, OldVersion, PossibleUsers},
-    people::People,
-    takeover,
+    sqlite::{people::People, takeover},
     tenant::{self, Addressee},
 };
 use crate::model::{

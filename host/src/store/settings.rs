@@ -4,7 +4,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 use super::{
     Error,
-    columns::{Columns, stored},
+    sqlite::columns::{Columns, stored},
 };
 use crate::model::{TenantId, Timestamp};
 

@@ -16,8 +16,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::{
     Error,
-    columns::{Columns, Values},
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{InstanceNumber, TenantId};
 
@@ -121,7 +121,7 @@ pub(super) struct Growth(BTreeMap<TenantId, i64>);
 impl Growth {
     /// Something of a tenant was that large before, and is that large now.
     pub(super) fn add(&mut self, tenant: TenantId, before: u64, after: u64) {
-        let change = super::columns::stored(after) - super::columns::stored(before);
+        let change = super::sqlite::columns::stored(after) - super::sqlite::columns::stored(before);
         *self.0.entry(tenant).or_default() += change;
     }
 

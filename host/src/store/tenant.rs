@@ -8,14 +8,14 @@ use sqlx::{
 };
 
 use super::{
-    AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion, attempts,
-    columns::{Columns, parse},
-    history, inbox,
+    AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion, attempts, history,
+    inbox,
     instances::{self, FIRST_ENDED},
     list::{self, InstancePage, ListFilter},
     logs, modules,
     purges::{self, Ended, EndedFilter, Tree},
     readers::Readers,
+    sqlite::columns::{Columns, parse},
     usage,
 };
 use crate::model::{

@@ -1,16 +1,11 @@
 //! What the store promises, each promise as a test against a real database in a folder of its own.
 
 mod attempts_and_logs;
-mod backups;
 mod batches;
-mod checkpoints;
 mod commits;
 mod creations;
-mod folder;
 mod inboxes;
-mod migrations;
 mod modules;
-mod people;
 mod purges;
 mod queries;
 mod simulated;
@@ -31,16 +26,16 @@ use crate::model::{
 };
 
 /// When everything happens, unless a test says otherwise.
-const NOW: Timestamp = Timestamp(1_700_000_000_000);
+pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
-const TENANT: TenantId = TenantId::DEFAULT;
+pub(super) const TENANT: TenantId = TenantId::DEFAULT;
 
 /// An open store in a folder of its own.
-struct TestStore {
-    folder: tempfile::TempDir,
-    store: Store,
-    service: JoinHandle<Result<(), Error>>,
-    stop: CancellationToken,
+pub(super) struct TestStore {
+    pub(super) folder: tempfile::TempDir,
+    pub(super) store: Store,
+    pub(super) service: JoinHandle<Result<(), Error>>,
+    pub(super) stop: CancellationToken,
 }
 
 impl std::ops::Deref for TestStore {
@@ -53,7 +48,7 @@ impl std::ops::Deref for TestStore {
 
 impl TestStore {
     /// A new store with one module, number 1, in it.
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let test = Self::empty(|_| {}).await;
         let put = put_module("orders", 1, &["Order", "Child"]);
         assert!(matches!(
@@ -63,11 +58,11 @@ impl TestStore {
         test
     }
 
-    async fn empty(change: impl FnOnce(&mut StoreOptions)) -> Self {
+    pub(super) async fn empty(change: impl FnOnce(&mut StoreOptions)) -> Self {
         Self::in_folder(tempfile::tempdir().unwrap(), change).await
     }
 
-    async fn in_folder(folder: tempfile::TempDir, change: impl FnOnce(&mut StoreOptions)) -> Self {
+    pub(super) async fn in_folder(folder: tempfile::TempDir, change: impl FnOnce(&mut StoreOptions)) -> Self {
         let mut options = StoreOptions::new(folder.path());
         options.synchronous = Synchronous::Normal;
         change(&mut options);
@@ -83,12 +78,12 @@ impl TestStore {
     }
 
     /// Shuts the store down properly and opens it again.
-    async fn reopen(self) -> Self {
+    pub(super) async fn reopen(self) -> Self {
         Self::in_folder(self.closed().await, |_| {}).await
     }
 
     /// Shuts the store down properly.
-    async fn closed(self) -> tempfile::TempDir {
+    pub(super) async fn closed(self) -> tempfile::TempDir {
         let Self {
             folder,
             store,
@@ -106,7 +101,7 @@ impl TestStore {
     }
 
     /// Drops everything in the middle, as a crash would, and opens the folder again.
-    async fn crash(self) -> Self {
+    pub(super) async fn crash(self) -> Self {
         let Self {
             folder, store, service, ..
         } = self;
@@ -117,7 +112,7 @@ impl TestStore {
     }
 
     /// Starts an instance that must not exist.
-    async fn started(&self, name: &str) -> InstanceNumber {
+    pub(super) async fn started(&self, name: &str) -> InstanceNumber {
         match self.start(instance(name), None).await.unwrap() {
             StartOutcome::Created(number) => number,
             other => panic!("{name} was not created: {other:?}"),
@@ -125,33 +120,33 @@ impl TestStore {
     }
 
     /// Starts an instance and runs its first turn, which calls an activity.
-    async fn running(&self, name: &str) -> InstanceNumber {
+    pub(super) async fn running(&self, name: &str) -> InstanceNumber {
         let number = self.started(name).await;
         self.commit(first_turn(number, self.inbox(number).await)).await.unwrap();
         number
     }
 
     /// Starts an instance and runs it to its end.
-    async fn ended(&self, name: &str) -> InstanceNumber {
+    pub(super) async fn ended(&self, name: &str) -> InstanceNumber {
         let number = self.running(name).await;
         self.commit(last_turn(number, 2)).await.unwrap();
         number
     }
 
-    async fn inbox(&self, number: InstanceNumber) -> Vec<InboxRow> {
+    pub(super) async fn inbox(&self, number: InstanceNumber) -> Vec<InboxRow> {
         self.load(number).await.unwrap().expect("the instance exists").inbox
     }
 
-    async fn status(&self, name: &str) -> Option<InstanceStatus> {
+    pub(super) async fn status(&self, name: &str) -> Option<InstanceStatus> {
         Some(self.details(name).await?.summary.status)
     }
 
-    async fn details(&self, name: &str) -> Option<InstanceDetails> {
+    pub(super) async fn details(&self, name: &str) -> Option<InstanceDetails> {
         self.tenant(TENANT).instance(&id(name)).await.unwrap()
     }
 
     /// How many rows a table has.
-    async fn rows(&self, table: &'static str) -> i64 {
+    pub(super) async fn rows(&self, table: &'static str) -> i64 {
         let text = format!("SELECT count(*) FROM {table}");
         sqlx::query_scalar(sqlx::AssertSqlSafe(text))
             .fetch_one(self.store.readers.sqlite())
@@ -160,31 +155,31 @@ impl TestStore {
     }
 
     /// Changes the database behind the writer's back.
-    async fn damage(&self, statement: &'static str) {
+    pub(super) async fn damage(&self, statement: &'static str) {
         let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("windlass.db"));
         let mut connection = sqlx::ConnectOptions::connect(&settings).await.unwrap();
         let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
         assert_ne!(done.rows_affected(), 0, "the statement finds something to damage");
     }
 
-    async fn sweep_all(&self, now: Timestamp) {
+    pub(super) async fn sweep_all(&self, now: Timestamp) {
         while self.sweep(now, 100).await.unwrap() {}
     }
 
-    async fn assert_sound(&self) {
+    pub(super) async fn assert_sound(&self) {
         assert_eq!(self.check().await.unwrap(), Vec::<String>::new());
     }
 }
 
-fn id(name: &str) -> InstanceId {
+pub(super) fn id(name: &str) -> InstanceId {
     name.parse().unwrap()
 }
 
-fn payload(text: &str) -> Payload {
+pub(super) fn payload(text: &str) -> Payload {
     Payload::parse(text, usize::MAX).unwrap()
 }
 
-fn started(function: &str, parent: Option<Parent>) -> Started {
+pub(super) fn started(function: &str, parent: Option<Parent>) -> Started {
     Started {
         execution: ExecutionNumber::FIRST,
         function: function.parse().unwrap(),
@@ -200,7 +195,7 @@ fn started(function: &str, parent: Option<Parent>) -> Started {
     }
 }
 
-fn instance(name: &str) -> NewInstance {
+pub(super) fn instance(name: &str) -> NewInstance {
     NewInstance {
         tenant: TENANT,
         id: id(name),
@@ -210,7 +205,7 @@ fn instance(name: &str) -> NewInstance {
     }
 }
 
-fn child_of(parent: InstanceNumber, name: &str) -> NewInstance {
+pub(super) fn child_of(parent: InstanceNumber, name: &str) -> NewInstance {
     let parent = Parent {
         instance: parent,
         instance_id: id("parent"),
@@ -224,7 +219,7 @@ fn child_of(parent: InstanceNumber, name: &str) -> NewInstance {
     }
 }
 
-fn key(text: &str, fingerprint: u8) -> Option<IdempotencyKey> {
+pub(super) fn key(text: &str, fingerprint: u8) -> Option<IdempotencyKey> {
     let expires_at = Timestamp(NOW.0 + 1_000);
     Some(IdempotencyKey {
         key: text.into(),
@@ -234,20 +229,20 @@ fn key(text: &str, fingerprint: u8) -> Option<IdempotencyKey> {
     })
 }
 
-fn event(name: &str) -> InboxItem {
+pub(super) fn event(name: &str) -> InboxItem {
     InboxItem::Event(Event {
         name: name.parse().unwrap(),
         payload: payload("true"),
     })
 }
 
-fn terminate() -> InboxItem {
+pub(super) fn terminate() -> InboxItem {
     InboxItem::Terminate {
         reason: "enough".into(),
     }
 }
 
-fn append(name: &str, item: InboxItem) -> InboxAppend {
+pub(super) fn append(name: &str, item: InboxItem) -> InboxAppend {
     InboxAppend {
         max_bytes: u64::MAX,
         tenant: TENANT,
@@ -258,7 +253,7 @@ fn append(name: &str, item: InboxItem) -> InboxAppend {
 }
 
 /// A step that writes no turn and changes nothing.
-fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
+pub(super) fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
     let summary = Summary {
         status: InstanceStatus::Running,
         execution: ExecutionNumber::FIRST,
@@ -275,7 +270,12 @@ fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
 }
 
 /// A step with a turn that takes and decides what it is told.
-fn turn(instance: InstanceNumber, number: u32, arrivals: Vec<Arrival>, decisions: Vec<Decision>) -> TurnCommit {
+pub(super) fn turn(
+    instance: InstanceNumber,
+    number: u32,
+    arrivals: Vec<Arrival>,
+    decisions: Vec<Decision>,
+) -> TurnCommit {
     let turn = Turn {
         number: TurnNumber(number),
         at: NOW,
@@ -291,7 +291,7 @@ fn turn(instance: InstanceNumber, number: u32, arrivals: Vec<Arrival>, decisions
     commit
 }
 
-fn first_turn(instance: InstanceNumber, inbox: Vec<InboxRow>) -> TurnCommit {
+pub(super) fn first_turn(instance: InstanceNumber, inbox: Vec<InboxRow>) -> TurnCommit {
     let arrivals = inbox.iter().filter_map(|row| match &row.item {
         InboxItem::Start(started) => Some(Arrival::Started(started.clone())),
         _ => None,
@@ -309,7 +309,7 @@ fn first_turn(instance: InstanceNumber, inbox: Vec<InboxRow>) -> TurnCommit {
 }
 
 /// Lets a commit take these messages.
-fn consume(commit: &mut TurnCommit, inbox: &[InboxRow]) {
+pub(super) fn consume(commit: &mut TurnCommit, inbox: &[InboxRow]) {
     for row in inbox {
         match &row.item {
             InboxItem::Event(event) => commit.taken_events.push(TakenEvent {
@@ -322,14 +322,14 @@ fn consume(commit: &mut TurnCommit, inbox: &[InboxRow]) {
     }
 }
 
-fn task_ended(task: u32, outcome: TaskOutcome) -> Arrival {
+pub(super) fn task_ended(task: u32, outcome: TaskOutcome) -> Arrival {
     Arrival::TaskEnded {
         task: TaskId(task),
         outcome,
     }
 }
 
-fn last_turn(instance: InstanceNumber, number: u32) -> TurnCommit {
+pub(super) fn last_turn(instance: InstanceNumber, number: u32) -> TurnCommit {
     let complete = Decision::Complete {
         output: payload("\"done\""),
     };
@@ -344,12 +344,12 @@ fn last_turn(instance: InstanceNumber, number: u32) -> TurnCommit {
 }
 
 /// What makes a commit fail in the database rather than before: the same attempt twice.
-fn poisoned(mut commit: TurnCommit) -> TurnCommit {
+pub(super) fn poisoned(mut commit: TurnCommit) -> TurnCommit {
     commit.attempts = vec![attempt(1, 1), attempt(1, 1)];
     commit
 }
 
-fn attempt(task: u32, ordinal: u32) -> AttemptRow {
+pub(super) fn attempt(task: u32, ordinal: u32) -> AttemptRow {
     AttemptRow {
         execution: ExecutionNumber::FIRST,
         task: TaskId(task),
@@ -364,7 +364,7 @@ fn attempt(task: u32, ordinal: u32) -> AttemptRow {
     }
 }
 
-fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModule {
+pub(super) fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModule {
     let functions = functions.iter().map(|name| FunctionDescription {
         name: name.parse().unwrap(),
         doc: String::new(),
@@ -390,7 +390,7 @@ fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModule {
 
 /// Runs futures so that all of them are in the writer's queue before it takes the first, and checks that they were written
 /// in that many transactions.
-async fn in_batches<T>(store: &TestStore, batches: u64, asks: Vec<impl Future<Output = T>>) -> Vec<T> {
+pub(super) async fn in_batches<T>(store: &TestStore, batches: u64, asks: Vec<impl Future<Output = T>>) -> Vec<T> {
     let before = store.stats().batches;
     let answers = futures::future::join_all(asks).await;
     assert_eq!(store.stats().batches - before, batches);

@@ -6,8 +6,8 @@ use sqlx::SqliteExecutor;
 
 use super::{
     Error,
-    columns::{Columns, Values},
-    statement::{BindRow, RowStatement},
+    sqlite::columns::{Columns, Values},
+    sqlite::statement::{BindRow, RowStatement},
 };
 use crate::model::{FunctionKind, FunctionName, TenantId, Timestamp};
 
@@ -186,8 +186,8 @@ pub(super) async fn of(
          ORDER BY kind, function",
     )
     .bind(i64::from(tenant.0))
-    .bind(super::columns::stored(days.first))
-    .bind(super::columns::stored(days.last))
+    .bind(super::sqlite::columns::stored(days.first))
+    .bind(super::sqlite::columns::stored(days.last))
     .fetch_all(executor)
     .await?;
     rows.iter()
@@ -198,7 +198,7 @@ pub(super) async fn of(
                 } else {
                     FunctionKind::Activity
                 },
-                function: super::columns::parse(row.text(1)?, "a function name")?,
+                function: super::sqlite::columns::parse(row.text(1)?, "a function name")?,
                 amount: Amount {
                     count: row.number(2)?,
                     failed: row.number(3)?,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, columns::decode, history, page::Page,
-    takeover::FIRST_TURNS,
+    Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, history, page::Page, sqlite::columns::decode,
+    sqlite::takeover::FIRST_TURNS,
 };
 use super::{Content, Disk, InstanceRow};
 use crate::model::{

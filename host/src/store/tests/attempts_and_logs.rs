@@ -194,7 +194,7 @@ async fn attempts_from_before_only_the_last_were_kept_go_in_small_pieces() {
         .execute(&mut connection)
         .await
         .unwrap();
-    let migration = migrate::MIGRATIONS
+    let migration = sqlite::migrate::MIGRATIONS
         .iter()
         .find(|migration| migration.contains("CREATE TABLE attempts_to_prune"));
     sqlx::raw_sql(*migration.unwrap())

@@ -14,7 +14,7 @@ use crate::{
         instances::{self, ByNumber, ChangedInstance, CreatedInstance},
         logs::{self, NewLine},
         sizes::{self, Growth, SizedInstance},
-        statement::Script,
+        sqlite::statement::Script,
         usage::{self, UsageRows},
     },
 };

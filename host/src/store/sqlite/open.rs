@@ -16,11 +16,10 @@ use sqlx::{
 };
 
 use super::{
-    Error, StoreOptions, Synchronous,
     migrate::{self, Schema},
     people::People,
-    readers::Readers,
 };
+use crate::store::{Error, StoreOptions, Synchronous, readers::Readers};
 
 /// The database in the data folder.
 const DATABASE_FILE: &str = "windlass.db";
@@ -29,7 +28,7 @@ const DATABASE_FILE: &str = "windlass.db";
 const LOCK_FILE: &str = "windlass.lock";
 
 /// SQLite's page, in bytes: the block of most file systems and the size SQLite is tuned for. Only a new file takes it.
-pub(super) const PAGE_BYTES: u32 = 4_096;
+pub(in crate::store) const PAGE_BYTES: u32 = 4_096;
 
 /// Page cache of the writer, in KiB. It holds the pages of the instances in motion; those that do not fit are read
 /// again from the operating system's cache.
@@ -50,7 +49,7 @@ const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
 const STATEMENTS: usize = 300;
 
 /// Creates the folder if need be (readable by its owner only: payloads are private) and takes its lock.
-pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
+pub(in crate::store) fn lock_folder(folder: &Path) -> Result<File, Error> {
     let unusable =
         |what: &str, error: std::io::Error| Error::Unusable(format!("{what} {} failed: {error}", folder.display()));
     DirBuilder::new()
@@ -73,7 +72,7 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
 }
 
 /// Opens the writer's connection, recovers what a crash left in the log, and brings the schema up to date.
-pub(super) async fn open_writer(
+pub(in crate::store) async fn open_writer(
     options: &StoreOptions,
 ) -> Result<(SqliteConnection, SqliteConnectOptions, Schema), Error> {
     let settings = writer_settings(options);
@@ -99,7 +98,7 @@ pub(super) async fn open_writer(
 }
 
 /// Why a database cannot be opened, for people.
-pub(super) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
+pub(in crate::store) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
     Error::Unusable(format!(
         "opening {DATABASE_FILE} in {} failed: {error}",
         data_dir.display()
@@ -107,12 +106,12 @@ pub(super) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
 }
 
 /// The files of a database: itself, its log, and the index of its log.
-pub(super) fn files(data_dir: &Path) -> [PathBuf; 3] {
+pub(in crate::store) fn files(data_dir: &Path) -> [PathBuf; 3] {
     ["", "-wal", "-shm"].map(|suffix| data_dir.join(format!("{DATABASE_FILE}{suffix}")))
 }
 
 /// How to open a database that exists, beside the host that uses it.
-pub(super) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions, Error> {
+pub(in crate::store) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions, Error> {
     let [database, ..] = files(data_dir);
     if !database.is_file() {
         return Err(Error::Unusable(format!("there is no {}", database.display())));
@@ -121,7 +120,7 @@ pub(super) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions, Error> {
 }
 
 /// What all connections to a file share.
-pub(super) fn file(database: &Path) -> SqliteConnectOptions {
+pub(in crate::store) fn file(database: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(database)
         .busy_timeout(BUSY_TIMEOUT)
@@ -133,7 +132,7 @@ pub(super) fn file(database: &Path) -> SqliteConnectOptions {
 }
 
 /// Opens the readers. The database exists by now.
-pub(super) fn open_readers(options: &StoreOptions) -> Readers {
+pub(in crate::store) fn open_readers(options: &StoreOptions) -> Readers {
     let settings = settings(options)
         .read_only(true)
         .pragma("cache_size", format!("-{READER_CACHE_KIB}"));
@@ -149,7 +148,7 @@ pub(super) fn open_readers(options: &StoreOptions) -> Readers {
 }
 
 /// Opens a connection for checkpoints.
-pub(super) async fn open_checkpointer(options: &StoreOptions) -> Result<SqliteConnection, Error> {
+pub(in crate::store) async fn open_checkpointer(options: &StoreOptions) -> Result<SqliteConnection, Error> {
     Ok(settings(options)
         .busy_timeout(CHECKPOINT_BUSY_TIMEOUT)
         .connect()

@@ -3,7 +3,7 @@
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::*;
-use crate::store::checkpoint::{Checkpointer, Length};
+use crate::store::sqlite::checkpoint::{Checkpointer, Length};
 
 /// A store whose checkpoints happen when a test says so.
 struct ByHand {

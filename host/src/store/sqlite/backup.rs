@@ -15,7 +15,8 @@ use std::{
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::NamedTempFile;
 
-use super::{Error, migrate, open};
+use super::{migrate, open};
+use crate::store::Error;
 
 /// What a backup holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,10 @@ use std::task::Poll;
 use futures::FutureExt as _;
 
 use super::*;
-use crate::store::people::{Asker, MAX_ASKING, Reader};
+use crate::{
+    model::Started,
+    store::sqlite::people::{Asker, MAX_ASKING, Reader},
+};
 
 const OTHER: Asker = Some(TenantId(2));
 

@@ -2,8 +2,11 @@
 
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqlitePool};
 
-use super::{Error, columns::Columns, history, instances::FIRST_ENDED};
-use crate::model::{ExecutionNumber, InstanceNumber, TurnNumber};
+use super::columns::Columns;
+use crate::{
+    model::{ExecutionNumber, InstanceNumber, TurnNumber},
+    store::{Error, history, instances::FIRST_ENDED},
+};
 
 /// Most problems that are listed; a file that is damaged throughout would list millions.
 const MAX_PROBLEMS: usize = 100;
@@ -61,7 +64,7 @@ const CONTRADICTIONS: [&str; 8] = [
 ];
 
 /// Everything that is wrong with a database; nothing if all is well.
-pub(super) async fn problems(pool: &SqlitePool) -> Result<Vec<String>, Error> {
+pub(in crate::store) async fn problems(pool: &SqlitePool) -> Result<Vec<String>, Error> {
     let mut problems = integrity(pool).await?;
     for statement in CONTRADICTIONS {
         let statement = statement.replace("{first_ended}", &FIRST_ENDED.to_string());

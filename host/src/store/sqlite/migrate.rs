@@ -7,39 +7,39 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Error, events};
+use crate::store::{Error, events};
 
 /// "WNDL": marks the file as ours.
 const APPLICATION_ID: i64 = 0x574e_444c;
 
 /// All migrations in order; the version of a database is how many of them it has seen. They stay as released.
-pub(super) const MIGRATIONS: [&str; 12] = [
-    include_str!("../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
-    include_str!("../../migrations/sqlite/0002_create_instances.sql"),
-    include_str!("../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
-    include_str!("../../migrations/sqlite/0004_create_keys_and_tenant_settings.sql"),
-    include_str!("../../migrations/sqlite/0005_create_usage.sql"),
-    include_str!("../../migrations/sqlite/0006_create_settings.sql"),
-    include_str!("../../migrations/sqlite/0007_measure_what_is_stored.sql"),
-    include_str!("../../migrations/sqlite/0008_usage_http.sql"),
-    include_str!("../../migrations/sqlite/0009_declare_events.sql"),
-    include_str!("../../migrations/sqlite/0010_note_attempts_to_prune.sql"),
-    include_str!("../../migrations/sqlite/0011_create_events.sql"),
-    include_str!("../../migrations/sqlite/0012_allow_new_kinds.sql"),
+pub(in crate::store) const MIGRATIONS: [&str; 12] = [
+    include_str!("../../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
+    include_str!("../../../migrations/sqlite/0002_create_instances.sql"),
+    include_str!("../../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
+    include_str!("../../../migrations/sqlite/0004_create_keys_and_tenant_settings.sql"),
+    include_str!("../../../migrations/sqlite/0005_create_usage.sql"),
+    include_str!("../../../migrations/sqlite/0006_create_settings.sql"),
+    include_str!("../../../migrations/sqlite/0007_measure_what_is_stored.sql"),
+    include_str!("../../../migrations/sqlite/0008_usage_http.sql"),
+    include_str!("../../../migrations/sqlite/0009_declare_events.sql"),
+    include_str!("../../../migrations/sqlite/0010_note_attempts_to_prune.sql"),
+    include_str!("../../../migrations/sqlite/0011_create_events.sql"),
+    include_str!("../../../migrations/sqlite/0012_allow_new_kinds.sql"),
 ];
 
 /// The migration after which events are moved to a table of their own, by their names, which SQL cannot read.
-pub(super) const CREATES_EVENTS: usize = 11;
+pub(in crate::store) const CREATES_EVENTS: usize = 11;
 
 /// The version of a database before and after it was opened; zero before it existed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Schema {
-    pub(super) before: usize,
-    pub(super) now: usize,
+pub(in crate::store) struct Schema {
+    pub(in crate::store) before: usize,
+    pub(in crate::store) now: usize,
 }
 
 /// Checks whose file it is and runs the migrations that it has not seen.
-pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema, Error> {
+pub(in crate::store) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema, Error> {
     let before = check_header(connection).await?;
     migrate_to(connection, MIGRATIONS.len()).await?;
     Ok(Schema {
@@ -49,7 +49,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema,
 }
 
 /// Checks that it is a database of ours, and none that only a newer host can read.
-pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(), Error> {
+pub(in crate::store) async fn check_version(connection: &mut SqliteConnection) -> Result<(), Error> {
     match check_header(connection).await? {
         0 => Err(Error::Unusable("windlass.db is empty".into())),
         _ => Ok(()),
@@ -57,7 +57,7 @@ pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(
 }
 
 /// Runs migrations up to a version, which only tests choose to be an old one.
-pub(super) async fn migrate_to(connection: &mut SqliteConnection, target: usize) -> Result<(), Error> {
+pub(in crate::store) async fn migrate_to(connection: &mut SqliteConnection, target: usize) -> Result<(), Error> {
     let version = check_header(connection).await?;
     for (number, migration) in MIGRATIONS.iter().enumerate().take(target).skip(version) {
         if let Err(error) = run(connection, number + 1, migration).await {

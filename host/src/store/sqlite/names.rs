@@ -2,11 +2,14 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Error, columns::Columns};
-use crate::model::{FunctionName, TenantId};
+use super::columns::Columns;
+use crate::{
+    model::{FunctionName, TenantId},
+    store::Error,
+};
 
 /// The number of a name, given to it now if it has none yet.
-pub(super) async fn intern(
+pub(in crate::store) async fn intern(
     connection: &mut SqliteConnection,
     tenant: TenantId,
     name: &FunctionName,

@@ -23,11 +23,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::Error;
-use crate::model::TenantId;
+use crate::{model::TenantId, store::Error};
 
 /// Most queries of one asker that run or wait. More are refused at once.
-pub(super) const MAX_ASKING: usize = 64;
+pub(in crate::store) const MAX_ASKING: usize = 64;
 
 /// How long a query waits for a reader before it is refused.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -39,11 +38,11 @@ const INSTRUCTIONS: i32 = 1_000;
 const NEVER: u64 = u64::MAX;
 
 /// Who asks: a tenant, or the host's administrator.
-pub(super) type Asker = Option<TenantId>;
+pub(in crate::store) type Asker = Option<TenantId>;
 
 /// The readers. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct People(Arc<Inner>);
+pub(in crate::store) struct People(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -113,7 +112,7 @@ fn millis_since(epoch: Instant) -> u64 {
 
 impl People {
     /// That many readers, which connect when they are needed.
-    pub(super) fn new(settings: SqliteConnectOptions, readers: u32, query_time: Duration) -> Self {
+    pub(in crate::store) fn new(settings: SqliteConnectOptions, readers: u32, query_time: Duration) -> Self {
         let seats = readers.max(1) as usize;
         Self(Arc::new(Inner {
             settings,
@@ -127,7 +126,7 @@ impl People {
     }
 
     /// A reader for one answer. All that it reads is of one moment, that of its first statement.
-    pub(super) async fn read(&self, asker: Asker) -> Result<Reader, Error> {
+    pub(in crate::store) async fn read(&self, asker: Asker) -> Result<Reader, Error> {
         let asking = Asking::new(self.share(asker))?;
         let waiting = async {
             // First the asker's turn, so that it never has more than its share in the line that is common to all.
@@ -168,7 +167,7 @@ impl People {
     }
 
     /// Refuses further queries and closes the connections that are idle; the others close when their answers are there.
-    pub(super) async fn close(&self) {
+    pub(in crate::store) async fn close(&self) {
         self.0.seats.close();
         let idle = std::mem::take(&mut *lock(&self.0.idle));
         for lane in idle {
@@ -184,7 +183,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One answer's reader. Dropping it interrupts what it reads.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(in crate::store) struct Reader {
     /// There until the answer is.
     lane: Option<Lane>,
     people: People,
@@ -193,12 +192,12 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Where the statements go.
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+    pub(in crate::store) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.lane.as_mut().expect("the answer is not there yet").connection
     }
 
     /// Ends the transaction and leaves the connection to the next answer, unless reading failed: then it is closed.
-    pub(super) async fn finish<T>(mut self, answer: Result<T, Error>) -> Result<T, Error> {
+    pub(in crate::store) async fn finish<T>(mut self, answer: Result<T, Error>) -> Result<T, Error> {
         let answer = answer?;
         sqlx::query("COMMIT").execute(self.connection()).await?;
         let lane = self.lane.take().filter(|_| !self.people.0.seats.is_closed());

@@ -1,7 +1,7 @@
 //! Every migration meets a database that has rows.
 
 use super::*;
-use crate::store::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
+use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows of each version, in the tables that it brought.
 const ROWS: [&[&str]; 12] = [

@@ -14,7 +14,8 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use sqlx::{Connection as _, Row as _, sqlite::SqliteConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Stats, open::PAGE_BYTES, writer::WriteGate};
+use super::open::PAGE_BYTES;
+use crate::store::{Error, Stats, writer::WriteGate};
 
 /// How often the log is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -29,16 +30,16 @@ const PASSIVE_PAGES: i64 = 1_000;
 const FRAME_HEADER_BYTES: u64 = 24;
 
 /// Keeps the log short.
-pub(super) struct Checkpointer {
-    pub(super) connection: SqliteConnection,
-    pub(super) gate: WriteGate,
-    pub(super) stats: Arc<Stats>,
+pub(in crate::store) struct Checkpointer {
+    pub(in crate::store) connection: SqliteConnection,
+    pub(in crate::store) gate: WriteGate,
+    pub(in crate::store) stats: Arc<Stats>,
     /// The file of the log.
-    pub(super) log: PathBuf,
+    pub(in crate::store) log: PathBuf,
     /// Bytes in the log from which on the writer has to pause. Bounds the log on disk and the time of a recovery.
-    pub(super) max_bytes: u64,
+    pub(in crate::store) max_bytes: u64,
     /// Pages that were in the log at the last look.
-    pub(super) seen_pages: i64,
+    pub(in crate::store) seen_pages: i64,
 }
 
 /// What a checkpoint said.
@@ -51,7 +52,7 @@ struct Log {
 
 /// How the log is after a look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Length {
+pub(in crate::store) enum Length {
     /// Short enough.
     Short,
     /// Long, and readers keep it so.
@@ -60,7 +61,7 @@ pub(super) enum Length {
 
 impl Checkpointer {
     /// Checkpoints until `stop` is cancelled, and then once more, completely.
-    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+    pub(in crate::store) async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let mut seen = self.stats.read().batches;
         let (mut interval, mut length) = (INTERVAL, Length::Short);
         loop {
@@ -90,7 +91,7 @@ impl Checkpointer {
     }
 
     /// Looks at the log once, and shortens it if it is worth it.
-    pub(super) async fn shorten(&mut self) -> Result<Length, sqlx::Error> {
+    pub(in crate::store) async fn shorten(&mut self) -> Result<Length, sqlx::Error> {
         let log = self.checkpoint("PRAGMA wal_checkpoint(NOOP)").await?;
         // The log may have started over since.
         let earlier = std::mem::replace(&mut self.seen_pages, log.pages).min(log.pages);

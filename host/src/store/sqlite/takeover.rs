@@ -6,16 +6,14 @@ use sqlx::{
     sqlite::{SqlitePool, SqliteRow},
 };
 
-use super::{
-    Error, InstanceRecord,
-    columns::{Columns, parse, stored},
-    events, history, inbox, instances,
-    page::Page,
+use super::columns::{Columns, parse, stored};
+use crate::{
+    model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber},
+    store::{Error, InstanceRecord, events, history, inbox, instances, page::Page},
 };
-use crate::model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber};
 
 /// How many turns are read along. Enough for most histories; bounds what is read of a long one for nothing.
-pub(super) const FIRST_TURNS: u32 = 32;
+pub(in crate::store) const FIRST_TURNS: u32 = 32;
 
 /// The rows of the four statements are told apart by how many columns they have.
 const STATEMENTS: &str = "
@@ -52,7 +50,10 @@ const EVENT: usize = 4;
 /// Reads an instance. Messages may be added while it is read; nothing else changes behind its owner's back. What must not be
 /// overlooked comes first in an inbox that is too long. Events are read along unless they are many: then there are none, and
 /// their owner asks for those that it needs.
-pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+pub(in crate::store) async fn read(
+    pool: &SqlitePool,
+    instance: InstanceNumber,
+) -> Result<Option<InstanceRecord>, Error> {
     let number = stored(instance.0);
     let mut query = sqlx::query(STATEMENTS);
     for _ in 0..4 {
