@@ -1,6 +1,8 @@
-//! What survives: instances, histories, inboxes, modules. The only user of sqlx.
+//! What survives: instances, histories, inboxes, modules.
 //!
-//! [`open`](Store::open) gives two things: a [`StoreService`] that must run for as long as the host does, and a [`Store`],
+//! Here is what holds over any database: what is written together, what the one writer judges and remembers, what can be
+//! asked. Databases stand behind the seam in [`backend`]: SQLite in [`sqlite`], which alone knows SQL and sqlx, and for
+//! tests a simulated disk. [`open`](Store::open) gives two things: a [`StoreService`] that must run for as long as the host does, and a [`Store`],
 //! the handle that everybody else clones. All changes go through the service's one writer, which puts those that are ready
 //! into one transaction; an answer means that the change is on disk. Queries see what was committed before they began. They
 //! go through two sets of readers: the engine's own, and those for what people ask, which may be slow and wait.
@@ -22,8 +24,9 @@ mod usage;
 
 mod administration;
 mod attempts;
-mod connection;
+mod backend;
 mod counters;
+mod decode;
 mod events;
 mod garbage;
 mod history;
@@ -32,7 +35,6 @@ mod inbox;
 mod instances;
 mod page;
 mod purges;
-mod readers;
 mod settings;
 #[cfg(test)]
 pub(crate) mod simulated;
@@ -42,7 +44,7 @@ mod sqlite;
 mod tests;
 mod writer;
 
-use std::{collections::BTreeMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +63,7 @@ pub use self::{
     logs::{LogFilter, LogRow, LogSeq},
     modules::{ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},
     settings::{SettingKind, SettingRow},
-    sqlite::backup::{Backup, backup},
+    sqlite::{Backup, StoreOptions, Synchronous, backup},
     stats::{BatchStats, StoreStats},
     tenant::{
         Addressee, FoundHistory, HistoryFilter, HistoryFrom, HistoryPage, InstanceDetails, InstanceSummary,
@@ -70,15 +72,13 @@ pub use self::{
     usage::{Amount, Days, FunctionUsage, Used},
 };
 use self::{
-    connection::Connection,
+    backend::{Connection, People, Readers, Upkeep},
     counters::InstanceNumbers,
     purges::EndedFilter,
-    readers::Readers,
     sizes::StoredBytes,
-    sqlite::{check, checkpoint::Checkpointer, inspect, open},
     stats::Stats,
     writer::{
-        Database, Writer,
+        Database, WriteGate, Writer,
         operation::{EncodedCommit, EncodedInstance, EncodedItem, Job, Operation, Outcome},
     },
 };
@@ -92,35 +92,6 @@ pub const MAX_SWEPT_ROWS: u64 = 1_000;
 
 /// Most instances that one call of [`Store::purge_many`] deletes, for the same reason.
 pub const MAX_PURGED_INSTANCES: u32 = 1_000;
-
-/// How a store is opened.
-#[derive(Debug, Clone)]
-pub struct StoreOptions {
-    /// The folder of the database; made at the first start.
-    pub data_dir: PathBuf,
-    /// How many of the engine's queries can run at a time.
-    pub readers: u32,
-    /// How many of people's queries can run at a time, beside those.
-    pub people_readers: u32,
-    /// How long one of people's queries may run before it is interrupted.
-    pub query_time: Duration,
-    /// When an answer is given.
-    pub synchronous: Synchronous,
-    /// When SQLite's log is that long, in bytes, the writer pauses for a moment so that it can start over.
-    pub max_log_bytes: u64,
-    /// The database file never grows beyond that, in bytes; commits that need more fail.
-    pub max_bytes: Option<u64>,
-}
-
-/// What an answer to a change means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Synchronous {
-    /// It is on disk and survives a loss of power.
-    #[default]
-    Full,
-    /// It survives the end of the host, but a loss of power may undo the last moments. For tests and benchmarks.
-    Normal,
-}
 
 /// What happened to a purge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,10 +149,7 @@ pub struct PurgedMany {
 /// kept, what was not may be lost.
 pub struct StoreService {
     writer: Writer,
-    checkpointer: Checkpointer,
-    readers: Readers,
-    /// Keeps other hosts out until the service has ended.
-    _lock: File,
+    upkeep: Upkeep,
 }
 
 /// The handle to the store; cheap to clone.
@@ -190,24 +158,10 @@ pub struct Store {
     jobs: mpsc::Sender<Job>,
     room: writer::QueueBudget,
     readers: Readers,
+    people: People,
     stats: Arc<Stats>,
     numbers: InstanceNumbers,
     stored: Arc<StoredBytes>,
-}
-
-impl StoreOptions {
-    /// The usual settings for a folder.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            readers: 4,
-            people_readers: 4,
-            query_time: Duration::from_secs(10),
-            synchronous: Synchronous::default(),
-            max_log_bytes: 64 << 20,
-            max_bytes: None,
-        }
-    }
 }
 
 impl StoreService {
@@ -217,76 +171,57 @@ impl StoreService {
     /// # Errors
     /// When the database cannot be closed properly; everything that was answered is on disk even then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
+        self.upkeep.beside(self.writer.run(shutdown)).await
+    }
+}
+
+/// What a backend opens.
+struct Opened {
+    connection: Connection,
+    readers: Readers,
+    people: People,
+    upkeep: Upkeep,
+    gate: WriteGate,
+    stats: Arc<Stats>,
+}
+
+impl Opened {
+    /// The store over it.
+    async fn into_store(self) -> Result<(Store, StoreService), Error> {
         let Self {
-            writer,
-            checkpointer,
+            connection,
             readers,
-            _lock,
+            people,
+            upkeep,
+            gate,
+            stats,
         } = self;
-        // Ends the checkpointer after the writer, also if the writer panics or this future is dropped.
-        let stop = CancellationToken::new();
-        let written = async {
-            let _stop = stop.clone().drop_guard();
-            let written = writer.run(shutdown).await;
-            readers.close().await;
-            written
+        let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
+        let database = Database::new(connection).await?;
+        stats.set_newest_message(database.newest_message());
+        let store = Store {
+            jobs: sender,
+            room: writer::QueueBudget::new(),
+            readers,
+            people,
+            stats: Arc::clone(&stats),
+            numbers: database.instance_numbers(),
+            stored: database.stored_bytes(),
         };
-        let (written, shortened) = tokio::join!(written, checkpointer.run(stop.clone()));
-        written.and(shortened)
+        let writer = Writer {
+            jobs: receiver,
+            gate,
+            stats,
+            database,
+        };
+        Ok((store, StoreService { writer, upkeep }))
     }
 }
 
 impl Store {
-    /// Opens the store of a data folder, which is made if need be, and which nobody else may have open.
-    ///
-    /// # Errors
-    /// [`Error::Unusable`] when the folder is in use, not writable, or not of a version that this host knows.
-    pub async fn open(options: &StoreOptions) -> Result<(Self, StoreService), Error> {
-        let lock = open::lock_folder(&options.data_dir)?;
-        let found = inspect::look(&options.data_dir);
-        let (connection, settings, schema) = open::open_writer(options).await?;
-        found.report(&schema);
-        let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
-        let (gate, stats) = (writer::WriteGate::default(), Arc::new(Stats::default()));
-        let readers = open::open_readers(options);
-        let database = Database::new(Connection::sqlite(connection, settings)).await?;
-        stats.set_newest_message(database.newest_message());
-        let (numbers, stored) = (database.instance_numbers(), database.stored_bytes());
-        let [_, log, _] = open::files(&options.data_dir);
-        let service = StoreService {
-            writer: Writer {
-                jobs: receiver,
-                gate: Arc::clone(&gate),
-                stats: Arc::clone(&stats),
-                database,
-            },
-            checkpointer: Checkpointer {
-                connection: open::open_checkpointer(options).await?,
-                gate,
-                stats: Arc::clone(&stats),
-                log,
-                max_bytes: options.max_log_bytes,
-                seen_pages: 0,
-            },
-            readers: readers.clone(),
-            _lock: lock,
-        };
-        Ok((
-            Self {
-                jobs: sender,
-                room: writer::QueueBudget::new(),
-                readers,
-                stats,
-                numbers,
-                stored,
-            },
-            service,
-        ))
-    }
-
     /// The rows of one tenant, for people's queries.
     pub fn tenant(&self, tenant: TenantId) -> TenantStore {
-        TenantStore::new(self.readers.clone(), tenant)
+        TenantStore::new(self.readers.clone(), self.people.clone(), tenant)
     }
 
     /// All tenants, by number: for the host's administrator.
@@ -294,7 +229,7 @@ impl Store {
     /// # Errors
     /// When the database fails, or a row cannot be read.
     pub async fn tenants(&self) -> Result<Vec<TenantRow>, Error> {
-        administration::tenants(self.readers.sqlite()).await
+        self.readers.tenants().await
     }
 
     /// All API keys, without their secrets: for the host's administrator.
@@ -302,7 +237,7 @@ impl Store {
     /// # Errors
     /// When the database fails, or a row cannot be read.
     pub async fn api_keys(&self) -> Result<Vec<KeyRow>, Error> {
-        administration::keys(self.readers.sqlite()).await
+        self.readers.api_keys().await
     }
 
     /// The settings and secrets of all tenants, the latter sealed: for whoever gives them to activities.
@@ -310,7 +245,7 @@ impl Store {
     /// # Errors
     /// When the database fails, or a row cannot be read.
     pub async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        settings::all(self.readers.sqlite()).await
+        self.readers.settings().await
     }
 
     /// How much is stored of a tenant's instances, in bytes, as of the last commit. Modules are counted apart from that.
@@ -338,7 +273,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn check(&self) -> Result<Vec<String>, Error> {
-        check::problems(self.readers.sqlite()).await
+        self.readers.check().await
     }
 }
 
@@ -534,9 +469,8 @@ impl Store {
             after,
             limit,
         } = purge;
-        let statuses = statuses.iter().filter(|status| status.has_ended());
         let filter = EndedFilter {
-            statuses: statuses.fold(0, |mask, status| mask | (1_i64 << (*status as u8))),
+            statuses: statuses.into_iter().filter(|status| status.has_ended()).collect(),
             before: ended_before,
             after,
             limit: limit.clamp(1, MAX_PURGED_INSTANCES),
@@ -782,7 +716,7 @@ impl Store {
     /// # Errors
     /// When the database fails, or a description cannot be read.
     pub async fn current_modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
-        modules::current(self.readers.sqlite(), tenant).await
+        self.readers.current_modules(tenant).await
     }
 
     /// Whether any version of a tenant's modules, current or not, declares events.
@@ -790,7 +724,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn declares_events(&self, tenant: TenantId) -> Result<bool, Error> {
-        modules::declare_events(self.readers.sqlite(), tenant).await
+        self.readers.declares_events(tenant).await
     }
 
     /// The old version with the next number, of whatever tenant, that no new call can name any more.

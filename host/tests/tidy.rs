@@ -21,8 +21,8 @@ const NOT_OURS: [&str; 5] = ["target", ".git", "windlass-data", "sample-backend-
 const THIS: &str = "host/tests/tidy.rs";
 
 #[test]
-fn the_store_alone_names_sqlx() {
-    only_in("", &["host/src/store/", "host/src/store.rs"], &["sqlx"]);
+fn the_folder_of_sqlite_alone_names_sqlx() {
+    only_in("", &["host/src/store/sqlite/"], &["sqlx"]);
 }
 
 #[test]

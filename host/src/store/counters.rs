@@ -1,4 +1,4 @@
-//! The table `counters`: numbers that are never given out twice.
+//! Numbers that are never given out twice.
 //!
 //! The writer gives numbers out of blocks that it reserves on disk, so that a block costs one small write and a crash
 //! costs at most the rest of a block. `MAX(…) + 1` would give a purged instance's number to the next one.
@@ -8,14 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use sqlx::sqlite::SqliteConnection;
-
-use super::{
-    Error,
-    connection::Connection,
-    sqlite::columns::{Columns, stored},
-    writer::Transaction,
-};
+use super::{Error, backend::Connection, writer::Transaction};
 use crate::model::{InboxSeq, InstanceNumber};
 
 /// How many numbers are reserved at a time. Few enough to be lost at every start, enough to make the write rare.
@@ -109,15 +102,6 @@ impl Counter {
     }
 }
 
-/// Where the reservations of a counter ended; none if there is no such counter.
-pub(super) async fn reserved(connection: &mut SqliteConnection, counter: &'static str) -> Result<Option<u64>, Error> {
-    let row = sqlx::query("SELECT reserved FROM counters WHERE counter = ?")
-        .bind(counter)
-        .fetch_optional(connection)
-        .await?;
-    row.map(|row| row.number(0)).transpose()
-}
-
 /// Reserves one more number, for nobody: the smallest thing that shows whether anything can be written. (What changes
 /// nothing, or nothing but a row into itself, does not reach the disk.)
 pub(super) async fn skip_one(connection: &mut Connection) -> Result<(), Error> {
@@ -125,19 +109,5 @@ pub(super) async fn skip_one(connection: &mut Connection) -> Result<(), Error> {
     if let Some(reserved) = connection.reserved(COUNTER).await? {
         connection.reserve(COUNTER, reserved + 1).await?;
     }
-    Ok(())
-}
-
-/// Moves the reservations of a counter on.
-pub(super) async fn reserve(
-    connection: &mut SqliteConnection,
-    counter: &'static str,
-    reserved: u64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE counters SET reserved = ? WHERE counter = ?")
-        .bind(stored(reserved))
-        .bind(counter)
-        .execute(connection)
-        .await?;
     Ok(())
 }

@@ -18,7 +18,7 @@ pub enum Error {
     Contradiction(String),
     /// The database refused or failed (disk full, I/O error). Worth trying again later.
     #[error("the database failed")]
-    Database(#[source] Arc<sqlx::Error>),
+    Database(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// A copy of the database could not be written.
     #[error("the backup was not written: {0}")]
     Backup(String),
@@ -33,15 +33,9 @@ pub enum Error {
     Closed,
 }
 
-/// SQLite's code for a statement that was interrupted. Only those of people's readers are.
-const SQLITE_INTERRUPT: &str = "9";
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|error| error.code());
-        match code.as_deref() {
-            Some(SQLITE_INTERRUPT) => Self::QueryTimedOut,
-            _ => Self::Database(Arc::new(error)),
-        }
+impl Error {
+    /// What a database said when it failed.
+    pub(super) fn database(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Database(Arc::new(error))
     }
 }

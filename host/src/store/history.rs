@@ -1,15 +1,11 @@
-//! The table `history`: one row per turn, append-only.
+//! Histories: one row per turn, append-only.
 
-use futures::TryStreamExt as _;
-use sqlx::{SqliteExecutor, sqlite::SqliteRow};
+use super::Error;
+use crate::model::{ExecutionNumber, InstanceNumber, TurnNumber};
 
-use super::{
-    Error,
-    page::Page,
-    sqlite::columns::{Columns, Values, decode, stored},
-    sqlite::statement::{BindRow, RowStatement},
-};
-use crate::model::{ExecutionNumber, InstanceNumber, Turn, TurnNumber};
+/// How many turns are read along when an instance is taken over. Enough for most histories; bounds what is read of a long
+/// one for nothing.
+pub(super) const FIRST_TURNS: u32 = 32;
 
 /// A turn to be written.
 pub(super) struct NewTurn<'a> {
@@ -17,57 +13,6 @@ pub(super) struct NewTurn<'a> {
     pub(super) execution: ExecutionNumber,
     pub(super) turn: TurnNumber,
     pub(super) body: &'a [u8],
-}
-
-impl BindRow for NewTurn<'_> {
-    fn bind(&self, values: &mut Values) {
-        values
-            .number(self.instance.0)
-            .number(self.execution.0)
-            .number(self.turn.0)
-            .bytes(self.body);
-    }
-}
-
-/// Appends turns.
-pub(super) static APPEND: RowStatement = RowStatement::new(
-    "WITH v(instance, execution, turn, body) AS (VALUES ",
-    4,
-    ")
-     INSERT INTO history (partition, instance, execution, turn, body)
-     SELECT 0, v.instance, v.execution, v.turn, v.body
-     FROM v
-     WHERE v.instance IS NOT NULL",
-);
-
-/// Turns of an execution after a turn, in order and without gaps: at most that many, and no more than a [`Page`].
-pub(super) async fn after(
-    executor: impl SqliteExecutor<'_>,
-    instance: InstanceNumber,
-    execution: ExecutionNumber,
-    after: TurnNumber,
-    limit: u32,
-) -> Result<Vec<Turn>, Error> {
-    let mut found = sqlx::query(
-        "SELECT turn, body
-         FROM history
-         WHERE partition = 0 AND instance = ? AND execution = ? AND turn > ?
-         ORDER BY turn
-         LIMIT ?",
-    )
-    .bind(stored(instance.0))
-    .bind(i64::from(execution.0))
-    .bind(i64::from(after.0))
-    .bind(i64::from(limit))
-    .fetch(executor);
-    let (mut rows, mut page) = (Vec::new(), Page::new());
-    while !page.is_full()
-        && let Some(row) = found.try_next().await?
-    {
-        page.read(row.bytes(1)?.len());
-        rows.push(row);
-    }
-    turns(&rows.iter().collect::<Vec<_>>(), instance, execution, after)
 }
 
 /// A turn, as errors call it.
@@ -78,47 +23,4 @@ pub(super) fn name(instance: InstanceNumber, execution: ExecutionNumber, number:
 /// A turn was found although the one before it is not there.
 pub(super) fn gap(found: &str, missing: TurnNumber) -> Error {
     Error::Damaged(format!("{found}: turn {missing} should come before it"))
-}
-
-/// Turns from their rows (turn, body), which must follow a turn without gaps.
-pub(super) fn turns(
-    rows: &[&SqliteRow],
-    instance: InstanceNumber,
-    execution: ExecutionNumber,
-    after: TurnNumber,
-) -> Result<Vec<Turn>, Error> {
-    let mut expected = after;
-    let mut turns = Vec::with_capacity(rows.len());
-    for row in rows {
-        expected = expected.next();
-        let number = TurnNumber(row.small_number(0)?);
-        let name = || name(instance, execution, number);
-        if number != expected {
-            return Err(gap(&name(), expected));
-        }
-        let turn: Turn = decode(row.bytes(1)?, name)?;
-        if turn.number != number {
-            return Err(Error::Damaged(format!(
-                "{}: it says that it is turn {}",
-                name(),
-                turn.number
-            )));
-        }
-        turns.push(turn);
-    }
-    Ok(turns)
-}
-
-/// One turn, if it exists.
-pub(super) async fn one(
-    executor: impl SqliteExecutor<'_>,
-    instance: InstanceNumber,
-    execution: ExecutionNumber,
-    turn: TurnNumber,
-) -> Result<Option<Turn>, Error> {
-    let Some(before) = turn.0.checked_sub(1) else {
-        return Ok(None);
-    };
-    let found = after(executor, instance, execution, TurnNumber(before), 1).await?;
-    Ok(found.into_iter().next())
 }

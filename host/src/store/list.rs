@@ -1,14 +1,8 @@
 //! Lists of a tenant's instances, page by page. Each page costs a bounded amount of work, whether it finds something or
 //! not.
 
-use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteConnection};
-
-use super::{
-    Cursor, Error, InstanceSummary,
-    sqlite::columns::{Columns, stored},
-    tenant::{COLUMNS, OTHER_TABLES, summary},
-};
-use crate::model::{FunctionName, InstanceId, InstanceNumber, InstanceStatus, TenantId, Timestamp};
+use super::{Cursor, InstanceSummary};
+use crate::model::{FunctionName, InstanceId, InstanceNumber, InstanceStatus, Timestamp};
 
 /// Most instances that are looked at for one page: some tens of milliseconds. A page that found less than it may have
 /// by then says where to go on.
@@ -34,8 +28,17 @@ pub struct ListFilter {
 }
 
 impl ListFilter {
+    /// The same for the children of an instance that has an id now, or had it and is gone.
+    pub(super) fn of_children(self, parent: &InstanceId, number: Option<InstanceNumber>) -> Self {
+        Self {
+            parent: number,
+            orphans_of: Some(parent.clone()).filter(|_| number.is_none()),
+            ..self
+        }
+    }
+
     /// Whether it leaves something out of the index that the list walks through.
-    fn is_selective(&self) -> bool {
+    pub(super) fn is_selective(&self) -> bool {
         let Self {
             statuses,
             function,
@@ -52,15 +55,6 @@ impl ListFilter {
             || created_to.is_some()
             || orphans_of.is_some()
     }
-
-    /// The index with the order of the list. Left alone, SQLite walks through the instances of all tenants.
-    fn index(&self) -> &'static str {
-        if self.parent.is_some() {
-            "instances_by_parent"
-        } else {
-            "instances_by_tenant"
-        }
-    }
 }
 
 /// A page of a list, newest first.
@@ -72,124 +66,9 @@ pub struct InstancePage {
     pub next: Option<Cursor>,
 }
 
-/// A page of a list, from a cursor on.
-pub(super) async fn page(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    filter: &ListFilter,
-    from: Option<&Cursor>,
-    limit: u32,
-) -> Result<InstancePage, Error> {
-    let floor = if filter.is_selective() {
-        floor(connection, tenant, filter, from).await?
-    } else {
-        None
-    };
-    // One more shows whether there is a next page.
-    let rows = query(tenant, filter, from, floor, i64::from(limit) + 1)
-        .build()
-        .fetch_all(connection)
-        .await?;
-    let mut instances = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
-    let more = instances.len() > limit as usize;
-    instances.truncate(limit as usize);
-    let next = match instances.last() {
-        Some(last) if more => Some(Cursor::below(last.number)),
-        _ => floor.map(Cursor::at),
-    };
-    if let Some(parent) = &filter.orphans_of {
-        // The query looks for the id anywhere in the encoded link.
-        instances.retain(|instance| instance.parent_id.as_ref() == Some(parent));
+impl InstancePage {
+    /// Whether there is nothing on it, and nothing after it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.instances.is_empty() && self.next.is_none()
     }
-    Ok(InstancePage { instances, next })
-}
-
-/// The first instance that is too far away to be looked at for this page.
-async fn floor(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    filter: &ListFilter,
-    from: Option<&Cursor>,
-) -> Result<Option<InstanceNumber>, Error> {
-    let mut query = floor_query(tenant, filter, from);
-    let row = query.build().fetch_optional(connection).await?;
-    row.map(|row| row.number(0).map(InstanceNumber)).transpose()
-}
-
-pub(super) fn floor_query(tenant: TenantId, filter: &ListFilter, from: Option<&Cursor>) -> QueryBuilder<Sqlite> {
-    let index = filter.index();
-    let mut query = QueryBuilder::new(format!(
-        "SELECT i.instance
-         FROM instances AS i INDEXED BY {index}
-         WHERE i.partition = 0"
-    ));
-    match filter.parent {
-        Some(parent) => query.push(" AND i.parent = ").push_bind(stored(parent.0)),
-        None => query.push(" AND i.tenant = ").push_bind(i64::from(tenant.0)),
-    };
-    if let Some(cursor) = from {
-        query.push(" AND i.instance < ").push_bind(stored(cursor.number().0));
-    }
-    query
-        .push(" ORDER BY i.instance DESC LIMIT 1 OFFSET ")
-        .push_bind(i64::from(MAX_EXAMINED));
-    query
-}
-
-/// The instances that fit, from a cursor on and above a floor.
-pub(super) fn query(
-    tenant: TenantId,
-    filter: &ListFilter,
-    from: Option<&Cursor>,
-    floor: Option<InstanceNumber>,
-    limit: i64,
-) -> QueryBuilder<Sqlite> {
-    let index = filter.index();
-    let mut query = QueryBuilder::new(format!(
-        "SELECT {COLUMNS}
-         FROM instances AS i INDEXED BY {index} {OTHER_TABLES}
-         WHERE i.partition = 0"
-    ));
-    query.push(" AND i.tenant = ").push_bind(i64::from(tenant.0));
-    if let Some(cursor) = from {
-        query.push(" AND i.instance < ").push_bind(stored(cursor.number().0));
-    }
-    if let Some(floor) = floor {
-        query.push(" AND i.instance > ").push_bind(stored(floor.0));
-    }
-    if let Some(parent) = filter.parent {
-        query.push(" AND i.parent = ").push_bind(stored(parent.0));
-    }
-    if let Some(parent) = &filter.orphans_of {
-        query
-            .push(" AND i.parent IS NOT NULL AND instr(i.parent_link, ")
-            .push_bind(parent.as_str().as_bytes().to_vec());
-        query.push(
-            ") > 0 AND NOT EXISTS (SELECT 1 FROM instances AS p WHERE p.partition = 0 AND p.instance = i.parent)",
-        );
-    }
-    if !filter.statuses.is_empty() {
-        let mask = filter
-            .statuses
-            .iter()
-            .fold(0, |mask, status| mask | (1_i64 << (*status as u8)));
-        query.push(" AND (1 << i.status) & ").push_bind(mask);
-    }
-    if let Some(function) = &filter.function {
-        query.push(" AND f.name = ").push_bind(function.as_str().to_owned());
-    }
-    if let Some(prefix) = &filter.id_prefix {
-        query
-            .push(" AND substr(i.id, 1, ")
-            .push_bind(stored(prefix.chars().count() as u64));
-        query.push(") = ").push_bind(prefix.clone());
-    }
-    if let Some(from) = filter.created_from {
-        query.push(" AND i.created_at_ms >= ").push_bind(stored(from.0));
-    }
-    if let Some(to) = filter.created_to {
-        query.push(" AND i.created_at_ms < ").push_bind(stored(to.0));
-    }
-    query.push(" ORDER BY i.instance DESC LIMIT ").push_bind(limit);
-    query
 }

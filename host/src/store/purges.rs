@@ -1,18 +1,9 @@
 //! What a purge finds before it deletes: instances that ended long enough ago, and what belongs to an instance.
 
-use futures::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
-
-use super::{
-    Error,
-    instances::{self, FIRST_ENDED},
-    list::MAX_EXAMINED,
-    sqlite::columns::{Columns, parse, stored},
-};
-use crate::model::{InstanceId, InstanceNumber, InstanceStatus, TenantId, Timestamp};
+use crate::model::{InstanceId, InstanceNumber, InstanceStatus, Timestamp};
 
 /// Most instances that are named because they have not ended.
-const MAX_NAMED: usize = 20;
+pub(super) const MAX_NAMED: usize = 20;
 
 /// Some of the instances that a purge of many deletes.
 pub(super) struct Ended {
@@ -24,67 +15,14 @@ pub(super) struct Ended {
 
 /// Which instances a purge of many deletes.
 pub(super) struct EndedFilter {
-    /// One bit for each state.
-    pub(super) statuses: i64,
+    /// In one of these states, in which an instance has ended.
+    pub(super) statuses: Vec<InstanceStatus>,
+    /// Ended before this time.
     pub(super) before: Timestamp,
     /// After this one.
     pub(super) after: Option<InstanceNumber>,
     /// At most that many.
     pub(super) limit: u32,
-}
-
-/// Instances of a tenant that ended before a time, in ascending order. Looks at a bounded number of instances.
-pub(super) async fn ended(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    filter: &EndedFilter,
-) -> Result<Ended, Error> {
-    let after = filter.after.map_or(-1, |number| stored(number.0));
-    let last = last_examined(&mut *connection, tenant, after).await?;
-    let rows = sqlx::query(
-        "SELECT instance
-         FROM instances INDEXED BY instances_by_tenant
-         WHERE partition = 0 AND tenant = ? AND instance > ? AND instance <= ?
-            AND (1 << status) & ? AND updated_at_ms < ?
-         ORDER BY instance
-         LIMIT ?",
-    )
-    .bind(i64::from(tenant.0))
-    .bind(after)
-    .bind(last.map_or(i64::MAX, |number| stored(number.0)))
-    .bind(filter.statuses)
-    .bind(stored(filter.before.0))
-    .bind(i64::from(filter.limit))
-    .fetch_all(connection)
-    .await?;
-    let instances = rows
-        .iter()
-        .map(|row| row.number(0).map(InstanceNumber))
-        .collect::<Result<Vec<_>, _>>()?;
-    let is_full = instances.len() as u64 >= u64::from(filter.limit);
-    let next = instances.last().copied().filter(|_| is_full).or(last);
-    Ok(Ended { instances, next })
-}
-
-/// The last instance that is looked at in one piece; none if those that are left are fewer.
-pub(super) async fn last_examined(
-    executor: impl SqliteExecutor<'_>,
-    tenant: TenantId,
-    after: i64,
-) -> Result<Option<InstanceNumber>, Error> {
-    let row = sqlx::query(
-        "SELECT instance
-         FROM instances INDEXED BY instances_by_tenant
-         WHERE partition = 0 AND tenant = ? AND instance > ?
-         ORDER BY instance
-         LIMIT 1 OFFSET ?",
-    )
-    .bind(i64::from(tenant.0))
-    .bind(after)
-    .bind(i64::from(MAX_EXAMINED - 1))
-    .fetch_optional(executor)
-    .await?;
-    row.map(|row| row.number(0).map(InstanceNumber)).transpose()
 }
 
 /// An instance and what belongs to it: its sub-orchestrations, theirs, and so on.
@@ -96,45 +34,4 @@ pub(super) struct Tree {
     pub(super) ended: Vec<InstanceNumber>,
     /// Some of those that have not.
     pub(super) live: Vec<InstanceId>,
-}
-
-/// The tree below an instance.
-pub(super) async fn tree(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    root: InstanceNumber,
-) -> Result<Tree, Error> {
-    let mut rows = sqlx::query(AssertSqlSafe(format!(
-        "WITH RECURSIVE tree(instance) AS (
-                SELECT ?1
-                UNION ALL
-                SELECT c.instance
-                FROM tree AS t CROSS JOIN instances AS c INDEXED BY instances_by_parent
-                WHERE c.partition = 0 AND c.parent = t.instance)
-             SELECT i.instance, i.status, iif(i.status < {FIRST_ENDED}, i.id, NULL)
-             FROM tree AS t CROSS JOIN instances AS i
-             WHERE i.partition = 0 AND i.instance = t.instance AND i.tenant = ?2"
-    )))
-    .bind(stored(root.0))
-    .bind(i64::from(tenant.0))
-    .fetch(connection);
-    let mut tree = Tree {
-        status: None,
-        ended: Vec::new(),
-        live: Vec::new(),
-    };
-    while let Some(row) = rows.try_next().await? {
-        let (number, status) = (InstanceNumber(row.number(0)?), instances::status(row.number(1)?)?);
-        if number == root {
-            tree.status = Some(status);
-        }
-        match row.optional_text(2)? {
-            None => tree.ended.push(number),
-            Some(id) if tree.live.len() < MAX_NAMED => tree.live.push(parse(id, "the instance id")?),
-            Some(_) => {}
-        }
-    }
-    // A child gets its number when its parent has one, and numbers only grow.
-    tree.ended.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(tree)
 }

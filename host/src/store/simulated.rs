@@ -5,7 +5,10 @@
 //! committed does not. [`FaultPlan`] decides about each step: how long it takes, whether it fails, whether the host ends in
 //! the middle of it. That it answers as SQLite does is shown by a test beside those of the real one.
 
+mod catalogue;
+mod check;
 mod content;
+mod people;
 mod queries;
 mod session;
 
@@ -13,17 +16,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
-
 pub(crate) use self::content::{Content, InstanceRow, InstanceRows};
 pub(super) use self::session::Session;
 use super::{
-    Error, Store,
-    connection::Connection,
-    readers::Readers,
-    stats::Stats,
-    writer::{self, Database, Writer},
+    Error, Opened, Store, StoreService,
+    backend::{Connection, People, Readers, Upkeep},
+    writer::WriteGate,
 };
 
 /// A step that the disk is about to take.
@@ -107,9 +105,6 @@ struct State {
     events_at_once: usize,
 }
 
-/// The writer, to be run for as long as the host does.
-pub(crate) struct SimulatedService(Writer);
-
 impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Disk")
@@ -168,15 +163,16 @@ impl Disk {
     }
 
     /// Applies the fault plan to a step, up to the moment at which it is done.
-    async fn begin_step(&self, step: Step) -> Result<Treatment, sqlx::Error> {
+    async fn begin_step(&self, step: Step) -> Result<Treatment, Error> {
         let fault_plan = self.lock().fault_plan.clone();
         let treatment = fault_plan.of(step);
         pass(treatment.before).await;
         match treatment.ending {
             Ending::Done | Ending::HostEndsAfter => Ok(treatment),
-            Ending::Fails => Err(sqlx::Error::Io(std::io::Error::other(format!(
-                "simulated trouble: {step:?}"
-            )))),
+            Ending::Fails => {
+                let trouble = std::io::Error::other(format!("simulated trouble: {step:?}"));
+                Err(Error::database(trouble))
+            }
             Ending::HostEndsBefore => std::future::pending().await,
         }
     }
@@ -237,40 +233,15 @@ impl Store {
     ///
     /// # Errors
     /// When the fault plan says so.
-    pub(crate) async fn open_simulated(disk: &Disk) -> Result<(Self, SimulatedService), Error> {
-        let (sender, receiver) = mpsc::channel(writer::QUEUE_CAPACITY);
-        let stats = Arc::new(Stats::default());
-        let database = Database::new(Connection::Simulated(Session::new(disk.clone()))).await?;
-        stats.set_newest_message(database.newest_message());
-        let (numbers, stored) = (database.instance_numbers(), database.stored_bytes());
-        let service = SimulatedService(Writer {
-            jobs: receiver,
-            gate: writer::WriteGate::default(),
-            stats: Arc::clone(&stats),
-            database,
-        });
-        let store = Self {
-            jobs: sender,
-            room: writer::QueueBudget::new(),
+    pub(crate) async fn open_simulated(disk: &Disk) -> Result<(Self, StoreService), Error> {
+        let opened = Opened {
+            connection: Connection::Simulated(Session::new(disk.clone())),
             readers: Readers::Simulated(disk.clone()),
-            stats,
-            numbers,
-            stored,
+            people: People::Simulated(disk.clone()),
+            upkeep: Upkeep::Simulated,
+            gate: WriteGate::default(),
+            stats: Arc::default(),
         };
-        Ok((store, service))
+        opened.into_store().await
     }
-}
-
-impl SimulatedService {
-    /// Writes until `shutdown` is cancelled, and then what is in the queue.
-    pub(crate) async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        self.0.run(shutdown).await
-    }
-}
-
-/// The simulation runs scripts for one tenant; it stores neither modules nor keys.
-pub(super) async fn no_modules<T>() -> Result<T, Error> {
-    Err(Error::Unusable(
-        "the simulated disk has neither modules nor tenants".into(),
-    ))
 }

@@ -1,5 +1,4 @@
-//! How much is stored of each instance and each tenant: columns of the tables `instances` and `tenants`, and the tenants'
-//! in memory as well.
+//! How much is stored of each instance and each tenant. The tenants' is kept in memory as well.
 //!
 //! Counted are the bytes that the database is given, and a flat amount for what each row takes beside them. An event that
 //! waits counts for as long as it does, and in the history once a turn has taken it. Another message counts twice then: as
@@ -12,13 +11,6 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use sqlx::sqlite::SqliteConnection;
-
-use super::{
-    Error,
-    sqlite::columns::{Columns, Values},
-    sqlite::statement::{BindRow, RowStatement},
-};
 use crate::model::{InstanceNumber, TenantId};
 
 /// What a row takes beside its content: its key and its place on a page.
@@ -91,29 +83,6 @@ pub(super) struct SizedInstance {
     pub(super) sizes: Sizes,
 }
 
-impl BindRow for SizedInstance {
-    fn bind(&self, values: &mut Values) {
-        values
-            .number(self.number.0)
-            .number(self.sizes.execution)
-            .number(self.sizes.events)
-            .number(self.sizes.log);
-    }
-}
-
-/// Sets how much is stored of instances.
-pub(super) static SET: RowStatement = RowStatement::new(
-    "WITH v(instance, execution_bytes, event_bytes, log_bytes) AS (VALUES ",
-    4,
-    ")
-     UPDATE instances
-     SET execution_bytes = v.execution_bytes,
-         event_bytes = v.event_bytes,
-         log_bytes = v.log_bytes
-     FROM v
-     WHERE instances.partition = 0 AND instances.instance = v.instance",
-);
-
 /// By how much what is stored of tenants has grown; less than nothing where more was deleted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Growth(BTreeMap<TenantId, i64>);
@@ -121,7 +90,7 @@ pub(super) struct Growth(BTreeMap<TenantId, i64>);
 impl Growth {
     /// Something of a tenant was that large before, and is that large now.
     pub(super) fn add(&mut self, tenant: TenantId, before: u64, after: u64) {
-        let change = super::sqlite::columns::stored(after) - super::sqlite::columns::stored(before);
+        let change = signed(after) - signed(before);
         *self.0.entry(tenant).or_default() += change;
     }
 
@@ -139,25 +108,12 @@ impl Growth {
     }
 }
 
-/// A tenant of which that much more is stored.
-pub(super) struct GrownTenant(TenantId, i64);
-
-impl BindRow for GrownTenant {
-    fn bind(&self, values: &mut Values) {
-        values.number(self.0.0).signed(self.1);
-    }
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Adds to how much is stored of tenants.
-pub(super) static GROW: RowStatement = RowStatement::new(
-    "WITH v(tenant, change) AS (VALUES ",
-    2,
-    ")
-     UPDATE tenants
-     SET stored_bytes = tenants.stored_bytes + v.change
-     FROM v
-     WHERE tenants.tenant = v.tenant",
-);
+/// A tenant of which that much more is stored.
+pub(super) struct GrownTenant(pub(super) TenantId, pub(super) i64);
 
 /// How much is stored of each tenant now. Written by the writer alone.
 #[derive(Debug, Default)]
@@ -186,14 +142,4 @@ impl StoredBytes {
     fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// How much is stored of each tenant.
-pub(super) async fn of_tenants(connection: &mut SqliteConnection) -> Result<HashMap<TenantId, u64>, Error> {
-    let rows = sqlx::query("SELECT tenant, stored_bytes FROM tenants")
-        .fetch_all(connection)
-        .await?;
-    rows.iter()
-        .map(|row| Ok((TenantId(row.small_number(0)?), row.number(1)?)))
-        .collect()
 }

@@ -1,15 +1,166 @@
-//! SQLite: the database file below the store. All SQL is here, and all that names sqlx.
+//! SQLite: a database file in a data folder, and all that names SQL or sqlx.
+//!
+//! Above is the seam ([`backend`](super::backend)); sqlx's types and errors end here. There is a file per table, with one
+//! function per query. One host owns the folder, so what its writer remembers is true.
 
-pub(super) mod backup;
-pub(super) mod check;
-pub(super) mod checkpoint;
-pub(super) mod columns;
-pub(super) mod inspect;
-pub(super) mod migrate;
-pub(super) mod names;
-pub(super) mod open;
-pub(super) mod people;
-pub(super) mod statement;
-pub(super) mod takeover;
+mod administration;
+mod attempts;
+mod backup;
+mod check;
+mod checkpoint;
+mod columns;
+mod counters;
+mod error;
+mod events;
+mod garbage;
+mod history;
+mod idempotency;
+mod inbox;
+mod inspect;
+mod instances;
+mod list;
+mod logs;
+mod migrate;
+mod modules;
+mod names;
+mod open;
+mod people;
+mod purges;
+mod readers;
+mod rows;
+mod session;
+mod settings;
+mod sizes;
+mod statement;
+mod summaries;
+mod takeover;
 #[cfg(test)]
 mod tests;
+mod usage;
+
+use std::{fs::File, future::Future, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+pub use self::backup::{Backup, backup};
+use self::checkpoint::Checkpointer;
+pub(super) use self::{people::People, readers::Readers, session::Session};
+use super::{
+    Error, Opened, Stats, Store, StoreService,
+    backend::{self, Connection},
+    writer::WriteGate,
+};
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The folder of the database; made at the first start.
+    pub data_dir: PathBuf,
+    /// How many of the engine's queries can run at a time.
+    pub readers: u32,
+    /// How many of people's queries can run at a time, beside those.
+    pub people_readers: u32,
+    /// How long one of people's queries may run before it is interrupted.
+    pub query_time: Duration,
+    /// When an answer is given.
+    pub synchronous: Synchronous,
+    /// When SQLite's log is that long, in bytes, the writer pauses for a moment so that it can start over.
+    pub max_log_bytes: u64,
+    /// The database file never grows beyond that, in bytes; commits that need more fail.
+    pub max_bytes: Option<u64>,
+}
+
+/// What an answer to a change means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// It is on disk and survives a loss of power.
+    #[default]
+    Full,
+    /// It survives the end of the host, but a loss of power may undo the last moments. For tests and benchmarks.
+    Normal,
+}
+
+impl StoreOptions {
+    /// The usual settings for a folder.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            readers: 4,
+            people_readers: 4,
+            query_time: Duration::from_secs(10),
+            synchronous: Synchronous::default(),
+            max_log_bytes: 64 << 20,
+            max_bytes: None,
+        }
+    }
+}
+
+/// What keeps the file in order while the writer runs.
+pub(super) struct Upkeep {
+    checkpointer: Checkpointer,
+    readers: Readers,
+    people: People,
+    /// Keeps other hosts out until the service has ended.
+    _lock: File,
+}
+
+impl Upkeep {
+    /// Runs the writer and shortens the log beside it; then closes the database.
+    pub(super) async fn beside(self, writing: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+        let Self {
+            checkpointer,
+            readers,
+            people,
+            _lock,
+        } = self;
+        // Ends the checkpointer after the writer, also if the writer panics or this future is dropped.
+        let stop = CancellationToken::new();
+        let written = async {
+            let _stop = stop.clone().drop_guard();
+            let written = writing.await;
+            people.close().await;
+            readers.close().await;
+            written
+        };
+        let (written, shortened) = tokio::join!(written, checkpointer.run(stop.clone()));
+        written.and(shortened)
+    }
+}
+
+impl Store {
+    /// Opens the store of a data folder, which is made if need be, and which nobody else may have open.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] when the folder is in use, not writable, or not of a version that this host knows.
+    pub async fn open(options: &StoreOptions) -> Result<(Self, StoreService), Error> {
+        let lock = open::lock_folder(&options.data_dir)?;
+        let found = inspect::look(&options.data_dir);
+        let (connection, settings, schema) = open::open_writer(options).await?;
+        found.report(&schema);
+        let (gate, stats) = (WriteGate::default(), Arc::new(Stats::default()));
+        let (readers, people) = open::open_readers(options);
+        let [_, log, _] = open::files(&options.data_dir);
+        let upkeep = Upkeep {
+            checkpointer: Checkpointer {
+                connection: open::open_checkpointer(options).await?,
+                gate: Arc::clone(&gate),
+                stats: Arc::clone(&stats),
+                log,
+                max_bytes: options.max_log_bytes,
+                seen_pages: 0,
+            },
+            readers: readers.clone(),
+            people: people.clone(),
+            _lock: lock,
+        };
+        let opened = Opened {
+            connection: Connection::Sqlite(Box::new(Session::new(connection, settings))),
+            readers: backend::Readers::Sqlite(readers),
+            people: backend::People::Sqlite(people),
+            upkeep: backend::Upkeep::Sqlite(Box::new(upkeep)),
+            gate,
+            stats,
+        };
+        opened.into_store().await
+    }
+}

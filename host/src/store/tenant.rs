@@ -2,21 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{
-    AssertSqlSafe, SqliteExecutor,
-    sqlite::{SqliteConnection, SqliteRow},
-};
-
 use super::{
-    AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion, attempts, history,
-    inbox,
-    instances::{self, FIRST_ENDED},
-    list::{self, InstancePage, ListFilter},
-    logs, modules,
-    purges::{self, Ended, EndedFilter, Tree},
-    readers::Readers,
-    sqlite::columns::{Columns, parse},
-    usage,
+    AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion,
+    attempts::AttemptsOfTasks,
+    backend::{People, Readers},
+    list::{InstancePage, ListFilter},
+    purges::{Ended, EndedFilter, Tree},
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
@@ -27,6 +18,7 @@ use crate::model::{
 #[derive(Debug, Clone)]
 pub struct TenantStore {
     readers: Readers,
+    people: People,
     tenant: TenantId,
 }
 
@@ -151,18 +143,62 @@ pub struct HistoryPage {
     pub next: Option<HistoryCursor>,
 }
 
-pub(super) const COLUMNS: &str = "
-    i.instance, i.id, f.name, m.digest, i.status, i.execution, i.last_turn, i.created_at_ms, i.updated_at_ms,
-    i.custom_status, i.stuck, i.parent_link, i.fuel";
+impl InstanceDetails {
+    /// Of an instance, with the last turn of one that has ended.
+    pub(super) fn new(summary: InstanceSummary, input: Option<Payload>, last: Option<Turn>) -> Self {
+        let (outcome, terminated) = last.map_or((None, None), end_of);
+        Self {
+            summary,
+            input,
+            outcome,
+            terminated,
+        }
+    }
+}
 
-/// What the columns of an instance come from. `CROSS JOIN` keeps SQLite from beginning with another table.
-pub(super) const OTHER_TABLES: &str = "
-    CROSS JOIN function_names AS f ON f.function = i.function
-    CROSS JOIN modules AS m ON m.module = i.module";
+impl HistoryFrom {
+    /// The turn after which a page of an instance's current execution begins; none if it is one of another execution.
+    pub(super) fn after(self, instance: &InstanceSummary) -> Option<TurnNumber> {
+        match self {
+            Self::Turn(after) => Some(after),
+            Self::Cursor(cursor) => {
+                let is_current = (cursor.instance, cursor.execution) == (instance.number, instance.execution);
+                is_current.then_some(cursor.after)
+            }
+        }
+    }
+}
+
+impl HistoryPage {
+    /// Turns of the current execution of an instance after a turn, with the attempts of their tasks.
+    pub(super) fn new(
+        instance: &InstanceSummary,
+        after: TurnNumber,
+        turns: Vec<Turn>,
+        attempts: AttemptsOfTasks,
+    ) -> Self {
+        let last = turns.last().map_or(after, |turn| turn.number);
+        Self {
+            execution: instance.execution,
+            turns,
+            attempts: attempts.last,
+            attempt_totals: attempts.totals,
+            next: (last < instance.last_turn).then_some(HistoryCursor {
+                instance: instance.number,
+                execution: instance.execution,
+                after: last,
+            }),
+        }
+    }
+}
 
 impl TenantStore {
-    pub(super) fn new(readers: Readers, tenant: TenantId) -> Self {
-        Self { readers, tenant }
+    pub(super) fn new(readers: Readers, people: People, tenant: TenantId) -> Self {
+        Self {
+            readers,
+            people,
+            tenant,
+        }
     }
 
     /// An instance with its input and, when it has ended, its outcome.
@@ -170,9 +206,7 @@ impl TenantStore {
     /// # Errors
     /// When the query fails, or rows of the instance cannot be read.
     pub async fn instance(&self, id: &InstanceId) -> Result<Option<InstanceDetails>, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = details(reader.connection(), self.tenant, id).await;
-        reader.finish(found).await
+        self.people.details(self.tenant, id).await
     }
 
     /// An instance as [`instance`](Self::instance) shows it, and turns of its current execution, both of one moment.
@@ -184,9 +218,7 @@ impl TenantStore {
         id: &InstanceId,
         filter: &HistoryFilter,
     ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = details_with_history(reader.connection(), self.tenant, id, filter).await;
-        reader.finish(found).await
+        self.people.details_with_history(self.tenant, id, filter).await
     }
 
     /// How much the tenant has. Walks through its instances: for administrators, who do not wait for the tenant's own
@@ -195,9 +227,7 @@ impl TenantStore {
     /// # Errors
     /// When the query fails.
     pub async fn holdings(&self) -> Result<TenantHoldings, Error> {
-        let mut reader = self.readers.people().read(None).await?;
-        let found = holdings(reader.connection(), self.tenant).await;
-        reader.finish(found).await
+        self.people.holdings(self.tenant).await
     }
 
     /// How many modules the tenant has.
@@ -205,9 +235,7 @@ impl TenantStore {
     /// # Errors
     /// When the query fails.
     pub async fn module_holdings(&self) -> Result<ModuleHoldings, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = module_holdings(reader.connection(), self.tenant).await;
-        reader.finish(found).await
+        self.people.module_holdings(self.tenant).await
     }
 
     /// What each function of the tenant has used on some days, by kind and name.
@@ -215,9 +243,7 @@ impl TenantStore {
     /// # Errors
     /// When the query fails, or a row cannot be read.
     pub async fn usage(&self, days: Days) -> Result<Vec<FunctionUsage>, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = usage::of(reader.connection(), self.tenant, days).await;
-        reader.finish(found).await
+        self.people.usage(self.tenant, days).await
     }
 
     /// Instances, newest first, from a cursor on. Instances that are created meanwhile do not shift the pages.
@@ -225,9 +251,7 @@ impl TenantStore {
     /// # Errors
     /// When the query fails, or a row cannot be read.
     pub async fn list(&self, filter: &ListFilter, from: Option<&Cursor>, limit: u32) -> Result<InstancePage, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = list::page(reader.connection(), self.tenant, filter, from, limit).await;
-        reader.finish(found).await
+        self.people.list(self.tenant, filter, from, limit).await
     }
 
     /// The same of the children of an instance. Those of an instance that is gone are found by looking through all
@@ -242,19 +266,9 @@ impl TenantStore {
         from: Option<&Cursor>,
         limit: u32,
     ) -> Result<Option<InstancePage>, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = children(reader.connection(), self.tenant, parent, filter, from, limit).await;
-        reader.finish(found).await
-    }
-
-    /// How many instances are in each state; states without any are left out.
-    ///
-    /// # Errors
-    /// When the query fails.
-    pub async fn counts(&self) -> Result<Vec<(InstanceStatus, u64)>, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = counts(reader.connection(), self.tenant).await;
-        reader.finish(found).await
+        self.people
+            .list_children(self.tenant, parent, filter, from, limit)
+            .await
     }
 
     /// Lines of an instance's log, in order; none if there is no such instance.
@@ -262,9 +276,7 @@ impl TenantStore {
     /// # Errors
     /// When the query fails.
     pub async fn logs(&self, id: &InstanceId, filter: &LogFilter) -> Result<Option<Vec<LogRow>>, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = lines(reader.connection(), self.tenant, id, filter).await;
-        reader.finish(found).await
+        self.people.logs(self.tenant, id, filter).await
     }
 
     /// The current versions of all modules, by name.
@@ -272,9 +284,7 @@ impl TenantStore {
     /// # Errors
     /// When the query fails, or a description cannot be read.
     pub async fn modules(&self) -> Result<Vec<ModuleVersion>, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = modules::current(reader.connection(), self.tenant).await;
-        reader.finish(found).await
+        self.people.modules(self.tenant).await
     }
 
     /// The current version of a module.
@@ -282,23 +292,17 @@ impl TenantStore {
     /// # Errors
     /// When the query fails, or the description cannot be read.
     pub async fn module(&self, name: &str) -> Result<Option<ModuleVersion>, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = modules::by_name(reader.connection(), self.tenant, name).await;
-        reader.finish(found).await
+        self.people.module_named(self.tenant, name).await
     }
 
     /// Ended instances that a purge of many deletes.
     pub(super) async fn ended(&self, filter: &EndedFilter) -> Result<Ended, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = purges::ended(reader.connection(), self.tenant, filter).await;
-        reader.finish(found).await
+        self.people.ended(self.tenant, filter).await
     }
 
     /// An instance and what belongs to it.
     pub(super) async fn tree(&self, root: InstanceNumber) -> Result<Tree, Error> {
-        let mut reader = self.readers.people().read(Some(self.tenant)).await?;
-        let found = purges::tree(reader.connection(), self.tenant, root).await;
-        reader.finish(found).await
+        self.people.tree(self.tenant, root).await
     }
 }
 
@@ -330,240 +334,8 @@ impl TenantStore {
     }
 }
 
-async fn details(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    id: &InstanceId,
-) -> Result<Option<InstanceDetails>, Error> {
-    let Some(summary) = summary_of(&mut *connection, tenant, id).await? else {
-        return Ok(None);
-    };
-    let (number, execution) = (summary.number, summary.execution);
-    let first = history::one(&mut *connection, number, execution, TurnNumber(1)).await?;
-    let input = match &first {
-        Some(turn) => input_of(turn),
-        // Not begun: what it will begin with waits in the inbox.
-        None => inbox::start(&mut *connection, number)
-            .await?
-            .map(|started| started.input),
-    };
-    let mut details = InstanceDetails {
-        summary,
-        input,
-        outcome: None,
-        terminated: None,
-    };
-    if details.summary.status.has_ended()
-        && let Some(last) = history::one(connection, number, execution, details.summary.last_turn).await?
-    {
-        (details.outcome, details.terminated) = end_of(last);
-    }
-    Ok(Some(details))
-}
-
-async fn details_with_history(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    id: &InstanceId,
-    filter: &HistoryFilter,
-) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
-    let Some(details) = details(connection, tenant, id).await? else {
-        return Ok(None);
-    };
-    let InstanceSummary {
-        number,
-        execution,
-        last_turn,
-        ..
-    } = details.summary;
-    let after = match filter.from {
-        HistoryFrom::Turn(after) => after,
-        HistoryFrom::Cursor(cursor) if (cursor.instance, cursor.execution) == (number, execution) => cursor.after,
-        HistoryFrom::Cursor(_) => return Ok(Some((details, FoundHistory::Over))),
-    };
-    let turns = history::after(&mut *connection, number, execution, after, filter.limit).await?;
-    let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
-    let attempts = attempts::of(connection, number, execution, &tasks).await?;
-    let last = turns.last().map_or(after, |turn| turn.number);
-    let page = HistoryPage {
-        execution,
-        turns,
-        attempts: attempts.last,
-        attempt_totals: attempts.totals,
-        next: (last < last_turn).then_some(HistoryCursor {
-            instance: number,
-            execution,
-            after: last,
-        }),
-    };
-    Ok(Some((details, FoundHistory::Page(page))))
-}
-
-async fn holdings(connection: &mut SqliteConnection, tenant: TenantId) -> Result<TenantHoldings, Error> {
-    let modules = module_holdings(&mut *connection, tenant).await?;
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "SELECT count(*), count(*) FILTER (WHERE status < {FIRST_ENDED})
-             FROM instances
-             WHERE partition = 0 AND tenant = ?"
-    )))
-    .bind(i64::from(tenant.0))
-    .fetch_one(connection)
-    .await?;
-    Ok(TenantHoldings {
-        modules,
-        instances: row.number(0)?,
-        live_instances: row.number(1)?,
-    })
-}
-
-async fn module_holdings(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<ModuleHoldings, Error> {
-    let row = sqlx::query(
-        "SELECT (SELECT count(*) FROM module_names WHERE tenant = ?1),
-            (SELECT coalesce(sum(m.size), 0)
-             FROM modules AS m
-             WHERE m.tenant = ?1 AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module))",
-    )
-    .bind(i64::from(tenant.0))
-    .fetch_one(executor)
-    .await?;
-    Ok(ModuleHoldings {
-        modules: row.number(0)?,
-        bytes: row.number(1)?,
-    })
-}
-
-async fn children(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    parent: &InstanceId,
-    filter: ListFilter,
-    from: Option<&Cursor>,
-    limit: u32,
-) -> Result<Option<InstancePage>, Error> {
-    let number = number_of(&mut *connection, tenant, parent).await?;
-    let filter = ListFilter {
-        parent: number,
-        orphans_of: Some(parent.clone()).filter(|_| number.is_none()),
-        ..filter
-    };
-    let page = list::page(connection, tenant, &filter, from, limit).await?;
-    // An instance that has children left was there once.
-    let is_unknown = number.is_none() && from.is_none() && page.instances.is_empty() && page.next.is_none();
-    Ok(Some(page).filter(|_| !is_unknown))
-}
-
-async fn counts(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<Vec<(InstanceStatus, u64)>, Error> {
-    let rows = sqlx::query(
-        "SELECT status, count(*)
-         FROM instances
-         WHERE partition = 0 AND tenant = ?
-         GROUP BY status
-         ORDER BY status",
-    )
-    .bind(i64::from(tenant.0))
-    .fetch_all(executor)
-    .await?;
-    rows.iter()
-        .map(|row| Ok((instances::status(row.number(0)?)?, row.number(1)?)))
-        .collect()
-}
-
-async fn lines(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    id: &InstanceId,
-    filter: &LogFilter,
-) -> Result<Option<Vec<LogRow>>, Error> {
-    match number_of(&mut *connection, tenant, id).await? {
-        Some(number) => Ok(Some(logs::of(connection, number, filter).await?)),
-        None => Ok(None),
-    }
-}
-
-/// An instance of a tenant as a list shows it.
-pub(super) async fn summary_of(
-    executor: impl SqliteExecutor<'_>,
-    tenant: TenantId,
-    id: &InstanceId,
-) -> Result<Option<InstanceSummary>, Error> {
-    let text = format!(
-        "SELECT {COLUMNS}
-         FROM instances AS i {OTHER_TABLES}
-         WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?"
-    );
-    let row = sqlx::query(AssertSqlSafe(text))
-        .bind(i64::from(tenant.0))
-        .bind(id.as_str())
-        .fetch_optional(executor)
-        .await?;
-    row.as_ref().map(summary).transpose()
-}
-
-/// The number of the instance that has the id now.
-pub(super) async fn number_of(
-    executor: impl SqliteExecutor<'_>,
-    tenant: TenantId,
-    id: &InstanceId,
-) -> Result<Option<InstanceNumber>, Error> {
-    let row = sqlx::query(
-        "SELECT instance
-         FROM instances
-         WHERE partition = 0 AND tenant = ? AND id = ?",
-    )
-    .bind(i64::from(tenant.0))
-    .bind(id.as_str())
-    .fetch_optional(executor)
-    .await?;
-    row.map(|row| row.number(0).map(InstanceNumber)).transpose()
-}
-
-/// The instance that has the id now.
-pub(super) async fn addressee(
-    executor: impl SqliteExecutor<'_>,
-    tenant: TenantId,
-    id: &InstanceId,
-) -> Result<Option<Addressee>, Error> {
-    let row = sqlx::query(
-        "SELECT i.instance, i.module, f.name, i.status
-         FROM instances AS i CROSS JOIN function_names AS f ON f.function = i.function
-         WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?",
-    )
-    .bind(i64::from(tenant.0))
-    .bind(id.as_str())
-    .fetch_optional(executor)
-    .await?;
-    let addressee = |row: SqliteRow| {
-        Ok(Addressee {
-            number: InstanceNumber(row.number(0)?),
-            module: ModuleNumber(row.small_number(1)?),
-            function: parse(row.text(2)?, "the function name")?,
-            status: instances::status(row.number(3)?)?,
-        })
-    };
-    row.map(addressee).transpose()
-}
-
-/// An instance from its row: [`COLUMNS`].
-pub(super) fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
-    let number = InstanceNumber(row.number(0)?);
-    Ok(InstanceSummary {
-        number,
-        id: parse(row.text(1)?, "the instance id")?,
-        function: parse(row.text(2)?, "the function name")?,
-        module_digest: modules::digest(row.bytes(3)?)?,
-        status: instances::status(row.number(4)?)?,
-        execution: ExecutionNumber(row.small_number(5)?),
-        last_turn: TurnNumber(row.small_number(6)?),
-        created_at: Timestamp(row.number(7)?),
-        updated_at: Timestamp(row.number(8)?),
-        custom_status: instances::custom_status(row.optional_text(9)?, number)?,
-        stuck: instances::stuck(row.optional_bytes(10)?, number)?,
-        parent_id: instances::parent(row.optional_bytes(11)?, number)?.map(|parent| parent.instance_id),
-        fuel: row.number(12)?,
-    })
-}
-
-fn input_of(first: &Turn) -> Option<Payload> {
+/// The input that an execution was given, told by its first turn.
+pub(super) fn input_of(first: &Turn) -> Option<Payload> {
     first.arrivals.iter().find_map(|arrival| match arrival {
         Arrival::Started(started) => Some(started.input.clone()),
         _ => None,

@@ -1,25 +1,29 @@
-//! What the store promises, each promise as a test against a real database in a folder of its own.
+//! What the store promises, each promise as a test over every backend.
+//!
+//! What is about files, and how SQLite finds rows, is tested beside the SQL, in `sqlite/tests/`.
 
-mod attempts_and_logs;
+pub(super) mod attempts_and_logs;
 mod batches;
 mod commits;
 mod creations;
 mod inboxes;
 mod modules;
 mod purges;
-mod queries;
+pub(super) mod queries;
 mod simulated;
 mod sizes;
 mod starts;
 mod sweeping;
-mod throughput;
 mod waking;
 
 use std::future::Future;
 
 use tokio::task::JoinHandle;
 
-use super::*;
+use super::{
+    simulated::{Content, Disk, FaultPlan, Step, Treatment},
+    *,
+};
 use crate::model::{
     Arrival, Decision, Event, FunctionDescription, FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits,
     Outcome as TaskOutcome, Parent, Payload, Started, TaskId,
@@ -30,9 +34,57 @@ pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 pub(super) const TENANT: TenantId = TenantId::DEFAULT;
 
-/// An open store in a folder of its own.
+/// What the rows of a test store are in; it outlives the store.
+pub(super) enum Place {
+    /// A database file in a folder of its own.
+    Folder(tempfile::TempDir),
+    /// The disk of the simulation, with which nothing goes wrong.
+    Memory(Disk),
+}
+
+impl Place {
+    pub(super) fn folder() -> Self {
+        Self::Folder(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn memory() -> Self {
+        Self::Memory(Disk::new(Arc::new(Calm), None))
+    }
+
+    async fn open(&self, change: impl FnOnce(&mut StoreOptions)) -> Result<(Store, StoreService), Error> {
+        match self {
+            Self::Folder(folder) => {
+                let mut options = StoreOptions::new(folder.path());
+                options.synchronous = Synchronous::Normal;
+                change(&mut options);
+                Store::open(&options).await
+            }
+            Self::Memory(disk) => Store::open_simulated(disk).await,
+        }
+    }
+
+    /// What a crash leaves.
+    fn crash(&self) {
+        if let Self::Memory(disk) = self {
+            disk.crash();
+        }
+    }
+}
+
+/// Nothing ever goes wrong.
+pub(super) struct Calm;
+
+impl FaultPlan for Calm {
+    fn of(&self, _: Step) -> Treatment {
+        Treatment::SMOOTH
+    }
+
+    fn committed(&self, _: &Content, _: &Content) {}
+}
+
+/// An open store in a place of its own.
 pub(super) struct TestStore {
-    pub(super) folder: tempfile::TempDir,
+    pub(super) place: Place,
     pub(super) store: Store,
     pub(super) service: JoinHandle<Result<(), Error>>,
     pub(super) stop: CancellationToken,
@@ -47,9 +99,14 @@ impl std::ops::Deref for TestStore {
 }
 
 impl TestStore {
-    /// A new store with one module, number 1, in it.
+    /// A new store in a folder, with one module, number 1, in it.
     pub(super) async fn new() -> Self {
-        let test = Self::empty(|_| {}).await;
+        Self::with_module(Place::folder()).await
+    }
+
+    /// A new store with one module, number 1, in it.
+    pub(super) async fn with_module(place: Place) -> Self {
+        let test = Self::empty(place).await;
         let put = put_module("orders", 1, &["Order", "Child"]);
         assert!(matches!(
             test.put_module(put).await.unwrap(),
@@ -58,19 +115,16 @@ impl TestStore {
         test
     }
 
-    pub(super) async fn empty(change: impl FnOnce(&mut StoreOptions)) -> Self {
-        Self::in_folder(tempfile::tempdir().unwrap(), change).await
+    pub(super) async fn empty(place: Place) -> Self {
+        Self::open(place, |_| {}).await
     }
 
-    pub(super) async fn in_folder(folder: tempfile::TempDir, change: impl FnOnce(&mut StoreOptions)) -> Self {
-        let mut options = StoreOptions::new(folder.path());
-        options.synchronous = Synchronous::Normal;
-        change(&mut options);
-        let (store, service) = Store::open(&options).await.unwrap();
+    pub(super) async fn open(place: Place, change: impl FnOnce(&mut StoreOptions)) -> Self {
+        let (store, service) = place.open(change).await.unwrap();
         let stop = CancellationToken::new();
         let service = tokio::spawn(service.run(stop.clone()));
         Self {
-            folder,
+            place,
             store,
             service,
             stop,
@@ -79,13 +133,13 @@ impl TestStore {
 
     /// Shuts the store down properly and opens it again.
     pub(super) async fn reopen(self) -> Self {
-        Self::in_folder(self.closed().await, |_| {}).await
+        Self::empty(self.closed().await).await
     }
 
     /// Shuts the store down properly.
-    pub(super) async fn closed(self) -> tempfile::TempDir {
+    pub(super) async fn closed(self) -> Place {
         let Self {
-            folder,
+            place,
             store,
             service,
             stop,
@@ -97,18 +151,19 @@ impl TestStore {
             Err(Error::Closed)
         ));
         drop(store);
-        folder
+        place
     }
 
-    /// Drops everything in the middle, as a crash would, and opens the folder again.
+    /// Drops everything in the middle, as a crash would, and opens the place again.
     pub(super) async fn crash(self) -> Self {
         let Self {
-            folder, store, service, ..
+            place, store, service, ..
         } = self;
         service.abort();
         let _ = service.await;
         drop(store);
-        Self::in_folder(folder, |_| {}).await
+        place.crash();
+        Self::empty(place).await
     }
 
     /// Starts an instance that must not exist.
@@ -147,19 +202,10 @@ impl TestStore {
 
     /// How many rows a table has.
     pub(super) async fn rows(&self, table: &'static str) -> i64 {
-        let text = format!("SELECT count(*) FROM {table}");
-        sqlx::query_scalar(sqlx::AssertSqlSafe(text))
-            .fetch_one(self.store.readers.sqlite())
-            .await
-            .unwrap()
-    }
-
-    /// Changes the database behind the writer's back.
-    pub(super) async fn damage(&self, statement: &'static str) {
-        let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("windlass.db"));
-        let mut connection = sqlx::ConnectOptions::connect(&settings).await.unwrap();
-        let done = sqlx::query(statement).execute(&mut connection).await.unwrap();
-        assert_ne!(done.rows_affected(), 0, "the statement finds something to damage");
+        match &self.place {
+            Place::Folder(_) => self.rows_of_file(table).await,
+            Place::Memory(disk) => i64::try_from(disk.content().count(table)).unwrap(),
+        }
     }
 
     pub(super) async fn sweep_all(&self, now: Timestamp) {

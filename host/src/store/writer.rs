@@ -38,7 +38,7 @@ use self::{
 use super::{
     Change, Changed, Error, NewInstance, Recipient, Stats,
     attempts::AttemptKey,
-    connection::Connection,
+    backend::Connection,
     counters::{self, Counters, InstanceNumbers},
     idempotency::WantedKey,
     sizes::{Growth, StoredBytes},
@@ -296,13 +296,13 @@ impl Database {
 
     /// Ends the transaction, if there is one. The error may have ended it already, or the connection may be in no state to
     /// go on: then it is replaced. Fails if even then nothing can be written.
-    async fn roll_back(&mut self) -> Result<(), sqlx::Error> {
-        if self.connection.execute("ROLLBACK").await.is_ok() {
+    async fn roll_back(&mut self) -> Result<(), Error> {
+        if self.connection.roll_back().await.is_ok() {
             return Ok(());
         }
         self.connection.reopen().await?;
-        self.connection.execute("BEGIN IMMEDIATE").await?;
-        self.connection.execute("ROLLBACK").await
+        self.connection.begin().await?;
+        self.connection.roll_back().await
     }
 }
 

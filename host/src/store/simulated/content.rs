@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::{AttemptRow, idempotency::StoredKey, instances::InstanceHead, sizes::Sizes};
+use super::super::{Amount, AttemptRow, idempotency::StoredKey, instances::InstanceHead, sizes::Sizes};
+use super::catalogue::Catalogue;
 use crate::model::{
-    ExecutionNumber, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Parent,
-    StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
+    ExecutionNumber, FunctionKind, FunctionName, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
+    ModuleNumber, Parent, StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
 };
 
 /// All that is committed.
@@ -21,7 +22,12 @@ pub(crate) struct Content {
     /// Instance, what (as in the real table) and execution.
     pub(in crate::store) garbage: BTreeSet<(InstanceNumber, u32, ExecutionNumber)>,
     pub(in crate::store) counters: BTreeMap<&'static str, u64>,
+    pub(in crate::store) usage: Arc<BTreeMap<UsageKey, Amount>>,
+    pub(in crate::store) catalogue: Arc<Catalogue>,
 }
+
+/// Tenant, day, kind and function.
+type UsageKey = (TenantId, u64, FunctionKind, FunctionName);
 
 /// All rows that belong to one instance.
 #[derive(Debug, Clone, Default)]
@@ -95,7 +101,9 @@ impl Content {
             functions: Arc::default(),
             keys: Arc::default(),
             garbage: BTreeSet::new(),
-            counters: BTreeMap::from([("instance", 1), ("sequence", 1)]),
+            counters: BTreeMap::from([("instance", 1), ("sequence", 1), ("tenant", 2)]),
+            usage: Arc::default(),
+            catalogue: Arc::new(Catalogue::new()),
         }
     }
 
@@ -107,6 +115,24 @@ impl Content {
     /// The row of an instance.
     pub(crate) fn row(&self, instance: InstanceNumber) -> Option<&InstanceRow> {
         self.instances.get(&instance)?.row.as_ref()
+    }
+
+    /// How many rows a table has, as SQLite calls it.
+    pub(in crate::store) fn count(&self, table: &str) -> usize {
+        let of_each = |count: fn(&InstanceRows) -> usize| self.instances.values().map(|rows| count(rows)).sum();
+        match table {
+            "instances" => self.existing().count(),
+            "history" => of_each(|rows| rows.history.len()),
+            "inbox" => of_each(|rows| rows.inbox.values().filter(|row| row.event.is_none()).count()),
+            "events" => of_each(|rows| rows.inbox.values().filter(|row| row.event.is_some()).count()),
+            "attempts" => of_each(|rows| rows.attempts.len()),
+            "logs" => of_each(|rows| rows.lines.len()),
+            "garbage" => self.garbage.len(),
+            "idempotency_keys" => self.keys.len(),
+            "function_names" => self.functions.len(),
+            "usage" => self.usage.len(),
+            other => self.catalogue.rows(other).expect("the table exists"),
+        }
     }
 
     /// The instances that there are, with all their rows.

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, history, page::Page, sqlite::columns::decode,
-    sqlite::takeover::FIRST_TURNS,
+    Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary,
+    decode::decode,
+    history::{self as turns, FIRST_TURNS},
+    page::Page,
 };
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
-    EventPage, ExecutionNumber, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest, Payload,
-    TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    EventPage, ExecutionNumber, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, Payload, TaskId,
+    TenantId, Timestamp, Turn, TurnNumber,
 };
 
 impl Disk {
@@ -146,30 +148,8 @@ impl Disk {
         after: TurnNumber,
         limit: u32,
     ) -> Result<Vec<Turn>, Error> {
-        self.read(|content| {
-            let Some(rows) = content.instances.get(&instance) else {
-                return Ok(Vec::new());
-            };
-            let (mut expected, mut page) = (after, Page::new());
-            rows.history
-                .range((execution, after.next())..=(execution, TurnNumber(u32::MAX)))
-                .take(limit as usize)
-                .take_while(|(_, body)| {
-                    let is_wanted = !page.is_full();
-                    page.read(body.len());
-                    is_wanted
-                })
-                .map(|((_, number), body)| {
-                    expected = expected.next();
-                    let name = || history::name(instance, execution, *number);
-                    if *number != expected {
-                        return Err(history::gap(&name(), expected));
-                    }
-                    decode(body, name)
-                })
-                .collect()
-        })
-        .await
+        self.read(|content| history(content, instance, execution, after, limit))
+            .await
     }
 
     pub(in crate::store) async fn to_wake_at_start(
@@ -266,16 +246,51 @@ fn payload(text: &str) -> Payload {
     Payload::parse(text, usize::MAX).expect("a payload was stored")
 }
 
-fn summary(content: &Content, tenant: TenantId, id: &InstanceId) -> Option<InstanceSummary> {
-    let number = *content.ids.get(&(tenant, id.clone()))?;
-    let row: InstanceRow = content.row(number)?.clone();
-    // There is no table of modules: each version is named by its number.
-    let digest = u8::try_from(row.module.0).unwrap_or(u8::MAX);
-    Some(InstanceSummary {
+/// Turns of an execution after a turn, in order and without gaps.
+pub(super) fn history(
+    content: &Content,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    after: TurnNumber,
+    limit: u32,
+) -> Result<Vec<Turn>, Error> {
+    let Some(rows) = content.instances.get(&instance) else {
+        return Ok(Vec::new());
+    };
+    let (mut expected, mut page) = (after, Page::new());
+    rows.history
+        .range((execution, after.next())..=(execution, TurnNumber(u32::MAX)))
+        .take(limit as usize)
+        .take_while(|(_, body)| {
+            let is_wanted = !page.is_full();
+            page.read(body.len());
+            is_wanted
+        })
+        .map(|((_, number), body)| {
+            expected = expected.next();
+            let name = || turns::name(instance, execution, *number);
+            if *number != expected {
+                return Err(turns::gap(&name(), expected));
+            }
+            decode(body, name)
+        })
+        .collect()
+}
+
+/// An instance of a tenant as a list shows it.
+pub(super) fn summary(content: &Content, tenant: TenantId, id: &InstanceId) -> Option<InstanceSummary> {
+    let number = content.number(tenant, id)?;
+    Some(shown(content, number, content.row(number)?))
+}
+
+/// An instance as a list shows it.
+pub(super) fn shown(content: &Content, number: InstanceNumber, row: &InstanceRow) -> InstanceSummary {
+    let row = row.clone();
+    InstanceSummary {
         number,
         id: row.id,
         function: row.function,
-        module_digest: ModuleDigest([digest; 32]),
+        module_digest: content.catalogue.digest(row.module),
         status: row.status,
         execution: row.execution,
         last_turn: row.last_turn,
@@ -285,5 +300,5 @@ fn summary(content: &Content, tenant: TenantId, id: &InstanceId) -> Option<Insta
         stuck: row.stuck,
         parent_id: row.parent.map(|parent| parent.instance_id),
         fuel: row.fuel,
-    })
+    }
 }

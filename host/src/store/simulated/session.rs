@@ -1,11 +1,12 @@
 //! The writer's connection to the simulated disk: one transaction at a time, on a copy of what is committed.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
 use super::super::{
     Error,
-    attempts::AttemptKey,
+    attempts::{AttemptKey, Prunable},
     garbage::{EXECUTIONS_WITH_LOG, Garbage},
     idempotency::{StoredKey, WantedKey},
     instances::{ById, ByNumber, ChangedInstance, CreatedInstance, InstanceHead},
@@ -27,8 +28,8 @@ pub(in crate::store) struct Session {
     stages: Vec<Content>,
 }
 
-fn constraint(what: &str) -> sqlx::Error {
-    sqlx::Error::Protocol(format!("constraint failed: {what}"))
+fn constraint(what: &str) -> Error {
+    Error::database(io::Error::other(format!("constraint failed: {what}")))
 }
 
 impl Session {
@@ -40,41 +41,47 @@ impl Session {
         }
     }
 
-    pub(in crate::store) fn reopen(&mut self) {
+    pub(in crate::store) async fn reopen(&mut self) -> Result<(), Error> {
         self.transaction = None;
-    }
-
-    /// One of the three statements that the writer runs by their text.
-    pub(in crate::store) async fn execute(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
-        match statement {
-            "BEGIN IMMEDIATE" => {
-                if self.transaction.is_some() {
-                    return Err(constraint("a transaction within a transaction"));
-                }
-                let treatment = self.disk.begin_step(Step::Begin).await?;
-                self.transaction = Some(self.disk.content());
-                self.stages.clear();
-                self.disk.end_step(treatment).await;
-            }
-            "COMMIT" => {
-                let treatment = self.disk.begin_step(Step::Commit).await?;
-                let content = self.transaction.take();
-                let mut stages = std::mem::take(&mut self.stages);
-                stages.push(content.ok_or_else(|| constraint("no transaction"))?);
-                self.disk.commit(stages);
-                self.disk.end_step(treatment).await;
-            }
-            "ROLLBACK" => {
-                let rolled_back = self.transaction.take();
-                rolled_back.ok_or_else(|| constraint("no transaction"))?;
-            }
-            other => panic!("the simulated disk does not know {other:?}"),
-        }
         Ok(())
     }
 
+    pub(in crate::store) async fn close(self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    pub(in crate::store) async fn begin(&mut self) -> Result<(), Error> {
+        if self.transaction.is_some() {
+            return Err(constraint("a transaction within a transaction"));
+        }
+        let treatment = self.disk.begin_step(Step::Begin).await?;
+        self.transaction = Some(self.disk.content());
+        self.stages.clear();
+        self.disk.end_step(treatment).await;
+        Ok(())
+    }
+
+    pub(in crate::store) async fn roll_back(&mut self) -> Result<(), Error> {
+        let rolled_back = self.transaction.take();
+        rolled_back.map(drop).ok_or_else(|| constraint("no transaction"))
+    }
+
+    pub(in crate::store) async fn commit(&mut self, rows: &Rows<'_>, begun: bool) -> Result<u64, Error> {
+        if !begun {
+            self.begin().await?;
+        }
+        let written = self.write(rows).await?;
+        let treatment = self.disk.begin_step(Step::Commit).await?;
+        let content = self.transaction.take();
+        let mut stages = std::mem::take(&mut self.stages);
+        stages.push(content.ok_or_else(|| constraint("no transaction"))?);
+        self.disk.commit(stages);
+        self.disk.end_step(treatment).await;
+        Ok(written)
+    }
+
     /// Takes a step within the transaction.
-    async fn step<T>(&mut self, work: impl FnOnce(&mut Content) -> T) -> Result<T, sqlx::Error> {
+    pub(super) async fn step<T>(&mut self, work: impl FnOnce(&mut Content) -> T) -> Result<T, Error> {
         let treatment = self.disk.begin_step(Step::Write).await?;
         let done = match &mut self.transaction {
             Some(content) => work(content),
@@ -86,10 +93,10 @@ impl Session {
     }
 
     pub(in crate::store) async fn reserved(&mut self, counter: &'static str) -> Result<Option<u64>, Error> {
-        Ok(self.step(|content| content.counters.get(counter).copied()).await?)
+        self.step(|content| content.counters.get(counter).copied()).await
     }
 
-    pub(in crate::store) async fn reserve(&mut self, counter: &'static str, reserved: u64) -> Result<(), sqlx::Error> {
+    pub(in crate::store) async fn reserve(&mut self, counter: &'static str, reserved: u64) -> Result<(), Error> {
         self.step(|content| {
             content.counters.insert(counter, reserved);
         })
@@ -104,7 +111,7 @@ impl Session {
             }
             stored
         });
-        Ok(stored.await?)
+        stored.await
     }
 
     pub(in crate::store) async fn intern(&mut self, tenant: TenantId, name: &FunctionName) -> Result<u64, Error> {
@@ -114,7 +121,7 @@ impl Session {
                 .entry((tenant, name.clone()))
                 .or_insert(next)
         });
-        Ok(number.await?)
+        number.await
     }
 
     pub(in crate::store) async fn heads_by_number(&mut self, wanted: &[ByNumber]) -> Result<Vec<InstanceHead>, Error> {
@@ -122,7 +129,7 @@ impl Session {
             return Ok(Vec::new());
         }
         let heads = self.step(|content| wanted.iter().filter_map(|by| content.head(by.0)).collect());
-        Ok(heads.await?)
+        heads.await
     }
 
     pub(in crate::store) async fn heads_by_id(&mut self, wanted: &[ById<'_>]) -> Result<Vec<InstanceHead>, Error> {
@@ -133,7 +140,7 @@ impl Session {
             let numbers = wanted.iter().filter_map(|by| content.ids.get(&(by.0, by.1.clone())));
             numbers.filter_map(|number| content.head(*number)).collect()
         });
-        Ok(heads.await?)
+        heads.await
     }
 
     pub(in crate::store) async fn find_keys(&mut self, wanted: &[WantedKey<'_>]) -> Result<Vec<StoredKey>, Error> {
@@ -146,7 +153,7 @@ impl Session {
                 .filter_map(|key| content.keys.get(&(key.tenant, key.key.to_owned())));
             found.cloned().collect()
         });
-        Ok(keys.await?)
+        keys.await
     }
 
     pub(in crate::store) async fn measure_attempts(
@@ -161,7 +168,12 @@ impl Session {
             };
             wanted.iter().filter_map(measure).collect()
         });
-        Ok(measured.await?)
+        measured.await
+    }
+
+    /// (No host that kept more attempts ever wrote here.)
+    pub(in crate::store) async fn prunable_attempts(&mut self, _limit: u64) -> Result<Option<Prunable>, Error> {
+        Ok(None)
     }
 
     pub(in crate::store) async fn mark_stuck(
@@ -169,7 +181,7 @@ impl Session {
         instance: InstanceNumber,
         reason: &StuckReason,
         at: Timestamp,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<bool, Error> {
         self.step(|content| match content.row_mut(instance) {
             Some(row) if !row.status.has_ended() => {
                 row.status = InstanceStatus::Stuck;
@@ -191,7 +203,7 @@ impl Session {
             }
             _ => None,
         });
-        Ok(count.await?)
+        count.await
     }
 
     pub(in crate::store) async fn write(&mut self, rows: &Rows<'_>) -> Result<u64, Error> {
@@ -204,7 +216,7 @@ impl Session {
     }
 
     pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
-        Ok(self.step(|content| sweep(content, now, limit)).await?)
+        self.step(|content| sweep(content, now, limit)).await
     }
 }
 
@@ -218,7 +230,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         apply(row, change);
         row.wake_at = row.wake_at.filter(|_| wakes);
         if !row.is_sound() {
-            return Err(constraint("a row of instances").into());
+            return Err(constraint("a row of instances"));
         }
     }
     let mut written = rows.changed.len() as u64;
@@ -270,7 +282,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             history.insert(earlier, body.clone());
         }
         if history.insert((turn.execution, turn.turn), body).is_some() {
-            return Err(constraint("a turn that exists").into());
+            return Err(constraint("a turn that exists"));
         }
     }
     for message in &rows.messages {
@@ -281,7 +293,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         };
         let inbox = &mut content.rows_mut(message.instance).inbox;
         if inbox.insert(message.seq, row).is_some() {
-            return Err(constraint("a message that exists").into());
+            return Err(constraint("a message that exists"));
         }
     }
     for event in &rows.events {
@@ -292,7 +304,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         };
         let inbox = &mut content.rows_mut(event.instance).inbox;
         if inbox.insert(event.seq, row).is_some() {
-            return Err(constraint("an event that exists").into());
+            return Err(constraint("an event that exists"));
         }
     }
     if disk.sabotage() != Some(Sabotage::KeepsMessages) {
@@ -315,7 +327,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         let key = (new.attempt.execution, new.attempt.task, new.attempt.ordinal);
         let attempts = &mut content.rows_mut(new.instance).attempts;
         if attempts.insert(key, new.attempt.clone()).is_some() {
-            return Err(constraint("an attempt that exists").into());
+            return Err(constraint("an attempt that exists"));
         }
     }
     for key in &rows.pruned {
@@ -331,6 +343,13 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     }
     for garbage in &rows.garbage {
         written += u64::from(note(content, *garbage));
+    }
+    for used in rows.usage.rows() {
+        let key = (used.tenant, used.day, used.kind, used.function.clone());
+        Arc::make_mut(&mut content.usage)
+            .entry(key)
+            .or_default()
+            .add(used.amount);
     }
     for new in &rows.keys {
         let key = StoredKey {
@@ -350,7 +369,6 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.attempts.len(),
         rows.lines.len(),
         rows.keys.len(),
-        // Counted, not kept: nothing of the engine reads them.
         rows.usage.len(),
         rows.sized.len(),
         // Of tenants there are no rows.
@@ -386,12 +404,12 @@ fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Er
         .expect("the function was interned");
     let key = (created.tenant, created.id.clone());
     if content.ids.insert(key, created.state.number).is_some() {
-        return Err(constraint("the id of an instance that exists").into());
+        return Err(constraint("the id of an instance that exists"));
     }
     let state = &created.state;
     let rows = content.rows_mut(state.number);
     if rows.row.is_some() {
-        return Err(constraint("an instance that exists").into());
+        return Err(constraint("an instance that exists"));
     }
     let mut row = InstanceRow {
         tenant: created.tenant,
@@ -414,7 +432,7 @@ fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Er
     };
     apply(&mut row, state);
     if !row.is_sound() {
-        return Err(constraint("a row of instances").into());
+        return Err(constraint("a row of instances"));
     }
     rows.row = Some(row);
     Ok(())

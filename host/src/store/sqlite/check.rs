@@ -2,10 +2,10 @@
 
 use sqlx::{AssertSqlSafe, Row as _, sqlite::SqlitePool};
 
-use super::columns::Columns;
+use super::{columns::Columns, history, instances::FIRST_ENDED};
 use crate::{
     model::{ExecutionNumber, InstanceNumber, TurnNumber},
-    store::{Error, history, instances::FIRST_ENDED},
+    store::Error,
 };
 
 /// Most problems that are listed; a file that is damaged throughout would list millions.
@@ -64,7 +64,7 @@ const CONTRADICTIONS: [&str; 8] = [
 ];
 
 /// Everything that is wrong with a database; nothing if all is well.
-pub(in crate::store) async fn problems(pool: &SqlitePool) -> Result<Vec<String>, Error> {
+pub(super) async fn problems(pool: &SqlitePool) -> Result<Vec<String>, Error> {
     let mut problems = integrity(pool).await?;
     for statement in CONTRADICTIONS {
         let statement = statement.replace("{first_ended}", &FIRST_ENDED.to_string());

@@ -30,16 +30,16 @@ const PASSIVE_PAGES: i64 = 1_000;
 const FRAME_HEADER_BYTES: u64 = 24;
 
 /// Keeps the log short.
-pub(in crate::store) struct Checkpointer {
-    pub(in crate::store) connection: SqliteConnection,
-    pub(in crate::store) gate: WriteGate,
-    pub(in crate::store) stats: Arc<Stats>,
+pub(super) struct Checkpointer {
+    pub(super) connection: SqliteConnection,
+    pub(super) gate: WriteGate,
+    pub(super) stats: Arc<Stats>,
     /// The file of the log.
-    pub(in crate::store) log: PathBuf,
+    pub(super) log: PathBuf,
     /// Bytes in the log from which on the writer has to pause. Bounds the log on disk and the time of a recovery.
-    pub(in crate::store) max_bytes: u64,
+    pub(super) max_bytes: u64,
     /// Pages that were in the log at the last look.
-    pub(in crate::store) seen_pages: i64,
+    pub(super) seen_pages: i64,
 }
 
 /// What a checkpoint said.
@@ -52,7 +52,7 @@ struct Log {
 
 /// How the log is after a look at it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) enum Length {
+pub(super) enum Length {
     /// Short enough.
     Short,
     /// Long, and readers keep it so.
@@ -61,7 +61,7 @@ pub(in crate::store) enum Length {
 
 impl Checkpointer {
     /// Checkpoints until `stop` is cancelled, and then once more, completely.
-    pub(in crate::store) async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         let mut seen = self.stats.read().batches;
         let (mut interval, mut length) = (INTERVAL, Length::Short);
         loop {
@@ -91,7 +91,7 @@ impl Checkpointer {
     }
 
     /// Looks at the log once, and shortens it if it is worth it.
-    pub(in crate::store) async fn shorten(&mut self) -> Result<Length, sqlx::Error> {
+    pub(super) async fn shorten(&mut self) -> Result<Length, sqlx::Error> {
         let log = self.checkpoint("PRAGMA wal_checkpoint(NOOP)").await?;
         // The log may have started over since.
         let earlier = std::mem::replace(&mut self.seen_pages, log.pages).min(log.pages);

@@ -5,61 +5,55 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::{
-    model::{
-        FromStored,
-        codec::{self, Stored},
-    },
-    store::Error,
-};
+use crate::store::Error;
 
 /// The integer that is stored for a number; what does not fit (no count and no time of ours) becomes the largest.
-pub(in crate::store) fn stored(number: u64) -> i64 {
+pub(super) fn stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The parameters of one statement, in order.
 #[derive(Default)]
-pub(in crate::store) struct Values(SqliteArguments);
+pub(super) struct Values(SqliteArguments);
 
 impl Values {
     /// Binds an integer.
-    pub(in crate::store) fn number(&mut self, number: impl Into<u64>) -> &mut Self {
+    pub(super) fn number(&mut self, number: impl Into<u64>) -> &mut Self {
         self.add(stored(number.into()))
     }
 
     /// Binds an integer that may be negative.
-    pub(in crate::store) fn signed(&mut self, number: i64) -> &mut Self {
+    pub(super) fn signed(&mut self, number: i64) -> &mut Self {
         self.add(number)
     }
 
     /// Binds an integer or NULL.
-    pub(in crate::store) fn optional_number(&mut self, number: Option<impl Into<u64>>) -> &mut Self {
+    pub(super) fn optional_number(&mut self, number: Option<impl Into<u64>>) -> &mut Self {
         self.add(number.map(|number| stored(number.into())))
     }
 
     /// Binds text.
-    pub(in crate::store) fn text(&mut self, text: &str) -> &mut Self {
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
         self.add(text)
     }
 
     /// Binds text or NULL.
-    pub(in crate::store) fn optional_text(&mut self, text: Option<&str>) -> &mut Self {
+    pub(super) fn optional_text(&mut self, text: Option<&str>) -> &mut Self {
         self.add(text)
     }
 
     /// Binds bytes.
-    pub(in crate::store) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.add(bytes)
     }
 
     /// Binds bytes or NULL.
-    pub(in crate::store) fn optional_bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
+    pub(super) fn optional_bytes(&mut self, bytes: Option<&[u8]>) -> &mut Self {
         self.add(bytes)
     }
 
     /// Binds NULL that many times.
-    pub(in crate::store) fn nulls(&mut self, count: usize) -> &mut Self {
+    pub(super) fn nulls(&mut self, count: usize) -> &mut Self {
         for _ in 0..count {
             self.add(None::<i64>);
         }
@@ -67,7 +61,7 @@ impl Values {
     }
 
     /// The parameters as sqlx wants them.
-    pub(in crate::store) fn into_arguments(self) -> SqliteArguments {
+    pub(super) fn into_arguments(self) -> SqliteArguments {
         self.0
     }
 
@@ -78,7 +72,7 @@ impl Values {
 }
 
 /// Reads the columns of a row by position.
-pub(in crate::store) trait Columns {
+pub(super) trait Columns {
     /// An integer that is not negative.
     fn number(&self, column: usize) -> Result<u64, Error>;
     /// An integer that fits into 32 bits.
@@ -128,14 +122,4 @@ impl Columns for SqliteRow {
 
 fn unsigned(number: i64) -> Result<u64, Error> {
     u64::try_from(number).map_err(|_| Error::Damaged(format!("the number {number} is negative")))
-}
-
-/// The value that some stored bytes hold; `what` names the row for the error.
-pub(in crate::store) fn decode<T: Stored>(bytes: &[u8], what: impl FnOnce() -> String) -> Result<T, Error> {
-    codec::decode(bytes).map_err(|error| Error::Damaged(format!("{}: {error}", what())))
-}
-
-/// A text that was valid when it was stored.
-pub(in crate::store) fn parse<T: FromStored>(text: &str, what: &str) -> Result<T, Error> {
-    T::from_stored(text).map_err(|error| Error::Damaged(format!("{what} {text:?} {error}")))
 }

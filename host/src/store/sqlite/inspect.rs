@@ -14,7 +14,7 @@ const INDEX_VERSION: u32 = 3_007_000;
 
 /// The state of the files before anything is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Found {
+pub(super) struct Found {
     database_bytes: u64,
     log_bytes: u64,
     /// Frames that the index of the log counts and the log does not have.
@@ -22,7 +22,7 @@ pub(in crate::store) struct Found {
 }
 
 /// Looks at the files of a data folder.
-pub(in crate::store) fn look(data_dir: &Path) -> Found {
+pub(super) fn look(data_dir: &Path) -> Found {
     let [database, log, index] = open::files(data_dir);
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let log_bytes = length(&log);
@@ -60,7 +60,7 @@ fn missing_frames(index: &[u8], log_bytes: u64) -> u64 {
 
 impl Found {
     /// Says what was found, now that it is known to be usable.
-    pub(in crate::store) fn report(&self, schema: &Schema) {
+    pub(super) fn report(&self, schema: &Schema) {
         let Self {
             database_bytes,
             log_bytes,

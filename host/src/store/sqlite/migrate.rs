@@ -7,13 +7,14 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use crate::store::{Error, events};
+use super::events;
+use crate::store::Error;
 
 /// "WNDL": marks the file as ours.
 const APPLICATION_ID: i64 = 0x574e_444c;
 
 /// All migrations in order; the version of a database is how many of them it has seen. They stay as released.
-pub(in crate::store) const MIGRATIONS: [&str; 12] = [
+pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
     include_str!("../../../migrations/sqlite/0002_create_instances.sql"),
     include_str!("../../../migrations/sqlite/0003_create_idempotency_keys_and_garbage.sql"),
@@ -29,17 +30,17 @@ pub(in crate::store) const MIGRATIONS: [&str; 12] = [
 ];
 
 /// The migration after which events are moved to a table of their own, by their names, which SQL cannot read.
-pub(in crate::store) const CREATES_EVENTS: usize = 11;
+pub(super) const CREATES_EVENTS: usize = 11;
 
 /// The version of a database before and after it was opened; zero before it existed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::store) struct Schema {
-    pub(in crate::store) before: usize,
-    pub(in crate::store) now: usize,
+pub(super) struct Schema {
+    pub(super) before: usize,
+    pub(super) now: usize,
 }
 
 /// Checks whose file it is and runs the migrations that it has not seen.
-pub(in crate::store) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema, Error> {
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema, Error> {
     let before = check_header(connection).await?;
     migrate_to(connection, MIGRATIONS.len()).await?;
     Ok(Schema {
@@ -49,7 +50,7 @@ pub(in crate::store) async fn migrate(connection: &mut SqliteConnection) -> Resu
 }
 
 /// Checks that it is a database of ours, and none that only a newer host can read.
-pub(in crate::store) async fn check_version(connection: &mut SqliteConnection) -> Result<(), Error> {
+pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(), Error> {
     match check_header(connection).await? {
         0 => Err(Error::Unusable("windlass.db is empty".into())),
         _ => Ok(()),
@@ -57,7 +58,7 @@ pub(in crate::store) async fn check_version(connection: &mut SqliteConnection) -
 }
 
 /// Runs migrations up to a version, which only tests choose to be an old one.
-pub(in crate::store) async fn migrate_to(connection: &mut SqliteConnection, target: usize) -> Result<(), Error> {
+pub(super) async fn migrate_to(connection: &mut SqliteConnection, target: usize) -> Result<(), Error> {
     let version = check_header(connection).await?;
     for (number, migration) in MIGRATIONS.iter().enumerate().take(target).skip(version) {
         if let Err(error) = run(connection, number + 1, migration).await {

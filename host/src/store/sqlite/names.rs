@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The number of a name, given to it now if it has none yet.
-pub(in crate::store) async fn intern(
+pub(super) async fn intern(
     connection: &mut SqliteConnection,
     tenant: TenantId,
     name: &FunctionName,

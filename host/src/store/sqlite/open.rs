@@ -16,10 +16,10 @@ use sqlx::{
 };
 
 use super::{
+    People, Readers, StoreOptions, Synchronous,
     migrate::{self, Schema},
-    people::People,
 };
-use crate::store::{Error, StoreOptions, Synchronous, readers::Readers};
+use crate::store::Error;
 
 /// The database in the data folder.
 const DATABASE_FILE: &str = "windlass.db";
@@ -28,7 +28,7 @@ const DATABASE_FILE: &str = "windlass.db";
 const LOCK_FILE: &str = "windlass.lock";
 
 /// SQLite's page, in bytes: the block of most file systems and the size SQLite is tuned for. Only a new file takes it.
-pub(in crate::store) const PAGE_BYTES: u32 = 4_096;
+pub(super) const PAGE_BYTES: u32 = 4_096;
 
 /// Page cache of the writer, in KiB. It holds the pages of the instances in motion; those that do not fit are read
 /// again from the operating system's cache.
@@ -49,7 +49,7 @@ const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
 const STATEMENTS: usize = 300;
 
 /// Creates the folder if need be (readable by its owner only: payloads are private) and takes its lock.
-pub(in crate::store) fn lock_folder(folder: &Path) -> Result<File, Error> {
+pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
     let unusable =
         |what: &str, error: std::io::Error| Error::Unusable(format!("{what} {} failed: {error}", folder.display()));
     DirBuilder::new()
@@ -72,7 +72,7 @@ pub(in crate::store) fn lock_folder(folder: &Path) -> Result<File, Error> {
 }
 
 /// Opens the writer's connection, recovers what a crash left in the log, and brings the schema up to date.
-pub(in crate::store) async fn open_writer(
+pub(super) async fn open_writer(
     options: &StoreOptions,
 ) -> Result<(SqliteConnection, SqliteConnectOptions, Schema), Error> {
     let settings = writer_settings(options);
@@ -98,7 +98,7 @@ pub(in crate::store) async fn open_writer(
 }
 
 /// Why a database cannot be opened, for people.
-pub(in crate::store) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
+pub(super) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
     Error::Unusable(format!(
         "opening {DATABASE_FILE} in {} failed: {error}",
         data_dir.display()
@@ -106,12 +106,12 @@ pub(in crate::store) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
 }
 
 /// The files of a database: itself, its log, and the index of its log.
-pub(in crate::store) fn files(data_dir: &Path) -> [PathBuf; 3] {
+pub(super) fn files(data_dir: &Path) -> [PathBuf; 3] {
     ["", "-wal", "-shm"].map(|suffix| data_dir.join(format!("{DATABASE_FILE}{suffix}")))
 }
 
 /// How to open a database that exists, beside the host that uses it.
-pub(in crate::store) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions, Error> {
+pub(super) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions, Error> {
     let [database, ..] = files(data_dir);
     if !database.is_file() {
         return Err(Error::Unusable(format!("there is no {}", database.display())));
@@ -120,7 +120,7 @@ pub(in crate::store) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions
 }
 
 /// What all connections to a file share.
-pub(in crate::store) fn file(database: &Path) -> SqliteConnectOptions {
+pub(super) fn file(database: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(database)
         .busy_timeout(BUSY_TIMEOUT)
@@ -131,8 +131,8 @@ pub(in crate::store) fn file(database: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Opens the readers. The database exists by now.
-pub(in crate::store) fn open_readers(options: &StoreOptions) -> Readers {
+/// Opens the readers, the engine's and people's. The database exists by now.
+pub(super) fn open_readers(options: &StoreOptions) -> (Readers, People) {
     let settings = settings(options)
         .read_only(true)
         .pragma("cache_size", format!("-{READER_CACHE_KIB}"));
@@ -144,11 +144,11 @@ pub(in crate::store) fn open_readers(options: &StoreOptions) -> Readers {
         .idle_timeout(None)
         .max_lifetime(None)
         .connect_lazy_with(settings);
-    Readers::Sqlite { engine, people }
+    (Readers(engine), people)
 }
 
 /// Opens a connection for checkpoints.
-pub(in crate::store) async fn open_checkpointer(options: &StoreOptions) -> Result<SqliteConnection, Error> {
+pub(super) async fn open_checkpointer(options: &StoreOptions) -> Result<SqliteConnection, Error> {
     Ok(settings(options)
         .busy_timeout(CHECKPOINT_BUSY_TIMEOUT)
         .connect()

@@ -5,6 +5,8 @@
 //! readers but one at most, and only so many of its queries wait. An answer that takes several statements reads them in
 //! one transaction, so that it shows one moment.
 
+mod queries;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -26,7 +28,7 @@ use tokio::{
 use crate::{model::TenantId, store::Error};
 
 /// Most queries of one asker that run or wait. More are refused at once.
-pub(in crate::store) const MAX_ASKING: usize = 64;
+pub(super) const MAX_ASKING: usize = 64;
 
 /// How long a query waits for a reader before it is refused.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -38,7 +40,7 @@ const INSTRUCTIONS: i32 = 1_000;
 const NEVER: u64 = u64::MAX;
 
 /// Who asks: a tenant, or the host's administrator.
-pub(in crate::store) type Asker = Option<TenantId>;
+pub(super) type Asker = Option<TenantId>;
 
 /// The readers. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -112,7 +114,7 @@ fn millis_since(epoch: Instant) -> u64 {
 
 impl People {
     /// That many readers, which connect when they are needed.
-    pub(in crate::store) fn new(settings: SqliteConnectOptions, readers: u32, query_time: Duration) -> Self {
+    pub(super) fn new(settings: SqliteConnectOptions, readers: u32, query_time: Duration) -> Self {
         let seats = readers.max(1) as usize;
         Self(Arc::new(Inner {
             settings,
@@ -126,7 +128,7 @@ impl People {
     }
 
     /// A reader for one answer. All that it reads is of one moment, that of its first statement.
-    pub(in crate::store) async fn read(&self, asker: Asker) -> Result<Reader, Error> {
+    pub(super) async fn read(&self, asker: Asker) -> Result<Reader, Error> {
         let asking = Asking::new(self.share(asker))?;
         let waiting = async {
             // First the asker's turn, so that it never has more than its share in the line that is common to all.
@@ -167,7 +169,7 @@ impl People {
     }
 
     /// Refuses further queries and closes the connections that are idle; the others close when their answers are there.
-    pub(in crate::store) async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.0.seats.close();
         let idle = std::mem::take(&mut *lock(&self.0.idle));
         for lane in idle {
@@ -183,7 +185,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One answer's reader. Dropping it interrupts what it reads.
 #[derive(Debug)]
-pub(in crate::store) struct Reader {
+pub(super) struct Reader {
     /// There until the answer is.
     lane: Option<Lane>,
     people: People,
@@ -192,12 +194,12 @@ pub(in crate::store) struct Reader {
 
 impl Reader {
     /// Where the statements go.
-    pub(in crate::store) fn connection(&mut self) -> &mut SqliteConnection {
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.lane.as_mut().expect("the answer is not there yet").connection
     }
 
     /// Ends the transaction and leaves the connection to the next answer, unless reading failed: then it is closed.
-    pub(in crate::store) async fn finish<T>(mut self, answer: Result<T, Error>) -> Result<T, Error> {
+    pub(super) async fn finish<T>(mut self, answer: Result<T, Error>) -> Result<T, Error> {
         let answer = answer?;
         sqlx::query("COMMIT").execute(self.connection()).await?;
         let lane = self.lane.take().filter(|_| !self.people.0.seats.is_closed());

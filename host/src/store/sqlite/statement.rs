@@ -25,7 +25,7 @@ const SIZES: [usize; 4] = [1, 8, 32, 128];
 const MAX_SCRIPTS: usize = 1_000;
 
 /// A statement with a list of rows in it.
-pub(in crate::store) struct RowStatement {
+pub(super) struct RowStatement {
     before: &'static str,
     columns: usize,
     after: &'static str,
@@ -33,7 +33,7 @@ pub(in crate::store) struct RowStatement {
 }
 
 /// What knows how to bind itself as a row of a [`RowStatement`]. The first column is never NULL.
-pub(in crate::store) trait BindRow {
+pub(super) trait BindRow {
     /// Binds each column in order.
     fn bind(&self, values: &mut Values);
 }
@@ -41,7 +41,7 @@ pub(in crate::store) trait BindRow {
 impl RowStatement {
     /// A statement whose text is `before`, then as many `(?, …)` as there are rows, then `after`. It must skip rows whose
     /// first column is NULL.
-    pub(in crate::store) const fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
+    pub(super) const fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
         Self {
             before,
             columns,
@@ -51,7 +51,7 @@ impl RowStatement {
     }
 
     /// Runs it over all rows and collects what it returns.
-    pub(in crate::store) async fn fetch(
+    pub(super) async fn fetch(
         &'static self,
         connection: &mut SqliteConnection,
         rows: &[impl BindRow],
@@ -78,7 +78,7 @@ impl RowStatement {
     }
 
     /// The statement for one of the [`SIZES`].
-    pub(in crate::store) fn text(&'static self, size: usize) -> &'static str {
+    pub(super) fn text(&'static self, size: usize) -> &'static str {
         self.texts[size].get_or_init(|| {
             let row = format!("({})", vec!["?"; self.columns].join(", "));
             format!("{}{}{}", self.before, vec![row; SIZES[size]].join(", "), self.after)
@@ -88,7 +88,7 @@ impl RowStatement {
 
 /// Statements that are run one after the other in one round trip.
 #[derive(Default)]
-pub(in crate::store) struct Script {
+pub(super) struct Script {
     begin: Option<&'static str>,
     changes: Vec<&'static str>,
     end: Option<&'static str>,
@@ -97,7 +97,7 @@ pub(in crate::store) struct Script {
 
 impl Script {
     /// Adds a statement over all rows; nothing if there are none.
-    pub(in crate::store) fn add(&mut self, statement: &'static RowStatement, rows: &[impl BindRow]) {
+    pub(super) fn add(&mut self, statement: &'static RowStatement, rows: &[impl BindRow]) {
         for chunk in rows.chunks(SIZES[SIZES.len() - 1]) {
             let size = statement.bind(chunk, &mut self.values);
             self.changes.push(statement.text(size));
@@ -105,7 +105,7 @@ impl Script {
     }
 
     /// Runs a statement without parameters before everything else.
-    pub(in crate::store) fn beginning_with(self, statement: &'static str) -> Self {
+    pub(super) fn beginning_with(self, statement: &'static str) -> Self {
         Self {
             begin: Some(statement),
             ..self
@@ -113,7 +113,7 @@ impl Script {
     }
 
     /// Runs a statement without parameters after everything else, unless something failed.
-    pub(in crate::store) fn ending_with(self, statement: &'static str) -> Self {
+    pub(super) fn ending_with(self, statement: &'static str) -> Self {
         Self {
             end: Some(statement),
             ..self
@@ -121,7 +121,7 @@ impl Script {
     }
 
     /// Runs it and says how many rows it changed. It fails, before its last statement, if they are fewer than `certain`.
-    pub(in crate::store) async fn run(
+    pub(super) async fn run(
         mut self,
         connection: &mut SqliteConnection,
         changes: &mut Changes,
@@ -157,7 +157,7 @@ impl Script {
 /// How many rows a connection had changed when it ran its last script. Other statements may have changed more since,
 /// which makes the check of a script milder.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Changes(u64);
+pub(super) struct Changes(u64);
 
 /// Counts by the connection's own counter: sqlx would count a statement that changes nothing like the one before it. If too
 /// few rows were changed, the absolute value of the smallest integer is an error, and what follows does not happen.

@@ -6,14 +6,14 @@ use sqlx::{
     sqlite::{SqlitePool, SqliteRow},
 };
 
-use super::columns::{Columns, parse, stored};
+use super::{
+    columns::{Columns, stored},
+    history, inbox, instances,
+};
 use crate::{
     model::{ExecutionNumber, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber},
-    store::{Error, InstanceRecord, events, history, inbox, instances, page::Page},
+    store::{Error, InstanceRecord, decode::parse, events::ALONG_BYTES, history::FIRST_TURNS, page::Page},
 };
-
-/// How many turns are read along. Enough for most histories; bounds what is read of a long one for nothing.
-pub(in crate::store) const FIRST_TURNS: u32 = 32;
 
 /// The rows of the four statements are told apart by how many columns they have.
 const STATEMENTS: &str = "
@@ -50,10 +50,7 @@ const EVENT: usize = 4;
 /// Reads an instance. Messages may be added while it is read; nothing else changes behind its owner's back. What must not be
 /// overlooked comes first in an inbox that is too long. Events are read along unless they are many: then there are none, and
 /// their owner asks for those that it needs.
-pub(in crate::store) async fn read(
-    pool: &SqlitePool,
-    instance: InstanceNumber,
-) -> Result<Option<InstanceRecord>, Error> {
+pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
     let number = stored(instance.0);
     let mut query = sqlx::query(STATEMENTS);
     for _ in 0..4 {
@@ -66,7 +63,7 @@ pub(in crate::store) async fn read(
     };
     let mut record = record(&first, instance)?;
     let (mut turns, mut page) = (Vec::new(), Page::new());
-    let (mut events, mut events_page) = (Vec::new(), Page::of(events::ALONG_BYTES));
+    let (mut events, mut events_page) = (Vec::new(), Page::of(ALONG_BYTES));
     while let Some(row) = rows.try_next().await? {
         match row.len() {
             MESSAGE if page.is_full() => {

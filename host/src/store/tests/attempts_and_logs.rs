@@ -42,7 +42,7 @@ async fn attempts_are_read_as_they_were_written_by_task_and_ordinal() {
 }
 
 /// What is noted of one task.
-async fn so_far(store: &TestStore, number: InstanceNumber, task: u32) -> AttemptsSoFar {
+pub(in crate::store) async fn so_far(store: &TestStore, number: InstanceNumber, task: u32) -> AttemptsSoFar {
     let tasks = [TaskId(task), TaskId(999)];
     let noted = store.attempts_so_far(number, ExecutionNumber::FIRST, &tasks).await;
     let mut noted = noted.unwrap();
@@ -152,83 +152,8 @@ async fn what_is_noted_of_a_task_says_how_it_goes_on() {
     assert_eq!(noted.undecided, Some(Box::new((undecided.failure, undecided.ended_at))));
 }
 
-#[tokio::test]
-async fn attempts_from_before_only_the_last_were_kept_go_in_small_pieces() {
-    let store = TestStore::new().await;
-    let (number, ended) = (calling(&store, &[1, 2]).await, store.ended("b").await);
-    let folder = store.closed().await;
-    // As an older host left it: 95 attempts of one task, 11 of one that has ended, ten of another.
-    let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.path().join("windlass.db"));
-    let mut connection = sqlx::ConnectOptions::connect(&settings).await.unwrap();
-    for (instance, task, attempts) in [(number, 1, 95), (number, 2, 10), (ended, 1, 11)] {
-        for ordinal in 1..=attempts {
-            let failure = codec::encode(&attempt(task, ordinal).failure);
-            let bytes = i64::try_from(failure.len()).unwrap() + 32;
-            sqlx::query(
-                "INSERT INTO attempts (partition, instance, execution, task, ordinal, number, cut_off, failure, fuel,
-                    started_at_ms, ended_at_ms, next_at_ms)
-                 VALUES (0, ?, 1, ?, ?, ?, 0, ?, 5, 1, 2, 3)",
-            )
-            .bind(i64::try_from(instance.0).unwrap())
-            .bind(task)
-            .bind(ordinal)
-            .bind(ordinal)
-            .bind(failure)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-            for counted in [
-                "UPDATE instances SET execution_bytes = execution_bytes + ?1 WHERE instance = ?2",
-                "UPDATE tenants SET stored_bytes = stored_bytes + ?1 WHERE tenant = 1 AND ?2 > 0",
-            ] {
-                sqlx::query(counted)
-                    .bind(bytes)
-                    .bind(i64::try_from(instance.0).unwrap())
-                    .execute(&mut connection)
-                    .await
-                    .unwrap();
-            }
-        }
-    }
-    sqlx::query("DROP TABLE attempts_to_prune")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    let migration = sqlite::migrate::MIGRATIONS
-        .iter()
-        .find(|migration| migration.contains("CREATE TABLE attempts_to_prune"));
-    sqlx::raw_sql(*migration.unwrap())
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    sqlx::Connection::close(connection).await.unwrap();
-
-    let store = TestStore::in_folder(folder, |_| {}).await;
-    let before = store.stored_bytes(TENANT);
-    assert_eq!(store.rows("attempts_to_prune").await, 2);
-    let noted = so_far(&store, number, 1).await;
-    assert_eq!((noted.noted, noted.failed), (95, 95));
-    // An attempt that is added meanwhile does not disturb it.
-    assert!(store.sweep(NOW, 20).await.unwrap());
-    assert_eq!(store.rows("attempts").await, 96);
-    store
-        .note_attempt(number, attempt(1, 96), vec![], u64::MAX, None)
-        .await
-        .unwrap();
-    store.sweep_all(NOW).await;
-    assert_eq!(
-        (store.rows("attempts").await, store.rows("attempts_to_prune").await),
-        (30, 0)
-    );
-    assert!(store.stored_bytes(TENANT) < before);
-    store.assert_sound().await;
-    let page = history_page(&store, "a", HistoryFrom::Turn(TurnNumber::NONE), 10).await;
-    assert_eq!(page.attempt_totals, BTreeMap::from([(TaskId(1), 96), (TaskId(2), 10)]));
-    assert_eq!(page.attempts.len(), 20);
-}
-
 /// A running instance `a` that calls an activity under each of those tasks.
-async fn calling(store: &TestStore, tasks: &[u32]) -> InstanceNumber {
+pub(in crate::store) async fn calling(store: &TestStore, tasks: &[u32]) -> InstanceNumber {
     let number = store.running("a").await;
     let calls = tasks.iter().map(|task| call(*task)).collect();
     store.commit(turn(number, 2, vec![], calls)).await.unwrap();

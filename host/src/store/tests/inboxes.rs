@@ -93,18 +93,6 @@ async fn a_repeated_message_with_the_same_key_is_appended_once() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_is_named() {
-    let store = TestStore::new().await;
-    let number = store.started("a").await;
-    store.damage("UPDATE inbox SET item = x'09'").await;
-    let error = store.load(number).await.unwrap_err();
-    assert!(
-        matches!(&error, Error::Damaged(what) if what.contains(&format!("inbox of instance {number}"))),
-        "{error}"
-    );
-}
-
-#[tokio::test]
 async fn the_newest_message_is_known_from_the_start() {
     let store = TestStore::new().await;
     let number = store.running("a").await;

@@ -11,7 +11,7 @@ async fn put(store: &TestStore, put: PutModule) -> (ModuleNumber, bool) {
 
 #[tokio::test]
 async fn a_module_is_found_by_name_and_by_number() {
-    let store = TestStore::empty(|_| {}).await;
+    let store = TestStore::empty(Place::folder()).await;
     let module = put_module("orders", 1, &["Order"]);
     let (number, new) = put(&store, module.clone()).await;
     assert!(new);
@@ -36,7 +36,7 @@ async fn a_module_is_found_by_name_and_by_number() {
 
 #[tokio::test]
 async fn the_same_bytes_again_change_nothing() {
-    let store = TestStore::empty(|_| {}).await;
+    let store = TestStore::empty(Place::folder()).await;
     let (first, _) = put(&store, put_module("orders", 1, &["Order"])).await;
     let later = PutModule {
         at: Timestamp(NOW.0 + 1),
@@ -49,7 +49,7 @@ async fn the_same_bytes_again_change_nothing() {
 
 #[tokio::test]
 async fn a_new_version_supersedes_the_old_one_and_takes_over_its_functions() {
-    let store = TestStore::empty(|_| {}).await;
+    let store = TestStore::empty(Place::folder()).await;
     let (old, _) = put(&store, put_module("orders", 1, &["Order", "Gone"])).await;
     let later = Timestamp(NOW.0 + 1);
     let (new, _) = put(
@@ -83,7 +83,7 @@ async fn a_new_version_supersedes_the_old_one_and_takes_over_its_functions() {
 
 #[tokio::test]
 async fn a_function_belongs_to_one_module_of_a_tenant() {
-    let store = TestStore::empty(|_| {}).await;
+    let store = TestStore::empty(Place::folder()).await;
     put(&store, put_module("orders", 1, &["Order"])).await;
     let outcome = store
         .put_module(put_module("others", 2, &["Fine", "Order"]))

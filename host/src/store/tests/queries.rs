@@ -1,7 +1,7 @@
 //! What people ask about.
 
 use super::*;
-use crate::store::list::{self as lists, MAX_EXAMINED};
+use crate::store::list::MAX_EXAMINED;
 
 async fn page(
     store: &TestStore,
@@ -169,14 +169,17 @@ async fn pages_neither_repeat_nor_skip_when_instances_come_and_go() {
 }
 
 #[tokio::test]
-async fn states_are_counted() {
+async fn instances_are_counted() {
     let store = TestStore::new().await;
     store.started("a").await;
     store.started("b").await;
     store.ended("c").await;
-    let counts = store.tenant(TENANT).counts().await.unwrap();
-    assert_eq!(counts, [(InstanceStatus::Pending, 2), (InstanceStatus::Completed, 1)]);
-    assert_eq!(store.tenant(TenantId(2)).counts().await.unwrap(), []);
+    let held = async |tenant| {
+        let holdings = store.tenant(tenant).holdings().await.unwrap();
+        (holdings.instances, holdings.live_instances)
+    };
+    assert_eq!(held(TENANT).await, (3, 2));
+    assert_eq!(held(TenantId(2)).await, (0, 0));
 }
 
 async fn found_history(store: &TestStore, name: &str, from: HistoryFrom, limit: u32) -> FoundHistory {
@@ -185,7 +188,12 @@ async fn found_history(store: &TestStore, name: &str, from: HistoryFrom, limit: 
     found.unwrap().expect("the instance exists").1
 }
 
-pub(super) async fn history_page(store: &TestStore, name: &str, from: HistoryFrom, limit: u32) -> HistoryPage {
+pub(in crate::store) async fn history_page(
+    store: &TestStore,
+    name: &str,
+    from: HistoryFrom,
+    limit: u32,
+) -> HistoryPage {
     match found_history(store, name, from, limit).await {
         FoundHistory::Page(page) => page,
         FoundHistory::Over => panic!("the execution is over"),
@@ -266,27 +274,6 @@ async fn a_list_that_finds_little_answers_with_short_pages() {
 }
 
 #[tokio::test]
-async fn a_query_that_takes_too_long_is_interrupted_and_the_next_one_is_answered() {
-    let store = TestStore::empty(|options| options.query_time = Duration::ZERO).await;
-    store
-        .put_module(put_module("orders", 1, &["Order", "Child"]))
-        .await
-        .unwrap();
-    let names: Vec<_> = (0..2_000).map(|n| format!("i{n}")).collect();
-    futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
-    let tenant = store.tenant(TENANT);
-    for _ in 0..10 {
-        assert!(matches!(tenant.counts().await, Err(Error::QueryTimedOut)));
-        // Too short for a look at the clock.
-        assert!(tenant.instance(&id("i1")).await.unwrap().is_some());
-    }
-    assert!(
-        store.load(InstanceNumber(1)).await.is_ok(),
-        "the engine's queries have no such limit"
-    );
-}
-
-#[tokio::test]
 async fn a_history_comes_in_pages() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
@@ -308,172 +295,6 @@ async fn a_history_comes_in_pages() {
     };
     let nobody = store.tenant(TENANT).instance_with_history(&id("nobody"), &whole).await;
     assert_eq!(nobody.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_damaged_or_missing_turn_is_named() {
-    let store = TestStore::new().await;
-    let number = store.running("a").await;
-    for n in 2..=4 {
-        store.commit(turn(number, n, vec![], vec![])).await.unwrap();
-    }
-    let read = async || match store
-        .history(number, ExecutionNumber::FIRST, TurnNumber::NONE, 10)
-        .await
-    {
-        Err(Error::Damaged(what)) => what,
-        other => panic!("not damaged: {other:?}"),
-    };
-    store.damage("UPDATE history SET body = x'7f00' WHERE turn = 3").await;
-    let what = read().await;
-    assert!(
-        what.starts_with(&format!("turn 3 of execution 1 of instance {number}: ")),
-        "{what}"
-    );
-    store.damage("DELETE FROM history WHERE turn = 2").await;
-    let what = read().await;
-    assert!(what.ends_with("turn 2 should come before it"), "{what}");
-    let other = store.running("b").await;
-    assert!(
-        store
-            .history(other, ExecutionNumber::FIRST, TurnNumber::NONE, 10)
-            .await
-            .is_ok()
-    );
-}
-
-#[tokio::test]
-async fn frequent_queries_are_answered_from_an_index() {
-    let store = TestStore::new().await;
-    let everything = ListFilter {
-        statuses: vec![InstanceStatus::Failed],
-        function: Some("Order".parse().unwrap()),
-        id_prefix: Some("a".into()),
-        created_from: Some(NOW),
-        created_to: Some(NOW),
-        parent: None,
-        orphans_of: None,
-    };
-    let of_parent = ListFilter {
-        parent: Some(InstanceNumber(1)),
-        ..everything.clone()
-    };
-    let list = |filter: &ListFilter, from| lists::query(TENANT, filter, from, None, 10).into_string();
-    let above = |filter: &ListFilter, from| {
-        let floor = Some(InstanceNumber(3));
-        lists::query(TENANT, filter, from, floor, 10).into_string()
-    };
-    let floor = |filter: &ListFilter, from| lists::floor_query(TENANT, filter, from).into_string();
-    let cursor = Cursor::below(InstanceNumber(9));
-    let lists = [
-        (
-            list(&ListFilter::default(), None),
-            "instances_by_tenant (partition=? AND tenant=?)",
-        ),
-        (
-            list(&ListFilter::default(), Some(&cursor)),
-            "instances_by_tenant (partition=? AND tenant=? AND instance<?)",
-        ),
-        (
-            list(&everything, Some(&cursor)),
-            "instances_by_tenant (partition=? AND tenant=? AND instance<?)",
-        ),
-        (list(&of_parent, None), "instances_by_parent (partition=? AND parent=?)"),
-        (
-            list(&of_parent, Some(&cursor)),
-            "instances_by_parent (partition=? AND parent=? AND instance<?)",
-        ),
-        (
-            above(&everything, Some(&cursor)),
-            "instances_by_tenant (partition=? AND tenant=? AND instance>? AND instance<?)",
-        ),
-        (
-            floor(&everything, Some(&cursor)),
-            "COVERING INDEX instances_by_tenant (partition=? AND tenant=? AND instance<?)",
-        ),
-        (
-            floor(&of_parent, Some(&cursor)),
-            "COVERING INDEX instances_by_parent (partition=? AND parent=? AND instance<?)",
-        ),
-    ];
-    let others = [
-        (
-            "SELECT * FROM instances AS i WHERE i.partition = 0 AND i.tenant = 1 AND i.id = 'a'",
-            "instances_by_id",
-        ),
-        (
-            "SELECT wake_at_ms, instance FROM instances WHERE partition = 0 AND wake_at_ms <= 9
-             ORDER BY wake_at_ms, instance LIMIT 9",
-            "COVERING INDEX instances_by_wake",
-        ),
-        (
-            "SELECT min(wake_at_ms) FROM instances WHERE partition = 0 AND wake_at_ms > 9",
-            "instances_by_wake",
-        ),
-        (
-            "SELECT key FROM idempotency_keys WHERE expires_at_ms < 9 ORDER BY expires_at_ms",
-            "idempotency_keys_by_expiry",
-        ),
-    ];
-    let others = others.map(|(statement, index)| (statement.to_owned(), index));
-    for (statement, index) in lists.into_iter().chain(others) {
-        let plan = plan(&store, &statement).await;
-        assert!(plan.contains(index), "{statement}: {plan}");
-        assert!(
-            !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"),
-            "{statement}: {plan}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn statements_over_rows_look_each_row_up() {
-    use crate::store::{attempts, garbage, idempotency, inbox, instances};
-    let store = TestStore::new().await;
-    let statements = [
-        &instances::CHANGE,
-        &instances::DELETE,
-        &instances::HEADS_BY_NUMBER,
-        &instances::HEADS_BY_ID,
-        &inbox::CONSUME,
-        &attempts::MEASURE,
-        &attempts::DELETE,
-        &attempts::FORGET_TO_PRUNE,
-        &garbage::NOTE,
-        &idempotency::FIND,
-    ];
-    for (statement, size) in statements
-        .into_iter()
-        .flat_map(|statement| (0..4).map(move |size| (statement, size)))
-    {
-        let plan = plan(&store, statement.text(size)).await;
-        let tables = [
-            "instances",
-            "inbox",
-            "garbage",
-            "idempotency_keys",
-            "attempts",
-            "attempts_to_prune",
-            "a",
-            "i",
-            "k",
-        ];
-        let searches = tables.iter().any(|table| plan.contains(&format!("SEARCH {table} ")));
-        let scans = tables
-            .iter()
-            .any(|table| plan.split("; ").any(|line| line.starts_with(&format!("SCAN {table}"))));
-        assert!(searches && !scans, "{plan}");
-    }
-}
-
-async fn plan(store: &TestStore, statement: &str) -> String {
-    let text = format!("EXPLAIN QUERY PLAN {statement}");
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-        .fetch_all(store.store.readers.sqlite())
-        .await
-        .unwrap();
-    let lines: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 3)).collect();
-    lines.join("; ")
 }
 
 #[tokio::test]

@@ -2,23 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::simulated::{Content, Disk, FaultPlan, SimulatedService, Step, Treatment};
-
-/// Nothing ever goes wrong.
-struct Calm;
-
-impl FaultPlan for Calm {
-    fn of(&self, _: Step) -> Treatment {
-        Treatment::SMOOTH
-    }
-
-    fn committed(&self, _: &Content, _: &Content) {}
-}
 
 /// Something to ask of a store. Instances are told by a small number, ids likewise.
 #[derive(Debug, Clone)]
@@ -314,9 +301,7 @@ async fn everything(store: &Store) -> Vec<String> {
 
 async fn compare(deeds: &[Vec<Deed>]) -> Result<(), TestCaseError> {
     let real = TestStore::new().await;
-    let disk = Disk::new(Arc::new(Calm), None);
-    let (simulated, service): (Store, SimulatedService) = Store::open_simulated(&disk).await.unwrap();
-    let service = tokio::spawn(service.run(CancellationToken::new()));
+    let simulated = TestStore::with_module(Place::memory()).await;
     for together in deeds {
         let mut records = Vec::new();
         for deed in together {
@@ -341,12 +326,11 @@ async fn compare(deeds: &[Vec<Deed>]) -> Result<(), TestCaseError> {
             });
             futures::future::join_all(asks.collect::<Vec<_>>())
         };
-        let (expected, found) = (asks(real.store.clone()).await, asks(simulated.clone()).await);
+        let (expected, found) = (asks(real.store.clone()).await, asks(simulated.store.clone()).await);
         prop_assert_eq!(found, expected, "answers to {:?}", together);
         let (expected, found) = (everything(&real).await, everything(&simulated).await);
         prop_assert_eq!(found, expected, "rows after {:?}", together);
     }
-    service.abort();
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::{
     model::{InstanceId, InstanceNumber, TenantId},
     store::{
         Error,
-        connection::Connection,
+        backend::Connection,
         instances::{ById, ByNumber, InstanceHead},
     },
 };

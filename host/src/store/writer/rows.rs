@@ -5,21 +5,23 @@ use std::collections::{HashMap, HashSet};
 use crate::{
     model::InstanceNumber,
     store::{
-        attempts::{self, AttemptKey, NewAttempt, TaskToPrune},
-        events::{self, NewEvent, OldEvent},
-        garbage::{self, Garbage},
-        history::{self, NewTurn},
-        idempotency::{self, NewKey},
-        inbox::{self, ConsumedMessage, NewMessage},
-        instances::{self, ByNumber, ChangedInstance, CreatedInstance},
-        logs::{self, NewLine},
-        sizes::{self, Growth, SizedInstance},
-        sqlite::statement::Script,
-        usage::{self, UsageRows},
+        attempts::{AttemptKey, NewAttempt, TaskToPrune},
+        events::{NewEvent, OldEvent},
+        garbage::Garbage,
+        history::NewTurn,
+        idempotency::NewKey,
+        inbox::{ConsumedMessage, NewMessage},
+        instances::{ByNumber, ChangedInstance, CreatedInstance},
+        logs::NewLine,
+        sizes::{Growth, SizedInstance},
+        usage::UsageRows,
     },
 };
 
 /// Rows collected from many operations, to be written table by table.
+///
+/// The order matters in three places: an id is freed before it is taken again, a message is written before it can be
+/// consumed, and what is left in an inbox is noted as garbage when the inbox is as it will be.
 #[derive(Default)]
 pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) created: Vec<CreatedInstance<'a>>,
@@ -114,31 +116,5 @@ impl<'a> Rows<'a> {
             + self.usage.len()
             + self.sized.len();
         rows as u64
-    }
-
-    /// The statements that write everything.
-    ///
-    /// The order matters in three places: an id is freed before it is taken again, a message is written before it can be
-    /// consumed, and what is left in an inbox is noted as garbage when the inbox is as it will be.
-    pub(in crate::store) fn script(&self) -> Script {
-        let mut script = Script::default();
-        script.add(&instances::CHANGE, &self.changed);
-        script.add(&instances::DELETE, &self.deleted);
-        script.add(&instances::CREATE, &self.created);
-        script.add(&sizes::SET, &self.sized);
-        script.add(&sizes::GROW, &self.growth.rows());
-        script.add(&history::APPEND, &self.turns);
-        script.add(&inbox::APPEND, &self.messages);
-        script.add(&inbox::CONSUME, &self.consumed);
-        script.add(&events::APPEND, &self.events);
-        script.add(&events::TAKE, &self.taken_events);
-        script.add(&attempts::APPEND, &self.attempts);
-        script.add(&attempts::DELETE, &self.pruned);
-        script.add(&attempts::FORGET_TO_PRUNE, &self.pruned_tasks);
-        script.add(&logs::APPEND, &self.lines);
-        script.add(&garbage::NOTE, &self.garbage);
-        script.add(&idempotency::PUT, &self.keys);
-        script.add(&usage::ADD, &self.usage.rows());
-        script
     }
 }

@@ -1,7 +1,7 @@
 //! The transaction of a batch, in as few round trips to the connection's thread as can be.
 
 use super::rows::Rows;
-use crate::store::{Error, connection::Connection};
+use crate::store::{Error, backend::Connection};
 
 /// A transaction that begins when it must: most batches are judged by what the writer remembers, and begin, write and
 /// commit in one trip. What is read before it begins is what would be read inside, since nobody else writes.
@@ -27,7 +27,7 @@ impl<'c> Transaction<'c> {
     pub(in crate::store) async fn changing(&mut self) -> Result<&mut Connection, Error> {
         if !self.begun {
             self.begun = true;
-            self.connection.execute("BEGIN IMMEDIATE").await?;
+            self.connection.begin().await?;
         }
         Ok(self.connection)
     }

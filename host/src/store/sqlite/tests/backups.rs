@@ -1,6 +1,6 @@
 //! Copies of a database that is in use.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{fs::File, os::unix::fs::PermissionsExt};
 
 use super::*;
 use crate::store::{Backup, backup};
@@ -22,7 +22,7 @@ async fn a_copy_of_a_database_in_use_can_be_used_in_its_place() {
     store.ended("ended").await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("windlass.db");
-    let found = backup(store.folder.path(), &file).await.unwrap();
+    let found = backup(store.place.path(), &file).await.unwrap();
     assert_eq!(found.instances, 2);
     let metadata = std::fs::metadata(&file).unwrap();
     assert_eq!(metadata.len(), found.bytes);
@@ -30,7 +30,7 @@ async fn a_copy_of_a_database_in_use_can_be_used_in_its_place() {
     // What comes later is not in the copy, and the copy does not disturb it.
     store.started("later").await;
 
-    let restored = TestStore::in_folder(folder, |_| {}).await;
+    let restored = TestStore::empty(Place::Folder(folder)).await;
     assert_eq!(restored.status("later").await, None);
     assert_eq!(restored.status("ended").await, Some(InstanceStatus::Completed));
     restored.commit(last_turn(running, 2)).await.unwrap();
@@ -51,7 +51,7 @@ async fn copies_made_while_it_is_written_are_each_of_one_moment() {
         let mut found = Vec::new();
         for n in 0..5 {
             let file = copies.path().join(format!("{n}.db"));
-            found.push(backup(store.folder.path(), &file).await.unwrap());
+            found.push(backup(store.place.path(), &file).await.unwrap());
         }
         found
     };
@@ -59,7 +59,7 @@ async fn copies_made_while_it_is_written_are_each_of_one_moment() {
     for (n, Backup { instances, .. }) in found.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(copies.path().join(format!("{n}.db")), folder.path().join("windlass.db")).unwrap();
-        let restored = TestStore::in_folder(folder, |_| {}).await;
+        let restored = TestStore::empty(Place::Folder(folder)).await;
         assert_eq!(restored.rows("instances").await, i64::try_from(instances).unwrap());
         restored.assert_sound().await;
     }
@@ -71,7 +71,7 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("there.db");
     std::fs::write(&file, "precious").unwrap();
-    let error = backup(store.folder.path(), &file).await.unwrap_err();
+    let error = backup(store.place.path(), &file).await.unwrap_err();
     assert!(error.to_string().contains("already exists"), "{error}");
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
 
@@ -81,7 +81,7 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
     assert!(error.to_string().contains("there is no"), "{error}");
     std::fs::write(empty.path().join("windlass.db"), "not a database".repeat(100)).unwrap();
     backup(empty.path(), &target).await.unwrap_err();
-    let error = backup(store.folder.path(), &folder.path().join("no/such/folder.db"))
+    let error = backup(store.place.path(), &folder.path().join("no/such/folder.db"))
         .await
         .unwrap_err();
     assert!(matches!(error, Error::Backup(_)), "{error}");
@@ -102,7 +102,7 @@ async fn what_killed_backups_left_behind_is_in_nobodys_way_and_goes() {
     held.try_lock().unwrap();
     std::fs::create_dir(folder.path().join("x.db.partial-folder")).unwrap();
 
-    backup(store.folder.path(), &file).await.unwrap();
+    backup(store.place.path(), &file).await.unwrap();
     assert_eq!(
         names_in(folder.path()),
         [
@@ -122,7 +122,7 @@ async fn a_file_that_appears_meanwhile_is_not_overwritten() {
     let file = folder.path().join("x.db");
     // A link that leads nowhere: it does not exist for whoever follows it, and its name is taken.
     std::os::unix::fs::symlink(folder.path().join("nowhere"), &file).unwrap();
-    let error = backup(store.folder.path(), &file).await.unwrap_err();
+    let error = backup(store.place.path(), &file).await.unwrap_err();
     assert!(error.to_string().contains("x.db already exists"), "{error}");
     assert_eq!(names_in(folder.path()), ["x.db"], "no partial copy is left");
 }

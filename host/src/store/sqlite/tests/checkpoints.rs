@@ -1,9 +1,12 @@
 //! The length of SQLite's log, beside readers that take their time.
 
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::Connection as _;
 
 use super::*;
-use crate::store::sqlite::checkpoint::{Checkpointer, Length};
+use crate::store::{
+    backend::Upkeep,
+    sqlite::checkpoint::{Checkpointer, Length},
+};
 
 /// A store whose checkpoints happen when a test says so.
 struct ByHand {
@@ -22,15 +25,16 @@ impl ByHand {
         options.synchronous = Synchronous::Normal;
         options.max_log_bytes = Self::MAX_LOG_BYTES;
         let (store, service) = Store::open(&options).await.unwrap();
-        let StoreService {
-            writer, checkpointer, ..
-        } = service;
+        let StoreService { writer, upkeep } = service;
+        let Upkeep::Sqlite(upkeep) = upkeep else {
+            panic!("not a file")
+        };
         tokio::spawn(writer.run(CancellationToken::new()));
         store.put_module(put_module("orders", 1, &["Order"])).await.unwrap();
         Self {
             folder,
             store,
-            checkpointer,
+            checkpointer: upkeep.checkpointer,
             written: 0,
         }
     }
@@ -53,7 +57,7 @@ impl ByHand {
     }
 
     /// Somebody who looks at the database as it is now, until it is closed.
-    async fn reader(&self) -> sqlx::SqliteConnection {
+    async fn reader(&self) -> SqliteConnection {
         let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("windlass.db"));
         let mut reader = settings.connect().await.unwrap();
         sqlx::query("BEGIN").execute(&mut reader).await.unwrap();

@@ -24,7 +24,7 @@ async fn the_folder_is_made_at_the_first_start_for_its_owner_only() {
 #[tokio::test]
 async fn two_hosts_cannot_share_a_folder() {
     let store = TestStore::new().await;
-    let options = StoreOptions::new(store.folder.path());
+    let options = StoreOptions::new(store.place.path());
     let why = unusable(Store::open(&options).await);
     assert!(why.contains("another host is using"), "{why}");
     let store = store.reopen().await;
@@ -41,38 +41,24 @@ async fn a_file_of_somebody_else_is_refused() {
     .unwrap();
     unusable(Store::open(&StoreOptions::new(folder.path())).await);
 
-    let store = TestStore::empty(|_| {}).await;
+    let store = TestStore::empty(Place::folder()).await;
     store.damage("UPDATE counters SET reserved = reserved").await;
-    let folder = close(store).await;
-    pragma(folder.path(), "PRAGMA application_id = 1").await;
-    let why = unusable(Store::open(&StoreOptions::new(folder.path())).await);
+    let place = store.closed().await;
+    pragma(&place, "PRAGMA application_id = 1").await;
+    let why = unusable(Store::open(&StoreOptions::new(place.path())).await);
     assert!(why.contains("not a database of Windlass"), "{why}");
 }
 
 #[tokio::test]
 async fn a_database_of_a_newer_host_is_refused() {
-    let folder = close(TestStore::empty(|_| {}).await).await;
-    pragma(folder.path(), "PRAGMA user_version = 99").await;
-    let why = unusable(Store::open(&StoreOptions::new(folder.path())).await);
+    let place = TestStore::empty(Place::folder()).await.closed().await;
+    pragma(&place, "PRAGMA user_version = 99").await;
+    let why = unusable(Store::open(&StoreOptions::new(place.path())).await);
     assert!(why.contains("newer host"), "{why}");
 }
 
-async fn close(store: TestStore) -> tempfile::TempDir {
-    let TestStore {
-        folder,
-        store,
-        service,
-        stop,
-    } = store;
-    stop.cancel();
-    service.await.unwrap().unwrap();
-    drop(store);
-    folder
-}
-
-async fn pragma(folder: &std::path::Path, statement: &'static str) {
-    let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(folder.join("windlass.db"));
-    let mut connection = sqlx::ConnectOptions::connect(&settings).await.unwrap();
+async fn pragma(place: &Place, statement: &'static str) {
+    let mut connection = place.connect().await;
     sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
     sqlx::Connection::close(connection).await.unwrap();
 }
@@ -87,7 +73,7 @@ async fn a_proper_end_writes_what_is_in_the_queue_and_empties_the_log() {
         })
         .collect();
     tokio::task::yield_now().await;
-    let folder = close(store).await;
+    let place = store.closed().await;
     let mut created = 0;
     for ask in asks {
         match ask.await.unwrap() {
@@ -96,15 +82,15 @@ async fn a_proper_end_writes_what_is_in_the_queue_and_empties_the_log() {
             other => panic!("neither written nor refused: {other:?}"),
         }
     }
-    assert!(!folder.path().join("windlass.db-wal").exists());
-    let store = TestStore::in_folder(folder, |_| {}).await;
+    assert!(!place.path().join("windlass.db-wal").exists());
+    let store = TestStore::empty(place).await;
     assert_eq!(store.rows("instances").await, created);
 }
 
 #[tokio::test]
 async fn the_service_ends_when_the_last_handle_is_dropped() {
     let TestStore {
-        folder: _folder,
+        place: _place,
         store,
         service,
         stop: _stop,
@@ -134,8 +120,7 @@ async fn a_check_finds_what_is_amiss() {
 #[tokio::test]
 async fn a_probe_reaches_the_disk() {
     let store = TestStore::new().await;
-    let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(store.folder.path().join("windlass.db"));
-    let mut looking_on = sqlx::ConnectOptions::connect(&settings).await.unwrap();
+    let mut looking_on = store.place.connect().await;
     let mut version = async || -> i64 {
         sqlx::query_scalar("PRAGMA data_version")
             .fetch_one(&mut looking_on)

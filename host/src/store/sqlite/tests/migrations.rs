@@ -54,11 +54,11 @@ const ROWS: [&[&str]; 12] = [
     ],
 ];
 
-async fn open(folder: &std::path::Path) -> sqlx::SqliteConnection {
+async fn open(folder: &std::path::Path) -> SqliteConnection {
     let settings = sqlx::sqlite::SqliteConnectOptions::new()
         .filename(folder.join("windlass.db"))
         .create_if_missing(true);
-    sqlx::ConnectOptions::connect(&settings).await.unwrap()
+    settings.connect().await.unwrap()
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn rows_of_every_older_version_survive_the_way_to_the_newest() {
         }
         sqlx::Connection::close(connection).await.unwrap();
 
-        let store = TestStore::in_folder(folder, |_| {}).await;
+        let store = TestStore::empty(Place::Folder(folder)).await;
         store.assert_sound().await;
         assert_eq!(store.rows("tenants").await, 2);
         let modules = store.tenant(TENANT).modules().await.unwrap();

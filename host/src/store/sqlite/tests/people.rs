@@ -1,22 +1,34 @@
 //! Readers for what people ask: apart from the engine's, bounded, and each answer of one moment.
 
-use std::task::Poll;
+use std::{task::Poll, time::Duration};
 
 use futures::FutureExt as _;
 
 use super::*;
 use crate::{
     model::Started,
-    store::sqlite::people::{Asker, MAX_ASKING, Reader},
+    store::{
+        backend,
+        sqlite::people::{Asker, MAX_ASKING, People, Reader},
+    },
 };
 
 const OTHER: Asker = Some(TenantId(2));
+
+impl TestStore {
+    fn people(&self) -> &People {
+        match &self.store.people {
+            backend::People::Sqlite(people) => people,
+            backend::People::Simulated(_) => panic!("not a file"),
+        }
+    }
+}
 
 /// Occupies as many readers as one asker may.
 async fn occupy(store: &TestStore, asker: Asker) -> Vec<Reader> {
     let mut readers = Vec::new();
     while readers.len() + 1 < StoreOptions::new("").people_readers as usize {
-        readers.push(store.readers.people().read(asker).await.unwrap());
+        readers.push(store.people().read(asker).await.unwrap());
     }
     readers
 }
@@ -34,7 +46,7 @@ async fn queries_of_one_tenant_keep_neither_others_nor_the_engine_waiting() {
     assert!(store.tenant(TENANT).holdings().await.is_ok(), "the administrator's");
 
     // All readers are occupied.
-    let other = store.readers.people().read(OTHER).await.unwrap();
+    let other = store.people().read(OTHER).await.unwrap();
     assert!(store.load(number).await.unwrap().is_some());
     let addressee = tenant.addressee(&id("a")).await.unwrap();
     assert_eq!(addressee.map(|addressee| addressee.number), Some(number));
@@ -50,7 +62,7 @@ async fn queries_of_one_tenant_keep_neither_others_nor_the_engine_waiting() {
 async fn a_tenant_with_too_many_queries_is_refused_and_others_are_not() {
     let store = TestStore::new().await;
     let occupied = occupy(&store, Some(TENANT)).await;
-    let people = store.readers.people();
+    let people = store.people();
     let mut waiting: Vec<_> = (occupied.len()..MAX_ASKING)
         .map(|_| Box::pin(people.read(Some(TENANT))))
         .collect();
@@ -68,6 +80,27 @@ async fn a_tenant_with_too_many_queries_is_refused_and_others_are_not() {
     drop(occupied);
     let reader = waiting.remove(0).await.unwrap();
     reader.finish(Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_query_that_takes_too_long_is_interrupted_and_the_next_one_is_answered() {
+    let store = TestStore::open(Place::folder(), |options| options.query_time = Duration::ZERO).await;
+    store
+        .put_module(put_module("orders", 1, &["Order", "Child"]))
+        .await
+        .unwrap();
+    let names: Vec<_> = (0..2_000).map(|n| format!("i{n}")).collect();
+    futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
+    let tenant = store.tenant(TENANT);
+    for _ in 0..10 {
+        assert!(matches!(tenant.holdings().await, Err(Error::QueryTimedOut)));
+        // Too short for a look at the clock.
+        assert!(tenant.instance(&id("i1")).await.unwrap().is_some());
+    }
+    assert!(
+        store.load(InstanceNumber(1)).await.is_ok(),
+        "the engine's queries have no such limit"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

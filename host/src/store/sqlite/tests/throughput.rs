@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::*;
+use crate::model::Decision;
 
 /// Instances that are in motion at a time.
 const IN_FLIGHT: usize = 64;
@@ -40,7 +41,7 @@ fn cpu_seconds() -> f64 {
 }
 
 async fn measure(synchronous: Synchronous, in_flight: usize, chains: usize) {
-    let test = TestStore::empty(|options| options.synchronous = synchronous).await;
+    let test = TestStore::open(Place::folder(), |options| options.synchronous = synchronous).await;
     test.put_module(put_module("orders", 1, &["Order"])).await.unwrap();
     let (before, cpu_before) = (test.stats(), cpu_seconds());
     let began = Instant::now();
@@ -59,7 +60,7 @@ async fn measure(synchronous: Synchronous, in_flight: usize, chains: usize) {
     let (stats, cpu) = (test.stats(), cpu_seconds() - cpu_before);
     let operations = (stats.operations - before.operations) as f64;
     let batches = (stats.batches - before.batches) as f64;
-    let folder = test.folder.path().join("windlass.db");
+    let folder = test.place.path().join("windlass.db");
     let test = test.reopen().await;
     let bytes = std::fs::metadata(folder).unwrap().len() as f64;
     println!(

@@ -1,0 +1,151 @@
+//! The writer's connection: all that the writer asks of what lies below.
+
+use std::collections::HashMap;
+
+#[cfg(test)]
+use crate::store::simulated;
+use crate::{
+    model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
+    store::{
+        Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome,
+        attempts::{AttemptKey, Prunable},
+        idempotency::{StoredKey, WantedKey},
+        instances::{ById, ByNumber, InstanceHead},
+        sqlite,
+        writer::rows::Rows,
+    },
+};
+
+/// Where the writer writes.
+pub(in crate::store) enum Connection {
+    /// The database file.
+    Sqlite(Box<sqlite::Session>),
+    /// A disk that exists in memory only.
+    #[cfg(test)]
+    Simulated(simulated::Session),
+}
+
+impl Connection {
+    /// Begins a transaction.
+    pub(in crate::store) async fn begin(&mut self) -> Result<(), Error> {
+        on!(self, begin())
+    }
+
+    /// Undoes the transaction; fails if there is none, or the connection is in no state to go on.
+    pub(in crate::store) async fn roll_back(&mut self) -> Result<(), Error> {
+        on!(self, roll_back())
+    }
+
+    /// Replaces the connection, whose state is in doubt.
+    pub(in crate::store) async fn reopen(&mut self) -> Result<(), Error> {
+        on!(self, reopen())
+    }
+
+    /// Closes the connection properly.
+    pub(in crate::store) async fn close(self) -> Result<(), Error> {
+        on!(self, close())
+    }
+
+    /// Where the reservations of a counter ended; none if there is no such counter.
+    pub(in crate::store) async fn reserved(&mut self, counter: &'static str) -> Result<Option<u64>, Error> {
+        on!(self, reserved(counter))
+    }
+
+    /// Moves the reservations of a counter on.
+    pub(in crate::store) async fn reserve(&mut self, counter: &'static str, reserved: u64) -> Result<(), Error> {
+        on!(self, reserve(counter, reserved))
+    }
+
+    /// How much is stored of each tenant.
+    pub(in crate::store) async fn stored_bytes(&mut self) -> Result<HashMap<TenantId, u64>, Error> {
+        on!(self, stored_bytes())
+    }
+
+    /// The number of a function name, given to it now if it has none yet.
+    pub(in crate::store) async fn intern(&mut self, tenant: TenantId, name: &FunctionName) -> Result<u64, Error> {
+        on!(self, intern(tenant, name))
+    }
+
+    /// Those of the instances that exist.
+    pub(in crate::store) async fn heads_by_number(&mut self, wanted: &[ByNumber]) -> Result<Vec<InstanceHead>, Error> {
+        on!(self, heads_by_number(wanted))
+    }
+
+    /// Those of the instances that exist.
+    pub(in crate::store) async fn heads_by_id(&mut self, wanted: &[ById<'_>]) -> Result<Vec<InstanceHead>, Error> {
+        on!(self, heads_by_id(wanted))
+    }
+
+    /// Those of the idempotency keys that are stored, expired or not.
+    pub(in crate::store) async fn find_keys(&mut self, wanted: &[WantedKey<'_>]) -> Result<Vec<StoredKey>, Error> {
+        on!(self, find_keys(wanted))
+    }
+
+    /// How long the failures of those of the attempts are that exist.
+    pub(in crate::store) async fn measure_attempts(
+        &mut self,
+        wanted: &[AttemptKey],
+    ) -> Result<Vec<(AttemptKey, u64)>, Error> {
+        on!(self, measure_attempts(wanted))
+    }
+
+    /// Attempts that can be pruned, of one task that has more than are kept.
+    pub(in crate::store) async fn prunable_attempts(&mut self, limit: u64) -> Result<Option<Prunable>, Error> {
+        on!(self, prunable_attempts(limit))
+    }
+
+    /// Writes rows within a transaction, and says how many.
+    pub(in crate::store) async fn write(&mut self, rows: &Rows<'_>) -> Result<u64, Error> {
+        on!(self, write(rows))
+    }
+
+    /// Writes the last rows of a transaction, which may have `begun` already, and commits it.
+    pub(in crate::store) async fn commit(&mut self, rows: &Rows<'_>, begun: bool) -> Result<u64, Error> {
+        on!(self, commit(rows, begun))
+    }
+
+    /// Marks a live instance as stuck; says whether there was one.
+    pub(in crate::store) async fn mark_stuck(
+        &mut self,
+        instance: InstanceNumber,
+        reason: &StuckReason,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        on!(self, mark_stuck(instance, reason, at))
+    }
+
+    /// Counts an unclean end of the host for a live instance, and says how often in a row there was one.
+    pub(in crate::store) async fn count_unclean_end(&mut self, instance: InstanceNumber) -> Result<Option<u32>, Error> {
+        on!(self, count_unclean_end(instance))
+    }
+
+    /// Changes tenants or API keys.
+    pub(in crate::store) async fn administer(&mut self, change: &Change) -> Result<Changed, Error> {
+        on!(self, administer(change))
+    }
+
+    /// Stores a module and makes it the current version of its name.
+    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+        on!(self, put_module(put))
+    }
+
+    /// Takes a module's name and functions away; says whether it existed.
+    pub(in crate::store) async fn delete_module(
+        &mut self,
+        tenant: TenantId,
+        name: &str,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        on!(self, delete_module(tenant, name, at))
+    }
+
+    /// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
+    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<bool, Error> {
+        on!(self, delete_module_bytes(version))
+    }
+
+    /// Deletes rows that nobody needs any more, at most `limit`, and says how many.
+    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+        on!(self, sweep(now, limit))
+    }
+}

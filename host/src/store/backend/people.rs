@@ -1,0 +1,116 @@
+//! What people ask. An answer that takes several queries is of one moment.
+
+#[cfg(test)]
+use crate::store::simulated;
+use crate::{
+    model::{InstanceId, InstanceNumber, TenantId},
+    store::{
+        Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, InstanceDetails, InstancePage, ListFilter,
+        LogFilter, LogRow, ModuleHoldings, ModuleVersion, TenantHoldings,
+        purges::{Ended, EndedFilter, Tree},
+        sqlite,
+    },
+};
+
+/// Where people's queries go. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum People {
+    /// Connections to the database file, apart from the engine's.
+    Sqlite(sqlite::People),
+    /// A disk that exists in memory only.
+    #[cfg(test)]
+    Simulated(simulated::Disk),
+}
+
+impl People {
+    /// An instance with its input and, when it has ended, its outcome.
+    pub(in crate::store) async fn details(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceDetails>, Error> {
+        on!(self, details(tenant, id))
+    }
+
+    /// The same, and turns of its current execution.
+    pub(in crate::store) async fn details_with_history(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        filter: &HistoryFilter,
+    ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
+        on!(self, details_with_history(tenant, id, filter))
+    }
+
+    /// How much the tenant has: for administrators, who do not wait for the tenant's own queries.
+    pub(in crate::store) async fn holdings(&self, tenant: TenantId) -> Result<TenantHoldings, Error> {
+        on!(self, holdings(tenant))
+    }
+
+    /// How many modules the tenant has.
+    pub(in crate::store) async fn module_holdings(&self, tenant: TenantId) -> Result<ModuleHoldings, Error> {
+        on!(self, module_holdings(tenant))
+    }
+
+    /// What each function of the tenant has used on some days, by kind and name.
+    pub(in crate::store) async fn usage(&self, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+        on!(self, usage(tenant, days))
+    }
+
+    /// Instances, newest first, from a cursor on.
+    pub(in crate::store) async fn list(
+        &self,
+        tenant: TenantId,
+        filter: &ListFilter,
+        from: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<InstancePage, Error> {
+        on!(self, list(tenant, filter, from, limit))
+    }
+
+    /// The same of the children of an instance; none if there is neither the instance nor a child of it.
+    pub(in crate::store) async fn list_children(
+        &self,
+        tenant: TenantId,
+        parent: &InstanceId,
+        filter: ListFilter,
+        from: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Option<InstancePage>, Error> {
+        on!(self, list_children(tenant, parent, filter, from, limit))
+    }
+
+    /// Lines of an instance's log, in order; none if there is no such instance.
+    pub(in crate::store) async fn logs(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        filter: &LogFilter,
+    ) -> Result<Option<Vec<LogRow>>, Error> {
+        on!(self, logs(tenant, id, filter))
+    }
+
+    /// The current versions of all modules, by name.
+    pub(in crate::store) async fn modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+        on!(self, modules(tenant))
+    }
+
+    /// The current version of a module.
+    pub(in crate::store) async fn module_named(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<ModuleVersion>, Error> {
+        on!(self, module_named(tenant, name))
+    }
+
+    /// Ended instances that a purge of many deletes.
+    pub(in crate::store) async fn ended(&self, tenant: TenantId, filter: &EndedFilter) -> Result<Ended, Error> {
+        on!(self, ended(tenant, filter))
+    }
+
+    /// An instance and what belongs to it.
+    pub(in crate::store) async fn tree(&self, tenant: TenantId, root: InstanceNumber) -> Result<Tree, Error> {
+        on!(self, tree(tenant, root))
+    }
+}

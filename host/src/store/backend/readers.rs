@@ -1,0 +1,178 @@
+//! What the engine asks. Two queries may be of two moments.
+
+use std::collections::BTreeMap;
+
+#[cfg(test)]
+use crate::store::simulated;
+use crate::{
+    model::{
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn,
+        TurnNumber,
+    },
+    store::{
+        Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
+        PossibleUsers, SettingRow, TenantRow, sqlite,
+    },
+};
+
+/// Where the engine's queries go. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(in crate::store) enum Readers {
+    /// Connections to the database file.
+    Sqlite(sqlite::Readers),
+    /// A disk that exists in memory only.
+    #[cfg(test)]
+    Simulated(simulated::Disk),
+}
+
+impl Readers {
+    /// All that an owner needs to take over an instance.
+    pub(in crate::store) async fn takeover(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+        on!(self, takeover(instance))
+    }
+
+    /// What is noted of the attempts of some tasks.
+    pub(in crate::store) async fn attempts_so_far(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        tasks: &[TaskId],
+    ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
+        on!(self, attempts_so_far(instance, execution, tasks))
+    }
+
+    /// The oldest events of each of these names.
+    pub(in crate::store) async fn events(
+        &self,
+        instance: InstanceNumber,
+        names: &[String],
+    ) -> Result<Vec<EventPage>, Error> {
+        on!(self, events(instance, names))
+    }
+
+    /// Turns of an execution after a turn, in order and without gaps.
+    pub(in crate::store) async fn history(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: TurnNumber,
+        limit: u32,
+    ) -> Result<Vec<Turn>, Error> {
+        on!(self, history(instance, execution, after, limit))
+    }
+
+    /// Live instances that must be woken when the host starts, in ascending order after a number.
+    pub(in crate::store) async fn to_wake_at_start(
+        &self,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        on!(self, to_wake_at_start(after, limit))
+    }
+
+    /// Live instances of a tenant that have something to do, in ascending order after a number.
+    pub(in crate::store) async fn to_wake_of(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        on!(self, to_wake_of(tenant, now, after, limit))
+    }
+
+    /// Instances that are to be woken at or before a time, the earliest first, except those of some tenants.
+    pub(in crate::store) async fn waking_before(
+        &self,
+        time: Timestamp,
+        except: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+        on!(self, waking_before(time, except, limit))
+    }
+
+    /// A module version, current or not.
+    pub(in crate::store) async fn module(&self, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
+        on!(self, module(number))
+    }
+
+    /// The bytes of a module version, if they are kept.
+    pub(in crate::store) async fn module_bytes(&self, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
+        on!(self, module_bytes(number))
+    }
+
+    /// The next version after a number that no new call can name any more.
+    pub(in crate::store) async fn next_old_version(
+        &self,
+        after: Option<ModuleNumber>,
+        now: Timestamp,
+    ) -> Result<Option<OldVersion>, Error> {
+        on!(self, next_old_version(after, now))
+    }
+
+    /// Live instances after a number that may need the bytes of an old version.
+    pub(in crate::store) async fn possible_users(
+        &self,
+        version: &OldVersion,
+        after: Option<InstanceNumber>,
+    ) -> Result<PossibleUsers, Error> {
+        on!(self, possible_users(version, after))
+    }
+
+    /// An instance of a tenant as a list shows it.
+    pub(in crate::store) async fn summary(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceSummary>, Error> {
+        on!(self, summary(tenant, id))
+    }
+
+    /// The instance that has the id now.
+    pub(in crate::store) async fn addressee(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<Addressee>, Error> {
+        on!(self, addressee(tenant, id))
+    }
+
+    /// The number of the instance that has the id now.
+    pub(in crate::store) async fn number(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceNumber>, Error> {
+        on!(self, number(tenant, id))
+    }
+
+    /// The current versions of a tenant's modules, by name.
+    pub(in crate::store) async fn current_modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+        on!(self, current_modules(tenant))
+    }
+
+    /// Whether any version of a tenant's modules, current or not, declares events.
+    pub(in crate::store) async fn declares_events(&self, tenant: TenantId) -> Result<bool, Error> {
+        on!(self, declares_events(tenant))
+    }
+
+    /// All tenants, by number.
+    pub(in crate::store) async fn tenants(&self) -> Result<Vec<TenantRow>, Error> {
+        on!(self, tenants())
+    }
+
+    /// All API keys, by id.
+    pub(in crate::store) async fn api_keys(&self) -> Result<Vec<KeyRow>, Error> {
+        on!(self, api_keys())
+    }
+
+    /// All settings of all tenants, by tenant, kind and name.
+    pub(in crate::store) async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
+        on!(self, settings())
+    }
+
+    /// Everything that is wrong with what is stored; nothing if all is well.
+    pub(in crate::store) async fn check(&self) -> Result<Vec<String>, Error> {
+        on!(self, check())
+    }
+}

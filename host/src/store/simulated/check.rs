@@ -1,0 +1,44 @@
+//! The check of the disk: whether its rows contradict each other.
+
+use super::super::{Error, sizes::ROW_BYTES};
+use super::queries::history;
+use super::{Content, Disk};
+use crate::model::TurnNumber;
+
+impl Disk {
+    pub(in crate::store) async fn check(&self) -> Result<Vec<String>, Error> {
+        self.read(|content| Ok(problems(content))).await
+    }
+}
+
+fn problems(content: &Content) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (number, rows) in &content.instances {
+        if rows.row.is_none() && !content.garbage.iter().any(|(instance, ..)| instance == number) {
+            problems.push(format!("rows of instance {number} belong to nothing"));
+        }
+    }
+    for (number, row, rows) in content.existing() {
+        let last = row.last_turn;
+        match history(content, number, row.execution, TurnNumber::NONE, u32::MAX) {
+            Ok(turns) if turns.len() == last.0 as usize => {}
+            Ok(turns) => problems.push(format!(
+                "instance {number} should have {last} turns and has {}",
+                turns.len()
+            )),
+            Err(error) => problems.push(error.to_string()),
+        }
+        let events = rows.inbox.values().filter(|message| message.event.is_some());
+        let bytes: u64 = events.map(|event| event.item.len() as u64 + ROW_BYTES).sum();
+        if !row.status.has_ended() && bytes != row.sizes.events {
+            let counted = row.sizes.events;
+            problems.push(format!(
+                "of the events of instance {number} {counted} bytes are counted, there are {bytes}"
+            ));
+        }
+        if content.ids.get(&(row.tenant, row.id.clone())) != Some(&number) {
+            problems.push(format!("instance {number} is not found by its id"));
+        }
+    }
+    problems
+}

@@ -1,0 +1,304 @@
+//! What people ask of the disk. Each answer is of one moment.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::super::{
+    Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails, InstancePage,
+    ListFilter, LogFilter, LogRow, LogSeq, TenantHoldings,
+    attempts::{ATTEMPTS_KEPT, AttemptsOfTasks},
+    decode::decode,
+    list::MAX_EXAMINED,
+    page::Page,
+    purges::{Ended, EndedFilter, MAX_NAMED, Tree},
+    tenant::input_of,
+};
+use super::queries::{history, shown, summary};
+use super::{Content, Disk, InstanceRow};
+use crate::model::{
+    ExecutionNumber, InboxItem, InstanceId, InstanceNumber, Started, TaskId, TenantId, Turn, TurnNumber, codec,
+};
+
+impl Disk {
+    pub(in crate::store) async fn details(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceDetails>, Error> {
+        self.read(|content| details(content, tenant, id)).await
+    }
+
+    pub(in crate::store) async fn details_with_history(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        filter: &HistoryFilter,
+    ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
+        self.read(|content| details_with_history(content, tenant, id, filter))
+            .await
+    }
+
+    pub(in crate::store) async fn holdings(&self, tenant: TenantId) -> Result<TenantHoldings, Error> {
+        self.read(|content| {
+            let own = || content.existing().filter(|(_, row, _)| row.tenant == tenant);
+            Ok(TenantHoldings {
+                modules: content.catalogue.holdings(tenant),
+                instances: own().count() as u64,
+                live_instances: own().filter(|(_, row, _)| !row.status.has_ended()).count() as u64,
+            })
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn usage(&self, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+        self.read(|content| {
+            let mut sums = BTreeMap::<_, FunctionUsage>::new();
+            for ((owner, day, kind, function), amount) in content.usage.iter() {
+                if *owner == tenant && (days.first..=days.last).contains(day) {
+                    let sum = sums.entry((*kind, function)).or_insert_with(|| FunctionUsage {
+                        kind: *kind,
+                        function: function.clone(),
+                        amount: Default::default(),
+                    });
+                    sum.amount.add(*amount);
+                }
+            }
+            Ok(sums.into_values().collect())
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn list(
+        &self,
+        tenant: TenantId,
+        filter: &ListFilter,
+        from: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<InstancePage, Error> {
+        self.read(|content| Ok(page(content, tenant, filter, from, limit)))
+            .await
+    }
+
+    pub(in crate::store) async fn list_children(
+        &self,
+        tenant: TenantId,
+        parent: &InstanceId,
+        filter: ListFilter,
+        from: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Option<InstancePage>, Error> {
+        self.read(|content| {
+            let number = content.number(tenant, parent);
+            let page = page(content, tenant, &filter.of_children(parent, number), from, limit);
+            // An instance that has children left was there once.
+            let is_unknown = number.is_none() && from.is_none() && page.is_empty();
+            Ok(Some(page).filter(|_| !is_unknown))
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn logs(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        filter: &LogFilter,
+    ) -> Result<Option<Vec<LogRow>>, Error> {
+        self.read(|content| {
+            let Some(number) = content.number(tenant, id) else {
+                return Ok(None);
+            };
+            let rows = content.instances.get(&number);
+            let lines = rows.into_iter().flat_map(|rows| &rows.lines).map(|(seq, line)| LogRow {
+                seq: LogSeq(seq.0),
+                line: line.clone(),
+            });
+            let after = filter.after.unwrap_or(LogSeq(0));
+            let wanted = lines.filter(|row| row.seq > after && row.line.level >= filter.at_least);
+            Ok(Some(wanted.take(filter.limit as usize).collect()))
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn ended(&self, tenant: TenantId, filter: &EndedFilter) -> Result<Ended, Error> {
+        self.read(|content| Ok(ended(content, tenant, filter))).await
+    }
+
+    pub(in crate::store) async fn tree(&self, tenant: TenantId, root: InstanceNumber) -> Result<Tree, Error> {
+        self.read(|content| Ok(tree(content, tenant, root))).await
+    }
+}
+
+fn details(content: &Content, tenant: TenantId, id: &InstanceId) -> Result<Option<InstanceDetails>, Error> {
+    let Some(summary) = summary(content, tenant, id) else {
+        return Ok(None);
+    };
+    let turn = |number| turn(content, summary.number, summary.execution, number);
+    let input = match turn(TurnNumber(1))? {
+        Some(first) => input_of(&first),
+        None => start(content, summary.number)?.map(|started| started.input),
+    };
+    let last = match summary.status.has_ended() {
+        true => turn(summary.last_turn)?,
+        false => None,
+    };
+    Ok(Some(InstanceDetails::new(summary, input, last)))
+}
+
+fn turn(
+    content: &Content,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    number: TurnNumber,
+) -> Result<Option<Turn>, Error> {
+    let Some(before) = number.0.checked_sub(1) else {
+        return Ok(None);
+    };
+    Ok(history(content, instance, execution, TurnNumber(before), 1)?.pop())
+}
+
+/// What an execution that has not begun will begin with.
+fn start(content: &Content, instance: InstanceNumber) -> Result<Option<Started>, Error> {
+    let rows = content.instances.get(&instance);
+    for (seq, message) in rows.into_iter().flat_map(|rows| &rows.inbox) {
+        if let InboxItem::Start(started) = decode(&message.item, || format!("message {seq}"))? {
+            return Ok(Some(*started));
+        }
+    }
+    Ok(None)
+}
+
+fn details_with_history(
+    content: &Content,
+    tenant: TenantId,
+    id: &InstanceId,
+    filter: &HistoryFilter,
+) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
+    let Some(details) = details(content, tenant, id)? else {
+        return Ok(None);
+    };
+    let Some(after) = filter.from.after(&details.summary) else {
+        return Ok(Some((details, FoundHistory::Over)));
+    };
+    let (number, execution) = (details.summary.number, details.summary.execution);
+    let turns = history(content, number, execution, after, filter.limit)?;
+    let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
+    let attempts = attempts(content, number, execution, &tasks);
+    let page = HistoryPage::new(&details.summary, after, turns, attempts);
+    Ok(Some((details, FoundHistory::Page(page))))
+}
+
+fn attempts(
+    content: &Content,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    tasks: &[TaskId],
+) -> AttemptsOfTasks {
+    let mut found = AttemptsOfTasks::default();
+    let rows = content.instances.get(&instance);
+    let rows = rows.into_iter().flat_map(|rows| rows.attempts.values());
+    let rows: Vec<_> = rows
+        .filter(|row| row.execution == execution && tasks.contains(&row.task))
+        .collect();
+    for row in &rows {
+        found.totals.insert(row.task, row.ordinal);
+    }
+    let mut page = Page::new();
+    for row in rows {
+        if row.ordinal + ATTEMPTS_KEPT > found.totals[&row.task] && !page.is_full() {
+            page.read(codec::encode(&row.failure).len());
+            found.last.push(row.clone());
+        }
+    }
+    found
+}
+
+fn page(content: &Content, tenant: TenantId, filter: &ListFilter, from: Option<&Cursor>, limit: u32) -> InstancePage {
+    let newest_first = content.instances.iter().rev();
+    let walked: Vec<(InstanceNumber, &InstanceRow)> = newest_first
+        .filter_map(|(number, rows)| Some((*number, rows.row.as_ref()?)))
+        .filter(|(number, _)| from.is_none_or(|cursor| *number < cursor.number()))
+        .filter(|(_, row)| match filter.parent {
+            Some(parent) => row.parent.as_ref().is_some_and(|link| link.instance == parent),
+            None => row.tenant == tenant,
+        })
+        .collect();
+    let too_far = walked.get(MAX_EXAMINED as usize).filter(|_| filter.is_selective());
+    let floor = too_far.map(|(number, _)| *number);
+    let mut fitting = walked
+        .into_iter()
+        .take_while(|(number, _)| floor.is_none_or(|floor| *number > floor))
+        .filter(|(_, row)| row.tenant == tenant && fits(content, filter, row));
+    let instances: Vec<_> = fitting
+        .by_ref()
+        .take(limit as usize)
+        .map(|(number, row)| shown(content, number, row))
+        .collect();
+    let next = match instances.last() {
+        Some(last) if fitting.next().is_some() => Some(Cursor::below(last.number)),
+        _ => floor.map(Cursor::at),
+    };
+    InstancePage { instances, next }
+}
+
+fn fits(content: &Content, filter: &ListFilter, row: &InstanceRow) -> bool {
+    let is_orphan_of = |id: &InstanceId| {
+        let parent = row.parent.as_ref().filter(|parent| parent.instance_id == *id);
+        parent.is_some_and(|parent| content.row(parent.instance).is_none())
+    };
+    (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
+        && filter
+            .function
+            .as_ref()
+            .is_none_or(|function| row.function == *function)
+        && filter
+            .id_prefix
+            .as_ref()
+            .is_none_or(|prefix| row.id.as_str().starts_with(prefix))
+        && filter.created_from.is_none_or(|from| row.created_at >= from)
+        && filter.created_to.is_none_or(|to| row.created_at < to)
+        && filter.orphans_of.as_ref().is_none_or(is_orphan_of)
+}
+
+fn ended(content: &Content, tenant: TenantId, filter: &EndedFilter) -> Ended {
+    let own = content
+        .existing()
+        .filter(|(number, row, _)| row.tenant == tenant && filter.after.is_none_or(|after| *number > after));
+    let examined: Vec<_> = own.take(MAX_EXAMINED as usize).collect();
+    let is_full = examined.len() == MAX_EXAMINED as usize;
+    let last = examined.last().map(|(number, ..)| *number).filter(|_| is_full);
+    let fitting = examined
+        .into_iter()
+        .filter(|(_, row, _)| filter.statuses.contains(&row.status) && row.updated_at < filter.before);
+    let instances: Vec<_> = fitting.map(|(number, ..)| number).take(filter.limit as usize).collect();
+    let is_full = instances.len() == filter.limit as usize;
+    let next = instances.last().copied().filter(|_| is_full).or(last);
+    Ended { instances, next }
+}
+
+fn tree(content: &Content, tenant: TenantId, root: InstanceNumber) -> Tree {
+    let mut tree = Tree {
+        status: content
+            .row(root)
+            .filter(|row| row.tenant == tenant)
+            .map(|row| row.status),
+        ended: Vec::new(),
+        live: Vec::new(),
+    };
+    let mut left = VecDeque::from([root]);
+    while let Some(instance) = left.pop_front() {
+        let links = content
+            .existing()
+            .filter_map(|(number, row, _)| Some((number, row.parent.as_ref()?)));
+        left.extend(
+            links
+                .filter(|(_, link)| link.instance == instance)
+                .map(|(number, _)| number),
+        );
+        match content.row(instance).filter(|row| row.tenant == tenant) {
+            Some(row) if row.status.has_ended() => tree.ended.push(instance),
+            Some(row) if tree.live.len() < MAX_NAMED => tree.live.push(row.id.clone()),
+            Some(_) | None => {}
+        }
+    }
+    tree.ended.reverse();
+    tree
+}

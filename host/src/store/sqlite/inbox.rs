@@ -1,0 +1,82 @@
+//! The table `inbox`: messages that wait for an instance.
+
+use futures::TryStreamExt as _;
+use sqlx::{SqliteExecutor, sqlite::SqliteRow};
+
+use super::{
+    columns::{Columns, Values, stored},
+    statement::{BindRow, RowStatement},
+};
+use crate::{
+    model::{InboxItem, InboxRow, InboxSeq, InstanceNumber, Started},
+    store::{
+        Error,
+        decode::decode,
+        inbox::{ConsumedMessage, NewMessage},
+    },
+};
+
+impl BindRow for NewMessage<'_> {
+    fn bind(&self, values: &mut Values) {
+        values
+            .number(self.instance.0)
+            .number(self.seq.0)
+            .number(self.control)
+            .bytes(&self.item);
+    }
+}
+
+impl BindRow for ConsumedMessage {
+    fn bind(&self, values: &mut Values) {
+        values.number(self.instance.0).number(self.seq.0);
+    }
+}
+
+/// Appends messages.
+pub(super) static APPEND: RowStatement = RowStatement::new(
+    "WITH v(instance, seq, control, item) AS (VALUES ",
+    4,
+    ")
+     INSERT INTO inbox (partition, instance, seq, control, item)
+     SELECT 0, v.instance, v.seq, v.control, v.item
+     FROM v
+     WHERE v.instance IS NOT NULL",
+);
+
+/// Deletes messages that were taken.
+pub(super) static CONSUME: RowStatement = RowStatement::new(
+    "DELETE FROM inbox
+     WHERE partition = 0 AND (instance, seq) IN (VALUES ",
+    2,
+    ")",
+);
+
+/// What an execution that has not begun will begin with. Of a long inbox no more is read than it takes.
+pub(super) async fn start(
+    executor: impl SqliteExecutor<'_>,
+    instance: InstanceNumber,
+) -> Result<Option<Started>, Error> {
+    let mut rows = sqlx::query(
+        "SELECT seq, item
+         FROM inbox
+         WHERE partition = 0 AND instance = ?
+         ORDER BY control DESC, seq",
+    )
+    .bind(stored(instance.0))
+    .fetch(executor);
+    while let Some(row) = rows.try_next().await? {
+        if let InboxItem::Start(started) = message(&row, instance)?.item {
+            return Ok(Some(*started));
+        }
+    }
+    Ok(None)
+}
+
+/// A message from its row: position, item.
+pub(super) fn message(row: &SqliteRow, instance: InstanceNumber) -> Result<InboxRow, Error> {
+    let seq = InboxSeq(row.number(0)?);
+    let item = decode(row.bytes(1)?, || {
+        format!("message {seq} in the inbox of instance {instance}")
+    })?;
+    Ok(InboxRow { seq, item })
+}

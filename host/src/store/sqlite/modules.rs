@@ -1,0 +1,389 @@
+//! The tables `modules`, `module_bytes`, `module_names` and `functions`: uploaded code and who offers what.
+
+use sqlx::{
+    AssertSqlSafe, SqliteExecutor,
+    sqlite::{SqliteConnection, SqlitePool, SqliteRow},
+};
+
+use super::{
+    columns::{Columns, stored},
+    instances::FIRST_ENDED,
+    purges,
+};
+use crate::{
+    model::{FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec},
+    store::{
+        Error,
+        decode::decode,
+        modules::{
+            BYTES_GRACE_MS, MAX_USERS, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule,
+            PutModuleOutcome,
+        },
+    },
+};
+
+/// Stores a module and makes it the current version of its name.
+pub(super) async fn put(connection: &mut SqliteConnection, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+    let tenant = sqlx::query("SELECT 1 FROM tenants WHERE tenant = ?")
+        .bind(i64::from(put.tenant.0))
+        .fetch_optional(&mut *connection)
+        .await?;
+    if tenant.is_none() {
+        return Ok(PutModuleOutcome::TenantGone);
+    }
+    if let Some((function, module)) = taken_function(connection, put).await? {
+        return Ok(PutModuleOutcome::FunctionTaken { function, module });
+    }
+    let current = current_number(connection, put.tenant, &put.name).await?;
+    let number = upsert_version(connection, put).await?;
+    if current == Some(number) {
+        return Ok(PutModuleOutcome::Stored { number, new: false });
+    }
+    put_bytes(connection, number, &put.bytes).await?;
+    if let Some(current) = current {
+        supersede(connection, current, put.at).await?;
+    }
+    put_name(connection, put.tenant, &put.name, number).await?;
+    replace_functions(connection, put).await?;
+    Ok(PutModuleOutcome::Stored { number, new: true })
+}
+
+/// Takes a module's name and functions away; says whether it existed. What runs on it goes on.
+pub(super) async fn delete(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    name: &str,
+    at: Timestamp,
+) -> Result<bool, Error> {
+    let Some(current) = current_number(connection, tenant, name).await? else {
+        return Ok(false);
+    };
+    supersede(connection, current, at).await?;
+    sqlx::query("DELETE FROM module_names WHERE tenant = ? AND name = ?")
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .execute(&mut *connection)
+        .await?;
+    delete_functions(connection, tenant, name).await?;
+    Ok(true)
+}
+
+async fn taken_function(
+    connection: &mut SqliteConnection,
+    put: &PutModule,
+) -> Result<Option<(FunctionName, String)>, Error> {
+    for function in &put.description.functions {
+        let row = sqlx::query(
+            "SELECT module_name
+             FROM functions
+             WHERE tenant = ? AND kind = ? AND function = ? AND module_name <> ?",
+        )
+        .bind(i64::from(put.tenant.0))
+        .bind(i64::from(put.description.kind as u8))
+        .bind(function.name.as_str())
+        .bind(put.name.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+        if let Some(row) = row {
+            return Ok(Some((function.name.clone(), row.text(0)?.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+async fn current_number(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    name: &str,
+) -> Result<Option<ModuleNumber>, Error> {
+    let row = sqlx::query("SELECT module FROM module_names WHERE tenant = ? AND name = ?")
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| row.small_number(0).map(ModuleNumber)).transpose()
+}
+
+/// The row of the version; that of an earlier upload of the same bytes is used again.
+async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> Result<ModuleNumber, Error> {
+    let row = sqlx::query(
+        "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms, uploaded_by, events)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (tenant, digest) DO UPDATE
+         SET name = excluded.name,
+             kind = excluded.kind,
+             description = excluded.description,
+             events = excluded.events,
+             uploaded_at_ms = iif(superseded_at_ms IS NULL, uploaded_at_ms, excluded.uploaded_at_ms),
+             uploaded_by = iif(superseded_at_ms IS NULL, uploaded_by, excluded.uploaded_by),
+             superseded_at_ms = NULL
+         RETURNING module",
+    )
+    .bind(i64::from(put.tenant.0))
+    .bind(put.name.as_str())
+    .bind(put.digest.0.to_vec())
+    .bind(i64::from(put.description.kind as u8))
+    .bind(codec::encode(&put.description))
+    .bind(stored(put.bytes.len() as u64))
+    .bind(stored(put.at.0))
+    .bind(put.by.as_deref())
+    .bind((!put.description.events.is_empty()).then(|| codec::encode(&put.description.events)))
+    .fetch_one(connection)
+    .await?;
+    Ok(ModuleNumber(row.small_number(0)?))
+}
+
+async fn put_bytes(connection: &mut SqliteConnection, number: ModuleNumber, bytes: &[u8]) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO module_bytes (module, bytes)
+         VALUES (?, ?)
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(i64::from(number.0))
+    .bind(bytes)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn supersede(connection: &mut SqliteConnection, number: ModuleNumber, at: Timestamp) -> Result<(), Error> {
+    sqlx::query("UPDATE modules SET superseded_at_ms = ? WHERE module = ?")
+        .bind(stored(at.0))
+        .bind(i64::from(number.0))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn put_name(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    name: &str,
+    number: ModuleNumber,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO module_names (tenant, name, module)
+         VALUES (?, ?, ?)
+         ON CONFLICT (tenant, name) DO UPDATE SET module = excluded.module",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(name)
+    .bind(i64::from(number.0))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn replace_functions(connection: &mut SqliteConnection, put: &PutModule) -> Result<(), Error> {
+    delete_functions(connection, put.tenant, &put.name).await?;
+    for function in &put.description.functions {
+        sqlx::query(
+            "INSERT INTO functions (tenant, kind, function, module_name)
+             VALUES (?, ?, ?, ?)",
+        )
+        .bind(i64::from(put.tenant.0))
+        .bind(i64::from(put.description.kind as u8))
+        .bind(function.name.as_str())
+        .bind(put.name.as_str())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+async fn delete_functions(connection: &mut SqliteConnection, tenant: TenantId, name: &str) -> Result<(), Error> {
+    sqlx::query("DELETE FROM functions WHERE tenant = ? AND module_name = ?")
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The old version with the next number, of whatever tenant, that no new call can name any more.
+pub(super) async fn next_old_version(
+    pool: &SqlitePool,
+    after: Option<ModuleNumber>,
+    now: Timestamp,
+) -> Result<Option<OldVersion>, Error> {
+    let row = sqlx::query(
+        "SELECT m.module, m.tenant, m.superseded_at_ms
+         FROM module_bytes AS b CROSS JOIN modules AS m ON m.module = b.module
+         WHERE b.module > ? AND m.superseded_at_ms + ? < ?
+         ORDER BY b.module
+         LIMIT 1",
+    )
+    .bind(after.map_or(-1, |number| i64::from(number.0)))
+    .bind(stored(BYTES_GRACE_MS))
+    .bind(stored(now.0))
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| {
+        Ok(OldVersion {
+            number: ModuleNumber(row.small_number(0)?),
+            tenant: TenantId(row.small_number(1)?),
+            superseded_at: Timestamp(row.number(2)?),
+        })
+    })
+    .transpose()
+}
+
+/// Live instances after a number that may need the bytes of an old version: those that run on it, and those that are old
+/// enough to have called it and have activity calls or sub-orchestrations. Looks at a bounded number of instances.
+///
+/// One that does not need them now never will: no new call can name the version, unless the same bytes are uploaded again.
+pub(super) async fn possible_users(
+    pool: &SqlitePool,
+    version: &OldVersion,
+    after: Option<InstanceNumber>,
+) -> Result<PossibleUsers, Error> {
+    let after = after.map_or(-1, |number| stored(number.0));
+    let last = purges::last_examined(pool, version.tenant, after).await?;
+    let rows = sqlx::query(
+        AssertSqlSafe(format!(
+            "SELECT i.instance, i.module = ?1
+             FROM instances AS i INDEXED BY instances_by_tenant
+             WHERE i.partition = 0 AND i.tenant = ?2 AND i.instance > ?3 AND i.instance <= ?4 AND i.status < {FIRST_ENDED}
+                AND (i.module = ?1
+                     OR (i.created_at_ms <= ?5
+                         AND (i.in_flight > 0
+                              OR EXISTS (SELECT 1
+                                         FROM instances AS c INDEXED BY instances_by_parent
+                                         WHERE c.partition = 0 AND c.parent = i.instance))))
+             ORDER BY i.instance
+             LIMIT ?6"
+        )),
+    )
+    .bind(i64::from(version.number.0))
+    .bind(i64::from(version.tenant.0))
+    .bind(after)
+    .bind(last.map_or(i64::MAX, |number| stored(number.0)))
+    .bind(stored(version.superseded_at.0.saturating_add(BYTES_GRACE_MS)))
+    .bind(i64::from(MAX_USERS))
+    .fetch_all(pool)
+    .await?;
+    let instances = rows
+        .iter()
+        .map(|row| {
+            Ok(PossibleUser {
+                instance: InstanceNumber(row.number(0)?),
+                runs_on_it: row.number(1)? == 1,
+            })
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    let is_full = instances.len() >= MAX_USERS as usize;
+    let next = instances.last().map(|user| user.instance).filter(|_| is_full).or(last);
+    Ok(PossibleUsers { instances, next })
+}
+
+/// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
+pub(super) async fn delete_bytes(connection: &mut SqliteConnection, version: &OldVersion) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(
+        "DELETE FROM module_bytes
+         WHERE module = ?1
+            AND EXISTS (SELECT 1 FROM modules AS m WHERE m.module = ?1 AND m.superseded_at_ms = ?2)",
+    )
+    .bind(i64::from(version.number.0))
+    .bind(stored(version.superseded_at.0))
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+const VERSION: &str =
+    "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms,
+    m.uploaded_by, m.events";
+
+/// Whether any version of a tenant's modules, current or not, declares events.
+pub(super) async fn declare_events(pool: &SqlitePool, tenant: TenantId) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT EXISTS (SELECT 1 FROM modules WHERE tenant = ? AND events IS NOT NULL)")
+        .bind(i64::from(tenant.0))
+        .fetch_one(pool)
+        .await?;
+    Ok(row.number(0)? != 0)
+}
+
+/// A version by its number, of whatever tenant.
+pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
+    let text = format!(
+        "SELECT {VERSION}
+         FROM modules AS m
+         WHERE m.module = ?"
+    );
+    let row = sqlx::query(AssertSqlSafe(text))
+        .bind(i64::from(number.0))
+        .fetch_optional(pool)
+        .await?;
+    row.as_ref().map(version).transpose()
+}
+
+/// The bytes of a version, unless they were deleted because nothing needed them any more.
+pub(super) async fn bytes(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
+    let row = sqlx::query("SELECT bytes FROM module_bytes WHERE module = ?")
+        .bind(i64::from(number.0))
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()
+}
+
+/// The current versions of a tenant's modules, by name.
+pub(super) async fn current(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+    let text = format!(
+        "SELECT {VERSION}
+         FROM module_names AS n JOIN modules AS m ON m.module = n.module
+         WHERE n.tenant = ?
+         ORDER BY n.name"
+    );
+    let rows = sqlx::query(AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .fetch_all(executor)
+        .await?;
+    rows.iter().map(version).collect()
+}
+
+/// The current version of one of a tenant's modules.
+pub(super) async fn by_name(
+    executor: impl SqliteExecutor<'_>,
+    tenant: TenantId,
+    name: &str,
+) -> Result<Option<ModuleVersion>, Error> {
+    let text = format!(
+        "SELECT {VERSION}
+         FROM module_names AS n JOIN modules AS m ON m.module = n.module
+         WHERE n.tenant = ? AND n.name = ?"
+    );
+    let row = sqlx::query(AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .bind(name)
+        .fetch_optional(executor)
+        .await?;
+    row.as_ref().map(version).transpose()
+}
+
+fn version(row: &SqliteRow) -> Result<ModuleVersion, Error> {
+    let number = ModuleNumber(row.small_number(0)?);
+    let mut description: ModuleDescription =
+        decode(row.bytes(4)?, || format!("the description of module version {number}"))?;
+    if let Some(events) = row.optional_bytes(9)? {
+        description.events = decode(events, || format!("the events of module version {number}"))?;
+    }
+    Ok(ModuleVersion {
+        number,
+        tenant: TenantId(row.small_number(1)?),
+        name: row.text(2)?.to_owned(),
+        digest: digest(row.bytes(3)?)?,
+        description,
+        size: row.number(5)?,
+        uploaded_at: Timestamp(row.number(6)?),
+        superseded_at: row.optional_number(7)?.map(Timestamp),
+        uploaded_by: row.optional_text(8)?.map(str::to_owned),
+    })
+}
+
+/// The digest that stored bytes hold.
+pub(super) fn digest(bytes: &[u8]) -> Result<ModuleDigest, Error> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|_| Error::Damaged("the digest of a module is not 32 bytes long".into()))?;
+    Ok(ModuleDigest(bytes))
+}

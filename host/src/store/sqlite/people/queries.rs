@@ -1,0 +1,246 @@
+//! What people ask: each answer over one reader, and of one moment.
+
+use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
+
+use super::People;
+use crate::{
+    model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn, TurnNumber},
+    store::{
+        Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails, InstancePage,
+        ListFilter, LogFilter, LogRow, ModuleHoldings, ModuleVersion, TenantHoldings,
+        purges::{Ended, EndedFilter, Tree},
+        sqlite::{
+            attempts,
+            columns::Columns,
+            history, inbox,
+            instances::FIRST_ENDED,
+            list, logs, modules, purges,
+            summaries::{number_of, summary_of},
+            usage,
+        },
+        tenant::input_of,
+    },
+};
+
+/// Each takes a reader from the share of the tenant, except that administrators do not wait for the tenant's own queries.
+impl People {
+    /// An instance with its input and, when it has ended, its outcome.
+    pub(in crate::store) async fn details(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceDetails>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = details(reader.connection(), tenant, id).await;
+        reader.finish(found).await
+    }
+
+    /// The same, and turns of its current execution.
+    pub(in crate::store) async fn details_with_history(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        filter: &HistoryFilter,
+    ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = details_with_history(reader.connection(), tenant, id, filter).await;
+        reader.finish(found).await
+    }
+
+    /// How much the tenant has: for administrators.
+    pub(in crate::store) async fn holdings(&self, tenant: TenantId) -> Result<TenantHoldings, Error> {
+        let mut reader = self.read(None).await?;
+        let found = holdings(reader.connection(), tenant).await;
+        reader.finish(found).await
+    }
+
+    /// How many modules the tenant has.
+    pub(in crate::store) async fn module_holdings(&self, tenant: TenantId) -> Result<ModuleHoldings, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = module_holdings(reader.connection(), tenant).await;
+        reader.finish(found).await
+    }
+
+    /// What each function of the tenant has used on some days, by kind and name.
+    pub(in crate::store) async fn usage(&self, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = usage::of(reader.connection(), tenant, days).await;
+        reader.finish(found).await
+    }
+
+    /// Instances, newest first, from a cursor on.
+    pub(in crate::store) async fn list(
+        &self,
+        tenant: TenantId,
+        filter: &ListFilter,
+        from: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<InstancePage, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = list::page(reader.connection(), tenant, filter, from, limit).await;
+        reader.finish(found).await
+    }
+
+    /// The same of the children of an instance; none if there is neither the instance nor a child of it.
+    pub(in crate::store) async fn list_children(
+        &self,
+        tenant: TenantId,
+        parent: &InstanceId,
+        filter: ListFilter,
+        from: Option<&Cursor>,
+        limit: u32,
+    ) -> Result<Option<InstancePage>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = children(reader.connection(), tenant, parent, filter, from, limit).await;
+        reader.finish(found).await
+    }
+
+    /// Lines of an instance's log, in order; none if there is no such instance.
+    pub(in crate::store) async fn logs(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+        filter: &LogFilter,
+    ) -> Result<Option<Vec<LogRow>>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = lines(reader.connection(), tenant, id, filter).await;
+        reader.finish(found).await
+    }
+
+    /// The current versions of all modules, by name.
+    pub(in crate::store) async fn modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = modules::current(reader.connection(), tenant).await;
+        reader.finish(found).await
+    }
+
+    /// The current version of a module.
+    pub(in crate::store) async fn module_named(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<ModuleVersion>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = modules::by_name(reader.connection(), tenant, name).await;
+        reader.finish(found).await
+    }
+
+    /// Ended instances that a purge of many deletes.
+    pub(in crate::store) async fn ended(&self, tenant: TenantId, filter: &EndedFilter) -> Result<Ended, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = purges::ended(reader.connection(), tenant, filter).await;
+        reader.finish(found).await
+    }
+
+    /// An instance and what belongs to it.
+    pub(in crate::store) async fn tree(&self, tenant: TenantId, root: InstanceNumber) -> Result<Tree, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = purges::tree(reader.connection(), tenant, root).await;
+        reader.finish(found).await
+    }
+}
+
+async fn details(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<InstanceDetails>, Error> {
+    let Some(summary) = summary_of(&mut *connection, tenant, id).await? else {
+        return Ok(None);
+    };
+    let (number, execution) = (summary.number, summary.execution);
+    let input = match history::one(&mut *connection, number, execution, TurnNumber(1)).await? {
+        Some(first) => input_of(&first),
+        // Not begun: what it will begin with waits in the inbox.
+        None => inbox::start(&mut *connection, number)
+            .await?
+            .map(|started| started.input),
+    };
+    let last = if summary.status.has_ended() {
+        history::one(connection, number, execution, summary.last_turn).await?
+    } else {
+        None
+    };
+    Ok(Some(InstanceDetails::new(summary, input, last)))
+}
+
+async fn details_with_history(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    id: &InstanceId,
+    filter: &HistoryFilter,
+) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
+    let Some(details) = details(connection, tenant, id).await? else {
+        return Ok(None);
+    };
+    let (number, execution) = (details.summary.number, details.summary.execution);
+    let Some(after) = filter.from.after(&details.summary) else {
+        return Ok(Some((details, FoundHistory::Over)));
+    };
+    let turns = history::after(&mut *connection, number, execution, after, filter.limit).await?;
+    let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
+    let attempts = attempts::of(connection, number, execution, &tasks).await?;
+    let page = HistoryPage::new(&details.summary, after, turns, attempts);
+    Ok(Some((details, FoundHistory::Page(page))))
+}
+
+async fn holdings(connection: &mut SqliteConnection, tenant: TenantId) -> Result<TenantHoldings, Error> {
+    let modules = module_holdings(&mut *connection, tenant).await?;
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT count(*), count(*) FILTER (WHERE status < {FIRST_ENDED})
+             FROM instances
+             WHERE partition = 0 AND tenant = ?"
+    )))
+    .bind(i64::from(tenant.0))
+    .fetch_one(connection)
+    .await?;
+    Ok(TenantHoldings {
+        modules,
+        instances: row.number(0)?,
+        live_instances: row.number(1)?,
+    })
+}
+
+async fn module_holdings(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<ModuleHoldings, Error> {
+    let row = sqlx::query(
+        "SELECT (SELECT count(*) FROM module_names WHERE tenant = ?1),
+            (SELECT coalesce(sum(m.size), 0)
+             FROM modules AS m
+             WHERE m.tenant = ?1 AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module))",
+    )
+    .bind(i64::from(tenant.0))
+    .fetch_one(executor)
+    .await?;
+    Ok(ModuleHoldings {
+        modules: row.number(0)?,
+        bytes: row.number(1)?,
+    })
+}
+
+async fn children(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    parent: &InstanceId,
+    filter: ListFilter,
+    from: Option<&Cursor>,
+    limit: u32,
+) -> Result<Option<InstancePage>, Error> {
+    let number = number_of(&mut *connection, tenant, parent).await?;
+    let filter = filter.of_children(parent, number);
+    let page = list::page(connection, tenant, &filter, from, limit).await?;
+    // An instance that has children left was there once.
+    let is_unknown = number.is_none() && from.is_none() && page.is_empty();
+    Ok(Some(page).filter(|_| !is_unknown))
+}
+
+async fn lines(
+    connection: &mut SqliteConnection,
+    tenant: TenantId,
+    id: &InstanceId,
+    filter: &LogFilter,
+) -> Result<Option<Vec<LogRow>>, Error> {
+    match number_of(&mut *connection, tenant, id).await? {
+        Some(number) => Ok(Some(logs::of(connection, number, filter).await?)),
+        None => Ok(None),
+    }
+}

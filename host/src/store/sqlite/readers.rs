@@ -1,0 +1,161 @@
+//! The engine's readers.
+
+use std::collections::BTreeMap;
+
+use sqlx::sqlite::SqlitePool;
+
+use super::{administration, attempts, check, events, history, instances, modules, settings, summaries, takeover};
+use crate::{
+    model::{
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn,
+        TurnNumber,
+    },
+    store::{
+        Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
+        PossibleUsers, SettingRow, TenantRow,
+    },
+};
+
+/// A pool of connections, for short queries. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(in crate::store) struct Readers(pub(super) SqlitePool);
+
+impl Readers {
+    /// Closes the connections, once what they read is there.
+    pub(super) async fn close(&self) {
+        self.0.close().await;
+    }
+}
+
+/// Each is one query of the table that it concerns.
+impl Readers {
+    pub(in crate::store) async fn takeover(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
+        takeover::read(&self.0, instance).await
+    }
+
+    pub(in crate::store) async fn attempts_so_far(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        tasks: &[TaskId],
+    ) -> Result<BTreeMap<TaskId, AttemptsSoFar>, Error> {
+        attempts::so_far(&self.0, instance, execution, tasks).await
+    }
+
+    pub(in crate::store) async fn events(
+        &self,
+        instance: InstanceNumber,
+        names: &[String],
+    ) -> Result<Vec<EventPage>, Error> {
+        events::of_names(&self.0, instance, names).await
+    }
+
+    pub(in crate::store) async fn history(
+        &self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        after: TurnNumber,
+        limit: u32,
+    ) -> Result<Vec<Turn>, Error> {
+        history::after(&self.0, instance, execution, after, limit).await
+    }
+
+    pub(in crate::store) async fn to_wake_at_start(
+        &self,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        instances::to_wake_at_start(&self.0, after, limit).await
+    }
+
+    pub(in crate::store) async fn to_wake_of(
+        &self,
+        tenant: TenantId,
+        now: Timestamp,
+        after: Option<InstanceNumber>,
+        limit: u32,
+    ) -> Result<Vec<InstanceNumber>, Error> {
+        instances::to_wake_of(&self.0, tenant, now, after, limit).await
+    }
+
+    pub(in crate::store) async fn waking_before(
+        &self,
+        time: Timestamp,
+        except: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+        instances::waking_before(&self.0, time, except, limit).await
+    }
+
+    pub(in crate::store) async fn module(&self, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
+        modules::by_number(&self.0, number).await
+    }
+
+    pub(in crate::store) async fn module_bytes(&self, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
+        modules::bytes(&self.0, number).await
+    }
+
+    pub(in crate::store) async fn next_old_version(
+        &self,
+        after: Option<ModuleNumber>,
+        now: Timestamp,
+    ) -> Result<Option<OldVersion>, Error> {
+        modules::next_old_version(&self.0, after, now).await
+    }
+
+    pub(in crate::store) async fn possible_users(
+        &self,
+        version: &OldVersion,
+        after: Option<InstanceNumber>,
+    ) -> Result<PossibleUsers, Error> {
+        modules::possible_users(&self.0, version, after).await
+    }
+
+    pub(in crate::store) async fn summary(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceSummary>, Error> {
+        summaries::summary_of(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn addressee(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<Addressee>, Error> {
+        summaries::addressee(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn number(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<InstanceNumber>, Error> {
+        summaries::number_of(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn current_modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+        modules::current(&self.0, tenant).await
+    }
+
+    pub(in crate::store) async fn declares_events(&self, tenant: TenantId) -> Result<bool, Error> {
+        modules::declare_events(&self.0, tenant).await
+    }
+
+    pub(in crate::store) async fn tenants(&self) -> Result<Vec<TenantRow>, Error> {
+        administration::tenants(&self.0).await
+    }
+
+    pub(in crate::store) async fn api_keys(&self) -> Result<Vec<KeyRow>, Error> {
+        administration::keys(&self.0).await
+    }
+
+    pub(in crate::store) async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
+        settings::all(&self.0).await
+    }
+
+    pub(in crate::store) async fn check(&self) -> Result<Vec<String>, Error> {
+        check::problems(&self.0).await
+    }
+}

@@ -1,0 +1,27 @@
+//! The rows of a batch as one script.
+
+use super::{attempts, events, garbage, history, idempotency, inbox, instances, logs, sizes, statement::Script, usage};
+use crate::store::writer::rows::Rows;
+
+/// The statements that write everything, in the order that [`Rows`] demands.
+pub(super) fn script(rows: &Rows<'_>) -> Script {
+    let mut script = Script::default();
+    script.add(&instances::CHANGE, &rows.changed);
+    script.add(&instances::DELETE, &rows.deleted);
+    script.add(&instances::CREATE, &rows.created);
+    script.add(&sizes::SET, &rows.sized);
+    script.add(&sizes::GROW, &rows.growth.rows());
+    script.add(&history::APPEND, &rows.turns);
+    script.add(&inbox::APPEND, &rows.messages);
+    script.add(&inbox::CONSUME, &rows.consumed);
+    script.add(&events::APPEND, &rows.events);
+    script.add(&events::TAKE, &rows.taken_events);
+    script.add(&attempts::APPEND, &rows.attempts);
+    script.add(&attempts::DELETE, &rows.pruned);
+    script.add(&attempts::FORGET_TO_PRUNE, &rows.pruned_tasks);
+    script.add(&logs::APPEND, &rows.lines);
+    script.add(&garbage::NOTE, &rows.garbage);
+    script.add(&idempotency::PUT, &rows.keys);
+    script.add(&usage::ADD, &rows.usage.rows());
+    script
+}

@@ -1,0 +1,171 @@
+//! The writer's connection.
+
+use std::collections::HashMap;
+
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    sqlite::{SqliteConnectOptions, SqliteConnection},
+};
+
+use super::{
+    administration, attempts, counters, garbage, idempotency, instances, modules, names,
+    rows::script,
+    sizes,
+    statement::{Changes, Script},
+};
+use crate::{
+    model::{FunctionName, InstanceNumber, StuckReason, TenantId, Timestamp},
+    store::{
+        Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome,
+        attempts::{AttemptKey, Prunable},
+        idempotency::{StoredKey, WantedKey},
+        instances::{ById, ByNumber, InstanceHead},
+        writer::rows::Rows,
+    },
+};
+
+const BEGIN: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
+
+/// A connection with what it takes to make another one.
+pub(in crate::store) struct Session {
+    connection: SqliteConnection,
+    changes: Changes,
+    options: SqliteConnectOptions,
+}
+
+impl Session {
+    /// The connection to a database whose schema is up to date.
+    pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
+        Self {
+            connection,
+            changes: Changes::default(),
+            options,
+        }
+    }
+
+    /// Runs a statement without parameters. (The transaction calls of sqlx count on a rollback to succeed.)
+    async fn execute(&mut self, statement: &'static str) -> Result<(), Error> {
+        sqlx::query(statement).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    async fn run(&mut self, script: Script, rows: &Rows<'_>) -> Result<u64, Error> {
+        script
+            .run(&mut self.connection, &mut self.changes, rows.certain())
+            .await
+    }
+}
+
+/// Each is a query or a statement of the table that it concerns.
+impl Session {
+    pub(in crate::store) async fn begin(&mut self) -> Result<(), Error> {
+        self.execute(BEGIN).await
+    }
+
+    pub(in crate::store) async fn roll_back(&mut self) -> Result<(), Error> {
+        self.execute(ROLLBACK).await
+    }
+
+    pub(in crate::store) async fn reopen(&mut self) -> Result<(), Error> {
+        self.connection = self.options.connect().await?;
+        self.changes = Changes::default();
+        Ok(())
+    }
+
+    pub(in crate::store) async fn close(self) -> Result<(), Error> {
+        Ok(self.connection.close().await?)
+    }
+
+    pub(in crate::store) async fn reserved(&mut self, counter: &'static str) -> Result<Option<u64>, Error> {
+        counters::reserved(&mut self.connection, counter).await
+    }
+
+    pub(in crate::store) async fn reserve(&mut self, counter: &'static str, reserved: u64) -> Result<(), Error> {
+        Ok(counters::reserve(&mut self.connection, counter, reserved).await?)
+    }
+
+    pub(in crate::store) async fn stored_bytes(&mut self) -> Result<HashMap<TenantId, u64>, Error> {
+        sizes::of_tenants(&mut self.connection).await
+    }
+
+    pub(in crate::store) async fn intern(&mut self, tenant: TenantId, name: &FunctionName) -> Result<u64, Error> {
+        names::intern(&mut self.connection, tenant, name).await
+    }
+
+    pub(in crate::store) async fn heads_by_number(&mut self, wanted: &[ByNumber]) -> Result<Vec<InstanceHead>, Error> {
+        instances::heads_by_number(&mut self.connection, wanted).await
+    }
+
+    pub(in crate::store) async fn heads_by_id(&mut self, wanted: &[ById<'_>]) -> Result<Vec<InstanceHead>, Error> {
+        instances::heads_by_id(&mut self.connection, wanted).await
+    }
+
+    pub(in crate::store) async fn find_keys(&mut self, wanted: &[WantedKey<'_>]) -> Result<Vec<StoredKey>, Error> {
+        idempotency::find(&mut self.connection, wanted).await
+    }
+
+    pub(in crate::store) async fn measure_attempts(
+        &mut self,
+        wanted: &[AttemptKey],
+    ) -> Result<Vec<(AttemptKey, u64)>, Error> {
+        attempts::measure(&mut self.connection, wanted).await
+    }
+
+    pub(in crate::store) async fn prunable_attempts(&mut self, limit: u64) -> Result<Option<Prunable>, Error> {
+        attempts::prunable(&mut self.connection, limit).await
+    }
+
+    pub(in crate::store) async fn write(&mut self, rows: &Rows<'_>) -> Result<u64, Error> {
+        self.run(script(rows), rows).await
+    }
+
+    pub(in crate::store) async fn commit(&mut self, rows: &Rows<'_>, begun: bool) -> Result<u64, Error> {
+        let script = script(rows).ending_with(COMMIT);
+        let script = if begun { script } else { script.beginning_with(BEGIN) };
+        self.run(script, rows).await
+    }
+
+    pub(in crate::store) async fn mark_stuck(
+        &mut self,
+        instance: InstanceNumber,
+        reason: &StuckReason,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        Ok(instances::mark_stuck(&mut self.connection, instance, reason, at).await?)
+    }
+
+    pub(in crate::store) async fn count_unclean_end(&mut self, instance: InstanceNumber) -> Result<Option<u32>, Error> {
+        instances::count_unclean_end(&mut self.connection, instance).await
+    }
+
+    pub(in crate::store) async fn administer(&mut self, change: &Change) -> Result<Changed, Error> {
+        administration::change(&mut self.connection, change).await
+    }
+
+    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+        modules::put(&mut self.connection, put).await
+    }
+
+    pub(in crate::store) async fn delete_module(
+        &mut self,
+        tenant: TenantId,
+        name: &str,
+        at: Timestamp,
+    ) -> Result<bool, Error> {
+        modules::delete(&mut self.connection, tenant, name, at).await
+    }
+
+    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<bool, Error> {
+        Ok(modules::delete_bytes(&mut self.connection, version).await?)
+    }
+
+    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+        let deleted = garbage::delete_some(&mut self.connection, limit).await?;
+        if deleted >= limit {
+            return Ok(deleted);
+        }
+        Ok(deleted + idempotency::delete_expired(&mut self.connection, now, limit - deleted).await?)
+    }
+}

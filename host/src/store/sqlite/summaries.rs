@@ -1,0 +1,101 @@
+//! Instances as a list shows them, and by their ids.
+
+use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteRow};
+
+use super::{columns::Columns, instances, modules};
+use crate::{
+    model::{ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber},
+    store::{Addressee, Error, InstanceSummary, decode::parse},
+};
+
+pub(super) const COLUMNS: &str = "
+    i.instance, i.id, f.name, m.digest, i.status, i.execution, i.last_turn, i.created_at_ms, i.updated_at_ms,
+    i.custom_status, i.stuck, i.parent_link, i.fuel";
+
+/// What the columns of an instance come from. `CROSS JOIN` keeps SQLite from beginning with another table.
+pub(super) const OTHER_TABLES: &str = "
+    CROSS JOIN function_names AS f ON f.function = i.function
+    CROSS JOIN modules AS m ON m.module = i.module";
+
+/// An instance of a tenant as a list shows it.
+pub(super) async fn summary_of(
+    executor: impl SqliteExecutor<'_>,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<InstanceSummary>, Error> {
+    let text = format!(
+        "SELECT {COLUMNS}
+         FROM instances AS i {OTHER_TABLES}
+         WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?"
+    );
+    let row = sqlx::query(AssertSqlSafe(text))
+        .bind(i64::from(tenant.0))
+        .bind(id.as_str())
+        .fetch_optional(executor)
+        .await?;
+    row.as_ref().map(summary).transpose()
+}
+
+/// The number of the instance that has the id now.
+pub(super) async fn number_of(
+    executor: impl SqliteExecutor<'_>,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<InstanceNumber>, Error> {
+    let row = sqlx::query(
+        "SELECT instance
+         FROM instances
+         WHERE partition = 0 AND tenant = ? AND id = ?",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(id.as_str())
+    .fetch_optional(executor)
+    .await?;
+    row.map(|row| row.number(0).map(InstanceNumber)).transpose()
+}
+
+/// The instance that has the id now.
+pub(super) async fn addressee(
+    executor: impl SqliteExecutor<'_>,
+    tenant: TenantId,
+    id: &InstanceId,
+) -> Result<Option<Addressee>, Error> {
+    let row = sqlx::query(
+        "SELECT i.instance, i.module, f.name, i.status
+         FROM instances AS i CROSS JOIN function_names AS f ON f.function = i.function
+         WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(id.as_str())
+    .fetch_optional(executor)
+    .await?;
+    let addressee = |row: SqliteRow| {
+        Ok(Addressee {
+            number: InstanceNumber(row.number(0)?),
+            module: ModuleNumber(row.small_number(1)?),
+            function: parse(row.text(2)?, "the function name")?,
+            status: instances::status(row.number(3)?)?,
+        })
+    };
+    row.map(addressee).transpose()
+}
+
+/// An instance from its row: [`COLUMNS`].
+pub(super) fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
+    let number = InstanceNumber(row.number(0)?);
+    Ok(InstanceSummary {
+        number,
+        id: parse(row.text(1)?, "the instance id")?,
+        function: parse(row.text(2)?, "the function name")?,
+        module_digest: modules::digest(row.bytes(3)?)?,
+        status: instances::status(row.number(4)?)?,
+        execution: ExecutionNumber(row.small_number(5)?),
+        last_turn: TurnNumber(row.small_number(6)?),
+        created_at: Timestamp(row.number(7)?),
+        updated_at: Timestamp(row.number(8)?),
+        custom_status: instances::custom_status(row.optional_text(9)?, number)?,
+        stuck: instances::stuck(row.optional_bytes(10)?, number)?,
+        parent_id: instances::parent(row.optional_bytes(11)?, number)?.map(|parent| parent.instance_id),
+        fuel: row.number(12)?,
+    })
+}

@@ -1,0 +1,127 @@
+//! How SQLite finds rows: by an index, one by one.
+
+use super::*;
+use crate::store::sqlite::{attempts, garbage, idempotency, inbox, instances, list};
+
+#[tokio::test]
+async fn frequent_queries_are_answered_from_an_index() {
+    let store = TestStore::new().await;
+    let everything = ListFilter {
+        statuses: vec![InstanceStatus::Failed],
+        function: Some("Order".parse().unwrap()),
+        id_prefix: Some("a".into()),
+        created_from: Some(NOW),
+        created_to: Some(NOW),
+        parent: None,
+        orphans_of: None,
+    };
+    let of_parent = ListFilter {
+        parent: Some(InstanceNumber(1)),
+        ..everything.clone()
+    };
+    let from = |filter: &ListFilter, from| list::query(TENANT, filter, from, None, 10).into_string();
+    let above = |filter: &ListFilter, from| {
+        let floor = Some(InstanceNumber(3));
+        list::query(TENANT, filter, from, floor, 10).into_string()
+    };
+    let floor = |filter: &ListFilter, from| list::floor_query(TENANT, filter, from).into_string();
+    let cursor = Cursor::below(InstanceNumber(9));
+    let lists = [
+        (
+            from(&ListFilter::default(), None),
+            "instances_by_tenant (partition=? AND tenant=?)",
+        ),
+        (
+            from(&ListFilter::default(), Some(&cursor)),
+            "instances_by_tenant (partition=? AND tenant=? AND instance<?)",
+        ),
+        (
+            from(&everything, Some(&cursor)),
+            "instances_by_tenant (partition=? AND tenant=? AND instance<?)",
+        ),
+        (from(&of_parent, None), "instances_by_parent (partition=? AND parent=?)"),
+        (
+            from(&of_parent, Some(&cursor)),
+            "instances_by_parent (partition=? AND parent=? AND instance<?)",
+        ),
+        (
+            above(&everything, Some(&cursor)),
+            "instances_by_tenant (partition=? AND tenant=? AND instance>? AND instance<?)",
+        ),
+        (
+            floor(&everything, Some(&cursor)),
+            "COVERING INDEX instances_by_tenant (partition=? AND tenant=? AND instance<?)",
+        ),
+        (
+            floor(&of_parent, Some(&cursor)),
+            "COVERING INDEX instances_by_parent (partition=? AND parent=? AND instance<?)",
+        ),
+    ];
+    let others = [
+        (
+            "SELECT * FROM instances AS i WHERE i.partition = 0 AND i.tenant = 1 AND i.id = 'a'",
+            "instances_by_id",
+        ),
+        (
+            "SELECT wake_at_ms, instance FROM instances WHERE partition = 0 AND wake_at_ms <= 9
+             ORDER BY wake_at_ms, instance LIMIT 9",
+            "COVERING INDEX instances_by_wake",
+        ),
+        (
+            "SELECT min(wake_at_ms) FROM instances WHERE partition = 0 AND wake_at_ms > 9",
+            "instances_by_wake",
+        ),
+        (
+            "SELECT key FROM idempotency_keys WHERE expires_at_ms < 9 ORDER BY expires_at_ms",
+            "idempotency_keys_by_expiry",
+        ),
+    ];
+    let others = others.map(|(statement, index)| (statement.to_owned(), index));
+    for (statement, index) in lists.into_iter().chain(others) {
+        let plan = store.plan(&statement).await;
+        assert!(plan.contains(index), "{statement}: {plan}");
+        assert!(
+            !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"),
+            "{statement}: {plan}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn statements_over_rows_look_each_row_up() {
+    let store = TestStore::new().await;
+    let statements = [
+        &instances::CHANGE,
+        &instances::DELETE,
+        &instances::HEADS_BY_NUMBER,
+        &instances::HEADS_BY_ID,
+        &inbox::CONSUME,
+        &attempts::MEASURE,
+        &attempts::DELETE,
+        &attempts::FORGET_TO_PRUNE,
+        &garbage::NOTE,
+        &idempotency::FIND,
+    ];
+    for (statement, size) in statements
+        .into_iter()
+        .flat_map(|statement| (0..4).map(move |size| (statement, size)))
+    {
+        let plan = store.plan(statement.text(size)).await;
+        let tables = [
+            "instances",
+            "inbox",
+            "garbage",
+            "idempotency_keys",
+            "attempts",
+            "attempts_to_prune",
+            "a",
+            "i",
+            "k",
+        ];
+        let searches = tables.iter().any(|table| plan.contains(&format!("SEARCH {table} ")));
+        let scans = tables
+            .iter()
+            .any(|table| plan.split("; ").any(|line| line.starts_with(&format!("SCAN {table}"))));
+        assert!(searches && !scans, "{plan}");
+    }
+}
