@@ -35,3 +35,11 @@ pub(super) struct Tree {
     /// Some of those that have not.
     pub(super) live: Vec<InstanceId>,
 }
+
+impl Tree {
+    /// Takes those that have ended, with how far below the root each is.
+    pub(super) fn set_ended(&mut self, mut ended: Vec<(u64, InstanceNumber)>) {
+        ended.sort_unstable_by(|a, b| b.cmp(a));
+        self.ended = ended.into_iter().map(|(_, number)| number).collect();
+    }
+}

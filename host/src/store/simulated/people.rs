@@ -283,22 +283,22 @@ fn tree(content: &Content, tenant: TenantId, root: InstanceNumber) -> Tree {
         ended: Vec::new(),
         live: Vec::new(),
     };
-    let mut left = VecDeque::from([root]);
-    while let Some(instance) = left.pop_front() {
+    let (mut left, mut ended) = (VecDeque::from([(0, root)]), Vec::new());
+    while let Some((depth, instance)) = left.pop_front() {
         let links = content
             .existing()
             .filter_map(|(number, row, _)| Some((number, row.parent.as_ref()?)));
         left.extend(
             links
                 .filter(|(_, link)| link.instance == instance)
-                .map(|(number, _)| number),
+                .map(|(number, _)| (depth + 1, number)),
         );
         match content.row(instance).filter(|row| row.tenant == tenant) {
-            Some(row) if row.status.has_ended() => tree.ended.push(instance),
+            Some(row) if row.status.has_ended() => ended.push((depth, instance)),
             Some(row) if tree.live.len() < MAX_NAMED => tree.live.push(row.id.clone()),
             Some(_) | None => {}
         }
     }
-    tree.ended.reverse();
+    tree.set_ended(ended);
     tree
 }

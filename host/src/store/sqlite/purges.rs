@@ -78,13 +78,13 @@ pub(super) async fn tree(
     root: InstanceNumber,
 ) -> Result<Tree, Error> {
     let mut rows = sqlx::query(AssertSqlSafe(format!(
-        "WITH RECURSIVE tree(instance) AS (
-                SELECT ?1
+        "WITH RECURSIVE tree(instance, depth) AS (
+                SELECT ?1, 0
                 UNION ALL
-                SELECT c.instance
+                SELECT c.instance, t.depth + 1
                 FROM tree AS t CROSS JOIN instances AS c INDEXED BY instances_by_parent
                 WHERE c.partition = 0 AND c.parent = t.instance)
-             SELECT i.instance, i.status, iif(i.status < {FIRST_ENDED}, i.id, NULL)
+             SELECT i.instance, i.status, iif(i.status < {FIRST_ENDED}, i.id, NULL), t.depth
              FROM tree AS t CROSS JOIN instances AS i
              WHERE i.partition = 0 AND i.instance = t.instance AND i.tenant = ?2"
     )))
@@ -96,18 +96,18 @@ pub(super) async fn tree(
         ended: Vec::new(),
         live: Vec::new(),
     };
+    let mut ended = Vec::new();
     while let Some(row) = rows.try_next().await? {
         let (number, status) = (InstanceNumber(row.number(0)?), instances::status(row.number(1)?)?);
         if number == root {
             tree.status = Some(status);
         }
         match row.optional_text(2)? {
-            None => tree.ended.push(number),
+            None => ended.push((row.number(3)?, number)),
             Some(id) if tree.live.len() < MAX_NAMED => tree.live.push(parse(id, "the instance id")?),
             Some(_) => {}
         }
     }
-    // A child gets its number when its parent has one, and numbers only grow.
-    tree.ended.sort_unstable_by(|a, b| b.cmp(a));
+    tree.set_ended(ended);
     Ok(tree)
 }
