@@ -2,6 +2,26 @@
 //!
 //! What is about files, and how SQLite finds rows, is tested beside the SQL, in `sqlite/tests/`.
 
+/// Runs tests over every backend. Each gets a new store of its own, [`with_module`](TestStore::with_module) or
+/// [`empty`](TestStore::empty).
+macro_rules! over_every_backend {
+    ($made:ident: $($test:ident),+ $(,)?) => {
+        over_every_backend!(@ sqlite folder $made $($test)+);
+        over_every_backend!(@ simulated memory $made $($test)+);
+    };
+    (@ $backend:ident $place:ident $made:ident $($test:ident)+) => {
+        mod $backend {
+            use crate::store::tests::{Place, TestStore};
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(TestStore::$made(Place::$place()).await).await;
+                }
+            )+
+        }
+    };
+}
+
 pub(super) mod attempts_and_logs;
 mod batches;
 mod commits;

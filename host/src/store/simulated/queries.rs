@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use super::super::{
     Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary,
     decode::decode,
+    events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
     page::Page,
 };
+use super::content::Message;
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
-    EventPage, ExecutionNumber, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, Payload, TaskId,
-    TenantId, Timestamp, Turn, TurnNumber,
+    EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, Payload,
+    TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 impl Disk {
@@ -85,29 +87,8 @@ impl Disk {
     }
 
     async fn inbox(&self, instance: InstanceNumber) -> Result<(Vec<InboxRow>, bool, bool), Error> {
-        self.read(|content| {
-            let rows = content.instances.get(&instance);
-            let rows = rows.into_iter().flat_map(|rows| &rows.inbox);
-            let events = rows.clone().filter(|(_, message)| message.event.is_some()).count();
-            let more_events = events > self.events_at_once();
-            let wanted = rows.filter(|(_, message)| message.event.is_none() || !more_events);
-            let mut rows: Vec<_> = wanted.collect();
-            rows.sort_by_key(|(_, message)| !message.control);
-            let (mut page, mut inbox) = (Page::new(), Vec::new());
-            let all = rows.len();
-            for (seq, message) in rows {
-                if page.is_full() {
-                    break;
-                }
-                page.read(message.item.len());
-                let item = decode(&message.item, || format!("message {seq}"))?;
-                inbox.push(InboxRow { seq: *seq, item });
-            }
-            inbox.sort_by_key(|row| row.seq);
-            let more = inbox.len() < all;
-            Ok((inbox, more, more_events))
-        })
-        .await
+        let events_at_once = self.events_at_once();
+        self.read(|content| inbox(content, instance, events_at_once)).await
     }
 
     pub(in crate::store) async fn events(
@@ -115,30 +96,9 @@ impl Disk {
         instance: InstanceNumber,
         names: &[String],
     ) -> Result<Vec<EventPage>, Error> {
-        self.read(|content| {
-            let mut pages = Vec::new();
-            for name in names.iter().take(self.events_at_once()) {
-                let mut page = EventPage {
-                    name: name.clone(),
-                    events: Vec::new(),
-                    more: false,
-                };
-                let rows = content.instances.get(&instance);
-                let rows = rows.into_iter().flat_map(|rows| &rows.inbox);
-                for (seq, message) in rows.filter(|(_, message)| message.event.as_ref() == Some(name)) {
-                    if page.events.len() == self.events_at_once() {
-                        page.more = true;
-                        break;
-                    }
-                    if let InboxItem::Event(event) = decode(&message.item, || format!("event {seq}"))? {
-                        page.events.push((*seq, event));
-                    }
-                }
-                pages.push(page);
-            }
-            Ok(pages)
-        })
-        .await
+        let events_at_once = self.events_at_once();
+        self.read(|content| events(content, instance, names, events_at_once))
+            .await
     }
 
     pub(in crate::store) async fn history(
@@ -244,6 +204,86 @@ impl Disk {
 
 fn payload(text: &str) -> Payload {
     Payload::parse(text, usize::MAX).expect("a payload was stored")
+}
+
+/// What waits for an instance, whether more messages do, and whether more events do than are read along.
+fn inbox(
+    content: &Content,
+    instance: InstanceNumber,
+    events_at_once: usize,
+) -> Result<(Vec<InboxRow>, bool, bool), Error> {
+    let rows = content.instances.get(&instance);
+    let rows = rows.into_iter().flat_map(|rows| &rows.inbox);
+    let (mut events, mut messages): (Vec<_>, Vec<_>) = rows.partition(|(_, message)| message.event.is_some());
+    messages.sort_by_key(|(_, message)| !message.control);
+    events.sort_by_key(|(_, message)| &message.event);
+    let (mut page, mut wanted) = (Page::new(), Vec::new());
+    for row in messages {
+        if page.is_full() {
+            // Events come later, and may be there.
+            return Ok((in_order(wanted)?, true, true));
+        }
+        page.read(row.1.item.len());
+        wanted.push(row);
+    }
+    let mut along = Page::of(ALONG_BYTES);
+    let fit = events.iter().take_while(|(_, event)| {
+        let fits = !along.is_full();
+        along.read(event.item.len() + Page::ROW_BYTES);
+        fits
+    });
+    let more_events = fit.take(events_at_once).count() < events.len();
+    if !more_events {
+        wanted.extend(events);
+    }
+    Ok((in_order(wanted)?, false, more_events))
+}
+
+fn in_order(rows: Vec<(&InboxSeq, &Message)>) -> Result<Vec<InboxRow>, Error> {
+    let read = rows.into_iter().map(|(seq, message)| {
+        let item = decode(&message.item, || format!("message {seq}"))?;
+        Ok(InboxRow { seq: *seq, item })
+    });
+    let mut rows = read.collect::<Result<Vec<_>, Error>>()?;
+    rows.sort_by_key(|row| row.seq);
+    Ok(rows)
+}
+
+/// The oldest events of each of these names: all of them, or those that a page has room for.
+fn events(
+    content: &Content,
+    instance: InstanceNumber,
+    names: &[String],
+    events_at_once: usize,
+) -> Result<Vec<EventPage>, Error> {
+    let (mut pages, mut room) = (Vec::new(), Page::of(PAGE_BYTES));
+    for name in names.iter().take(events_at_once) {
+        if room.is_full() {
+            break;
+        }
+        let mut page = EventPage {
+            name: name.clone(),
+            events: Vec::new(),
+            more: false,
+        };
+        let mut share = Page::of(PAGE_BYTES / names.len());
+        let rows = content.instances.get(&instance);
+        let rows = rows.into_iter().flat_map(|rows| &rows.inbox);
+        for (seq, message) in rows.filter(|(_, message)| message.event.as_ref() == Some(name)) {
+            if share.is_full() || page.events.len() == events_at_once {
+                page.more = true;
+                break;
+            }
+            let bytes = message.item.len() + Page::ROW_BYTES;
+            share.read(bytes);
+            room.read(bytes);
+            if let InboxItem::Event(event) = decode(&message.item, || format!("event {seq}"))? {
+                page.events.push((*seq, event));
+            }
+        }
+        pages.push(page);
+    }
+    Ok(pages)
 }
 
 /// Turns of an execution after a turn, in order and without gaps.

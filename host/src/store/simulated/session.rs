@@ -380,7 +380,8 @@ fn apply(row: &mut InstanceRow, change: &ChangedInstance<'_>) {
     row.status = change.status;
     row.execution = change.execution;
     row.last_turn = change.last_turn;
-    row.wake_at = change.wake_at;
+    // What does not fit into a database is the end of time there.
+    row.wake_at = change.wake_at.map(|at| at.min(Timestamp::MAX));
     row.in_flight = change.in_flight;
     row.module = change.module;
     row.updated_at = change.updated_at;

@@ -5,6 +5,18 @@ use std::collections::BTreeMap;
 use super::{queries::history_page, *};
 use crate::model::LogLevel;
 
+over_every_backend! {
+    with_module:
+    attempts_are_read_as_they_were_written_by_task_and_ordinal,
+    of_many_attempts_the_last_ones_are_kept_and_all_are_counted,
+    a_page_has_the_attempts_of_its_own_turns_only,
+    attempts_of_many_bytes_are_counted_and_not_all_read,
+    what_is_noted_of_a_task_says_how_it_goes_on,
+    an_attempt_is_noted_for_the_current_execution_of_a_live_instance_only,
+    a_log_is_read_in_order_by_level_and_position,
+    the_log_of_an_instance_that_continues_for_ever_stays_bounded,
+}
+
 fn line(level: LogLevel, message: &str) -> LogLine {
     LogLine {
         at: NOW,
@@ -24,9 +36,7 @@ fn all() -> LogFilter {
     }
 }
 
-#[tokio::test]
-async fn attempts_are_read_as_they_were_written_by_task_and_ordinal() {
-    let store = TestStore::new().await;
+async fn attempts_are_read_as_they_were_written_by_task_and_ordinal(store: TestStore) {
     let number = calling(&store, &[1, 2]).await;
     let cut_off = AttemptRow {
         cut_off: true,
@@ -50,9 +60,7 @@ pub(in crate::store) async fn so_far(store: &TestStore, number: InstanceNumber, 
     noted.remove(&TaskId(task)).unwrap_or_default()
 }
 
-#[tokio::test]
-async fn of_many_attempts_the_last_ones_are_kept_and_all_are_counted() {
-    let store = TestStore::new().await;
+async fn of_many_attempts_the_last_ones_are_kept_and_all_are_counted(store: TestStore) {
     let number = calling(&store, &[1, 2]).await;
     let before = store.stored_bytes(TENANT);
     let note = async |task, ordinal| {
@@ -79,9 +87,7 @@ async fn of_many_attempts_the_last_ones_are_kept_and_all_are_counted() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn a_page_has_the_attempts_of_its_own_turns_only() {
-    let store = TestStore::new().await;
+async fn a_page_has_the_attempts_of_its_own_turns_only(store: TestStore) {
     let number = calling(&store, &[1]).await;
     store.commit(turn(number, 3, vec![], vec![call(2)])).await.unwrap();
     for task in [1, 2, 3] {
@@ -99,9 +105,7 @@ async fn a_page_has_the_attempts_of_its_own_turns_only() {
     assert_eq!(page(0, 10).await, [1, 2]);
 }
 
-#[tokio::test]
-async fn attempts_of_many_bytes_are_counted_and_not_all_read() {
-    let store = TestStore::new().await;
+async fn attempts_of_many_bytes_are_counted_and_not_all_read(store: TestStore) {
     let tasks: Vec<u32> = (1..=20).collect();
     let number = calling(&store, &tasks).await;
     for task in &tasks {
@@ -116,9 +120,7 @@ async fn attempts_of_many_bytes_are_counted_and_not_all_read() {
     assert_eq!(page.attempt_totals.len(), tasks.len());
 }
 
-#[tokio::test]
-async fn what_is_noted_of_a_task_says_how_it_goes_on() {
-    let store = TestStore::new().await;
+async fn what_is_noted_of_a_task_says_how_it_goes_on(store: TestStore) {
     let number = store.running("a").await;
     assert_eq!(so_far(&store, number, 1).await, AttemptsSoFar::default());
     let cut_off = |ordinal| AttemptRow {
@@ -170,9 +172,7 @@ fn call(task: u32) -> Decision {
     }
 }
 
-#[tokio::test]
-async fn an_attempt_is_noted_for_the_current_execution_of_a_live_instance_only() {
-    let store = TestStore::new().await;
+async fn an_attempt_is_noted_for_the_current_execution_of_a_live_instance_only(store: TestStore) {
     let number = store.running("a").await;
     let other = AttemptRow {
         execution: ExecutionNumber(2),
@@ -206,9 +206,7 @@ async fn an_attempt_is_noted_for_the_current_execution_of_a_live_instance_only()
     );
 }
 
-#[tokio::test]
-async fn a_log_is_read_in_order_by_level_and_position() {
-    let store = TestStore::new().await;
+async fn a_log_is_read_in_order_by_level_and_position(store: TestStore) {
     let number = store.running("a").await;
     let lines = vec![
         line(LogLevel::Info, "one"),
@@ -244,9 +242,7 @@ async fn a_log_is_read_in_order_by_level_and_position() {
     assert_eq!(tenant.logs(&id("nobody"), &all()).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn the_log_of_an_instance_that_continues_for_ever_stays_bounded() {
-    let store = TestStore::new().await;
+async fn the_log_of_an_instance_that_continues_for_ever_stays_bounded(store: TestStore) {
     let number = store.started("a").await;
     for execution in 1..=30 {
         let execution = ExecutionNumber(execution);

@@ -2,9 +2,16 @@
 
 use super::*;
 
-#[tokio::test]
-async fn one_bad_commit_does_not_fail_its_neighbours() {
-    let store = TestStore::new().await;
+over_every_backend! {
+    with_module:
+    one_bad_commit_does_not_fail_its_neighbours,
+    a_commit_that_contradicts_what_is_stored_does_not_even_split_its_batch,
+    commits_of_one_instance_keep_their_order_within_a_batch,
+    batches_of_every_size_are_written_whole,
+    an_operation_sees_what_earlier_ones_of_its_batch_did,
+}
+
+async fn one_bad_commit_does_not_fail_its_neighbours(store: TestStore) {
     let mut numbers = Vec::new();
     for n in 0..9 {
         numbers.push(store.running(&format!("i{n}")).await);
@@ -31,9 +38,7 @@ async fn one_bad_commit_does_not_fail_its_neighbours() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn a_commit_that_contradicts_what_is_stored_does_not_even_split_its_batch() {
-    let store = TestStore::new().await;
+async fn a_commit_that_contradicts_what_is_stored_does_not_even_split_its_batch(store: TestStore) {
     let (a, b, c) = (
         store.running("a").await,
         store.running("b").await,
@@ -50,9 +55,7 @@ async fn a_commit_that_contradicts_what_is_stored_does_not_even_split_its_batch(
     assert!(matches!(answers[1], Err(Error::Contradiction(_))));
 }
 
-#[tokio::test]
-async fn commits_of_one_instance_keep_their_order_within_a_batch() {
-    let store = TestStore::new().await;
+async fn commits_of_one_instance_keep_their_order_within_a_batch(store: TestStore) {
     let number = store.running("a").await;
     let mut commits: Vec<_> = (2..7).map(|n| turn(number, n, vec![], vec![])).collect();
     commits[1].summary.custom_status = Some(Some(payload("\"kept\"")));
@@ -77,9 +80,7 @@ async fn commits_of_one_instance_keep_their_order_within_a_batch() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn batches_of_every_size_are_written_whole() {
-    let store = TestStore::new().await;
+async fn batches_of_every_size_are_written_whole(store: TestStore) {
     let mut total = 0;
     for size in [1, 2, 7, 8, 9, 31, 33, 127, 128, 129, 200, 256] {
         let names: Vec<_> = (0..size).map(|n| format!("{size}-{n}")).collect();
@@ -98,9 +99,7 @@ async fn batches_of_every_size_are_written_whole() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn an_operation_sees_what_earlier_ones_of_its_batch_did() {
-    let store = TestStore::new().await;
+async fn an_operation_sees_what_earlier_ones_of_its_batch_did(store: TestStore) {
     let number = store.running("a").await;
     let reason = StuckReason {
         code: "nondeterminism".into(),

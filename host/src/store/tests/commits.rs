@@ -3,9 +3,26 @@
 use super::*;
 use crate::model::{Failure, LogLevel, failure::types};
 
-#[tokio::test]
-async fn a_turn_is_written_together_with_everything_it_causes() {
-    let store = TestStore::new().await;
+over_every_backend! {
+    with_module:
+    a_turn_is_written_together_with_everything_it_causes,
+    an_ended_instance_shows_its_input_and_outcome,
+    a_turn_that_is_not_the_next_one_is_refused_and_changes_nothing,
+    a_commit_that_does_not_fit_the_instance_is_refused,
+    a_commit_for_an_instance_that_has_ended_or_is_gone_writes_nothing,
+    a_child_whose_id_is_live_fails_the_task_of_its_parent,
+    a_child_replaces_an_ended_instance_of_its_id,
+    a_last_turn_may_start_its_own_id_anew,
+    continue_as_new_begins_the_next_execution_and_leaves_garbage,
+    what_is_left_in_the_inbox_of_an_ended_instance_is_garbage,
+    a_step_without_a_turn_changes_the_summary_only,
+    a_custom_status_stays_until_it_is_changed_or_cleared,
+    being_stuck_needs_no_turn_and_ends_with_a_turn,
+    unclean_ends_count_up_until_a_turn_is_committed,
+    what_was_answered_survives_a_crash,
+}
+
+async fn a_turn_is_written_together_with_everything_it_causes(store: TestStore) {
     let other = store.running("other").await;
     let number = store.started("a").await;
     let mut commit = first_turn(number, store.inbox(number).await);
@@ -84,9 +101,7 @@ fn line(text: &str) -> LogLine {
     }
 }
 
-#[tokio::test]
-async fn an_ended_instance_shows_its_input_and_outcome() {
-    let store = TestStore::new().await;
+async fn an_ended_instance_shows_its_input_and_outcome(store: TestStore) {
     store.ended("a").await;
     let details = store.details("a").await.unwrap();
     assert_eq!(details.summary.status, InstanceStatus::Completed);
@@ -118,9 +133,7 @@ async fn an_ended_instance_shows_its_input_and_outcome() {
     assert_eq!((details.outcome, details.terminated), (None, Some("enough".into())));
 }
 
-#[tokio::test]
-async fn a_turn_that_is_not_the_next_one_is_refused_and_changes_nothing() {
-    let store = TestStore::new().await;
+async fn a_turn_that_is_not_the_next_one_is_refused_and_changes_nothing(store: TestStore) {
     let number = store.running("a").await;
     for wrong in [1, 3] {
         let error = store.commit(last_turn(number, wrong)).await.unwrap_err();
@@ -133,9 +146,7 @@ async fn a_turn_that_is_not_the_next_one_is_refused_and_changes_nothing() {
     store.commit(last_turn(number, 2)).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_commit_that_does_not_fit_the_instance_is_refused() {
-    let store = TestStore::new().await;
+async fn a_commit_that_does_not_fit_the_instance_is_refused(store: TestStore) {
     let number = store.running("a").await;
     let mut wrong = Vec::new();
     wrong.push(TurnCommit {
@@ -165,9 +176,7 @@ async fn a_commit_that_does_not_fit_the_instance_is_refused() {
     assert_eq!(turns.len(), 1);
 }
 
-#[tokio::test]
-async fn a_commit_for_an_instance_that_has_ended_or_is_gone_writes_nothing() {
-    let store = TestStore::new().await;
+async fn a_commit_for_an_instance_that_has_ended_or_is_gone_writes_nothing(store: TestStore) {
     let ended = store.ended("a").await;
     let mut commit = last_turn(ended, 3);
     commit.children = vec![child_of(ended, "child")];
@@ -184,9 +193,7 @@ async fn a_commit_for_an_instance_that_has_ended_or_is_gone_writes_nothing() {
     assert_eq!(store.rows("instances").await, 0);
 }
 
-#[tokio::test]
-async fn a_child_whose_id_is_live_fails_the_task_of_its_parent() {
-    let store = TestStore::new().await;
+async fn a_child_whose_id_is_live_fails_the_task_of_its_parent(store: TestStore) {
     store.started("child").await;
     let parent = store.started("parent").await;
     let mut commit = first_turn(parent, store.inbox(parent).await);
@@ -214,9 +221,7 @@ async fn a_child_whose_id_is_live_fails_the_task_of_its_parent() {
     assert_eq!(store.inbox(parent).await, std::slice::from_ref(row));
 }
 
-#[tokio::test]
-async fn a_child_replaces_an_ended_instance_of_its_id() {
-    let store = TestStore::new().await;
+async fn a_child_replaces_an_ended_instance_of_its_id(store: TestStore) {
     let old = store.ended("child").await;
     let parent = store.started("parent").await;
     let mut commit = first_turn(parent, store.inbox(parent).await);
@@ -227,9 +232,7 @@ async fn a_child_replaces_an_ended_instance_of_its_id() {
     assert!(store.load(old).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn a_last_turn_may_start_its_own_id_anew() {
-    let store = TestStore::new().await;
+async fn a_last_turn_may_start_its_own_id_anew(store: TestStore) {
     let old = store.running("a").await;
     let mut commit = last_turn(old, 2);
     commit.children = vec![instance("a")];
@@ -240,9 +243,7 @@ async fn a_last_turn_may_start_its_own_id_anew() {
     assert_eq!(store.rows("history").await, 0);
 }
 
-#[tokio::test]
-async fn continue_as_new_begins_the_next_execution_and_leaves_garbage() {
-    let store = TestStore::new().await;
+async fn continue_as_new_begins_the_next_execution_and_leaves_garbage(store: TestStore) {
     let number = store.running("a").await;
     store
         .note_attempt(number, attempt(1, 1), vec![line("kept")], u64::MAX, None)
@@ -287,9 +288,7 @@ async fn continue_as_new_begins_the_next_execution_and_leaves_garbage() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn what_is_left_in_the_inbox_of_an_ended_instance_is_garbage() {
-    let store = TestStore::new().await;
+async fn what_is_left_in_the_inbox_of_an_ended_instance_is_garbage(store: TestStore) {
     let number = store.running("a").await;
     store.deliver(number, event("late")).await.unwrap().unwrap();
     store.commit(last_turn(number, 2)).await.unwrap();
@@ -301,9 +300,7 @@ async fn what_is_left_in_the_inbox_of_an_ended_instance_is_garbage() {
     assert_eq!(store.rows("garbage").await, 0, "nothing was left, so nothing is noted");
 }
 
-#[tokio::test]
-async fn a_step_without_a_turn_changes_the_summary_only() {
-    let store = TestStore::new().await;
+async fn a_step_without_a_turn_changes_the_summary_only(store: TestStore) {
     let number = store.running("a").await;
     let mut commit = step(number, 1);
     commit.summary.status = InstanceStatus::Suspended;
@@ -315,9 +312,7 @@ async fn a_step_without_a_turn_changes_the_summary_only() {
     assert_eq!(store.rows("history").await, 1);
 }
 
-#[tokio::test]
-async fn a_custom_status_stays_until_it_is_changed_or_cleared() {
-    let store = TestStore::new().await;
+async fn a_custom_status_stays_until_it_is_changed_or_cleared(store: TestStore) {
     let number = store.running("a").await;
     let mut last = 1;
     let mut set = async |status| {
@@ -332,9 +327,7 @@ async fn a_custom_status_stays_until_it_is_changed_or_cleared() {
     assert_eq!(set(Some(None)).await, None);
 }
 
-#[tokio::test]
-async fn being_stuck_needs_no_turn_and_ends_with_a_turn() {
-    let store = TestStore::new().await;
+async fn being_stuck_needs_no_turn_and_ends_with_a_turn(store: TestStore) {
     let number = store.running("a").await;
     let reason = StuckReason {
         code: "nondeterminism".into(),
@@ -352,9 +345,7 @@ async fn being_stuck_needs_no_turn_and_ends_with_a_turn() {
     assert!(!store.mark_stuck(InstanceNumber(999_999), reason, NOW).await.unwrap());
 }
 
-#[tokio::test]
-async fn unclean_ends_count_up_until_a_turn_is_committed() {
-    let store = TestStore::new().await;
+async fn unclean_ends_count_up_until_a_turn_is_committed(store: TestStore) {
     let number = store.running("a").await;
     assert_eq!(store.count_unclean_end(number).await.unwrap(), Some(1));
     assert_eq!(store.count_unclean_end(number).await.unwrap(), Some(2));
@@ -370,9 +361,7 @@ async fn unclean_ends_count_up_until_a_turn_is_committed() {
     assert_eq!(store.count_unclean_end(number).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn what_was_answered_survives_a_crash() {
-    let store = TestStore::new().await;
+async fn what_was_answered_survives_a_crash(store: TestStore) {
     let number = store.running("a").await;
     let row = store.deliver(number, event("go")).await.unwrap().unwrap();
     let store = store.crash().await;

@@ -2,6 +2,20 @@
 
 use super::*;
 
+over_every_backend! {
+    with_module:
+    an_instance_is_born_with_its_first_turn,
+    an_instance_born_without_a_turn_finds_its_start_in_the_inbox,
+    a_birth_is_refused_like_a_start,
+    of_two_births_of_one_id_in_one_batch_the_first_wins,
+    a_birth_replaces_an_ended_instance,
+    an_instance_is_born_once_also_when_it_has_ended_meanwhile,
+    a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone,
+    numbers_are_never_given_out_twice,
+    an_instance_is_not_born_again_when_it_has_ended_and_is_gone,
+    an_instance_that_ends_with_its_birth_and_is_purged_in_the_same_batch_is_gone,
+}
+
 /// The first commit of an instance that is not stored: its first turn calls an activity.
 fn creation(store: &TestStore, name: &str, key: Option<IdempotencyKey>) -> TurnCommit {
     let creation = Creation {
@@ -18,9 +32,7 @@ fn creation(store: &TestStore, name: &str, key: Option<IdempotencyKey>) -> TurnC
     commit
 }
 
-#[tokio::test]
-async fn an_instance_is_born_with_its_first_turn() {
-    let store = TestStore::new().await;
+async fn an_instance_is_born_with_its_first_turn(store: TestStore) {
     let commit = creation(&store, "a", None);
     let number = commit.instance;
     let receipt = store.commit(commit).await.unwrap();
@@ -44,9 +56,7 @@ async fn an_instance_is_born_with_its_first_turn() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn an_instance_born_without_a_turn_finds_its_start_in_the_inbox() {
-    let store = TestStore::new().await;
+async fn an_instance_born_without_a_turn_finds_its_start_in_the_inbox(store: TestStore) {
     let number = store.new_number();
     let new = Creation {
         instance: instance("a"),
@@ -61,9 +71,7 @@ async fn an_instance_born_without_a_turn_finds_its_start_in_the_inbox() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn a_birth_is_refused_like_a_start() {
-    let store = TestStore::new().await;
+async fn a_birth_is_refused_like_a_start(store: TestStore) {
     let number = store.started("a").await;
     let refused = store.commit(creation(&store, "a", None)).await.unwrap().refused;
     assert_eq!(refused, Some(StartOutcome::AlreadyExists(InstanceStatus::Pending)));
@@ -79,9 +87,7 @@ async fn a_birth_is_refused_like_a_start() {
     assert_eq!(store.rows("instances").await, 2);
 }
 
-#[tokio::test]
-async fn of_two_births_of_one_id_in_one_batch_the_first_wins() {
-    let store = TestStore::new().await;
+async fn of_two_births_of_one_id_in_one_batch_the_first_wins(store: TestStore) {
     let commits = [creation(&store, "a", None), creation(&store, "a", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit)).collect();
     let receipts = in_batches(&store, 1, asks).await;
@@ -93,9 +99,7 @@ async fn of_two_births_of_one_id_in_one_batch_the_first_wins() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn a_birth_replaces_an_ended_instance() {
-    let store = TestStore::new().await;
+async fn a_birth_replaces_an_ended_instance(store: TestStore) {
     let old = store.ended("a").await;
     let commit = creation(&store, "a", None);
     let new = commit.instance;
@@ -106,9 +110,7 @@ async fn a_birth_replaces_an_ended_instance() {
     assert_eq!(store.rows("history").await, 1);
 }
 
-#[tokio::test]
-async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile() {
-    let store = TestStore::new().await;
+async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile(store: TestStore) {
     let commit = creation(&store, "a", None);
     let (number, late) = (commit.instance, commit.clone());
     let new = Creation {
@@ -130,9 +132,7 @@ async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone() {
-    let store = TestStore::new().await;
+async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone(store: TestStore) {
     let bad = poisoned(creation(&store, "bad", None));
     let commits = [creation(&store, "a", None), bad, creation(&store, "b", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit));
@@ -146,9 +146,7 @@ async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alo
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn numbers_are_never_given_out_twice() {
-    let store = TestStore::new().await;
+async fn numbers_are_never_given_out_twice(store: TestStore) {
     let stored = creation(&store, "a", None);
     let (first, drawn) = (stored.instance, store.new_number());
     store.commit(stored).await.unwrap();
@@ -158,9 +156,7 @@ async fn numbers_are_never_given_out_twice() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone() {
-    let store = TestStore::new().await;
+async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone(store: TestStore) {
     let mut commit = creation(&store, "a", None);
     let late = TurnCommit::of_creation(commit.instance, *commit.creation.clone().unwrap());
     commit.summary.status = InstanceStatus::Completed;
@@ -174,9 +170,7 @@ async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn an_instance_that_ends_with_its_birth_and_is_purged_in_the_same_batch_is_gone() {
-    let store = TestStore::new().await;
+async fn an_instance_that_ends_with_its_birth_and_is_purged_in_the_same_batch_is_gone(store: TestStore) {
     let mut commit = creation(&store, "a", None);
     commit.summary.status = InstanceStatus::Completed;
     commit.summary.in_flight = 0;

@@ -2,9 +2,19 @@
 
 use super::*;
 
-#[tokio::test]
-async fn messages_are_kept_in_the_order_in_which_they_came() {
-    let store = TestStore::new().await;
+over_every_backend! {
+    with_module:
+    messages_are_kept_in_the_order_in_which_they_came,
+    every_kind_of_message_is_read_as_it_was_written,
+    a_message_for_an_instance_that_has_ended_or_never_existed_is_refused,
+    a_message_for_an_old_incarnation_does_not_reach_the_new_one,
+    a_repeated_message_with_the_same_key_is_appended_once,
+    the_newest_message_is_known_from_the_start,
+    events_are_found_by_their_names_in_the_order_in_which_they_came,
+    many_events_are_left_where_they_are_until_they_are_asked_for,
+}
+
+async fn messages_are_kept_in_the_order_in_which_they_came(store: TestStore) {
     let number = store.running("a").await;
     let first = match store.append(append("a", event("one")), None).await.unwrap() {
         AppendOutcome::Appended { instance, row, .. } if instance == number => row,
@@ -20,9 +30,7 @@ async fn messages_are_kept_in_the_order_in_which_they_came() {
     assert_eq!(store.inbox(number).await, [second]);
 }
 
-#[tokio::test]
-async fn every_kind_of_message_is_read_as_it_was_written() {
-    let store = TestStore::new().await;
+async fn every_kind_of_message_is_read_as_it_was_written(store: TestStore) {
     let number = store.running("a").await;
     let failure = crate::model::Failure::new("Busy", "try later").permanent();
     let items = vec![
@@ -45,9 +53,7 @@ async fn every_kind_of_message_is_read_as_it_was_written() {
     assert_eq!(read, items);
 }
 
-#[tokio::test]
-async fn a_message_for_an_instance_that_has_ended_or_never_existed_is_refused() {
-    let store = TestStore::new().await;
+async fn a_message_for_an_instance_that_has_ended_or_never_existed_is_refused(store: TestStore) {
     assert_eq!(
         store.append(append("a", event("x")), None).await.unwrap(),
         AppendOutcome::Unknown
@@ -66,18 +72,14 @@ async fn a_message_for_an_instance_that_has_ended_or_never_existed_is_refused() 
     assert_eq!(store.rows("inbox").await, 0);
 }
 
-#[tokio::test]
-async fn a_message_for_an_old_incarnation_does_not_reach_the_new_one() {
-    let store = TestStore::new().await;
+async fn a_message_for_an_old_incarnation_does_not_reach_the_new_one(store: TestStore) {
     let old = store.ended("a").await;
     let new = store.running("a").await;
     assert_eq!(store.deliver(old, event("late")).await.unwrap(), None);
     assert_eq!(store.inbox(new).await, []);
 }
 
-#[tokio::test]
-async fn a_repeated_message_with_the_same_key_is_appended_once() {
-    let store = TestStore::new().await;
+async fn a_repeated_message_with_the_same_key_is_appended_once(store: TestStore) {
     let number = store.running("a").await;
     let outcome = store.append(append("a", event("x")), key("k", 1)).await.unwrap();
     assert!(matches!(outcome, AppendOutcome::Appended { .. }));
@@ -92,9 +94,7 @@ async fn a_repeated_message_with_the_same_key_is_appended_once() {
     assert_eq!(store.inbox(number).await.len(), 1);
 }
 
-#[tokio::test]
-async fn the_newest_message_is_known_from_the_start() {
-    let store = TestStore::new().await;
+async fn the_newest_message_is_known_from_the_start(store: TestStore) {
     let number = store.running("a").await;
     let first = store.deliver(number, event("one")).await.unwrap().unwrap();
     assert_eq!(store.newest_message(), first.seq);
@@ -112,9 +112,7 @@ fn numbered(name: &str, number: u32) -> Event {
     }
 }
 
-#[tokio::test]
-async fn events_are_found_by_their_names_in_the_order_in_which_they_came() {
-    let store = TestStore::new().await;
+async fn events_are_found_by_their_names_in_the_order_in_which_they_came(store: TestStore) {
     let number = store.running("a").await;
     for (name, payload) in [("Go", 1), ("ÄRGER", 2), ("gO", 3), ("other", 4)] {
         let item = InboxItem::Event(numbered(name, payload));
@@ -147,9 +145,7 @@ async fn events_are_found_by_their_names_in_the_order_in_which_they_came() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn many_events_are_left_where_they_are_until_they_are_asked_for() {
-    let store = TestStore::new().await;
+async fn many_events_are_left_where_they_are_until_they_are_asked_for(store: TestStore) {
     let number = store.running("a").await;
     let large = |name: &str| Event {
         payload: Payload::of(&"x".repeat(1 << 20)),

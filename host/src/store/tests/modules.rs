@@ -2,6 +2,15 @@
 
 use super::*;
 
+over_every_backend! {
+    empty:
+    a_module_is_found_by_name_and_by_number,
+    the_same_bytes_again_change_nothing,
+    a_new_version_supersedes_the_old_one_and_takes_over_its_functions,
+    a_function_belongs_to_one_module_of_a_tenant,
+    a_deleted_module_frees_its_functions_but_what_runs_on_it_goes_on,
+}
+
 async fn put(store: &TestStore, put: PutModule) -> (ModuleNumber, bool) {
     match store.put_module(put).await.unwrap() {
         PutModuleOutcome::Stored { number, new } => (number, new),
@@ -9,9 +18,7 @@ async fn put(store: &TestStore, put: PutModule) -> (ModuleNumber, bool) {
     }
 }
 
-#[tokio::test]
-async fn a_module_is_found_by_name_and_by_number() {
-    let store = TestStore::empty(Place::folder()).await;
+async fn a_module_is_found_by_name_and_by_number(store: TestStore) {
     let module = put_module("orders", 1, &["Order"]);
     let (number, new) = put(&store, module.clone()).await;
     assert!(new);
@@ -34,9 +41,7 @@ async fn a_module_is_found_by_name_and_by_number() {
     assert_eq!(store.tenant(TenantId(2)).modules().await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn the_same_bytes_again_change_nothing() {
-    let store = TestStore::empty(Place::folder()).await;
+async fn the_same_bytes_again_change_nothing(store: TestStore) {
     let (first, _) = put(&store, put_module("orders", 1, &["Order"])).await;
     let later = PutModule {
         at: Timestamp(NOW.0 + 1),
@@ -47,9 +52,7 @@ async fn the_same_bytes_again_change_nothing() {
     assert_eq!(store.rows("modules").await, 1);
 }
 
-#[tokio::test]
-async fn a_new_version_supersedes_the_old_one_and_takes_over_its_functions() {
-    let store = TestStore::empty(Place::folder()).await;
+async fn a_new_version_supersedes_the_old_one_and_takes_over_its_functions(store: TestStore) {
     let (old, _) = put(&store, put_module("orders", 1, &["Order", "Gone"])).await;
     let later = Timestamp(NOW.0 + 1);
     let (new, _) = put(
@@ -81,9 +84,7 @@ async fn a_new_version_supersedes_the_old_one_and_takes_over_its_functions() {
     assert_eq!(store.module(old).await.unwrap().unwrap().superseded_at, None);
 }
 
-#[tokio::test]
-async fn a_function_belongs_to_one_module_of_a_tenant() {
-    let store = TestStore::empty(Place::folder()).await;
+async fn a_function_belongs_to_one_module_of_a_tenant(store: TestStore) {
     put(&store, put_module("orders", 1, &["Order"])).await;
     let outcome = store
         .put_module(put_module("others", 2, &["Fine", "Order"]))
@@ -117,9 +118,8 @@ async fn a_function_belongs_to_one_module_of_a_tenant() {
     .await;
 }
 
-#[tokio::test]
-async fn a_deleted_module_frees_its_functions_but_what_runs_on_it_goes_on() {
-    let store = TestStore::new().await;
+async fn a_deleted_module_frees_its_functions_but_what_runs_on_it_goes_on(store: TestStore) {
+    put(&store, put_module("orders", 1, &["Order", "Child"])).await;
     let number = store.running("a").await;
     assert!(store.delete_module(TENANT, "orders", NOW).await.unwrap());
     assert!(!store.delete_module(TENANT, "orders", NOW).await.unwrap());

@@ -2,9 +2,19 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_rows() {
-    let store = TestStore::new().await;
+over_every_backend! {
+    with_module:
+    a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_rows,
+    only_what_exists_and_has_ended_is_purged,
+    a_purged_id_can_be_started_again_as_if_it_were_new,
+    many_are_purged_in_pieces_by_status_and_age,
+    a_tree_is_purged_whole_or_not_at_all,
+    whatever_part_of_a_tree_is_gone_the_rest_hangs_together,
+    a_purge_of_many_takes_along_what_belongs_to_them,
+    children_of_a_purged_instance_can_be_found,
+}
+
+async fn a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_rows(store: TestStore) {
     let number = store.running("a").await;
     store
         .note_attempt(number, attempt(1, 1), vec![], u64::MAX, None)
@@ -23,9 +33,7 @@ async fn a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_ro
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn only_what_exists_and_has_ended_is_purged() {
-    let store = TestStore::new().await;
+async fn only_what_exists_and_has_ended_is_purged(store: TestStore) {
     assert_eq!(store.purge(TENANT, id("a")).await.unwrap(), PurgeOutcome::Unknown);
     store.running("a").await;
     assert_eq!(
@@ -37,9 +45,7 @@ async fn only_what_exists_and_has_ended_is_purged() {
     assert_eq!(store.rows("instances").await, 2);
 }
 
-#[tokio::test]
-async fn a_purged_id_can_be_started_again_as_if_it_were_new() {
-    let store = TestStore::new().await;
+async fn a_purged_id_can_be_started_again_as_if_it_were_new(store: TestStore) {
     let old = store.ended("a").await;
     store.purge(TENANT, id("a")).await.unwrap();
     let new = store.running("a").await;
@@ -53,9 +59,7 @@ async fn a_purged_id_can_be_started_again_as_if_it_were_new() {
     assert_eq!(store.rows("history").await, 1);
 }
 
-#[tokio::test]
-async fn many_are_purged_in_pieces_by_status_and_age() {
-    let store = TestStore::new().await;
+async fn many_are_purged_in_pieces_by_status_and_age(store: TestStore) {
     for n in 0..5 {
         store.ended(&format!("ended-{n}")).await;
     }
@@ -112,9 +116,7 @@ async fn child(store: &TestStore, parent: InstanceNumber, name: &str, end: bool)
     number
 }
 
-#[tokio::test]
-async fn a_tree_is_purged_whole_or_not_at_all() {
-    let store = TestStore::new().await;
+async fn a_tree_is_purged_whole_or_not_at_all(store: TestStore) {
     let parent = store.ended("parent").await;
     let first = child(&store, parent, "first", true).await;
     child(&store, parent, "second", true).await;
@@ -140,9 +142,7 @@ async fn a_tree_is_purged_whole_or_not_at_all() {
     assert_eq!(foreign, PurgeTreeOutcome::Unknown);
 }
 
-#[tokio::test]
-async fn whatever_part_of_a_tree_is_gone_the_rest_hangs_together() {
-    let store = TestStore::new().await;
+async fn whatever_part_of_a_tree_is_gone_the_rest_hangs_together(store: TestStore) {
     let root = store.ended("parent").await;
     let mut parents = vec![root];
     for n in 0..30 {
@@ -165,9 +165,7 @@ async fn whatever_part_of_a_tree_is_gone_the_rest_hangs_together() {
     assert_eq!(store.rows("instances").await, 0);
 }
 
-#[tokio::test]
-async fn a_purge_of_many_takes_along_what_belongs_to_them() {
-    let store = TestStore::new().await;
+async fn a_purge_of_many_takes_along_what_belongs_to_them(store: TestStore) {
     let old = store.ended("old").await;
     // It ended later than what is purged, and goes along.
     let late = child(&store, old, "late", false).await;
@@ -190,9 +188,7 @@ async fn a_purge_of_many_takes_along_what_belongs_to_them() {
     assert_eq!(store.rows("instances").await, 2);
 }
 
-#[tokio::test]
-async fn children_of_a_purged_instance_can_be_found() {
-    let store = TestStore::new().await;
+async fn children_of_a_purged_instance_can_be_found(store: TestStore) {
     let parent = store.ended("parent").await;
     child(&store, parent, "child", true).await;
     child(&store, parent, "second", true).await;

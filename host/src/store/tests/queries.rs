@@ -3,6 +3,17 @@
 use super::*;
 use crate::store::list::MAX_EXAMINED;
 
+over_every_backend! {
+    with_module:
+    a_list_shows_the_newest_first_and_one_tenant_only,
+    a_list_is_narrowed_by_every_filter,
+    pages_neither_repeat_nor_skip_when_instances_come_and_go,
+    instances_are_counted,
+    pages_of_a_history_are_of_one_execution,
+    a_list_that_finds_little_answers_with_short_pages,
+    a_history_comes_in_pages,
+}
+
 async fn page(
     store: &TestStore,
     filter: &ListFilter,
@@ -20,9 +31,7 @@ async fn list(store: &TestStore, filter: ListFilter) -> Vec<String> {
     page(store, &filter, None, 100).await.0
 }
 
-#[tokio::test]
-async fn a_list_shows_the_newest_first_and_one_tenant_only() {
-    let store = TestStore::new().await;
+async fn a_list_shows_the_newest_first_and_one_tenant_only(store: TestStore) {
     for name in ["a", "b", "c"] {
         store.started(name).await;
     }
@@ -41,9 +50,7 @@ async fn a_list_shows_the_newest_first_and_one_tenant_only() {
     assert_eq!(store.tenant(TENANT).instance(&id("other")).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn a_list_is_narrowed_by_every_filter() {
-    let store = TestStore::new().await;
+async fn a_list_is_narrowed_by_every_filter(store: TestStore) {
     let parent = store.running("parent").await;
     store.ended("order-1").await;
     store
@@ -149,9 +156,7 @@ async fn a_list_is_narrowed_by_every_filter() {
     assert_eq!(child.summary.parent_id, Some(id("parent")));
 }
 
-#[tokio::test]
-async fn pages_neither_repeat_nor_skip_when_instances_come_and_go() {
-    let store = TestStore::new().await;
+async fn pages_neither_repeat_nor_skip_when_instances_come_and_go(store: TestStore) {
     for n in 0..7 {
         store.ended(&format!("i{n}")).await;
     }
@@ -168,9 +173,7 @@ async fn pages_neither_repeat_nor_skip_when_instances_come_and_go() {
     assert_eq!(next, None, "a page that is just full is the last one");
 }
 
-#[tokio::test]
-async fn instances_are_counted() {
-    let store = TestStore::new().await;
+async fn instances_are_counted(store: TestStore) {
     store.started("a").await;
     store.started("b").await;
     store.ended("c").await;
@@ -200,9 +203,7 @@ pub(in crate::store) async fn history_page(
     }
 }
 
-#[tokio::test]
-async fn pages_of_a_history_are_of_one_execution() {
-    let store = TestStore::new().await;
+async fn pages_of_a_history_are_of_one_execution(store: TestStore) {
     let number = store.running("a").await;
     for n in 2..=4 {
         store.commit(turn(number, n, vec![], vec![])).await.unwrap();
@@ -235,9 +236,7 @@ async fn pages_of_a_history_are_of_one_execution() {
     assert_eq!(found, FoundHistory::Over, "another instance has the id");
 }
 
-#[tokio::test]
-async fn a_list_that_finds_little_answers_with_short_pages() {
-    let store = TestStore::new().await;
+async fn a_list_that_finds_little_answers_with_short_pages(store: TestStore) {
     let count = MAX_EXAMINED as usize + 2_000;
     store.ended("ended").await;
     for start in (0..count).step_by(1_000) {
@@ -273,9 +272,7 @@ async fn a_list_that_finds_little_answers_with_short_pages() {
     assert_eq!((found.len(), pages), (111, 2));
 }
 
-#[tokio::test]
-async fn a_history_comes_in_pages() {
-    let store = TestStore::new().await;
+async fn a_history_comes_in_pages(store: TestStore) {
     let number = store.running("a").await;
     for n in 2..=5 {
         store.commit(turn(number, n, vec![], vec![])).await.unwrap();
@@ -295,29 +292,4 @@ async fn a_history_comes_in_pages() {
     };
     let nobody = store.tenant(TENANT).instance_with_history(&id("nobody"), &whole).await;
     assert_eq!(nobody.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_list_of_a_hundred_thousand_is_paged_from_end_to_end() {
-    let store = TestStore::new().await;
-    let count = 100_000_usize;
-    for start in (0..count).step_by(10_000) {
-        let names: Vec<_> = (start..start + 10_000).map(|n| format!("i{n}")).collect();
-        futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
-    }
-    let (mut seen, mut from) = (0, None);
-    loop {
-        let page = store
-            .tenant(TENANT)
-            .list(&ListFilter::default(), from.as_ref(), 5_000)
-            .await
-            .unwrap();
-        assert!(page.instances.is_sorted_by(|a, b| a.number > b.number));
-        seen += page.instances.len();
-        from = page.next;
-        if from.is_none() {
-            break;
-        }
-    }
-    assert_eq!(seen, count);
 }

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::LogLevel;
 
 /// Something to ask of a store. Instances are told by a small number, ids likewise.
 #[derive(Debug, Clone)]
@@ -212,7 +213,7 @@ fn line(execution: ExecutionNumber) -> LogLine {
         execution,
         task: None,
         attempt: None,
-        level: crate::model::LogLevel::Info,
+        level: LogLevel::Info,
         message: "line".into(),
     }
 }
@@ -265,7 +266,60 @@ async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>, noted:
     }
 }
 
-/// All that the engine can read.
+/// What people see of one instance.
+async fn answers_to_people(tenant: &TenantStore, id: &InstanceId) -> Vec<String> {
+    let (log, children) = (
+        LogFilter {
+            at_least: LogLevel::Info,
+            after: None,
+            limit: 3,
+        },
+        ListFilter::default(),
+    );
+    let mut found = vec![
+        shown(tenant.instance(id).await),
+        shown(tenant.logs(id, &log).await),
+        shown(tenant.list_children(id, children, None, 10).await),
+    ];
+    for limit in [1, 100] {
+        let filter = HistoryFilter {
+            from: HistoryFrom::Turn(TurnNumber::NONE),
+            limit,
+        };
+        found.push(shown(tenant.instance_with_history(id, &filter).await));
+    }
+    found
+}
+
+/// What people see of a tenant.
+async fn lists(tenant: &TenantStore) -> Vec<String> {
+    let ended = ListFilter {
+        statuses: vec![InstanceStatus::Completed, InstanceStatus::Stuck],
+        ..ListFilter::default()
+    };
+    let first = tenant.list(&ListFilter::default(), None, 2).await.unwrap();
+    let ended_filter = EndedFilter {
+        statuses: vec![InstanceStatus::Completed],
+        before: Timestamp(NOW.0 + 1),
+        after: None,
+        limit: 2,
+    };
+    let ended_ones = tenant
+        .ended(&ended_filter)
+        .await
+        .map(|found| (found.instances, found.next));
+    let tree = tenant.tree(InstanceNumber(1)).await;
+    vec![
+        shown(tenant.list(&ListFilter::default(), first.next.as_ref(), 2).await),
+        shown(tenant.list(&ended, None, 10).await),
+        format!("{first:?}"),
+        shown(ended_ones),
+        shown(tree.map(|tree| (tree.status, tree.ended, tree.live))),
+        shown(tenant.holdings().await),
+    ]
+}
+
+/// All that can be read.
 async fn everything(store: &Store) -> Vec<String> {
     let mut found = vec![
         format!("{:?}, {} bytes", store.newest_message(), store.stored_bytes(TENANT)),
@@ -284,7 +338,9 @@ async fn everything(store: &Store) -> Vec<String> {
         found.push(shown(store.tenant(TENANT).summary(&id_of(number)).await));
         found.push(shown(store.tenant(TENANT).number(&id_of(number)).await));
         found.push(shown(store.tenant(TENANT).addressee(&id_of(number)).await));
+        found.extend(answers_to_people(&store.tenant(TENANT), &id_of(number)).await);
     }
+    found.extend(lists(&store.tenant(TENANT)).await);
     for number in (0..12).map(InstanceNumber) {
         found.push(shown(store.load(number).await));
         let names = ["k", "e", "nobody's"].map(str::to_owned);

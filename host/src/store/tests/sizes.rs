@@ -3,6 +3,17 @@
 use super::*;
 use crate::model::LogLevel;
 
+over_every_backend! {
+    with_module:
+    what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash,
+    an_execution_that_continues_as_new_begins_with_nothing_but_the_events_that_wait,
+    a_full_instance_takes_no_events_and_can_still_be_ended,
+    a_long_inbox_is_read_in_parts_the_first_of_which_has_what_must_not_be_overlooked,
+    a_history_of_large_turns_is_read_in_parts,
+    a_full_log_says_so_once_and_goes_on_when_it_may,
+    nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile,
+}
+
 /// Bytes of messages that fill more than one page of an inbox.
 const LARGE: usize = 1 << 20;
 
@@ -33,9 +44,7 @@ fn line(message: &str) -> LogLine {
     }
 }
 
-#[tokio::test]
-async fn what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash() {
-    let store = TestStore::new().await;
+async fn what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash(store: TestStore) {
     assert_eq!(store.stored_bytes(TENANT), 0);
     let number = store.running("a").await;
     let small = store.stored_bytes(TENANT);
@@ -71,9 +80,7 @@ async fn what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn an_execution_that_continues_as_new_begins_with_nothing_but_the_events_that_wait() {
-    let store = TestStore::new().await;
+async fn an_execution_that_continues_as_new_begins_with_nothing_but_the_events_that_wait(store: TestStore) {
     let number = store.running("a").await;
     store.deliver(number, event("small")).await.unwrap();
     let waiting = store.load(number).await.unwrap().unwrap().event_bytes;
@@ -94,9 +101,7 @@ async fn an_execution_that_continues_as_new_begins_with_nothing_but_the_events_t
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn a_full_instance_takes_no_events_and_can_still_be_ended() {
-    let store = TestStore::new().await;
+async fn a_full_instance_takes_no_events_and_can_still_be_ended(store: TestStore) {
     store.running("a").await;
     let limited = |item| InboxAppend {
         max_bytes: LARGE as u64,
@@ -115,9 +120,7 @@ async fn a_full_instance_takes_no_events_and_can_still_be_ended() {
     assert!(matches!(ended, AppendOutcome::Appended { .. }), "{ended:?}");
 }
 
-#[tokio::test]
-async fn a_long_inbox_is_read_in_parts_the_first_of_which_has_what_must_not_be_overlooked() {
-    let store = TestStore::new().await;
+async fn a_long_inbox_is_read_in_parts_the_first_of_which_has_what_must_not_be_overlooked(store: TestStore) {
     let number = store.started("a").await;
     for task in 1..=20 {
         store.deliver(number, large_outcome(task)).await.unwrap();
@@ -136,9 +139,7 @@ async fn a_long_inbox_is_read_in_parts_the_first_of_which_has_what_must_not_be_o
     assert!(rest.inbox.len() > 3 && matches!(rest.inbox[0].item, InboxItem::TaskEnded { .. }));
 }
 
-#[tokio::test]
-async fn a_history_of_large_turns_is_read_in_parts() {
-    let store = TestStore::new().await;
+async fn a_history_of_large_turns_is_read_in_parts(store: TestStore) {
     let number = store.running("a").await;
     for last in 2..22 {
         let large = Arrival::EventRaised(match large_event("e") {
@@ -164,9 +165,7 @@ async fn a_history_of_large_turns_is_read_in_parts() {
     assert!(record.history_bytes > 20 * LARGE as u64);
 }
 
-#[tokio::test]
-async fn a_full_log_says_so_once_and_goes_on_when_it_may() {
-    let store = TestStore::new().await;
+async fn a_full_log_says_so_once_and_goes_on_when_it_may(store: TestStore) {
     let number = store.running("a").await;
     let write = async |ordinal, max_bytes| {
         let lines = vec![line("one"), line("two"), line("three")];
@@ -195,9 +194,7 @@ async fn a_full_log_says_so_once_and_goes_on_when_it_may() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile() {
-    let store = TestStore::new().await;
+async fn nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile(store: TestStore) {
     let created = Change::CreateTenant {
         name: "acme".parse().unwrap(),
         quotas: "{}".into(),

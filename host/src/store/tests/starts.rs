@@ -2,9 +2,22 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_start_creates_a_pending_instance_with_its_first_message() {
-    let store = TestStore::new().await;
+over_every_backend! {
+    with_module:
+    a_start_creates_a_pending_instance_with_its_first_message,
+    a_start_leaves_a_live_instance_of_the_id_alone,
+    of_two_starts_of_one_id_in_one_batch_the_first_wins,
+    a_start_replaces_an_ended_instance_under_a_new_number,
+    an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_replaced,
+    a_repeated_start_with_the_same_key_answers_as_the_first_did,
+    a_key_that_an_earlier_version_stored_is_recognized,
+    a_key_is_known_within_the_batch_that_brings_it,
+    a_key_that_has_expired_may_be_used_again,
+    a_start_that_changed_nothing_does_not_use_up_its_key,
+    numbers_are_not_used_twice_even_after_a_purge_and_a_crash,
+}
+
+async fn a_start_creates_a_pending_instance_with_its_first_message(store: TestStore) {
     let number = store.started("a").await;
     let record = store.load(number).await.unwrap().unwrap();
     assert_eq!((record.id.as_str(), record.function.as_str()), ("a", "Order"));
@@ -20,9 +33,7 @@ async fn a_start_creates_a_pending_instance_with_its_first_message() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn a_start_leaves_a_live_instance_of_the_id_alone() {
-    let store = TestStore::new().await;
+async fn a_start_leaves_a_live_instance_of_the_id_alone(store: TestStore) {
     let number = store.started("a").await;
     let outcome = store.start(instance("a"), None).await.unwrap();
     assert_eq!(outcome, StartOutcome::AlreadyExists(InstanceStatus::Pending));
@@ -30,9 +41,7 @@ async fn a_start_leaves_a_live_instance_of_the_id_alone() {
     assert_eq!(store.rows("instances").await, 1);
 }
 
-#[tokio::test]
-async fn of_two_starts_of_one_id_in_one_batch_the_first_wins() {
-    let store = TestStore::new().await;
+async fn of_two_starts_of_one_id_in_one_batch_the_first_wins(store: TestStore) {
     let outcomes = in_batches(
         &store,
         1,
@@ -47,9 +56,7 @@ async fn of_two_starts_of_one_id_in_one_batch_the_first_wins() {
     assert_eq!(store.rows("inbox").await, 1);
 }
 
-#[tokio::test]
-async fn a_start_replaces_an_ended_instance_under_a_new_number() {
-    let store = TestStore::new().await;
+async fn a_start_replaces_an_ended_instance_under_a_new_number(store: TestStore) {
     let old = store.ended("a").await;
     let new = store.started("a").await;
     assert!(new > old);
@@ -61,9 +68,7 @@ async fn a_start_replaces_an_ended_instance_under_a_new_number() {
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_replaced() {
-    let store = TestStore::new().await;
+async fn an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_replaced(store: TestStore) {
     let old = store.running("a").await;
     let batches = store.stats().batches;
     let (end, start) = tokio::join!(store.commit(last_turn(old, 2)), store.start(instance("a"), None));
@@ -75,9 +80,7 @@ async fn an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_rep
     store.assert_sound().await;
 }
 
-#[tokio::test]
-async fn a_repeated_start_with_the_same_key_answers_as_the_first_did() {
-    let store = TestStore::new().await;
+async fn a_repeated_start_with_the_same_key_answers_as_the_first_did(store: TestStore) {
     assert!(matches!(
         store.start(instance("a"), key("k", 1)).await.unwrap(),
         StartOutcome::Created(_)
@@ -106,9 +109,7 @@ async fn a_repeated_start_with_the_same_key_answers_as_the_first_did() {
     );
 }
 
-#[tokio::test]
-async fn a_key_that_an_earlier_version_stored_is_recognized() {
-    let store = TestStore::new().await;
+async fn a_key_that_an_earlier_version_stored_is_recognized(store: TestStore) {
     // What the earlier version stored as its only fingerprint is the earlier fingerprint of the same request now.
     let stored = [1, 2].map(|fingerprint| key("k", fingerprint).unwrap().earlier_fingerprint);
     let mut old = key("k", 7);
@@ -127,9 +128,7 @@ async fn a_key_that_an_earlier_version_stored_is_recognized() {
     );
 }
 
-#[tokio::test]
-async fn a_key_is_known_within_the_batch_that_brings_it() {
-    let store = TestStore::new().await;
+async fn a_key_is_known_within_the_batch_that_brings_it(store: TestStore) {
     let asks = vec![
         store.start(instance("a"), key("k", 1)),
         store.start(instance("b"), key("k", 1)),
@@ -141,9 +140,7 @@ async fn a_key_is_known_within_the_batch_that_brings_it() {
     assert!(matches!(outcomes[2], Ok(StartOutcome::KeyReused)));
 }
 
-#[tokio::test]
-async fn a_key_that_has_expired_may_be_used_again() {
-    let store = TestStore::new().await;
+async fn a_key_that_has_expired_may_be_used_again(store: TestStore) {
     store.start(instance("a"), key("k", 1)).await.unwrap();
     let later = NewInstance {
         created_at: Timestamp(NOW.0 + 1_001),
@@ -156,9 +153,7 @@ async fn a_key_that_has_expired_may_be_used_again() {
     assert_eq!(store.rows("idempotency_keys").await, 1);
 }
 
-#[tokio::test]
-async fn a_start_that_changed_nothing_does_not_use_up_its_key() {
-    let store = TestStore::new().await;
+async fn a_start_that_changed_nothing_does_not_use_up_its_key(store: TestStore) {
     store.started("a").await;
     let outcome = store.start(instance("a"), key("k", 1)).await.unwrap();
     assert_eq!(outcome, StartOutcome::AlreadyExists(InstanceStatus::Pending));
@@ -168,9 +163,7 @@ async fn a_start_that_changed_nothing_does_not_use_up_its_key() {
     ));
 }
 
-#[tokio::test]
-async fn numbers_are_not_used_twice_even_after_a_purge_and_a_crash() {
-    let store = TestStore::new().await;
+async fn numbers_are_not_used_twice_even_after_a_purge_and_a_crash(store: TestStore) {
     let first = store.ended("a").await;
     assert_eq!(store.purge(TENANT, id("a")).await.unwrap(), PurgeOutcome::Purged);
     let store = store.crash().await;

@@ -2,15 +2,20 @@
 
 use super::*;
 
+over_every_backend! {
+    with_module:
+    a_sweep_deletes_no_more_than_it_is_told_to,
+    keys_go_when_they_have_expired,
+    instances_that_may_need_an_old_version_are_found_in_pieces,
+}
+
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
 fn later(hours: u64) -> Timestamp {
     Timestamp(NOW.0 + hours * HOUR_MS)
 }
 
-#[tokio::test]
-async fn a_sweep_deletes_no_more_than_it_is_told_to() {
-    let store = TestStore::new().await;
+async fn a_sweep_deletes_no_more_than_it_is_told_to(store: TestStore) {
     let number = store.running("a").await;
     for n in 2..50 {
         store.commit(turn(number, n, vec![], vec![])).await.unwrap();
@@ -26,9 +31,7 @@ async fn a_sweep_deletes_no_more_than_it_is_told_to() {
     assert!(!store.sweep(NOW, 20).await.unwrap());
 }
 
-#[tokio::test]
-async fn keys_go_when_they_have_expired() {
-    let store = TestStore::new().await;
+async fn keys_go_when_they_have_expired(store: TestStore) {
     store.start(instance("a"), key("k", 1)).await.unwrap();
     store.sweep_all(Timestamp(NOW.0 + 1_000)).await;
     assert_eq!(store.rows("idempotency_keys").await, 1);
@@ -36,9 +39,7 @@ async fn keys_go_when_they_have_expired() {
     assert_eq!(store.rows("idempotency_keys").await, 0);
 }
 
-#[tokio::test]
-async fn instances_that_may_need_an_old_version_are_found_in_pieces() {
-    let store = TestStore::new().await;
+async fn instances_that_may_need_an_old_version_are_found_in_pieces(store: TestStore) {
     let pinned = store.running("pinned").await;
     let again = PutModule {
         at: later(1),

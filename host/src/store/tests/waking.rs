@@ -2,6 +2,15 @@
 
 use super::*;
 
+over_every_backend! {
+    with_module:
+    at_the_start_those_with_messages_or_work_in_flight_are_woken,
+    those_that_are_due_are_found_the_earliest_first,
+    a_stuck_instance_is_not_woken_by_time,
+    a_time_beyond_what_can_be_stored_is_the_end_of_time,
+    a_first_turn_that_is_to_wait_has_its_time,
+}
+
 async fn with(
     store: &TestStore,
     name: &str,
@@ -18,10 +27,8 @@ async fn with(
     number
 }
 
-#[tokio::test]
-async fn at_the_start_those_with_messages_or_work_in_flight_are_woken() {
+async fn at_the_start_those_with_messages_or_work_in_flight_are_woken(store: TestStore) {
     use InstanceStatus::{Running, Suspended};
-    let store = TestStore::new().await;
     let pending = store.started("pending").await;
     let _idle = with(&store, "idle", Running, 0, Some(5)).await;
     let in_flight = with(&store, "in-flight", Running, 1, None).await;
@@ -55,9 +62,7 @@ async fn at_the_start_those_with_messages_or_work_in_flight_are_woken() {
     assert_eq!(paged, expected);
 }
 
-#[tokio::test]
-async fn those_that_are_due_are_found_the_earliest_first() {
-    let store = TestStore::new().await;
+async fn those_that_are_due_are_found_the_earliest_first(store: TestStore) {
     let late = with(&store, "late", InstanceStatus::Running, 0, Some(30)).await;
     let early = with(&store, "early", InstanceStatus::Running, 0, Some(10)).await;
     let ended = with(&store, "ended", InstanceStatus::Running, 0, Some(5)).await;
@@ -74,9 +79,7 @@ async fn those_that_are_due_are_found_the_earliest_first() {
     assert_eq!(store.waking_before(at(99), &[], 1).await.unwrap(), [(at(10), early)]);
 }
 
-#[tokio::test]
-async fn a_stuck_instance_is_not_woken_by_time() {
-    let store = TestStore::new().await;
+async fn a_stuck_instance_is_not_woken_by_time(store: TestStore) {
     let number = with(&store, "a", InstanceStatus::Running, 0, Some(10)).await;
     let reason = StuckReason {
         code: "trap-on-replay".into(),
@@ -86,9 +89,7 @@ async fn a_stuck_instance_is_not_woken_by_time() {
     assert_eq!(store.waking_before(Timestamp::MAX, &[], 10).await.unwrap(), []);
 }
 
-#[tokio::test]
-async fn a_time_beyond_what_can_be_stored_is_the_end_of_time() {
-    let store = TestStore::new().await;
+async fn a_time_beyond_what_can_be_stored_is_the_end_of_time(store: TestStore) {
     let number = store.running("a").await;
     let mut commit = step(number, 1);
     commit.summary.wake_at = Some(Timestamp(u64::MAX));
@@ -99,9 +100,7 @@ async fn a_time_beyond_what_can_be_stored_is_the_end_of_time() {
     );
 }
 
-#[tokio::test]
-async fn a_first_turn_that_is_to_wait_has_its_time() {
-    let store = TestStore::new().await;
+async fn a_first_turn_that_is_to_wait_has_its_time(store: TestStore) {
     let not_before = Some(Timestamp(NOW.0 + 10));
     let mut later = instance("later");
     later.started.not_before = not_before;

@@ -125,3 +125,28 @@ async fn statements_over_rows_look_each_row_up() {
         assert!(searches && !scans, "{plan}");
     }
 }
+
+#[tokio::test]
+async fn a_list_of_a_hundred_thousand_is_paged_from_end_to_end() {
+    let store = TestStore::new().await;
+    let count = 100_000_usize;
+    for start in (0..count).step_by(10_000) {
+        let names: Vec<_> = (start..start + 10_000).map(|n| format!("i{n}")).collect();
+        futures::future::join_all(names.iter().map(|name| store.start(instance(name), None))).await;
+    }
+    let (mut seen, mut from) = (0, None);
+    loop {
+        let page = store
+            .tenant(TENANT)
+            .list(&ListFilter::default(), from.as_ref(), 5_000)
+            .await
+            .unwrap();
+        assert!(page.instances.is_sorted_by(|a, b| a.number > b.number));
+        seen += page.instances.len();
+        from = page.next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, count);
+}
