@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use super::{Error, backend::Connection, writer::Transaction};
-use crate::model::{InboxSeq, InstanceNumber};
+use crate::model::{InboxSeq, InstanceNumber, Partition};
 
 /// How many numbers are reserved at a time. Few enough to be lost at every start, enough to make the write rare.
 const BLOCK: u64 = 10_000;
@@ -90,7 +90,8 @@ impl Counters {
 impl InstanceNumbers {
     /// A number that nobody else gets.
     pub(super) fn take(&self) -> InstanceNumber {
-        InstanceNumber(self.0.fetch_add(1, Ordering::Relaxed))
+        // Databases of one host keep all rows in one partition.
+        InstanceNumber::in_partition(Partition::FIRST, self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 
