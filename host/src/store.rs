@@ -79,7 +79,7 @@ use self::{
     stats::Stats,
     writer::{
         Database, WriteGate, Writer,
-        operation::{EncodedCommit, EncodedInstance, EncodedItem, Job, Operation, Outcome},
+        operation::{EncodedCommit, EncodedItem, Job, Operation, Outcome},
     },
 };
 use crate::model::{
@@ -282,18 +282,6 @@ impl Store {
 /// # Cancel safety
 /// Dropping one of these futures leaves open whether the change happens, unless it never got as far as the queue.
 impl Store {
-    /// Starts an instance, unless a live one has its id. One that has ended is replaced.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn start(&self, instance: NewInstance, key: Option<IdempotencyKey>) -> Result<StartOutcome, Error> {
-        let instance = Box::new(EncodedInstance::new(instance));
-        match self.ask(Operation::Start { instance, key }).await? {
-            Outcome::Start(outcome) => Ok(outcome),
-            other => wrong_answer(&other),
-        }
-    }
-
     /// A number for an instance that is to be [created](TurnCommit::creation). Never given out again, used or not.
     pub fn new_number(&self) -> InstanceNumber {
         self.numbers.take()
@@ -617,9 +605,11 @@ impl Store {
 
     async fn ask(&self, operation: Operation) -> Result<Outcome, Error> {
         let (reply, answer) = oneshot::channel();
-        let bytes = operation.bytes();
+        let description = operation.describe();
+        let (whose, bytes) = (description.whose, description.bytes());
         let job = Job {
             operation,
+            whose,
             bytes,
             room: self.room.take(bytes).await?,
             reply,

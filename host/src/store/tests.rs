@@ -237,6 +237,20 @@ impl TestStore {
     }
 }
 
+impl Store {
+    /// Starts an instance, unless a live one has its id, as the engine does for one that takes no turn yet.
+    pub(crate) async fn start(
+        &self,
+        instance: NewInstance,
+        key: Option<IdempotencyKey>,
+    ) -> Result<StartOutcome, Error> {
+        let number = self.new_number();
+        let creation = Creation { instance, key };
+        let receipt = self.commit(TurnCommit::of_creation(number, creation)).await?;
+        Ok(receipt.refused.unwrap_or(StartOutcome::Created(number)))
+    }
+}
+
 pub(super) fn id(name: &str) -> InstanceId {
     name.parse().unwrap()
 }

@@ -8,6 +8,7 @@
 //! Being the only writer, it may remember what it wrote; see [`instance_heads`].
 
 mod backlog;
+mod description;
 mod instance_heads;
 pub(super) mod operation;
 mod plan;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::transaction::Transaction;
 use self::{
     backlog::Backlog,
+    description::Whose,
     instance_heads::{HeadCache, InstanceHeads, Wanted},
     operation::{Job, Operation, Outcome},
     plan::{FunctionNumbers, Keys, Plan},
@@ -36,11 +38,9 @@ use self::{
     sizing::{LinesToWrite, Sizing},
 };
 use super::{
-    Change, Changed, Error, NewInstance, Recipient, Stats,
-    attempts::AttemptKey,
+    Change, Changed, Error, Stats,
     backend::Connection,
     counters::{self, Counters, InstanceNumbers},
-    idempotency::WantedKey,
     sizes::{Growth, StoredBytes},
 };
 use crate::model::{InboxSeq, InstanceStatus, TenantId};
@@ -150,7 +150,7 @@ impl Writer {
         let come = std::iter::from_fn(|| self.jobs.try_recv().ok());
         let room = MAX_BACKLOG.saturating_sub(backlog.len());
         for job in taken.chain(come).take(room) {
-            backlog.push(self.database.heads.tenant_of(&job.operation), job);
+            backlog.push(self.database.heads.tenant_of(job.whose), job);
         }
     }
 }
@@ -275,7 +275,7 @@ impl Database {
         let mut outcomes: Vec<Result<Outcome, Error>> = Vec::with_capacity(jobs.len());
         let mut rows = 0;
         for job in jobs {
-            if must_see_earlier_rows(&job.operation, &plan.rows) {
+            if job.operation.describe().must_see(&plan.rows) {
                 plan.settle();
                 plan.counters.reserve(&mut transaction).await?;
                 rows += transaction.write(&std::mem::take(&mut plan.rows)).await?;
@@ -322,16 +322,17 @@ async fn gather(
         functions.clear();
     }
     for job in jobs {
-        gather_instances(&job.operation, &mut wanted);
-        wanted_keys.extend(key_of(&job.operation));
-        wanted_attempts.extend(replaced_attempts(&job.operation));
-        if let Operation::PruneAttempts { limit } = &job.operation
+        let operation = job.operation.describe();
+        operation.gather_instances(&mut wanted);
+        wanted_attempts.extend(operation.replaced_attempts());
+        if let Some(limit) = operation.prunes
             && attempts.prunable.is_none()
         {
-            attempts.prunable = transaction.reading().prunable_attempts(*limit).await?;
+            attempts.prunable = transaction.reading().prunable_attempts(limit).await?;
         }
-        let new = new_instances(&job.operation).map(|new| (new.tenant, &new.started.function));
+        let new = operation.new_instances().map(|new| (new.tenant, &new.started.function));
         unknown_functions.extend(new.filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))));
+        wanted_keys.extend(operation.into_key());
     }
     for (tenant, name) in unknown_functions {
         let number = transaction.changing().await?.intern(tenant, name).await?;
@@ -355,17 +356,6 @@ async fn gather(
         .map(|key| ((key.tenant, key.key.clone()), key))
         .collect();
     Ok((heads, keys, attempts))
-}
-
-/// The attempts in whose place those of the operation come.
-fn replaced_attempts(operation: &Operation) -> Vec<AttemptKey> {
-    let (instance, attempts) = match operation {
-        Operation::NoteAttempt { instance, attempt, .. } => (*instance, std::slice::from_ref(&**attempt)),
-        Operation::Commit(work) => (work.commit.instance, work.commit.attempts.as_slice()),
-        _ => return Vec::new(),
-    };
-    let replaced = attempts.iter().map(|new| AttemptKey::replaced_by(instance, new));
-    replaced.flatten().collect()
 }
 
 /// Why a batch was not written.
@@ -392,7 +382,6 @@ async fn step<'a>(
     operation: &'a Operation,
 ) -> Result<Result<Outcome, Error>, Error> {
     Ok(Ok(match operation {
-        Operation::Start { instance, key } => Outcome::Start(plan.start(instance, key.as_ref())),
         Operation::Append { append, bytes, key } => Outcome::Append(plan.append(append, bytes, key.as_ref())),
         Operation::Deliver { to, item, used } => Outcome::Deliver(plan.deliver(*to, item, used.as_deref())),
         Operation::Commit(work) => return Ok(plan.commit(work).map(Outcome::Commit)),
@@ -449,129 +438,12 @@ async fn step<'a>(
 }
 
 impl HeadCache {
-    /// Whose operation it is, as far as that is known: that of nobody is the host's own.
-    fn tenant_of(&mut self, operation: &Operation) -> Option<TenantId> {
-        match operation {
-            Operation::Start { instance, .. } => Some(instance.instance.tenant),
-            Operation::Append { append, .. } => Some(append.tenant),
-            Operation::Commit(work) => Some(work.commit.tenant),
-            Operation::NoteUsage(used) => Some(used.tenant),
-            Operation::Purge { tenant, .. }
-            | Operation::PurgeMany { tenant, .. }
-            | Operation::DeleteModule { tenant, .. } => Some(*tenant),
-            Operation::PutModule(put) => Some(put.tenant),
-            Operation::Deliver { to: instance, .. }
-            | Operation::NoteAttempt { instance, .. }
-            | Operation::MarkStuck { instance, .. }
-            | Operation::CountUncleanEnd(instance) => self.owner(*instance),
-            Operation::Administer(_)
-            | Operation::DeleteModuleBytes(_)
-            | Operation::PruneAttempts { .. }
-            | Operation::Probe
-            | Operation::Sweep { .. } => None,
+    /// The tenant whose operation it is, as far as that is known; nobody's is the host's own.
+    fn tenant_of(&mut self, whose: Whose) -> Option<TenantId> {
+        match whose {
+            Whose::Tenant(tenant) => Some(tenant),
+            Whose::Instance(instance) => self.owner(instance),
+            Whose::Host => None,
         }
     }
-}
-
-/// Whether the rows collected so far must be on their way before the operation is judged: it runs statements of its own,
-/// or it changes an instance that those rows create.
-fn must_see_earlier_rows(operation: &Operation, rows: &Rows<'_>) -> bool {
-    match operation {
-        Operation::Commit(work) => rows.creates(work.commit.instance),
-        Operation::Start { .. }
-        | Operation::Append { .. }
-        | Operation::Deliver { .. }
-        | Operation::NoteAttempt { .. }
-        | Operation::NoteUsage(_)
-        | Operation::PruneAttempts { .. }
-        | Operation::Purge { .. }
-        | Operation::PurgeMany { .. } => false,
-        Operation::MarkStuck { .. }
-        | Operation::CountUncleanEnd(_)
-        | Operation::Administer(_)
-        | Operation::PutModule(_)
-        | Operation::DeleteModule { .. }
-        | Operation::DeleteModuleBytes(_)
-        | Operation::Probe
-        | Operation::Sweep { .. } => true,
-    }
-}
-
-fn gather_instances(operation: &Operation, wanted: &mut Wanted) {
-    match operation {
-        Operation::Start { instance, .. } => wanted.id(instance.instance.tenant, &instance.instance.id),
-        Operation::Append { append, .. } => wanted.id(append.tenant, &append.id),
-        Operation::Deliver { to, .. } => wanted.number(*to),
-        Operation::Commit(work) => {
-            let commit = &work.commit;
-            match &commit.creation {
-                Some(creation) => {
-                    wanted.creation(commit.instance);
-                    wanted.id(creation.instance.tenant, &creation.instance.id);
-                }
-                None => wanted.number(commit.instance),
-            }
-            commit
-                .children
-                .iter()
-                .for_each(|child| wanted.id(child.tenant, &child.id));
-            for message in &commit.messages {
-                match &message.to {
-                    Recipient::Number(number) => wanted.number(*number),
-                    Recipient::Id(id) => wanted.id(commit.tenant, id),
-                }
-            }
-        }
-        Operation::NoteAttempt { instance, .. }
-        | Operation::MarkStuck { instance, .. }
-        | Operation::CountUncleanEnd(instance) => wanted.number(*instance),
-        Operation::Purge { tenant, id } => wanted.id(*tenant, id),
-        Operation::PurgeMany { instances, .. } => instances.iter().for_each(|number| wanted.number(*number)),
-        Operation::NoteUsage(_)
-        | Operation::Administer(_)
-        | Operation::PutModule(_)
-        | Operation::DeleteModule { .. }
-        | Operation::DeleteModuleBytes(_)
-        | Operation::PruneAttempts { .. }
-        | Operation::Probe
-        | Operation::Sweep { .. } => {}
-    }
-}
-
-fn key_of(operation: &Operation) -> Option<WantedKey<'_>> {
-    match operation {
-        Operation::Start {
-            instance,
-            key: Some(key),
-        } => Some(WantedKey {
-            tenant: instance.instance.tenant,
-            key: &key.key,
-        }),
-        Operation::Append {
-            append, key: Some(key), ..
-        } => Some(WantedKey {
-            tenant: append.tenant,
-            key: &key.key,
-        }),
-        Operation::Commit(work) => {
-            let creation = work.commit.creation.as_ref()?;
-            creation.key.as_ref().map(|key| WantedKey {
-                tenant: creation.instance.tenant,
-                key: &key.key,
-            })
-        }
-        _ => None,
-    }
-}
-
-fn new_instances(operation: &Operation) -> impl Iterator<Item = &NewInstance> {
-    let (start, children) = match operation {
-        Operation::Start { instance, .. } => (Some(&instance.instance), [].as_slice()),
-        Operation::Commit(work) => {
-            let created = work.commit.creation.as_ref().map(|creation| &creation.instance);
-            (created, work.commit.children.as_slice())
-        }
-        _ => (None, [].as_slice()),
-    };
-    start.into_iter().chain(children)
 }

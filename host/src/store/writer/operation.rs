@@ -1,21 +1,26 @@
 //! What the writer can be asked to do, and what it answers.
 //!
+//! A new operation is a variant here, an arm of [`describe`](Operation::describe), which says all that the writer must know
+//! of it before it is judged, and an arm of the writer's `step`, which judges it.
+//!
 //! Whoever asks encodes what is to be stored, so that this work is spread over the callers' threads and the one writer
 //! only moves bytes.
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::description::Whose;
 use crate::{
     model::{InboxItem, InboxRow, InstanceId, InstanceNumber, LogLine, StuckReason, TenantId, Timestamp, codec},
     store::{
         AppendOutcome, AttemptRow, Change, Changed, Error, IdempotencyKey, InboxAppend, NewInstance, OldVersion,
-        PurgeOutcome, PutModule, PutModuleOutcome, StartOutcome, TurnCommit, TurnReceipt, Used,
+        PurgeOutcome, PutModule, PutModuleOutcome, TurnCommit, TurnReceipt, Used,
     },
 };
 
 /// An operation with the place its answer goes to.
 pub(in crate::store) struct Job {
     pub(in crate::store) operation: Operation,
+    pub(in crate::store) whose: Whose,
     /// About how much it writes, in bytes.
     pub(in crate::store) bytes: usize,
     /// Its part of what may be on its way to the writer.
@@ -25,10 +30,6 @@ pub(in crate::store) struct Job {
 
 /// What can be asked for.
 pub(in crate::store) enum Operation {
-    Start {
-        instance: Box<EncodedInstance>,
-        key: Option<IdempotencyKey>,
-    },
     Append {
         append: Box<InboxAppend>,
         bytes: Vec<u8>,
@@ -82,44 +83,9 @@ pub(in crate::store) enum Operation {
     },
 }
 
-/// About what a row takes in memory and in statements beside its content, in bytes.
-const ROW: usize = 256;
-
-impl Operation {
-    /// About how much it writes, in bytes.
-    pub(in crate::store) fn bytes(&self) -> usize {
-        let lines = |lines: &[LogLine]| lines.iter().map(|line| line.message.len() + ROW).sum::<usize>();
-        let content = match self {
-            Self::Start { instance, .. } => instance.start.len(),
-            Self::Append { bytes, .. } => bytes.len(),
-            Self::Deliver { item, .. } => item.bytes.len(),
-            Self::Commit(work) => work.bytes() + lines(&work.commit.logs),
-            Self::NoteAttempt {
-                lines: written,
-                attempt,
-                ..
-            } => lines(written) + usize::try_from(attempt.failure.bytes()).unwrap_or(usize::MAX),
-            Self::PutModule(put) => put.bytes.len(),
-            Self::PurgeMany { instances, .. } => instances.len() * ROW,
-            Self::MarkStuck { .. }
-            | Self::CountUncleanEnd(_)
-            | Self::NoteUsage(_)
-            | Self::Purge { .. }
-            | Self::Administer(_)
-            | Self::DeleteModule { .. }
-            | Self::DeleteModuleBytes(_)
-            | Self::PruneAttempts { .. }
-            | Self::Probe
-            | Self::Sweep { .. } => 0,
-        };
-        content + ROW
-    }
-}
-
 /// What comes of an [`Operation`], variant by variant.
 #[derive(Debug)]
 pub(in crate::store) enum Outcome {
-    Start(StartOutcome),
     Append(AppendOutcome),
     Deliver(Option<InboxRow>),
     Commit(TurnReceipt),
@@ -146,12 +112,6 @@ pub(in crate::store) struct EncodedItem {
     pub(in crate::store) bytes: Vec<u8>,
 }
 
-/// A new instance with its first message.
-pub(in crate::store) struct EncodedInstance {
-    pub(in crate::store) instance: NewInstance,
-    pub(in crate::store) start: Vec<u8>,
-}
-
 /// A commit with the bytes that are stored for its parts.
 pub(in crate::store) struct EncodedCommit {
     pub(in crate::store) commit: TurnCommit,
@@ -173,16 +133,6 @@ impl EncodedItem {
         Self {
             bytes: codec::encode(&item),
             item,
-        }
-    }
-}
-
-impl EncodedInstance {
-    /// Encodes a new instance.
-    pub(in crate::store) fn new(instance: NewInstance) -> Self {
-        Self {
-            start: encode_start(&instance),
-            instance,
         }
     }
 }
@@ -215,21 +165,6 @@ impl EncodedCommit {
             next_execution,
             commit,
         }
-    }
-}
-
-impl EncodedCommit {
-    fn bytes(&self) -> usize {
-        let rows = self.children.iter().chain(&self.messages).map(|row| row.len() + ROW);
-        let items = self
-            .start
-            .iter()
-            .chain(&self.next_execution)
-            .map(|item| item.bytes.len());
-        let creation = self.commit.creation.as_ref().map_or(0, |_| ROW);
-        let consumed = (self.commit.consumed.len() + self.commit.taken_events.len()) * ROW / 4;
-        let kept = self.kept.iter().map(|event| event.bytes.len() + ROW).sum::<usize>();
-        self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + creation + consumed + kept
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     instance_heads::InstanceHeads,
-    operation::{EncodedCommit, EncodedInstance, EncodedItem},
+    operation::{EncodedCommit, EncodedItem},
     pruning::OldAttempts,
     rows::Rows,
     sizing::{LinesToWrite, Sizing},
@@ -55,26 +55,6 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Starts an instance, unless a live one has the id.
-    pub(super) fn start(&mut self, new: &'a EncodedInstance, key: Option<&'a IdempotencyKey>) -> StartOutcome {
-        let instance = &new.instance;
-        if self.gone.contains(&instance.tenant) {
-            return StartOutcome::TenantGone;
-        }
-        match self.use_of_key(instance.tenant, key, instance.created_at) {
-            KeyUse::Repeated(id) => return StartOutcome::Repeated(id),
-            KeyUse::Reused => return StartOutcome::KeyReused,
-            KeyUse::First => {}
-        }
-        match self.create(instance, &new.start) {
-            Ok(number) => {
-                self.keep_key(instance.tenant, key, &instance.id);
-                StartOutcome::Created(number)
-            }
-            Err(status) => StartOutcome::AlreadyExists(status),
-        }
-    }
-
     /// Appends a client's message to the inbox of a live instance.
     pub(super) fn append(
         &mut self,

@@ -1,0 +1,240 @@
+//! What the writer must know of an operation before it judges it.
+
+use super::{
+    instance_heads::Wanted,
+    operation::{EncodedCommit, Operation},
+    rows::Rows,
+};
+use crate::{
+    model::{InstanceId, InstanceNumber, LogLine, TenantId},
+    store::{
+        AttemptRow, IdempotencyKey, NewInstance, Recipient, TurnCommit, attempts::AttemptKey, idempotency::WantedKey,
+    },
+};
+
+/// About what a row takes in memory and in statements beside its content, in bytes.
+const ROW: usize = 256;
+
+/// Whose an operation is.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) enum Whose {
+    /// A tenant's.
+    Tenant(TenantId),
+    /// That of the tenant to whom an instance belongs.
+    Instance(InstanceNumber),
+    /// The host's own.
+    Host,
+}
+
+/// The instances that an operation asks about.
+pub(super) enum Instances<'a> {
+    None,
+    Number(InstanceNumber),
+    Id(TenantId, &'a InstanceId),
+    Numbers(&'a [InstanceNumber]),
+    /// The one that commits or is created, its children, and the recipients of its messages.
+    Commit(&'a TurnCommit),
+}
+
+/// What is to be known of an operation.
+pub(in crate::store) struct Description<'a> {
+    pub(in crate::store) whose: Whose,
+    /// About how much it writes, in bytes, beside a row.
+    content: usize,
+    /// What it asks about instances.
+    instances: Instances<'a>,
+    /// The idempotency key that it comes with.
+    key: Option<WantedKey<'a>>,
+    /// Instances that it creates, whose functions have numbers by the time it is judged.
+    created: Option<&'a NewInstance>,
+    children: &'a [NewInstance],
+    /// An instance with attempts to note, each of which may take the place of another one.
+    attempts: Option<(InstanceNumber, &'a [AttemptRow])>,
+    /// How many attempts beyond those that are kept it may delete.
+    pub(super) prunes: Option<u64>,
+    /// The instance whose row it changes: if earlier operations of the batch create it, they are written first.
+    changes: Option<InstanceNumber>,
+    /// Whether it runs statements of its own, which must see what earlier operations of the batch write.
+    runs_statements: bool,
+}
+
+impl<'a> Description<'a> {
+    /// Of an operation that writes a row or so and asks about nothing.
+    fn of(whose: Whose) -> Self {
+        Self {
+            whose,
+            content: 0,
+            instances: Instances::None,
+            key: None,
+            created: None,
+            children: &[],
+            attempts: None,
+            prunes: None,
+            changes: None,
+            runs_statements: false,
+        }
+    }
+
+    /// Of one that runs statements of its own.
+    fn of_statements(whose: Whose) -> Self {
+        Self {
+            runs_statements: true,
+            ..Self::of(whose)
+        }
+    }
+
+    fn of_commit(work: &'a EncodedCommit) -> Self {
+        let commit = &work.commit;
+        let creation = commit.creation.as_deref();
+        Self {
+            content: work.bytes() + bytes_of_lines(&commit.logs),
+            instances: Instances::Commit(commit),
+            key: creation.and_then(|creation| wanted(creation.instance.tenant, creation.key.as_ref())),
+            created: creation.map(|creation| &creation.instance),
+            children: &commit.children,
+            attempts: Some((commit.instance, &commit.attempts)),
+            changes: Some(commit.instance),
+            ..Self::of(Whose::Tenant(commit.tenant))
+        }
+    }
+
+    /// About how much it writes, in bytes.
+    pub(in crate::store) fn bytes(&self) -> usize {
+        self.content + ROW
+    }
+
+    /// The instances that it creates.
+    pub(super) fn new_instances(&self) -> impl Iterator<Item = &'a NewInstance> + use<'a> {
+        self.created.into_iter().chain(self.children)
+    }
+
+    /// The attempts in whose place those that it notes come.
+    pub(super) fn replaced_attempts(&self) -> impl Iterator<Item = AttemptKey> + use<'a> {
+        let attempts = self.attempts.into_iter();
+        attempts.flat_map(|(instance, rows)| {
+            rows.iter()
+                .filter_map(move |row| AttemptKey::replaced_by(instance, row))
+        })
+    }
+
+    /// The idempotency key that it comes with.
+    pub(super) fn into_key(self) -> Option<WantedKey<'a>> {
+        self.key
+    }
+
+    /// Whether these rows must be on their way before it is judged.
+    pub(super) fn must_see(&self, earlier: &Rows<'_>) -> bool {
+        self.runs_statements || self.changes.is_some_and(|instance| earlier.creates(instance))
+    }
+
+    /// Adds the instances that it asks about.
+    pub(super) fn gather_instances(&self, wanted: &mut Wanted) {
+        match self.instances {
+            Instances::None => {}
+            Instances::Number(number) => wanted.number(number),
+            Instances::Id(tenant, id) => wanted.id(tenant, id),
+            Instances::Numbers(numbers) => numbers.iter().for_each(|number| wanted.number(*number)),
+            Instances::Commit(commit) => gather_commit(commit, wanted),
+        }
+    }
+}
+
+fn gather_commit(commit: &TurnCommit, wanted: &mut Wanted) {
+    match &commit.creation {
+        Some(creation) => {
+            wanted.creation(commit.instance);
+            wanted.id(creation.instance.tenant, &creation.instance.id);
+        }
+        None => wanted.number(commit.instance),
+    }
+    for child in &commit.children {
+        wanted.id(child.tenant, &child.id);
+    }
+    for message in &commit.messages {
+        match &message.to {
+            Recipient::Number(number) => wanted.number(*number),
+            Recipient::Id(id) => wanted.id(commit.tenant, id),
+        }
+    }
+}
+
+impl Operation {
+    /// All that must be known of it before it is judged.
+    pub(in crate::store) fn describe(&self) -> Description<'_> {
+        use Description as D;
+        match self {
+            Self::Append { append, bytes, key } => D {
+                content: bytes.len(),
+                instances: Instances::Id(append.tenant, &append.id),
+                key: wanted(append.tenant, key.as_ref()),
+                ..D::of(Whose::Tenant(append.tenant))
+            },
+            Self::Deliver { to, item, .. } => D {
+                content: item.bytes.len(),
+                instances: Instances::Number(*to),
+                ..D::of(Whose::Instance(*to))
+            },
+            Self::Commit(work) => D::of_commit(work),
+            Self::NoteAttempt {
+                instance,
+                attempt,
+                lines,
+                ..
+            } => D {
+                content: bytes_of_lines(lines) + usize::try_from(attempt.failure.bytes()).unwrap_or(usize::MAX),
+                instances: Instances::Number(*instance),
+                attempts: Some((*instance, std::slice::from_ref(attempt))),
+                ..D::of(Whose::Instance(*instance))
+            },
+            Self::NoteUsage(used) => D::of(Whose::Tenant(used.tenant)),
+            Self::MarkStuck { instance, .. } | Self::CountUncleanEnd(instance) => D {
+                instances: Instances::Number(*instance),
+                ..D::of_statements(Whose::Instance(*instance))
+            },
+            Self::Purge { tenant, id } => D {
+                instances: Instances::Id(*tenant, id),
+                ..D::of(Whose::Tenant(*tenant))
+            },
+            Self::PurgeMany { tenant, instances } => D {
+                content: instances.len() * ROW,
+                instances: Instances::Numbers(instances),
+                ..D::of(Whose::Tenant(*tenant))
+            },
+            Self::Administer(_) | Self::DeleteModuleBytes(_) | Self::Probe | Self::Sweep { .. } => {
+                D::of_statements(Whose::Host)
+            }
+            Self::PutModule(put) => D {
+                content: put.bytes.len(),
+                ..D::of_statements(Whose::Tenant(put.tenant))
+            },
+            Self::DeleteModule { tenant, .. } => D::of_statements(Whose::Tenant(*tenant)),
+            Self::PruneAttempts { limit } => D {
+                prunes: Some(*limit),
+                ..D::of(Whose::Host)
+            },
+        }
+    }
+}
+
+fn wanted(tenant: TenantId, key: Option<&IdempotencyKey>) -> Option<WantedKey<'_>> {
+    key.map(|key| WantedKey { tenant, key: &key.key })
+}
+
+fn bytes_of_lines(lines: &[LogLine]) -> usize {
+    lines.iter().map(|line| line.message.len() + ROW).sum()
+}
+
+impl EncodedCommit {
+    fn bytes(&self) -> usize {
+        let rows = self.children.iter().chain(&self.messages).map(|row| row.len() + ROW);
+        let items = self
+            .start
+            .iter()
+            .chain(&self.next_execution)
+            .map(|item| item.bytes.len());
+        let creation = self.commit.creation.as_ref().map_or(0, |_| ROW);
+        let consumed = (self.commit.consumed.len() + self.commit.taken_events.len()) * ROW / 4;
+        let kept = self.kept.iter().map(|event| event.bytes.len() + ROW).sum::<usize>();
+        self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + creation + consumed + kept
+    }
+}
