@@ -14,6 +14,7 @@ pub(super) struct StoredKey {
 }
 
 /// A key to look for.
+#[derive(Clone, Copy)]
 pub(super) struct WantedKey<'a> {
     pub(super) tenant: TenantId,
     pub(super) key: &'a str,

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) use self::transaction::Transaction;
 use self::{
     backlog::Backlog,
-    description::Whose,
+    description::{Description, Whose},
     instance_heads::{HeadCache, InstanceHeads, Wanted},
     operation::{Job, Operation, Outcome},
     plan::{FunctionNumbers, Keys, Plan},
@@ -261,7 +261,8 @@ impl Database {
             ..
         } = self;
         let mut transaction = Transaction::new(connection);
-        let (heads, keys, attempts) = gather(jobs, cache, functions, &mut transaction).await?;
+        let described: Vec<_> = jobs.iter().map(|job| job.operation.describe()).collect();
+        let (heads, keys, attempts) = gather(&described, cache, functions, &mut transaction).await?;
         let mut plan = Plan {
             heads,
             keys,
@@ -274,8 +275,8 @@ impl Database {
         };
         let mut outcomes: Vec<Result<Outcome, Error>> = Vec::with_capacity(jobs.len());
         let mut rows = 0;
-        for job in jobs {
-            if job.operation.describe().must_see(&plan.rows) {
+        for (job, operation) in jobs.iter().zip(&described) {
+            if operation.must_see(&plan.rows) {
                 plan.settle();
                 plan.counters.reserve(&mut transaction).await?;
                 rows += transaction.write(&std::mem::take(&mut plan.rows)).await?;
@@ -308,7 +309,7 @@ impl Database {
 
 /// Everything that the operations may ask for, in a few round trips.
 async fn gather(
-    jobs: &[Job],
+    operations: &[Description<'_>],
     cache: &mut HeadCache,
     functions: &mut FunctionNumbers,
     transaction: &mut Transaction<'_>,
@@ -321,8 +322,7 @@ async fn gather(
     if functions.len() > MAX_FUNCTION_NUMBERS {
         functions.clear();
     }
-    for job in jobs {
-        let operation = job.operation.describe();
+    for operation in operations {
         operation.gather_instances(&mut wanted);
         wanted_attempts.extend(operation.replaced_attempts());
         if let Some(limit) = operation.prunes
@@ -332,7 +332,7 @@ async fn gather(
         }
         let new = operation.new_instances().map(|new| (new.tenant, &new.started.function));
         unknown_functions.extend(new.filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))));
-        wanted_keys.extend(operation.into_key());
+        wanted_keys.extend(operation.key);
     }
     for (tenant, name) in unknown_functions {
         let number = transaction.changing().await?.intern(tenant, name).await?;

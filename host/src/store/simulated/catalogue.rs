@@ -181,12 +181,8 @@ impl Catalogue {
     }
 
     fn delete_tenant(&mut self, tenant: TenantId) {
-        let numbers: Vec<_> = self
-            .versions
-            .values()
-            .filter(|version| version.tenant == tenant)
-            .collect();
-        for number in numbers.into_iter().map(|version| version.number).collect::<Vec<_>>() {
+        let versions = self.versions.values().filter(|version| version.tenant == tenant);
+        for number in versions.map(|version| version.number).collect::<Vec<_>>() {
             self.bytes.remove(&number);
             self.versions.remove(&number);
         }

@@ -44,7 +44,7 @@ pub(in crate::store) struct Description<'a> {
     /// What it asks about instances.
     instances: Instances<'a>,
     /// The idempotency key that it comes with.
-    key: Option<WantedKey<'a>>,
+    pub(super) key: Option<WantedKey<'a>>,
     /// Instances that it creates, whose functions have numbers by the time it is judged.
     created: Option<&'a NewInstance>,
     children: &'a [NewInstance],
@@ -115,11 +115,6 @@ impl<'a> Description<'a> {
             rows.iter()
                 .filter_map(move |row| AttemptKey::replaced_by(instance, row))
         })
-    }
-
-    /// The idempotency key that it comes with.
-    pub(super) fn into_key(self) -> Option<WantedKey<'a>> {
-        self.key
     }
 
     /// Whether these rows must be on their way before it is judged.
