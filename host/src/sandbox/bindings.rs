@@ -20,6 +20,7 @@ pub(super) mod orchestrator {
             package windlass:host;
             world orchestrator {
                 include windlass:durable/orchestrator-module@0.1.0;
+                import windlass:durable/orchestration-poll@0.1.0;
                 import wasi:io/error@0.2.12;
                 import wasi:io/poll@0.2.12;
                 import wasi:io/streams@0.2.12;

@@ -11,11 +11,12 @@ use wasmtime::{
 
 use super::bindings::orchestrator::{
     wasi::{cli, clocks, filesystem, io, random},
-    windlass::durable::types,
+    windlass::durable::{orchestration_poll as durable_poll, types},
 };
 use super::state::OrchestratorState;
 
 pub(super) mod orchestration;
+pub(super) mod orchestration_poll;
 
 pub(super) mod cli_environment;
 pub(super) mod cli_exit;
@@ -51,6 +52,7 @@ pub(super) fn linker(engine: &Engine) -> Result<Linker<OrchestratorState>> {
     let l = &mut linker;
     types::add_to_linker::<_, State>(l, |state| state)?;
     orchestration::add_to_linker(l)?;
+    durable_poll::add_to_linker::<_, State>(l, |state| state)?;
     poll::add_to_linker(l)?;
     io::error::add_to_linker::<_, State>(l, |state| state)?;
     io::streams::add_to_linker::<_, State>(l, |state| state)?;

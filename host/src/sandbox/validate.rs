@@ -175,14 +175,14 @@ fn first_function(instance: ComponentInstanceTypeId, types: &Types) -> Option<&s
 
 /// What modules of a kind may import of an interface; none if this host does not know it.
 fn offer(kind: FunctionKind, interface: &str) -> Option<Offer> {
-    let own = match kind {
-        FunctionKind::Orchestration => "windlass:durable/orchestration",
-        FunctionKind::Activity => "windlass:durable/activity-context",
+    let own: &[_] = match kind {
+        FunctionKind::Orchestration => &["orchestration", "orchestration-poll"],
+        FunctionKind::Activity => &["activity-context"],
     };
     let (package, name) = interface.split_once('/')?;
     match package {
         "windlass:durable" => {
-            let functions = interface == own || name == "types";
+            let functions = own.contains(&name) || name == "types";
             Some(if functions { Offer::Functions } else { Offer::Types })
         }
         "wasi:io" | "wasi:random" | "wasi:filesystem" => Some(Offer::Functions),

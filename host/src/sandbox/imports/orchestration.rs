@@ -2,7 +2,7 @@
 
 use wasmtime::{
     Result, StoreContextMut, bail,
-    component::{HasSelf, Linker, Resource},
+    component::{HasSelf, Linker},
 };
 
 use crate::model::{TaskId, Timestamp};
@@ -16,15 +16,21 @@ use crate::sandbox::{
     state::OrchestratorState,
 };
 
-use super::poll::{self, Pollable};
+use super::{orchestration_poll, poll};
 
 /// All functions of the interface; `wait` by hand, because it suspends the guest and refuels its store.
+///
+/// `subscribe` too, which the interface no longer has: components built before the first release import it from here,
+/// and their instances go on.
 pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()> {
     orchestration::add_to_linker::<_, HasSelf<OrchestratorState>>(linker, |state| state)?;
     linker.allow_shadowing(true);
     let mut interface = linker.instance("windlass:durable/orchestration@0.1.0")?;
     interface.func_wrap_async("wait", |store, (): ()| {
         Box::new(async move { Ok((wait(store).await?,)) })
+    })?;
+    interface.func_wrap("subscribe", |mut store, (task,): (u32,)| {
+        Ok((orchestration_poll::subscribe(store.data_mut(), task)?,))
     })?;
     linker.allow_shadowing(false);
     Ok(())
@@ -128,11 +134,6 @@ impl Host for OrchestratorState {
 
     fn wait(&mut self) -> Result<Vec<wit::Completion>> {
         bail!("`wait` is registered by hand")
-    }
-
-    fn subscribe(&mut self, task: u32) -> Result<Resource<Pollable>> {
-        self.lent()?;
-        Ok(self.table.push(Pollable::Task(TaskId(task)))?)
     }
 
     fn set_custom_status(&mut self, status: String) -> Result<()> {

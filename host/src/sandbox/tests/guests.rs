@@ -1,7 +1,7 @@
 //! Makes components from WebAssembly text: a description in static memory, and a `run` to fill in.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, SourceMap};
 
 use crate::model::FunctionKind;
 
@@ -16,6 +16,7 @@ const FUNCTION_BYTES: usize = 136;
 #[derive(Clone)]
 pub(super) struct Guest {
     kind: FunctionKind,
+    wit: Wit,
     functions: Vec<Function>,
     /// WIT imports beyond those of the kind.
     wit_imports: String,
@@ -27,6 +28,14 @@ pub(super) struct Guest {
     describe: String,
     /// Further items of the core module.
     items: String,
+}
+
+/// Which `windlass:durable` a component is made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wit {
+    Current,
+    /// The one before the first release, with `subscribe` in `orchestration`.
+    Draft,
 }
 
 #[derive(Clone)]
@@ -47,6 +56,7 @@ impl Guest {
     pub(super) fn new(kind: FunctionKind) -> Self {
         Self {
             kind,
+            wit: Wit::Current,
             functions: Vec::new(),
             wit_imports: String::new(),
             imports: String::new(),
@@ -63,6 +73,12 @@ impl Guest {
 
     pub(super) fn activity() -> Self {
         Self::new(FunctionKind::Activity)
+    }
+
+    /// Is made from the package as it was before the first release.
+    pub(super) fn from_draft(mut self) -> Self {
+        self.wit = Wit::Draft;
+        self
     }
 
     /// Describes no functions but those named from here on.
@@ -153,7 +169,7 @@ impl Guest {
             world guest {{ include windlass:durable/{world}@0.1.0; {} }}",
             self.wit_imports
         );
-        component(&core, &wit)
+        encode(resolve(self.wit), &core, &wit)
     }
 
     /// Address of the description, and all of its data as the text of a data segment.
@@ -187,13 +203,45 @@ impl Guest {
 
 /// Wraps a core module as a component of the one world in `wit`.
 pub(super) fn component(core: &str, wit: &str) -> Vec<u8> {
+    encode(resolve(Wit::Current), core, wit)
+}
+
+/// What a component of that world of `windlass:durable` imports if it uses everything, as tools for languages other than
+/// Rust have it.
+pub(super) fn imports_of_world(world: &str) -> Vec<String> {
+    let resolve = resolve(Wit::Current);
+    let (_, world) = resolve
+        .worlds
+        .iter()
+        .find(|(_, found)| found.name == world)
+        .expect("there is such a world");
+    world.imports.keys().map(|key| resolve.name_world_key(key)).collect()
+}
+
+/// All packages that a component may refer to.
+fn resolve(wit: Wit) -> Resolve {
     let mut resolve = Resolve::default();
-    let deps = ["io", "clocks", "random", "filesystem", "sockets", "cli", "http"].map(|name| format!("deps/{name}"));
-    for package in deps.iter().map(String::as_str).chain(["durable"]) {
-        resolve
-            .push_path(format!("{}/../wit/{package}", env!("CARGO_MANIFEST_DIR")))
-            .unwrap();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../wit");
+    for package in ["io", "clocks", "random", "filesystem", "sockets", "cli", "http"] {
+        resolve.push_path(format!("{folder}/deps/{package}")).unwrap();
     }
+    let mut durable = SourceMap::default();
+    for file in std::fs::read_dir(format!("{folder}/durable")).unwrap() {
+        let path = file.unwrap().path();
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        if wit == Wit::Draft {
+            let interface = "interface orchestration {";
+            let subscribe = "use wasi:io/poll@0.2.12.{pollable}; subscribe: func(task: task-id) -> pollable;";
+            text = text.replace(interface, &format!("{interface} {subscribe}"));
+        }
+        durable.push(&path, text);
+    }
+    let durable = durable.parse().map_err(|(_, error)| error).unwrap();
+    resolve.push_group(durable).unwrap();
+    resolve
+}
+
+fn encode(mut resolve: Resolve, core: &str, wit: &str) -> Vec<u8> {
     let package = resolve.push_str("guest.wit", wit).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = wat::parse_str(core).unwrap_or_else(|error| panic!("{error}\n{core}"));

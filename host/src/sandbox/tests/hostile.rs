@@ -308,9 +308,13 @@ async fn polling_for_a_great_deal_while_a_great_deal_arrives_ends_soon() {
     // A guest has 100,000 handles at most, those that it lends counted twice.
     const POLLABLES: u32 = 40_000;
     let guest = Guest::orchestrator()
-        .wit_import("wasi:io/poll@0.2.12")
+        .wit_import("windlass:durable/orchestration-poll@0.1.0")
         .durable("create-timer", "(param i64) (result i32)")
-        .durable("subscribe", "(param i32) (result i32)")
+        .import(
+            "windlass:durable/orchestration-poll@0.1.0",
+            "subscribe",
+            "(param i32) (result i32)",
+        )
         .import("wasi:io/poll@0.2.12", "poll", "(param i32 i32 i32)")
         .run_first(&format!(
             "(drop (memory.grow (i32.const 10)))

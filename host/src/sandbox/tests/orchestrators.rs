@@ -12,7 +12,11 @@ use crate::replay::{
 };
 use crate::sandbox::{Module, OrchestratorGuest, Sandbox};
 
-use super::{TestSandbox, guests::Guest, sandbox, sandbox_with};
+use super::{
+    TestSandbox,
+    guests::{Guest, imports_of_world},
+    sandbox, sandbox_with,
+};
 
 /// Offers every function.
 struct Everything;
@@ -194,6 +198,40 @@ async fn the_clock_stands_still_in_a_turn_and_sleeping_is_a_durable_timer() {
     run.now = Timestamp(3_501);
     run.turn(vec![Arrival::TimerFired { task: TaskId(2) }]).unwrap();
     assert_eq!(run.ended().unwrap().unwrap().as_str(), "\"hello\"");
+}
+
+#[tokio::test]
+async fn an_event_loop_polls_for_a_task() {
+    const POLL: &str = "windlass:durable/orchestration-poll@0.1.0";
+    const SUBSCRIBE: (&str, &str) = ("subscribe", "(param i32) (result i32)");
+    let current = Guest::orchestrator()
+        .wit_import(POLL)
+        .import(POLL, SUBSCRIBE.0, SUBSCRIBE.1);
+    // As components were before the first release; some of them are stored.
+    let draft = Guest::orchestrator().from_draft().durable(SUBSCRIBE.0, SUBSCRIBE.1);
+    for guest in [current, draft] {
+        let guest = guest
+            .durable("create-timer", "(param i64) (result i32)")
+            .import("wasi:io/poll@0.2.12", "[method]pollable.block", "(param i32)")
+            .run_first("(call $block (call $subscribe (call $create-timer (i64.const 5000))))");
+        let sandbox = sandbox();
+        let mut run = run(&sandbox, &guest).await;
+        run.turn(vec![]).unwrap();
+        assert_eq!(run.ended(), None);
+        run.turn(vec![Arrival::TimerFired { task: TaskId(1) }]).unwrap();
+        assert_eq!(run.ended().unwrap().unwrap().as_str(), "\"hello\"");
+    }
+}
+
+#[test]
+fn a_component_that_imports_its_whole_world_imports_no_wasi_unless_it_asks_for_polling() {
+    let plain = ["windlass:durable/types@0.1.0", "windlass:durable/orchestration@0.1.0"];
+    for world in ["orchestrator-module", "orchestrator-module-with-events"] {
+        assert_eq!(imports_of_world(world), plain, "{world}");
+    }
+    let polling = imports_of_world("orchestrator-module-with-poll");
+    assert!(polling.contains(&"windlass:durable/orchestration-poll@0.1.0".to_owned()));
+    assert!(polling.contains(&"wasi:io/poll@0.2.12".to_owned()));
 }
 
 #[tokio::test]
