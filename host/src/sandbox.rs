@@ -22,6 +22,7 @@ mod describe;
 mod description;
 mod egress;
 mod engine;
+mod images;
 mod imports;
 mod limits;
 mod line_buffer;

@@ -15,8 +15,9 @@ use wasmtime::{Engine, component::Component};
 
 use crate::model::ModuleDigest;
 
-/// First bytes of a file; the last one is the version of this format.
-const MAGIC: &[u8; 8] = b"WLCWASM\x01";
+/// First bytes of a file; the last one counts up with this format, and with what the fingerprint does not see of how
+/// modules are compiled.
+const MAGIC: &[u8; 8] = b"WLCWASM\x02";
 /// Bytes of the checksum that follows.
 const CHECKSUM_BYTES: usize = 32;
 

@@ -10,7 +10,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::model::FunctionKind;
 
-use super::{artefacts::Artefacts, engine, options::Compiler};
+use super::{artefacts::Artefacts, engine, images, options::Compiler};
 
 /// Most bytes of a child's complaint that are passed on.
 const MAX_COMPLAINT_BYTES: usize = 2_000;
@@ -80,7 +80,9 @@ async fn in_process(job: Job) -> Result<Vec<u8>, CompileError> {
 }
 
 fn precompile(job: &Job) -> Result<Vec<u8>, CompileError> {
-    let engine = engine::compiling_engine(job.kind, job.orchestrator_memory_bytes).map_err(io::Error::other)?;
+    let dense_image_bytes = images::dense_image_bytes(&job.component);
+    let engine = engine::compiling_engine(job.kind, job.orchestrator_memory_bytes, dense_image_bytes)
+        .map_err(io::Error::other)?;
     let artefact = engine
         .precompile_component(&job.component)
         .map_err(|error| CompileError::Refused(format!("{error:#}")))?;

@@ -54,6 +54,12 @@ fn sandbox_with(change: impl FnOnce(&mut SandboxOptions)) -> TestSandbox {
 }
 
 impl TestSandbox {
+    /// The bytes of all compiled modules.
+    fn artefact_bytes(&self) -> u64 {
+        let files = std::fs::read_dir(&self.sandbox.options().cache_dir).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+    }
+
     /// Takes a component in as an upload does and loads it as a call does.
     async fn module(&self, component: Vec<u8>) -> super::Module {
         let bytes = Bytes::from(component);

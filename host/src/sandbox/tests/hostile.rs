@@ -224,8 +224,7 @@ async fn a_few_bytes_far_apart_do_not_become_an_image_of_all_between_them() {
     let component = [Guest::activity().build(), module.repeat(50)].concat();
     assert!(component.len() < 10_000, "{}", component.len());
     sandbox.sandbox.inspect(component.into()).await.unwrap();
-    let compiled = std::fs::read_dir(&sandbox.sandbox.options().cache_dir).unwrap();
-    let bytes: u64 = compiled.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    let bytes = sandbox.artefact_bytes();
     assert!(bytes < 4 << 20, "{bytes}");
 }
 

@@ -274,6 +274,28 @@ async fn a_description_must_be_sound() {
 }
 
 #[tokio::test]
+async fn the_data_of_an_interpreter_becomes_an_image_unless_it_is_spread_too_far() {
+    const DATA: usize = 512 << 10;
+    // The guest's own data is at the start of its memory; this is a second memory of its module.
+    let artefact_bytes = async |span: usize| {
+        let text = "a".repeat(DATA - 1);
+        let memory = format!(
+            r#"(memory $snapshot 33) (data (memory $snapshot) (i32.const 0) "{text}")
+               (data (memory $snapshot) (i32.const {}) "z")"#,
+            span - 1
+        );
+        let sandbox = sandbox();
+        let component = Guest::orchestrator().item(&memory).build();
+        sandbox.sandbox.inspect(component.into()).await.unwrap();
+        sandbox.artefact_bytes() as usize
+    };
+    let dense = artefact_bytes(4 * DATA).await;
+    assert!(dense > 4 * DATA, "{dense}");
+    let sparse = artefact_bytes(4 * DATA + 1).await;
+    assert!(sparse < 2 * DATA, "{sparse}");
+}
+
+#[tokio::test]
 async fn what_the_host_could_not_do_is_told_without_its_files() {
     let sandbox = sandbox_with(|options| options.compiler = Compiler::child("/no/such/compiler"));
     let component = Bytes::from(Guest::activity().build());
