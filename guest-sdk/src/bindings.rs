@@ -14,7 +14,7 @@ use crate::time::whole_millis;
 #[expect(missing_docs, reason = "generated code")]
 pub mod orchestrator {
     wit_bindgen::generate!({
-        path: ["../wit/deps/io", "../wit/durable"],
+        path: ["wit/io", "wit/durable"],
         world: "windlass:durable/orchestrator-module-with-events",
         generate_all,
         pub_export_macro: true,
@@ -26,7 +26,7 @@ pub mod orchestrator {
 #[expect(missing_docs, reason = "generated code")]
 pub mod activity {
     wit_bindgen::generate!({
-        path: ["../wit/deps/io", "../wit/durable"],
+        path: ["wit/io", "wit/durable"],
         world: "windlass:durable/activity-module",
         with: { "windlass:durable/types@0.1.0": super::orchestrator::windlass::durable::types },
         pub_export_macro: true,

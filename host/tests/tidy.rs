@@ -164,6 +164,16 @@ fn nothing_names_the_machine_it_was_written_on() {
 }
 
 #[test]
+fn the_sdk_reads_no_file_outside_of_its_crate() {
+    // Its package would lack the file.
+    let sdk = rust_files()
+        .into_iter()
+        .filter(|file| file.path.starts_with("guest-sdk/"));
+    let reaching = sdk.filter(|file| code(&file.content).contains("\"../"));
+    none(reaching.map(|file| format!("{} reads a file outside of guest-sdk/", file.path)));
+}
+
+#[test]
 fn packages_come_from_the_public_registry() {
     let mut problems = Vec::new();
     for lock in ["Cargo.lock", "sample-modules/Cargo.lock"] {
