@@ -61,7 +61,12 @@ async fn a_shutdown_under_load_is_clean_and_loses_nothing() {
     for _ in 0..3 {
         let url = world.url().to_owned();
         let end = async {
-            tokio::time::sleep(Duration::from_millis(100) + load.moment(Duration::from_millis(300))).await;
+            let before = load.accepted_starts();
+            harness::until("the load to begin", async || {
+                (load.accepted_starts() > before).then_some(())
+            })
+            .await;
+            tokio::time::sleep(load.moment(Duration::from_millis(300))).await;
             world.ask_to_end();
             world.ended().await
         };

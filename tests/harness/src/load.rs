@@ -267,6 +267,12 @@ impl Load {
         }
     }
 
+    /// How many starts were accepted so far.
+    pub fn accepted_starts(&self) -> usize {
+        let starts = self.starts.borrow();
+        starts.values().filter(|start| start.promised).count()
+    }
+
     /// Starts with a key that got no response.
     fn unanswered_starts(&self) -> Vec<String> {
         let starts = self.starts.borrow();
