@@ -201,6 +201,55 @@ async fn the_clock_stands_still_in_a_turn_and_sleeping_is_a_durable_timer() {
 }
 
 #[tokio::test]
+async fn what_guests_took_comes_back_when_they_are_gone() {
+    const GUESTS: usize = 64;
+    const TAKEN: usize = 3 << 20;
+    let sandbox = sandbox_with(|options| options.hot_guests = 64);
+    let guest = Guest::orchestrator()
+        .durable("create-timer", "(param i64) (result i32)")
+        .durable("wait", "(param i32)")
+        .run_first(&format!(
+            "(drop (memory.grow (i32.const 48)))
+             (memory.fill (i32.const 131072) (i32.const 120) (i32.const {TAKEN}))
+             (drop (call $create-timer (i64.const 5000))) (call $wait (i32.const 1024))"
+        ));
+    let module = sandbox.module(guest.build()).await;
+    let mut guests: Vec<_> = (0..GUESTS)
+        .map(|_| Run::new(&sandbox.sandbox, &module, "Echo", "1"))
+        .collect();
+    for guest in &mut guests {
+        guest.turn(vec![]).unwrap();
+        assert_eq!(guest.ended(), None);
+    }
+    let most = resident_bytes();
+    drop(guests);
+    let least = resident_bytes();
+    // Other tests run meanwhile, and take and give back some megabytes.
+    let given_back = most.saturating_sub(least);
+    assert!(given_back > GUESTS * TAKEN / 2, "{given_back} of {most}");
+
+    let pool = sandbox
+        .sandbox
+        .0
+        .orchestrators
+        .engine
+        .pooling_allocator_metrics()
+        .unwrap();
+    assert_eq!(pool.memories(), 0);
+    let kept = pool.unused_memory_bytes_resident()
+        + pool.unused_table_bytes_resident()
+        + pool.unused_stack_bytes_resident().unwrap();
+    assert!(kept > 0 && kept <= GUESTS * (32 << 10), "{kept}");
+}
+
+/// What this process has in memory.
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let resident: usize = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    resident * 4096
+}
+
+#[tokio::test]
 async fn an_event_loop_polls_for_a_task() {
     const POLL: &str = "windlass:durable/orchestration-poll@0.1.0";
     const SUBSCRIBE: (&str, &str) = ("subscribe", "(param i32) (result i32)");
