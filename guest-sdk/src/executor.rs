@@ -19,7 +19,6 @@ use crate::backend::{Backend, Completion, ExecutionInfo, Outcome, TaskId};
 use crate::event_declaration::EventDeclaration;
 use crate::failure::{Failure, Result};
 use crate::logging::{self, Level};
-use crate::orchestration::call::Request;
 
 /// What the futures of one execution share.
 pub(crate) struct Core {
@@ -28,8 +27,6 @@ pub(crate) struct Core {
     pub(crate) events: &'static [EventDeclaration],
     info: OnceCell<ExecutionInfo>,
     tasks: RefCell<BTreeMap<TaskId, Slot>>,
-    /// Calls made but not yet handed to the host, so that their options could still be set; in order.
-    drafts: RefCell<VecDeque<Rc<RefCell<Request>>>>,
     /// Set by a mistake of the author that no future can report.
     broken: RefCell<Option<Failure>>,
     /// After the end nothing more is asked of the host, whatever is dropped then.
@@ -48,20 +45,12 @@ impl Core {
             events,
             info: OnceCell::new(),
             tasks: RefCell::default(),
-            drafts: RefCell::default(),
             broken: RefCell::default(),
             ended: Cell::new(false),
         })
     }
 
-    /// The host, after all calls made so far were handed to it: it sees everything in the order of the code.
     pub(crate) fn host(&self) -> &dyn Backend {
-        self.hand_over_drafts();
-        &*self.backend
-    }
-
-    /// The host, for questions whose answer and effect do not depend on the order of scheduling.
-    pub(crate) fn host_unordered(&self) -> &dyn Backend {
         &*self.backend
     }
 
@@ -72,21 +61,6 @@ impl Core {
     /// Ends the execution with this failure at the next chance.
     pub(crate) fn break_with(&self, failure: Failure) {
         self.broken.borrow_mut().get_or_insert(failure);
-    }
-
-    pub(crate) fn add_draft(&self, request: Rc<RefCell<Request>>) {
-        self.drafts.borrow_mut().push_back(request);
-    }
-
-    pub(crate) fn hand_over_drafts(&self) {
-        loop {
-            let next = self.drafts.borrow_mut().pop_front();
-            let Some(request) = next else { return };
-            let task = request.borrow_mut().hand_over(&*self.backend);
-            if let Some(task) = task {
-                self.expect(task);
-            }
-        }
     }
 
     /// Begins to listen for a task's completion.
@@ -203,14 +177,8 @@ impl Execution {
         let broken = self.core.broken.borrow_mut().take();
         let outcome = match (broken, polled) {
             (Some(failure), _) => Err(failure),
-            (None, Poll::Pending) => {
-                self.core.hand_over_drafts();
-                return None;
-            }
-            (None, Poll::Ready(outcome)) => {
-                self.core.hand_over_drafts();
-                outcome
-            }
+            (None, Poll::Pending) => return None,
+            (None, Poll::Ready(outcome)) => outcome,
         };
         self.end();
         Some(match outcome {
@@ -340,7 +308,7 @@ mod tests {
         for round in 0..3 {
             futures::select_biased! {
                 event = ctx.event::<bool>("go") => return Ok(format!("{} in round {round}", event?)),
-                () = ctx.sleep(secs(round)) => drop(ctx.call_named::<()>("remind", &())),
+                () = ctx.sleep(secs(round)) => drop(ctx.call_named::<()>("remind", &()).start()),
             }
         }
         Ok("never".into())
@@ -372,10 +340,9 @@ mod tests {
     #[test]
     fn the_first_completion_wins_a_race() {
         async fn race(ctx: Orchestration) -> Result<String> {
-            let (mut a, mut b) = (ctx.call_named::<()>("a", &()), ctx.call_named::<()>("b", &()));
             futures::select_biased! {
-                _ = a => Ok("a".into()),
-                _ = b => Ok("b".into()),
+                _ = ctx.call_named::<()>("a", &()).start() => Ok("a".into()),
+                _ = ctx.call_named::<()>("b", &()).start() => Ok("b".into()),
             }
         }
         assert_eq!(asked(race, &[&[2, 1]]), ["call a", "call b", "end Ok(\"b\")"]);

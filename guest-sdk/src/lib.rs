@@ -77,11 +77,11 @@
 //!
 //! * Everything it sees is recorded, and repeated from the record when it is carried on after a crash. That holds for
 //!   `ctx` and for `std` alike; what cannot be repeated (files, sockets, HTTP) is not there.
-//! * [`call`](Orchestration::call) and its kin make the call at once. Calls that are made first and awaited later run
-//!   in parallel. Dropping a call does not cancel it.
+//! * [`call`](Orchestration::call) describes a call. `.await` makes it and waits; [`.start()`](Call::start) makes it
+//!   and gives a [`Task`] that runs beside others. Dropping a task does not cancel it.
 //! * Dropping an [event wait](EventWait) or a [timer](Sleep) withdraws it, and loses no event.
-//! * All combinators of `futures` work: `join_all`, `select!`, `FuturesUnordered`, and what you write yourself.
-//!   The [`prelude`] has those that are needed most.
+//! * All combinators of `futures` work: `select!`, `FuturesUnordered`, and what you write yourself. The [`prelude`] has
+//!   those that are needed most; its `join_all`, `try_join_all`, `join!` and `try_join!` also start calls.
 //! * `?` turns any error into a [`Failure`] that other programs can tell by its type's name.
 //!
 //! # Tests
@@ -93,6 +93,8 @@ extern crate self as windlass_sdk;
 pub mod prelude;
 
 mod orchestration;
+
+mod join;
 
 mod event_declaration;
 
@@ -134,6 +136,7 @@ pub use logging::Level;
 pub use orchestration::Orchestration;
 pub use orchestration::call::{Call, SubCall};
 pub use orchestration::event::EventWait;
+pub use orchestration::task::Task;
 pub use orchestration::timer::{Elapsed, Sleep};
 pub use payload::Bytes;
 pub use retry::{ActivityOptions, Retry, SubOrchestrationOptions};

@@ -1,13 +1,14 @@
 //! [`Orchestration`]: what an orchestration can do.
 //!
 //! A thin, typed face of the [`Backend`](crate::backend::Backend): each method encodes, asks the host, and hands out
-//! a future. How the futures are driven is the [`executor`](crate::executor)'s concern.
+//! a future; calls are asked for once their options are known. How the futures are driven is the [`executor`](crate::executor)'s concern.
 
 pub(crate) mod call;
 pub(crate) mod event;
+pub(crate) mod task;
 pub(crate) mod timer;
 
-use std::future::Future;
+use std::future::IntoFuture;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,8 +46,8 @@ impl Orchestration {
 
     /// Calls an activity; input and output are those of its signature.
     ///
-    /// It runs at least once and its outcome arrives exactly once. The call is made here, not where it is awaited:
-    /// calls made first and awaited later run in parallel.
+    /// It runs at least once and its outcome arrives exactly once. The call is made when it is awaited, or by
+    /// [`start`](Call::start), so that it runs beside others.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -107,7 +108,8 @@ impl Orchestration {
         Call::new(&self.core, name, encode("the input cannot be written", input))
     }
 
-    /// Starts a child orchestration and awaits its end. Like [`call`](Self::call), it is made here.
+    /// Calls a child orchestration. As with [`call`](Self::call), that happens when it is awaited or
+    /// [started](SubCall::start).
     ///
     /// # Errors
     /// The future gives the child's failure, `windlass.timeout`, `windlass.cancelled`, or another failure of the
@@ -121,7 +123,7 @@ impl Orchestration {
         self.sub_orchestration_named(O::NAME, input)
     }
 
-    /// Starts a child orchestration by the name it is exposed under and awaits its end.
+    /// Calls a child orchestration by the name it is exposed under.
     ///
     /// # Errors
     /// As [`sub_orchestration`](Self::sub_orchestration).
@@ -212,8 +214,8 @@ impl Orchestration {
         Sleep::new(&self.core, time.into())
     }
 
-    /// Waits for a future, but no longer than that. What is given up is dropped: events and timers are withdrawn,
-    /// activities and sub-orchestrations go on.
+    /// Waits for a future or a call, but no longer than that, counted from where this is awaited. What is given up is
+    /// dropped: events and timers are withdrawn, activities and sub-orchestrations go on.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -227,8 +229,8 @@ impl Orchestration {
     ///
     /// # Errors
     /// [`Elapsed`] when the time is over.
-    pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> std::result::Result<F::Output, Elapsed> {
-        match select(pin!(future), self.sleep(limit)).await {
+    pub async fn timeout<F: IntoFuture>(&self, limit: Duration, future: F) -> std::result::Result<F::Output, Elapsed> {
+        match select(pin!(future.into_future()), self.sleep(limit)).await {
             Either::Left((output, _)) => Ok(output),
             Either::Right(((), _)) => Err(Elapsed),
         }
@@ -260,18 +262,18 @@ impl Orchestration {
     /// that JSON cannot say (NaN, for example) fails the orchestration with `InvalidPayload`.
     pub fn set_custom_status(&self, status: impl Serialize) {
         if let Some(status) = self.encoded("the custom status cannot be written", &status) {
-            self.core.host_unordered().set_custom_status(&status);
+            self.core.host().set_custom_status(&status);
         }
     }
 
     /// The time of this turn. It stands still between two waits.
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_host(self.core.host_unordered().now_ms())
+        Timestamp::from_host(self.core.host().now_ms())
     }
 
     /// A new random UUID, the same again on replay.
     pub fn new_uuid(&self) -> String {
-        self.core.host_unordered().new_uuid()
+        self.core.host().new_uuid()
     }
 
     /// The id of this instance.
@@ -310,7 +312,7 @@ impl Orchestration {
     /// }
     /// ```
     pub fn history(&self) -> HistorySize {
-        self.core.host_unordered().history()
+        self.core.host().history()
     }
 
     /// When this execution started.
@@ -325,7 +327,7 @@ impl Orchestration {
 
     /// Writes a line to the instance's log; the macros of `tracing` and `log` do the same. Replay does not repeat it.
     pub fn log(&self, level: Level, message: &str) {
-        self.core.host_unordered().log(level, message);
+        self.core.host().log(level, message);
     }
 
     /// JSON for a method that has no way to fail: the execution fails instead.

@@ -30,10 +30,13 @@ fn world() -> World {
 }
 
 #[test]
-fn calls_made_in_a_loop_and_awaited_afterwards_run_in_parallel() {
+fn calls_started_in_a_loop_and_awaited_afterwards_run_in_parallel() {
     #[orchestrator]
     async fn parallel(ctx: Orchestration) -> Result<Vec<u32>> {
-        let calls: Vec<_> = [3, 1, 2].iter().map(|seconds| ctx.call(work, seconds)).collect();
+        let calls: Vec<_> = [3, 1, 2]
+            .iter()
+            .map(|seconds| ctx.call(work, seconds).start())
+            .collect();
         let mut outputs = Vec::new();
         for call in calls {
             outputs.push(call.await?);
@@ -47,10 +50,10 @@ fn calls_made_in_a_loop_and_awaited_afterwards_run_in_parallel() {
 }
 
 #[test]
-fn a_call_that_is_never_awaited_is_made_all_the_same() {
+fn a_call_that_is_started_and_never_awaited_is_made_all_the_same() {
     #[orchestrator]
     async fn careless(ctx: Orchestration) -> Result<()> {
-        drop(ctx.call(work, &1));
+        drop(ctx.call(work, &1).start());
         Ok(())
     }
     let run = world().run(careless, &());
@@ -58,30 +61,67 @@ fn a_call_that_is_never_awaited_is_made_all_the_same() {
 }
 
 #[test]
-fn calls_and_timers_are_scheduled_in_the_order_of_the_code() {
+fn calls_are_made_in_the_order_in_which_they_are_started() {
     #[orchestrator]
     async fn ordered(ctx: Orchestration) -> Result<()> {
         let first = ctx.call(work, &1).retry(Retry::fixed(secs(1)));
-        let second = ctx.sub_orchestration_named::<()>("Child", &2).instance_id("child");
-        let third = ctx.call(work, &3);
-        let (first, second, third) = join!(third, second, first);
-        first?;
+        let last = ctx.call(work, &3);
+        let second = ctx
+            .sub_orchestration_named::<()>("Child", &2)
+            .instance_id("child")
+            .start();
+        let (last, second, first) = join!(first, second, last);
+        last?;
         second?;
-        third?;
+        first?;
         Ok(())
     }
     let script = |call: &Attempt<u32>| (call.input == 2).then_some(()).or_fail("WrongInput");
     let run = world().sub_orchestration_named("Child", script).run(ordered, &());
     run.output();
-    assert_eq!(run.called_names(), ["WorkActivity", "Child", "WorkActivity"]);
+    assert_eq!(run.called_names(), ["Child", "WorkActivity", "WorkActivity"]);
     assert_eq!(run.inputs_of(work), [1, 3]);
+}
+
+#[test]
+fn a_call_that_is_never_started_is_never_made() {
+    #[orchestrator]
+    async fn forgetful(ctx: Orchestration) -> Result<()> {
+        drop(ctx.call(work, &1));
+        Ok(())
+    }
+    assert!(world().run(forgetful, &()).calls().is_empty());
+}
+
+#[test]
+fn whatever_joins_calls_starts_all_of_them_first() {
+    #[orchestrator]
+    async fn joins(ctx: Orchestration) -> Result<Vec<u64>> {
+        let mut took = Vec::new();
+        let mut begun = ctx.now();
+        let mut lap = || {
+            took.push((ctx.now() - begun).as_secs());
+            begun = ctx.now();
+        };
+        try_join_all([3, 1, 2].iter().map(|seconds| ctx.call(work, seconds))).await?;
+        lap();
+        join_all([2, 4].iter().map(|seconds| ctx.call(work, seconds))).await;
+        lap();
+        try_join!(ctx.call(work, &5), ctx.call(work, &1))?;
+        lap();
+        let _ = join!(ctx.sleep(secs(6)), ctx.call(work, &1), async { 7 });
+        lap();
+        Ok(took)
+    }
+    assert_eq!(world().run(joins, &()).output(), &[3, 4, 5, 6]);
 }
 
 #[test]
 fn futures_unordered_gives_results_as_they_come() {
     #[orchestrator]
     async fn as_they_come(ctx: Orchestration) -> Result<Vec<u32>> {
-        let mut calls: FuturesUnordered<_> = [3, 1, 2].iter().map(|seconds| ctx.call(work, seconds)).collect();
+        let calls = [3, 1, 2].iter().map(|seconds| ctx.call(work, seconds).start());
+        let mut calls: FuturesUnordered<_> = calls.collect();
         let mut outputs = Vec::new();
         while let Some(output) = calls.next().await {
             outputs.push(output?);
@@ -104,7 +144,7 @@ fn a_wide_fan_out_completes() {
 fn the_first_of_a_select_wins_and_the_loser_goes_on() {
     #[orchestrator]
     async fn race(ctx: Orchestration) -> Result<u32> {
-        let mut slow = ctx.call(work, &9);
+        let mut slow = ctx.call(work, &9).start();
         select! {
             _ = slow => Ok(9),
             _ = ctx.sleep(secs(5)) => {
@@ -286,8 +326,8 @@ fn attempt_timeouts_are_retried_and_the_overall_timeout_is_final() {
 fn a_cancelled_activity_fails_and_a_dropped_one_goes_on() {
     #[orchestrator]
     async fn cancels(ctx: Orchestration) -> Result<()> {
-        let call = ctx.call(work, &50);
-        drop(ctx.call(work, &3));
+        let call = ctx.call(work, &50).start();
+        drop(ctx.call(work, &3).start());
         ctx.sleep(secs(5)).await;
         call.cancel();
         let failure = call.await.unwrap_err();
@@ -298,17 +338,6 @@ fn a_cancelled_activity_fails_and_a_dropped_one_goes_on() {
     run.output();
     assert_eq!(run.elapsed(), secs(5));
     assert_eq!(run.calls()[1].outcome, Some(Ok(3.into())));
-}
-
-#[test]
-fn an_option_set_too_late_fails_the_orchestration() {
-    #[orchestrator]
-    async fn too_late(ctx: Orchestration) -> Result<u32> {
-        let call = ctx.call(work, &1);
-        ctx.sleep(secs(1)).await;
-        call.timeout(secs(5)).await
-    }
-    assert!(world().run(too_late, &()).failure().is("OptionsTooLate"));
 }
 
 #[orchestrator(name = "Child")]

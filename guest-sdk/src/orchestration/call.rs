@@ -1,259 +1,208 @@
-//! [`Call`] and [`SubCall`]: an activity or a sub-orchestration that was asked for.
+//! [`Call`] and [`SubCall`]: an activity or a sub-orchestration that is about to be called.
 //!
-//! The call is made where it is written, as users of Durable Functions expect: calls made in a loop and awaited
-//! afterwards run in parallel. It is handed to the host a moment later, at the next thing that is asked of the host or
-//! when the orchestration waits, so that options can be chained to it without a separate `start`.
+//! A call is a value until it is awaited or started: that is when the host hears of it, with all its options. So an
+//! option cannot be set too late, and the order of decisions is the order of `start` and `await` in the code.
 
-use std::cell::RefCell;
-use std::future::Future;
+use std::fmt;
+use std::future::IntoFuture;
 use std::marker::PhantomData;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::future::FusedFuture;
 use serde::de::DeserializeOwned;
 
-use crate::backend::{Backend, TaskId};
 use crate::executor::Core;
-use crate::failure::{Failure, Result};
-use crate::payload::decode;
+use crate::failure::Result;
+use crate::orchestration::task::Task;
 use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
 
-/// A call of an activity, made by [`Orchestration::call`](crate::Orchestration::call): a future of its output.
+/// A call of an activity that has not been made yet, from [`Orchestration::call`](crate::Orchestration::call).
 ///
-/// Options are set in the same statement as the call, before anything else is asked of the context. Dropping it does
-/// not cancel the activity; [`cancel`](Call::cancel) does.
-#[must_use = "the activity is called, but its outcome is lost unless this is awaited"]
-pub struct Call<T>(Requested<T>);
+/// `.await` makes it and waits for its outcome. [`start`](Self::start) makes it and gives a [`Task`], which runs beside
+/// whatever the orchestration does next.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// # #[activity] fn charge(cents: u64) -> Result<String> { Ok(cents.to_string()) }
+/// # #[activity] fn reserve(article: String) -> Result<()> { Ok(()) }
+/// # async fn example(ctx: Orchestration) -> Result<()> {
+/// let receipt = ctx.call(charge, &995).timeout(mins(1)).await?;
+///
+/// let reservation = ctx.call(reserve, &"rope".to_owned()).start();
+/// let deposit = ctx.call(charge, &100).await?; // meanwhile, the article is reserved
+/// reservation.await?;
+/// # Ok(()) }
+/// ```
+///
+/// What was started has no options any more:
+///
+/// ```compile_fail,E0599
+/// # use windlass_sdk::prelude::*;
+/// # #[activity] fn charge(cents: u64) -> Result<String> { Ok(cents.to_string()) }
+/// # async fn example(ctx: Orchestration) -> Result<String> {
+/// ctx.call(charge, &995).start().timeout(mins(1)).await
+/// # }
+/// ```
+///
+/// What was not started is no future. [`join_all`](crate::prelude::join_all), [`join!`](crate::join!) and
+/// [`timeout`](crate::Orchestration::timeout) start what they are given; `select!` and the other combinators of
+/// `futures` take a [`Task`]:
+///
+/// ```compile_fail,E0277
+/// # use windlass_sdk::prelude::*;
+/// # #[activity] fn charge(cents: u64) -> Result<String> { Ok(cents.to_string()) }
+/// # async fn example(ctx: Orchestration) -> Result<String> {
+/// select! {
+///     receipt = ctx.call(charge, &995) => receipt,
+///     () = ctx.sleep(mins(1)) => Ok("too slow".into()),
+/// }
+/// # }
+/// ```
+#[must_use = "a call is made when it is awaited or started"]
+pub struct Call<T> {
+    core: Rc<Core>,
+    name: String,
+    input: Result<String>,
+    options: ActivityOptions,
+    output: PhantomData<fn() -> T>,
+}
 
 impl<T> Call<T> {
     pub(crate) fn new(core: &Rc<Core>, name: &str, input: Result<String>) -> Self {
-        let options = ActivityOptions::default();
-        Self(Requested::new(
-            core,
-            Request::Draft {
-                name: name.into(),
-                input,
-                options: Options::Activity(options),
-            },
-        ))
+        Self {
+            core: core.clone(),
+            name: name.into(),
+            input,
+            options: ActivityOptions::default(),
+            output: PhantomData,
+        }
     }
 
     /// Repeats failed attempts. Without it, the activity's own default applies, else there is one attempt.
-    pub fn retry(self, retry: Retry) -> Self {
-        self.0.set(|options| options.activity().retry = Some(retry));
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.options.retry = Some(retry);
         self
     }
 
     /// Longest time one attempt may run, counted from its start.
-    pub fn attempt_timeout(self, timeout: Duration) -> Self {
-        self.0.set(|options| options.activity().attempt_timeout = Some(timeout));
+    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.options.attempt_timeout = Some(timeout);
         self
     }
 
     /// Longest time from the call to the final outcome, all attempts and the waits between them included. When it is
     /// over, the outcome is the failure `windlass.timeout`.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        self.0.set(|options| options.activity().timeout = Some(timeout));
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
         self
     }
 
-    /// Asks the host to stop the activity. Unless it ended before, the outcome is the failure `windlass.cancelled`.
-    pub fn cancel(&self) {
-        self.0.cancel();
+    /// Makes the call. It runs whether or not the task is awaited, and even if it is dropped.
+    pub fn start(self) -> Task<T> {
+        let Self {
+            core,
+            name,
+            input,
+            options,
+            ..
+        } = self;
+        let task = input.map(|input| core.host().call_activity(&name, &input, &options));
+        Task::new(core, task)
     }
 }
 
-/// A sub-orchestration, made by [`Orchestration::sub_orchestration`](crate::Orchestration::sub_orchestration): a
-/// future of its output.
+/// A sub-orchestration that has not been called yet, from
+/// [`Orchestration::sub_orchestration`](crate::Orchestration::sub_orchestration).
 ///
-/// Options are set in the same statement as the call, before anything else is asked of the context. Dropping it does
-/// not end the child; [`cancel`](SubCall::cancel) does.
-#[must_use = "the child is started, but its outcome is lost unless this is awaited"]
-pub struct SubCall<T>(Requested<T>);
+/// `.await` calls it and waits for its end. [`start`](Self::start) calls it and gives a [`Task`], which runs beside
+/// whatever the orchestration does next.
+#[must_use = "a sub-orchestration is called when this is awaited or started"]
+pub struct SubCall<T> {
+    core: Rc<Core>,
+    name: String,
+    input: Result<String>,
+    options: SubOrchestrationOptions,
+    output: PhantomData<fn() -> T>,
+}
 
 impl<T> SubCall<T> {
     pub(crate) fn new(core: &Rc<Core>, name: &str, input: Result<String>) -> Self {
-        let options = SubOrchestrationOptions::default();
-        let options = Options::SubOrchestration(options);
-        Self(Requested::new(
-            core,
-            Request::Draft {
-                name: name.into(),
-                input,
-                options,
-            },
-        ))
+        Self {
+            core: core.clone(),
+            name: name.into(),
+            input,
+            options: SubOrchestrationOptions::default(),
+            output: PhantomData,
+        }
     }
 
     /// The child's instance id, not `.` or `..`. Without it the host derives one that is unique and stable over replays.
-    pub fn instance_id(self, id: impl Into<String>) -> Self {
-        self.0
-            .set(|options| options.sub_orchestration().instance_id = Some(id.into()));
+    pub fn instance_id(mut self, id: impl Into<String>) -> Self {
+        self.options.instance_id = Some(id.into());
         self
     }
 
     /// Starts a new child when one fails. Without it there is one.
-    pub fn retry(self, retry: Retry) -> Self {
-        self.0.set(|options| options.sub_orchestration().retry = Some(retry));
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.options.retry = Some(retry);
         self
     }
 
     /// Longest time from the call to the final outcome. A child still running then is terminated, and the outcome is
     /// the failure `windlass.timeout`.
-    pub fn timeout(self, timeout: Duration) -> Self {
-        self.0
-            .set(|options| options.sub_orchestration().timeout = Some(timeout));
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
         self
     }
 
-    /// Terminates the child. Unless it ended before, the outcome is the failure `windlass.cancelled`.
-    pub fn cancel(&self) {
-        self.0.cancel();
+    /// Calls the child. It runs whether or not the task is awaited, and even if it is dropped.
+    pub fn start(self) -> Task<T> {
+        let Self {
+            core,
+            name,
+            input,
+            options,
+            ..
+        } = self;
+        let task = input.map(|input| core.host().call_sub_orchestration(&name, &input, &options));
+        Task::new(core, task)
     }
 }
 
-impl<T: DeserializeOwned> Future for Call<T> {
+impl<T: DeserializeOwned> IntoFuture for Call<T> {
     type Output = Result<T>;
+    type IntoFuture = Task<T>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        self.0.poll(cx)
+    fn into_future(self) -> Task<T> {
+        self.start()
     }
 }
 
-impl<T: DeserializeOwned> FusedFuture for Call<T> {
-    fn is_terminated(&self) -> bool {
-        self.0.finished
-    }
-}
-
-impl<T: DeserializeOwned> Future for SubCall<T> {
+impl<T: DeserializeOwned> IntoFuture for SubCall<T> {
     type Output = Result<T>;
+    type IntoFuture = Task<T>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        self.0.poll(cx)
+    fn into_future(self) -> Task<T> {
+        self.start()
     }
 }
 
-impl<T: DeserializeOwned> FusedFuture for SubCall<T> {
-    fn is_terminated(&self) -> bool {
-        self.0.finished
+impl<T> fmt::Debug for Call<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("name", &self.name)
+            .field("input", &self.input)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }
 
-/// Where a call stands on its way to the host.
-pub(crate) enum Request {
-    /// Made; its options can still be set.
-    Draft {
-        name: String,
-        input: Result<String>,
-        options: Options,
-    },
-    /// In the host's hands.
-    HandedOver(TaskId),
-    /// Its input could not be written as JSON, so the host never saw it.
-    Refused(Failure),
-}
-
-pub(crate) enum Options {
-    Activity(ActivityOptions),
-    SubOrchestration(SubOrchestrationOptions),
-}
-
-impl Options {
-    fn activity(&mut self) -> &mut ActivityOptions {
-        let Self::Activity(options) = self else {
-            unreachable!("a `Call` is made with an activity's options")
-        };
-        options
-    }
-
-    fn sub_orchestration(&mut self) -> &mut SubOrchestrationOptions {
-        let Self::SubOrchestration(options) = self else {
-            unreachable!("a `SubCall` is made with a child's options")
-        };
-        options
-    }
-}
-
-impl Request {
-    /// Gives a draft to the host; the task, if one came of it.
-    pub(crate) fn hand_over(&mut self, host: &dyn Backend) -> Option<TaskId> {
-        let Self::Draft { name, input, options } = self else {
-            return None;
-        };
-        *self = match (input, options) {
-            (Err(failure), _) => Self::Refused(failure.clone()),
-            (Ok(input), Options::Activity(options)) => Self::HandedOver(host.call_activity(name, input, options)),
-            (Ok(input), Options::SubOrchestration(options)) => {
-                Self::HandedOver(host.call_sub_orchestration(name, input, options))
-            }
-        };
-        match self {
-            Self::HandedOver(task) => Some(*task),
-            _ => None,
-        }
-    }
-}
-
-/// What both kinds of call have in common.
-struct Requested<T> {
-    core: Rc<Core>,
-    request: Rc<RefCell<Request>>,
-    finished: bool,
-    output: PhantomData<fn() -> T>,
-}
-
-impl<T> Requested<T> {
-    fn new(core: &Rc<Core>, request: Request) -> Self {
-        let request = Rc::new(RefCell::new(request));
-        core.add_draft(request.clone());
-        Self {
-            core: core.clone(),
-            request,
-            finished: false,
-            output: PhantomData,
-        }
-    }
-
-    fn set(&self, change: impl FnOnce(&mut Options)) {
-        match &mut *self.request.borrow_mut() {
-            Request::Draft { options, .. } => change(options),
-            _ => self.core.break_with(Failure::new(
-                "OptionsTooLate",
-                "an option was set after its call was handed to the host: set it in the same statement as the call",
-            )),
-        }
-    }
-
-    fn cancel(&self) {
-        let host = self.core.host();
-        if let Request::HandedOver(task) = *self.request.borrow() {
-            host.cancel_task(task);
-        }
-    }
-
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<T>>
-    where
-        T: DeserializeOwned,
-    {
-        self.core.hand_over_drafts();
-        let outcome = match &*self.request.borrow() {
-            Request::HandedOver(task) => ready!(self.core.poll_task(*task, cx)),
-            Request::Refused(failure) => Err(failure.clone()),
-            Request::Draft { .. } => unreachable!("all drafts were handed over"),
-        };
-        self.finished = true;
-        Poll::Ready(outcome.and_then(|payload| decode("the output is not what the caller asks for", &payload)))
-    }
-}
-
-impl<T> Drop for Requested<T> {
-    fn drop(&mut self) {
-        if let Request::HandedOver(task) = *self.request.borrow() {
-            self.core.forget(task);
-        }
+impl<T> fmt::Debug for SubCall<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubCall")
+            .field("name", &self.name)
+            .field("input", &self.input)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
     }
 }

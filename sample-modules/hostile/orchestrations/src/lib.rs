@@ -185,8 +185,11 @@ pub struct CallOutcome {
 async fn call_hostile(ctx: Orchestration, call: HostileCall) -> Result<CallOutcome> {
     let retry = Retry::fixed(millis(100)).max_attempts(call.attempts);
     let timeout = call.attempt_timeout_ms.map_or(mins(10), millis);
-    let activity = ctx.call_named::<windlass_sdk::serde_json::Value>(&call.activity, &call.input);
-    let outcome = activity.retry(retry).attempt_timeout(timeout).await;
+    let outcome = ctx
+        .call_named::<windlass_sdk::serde_json::Value>(&call.activity, &call.input)
+        .retry(retry)
+        .attempt_timeout(timeout)
+        .await;
     let failure = outcome.as_ref().err();
     Ok(CallOutcome {
         error_type: failure.map(|failure| failure.error_type().to_owned()),
@@ -213,7 +216,9 @@ async fn fork_bomb(ctx: Orchestration) -> Result<()> {
 #[orchestrator(name = "HostileActivityBomb")]
 async fn activity_bomb(ctx: Orchestration) -> Result<()> {
     loop {
-        let calls: Vec<_> = (0..5_000).map(|_| ctx.call_named::<()>("HostileSleep", &())).collect();
+        let calls: Vec<_> = (0..5_000)
+            .map(|_| ctx.call_named::<()>("HostileSleep", &()).start())
+            .collect();
         ctx.sleep(millis(1)).await;
         drop(calls);
     }
