@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::bindings::activity::windlass::durable::activity_context as imports;
 use crate::failure::Result;
+use crate::instance_id::InstanceId;
 use crate::logging::{Level, Sink};
 use crate::settings::{Secret, Settings};
 use crate::time::Timestamp;
@@ -23,7 +24,7 @@ pub struct Activity {
 /// What there is to know about an attempt.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
-    pub(crate) instance_id: String,
+    pub(crate) instance_id: InstanceId,
     pub(crate) execution: u32,
     pub(crate) function: String,
     pub(crate) attempt: u32,
@@ -45,7 +46,7 @@ impl Activity {
     pub(crate) fn of_host() -> Self {
         let info = imports::info();
         let attempt = Attempt {
-            instance_id: info.instance_id,
+            instance_id: info.instance_id.into(),
             execution: info.execution,
             function: info.function,
             attempt: info.attempt,
@@ -81,7 +82,7 @@ impl Activity {
     }
 
     /// The instance that made the call.
-    pub fn instance_id(&self) -> &str {
+    pub fn instance_id(&self) -> &InstanceId {
         &self.attempt.instance_id
     }
 

@@ -6,6 +6,7 @@
 
 use crate::bindings::orchestrator::windlass::durable::orchestration as imports;
 use crate::failure::Failure;
+use crate::instance_id::InstanceId;
 use crate::logging::Level;
 use crate::retry::{ActivityOptions, SubOrchestrationOptions};
 
@@ -25,10 +26,10 @@ pub(crate) struct Completion {
 /// Who is running.
 #[derive(Clone, Debug)]
 pub(crate) struct ExecutionInfo {
-    pub(crate) instance_id: String,
+    pub(crate) instance_id: InstanceId,
     pub(crate) execution: u32,
     pub(crate) function: String,
-    pub(crate) parent_instance_id: Option<String>,
+    pub(crate) parent_instance_id: Option<InstanceId>,
     pub(crate) started_at_ms: u64,
     pub(crate) max_payload_bytes: u64,
 }

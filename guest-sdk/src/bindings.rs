@@ -96,7 +96,7 @@ impl From<&ActivityOptions> for wit::ActivityOptions {
 impl From<&SubOrchestrationOptions> for wit::SubOrchestrationOptions {
     fn from(options: &SubOrchestrationOptions) -> Self {
         Self {
-            instance_id: options.instance_id.clone(),
+            instance_id: options.instance_id.clone().map(Into::into),
             retry: options.retry.as_ref().map(Into::into),
             timeout_ms: options.timeout.map(whole_millis),
         }
@@ -116,10 +116,10 @@ impl From<wit::Completion> for Completion {
 impl From<orchestrator::windlass::durable::orchestration::ExecutionInfo> for ExecutionInfo {
     fn from(info: orchestrator::windlass::durable::orchestration::ExecutionInfo) -> Self {
         Self {
-            instance_id: info.instance_id,
+            instance_id: info.instance_id.into(),
             execution: info.execution,
             function: info.function,
-            parent_instance_id: info.parent_instance_id,
+            parent_instance_id: info.parent_instance_id.map(Into::into),
             started_at_ms: info.started_at_ms,
             max_payload_bytes: info.max_payload_bytes,
         }

@@ -101,6 +101,8 @@ mod event_declaration;
 mod activity;
 mod settings;
 
+mod instance_id;
+
 mod failure;
 pub mod failure_types;
 
@@ -132,10 +134,12 @@ pub use block_on::block_on;
 pub use event_declaration::EventDeclaration;
 pub use failure::{Cause, Failure, FailureError, OrFail, Result};
 pub use function::{ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, Outcome};
+pub use instance_id::InstanceId;
 pub use logging::Level;
 pub use orchestration::Orchestration;
 pub use orchestration::call::{Call, SubCall};
 pub use orchestration::event::EventWait;
+pub use orchestration::start::Start;
 pub use orchestration::task::Task;
 pub use orchestration::timer::{Elapsed, Sleep};
 pub use payload::Bytes;

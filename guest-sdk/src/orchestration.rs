@@ -5,6 +5,7 @@
 
 pub(crate) mod call;
 pub(crate) mod event;
+pub(crate) mod start;
 pub(crate) mod task;
 pub(crate) mod timer;
 
@@ -22,11 +23,13 @@ use crate::event_declaration::check_wait;
 use crate::executor::Core;
 use crate::failure::{Failure, Result};
 use crate::function::{ActivitySignature, OrchestrationSignature};
+use crate::instance_id::InstanceId;
 use crate::logging::Level;
 use crate::payload::encode;
 use crate::time::Timestamp;
 use call::{Call, SubCall};
 use event::EventWait;
+use start::Start;
 use timer::{Elapsed, Sleep};
 
 /// The context of a running orchestration. Clones are cheap and mean the same execution.
@@ -135,34 +138,23 @@ impl Orchestration {
         SubCall::new(&self.core, name, encode("the input cannot be written", input))
     }
 
-    /// Starts an orchestration that nobody awaits, under an id of the host's making, and returns the id.
-    pub fn start_orchestration<O: OrchestrationSignature>(&self, orchestration: O, input: &O::Input) -> String {
+    /// Starts an orchestration that nobody awaits, once it is [sent](Start::send); returns its id.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # #[orchestrator] async fn ship(order_id: String) -> Result<()> { Ok(()) }
+    /// # async fn example(ctx: Orchestration, order_id: String) -> Result<()> {
+    /// ctx.start(ship, &order_id).id("shipment-1").send();
+    /// # Ok(()) }
+    /// ```
+    pub fn start<O: OrchestrationSignature>(&self, orchestration: O, input: &O::Input) -> Start {
         let _ = orchestration;
-        self.start_orchestration_named(O::NAME, None, input)
+        self.start_named(O::NAME, input)
     }
 
-    /// Starts an orchestration that nobody awaits under an id of your choice. Nothing happens if an instance of that
-    /// id is alive.
-    pub fn start_orchestration_as<O: OrchestrationSignature>(
-        &self,
-        orchestration: O,
-        instance_id: &str,
-        input: &O::Input,
-    ) -> String {
-        let _ = orchestration;
-        self.start_orchestration_named(O::NAME, Some(instance_id), input)
-    }
-
-    /// Starts an orchestration by name, that nobody awaits, and returns its id.
-    pub fn start_orchestration_named(
-        &self,
-        name: &str,
-        instance_id: Option<&str>,
-        input: &(impl Serialize + ?Sized),
-    ) -> String {
-        self.encoded("the input cannot be written", input)
-            .map(|input| self.core.host().start_orchestration(name, &input, instance_id))
-            .unwrap_or_default()
+    /// Starts an orchestration that nobody awaits by the name it is exposed under, once it is [sent](Start::send).
+    pub fn start_named(&self, name: &str, input: &(impl Serialize + ?Sized)) -> Start {
+        Start::new(&self.core, name, encode("the input cannot be written", input))
     }
 
     /// Waits for one external event of that name; letter case does not matter.
@@ -196,9 +188,9 @@ impl Orchestration {
 
     /// Raises an event for another instance. Dropped silently when there is no such instance or it has ended, and with
     /// a line in this instance's log when it does not fit what the other one declares.
-    pub fn send_event(&self, instance_id: &str, name: &str, event: &(impl Serialize + ?Sized)) {
+    pub fn send_event(&self, instance_id: impl AsRef<str>, name: &str, event: &(impl Serialize + ?Sized)) {
         if let Some(payload) = self.encoded("the event cannot be written", event) {
-            self.core.host().send_event(instance_id, name, &payload);
+            self.core.host().send_event(instance_id.as_ref(), name, &payload);
         }
     }
 
@@ -277,7 +269,7 @@ impl Orchestration {
     }
 
     /// The id of this instance.
-    pub fn instance_id(&self) -> &str {
+    pub fn instance_id(&self) -> &InstanceId {
         &self.core.info().instance_id
     }
 
@@ -292,8 +284,8 @@ impl Orchestration {
     }
 
     /// The instance that started this one as its sub-orchestration, if any.
-    pub fn parent_instance_id(&self) -> Option<&str> {
-        self.core.info().parent_instance_id.as_deref()
+    pub fn parent_instance_id(&self) -> Option<&InstanceId> {
+        self.core.info().parent_instance_id.as_ref()
     }
 
     /// How long the history of this execution was before this turn. A history may not grow without end, so an

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use crate::instance_id::InstanceId;
+
 /// When and how often a failed attempt is repeated.
 ///
 /// ```
@@ -106,7 +108,7 @@ pub struct ActivityOptions {
 #[non_exhaustive]
 pub struct SubOrchestrationOptions {
     /// The child's id. Without it the host derives one.
-    pub instance_id: Option<String>,
+    pub instance_id: Option<InstanceId>,
     /// Without it: one attempt.
     pub retry: Option<Retry>,
     /// Longest time from scheduling to the final outcome.

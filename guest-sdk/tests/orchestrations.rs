@@ -66,10 +66,7 @@ fn calls_are_made_in_the_order_in_which_they_are_started() {
     async fn ordered(ctx: Orchestration) -> Result<()> {
         let first = ctx.call(work, &1).retry(Retry::fixed(secs(1)));
         let last = ctx.call(work, &3);
-        let second = ctx
-            .sub_orchestration_named::<()>("Child", &2)
-            .instance_id("child")
-            .start();
+        let second = ctx.sub_orchestration_named::<()>("Child", &2).id("child").start();
         let (last, second, first) = join!(first, second, last);
         last?;
         second?;
@@ -347,18 +344,15 @@ async fn child(ctx: Orchestration, seconds: u64) -> Result<String> {
     if seconds == 7 {
         return Err(Failure::new("Seven", "the child does not like it"));
     }
-    Ok(format!(
-        "{} of {}",
-        ctx.instance_id(),
-        ctx.parent_instance_id().unwrap_or("nobody")
-    ))
+    let parent = ctx.parent_instance_id().expect("a parent");
+    Ok(format!("{} of {parent}", ctx.instance_id()))
 }
 
 #[test]
 fn sub_orchestrations_really_run_side_by_side() {
     #[orchestrator]
     async fn parent(ctx: Orchestration) -> Result<Vec<String>> {
-        let named = ctx.sub_orchestration(child, &5).instance_id("kid");
+        let named = ctx.sub_orchestration(child, &5).id("kid");
         let other = ctx.sub_orchestration(child, &3);
         try_join_all([named, other]).await
     }
@@ -393,21 +387,35 @@ fn a_failed_child_is_tried_again_and_a_slow_one_is_ended() {
 fn instances_send_each_other_events() {
     #[orchestrator]
     async fn pong(ctx: Orchestration) -> Result<()> {
-        let from: String = ctx.event("ping").await?;
-        ctx.send_event(&from, "pong", &ctx.instance_id());
+        let from: InstanceId = ctx.event("ping").await?;
+        ctx.send_event(from, "pong", ctx.instance_id());
         Ok(())
     }
     #[orchestrator]
-    async fn ping(ctx: Orchestration) -> Result<String> {
-        let other = ctx.start_orchestration_as(pong, "other", &());
+    async fn ping(ctx: Orchestration) -> Result<InstanceId> {
+        let other = ctx.start(pong, &()).id("other").send();
         assert_eq!(other, "other");
         ctx.send_event(&other, "ping", ctx.instance_id());
         ctx.event("pong").await
     }
     let run = World::new().orchestration(pong).run(ping, &());
-    assert_eq!(run.output(), "other");
+    assert_eq!(*run.output(), "other");
     assert_eq!(run.calls()[0].kind, CalledKind::Start);
-    assert_eq!(run.sent_events().len(), 2);
+    assert_eq!(run.sent_events()[1].instance_id, "test");
+}
+
+#[test]
+fn an_orchestration_that_nobody_awaits_is_started_by_send_alone() {
+    #[orchestrator]
+    async fn starter(ctx: Orchestration) -> Result<(InstanceId, InstanceId)> {
+        drop(ctx.start(child, &1).id("forgotten"));
+        let made_up = ctx.start(child, &2).send();
+        Ok((made_up, ctx.start_named("Unknown", "input").id("chosen").send()))
+    }
+    let run = World::new().orchestration(child).run(starter, &());
+    assert_eq!(run.output().1, "chosen");
+    assert_eq!(run.called_names(), ["Child", "Unknown"]);
+    assert_eq!(run.sub_inputs_of(child), [2]);
 }
 
 #[test]
@@ -617,7 +625,7 @@ fn an_event_that_the_host_would_refuse_is_a_mistake_of_the_test() {
 fn an_event_of_another_instance_that_does_not_fit_is_dropped() {
     #[orchestrator]
     async fn owner(ctx: Orchestration) -> Result<()> {
-        let id = ctx.start_orchestration_as(account, "account", &());
+        let id = ctx.start(account, &()).id("account").send();
         ctx.send_event(&id, "payment", &"much");
         ctx.sleep(secs(1)).await;
         Ok(())
@@ -685,6 +693,11 @@ fn what_json_cannot_say_fails_wherever_it_is_written() {
         ctx.call_named("Work", &f64::NEG_INFINITY).await
     }
     #[orchestrator]
+    async fn starts(ctx: Orchestration) -> Result<()> {
+        ctx.start_named("Other", &f64::NAN).send();
+        Ok(())
+    }
+    #[orchestrator]
     async fn goes_on(ctx: Orchestration) -> Result<()> {
         ctx.continue_as_new(&f64::NAN)
     }
@@ -693,6 +706,7 @@ fn what_json_cannot_say_fails_wherever_it_is_written() {
         World::new().run(shows, &()).failure().to_string(),
         World::new().run(sends, &()).failure().to_string(),
         World::new().run(asks, &()).failure().to_string(),
+        World::new().run(starts, &()).failure().to_string(),
         World::new().run(goes_on, &()).failure().to_string(),
     ];
     assert_eq!(
@@ -702,6 +716,7 @@ fn what_json_cannot_say_fails_wherever_it_is_written() {
             r#"InvalidPayload: the custom status cannot be written: JSON has no number inf (at "")"#,
             r#"InvalidPayload: the event cannot be written: JSON has no number NaN (at "/0")"#,
             r#"InvalidPayload: the input cannot be written: JSON has no number -inf (at "")"#,
+            r#"InvalidPayload: the input cannot be written: JSON has no number NaN (at "")"#,
             r#"InvalidPayload: the input cannot be written: JSON has no number NaN (at "")"#,
         ]
     );

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::executor::Core;
 use crate::failure::Result;
+use crate::instance_id::InstanceId;
 use crate::orchestration::task::Task;
 use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
 
@@ -137,7 +138,7 @@ impl<T> SubCall<T> {
     }
 
     /// The child's instance id, not `.` or `..`. Without it the host derives one that is unique and stable over replays.
-    pub fn instance_id(mut self, id: impl Into<String>) -> Self {
+    pub fn id(mut self, id: impl Into<InstanceId>) -> Self {
         self.options.instance_id = Some(id.into());
         self
     }

@@ -9,6 +9,7 @@ use futures::future::LocalBoxFuture;
 use crate::event_declaration::{EventDeclaration, find};
 use crate::executor::{Core, Execution};
 use crate::failure::Result;
+use crate::instance_id::InstanceId;
 use crate::orchestration::Orchestration;
 use crate::settings::Settings;
 
@@ -60,7 +61,7 @@ impl Functions {
     pub(super) fn start_instance(
         self: &Rc<Self>,
         state: &Rc<RefCell<State>>,
-        id: String,
+        id: InstanceId,
         name: &str,
         input: &str,
         parent: Option<(Place, u32)>,

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::backend::{Backend, ExecutionInfo, HistorySize, TaskId};
 use crate::failure::Failure;
 use crate::failure_types;
+use crate::instance_id::InstanceId;
 use crate::logging::{Level, Sink};
 use crate::retry::{ActivityOptions, SubOrchestrationOptions};
 use crate::time::Timestamp;
@@ -111,13 +112,16 @@ impl Backend for SimulatedHost {
     fn start_orchestration(&self, name: &str, input: &str, instance_id: Option<&str>) -> String {
         let mut state = self.state.borrow_mut();
         state.calls.push(Called::new(CalledKind::Start, name, input));
-        let id = instance_id.map_or_else(|| format!("started-{}", state.instances.len()), str::to_owned);
-        if state.alive(&id).is_none() && self.functions.is_orchestration(name) {
+        let id: InstanceId = match instance_id {
+            Some(id) => id.into(),
+            None => format!("started-{}", state.instances.len()).into(),
+        };
+        if state.alive(id.as_str()).is_none() && self.functions.is_orchestration(name) {
             drop(state);
             self.functions
                 .start_instance(&self.state, id.clone(), name, input, None);
         }
-        id
+        id.into()
     }
 
     fn send_event(&self, instance_id: &str, name: &str, payload: &str) {

@@ -6,6 +6,7 @@ use crate::backend::{Completion, HistorySize, Outcome, TaskId};
 use crate::executor::Execution;
 use crate::failure::Failure;
 use crate::failure_types;
+use crate::instance_id::InstanceId;
 use crate::retry::Retry;
 use crate::time::Timestamp;
 
@@ -41,7 +42,7 @@ pub(super) enum Happening {
     EventComes {
         /// The instance that sent it; none if the test did.
         sender: Option<Index>,
-        instance_id: String,
+        instance_id: InstanceId,
         name: String,
         payload: String,
     },
@@ -56,7 +57,7 @@ pub(super) struct Place {
 }
 
 pub(super) struct Instance {
-    pub(super) id: String,
+    pub(super) id: InstanceId,
     pub(super) function: String,
     pub(super) input: String,
     pub(super) execution: u32,
@@ -88,7 +89,7 @@ pub(super) struct Call {
     pub(super) is_child: bool,
     pub(super) name: String,
     pub(super) input: String,
-    pub(super) instance_id: Option<String>,
+    pub(super) instance_id: Option<InstanceId>,
     pub(super) retry: Option<Retry>,
     pub(super) attempt_timeout: Option<std::time::Duration>,
     pub(super) attempt: u32,
@@ -100,7 +101,7 @@ pub(super) struct Call {
 }
 
 impl Instance {
-    pub(super) fn new(id: String, function: &str, input: &str, started: Timestamp) -> Self {
+    pub(super) fn new(id: InstanceId, function: &str, input: &str, started: Timestamp) -> Self {
         Self {
             id,
             function: function.into(),
@@ -193,7 +194,7 @@ impl State {
     pub(super) fn alive(&self, id: &str) -> Option<Index> {
         self.instances
             .iter()
-            .position(|instance| instance.id == id && instance.outcome.is_none())
+            .position(|instance| instance.id == *id && instance.outcome.is_none())
     }
 
     /// Whether the execution that the task belongs to still runs.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::function::{ActivitySignature, OrchestrationSignature};
+use crate::instance_id::InstanceId;
 use crate::logging::Level;
 
 /// How the instance stood when nothing more could happen.
@@ -55,7 +56,7 @@ pub struct Called {
 #[non_exhaustive]
 pub struct SentEvent {
     /// To which instance.
-    pub instance_id: String,
+    pub instance_id: InstanceId,
     /// Its name.
     pub name: String,
     /// Its payload.
@@ -67,7 +68,7 @@ pub struct SentEvent {
 #[non_exhaustive]
 pub struct LogLine {
     /// Whose log.
-    pub instance_id: String,
+    pub instance_id: InstanceId,
     /// How urgent.
     pub level: Level,
     /// What it says.

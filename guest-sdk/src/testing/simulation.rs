@@ -11,6 +11,7 @@ use crate::backend::Outcome;
 use crate::executor::{Execution, Progress};
 use crate::failure::Failure;
 use crate::failure_types;
+use crate::instance_id::InstanceId;
 use crate::logging::Level;
 use crate::payload::decode;
 use crate::time::Timestamp;
@@ -30,7 +31,7 @@ const MAX_HAPPENINGS: u64 = 1_000_000;
 pub(super) struct Simulation {
     functions: Rc<Functions>,
     state: Rc<RefCell<State>>,
-    instance_id: String,
+    instance_id: InstanceId,
     max_executions: u32,
     start: Timestamp,
 }
@@ -168,7 +169,9 @@ impl Simulation {
                 payload,
             } => {
                 let mut state = self.state.borrow_mut();
-                let Some(index) = state.alive(&instance_id) else { return };
+                let Some(index) = state.alive(instance_id.as_str()) else {
+                    return;
+                };
                 let function = &state.instances[index].function;
                 if let Err(failure) = self.functions.check_event(function, &name, &payload) {
                     let message = format!(
@@ -226,7 +229,7 @@ impl Simulation {
             true => self.functions.children.get(&name),
         };
         let Some(script) = script else {
-            let id = instance_id.unwrap_or_else(|| format!("{key}/{attempt}"));
+            let id = instance_id.unwrap_or_else(|| format!("{key}/{attempt}").into());
             let child = self
                 .functions
                 .start_instance(&self.state, id, &name, &input, Some((place, attempt)));

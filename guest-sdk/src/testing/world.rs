@@ -11,6 +11,7 @@ use crate::function::{
     ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, run_orchestration,
 };
 use crate::http::{Request, Response, scripted};
+use crate::instance_id::InstanceId;
 use crate::payload::encode;
 use crate::retry::ActivityOptions;
 use crate::time::Timestamp;
@@ -30,9 +31,9 @@ const DEFAULT_MAX_EXECUTIONS: u32 = 10;
 pub struct World {
     pub(super) functions: Functions,
     pub(super) start: Timestamp,
-    pub(super) instance_id: String,
+    pub(super) instance_id: InstanceId,
     pub(super) max_executions: u32,
-    pub(super) events: Vec<(Duration, Option<String>, String, String)>,
+    pub(super) events: Vec<(Duration, Option<InstanceId>, String, String)>,
     http: Option<Rc<scripted::Answer>>,
 }
 
@@ -147,14 +148,20 @@ impl World {
     /// # Panics
     /// As [`event`](Self::event).
     #[must_use]
-    pub fn event_for(self, instance_id: &str, after: Duration, name: &str, event: &(impl Serialize + ?Sized)) -> Self {
+    pub fn event_for(
+        self,
+        instance_id: impl Into<InstanceId>,
+        after: Duration,
+        name: &str,
+        event: &(impl Serialize + ?Sized),
+    ) -> Self {
         self.event_to(after, Some(instance_id.into()), name, event)
     }
 
     fn event_to(
         mut self,
         after: Duration,
-        instance_id: Option<String>,
+        instance_id: Option<InstanceId>,
         name: &str,
         event: &(impl Serialize + ?Sized),
     ) -> Self {
@@ -193,7 +200,7 @@ impl World {
 
     /// The instance's id; `test` unless set.
     #[must_use]
-    pub fn instance_id(mut self, id: impl Into<String>) -> Self {
+    pub fn instance_id(mut self, id: impl Into<InstanceId>) -> Self {
         self.instance_id = id.into();
         self
     }

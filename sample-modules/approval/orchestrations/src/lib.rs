@@ -109,7 +109,7 @@ async fn send(ctx: &Orchestration, request: &ApprovalRequest, kind: &str, to: &s
     let message = Message {
         kind: kind.to_owned(),
         to: to.to_owned(),
-        about: ctx.instance_id().to_owned(),
+        about: ctx.instance_id().to_string(),
         text: format!("{text}: {}", request.title),
         backend: request.backend.clone(),
     };

@@ -40,8 +40,7 @@ pub async fn running_total(ctx: Orchestration, mut account: Account) -> Result<A
 /// A payment from one instance into the account of another.
 #[payload]
 pub struct Payment {
-    /// The instance.
-    pub account: String,
+    pub account: InstanceId,
     /// A number, or something else, which the account does not take.
     pub amount: windlass_sdk::serde_json::Value,
 }
