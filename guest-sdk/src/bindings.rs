@@ -38,7 +38,7 @@ pub mod activity {
 pub use orchestrator::exports::windlass::durable::orchestrator_events::EventDescription;
 pub use orchestrator::windlass::durable::types as wit;
 
-/// Not `From`: the generated type is an error, and every error converts into a failure of its own name.
+/// Not `From`: the generated type is an error, and every error converts into a failure of the type `Error`.
 pub(crate) fn failure(failure: wit::Failure) -> Failure {
     let causes = failure
         .causes

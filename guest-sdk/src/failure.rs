@@ -1,8 +1,9 @@
 //! [`Failure`]: what an orchestration or activity fails with, and how ordinary errors become one.
 //!
 //! It is a value of its own rather than a boxed error, because it crosses the sandbox as data: a program on the other
-//! side branches on the type's name, never on a Rust type. It deliberately does not implement
-//! [`std::error::Error`], so that every ordinary error converts with `?`; [`Failure::into_error`] goes the other way.
+//! side branches on the type's name, never on a Rust type. Authors choose these names, as a derive or a call: the name
+//! of a Rust type would change with the code. It deliberately does not implement [`std::error::Error`], so that every
+//! ordinary error converts with `?`; [`Failure::into_error`] goes the other way.
 
 use std::error::Error;
 use std::fmt;
@@ -20,7 +21,9 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 /// Why something failed: a type for programs, a sentence for people, details, and what led to it.
 ///
-/// Any error converts with `?`; its type's name becomes the failure's type and its sources become the causes.
+/// Its type is chosen with [`new`](Self::new), with [`or_fail`](OrFail::or_fail) or by deriving [`FailureType`] for a
+/// type of your own. Any other error converts with `?` as well: its type is [`Error`](failure_types::ERROR), whatever
+/// the error is, and its sources become the causes.
 ///
 /// ```
 /// use windlass_sdk::prelude::*;
@@ -28,7 +31,7 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 /// fn parse(text: &str) -> Result<u32> {
 ///     Ok(text.parse()?)
 /// }
-/// assert!(parse("x").unwrap_err().is("ParseIntError"));
+/// assert!(parse("x").unwrap_err().is(failure_types::ERROR));
 ///
 /// let declined = Failure::new("PaymentDeclined", "the card has expired")
 ///     .non_retryable()
@@ -82,9 +85,7 @@ impl Failure {
         }
     }
 
-    /// The failure that an ordinary error stands for; `?` does the same for errors whose type is known.
-    ///
-    /// For boxed errors, whose type's name is lost: `error_type` names it instead.
+    /// The failure that an ordinary error stands for, of a type of your choice; `?` does the same with the type `Error`.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -103,7 +104,7 @@ impl Failure {
                 return failure.caused_by(inner.clone());
             }
             failure.causes.push(Cause {
-                error_type: "Error".into(),
+                error_type: failure_types::ERROR.into(),
                 message: source.to_string(),
                 details: None,
             });
@@ -243,15 +244,8 @@ impl Cause {
 
 impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::from_error(short_type_name::<E>(), &error)
+        Self::from_error(failure_types::ERROR, &error)
     }
-}
-
-/// `std::num::ParseIntError` → `ParseIntError`; `Wrapper<a::B>` → `Wrapper`.
-fn short_type_name<T>() -> &'static str {
-    let full = std::any::type_name::<T>();
-    let without_arguments = full.split('<').next().unwrap_or(full);
-    without_arguments.rsplit("::").next().unwrap_or(without_arguments)
 }
 
 impl fmt::Display for Failure {
@@ -291,6 +285,16 @@ impl fmt::Display for FailureError {
 
 impl Error for FailureError {}
 
+/// An error type whose values say what type of failure they are; made by
+/// [`#[derive(FailureType)]`](macro@crate::FailureType), which also lets `?` turn it into a [`Failure`].
+pub trait FailureType: fmt::Display + Sized {
+    /// The machine-readable name, for example `PaymentDeclined`.
+    fn error_type(&self) -> &'static str;
+
+    /// The failure: its type, the text as message, and what the derive is told of details and causes.
+    fn into_failure(self) -> Failure;
+}
+
 /// Names the failure of an expression that may fail in a way of its own.
 ///
 /// ```
@@ -301,7 +305,7 @@ impl Error for FailureError {}
 /// }
 /// let failure = quantity("many").unwrap_err();
 /// assert_eq!(failure.to_string(), "BadQuantity: invalid digit found in string");
-/// assert_eq!(failure.causes()[0].error_type(), "ParseIntError");
+/// assert_eq!(failure.causes()[0].error_type(), failure_types::ERROR);
 ///
 /// assert!(None::<u32>.or_fail("NotFound").is_err());
 /// ```
@@ -387,7 +391,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_brings_its_type_and_its_sources() {
+    fn an_error_brings_its_text_and_its_sources() {
         #[derive(Debug)]
         struct Outer(std::num::ParseIntError);
         impl fmt::Display for Outer {
@@ -401,7 +405,7 @@ mod tests {
             }
         }
         let failure = Failure::from(Outer("x".parse::<u32>().unwrap_err()));
-        assert_eq!(failure.to_string(), "Outer: outer");
+        assert_eq!(failure.to_string(), "Error: outer");
         assert_eq!(failure.causes().len(), 1);
         assert_eq!(failure.causes()[0].message(), "invalid digit found in string");
     }

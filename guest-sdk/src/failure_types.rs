@@ -36,6 +36,8 @@ pub const ALREADY_EXISTS: &str = "windlass.already-exists";
 pub const LIMIT: &str = "windlass.limit";
 /// The orchestration waits although nothing that it asked for is outstanding.
 pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
+/// From the SDK: `?` on an error to which nobody gave a type.
+pub const ERROR: &str = "Error";
 /// From the SDK: an input, output or event is not what the function's Rust type asks for.
 pub const INVALID_PAYLOAD: &str = "InvalidPayload";
 /// From the SDK: an activity asked for a setting that is not there.

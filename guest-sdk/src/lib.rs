@@ -82,7 +82,8 @@
 //! * Dropping an [event wait](EventWait) or a [timer](Sleep) withdraws it, and loses no event.
 //! * All combinators of `futures` work: `select!`, `FuturesUnordered`, and what you write yourself. The [`prelude`] has
 //!   those that are needed most; its `join_all`, `try_join_all`, `join!` and `try_join!` also start calls.
-//! * `?` turns any error into a [`Failure`] that other programs can tell by its type's name.
+//! * `?` turns any error into a [`Failure`]. Programs tell failures by the names of their types, which you choose: see
+//!   [`FailureType`](derive@FailureType).
 //!
 //! # Tests
 //!
@@ -126,13 +127,13 @@ mod bindings;
 mod block_on;
 mod executor;
 
-pub use windlass_sdk_macros::{activity, orchestrator, payload, signatures};
+pub use windlass_sdk_macros::{FailureType, activity, orchestrator, payload, signatures};
 
 pub use activity::Activity;
 pub use backend::HistorySize;
 pub use block_on::block_on;
 pub use event_declaration::EventDeclaration;
-pub use failure::{Cause, Failure, FailureError, OrFail, Result};
+pub use failure::{Cause, Failure, FailureError, FailureType, OrFail, Result};
 pub use function::{ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, Outcome};
 pub use instance_id::InstanceId;
 pub use logging::Level;

@@ -1,8 +1,8 @@
 //! What nearly every module needs: `use windlass_sdk::prelude::*;`.
 
 pub use crate::{
-    Activity, Bytes, Elapsed, Failure, InstanceId, Level, OrFail, Orchestration, Result, Retry, Timestamp, activity,
-    days, failure_types, hours, millis, mins, orchestrator, payload, secs,
+    Activity, Bytes, Elapsed, Failure, FailureType, InstanceId, Level, OrFail, Orchestration, Result, Retry, Timestamp,
+    activity, days, failure_types, hours, millis, mins, orchestrator, payload, secs,
 };
 
 pub use crate::join::{join_all, try_join_all};

@@ -1,10 +1,11 @@
-//! The attribute macros of `windlass-sdk`.
+//! The macros of `windlass-sdk`.
 //!
-//! They turn a function into a unit struct of the same name that implements the SDK's traits and can still be called.
+//! The attributes turn a function into a unit struct of the same name that implements the SDK's traits and can still be called.
 //! What they produce could be typed by hand, and is documented at `windlass_sdk`, where they are re-exported.
 
 mod describe;
 mod expand;
+mod failure_type;
 mod options;
 mod shape;
 mod signatures;
@@ -163,6 +164,89 @@ pub fn payload(options: TokenStream, item: TokenStream) -> TokenStream {
         #item
     }
     .into()
+}
+
+/// Makes an error type the type of failures: each variant of an enum, or the struct, is one.
+///
+/// The name of the variant or struct becomes the type of the failure, and its text (`Display`) the message. Callers
+/// match on the name, so rename with care, or fix the name with an option.
+///
+/// * `#[failure(name = "…")]` on a variant or a struct: the type, whatever the code calls it.
+/// * `#[failure(non_retryable)]` on a variant, a struct or the whole enum: no retry policy applies.
+/// * `#[failure(details)]` on a field: it becomes the details, so it implements `Serialize`.
+/// * `#[failure(cause)]` on a field: an error, or a `Failure`, that becomes the cause.
+///
+/// ```
+/// use std::fmt;
+/// use windlass_sdk::prelude::*;
+///
+/// #[derive(Debug, FailureType)]
+/// #[failure(non_retryable)]
+/// enum BadOrder {
+///     NoItems,
+///     #[failure(name = "TooManyItems")]
+///     TooMany(#[failure(details)] usize),
+///     BadQuantity {
+///         article: String,
+///         #[failure(cause)]
+///         error: std::num::ParseIntError,
+///     },
+/// }
+///
+/// impl fmt::Display for BadOrder {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         match self {
+///             Self::NoItems => write!(f, "nothing was ordered"),
+///             Self::TooMany(items) => write!(f, "{items} items are too many"),
+///             Self::BadQuantity { article, .. } => write!(f, "the quantity of {article} is no number"),
+///         }
+///     }
+/// }
+///
+/// #[activity]
+/// fn quantity(order: Vec<(String, String)>) -> Result<u32> {
+///     if order.len() > 100 {
+///         return Err(BadOrder::TooMany(order.len()).into());
+///     }
+///     let (article, quantity) = order.into_iter().next().ok_or(BadOrder::NoItems)?;
+///     Ok(quantity.parse::<u32>().map_err(|error| BadOrder::BadQuantity { article, error })?)
+/// }
+///
+/// let failure = quantity(vec![Default::default(); 101]).unwrap_err();
+/// assert!(failure.is("TooManyItems") && failure.is_non_retryable());
+/// assert_eq!(failure.details_as(), Some(101));
+/// assert_eq!(quantity(Vec::new()).unwrap_err().to_string(), "NoItems: nothing was ordered");
+/// let failure = quantity(vec![("rope".into(), "many".into())]).unwrap_err();
+/// assert_eq!(failure.to_string(), "BadQuantity: the quantity of rope is no number");
+/// assert_eq!(failure.causes()[0].message(), "invalid digit found in string");
+/// ```
+///
+/// It needs a text:
+///
+/// ```compile_fail,E0277
+/// # use windlass_sdk::prelude::*;
+/// #[derive(FailureType)]
+/// struct Refused;
+/// ```
+///
+/// It is no [`std::error::Error`], because `?` gives each of those the type `Error`:
+///
+/// ```compile_fail,E0119
+/// # use std::fmt;
+/// # use windlass_sdk::prelude::*;
+/// #[derive(Debug, FailureType)]
+/// struct Refused;
+/// # impl fmt::Display for Refused {
+/// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { f.write_str("refused") }
+/// # }
+/// impl std::error::Error for Refused {}
+/// ```
+#[proc_macro_derive(FailureType, attributes(failure))]
+pub fn failure_type(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as syn::DeriveInput);
+    failure_type::expand(&input)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 /// Misuse is answered by a message at the tokens that are wrong, never by a panic. What the types refuse (an input of
@@ -329,6 +413,37 @@ mod tests {
         check(
             "#[orchestrator(timeout = x)] fn f();",
             "`timeout` is for activities: an orchestration's caller decides",
+        );
+    }
+
+    #[test]
+    fn misuse_of_the_types_of_failures_is_explained() {
+        #[track_caller]
+        fn check(input: &str, expected: &str) {
+            let expanded = syn::parse_str(input).and_then(|input| failure_type::expand(&input));
+            assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
+        }
+        check("union F { a: u8 }", "a type of failures is a struct or an enum");
+        check("enum F {}", "an enum without variants is never a failure");
+        check(
+            "#[failure(name = \"A\")] enum F { B }",
+            "the variants are the types: name them one by one",
+        );
+        check("#[failure(name = \"\")] struct F;", "a failure has a type");
+        check(
+            "enum F { #[failure(name = \"windlass.timeout\")] A }",
+            "types that begin with `windlass.` are the host's",
+        );
+        let unknown = "a type of failure has the options `name` and `non_retryable`";
+        check("#[failure(retry)] struct F;", unknown);
+        check("enum F { #[failure(details)] A(u8) }", unknown);
+        check(
+            "struct F { #[failure(source)] a: u8 }",
+            "a field of a failure has the options `details` and `cause`",
+        );
+        check(
+            "enum F { A(#[failure(cause)] E, #[failure(cause)] E) }",
+            "another field has this option",
         );
     }
 }

@@ -132,7 +132,7 @@ impl Events {
 }
 
 /// Without the `r#` of an identifier that is a keyword.
-fn plain(ident: &Ident) -> String {
+pub(crate) fn plain(ident: &Ident) -> String {
     let name = ident.to_string();
     name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)
 }

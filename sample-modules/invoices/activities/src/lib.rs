@@ -52,7 +52,7 @@ fn parse_invoice_data(text: String) -> Result<Invoice> {
 /// Checks that an invoice adds up.
 #[activity(signature = invoices_api::validate_invoice_data)]
 fn validate_invoice_data(invoice: Invoice) -> Result<()> {
-    validate::check(&invoice)
+    Ok(validate::check(&invoice)?)
 }
 
 /// Saves an invoice. Fails with `InvoiceExists` if the seller has sent another one under its number.
@@ -93,7 +93,7 @@ mod tests {
     fn read(pdf: &[u8]) -> Result<Invoice, (&'static str, Failure)> {
         let text = extract::text_of(pdf).map_err(|failure| ("ExtractTextFromPdf", failure))?;
         let invoice = parse::invoice(&text).map_err(|failure| ("ParseInvoiceData", failure))?;
-        validate::check(&invoice).map_err(|failure| ("ValidateInvoiceData", failure))?;
+        validate::check(&invoice).map_err(|error| ("ValidateInvoiceData", error.into()))?;
         Ok(invoice)
     }
 

@@ -1,30 +1,46 @@
 //! Whether an invoice makes sense.
 
+use std::fmt;
+
 use invoices_api::Invoice;
 use windlass_sdk::prelude::*;
 
-pub fn check(invoice: &Invoice) -> Result<()> {
-    let refuse = |error_type: &str, message: String| Err(Failure::new(error_type, message).non_retryable());
+/// What is wrong with an invoice. It will not get better.
+#[derive(Debug, FailureType)]
+#[failure(non_retryable)]
+pub enum InvalidInvoice {
+    DueBeforeIssue { due: String, issued: String },
+    LinesMismatch { lines: i64, subtotal: i64 },
+    TotalMismatch { sum: i64, total: i64 },
+}
+
+impl fmt::Display for InvalidInvoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DueBeforeIssue { due, issued } => write!(f, "due on {due}, issued on {issued}"),
+            Self::LinesMismatch { lines, subtotal } => {
+                write!(f, "the items cost {lines} cents, the net is {subtotal}")
+            }
+            Self::TotalMismatch { sum, total } => write!(f, "net and tax are {sum} cents, the total is {total}"),
+        }
+    }
+}
+
+pub fn check(invoice: &Invoice) -> Result<(), InvalidInvoice> {
     // Dates like 2025-03-31 sort as text.
     if invoice.due < invoice.issued {
-        return refuse(
-            "DueBeforeIssue",
-            format!("due on {}, issued on {}", invoice.due, invoice.issued),
-        );
+        return Err(InvalidInvoice::DueBeforeIssue {
+            due: invoice.due.clone(),
+            issued: invoice.issued.clone(),
+        });
     }
-    let lines: i64 = invoice.line_cents.iter().sum();
-    if lines != invoice.subtotal_cents {
-        return refuse(
-            "LinesMismatch",
-            format!("the items cost {lines} cents, the net is {}", invoice.subtotal_cents),
-        );
+    let (lines, subtotal) = (invoice.line_cents.iter().sum::<i64>(), invoice.subtotal_cents);
+    if lines != subtotal {
+        return Err(InvalidInvoice::LinesMismatch { lines, subtotal });
     }
-    let sum = invoice.subtotal_cents + invoice.tax_cents;
-    if sum != invoice.total_cents {
-        return refuse(
-            "TotalMismatch",
-            format!("net and tax are {sum} cents, the total is {}", invoice.total_cents),
-        );
+    let (sum, total) = (subtotal + invoice.tax_cents, invoice.total_cents);
+    if sum != total {
+        return Err(InvalidInvoice::TotalMismatch { sum, total });
     }
     Ok(())
 }
