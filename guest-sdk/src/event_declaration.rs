@@ -1,20 +1,64 @@
-//! [`EventDeclaration`]: an event that an orchestration says it waits for.
+//! Events: [`EventSignature`] is one with its type, [`EventName`] how code names one, and [`EventDeclaration`] one that an
+//! orchestration says it waits for.
 //!
-//! Made by the option `events(…)` of `#[orchestrator]`. The host refuses events that do not fit where they are raised;
-//! an orchestration that waits for one as another type has a mistake, and fails.
+//! Declarations are made by the option `events(…)` of `#[orchestrator]`. The host refuses events that do not fit where
+//! they are raised; an orchestration that waits for one as another type has a mistake, and fails.
 
-use std::any::type_name;
+use std::any::{TypeId, type_name};
 
 use schemars::JsonSchema;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::failure::{Failure, Result};
 use crate::payload::{decode, schema_of};
 
+/// What both sides know of an event. Implemented by [`signatures!`](crate::signatures!).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    label = "expected an event declared with `signatures!`",
+    note = "an event can be declared in place as well: `events(name: Type)`"
+)]
+pub trait EventSignature {
+    /// The name it is raised by. Letter case does not matter.
+    const NAME: &'static str;
+    /// What it carries; `()` if nothing.
+    type Payload: Serialize + DeserializeOwned + JsonSchema + 'static;
+}
+
+/// Names an event that carries a `T`: one that is declared with [`signatures!`](crate::signatures!), or any by its name.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event with the payload `{T}`",
+    label = "expected an event with that payload, or the name of one"
+)]
+pub trait EventName<T: ?Sized> {
+    /// The name.
+    fn name(&self) -> &str;
+}
+
+impl<E: EventSignature> EventName<E::Payload> for E {
+    fn name(&self) -> &str {
+        E::NAME
+    }
+}
+
+impl<T: ?Sized> EventName<T> for &str {
+    fn name(&self) -> &str {
+        self
+    }
+}
+
+impl<T: ?Sized> EventName<T> for &String {
+    fn name(&self) -> &str {
+        self
+    }
+}
+
 /// The name of an event and the type of its payload.
 #[derive(Clone, Copy)]
 pub struct EventDeclaration {
     name: &'static str,
+    type_id: TypeId,
     type_name: fn() -> &'static str,
     schema: fn() -> String,
     check: fn(&str) -> Result<()>,
@@ -22,13 +66,19 @@ pub struct EventDeclaration {
 
 impl EventDeclaration {
     /// An event of that name with a `T`.
-    pub const fn of<T: DeserializeOwned + JsonSchema>(name: &'static str) -> Self {
+    pub const fn of<T: DeserializeOwned + JsonSchema + 'static>(name: &'static str) -> Self {
         Self {
             name,
+            type_id: TypeId::of::<T>(),
             type_name: type_name::<T>,
             schema: schema_of::<T>,
             check: check::<T>,
         }
+    }
+
+    /// The event that was declared with `signatures!`.
+    pub const fn of_signature<E: EventSignature>() -> Self {
+        Self::of::<E::Payload>(E::NAME)
     }
 
     /// The name of the event. Letter case does not matter.
@@ -51,11 +101,11 @@ impl EventDeclaration {
     }
 
     /// Whether the orchestration may wait for it as a `T`.
-    fn check_type<T>(&self) -> Result<()> {
-        let (declared, awaited) = ((self.type_name)(), type_name::<T>());
-        if declared == awaited {
+    fn check_type<T: 'static>(&self) -> Result<()> {
+        if self.type_id == TypeId::of::<T>() {
             return Ok(());
         }
+        let (declared, awaited) = ((self.type_name)(), type_name::<T>());
         let message = format!(
             "the event `{}` is declared as `{declared}` and awaited as `{awaited}`",
             self.name
@@ -75,6 +125,33 @@ pub(crate) fn find<'e>(events: &'e [EventDeclaration], name: &str) -> Option<&'e
 }
 
 /// Whether an orchestration with these declarations may wait for an event of that name as a `T`.
-pub(crate) fn check_wait<T>(events: &[EventDeclaration], name: &str) -> Result<()> {
+pub(crate) fn check_wait<T: 'static>(events: &[EventDeclaration], name: &str) -> Result<()> {
     find(events, name).map_or(Ok(()), EventDeclaration::check_type::<T>)
+}
+
+/// Refuses two events of one name while the module is compiled.
+pub const fn check_events(events: &[EventDeclaration]) {
+    let mut i = 0;
+    while i < events.len() {
+        let mut j = i + 1;
+        while j < events.len() {
+            assert!(
+                !events[i].name.eq_ignore_ascii_case(events[j].name),
+                "two events of one orchestration have the same name; letter case does not matter"
+            );
+            j += 1;
+        }
+        i += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "two events of one orchestration have the same name")]
+    fn a_name_used_twice_is_refused() {
+        check_events(&[EventDeclaration::of::<u8>("Go"), EventDeclaration::of::<()>("go")]);
+    }
 }

@@ -132,7 +132,7 @@ pub use windlass_sdk_macros::{FailureType, activity, orchestrator, payload, sign
 pub use activity::Activity;
 pub use backend::HistorySize;
 pub use block_on::block_on;
-pub use event_declaration::EventDeclaration;
+pub use event_declaration::{EventDeclaration, EventName, EventSignature};
 pub use failure::{Cause, Failure, FailureError, FailureType, OrFail, Result};
 pub use function::{ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, Outcome};
 pub use instance_id::InstanceId;
@@ -160,6 +160,7 @@ pub mod __private {
     pub use futures::future::LocalBoxFuture;
 
     pub use crate::bindings::{EventDescription, activity, orchestrator, wit};
+    pub use crate::event_declaration::check_events;
     pub use crate::export::{
         check_names, describe_activities, describe_events, describe_orchestrations, run_activity, run_orchestration,
     };

@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::HistorySize;
-use crate::event_declaration::check_wait;
+use crate::event_declaration::{EventName, check_wait};
 use crate::executor::Core;
 use crate::failure::{Failure, Result};
 use crate::function::{ActivitySignature, OrchestrationSignature};
@@ -157,18 +157,25 @@ impl Orchestration {
         Start::new(&self.core, name, encode("the input cannot be written", input))
     }
 
-    /// Waits for one external event of that name; letter case does not matter.
+    /// Waits for one external event: one that is declared with [`signatures!`](crate::signatures!), or any by its name;
+    /// letter case does not matter.
     ///
     /// Events that came early are kept, and waits of one name are served in the order they were made. Dropping the
     /// wait withdraws it and loses no event.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
-    /// #[orchestrator(events(approval: bool))]
-    /// async fn approval(ctx: Orchestration, request: String) -> Result<bool> {
+    /// windlass_sdk::signatures! {
+    ///     #[event]
+    ///     fn approval(approved: bool);
+    /// }
+    ///
+    /// #[orchestrator(events(approval))]
+    /// async fn purchase(ctx: Orchestration, request: String) -> Result<bool> {
     ///     select! {
-    ///         decision = ctx.event::<bool>("approval") => decision,
-    ///         _ = ctx.sleep(hours(72)) => Ok(false),
+    ///         approved = ctx.event(approval) => approved,
+    ///         reason = ctx.event::<String>("withdrawn") => Err(Failure::new("Withdrawn", reason?)),
+    ///         () = ctx.sleep(hours(72)) => Ok(false),
     ///     }
     /// }
     /// ```
@@ -179,7 +186,8 @@ impl Orchestration {
     /// `EventTypeMismatch`.
     ///
     /// [declares]: macro@crate::orchestrator
-    pub fn event<T: DeserializeOwned>(&self, name: &str) -> EventWait<T> {
+    pub fn event<T: DeserializeOwned + 'static>(&self, event: impl EventName<T>) -> EventWait<T> {
+        let name = event.name();
         if let Err(failure) = check_wait::<T>(self.core.events, name) {
             self.core.break_with(failure);
         }
@@ -188,9 +196,35 @@ impl Orchestration {
 
     /// Raises an event for another instance. Dropped silently when there is no such instance or it has ended, and with
     /// a line in this instance's log when it does not fit what the other one declares.
-    pub fn send_event(&self, instance_id: impl AsRef<str>, name: &str, event: &(impl Serialize + ?Sized)) {
-        if let Some(payload) = self.encoded("the event cannot be written", event) {
-            self.core.host().send_event(instance_id.as_ref(), name, &payload);
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # windlass_sdk::signatures! { #[event] fn approval(approved: bool); }
+    /// # fn example(ctx: Orchestration) {
+    /// ctx.send_event("purchase-1", approval, &true);
+    /// ctx.send_event("purchase-1", "withdrawn", "no longer needed");
+    /// # }
+    /// ```
+    ///
+    /// A declared event with another payload does not compile:
+    ///
+    /// ```compile_fail
+    /// # use windlass_sdk::prelude::*;
+    /// # windlass_sdk::signatures! { #[event] fn approval(approved: bool); }
+    /// # fn example(ctx: Orchestration) {
+    /// ctx.send_event("purchase-1", approval, "yes");
+    /// # }
+    /// ```
+    pub fn send_event<T: Serialize + ?Sized>(
+        &self,
+        instance_id: impl AsRef<str>,
+        event: impl EventName<T>,
+        payload: &T,
+    ) {
+        if let Some(payload) = self.encoded("the event cannot be written", payload) {
+            self.core
+                .host()
+                .send_event(instance_id.as_ref(), event.name(), &payload);
         }
     }
 

@@ -672,6 +672,56 @@ fn events_can_be_declared_with_the_signature() {
     assert_eq!(World::new().event(secs(1), "item", &3).run(collector, &()).output(), &3);
 }
 
+mod doors {
+    use windlass_sdk::prelude::*;
+
+    windlass_sdk::signatures! {
+        /// Somebody knocks.
+        #[event(name = "Knock")]
+        pub fn knock(times: u32);
+        #[event]
+        pub fn leave();
+        #[orchestrator(events(knock, leave, shout: String))]
+        pub fn door() -> Result<u32>;
+    }
+}
+
+#[test]
+fn events_are_declared_once_for_those_who_send_and_those_who_wait() {
+    use windlass_sdk::OrchestrationSignature;
+
+    #[orchestrator(signature = doors::door)]
+    async fn door(ctx: Orchestration) -> Result<u32> {
+        let mut times = 0;
+        loop {
+            select! {
+                knock = ctx.event(doors::knock) => times += knock?,
+                shout = ctx.event::<String>("shout") => times += u32::try_from(shout?.len())?,
+                left = ctx.event(doors::leave) => return left.map(|()| times),
+            }
+        }
+    }
+    #[orchestrator]
+    async fn visitor(ctx: Orchestration) -> Result<u32> {
+        let opened = ctx.sub_orchestration(doors::door, &()).id("door").start();
+        ctx.send_event("door", doors::knock, &3);
+        ctx.send_event("door", "knock", &2);
+        ctx.send_event("door", "knock", "twice");
+        ctx.send_event("door", doors::leave, &());
+        opened.await
+    }
+    let names: Vec<_> = doors::door::EVENTS.iter().map(|event| event.name()).collect();
+    assert_eq!(names, ["Knock", "leave", "shout"]);
+    let run = World::new().orchestration(door).run(visitor, &());
+    assert_eq!(run.output(), &5);
+    assert_eq!(run.logs().len(), 1, "the third is refused: {:?}", run.logs());
+    let world = World::new()
+        .event(secs(1), doors::knock, &7)
+        .event(secs(1), "shout", "hey");
+    let run = world.event(secs(2), doors::leave, &()).run(door, &());
+    assert_eq!(run.output(), &10);
+}
+
 #[test]
 fn what_json_cannot_say_fails_wherever_it_is_written() {
     #[orchestrator]

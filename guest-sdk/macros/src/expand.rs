@@ -20,7 +20,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Error, Ident, ItemFn, Result, Visibility};
 
 use crate::describe::first_doc_line;
-use crate::options::Options;
+use crate::options::{Event, Options};
 use crate::shape::{Context, Kind, Shape};
 
 /// The whole expansion of one function.
@@ -78,6 +78,13 @@ pub(crate) fn signature(kind: Kind, shape: &Shape, options: &Options) -> TokenSt
     let output = shape.output_type();
     let defaults = default_options(options);
     let events = events(kind, options);
+    let check_events = options.events.as_ref().map(|_| {
+        quote! {
+            const _: () = ::windlass_sdk::__private::check_events(
+                <#ident as ::windlass_sdk::OrchestrationSignature>::EVENTS
+            );
+        }
+    });
     let signature_trait = match kind {
         Kind::Orchestration => quote!(::windlass_sdk::OrchestrationSignature),
         Kind::Activity => quote!(::windlass_sdk::ActivitySignature),
@@ -98,6 +105,7 @@ pub(crate) fn signature(kind: Kind, shape: &Shape, options: &Options) -> TokenSt
     };
     quote! {
         #check
+        #check_events
         impl #signature_trait for #ident {
             const NAME: &'static str = #name;
             type Input = #input;
@@ -116,10 +124,14 @@ fn events(kind: Kind, options: &Options) -> Option<TokenStream> {
     let list = match (&options.signature, &options.events) {
         (Some(path), _) => quote!(<#path as ::windlass_sdk::OrchestrationSignature>::EVENTS),
         (None, Some(events)) => {
-            let declarations = events
-                .list
-                .iter()
-                .map(|(name, ty)| quote_spanned!(ty.span()=> ::windlass_sdk::EventDeclaration::of::<#ty>(#name)));
+            let declarations = events.list.iter().map(|event| match event {
+                Event::InPlace(name, ty) => {
+                    quote_spanned!(ty.span()=> ::windlass_sdk::EventDeclaration::of::<#ty>(#name))
+                }
+                Event::Signature(path) => {
+                    quote_spanned!(path.span()=> ::windlass_sdk::EventDeclaration::of_signature::<#path>())
+                }
+            });
             quote!(&[#(#declarations),*])
         }
         (None, None) => return None,

@@ -26,9 +26,10 @@ use shape::Kind;
 /// * `name = "…"`: what it is exposed as. Without it, the function's own name.
 /// * `signature = path`: implements a signature declared with `signatures!`; name, types and events are taken from
 ///   there.
-/// * `events(payment: Payment, close: ())`: the events that it waits for and what they carry. The host refuses an event
-///   of such a name that does not fit where it is raised. A name that is no identifier is written as a string. Waiting
-///   for a declared event as another type fails the orchestration; events that are not declared can be awaited too.
+/// * `events(payment, close: ())`: the events that it waits for, as declared with `signatures!`, or in place with what
+///   they carry. The host refuses an event of such a name that does not fit where it is raised. A name that is no
+///   identifier is written as a string. Waiting for a declared event as another type fails the orchestration; events
+///   that are not declared can be awaited too.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -93,7 +94,10 @@ fn function_macro(kind: Kind, options: TokenStream, function: TokenStream) -> To
         .into()
 }
 
-/// Declares functions without their bodies, for a crate of types and signatures that both sides share.
+/// Declares functions without their bodies, and events, for a crate of types and signatures that both sides share.
+///
+/// An event is written as a function that takes its payload and returns nothing. `#[event(name = "…")]` sets a name that
+/// differs from the function's.
 ///
 /// ```
 /// mod api {
@@ -103,6 +107,10 @@ fn function_macro(kind: Kind, options: TokenStream, function: TokenStream) -> To
 ///         /// Says how long a text is.
 ///         #[activity(name = "CountActivity")]
 ///         pub fn count(text: String) -> Result<usize>;
+///
+///         /// One more text.
+///         #[event]
+///         pub fn text(text: String);
 ///     }
 /// }
 ///
@@ -115,9 +123,14 @@ fn function_macro(kind: Kind, options: TokenStream, function: TokenStream) -> To
 /// }
 ///
 /// // In the module of the orchestrations:
-/// #[orchestrator]
-/// async fn total(ctx: Orchestration, texts: Vec<String>) -> Result<usize> {
-///     Ok(try_join_all(texts.iter().map(|text| ctx.call(api::count, text))).await?.iter().sum())
+/// #[orchestrator(events(api::text))]
+/// async fn total(ctx: Orchestration, texts: usize) -> Result<usize> {
+///     let mut total = 0;
+///     for _ in 0..texts {
+///         let text = ctx.event(api::text).await?;
+///         total += ctx.call(api::count, &text).await?;
+///     }
+///     Ok(total)
 /// }
 /// ```
 #[proc_macro]
@@ -392,7 +405,8 @@ mod tests {
             "an event of that name is declared before; letter case does not matter",
         );
         events("events(\"\": u8)", "a name cannot be empty");
-        events("events(a)", "expected `:`");
+        events("events(a b)", "expected `,`");
+        events("events(\"a\")", "expected `:`");
         events("events = a", "expected parentheses");
         let caller_decides = "`retry` is for activities: an orchestration's caller decides";
         check(Orchestration, "retry = x", "async fn f() {}", caller_decides);
@@ -405,7 +419,10 @@ mod tests {
             let expanded = syn::parse_str::<signatures::Signatures>(input).and_then(signatures::Signatures::expand);
             assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
         }
-        check("fn f();", "say which it is: `#[activity]` or `#[orchestrator]`");
+        check(
+            "fn f();",
+            "say which it is: `#[activity]`, `#[orchestrator]` or `#[event]`",
+        );
         check("#[activity] fn f() {}", "a signature has no body: end it with `;`");
         let option = "this option belongs to the function with the body";
         check("#[activity(retry = x)] fn f();", option);
@@ -413,6 +430,26 @@ mod tests {
         check(
             "#[orchestrator(timeout = x)] fn f();",
             "`timeout` is for activities: an orchestration's caller decides",
+        );
+    }
+
+    #[test]
+    fn misuse_of_events_is_explained() {
+        #[track_caller]
+        fn check(input: &str, expected: &str) {
+            let expanded = syn::parse_str::<signatures::Signatures>(input).and_then(signatures::Signatures::expand);
+            assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
+        }
+        check("#[event(retry = x)] fn f();", "an event has the option `name` alone");
+        check("#[event(name = \"\")] fn f();", "a name cannot be empty");
+        let form = "an event is declared as `fn name(payload: Type);`";
+        check("#[event] async fn f();", form);
+        check("#[event] fn f<T>(a: T);", form);
+        check("#[event] fn f() -> u8;", "an event returns nothing");
+        check("#[event] fn f(&self);", "an event has no `self`");
+        check(
+            "#[event] fn f(a: u8, b: u8);",
+            "an event carries one payload: put several values into a struct or a tuple",
         );
     }
 

@@ -18,7 +18,15 @@ pub(crate) struct Options {
 /// The declared events, and the option's name.
 pub(crate) struct Events {
     pub(crate) key: Ident,
-    pub(crate) list: Vec<(LitStr, Type)>,
+    pub(crate) list: Vec<Event>,
+}
+
+/// One declared event.
+pub(crate) enum Event {
+    /// `payment: Payment`
+    InPlace(LitStr, Type),
+    /// `api::payment`, declared with `signatures!`.
+    Signature(Path),
 }
 
 /// The options that say how a call is carried out, in the order of the fields of `ActivityOptions`.
@@ -101,33 +109,53 @@ impl Options {
 }
 
 impl Events {
-    /// `(payment: Payment, "Approval by hand": bool)`
+    /// `(api::payment, close: (), "Approval by hand": bool)`
     fn parse(key: Ident, input: ParseStream<'_>) -> Result<Self> {
         let content;
         parenthesized!(content in input);
-        let mut list: Vec<(LitStr, Type)> = Vec::new();
+        let mut list: Vec<Event> = Vec::new();
         while !content.is_empty() {
-            let name = if content.peek(LitStr) {
-                content.parse()?
-            } else {
-                let ident = content.call(Ident::parse_any)?;
-                LitStr::new(&plain(&ident), ident.span())
-            };
-            let name = checked_name(name)?;
-            let folded = name.value().to_lowercase();
-            if list.iter().any(|(other, _)| other.value().to_lowercase() == folded) {
-                return Err(Error::new(
-                    name.span(),
-                    "an event of that name is declared before; letter case does not matter",
-                ));
-            }
-            content.parse::<Token![:]>()?;
-            list.push((name, content.parse()?));
+            let event: Event = content.parse()?;
+            event.check_against(&list)?;
+            list.push(event);
             if !content.is_empty() {
                 content.parse::<Token![,]>()?;
             }
         }
         Ok(Self { key, list })
+    }
+}
+
+impl Parse for Event {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let name = if input.peek(LitStr) {
+            input.parse()?
+        } else if input.peek2(Token![:]) && !input.peek2(Token![::]) {
+            let ident = input.call(Ident::parse_any)?;
+            LitStr::new(&plain(&ident), ident.span())
+        } else {
+            return input.parse().map(Self::Signature);
+        };
+        let name = checked_name(name)?;
+        input.parse::<Token![:]>()?;
+        Ok(Self::InPlace(name, input.parse()?))
+    }
+}
+
+impl Event {
+    /// Refuses a name that an earlier event has. Those of signatures are compared once they are known.
+    fn check_against(&self, earlier: &[Self]) -> Result<()> {
+        let Self::InPlace(name, _) = self else { return Ok(()) };
+        let folded = name.value().to_lowercase();
+        let is_taken =
+            |event: &Self| matches!(event, Self::InPlace(other, _) if other.value().to_lowercase() == folded);
+        match earlier.iter().any(is_taken) {
+            true => Err(Error::new(
+                name.span(),
+                "an event of that name is declared before; letter case does not matter",
+            )),
+            false => Ok(()),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
-//! `signatures!`: functions declared without a body.
+//! `signatures!`: functions declared without a body, and events.
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{ToTokens, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Error, Meta, Result, Signature, Token, Visibility};
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, FnArg, Meta, Result, ReturnType, Signature, Token, Visibility};
 
 use crate::expand::{marker, signature};
 use crate::options::Options;
@@ -42,14 +43,24 @@ impl Signatures {
     }
 }
 
+/// What is declared.
+enum Declared {
+    Function(Kind),
+    Event,
+}
+
 impl Declaration {
     fn expand(self) -> Result<TokenStream> {
-        let (kind, options) = self.kind_and_options()?;
-        options.check(kind)?;
-        refuse_body_options(&options)?;
-        let shape = Shape::of(kind, &self.signature)?;
-        let marker = marker(&shape.ident, &self.vis, &self.attributes);
-        let signature = signature(kind, &shape, &options);
+        let (declared, options) = self.declared_and_options()?;
+        let implementation = match declared {
+            Declared::Function(kind) => {
+                options.check(kind)?;
+                refuse_body_options(&options)?;
+                signature(kind, &Shape::of(kind, &self.signature)?, &options)
+            }
+            Declared::Event => event(&self.signature, &options)?,
+        };
+        let marker = marker(&self.signature.ident, &self.vis, &self.attributes);
         let conditions = self
             .attributes
             .iter()
@@ -57,26 +68,62 @@ impl Declaration {
         Ok(quote! {
             #marker
             #(#conditions)*
-            const _: () = { #signature };
+            const _: () = { #implementation };
         })
     }
 
-    fn kind_and_options(&self) -> Result<(Kind, Options)> {
+    fn declared_and_options(&self) -> Result<(Declared, Options)> {
         for attribute in &self.attributes {
-            let kind = match attribute.path().segments.last() {
-                Some(segment) if segment.ident == "activity" => Kind::Activity,
-                Some(segment) if segment.ident == "orchestrator" => Kind::Orchestration,
+            let declared = match attribute.path().segments.last() {
+                Some(segment) if segment.ident == "activity" => Declared::Function(Kind::Activity),
+                Some(segment) if segment.ident == "orchestrator" => Declared::Function(Kind::Orchestration),
+                Some(segment) if segment.ident == "event" => Declared::Event,
                 _ => continue,
             };
             let options = match &attribute.meta {
                 Meta::Path(_) => Options::default(),
                 _ => attribute.parse_args()?,
             };
-            return Ok((kind, options));
+            return Ok((declared, options));
         }
-        let message = "say which it is: `#[activity]` or `#[orchestrator]`";
+        let message = "say which it is: `#[activity]`, `#[orchestrator]` or `#[event]`";
         Err(Error::new_spanned(&self.signature.ident, message))
     }
+}
+
+/// `fn name(payload: Type)` as an event.
+fn event(signature: &Signature, options: &Options) -> Result<TokenStream> {
+    let ident = &signature.ident;
+    if options.signature.is_some() || options.events.is_some() || !options.defaults.is_empty() {
+        return Err(Error::new_spanned(ident, "an event has the option `name` alone"));
+    }
+    let plain = signature.asyncness.is_none() && signature.unsafety.is_none() && signature.abi.is_none();
+    if !plain || !signature.generics.params.is_empty() {
+        let message = "an event is declared as `fn name(payload: Type);`";
+        return Err(Error::new_spanned(signature, message));
+    }
+    if let ReturnType::Type(_, ty) = &signature.output {
+        return Err(Error::new_spanned(ty, "an event returns nothing"));
+    }
+    let mut inputs = signature.inputs.iter();
+    let payload = match (inputs.next(), inputs.next()) {
+        (None, _) => quote_spanned!(ident.span()=> ()),
+        (Some(FnArg::Typed(parameter)), None) => parameter.ty.to_token_stream(),
+        (Some(FnArg::Receiver(receiver)), _) => {
+            return Err(Error::new_spanned(receiver, "an event has no `self`"));
+        }
+        (_, Some(second)) => {
+            let message = "an event carries one payload: put several values into a struct or a tuple";
+            return Err(Error::new_spanned(second, message));
+        }
+    };
+    let name = options.name_or(ident);
+    Ok(quote_spanned! {payload.span()=>
+        impl ::windlass_sdk::EventSignature for #ident {
+            const NAME: &'static str = #name;
+            type Payload = #payload;
+        }
+    })
 }
 
 /// How calls are carried out by default is described by the module that holds the body.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::event_declaration::EventName;
 use crate::failure::Result;
 use crate::function::{
     ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, run_orchestration,
@@ -139,8 +140,8 @@ impl World {
     /// If the event cannot be written as JSON, and later in [`run`](Self::run) if it does not fit what the
     /// orchestration declares: the host would refuse it.
     #[must_use]
-    pub fn event(self, after: Duration, name: &str, event: &(impl Serialize + ?Sized)) -> Self {
-        self.event_to(after, None, name, event)
+    pub fn event<T: Serialize + ?Sized>(self, after: Duration, event: impl EventName<T>, payload: &T) -> Self {
+        self.event_to(after, None, event.name(), payload)
     }
 
     /// Raises an event for another instance after that time.
@@ -148,14 +149,14 @@ impl World {
     /// # Panics
     /// As [`event`](Self::event).
     #[must_use]
-    pub fn event_for(
+    pub fn event_for<T: Serialize + ?Sized>(
         self,
         instance_id: impl Into<InstanceId>,
         after: Duration,
-        name: &str,
-        event: &(impl Serialize + ?Sized),
+        event: impl EventName<T>,
+        payload: &T,
     ) -> Self {
-        self.event_to(after, Some(instance_id.into()), name, event)
+        self.event_to(after, Some(instance_id.into()), event.name(), payload)
     }
 
     fn event_to(
@@ -163,9 +164,9 @@ impl World {
         after: Duration,
         instance_id: Option<InstanceId>,
         name: &str,
-        event: &(impl Serialize + ?Sized),
+        payload: &(impl Serialize + ?Sized),
     ) -> Self {
-        let payload = encode("the event cannot be written", event).expect("an event that can be written as JSON");
+        let payload = encode("the event cannot be written", payload).expect("an event that can be written as JSON");
         self.events.push((after, instance_id, name.into(), payload));
         self
     }

@@ -7,6 +7,10 @@ use windlass_sdk::signatures;
 signatures! {
     #[activity(name = "SendApprovalMessage")]
     pub fn send_approval_message(message: Message) -> Result<()>;
+
+    /// Somebody has decided.
+    #[event(name = "Approval")]
+    pub fn approval(decision: Decision);
 }
 
 /// A message to one of the people involved.
@@ -18,4 +22,13 @@ pub struct Message {
     pub about: String,
     pub text: String,
     pub backend: Backend,
+}
+
+/// The payload of the event `Approval`.
+#[payload]
+pub struct Decision {
+    pub approved: bool,
+    pub by: String,
+    #[serde(default)]
+    pub comment: String,
 }

@@ -32,15 +32,6 @@ fn three() -> u32 {
     3
 }
 
-/// The event `Approval`.
-#[payload]
-pub struct Decision {
-    pub approved: bool,
-    pub by: String,
-    #[serde(default)]
-    pub comment: String,
-}
-
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalResult {
@@ -61,7 +52,7 @@ pub enum Outcome {
 }
 
 /// Asks for an approval, reminds the approver, and turns to the manager when there is no answer.
-#[orchestrator(name = "ApprovalWorkflow", events(Approval: Decision))]
+#[orchestrator(name = "ApprovalWorkflow", events(approval))]
 async fn approval_workflow(ctx: Orchestration, request: ApprovalRequest) -> Result<ApprovalResult> {
     send(&ctx, &request, "approval-request", &request.approver, "Please decide").await?;
 
@@ -70,7 +61,7 @@ async fn approval_workflow(ctx: Orchestration, request: ApprovalRequest) -> Resu
     while decision.is_none() && reminders_sent < request.reminders {
         ctx.set_custom_status(format!("Waiting for {}", request.approver));
         select! {
-            event = ctx.event::<Decision>("Approval") => decision = Some(event?),
+            event = ctx.event(approval) => decision = Some(event?),
             () = ctx.sleep(secs(request.reminder_every_seconds)) => {
                 reminders_sent += 1;
                 send(&ctx, &request, "reminder", &request.approver, "Please decide soon").await?;
@@ -82,9 +73,7 @@ async fn approval_workflow(ctx: Orchestration, request: ApprovalRequest) -> Resu
     if escalated {
         ctx.set_custom_status(format!("Escalated to {}", request.manager));
         send(&ctx, &request, "escalation", &request.manager, "Please decide instead").await?;
-        let event = ctx
-            .timeout(secs(request.escalation_seconds), ctx.event::<Decision>("Approval"))
-            .await;
+        let event = ctx.timeout(secs(request.escalation_seconds), ctx.event(approval)).await;
         decision = event.ok().transpose()?;
     }
 
@@ -143,9 +132,7 @@ mod tests {
             comment: "fine".into(),
         };
         match decided_after {
-            Some(time) => world
-                .event(time, "approval", &decision)
-                .run(approval_workflow, &request),
+            Some(time) => world.event(time, approval, &decision).run(approval_workflow, &request),
             None => world.run(approval_workflow, &request),
         }
     }
