@@ -203,7 +203,7 @@ pub(crate) fn run_orchestration<O: OrchestrationFunction>(
     })
 }
 
-fn read_input<T: DeserializeOwned>(takes_input: bool, input: &str) -> Result<T> {
+pub(crate) fn read_input<T: DeserializeOwned>(takes_input: bool, input: &str) -> Result<T> {
     decode(
         "the input is not what the function takes",
         if takes_input { input } else { "null" },

@@ -8,19 +8,23 @@ use futures::future::LocalBoxFuture;
 
 use crate::event_declaration::{EventDeclaration, find};
 use crate::executor::{Core, Execution};
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
+use crate::failure_types;
 use crate::instance_id::InstanceId;
 use crate::orchestration::Orchestration;
 use crate::settings::Settings;
 
-use super::host::SimulatedHost;
+use super::host::{MAX_PAYLOAD_BYTES, SimulatedHost};
 use super::instance::{Index, Instance, Place, State};
+use super::run::CalledKind;
 use super::script::Script;
 
 /// An orchestration that really runs.
 #[derive(Clone, Copy)]
 pub(super) struct Body {
     pub(super) run: fn(Orchestration, &str) -> LocalBoxFuture<'static, Result<String>>,
+    /// Whether the input is one that it takes.
+    pub(super) check_input: fn(&str) -> Result<()>,
     pub(super) events: &'static [EventDeclaration],
 }
 
@@ -42,6 +46,23 @@ impl Functions {
 
     pub(super) fn is_orchestration(&self, name: &str) -> bool {
         self.orchestrations.contains_key(name)
+    }
+
+    /// Whether the host would take such a call of an activity or an orchestration.
+    pub(super) fn check_call(&self, kind: CalledKind, name: &str, input: &str) -> Result<()> {
+        if input.len() as u64 > MAX_PAYLOAD_BYTES {
+            let message = format!("the payload has more than {MAX_PAYLOAD_BYTES} bytes");
+            return Err(Failure::new(failure_types::PAYLOAD_REFUSED, message).non_retryable());
+        }
+        let check = match (kind, self.children.get(name)) {
+            (CalledKind::Activity, _) => self.activity(name).check_input,
+            (_, Some(script)) => script.check_input,
+            (_, None) => self.body(name).check_input,
+        };
+        check(input).map_err(|failure| {
+            let message = format!("the input of `{name}` does not fit: {}", failure.message());
+            Failure::new(failure_types::INVALID_INPUT, message).non_retryable()
+        })
     }
 
     /// Whether the orchestration of that name takes such an event, as far as it declares it.

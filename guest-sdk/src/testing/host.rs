@@ -28,19 +28,26 @@ pub(super) struct SimulatedHost {
 
 impl SimulatedHost {
     fn schedule_call(&self, kind: CalledKind, mut call: Call, timeout: Option<std::time::Duration>) -> TaskId {
+        let checked = self.functions.check_call(kind, &call.name, &call.input);
         let mut state = self.state.borrow_mut();
+        let now = state.now;
         call.record = state.calls.len();
+        call.deadline = timeout.map(|timeout| now + timeout);
         state.calls.push(Called::new(kind, &call.name, &call.input));
         state.instances[self.instance].given += call.input.len() as u64;
+        let deadline = call.deadline;
         let task = state.instances[self.instance].new_task();
         let place = state.place(self.instance, task);
-        let now = state.now;
         state.instances[self.instance]
             .tasks
             .insert(task, Task::Call(Box::new(call)));
+        if let Err(failure) = checked {
+            state.complete(place, Err(failure));
+            return task;
+        }
         state.at(now, Happening::AttemptStarts(place, 1));
-        if let Some(timeout) = timeout {
-            state.at(now + timeout, Happening::CallTimesOut(place));
+        if let Some(deadline) = deadline {
+            state.at(deadline, Happening::CallTimesOut(place));
         }
         task
     }
@@ -85,8 +92,8 @@ impl Backend for SimulatedHost {
             instance_id: None,
             retry: options.retry.clone().or(defaults.retry),
             attempt_timeout: options.attempt_timeout.or(defaults.attempt_timeout),
+            deadline: None,
             attempt: 0,
-            last_failure: None,
             record: 0,
             child: None,
         };
@@ -101,8 +108,8 @@ impl Backend for SimulatedHost {
             instance_id: options.instance_id.clone(),
             retry: options.retry.clone(),
             attempt_timeout: None,
+            deadline: None,
             attempt: 0,
-            last_failure: None,
             record: 0,
             child: None,
         };
@@ -116,10 +123,19 @@ impl Backend for SimulatedHost {
             Some(id) => id.into(),
             None => format!("started-{}", state.instances.len()).into(),
         };
-        if state.alive(id.as_str()).is_none() && self.functions.is_orchestration(name) {
-            drop(state);
-            self.functions
-                .start_instance(&self.state, id.clone(), name, input, None);
+        if state.alive(id.as_str()).is_some() || !self.functions.is_orchestration(name) {
+            return id.into();
+        }
+        drop(state);
+        match self.functions.check_call(CalledKind::Start, name, input) {
+            Ok(()) => drop(
+                self.functions
+                    .start_instance(&self.state, id.clone(), name, input, None),
+            ),
+            Err(failure) => {
+                let line = format!("orchestration {name:?} was not started: {}", failure.message());
+                Backend::log(self, Level::Error, &line);
+            }
         }
         id.into()
     }
@@ -175,7 +191,7 @@ impl Backend for SimulatedHost {
                 let place = state.place(self.instance, task);
                 state.complete(
                     place,
-                    Err(Failure::new(failure_types::CANCELLED, "the orchestration cancelled it")),
+                    Err(Failure::new(failure_types::CANCELLED, "the task was cancelled").non_retryable()),
                 );
             }
             None => {}

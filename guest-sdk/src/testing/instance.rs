@@ -92,8 +92,9 @@ pub(super) struct Call {
     pub(super) instance_id: Option<InstanceId>,
     pub(super) retry: Option<Retry>,
     pub(super) attempt_timeout: Option<std::time::Duration>,
+    /// When the whole call has run out of time.
+    pub(super) deadline: Option<Timestamp>,
     pub(super) attempt: u32,
-    pub(super) last_failure: Option<Failure>,
     /// Its place in [`State::calls`].
     pub(super) record: usize,
     /// The sub-orchestration that runs, if it really does.
@@ -268,7 +269,9 @@ impl State {
         if instance.outcome.is_some() {
             return;
         }
-        instance.outcome = Some(Err(Failure::new(failure_types::TERMINATED, "it was terminated")));
+        instance.outcome = Some(Err(
+            Failure::new(failure_types::TERMINATED, "it was terminated").non_retryable()
+        ));
         self.ended_guests.extend(instance.guest.take());
         let children: Vec<Index> = std::mem::take(&mut instance.tasks)
             .into_values()

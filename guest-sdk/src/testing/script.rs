@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::activity::{Activity, Attempt as AttemptInfo};
 use crate::failure::Result;
-use crate::function::{ActivityFunction, run_activity};
+use crate::function::{ActivityFunction, read_input, run_activity};
 use crate::logging::{self, Sink};
 use crate::payload::{decode, encode};
 use crate::retry::ActivityOptions;
@@ -57,6 +57,8 @@ pub(super) struct Ran {
 #[derive(Clone)]
 pub(super) struct Script {
     pub(super) defaults: ActivityOptions,
+    /// Whether the input is one that the function takes.
+    pub(super) check_input: fn(&str) -> Result<()>,
     body: Rc<RefCell<dyn FnMut(Run) -> Ran>>,
 }
 
@@ -89,6 +91,7 @@ impl Script {
         };
         Self {
             defaults,
+            check_input: |input| read_input::<I>(true, input).map(drop),
             body: Rc::new(RefCell::new(body)),
         }
     }
@@ -104,6 +107,7 @@ impl Script {
         };
         Self {
             defaults: A::default_options(),
+            check_input: |input| read_input::<A::Input>(A::TAKES_INPUT, input).map(drop),
             body: Rc::new(RefCell::new(body)),
         }
     }

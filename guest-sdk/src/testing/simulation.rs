@@ -100,13 +100,18 @@ impl Simulation {
                 Progress::Waiting => {}
             }
         }
-        self.state.borrow_mut().instances[index].turn_ends();
+        let mut state = self.state.borrow_mut();
+        // Whatever completed while it ran was seen in this turn.
+        state.runnable.retain(|runnable| *runnable != index);
+        state.instances[index].turn_ends();
+        drop(state);
         if self.state.borrow().instances[index].is_waiting() {
             self.state.borrow_mut().instances[index].guest = Some(guest);
         } else {
             drop(guest);
             let message = "it waits, but nothing that it asked for is outstanding";
-            self.finish(index, Err(Failure::new(failure_types::WAITS_FOR_NOTHING, message)));
+            let failure = Failure::new(failure_types::WAITS_FOR_NOTHING, message).non_retryable();
+            self.finish(index, Err(failure));
         }
     }
 
@@ -205,11 +210,12 @@ impl Simulation {
             input,
             instance_id,
             attempt_timeout,
+            deadline,
             record,
             ..
         } = call;
         let (is_child, name, input, record) = (*is_child, name.clone(), input.clone(), *record);
-        let (instance_id, attempt_timeout) = (instance_id.clone(), *attempt_timeout);
+        let (instance_id, attempt_timeout, deadline) = (instance_id.clone(), *attempt_timeout, *deadline);
         state.calls[record].attempts = attempt;
         let caller = &state.instances[place.instance];
         let key = format!("{}/{}/{}", caller.id, place.execution, place.task);
@@ -219,7 +225,12 @@ impl Simulation {
             function: name.clone(),
             attempt,
             idempotency_key: key.clone(),
-            deadline_ms: attempt_timeout.map_or(u64::MAX, |timeout| (now + timeout).for_host()),
+            deadline_ms: attempt_timeout
+                .map(|timeout| now + timeout)
+                .into_iter()
+                .chain(deadline)
+                .min()
+                .map_or(u64::MAX, Timestamp::for_host),
             max_payload_bytes: MAX_PAYLOAD_BYTES,
         };
         drop(state);
@@ -230,6 +241,14 @@ impl Simulation {
         };
         let Some(script) = script else {
             let id = instance_id.unwrap_or_else(|| format!("{key}/{attempt}").into());
+            if self.state.borrow().alive(id.as_str()).is_some() {
+                let message = format!("an instance with the id {id:?} has not ended");
+                return self.end_attempt(
+                    place,
+                    attempt,
+                    Err(Failure::new(failure_types::ALREADY_EXISTS, message)),
+                );
+            }
             let child = self
                 .functions
                 .start_instance(&self.state, id, &name, &input, Some((place, attempt)));
@@ -275,12 +294,10 @@ impl Simulation {
         if let Err(failure) = &outcome
             && let Some(wait) = wait_before_next(call.retry.as_ref(), attempt, failure)
         {
-            call.last_failure = Some(failure.clone());
-            state.at(
-                now + Duration::from_millis(wait),
-                Happening::AttemptStarts(place, attempt + 1),
-            );
-            return;
+            let next = now + Duration::from_millis(wait);
+            if call.deadline.is_none_or(|deadline| next < deadline) {
+                return state.at(next, Happening::AttemptStarts(place, attempt + 1));
+            }
         }
         state.complete(place, outcome);
     }
@@ -288,12 +305,8 @@ impl Simulation {
     fn time_out(&self, place: Place) {
         let mut state = self.state.borrow_mut();
         let Some(call) = state.call(place) else { return };
-        let failure = Failure::new(failure_types::TIMEOUT, format!("`{}` did not end in time", call.name));
-        let failure = match call.last_failure.take() {
-            Some(last) => failure.caused_by(last),
-            None => failure,
-        };
-        state.complete(place, Err(failure));
+        let message = format!("`{}` did not end in time", call.name);
+        state.complete(place, Err(Failure::new(failure_types::TIMEOUT, message)));
     }
 
     fn report<O: DeserializeOwned>(self) -> Run<O> {

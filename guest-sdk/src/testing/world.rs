@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use crate::event_declaration::EventName;
 use crate::failure::Result;
 use crate::function::{
-    ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, run_orchestration,
+    ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, read_input, run_orchestration,
 };
 use crate::http::{Request, Response, scripted};
 use crate::instance_id::InstanceId;
@@ -128,6 +128,7 @@ impl World {
         let _ = orchestration;
         let body = Body {
             run: run_orchestration::<O>,
+            check_input: |input| read_input::<O::Input>(O::TAKES_INPUT, input).map(drop),
             events: O::EVENTS,
         };
         self.functions.orchestrations.insert(O::NAME.into(), body);
