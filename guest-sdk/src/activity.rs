@@ -1,5 +1,6 @@
 //! [`Activity`]: what an activity may ask about the attempt that is running.
 
+use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -175,6 +176,18 @@ impl Activity {
     /// Writes a line to the log of the calling instance; the macros of `tracing` and `log` do the same.
     pub fn log(&self, level: Level, message: &str) {
         self.sink.log(level, message);
+    }
+}
+
+/// Without settings and secrets.
+impl fmt::Debug for Activity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activity")
+            .field("function", &self.attempt.function)
+            .field("instance_id", &self.attempt.instance_id)
+            .field("execution", &self.attempt.execution)
+            .field("attempt", &self.attempt.attempt)
+            .finish_non_exhaustive()
     }
 }
 

@@ -5,6 +5,7 @@
 //! they are raised; an orchestration that waits for one as another type has a mistake, and fails.
 
 use std::any::{TypeId, type_name};
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -111,6 +112,15 @@ impl EventDeclaration {
             self.name
         );
         Err(Failure::new("EventTypeMismatch", message).non_retryable())
+    }
+}
+
+impl fmt::Debug for EventDeclaration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventDeclaration")
+            .field("name", &self.name)
+            .field("type", &(self.type_name)())
+            .finish_non_exhaustive()
     }
 }
 

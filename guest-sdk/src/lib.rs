@@ -110,6 +110,7 @@ pub mod failure_types;
 mod retry;
 
 mod time;
+mod uuid;
 
 mod payload;
 
@@ -147,6 +148,7 @@ pub use payload::Bytes;
 pub use retry::{ActivityOptions, Retry, SubOrchestrationOptions};
 pub use settings::Secret;
 pub use time::{ParseTimestampError, Timestamp, days, hours, millis, mins, secs};
+pub use uuid::Uuid;
 
 pub use futures;
 pub use schemars;

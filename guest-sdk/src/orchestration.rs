@@ -9,6 +9,7 @@ pub(crate) mod start;
 pub(crate) mod task;
 pub(crate) mod timer;
 
+use std::fmt;
 use std::future::IntoFuture;
 use std::pin::pin;
 use std::rc::Rc;
@@ -27,6 +28,7 @@ use crate::instance_id::InstanceId;
 use crate::logging::Level;
 use crate::payload::encode;
 use crate::time::Timestamp;
+use crate::uuid::Uuid;
 use call::{Call, SubCall};
 use event::EventWait;
 use start::Start;
@@ -298,8 +300,8 @@ impl Orchestration {
     }
 
     /// A new random UUID, the same again on replay.
-    pub fn new_uuid(&self) -> String {
-        self.core.host().new_uuid()
+    pub fn new_uuid(&self) -> Uuid {
+        Uuid::from_host(self.core.host().new_uuid())
     }
 
     /// The id of this instance.
@@ -361,5 +363,15 @@ impl Orchestration {
         encode(what, value)
             .map_err(|failure| self.core.break_with(failure))
             .ok()
+    }
+}
+
+impl fmt::Debug for Orchestration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Orchestration")
+            .field("function", &self.function())
+            .field("instance_id", self.instance_id())
+            .field("execution", &self.execution())
+            .finish_non_exhaustive()
     }
 }

@@ -542,6 +542,36 @@ fn scripts_keep_state_and_see_the_attempt() {
 }
 
 #[test]
+fn what_an_author_holds_can_be_printed() {
+    #[orchestrator]
+    async fn prints(ctx: Orchestration) -> Result<Vec<String>> {
+        let call = ctx.call(work, &1).timeout(secs(5));
+        let mut lines = vec![format!("{ctx:?}"), format!("{call:?}")];
+        let task = call.start();
+        let held = format!("{task:?} {:?} {:?}", ctx.event::<bool>("go"), ctx.sleep(secs(1)));
+        task.await?;
+        lines.extend([held, format!("{:?}", ctx.start(child, &7).id("next"))]);
+        lines.push(format!("{0} {0:?}", ctx.new_uuid()));
+        Ok(lines)
+    }
+    let world = world();
+    let shown = format!("{world:?}");
+    assert!(shown.starts_with(r#"World { instance_id: "test", "#) && shown.contains("WorkActivity"));
+    assert_eq!(
+        world.run(prints, &()).output(),
+        &[
+            r#"Orchestration { function: "prints", instance_id: "test", execution: 1, .. }"#,
+            r#"Call { name: "WorkActivity", input: Ok("1"), options: ActivityOptions { retry: None, attempt_timeout: None, timeout: Some(5s) }, .. }"#,
+            "Task(Outstanding(1)) EventWait { task: Some(2), .. } Sleep { task: Some(3), .. }",
+            r#"Start { name: "Child", input: Ok("7"), id: Some("next"), .. }"#,
+            "00000000-0000-4000-8000-000000000001 00000000-0000-4000-8000-000000000001",
+        ]
+    );
+    let activity = r#"Activity { function: "test", instance_id: "test", execution: 1, attempt: 2, .. }"#;
+    assert_eq!(format!("{:?}", windlass_sdk::testing::activity(2)), activity);
+}
+
+#[test]
 fn functions_can_be_called_like_any_other() {
     assert_eq!(work(7).unwrap(), 7);
     assert!(flaky(windlass_sdk::testing::activity(1)).is_err());

@@ -1,6 +1,6 @@
 //! [`Incoming`]: an answer whose body is read bit by bit.
 
-use std::io;
+use std::{fmt, io};
 
 use super::response::Head;
 use super::transport;
@@ -13,6 +13,14 @@ pub struct Incoming {
     body: transport::Body,
     /// What a reader has not taken of the last chunk.
     rest: Vec<u8>,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("status", &self.head.status)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Incoming {

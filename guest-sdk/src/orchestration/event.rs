@@ -1,5 +1,6 @@
 //! [`EventWait`]: one external event, awaited.
 
+use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -58,6 +59,14 @@ impl<T: DeserializeOwned> Future for EventWait<T> {
 impl<T: DeserializeOwned> FusedFuture for EventWait<T> {
     fn is_terminated(&self) -> bool {
         self.task.is_none()
+    }
+}
+
+impl<T> fmt::Debug for EventWait<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventWait")
+            .field("task", &self.task)
+            .finish_non_exhaustive()
     }
 }
 

@@ -59,6 +59,14 @@ impl FusedFuture for Sleep {
     }
 }
 
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("task", &self.task)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(task) = self.task {

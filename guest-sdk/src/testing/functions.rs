@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
@@ -35,6 +36,14 @@ pub(super) struct Functions {
     pub(super) children: BTreeMap<String, Script>,
     pub(super) orchestrations: BTreeMap<String, Body>,
     pub(super) settings: Rc<Settings>,
+}
+
+/// The names of what there is.
+impl fmt::Debug for Functions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.activities.keys().chain(self.children.keys());
+        f.debug_set().entries(names.chain(self.orchestrations.keys())).finish()
+    }
 }
 
 impl Functions {

@@ -1,5 +1,6 @@
 //! [`World`]: what a test says there is.
 
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -41,6 +42,17 @@ pub struct World {
 impl Default for World {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("instance_id", &self.instance_id)
+            .field("start", &self.start)
+            .field("functions", &self.functions)
+            .field("events", &self.events)
+            .finish_non_exhaustive()
     }
 }
 
