@@ -16,7 +16,6 @@ pub mod owners;
 pub mod shares;
 pub mod verify;
 
-mod effects;
 mod events;
 mod held_tenants;
 mod hot_instances;

@@ -4,306 +4,146 @@
 //! comes out as a value. The async loop around it ([`super::owner_loop`]) reads history, writes commits and passes messages;
 //! tests and a simulation call [`Owner::next`] themselves and choose what happens in between.
 
+mod interface;
+
+mod inbox;
+mod instance;
+mod stage;
+
 mod arrivals;
+mod attempts;
+mod commit;
 mod controls;
 mod decisions;
+mod effects;
 pub(super) mod events;
-mod growth;
+mod orchestration;
+mod sizes;
+mod turn;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::model::{
-    Arrival, Decision, Event, ExecutionNumber, FunctionKind, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId,
-    InstanceNumber, InstanceStatus, LogLine, ModuleDigest, ModuleNumber, ObservableLimits, Outcome, Parent, Payload,
-    Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    Event, EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus,
+    ModuleDigest, ModuleNumber, Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
-use crate::replay::ledger::ActivityCall;
-use crate::replay::{
-    Delivery, Directory, Guest, HostUnavailable, Ledger, Outstanding, PendingEvent, PendingEvents, Place, Player,
-    ReplayError,
-};
-use crate::store::{
-    Amount, AttemptsSoFar, Creation, InstanceDetails, InstanceRecord, InstanceSummary, Summary, TakenEvent, TurnCommit,
-    TurnReceipt, Used,
-};
+use crate::replay::{Guest, HostUnavailable, Place, Player};
+use crate::store::{AttemptsSoFar, Creation, InstanceDetails, InstanceRecord, InstanceSummary};
 
-use self::arrivals::{EVENT_ROOM, Gathered};
-use crate::model::inbox::event_bytes;
-
-/// In place of the position of a message that is in no inbox: the start of an instance that is not stored yet.
-const NOT_STORED: InboxSeq = InboxSeq(0);
+pub use self::interface::{ActivityChanges, ActivityResult, Next, OwnerContext, StartActivity};
+use self::{
+    arrivals::Gathered,
+    commit::CommitInFlight,
+    events::KnownEvents,
+    inbox::Inbox,
+    instance::{Identity, Position, Shown},
+    orchestration::{FeedError, Orchestration},
+    sizes::Sizes,
+    stage::Stage,
+};
 
 /// Why an instance is stuck whose history is damaged or incomplete.
 pub(super) const UNREADABLE: &str = "history-unreadable";
 
-/// A turn that is no more than this ahead of the clock says nothing of it: its timers are late by as much at most.
-const TOLERATED_BEHIND: Duration = Duration::from_secs(1);
-
-/// What an owner needs from outside to decide.
-pub trait OwnerContext {
-    /// The time.
-    fn now(&self) -> Timestamp;
-    /// 32 new random bytes for an execution that starts.
-    fn seed(&self) -> [u8; 32];
-    /// The functions of the tenant.
-    fn directory(&self) -> &dyn Directory;
-    /// What executions that start now may observe.
-    fn limits(&self) -> ObservableLimits;
-    /// Most turns of one execution.
-    fn max_turns(&self) -> u32;
-    /// Most bytes of the history of one execution.
-    fn max_history_bytes(&self) -> u64;
-    /// Most bytes of the log of one execution.
-    fn max_log_bytes(&self) -> u64;
-    /// Whether no instance of the tenant takes a turn for now. What arrives meanwhile is kept for later.
-    fn is_held(&self) -> bool;
-}
-
-/// What the loop is to do for its owner.
-#[derive(Debug)]
-pub enum Next {
-    /// Wait for a message or that time.
-    Idle(Option<Timestamp>),
-    /// Read rows after that turn and [feed](Owner::feed) them.
-    History(TurnNumber),
-    /// Read what is noted of the attempts of these tasks and [hand it over](Owner::take_attempts).
-    Attempts(Vec<TaskId>),
-    /// Read the oldest events of these names, and [hand them over](Owner::read_events).
-    Events(Vec<String>),
-    /// [Install](Owner::install) a guest of that module, before its first turn.
-    Guest(ModuleNumber, Arc<Started>),
-    /// Write this, then call [`Owner::committed`]; if it fails, throw the owner away but keep its
-    /// [results](Owner::into_results).
-    Commit(Box<TurnCommit>),
-    /// Append these results and events to the inbox, because the instance takes none now, and read anew what waits for it.
-    /// The last ones are all the events that it [received directly](Owner::receive_event).
-    Store(Vec<(InboxItem, Option<Used>)>),
-    /// Start these attempts, unless they run already, and stop those.
-    Activities(ActivityChanges),
-    /// The instance has ended; nothing will happen any more.
-    Ended,
-}
-
-impl Next {
-    /// Fuel that the guest used for it.
-    pub fn fuel(&self) -> u64 {
-        match self {
-            Self::Commit(commit) => commit.turn.as_ref().map_or(0, |turn| turn.fuel),
-            _ => 0,
-        }
-    }
-}
-
-/// Activity calls to start and to stop.
-#[derive(Debug, Default)]
-pub struct ActivityChanges {
-    /// To start, unless known.
-    pub start: Vec<StartActivity>,
-    /// To stop, each with the execution that called it.
-    pub cancel: Vec<(ExecutionNumber, TaskId)>,
-    /// Stop all that are left, in whichever execution.
-    pub cancel_all: bool,
-}
-
-impl ActivityChanges {
-    fn is_empty(&self) -> bool {
-        self.start.is_empty() && self.cancel.is_empty() && !self.cancel_all
-    }
-}
-
-/// An activity call to carry out.
-#[derive(Debug)]
-pub struct StartActivity {
-    /// The execution that waits.
-    pub execution: ExecutionNumber,
-    /// The task in it.
-    pub task: TaskId,
-    /// What to call and how.
-    pub call: ActivityCall,
-    /// The seed of the execution, for the idempotency key.
-    pub seed: [u8; 32],
-    /// What is noted of its attempts.
-    pub so_far: AttemptsSoFar,
-}
-
-/// The final outcome of an activity call, as it comes from the slots. Durable once a turn or the inbox holds it.
-#[derive(Debug, Clone)]
-pub struct ActivityResult {
-    /// The execution that waits.
-    pub execution: ExecutionNumber,
-    /// The task in it.
-    pub task: TaskId,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What the last attempt logged.
-    pub logs: Vec<LogLine>,
-    /// Fuel of the last attempt.
-    pub fuel: u64,
-    /// What the last attempt used; none if there was no attempt that ended.
-    pub used: Option<Used>,
-}
-
 /// The state of an instance in memory, while somebody works on it.
 pub struct Owner<G> {
-    number: InstanceNumber,
-    tenant: TenantId,
-    id: InstanceId,
-    function: FunctionName,
-    parent: Option<Parent>,
+    identity: Identity,
+    /// The version that the execution runs on.
     module: ModuleNumber,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    custom_status: Option<Payload>,
-    fuel: u64,
-    /// Bytes of the execution's history: what was stored when the instance was taken over, and about as much as came
-    /// since.
-    history_bytes: u64,
-    /// About how many bytes of events are stored that nobody has taken, likewise.
-    event_bytes: u64,
-    /// How the guest ended, once it has.
-    outcome: Option<Outcome>,
     status: InstanceStatus,
+    /// Why it is stuck, if it is.
     stuck: Option<StuckReason>,
-    execution: ExecutionNumber,
-    last_turn: TurnNumber,
-    ledger: Ledger,
-    player: Option<Player<G>>,
-    /// Messages that are no events.
-    inbox: BTreeMap<InboxSeq, InboxItem>,
-    /// Rows up to here were read from the store or consumed; a message about one of them is stale.
-    inbox_from: InboxSeq,
-    /// Rows past `inbox_from` that were read from the store; a message about one of them is a repeat.
-    inbox_seen: BTreeSet<InboxSeq>,
+    position: Position,
+    shown: Shown,
+    sizes: Sizes,
+    stage: Stage,
+    orchestration: Orchestration<G>,
+    inbox: Inbox,
     results: VecDeque<ActivityResult>,
-    /// Events that nobody has taken.
-    pending: PendingEvents,
-    /// Most bytes of them in memory.
-    known_event_bytes: usize,
-    /// None of them is waited for, and none of those that are is unread.
-    quiet: bool,
-    /// Events were read since the last turn.
-    looked: bool,
-    /// More messages wait in the store than are known here, apart from events. They are read when those that are known
-    /// were taken.
-    more_inbox: bool,
-    /// Set until the commit that creates the instance.
-    creation: Option<Box<Creation>>,
-    /// The instance is to be created before its first turn.
-    turn_later: bool,
-    /// Attempts of outstanding tasks are noted and not known here.
-    attempts_unread: bool,
-    /// What is noted of the attempts of activity calls that are to be resumed.
-    so_far: BTreeMap<TaskId, AttemptsSoFar>,
-    /// Failed attempts of outstanding sub-orchestrations.
-    child_attempts: BTreeMap<TaskId, u32>,
+    events: KnownEvents,
     /// A reason to become stuck, to be written.
-    new_stuck: Option<StuckReason>,
-    /// The history cannot be read to its end; what is outstanding is not known.
-    unreadable: bool,
+    breakdown: Option<StuckReason>,
     /// Changes to activity calls that follow from what is durable.
     activities: ActivityChanges,
-    announced: bool,
     in_commit: Option<CommitInFlight>,
 }
 
-/// What the commit in flight took, to be put back if it fails.
-struct CommitInFlight {
-    results: Vec<ActivityResult>,
-    /// Of each event that was received directly, in their order, whether it is durable with the commit.
-    direct: Vec<bool>,
-    ended: bool,
-    next_execution: bool,
-    activities: ActivityChanges,
+/// The kinds of steps, in the order of their urgency.
+enum Step {
+    /// End the instance for that reason.
+    Terminate(String),
+    /// Suspend or resume it.
+    Control,
+    /// Note that it is stuck.
+    BreakDown,
+    /// Take no turn for now; keep what comes.
+    Hold,
+    /// Run a turn, if there is anything for one.
+    Run,
 }
 
 impl<G: Guest> Owner<G> {
     /// Takes over an instance. `inbox_from` is the newest inbox row of the store just before the record was read.
     pub fn new(record: InstanceRecord, inbox_from: InboxSeq) -> Self {
-        let (events, inbox): (Vec<_>, Vec<_>) = record
+        let (events, messages): (Vec<_>, Vec<_>) = record
             .inbox
             .into_iter()
             .partition(|row| matches!(row.item, InboxItem::Event(_)));
-        // Whatever is older than an event that was read was read with it.
-        let read_to = events
-            .iter()
-            .map(|row| row.seq)
-            .max()
-            .unwrap_or(NOT_STORED)
-            .max(inbox_from);
-        let mut pending = PendingEvents::new(read_to, record.more_events);
-        let known = events.into_iter().filter_map(|InboxRow { seq, item }| match item {
-            InboxItem::Event(event) => Some(PendingEvent {
-                place: Place::Stored(seq),
-                event,
-            }),
-            _ => None,
-        });
-        pending.put_back(known.collect());
         Self {
-            number: record.number,
-            tenant: record.tenant,
-            id: record.id,
-            function: record.function,
-            parent: record.parent,
+            identity: Identity {
+                number: record.number,
+                tenant: record.tenant,
+                id: record.id,
+                function: record.function,
+                parent: record.parent,
+                created_at: record.created_at,
+            },
             module: record.module,
-            created_at: record.created_at,
-            updated_at: record.created_at,
-            custom_status: record.custom_status,
-            fuel: record.fuel,
-            history_bytes: record.history_bytes,
-            event_bytes: record.event_bytes,
-            outcome: None,
             status: record.status,
             stuck: record.stuck,
-            execution: record.execution,
-            last_turn: record.last_turn,
-            ledger: Ledger::default(),
-            player: None,
-            inbox_seen: inbox
-                .iter()
-                .map(|row| row.seq)
-                .filter(|seq| *seq > inbox_from)
-                .collect(),
-            inbox: inbox.into_iter().map(|row| (row.seq, row.item)).collect(),
-            inbox_from,
+            position: Position {
+                execution: record.execution,
+                last_turn: record.last_turn,
+            },
+            shown: Shown {
+                updated_at: record.created_at,
+                custom_status: record.custom_status,
+                fuel: record.fuel,
+                outcome: None,
+            },
+            sizes: Sizes {
+                history: record.history_bytes,
+                events: record.event_bytes,
+            },
+            stage: Stage::TakingOver {
+                attempts_unread: record.has_attempts,
+            },
+            orchestration: Orchestration::default(),
+            inbox: Inbox::new(inbox_from, messages, record.more_inbox),
             results: VecDeque::new(),
-            pending,
-            known_event_bytes: events::KNOWN_EVENT_BYTES,
-            quiet: false,
-            looked: false,
-            more_inbox: record.more_inbox,
-            creation: None,
-            turn_later: false,
-            attempts_unread: record.has_attempts,
-            so_far: BTreeMap::new(),
-            child_attempts: BTreeMap::new(),
-            new_stuck: None,
-            unreadable: false,
+            events: KnownEvents::new(events, inbox_from, record.more_events),
+            breakdown: None,
             activities: ActivityChanges::default(),
-            announced: false,
             in_commit: None,
         }
     }
 
-    /// Begins with an instance that is not stored yet: its first commit creates it, together with its first turn.
-    pub fn not_stored(number: InstanceNumber, creation: Creation) -> Self {
+    /// Begins with an instance that is not stored yet: its first commit creates it, together with its first turn, or
+    /// without it if that is to run later.
+    pub fn not_stored(number: InstanceNumber, creation: Creation, turn_later: bool) -> Self {
         let new = &creation.instance;
-        let start = InboxRow {
-            seq: NOT_STORED,
-            item: InboxItem::Start(Box::new(new.started.clone())),
-        };
+        let started = new.started.clone();
         let record = InstanceRecord {
             number,
             tenant: new.tenant,
             id: new.id.clone(),
-            function: new.started.function.clone(),
+            function: started.function.clone(),
             module: new.module,
-            parent: new.started.parent.clone(),
+            parent: started.parent.clone(),
             status: InstanceStatus::Pending,
             stuck: None,
-            execution: new.started.execution,
+            execution: started.execution,
             last_turn: TurnNumber::NONE,
             unclean_ends: 0,
             created_at: new.created_at,
@@ -311,43 +151,119 @@ impl<G: Guest> Owner<G> {
             fuel: 0,
             history_bytes: 0,
             event_bytes: 0,
-            inbox: vec![start],
+            inbox: Vec::new(),
             more_inbox: false,
             more_events: false,
             has_attempts: false,
             first_turns: Vec::new(),
         };
         Self {
-            creation: Some(Box::new(creation)),
-            ..Self::new(record, NOT_STORED)
+            stage: Stage::NotStored {
+                creation: Box::new(creation),
+                turn_later,
+            },
+            inbox: Inbox::of_new(started),
+            ..Self::new(record, InboxSeq(0))
         }
+    }
+
+    /// At most that many bytes of events are kept in memory.
+    pub fn know_events_of(&mut self, bytes: usize) {
+        self.events.keep_at_most(bytes);
+    }
+
+    // ---- what it is asked ----
+
+    /// The instance's number.
+    pub fn number(&self) -> InstanceNumber {
+        self.identity.number
+    }
+
+    /// The instance's id.
+    pub fn id(&self) -> &InstanceId {
+        &self.identity.id
+    }
+
+    /// The instance's tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.identity.tenant
+    }
+
+    /// The version it runs on.
+    pub fn module(&self) -> ModuleNumber {
+        self.module
+    }
+
+    /// The current execution and its last durable turn.
+    pub fn position(&self) -> (ExecutionNumber, TurnNumber) {
+        (self.position.execution, self.position.last_turn)
     }
 
     /// Whether the instance is not stored yet.
     pub fn is_not_stored(&self) -> bool {
-        self.creation.is_some()
+        matches!(self.stage, Stage::NotStored { .. })
     }
 
-    /// The first turn cannot run now: the instance is created without it, and takes it when it can.
-    pub fn turn_later(&mut self) {
-        self.turn_later = self.is_not_stored();
+    /// Whether a guest is in memory.
+    pub fn is_hot(&self) -> bool {
+        self.orchestration.player.is_some()
     }
+
+    /// Whether the [next](Self::next) step may well be to run the guest: it is there, and something has come or will be due.
+    pub fn is_about_to_run(&self) -> bool {
+        let has_arrivals = self.has_messages() || self.events.may_be_wanted();
+        self.orchestration.has_guest_at(self.position.last_turn)
+            && (has_arrivals || self.orchestration.ledger.next_due().is_some())
+    }
+
+    /// Whether a durable turn was its last.
+    pub fn has_ended(&self) -> bool {
+        self.in_commit.is_none() && self.status.has_ended()
+    }
+
+    /// What a query would find now, if the guest has ended by itself.
+    pub fn ended(&self, module_digest: ModuleDigest) -> Option<InstanceDetails> {
+        let Identity {
+            number,
+            id,
+            function,
+            parent,
+            created_at,
+            ..
+        } = &self.identity;
+        Some(InstanceDetails {
+            summary: InstanceSummary {
+                number: *number,
+                id: id.clone(),
+                function: function.clone(),
+                module_digest,
+                status: self.status,
+                execution: self.position.execution,
+                last_turn: self.position.last_turn,
+                created_at: *created_at,
+                updated_at: self.shown.updated_at,
+                custom_status: self.shown.custom_status.clone(),
+                stuck: None,
+                parent_id: parent.as_ref().map(|parent| parent.instance_id.clone()),
+                fuel: self.shown.fuel,
+            },
+            input: Some(self.orchestration.started()?.input.clone()),
+            outcome: Some(self.shown.outcome.clone()?),
+            terminated: None,
+        })
+    }
+
+    // ---- what it is told ----
 
     /// Takes in a durable message.
     pub fn receive(&mut self, row: InboxRow) {
-        let row = match row {
-            InboxRow {
-                seq,
-                item: InboxItem::Event(event),
-            } => return self.receive_stored_event(seq, event),
-            other => other,
-        };
-        if self.more_inbox && !row.item.is_control() {
-            // It comes after those that are not known here.
-            return;
-        }
-        if row.seq > self.inbox_from && !self.inbox_seen.contains(&row.seq) {
-            self.inbox.insert(row.seq, row.item);
+        match row.item {
+            InboxItem::Event(event) => {
+                self.sizes.add_events(events::stored_bytes(&event));
+                let waits = self.orchestration.waits(self.position.last_turn);
+                self.events.receive(row.seq, event, waits);
+            }
+            item => self.inbox.receive(InboxRow { seq: row.seq, item }),
         }
     }
 
@@ -356,94 +272,43 @@ impl<G: Guest> Owner<G> {
         self.results.push_back(result);
     }
 
-    fn is_suspended_or_stuck(&self) -> bool {
-        matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck)
+    /// Whether an event can be [received directly](Self::receive_event), to be stored by the commit of the turn that
+    /// takes it. Otherwise whoever raised it has it stored, and is told if there is no room: an execution may have that
+    /// many bytes of history and of events that wait.
+    pub fn takes_event(&self, event: &Event, max_bytes: u64, now: Timestamp) -> bool {
+        let name = event.name.folded();
+        let may_be_wanted = match self.orchestration.waits(self.position.last_turn) {
+            // The first turn has yet to say what it waits for.
+            _ if self.position.is_first_turn() => self.not_before().is_none_or(|time| time <= now),
+            Some(waits) => waits.contains_key(&name),
+            None => true,
+        };
+        may_be_wanted
+            && !self.is_suspended_or_stuck()
+            && !self.inbox.has_more()
+            && self.events.takes_directly(&name)
+            && self.sizes.all() < max_bytes
     }
 
-    /// Whether a guest is in memory.
-    pub fn is_hot(&self) -> bool {
-        self.player.is_some()
+    /// Takes in an event that is durable once a commit [took](Self::committed) it or the loop stored it.
+    pub fn receive_event(&mut self, event: Event) {
+        self.events.receive_directly(event);
     }
 
-    /// Whether the [next](Self::next) step may well be to run the guest: it is there, and something has come or will be due.
-    pub fn is_about_to_run(&self) -> bool {
-        let guest_is_ready = |player: &Player<G>| player.last_turn() == self.last_turn;
-        self.player.as_ref().is_some_and(guest_is_ready) && (self.has_arrivals() || self.ledger.next_due().is_some())
-    }
-
-    /// Forgets the guest; the next turn replays.
-    pub fn cool(&mut self) {
-        self.player = None;
-    }
-
-    /// The instance's number.
-    pub fn number(&self) -> InstanceNumber {
-        self.number
-    }
-
-    /// The instance's id.
-    pub fn id(&self) -> &InstanceId {
-        &self.id
-    }
-
-    /// The instance's tenant.
-    pub fn tenant(&self) -> TenantId {
-        self.tenant
-    }
-
-    /// The current execution and its last durable turn.
-    pub fn position(&self) -> (ExecutionNumber, TurnNumber) {
-        (self.execution, self.last_turn)
-    }
-
-    /// The activity calls to start and to stop that follow from what is durable, instead of [`Next::Activities`].
-    pub fn take_activity_changes(&mut self) -> ActivityChanges {
-        std::mem::take(&mut self.activities)
-    }
-
-    /// Whether a durable turn was its last.
-    pub fn has_ended(&self) -> bool {
-        self.in_commit.is_none() && self.status.has_ended()
-    }
-
-    /// The version it runs on.
-    pub fn module(&self) -> ModuleNumber {
-        self.module
-    }
-
-    /// What a query would find now, if the guest has ended by itself.
-    pub fn ended(&self, module_digest: ModuleDigest) -> Option<InstanceDetails> {
-        Some(InstanceDetails {
-            summary: InstanceSummary {
-                number: self.number,
-                id: self.id.clone(),
-                function: self.function.clone(),
-                module_digest,
-                status: self.status,
-                execution: self.execution,
-                last_turn: self.last_turn,
-                created_at: self.created_at,
-                updated_at: self.updated_at,
-                custom_status: self.custom_status.clone(),
-                stuck: None,
-                parent_id: self.parent.as_ref().map(|parent| parent.instance_id.clone()),
-                fuel: self.fuel,
-            },
-            input: Some(self.ledger.started()?.input.clone()),
-            outcome: Some(self.outcome.clone()?),
-            terminated: None,
-        })
-    }
-
-    /// Results that are nowhere durable yet, for the next owner after a failed commit.
-    pub fn into_results(self) -> Vec<ActivityResult> {
-        let taken = self.in_commit.map(|taken| taken.results).unwrap_or_default();
-        taken.into_iter().chain(self.results).collect()
+    /// Hands over what [`Next::Events`] asked for. `newest` is the newest message that was on disk before.
+    pub fn read_events(&mut self, newest: InboxSeq, pages: Vec<EventPage>) {
+        let waits = self.orchestration.waits(self.position.last_turn);
+        self.events.read(newest, pages, waits);
     }
 
     /// Hands over the guest that [`Next::Guest`] asked for.
     pub fn install(&mut self, player: Player<G>) {
-        self.player = Some(player);
+        self.orchestration.player = Some(player);
+    }
+
+    /// Forgets the guest; the next turn replays.
+    pub fn cool(&mut self) {
+        self.orchestration.player = None;
     }
 
     /// Hands over rows that [`Next::History`] asked for: the next ones, in order.
@@ -452,57 +317,54 @@ impl<G: Guest> Owner<G> {
     /// When the host cannot run the guest now. A guest that does not repeat its history is no error: the instance
     /// becomes stuck.
     pub fn feed(&mut self, rows: &[Turn]) -> Result<(), HostUnavailable> {
-        for row in rows {
-            if row.number == self.ledger.last_turn().next()
-                && let Err(error) = self.ledger.apply(row)
-            {
-                self.break_down(UNREADABLE, error.to_string());
-                return Ok(());
-            }
-            let Some(player) = &mut self.player else { continue };
-            if row.number != player.last_turn().next() {
-                continue;
-            }
-            match player.replay(row) {
-                Ok(()) => {}
-                Err(ReplayError::Host(trouble)) => {
-                    self.player = None;
-                    return Err(trouble);
-                }
-                Err(ReplayError::Stuck(reason)) => {
-                    self.player = None;
-                    self.new_stuck = Some(reason);
-                    return Ok(());
-                }
-            }
+        match self.orchestration.feed(rows) {
+            Ok(()) => {}
+            Err(FeedError::Unreadable(error)) => self.break_down(UNREADABLE, error.to_string()),
+            Err(FeedError::Stuck(reason)) => self.breakdown = Some(reason),
+            Err(FeedError::Host(trouble)) => return Err(trouble),
         }
         Ok(())
     }
 
     /// Hands over what [`Next::Attempts`] asked for.
     pub fn take_attempts(&mut self, noted: BTreeMap<TaskId, AttemptsSoFar>) {
-        self.attempts_unread = false;
-        for (task, so_far) in noted {
-            match self.ledger.task(task) {
-                Some(Outstanding::Activity(_)) => drop(self.so_far.insert(task, so_far)),
-                Some(Outstanding::SubOrchestration(_)) => drop(self.child_attempts.insert(task, so_far.failed)),
-                Some(Outstanding::Timer { .. }) | None => {}
-            }
-        }
+        self.stage.attempts_read();
+        let Orchestration { ledger, attempts, .. } = &mut self.orchestration;
+        attempts.take_in(noted, ledger);
     }
 
     /// Notes that the instance cannot go on, for a reason outside its guest.
     pub fn break_down(&mut self, code: &str, message: String) {
-        self.player = None;
+        self.cool();
         if code == UNREADABLE {
-            self.unreadable = true;
-            self.attempts_unread = false;
+            self.stage.cannot_be_read();
         }
-        self.new_stuck = Some(StuckReason {
+        self.breakdown = Some(StuckReason {
             code: code.to_owned(),
             message,
         });
     }
+
+    /// The first turn of an instance that is not stored cannot run now: the instance is created without it, and takes it
+    /// when it can.
+    pub fn turn_later(&mut self) {
+        if let Stage::NotStored { turn_later, .. } = &mut self.stage {
+            *turn_later = true;
+        }
+    }
+
+    /// Results that are nowhere durable yet, for the next owner after a failed commit.
+    pub fn into_results(self) -> Vec<ActivityResult> {
+        let taken = self.in_commit.map(|taken| taken.results).unwrap_or_default();
+        taken.into_iter().chain(self.results).collect()
+    }
+
+    /// The activity calls to start and to stop that follow from what is durable, instead of [`Next::Activities`].
+    pub fn take_activity_changes(&mut self) -> ActivityChanges {
+        std::mem::take(&mut self.activities)
+    }
+
+    // ---- what it wants ----
 
     /// What to do next. Call it again after doing it.
     ///
@@ -511,126 +373,133 @@ impl<G: Guest> Owner<G> {
     pub fn next(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
         assert!(self.in_commit.is_none(), "one commit at a time");
         if !self.activities.is_empty() {
-            return Ok(Next::Activities(std::mem::take(&mut self.activities)));
+            return Ok(Next::Activities(self.take_activity_changes()));
         }
         if self.status.has_ended() {
             return Ok(Next::Ended);
         }
-        if self.is_not_stored() && (self.turn_later || self.new_stuck.is_some() || context.is_held()) {
-            self.inbox.remove(&NOT_STORED);
+        if self.is_created_without_turn(context) {
+            // It comes back as a row.
+            self.inbox.take_start();
             return Ok(self.commit(context, context.now(), None, Gathered::default()));
         }
-        if let Some(reason) = self.terminate_reason() {
-            if self.needs_ledger() && !self.unreadable {
-                return Ok(Next::History(self.ledger.last_turn()));
-            }
-            if self.attempts_unread {
-                return Ok(self.unread_attempts());
-            }
-            return Ok(self.terminate(reason, context));
+        let step = self.step(context);
+        if let Some(next) = self.unread_before(&step) {
+            return Ok(next);
         }
-        if self.has_control() {
-            // What is written when an instance goes on must tell when to wake it and what is in flight.
-            if self.needs_ledger() && !self.unreadable {
-                return Ok(Next::History(self.ledger.last_turn()));
-            }
-            return Ok(self.control(context));
+        match step {
+            Step::Terminate(reason) => Ok(self.terminate(reason, context)),
+            Step::Control => Ok(self.control(context)),
+            Step::BreakDown => Ok(self.become_stuck(context)),
+            Step::Hold => Ok(self.hold()),
+            Step::Run => self.run(context),
         }
-        if let Some(reason) = self.new_stuck.take() {
-            if self.needs_ledger() && !self.unreadable {
-                self.new_stuck = Some(reason);
-                return Ok(Next::History(self.ledger.last_turn()));
-            }
-            self.status = InstanceStatus::Stuck;
-            self.stuck = Some(reason);
-            return Ok(self.commit(context, context.now(), None, Gathered::default()));
+    }
+
+    fn step(&self, context: &dyn OwnerContext) -> Step {
+        if let Some(reason) = self.inbox.terminate_reason() {
+            Step::Terminate(reason.to_owned())
+        } else if self.inbox.has_control() {
+            Step::Control
+        } else if self.breakdown.is_some() {
+            Step::BreakDown
+        } else if self.is_suspended_or_stuck() || context.is_held() {
+            Step::Hold
+        } else {
+            Step::Run
         }
-        if self.is_suspended_or_stuck() || context.is_held() {
-            if self.results.is_empty() && !self.pending.has_direct() {
-                self.shed_events();
-                return Ok(Next::Idle(None));
-            }
-            return Ok(self.store_all());
+    }
+
+    /// What has to be read of a stored instance before a step, if anything. What is written when an instance goes on or
+    /// breaks down must tell when to wake it and what is in flight; what cannot be read does not hinder it.
+    fn unread_before(&self, step: &Step) -> Option<Next> {
+        if matches!(step, Step::Hold) || matches!(self.stage, Stage::Unreadable) {
+            return None;
         }
-        if self.needs_ledger() {
-            return Ok(match (&self.player, self.ledger.started()) {
+        let runs = matches!(step, Step::Run);
+        if self
+            .orchestration
+            .unread_after(self.position.last_turn, false)
+            .is_some()
+        {
+            return match self.orchestration.started() {
                 // The guest will be needed, so it is brought along: a long history is read once.
-                (None, Some(started)) if self.has_sure_arrivals() => Next::Guest(self.module, started.clone()),
-                (Some(player), _) => Next::History(player.last_turn().min(self.ledger.last_turn())),
-                (None, _) => Next::History(self.ledger.last_turn()),
-            });
+                Some(started) if runs && !self.is_hot() && (self.has_messages() || self.events.has_direct()) => {
+                    Some(Next::Guest(self.module, started.clone()))
+                }
+                _ => self.unread_history(runs),
+            };
         }
-        if self.attempts_unread {
-            return Ok(self.unread_attempts());
+        let needs_attempts = runs || matches!(step, Step::Terminate(_));
+        (needs_attempts && self.stage.has_unread_attempts())
+            .then(|| Next::Attempts(self.orchestration.tasks_with_attempts()))
+    }
+
+    /// The rows of the history that are to be read next: the one place that asks for them.
+    fn unread_history(&self, for_guest: bool) -> Option<Next> {
+        let after = self.orchestration.unread_after(self.position.last_turn, for_guest);
+        after.map(Next::History)
+    }
+
+    /// Whether the instance is not stored and its first turn cannot run now.
+    fn is_created_without_turn(&self, context: &dyn OwnerContext) -> bool {
+        match self.stage {
+            Stage::NotStored { turn_later, .. } => turn_later || self.breakdown.is_some() || context.is_held(),
+            Stage::TakingOver { .. } | Stage::Ready | Stage::Unreadable => false,
         }
-        if !self.announced {
-            self.announce();
-            return self.next(context);
+    }
+
+    fn become_stuck(&mut self, context: &dyn OwnerContext) -> Next {
+        self.status = InstanceStatus::Stuck;
+        self.stuck = self.breakdown.take();
+        self.commit(context, context.now(), None, Gathered::default())
+    }
+
+    /// Takes no turn. What is nowhere durable is stored, since it may have to wait for long.
+    fn hold(&mut self) -> Next {
+        if !self.results.is_empty() || self.events.has_direct() {
+            return self.store_all();
         }
-        if self.more_inbox && self.inbox.is_empty() {
+        self.shed_events();
+        Next::Idle(None)
+    }
+
+    /// Everything that is outstanding is known.
+    fn run(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
+        if let Stage::TakingOver { .. } = self.stage {
+            self.stage = Stage::Ready;
+            let execution = self.position.execution;
+            self.activities.start = self.orchestration.calls_to_resume(execution, self.results.iter());
+            if !self.activities.is_empty() {
+                return Ok(Next::Activities(self.take_activity_changes()));
+            }
+        }
+        if self.inbox.is_to_be_read() {
             return Ok(self.store_all());
         }
-        if let Some(names) = self.unread() {
+        if let Some(names) = self.unread_events() {
             return Ok(Next::Events(names));
         }
         if !self.has_work(context.now()) {
             return Ok(self.rest(context));
         }
-        match &self.player {
-            None => match self.beginning() {
-                Some(started) => return Ok(Next::Guest(self.module, started)),
-                None => {
-                    self.break_down(UNREADABLE, "the instance has neither a first turn nor a start".into());
-                    return self.next(context);
-                }
-            },
-            Some(player) if player.last_turn() < self.last_turn => return Ok(Next::History(player.last_turn())),
-            Some(_) => {}
-        }
-        self.turn(context)
-    }
-
-    /// The commit that [`Next::Commit`] asked for is durable. Returns of each event that was received directly, in their
-    /// order, whether it is.
-    pub fn committed(&mut self, receipt: &TurnReceipt) -> Vec<bool> {
-        let mut taken = self.in_commit.take().expect("a commit was in flight");
-        let kept = self.pending.direct();
-        let kept = kept
-            .iter()
-            .take(receipt.kept.len())
-            .map(|(_, event)| events::stored_bytes(event));
-        self.event_bytes = self.event_bytes.saturating_add(kept.sum());
-        self.pending.stored(&receipt.kept);
-        for (number, row) in &receipt.delivered {
-            if *number == self.number {
-                self.receive(row.clone());
+        if !self.is_hot() {
+            if let Some(started) = self.beginning() {
+                return Ok(Next::Guest(self.module, started));
             }
+            self.break_down(UNREADABLE, "the instance has neither a first turn nor a start".into());
+            return Ok(self.become_stuck(context));
         }
-        self.activities = taken.activities;
-        if taken.next_execution {
-            self.player = None;
-            self.ledger = Ledger::default();
-            self.child_attempts.clear();
-            self.so_far.clear();
+        match self.unread_history(true) {
+            Some(history) => Ok(history),
+            None => self.turn(context),
         }
-        if receipt.instance_gone {
-            taken.direct.fill(false);
-            self.status = InstanceStatus::Terminated;
-            self.activities = ActivityChanges {
-                cancel_all: true,
-                ..ActivityChanges::default()
-            };
-        }
-        if taken.ended {
-            self.player = None;
-        }
-        taken.direct
     }
 
     /// Idles. First stores the events that are not durable yet, so that their senders need not wait until the
     /// orchestration wants them.
     fn rest(&mut self, context: &dyn OwnerContext) -> Next {
-        if self.pending.has_direct() {
+        if self.events.has_direct() {
             return self.commit(context, context.now(), None, Gathered::default());
         }
         self.shed_events();
@@ -640,308 +509,63 @@ impl<G: Guest> Owner<G> {
     /// Stores what is nowhere durable yet, because the instance takes none of it now.
     fn store_all(&mut self) -> Next {
         let results = self.results.drain(..).map(ActivityResult::into_inbox);
-        Next::Store(
-            results
-                .chain(self.pending.take_direct().into_iter().map(free))
-                .collect(),
-        )
+        // Nothing was used up for an event.
+        let events = self.events.take_direct().into_iter();
+        let events = events.map(|event| (InboxItem::Event(event), None));
+        Next::Store(results.chain(events).collect())
     }
 
-    fn needs_ledger(&self) -> bool {
-        self.ledger.last_turn() < self.last_turn
-    }
+    // ---- what it knows ----
 
-    /// Attempts of tasks that are over concern nobody but people.
-    fn unread_attempts(&self) -> Next {
-        let calls = self.ledger.tasks().filter(|(_, outstanding)| match outstanding {
-            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => true,
-            Outstanding::Timer { .. } => false,
-        });
-        Next::Attempts(calls.map(|(task, _)| task).collect())
-    }
-
-    fn child_attempt(&self, task: TaskId) -> u32 {
-        self.child_attempts.get(&task).copied().unwrap_or(0) + 1
-    }
-
-    /// After taking over: attempts that are outstanding have to run somewhere.
-    fn announce(&mut self) {
-        self.announced = true;
-        let Some(started) = self.ledger.started() else { return };
-        let of_this = self.results.iter().filter(|result| result.execution == self.execution);
-        let known: BTreeSet<TaskId> = of_this.map(|result| result.task).collect();
-        let mut so_far = std::mem::take(&mut self.so_far);
-        let start = self.ledger.tasks().filter_map(|(task, outstanding)| match outstanding {
-            Outstanding::Activity(call) if !known.contains(&task) => Some(StartActivity {
-                execution: self.execution,
-                task,
-                call: call.clone(),
-                seed: started.seed,
-                so_far: so_far.remove(&task).unwrap_or_default(),
-            }),
-            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) | Outstanding::Timer { .. } => None,
-        });
-        self.activities.start = start.collect();
+    fn is_suspended_or_stuck(&self) -> bool {
+        matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck)
     }
 
     /// What the execution began or is to begin with.
     fn beginning(&self) -> Option<Arc<Started>> {
-        if let Some(started) = self.ledger.started() {
-            return Some(started.clone());
-        }
-        self.inbox.values().find_map(|item| match item {
-            InboxItem::Start(started) => Some(Arc::new((**started).clone())),
-            _ => None,
-        })
+        let begun = self.orchestration.started().cloned();
+        begun.or_else(|| self.inbox.start().map(|started| Arc::new(started.clone())))
     }
 
     /// Before the first turn: when it may run at the earliest.
     fn not_before(&self) -> Option<Timestamp> {
-        if self.last_turn > TurnNumber::NONE {
-            None
-        } else {
-            self.beginning()?.not_before
+        match self.position.is_first_turn() {
+            true => self.inbox.start()?.not_before,
+            false => None,
         }
     }
 
     fn wake_at(&self) -> Option<Timestamp> {
-        self.not_before().or(self.ledger.next_due())
+        self.not_before().or(self.orchestration.ledger.next_due())
     }
 
     fn has_work(&mut self, now: Timestamp) -> bool {
         if self.not_before().is_some_and(|time| time > now) {
             return false;
         }
-        let has_messages = !self.inbox.is_empty() || !self.results.is_empty();
-        has_messages || self.ledger.next_due().is_some_and(|due| due <= now) || self.wants_events(Place::Own)
+        let is_due = self.orchestration.ledger.next_due().is_some_and(|due| due <= now);
+        self.has_messages() || is_due || self.wants_events(Place::Own)
     }
 
-    /// Whether something has come that a turn may take.
-    fn has_arrivals(&self) -> bool {
-        !self.inbox.is_empty() || !self.results.is_empty() || !(self.quiet || self.pending.is_empty())
+    /// Whether something has come, apart from events, for which a turn will run as far as can be told.
+    fn has_messages(&self) -> bool {
+        !self.inbox.is_empty() || !self.results.is_empty()
     }
 
-    /// Whether something has come for which, as far as can be told without the history, a turn will run.
-    fn has_sure_arrivals(&self) -> bool {
-        !self.inbox.is_empty() || !self.results.is_empty() || self.pending.has_direct()
+    /// Whether an event is known that is waited for and came before that place.
+    fn wants_events(&mut self, before: Place) -> bool {
+        let waits = self.orchestration.waits(self.position.last_turn);
+        self.events.has_wanted(before, waits)
     }
 
-    /// Gathers what arrived and runs a turn with it, or commits without one where nothing is left for the guest.
-    fn turn(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
-        let now = context.now();
-        let mut gathered = self.gather(now, context);
-        if gathered.arrivals.is_empty() && !self.wants_events(gathered.until) {
-            // Rows that concern nobody any more, or a child to be tried again.
-            if gathered.is_empty() && gathered.effects.is_empty() {
-                self.results.clear();
-                // A history may name more waits than the guest has. What was read for those says nothing about the others.
-                return Ok(match self.unread() {
-                    Some(names) => Next::Events(names),
-                    None => self.rest(context),
-                });
-            }
-            return Ok(self.commit(context, now, None, gathered));
-        }
-        let at = self.time_of_turn(now, &gathered.arrivals);
-        let behind = at.since(now);
-        if behind >= TOLERATED_BEHIND {
-            gathered.arrive(Place::Own, Arrival::ClockBehind { by_ms: millis(behind) });
-        }
-        let delivery = Delivery {
-            arrivals: std::mem::take(&mut gathered.arrivals),
-            pending: &mut self.pending,
-            until: gathered.until,
-            room: EVENT_ROOM,
-        };
-        let player = self.player.as_mut().expect("the guest was asked for");
-        // What it waits for afterwards is another matter.
-        (self.quiet, self.looked) = (false, false);
-        let new_turn = match player.deliver(at, delivery) {
-            Ok(new_turn) => new_turn,
-            Err(trouble) => {
-                // Nothing happened: put back what was gathered, which is all still durable or in memory.
-                self.player = None;
-                self.put_back(gathered);
-                return Err(trouble);
-            }
-        };
-        let mut turn = new_turn.turn;
-        gathered.events = new_turn.taken;
-        gathered.effects.logs.extend(new_turn.logs);
-        gathered.effects.custom_status = new_turn.custom_status;
-        if let Some(failure) = self.outgrown(&turn, &mut gathered.effects, context) {
-            turn.decisions = vec![Decision::Fail { failure }];
-        }
-        self.last_turn = turn.number;
-        self.status = InstanceStatus::Running;
-        // Before the ledger knows the new tasks: cancellations concern old ones or new ones of this very turn.
-        self.decide(&turn, &mut gathered.effects, context);
-        if let Err(error) = self.ledger.apply(&turn) {
-            unreachable!("a new turn follows the last: {error}");
-        }
-        Ok(self.commit(context, turn.at, Some(turn), gathered))
+    /// The names of events to be read before the next turn, if any.
+    fn unread_events(&self) -> Option<Vec<String>> {
+        let waits = self.orchestration.waits(self.position.last_turn);
+        self.events.unread(waits)
     }
 
-    /// The time of a turn that begins now: not before the last one, nor before the time for which a fired timer was set.
-    fn time_of_turn(&self, now: Timestamp, arrivals: &[(Place, Arrival)]) -> Timestamp {
-        let fired = arrivals.iter().filter_map(|(_, arrival)| match arrival {
-            Arrival::TimerFired { task } => self.ledger.task(*task),
-            _ => None,
-        });
-        let set_for = fired.filter_map(|outstanding| match outstanding {
-            Outstanding::Timer { fire_at, .. } => Some(*fire_at),
-            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => None,
-        });
-        set_for.chain([now, self.ledger.last_at()]).max().unwrap_or(now)
-    }
-
-    /// What a turn used, for the books.
-    fn used_by(&self, turn: &Turn) -> Used {
-        let failed = turn
-            .decisions
-            .iter()
-            .any(|decision| matches!(decision, Decision::Fail { .. }));
-        Used {
-            tenant: self.tenant,
-            kind: FunctionKind::Orchestration,
-            function: self.function.clone(),
-            at: turn.at,
-            amount: Amount {
-                count: 1,
-                failed: failed.into(),
-                fuel: turn.fuel,
-                wall_ms: 0,
-                bytes_in: turn.arrivals.iter().map(Arrival::payload_bytes).sum(),
-                bytes_out: turn.decisions.iter().map(Decision::payload_bytes).sum(),
-                http_sent: 0,
-                http_received: 0,
-            },
-        }
-    }
-
-    /// Wraps up a step. From here on the owner waits for [`Self::committed`].
-    fn commit(&mut self, context: &dyn OwnerContext, now: Timestamp, turn: Option<Turn>, gathered: Gathered) -> Next {
-        let Gathered {
-            mut consumed,
-            results,
-            events,
-            effects,
-            ..
-        } = gathered;
-        consumed.retain(|seq| *seq != NOT_STORED);
-        let ended = self.status.has_ended();
-        let (taken_events, kept, direct) = self.settle_events(events, ended);
-        let execution = self.execution;
-        let next_execution = effects.next_execution;
-        if next_execution.is_some() {
-            self.execution = execution.next();
-            self.last_turn = TurnNumber::NONE;
-            self.history_bytes = 0;
-        }
-        let open = !ended && next_execution.is_none();
-        let awake = matches!(self.status, InstanceStatus::Pending | InstanceStatus::Running);
-        let wake_at = if open && awake { self.wake_at() } else { None };
-        let in_flight = if open { self.ledger.activities_outstanding() } else { 0 };
-        let fuel = turn.as_ref().map_or(0, |turn| turn.fuel) + effects.fuel;
-        self.fuel = self.fuel.saturating_add(fuel);
-        self.updated_at = now;
-        if let Some(status) = &effects.custom_status {
-            self.custom_status = Some(status.clone());
-        }
-        let mut usage = effects.usage;
-        usage.extend(turn.as_ref().map(|turn| self.used_by(turn)));
-        let commit = TurnCommit {
-            instance: self.number,
-            creation: self.creation.take(),
-            tenant: self.tenant,
-            execution,
-            turn,
-            consumed,
-            taken_events,
-            kept,
-            children: effects.children,
-            messages: effects.messages,
-            attempts: effects.attempts,
-            logs: effects.logs,
-            max_log_bytes: context.max_log_bytes(),
-            usage,
-            summary: Summary {
-                status: self.status,
-                execution: self.execution,
-                last_turn: self.last_turn,
-                wake_at,
-                in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
-                custom_status: effects.custom_status.map(Some),
-                stuck: self.stuck.clone(),
-                module: self.module,
-                fuel,
-                updated_at: now,
-            },
-            next_execution,
-        };
-        self.in_commit = Some(CommitInFlight {
-            results,
-            direct,
-            ended,
-            next_execution: commit.next_execution.is_some(),
-            activities: std::mem::take(&mut self.activities),
-        });
-        Next::Commit(Box::new(commit))
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What a step does with events: the stored ones that it took, the others that it stores, and of each that was received
-/// directly, in their order, whether it is durable then.
-type SettledEvents = (Vec<TakenEvent>, Vec<Event>, Vec<bool>);
-
-impl<G: Guest> Owner<G> {
-    fn settle_events(&mut self, taken: Vec<PendingEvent>, ended: bool) -> SettledEvents {
-        let (mut stored, mut direct) = (Vec::new(), BTreeMap::new());
-        for PendingEvent { place, event } in taken {
-            match place {
-                Place::Stored(seq) => {
-                    let bytes = event_bytes(&event);
-                    self.event_bytes = self.event_bytes.saturating_sub(events::stored_bytes(&event));
-                    stored.push(TakenEvent {
-                        seq,
-                        name: event.name.folded(),
-                        bytes,
-                    });
-                }
-                Place::Direct(number) => drop(direct.insert(number, true)),
-                Place::Own => {}
-            }
-        }
-        let left = self.pending.direct();
-        direct.extend(left.iter().map(|(number, _)| (*number, !ended)));
-        // Of an instance that has ended, nobody will take them: those who raised them are told.
-        let kept = if ended {
-            Vec::new()
-        } else {
-            left.into_iter().map(|(_, event)| event).collect()
-        };
-        (stored, kept, direct.into_values().collect())
-    }
-}
-
-/// An event as a message; nothing was used up for it.
-fn free(event: Event) -> (InboxItem, Option<Used>) {
-    (InboxItem::Event(event), None)
-}
-
-impl ActivityResult {
-    /// As a message, for an instance that takes none now, and what it used.
-    fn into_inbox(self) -> (InboxItem, Option<Used>) {
-        let item = InboxItem::TaskEnded {
-            execution: self.execution,
-            task: self.task,
-            attempt: 0,
-            outcome: self.outcome,
-        };
-        (item, self.used)
+    fn shed_events(&mut self) {
+        let waits = self.orchestration.waits(self.position.last_turn);
+        self.events.shed(waits);
     }
 }

@@ -131,11 +131,8 @@ async fn run(
     let pending_creation = pending_creation.filter(|pending_creation| pending_creation.claim.take());
     let mut not_stored = pending_creation.map(|pending_creation| {
         session.creation_reply = Some(pending_creation.reply);
-        let mut owner = Owner::not_stored(instance, pending_creation.creation);
+        let mut owner = Owner::not_stored(instance, pending_creation.creation, pending_creation.turn_later);
         owner.know_events_of(shared.known_event_bytes);
-        if pending_creation.turn_later {
-            owner.turn_later();
-        }
         owner
     });
     if is_new && not_stored.is_none() && owners.remove_if_idle(instance, &mailbox) {

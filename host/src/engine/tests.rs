@@ -569,7 +569,7 @@ fn not_stored(program: &[Vec<Op>]) -> Instance {
         },
         key: None,
     };
-    instance.owner = Owner::not_stored(instance.record.number, creation);
+    instance.owner = Owner::not_stored(instance.record.number, creation, false);
     instance
 }
 

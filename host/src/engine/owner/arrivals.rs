@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::engine::effects::Effects;
-use crate::model::{Arrival, Failure, InboxItem, InboxSeq, TaskId, Timestamp, TurnNumber, failure::types};
+use crate::model::{Arrival, Failure, InboxItem, InboxSeq, TaskId, Timestamp, failure::types};
 use crate::replay::ledger::SubOrchestrationCall;
 use crate::replay::{Guest, Outstanding, PendingEvent, Place, Room};
 
+use super::effects::Effects;
+use super::inbox::TakenMessage;
 use super::{ActivityResult, Owner, OwnerContext};
 
 /// Most arrivals of one turn, events excepted. Bounds the row; what is left comes with the next turn.
@@ -21,16 +22,20 @@ pub(super) const EVENT_ROOM: Room = Room {
     bytes: MAX_ARRIVAL_BYTES,
 };
 
-/// What was gathered for the next turn.
+/// What a step takes and causes.
 pub(super) struct Gathered {
-    /// In the order of their places.
+    /// What it brings to the guest, in the order of their places.
     pub(super) arrivals: Vec<(Place, Arrival)>,
     /// Events at or after this place come after messages that were left for the next turn.
     pub(super) until: Place,
-    pub(super) consumed: Vec<InboxSeq>,
+    /// Messages that were taken, also those that concern nobody any more.
+    pub(super) messages: Vec<TakenMessage>,
+    /// Results that were taken, likewise.
     pub(super) results: Vec<ActivityResult>,
     /// Events that the turn took.
     pub(super) events: Vec<PendingEvent>,
+    /// Sub-orchestrations that get another attempt.
+    retried: Vec<TaskId>,
     bytes: usize,
     pub(super) effects: Effects,
 }
@@ -40,9 +45,10 @@ impl Default for Gathered {
         Self {
             arrivals: Vec::new(),
             until: Place::Own,
-            consumed: Vec::new(),
+            messages: Vec::new(),
             results: Vec::new(),
             events: Vec::new(),
+            retried: Vec::new(),
             bytes: 0,
             effects: Effects::default(),
         }
@@ -55,7 +61,7 @@ impl Gathered {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.arrivals.is_empty() && self.consumed.is_empty()
+        self.arrivals.is_empty() && self.messages.is_empty()
     }
 
     pub(super) fn arrive(&mut self, place: Place, arrival: Arrival) {
@@ -64,98 +70,51 @@ impl Gathered {
     }
 }
 
+/// Tasks that have their outcome already, of those that are outstanding. The first one counts.
+type Settled = BTreeSet<TaskId>;
+
 impl<G: Guest> Owner<G> {
     /// Nothing happened: what was gathered waits again.
     pub(super) fn put_back(&mut self, gathered: Gathered) {
         for result in gathered.results.into_iter().rev() {
             self.results.push_front(result);
         }
-        for (seq, item) in gathered.effects.taken {
-            self.inbox.insert(seq, item);
-        }
-        for task in gathered.effects.retried {
-            if let Some(count) = self.child_attempts.get_mut(&task) {
-                *count -= 1;
-            }
+        self.inbox.put_back(gathered.messages);
+        for task in gathered.retried {
+            self.orchestration.attempts.child_did_not_fail(task);
         }
     }
 
     /// Takes what arrived and is no event, in order: the inbox, results, then timers that are due.
     pub(super) fn gather(&mut self, now: Timestamp, context: &dyn OwnerContext) -> Gathered {
-        let mut gathered = Gathered::default();
-        let mut settled = BTreeSet::new();
-        // After continue-as-new the start is younger than messages that wait already, and still comes first.
-        let start = self
-            .inbox
-            .iter()
-            .find(|(_, item)| matches!(item, InboxItem::Start(_)))
-            .map(|(seq, _)| *seq);
-        let mut first = start.and_then(|seq| self.inbox.remove_entry(&seq));
+        let (mut gathered, mut settled) = (Gathered::default(), Settled::new());
         while !gathered.is_full()
-            && let Some((seq, item)) = first.take().or_else(|| self.inbox.pop_first())
+            && let Some(message) = self.inbox.take()
         {
-            gathered.consumed.push(seq);
-            self.take_message(seq, &item, &mut gathered, &mut settled, context);
-            gathered.effects.taken.push((seq, item));
+            self.take_message(&message, &mut gathered, &mut settled, context);
+            gathered.messages.push(message);
         }
-        if self.more_inbox {
-            let last = gathered.consumed.iter().max();
-            gathered.until = Place::Stored(last.copied().unwrap_or(InboxSeq(0)));
-        } else if let Some(seq) = self.inbox.keys().next() {
-            gathered.until = Place::Stored(*seq);
-        }
+        let last = gathered.messages.iter().filter_map(|message| message.seq).max();
+        gathered.until = self.inbox.known_until(last);
         while !gathered.is_full()
             && let Some(result) = self.results.pop_front()
         {
-            let wanted = result.execution == self.execution
-                && matches!(self.ledger.task(result.task), Some(Outstanding::Activity(_)))
-                && settled.insert(result.task);
-            // Nobody may wait for it any more; it was used all the same.
-            gathered.effects.usage.extend(result.used.clone());
-            if wanted {
-                gathered.effects.fuel += result.fuel;
-                gathered.effects.logs.extend(result.logs.iter().cloned());
-                let arrival = Arrival::TaskEnded {
-                    task: result.task,
-                    outcome: result.outcome.clone(),
-                };
-                gathered.arrive(Place::Own, arrival);
-            }
+            self.take_result(&result, &mut gathered, &mut settled);
             gathered.results.push(result);
         }
-        let due: Vec<TaskId> = self.ledger.due_at(now).map(|(_, task)| task).collect();
-        for task in due {
-            if gathered.is_full() || !settled.insert(task) {
-                continue;
-            }
-            match self.ledger.task(task) {
-                Some(Outstanding::Timer { .. }) => gathered.arrive(Place::Own, Arrival::TimerFired { task }),
-                Some(Outstanding::SubOrchestration(call)) => {
-                    let allowed = call.options.timeout_ms.unwrap_or_default();
-                    let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
-                    let child = call.child_id(self.child_attempt(task));
-                    gathered
-                        .effects
-                        .terminate(child, format!("its parent {} waited {allowed} ms", self.id));
-                    let outcome = Err(Failure::new(types::TIMEOUT, message));
-                    gathered.arrive(Place::Own, Arrival::TaskEnded { task, outcome });
-                }
-                Some(Outstanding::Activity(_)) | None => {}
-            }
-        }
+        self.take_due(now, &mut gathered, &mut settled);
         gathered
     }
 
     fn take_message(
         &mut self,
-        seq: InboxSeq,
-        item: &InboxItem,
+        TakenMessage { seq, item }: &TakenMessage,
         gathered: &mut Gathered,
-        settled: &mut BTreeSet<TaskId>,
+        settled: &mut Settled,
         context: &dyn OwnerContext,
     ) {
         match item {
-            InboxItem::Start(started) if self.last_turn == TurnNumber::NONE => {
+            InboxItem::Start(started) if self.position.is_first_turn() => {
                 gathered.arrive(Place::Stored(InboxSeq(0)), Arrival::Started(started.clone()));
             }
             InboxItem::TaskEnded {
@@ -164,23 +123,26 @@ impl<G: Guest> Owner<G> {
                 attempt,
                 outcome,
             } => {
-                if *execution != self.execution || settled.contains(task) {
+                if *execution != self.position.execution || settled.contains(task) {
                     return;
                 }
-                match self.ledger.task(*task) {
+                match self.orchestration.ledger.task(*task) {
                     Some(Outstanding::Activity(_)) => {}
                     Some(Outstanding::SubOrchestration(call)) => {
-                        if *attempt != self.child_attempt(*task) {
+                        let attempts = &mut self.orchestration.attempts;
+                        if *attempt != attempts.of_child(*task) {
                             return;
                         }
                         if let Err(failure) = outcome
                             && let Some(start_at) = next_child_at(call, *attempt, failure, context.now())
                         {
-                            let parent = self.as_parent(*task, attempt + 1);
+                            let parent = self.identity.as_parent(*execution, *task, attempt + 1);
+                            let tenant = self.identity.tenant;
                             gathered
                                 .effects
-                                .retry_child(context, self.tenant, call, parent, start_at, failure);
-                            *self.child_attempts.entry(*task).or_default() += 1;
+                                .retry_child(context, tenant, call, parent, start_at, failure);
+                            gathered.retried.push(*task);
+                            attempts.child_failed(*task);
                             return;
                         }
                     }
@@ -191,7 +153,7 @@ impl<G: Guest> Owner<G> {
                     task: *task,
                     outcome: outcome.clone(),
                 };
-                gathered.arrive(Place::Stored(seq), arrival);
+                gathered.arrive(seq.map_or(Place::Own, Place::Stored), arrival);
             }
             // Events are pending until the guest waits for them.
             InboxItem::Event(_)
@@ -199,6 +161,50 @@ impl<G: Guest> Owner<G> {
             | InboxItem::Terminate { .. }
             | InboxItem::Suspend { .. }
             | InboxItem::Resume { .. } => {}
+        }
+    }
+
+    fn take_result(&self, result: &ActivityResult, gathered: &mut Gathered, settled: &mut Settled) {
+        let is_wanted = result.execution == self.position.execution
+            && matches!(
+                self.orchestration.ledger.task(result.task),
+                Some(Outstanding::Activity(_))
+            )
+            && settled.insert(result.task);
+        // Nobody may wait for it any more; it was used all the same.
+        gathered.effects.usage.extend(result.used.clone());
+        if is_wanted {
+            gathered.effects.fuel += result.fuel;
+            gathered.effects.logs.extend(result.logs.iter().cloned());
+            let arrival = Arrival::TaskEnded {
+                task: result.task,
+                outcome: result.outcome.clone(),
+            };
+            gathered.arrive(Place::Own, arrival);
+        }
+    }
+
+    /// Takes timers that are due, and ends sub-orchestrations that took too long.
+    fn take_due(&self, now: Timestamp, gathered: &mut Gathered, settled: &mut Settled) {
+        let ledger = &self.orchestration.ledger;
+        let due: Vec<TaskId> = ledger.due_at(now).map(|(_, task)| task).collect();
+        for task in due {
+            if gathered.is_full() || !settled.insert(task) {
+                continue;
+            }
+            match ledger.task(task) {
+                Some(Outstanding::Timer { .. }) => gathered.arrive(Place::Own, Arrival::TimerFired { task }),
+                Some(Outstanding::SubOrchestration(call)) => {
+                    let allowed = call.options.timeout_ms.unwrap_or_default();
+                    let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
+                    let child = call.child_id(self.orchestration.attempts.of_child(task));
+                    let reason = format!("its parent {} waited {allowed} ms", self.identity.id);
+                    gathered.effects.terminate(child, reason);
+                    let outcome = Err(Failure::new(types::TIMEOUT, message));
+                    gathered.arrive(Place::Own, Arrival::TaskEnded { task, outcome });
+                }
+                Some(Outstanding::Activity(_)) | None => {}
+            }
         }
     }
 }

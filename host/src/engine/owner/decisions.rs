@@ -2,32 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::engine::effects::{Child, Effects};
 use crate::model::{
-    Arrival, Decision, Event, FunctionName, InstanceId, InstanceStatus, ModuleNumber, Parent, Payload, Started, TaskId,
-    Turn, failure::types,
+    Arrival, Decision, Event, FunctionName, InstanceId, ModuleNumber, Parent, Payload, Started, TaskId, Turn,
+    failure::types,
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::{Guest, Outstanding};
 use crate::store::AttemptsSoFar;
 
+use super::effects::{Child, Effects, NextExecution};
 use super::{Owner, OwnerContext, StartActivity};
 
 impl<G: Guest> Owner<G> {
-    pub(super) fn as_parent(&self, task: TaskId, attempt: u32) -> Parent {
-        Parent {
-            instance: self.number,
-            instance_id: self.id.clone(),
-            execution: self.execution,
-            task,
-            attempt,
-        }
-    }
-
-    /// Turns decisions into what the commit carries besides the row.
-    pub(super) fn decide(&mut self, turn: &Turn, effects: &mut Effects, context: &dyn OwnerContext) {
+    /// Adds what the decisions of a turn cause. The ledger must not know the turn yet: cancellations concern old tasks, or
+    /// new ones of this very turn.
+    pub(super) fn decide(&self, turn: &Turn, effects: &mut Effects, context: &dyn OwnerContext) {
         use Decision as D;
-        let started = self.started_by(turn);
+        let (started, tenant) = (self.started_by(turn), self.identity.tenant);
         for decision in &turn.decisions {
             match decision {
                 D::CallActivity {
@@ -37,8 +28,8 @@ impl<G: Guest> Owner<G> {
                     options,
                     module,
                 } => {
-                    self.activities.start.push(StartActivity {
-                        execution: self.execution,
+                    effects.activities.start.push(StartActivity {
+                        execution: self.position.execution,
                         task: *task,
                         call: ActivityCall {
                             function: function.clone(),
@@ -59,33 +50,23 @@ impl<G: Guest> Owner<G> {
                     module,
                     ..
                 } => {
-                    let parent = Some(self.as_parent(*task, 1));
-                    effects.start(
-                        context,
-                        self.tenant,
-                        child(instance_id, *module, function, input, parent),
-                    );
+                    let parent = Some(self.identity.as_parent(self.position.execution, *task, 1));
+                    effects.start(context, tenant, child(instance_id, *module, function, input, parent));
                 }
                 D::StartOrchestration {
                     function,
                     input,
                     instance_id,
                     module,
-                } => effects.start(context, self.tenant, child(instance_id, *module, function, input, None)),
+                } => effects.start(context, tenant, child(instance_id, *module, function, input, None)),
                 D::SendEvent { instance_id, event } => effects.send_event(instance_id, event),
                 D::CancelTask { task } => self.cancel(*task, turn, effects),
-                D::Complete { output } => {
-                    self.status = InstanceStatus::Completed;
-                    self.outcome = Some(Ok(output.clone()));
-                    effects.tell_parent(self.parent.as_ref(), Ok(output.clone()));
-                }
+                D::Complete { output } => effects.end(self.identity.parent.as_ref(), Ok(output.clone())),
                 D::Fail { failure } => {
                     // Otherwise what goes beyond a limit would hold slots and the queue long after its end, when nobody
                     // can terminate it any more.
-                    self.activities.cancel_all |= failure.error_type == types::LIMIT;
-                    self.status = InstanceStatus::Failed;
-                    self.outcome = Some(Err(failure.clone()));
-                    effects.tell_parent(self.parent.as_ref(), Err(failure.clone()));
+                    effects.activities.cancel_all |= failure.error_type == types::LIMIT;
+                    effects.end(self.identity.parent.as_ref(), Err(failure.clone()));
                 }
                 D::ContinueAsNew { input, events } => {
                     effects.next_execution = Some(self.continued(&started, input, events, context));
@@ -97,16 +78,16 @@ impl<G: Guest> Owner<G> {
 
     /// What the execution of that turn began with.
     fn started_by(&self, turn: &Turn) -> Arc<Started> {
-        match (self.ledger.started(), turn.arrivals.first()) {
+        match (self.orchestration.started(), turn.arrivals.first()) {
             (Some(started), _) => started.clone(),
             (None, Some(Arrival::Started(started))) => Arc::new((**started).clone()),
             (None, _) => unreachable!("the first turn begins with the start"),
         }
     }
 
-    fn cancel(&mut self, task: TaskId, turn: &Turn, effects: &mut Effects) {
-        match self.ledger.task(task) {
-            Some(Outstanding::Activity(_)) => self.activities.cancel.push((self.execution, task)),
+    fn cancel(&self, task: TaskId, turn: &Turn, effects: &mut Effects) {
+        match self.orchestration.ledger.task(task) {
+            Some(Outstanding::Activity(_)) => effects.activities.cancel.push((self.position.execution, task)),
             Some(Outstanding::SubOrchestration(call)) => {
                 // Its end may have come with this very turn; the id may belong to somebody else by now.
                 let over = turn
@@ -114,15 +95,15 @@ impl<G: Guest> Owner<G> {
                     .iter()
                     .any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
                 if !over {
-                    let child = call.child_id(self.child_attempt(task));
-                    effects.terminate(child, format!("cancelled by its parent {}", self.id));
+                    let child = call.child_id(self.orchestration.attempts.of_child(task));
+                    effects.terminate(child, format!("cancelled by its parent {}", self.identity.id));
                 }
             }
             Some(Outstanding::Timer { .. }) => {}
             None => {
                 // Scheduled and cancelled in the same turn: it never starts.
-                self.activities.start.retain(|start| start.task != task);
-                effects.unstart(self.number, task);
+                effects.activities.start.retain(|start| start.task != task);
+                effects.unstart(self.identity.number, task);
             }
         }
     }
@@ -130,24 +111,25 @@ impl<G: Guest> Owner<G> {
     /// What the next execution is given. It runs on today's version of the function; if there is none any more, on the
     /// same bytes as before.
     fn continued(
-        &mut self,
+        &self,
         before: &Started,
         input: &Payload,
         events: &[Event],
         context: &dyn OwnerContext,
-    ) -> Started {
-        if let Ok(found) = context.directory().orchestration(&before.function, input) {
-            self.module = found.module;
-        }
-        Started {
-            execution: self.execution.next(),
-            function: before.function.clone(),
-            input: input.clone(),
-            seed: context.seed(),
-            limits: context.limits(),
-            parent: self.parent.clone(),
-            events: events.to_vec(),
-            not_before: None,
+    ) -> NextExecution {
+        let today = context.directory().orchestration(&before.function, input);
+        NextExecution {
+            module: today.map_or(self.module, |found| found.module),
+            started: Started {
+                execution: self.position.execution.next(),
+                function: before.function.clone(),
+                input: input.clone(),
+                seed: context.seed(),
+                limits: context.limits(),
+                parent: self.identity.parent.clone(),
+                events: events.to_vec(),
+                not_before: None,
+            },
         }
     }
 }

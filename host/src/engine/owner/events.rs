@@ -1,10 +1,12 @@
 //! Events that nobody has taken: what an owner knows of them, which ones a turn may want, and what becomes durable.
+//!
+//! `waits` is always the waits for events as they stand, or none if they are not known yet.
 
-use crate::model::{Event, EventPage, InboxSeq, Timestamp, TurnNumber, inbox::event_bytes};
-use crate::replay::{Guest, Ledger, Place, Player, Waits};
+use std::collections::BTreeMap;
 
-use super::Owner;
-use crate::store::ROW_BYTES;
+use crate::model::{Event, EventPage, InboxItem, InboxRow, InboxSeq, inbox::event_bytes};
+use crate::replay::{PendingEvent, PendingEvents, Place, Waits};
+use crate::store::{ROW_BYTES, TakenEvent};
 
 /// Most bytes of events that an owner keeps in memory unless told otherwise. The others stay in the store.
 pub(in crate::engine) const KNOWN_EVENT_BYTES: usize = 8 << 20;
@@ -15,66 +17,110 @@ const IDLE_EVENT_BYTES: usize = 64 << 10;
 /// Most names that are read at once.
 const MAX_NAMES_READ: usize = 256;
 
-impl<G: Guest> Owner<G> {
-    /// At most that many bytes of events are kept in memory.
-    pub fn know_events_of(&mut self, bytes: usize) {
-        self.known_event_bytes = bytes;
+/// The events that an owner knows.
+pub(super) struct KnownEvents {
+    pending: PendingEvents,
+    /// Most bytes of them in memory.
+    max_bytes: usize,
+    /// None of them is waited for, and none of those that are is unread.
+    quiet: bool,
+    /// Events were read since the last turn.
+    looked: bool,
+}
+
+/// What a step does with events.
+pub(super) struct SettledEvents {
+    /// The stored ones that it took.
+    pub(super) taken: Vec<TakenEvent>,
+    /// Bytes that were counted for these in the store.
+    pub(super) freed: u64,
+    /// The others that it stores.
+    pub(super) kept: Vec<Event>,
+    /// Of each event that was received directly, in their order, whether it is durable with the step.
+    pub(super) direct: Vec<bool>,
+}
+
+impl KnownEvents {
+    /// Those that were read with the instance. Older rows than `read_to` were read with them, unless there are `more`.
+    pub(super) fn new(events: Vec<InboxRow>, read_to: InboxSeq, more: bool) -> Self {
+        // Whatever is older than an event that was read was read with it.
+        let newest = events.iter().map(|row| row.seq).max();
+        let mut pending = PendingEvents::new(newest.map_or(read_to, |newest| newest.max(read_to)), more);
+        let known = events.into_iter().filter_map(|InboxRow { seq, item }| match item {
+            InboxItem::Event(event) => Some(PendingEvent {
+                place: Place::Stored(seq),
+                event,
+            }),
+            _ => None,
+        });
+        pending.put_back(known.collect());
+        Self {
+            pending,
+            max_bytes: KNOWN_EVENT_BYTES,
+            quiet: false,
+            looked: false,
+        }
     }
 
+    /// At most that many bytes are kept in memory.
+    pub(super) fn keep_at_most(&mut self, bytes: usize) {
+        self.max_bytes = bytes;
+    }
+
+    // ---- what comes ----
+
     /// Takes in a stored event.
-    pub(super) fn receive_stored_event(&mut self, seq: InboxSeq, event: Event) {
-        self.event_bytes = self.event_bytes.saturating_add(stored_bytes(&event));
-        let none = Waits::default();
-        let waits = waits(self.player.as_ref(), &self.ledger, self.last_turn);
+    pub(super) fn receive(&mut self, seq: InboxSeq, event: Event, waits: Option<&Waits>) {
         if waits.is_none_or(|waits| waits.contains_key(&event.name.folded())) {
             self.quiet = false;
         }
-        self.pending
-            .receive(seq, event, self.known_event_bytes, waits.unwrap_or(&none));
+        let none = Waits::default();
+        self.pending.receive(seq, event, self.max_bytes, waits.unwrap_or(&none));
     }
 
-    /// Whether an event can be [received directly](Self::receive_event), to be stored by the commit of the turn that
-    /// takes it. Otherwise whoever raised it has it stored, and is told if there is no room: an execution may have that
-    /// many bytes of history and of events that wait.
-    pub fn takes_event(&self, event: &Event, max_bytes: u64, now: Timestamp) -> bool {
-        let name = event.name.folded();
-        let may_be_wanted = match waits(self.player.as_ref(), &self.ledger, self.last_turn) {
-            // The first turn has yet to say what it waits for.
-            _ if self.last_turn == TurnNumber::NONE => self.not_before().is_none_or(|time| time <= now),
-            Some(waits) => waits.contains_key(&name),
-            None => true,
-        };
-        may_be_wanted
-            && !self.is_suspended_or_stuck()
-            && !self.more_inbox
-            && self.pending.is_complete(&name)
-            && self.pending.bytes() < self.known_event_bytes
-            && self.history_bytes.saturating_add(self.event_bytes) < max_bytes
+    /// Whether an event of that folded name can be received directly: older ones are known, and there is room.
+    pub(super) fn takes_directly(&self, name: &str) -> bool {
+        self.pending.is_complete(name) && self.pending.bytes() < self.max_bytes
     }
 
-    /// Takes in an event that is durable once a commit [took](Self::committed) it or the loop stored it.
-    pub fn receive_event(&mut self, event: Event) {
+    /// Takes in an event that is nowhere durable yet.
+    pub(super) fn receive_directly(&mut self, event: Event) {
         self.quiet = false;
         self.pending.receive_direct(event);
     }
 
-    /// Hands over what [`Next::Events`](super::Next::Events) asked for. `newest` is the newest message that was on disk
-    /// before.
-    pub fn read_events(&mut self, newest: InboxSeq, pages: Vec<EventPage>) {
+    /// Takes in what was read of some names. `newest` is the newest message that was on disk before.
+    pub(super) fn read(&mut self, newest: InboxSeq, pages: Vec<EventPage>, waits: Option<&Waits>) {
         let none = Waits::default();
-        let waits = waits(self.player.as_ref(), &self.ledger, self.last_turn).unwrap_or(&none);
-        self.pending.read(newest, pages, self.known_event_bytes, waits);
+        self.pending.read(newest, pages, self.max_bytes, waits.unwrap_or(&none));
         self.quiet = false;
         self.looked = true;
     }
 
+    /// Forgets all of them: some may be stored of which nobody was told.
+    pub(super) fn forget(&mut self) {
+        self.pending.forget();
+        self.quiet = false;
+    }
+
+    /// Nothing is to be done for a while: events that nobody waits for need not be in memory.
+    pub(super) fn shed(&mut self, waits: Option<&Waits>) {
+        if self.pending.bytes() > IDLE_EVENT_BYTES.min(self.max_bytes)
+            && let Some(waits) = waits
+        {
+            self.pending.shed(waits);
+        }
+    }
+
+    // ---- what a turn may want ----
+
     /// The names of events to be read before the next turn: those that are waited for and of which none is known though
     /// some may be stored. One that was looked for in vain is known to have none.
-    pub(super) fn unread(&mut self) -> Option<Vec<String>> {
+    pub(super) fn unread(&self, waits: Option<&Waits>) -> Option<Vec<String>> {
         if self.quiet {
             return None;
         }
-        let waits = waits(self.player.as_ref(), &self.ledger, self.last_turn)?;
+        let waits = waits?;
         let unread: Vec<String> = self.pending.unread(waits).take(MAX_NAMES_READ).cloned().collect();
         // A page may not have reached all names. Then it brought something for a turn.
         let is_enough = self.looked && self.pending.has_wanted(waits, Place::Own);
@@ -82,36 +128,81 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Whether an event is known that is waited for and came before that place.
-    pub(super) fn wants_events(&mut self, before: Place) -> bool {
+    pub(super) fn has_wanted(&mut self, before: Place, waits: Option<&Waits>) -> bool {
         if self.quiet {
             return false;
         }
-        let waits = waits(self.player.as_ref(), &self.ledger, self.last_turn);
         let Some(waits) = waits else { return false };
-        let wants = self.pending.has_wanted(waits, before);
-        self.quiet = !self.pending.has_wanted(waits, Place::Own) && self.unread().is_none();
-        wants
+        let has_wanted = self.pending.has_wanted(waits, before);
+        self.quiet = !self.pending.has_wanted(waits, Place::Own) && self.unread(Some(waits)).is_none();
+        has_wanted
     }
 
-    /// Nothing is to be done for a while: events that nobody waits for need not be in memory.
-    pub(super) fn shed_events(&mut self) {
-        if self.pending.bytes() > IDLE_EVENT_BYTES.min(self.known_event_bytes)
-            && let Some(waits) = waits(self.player.as_ref(), &self.ledger, self.last_turn)
-        {
-            self.pending.shed(waits);
+    /// Whether some are known of which, as far as can be told, one may be waited for.
+    pub(super) fn may_be_wanted(&self) -> bool {
+        !self.quiet && !self.pending.is_empty()
+    }
+
+    /// Those from which a turn takes what its guest waits for. What it waits for afterwards is another matter.
+    pub(super) fn for_turn(&mut self) -> &mut PendingEvents {
+        (self.quiet, self.looked) = (false, false);
+        &mut self.pending
+    }
+
+    // ---- what becomes durable ----
+
+    /// Whether some are nowhere durable yet.
+    pub(super) fn has_direct(&self) -> bool {
+        self.pending.has_direct()
+    }
+
+    /// Takes out those that are nowhere durable yet.
+    pub(super) fn take_direct(&mut self) -> Vec<Event> {
+        self.pending.take_direct()
+    }
+
+    /// What a step that took some of them does with these and with those that are nowhere durable yet. Of an instance that
+    /// has ended, nobody will take them: those who raised them are told.
+    pub(super) fn settle(&self, taken: Vec<PendingEvent>, has_ended: bool) -> SettledEvents {
+        let (mut stored, mut freed, mut direct) = (Vec::new(), 0, BTreeMap::new());
+        for PendingEvent { place, event } in taken {
+            match place {
+                Place::Stored(seq) => {
+                    freed += stored_bytes(&event);
+                    stored.push(TakenEvent {
+                        seq,
+                        name: event.name.folded(),
+                        bytes: event_bytes(&event),
+                    });
+                }
+                Place::Direct(number) => drop(direct.insert(number, true)),
+                Place::Own => {}
+            }
         }
+        let left = self.pending.direct();
+        direct.extend(left.iter().map(|(number, _)| (*number, !has_ended)));
+        let kept = match has_ended {
+            true => Vec::new(),
+            false => left.into_iter().map(|(_, event)| event).collect(),
+        };
+        SettledEvents {
+            taken: stored,
+            freed,
+            kept,
+            direct: direct.into_values().collect(),
+        }
+    }
+
+    /// Those that were nowhere durable are stored now, under these numbers. Returns the bytes that are counted for them.
+    pub(super) fn stored(&mut self, seqs: &[InboxSeq]) -> u64 {
+        let kept = self.pending.direct();
+        let bytes = kept.iter().take(seqs.len()).map(|(_, event)| stored_bytes(event)).sum();
+        self.pending.stored(seqs);
+        bytes
     }
 }
 
 /// How much the store counts for an event, in bytes.
 pub(super) fn stored_bytes(event: &Event) -> u64 {
     event_bytes(event) + ROW_BYTES
-}
-
-/// The waits for events, as the guest has them or, if it is cold, as its history says; none if that is not known yet.
-fn waits<'a, G: Guest>(player: Option<&'a Player<G>>, ledger: &'a Ledger, last_turn: TurnNumber) -> Option<&'a Waits> {
-    match player {
-        Some(player) if player.last_turn() == last_turn => Some(player.waits()),
-        _ => (ledger.last_turn() == last_turn).then(|| ledger.waits()),
-    }
 }

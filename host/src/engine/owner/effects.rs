@@ -1,15 +1,15 @@
-//! What a step causes besides its row, while it is being put together.
+//! What a step causes besides its row, as a value: nothing of it happens before the step's commit.
 
 use crate::model::{
-    Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxSeq, InstanceId, InstanceNumber, LogLine,
-    ModuleNumber, Outcome, Parent, Payload, Started, TaskId, TenantId, Timestamp,
+    Event, ExecutionNumber, Failure, FunctionName, InboxItem, InstanceId, InstanceNumber, LogLine, ModuleNumber,
+    Outcome, Parent, Payload, Started, TaskId, TenantId, Timestamp,
 };
 use crate::replay::ledger::SubOrchestrationCall;
 use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient, Used};
 
-use super::owner::OwnerContext;
+use super::{ActivityChanges, OwnerContext};
 
-/// Children, messages, notes and logs of one step.
+/// Children, messages, notes, activity calls and logs of one step, and how it ends its execution.
 #[derive(Default)]
 pub(super) struct Effects {
     pub children: Vec<NewInstance>,
@@ -17,15 +17,22 @@ pub(super) struct Effects {
     pub attempts: Vec<AttemptRow>,
     pub logs: Vec<LogLine>,
     pub custom_status: Option<Payload>,
-    pub next_execution: Option<Started>,
+    /// How the guest has ended.
+    pub outcome: Option<Outcome>,
+    pub next_execution: Option<NextExecution>,
+    /// Activity calls to start and to stop.
+    pub activities: ActivityChanges,
     /// Fuel of the activity attempts whose outcomes the step takes.
     pub fuel: u64,
     /// What the attempts whose results were taken have used.
     pub usage: Vec<Used>,
-    /// Inbox rows taken, to be put back if the guest cannot run.
-    pub taken: Vec<(InboxSeq, InboxItem)>,
-    /// Sub-orchestrations that get another attempt, likewise.
-    pub retried: Vec<TaskId>,
+}
+
+/// What follows an execution that continues as new.
+pub(super) struct NextExecution {
+    pub started: Started,
+    /// The version that it runs on.
+    pub module: ModuleNumber,
 }
 
 impl Effects {
@@ -78,7 +85,6 @@ impl Effects {
             next_at: Some(start_at),
         });
         let today = context.directory().orchestration(&call.function, &call.input);
-        self.retried.push(task);
         let child = Child {
             id: &call.child_id(attempt),
             module: today.map_or(call.module, |found| found.module),
@@ -112,6 +118,12 @@ impl Effects {
             to: Recipient::Id(id.clone()),
             item: InboxItem::Event(event.clone()),
         });
+    }
+
+    /// The guest has ended by itself.
+    pub(super) fn end(&mut self, parent: Option<&Parent>, outcome: Outcome) {
+        self.tell_parent(parent, outcome.clone());
+        self.outcome = Some(outcome);
     }
 
     /// Tells the instance that waits for this one, if one does, how it ended.

@@ -1,11 +1,9 @@
 //! How large a history becomes: a warning while there is time to continue as new, and an end where there is none left.
 
-use crate::engine::effects::Effects;
 use crate::model::inbox::event_bytes;
-use crate::model::{Arrival, Decision, Failure, LogLevel, LogLine, Turn, failure::types};
-use crate::replay::Guest;
+use crate::model::{Arrival, Decision, ExecutionNumber, Failure, LogLevel, LogLine, Turn, failure::types};
 
-use super::{Owner, OwnerContext};
+use super::OwnerContext;
 
 /// About what an arrival or a decision takes in a history beside its payload, in bytes.
 const BYTES_BESIDE_PAYLOAD: u64 = 64;
@@ -13,28 +11,49 @@ const BYTES_BESIDE_PAYLOAD: u64 = 64;
 /// The part of a limit, in percent, at which the log says so.
 const WARN_AT_PERCENT: u64 = 80;
 
-impl<G: Guest> Owner<G> {
-    /// Counts a new turn. Returns why the execution may not go on, if it has outgrown what one may be.
-    pub(super) fn outgrown(
+/// How much is stored of an execution: what was when the instance was taken over, and about as much as came since.
+#[derive(Debug)]
+pub(super) struct Sizes {
+    /// Bytes of its history.
+    pub(super) history: u64,
+    /// Bytes of events that nobody has taken.
+    pub(super) events: u64,
+}
+
+impl Sizes {
+    /// Bytes of both.
+    pub(super) fn all(&self) -> u64 {
+        self.history.saturating_add(self.events)
+    }
+
+    /// Events of that many bytes were stored.
+    pub(super) fn add_events(&mut self, bytes: u64) {
+        self.events = self.events.saturating_add(bytes);
+    }
+
+    /// Events of that many bytes were taken.
+    pub(super) fn remove_events(&mut self, bytes: u64) {
+        self.events = self.events.saturating_sub(bytes);
+    }
+
+    /// Counts a new turn. Returns why the execution may not go on, if it has outgrown what one may be. A warning goes into
+    /// the log.
+    pub(super) fn add_turn(
         &mut self,
         turn: &Turn,
-        effects: &mut Effects,
+        execution: ExecutionNumber,
+        logs: &mut Vec<LogLine>,
         context: &dyn OwnerContext,
     ) -> Option<Failure> {
-        let before = self.history_bytes;
-        self.history_bytes = before.saturating_add(size(turn));
+        let before = self.history;
+        self.history = before.saturating_add(size(turn));
         if turn.is_last() {
             return None;
         }
         let turns = u64::from(turn.number.0);
         let measures = [
             ("turns", turns - 1, turns, context.max_turns().into()),
-            (
-                "bytes of history",
-                before,
-                self.history_bytes,
-                context.max_history_bytes(),
-            ),
+            ("bytes of history", before, self.history, context.max_history_bytes()),
         ];
         for (what, before, now, limit) in measures {
             if now >= limit {
@@ -43,9 +62,9 @@ impl<G: Guest> Owner<G> {
             }
             let warn_at = limit.saturating_mul(WARN_AT_PERCENT) / 100;
             if before < warn_at && now >= warn_at {
-                effects.logs.push(LogLine {
+                logs.push(LogLine {
                     at: turn.at,
-                    execution: self.execution,
+                    execution,
                     task: None,
                     attempt: None,
                     level: LogLevel::Warn,

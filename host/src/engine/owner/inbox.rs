@@ -1,0 +1,255 @@
+//! The messages of an instance that are no events: which ones are known, and what is not known of the store.
+//!
+//! A row of the store is told of by mail, by a receipt, or read with the instance, and may come in more than one of these
+//! ways. It is taken in once: rows up to `read_to`, and those in `seen`, were read with the instance. While more rows wait
+//! in the store than are known, those that come now are left there as well, so that messages stay in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{ExecutionNumber, InboxItem, InboxRow, InboxSeq, Started, TaskId};
+use crate::replay::Place;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    /// The start of the current execution, until its first turn. It comes before all other messages, although after
+    /// continue-as-new some may be older.
+    start: Option<Start>,
+    /// All others that are known.
+    rows: BTreeMap<InboxSeq, InboxItem>,
+    /// A message about a row up to here is stale.
+    read_to: InboxSeq,
+    /// Rows past `read_to` that were read with the instance; a message about one of them is a repeat.
+    seen: BTreeSet<InboxSeq>,
+    /// More rows wait in the store than are known here. They are read when those that are known were taken.
+    more: bool,
+}
+
+#[derive(Debug)]
+struct Start {
+    /// The row; none of an instance that is not stored yet.
+    seq: Option<InboxSeq>,
+    started: Box<Started>,
+}
+
+/// A message that a step takes.
+#[derive(Debug)]
+pub(super) struct TakenMessage {
+    /// The row to be deleted; none of the start of an instance that is not stored yet.
+    pub(super) seq: Option<InboxSeq>,
+    pub(super) item: InboxItem,
+}
+
+impl Inbox {
+    /// What was read with the instance. `read_to` is the newest row that was in the store just before.
+    pub(super) fn new(read_to: InboxSeq, rows: Vec<InboxRow>, more: bool) -> Self {
+        let mut inbox = Self {
+            start: None,
+            rows: BTreeMap::new(),
+            read_to,
+            seen: rows.iter().map(|row| row.seq).filter(|seq| *seq > read_to).collect(),
+            more,
+        };
+        rows.into_iter().for_each(|row| inbox.insert(Some(row.seq), row.item));
+        inbox
+    }
+
+    /// That of an instance that is not stored yet.
+    pub(super) fn of_new(started: Started) -> Self {
+        let mut inbox = Self::new(InboxSeq(0), Vec::new(), false);
+        inbox.insert(None, InboxItem::Start(Box::new(started)));
+        inbox
+    }
+
+    /// Takes in a stored row, unless it is known or comes after some that are not.
+    pub(super) fn receive(&mut self, row: InboxRow) {
+        let comes_after_unknown = self.more && !row.item.is_control();
+        if !comes_after_unknown && row.seq > self.read_to && !self.seen.contains(&row.seq) {
+            self.insert(Some(row.seq), row.item);
+        }
+    }
+
+    fn insert(&mut self, seq: Option<InboxSeq>, item: InboxItem) {
+        match (seq, item) {
+            (seq, InboxItem::Start(started)) => self.start = Some(Start { seq, started }),
+            (Some(seq), item) => drop(self.rows.insert(seq, item)),
+            (None, _) => unreachable!("only a start comes before its instance is stored"),
+        }
+    }
+
+    // ---- what is known ----
+
+    /// Whether nothing is known that a step could take.
+    pub(super) fn is_empty(&self) -> bool {
+        self.start.is_none() && self.rows.is_empty()
+    }
+
+    /// Whether more wait in the store than are known here.
+    pub(super) fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// Whether all that are known were taken and the others are to be read.
+    pub(super) fn is_to_be_read(&self) -> bool {
+        self.more && self.is_empty()
+    }
+
+    /// What the execution is to begin with.
+    pub(super) fn start(&self) -> Option<&Started> {
+        self.start.as_ref().map(|start| &*start.started)
+    }
+
+    /// Why the instance is to be terminated, if it is.
+    pub(super) fn terminate_reason(&self) -> Option<&str> {
+        self.rows.values().find_map(|item| match item {
+            InboxItem::Terminate { reason } => Some(reason.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether the instance is to be suspended or resumed.
+    pub(super) fn has_control(&self) -> bool {
+        self.rows.values().any(is_suspension_or_resumption)
+    }
+
+    /// Whether a task of that execution has its outcome here.
+    pub(super) fn has_outcome_of(&self, of: ExecutionNumber, wanted: TaskId) -> bool {
+        self.rows.values().any(
+            |item| matches!(item, InboxItem::TaskEnded { execution, task, .. } if *execution == of && *task == wanted),
+        )
+    }
+
+    /// Events at or after this place come after messages that were not taken yet. `last` is the newest that was.
+    pub(super) fn known_until(&self, last: Option<InboxSeq>) -> Place {
+        if self.more {
+            return Place::Stored(last.unwrap_or(InboxSeq(0)));
+        }
+        let next = self.rows.keys().next();
+        next.map_or(Place::Own, |seq| Place::Stored(*seq))
+    }
+
+    // ---- what a step takes ----
+
+    /// Takes the start, or else the oldest message.
+    pub(super) fn take(&mut self) -> Option<TakenMessage> {
+        if let Some(start) = self.take_start() {
+            return Some(start);
+        }
+        let (seq, item) = self.rows.pop_first()?;
+        Some(TakenMessage { seq: Some(seq), item })
+    }
+
+    /// Takes the start.
+    pub(super) fn take_start(&mut self) -> Option<TakenMessage> {
+        let Start { seq, started } = self.start.take()?;
+        Some(TakenMessage {
+            seq,
+            item: InboxItem::Start(started),
+        })
+    }
+
+    /// Takes the suspensions and resumptions, in order.
+    pub(super) fn take_controls(&mut self) -> Vec<TakenMessage> {
+        let controls = self.rows.extract_if(.., |_, item| is_suspension_or_resumption(item));
+        let taken = controls.map(|(seq, item)| TakenMessage { seq: Some(seq), item });
+        taken.collect()
+    }
+
+    /// Takes all that are known.
+    pub(super) fn take_all(&mut self) -> Vec<TakenMessage> {
+        std::iter::from_fn(|| self.take()).collect()
+    }
+
+    /// Puts back what was taken by a step that did not happen.
+    pub(super) fn put_back(&mut self, taken: Vec<TakenMessage>) {
+        taken
+            .into_iter()
+            .for_each(|TakenMessage { seq, item }| self.insert(seq, item));
+    }
+
+    /// Some may have been stored of which the owner was not told.
+    pub(super) fn has_missed_some(&mut self) {
+        self.more = true;
+    }
+}
+
+fn is_suspension_or_resumption(item: &InboxItem) -> bool {
+    matches!(item, InboxItem::Suspend { .. } | InboxItem::Resume { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replay::tests::script::started;
+
+    fn ended(seq: u64) -> InboxRow {
+        let item = InboxItem::TaskEnded {
+            execution: ExecutionNumber::FIRST,
+            task: TaskId(1),
+            attempt: 0,
+            outcome: Ok(crate::model::Payload::null()),
+        };
+        InboxRow {
+            seq: InboxSeq(seq),
+            item,
+        }
+    }
+
+    fn start(seq: u64) -> InboxRow {
+        InboxRow {
+            seq: InboxSeq(seq),
+            item: InboxItem::Start(Box::new(started(Vec::new()))),
+        }
+    }
+
+    fn taken(inbox: &mut Inbox) -> Vec<Option<u64>> {
+        let taken = inbox.take_all();
+        taken.iter().map(|message| message.seq.map(|seq| seq.0)).collect()
+    }
+
+    #[test]
+    fn a_row_is_taken_in_once_however_often_it_is_told_of() {
+        let mut inbox = Inbox::new(InboxSeq(5), vec![ended(4), ended(6)], false);
+        assert_eq!(taken(&mut inbox), [Some(4), Some(6)]);
+        for seq in [3, 4, 6, 7] {
+            inbox.receive(ended(seq));
+        }
+        assert_eq!(taken(&mut inbox), [Some(7)]);
+    }
+
+    #[test]
+    fn a_start_comes_first_though_others_are_older() {
+        let mut inbox = Inbox::new(InboxSeq(0), vec![ended(1), start(2)], false);
+        assert_eq!(inbox.known_until(None), Place::Stored(InboxSeq(1)));
+        assert_eq!(taken(&mut inbox), [Some(2), Some(1)]);
+        assert!(inbox.is_empty() && inbox.known_until(None) == Place::Own);
+    }
+
+    #[test]
+    fn the_start_of_an_instance_that_is_not_stored_is_in_no_row_until_it_is() {
+        let mut inbox = Inbox::of_new(started(Vec::new()));
+        let before = inbox.take_start();
+        assert!(before.as_ref().is_some_and(|start| start.seq.is_none()));
+        inbox.put_back(before.into_iter().collect());
+        assert_eq!(taken(&mut inbox), [None]);
+        inbox.receive(start(1));
+        assert_eq!(taken(&mut inbox), [Some(1)]);
+    }
+
+    #[test]
+    fn what_comes_after_rows_that_are_not_known_is_left_with_them_but_controls_are_not() {
+        let mut inbox = Inbox::new(InboxSeq(2), vec![ended(1)], true);
+        inbox.receive(ended(4));
+        let terminate = InboxItem::Terminate {
+            reason: "enough".into(),
+        };
+        inbox.receive(InboxRow {
+            seq: InboxSeq(5),
+            item: terminate,
+        });
+        assert_eq!(inbox.terminate_reason(), Some("enough"));
+        assert_eq!(inbox.known_until(Some(InboxSeq(1))), Place::Stored(InboxSeq(1)));
+        assert_eq!(taken(&mut inbox), [Some(1), Some(5)]);
+        assert!(inbox.is_to_be_read());
+    }
+}

@@ -1,0 +1,63 @@
+//! What an owner knows of its instance beside its messages and its execution.
+
+use crate::model::{
+    ExecutionNumber, FunctionName, InstanceId, InstanceNumber, Outcome, Parent, Payload, TaskId, TenantId, Timestamp,
+    TurnNumber,
+};
+
+/// What an instance is, from its start to its end.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) number: InstanceNumber,
+    pub(super) tenant: TenantId,
+    pub(super) id: InstanceId,
+    pub(super) function: FunctionName,
+    pub(super) parent: Option<Parent>,
+    pub(super) created_at: Timestamp,
+}
+
+impl Identity {
+    /// As the parent of that attempt of a sub-orchestration.
+    pub(super) fn as_parent(&self, execution: ExecutionNumber, task: TaskId, attempt: u32) -> Parent {
+        Parent {
+            instance: self.number,
+            instance_id: self.id.clone(),
+            execution,
+            task,
+            attempt,
+        }
+    }
+}
+
+/// The current execution and its last turn. It runs ahead of what is durable while a commit is in flight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Position {
+    pub(super) execution: ExecutionNumber,
+    pub(super) last_turn: TurnNumber,
+}
+
+impl Position {
+    /// Whether the execution has had no turn.
+    pub(super) fn is_first_turn(self) -> bool {
+        self.last_turn == TurnNumber::NONE
+    }
+
+    /// Before the first turn of the next execution.
+    pub(super) fn next_execution(self) -> Self {
+        Self {
+            execution: self.execution.next(),
+            last_turn: TurnNumber::NONE,
+        }
+    }
+}
+
+/// What queries show of an instance and nothing in the owner goes by.
+#[derive(Debug)]
+pub(super) struct Shown {
+    pub(super) updated_at: Timestamp,
+    pub(super) custom_status: Option<Payload>,
+    /// Fuel used by all of its turns and activities.
+    pub(super) fuel: u64,
+    /// How the guest ended, once it has.
+    pub(super) outcome: Option<Outcome>,
+}
