@@ -16,12 +16,16 @@ pub mod owners;
 pub mod shares;
 pub mod verify;
 
+mod creation;
+mod declared_events;
+mod environment;
 mod events;
 mod held_tenants;
 mod hot_instances;
 mod lru_cache;
 mod mailbox;
 mod old_versions;
+mod options;
 mod owner_loop;
 mod recorded_guest;
 mod recovery;
@@ -38,7 +42,6 @@ mod simulation;
 mod tests;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -47,16 +50,17 @@ use tokio_util::task::TaskTracker;
 pub use self::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
+pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats};
 pub use self::waiters::{End, Waiter};
 use self::{
-    activities::{Activities, ActivitiesParts, Suspects},
+    activities::Activities,
     catalogue::Catalogue,
+    environment::Environment,
     flight_recorder::FlightRecorder,
-    guests::Guests,
+    guests::{Guests, Modules},
     held_tenants::HeldTenants,
-    owner::events::KNOWN_EVENT_BYTES,
     owners::Owners,
     shared::Shared,
     shares::{Gate, Slots},
@@ -65,8 +69,7 @@ use self::{
 };
 use crate::clock::Clock;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::model::ObservableLimits;
-use crate::replay::TurnLimits;
+use crate::model::TenantId;
 use crate::sandbox::{ConnectionCounts, Sandbox};
 use crate::store::{Error as StoreError, Store};
 use crate::tenancy::{Tenancy, Vault};
@@ -74,37 +77,7 @@ use crate::tenancy::{Tenancy, Vault};
 /// How many instances are loaded from the store at once.
 const LOADING_AT_ONCE: usize = 64;
 
-/// How the engine is set up.
-#[derive(Debug, Clone)]
-pub struct EngineOptions {
-    /// Most guests kept in memory between turns; 0 replays every turn.
-    pub hot_guests: usize,
-    /// How long an idle guest is kept.
-    pub hot_idle: Duration,
-    /// Attempts of activities that run at once.
-    pub activity_slots: usize,
-    /// New instances are refused while that many activity calls run or wait, to tenants with an even part of them.
-    pub max_queued: usize,
-    /// An attempt that ran at that many unclean ends of the host in a row counts as failed. More than
-    /// [`ATTEMPTS_KEPT`](crate::store::ATTEMPTS_KEPT) count as so many.
-    pub max_cut_offs: u32,
-    /// At how many unclean ends of the host in a row a turn of an instance may have been running before it is stuck.
-    pub max_unclean_ends: u32,
-    /// Most bytes of events that nobody has taken, in memory for each active instance; the others stay in the store.
-    pub known_event_bytes: usize,
-    /// Most bytes of messages that are on their way to one active instance; the others stay in the store.
-    pub mailbox_bytes: usize,
-    /// Limits on new turns.
-    pub turn_limits: TurnLimits,
-    /// Limits that executions which start now may observe.
-    pub observable: ObservableLimits,
-    /// Threads for guests, apart from those that serve HTTP and the store.
-    pub guest_threads: usize,
-    /// How long a stop waits for turns and attempts.
-    pub stop_timeout: Duration,
-}
-
-/// What the engine is built on.
+/// What the engine is built from.
 pub struct EngineParts {
     /// Where everything is kept.
     pub store: Store,
@@ -120,11 +93,12 @@ pub struct EngineParts {
     pub vault: Vault,
 }
 
-/// What the engine's core is built on: everything that a simulation brings itself.
+/// What the engine's core is built from: everything that a simulation brings itself.
 struct CoreParts {
     store: Store,
     tenancy: Tenancy,
     guests: Arc<dyn Guests>,
+    modules: Arc<dyn Modules>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     recorder: FlightRecorder,
@@ -149,20 +123,8 @@ pub enum EngineError {
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
-    store: Store,
-    tenancy: Tenancy,
-    guests: Arc<dyn Guests>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    shared: Arc<Shared>,
     owners: Owners,
-    timers: Timers,
-    waiters: Waiters,
-    stats: Arc<EngineStats>,
-    observable: ObservableLimits,
-    shutdown: CancellationToken,
-    tracker: TaskTracker,
-    stop_timeout: Duration,
-    max_queued: usize,
     /// The last host ended uncleanly in the first turn of an instance that was not stored yet. Whoever started it may well
     /// try again; then it must be there to be counted.
     cautious: bool,
@@ -177,28 +139,6 @@ impl Drop for GuestThreads {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
-        }
-    }
-}
-
-impl Default for EngineOptions {
-    fn default() -> Self {
-        Self {
-            hot_guests: 1_000,
-            hot_idle: Duration::from_secs(10),
-            activity_slots: 64,
-            max_queued: 20_000,
-            max_cut_offs: 3,
-            max_unclean_ends: 3,
-            known_event_bytes: KNOWN_EVENT_BYTES,
-            mailbox_bytes: mailbox::MAILBOX_BYTES,
-            turn_limits: TurnLimits::default(),
-            observable: ObservableLimits {
-                memory_bytes: 64 << 20,
-                payload_bytes: 1 << 20,
-            },
-            guest_threads: std::thread::available_parallelism().map_or(2, usize::from).max(2),
-            stop_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -227,9 +167,11 @@ impl Engine {
         let threads = GuestThreads(Some(runtime));
         let entropy = Arc::new(SystemEntropy);
         let tenancy = Tenancy::open(store.clone(), clock.clone(), entropy.clone(), vault).await?;
+        let catalogue = Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?);
         let core = CoreParts {
             tenancy,
-            guests: Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?),
+            guests: catalogue.clone(),
+            modules: catalogue,
             store,
             clock,
             entropy,
@@ -249,106 +191,64 @@ impl Engine {
             store,
             tenancy,
             guests,
+            modules,
             clock,
             entropy,
             recorder,
             flights,
             runtime,
         } = parts;
-        let stats = Arc::new(EngineStats::default());
+        let environment = Arc::new(Environment {
+            store,
+            tenancy,
+            guests,
+            modules,
+            clock,
+            entropy,
+            recorder,
+            stats: EngineStats::default(),
+            runtime,
+            tracker: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+        });
         let ends = recovery::UncleanEnds {
             flights: &flights,
             max_in_a_row: options.max_unclean_ends,
             max_cut_offs: options.max_cut_offs,
-            now: clock.now(),
         };
-        let cautious = recovery::note_flights(&store, &recorder, &stats, ends).await?;
-        let (shutdown, tracker) = (CancellationToken::new(), TaskTracker::new());
-        let slots = Slots::new(options.activity_slots, clock.clone());
-        let suspects = Suspects::default();
-        let gate = Gate::new(options.guest_threads, clock.clone(), &runtime);
-        tenancy.tell(shares::Follower {
+        let cautious = recovery::note_flights(&environment, ends).await?;
+        let slots = Slots::new(options.activity_slots, environment.clock.clone());
+        let gate = Gate::new(options.guest_threads, environment.clock.clone(), &environment.runtime);
+        environment.tenancy.tell(shares::Follower {
             gate: gate.clone(),
             slots: slots.clone(),
-            guests: guests.clone(),
-        });
-        let activities = Activities::new(ActivitiesParts {
-            store: store.clone(),
-            guests: guests.clone(),
-            clock: clock.clone(),
-            tenancy: tenancy.clone(),
-            recorder: recorder.clone(),
-            stats: stats.clone(),
-            slots: slots.clone(),
-            gate: gate.clone(),
-            suspects: suspects.clone(),
-            runtime: runtime.clone(),
-            tracker: tracker.clone(),
-        });
-        let (timers, waiters) = (Timers::new(), Waiters::default());
-        let held_tenants = HeldTenants::new(tenancy.clone());
-        let shared = Arc::new(Shared {
-            store: store.clone(),
-            tenancy: tenancy.clone(),
-            guests: guests.clone(),
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            recorder,
-            stats: stats.clone(),
-            activities,
-            gate,
-            timers: timers.clone(),
-            held_tenants: held_tenants.clone(),
-            waiters: waiters.clone(),
-            hot_instances: hot_instances::HotInstances::default(),
-            loading: Semaphore::new(LOADING_AT_ONCE),
-            runtime,
-            tracker: tracker.clone(),
-            shutdown: shutdown.clone(),
-            hot_cap: options.hot_guests,
-            hot_idle: options.hot_idle,
-            turn_limits: options.turn_limits,
-            known_event_bytes: options.known_event_bytes,
-            observable: options.observable,
+            modules: environment.modules.clone(),
         });
         let mailboxes = mailbox::Budget::new(options.mailbox_bytes, mailbox::ALL_BYTES);
-        let owners = Owners::new(shared, mailboxes, owner_loop::spawn);
-        let woken = recovery::wake(&store, &owners).await?;
+        let shared = Arc::new(Shared {
+            activities: Activities::new(environment.clone(), slots, gate.clone()),
+            gate,
+            timers: Timers::new(),
+            held_tenants: HeldTenants::new(environment.tenancy.clone()),
+            waiters: Waiters::default(),
+            hot_instances: hot_instances::HotInstances::default(),
+            loading: Semaphore::new(LOADING_AT_ONCE),
+            environment,
+            options,
+        });
+        let spawn = {
+            let shared = shared.clone();
+            move |owners: &Owners, new| owner_loop::spawn(&shared, owners, new)
+        };
+        let owners = Owners::new(shared.shutdown.clone(), mailboxes, spawn);
+        let woken = recovery::wake(&shared.store, &owners).await?;
         if woken > 0 {
             tracing::info!(instances = woken, "resumed instances of the previous run");
         }
-        tracker.spawn(timers.clone().run(
-            owners.clone(),
-            store.clone(),
-            held_tenants.clone(),
-            clock.clone(),
-            shutdown.clone(),
-        ));
-        tracker.spawn(held_tenants.run(
-            owners.clone(),
-            store.clone(),
-            timers.clone(),
-            clock.clone(),
-            shutdown.clone(),
-        ));
-        tracker.spawn(slots.run(shutdown.clone()));
-        tracker.spawn(suspects.admit_more(shutdown.clone()));
-        tracker.spawn(sweeper::run(store.clone(), clock.clone(), shutdown.clone()));
+        spawn_services(&shared, &owners);
         Ok(Self(Arc::new(Inner {
-            store,
-            tenancy,
-            guests,
-            clock,
-            entropy,
+            shared,
             owners,
-            timers,
-            waiters,
-            stats,
-            observable: options.observable,
-            shutdown,
-            tracker,
-            stop_timeout: options.stop_timeout,
-            max_queued: options.max_queued,
             cautious,
             threads: std::sync::Mutex::new(threads),
         })))
@@ -356,14 +256,13 @@ impl Engine {
 
     /// Stops: turns under way are finished and written, attempts are dropped and run again at the next start.
     pub async fn stop(&self) {
-        self.0.owners.shared().recorder.close();
-        self.0.shutdown.cancel();
-        self.0.owners.shared().activities.stop();
-        self.0.tracker.close();
-        if tokio::time::timeout(self.0.stop_timeout, self.0.tracker.wait())
-            .await
-            .is_err()
-        {
+        let shared = &self.0.shared;
+        shared.recorder.close();
+        shared.shutdown.cancel();
+        shared.activities.stop();
+        shared.tracker.close();
+        let stopped = tokio::time::timeout(shared.options.stop_timeout, shared.tracker.wait());
+        if stopped.await.is_err() {
             tracing::warn!("some turns were still running when the host stopped; they run again at the next start");
         }
         let threads = self
@@ -377,12 +276,12 @@ impl Engine {
 
     /// The store, for queries.
     pub fn store(&self) -> &Store {
-        &self.0.store
+        &self.0.shared.store
     }
 
     /// The tenants and keys of the host.
     pub fn tenancy(&self) -> &Tenancy {
-        &self.0.tenancy
+        &self.0.shared.tenancy
     }
 
     /// How many instances are being worked on or kept hot.
@@ -392,22 +291,22 @@ impl Engine {
 
     /// What was counted since the host started.
     pub fn stats(&self) -> &EngineStats {
-        &self.0.stats
+        &self.0.shared.stats
     }
 
     /// How many activity calls run, wait for a slot, or wait for their next attempt.
     pub fn activity_calls(&self) -> usize {
-        self.0.owners.shared().activities.count()
+        self.0.shared.activities.count()
     }
 
     /// What was done with the connections of activities.
     pub fn connections(&self) -> ConnectionCounts {
-        self.0.guests.connections()
+        self.0.shared.guests.connections()
     }
 
     /// How many wake-ups are in memory: those up to the horizon, not all.
     pub fn timers_in_memory(&self) -> usize {
-        self.0.timers.in_memory()
+        self.0.shared.timers.in_memory()
     }
 
     /// Whether the store can be written. (The engine itself is ready once [`Self::start_up`] has returned.)
@@ -415,6 +314,35 @@ impl Engine {
     /// # Errors
     /// When it cannot.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        self.0.store.probe().await
+        self.0.shared.store.probe().await
     }
+
+    /// Sets what a tenant gets from now on, whatever its quotas say.
+    #[cfg(test)]
+    fn set_share(&self, tenant: TenantId, share: Share) {
+        let shared = &self.0.shared;
+        shared.gate.set_weight(tenant, share.weight);
+        shared.activities.slots().set_share(tenant, share);
+    }
+
+    /// What a tenant uses of the activity slots now.
+    pub fn share_use(&self, tenant: TenantId) -> ShareUse {
+        self.0.shared.activities.slots().used_by(tenant)
+    }
+}
+
+/// Starts what runs until the shutdown, whichever instances are active.
+fn spawn_services(shared: &Arc<Shared>, owners: &Owners) {
+    let (tracker, environment) = (&shared.tracker, &shared.environment);
+    let (timers, held_tenants) = (shared.timers.clone(), shared.held_tenants.clone());
+    let held = {
+        let held_tenants = held_tenants.clone();
+        move || held_tenants.held()
+    };
+    tracker.spawn(timers.clone().run(environment.clone(), owners.clone(), held));
+    let released = move || timers.read_again();
+    tracker.spawn(held_tenants.run(environment.clone(), owners.clone(), released));
+    tracker.spawn(shared.activities.slots().clone().run(shared.shutdown.clone()));
+    tracker.spawn(shared.activities.suspects().clone().admit_more(shared.shutdown.clone()));
+    tracker.spawn(sweeper::run(environment.clone()));
 }

@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use super::api::{PutModuleError, StartError, StoredModule};
-use super::events::DeclaredEvents;
-use super::guests::{ActivityCode, AnyGuest, Guests};
+use super::declared_events::DeclaredEvents;
+use super::guests::{ActivityCode, AnyGuest, Guests, Modules};
 use super::lru_cache::{Limits, LruCache};
 use crate::clock::Clock;
 use crate::config::ByteSize;
@@ -438,6 +438,12 @@ impl Guests for Catalogue {
         self.digest(module)
     }
 
+    fn connections(&self) -> ConnectionCounts {
+        self.sandbox.connections()
+    }
+}
+
+impl Modules for Catalogue {
     fn put<'a>(
         &'a self,
         tenant: TenantId,
@@ -449,17 +455,13 @@ impl Guests for Catalogue {
         Box::pin(self.put(tenant, name, bytes, quotas, by))
     }
 
+    fn delete<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
+        Box::pin(self.delete(tenant, name))
+    }
+
     fn forget(&self, tenant: TenantId) {
         let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
         functions.remove(&tenant);
-    }
-
-    fn connections(&self) -> ConnectionCounts {
-        self.sandbox.connections()
-    }
-
-    fn delete<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
-        Box::pin(self.delete(tenant, name))
     }
 }
 

@@ -6,16 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::guests::Guests;
-use crate::model::{Event, EventDescription, FunctionName, InboxItem, InstanceId, LogLevel, LogLine, ModuleNumber};
-use crate::schema::{SchemaValidator, Violation};
+use crate::model::{Event, FunctionName, InboxItem, InstanceId, LogLevel, LogLine, ModuleNumber};
+use crate::schema::Violation;
 use crate::store::{self, OutboundMessage, Recipient, Store, TurnCommit};
-
-/// The events that the orchestrations of one version declare.
-#[derive(Debug, Default)]
-pub struct DeclaredEvents {
-    /// By function and folded name.
-    schemas: BTreeMap<(FunctionName, String), SchemaValidator>,
-}
 
 /// An event that does not fit what its recipient declares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,28 +24,6 @@ pub(super) struct UnfitEvent {
 struct Code {
     module: ModuleNumber,
     function: FunctionName,
-}
-
-impl DeclaredEvents {
-    /// Those of a version. Schemas were checked at upload; one that this host cannot compile any more lets everything
-    /// pass.
-    pub(super) fn of(events: &[EventDescription]) -> Self {
-        let schemas = events.iter().filter_map(|event| {
-            let schema = SchemaValidator::compile(event.payload_schema.as_deref()?).ok()?;
-            Some(((event.function.clone(), event.name.folded()), schema))
-        });
-        Self {
-            schemas: schemas.collect(),
-        }
-    }
-
-    fn check(&self, function: &FunctionName, event: &Event) -> Result<(), Violation> {
-        if self.schemas.is_empty() {
-            return Ok(());
-        }
-        let schema = self.schemas.get(&(function.clone(), event.name.folded()));
-        schema.map_or(Ok(()), |schema| schema.validate(&event.payload))
-    }
 }
 
 /// Checks an event for an instance that runs such code.

@@ -1,4 +1,4 @@
-//! What the engine asks of whatever holds modules and runs guests.
+//! What the engine asks of whatever runs guests, and of whatever holds the modules that they are made of.
 //!
 //! The [catalogue](super::catalogue) with the sandbox behind it, or scripts in the simulation.
 
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::api::{PutModuleError, StartError, StoredModule};
-use super::events::DeclaredEvents;
+use super::declared_events::DeclaredEvents;
 use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::{Directory, Guest, HostUnavailable};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts};
@@ -18,7 +18,7 @@ use crate::tenancy::Quotas;
 /// A guest of an orchestration, of whatever make.
 pub type AnyGuest = Box<dyn Guest + Send>;
 
-/// Modules, and guests made of them.
+/// What modules offer, and guests made of them.
 pub trait Guests: Send + Sync + 'static {
     /// The functions of a tenant as they stand at each question.
     fn directory(self: Arc<Self>, tenant: TenantId) -> Arc<dyn Directory>;
@@ -54,6 +54,14 @@ pub trait Guests: Send + Sync + 'static {
     /// The digest of a version that is loaded.
     fn digest(&self, module: ModuleNumber) -> Option<ModuleDigest>;
 
+    /// What was done with the connections of activities. Scripts have none.
+    fn connections(&self) -> ConnectionCounts {
+        ConnectionCounts::default()
+    }
+}
+
+/// The modules of tenants, as people change them.
+pub trait Modules: Send + Sync + 'static {
     /// Takes in a module and makes it the current version of its name.
     fn put<'a>(
         &'a self,
@@ -69,11 +77,6 @@ pub trait Guests: Send + Sync + 'static {
 
     /// Forgets the functions of a tenant that is gone.
     fn forget(&self, tenant: TenantId);
-
-    /// What was done with the connections of activities. Scripts have none.
-    fn connections(&self) -> ConnectionCounts {
-        ConnectionCounts::default()
-    }
 }
 
 /// The activities of one module version.
@@ -83,4 +86,28 @@ pub trait ActivityCode: Send + Sync {
 
     /// Runs one attempt. Dropping the future stops it.
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>>;
+}
+
+/// No modules, for tests whose guests are written by hand: nobody may add any.
+#[cfg(test)]
+pub(super) struct NoModules;
+
+#[cfg(test)]
+impl Modules for NoModules {
+    fn put<'a>(
+        &'a self,
+        _: TenantId,
+        _: &'a str,
+        _: Bytes,
+        _: &'a Quotas,
+        _: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
+        Box::pin(async { Err(PutModuleError::TenantGone) })
+    }
+
+    fn delete<'a>(&'a self, _: TenantId, _: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    fn forget(&self, _: TenantId) {}
 }

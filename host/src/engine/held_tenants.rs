@@ -9,14 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
+use super::environment::Environment;
 use super::mail::Mail;
 use super::owners::Owners;
-use super::timers::Timers;
-use crate::clock::Clock;
 use crate::model::{InstanceNumber, TenantId};
-use crate::store::{Error, Store};
+use crate::store::Error;
 use crate::tenancy::Tenancy;
 
 /// How often it is looked whether a tenant is still held.
@@ -63,28 +61,21 @@ impl HeldTenants {
         self.noted().iter().copied().collect()
     }
 
-    /// Wakes instances when their tenants are held no more, until the shutdown.
-    pub(super) async fn run(
-        self,
-        owners: Owners,
-        store: Store,
-        timers: Timers,
-        clock: Arc<dyn Clock>,
-        shutdown: CancellationToken,
-    ) {
+    /// Wakes instances when their tenants are held no more, until the shutdown. Before each time, `released` is called.
+    pub(super) async fn run(self, environment: Arc<Environment>, owners: Owners, released: impl Fn()) {
         let work = async {
             loop {
                 if self.noted().is_empty() {
                     self.0.first.notified().await;
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
-                let released = self.release();
-                if released.is_empty() {
+                let tenants = self.release();
+                if tenants.is_empty() {
                     continue;
                 }
-                timers.read_again();
-                for tenant in released {
-                    match wake(&owners, &store, &*clock, tenant).await {
+                released();
+                for tenant in tenants {
+                    match wake(&environment, &owners, tenant).await {
                         Ok(woken) => tracing::info!(%tenant, instances = woken, "resumed the instances of a tenant"),
                         Err(error) => {
                             tracing::error!(%tenant, %error, "the instances of a tenant could not be resumed; trying again");
@@ -94,7 +85,7 @@ impl HeldTenants {
                 }
             }
         };
-        shutdown.run_until_cancelled(work).await;
+        environment.shutdown.run_until_cancelled(work).await;
     }
 
     /// Forgets those that are held no more, and says which.
@@ -111,10 +102,11 @@ impl HeldTenants {
 }
 
 /// Wakes the instances of a tenant that have messages, activities in flight, or something due.
-async fn wake(owners: &Owners, store: &Store, clock: &dyn Clock, tenant: TenantId) -> Result<u64, Error> {
+async fn wake(environment: &Environment, owners: &Owners, tenant: TenantId) -> Result<u64, Error> {
     let (mut woken, mut after) = (0, None::<InstanceNumber>);
     loop {
-        let page = store.to_wake_of(tenant, clock.now(), after, PAGE).await?;
+        let now = environment.clock.now();
+        let page = environment.store.to_wake_of(tenant, now, after, PAGE).await?;
         for instance in &page {
             owners.deliver(*instance, Mail::Wake);
         }

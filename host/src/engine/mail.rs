@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::owner::ActivityResult;
 use crate::model::{Event, InboxRow, history::outcome_bytes};
-use crate::store::{Creation, Error as StoreError, StartOutcome};
+use crate::store::Error as StoreError;
 
 /// What an owner can be told.
 #[derive(Debug)]
@@ -71,19 +71,6 @@ pub enum EventOutcome {
     NotTaken,
     /// The store failed.
     Failed(StoreError),
-}
-
-/// An instance that the first commit of its owner creates, with the channel for the answer.
-#[derive(Debug)]
-pub struct PendingCreation {
-    /// What to create.
-    pub creation: Creation,
-    /// Told once it is durable, or refused.
-    pub reply: oneshot::Sender<Result<StartOutcome, StoreError>>,
-    /// Create it before its first turn runs.
-    pub turn_later: bool,
-    /// Taken by its owner when it begins, or withdrawn by a caller that no longer waits and creates the instance itself.
-    pub claim: Claim,
 }
 
 impl Mail {

@@ -16,7 +16,7 @@ mod commit;
 mod controls;
 mod decisions;
 mod effects;
-pub(super) mod events;
+mod events;
 mod orchestration;
 mod sizes;
 mod turn;
@@ -31,6 +31,7 @@ use crate::model::{
 use crate::replay::{Guest, HostUnavailable, Place, Player};
 use crate::store::{AttemptsSoFar, Creation, InstanceDetails, InstanceRecord, InstanceSummary};
 
+pub(super) use self::events::KNOWN_EVENT_BYTES;
 pub use self::interface::{ActivityChanges, ActivityResult, Next, OwnerContext, StartActivity};
 use self::{
     arrivals::Gathered,

@@ -6,13 +6,23 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::mail::{Mail, PendingCreation};
+use tokio_util::sync::CancellationToken;
+
+use super::creation::Offer;
+use super::mail::Mail;
 use super::mailbox::{self, Budget, Mailbox, Sender};
-use super::shared::Shared;
 use crate::model::InstanceNumber;
 
-/// Starts the task of an owner: for an instance that is stored, or for one to be created.
-pub(super) type Spawn = fn(&Owners, InstanceNumber, Mailbox, Option<PendingCreation>);
+/// An owner that is to begin.
+pub(super) struct NewOwner {
+    pub instance: InstanceNumber,
+    pub mailbox: Mailbox,
+    /// If the instance is not stored yet, its creation.
+    pub offer: Option<Offer>,
+}
+
+/// Starts the task of an owner.
+type Spawn = Box<dyn Fn(&Owners, NewOwner) + Send + Sync>;
 
 /// The table. Cheap to clone.
 #[derive(Clone)]
@@ -20,25 +30,24 @@ pub struct Owners(Arc<Inner>);
 
 struct Inner {
     table: Mutex<HashMap<InstanceNumber, Sender>>,
-    shared: Arc<Shared>,
+    shutdown: CancellationToken,
     budget: Budget,
     spawn: Spawn,
 }
 
 impl Owners {
-    /// An empty table, whose mailboxes share a budget.
-    pub(super) fn new(shared: Arc<Shared>, budget: Budget, spawn: Spawn) -> Self {
+    /// An empty table, whose mailboxes share a budget. After the shutdown, no owner begins.
+    pub(super) fn new(
+        shutdown: CancellationToken,
+        budget: Budget,
+        spawn: impl Fn(&Self, NewOwner) + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Inner {
             table: Mutex::default(),
-            shared,
+            shutdown,
             budget,
-            spawn,
+            spawn: Box::new(spawn),
         }))
-    }
-
-    /// What all owners share.
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.0.shared
     }
 
     /// Gives a message to the owner of the instance, which is made if there is none.
@@ -55,7 +64,7 @@ impl Owners {
         if matches!(mail, Mail::Cool) {
             return;
         }
-        if self.0.shared.shutdown.is_cancelled() {
+        if self.0.shutdown.is_cancelled() {
             // What is durable is found again at the next start; a result that is not makes its activity run again.
             return;
         }
@@ -66,17 +75,26 @@ impl Owners {
         }
         table.insert(instance, sender);
         drop(table);
-        (self.0.spawn)(self, instance, mailbox, None);
+        self.spawn(instance, mailbox, None);
     }
 
     /// Makes the owner of an instance that is not stored yet, under a number that nobody knows.
-    pub fn create(&self, instance: InstanceNumber, creation: PendingCreation) {
-        if self.0.shared.shutdown.is_cancelled() {
+    pub fn create(&self, instance: InstanceNumber, offer: Offer) {
+        if self.0.shutdown.is_cancelled() {
             return;
         }
         let (sender, mailbox) = mailbox::channel(&self.0.budget);
         self.lock().insert(instance, sender);
-        (self.0.spawn)(self, instance, mailbox, Some(creation));
+        self.spawn(instance, mailbox, Some(offer));
+    }
+
+    fn spawn(&self, instance: InstanceNumber, mailbox: Mailbox, offer: Option<Offer>) {
+        let new = NewOwner {
+            instance,
+            mailbox,
+            offer,
+        };
+        (self.0.spawn)(self, new);
     }
 
     /// How many owners there are.

@@ -1,9 +1,9 @@
 //! What a host does before it takes requests: notes what its predecessor was running, and wakes what has work.
 
-use super::flight_recorder::{Flight, FlightRecorder};
+use super::environment::Environment;
+use super::flight_recorder::Flight;
 use super::mail::Mail;
 use super::owners::Owners;
-use super::stats::EngineStats;
 use crate::model::{Failure, InstanceNumber, StuckReason, TaskId, Timestamp, failure::types};
 use crate::store::{ATTEMPTS_KEPT, AttemptRow, AttemptsSoFar, Error, Store};
 
@@ -26,8 +26,6 @@ pub(super) struct UncleanEnds<'a> {
     pub max_in_a_row: u32,
     /// An attempt that ran at that many of them in a row may be blamed.
     pub max_cut_offs: u32,
-    /// When they are noted.
-    pub now: Timestamp,
 }
 
 /// Notes what was running when the last host ended uncleanly. An instance whose turn ran at too many unclean ends in a
@@ -36,18 +34,14 @@ pub(super) struct UncleanEnds<'a> {
 ///
 /// # Errors
 /// When the store fails. Nothing is forgotten: the next start sees the same flights.
-pub(super) async fn note_flights(
-    store: &Store,
-    recorder: &FlightRecorder,
-    stats: &EngineStats,
-    unclean: UncleanEnds<'_>,
-) -> Result<bool, Error> {
+pub(super) async fn note_flights(environment: &Environment, unclean: UncleanEnds<'_>) -> Result<bool, Error> {
     let UncleanEnds {
         flights,
         max_in_a_row,
         max_cut_offs,
-        now,
     } = unclean;
+    let Environment { store, stats, .. } = environment;
+    let now = environment.clock.now();
     let mut not_stored = false;
     let mut attempts = Vec::new();
     for flight in flights {
@@ -77,7 +71,7 @@ pub(super) async fn note_flights(
             .await?;
         stats.attempts.cut_off.increment();
     }
-    recorder.clear();
+    environment.recorder.clear();
     Ok(not_stored)
 }
 

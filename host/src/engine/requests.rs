@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::Engine;
 use super::activities::Load;
 use super::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
+use super::creation::Offer;
 use super::events::{self, UnfitEvent};
-use super::mail::{Claim, EventOutcome, Mail, PendingCreation, RaisedEvent};
+use super::mail::{EventOutcome, Mail, RaisedEvent};
 use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
@@ -50,19 +50,19 @@ impl Engine {
             watch,
         } = request;
         let max = Load {
-            calls: self.0.max_queued,
+            calls: self.0.shared.options.max_queued,
             bytes: MAX_QUEUED_BYTES,
         };
-        if self.0.owners.shared().activities.are_too_many(tenant, max) {
+        if self.0.shared.activities.are_too_many(tenant, max) {
             return Err(StartError::Overloaded);
         }
         let limits = self.limits_of(tenant, &input)?;
-        let module = self.0.guests.to_start(tenant, &function, &input)?;
-        self.0.tenancy.check_stored_bytes(tenant)?;
-        self.0.tenancy.take_start(tenant)?;
+        let module = self.0.shared.guests.to_start(tenant, &function, &input)?;
+        self.0.shared.tenancy.check_stored_bytes(tenant)?;
+        self.0.shared.tenancy.take_start(tenant)?;
         let id = match instance_id {
             Some(id) => id,
-            None => drawn_id(self.0.clock.now(), &*self.0.entropy),
+            None => drawn_id(self.0.shared.clock.now(), &*self.0.shared.entropy),
         };
         let instance = NewInstance {
             tenant,
@@ -72,28 +72,28 @@ impl Engine {
                 execution: ExecutionNumber::FIRST,
                 function,
                 input,
-                seed: self.0.entropy.seed(),
+                seed: self.0.shared.entropy.seed(),
                 limits,
                 parent: None,
                 events: Vec::new(),
                 not_before: None,
             },
-            created_at: self.0.clock.now(),
+            created_at: self.0.shared.clock.now(),
         };
-        let number = self.0.store.new_number();
-        let end = watch.then(|| self.0.waiters.register(number));
+        let number = self.0.shared.store.new_number();
+        let end = watch.then(|| self.0.shared.waiters.register(number));
         let creation = Creation {
             instance,
             key: idempotency,
         };
         let outcome = self.create(number, creation).await?;
         if !matches!(outcome, StartOutcome::Created(_)) {
-            self.0.tenancy.return_start(tenant);
+            self.0.shared.tenancy.return_start(tenant);
         }
         match outcome {
             StartOutcome::Created(_) => {
-                self.0.stats.started_by_clients.increment();
-                self.0.tenancy.count_start(tenant);
+                self.0.shared.stats.started_by_clients.increment();
+                self.0.shared.tenancy.count_start(tenant);
                 Ok(StartAnswer {
                     instance_id: id,
                     repeated: false,
@@ -115,40 +115,33 @@ impl Engine {
     fn limits_of(&self, tenant: TenantId, payload: &Payload) -> Result<ObservableLimits, Exceeded> {
         let quota = self
             .0
+            .shared
             .tenancy
             .tenant(tenant)
             .and_then(|tenant| tenant.quotas.max_payload);
-        let Some(ByteSize(quota)) = quota.filter(|quota| quota.0 < self.0.observable.payload_bytes) else {
-            return Ok(self.0.observable);
+        let Some(ByteSize(quota)) = quota.filter(|quota| quota.0 < self.0.shared.options.observable.payload_bytes)
+        else {
+            return Ok(self.0.shared.options.observable);
         };
         if payload.as_str().len() as u64 > quota {
             return Err(Exceeded::of_size(Quota::MaxPayload, quota));
         }
         Ok(ObservableLimits {
             payload_bytes: quota,
-            ..self.0.observable
+            ..self.0.shared.options.observable
         })
     }
 
     /// Creates an instance: with its first turn, or without it if that takes long or may be dangerous.
     async fn create(&self, number: InstanceNumber, creation: Creation) -> Result<StartOutcome, StoreError> {
-        let (reply, mut answer) = oneshot::channel();
-        let pending_creation = PendingCreation {
-            creation: creation.clone(),
-            reply,
-            turn_later: self.0.cautious,
-            claim: Claim::default(),
-        };
-        let claim = pending_creation.claim.clone();
-        self.0.owners.create(number, pending_creation);
-        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answer).await {
-            return answer.map_err(|_| StoreError::Closed)?;
+        let (offer, offered) = Offer::new(creation.clone(), self.0.cautious);
+        self.0.owners.create(number, offer);
+        if let Some(answer) = offered.answer(PATIENCE).await {
+            return answer;
         }
-        // Either its owner has not begun, and need not any more, or it has and will find the instance stored. In a task of
-        // its own: a client who goes away in between must not leave an instance behind that nobody wakes.
-        claim.take();
-        let (store, owners) = (self.0.store.clone(), self.0.owners.clone());
-        let stored = self.0.tracker.spawn(async move {
+        // In a task of its own: a client who goes away in between must not leave an instance behind that nobody wakes.
+        let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());
+        let stored = self.0.shared.tracker.spawn(async move {
             let created = store.commit(TurnCommit::of_creation(number, creation)).await?;
             if let Some(refused) = created.refused {
                 return Ok(refused);
@@ -173,7 +166,7 @@ impl Engine {
     ) -> Result<(), MessageError> {
         if let Message::Event(event) = &message {
             self.limits_of(tenant, &event.payload)?;
-            self.0.tenancy.check_stored_bytes(tenant)?;
+            self.0.shared.tenancy.check_stored_bytes(tenant)?;
         }
         let item = match message {
             Message::Event(event) => {
@@ -193,8 +186,8 @@ impl Engine {
             tenant,
             id: id.clone(),
             item,
-            at: self.0.clock.now(),
-            max_bytes: self.0.owners.shared().max_history_bytes(tenant),
+            at: self.0.shared.clock.now(),
+            max_bytes: self.0.shared.max_history_bytes(tenant),
         };
         let max_bytes = append.max_bytes;
         match self.append(append, idempotency).await? {
@@ -209,8 +202,8 @@ impl Engine {
     /// Appends a message and tells the owner of the instance. In a task of its own: a client who goes away in between must
     /// not leave a message behind that nobody knows of.
     async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, StoreError> {
-        let (store, owners) = (self.0.store.clone(), self.0.owners.clone());
-        let appended = self.0.tracker.spawn(async move {
+        let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());
+        let appended = self.0.shared.tracker.spawn(async move {
             let outcome = store.append(append, key).await?;
             if let AppendOutcome::Appended {
                 instance,
@@ -235,11 +228,11 @@ impl Engine {
         event: Event,
         is_repeatable: bool,
     ) -> Result<EventOutcome, MessageError> {
-        let declared = self.0.guests.declare_events(tenant);
+        let declared = self.0.shared.guests.declare_events(tenant);
         if is_repeatable && !declared {
             return Ok(EventOutcome::NotTaken);
         }
-        let Some(addressee) = self.0.store.tenant(tenant).addressee(id).await? else {
+        let Some(addressee) = self.0.shared.store.tenant(tenant).addressee(id).await? else {
             return Ok(EventOutcome::NotTaken);
         };
         let Addressee {
@@ -249,7 +242,7 @@ impl Engine {
             status,
         } = addressee;
         if declared && !status.has_ended() {
-            let checked = events::check(&*self.0.guests, module, &function, &event).await?;
+            let checked = events::check(&*self.0.shared.guests, module, &function, &event).await?;
             checked.map_err(|UnfitEvent { function, violation }| MessageError::InvalidEvent {
                 event: event.name.clone(),
                 function,
@@ -277,7 +270,7 @@ impl Engine {
     /// # Errors
     /// Why it was refused.
     pub async fn purge(&self, tenant: TenantId, id: &InstanceId) -> Result<(), PurgeError> {
-        match self.0.store.purge(tenant, id.clone()).await? {
+        match self.0.shared.store.purge(tenant, id.clone()).await? {
             PurgeOutcome::Purged => Ok(()),
             PurgeOutcome::Unknown => Err(PurgeError::Unknown),
             PurgeOutcome::NotEnded(status) => Err(PurgeError::NotEnded(status)),
@@ -289,7 +282,7 @@ impl Engine {
     /// # Errors
     /// Why it was refused. If the store failed in the middle, the same call deletes the rest.
     pub async fn purge_tree(&self, tenant: TenantId, id: &InstanceId) -> Result<u64, PurgeError> {
-        match self.0.store.purge_tree(tenant, id).await? {
+        match self.0.shared.store.purge_tree(tenant, id).await? {
             PurgeTreeOutcome::Purged(purged) => Ok(purged),
             PurgeTreeOutcome::Unknown => Err(PurgeError::Unknown),
             PurgeTreeOutcome::NotEnded(status) => Err(PurgeError::NotEnded(status)),
@@ -319,7 +312,7 @@ impl Engine {
                 after,
                 limit: PURGED_AT_ONCE,
             };
-            let done = self.0.store.purge_many(piece).await?;
+            let done = self.0.shared.store.purge_many(piece).await?;
             purged += done.purged;
             left += done.left;
             after = done.next;
@@ -340,13 +333,17 @@ impl Engine {
         bytes: Bytes,
         origin: Origin<'_>,
     ) -> Result<StoredModule, PutModuleError> {
-        let quotas = self.0.tenancy.tenant(tenant).map(|tenant| tenant.quotas.clone());
+        let quotas = self.0.shared.tenancy.tenant(tenant).map(|tenant| tenant.quotas.clone());
         let quotas = quotas.unwrap_or_default();
         quotas.check_signature(&bytes, origin.signature)?;
-        let (guests, name, key) = (self.0.guests.clone(), name.to_owned(), origin.key.map(str::to_owned));
+        let (modules, name, key) = (
+            self.0.shared.modules.clone(),
+            name.to_owned(),
+            origin.key.map(str::to_owned),
+        );
         // In a task of its own: a client who goes away in between must not leave a module stored that nobody can call.
-        let put = self.0.tracker.spawn(async move {
-            let put = guests.put(tenant, &name, bytes, &quotas, key.as_deref());
+        let put = self.0.shared.tracker.spawn(async move {
+            let put = modules.put(tenant, &name, bytes, &quotas, key.as_deref());
             put.await
         });
         put.await.unwrap_or(Err(StoreError::Closed.into()))
@@ -357,8 +354,12 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub async fn delete_module(&self, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
-        let (guests, name) = (self.0.guests.clone(), name.to_owned());
-        let deleted = self.0.tracker.spawn(async move { guests.delete(tenant, &name).await });
+        let (modules, name) = (self.0.shared.modules.clone(), name.to_owned());
+        let deleted = self
+            .0
+            .shared
+            .tracker
+            .spawn(async move { modules.delete(tenant, &name).await });
         deleted.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -371,12 +372,12 @@ impl Engine {
     }
 
     async fn ended(&self, tenant: TenantId, id: &InstanceId) -> Result<(), StoreError> {
-        let Some(number) = self.0.store.tenant(tenant).number(id).await? else {
+        let Some(number) = self.0.shared.store.tenant(tenant).number(id).await? else {
             return Ok(());
         };
         loop {
-            let waiter = self.0.waiters.register(number);
-            let summary = self.0.store.tenant(tenant).summary(id).await?;
+            let waiter = self.0.shared.waiters.register(number);
+            let summary = self.0.shared.store.tenant(tenant).summary(id).await?;
             if summary.is_none_or(|summary| summary.number != number || summary.status.has_ended()) {
                 return Ok(());
             }

@@ -14,9 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) use self::gate::{Gate, TurnPermit};
-pub(super) use self::slots::Slots;
-use super::Engine;
-use super::guests::Guests;
+pub(super) use self::slots::{Slot, Slots};
+use super::guests::Modules;
 use crate::model::{FunctionName, TenantId};
 use crate::tenancy::{Observer, Quotas, Tenant};
 
@@ -116,7 +115,7 @@ impl Rate {
 pub(super) struct Follower {
     pub(super) gate: Gate,
     pub(super) slots: Slots,
-    pub(super) guests: Arc<dyn Guests>,
+    pub(super) modules: Arc<dyn Modules>,
 }
 
 impl Observer for Follower {
@@ -127,21 +126,6 @@ impl Observer for Follower {
     }
 
     fn deleted(&self, tenant: TenantId) {
-        self.guests.forget(tenant);
-    }
-}
-
-impl Engine {
-    /// Sets what a tenant gets from now on, whatever its quotas say.
-    #[cfg(test)]
-    pub(super) fn set_share(&self, tenant: TenantId, share: Share) {
-        let shared = self.0.owners.shared();
-        shared.gate.set_weight(tenant, share.weight);
-        shared.activities.slots().set_share(tenant, share);
-    }
-
-    /// What a tenant uses of the activity slots now.
-    pub fn share_use(&self, tenant: TenantId) -> ShareUse {
-        self.0.owners.shared().activities.slots().used_by(tenant)
+        self.modules.forget(tenant);
     }
 }

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
+use super::environment::Environment;
 use super::old_versions::OldVersions;
-use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::store::{Error, Store};
 
@@ -20,18 +18,19 @@ const ROWS: u64 = 500;
 const BREATH: Duration = Duration::from_millis(20);
 
 /// Sweeps until the shutdown.
-pub(super) async fn run(store: Store, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
+pub(super) async fn run(environment: Arc<Environment>) {
+    let Environment { store, clock, .. } = &*environment;
     let mut versions = OldVersions::new(store.clone());
     let work = async {
         loop {
-            let more = sweep(&store, &mut versions, clock.now()).await.unwrap_or_else(|error| {
+            let more = sweep(store, &mut versions, clock.now()).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "old rows could not be deleted; trying again later");
                 false
             });
             tokio::time::sleep(if more { BREATH } else { PAUSE }).await;
         }
     };
-    shutdown.run_until_cancelled(work).await;
+    environment.shutdown.run_until_cancelled(work).await;
 }
 
 /// Deletes a piece; says whether there may be more.

@@ -8,12 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-use super::held_tenants::HeldTenants;
+use super::environment::Environment;
 use super::mail::Mail;
 use super::owners::Owners;
-use crate::clock::Clock;
 use crate::model::{InstanceNumber, TenantId, Timestamp};
 use crate::store::Store;
 
@@ -136,19 +134,13 @@ impl Timers {
         self.0.nearest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes instances until the shutdown.
-    pub(super) async fn run(
-        self,
-        owners: Owners,
-        store: Store,
-        held_tenants: HeldTenants,
-        clock: Arc<dyn Clock>,
-        shutdown: CancellationToken,
-    ) {
+    /// Wakes instances until the shutdown. Wake-ups of tenants that are `held` are not read from the store.
+    pub(super) async fn run(self, environment: Arc<Environment>, owners: Owners, held: impl Fn() -> Vec<TenantId>) {
+        let Environment { store, clock, .. } = &*environment;
         let work = async {
             loop {
                 if self.lock().wants_more() {
-                    self.read_more(&store, &held_tenants.held()).await;
+                    self.read_more(store, &held()).await;
                 }
                 let now = clock.now();
                 loop {
@@ -168,7 +160,7 @@ impl Timers {
                 }
             }
         };
-        shutdown.run_until_cancelled(work).await;
+        environment.shutdown.run_until_cancelled(work).await;
     }
 
     /// Moves the horizon on. While the store is read, every wake-up is taken in, so that none falls between what is

@@ -100,7 +100,7 @@ impl Disturbances {
             let engine = self.engine.clone();
             // To the end, whatever becomes of the rest: a message is never left behind that nobody knows of.
             tokio::spawn(async move {
-                if let Ok(Some(row)) = engine.0.store.deliver(call.run.0, item).await {
+                if let Ok(Some(row)) = engine.0.shared.store.deliver(call.run.0, item).await {
                     engine.0.owners.deliver(call.run.0, Mail::Inbox(row));
                 }
             });

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::checkers::{Call, Watch};
@@ -12,8 +11,8 @@ use super::faults::Plan;
 use super::programs::Program;
 use super::rng::{self, Rng};
 use super::time::SimulatedClock;
+use crate::engine::StartError;
 use crate::engine::guests::{ActivityCode, AnyGuest, Guests};
-use crate::engine::{PutModuleError, StartError, StoredModule};
 use crate::entropy::Entropy;
 use crate::model::{
     ActivityOptions, Failure, FunctionName, LogLevel, LogLine, ModuleDigest, ModuleNumber, Outcome, Payload, Started,
@@ -24,9 +23,7 @@ use crate::replay::{
     Budget, Directory, Execution, Guest, HostUnavailable, Ran, ResolvedActivity, ResolvedOrchestration,
 };
 use crate::sandbox::{ActivityRun, Attempt, Traffic};
-use crate::store;
 use crate::store::simulated::Disk;
-use crate::tenancy::Quotas;
 
 /// The version that all programs belong to.
 const ORCHESTRATIONS: ModuleNumber = ModuleNumber(1);
@@ -201,25 +198,6 @@ impl Guests for ScriptedGuests {
 
     fn digest(&self, _: ModuleNumber) -> Option<ModuleDigest> {
         Some(ModuleDigest([1; 32]))
-    }
-
-    fn put<'a>(
-        &'a self,
-        _: TenantId,
-        _: &'a str,
-        _: Bytes,
-        _: &'a Quotas,
-        _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
-        unreachable!("nothing is uploaded in the simulation")
-    }
-
-    fn delete<'a>(&'a self, _: TenantId, _: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
-        unreachable!("nothing is uploaded in the simulation")
-    }
-
-    fn forget(&self, _: TenantId) {
-        unreachable!("no tenant is deleted in the simulation")
     }
 }
 

@@ -16,6 +16,7 @@ use super::time::SimulatedClock;
 use super::workload::{Client, Workload};
 use crate::clock::Clock;
 use crate::engine::flight_recorder::{Flight, FlightRecorder, SLOT_BYTES, slot_of};
+use crate::engine::guests::NoModules;
 use crate::engine::{CoreParts, Engine, EngineOptions, FunctionShare, Message, Rate, Share};
 use crate::model::{InstanceNumber, InstanceStatus, ObservableLimits, TenantId};
 use crate::replay::TurnLimits;
@@ -273,6 +274,7 @@ impl World {
             tenancy: Tenancy::of_one(store.clone(), self.clock.clone(), self.entropy.clone()),
             store: store.clone(),
             guests: self.guests.clone(),
+            modules: Arc::new(NoModules),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),
             recorder,

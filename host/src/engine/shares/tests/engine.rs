@@ -5,26 +5,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::flight_recorder::FlightRecorder;
-use crate::engine::guests::{ActivityCode, AnyGuest, Guests};
+use crate::engine::guests::{ActivityCode, AnyGuest, Guests, NoModules};
 use crate::engine::shares::Share;
 use crate::engine::simulation::SimulatedClock;
-use crate::engine::{
-    CoreParts, Engine, EngineOptions, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
-};
+use crate::engine::{CoreParts, Engine, EngineOptions, StartAnswer, StartError, StartRequest};
 use crate::entropy::SystemEntropy;
 use crate::model::{ActivityOptions, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::tests::script::{Functions, Op, Script};
 use crate::replay::{Budget, Directory, Execution, Guest, HostUnavailable, Ran};
 use crate::sandbox::{ActivityRun, Attempt, Traffic};
 use crate::store::simulated::{Content, Disk, FaultPlan, Step, Treatment};
-use crate::store::{self, Days, Store, StoreOptions};
-use crate::tenancy::{Quotas, Tenancy};
+use crate::store::{Days, Store, StoreOptions};
+use crate::tenancy::Tenancy;
 
 const NOISY: TenantId = TenantId::DEFAULT;
 const QUIET: TenantId = TenantId(2);
@@ -167,25 +164,6 @@ impl Guests for TwoPrograms {
     fn digest(&self, _: ModuleNumber) -> Option<ModuleDigest> {
         Some(ModuleDigest([1; 32]))
     }
-
-    fn put<'a>(
-        &'a self,
-        _: TenantId,
-        _: &'a str,
-        _: Bytes,
-        _: &'a Quotas,
-        _: Option<&'a str>,
-    ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>> {
-        unreachable!("nothing is uploaded here")
-    }
-
-    fn delete<'a>(&'a self, _: TenantId, _: &'a str) -> BoxFuture<'a, Result<bool, store::Error>> {
-        unreachable!("nothing is deleted here")
-    }
-
-    fn forget(&self, _: TenantId) {
-        unreachable!("nothing is deleted here")
-    }
 }
 
 /// An engine, and what its guests count.
@@ -222,6 +200,7 @@ impl Host {
             tenancy: Tenancy::of_one(store.clone(), clock.clone(), entropy.clone()),
             store,
             guests: guests.clone(),
+            modules: Arc::new(NoModules),
             clock,
             entropy,
             recorder,

@@ -1,0 +1,349 @@
+//! One activity call on its way to its final outcome: slots, attempts, backoff and time-outs.
+//!
+//! What must survive the host (failed attempts, when the next one is due) is written before it counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::accounting::AttemptAccounting;
+use super::suspects::Suspects;
+use crate::engine::environment::Environment;
+use crate::engine::flight_recorder::Flight;
+use crate::engine::owner::{ActivityResult, StartActivity};
+use crate::engine::shares::{Gate, Slot, Slots};
+use crate::model::{
+    Failure, FunctionName, InstanceId, InstanceNumber, LogLine, Outcome, TenantId, Timestamp, failure::types,
+};
+use crate::replay::{HostUnavailable, randomness::idempotency_key};
+use crate::sandbox::{ActivityRun, Attempt, Grants, Meter, Traffic};
+use crate::store::{self, AttemptRow, AttemptsSoFar, Used};
+
+/// How long to wait before another try when the host itself is in trouble (no room, store failing).
+const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often a module that cannot be loaded is tried before the call fails.
+const MODULE_TRIES: u32 = 5;
+
+/// What calls pass through.
+pub(super) struct Runner {
+    pub(super) environment: Arc<Environment>,
+    /// What attempts run in.
+    pub(super) slots: Slots,
+    /// What they pass to compute.
+    pub(super) gate: Gate,
+    /// Where attempts wait that ran when a host ended uncleanly.
+    pub(super) suspects: Suspects,
+}
+
+/// One call.
+pub(super) struct Call {
+    pub(super) tenant: TenantId,
+    instance: InstanceNumber,
+    instance_id: InstanceId,
+    start: StartActivity,
+    so_far: AttemptsSoFar,
+    /// When the whole call has run out of time.
+    deadline: Option<Timestamp>,
+    /// Failed tries to load the module since an attempt ran.
+    module_tries: u32,
+}
+
+impl Runner {
+    /// Carries a call to its final outcome; to none if its execution ends before another attempt.
+    pub(super) async fn carry_out(&self, mut call: Call) -> Option<ActivityResult> {
+        if let Some((failure, failed_at)) = call.so_far.undecided.take().map(|undecided| *undecided) {
+            // The clock may have been set back since. Nobody waits longer than the policy says for that.
+            let failed_at = failed_at.min(self.now());
+            let Some(next_at) = call.next_at(&failure, failed_at) else {
+                return Some(call.result(Err(failure), Vec::new(), 0, None));
+            };
+            call.so_far.next_at = Some(next_at);
+        }
+        loop {
+            if let Some(next_at) = call.so_far.next_at.take() {
+                self.sleep_until(next_at.min(call.deadline.unwrap_or(Timestamp::MAX)))
+                    .await;
+            }
+            let waiting = self.environment.stats.attempts.waiting.hold();
+            // Before a slot, which others can use meanwhile.
+            let _admission = tokio::select! {
+                biased;
+                admission = self.suspects.enter(call.so_far.cut_offs) => admission,
+                () = self.deadline(&call) => return Some(call.late()),
+            };
+            let Some(slot) = self.slot(&call).await else {
+                return Some(call.late());
+            };
+            drop(waiting);
+            let started_at = self.now();
+            if call.is_late(started_at) {
+                return Some(call.late());
+            }
+            let mut accounting = AttemptAccounting::begin(&self.environment, &call, started_at);
+            let ran = self.attempt(&mut call, started_at, accounting.meter()).await;
+            // If there was no room for it, there may be for others: the slot is not kept from them meanwhile.
+            drop(slot);
+            let run = match ran {
+                Ok(run) => run,
+                Err(trouble) => {
+                    accounting.did_not_run();
+                    tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "no room for an attempt; it waits");
+                    tokio::select! {
+                        biased;
+                        () = tokio::time::sleep(TROUBLE_PAUSE) => continue,
+                        () = self.deadline(&call) => return Some(call.late()),
+                    }
+                }
+            };
+            let ended_at = self.now();
+            let used = accounting.end(&run, ended_at);
+            let failure = match run.outcome {
+                Ok(output) => return Some(call.result(Ok(output), run.logs, run.fuel, Some(used))),
+                Err(failure) => failure,
+            };
+            call.so_far.failed += 1;
+            call.so_far.cut_offs = 0;
+            let Some(next_at) = call.next_at(&failure, ended_at) else {
+                return Some(call.result(Err(failure), run.logs, run.fuel, Some(used)));
+            };
+            let row = call.failed_attempt(&failure, run.fuel, started_at, ended_at, next_at);
+            if !self.note(&call, row, run.logs, used).await {
+                return None;
+            }
+            call.so_far.next_at = Some(next_at);
+        }
+    }
+
+    /// Waits for a slot, as soon as the tenant may use one; none if the call runs out of time.
+    async fn slot(&self, call: &Call) -> Option<Slot> {
+        loop {
+            self.until_allowed(call).await;
+            let slot = tokio::select! {
+                biased;
+                slot = self.slots.acquire(call.tenant, call.function()) => slot,
+                () = self.deadline(call) => return None,
+            };
+            // It may have waited long for the slot.
+            if self.environment.tenancy.hold(call.tenant).is_none() {
+                return Some(slot);
+            }
+            if call.is_late(self.now()) {
+                return None;
+            }
+        }
+    }
+
+    /// Runs one attempt.
+    ///
+    /// # Errors
+    /// When the host has no room for it now, or cannot load the module, which fails the attempt if it comes again and again.
+    async fn attempt(
+        &self,
+        call: &mut Call,
+        started_at: Timestamp,
+        meter: &Meter,
+    ) -> Result<ActivityRun, HostUnavailable> {
+        let environment = &self.environment;
+        let run = async {
+            let code = environment.guests.activities(call.start.call.module).await?;
+            let grants = environment.tenancy.grants(call.tenant, code.module_name());
+            let attempt = call.next_attempt(started_at, self.now(), grants, meter.clone());
+            let _recording = environment.recorder.record(Flight {
+                instance: call.instance,
+                execution: call.start.execution,
+                task: Some(call.start.task),
+            });
+            code.run(attempt).await
+        };
+        match self.gate.run(call.tenant, || meter.fuel(), run).await {
+            Err(HostUnavailable::Module(message)) if call.module_tries + 1 >= MODULE_TRIES => {
+                call.module_tries = 0;
+                Ok(ActivityRun {
+                    outcome: Err(Failure::new(types::MODULE, message)),
+                    fuel: 0,
+                    traffic: Traffic::default(),
+                    logs: Vec::new(),
+                })
+            }
+            Err(trouble) => {
+                call.module_tries += u32::from(matches!(trouble, HostUnavailable::Module(_)));
+                Err(trouble)
+            }
+            Ok(run) => {
+                call.module_tries = 0;
+                Ok(run)
+            }
+        }
+    }
+
+    /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew. Says whether
+    /// it was noted; if not, the execution has ended or the host is ending, and nobody waits for another attempt.
+    async fn note(&self, call: &Call, row: AttemptRow, logs: Vec<LogLine>, used: Used) -> bool {
+        let (store, instance) = (&self.environment.store, call.instance);
+        let max_log_bytes = self.environment.tenancy.max_log_bytes(call.tenant);
+        loop {
+            let noted = store.note_attempt(instance, row.clone(), logs.clone(), max_log_bytes, Some(used.clone()));
+            match noted.await {
+                Ok(noted) => return noted,
+                Err(store::Error::Closed) => return false,
+                Err(error) => {
+                    tracing::error!(instance = instance.0, %error, "a failed attempt could not be recorded");
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits while a tenant is held or has used up its fuel for now; until the deadline at most.
+    async fn until_allowed(&self, call: &Call) {
+        /// Quotas may change meanwhile.
+        const LOOK_AGAIN: Duration = Duration::from_secs(1);
+        let tenancy = &self.environment.tenancy;
+        let wait = || match tenancy.hold(call.tenant) {
+            Some(_) => Some(LOOK_AGAIN),
+            None => tenancy.fuel_wait(call.tenant),
+        };
+        while let Some(wait) = wait() {
+            let now = self.now();
+            let latest = call.deadline.unwrap_or(Timestamp::MAX);
+            let until = now.after(wait.min(LOOK_AGAIN)).min(latest);
+            if until <= now {
+                return;
+            }
+            self.sleep_until(until).await;
+        }
+    }
+
+    async fn deadline(&self, call: &Call) {
+        match call.deadline {
+            Some(deadline) => self.sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sleeps until the clock shows that time, and looks at it at least once a minute, because clocks jump. If the clock is
+    /// set back meanwhile, it sleeps for as long as it would have taken.
+    async fn sleep_until(&self, time: Timestamp) {
+        const LOOK_AGAIN: Duration = Duration::from_secs(60);
+        /// A clock that merely goes slowly does not end the sleep early.
+        const TOLERATED_SLOWNESS: Duration = Duration::from_secs(1);
+        let mut longest = time.since(self.now()).saturating_add(TOLERATED_SLOWNESS);
+        loop {
+            let left = time.since(self.now()).min(longest);
+            if left.is_zero() {
+                return;
+            }
+            let nap = left.min(LOOK_AGAIN);
+            tokio::time::sleep(nap).await;
+            longest -= nap;
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.environment.clock.now()
+    }
+}
+
+impl Call {
+    pub(super) fn new(
+        tenant: TenantId,
+        instance: InstanceNumber,
+        instance_id: InstanceId,
+        start: StartActivity,
+    ) -> Self {
+        Self {
+            tenant,
+            instance,
+            instance_id,
+            so_far: start.so_far.clone(),
+            deadline: start.call.deadline(),
+            start,
+            module_tries: 0,
+        }
+    }
+
+    /// The activity's name.
+    pub(super) fn function(&self) -> &FunctionName {
+        &self.start.call.function
+    }
+
+    /// Bytes of its input.
+    pub(super) fn input_bytes(&self) -> u64 {
+        self.start.call.input.bytes()
+    }
+
+    /// When the next attempt starts, after one that failed at that time and is counted already; none if there is none.
+    fn next_at(&self, failure: &Failure, failed_at: Timestamp) -> Option<Timestamp> {
+        let retry = self.start.call.options.retry.as_ref()?;
+        let next_at = failed_at.after(retry.wait_after(self.so_far.failed, failure)?);
+        (!self.is_late(next_at)).then_some(next_at)
+    }
+
+    /// Whether the whole call has run out of time then.
+    fn is_late(&self, time: Timestamp) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= time)
+    }
+
+    /// The next attempt. Its time counts from `started_at`.
+    fn next_attempt(&self, started_at: Timestamp, now: Timestamp, grants: Arc<Grants>, meter: Meter) -> Attempt {
+        let call = &self.start.call;
+        let attempt_timeout = call.options.attempt_timeout_ms.map(Duration::from_millis);
+        let left = self.deadline.map(|deadline| deadline.since(started_at));
+        Attempt {
+            instance_id: self.instance_id.clone(),
+            execution: self.start.execution,
+            function: call.function.clone(),
+            task: self.start.task,
+            number: self.so_far.failed + 1,
+            idempotency_key: idempotency_key(self.start.seed, self.start.task).to_string(),
+            input: call.input.clone(),
+            now,
+            timeout: attempt_timeout.into_iter().chain(left).min(),
+            grants,
+            meter,
+        }
+    }
+
+    /// Notes that an attempt failed and another one follows.
+    fn failed_attempt(
+        &mut self,
+        failure: &Failure,
+        fuel: u64,
+        started_at: Timestamp,
+        ended_at: Timestamp,
+        next_at: Timestamp,
+    ) -> AttemptRow {
+        self.so_far.noted += 1;
+        AttemptRow {
+            execution: self.start.execution,
+            task: self.start.task,
+            ordinal: self.so_far.noted,
+            number: self.so_far.failed,
+            cut_off: false,
+            failure: failure.abridged(),
+            fuel,
+            started_at,
+            ended_at,
+            next_at: Some(next_at),
+        }
+    }
+
+    fn result(&self, outcome: Outcome, logs: Vec<LogLine>, fuel: u64, used: Option<Used>) -> ActivityResult {
+        ActivityResult {
+            execution: self.start.execution,
+            task: self.start.task,
+            outcome,
+            logs,
+            fuel,
+            used,
+        }
+    }
+
+    /// The whole call has run out of time.
+    fn late(&self) -> ActivityResult {
+        let call = &self.start.call;
+        let allowed = call.options.timeout_ms.unwrap_or_default();
+        let message = format!("activity {} had no outcome within {allowed} ms", call.function);
+        self.result(Err(Failure::new(types::TIMEOUT, message)), Vec::new(), 0, None)
+    }
+}

@@ -1,0 +1,56 @@
+//! What the owner of one tenant's instance is given to decide with.
+
+use crate::engine::owner::OwnerContext;
+use crate::engine::shared::Shared;
+use crate::model::{ObservableLimits, TenantId, Timestamp};
+use crate::replay::Directory;
+use crate::tenancy::Quotas;
+
+/// The host, as an owner sees it.
+pub(super) struct HostContext<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) tenant: TenantId,
+    pub(super) directory: &'a dyn Directory,
+}
+
+impl OwnerContext for HostContext<'_> {
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn seed(&self) -> [u8; 32] {
+        self.shared.entropy.seed()
+    }
+
+    fn directory(&self) -> &dyn Directory {
+        self.directory
+    }
+
+    fn limits(&self) -> ObservableLimits {
+        self.shared.options.observable
+    }
+
+    fn max_turns(&self) -> u32 {
+        let limit = self.shared.options.turn_limits.turns;
+        self.quota(|quotas| quotas.max_turns)
+            .map_or(limit, |quota| quota.min(limit))
+    }
+
+    fn max_history_bytes(&self) -> u64 {
+        self.shared.max_history_bytes(self.tenant)
+    }
+
+    fn max_log_bytes(&self) -> u64 {
+        self.shared.tenancy.max_log_bytes(self.tenant)
+    }
+
+    fn is_held(&self) -> bool {
+        self.shared.held_tenants.is_held(self.tenant)
+    }
+}
+
+impl HostContext<'_> {
+    fn quota<T>(&self, of: impl FnOnce(&Quotas) -> Option<T>) -> Option<T> {
+        of(&self.shared.tenancy.tenant(self.tenant)?.quotas)
+    }
+}

@@ -1,0 +1,79 @@
+//! Guests for an owner, and what to do when the host has none to give.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{GuestOwner, Session, pause};
+use crate::engine::flight_recorder::Flight;
+use crate::engine::mail::Mail;
+use crate::engine::recorded_guest::RecordedGuest;
+use crate::model::{ModuleNumber, Started};
+use crate::replay::{Directory, Execution, HostUnavailable, Player};
+
+/// How often loading a module is tried before the instance is stuck.
+const MODULE_TRIES: u32 = 3;
+
+impl Session<'_> {
+    /// Makes a guest before its first turn.
+    pub(super) async fn install(
+        &mut self,
+        owner: &mut GuestOwner,
+        module: ModuleNumber,
+        started: Arc<Started>,
+        directory: &Arc<dyn Directory>,
+    ) {
+        let guest = self.shared.guests.orchestrator(module, &started);
+        // Nothing of the guest runs yet.
+        match self.shared.gate.run(owner.tenant(), || 0, guest).await {
+            Ok(guest) => {
+                self.module_tries = 0;
+                let flight = Flight {
+                    instance: self.instance,
+                    execution: started.execution,
+                    task: None,
+                };
+                let guest = RecordedGuest {
+                    guest,
+                    recorder: self.shared.recorder.clone(),
+                    flight,
+                    _counted: self.shared.stats.count_guest(owner.position().1),
+                };
+                let execution = Execution::new(
+                    owner.id().clone(),
+                    started,
+                    directory.clone(),
+                    self.shared.options.turn_limits,
+                );
+                owner.install(Player::new(guest, execution));
+            }
+            Err(HostUnavailable::Module(message)) => {
+                self.module_tries += 1;
+                owner.turn_later();
+                if self.module_tries >= MODULE_TRIES {
+                    owner.break_down("module-unavailable", message);
+                } else {
+                    pause(self.shared).await;
+                }
+            }
+            Err(trouble @ HostUnavailable::NoRoom(_)) => self.trouble(owner, &trouble).await,
+        }
+    }
+
+    /// The host cannot run the guest now. A start does not wait for room: the instance is stored, and runs later.
+    pub(super) async fn trouble(&self, owner: &mut GuestOwner, trouble: &HostUnavailable) {
+        if owner.is_not_stored() {
+            owner.turn_later();
+        } else {
+            self.make_room(trouble).await;
+        }
+    }
+
+    /// Cools the instance that has been idle longest, and waits a moment.
+    async fn make_room(&self, trouble: &HostUnavailable) {
+        match self.shared.hot_instances.oldest() {
+            Some(oldest) => self.owners.deliver(oldest, Mail::Cool),
+            None => tracing::warn!(instance = self.instance.0, %trouble, "no room for an instance; it waits"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

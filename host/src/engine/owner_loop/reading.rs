@@ -1,0 +1,234 @@
+//! What a session reads of its instance: the instance itself, its history, attempts and events.
+//!
+//! A history is read in pages, the next one while the last one is replayed.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{GuestOwner, Session, pause};
+use crate::engine::flight_recorder::Flight;
+use crate::engine::mailbox::Mailbox;
+use crate::engine::owner::{ActivityResult, Owner, UNREADABLE};
+use crate::engine::shared::Shared;
+use crate::model::{ExecutionNumber, InstanceNumber, StuckReason, TaskId, Turn, TurnNumber};
+use crate::replay::HostUnavailable;
+use crate::store;
+
+/// Rows of history read at once. Bounds the memory of a cold load.
+const HISTORY_PAGE: u32 = 1_000;
+
+/// Turns that are replayed in one go, without a look at who else wants to run.
+const PIECE_TURNS: usize = 100;
+
+/// Fuel recorded of such turns, the last one excepted: about five milliseconds.
+const PIECE_FUEL: u64 = 5_000_000;
+
+/// The turns of an execution that were read already, or are being read.
+#[derive(Default)]
+pub(super) struct HistoryReader {
+    /// The first ones, from when the owner was loaded until it has taken a step.
+    pub(super) first_turns: Vec<Turn>,
+    /// Those that are being read while the ones before them are replayed.
+    ahead: Option<ReadAhead>,
+}
+
+/// A page of a history on its way, in a task of its own.
+struct ReadAhead {
+    execution: ExecutionNumber,
+    after: TurnNumber,
+    rows: AbortOnDropHandle<Result<Vec<Turn>, store::Error>>,
+}
+
+impl ReadAhead {
+    fn begin(shared: &Shared, instance: InstanceNumber, execution: ExecutionNumber, after: TurnNumber) -> Self {
+        let store = shared.store.clone();
+        let read = async move { store.history(instance, execution, after, HISTORY_PAGE).await };
+        let rows = AbortOnDropHandle::new(shared.tracker.spawn_on(read, &shared.runtime));
+        Self { execution, after, rows }
+    }
+
+    fn is_of(&self, execution: ExecutionNumber, after: TurnNumber) -> bool {
+        (self.execution, self.after) == (execution, after)
+    }
+
+    /// The turns, as soon as they were read.
+    async fn rows(self) -> Result<Vec<Turn>, store::Error> {
+        // The task is aborted by nobody else; it ends early with its runtime only.
+        self.rows.await.unwrap_or(Err(store::Error::Closed))
+    }
+}
+
+impl Session<'_> {
+    /// Reads the instance; none if it is gone or has ended.
+    pub(super) async fn load(
+        &mut self,
+        results: &mut VecDeque<ActivityResult>,
+        mailbox: &Mailbox,
+    ) -> Option<GuestOwner> {
+        let (shared, instance) = (self.shared, self.instance);
+        let _turn = shared.loading.acquire().await.expect("loading is never closed");
+        loop {
+            // What was dropped until now is stored, and read here.
+            mailbox.take_missed();
+            let inbox_from = shared.store.newest_message();
+            match shared.store.load(instance).await {
+                Ok(Some(mut record)) if !record.status.has_ended() => {
+                    self.reader.first_turns = std::mem::take(&mut record.first_turns);
+                    let mut owner = Owner::new(record, inbox_from);
+                    owner.know_events_of(shared.options.known_event_bytes);
+                    results.drain(..).for_each(|result| owner.receive_result(result));
+                    return Some(owner);
+                }
+                Ok(_) | Err(store::Error::Closed) => return None,
+                Err(error @ store::Error::Damaged(_)) => {
+                    tracing::error!(instance = instance.0, %error, "an instance cannot be read");
+                    let reason = StuckReason {
+                        code: UNREADABLE.into(),
+                        message: error.to_string(),
+                    };
+                    if let Err(error) = shared.store.mark_stuck(instance, reason, shared.clock.now()).await {
+                        tracing::error!(instance = instance.0, %error, "an instance could not be marked as stuck");
+                    } else {
+                        shared.stats.stuck.increment();
+                    }
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(instance = instance.0, %error, "an instance could not be read; trying again");
+                    if !pause(shared).await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads what is noted of the attempts of some tasks.
+    pub(super) async fn read_attempts(&self, owner: &mut GuestOwner, tasks: &[TaskId]) {
+        let (execution, _) = owner.position();
+        match self.shared.store.attempts_so_far(self.instance, execution, tasks).await {
+            Ok(noted) => owner.take_attempts(noted),
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
+            Err(error) => {
+                tracing::warn!(instance_id = %owner.id(), %error, "attempts could not be read; trying again");
+                pause(self.shared).await;
+            }
+        }
+    }
+
+    /// Reads the next rows of the history.
+    pub(super) async fn feed(&mut self, owner: &mut GuestOwner, after: TurnNumber) {
+        let (execution, last) = owner.position();
+        let ahead = self.reader.ahead.take().filter(|ahead| ahead.is_of(execution, after));
+        let rows = match (self.reader.first_turns.get(after.0 as usize..), ahead) {
+            (Some(rows), _) if !rows.is_empty() => Ok(Cow::Borrowed(rows)),
+            (_, Some(ahead)) => ahead.rows().await.map(Cow::Owned),
+            _ => {
+                let rows = self.shared.store.history(self.instance, execution, after, HISTORY_PAGE);
+                rows.await.map(Cow::Owned)
+            }
+        };
+        if let Ok([.., newest]) = rows.as_deref()
+            && newest.number < last
+        {
+            self.reader.ahead = Some(ReadAhead::begin(self.shared, self.instance, execution, newest.number));
+        }
+        match rows {
+            Ok(rows) if rows.is_empty() => {
+                owner.break_down(UNREADABLE, format!("turns {} to {last} are missing", after.next()));
+            }
+            Ok(rows) => {
+                self.shared.stats.count_replay(owner.is_hot(), rows.len());
+                if let Err(trouble) = self.feed_in_pieces(owner, &rows).await {
+                    self.trouble(owner, &trouble).await;
+                }
+            }
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
+            Err(error) => {
+                tracing::warn!(instance_id = %owner.id(), %error, "a history could not be read; trying again");
+                pause(self.shared).await;
+            }
+        }
+    }
+
+    /// Reads events that the instance waits for.
+    pub(super) async fn read_events(&self, owner: &mut GuestOwner, names: &[String]) {
+        let newest = self.shared.store.newest_message();
+        match self.shared.store.events(self.instance, names).await {
+            Ok(pages) => owner.read_events(newest, pages),
+            Err(error @ store::Error::Damaged(_)) => owner.break_down(UNREADABLE, error.to_string()),
+            Err(error) => {
+                tracing::warn!(instance_id = %owner.id(), %error, "events could not be read; trying again");
+                pause(self.shared).await;
+            }
+        }
+    }
+
+    /// Feeds rows a few at a time, so that others come in between; what is left at the shutdown is left.
+    async fn feed_in_pieces(&self, owner: &mut GuestOwner, rows: &[Turn]) -> Result<(), HostUnavailable> {
+        let (shared, (execution, _), was_hot) = (self.shared, owner.position(), owner.is_hot());
+        let mut left = rows;
+        // A guest that did not repeat its history is gone.
+        while !left.is_empty() && owner.is_hot() == was_hot && !shared.shutdown.is_cancelled() {
+            if left.len() < rows.len() {
+                tokio::task::yield_now().await;
+            }
+            let (piece, rest) = left.split_at(piece(left));
+            let pass = shared.gate.enter(owner.tenant()).await;
+            let _recording = shared.recorder.record(Flight {
+                instance: self.instance,
+                execution,
+                task: None,
+            });
+            pass.used(piece.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
+            owner.feed(piece)?;
+            left = rest;
+        }
+        Ok(())
+    }
+}
+
+/// How many of the first rows are replayed in one go: at least one.
+fn piece(rows: &[Turn]) -> usize {
+    let mut fuel: u64 = 0;
+    let small = rows.iter().take(PIECE_TURNS).take_while(|row| {
+        fuel = fuel.saturating_add(row.fuel);
+        fuel < PIECE_FUEL
+    });
+    (small.count() + 1).min(PIECE_TURNS).min(rows.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    fn check(fuels: &[u64], pieces: &[usize]) {
+        let turn = |fuel: &u64| Turn {
+            number: TurnNumber(1),
+            at: Timestamp(0),
+            arrivals: Vec::new(),
+            decisions: Vec::new(),
+            fuel: *fuel,
+        };
+        let rows: Vec<Turn> = fuels.iter().map(turn).collect();
+        let mut left = &rows[..];
+        let mut found = Vec::new();
+        while !left.is_empty() {
+            found.push(piece(left));
+            left = &left[piece(left)..];
+        }
+        assert_eq!(found, pieces);
+    }
+
+    #[test]
+    fn a_history_is_fed_in_pieces_of_few_turns_and_little_fuel() {
+        check(&[], &[]);
+        check(&[0; 250], &[100, 100, 50]);
+        check(&[u64::MAX; 3], &[1, 1, 1]);
+        check(&[2_000_000; 5], &[3, 2]);
+        check(&[1, 9_000_000, 1, 1], &[2, 2]);
+    }
+}

@@ -1,0 +1,124 @@
+//! What a session makes durable, and what follows from it: who is told, and who is woken.
+
+use std::sync::Arc;
+
+use super::{GuestOwner, Session};
+use crate::engine::events;
+use crate::engine::mail::{EventOutcome, Mail};
+use crate::engine::owner::ActivityChanges;
+use crate::engine::stats::Step;
+use crate::model::InboxItem;
+use crate::store::{self, StartOutcome, TurnCommit, TurnReceipt, Used};
+use crate::tenancy::Work;
+
+impl Session<'_> {
+    /// A step is durable: who asked for it is told, and who is concerned by it is woken.
+    pub(super) fn committed(&mut self, owner: &mut GuestOwner, receipt: &TurnReceipt) {
+        self.creation.give(Ok(StartOutcome::Created(self.instance)));
+        let raised = owner.committed(receipt);
+        self.reader.first_turns.clear();
+        self.failures = 0;
+        for (reply, durable) in self.raised.drain(..raised.len()).zip(raised) {
+            let _ = reply.send(if durable {
+                EventOutcome::Durable
+            } else {
+                EventOutcome::NotTaken
+            });
+        }
+        self.announce(receipt);
+        let shared = self.shared;
+        if owner.has_ended() {
+            let digest = || shared.guests.digest(owner.module());
+            let end = || digest().and_then(|digest| owner.ended(digest)).map(Arc::new);
+            shared.waiters.ended(self.instance, end);
+        }
+        if shared.options.hot_guests == 0 {
+            owner.cool();
+        }
+    }
+
+    /// The store failed: whoever waits for something to become durable is told.
+    pub(super) fn refuse(&mut self, error: store::Error) {
+        for reply in self.raised.drain(..) {
+            let _ = reply.send(EventOutcome::Failed(error.clone()));
+        }
+        self.creation.give(Err(error));
+    }
+
+    /// Appends what the instance cannot take now to its inbox.
+    pub(super) async fn keep(&mut self, items: Vec<(InboxItem, Option<Used>)>) {
+        let results = items.len() - self.raised.len();
+        for (position, (item, used)) in items.into_iter().enumerate() {
+            let reply = (position >= results).then(|| self.raised.pop_front()).flatten();
+            let kept = self.shared.store.deliver_used(self.instance, item, used).await;
+            if let Err(error) = &kept {
+                // A result that is not durable: its activity runs again when the instance goes on after a restart.
+                tracing::error!(instance = self.instance.0, %error, "a message could not be stored");
+            }
+            let Some(reply) = reply else { continue };
+            let _ = reply.send(match kept {
+                Ok(Some(_)) => EventOutcome::Durable,
+                Ok(None) => EventOutcome::NotTaken,
+                Err(error) => EventOutcome::Failed(error),
+            });
+        }
+    }
+
+    pub(super) async fn commit(&self, mut commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
+        let checked = events::drop_unfit(&*self.shared.guests, &self.shared.store, &mut commit).await;
+        let (wake_at, step) = (commit.summary.wake_at, Step::of(&commit));
+        let (tenant, fuel) = (commit.tenant, commit.turn.as_ref().map_or(0, |turn| turn.fuel));
+        let children = commit.children.len() as u64;
+        let committed = match checked {
+            Ok(()) => self.shared.store.commit(commit).await,
+            Err(error) => Err(error),
+        };
+        match committed {
+            Ok(receipt) => {
+                let work = Work {
+                    turns: u64::from(self.shared.stats.count_step(&step, &receipt)),
+                    fuel,
+                    ..Work::default()
+                };
+                self.shared.tenancy.count_work(tenant, work);
+                if children > 0 {
+                    self.shared.tenancy.note_starts(tenant, children);
+                }
+                match wake_at {
+                    Some(wake_at) => self.shared.timers.arm(self.instance, wake_at),
+                    None => self.shared.timers.disarm(self.instance),
+                }
+                Ok(receipt)
+            }
+            Err(error) => {
+                tracing::error!(instance = self.instance.0, %error, "a turn could not be written; it will run again");
+                Err(error)
+            }
+        }
+    }
+
+    /// Wakes those whom a commit concerns.
+    fn announce(&self, receipt: &TurnReceipt) {
+        for created in &receipt.created {
+            self.owners.deliver(*created, Mail::Wake);
+        }
+        for (instance, row) in &receipt.delivered {
+            if *instance != self.instance {
+                self.owners.deliver(*instance, Mail::Inbox(row.clone()));
+            }
+        }
+    }
+
+    pub(super) fn change_activities(&self, owner: &GuestOwner, changes: ActivityChanges) {
+        let activities = &self.shared.activities;
+        for (execution, task) in changes.cancel {
+            activities.cancel(self.instance, execution, task);
+        }
+        if changes.cancel_all {
+            activities.cancel_all(self.instance);
+        }
+        for start in changes.start {
+            activities.start(self.owners, owner.tenant(), self.instance, owner.id(), start);
+        }
+    }
+}
