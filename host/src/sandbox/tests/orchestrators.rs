@@ -214,19 +214,24 @@ async fn what_guests_took_comes_back_when_they_are_gone() {
              (drop (call $create-timer (i64.const 5000))) (call $wait (i32.const 1024))"
         ));
     let module = sandbox.module(guest.build()).await;
-    let mut guests: Vec<_> = (0..GUESTS)
-        .map(|_| Run::new(&sandbox.sandbox, &module, "Echo", "1"))
-        .collect();
-    for guest in &mut guests {
-        guest.turn(vec![]).unwrap();
-        assert_eq!(guest.ended(), None);
-    }
-    let most = resident_bytes();
-    drop(guests);
-    let least = resident_bytes();
-    // Other tests run meanwhile, and take and give back some megabytes.
-    let given_back = most.saturating_sub(least);
-    assert!(given_back > GUESTS * TAKEN / 2, "{given_back} of {most}");
+    // Other tests of this process take and give back memory meanwhile, so one look may be wrong, but not all of them.
+    let given_back = (0..5).map(|_| {
+        let mut guests: Vec<_> = (0..GUESTS)
+            .map(|_| Run::new(&sandbox.sandbox, &module, "Echo", "1"))
+            .collect();
+        for guest in &mut guests {
+            guest.turn(vec![]).unwrap();
+            assert_eq!(guest.ended(), None);
+        }
+        let before = resident_bytes();
+        drop(guests);
+        before.saturating_sub(resident_bytes())
+    });
+    let given_back: Vec<usize> = given_back.collect();
+    assert!(
+        given_back.iter().any(|bytes| *bytes > GUESTS * TAKEN / 2),
+        "{given_back:?}"
+    );
 
     let pool = sandbox
         .sandbox
