@@ -1,8 +1,10 @@
 //! What survives: instances, histories, inboxes, modules.
 //!
 //! Here is what holds over any database: what is written together, what the one writer judges and remembers, what can be
-//! asked. Databases stand behind the seam in `backend`: SQLite in `sqlite`, which alone knows SQL and sqlx, and for
-//! tests a simulated disk. [`open`](Store::open) gives two things: a [`StoreService`] that must run for as long as the host does, and a [`Store`],
+//! asked. Databases stand behind the seam in `backend`: SQLite in `sqlite`, which alone knows SQL and sqlx, and for tests a
+//! simulated disk.
+//!
+//! [`open`](Store::open) gives two things: a [`StoreService`] that must run for as long as the host does, and a [`Store`],
 //! the handle that everybody else clones. All changes go through the service's one writer, which puts those that are ready
 //! into one transaction; an answer means that the change is on disk. Queries see what was committed before they began. They
 //! go through two sets of readers: the engine's own, and those for what people ask, which may be slow and wait.

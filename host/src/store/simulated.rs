@@ -1,9 +1,9 @@
 //! The disk of the simulation: what a database file would hold, in memory, with faults on demand.
 //!
-//! Stands in for SQLite below the writer and the dispatcher's readers; everything above them is real. It survives what
+//! Stands in for SQLite below the [seam](super::backend); everything above it is real. It survives what
 //! it is told to survive: a [`Disk`] outlives the runtime that a simulated host ran on, a transaction that was not
 //! committed does not. [`FaultPlan`] decides about each step: how long it takes, whether it fails, whether the host ends in
-//! the middle of it. That it answers as SQLite does is shown by a test beside those of the real one.
+//! the middle of it. That it answers as SQLite does is shown by the tests of the store, which run over both.
 
 mod catalogue;
 mod check;
