@@ -6,7 +6,6 @@ use std::rc::Rc;
 use crate::backend::{Backend, ExecutionInfo, HistorySize, TaskId};
 use crate::failure::Failure;
 use crate::failure_types;
-use crate::instance_id::InstanceId;
 use crate::logging::{Level, Sink};
 use crate::retry::{ActivityOptions, SubOrchestrationOptions};
 use crate::time::Timestamp;
@@ -119,40 +118,34 @@ impl Backend for SimulatedHost {
     fn start_orchestration(&self, name: &str, input: &str, instance_id: Option<&str>) -> String {
         let mut state = self.state.borrow_mut();
         state.calls.push(Called::new(CalledKind::Start, name, input));
-        let id: InstanceId = match instance_id {
-            Some(id) => id.into(),
-            None => format!("started-{}", state.instances.len()).into(),
-        };
-        if state.alive(id.as_str()).is_some() || !self.functions.is_orchestration(name) {
-            return id.into();
+        let number = state.instances.len() + state.outbox.starts.len();
+        let id = instance_id.map_or_else(|| format!("started-{number}"), str::to_owned);
+        if !self.functions.is_orchestration(name) {
+            return id;
         }
-        drop(state);
         match self.functions.check_call(CalledKind::Start, name, input) {
-            Ok(()) => drop(
-                self.functions
-                    .start_instance(&self.state, id.clone(), name, input, None),
-            ),
+            Ok(()) => state
+                .outbox
+                .starts
+                .push((id.as_str().into(), name.into(), input.into())),
             Err(failure) => {
+                drop(state);
                 let line = format!("orchestration {name:?} was not started: {}", failure.message());
                 Backend::log(self, Level::Error, &line);
             }
         }
-        id.into()
+        id
     }
 
     fn send_event(&self, instance_id: &str, name: &str, payload: &str) {
         let mut state = self.state.borrow_mut();
         state.sent.push(SentEvent::new(instance_id, name, payload));
-        let (now, instance_id, name) = (state.now, instance_id.into(), name.into());
-        state.at(
-            now,
-            Happening::EventComes {
-                sender: Some(self.instance),
-                instance_id,
-                name,
-                payload: payload.into(),
-            },
-        );
+        state.outbox.events.push(Happening::EventComes {
+            sender: Some(self.instance),
+            instance_id: instance_id.into(),
+            name: name.into(),
+            payload: payload.into(),
+        });
     }
 
     fn create_timer(&self, fire_at_ms: u64) -> TaskId {

@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) sent: Vec<SentEvent>,
     pub(super) logs: Vec<LogLine>,
     pub(super) uuids: u64,
+    /// What the guest that runs has asked for: it leaves when the turn is over, and never if the turn breaks.
+    pub(super) outbox: Outbox,
     /// Guests that were ended from within another: dropped when nothing is borrowed.
     pub(super) ended_guests: Vec<Execution>,
 }
@@ -46,6 +48,14 @@ pub(super) enum Happening {
         name: String,
         payload: String,
     },
+}
+
+/// What one turn sends to others.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// Ids, names and inputs of orchestrations to start. They are there before the events come.
+    pub(super) starts: Vec<(InstanceId, String, String)>,
+    pub(super) events: Vec<Happening>,
 }
 
 /// One task of one execution.
@@ -174,6 +184,7 @@ impl State {
             sent: Vec::new(),
             logs: Vec::new(),
             uuids: 0,
+            outbox: Outbox::default(),
             ended_guests: Vec::new(),
         }
     }

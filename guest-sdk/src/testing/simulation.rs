@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 
 use super::functions::Functions;
 use super::host::{MAX_PAYLOAD_BYTES, SimulatedHost};
-use super::instance::{Call, Happening, Index, Place, State};
+use super::instance::{Call, Happening, Index, Outbox, Place, State};
 use super::retries::wait_before_next;
 use super::run::{End, LogLine, Run};
 use super::script::Run as ScriptRun;
@@ -80,6 +80,7 @@ impl Simulation {
             let next = self.state.borrow_mut().runnable.pop_front();
             let Some(index) = next else { return };
             self.run_guest(index);
+            self.send_out();
             let ended = std::mem::take(&mut self.state.borrow_mut().ended_guests);
             drop(ended);
         }
@@ -111,7 +112,23 @@ impl Simulation {
             drop(guest);
             let message = "it waits, but nothing that it asked for is outstanding";
             let failure = Failure::new(failure_types::WAITS_FOR_NOTHING, message).non_retryable();
+            self.state.borrow_mut().outbox = Outbox::default();
             self.finish(index, Err(failure));
+        }
+    }
+
+    /// A turn is over: what it sends to others leaves.
+    fn send_out(&self) {
+        let Outbox { starts, events } = std::mem::take(&mut self.state.borrow_mut().outbox);
+        for (id, name, input) in starts {
+            if self.state.borrow().alive(id.as_str()).is_none() {
+                self.functions.start_instance(&self.state, id, &name, &input, None);
+            }
+        }
+        let mut state = self.state.borrow_mut();
+        let now = state.now;
+        for event in events {
+            state.at(now, event);
         }
     }
 
