@@ -4,6 +4,7 @@ mod approval;
 mod backlogs;
 mod bench;
 mod cli;
+mod conformance;
 mod connections;
 mod control;
 mod crash;

@@ -1,0 +1,60 @@
+//! Continue-as-new: what one execution leaves to the next.
+
+use conformance_api::*;
+use windlass_sdk::prelude::*;
+
+use crate::transcript::Transcript;
+
+/// The lines of the executions before.
+#[payload]
+#[derive(Default)]
+pub struct Before {
+    #[serde(default)]
+    lines: Vec<String>,
+}
+
+#[orchestrator(name = "ConformanceExecutions")]
+pub async fn executions(ctx: Orchestration, before: Before) -> Result<Vec<String>> {
+    let mut lines = before.lines;
+    let mut seen = Transcript::new(&ctx);
+    seen.saw("execution", ctx.execution());
+    seen.saw("it starts now", ctx.started_at() == ctx.now());
+    match ctx.execution() {
+        1 => {
+            for number in 1..=5 {
+                ctx.send_event(ctx.instance_id(), tick, &number);
+            }
+            ctx.send_event(ctx.instance_id(), "all arrived", &());
+            ctx.event::<()>("all arrived").await?;
+            seen.ended("taken", ctx.event(tick).await);
+            // Delivered to a wait, and not taken.
+            let _wait = ctx.event(tick);
+            ctx.sleep(millis(10)).await;
+            let _timer = ctx.sleep(millis(20));
+            drop(
+                ctx.call(
+                    step,
+                    &Plan {
+                        acts: vec![Act::Succeed],
+                    },
+                )
+                .start(),
+            );
+            lines.extend(seen.lines());
+            ctx.continue_as_new(&Before { lines })
+        }
+        2 => {
+            let (second, third) = (ctx.event(tick).await?, ctx.event(tick).await?);
+            seen.saw("what was not taken goes on", (second, third));
+            ctx.sleep(millis(50)).await;
+            seen.saw("nothing of the old tasks comes", ());
+            lines.extend(seen.lines());
+            ctx.continue_as_new(&Before { lines })
+        }
+        _ => {
+            seen.saw("and on", (ctx.event(tick).await?, ctx.event(tick).await?));
+            lines.extend(seen.lines());
+            Ok(lines)
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The conformance suite: orchestrations that write down what they see.
+//!
+//! Each gives back a transcript, a list of lines. The host and `windlass_sdk::testing` must show an orchestration the
+//! same, so the end-to-end tests run them on both and compare. Lines hold no times, since those of the host are real,
+//! but whether enough of it passed.
+
+mod children;
+mod events;
+mod executions;
+mod payloads;
+mod retries;
+mod timeouts;
+mod timers;
+mod transcript;
+
+/// Exports the cases, and the orchestrations that they call; and lists them all for [`in_test_world`].
+macro_rules! suite {
+    (cases: [$($case:path),+ $(,)?], called: [$($called:path),+ $(,)?]) => {
+        windlass_sdk::export!(orchestrators: [$($case,)+ $($called),+]);
+
+        /// The name of each case, and its transcript from `windlass_sdk::testing`.
+        #[cfg(not(target_arch = "wasm32"))]
+        pub fn in_test_world() -> Vec<(&'static str, Vec<String>)> {
+            use windlass_sdk::OrchestrationSignature;
+
+            let world = || test_world()$(.orchestration($called))+;
+            vec![$((<$case as OrchestrationSignature>::NAME, world().run($case, &Default::default()).output().clone())),+]
+        }
+    };
+}
+
+suite! {
+    cases: [
+        retries::retries,
+        timeouts::timeouts,
+        timers::timers,
+        timers::cancels,
+        events::early_events,
+        events::waits,
+        events::declared_events,
+        children::children,
+        children::child_attempts,
+        executions::executions,
+        payloads::payloads,
+    ],
+    called: [
+        children::child,
+        children::countdown,
+        children::idle,
+        events::listener,
+    ]
+}
+
+/// A world in which the activity does what its plan says.
+#[cfg(not(target_arch = "wasm32"))]
+fn test_world() -> windlass_sdk::testing::World {
+    windlass_sdk::testing::World::new().activity(conformance_api::step, |call| {
+        let act = call.input.act(call.attempt);
+        call.takes(act.duration());
+        act.outcome(call.attempt)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_case_completes_and_tells_something() {
+        for (name, transcript) in super::in_test_world() {
+            println!("{name}\n  {}", transcript.join("\n  "));
+            assert!(transcript.len() > 3, "{name}");
+        }
+    }
+}

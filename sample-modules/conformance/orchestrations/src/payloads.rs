@@ -1,0 +1,50 @@
+//! Inputs and outputs of another shape than they should have.
+
+use conformance_api::*;
+use windlass_sdk::prelude::*;
+
+use crate::transcript::{Transcript, plan};
+
+#[orchestrator(name = "ConformancePayloads")]
+pub async fn payloads(ctx: Orchestration) -> Result<Vec<String>> {
+    let mut seen = Transcript::new(&ctx);
+    let retry = Retry::fixed(millis(1)).max_attempts(3);
+    let works = plan([Act::Succeed]);
+
+    let outcome = ctx
+        .call_named::<String>("ConformanceStep", &works)
+        .retry(retry.clone())
+        .await;
+    seen.ended("another output", outcome);
+    let outcome = ctx
+        .call_named::<u32>("ConformanceStep", "a text")
+        .retry(retry.clone())
+        .await;
+    seen.ended("another input", outcome);
+    let outcome = ctx.call_named::<u32>("ConformanceStep", &f64::NAN).await;
+    seen.ended("an input that is no JSON", outcome);
+    // With its quotes it is longer than a mebibyte.
+    let large = "x".repeat(1 << 20);
+    let outcome = ctx
+        .call_named::<u32>("ConformanceStep", &large)
+        .retry(retry.clone())
+        .await;
+    seen.ended("an input that is too large", outcome);
+
+    let outcome = ctx
+        .sub_orchestration_named::<u32>("ConformanceChild", &7)
+        .retry(retry)
+        .await;
+    seen.ended("another input of a child", outcome);
+    let outcome = ctx.sub_orchestration_named::<bool>("ConformanceCountdown", &0).await;
+    seen.ended("another output of a child", outcome);
+    ctx.start_named("ConformanceChild", &7)
+        .id("conformance-not-started")
+        .send();
+    seen.saw("another input of what nobody awaits", ());
+
+    let refused = ctx.call_named::<u32>("ConformanceStep", &[1]).start();
+    ctx.sleep(millis(10)).await;
+    seen.ended("refused, and awaited later", refused.await);
+    Ok(seen.lines())
+}

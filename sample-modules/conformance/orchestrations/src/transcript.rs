@@ -1,0 +1,82 @@
+//! How what an orchestration sees is written down.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use conformance_api::*;
+use windlass_sdk::prelude::*;
+
+/// The lines of one case.
+pub struct Transcript<'c> {
+    ctx: &'c Orchestration,
+    lines: Vec<String>,
+    lap_began: Timestamp,
+}
+
+impl<'c> Transcript<'c> {
+    pub fn new(ctx: &'c Orchestration) -> Self {
+        Self {
+            ctx,
+            lines: Vec::new(),
+            lap_began: ctx.now(),
+        }
+    }
+
+    /// Notes what was seen.
+    pub fn saw(&mut self, what: &str, seen: impl Debug) {
+        self.lines.push(format!("{what}: {seen:?}"));
+        self.lap_began = self.ctx.now();
+    }
+
+    /// Notes how something ended.
+    pub fn ended<T: Debug>(&mut self, what: &str, outcome: Result<T>) {
+        self.lines.push(format!("{what}: {}", in_words(&outcome)));
+        self.lap_began = self.ctx.now();
+    }
+
+    /// Notes how something ended, and whether that took as long as it has to, and no longer than it may.
+    pub fn ended_within<T: Debug>(&mut self, what: &str, least: Duration, most: Duration, outcome: Result<T>) {
+        let took = self.ctx.now() - self.lap_began;
+        let early = if took < least { ", too early" } else { "" };
+        let late = if took > most { ", too late" } else { "" };
+        self.lines.push(format!("{what}: {}{early}{late}", in_words(&outcome)));
+        self.lap_began = self.ctx.now();
+    }
+
+    pub fn lines(self) -> Vec<String> {
+        self.lines
+    }
+}
+
+/// The messages of the host's own failures are for people: the two hosts may word them differently.
+fn in_words<T: Debug>(outcome: &Result<T>) -> String {
+    let failure = match outcome {
+        Ok(output) => return format!("ok {output:?}"),
+        Err(failure) => failure,
+    };
+    let error_type = failure.error_type();
+    let mut words = match error_type.starts_with("windlass.") {
+        true => error_type.to_owned(),
+        false => failure.to_string(),
+    };
+    if failure.is_non_retryable() {
+        words += ", for good";
+    }
+    if let Some(details) = failure.details_json() {
+        words += &format!(", details {details}");
+    }
+    for cause in failure.causes() {
+        words += &format!(", caused by {cause:?}");
+    }
+    words
+}
+
+/// A plan of these acts.
+pub fn plan(acts: impl Into<Vec<Act>>) -> Plan {
+    Plan { acts: acts.into() }
+}
+
+/// Fails with that type.
+pub fn fail(error_type: &str) -> Act {
+    Act::Fail(error_type.into())
+}

@@ -1,0 +1,32 @@
+//! The host and `windlass_sdk::testing` show an orchestration the same: the cases of the conformance suite run on both.
+
+use harness::World;
+use serde_json::json;
+
+const MODULES: &[&str] = &["conformance", "conformance_activities"];
+
+#[tokio::test]
+async fn orchestrations_see_the_same_in_the_host_and_in_the_world_of_their_tests() {
+    let world = World::start(MODULES).await;
+    let cases = conformance::in_test_world();
+    for (name, _) in &cases {
+        world.begin(name, name, &json!({})).await;
+    }
+    let mut differences = Vec::new();
+    for (name, expected) in cases {
+        let output = world.output_of(name).await;
+        let seen: Vec<_> = output.as_array().expect("a transcript").iter().map(text).collect();
+        for at in 0..seen.len().max(expected.len()) {
+            let (host, test) = (seen.get(at).copied(), expected.get(at).map(String::as_str));
+            if host != test {
+                differences.push(format!("{name}\n  host: {host:?}\n  test: {test:?}"));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    world.stop().await;
+}
+
+fn text(line: &serde_json::Value) -> &str {
+    line.as_str().expect("a line")
+}
