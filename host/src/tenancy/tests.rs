@@ -1,9 +1,12 @@
 //! Who is let in, and what administrators can and cannot do to themselves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use super::key::PlainKey;
 use super::*;
 use crate::entropy::SystemEntropy;
 use crate::store::StoreOptions;

@@ -1,0 +1,172 @@
+//! One tenant: what it may use, and what it has used lately.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::bucket::Bucket;
+use super::counts::{Counting, TenantCounts, Work};
+use super::{Exceeded, Quota, Quotas, Snapshot, Tenancy};
+use crate::model::{TenantId, TenantName, Timestamp};
+use crate::sandbox::{Grants, RequestRoom};
+use crate::store::{Error as StoreError, SettingRow, TenantRow};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A tenant.
+pub struct Tenant {
+    /// Its number.
+    pub id: TenantId,
+    /// Its name.
+    pub name: TenantName,
+    /// Whether requests on its behalf are refused, and its instances held.
+    pub disabled: bool,
+    /// What it may use.
+    pub quotas: Quotas,
+    /// When it was created; zero for the one that every host has.
+    pub created_at: Timestamp,
+    pub(super) settings: Vec<SettingRow>,
+    /// What attempts are given, by module; made when it is first asked for.
+    pub(super) grants: Mutex<BTreeMap<String, Arc<Grants>>>,
+    pub(super) meters: Arc<Meters>,
+}
+
+/// What a tenant has used lately. Outlives changes of its quotas.
+pub(super) struct Meters {
+    starts: Mutex<Bucket>,
+    fuel: Mutex<Bucket>,
+    pub(super) requests: Arc<RequestRoom>,
+    counts: Arc<TenantCounts>,
+}
+
+impl Meters {
+    fn new(counts: Arc<TenantCounts>) -> Self {
+        Self {
+            starts: Mutex::default(),
+            fuel: Mutex::default(),
+            requests: Arc::new(RequestRoom::new("the quota maxTenantRequests of the tenant")),
+            counts,
+        }
+    }
+}
+
+impl Tenant {
+    pub(super) fn new(
+        row: TenantRow,
+        settings: Vec<SettingRow>,
+        old: &Snapshot,
+        counting: &Counting,
+    ) -> Result<Self, StoreError> {
+        let quotas = Quotas::read(&row.quotas)
+            .map_err(|problem| StoreError::Damaged(format!("the quotas of tenant {}: {problem}", row.name)))?;
+        let meters = old.tenants.get(&row.tenant).map(|tenant| tenant.meters.clone());
+        let meters = meters.unwrap_or_else(|| Arc::new(Meters::new(counting.of_newcomer())));
+        meters
+            .requests
+            .set_limit(quotas.max_tenant_requests.map(|number| number as usize));
+        Ok(Self {
+            id: row.tenant,
+            name: row.name,
+            disabled: row.disabled,
+            quotas,
+            created_at: row.created_at,
+            settings,
+            grants: Mutex::default(),
+            meters,
+        })
+    }
+
+    /// What it did since the host started; what [several](TenantCounts::are_of_one) did if it is not counted alone.
+    pub fn counts(&self) -> &TenantCounts {
+        &self.meters.counts
+    }
+
+    /// How many outgoing requests of its activities are open.
+    pub fn open_requests(&self) -> usize {
+        self.meters.requests.open()
+    }
+
+    fn take_start(&self, now: Timestamp) -> Result<(), Exceeded> {
+        if let Some(wait) = self.fuel_wait(now) {
+            return Err(Exceeded::of_rate(
+                Quota::FuelPerMinute,
+                self.quotas.fuel_per_minute,
+                wait,
+            ));
+        }
+        let Some(rate) = self.quotas.starts_per_second else {
+            return Ok(());
+        };
+        self.starts()
+            .take(1, rate, rate, SECOND, now)
+            .map_err(|wait| Exceeded::of_rate(Quota::StartsPerSecond, Some(rate), wait))
+    }
+
+    fn starts(&self) -> MutexGuard<'_, Bucket> {
+        self.meters.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fuel_wait(&self, now: Timestamp) -> Option<Duration> {
+        let rate = self.quotas.fuel_per_minute?;
+        let mut bucket = self.meters.fuel.lock().unwrap_or_else(PoisonError::into_inner);
+        bucket.wait(rate, rate, MINUTE, now)
+    }
+}
+
+impl Tenancy {
+    /// Takes a start on behalf of a tenant from its quota.
+    ///
+    /// # Errors
+    /// When its quota of starts or of fuel is used up for now; then it was not taken.
+    pub fn take_start(&self, tenant: TenantId) -> Result<(), Exceeded> {
+        let Some(tenant) = self.tenant(tenant) else {
+            return Ok(());
+        };
+        tenant.take_start(self.0.clock.now())
+    }
+
+    /// Counts orchestrations that others have started; they are not refused, but clients wait for them.
+    pub fn note_starts(&self, tenant: TenantId, starts: u64) {
+        if let Some(tenant) = self.tenant(tenant)
+            && let Some(rate) = tenant.quotas.starts_per_second
+        {
+            tenant.starts().spend(starts, rate, rate, SECOND, self.0.clock.now());
+        }
+    }
+
+    /// A start that was counted turned out to be none.
+    pub fn return_start(&self, tenant: TenantId) {
+        if let Some(tenant) = self.tenant(tenant) {
+            tenant.starts().give_back(1, SECOND);
+        }
+    }
+
+    /// How long a tenant has to wait until it may use fuel again; none if it need not.
+    pub fn fuel_wait(&self, tenant: TenantId) -> Option<Duration> {
+        let tenant = self.tenant(tenant)?;
+        tenant.fuel_wait(self.0.clock.now())
+    }
+
+    /// Counts what was run on behalf of a tenant, and the fuel that it used.
+    pub fn count_work(&self, tenant: TenantId, work: Work) {
+        let Some(tenant) = self.tenant(tenant) else { return };
+        tenant.meters.counts.add(work);
+        if let Some(rate) = tenant.quotas.fuel_per_minute {
+            let mut bucket = tenant.meters.fuel.lock().unwrap_or_else(PoisonError::into_inner);
+            bucket.spend(work.fuel, rate, rate, MINUTE, self.0.clock.now());
+        }
+    }
+
+    /// Counts an orchestration that a client of a tenant has started.
+    pub fn count_start(&self, tenant: TenantId) {
+        if let Some(tenant) = self.tenant(tenant) {
+            tenant.meters.counts.starts.increment();
+        }
+    }
+
+    /// What those tenants did together that are not counted alone.
+    pub fn counts_of_others(&self) -> Arc<TenantCounts> {
+        self.0.counting.others()
+    }
+}
