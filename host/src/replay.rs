@@ -9,6 +9,7 @@
 //! * [`ledger`] folds a history into what is still outstanding, without any guest.
 //! * [`pending`] holds the events that nobody has taken yet; a turn takes what its guest waits for.
 
+mod decisions;
 pub mod events;
 pub mod execution;
 pub mod guest;

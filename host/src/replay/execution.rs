@@ -9,21 +9,28 @@
 //! In a new turn, an event becomes an arrival only when the guest waits for its name; until then it stays among the
 //! [pending](super::pending) ones. A recorded turn applies what it recorded.
 
+mod scheduling;
+mod turn_state;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::model::{
-    ActivityOptions, Arrival, Decision, Event, EventName, Failure, FromStored, FunctionName, InstanceId, LogLevel,
-    LogLine, Outcome, Payload, RetryPolicy, Started, SubOrchestrationOptions, TaskId, Timestamp, Turn, failure::types,
+    Arrival, Decision, Event, Failure, InstanceId, LogLevel, LogLine, Outcome, Payload, Started, TaskId, Timestamp,
+    Turn, failure::types,
 };
 
+pub use self::scheduling::SubOrchestrationRequest;
+pub(super) use self::turn_state::TurnEnd;
+use self::turn_state::TurnState;
 use super::{
+    decisions::{cut, describe, same, size},
     events::{Events, Waits},
     guest::Directory,
     limits::TurnLimits,
-    pending::{PendingEvent, PendingEvents, Place},
+    pending::{PendingEvents, Place},
     randomness::Randomness,
     turn::Room,
 };
@@ -120,47 +127,6 @@ pub struct Execution {
     interrupt: Option<Interrupt>,
 }
 
-/// What belongs to the turn that is running.
-struct TurnState {
-    now: Timestamp,
-    /// Arrivals that were not applied yet.
-    arrivals: VecDeque<(Place, Arrival)>,
-    /// Arrivals that were applied, of a new turn.
-    applied: Vec<Arrival>,
-    /// Events that a new turn may take.
-    pending: PendingEvents,
-    /// Events that were taken from there.
-    taken: Vec<PendingEvent>,
-    /// Those at or after this place are not taken.
-    until: Place,
-    /// How much of them may still be taken.
-    room: Room,
-    decisions: Vec<Decision>,
-    decision_bytes: usize,
-    logs: Vec<LogLine>,
-    log_bytes: usize,
-    dropped_logs: u64,
-    custom_status: Option<Payload>,
-    /// The recorded decisions that the guest must repeat; none in a new turn.
-    recorded: Option<VecDeque<Decision>>,
-}
-
-/// What a turn left behind, once the guest has stopped.
-#[derive(Debug)]
-pub(super) struct TurnEnd {
-    /// What the guest was given, in that order, and then what it did not come to see.
-    pub arrivals: Vec<Arrival>,
-    /// The events that were not taken.
-    pub pending: PendingEvents,
-    /// Those that were.
-    pub taken: Vec<PendingEvent>,
-    pub decisions: Vec<Decision>,
-    pub logs: Vec<LogLine>,
-    pub custom_status: Option<Payload>,
-    /// Recorded decisions that were not repeated.
-    pub unrepeated: Option<VecDeque<Decision>>,
-}
-
 /// How long a history is, as its guest may know: the same whenever the turns are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HistorySize {
@@ -168,19 +134,6 @@ pub struct HistorySize {
     pub turns: u32,
     /// Bytes of the payloads that arrived and that were given away.
     pub payload_bytes: u64,
-}
-
-/// What a call of a sub-orchestration asks for.
-#[derive(Debug, Clone)]
-pub struct SubOrchestrationRequest {
-    /// The name as the guest gave it.
-    pub function: String,
-    /// The input as the guest gave it.
-    pub input: String,
-    /// The id as the guest gave it.
-    pub instance_id: Option<String>,
-    /// How to call it.
-    pub options: SubOrchestrationOptions,
 }
 
 /// Longest log line, in bytes; a longer one is cut.
@@ -371,271 +324,6 @@ impl Execution {
     /// The next UUID.
     pub fn new_uuid(&mut self) -> Uuid {
         self.randomness.uuid()
-    }
-
-    // ---- the guest's side: scheduling ----
-
-    /// Schedules an activity call.
-    ///
-    /// # Errors
-    /// When the guest must not go on.
-    pub fn call_activity(&mut self, name: &str, input: &str, options: ActivityOptions) -> Result<TaskId, Interrupt> {
-        const CALL: &str = "call-activity";
-        let task = self.new_task()?;
-        let checked = self.check_call(name, input).and_then(|(function, input)| {
-            check_retry(options.retry.as_ref())?;
-            Ok((function, input))
-        });
-        let decision = match (self.repeated(), checked) {
-            (Some(Decision::Refused { failure, .. }), _) => refused(Some(task), CALL, name, failure.clone()),
-            (_, Err(failure)) => refused(Some(task), CALL, name, failure),
-            (Some(Decision::CallActivity { module, .. }), Ok((function, input))) => Decision::CallActivity {
-                task,
-                function,
-                input,
-                options,
-                module: *module,
-            },
-            (Some(other), Ok((function, _))) => {
-                let requested = format!("calls activity {:?} as task {task}", function.as_str());
-                return Err(self.diverge(Some(describe(other)), Some(requested)));
-            }
-            (None, Ok((function, input))) => match self.directory.activity(&function, &input) {
-                Ok(found) => Decision::CallActivity {
-                    task,
-                    function,
-                    input,
-                    options: options.over(&found.defaults),
-                    module: found.module,
-                },
-                Err(failure) => refused(Some(task), CALL, name, failure),
-            },
-        };
-        self.schedule(task, Waiting::Call(size(&decision)), decision)
-    }
-
-    /// Schedules a sub-orchestration.
-    ///
-    /// # Errors
-    /// When the guest must not go on.
-    pub fn call_sub_orchestration(&mut self, request: SubOrchestrationRequest) -> Result<TaskId, Interrupt> {
-        const CALL: &str = "call-sub-orchestration";
-        let SubOrchestrationRequest {
-            function: name,
-            input,
-            instance_id,
-            options,
-        } = request;
-        let task = self.new_task()?;
-        let fixed_id = instance_id.is_some();
-        let checked = self.check_call(&name, &input).and_then(|(function, input)| {
-            check_retry(options.retry.as_ref())?;
-            let id = match &instance_id {
-                Some(id) => self.check_id(id)?,
-                None => id_of(self.randomness.child_id(task)),
-            };
-            Ok((function, input, id))
-        });
-        let decision = match (self.repeated(), checked) {
-            (Some(Decision::Refused { failure, .. }), _) => refused(Some(task), CALL, &name, failure.clone()),
-            (_, Err(failure)) => refused(Some(task), CALL, &name, failure),
-            (Some(Decision::CallSubOrchestration { module, .. }), Ok((function, input, instance_id))) => {
-                let module = *module;
-                Decision::CallSubOrchestration {
-                    task,
-                    function,
-                    input,
-                    instance_id,
-                    fixed_id,
-                    options,
-                    module,
-                }
-            }
-            (Some(other), Ok((function, ..))) => {
-                let requested = format!("calls sub-orchestration {:?} as task {task}", function.as_str());
-                return Err(self.diverge(Some(describe(other)), Some(requested)));
-            }
-            (None, Ok((function, input, instance_id))) => match self.directory.orchestration(&function, &input) {
-                Ok(found) => Decision::CallSubOrchestration {
-                    task,
-                    function,
-                    input,
-                    instance_id,
-                    fixed_id,
-                    options,
-                    module: found.module,
-                },
-                Err(failure) => refused(Some(task), CALL, &name, failure),
-            },
-        };
-        self.schedule(task, Waiting::Call(size(&decision)), decision)
-    }
-
-    /// Starts an instance that nobody awaits. Returns its id. A start that is refused is logged and does nothing.
-    ///
-    /// # Errors
-    /// When the guest must not go on.
-    pub fn start_orchestration(&mut self, name: &str, input: &str, id: Option<&str>) -> Result<InstanceId, Interrupt> {
-        const CALL: &str = "start-orchestration";
-        self.turn()?;
-        let drawn = id_of(self.randomness.detached_id());
-        let checked = self.check_call(name, input).and_then(|(function, input)| {
-            let id = id.map_or_else(|| Ok(drawn.clone()), |id| self.check_id(id))?;
-            Ok((function, input, id))
-        });
-        let shown = checked.as_ref().map_or_else(|_| drawn.clone(), |(_, _, id)| id.clone());
-        let decision = match (self.repeated(), checked) {
-            (Some(Decision::Refused { failure, .. }), _) => refused(None, CALL, name, failure.clone()),
-            (_, Err(failure)) => refused(None, CALL, name, failure),
-            (Some(Decision::StartOrchestration { module, .. }), Ok((function, input, instance_id))) => {
-                Decision::StartOrchestration {
-                    function,
-                    input,
-                    instance_id,
-                    module: *module,
-                }
-            }
-            (Some(other), Ok((function, ..))) => {
-                let requested = format!("starts orchestration {:?}", function.as_str());
-                return Err(self.diverge(Some(describe(other)), Some(requested)));
-            }
-            (None, Ok((function, input, instance_id))) => match self.directory.orchestration(&function, &input) {
-                Ok(found) => Decision::StartOrchestration {
-                    function,
-                    input,
-                    instance_id,
-                    module: found.module,
-                },
-                Err(failure) => refused(None, CALL, name, failure),
-            },
-        };
-        if let Decision::Refused { failure, .. } = &decision {
-            let line = format!("orchestration {name:?} was not started: {}", failure.message);
-            self.log(LogLevel::Error, &line);
-        }
-        self.decide(decision)?;
-        Ok(shown)
-    }
-
-    /// Raises an event for another instance. A malformed one is logged and dropped.
-    ///
-    /// # Errors
-    /// When the guest must not go on.
-    pub fn send_event(&mut self, instance_id: &str, name: &str, payload: &str) -> Result<(), Interrupt> {
-        const CALL: &str = "send-event";
-        self.turn()?;
-        let checked = check_recipient(instance_id).and_then(|id| {
-            Ok((
-                id,
-                Event {
-                    name: self.check_event_name(name)?,
-                    payload: self.check_payload(payload)?,
-                },
-            ))
-        });
-        let decision = match checked {
-            Ok((instance_id, event)) => Decision::SendEvent { instance_id, event },
-            Err(failure) => {
-                let line = format!("event {name:?} was not sent: {}", failure.message);
-                self.log(LogLevel::Error, &line);
-                refused(None, CALL, name, failure)
-            }
-        };
-        self.decide(decision).map(|_| ())
-    }
-
-    /// Sets a timer.
-    ///
-    /// # Errors
-    /// When the guest must not go on.
-    pub fn create_timer(&mut self, fire_at: Timestamp) -> Result<TaskId, Interrupt> {
-        let task = self.new_task()?;
-        let fire_at = fire_at.min(Timestamp::LAST_WRITABLE);
-        self.schedule(task, Waiting::Timer, Decision::CreateTimer { task, fire_at })
-    }
-
-    /// Sets a timer that only [`Self::is_ready`] sees: a subscription to a clock.
-    ///
-    /// # Errors
-    /// When the guest must not go on.
-    pub fn create_poll_timer(&mut self, fire_at: Timestamp) -> Result<PollTimer, Interrupt> {
-        let task = self.new_task()?;
-        let fire_at = fire_at.min(Timestamp::LAST_WRITABLE);
-        self.schedule(task, Waiting::PollTimer, Decision::CreateTimer { task, fire_at })?;
-        Ok(PollTimer(task))
-    }
-
-    /// Waits for an external event.
-    ///
-    /// # Errors
-    /// When the guest must not go on.
-    pub fn wait_for_event(&mut self, name: &str) -> Result<TaskId, Interrupt> {
-        const CALL: &str = "wait-for-event";
-        let task = self.new_task()?;
-        let name = match self.check_event_name(name) {
-            Ok(name) => name,
-            Err(failure) => {
-                let decision = refused(Some(task), CALL, name, failure);
-                return self.schedule(task, Waiting::Call(size(&decision)), decision);
-            }
-        };
-        let folded = name.folded();
-        self.schedule(
-            task,
-            Waiting::Event(folded.clone()),
-            Decision::WaitForEvent { task, name },
-        )?;
-        if self.events.wait(task, &folded) {
-            self.settle(task, Ok(Payload::null()));
-        }
-        self.tell_pending(&folded);
-        Ok(task)
-    }
-
-    /// The event of a completed wait, once.
-    ///
-    /// # Errors
-    /// Outside a turn.
-    pub fn take_event(&mut self, task: TaskId) -> Result<Option<Payload>, Interrupt> {
-        self.turn()?;
-        Ok(self.events.take(task).map(|event| event.payload))
-    }
-
-    /// Withdraws a timer or event wait, gives an event back, or cancels a call.
-    ///
-    /// # Errors
-    /// When the guest must not go on.
-    pub fn cancel_task(&mut self, task: TaskId) -> Result<(), Interrupt> {
-        self.turn()?;
-        let held = self.events.held_name(task);
-        let waiting = self.waiting.get(&task).cloned();
-        if held.is_none() && waiting.is_none() {
-            return Ok(());
-        }
-        self.decide(Decision::CancelTask { task })?;
-        match waiting {
-            Some(Waiting::Call(_)) => {
-                let failure = Failure::new(types::CANCELLED, "the task was cancelled").permanent();
-                self.settle(task, Err(failure));
-            }
-            Some(Waiting::Event(folded)) => {
-                self.events.withdraw(task, &folded);
-                self.tell_pending(&folded);
-                self.forget(task);
-            }
-            Some(Waiting::Timer | Waiting::PollTimer) => {
-                self.forget(task);
-            }
-            None => {
-                // Delivered, not taken: the completion may not even have been returned by `wait`.
-                self.ready.retain(|completion| completion.task != task);
-                if let Some(next) = self.events.give_back(task) {
-                    self.settle(next, Ok(Payload::null()));
-                }
-                held.iter().for_each(|folded| self.tell_pending(folded));
-            }
-        }
-        Ok(())
     }
 
     /// Asks that the next execution starts when the function returns.
@@ -862,39 +550,6 @@ impl Execution {
         }
     }
 
-    fn check_call(&self, name: &str, input: &str) -> Result<(FunctionName, Payload), Failure> {
-        // Whether there is such a function is found out later. One of an old module may have a name that new ones may not.
-        let function =
-            FunctionName::from_stored(name).map_err(|error| argument(format!("the function name {error}")))?;
-        Ok((function, self.check_payload(input)?))
-    }
-
-    /// The id of a new instance.
-    fn check_id(&self, id: &str) -> Result<InstanceId, Failure> {
-        let checked = if self.repeats_old_names() {
-            InstanceId::from_stored(id)
-        } else {
-            id.parse()
-        };
-        checked.map_err(|error| argument(format!("the instance id {error}")))
-    }
-
-    fn check_event_name(&self, name: &str) -> Result<EventName, Failure> {
-        let checked = if self.repeats_old_names() {
-            EventName::from_stored(name)
-        } else {
-            name.parse()
-        };
-        checked.map_err(|error| argument(format!("the event name {error}")))
-    }
-
-    /// Whether the next decision repeats one that was not refused. An older version may have accepted an id or name in it
-    /// that new decisions must not hold; replay must repeat it.
-    fn repeats_old_names(&self) -> bool {
-        self.repeated()
-            .is_some_and(|recorded| !matches!(recorded, Decision::Refused { .. }))
-    }
-
     fn check_payload(&self, text: &str) -> Result<Payload, Failure> {
         let limit = usize::try_from(self.started.limits.payload_bytes).unwrap_or(usize::MAX);
         Payload::parse(text, limit)
@@ -911,178 +566,4 @@ impl Execution {
             message,
         }
     }
-}
-
-impl TurnState {
-    /// A turn that brings nothing.
-    fn new(now: Timestamp) -> Self {
-        Self {
-            now,
-            arrivals: VecDeque::new(),
-            applied: Vec::new(),
-            pending: PendingEvents::default(),
-            taken: Vec::new(),
-            until: Place::Own,
-            room: Room::default(),
-            decisions: Vec::new(),
-            decision_bytes: 0,
-            logs: Vec::new(),
-            log_bytes: 0,
-            dropped_logs: 0,
-            custom_status: None,
-            recorded: None,
-        }
-    }
-
-    /// The oldest of what the turn brought and of the events that the guest waits for.
-    fn next_arrival(&mut self) -> Option<Arrival> {
-        let first = self.arrivals.front().map_or(Place::Own, |(place, _)| *place);
-        let event = match self.room.is_used_up() {
-            false => self.pending.next(first.min(self.until)),
-            true => None,
-        };
-        let arrival = match event {
-            Some(pending) => {
-                self.room.take(&pending.event);
-                let arrival = Arrival::EventRaised(pending.event.clone());
-                self.taken.push(pending);
-                arrival
-            }
-            None => self.arrivals.pop_front()?.1,
-        };
-        if self.recorded.is_none() {
-            self.applied.push(arrival.clone());
-        }
-        Some(arrival)
-    }
-}
-
-fn argument(message: String) -> Failure {
-    Failure::new(types::ARGUMENT, message).permanent()
-}
-
-/// The id of an instance that may exist. Stored instances may have ids that new ones may not.
-fn check_recipient(id: &str) -> Result<InstanceId, Failure> {
-    InstanceId::from_stored(id).map_err(|error| argument(format!("the instance id {error}")))
-}
-
-fn check_retry(policy: Option<&RetryPolicy>) -> Result<(), Failure> {
-    policy.map_or(Ok(()), |policy| {
-        policy
-            .validate()
-            .map_err(|error| argument(format!("the retry policy: {error}")))
-    })
-}
-
-fn id_of(uuid: Uuid) -> InstanceId {
-    uuid.simple()
-        .to_string()
-        .parse()
-        .expect("a UUID is a valid instance id")
-}
-
-fn refused(task: Option<TaskId>, call: &str, name: &str, failure: Failure) -> Decision {
-    Decision::Refused {
-        task,
-        call: call.to_owned(),
-        name: cut(name, crate::model::ids::MAX_NAME_BYTES).to_owned(),
-        failure,
-    }
-}
-
-/// The longest prefix of at most that many bytes.
-fn cut(text: &str, bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes)]
-}
-
-/// Whether a decision repeats a recorded one: kind, name and task, nothing that may change harmlessly.
-fn same(recorded: &Decision, now: &Decision) -> bool {
-    use Decision as D;
-    match (recorded, now) {
-        (
-            D::CallActivity {
-                task: a, function: f, ..
-            },
-            D::CallActivity {
-                task: b, function: g, ..
-            },
-        )
-        | (
-            D::CallSubOrchestration {
-                task: a, function: f, ..
-            },
-            D::CallSubOrchestration {
-                task: b, function: g, ..
-            },
-        ) => a == b && f == g,
-        (D::StartOrchestration { function: f, .. }, D::StartOrchestration { function: g, .. }) => f == g,
-        (D::SendEvent { event: e, .. }, D::SendEvent { event: f, .. }) => e.name.folded() == f.name.folded(),
-        (D::CreateTimer { task: a, .. }, D::CreateTimer { task: b, .. })
-        | (D::CancelTask { task: a }, D::CancelTask { task: b }) => a == b,
-        (D::WaitForEvent { task: a, name: n }, D::WaitForEvent { task: b, name: m }) => {
-            a == b && n.folded() == m.folded()
-        }
-        (
-            D::Refused {
-                task: a,
-                call: c,
-                name: n,
-                ..
-            },
-            D::Refused {
-                task: b,
-                call: d,
-                name: m,
-                ..
-            },
-        ) => a == b && c == d && n == m,
-        (D::Complete { .. }, D::Complete { .. })
-        | (D::Fail { .. }, D::Fail { .. })
-        | (D::ContinueAsNew { .. }, D::ContinueAsNew { .. }) => true,
-        _ => false,
-    }
-}
-
-/// A decision in words, for the message of a divergence.
-pub fn describe(decision: &Decision) -> String {
-    use Decision as D;
-    match decision {
-        D::CallActivity { task, function, .. } => format!("calls activity {:?} as task {task}", function.as_str()),
-        D::CallSubOrchestration { task, function, .. } => {
-            format!("calls sub-orchestration {:?} as task {task}", function.as_str())
-        }
-        D::StartOrchestration { function, .. } => format!("starts orchestration {:?}", function.as_str()),
-        D::SendEvent { event, .. } => format!("sends event {:?}", event.name.as_str()),
-        D::CreateTimer { task, .. } => format!("sets a timer as task {task}"),
-        D::WaitForEvent { task, name } => format!("waits for event {:?} as task {task}", name.as_str()),
-        D::CancelTask { task } => format!("cancels task {task}"),
-        D::Refused { call, name, .. } => format!("asks for {call} of {name:?}, which was refused"),
-        D::Complete { .. } => "completes".into(),
-        D::Fail { .. } => "fails".into(),
-        D::ContinueAsNew { .. } => "continues as new".into(),
-    }
-}
-
-/// Roughly the bytes that a decision takes in its row.
-fn size(decision: &Decision) -> usize {
-    use Decision as D;
-    let payload = match decision {
-        D::CallActivity { input, options, .. } => input.as_str().len() + size_of_retry(options.retry.as_ref()),
-        D::CallSubOrchestration { input, options, .. } => input.as_str().len() + size_of_retry(options.retry.as_ref()),
-        D::StartOrchestration { input, .. } => input.as_str().len(),
-        D::SendEvent { event, .. } => event.payload.as_str().len(),
-        D::Complete { output } => output.as_str().len(),
-        // The events came from outside: whoever wrote the code bounds neither their size nor, in histories of older
-        // hosts, their number.
-        D::ContinueAsNew { input, .. } => input.as_str().len(),
-        D::Fail { failure } | D::Refused { failure, .. } => failure.message.len(),
-        D::CreateTimer { .. } | D::WaitForEvent { .. } | D::CancelTask { .. } => 0,
-    };
-    payload + 64
-}
-
-/// The names in a policy are the guest's, of any length.
-fn size_of_retry(policy: Option<&RetryPolicy>) -> usize {
-    let names = policy.map_or(&[][..], |policy| &policy.non_retryable_error_types);
-    names.iter().map(String::len).sum()
 }

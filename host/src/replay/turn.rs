@@ -6,7 +6,8 @@ use crate::model::{
 
 use super::{
     Budget, Execution, Guest, HostUnavailable, PendingEvent, PendingEvents, Place, Progress, Waits,
-    execution::{Divergence, Interrupt, describe},
+    decisions::describe,
+    execution::{Divergence, Interrupt},
 };
 
 /// A guest with its execution: replays recorded turns, then takes new ones.

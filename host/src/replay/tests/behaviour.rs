@@ -7,7 +7,7 @@ use crate::model::{
     ActivityOptions, Arrival, Decision, EventName, Failure, FromStored, InstanceId, Payload, RetryPolicy,
     SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
-use crate::replay::{ReplayError, TurnLimits, execution::describe};
+use crate::replay::{ReplayError, TurnLimits, decisions::describe};
 
 fn call(name: &str) -> Op {
     Op::Call(name.into())

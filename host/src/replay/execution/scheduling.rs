@@ -1,0 +1,349 @@
+//! The guest's side of an execution: what it schedules, sends and withdraws.
+
+use uuid::Uuid;
+
+use super::{Execution, Interrupt, PollTimer, Waiting};
+use crate::model::{
+    ActivityOptions, Decision, Event, EventName, Failure, FromStored, FunctionName, InstanceId, LogLevel, ModuleNumber,
+    Payload, RetryPolicy, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
+};
+use crate::replay::decisions::{Call, called_module, size};
+use crate::replay::guest::{Directory, ResolvedActivity, ResolvedOrchestration};
+
+/// What a call of a sub-orchestration asks for.
+#[derive(Debug, Clone)]
+pub struct SubOrchestrationRequest {
+    /// The name as the guest gave it.
+    pub function: String,
+    /// The input as the guest gave it.
+    pub input: String,
+    /// The id as the guest gave it.
+    pub instance_id: Option<String>,
+    /// How to call it.
+    pub options: SubOrchestrationOptions,
+}
+
+impl Execution {
+    /// Schedules an activity call.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn call_activity(&mut self, name: &str, input: &str, options: ActivityOptions) -> Result<TaskId, Interrupt> {
+        let task = self.new_task()?;
+        let checked = self.check_call(name, input).and_then(|(function, input)| {
+            check_retry(options.retry.as_ref())?;
+            Ok((function, input))
+        });
+        let decision = self.resolve(
+            Call {
+                import: "call-activity",
+                name,
+                task: Some(task),
+            },
+            checked,
+            |directory, (function, input)| directory.activity(function, input),
+            |module| ResolvedActivity {
+                module,
+                defaults: ActivityOptions::default(),
+            },
+            |(function, input), ResolvedActivity { module, defaults }| Decision::CallActivity {
+                task,
+                function,
+                input,
+                options: options.over(&defaults),
+                module,
+            },
+        );
+        self.schedule(task, Waiting::Call(size(&decision)), decision)
+    }
+
+    /// Schedules a sub-orchestration.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn call_sub_orchestration(&mut self, request: SubOrchestrationRequest) -> Result<TaskId, Interrupt> {
+        let SubOrchestrationRequest {
+            function: name,
+            input,
+            instance_id,
+            options,
+        } = request;
+        let task = self.new_task()?;
+        let fixed_id = instance_id.is_some();
+        let checked = self.check_call(&name, &input).and_then(|(function, input)| {
+            check_retry(options.retry.as_ref())?;
+            let id = match &instance_id {
+                Some(id) => self.check_id(id)?,
+                None => id_of(self.randomness.child_id(task)),
+            };
+            Ok((function, input, id))
+        });
+        let decision = self.resolve(
+            Call {
+                import: "call-sub-orchestration",
+                name: &name,
+                task: Some(task),
+            },
+            checked,
+            |directory, (function, input, _)| directory.orchestration(function, input),
+            |module| ResolvedOrchestration { module },
+            |(function, input, instance_id), ResolvedOrchestration { module }| Decision::CallSubOrchestration {
+                task,
+                function,
+                input,
+                instance_id,
+                fixed_id,
+                options,
+                module,
+            },
+        );
+        self.schedule(task, Waiting::Call(size(&decision)), decision)
+    }
+
+    /// Starts an instance that nobody awaits. Returns its id. A start that is refused is logged and does nothing.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn start_orchestration(&mut self, name: &str, input: &str, id: Option<&str>) -> Result<InstanceId, Interrupt> {
+        self.turn()?;
+        let drawn = id_of(self.randomness.detached_id());
+        let checked = self.check_call(name, input).and_then(|(function, input)| {
+            let id = id.map_or_else(|| Ok(drawn.clone()), |id| self.check_id(id))?;
+            Ok((function, input, id))
+        });
+        let shown = checked.as_ref().map_or_else(|_| drawn.clone(), |(_, _, id)| id.clone());
+        let decision = self.resolve(
+            Call {
+                import: "start-orchestration",
+                name,
+                task: None,
+            },
+            checked,
+            |directory, (function, input, _)| directory.orchestration(function, input),
+            |module| ResolvedOrchestration { module },
+            |(function, input, instance_id), ResolvedOrchestration { module }| Decision::StartOrchestration {
+                function,
+                input,
+                instance_id,
+                module,
+            },
+        );
+        if let Decision::Refused { failure, .. } = &decision {
+            let line = format!("orchestration {name:?} was not started: {}", failure.message);
+            self.log(LogLevel::Error, &line);
+        }
+        self.decide(decision)?;
+        Ok(shown)
+    }
+
+    /// What a call of a function leads to. A new one is refused or resolved by the directory; one that repeats a recorded
+    /// decision is refused or resolved as that was. (If it repeats one of another kind, it is found to differ when the
+    /// decisions are compared.)
+    fn resolve<T, R>(
+        &self,
+        call: Call<'_>,
+        checked: Result<T, Failure>,
+        find: impl FnOnce(&dyn Directory, &T) -> Result<R, Failure>,
+        recorded: impl FnOnce(ModuleNumber) -> R,
+        decision: impl FnOnce(T, R) -> Decision,
+    ) -> Decision {
+        let repeated = self.repeated();
+        if let Some(Decision::Refused { failure, .. }) = repeated {
+            return call.refused(failure.clone());
+        }
+        let resolved = checked.and_then(|given| {
+            let found = match repeated {
+                Some(repeated) => recorded(called_module(repeated).unwrap_or(ModuleNumber(0))),
+                None => find(&*self.directory, &given)?,
+            };
+            Ok(decision(given, found))
+        });
+        resolved.unwrap_or_else(|failure| call.refused(failure))
+    }
+
+    /// Raises an event for another instance. A malformed one is logged and dropped.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn send_event(&mut self, instance_id: &str, name: &str, payload: &str) -> Result<(), Interrupt> {
+        self.turn()?;
+        let checked = check_recipient(instance_id).and_then(|id| {
+            Ok((
+                id,
+                Event {
+                    name: self.check_event_name(name)?,
+                    payload: self.check_payload(payload)?,
+                },
+            ))
+        });
+        let decision = match checked {
+            Ok((instance_id, event)) => Decision::SendEvent { instance_id, event },
+            Err(failure) => {
+                let line = format!("event {name:?} was not sent: {}", failure.message);
+                self.log(LogLevel::Error, &line);
+                let call = Call {
+                    import: "send-event",
+                    name,
+                    task: None,
+                };
+                call.refused(failure)
+            }
+        };
+        self.decide(decision).map(|_| ())
+    }
+
+    /// Sets a timer.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn create_timer(&mut self, fire_at: Timestamp) -> Result<TaskId, Interrupt> {
+        let task = self.new_task()?;
+        let fire_at = fire_at.min(Timestamp::LAST_WRITABLE);
+        self.schedule(task, Waiting::Timer, Decision::CreateTimer { task, fire_at })
+    }
+
+    /// Sets a timer that only [`Self::is_ready`] sees: a subscription to a clock.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn create_poll_timer(&mut self, fire_at: Timestamp) -> Result<PollTimer, Interrupt> {
+        let task = self.new_task()?;
+        let fire_at = fire_at.min(Timestamp::LAST_WRITABLE);
+        self.schedule(task, Waiting::PollTimer, Decision::CreateTimer { task, fire_at })?;
+        Ok(PollTimer(task))
+    }
+
+    /// Waits for an external event.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn wait_for_event(&mut self, name: &str) -> Result<TaskId, Interrupt> {
+        let task = self.new_task()?;
+        let name = match self.check_event_name(name) {
+            Ok(name) => name,
+            Err(failure) => {
+                let call = Call {
+                    import: "wait-for-event",
+                    name,
+                    task: Some(task),
+                };
+                let decision = call.refused(failure);
+                return self.schedule(task, Waiting::Call(size(&decision)), decision);
+            }
+        };
+        let folded = name.folded();
+        self.schedule(
+            task,
+            Waiting::Event(folded.clone()),
+            Decision::WaitForEvent { task, name },
+        )?;
+        if self.events.wait(task, &folded) {
+            self.settle(task, Ok(Payload::null()));
+        }
+        self.tell_pending(&folded);
+        Ok(task)
+    }
+
+    /// The event of a completed wait, once.
+    ///
+    /// # Errors
+    /// Outside a turn.
+    pub fn take_event(&mut self, task: TaskId) -> Result<Option<Payload>, Interrupt> {
+        self.turn()?;
+        Ok(self.events.take(task).map(|event| event.payload))
+    }
+
+    /// Withdraws a timer or event wait, gives an event back, or cancels a call.
+    ///
+    /// # Errors
+    /// When the guest must not go on.
+    pub fn cancel_task(&mut self, task: TaskId) -> Result<(), Interrupt> {
+        self.turn()?;
+        let held = self.events.held_name(task);
+        let waiting = self.waiting.get(&task).cloned();
+        if held.is_none() && waiting.is_none() {
+            return Ok(());
+        }
+        self.decide(Decision::CancelTask { task })?;
+        match waiting {
+            Some(Waiting::Call(_)) => {
+                let failure = Failure::new(types::CANCELLED, "the task was cancelled").permanent();
+                self.settle(task, Err(failure));
+            }
+            Some(Waiting::Event(folded)) => {
+                self.events.withdraw(task, &folded);
+                self.tell_pending(&folded);
+                self.forget(task);
+            }
+            Some(Waiting::Timer | Waiting::PollTimer) => {
+                self.forget(task);
+            }
+            None => {
+                // Delivered, not taken: the completion may not even have been returned by `wait`.
+                self.ready.retain(|completion| completion.task != task);
+                if let Some(next) = self.events.give_back(task) {
+                    self.settle(next, Ok(Payload::null()));
+                }
+                held.iter().for_each(|folded| self.tell_pending(folded));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_call(&self, name: &str, input: &str) -> Result<(FunctionName, Payload), Failure> {
+        // Whether there is such a function is found out later. One of an old module may have a name that new ones may not.
+        let function =
+            FunctionName::from_stored(name).map_err(|error| argument(format!("the function name {error}")))?;
+        Ok((function, self.check_payload(input)?))
+    }
+
+    /// The id of a new instance.
+    fn check_id(&self, id: &str) -> Result<InstanceId, Failure> {
+        let checked = if self.repeats_old_names() {
+            InstanceId::from_stored(id)
+        } else {
+            id.parse()
+        };
+        checked.map_err(|error| argument(format!("the instance id {error}")))
+    }
+
+    fn check_event_name(&self, name: &str) -> Result<EventName, Failure> {
+        let checked = if self.repeats_old_names() {
+            EventName::from_stored(name)
+        } else {
+            name.parse()
+        };
+        checked.map_err(|error| argument(format!("the event name {error}")))
+    }
+
+    /// Whether the next decision repeats one that was not refused. An older version may have accepted an id or name in it
+    /// that new decisions must not hold; replay must repeat it.
+    fn repeats_old_names(&self) -> bool {
+        self.repeated()
+            .is_some_and(|recorded| !matches!(recorded, Decision::Refused { .. }))
+    }
+}
+
+fn argument(message: String) -> Failure {
+    Failure::new(types::ARGUMENT, message).permanent()
+}
+
+/// The id of an instance that may exist. Stored instances may have ids that new ones may not.
+fn check_recipient(id: &str) -> Result<InstanceId, Failure> {
+    InstanceId::from_stored(id).map_err(|error| argument(format!("the instance id {error}")))
+}
+
+fn check_retry(policy: Option<&RetryPolicy>) -> Result<(), Failure> {
+    policy.map_or(Ok(()), |policy| {
+        policy
+            .validate()
+            .map_err(|error| argument(format!("the retry policy: {error}")))
+    })
+}
+
+fn id_of(uuid: Uuid) -> InstanceId {
+    uuid.simple()
+        .to_string()
+        .parse()
+        .expect("a UUID is a valid instance id")
+}
