@@ -1,9 +1,10 @@
 //! The engine: carries every instance to its end.
 //!
-//! An active instance has one [`owner`], a pure state machine that says what to make durable; the loop in [`task`] does
-//! it. [`owners`] knows the owners, [`activities`] the attempts under way, [`shares`] which of them come next, [`timers`] who
-//! sleeps, [`catalogue`] the modules and functions, [`recovery`] what the last host left. The engine is the only place that
-//! sees both the store and the sandbox; it knows nothing of HTTP.
+//! An active instance has one [`owner`], a pure state machine that says what to make durable; the loop in [`owner_loop`]
+//! does it. [`owners`] knows the owners, [`activities`] the attempts under way, [`shares`] which of them come next,
+//! [`timers`] who sleeps, [`catalogue`] the modules and functions, [`recovery`] what the last host left. What all of them
+//! are built on is the [`environment`]; what owners share besides is in [`shared`]. The engine alone works with both the
+//! store and the sandbox; it knows nothing of HTTP.
 
 pub mod activities;
 pub mod api;

@@ -3,7 +3,7 @@
 //! It reads files and nothing else; a rule that needs the code itself has its test beside that code. When a rule gets in
 //! the way for a good reason, change it here and in ARCHITECTURE.md.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
@@ -62,6 +62,153 @@ fn engine_and_store_read_no_clock_but_the_one_they_are_given() {
         &["Instant", "SystemTime"],
     );
     only_in("host/src/store", &["host/src/store/tests"], &["SystemTime"]);
+}
+
+/// What each module of the host may use, the modules without one another's rows first: each uses those above it only.
+///
+/// ARCHITECTURE.md shows the same table. Tests may use more.
+const MODULES: [(&str, &[&str]); 18] = [
+    ("model", &[]),
+    ("byte_order_mark", &[]),
+    ("entropy", &[]),
+    ("metrics", &[]),
+    ("shutdown", &[]),
+    ("tls", &[]),
+    ("clock", &["model"]),
+    ("schema", &["model"]),
+    ("config", &["byte_order_mark"]),
+    ("telemetry", &["config"]),
+    ("replay", &["model"]),
+    ("store", &["metrics", "model"]),
+    ("sandbox", &["metrics", "model", "replay", "schema", "tls"]),
+    (
+        "tenancy",
+        &["clock", "config", "entropy", "metrics", "model", "sandbox", "store"],
+    ),
+    (
+        "engine",
+        &[
+            "clock", "config", "entropy", "metrics", "model", "replay", "sandbox", "schema", "store", "tenancy",
+        ],
+    ),
+    (
+        "http",
+        &[
+            "byte_order_mark",
+            "engine",
+            "metrics",
+            "model",
+            "store",
+            "tenancy",
+            "tls",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "byte_order_mark",
+            "clock",
+            "config",
+            "engine",
+            "entropy",
+            "http",
+            "metrics",
+            "model",
+            "sandbox",
+            "shutdown",
+            "store",
+            "telemetry",
+            "tenancy",
+            "tls",
+        ],
+    ),
+    ("main", &["cli"]),
+];
+
+#[test]
+fn each_module_of_the_host_uses_those_that_it_may() {
+    let (mut problems, mut unused) = (Vec::new(), BTreeSet::new());
+    for (module, may) in MODULES {
+        unused.extend(may.iter().map(|other| (module, *other)));
+    }
+    for file in rust_files().iter().filter(|file| !is_test(&file.path)) {
+        let Some(module) = module_of("host/src/", &file.path).filter(|module| *module != "lib") else {
+            continue;
+        };
+        let Some((module, may)) = MODULES.iter().find(|(name, _)| *name == module) else {
+            problems.push(format!(
+                "{} is of no module in the table of {THIS}: add it there",
+                file.path
+            ));
+            continue;
+        };
+        let krate = if *module == "main" { "windlass::" } else { "crate::" };
+        for other in named_after(&without_tests(&file.content), &[krate]) {
+            let is_known = MODULES.iter().any(|(name, _)| *name == other);
+            if is_known && other != *module && !may.contains(&other.as_str()) {
+                problems.push(format!(
+                    "{} uses `{other}`, which `{module}` may not: hand in what it needs, or move that to a module that both \
+                     may use, or change the table in {THIS} and in ARCHITECTURE.md",
+                    file.path
+                ));
+            }
+            unused.retain(|used| *used != (module, other.as_str()));
+        }
+    }
+    let unused = unused.iter().map(|(module, other)| {
+        format!("`{module}` may use `{other}` and does not: take it out of the table in {THIS} and in ARCHITECTURE.md")
+    });
+    problems.extend(unused);
+    none(problems);
+}
+
+#[test]
+fn the_table_of_modules_has_no_circle_and_the_architecture_shows_it() {
+    let architecture = content_of("ARCHITECTURE.md");
+    let mut problems = Vec::new();
+    for (position, (module, may)) in MODULES.iter().enumerate() {
+        let above: Vec<&str> = MODULES[..position].iter().map(|(name, _)| *name).collect();
+        let below = may.iter().filter(|other| !above.contains(other));
+        problems.extend(below.map(|other| format!("`{module}` uses `{other}`, which is not above it in the table")));
+        let listed: Vec<String> = may.iter().map(|other| format!("`{other}`")).collect();
+        let row = format!("| `{module}` | {} |", listed.join(", ")).replace("|  |", "| nothing of ours |");
+        if !architecture.contains(&row) {
+            problems.push(format!("ARCHITECTURE.md does not show {row}"));
+        }
+    }
+    none(problems);
+}
+
+#[test]
+fn the_modules_of_the_engine_use_one_another_without_a_circle() {
+    const ENGINE: &str = "host/src/engine/";
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in rust_files().iter().filter(|file| !is_test(&file.path)) {
+        let Some(module) = module_of(ENGINE, &file.path) else {
+            continue;
+        };
+        // Below a module, `super` is that module.
+        let depth = file.path[ENGINE.len()..].matches('/').count();
+        let upwards = "super::".repeat(depth + 1);
+        let used = named_after(&without_tests(&file.content), &["crate::engine::", &upwards]);
+        let others = used.into_iter().filter(|other| other != module);
+        uses.entry(module.to_owned()).or_default().extend(others);
+    }
+    assert!(uses["owner_loop"].contains("owner"), "uses are found");
+    // Whoever uses nothing that is left is in no circle.
+    loop {
+        let left: BTreeSet<String> = uses.keys().cloned().collect();
+        let before = uses.len();
+        uses.retain(|_, used| used.iter().any(|other| left.contains(other)));
+        if uses.len() == before {
+            break;
+        }
+    }
+    none(uses.iter().map(|(module, used)| {
+        format!(
+            "engine/{module} is in or above a circle: it uses {used:?}; hand in a closure or a trait on one of the ways"
+        )
+    }));
 }
 
 #[test]
@@ -214,6 +361,66 @@ fn code(content: &str) -> String {
     let lines = content.lines();
     let code = lines.map(|line| line.split_once("//").map_or(line, |(code, _)| code));
     code.collect::<Vec<_>>().join("\n")
+}
+
+/// The module below that folder that a file belongs to.
+fn module_of<'a>(folder: &str, path: &'a str) -> Option<&'a str> {
+    let rest = path.strip_prefix(folder)?;
+    let module = rest.split_once('/').map_or(rest, |(module, _)| module);
+    Some(module.trim_end_matches(".rs"))
+}
+
+/// Whether the whole file is for tests.
+fn is_test(path: &str) -> bool {
+    let parts = ["tests", "fuzz", "simulation", "simulated"];
+    let mut of_path = path.split('/').map(|part| part.trim_end_matches(".rs"));
+    of_path.any(|part| parts.contains(&part))
+}
+
+/// The code before the module of tests at the end of a file.
+fn without_tests(content: &str) -> String {
+    let code = code(content);
+    let end = code.find("#[cfg(test)]\nmod tests {").unwrap_or(code.len());
+    code[..end].to_owned()
+}
+
+/// The names of modules that stand after one of these prefixes, also several of them in braces.
+fn named_after(code: &str, prefixes: &[&str]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for prefix in prefixes {
+        for (at, _) in code.match_indices(prefix) {
+            let is_longer = code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':');
+            if !is_longer {
+                found.extend(first_names(&code[at + prefix.len()..]));
+            }
+        }
+    }
+    // Types and functions of the module itself are no modules.
+    found.retain(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
+    found
+}
+
+/// The first name of a path, or of each path of a group in braces.
+fn first_names(text: &str) -> Vec<String> {
+    let name = |text: &str| -> String {
+        let text = text.trim_start();
+        text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let Some(group) = text.strip_prefix('{') else {
+        return vec![name(text)];
+    };
+    let (mut depth, mut names) = (0_u32, vec![name(group)]);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => names.push(name(&group[at + 1..])),
+            _ => {}
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
 }
 
 fn has_word(code: &str, word: &str) -> bool {

@@ -5,6 +5,7 @@ use crate::model::{
     Event, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload,
     TenantId,
 };
+pub use crate::sandbox::UploadError;
 use crate::store::{Error as StoreError, IdempotencyKey};
 use crate::tenancy::{Exceeded, SignatureError};
 
@@ -173,7 +174,7 @@ pub struct StoredModule {
 pub enum PutModuleError {
     /// The bytes are no module for this host.
     #[error(transparent)]
-    Refused(#[from] crate::sandbox::UploadError),
+    Refused(#[from] UploadError),
     /// Another module offers a function of that name.
     #[error("the {} {function:?} belongs to module {module:?}", .kind.name())]
     FunctionTaken {

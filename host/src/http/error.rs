@@ -9,9 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use crate::{
-    engine::api::{MessageError, PurgeError, PutModuleError, StartError},
+    engine::api::{MessageError, PurgeError, PutModuleError, StartError, UploadError},
     model::{Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role},
-    sandbox::UploadError,
     store::Error as StoreError,
     tenancy::{Exceeded, Quota, SignatureError, TenancyError},
 };
