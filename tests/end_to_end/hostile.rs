@@ -106,7 +106,7 @@ async fn broken_activities_fail_and_others_continue() {
         ("HostileLogFlood", &["windlass.fuel-exhausted"]),
         ("HostilePrintFlood", &["windlass.fuel-exhausted"]),
     ] {
-        let call = json!({ "activity": activity, "attemptTimeoutMs": 60_000 });
+        let call = json!({ "activity": activity, "attemptTimeoutMs": 80_000 });
         activity_fails_with(&world, call, error_types).await;
     }
     let output = json!({ "activity": "HostileOutput", "input": 2 });
