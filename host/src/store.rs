@@ -173,7 +173,7 @@ impl StoreService {
     /// # Errors
     /// When the database cannot be closed properly; everything that was answered is on disk even then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        self.upkeep.beside(self.writer.run(shutdown)).await
+        Box::pin(self.upkeep.beside(self.writer.run(shutdown))).await
     }
 }
 

@@ -38,7 +38,7 @@ impl Check {
         if !data.is_dir() {
             return Err(CliError::Usage(format!("there is no folder {}", data.display())));
         }
-        let (problems, verified) = check(data, self.replay)
+        let (problems, verified) = Box::pin(check(data, self.replay))
             .await
             .map_err(|error| CliError::failed(chain(&*error)))?;
         for problem in &problems {

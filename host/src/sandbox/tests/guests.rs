@@ -76,7 +76,7 @@ impl Guest {
     }
 
     /// Is made from the package as it was before the first release.
-    pub(super) fn from_draft(mut self) -> Self {
+    pub(super) fn of_draft(mut self) -> Self {
         self.wit = Wit::Draft;
         self
     }

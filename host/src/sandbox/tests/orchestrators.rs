@@ -262,7 +262,7 @@ async fn an_event_loop_polls_for_a_task() {
         .wit_import(POLL)
         .import(POLL, SUBSCRIBE.0, SUBSCRIBE.1);
     // As components were before the first release; some of them are stored.
-    let draft = Guest::orchestrator().from_draft().durable(SUBSCRIBE.0, SUBSCRIBE.1);
+    let draft = Guest::orchestrator().of_draft().durable(SUBSCRIBE.0, SUBSCRIBE.1);
     for guest in [current, draft] {
         let guest = guest
             .durable("create-timer", "(param i64) (result i32)")
