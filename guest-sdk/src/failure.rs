@@ -291,7 +291,7 @@ pub trait FailureType: fmt::Display + Sized {
     /// The machine-readable name, for example `PaymentDeclined`.
     fn error_type(&self) -> &'static str;
 
-    /// The failure: its type, the text as message, and what the derive is told of details and causes.
+    /// Converts into a failure: its type, `Display` as the message, and the fields marked as details and cause.
     fn into_failure(self) -> Failure;
 }
 

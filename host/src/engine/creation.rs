@@ -1,9 +1,9 @@
-//! Creating an instance, by its owner or by whoever asked for it.
+//! Creates an instance: by the first commit of its owner, or by a commit of the request.
 //!
-//! A creation is offered to an owner, under a number that nobody else knows. An owner that takes it creates the instance
-//! with its first commit, together with the first turn if that can run now, and answers. Whoever offered it waits for a
-//! moment only; then the offer is withdrawn, and the instance is stored without a turn. If the owner had taken it by then,
-//! one of the two commits comes second and is told so.
+//! The request offers the creation to an owner, under a number that is not used yet. An owner that takes the offer creates
+//! the instance with its first commit, together with the first turn if that can run now, and answers. The request waits
+//! for a short time only; then it withdraws the offer and stores the instance without a turn. If the owner has taken the
+//! offer by then, both commit, and the store reports to the second that the instance exists.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(super) struct TakenOffer {
 #[derive(Debug)]
 pub(super) struct Answer(Option<oneshot::Sender<Created>>);
 
-/// The side of whoever offered it.
+/// The request's side of an offer.
 #[derive(Debug)]
 pub(super) struct Offered {
     answer: oneshot::Receiver<Created>,

@@ -254,7 +254,7 @@ impl<G: Guest> Owner<G> {
         })
     }
 
-    // ---- what it is told ----
+    // ---- inputs ----
 
     /// Takes in a durable message.
     pub fn receive(&mut self, row: InboxRow) {
@@ -274,8 +274,8 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Whether an event can be [received directly](Self::receive_event), to be stored by the commit of the turn that
-    /// takes it. Otherwise whoever raised it has it stored, and is told if there is no room: an execution may have that
-    /// many bytes of history and of events that wait.
+    /// takes it. Otherwise its sender stores it, or is refused if it does not fit: `max_bytes` limits the bytes of the
+    /// history and of the waiting events of an execution.
     pub fn takes_event(&self, event: &Event, max_bytes: u64, now: Timestamp) -> bool {
         let name = event.name.folded();
         let may_be_wanted = match self.orchestration.waits(self.position.last_turn) {
@@ -548,7 +548,7 @@ impl<G: Guest> Owner<G> {
         self.has_messages() || is_due || self.wants_events(Place::Own)
     }
 
-    /// Whether something has come, apart from events, for which a turn will run as far as can be told.
+    /// Whether something other than an event has arrived that will probably cause a turn.
     fn has_messages(&self) -> bool {
         !self.inbox.is_empty() || !self.results.is_empty()
     }

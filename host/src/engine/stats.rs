@@ -141,7 +141,7 @@ impl RunningAttempt<'_> {
         self.ended = true;
     }
 
-    /// It came to an end of its own.
+    /// Counts an attempt that was not cut off.
     pub(super) fn end(mut self, outcome: &Outcome, fuel: u64) {
         self.ended = true;
         self.stats.fuel.add(fuel);

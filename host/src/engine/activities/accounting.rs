@@ -59,7 +59,7 @@ impl<'a> AttemptAccounting<'a> {
         }
     }
 
-    /// It came to an end of its own, at that time. Returns what it used, for whoever writes its end down.
+    /// Ends the accounting of an attempt that was not cut off. Returns what the attempt used, to be stored with its outcome.
     pub(super) fn end(mut self, run: &ActivityRun, ended_at: Timestamp) -> Used {
         let ActivityRun {
             outcome, fuel, traffic, ..

@@ -97,7 +97,7 @@ impl KnownEvents {
         self.looked = true;
     }
 
-    /// Forgets all of them: some may be stored of which nobody was told.
+    /// Forgets all of them: the store may hold more than the owner knows.
     pub(super) fn forget(&mut self) {
         self.pending.forget();
         self.quiet = false;
@@ -162,7 +162,7 @@ impl KnownEvents {
     }
 
     /// What a step that took some of them does with these and with those that are nowhere durable yet. Of an instance that
-    /// has ended, nobody will take them: those who raised them are told.
+    /// has ended, nothing will take them, and their senders get an error.
     pub(super) fn settle(&self, taken: Vec<PendingEvent>, has_ended: bool) -> SettledEvents {
         let (mut stored, mut freed, mut direct) = (Vec::new(), 0, BTreeMap::new());
         for PendingEvent { place, event } in taken {

@@ -167,7 +167,7 @@ impl Inbox {
             .for_each(|TakenMessage { seq, item }| self.insert(seq, item));
     }
 
-    /// Some may have been stored of which the owner was not told.
+    /// The store may hold more than the owner knows.
     pub(super) fn has_missed_some(&mut self) {
         self.more = true;
     }
