@@ -467,10 +467,10 @@ impl<G: Guest> Owner<G> {
 
     /// Everything that is outstanding is known.
     fn run(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
-        if let Stage::TakingOver { .. } = self.stage {
+        // Messages that are not known yet may bring outcomes of activities. Once they are read, the next owner resumes.
+        if matches!(self.stage, Stage::TakingOver { .. }) && !self.inbox.has_more() {
             self.stage = Stage::Ready;
-            let execution = self.position.execution;
-            self.activities.start = self.orchestration.calls_to_resume(execution, self.results.iter());
+            self.activities.start = self.calls_to_resume();
             if !self.activities.is_empty() {
                 return Ok(Next::Activities(self.take_activity_changes()));
             }
@@ -495,6 +495,15 @@ impl<G: Guest> Owner<G> {
             Some(history) => Ok(history),
             None => self.turn(context),
         }
+    }
+
+    /// The outstanding activity calls whose outcomes have not arrived.
+    fn calls_to_resume(&mut self) -> Vec<StartActivity> {
+        let execution = self.position.execution;
+        let at_hand = self.results.iter().filter(|result| result.execution == execution);
+        let ended = at_hand.map(|result| result.task);
+        let ended = ended.chain(self.inbox.tasks_that_ended(execution)).collect();
+        self.orchestration.calls_to_resume(execution, &ended)
     }
 
     /// Idles. First stores the events that are not durable yet, so that their senders need not wait until the

@@ -127,14 +127,20 @@ impl Instance {
         instance
     }
 
-    /// Appends to the inbox and tells the owner.
-    fn tell(&mut self, item: InboxItem) {
+    /// Appends to the inbox without telling anybody.
+    fn append(&mut self, item: InboxItem) -> InboxRow {
         let row = InboxRow {
             seq: InboxSeq(self.next_seq),
             item,
         };
         self.next_seq += 1;
         self.record.inbox.push(row.clone());
+        row
+    }
+
+    /// Appends to the inbox and tells the owner.
+    fn tell(&mut self, item: InboxItem) {
+        let row = self.append(item);
         self.owner.receive(row);
     }
 
@@ -270,6 +276,15 @@ fn call(name: &str) -> Op {
     Op::Call(name.into())
 }
 
+fn task_ended(task: u32) -> InboxItem {
+    InboxItem::TaskEnded {
+        execution: ExecutionNumber::FIRST,
+        task: TaskId(task),
+        attempt: 0,
+        outcome: Ok(Payload::of(&task)),
+    }
+}
+
 fn terminate() -> InboxItem {
     InboxItem::Terminate {
         reason: "enough".into(),
@@ -305,6 +320,40 @@ fn outstanding_activities_are_announced_to_a_new_owner_unless_their_result_is_at
     instance.result(2);
     instance.settle();
     assert_eq!(instance.started, [TaskId(1)]);
+}
+
+#[test]
+fn an_activity_that_ended_while_its_instance_was_suspended_does_not_run_again() {
+    let mut instance = Instance::new(&[vec![call("a")], vec![call("b")]]);
+    instance.settle();
+    instance.tell(InboxItem::Suspend { reason: String::new() });
+    instance.settle();
+    instance.result(1);
+    instance.settle();
+    instance.started.clear();
+    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.settle();
+    assert_eq!(instance.started, [TaskId(2)], "the other one is announced");
+    instance.result(2);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
+}
+
+#[test]
+fn an_activity_whose_outcome_waits_among_messages_that_are_not_read_yet_does_not_run_again() {
+    let mut instance = Instance::new(&[vec![call("a")], vec![call("b")], vec![call("c")]]);
+    instance.settle();
+    instance.started.clear();
+    (1..=2).for_each(|task| drop(instance.append(task_ended(task))));
+    let mut first_page = instance.record.clone();
+    first_page.inbox.truncate(1);
+    first_page.more_inbox = true;
+    instance.owner = Owner::new(first_page, InboxSeq(0));
+    instance.settle();
+    assert_eq!(instance.started, [TaskId(3)]);
+    instance.result(3);
+    instance.settle();
+    assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
 
 #[test]

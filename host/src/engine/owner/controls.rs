@@ -1,6 +1,8 @@
 //! Suspending, resuming and ending an instance from outside. None of it needs the guest.
 
-use crate::model::{Arrival, Failure, InboxItem, InstanceStatus, Turn, failure::types};
+use std::collections::BTreeSet;
+
+use crate::model::{Arrival, Failure, InboxItem, InstanceStatus, TaskId, Turn, failure::types};
 use crate::replay::{Guest, Outstanding, Place};
 
 use super::arrivals::Gathered;
@@ -16,9 +18,10 @@ impl<G: Guest> Owner<G> {
         {
             gathered.arrive(Place::Own, Arrival::Started(Box::new(started.clone())));
         }
+        let ended: BTreeSet<TaskId> = self.inbox.tasks_that_ended(self.position.execution).collect();
         for (task, outstanding) in self.orchestration.ledger.tasks() {
             if let Outstanding::SubOrchestration(call) = outstanding
-                && !self.inbox.has_outcome_of(self.position.execution, task)
+                && !ended.contains(&task)
             {
                 let child = call.child_id(self.orchestration.attempts.of_child(task));
                 let why = format!("its parent {} was terminated: {reason}", self.identity.id);

@@ -112,11 +112,12 @@ impl Inbox {
         self.rows.values().any(is_suspension_or_resumption)
     }
 
-    /// Whether a task of that execution has its outcome here.
-    pub(super) fn has_outcome_of(&self, of: ExecutionNumber, wanted: TaskId) -> bool {
-        self.rows.values().any(
-            |item| matches!(item, InboxItem::TaskEnded { execution, task, .. } if *execution == of && *task == wanted),
-        )
+    /// The tasks of that execution whose outcomes are here.
+    pub(super) fn tasks_that_ended(&self, of: ExecutionNumber) -> impl Iterator<Item = TaskId> {
+        self.rows.values().filter_map(move |item| match item {
+            InboxItem::TaskEnded { execution, task, .. } if *execution == of => Some(*task),
+            _ => None,
+        })
     }
 
     /// Events at or after this place come after messages that were not taken yet. `last` is the newest that was.

@@ -10,8 +10,8 @@ use crate::model::{ExecutionNumber, Started, StuckReason, TaskId, Timestamp, Tur
 use crate::replay::ledger::LedgerError;
 use crate::replay::{Guest, HostUnavailable, Ledger, Outstanding, Player, ReplayError, Waits};
 
+use super::StartActivity;
 use super::attempts::Attempts;
-use super::{ActivityResult, StartActivity};
 
 /// See the module.
 pub(super) struct Orchestration<G> {
@@ -101,20 +101,18 @@ impl<G: Guest> Orchestration<G> {
         calls.map(|(task, _)| task).collect()
     }
 
-    /// The activity calls that are outstanding and have no result at hand: they have to run somewhere.
-    pub(super) fn calls_to_resume<'a>(
+    /// The activity calls that are outstanding and are not among those that `ended`: they have to run somewhere.
+    pub(super) fn calls_to_resume(
         &mut self,
         execution: ExecutionNumber,
-        at_hand: impl Iterator<Item = &'a ActivityResult>,
+        ended: &BTreeSet<TaskId>,
     ) -> Vec<StartActivity> {
         let Some(Started { seed, .. }) = self.ledger.started().map(|started| &**started) else {
             return Vec::new();
         };
-        let of_this = at_hand.filter(|result| result.execution == execution);
-        let known: BTreeSet<TaskId> = of_this.map(|result| result.task).collect();
         let mut so_far = self.attempts.take_calls();
         let calls = self.ledger.tasks().filter_map(|(task, outstanding)| match outstanding {
-            Outstanding::Activity(call) if !known.contains(&task) => Some(StartActivity {
+            Outstanding::Activity(call) if !ended.contains(&task) => Some(StartActivity {
                 execution,
                 task,
                 call: call.clone(),

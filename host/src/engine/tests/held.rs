@@ -3,14 +3,9 @@
 use super::*;
 use crate::model::LogLevel;
 
-/// Appends events without telling anybody, as for an instance that rests.
+/// Appends an event without telling anybody, as for an instance that is suspended.
 fn append(instance: &mut Instance, number: u32) {
-    let row = InboxRow {
-        seq: InboxSeq(instance.next_seq),
-        item: InboxItem::Event(event("go", number)),
-    };
-    instance.next_seq += 1;
-    instance.record.inbox.push(row);
+    instance.append(InboxItem::Event(event("go", number)));
 }
 
 fn warnings(instance: &Instance) -> Vec<String> {
