@@ -23,6 +23,7 @@ use super::recorded_guest::RecordedGuest;
 use super::shared::Shared;
 use super::shares::TurnPermit;
 use crate::model::{InstanceNumber, Timestamp};
+use crate::store::{StartOutcome, TurnReceipt};
 
 /// How long an owner waits before it tries again after trouble of the host's own.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
@@ -232,10 +233,7 @@ impl Session<'_> {
                     return Ended::Stored;
                 }
                 Ok(Next::Commit(commit)) => match self.commit(*commit).await {
-                    Ok(receipt) if receipt.refused.is_some() => {
-                        self.creation.give(Ok(receipt.refused.expect("it was refused")));
-                        return Ended::Over(owner.into_results());
-                    }
+                    Ok(receipt) if receipt.refused.is_some() => return self.refused(owner, receipt),
                     Ok(receipt) => {
                         self.committed(&mut owner, &receipt);
                         if mailbox.take_missed() {
@@ -249,8 +247,6 @@ impl Session<'_> {
                         }
                     }
                     Err(error) => {
-                        // A start that took too long may have been stored meanwhile: its turn runs again, from what
-                        // is stored then.
                         self.refuse(error);
                         return Ended::Failed(owner.into_results());
                     }
@@ -272,6 +268,18 @@ impl Session<'_> {
             .drain(..)
             .for_each(|reply| drop(reply.send(EventOutcome::NotTaken)));
         Ended::Missed(owner.into_results())
+    }
+
+    /// The instance was not created by its owner. If the request did that meanwhile, another owner begins with what is
+    /// stored; otherwise there is no such instance.
+    fn refused(&mut self, owner: GuestOwner, receipt: TurnReceipt) -> Ended {
+        let refused = receipt.refused.expect("it was refused");
+        let is_stored = matches!(refused, StartOutcome::Created(number) if number == self.instance);
+        self.creation.give(Ok(refused));
+        match is_stored {
+            true => self.missed(owner),
+            false => Ended::Over(owner.into_results()),
+        }
     }
 
     /// Before a turn: waits until it is the tenant's. What comes meanwhile is for that turn as well.

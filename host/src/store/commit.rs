@@ -260,8 +260,7 @@ pub struct TurnReceipt {
     pub kept: Vec<InboxSeq>,
     /// Whether the instance existed. If not (it was purged), nothing was written.
     pub instance_gone: bool,
-    /// Why an instance was not created, and nothing written. [`StartOutcome::Created`] when it was created before; only a commit
-    /// without a turn is answered so, one with a turn is a contradiction then.
+    /// Why an instance was not created, and nothing written. [`StartOutcome::Created`] if it was created before.
     pub refused: Option<StartOutcome>,
 }
 

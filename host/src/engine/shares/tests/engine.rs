@@ -70,7 +70,12 @@ struct TwoPrograms {
     begun: Arc<Notify>,
     /// Turns of `long`, new and replayed.
     turns: Arc<AtomicUsize>,
+    /// How often a guest for `late` was asked for.
+    late: Arc<AtomicUsize>,
 }
+
+/// Longer than the request of a start waits for the first turn.
+const LATE: Duration = Duration::from_secs(10);
 
 struct Activities {
     counted: Arc<TwoPrograms>,
@@ -147,7 +152,14 @@ impl Guests for TwoPrograms {
             }),
             _ => Box::new(script),
         };
-        Box::pin(async { Ok(guest) })
+        let is_late = started.function.as_str() == "late" && self.late.fetch_add(1, Ordering::Relaxed) == 0;
+        Box::pin(async move {
+            if is_late {
+                tokio::time::sleep(LATE).await;
+                return Err(HostUnavailable::NoRoom("as written".into()));
+            }
+            Ok(guest)
+        })
     }
 
     fn activities(&self, _: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostUnavailable>> {
@@ -157,6 +169,7 @@ impl Guests for TwoPrograms {
             most_running: self.most_running.clone(),
             begun: self.begun.clone(),
             turns: self.turns.clone(),
+            late: self.late.clone(),
         });
         Box::pin(async { Ok(Box::new(Activities { counted }) as Box<dyn ActivityCode>) })
     }
@@ -315,6 +328,15 @@ async fn a_host_with_too_much_work_refuses_more_to_those_it_comes_from() {
     let refused = host.begin(NOISY, "chain").await;
     assert!(matches!(refused, Err(StartError::Overloaded)), "{refused:?}");
     host.run(QUIET, "chain").await;
+    host.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_its_request_stored_while_there_was_no_guest_runs_when_there_is_one() {
+    let host = Host::start(usize::MAX).await;
+    let in_time = tokio::time::timeout(2 * LATE, host.run(QUIET, "late"));
+    in_time.await.expect("its owner goes on with what is stored");
+    assert_eq!(host.guests.late.load(Ordering::Relaxed), 2);
     host.stop().await;
 }
 
