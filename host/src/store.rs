@@ -284,9 +284,10 @@ impl Store {
 /// # Cancel safety
 /// Dropping one of these futures leaves open whether the change happens, unless it never got as far as the queue.
 impl Store {
-    /// A number for an instance that is to be [created](TurnCommit::creation). Never given out again, used or not.
-    pub fn new_number(&self) -> InstanceNumber {
-        self.numbers.take()
+    /// A number for an instance that is to be [created](TurnCommit::creation) under that id. Never given out again, used or
+    /// not.
+    pub fn new_number(&self, tenant: TenantId, id: &InstanceId) -> InstanceNumber {
+        self.numbers.take(tenant, id)
     }
 
     /// Appends a client's message to the inbox of a live instance.

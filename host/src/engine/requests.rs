@@ -80,7 +80,7 @@ impl Engine {
             },
             created_at: self.0.shared.clock.now(),
         };
-        let number = self.0.shared.store.new_number();
+        let number = self.0.shared.store.new_number(tenant, &id);
         let end = watch.then(|| self.0.shared.waiters.register(number));
         let creation = Creation {
             instance,

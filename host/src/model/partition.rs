@@ -1,8 +1,7 @@
 //! Partitions: fixed shares of all instances, each owned by one host at a time.
 //!
-//! An instance's partition follows from its tenant and id when its number is made, and is a part of the number from then
-//! on. So a message is routed by the number alone, and the rows of an instance are where its number says, whatever its id
-//! hashes to: instances from before there were several partitions have small numbers, which are of the first.
+//! The partition of an instance follows from its tenant and id when its number is made. It is part of the number from then
+//! on, so a message is routed by the number alone.
 
 use super::{InstanceId, InstanceNumber, TenantId};
 
@@ -11,10 +10,10 @@ use super::{InstanceId, InstanceNumber, TenantId};
 pub struct Partition(u16);
 
 impl Partition {
-    /// How many there are. Each id would belong to another one if this changed.
-    pub const COUNT: u16 = 64;
+    /// How many partitions there are. Each id would belong to another one if this changed.
+    pub const COUNT: u16 = 1 << InstanceNumber::PARTITION_BITS;
 
-    /// The one that all instances of a host with a database of its own are in.
+    /// The one with the lowest number.
     pub const FIRST: Self = Self(0);
 
     /// The partition of an id: the FNV-1a hash (64 bits) of the tenant's number (four bytes, the highest first) and the
@@ -46,30 +45,40 @@ fn mix(mut hash: u64) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// From the highest bit: one zero, since databases store signed integers; 15 bits of the partition; 48 bits of the sequence,
-/// which lasts for ninety years at 100,000 instances a second.
+/// From the highest bit: one zero, since databases store signed integers; 57 bits of the sequence; 6 bits of the partition.
+///
+/// The partition is in the low bits so that numbers grow with time: lists, their cursors and the indexes below them use the
+/// number as the order of creation. Numbers from before there were partitions keep their order and stay below all new
+/// ones; each is in the partition that its low bits say, which need not be that of its id.
 impl InstanceNumber {
-    const SEQUENCE_BITS: u32 = 48;
-    const PARTITION_BITS: u32 = 15;
+    const PARTITION_BITS: u32 = 6;
 
     /// The number of an instance of a partition.
     ///
     /// # Panics
-    /// When the sequence has no room.
+    /// When no numbers are left: after 2⁵⁷ instances.
     pub fn in_partition(partition: Partition, sequence: u64) -> Self {
-        assert!(sequence < 1 << Self::SEQUENCE_BITS, "no instance numbers are left");
-        Self((u64::from(partition.0) << Self::SEQUENCE_BITS) | sequence)
+        assert!(
+            sequence < 1 << (63 - Self::PARTITION_BITS),
+            "no instance numbers are left"
+        );
+        Self((sequence << Self::PARTITION_BITS) | u64::from(partition.0))
     }
 
-    /// The partition that the rows of the instance are in, and to whose owner messages for it go.
+    /// The partition of the instance. Its owner gets the messages for the instance.
     pub fn partition(self) -> Partition {
-        let partition = (self.0 >> Self::SEQUENCE_BITS) & ((1 << Self::PARTITION_BITS) - 1);
-        Partition(u16::try_from(partition).expect("15 bits"))
+        let partition = self.0 & ((1 << Self::PARTITION_BITS) - 1);
+        Partition(u16::try_from(partition).expect("6 bits"))
     }
 
-    /// Its place among the numbers that were given out.
+    /// Its place in the order of creation, in all partitions.
     pub fn sequence(self) -> u64 {
-        self.0 & ((1 << Self::SEQUENCE_BITS) - 1)
+        self.0 >> Self::PARTITION_BITS
+    }
+
+    /// The first sequence whose numbers, in every partition, are at least this one.
+    pub fn next_sequence(self) -> u64 {
+        self.0.div_ceil(1 << Self::PARTITION_BITS)
     }
 }
 
@@ -107,9 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn a_number_names_its_partition_and_stays_positive_in_a_database() {
-        let last = (1 << 48) - 1;
-        for partition in [0, 1, 63, 32_767].map(Partition) {
+    fn a_number_has_its_partition_and_stays_positive_in_a_database() {
+        let last = (1 << 57) - 1;
+        for partition in [0, 1, 63].map(Partition) {
             for sequence in [0, 1, last] {
                 let number = InstanceNumber::in_partition(partition, sequence);
                 assert_eq!((number.partition(), number.sequence()), (partition, sequence));
@@ -119,9 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn a_number_from_before_there_were_partitions_is_of_the_first() {
-        let number = InstanceNumber(12_345);
-        assert_eq!(number.partition(), Partition::FIRST);
-        assert_eq!(number, InstanceNumber::in_partition(Partition::FIRST, 12_345));
+    fn numbers_grow_with_time_whatever_their_partitions() {
+        let older = InstanceNumber::in_partition(Partition(63), 7);
+        assert!(older < InstanceNumber::in_partition(Partition(0), 8));
+    }
+
+    #[test]
+    fn new_numbers_come_after_those_from_before_there_were_partitions() {
+        for old in [0, 1, 63, 64, 65, 10_001] {
+            let old = InstanceNumber(old);
+            let new = InstanceNumber::in_partition(Partition(0), old.next_sequence());
+            assert!(new >= old && new.0 - old.0 < 64, "{old:?} {new:?}");
+            assert!(old.partition().number() < Partition::COUNT);
+        }
     }
 }

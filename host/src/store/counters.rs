@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use super::{Error, backend::Connection, writer::Transaction};
-use crate::model::{InboxSeq, InstanceNumber, Partition};
+use crate::model::{InboxSeq, InstanceId, InstanceNumber, Partition, TenantId};
 
 /// How many numbers are reserved at a time. Few enough to be lost at every start, enough to make the write rare.
 const BLOCK: u64 = 10_000;
@@ -20,12 +20,13 @@ const BLOCK: u64 = 10_000;
 #[derive(Debug, Clone)]
 pub(super) struct Counters {
     instances: InstanceNumbers,
+    /// The first sequence of instance numbers that is not reserved. On disk it is the lowest number of that sequence.
     reserved_instances: u64,
     sequence: Counter,
 }
 
-/// Gives out numbers of instances, to the writer and to whoever is about to ask it for a creation. Numbers that come to
-/// nothing are lost.
+/// Gives out numbers of instances, to the writer and to the requests that create instances. A number that is not used is
+/// lost. Holds the next [sequence](InstanceNumber::sequence).
 #[derive(Debug, Clone)]
 pub(super) struct InstanceNumbers(Arc<AtomicU64>);
 
@@ -40,17 +41,17 @@ impl Counters {
     pub(super) async fn load(connection: &mut Connection) -> Result<Self, Error> {
         let mut load = async |counter: &'static str| {
             let reserved = connection.reserved(counter).await?;
-            let reserved = reserved.ok_or_else(|| Error::Damaged(format!("the counter {counter:?} is missing")))?;
-            Ok::<_, Error>(Counter {
+            reserved.ok_or_else(|| Error::Damaged(format!("the counter {counter:?} is missing")))
+        };
+        let reserved_instances = InstanceNumber(load("instance").await?).next_sequence();
+        let reserved = load("sequence").await?;
+        Ok(Self {
+            instances: InstanceNumbers(Arc::new(AtomicU64::new(reserved_instances))),
+            reserved_instances,
+            sequence: Counter {
                 next: reserved,
                 reserved,
-            })
-        };
-        let instance = load("instance").await?;
-        Ok(Self {
-            instances: InstanceNumbers(Arc::new(AtomicU64::new(instance.next))),
-            reserved_instances: instance.reserved,
-            sequence: load("sequence").await?,
+            },
         })
     }
 
@@ -72,26 +73,27 @@ impl Counters {
     /// Makes sure that what was given out is reserved on disk. To be called before the batch that uses it commits.
     pub(super) async fn reserve(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
         let instances = self.instances.0.load(Ordering::Relaxed);
-        let counters = [
-            (instances, &mut self.reserved_instances, "instance"),
-            (self.sequence.next, &mut self.sequence.reserved, "sequence"),
-        ];
-        for (next, reserved, name) in counters {
-            if next <= *reserved {
-                continue;
-            }
-            *reserved = next + BLOCK;
-            transaction.changing().await?.reserve(name, *reserved).await?;
+        if instances > self.reserved_instances {
+            self.reserved_instances = instances + BLOCK;
+            let lowest = InstanceNumber::in_partition(Partition::FIRST, self.reserved_instances);
+            transaction.changing().await?.reserve("instance", lowest.0).await?;
+        }
+        if self.sequence.next > self.sequence.reserved {
+            self.sequence.reserved = self.sequence.next + BLOCK;
+            transaction
+                .changing()
+                .await?
+                .reserve("sequence", self.sequence.reserved)
+                .await?;
         }
         Ok(())
     }
 }
 
 impl InstanceNumbers {
-    /// A number that nobody else gets.
-    pub(super) fn take(&self) -> InstanceNumber {
-        // Databases of one host keep all rows in one partition.
-        InstanceNumber::in_partition(Partition::FIRST, self.0.fetch_add(1, Ordering::Relaxed))
+    /// A new number, in the partition of the tenant's id.
+    pub(super) fn take(&self, tenant: TenantId, id: &InstanceId) -> InstanceNumber {
+        InstanceNumber::in_partition(Partition::of(tenant, id), self.0.fetch_add(1, Ordering::Relaxed))
     }
 }
 

@@ -244,7 +244,7 @@ impl Store {
         instance: NewInstance,
         key: Option<IdempotencyKey>,
     ) -> Result<StartOutcome, Error> {
-        let number = self.new_number();
+        let number = self.new_number(instance.tenant, &instance.id);
         let creation = Creation { instance, key };
         let receipt = self.commit(TurnCommit::of_creation(number, creation)).await?;
         Ok(receipt.refused.unwrap_or(StartOutcome::Created(number)))

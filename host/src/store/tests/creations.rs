@@ -4,16 +4,16 @@ use super::*;
 
 over_every_backend! {
     with_module:
-    an_instance_is_born_with_its_first_turn,
-    an_instance_born_without_a_turn_finds_its_start_in_the_inbox,
-    a_birth_is_refused_like_a_start,
-    of_two_births_of_one_id_in_one_batch_the_first_wins,
-    a_birth_replaces_an_ended_instance,
-    an_instance_is_born_once_also_when_it_has_ended_meanwhile,
-    a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone,
+    an_instance_is_created_with_its_first_turn,
+    an_instance_that_is_created_without_a_turn_finds_its_start_in_the_inbox,
+    a_creation_is_refused_like_a_start,
+    of_two_creations_of_one_id_in_one_batch_the_first_wins,
+    a_creation_replaces_an_ended_instance,
+    an_instance_is_created_once_also_when_it_has_ended_meanwhile,
+    a_creation_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone,
     numbers_are_never_given_out_twice,
-    an_instance_is_not_born_again_when_it_has_ended_and_is_gone,
-    an_instance_that_ends_with_its_birth_and_is_purged_in_the_same_batch_is_gone,
+    an_instance_is_not_created_again_when_it_has_ended_and_is_gone,
+    an_instance_that_ends_with_its_creation_and_is_purged_in_the_same_batch_is_gone,
 }
 
 /// The first commit of an instance that is not stored: its first turn calls an activity.
@@ -26,13 +26,13 @@ fn creation(store: &TestStore, name: &str, key: Option<IdempotencyKey>) -> TurnC
         seq: InboxSeq(0),
         item: InboxItem::Start(Box::new(creation.instance.started.clone())),
     };
-    let mut commit = first_turn(store.new_number(), vec![start]);
+    let mut commit = first_turn(store.new_number(TENANT, &id(name)), vec![start]);
     commit.consumed.clear();
     commit.creation = Some(Box::new(creation));
     commit
 }
 
-async fn an_instance_is_born_with_its_first_turn(store: TestStore) {
+async fn an_instance_is_created_with_its_first_turn(store: TestStore) {
     let commit = creation(&store, "a", None);
     let number = commit.instance;
     let receipt = store.commit(commit).await.unwrap();
@@ -56,8 +56,8 @@ async fn an_instance_is_born_with_its_first_turn(store: TestStore) {
     store.assert_sound().await;
 }
 
-async fn an_instance_born_without_a_turn_finds_its_start_in_the_inbox(store: TestStore) {
-    let number = store.new_number();
+async fn an_instance_that_is_created_without_a_turn_finds_its_start_in_the_inbox(store: TestStore) {
+    let number = store.new_number(TENANT, &id("a"));
     let new = Creation {
         instance: instance("a"),
         key: None,
@@ -71,7 +71,7 @@ async fn an_instance_born_without_a_turn_finds_its_start_in_the_inbox(store: Tes
     store.assert_sound().await;
 }
 
-async fn a_birth_is_refused_like_a_start(store: TestStore) {
+async fn a_creation_is_refused_like_a_start(store: TestStore) {
     let number = store.started("a").await;
     let refused = store.commit(creation(&store, "a", None)).await.unwrap().refused;
     assert_eq!(refused, Some(StartOutcome::AlreadyExists(InstanceStatus::Pending)));
@@ -87,7 +87,7 @@ async fn a_birth_is_refused_like_a_start(store: TestStore) {
     assert_eq!(store.rows("instances").await, 2);
 }
 
-async fn of_two_births_of_one_id_in_one_batch_the_first_wins(store: TestStore) {
+async fn of_two_creations_of_one_id_in_one_batch_the_first_wins(store: TestStore) {
     let commits = [creation(&store, "a", None), creation(&store, "a", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit)).collect();
     let receipts = in_batches(&store, 1, asks).await;
@@ -99,7 +99,7 @@ async fn of_two_births_of_one_id_in_one_batch_the_first_wins(store: TestStore) {
     store.assert_sound().await;
 }
 
-async fn a_birth_replaces_an_ended_instance(store: TestStore) {
+async fn a_creation_replaces_an_ended_instance(store: TestStore) {
     let old = store.ended("a").await;
     let commit = creation(&store, "a", None);
     let new = commit.instance;
@@ -110,7 +110,7 @@ async fn a_birth_replaces_an_ended_instance(store: TestStore) {
     assert_eq!(store.rows("history").await, 1);
 }
 
-async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile(store: TestStore) {
+async fn an_instance_is_created_once_also_when_it_has_ended_meanwhile(store: TestStore) {
     let commit = creation(&store, "a", None);
     let (number, late) = (commit.instance, commit.clone());
     let new = Creation {
@@ -136,7 +136,7 @@ async fn an_instance_is_born_once_also_when_it_has_ended_meanwhile(store: TestSt
     store.assert_sound().await;
 }
 
-async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone(store: TestStore) {
+async fn a_creation_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone(store: TestStore) {
     let bad = poisoned(creation(&store, "bad", None));
     let commits = [creation(&store, "a", None), bad, creation(&store, "b", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit));
@@ -152,15 +152,15 @@ async fn a_birth_that_the_database_rejects_leaves_nothing_and_its_neighbours_alo
 
 async fn numbers_are_never_given_out_twice(store: TestStore) {
     let stored = creation(&store, "a", None);
-    let (first, drawn) = (stored.instance, store.new_number());
+    let (first, drawn) = (stored.instance, store.new_number(TENANT, &id("b")));
     store.commit(stored).await.unwrap();
     let store = store.crash().await;
-    let next = store.new_number();
+    let next = store.new_number(TENANT, &id("c"));
     assert!(next > first, "{next} after {first} and {drawn}, which came to nothing");
     store.assert_sound().await;
 }
 
-async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone(store: TestStore) {
+async fn an_instance_is_not_created_again_when_it_has_ended_and_is_gone(store: TestStore) {
     let mut commit = creation(&store, "a", None);
     let late = TurnCommit::of_creation(commit.instance, *commit.creation.clone().unwrap());
     commit.summary.status = InstanceStatus::Completed;
@@ -174,7 +174,7 @@ async fn an_instance_is_not_born_again_when_it_has_ended_and_is_gone(store: Test
     store.assert_sound().await;
 }
 
-async fn an_instance_that_ends_with_its_birth_and_is_purged_in_the_same_batch_is_gone(store: TestStore) {
+async fn an_instance_that_ends_with_its_creation_and_is_purged_in_the_same_batch_is_gone(store: TestStore) {
     let mut commit = creation(&store, "a", None);
     commit.summary.status = InstanceStatus::Completed;
     commit.summary.in_flight = 0;

@@ -211,7 +211,7 @@ async fn nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile(stor
         instance: of_acme("b"),
         key: None,
     };
-    let created = TurnCommit::of_creation(store.new_number(), creation);
+    let created = TurnCommit::of_creation(store.new_number(acme, &id("b")), creation);
     let module = PutModule {
         tenant: acme,
         ..put_module("orders", 2, &["Order"])

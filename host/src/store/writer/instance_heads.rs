@@ -180,7 +180,7 @@ impl InstanceHeads {
     }
 
     /// An instance was created. Its number is never used again, even if the instance is gone by then.
-    pub(super) fn bear(&mut self, number: InstanceNumber) {
+    pub(super) fn note_created(&mut self, number: InstanceNumber) {
         self.created.insert(number);
     }
 

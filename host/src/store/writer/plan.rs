@@ -111,11 +111,11 @@ impl<'a> Plan<'a> {
             }
             // Before anything is changed: a contradiction must leave what is stored under the id alone.
             check_fits(&before_creation(instance, &creation.instance), work)?;
-            receipt.refused = self.bear(instance, creation);
+            receipt.refused = self.take_creation(instance, creation);
             if receipt.refused.is_some() {
                 return Ok(receipt);
             }
-            self.heads.bear(instance);
+            self.heads.note_created(instance);
         }
         let Some(head) = self
             .heads
@@ -227,7 +227,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Makes room for an instance whose first commit this is, or says why it may not be.
-    fn bear(&mut self, number: InstanceNumber, creation: &'a Creation) -> Option<StartOutcome> {
+    fn take_creation(&mut self, number: InstanceNumber, creation: &'a Creation) -> Option<StartOutcome> {
         let Creation { instance: new, key } = creation;
         if self.gone.contains(&new.tenant) {
             return Some(StartOutcome::TenantGone);
@@ -283,7 +283,7 @@ impl<'a> Plan<'a> {
 
     /// Creates an instance that waits for its first turn; says which status a live one of its id has.
     fn create(&mut self, new: &'a NewInstance, start: &'a [u8]) -> Result<InstanceNumber, InstanceStatus> {
-        let number = self.counters.instances().take();
+        let number = self.counters.instances().take(new.tenant, &new.id);
         self.take_id(number, new)?;
         let pending = ChangedInstance {
             number,
