@@ -20,6 +20,7 @@ mod error;
 mod list;
 mod logs;
 mod modules;
+mod ownership;
 mod stats;
 mod tenant;
 mod usage;
@@ -171,7 +172,8 @@ impl StoreService {
     /// database.
     ///
     /// # Errors
-    /// When the database cannot be closed properly; everything that was answered is on disk even then.
+    /// When another host has taken over, or the database cannot be closed properly. Everything that was answered is on disk
+    /// even then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         Box::pin(self.upkeep.beside(self.writer.run(shutdown))).await
     }

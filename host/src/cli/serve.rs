@@ -56,10 +56,16 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     // The writer has its own thread: it neither waits behind requests nor is woken through their event loop, which
     // takes longer than a commit should.
     let writing = {
-        let (runtime, stop) = (tokio::runtime::Handle::current(), stop_store.clone());
+        let (runtime, stop_writer) = (tokio::runtime::Handle::current(), stop_store.clone());
+        let stop = stop.clone();
         std::thread::Builder::new()
             .name("windlass-writer".into())
-            .spawn(move || runtime.block_on(service.run(stop)))?
+            .spawn(move || {
+                let ended = runtime.block_on(service.run(stop_writer));
+                // A host that cannot write serves nobody.
+                stop.cancel();
+                ended
+            })?
     };
     let flights = config.data.join("flights");
     let (recorder, flights) = FlightRecorder::open(&flights)

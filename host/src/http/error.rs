@@ -435,7 +435,7 @@ impl IntoResponse for Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Closed => Self::ShuttingDown,
+            StoreError::Closed | StoreError::NotOwner => Self::ShuttingDown,
             StoreError::Damaged(_) => Self::StoreDamaged(error),
             StoreError::QueryTimedOut => Self::QueryTimedOut,
             StoreError::TooManyQueries => Self::TooManyQueries,

@@ -28,6 +28,9 @@ pub enum Error {
     /// Too many queries for people wait. Worth trying again soon.
     #[error("too many queries wait")]
     TooManyQueries,
+    /// Another host has taken over what was to be changed. The writer stops, and so does the host.
+    #[error("another host has taken over")]
+    NotOwner,
     /// The writer has stopped because the host is ending.
     #[error("the host is shutting down")]
     Closed,

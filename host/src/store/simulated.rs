@@ -21,6 +21,7 @@ pub(super) use self::session::Session;
 use super::{
     Error, Opened, Store, StoreService,
     backend::{Connection, People, Readers, Upkeep},
+    ownership::Epoch,
     writer::WriteGate,
 };
 
@@ -98,6 +99,8 @@ struct State {
     /// What a crash leaves: the same, if nothing is sabotaged.
     durable: Content,
     fault_plan: Arc<dyn FaultPlan>,
+    /// That of the newest owner.
+    epoch: Epoch,
     sabotage: Option<Sabotage>,
     /// Commits so far, to sabotage some of them.
     commits: u64,
@@ -128,6 +131,7 @@ impl Disk {
             durable: content.clone(),
             content,
             fault_plan,
+            epoch: Epoch::ONLY,
             sabotage,
             commits: 0,
             events_at_once: usize::MAX,
@@ -156,6 +160,18 @@ impl Disk {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The epoch of the newest owner.
+    fn epoch(&self) -> Epoch {
+        self.lock().epoch
+    }
+
+    /// Begins the epoch of a new owner.
+    fn next_epoch(&self) -> Epoch {
+        let mut state = self.lock();
+        state.epoch = state.epoch.next();
+        state.epoch
     }
 
     fn sabotage(&self) -> Option<Sabotage> {

@@ -28,6 +28,7 @@ mod commits;
 mod creations;
 mod inboxes;
 mod modules;
+mod ownership;
 mod purges;
 pub(super) mod queries;
 mod simulated;

@@ -5,7 +5,7 @@
 //! and tried again in halves, so that a bad operation fails alone. Operations of a tenant keep the order in which they
 //! came; when more wait than a batch takes, it takes from all tenants in turns.
 //!
-//! Being the only writer, it may remember what it wrote; see [`instance_heads`].
+//! Being the only writer of its partitions, it may [remember](Memory) what it wrote.
 
 mod backlog;
 mod description;
@@ -41,6 +41,7 @@ use super::{
     Change, Changed, Error, Stats,
     backend::Connection,
     counters::{self, Counters, InstanceNumbers},
+    ownership::Ownership,
     sizes::{Growth, StoredBytes},
 };
 use crate::model::{InboxSeq, InstanceStatus, TenantId};
@@ -94,9 +95,16 @@ pub(super) struct Writer {
     pub(super) database: Database,
 }
 
-/// The connection and what is remembered about what is behind it.
+/// The connection, and what is remembered of the partitions that it owns.
 pub(super) struct Database {
     connection: Connection,
+    memory: Memory,
+}
+
+/// What a writer remembers of the rows of its partitions. True as long as it owns them: until then nobody else changes them,
+/// and the database refuses its transactions afterwards.
+struct Memory {
+    ownership: Ownership,
     heads: HeadCache,
     functions: FunctionNumbers,
     counters: Counters,
@@ -107,6 +115,9 @@ pub(super) struct Database {
 
 impl Writer {
     /// Writes until `shutdown` is cancelled or every handle is gone, and then what is in the queue.
+    ///
+    /// # Errors
+    /// When another host has taken over, or the connection cannot be closed.
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut backlog = Backlog::new();
         loop {
@@ -138,8 +149,9 @@ impl Writer {
                 self.stats.set_backlog(backlog.len());
             }
             let gate = self.gate.lock().await;
-            self.database.write(batch, &self.stats).await;
+            let written = self.database.write(batch, &self.stats).await;
             drop(gate);
+            written?;
         }
         self.database.connection.close().await?;
         Ok(())
@@ -150,7 +162,7 @@ impl Writer {
         let come = std::iter::from_fn(|| self.jobs.try_recv().ok());
         let room = MAX_BACKLOG.saturating_sub(backlog.len());
         for job in taken.chain(come).take(room) {
-            backlog.push(self.database.heads.tenant_of(job.whose), job);
+            backlog.push(self.database.memory.heads.tenant_of(job.whose), job);
         }
     }
 }
@@ -158,35 +170,30 @@ impl Writer {
 impl Database {
     /// Takes over a database whose schema is up to date.
     pub(super) async fn new(mut connection: Connection) -> Result<Self, Error> {
-        let counters = Counters::load(&mut connection).await?;
-        let stored = Arc::new(StoredBytes::new(connection.stored_bytes().await?));
-        Ok(Self {
-            connection,
-            heads: HeadCache::new(),
-            functions: FunctionNumbers::new(),
-            counters,
-            stored,
-            gone: HashSet::new(),
-        })
+        let memory = Memory::load(&mut connection).await?;
+        Ok(Self { connection, memory })
     }
 
     /// How much is stored of each tenant, as of the last commit.
     pub(super) fn stored_bytes(&self) -> Arc<StoredBytes> {
-        Arc::clone(&self.stored)
+        Arc::clone(&self.memory.stored)
     }
 
     /// The newest message that can be on disk.
     pub(super) fn newest_message(&self) -> InboxSeq {
-        self.counters.newest_seq()
+        self.memory.counters.newest_seq()
     }
 
     /// Gives out numbers of instances.
     pub(super) fn instance_numbers(&self) -> InstanceNumbers {
-        self.counters.instances().clone()
+        self.memory.counters.instances().clone()
     }
 
     /// Writes a batch, in halves if need be, and answers every operation of it.
-    async fn write(&mut self, batch: Vec<Job>, stats: &Stats) {
+    ///
+    /// # Errors
+    /// When another host has taken over: nothing can be written any more.
+    async fn write(&mut self, batch: Vec<Job>, stats: &Stats) -> Result<(), Error> {
         let mut left = vec![batch];
         while let Some(mut jobs) = left.pop() {
             let begun = Instant::now();
@@ -199,6 +206,10 @@ impl Database {
                         // Who asked may have gone; what was asked is done.
                         let _ = reply.send(outcome);
                     }
+                }
+                Err(Failed::BeforeAnything(error) | Failed::RolledBack(error)) if matches!(error, Error::NotOwner) => {
+                    // Dropping the jobs tells their senders that the writer has stopped.
+                    return Err(error);
                 }
                 Err(Failed::BeforeAnything(error)) => {
                     tracing::error!(%error, "the database cannot be written");
@@ -222,11 +233,12 @@ impl Database {
                 }
             }
         }
+        Ok(())
     }
 
     /// Writes a batch in one transaction: all of it, or nothing.
     async fn attempt(&mut self, jobs: &[Job]) -> Result<(Vec<Result<Outcome, Error>>, u64), Failed> {
-        let counters = self.counters.clone();
+        let counters = self.memory.counters.clone();
         match self.write_rows(jobs).await {
             Ok(Written {
                 outcomes,
@@ -235,14 +247,14 @@ impl Database {
                 gone,
                 rows,
             }) => {
-                self.heads.absorb(heads);
-                self.stored.absorb(&growth);
-                self.gone = gone;
+                self.memory.heads.absorb(heads);
+                self.memory.stored.absorb(&growth);
+                self.memory.gone = gone;
                 Ok((outcomes, rows))
             }
             Err(error) => {
-                self.counters = counters;
-                self.functions.clear();
+                self.memory.counters = counters;
+                self.memory.functions.clear();
                 Err(match self.roll_back().await {
                     Ok(()) => Failed::RolledBack(error),
                     Err(_) => Failed::BeforeAnything(error),
@@ -252,14 +264,15 @@ impl Database {
     }
 
     async fn write_rows(&mut self, jobs: &[Job]) -> Result<Written, Error> {
-        let Self {
-            connection,
+        let Self { connection, memory } = self;
+        let Memory {
+            ownership,
             functions,
             counters,
             heads: cache,
             gone,
             ..
-        } = self;
+        } = memory;
         let mut transaction = Transaction::new(connection);
         let described: Vec<_> = jobs.iter().map(|job| job.operation.describe()).collect();
         let (heads, keys, attempts) = gather(&described, cache, functions, &mut transaction).await?;
@@ -276,6 +289,10 @@ impl Database {
         let mut outcomes: Vec<Result<Outcome, Error>> = Vec::with_capacity(jobs.len());
         let mut rows = 0;
         for (job, operation) in jobs.iter().zip(&described) {
+            if !operation.is_of(*ownership) {
+                outcomes.push(Err(Error::NotOwner));
+                continue;
+            }
             if operation.must_see(&plan.rows) {
                 plan.settle();
                 plan.counters.reserve(&mut transaction).await?;
@@ -304,6 +321,22 @@ impl Database {
         self.connection.reopen().await?;
         self.connection.begin().await?;
         self.connection.roll_back().await
+    }
+}
+
+impl Memory {
+    /// Takes the partitions over, and reads what has to be known of their rows from the start.
+    async fn load(connection: &mut Connection) -> Result<Self, Error> {
+        let ownership = connection.take_over().await?;
+        tracing::debug!(epoch = ownership.epoch().0, "this host owns all partitions");
+        Ok(Self {
+            ownership,
+            heads: HeadCache::new(),
+            functions: FunctionNumbers::new(),
+            counters: Counters::load(connection).await?,
+            stored: Arc::new(StoredBytes::new(connection.stored_bytes().await?)),
+            gone: HashSet::new(),
+        })
     }
 }
 

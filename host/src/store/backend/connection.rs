@@ -11,6 +11,7 @@ use crate::{
         attempts::{AttemptKey, Prunable},
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
+        ownership::Ownership,
         sqlite,
         writer::rows::Rows,
     },
@@ -26,6 +27,12 @@ pub(in crate::store) enum Connection {
 }
 
 impl Connection {
+    /// Takes the partitions over from their last owner. From now on its transactions fail with [`Error::NotOwner`], and so do
+    /// those of this connection when another one takes over.
+    pub(in crate::store) async fn take_over(&mut self) -> Result<Ownership, Error> {
+        on!(self, take_over())
+    }
+
     /// Begins a transaction.
     pub(in crate::store) async fn begin(&mut self) -> Result<(), Error> {
         on!(self, begin())

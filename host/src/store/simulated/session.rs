@@ -10,6 +10,7 @@ use super::super::{
     garbage::{EXECUTIONS_WITH_LOG, Garbage},
     idempotency::{StoredKey, WantedKey},
     instances::{ById, ByNumber, ChangedInstance, CreatedInstance, InstanceHead},
+    ownership::{Epoch, Ownership},
     writer::rows::Rows,
 };
 use super::content::Message;
@@ -22,6 +23,7 @@ use crate::model::{
 /// A connection. What its transaction has written is seen by itself alone, and is gone with it.
 pub(in crate::store) struct Session {
     disk: Disk,
+    epoch: Epoch,
     transaction: Option<Content>,
     /// How the transaction looked after each piece of rows, for those who look on: one batch may create an instance, end
     /// it, purge it and sweep it away.
@@ -36,8 +38,22 @@ impl Session {
     pub(in crate::store) fn new(disk: Disk) -> Self {
         Self {
             disk,
+            epoch: Epoch::ONLY,
             transaction: None,
             stages: Vec::new(),
+        }
+    }
+
+    pub(in crate::store) async fn take_over(&mut self) -> Result<Ownership, Error> {
+        self.epoch = self.disk.next_epoch();
+        Ok(Ownership::of_all(self.epoch))
+    }
+
+    /// Fails if another connection has taken over.
+    fn assert_owner(&self) -> Result<(), Error> {
+        match self.disk.epoch() == self.epoch {
+            true => Ok(()),
+            false => Err(Error::NotOwner),
         }
     }
 
@@ -55,6 +71,7 @@ impl Session {
             return Err(constraint("a transaction within a transaction"));
         }
         let treatment = self.disk.begin_step(Step::Begin).await?;
+        self.assert_owner()?;
         self.transaction = Some(self.disk.content());
         self.stages.clear();
         self.disk.end_step(treatment).await;
@@ -72,6 +89,7 @@ impl Session {
         }
         let written = self.write(rows).await?;
         let treatment = self.disk.begin_step(Step::Commit).await?;
+        self.assert_owner()?;
         let content = self.transaction.take();
         let mut stages = std::mem::take(&mut self.stages);
         stages.push(content.ok_or_else(|| constraint("no transaction"))?);

@@ -20,6 +20,7 @@ use crate::{
         attempts::{AttemptKey, Prunable},
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
+        ownership::{Epoch, Ownership},
         writer::rows::Rows,
     },
 };
@@ -60,6 +61,11 @@ impl Session {
 
 /// Each is a query or a statement of the table that it concerns.
 impl Session {
+    /// The folder is locked while the database is open, so there is no other owner.
+    pub(in crate::store) async fn take_over(&mut self) -> Result<Ownership, Error> {
+        Ok(Ownership::of_all(Epoch::ONLY))
+    }
+
     pub(in crate::store) async fn begin(&mut self) -> Result<(), Error> {
         self.execute(BEGIN).await
     }

@@ -9,6 +9,7 @@ use crate::{
     model::{InstanceId, InstanceNumber, LogLine, TenantId},
     store::{
         AttemptRow, IdempotencyKey, NewInstance, Recipient, TurnCommit, attempts::AttemptKey, idempotency::WantedKey,
+        ownership::Ownership,
     },
 };
 
@@ -120,6 +121,12 @@ impl<'a> Description<'a> {
     /// Whether these rows must be on their way before it is judged.
     pub(super) fn must_see(&self, earlier: &Rows<'_>) -> bool {
         self.runs_statements || self.changes.is_some_and(|instance| earlier.creates(instance))
+    }
+
+    /// Whether the owner of these partitions may carry it out. An instance is changed by its owner alone; messages may go to
+    /// all.
+    pub(super) fn is_of(&self, ownership: Ownership) -> bool {
+        self.changes.is_none_or(|instance| ownership.owns(instance))
     }
 
     /// Adds the instances that it asks about.
