@@ -18,8 +18,10 @@ async fn a_graceful_shutdown_keeps_everything_and_answers_waiting_requests() {
     let (waiting, ended) = {
         let wait = world.try_get("/v1/instances/primes?wait=60s");
         let ask = async {
-            // The request is sent before the signal: both run on this thread, in this order.
-            world.get("/healthz").await.expect(200);
+            harness::until("the wait", async || {
+                (world.metrics().await.number("windlass_http_waits") == 1.0).then_some(())
+            })
+            .await;
             world.ask_to_end();
         };
         let (waiting, ()) = async { tokio::join!(wait, ask) }.await;

@@ -345,8 +345,14 @@ async fn a_graceful_shutdown_answers_waiting_requests_and_waits_for_nothing_else
     let request = get("/v1/instances/one?wait=50s");
     waiting.write_all(request.as_bytes()).await.expect("it listens");
     waiting.flush().await.expect("it listens");
-    // That request was sent before the signal: this one comes after it.
-    assert!(secured.get("/healthz").await.starts_with("HTTP/1.1 200"));
+    until("the wait", async || {
+        secured
+            .get("/metrics")
+            .await
+            .contains("windlass_http_waits 1\n")
+            .then_some(())
+    })
+    .await;
 
     secured.host.ask_to_end();
     let mut answer = String::new();

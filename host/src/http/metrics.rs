@@ -9,6 +9,7 @@ use http::{HeaderValue, header};
 use super::{
     access::{Administer, May},
     state::App,
+    wait_limit::WaitLimit,
 };
 use crate::engine::{Engine, EngineStats, ShareUse};
 use crate::metrics::{Kind, Text, process_usage};
@@ -33,6 +34,7 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
     attempts(&mut text, &app.engine);
     fuel(&mut text, app.engine.stats());
     connections(&mut text, &app.engine);
+    waits(&mut text, &app.waits);
     tenants(&mut text, &app.engine);
     store(&mut text, app.engine.store());
     process(&mut text);
@@ -41,6 +43,15 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
         text.finish(),
     )
         .into_response()
+}
+
+fn waits(text: &mut Text, waits: &WaitLimit) {
+    text.number(
+        Kind::Gauge,
+        "windlass_http_waits",
+        "Requests that wait for the end of an instance.",
+        waits.count(),
+    );
 }
 
 fn instances(text: &mut Text, engine: &Engine) {

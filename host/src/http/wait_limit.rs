@@ -111,6 +111,11 @@ impl WaitLimit {
         })
     }
 
+    /// The number of waits.
+    pub(crate) fn count(&self) -> u64 {
+        self.table().entries.len() as u64
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
