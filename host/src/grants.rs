@@ -1,23 +1,25 @@
 //! What one attempt of an activity is allowed and given beyond what the host allows everybody.
 //!
-//! Whoever starts the attempt fills it in, from what its tenant and its module were granted; the sandbox knows neither
-//! of them. A grant can only narrow the host's limits, and it never opens the operator's own network.
+//! `tenancy` fills it in, from what the tenant and the module of the attempt were granted; the sandbox, which knows neither
+//! of them, enforces it. A grant can only narrow the host's limits, and it never opens the operator's own network.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, OnceLock},
-};
+pub(crate) mod egress;
+mod limits;
+pub(crate) mod request_room;
+pub(crate) mod secrets;
 
-use crate::model::Secret;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::{
-    activity::{mask, secret_matcher::SecretMatcher},
-    egress::{EgressPolicy, RequestRoom},
-    options::ActivityLimits,
-};
+pub(crate) use egress::Destination;
+pub use egress::EgressPolicy;
+pub use egress::rule::{EgressRule, RuleError, Scheme};
+pub use limits::ActivityLimits;
+pub use request_room::RequestRoom;
+pub use secrets::Secrets;
 
-/// Longest name of a setting or secret, in bytes. For whoever takes them in from outside: the sandbox hands out what it
-/// is given.
+/// Longest name of a setting or secret, in bytes. Checked where they are set; the sandbox hands out what
+/// it is given.
 pub const MAX_SETTING_NAME_BYTES: usize = 128;
 
 /// Longest setting or secret, in bytes: a private key or a chain of certificates has room. As above.
@@ -44,41 +46,6 @@ pub struct Grants {
     pub secrets: Secrets,
 }
 
-/// Secrets by name, and what finds them in texts.
-#[derive(Debug, Clone, Default)]
-pub struct Secrets {
-    by_name: BTreeMap<String, Secret>,
-    /// Prepared for the first text that could hold one of them, and from then on for every attempt that they are granted.
-    matcher: OnceLock<SecretMatcher>,
-}
-
-impl Secrets {
-    /// The one of that name.
-    pub fn get(&self, name: &str) -> Option<&Secret> {
-        self.by_name.get(name)
-    }
-
-    /// What finds them in texts.
-    pub(in crate::sandbox) fn matcher(&self) -> &SecretMatcher {
-        self.matcher.get_or_init(|| mask::matcher(self.by_name.values()))
-    }
-
-    /// Whether anybody has asked for what finds them.
-    #[cfg(test)]
-    pub(in crate::sandbox) fn is_prepared(&self) -> bool {
-        self.matcher.get().is_some()
-    }
-}
-
-impl FromIterator<(String, Secret)> for Secrets {
-    fn from_iter<I: IntoIterator<Item = (String, Secret)>>(secrets: I) -> Self {
-        Self {
-            by_name: secrets.into_iter().collect(),
-            matcher: OnceLock::new(),
-        }
-    }
-}
-
 impl Default for Grants {
     fn default() -> Self {
         Self {
@@ -94,6 +61,7 @@ impl Default for Grants {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Secret;
 
     #[test]
     fn grants_are_printed_without_their_secrets() {

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod entropy;
 #[cfg(test)]
 mod fuzz;
+pub mod grants;
 pub mod http;
 pub mod metrics;
 pub mod model;

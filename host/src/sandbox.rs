@@ -6,7 +6,6 @@
 //!
 //! It knows nothing of tenants, stores or schedules: what may run when is the engine's business.
 
-mod grants;
 mod options;
 mod upload;
 
@@ -57,10 +56,9 @@ use state::{Allowance, OrchestratorState};
 
 pub use activity::{ActivityRun, Attempt, Meter};
 pub use compile::{ChildLimits, CompileError, run_child};
-pub use egress::{ConnectionCounts, EgressPolicy, EgressRule, RequestRoom, RuleError, Scheme, Traffic};
-pub use grants::{Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS, Secrets};
+pub use egress::{ConnectionCounts, Traffic};
 pub use module::Module;
-pub use options::{ActivityLimits, Compiler, DescribeLimits, SandboxOptions};
+pub use options::{Compiler, DescribeLimits, SandboxOptions};
 pub use orchestrator::OrchestratorGuest;
 pub use upload::UploadError;
 

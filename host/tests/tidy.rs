@@ -67,7 +67,7 @@ fn engine_and_store_read_no_clock_but_the_one_they_are_given() {
 /// What each module of the host may use, the modules without one another's rows first: each uses those above it only.
 ///
 /// ARCHITECTURE.md shows the same table. Tests may use more.
-const MODULES: [(&str, &[&str]); 18] = [
+const MODULES: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("byte_order_mark", &[]),
     ("entropy", &[]),
@@ -75,20 +75,22 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("shutdown", &[]),
     ("tls", &[]),
     ("clock", &["model"]),
+    ("grants", &["model"]),
     ("schema", &["model"]),
     ("config", &["byte_order_mark"]),
     ("telemetry", &["config"]),
     ("replay", &["model"]),
     ("store", &["metrics", "model"]),
-    ("sandbox", &["metrics", "model", "replay", "schema", "tls"]),
+    ("sandbox", &["grants", "metrics", "model", "replay", "schema", "tls"]),
     (
         "tenancy",
-        &["clock", "config", "entropy", "metrics", "model", "sandbox", "store"],
+        &["clock", "config", "entropy", "grants", "metrics", "model", "store"],
     ),
     (
         "engine",
         &[
-            "clock", "config", "entropy", "metrics", "model", "replay", "sandbox", "schema", "store", "tenancy",
+            "clock", "config", "entropy", "grants", "metrics", "model", "replay", "sandbox", "schema", "store",
+            "tenancy",
         ],
     ),
     (
@@ -111,6 +113,7 @@ const MODULES: [(&str, &[&str]); 18] = [
             "config",
             "engine",
             "entropy",
+            "grants",
             "http",
             "metrics",
             "model",

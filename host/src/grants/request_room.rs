@@ -10,11 +10,9 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::network;
-
 /// Most names that are looked up at the same time for those who share a room: a quarter of what the whole host looks up,
 /// so that those who wait for servers that never answer leave something to others.
-pub(in crate::sandbox) const MAX_LOOKUPS: usize = network::MAX_LOOKUPS / 4;
+pub(crate) const MAX_LOOKUPS: usize = 16;
 
 /// Most attempts to connect that may go on beside the first one of each request, for those who share a room. Sockets are
 /// bounded by the limit of open requests and this.
@@ -34,18 +32,18 @@ pub struct RequestRoom {
 /// As many requests are open as may be.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is reached: {limit}")]
-pub(super) struct RoomIsFull {
+pub(crate) struct RoomIsFull {
     name: &'static str,
     limit: usize,
 }
 
 /// The place of one open request, until it is dropped.
 #[derive(Debug)]
-pub(super) struct RequestPlace(Arc<RequestRoom>);
+pub(crate) struct RequestPlace(Arc<RequestRoom>);
 
 /// The place of one lookup of a name, until it is dropped.
 #[derive(Debug)]
-pub(in crate::sandbox) struct LookupPlace {
+pub(crate) struct LookupPlace {
     _permit: OwnedSemaphorePermit,
 }
 
@@ -72,7 +70,7 @@ impl RequestRoom {
     }
 
     /// A place for one more request.
-    pub(super) fn enter(self: &Arc<Self>) -> Result<RequestPlace, RoomIsFull> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<RequestPlace, RoomIsFull> {
         let limit = self.limit.load(Relaxed);
         let one_more = |open: usize| (open < limit).then_some(open + 1);
         match self.open.fetch_update(Relaxed, Relaxed, one_more) {
@@ -82,13 +80,13 @@ impl RequestRoom {
     }
 
     /// A place for an attempt to connect beside another one of the same request, as soon as there is one.
-    pub(super) async fn attempt_beside(&self) -> SemaphorePermit<'_> {
+    pub(crate) async fn attempt_beside(&self) -> SemaphorePermit<'_> {
         let permit = self.attempts_beside.acquire().await;
         permit.expect("the semaphore is never closed")
     }
 
     /// A place for one more lookup, as soon as there is one.
-    pub(super) async fn look_up(&self) -> LookupPlace {
+    pub(crate) async fn look_up(&self) -> LookupPlace {
         let permit = self.lookups.clone().acquire_owned().await;
         LookupPlace {
             _permit: permit.expect("the semaphore is never closed"),

@@ -9,6 +9,7 @@ use wasmtime::{Store, component::HasSelf, component::Linker};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::bindings as wasi};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::grants::{ActivityLimits, Grants};
 use crate::model::{
     ExecutionNumber, Failure, FunctionName, InstanceId, LogLevel, LogLine, Outcome, Payload, TaskId, Timestamp,
     failure::types,
@@ -26,17 +27,14 @@ use super::{
     },
     convert,
     egress::{Reach, Routes, Traffic, connect::Connector, request::Egress},
-    grants::Grants,
     imports,
     limits::MemoryLimiter,
-    options::ActivityLimits,
     trap::{self, Evidence},
 };
 
 pub(super) mod log;
 pub(super) mod mask;
 mod meter;
-pub(super) mod secret_matcher;
 
 use log::ActivityLog;
 use mask::Mask;

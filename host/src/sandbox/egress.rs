@@ -1,15 +1,14 @@
 //! Where activities may connect to: nowhere, unless a rule allows it.
 //!
-//! * [`rule`] says which scheme, host and port are allowed.
-//! * [`address`] says which addresses belong to the public network. Any other is refused even behind an allowed name,
-//!   unless a rule names the address itself: who owns a name chooses what it resolves to.
+//! * [Rules](crate::grants::EgressRule) say which scheme, host and port are allowed. An [address] outside the public network
+//!   is refused even behind an allowed name, unless a rule names the address itself: who owns a name chooses what it
+//!   resolves to.
 //! * [`connect`] resolves, checks the addresses, and connects to one of those that were checked, whichever answers first
 //!   in the [`race`], over the [`network`] of the machine and with TLS that trusts the usual authorities.
 //! * A [`connection`] carries one request after the other; the [`pool`] keeps those that wait for the next one.
 //! * [`request`] is the hook of `wasi:http` that puts them together, with the limits of an attempt, and with those of the
-//!   [`room`] that it shares with others; [`traffic`] is counted on the way.
+//!   [room](crate::grants::RequestRoom) that it shares with others; [`traffic`] is counted on the way.
 
-pub(super) mod address;
 mod body;
 pub(super) mod connect;
 mod connection;
@@ -18,64 +17,16 @@ mod pool;
 mod race;
 pub(super) mod request;
 mod request_body;
-pub(super) mod room;
-pub(super) mod rule;
 mod socket;
 pub(super) mod traffic;
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::grants::Grants;
+use crate::grants::egress::address;
+use crate::grants::{Destination, EgressPolicy, EgressRule, Grants, RequestRoom};
 use connect::Connector;
 pub use pool::ConnectionCounts;
-pub use room::RequestRoom;
-use rule::Host;
-pub use rule::{EgressRule, RuleError, Scheme};
 pub use traffic::Traffic;
-
-/// Which destinations are allowed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EgressPolicy {
-    rules: Vec<EgressRule>,
-}
-
-/// Where a request wants to go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Destination {
-    pub(super) scheme: Scheme,
-    pub(super) host: Host,
-    pub(super) port: u16,
-}
-
-impl EgressPolicy {
-    /// Nothing is allowed.
-    pub fn deny_all() -> Self {
-        Self::default()
-    }
-
-    /// What any of the rules allows.
-    pub fn new(rules: Vec<EgressRule>) -> Self {
-        Self { rules }
-    }
-
-    /// The rule that allows the destination, before its name is resolved.
-    fn rule_for(&self, destination: &Destination) -> Option<&EgressRule> {
-        self.rules.iter().find(|rule| rule.allows(destination))
-    }
-
-    /// Whether a rule names that address of the destination itself, not only a name or a wildcard.
-    fn names(&self, destination: &Destination, address: IpAddr) -> bool {
-        let address = address::canonical(address);
-        let at_address = Destination {
-            host: Host::Address(address),
-            ..destination.clone()
-        };
-        let exactly = |destination| self.rules.iter().any(|rule| rule.names(destination));
-        // `localhost` names the loopback addresses and nothing else.
-        let localhost = destination.host.is_localhost() && address.is_loopback() && exactly(destination);
-        localhost || exactly(&at_address)
-    }
-}
 
 /// The host's part of all outgoing requests.
 pub(super) struct Routes {

@@ -10,13 +10,13 @@ use super::{
     bindings::{WitEvent, wit},
     describe::Described,
     description,
-    egress::{Destination, EgressRule},
     line_buffer::{LineBuffer, MAX_LINE_BYTES},
     tests::sandbox,
     trap::PanicWatch,
     validate,
 };
 use crate::fuzz::{Target, corpus, drive, near};
+use crate::grants::{Destination, EgressRule};
 use crate::model::FunctionKind;
 use crate::schema::SchemaValidator;
 

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{ActivityLimits, DescribeLimits, Sandbox, SandboxOptions};
+use super::{DescribeLimits, Sandbox, SandboxOptions};
+use crate::grants::ActivityLimits;
 
 /// A sandbox with little room, and the folder that it lives in.
 pub(super) struct TestSandbox {

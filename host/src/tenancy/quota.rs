@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::signature::from_hex;
 use crate::config::{ByteSize, Span};
+use crate::grants::EgressRule;
 use crate::model::FunctionName;
-use crate::sandbox::EgressRule;
 
 macro_rules! quotas {
     ($($(#[doc = $doc:literal])+ $field:ident $variant:ident: $type:ty = $name:literal;)+) => {

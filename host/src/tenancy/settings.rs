@@ -5,10 +5,10 @@ use std::str::FromStr;
 use std::sync::{Arc, PoisonError};
 
 use super::{Tenancy, TenancyError, Tenant, VaultError};
-use crate::model::{Secret, TenantId};
-use crate::sandbox::{
+use crate::grants::{
     ActivityLimits, EgressPolicy, EgressRule, Grants, MAX_SETTING_BYTES, MAX_SETTING_NAME_BYTES, MAX_SETTINGS,
 };
+use crate::model::{Secret, TenantId};
 use crate::store::{Change, Changed, SettingKind, SettingRow};
 
 /// Most modules that a setting is for.

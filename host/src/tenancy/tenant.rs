@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::bucket::Bucket;
 use super::counts::{Counting, TenantCounts, Work};
 use super::{Exceeded, Quota, Quotas, Snapshot, Tenancy};
+use crate::grants::{Grants, RequestRoom};
 use crate::model::{TenantId, TenantName, Timestamp};
-use crate::sandbox::{Grants, RequestRoom};
 use crate::store::{Error as StoreError, SettingRow, TenantRow};
 
 const MINUTE: Duration = Duration::from_secs(60);

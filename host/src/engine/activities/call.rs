@@ -11,11 +11,12 @@ use crate::engine::environment::Environment;
 use crate::engine::flight_recorder::Flight;
 use crate::engine::owner::{ActivityResult, StartActivity};
 use crate::engine::shares::{Gate, Slot, Slots};
+use crate::grants::Grants;
 use crate::model::{
     Failure, FunctionName, InstanceId, InstanceNumber, LogLine, Outcome, TenantId, Timestamp, failure::types,
 };
 use crate::replay::{HostUnavailable, randomness::idempotency_key};
-use crate::sandbox::{ActivityRun, Attempt, Grants, Meter, Traffic};
+use crate::sandbox::{ActivityRun, Attempt, Meter, Traffic};
 use crate::store::{self, AttemptRow, AttemptsSoFar, Used};
 
 /// How long to wait before another try when the host itself is in trouble (no room, store failing).

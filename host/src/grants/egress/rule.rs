@@ -40,7 +40,7 @@ enum HostPattern {
 
 /// The host of a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::sandbox) enum Host {
+pub(crate) enum Host {
     /// A name in lower case, without a dot at its end.
     Name(String),
     /// An address, unmapped if it was a mapped one.
@@ -78,7 +78,7 @@ impl Scheme {
 
 impl EgressRule {
     /// Whether the destination is one of this rule's.
-    pub(super) fn allows(&self, destination: &Destination) -> bool {
+    pub(crate) fn allows(&self, destination: &Destination) -> bool {
         let host = match (&self.host, &destination.host) {
             (HostPattern::Exactly(host), wanted) => host == wanted,
             (HostPattern::Below(suffix), Host::Name(name)) => {
@@ -92,21 +92,21 @@ impl EgressRule {
     }
 
     /// Whether the rule names the destination itself, not by a wildcard.
-    pub(super) fn names(&self, destination: &Destination) -> bool {
+    pub(crate) fn names(&self, destination: &Destination) -> bool {
         matches!(self.host, HostPattern::Exactly(_)) && self.allows(destination)
     }
 }
 
 impl Host {
     /// Whether it is the name of the machine itself.
-    pub(super) fn is_localhost(&self) -> bool {
+    pub(crate) fn is_localhost(&self) -> bool {
         matches!(self, Self::Name(name) if name == "localhost")
     }
 }
 
 impl Destination {
     /// Where a URI leads; none if it has no usable authority.
-    pub(in crate::sandbox) fn of(uri: &http::Uri) -> Option<Self> {
+    pub(crate) fn of(uri: &http::Uri) -> Option<Self> {
         let scheme = match uri.scheme_str()? {
             "http" => Scheme::Http,
             "https" => Scheme::Https,

@@ -8,7 +8,7 @@ use std::{fmt, ops::Range};
 use zeroize::Zeroizing;
 
 /// Memory for each byte that is looked for: a byte, and a number in each of the three other arrays.
-pub(in crate::sandbox) const NODE_BYTES: usize = 13;
+pub(crate) const NODE_BYTES: usize = 13;
 
 /// The node of the empty text.
 const ROOT: u32 = 0;
@@ -16,7 +16,7 @@ const ROOT: u32 = 0;
 /// Texts to be found. Each node stands for the beginning of one of them; shorter beginnings come first, and nodes with
 /// the same parent stand together, in the order of their bytes.
 #[derive(Clone)]
-pub(in crate::sandbox) struct SecretMatcher {
+pub(crate) struct SecretMatcher {
     /// The last byte of each node; the root's means nothing.
     bytes: Zeroizing<Vec<u8>>,
     /// The first child of each node. They end where those of the next node begin, so there is one number more.
@@ -37,7 +37,7 @@ struct Span {
 
 impl SecretMatcher {
     /// Prepares to look for these texts, which are not empty and have fewer than 4 GiB together.
-    pub(in crate::sandbox) fn new(mut texts: Vec<&str>) -> Self {
+    pub(crate) fn new(mut texts: Vec<&str>) -> Self {
         texts.sort_unstable();
         texts.dedup();
         let lengths = texts.iter().map(|text| text.len());
@@ -102,12 +102,12 @@ impl SecretMatcher {
     }
 
     /// The length of the longest text in bytes; 0 if there is none.
-    pub(in crate::sandbox) fn longest(&self) -> usize {
+    pub(crate) fn longest(&self) -> usize {
         self.longest
     }
 
     /// Where any of the texts stands, in order. Places that overlap or adjoin are one.
-    pub(in crate::sandbox) fn places(&self, haystack: &str) -> Vec<Range<usize>> {
+    pub(crate) fn places(&self, haystack: &str) -> Vec<Range<usize>> {
         let mut places: Vec<Range<usize>> = Vec::new();
         if haystack.len() < self.shortest {
             return places;

@@ -6,23 +6,9 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use crate::model::{Failure, Secret};
-use crate::sandbox::grants::Grants;
-
-use super::secret_matcher::{NODE_BYTES, SecretMatcher};
-
-/// What is covered at least, in bytes. Shorter values are words that turn up by themselves, and covering them would
-/// tell where they are.
-const MIN_COVERED_BYTES: usize = 8;
-
-/// Most bytes of values and lines that are looked for. What an attempt may be given is twelve times as much, and finding
-/// all of it would take more memory than the secrets themselves; passwords and keys are far below.
-const MAX_COVERED_BYTES: usize = 512 << 10;
-
-const _: () = assert!(
-    MAX_COVERED_BYTES * NODE_BYTES < 8 << 20,
-    "each module of a tenant may take that"
-);
+use crate::grants::Grants;
+use crate::grants::secrets::MIN_COVERED_BYTES;
+use crate::model::Failure;
 
 /// What stands in place of a secret.
 const COVER: &str = "***";
@@ -30,29 +16,6 @@ const COVER: &str = "***";
 /// The secrets of an attempt, to be covered.
 #[derive(Debug, Clone, Default)]
 pub(in crate::sandbox) struct Mask(Arc<Grants>);
-
-/// What to look for where these secrets must not stand: their lines and, for texts of several lines, they themselves.
-/// If that is too much, what is longest is left out.
-pub(in crate::sandbox) fn matcher<'s>(secrets: impl Iterator<Item = &'s Secret>) -> SecretMatcher {
-    let values = secrets.map(|secret| secret.expose().trim_end_matches(['\r', '\n']));
-    let mut texts: Vec<&str> = values
-        .flat_map(|value| std::iter::once(value).chain(value.lines()))
-        .filter(|text| text.len() >= MIN_COVERED_BYTES)
-        .collect();
-    texts.sort_unstable_by_key(|text| (text.len(), *text));
-    texts.dedup();
-    let mut room = MAX_COVERED_BYTES;
-    let fitting = texts.iter().take_while(|text| match room.checked_sub(text.len()) {
-        Some(rest) => {
-            room = rest;
-            true
-        }
-        None => false,
-    });
-    let fitting = fitting.count();
-    texts.truncate(fitting);
-    SecretMatcher::new(texts)
-}
 
 impl Mask {
     pub(in crate::sandbox) fn new(grants: Arc<Grants>) -> Self {
@@ -100,7 +63,8 @@ impl Mask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::{MAX_SETTING_BYTES, MAX_SETTINGS};
+    use crate::grants::secrets::tests::most_lines;
+    use crate::model::Secret;
 
     fn mask(secrets: &[&str]) -> Mask {
         let named = secrets.iter().enumerate();
@@ -109,13 +73,6 @@ mod tests {
             secrets: secrets.collect(),
             ..Grants::default()
         }))
-    }
-
-    /// As many and as large secrets as there may be, of as many lines as may be looked for, or nearly.
-    fn most_lines() -> Vec<String> {
-        let line = |secret: usize, line: usize| format!("{:09x}\n", secret * MAX_SETTING_BYTES + line);
-        let secret = |secret| (0..MAX_SETTING_BYTES / 10).map(|number| line(secret, number)).collect();
-        (0..MAX_SETTINGS).map(secret).collect()
     }
 
     #[test]
@@ -150,23 +107,6 @@ mod tests {
         let mask = mask(&["one\ntwo\nthree\n"]);
         assert_eq!(mask.cover("it is one\ntwo\nthree", 1_000), "it is ***");
         assert_eq!(mask.cover("one and two", 1_000), "one and two");
-    }
-
-    #[test]
-    fn of_too_many_lines_as_many_are_covered_as_may_be_and_all_short_values() {
-        let mut secrets = most_lines();
-        secrets.push("s3cr3t-7".into());
-        let matcher = matcher(
-            secrets
-                .iter()
-                .map(|value| Secret::new(value.as_str()))
-                .collect::<Vec<_>>()
-                .iter(),
-        );
-        assert_eq!(matcher.longest(), 9);
-        assert_eq!(matcher.places("000000000 s3cr3t-7"), [0..9, 10..18]);
-        let last = secrets[MAX_SETTINGS - 1].lines().next().unwrap();
-        assert!(matcher.places(last).is_empty(), "it is beyond what is looked for");
     }
 
     #[test]

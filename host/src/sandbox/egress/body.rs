@@ -19,7 +19,9 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use crate::model::LogLevel;
 use crate::sandbox::activity::{lock, log::ActivityLog};
 
-use super::{connection::HttpConnection, connection::Reuse, pool::Pool, request::OpenRequest, room::RequestRoom};
+use crate::grants::RequestRoom;
+
+use super::{connection::HttpConnection, connection::Reuse, pool::Pool, request::OpenRequest};
 
 /// Bytes of responses that an attempt may still read.
 #[derive(Debug)]

@@ -15,13 +15,14 @@ use tokio_rustls::{TlsConnector, rustls::pki_types::ServerName};
 use wasmtime_wasi_http::Error;
 
 use super::{
-    Destination, Reach,
+    Reach,
     network::{Network, SystemNetwork},
     pool::{ConnectionCounts, Pool},
     race::first_to_answer,
-    rule::{Host, Scheme},
     socket::{Socket, Watch},
 };
+use crate::grants::egress::rule::Host;
+use crate::grants::{Destination, Scheme};
 use crate::tls::ExtraRoots;
 
 /// Most addresses of a name that are looked at. More than are tried, so that both families have a chance.

@@ -19,8 +19,9 @@ use tokio::time::{Instant, timeout};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 use wasmtime_wasi_http::Error;
 
+use crate::grants::Destination;
+
 use super::{
-    Destination,
     connect::{Connected, Refused},
     request_body::{Done, RequestBody, Sending},
     socket::Watch,

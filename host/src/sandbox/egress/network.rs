@@ -9,13 +9,13 @@ use std::{
 use tokio::{net::TcpStream, sync::Semaphore, task::spawn_blocking};
 use wasmtime_wasi::async_trait;
 
-use super::room::LookupPlace;
+use crate::grants::request_room::{self, LookupPlace};
 
 /// Most names that are looked up at the same time, for all attempts together.
 ///
 /// The system's lookup holds a thread until it gives up, even when nobody waits for it any more; without a bound, names
 /// whose servers never answer would take all the threads there are.
-pub(super) const MAX_LOOKUPS: usize = 64;
+pub(super) const MAX_LOOKUPS: usize = 4 * request_room::MAX_LOOKUPS;
 
 /// Names and addresses. A trait so that a test can be a resolver that changes its mind.
 #[async_trait]

@@ -19,7 +19,9 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
-use super::{Destination, Reach, connection::HttpConnection, room::RequestRoom};
+use crate::grants::{Destination, RequestRoom};
+
+use super::{Reach, connection::HttpConnection};
 use crate::metrics::Counter;
 
 /// How long a connection is kept without a request. Less than what common servers and balancers keep (nginx: 75 s,

@@ -14,7 +14,9 @@ use tokio::{
 };
 use wasmtime_wasi_http::Error;
 
-use super::{connect::Refused, network::Network, room::RequestRoom};
+use crate::grants::RequestRoom;
+
+use super::{connect::Refused, network::Network};
 
 /// Most addresses that are tried for one connection.
 const MAX_ADDRESSES: usize = 8;

@@ -14,20 +14,18 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, p2::bindings::http::types::ErrorCode};
 
+use crate::grants::request_room::RequestPlace;
+use crate::grants::{ActivityLimits, Destination};
 use crate::model::LogLevel;
-use crate::sandbox::{
-    activity::{lock, log::ActivityLog},
-    options::ActivityLimits,
-};
+use crate::sandbox::activity::{lock, log::ActivityLog};
 
 use super::{
-    Destination, Reach,
+    Reach,
     body::{Borrowed, LimitedBody, ResponseBudget},
     connect::{Connector, Refused},
     connection::{Answer, HttpConnection, Unanswered},
     pool::MAX_IDLE_TIME_UNREPEATABLE,
     request_body::RequestBody,
-    room::RequestPlace,
     traffic::TrafficMeter,
 };
 

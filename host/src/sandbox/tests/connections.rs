@@ -20,10 +20,8 @@ use tokio::{
 };
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use crate::sandbox::{
-    ActivityLimits, RequestRoom,
-    egress::{ConnectionCounts, Reach, connect::Connector},
-};
+use crate::grants::{ActivityLimits, RequestRoom};
+use crate::sandbox::egress::{ConnectionCounts, Reach, connect::Connector};
 use crate::tls::ExtraRoots;
 
 use super::requests::{Client, empty, of_room, policy, read_head, text, with_length};

@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use crate::grants::{ActivityLimits, Grants, MAX_SETTING_BYTES, MAX_SETTINGS, Secrets};
 use crate::model::{Failure, LogLevel, Secret, failure::types};
-use crate::sandbox::{
-    ActivityLimits, ActivityRun, Attempt, Grants, MAX_SETTING_BYTES, MAX_SETTINGS, Secrets, UploadError,
-};
+use crate::sandbox::{ActivityRun, Attempt, UploadError};
 
 use super::{
     TestSandbox,

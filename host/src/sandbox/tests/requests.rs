@@ -27,18 +27,12 @@ use tokio_rustls::{
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use crate::grants::request_room::{LookupPlace, MAX_LOOKUPS};
+use crate::grants::{ActivityLimits, EgressPolicy, Grants, RequestRoom};
 use crate::model::Timestamp;
 use crate::sandbox::{
-    ActivityLimits, Grants, RequestRoom,
     activity::{lock, log::ActivityLog},
-    egress::{
-        EgressPolicy, Reach,
-        connect::Connector,
-        network::Network,
-        request::Egress,
-        room::{LookupPlace, MAX_LOOKUPS},
-        traffic::Traffic,
-    },
+    egress::{Reach, connect::Connector, network::Network, request::Egress, traffic::Traffic},
 };
 use crate::tls::ExtraRoots;
 

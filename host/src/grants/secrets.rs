@@ -1,0 +1,111 @@
+//! Secrets that an attempt may ask for, and what finds them in texts that people read.
+
+mod matcher;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use matcher::{NODE_BYTES, SecretMatcher};
+
+use crate::model::Secret;
+
+/// What is covered at least, in bytes. Shorter values are words that turn up by themselves, and covering them would
+/// tell where they are.
+pub(crate) const MIN_COVERED_BYTES: usize = 8;
+
+/// Most bytes of values and lines that are looked for. What an attempt may be given is twelve times as much, and finding
+/// all of it would take more memory than the secrets themselves; passwords and keys are far below.
+const MAX_COVERED_BYTES: usize = 512 << 10;
+
+const _: () = assert!(
+    MAX_COVERED_BYTES * NODE_BYTES < 8 << 20,
+    "each module of a tenant may take that"
+);
+
+/// Secrets by name, and what finds them in texts.
+#[derive(Debug, Clone, Default)]
+pub struct Secrets {
+    by_name: BTreeMap<String, Secret>,
+    /// Prepared for the first text that could hold one of them, and from then on for every attempt that they are granted.
+    matcher: OnceLock<SecretMatcher>,
+}
+
+impl Secrets {
+    /// The one of that name.
+    pub fn get(&self, name: &str) -> Option<&Secret> {
+        self.by_name.get(name)
+    }
+
+    /// What finds them in texts.
+    pub(crate) fn matcher(&self) -> &SecretMatcher {
+        self.matcher.get_or_init(|| prepare(self.by_name.values()))
+    }
+
+    /// Whether anybody has asked for what finds them.
+    #[cfg(test)]
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.matcher.get().is_some()
+    }
+}
+
+impl FromIterator<(String, Secret)> for Secrets {
+    fn from_iter<I: IntoIterator<Item = (String, Secret)>>(secrets: I) -> Self {
+        Self {
+            by_name: secrets.into_iter().collect(),
+            matcher: OnceLock::new(),
+        }
+    }
+}
+
+/// What to look for where these secrets must not stand: their lines and, for texts of several lines, they themselves.
+/// If that is too much, what is longest is left out.
+fn prepare<'s>(secrets: impl Iterator<Item = &'s Secret>) -> SecretMatcher {
+    let values = secrets.map(|secret| secret.expose().trim_end_matches(['\r', '\n']));
+    let mut texts: Vec<&str> = values
+        .flat_map(|value| std::iter::once(value).chain(value.lines()))
+        .filter(|text| text.len() >= MIN_COVERED_BYTES)
+        .collect();
+    texts.sort_unstable_by_key(|text| (text.len(), *text));
+    texts.dedup();
+    let mut room = MAX_COVERED_BYTES;
+    let fitting = texts.iter().take_while(|text| match room.checked_sub(text.len()) {
+        Some(rest) => {
+            room = rest;
+            true
+        }
+        None => false,
+    });
+    let fitting = fitting.count();
+    texts.truncate(fitting);
+    SecretMatcher::new(texts)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::grants::{MAX_SETTING_BYTES, MAX_SETTINGS};
+
+    /// As many and as large secrets as there may be, of as many lines as may be looked for, or nearly.
+    pub(crate) fn most_lines() -> Vec<String> {
+        let line = |secret: usize, line: usize| format!("{:09x}\n", secret * MAX_SETTING_BYTES + line);
+        let secret = |secret| (0..MAX_SETTING_BYTES / 10).map(|number| line(secret, number)).collect();
+        (0..MAX_SETTINGS).map(secret).collect()
+    }
+
+    #[test]
+    fn of_too_many_lines_as_many_are_covered_as_may_be_and_all_short_values() {
+        let mut secrets = most_lines();
+        secrets.push("s3cr3t-7".into());
+        let matcher = prepare(
+            secrets
+                .iter()
+                .map(|value| Secret::new(value.as_str()))
+                .collect::<Vec<_>>()
+                .iter(),
+        );
+        assert_eq!(matcher.longest(), 9);
+        assert_eq!(matcher.places("000000000 s3cr3t-7"), [0..9, 10..18]);
+        let last = secrets[MAX_SETTINGS - 1].lines().next().unwrap();
+        assert!(matcher.places(last).is_empty(), "it is beyond what is looked for");
+    }
+}
