@@ -1,7 +1,7 @@
-//! Activity calls under way: which there are, and what stops them.
+//! Activity calls in progress: starts and cancels them.
 //!
-//! A call that is under way here belongs to nobody else: its owner may be evicted meanwhile, and asking for it again
-//! does nothing. What becomes of each is the business of [`call`].
+//! A call in progress does not depend on its owner: the owner may be evicted, and another request to start the same
+//! call does nothing. [`call`] runs each of them.
 
 mod accounting;
 mod call;
@@ -27,22 +27,22 @@ use super::shares::{Gate, Slots};
 use crate::model::{ExecutionNumber, InstanceId, InstanceNumber, TaskId, TenantId};
 use crate::store::Used;
 
-/// All calls under way. Cheap to clone.
+/// All calls in progress. Cheap to clone.
 #[derive(Clone)]
 pub struct Activities(Arc<Inner>);
 
 struct Inner {
     runner: Runner,
-    /// None any more once they were stopped.
+    /// `None` after [`Activities::stop`].
     calls: Mutex<Option<Table<AbortHandle>>>,
-    /// Calls in the table, to be read without it.
+    /// The number of calls, readable without locking the table.
     count: AtomicUsize,
-    /// Bytes of their inputs.
+    /// The size of their inputs, in bytes.
     bytes: AtomicU64,
 }
 
 impl Activities {
-    /// No call under way yet.
+    /// Starts without calls.
     pub(super) fn new(environment: Arc<Environment>, slots: Slots, gate: Gate) -> Self {
         Self(Arc::new(Inner {
             runner: Runner {
@@ -57,7 +57,7 @@ impl Activities {
         }))
     }
 
-    /// Starts a call, unless it is under way.
+    /// Starts a call, unless it is in progress.
     pub fn start(
         &self,
         owners: &Owners,
@@ -78,33 +78,33 @@ impl Activities {
         let (activities, owners) = (self.clone(), owners.clone());
         let work = async move {
             let result = activities.0.runner.carry_out(call).await;
-            // Delivered before it is forgotten: an owner that takes over in between must not start it again.
+            // Deliver the result before removing the call: an owner that takes over in between must not start it again.
             if let Some(result) = result {
                 owners.deliver(key.0, Mail::Result(result));
             }
             activities.forget(key);
         };
         let environment = &self.0.runner.environment;
-        // The table is locked until the call is in it; it cannot be forgotten before.
+        // The table stays locked until it contains the call, so the call cannot be removed earlier.
         let running = environment.tracker.spawn_on(work, &environment.runtime);
         table.add(tenant, key, running.abort_handle(), bytes);
         self.show(table);
     }
 
-    /// Lets the sums be read without the table, which is locked.
+    /// Publishes the totals for readers that do not lock the table.
     fn show(&self, table: &Table<AbortHandle>) {
         let Load { calls, bytes } = table.all();
         self.0.count.store(calls, Ordering::Relaxed);
         self.0.bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// How many calls run or wait for a slot or their next attempt.
+    /// How many calls are running or waiting for a slot or their next attempt.
     pub fn count(&self) -> usize {
         self.0.count.load(Ordering::Relaxed)
     }
 
-    /// Whether there are as many calls, or as large ones, as there may be, and the tenant has as much of them as each would
-    /// have if all who have some had the same.
+    /// Whether the calls reach a limit and the tenant has at least an even share of the exhausted resource: the limit
+    /// divided by the number of tenants with calls.
     pub fn are_too_many(&self, tenant: TenantId, max: Load) -> bool {
         let all = Load {
             calls: self.count(),
@@ -118,12 +118,12 @@ impl Activities {
         &self.0.runner.slots
     }
 
-    /// Where attempts wait that ran when a host ended uncleanly.
+    /// The queue of attempts that were running when a host ended uncleanly.
     pub(super) fn suspects(&self) -> &Suspects {
         &self.0.runner.suspects
     }
 
-    /// Stops a call; nothing more is heard of it.
+    /// Stops a call without delivering a result.
     pub fn cancel(&self, instance: InstanceNumber, execution: ExecutionNumber, task: TaskId) {
         if let Some(call) = self.remove((instance, execution, task)) {
             call.abort();
@@ -139,14 +139,14 @@ impl Activities {
         stopped.iter().for_each(AbortHandle::abort);
     }
 
-    /// Stops all calls and starts none any more; their instances find them again at the next start.
+    /// Stops all calls and starts no others. Their owners resume them at the next start of the host.
     pub fn stop(&self) {
         let table = self.lock().take();
         table.iter().flat_map(Table::handles).for_each(AbortHandle::abort);
     }
 
-    /// Notes what was used by an attempt that nobody waits for any more, so that no row says so. Lost if the host ends at this
-    /// very moment.
+    /// Records the usage of an attempt whose result no row will contain. The usage is lost if the host ends before it
+    /// is written.
     pub(super) fn note_usage(&self, used: impl IntoIterator<Item = Used>) {
         accounting::note_usage(&self.0.runner.environment, used);
     }

@@ -1,8 +1,8 @@
-//! The owner of one instance: takes what arrived, runs the guest, and says what to make durable.
+//! The owner of one instance: collects what arrived, runs the guest, and returns what must become durable.
 //!
-//! Synchronous and pure apart from its guest: time, randomness and functions are handed in, and what it wants done
-//! comes out as a value. The async loop around it ([`super::owner_loop`]) reads history, writes commits and passes messages;
-//! tests and a simulation call [`Owner::next`] themselves and choose what happens in between.
+//! Synchronous and pure apart from its guest: the caller passes in time, randomness and functions, and the owner
+//! returns its effects as a value. The async loop around it ([`super::owner_loop`]) reads history, writes commits and
+//! passes messages; tests and the simulation call [`Owner::next`] themselves and choose what happens in between.
 
 mod interface;
 
@@ -44,16 +44,16 @@ use self::{
     stage::Stage,
 };
 
-/// Why an instance is stuck whose history is damaged or incomplete.
+/// The code of the stuck reason of an instance whose history is damaged or incomplete.
 pub(super) const UNREADABLE: &str = "history-unreadable";
 
-/// The state of an instance in memory, while somebody works on it.
+/// The state of an active instance in memory.
 pub struct Owner<G> {
     identity: Identity,
-    /// The version that the execution runs on.
+    /// The module version that the execution runs on.
     module: ModuleNumber,
     status: InstanceStatus,
-    /// Why it is stuck, if it is.
+    /// Why the instance is stuck, if it is.
     stuck: Option<StuckReason>,
     position: Position,
     shown: Shown,
@@ -63,29 +63,30 @@ pub struct Owner<G> {
     inbox: Inbox,
     results: VecDeque<ActivityResult>,
     events: KnownEvents,
-    /// A reason to become stuck, to be written.
+    /// Why the instance becomes stuck with the next commit.
     breakdown: Option<StuckReason>,
-    /// Changes to activity calls that follow from what is durable.
+    /// Changes to activity calls that are due now that their cause is durable.
     activities: ActivityChanges,
     in_commit: Option<CommitInFlight>,
 }
 
-/// The kinds of steps, in the order of their urgency.
+/// The kinds of steps, most urgent first.
 enum Step {
-    /// End the instance for that reason.
+    /// Terminate the instance for this reason.
     Terminate(String),
     /// Suspend or resume it.
     Control,
-    /// Note that it is stuck.
+    /// Mark it as stuck.
     BreakDown,
-    /// Take no turn for now; keep what comes.
+    /// Run no turn for now, but keep what arrives.
     Hold,
-    /// Run a turn, if there is anything for one.
+    /// Run a turn if there is a reason to.
     Run,
 }
 
 impl<G: Guest> Owner<G> {
-    /// Takes over an instance. `inbox_from` is the newest inbox row of the store just before the record was read.
+    /// Creates the owner of a stored instance. `inbox_from` is the newest inbox row in the store just before the record
+    /// was read.
     pub fn new(record: InstanceRecord, inbox_from: InboxSeq) -> Self {
         let (events, messages): (Vec<_>, Vec<_>) = record
             .inbox
@@ -130,8 +131,8 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// Begins with an instance that is not stored yet: its first commit creates it, together with its first turn, or
-    /// without it if that is to run later.
+    /// Creates the owner of an instance that is not stored yet. Its first commit creates the instance together with its
+    /// first turn, or without that turn if `turn_later` is set.
     pub fn not_stored(number: InstanceNumber, creation: Creation, turn_later: bool) -> Self {
         let new = &creation.instance;
         let started = new.started.clone();
@@ -168,12 +169,12 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// At most that many bytes of events are kept in memory.
+    /// Limits the bytes of events in memory.
     pub fn know_events_of(&mut self, bytes: usize) {
         self.events.keep_at_most(bytes);
     }
 
-    // ---- what it is asked ----
+    // ---- accessors ----
 
     /// The instance's number.
     pub fn number(&self) -> InstanceNumber {
@@ -190,7 +191,7 @@ impl<G: Guest> Owner<G> {
         self.identity.tenant
     }
 
-    /// The version it runs on.
+    /// The module version it runs on.
     pub fn module(&self) -> ModuleNumber {
         self.module
     }
@@ -210,19 +211,20 @@ impl<G: Guest> Owner<G> {
         self.orchestration.player.is_some()
     }
 
-    /// Whether the [next](Self::next) step may well be to run the guest: it is there, and something has come or will be due.
+    /// Whether the [next](Self::next) step probably runs the guest: the guest is in memory, and something has arrived
+    /// or a timer is set.
     pub fn is_about_to_run(&self) -> bool {
         let has_arrivals = self.has_messages() || self.events.may_be_wanted();
         self.orchestration.has_guest_at(self.position.last_turn)
             && (has_arrivals || self.orchestration.ledger.next_due().is_some())
     }
 
-    /// Whether a durable turn was its last.
+    /// Whether the last turn of the instance is durable.
     pub fn has_ended(&self) -> bool {
         self.in_commit.is_none() && self.status.has_ended()
     }
 
-    /// What a query would find now, if the guest has ended by itself.
+    /// What a query would return now; `None` unless the guest has completed or failed.
     pub fn ended(&self, module_digest: ModuleDigest) -> Option<InstanceDetails> {
         let Identity {
             number,
@@ -256,7 +258,7 @@ impl<G: Guest> Owner<G> {
 
     // ---- inputs ----
 
-    /// Takes in a durable message.
+    /// Receives a durable message.
     pub fn receive(&mut self, row: InboxRow) {
         match row.item {
             InboxItem::Event(event) => {
@@ -268,18 +270,18 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// Takes in the outcome of an activity call.
+    /// Receives the outcome of an activity call.
     pub fn receive_result(&mut self, result: ActivityResult) {
         self.results.push_back(result);
     }
 
-    /// Whether an event can be [received directly](Self::receive_event), to be stored by the commit of the turn that
-    /// takes it. Otherwise its sender stores it, or is refused if it does not fit: `max_bytes` limits the bytes of the
-    /// history and of the waiting events of an execution.
+    /// Whether the owner accepts an event [directly](Self::receive_event); the commit of the turn that takes the event
+    /// then stores it. Otherwise the sender stores the event, or is refused if it does not fit: `max_bytes` limits the
+    /// sum of an execution's history and its waiting events.
     pub fn takes_event(&self, event: &Event, max_bytes: u64, now: Timestamp) -> bool {
         let name = event.name.folded();
         let may_be_wanted = match self.orchestration.waits(self.position.last_turn) {
-            // The first turn has yet to say what it waits for.
+            // Before the first turn, nobody knows which events the guest waits for.
             _ if self.position.is_first_turn() => self.not_before().is_none_or(|time| time <= now),
             Some(waits) => waits.contains_key(&name),
             None => true,
@@ -291,31 +293,33 @@ impl<G: Guest> Owner<G> {
             && self.sizes.all() < max_bytes
     }
 
-    /// Takes in an event that is durable once a commit [took](Self::committed) it or the loop stored it.
+    /// Receives an event that is not durable yet. It becomes durable when a commit [includes](Self::committed) it or
+    /// when the loop stores it.
     pub fn receive_event(&mut self, event: Event) {
         self.events.receive_directly(event);
     }
 
-    /// Hands over what [`Next::Events`] asked for. `newest` is the newest message that was on disk before.
+    /// Receives the events that [`Next::Events`] asked for. `newest` is the newest message that was in the store before
+    /// the read.
     pub fn read_events(&mut self, newest: InboxSeq, pages: Vec<EventPage>) {
         let waits = self.orchestration.waits(self.position.last_turn);
         self.events.read(newest, pages, waits);
     }
 
-    /// Hands over the guest that [`Next::Guest`] asked for.
+    /// Receives the guest that [`Next::Guest`] asked for.
     pub fn install(&mut self, player: Player<G>) {
         self.orchestration.player = Some(player);
     }
 
-    /// Forgets the guest; the next turn replays.
+    /// Drops the guest; the next turn replays the history.
     pub fn cool(&mut self) {
         self.orchestration.player = None;
     }
 
-    /// Hands over rows that [`Next::History`] asked for: the next ones, in order.
+    /// Receives the next rows that [`Next::History`] asked for, in order.
     ///
     /// # Errors
-    /// When the host cannot run the guest now. A guest that does not repeat its history is no error: the instance
+    /// If the host cannot run the guest now. A guest that deviates from its history is not an error: the instance
     /// becomes stuck.
     pub fn feed(&mut self, rows: &[Turn]) -> Result<(), HostUnavailable> {
         match self.orchestration.feed(rows) {
@@ -327,14 +331,14 @@ impl<G: Guest> Owner<G> {
         Ok(())
     }
 
-    /// Hands over what [`Next::Attempts`] asked for.
+    /// Receives the attempts that [`Next::Attempts`] asked for.
     pub fn take_attempts(&mut self, noted: BTreeMap<TaskId, AttemptsSoFar>) {
         self.stage.attempts_read();
         let Orchestration { ledger, attempts, .. } = &mut self.orchestration;
         attempts.take_in(noted, ledger);
     }
 
-    /// Notes that the instance cannot go on, for a reason outside its guest.
+    /// Makes the instance stuck with the next commit, for a reason outside its guest.
     pub fn break_down(&mut self, code: &str, message: String) {
         self.cool();
         if code == UNREADABLE {
@@ -346,31 +350,31 @@ impl<G: Guest> Owner<G> {
         });
     }
 
-    /// The first turn of an instance that is not stored cannot run now: the instance is created without it, and takes it
-    /// when it can.
+    /// Postpones the first turn of an instance that is not stored yet: the next commit creates the instance without it.
     pub fn turn_later(&mut self) {
         if let Stage::NotStored { turn_later, .. } = &mut self.stage {
             *turn_later = true;
         }
     }
 
-    /// Results that are nowhere durable yet, for the next owner after a failed commit.
+    /// Returns the results that are not durable yet, for the next owner after a failed commit.
     pub fn into_results(self) -> Vec<ActivityResult> {
         let taken = self.in_commit.map(|taken| taken.results).unwrap_or_default();
         taken.into_iter().chain(self.results).collect()
     }
 
-    /// The activity calls to start and to stop that follow from what is durable, instead of [`Next::Activities`].
+    /// Takes the activity calls to start and to stop now that their cause is durable; [`Next::Activities`] will not
+    /// return them again.
     pub fn take_activity_changes(&mut self) -> ActivityChanges {
         std::mem::take(&mut self.activities)
     }
 
-    // ---- what it wants ----
+    // ---- steps ----
 
-    /// What to do next. Call it again after doing it.
+    /// Returns what the loop has to do next. Call it again afterwards.
     ///
     /// # Errors
-    /// When the host cannot run the guest now; the guest is gone, what arrived is kept.
+    /// If the host cannot run the guest now. The guest is dropped; everything that arrived is kept.
     pub fn next(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
         assert!(self.in_commit.is_none(), "one commit at a time");
         if !self.activities.is_empty() {
@@ -380,7 +384,7 @@ impl<G: Guest> Owner<G> {
             return Ok(Next::Ended);
         }
         if self.is_created_without_turn(context) {
-            // It comes back as a row.
+            // The stored start comes back with the receipt.
             self.inbox.take_start();
             return Ok(self.commit(context, context.now(), None, Gathered::default()));
         }
@@ -411,8 +415,9 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// What has to be read of a stored instance before a step, if anything. What is written when an instance goes on or
-    /// breaks down must tell when to wake it and what is in flight; what cannot be read does not hinder it.
+    /// What the loop has to read before a step on a stored instance, if anything. A commit that resumes an instance or
+    /// marks it as stuck records the next wake-up time and the activities in flight, so it needs the history. An
+    /// unreadable history blocks no step.
     fn unread_before(&self, step: &Step) -> Option<Next> {
         if matches!(step, Step::Hold) || matches!(self.stage, Stage::Unreadable) {
             return None;
@@ -424,7 +429,7 @@ impl<G: Guest> Owner<G> {
             .is_some()
         {
             return match self.orchestration.started() {
-                // The guest will be needed, so it is brought along: a long history is read once.
+                // The guest will be needed: load it now, so that a long history is read only once.
                 Some(started) if runs && !self.is_hot() && (self.has_messages() || self.events.has_direct()) => {
                     Some(Next::Guest(self.module, started.clone()))
                 }
@@ -436,7 +441,7 @@ impl<G: Guest> Owner<G> {
             .then(|| Next::Attempts(self.orchestration.tasks_with_attempts()))
     }
 
-    /// The rows of the history that are to be read next: the one place that asks for them.
+    /// The rows of the history to read next. All requests for rows come from here.
     fn unread_history(&self, for_guest: bool) -> Option<Next> {
         let after = self.orchestration.unread_after(self.position.last_turn, for_guest);
         after.map(Next::History)
@@ -456,7 +461,7 @@ impl<G: Guest> Owner<G> {
         self.commit(context, context.now(), None, Gathered::default())
     }
 
-    /// Takes no turn. What is nowhere durable is stored, since it may have to wait for long.
+    /// Runs no turn. Stores what is not durable yet, because it may wait for long.
     fn hold(&mut self) -> Next {
         if !self.results.is_empty() || self.events.has_direct() {
             return self.store_all();
@@ -465,9 +470,9 @@ impl<G: Guest> Owner<G> {
         Next::Idle(None)
     }
 
-    /// Everything that is outstanding is known.
+    /// Runs a turn, or asks for what the turn needs. All outstanding tasks are known.
     fn run(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
-        // Messages that are not known yet may bring outcomes of activities. Once they are read, the next owner resumes.
+        // Unread messages may contain outcomes of activities. In that case the owner that reads them resumes the calls.
         if matches!(self.stage, Stage::TakingOver { .. }) && !self.inbox.has_more() {
             self.stage = Stage::Ready;
             self.activities.start = self.calls_to_resume();
@@ -506,8 +511,8 @@ impl<G: Guest> Owner<G> {
         self.orchestration.calls_to_resume(execution, &ended)
     }
 
-    /// Idles. First stores the events that are not durable yet, so that their senders need not wait until the
-    /// orchestration wants them.
+    /// Idles, but first stores the events that are not durable yet: their senders should not have to wait until the
+    /// orchestration takes them.
     fn rest(&mut self, context: &dyn OwnerContext) -> Next {
         if self.events.has_direct() {
             return self.commit(context, context.now(), None, Gathered::default());
@@ -516,28 +521,28 @@ impl<G: Guest> Owner<G> {
         Next::Idle(self.wake_at())
     }
 
-    /// Stores what is nowhere durable yet, because the instance takes none of it now.
+    /// Stores all results and events that are not durable yet, because the instance does not take them now.
     fn store_all(&mut self) -> Next {
         let results = self.results.drain(..).map(ActivityResult::into_inbox);
-        // Nothing was used up for an event.
+        // Events carry no usage.
         let events = self.events.take_direct().into_iter();
         let events = events.map(|event| (InboxItem::Event(event), None));
         Next::Store(results.chain(events).collect())
     }
 
-    // ---- what it knows ----
+    // ---- state ----
 
     fn is_suspended_or_stuck(&self) -> bool {
         matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck)
     }
 
-    /// What the execution began or is to begin with.
+    /// The start of the execution, from its history or its inbox.
     fn beginning(&self) -> Option<Arc<Started>> {
         let begun = self.orchestration.started().cloned();
         begun.or_else(|| self.inbox.start().map(|started| Arc::new(started.clone())))
     }
 
-    /// Before the first turn: when it may run at the earliest.
+    /// The earliest time of the first turn; `None` afterwards.
     fn not_before(&self) -> Option<Timestamp> {
         match self.position.is_first_turn() {
             true => self.inbox.start()?.not_before,
@@ -557,18 +562,18 @@ impl<G: Guest> Owner<G> {
         self.has_messages() || is_due || self.wants_events(Place::Own)
     }
 
-    /// Whether something other than an event has arrived that will probably cause a turn.
+    /// Whether a message or result has arrived that will probably cause a turn.
     fn has_messages(&self) -> bool {
         !self.inbox.is_empty() || !self.results.is_empty()
     }
 
-    /// Whether an event is known that is waited for and came before that place.
+    /// Whether an event is in memory that a task waits for and that arrived before this place.
     fn wants_events(&mut self, before: Place) -> bool {
         let waits = self.orchestration.waits(self.position.last_turn);
         self.events.has_wanted(before, waits)
     }
 
-    /// The names of events to be read before the next turn, if any.
+    /// The names of events to read before the next turn, if any.
     fn unread_events(&self) -> Option<Vec<String>> {
         let waits = self.orchestration.waits(self.position.last_turn);
         self.events.unread(waits)

@@ -1,4 +1,4 @@
-//! The thin loop around an [`Owner`]: reads what it needs, writes what it wants, passes on what follows.
+//! The loop around an [`Owner`]: reads what the owner needs, writes its commits and carries out its effects.
 
 mod context;
 mod guest;
@@ -25,10 +25,11 @@ use super::shares::TurnPermit;
 use crate::model::{InstanceNumber, Timestamp};
 use crate::store::{StartOutcome, TurnReceipt};
 
-/// How long an owner waits before it tries again after trouble of the host's own.
+/// The delay before an owner tries again after a failure of the host.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 
-/// The longest such wait: a disk that is full stays so for a while, and thousands of instances may be waiting for it.
+/// The maximum of this delay, which doubles with each failure. A full disk stays full for a while, and thousands of
+/// instances may be waiting for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 type GuestOwner = Owner<RecordedGuest<AnyGuest>>;
@@ -39,7 +40,7 @@ pub(super) fn spawn(shared: &Arc<Shared>, owners: &Owners, new: NewOwner) {
     shared.tracker.spawn_on(work, &shared.runtime);
 }
 
-/// Runs the owner of an instance until it is idle for long enough or has ended.
+/// Runs the owner of an instance until it has been idle for long enough or the instance has ended.
 async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
     let NewOwner {
         instance,
@@ -60,11 +61,11 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
     let is_new = offer.is_some();
     let mut not_stored = offer.and_then(Offer::take).map(|offer| session.create(offer));
     if is_new && not_stored.is_none() && owners.remove_if_idle(instance, &mailbox) {
-        // Somebody else creates the instance, and wakes it then.
+        // The request creates the instance instead and wakes it afterwards.
         return;
     }
     loop {
-        // An owner whose commit failed is thrown away, and a new one reads what is really stored.
+        // After a failed commit, a new owner reads what is really stored.
         let owner = match not_stored.take() {
             Some(owner) => Some(owner),
             None => session.load(&mut results, &mailbox).await,
@@ -89,7 +90,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
                     }
                 }
             },
-            // One that is about to be stored may have been looked for too early.
+            // If it was woken, the instance may have been stored just after the read.
             None if over(&shared, instance, &mut mailbox) => continue,
             None => {}
         }
@@ -107,8 +108,8 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
     }
 }
 
-/// The instance has ended or is gone: those who wait for it are told, and what is still in the mail concerns nobody.
-/// Says whether there was mail about something that is stored.
+/// Handles mail for an instance that has ended or does not exist, and answers the clients that wait for it. Returns
+/// whether the mail was about something that is stored.
 fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut Mailbox) -> bool {
     let mut woken = false;
     while let Some(mail) = mailbox.try_recv() {
@@ -127,12 +128,12 @@ fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut Mailbox) -> boo
     woken
 }
 
-/// Waits a moment after trouble; says whether to go on.
+/// Waits a moment after a failure. Returns false on shutdown.
 async fn pause(shared: &Shared) -> bool {
     pause_after(shared, 1).await
 }
 
-/// Waits after trouble, longer each time that it comes again; says whether to go on.
+/// Waits after a failure, longer each time in a row. Returns false on shutdown.
 async fn pause_after(shared: &Shared, times: u32) -> bool {
     let pause = TROUBLE_PAUSE
         .saturating_mul(1 << (times - 1).min(20))
@@ -144,37 +145,37 @@ async fn pause_after(shared: &Shared, times: u32) -> bool {
         .is_some()
 }
 
-/// How a session ended.
+/// Why a session ended.
 enum Ended {
-    /// Nothing to do for a while.
+    /// The owner has nothing to do, or the host shuts down.
     Idle,
-    /// What the instance cannot take now was stored: the inbox is to be read again.
+    /// Messages that the instance cannot take now were stored; read the inbox again.
     Stored,
-    /// The mailbox was full, and what is stored is to be read again; these results are nowhere durable.
+    /// The mailbox overflowed, so the stored state must be read again. These results are not durable.
     Missed(Vec<ActivityResult>),
-    /// The instance has ended or is gone; nobody waits for these results.
+    /// The instance has ended or does not exist; no task waits for these results.
     Over(Vec<ActivityResult>),
-    /// A commit failed; these results are nowhere durable.
+    /// A commit failed. These results are not durable.
     Failed(Vec<ActivityResult>),
 }
 
-/// One owner at work.
+/// The work of one owner task.
 struct Session<'a> {
     owners: &'a Owners,
     shared: &'a Arc<Shared>,
     instance: InstanceNumber,
     module_tries: u32,
-    /// Commits that failed since the last one that did not.
+    /// Failed commits since the last successful one.
     failures: u32,
     reader: HistoryReader,
-    /// Who is told that the instance is stored, until it is.
+    /// Answers the request that creates the instance.
     creation: Answer,
-    /// Who is told that an event is stored, in the order in which the owner received them.
+    /// Answer those who raised an event directly, in the order in which the owner received the events.
     raised: VecDeque<oneshot::Sender<EventOutcome>>,
 }
 
 impl Session<'_> {
-    /// The owner of an instance that is to be created.
+    /// The owner of an instance that does not exist yet.
     fn create(&mut self, offer: TakenOffer) -> GuestOwner {
         let TakenOffer {
             creation,
@@ -197,22 +198,23 @@ impl Session<'_> {
                 return Ended::Idle;
             }
             let next = {
-                let pass = self.pass(&mut owner, mailbox).await;
+                let permit = self.permit(&mut owner, mailbox).await;
                 let context = HostContext {
                     shared: self.shared,
                     tenant: owner.tenant(),
                     directory: &*directory,
                 };
                 let next = owner.next(&context);
-                if let (Some(pass), Ok(next)) = (pass, &next) {
-                    pass.used(next.fuel());
+                if let (Some(permit), Ok(next)) = (permit, &next) {
+                    permit.used(next.fuel());
                 }
                 next
             };
             match next {
                 Err(trouble) => {
                     self.trouble(&mut owner, &trouble).await;
-                    // It may have to wait long for its guest, and must see meanwhile that it is to end.
+                    // It may wait long for its guest. A full mailbox may contain a request to terminate it, so check
+                    // for that here.
                     if !owner.is_not_stored() && mailbox.take_missed() {
                         return self.missed(owner);
                     }
@@ -237,7 +239,8 @@ impl Session<'_> {
                     Ok(receipt) => {
                         self.committed(&mut owner, &receipt);
                         if mailbox.take_missed() {
-                            // Nobody else knows what the commit stops and, if the instance has ended, starts.
+                            // Nobody else knows which activities the commit starts and stops, even if the instance has
+                            // ended.
                             let changes = owner.take_activity_changes();
                             self.change_activities(&owner, changes);
                             return match owner.has_ended() {
@@ -261,8 +264,8 @@ impl Session<'_> {
         }
     }
 
-    /// Rows did not fit into the mailbox. The owner has done something since it was loaded, so that a flood of messages does
-    /// not keep it from its work; now another one reads what is stored.
+    /// Ends the session because messages did not fit into the mailbox; the next owner reads them from the store. The
+    /// owner took at least one step since it was loaded, so a flood of messages cannot starve it.
     fn missed(&mut self, owner: GuestOwner) -> Ended {
         self.raised
             .drain(..)
@@ -270,8 +273,8 @@ impl Session<'_> {
         Ended::Missed(owner.into_results())
     }
 
-    /// The instance was not created by its owner. If the request did that meanwhile, another owner begins with what is
-    /// stored; otherwise there is no such instance.
+    /// Handles a refused creation. If the request has stored this instance in the meantime, another owner continues
+    /// with what is stored; otherwise the instance does not exist.
     fn refused(&mut self, owner: GuestOwner, receipt: TurnReceipt) -> Ended {
         let refused = receipt.refused.expect("it was refused");
         let is_stored = matches!(refused, StartOutcome::Created(number) if number == self.instance);
@@ -282,19 +285,19 @@ impl Session<'_> {
         }
     }
 
-    /// Before a turn: waits until it is the tenant's. What comes meanwhile is for that turn as well.
-    async fn pass(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<TurnPermit> {
+    /// Waits at the gate before a turn. The turn includes what arrives during the wait.
+    async fn permit(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<TurnPermit> {
         if !owner.is_about_to_run() {
             return None;
         }
-        let pass = self.shared.gate.enter(owner.tenant()).await;
+        let permit = self.shared.gate.enter(owner.tenant()).await;
         while let Some(mail) = mailbox.try_recv() {
             self.receive(owner, mail);
         }
-        Some(pass)
+        Some(permit)
     }
 
-    /// Waits for a message. Returns false when the owner is to go.
+    /// Waits for a message. Returns false if none came in time or the host shuts down.
     async fn idle(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox, wake_at: Option<Timestamp>) -> bool {
         if let Some(wake_at) = wake_at {
             self.shared.timers.arm(self.instance, wake_at);
@@ -343,7 +346,7 @@ impl Session<'_> {
                         owner.receive_event(event);
                         self.raised.push_back(reply);
                     } else {
-                        // Who raised it has it stored.
+                        // The sender stores the event instead.
                         let _ = reply.send(EventOutcome::NotTaken);
                     }
                 }

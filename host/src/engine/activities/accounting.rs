@@ -1,5 +1,5 @@
-//! What one attempt uses, counted once however it ends: in the metrics, against the tenant's quota of fuel, and in the
-//! books.
+//! Counts what an attempt uses, exactly once however the attempt ends: in the metrics, against the tenant's fuel quota,
+//! and in the usage records.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use crate::sandbox::{ActivityRun, Meter, Traffic};
 use crate::store::{Amount, Used};
 use crate::tenancy::Work;
 
-/// An attempt that runs. Whoever drops it without having said how it ended stopped it in the middle: then what it used is
-/// counted all the same, as of one that failed.
+/// The accounting of a running attempt. Dropping it without calling [`end`](Self::end) means that the attempt was cut
+/// off; its usage then counts as that of a failed attempt.
 pub(super) struct AttemptAccounting<'a> {
     environment: &'a Environment,
-    /// In the metrics; none once it is known whether it ran and how it ended.
+    /// The attempt in the metrics; `None` once it has ended or did not run.
     counted: Option<RunningAttempt<'a>>,
     meter: Meter,
     started_at: Timestamp,
-    /// What it will have used if it is stopped, fuel and time apart; none once it has ended.
+    /// The usage to record if the attempt is cut off, without fuel and time; `None` once it has ended.
     stopped: Option<Used>,
 }
 
 impl<'a> AttemptAccounting<'a> {
-    /// An attempt begins.
+    /// Begins the accounting of an attempt.
     pub(super) fn begin(environment: &'a Environment, call: &Call, started_at: Timestamp) -> Self {
         let amount = Amount {
             count: 1,
@@ -47,19 +47,19 @@ impl<'a> AttemptAccounting<'a> {
         }
     }
 
-    /// Shows its fuel while it runs.
+    /// Counts the attempt's fuel while it runs.
     pub(super) fn meter(&self) -> &Meter {
         &self.meter
     }
 
-    /// There was no room for it. What its guest used before that was found is counted when this is dropped.
+    /// Notes that the host could not run the attempt. Fuel that its guest used until then is counted on drop.
     pub(super) fn did_not_run(&mut self) {
         if let Some(counted) = self.counted.take() {
             counted.did_not_run();
         }
     }
 
-    /// Ends the accounting of an attempt that was not cut off. Returns what the attempt used, to be stored with its outcome.
+    /// Ends the accounting of an attempt that was not cut off. Returns its usage, to be stored with its outcome.
     pub(super) fn end(mut self, run: &ActivityRun, ended_at: Timestamp) -> Used {
         let ActivityRun {
             outcome, fuel, traffic, ..
@@ -100,7 +100,7 @@ impl<'a> AttemptAccounting<'a> {
 impl Drop for AttemptAccounting<'_> {
     fn drop(&mut self) {
         let fuel = self.meter.fuel();
-        // What never ran is no attempt.
+        // An attempt without fuel did not run.
         let Some(mut used) = self.stopped.take().filter(|_| fuel > 0) else {
             return;
         };
@@ -112,8 +112,8 @@ impl Drop for AttemptAccounting<'_> {
     }
 }
 
-/// Notes what was used by an attempt that nobody waits for any more, so that no row says so. Lost if the host ends at this
-/// very moment.
+/// Records the usage of an attempt whose result no row will contain. The usage is lost if the host ends before it is
+/// written.
 pub(super) fn note_usage(environment: &Environment, used: impl IntoIterator<Item = Used>) {
     for used in used {
         let store = environment.store.clone();

@@ -1,6 +1,6 @@
-//! One activity call on its way to its final outcome: slots, attempts, backoff and time-outs.
+//! Runs one activity call to its final outcome: slots, attempts, backoff and timeouts.
 //!
-//! What must survive the host (failed attempts, when the next one is due) is written before it counts.
+//! What must survive a crash of the host (failed attempts, the time of the next one) is written before it takes effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,41 +19,41 @@ use crate::replay::{HostUnavailable, randomness::idempotency_key};
 use crate::sandbox::{ActivityRun, Attempt, Meter, Traffic};
 use crate::store::{self, AttemptRow, AttemptsSoFar, Used};
 
-/// How long to wait before another try when the host itself is in trouble (no room, store failing).
+/// The delay before the next try if the host has no room or the store fails.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
 
-/// How often a module that cannot be loaded is tried before the call fails.
+/// How often loading a module is tried before the attempt fails.
 const MODULE_TRIES: u32 = 5;
 
-/// What calls pass through.
+/// What all calls share.
 pub(super) struct Runner {
     pub(super) environment: Arc<Environment>,
-    /// What attempts run in.
+    /// The slots in which attempts run.
     pub(super) slots: Slots,
-    /// What they pass to compute.
+    /// The gate in front of the guest threads.
     pub(super) gate: Gate,
-    /// Where attempts wait that ran when a host ended uncleanly.
+    /// The queue of attempts that were running when a host ended uncleanly.
     pub(super) suspects: Suspects,
 }
 
-/// One call.
+/// One activity call.
 pub(super) struct Call {
     pub(super) tenant: TenantId,
     instance: InstanceNumber,
     instance_id: InstanceId,
     start: StartActivity,
     so_far: AttemptsSoFar,
-    /// When the whole call has run out of time.
+    /// The deadline of the whole call.
     deadline: Option<Timestamp>,
-    /// Failed tries to load the module since an attempt ran.
+    /// Failed tries to load the module since the last attempt.
     module_tries: u32,
 }
 
 impl Runner {
-    /// Carries a call to its final outcome; to none if its execution ends before another attempt.
+    /// Runs a call to its final outcome; `None` if its execution ends before the next attempt.
     pub(super) async fn carry_out(&self, mut call: Call) -> Option<ActivityResult> {
         if let Some((failure, failed_at)) = call.so_far.undecided.take().map(|undecided| *undecided) {
-            // The clock may have been set back since. Nobody waits longer than the policy says for that.
+            // The clock may have been set back since; the wait must not exceed the backoff for that reason.
             let failed_at = failed_at.min(self.now());
             let Some(next_at) = call.next_at(&failure, failed_at) else {
                 return Some(call.result(Err(failure), Vec::new(), 0, None));
@@ -66,7 +66,7 @@ impl Runner {
                     .await;
             }
             let waiting = self.environment.stats.attempts.waiting.hold();
-            // Before a slot, which others can use meanwhile.
+            // Before taking a slot, which other calls can use in the meantime.
             let _admission = tokio::select! {
                 biased;
                 admission = self.suspects.enter(call.so_far.cut_offs) => admission,
@@ -82,13 +82,13 @@ impl Runner {
             }
             let mut accounting = AttemptAccounting::begin(&self.environment, &call, started_at);
             let ran = self.attempt(&mut call, started_at, accounting.meter()).await;
-            // If there was no room for it, there may be for others: the slot is not kept from them meanwhile.
+            // Free the slot even if the host had no room: another attempt may fit.
             drop(slot);
             let run = match ran {
                 Ok(run) => run,
                 Err(trouble) => {
                     accounting.did_not_run();
-                    tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "no room for an attempt; it waits");
+                    tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "an attempt cannot run now; trying again");
                     tokio::select! {
                         biased;
                         () = tokio::time::sleep(TROUBLE_PAUSE) => continue,
@@ -115,7 +115,7 @@ impl Runner {
         }
     }
 
-    /// Waits for a slot, as soon as the tenant may use one; none if the call runs out of time.
+    /// Waits until the tenant may run attempts and a slot is free; `None` if the call times out first.
     async fn slot(&self, call: &Call) -> Option<Slot> {
         loop {
             self.until_allowed(call).await;
@@ -124,7 +124,7 @@ impl Runner {
                 slot = self.slots.acquire(call.tenant, call.function()) => slot,
                 () = self.deadline(call) => return None,
             };
-            // It may have waited long for the slot.
+            // The tenant may have been held while the call waited for the slot.
             if self.environment.tenancy.hold(call.tenant).is_none() {
                 return Some(slot);
             }
@@ -137,7 +137,8 @@ impl Runner {
     /// Runs one attempt.
     ///
     /// # Errors
-    /// When the host has no room for it now, or cannot load the module, which fails the attempt if it comes again and again.
+    /// If the host has no room for it, or cannot load the module. After [`MODULE_TRIES`] tries, the latter fails the
+    /// attempt instead.
     async fn attempt(
         &self,
         call: &mut Call,
@@ -177,8 +178,9 @@ impl Runner {
         }
     }
 
-    /// Writes a failed attempt down, however long it takes: a retry that is not durable would count anew. Says whether
-    /// it was noted; if not, the execution has ended or the host is ending, and nobody waits for another attempt.
+    /// Records a failed attempt, retrying until it succeeds: a retry that is not durable would be counted again after a
+    /// crash. Returns false if the execution has ended or the host is shutting down, so that no further attempt is
+    /// needed.
     async fn note(&self, call: &Call, row: AttemptRow, logs: Vec<LogLine>, used: Used) -> bool {
         let (store, instance) = (&self.environment.store, call.instance);
         let max_log_bytes = self.environment.tenancy.max_log_bytes(call.tenant);
@@ -195,9 +197,9 @@ impl Runner {
         }
     }
 
-    /// Waits while a tenant is held or has used up its fuel for now; until the deadline at most.
+    /// Waits while the tenant is held or has exhausted its fuel quota, at most until the deadline.
     async fn until_allowed(&self, call: &Call) {
-        /// Quotas may change meanwhile.
+        /// Quotas may change during the wait.
         const LOOK_AGAIN: Duration = Duration::from_secs(1);
         let tenancy = &self.environment.tenancy;
         let wait = || match tenancy.hold(call.tenant) {
@@ -222,11 +224,11 @@ impl Runner {
         }
     }
 
-    /// Sleeps until the clock shows that time, and looks at it at least once a minute, because clocks jump. If the clock is
-    /// set back meanwhile, it sleeps for as long as it would have taken.
+    /// Sleeps until the clock shows this time. Reads the clock at least once a minute, because it may jump; if it is
+    /// set back, the sleep does not take longer.
     async fn sleep_until(&self, time: Timestamp) {
         const LOOK_AGAIN: Duration = Duration::from_secs(60);
-        /// A clock that merely goes slowly does not end the sleep early.
+        /// A clock that runs slowly does not end the sleep early.
         const TOLERATED_SLOWNESS: Duration = Duration::from_secs(1);
         let mut longest = time.since(self.now()).saturating_add(TOLERATED_SLOWNESS);
         loop {
@@ -263,29 +265,30 @@ impl Call {
         }
     }
 
-    /// The activity's name.
+    /// The name of the activity.
     pub(super) fn function(&self) -> &FunctionName {
         &self.start.call.function
     }
 
-    /// Bytes of its input.
+    /// The size of its input, in bytes.
     pub(super) fn input_bytes(&self) -> u64 {
         self.start.call.input.bytes()
     }
 
-    /// When the next attempt starts, after one that failed at that time and is counted already; none if there is none.
+    /// When the next attempt starts, after one that failed at `failed_at` and is already counted; `None` if there is no
+    /// further attempt.
     fn next_at(&self, failure: &Failure, failed_at: Timestamp) -> Option<Timestamp> {
         let retry = self.start.call.options.retry.as_ref()?;
         let next_at = failed_at.after(retry.wait_after(self.so_far.failed, failure)?);
         (!self.is_late(next_at)).then_some(next_at)
     }
 
-    /// Whether the whole call has run out of time then.
+    /// Whether the call has timed out at this time.
     fn is_late(&self, time: Timestamp) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= time)
     }
 
-    /// The next attempt. Its time counts from `started_at`.
+    /// The next attempt. Its timeout counts from `started_at`.
     fn next_attempt(&self, started_at: Timestamp, now: Timestamp, grants: Arc<Grants>, meter: Meter) -> Attempt {
         let call = &self.start.call;
         let attempt_timeout = call.options.attempt_timeout_ms.map(Duration::from_millis);
@@ -305,7 +308,7 @@ impl Call {
         }
     }
 
-    /// Notes that an attempt failed and another one follows.
+    /// Counts a failed attempt that will be retried, and returns its row.
     fn failed_attempt(
         &mut self,
         failure: &Failure,
@@ -340,7 +343,7 @@ impl Call {
         }
     }
 
-    /// The whole call has run out of time.
+    /// The outcome of a call that timed out.
     fn late(&self) -> ActivityResult {
         let call = &self.start.call;
         let allowed = call.options.timeout_ms.unwrap_or_default();

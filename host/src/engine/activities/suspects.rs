@@ -1,8 +1,8 @@
-//! Attempts that ran when a host ended uncleanly start again a few at a time.
+//! Limits how many attempts run again at a time after an unclean end of the host.
 //!
-//! One of them may be what ended the host. If all started at once, the next unclean end would name all of them again;
-//! the fewer run, the fewer it names. This must not hold anybody up for long: the places double every minute, so even
-//! attempts that never end keep no other from starting.
+//! One of them may have ended the host. If all started at once, the next unclean end would implicate all of them again;
+//! the fewer run, the fewer are implicated. The limit doubles every minute, so attempts that never end do not block the
+//! others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-/// Places in the first minute for attempts that one unclean end cut off.
+/// Permits in the first minute for attempts that were cut off by one unclean end.
 const PLACES_AFTER_ONE: usize = 8;
 
-/// Places in the first minute for attempts that several unclean ends in a row cut off.
+/// Permits in the first minute for attempts that were cut off by several unclean ends in a row.
 const PLACES_AFTER_SEVERAL: usize = 1;
 
-/// The places double after this time: the default time-out of an attempt.
+/// The permits double after this time, the default timeout of an attempt.
 const DOUBLE_AFTER: Duration = Duration::from_secs(60);
 
-/// How often they double. There are more places than attempts that a host can run then.
+/// How often the permits double. Afterwards there are more of them than a host can run attempts.
 const DOUBLINGS: u32 = 20;
 
-/// The places. Cheap to clone.
+/// The permits. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::engine) struct Suspects {
     after_one: Arc<Semaphore>,
@@ -39,8 +39,8 @@ impl Default for Suspects {
 }
 
 impl Suspects {
-    /// Waits for a place for an attempt that so many unclean ends in a row cut off; dropping it gives it back. Who was
-    /// not cut off needs none.
+    /// Waits for a permit for an attempt that `cut_offs` unclean ends in a row cut off. Dropping the permit returns it.
+    /// An attempt that was not cut off needs none and gets `None`.
     pub(super) async fn enter(&self, cut_offs: u32) -> Option<OwnedSemaphorePermit> {
         let places = match cut_offs {
             0 => return None,
@@ -48,10 +48,10 @@ impl Suspects {
             _ => &self.after_several,
         };
         let place = Arc::clone(places).acquire_owned().await;
-        Some(place.expect("the places are never closed"))
+        Some(place.expect("the semaphores are never closed"))
     }
 
-    /// Doubles the places from time to time, until the shutdown.
+    /// Doubles the permits every minute until shutdown.
     pub(in crate::engine) async fn admit_more(self, shutdown: CancellationToken) {
         let work = async {
             for doubling in 0..DOUBLINGS {
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_often_attempts_were_cut_off_the_fewer_run_at_a_time() {
+    fn fewer_attempts_run_at_a_time_the_more_often_they_were_cut_off() {
         let suspects = Suspects::default();
         assert!(enters(&suspects, 0).expect("no wait").is_none());
         let first: Vec<_> = (0..PLACES_AFTER_ONE).map(|_| enters(&suspects, 1)).collect();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn attempts_that_never_end_keep_no_other_from_starting() {
+    async fn attempts_that_never_end_do_not_block_others() {
         let suspects = Suspects::default();
         let shutdown = CancellationToken::new();
         let admitting = tokio::spawn(suspects.clone().admit_more(shutdown));

@@ -1,26 +1,26 @@
-//! The calls under way: which there are, and how much of them each tenant has.
+//! The table of calls in progress, with the load of each tenant.
 
 use std::collections::BTreeMap;
 
 use crate::model::{ExecutionNumber, InstanceNumber, TaskId, TenantId};
 
-/// Which call.
+/// The key of a call.
 pub(super) type Key = (InstanceNumber, ExecutionNumber, TaskId);
 
-/// How many calls, and how much their inputs take in memory.
+/// A number of calls and the size of their inputs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Calls.
+    /// The number of calls.
     pub calls: usize,
-    /// Bytes of their inputs.
+    /// The size of their inputs, in bytes.
     pub bytes: u64,
 }
 
-/// All calls, each with what stops it.
+/// All calls, each with a handle that stops it.
 #[derive(Debug)]
 pub(super) struct Table<H> {
     by_instance: BTreeMap<InstanceNumber, Calls<H>>,
-    /// What each tenant has; none that has none.
+    /// The load of each tenant that has calls.
     by_tenant: BTreeMap<TenantId, Load>,
     all: Load,
 }
@@ -28,7 +28,7 @@ pub(super) struct Table<H> {
 #[derive(Debug)]
 struct Calls<H> {
     tenant: TenantId,
-    /// With the bytes of its input.
+    /// With the size of the input in bytes.
     handles: BTreeMap<(ExecutionNumber, TaskId), (H, u64)>,
 }
 
@@ -43,7 +43,7 @@ impl Load {
         self.bytes -= other.bytes;
     }
 
-    /// Whether it reaches a limit.
+    /// Whether one of the limits is reached.
     pub fn reaches(self, max: Self) -> bool {
         self.calls >= max.calls || self.bytes >= max.bytes
     }
@@ -60,13 +60,13 @@ impl<H> Default for Table<H> {
 }
 
 impl<H> Table<H> {
-    /// Whether the call is under way.
+    /// Whether the call is in progress.
     pub(super) fn has(&self, (instance, execution, task): Key) -> bool {
         let calls = self.by_instance.get(&instance);
         calls.is_some_and(|calls| calls.handles.contains_key(&(execution, task)))
     }
 
-    /// Adds a call that is not under way.
+    /// Adds a call that is not in the table.
     pub(super) fn add(&mut self, tenant: TenantId, (instance, execution, task): Key, handle: H, bytes: u64) {
         let calls = self.by_instance.entry(instance).or_insert_with(|| Calls {
             tenant,
@@ -77,7 +77,7 @@ impl<H> Table<H> {
         self.all.add(bytes);
     }
 
-    /// Takes a call out.
+    /// Removes a call.
     pub(super) fn remove(&mut self, (instance, execution, task): Key) -> Option<H> {
         let calls = self.by_instance.get_mut(&instance)?;
         let (handle, bytes) = calls.handles.remove(&(execution, task))?;
@@ -89,7 +89,7 @@ impl<H> Table<H> {
         Some(handle)
     }
 
-    /// Takes all calls of an instance out.
+    /// Removes all calls of an instance.
     pub(super) fn remove_all(&mut self, instance: InstanceNumber) -> Vec<H> {
         let Some(Calls { tenant, handles }) = self.by_instance.remove(&instance) else {
             return Vec::new();
@@ -102,19 +102,19 @@ impl<H> Table<H> {
         handles.into_values().map(|(handle, _)| handle).collect()
     }
 
-    /// What stops each of the calls.
+    /// The handles of all calls.
     pub(super) fn handles(&self) -> impl Iterator<Item = &H> {
         let calls = self.by_instance.values();
         calls.flat_map(|calls| calls.handles.values().map(|(handle, _)| handle))
     }
 
-    /// What there is of all tenants together.
+    /// The load of all tenants together.
     pub(super) fn all(&self) -> Load {
         self.all
     }
 
-    /// Whether a limit is reached, and the tenant has as much of what there is too much of as each would have if all who
-    /// have some had the same.
+    /// Whether a limit is reached and the tenant has at least an even share of the exhausted resource: the limit
+    /// divided by the number of tenants with calls.
     pub(super) fn are_too_many(&self, tenant: TenantId, max: Load) -> bool {
         let own = self.by_tenant.get(&tenant).copied().unwrap_or_default();
         let (calls, bytes) = (self.by_tenant.len(), self.by_tenant.len() as u64);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_counts_no_more() {
+    fn removed_calls_are_not_counted() {
         let mut table = table(&[(FLOODING, 1, 1, 10), (FLOODING, 1, 2, 20), (OTHER, 2, 1, 30)]);
         assert_eq!(table.all(), Load { calls: 3, bytes: 60 });
         assert!(table.has(key(1, 2)) && !table.has(key(2, 2)));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_are_told_to_who_has_an_even_part_of_what_there_is_too_much_of() {
+    fn a_tenant_has_too_many_if_it_has_an_even_share_of_the_exhausted_resource() {
         let max = Load { calls: 4, bytes: 100 };
         let check = |calls: &[_], flooding: bool, other: bool| {
             let table = table(calls);
@@ -185,7 +185,7 @@ mod tests {
             true,
         );
         check(&[few.as_slice(), &[(OTHER, 2, 1, 100)]].concat(), true, true);
-        // Many small calls of one do not keep another from few large ones.
+        // Many small calls of one tenant do not block few large calls of another.
         check(&[(FLOODING, 1, 1, 90), (OTHER, 2, 1, 10)], true, false);
     }
 }

@@ -1,4 +1,4 @@
-//! What arrived for the next turn, and what becomes of it if the turn cannot run.
+//! Collects the arrivals of the next turn, and puts them back if the turn cannot run.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use super::effects::Effects;
 use super::inbox::TakenMessage;
 use super::{ActivityResult, Owner, OwnerContext};
 
-/// Most arrivals of one turn, events excepted. Bounds the row; what is left comes with the next turn.
+/// The maximum number of arrivals of one turn, without events. Bounds the row; the rest follows in the next turn.
 const MAX_ARRIVALS: usize = 10_000;
 
-/// Most payload bytes of one turn's arrivals, events and the last one excepted. Bounds the row.
+/// The maximum payload bytes of one turn's arrivals, without events and the last arrival. Bounds the row.
 const MAX_ARRIVAL_BYTES: usize = 16 << 20;
 
 /// How many events one turn takes at most. Bounds the row as well.
@@ -24,13 +24,13 @@ pub(super) const EVENT_ROOM: Room = Room {
 
 /// What a step takes and causes.
 pub(super) struct Gathered {
-    /// What it brings to the guest, in the order of their places.
+    /// Arrivals for the guest, ordered by place.
     pub(super) arrivals: Vec<(Place, Arrival)>,
-    /// Events at or after this place come after messages that were left for the next turn.
+    /// Events at or after this place follow messages that were left for the next turn.
     pub(super) until: Place,
-    /// Messages that were taken, also those that concern nobody any more.
+    /// Messages that were taken, including those that no task waits for any more.
     pub(super) messages: Vec<TakenMessage>,
-    /// Results that were taken, likewise.
+    /// Results that were taken, including those that no task waits for any more.
     pub(super) results: Vec<ActivityResult>,
     /// Events that the turn took.
     pub(super) events: Vec<PendingEvent>,
@@ -70,11 +70,11 @@ impl Gathered {
     }
 }
 
-/// Tasks that have their outcome already, of those that are outstanding. The first one counts.
+/// Outstanding tasks that got their outcome in this step. The first outcome of a task counts.
 type Settled = BTreeSet<TaskId>;
 
 impl<G: Guest> Owner<G> {
-    /// Nothing happened: what was gathered waits again.
+    /// Puts back what a turn gathered that did not happen.
     pub(super) fn put_back(&mut self, gathered: Gathered) {
         for result in gathered.results.into_iter().rev() {
             self.results.push_front(result);
@@ -85,7 +85,7 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// Takes what arrived and is no event, in order: the inbox, results, then timers that are due.
+    /// Takes all arrivals except events, in order: the inbox, results, then due timers.
     pub(super) fn gather(&mut self, now: Timestamp, context: &dyn OwnerContext) -> Gathered {
         let (mut gathered, mut settled) = (Gathered::default(), Settled::new());
         while !gathered.is_full()
@@ -155,7 +155,7 @@ impl<G: Guest> Owner<G> {
                 };
                 gathered.arrive(seq.map_or(Place::Own, Place::Stored), arrival);
             }
-            // Events are pending until the guest waits for them.
+            // Events stay pending until the guest waits for them.
             InboxItem::Event(_)
             | InboxItem::Start(_)
             | InboxItem::Terminate { .. }
@@ -171,7 +171,7 @@ impl<G: Guest> Owner<G> {
                 Some(Outstanding::Activity(_))
             )
             && settled.insert(result.task);
-        // Nobody may wait for it any more; it was used all the same.
+        // An attempt counts as usage even if no task waits for its result any more.
         gathered.effects.usage.extend(result.used.clone());
         if is_wanted {
             gathered.effects.fuel += result.fuel;
@@ -184,7 +184,7 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// Takes timers that are due, and ends sub-orchestrations that took too long.
+    /// Fires due timers, and ends sub-orchestrations that timed out.
     fn take_due(&self, now: Timestamp, gathered: &mut Gathered, settled: &mut Settled) {
         let ledger = &self.orchestration.ledger;
         let due: Vec<TaskId> = ledger.due_at(now).map(|(_, task)| task).collect();
@@ -209,16 +209,16 @@ impl<G: Guest> Owner<G> {
     }
 }
 
-/// When the next child of a failed sub-orchestration starts; none when its failure is final.
+/// When the next attempt of a failed sub-orchestration starts; `None` if the failure is final.
 fn next_child_at(call: &SubOrchestrationCall, attempt: u32, failure: &Failure, now: Timestamp) -> Option<Timestamp> {
     let start_at = now.after(call.options.retry.as_ref()?.wait_after(attempt, failure)?);
-    // A child that could only start after the time-out would be terminated at once.
+    // A child that starts after the timeout would be terminated at once.
     call.deadline()
         .is_none_or(|deadline| start_at < deadline)
         .then_some(start_at)
 }
 
-/// Roughly the bytes that an arrival takes in its row.
+/// The approximate size of an arrival in its row, in bytes.
 fn size(arrival: &Arrival) -> usize {
     usize::try_from(arrival.payload_bytes())
         .unwrap_or(usize::MAX)

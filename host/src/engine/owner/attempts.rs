@@ -6,17 +6,17 @@ use crate::model::TaskId;
 use crate::replay::{Ledger, Outstanding};
 use crate::store::AttemptsSoFar;
 
-/// See the module.
+/// Attempts of outstanding tasks; see the module docs.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
-    /// What is noted of activity calls that are to be resumed.
+    /// Recorded attempts of activity calls that were not resumed yet.
     of_calls: BTreeMap<TaskId, AttemptsSoFar>,
-    /// Failed attempts of outstanding sub-orchestrations.
+    /// The number of failed attempts of each outstanding sub-orchestration.
     failed_children: BTreeMap<TaskId, u32>,
 }
 
 impl Attempts {
-    /// Takes in what the store has noted of outstanding tasks.
+    /// Receives what the store has recorded for outstanding tasks.
     pub(super) fn take_in(&mut self, noted: BTreeMap<TaskId, AttemptsSoFar>, ledger: &Ledger) {
         for (task, so_far) in noted {
             match ledger.task(task) {
@@ -27,22 +27,22 @@ impl Attempts {
         }
     }
 
-    /// What is noted of the activity calls. Whoever resumes them goes by it from now on.
+    /// Takes the recorded attempts of activity calls. Afterwards the activity table keeps count of them.
     pub(super) fn take_calls(&mut self) -> BTreeMap<TaskId, AttemptsSoFar> {
         std::mem::take(&mut self.of_calls)
     }
 
-    /// The number of the attempt of a sub-orchestration that is under way, from 1.
+    /// The number of the current attempt of a sub-orchestration, from 1.
     pub(super) fn of_child(&self, task: TaskId) -> u32 {
         self.failed_children.get(&task).copied().unwrap_or(0) + 1
     }
 
-    /// An attempt of a sub-orchestration failed, and there is another.
+    /// Counts a failed attempt of a sub-orchestration that will be retried.
     pub(super) fn child_failed(&mut self, task: TaskId) {
         *self.failed_children.entry(task).or_default() += 1;
     }
 
-    /// That did not happen.
+    /// Undoes [`Self::child_failed`].
     pub(super) fn child_did_not_fail(&mut self, task: TaskId) {
         if let Some(count) = self.failed_children.get_mut(&task) {
             *count -= 1;

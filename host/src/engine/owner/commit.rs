@@ -1,4 +1,4 @@
-//! Putting a step into one commit, and what follows once that is durable.
+//! Combines a step into one commit, and continues once that is durable.
 
 use crate::model::{Arrival, Decision, FunctionKind, InstanceStatus, Timestamp, Turn};
 use crate::replay::Guest;
@@ -11,17 +11,17 @@ use super::inbox::TakenMessage;
 use super::orchestration::Orchestration;
 use super::{ActivityChanges, ActivityResult, Next, Owner, OwnerContext};
 
-/// What is to happen when the commit in flight is durable, and what it took, to be kept if it fails.
+/// What follows when the commit in flight is durable, and the results to keep if it fails.
 pub(super) struct CommitInFlight {
     pub(super) results: Vec<ActivityResult>,
-    /// Of each event that was received directly, in their order, whether it is durable with the commit.
+    /// For each event that was received directly, in order: whether it becomes durable with the commit.
     direct: Vec<bool>,
     continues_as_new: bool,
     activities: ActivityChanges,
 }
 
 impl<G: Guest> Owner<G> {
-    /// Wraps up a step. From here on the owner waits for [`Self::committed`].
+    /// Turns a step into a commit. The owner then waits for [`Self::committed`].
     pub(super) fn commit(
         &mut self,
         context: &dyn OwnerContext,
@@ -108,7 +108,7 @@ impl<G: Guest> Owner<G> {
         Next::Commit(Box::new(commit))
     }
 
-    /// The instance as its row is to show it after a step, apart from what only this step brings.
+    /// The instance's row after a step, without the parts that only this step sets.
     fn summary(&self, now: Timestamp, continues_as_new: bool) -> Summary {
         let is_open = !self.status.has_ended() && !continues_as_new;
         let is_awake = matches!(self.status, InstanceStatus::Pending | InstanceStatus::Running);
@@ -130,7 +130,7 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// What a turn used, for the books.
+    /// The usage of a turn, for the accounting.
     fn used_by(&self, turn: &Turn) -> Used {
         let failed = turn
             .decisions
@@ -154,8 +154,8 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// The commit that [`Next::Commit`] asked for is durable. Returns of each event that was received directly, in their
-    /// order, whether it is.
+    /// Notes that the commit of [`Next::Commit`] is durable. Returns for each event that was received directly, in
+    /// order, whether it is durable.
     pub fn committed(&mut self, receipt: &TurnReceipt) -> Vec<bool> {
         let mut done = self.in_commit.take().expect("a commit was in flight");
         self.sizes.add_events(self.events.stored(&receipt.kept));

@@ -1,4 +1,4 @@
-//! Suspending, resuming and ending an instance from outside. None of it needs the guest.
+//! Suspends, resumes and terminates an instance without its guest.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,8 @@ use super::arrivals::Gathered;
 use super::{Next, Owner, OwnerContext};
 
 impl<G: Guest> Owner<G> {
-    /// Ends the instance without its guest: works when the module is gone and when the history does not replay.
+    /// Terminates the instance without its guest, so that it works even if the module is gone or the history does not
+    /// replay.
     pub(super) fn terminate(&mut self, reason: String, context: &dyn OwnerContext) -> Next {
         let now = context.now().max(self.orchestration.ledger.last_at());
         let mut gathered = Gathered::default();
@@ -54,7 +55,7 @@ impl<G: Guest> Owner<G> {
         self.commit(context, now, Some(turn), gathered)
     }
 
-    /// Takes suspensions and resumptions out of the inbox.
+    /// Applies the suspensions and resumptions in the inbox.
     pub(super) fn control(&mut self, context: &dyn OwnerContext) -> Next {
         let mut gathered = Gathered::default();
         gathered.messages = self.inbox.take_controls();
@@ -68,7 +69,7 @@ impl<G: Guest> Owner<G> {
             }
         }
         if self.is_suspended_or_stuck() && matches!(status, InstanceStatus::Pending | InstanceStatus::Running) {
-            // Nobody was told what came meanwhile.
+            // Messages that arrived while the instance was suspended or stuck were not forwarded to this owner.
             self.inbox.has_missed_some();
             self.events.forget();
         }

@@ -1,4 +1,4 @@
-//! From the decisions of a turn to what its commit carries besides the row.
+//! Converts the decisions of a turn into the effects that its commit contains besides the row.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::effects::{Child, Effects, NextExecution};
 use super::{Owner, OwnerContext, StartActivity};
 
 impl<G: Guest> Owner<G> {
-    /// Adds what the decisions of a turn cause. The ledger must not know the turn yet: cancellations concern old tasks, or
-    /// new ones of this very turn.
+    /// Adds the effects of a turn's decisions. Call it before the ledger applies the turn: a cancellation refers to an
+    /// old task or to a new one of the same turn.
     pub(super) fn decide(&self, turn: &Turn, effects: &mut Effects, context: &dyn OwnerContext) {
         use Decision as D;
         let (started, tenant) = (self.started_by(turn), self.identity.tenant);
@@ -63,8 +63,8 @@ impl<G: Guest> Owner<G> {
                 D::CancelTask { task } => self.cancel(*task, turn, effects),
                 D::Complete { output } => effects.end(self.identity.parent.as_ref(), Ok(output.clone())),
                 D::Fail { failure } => {
-                    // Otherwise what goes beyond a limit would hold slots and the queue long after its end, when nobody
-                    // can terminate it any more.
+                    // Cancel all activities: an execution that exceeds a limit would otherwise occupy slots and the
+                    // queue long after its end, when it can no longer be terminated.
                     effects.activities.cancel_all |= failure.error_type == types::LIMIT;
                     effects.end(self.identity.parent.as_ref(), Err(failure.clone()));
                 }
@@ -76,7 +76,7 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// What the execution of that turn began with.
+    /// The start of the execution that this turn belongs to.
     fn started_by(&self, turn: &Turn) -> Arc<Started> {
         match (self.orchestration.started(), turn.arrivals.first()) {
             (Some(started), _) => started.clone(),
@@ -89,7 +89,7 @@ impl<G: Guest> Owner<G> {
         match self.orchestration.ledger.task(task) {
             Some(Outstanding::Activity(_)) => effects.activities.cancel.push((self.position.execution, task)),
             Some(Outstanding::SubOrchestration(call)) => {
-                // Its end may have come with this very turn; the id may belong to somebody else by now.
+                // The child may have ended in this very turn; its id may belong to another instance by now.
                 let over = turn
                     .arrivals
                     .iter()
@@ -108,8 +108,8 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    /// What the next execution is given. It runs on today's version of the function; if there is none any more, on the
-    /// same bytes as before.
+    /// The next execution. It runs on the current version of the function, or on the same module version as before if
+    /// the function does not exist any more.
     fn continued(
         &self,
         before: &Started,
@@ -134,7 +134,7 @@ impl<G: Guest> Owner<G> {
     }
 }
 
-/// An instance that may begin at once.
+/// A child that may start at once.
 fn child<'a>(
     id: &'a InstanceId,
     module: ModuleNumber,

@@ -1,4 +1,4 @@
-//! What a step causes besides its row, as a value: nothing of it happens before the step's commit.
+//! The effects of a step besides its row, as a value. None of them happens before the step's commit.
 
 use crate::model::{
     Event, ExecutionNumber, Failure, FunctionName, InboxItem, InstanceId, InstanceNumber, LogLine, ModuleNumber,
@@ -9,7 +9,7 @@ use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient, Used};
 
 use super::{ActivityChanges, OwnerContext};
 
-/// Children, messages, notes, activity calls and logs of one step, and how it ends its execution.
+/// Children, messages, attempts, activity calls and logs of one step, and the end of its execution.
 #[derive(Default)]
 pub(super) struct Effects {
     pub children: Vec<NewInstance>,
@@ -17,26 +17,26 @@ pub(super) struct Effects {
     pub attempts: Vec<AttemptRow>,
     pub logs: Vec<LogLine>,
     pub custom_status: Option<Payload>,
-    /// How the guest has ended.
+    /// The outcome, if the guest has ended.
     pub outcome: Option<Outcome>,
     pub next_execution: Option<NextExecution>,
     /// Activity calls to start and to stop.
     pub activities: ActivityChanges,
-    /// Fuel of the activity attempts whose outcomes the step takes.
+    /// Fuel of the activity attempts whose results the step takes.
     pub fuel: u64,
-    /// What the attempts whose results were taken have used.
+    /// Usage of the activity attempts whose results the step takes.
     pub usage: Vec<Used>,
 }
 
-/// What follows an execution that continues as new.
+/// The execution that follows a continue-as-new.
 pub(super) struct NextExecution {
     pub started: Started,
-    /// The version that it runs on.
+    /// The module version that it runs on.
     pub module: ModuleNumber,
 }
 
 impl Effects {
-    /// Whether the step changes nothing beyond the instance itself.
+    /// Whether the step has no effects outside the instance.
     pub(super) fn is_empty(&self) -> bool {
         self.children.is_empty() && self.messages.is_empty() && self.attempts.is_empty() && self.usage.is_empty()
     }
@@ -61,7 +61,7 @@ impl Effects {
         });
     }
 
-    /// Starts another child for a sub-orchestration whose last one failed, after its backoff.
+    /// Starts the next attempt of a failed sub-orchestration, after its backoff.
     pub(super) fn retry_child(
         &mut self,
         context: &dyn OwnerContext,
@@ -96,7 +96,7 @@ impl Effects {
         self.start(context, tenant, child);
     }
 
-    /// Takes back the start of a child that was cancelled in the turn that scheduled it.
+    /// Removes the start of a child that was cancelled in the turn that scheduled it.
     pub(super) fn unstart(&mut self, instance: InstanceNumber, task: TaskId) {
         self.children.retain(|child| {
             let parent = child.started.parent.as_ref();
@@ -104,7 +104,7 @@ impl Effects {
         });
     }
 
-    /// Ends another instance.
+    /// Terminates another instance.
     pub(super) fn terminate(&mut self, id: InstanceId, reason: String) {
         self.messages.push(OutboundMessage {
             to: Recipient::Id(id),
@@ -120,13 +120,13 @@ impl Effects {
         });
     }
 
-    /// The guest has ended by itself.
+    /// Ends the instance with the outcome of its guest.
     pub(super) fn end(&mut self, parent: Option<&Parent>, outcome: Outcome) {
         self.tell_parent(parent, outcome.clone());
         self.outcome = Some(outcome);
     }
 
-    /// Tells the instance that waits for this one, if one does, how it ended.
+    /// Sends the outcome to the parent, if there is one.
     pub(super) fn tell_parent(&mut self, parent: Option<&Parent>, outcome: Outcome) {
         let Some(parent) = parent else { return };
         self.messages.push(OutboundMessage {

@@ -1,6 +1,6 @@
-//! Events that nobody has taken: what an owner knows of them, which ones a turn may want, and what becomes durable.
+//! Events that no task has taken: which ones are in memory, which ones a turn may want, and which ones a commit stores.
 //!
-//! `waits` is always the waits for events as they stand, or none if they are not known yet.
+//! `waits` always stands for the current waits for events; `None` means that they are not known yet.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use crate::model::{Event, EventPage, InboxItem, InboxRow, InboxSeq, inbox::event
 use crate::replay::{PendingEvent, PendingEvents, Place, Waits};
 use crate::store::{ROW_BYTES, TakenEvent};
 
-/// Most bytes of events that an owner keeps in memory unless told otherwise. The others stay in the store.
+/// The default limit for the events that an owner keeps in memory, in bytes. The others stay in the store.
 pub(in crate::engine) const KNOWN_EVENT_BYTES: usize = 8 << 20;
 
-/// Most bytes of events that stay in memory while an instance is idle: nobody waits for them.
+/// The limit for the events in memory while an instance is idle, in bytes: no task waits for them.
 const IDLE_EVENT_BYTES: usize = 64 << 10;
 
-/// Most names that are read at once.
+/// The maximum number of names to read at once.
 const MAX_NAMES_READ: usize = 256;
 
-/// The events that an owner knows.
+/// The events that an owner has in memory.
 pub(super) struct KnownEvents {
     pending: PendingEvents,
-    /// Most bytes of them in memory.
+    /// The limit for `pending`, in bytes.
     max_bytes: usize,
-    /// None of them is waited for, and none of those that are is unread.
+    /// No event in memory is waited for, and no awaited name has unread events in the store.
     quiet: bool,
     /// Events were read since the last turn.
     looked: bool,
@@ -30,20 +30,20 @@ pub(super) struct KnownEvents {
 
 /// What a step does with events.
 pub(super) struct SettledEvents {
-    /// The stored ones that it took.
+    /// The stored events that it took.
     pub(super) taken: Vec<TakenEvent>,
-    /// Bytes that were counted for these in the store.
+    /// The size of those in the store, in bytes.
     pub(super) freed: u64,
-    /// The others that it stores.
+    /// Events that are not taken and become durable with the step.
     pub(super) kept: Vec<Event>,
-    /// Of each event that was received directly, in their order, whether it is durable with the step.
+    /// For each event that was received directly, in order: whether it becomes durable with the step.
     pub(super) direct: Vec<bool>,
 }
 
 impl KnownEvents {
-    /// Those that were read with the instance. Older rows than `read_to` were read with them, unless there are `more`.
+    /// The events that were read with the instance. All rows up to `read_to` are among them, unless there are `more`.
     pub(super) fn new(events: Vec<InboxRow>, read_to: InboxSeq, more: bool) -> Self {
-        // Whatever is older than an event that was read was read with it.
+        // Events are read in order, so all events up to the newest one are here.
         let newest = events.iter().map(|row| row.seq).max();
         let mut pending = PendingEvents::new(newest.map_or(read_to, |newest| newest.max(read_to)), more);
         let known = events.into_iter().filter_map(|InboxRow { seq, item }| match item {
@@ -62,14 +62,14 @@ impl KnownEvents {
         }
     }
 
-    /// At most that many bytes are kept in memory.
+    /// Limits the bytes of events in memory.
     pub(super) fn keep_at_most(&mut self, bytes: usize) {
         self.max_bytes = bytes;
     }
 
-    // ---- what comes ----
+    // ---- receiving events ----
 
-    /// Takes in a stored event.
+    /// Receives a stored event.
     pub(super) fn receive(&mut self, seq: InboxSeq, event: Event, waits: Option<&Waits>) {
         if waits.is_none_or(|waits| waits.contains_key(&event.name.folded())) {
             self.quiet = false;
@@ -78,18 +78,19 @@ impl KnownEvents {
         self.pending.receive(seq, event, self.max_bytes, waits.unwrap_or(&none));
     }
 
-    /// Whether an event of that folded name can be received directly: older ones are known, and there is room.
+    /// Whether an event of this folded name can be received directly: all older ones are in memory, and there is room.
     pub(super) fn takes_directly(&self, name: &str) -> bool {
         self.pending.is_complete(name) && self.pending.bytes() < self.max_bytes
     }
 
-    /// Takes in an event that is nowhere durable yet.
+    /// Receives an event that is not durable yet.
     pub(super) fn receive_directly(&mut self, event: Event) {
         self.quiet = false;
         self.pending.receive_direct(event);
     }
 
-    /// Takes in what was read of some names. `newest` is the newest message that was on disk before.
+    /// Receives the events that were read for some names. `newest` is the newest message that was in the store before
+    /// the read.
     pub(super) fn read(&mut self, newest: InboxSeq, pages: Vec<EventPage>, waits: Option<&Waits>) {
         let none = Waits::default();
         self.pending.read(newest, pages, self.max_bytes, waits.unwrap_or(&none));
@@ -97,13 +98,13 @@ impl KnownEvents {
         self.looked = true;
     }
 
-    /// Forgets all of them: the store may hold more than the owner knows.
+    /// Drops all events, because the store may have some that were not delivered to this owner.
     pub(super) fn forget(&mut self) {
         self.pending.forget();
         self.quiet = false;
     }
 
-    /// Nothing is to be done for a while: events that nobody waits for need not be in memory.
+    /// Drops events that no task waits for, because the instance is idle.
     pub(super) fn shed(&mut self, waits: Option<&Waits>) {
         if self.pending.bytes() > IDLE_EVENT_BYTES.min(self.max_bytes)
             && let Some(waits) = waits
@@ -112,22 +113,22 @@ impl KnownEvents {
         }
     }
 
-    // ---- what a turn may want ----
+    // ---- what a turn may take ----
 
-    /// The names of events to be read before the next turn: those that are waited for and of which none is known though
-    /// some may be stored. One that was looked for in vain is known to have none.
+    /// The names of events to read before the next turn: those that a task waits for, of which none is in memory and
+    /// the store may have some. A name whose events were read without a result is not returned again.
     pub(super) fn unread(&self, waits: Option<&Waits>) -> Option<Vec<String>> {
         if self.quiet {
             return None;
         }
         let waits = waits?;
         let unread: Vec<String> = self.pending.unread(waits).take(MAX_NAMES_READ).cloned().collect();
-        // A page may not have reached all names. Then it brought something for a turn.
+        // One page may not cover all names. But then it contains an event for a turn.
         let is_enough = self.looked && self.pending.has_wanted(waits, Place::Own);
         (!unread.is_empty() && !is_enough).then_some(unread)
     }
 
-    /// Whether an event is known that is waited for and came before that place.
+    /// Whether an event is in memory that a task waits for and that arrived before this place.
     pub(super) fn has_wanted(&mut self, before: Place, waits: Option<&Waits>) -> bool {
         if self.quiet {
             return false;
@@ -138,12 +139,12 @@ impl KnownEvents {
         has_wanted
     }
 
-    /// Whether some are known of which, as far as can be told, one may be waited for.
+    /// Whether a task may wait for one of the events in memory, as far as the owner knows.
     pub(super) fn may_be_wanted(&self) -> bool {
         !self.quiet && !self.pending.is_empty()
     }
 
-    /// Those from which a turn takes what its guest waits for. What it waits for afterwards is another matter.
+    /// The events from which a turn takes those that its guest waits for. The guest's waits change during the turn.
     pub(super) fn for_turn(&mut self) -> &mut PendingEvents {
         (self.quiet, self.looked) = (false, false);
         &mut self.pending
@@ -151,18 +152,18 @@ impl KnownEvents {
 
     // ---- what becomes durable ----
 
-    /// Whether some are nowhere durable yet.
+    /// Whether some events are not durable yet.
     pub(super) fn has_direct(&self) -> bool {
         self.pending.has_direct()
     }
 
-    /// Takes out those that are nowhere durable yet.
+    /// Takes the events that are not durable yet.
     pub(super) fn take_direct(&mut self) -> Vec<Event> {
         self.pending.take_direct()
     }
 
-    /// What a step that took some of them does with these and with those that are nowhere durable yet. Of an instance that
-    /// has ended, nothing will take them, and their senders get an error.
+    /// What a step does with the `taken` events and with those that are not durable yet. If the instance has ended, the
+    /// latter are dropped and their senders get an error.
     pub(super) fn settle(&self, taken: Vec<PendingEvent>, has_ended: bool) -> SettledEvents {
         let (mut stored, mut freed, mut direct) = (Vec::new(), 0, BTreeMap::new());
         for PendingEvent { place, event } in taken {
@@ -193,7 +194,7 @@ impl KnownEvents {
         }
     }
 
-    /// Those that were nowhere durable are stored now, under these numbers. Returns the bytes that are counted for them.
+    /// Notes that the events that were not durable are stored in these rows. Returns their size in the store, in bytes.
     pub(super) fn stored(&mut self, seqs: &[InboxSeq]) -> u64 {
         let kept = self.pending.direct();
         let bytes = kept.iter().take(seqs.len()).map(|(_, event)| stored_bytes(event)).sum();
@@ -202,7 +203,7 @@ impl KnownEvents {
     }
 }
 
-/// How much the store counts for an event, in bytes.
+/// The size of an event in the store, in bytes.
 pub(super) fn stored_bytes(event: &Event) -> u64 {
     event_bytes(event) + ROW_BYTES
 }

@@ -1,33 +1,33 @@
-//! The messages of an instance that are no events: which ones are known, and what is not known of the store.
+//! The messages of an instance except events: which ones are in memory, and whether the store has more.
 //!
-//! A row of the store is told of by mail, by a receipt, or read with the instance, and may come in more than one of these
-//! ways. It is taken in once: rows up to `read_to`, and those in `seen`, were read with the instance. While more rows wait
-//! in the store than are known, those that come now are left there as well, so that messages stay in order.
+//! The owner may learn of a row from its mailbox, from a receipt and by reading the instance, but receives it once:
+//! rows up to `read_to`, and those in `seen`, were read with the instance. While the store has rows that were not read,
+//! newer ones stay there as well, so that messages stay in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{ExecutionNumber, InboxItem, InboxRow, InboxSeq, Started, TaskId};
 use crate::replay::Place;
 
-/// See the module.
+/// The inbox of one instance; see the module docs.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    /// The start of the current execution, until its first turn. It comes before all other messages, although after
-    /// continue-as-new some may be older.
+    /// The start of the current execution, until its first turn. It precedes all other messages, although after
+    /// continue-as-new some of them may be older.
     start: Option<Start>,
-    /// All others that are known.
+    /// All other messages in memory.
     rows: BTreeMap<InboxSeq, InboxItem>,
-    /// A message about a row up to here is stale.
+    /// Rows up to this one were read with the instance; a later delivery of one is a duplicate.
     read_to: InboxSeq,
-    /// Rows past `read_to` that were read with the instance; a message about one of them is a repeat.
+    /// Newer rows than `read_to` that were read with the instance; a later delivery of one is a duplicate.
     seen: BTreeSet<InboxSeq>,
-    /// More rows wait in the store than are known here. They are read when those that are known were taken.
+    /// The store has more rows than are in memory. They are read after those in memory were taken.
     more: bool,
 }
 
 #[derive(Debug)]
 struct Start {
-    /// The row; none of an instance that is not stored yet.
+    /// `None` if the instance is not stored yet.
     seq: Option<InboxSeq>,
     started: Box<Started>,
 }
@@ -35,13 +35,13 @@ struct Start {
 /// A message that a step takes.
 #[derive(Debug)]
 pub(super) struct TakenMessage {
-    /// The row to be deleted; none of the start of an instance that is not stored yet.
+    /// The row to delete; `None` for the start of an instance that is not stored yet.
     pub(super) seq: Option<InboxSeq>,
     pub(super) item: InboxItem,
 }
 
 impl Inbox {
-    /// What was read with the instance. `read_to` is the newest row that was in the store just before.
+    /// The inbox of a stored instance. `read_to` is the newest row that was in the store just before `rows` were read.
     pub(super) fn new(read_to: InboxSeq, rows: Vec<InboxRow>, more: bool) -> Self {
         let mut inbox = Self {
             start: None,
@@ -54,14 +54,14 @@ impl Inbox {
         inbox
     }
 
-    /// That of an instance that is not stored yet.
+    /// The inbox of an instance that is not stored yet.
     pub(super) fn of_new(started: Started) -> Self {
         let mut inbox = Self::new(InboxSeq(0), Vec::new(), false);
         inbox.insert(None, InboxItem::Start(Box::new(started)));
         inbox
     }
 
-    /// Takes in a stored row, unless it is known or comes after some that are not.
+    /// Receives a stored row, unless it is a duplicate or follows rows that were not read yet.
     pub(super) fn receive(&mut self, row: InboxRow) {
         let comes_after_unknown = self.more && !row.item.is_control();
         if !comes_after_unknown && row.seq > self.read_to && !self.seen.contains(&row.seq) {
@@ -77,29 +77,29 @@ impl Inbox {
         }
     }
 
-    // ---- what is known ----
+    // ---- state ----
 
-    /// Whether nothing is known that a step could take.
+    /// Whether no message is in memory.
     pub(super) fn is_empty(&self) -> bool {
         self.start.is_none() && self.rows.is_empty()
     }
 
-    /// Whether more wait in the store than are known here.
+    /// Whether the store has more rows than are in memory.
     pub(super) fn has_more(&self) -> bool {
         self.more
     }
 
-    /// Whether all that are known were taken and the others are to be read.
+    /// Whether all messages in memory were taken and the store has more.
     pub(super) fn is_to_be_read(&self) -> bool {
         self.more && self.is_empty()
     }
 
-    /// What the execution is to begin with.
+    /// The start of the execution, before its first turn.
     pub(super) fn start(&self) -> Option<&Started> {
         self.start.as_ref().map(|start| &*start.started)
     }
 
-    /// Why the instance is to be terminated, if it is.
+    /// The reason of a termination, if one was requested.
     pub(super) fn terminate_reason(&self) -> Option<&str> {
         self.rows.values().find_map(|item| match item {
             InboxItem::Terminate { reason } => Some(reason.as_str()),
@@ -107,12 +107,12 @@ impl Inbox {
         })
     }
 
-    /// Whether the instance is to be suspended or resumed.
+    /// Whether a suspension or resumption was requested.
     pub(super) fn has_control(&self) -> bool {
         self.rows.values().any(is_suspension_or_resumption)
     }
 
-    /// The tasks of that execution whose outcomes are here.
+    /// The tasks of this execution whose outcomes are here.
     pub(super) fn tasks_that_ended(&self, of: ExecutionNumber) -> impl Iterator<Item = TaskId> {
         self.rows.values().filter_map(move |item| match item {
             InboxItem::TaskEnded { execution, task, .. } if *execution == of => Some(*task),
@@ -120,7 +120,8 @@ impl Inbox {
         })
     }
 
-    /// Events at or after this place come after messages that were not taken yet. `last` is the newest that was.
+    /// The place up to which all messages were taken: events at or after it follow messages that were not. `last` is
+    /// the newest row that was taken.
     pub(super) fn known_until(&self, last: Option<InboxSeq>) -> Place {
         if self.more {
             return Place::Stored(last.unwrap_or(InboxSeq(0)));
@@ -129,7 +130,7 @@ impl Inbox {
         next.map_or(Place::Own, |seq| Place::Stored(*seq))
     }
 
-    // ---- what a step takes ----
+    // ---- taking messages ----
 
     /// Takes the start, or else the oldest message.
     pub(super) fn take(&mut self) -> Option<TakenMessage> {
@@ -156,7 +157,7 @@ impl Inbox {
         taken.collect()
     }
 
-    /// Takes all that are known.
+    /// Takes all messages in memory.
     pub(super) fn take_all(&mut self) -> Vec<TakenMessage> {
         std::iter::from_fn(|| self.take()).collect()
     }
@@ -168,7 +169,7 @@ impl Inbox {
             .for_each(|TakenMessage { seq, item }| self.insert(seq, item));
     }
 
-    /// The store may hold more than the owner knows.
+    /// Notes that the store may have rows that were not delivered to this owner.
     pub(super) fn has_missed_some(&mut self) {
         self.more = true;
     }
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_taken_in_once_however_often_it_is_told_of() {
+    fn a_row_is_received_once_even_if_it_is_delivered_repeatedly() {
         let mut inbox = Inbox::new(InboxSeq(5), vec![ended(4), ended(6)], false);
         assert_eq!(taken(&mut inbox), [Some(4), Some(6)]);
         for seq in [3, 4, 6, 7] {
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_comes_first_though_others_are_older() {
+    fn a_start_precedes_older_messages() {
         let mut inbox = Inbox::new(InboxSeq(0), vec![ended(1), start(2)], false);
         assert_eq!(inbox.known_until(None), Place::Stored(InboxSeq(1)));
         assert_eq!(taken(&mut inbox), [Some(2), Some(1)]);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_of_an_instance_that_is_not_stored_is_in_no_row_until_it_is() {
+    fn the_start_of_an_instance_that_is_not_stored_has_no_row() {
         let mut inbox = Inbox::of_new(started(Vec::new()));
         let before = inbox.take_start();
         assert!(before.as_ref().is_some_and(|start| start.seq.is_none()));
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_after_rows_that_are_not_known_is_left_with_them_but_controls_are_not() {
+    fn rows_after_unread_ones_stay_in_the_store_except_controls() {
         let mut inbox = Inbox::new(InboxSeq(2), vec![ended(1)], true);
         inbox.receive(ended(4));
         let terminate = InboxItem::Terminate {

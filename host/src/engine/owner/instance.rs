@@ -1,11 +1,11 @@
-//! What an owner knows of its instance beside its messages and its execution.
+//! What an owner knows of its instance besides messages and execution.
 
 use crate::model::{
     ExecutionNumber, FunctionName, InstanceId, InstanceNumber, Outcome, Parent, Payload, TaskId, TenantId, Timestamp,
     TurnNumber,
 };
 
-/// What an instance is, from its start to its end.
+/// The part of an instance that never changes.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) number: InstanceNumber,
@@ -17,7 +17,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// As the parent of that attempt of a sub-orchestration.
+    /// This instance as the parent of an attempt of a sub-orchestration.
     pub(super) fn as_parent(&self, execution: ExecutionNumber, task: TaskId, attempt: u32) -> Parent {
         Parent {
             instance: self.number,
@@ -29,7 +29,7 @@ impl Identity {
     }
 }
 
-/// The current execution and its last turn. It runs ahead of what is durable while a commit is in flight.
+/// The current execution and its last turn. It is ahead of what is durable while a commit is in flight.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Position {
     pub(super) execution: ExecutionNumber,
@@ -42,7 +42,7 @@ impl Position {
         self.last_turn == TurnNumber::NONE
     }
 
-    /// Before the first turn of the next execution.
+    /// The position before the first turn of the next execution.
     pub(super) fn next_execution(self) -> Self {
         Self {
             execution: self.execution.next(),
@@ -51,13 +51,13 @@ impl Position {
     }
 }
 
-/// What queries show of an instance and nothing in the owner goes by.
+/// What queries show of an instance; the owner's decisions do not depend on it.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) updated_at: Timestamp,
     pub(super) custom_status: Option<Payload>,
     /// Fuel used by all of its turns and activities.
     pub(super) fuel: u64,
-    /// How the guest ended, once it has.
+    /// The outcome, once the guest has ended.
     pub(super) outcome: Option<Outcome>,
 }

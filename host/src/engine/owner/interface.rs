@@ -1,4 +1,4 @@
-//! What passes between an owner and the loop around it: the context it decides in, and what it wants done.
+//! The interface between an owner and the loop around it: the context for decisions, and the requests to the loop.
 
 use std::sync::Arc;
 
@@ -12,51 +12,51 @@ use crate::store::{AttemptsSoFar, TurnCommit, Used};
 
 /// What an owner needs from outside to decide.
 pub trait OwnerContext {
-    /// The time.
+    /// The current time.
     fn now(&self) -> Timestamp;
-    /// 32 new random bytes for an execution that starts.
+    /// 32 new random bytes, the seed of a new execution.
     fn seed(&self) -> [u8; 32];
     /// The functions of the tenant.
     fn directory(&self) -> &dyn Directory;
-    /// What executions that start now may observe.
+    /// The limits that new executions can observe.
     fn limits(&self) -> ObservableLimits;
-    /// Most turns of one execution.
+    /// The maximum number of turns of one execution.
     fn max_turns(&self) -> u32;
-    /// Most bytes of the history of one execution.
+    /// The maximum size of one execution's history, in bytes.
     fn max_history_bytes(&self) -> u64;
-    /// Most bytes of the log of one execution.
+    /// The maximum size of one execution's log, in bytes.
     fn max_log_bytes(&self) -> u64;
-    /// Whether no instance of the tenant takes a turn for now. What arrives meanwhile is kept for later.
+    /// Whether the tenant's instances are held: they take no turns, and what arrives is kept for later.
     fn is_held(&self) -> bool;
 }
 
-/// What the loop is to do for its owner.
+/// What the loop has to do for its owner.
 #[derive(Debug)]
 pub enum Next {
-    /// Wait for a message or that time.
+    /// Wait for a message or until this time.
     Idle(Option<Timestamp>),
-    /// Read rows after that turn and [feed](super::Owner::feed) them.
+    /// Read rows after this turn and [feed](super::Owner::feed) them.
     History(TurnNumber),
-    /// Read what is noted of the attempts of these tasks and [hand it over](super::Owner::take_attempts).
+    /// Read the recorded attempts of these tasks and [pass them on](super::Owner::take_attempts).
     Attempts(Vec<TaskId>),
-    /// Read the oldest events of these names, and [hand them over](super::Owner::read_events).
+    /// Read the oldest events of these names and [pass them on](super::Owner::read_events).
     Events(Vec<String>),
-    /// [Install](super::Owner::install) a guest of that module, before its first turn.
+    /// [Install](super::Owner::install) a guest of this module that has not run a turn.
     Guest(ModuleNumber, Arc<Started>),
-    /// Write this, then call [`Owner::committed`](super::Owner::committed); if it fails, throw the owner away but keep its
-    /// [results](super::Owner::into_results).
+    /// Write this, then call [`Owner::committed`](super::Owner::committed). If the write fails, drop the owner but keep
+    /// its [results](super::Owner::into_results).
     Commit(Box<TurnCommit>),
-    /// Append these results and events to the inbox, because the instance takes none now, and read anew what waits for it.
-    /// The last ones are all the events that it [received directly](super::Owner::receive_event).
+    /// Append these results and events to the inbox, because the instance takes none now, and read the instance again.
+    /// The events come last and are all that it [received directly](super::Owner::receive_event).
     Store(Vec<(InboxItem, Option<Used>)>),
-    /// Start these attempts, unless they run already, and stop those.
+    /// Start and stop activity calls.
     Activities(ActivityChanges),
-    /// The instance has ended; nothing will happen any more.
+    /// The instance has ended; there is nothing left to do.
     Ended,
 }
 
 impl Next {
-    /// Fuel that the guest used for it.
+    /// The fuel that the guest used in this step.
     pub fn fuel(&self) -> u64 {
         match self {
             Self::Commit(commit) => commit.turn.as_ref().map_or(0, |turn| turn.fuel),
@@ -68,11 +68,11 @@ impl Next {
 /// Activity calls to start and to stop.
 #[derive(Debug, Default)]
 pub struct ActivityChanges {
-    /// To start, unless known.
+    /// To start, unless they are running or queued.
     pub start: Vec<StartActivity>,
     /// To stop, each with the execution that called it.
     pub cancel: Vec<(ExecutionNumber, TaskId)>,
-    /// Stop all that are left, in whichever execution.
+    /// Stop all other calls of the instance, in every execution.
     pub cancel_all: bool,
 }
 
@@ -82,40 +82,40 @@ impl ActivityChanges {
     }
 }
 
-/// An activity call to carry out.
+/// An activity call to run.
 #[derive(Debug)]
 pub struct StartActivity {
-    /// The execution that waits.
+    /// The execution that made the call.
     pub execution: ExecutionNumber,
-    /// The task in it.
+    /// The task of the call in that execution.
     pub task: TaskId,
-    /// What to call and how.
+    /// The function, its input and the options.
     pub call: ActivityCall,
-    /// The seed of the execution, for the idempotency key.
+    /// The seed of the execution, from which the idempotency key is derived.
     pub seed: [u8; 32],
-    /// What is noted of its attempts.
+    /// The attempts recorded so far.
     pub so_far: AttemptsSoFar,
 }
 
-/// The final outcome of an activity call, as it comes from the slots. Durable once a turn or the inbox holds it.
+/// The final outcome of an activity call. It becomes durable with the turn or the inbox row that contains it.
 #[derive(Debug, Clone)]
 pub struct ActivityResult {
-    /// The execution that waits.
+    /// The execution that made the call.
     pub execution: ExecutionNumber,
-    /// The task in it.
+    /// The task of the call in that execution.
     pub task: TaskId,
-    /// How it ended.
+    /// The output or the failure.
     pub outcome: Outcome,
-    /// What the last attempt logged.
+    /// The log lines of the last attempt.
     pub logs: Vec<LogLine>,
-    /// Fuel of the last attempt.
+    /// Fuel used by the last attempt.
     pub fuel: u64,
-    /// What the last attempt used; none if there was no attempt that ended.
+    /// Usage of the last attempt; `None` if no attempt ended.
     pub used: Option<Used>,
 }
 
 impl ActivityResult {
-    /// As a message, for an instance that takes none now, and what it used.
+    /// Converts the result into a message for an instance that takes none now, with its usage.
     pub(super) fn into_inbox(self) -> (InboxItem, Option<Used>) {
         let item = InboxItem::TaskEnded {
             execution: self.execution,

@@ -1,7 +1,7 @@
-//! The execution of an orchestration: what its history says is outstanding, and the guest that repeats it.
+//! The current execution: its outstanding tasks, as its history shows them, and the guest that replays it.
 //!
-//! The history is read in pages and feeds both. The ledger needs all of it before anything is decided; the guest may be
-//! missing or lag behind until a turn is to run.
+//! The history is read in pages for both. The ledger needs all of it before the owner decides anything; the guest may
+//! be missing or behind until a turn is due.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use crate::replay::{Guest, HostUnavailable, Ledger, Outstanding, Player, ReplayE
 use super::StartActivity;
 use super::attempts::Attempts;
 
-/// See the module.
+/// The current execution; see the module docs.
 pub(super) struct Orchestration<G> {
     pub(super) ledger: Ledger,
     pub(super) player: Option<Player<G>>,
     pub(super) attempts: Attempts,
 }
 
-/// Why rows of the history led nowhere.
+/// Why rows of the history could not be used.
 pub(super) enum FeedError {
-    /// They are no history.
+    /// The rows do not form a history.
     Unreadable(LedgerError),
-    /// The guest did not repeat them; it is gone.
+    /// The guest deviated from the rows; it is dropped.
     Stuck(StuckReason),
-    /// The host cannot run the guest now; it is gone.
+    /// The host cannot run the guest now; it is dropped.
     Host(HostUnavailable),
 }
 
@@ -41,10 +41,10 @@ impl<G> Default for Orchestration<G> {
 }
 
 impl<G: Guest> Orchestration<G> {
-    /// Takes in the next rows of the history. Rows that ledger or guest know already are skipped.
+    /// Applies the next rows of the history. Ledger and guest skip rows that they have applied already.
     ///
     /// # Errors
-    /// When rows after those that were taken in led nowhere.
+    /// If a row cannot be applied; the rows before it are.
     pub(super) fn feed(&mut self, rows: &[Turn]) -> Result<(), FeedError> {
         for row in rows {
             if row.number == self.ledger.last_turn().next() {
@@ -65,8 +65,8 @@ impl<G: Guest> Orchestration<G> {
         Ok(())
     }
 
-    /// The turn after which rows are to be read until `last_turn` is reached, if there are any: for the ledger alone, or for
-    /// the guest as well, if there is one.
+    /// The turn after which rows have to be read to reach `last_turn`, if any: for the ledger and, with `for_guest`,
+    /// for the guest if there is one.
     pub(super) fn unread_after(&self, last_turn: TurnNumber, for_guest: bool) -> Option<TurnNumber> {
         let ledger = self.ledger.last_turn();
         let known = match &self.player {
@@ -76,15 +76,15 @@ impl<G: Guest> Orchestration<G> {
         (known < last_turn).then_some(known)
     }
 
-    /// Whether a guest is there that has taken that turn, so that it can take the next.
+    /// Whether a guest is in memory and has applied this turn.
     pub(super) fn has_guest_at(&self, last_turn: TurnNumber) -> bool {
         self.player
             .as_ref()
             .is_some_and(|player| player.last_turn() == last_turn)
     }
 
-    /// The waits for events after that turn, as the guest has them or, if it is cold, as its history says; none if that is
-    /// not known yet.
+    /// The waits for events after this turn, from the guest or, if it is cold, from the ledger; `None` if neither has
+    /// applied the turn.
     pub(super) fn waits(&self, last_turn: TurnNumber) -> Option<&Waits> {
         match &self.player {
             Some(player) if player.last_turn() == last_turn => Some(player.waits()),
@@ -92,7 +92,7 @@ impl<G: Guest> Orchestration<G> {
         }
     }
 
-    /// The tasks of which attempts may be noted. Those of tasks that are over concern nobody but people.
+    /// The outstanding tasks that may have recorded attempts. Attempts of other tasks are of interest to clients only.
     pub(super) fn tasks_with_attempts(&self) -> Vec<TaskId> {
         let calls = self.ledger.tasks().filter(|(_, outstanding)| match outstanding {
             Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => true,
@@ -101,7 +101,7 @@ impl<G: Guest> Orchestration<G> {
         calls.map(|(task, _)| task).collect()
     }
 
-    /// The activity calls that are outstanding and are not among those that `ended`: they have to run somewhere.
+    /// The outstanding activity calls that are not in `ended`: they must run.
     pub(super) fn calls_to_resume(
         &mut self,
         execution: ExecutionNumber,
@@ -124,7 +124,7 @@ impl<G: Guest> Orchestration<G> {
         calls.collect()
     }
 
-    /// The time for which a timer was set.
+    /// The time for which a timer is set.
     pub(super) fn timer_set_for(&self, task: TaskId) -> Option<Timestamp> {
         match self.ledger.task(task)? {
             Outstanding::Timer { fire_at, .. } => Some(*fire_at),
@@ -132,7 +132,7 @@ impl<G: Guest> Orchestration<G> {
         }
     }
 
-    /// What the execution began with, once its first turn is known.
+    /// The start of the execution, once its first turn was read.
     pub(super) fn started(&self) -> Option<&Arc<Started>> {
         self.ledger.started()
     }

@@ -1,43 +1,43 @@
-//! How large a history becomes: a warning while there is time to continue as new, and an end where there is none left.
+//! Limits the size of an execution: warns while it can still continue as new, and fails it at the limit.
 
 use crate::model::inbox::event_bytes;
 use crate::model::{Arrival, Decision, ExecutionNumber, Failure, LogLevel, LogLine, Turn, failure::types};
 
 use super::OwnerContext;
 
-/// About what an arrival or a decision takes in a history beside its payload, in bytes.
+/// The approximate size of an arrival or a decision in the history besides its payload, in bytes.
 const BYTES_BESIDE_PAYLOAD: u64 = 64;
 
-/// The part of a limit, in percent, at which the log says so.
+/// The percentage of a limit at which a warning is logged.
 const WARN_AT_PERCENT: u64 = 80;
 
-/// How much is stored of an execution: what was when the instance was taken over, and about as much as came since.
+/// How much is stored of an execution: exact as of the takeover, estimated for what was added since.
 #[derive(Debug)]
 pub(super) struct Sizes {
     /// Bytes of its history.
     pub(super) history: u64,
-    /// Bytes of events that nobody has taken.
+    /// Bytes of events that were not taken.
     pub(super) events: u64,
 }
 
 impl Sizes {
-    /// Bytes of both.
+    /// History and events together, in bytes.
     pub(super) fn all(&self) -> u64 {
         self.history.saturating_add(self.events)
     }
 
-    /// Events of that many bytes were stored.
+    /// Adds this many bytes of stored events.
     pub(super) fn add_events(&mut self, bytes: u64) {
         self.events = self.events.saturating_add(bytes);
     }
 
-    /// Events of that many bytes were taken.
+    /// Subtracts this many bytes of taken events.
     pub(super) fn remove_events(&mut self, bytes: u64) {
         self.events = self.events.saturating_sub(bytes);
     }
 
-    /// Counts a new turn. Returns why the execution may not go on, if it has outgrown what one may be. A warning goes into
-    /// the log.
+    /// Counts a new turn. Returns a failure if the execution reached a limit, and adds a warning to `logs` if it comes
+    /// close to one.
     pub(super) fn add_turn(
         &mut self,
         turn: &Turn,
@@ -76,7 +76,7 @@ impl Sizes {
     }
 }
 
-/// About as many bytes as the turn takes in the history.
+/// The approximate size of a turn in the history, in bytes.
 fn size(turn: &Turn) -> u64 {
     let arrived: u64 = turn.arrivals.iter().map(arrived).sum();
     let decided: u64 = turn.decisions.iter().map(Decision::payload_bytes).sum();
@@ -84,7 +84,8 @@ fn size(turn: &Turn) -> u64 {
     arrived + decided + entries * BYTES_BESIDE_PAYLOAD
 }
 
-/// What an execution was handed by the one before counts as well: it may hand all of it on, and more with it.
+/// The events handed over by the previous execution count as well: otherwise an execution could hand them all on and
+/// add more each time.
 fn arrived(arrival: &Arrival) -> u64 {
     let carried = match arrival {
         Arrival::Started(started) => &started.events[..],

@@ -1,44 +1,46 @@
-//! How far an owner is in taking over its instance.
+//! How much an owner knows of its instance.
 
 use crate::store::Creation;
 
-/// What of an instance is known to its owner.
+/// How much an owner knows of its instance.
 ///
-/// Those that are stored begin as [taken over](Stage::TakingOver); when a turn is to run, they become
-/// [ready](Stage::Ready). Those that cannot be read are stuck until somebody resumes them; then they are taken over again.
+/// The owner of a stored instance begins in [`TakingOver`](Stage::TakingOver) and becomes [`Ready`](Stage::Ready) when
+/// a turn is due. If the history cannot be read, the instance is stuck and its owner [`Unreadable`](Stage::Unreadable)
+/// until a client resumes it; then the owner takes over again.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// The instance is not stored: the owner's first commit creates it.
+    /// The instance is not stored; the owner's first commit creates it.
     NotStored {
         creation: Box<Creation>,
-        /// Create it without its first turn, which takes long or may be dangerous.
+        /// Create it without its first turn, because that turn cannot run now.
         turn_later: bool,
     },
-    /// It is being read. Outstanding activity calls were not resumed yet.
+    /// The owner is reading the instance. It has not resumed outstanding activity calls yet.
     TakingOver {
-        /// Attempts of outstanding tasks are noted in the store and not known here.
+        /// The store has attempts of outstanding tasks that were not read yet.
         attempts_unread: bool,
     },
-    /// What is outstanding is known, and has been resumed.
+    /// The owner knows all outstanding tasks and has resumed the activity calls.
     Ready,
-    /// The history cannot be read to its end; what is outstanding is not known.
+    /// The history cannot be read to its end, so the outstanding tasks are unknown.
     Unreadable,
 }
 
 impl Stage {
-    /// Whether attempts of outstanding tasks are noted and not known.
+    /// Whether the store has attempts of outstanding tasks that were not read yet.
     pub(super) fn has_unread_attempts(&self) -> bool {
         matches!(self, Self::TakingOver { attempts_unread: true })
     }
 
-    /// The attempts were read.
+    /// Notes that the attempts were read.
     pub(super) fn attempts_read(&mut self) {
         if let Self::TakingOver { attempts_unread } = self {
             *attempts_unread = false;
         }
     }
 
-    /// The next commit creates the instance, if it is not stored yet; then nothing of it is left to be read.
+    /// Returns what the next commit needs to create the instance, if it is not stored yet. Such an instance has nothing
+    /// to read, so its owner becomes ready.
     pub(super) fn create(&mut self) -> Option<Box<Creation>> {
         match std::mem::replace(self, Self::Ready) {
             Self::NotStored { creation, .. } => Some(creation),
@@ -49,14 +51,14 @@ impl Stage {
         }
     }
 
-    /// The history cannot be read to its end. (Of an instance that is not stored there is none.)
+    /// Notes that the history is unreadable. An instance that is not stored has no history and keeps its stage.
     pub(super) fn cannot_be_read(&mut self) {
         if !matches!(self, Self::NotStored { .. }) {
             *self = Self::Unreadable;
         }
     }
 
-    /// What could not be read is to be read again.
+    /// Starts again if the history was unreadable.
     pub(super) fn read_again(&mut self) {
         if matches!(self, Self::Unreadable) {
             *self = Self::TakingOver { attempts_unread: true };

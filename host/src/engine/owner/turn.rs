@@ -1,4 +1,4 @@
-//! Running a turn with what arrived.
+//! Runs a turn with what arrived.
 
 use std::time::Duration;
 
@@ -8,11 +8,12 @@ use crate::replay::{Delivery, Guest, HostUnavailable, NewTurn, Place};
 use super::arrivals::{EVENT_ROOM, Gathered};
 use super::{Next, Owner, OwnerContext};
 
-/// A turn that is no more than this ahead of the clock says nothing of it: its timers are late by as much at most.
+/// How far the time of a turn may be ahead of the clock before the turn records it. Timers of the turn are late by at
+/// most as much.
 const TOLERATED_BEHIND: Duration = Duration::from_secs(1);
 
 impl<G: Guest> Owner<G> {
-    /// Gathers what arrived and runs a turn with it, or commits without one where nothing is left for the guest.
+    /// Gathers what arrived and runs a turn with it. If nothing of it is for the guest, commits without a turn.
     pub(super) fn turn(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
         let now = context.now();
         let mut gathered = self.gather(now, context);
@@ -32,7 +33,7 @@ impl<G: Guest> Owner<G> {
         } = match self.deliver(at, &mut gathered) {
             Ok(new_turn) => new_turn,
             Err(trouble) => {
-                // Nothing happened: put back what was gathered, which is all still durable or in memory.
+                // Nothing happened. All that was gathered is still durable or in memory, so put it back.
                 self.cool();
                 self.put_back(gathered);
                 return Err(trouble);
@@ -55,7 +56,7 @@ impl<G: Guest> Owner<G> {
         Ok(self.commit(context, turn.at, Some(turn), gathered))
     }
 
-    /// Runs the guest.
+    /// Runs the guest until it waits.
     fn deliver(&mut self, at: Timestamp, gathered: &mut Gathered) -> Result<NewTurn, HostUnavailable> {
         let delivery = Delivery {
             arrivals: std::mem::take(&mut gathered.arrivals),
@@ -67,20 +68,21 @@ impl<G: Guest> Owner<G> {
         player.deliver(at, delivery)
     }
 
-    /// What was gathered is rows that concern nobody any more, or a child to be tried again.
+    /// Commits messages that no task waits for and retries of sub-orchestrations, or idles.
     fn settle_without_turn(&mut self, now: Timestamp, gathered: Gathered, context: &dyn OwnerContext) -> Next {
         if !gathered.is_empty() || !gathered.effects.is_empty() {
             return self.commit(context, now, None, gathered);
         }
         self.results.clear();
-        // A history may name more waits than the guest has. What was read for those says nothing about the others.
+        // The history may show more waits than the guest has; events that were read for those do not cover the others.
         match self.unread_events() {
             Some(names) => Next::Events(names),
             None => self.rest(context),
         }
     }
 
-    /// The time of a turn that begins now: not before the last one, nor before the time for which a fired timer was set.
+    /// The time of a turn that begins now: neither before the last turn nor before the due time of a timer that it
+    /// fires.
     fn time_of_turn(&self, now: Timestamp, arrivals: &[(Place, Arrival)]) -> Timestamp {
         let set_for = arrivals.iter().filter_map(|(_, arrival)| match arrival {
             Arrival::TimerFired { task } => self.orchestration.timer_set_for(*task),

@@ -1,4 +1,4 @@
-//! What the owner of one tenant's instance is given to decide with.
+//! The context in which the owners of a tenant's instances decide.
 
 use crate::engine::owner::OwnerContext;
 use crate::engine::shared::Shared;
@@ -6,7 +6,7 @@ use crate::model::{ObservableLimits, TenantId, Timestamp};
 use crate::replay::Directory;
 use crate::tenancy::Quotas;
 
-/// The host, as an owner sees it.
+/// The host as a context for owners.
 pub(super) struct HostContext<'a> {
     pub(super) shared: &'a Shared,
     pub(super) tenant: TenantId,

@@ -1,4 +1,4 @@
-//! Guests for an owner, and what to do when the host has none to give.
+//! Creates guests for an owner, and handles the case that the host cannot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use crate::engine::recorded_guest::RecordedGuest;
 use crate::model::{ModuleNumber, Started};
 use crate::replay::{Directory, Execution, HostUnavailable, Player};
 
-/// How often loading a module is tried before the instance is stuck.
+/// How often loading a module is tried before the instance becomes stuck.
 const MODULE_TRIES: u32 = 3;
 
 impl Session<'_> {
-    /// Makes a guest before its first turn.
+    /// Creates a guest that has not run a turn.
     pub(super) async fn install(
         &mut self,
         owner: &mut GuestOwner,
@@ -23,7 +23,7 @@ impl Session<'_> {
         directory: &Arc<dyn Directory>,
     ) {
         let guest = self.shared.guests.orchestrator(module, &started);
-        // Nothing of the guest runs yet.
+        // Creating a guest uses no fuel.
         match self.shared.gate.run(owner.tenant(), || 0, guest).await {
             Ok(guest) => {
                 self.module_tries = 0;
@@ -59,7 +59,8 @@ impl Session<'_> {
         }
     }
 
-    /// The host cannot run the guest now. A start does not wait for room: the instance is stored, and runs later.
+    /// Handles that the host cannot run the guest now. An instance that is not stored yet does not wait: it is stored,
+    /// and its first turn runs later.
     pub(super) async fn trouble(&self, owner: &mut GuestOwner, trouble: &HostUnavailable) {
         if owner.is_not_stored() {
             owner.turn_later();
@@ -68,11 +69,11 @@ impl Session<'_> {
         }
     }
 
-    /// Cools the instance that has been idle longest, and waits a moment.
+    /// Evicts the guest of the instance that has been idle longest, and waits a moment.
     async fn make_room(&self, trouble: &HostUnavailable) {
         match self.shared.hot_instances.oldest() {
             Some(oldest) => self.owners.deliver(oldest, Mail::Cool),
-            None => tracing::warn!(instance = self.instance.0, %trouble, "no room for an instance; it waits"),
+            None => tracing::warn!(instance = self.instance.0, %trouble, "an instance cannot run now; trying again"),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -1,6 +1,6 @@
-//! What a session reads of its instance: the instance itself, its history, attempts and events.
+//! Reads what a session needs of its instance: the record, its history, attempts and events.
 //!
-//! A history is read in pages, the next one while the last one is replayed.
+//! A history is read in pages; the next page is read while the last one is replayed.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -16,25 +16,25 @@ use crate::model::{ExecutionNumber, InstanceNumber, StuckReason, TaskId, Turn, T
 use crate::replay::HostUnavailable;
 use crate::store;
 
-/// Rows of history read at once. Bounds the memory of a cold load.
+/// Rows of history to read at once. Bounds the memory of a cold start.
 const HISTORY_PAGE: u32 = 1_000;
 
-/// Turns that are replayed in one go, without a look at who else wants to run.
+/// Maximum number of turns to replay before other tenants get a chance to run.
 const PIECE_TURNS: usize = 100;
 
-/// Fuel recorded of such turns, the last one excepted: about five milliseconds.
+/// Maximum recorded fuel of these turns, without the last one: about five milliseconds.
 const PIECE_FUEL: u64 = 5_000_000;
 
-/// The turns of an execution that were read already, or are being read.
+/// The turns of an execution that were read in advance.
 #[derive(Default)]
 pub(super) struct HistoryReader {
-    /// The first ones, from when the owner was loaded until it has taken a step.
+    /// The first turns, which are read with the instance; kept until the owner has committed a step.
     pub(super) first_turns: Vec<Turn>,
-    /// Those that are being read while the ones before them are replayed.
+    /// The next page, which is read while the previous one is replayed.
     ahead: Option<ReadAhead>,
 }
 
-/// A page of a history on its way, in a task of its own.
+/// A page of a history that a separate task reads.
 struct ReadAhead {
     execution: ExecutionNumber,
     after: TurnNumber,
@@ -53,15 +53,15 @@ impl ReadAhead {
         (self.execution, self.after) == (execution, after)
     }
 
-    /// The turns, as soon as they were read.
+    /// Waits for the turns.
     async fn rows(self) -> Result<Vec<Turn>, store::Error> {
-        // The task is aborted by nobody else; it ends early with its runtime only.
+        // Only this handle aborts the task; otherwise it fails only if the runtime ends.
         self.rows.await.unwrap_or(Err(store::Error::Closed))
     }
 }
 
 impl Session<'_> {
-    /// Reads the instance; none if it is gone or has ended.
+    /// Reads the instance; `None` if it does not exist or has ended.
     pub(super) async fn load(
         &mut self,
         results: &mut VecDeque<ActivityResult>,
@@ -70,7 +70,7 @@ impl Session<'_> {
         let (shared, instance) = (self.shared, self.instance);
         let _turn = shared.loading.acquire().await.expect("loading is never closed");
         loop {
-            // What was dropped until now is stored, and read here.
+            // Messages that were dropped until now are stored; the next read returns them.
             mailbox.take_missed();
             let inbox_from = shared.store.newest_message();
             match shared.store.load(instance).await {
@@ -83,7 +83,7 @@ impl Session<'_> {
                 }
                 Ok(_) | Err(store::Error::Closed) => return None,
                 Err(error @ store::Error::Damaged(_)) => {
-                    tracing::error!(instance = instance.0, %error, "an instance cannot be read");
+                    tracing::error!(instance = instance.0, %error, "an instance is damaged");
                     let reason = StuckReason {
                         code: UNREADABLE.into(),
                         message: error.to_string(),
@@ -105,7 +105,7 @@ impl Session<'_> {
         }
     }
 
-    /// Reads what is noted of the attempts of some tasks.
+    /// Reads the recorded attempts of some tasks.
     pub(super) async fn read_attempts(&self, owner: &mut GuestOwner, tasks: &[TaskId]) {
         let (execution, _) = owner.position();
         match self.shared.store.attempts_so_far(self.instance, execution, tasks).await {
@@ -166,23 +166,23 @@ impl Session<'_> {
         }
     }
 
-    /// Feeds rows a few at a time, so that others come in between; what is left at the shutdown is left.
+    /// Feeds a few rows at a time, so that others can run in between. Stops on shutdown.
     async fn feed_in_pieces(&self, owner: &mut GuestOwner, rows: &[Turn]) -> Result<(), HostUnavailable> {
         let (shared, (execution, _), was_hot) = (self.shared, owner.position(), owner.is_hot());
         let mut left = rows;
-        // A guest that did not repeat its history is gone.
+        // The owner drops a guest that deviates from its history.
         while !left.is_empty() && owner.is_hot() == was_hot && !shared.shutdown.is_cancelled() {
             if left.len() < rows.len() {
                 tokio::task::yield_now().await;
             }
             let (piece, rest) = left.split_at(piece(left));
-            let pass = shared.gate.enter(owner.tenant()).await;
+            let permit = shared.gate.enter(owner.tenant()).await;
             let _recording = shared.recorder.record(Flight {
                 instance: self.instance,
                 execution,
                 task: None,
             });
-            pass.used(piece.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
+            permit.used(piece.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
             owner.feed(piece)?;
             left = rest;
         }
@@ -190,7 +190,7 @@ impl Session<'_> {
     }
 }
 
-/// How many of the first rows are replayed in one go: at least one.
+/// How many of the first rows to replay at once: at least one.
 fn piece(rows: &[Turn]) -> usize {
     let mut fuel: u64 = 0;
     let small = rows.iter().take(PIECE_TURNS).take_while(|row| {

@@ -1,4 +1,4 @@
-//! What a session makes durable, and what follows from it: who is told, and who is woken.
+//! Writes what a session makes durable, and then answers and wakes those concerned.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::store::{self, StartOutcome, TurnCommit, TurnReceipt, Used};
 use crate::tenancy::Work;
 
 impl Session<'_> {
-    /// A step is durable: who asked for it is told, and who is concerned by it is woken.
+    /// Carries out the effects of a durable step: answers its senders and wakes other instances.
     pub(super) fn committed(&mut self, owner: &mut GuestOwner, receipt: &TurnReceipt) {
         self.creation.give(Ok(StartOutcome::Created(self.instance)));
         let raised = owner.committed(receipt);
@@ -37,7 +37,7 @@ impl Session<'_> {
         }
     }
 
-    /// The store failed: whoever waits for something to become durable is told.
+    /// Answers those who wait for the commit with the error of the store.
     pub(super) fn refuse(&mut self, error: store::Error) {
         for reply in self.raised.drain(..) {
             let _ = reply.send(EventOutcome::Failed(error.clone()));
@@ -45,14 +45,14 @@ impl Session<'_> {
         self.creation.give(Err(error));
     }
 
-    /// Appends what the instance cannot take now to its inbox.
+    /// Appends to the inbox what the instance cannot take now.
     pub(super) async fn keep(&mut self, items: Vec<(InboxItem, Option<Used>)>) {
         let results = items.len() - self.raised.len();
         for (position, (item, used)) in items.into_iter().enumerate() {
             let reply = (position >= results).then(|| self.raised.pop_front()).flatten();
             let kept = self.shared.store.deliver_used(self.instance, item, used).await;
             if let Err(error) = &kept {
-                // A result that is not durable: its activity runs again when the instance goes on after a restart.
+                // If a result is not durable, its activity runs again after a restart.
                 tracing::error!(instance = self.instance.0, %error, "a message could not be stored");
             }
             let Some(reply) = reply else { continue };
@@ -97,7 +97,7 @@ impl Session<'_> {
         }
     }
 
-    /// Wakes those whom a commit concerns.
+    /// Wakes the instances that a commit created or sent messages to.
     fn announce(&self, receipt: &TurnReceipt) {
         for created in &receipt.created {
             self.owners.deliver(*created, Mail::Wake);
