@@ -1,10 +1,10 @@
-//! The engine: carries every instance to its end.
+//! The engine: runs every instance to its end.
 //!
-//! An active instance has one [`owner`], a pure state machine that says what to make durable; the loop in [`owner_loop`]
-//! does it. [`owners`] knows the owners, [`activities`] the attempts under way, [`shares`] which of them come next,
-//! [`timers`] who sleeps, [`catalogue`] the modules and functions, [`recovery`] what the last host left. What all of them
-//! are built on is the [`environment`]; what owners share besides is in [`shared`]. The engine alone works with both the
-//! store and the sandbox; it knows nothing of HTTP.
+//! Each active instance has an [`owner`], a pure state machine that decides what to make durable, and a loop around it,
+//! [`owner_loop`], that does the I/O. [`owners`] is the table of owners, [`activities`] runs activity calls, [`shares`]
+//! divides slots and guest threads between tenants, [`timers`] wakes sleeping instances, [`catalogue`] holds modules
+//! and functions, and [`recovery`] resumes what the previous run of the host left. All of them use the [`environment`];
+//! owners also use [`shared`]. Only the engine works with both the store and the sandbox; it knows nothing of HTTP.
 
 pub mod activities;
 pub mod api;
@@ -75,26 +75,26 @@ use crate::sandbox::{ConnectionCounts, Sandbox};
 use crate::store::{Error as StoreError, Store};
 use crate::tenancy::{Tenancy, Vault};
 
-/// How many instances are loaded from the store at once.
+/// How many instances may be loaded from the store at once.
 const LOADING_AT_ONCE: usize = 64;
 
 /// What the engine is built from.
 pub struct EngineParts {
-    /// Where everything is kept.
+    /// The store of all durable state.
     pub store: Store,
-    /// What runs guests.
+    /// Runs guests.
     pub sandbox: Sandbox,
-    /// The time.
+    /// The source of the current time.
     pub clock: Arc<dyn Clock>,
-    /// What was running is noted here.
+    /// Records running turns and attempts.
     pub recorder: FlightRecorder,
-    /// What the last host left there.
+    /// What was running when the previous run of the host ended uncleanly.
     pub flights: Vec<flight_recorder::Flight>,
-    /// What secrets are sealed with.
+    /// Encrypts secrets.
     pub vault: Vault,
 }
 
-/// What the engine's core is built from: everything that a simulation brings itself.
+/// What the core of the engine is built from; a simulation passes its own.
 struct CoreParts {
     store: Store,
     tenancy: Tenancy,
@@ -104,7 +104,7 @@ struct CoreParts {
     entropy: Arc<dyn Entropy>,
     recorder: FlightRecorder,
     flights: Vec<flight_recorder::Flight>,
-    /// Where owners and attempts run.
+    /// The runtime of owners and attempts.
     runtime: tokio::runtime::Handle,
 }
 
@@ -114,7 +114,7 @@ pub enum EngineError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The threads for guests could not be made.
+    /// The threads for guests could not be started.
     #[error("the threads for guests could not be started")]
     Threads(#[source] std::io::Error),
 }
@@ -126,14 +126,15 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     owners: Owners,
-    /// The last host ended uncleanly in the first turn of an instance that was not stored yet. Whoever started it may well
-    /// try again; then it must be there to be counted.
+    /// Whether the previous run ended uncleanly in the first turn of an instance that was not stored yet. Its client
+    /// may retry the start, so instances are now stored before their first turn: only stored instances count unclean
+    /// ends.
     cautious: bool,
     threads: std::sync::Mutex<Option<GuestThreads>>,
 }
 
-/// The threads for guests. They end in the background: an engine may be dropped inside a runtime, where waiting for
-/// another runtime would panic.
+/// The threads for guests. They are shut down in the background: an engine may be dropped inside a runtime, where
+/// waiting for another runtime would panic.
 struct GuestThreads(Option<tokio::runtime::Runtime>);
 
 impl Drop for GuestThreads {
@@ -145,10 +146,11 @@ impl Drop for GuestThreads {
 }
 
 impl Engine {
-    /// Starts the engine and takes up what the last host left. When it returns, requests can be served.
+    /// Starts the engine and resumes the instances of the previous run. The engine can serve requests when this
+    /// returns.
     ///
     /// # Errors
-    /// When the store fails or threads cannot be made.
+    /// If the store fails or threads cannot be started.
     pub async fn start_up(parts: EngineParts, options: EngineOptions) -> Result<Self, EngineError> {
         let EngineParts {
             store,
@@ -255,7 +257,7 @@ impl Engine {
         })))
     }
 
-    /// Stops: turns under way are finished and written, attempts are dropped and run again at the next start.
+    /// Stops the engine: running turns are completed and written; attempts are dropped and run again at the next start.
     pub async fn stop(&self) {
         let shared = &self.0.shared;
         shared.recorder.close();
@@ -285,40 +287,40 @@ impl Engine {
         &self.0.shared.tenancy
     }
 
-    /// How many instances are being worked on or kept hot.
+    /// How many instances have an owner in memory.
     pub fn active_instances(&self) -> usize {
         self.0.owners.active()
     }
 
-    /// What was counted since the host started.
+    /// Counters since the host started.
     pub fn stats(&self) -> &EngineStats {
         &self.0.shared.stats
     }
 
-    /// How many activity calls run, wait for a slot, or wait for their next attempt.
+    /// How many activity calls are running, or waiting for a slot or their next attempt.
     pub fn activity_calls(&self) -> usize {
         self.0.shared.activities.count()
     }
 
-    /// What was done with the connections of activities.
+    /// Counters of the connections of activities.
     pub fn connections(&self) -> ConnectionCounts {
         self.0.shared.guests.connections()
     }
 
-    /// How many wake-ups are in memory: those up to the horizon, not all.
+    /// How many wake-ups are in memory. Later ones are in the store only.
     pub fn timers_in_memory(&self) -> usize {
         self.0.shared.timers.in_memory()
     }
 
-    /// Whether the store can be written. (The engine itself is ready once [`Self::start_up`] has returned.)
+    /// Checks that the store can be written. (The engine itself is ready once [`Self::start_up`] has returned.)
     ///
     /// # Errors
-    /// When it cannot.
+    /// If a write fails.
     pub async fn ready(&self) -> Result<(), StoreError> {
         self.0.shared.store.probe().await
     }
 
-    /// Sets what a tenant gets from now on, whatever its quotas say.
+    /// Overrides the share of a tenant, regardless of its quotas.
     #[cfg(test)]
     fn set_share(&self, tenant: TenantId, share: Share) {
         let shared = &self.0.shared;
@@ -326,13 +328,13 @@ impl Engine {
         shared.activities.slots().set_share(tenant, share);
     }
 
-    /// What a tenant uses of the activity slots now.
+    /// How much of the activity slots a tenant uses now.
     pub fn share_use(&self, tenant: TenantId) -> ShareUse {
         self.0.shared.activities.slots().used_by(tenant)
     }
 }
 
-/// Starts what runs until the shutdown, whichever instances are active.
+/// Starts the background tasks that run until shutdown.
 fn spawn_services(shared: &Arc<Shared>, owners: &Owners) {
     let (tracker, environment) = (&shared.tracker, &shared.environment);
     let (timers, held_tenants) = (shared.timers.clone(), shared.held_tenants.clone());

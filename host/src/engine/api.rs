@@ -1,4 +1,4 @@
-//! What the edges ask of the engine, and how it refuses: plain requests and typed reasons.
+//! The requests that the engine accepts, and the typed errors with which it refuses them.
 
 use super::waiters::Waiter;
 use crate::model::{
@@ -9,31 +9,31 @@ pub use crate::sandbox::UploadError;
 use crate::store::{Error as StoreError, IdempotencyKey};
 use crate::tenancy::{Exceeded, SignatureError};
 
-/// Start an orchestration.
+/// A request to start an orchestration.
 #[derive(Debug, Clone)]
 pub struct StartRequest {
-    /// On whose behalf.
+    /// The tenant of the new instance.
     pub tenant: TenantId,
-    /// Which orchestration.
+    /// The orchestration to start.
     pub function: FunctionName,
     /// Its input.
     pub input: Payload,
-    /// The id of the new instance; drawn if none is given.
+    /// The id of the new instance; generated if `None`.
     pub instance_id: Option<InstanceId>,
-    /// Makes a repeat answer as the first did.
+    /// A repeated request with the same key gets the answer of the first.
     pub idempotency: Option<IdempotencyKey>,
     /// Whether the caller wants to wait for the end.
     pub watch: bool,
 }
 
-/// A start that was accepted.
+/// The answer to an accepted start.
 #[derive(Debug)]
 pub struct StartAnswer {
-    /// The instance, new or that of the first request with the same idempotency key.
+    /// The new instance, or that of the first request with the same idempotency key.
     pub instance_id: InstanceId,
-    /// Whether it is the answer to an earlier request.
+    /// Whether this repeats the answer to an earlier request.
     pub repeated: bool,
-    /// The end of the instance, if it is new and was asked for.
+    /// Waits for the end of the instance, if it is new and the request set `watch`.
     pub end: Option<Waiter>,
 }
 
@@ -43,9 +43,9 @@ pub enum StartError {
     /// No module offers the function.
     #[error("no module offers the orchestration {name:?}")]
     UnknownFunction {
-        /// The name asked for.
+        /// The requested name.
         name: FunctionName,
-        /// Names that look alike, nearest first.
+        /// Similar names, most similar first.
         near: Vec<FunctionName>,
     },
     /// The input does not fit the function's schema.
@@ -53,24 +53,24 @@ pub enum StartError {
     InvalidInput {
         /// The function.
         function: FunctionName,
-        /// JSON Pointer to the part that does not fit; empty for the whole.
+        /// JSON Pointer to the part that does not fit; empty for the whole input.
         path: String,
-        /// What is wrong with it.
+        /// Why it does not fit.
         message: String,
     },
-    /// A live instance has the id.
+    /// An active instance has this id.
     #[error("an instance with this id exists and is {0}")]
     AlreadyExists(InstanceStatus),
     /// The idempotency key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
-    /// The tenant was deleted meanwhile.
+    /// The tenant was deleted in the meantime.
     #[error("the tenant was deleted")]
     TenantGone,
-    /// Too many activity calls wait already.
+    /// Too many activity calls are waiting already.
     #[error("the host is overloaded")]
     Overloaded,
-    /// The tenant may not start more, now or at all.
+    /// A quota does not allow another start, now or at all.
     #[error(transparent)]
     Quota(#[from] Exceeded),
     /// The store failed or the host is shutting down.
@@ -78,33 +78,33 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
-/// Where a module comes from.
+/// Where an uploaded module comes from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'a> {
-    /// The id of the API key that it is uploaded with.
+    /// The id of the API key of the upload.
     pub key: Option<&'a str>,
-    /// A signature of its bytes, in hexadecimal digits.
+    /// A signature of the module's bytes, in hexadecimal digits.
     pub signature: Option<&'a str>,
 }
 
-/// Raise an event or control an instance.
+/// An event for an instance, or a control message.
 #[derive(Debug, Clone)]
 pub enum Message {
     /// An external event.
     Event(Event),
-    /// End it without running it again; its children and running activities end too.
+    /// Terminate the instance without running it again, with its children and running activities.
     Terminate {
-        /// For the record; may be empty.
+        /// Recorded in the history; may be empty.
         reason: String,
     },
-    /// Stop taking messages.
+    /// Run no turns until the instance is resumed.
     Suspend {
-        /// For the record; may be empty.
+        /// Recorded with the request; may be empty.
         reason: String,
     },
-    /// Go on after a suspension, or try a stuck instance again.
+    /// Continue after a suspension, or retry a stuck instance.
     Resume {
-        /// For the record; may be empty.
+        /// Recorded with the request; may be empty.
         reason: String,
     },
 }
@@ -119,9 +119,9 @@ pub enum MessageError {
         event: EventName,
         /// The orchestration.
         function: FunctionName,
-        /// JSON Pointer to the part that does not fit; empty for the whole.
+        /// JSON Pointer to the part that does not fit; empty for the whole payload.
         path: String,
-        /// What is wrong with it.
+        /// Why it does not fit.
         message: String,
     },
     /// No instance has that id.
@@ -130,7 +130,7 @@ pub enum MessageError {
     /// The instance has ended.
     #[error("the instance has ended: it is {0}")]
     Ended(InstanceStatus),
-    /// The tenant may not send so much at once.
+    /// A quota does not allow the event.
     #[error(transparent)]
     Quota(#[from] Exceeded),
     /// The idempotency key was used for another request.
@@ -147,10 +147,10 @@ pub enum PurgeError {
     /// No instance has that id.
     #[error("there is no instance with this id")]
     Unknown,
-    /// It has not ended.
+    /// The instance has not ended.
     #[error("the instance has not ended: it is {0}")]
     NotEnded(InstanceStatus),
-    /// Something that belongs to it has not ended; some of it is named.
+    /// Sub-orchestrations of the instance have not ended; contains some of them.
     #[error("sub-orchestrations of the instance have not ended")]
     ChildrenNotEnded(Vec<InstanceId>),
     /// The store failed or the host is shutting down.
@@ -158,40 +158,40 @@ pub enum PurgeError {
     Store(#[from] StoreError),
 }
 
-/// A module that was taken in.
+/// A module that was uploaded.
 #[derive(Debug, Clone)]
 pub struct StoredModule {
-    /// SHA-256 of its bytes.
+    /// The SHA-256 digest of its bytes.
     pub digest: ModuleDigest,
-    /// What it says of itself.
+    /// The description that the module contains.
     pub description: ModuleDescription,
-    /// Whether the bytes were new under this name (a repeated upload changes nothing).
+    /// Whether the bytes are new under this name. A repeated upload changes nothing.
     pub new: bool,
 }
 
-/// Why a module was not taken in. What was there before stays.
+/// Why a module was refused. The previous version stays.
 #[derive(Debug, thiserror::Error)]
 pub enum PutModuleError {
-    /// The bytes are no module for this host.
+    /// The bytes are not a valid module for this host.
     #[error(transparent)]
     Refused(#[from] UploadError),
     /// Another module offers a function of that name.
     #[error("the {} {function:?} belongs to module {module:?}", .kind.name())]
     FunctionTaken {
-        /// Kind of the function.
+        /// The kind of the function.
         kind: FunctionKind,
         /// The function.
         function: FunctionName,
         /// The module that offers it.
         module: String,
     },
-    /// The tenant was deleted meanwhile.
+    /// The tenant was deleted in the meantime.
     #[error("the tenant was deleted")]
     TenantGone,
-    /// It is not signed as the tenant's modules must be.
+    /// The module does not have the signature that the tenant requires.
     #[error(transparent)]
     Signature(#[from] SignatureError),
-    /// The tenant may not have more modules.
+    /// A quota does not allow another module.
     #[error(transparent)]
     Quota(#[from] Exceeded),
     /// The store failed or the host is shutting down.

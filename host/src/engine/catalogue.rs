@@ -1,6 +1,6 @@
-//! Which functions each tenant offers now, and the modules behind them, ready to run.
+//! The current functions of each tenant, and the modules behind them, ready to run.
 //!
-//! Ties the stored modules to the sandbox. New turns ask it for functions; replay and attempts ask it for the very
+//! Connects the stored modules with the sandbox. New turns look up functions here; replay and attempts load the exact
 //! version that a history names.
 
 use std::collections::{BTreeMap, HashMap};
@@ -26,20 +26,20 @@ use crate::schema::{SchemaValidator, Violation};
 use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
 use crate::tenancy::{Exceeded, Quota, Quotas};
 
-/// Most loaded modules kept, and most bytes of their code; beyond it those are dropped that were needed least recently, and
-/// loaded from the cache on disk when they are needed again.
+/// Limits for loaded modules, by number and by bytes of code. Beyond them, the least recently used ones are dropped;
+/// they are loaded again from the cache on disk.
 const MAX_LOADED: Limits = Limits {
     entries: 512,
     bytes: 1 << 30,
 };
 
-/// Most versions whose declared events are kept compiled, and most bytes of the schemas that they were compiled from.
+/// Limits for versions with compiled event declarations, by number and by bytes of their schemas.
 const MAX_DECLARED: Limits = Limits {
     entries: 512,
     bytes: 16 << 20,
 };
 
-/// Most names suggested for one that is unknown.
+/// The maximum number of names suggested for an unknown one.
 const MAX_NEAR: usize = 5;
 
 /// The functions and modules of all tenants.
@@ -50,18 +50,18 @@ pub struct Catalogue {
     functions: RwLock<HashMap<TenantId, Arc<Functions>>>,
     loaded: Mutex<LruCache<ModuleNumber, OnceCell<LoadedModule>>>,
     declared: Mutex<LruCache<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>>,
-    /// Uploads and deletions happen one after the other, so that the functions in memory follow the stored ones.
+    /// Serializes uploads and deletions, so that the functions in memory follow the stored ones.
     changing: tokio::sync::Mutex<()>,
 }
 
-/// A stored version, ready to run, and the name it was uploaded under last.
+/// A stored version, ready to run, and the name of its last upload.
 #[derive(Clone)]
 struct LoadedModule {
     module: Module,
     name: Arc<str>,
 }
 
-/// The functions of one tenant at one moment.
+/// A snapshot of the functions of one tenant.
 #[derive(Default)]
 struct Functions {
     by_name: BTreeMap<(FunctionKind, FunctionName), Function>,
@@ -76,7 +76,7 @@ struct Function {
 }
 
 impl Functions {
-    /// Those of these versions. What was compiled for the functions before them is kept: a version never changes.
+    /// The functions of these versions. Reuses the schemas compiled for `before`, because a version never changes.
     fn of(modules: &[ModuleVersion], before: &Self) -> Self {
         let mut by_name = BTreeMap::new();
         for module in modules {
@@ -85,7 +85,7 @@ impl Functions {
                 let known = before.find(kind, &function.name);
                 let input = match known.filter(|known| known.module == module.number) {
                     Some(known) => known.input.clone(),
-                    // Checked at upload; one that this version cannot compile any more lets every input pass.
+                    // Checked at upload; a schema that this host cannot compile any more accepts every input.
                     None => {
                         let schema = function.input_schema.as_deref();
                         schema.and_then(|schema| SchemaValidator::compile(schema).ok().map(Arc::new))
@@ -159,7 +159,7 @@ impl Catalogue {
     /// Reads the stored modules of all tenants.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn open(store: Store, sandbox: Sandbox, clock: Arc<dyn Clock>) -> Result<Self, store::Error> {
         let catalogue = Self {
             store,
@@ -176,7 +176,7 @@ impl Catalogue {
         Ok(catalogue)
     }
 
-    /// The sandbox that modules run in.
+    /// The sandbox that runs the modules.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
@@ -199,10 +199,10 @@ impl Catalogue {
         functions.get(&tenant).cloned().unwrap_or_default()
     }
 
-    /// Takes in a module and makes it the current version of its name.
+    /// Stores a module and makes it the current version of its name.
     ///
     /// # Errors
-    /// Why it was refused; what was there before stays.
+    /// If the module is refused; then the previous version stays.
     pub async fn put(
         &self,
         tenant: TenantId,
@@ -211,7 +211,8 @@ impl Catalogue {
         quotas: &Quotas,
         by: Option<&str>,
     ) -> Result<StoredModule, PutModuleError> {
-        // What will not be kept need not be compiled; what others upload meanwhile holdings when it is stored.
+        // Check before compiling, which is expensive, and again under the lock: other uploads may have used up the
+        // quota.
         self.check_room(tenant, name, bytes.len(), quotas).await?;
         let inspected = self.sandbox.inspect(bytes.clone()).await?;
         let _changing = self.changing.lock().await;
@@ -229,7 +230,7 @@ impl Catalogue {
         match self.store.put_module(put).await? {
             PutModuleOutcome::Stored { number, new } => {
                 self.forget_other_name(number, name);
-                // The same bytes may have been described to a host that did not ask for events.
+                // The same bytes may have been uploaded to an older host, which did not record declared events.
                 self.declared().forget(number);
                 self.refresh(tenant).await?;
                 Ok(StoredModule {
@@ -245,7 +246,7 @@ impl Catalogue {
         }
     }
 
-    /// Whether the tenant may have that module too.
+    /// Checks that the quotas allow this module.
     async fn check_room(
         &self,
         tenant: TenantId,
@@ -271,10 +272,10 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
+    /// Removes a module's name and functions; returns whether it existed. Running instances continue.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn delete(&self, tenant: TenantId, name: &str) -> Result<bool, store::Error> {
         let _changing = self.changing.lock().await;
         let existed = self.store.delete_module(tenant, name, self.clock.now()).await?;
@@ -284,10 +285,10 @@ impl Catalogue {
         Ok(existed)
     }
 
-    /// The version of an orchestration that a start from outside runs on.
+    /// The module version on which a client's start runs.
     ///
     /// # Errors
-    /// When there is no such function or the input does not fit.
+    /// If there is no such function or the input does not fit its schema.
     pub fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
         let functions = self.functions(tenant);
         match functions.check(FunctionKind::Orchestration, name, input) {
@@ -307,7 +308,7 @@ impl Catalogue {
     /// A stored version, ready to run.
     ///
     /// # Errors
-    /// When its bytes are gone or do not compile.
+    /// If its bytes are missing or do not compile.
     pub async fn load(&self, number: ModuleNumber) -> Result<Module, HostUnavailable> {
         Ok(self.load_named(number).await?.module)
     }
@@ -326,8 +327,8 @@ impl Catalogue {
         Ok(loaded)
     }
 
-    /// Lets a version be loaded anew unless it is known under that name: the same bytes were uploaded under another one,
-    /// which decides from now on what its activities are given. One that is being loaded may have read the old name.
+    /// Drops a version that was loaded under another name, because the name decides which grants its activities get. A
+    /// load in progress may have read the old name, so its result is dropped as well.
     fn forget_other_name(&self, number: ModuleNumber, name: &str) {
         let mut loaded = self.loaded();
         let known = |cell: &OnceCell<LoadedModule>| cell.get().is_some_and(|loaded| *loaded.name == *name);
@@ -340,7 +341,7 @@ impl Catalogue {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The events that a version declares, compiled when they are first asked for.
+    /// The events that a version declares, compiled on first use.
     async fn declared_by(&self, number: ModuleNumber) -> Result<Arc<DeclaredEvents>, store::Error> {
         let cell = self.declared().take_up(number);
         if let Some(known) = cell.get() {
@@ -365,7 +366,7 @@ impl Catalogue {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The digest of a version that is loaded.
+    /// The digest of a version; `None` if it is not loaded.
     pub fn digest(&self, number: ModuleNumber) -> Option<ModuleDigest> {
         let loaded = self.loaded();
         loaded.get(number)?.get().map(|loaded| loaded.module.digest())
@@ -480,7 +481,7 @@ impl ActivityCode for LoadedActivities {
     }
 }
 
-/// The functions of one tenant as they stand at each question.
+/// The functions of one tenant; each query sees the current ones.
 struct TenantDirectory {
     catalogue: Arc<Catalogue>,
     tenant: TenantId,
@@ -557,7 +558,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn deleting_what_is_not_there_reads_nothing_anew() {
+    async fn deleting_an_unknown_module_does_not_reload_functions() {
         let folder = tempfile::tempdir().unwrap();
         let (store, service) = Store::open(&StoreOptions::new(folder.path())).await.unwrap();
         tokio::spawn(service.run(tokio_util::sync::CancellationToken::new()));

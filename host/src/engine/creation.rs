@@ -1,8 +1,8 @@
 //! Creates an instance: by the first commit of its owner, or by a commit of the request.
 //!
-//! The request offers the creation to an owner, under a number that is not used yet. An owner that takes the offer creates
-//! the instance with its first commit, together with the first turn if that can run now, and answers. The request waits
-//! for a short time only; then it withdraws the offer and stores the instance without a turn. If the owner has taken the
+//! The request offers the creation to an owner, under a new number. An owner that accepts the offer creates the
+//! instance with its first commit, together with the first turn if that can run now, and answers. The request waits for
+//! a short time only; then it withdraws the offer and stores the instance without a turn. If the owner has accepted the
 //! offer by then, both commit, and the store reports to the second that the instance exists.
 
 use std::time::Duration;
@@ -12,10 +12,10 @@ use tokio::sync::oneshot;
 use super::mail::Claim;
 use crate::store::{self, Creation, StartOutcome};
 
-/// How a creation ended.
+/// The result of a creation.
 pub(super) type Created = Result<StartOutcome, store::Error>;
 
-/// A creation that an owner may take.
+/// A creation that an owner may accept.
 #[derive(Debug)]
 pub struct Offer {
     creation: Creation,
@@ -24,18 +24,18 @@ pub struct Offer {
     claim: Claim,
 }
 
-/// One that an owner has taken.
+/// A creation that an owner has accepted.
 #[derive(Debug)]
 pub(super) struct TakenOffer {
-    /// What to create.
+    /// The instance to create.
     pub creation: Creation,
-    /// Create it before its first turn runs.
+    /// Create the instance before its first turn runs.
     pub turn_later: bool,
-    /// Whom to tell.
+    /// Answers the request.
     pub answer: Answer,
 }
 
-/// Where the answer is sent. At most one is.
+/// The channel for the answer to the request. At most one answer is sent.
 #[derive(Debug)]
 pub(super) struct Answer(Option<oneshot::Sender<Created>>);
 
@@ -47,7 +47,7 @@ pub(super) struct Offered {
 }
 
 impl Offer {
-    /// The two sides of one. With `turn_later`, the instance is created before its first turn runs.
+    /// Creates both sides of an offer. With `turn_later`, the instance is created before its first turn runs.
     pub(super) fn new(creation: Creation, turn_later: bool) -> (Self, Offered) {
         let (sender, answer) = oneshot::channel();
         let claim = Claim::default();
@@ -60,7 +60,7 @@ impl Offer {
         (offer, Offered { answer, claim })
     }
 
-    /// Takes it, unless it was withdrawn: then the instance is created by somebody else, who wakes it.
+    /// Accepts the offer; `None` if it was withdrawn. Then the request creates the instance and wakes it.
     pub(super) fn take(self) -> Option<TakenOffer> {
         let Self {
             creation,
@@ -77,12 +77,12 @@ impl Offer {
 }
 
 impl Answer {
-    /// To nobody: the instance is stored.
+    /// An answer without a recipient, for an instance that is stored.
     pub(super) fn none() -> Self {
         Self(None)
     }
 
-    /// Tells what came of it. What is said later is not heard.
+    /// Sends the answer. Later answers are dropped.
     pub(super) fn give(&mut self, outcome: Created) {
         if let Some(answer) = self.0.take() {
             let _ = answer.send(outcome);
@@ -91,12 +91,12 @@ impl Answer {
 }
 
 impl Offered {
-    /// Waits for the owner's answer. Withdraws the offer, and returns none, when the patience is over.
+    /// Waits for the owner's answer. After `patience`, withdraws the offer and returns `None`.
     pub(super) async fn answer(mut self, patience: Duration) -> Option<Created> {
         if let Ok(answer) = tokio::time::timeout(patience, &mut self.answer).await {
             return Some(answer.unwrap_or(Err(store::Error::Closed)));
         }
-        // Either its owner has not begun, and need not any more, or it has and will find the instance stored.
+        // An owner that has not accepted the offer yet will not; one that has finds the instance stored.
         self.claim.take();
         None
     }
@@ -121,9 +121,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_offer_that_is_taken_is_answered_once() {
+    async fn an_accepted_offer_is_answered_once() {
         let (offer, offered) = offer();
-        let mut taken = offer.take().expect("nobody has withdrawn it");
+        let mut taken = offer.take().expect("it was not withdrawn");
         taken.answer.give(Ok(StartOutcome::Created(InstanceNumber(7))));
         taken.answer.give(Err(store::Error::Closed));
         let answer = offered.answer(Duration::from_secs(1)).await;
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_offer_that_nobody_answers_is_withdrawn() {
+    async fn an_unanswered_offer_is_withdrawn() {
         let (offer, offered) = offer();
         assert!(offered.answer(Duration::from_secs(1)).await.is_none());
         assert!(offer.take().is_none());

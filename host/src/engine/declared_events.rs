@@ -1,20 +1,20 @@
-//! The events that a module version declares, with what checks them.
+//! The events that a module version declares, with compiled schemas.
 
 use std::collections::BTreeMap;
 
 use crate::model::{Event, EventDescription, FunctionName};
 use crate::schema::{SchemaValidator, Violation};
 
-/// The events that the orchestrations of one version declare.
+/// The events that the orchestrations of one module version declare.
 #[derive(Debug, Default)]
 pub struct DeclaredEvents {
-    /// By function and folded name.
+    /// Keyed by function and folded event name.
     schemas: BTreeMap<(FunctionName, String), SchemaValidator>,
 }
 
 impl DeclaredEvents {
-    /// Those of a version. Schemas were checked at upload; one that this host cannot compile any more lets everything
-    /// pass.
+    /// Compiles the schemas of a version. They were checked at upload; a schema that this host cannot compile any more
+    /// accepts everything.
     pub(super) fn of(events: &[EventDescription]) -> Self {
         let schemas = events.iter().filter_map(|event| {
             let schema = SchemaValidator::compile(event.payload_schema.as_deref()?).ok()?;
@@ -25,10 +25,10 @@ impl DeclaredEvents {
         }
     }
 
-    /// Checks an event for an instance of that function. One that it does not declare fits.
+    /// Checks an event for an instance of this function. An undeclared event is valid.
     ///
     /// # Errors
-    /// Where and how it does not fit.
+    /// Where and why the event does not fit.
     pub(super) fn check(&self, function: &FunctionName, event: &Event) -> Result<(), Violation> {
         if self.schemas.is_empty() {
             return Ok(());

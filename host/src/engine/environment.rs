@@ -1,4 +1,4 @@
-//! What the engine is built on: handles that exist before it and outlive none of its tasks.
+//! What the engine is built on: handles that exist before it and are dropped after its tasks.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::entropy::Entropy;
 use crate::store::Store;
 use crate::tenancy::Tenancy;
 
-/// Everything that owners, attempts and requests alike use. There is one.
+/// Used by owners, attempts and requests alike. There is one.
 pub(super) struct Environment {
     pub store: Store,
     pub tenancy: Tenancy,
@@ -21,12 +21,12 @@ pub(super) struct Environment {
     pub modules: Arc<dyn Modules>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
-    /// Where running turns and attempts are noted.
+    /// Records running turns and attempts.
     pub recorder: FlightRecorder,
     pub stats: EngineStats,
-    /// Where owners and attempts run.
+    /// The runtime of owners and attempts.
     pub runtime: tokio::runtime::Handle,
-    /// Waited for at the shutdown.
+    /// The tasks that a shutdown waits for.
     pub tracker: TaskTracker,
     pub shutdown: CancellationToken,
 }

@@ -1,7 +1,7 @@
-//! Events against what their recipients declare: refused where they are raised, before anything of them is stored.
+//! Checks events against the declarations of their recipients: when they are raised, before anything is stored.
 //!
-//! A recipient is checked by the version that it is pinned to. An event that is stored already is not checked again:
-//! what continues as new on another version takes over the events of the one before.
+//! The version that the recipient is pinned to decides. Stored events are not checked again: an instance that continues
+//! as new on another version takes over the events of the previous one.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::model::{Event, FunctionName, InboxItem, InstanceId, LogLevel, LogLine
 use crate::schema::Violation;
 use crate::store::{self, OutboundMessage, Recipient, Store, TurnCommit};
 
-/// An event that does not fit what its recipient declares.
+/// An event that does not fit the declaration of its recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct UnfitEvent {
     /// The orchestration that declares it.
     pub function: FunctionName,
-    /// Where and how it does not fit.
+    /// Where and why it does not fit.
     pub violation: Violation,
 }
 
@@ -26,10 +26,10 @@ struct Code {
     function: FunctionName,
 }
 
-/// Checks an event for an instance that runs such code.
+/// Checks an event for an instance that runs this function.
 ///
 /// # Errors
-/// When the store fails.
+/// If the store fails.
 pub(super) async fn check(
     guests: &dyn Guests,
     module: ModuleNumber,
@@ -43,10 +43,10 @@ pub(super) async fn check(
     }))
 }
 
-/// Drops the events of a turn that do not fit what their recipients declare, with a line in the log of the sender.
+/// Drops the events of a turn that do not fit the declarations of their recipients, with a warning in the sender's log.
 ///
 /// # Errors
-/// When the store fails.
+/// If the store fails.
 pub(super) async fn drop_unfit(
     guests: &dyn Guests,
     store: &Store,
@@ -55,7 +55,7 @@ pub(super) async fn drop_unfit(
     if !commit.messages.iter().any(|message| as_event(message).is_some()) || !guests.declare_events(commit.tenant) {
         return Ok(());
     }
-    // A turn may send many events to few.
+    // A turn may send many events to few instances.
     let mut known: BTreeMap<InstanceId, Option<Code>> = BTreeMap::new();
     let mut kept = Vec::with_capacity(commit.messages.len());
     for message in std::mem::take(&mut commit.messages) {
@@ -98,7 +98,7 @@ fn as_event(message: &OutboundMessage) -> Option<(&InstanceId, &Event)> {
     }
 }
 
-/// What an instance runs that is stored, or that the commit is about to create.
+/// The code of an instance that is stored or that this commit creates.
 async fn code_of(store: &Store, commit: &TurnCommit, id: &InstanceId) -> Result<Option<Code>, store::Error> {
     if let Some(addressee) = store.tenant(commit.tenant).addressee(id).await? {
         return Ok(Some(Code {

@@ -1,9 +1,9 @@
-//! What was being run at this moment, kept where a crash of the process leaves it readable.
+//! Records what is running, so that it can be read after a crash of the process.
 //!
-//! A guest that takes the host down must not do so for ever. Writing to the database before every turn and attempt
-//! would cost a commit each; this file is mapped into memory, so that a note costs a few stores, and its pages outlive
-//! the process (not a loss of power, which no guest causes). Every turn and attempt holds a slot of the file while it
-//! runs; after an unclean end the slots in use name the suspects.
+//! A guest that crashes the host must not do so again and again. A commit before every turn and attempt would be too
+//! expensive. This file is mapped into memory instead: recording costs a few memory writes, and the pages survive the
+//! process (they may not survive a loss of power, but no guest causes that). Every turn and attempt holds a slot of the
+//! file while it runs; after an unclean end, the slots in use name the suspects.
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -19,30 +19,30 @@ use crate::model::{ExecutionNumber, InstanceNumber, TaskId};
 pub(super) const SLOT_BYTES: usize = 24;
 /// Marks a slot in use.
 const IN_USE: u8 = 0xA5;
-/// Slots beyond this are not recorded; there are never so many guests running at once.
+/// The maximum number of slots; what runs beyond is not recorded. There are never so many guests running at once.
 const MAX_SLOTS: usize = 65_536;
-/// Bytes of the file.
+/// The size of the file in bytes.
 const FILE_BYTES: usize = MAX_SLOTS * SLOT_BYTES;
 
-/// What a slot says was running.
+/// A turn or attempt that was running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flight {
-    /// Whose.
+    /// The instance that was running.
     pub instance: InstanceNumber,
-    /// In which execution.
+    /// Its execution.
     pub execution: ExecutionNumber,
-    /// An attempt of this task; none for a turn of the instance itself.
+    /// The task of an attempt; `None` for a turn of the instance itself.
     pub task: Option<TaskId>,
 }
 
-/// The file with its free slots. Cheap to clone.
+/// The file and its free slots. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct FlightRecorder(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     medium: Medium,
-    /// Slots that the last host may have left in use.
+    /// The number of slots that the previous run may have left in use.
     left: usize,
     slots: Mutex<Slots>,
 }
@@ -51,7 +51,7 @@ struct Inner {
 #[derive(Debug)]
 enum Medium {
     Map(MmapRaw),
-    /// Bytes that outlive a simulated host.
+    /// Bytes that survive a simulated host.
     #[cfg(test)]
     Memory(Arc<Mutex<Vec<u8>>>),
 }
@@ -61,9 +61,9 @@ impl Medium {
         match self {
             Self::Map(map) => {
                 assert!(offset + SLOT_BYTES <= map.len(), "the map has room for every slot");
-                // SAFETY: the bytes lie within the map, as asserted, and nobody else reads or writes them: a slot belongs
-                // to one recording at a time, or to `clear` before there are any, and other processes read the file only
-                // after this one.
+                // SAFETY: the bytes lie within the map, as asserted, and no other code accesses them: a slot belongs to
+                // one recording at a time, or to `clear` before there are any, and other processes read the file only
+                // after this one has ended.
                 unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), map.as_mut_ptr().add(offset), SLOT_BYTES) };
             }
             #[cfg(test)]
@@ -81,11 +81,11 @@ impl Medium {
 struct Slots {
     free: Vec<usize>,
     used: usize,
-    /// Nothing is recorded any more: the host ends because somebody asked for it.
+    /// Nothing is recorded any more, because an orderly shutdown has begun.
     closed: bool,
 }
 
-/// Holds a slot; dropping it says that the run ended, however it ended.
+/// Holds a slot while something runs. Dropping it frees the slot.
 #[derive(Debug)]
 pub struct Recording {
     recorder: FlightRecorder,
@@ -93,24 +93,25 @@ pub struct Recording {
 }
 
 impl FlightRecorder {
-    /// Reads what the last host left, and starts an empty record.
+    /// Opens the file, and returns what was running when the previous run of the host ended.
     ///
     /// # Errors
-    /// When the file cannot be read or written.
+    /// If the file cannot be read or written.
     pub fn open(path: &Path) -> std::io::Result<(Self, Vec<Flight>)> {
         let bytes = match std::fs::read(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             read => read?,
         };
         let (left, slots_left) = left_in(&bytes);
-        // Emptied only once the caller has noted what it held: see `clear`.
+        // The slots are kept until the caller has recorded their contents: see `clear`.
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
             .open(path)?;
-        // Its blocks are reserved now: a page of a hole that finds the disk full is a signal that ends the host.
+        // Reserve the blocks now: writing to a hole of the mapped file on a full disk raises a signal that ends the
+        // host.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, FILE_BYTES as u64)?;
         Ok((
             Self(Arc::new(Inner {
@@ -122,7 +123,7 @@ impl FlightRecorder {
         ))
     }
 
-    /// The same over bytes in memory, for the simulation.
+    /// The same with bytes in memory, for the simulation.
     #[cfg(test)]
     pub(super) fn in_memory(memory: Arc<Mutex<Vec<u8>>>) -> (Self, Vec<Flight>) {
         let (flights, left) = left_in(&memory.lock().unwrap_or_else(PoisonError::into_inner));
@@ -134,14 +135,15 @@ impl FlightRecorder {
         (Self(Arc::new(inner)), flights)
     }
 
-    /// Forgets what the last host left. To be called when it has been noted, before anything runs.
+    /// Clears the slots of the previous run. Call it once their contents are recorded in the store, before anything
+    /// runs.
     pub fn clear(&self) {
         for slot in 0..self.0.left {
             self.write(slot, &[0; SLOT_BYTES]);
         }
     }
 
-    /// Notes that something runs, until the recording is dropped.
+    /// Records something as running until the recording is dropped.
     pub fn record(&self, flight: Flight) -> Recording {
         let mut slots = self.lock();
         let slot = slots.take();
@@ -154,7 +156,7 @@ impl FlightRecorder {
         }
     }
 
-    /// Forgets what runs now and records nothing any more. Call it when a shutdown begins: whatever is still running when
+    /// Clears all slots and records nothing any more. Call it when a shutdown begins: whatever is still running when
     /// the process ends did not cause that end.
     pub fn close(&self) {
         let mut slots = self.lock();
@@ -198,7 +200,7 @@ impl Slots {
     }
 }
 
-/// The flights in a record, each once, and up to which slot there are any.
+/// The flights in a record, each once, and the number of slots up to the last one in use.
 fn left_in(bytes: &[u8]) -> (Vec<Flight>, usize) {
     let slots = || bytes.chunks_exact(SLOT_BYTES).map(read_slot).take(MAX_SLOTS);
     let mut in_use = slots().enumerate().filter(|(_, slot)| slot.is_some());
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ran_when_the_process_ended_is_there_for_the_next_one_until_it_is_noted() {
+    fn what_ran_when_the_process_ended_stays_readable_until_it_is_cleared() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("flights");
         let (recorder, left) = FlightRecorder::open(&path).unwrap();
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_when_a_shutdown_begins_is_no_suspect() {
+    fn what_runs_when_a_shutdown_begins_is_not_a_suspect() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("flights");
         let (recorder, _) = FlightRecorder::open(&path).unwrap();
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_no_reason_not_to_start() {
+    fn a_damaged_file_does_not_prevent_a_start() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("flights");
         std::fs::write(&path, vec![0xA5; SLOT_BYTES + 5]).unwrap();

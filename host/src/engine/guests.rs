@@ -1,6 +1,6 @@
-//! What the engine asks of whatever runs guests, and of whatever holds the modules that they are made of.
+//! The traits through which the engine runs guests and manages modules.
 //!
-//! The [catalogue](super::catalogue) with the sandbox behind it, or scripts in the simulation.
+//! The [catalogue](super::catalogue) implements them with the sandbox, the simulation with scripts.
 
 use std::sync::Arc;
 
@@ -15,28 +15,28 @@ use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts};
 use crate::store;
 use crate::tenancy::Quotas;
 
-/// A guest of an orchestration, of whatever make.
+/// The guest of an orchestration.
 pub type AnyGuest = Box<dyn Guest + Send>;
 
-/// What modules offer, and guests made of them.
+/// Finds the functions of modules and creates guests.
 pub trait Guests: Send + Sync + 'static {
-    /// The functions of a tenant as they stand at each question.
+    /// The functions of a tenant; each query sees the current ones.
     fn directory(self: Arc<Self>, tenant: TenantId) -> Arc<dyn Directory>;
 
-    /// The version of an orchestration that a start from outside runs on.
+    /// The module version on which a client's start runs.
     ///
     /// # Errors
-    /// When there is no such function or the input does not fit.
+    /// If there is no such function or the input does not fit its schema.
     fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError>;
 
-    /// A guest for one execution, before its first turn.
+    /// Creates a guest for one execution, before its first turn.
     fn orchestrator<'a>(
         &'a self,
         module: ModuleNumber,
         started: &'a Started,
     ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>>;
 
-    /// Whether any version of a tenant's modules declares events. Without one, no event is looked at.
+    /// Whether any version of a tenant's modules declares events. If not, its events are not checked.
     fn declare_events(&self, tenant: TenantId) -> bool {
         let _ = tenant;
         false
@@ -48,21 +48,21 @@ pub trait Guests: Send + Sync + 'static {
         Box::pin(async { Ok(Arc::default()) })
     }
 
-    /// The activities of a version, ready to run.
+    /// The activities of a version, loaded.
     fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostUnavailable>>;
 
-    /// The digest of a version that is loaded.
+    /// The digest of a version; `None` if it is not loaded.
     fn digest(&self, module: ModuleNumber) -> Option<ModuleDigest>;
 
-    /// What was done with the connections of activities. Scripts have none.
+    /// Counters of the connections of activities. Scripts have none.
     fn connections(&self) -> ConnectionCounts {
         ConnectionCounts::default()
     }
 }
 
-/// The modules of tenants, as people change them.
+/// Adds and removes the modules of tenants.
 pub trait Modules: Send + Sync + 'static {
-    /// Takes in a module and makes it the current version of its name.
+    /// Stores a module and makes it the current version of its name.
     fn put<'a>(
         &'a self,
         tenant: TenantId,
@@ -72,23 +72,23 @@ pub trait Modules: Send + Sync + 'static {
         by: Option<&'a str>,
     ) -> BoxFuture<'a, Result<StoredModule, PutModuleError>>;
 
-    /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
+    /// Removes a module's name and functions; returns whether it existed. Running instances continue.
     fn delete<'a>(&'a self, tenant: TenantId, name: &'a str) -> BoxFuture<'a, Result<bool, store::Error>>;
 
-    /// Forgets the functions of a tenant that is gone.
+    /// Drops the functions of a deleted tenant.
     fn forget(&self, tenant: TenantId);
 }
 
 /// The activities of one module version.
 pub trait ActivityCode: Send + Sync {
-    /// The name that the module was uploaded under.
+    /// The name of the module at its last upload.
     fn module_name(&self) -> &str;
 
     /// Runs one attempt. Dropping the future stops it.
     fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>>;
 }
 
-/// No modules, for tests whose guests are written by hand: nobody may add any.
+/// Refuses all modules, for tests with hand-written guests.
 #[cfg(test)]
 pub(super) struct NoModules;
 

@@ -1,8 +1,8 @@
-//! Tenants whose instances take no turns for now, and what happens when they may again.
+//! Tenants whose instances run no turns for now.
 //!
-//! A tenant is held while it is disabled, or while far more is stored of it than its quota allows. Nothing is lost: what
-//! arrives meanwhile is kept, as for a suspended instance, and timers that come due fire afterwards. Who finds a tenant
-//! held notes it here; when it is held no more, all of its instances that have something to do are woken.
+//! A tenant is held while it is disabled, or while it stores far more than its quota allows. Nothing is lost: what
+//! arrives is kept, as for a suspended instance, and timers that come due fire afterwards. Owners that find a tenant
+//! held register it here; once it is no longer held, all of its instances that have work are woken.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ use crate::model::{InstanceNumber, TenantId};
 use crate::store::Error;
 use crate::tenancy::Tenancy;
 
-/// How often it is looked whether a tenant is still held.
+/// How often to check whether a tenant is still held.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Instances woken per query.
+/// Instances to wake per query.
 const PAGE: u32 = 1_000;
 
 /// The tenants that are held. Cheap to clone.
@@ -29,9 +29,9 @@ pub(super) struct HeldTenants(Arc<Inner>);
 
 struct Inner {
     tenancy: Tenancy,
-    /// Those that were found held, and whose instances have not been woken since.
+    /// Tenants that were found held and whose instances were not woken since.
     noted: Mutex<BTreeSet<TenantId>>,
-    /// The first was noted.
+    /// Notified when a tenant is added.
     first: Notify,
 }
 
@@ -44,7 +44,7 @@ impl HeldTenants {
         }))
     }
 
-    /// Whether a tenant is held. Who is told so will be woken.
+    /// Whether a tenant is held. If so, its instances will be woken afterwards.
     pub(super) fn is_held(&self, tenant: TenantId) -> bool {
         if self.0.tenancy.hold(tenant).is_none() {
             return false;
@@ -52,7 +52,8 @@ impl HeldTenants {
         if self.noted().insert(tenant) {
             self.0.first.notify_one();
         }
-        // It may have ended before it was noted; who looks for noted ones comes after this.
+        // The hold may have ended before the tenant was registered; checking again after the registration closes the
+        // gap.
         self.0.tenancy.hold(tenant).is_some()
     }
 
@@ -61,7 +62,7 @@ impl HeldTenants {
         self.noted().iter().copied().collect()
     }
 
-    /// Wakes instances when their tenants are held no more, until the shutdown. Before each time, `released` is called.
+    /// Wakes the instances of tenants that are no longer held, until shutdown. Calls `released` before.
     pub(super) async fn run(self, environment: Arc<Environment>, owners: Owners, released: impl Fn()) {
         let work = async {
             loop {
@@ -88,7 +89,7 @@ impl HeldTenants {
         environment.shutdown.run_until_cancelled(work).await;
     }
 
-    /// Forgets those that are held no more, and says which.
+    /// Removes and returns the tenants that are no longer held.
     fn release(&self) -> Vec<TenantId> {
         let mut noted = self.noted();
         noted
@@ -101,7 +102,7 @@ impl HeldTenants {
     }
 }
 
-/// Wakes the instances of a tenant that have messages, activities in flight, or something due.
+/// Wakes the instances of a tenant that have messages, activities in flight, or a due timer.
 async fn wake(environment: &Environment, owners: &Owners, tenant: TenantId) -> Result<u64, Error> {
     let (mut woken, mut after) = (0, None::<InstanceNumber>);
     loop {

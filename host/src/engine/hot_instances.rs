@@ -1,11 +1,11 @@
-//! Which instances are hot and idle, and which of them goes first when room is needed.
+//! Tracks instances that are hot and idle, to evict the one that has been idle longest.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::InstanceNumber;
 
-/// Hot, idle instances in the order they became idle.
+/// Hot, idle instances, ordered by the time since when they are idle.
 #[derive(Debug, Default)]
 pub(super) struct HotInstances(Mutex<Order>);
 
@@ -17,7 +17,8 @@ struct Order {
 }
 
 impl HotInstances {
-    /// An instance has become idle with its guest in memory. Returns one to cool if there are more than `cap`.
+    /// Notes that an instance is idle with its guest in memory. Returns an instance to evict if there are more than
+    /// `cap`.
     pub(super) fn idle(&self, instance: InstanceNumber, cap: usize) -> Option<InstanceNumber> {
         let mut order = self.lock();
         order.remove(instance);
@@ -28,12 +29,12 @@ impl HotInstances {
         if order.ages.len() > cap { order.pop() } else { None }
     }
 
-    /// An instance is busy again, or cold.
+    /// Notes that an instance is busy or cold.
     pub(super) fn not_idle(&self, instance: InstanceNumber) {
         self.lock().remove(instance);
     }
 
-    /// The instance that has been idle longest.
+    /// Removes and returns the instance that has been idle longest.
     pub(super) fn oldest(&self) -> Option<InstanceNumber> {
         self.lock().pop()
     }

@@ -1,7 +1,6 @@
-//! What is kept in memory although it could be had again: bounded by number and by bytes, and what was used least recently
-//! goes first.
+//! An LRU cache, bounded by entries and bytes.
 //!
-//! Knows nothing of what it keeps: how large something is, is said once that is known.
+//! The caller reports the size of a value once it is known.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,12 +9,12 @@ use std::sync::Arc;
 pub(super) struct LruCache<K, V> {
     entries: BTreeMap<K, Entry<V>>,
     limits: Limits,
-    /// The sum of what is known of the entries.
+    /// The sum of the reported sizes.
     bytes: u64,
     uses: u64,
 }
 
-/// How much is kept at most. A single value may be larger.
+/// The limits of the cache. A single value may be larger.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub entries: usize,
@@ -25,12 +24,12 @@ pub(super) struct Limits {
 struct Entry<V> {
     value: Arc<V>,
     bytes: u64,
-    /// The use that was the last.
+    /// The number of the last use.
     used: u64,
 }
 
 impl<K: Ord + Copy, V: Default> LruCache<K, V> {
-    /// Nothing yet.
+    /// Creates an empty cache.
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             entries: BTreeMap::new(),
@@ -40,7 +39,7 @@ impl<K: Ord + Copy, V: Default> LruCache<K, V> {
         }
     }
 
-    /// Uses a value, an empty one if there is none of that key.
+    /// Returns the value of a key, or inserts a default one, and counts it as used.
     pub(super) fn take_up(&mut self, key: K) -> Arc<V> {
         self.uses += 1;
         let entry = self.entries.entry(key).or_insert_with(|| Entry {
@@ -54,12 +53,12 @@ impl<K: Ord + Copy, V: Default> LruCache<K, V> {
         value
     }
 
-    /// Looks at a value without using it.
+    /// Returns a value without counting it as used.
     pub(super) fn get(&self, key: K) -> Option<&V> {
         self.entries.get(&key).map(|entry| &*entry.value)
     }
 
-    /// Says how large a value turned out to be. Others make room for it.
+    /// Reports the size of a value. Other values are dropped if necessary.
     pub(super) fn weigh(&mut self, key: K, bytes: u64) {
         let Some(entry) = self.entries.get_mut(&key) else {
             return;
@@ -76,7 +75,7 @@ impl<K: Ord + Copy, V: Default> LruCache<K, V> {
         }
     }
 
-    /// Drops what is too much, except for that one.
+    /// Drops the least recently used values beyond the limits, except this one.
     fn drop_others(&mut self, key: K) {
         while self.entries.len() > self.limits.entries || self.bytes > self.limits.bytes {
             let others = self.entries.iter().filter(|(other, _)| **other != key);
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_least_recently_goes_first() {
+    fn the_least_recently_used_value_is_dropped_first() {
         let mut kept = kept(3, u64::MAX);
         for key in [1, 2, 3, 1, 4] {
             kept.take_up(key);
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn large_values_drop_as_many_as_it_takes_but_never_themselves() {
+    fn a_large_value_drops_as_many_others_as_necessary_but_never_itself() {
         let mut kept = kept(100, 100);
         for key in 1..=10 {
             kept.take_up(key);
@@ -127,7 +126,7 @@ mod tests {
         check(&kept, &[1, 5, 6, 7, 8, 9, 10, 11]);
         kept.weigh(11, 1_000);
         check(&kept, &[11]);
-        // Dropped meanwhile by others: it counts no more.
+        // Was dropped in the meantime, so its size is not counted.
         kept.weigh(1, 50);
         kept.take_up(12);
         check(&kept, &[12]);

@@ -1,4 +1,4 @@
-//! What owners are told, and by whom.
+//! Messages to owners.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,22 +9,22 @@ use super::owner::ActivityResult;
 use crate::model::{Event, InboxRow, history::outcome_bytes};
 use crate::store::Error as StoreError;
 
-/// What an owner can be told.
+/// A message to an owner.
 #[derive(Debug)]
 pub enum Mail {
-    /// A row is in the inbox.
+    /// A row was added to the inbox.
     Inbox(InboxRow),
     /// An activity call has its outcome.
     Result(ActivityResult),
     /// An event from a client. The client gets its answer once the event is durable.
     Event(RaisedEvent),
-    /// Look whether there is something to do: a timer is due, the host has started.
+    /// Check for work: a timer is due, or the host has started.
     Wake,
-    /// Forget the guest, if nothing is to do: room is needed.
+    /// Drop the guest if it is idle, to free memory.
     Cool,
 }
 
-/// An event that is nowhere durable yet, and who raised it.
+/// An event that is not durable yet, with the channel to its sender.
 #[derive(Debug)]
 pub struct RaisedEvent {
     event: Event,
@@ -32,7 +32,7 @@ pub struct RaisedEvent {
     claim: Claim,
 }
 
-/// Decides between an owner that takes a request and a client that does not wait any longer.
+/// Decides between an owner that accepts a request and a client that stops waiting for it: the first to claim it wins.
 #[derive(Debug, Clone, Default)]
 pub struct Claim(Arc<AtomicBool>);
 
@@ -44,7 +44,7 @@ impl Claim {
 }
 
 impl RaisedEvent {
-    /// With its claim, and where its outcome is sent.
+    /// Creates a raised event; returns it with its claim and the receiver of its outcome.
     pub fn new(event: Event) -> (Self, Claim, oneshot::Receiver<EventOutcome>) {
         let (reply, taken) = oneshot::channel();
         let claim = Claim::default();
@@ -56,25 +56,25 @@ impl RaisedEvent {
         (raised, claim, taken)
     }
 
-    /// The event and whom to tell, unless it was withdrawn.
+    /// The event and the channel for its outcome; `None` if the sender has withdrawn it.
     pub fn take(self) -> Option<(Event, oneshot::Sender<EventOutcome>)> {
         self.claim.take().then_some((self.event, self.reply))
     }
 }
 
-/// What became of an event that was given to an owner.
+/// The outcome of an event that was sent to an owner.
 #[derive(Debug)]
 pub enum EventOutcome {
-    /// It is durable.
+    /// The event is durable.
     Durable,
-    /// The owner did not take it, and nothing was stored: the sender has it stored, if the instance is still there.
+    /// The owner did not take the event and nothing was stored: the sender stores it if the instance still exists.
     NotTaken,
     /// The store failed.
     Failed(StoreError),
 }
 
 impl Mail {
-    /// About how much memory it takes, in bytes.
+    /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         const BESIDE: usize = 256;
         let content = match self {

@@ -1,8 +1,9 @@
 //! The mailbox of an owner: bounded in bytes, by itself and together with all others.
 //!
-//! What does not fit is not lost. A row of the inbox is durable: it is dropped, and the owner reads its instance anew when
-//! it has done what it knows of. An event that is nowhere durable goes back to its sender, who has it stored. Results of
-//! activities always fit: there are no more of them than calls in flight, which are limited.
+//! A message that does not fit is not lost. Rows of the inbox are durable: they are dropped, and the owner reads its
+//! instance again after it has processed the messages in its mailbox. An event that is not durable goes back to its
+//! sender, who stores it. Results of activities always fit: there is at most one per call in flight, and those are
+//! limited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,17 +12,17 @@ use tokio::sync::mpsc;
 
 use super::mail::{EventOutcome, Mail};
 
-/// Most bytes in all mailboxes together, unless told otherwise.
+/// The default size limit of all mailboxes together, in bytes.
 pub(super) const ALL_BYTES: usize = 256 << 20;
 
-/// Most bytes in one mailbox, unless told otherwise.
+/// The default size limit of one mailbox, in bytes.
 pub(super) const MAILBOX_BYTES: usize = 4 << 20;
 
-/// The part of a mailbox that is there whatever the others hold, so that one tenant's messages do not keep those of
-/// another from being delivered.
+/// Each mailbox may use this fraction (1/64) of its size even if the others use up the total, so that one tenant's
+/// messages do not block those of another.
 const OWN_PART: usize = 64;
 
-/// What mailboxes may hold. Cheap to clone.
+/// The limits of all mailboxes and how much is used. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     each: usize,
@@ -30,7 +31,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// So many bytes in one mailbox, and in all together.
+    /// Limits one mailbox to `each` bytes and all together to `all` bytes.
     pub(super) fn new(each: usize, all: usize) -> Self {
         Self {
             each,
@@ -40,14 +41,14 @@ impl Budget {
     }
 }
 
-/// Where messages are put in.
+/// The sender's side of a mailbox.
 #[derive(Debug)]
 pub(super) struct Sender {
     sender: mpsc::UnboundedSender<Mail>,
     state: Arc<State>,
 }
 
-/// Where the owner takes them out.
+/// The owner's side of a mailbox.
 #[derive(Debug)]
 pub(super) struct Mailbox {
     receiver: mpsc::UnboundedReceiver<Mail>,
@@ -58,15 +59,15 @@ pub(super) struct Mailbox {
 struct State {
     budget: Budget,
     used: AtomicUsize,
-    /// A wake-up is in the mailbox. A second one would say nothing new.
+    /// A wake-up is in the mailbox; another one would be redundant.
     is_woken: AtomicBool,
-    /// Rows were dropped. Until the owner has noticed, whatever comes is left in the store, so that of what came by mail it
-    /// knows the first.
+    /// Rows were dropped. Until the owner notices, later rows are left in the store too, so that the mailbox never
+    /// skips a row.
     has_missed: AtomicBool,
 }
 
 impl State {
-    /// Whether a message of that size may be put in. One that is larger than a mailbox may, if hardly anything else is there.
+    /// Whether a message of this size fits. A message larger than a mailbox fits if the mailbox is nearly empty.
     fn fits(&self, size: usize) -> bool {
         let (used, all) = (
             self.used.load(Ordering::Relaxed),
@@ -94,7 +95,7 @@ impl Drop for State {
     }
 }
 
-/// An empty mailbox.
+/// Creates an empty mailbox.
 pub(super) fn channel(budget: &Budget) -> (Sender, Mailbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let state = Arc::new(State {
@@ -111,10 +112,10 @@ pub(super) fn channel(budget: &Budget) -> (Sender, Mailbox) {
 }
 
 impl Sender {
-    /// Puts a message in. One at a time: the table of owners is locked meanwhile.
+    /// Sends a message. Callers hold the lock of the table of owners, so no two calls overlap.
     ///
     /// # Errors
-    /// When there is no owner any more; the message comes back.
+    /// If the owner is gone; returns the message.
     pub(super) fn send(&self, mail: Mail) -> Result<(), Box<Mail>> {
         let state = &self.state;
         let has_room = !state.has_missed.load(Ordering::SeqCst) && state.fits(mail.size());
@@ -155,7 +156,7 @@ impl Mailbox {
         mail.map(|mail| self.taken(mail))
     }
 
-    /// Takes a message, if there is one.
+    /// Takes a message if there is one.
     pub(super) fn try_recv(&mut self) -> Option<Mail> {
         let mail = self.receiver.try_recv().ok();
         mail.map(|mail| self.taken(mail))
@@ -174,7 +175,7 @@ impl Mailbox {
         self.receiver.is_empty()
     }
 
-    /// Whether rows were dropped since the last time: what is stored must be read anew.
+    /// Whether rows were dropped since the last call, so that the owner must read its instance again.
     pub(super) fn take_missed(&self) -> bool {
         self.state.has_missed.swap(false, Ordering::SeqCst)
     }
@@ -218,13 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_do_not_fit_are_left_in_the_store_and_so_is_what_follows_them() {
+    fn rows_that_do_not_fit_are_left_in_the_store_with_all_later_ones() {
         let budget = Budget::new(4_000, 1 << 20);
         let (sender, mut mailbox) = channel(&budget);
         sender.send(row(1, 1_000)).unwrap();
         sender.send(row(2, 5_000)).unwrap();
         sender.send(row(3, 10)).unwrap();
-        assert_eq!(seqs(&mut mailbox), [1], "3 would come before 2");
+        assert_eq!(seqs(&mut mailbox), [1], "3 would precede 2");
         assert!(mailbox.take_missed() && !mailbox.take_missed());
         sender.send(row(4, 10)).unwrap();
         assert_eq!(seqs(&mut mailbox), [4]);
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mailboxes_together_are_bounded_and_what_is_dropped_with_one_is_free_again() {
+    fn all_mailboxes_together_are_bounded_and_a_dropped_one_frees_its_bytes() {
         let budget = Budget::new(64_000, 3_000);
         let (first, mut first_mailbox) = channel(&budget);
         let (second, mut second_mailbox) = channel(&budget);
@@ -253,7 +254,7 @@ mod tests {
         second.send(row(2, 2_000)).unwrap();
         assert!(second_mailbox.take_missed());
         second.send(row(3, 100)).unwrap();
-        assert_eq!(seqs(&mut second_mailbox), [3], "a little always fits");
+        assert_eq!(seqs(&mut second_mailbox), [3], "a small message always fits");
         drop(first_mailbox.try_recv());
         second.send(row(4, 2_000)).unwrap();
         drop(second_mailbox);
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn one_wake_up_is_as_good_as_many() {
+    fn repeated_wake_ups_are_merged() {
         let (sender, mut mailbox) = channel(&Budget::new(4_000, 1 << 20));
         for _ in 0..100 {
             sender.send(Mail::Wake).unwrap();

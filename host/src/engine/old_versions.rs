@@ -1,10 +1,10 @@
 //! Deletes the bytes of old module versions that nothing can need any more.
 //!
-//! A live instance needs the version that it runs on and those that its outstanding calls name. Calls stand in histories
-//! alone, so this reads those of the instances that may have made one, a few at a time. What it has found out stays true:
-//! once a version has been superseded for a while, no new call can name it. So each version has one walk through the
-//! instances, which stops at an instance that needs it and goes on from there when that is over. A host that starts walks
-//! anew.
+//! An active instance needs the version that it runs on and those that its outstanding calls name. Only histories
+//! contain calls, so this reads the histories of the instances that may have made one, a few at a time. Results stay
+//! valid: once a version has been superseded for a while, no new call can name it. So each version is checked in one
+//! walk through the instances; the walk stops at an instance that needs the version and continues from there later. A
+//! restart of the host begins the walks again.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,26 +13,26 @@ use crate::model::{InstanceNumber, ModuleNumber, Timestamp};
 use crate::replay::ledger::{Ledger, Outstanding};
 use crate::store::{Error, OldVersion, Store};
 
-/// How long a version that was found to be needed is left alone.
-const REST: Duration = Duration::from_secs(10 * 60);
+/// How long to wait before checking again a version that is still needed.
+const RECHECK_AFTER: Duration = Duration::from_secs(10 * 60);
 
-/// Turns read at once.
+/// Turns to read at once.
 const TURNS: u32 = 1_000;
 
-/// The walks.
+/// The walks through the instances.
 pub(super) struct OldVersions {
     store: Store,
     walks: HashMap<ModuleNumber, Walk>,
-    /// The version that was looked at last; none at the end of a round.
+    /// The version that was checked last; `None` at the end of a round.
     last: Option<ModuleNumber>,
 }
 
-/// How far the instances have been looked at for one version.
+/// How far the instances have been checked for one version.
 struct Walk {
     superseded_at: Timestamp,
-    /// None up to this one needs it.
+    /// No instance up to this one needs the version.
     cleared: Option<InstanceNumber>,
-    rests_until: Timestamp,
+    skip_until: Timestamp,
 }
 
 impl OldVersions {
@@ -44,10 +44,10 @@ impl OldVersions {
         }
     }
 
-    /// Goes one step further; says whether there is more to do in this round.
+    /// Continues with the next step. Returns whether there is more to do in this round.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub(super) async fn step(&mut self, now: Timestamp) -> Result<bool, Error> {
         let Some(version) = self.store.next_old_version(self.last, now).await? else {
             self.last = None;
@@ -59,19 +59,19 @@ impl OldVersions {
         Ok(true)
     }
 
-    /// Looks at some instances for a version; says whether that was all for now.
+    /// Checks some instances for a version. Returns whether that is all for now.
     async fn look(&mut self, version: OldVersion, now: Timestamp) -> Result<bool, Error> {
         let walk = self.walks.entry(version.number).or_insert_with(|| Walk::new(&version));
         if walk.superseded_at != version.superseded_at {
             *walk = Walk::new(&version);
         }
-        if walk.rests_until > now {
+        if walk.skip_until > now {
             return Ok(true);
         }
         let users = self.store.possible_users(&version, walk.cleared).await?;
         for user in users.instances {
             if user.runs_on_it || calls(&self.store, user.instance, version.number).await? {
-                walk.rests_until = now.after(REST);
+                walk.skip_until = now.after(RECHECK_AFTER);
                 return Ok(true);
             }
             walk.cleared = Some(user.instance);
@@ -91,17 +91,17 @@ impl Walk {
         Self {
             superseded_at: version.superseded_at,
             cleared: None,
-            rests_until: Timestamp(0),
+            skip_until: Timestamp(0),
         }
     }
 }
 
-/// Whether an outstanding call of an instance names a version. Yes, if that cannot be said.
+/// Whether an outstanding call of an instance names this version. Returns true if the history cannot be read.
 async fn calls(store: &Store, instance: InstanceNumber, version: ModuleNumber) -> Result<bool, Error> {
     match fold(store, instance).await {
         Ok(Some(ledger)) => Ok(ledger.tasks().any(|(_, task)| match task {
             Outstanding::Activity(call) => call.module == version,
-            // Later attempts run on it if no module offers the function any more.
+            // Later attempts run on this version if no module offers the function any more.
             Outstanding::SubOrchestration(call) => call.module == version,
             Outstanding::Timer { .. } => false,
         })),
@@ -110,7 +110,7 @@ async fn calls(store: &Store, instance: InstanceNumber, version: ModuleNumber) -
     }
 }
 
-/// What is outstanding of an instance; none if its history changes while it is read, or makes no sense.
+/// The outstanding tasks of an instance; `None` if its history changed while it was read, or is not valid.
 async fn fold(store: &Store, instance: InstanceNumber) -> Result<Option<Ledger>, Error> {
     let mut ledger = Ledger::default();
     let Some(record) = store.load(instance).await? else {
@@ -184,7 +184,7 @@ mod tests {
             }
         }
 
-        /// An instance that has taken one turn, in which it called an activity of that version.
+        /// Creates an instance with one turn, in which it called an activity of the version `calls`.
         async fn eternal(&self, id: &str, module: ModuleNumber, calls: Option<ModuleNumber>) -> InstanceNumber {
             let started = Started {
                 execution: ExecutionNumber::FIRST,
@@ -255,7 +255,7 @@ mod tests {
             self.store.commit(commit).await.unwrap();
         }
 
-        /// One round; which of the versions have their bytes then.
+        /// Runs one round. Returns which of these versions still have their bytes.
         async fn left(&mut self, versions: &[ModuleNumber], hour: u64) -> Vec<u32> {
             while self.versions.step(Timestamp(hour * HOUR_MS)).await.unwrap() {}
             let mut left = Vec::new();
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_eternal_instance_keeps_no_version_that_it_does_not_need() {
+    async fn an_eternal_instance_keeps_only_versions_that_it_needs() {
         let mut world = World::new().await;
         let own = world.put("eternal", 100, 1).await;
         world.eternal("eternal", own, None).await;
@@ -277,7 +277,7 @@ mod tests {
         for content in 1..=5 {
             versions.push(world.put("unrelated", content, 1 + u64::from(content)).await);
         }
-        // What was superseded a moment ago may be in a turn that is about to be committed.
+        // A version that was superseded a moment ago may be used by a turn that is about to be committed.
         assert_eq!(world.left(&versions, 6).await, [own.0, versions[4].0, versions[5].0]);
         assert_eq!(world.left(&versions, 7).await, [own.0, versions[5].0]);
         world.put("eternal", 101, 8).await;
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_outstanding_call_keeps_the_version_that_it_names_and_no_other() {
+    async fn an_outstanding_call_keeps_only_the_version_that_it_names() {
         let mut world = World::new().await;
         let own = world.put("eternal", 100, 1).await;
         let mut versions = vec![world.put("called", 1, 1).await];

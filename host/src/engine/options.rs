@@ -1,4 +1,4 @@
-//! How the engine is set up.
+//! The options of the engine.
 
 use std::time::Duration;
 
@@ -7,33 +7,34 @@ use super::owner::KNOWN_EVENT_BYTES;
 use crate::model::ObservableLimits;
 use crate::replay::TurnLimits;
 
-/// What an operator or a test may choose.
+/// Options that an operator or a test may set.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Most guests kept in memory between turns; 0 replays every turn.
+    /// The maximum number of guests in memory between turns; 0 means that every turn replays.
     pub hot_guests: usize,
-    /// How long an idle guest is kept.
+    /// How long an idle guest stays in memory.
     pub hot_idle: Duration,
-    /// Attempts of activities that run at once.
+    /// The maximum number of activity attempts that run at once.
     pub activity_slots: usize,
-    /// New instances are refused while that many activity calls run or wait, to tenants with an even part of them.
+    /// When this many activity calls are running or waiting, starts are refused to tenants with at least an even share
+    /// of them.
     pub max_queued: usize,
-    /// An attempt that ran at that many unclean ends of the host in a row counts as failed. More than
-    /// [`ATTEMPTS_KEPT`](crate::store::ATTEMPTS_KEPT) count as so many.
+    /// An attempt that was running at this many unclean ends of the host in a row counts as failed. Capped at
+    /// [`ATTEMPTS_KEPT`](crate::store::ATTEMPTS_KEPT).
     pub max_cut_offs: u32,
-    /// At how many unclean ends of the host in a row a turn of an instance may have been running before it is stuck.
+    /// An instance whose turn was running at this many unclean ends of the host in a row becomes stuck.
     pub max_unclean_ends: u32,
-    /// Most bytes of events that nobody has taken, in memory for each active instance; the others stay in the store.
+    /// The size limit of waiting events in memory per active instance, in bytes; the others stay in the store.
     pub known_event_bytes: usize,
-    /// Most bytes of messages that are on their way to one active instance; the others stay in the store.
+    /// The size limit of the mailbox of one active instance, in bytes; messages beyond it stay in the store.
     pub mailbox_bytes: usize,
     /// Limits on new turns.
     pub turn_limits: TurnLimits,
-    /// Limits that executions which start now may observe.
+    /// Limits that new executions can observe.
     pub observable: ObservableLimits,
-    /// Threads for guests, apart from those that serve HTTP and the store.
+    /// The number of threads for guests, besides those of HTTP and the store.
     pub guest_threads: usize,
-    /// How long a stop waits for turns and attempts.
+    /// How long a shutdown waits for running turns and attempts.
     pub stop_timeout: Duration,
 }
 

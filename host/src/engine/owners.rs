@@ -1,7 +1,7 @@
-//! The table of active owners: who gets a message for an instance.
+//! The table of active owners: delivers messages to the owner of an instance.
 //!
-//! A message either finds the owner that is there or makes one. An owner is removed only while the table is locked and
-//! its mailbox is empty, so no message falls between two owners and no instance ever has two.
+//! A message goes to the existing owner or starts a new one. An owner is removed only while the table is locked and its
+//! mailbox is empty, so no message is lost between two owners and no instance has two.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,18 +13,18 @@ use super::mail::Mail;
 use super::mailbox::{self, Budget, Mailbox, Sender};
 use crate::model::InstanceNumber;
 
-/// An owner that is to begin.
+/// An owner that is about to start.
 pub(super) struct NewOwner {
     pub instance: InstanceNumber,
     pub mailbox: Mailbox,
-    /// If the instance is not stored yet, its creation.
+    /// The creation of the instance, if it is not stored yet.
     pub offer: Option<Offer>,
 }
 
 /// Starts the task of an owner.
 type Spawn = Box<dyn Fn(&Owners, NewOwner) + Send + Sync>;
 
-/// The table. Cheap to clone.
+/// The table of active owners. Cheap to clone.
 #[derive(Clone)]
 pub struct Owners(Arc<Inner>);
 
@@ -36,7 +36,7 @@ struct Inner {
 }
 
 impl Owners {
-    /// An empty table, whose mailboxes share a budget. After the shutdown, no owner begins.
+    /// Creates an empty table whose mailboxes share a budget. After the shutdown, it starts no owner.
     pub(super) fn new(
         shutdown: CancellationToken,
         budget: Budget,
@@ -50,14 +50,14 @@ impl Owners {
         }))
     }
 
-    /// Gives a message to the owner of the instance, which is made if there is none.
+    /// Delivers a message to the owner of the instance, and starts an owner if there is none.
     pub fn deliver(&self, instance: InstanceNumber, mail: Mail) {
         let mut table = self.lock();
         let mail = match table.get(&instance) {
             None => mail,
             Some(mailbox) => match mailbox.send(mail) {
                 Ok(()) => return,
-                // The owner panicked. Another one takes over from what is stored.
+                // The owner panicked. A new one takes over from the store.
                 Err(mail) => *mail,
             },
         };
@@ -65,11 +65,11 @@ impl Owners {
             return;
         }
         if self.0.shutdown.is_cancelled() {
-            // What is durable is found again at the next start; a result that is not makes its activity run again.
+            // Durable messages are read at the next start; after a lost result, the activity runs again.
             return;
         }
         let (sender, mailbox) = mailbox::channel(&self.0.budget);
-        // A row need not be handed over: the new owner reads the inbox. A result or an event is nowhere else.
+        // The new owner reads rows from the inbox. Results and events are not stored, so pass them on.
         if matches!(mail, Mail::Result(_) | Mail::Event(_)) {
             sender.send(mail).expect("the receiver is here");
         }
@@ -78,7 +78,7 @@ impl Owners {
         self.spawn(instance, mailbox, None);
     }
 
-    /// Makes the owner of an instance that is not stored yet, under a number that nobody knows.
+    /// Starts the owner of an instance that is not stored yet. No other task knows its number.
     pub fn create(&self, instance: InstanceNumber, offer: Offer) {
         if self.0.shutdown.is_cancelled() {
             return;
@@ -97,12 +97,12 @@ impl Owners {
         (self.0.spawn)(self, new);
     }
 
-    /// How many owners there are.
+    /// The number of active owners.
     pub fn active(&self) -> usize {
         self.lock().len()
     }
 
-    /// Removes an owner whose mailbox is empty; says whether it did.
+    /// Removes an owner if its mailbox is empty. Returns whether it did.
     pub(super) fn remove_if_idle(&self, instance: InstanceNumber, mailbox: &Mailbox) -> bool {
         let mut table = self.lock();
         let idle = mailbox.is_empty();

@@ -1,4 +1,5 @@
-//! What a host does before it takes requests: notes what its predecessor was running, and wakes what has work.
+//! What a host does before it serves requests: records what its previous run was running, and wakes instances that have
+//! work.
 
 use super::environment::Environment;
 use super::flight_recorder::Flight;
@@ -7,33 +8,34 @@ use super::owners::Owners;
 use crate::model::{Failure, InstanceNumber, StuckReason, TaskId, Timestamp, failure::types};
 use crate::store::{ATTEMPTS_KEPT, AttemptRow, AttemptsSoFar, Error, Store};
 
-/// Instances woken per query.
+/// Instances to wake per query.
 const PAGE: u32 = 1_000;
 
-/// Most attempts that are blamed for one unclean end. If more ran at too many ends in a row, most of them are innocent,
-/// and the next start runs [fewer at a time](super::activities::Suspects).
+/// How many attempts may be blamed for one unclean end. If more were running at too many ends in a row, most of them
+/// are innocent, and the next start runs [fewer at a time](super::activities::Suspects).
 const MAX_BLAMED: usize = 2;
 
-/// An attempt that ran at this many unclean ends in a row counts as poisonous even if many others ran at each of them.
-/// Otherwise a host with many attempts could fail in the same way for ever.
+/// An attempt that was running at this many unclean ends in a row is blamed even if many others were running too.
+/// Otherwise a host with many attempts could crash again and again.
 const BLAMED_AT_LAST: u32 = ATTEMPTS_KEPT;
 
-/// What is known about the end of the last host.
+/// What is known about the end of the previous run.
 pub(super) struct UncleanEnds<'a> {
-    /// What it was running, if it ended uncleanly.
+    /// What was running, if that run ended uncleanly.
     pub flights: &'a [Flight],
-    /// An instance whose turn ran at that many of them in a row is stuck.
+    /// An instance whose turn was running at this many unclean ends in a row becomes stuck.
     pub max_in_a_row: u32,
-    /// An attempt that ran at that many of them in a row may be blamed.
+    /// An attempt that was running at this many unclean ends in a row may be blamed.
     pub max_cut_offs: u32,
 }
 
-/// Notes what was running when the last host ended uncleanly. An instance whose turn ran at too many unclean ends in a
-/// row is stuck, so that it cannot take the host down for ever; an attempt is noted as cut off, or as failed. Says whether
-/// something ran that is not stored: the first turn of an instance that was about to be.
+/// Records what was running when the previous run ended uncleanly. An instance whose turn was running at too many
+/// unclean ends in a row becomes stuck, so that it cannot crash the host again; an attempt is recorded as cut off or as
+/// failed. Returns whether something was running that is not stored: the first turn of an instance that was about to be
+/// created.
 ///
 /// # Errors
-/// When the store fails. Nothing is forgotten: the next start sees the same flights.
+/// If the store fails. The recorder is not cleared then, so the next start sees the same flights.
 pub(super) async fn note_flights(environment: &Environment, unclean: UncleanEnds<'_>) -> Result<bool, Error> {
     let UncleanEnds {
         flights,
@@ -75,7 +77,7 @@ pub(super) async fn note_flights(environment: &Environment, unclean: UncleanEnds
     Ok(not_stored)
 }
 
-/// An attempt that the end of the last host cut off.
+/// An attempt that the end of the previous run cut off.
 struct CutOff {
     flight: Flight,
     task: TaskId,
@@ -96,12 +98,13 @@ async fn cut_off(store: &Store, flight: Flight, task: TaskId) -> Result<Option<C
 }
 
 impl CutOff {
-    /// At how many ends in a row it ran, this one included.
+    /// The number of unclean ends in a row at which it was running, including this one.
     fn ends(&self) -> u32 {
         self.so_far.cut_offs + 1
     }
 
-    /// What is noted of it: a failure that counts if it ran at that many ends in a row.
+    /// The row of this attempt. It counts as a failure if the attempt was running at `blamed_from` or more ends in a
+    /// row.
     fn row(&self, blamed_from: u32, now: Timestamp) -> AttemptRow {
         let is_blamed = self.ends() >= blamed_from;
         let failure = if is_blamed {
@@ -120,24 +123,24 @@ impl CutOff {
             fuel: 0,
             started_at: now,
             ended_at: now,
-            // The retry policy is in the history, and applied when the call is resumed.
+            // The retry policy is in the history; it is applied when the call is resumed.
             next_at: (!is_blamed).then_some(now),
         }
     }
 }
 
-/// At how many ends in a row an attempt must have run to be blamed for the last one, given those numbers of all attempts
-/// that ran then.
+/// At how many ends in a row an attempt must have been running to be blamed for the last one. `ends` contains this
+/// number for each attempt that was running.
 fn blamed_from(ends: &[u32], max_cut_offs: u32) -> u32 {
     let limit = max_cut_offs.min(BLAMED_AT_LAST);
     let suspects = ends.iter().filter(|ends| **ends >= limit).count();
     if suspects <= MAX_BLAMED { limit } else { BLAMED_AT_LAST }
 }
 
-/// Wakes all instances with messages or with work in flight. Timers wake the rest when they are due.
+/// Wakes all instances with messages or activities in flight. Timers wake the rest when they are due.
 ///
 /// # Errors
-/// When the store fails.
+/// If the store fails.
 pub(super) async fn wake(store: &Store, owners: &Owners) -> Result<u64, Error> {
     let mut woken = 0;
     let mut after: Option<InstanceNumber> = None;
@@ -166,17 +169,17 @@ mod tests {
     }
 
     #[test]
-    fn few_are_blamed() {
+    fn at_most_two_attempts_are_blamed() {
         check(&[1, 2, 2], 3, &[]);
         check(&[1, 3, 2], 3, &[3]);
         check(&[3, 3], 3, &[3, 3]);
-        // Any of them may have done it, and most have not.
+        // Any of them may have caused it, but most did not.
         check(&[3; 10], 3, &[]);
         check(&[3, 4, 5, 1], 3, &[]);
     }
 
     #[test]
-    fn whoever_runs_at_every_end_is_blamed_at_last() {
+    fn an_attempt_that_runs_at_every_end_is_blamed_eventually() {
         check(&[10; 10], 3, &[10; 10]);
         check(&[10, 9, 9, 9], 3, &[10]);
         check(&[10, 9], u32::MAX, &[10]);
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blamed_attempt_counts_as_failed_and_the_ends_in_a_row_are_counted_anew() {
+    fn a_blamed_attempt_counts_as_failed_and_resets_the_ends_in_a_row() {
         let mut so_far = AttemptsSoFar::default();
         let noted: Vec<_> = (0..4).map(|_| note(&mut so_far, 3)).collect();
         let seen: Vec<_> = noted.iter().map(|row| (row.ordinal, row.number, row.cut_off)).collect();
@@ -212,17 +215,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_blamed_attempt_leaves_is_for_the_retry_policy_to_decide() {
+    fn the_retry_policy_decides_on_the_failure_of_a_blamed_attempt() {
         let mut so_far = AttemptsSoFar::default();
         let row = note(&mut so_far, 1);
         assert_eq!(so_far.undecided, Some(Box::new((row.failure, Timestamp(7)))));
         assert_eq!((so_far.noted, so_far.failed, so_far.next_at), (1, 1, None));
     }
     #[test]
-    fn an_end_that_is_noted_twice_leaves_the_failure_before_it_for_the_retry_policy() {
+    fn an_end_recorded_twice_keeps_the_earlier_failure_for_the_retry_policy() {
         let mut so_far = AttemptsSoFar::default();
         let failure = note(&mut so_far, 1).failure;
-        // The host ended before it forgot the flight.
+        // The host ended before it cleared the recorder.
         let again = note(&mut so_far, 3);
         assert!(again.cut_off);
         assert_eq!(so_far.undecided, Some(Box::new((failure, Timestamp(7)))));

@@ -1,5 +1,5 @@
-//! What clients ask for: starts, messages, removals, uploads, and waiting for an end. What is refused changes nothing, and
-//! what is answered is durable.
+//! The requests of clients: starts, messages, purges, uploads, and waiting for an end. A refused request changes
+//! nothing; an accepted one is durable when it is answered.
 
 use std::time::Duration;
 
@@ -25,21 +25,21 @@ use crate::store::{
 };
 use crate::tenancy::{Exceeded, Quota};
 
-/// How long a client waits for a turn that would store its request along with its own row. After that the request is
+/// How long a client waits for a turn that stores its request together with the turn's row. Afterwards the request is
 /// stored by itself.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Bytes of the inputs of activity calls that may run or wait before further starts are refused.
+/// The size limit for the inputs of running and waiting activity calls, in bytes; beyond it, starts are refused.
 const MAX_QUEUED_BYTES: u64 = 512 << 20;
 
-/// How many instances are purged in one transaction.
+/// How many instances to purge in one transaction.
 const PURGED_AT_ONCE: u32 = 500;
 
 impl Engine {
-    /// Starts an orchestration. When this returns, it is durable.
+    /// Starts an orchestration. It is durable when this returns.
     ///
     /// # Errors
-    /// Why it was refused; then nothing was started.
+    /// If the start is refused; then nothing was started.
     pub async fn start(&self, request: StartRequest) -> Result<StartAnswer, StartError> {
         let StartRequest {
             tenant,
@@ -111,7 +111,7 @@ impl Engine {
         }
     }
 
-    /// What an execution of a tenant that starts now may observe, if the payload is within it.
+    /// The limits that a new execution of a tenant can observe, if the payload is within them.
     fn limits_of(&self, tenant: TenantId, payload: &Payload) -> Result<ObservableLimits, Exceeded> {
         let quota = self
             .0
@@ -132,31 +132,31 @@ impl Engine {
         })
     }
 
-    /// Creates an instance: with its first turn, or without it if that takes long or may be dangerous.
+    /// Creates an instance together with its first turn, or without it if the turn takes long or may end the host.
     async fn create(&self, number: InstanceNumber, creation: Creation) -> Result<StartOutcome, StoreError> {
         let (offer, offered) = Offer::new(creation.clone(), self.0.cautious);
         self.0.owners.create(number, offer);
         if let Some(answer) = offered.answer(PATIENCE).await {
             return answer;
         }
-        // In a task of its own: a client who goes away in between must not leave an instance behind that nobody wakes.
+        // In a separate task: if the client disconnects in between, the stored instance must still be woken.
         let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());
         let stored = self.0.shared.tracker.spawn(async move {
             let created = store.commit(TurnCommit::of_creation(number, creation)).await?;
             if let Some(refused) = created.refused {
                 return Ok(refused);
             }
-            // Also if the owner has begun: it may have failed, and looked for the instance too early.
+            // Even if an owner has begun: it may have failed, or looked for the instance before it was stored.
             owners.deliver(number, Mail::Wake);
             Ok(StartOutcome::Created(number))
         });
         stored.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Raises an event for an instance, or controls it. When this returns, it is durable.
+    /// Raises an event for an instance, or controls it. The message is durable when this returns.
     ///
     /// # Errors
-    /// Why it was refused; then nothing was delivered.
+    /// If the message is refused; then nothing was delivered.
     pub async fn send(
         &self,
         tenant: TenantId,
@@ -174,7 +174,7 @@ impl Engine {
                 match self.raise(tenant, id, event.clone(), is_repeatable).await? {
                     EventOutcome::Durable => return Ok(()),
                     EventOutcome::Failed(error) => return Err(error.into()),
-                    // Nobody took it. The store says why, or keeps it for whoever has the id now.
+                    // No owner took it. The store refuses it, or keeps it for the instance that has the id now.
                     EventOutcome::NotTaken => InboxItem::Event(event),
                 }
             }
@@ -199,8 +199,8 @@ impl Engine {
         }
     }
 
-    /// Appends a message and tells the owner of the instance. In a task of its own: a client who goes away in between must
-    /// not leave a message behind that nobody knows of.
+    /// Appends a message and notifies the owner of the instance. In a separate task: if the client disconnects in
+    /// between, the owner must still learn of the message.
     async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, StoreError> {
         let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());
         let appended = self.0.shared.tracker.spawn(async move {
@@ -219,8 +219,8 @@ impl Engine {
         appended.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Gives an event to the owner of the instance, so that it is stored by the turn that takes it. One with an
-    /// idempotency key is only checked: it is stored together with its key.
+    /// Sends an event to the owner of the instance, so that the turn that takes the event stores it. An event with an
+    /// idempotency key is only checked here: it is stored together with its key.
     async fn raise(
         &self,
         tenant: TenantId,
@@ -258,7 +258,7 @@ impl Engine {
         self.0.owners.deliver(number, Mail::Event(raised));
         let taken = match tokio::time::timeout(PATIENCE, &mut taken).await {
             Ok(taken) => taken,
-            // The owner is busy with something else and has not looked at it: it is stored for later.
+            // The owner is busy and has not accepted the event: the caller stores it.
             Err(_) if claim.take() => return Ok(EventOutcome::NotTaken),
             Err(_) => taken.await,
         };
@@ -268,7 +268,7 @@ impl Engine {
     /// Deletes an instance that has ended, with its history and log.
     ///
     /// # Errors
-    /// Why it was refused.
+    /// If the instance does not exist or has not ended, or the store fails.
     pub async fn purge(&self, tenant: TenantId, id: &InstanceId) -> Result<(), PurgeError> {
         match self.0.shared.store.purge(tenant, id.clone()).await? {
             PurgeOutcome::Purged => Ok(()),
@@ -277,10 +277,11 @@ impl Engine {
         }
     }
 
-    /// Deletes an instance that has ended, with its sub-orchestrations, theirs, and so on; says how many.
+    /// Deletes an instance that has ended and all sub-orchestrations below it. Returns how many instances were deleted.
     ///
     /// # Errors
-    /// Why it was refused. If the store failed in the middle, the same call deletes the rest.
+    /// If one of them does not exist or has not ended, or the store fails. After a failure in between, the same call
+    /// deletes the rest.
     pub async fn purge_tree(&self, tenant: TenantId, id: &InstanceId) -> Result<u64, PurgeError> {
         match self.0.shared.store.purge_tree(tenant, id).await? {
             PurgeTreeOutcome::Purged(purged) => Ok(purged),
@@ -290,11 +291,12 @@ impl Engine {
         }
     }
 
-    /// Deletes all instances that are in one of those ended states and ended before that time, and if wanted what belongs
-    /// to them; says how many, and how many stay because something below them has not ended.
+    /// Deletes all instances that have one of these statuses and ended before this time, with `recursive` also the
+    /// sub-orchestrations below them. Returns how many were deleted, and how many were not because a sub-orchestration
+    /// has not ended.
     ///
     /// # Errors
-    /// When the store fails; what was deleted by then stays deleted.
+    /// If the store fails; what was deleted until then stays deleted.
     pub async fn purge_many(
         &self,
         tenant: TenantId,
@@ -322,10 +324,10 @@ impl Engine {
         }
     }
 
-    /// Takes in a module and makes it the current version of its name.
+    /// Stores a module and makes it the current version of its name.
     ///
     /// # Errors
-    /// Why it was refused; what was there before stays.
+    /// If the module is refused; then the previous version stays.
     pub async fn put_module(
         &self,
         tenant: TenantId,
@@ -341,7 +343,8 @@ impl Engine {
             name.to_owned(),
             origin.key.map(str::to_owned),
         );
-        // In a task of its own: a client who goes away in between must not leave a module stored that nobody can call.
+        // In a separate task: if the client disconnects in between, the functions of the stored module must still
+        // become callable.
         let put = self.0.shared.tracker.spawn(async move {
             let put = modules.put(tenant, &name, bytes, &quotas, key.as_deref());
             put.await
@@ -349,10 +352,10 @@ impl Engine {
         put.await.unwrap_or(Err(StoreError::Closed.into()))
     }
 
-    /// Takes a module's name and functions away; says whether it was there. What runs on it goes on.
+    /// Removes a module's name and functions; returns whether it existed. Running instances continue.
     ///
     /// # Errors
-    /// When the store fails.
+    /// If the store fails.
     pub async fn delete_module(&self, tenant: TenantId, name: &str) -> Result<bool, StoreError> {
         let (modules, name) = (self.0.shared.modules.clone(), name.to_owned());
         let deleted = self
@@ -363,7 +366,7 @@ impl Engine {
         deleted.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Returns when the instance has ended or there is none of that id, or after the timeout.
+    /// Waits until the instance has ended or does not exist, or until the timeout.
     pub async fn wait_for_end(&self, tenant: TenantId, id: &InstanceId, timeout: Duration) {
         let ended = tokio::time::timeout(timeout, self.ended(tenant, id)).await;
         if let Ok(Err(error)) = ended {
@@ -386,8 +389,8 @@ impl Engine {
     }
 }
 
-/// A new id: a UUID of version 7 (RFC 9562), which begins with the time, so that ids drawn one after the other are
-/// neighbours in the index of ids and share its pages.
+/// Generates an instance id: a UUID of version 7 (RFC 9562). It begins with the time, so that successive ids are
+/// neighbours in the index and share its pages.
 fn drawn_id(now: Timestamp, entropy: &dyn Entropy) -> InstanceId {
     let mut bytes = [0; 10];
     entropy.fill(&mut bytes);

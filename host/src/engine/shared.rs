@@ -1,4 +1,4 @@
-//! What all owners of a host share: the environment, and what the engine keeps for all instances together.
+//! What all owners of a host share: the environment, and engine state that concerns all instances.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::waiters::Waiters;
 use crate::config::ByteSize;
 use crate::model::TenantId;
 
-/// See the module. Whatever the [`Environment`] has is reached through it as well.
+/// Shared by all owners. Dereferences to the [`Environment`].
 pub(super) struct Shared {
     pub environment: Arc<Environment>,
     pub options: EngineOptions,
@@ -26,7 +26,8 @@ pub(super) struct Shared {
     pub held_tenants: HeldTenants,
     pub waiters: Waiters,
     pub hot_instances: HotInstances,
-    /// Bounds the instances being loaded at once, so that a start with many does not read them all into memory.
+    /// Bounds the number of instances being loaded at once, so that a start with many instances does not read all of
+    /// them into memory.
     pub loading: Semaphore,
 }
 
@@ -39,7 +40,7 @@ impl Deref for Shared {
 }
 
 impl Shared {
-    /// Most bytes of the history of one execution of a tenant, and most for which it takes events.
+    /// The maximum size of the history of one execution, in bytes. An execution accepts events only below it.
     pub(super) fn max_history_bytes(&self, tenant: TenantId) -> u64 {
         let limit = self.options.turn_limits.history_bytes;
         let tenant = self.tenancy.tenant(tenant);

@@ -1,37 +1,37 @@
-//! What the engine counts: instances, turns, attempts, fuel. For metrics and benchmarks.
+//! Counts instances, turns, attempts and fuel, for metrics and benchmarks.
 //!
-//! Of all tenants together; what each of them does is counted in [`tenancy`](crate::tenancy::counts).
+//! These are the totals; [`tenancy`](crate::tenancy::counts) counts per tenant.
 
 use crate::metrics::{Counter, Gauge, Held};
 use crate::model::{InstanceStatus, Outcome, TurnNumber, failure::types};
 use crate::store::{TurnCommit, TurnReceipt};
 
-/// Counted since the host started, and what there is now.
+/// Counters since the host started, and gauges of the current state.
 #[derive(Debug, Default)]
 pub struct EngineStats {
-    /// Instances that clients started; a repeated request is none.
+    /// Instances that clients started, without repeated requests.
     pub started_by_clients: Counter,
     /// Instances that orchestrations started.
     pub started_by_orchestrations: Counter,
-    /// Ended with a result.
+    /// Instances that ended with a result.
     pub completed: Counter,
-    /// Ended with a failure.
+    /// Instances that ended with a failure.
     pub failed: Counter,
-    /// Ended by a person or a parent.
+    /// Instances that were terminated by a client or their parent.
     pub terminated: Counter,
-    /// Times that an instance became stuck.
+    /// How often an instance became stuck.
     pub stuck: Counter,
     /// New turns that are durable.
     pub turns: Counter,
-    /// Guests made for an instance without a history: its first turn.
+    /// Guests created for the first turn of an instance.
     pub guests_new: Counter,
-    /// Guests made for an instance with a history, which they replay first.
+    /// Guests created for an instance with a history, which they replay first.
     pub guests_replayed: Counter,
-    /// Recorded turns that were fed to such guests.
+    /// Recorded turns that were replayed.
     pub turns_replayed: Counter,
     /// Guests of orchestrations in memory.
     pub guests: Gauge,
-    /// Fuel of turns that are durable.
+    /// Fuel of durable turns.
     pub turn_fuel: Counter,
     /// Attempts of activities.
     pub attempts: AttemptStats,
@@ -40,25 +40,25 @@ pub struct EngineStats {
 /// Attempts of activities.
 #[derive(Debug, Default)]
 pub struct AttemptStats {
-    /// Came back with an output.
+    /// Attempts that returned an output.
     pub completed: Counter,
-    /// Came back with a failure, or were stopped at a limit other than time.
+    /// Attempts that returned a failure, or were stopped by a limit other than time.
     pub failed: Counter,
-    /// Stopped because their time was up.
+    /// Attempts that timed out.
     pub timed_out: Counter,
-    /// Dropped: the call was cancelled, its instance has ended, or the host is about to.
+    /// Attempts that were dropped because the call was cancelled, its instance ended, or the host shut down.
     pub dropped: Counter,
-    /// Found to have been running when the host before this one ended uncleanly.
+    /// Attempts that were running when the previous run of the host ended uncleanly.
     pub cut_off: Counter,
     /// Running now.
     pub running: Gauge,
-    /// Waiting now for a slot to run in.
+    /// Calls that wait for a slot now.
     pub waiting: Gauge,
-    /// Fuel of all attempts that came to an end of their own.
+    /// Fuel of all attempts that were not dropped or cut off.
     pub fuel: Counter,
 }
 
-/// What is counted of a commit once it is durable.
+/// What a commit adds to the counters once it is durable.
 pub(super) struct Step {
     turn: bool,
     fuel: u64,
@@ -67,21 +67,21 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// Of a commit that is about to be written.
+    /// For a commit that is about to be written.
     pub(super) fn of(commit: &TurnCommit) -> Self {
         let status = commit.summary.status;
         Self {
             turn: commit.turn.is_some(),
             fuel: commit.turn.as_ref().map_or(0, |turn| turn.fuel),
             ended: status.has_ended().then_some(status),
-            // A stuck instance may take messages and stay stuck; becoming so takes none.
+            // A stuck instance may consume messages and stay stuck; the commit that makes it stuck consumes none.
             stuck: status == InstanceStatus::Stuck && commit.turn.is_none() && commit.consumed.is_empty(),
         }
     }
 }
 
 impl EngineStats {
-    /// A step is durable. Says whether it was a turn that counts.
+    /// Counts a durable step. Returns whether it was a turn.
     pub(super) fn count_step(&self, step: &Step, receipt: &TurnReceipt) -> bool {
         if receipt.instance_gone || receipt.refused.is_some() {
             return false;
@@ -99,14 +99,14 @@ impl EngineStats {
         step.turn
     }
 
-    /// Recorded turns are about to be fed to an owner; without a guest they are folded only.
+    /// Counts recorded turns that are about to be fed to an owner; without a guest they are not replayed.
     pub(super) fn count_replay(&self, has_guest: bool, rows: usize) {
         if has_guest {
             self.turns_replayed.add(rows as u64);
         }
     }
 
-    /// A guest was made, for an instance whose last durable turn is that one.
+    /// Counts a new guest for an instance with this last durable turn.
     pub(super) fn count_guest(&self, last_turn: TurnNumber) -> Held {
         if last_turn == TurnNumber::NONE {
             self.guests_new.increment();
@@ -118,7 +118,7 @@ impl EngineStats {
 }
 
 impl AttemptStats {
-    /// An attempt begins.
+    /// Counts the start of an attempt.
     pub(super) fn begin(&self) -> RunningAttempt<'_> {
         RunningAttempt {
             stats: self,
@@ -128,7 +128,7 @@ impl AttemptStats {
     }
 }
 
-/// An attempt that runs; if nobody says how it ended, it was dropped.
+/// A running attempt. Dropping it without calling [`end`](Self::end) counts it as dropped.
 pub(super) struct RunningAttempt<'a> {
     stats: &'a AttemptStats,
     _running: Held,
@@ -136,7 +136,7 @@ pub(super) struct RunningAttempt<'a> {
 }
 
 impl RunningAttempt<'_> {
-    /// It found no room, and counts when it runs.
+    /// The host could not run the attempt; it is not counted.
     pub(super) fn did_not_run(mut self) {
         self.ended = true;
     }

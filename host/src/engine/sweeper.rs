@@ -1,4 +1,4 @@
-//! Deletes what nobody needs any more, in small pieces, so that turns do not wait for it.
+//! Deletes rows and module bytes that are not needed any more, in small batches, so that turns do not wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use super::old_versions::OldVersions;
 use crate::model::Timestamp;
 use crate::store::{Error, Store};
 
-/// How often to look for garbage when there was none.
+/// The pause after a sweep that found nothing more to delete.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Rows deleted at once: about the work of one batch of turns.
+/// Rows to delete at once; about as much work as one batch of turns.
 const ROWS: u64 = 500;
 
-/// Between two pieces, the writer is left to those who wait for it.
+/// The pause between two batches, in which the writer serves others.
 const BREATH: Duration = Duration::from_millis(20);
 
-/// Sweeps until the shutdown.
+/// Sweeps until shutdown.
 pub(super) async fn run(environment: Arc<Environment>) {
     let Environment { store, clock, .. } = &*environment;
     let mut versions = OldVersions::new(store.clone());
@@ -33,7 +33,7 @@ pub(super) async fn run(environment: Arc<Environment>) {
     environment.shutdown.run_until_cancelled(work).await;
 }
 
-/// Deletes a piece; says whether there may be more.
+/// Deletes one batch. Returns whether there may be more.
 async fn sweep(store: &Store, versions: &mut OldVersions, now: Timestamp) -> Result<bool, Error> {
     Ok(store.sweep(now, ROWS).await? || versions.step(now).await?)
 }

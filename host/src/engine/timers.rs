@@ -1,7 +1,7 @@
-//! When to wake which instance.
+//! Wakes instances when their timers are due.
 //!
-//! Only the nearest wake-ups are in memory: all those up to a horizon. The rest waits in the store and is read when the
-//! horizon comes nearer, so a million sleepers cost disk alone, and nothing is polled while none is due.
+//! Only the wake-ups up to a horizon are in memory. The others stay in the store and are read when the horizon comes
+//! closer, so a million sleeping instances take only disk space, and the store is not polled.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,13 +15,13 @@ use super::owners::Owners;
 use crate::model::{InstanceNumber, TenantId, Timestamp};
 use crate::store::Store;
 
-/// Wake-ups read from the store at once, and about half of what is kept in memory.
+/// Wake-ups to read from the store at once; memory holds up to twice as many.
 const PAGE: u32 = 20_000;
 
-/// The clock is looked at again after this long even if nothing is due, because clocks jump.
+/// The clock is read again after this time even if nothing is due, because clocks jump.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// How long to wait when the store fails.
+/// The delay before the next try if the store fails.
 const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The wake-ups of all instances. Cheap to clone.
@@ -31,7 +31,7 @@ pub(super) struct Timers(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     nearest: Mutex<Nearest>,
-    /// The earliest wake-up has changed.
+    /// Notified when the earliest wake-up changes.
     changed: Notify,
 }
 
@@ -74,14 +74,14 @@ impl Nearest {
         Some(instance)
     }
 
-    /// The store has more than what is here, and nothing is here.
+    /// Whether no wake-up is in memory but the store has some.
     fn wants_more(&self) -> bool {
         self.by_time.is_empty() && self.horizon < Timestamp::MAX
     }
 }
 
 impl Timers {
-    /// No wake-up yet, and none read from the store.
+    /// Starts without wake-ups; all of them are in the store.
     pub(super) fn new() -> Self {
         let nearest = Nearest {
             by_time: BTreeSet::new(),
@@ -95,7 +95,7 @@ impl Timers {
         }))
     }
 
-    /// The instance is to be woken at that time and at no other. The time must be in the store already.
+    /// Sets the only wake-up of an instance. The store must already contain it.
     pub(super) fn arm(&self, instance: InstanceNumber, time: Timestamp) {
         let mut nearest = self.lock();
         nearest.insert(time, instance);
@@ -106,12 +106,12 @@ impl Timers {
         }
     }
 
-    /// The instance is not to be woken.
+    /// Removes the wake-up of an instance.
     pub(super) fn disarm(&self, instance: InstanceNumber) {
         self.lock().remove(instance);
     }
 
-    /// The store may have wake-ups that were left out before.
+    /// Reads all wake-ups again, because some were left out before.
     pub(super) fn read_again(&self) {
         let mut nearest = self.lock();
         nearest.by_time.clear();
@@ -134,7 +134,7 @@ impl Timers {
         self.0.nearest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes instances until the shutdown. Wake-ups of tenants that are `held` are not read from the store.
+    /// Wakes instances until shutdown. Wake-ups of tenants that are `held` are not read from the store.
     pub(super) async fn run(self, environment: Arc<Environment>, owners: Owners, held: impl Fn() -> Vec<TenantId>) {
         let Environment { store, clock, .. } = &*environment;
         let work = async {
@@ -163,9 +163,8 @@ impl Timers {
         environment.shutdown.run_until_cancelled(work).await;
     }
 
-    /// Moves the horizon on. While the store is read, every wake-up is taken in, so that none falls between what is
-    /// read and what is set meanwhile. Tenants that are held are left out: their wake-ups may all be due, and more than
-    /// there is room for.
+    /// Reads the next wake-ups and moves the horizon. During the read, every new wake-up is accepted, so that none is
+    /// missed between the two. Tenants that are held are left out: their wake-ups may all be due and use up the memory.
     async fn read_more(&self, store: &Store, held: &[TenantId]) {
         self.lock().horizon = Timestamp::MAX;
         match store.waking_before(Timestamp::MAX, held, PAGE).await {
@@ -174,7 +173,7 @@ impl Timers {
                 let more = rows.len() >= PAGE as usize;
                 let last = rows.last().map(|(time, _)| *time);
                 for (time, instance) in rows {
-                    // What was set meanwhile is newer than what was read.
+                    // A wake-up that was set during the read is newer than the stored one.
                     if !nearest.by_instance.contains_key(&instance) {
                         nearest.insert(time, instance);
                     }
@@ -215,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instance_has_one_wake_up_the_last_one_set() {
+    fn an_instance_has_one_wake_up_and_the_last_one_counts() {
         let timers = timers(10);
         timers.arm(InstanceNumber(1), Timestamp(5));
         timers.arm(InstanceNumber(1), Timestamp(9));
@@ -228,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_what_is_dropped_lies_behind_the_horizon() {
+    fn memory_is_bounded_and_only_wake_ups_behind_the_horizon_are_dropped() {
         let timers = timers(10);
         for n in 0..100 {
             timers.arm(InstanceNumber(n), Timestamp(1_000 - n));

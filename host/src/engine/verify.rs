@@ -1,7 +1,7 @@
 //! Replays what is stored: every instance's history against the module it runs on.
 //!
-//! For `windlass check --replay`, before an upgrade of the host or after a suspicion. Nothing is changed and nothing
-//! but the guests' own code is run: replay asks the outside world for nothing.
+//! For `windlass check --replay`, before an upgrade of the host or when something looks wrong. It changes nothing, and
+//! runs only orchestrations, whose replay does not access the outside world.
 
 use std::sync::Arc;
 
@@ -14,24 +14,24 @@ use crate::replay::{
 };
 use crate::store::{Error, ListFilter, Store};
 
-/// Rows read at once.
+/// Rows to read at once.
 const PAGE: u32 = 1_000;
 
-/// What a replay of everything found.
+/// The result of replaying everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
-    /// Histories that were repeated to their last turn.
+    /// Histories that were replayed to their last turn.
     pub histories: u64,
     /// Turns in them.
     pub turns: u64,
-    /// Histories of ended instances that were not repeated because the bytes of their module are gone: nothing needs them
-    /// any more.
+    /// Histories of ended instances that were not replayed because the bytes of their module were deleted, as nothing
+    /// needs them any more.
     pub without_module: u64,
-    /// What was not repeated, one sentence each.
+    /// Histories that could not be replayed, one sentence each.
     pub problems: Vec<String>,
 }
 
-/// Offers nothing: replay follows what was recorded.
+/// Offers no functions: replay uses the recorded ones.
 struct NoFunctions;
 
 impl Directory for NoFunctions {
@@ -47,7 +47,7 @@ impl Directory for NoFunctions {
 /// Replays the current execution of every instance.
 ///
 /// # Errors
-/// When the store fails; what a history holds is never an error.
+/// If the store fails; a problem with a history is not an error.
 pub async fn replay_everything(store: &Store, catalogue: &Catalogue) -> Result<Verified, Error> {
     let mut verified = Verified::default();
     for tenant in store.tenants().await? {
@@ -123,7 +123,7 @@ impl From<ReplayError> for Problem {
     }
 }
 
-/// Replays one instance; says how many turns it has, or nothing if it has ended and its module is gone.
+/// Replays one instance. Returns how many turns it has; `None` if it has ended and its module is gone.
 async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) -> Result<Option<u32>, Problem> {
     let Some(record) = store.load(number).await? else {
         return Ok(Some(0));
@@ -147,7 +147,7 @@ async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) ->
                     Execution::new(record.id.clone(), started, Arc::new(NoFunctions), limits),
                 ));
             }
-            // An instance that was terminated before it began has nothing to repeat.
+            // An instance that was terminated before its first turn has nothing to replay.
             if let Some(player) = &mut player {
                 player.replay(row)?;
             }

@@ -1,4 +1,4 @@
-//! Who waits for an instance to end.
+//! Clients that wait for an instance to end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,13 +8,13 @@ use tokio::sync::oneshot;
 use crate::model::InstanceNumber;
 use crate::store::InstanceDetails;
 
-/// The waiting callers of all instances. Cheap to clone.
+/// The waiting clients of all instances. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiters(Arc<Mutex<Table>>);
 
 #[derive(Debug, Default)]
 struct Table {
-    /// Tells the places of one instance apart.
+    /// The number of the next registration.
     next: u64,
     waiting: HashMap<InstanceNumber, Vec<Registration>>,
 }
@@ -22,13 +22,13 @@ struct Table {
 #[derive(Debug)]
 struct Registration {
     number: u64,
-    tell: oneshot::Sender<End>,
+    sender: oneshot::Sender<End>,
 }
 
-/// How an instance ended, where its owner can say it; else the store knows.
+/// How an instance ended; `None` if only the store knows.
 pub type End = Option<Arc<InstanceDetails>>;
 
-/// One waiting caller. Registered when made, so that an end between a look at the store and the wait is not missed.
+/// One waiting client. It is registered on creation, so that it cannot miss an end between a query and the wait.
 #[derive(Debug)]
 pub struct Waiter {
     waiters: Waiters,
@@ -39,7 +39,7 @@ pub struct Waiter {
 
 impl Waiters {
     pub(super) fn register(&self, instance: InstanceNumber) -> Waiter {
-        let (tell, end) = oneshot::channel();
+        let (sender, end) = oneshot::channel();
         let mut table = self.lock();
         let number = table.next;
         table.next += 1;
@@ -47,7 +47,7 @@ impl Waiters {
             .waiting
             .entry(instance)
             .or_default()
-            .push(Registration { number, tell });
+            .push(Registration { number, sender });
         Waiter {
             waiters: self.clone(),
             instance,
@@ -56,15 +56,15 @@ impl Waiters {
         }
     }
 
-    /// The instance has ended, or is gone. Asks how only if somebody waits.
+    /// Wakes the clients that wait for an instance that has ended or does not exist. Calls `how` only if there are any.
     pub(super) fn ended(&self, instance: InstanceNumber, how: impl FnOnce() -> End) {
         let Some(places) = self.lock().waiting.remove(&instance) else {
             return;
         };
         let end = how();
         for place in places {
-            // Who waited may have gone.
-            let _ = place.tell.send(end.clone());
+            // The client may have stopped waiting.
+            let _ = place.sender.send(end.clone());
         }
     }
 
@@ -74,7 +74,7 @@ impl Waiters {
 }
 
 impl Waiter {
-    /// The end of the instance.
+    /// Waits for the end of the instance.
     pub async fn end(mut self) -> End {
         (&mut self.end).await.unwrap_or_default()
     }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn everybody_who_waits_is_told_once_and_nobody_is_remembered() {
+    async fn every_waiting_client_is_woken_once_and_then_removed() {
         let waiters = Waiters::default();
         let (first, second) = (waiters.register(InstanceNumber(1)), waiters.register(InstanceNumber(1)));
         drop(waiters.register(InstanceNumber(1)));
