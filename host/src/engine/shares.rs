@@ -1,8 +1,8 @@
-//! Fair shares: whose activities and turns come next when more wants to run than can.
+//! Fair shares: which tenant's activities and turns run next when there is more work than capacity.
 //!
-//! [`queue`] decides, without I/O or a clock of its own; [`slots`] lets tasks wait for what it decides; the [`gate`] puts
-//! the threads for guests behind such a queue. A tenant's weight counts against the weights of those that have work at the
-//! same time; who has none loses nothing and saves nothing up.
+//! [`queue`] decides, without I/O or a clock of its own; [`slots`] lets tasks wait for its decisions; the [`gate`] puts
+//! such a queue in front of the guest threads. A tenant's weight counts relative to the weights of the tenants that
+//! have work at the same time; an idle tenant neither loses nor accumulates anything.
 
 mod gate;
 mod queue;
@@ -19,52 +19,51 @@ use super::guests::Modules;
 use crate::model::{FunctionName, TenantId};
 use crate::tenancy::{Observer, Quotas, Tenant};
 
-/// The fewest starts of a [`Rate`]: one in a day.
+/// The lowest [`Rate`]: one start per day.
 const FEWEST_PER_SECOND: f64 = 1.0 / 86_400.0;
 
-/// The most starts of a [`Rate`] in a second.
+/// The highest [`Rate`], in starts per second.
 const MOST_PER_SECOND: f64 = 1_000_000.0;
 
-/// What a tenant gets of the host's activity slots and threads for guests.
+/// A tenant's share of the activity slots and guest threads of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
-    /// How much it gets where several want more than there is, in proportion to theirs: 1 to 1,000. What is outside counts
-    /// as the nearest.
+    /// The tenant's part relative to other tenants with work, from 1 to 1,000. Other values are clamped.
     pub weight: u32,
-    /// Most of its activities that run at a time; none for as many as there are slots.
+    /// The maximum number of its activities that run at a time; `None` for no limit besides the slots.
     pub max_activities: Option<u32>,
-    /// Further limits on single activities, by name.
+    /// Further limits for single activities, by name.
     pub functions: BTreeMap<FunctionName, FunctionShare>,
 }
 
-/// Limits on the activity of one name.
+/// Limits for activities of one name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FunctionShare {
-    /// Most attempts that run at a time.
+    /// The maximum number of attempts that run at a time.
     pub max_activities: Option<u32>,
-    /// Most attempts that start in a second.
+    /// The maximum rate at which attempts start.
     pub rate: Option<Rate>,
 }
 
-/// How often something may start. Starts are spread evenly; those of a tenth of a second may come at once.
+/// A rate of starts. Starts are spread evenly, in bursts of at most a tenth of a second's starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     interval_us: u64,
 }
 
-/// What a tenant uses of its share now.
+/// How much a tenant uses of its share now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ShareUse {
-    /// Attempts of activities that run.
+    /// Running attempts of activities.
     pub running: usize,
-    /// Attempts that wait for a slot, or for a limit of the tenant's own.
+    /// Attempts that wait for a slot or because of a limit of the tenant.
     pub waiting: usize,
 }
 
 impl Share {
-    /// The weight of a tenant for which none was set.
+    /// The weight of a tenant whose quotas set none.
     pub const DEFAULT_WEIGHT: u32 = 100;
-    /// The largest weight.
+    /// The highest weight.
     pub const MAX_WEIGHT: u32 = 1_000;
 }
 
@@ -100,9 +99,9 @@ impl Default for Share {
 }
 
 impl Rate {
-    /// So many in a second; none if that is less than one in a day or more than a million.
+    /// A number of starts per second; `None` if it is below one per day or above a million per second.
     pub fn per_second(starts: f64) -> Option<Self> {
-        // Truncation would be wrong by less than a start in a million.
+        // The rounding error is less than one start in a million.
         let interval_us = (1_000_000.0 / starts).round() as u64;
         (FEWEST_PER_SECOND..=MOST_PER_SECOND)
             .contains(&starts)
@@ -110,8 +109,8 @@ impl Rate {
     }
 }
 
-/// Gives tenants what their quotas say, also of what waits already; what runs goes on. What was remembered of tenants that
-/// are gone is forgotten.
+/// Applies the quotas of tenants when they change, including to calls that are waiting; running attempts continue.
+/// Drops the functions of deleted tenants.
 pub(super) struct Follower {
     pub(super) gate: Gate,
     pub(super) slots: Slots,

@@ -1,4 +1,4 @@
-//! The owner against scripts and a store of plain values: every step is taken by hand.
+//! The owner with scripts as guests and a store of plain values: the tests take every step by hand.
 
 mod events;
 mod held;
@@ -62,7 +62,7 @@ impl OwnerContext for TestWorld {
     }
 }
 
-/// An instance with what a store would hold of it.
+/// An instance with everything that a store would contain of it.
 struct Instance {
     context: TestWorld,
     program: Vec<Vec<Op>>,
@@ -123,11 +123,11 @@ impl Instance {
             commits: Vec::new(),
             reads: 0,
         };
-        instance.tell(InboxItem::Start(Box::new(started(Vec::new()))));
+        instance.deliver(InboxItem::Start(Box::new(started(Vec::new()))));
         instance
     }
 
-    /// Appends to the inbox without telling anybody.
+    /// Appends to the inbox without notifying the owner.
     fn append(&mut self, item: InboxItem) -> InboxRow {
         let row = InboxRow {
             seq: InboxSeq(self.next_seq),
@@ -138,8 +138,8 @@ impl Instance {
         row
     }
 
-    /// Appends to the inbox and tells the owner.
-    fn tell(&mut self, item: InboxItem) {
+    /// Appends to the inbox and notifies the owner.
+    fn deliver(&mut self, item: InboxItem) {
         let row = self.append(item);
         self.owner.receive(row);
     }
@@ -157,12 +157,12 @@ impl Instance {
         });
     }
 
-    /// Another owner takes over from what is stored.
+    /// Replaces the owner by a new one that reads what is stored.
     fn restart(&mut self) {
         self.owner = Owner::new(self.record.clone(), InboxSeq(0));
     }
 
-    /// Does what the owner asks for until it has nothing to do. Returns what it waits for.
+    /// Serves the owner until it is idle. Returns its wake-up time.
     fn settle(&mut self) -> Option<Timestamp> {
         loop {
             match self.owner.next(&self.context).unwrap() {
@@ -207,7 +207,7 @@ impl Instance {
                 self.reads += 1;
             }
             Next::Store(items) => {
-                items.into_iter().for_each(|(item, _)| self.tell(item));
+                items.into_iter().for_each(|(item, _)| self.deliver(item));
                 self.restart();
             }
             Next::Idle(_) | Next::Ended | Next::Commit(_) => unreachable!("handled by the caller"),
@@ -292,7 +292,7 @@ fn terminate() -> InboxItem {
 }
 
 #[test]
-fn a_chain_is_one_commit_a_turn_and_survives_a_change_of_owner_anywhere() {
+fn a_chain_takes_one_commit_per_turn_and_survives_a_new_owner_anywhere() {
     for restart_after in 0..3 {
         let mut instance = Instance::new(&[vec![call("a"), call("b")]]);
         for task in 1..=2 {
@@ -311,7 +311,7 @@ fn a_chain_is_one_commit_a_turn_and_survives_a_change_of_owner_anywhere() {
 }
 
 #[test]
-fn outstanding_activities_are_announced_to_a_new_owner_unless_their_result_is_at_hand() {
+fn a_new_owner_resumes_outstanding_activities_unless_their_result_has_arrived() {
     let mut instance = Instance::new(&[vec![call("a")], vec![call("b")]]);
     instance.settle();
     assert_eq!(instance.last().summary.in_flight, 2);
@@ -326,21 +326,21 @@ fn outstanding_activities_are_announced_to_a_new_owner_unless_their_result_is_at
 fn an_activity_that_ended_while_its_instance_was_suspended_does_not_run_again() {
     let mut instance = Instance::new(&[vec![call("a")], vec![call("b")]]);
     instance.settle();
-    instance.tell(InboxItem::Suspend { reason: String::new() });
+    instance.deliver(InboxItem::Suspend { reason: String::new() });
     instance.settle();
     instance.result(1);
     instance.settle();
     instance.started.clear();
-    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.deliver(InboxItem::Resume { reason: String::new() });
     instance.settle();
-    assert_eq!(instance.started, [TaskId(2)], "the other one is announced");
+    assert_eq!(instance.started, [TaskId(2)], "the other one is resumed");
     instance.result(2);
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
 
 #[test]
-fn an_activity_whose_outcome_waits_among_messages_that_are_not_read_yet_does_not_run_again() {
+fn an_activity_whose_outcome_is_in_an_unread_message_does_not_run_again() {
     let mut instance = Instance::new(&[vec![call("a")], vec![call("b")], vec![call("c")]]);
     instance.settle();
     instance.started.clear();
@@ -357,7 +357,7 @@ fn an_activity_whose_outcome_waits_among_messages_that_are_not_read_yet_does_not
 }
 
 #[test]
-fn the_result_of_another_execution_does_not_stand_for_that_of_this_one() {
+fn the_result_of_another_execution_does_not_count_for_this_one() {
     let mut instance = Instance::new(&[vec![call("a")]]);
     instance.settle();
     assert_eq!(instance.started, [TaskId(1)]);
@@ -371,7 +371,7 @@ fn the_result_of_another_execution_does_not_stand_for_that_of_this_one() {
         used: None,
     });
     instance.settle();
-    assert_eq!(instance.started, [TaskId(1), TaskId(1)], "it is announced all the same");
+    assert_eq!(instance.started, [TaskId(1), TaskId(1)], "it is resumed all the same");
 }
 
 #[test]
@@ -390,22 +390,22 @@ fn a_result_is_kept_when_its_commit_fails() {
 }
 
 #[test]
-fn a_suspended_instance_takes_nothing_and_wakes_for_nothing_until_it_is_resumed() {
+fn a_suspended_instance_takes_no_messages_and_has_no_timers_until_it_is_resumed() {
     let mut instance = Instance::new(&[vec![call("a"), Op::Sleep(50)]]);
     instance.settle();
-    instance.tell(InboxItem::Suspend { reason: String::new() });
+    instance.deliver(InboxItem::Suspend { reason: String::new() });
     assert_eq!(instance.settle(), None);
     assert_eq!(instance.record.status, InstanceStatus::Suspended);
     assert_eq!(
         instance.last().summary.in_flight,
         1,
-        "a restart in between must not forget the activity"
+        "a restart in between must not lose the activity"
     );
     instance.result(1);
     instance.settle();
     assert_eq!(instance.record.inbox.len(), 1, "the result is durable in the inbox");
     instance.restart();
-    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.deliver(InboxItem::Resume { reason: String::new() });
     assert_eq!(instance.settle(), Some(Timestamp(1_050)));
     assert_eq!(instance.last().summary.wake_at, Some(Timestamp(1_050)));
 }
@@ -414,10 +414,10 @@ fn a_suspended_instance_takes_nothing_and_wakes_for_nothing_until_it_is_resumed(
 fn a_cold_instance_that_is_resumed_keeps_its_timer() {
     let mut instance = Instance::new(&[vec![Op::Sleep(50)]]);
     instance.settle();
-    instance.tell(InboxItem::Suspend { reason: String::new() });
+    instance.deliver(InboxItem::Suspend { reason: String::new() });
     instance.settle();
     instance.restart();
-    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.deliver(InboxItem::Resume { reason: String::new() });
     instance.settle();
     assert_eq!(instance.last().summary.wake_at, Some(Timestamp(1_050)));
     instance.context.now.set(1_050);
@@ -431,7 +431,7 @@ fn termination_needs_no_guest_and_reaches_children() {
     instance.settle();
     instance.program = vec![vec![call("something else entirely")]];
     instance.restart();
-    instance.tell(terminate());
+    instance.deliver(terminate());
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Terminated);
     let messages = &instance.last().messages;
@@ -439,9 +439,9 @@ fn termination_needs_no_guest_and_reaches_children() {
 }
 
 #[test]
-fn an_instance_terminated_before_it_began_still_shows_its_input() {
+fn an_instance_terminated_before_its_first_turn_still_shows_its_input() {
     let mut instance = Instance::new(&[vec![call("a")]]);
-    instance.tell(terminate());
+    instance.deliver(terminate());
     instance.settle();
     let arrivals = &instance.history[&ExecutionNumber::FIRST][0].arrivals;
     assert!(matches!(
@@ -451,12 +451,12 @@ fn an_instance_terminated_before_it_began_still_shows_its_input() {
 }
 
 #[test]
-fn changed_code_makes_an_instance_stuck_and_the_old_code_lets_it_go_on() {
+fn changed_code_makes_an_instance_stuck_and_the_old_code_lets_it_continue() {
     let mut instance = Instance::new(&[vec![call("charge"), call("ship")]]);
     instance.settle();
     let good = std::mem::replace(&mut instance.program, vec![vec![call("refund")]]);
     instance.restart();
-    instance.tell(InboxItem::TaskEnded {
+    instance.deliver(InboxItem::TaskEnded {
         execution: ExecutionNumber::FIRST,
         task: TaskId(1),
         attempt: 0,
@@ -467,7 +467,7 @@ fn changed_code_makes_an_instance_stuck_and_the_old_code_lets_it_go_on() {
     assert_eq!(instance.record.stuck.as_ref().unwrap().code, "nondeterminism");
     assert_eq!(instance.record.inbox.len(), 1, "what arrived is kept");
     instance.program = good;
-    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.deliver(InboxItem::Resume { reason: String::new() });
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Running);
     instance.result(2);
@@ -480,7 +480,7 @@ fn continue_as_new_starts_over_with_events_in_order_and_a_new_seed() {
     let mut instance = Instance::new(&[vec![call("a"), Op::ContinueAsNew(1)]]);
     instance.settle();
     for n in 1..=3 {
-        instance.tell(InboxItem::Event(event("e", n)));
+        instance.deliver(InboxItem::Event(event("e", n)));
     }
     instance.result(1);
     instance.program = vec![
@@ -504,7 +504,7 @@ fn continue_as_new_starts_over_with_events_in_order_and_a_new_seed() {
 }
 
 #[test]
-fn a_call_that_is_cancelled_by_the_last_turn_of_an_execution_is_that_of_this_execution() {
+fn the_last_turn_of_an_execution_cancels_a_call_of_this_execution() {
     let mut instance = Instance::new(&[vec![Op::CallOrCall("a".into(), "b".into()), Op::ContinueAsNew(1)]]);
     instance.settle();
     instance.result(1);
@@ -514,16 +514,16 @@ fn a_call_that_is_cancelled_by_the_last_turn_of_an_execution_is_that_of_this_exe
 }
 
 #[test]
-fn an_event_that_is_told_twice_arrives_once() {
+fn an_event_that_is_delivered_twice_arrives_once() {
     let mut instance = Instance::new(&[vec![Op::Event("e".into()), Op::Event("e".into())]]);
     instance.settle();
     let seq = InboxSeq(instance.next_seq);
-    instance.tell(InboxItem::Event(Event {
+    instance.deliver(InboxItem::Event(Event {
         name: "e".parse().unwrap(),
         payload: Payload::null(),
     }));
     let row = instance.record.inbox.iter().find(|row| row.seq == seq).unwrap().clone();
-    // Read from the store by a new owner, and told to it as well.
+    // A new owner reads it from the store, and it is delivered again.
     instance.restart();
     instance.settle();
     instance.owner.receive(row);
@@ -532,9 +532,9 @@ fn an_event_that_is_told_twice_arrives_once() {
 }
 
 #[test]
-fn a_failed_child_is_tried_again_after_its_backoff_and_once_a_policy_is_used_up_its_failure_arrives() {
+fn a_failed_child_is_retried_after_its_backoff_until_the_policy_is_exhausted() {
     use crate::replay::Ledger;
-    // Scripts set no options; a policy is put into the recorded decision, as an SDK would have sent it.
+    // Scripts set no options; put a policy into the recorded decision, as an SDK would have sent it.
     let mut instance = Instance::new(&[vec![Op::Child("c".into())]]);
     instance.settle();
     let retry = RetryPolicy {
@@ -564,7 +564,7 @@ fn a_failed_child_is_tried_again_after_its_backoff_and_once_a_policy_is_used_up_
         attempt,
         outcome: Err(Failure::new("Busy", "later")),
     };
-    instance.tell(failed(1));
+    instance.deliver(failed(1));
     instance.settle();
     let [child] = &instance.last().children[..] else {
         panic!("a second child is started")
@@ -573,14 +573,14 @@ fn a_failed_child_is_tried_again_after_its_backoff_and_once_a_policy_is_used_up_
     assert_eq!(child.started.not_before, Some(Timestamp(1_500)));
     assert_eq!(instance.last().attempts.len(), 1);
     instance.restart();
-    instance.tell(failed(1));
+    instance.deliver(failed(1));
     instance.settle();
     assert_eq!(
         instance.record.status,
         InstanceStatus::Running,
-        "a late word of the first attempt changes nothing"
+        "a late outcome of the first attempt changes nothing"
     );
-    instance.tell(failed(2));
+    instance.deliver(failed(2));
     instance.settle();
     assert_eq!(
         instance.record.status,
@@ -590,13 +590,13 @@ fn a_failed_child_is_tried_again_after_its_backoff_and_once_a_policy_is_used_up_
 }
 
 #[test]
-fn a_child_waits_for_its_time() {
+fn a_child_does_not_start_before_its_time() {
     let mut instance = Instance::new(&[vec![call("a")]]);
     instance.record.inbox.clear();
     instance.restart();
     let mut later = started(Vec::new());
     later.not_before = Some(Timestamp(2_000));
-    instance.tell(InboxItem::Start(Box::new(later)));
+    instance.deliver(InboxItem::Start(Box::new(later)));
     assert_eq!(instance.settle(), Some(Timestamp(2_000)));
     assert_eq!(instance.commits.len(), 0);
     instance.context.now.set(2_000);
@@ -604,7 +604,7 @@ fn a_child_waits_for_its_time() {
     assert_eq!(instance.record.status, InstanceStatus::Running);
 }
 
-/// The owner of an instance that is not stored yet.
+/// An instance that is not stored yet.
 fn not_stored(program: &[Vec<Op>]) -> Instance {
     let mut instance = Instance::new(program);
     instance.record.inbox.clear();
@@ -681,13 +681,13 @@ fn an_event_is_stored_by_the_turn_that_takes_it() {
 }
 
 #[test]
-fn an_event_for_an_instance_that_may_not_begin_yet_is_kept_for_it() {
+fn an_event_for_an_instance_that_starts_later_is_stored() {
     let mut instance = Instance::new(&[vec![Op::Event("go".into())]]);
     instance.record.inbox.clear();
     instance.restart();
     let mut start = started(Vec::new());
     start.not_before = Some(Timestamp(5_000));
-    instance.tell(InboxItem::Start(Box::new(start)));
+    instance.deliver(InboxItem::Start(Box::new(start)));
     instance.owner.receive_event(event("go", 1));
     assert_eq!(instance.settle(), Some(Timestamp(5_000)));
     assert_eq!(instance.record.inbox.len(), 2, "it is durable before the first turn");
@@ -700,13 +700,13 @@ fn an_event_for_an_instance_that_may_not_begin_yet_is_kept_for_it() {
 fn a_suspended_instance_keeps_events_in_its_inbox() {
     let mut instance = Instance::new(&[vec![Op::Event("go".into())]]);
     instance.settle();
-    instance.tell(InboxItem::Suspend { reason: String::new() });
+    instance.deliver(InboxItem::Suspend { reason: String::new() });
     instance.settle();
     instance.owner.receive_event(event("go", 1));
     instance.settle();
     assert_eq!(instance.record.inbox.len(), 1);
     instance.restart();
-    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.deliver(InboxItem::Resume { reason: String::new() });
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
@@ -748,18 +748,18 @@ fn a_long_history_is_read_once_when_the_guest_is_needed_anyway() {
 /// An hour, in milliseconds.
 const HOUR: u64 = 60 * 60 * 1_000;
 
-/// An instance whose clock was set back by an hour after its first turn, and which then was told to go on.
+/// An instance whose clock was set back by an hour after its first turn, and which then received an event.
 fn set_back(then: Op) -> Instance {
     let mut instance = Instance::new(&[vec![Op::Event("go".into()), then]]);
     instance.context.now.set(10 * HOUR);
     instance.settle();
     instance.context.now.set(9 * HOUR);
-    instance.tell(InboxItem::Event(event("go", 1)));
+    instance.deliver(InboxItem::Event(event("go", 1)));
     instance
 }
 
 #[test]
-fn a_timer_that_is_made_after_the_clock_was_set_back_takes_as_long_as_it_says() {
+fn a_timer_created_after_the_clock_was_set_back_has_its_full_length() {
     for restarts in [false, true] {
         let mut instance = set_back(Op::Sleep(5_000));
         assert_eq!(instance.settle(), Some(Timestamp(9 * HOUR + 5_000)));
@@ -774,17 +774,13 @@ fn a_timer_that_is_made_after_the_clock_was_set_back_takes_as_long_as_it_says() 
         instance.context.now.set(9 * HOUR + 5_000);
         instance.settle();
         let turn = instance.last().turn.clone().unwrap();
-        assert_eq!(
-            turn.at,
-            Timestamp(10 * HOUR + 5_000),
-            "not before the time that was set"
-        );
+        assert_eq!(turn.at, Timestamp(10 * HOUR + 5_000), "not before the due time");
         assert_eq!(instance.last().summary.status, InstanceStatus::Completed);
     }
 }
 
 #[test]
-fn timers_from_before_the_clock_was_set_back_wait_for_their_time() {
+fn timers_from_before_the_clock_was_set_back_keep_their_time() {
     let mut instance = Instance::new(&[vec![Op::Sleep(5_000)]]);
     instance.context.now.set(10 * HOUR);
     assert_eq!(instance.settle(), Some(Timestamp(10 * HOUR + 5_000)));
@@ -793,7 +789,7 @@ fn timers_from_before_the_clock_was_set_back_wait_for_their_time() {
 }
 
 #[test]
-fn a_clock_that_is_hardly_behind_leaves_no_trace() {
+fn a_clock_that_is_slightly_behind_is_not_recorded() {
     let mut instance = set_back(Op::Sleep(5_000));
     instance.context.now.set(10 * HOUR - 999);
     assert_eq!(instance.settle(), Some(Timestamp(10 * HOUR + 5_000)));
@@ -802,7 +798,7 @@ fn a_clock_that_is_hardly_behind_leaves_no_trace() {
 }
 
 #[test]
-fn the_time_out_of_a_call_counts_by_the_clock_that_runs() {
+fn the_timeout_of_a_call_counts_by_the_current_clock() {
     let options = ActivityOptions {
         timeout_ms: Some(5_000),
         ..ActivityOptions::default()

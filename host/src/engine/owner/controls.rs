@@ -38,7 +38,7 @@ impl<G: Guest> Owner<G> {
         let failure = Failure::new(types::TERMINATED, message).permanent();
         gathered
             .effects
-            .tell_parent(self.identity.parent.as_ref(), Err(failure));
+            .notify_parent(self.identity.parent.as_ref(), Err(failure));
         gathered.effects.activities.cancel_all = true;
         gathered.arrive(Place::Own, Arrival::Terminated { reason });
         self.status = InstanceStatus::Terminated;

@@ -122,12 +122,12 @@ impl Effects {
 
     /// Ends the instance with the outcome of its guest.
     pub(super) fn end(&mut self, parent: Option<&Parent>, outcome: Outcome) {
-        self.tell_parent(parent, outcome.clone());
+        self.notify_parent(parent, outcome.clone());
         self.outcome = Some(outcome);
     }
 
     /// Sends the outcome to the parent, if there is one.
-    pub(super) fn tell_parent(&mut self, parent: Option<&Parent>, outcome: Outcome) {
+    pub(super) fn notify_parent(&mut self, parent: Option<&Parent>, outcome: Outcome) {
         let Some(parent) = parent else { return };
         self.messages.push(OutboundMessage {
             to: Recipient::Number(parent.instance),

@@ -1,12 +1,13 @@
-//! The gate before the threads for guests: whose turns and attempts run next, when the threads are busy.
+//! The gate in front of the guest threads: decides which tenant's turns and attempts run next while the threads are
+//! busy.
 //!
-//! A runtime runs tasks in the order in which they became ready; a tenant with thousands of them would put all others
-//! behind. So whoever wants to run a guest takes a place in a queue, and runs when the queue says so: only for as long as
-//! the guest computes, for nobody holds a place while waiting for something. Before it says so, a [porter](Gate::porter)
-//! goes to the end of the runtime's queue: whoever is ready by then has lined up, and nobody runs just for having been
-//! there earlier.
+//! A runtime runs tasks in the order in which they became ready, so a tenant with thousands of tasks would delay all
+//! others. Therefore a task waits in a queue before it runs a guest, and holds its permit only while the guest
+//! computes, never while it waits for something. Before permits are given out, a [porter](Gate::porter) goes to the end
+//! of the runtime's queue: by then, all tasks that were ready have joined the gate's queue, and none runs only because
+//! it was ready earlier.
 //!
-//! While one tenant alone wants to run, and runs a moment at a time, there is nothing to decide, and the gate stands open.
+//! While only one tenant has work, and its turns are short, the gate is open.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,19 +21,19 @@ use super::slots::{Slot, Slots};
 use crate::clock::Clock;
 use crate::model::TenantId;
 
-/// So many times in a row one tenant alone has come when the gate is opened: a fraction of a second of a busy host.
+/// The gate opens after one tenant alone has entered this many times in a row: a fraction of a second on a busy host.
 const OPENS_AFTER: u32 = 10_000;
 
-/// A guest that uses more fuel than this at a time closes the gate: about a millisecond. Who comes new waits for what has
-/// passed before.
+/// A guest that uses more fuel than this in one turn closes the gate: about a millisecond. A newcomer has to wait for
+/// what passed before.
 const MOMENT: u64 = 1_000_000;
 
-/// So much fuel may be used behind the open gate before whoever is ready has lined up: about ten milliseconds. Otherwise one
-/// who comes new would wait for all that are ready, however many they are.
+/// Fuel that may be used behind the open gate before waiting tasks get a chance to queue: about ten milliseconds.
+/// Otherwise a newcomer would wait for all ready tasks.
 const AHEAD: u64 = 10_000_000;
 
-/// What the host does for a pass itself, counted as if it were fuel.
-const OF_A_PASS: u64 = 20_000;
+/// The cost of a permit for the host, in fuel.
+const PERMIT_FUEL: u64 = 20_000;
 
 /// The gate. Cheap to clone.
 #[derive(Clone)]
@@ -41,20 +42,20 @@ pub(in crate::engine) struct Gate(Arc<Inner>);
 struct Inner {
     threads: Slots,
     times: Arc<Times>,
-    /// Gives the slots out, for as long as there is a gate.
+    /// Gives out the slots until the gate is dropped.
     _porter: AbortOnDropHandle<()>,
 }
 
-/// What opens and closes the gate. Two that come at once may be counted as one.
+/// Decides whether the gate is open. Concurrent entries may be counted as one.
 #[derive(Default)]
 struct Times {
-    /// Who came last, and how often in a row.
+    /// The tenant that entered last, and how often in a row.
     last: AtomicU64,
-    /// Fuel used behind the open gate since the porter was at the end of the runtime's queue.
+    /// Fuel used behind the open gate since the porter last was at the end of the runtime's queue.
     ahead: AtomicU64,
 }
 
-/// Lets its holder run until it is dropped.
+/// Allows its holder to run until it is dropped.
 pub(in crate::engine) struct TurnPermit {
     tenant: TenantId,
     times: Arc<Times>,
@@ -62,7 +63,7 @@ pub(in crate::engine) struct TurnPermit {
 }
 
 impl TurnPermit {
-    /// Says how much fuel a guest used with it.
+    /// Reports how much fuel a guest used under this permit.
     pub(in crate::engine) fn used(&self, fuel: u64) {
         if fuel > MOMENT {
             self.times.last.store(times_of(self.tenant, 0), Ordering::Relaxed);
@@ -72,7 +73,7 @@ impl TurnPermit {
 }
 
 impl Gate {
-    /// Before that many threads, on that runtime.
+    /// Creates a gate in front of this many threads of a runtime.
     pub(in crate::engine) fn new(threads: usize, clock: Arc<dyn Clock>, runtime: &tokio::runtime::Handle) -> Self {
         let (threads, times) = (Slots::given_out_later(threads, clock), Arc::<Times>::default());
         let porter = runtime.spawn(Self::porter(threads.clone(), times.clone()));
@@ -83,7 +84,7 @@ impl Gate {
         }))
     }
 
-    /// Gives slots out, after whoever is ready has lined up.
+    /// Gives out slots after all ready tasks have joined the queue.
     async fn porter(threads: Slots, times: Arc<Times>) {
         loop {
             threads.asked().await;
@@ -93,7 +94,7 @@ impl Gate {
         }
     }
 
-    /// Sets how much a tenant gets when several want to run.
+    /// Sets the weight of a tenant.
     pub(in crate::engine) fn set_weight(&self, tenant: TenantId, weight: u32) {
         let share = Share {
             weight,
@@ -102,8 +103,8 @@ impl Gate {
         self.0.threads.set_share(tenant, share);
     }
 
-    /// Waits until a guest of the tenant may run. The pass must not be kept over anything that waits, and is to be told the
-    /// fuel that was [used](TurnPermit::used) with it.
+    /// Waits until a guest of the tenant may run. Do not hold the permit while waiting for anything, and report the
+    /// fuel that was [used](TurnPermit::used) under it.
     pub(in crate::engine) async fn enter(&self, tenant: TenantId) -> TurnPermit {
         let Inner { threads, times, .. } = &*self.0;
         let thread = match times.is_open(tenant) {
@@ -117,8 +118,9 @@ impl Gate {
         }
     }
 
-    /// Runs what computes and waits in turns, with a pass whenever it computes. `fuel` is what it has used so far. To be
-    /// awaited by a task that waits for nothing else meanwhile: whatever wakes the task is taken for what the work waits for.
+    /// Runs work that alternates between computing and waiting, with a permit whenever it computes. `fuel` returns what
+    /// the work has used so far. Await this in a task that waits for nothing else, because any wake-up of the task is
+    /// taken for one of the work.
     pub(in crate::engine) async fn run<F: Future>(
         &self,
         tenant: TenantId,
@@ -128,11 +130,11 @@ impl Gate {
         let mut work = pin!(work);
         let mut before = 0;
         loop {
-            let pass = self.enter(tenant).await;
+            let permit = self.enter(tenant).await;
             let polled = std::future::poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await;
             let now = fuel();
-            pass.used(now - std::mem::replace(&mut before, now));
-            drop(pass);
+            permit.used(now - std::mem::replace(&mut before, now));
+            drop(permit);
             match polled {
                 Poll::Ready(output) => return output,
                 Poll::Pending => woken().await,
@@ -142,11 +144,11 @@ impl Gate {
 }
 
 impl Times {
-    /// Whether nobody else has come for a while, and not much has run ahead.
+    /// Whether no other tenant has entered for a while and little fuel was used behind the open gate.
     fn is_open(&self, tenant: TenantId) -> bool {
         let last = self.last.load(Ordering::Relaxed);
         let times = match last {
-            // Nobody has ever come.
+            // No tenant has ever entered.
             0 => OPENS_AFTER,
             _ if last == times_of(tenant, OPENS_AFTER) => OPENS_AFTER,
             _ if (times_of(tenant, 0)..times_of(tenant, OPENS_AFTER)).contains(&last) => {
@@ -157,11 +159,11 @@ impl Times {
         if last != times_of(tenant, times) {
             self.last.store(times_of(tenant, times), Ordering::Relaxed);
         }
-        times == OPENS_AFTER && self.ahead.fetch_add(OF_A_PASS, Ordering::Relaxed) < AHEAD
+        times == OPENS_AFTER && self.ahead.fetch_add(PERMIT_FUEL, Ordering::Relaxed) < AHEAD
     }
 }
 
-/// That a tenant has come so often in a row, as a number.
+/// Encodes a tenant and how often it has entered in a row.
 fn times_of(tenant: TenantId, times: u32) -> u64 {
     (u64::from(tenant.0) << 32) | u64::from(times)
 }
@@ -179,7 +181,7 @@ async fn go_to_the_end() {
     .await;
 }
 
-/// Returns when the task is woken, by whatever it has left its waker with.
+/// Waits until the task is woken by anything that has its waker.
 async fn woken() {
     let mut is_back = false;
     std::future::poll_fn(|_| match std::mem::replace(&mut is_back, true) {

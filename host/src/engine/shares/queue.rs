@@ -1,53 +1,54 @@
-//! A weighted fair queue of tenants before a number of slots. Pure: what happens is told to it, time included, and the same
-//! calls always have the same answers.
+//! A weighted fair queue of tenants for a number of slots. Pure: the caller reports every change and passes in the
+//! time, and the same calls always give the same answers.
 //!
-//! Each tenant has a tag, a place on a line of virtual time. Every start moves it on by the inverse of the tenant's weight,
-//! and the lowest tag comes first (start-time fair queueing), so starts are shared by weight. A tenant that comes with
-//! something to run is put where the others are by now: it has saved nothing up. Before all that, a tenant that holds less
-//! than its share of the slots comes before those that hold more, so nobody keeps the slots by running for long.
+//! Each tenant has a tag, a position in virtual time. Every start advances it by the inverse of the tenant's weight,
+//! and the lowest tag goes first (start-time fair queueing), so starts are shared by weight. A tenant that becomes
+//! active starts at the current virtual time, so idle time does not accumulate. Before tags, the share of slots counts:
+//! a tenant that holds less than its share goes before those that hold more, so long runs cannot occupy the slots.
 //!
-//! Within a tenant the oldest comes first, past those whose function is at a limit of its own.
+//! Within a tenant, the oldest waiter goes first, except for those whose function is at a limit of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FunctionShare, Rate, Share, ShareUse};
 use crate::model::{FunctionName, TenantId, Timestamp};
 
-/// A place in virtual time. Wide enough never to be used up.
+/// A position in virtual time. Wide enough to never overflow.
 type Tag = u128;
 
-/// How far one start moves a tenant of weight 1.
+/// How far one start advances a tenant of weight 1.
 const STRIDE: Tag = 1 << 32;
 
-/// How much of a rate may be used at once, in microseconds of it: the clock shows milliseconds, and timers come late.
+/// The length of a burst at an exact rate, in microseconds: the clock has a resolution of milliseconds, and timers fire
+/// late.
 const BURST_US: u64 = 100_000;
 
-/// Those who wait, with what they are reached by, and the slots.
+/// The waiters, each with a value for the caller, and the slots.
 #[derive(Debug)]
 pub(super) struct Queue<W> {
-    /// Who has each slot.
+    /// The holder of each slot.
     slots: Vec<Option<Holder>>,
     free: Vec<SlotNumber>,
-    /// All that were ever seen: no more than there are.
+    /// All tenants that ever used the queue; bounded by the number of tenants.
     tenants: BTreeMap<TenantId, Tenant<W>>,
-    /// Tenants of whom somebody may start.
+    /// Tenants with a waiter that may start.
     ready: BTreeSet<(Tag, TenantId)>,
-    /// Tenants of whom nobody may start before some time, because of rates.
+    /// Tenants whose waiters may all not start before some time, because of rates.
     held: BTreeSet<(Timestamp, TenantId)>,
-    /// The sum of the weights of those who have something that runs or waits.
+    /// The sum of the weights of tenants that have something running or waiting.
     active_weight: u64,
-    /// Where a tenant begins that comes now.
+    /// The current virtual time, at which a new tenant starts.
     now: Tag,
-    /// The newest time that was handed in.
+    /// The newest time that was passed in.
     seen_at: Timestamp,
     next_ticket: u64,
 }
 
-/// A slot that was given.
+/// A slot that was given out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlotNumber(usize);
 
-/// The place of somebody who waits.
+/// The place of a waiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ticket {
     tenant: TenantId,
@@ -64,25 +65,25 @@ struct Holder {
 struct Tenant<W> {
     weight: u32,
     max_running: Option<u32>,
-    /// Where its next start comes.
+    /// The virtual time of its next start.
     tag: Tag,
     running: usize,
     waiting: usize,
     /// Functions with limits of their own.
     limited: BTreeMap<FunctionName, Lane<W>>,
-    /// All others.
+    /// All other functions.
     rest: Lane<W>,
     place: TenantPosition,
-    /// What it adds to the active weight.
+    /// What it adds to `active_weight`.
     counted: u32,
 }
 
-/// Those of a tenant that are under the same limits.
+/// The waiters of a tenant that have the same limits.
 #[derive(Debug)]
 struct Lane<W> {
     limits: FunctionShare,
     running: usize,
-    /// When the next would start if all kept to the rate exactly.
+    /// When the next start is due at the exact rate, in microseconds.
     next_us: u64,
     waiting: BTreeMap<u64, Waiting<W>>,
 }
@@ -93,17 +94,17 @@ struct Waiting<W> {
     waiter: W,
 }
 
-/// Where a tenant stands as a whole.
+/// The position of a tenant as a whole.
 #[derive(Debug, Clone, Copy)]
 enum TenantPosition {
-    /// Nobody of it waits, or all are at a limit until something ends.
+    /// It has no waiters, or all of them wait for something to end.
     Aside,
     Ready,
     Held(Timestamp),
 }
 
 impl<W> Queue<W> {
-    /// With that many slots.
+    /// Creates a queue for this many slots.
     pub(super) fn new(slots: usize) -> Self {
         Self {
             slots: (0..slots).map(|_| None).collect(),
@@ -118,7 +119,7 @@ impl<W> Queue<W> {
         }
     }
 
-    /// A slot at once, if there is one and nobody comes first.
+    /// Takes a slot at once, if one is free and no waiter goes first.
     pub(super) fn try_enter(
         &mut self,
         tenant: TenantId,
@@ -139,7 +140,7 @@ impl<W> Queue<W> {
         Some(self.give(Holder { tenant, function }, now))
     }
 
-    /// Makes somebody wait; [`Self::next`] says when that is over.
+    /// Adds a waiter; [`Self::next`] returns it when it may start.
     pub(super) fn wait(
         &mut self,
         tenant: TenantId,
@@ -160,7 +161,7 @@ impl<W> Queue<W> {
         Ticket { tenant, number }
     }
 
-    /// Takes somebody out of the queue; none if it has a slot.
+    /// Removes a waiter; `None` if it has a slot already.
     pub(super) fn leave(&mut self, ticket: Ticket, now: Timestamp) -> Option<W> {
         let Ticket { tenant, number } = ticket;
         let known = self.tenants.get_mut(&tenant)?;
@@ -170,7 +171,8 @@ impl<W> Queue<W> {
         Some(left.waiter)
     }
 
-    /// Who starts next, and in which slot; none if nobody can. To be asked until it is none after every change.
+    /// The next waiter to start, and its slot; `None` if none may start. After every change, call this until it returns
+    /// `None`.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<(W, SlotNumber)> {
         self.let_go(now);
         if self.free.is_empty() {
@@ -181,27 +183,32 @@ impl<W> Queue<W> {
         let tenant = tenants.find(|tenant| self.holds_less_than_its_share(*tenant));
         let tenant = tenant.unwrap_or(first);
         self.now = self.now.max(lowest);
-        let known = self.tenants.get_mut(&tenant).expect("who is ready is known");
-        let Waiting { function, waiter } = known.take_oldest(now).expect("somebody of a ready tenant may start");
+        let known = self.tenants.get_mut(&tenant).expect("a ready tenant is known");
+        let Waiting { function, waiter } = known
+            .take_oldest(now)
+            .expect("a ready tenant has a waiter that may start");
         Some((waiter, self.give(Holder { tenant, function }, now)))
     }
 
-    /// Whether somebody could be given a slot now, by what was known of time last.
+    /// Whether a waiter could get a slot, as of the newest time that was passed in.
     pub(super) fn could_give_one(&self) -> bool {
         !self.free.is_empty() && !self.ready.is_empty()
     }
 
-    /// Takes a slot back.
+    /// Returns a slot.
     pub(super) fn release(&mut self, slot: SlotNumber, now: Timestamp) {
-        let holder = self.slots[slot.0].take().expect("a slot is given back once");
+        let holder = self.slots[slot.0].take().expect("a slot is returned once");
         self.free.push(slot);
-        let known = self.tenants.get_mut(&holder.tenant).expect("who holds a slot is known");
+        let known = self
+            .tenants
+            .get_mut(&holder.tenant)
+            .expect("a tenant with a slot is known");
         known.running -= 1;
         known.lane_mut(holder.function.as_ref()).running -= 1;
         self.refresh(holder.tenant, now);
     }
 
-    /// Sets what a tenant gets.
+    /// Sets the share of a tenant.
     pub(super) fn set_share(&mut self, tenant: TenantId, share: Share, now: Timestamp) {
         let known = self.tenants.entry(tenant).or_default();
         known.weight = share.weight.clamp(1, Share::MAX_WEIGHT);
@@ -211,7 +218,7 @@ impl<W> Queue<W> {
         self.refresh(tenant, now);
     }
 
-    /// What a tenant uses.
+    /// How much a tenant uses.
     pub(super) fn used_by(&self, tenant: TenantId) -> ShareUse {
         self.tenants
             .get(&tenant)
@@ -221,18 +228,19 @@ impl<W> Queue<W> {
             })
     }
 
-    /// When to ask for the [next](Self::next) one although nothing has changed.
+    /// When to call [`next`](Self::next) again even if nothing has changed.
     pub(super) fn look_again_at(&self) -> Option<Timestamp> {
         self.held.first().map(|(time, _)| *time)
     }
 
-    /// Those whose rate allows another start by now are ready.
+    /// Makes the tenants ready whose rate allows another start by now.
     fn let_go(&mut self, now: Timestamp) {
         if now < self.seen_at {
-            // The clock was put back: who was ready by it may not be, and nobody waits for what it shows again.
+            // The clock was set back: check all tenants again, and shorten their waits, so that none lasts until the
+            // old time returns.
             let all: Vec<TenantId> = self.tenants.keys().copied().collect();
             for tenant in all {
-                let known = self.tenants.get_mut(&tenant).expect("it is one of all");
+                let known = self.tenants.get_mut(&tenant).expect("it is in the map");
                 known
                     .limited
                     .values_mut()
@@ -254,7 +262,7 @@ impl<W> Queue<W> {
     fn give(&mut self, holder: Holder, now: Timestamp) -> SlotNumber {
         let slot = self.free.pop().expect("a slot is free");
         let tenant = holder.tenant;
-        let known = self.tenants.get_mut(&tenant).expect("who starts is known");
+        let known = self.tenants.get_mut(&tenant).expect("a tenant that starts is known");
         known.running += 1;
         known.lane_mut(holder.function.as_ref()).start(now);
         if matches!(known.place, TenantPosition::Ready) {
@@ -267,9 +275,9 @@ impl<W> Queue<W> {
         slot
     }
 
-    /// Puts a tenant where it belongs after a change.
+    /// Updates the position of a tenant after a change.
     fn refresh(&mut self, tenant: TenantId, now: Timestamp) {
-        let known = self.tenants.get_mut(&tenant).expect("a tenant that changes is known");
+        let known = self.tenants.get_mut(&tenant).expect("a changed tenant is known");
         let is_active = known.running > 0 || known.waiting > 0;
         let weight = if is_active { known.weight } else { 0 };
         self.active_weight = self.active_weight - u64::from(known.counted) + u64::from(weight);
@@ -297,13 +305,13 @@ impl<W> Queue<W> {
     }
 }
 
-/// Whether somebody may start.
+/// Whether a waiter may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum May {
     Now,
-    /// Not before that time.
+    /// Not before this time.
     At(Timestamp),
-    /// When something else has ended, if at all.
+    /// Only after something else has ended, if at all.
     NotYet,
 }
 
@@ -361,7 +369,7 @@ impl<W> Tenant<W> {
         soonest
     }
 
-    /// Who has waited longest of those that may start.
+    /// Takes the oldest waiter that may start.
     fn take_oldest(&mut self, now: Timestamp) -> Option<Waiting<W>> {
         let lanes = self.lanes_mut().filter(|lane| lane.may_start(now) == May::Now);
         let with_oldest = lanes.filter_map(|lane| Some((*lane.waiting.keys().next()?, lane)));
@@ -371,7 +379,7 @@ impl<W> Tenant<W> {
         Some(oldest)
     }
 
-    /// Puts everybody where they belong under new limits. What was used of a rate stays used.
+    /// Sorts all waiters and holders under new limits. What was used of a rate stays used.
     fn set_limits<'a>(
         &mut self,
         limits: BTreeMap<FunctionName, FunctionShare>,
@@ -418,7 +426,7 @@ impl<W> Lane<W> {
         }
     }
 
-    /// Nobody waits longer than after a start just now.
+    /// Limits the wait to that after a start just now.
     fn forget_what_is_ahead(&mut self, now: Timestamp) {
         if let Some(rate) = self.limits.rate {
             self.next_us = self.next_us.min(rate.latest_us(now));
@@ -434,22 +442,22 @@ impl<W> Lane<W> {
 }
 
 impl Rate {
-    /// How far ahead of an exact rate a start may be.
+    /// How much earlier than at the exact rate a start may be.
     fn tolerance_us(self) -> u64 {
         BURST_US.saturating_sub(self.interval_us)
     }
 
-    /// The time from which on one may start that would start at `next_us` exactly.
+    /// The earliest time of a start that is due at `next_us` at the exact rate.
     fn allows_at(self, next_us: u64) -> Timestamp {
         Timestamp(next_us.saturating_sub(self.tolerance_us()).div_ceil(1_000))
     }
 
-    /// When the one after a start now would start exactly.
+    /// When the start after one now is due at the exact rate.
     fn next_after(self, next_us: u64, now: Timestamp) -> u64 {
         next_us.max(micros(now)).saturating_add(self.interval_us)
     }
 
-    /// When it would at the latest.
+    /// The latest time at which that start may be due.
     fn latest_us(self, now: Timestamp) -> u64 {
         micros(now)
             .saturating_add(self.tolerance_us())

@@ -1,7 +1,7 @@
-//! Slots to wait for, in the order of a [`Queue`].
+//! Slots that tasks can wait for, in the order of a [`Queue`].
 //!
-//! Whoever gives up waiting, and whoever drops a slot, passes it on: both happen under one lock, so no slot is ever
-//! between two.
+//! A task that stops waiting and a task that drops its slot both pass the slot on. This happens under one lock, so no
+//! slot is lost.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use super::{Share, ShareUse};
 use crate::clock::Clock;
 use crate::model::{FunctionName, TenantId, Timestamp};
 
-/// The clock is looked at again after this long, because clocks jump.
+/// The clock is read again after this time, because clocks jump.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// A number of slots, shared by weight. Cheap to clone.
@@ -26,25 +26,25 @@ pub(in crate::engine) struct Slots(Arc<Inner>);
 struct Inner {
     line: Mutex<Line>,
     clock: Arc<dyn Clock>,
-    /// Somebody may start earlier than what was looked for.
+    /// Notified when a start becomes possible earlier than expected.
     sooner: Notify,
-    /// Where slots are given out later: somebody could be given one.
+    /// If slots are given out later: notified when a waiter could get one.
     asked: Option<Notify>,
 }
 
 struct Line {
     queue: Queue<oneshot::Sender<SlotNumber>>,
-    /// When [`Slots::run`] looks again.
+    /// When [`Slots::run`] checks the queue again.
     looks_at: Option<Timestamp>,
 }
 
-/// A slot. Given back when dropped.
+/// A slot. Dropping it returns it.
 pub(in crate::engine) struct Slot {
     slots: Slots,
     number: SlotNumber,
 }
 
-/// A place in the queue, to be awaited. Whoever drops it has left.
+/// A place in the queue, to be awaited. Dropping it leaves the queue.
 pub(super) struct QueuedSlot {
     slots: Slots,
     ticket: Ticket,
@@ -53,12 +53,12 @@ pub(super) struct QueuedSlot {
 }
 
 impl Slots {
-    /// That many, all free.
+    /// Creates this many free slots.
     pub(in crate::engine) fn new(slots: usize, clock: Arc<dyn Clock>) -> Self {
         Self::with(slots, clock, None)
     }
 
-    /// That many, which nobody gets before somebody [gives them out](Self::give_out).
+    /// Creates this many slots, which nobody gets before a call of [`give_out`](Self::give_out).
     pub(super) fn given_out_later(slots: usize, clock: Arc<dyn Clock>) -> Self {
         Self::with(slots, clock, Some(Notify::new()))
     }
@@ -76,7 +76,7 @@ impl Slots {
         }))
     }
 
-    /// A slot for a function of a tenant, as soon as it is its turn.
+    /// Waits for a slot for a function of a tenant.
     pub(in crate::engine) async fn acquire(&self, tenant: TenantId, function: &FunctionName) -> Slot {
         let entered = self.lock().queue.try_enter(tenant, Some(function), self.now());
         match entered {
@@ -85,7 +85,7 @@ impl Slots {
         }
     }
 
-    /// A place in the queue. Nobody is given a slot by that alone.
+    /// Joins the queue. Does not give out slots.
     pub(super) fn line_up(&self, tenant: TenantId, function: Option<&FunctionName>) -> QueuedSlot {
         let (give, given) = oneshot::channel();
         let ticket = self.lock().queue.wait(tenant, function, give, self.now());
@@ -97,17 +97,17 @@ impl Slots {
         }
     }
 
-    /// Sets what a tenant gets.
+    /// Sets the share of a tenant.
     pub(in crate::engine) fn set_share(&self, tenant: TenantId, share: Share) {
         self.change(|queue, now| queue.set_share(tenant, share, now));
     }
 
-    /// What a tenant uses.
+    /// How much a tenant uses.
     pub(in crate::engine) fn used_by(&self, tenant: TenantId) -> ShareUse {
         self.lock().queue.used_by(tenant)
     }
 
-    /// Lets those start who waited for their rate, until the shutdown.
+    /// Gives out slots to waiters when their rate limit allows it, until shutdown.
     pub(in crate::engine) async fn run(self, shutdown: CancellationToken) {
         let work = async {
             loop {
@@ -124,7 +124,7 @@ impl Slots {
         shutdown.run_until_cancelled(work).await;
     }
 
-    /// Returns when somebody could be given a slot; only where they are given out later.
+    /// Waits until a waiter could get a slot. Only for slots that are given out later.
     pub(super) async fn asked(&self) {
         match &self.0.asked {
             Some(asked) => asked.notified().await,
@@ -132,12 +132,12 @@ impl Slots {
         }
     }
 
-    /// Gives slots to all whose turn has come.
+    /// Gives slots to all waiters whose turn it is.
     pub(super) fn give_out(&self) {
         self.lock().give_out(self.now());
     }
 
-    /// Changes something, and gives slots to all whose turn has come, unless that is done later.
+    /// Changes the queue, and gives slots to all waiters whose turn it is, unless slots are given out later.
     fn change<T>(&self, change: impl FnOnce(&mut Queue<oneshot::Sender<SlotNumber>>, Timestamp) -> T) -> T {
         let now = self.now();
         let mut line = self.lock();
@@ -175,7 +175,7 @@ impl Slots {
 impl Line {
     fn give_out(&mut self, now: Timestamp) {
         while let Some((give, number)) = self.queue.next(now) {
-            give.send(number).expect("whoever gives up waiting leaves the queue");
+            give.send(number).expect("a waiter that gives up leaves the queue");
         }
     }
 }
@@ -190,11 +190,11 @@ impl Future for QueuedSlot {
     type Output = Slot;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Slot> {
-        // Whoever asks may be the first who could be given one.
+        // The first poll may find a free slot.
         self.slots.change(|_, _| ());
         let given = std::task::ready!(Pin::new(&mut self.given).poll(context));
         self.is_over = true;
-        Poll::Ready(self.slots.slot(given.expect("the queue forgets nobody")))
+        Poll::Ready(self.slots.slot(given.expect("the queue drops no waiter")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Shares: the queue by its properties, waiting under a runtime, and an engine with two tenants.
+//! Shares: properties of the queue, waiting under a runtime, and an engine with two tenants.
 
 mod engine;
 mod properties;

@@ -1,9 +1,9 @@
-//! Events that wait: who takes them, what becomes of those that nobody wants, and how many are in memory.
+//! Waiting events: which task takes them, what happens to unwanted ones, and how many are in memory.
 
 use super::*;
 use crate::model::{codec, inbox::event_bytes};
 
-/// Takes one event of a name and continues as new, for ever.
+/// Takes one event of a name and continues as new, again and again.
 fn one_at_a_time(name: &str) -> Vec<Vec<Op>> {
     vec![vec![Op::Event(name.into()), Op::ContinueAsNew(0)]]
 }
@@ -41,10 +41,10 @@ fn written(commit: &TurnCommit) -> usize {
 }
 
 #[test]
-fn an_execution_that_takes_one_event_writes_as_much_however_many_wait() {
+fn an_execution_that_takes_one_event_writes_the_same_amount_regardless_of_the_backlog() {
     let cost = |backlog: u32| {
         let mut instance = Instance::new(&one_at_a_time("go"));
-        (0..backlog).for_each(|number| instance.tell(InboxItem::Event(large("go", number))));
+        (0..backlog).for_each(|number| instance.deliver(InboxItem::Event(large("go", number))));
         instance.settle();
         let expected: Vec<Event> = (0..backlog).map(|number| large("go", number)).collect();
         assert_eq!(taken(&instance), expected);
@@ -56,7 +56,7 @@ fn an_execution_that_takes_one_event_writes_as_much_however_many_wait() {
 }
 
 #[test]
-fn what_is_raised_directly_and_not_wanted_is_stored_by_the_same_commit() {
+fn direct_events_that_are_not_wanted_are_stored_by_the_same_commit() {
     let mut instance = Instance::new(&one_at_a_time("go"));
     for number in 0..3 {
         instance.owner.receive_event(event("other", number));
@@ -80,12 +80,12 @@ fn what_is_raised_directly_and_not_wanted_is_stored_by_the_same_commit() {
 }
 
 #[test]
-fn an_event_that_nobody_waits_for_is_durable_without_a_turn() {
+fn an_event_that_no_task_waits_for_becomes_durable_without_a_turn() {
     let mut instance = Instance::new(&[vec![call("a"), Op::Event("go".into())]]);
     instance.settle();
     let turns = instance.history[&ExecutionNumber::FIRST].len();
     assert!(!instance.owner.takes_event(&event("go", 1), u64::MAX, Timestamp(1_000)));
-    // As one that came before it was known that nobody waits.
+    // As if it had been accepted before the waits were known.
     instance.owner.receive_event(event("go", 1));
     instance.settle();
     assert_eq!(instance.history[&ExecutionNumber::FIRST].len(), turns);
@@ -103,7 +103,7 @@ fn an_event_that_nobody_waits_for_is_durable_without_a_turn() {
 }
 
 #[test]
-fn whoever_raised_an_event_that_came_with_the_end_is_told() {
+fn the_sender_of_an_event_that_arrives_with_the_end_gets_an_error() {
     let mut instance = Instance::new(&[vec![Op::Event("go".into())]]);
     instance.settle();
     instance.owner.receive_event(event("go", 1));
@@ -116,15 +116,15 @@ fn whoever_raised_an_event_that_came_with_the_end_is_told() {
 }
 
 #[test]
-fn wanted_events_are_found_behind_any_number_of_others() {
+fn wanted_events_are_found_behind_any_number_of_unwanted_ones() {
     for memory in [0, 400, 1 << 20] {
         let mut instance = Instance::new(&one_at_a_time("go"));
         instance.owner.know_events_of(memory);
         for number in 0..20 {
-            instance.tell(InboxItem::Event(event("noise", number)));
-            instance.tell(InboxItem::Event(event(&format!("noise {number}"), number)));
+            instance.deliver(InboxItem::Event(event("noise", number)));
+            instance.deliver(InboxItem::Event(event(&format!("noise {number}"), number)));
             if number % 4 == 3 {
-                instance.tell(InboxItem::Event(event("go", number)));
+                instance.deliver(InboxItem::Event(event("go", number)));
             }
         }
         instance.settle();
@@ -140,10 +140,10 @@ fn wanted_events_are_found_behind_any_number_of_others() {
         assert_eq!(instance.settle(), None);
         let reads = instance.reads;
         assert_eq!(instance.settle(), None);
-        assert_eq!(instance.reads, reads, "what was looked for in vain is not read again");
+        assert_eq!(instance.reads, reads, "a name without events is not read again");
         for number in 40..43 {
-            instance.tell(InboxItem::Event(event("noise", number)));
-            instance.tell(InboxItem::Event(event("go", number)));
+            instance.deliver(InboxItem::Event(event("noise", number)));
+            instance.deliver(InboxItem::Event(event("go", number)));
             instance.settle();
         }
         assert_eq!(taken(&instance).len(), 8, "{memory}");
@@ -152,19 +152,19 @@ fn wanted_events_are_found_behind_any_number_of_others() {
 }
 
 #[test]
-fn what_others_send_never_fails_an_instance() {
+fn messages_from_others_never_fail_an_instance() {
     let mut instance = Instance::new(&[vec![Op::Event("go".into()), call("a")]]);
     instance.settle();
     // Beyond the limit of the history, which is a megabyte here.
     for number in 0..1_200 {
-        instance.tell(InboxItem::Event(large("noise", number)));
+        instance.deliver(InboxItem::Event(large("noise", number)));
     }
     let more = event("go", 1);
     assert!(
         !instance.owner.takes_event(&more, 1 << 20, Timestamp(1_000)),
-        "whoever raises it is refused"
+        "its sender gets an error"
     );
-    instance.tell(InboxItem::Event(more));
+    instance.deliver(InboxItem::Event(more));
     instance.settle();
     instance.result(2);
     instance.settle();
@@ -172,7 +172,7 @@ fn what_others_send_never_fails_an_instance() {
 }
 
 #[test]
-fn events_and_results_keep_the_order_in_which_they_came() {
+fn events_and_results_keep_their_order() {
     let program = [
         vec![call("a")],
         vec![Op::Event("go".into())],
@@ -186,9 +186,9 @@ fn events_and_results_keep_the_order_in_which_they_came() {
         attempt: 0,
         outcome: Ok(Payload::null()),
     };
-    instance.tell(InboxItem::Event(event("go", 1)));
-    instance.tell(ended);
-    instance.tell(InboxItem::Event(event("go", 2)));
+    instance.deliver(InboxItem::Event(event("go", 1)));
+    instance.deliver(ended);
+    instance.deliver(InboxItem::Event(event("go", 2)));
     instance.settle();
     let turn = instance.history[&ExecutionNumber::FIRST].last().unwrap();
     assert!(
@@ -206,13 +206,13 @@ fn events_and_results_keep_the_order_in_which_they_came() {
 }
 
 #[test]
-fn events_of_older_hosts_that_came_early_are_there_before_those_that_wait() {
+fn early_events_of_older_hosts_precede_waiting_ones() {
     let mut instance = Instance::new(&one_at_a_time("go"));
     instance.record.inbox.clear();
     instance.restart();
     let early = vec![event("go", 1), event("go", 2)];
-    instance.tell(InboxItem::Event(event("go", 3)));
-    instance.tell(InboxItem::Start(Box::new(started(early))));
+    instance.deliver(InboxItem::Event(event("go", 3)));
+    instance.deliver(InboxItem::Start(Box::new(started(early))));
     instance.settle();
     let starts = instance
         .history

@@ -1,9 +1,9 @@
-//! Owners whose tenant is held, whose inbox is long, and whose history is.
+//! Owners with held tenants, long inboxes and long histories.
 
 use super::*;
 use crate::model::LogLevel;
 
-/// Appends an event without telling anybody, as for an instance that is suspended.
+/// Appends an event without notifying the owner, as for a suspended instance.
 fn append(instance: &mut Instance, number: u32) {
     instance.append(InboxItem::Event(event("go", number)));
 }
@@ -15,7 +15,7 @@ fn warnings(instance: &Instance) -> Vec<String> {
 }
 
 #[test]
-fn while_a_tenant_is_held_what_arrives_is_kept_and_no_turn_is_taken() {
+fn while_a_tenant_is_held_arrivals_are_stored_and_no_turn_runs() {
     let mut instance = Instance::new(&[vec![call("a"), Op::Event("go".into()), Op::Sleep(50)]]);
     instance.settle();
     let turns = instance.history[&ExecutionNumber::FIRST].len();
@@ -31,24 +31,24 @@ fn while_a_tenant_is_held_what_arrives_is_kept_and_no_turn_is_taken() {
     assert_eq!(instance.settle(), Some(Timestamp(1_050)));
     instance.context.held.set(true);
     instance.context.now.set(2_000);
-    assert_eq!(instance.settle(), None, "a timer that is due waits too");
+    assert_eq!(instance.settle(), None, "a due timer waits too");
     instance.context.held.set(false);
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
 
 #[test]
-fn an_instance_of_a_held_tenant_can_be_ended() {
+fn an_instance_of_a_held_tenant_can_be_terminated() {
     let mut instance = Instance::new(&[vec![call("a")]]);
     instance.settle();
     instance.context.held.set(true);
-    instance.tell(terminate());
+    instance.deliver(terminate());
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Terminated);
 }
 
 #[test]
-fn an_instance_that_is_started_while_its_tenant_is_held_is_created_and_waits() {
+fn an_instance_started_while_its_tenant_is_held_is_created_without_a_turn() {
     let mut instance = not_stored(&[vec![call("a")]]);
     instance.context.held.set(true);
     let Ok(Next::Commit(commit)) = instance.owner.next(&instance.context) else {
@@ -58,22 +58,22 @@ fn an_instance_that_is_started_while_its_tenant_is_held_is_created_and_waits() {
 }
 
 #[test]
-fn what_came_while_an_instance_rested_is_read_when_it_goes_on() {
+fn messages_that_arrived_during_a_suspension_are_read_when_the_instance_resumes() {
     let mut instance = Instance::new(&[vec![Op::Event("go".into()), Op::Event("go".into())]]);
     instance.settle();
-    instance.tell(InboxItem::Suspend { reason: String::new() });
+    instance.deliver(InboxItem::Suspend { reason: String::new() });
     instance.settle();
-    // The owner is still there, and is not told of these.
+    // The owner still exists but is not notified of these.
     append(&mut instance, 1);
     append(&mut instance, 2);
     assert!(!instance.owner.takes_event(&event("go", 3), u64::MAX, Timestamp(1_000)));
-    instance.tell(InboxItem::Resume { reason: String::new() });
+    instance.deliver(InboxItem::Resume { reason: String::new() });
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
 }
 
 #[test]
-fn of_many_events_the_messages_come_in_order_though_newer_ones_are_told_of() {
+fn events_arrive_in_order_even_if_a_newer_one_is_delivered_before_older_ones_are_read() {
     let events = 5;
     let mut instance = Instance::new(&[(0..events).map(|_| Op::Event("go".into())).collect()]);
     instance.settle();
@@ -83,7 +83,7 @@ fn of_many_events_the_messages_come_in_order_though_newer_ones_are_told_of() {
     record.more_events = true;
     instance.owner = Owner::new(record, InboxSeq(0));
     assert!(!instance.owner.takes_event(&event("go", 9), u64::MAX, Timestamp(1_000)));
-    instance.tell(InboxItem::Event(event("go", events)));
+    instance.deliver(InboxItem::Event(event("go", events)));
     instance.settle();
     assert_eq!(instance.record.status, InstanceStatus::Completed);
     let arrivals = instance.history[&ExecutionNumber::FIRST]
@@ -99,7 +99,7 @@ fn of_many_events_the_messages_come_in_order_though_newer_ones_are_told_of() {
 }
 
 #[test]
-fn a_history_that_becomes_long_is_warned_of_once_and_then_ended() {
+fn a_history_with_many_turns_causes_one_warning_and_then_a_failure() {
     let steps = 120;
     let mut instance = Instance::new(&[(0..steps).map(|n| call(&format!("a{n}"))).collect()]);
     for task in 1..steps {
@@ -117,7 +117,7 @@ fn a_history_that_becomes_long_is_warned_of_once_and_then_ended() {
 }
 
 #[test]
-fn so_is_one_of_large_payloads_and_a_new_owner_knows_how_large_it_was() {
+fn a_large_history_causes_one_warning_and_a_new_owner_knows_its_size() {
     let mut instance = Instance::new(&[(0..50).map(|_| Op::Event("go".into())).collect()]);
     instance.settle();
     let large = |instance: &mut Instance| {
@@ -125,7 +125,7 @@ fn so_is_one_of_large_payloads_and_a_new_owner_knows_how_large_it_was() {
             payload: Payload::of(&"x".repeat(100 << 10)),
             ..event("go", 1)
         };
-        instance.tell(InboxItem::Event(event));
+        instance.deliver(InboxItem::Event(event));
         instance.settle();
     };
     (0..9).for_each(|_| large(&mut instance));

@@ -1,4 +1,4 @@
-//! Two tenants on one engine, over a simulated disk: counts, not times.
+//! Two tenants on one engine, over a simulated disk. The tests count; they do not measure time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,12 +29,12 @@ const SLOTS: usize = 8;
 const FLOOD: usize = 10_000;
 const STEPS: usize = 5;
 const TURNS: usize = 60;
-/// What each attempt uses.
+/// The fuel of each attempt.
 const FUEL: u64 = 5;
-/// How long the activities of a crowd may take.
+/// The timeout of the activities of a crowd.
 const CROWD_MS: u64 = 10_000;
 
-/// A disk on which all goes well.
+/// A disk without faults.
 struct Smooth;
 
 impl FaultPlan for Smooth {
@@ -45,7 +45,7 @@ impl FaultPlan for Smooth {
     fn committed(&self, _: &Content, _: &Content) {}
 }
 
-/// A guest whose turns are counted, and said to use that much fuel.
+/// A guest that counts its turns and reports a fixed amount of fuel.
 struct Counted {
     script: Script,
     turns: Arc<AtomicUsize>,
@@ -60,8 +60,8 @@ impl Guest for Counted {
     }
 }
 
-/// Guests with the orchestrations `flood` and `chain`, whose activities take a moment, and `crowd`, for whose activities
-/// there is never room.
+/// Guests for the orchestrations `flood` and `chain`, whose activities take a moment, and `crowd`, for whose activities
+/// the host never has room.
 #[derive(Default)]
 struct TwoPrograms {
     attempts: Arc<AtomicUsize>,
@@ -70,11 +70,11 @@ struct TwoPrograms {
     begun: Arc<Notify>,
     /// Turns of `long`, new and replayed.
     turns: Arc<AtomicUsize>,
-    /// How often a guest for `late` was asked for.
+    /// How often a guest for `late` was requested.
     late: Arc<AtomicUsize>,
 }
 
-/// Longer than the request of a start waits for the first turn.
+/// Longer than a start request waits for the first turn.
 const LATE: Duration = Duration::from_secs(10);
 
 struct Activities {
@@ -179,7 +179,7 @@ impl Guests for TwoPrograms {
     }
 }
 
-/// An engine, and what its guests count.
+/// An engine, and its guests with their counters.
 struct Host {
     engine: Engine,
     guests: Arc<TwoPrograms>,
@@ -248,7 +248,7 @@ impl Host {
         started.end.expect("it was asked for").end().await;
     }
 
-    /// Starts a flood, and returns once it fills the slots.
+    /// Starts a flood and waits until it fills the slots.
     async fn flood(&self) {
         self.begin(NOISY, "flood").await.expect("it is accepted");
         while self.engine.share_use(NOISY).waiting < FLOOD / 2 {
@@ -267,7 +267,7 @@ impl Host {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chain_beside_a_flood_waits_for_a_few_attempts_of_it_only() {
+async fn a_chain_beside_a_flood_waits_for_only_a_few_attempts_of_it() {
     let host = Host::start(usize::MAX).await;
     host.flood().await;
     let before = host.attempts();
@@ -275,7 +275,8 @@ async fn a_chain_beside_a_flood_waits_for_a_few_attempts_of_it_only() {
     let others = host.attempts() - before - STEPS;
     let used = host.engine.share_use(NOISY);
     assert!(used.waiting > FLOOD / 4, "the flood goes on: {used:?}");
-    // Each step waits for one attempt at most, and takes as long as one; meanwhile, the other slots are used as often.
+    // Each step waits for at most one attempt and takes as long as one; during that time, each of the other slots runs
+    // one.
     assert!(
         others <= STEPS * SLOTS * 3,
         "{others} attempts of the flood while a chain ran"
@@ -284,7 +285,7 @@ async fn a_chain_beside_a_flood_waits_for_a_few_attempts_of_it_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tenant_runs_no_more_activities_than_its_share_allows_and_keeps_nobody_from_the_rest() {
+async fn a_tenant_runs_no_more_activities_than_its_share_allows_and_leaves_the_rest_to_others() {
     let host = Host::start(usize::MAX).await;
     let share = Share {
         max_activities: Some(2),
@@ -314,15 +315,15 @@ async fn attempts_without_room_hold_no_slots_and_end_in_time() {
         crowd.end.expect("it was asked for").end().await;
     };
     let in_time = tokio::time::timeout(Duration::from_millis(CROWD_MS + 1), crowd_ends);
-    in_time.await.expect("no slot stands empty");
+    in_time.await.expect("no slot is idle");
     let attempts = &host.engine.stats().attempts;
     assert_eq!((attempts.running.get(), attempts.waiting.get()), (0, 0));
-    assert_eq!(attempts.dropped.get(), 0, "those that found no room did not run");
+    assert_eq!(attempts.dropped.get(), 0, "attempts without room did not run");
     host.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_host_with_too_much_work_refuses_more_to_those_it_comes_from() {
+async fn a_host_with_too_much_work_refuses_starts_of_the_tenant_that_causes_it() {
     let host = Host::start(100).await;
     host.flood().await;
     let refused = host.begin(NOISY, "chain").await;
@@ -332,15 +333,15 @@ async fn a_host_with_too_much_work_refuses_more_to_those_it_comes_from() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_that_its_request_stored_while_there_was_no_guest_runs_when_there_is_one() {
+async fn an_instance_stored_by_its_request_runs_once_there_is_a_guest() {
     let host = Host::start(usize::MAX).await;
     let in_time = tokio::time::timeout(2 * LATE, host.run(QUIET, "late"));
-    in_time.await.expect("its owner goes on with what is stored");
+    in_time.await.expect("its owner continues with what is stored");
     assert_eq!(host.guests.late.load(Ordering::Relaxed), 2);
     host.stop().await;
 }
 
-/// Lets all others run that are ready.
+/// Lets all other ready tasks run.
 async fn go_round() {
     let mut is_back = false;
     std::future::poll_fn(|context| {
@@ -353,12 +354,12 @@ async fn go_round() {
     .await;
 }
 
-/// How many turns of `long` run at most without anybody else coming in between, until so many have run. Needs a time that
-/// goes on by itself: it is never idle.
+/// The maximum number of turns of `long` that run without another task in between, until `until` turns have run. Needs
+/// a clock that is not paused, because it is never idle.
 async fn most_at_a_time(host: &Host, until: usize) -> usize {
     host.begin(NOISY, "long").await.expect("it is accepted");
     let turns = host.guests.turns.clone();
-    // A task like others: what the test itself does comes less often.
+    // A spawned task, because the task of the test itself is polled less often.
     let watch = tokio::spawn(async move {
         let (mut before, mut most) = (0, 0);
         while before < until {
@@ -369,10 +370,10 @@ async fn most_at_a_time(host: &Host, until: usize) -> usize {
         }
         most
     });
-    watch.await.expect("nobody panics")
+    watch.await.expect("it does not panic")
 }
 
-/// A host that keeps no guest in memory, so that every turn replays those before it.
+/// A host that keeps no guest in memory, so that every turn replays the previous ones.
 async fn forgetful() -> Host {
     Host::start_with(EngineOptions {
         hot_guests: 0,
@@ -385,15 +386,15 @@ async fn forgetful() -> Host {
 async fn a_long_replay_lets_others_in_between() {
     let host = forgetful().await;
     let most = most_at_a_time(&host, (1..=TURNS + 1).sum()).await;
-    // Three of them are a piece; the last one is followed by a new turn.
+    // One piece of the replay has three turns; the last one is followed by a new turn.
     assert!((2..=4).contains(&most), "{most} turns at a time");
     host.stop().await;
 }
 
 #[tokio::test]
-async fn a_long_replay_ends_with_the_host() {
+async fn a_long_replay_stops_with_the_host() {
     let host = forgetful().await;
-    // In the middle of the last replay but a few.
+    // In the middle of one of the last replays.
     let middle = (1..=TURNS - 3).sum::<usize>() + TURNS / 4;
     most_at_a_time(&host, middle).await;
     let turns = host.guests.turns.clone();
@@ -404,14 +405,14 @@ async fn a_long_replay_ends_with_the_host() {
 }
 
 #[tokio::test]
-async fn what_attempts_used_that_nobody_waits_for_is_in_the_books() {
+async fn the_usage_of_attempts_without_a_waiting_task_is_recorded() {
     let folder = tempfile::tempdir().expect("a folder");
     let opened = Store::open(&StoreOptions::new(folder.path())).await;
     let (store, service) = opened.expect("the folder is new");
     let stop = CancellationToken::new();
     tokio::spawn(service.run(stop.clone()));
     let host = Host::start_over(store, stop, EngineOptions::default()).await;
-    // One is cancelled while it runs, the other one outlives its instance.
+    // One is cancelled while it runs, the other outlives its instance.
     host.run(QUIET, "race").await;
     host.run(QUIET, "hurry").await;
     while host.engine.activity_calls() > 0 {

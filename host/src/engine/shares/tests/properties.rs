@@ -1,4 +1,4 @@
-//! What the queue must hold, whatever is asked of it.
+//! Properties of the queue under arbitrary calls.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::model::{FunctionName, TenantId, Timestamp};
 const TENANTS: u32 = 4;
 const FUNCTIONS: [&str; 3] = ["plain", "capped", "rated"];
 
-/// Something that happens to a queue.
+/// An event that a queue handles.
 #[derive(Debug, Clone)]
 enum Happening {
     Comes { tenant: u32, function: usize },
@@ -57,7 +57,7 @@ fn name(text: &str) -> FunctionName {
     text.parse().expect("a name")
 }
 
-/// Somebody who waits or runs.
+/// A waiter or a holder of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Somebody {
     number: u64,
@@ -65,7 +65,7 @@ struct Somebody {
     function: FunctionName,
 }
 
-/// The queue, and books of what it has done.
+/// The queue, and the test's own record of what happened.
 struct Observed {
     queue: Queue<u64>,
     slots: usize,
@@ -74,7 +74,7 @@ struct Observed {
     waiting: BTreeMap<u64, (Somebody, Ticket)>,
     running: Vec<(Somebody, SlotNumber)>,
     shares: BTreeMap<TenantId, Share>,
-    /// Times of starts under the rate that holds now, while the clock goes on.
+    /// Times of starts under the current rate, while the clock does not jump back.
     starts: BTreeMap<(TenantId, FunctionName), Vec<Timestamp>>,
 }
 
@@ -133,7 +133,7 @@ impl Observed {
             let number = *which.get(&self.waiting.keys().copied().collect::<Vec<_>>());
             let (_, ticket) = self.waiting.remove(&number).expect("it waits");
             assert_eq!(self.queue.leave(ticket, self.now), Some(number));
-            assert_eq!(self.queue.leave(ticket, self.now), None, "it has left");
+            assert_eq!(self.queue.leave(ticket, self.now), None, "it has left already");
         }
     }
 
@@ -146,14 +146,14 @@ impl Observed {
 
     fn settle(&mut self) {
         while let Some((number, slot)) = self.queue.next(self.now) {
-            let (somebody, _) = self.waiting.remove(&number).expect("only who waits is given a slot");
+            let (somebody, _) = self.waiting.remove(&number).expect("only waiters get a slot");
             let older = self.waiting.values().find(|(other, _)| {
                 other.number < number && other.tenant == somebody.tenant && other.function == somebody.function
             });
             assert_eq!(older, None, "{somebody:?} was not the oldest");
             self.starts(somebody, slot);
         }
-        self.nobody_waits_for_nothing();
+        self.no_wait_is_unnecessary();
         for tenant in (0..TENANTS).map(TenantId) {
             let used = self.queue.used_by(tenant);
             assert_eq!(used.running, self.count(|running| running.tenant == tenant));
@@ -166,7 +166,7 @@ impl Observed {
         self.running.iter().filter(|(somebody, _)| which(somebody)).count()
     }
 
-    /// Somebody starts: within all limits.
+    /// Records a start and checks that it is within all limits.
     fn starts(&mut self, somebody: Somebody, slot: SlotNumber) {
         assert!(self.running.iter().all(|(_, taken)| *taken != slot), "{slot:?} is free");
         assert!(self.running.len() < self.slots);
@@ -179,7 +179,7 @@ impl Observed {
             times.push(self.now);
             let interval_ms = rate.interval_us as f64 / 1_000.0;
             for (earlier, time) in times.iter().rev().enumerate() {
-                // As many as the rate allows in that time, and those of a tenth of a second, and one to begin with.
+                // The number that the rate allows in this time, plus a tenth of a second's starts, plus the first one.
                 let span_ms = (self.now.0 - time.0) as f64 + 1.0;
                 let most = 1.0 + (span_ms + (100.0 - interval_ms).max(0.0)) / interval_ms;
                 assert!(earlier as f64 + 1.0 <= most + 0.01, "{times:?} under {rate:?}");
@@ -203,16 +203,16 @@ impl Observed {
         reached(max, of_tenant) || reached(self.limits(somebody).max_activities, of_function)
     }
 
-    /// If there is a free slot, all who wait are at a limit; at a rate only until a time that the queue knows.
-    fn nobody_waits_for_nothing(&self) {
+    /// If a slot is free, all waiters are at a limit; at a rate only until a time that the queue reports.
+    fn no_wait_is_unnecessary(&self) {
         if self.running.len() == self.slots {
             return;
         }
         let for_time = self.waiting.values().filter(|(waiting, _)| !self.is_capped(waiting));
         for (waiting, _) in for_time {
-            assert!(self.limits(waiting).rate.is_some(), "{waiting:?} waits for nothing");
-            let time = self.queue.look_again_at().expect("the queue knows when to go on");
-            // The slowest rate here is one in a second.
+            assert!(self.limits(waiting).rate.is_some(), "{waiting:?} waits unnecessarily");
+            let time = self.queue.look_again_at().expect("the queue reports when to continue");
+            // The lowest rate here is one per second.
             assert!(
                 time > self.now && time.0 <= self.now.0 + 1_000,
                 "{time:?} at {:?}",
@@ -221,7 +221,7 @@ impl Observed {
         }
     }
 
-    /// With time, everybody comes to start whom no limit of none keeps from it.
+    /// Over time, every waiter starts unless a limit of 0 prevents it.
     fn goes_on(&mut self) {
         loop {
             let hopeful = |(waiting, _): &&(Somebody, Ticket)| {
@@ -235,13 +235,13 @@ impl Observed {
             for (_, slot) in std::mem::take(&mut self.running) {
                 self.queue.release(slot, self.now);
             }
-            // As long as the slowest rate here takes for one.
+            // The time that the lowest rate here needs for one start.
             self.happens(Happening::Time(1_000));
-            assert!(self.waiting.len() < before, "somebody starts");
+            assert!(self.waiting.len() < before, "a waiter starts");
         }
     }
 
-    /// All go, and every slot is there again.
+    /// Removes all waiters and holders; then every slot is free again.
     fn all_leave(mut self) {
         for (_, ticket) in std::mem::take(&mut self.waiting).into_values() {
             self.queue.leave(ticket, self.now);
@@ -257,8 +257,8 @@ impl Observed {
     }
 }
 
-/// A queue before which tenants of those weights always wait. Returns how often each of them started, when one after the
-/// other ends by the given choice.
+/// A queue with tenants of these weights that always have waiters. Returns how often each of them started when running
+/// holders end in the given order.
 fn flooded(slots: usize, weights: &[u32], ends: &[Index]) -> Vec<usize> {
     let (mut queue, now) = (Queue::new(slots), Timestamp(0));
     for (tenant, weight) in (0..).zip(weights) {
@@ -289,7 +289,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn limits_are_kept_no_slot_is_lost_and_nobody_waits_for_nothing(
+    fn limits_are_kept_no_slot_is_lost_and_no_wait_is_unnecessary(
         slots in 1..6usize,
         happenings in proptest::collection::vec(happening(), 1..120),
     ) {
@@ -300,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_starves_beside_floods(
+    fn no_tenant_starves_beside_floods(
         slots in 1..6usize,
         floods in proptest::collection::vec(1..=1_000u32, 1..5),
         weight in 1..=1_000u32,
@@ -309,7 +309,7 @@ proptest! {
         let now = Timestamp(0);
         let mut queue = Queue::new(slots);
         let visitor = TenantId(100);
-        // Until its next start, a visitor that came just now lets each other tenant start this often.
+        // Until its next start, a new visitor lets each other tenant start this often.
         let patience = floods.iter().map(|flood| flood.div_ceil(weight) as usize + 1).sum::<usize>();
         for (tenant, weight) in (0..).zip(floods) {
             let share = Share { weight, ..Share::default() };
@@ -338,13 +338,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn starts_are_shared_by_weight_where_runs_are_alike(
+    fn starts_are_shared_by_weight_if_all_runs_take_equally_long(
         weights in proptest::collection::vec(1..=10u32, 2..5),
         ends in proptest::collection::vec(any::<Index>(), 600),
     ) {
         let counts = flooded(1, &weights, &ends);
         let sum: u32 = weights.iter().sum();
-        // At the beginning all come once, however little they weigh.
+        // At the beginning every tenant starts once, regardless of its weight.
         let unfair = weights.len() as f64;
         for (count, weight) in counts.into_iter().zip(weights) {
             let fair = 601.0 * f64::from(weight) / f64::from(sum);
@@ -353,8 +353,8 @@ proptest! {
     }
 
     #[test]
-    fn slots_are_shared_by_weight_however_long_the_runs_of_some_are(weights in (1..=9u32, 1..=9u32)) {
-        // Those of the first tenant never end; those of the second end at once.
+    fn slots_are_shared_by_weight_even_if_some_runs_never_end(weights in (1..=9u32, 1..=9u32)) {
+        // The runs of the first tenant never end; those of the second end at once.
         let (mut queue, now) = (Queue::new(64), Timestamp(0));
         let tenants = [(TenantId(1), weights.0), (TenantId(2), weights.1)];
         for (tenant, weight) in tenants {
@@ -366,7 +366,7 @@ proptest! {
             while let Some((tenant, slot)) = queue.next(now) {
                 running.push((tenant, slot));
             }
-            let short = running.iter().position(|(tenant, _)| *tenant == TenantId(2)).expect("it keeps its share");
+            let short = running.iter().position(|(tenant, _)| *tenant == TenantId(2)).expect("it has its share");
             queue.release(running.remove(short).1, now);
         }
         let fair = 64.0 * f64::from(weights.0) / f64::from(weights.0 + weights.1);
@@ -376,7 +376,7 @@ proptest! {
 }
 
 #[test]
-fn a_tenant_that_was_idle_has_saved_nothing_up() {
+fn an_idle_tenant_does_not_accumulate_starts() {
     let (mut queue, now) = (Queue::new(1), Timestamp(0));
     let (busy, idle) = (TenantId(1), TenantId(2));
     let slot = queue.try_enter(idle, None, now).expect("it is free");

@@ -1,4 +1,4 @@
-//! Slots and the gate under a runtime: who gives up, who is woken when, and what time does.
+//! Slots and the gate under a runtime: giving up, waking, and rates.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::model::{FunctionName, TenantId};
 const ONE: TenantId = TenantId(1);
 const TWO: TenantId = TenantId(2);
 
-/// One that shows paused tokio time.
+/// A clock that shows paused tokio time.
 fn clock() -> Arc<SimulatedClock> {
     let clock = SimulatedClock::new();
     clock.boot();
@@ -31,7 +31,7 @@ fn function() -> FunctionName {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_gives_up_leaves_nothing_behind_whether_a_slot_was_given_or_not() {
+async fn a_waiter_that_gives_up_leaves_nothing_behind_with_or_without_a_slot() {
     let slots = Slots::new(1, clock());
     let held = slots.acquire(ONE, &function()).await;
     let name = function();
@@ -42,7 +42,7 @@ async fn who_gives_up_leaves_nothing_behind_whether_a_slot_was_given_or_not() {
     let both_wait = ShareUse { running: 1, waiting: 2 };
     assert_eq!(slots.used_by(ONE), both_wait);
     drop(gives_up);
-    // The slot goes to the other, who drops it without having looked.
+    // The slot goes to the other waiter, which drops it without polling.
     drop(held);
     assert_eq!(slots.used_by(ONE), ShareUse { running: 1, waiting: 0 });
     drop(is_given);
@@ -51,7 +51,7 @@ async fn who_gives_up_leaves_nothing_behind_whether_a_slot_was_given_or_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_share_counts_for_those_who_wait_already() {
+async fn a_new_share_applies_to_existing_waiters() {
     let slots = Slots::new(3, clock());
     let none = Share {
         max_activities: Some(0),
@@ -66,7 +66,7 @@ async fn a_new_share_counts_for_those_who_wait_already() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_rate_is_woken_by_time() {
+async fn a_waiter_limited_by_a_rate_is_woken_in_time() {
     let clock = clock();
     let slots = Slots::new(10, clock.clone());
     let stop = CancellationToken::new();
@@ -92,27 +92,27 @@ async fn who_waits_for_a_rate_is_woken_by_time() {
     keeper.await.expect("it ends");
 }
 
-/// Tasks that come to the gate in that order, all at once; who ran in which order.
+/// Spawns tasks that enter the gate in this order, all at once. Returns the order in which they ran.
 async fn order_at_the_gate(gate: &Gate, tenants: impl Iterator<Item = TenantId>) -> Vec<TenantId> {
     let order = Arc::new(Mutex::new(Vec::new()));
     let tasks = tenants.map(|tenant| {
         let (gate, order) = (gate.clone(), order.clone());
         tokio::spawn(async move {
-            let work = async { order.lock().expect("nobody panics").push(tenant) };
+            let work = async { order.lock().expect("no task panics").push(tenant) };
             gate.run(tenant, || 0, work).await;
         })
     });
     for task in tasks.collect::<Vec<_>>() {
-        task.await.expect("nobody panics");
+        task.await.expect("no task panics");
     }
-    let order = order.lock().expect("nobody panics");
+    let order = order.lock().expect("no task panics");
     order.clone()
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_comes_to_the_gate_after_a_thousand_others_of_one_tenant_does_not_wait_for_them() {
+async fn a_task_behind_a_thousand_tasks_of_another_tenant_does_not_wait_for_them() {
     let gate = gate(clock());
-    // Both are there.
+    // Both tenants have work, so the gate is closed.
     order_at_the_gate(&gate, [ONE, TWO].into_iter()).await;
     let order = order_at_the_gate(&gate, std::iter::repeat_n(ONE, 1_000).chain([TWO])).await;
     let place = order.iter().position(|tenant| *tenant == TWO).expect("it ran");
@@ -133,9 +133,9 @@ async fn threads_are_shared_by_weight() {
 #[tokio::test(start_paused = true)]
 async fn one_tenant_alone_passes_an_open_gate() {
     let gate = gate(clock());
-    // A closed gate would let the first of them go on only after the others have come.
-    let passes: Vec<_> = (0..3).map(|_| gate.enter(ONE).now_or_never()).collect();
-    assert!(passes.iter().all(Option::is_some));
+    // A closed gate would let the first task continue only after the others have entered.
+    let permits: Vec<_> = (0..3).map(|_| gate.enter(ONE).now_or_never()).collect();
+    assert!(permits.iter().all(Option::is_some));
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,44 +155,44 @@ async fn work_that_waits_is_woken_through_the_gate() {
         })
     };
     for work in [work(ONE), work(TWO)] {
-        work.await.expect("nobody panics");
+        work.await.expect("no task panics");
     }
     assert!(clock.uptime() < Duration::from_millis(40), "both wait at the same time");
 }
 
-/// How many passes a tenant's thousand tasks, all ready at the same moment, have had when somebody of another tenant gets one
-/// who comes while the first of them runs.
+/// A tenant has a thousand tasks that are ready at the same moment; while the first one runs, a task of another tenant
+/// enters. Returns how many permits the first tenant got before the newcomer.
 async fn ahead_of_a_newcomer(is_open: bool, fuel: u64) -> usize {
     let gate = gate(clock());
     if !is_open {
         order_at_the_gate(&gate, [ONE, TWO].into_iter()).await;
     }
-    let passes = Arc::new(AtomicUsize::new(0));
+    let permits = Arc::new(AtomicUsize::new(0));
     let newcomer = Arc::new(Mutex::new(None));
     let tasks = (0..1_000).map(|_| {
-        let (gate, passes, newcomer) = (gate.clone(), passes.clone(), newcomer.clone());
+        let (gate, permits, newcomer) = (gate.clone(), permits.clone(), newcomer.clone());
         tokio::spawn(async move {
-            let pass = gate.enter(ONE).await;
-            if passes.fetch_add(1, Ordering::Relaxed) == 0 {
-                let (gate, passes) = (gate.clone(), passes.clone());
+            let permit = gate.enter(ONE).await;
+            if permits.fetch_add(1, Ordering::Relaxed) == 0 {
+                let (gate, permits) = (gate.clone(), permits.clone());
                 let comes = async move {
-                    let _pass = gate.enter(TWO).await;
-                    passes.load(Ordering::Relaxed)
+                    let _permit = gate.enter(TWO).await;
+                    permits.load(Ordering::Relaxed)
                 };
-                *newcomer.lock().expect("nobody panics") = Some(tokio::spawn(comes));
+                *newcomer.lock().expect("no task panics") = Some(tokio::spawn(comes));
             }
-            pass.used(fuel);
+            permit.used(fuel);
         })
     });
     for task in tasks.collect::<Vec<_>>() {
-        task.await.expect("nobody panics");
+        task.await.expect("no task panics");
     }
-    let newcomer = newcomer.lock().expect("nobody panics").take();
-    newcomer.expect("somebody ran").await.expect("nobody panics")
+    let newcomer = newcomer.lock().expect("no task panics").take();
+    newcomer.expect("the first task ran").await.expect("no task panics")
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_comes_while_a_tenant_is_alone_does_not_wait_for_all_that_is_ready() {
+async fn a_newcomer_at_an_open_gate_does_not_wait_for_all_ready_tasks() {
     let ahead = ahead_of_a_newcomer(true, 2_000_000_000).await;
     assert!(ahead <= 3, "{ahead} long turns");
     let ahead = ahead_of_a_newcomer(true, 900_000).await;
@@ -202,7 +202,7 @@ async fn one_who_comes_while_a_tenant_is_alone_does_not_wait_for_all_that_is_rea
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_who_comes_while_others_have_lined_up_does_not_wait_for_them() {
+async fn a_newcomer_at_a_closed_gate_does_not_wait_for_queued_tasks() {
     let ahead = ahead_of_a_newcomer(false, 1_000).await;
     assert!(ahead <= 3, "{ahead}");
 }
