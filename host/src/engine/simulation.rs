@@ -1,11 +1,11 @@
-//! The real engine over a simulated store, clock and guests, driven from one seed.
+//! The real engine over a simulated store, clock and guests, driven by one seed.
 //!
-//! A [world](world) runs a host again and again over one disk: [clients](workload) want things, the disk and the
-//! guests fail as the [plan](faults) of the seed has it, [disturbances] evict guests and repeat messages, and each run ends with a crash
-//! or a stop. Then everything goes well until all is over. [Checkers](checkers) look on. Everything runs on one thread
-//! under paused time, so a seed always does the same.
+//! A [world](world) runs a host again and again over one disk: [clients](workload) send requests, the disk and the
+//! guests fail according to the [plan](faults) of the seed, [disturbances] evict guests and repeat messages, and each
+//! run ends with a crash or a graceful stop. Then the faults stop, and every instance must end. [Checkers](checkers)
+//! observe everything. The simulation runs on one thread under paused time, so the same seed always gives the same run.
 //!
-//! `make sim SEEDS=…` tries many seeds, `make sim SEED=…` one of them with logs.
+//! `make sim SEEDS=…` runs many seeds, `make sim SEED=…` one of them with logs.
 
 mod checkers;
 mod disturbances;

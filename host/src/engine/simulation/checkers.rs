@@ -1,7 +1,7 @@
-//! What must hold, whatever happens: looked at after every commit, at every attempt, and at the end.
+//! Checks the invariants after every commit, at every attempt, and at the end.
 //!
-//! The checkers keep their own books and share no code with what they check: a shadow of every turn that was ever
-//! committed, and what each execution has outstanding according to it.
+//! The checkers keep their own records and share no code with what they check: a copy of every turn that was ever
+//! committed, and the outstanding tasks of each execution according to these turns.
 
 mod at_the_end;
 mod tasks;
@@ -22,33 +22,34 @@ use crate::store::simulated::{Content, InstanceRow, InstanceRows};
 /// An execution of an instance.
 pub(super) type Run = (InstanceNumber, ExecutionNumber);
 
-/// What was seen so far.
-pub(super) struct Watch(Mutex<Books>);
+/// Observes a world and collects violations.
+pub(super) struct Watch(Mutex<Records>);
 
 #[derive(Default)]
-struct Books {
-    /// Every turn that was ever committed, as its bytes.
+struct Records {
+    /// Every turn that was ever committed, encoded.
     turns: BTreeMap<(InstanceNumber, ExecutionNumber, TurnNumber), Arc<[u8]>>,
     ids: BTreeMap<InstanceNumber, InstanceId>,
     runs: BTreeMap<Run, Tasks>,
     /// Every activity call in a committed decision, by its idempotency key.
     calls: BTreeMap<String, Call>,
-    /// Attempts that run now, by idempotency key.
+    /// The running attempts, by idempotency key.
     running: BTreeSet<String>,
-    /// How often each event of a client has arrived, and whether it was ever in an inbox.
+    /// How often each event of a client has arrived.
     arrived: BTreeMap<String, u32>,
+    /// Events of clients that were in an inbox at some time.
     waiting: BTreeSet<String>,
-    /// Instances started by each order of a client.
+    /// The instances started by each order of a client.
     started: BTreeMap<u64, Vec<InstanceNumber>>,
-    /// What executions handed to the next.
+    /// The events that executions handed over to the next one.
     carried: BTreeMap<Run, Vec<Event>>,
-    /// Changes with everything that is committed: equal for equal runs.
+    /// A hash of everything that was committed: equal for equal runs.
     trace: u64,
     attempts: u64,
     violations: Vec<String>,
 }
 
-/// An activity call that was decided.
+/// An activity call in a committed decision.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub(super) run: Run,
@@ -58,7 +59,7 @@ pub(super) struct Call {
     max_attempts: u32,
 }
 
-/// Says that an attempt has ended when it is dropped.
+/// Marks an attempt as running until it is dropped.
 pub(super) struct Running {
     watch: Arc<Watch>,
     key: String,
@@ -75,48 +76,48 @@ impl Watch {
         Arc::new(Self(Mutex::default()))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Books> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Records> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something is not as it must be.
+    /// Reports a violation.
     pub(super) fn violation(&self, what: impl Into<String>) {
         self.lock().violations.push(what.into());
     }
 
-    /// Whether everything was as it must be.
+    /// Whether there were no violations.
     pub(super) fn is_content(&self) -> bool {
         self.lock().violations.is_empty()
     }
 
-    /// What was not as it must be, in order.
+    /// All violations, in order.
     pub(super) fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
     }
 
-    /// Equal for equal runs.
+    /// A hash of everything that was committed: equal for equal runs.
     pub(super) fn trace(&self) -> u64 {
         self.lock().trace
     }
 
-    /// Whether attempts are under way.
+    /// Whether attempts are running.
     pub(super) fn is_working(&self) -> bool {
         !self.lock().running.is_empty()
     }
 
-    /// Nothing has happened for a while: a live instance must have nothing to do.
+    /// Checks that an active instance has nothing to do. Call it after nothing has happened for a while.
     pub(super) fn not_stalled(&self, number: InstanceNumber, row: &InstanceRow, rows: &InstanceRows, now: Timestamp) {
-        // What is due right now may be on its way.
+        // What is due right now may be in progress.
         let now = Timestamp(now.0 - 1_000);
         let runs = matches!(row.status, InstanceStatus::Pending | InstanceStatus::Running);
         let waits_for_its_time = row.status == InstanceStatus::Pending && row.wake_at.is_some_and(|at| at > now);
-        let told = {
-            let books = self.lock();
-            let tasks = books.runs.get(&(number, row.execution));
+        let has_messages = {
+            let records = self.lock();
+            let tasks = records.runs.get(&(number, row.execution));
             rows.inbox.values().any(|message| {
                 let item: InboxItem = codec::decode(&message.item).expect("a message was encoded");
                 match &item {
-                    // It may wait for ever for somebody to want it.
+                    // An event may wait for ever until a task wants it.
                     InboxItem::Event(event) => runs && tasks.is_some_and(|tasks| tasks.waits_for(&event.name.folded())),
                     item => runs || (item.is_control() && !matches!(item, InboxItem::Start(_))),
                 }
@@ -128,10 +129,10 @@ impl Watch {
             .any(|attempt| attempt.next_at.is_some_and(|at| at > now));
         let forgotten = if waits_for_its_time {
             None
-        } else if told {
+        } else if has_messages {
             Some("has messages")
         } else if runs && row.wake_at.is_some_and(|at| at <= now) {
-            Some("is to be woken by time")
+            Some("has a due timer")
         } else if runs && row.in_flight > 0 && !backs_off {
             Some("waits for an activity that does not run")
         } else {
@@ -148,48 +149,48 @@ impl Watch {
         }
     }
 
-    /// How much happened: executions, turns and attempts.
+    /// How many executions, turns and attempts there were.
     pub(super) fn counts(&self) -> [u64; 3] {
-        let books = self.lock();
-        [books.runs.len() as u64, books.turns.len() as u64, books.attempts]
+        let records = self.lock();
+        [records.runs.len() as u64, records.turns.len() as u64, records.attempts]
     }
 
-    /// All turns, byte for byte.
+    /// All turns, encoded.
     pub(super) fn turns(&self) -> BTreeMap<(InstanceNumber, ExecutionNumber, TurnNumber), Arc<[u8]>> {
         self.lock().turns.clone()
     }
 
-    /// Something was committed.
+    /// Checks a commit.
     pub(super) fn committed(&self, before: &Content, after: &Content) {
-        let mut books = self.lock();
+        let mut records = self.lock();
         for (number, rows) in &after.instances {
             let old = before.instances.get(number);
             if old.is_some_and(|old| Arc::ptr_eq(old, rows)) {
                 continue;
             }
-            books.instance_changed(*number, old.map(|rows| &**rows), rows);
+            records.instance_changed(*number, old.map(|rows| &**rows), rows);
         }
-        // Once all turns of the batch are in the books: what they caused elsewhere.
+        // After all turns of the batch are recorded: check their effects on other instances.
         for (number, rows) in &after.instances {
             let old = before.instances.get(number);
             if !old.is_some_and(|old| Arc::ptr_eq(old, rows)) {
-                books.messages_appeared(*number, old.map(|rows| &**rows), rows);
+                records.messages_appeared(*number, old.map(|rows| &**rows), rows);
             }
         }
     }
 
-    /// An attempt starts. It must have been decided durably, and no other of the same call may run.
+    /// Checks an attempt that starts: its call must be durable, and no other attempt of the call may be running.
     pub(super) fn attempt_starts(self: &Arc<Self>, attempt: &Attempt, content: &Content) -> (Option<Call>, Running) {
-        let mut books = self.lock();
-        books.attempts += 1;
+        let mut records = self.lock();
+        records.attempts += 1;
         let key = attempt.idempotency_key.clone();
-        let call = books.calls.get(&key).cloned();
+        let call = records.calls.get(&key).cloned();
         let name = format!(
             "attempt {} of task {} of {}",
             attempt.number, attempt.task, attempt.instance_id
         );
         match &call {
-            None => books
+            None => records
                 .violations
                 .push(format!("{name} starts without a committed decision, or with a new key")),
             Some(call) => {
@@ -197,15 +198,15 @@ impl Watch {
                     && call.task == attempt.task
                     && call.function == attempt.function
                     && call.input == attempt.input
-                    && books.ids.get(&call.run.0).is_none_or(|id| *id == attempt.instance_id);
+                    && records.ids.get(&call.run.0).is_none_or(|id| *id == attempt.instance_id);
                 if !same {
-                    books
+                    records
                         .violations
                         .push(format!("{name} is not what was decided: {call:?}"));
                 }
                 let rows = content.instances.get(&call.run.0);
                 let attempts = rows.into_iter().flat_map(|rows| rows.attempts.values());
-                // Of many attempts, the first ones are gone.
+                // Of many attempts, the store keeps only the last ones.
                 let failed = attempts
                     .filter(|row| row.execution == call.run.1 && row.task == call.task && !row.cut_off)
                     .map(|row| row.number)
@@ -214,44 +215,46 @@ impl Watch {
                 let known = rows.is_some_and(|rows| rows.row.as_ref().is_some_and(|row| row.execution == call.run.1));
                 if known && (attempt.number != failed + 1 || attempt.number > call.max_attempts) {
                     let max = call.max_attempts;
-                    books
+                    records
                         .violations
                         .push(format!("{name} starts after {failed} failures of at most {max}"));
                 }
             }
         }
-        if !books.running.insert(key.clone()) {
-            books.violations.push(format!("{name} starts beside another one"));
+        if !records.running.insert(key.clone()) {
+            records.violations.push(format!("{name} starts beside another one"));
         }
         let watch = self.clone();
         (call, Running { watch, key })
     }
 
-    /// A client was told that an event is durable.
+    /// Checks that an event which a client was told is durable really is.
     pub(super) fn event_accepted(&self, payload: &Payload) {
-        let mut books = self.lock();
+        let mut records = self.lock();
         let payload = payload.to_string();
-        if !books.waiting.contains(&payload) && !books.arrived.contains_key(&payload) {
-            books.violations.push(format!("{payload} was accepted and is nowhere"));
+        if !records.waiting.contains(&payload) && !records.arrived.contains_key(&payload) {
+            records
+                .violations
+                .push(format!("{payload} was accepted and is nowhere"));
         }
     }
 
-    /// A client was told that an event was refused.
+    /// Checks that an event which a client was told was refused is not stored.
     pub(super) fn event_refused(&self, payload: &Payload) {
-        let mut books = self.lock();
+        let mut records = self.lock();
         let payload = payload.to_string();
-        if books.waiting.contains(&payload) || books.arrived.contains_key(&payload) {
-            books.violations.push(format!("{payload} was refused and is there"));
+        if records.waiting.contains(&payload) || records.arrived.contains_key(&payload) {
+            records.violations.push(format!("{payload} was refused and is there"));
         }
     }
 
-    /// Instances that were started by an order.
+    /// The instances that an order started.
     pub(super) fn started(&self, order: u64) -> Vec<InstanceNumber> {
         self.lock().started.get(&order).cloned().unwrap_or_default()
     }
 }
 
-impl Books {
+impl Records {
     fn report(&mut self, instance: InstanceNumber, what: impl std::fmt::Display) {
         let id = self.ids.get(&instance).map_or("?", |id| id.as_str());
         self.violations.push(format!("instance {instance} ({id}): {what}"));
@@ -280,7 +283,7 @@ impl Books {
         }
     }
 
-    /// History is append-only, until it is garbage.
+    /// Checks that the history is append-only, until it is deleted.
     fn nothing_rewritten(&mut self, number: InstanceNumber, old: Option<&InstanceRows>, new: &InstanceRows) {
         let current = new.row.as_ref().map(|row| row.execution);
         for ((execution, turn), body) in old.into_iter().flat_map(|old| &old.history) {
@@ -397,7 +400,7 @@ impl Books {
         }
     }
 
-    /// The row of an instance says the same as its history.
+    /// Checks that the row of an instance agrees with its history.
     fn row_fits(&mut self, number: InstanceNumber, row: &InstanceRow, rows: &InstanceRows) {
         let last = rows.history.range((row.execution, TurnNumber(0))..).next_back();
         let last = last.map_or(TurnNumber::NONE, |((_, turn), _)| *turn);
@@ -420,7 +423,7 @@ impl Books {
             InstanceStatus::Stuck => row.wake_at.is_some() || end.is_some(),
             ended => row.in_flight > 0 || row.wake_at.is_some() || end != Some(ended),
         };
-        // Between continue-as-new and the first turn, an instance is still called running.
+        // Between continue-as-new and the first turn, the status is still running.
         let between = row.status == InstanceStatus::Running
             && last == TurnNumber::NONE
             && row.execution > ExecutionNumber::FIRST
@@ -434,8 +437,8 @@ impl Books {
         }
     }
 
-    /// Events leave the inbox of a live instance through its history only, and those of one name in the order in which they
-    /// came.
+    /// Checks that events leave the inbox of an active instance only through its history, and those of one name in
+    /// order.
     fn nothing_lost(&mut self, number: InstanceNumber, old: &InstanceRows, new: &InstanceRows, raised: &[Event]) {
         let over = new.row.as_ref().is_none_or(|row| row.status.has_ended());
         if over {
@@ -457,7 +460,7 @@ impl Books {
                     format!("message {seq} was taken before an older one: {event:?}"),
                 );
             }
-            // In the order of their messages: what comes before it among those of its name came before.
+            // Drop this event and all before it of the same name, so that later ones must follow it in the history.
             match left.iter().position(|other| *other == event) {
                 Some(at) => {
                     let mut position = 0..;
@@ -468,7 +471,7 @@ impl Books {
         }
     }
 
-    /// Messages and children come from decisions that are committed.
+    /// Checks that messages and children come from committed decisions.
     fn messages_appeared(&mut self, number: InstanceNumber, old: Option<&InstanceRows>, new: &InstanceRows) {
         let fresh = new
             .inbox
@@ -518,7 +521,7 @@ impl Books {
             {
                 self.report(
                     number,
-                    format!("attempt {ordinal} of task {task} was noted, which was never scheduled"),
+                    format!("attempt {ordinal} of task {task} was recorded, which was never scheduled"),
                 );
             }
             if *ordinal > 1 && !new.attempts.contains_key(&(*execution, *task, ordinal - 1)) {
@@ -538,7 +541,7 @@ impl Books {
     }
 }
 
-/// Which order of a client an input came from.
+/// The order of a client that an input came from.
 pub(super) fn order_of(input: &Payload) -> Option<u64> {
     input.as_str().strip_prefix("[")?.strip_suffix("]")?.parse().ok()
 }

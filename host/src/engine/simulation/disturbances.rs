@@ -1,4 +1,4 @@
-//! What disturbs a running host without ending it: evictions, repeated outcomes, clocks that jump.
+//! Disturbs a running host without ending it: evictions, repeated outcomes, jumps of the clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ struct Disturbances {
     clock: Arc<SimulatedClock>,
 }
 
-/// Begins, if the plan wants any, and goes on until it is aborted.
+/// Starts the disturbances of a plan, which continue until they are aborted.
 pub(super) fn begin(rng: Rng, plan: Plan, world: &World, engine: &Engine) -> JoinHandle<()> {
     let mut disturbances = Disturbances {
         rng,
@@ -55,7 +55,7 @@ impl Disturbances {
         }
     }
 
-    /// Some guest has to go.
+    /// Evicts some guest.
     fn evict(&mut self) {
         let content = self.disk.content();
         let numbers: Vec<_> = content.instances.keys().copied().collect();
@@ -64,7 +64,7 @@ impl Disturbances {
         }
     }
 
-    /// Some are woken for nothing, and take over from what is stored.
+    /// Wakes some instances without a reason; they take over from what is stored.
     fn wake(&mut self) {
         for number in self.disk.content().instances.keys() {
             if self.rng.per_mille(700) {
@@ -73,7 +73,7 @@ impl Disturbances {
         }
     }
 
-    /// An outcome comes once more, early or late.
+    /// Delivers an outcome again, early or late.
     fn repeat_result(&self) {
         if let Some((call, output)) = self.guests.produced() {
             let result = ActivityResult {
@@ -88,7 +88,7 @@ impl Disturbances {
         }
     }
 
-    /// The same through the inbox.
+    /// Delivers an outcome again through the inbox.
     fn repeat_message(&self) {
         if let Some((call, output)) = self.guests.produced() {
             let item = InboxItem::TaskEnded {
@@ -98,7 +98,8 @@ impl Disturbances {
                 outcome: Ok(output),
             };
             let engine = self.engine.clone();
-            // To the end, whatever becomes of the rest: a message is never left behind that nobody knows of.
+            // In a separate task, so that it completes even if the disturbances are aborted: a stored message is always
+            // delivered.
             tokio::spawn(async move {
                 if let Ok(Some(row)) = engine.0.shared.store.deliver(call.run.0, item).await {
                     engine.0.owners.deliver(call.run.0, Mail::Inbox(row));

@@ -1,4 +1,4 @@
-//! What goes wrong in a run: a plan drawn from the seed, gentle for some and brutal for others.
+//! The faults of a run: a plan drawn from the seed, gentle for some seeds and brutal for others.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,41 +9,41 @@ use super::checkers::Watch;
 use super::rng::Rng;
 use crate::store::simulated::{Content, Ending, FaultPlan, Step, Treatment};
 
-/// A world that takes more steps on disk than that goes round in circles.
+/// The maximum number of steps of the disk. A world that takes more makes no progress.
 const MAX_STEPS: u64 = 1_000_000;
 
-/// How often and how badly. Chances are out of a thousand.
+/// How often faults occur, and how severe they are. Chances are in thousandths.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Plan {
     /// Runs of the host before the last one, which has no faults.
     pub rounds: u64,
-    /// Longest time of one, in milliseconds.
+    /// The maximum duration of such a run, in milliseconds.
     pub round_ms: u64,
-    /// Chance that a round ends properly rather than with a crash.
+    /// The chance that a run ends with a graceful stop instead of a crash.
     pub stops: u64,
-    /// Longest time of a step of the disk, in milliseconds; most take none.
+    /// The maximum delay of a step of the disk, in milliseconds; most steps have none.
     pub slow_disk_ms: u64,
-    /// A step of the disk fails.
+    /// The chance that a step of the disk fails.
     pub disk_fails: u64,
-    /// The disk is full for a while.
+    /// The chance that the disk becomes full for a while.
     pub disk_full: u64,
-    /// The host ends right before a commit.
+    /// The chance that the host crashes right before a commit.
     pub ends_before_commit: u64,
-    /// The host ends right after a commit, before anybody knows of it.
+    /// The chance that the host crashes right after a commit, before it learns of the commit.
     pub ends_after_commit: u64,
-    /// The last of these runs does not end: faults do, and the same host must bring everything to its end.
+    /// The last of these runs does not end. Its faults stop instead, and the same host must complete all instances.
     pub recovers: bool,
-    /// A guest finds no room.
+    /// The chance that a guest finds no room.
     pub no_room: u64,
-    /// A module cannot be loaded.
+    /// The chance that a module cannot be loaded.
     pub no_module: u64,
-    /// At the end of the host, a turn of some instance seems to have been running.
+    /// The chance that a turn of some instance seems to have been running when the host ended.
     pub turn_at_end: u64,
-    /// Longest pause between two disturbances, in milliseconds; 0 for none at all.
+    /// The maximum pause between two disturbances, in milliseconds; 0 for no disturbances.
     pub disturbance_ms: u64,
-    /// Longest jump of the clock, in milliseconds.
+    /// The maximum jump of the clock, in milliseconds.
     pub jump_ms: u64,
-    /// Activities are this many times slower.
+    /// The factor by which activities are slower.
     pub slowness: u64,
 }
 
@@ -54,7 +54,7 @@ impl Plan {
         let level = *rng.pick(&[1, 1, 2, 2, 3]);
         let disturbance_ms = *rng.pick(&[0, 5, 50, 400]);
         let slow_disk_ms = *rng.pick(&[0, 0, 4, 40, 300]);
-        // Not everything in every run: what hides behind one fault may show beside another.
+        // Not all faults in every run: one fault may hide the effect of another.
         let mut up_to = |most: u64| {
             if rng.per_mille(600) {
                 rng.below(most * level + 1)
@@ -81,7 +81,7 @@ impl Plan {
         }
     }
 
-    /// Nothing goes wrong.
+    /// A plan without faults.
     pub(super) fn calm() -> Self {
         Self {
             round_ms: 1,
@@ -91,7 +91,7 @@ impl Plan {
     }
 }
 
-/// What the disk is told about each of its steps.
+/// Decides how each step of the disk ends.
 pub(super) struct Faults {
     state: Mutex<State>,
     watch: Arc<Watch>,
@@ -100,10 +100,10 @@ pub(super) struct Faults {
 struct State {
     rng: Rng,
     plan: Plan,
-    /// Steps for which the disk is still full.
+    /// Number of steps for which the disk is still full.
     full_for: u64,
     steps: u64,
-    /// Told when the host is to end.
+    /// Notified when the host must end.
     ends: Arc<Notify>,
 }
 
@@ -122,7 +122,7 @@ impl Faults {
         }
     }
 
-    /// A run of the host begins under that plan. Returns what is told when it is to end.
+    /// Begins a run of the host under this plan. Returns a handle that is notified when the host must end.
     pub(super) fn begin(&self, plan: &Plan) -> Arc<Notify> {
         let mut state = self.lock();
         state.plan = plan.clone();
@@ -131,7 +131,7 @@ impl Faults {
         state.ends.clone()
     }
 
-    /// From here on, nothing goes wrong.
+    /// Stops all faults.
     pub(super) fn cease(&self) {
         let mut state = self.lock();
         state.plan = Plan::calm();
@@ -179,10 +179,10 @@ impl FaultPlan for Faults {
         let mut state = self.lock();
         state.steps += 1;
         if state.steps > MAX_STEPS {
-            self.watch.violation("the host goes round in circles");
+            self.watch.violation("the host makes no progress");
         }
         if !self.watch.is_content() {
-            // There is nothing more to be found.
+            // A violation was found, so end the run.
             state.ends.notify_one();
         }
         let ending = state.ending(step);
@@ -190,7 +190,7 @@ impl FaultPlan for Faults {
             state.ends.notify_one();
         }
         let (before, after) = (state.delay(), state.delay());
-        // The window in which a change is seen that nobody was told of yet.
+        // A longer window in which a change is visible on disk but was not reported yet.
         let after = if step == Step::Commit { after * 5 } else { after };
         Treatment { before, after, ending }
     }

@@ -1,4 +1,4 @@
-//! Scripts in place of components, and activities that only pretend to work.
+//! Scripts instead of components, and activities that only pretend to work.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,9 +25,9 @@ use crate::replay::{
 use crate::sandbox::{ActivityRun, Attempt, Traffic};
 use crate::store::simulated::Disk;
 
-/// The version that all programs belong to.
+/// The version with all programs.
 const ORCHESTRATIONS: ModuleNumber = ModuleNumber(1);
-/// The version that all activities belong to.
+/// The version with all activities.
 const ACTIVITIES: ModuleNumber = ModuleNumber(2);
 
 /// Runs programs as guests.
@@ -46,9 +46,9 @@ struct State {
 struct Chance {
     rng: Rng,
     plan: Plan,
-    /// Moments at which an attempt ends, so that no two end at once where order matters.
+    /// Times at which attempts end, so that no two end at once where order matters.
     ends_at: Option<BTreeSet<Duration>>,
-    /// Outcomes that could come once more.
+    /// Outcomes that may be delivered again.
     produced: Vec<(Call, Payload)>,
 }
 
@@ -77,7 +77,7 @@ impl ScriptedGuests {
         }
     }
 
-    /// From now on, that much goes wrong.
+    /// Sets the plan of faults.
     pub(super) fn set_plan(&self, plan: &Plan) {
         self.state.lock().plan = plan.clone();
     }
@@ -87,7 +87,7 @@ impl ScriptedGuests {
         self.state.lock().ends_at = Some(BTreeSet::new());
     }
 
-    /// An outcome that some attempt had, to be delivered once more.
+    /// A past outcome of some attempt, to be delivered again.
     pub(super) fn produced(&self) -> Option<(Call, Payload)> {
         let mut chance = self.state.lock();
         let Chance { rng, produced, .. } = &mut *chance;
@@ -129,7 +129,7 @@ impl State {
             let slowness = chance.plan.slowness;
             return Duration::from_millis(chance.rng.below(most_ms * slowness));
         };
-        // The same for the same attempt, whatever came before.
+        // Depends only on the attempt, not on what happened before.
         let own = rng::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
         let now = self.clock.uptime();
         let mut end = now + Duration::from_millis(1 + own % most_ms);
@@ -141,7 +141,7 @@ impl State {
     }
 }
 
-/// What an attempt comes to: the same whenever it is repeated.
+/// The outcome of an attempt: the same whenever it is repeated.
 fn outcome(attempt: &Attempt) -> Outcome {
     let luck = rng::hash(u64::from(attempt.number), attempt.idempotency_key.as_bytes());
     match attempt.function.as_str() {
@@ -181,7 +181,7 @@ impl Guests for ScriptedGuests {
                 "an orchestration runs on the version that offers it"
             );
             let program = self.programs.iter().find(|program| program.name == started.function);
-            let script = program.expect("only programs are started").script(&started.input);
+            let script = program.expect("only known programs are started").script(&started.input);
             let state = self.state.clone();
             Ok(Box::new(SimulatedGuest { script, state }) as AnyGuest)
         })
@@ -255,7 +255,7 @@ impl ActivityCode for SimulatedActivities {
     }
 }
 
-/// The functions that there are.
+/// The functions of the generated programs.
 pub(super) struct Functions(pub(super) Arc<Vec<Program>>);
 
 impl Functions {

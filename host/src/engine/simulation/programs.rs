@@ -1,4 +1,4 @@
-//! Orchestrations, generated.
+//! Generates orchestrations.
 
 use super::rng::Rng;
 use crate::model::{ActivityOptions, Event, FunctionName, Payload, RetryPolicy, SubOrchestrationOptions};
@@ -10,13 +10,13 @@ pub(super) const EVENTS: [&str; 3] = ["ready", "Paid", "stop"];
 /// Events that clients raise and that no program waits for.
 pub(super) const NOISE: [&str; 2] = ["Noise", "more noise"];
 
-/// What the simulated activities are called; see [`super::guests`] for what they do. The last does not exist.
+/// The names of the simulated activities; [`super::guests`] implements them. The last one does not exist.
 const ACTIVITIES: [&str; 6] = ["quick", "slow", "flaky", "failing", "declined", "nowhere"];
 
-/// How many instances clients may start by name.
+/// How many different ids clients use for instances.
 pub(super) const NAMES: u64 = 12;
 
-/// The id of a client's instance.
+/// An id for a client's instance.
 pub(super) fn name(rng: &mut Rng) -> String {
     format!("i{}", rng.below(NAMES))
 }
@@ -31,7 +31,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// A guest for an execution with that input.
+    /// A guest for an execution with this input.
     pub(super) fn script(&self, input: &Payload) -> Script {
         let generation: u32 = input.as_str().parse().unwrap_or(0);
         let strands = self.strands.iter().map(|strand| {
@@ -46,7 +46,7 @@ impl Program {
     }
 }
 
-/// The programs of a seed. Each calls later ones only, so that there is an end to it.
+/// The programs of a seed. Each calls only later ones, so that every run ends.
 pub(super) fn programs(seed: u64) -> Vec<Program> {
     let mut rng = Rng::new(seed, "programs");
     let count = rng.between(1, 4);
@@ -134,7 +134,7 @@ fn retry(rng: &mut Rng) -> Option<RetryPolicy> {
     })
 }
 
-/// An event with a payload of its own, so that it can be told from all others.
+/// An event with a payload of its own, so that it can be distinguished from all others.
 pub(super) fn numbered(event: &str, number: u64) -> Event {
     Event {
         name: event.parse().expect("a name"),

@@ -1,11 +1,11 @@
-//! All chance of the simulation, from one seed.
+//! All randomness of the simulation, from one seed.
 
-/// A stream of numbers (SplitMix64: tiny, fast, and good enough to shuffle tests with).
+/// A stream of random numbers (SplitMix64: tiny, fast, and good enough to shuffle tests with).
 #[derive(Debug, Clone)]
 pub(super) struct Rng(u64);
 
 impl Rng {
-    /// The stream of one purpose: drawing more for one does not change what another draws.
+    /// The stream for one purpose. Drawing more numbers for one purpose does not affect the others.
     pub(super) fn new(seed: u64, purpose: &str) -> Self {
         Self(hash(seed, purpose.as_bytes()))
     }
@@ -15,17 +15,17 @@ impl Rng {
         mix(self.0)
     }
 
-    /// Below `bound`.
+    /// A number below `bound`.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 
-    /// From `low` to `high`, both included.
+    /// A number from `low` to `high`, both included.
     pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high - low + 1)
     }
 
-    /// True so many times in a thousand.
+    /// Returns true with this chance, in thousandths.
     pub(super) fn per_mille(&mut self, chance: u64) -> bool {
         chance > 0 && self.below(1_000) < chance
     }
@@ -36,7 +36,7 @@ impl Rng {
     }
 }
 
-/// A number that depends on all of the bytes.
+/// A hash of all bytes.
 pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let start = mix(seed ^ 0xCBF2_9CE4_8422_2325);
     mix(bytes.iter().fold(start, |hash, byte| {

@@ -1,4 +1,4 @@
-//! Seeds, many and one, and proof that the checkers see what is wrong.
+//! Runs many seeds or one, and proves that the checkers detect planted bugs.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,12 +10,12 @@ use super::world::{Setting, World};
 use crate::model::{Arrival, Decision, ExecutionNumber, InstanceNumber, Turn, TurnNumber, codec, failure::types};
 use crate::store::simulated::Sabotage;
 
-/// Seeds that `make test` tries, in parts that run side by side.
+/// How many seeds `make test` runs, in parts that run in parallel.
 const SEEDS: u64 = 2_000;
 const PARTS: u64 = 4;
 
 thread_local! {
-    /// What panicked on this thread. The runtime keeps a task's panic to itself, and an owner that panics is replaced.
+    /// Panics on this thread. The runtime catches the panic of a task, and an owner that panics is replaced.
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -30,7 +30,7 @@ fn note_panics() {
     });
 }
 
-/// Runs a world; says what was wrong.
+/// Runs a world. Returns its violations and panics.
 fn run(setting: Setting) -> (World, Vec<String>) {
     note_panics();
     PANICS.take();
@@ -41,7 +41,7 @@ fn run(setting: Setting) -> (World, Vec<String>) {
     (world, wrong)
 }
 
-/// Runs a seed, which must go well; says how much happened.
+/// Runs a seed, which must have no violations. Returns how many executions, turns and attempts there were.
 fn check(seed: u64) -> [u64; 3] {
     if number("WINDLASS_SIM_TELL").is_some() {
         println!("seed {seed}");
@@ -62,11 +62,11 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// One part of the seeds: 0 to 1,999, or as many as were asked for from a random one on.
+/// Runs one part of the seeds: 0 to 1,999, or the requested number from a random one on.
 fn check_part(part: u64) {
     if let Some(seed) = number("WINDLASS_SIM_SEED") {
         if part == 0 {
-            // Another test of this process may have set one.
+            // Another test of this process may have installed a subscriber.
             let _ = tracing_subscriber::fmt()
                 .with_env_filter("windlass=trace")
                 .without_time()
@@ -116,7 +116,7 @@ fn simulation_4() {
     check_part(3);
 }
 
-/// Whether the simulation finds a planted mistake within some seeds.
+/// Checks that the simulation detects a planted bug within some seeds.
 fn finds(sabotage: Sabotage) {
     let mut found = 0;
     for seed in 0..40 {
@@ -124,7 +124,7 @@ fn finds(sabotage: Sabotage) {
             sabotage: Some(sabotage),
             ..Setting::of(seed)
         };
-        // A planted mistake may well make the engine panic; that is found as well, and need not be shown.
+        // A planted bug may make the engine panic. That counts as detected, too.
         let (_, wrong) = run(setting);
         found += u32::from(!wrong.is_empty());
     }
@@ -143,7 +143,7 @@ fn an_answer_before_the_commit_is_found() {
 }
 
 #[test]
-fn an_outcome_that_comes_twice_is_found() {
+fn a_repeated_outcome_is_found() {
     finds(Sabotage::RepeatsOutcomes);
 }
 
@@ -167,7 +167,7 @@ fn an_event_that_is_lost_between_executions_is_found() {
     finds(Sabotage::LosesEvents);
 }
 
-/// Nothing goes wrong, and activities end one at a time.
+/// A world without faults in which activities end one at a time.
 fn steady(seed: u64, hot_guests: usize) -> Turns {
     let setting = Setting {
         plan: Plan {
@@ -186,8 +186,8 @@ fn steady(seed: u64, hot_guests: usize) -> Turns {
 
 type Turns = BTreeMap<(InstanceNumber, ExecutionNumber, TurnNumber), Turn>;
 
-/// Whether two things happened in the same millisecond that do not follow from each other. Their order is then a matter
-/// of luck, and what is hot may well be luckier.
+/// Whether two unrelated things happened in the same millisecond. Their order is then arbitrary, and may differ between
+/// hot and cold.
 fn is_tangled(turns: &Turns) -> bool {
     let mut activities = BTreeSet::new();
     let mut moments = BTreeSet::new();

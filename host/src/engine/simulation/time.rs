@@ -1,4 +1,4 @@
-//! The clock that the simulated host reads: paused tokio time, with jumps.
+//! The clock of the simulated host: paused tokio time, with jumps.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,18 +8,18 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::model::Timestamp;
 
-/// Where the world begins.
+/// The time at which the world begins.
 const BEGINNING_MS: u64 = 1_700_000_000_000;
 
-/// A clock that goes on while a runtime runs, and stands still between two.
+/// A clock that advances while a runtime runs, and stands still in between.
 pub(in crate::engine) struct SimulatedClock(Mutex<State>);
 
 struct State {
-    /// How long all runtimes before this one ran.
+    /// How long all previous runtimes ran.
     past: Duration,
-    /// When this one began.
+    /// When the current runtime started.
     running: Option<Instant>,
-    /// How wrong the clock is.
+    /// How much the clock differs from the true time.
     offset_ms: i64,
 }
 
@@ -32,24 +32,24 @@ impl SimulatedClock {
         }))
     }
 
-    /// A runtime begins; to be called on it.
+    /// Notes that a runtime starts. Call it on that runtime.
     pub(in crate::engine) fn boot(&self) {
         self.lock().running = Some(Instant::now());
     }
 
-    /// It ends; to be called on it.
+    /// Notes that the runtime ends. Call it on that runtime.
     pub(super) fn halt(&self) {
         let mut state = self.lock();
         state.past = state.uptime();
         state.running = None;
     }
 
-    /// True time since the world began. Never jumps.
+    /// The true time since the world began. Never jumps.
     pub(in crate::engine) fn uptime(&self) -> Duration {
         self.lock().uptime()
     }
 
-    /// Puts the clock that far ahead of or behind the true time.
+    /// Sets the clock ahead of the true time, or behind it if negative.
     pub(super) fn put_wrong(&self, by_ms: i64) {
         self.lock().offset_ms = by_ms;
     }

@@ -1,4 +1,4 @@
-//! What clients do: they start, tell, stop and purge instances, and ask again when they had no answer.
+//! The requests of clients: they start, message, stop and purge instances, and retry when they get no answer.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::model::{Event, FunctionName, InstanceId, Payload, TenantId};
 use crate::store::simulated::Disk;
 use crate::store::{Error as StoreError, IdempotencyKey};
 
-/// How long a client waits before it asks again.
+/// How long a client waits before it retries.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
-/// How long it waits for an answer.
+/// How long a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Something that a client wants at some time.
+/// A request that a client makes at some time.
 #[derive(Debug)]
 struct Order {
     at: Duration,
@@ -49,23 +49,23 @@ enum Action {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Its time has not come, or it has to be asked again.
+    /// It was not sent yet, or must be sent again.
     Open,
-    /// Asked, no answer yet.
+    /// It was sent and has no answer yet.
     Asked,
-    /// Answered, or lost without a way of asking again.
+    /// It was answered, or lost and must not be sent again.
     Settled,
 }
 
-/// The orders of a run.
+/// The orders of a world.
 pub(super) struct Workload {
-    /// How many tenants they come from.
+    /// The number of tenants that they come from.
     tenants: u32,
     orders: Mutex<Vec<Order>>,
 }
 
 impl Workload {
-    /// The orders of a seed from that many tenants, within that time.
+    /// The orders of a seed, from this many tenants, within this time.
     pub(super) fn of(seed: u64, tenants: u32, programs: &[programs::Program], within_ms: u64) -> Self {
         let mut rng = Rng::new(seed, "workload");
         let starts = rng.between(3, 12);
@@ -82,7 +82,7 @@ impl Workload {
             } else {
                 other(&mut rng, number, flooded.as_deref())
             };
-            // Every order has a millisecond of its own; there are fewer than 64.
+            // Every order has its own millisecond; there are fewer than 64 orders.
             let at_ms = rng.below(within_ms / 64 + 1) * 64 + number;
             orders.push(Order {
                 at: Duration::from_millis(at_ms),
@@ -96,7 +96,7 @@ impl Workload {
         }
     }
 
-    /// Whose order it is.
+    /// The tenant of an order.
     fn tenant(&self, order: usize) -> TenantId {
         let order = u32::try_from(order).expect("there are few");
         TenantId(TenantId::DEFAULT.0 + order % self.tenants)
@@ -106,7 +106,7 @@ impl Workload {
         self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether everything was answered that will ever be.
+    /// Whether all orders are settled.
     pub(super) fn is_settled(&self) -> bool {
         self.lock().iter().all(|order| order.state == State::Settled)
     }
@@ -115,7 +115,7 @@ impl Workload {
         let mut orders = self.lock();
         let mut open = Vec::new();
         for (number, order) in orders.iter_mut().enumerate() {
-            // Without a key, asking for an event again would raise it again.
+            // An event without a key must not be sent again, because it would be raised twice.
             let lost = order.state == State::Asked && order.action.is_event_without_key();
             if lost {
                 order.state = State::Settled;
@@ -131,7 +131,7 @@ impl Workload {
         self.lock()[number].state = state;
     }
 
-    /// No idempotency key has started two instances.
+    /// Checks that no idempotency key has started two instances.
     pub(super) fn check_starts(&self, watch: &Watch) {
         for (number, order) in self.lock().iter().enumerate() {
             if let Action::Start { key: Some(_), .. } = &order.action {
@@ -158,7 +158,7 @@ impl Action {
 }
 
 fn start(rng: &mut Rng, programs: &[programs::Program], number: u64) -> Action {
-    // A start that can be asked for again has a key or an id.
+    // A start that may be sent again has a key or an id.
     let key = rng.per_mille(500).then(|| format!("key {number}"));
     let named = key.is_none() || rng.per_mille(600);
     Action::Start {
@@ -197,7 +197,7 @@ fn id(text: &str) -> InstanceId {
     text.parse().expect("an id")
 }
 
-/// What a client needs to work.
+/// Carries out the orders of clients.
 #[derive(Clone)]
 pub(super) struct Client {
     pub(super) engine: Engine,
@@ -205,23 +205,23 @@ pub(super) struct Client {
     pub(super) clock: Arc<SimulatedClock>,
     pub(super) watch: Arc<Watch>,
     pub(super) disk: Disk,
-    /// Whether queries never fail; a wait ends early when one does.
+    /// Whether queries never fail. If one fails, a wait ends early.
     pub(super) reads_are_sound: bool,
-    /// Whether some clients go away before they are answered.
+    /// Whether some clients disconnect before they get an answer.
     pub(super) impatient: bool,
 }
 
-/// What comes of an attempt to be served.
+/// The result of sending a request.
 enum Answer {
     Settled,
-    /// Nothing was done: ask again.
+    /// Nothing was done: send it again.
     Again,
-    /// The host is ending.
+    /// The host is shutting down.
     Gone,
 }
 
 impl Client {
-    /// Carries out what is open, each order in a task of its own.
+    /// Carries out all open orders, each in its own task.
     pub(super) fn carry_out_all(&self) {
         for (number, at, action) in self.workload.open() {
             let client = self.clone();
@@ -232,7 +232,7 @@ impl Client {
     async fn carry_out(&self, number: usize, at: Duration, action: Action) {
         let tenant = self.workload.tenant(number);
         tokio::time::sleep(at.saturating_sub(self.clock.uptime())).await;
-        // Some clients go away before they are answered, at first.
+        // At first, some clients disconnect before they get an answer.
         let mut patience = match number % 3 {
             0 if self.impatient => Duration::from_millis(u64::from(at.subsec_millis() % 8)),
             _ => PATIENCE,
@@ -251,7 +251,7 @@ impl Client {
             };
             let answer = match tokio::time::timeout(patience, ask).await {
                 Ok(answer) => answer,
-                // Nobody knows whether an event without a key was raised.
+                // It is unknown whether an event without a key was raised.
                 Err(_) if action.is_event_without_key() => Answer::Settled,
                 Err(_) => Answer::Again,
             };
@@ -338,7 +338,7 @@ impl Client {
         let live = number.is_some_and(|number| content.row(number).is_some_and(|row| !row.status.has_ended()));
         let early = self.clock.uptime() < before + patience;
         if live && early && self.reads_are_sound {
-            self.watch.violation(format!("{id} was said to have ended and has not"));
+            self.watch.violation(format!("{id} was reported as ended but is not"));
         }
         Answer::Settled
     }

@@ -24,26 +24,26 @@ use crate::store::Store;
 use crate::store::simulated::{Disk, InstanceRow, Sabotage};
 use crate::tenancy::Tenancy;
 
-/// How often, once nothing goes wrong any more, the world is looked at until everything must have ended.
+/// How often the world is checked after the faults have stopped; by then, everything must have ended.
 const LAST_LOOKS: u64 = 400;
 
-/// How many tenants there are at most.
+/// The maximum number of tenants.
 const MAX_TENANTS: u32 = 3;
 
-/// Time between two looks. Longer than anything in the engine waits before it looks again by itself.
+/// The time between two checks. Longer than any interval after which the engine checks something by itself.
 const LOOK_EVERY: Duration = Duration::from_secs(65);
 
-/// How a world is made.
+/// The settings of a world.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub seed: u64,
     pub plan: Plan,
     pub sabotage: Option<Sabotage>,
-    /// Always that many hot guests, and no two things at once: two runs that differ in this alone must be alike.
+    /// A fixed number of hot guests, and no two things at once: two runs that differ only in this number must be alike.
     pub steady: Option<usize>,
 }
 
-/// All that outlives a host.
+/// Everything that survives a host.
 pub(super) struct World {
     setting: Setting,
     rng: Rng,
@@ -63,23 +63,23 @@ pub(super) struct World {
 struct Round {
     plan: Plan,
     options: EngineOptions,
-    /// How long it goes with faults.
+    /// How long it runs with faults.
     length: Duration,
-    /// What happens then, if nothing has come between.
+    /// What happens afterwards, unless the host ends before.
     then: Then,
 }
 
-/// How a run of the host goes on when its time is over.
+/// How a run of the host continues after its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Crashes,
     Stops,
-    /// Nothing goes wrong any more, and everything ends.
+    /// The faults stop, and every instance must end.
     Recovers,
 }
 
 impl Setting {
-    /// What a seed stands for.
+    /// The settings of a seed.
     pub(super) fn of(seed: u64) -> Self {
         Self {
             seed,
@@ -158,7 +158,7 @@ impl World {
             (false, false) => Then::Crashes,
         };
         if then == Then::Recovers {
-            // It has to live to see the end of its faults.
+            // The host must survive until its faults stop.
             (plan.ends_before_commit, plan.ends_after_commit) = (0, 0);
         }
         Round {
@@ -189,7 +189,7 @@ impl World {
             max_queued: 1_000,
             max_cut_offs: 3,
             max_unclean_ends: 3,
-            // What is not in memory may come a turn later.
+            // An event that is not in memory may arrive one turn later.
             known_event_bytes: match self.setting.steady {
                 Some(_) => 8 << 20,
                 None => *rng.pick(&[0, 300, 8 << 20]),
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// One run of the host, on a runtime of its own that takes everything in memory with it.
+    /// Runs the host once, on its own runtime, which drops everything in memory at the end.
     fn host(&mut self, round: &Round) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -229,7 +229,7 @@ impl World {
             }
             self.clock.halt();
         });
-        // What guests leave there while the runtime goes down is not what a crash would leave.
+        // Guests that are dropped with the runtime clear their slots; a crash would not.
         let flights = self.lock_flights().clone();
         drop(runtime);
         *self.lock_flights() = flights;
@@ -243,7 +243,7 @@ impl World {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As if the host had ended during a turn: turns run at a stroke here, so it never does.
+    /// Pretends that the host ended during a turn. Turns take no time here, so it never really does.
     fn pretend_turn(&mut self) {
         let content = self.disk.content();
         let live: Vec<_> = content
@@ -317,7 +317,7 @@ impl World {
         }
     }
 
-    /// Each tenant gets something else, and keeps it.
+    /// Gives each tenant a different share, for all runs.
     fn set_shares(&self, engine: &Engine) {
         let mut rng = Rng::new(self.setting.seed, "shares");
         for tenant in 1..=MAX_TENANTS {
@@ -337,8 +337,8 @@ impl World {
         }
     }
 
-    /// Lets everything end: what is suspended or stuck goes on, and all get the events that they wait for. But nobody
-    /// may need such a push who has something to do.
+    /// Lets every instance end: resumes those that are suspended or stuck, and raises the events that the others wait
+    /// for. But an instance that has something to do must not need this.
     async fn wait_for_the_end(&self, engine: &Engine) {
         let mut seen = None;
         for look in 0..LAST_LOOKS {
@@ -349,13 +349,13 @@ impl World {
                 .filter(|(_, row, _)| !row.status.has_ended())
                 .collect();
             if live.is_empty() && self.workload.is_settled() {
-                // What has ended leaves garbage, and the sweeper is not in a hurry.
+                // Give the sweeper time to delete what ended instances leave behind.
                 tokio::time::sleep(LOOK_EVERY).await;
                 return;
             }
             let quiet = !self.watch.is_working() && seen == Some(self.watch.trace());
             if quiet {
-                // All of them at the same moment: a push takes a while, in which others go on.
+                // Check all of them at the same moment: pushing one takes a while, in which others continue.
                 for (number, row, rows) in &live {
                     self.watch.not_stalled(*number, row, rows, now);
                 }
@@ -381,13 +381,13 @@ impl World {
             }
         };
         for message in messages {
-            // One at a time, so that runs can be compared. It may have ended since.
+            // One at a time, so that runs can be compared. The instance may have ended since.
             tokio::time::sleep(Duration::from_secs(1)).await;
             let _ = engine.send(row.tenant, &row.id, message, None).await;
         }
     }
 
-    /// Only what the plan brought about may make an instance stuck.
+    /// Checks that a fault of the plan made the instance stuck.
     fn judge_stuck(&self, stuck: &crate::model::StuckReason) {
         let plan = &self.setting.plan;
         let expected = match stuck.code.as_str() {

@@ -1,35 +1,35 @@
-//! What must hold when all is over.
+//! Checks what must hold at the end.
 
 use std::sync::Arc;
 
 use super::super::guests::Functions;
 use super::super::programs::Program;
-use super::{Books, Watch};
+use super::{Records, Watch};
 use crate::model::{Arrival, Decision, InstanceNumber, Started, Turn, codec, failure::types};
 use crate::replay::{Execution, Player, TurnLimits};
 use crate::store::simulated::Content;
 
 impl Watch {
-    /// Everything has ended and is at rest, and every history leads to the same decisions again.
+    /// Checks that everything has ended and was swept, and that every history replays to the same decisions.
     pub(in super::super) fn at_the_end(&self, content: &Content, programs: &Arc<Vec<Program>>) {
-        let mut books = self.lock();
+        let mut records = self.lock();
         for (number, rows) in &content.instances {
             match &rows.row {
-                None => books.report(*number, "rows of it were never swept"),
-                Some(row) if !row.status.has_ended() => books.report(*number, format!("it never ended: {row:?}")),
-                Some(_) if !rows.inbox.is_empty() => books.report(*number, "it has ended and has messages"),
+                None => records.report(*number, "rows of it were never swept"),
+                Some(row) if !row.status.has_ended() => records.report(*number, format!("it never ended: {row:?}")),
+                Some(_) if !rows.inbox.is_empty() => records.report(*number, "it has ended and has messages"),
                 Some(_) => {}
             }
         }
-        if !books.running.is_empty() {
-            let running = books.running.len();
-            books.violations.push(format!("{running} attempts still run"));
+        if !records.running.is_empty() {
+            let running = records.running.len();
+            records.violations.push(format!("{running} attempts still run"));
         }
-        books.replay_everything(programs);
+        records.replay_everything(programs);
     }
 }
 
-impl Books {
+impl Records {
     fn replay_everything(&mut self, programs: &Arc<Vec<Program>>) {
         let runs: Vec<_> = self.runs.keys().copied().collect();
         for (number, execution) in runs {
@@ -45,14 +45,14 @@ impl Books {
         }
     }
 
-    /// Cold, and as if it were new: both must give what was recorded.
+    /// Replays a history cold and runs it anew: both must give what was recorded.
     fn replay(&self, number: InstanceNumber, turns: &[Turn], programs: &Arc<Vec<Program>>) -> Result<(), String> {
         let Some(Arrival::Started(started)) = turns.first().and_then(|turn| turn.arrivals.first()) else {
-            // Terminated between two executions.
+            // Terminated before the first turn of an execution.
             return Ok(());
         };
         let Some(id) = self.ids.get(&number) else {
-            // Born, ended and purged in one batch: it was never seen.
+            // Created, ended and purged in one batch, so no commit showed it.
             return Ok(());
         };
         let player = || {
@@ -82,7 +82,7 @@ impl Books {
     }
 }
 
-/// Whether the host, not the guest, ended the execution with that turn.
+/// Whether the host, not the guest, ended the execution with this turn.
 fn cut_off(turn: &Turn) -> bool {
     let terminated = matches!(turn.arrivals.last(), Some(Arrival::Terminated { .. }));
     let limited = matches!(&turn.decisions[..], [Decision::Fail { failure }] if failure.error_type == types::LIMIT);

@@ -1,4 +1,4 @@
-//! What an execution has outstanding, by the checkers' own reckoning.
+//! The outstanding tasks of an execution, computed independently of the engine.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,13 +11,14 @@ pub(super) struct Tasks {
     tasks: BTreeMap<TaskId, Task>,
     /// The folded names of all waits for events.
     event_names: BTreeMap<TaskId, String>,
-    /// Waits made less waits cancelled less events that came, by folded name: how many wait, if any do.
+    /// By folded name: created waits minus cancelled waits minus arrived events, that is, how many waits are open if
+    /// positive.
     event_waits: BTreeMap<String, i64>,
     pub(super) seed: Option<[u8; 32]>,
     last_at: Timestamp,
     /// How far the clock of the host was behind the time of the last turn.
     behind: Duration,
-    /// How it ended, for the instance: continue-as-new does not end it.
+    /// The status with which it ended the instance. Continue-as-new does not end it.
     pub(super) end: Option<InstanceStatus>,
     closed: bool,
 }
@@ -26,16 +27,16 @@ pub(super) struct Tasks {
 struct Task {
     kind: Kind,
     open: bool,
-    /// Resolved by an arrival of this turn. A guest that has not looked at it yet may still cancel it.
+    /// Resolved by an arrival of this turn. A guest that has not seen the arrival yet may still cancel the task.
     just_now: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
     Activity,
-    /// With the time at which it is given up.
+    /// With its deadline.
     Child(Option<Timestamp>),
-    /// With its time for the guest, and by the clock of the host.
+    /// With its time for the guest and its time by the host's clock.
     Timer {
         fire_at: Timestamp,
         due_at: Timestamp,
@@ -45,10 +46,10 @@ enum Kind {
 }
 
 impl Tasks {
-    /// Takes in the next turn; says what cannot be.
+    /// Applies the next turn. Returns an error if the turn is not possible.
     pub(super) fn apply(&mut self, turn: &Turn) -> Result<(), String> {
         if self.closed {
-            return Err("it follows the end".into());
+            return Err("the turn follows the end".into());
         }
         if turn.at < self.last_at {
             return Err(format!("time went back from {} to {}", self.last_at, turn.at));
@@ -64,7 +65,7 @@ impl Tasks {
                         *self.event_waits.entry(event.name.folded()).or_default() -= 1;
                     }
                 }
-                Arrival::Started(_) => return Err("it starts in the middle".into()),
+                Arrival::Started(_) => return Err("the execution starts twice".into()),
                 Arrival::TaskEnded { task, .. } => match self.close(*task)? {
                     Kind::Activity | Kind::Child(_) => {}
                     other => return Err(format!("task {task} ended and is {other:?}")),
@@ -88,7 +89,7 @@ impl Tasks {
 
     fn decide(&mut self, decision: &Decision, at: Timestamp) -> Result<(), String> {
         if self.closed {
-            return Err("it decides after the end".into());
+            return Err("it makes decisions after the end".into());
         }
         match decision {
             Decision::CallActivity { task, .. } => self.open(*task, Kind::Activity),
@@ -110,7 +111,7 @@ impl Tasks {
                 if let Some(name) = self.event_names.get(task) {
                     *self.event_waits.entry(name.clone()).or_default() -= 1;
                 }
-                // The event of a wait comes without naming it, so a wait may be closed twice.
+                // An event does not name the wait that it closes, so a wait may be closed twice.
                 match self.tasks.get(task) {
                     Some(known) if known.just_now || matches!(known.kind, Kind::Event | Kind::Refused) => Ok(()),
                     Some(_) => self.close(*task).map(|_| ()),
@@ -163,18 +164,18 @@ impl Tasks {
         self.tasks.contains_key(&task)
     }
 
-    /// Whether somebody waits for events of a folded name.
+    /// Whether a task waits for events of this folded name.
     pub(super) fn waits_for(&self, name: &str) -> bool {
         self.event_waits.get(name).is_some_and(|waits| *waits > 0)
     }
 
-    /// Activity calls without an outcome.
+    /// The number of outstanding activity calls.
     pub(super) fn activities(&self) -> u32 {
         let open = self.open_tasks().filter(|kind| *kind == Kind::Activity);
         u32::try_from(open.count()).expect("few")
     }
 
-    /// When time alone brings the next turn.
+    /// The time of the next turn if nothing arrives until then.
     pub(super) fn wake_at(&self) -> Option<Timestamp> {
         self.open_tasks()
             .filter_map(|kind| match kind {
