@@ -222,7 +222,7 @@ impl Engine {
         let cautious = recovery::note_flights(&environment, ends).await?;
         let slots = Slots::new(options.activity_slots, environment.clock.clone());
         let gate = Gate::new(options.guest_threads, environment.clock.clone(), &environment.runtime);
-        environment.tenancy.tell(shares::Follower {
+        environment.tenancy.set_observer(shares::Follower {
             gate: gate.clone(),
             slots: slots.clone(),
             modules: environment.modules.clone(),

@@ -1,9 +1,8 @@
-//! Tenants, their API keys and their quotas, kept in memory: asked at every request, changed seldom.
+//! Tenants, their API keys and their quotas, kept in memory: every request reads them, and they change rarely.
 //!
-//! [`Tenancy`] reads them from the store when the host starts and after every change, so that what it answers is what is
-//! on disk. It decides who somebody is ([`Tenancy::identify`]) and keeps count of what a tenant may do in a time; what a
-//! role may do is in [`model`](crate::model::tenancy), and where a quota is enforced is the business of whoever does the
-//! work.
+//! [`Tenancy`] reads them from the store when the host starts and after every change, so that its answers agree with
+//! the disk. It authenticates requests ([`Tenancy::identify`]) and meters what tenants use over time.
+//! [`model`](crate::model::tenancy) defines what each role may do; the module that does the work enforces its quotas.
 
 mod bucket;
 mod changes;
@@ -45,13 +44,13 @@ struct Inner {
     vault: Vault,
     counting: Counting,
     snapshot: RwLock<Arc<Snapshot>>,
-    /// Changes happen one after the other, so that what is in memory follows what is stored.
+    /// Serializes changes, so that memory follows the store.
     changing: Arc<tokio::sync::Mutex<()>>,
-    /// Who wants to know of changes.
+    /// The observer of changes, once set.
     observer: OnceLock<Box<dyn Observer>>,
 }
 
-/// Who goes by what tenants may use, and keeps it.
+/// Applies what tenants may use where it is enforced.
 pub trait Observer: Send + Sync {
     /// The tenant exists, and may have changed.
     fn changed(&self, tenant: &Tenant);
@@ -59,29 +58,29 @@ pub trait Observer: Send + Sync {
     fn deleted(&self, tenant: TenantId);
 }
 
-/// What was stored at one moment.
+/// A snapshot of what is stored.
 #[derive(Default)]
 struct Snapshot {
     tenants: BTreeMap<TenantId, Arc<Tenant>>,
     keys: BTreeMap<String, KeyRow>,
 }
 
-/// Who sends a request.
+/// The authenticated sender of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// Whose resources it is about, unless it says otherwise.
+    /// The tenant whose resources the request is about, unless it names another one.
     pub tenant: TenantId,
-    /// What it may do.
+    /// Decides which actions are allowed.
     pub role: Role,
 }
 
-/// Why somebody is not let in.
+/// Why a request is not authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    /// No key was given, or one that does not exist, was revoked or has expired.
+    /// The key is missing, does not exist, was revoked or has expired.
     #[error("an API key is required")]
     Unknown,
-    /// The key is good, its tenant is disabled.
+    /// The key is valid, but its tenant is disabled.
     #[error("the tenant is disabled")]
     Disabled,
 }
@@ -90,7 +89,7 @@ impl Tenancy {
     /// Reads tenants and keys from the store.
     ///
     /// # Errors
-    /// When the store fails or what is stored cannot be read.
+    /// If the store fails or contains invalid data.
     pub async fn open(
         store: Store,
         clock: Arc<dyn Clock>,
@@ -156,15 +155,15 @@ impl Tenancy {
         self.0.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether there are no keys: then whoever reaches the host may do everything.
+    /// Whether there are no keys. Then every request has the rights of an administrator.
     pub fn is_open(&self) -> bool {
         self.snapshot().keys.is_empty()
     }
 
-    /// Who presents this key, or nothing.
+    /// Authenticates the sender of a request by its key, if it has one.
     ///
     /// # Errors
-    /// When it opens nothing.
+    /// If the key is missing or invalid, or its tenant is disabled.
     pub fn identify(&self, key: Option<&str>) -> Result<Identity, IdentityError> {
         let snapshot = self.snapshot();
         let Some(key) = key else {
@@ -200,7 +199,7 @@ impl Tenancy {
     /// A tenant by its name.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is no such tenant.
     pub fn named(&self, name: &str) -> Result<Arc<Tenant>, TenancyError> {
         let snapshot = self.snapshot();
         let found = snapshot.tenants.values().find(|tenant| tenant.name.as_str() == name);
@@ -212,7 +211,7 @@ impl Tenancy {
         self.snapshot().tenants.values().cloned().collect()
     }
 
-    /// All keys, or those of a tenant, by id.
+    /// All keys, or those of one tenant, ordered by id.
     pub fn keys(&self, of: Option<TenantId>) -> Vec<KeyRow> {
         let snapshot = self.snapshot();
         let keys = snapshot.keys.values();
@@ -221,21 +220,21 @@ impl Tenancy {
             .collect()
     }
 
-    /// Tells somebody of all tenants, and of each change from now on, before it is answered.
+    /// Reports all tenants to the observer, and from now on each change, before the change is answered.
     ///
     /// # Panics
-    /// When somebody is told already.
-    pub fn tell(&self, observer: impl Observer + 'static) {
+    /// If there is an observer already.
+    pub fn set_observer(&self, observer: impl Observer + 'static) {
         for tenant in self.tenants() {
             observer.changed(&tenant);
         }
-        let told = self.0.observer.set(Box::new(observer));
-        assert!(told.is_ok(), "there is one observer");
+        let set = self.0.observer.set(Box::new(observer));
+        assert!(set.is_ok(), "there is one observer");
     }
 }
 
 impl KeyRow {
-    /// Whether it has stopped working.
+    /// Whether it has expired.
     pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at.is_some_and(|at| at <= now)
     }

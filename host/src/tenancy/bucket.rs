@@ -1,13 +1,14 @@
-//! A token bucket that is told the time: so much per period, saved up to a burst, and never banked beyond it.
+//! A token bucket to which the caller passes the time. It refills at a rate, up to a burst.
 
 use std::time::Duration;
 
 use crate::model::Timestamp;
 
-/// The most that a bucket owes, in bursts. More would punish a mistake for days: a thousand minutes of fuel are most of one.
+/// The maximum debt of a bucket, in bursts. More would punish a mistake for days: a thousand minutes' worth of fuel
+/// already delay a tenant for most of a day.
 const MOST_BURSTS_OWED: u128 = 1_000;
 
-/// How full it is. Rate and burst are handed in with every question, because a quota may change meanwhile.
+/// The state of a bucket. Callers pass rate and burst with every call, because a quota may change in between.
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     /// Tokens used and not yet refilled, in tokens times milliseconds of the period.
@@ -39,26 +40,27 @@ impl Bucket {
         Err(time_for(wanted - full, rate))
     }
 
-    /// Takes tokens that are spent already; the bucket may owe them.
+    /// Takes tokens that are spent already, even if the bucket then has a debt.
     pub(super) fn spend(&mut self, tokens: u64, rate: u64, burst: u64, period: Duration, now: Timestamp) {
         self.refill(rate, now);
         let most = u128::from(burst) * period.as_millis() * MOST_BURSTS_OWED;
         self.debt = (self.debt + u128::from(tokens) * period.as_millis()).min(most);
     }
 
-    /// Puts tokens back that were taken for nothing.
+    /// Returns tokens that were not needed.
     pub(super) fn give_back(&mut self, tokens: u64, period: Duration) {
         self.debt = self.debt.saturating_sub(u128::from(tokens) * period.as_millis());
     }
 
-    /// How long until the bucket owes nothing; none if it does not.
+    /// How long until the bucket has no debt beyond the burst; `None` if it has none now.
     pub(super) fn wait(&mut self, rate: u64, burst: u64, period: Duration, now: Timestamp) -> Option<Duration> {
         self.refill(rate, now);
         let full = u128::from(burst) * period.as_millis();
         (self.debt > full).then(|| time_for(self.debt - full, rate))
     }
 
-    /// Clocks jump: one that goes back refills nothing, and counts from there on.
+    /// Refills for the time since the last call. If the clock was set back, refills nothing and continues from the new
+    /// time.
     fn refill(&mut self, rate: u64, now: Timestamp) {
         let elapsed = now.since(self.at).as_millis();
         self.debt = self.debt.saturating_sub(elapsed * u128::from(rate));
@@ -78,7 +80,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn as_many_are_taken_as_the_rate_allows_whatever_the_rhythm() {
+    fn as_many_tokens_are_taken_as_the_rate_allows_regardless_of_the_interval() {
         for step in [1, 7, 100, 999, 2_500] {
             let mut bucket = Bucket::default();
             let mut taken = 0;
@@ -93,7 +95,7 @@ mod tests {
             } else {
                 10 + 600
             };
-            // What is left of a token when the bucket is full is lost.
+            // Tokens that would overfill the bucket are lost.
             assert!(
                 taken <= allowed && taken * 20 >= allowed * 19,
                 "{taken} of {allowed} in steps of {step} ms"
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_is_as_long_as_it_says() {
+    fn the_reported_wait_is_exact() {
         let mut bucket = Bucket::default();
         let now = Timestamp(1_700_000_000_000);
         for _ in 0..10 {
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_spent_is_owed_and_a_clock_that_goes_back_forgives_nothing() {
+    fn spent_tokens_are_owed_and_setting_the_clock_back_does_not_reduce_the_debt() {
         let mut bucket = Bucket::default();
         let now = Timestamp(1_700_000_000_000);
         bucket.spend(25, 10, 10, SECOND, now);

@@ -1,4 +1,4 @@
-//! Creating, changing and deleting tenants and keys: in the store, and then in memory.
+//! Creates, changes and deletes tenants and keys: first in the store, then in memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,51 +11,51 @@ use super::{Quotas, Tenancy, Tenant, VaultError};
 use crate::model::{Role, TenantId, TenantName, Timestamp};
 use crate::store::{Change, Changed, Error as StoreError, KeyRow};
 
-/// Longest label of a key, in bytes.
+/// The maximum length of a key's label, in bytes.
 pub const MAX_LABEL_BYTES: usize = 200;
 
-/// Why a tenant or key was not changed.
+/// Why a tenant, a key or a setting was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TenancyError {
-    /// There is none of that name.
+    /// There is no tenant of this name.
     #[error("there is no tenant {0:?}")]
     UnknownTenant(String),
-    /// There is one of that name.
+    /// There is a tenant of this name already.
     #[error("the tenant {:?} already exists", .0.as_str())]
     TenantExists(TenantName),
-    /// It has instances.
+    /// The tenant still has instances.
     #[error("the tenant {:?} has {instances} instances; terminate and purge them first", .name.as_str())]
     NotEmpty {
-        /// Its name.
+        /// The name of the tenant.
         name: TenantName,
-        /// How many.
+        /// The number of its instances.
         instances: u64,
     },
-    /// The tenant of a host without keys stays.
+    /// A host without keys needs the tenant `default`.
     #[error("the tenant `default` cannot be disabled or deleted")]
     DefaultTenant,
     /// There is no such key.
     #[error("there is no key {0:?}")]
     UnknownKey(String),
-    /// Nobody could create further keys.
+    /// Without an admin key that does not expire, no further keys could be created.
     #[error("the first key must have the role admin; otherwise no other key could be created")]
     FirstKey,
-    /// Nobody could create further keys.
+    /// Without an admin key that does not expire, no further keys could be created.
     #[error("this is the last admin key that does not expire; create another one first")]
     LastAdminKey,
-    /// The label cannot be one.
+    /// The label is too long or contains control characters.
     #[error("a label is at most {MAX_LABEL_BYTES} bytes without control characters")]
     Label,
-    /// A quota cannot be one.
+    /// A quota is invalid.
     #[error("{0}")]
     Quotas(String),
-    /// The setting cannot be one.
+    /// The setting is invalid.
     #[error("{0}")]
     Setting(String),
     /// There is no such setting.
     #[error("there is no setting {0:?}")]
     UnknownSetting(String),
-    /// A secret cannot be kept.
+    /// A secret cannot be encrypted.
     #[error(transparent)]
     Vault(#[from] VaultError),
     /// The time of expiry has passed.
@@ -69,13 +69,13 @@ pub enum TenancyError {
 /// A key to be created.
 #[derive(Debug, Clone)]
 pub struct NewKey {
-    /// Whose.
+    /// The tenant of the key. Admin keys belong to `default` instead.
     pub tenant: TenantName,
-    /// What for.
+    /// Decides which actions are allowed.
     pub role: Role,
-    /// What people call it; may be empty.
+    /// A label for people; may be empty.
     pub label: String,
-    /// When it stops working, if ever.
+    /// When the key expires; `None` for never.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -83,7 +83,7 @@ impl Tenancy {
     /// Creates a tenant.
     ///
     /// # Errors
-    /// When there is one of that name, or the store fails.
+    /// If the tenant exists already, or the store fails.
     pub async fn create_tenant(&self, name: TenantName, quotas: &Quotas) -> Result<Arc<Tenant>, TenancyError> {
         let changing = self.changing().await;
         let change = Change::CreateTenant {
@@ -97,10 +97,10 @@ impl Tenancy {
         }
     }
 
-    /// Changes a tenant; what is not given stays, also of quotas. Takes effect at once.
+    /// Changes a tenant. Quotas that are not mentioned stay the same. Takes effect at once.
     ///
     /// # Errors
-    /// When there is none of that name, a quota cannot be one, or the store fails.
+    /// If there is no such tenant, a quota is invalid, or the store fails.
     pub async fn set_tenant(
         &self,
         name: &str,
@@ -116,7 +116,7 @@ impl Tenancy {
         let change = Change::SetTenant {
             tenant: tenant.id,
             disabled,
-            // Read and written under one lock: of two changes at a time, both are kept.
+            // Read and written under one lock, so that concurrent changes do not overwrite each other.
             quotas: tenant.quotas.with(quotas).map_err(TenancyError::Quotas)?.stored(),
         };
         self.change(changing, change).await?;
@@ -126,7 +126,7 @@ impl Tenancy {
     /// Deletes a tenant that has no instances, with its modules and keys.
     ///
     /// # Errors
-    /// When there is none of that name, it has instances, or the store fails.
+    /// If there is no such tenant, it has instances, or the store fails.
     pub async fn delete_tenant(&self, name: &str) -> Result<TenantId, TenancyError> {
         let changing = self.changing().await;
         let tenant = self.named(name)?;
@@ -143,10 +143,10 @@ impl Tenancy {
         }
     }
 
-    /// Creates a key. This is the only time that its secret is seen.
+    /// Creates a key. Its secret is not available afterwards.
     ///
     /// # Errors
-    /// When it cannot be one, or the store fails.
+    /// If the key is invalid, or the store fails.
     pub async fn create_key(&self, new: NewKey) -> Result<(KeyRow, PlainKey), TenancyError> {
         let changing = self.changing().await;
         let (now, tenant) = (self.0.clock.now(), self.named(new.tenant.as_str())?);
@@ -162,7 +162,7 @@ impl Tenancy {
         let secret = PlainKey::draw(&*self.0.entropy);
         let row = KeyRow {
             id: secret.id().to_owned(),
-            // Who runs the host is of no tenant; `default` cannot be disabled.
+            // An administrator belongs to no tenant; `default` cannot be disabled.
             tenant: if new.role == Role::Admin {
                 TenantId::DEFAULT
             } else {
@@ -180,10 +180,10 @@ impl Tenancy {
         }
     }
 
-    /// Makes a key useless from now on.
+    /// Revokes a key. It stops working at once.
     ///
     /// # Errors
-    /// When there is none, nobody could create keys any more, or the store fails.
+    /// If there is no such key, it is the last admin key that does not expire, or the store fails.
     pub async fn revoke_key(&self, id: &str) -> Result<(), TenancyError> {
         let changing = self.changing().await;
         let keys = self.keys(None);
@@ -199,13 +199,13 @@ impl Tenancy {
         }
     }
 
-    /// Waits until it is one's turn to change something.
+    /// Waits until no other change is in progress.
     pub(super) async fn changing(&self) -> OwnedMutexGuard<()> {
         self.0.changing.clone().lock_owned().await
     }
 
-    /// Changes what is stored and then what is in memory. In a task of its own: a client who goes away in between must not
-    /// leave a key in force that was revoked.
+    /// Changes the store and then memory. In a separate task: if the client disconnects in between, a revoked key must
+    /// still stop working.
     pub(super) async fn change(&self, changing: OwnedMutexGuard<()>, change: Change) -> Result<Changed, StoreError> {
         let tenancy = self.clone();
         let changed = tokio::spawn(async move {
@@ -217,7 +217,7 @@ impl Tenancy {
         changed.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Reads what was changed, however long it takes: until then, what is in memory is wrong.
+    /// Reads the change from the store, retrying until it succeeds: until then, memory is out of date.
     async fn catch_up(&self) -> Result<(), StoreError> {
         const PAUSE: Duration = Duration::from_millis(200);
         loop {

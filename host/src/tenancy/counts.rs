@@ -1,42 +1,42 @@
-//! What tenants do, counted for whoever watches the host.
+//! Counts what tenants do, for the metrics.
 //!
-//! Every label of a metric costs whoever keeps it, and the number of tenants has no bound. So the first
-//! [`MAX_COUNTED_ALONE`] are counted each by itself, all others together.
+//! Every label value of a metric has a cost, and the number of tenants is not bounded. So the first
+//! [`MAX_COUNTED_ALONE`] tenants are counted individually, and all others together.
 
 use std::sync::Arc;
 
 use crate::metrics::{Counter, Gauge, Held};
 
-/// Most tenants that are counted each by itself: some hundred series.
+/// The maximum number of tenants that are counted individually: some hundred series.
 pub const MAX_COUNTED_ALONE: u64 = 100;
 
-/// What a tenant did since the host started, or what several did together.
+/// Counters since the host started, of one tenant or of several together.
 #[derive(Debug, Default)]
 pub struct TenantCounts {
-    /// Orchestrations that clients started; a repeated request is none.
+    /// Orchestrations that clients started, without repeated requests.
     pub starts: Counter,
     /// New turns that are durable.
     pub turns: Counter,
-    /// Attempts of activities that came to an end of their own.
+    /// Attempts of activities that were not dropped or cut off.
     pub attempts: Counter,
     /// Fuel of turns and attempts.
     pub fuel: Counter,
-    /// One of the places for those that are counted alone; none where several are counted together.
+    /// A place among the tenants that are counted individually; `None` for the counters of the others.
     place: Option<Held>,
 }
 
-/// What was run on behalf of a tenant.
+/// Work that was done for a tenant.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Work {
     /// New turns that are durable.
     pub turns: u64,
     /// Attempts of activities.
     pub attempts: u64,
-    /// Fuel that all of it used.
+    /// Fuel used by all of it.
     pub fuel: u64,
 }
 
-/// Who is counted where.
+/// Assigns tenants to counters.
 #[derive(Debug, Default)]
 pub(super) struct Counting {
     alone: Gauge,
@@ -44,8 +44,8 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    /// Where a tenant is counted from now on: by itself, if there is a place. It stays there for as long as the host runs,
-    /// because a counter that lost what it has counted would look as if it had begun anew.
+    /// The counters of a new tenant: its own, if there is a place. The assignment never changes while the host runs,
+    /// because a counter that moved would seem to start again from zero.
     pub(super) fn of_newcomer(&self) -> Arc<TenantCounts> {
         if self.alone.get() >= MAX_COUNTED_ALONE {
             return self.others.clone();
@@ -56,14 +56,14 @@ impl Counting {
         })
     }
 
-    /// Those who are not counted alone, together.
+    /// The counters of all tenants that are not counted individually.
     pub(super) fn others(&self) -> Arc<TenantCounts> {
         self.others.clone()
     }
 }
 
 impl TenantCounts {
-    /// Whether they are those of one tenant.
+    /// Whether these are the counters of a single tenant.
     pub fn are_of_one(&self) -> bool {
         self.place.is_some()
     }

@@ -1,26 +1,26 @@
-//! When a tenant's instances take no turns, and when it is given no more work.
+//! Decides when a tenant's instances are held, and when a tenant may not add anything.
 
 use super::{Exceeded, Quota, Tenancy};
 use crate::config::ByteSize;
 use crate::model::TenantId;
 
-/// How far beyond `maxStoredBytes` what runs already may go, in percent of it. Clients are refused at the quota itself.
+/// How far running instances may exceed `maxStoredBytes`, in percent. Clients are refused at the quota itself.
 const BEYOND_STORED_BYTES_PERCENT: u64 = 10;
 
-/// Most bytes of the log of one execution.
+/// The maximum size of the log of one execution, in bytes.
 const MAX_LOG_BYTES: u64 = 64 << 20;
 
-/// Why no instance of a tenant takes a turn, and no attempt begins.
+/// Why a tenant's instances run no turns and no attempts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// The tenant is disabled.
     Disabled,
-    /// Far more is stored than its quota allows.
+    /// The tenant stores far more than its quota allows.
     StoredBytes,
 }
 
 impl Hold {
-    /// What it is called over HTTP.
+    /// Its name over HTTP.
     pub fn name(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
@@ -42,16 +42,16 @@ impl Tenancy {
         (stored > u128::from(quota) + beyond).then_some(Hold::StoredBytes)
     }
 
-    /// Most bytes of the log of one of the tenant's executions.
+    /// The maximum size of the log of one of the tenant's executions, in bytes.
     pub fn max_log_bytes(&self, tenant: TenantId) -> u64 {
         let quota = self.tenant(tenant).and_then(|tenant| tenant.quotas.max_instance_log);
         quota.map_or(MAX_LOG_BYTES, |ByteSize(quota)| quota.min(MAX_LOG_BYTES))
     }
 
-    /// Whether a tenant may add to what is stored of it.
+    /// Checks that a tenant may store more.
     ///
     /// # Errors
-    /// When as much is stored as its quota allows.
+    /// If the quota of stored bytes is reached.
     pub fn check_stored_bytes(&self, tenant: TenantId) -> Result<(), Exceeded> {
         let quota = self.tenant(tenant).and_then(|tenant| tenant.quotas.max_stored_bytes);
         match quota {

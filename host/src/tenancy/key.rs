@@ -1,7 +1,7 @@
 //! API keys: `wl_`, a public id of 16 hexadecimal digits, `_`, and a secret of 64.
 //!
-//! The secret is 32 bytes of the operating system's randomness, so that its plain SHA-256 is as good as any slower hash:
-//! there is nothing to guess. The id finds the row; only then are hashes compared, in constant time.
+//! The secret is 32 bytes of the operating system's randomness. It cannot be guessed, so its plain SHA-256 is as good
+//! as a slower hash. The id finds the row; then the hashes are compared in constant time.
 
 use std::fmt::{self, Write as _};
 
@@ -14,12 +14,12 @@ const PREFIX: &str = "wl_";
 const ID_DIGITS: usize = 16;
 const SECRET_DIGITS: usize = 64;
 
-/// A whole key. Shown once, never kept.
+/// A whole key. Shown once, never stored.
 #[derive(Clone)]
 pub struct PlainKey(String);
 
 impl PlainKey {
-    /// Draws a new key.
+    /// Generates a new key.
     pub(super) fn draw(entropy: &dyn Entropy) -> Self {
         let mut bytes = [0; (ID_DIGITS + SECRET_DIGITS) / 2];
         entropy.fill(&mut bytes);
@@ -33,7 +33,7 @@ impl PlainKey {
         Self(text)
     }
 
-    /// The whole key, to be shown to whoever asked for it.
+    /// The whole key, to be shown to its creator.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -43,7 +43,7 @@ impl PlainKey {
         split(&self.0).map_or("", |(id, _)| id)
     }
 
-    /// What is kept of its secret part.
+    /// The hash of its secret part, for the store.
     pub(super) fn hash(&self) -> [u8; 32] {
         split(&self.0).map_or([0; 32], |(_, secret)| hash(secret))
     }
@@ -55,19 +55,19 @@ impl fmt::Debug for PlainKey {
     }
 }
 
-/// The public part of a key; none if it is no key.
+/// The public part of a key; `None` if the text is not a key.
 pub fn id_of(key: &str) -> Option<&str> {
     split(key).map(|(id, _)| id)
 }
 
-/// The id and the secret of a key; none if it is no key.
+/// The id and the secret of a key; `None` if the text is not a key.
 pub(super) fn split(key: &str) -> Option<(&str, &str)> {
     let (id, secret) = key.strip_prefix(PREFIX)?.split_once('_')?;
     let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     (digits(id, ID_DIGITS) && digits(secret, SECRET_DIGITS)).then_some((id, secret))
 }
 
-/// Whether a secret is the one that the hash was made of, in a time that does not depend on how alike they are.
+/// Whether a secret has this hash. Takes the same time for every secret.
 pub(super) fn matches(secret: &str, expected: &[u8; 32]) -> bool {
     hash(secret).ct_eq(expected).into()
 }
@@ -82,7 +82,7 @@ mod tests {
     use crate::entropy::SystemEntropy;
 
     #[test]
-    fn a_key_opens_what_it_was_made_for_and_nothing_else() {
+    fn a_secret_matches_only_its_own_hash() {
         let (one, other) = (PlainKey::draw(&SystemEntropy), PlainKey::draw(&SystemEntropy));
         let (id, secret) = split(one.reveal()).unwrap();
         assert_eq!(id, one.id());
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_none() {
+    fn invalid_keys_are_rejected() {
         let good = format!("wl_{}_{}", "a".repeat(16), "0".repeat(64));
         assert!(split(&good).is_some());
         for bad in [

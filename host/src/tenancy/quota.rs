@@ -1,4 +1,4 @@
-//! What a tenant may use at most. A quota that is not set leaves the host's own limit.
+//! The quotas of a tenant. Where a quota is not set, only the limit of the host applies.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,17 +24,17 @@ macro_rules! quotas {
             )+
         }
 
-        /// One of them.
+        /// One quota.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Quota {
             $($(#[doc = $doc])+ $variant,)+
         }
 
         impl Quota {
-            /// All of them.
+            /// All quotas.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// Its name over HTTP, on the command line and in error messages.
+            /// The name over HTTP, on the command line and in error messages.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
             }
@@ -43,13 +43,13 @@ macro_rules! quotas {
 }
 
 quotas! {
-    /// Its part of the host when others want it too, from 1 to 1000; 100 if it is not set
+    /// The tenant's share of the host when other tenants compete for it, from 1 to 1000; 100 if it is not set
     weight Weight: u32 = "weight";
     /// Modules that have a name
     max_modules MaxModules: u64 = "maxModules";
     /// Bytes of all stored versions of modules together
     max_module_bytes MaxModuleBytes: ByteSize = "maxModuleBytes";
-    /// Orchestrations started by clients in a second; as many at once
+    /// Orchestrations started per second by clients; up to the same number may start at once
     starts_per_second StartsPerSecond: u64 = "startsPerSecond";
     /// Activities that run at the same time; further ones wait
     max_activities MaxActivities: u32 = "maxActivities";
@@ -57,13 +57,13 @@ quotas! {
     activities Activities: BTreeMap<FunctionName, ActivityQuota> = "activities";
     /// Fuel of one attempt of an activity
     activity_fuel ActivityFuel: u64 = "activityFuel";
-    /// Fuel of all turns and attempts in a minute; when it is used up, starts are refused and activities wait
+    /// Fuel of all turns and attempts per minute; when it is used up, starts are refused and activities wait
     fuel_per_minute FuelPerMinute: u64 = "fuelPerMinute";
     /// Memory of one attempt of an activity
     activity_memory ActivityMemory: ByteSize = "activityMemory";
-    /// Longest time of one attempt of an activity
+    /// Duration of one attempt of an activity
     activity_timeout ActivityTimeout: Span = "activityTimeout";
-    /// Longest input, output or event
+    /// Size of an input, output or event
     max_payload MaxPayload: ByteSize = "maxPayload";
     /// Turns in the history of one execution
     max_turns MaxTurns: u32 = "maxTurns";
@@ -81,7 +81,8 @@ quotas! {
     max_tenant_requests MaxTenantRequests: u32 = "maxTenantRequests";
     /// Bytes of all responses that one attempt may receive
     max_response_bytes MaxResponseBytes: ByteSize = "maxResponseBytes";
-    /// Where its activities may send requests besides what the operator allows everybody: rules by module, `*` for all
+    /// Where its activities may send requests, in addition to what the operator allows for all tenants: rules by
+    /// module, `*` for all
     allowed_hosts AllowedHosts: BTreeMap<String, Vec<String>> = "allowedHosts";
     /// Ed25519 public keys, one of which must have signed each module (64 hexadecimal digits each)
     module_signers ModuleSigners: Vec<String> = "moduleSigners";
@@ -94,7 +95,7 @@ pub struct ActivityQuota {
     /// Attempts that run at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_activities: Option<u32>,
-    /// Attempts that start in a second; may be less than one.
+    /// Attempts that start per second; may be less than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_second: Option<f64>,
 }
@@ -103,16 +104,16 @@ pub struct ActivityQuota {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the quota {} of the tenant is reached: {limit}", .quota.name())]
 pub struct Exceeded {
-    /// Which.
+    /// The quota that was reached.
     pub quota: Quota,
-    /// What it is set to.
+    /// Its value.
     pub limit: u64,
-    /// When to try again, if waiting helps.
+    /// When to retry, if waiting helps.
     pub retry_after: Option<Duration>,
 }
 
 impl Exceeded {
-    /// A quota on what there is.
+    /// For a quota on a size or number.
     pub fn of_size(quota: Quota, limit: u64) -> Self {
         Self {
             quota,
@@ -121,7 +122,7 @@ impl Exceeded {
         }
     }
 
-    /// A quota on how fast.
+    /// For a quota on a rate; `wait` is the time until the next try can succeed.
     pub fn of_rate(quota: Quota, limit: Option<u64>, wait: Duration) -> Self {
         Self {
             quota,
@@ -132,27 +133,27 @@ impl Exceeded {
 }
 
 impl Quotas {
-    /// Reads what [`Self::stored`] wrote.
+    /// Parses what [`Self::stored`] wrote.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the text.
     pub fn read(text: &str) -> Result<Self, String> {
         let mut quotas: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        // An empty list could be set once, and let everything in.
+        // Older versions stored an empty list, which accepted every module.
         quotas.module_signers = quotas.module_signers.filter(|signers| !signers.is_empty());
         quotas.check()?;
         Ok(quotas)
     }
 
-    /// As text for the database.
+    /// Serializes the quotas for the database.
     pub fn stored(&self) -> String {
         serde_json::to_string(self).expect("numbers and texts can be written as JSON")
     }
 
-    /// These quotas, changed member by member: `null` takes one away, what is not mentioned stays.
+    /// Returns these quotas with changes: `null` removes a quota; quotas that are not mentioned stay.
     ///
     /// # Errors
-    /// Which one cannot be meant, and why.
+    /// Which quota is invalid, and why.
     pub fn with(&self, changes: Map<String, Value>) -> Result<Self, String> {
         let mut members = match serde_json::to_value(self) {
             Ok(Value::Object(members)) => members,
@@ -165,10 +166,10 @@ impl Quotas {
         Ok(changed)
     }
 
-    /// Whether all of them can be meant.
+    /// Checks that all quotas are valid.
     ///
     /// # Errors
-    /// Which one cannot, and why.
+    /// Which quota is invalid, and why.
     pub fn check(&self) -> Result<(), String> {
         if self.weight.is_some_and(|weight| !(1..=1_000).contains(&weight)) {
             return Err("weight must be from 1 to 1000".into());
@@ -227,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotas_read_back_what_they_write_and_refuse_what_they_do_not_know() {
+    fn quotas_read_back_what_they_write_and_refuse_unknown_or_invalid_ones() {
         let text = r#"{"startsPerSecond":5,"activityTimeout":"30s","maxPayload":"64KiB"}"#;
         let quotas = Quotas::read(text).unwrap();
         assert_eq!(quotas.max_payload, Some(ByteSize(64 << 10)));

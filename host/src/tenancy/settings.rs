@@ -1,4 +1,4 @@
-//! What the activities of a module are given: settings, secrets, destinations, and limits of their tenant.
+//! The grants of a module's activities: settings, secrets, destinations, and the limits of their tenant.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use crate::grants::{
 use crate::model::{Secret, TenantId};
 use crate::store::{Change, Changed, SettingKind, SettingRow};
 
-/// Most modules that a setting is for.
+/// The maximum number of modules that may read a setting.
 const MAX_MODULES_OF_A_SETTING: usize = 100;
 
 /// The name of a setting or a secret: letters, digits, `.`, `_` and `-`.
@@ -24,10 +24,10 @@ impl SettingName {
         &self.0
     }
 
-    /// Reads the name of a setting that may be stored.
+    /// Parses the name of a setting that may be stored already.
     ///
     /// # Errors
-    /// What is wrong, in words that follow the name.
+    /// What is wrong, as text to follow the name.
     pub fn from_stored(text: &str) -> Result<Self, String> {
         let fits = (1..=MAX_SETTING_NAME_BYTES).contains(&text.len())
             && text
@@ -48,7 +48,7 @@ impl FromStr for SettingName {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
-            // Older versions accepted them.
+            // Older versions accepted these.
             "." | ".." => Err(format!("must not be {text:?}: URLs cannot hold it as a path segment")),
             _ => Self::from_stored(text),
         }
@@ -58,13 +58,13 @@ impl FromStr for SettingName {
 /// A setting or secret to be stored.
 #[derive(Debug)]
 pub struct NewSetting {
-    /// What it is.
+    /// Whether it is a setting or a secret.
     pub kind: SettingKind,
     /// Its name.
     pub name: SettingName,
     /// Its value.
     pub value: Secret,
-    /// The names of the modules that may ask for it.
+    /// The names of the modules that may read it.
     pub modules: Vec<String>,
 }
 
@@ -72,7 +72,7 @@ impl Tenancy {
     /// Sets a setting or secret. Attempts that start from now on see it.
     ///
     /// # Errors
-    /// When it cannot be one, the host has no key to seal it with, or the store fails.
+    /// If it is invalid, the host has no key to encrypt it, or the store fails.
     pub async fn put_setting(&self, tenant: TenantId, new: NewSetting) -> Result<(), TenancyError> {
         let changing = self.changing().await;
         let NewSetting {
@@ -121,10 +121,10 @@ impl Tenancy {
         Ok(())
     }
 
-    /// Takes a setting or secret away.
+    /// Deletes a setting or secret.
     ///
     /// # Errors
-    /// When there is none, or the store fails.
+    /// If it does not exist, or the store fails.
     pub async fn delete_setting(&self, tenant: TenantId, kind: SettingKind, name: &str) -> Result<(), TenancyError> {
         let changing = self.changing().await;
         let change = Change::DeleteSetting {
@@ -138,14 +138,14 @@ impl Tenancy {
         }
     }
 
-    /// The settings or secrets of a tenant, by name; secrets are sealed.
+    /// The settings or secrets of a tenant, by name; secrets are encrypted.
     pub fn settings(&self, tenant: TenantId, kind: SettingKind) -> Vec<SettingRow> {
         let tenant = self.tenant(tenant);
         let settings = tenant.iter().flat_map(|tenant| &tenant.settings);
         settings.filter(|setting| setting.kind == kind).cloned().collect()
     }
 
-    /// What an attempt of an activity of that module is allowed and given.
+    /// The grants of an attempt of an activity of this module.
     pub fn grants(&self, tenant: TenantId, module: &str) -> Arc<Grants> {
         let Some(tenant) = self.tenant(tenant) else {
             return Arc::default();
@@ -186,7 +186,7 @@ impl Tenancy {
     }
 }
 
-/// The quotas that bound each attempt.
+/// The quotas that limit each attempt.
 fn limits(tenant: &Tenant) -> ActivityLimits {
     let (quotas, none) = (&tenant.quotas, ActivityLimits::UNLIMITED);
     ActivityLimits {
@@ -202,12 +202,12 @@ fn limits(tenant: &Tenant) -> ActivityLimits {
     }
 }
 
-/// The destinations of all modules of a tenant, and those of this one.
+/// The destinations for all modules of a tenant, and those for this one.
 fn rules(tenant: &Tenant, module: &str) -> Vec<EgressRule> {
     let hosts = tenant.quotas.allowed_hosts.iter().flatten();
     let rules = hosts
         .filter(|(of, _)| *of == "*" || *of == module)
         .flat_map(|(_, rules)| rules);
-    // They were read once when they were set.
+    // They were validated when they were set.
     rules.filter_map(|rule| rule.parse().ok()).collect()
 }

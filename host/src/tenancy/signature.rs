@@ -4,22 +4,22 @@ use ring::signature::{ED25519, UnparsedPublicKey};
 
 use super::Quotas;
 
-/// Why a module is not taken for want of a signature.
+/// Why a module's signature was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// The tenant's modules must be signed.
     #[error("modules of this tenant must be signed: send the signature of the file in the header Windlass-Signature")]
     Missing,
-    /// None of the tenant's signers made it.
+    /// The signature was not made by one of the tenant's signers for these bytes.
     #[error("no signer of this tenant made this signature for this file")]
     Wrong,
 }
 
 impl Quotas {
-    /// Whether a module is signed as it must be.
+    /// Checks that a module has the required signature.
     ///
     /// # Errors
-    /// When signers are named and none of them has signed it.
+    /// If signers are set and none of them has signed the module.
     pub fn check_signature(&self, bytes: &[u8], signature: Option<&str>) -> Result<(), SignatureError> {
         let Some(signers) = &self.module_signers else {
             return Ok(());
@@ -37,7 +37,7 @@ impl Quotas {
     }
 }
 
-/// Bytes from twice as many hexadecimal digits.
+/// Decodes exactly `2 * N` hexadecimal digits.
 pub(super) fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_is_taken_if_one_of_the_signers_signed_these_bytes() {
+    fn a_module_is_accepted_if_one_of_the_signers_signed_these_bytes() {
         let quotas = signed_by(&[1, 2]);
         assert!(quotas.check().is_ok());
         let by = |seed: u8, bytes: &[u8]| hex(signer(seed).sign(bytes).as_ref());
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_sign_where_nobody_is_named() {
+    fn an_empty_list_of_signers_is_refused() {
         let nobody = signed_by(&[]);
         let refused = nobody.check().unwrap_err();
         assert!(
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_without_signers_that_was_stored_once_asks_for_none() {
+    fn an_empty_list_of_signers_that_is_stored_requires_no_signature() {
         assert_eq!(Quotas::read(r#"{"moduleSigners":[]}"#), Ok(Quotas::default()));
     }
 

@@ -1,4 +1,4 @@
-//! One tenant: what it may use, and what it has used lately.
+//! One tenant: its quotas, and what it has used recently.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,19 +20,19 @@ pub struct Tenant {
     pub id: TenantId,
     /// Its name.
     pub name: TenantName,
-    /// Whether requests on its behalf are refused, and its instances held.
+    /// Whether its requests are refused and its instances held.
     pub disabled: bool,
-    /// What it may use.
+    /// The limits on what it may use.
     pub quotas: Quotas,
-    /// When it was created; zero for the one that every host has.
+    /// When it was created; zero for the tenant `default`, which every host has.
     pub created_at: Timestamp,
     pub(super) settings: Vec<SettingRow>,
-    /// What attempts are given, by module; made when it is first asked for.
+    /// The grants of attempts by module; computed on first use.
     pub(super) grants: Mutex<BTreeMap<String, Arc<Grants>>>,
     pub(super) meters: Arc<Meters>,
 }
 
-/// What a tenant has used lately. Outlives changes of its quotas.
+/// What a tenant has used recently. Survives changes of its quotas.
 pub(super) struct Meters {
     starts: Mutex<Bucket>,
     fuel: Mutex<Bucket>,
@@ -77,12 +77,13 @@ impl Tenant {
         })
     }
 
-    /// What it did since the host started; what [several](TenantCounts::are_of_one) did if it is not counted alone.
+    /// Its counters since the host started; those of [several tenants](TenantCounts::are_of_one) if it is not counted
+    /// individually.
     pub fn counts(&self) -> &TenantCounts {
         &self.meters.counts
     }
 
-    /// How many outgoing requests of its activities are open.
+    /// The number of open outgoing requests of its activities.
     pub fn open_requests(&self) -> usize {
         self.meters.requests.open()
     }
@@ -115,10 +116,10 @@ impl Tenant {
 }
 
 impl Tenancy {
-    /// Takes a start on behalf of a tenant from its quota.
+    /// Counts a start against the quotas of a tenant.
     ///
     /// # Errors
-    /// When its quota of starts or of fuel is used up for now; then it was not taken.
+    /// If its quota of starts or of fuel is used up for now; then nothing is counted.
     pub fn take_start(&self, tenant: TenantId) -> Result<(), Exceeded> {
         let Some(tenant) = self.tenant(tenant) else {
             return Ok(());
@@ -126,7 +127,7 @@ impl Tenancy {
         tenant.take_start(self.0.clock.now())
     }
 
-    /// Counts orchestrations that others have started; they are not refused, but clients wait for them.
+    /// Counts starts by orchestrations. They are never refused, but delay the starts of clients.
     pub fn note_starts(&self, tenant: TenantId, starts: u64) {
         if let Some(tenant) = self.tenant(tenant)
             && let Some(rate) = tenant.quotas.starts_per_second
@@ -135,20 +136,20 @@ impl Tenancy {
         }
     }
 
-    /// A start that was counted turned out to be none.
+    /// Returns a start that was counted but did not happen.
     pub fn return_start(&self, tenant: TenantId) {
         if let Some(tenant) = self.tenant(tenant) {
             tenant.starts().give_back(1, SECOND);
         }
     }
 
-    /// How long a tenant has to wait until it may use fuel again; none if it need not.
+    /// How long a tenant must wait until it may use fuel again; `None` if it may now.
     pub fn fuel_wait(&self, tenant: TenantId) -> Option<Duration> {
         let tenant = self.tenant(tenant)?;
         tenant.fuel_wait(self.0.clock.now())
     }
 
-    /// Counts what was run on behalf of a tenant, and the fuel that it used.
+    /// Counts work that was done for a tenant, and its fuel.
     pub fn count_work(&self, tenant: TenantId, work: Work) {
         let Some(tenant) = self.tenant(tenant) else { return };
         tenant.meters.counts.add(work);
@@ -158,14 +159,14 @@ impl Tenancy {
         }
     }
 
-    /// Counts an orchestration that a client of a tenant has started.
+    /// Counts an orchestration that a client of a tenant started.
     pub fn count_start(&self, tenant: TenantId) {
         if let Some(tenant) = self.tenant(tenant) {
             tenant.meters.counts.starts.increment();
         }
     }
 
-    /// What those tenants did together that are not counted alone.
+    /// The counters of all tenants that are not counted individually.
     pub fn counts_of_others(&self) -> Arc<TenantCounts> {
         self.0.counting.others()
     }

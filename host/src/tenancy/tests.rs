@@ -1,4 +1,4 @@
-//! Who is let in, and what administrators can and cannot do to themselves.
+//! Authentication, and what administrators may change.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::*;
 use crate::entropy::SystemEntropy;
 use crate::store::StoreOptions;
 
-/// A clock that shows what it is told.
+/// A clock that the test sets.
 struct TestClock(Mutex<Timestamp>);
 
 impl Clock for TestClock {
@@ -76,7 +76,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn without_keys_everybody_is_the_administrator_and_with_one_nobody_else_is() {
+async fn without_keys_every_request_is_from_the_administrator_and_with_one_only_those_that_have_it() {
     let world = World::new().await;
     assert!(world.tenancy.is_open());
     let open = world.tenancy.identify(None).unwrap();
@@ -84,7 +84,7 @@ async fn without_keys_everybody_is_the_administrator_and_with_one_nobody_else_is
     assert_eq!(
         world.tenancy.identify(Some("wl_x")),
         Err(IdentityError::Unknown),
-        "a wrong key is wrong even where none is needed"
+        "a wrong key is refused even if none is required"
     );
     let first = world.try_key("default", Role::Client, None).await;
     assert!(matches!(first, Err(TenancyError::FirstKey)));
@@ -92,7 +92,7 @@ async fn without_keys_everybody_is_the_administrator_and_with_one_nobody_else_is
     assert_eq!(world.tenancy.identify(None), Err(IdentityError::Unknown));
     let identity = world.tenancy.identify(Some(admin.reveal())).unwrap();
     assert_eq!(identity.role, Role::Admin);
-    // Another start of the host knows them too.
+    // A restarted host knows them too.
     let again = World::open(&world.store, &world.clock).await;
     assert_eq!(again.identify(Some(admin.reveal())), Ok(identity));
     let last = world.tenancy.revoke_key(admin.id()).await;
@@ -100,7 +100,7 @@ async fn without_keys_everybody_is_the_administrator_and_with_one_nobody_else_is
 }
 
 #[tokio::test]
-async fn a_key_is_its_tenants_until_it_is_revoked_or_expires() {
+async fn a_key_belongs_to_its_tenant_until_it_is_revoked_or_expires() {
     let world = World::new().await;
     let admin = world.key("default", Role::Admin).await;
     let acme = world.tenant("acme").await;
@@ -144,7 +144,7 @@ async fn a_key_is_its_tenants_until_it_is_revoked_or_expires() {
 }
 
 #[tokio::test]
-async fn a_number_of_a_tenant_is_never_given_out_again() {
+async fn the_number_of_a_tenant_is_never_reused() {
     let world = World::new().await;
     let first = world.tenant("one").await.id;
     let again = world
@@ -192,7 +192,7 @@ async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
     assert_eq!(refused.retry_after, Some(Duration::from_millis(500)));
     assert!(
         world.tenancy.take_start(TenantId::DEFAULT).is_ok(),
-        "others do not notice"
+        "other tenants are not affected"
     );
 
     set(r#"{"startsPerSecond":null,"fuelPerMinute":1000}"#).await;
@@ -202,13 +202,16 @@ async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
     assert_eq!(world.tenancy.fuel_wait(acme), Some(Duration::from_secs(30)));
     assert_eq!(world.tenancy.take_start(acme).unwrap_err().quota, Quota::FuelPerMinute);
     set("{}").await;
-    assert!(world.tenancy.fuel_wait(acme).is_some(), "what is not mentioned stays");
+    assert!(
+        world.tenancy.fuel_wait(acme).is_some(),
+        "quotas that are not mentioned stay"
+    );
     set(r#"{"fuelPerMinute":null}"#).await;
     assert_eq!(world.tenancy.fuel_wait(acme), None);
 }
 
 #[tokio::test]
-async fn all_modules_of_a_tenant_share_one_room_for_requests_whatever_changes() {
+async fn all_modules_of_a_tenant_share_one_room_for_requests_across_changes() {
     let world = World::new().await;
     let acme = world.tenant("acme").await.id;
     let room = |tenant, module| world.tenancy.grants(tenant, module).requests.clone();
@@ -220,11 +223,11 @@ async fn all_modules_of_a_tenant_share_one_room_for_requests_whatever_changes() 
 }
 
 #[tokio::test]
-async fn as_many_tenants_are_counted_alone_as_there_are_places_for() {
+async fn only_a_limited_number_of_tenants_are_counted_individually() {
     let world = World::new().await;
     let count = |tenant: &Tenant| world.tenancy.count_start(tenant.id);
     let starts = |name: &str| world.tenancy.named(name).unwrap().counts().starts.get();
-    // The first place is that of `default`.
+    // The tenant `default` has the first place.
     for number in 1..MAX_COUNTED_ALONE {
         let tenant = world.tenant(&format!("tenant-{number}")).await;
         assert!(tenant.counts().are_of_one(), "{number}");
@@ -244,7 +247,7 @@ async fn as_many_tenants_are_counted_alone_as_there_are_places_for() {
         ],
         [0, 1, 1, 2]
     );
-    // A place that is free is for whoever comes next; nothing that was counted goes away.
+    // A free place goes to the next new tenant; counters of the others keep what they counted.
     world.tenancy.delete_tenant("tenant-7").await.unwrap();
     world.tenancy.delete_tenant("later").await.unwrap();
     assert!(world.tenant("last").await.counts().are_of_one());
@@ -254,7 +257,7 @@ async fn as_many_tenants_are_counted_alone_as_there_are_places_for() {
 }
 
 #[tokio::test]
-async fn of_changes_that_come_at_once_none_is_lost() {
+async fn concurrent_changes_are_all_kept() {
     let world = World::new().await;
     world.tenant("acme").await;
     let names: Vec<_> = Quota::ALL

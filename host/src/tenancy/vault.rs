@@ -1,8 +1,8 @@
-//! Seals secrets for the database: AES-256-GCM under a key that the operator keeps elsewhere.
+//! Encrypts secrets for the database: AES-256-GCM with a key that the operator stores elsewhere.
 //!
-//! A sealed secret is a version byte (1), a nonce of 12 random bytes, and the ciphertext with its tag of 16 bytes. Tenant
-//! and name are authenticated along with it, so that whoever can write to the database cannot give one tenant's secret to
-//! another. With random nonces a key is good for some billions of secrets (NIST SP 800-38D, section 8.3).
+//! An encrypted secret is a version byte (1), a nonce of 12 random bytes, and the ciphertext with its tag of 16 bytes.
+//! Tenant and name are authenticated as well, so that write access to the database is not enough to give one tenant's
+//! secret to another. With random nonces, a key is good for some billions of secrets (NIST SP 800-38D, section 8.3).
 
 use std::fmt;
 
@@ -14,17 +14,17 @@ use crate::model::{Secret, TenantId};
 
 const VERSION: u8 = 1;
 
-/// Seals and opens secrets, or refuses to for want of a key.
+/// Encrypts and decrypts secrets. Without a key, it refuses to.
 #[derive(Default)]
 pub struct Vault(Option<LessSafeKey>);
 
-/// Why a secret cannot be sealed or opened.
+/// Why a secret cannot be encrypted or decrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
     /// The host was started without a key.
     #[error("the host has no key for secrets; pass one with `serve --secrets-key-file FILE`")]
     NoKey,
-    /// It was sealed with another key, or changed since.
+    /// It was encrypted with another key, or changed since.
     #[error("the secret cannot be decrypted with the host's key for secrets")]
     Sealed,
 }
@@ -33,7 +33,7 @@ impl Vault {
     /// A vault with a key of 64 hexadecimal digits, such as `openssl rand -hex 32` prints.
     ///
     /// # Errors
-    /// What is wrong with the key, as the end of a sentence about it; never a part of it.
+    /// What is wrong with the key, as the end of a sentence about it; never contains a part of the key.
     pub fn with_key(text: &str) -> Result<Self, &'static str> {
         const WRONG: &str = "is not 64 hexadecimal digits, such as `openssl rand -hex 32` prints";
         let key: [u8; 32] = from_hex(text.trim()).ok_or(WRONG)?;
@@ -41,7 +41,7 @@ impl Vault {
         Ok(Self(Some(LessSafeKey::new(key))))
     }
 
-    /// Whether secrets can be sealed.
+    /// Whether secrets can be encrypted.
     pub fn has_key(&self) -> bool {
         self.0.is_some()
     }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_opened_with_its_key_for_its_tenant_under_its_name_alone() {
+    fn a_secret_is_decrypted_only_with_its_key_tenant_and_name() {
         let (tenant, secret) = (TenantId(7), Secret::new("correct horse"));
         let sealed = vault("a").seal(&SystemEntropy, tenant, "token", &secret).unwrap();
         assert!(!sealed.windows(7).any(|part| part == b"correct"));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_secret_is_sealed_differently_each_time() {
+    fn the_same_secret_is_encrypted_differently_each_time() {
         let seal = || {
             vault("a")
                 .seal(&SystemEntropy, TenantId(1), "x", &Secret::new("y"))
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn invalid_keys_are_refused() {
         for text in ["", "a", &"g".repeat(64), &"é".repeat(32), &"a".repeat(66)] {
             assert!(Vault::with_key(text).is_err(), "{text}");
         }
