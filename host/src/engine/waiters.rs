@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(waiters.lock().waiting.len(), 1);
         waiters.ended(InstanceNumber(1), || None);
         assert_eq!((first.end().await, second.end().await), (None, None));
-        waiters.ended(InstanceNumber(1), || unreachable!("nobody waits any more"));
+        waiters.ended(InstanceNumber(1), || unreachable!("no client waits any more"));
         assert!(waiters.lock().waiting.is_empty());
     }
 }

@@ -96,13 +96,16 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_signers_is_refused() {
-        let nobody = signed_by(&[]);
-        let refused = nobody.check().unwrap_err();
+        let no_signers = signed_by(&[]);
+        let refused = no_signers.check().unwrap_err();
         assert!(
             refused.contains("moduleSigners") && refused.contains("null"),
             "{refused}"
         );
-        assert_eq!(nobody.check_signature(b"module", None), Err(SignatureError::Missing));
+        assert_eq!(
+            no_signers.check_signature(b"module", None),
+            Err(SignatureError::Missing)
+        );
         let changed = signed_by(&[1]).with(serde_json::from_str(r#"{"moduleSigners":[]}"#).unwrap());
         assert_eq!(changed, Err(refused));
         let taken_away = signed_by(&[1]).with(serde_json::from_str(r#"{"moduleSigners":null}"#).unwrap());

@@ -59,7 +59,7 @@ fn name(text: &str) -> FunctionName {
 
 /// A waiter or a holder of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Somebody {
+struct Job {
     number: u64,
     tenant: TenantId,
     function: FunctionName,
@@ -71,8 +71,8 @@ struct Observed {
     slots: usize,
     now: Timestamp,
     coming: u64,
-    waiting: BTreeMap<u64, (Somebody, Ticket)>,
-    running: Vec<(Somebody, SlotNumber)>,
+    waiting: BTreeMap<u64, (Job, Ticket)>,
+    running: Vec<(Job, SlotNumber)>,
     shares: BTreeMap<TenantId, Share>,
     /// Times of starts under the current rate, while the clock does not jump back.
     starts: BTreeMap<(TenantId, FunctionName), Vec<Timestamp>>,
@@ -113,17 +113,17 @@ impl Observed {
     }
 
     fn comes(&mut self, tenant: TenantId, function: &FunctionName) {
-        let somebody = Somebody {
+        let job = Job {
             number: self.coming,
             tenant,
             function: function.clone(),
         };
         self.coming += 1;
         match self.queue.try_enter(tenant, Some(function), self.now) {
-            Some(slot) => self.starts(somebody, slot),
+            Some(slot) => self.starts(job, slot),
             None => {
-                let ticket = self.queue.wait(tenant, Some(function), somebody.number, self.now);
-                self.waiting.insert(somebody.number, (somebody, ticket));
+                let ticket = self.queue.wait(tenant, Some(function), job.number, self.now);
+                self.waiting.insert(job.number, (job, ticket));
             }
         }
     }
@@ -146,12 +146,12 @@ impl Observed {
 
     fn settle(&mut self) {
         while let Some((number, slot)) = self.queue.next(self.now) {
-            let (somebody, _) = self.waiting.remove(&number).expect("only waiters get a slot");
+            let (job, _) = self.waiting.remove(&number).expect("only waiters get a slot");
             let older = self.waiting.values().find(|(other, _)| {
-                other.number < number && other.tenant == somebody.tenant && other.function == somebody.function
+                other.number < number && other.tenant == job.tenant && other.function == job.function
             });
-            assert_eq!(older, None, "{somebody:?} was not the oldest");
-            self.starts(somebody, slot);
+            assert_eq!(older, None, "{job:?} was not the oldest");
+            self.starts(job, slot);
         }
         self.no_wait_is_unnecessary();
         for tenant in (0..TENANTS).map(TenantId) {
@@ -162,20 +162,17 @@ impl Observed {
         }
     }
 
-    fn count(&self, which: impl Fn(&Somebody) -> bool) -> usize {
-        self.running.iter().filter(|(somebody, _)| which(somebody)).count()
+    fn count(&self, which: impl Fn(&Job) -> bool) -> usize {
+        self.running.iter().filter(|(job, _)| which(job)).count()
     }
 
     /// Records a start and checks that it is within all limits.
-    fn starts(&mut self, somebody: Somebody, slot: SlotNumber) {
+    fn starts(&mut self, job: Job, slot: SlotNumber) {
         assert!(self.running.iter().all(|(_, taken)| *taken != slot), "{slot:?} is free");
         assert!(self.running.len() < self.slots);
-        assert!(!self.is_capped(&somebody), "{somebody:?} starts above a limit");
-        if let Some(rate) = self.limits(&somebody).rate {
-            let times = self
-                .starts
-                .entry((somebody.tenant, somebody.function.clone()))
-                .or_default();
+        assert!(!self.is_capped(&job), "{job:?} starts above a limit");
+        if let Some(rate) = self.limits(&job).rate {
+            let times = self.starts.entry((job.tenant, job.function.clone())).or_default();
             times.push(self.now);
             let interval_ms = rate.interval_us as f64 / 1_000.0;
             for (earlier, time) in times.iter().rev().enumerate() {
@@ -185,22 +182,21 @@ impl Observed {
                 assert!(earlier as f64 + 1.0 <= most + 0.01, "{times:?} under {rate:?}");
             }
         }
-        self.running.push((somebody, slot));
+        self.running.push((job, slot));
     }
 
-    fn limits(&self, somebody: &Somebody) -> FunctionShare {
-        let share = self.shares.get(&somebody.tenant);
-        let limits = share.and_then(|share| share.functions.get(&somebody.function));
+    fn limits(&self, job: &Job) -> FunctionShare {
+        let share = self.shares.get(&job.tenant);
+        let limits = share.and_then(|share| share.functions.get(&job.function));
         limits.copied().unwrap_or_default()
     }
 
-    fn is_capped(&self, somebody: &Somebody) -> bool {
-        let of_tenant = self.count(|running| running.tenant == somebody.tenant);
-        let of_function =
-            self.count(|running| running.tenant == somebody.tenant && running.function == somebody.function);
-        let max = self.shares.get(&somebody.tenant).and_then(|share| share.max_activities);
+    fn is_capped(&self, job: &Job) -> bool {
+        let of_tenant = self.count(|running| running.tenant == job.tenant);
+        let of_function = self.count(|running| running.tenant == job.tenant && running.function == job.function);
+        let max = self.shares.get(&job.tenant).and_then(|share| share.max_activities);
         let reached = |max: Option<u32>, count: usize| max.is_some_and(|max| count >= max as usize);
-        reached(max, of_tenant) || reached(self.limits(somebody).max_activities, of_function)
+        reached(max, of_tenant) || reached(self.limits(job).max_activities, of_function)
     }
 
     /// If a slot is free, all waiters are at a limit; at a rate only until a time that the queue reports.
@@ -224,7 +220,7 @@ impl Observed {
     /// Over time, every waiter starts unless a limit of 0 prevents it.
     fn goes_on(&mut self) {
         loop {
-            let hopeful = |(waiting, _): &&(Somebody, Ticket)| {
+            let hopeful = |(waiting, _): &&(Job, Ticket)| {
                 let of_tenant = self.shares.get(&waiting.tenant).and_then(|share| share.max_activities);
                 of_tenant != Some(0) && self.limits(waiting).max_activities != Some(0)
             };
