@@ -99,12 +99,12 @@ pub enum Message {
     },
     /// Run no turns until the instance is resumed.
     Suspend {
-        /// Recorded with the request; may be empty.
+        /// Stored with the message; may be empty.
         reason: String,
     },
     /// Continue after a suspension, or retry a stuck instance.
     Resume {
-        /// Recorded with the request; may be empty.
+        /// Stored with the message; may be empty.
         reason: String,
     },
 }

@@ -143,7 +143,7 @@ impl Problem {
             Self::Unknown { near } => {
                 let mut message = format!("no module offers the {kind} {name:?}");
                 if let Some(nearest) = near.first() {
-                    message += &format!("; there is {:?}", nearest.as_str());
+                    message += &format!("; did you mean {:?}?", nearest.as_str());
                 }
                 Failure::new(types::UNKNOWN_FUNCTION, message)
             }

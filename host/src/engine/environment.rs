@@ -1,4 +1,4 @@
-//! What the engine is built on: handles that exist before it and are dropped after its tasks.
+//! What the engine is built on: handles that exist before it, and that all of its tasks use.
 
 use std::sync::Arc;
 

@@ -170,7 +170,7 @@ impl Mailbox {
         mail
     }
 
-    /// Whether nothing is in it.
+    /// Whether it is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.receiver.is_empty()
     }

@@ -52,7 +52,8 @@ pub(super) async fn note_flights(environment: &Environment, unclean: UncleanEnds
                 let ends = store.count_unclean_end(flight.instance).await?;
                 not_stored |= ends.is_none() && store.load(flight.instance).await?.is_none();
                 if let Some(ends) = ends.filter(|ends| *ends >= max_in_a_row) {
-                    let message = format!("the host ended uncleanly {ends} times in a row while a turn of it ran");
+                    let message =
+                        format!("the host ended uncleanly {ends} times in a row while one of its turns was running");
                     let reason = StuckReason {
                         code: "took-host-down".into(),
                         message,
@@ -108,10 +109,13 @@ impl CutOff {
     fn row(&self, blamed_from: u32, now: Timestamp) -> AttemptRow {
         let is_blamed = self.ends() >= blamed_from;
         let failure = if is_blamed {
-            let message = format!("the host ended {} times in a row while it ran", self.ends());
+            let message = format!(
+                "the host ended {} times in a row while this attempt was running",
+                self.ends()
+            );
             Failure::new(types::POISONOUS, message)
         } else {
-            Failure::new(types::CUT_OFF, "the host ended while the attempt ran")
+            Failure::new(types::CUT_OFF, "the host ended while the attempt was running")
         };
         AttemptRow {
             execution: self.flight.execution,

@@ -280,8 +280,8 @@ impl Engine {
     /// Deletes an instance that has ended and all sub-orchestrations below it. Returns how many instances were deleted.
     ///
     /// # Errors
-    /// If one of them does not exist or has not ended, or the store fails. After a failure in between, the same call
-    /// deletes the rest.
+    /// If the instance does not exist, it or a sub-orchestration has not ended, or the store fails. If the store failed in
+    /// between, the same call deletes the rest.
     pub async fn purge_tree(&self, tenant: TenantId, id: &InstanceId) -> Result<u64, PurgeError> {
         match self.0.shared.store.purge_tree(tenant, id).await? {
             PurgeTreeOutcome::Purged(purged) => Ok(purged),

@@ -24,11 +24,11 @@ use crate::model::TenantId;
 /// The gate opens after one tenant alone has entered this many times in a row: a fraction of a second on a busy host.
 const OPENS_AFTER: u32 = 10_000;
 
-/// A guest that uses more fuel than this in one turn closes the gate: about a millisecond. A newcomer has to wait for
-/// what passed before.
+/// A guest that uses more fuel than this in one turn closes the gate, because a newcomer would have to wait
+/// for such turns: about a millisecond.
 const MOMENT: u64 = 1_000_000;
 
-/// Fuel that may be used behind the open gate before waiting tasks get a chance to queue: about ten milliseconds.
+/// Fuel that may be used behind the open gate before ready tasks get a chance to queue: about ten milliseconds.
 /// Otherwise a newcomer would wait for all ready tasks.
 const AHEAD: u64 = 10_000_000;
 
