@@ -280,7 +280,7 @@ impl Engine {
     /// Deletes an instance that has ended and all sub-orchestrations below it. Returns how many instances were deleted.
     ///
     /// # Errors
-    /// If the instance does not exist, it or a sub-orchestration has not ended, or the store fails. If the store failed in
+    /// If the instance does not exist, it or a sub-orchestration has not ended, or the store fails. After a failure in
     /// between, the same call deletes the rest.
     pub async fn purge_tree(&self, tenant: TenantId, id: &InstanceId) -> Result<u64, PurgeError> {
         match self.0.shared.store.purge_tree(tenant, id).await? {
