@@ -213,8 +213,8 @@ impl Session<'_> {
             match next {
                 Err(trouble) => {
                     self.trouble(&mut owner, &trouble).await;
-                    // It may wait long for its guest. A full mailbox may contain a request to terminate it, so check
-                    // for that here.
+                    // It may wait long for its guest. A message that did not fit into the mailbox may be a request
+                    // to terminate it, so look for those here.
                     if !owner.is_not_stored() && mailbox.take_missed() {
                         return self.missed(owner);
                     }

@@ -2,7 +2,7 @@
 //!
 //! The owner may learn of a row from its mailbox, from a receipt and by reading the instance, but receives it once:
 //! rows up to `read_to`, and those in `seen`, were read with the instance. While the store has rows that were not read,
-//! newer ones stay there as well, so that messages stay in order.
+//! newer ones stay there as well, so that messages stay in order; only control messages overtake them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

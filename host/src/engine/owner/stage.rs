@@ -12,7 +12,7 @@ pub(super) enum Stage {
     /// The instance is not stored; the owner's first commit creates it.
     NotStored {
         creation: Box<Creation>,
-        /// Create it without its first turn, because that turn cannot run now.
+        /// Create it without its first turn, because that turn cannot run now or may end the host.
         turn_later: bool,
     },
     /// The owner is reading the instance. It has not resumed outstanding activity calls yet.

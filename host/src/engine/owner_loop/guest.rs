@@ -1,4 +1,4 @@
-//! Creates guests for an owner, and handles the case that the host cannot.
+//! Creates guests for an owner, and reacts if the host cannot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Session<'_> {
         }
     }
 
-    /// Handles that the host cannot run the guest now. An instance that is not stored yet does not wait: it is stored,
+    /// Handles a failure of the host to run the guest. An instance that is not stored yet does not wait: it is stored,
     /// and its first turn runs later.
     pub(super) async fn trouble(&self, owner: &mut GuestOwner, trouble: &HostUnavailable) {
         if owner.is_not_stored() {

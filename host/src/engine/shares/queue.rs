@@ -19,8 +19,7 @@ type Tag = u128;
 /// How far one start advances a tenant of weight 1.
 const STRIDE: Tag = 1 << 32;
 
-/// The length of a burst at an exact rate, in microseconds: the clock has a resolution of milliseconds, and timers fire
-/// late.
+/// How far ahead of an exact rate starts may be, in microseconds: the clock shows only milliseconds, and timers fire late.
 const BURST_US: u64 = 100_000;
 
 /// The waiters, each with a value for the caller, and the slots.
