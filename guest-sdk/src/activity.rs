@@ -1,4 +1,4 @@
-//! [`Activity`]: what an activity may ask about the attempt that is running.
+//! [`Activity`]: the context of a running attempt.
 
 use std::fmt;
 use std::rc::Rc;
@@ -11,10 +11,10 @@ use crate::logging::{Level, Sink};
 use crate::settings::{Secret, Settings};
 use crate::time::Timestamp;
 
-/// The context of one attempt. Clones are cheap.
+/// The context of one attempt. Cheap to clone.
 ///
-/// An activity may do anything its sandbox allows, and runs **at least once**: the host repeats it after a crash.
-/// Give [`idempotency_key`](Self::idempotency_key) to services that recognise repeats.
+/// An activity may do anything that its sandbox allows, and runs **at least once**: the host runs it again after a crash.
+/// Pass [`idempotency_key`](Self::idempotency_key) to services that deduplicate requests.
 #[derive(Clone)]
 pub struct Activity {
     attempt: Rc<Attempt>,
@@ -22,7 +22,7 @@ pub struct Activity {
     sink: Rc<dyn Sink>,
 }
 
-/// What there is to know about an attempt.
+/// The properties of an attempt, as the host reports them.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) instance_id: InstanceId,
@@ -43,7 +43,7 @@ impl Activity {
         }
     }
 
-    /// The attempt that the sandbox runs.
+    /// The context of the attempt that runs in this sandbox.
     pub(crate) fn of_host() -> Self {
         let info = imports::info();
         let attempt = Attempt {
@@ -62,22 +62,22 @@ impl Activity {
         self.sink.clone()
     }
 
-    /// The same for all attempts of one call and for no other call.
+    /// A key that is the same for all attempts of one call and different for every other call.
     pub fn idempotency_key(&self) -> &str {
         &self.attempt.idempotency_key
     }
 
-    /// From 1; counts attempts that failed. An attempt cut off by the end of the host does not count.
+    /// The number of this attempt, from 1. An attempt that was interrupted by the end of the host is not counted.
     pub fn attempt(&self) -> u32 {
         self.attempt.attempt
     }
 
-    /// When this attempt is stopped.
+    /// The time at which the host stops this attempt.
     pub fn deadline(&self) -> Timestamp {
         Timestamp::from_host(self.attempt.deadline_ms)
     }
 
-    /// The time until the attempt is stopped.
+    /// The time that remains until the host stops this attempt.
     pub fn time_left(&self) -> Duration {
         self.deadline() - Timestamp::from(SystemTime::now())
     }
@@ -97,12 +97,12 @@ impl Activity {
         &self.attempt.function
     }
 
-    /// Results longer than this many bytes are refused.
+    /// The maximum size of a result in bytes. The host refuses longer ones.
     pub fn max_payload_bytes(&self) -> u64 {
         self.attempt.max_payload_bytes
     }
 
-    /// The setting of that name, made by whoever runs the module.
+    /// The setting of that name, which the operator or the tenant created.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -120,15 +120,15 @@ impl Activity {
     /// ```
     ///
     /// # Errors
-    /// `MissingConfig`, not worth a retry, if there is none.
+    /// `MissingConfig`, which is not retried, if the setting does not exist.
     pub fn config(&self, name: &str) -> Result<String> {
         self.settings.config(name)
     }
 
-    /// The secret of that name, given to the module by whoever runs it.
+    /// The secret of that name, which the operator or the tenant granted to the module.
     ///
-    /// Results, failures and logs are stored and shown: keep secrets out of them. Where one stands in a log line or in
-    /// the message of a failure as it is, the host covers it; do not rely on that.
+    /// Results, failures and logs are stored and displayed: keep secrets out of them. The host masks a secret that
+    /// appears verbatim in a log line or in the message of a failure; do not rely on this.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -152,12 +152,12 @@ impl Activity {
     /// ```
     ///
     /// # Errors
-    /// `MissingSecret`, not worth a retry, if there is none.
+    /// `MissingSecret`, which is not retried, if the secret does not exist.
     pub fn secret(&self, name: &str) -> Result<Secret> {
         self.settings.secret(name)
     }
 
-    /// The same with a setting, for tests.
+    /// Adds a setting, for tests.
     #[cfg(not(target_arch = "wasm32"))]
     #[must_use]
     pub fn with_config(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -165,7 +165,7 @@ impl Activity {
         self
     }
 
-    /// The same with a secret, for tests.
+    /// Adds a secret, for tests.
     #[cfg(not(target_arch = "wasm32"))]
     #[must_use]
     pub fn with_secret(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -173,13 +173,13 @@ impl Activity {
         self
     }
 
-    /// Writes a line to the log of the calling instance; the macros of `tracing` and `log` do the same.
+    /// Writes a line to the log of the calling instance, like the macros of `tracing` and `log`.
     pub fn log(&self, level: Level, message: &str) {
         self.sink.log(level, message);
     }
 }
 
-/// Without settings and secrets.
+/// Omits settings and secrets.
 impl fmt::Debug for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Activity")

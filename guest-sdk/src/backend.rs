@@ -1,8 +1,9 @@
-//! The seam under [`Orchestration`](crate::Orchestration): what a host offers, in our own types.
+//! The interface between [`Orchestration`](crate::Orchestration) and a host, in the SDK's own types.
 //!
-//! There are two: the imports of the sandbox, here, and the simulated host of [`testing`](crate::testing). The
-//! executor and everything above it is the same code on both. Waiting is not part of it: completions are handed to
-//! the executor from outside, so that the simulated host can run several orchestrations in one thread.
+//! It has two implementations: the imports of the sandbox, here, and the simulated host of
+//! [`testing`](crate::testing). The executor and everything above it run unchanged on both. Waiting is not part of the
+//! interface: completions are passed to the executor from outside, so that the simulated host can run several
+//! orchestrations on one thread.
 
 use crate::bindings::orchestrator::windlass::durable::orchestration as imports;
 use crate::failure::Failure;
@@ -10,20 +11,20 @@ use crate::instance_id::InstanceId;
 use crate::logging::Level;
 use crate::retry::{ActivityOptions, SubOrchestrationOptions};
 
-/// Names one durable operation of one execution.
+/// The id of a durable operation within one execution.
 pub(crate) type TaskId = u32;
 
-/// How a task ended: its payload, or why it failed.
+/// The result of a task.
 pub(crate) type Outcome = Result<String, Failure>;
 
-/// What happened to a task.
+/// The end of a task.
 #[derive(Clone, Debug)]
 pub(crate) struct Completion {
     pub(crate) task: TaskId,
     pub(crate) outcome: Outcome,
 }
 
-/// Who is running.
+/// The properties of the running execution.
 #[derive(Clone, Debug)]
 pub(crate) struct ExecutionInfo {
     pub(crate) instance_id: InstanceId,
@@ -34,19 +35,19 @@ pub(crate) struct ExecutionInfo {
     pub(crate) max_payload_bytes: u64,
 }
 
-/// How long the history of an execution is.
+/// The size of the history of an execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HistorySize {
-    /// Turns: how often the orchestration ran until it waited.
+    /// The number of turns. In each turn the orchestration runs until it waits.
     pub turns: u32,
-    /// Bytes of all payloads that arrived (the input, results, events) and that were given away (inputs of calls,
-    /// events for others).
+    /// Bytes of all payloads that the execution received (its input, results, events) and sent (inputs of calls, events
+    /// for other instances).
     pub payload_bytes: u64,
 }
 
-/// What a host offers an orchestration. The functions are those of the WIT interface `orchestration`, where their
-/// rules are written down.
+/// The functions of a host for an orchestration. They are those of the WIT interface `orchestration`, which documents
+/// them.
 pub(crate) trait Backend {
     fn info(&self) -> ExecutionInfo;
     fn history(&self) -> HistorySize;
@@ -69,7 +70,7 @@ pub(crate) trait Backend {
 pub(crate) struct Host;
 
 impl Host {
-    /// Blocks until there are completions. Only the loop of [`export`](crate::export) calls it.
+    /// Blocks until there are completions. Only the loop in [`export`](crate::export) calls it.
     pub(crate) fn wait() -> Vec<Completion> {
         imports::wait().into_iter().map(Into::into).collect()
     }

@@ -1,8 +1,8 @@
-//! The generated bindings, one module per world, and the conversions between their types and ours.
+//! The generated bindings, one module per world, and the conversions between generated types and the SDK's own.
 //!
-//! The only place that names generated types. Both worlds are bound here, although a component is of one kind: the
-//! metadata linked with this crate speaks of imports alone, and imports that nothing calls are dropped when the
-//! component is made. What a component *exports* is decided by the macro of one world, which `export!` expands.
+//! No other module names generated types. Both worlds are bound here, although a component is of one kind: the metadata
+//! linked with this crate only describes imports, and unused imports are dropped when the component is built. The macro
+//! of one world, which `export!` expands, decides what a component *exports*.
 
 use crate::backend::{Completion, ExecutionInfo, Outcome};
 use crate::failure::{Cause, Failure};
@@ -38,7 +38,8 @@ pub mod activity {
 pub use orchestrator::exports::windlass::durable::orchestrator_events::EventDescription;
 pub use orchestrator::windlass::durable::types as wit;
 
-/// Not `From`: the generated type is an error, and every error converts into a failure of the type `Error`.
+/// Not an implementation of `From`: the generated type implements `Error`, and the blanket conversion of errors would
+/// conflict.
 pub(crate) fn failure(failure: wit::Failure) -> Failure {
     let causes = failure
         .causes

@@ -1,7 +1,7 @@
 //! The event loop of an `async` activity, over `wasi:io/poll`.
 //!
-//! An orchestration has an executor of its own; this one waits for real things. It is small because an activity is
-//! one future on one thread: a list of pollables, each with the waker of whoever waits for it.
+//! Orchestrations have their own executor; this one waits for real I/O. It is small because an activity is one future
+//! on one thread: it keeps a list of pollables, each with the waker of the future that waits for it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,11 +17,12 @@ impl Wake for Woken {
     }
 }
 
-/// Runs a future to its end. `async` activities are run with it; a plain one can use it for requests side by side.
+/// Runs a future to completion. The SDK runs `async` activities with it; a plain activity can use it for concurrent
+/// requests.
 ///
 /// # Panics
-/// If the future waits for something that is not made by this crate, so that it could never go on. Outside of the
-/// sandbox, in tests, such a future blocks.
+/// If the future waits for something that is not from this crate, because nothing could wake it. Outside of the
+/// sandbox, in tests, such a future blocks forever.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let woken = Arc::new(Woken(AtomicBool::new(true)));
@@ -57,7 +58,7 @@ mod pollables {
     use wasip2::io::poll::{self, Pollable};
 
     thread_local! {
-        /// Weak, because a pollable must be gone before the stream it came from, whenever its future is dropped.
+        /// Weak, because dropping a future must drop its pollable, which must not outlive the stream it came from.
         static WAITING: RefCell<Vec<(Weak<Pollable>, Waker)>> = const { RefCell::new(Vec::new()) };
     }
 
@@ -74,7 +75,7 @@ mod pollables {
         .await;
     }
 
-    /// Blocks until one of the pollables is ready. Then wakes everyone: who still waits comes back to the list.
+    /// Blocks until one of the pollables is ready, then wakes all futures. Those that must still wait register again.
     pub(super) fn wait_for_any() {
         let (waiting, wakers): (Vec<Weak<Pollable>>, Vec<Waker>) = WAITING.take().into_iter().unzip();
         let pollables: Vec<Rc<Pollable>> = waiting.iter().filter_map(Weak::upgrade).collect();

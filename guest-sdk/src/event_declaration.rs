@@ -1,8 +1,8 @@
-//! Events: [`EventSignature`] is one with its type, [`EventName`] how code names one, and [`EventDeclaration`] one that an
-//! orchestration says it waits for.
+//! Events: [`EventSignature`] is an event with its type, [`EventName`] is a way to name one in code, and
+//! [`EventDeclaration`] is an event that an orchestration declares.
 //!
-//! Declarations are made by the option `events(…)` of `#[orchestrator]`. The host refuses events that do not fit where
-//! they are raised; an orchestration that waits for one as another type has a mistake, and fails.
+//! The option `events(…)` of `#[orchestrator]` makes declarations. The host rejects an event that does not match its
+//! declaration when it is raised. An orchestration that waits for a declared event as another type is wrong, and fails.
 
 use std::any::{TypeId, type_name};
 use std::fmt;
@@ -14,20 +14,20 @@ use serde::de::DeserializeOwned;
 use crate::failure::{Failure, Result};
 use crate::payload::{decode, schema_of};
 
-/// What both sides know of an event. Implemented by [`signatures!`](crate::signatures!).
+/// The name and type of an event, for sender and recipient. Implemented by [`signatures!`](crate::signatures!).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     label = "expected an event declared with `signatures!`",
     note = "an event can be declared in place as well: `events(name: Type)`"
 )]
 pub trait EventSignature {
-    /// The name it is raised by. Letter case does not matter.
+    /// The name; case-insensitive.
     const NAME: &'static str;
-    /// What it carries; `()` if nothing.
+    /// The type of the payload; `()` if the event has none.
     type Payload: Serialize + DeserializeOwned + JsonSchema + 'static;
 }
 
-/// Names an event that carries a `T`: one that is declared with [`signatures!`](crate::signatures!), or any by its name.
+/// The name of an event with the payload `T`: an event declared with [`signatures!`](crate::signatures!), or any string.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event with the payload `{T}`",
     label = "expected an event with that payload, or the name of one"
@@ -66,7 +66,7 @@ pub struct EventDeclaration {
 }
 
 impl EventDeclaration {
-    /// An event of that name with a `T`.
+    /// An event of that name with the payload `T`.
     pub const fn of<T: DeserializeOwned + JsonSchema + 'static>(name: &'static str) -> Self {
         Self {
             name,
@@ -77,12 +77,12 @@ impl EventDeclaration {
         }
     }
 
-    /// The event that was declared with `signatures!`.
+    /// An event that was declared with `signatures!`.
     pub const fn of_signature<E: EventSignature>() -> Self {
         Self::of::<E::Payload>(E::NAME)
     }
 
-    /// The name of the event. Letter case does not matter.
+    /// The name of the event; case-insensitive.
     pub const fn name(&self) -> &'static str {
         self.name
     }
@@ -92,7 +92,7 @@ impl EventDeclaration {
         (self.schema)()
     }
 
-    /// Whether the payload is of the declared type.
+    /// Checks that the payload is of the declared type.
     #[cfg_attr(
         target_arch = "wasm32",
         expect(dead_code, reason = "the host checks; only tests do it here")
@@ -101,7 +101,7 @@ impl EventDeclaration {
         (self.check)(payload)
     }
 
-    /// Whether the orchestration may wait for it as a `T`.
+    /// Checks that `T` is the declared type.
     fn check_type<T: 'static>(&self) -> Result<()> {
         if self.type_id == TypeId::of::<T>() {
             return Ok(());
@@ -125,21 +125,21 @@ impl fmt::Debug for EventDeclaration {
 }
 
 fn check<T: DeserializeOwned>(payload: &str) -> Result<()> {
-    decode::<T>("the event is not what was declared", payload).map(drop)
+    decode::<T>("the event does not match its declaration", payload).map(drop)
 }
 
-/// The declaration of that name.
+/// Finds the declaration with that name.
 pub(crate) fn find<'e>(events: &'e [EventDeclaration], name: &str) -> Option<&'e EventDeclaration> {
     let name = name.to_lowercase();
     events.iter().find(|event| event.name.to_lowercase() == name)
 }
 
-/// Whether an orchestration with these declarations may wait for an event of that name as a `T`.
+/// Checks that an orchestration with these declarations may wait for the event `name` as a `T`.
 pub(crate) fn check_wait<T: 'static>(events: &[EventDeclaration], name: &str) -> Result<()> {
     find(events, name).map_or(Ok(()), EventDeclaration::check_type::<T>)
 }
 
-/// Refuses two events of one name while the module is compiled.
+/// Rejects two events with the same name at compile time.
 pub const fn check_events(events: &[EventDeclaration]) {
     let mut i = 0;
     while i < events.len() {

@@ -1,9 +1,10 @@
 //! The executor: drives one orchestration's future over task ids and completions.
 //!
-//! It hands over ONE completion at a time, in the order the host recorded them, and polls until nothing moves before
-//! it hands over the next. So a future sees the same order of events however the host cut them into turns, and
-//! `select!` over two tasks that ended in one turn picks the one that ended first. Ordered maps only: iteration order
-//! must not depend on hashing. It knows no imports; see [`backend`](crate::backend).
+//! It delivers ONE completion at a time, in the order in which the host recorded them, and polls the future until it
+//! makes no more progress before it delivers the next. So a future sees the same order of events however the host
+//! divided them into turns, and `select!` over two tasks that ended in one turn picks the one that ended first. All maps
+//! are ordered, because iteration order must not depend on hashing. The executor does not use the imports itself; see
+//! [`backend`](crate::backend).
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -20,16 +21,16 @@ use crate::event_declaration::EventDeclaration;
 use crate::failure::{Failure, Result};
 use crate::logging::{self, Level};
 
-/// What the futures of one execution share.
+/// The state that all futures of one execution share.
 pub(crate) struct Core {
     backend: Box<dyn Backend>,
-    /// What the orchestration declares.
+    /// The events that the orchestration declares.
     pub(crate) events: &'static [EventDeclaration],
     info: OnceCell<ExecutionInfo>,
     tasks: RefCell<BTreeMap<TaskId, Slot>>,
-    /// Set by a mistake of the author that no future can report.
+    /// An error that no future can report, for example of a method without a result. It fails the execution.
     broken: RefCell<Option<Failure>>,
-    /// After the end nothing more is asked of the host, whatever is dropped then.
+    /// Whether the execution has ended. Futures that are dropped after that must not call the host.
     ended: Cell<bool>,
 }
 
@@ -58,17 +59,17 @@ impl Core {
         self.info.get_or_init(|| self.backend.info())
     }
 
-    /// Ends the execution with this failure at the next chance.
+    /// Fails the execution after the current poll.
     pub(crate) fn break_with(&self, failure: Failure) {
         self.broken.borrow_mut().get_or_insert(failure);
     }
 
-    /// Begins to listen for a task's completion.
+    /// Registers a task whose completion a future awaits.
     pub(crate) fn expect(&self, task: TaskId) {
         self.tasks.borrow_mut().insert(task, Slot::Waiting(None));
     }
 
-    /// The outcome of a task, once; the task is forgotten with it.
+    /// Returns the outcome of a task, once, and removes the task.
     pub(crate) fn poll_task(&self, task: TaskId, cx: &Context<'_>) -> Poll<Outcome> {
         let mut tasks = self.tasks.borrow_mut();
         match tasks.get_mut(&task) {
@@ -83,12 +84,12 @@ impl Core {
         }
     }
 
-    /// No longer listens for a task that goes on without its future.
+    /// Removes a task that continues without its future.
     pub(crate) fn forget(&self, task: TaskId) {
         self.tasks.borrow_mut().remove(&task);
     }
 
-    /// Takes a timer or an event wait back.
+    /// Withdraws a timer or an event wait.
     pub(crate) fn withdraw(&self, task: TaskId) {
         self.forget(task);
         if !self.ended.get() {
@@ -98,7 +99,7 @@ impl Core {
 
     fn complete(&self, completion: Completion) {
         let mut tasks = self.tasks.borrow_mut();
-        // A task whose future was dropped is not listened for.
+        // The future of this task was dropped, or the task has completed before.
         let Some(slot @ Slot::Waiting(_)) = tasks.get_mut(&completion.task) else {
             return;
         };
@@ -124,17 +125,17 @@ pub(crate) struct Execution {
     waker: Waker,
 }
 
-/// Where an execution stands when it has done all it can.
+/// The state of an execution that cannot make progress by itself.
 #[derive(Debug)]
 pub(crate) enum Progress {
     /// It waits for completions.
     Waiting,
-    /// It ended. After continue-as-new the payload means nothing.
+    /// It ended. After continue-as-new, the payload has no meaning.
     Finished(Outcome),
 }
 
 impl Execution {
-    /// Runs nothing yet.
+    /// Creates an execution without polling the future.
     pub(crate) fn new(core: Rc<Core>, future: impl Future<Output = Result<String>> + 'static) -> Self {
         let woken = Arc::new(Woken(AtomicBool::new(true)));
         let waker = Waker::from(woken.clone());
@@ -147,15 +148,15 @@ impl Execution {
         }
     }
 
-    /// Takes completions, to be handed over one at a time.
+    /// Queues completions, which [`advance`](Self::advance) delivers one at a time.
     pub(crate) fn deliver(&mut self, completions: impl IntoIterator<Item = Completion>) {
         self.arrived.extend(completions);
     }
 
-    /// Runs until nothing moves and every completion was handed over.
+    /// Polls the future until it makes no more progress and all completions are delivered.
     ///
     /// # Panics
-    /// When called again after the end.
+    /// If the execution has ended.
     pub(crate) fn advance(&mut self) -> Progress {
         let _logging = logging::enter(self.core.clone());
         loop {
@@ -187,7 +188,7 @@ impl Execution {
         })
     }
 
-    /// Ends the execution: what is dropped from now on asks nothing of the host.
+    /// Ends the execution. Futures that are dropped from now on do not call the host.
     fn end(&mut self) {
         self.core.ended.set(true);
         self.future = None;
@@ -200,7 +201,7 @@ impl Drop for Execution {
     }
 }
 
-/// Whether the future asked to be polled. Atomic only because wakers must be.
+/// Whether the future was woken. Atomic only because wakers must be `Sync`.
 struct Woken(AtomicBool);
 
 impl Woken {
@@ -222,7 +223,7 @@ mod tests {
     use crate::retry::{ActivityOptions, SubOrchestrationOptions};
     use crate::time::secs;
 
-    /// Writes down what is asked of it. Every event says `true`.
+    /// Records the requests of the orchestration. The payload of every event is `true`.
     #[derive(Default)]
     struct Recorder {
         asked: Rc<RefCell<Vec<String>>>,
@@ -239,7 +240,7 @@ mod tests {
 
     impl Backend for Recorder {
         fn info(&self) -> ExecutionInfo {
-            unreachable!("nobody asks who runs")
+            unreachable!("these tests do not ask for it")
         }
         fn history(&self) -> crate::backend::HistorySize {
             crate::backend::HistorySize::default()
@@ -278,7 +279,7 @@ mod tests {
         fn log(&self, _: Level, _: &str) {}
     }
 
-    /// Delivers tasks in turns and gives what was asked for.
+    /// Delivers the completions of these tasks, turn by turn, and returns the recorded requests.
     fn asked<F: Future<Output = Result<String>> + 'static>(
         orchestration: impl FnOnce(Orchestration) -> F,
         turns: &[&[TaskId]],
@@ -319,7 +320,7 @@ mod tests {
         let expected = [
             "wait go",
             "timer 0",
-            // The timer came first, so the wait is withdrawn although its event is there: it goes back.
+            // The timer fired first, so the wait is withdrawn although its event has arrived. The event is given back.
             "cancel 1",
             "call remind",
             "wait go",

@@ -1,4 +1,4 @@
-//! `export!`, and what the exports of a component do when the host calls them.
+//! `export!`, and the implementation of the exports of a component.
 
 use crate::activity::Activity;
 use crate::backend::Host;
@@ -9,7 +9,7 @@ use crate::function::{ActivityEntry, OrchestrationEntry};
 use crate::logging;
 use crate::orchestration::Orchestration;
 
-/// Makes the crate a module: names what it offers. One line per crate, all of one kind.
+/// Makes the crate a module that exports the listed functions. One line per crate; all functions are of one kind.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -26,7 +26,7 @@ use crate::orchestration::Orchestration;
 /// # fn main() {}
 /// ```
 ///
-/// A list of the other kind is refused by the compiler:
+/// A function of the other kind does not compile:
 /// ```compile_fail,E0277
 /// # use windlass_sdk::prelude::*;
 /// # #[activity] fn validate_order(id: String) -> Result<bool> { Ok(true) }
@@ -34,9 +34,9 @@ use crate::orchestration::Orchestration;
 /// # fn main() {}
 /// ```
 ///
-/// The functions may live in another crate: `export!(activities: [orders::validate_order])`. A crate with an
-/// `export!` line is a component and nothing else. What links it would export the same again, so a crate that others
-/// use for its signatures has none; a crate of one line beside it makes it a module.
+/// The functions may be defined in another crate: `export!(activities: [orders::validate_order])`. No other crate should
+/// depend on a crate with an `export!` line, because it would export the same functions again. To share signatures, put
+/// the functions into a library without an `export!` line, and add a crate that only contains that line.
 #[macro_export]
 macro_rules! export {
     (orchestrators: [$($function:path),+ $(,)?] $(,)?) => {
@@ -102,12 +102,12 @@ macro_rules! export {
     ($($anything:tt)*) => {
         ::core::compile_error!(
             "write `export!(orchestrators: [one, two]);` or `export!(activities: [one, two]);`: \
-             a module offers functions of one kind"
+             all functions of a module are of one kind"
         );
     };
 }
 
-/// Which SDK built a module.
+/// Name and version of this SDK, for the description of a module.
 const SDK: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
 /// The export `describe` of a module of orchestrations.
@@ -179,7 +179,7 @@ fn unknown_function(name: &str) -> wit::Failure {
         .into()
 }
 
-/// Refuses two functions of one name while the module is compiled.
+/// Rejects two functions with the same name at compile time.
 pub const fn check_names(names: &[&str]) {
     let mut i = 0;
     while i < names.len() {

@@ -1,9 +1,9 @@
-//! [`Failure`]: what an orchestration or activity fails with, and how ordinary errors become one.
+//! [`Failure`]: the error type of orchestrations and activities, and the conversion of ordinary errors into it.
 //!
-//! It is a value of its own rather than a boxed error, because it crosses the sandbox as data: a program on the other
-//! side branches on the type's name, never on a Rust type. Authors choose these names, as a derive or a call: the name
-//! of a Rust type would change with the code. It deliberately does not implement [`std::error::Error`], so that every
-//! ordinary error converts with `?`; [`Failure::into_error`] goes the other way.
+//! A failure is plain data rather than a boxed error, because it crosses the boundary of the sandbox: a program on the
+//! other side branches on the name of its type, never on a Rust type. Authors choose these names, with a derive or a
+//! call: the name of a Rust type would change with the code. `Failure` deliberately does not implement
+//! [`std::error::Error`], so that every ordinary error converts with `?`; [`Failure::into_error`] converts back.
 
 use std::error::Error;
 use std::fmt;
@@ -16,14 +16,14 @@ use serde_json::value::RawValue;
 use crate::failure_types;
 use crate::payload::to_json;
 
-/// What the functions of a module return: `Result<T>` is `Result<T, Failure>`.
+/// The result of the functions of a module: `Result<T>` is `Result<T, Failure>`.
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
-/// Why something failed: a type for programs, a sentence for people, details, and what led to it.
+/// Why something failed: a type for programs, a message for people, details, and the chain of causes.
 ///
-/// Its type is chosen with [`new`](Self::new), with [`or_fail`](OrFail::or_fail) or by deriving [`FailureType`] for a
-/// type of your own. Any other error converts with `?` as well: its type is [`Error`](failure_types::ERROR), whatever
-/// the error is, and its sources become the causes.
+/// You choose its type with [`new`](Self::new), with [`or_fail`](OrFail::or_fail) or by deriving [`FailureType`] for a
+/// type of your own. Any other error converts with `?` as well: its type is then always
+/// [`Error`](failure_types::ERROR), and its sources become the causes.
 ///
 /// ```
 /// use windlass_sdk::prelude::*;
@@ -66,13 +66,13 @@ pub struct Cause {
     details: Option<Json>,
 }
 
-/// Continue-as-new travels as a failure, so that `return ctx.continue_as_new(…)` fits any return type.
+/// Continue-as-new is returned as a failure of this type, so that `return ctx.continue_as_new(…)` fits any return type.
 const CONTINUE_AS_NEW: &str = "windlass.continue-as-new";
 
 impl Failure {
-    /// A failure of a type that programs recognise, with a sentence for people.
+    /// Creates a failure with a type for programs and a message for people.
     ///
-    /// An empty type becomes `Failure`: the host knows no failure without a type.
+    /// An empty type becomes `Failure`, because the host requires one.
     pub fn new(error_type: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             error_type: Some(error_type.into())
@@ -85,7 +85,7 @@ impl Failure {
         }
     }
 
-    /// The failure that an ordinary error stands for, of a type of your choice; `?` does the same with the type `Error`.
+    /// Converts an ordinary error into a failure of a type of your choice; `?` does the same with the type `Error`.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -113,22 +113,22 @@ impl Failure {
         failure
     }
 
-    /// Says that trying again is pointless: no retry policy applies to this failure.
+    /// Marks the failure as permanent: it is not retried, whatever the retry policy says.
     #[must_use]
     pub fn non_retryable(mut self) -> Self {
         self.non_retryable = true;
         self
     }
 
-    /// Adds what a program may want to know. A value that cannot be written as JSON (NaN, for example) becomes a note
-    /// that says so.
+    /// Adds details for programs. A value that cannot be written as JSON (NaN, for example) is replaced by a string that
+    /// says so.
     #[must_use]
     pub fn details(mut self, details: &(impl Serialize + ?Sized)) -> Self {
         self.details = Some(Json::of(details));
         self
     }
 
-    /// Names what led to this failure, and what led to that.
+    /// Appends a cause, together with its own causes.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Failure>) -> Self {
         let cause = cause.into();
@@ -146,22 +146,22 @@ impl Failure {
         &self.error_type
     }
 
-    /// Whether the failure is of that type. Causes do not count.
+    /// Whether the failure is of that type. Its causes are not considered.
     pub fn is(&self, error_type: &str) -> bool {
         self.error_type == error_type
     }
 
-    /// The sentence for people.
+    /// The message for people.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Whether trying again is pointless.
+    /// Whether the failure is never retried.
     pub fn is_non_retryable(&self) -> bool {
         self.non_retryable
     }
 
-    /// The details as a value of that type; `None` if there are none or they are of another shape.
+    /// The details as a `T`; `None` if there are none or they do not match `T`.
     pub fn details_as<T: DeserializeOwned>(&self) -> Option<T> {
         self.details.as_ref().and_then(Json::get)
     }
@@ -171,13 +171,13 @@ impl Failure {
         self.details.as_ref().map(Json::text)
     }
 
-    /// What led to this failure, nearest first.
+    /// The chain of causes, nearest first.
     pub fn causes(&self) -> &[Cause] {
         &self.causes
     }
 
-    /// The failure as an ordinary error, for code that wants one (`anyhow`, `Box<dyn Error>`).
-    /// Converting back with `?` gives the same failure.
+    /// The failure as an ordinary error, for code that needs one (`anyhow`, `Box<dyn Error>`).
+    /// Converting it back with `?` gives the same failure.
     pub fn into_error(self) -> FailureError {
         FailureError(self)
     }
@@ -194,7 +194,7 @@ impl Failure {
         self.is(CONTINUE_AS_NEW)
     }
 
-    /// Puts together what came over the boundary.
+    /// Builds a failure from the parts that the host passed.
     pub(crate) fn from_parts(
         error_type: String,
         message: String,
@@ -218,12 +218,12 @@ impl Cause {
         &self.error_type
     }
 
-    /// The sentence for people.
+    /// The message for people.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The details as a value of that type; `None` if there are none or they are of another shape.
+    /// The details as a `T`; `None` if there are none or they do not match `T`.
     pub fn details_as<T: DeserializeOwned>(&self) -> Option<T> {
         self.details.as_ref().and_then(Json::get)
     }
@@ -285,7 +285,7 @@ impl fmt::Display for FailureError {
 
 impl Error for FailureError {}
 
-/// An error type whose values say what type of failure they are; made by
+/// An error type whose values have a failure type. Implemented by
 /// [`#[derive(FailureType)]`](macro@crate::FailureType), which also lets `?` turn it into a [`Failure`].
 pub trait FailureType: fmt::Display + Sized {
     /// The machine-readable name, for example `PaymentDeclined`.
@@ -295,7 +295,7 @@ pub trait FailureType: fmt::Display + Sized {
     fn into_failure(self) -> Failure;
 }
 
-/// Names the failure of an expression that may fail in a way of its own.
+/// Converts an error or `None` into a [`Failure`] of a given type.
 ///
 /// ```
 /// use windlass_sdk::prelude::*;
@@ -310,10 +310,10 @@ pub trait FailureType: fmt::Display + Sized {
 /// assert!(None::<u32>.or_fail("NotFound").is_err());
 /// ```
 pub trait OrFail<T> {
-    /// The value, or a failure of that type, with the error at hand as message and cause.
+    /// Returns the value, or a failure of that type. Its message is that of the error, and the error becomes its cause.
     ///
     /// # Errors
-    /// The failure, if there is no value.
+    /// The failure, if `self` has no value.
     fn or_fail(self, error_type: &str) -> Result<T>;
 }
 
@@ -334,17 +334,17 @@ impl<T, E: Into<Failure>> OrFail<T> for std::result::Result<T, E> {
 
 impl<T> OrFail<T> for Option<T> {
     fn or_fail(self, error_type: &str) -> Result<T> {
-        self.ok_or_else(|| Failure::new(error_type, "there is none"))
+        self.ok_or_else(|| Failure::new(error_type, "the value is missing"))
     }
 }
 
-/// JSON text kept as it came over the boundary.
+/// JSON text, exactly as the host passed it.
 #[derive(Clone, Serialize)]
 #[serde(transparent)]
 struct Json(Box<RawValue>);
 
-/// Through a value rather than as raw text: raw text cannot be read inside tagged, untagged or flattened types, and a
-/// failure is often part of one.
+/// Deserializes through [`serde_json::Value`] rather than [`RawValue`]: serde cannot read raw text inside tagged,
+/// untagged or flattened types, and a failure is often part of one.
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         serde_json::Value::deserialize(deserializer).map(|value| Self::from_text(value.to_string()))
@@ -391,7 +391,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_brings_its_text_and_its_sources() {
+    fn an_error_becomes_a_failure_with_its_sources_as_causes() {
         #[derive(Debug)]
         struct Outer(std::num::ParseIntError);
         impl fmt::Display for Outer {
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_survives_the_detour_through_an_ordinary_error() {
+    fn a_failure_round_trips_through_an_ordinary_error() {
         let original = Failure::new("A", "b").details(&[1, 2]).non_retryable();
         let boxed: Box<dyn Error> = Box::new(original.clone().into_error());
         assert_eq!(Failure::from_error("Boxed", &*boxed), original);
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn details_that_json_cannot_say_become_a_note() {
+    fn details_that_json_cannot_represent_become_a_note() {
         let failure = Failure::new("A", "b").details(&[1.0, f64::NAN]);
         let note = r#"(no details: JSON has no number NaN (at "/1"))"#;
         assert_eq!(failure.details_as::<String>().as_deref(), Some(note));

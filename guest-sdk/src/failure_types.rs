@@ -1,4 +1,4 @@
-//! The types of the failures that the host and the SDK give out, for `failure.is(…)`.
+//! The types of the failures that the host and the SDK create, for `failure.is(…)`.
 //!
 //! ```
 //! # use windlass_sdk::prelude::*;
@@ -10,37 +10,37 @@
 //! # Ok::<(), Failure>(())
 //! ```
 
-/// An attempt or a whole call took longer than it was allowed.
+/// An attempt or a whole call exceeded its timeout.
 pub const TIMEOUT: &str = "windlass.timeout";
 /// The orchestration cancelled the task.
 pub const CANCELLED: &str = "windlass.cancelled";
-/// The sub-orchestration was ended from outside.
+/// A client terminated the sub-orchestration.
 pub const TERMINATED: &str = "windlass.terminated";
 /// The code panicked or broke another rule of the sandbox.
 pub const TRAP: &str = "windlass.trap";
 /// The code used up its fuel.
 pub const FUEL_EXHAUSTED: &str = "windlass.fuel-exhausted";
-/// The code wanted more memory than it may have.
+/// The code exceeded its memory limit.
 pub const MEMORY_EXHAUSTED: &str = "windlass.memory-exhausted";
-/// The attempt ran at several unclean ends of the host in a row.
+/// The host crashed several times in a row while the attempt ran.
 pub const POISONOUS: &str = "windlass.poisonous";
-/// No module offers the function.
+/// No module exports the function.
 pub const UNKNOWN_FUNCTION: &str = "windlass.unknown-function";
-/// The input does not fit the function's schema.
+/// The input does not match the function's schema.
 pub const INVALID_INPUT: &str = "windlass.invalid-input";
-/// The payload is larger than the host takes.
+/// The payload is larger than the host accepts.
 pub const PAYLOAD_REFUSED: &str = "windlass.invalid-payload";
 /// The instance id belongs to an instance that has not ended.
 pub const ALREADY_EXISTS: &str = "windlass.already-exists";
-/// The orchestration asked for more than its limits allow.
+/// The orchestration exceeded one of its limits.
 pub const LIMIT: &str = "windlass.limit";
-/// The orchestration waits although nothing that it asked for is outstanding.
+/// The orchestration waits although it has no outstanding task.
 pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
-/// From the SDK: `?` on an error to which nobody gave a type.
+/// From the SDK: `?` on an error without a failure type of its own.
 pub const ERROR: &str = "Error";
-/// From the SDK: an input, output or event is not what the function's Rust type asks for.
+/// From the SDK: an input, output or event does not match the Rust type.
 pub const INVALID_PAYLOAD: &str = "InvalidPayload";
-/// From the SDK: an activity asked for a setting that is not there.
+/// From the SDK: an activity asked for a setting that does not exist.
 pub const MISSING_CONFIG: &str = "MissingConfig";
-/// From the SDK: an activity asked for a secret that is not there.
+/// From the SDK: an activity asked for a secret that does not exist.
 pub const MISSING_SECRET: &str = "MissingSecret";

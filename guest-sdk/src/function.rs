@@ -1,7 +1,7 @@
-//! What a function is to the SDK: its signature, and its body.
+//! The traits of activities and orchestrations: signatures and bodies.
 //!
 //! The attribute macros turn a function into a unit struct of the same name that implements these traits. A caller
-//! needs the signature alone: a component that calls an activity links nothing of its body.
+//! needs the signature only: a component that calls an activity does not link its body.
 
 use futures::future::LocalBoxFuture;
 use schemars::JsonSchema;
@@ -15,40 +15,40 @@ use crate::orchestration::Orchestration;
 use crate::payload::{decode, encode, schema_of};
 use crate::retry::ActivityOptions;
 
-/// What a caller must know of an activity. Implemented by `#[activity]` and `signatures!`.
+/// The signature of an activity: what a caller needs. Implemented by `#[activity]` and `signatures!`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an activity",
     label = "expected a function with `#[activity]`",
     note = "call an activity by its string name with `ctx.call_named(\"Name\", &input)`"
 )]
 pub trait ActivitySignature {
-    /// The name it is exposed under.
+    /// The name under which the module exports it.
     const NAME: &'static str;
-    /// What it takes; `()` if nothing.
+    /// The input; `()` if the function takes none.
     type Input: Serialize + DeserializeOwned + 'static;
-    /// What it gives back when it succeeds.
+    /// The output of a successful run.
     type Output: Serialize + DeserializeOwned + 'static;
 
-    /// What a call gets that sets no options of its own, as far as the signature knows.
+    /// The options of a call that sets none itself, as far as the signature declares them.
     fn default_options() -> ActivityOptions {
         ActivityOptions::default()
     }
 }
 
-/// What a caller must know of an orchestration. Implemented by `#[orchestrator]` and `signatures!`.
+/// The signature of an orchestration: what a caller needs. Implemented by `#[orchestrator]` and `signatures!`.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an orchestration",
     label = "expected a function with `#[orchestrator]`",
     note = "call an orchestration by its string name with `ctx.sub_orchestration_named(\"Name\", &input)`"
 )]
 pub trait OrchestrationSignature {
-    /// The name it is exposed under.
+    /// The name under which the module exports it.
     const NAME: &'static str;
-    /// What it takes; `()` if nothing.
+    /// The input; `()` if the function takes none.
     type Input: Serialize + DeserializeOwned + 'static;
-    /// What it gives back when it succeeds.
+    /// The output of a successful run.
     type Output: Serialize + DeserializeOwned + 'static;
-    /// The events that it declares. It may wait for others besides.
+    /// The events that it declares. It may also wait for events that it does not declare.
     const EVENTS: &'static [EventDeclaration] = &[];
 }
 
@@ -58,15 +58,15 @@ pub trait OrchestrationSignature {
     label = "expected a function with `#[activity]`"
 )]
 pub trait ActivityFunction: ActivitySignature<Input: JsonSchema, Output: JsonSchema> {
-    /// One line for people.
+    /// A one-line description for people.
     const DOC: &'static str;
-    /// Whether the function has an input parameter. Without one, whatever comes is ignored.
+    /// Whether the function has an input parameter. If not, any input is ignored.
     const TAKES_INPUT: bool;
 
     /// Runs the body.
     ///
     /// # Errors
-    /// As the body does.
+    /// The failure that the body returns.
     fn invoke(ctx: Activity, input: Self::Input) -> Result<Self::Output>;
 }
 
@@ -76,25 +76,25 @@ pub trait ActivityFunction: ActivitySignature<Input: JsonSchema, Output: JsonSch
     label = "expected a function with `#[orchestrator]`"
 )]
 pub trait OrchestrationFunction: OrchestrationSignature<Input: JsonSchema, Output: JsonSchema> {
-    /// One line for people.
+    /// A one-line description for people.
     const DOC: &'static str;
-    /// Whether the function has an input parameter. Without one, whatever comes is ignored.
+    /// Whether the function has an input parameter. If not, any input is ignored.
     const TAKES_INPUT: bool;
 
     /// Runs the body.
     fn invoke(ctx: Orchestration, input: Self::Input) -> LocalBoxFuture<'static, Result<Self::Output>>;
 }
 
-/// What the functions of a module may return.
+/// The return types that the functions of a module may have.
 #[diagnostic::on_unimplemented(
     message = "activities and orchestrations return `Result<T>`, not `{Self}`",
     label = "expected `Result<T>` whose error converts into a `Failure`"
 )]
 pub trait Outcome {
-    /// What a caller gets when the function succeeds.
+    /// The output that a caller receives when the function succeeds.
     type Output;
 
-    /// The outcome as the host takes it.
+    /// Converts the returned value into a result of the SDK.
     ///
     /// # Errors
     /// If the function failed.
@@ -117,7 +117,7 @@ impl Outcome for () {
     }
 }
 
-/// One function as `describe` answers it.
+/// The description of one function, as the export `describe` returns it.
 pub struct FunctionDescription {
     pub(crate) name: String,
     pub(crate) doc: String,
@@ -126,7 +126,7 @@ pub struct FunctionDescription {
     pub(crate) default_options: Option<ActivityOptions>,
 }
 
-/// One entry of an `export!` line of activities: the traits above without their types.
+/// One entry of an `export!` line of activities: [`ActivityFunction`] with its types erased.
 #[derive(Clone, Copy)]
 pub struct ActivityEntry {
     pub(crate) name: &'static str,
@@ -145,7 +145,7 @@ impl ActivityEntry {
     }
 }
 
-/// One entry of an `export!` line of orchestrations.
+/// One entry of an `export!` line of orchestrations: [`OrchestrationFunction`] with its types erased.
 #[derive(Clone, Copy)]
 pub struct OrchestrationEntry {
     pub(crate) name: &'static str,
@@ -205,7 +205,7 @@ pub(crate) fn run_orchestration<O: OrchestrationFunction>(
 
 pub(crate) fn read_input<T: DeserializeOwned>(takes_input: bool, input: &str) -> Result<T> {
     decode(
-        "the input is not what the function takes",
+        "the input does not match the type that the function takes",
         if takes_input { input } else { "null" },
     )
 }

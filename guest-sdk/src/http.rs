@@ -1,7 +1,8 @@
 //! A small HTTP client for activities, over `wasi:http`.
 //!
-//! Requests leave the sandbox only as far as the operator allows it (`serve --allow`). A plain activity sends with
-//! [`send`](Request::send); an `async` one with [`send_async`](Request::send_async), several at a time if it likes.
+//! Requests leave the sandbox only if the operator allows their destination (`serve --allow`). A plain activity uses
+//! [`send`](Request::send), an `async` one [`send_async`](Request::send_async), which can run several requests
+//! concurrently.
 //!
 //! ```
 //! use windlass_sdk::http;
@@ -28,16 +29,16 @@
 //! }
 //! ```
 //!
-//! An orchestration has no HTTP: it calls an activity. Natively, in tests, requests are answered by
-//! [`testing::with_http`](crate::testing::with_http).
+//! Orchestrations cannot use HTTP; they call activities instead. In native tests,
+//! [`testing::with_http`](crate::testing::with_http) answers the requests.
 //!
 //! # Failures
-//! * `HttpError`: the request could not be made or answered; its details name the reason, and the header if one was
-//!   refused. Not worth a retry when the request itself is wrong or the operator's policy refuses it.
-//! * `HttpTimeout`: no whole answer within [`timeout`](Request::timeout).
-//! * `HttpBodyTooLarge`: the answer is longer than [`max_body_bytes`](Request::max_body_bytes), or all answers of the
+//! * `HttpError`: the request could not be sent, or no valid response arrived. The details have the reason, and the name
+//!   of a rejected header. It is not retried if the request is invalid or the operator does not allow its destination.
+//! * `HttpTimeout`: the response was not complete within [`timeout`](Request::timeout).
+//! * `HttpBodyTooLarge`: the body is longer than [`max_body_bytes`](Request::max_body_bytes), or all responses of the
 //!   attempt together are longer than the host allows.
-//! * `HttpStatus`: from [`Response::ok`], with status and beginning of the body as details.
+//! * `HttpStatus`: from [`Response::ok`], with the status and the beginning of the body as details.
 
 mod body;
 mod headers;
@@ -68,23 +69,23 @@ pub use body::Incoming;
 pub use response::Response;
 use url::Url;
 
-/// The types of the failures that this module makes.
+/// The types of the failures of this module.
 pub mod failure_types {
-    /// The request could not be made or answered.
+    /// The request could not be sent, or no valid response arrived.
     pub const ERROR: &str = "HttpError";
-    /// No whole answer in time.
+    /// The response was not complete in time.
     pub const TIMEOUT: &str = "HttpTimeout";
-    /// The answer is too long.
+    /// The body of the response is too long.
     pub const BODY_TOO_LARGE: &str = "HttpBodyTooLarge";
-    /// The answer says that the request did not succeed.
+    /// The status of the response is not 200 to 299.
     pub const STATUS: &str = "HttpStatus";
 }
 
-/// Longest body of an answer when the request does not say otherwise, in bytes: enough for documents, and little
-/// beside the memory cap of an activity.
+/// The default maximum size of a response body, in bytes: enough for documents, and small compared to the memory limit
+/// of an activity.
 const DEFAULT_MAX_BODY_BYTES: u64 = 16 << 20;
 
-/// What is asked of the server.
+/// An HTTP method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "named by HTTP")]
 pub enum Method {
@@ -97,7 +98,7 @@ pub enum Method {
     Options,
 }
 
-/// A request in the making. Mistakes in it are reported when it is sent.
+/// A request builder. Mistakes, such as an invalid header, are reported when the request is sent.
 #[derive(Clone, Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
@@ -110,27 +111,27 @@ pub struct Request {
     mistake: Option<Failure>,
 }
 
-/// A GET request.
+/// Builds a GET request.
 pub fn get(url: impl Into<String>) -> Request {
     request(Method::Get, url)
 }
 
-/// A POST request.
+/// Builds a POST request.
 pub fn post(url: impl Into<String>) -> Request {
     request(Method::Post, url)
 }
 
-/// A PUT request.
+/// Builds a PUT request.
 pub fn put(url: impl Into<String>) -> Request {
     request(Method::Put, url)
 }
 
-/// A DELETE request.
+/// Builds a DELETE request.
 pub fn delete(url: impl Into<String>) -> Request {
     request(Method::Delete, url)
 }
 
-/// A request of any method.
+/// Builds a request with any method.
 pub fn request(method: Method, url: impl Into<String>) -> Request {
     Request {
         method,
@@ -146,21 +147,21 @@ pub fn request(method: Method, url: impl Into<String>) -> Request {
 impl Request {
     /// Adds a header.
     ///
-    /// `content-length` follows from the body; a value that contradicts it is refused when the request is sent. So are
-    /// headers that belong to the connection (`connection`, `keep-alive`, `transfer-encoding`, `upgrade`, `host`, …),
-    /// names that are not valid, and values with control characters. The failure says which header and why.
+    /// `content-length` follows from the body; sending fails if a different value is set. It also fails for headers that
+    /// belong to the connection (`connection`, `keep-alive`, `transfer-encoding`, `upgrade`, `host`, …), for invalid
+    /// names, and for values with control characters. The failure names the header and the reason.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Adds a parameter to the URL's query, escaped.
+    /// Adds a parameter to the URL's query, percent-encoded.
     pub fn query(mut self, name: &str, value: impl ToString) -> Self {
         url::add_query(&mut self.url, name, &value.to_string());
         self
     }
 
-    /// Sends a value as JSON.
+    /// Sets the body to a value as JSON, and the header `content-type`.
     pub fn json(mut self, value: &(impl Serialize + ?Sized)) -> Self {
         match to_json(value) {
             Ok(body) => self.body = body.into_bytes(),
@@ -169,19 +170,19 @@ impl Request {
         self.header("content-type", "application/json")
     }
 
-    /// Sends bytes or text as they are.
+    /// Sets the body to bytes or text.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// Longest time until the whole answer is there. Without it, the attempt's deadline is the limit.
+    /// Sets the longest time until the response is complete. If unset, only the deadline of the attempt applies.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Longest body of the answer that is accepted, in bytes. 16 MiB unless set.
+    /// Sets the maximum size of the response body, in bytes. 16 MiB unless set.
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
         self.max_body_bytes = bytes;
         self
@@ -210,7 +211,7 @@ impl Request {
         &self.body
     }
 
-    /// Sends the request and reads the whole answer. An answer of any status is a success; see [`Response::ok`].
+    /// Sends the request and reads the whole response. A response with any status is a success; see [`Response::ok`].
     ///
     /// # Errors
     /// `HttpError`, `HttpTimeout` or `HttpBodyTooLarge`.
@@ -218,10 +219,10 @@ impl Request {
         block_on(self.send_async())
     }
 
-    /// As [`send`](Self::send), for `async` activities.
+    /// Like [`send`](Self::send), for `async` activities.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// Like [`send`](Self::send).
     pub async fn send_async(self) -> Result<Response> {
         let (timeout, max_body_bytes) = (self.timeout, self.max_body_bytes);
         within(timeout, async {
@@ -229,7 +230,7 @@ impl Request {
             let mut body = Vec::new();
             while let Some(chunk) = incoming.chunk_async().await? {
                 if (body.len() + chunk.len()) as u64 > max_body_bytes {
-                    let message = format!("the answer is longer than {max_body_bytes} bytes");
+                    let message = format!("the response is longer than {max_body_bytes} bytes");
                     return Err(Failure::new(failure_types::BODY_TOO_LARGE, message).non_retryable());
                 }
                 body.extend_from_slice(&chunk);
@@ -242,8 +243,8 @@ impl Request {
         .await
     }
 
-    /// Sends the request and hands out the answer as soon as its head is there, to read the body bit by bit. The
-    /// time limit ends with the head; the size limit does not apply.
+    /// Sends the request and returns the response as soon as its head has arrived, so that the body can be streamed. The
+    /// timeout applies to the head only; the size limit does not apply.
     ///
     /// # Errors
     /// `HttpError` or `HttpTimeout`.
@@ -251,10 +252,10 @@ impl Request {
         block_on(self.open_async())
     }
 
-    /// As [`open`](Self::open), for `async` activities.
+    /// Like [`open`](Self::open), for `async` activities.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Like [`open`](Self::open).
     pub async fn open_async(self) -> Result<Incoming> {
         within(self.timeout, self.exchange()).await
     }
@@ -277,12 +278,12 @@ async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T>
         Either::Left((result, _)) => result,
         Either::Right(((), _)) => Err(Failure::new(
             failure_types::TIMEOUT,
-            format!("no answer within {limit:?}"),
+            format!("no response within {limit:?}"),
         )),
     }
 }
 
-/// A mistake in the request: another attempt would make it again.
+/// A failure because of an invalid request, which another attempt would repeat.
 fn wrong(message: impl Into<String>) -> Failure {
     Failure::new(failure_types::ERROR, message).non_retryable()
 }

@@ -1,4 +1,4 @@
-//! [`InstanceId`]: the id of an orchestration's instance.
+//! [`InstanceId`]: the id of an orchestration instance.
 
 use std::borrow::{Borrow, Cow};
 use std::fmt;
@@ -6,9 +6,9 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// The id of an instance. In payloads a string.
+/// The id of an instance; a string in payloads.
 ///
-/// The host checks it where it is used: it has at most 256 bytes, and is neither `.` nor `..`.
+/// The host checks it where it is used: at most 256 bytes, and neither `.` nor `..`.
 ///
 /// ```
 /// use windlass_sdk::InstanceId;
@@ -35,7 +35,7 @@ impl fmt::Display for InstanceId {
     }
 }
 
-/// The id in quotes.
+/// Prints the id in quotes.
 impl fmt::Debug for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)

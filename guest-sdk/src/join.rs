@@ -1,15 +1,15 @@
-//! Running things side by side: the functions and macros of `futures`, which here also start calls.
+//! Concurrency: variants of the join functions and macros of `futures` that also start calls.
 //!
-//! A [`Call`](crate::Call) is no future before it is started. Those of `futures` take futures alone; these start what
-//! they are given, in order, before they wait for any of it.
+//! A [`Call`](crate::Call) is not a future until it is started. The functions of `futures` accept only futures; these
+//! start all their arguments, in order, before they wait for any of them.
 
 use std::future::IntoFuture;
 
 use futures::future::{JoinAll, TryFuture, TryJoinAll};
 
-/// Runs futures and calls side by side and gives all their outputs, in the order in which they were given.
+/// Runs futures and calls concurrently and returns all their outputs, in the order of the arguments.
 ///
-/// All calls are started here, in order, so they run in parallel.
+/// It starts all calls immediately, in order, so they run in parallel.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -25,7 +25,7 @@ where
     futures::future::join_all(futures.into_iter().map(IntoFuture::into_future))
 }
 
-/// As [`join_all`], but ends with the first failure. What it gave up goes on, as when a [`Task`](crate::Task) is
+/// Like [`join_all`], but returns at the first failure. The remaining calls continue, as when a [`Task`](crate::Task) is
 /// dropped.
 pub fn try_join_all<I>(futures: I) -> TryJoinAll<<I::Item as IntoFuture>::IntoFuture>
 where
@@ -34,7 +34,7 @@ where
     futures::future::try_join_all(futures.into_iter().map(IntoFuture::into_future))
 }
 
-/// Runs a fixed number of futures and calls of any types side by side.
+/// Runs a fixed number of futures and calls of any types concurrently.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -51,7 +51,7 @@ macro_rules! join {
     };
 }
 
-/// As [`join!`](crate::join!), but ends with the first failure.
+/// Like [`join!`](crate::join!), but returns at the first failure.
 #[macro_export]
 macro_rules! try_join {
     ($($future:expr),+ $(,)?) => {

@@ -1,8 +1,8 @@
 //! Write Windlass orchestrations and activities in ordinary Rust.
 //!
-//! An **activity** is a plain function that does something in the world. It may fail and is then tried again; it may
-//! be cut off by a crash and is then run again. An **orchestration** is an `async fn` that says what is done in which
-//! order. It survives crashes, restarts and redeploys, and may run for seconds or for years.
+//! An **activity** is a plain function with side effects. The host retries it when it fails, and runs it again when a
+//! crash interrupted it. An **orchestration** is an `async fn` that coordinates activities. It survives crashes,
+//! restarts and redeploys, and may run for seconds or for years.
 //!
 //! ```
 //! use windlass_sdk::http;
@@ -18,7 +18,7 @@
 //! #[activity(name = "ProcessPaymentActivity", timeout = mins(5))]
 //! fn process_payment(ctx: Activity, payment: Payment) -> Result<String> {
 //!     let answer = http::post("http://payments.example/charges")
-//!         .header("idempotency-key", ctx.idempotency_key()) // a repeat does not charge again
+//!         .header("idempotency-key", ctx.idempotency_key()) // a retry does not charge again
 //!         .json(&payment)
 //!         .send()?;
 //!     match answer.status() {
@@ -57,7 +57,7 @@
 //! crate-type = ["cdylib"]
 //! ```
 //!
-//! and one [`export!`] line that names what it offers:
+//! and one [`export!`] line that lists its functions:
 //!
 //! ```
 //! # use windlass_sdk::prelude::*;
@@ -66,28 +66,30 @@
 //! # fn main() {}
 //! ```
 //!
-//! It is built with `cargo build --release --target wasm32-wasip2`, or with `cargo component build --release`.
+//! Build it with `cargo build --release --target wasm32-wasip2`, or with `cargo component build --release`.
 //!
-//! Both sides of a call need its name and types. Either a crate declares them with [`signatures!`] and both sides use
-//! it, or the activities live in a library without an `export!` line, which the orchestrations use directly and a
-//! crate of one line makes a module. An orchestration links nothing of an activity's body either way. Without shared
-//! types there is [`call_named`](Orchestration::call_named).
+//! Both sides of a call need its name and types. There are two ways to share them: a crate declares them with
+//! [`signatures!`] and both sides depend on it; or the activities are in a library without an `export!` line, which the
+//! orchestrations depend on directly, and a second crate with only the `export!` line turns the library into a module.
+//! Either way, an orchestration does not link the body of an activity. To call without shared types, use
+//! [`call_named`](Orchestration::call_named).
 //!
 //! # How an orchestration differs from other async code
 //!
-//! * Everything it sees is recorded, and repeated from the record when it is carried on after a crash. That holds for
-//!   `ctx` and for `std` alike; what cannot be repeated (files, sockets, HTTP) is not there.
+//! * The host records everything that it sees, and replays the record after a crash. This applies to `ctx` and to `std`
+//!   alike; APIs that cannot be replayed (files, sockets, HTTP) are not available.
 //! * [`call`](Orchestration::call) describes a call. `.await` makes it and waits; [`.start()`](Call::start) makes it
-//!   and gives a [`Task`] that runs beside others. Dropping a task does not cancel it.
+//!   and returns a [`Task`] that runs concurrently. Dropping a task does not cancel it.
 //! * Dropping an [event wait](EventWait) or a [timer](Sleep) withdraws it, and loses no event.
-//! * All combinators of `futures` work: `select!`, `FuturesUnordered`, and what you write yourself. The [`prelude`] has
-//!   those that are needed most; its `join_all`, `try_join_all`, `join!` and `try_join!` also start calls.
-//! * `?` turns any error into a [`Failure`]. Programs tell failures by the names of their types, which you choose: see
-//!   [`FailureType`](derive@FailureType).
+//! * All combinators of `futures` work: `select!`, `FuturesUnordered`, and your own. The [`prelude`] has the most common
+//!   ones; its `join_all`, `try_join_all`, `join!` and `try_join!` also start calls.
+//! * `?` turns any error into a [`Failure`]. Programs distinguish failures by the names of their types, which you
+//!   choose: see [`FailureType`](derive@FailureType).
 //!
 //! # Tests
 //!
-//! [`testing`] runs an orchestration natively, with scripted activities and in virtual time: three days pass at once.
+//! [`testing`] runs an orchestration natively, with scripted activities and in virtual time: a timer of three days
+//! fires at once.
 
 extern crate self as windlass_sdk;
 
@@ -156,7 +158,7 @@ pub use serde;
 pub use serde_json;
 pub use tracing;
 
-/// What the macros expand to. Not part of the interface.
+/// Items that the macros expand to. Not part of the public API.
 #[doc(hidden)]
 pub mod __private {
     pub use futures::future::LocalBoxFuture;

@@ -1,7 +1,7 @@
-//! Log lines: the macros of `tracing` and `log`, and panics, all end in the log of the instance.
+//! Logging: the macros of `tracing` and `log`, and panics, write to the log of the instance.
 //!
-//! A line goes to the [`Sink`] of whatever runs in this thread: the imports of the sandbox, or a simulated host in
-//! tests. Outside of both it goes nowhere.
+//! A line goes to the current [`Sink`] of this thread: the imports of the sandbox, or a simulated host in tests. Without
+//! a sink, it is dropped.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -12,22 +12,22 @@ use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Metadata, Subscriber};
 
-/// How urgent a log line is.
+/// The severity of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Every step.
     Trace,
-    /// For whoever looks for a mistake.
+    /// Details for debugging.
     Debug,
-    /// The course of events.
+    /// Normal progress.
     Info,
-    /// Something to look at.
+    /// An unexpected condition that may need attention.
     Warn,
-    /// Something went wrong.
+    /// A failure.
     Error,
 }
 
-/// Takes log lines.
+/// A destination of log lines.
 pub(crate) trait Sink {
     fn log(&self, level: Level, message: &str);
 }
@@ -36,7 +36,7 @@ thread_local! {
     static CURRENT: RefCell<Vec<Rc<dyn Sink>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Sends this thread's lines to a sink until the guard is dropped.
+/// Directs the lines of this thread to a sink until the guard is dropped.
 pub(crate) fn enter(sink: Rc<dyn Sink>) -> Entered {
     install();
     CURRENT.with_borrow_mut(|sinks| sinks.push(sink));
@@ -61,7 +61,7 @@ fn emit(level: Level, message: &str) {
     }
 }
 
-/// Installs both facades, once. Whoever installed one before keeps it.
+/// Installs both facades, once. A subscriber or logger that the author installed before stays in place.
 fn install() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -107,7 +107,7 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-/// Events become lines; spans are accepted and leave no trace, since the host's log already names the instance.
+/// Writes events as lines, and ignores spans: the host's log already names the instance.
 struct Tracing;
 
 impl Subscriber for Tracing {

@@ -1,7 +1,8 @@
-//! [`Orchestration`]: what an orchestration can do.
+//! [`Orchestration`]: the API of an orchestration.
 //!
-//! A thin, typed face of the [`Backend`](crate::backend::Backend): each method encodes, asks the host, and hands out
-//! a future; calls are asked for once their options are known. How the futures are driven is the [`executor`](crate::executor)'s concern.
+//! A thin, typed layer over the [`Backend`](crate::backend::Backend): each method encodes its arguments, calls the host,
+//! and returns a future. Calls reach the host once their options are known. The [`executor`](crate::executor) drives the
+//! futures.
 
 pub(crate) mod call;
 pub(crate) mod event;
@@ -34,11 +35,11 @@ use event::EventWait;
 use start::Start;
 use timer::{Elapsed, Sleep};
 
-/// The context of a running orchestration. Clones are cheap and mean the same execution.
+/// The context of a running orchestration. Cheap to clone; all clones refer to the same execution.
 ///
-/// Everything asked of it is recorded and repeated from the record on replay, and ordinary `std` is replay-safe as
-/// well: `SystemTime::now()` is the time of the turn, `HashMap` and `rand` are seeded per execution, `thread::sleep`
-/// is a durable timer (that holds up all branches), `println!` is a log line that replay does not repeat.
+/// The results of its methods are recorded, and replay returns the recorded ones. Ordinary `std` is replay-safe as well:
+/// `SystemTime::now()` is the time of the turn, `HashMap` and `rand` are seeded per execution, `thread::sleep` is a
+/// durable timer (which blocks all branches), `println!` is a log line that replay does not repeat.
 #[derive(Clone)]
 pub struct Orchestration {
     core: Rc<Core>,
@@ -49,10 +50,10 @@ impl Orchestration {
         Self { core }
     }
 
-    /// Calls an activity; input and output are those of its signature.
+    /// Calls an activity, with the input and output types of its signature.
     ///
-    /// It runs at least once and its outcome arrives exactly once. The call is made when it is awaited, or by
-    /// [`start`](Call::start), so that it runs beside others.
+    /// The activity runs at least once, and its outcome arrives exactly once. The call is made when it is awaited, or by
+    /// [`start`](Call::start), which lets it run concurrently.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -73,7 +74,7 @@ impl Orchestration {
     /// }
     /// ```
     ///
-    /// An input of another type is refused by the compiler, and so is what is no activity:
+    /// An input of another type does not compile, and neither does a call of something that is not an activity:
     ///
     /// ```compile_fail,E0308
     /// # use windlass_sdk::prelude::*;
@@ -91,14 +92,14 @@ impl Orchestration {
     /// ```
     ///
     /// # Errors
-    /// The future gives the activity's failure, `windlass.timeout`, `windlass.cancelled`, or another failure of the
-    /// host; `InvalidPayload` if an input or output does not fit its Rust type.
+    /// The future returns the activity's failure, `windlass.timeout`, `windlass.cancelled`, or another failure of the
+    /// host; `InvalidPayload` if the input cannot be written as JSON or the output does not match its Rust type.
     pub fn call<A: ActivitySignature>(&self, activity: A, input: &A::Input) -> Call<A::Output> {
         let _ = activity;
         self.call_named(A::NAME, input)
     }
 
-    /// Calls an activity by the name it is exposed under.
+    /// Calls an activity by its name.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -113,12 +114,12 @@ impl Orchestration {
         Call::new(&self.core, name, encode("the input cannot be written", input))
     }
 
-    /// Calls a child orchestration. As with [`call`](Self::call), that happens when it is awaited or
+    /// Calls a sub-orchestration. As with [`call`](Self::call), the call is made when it is awaited or
     /// [started](SubCall::start).
     ///
     /// # Errors
-    /// The future gives the child's failure, `windlass.timeout`, `windlass.cancelled`, or another failure of the
-    /// host; `InvalidPayload` if an input or output does not fit its Rust type.
+    /// The future returns the child's failure, `windlass.timeout`, `windlass.cancelled`, or another failure of the
+    /// host; `InvalidPayload` if the input cannot be written as JSON or the output does not match its Rust type.
     pub fn sub_orchestration<O: OrchestrationSignature>(
         &self,
         orchestration: O,
@@ -128,7 +129,7 @@ impl Orchestration {
         self.sub_orchestration_named(O::NAME, input)
     }
 
-    /// Calls a child orchestration by the name it is exposed under.
+    /// Calls a sub-orchestration by its name.
     ///
     /// # Errors
     /// As [`sub_orchestration`](Self::sub_orchestration).
@@ -140,7 +141,8 @@ impl Orchestration {
         SubCall::new(&self.core, name, encode("the input cannot be written", input))
     }
 
-    /// Starts an orchestration that nobody awaits, once it is [sent](Start::send); returns its id.
+    /// Prepares the start of an independent orchestration, which this one does not await. [`send`](Start::send) starts it
+    /// and returns its id.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -154,16 +156,16 @@ impl Orchestration {
         self.start_named(O::NAME, input)
     }
 
-    /// Starts an orchestration that nobody awaits by the name it is exposed under, once it is [sent](Start::send).
+    /// Like [`start`](Self::start), by the name of the orchestration.
     pub fn start_named(&self, name: &str, input: &(impl Serialize + ?Sized)) -> Start {
         Start::new(&self.core, name, encode("the input cannot be written", input))
     }
 
-    /// Waits for one external event: one that is declared with [`signatures!`](crate::signatures!), or any by its name;
-    /// letter case does not matter.
+    /// Waits for one external event: one that is declared with [`signatures!`](crate::signatures!), or any event by its
+    /// name. Names are case-insensitive.
     ///
-    /// Events that came early are kept, and waits of one name are served in the order they were made. Dropping the
-    /// wait withdraws it and loses no event.
+    /// The host buffers events that arrive early, and serves waits for the same name in the order they were made.
+    /// Dropping the wait withdraws it and loses no event.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -183,9 +185,9 @@ impl Orchestration {
     /// ```
     ///
     /// # Errors
-    /// The future gives `InvalidPayload` if the event is not a `T`. An event that the orchestration [declares] is
-    /// refused where it is raised instead. If it is declared as another type than `T`, the orchestration fails with
-    /// `EventTypeMismatch`.
+    /// The future returns `InvalidPayload` if the event is not a `T`. If the orchestration [declares] the event, the host
+    /// rejects such an event when it is raised instead. If the event is declared with a type other than `T`, the
+    /// orchestration fails with `EventTypeMismatch`.
     ///
     /// [declares]: macro@crate::orchestrator
     pub fn event<T: DeserializeOwned + 'static>(&self, event: impl EventName<T>) -> EventWait<T> {
@@ -196,8 +198,9 @@ impl Orchestration {
         EventWait::new(&self.core, name)
     }
 
-    /// Raises an event for another instance. Dropped silently when there is no such instance or it has ended, and with
-    /// a line in this instance's log when it does not fit what the other one declares.
+    /// Raises an event for another instance. If that instance does not exist or has ended, the host drops the event
+    /// silently. If the event does not match the declaration of that instance, the host drops it and writes a line to
+    /// this instance's log.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -230,33 +233,33 @@ impl Orchestration {
         }
     }
 
-    /// A durable timer that fires after that time, counted from here, but not after the year 9999.
+    /// Creates a durable timer that fires after `duration`, counted from now, and at the latest at the end of the year
+    /// 9999.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         self.sleep_until(self.now() + duration)
     }
 
-    /// A durable timer that fires at that time, at once if it is in the past, and at the end of the year 9999 if it is
-    /// later. Takes a [`Timestamp`] or a
-    /// [`SystemTime`](std::time::SystemTime).
+    /// Creates a durable timer that fires at `time`: immediately if that is in the past, and at the latest at the end of
+    /// the year 9999. Takes a [`Timestamp`] or a [`SystemTime`](std::time::SystemTime).
     pub fn sleep_until(&self, time: impl Into<Timestamp>) -> Sleep {
         Sleep::new(&self.core, time.into())
     }
 
-    /// Waits for a future or a call, but no longer than that, counted from where this is awaited. What is given up is
-    /// dropped: events and timers are withdrawn, activities and sub-orchestrations go on.
+    /// Waits for a future or a call for at most `limit`, counted from the first poll. On timeout the future is dropped:
+    /// event waits and timers are withdrawn, activities and sub-orchestrations continue.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
     /// # async fn example(ctx: Orchestration) -> Result<()> {
     /// match ctx.timeout(hours(72), ctx.event::<String>("approval")).await {
     ///     Ok(decision) => info!("decided: {}", decision?),
-    ///     Err(Elapsed) => warn!("nobody cared"),
+    ///     Err(Elapsed) => warn!("no decision after three days"),
     /// }
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// [`Elapsed`] when the time is over.
+    /// [`Elapsed`] on timeout.
     pub async fn timeout<F: IntoFuture>(&self, limit: Duration, future: F) -> std::result::Result<F::Output, Elapsed> {
         match select(pin!(future.into_future()), self.sleep(limit)).await {
             Either::Left((output, _)) => Ok(output),
@@ -265,7 +268,7 @@ impl Orchestration {
     }
 
     /// Ends this execution and starts the next one under the same instance id, with this input and an empty history.
-    /// Events that were not taken go on waiting. For orchestrations that would never end otherwise.
+    /// Events that were not taken stay available to the next execution. Use it in orchestrations that run forever.
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -279,27 +282,27 @@ impl Orchestration {
     /// ```
     ///
     /// # Errors
-    /// Always: the result is there to be returned, by itself or with `?`.
+    /// Always. Return the result from the orchestration, as it is or with `?`.
     pub fn continue_as_new<T>(&self, input: &(impl Serialize + ?Sized)) -> Result<T> {
         let input = encode("the input cannot be written", input)?;
         self.core.host().continue_as_new(&input);
         Err(Failure::continue_as_new())
     }
 
-    /// Shows a value with the instance from the end of this turn on: a sentence, or a structure with progress. A value
-    /// that JSON cannot say (NaN, for example) fails the orchestration with `InvalidPayload`.
+    /// Sets the custom status of the instance, for example a sentence or a structure with progress. Clients see it after
+    /// this turn. A value that JSON cannot represent (NaN, for example) fails the orchestration with `InvalidPayload`.
     pub fn set_custom_status(&self, status: impl Serialize) {
         if let Some(status) = self.encoded("the custom status cannot be written", &status) {
             self.core.host().set_custom_status(&status);
         }
     }
 
-    /// The time of this turn. It stands still between two waits.
+    /// The current time, which does not advance between two waits.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_host(self.core.host().now_ms())
     }
 
-    /// A new random UUID, the same again on replay.
+    /// A new random UUID. Replay returns the same one.
     pub fn new_uuid(&self) -> Uuid {
         Uuid::from_host(self.core.host().new_uuid())
     }
@@ -309,7 +312,7 @@ impl Orchestration {
         &self.core.info().instance_id
     }
 
-    /// From 1; continue-as-new counts it up under the same instance id.
+    /// The number of this execution, from 1. Continue-as-new increments it.
     pub fn execution(&self) -> u32 {
         self.core.info().execution
     }
@@ -324,8 +327,8 @@ impl Orchestration {
         self.core.info().parent_instance_id.as_ref()
     }
 
-    /// How long the history of this execution was before this turn. A history may not grow without end, so an
-    /// orchestration that goes on for ever [continues as new](Self::continue_as_new) from time to time:
+    /// The size of the history of this execution before this turn. The size of a history is limited, so an
+    /// orchestration that runs forever must [continue as new](Self::continue_as_new) from time to time:
     ///
     /// ```
     /// # use windlass_sdk::prelude::*;
@@ -343,22 +346,22 @@ impl Orchestration {
         self.core.host().history()
     }
 
-    /// When this execution started.
+    /// The time at which this execution started.
     pub fn started_at(&self) -> Timestamp {
         Timestamp::from_host(self.core.info().started_at_ms)
     }
 
-    /// Payloads longer than this many bytes are refused.
+    /// The maximum size of a payload in bytes. The host refuses longer ones.
     pub fn max_payload_bytes(&self) -> u64 {
         self.core.info().max_payload_bytes
     }
 
-    /// Writes a line to the instance's log; the macros of `tracing` and `log` do the same. Replay does not repeat it.
+    /// Writes a line to the instance's log, like the macros of `tracing` and `log`. Replay does not repeat it.
     pub fn log(&self, level: Level, message: &str) {
         self.core.host().log(level, message);
     }
 
-    /// JSON for a method that has no way to fail: the execution fails instead.
+    /// Encodes a value for a method that returns no error: if that fails, the execution fails.
     fn encoded(&self, what: &str, value: &(impl Serialize + ?Sized)) -> Option<String> {
         encode(what, value)
             .map_err(|failure| self.core.break_with(failure))

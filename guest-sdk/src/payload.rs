@@ -1,6 +1,6 @@
-//! The payload codec: Rust values as JSON text, and [`Bytes`] for what is not text.
+//! The payload codec: Rust values as JSON text, and [`Bytes`] for binary data.
 //!
-//! Alone here, so that there is one place that decides how a value is written.
+//! This module alone decides how a value is written.
 
 mod checked;
 
@@ -21,20 +21,20 @@ use serde_json::Value;
 use crate::failure::{Failure, Result};
 use checked::Checked;
 
-/// Writes a value as a payload; `what` begins the message of the failure.
+/// Serializes a value into a payload. The message of a failure begins with `what`.
 pub(crate) fn encode(what: &str, value: &(impl Serialize + ?Sized)) -> Result<String> {
     to_json(value).map_err(|error| Failure::invalid_payload(what, &error))
 }
 
-/// Writes a value as JSON text.
+/// Serializes a value into JSON text.
 ///
 /// # Errors
-/// If JSON cannot say it, with the place: NaN and the infinities are no `null`.
+/// If JSON cannot represent the value; the message has the place. NaN and the infinities are errors, not `null`.
 pub(crate) fn to_json(value: &(impl Serialize + ?Sized)) -> serde_json::Result<String> {
     serde_json::to_string(&Checked::new(value, &Cell::new(false)))
 }
 
-/// Reads a payload; `what` begins the message of the failure.
+/// Deserializes a payload. The message of a failure begins with `what`.
 pub(crate) fn decode<T: DeserializeOwned>(what: &str, payload: &str) -> Result<T> {
     serde_json::from_str(payload).map_err(|error| Failure::invalid_payload(what, &error))
 }
@@ -49,8 +49,8 @@ pub(crate) fn schema_of<T: JsonSchema>() -> String {
         .to_string()
 }
 
-/// Says what the type of a number refuses, where the author has not said it: `format: "uint32"` alone means nothing
-/// to most who read a schema.
+/// Adds the bounds of number types where the author set none, because many readers of a schema do not know
+/// `format: "uint32"`.
 fn say_bounds(schema: &mut Schema) {
     let (minimum, maximum): (Value, Value) = match schema.get("format").and_then(Value::as_str) {
         Some("int8") => (i8::MIN.into(), i8::MAX.into()),
@@ -63,7 +63,7 @@ fn say_bounds(schema: &mut Schema) {
         Some("uint32") => (u32::MIN.into(), u32::MAX.into()),
         Some("uint64") => (u64::MIN.into(), u64::MAX.into()),
         Some("uint") => (usize::MIN.into(), usize::MAX.into()),
-        // As they are written, which is a little beyond what they are.
+        // Their decimal form as serde writes it, which is slightly outside the exact values.
         Some("float") => ((-3.402_823_5e38_f64).into(), 3.402_823_5e38_f64.into()),
         _ => return,
     };
@@ -79,7 +79,7 @@ fn say_bounds(schema: &mut Schema) {
 
 /// Bytes inside a payload, written as base64 text.
 ///
-/// `Vec<u8>` would become a list of numbers, four times as long.
+/// A `Vec<u8>` becomes a list of numbers, which is about three times as long.
 ///
 /// ```
 /// use windlass_sdk::Bytes;
@@ -92,7 +92,7 @@ fn say_bounds(schema: &mut Schema) {
 pub struct Bytes(pub Vec<u8>);
 
 impl Bytes {
-    /// The bytes themselves.
+    /// Returns the bytes.
     pub fn into_vec(self) -> Vec<u8> {
         self.0
     }
@@ -160,7 +160,7 @@ impl From<Bytes> for Vec<u8> {
     }
 }
 
-/// Shows the length alone: a log should not be flooded by a document.
+/// Shows only the length, so that a document does not flood the log.
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Bytes({} bytes)", self.0.len())
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_round_trip_and_refuse_what_is_not_base64() {
+    fn bytes_round_trip_and_reject_invalid_base64() {
         let bytes = Bytes::from(vec![0, 255, 10]);
         let text = encode("bytes", &bytes).unwrap();
         assert_eq!(decode::<Bytes>("bytes", &text).unwrap(), bytes);
@@ -180,9 +180,9 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_says_what_its_type_refuses() {
+    fn a_schema_has_the_bounds_of_its_number_types() {
         #[derive(JsonSchema)]
-        #[expect(dead_code, reason = "a schema is all that is made of it")]
+        #[expect(dead_code, reason = "only its schema is used")]
         struct Order {
             count: u32,
             small: Option<i8>,
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_json_has_not_is_no_null() {
+    fn a_number_that_json_cannot_represent_is_an_error() {
         let failure = encode("the output cannot be written", &[Some(0.5), Some(f64::NAN)]).unwrap_err();
         assert_eq!(
             failure.to_string(),
@@ -221,14 +221,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_the_default_parser_reads_wrong_are_read_right() {
+    fn numbers_that_the_default_parser_rounds_wrongly_round_trip() {
         for number in [117.63331139400017, 1.5777777777770001, 9_007_199_254_740_991.0_f64] {
             let text = encode("the number", &number).unwrap();
             assert_eq!(decode::<f64>("the number", &text).unwrap().to_bits(), number.to_bits());
         }
     }
 
-    /// A number where serde keeps what it read before it knows the type.
+    /// Contains a number that serde buffers before it knows the type.
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     #[serde(untagged)]
     enum Either {
@@ -238,7 +238,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn every_finite_number_is_read_as_it_was_written(bits: u64, small: u32) {
+        fn every_finite_number_round_trips(bits: u64, small: u32) {
             let (number, small) = (f64::from_bits(bits), f32::from_bits(small));
             proptest::prop_assume!(number.is_finite() && small.is_finite());
             let text = encode("the number", &number).unwrap();

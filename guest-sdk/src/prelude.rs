@@ -1,4 +1,4 @@
-//! What nearly every module needs: `use windlass_sdk::prelude::*;`.
+//! Imports that nearly every module needs: `use windlass_sdk::prelude::*;`.
 
 pub use crate::{
     Activity, Bytes, Elapsed, Failure, FailureType, InstanceId, Level, OrFail, Orchestration, Result, Retry, Timestamp,
@@ -8,8 +8,8 @@ pub use crate::{
 pub use crate::join::{join_all, try_join_all};
 pub use crate::{join, try_join};
 
-/// Waits for whichever future is ready first. Of several that are ready the one written first wins, so that the
-/// choice never depends on chance.
+/// Waits for the first future that is ready. If several are ready, the one written first wins, so the choice is
+/// deterministic.
 pub use futures::select_biased as select;
 pub use futures::{FutureExt as _, StreamExt as _};
 

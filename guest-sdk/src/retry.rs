@@ -1,12 +1,12 @@
 //! Retry policies and the other options of a call.
 //!
-//! Only descriptions: the host repeats attempts and keeps the count, so that a crash does not start it anew.
+//! These types only describe a policy. The host retries and counts attempts, so that the count survives a crash.
 
 use std::time::Duration;
 
 use crate::instance_id::InstanceId;
 
-/// When and how often a failed attempt is repeated.
+/// When and how often a failed attempt is retried.
 ///
 /// ```
 /// use windlass_sdk::prelude::*;
@@ -26,11 +26,12 @@ pub struct Retry {
     pub(crate) non_retryable: Vec<String>,
 }
 
-/// Attempts in all when a policy does not say otherwise.
+/// Total number of attempts if a policy does not set it.
 const DEFAULT_MAX_ATTEMPTS: u32 = 3;
 
 impl Retry {
-    /// Waits `first` before the second attempt and twice as long before each further one; 3 attempts in all.
+    /// Waits `first` before the second attempt, and doubles the wait before each further one. At most 3 attempts in
+    /// total unless set.
     pub fn exponential(first: Duration) -> Self {
         Self {
             first_interval: first,
@@ -41,7 +42,7 @@ impl Retry {
         }
     }
 
-    /// Waits the same time before each further attempt; 3 attempts in all.
+    /// Waits `interval` before each further attempt. At most 3 attempts in total unless set.
     pub fn fixed(interval: Duration) -> Self {
         Self {
             coefficient: 1.0,
@@ -49,7 +50,7 @@ impl Retry {
         }
     }
 
-    /// A single attempt: for a call of an activity that declares retries by default.
+    /// A single attempt. Turns off the retries that an activity declares by default.
     pub fn never() -> Self {
         Self {
             max_attempts: 1,
@@ -57,14 +58,14 @@ impl Retry {
         }
     }
 
-    /// Attempts in all, the first included. 0 counts as 1.
+    /// Sets the maximum number of attempts, including the first. 0 counts as 1.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts.max(1);
         self
     }
 
-    /// The factor from one wait to the next. Below 1 counts as 1.
+    /// Sets the factor by which each wait is longer than the one before. Values below 1, NaN and infinity count as 1.
     #[must_use]
     pub fn coefficient(mut self, coefficient: f64) -> Self {
         self.coefficient = if coefficient.is_finite() {
@@ -75,14 +76,14 @@ impl Retry {
         self
     }
 
-    /// No wait is longer than this. Without it: one day.
+    /// Sets the longest wait between two attempts. One day unless set.
     #[must_use]
     pub fn max_interval(mut self, interval: Duration) -> Self {
         self.max_interval = Some(interval);
         self
     }
 
-    /// A failure of this type ends the retries at once. May be called several times.
+    /// Stops retrying at the first failure of this type. May be called several times.
     #[must_use]
     pub fn non_retryable(mut self, error_type: impl Into<String>) -> Self {
         self.non_retryable.push(error_type.into());
@@ -90,26 +91,25 @@ impl Retry {
     }
 }
 
-/// How a call of an activity is carried out; made by the builder methods of a call or by the options of
-/// `#[activity]`.
+/// The options of an activity call, from the builder methods of the call or the options of `#[activity]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ActivityOptions {
-    /// Without it: one attempt.
+    /// The retry policy; a single attempt if `None`.
     pub retry: Option<Retry>,
-    /// Longest time one attempt may run, counted from its start.
+    /// Longest time that one attempt may run, from its start.
     pub attempt_timeout: Option<Duration>,
-    /// Longest time from scheduling to the final outcome, waits and queues included.
+    /// Longest time from scheduling to the final outcome, including waits between attempts and time in queues.
     pub timeout: Option<Duration>,
 }
 
-/// How a sub-orchestration is carried out; made by the builder methods of a call.
+/// The options of a sub-orchestration, from the builder methods of the call.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct SubOrchestrationOptions {
-    /// The child's id. Without it the host derives one.
+    /// The child's id; the host derives one if `None`.
     pub instance_id: Option<InstanceId>,
-    /// Without it: one attempt.
+    /// The retry policy; a single attempt if `None`.
     pub retry: Option<Retry>,
     /// Longest time from scheduling to the final outcome.
     pub timeout: Option<Duration>,

@@ -1,4 +1,4 @@
-//! What an activity is given beside its input: settings, and [`Secret`]s.
+//! Settings and [`Secret`]s, which an activity reads in addition to its input.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,15 +7,15 @@ use crate::bindings::activity::windlass::durable::activity_context as imports;
 use crate::failure::{Failure, Result};
 use crate::failure_types;
 
-/// A password, a token or a key that was given to the module.
+/// A password, token or key that the operator granted to the module.
 ///
-/// It is written nowhere by accident: `Debug` shows `***`, and there is neither `Display` nor a way into a payload. Where
-/// the value itself is needed, [`expose`](Self::expose) it.
+/// It does not leak by accident: `Debug` prints `***`, and it implements neither `Display` nor `Serialize`. Call
+/// [`expose`](Self::expose) where the value is needed.
 #[derive(Clone)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The value itself.
+    /// Returns the secret value.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -30,9 +30,9 @@ impl fmt::Debug for Secret {
 /// Where settings and secrets come from.
 #[derive(Clone)]
 pub(crate) enum Settings {
-    /// The host is asked.
+    /// The imports of the sandbox.
     Host,
-    /// A test says what there is.
+    /// Values given by a test.
     Given {
         config: BTreeMap<String, String>,
         secrets: BTreeMap<String, String>,
@@ -83,8 +83,8 @@ impl Settings {
     }
 }
 
-/// Another attempt would not find it either, unless a person makes it meanwhile.
+/// Non-retryable, because another attempt would not find it either.
 fn missing(error_type: &str, what: &str, name: &str) -> Failure {
-    let message = format!("the {what} `{name}` is not there: whoever runs this module has to make it");
+    let message = format!("the {what} `{name}` does not exist: create it for this module or its tenant");
     Failure::new(error_type, message).non_retryable()
 }

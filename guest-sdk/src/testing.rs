@@ -1,15 +1,15 @@
 //! Runs orchestrations natively, without a host, in virtual time.
 //!
-//! A [`World`] plays the host: activities are scripted by closures or really run, timers jump, events are raised at
-//! a virtual time, retries and time-outs are honoured, sub-orchestrations are scripted or really run. The
-//! orchestration itself runs on the same executor as in the sandbox.
+//! A [`World`] simulates the host: closures script activities and sub-orchestrations, or the real ones run; timers fire
+//! without waiting; events are raised at a virtual time; retries and timeouts are applied. The orchestration runs on the
+//! same executor as in the sandbox.
 //!
 //! ```
 //! use windlass_sdk::prelude::*;
 //! use windlass_sdk::testing::World;
 //!
 //! #[activity]
-//! fn charge(cents: u64) -> Result<String> { unimplemented!("asks the payment gateway") }
+//! fn charge(cents: u64) -> Result<String> { unimplemented!("calls the payment gateway") }
 //!
 //! #[orchestrator]
 //! async fn purchase(ctx: Orchestration, cents: u64) -> Result<String> {
@@ -40,8 +40,8 @@
 //! assert_eq!(run.elapsed(), hours(72));
 //! ```
 //!
-//! What an orchestration asks of `ctx` is virtual here; what it asks of `std` (the clock, `HashMap`'s order, `rand`)
-//! is that of the machine, whereas the host makes it replay-safe.
+//! Only `ctx` is virtual here. `std` (the clock, the order of a `HashMap`, `rand`) is that of the machine, whereas the
+//! real host makes it replay-safe.
 
 mod world;
 
@@ -69,8 +69,8 @@ pub use run::{Called, CalledKind, End, LogLine, Run, SentEvent};
 pub use script::Attempt;
 pub use world::World;
 
-/// A context to call an activity with, as on that attempt. [`with_config`](Activity::with_config) and
-/// [`with_secret`](Activity::with_secret) add what the activity asks for.
+/// Creates a context for calling an activity directly, with this number of the attempt.
+/// [`with_config`](Activity::with_config) and [`with_secret`](Activity::with_secret) add settings and secrets.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -101,7 +101,7 @@ impl Sink for Nowhere {
     fn log(&self, _: Level, _: &str) {}
 }
 
-/// Answers the HTTP requests that activities make in this thread, as long as `work` runs.
+/// Answers the HTTP requests of activities on this thread while `work` runs.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;

@@ -1,7 +1,7 @@
 //! [`Timestamp`], a point in time in whole milliseconds, and short names for durations.
 //!
-//! A type of its own rather than [`SystemTime`], because it must be written into payloads the same way everywhere,
-//! and rather than a calendar crate, because modules should stay small.
+//! It is not [`SystemTime`], because payloads must contain it in the same form everywhere, and it is not from a calendar
+//! crate, because modules should stay small.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,27 +14,27 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// That many milliseconds.
+/// A duration of `count` milliseconds.
 pub const fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
-/// That many seconds.
+/// A duration of `count` seconds.
 pub const fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// That many minutes.
+/// A duration of `count` minutes.
 pub const fn mins(count: u64) -> Duration {
     Duration::from_secs(count.saturating_mul(60))
 }
 
-/// That many hours.
+/// A duration of `count` hours.
 pub const fn hours(count: u64) -> Duration {
     Duration::from_secs(count.saturating_mul(60 * 60))
 }
 
-/// That many days of 24 hours.
+/// A duration of `count` days of 24 hours.
 pub const fn days(count: u64) -> Duration {
     Duration::from_secs(count.saturating_mul(24 * 60 * 60))
 }
@@ -44,10 +44,10 @@ pub(crate) fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
-/// A point in time in milliseconds since 1970-01-01T00:00:00Z; in payloads a date-time string.
+/// A point in time in milliseconds since 1970-01-01T00:00:00Z; a date-time string in payloads.
 ///
-/// It may be before 1970, and after 9999. Payloads have the years 0000 to 9999 alone, as RFC 3339 says; writing another
-/// one is an error.
+/// It may be before 1970 or after 9999. Payloads can only contain the years 0000 to 9999, as RFC 3339 requires;
+/// serializing another year is an error.
 ///
 /// ```
 /// use windlass_sdk::prelude::*;
@@ -77,7 +77,7 @@ impl Timestamp {
         self.0
     }
 
-    /// The time from `earlier` to this, zero if it is not earlier.
+    /// The duration from `earlier` to `self`; zero if `earlier` is not earlier.
     pub const fn since(self, earlier: Self) -> Duration {
         if self.0 <= earlier.0 {
             return Duration::ZERO;
@@ -89,12 +89,13 @@ impl Timestamp {
         (Self::FIRST_WRITABLE..=Self::LAST_WRITABLE).contains(&self)
     }
 
-    /// As the host says it.
+    /// Converts a time from the host.
     pub(crate) fn from_host(millis: u64) -> Self {
         Self(i64::try_from(millis).unwrap_or(i64::MAX))
     }
 
-    /// As the host takes it. It has no times before 1970; for a timer, they are all in the past.
+    /// Converts the time for the host. Times before 1970 become 0: the host has none, and for a timer they are all in
+    /// the past.
     pub(crate) fn for_host(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0)
     }
@@ -103,7 +104,7 @@ impl Timestamp {
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
-    /// Parts of a millisecond are rounded up; the far end saturates.
+    /// Rounds fractions of a millisecond up, and saturates on overflow.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add_unsigned(whole_millis(duration)))
     }
@@ -112,7 +113,7 @@ impl Add<Duration> for Timestamp {
 impl Sub<Duration> for Timestamp {
     type Output = Self;
 
-    /// Parts of a millisecond are rounded up; the far end saturates.
+    /// Rounds fractions of a millisecond up, and saturates on overflow.
     fn sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub_unsigned(whole_millis(duration)))
     }
@@ -121,14 +122,14 @@ impl Sub<Duration> for Timestamp {
 impl Sub for Timestamp {
     type Output = Duration;
 
-    /// The time between the two, zero if the right one is later.
+    /// The duration between the two times; zero if the right one is later.
     fn sub(self, earlier: Self) -> Duration {
         self.since(earlier)
     }
 }
 
 impl From<SystemTime> for Timestamp {
-    /// Parts of a millisecond are rounded up.
+    /// Rounds fractions of a millisecond up.
     fn from(time: SystemTime) -> Self {
         match time.duration_since(UNIX_EPOCH) {
             Ok(after) => Self(0) + after,
@@ -141,7 +142,7 @@ impl From<SystemTime> for Timestamp {
 }
 
 impl From<Timestamp> for SystemTime {
-    /// The far end saturates where the system's clock has no such time.
+    /// Returns 1970-01-01T00:00:00Z if [`SystemTime`] cannot represent the time.
     fn from(time: Timestamp) -> Self {
         let distance = Duration::from_millis(time.0.unsigned_abs());
         match time.0 < 0 {
@@ -155,8 +156,8 @@ impl From<Timestamp> for SystemTime {
 const MILLIS_A_DAY: i64 = 24 * 60 * 60 * 1000;
 
 impl fmt::Display for Timestamp {
-    /// RFC 3339 in UTC, with milliseconds only where there are any. Years that RFC 3339 has not got are written with a
-    /// sign, for people.
+    /// RFC 3339 in UTC, with milliseconds only if they are not zero. Years outside RFC 3339 are written with a sign, for
+    /// people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = date_of(self.0.div_euclid(MILLIS_A_DAY));
         let rest = self.0.rem_euclid(MILLIS_A_DAY);
@@ -188,8 +189,8 @@ impl std::error::Error for ParseTimestampError {}
 impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 
-    /// Reads RFC 3339 with any offset; parts of a millisecond are cut off. A time that an offset carries beyond the
-    /// years 0000 to 9999 is refused.
+    /// Parses RFC 3339 with any offset, and truncates fractions of a millisecond. A time that its offset moves outside
+    /// the years 0000 to 9999 is an error.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         parse_rfc3339(text)
             .map(Self)
@@ -253,9 +254,9 @@ fn digits(text: &str) -> Option<u32> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar; none for a date that does not exist.
+/// Days from 1970-01-01 to a date of the Gregorian calendar; `None` for a date that does not exist.
 ///
-/// Counts years from March, so that the leap day is a year's last.
+/// Counts years from March, so that the leap day is the last day of a year.
 fn day_number(year: u32, month: u32, day: u32) -> Option<i64> {
     if !(1..=12).contains(&month) || day < 1 || day > days_in(year, month) {
         return None;
@@ -280,9 +281,9 @@ fn days_in(year: u32, month: u32) -> u32 {
     }
 }
 
-/// The date that many days after 1970-01-01.
+/// The year, month and day of the date `day` days after 1970-01-01.
 fn date_of(day: i64) -> (i64, i64, i64) {
-    // Average lengths give the year to within one; the exact start of the year settles it.
+    // The average length of a year gives the year to within one; the loops correct it.
     let days = day + DAYS_TO_1970;
     let start_of = |year: i64| year * 365 + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     let mut march_year = (days * 400).div_euclid(146_097);
@@ -337,7 +338,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_day_that_can_be_written_is_read_as_it_is_written() {
+    fn every_writable_day_round_trips() {
         let mut expected = (0, 1, 1);
         for day in -719_528..2_932_897 {
             let text = Timestamp(day * MILLIS_A_DAY).to_string();
@@ -358,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_and_fractions_are_understood() {
+    fn offsets_and_fractions_are_parsed() {
         let parse = |text: &str| text.parse::<Timestamp>().map(|t| t.to_string());
         assert_eq!(
             parse("2024-02-29T23:30:00.1239-01:45").unwrap(),
@@ -387,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn times_before_1970_are_like_others() {
+    fn times_before_1970_work_like_later_ones() {
         let time: Timestamp = "1969-07-20T20:17:40.5Z".parse().unwrap();
         assert_eq!(time.as_millis(), -14_182_939_500);
         assert_eq!(time.to_string(), "1969-07-20T20:17:40.500Z");
@@ -411,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_that_no_reader_takes_is_not_written() {
+    fn a_time_outside_of_rfc_3339_is_not_serialized() {
         for time in [Timestamp::FIRST_WRITABLE, Timestamp(-1), Timestamp::LAST_WRITABLE] {
             let text = serde_json::to_string(&time).unwrap();
             assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), time);

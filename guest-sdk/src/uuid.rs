@@ -1,4 +1,4 @@
-//! [`Uuid`]: what [`Orchestration::new_uuid`](crate::Orchestration::new_uuid) gives.
+//! [`Uuid`]: the result of [`Orchestration::new_uuid`](crate::Orchestration::new_uuid).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// A UUID as text: 32 hexadecimal digits in lower case, in groups of 8, 4, 4, 4 and 12. In payloads a string.
+/// A UUID as text: 32 lower-case hexadecimal digits in groups of 8, 4, 4, 4 and 12. A string in payloads.
 ///
 /// ```
 /// use windlass_sdk::Uuid;
@@ -21,9 +21,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Uuid(String);
 
 impl Uuid {
-    /// As the host gives it.
+    /// Wraps a UUID from the host.
     pub(crate) fn from_host(text: String) -> Self {
-        debug_assert!(is_uuid(&text), "the host gives `{text}` as a UUID");
+        debug_assert!(is_uuid(&text), "the host returned `{text}` as a UUID");
         Self(text)
     }
 

@@ -1,4 +1,4 @@
-//! [`Incoming`]: an answer whose body is read bit by bit.
+//! [`Incoming`]: a response whose body is streamed.
 
 use std::{fmt, io};
 
@@ -7,11 +7,11 @@ use super::transport;
 use crate::block_on::block_on;
 use crate::failure::Result;
 
-/// An answer whose head is there and whose body is still coming. It is also a [`Read`](io::Read)er.
+/// A response whose head has arrived and whose body is streamed. It implements [`Read`](io::Read).
 pub struct Incoming {
     head: Head,
     body: transport::Body,
-    /// What a reader has not taken of the last chunk.
+    /// The part of the last chunk that [`Read`](io::Read) has not consumed.
     rest: Vec<u8>,
 }
 
@@ -46,12 +46,12 @@ impl Incoming {
         self.head.header(name)
     }
 
-    /// All headers as they came.
+    /// All headers, in the order received.
     pub fn headers(&self) -> &[(String, String)] {
         &self.head.headers
     }
 
-    /// The next bytes of the body; `None` at its end.
+    /// Reads the next bytes of the body; `None` at its end.
     ///
     /// # Errors
     /// `HttpError` if the body is cut off.
@@ -59,10 +59,10 @@ impl Incoming {
         block_on(self.chunk_async())
     }
 
-    /// As [`chunk`](Self::chunk), for `async` activities.
+    /// Like [`chunk`](Self::chunk), for `async` activities.
     ///
     /// # Errors
-    /// As [`chunk`](Self::chunk).
+    /// Like [`chunk`](Self::chunk).
     pub async fn chunk_async(&mut self) -> Result<Option<Vec<u8>>> {
         if !self.rest.is_empty() {
             return Ok(Some(std::mem::take(&mut self.rest)));

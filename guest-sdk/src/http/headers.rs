@@ -1,24 +1,24 @@
-//! The header fields of a request, checked before anything is sent.
+//! Checks of the header fields of a request, before it is sent.
 //!
-//! A host that refuses a field does not say which one or why. These checks run in the guest and in native tests alike,
-//! so that the failure names the field. Values never become part of a message: they may be secrets.
+//! `wasi:http` does not report which field it rejects or why. These checks run in the guest and in native tests, so that
+//! the failure names the field. Messages do not contain values, except that of `content-length`: they may be secrets.
 
 use serde_json::json;
 
 use super::{Method, Request, wrong};
 use crate::failure::{Failure, Result};
 
-/// The fields of a request as they are sent: names in lower case, values as bytes.
+/// The fields of a request as sent: names in lower case, values as bytes.
 pub(crate) type Fields = Vec<(String, Vec<u8>)>;
 
-/// Why a request cannot set what belongs to the connection.
+/// Why a request cannot set headers of the connection.
 const KEPT: &str = "the host decides how long a connection is kept";
 /// Why a request cannot change the protocol.
 const HTTP_1: &str = "the host speaks HTTP/1.1 only";
-/// Why a request cannot talk to a proxy.
+/// Why a request cannot set headers for a proxy.
 const NO_PROXY: &str = "requests do not go through a proxy that the module knows of";
 
-/// Fields that the host writes itself or never sends, each with the reason.
+/// Fields that the host sets itself or never sends, each with the reason.
 const FORBIDDEN: [(&str, &str); 9] = [
     ("connection", KEPT),
     ("keep-alive", KEPT),
@@ -31,9 +31,9 @@ const FORBIDDEN: [(&str, &str); 9] = [
     ("proxy-authorization", NO_PROXY),
 ];
 
-/// The fields of the request, with `content-length` where the server can expect one.
+/// Returns the fields of the request, with `content-length` where servers expect it.
 ///
-/// A `content-length` that the author set is accepted if it is the length of the body.
+/// A `content-length` set by the author must be the length of the body.
 pub(crate) fn of(request: &Request) -> Result<Fields> {
     let length = request.body.len();
     let mut length_was_set = false;
@@ -59,8 +59,8 @@ pub(crate) fn of(request: &Request) -> Result<Fields> {
     Ok(fields)
 }
 
-/// Whether the method gives a meaning to a body, so that an empty one is worth saying (RFC 9110, section 8.6). Some
-/// servers refuse such a request without a length (411).
+/// Whether a request with this method usually has a body, so that an empty one needs `content-length: 0` (RFC 9110,
+/// section 8.6). Some servers reject such a request without a length (411).
 fn expects_body(method: Method) -> bool {
     match method {
         Method::Post | Method::Put | Method::Patch => true,
@@ -81,7 +81,7 @@ fn check_name(name: &str) -> Result<()> {
     }
 }
 
-/// Whether a name of a field may hold the character (RFC 9110, section 5.6.2).
+/// Whether the name of a field may contain the character (RFC 9110, section 5.6.2).
 fn is_token(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character)
 }
@@ -99,7 +99,7 @@ fn check_value(name: &str, value: &str) -> Result<()> {
 
 fn check_length(name: &str, value: &str, length: usize) -> Result<()> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-    // The digits may be more than fit into a number; then they are not the length either.
+    // A number that overflows is not the length either.
     match value.parse::<usize>() {
         Ok(set) if is_number && set == length => Ok(()),
         _ if is_number => refuse(name, &format!("it is {value}, but the body has {length} bytes")),
@@ -107,7 +107,7 @@ fn check_length(name: &str, value: &str, length: usize) -> Result<()> {
     }
 }
 
-/// `te` may say `trailers`, which promises nothing; any other value asks for a coding that the host does not decode.
+/// `te: trailers` is harmless; any other value of `te` requests a transfer coding that the host does not decode.
 fn check_allowed(name: &str, value: &str) -> Result<()> {
     if name == "te" && !value.trim().eq_ignore_ascii_case("trailers") {
         return refuse(name, "the host decodes no transfer codings; only `trailers` is allowed");
@@ -118,7 +118,7 @@ fn check_allowed(name: &str, value: &str) -> Result<()> {
     }
 }
 
-/// A failure that names the field. The same request would fail again.
+/// A failure that names the field. It is not retried: the same request would fail again.
 pub(crate) fn refusal(name: &str, why: &str) -> Failure {
     let details = json!({ "reason": "HeaderRefused", "header": name });
     wrong(format!("the header {name:?} is refused: {why}")).details(&details)
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// The fields in the form in which they go over the wire.
+    /// The fields as text, in the form in which they are sent.
     fn sent(request: &Request) -> Vec<String> {
         let fields = of(request).unwrap_or_else(|failure| panic!("{failure:?}"));
         let line = |(name, value)| format!("{name}: {}", String::from_utf8(value).unwrap());
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn methods_that_expect_a_body_say_that_it_is_empty() {
+    fn methods_that_expect_a_body_send_the_length_of_an_empty_one() {
         for method in [Method::Post, Method::Put, Method::Patch] {
             let request = http::request(method, "http://a");
             assert_eq!(sent(&request), ["content-length: 0"], "{method:?}");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_length_of_the_author_is_right_or_refused() {
+    fn a_wrong_content_length_is_refused() {
         let length = |length: &str| http::put("http://a").body("abc").header("Content-Length", length);
         assert_eq!(sent(&length("3")), ["content-length: 3"]);
         assert_eq!(
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_connection_is_refused_by_name_and_with_the_reason() {
+    fn a_field_of_the_connection_is_refused_with_its_name_and_the_reason() {
         for (name, why) in FORBIDDEN {
             let message = refused(&name.to_ascii_uppercase(), "x");
             assert_eq!(message, format!("the header {name:?} is refused: {why}"));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_or_value_that_cannot_be_sent_is_refused_with_its_place() {
+    fn an_invalid_name_or_value_is_refused_with_its_position() {
         for (name, value, why) in [
             ("", "x", "its name is empty"),
             ("x y", "x", "its name has the invalid character ' ' at byte 1"),

@@ -1,4 +1,4 @@
-//! [`Response`]: an answer, read to its end.
+//! [`Response`]: a complete response.
 
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::failure_types;
 use crate::failure::{Failure, Result};
 
-/// Status and headers of an answer.
+/// Status and headers of a response.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Head {
     pub(crate) status: u16,
@@ -22,25 +22,25 @@ impl Head {
     }
 }
 
-/// The value of a header as text. One that is not UTF-8 is read as ISO-8859-1, which HTTP once prescribed, so that no
-/// byte is lost.
+/// The value of a header as text. A value that is not UTF-8 is decoded as ISO-8859-1, which older versions of HTTP
+/// prescribe, so that no byte is lost.
 #[cfg(any(target_arch = "wasm32", test))]
 pub(crate) fn header_text(value: Vec<u8>) -> String {
     String::from_utf8(value).unwrap_or_else(|error| error.into_bytes().into_iter().map(char::from).collect())
 }
 
-/// An answer with its whole body.
+/// A response with its whole body.
 #[derive(Clone, Debug)]
 pub struct Response {
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
 }
 
-/// How much of a body is quoted in a failure.
+/// The maximum number of characters of a body that are quoted in a failure.
 const QUOTED_CHARS: usize = 500;
 
 impl Response {
-    /// An answer without headers, for tests.
+    /// Creates a response without headers, for tests.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self {
             head: Head {
@@ -51,7 +51,7 @@ impl Response {
         }
     }
 
-    /// An answer that is a value as JSON, for tests.
+    /// Creates a response with a value as JSON, for tests.
     ///
     /// # Panics
     /// If the value cannot be written as JSON.
@@ -60,7 +60,7 @@ impl Response {
         Self::new(status, body).with_header("content-type", "application/json")
     }
 
-    /// The answer with one more header, for tests.
+    /// Adds a header, for tests.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.head.headers.push((name.into(), value.into()));
@@ -82,7 +82,7 @@ impl Response {
         self.head.header(name)
     }
 
-    /// All headers as they came.
+    /// All headers, in the order received.
     pub fn headers(&self) -> &[(String, String)] {
         &self.head.headers
     }
@@ -92,7 +92,7 @@ impl Response {
         &self.body
     }
 
-    /// The body.
+    /// Returns the body without copying it.
     pub fn into_bytes(self) -> Vec<u8> {
         self.body
     }
@@ -100,15 +100,15 @@ impl Response {
     /// The body as text.
     ///
     /// # Errors
-    /// `Utf8Error` if it is not UTF-8.
+    /// A failure of the type `Error` if the body is not UTF-8.
     pub fn text(&self) -> Result<String> {
         Ok(std::str::from_utf8(&self.body)?.to_owned())
     }
 
-    /// The body as a value. A byte order mark in front of it is ignored.
+    /// Parses the body as JSON. A byte order mark at its beginning is ignored.
     ///
     /// # Errors
-    /// `HttpError` if it is not JSON of that shape.
+    /// `HttpError` if the body is not JSON or does not match `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         let other_encoding = [&b"\xff\xfe"[..], b"\xfe\xff", b"\x00\x00\xfe\xff"]
             .iter()
@@ -123,17 +123,17 @@ impl Response {
             let details = json!({ "status": self.status(), "body": self.beginning() });
             Failure::new(
                 failure_types::ERROR,
-                format!("the answer is not what was expected: {problem}"),
+                format!("the response does not match the expected type: {problem}"),
             )
             .details(&details)
         })
     }
 
-    /// The answer itself if its status is 200 to 299.
+    /// Returns the response if its status is 200 to 299.
     ///
     /// # Errors
-    /// `HttpStatus` otherwise, with `status` and the beginning of the `body` as details. Not to be retried if the
-    /// server says that the request is wrong (400 to 499, but not 408, 425 and 429).
+    /// `HttpStatus` otherwise, with `status` and the beginning of the `body` as details. It is not retried if the server
+    /// rejected the request (400 to 499, except 408, 425 and 429).
     pub fn ok(self) -> Result<Self> {
         let status = self.status();
         if self.is_success() {

@@ -1,4 +1,4 @@
-//! The transport of native builds: requests are answered by a function that the test gave.
+//! The transport of native builds: a function of the test answers the requests.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,14 +11,14 @@ use super::url::Url;
 use super::{Request, wrong};
 use crate::failure::Result;
 
-/// Answers a request.
+/// The function that answers requests.
 pub(crate) type Answer = dyn Fn(&Request) -> Result<Response>;
 
 thread_local! {
     static ANSWER: RefCell<Option<Rc<Answer>>> = const { RefCell::new(None) };
 }
 
-/// Answers this thread's requests until the call returns.
+/// Answers the requests of this thread while `work` runs.
 pub(crate) fn with<T>(answer: Rc<Answer>, work: impl FnOnce() -> T) -> T {
     struct Restore(Option<Rc<Answer>>);
     impl Drop for Restore {
@@ -32,12 +32,12 @@ pub(crate) fn with<T>(answer: Rc<Answer>, work: impl FnOnce() -> T) -> T {
 
 pub(crate) async fn exchange(request: Request, _: Url, _: Fields) -> Result<Incoming> {
     let answer = ANSWER.with_borrow(Clone::clone);
-    let answer = answer.ok_or_else(|| wrong("outside of the sandbox requests are answered by `testing::with_http`"))?;
+    let answer = answer.ok_or_else(|| wrong("HTTP requests outside of the sandbox need `testing::with_http`"))?;
     let response = answer(&request)?;
     Ok(Incoming::new(response.head, Body(Some(response.body))))
 }
 
-/// Never ends: scripted answers take no time.
+/// Never completes: scripted responses take no time, so no request times out.
 pub(crate) async fn sleep(_: Duration) {
     std::future::pending().await
 }

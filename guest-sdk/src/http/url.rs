@@ -1,11 +1,11 @@
-//! Just enough of URLs to make a request: the server judges the rest.
+//! A minimal URL parser, just enough to send a request. The server checks the rest.
 
 use std::fmt::Write as _;
 
 use super::wrong;
 use crate::failure::Result;
 
-/// An absolute `http` or `https` URL, in the parts a request is made of.
+/// An absolute `http` or `https` URL, split into the parts that a request needs.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Url {
     pub(crate) is_https: bool,
@@ -32,10 +32,10 @@ impl Url {
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         if authority.is_empty() {
-            return refuse("names no host");
+            return refuse("has no host");
         }
         if authority.contains('@') {
-            return refuse("carries a password: use an `authorization` header");
+            return refuse("contains a user name or password: use an `authorization` header");
         }
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self {
@@ -46,7 +46,7 @@ impl Url {
     }
 }
 
-/// Adds a parameter before the fragment, if there is one.
+/// Adds a parameter to the query, before a fragment.
 pub(crate) fn add_query(url: &mut String, name: &str, value: &str) {
     let fragment = url.find('#').map(|at| url.split_off(at)).unwrap_or_default();
     url.push(if url.contains('?') { '&' } else { '?' });

@@ -20,15 +20,15 @@ use crate::block_on::ready;
 use crate::failure::{Failure, Result};
 use crate::time::whole_millis;
 
-/// The most that is read at once, in bytes: what fits into a few pages of the guest's memory.
+/// The maximum size of one read, in bytes: one page of the guest's memory.
 const CHUNK_BYTES: u64 = 64 << 10;
 
-/// Sends a request and waits for the head of the answer.
+/// Sends a request and waits for the head of the response.
 pub(crate) async fn exchange(request: Request, url: Url, fields: Fields) -> Result<Incoming> {
     let options = options(&request);
     let body = request.body.clone();
     let outgoing = outgoing(&request, url, &fields)?;
-    // A body that is asked for is sent, chunked, even if it is empty.
+    // Calling `body` would send a chunked body, even an empty one.
     let outgoing_body = match body.is_empty() {
         true => None,
         false => Some(
@@ -39,13 +39,13 @@ pub(crate) async fn exchange(request: Request, url: Url, fields: Fields) -> Resu
     };
     let answer = outgoing_handler::handle(outgoing, options).map_err(of_code)?;
 
-    // Side by side, since a server may answer before it has read everything; if it then stops reading, its answer
-    // says more than our failure to write.
+    // Concurrently, because a server may answer before it has read the whole body. If it then stops reading, its
+    // response is more useful than the write error, which is ignored.
     let receive = async {
         ready(answer.subscribe()).await;
         match answer.get() {
             Some(Ok(result)) => result.map_err(of_code),
-            _ => Err(Failure::new(failure_types::ERROR, "the answer was taken twice")),
+            _ => Err(Failure::new(failure_types::ERROR, "the response was taken twice")),
         }
     };
     let send = async {
@@ -59,7 +59,7 @@ pub(crate) async fn exchange(request: Request, url: Url, fields: Fields) -> Resu
     Ok(Incoming::new(head(&response), Body::of(response)?))
 }
 
-/// Ends when the time is over.
+/// Completes after that duration.
 pub(crate) async fn sleep(duration: Duration) {
     ready(monotonic_clock::subscribe_duration(
         whole_millis(duration).saturating_mul(1_000_000),
@@ -69,12 +69,12 @@ pub(crate) async fn sleep(duration: Duration) {
 
 fn outgoing(request: &Request, url: Url, headers: &Fields) -> Result<OutgoingRequest> {
     let fields = WasiFields::new();
-    // One after the other, since the host does not say which of a list it refuses.
+    // One by one, because the host does not report which field of a list it refuses.
     for (name, value) in headers {
         fields.append(name, value).map_err(|error| {
             let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
             let why = format!(
-                "the host does not take it ({error}); the request has {} headers with {bytes} bytes",
+                "the host does not accept it ({error}); the request has {} headers with {bytes} bytes",
                 headers.len()
             );
             headers::refusal(name, &why)
@@ -103,8 +103,8 @@ fn method(method: Method) -> WasiMethod {
     }
 }
 
-/// Hands the time limit to the host as well, so that it does not keep a connection for a guest that gave up. A host
-/// that does not take one is no reason to fail: our own timer ends the request.
+/// Passes the timeout to the host as well, so that it does not keep a connection for a guest that gave up. A host may
+/// not support it; this is not an error, because the SDK's own timer ends the request.
 fn options(request: &Request) -> Option<RequestOptions> {
     let nanos = whole_millis(request.timeout?).saturating_mul(1_000_000);
     let options = RequestOptions::new();
@@ -143,7 +143,7 @@ fn head(response: &IncomingResponse) -> Head {
     }
 }
 
-/// The body of an answer. The stream is declared first, so that it is dropped before what it came from.
+/// The body of a response. The stream is declared first, because it must be dropped before the resources it came from.
 pub(crate) struct Body {
     stream: InputStream,
     _body: IncomingBody,
@@ -154,8 +154,10 @@ impl Body {
     fn of(response: IncomingResponse) -> Result<Self> {
         let body = response
             .consume()
-            .map_err(|()| wrong("the answer's body was taken twice"))?;
-        let stream = body.stream().map_err(|()| wrong("the answer's body was taken twice"))?;
+            .map_err(|()| wrong("the response's body was taken twice"))?;
+        let stream = body
+            .stream()
+            .map_err(|()| wrong("the response's body was taken twice"))?;
         Ok(Self {
             stream,
             _body: body,
@@ -163,7 +165,7 @@ impl Body {
         })
     }
 
-    /// The next bytes; `None` at the end.
+    /// Reads the next bytes; `None` at the end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             match self.stream.read(CHUNK_BYTES) {
@@ -183,7 +185,7 @@ fn of_stream(error: StreamError) -> Failure {
     if let Some(code) = http_error_code(&error) {
         return of_code(code);
     }
-    // Of a body, Wasmtime 48 knows the code but does not give it out; its words are those of the code.
+    // Wasmtime 48 does not expose the error code of a body, but the text of the error is that of the code.
     let words = error.to_debug_string();
     match words.strip_prefix("HTTP response body size exceeds limit") {
         Some(limit) => too_large(limit.trim_start_matches(": ")),
@@ -192,7 +194,7 @@ fn of_stream(error: StreamError) -> Failure {
 }
 
 fn too_large(limit: &str) -> Failure {
-    let message = format!("the answers of this attempt are longer than it may receive ({limit})");
+    let message = format!("the responses of this attempt are longer than its limit ({limit})");
     Failure::new(failure_types::BODY_TOO_LARGE, message).non_retryable()
 }
 
@@ -203,7 +205,7 @@ fn of_code(code: ErrorCode) -> Failure {
     let details = serde_json::json!({ "reason": name });
     match code {
         ErrorCode::ConnectionTimeout | ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout => {
-            Failure::new(failure_types::TIMEOUT, format!("no answer in time ({name})"))
+            Failure::new(failure_types::TIMEOUT, format!("no response in time ({name})"))
         }
         ErrorCode::HttpRequestDenied | ErrorCode::DestinationIpProhibited => {
             wrong("the request is refused: no rule allows this destination").details(&details)
@@ -212,6 +214,6 @@ fn of_code(code: ErrorCode) -> Failure {
         ErrorCode::HttpRequestUriInvalid | ErrorCode::HttpRequestMethodInvalid => {
             wrong(format!("the request is not valid ({name})")).details(&details)
         }
-        _ => Failure::new(failure_types::ERROR, format!("no answer ({reason})")).details(&details),
+        _ => Failure::new(failure_types::ERROR, format!("no response ({reason})")).details(&details),
     }
 }

@@ -1,7 +1,7 @@
-//! [`Call`] and [`SubCall`]: an activity or a sub-orchestration that is about to be called.
+//! [`Call`] and [`SubCall`]: builders for the call of an activity or a sub-orchestration.
 //!
-//! A call is a value until it is awaited or started: that is when the host hears of it, with all its options. So an
-//! option cannot be set too late, and the order of decisions is the order of `start` and `await` in the code.
+//! A call reaches the host, with all its options, only when it is awaited or started. So an option cannot be set too
+//! late, and the order of decisions is the order of `start` and `await` in the code.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -19,8 +19,8 @@ use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
 
 /// A call of an activity that has not been made yet, from [`Orchestration::call`](crate::Orchestration::call).
 ///
-/// `.await` makes it and waits for its outcome. [`start`](Self::start) makes it and gives a [`Task`], which runs beside
-/// whatever the orchestration does next.
+/// `.await` makes the call and waits for its outcome. [`start`](Self::start) makes it and returns a [`Task`], which runs
+/// concurrently with the code that follows.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -30,12 +30,12 @@ use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
 /// let receipt = ctx.call(charge, &995).timeout(mins(1)).await?;
 ///
 /// let reservation = ctx.call(reserve, &"rope".to_owned()).start();
-/// let deposit = ctx.call(charge, &100).await?; // meanwhile, the article is reserved
+/// let deposit = ctx.call(charge, &100).await?; // runs in parallel with the reservation
 /// reservation.await?;
 /// # Ok(()) }
 /// ```
 ///
-/// What was started has no options any more:
+/// A started call has no options any more:
 ///
 /// ```compile_fail,E0599
 /// # use windlass_sdk::prelude::*;
@@ -45,9 +45,9 @@ use crate::retry::{ActivityOptions, Retry, SubOrchestrationOptions};
 /// # }
 /// ```
 ///
-/// What was not started is no future. [`join_all`](crate::prelude::join_all), [`join!`](crate::join!) and
-/// [`timeout`](crate::Orchestration::timeout) start what they are given; `select!` and the other combinators of
-/// `futures` take a [`Task`]:
+/// A call that was not started is not a future. [`join_all`](crate::prelude::join_all), [`join!`](crate::join!) and
+/// [`timeout`](crate::Orchestration::timeout) start their arguments; `select!` and the other combinators of `futures`
+/// need a [`Task`]:
 ///
 /// ```compile_fail,E0277
 /// # use windlass_sdk::prelude::*;
@@ -79,26 +79,26 @@ impl<T> Call<T> {
         }
     }
 
-    /// Repeats failed attempts. Without it, the activity's own default applies, else there is one attempt.
+    /// Retries failed attempts with this policy. If unset, the default of the activity applies, or else a single attempt.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.options.retry = Some(retry);
         self
     }
 
-    /// Longest time one attempt may run, counted from its start.
+    /// Sets the longest time that one attempt may run, from its start.
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.options.attempt_timeout = Some(timeout);
         self
     }
 
-    /// Longest time from the call to the final outcome, all attempts and the waits between them included. When it is
-    /// over, the outcome is the failure `windlass.timeout`.
+    /// Sets the longest time from the call to the final outcome, including all attempts and the waits between them. After
+    /// it, the outcome is the failure `windlass.timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
     }
 
-    /// Makes the call. It runs whether or not the task is awaited, and even if it is dropped.
+    /// Makes the call. It runs even if the task is not awaited or is dropped.
     pub fn start(self) -> Task<T> {
         let Self {
             core,
@@ -115,8 +115,8 @@ impl<T> Call<T> {
 /// A sub-orchestration that has not been called yet, from
 /// [`Orchestration::sub_orchestration`](crate::Orchestration::sub_orchestration).
 ///
-/// `.await` calls it and waits for its end. [`start`](Self::start) calls it and gives a [`Task`], which runs beside
-/// whatever the orchestration does next.
+/// `.await` calls it and waits for its outcome. [`start`](Self::start) calls it and returns a [`Task`], which runs
+/// concurrently with the code that follows.
 #[must_use = "a sub-orchestration is called when this is awaited or started"]
 pub struct SubCall<T> {
     core: Rc<Core>,
@@ -137,26 +137,27 @@ impl<T> SubCall<T> {
         }
     }
 
-    /// The child's instance id, not `.` or `..`. Without it the host derives one that is unique and stable over replays.
+    /// Sets the child's instance id, which must not be `.` or `..`. If unset, the host derives one that is unique and the
+    /// same on replay.
     pub fn id(mut self, id: impl Into<InstanceId>) -> Self {
         self.options.instance_id = Some(id.into());
         self
     }
 
-    /// Starts a new child when one fails. Without it there is one.
+    /// Starts a new child when one fails, according to this policy. If unset, there is only one child.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.options.retry = Some(retry);
         self
     }
 
-    /// Longest time from the call to the final outcome. A child still running then is terminated, and the outcome is
-    /// the failure `windlass.timeout`.
+    /// Sets the longest time from the call to the final outcome. After it, a running child is terminated, and the outcome
+    /// is the failure `windlass.timeout`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
     }
 
-    /// Calls the child. It runs whether or not the task is awaited, and even if it is dropped.
+    /// Calls the child. It runs even if the task is not awaited or is dropped.
     pub fn start(self) -> Task<T> {
         let Self {
             core,

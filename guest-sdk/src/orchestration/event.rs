@@ -1,4 +1,4 @@
-//! [`EventWait`]: one external event, awaited.
+//! [`EventWait`]: the future of one external event.
 
 use std::fmt;
 use std::future::Future;
@@ -15,15 +15,15 @@ use crate::executor::Core;
 use crate::failure::{Failure, Result};
 use crate::payload::decode;
 
-/// Waits for one event, made by [`Orchestration::event`](crate::Orchestration::event).
+/// Waits for one event; created by [`Orchestration::event`](crate::Orchestration::event).
 ///
 /// # Cancel safety
-/// Dropping it withdraws the wait. An event that had reached it but was not seen goes back to the head of its queue,
-/// for the next wait of that name, even in the next execution.
+/// Dropping it withdraws the wait. An event that was delivered to it but not taken returns to the head of its queue, for
+/// the next wait for that name, even in the next execution.
 #[must_use = "dropping it withdraws the wait at once"]
 pub struct EventWait<T> {
     core: Rc<Core>,
-    /// None once the event was taken.
+    /// `None` once the event was taken.
     task: Option<TaskId>,
     event: PhantomData<fn() -> T>,
 }
@@ -50,8 +50,11 @@ impl<T: DeserializeOwned> Future for EventWait<T> {
         Poll::Ready(outcome.and_then(|_| {
             let payload = self.core.host().take_event(task);
             let payload =
-                payload.ok_or_else(|| Failure::new("NoEvent", "the host has no event for a wait it ended"))?;
-            decode("the event is not what the orchestration waits for", &payload)
+                payload.ok_or_else(|| Failure::new("NoEvent", "the host has no event for a completed wait"))?;
+            decode(
+                "the event does not match the type that the orchestration waits for",
+                &payload,
+            )
         }))
     }
 }

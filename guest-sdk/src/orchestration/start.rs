@@ -1,4 +1,4 @@
-//! [`Start`]: an orchestration that is about to be started, and that nobody awaits.
+//! [`Start`]: a builder for the start of an independent orchestration.
 
 use std::fmt;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use crate::instance_id::InstanceId;
 
 /// An orchestration that has not been started yet, from [`Orchestration::start`](crate::Orchestration::start).
 ///
-/// [`send`](Self::send) starts it. Nobody awaits it, and it goes on when this instance ends. To await one, use
+/// [`send`](Self::send) starts it. It cannot be awaited, and it continues when this instance ends. To await one, use
 /// [`sub_orchestration`](crate::Orchestration::sub_orchestration).
 ///
 /// ```
@@ -21,7 +21,7 @@ use crate::instance_id::InstanceId;
 /// # Ok(()) }
 /// ```
 ///
-/// What is not sent is a warning of the compiler:
+/// The compiler warns about a start that is not sent:
 ///
 /// ```compile_fail
 /// # #![deny(unused_must_use)]
@@ -49,17 +49,17 @@ impl Start {
         }
     }
 
-    /// The instance's id, not `.` or `..`. Without it the host makes one up. Nothing happens if an instance of that id
-    /// is alive.
+    /// Sets the id of the new instance, which must not be `.` or `..`. If unset, the host generates one. If an instance
+    /// with that id exists and has not ended, nothing is started.
     pub fn id(mut self, id: impl Into<InstanceId>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// Starts the orchestration when this turn is over, and returns its id.
+    /// Starts the orchestration at the end of this turn, and returns its id.
     ///
-    /// An input that cannot be written as JSON fails this orchestration with `InvalidPayload`. A start that the host
-    /// refuses (an unknown function, an input that does not fit) is a line in this instance's log.
+    /// An input that cannot be written as JSON fails this orchestration with `InvalidPayload`. If the host refuses the
+    /// start (an unknown function, an invalid input), it writes a line to this instance's log.
     pub fn send(self) -> InstanceId {
         let id = self.id.as_ref().map(InstanceId::as_str);
         match self.input {

@@ -1,4 +1,4 @@
-//! [`Task`]: a call that was made, and the future of its outcome.
+//! [`Task`]: the future of a call that was made.
 
 use std::fmt;
 use std::future::Future;
@@ -15,13 +15,13 @@ use crate::executor::Core;
 use crate::failure::{Failure, Result};
 use crate::payload::decode;
 
-/// An activity or a sub-orchestration that was started, made by [`Call::start`](crate::Call::start) and
-/// [`SubCall::start`](crate::SubCall::start): a future of its output.
+/// The future of an activity or a sub-orchestration that was started with [`Call::start`](crate::Call::start) or
+/// [`SubCall::start`](crate::SubCall::start).
 ///
 /// # Cancel safety
-/// Dropping it cancels nothing: the activity or the child goes on, and its outcome is lost.
-/// [`cancel`](Self::cancel) ends it.
-#[must_use = "the call goes on, but its outcome is lost unless this is awaited"]
+/// Dropping it does not cancel the call: the activity or the child continues, and its outcome is lost. To end it, use
+/// [`cancel`](Self::cancel).
+#[must_use = "the call continues, but its outcome is lost unless this is awaited"]
 pub struct Task<T> {
     core: Rc<Core>,
     state: State,
@@ -31,7 +31,7 @@ pub struct Task<T> {
 #[derive(Debug)]
 enum State {
     Outstanding(TaskId),
-    /// The input could not be written as JSON, so the host never saw the call.
+    /// The input could not be written as JSON, so the call was not made.
     Refused(Failure),
     Finished,
 }
@@ -52,8 +52,8 @@ impl<T> Task<T> {
         }
     }
 
-    /// Stops the activity, or terminates the child. Unless it ended before, the outcome is the failure
-    /// `windlass.cancelled`.
+    /// Stops the activity, or terminates the child. The outcome is then the failure `windlass.cancelled`, unless the call
+    /// has ended already.
     pub fn cancel(&self) {
         if let State::Outstanding(task) = self.state {
             self.core.host().cancel_task(task);
@@ -71,7 +71,9 @@ impl<T: DeserializeOwned> Future for Task<T> {
             State::Finished => return Poll::Pending,
         };
         self.state = State::Finished;
-        Poll::Ready(outcome.and_then(|payload| decode("the output is not what the caller asks for", &payload)))
+        Poll::Ready(
+            outcome.and_then(|payload| decode("the output does not match the type that the caller expects", &payload)),
+        )
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Sleep`]: a durable timer; and [`Elapsed`], what a time limit answers when it is over.
+//! [`Sleep`], a durable timer, and [`Elapsed`], the error of a timeout.
 
 use std::fmt;
 use std::future::Future;
@@ -12,15 +12,15 @@ use crate::backend::TaskId;
 use crate::executor::Core;
 use crate::time::Timestamp;
 
-/// A durable timer, made by [`Orchestration::sleep`](crate::Orchestration::sleep). It runs from where it was made,
-/// not from where it is first awaited, and survives any crash.
+/// A durable timer, created by [`Orchestration::sleep`](crate::Orchestration::sleep). It starts when it is created, not
+/// when it is first awaited, and survives crashes.
 ///
 /// # Cancel safety
 /// Dropping it withdraws the timer.
 #[must_use = "dropping it withdraws the timer at once"]
 pub struct Sleep {
     core: Rc<Core>,
-    /// None once it fired.
+    /// `None` once it fired.
     task: Option<TaskId>,
 }
 
@@ -44,7 +44,8 @@ impl Future for Sleep {
         self.task = None;
         match outcome {
             Ok(_) => Poll::Ready(()),
-            // Only a limit of the host refuses a timer. To return would be to wake too early, so the execution fails.
+            // The host refuses a timer only because of a limit. The execution fails, because returning here would be
+            // too early.
             Err(failure) => {
                 self.core.break_with(failure);
                 Poll::Pending
@@ -75,13 +76,13 @@ impl Drop for Sleep {
     }
 }
 
-/// The time limit given to [`Orchestration::timeout`](crate::Orchestration::timeout) is over.
+/// The error of [`Orchestration::timeout`](crate::Orchestration::timeout) when the time limit expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed;
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the time limit is over")
+        f.write_str("the time limit has expired")
     }
 }
 

@@ -1,7 +1,7 @@
-//! [`Checked`]: a serializer over serde_json's that refuses what JSON cannot say, and names the place.
+//! [`Checked`]: wraps serde_json's serializer to reject values that JSON cannot represent, and reports where they are.
 //!
 //! serde_json writes NaN and the infinities as `null`, which a reader takes for a missing value. Here they are errors,
-//! and every error names the part of the value that it came from, as a JSON Pointer.
+//! and every error has a JSON Pointer to the part of the value that caused it.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,18 +11,18 @@ use serde::ser::{
     SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-/// A value whose floats are checked when it is written.
+/// A value whose floats are checked when it is serialized.
 pub(crate) struct Checked<'a, T: ?Sized> {
     value: &'a T,
     place: Place<'a>,
 }
 
-/// A part of the value that is written: the chain of steps that lead to it. Text is made of it for errors only.
+/// The position of a part of the value, as a linked list of steps. It is formatted for errors only.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     parent: Option<&'a Place<'a>>,
     step: Step<'a>,
-    /// Whether an error has been given its place already. Shared by all parts of one value.
+    /// Whether an error already contains its place. Shared by all parts of one value.
     located: &'a Cell<bool>,
 }
 
@@ -36,7 +36,7 @@ enum Step<'a> {
 }
 
 impl<'a, T: ?Sized> Checked<'a, T> {
-    /// Checks a whole value. `located` is false at first.
+    /// Wraps a whole value. The caller passes `located` as false.
     pub(crate) fn new(value: &'a T, located: &'a Cell<bool>) -> Self {
         let place = Place {
             parent: None,
@@ -54,7 +54,7 @@ impl<T: Serialize + ?Sized> Serialize for Checked<'_, T> {
             place: &self.place,
         };
         self.value.serialize(serializer).map_err(|error| {
-            // The innermost part sees an error first.
+            // An error propagates from the innermost part outwards, which has the most precise place.
             if self.place.located.replace(true) {
                 return error;
             }
@@ -92,7 +92,7 @@ fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The key as it stands in the text.
+/// The key as it is written in the JSON text.
 fn key_text(key: &(impl Serialize + ?Sized)) -> String {
     match serde_json::to_value(key) {
         Ok(serde_json::Value::String(text)) => text,
@@ -110,7 +110,7 @@ fn not_finite<E: Error>(value: impl fmt::Display) -> E {
     E::custom(format_args!("JSON has no number {value}"))
 }
 
-/// Methods of [`Serializer`] that hand on a value without parts.
+/// Methods of [`Serializer`] that forward a value without parts.
 macro_rules! hand_on {
     ($($method:ident($($argument:ident: $type:ty),*);)*) => {$(
         fn $method(self, $($argument: $type),*) -> Result<S::Ok, S::Error> {
@@ -242,9 +242,9 @@ impl<'p, S: Serializer> Serializer for Checking<'p, S> {
 struct Parts<'p, C> {
     inner: C,
     place: Place<'p>,
-    /// The variant of an enum that has the parts.
+    /// The enum variant that contains the parts, if any.
     variant: Option<&'static str>,
-    /// How many elements were written.
+    /// The number of elements written so far.
     count: usize,
 }
 
@@ -265,7 +265,7 @@ impl<'p, C> Parts<'p, C> {
         }
     }
 
-    /// Hands on one part, checked.
+    /// Forwards one part, checked.
     fn part<T: ?Sized, O>(
         &mut self,
         step: Step<'_>,
@@ -287,7 +287,7 @@ impl<'p, C> Parts<'p, C> {
     }
 }
 
-/// The traits whose parts are numbered.
+/// Implements the traits whose parts are numbered.
 macro_rules! numbered {
     ($($trait:ident::$method:ident;)*) => {$(
         impl<C: $trait> $trait for Parts<'_, C> {
@@ -312,7 +312,7 @@ numbered! {
     SerializeTupleVariant::serialize_field;
 }
 
-/// The traits whose parts have names.
+/// Implements the traits whose parts are named.
 macro_rules! named {
     ($($trait:ident;)*) => {$(
         impl<C: $trait> $trait for Parts<'_, C> {
@@ -343,12 +343,12 @@ impl<C: SerializeMap> SerializeMap for Parts<'_, C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
-    /// The keys are checked by serde_json itself.
+    /// serde_json checks the keys itself.
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
         self.inner.serialize_key(key)
     }
 
-    /// Whoever writes keys and values apart gets a place without the key.
+    /// If a type writes keys and values separately, the key is unknown here and the place has `?` instead.
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
         let key = || "?".to_owned();
         self.part(Step::Key(&key), value, |inner, value| inner.serialize_value(value))
@@ -413,7 +413,7 @@ mod tests {
     struct Wrapper(f64);
 
     #[test]
-    fn a_number_that_json_has_not_is_refused_with_its_place() {
+    fn a_number_that_json_cannot_represent_is_refused_with_its_place() {
         let order = |price, more: f32| Order {
             lines: vec![Line { price: None }, Line { price: Some(price) }],
             more: BTreeMap::from([("a/b~".to_owned(), more)]),
@@ -458,7 +458,7 @@ mod tests {
         );
     }
 
-    /// What is written must not depend on whether it is checked.
+    /// The check must not change the output.
     #[test]
     fn everything_else_is_written_as_serde_json_does() {
         #[track_caller]

@@ -1,16 +1,17 @@
-//! The events of one simulated instance: kept, matched by name in order, and given back.
+//! The events of one simulated instance: buffered, matched by name in order, and given back by dropped waits.
 //!
-//! As with the real host, an event that comes before its wait stays outside until the orchestration waits and nothing else
-//! is ready; then the oldest comes whose name is waited for. One that reached a wait before is there for the next at once.
+//! As on the real host, an event that arrives before its wait is buffered until the orchestration waits and nothing else
+//! is ready. Then the oldest event with an awaited name is delivered. An event that a dropped wait gave back is delivered
+//! to the next wait immediately.
 
 use std::collections::BTreeMap;
 
 use crate::backend::TaskId;
 
-/// Events that came, and waits for them.
+/// Buffered events, and waits for events.
 #[derive(Default)]
 pub(super) struct Events {
-    /// Not delivered to any wait, by lower-case name and order of arrival.
+    /// Undelivered events, by lower-case name and order of arrival.
     kept: BTreeMap<(String, u64), Kept>,
     waits: BTreeMap<TaskId, Wait>,
     arrived: u64,
@@ -18,18 +19,18 @@ pub(super) struct Events {
 
 struct Kept {
     payload: String,
-    /// It reached a wait that was dropped.
+    /// Whether the event was delivered to a wait that was dropped.
     given_back: bool,
 }
 
 struct Wait {
     name: String,
-    /// The event that completed it, with its place in the order of arrival, until it is taken.
+    /// The event that completed this wait, with its place in the order of arrival, until it is taken.
     delivered: Option<(u64, String)>,
 }
 
 impl Events {
-    /// An event comes; the wait that it completes, if there is one.
+    /// Adds an event. Returns the wait that it completes, if any.
     pub(super) fn raise(&mut self, name: &str, payload: String) -> Option<TaskId> {
         self.arrived += 1;
         let kept = Kept {
@@ -40,7 +41,7 @@ impl Events {
         self.deliver(&name.to_lowercase())
     }
 
-    /// Someone waits; true if an event was given back that is there for it at once.
+    /// Adds a wait. Returns true if an event that was given back completes it immediately.
     pub(super) fn wait(&mut self, task: TaskId, name: &str) -> bool {
         let name = name.to_lowercase();
         self.waits.insert(
@@ -56,8 +57,8 @@ impl Events {
         given_back && self.deliver(&name).is_some()
     }
 
-    /// The orchestration waits and nothing else is ready: the wait that the oldest event completes whose name is waited
-    /// for, if there is one.
+    /// Delivers the oldest event with an awaited name, and returns the wait that it completes. Called when the
+    /// orchestration waits and nothing else is ready.
     pub(super) fn pull(&mut self) -> Option<TaskId> {
         let firsts = self.waited_for().filter_map(|name| Some((self.first(name)?, name)));
         let (_, name) = firsts.min()?;
@@ -65,15 +66,15 @@ impl Events {
         self.deliver(&name)
     }
 
-    /// The event of a completed wait, once.
+    /// Takes the event of a completed wait, once.
     pub(super) fn take(&mut self, task: TaskId) -> Option<String> {
         let (_, payload) = self.waits.get_mut(&task)?.delivered.take()?;
         self.waits.remove(&task);
         Some(payload)
     }
 
-    /// Withdraws a wait. An event that it had but did not take goes back to where it was in the order, and from there
-    /// to the next wait of the name, which is returned.
+    /// Withdraws a wait. An event that was delivered to it but not taken returns to its place in the order, and from
+    /// there to the next wait for the name, which is returned.
     pub(super) fn cancel(&mut self, task: TaskId) -> Option<TaskId> {
         let wait = self.waits.remove(&task)?;
         let (place, payload) = wait.delivered?;
@@ -81,7 +82,7 @@ impl Events {
         self.deliver(&wait.name)
     }
 
-    /// Continue-as-new: waits end, events stay.
+    /// Ends all waits for continue-as-new. Events stay.
     pub(super) fn begin_next_execution(&mut self) {
         for (_, wait) in std::mem::take(&mut self.waits) {
             if let Some((place, payload)) = wait.delivered {
@@ -98,13 +99,13 @@ impl Events {
         self.kept.insert((name.to_owned(), place), kept);
     }
 
-    /// The place of the oldest kept event of a name.
+    /// The place of the oldest undelivered event with this name.
     fn first(&self, name: &str) -> Option<u64> {
         let mut of_name = self.kept.range((name.to_owned(), 0)..=(name.to_owned(), u64::MAX));
         of_name.next().map(|((_, place), _)| *place)
     }
 
-    /// The names that are waited for in vain so far.
+    /// The names of waits without an event.
     pub(super) fn waited_for(&self) -> impl Iterator<Item = &str> {
         self.waits
             .values()
@@ -112,8 +113,8 @@ impl Events {
             .map(|wait| wait.name.as_str())
     }
 
-    /// Gives the first kept event of a name to the first wait without one. Waits are served in the order they were
-    /// made, which is that of their ids.
+    /// Delivers the oldest undelivered event with this name to the first wait without one. Waits are served in the order
+    /// of their ids, which is the order of creation.
     fn deliver(&mut self, name: &str) -> Option<TaskId> {
         let place = self.first(name)?;
         let (&task, wait) = self
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_given_back_goes_on_to_the_next_wait() {
+    fn an_event_given_back_is_delivered_to_the_next_wait() {
         let mut events = Events::default();
         events.wait(1, "go");
         events.wait(2, "go");
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_early_is_taken_in_the_order_of_arrival_whatever_its_name() {
+    fn early_events_are_taken_in_the_order_of_arrival_across_names() {
         let mut events = Events::default();
         events.raise("noise", "0".into());
         events.raise("b", "1".into());

@@ -1,4 +1,4 @@
-//! What there is to call in a simulated world, and how an instance of it begins.
+//! The functions of a simulated world, and the start of instances.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,16 +20,16 @@ use super::instance::{Index, Instance, Place, State};
 use super::run::CalledKind;
 use super::script::Script;
 
-/// An orchestration that really runs.
+/// An orchestration whose real code runs.
 #[derive(Clone, Copy)]
 pub(super) struct Body {
     pub(super) run: fn(Orchestration, &str) -> LocalBoxFuture<'static, Result<String>>,
-    /// Whether the input is one that it takes.
+    /// Checks that the input is of the function's type.
     pub(super) check_input: fn(&str) -> Result<()>,
     pub(super) events: &'static [EventDeclaration],
 }
 
-/// What there is to call.
+/// The functions that an orchestration can call, and the settings of activities.
 #[derive(Default)]
 pub(super) struct Functions {
     pub(super) activities: BTreeMap<String, Script>,
@@ -38,7 +38,7 @@ pub(super) struct Functions {
     pub(super) settings: Rc<Settings>,
 }
 
-/// The names of what there is.
+/// Prints the names only.
 impl fmt::Debug for Functions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.activities.keys().chain(self.children.keys());
@@ -57,7 +57,7 @@ impl Functions {
         self.orchestrations.contains_key(name)
     }
 
-    /// Whether the host would take such a call of an activity or an orchestration.
+    /// Checks a call or a start like the host.
     pub(super) fn check_call(&self, kind: CalledKind, name: &str, input: &str) -> Result<()> {
         if input.len() as u64 > MAX_PAYLOAD_BYTES {
             let message = format!("the payload has more than {MAX_PAYLOAD_BYTES} bytes");
@@ -69,12 +69,12 @@ impl Functions {
             (_, None) => self.body(name).check_input,
         };
         check(input).map_err(|failure| {
-            let message = format!("the input of `{name}` does not fit: {}", failure.message());
+            let message = format!("the input of `{name}` is invalid: {}", failure.message());
             Failure::new(failure_types::INVALID_INPUT, message).non_retryable()
         })
     }
 
-    /// Whether the orchestration of that name takes such an event, as far as it declares it.
+    /// Checks an event against the declarations of the orchestration.
     pub(super) fn check_event(&self, orchestration: &str, event: &str, payload: &str) -> Result<()> {
         let body = self.orchestrations.get(orchestration);
         let declared = body.and_then(|body| find(body.events, event));
@@ -87,7 +87,7 @@ impl Functions {
         })
     }
 
-    /// Adds an instance and lets it run next.
+    /// Adds an instance and makes it runnable.
     pub(super) fn start_instance(
         self: &Rc<Self>,
         state: &Rc<RefCell<State>>,
@@ -106,7 +106,7 @@ impl Functions {
         index
     }
 
-    /// Begins an execution of an instance and lets it run next.
+    /// Begins an execution of an instance and makes it runnable.
     pub(super) fn start_execution(self: &Rc<Self>, state: &Rc<RefCell<State>>, index: Index) {
         let host = SimulatedHost {
             state: state.clone(),

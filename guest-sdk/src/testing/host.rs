@@ -1,4 +1,4 @@
-//! The simulated host as one instance sees it: the [`Backend`] of native builds.
+//! The [`Backend`] of native builds: the simulated host from the point of view of one instance.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,10 +14,10 @@ use super::functions::Functions;
 use super::instance::{Call, Happening, Index, State, Task};
 use super::run::{Called, CalledKind, LogLine, SentEvent};
 
-/// As the real host has it unless told otherwise.
+/// The maximum size of a payload in bytes: the default of the real host.
 pub(super) const MAX_PAYLOAD_BYTES: u64 = 1 << 20;
 
-/// One instance's view of the world.
+/// The simulated host, for one instance.
 #[derive(Clone)]
 pub(super) struct SimulatedHost {
     pub(super) state: Rc<RefCell<State>>,
@@ -213,7 +213,7 @@ impl Backend for SimulatedHost {
     }
 }
 
-/// Activities log to the instance that called them.
+/// Activities write to the log of the instance that called them.
 impl Sink for SimulatedHost {
     fn log(&self, level: Level, message: &str) {
         Backend::log(self, level, message);

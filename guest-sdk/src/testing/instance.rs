@@ -1,4 +1,4 @@
-//! What the simulated host keeps of each instance, and of the whole world.
+//! The state of the simulated world and of its instances.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -13,25 +13,25 @@ use crate::time::Timestamp;
 use super::events::Events;
 use super::run::{Called, LogLine, SentEvent};
 
-/// The place of an instance in [`State::instances`].
+/// The index of an instance in [`State::instances`].
 pub(super) type Index = usize;
 
-/// Everything that changes while the world runs.
+/// The mutable state of the world.
 pub(super) struct State {
     pub(super) now: Timestamp,
-    /// What will happen, by time and then in the order it was asked for.
+    /// Future happenings, by time and then in the order they were scheduled.
     pub(super) agenda: BTreeMap<(Timestamp, u64), Happening>,
     pub(super) happenings: u64,
     pub(super) instances: Vec<Instance>,
-    /// Instances with something new to see, in order.
+    /// Instances with new arrivals, in order.
     pub(super) runnable: VecDeque<Index>,
     pub(super) calls: Vec<Called>,
     pub(super) sent: Vec<SentEvent>,
     pub(super) logs: Vec<LogLine>,
     pub(super) uuids: u64,
-    /// What the guest that runs has asked for: it leaves when the turn is over, and never if the turn breaks.
+    /// Messages of the running guest. They are sent at the end of the turn, and discarded if the turn fails.
     pub(super) outbox: Outbox,
-    /// Guests that were ended from within another: dropped when nothing is borrowed.
+    /// Guests that ended while another one ran. They are dropped later, when the state is not borrowed.
     pub(super) ended_guests: Vec<Execution>,
 }
 
@@ -42,7 +42,7 @@ pub(super) enum Happening {
     AttemptEnds(Place, u32, Outcome),
     CallTimesOut(Place),
     EventComes {
-        /// The instance that sent it; none if the test did.
+        /// The instance that sent it; `None` if the test did.
         sender: Option<Index>,
         instance_id: InstanceId,
         name: String,
@@ -50,15 +50,15 @@ pub(super) enum Happening {
     },
 }
 
-/// What one turn sends to others.
+/// The messages of one turn to other instances.
 #[derive(Default)]
 pub(super) struct Outbox {
-    /// Ids, names and inputs of orchestrations to start. They are there before the events come.
+    /// Ids, names and inputs of orchestrations to start. They start before the events are delivered.
     pub(super) starts: Vec<(InstanceId, String, String)>,
     pub(super) events: Vec<Happening>,
 }
 
-/// One task of one execution.
+/// Identifies a task in the world.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) instance: Index,
@@ -72,15 +72,15 @@ pub(super) struct Instance {
     pub(super) input: String,
     pub(super) execution: u32,
     pub(super) started: Timestamp,
-    /// Whose sub-orchestration this is, and which attempt of it.
+    /// The task and attempt of the parent, if this is a sub-orchestration.
     pub(super) parent: Option<(Place, u32)>,
-    /// Absent while it runs, and after the end.
+    /// `None` while the guest runs, and after the end.
     pub(super) guest: Option<Execution>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) last_task: TaskId,
-    /// Up to the turn before the one that runs.
+    /// The size of the history before the current turn.
     pub(super) history: HistorySize,
-    /// Bytes that arrived for the turn that runs, and that it gave away.
+    /// Bytes that the current turn received and sent.
     pub(super) given: u64,
     pub(super) events: Events,
     pub(super) arrivals: Vec<Completion>,
@@ -89,7 +89,7 @@ pub(super) struct Instance {
     pub(super) outcome: Option<Outcome>,
 }
 
-/// An outstanding task. Event waits are kept by [`Events`].
+/// An outstanding task, except event waits, which are in [`Events`].
 pub(super) enum Task {
     Timer(Timestamp),
     Call(Box<Call>),
@@ -102,12 +102,12 @@ pub(super) struct Call {
     pub(super) instance_id: Option<InstanceId>,
     pub(super) retry: Option<Retry>,
     pub(super) attempt_timeout: Option<std::time::Duration>,
-    /// When the whole call has run out of time.
+    /// The time at which the whole call times out.
     pub(super) deadline: Option<Timestamp>,
     pub(super) attempt: u32,
-    /// Its place in [`State::calls`].
+    /// The index of its record in [`State::calls`].
     pub(super) record: usize,
-    /// The sub-orchestration that runs, if it really does.
+    /// The running instance of a sub-orchestration that is not scripted.
     pub(super) child: Option<Index>,
 }
 
@@ -133,13 +133,13 @@ impl Instance {
         }
     }
 
-    /// A turn is over.
+    /// Counts the current turn into the history.
     pub(super) fn turn_ends(&mut self) {
         self.history.turns += 1;
         self.history.payload_bytes += std::mem::take(&mut self.given);
     }
 
-    /// Begins the next execution.
+    /// Resets the state for the next execution.
     pub(super) fn continue_as_new(&mut self, input: String) {
         self.events.begin_next_execution();
         self.tasks.clear();
@@ -159,7 +159,7 @@ impl Instance {
         !self.tasks.is_empty() || self.events.waited_for().next().is_some()
     }
 
-    /// What it waits for, in words.
+    /// Descriptions of the outstanding tasks.
     pub(super) fn waits(&self) -> Vec<String> {
         let tasks = self.tasks.values().map(|task| match task {
             Task::Timer(until) => format!("timer until {until}"),
@@ -202,14 +202,14 @@ impl State {
         }
     }
 
-    /// The instance of that id that has not ended.
+    /// The instance with that id that has not ended.
     pub(super) fn alive(&self, id: &str) -> Option<Index> {
         self.instances
             .iter()
             .position(|instance| instance.id == *id && instance.outcome.is_none())
     }
 
-    /// Whether the execution that the task belongs to still runs.
+    /// Whether the execution of the task has not ended.
     pub(super) fn is_current(&self, place: Place) -> bool {
         let instance = &self.instances[place.instance];
         instance.outcome.is_none() && instance.execution == place.execution
@@ -226,7 +226,7 @@ impl State {
         }
     }
 
-    /// Whether nothing would come of it: the task ended before.
+    /// Whether a happening has no effect any more, because its task has ended.
     pub(super) fn is_stale(&self, happening: &Happening) -> bool {
         let place = match happening {
             Happening::EventComes { .. } => return false,
@@ -236,7 +236,7 @@ impl State {
         !self.is_current(*place) || !self.instances[place.instance].tasks.contains_key(&place.task)
     }
 
-    /// Ends a task. Nothing happens if it ended before.
+    /// Ends a task. Does nothing if it has ended already.
     pub(super) fn complete(&mut self, place: Place, outcome: Outcome) {
         if !self.is_current(place) {
             return;
@@ -253,13 +253,13 @@ impl State {
         self.arrive(place.instance, place.task, outcome);
     }
 
-    /// Lets the guest see an outcome.
+    /// Queues an outcome for the guest.
     pub(super) fn arrive(&mut self, instance: Index, task: TaskId, outcome: Outcome) {
         self.instances[instance].arrivals.push(Completion { task, outcome });
         self.runnable.push_back(instance);
     }
 
-    /// Whether something is ready for the guest, which waits: if nothing else is, an event that it waits for.
+    /// Whether the waiting guest has arrivals. If not, delivers a buffered event that it waits for.
     pub(super) fn has_arrivals(&mut self, instance: Index) -> bool {
         if self.instances[instance].arrivals.is_empty()
             && let Some(task) = self.instances[instance].events.pull()
@@ -274,15 +274,17 @@ impl State {
         self.arrive(instance, task, Ok("null".into()));
     }
 
-    /// Ends an instance from outside, if it has not ended.
+    /// Terminates an instance and its children. Does nothing if it has ended already.
     fn terminate(&mut self, index: Index) {
         let instance = &mut self.instances[index];
         if instance.outcome.is_some() {
             return;
         }
-        instance.outcome = Some(Err(
-            Failure::new(failure_types::TERMINATED, "it was terminated").non_retryable()
-        ));
+        instance.outcome = Some(Err(Failure::new(
+            failure_types::TERMINATED,
+            "the instance was terminated",
+        )
+        .non_retryable()));
         self.ended_guests.extend(instance.guest.take());
         let children: Vec<Index> = std::mem::take(&mut instance.tasks)
             .into_values()

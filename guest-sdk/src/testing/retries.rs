@@ -1,13 +1,13 @@
-//! Retries as the host makes them.
+//! The retry schedule, which must match that of the host.
 
 use crate::failure::Failure;
 use crate::retry::Retry;
 use crate::time::whole_millis;
 
-/// The longest wait of a policy that names none, in milliseconds: one day, as the WIT says.
+/// The longest wait of a policy that does not set one, in milliseconds: one day, as the WIT specifies.
 const DEFAULT_MAX_INTERVAL_MS: f64 = 24.0 * 60.0 * 60.0 * 1000.0;
 
-/// How long to wait before the next attempt, in milliseconds; none if that was the last.
+/// The wait before the next attempt in milliseconds; `None` if there is no further attempt.
 pub(super) fn wait_before_next(retry: Option<&Retry>, attempt: u32, failure: &Failure) -> Option<u64> {
     let retry = retry?;
     let is_final = attempt >= retry.max_attempts
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_retryable_is_not_retried() {
+    fn a_non_retryable_failure_is_not_retried() {
         let retry = Retry::fixed(secs(1)).non_retryable("Declined");
         assert_eq!(wait_before_next(Some(&retry), 1, &Failure::new("Declined", "")), None);
         assert_eq!(

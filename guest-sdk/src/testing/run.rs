@@ -1,4 +1,4 @@
-//! [`Run`]: how an orchestration went, to be asserted on.
+//! [`Run`]: the result of a simulated run, for assertions.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,43 +11,43 @@ use crate::function::{ActivitySignature, OrchestrationSignature};
 use crate::instance_id::InstanceId;
 use crate::logging::Level;
 
-/// How the instance stood when nothing more could happen.
+/// The final state of the instance, when nothing more can happen.
 #[derive(Clone, Debug)]
 pub enum End<O> {
     /// It returned.
     Completed(O),
     /// It failed.
     Failed(Failure),
-    /// It waits for something that never comes: what, in words.
+    /// It waits for events that are never raised. Descriptions of its outstanding tasks.
     Waiting(Vec<String>),
-    /// It would go on with this input, but the test follows no more executions.
+    /// It continued as new with this input, but the maximum number of executions is reached.
     ContinuedAsNew(Value),
 }
 
-/// What a call was.
+/// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CalledKind {
     /// An activity.
     Activity,
-    /// A sub-orchestration that is awaited.
+    /// A sub-orchestration.
     SubOrchestration,
-    /// An orchestration that nobody awaits.
+    /// The start of an independent orchestration.
     Start,
 }
 
-/// Something the orchestration, or one of its children, asked for.
+/// A call or start that the orchestration, or one of its children, made.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Called {
-    /// What was called.
+    /// The kind of the called function.
     pub kind: CalledKind,
-    /// The name it was called by.
+    /// The name of the called function.
     pub name: String,
-    /// The input.
+    /// The input as JSON.
     pub input: Value,
-    /// How often it was tried.
+    /// The number of attempts started.
     pub attempts: u32,
-    /// What came of it; `None` if it had not ended.
+    /// The outcome; `None` if the call has not ended.
     pub outcome: Option<Result<Value, Failure>>,
 }
 
@@ -55,11 +55,11 @@ pub struct Called {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SentEvent {
-    /// To which instance.
+    /// The id of the recipient.
     pub instance_id: InstanceId,
-    /// Its name.
+    /// The name of the event.
     pub name: String,
-    /// Its payload.
+    /// The payload as JSON.
     pub payload: Value,
 }
 
@@ -67,11 +67,11 @@ pub struct SentEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogLine {
-    /// Whose log.
+    /// The instance that wrote the line, or whose activity did.
     pub instance_id: InstanceId,
-    /// How urgent.
+    /// The severity.
     pub level: Level,
-    /// What it says.
+    /// The text, including fields.
     pub message: String,
 }
 
@@ -99,7 +99,7 @@ impl SentEvent {
     }
 }
 
-/// How an orchestration went.
+/// The result of a simulated run.
 #[derive(Clone, Debug)]
 pub struct Run<O> {
     pub(super) end: End<O>,
@@ -112,15 +112,15 @@ pub struct Run<O> {
 }
 
 impl<O: Debug> Run<O> {
-    /// How it stood when nothing more could happen.
+    /// The final state of the instance.
     pub fn end(&self) -> &End<O> {
         &self.end
     }
 
-    /// What it returned.
+    /// The output of the orchestration.
     ///
     /// # Panics
-    /// If it did not return.
+    /// If the orchestration did not complete.
     #[track_caller]
     pub fn output(&self) -> &O {
         match &self.end {
@@ -129,10 +129,10 @@ impl<O: Debug> Run<O> {
         }
     }
 
-    /// What it failed with.
+    /// The failure of the orchestration.
     ///
     /// # Panics
-    /// If it did not fail.
+    /// If the orchestration did not fail.
     #[track_caller]
     pub fn failure(&self) -> &Failure {
         match &self.end {
@@ -141,10 +141,10 @@ impl<O: Debug> Run<O> {
         }
     }
 
-    /// What it waits for in vain, in words such as `event approval`.
+    /// Descriptions of the tasks for which the orchestration waits, such as `event approval`.
     ///
     /// # Panics
-    /// If it ended.
+    /// If the orchestration ended.
     #[track_caller]
     pub fn waits_for(&self) -> &[String] {
         match &self.end {
@@ -153,40 +153,40 @@ impl<O: Debug> Run<O> {
         }
     }
 
-    /// The virtual time it took.
+    /// The virtual duration of the run.
     pub fn elapsed(&self) -> Duration {
         self.elapsed
     }
 
-    /// How many executions it had; more than one after continue-as-new.
+    /// The number of executions; more than one after continue-as-new.
     pub fn executions(&self) -> u32 {
         self.executions
     }
 
-    /// Everything that was called, in order, by children too.
+    /// All calls and starts in order, including those of children.
     pub fn calls(&self) -> &[Called] {
         &self.calls
     }
 
-    /// The names of the activities and orchestrations that were called, in order.
+    /// The names of the called activities and orchestrations, in order.
     pub fn called_names(&self) -> Vec<&str> {
         self.calls.iter().map(|call| call.name.as_str()).collect()
     }
 
-    /// The inputs an activity was called with, in order.
+    /// The inputs of all calls of an activity, in order.
     ///
     /// # Panics
-    /// If one of them, from a call by name, is not of the activity's type.
+    /// If an input does not match the activity's type, which is possible in calls by name.
     #[track_caller]
     pub fn inputs_of<A: ActivitySignature>(&self, activity: A) -> Vec<A::Input> {
         let _ = activity;
         self.inputs(CalledKind::Activity, A::NAME)
     }
 
-    /// The inputs a sub-orchestration was called or started with, in order.
+    /// The inputs of an orchestration: of its calls as a sub-orchestration in order, then of its starts in order.
     ///
     /// # Panics
-    /// If one of them, from a call by name, is not of the orchestration's type.
+    /// If an input does not match the orchestration's type, which is possible in calls by name.
     #[track_caller]
     pub fn sub_inputs_of<S: OrchestrationSignature>(&self, orchestration: S) -> Vec<S::Input> {
         let _ = orchestration;
@@ -203,7 +203,7 @@ impl<O: Debug> Run<O> {
             .collect()
     }
 
-    /// How many attempts of an activity were made, over all its calls.
+    /// The number of attempts of an activity, over all its calls.
     pub fn attempts_of<A: ActivitySignature>(&self, activity: A) -> u32 {
         let _ = activity;
         let calls = self
@@ -218,12 +218,12 @@ impl<O: Debug> Run<O> {
         &self.sent
     }
 
-    /// The log of all instances, in order.
+    /// The log lines of all instances, in order.
     pub fn logs(&self) -> &[LogLine] {
         &self.logs
     }
 
-    /// The custom statuses of the instance, in order, of all its executions.
+    /// All custom statuses that the instance set in any execution, in order.
     pub fn custom_statuses(&self) -> &[Value] {
         &self.custom_statuses
     }

@@ -1,4 +1,4 @@
-//! Scripted functions: what a test says an activity or sub-orchestration does.
+//! Scripted activities and sub-orchestrations.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,29 +16,29 @@ use crate::retry::ActivityOptions;
 use crate::settings::Settings;
 use crate::time::Timestamp;
 
-/// One attempt of a scripted function, as the script sees it.
+/// One attempt of a scripted function, passed to the script.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Attempt<I> {
-    /// What the caller gave.
+    /// The input of the call.
     pub input: I,
-    /// From 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// The same for all attempts of one call.
+    /// A key that is the same for all attempts of one call.
     pub idempotency_key: String,
-    /// The virtual time.
+    /// The current virtual time.
     pub now: Timestamp,
     duration: Rc<Cell<Duration>>,
 }
 
 impl<I> Attempt<I> {
-    /// Lets the attempt take that much virtual time. Without it, it takes none.
+    /// Sets the virtual duration of the attempt. Zero unless set.
     pub fn takes(&self, duration: Duration) {
         self.duration.set(duration);
     }
 }
 
-/// What a script is run with.
+/// The arguments of a script.
 pub(super) struct Run {
     pub(super) info: AttemptInfo,
     pub(super) input: String,
@@ -47,7 +47,7 @@ pub(super) struct Run {
     pub(super) sink: Rc<dyn Sink>,
 }
 
-/// What came of it, and after how long.
+/// The outcome of a script, and its virtual duration.
 pub(super) struct Ran {
     pub(super) outcome: Result<String>,
     pub(super) duration: Duration,
@@ -57,13 +57,13 @@ pub(super) struct Ran {
 #[derive(Clone)]
 pub(super) struct Script {
     pub(super) defaults: ActivityOptions,
-    /// Whether the input is one that the function takes.
+    /// Checks that the input is of the function's type.
     pub(super) check_input: fn(&str) -> Result<()>,
     body: Rc<RefCell<dyn FnMut(Run) -> Ran>>,
 }
 
 impl Script {
-    /// A closure over typed input and output.
+    /// Wraps a closure with typed input and output.
     pub(super) fn of<I, O>(
         defaults: ActivityOptions,
         mut script: impl FnMut(&Attempt<I>) -> Result<O> + 'static,
@@ -74,16 +74,17 @@ impl Script {
     {
         let body = move |run: Run| {
             let duration = Rc::new(Cell::new(Duration::ZERO));
-            let outcome = decode("the input is not what the script takes", &run.input).and_then(|input| {
-                let attempt = Attempt {
-                    input,
-                    attempt: run.info.attempt,
-                    idempotency_key: run.info.idempotency_key,
-                    now: run.now,
-                    duration: duration.clone(),
-                };
-                encode("the output cannot be written", &script(&attempt)?)
-            });
+            let outcome =
+                decode("the input does not match the type that the script takes", &run.input).and_then(|input| {
+                    let attempt = Attempt {
+                        input,
+                        attempt: run.info.attempt,
+                        idempotency_key: run.info.idempotency_key,
+                        now: run.now,
+                        duration: duration.clone(),
+                    };
+                    encode("the output cannot be written", &script(&attempt)?)
+                });
             Ran {
                 outcome,
                 duration: duration.get(),
@@ -96,7 +97,7 @@ impl Script {
         }
     }
 
-    /// The activity itself.
+    /// Runs the real activity.
     pub(super) fn of_function<A: ActivityFunction>() -> Self {
         let body = |run: Run| {
             let outcome = run_activity::<A>(Activity::new(run.info, run.settings, run.sink), &run.input);

@@ -1,4 +1,4 @@
-//! The loop over virtual time: guests run until they wait, then the next thing happens.
+//! The loop over virtual time: guests run until they wait, then time jumps to the next happening.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,10 +24,10 @@ use super::run::{End, LogLine, Run};
 use super::script::Run as ScriptRun;
 use super::world::World;
 
-/// How much may happen before a test is taken for endless.
+/// The maximum number of happenings. A test with more is assumed to run forever.
 const MAX_HAPPENINGS: u64 = 1_000_000;
 
-/// A world at work.
+/// A running world.
 pub(super) struct Simulation {
     functions: Rc<Functions>,
     state: Rc<RefCell<State>>,
@@ -36,7 +36,7 @@ pub(super) struct Simulation {
     start: Timestamp,
 }
 
-/// The instance that the test is about.
+/// The instance under test.
 const ROOT: Index = 0;
 
 impl Simulation {
@@ -74,7 +74,7 @@ impl Simulation {
         }
     }
 
-    /// Runs all guests that have something new to see.
+    /// Runs all guests that have arrivals.
     fn settle(&self) {
         loop {
             let next = self.state.borrow_mut().runnable.pop_front();
@@ -102,7 +102,7 @@ impl Simulation {
             }
         }
         let mut state = self.state.borrow_mut();
-        // Whatever completed while it ran was seen in this turn.
+        // Tasks that completed while the guest ran were delivered in this turn.
         state.runnable.retain(|runnable| *runnable != index);
         state.instances[index].turn_ends();
         drop(state);
@@ -110,14 +110,14 @@ impl Simulation {
             self.state.borrow_mut().instances[index].guest = Some(guest);
         } else {
             drop(guest);
-            let message = "it waits, but nothing that it asked for is outstanding";
+            let message = "the orchestration waits, but it has no outstanding task";
             let failure = Failure::new(failure_types::WAITS_FOR_NOTHING, message).non_retryable();
             self.state.borrow_mut().outbox = Outbox::default();
             self.finish(index, Err(failure));
         }
     }
 
-    /// A turn is over: what it sends to others leaves.
+    /// Sends the messages of a turn that has ended.
     fn send_out(&self) {
         let Outbox { starts, events } = std::mem::take(&mut self.state.borrow_mut().outbox);
         for (id, name, input) in starts {
@@ -132,7 +132,7 @@ impl Simulation {
         }
     }
 
-    /// Ends an execution, and with it the instance unless it continues as new.
+    /// Ends an execution, and also the instance unless it continues as new.
     fn finish(&self, index: Index, outcome: Outcome) {
         let mut state = self.state.borrow_mut();
         let now = state.now;
@@ -142,7 +142,7 @@ impl Simulation {
         {
             instance.continue_as_new(input);
             if index == ROOT && instance.execution >= self.max_executions {
-                // The report finds neither a guest nor an outcome.
+                // `report` recognises this case by the absence of both a guest and an outcome.
                 return;
             }
             instance.execution += 1;
@@ -158,17 +158,17 @@ impl Simulation {
         }
     }
 
-    /// Jumps to the next happening; false if there is none.
+    /// Jumps to the next happening. Returns false if there is none.
     fn let_something_happen(&self) -> bool {
         let mut state = self.state.borrow_mut();
         assert!(
             state.happenings < MAX_HAPPENINGS,
-            "so much happens that the orchestration may never end"
+            "the orchestration seems to run forever"
         );
         let Some(((time, _), happening)) = state.agenda.pop_first() else {
             return false;
         };
-        // A stale timer must not move the clock of a world in which nothing else happens.
+        // A stale timer must not advance the clock.
         if state.is_stale(&happening) {
             return true;
         }
@@ -352,7 +352,7 @@ impl Simulation {
         }
     }
 
-    /// With nothing borrowed, since what a guest drops may ask for something.
+    /// Drops all guests while the state is not borrowed, because their futures may call the host when dropped.
     fn drop_guests(&self) {
         let mut state = self.state.borrow_mut();
         let guests: Vec<Execution> = state
@@ -365,7 +365,7 @@ impl Simulation {
     }
 }
 
-/// Bytes of a result, or of a failure's message.
+/// The size in bytes of a result, or of a failure's message.
 fn size(outcome: &Outcome) -> u64 {
     match outcome {
         Ok(payload) => payload.len() as u64,

@@ -1,4 +1,4 @@
-//! [`World`]: what a test says there is.
+//! [`World`]: the configuration of a simulated host.
 
 use std::fmt;
 use std::rc::Rc;
@@ -23,13 +23,13 @@ use super::run::Run;
 use super::script::{Attempt, Script};
 use super::simulation::Simulation;
 
-/// When a world begins unless told otherwise: 2026-01-01T00:00:00Z.
+/// The default virtual time at which a world begins: 2026-01-01T00:00:00Z.
 const DEFAULT_START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
-/// How many executions of the instance are followed unless told otherwise.
+/// The default maximum number of executions of the instance.
 const DEFAULT_MAX_EXECUTIONS: u32 = 10;
 
-/// A simulated host: say what there is, then [`run`](World::run) an orchestration.
+/// A simulated host: add functions and events, then [`run`](World::run) an orchestration.
 pub struct World {
     pub(super) functions: Functions,
     pub(super) start: Timestamp,
@@ -57,7 +57,7 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    /// An empty world in 2026, in which nothing happens.
+    /// Creates a world without functions and events, which begins in 2026.
     pub fn new() -> Self {
         Self {
             functions: Functions::default(),
@@ -69,8 +69,7 @@ impl World {
         }
     }
 
-    /// Says what an activity does. The script is run for every attempt; it may be of any length in virtual time, see
-    /// [`Attempt::takes`].
+    /// Scripts an activity. The script runs for every attempt; [`Attempt::takes`] sets its virtual duration.
     #[must_use]
     pub fn activity<A: ActivitySignature>(
         mut self,
@@ -84,7 +83,7 @@ impl World {
         self
     }
 
-    /// Says what the activity of that name does.
+    /// Scripts the activity with that name.
     #[must_use]
     pub fn activity_named<I: DeserializeOwned, O: Serialize>(
         mut self,
@@ -97,7 +96,7 @@ impl World {
         self
     }
 
-    /// Really runs an activity. Its HTTP requests are answered by [`http`](Self::http).
+    /// Adds an activity whose real code runs. [`http`](Self::http) answers its requests.
     #[must_use]
     pub fn real_activity<A: ActivityFunction>(mut self, activity: A) -> Self {
         let _ = activity;
@@ -107,7 +106,7 @@ impl World {
         self
     }
 
-    /// Says what a sub-orchestration does.
+    /// Scripts a sub-orchestration.
     #[must_use]
     pub fn sub_orchestration<O: OrchestrationSignature>(
         mut self,
@@ -121,7 +120,7 @@ impl World {
         self
     }
 
-    /// Says what the sub-orchestration of that name does.
+    /// Scripts the sub-orchestration with that name.
     #[must_use]
     pub fn sub_orchestration_named<I: DeserializeOwned, O: Serialize>(
         mut self,
@@ -134,7 +133,7 @@ impl World {
         self
     }
 
-    /// Really runs a sub-orchestration, or one that is started by the orchestration.
+    /// Adds an orchestration whose real code runs when it is called or started.
     #[must_use]
     pub fn orchestration<O: OrchestrationFunction>(mut self, orchestration: O) -> Self {
         let _ = orchestration;
@@ -147,20 +146,20 @@ impl World {
         self
     }
 
-    /// Raises an event for the instance after that time.
+    /// Raises an event for the instance, `after` the beginning of the run.
     ///
     /// # Panics
-    /// If the event cannot be written as JSON, and later in [`run`](Self::run) if it does not fit what the
-    /// orchestration declares: the host would refuse it.
+    /// If the event cannot be written as JSON. [`run`](Self::run) panics if the event does not match the declaration of
+    /// the orchestration, because the host would reject it.
     #[must_use]
     pub fn event<T: Serialize + ?Sized>(self, after: Duration, event: impl EventName<T>, payload: &T) -> Self {
         self.event_to(after, None, event.name(), payload)
     }
 
-    /// Raises an event for another instance after that time.
+    /// Raises an event for another instance, `after` the beginning of the run.
     ///
     /// # Panics
-    /// As [`event`](Self::event).
+    /// Like [`event`](Self::event).
     #[must_use]
     pub fn event_for<T: Serialize + ?Sized>(
         self,
@@ -184,42 +183,42 @@ impl World {
         self
     }
 
-    /// Answers the HTTP requests of activities that really run.
+    /// Answers the HTTP requests of real activities.
     #[must_use]
     pub fn http(mut self, answer: impl Fn(&Request) -> Result<Response> + 'static) -> Self {
         self.http = Some(Rc::new(answer));
         self
     }
 
-    /// A setting for activities that really run.
+    /// Adds a setting for real activities.
     #[must_use]
     pub fn config(mut self, name: &str, value: impl Into<String>) -> Self {
         Rc::make_mut(&mut self.functions.settings).give_config(name, value.into());
         self
     }
 
-    /// A secret for activities that really run.
+    /// Adds a secret for real activities.
     #[must_use]
     pub fn secret(mut self, name: &str, value: impl Into<String>) -> Self {
         Rc::make_mut(&mut self.functions.settings).give_secret(name, value.into());
         self
     }
 
-    /// The virtual time at which it begins.
+    /// Sets the virtual time at which the run begins.
     #[must_use]
     pub fn starting_at(mut self, time: impl Into<Timestamp>) -> Self {
         self.start = time.into();
         self
     }
 
-    /// The instance's id; `test` unless set.
+    /// Sets the id of the instance; `test` unless set.
     #[must_use]
     pub fn instance_id(mut self, id: impl Into<InstanceId>) -> Self {
         self.instance_id = id.into();
         self
     }
 
-    /// How many executions are followed through continue-as-new; 10 unless set.
+    /// Sets the maximum number of executions, which continue-as-new starts; 10 unless set.
     #[must_use]
     pub fn max_executions(mut self, executions: u32) -> Self {
         self.max_executions = executions;
@@ -229,7 +228,7 @@ impl World {
     /// Runs an orchestration until it ends or nothing more can happen.
     ///
     /// # Panics
-    /// If the orchestration or a script panics, or if the orchestration calls something that the world does not know.
+    /// If the orchestration or a script panics, or if the orchestration calls a function that the world does not have.
     pub fn run<O: OrchestrationFunction>(self, orchestration: O, input: &O::Input) -> Run<O::Output> {
         let world = self.orchestration(orchestration);
         let input = encode("the input cannot be written", input).expect("an input that can be written as JSON");
