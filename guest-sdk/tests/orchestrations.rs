@@ -1,4 +1,4 @@
-//! What an orchestration's author relies on, over the simulated host.
+//! Tests of the SDK's guarantees for orchestrations, on the simulated host.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -21,7 +21,7 @@ fn flaky(ctx: Activity) -> Result<u32> {
     }
 }
 
-/// Every call takes as many seconds as its input says.
+/// A world in which a call of `work` takes as many seconds as its input.
 fn world() -> World {
     World::new().activity(work, |call| {
         call.takes(secs(u64::from(call.input)));
@@ -50,7 +50,7 @@ fn calls_started_in_a_loop_and_awaited_afterwards_run_in_parallel() {
 }
 
 #[test]
-fn a_call_that_is_started_and_never_awaited_is_made_all_the_same() {
+fn a_call_that_is_started_but_never_awaited_is_made() {
     #[orchestrator]
     async fn careless(ctx: Orchestration) -> Result<()> {
         drop(ctx.call(work, &1).start());
@@ -61,7 +61,7 @@ fn a_call_that_is_started_and_never_awaited_is_made_all_the_same() {
 }
 
 #[test]
-fn calls_are_made_in_the_order_in_which_they_are_started() {
+fn calls_are_made_in_the_order_of_their_starts() {
     #[orchestrator]
     async fn ordered(ctx: Orchestration) -> Result<()> {
         let first = ctx.call(work, &1).retry(Retry::fixed(secs(1)));
@@ -91,7 +91,7 @@ fn a_call_that_is_never_started_is_never_made() {
 }
 
 #[test]
-fn whatever_joins_calls_starts_all_of_them_first() {
+fn every_join_starts_all_its_calls_first() {
     #[orchestrator]
     async fn joins(ctx: Orchestration) -> Result<Vec<u64>> {
         let mut took = Vec::new();
@@ -114,7 +114,7 @@ fn whatever_joins_calls_starts_all_of_them_first() {
 }
 
 #[test]
-fn futures_unordered_gives_results_as_they_come() {
+fn futures_unordered_returns_results_as_they_arrive() {
     #[orchestrator]
     async fn as_they_come(ctx: Orchestration) -> Result<Vec<u32>> {
         let calls = [3, 1, 2].iter().map(|seconds| ctx.call(work, seconds).start());
@@ -138,7 +138,7 @@ fn a_wide_fan_out_completes() {
 }
 
 #[test]
-fn the_first_of_a_select_wins_and_the_loser_goes_on() {
+fn the_first_of_a_select_wins_and_the_loser_continues() {
     #[orchestrator]
     async fn race(ctx: Orchestration) -> Result<u32> {
         let mut slow = ctx.call(work, &9).start();
@@ -193,7 +193,7 @@ fn waits_of_one_name_are_served_in_the_order_they_were_made() {
 }
 
 #[test]
-fn a_dead_wait_in_a_loop_swallows_nothing() {
+fn a_dropped_wait_in_a_loop_loses_no_event() {
     #[orchestrator]
     async fn reminders(ctx: Orchestration) -> Result<(u32, bool)> {
         let mut reminders = 0;
@@ -234,7 +234,7 @@ fn waiting_for_nothing_is_a_failure() {
 }
 
 #[test]
-fn an_event_of_another_shape_fails_the_wait_alone() {
+fn an_event_of_another_type_fails_only_the_wait() {
     #[orchestrator]
     async fn shapes(ctx: Orchestration) -> Result<u32> {
         let wrong = ctx.event::<u32>("number").await;
@@ -261,7 +261,7 @@ fn declared_retries_apply_to_a_call_without_its_own() {
 }
 
 #[test]
-fn activities_that_really_run_find_the_settings_and_secrets_of_the_world() {
+fn real_activities_read_the_settings_and_secrets_of_the_world() {
     #[activity]
     fn sign(ctx: Activity) -> Result<String> {
         let key = ctx.secret("key")?;
@@ -291,7 +291,7 @@ fn activities_that_really_run_find_the_settings_and_secrets_of_the_world() {
 }
 
 #[test]
-fn a_call_can_refuse_declared_retries() {
+fn a_call_can_turn_off_declared_retries() {
     #[orchestrator]
     async fn tries_once(ctx: Orchestration) -> Result<u32> {
         ctx.call(flaky, &()).retry(Retry::never()).await
@@ -326,7 +326,7 @@ fn attempt_timeouts_are_retried_and_the_overall_timeout_is_final() {
 }
 
 #[test]
-fn a_cancelled_activity_fails_and_a_dropped_one_goes_on() {
+fn a_cancelled_activity_fails_and_a_dropped_one_continues() {
     #[orchestrator]
     async fn cancels(ctx: Orchestration) -> Result<()> {
         let call = ctx.call(work, &50).start();
@@ -355,7 +355,7 @@ async fn child(ctx: Orchestration, seconds: u64) -> Result<String> {
 }
 
 #[test]
-fn sub_orchestrations_really_run_side_by_side() {
+fn real_sub_orchestrations_run_concurrently() {
     #[orchestrator]
     async fn parent(ctx: Orchestration) -> Result<Vec<String>> {
         let named = ctx.sub_orchestration(child, &5).id("kid");
@@ -370,7 +370,7 @@ fn sub_orchestrations_really_run_side_by_side() {
 }
 
 #[test]
-fn a_failed_child_is_tried_again_and_a_slow_one_is_ended() {
+fn a_failed_child_is_retried_and_a_slow_one_is_terminated() {
     #[orchestrator]
     async fn strict(ctx: Orchestration) -> Result<(String, String)> {
         let failed = ctx
@@ -411,7 +411,7 @@ fn instances_send_each_other_events() {
 }
 
 #[test]
-fn an_orchestration_that_nobody_awaits_is_started_by_send_alone() {
+fn only_send_starts_an_independent_orchestration() {
     #[orchestrator]
     async fn starter(ctx: Orchestration) -> Result<(InstanceId, InstanceId)> {
         drop(ctx.start(child, &1).id("forgotten"));
@@ -425,7 +425,7 @@ fn an_orchestration_that_nobody_awaits_is_started_by_send_alone() {
 }
 
 #[test]
-fn continue_as_new_keeps_events_and_starts_afresh() {
+fn continue_as_new_keeps_events() {
     #[orchestrator]
     async fn counter(ctx: Orchestration, count: u32) -> Result<u32> {
         assert_eq!(ctx.execution(), count + 1);
@@ -452,7 +452,7 @@ fn continue_as_new_keeps_events_and_starts_afresh() {
 }
 
 #[test]
-fn both_logging_facades_end_in_the_log() {
+fn both_logging_facades_write_to_the_log() {
     #[activity]
     fn chatty() -> Result<()> {
         warn!("from the activity");
@@ -498,7 +498,7 @@ fn time_and_uuids_are_virtual() {
 }
 
 #[test]
-fn a_limited_future_is_given_up() {
+fn a_timeout_drops_the_future() {
     #[orchestrator]
     async fn limited(ctx: Orchestration) -> Result<(bool, u32)> {
         let too_slow = ctx.timeout(secs(1), ctx.call(work, &5)).await.is_err();
@@ -542,7 +542,7 @@ fn scripts_keep_state_and_see_the_attempt() {
 }
 
 #[test]
-fn what_an_author_holds_can_be_printed() {
+fn the_types_of_the_api_can_be_printed() {
     #[orchestrator]
     async fn prints(ctx: Orchestration) -> Result<Vec<String>> {
         let call = ctx.call(work, &1).timeout(secs(5));
@@ -572,14 +572,14 @@ fn what_an_author_holds_can_be_printed() {
 }
 
 #[test]
-fn functions_can_be_called_like_any_other() {
+fn activities_can_be_called_directly() {
     assert_eq!(work(7).unwrap(), 7);
     assert!(flaky(windlass_sdk::testing::activity(1)).is_err());
 }
 
 #[test]
 #[should_panic(expected = "the orchestration calls the activity `WorkActivity`, which this test does not script")]
-fn an_activity_without_a_script_is_a_mistake_of_the_test() {
+fn an_activity_without_a_script_panics() {
     #[orchestrator]
     async fn unscripted(ctx: Orchestration) -> Result<()> {
         ctx.call(work, &1).await.ok();
@@ -603,7 +603,7 @@ mod shared {
 }
 
 #[test]
-fn signatures_are_enough_for_a_caller_and_bodies_take_their_names() {
+fn a_caller_needs_only_signatures_and_bodies_take_their_names() {
     #[activity(signature = shared::add)]
     fn add(numbers: (u64, u64)) -> Result<u64> {
         Ok(numbers.0 + numbers.1)
@@ -642,7 +642,7 @@ async fn account(ctx: Orchestration) -> Result<u32> {
 }
 
 #[test]
-fn declared_events_are_awaited_as_any_other() {
+fn declared_events_can_be_awaited_by_name() {
     let run = World::new()
         .event(secs(1), "payment", &7)
         .event(secs(2), "PAYMENT", &8)
@@ -653,12 +653,12 @@ fn declared_events_are_awaited_as_any_other() {
 
 #[test]
 #[should_panic(expected = "the event `payment` for `test` is refused")]
-fn an_event_that_the_host_would_refuse_is_a_mistake_of_the_test() {
+fn an_event_of_the_test_that_the_host_would_reject_panics() {
     let _ = World::new().event(secs(1), "payment", &"7").run(account, &());
 }
 
 #[test]
-fn an_event_of_another_instance_that_does_not_fit_is_dropped() {
+fn an_invalid_event_of_another_instance_is_dropped() {
     #[orchestrator]
     async fn owner(ctx: Orchestration) -> Result<()> {
         let id = ctx.start(account, &()).id("account").send();
@@ -677,7 +677,7 @@ fn an_event_of_another_instance_that_does_not_fit_is_dropped() {
 }
 
 #[test]
-fn a_declared_event_awaited_as_another_type_is_noticed() {
+fn awaiting_a_declared_event_as_another_type_fails() {
     #[orchestrator(events(payment: u32))]
     async fn confused(ctx: Orchestration) -> Result<u64> {
         ctx.event::<u64>("Payment").await
@@ -712,7 +712,7 @@ mod doors {
     use windlass_sdk::prelude::*;
 
     windlass_sdk::signatures! {
-        /// Somebody knocks.
+        /// Someone knocks.
         #[event(name = "Knock")]
         pub fn knock(times: u32);
         #[event]
@@ -723,7 +723,7 @@ mod doors {
 }
 
 #[test]
-fn events_are_declared_once_for_those_who_send_and_those_who_wait() {
+fn sender_and_recipient_share_the_declaration_of_an_event() {
     use windlass_sdk::OrchestrationSignature;
 
     #[orchestrator(signature = doors::door)]
@@ -759,7 +759,7 @@ fn events_are_declared_once_for_those_who_send_and_those_who_wait() {
 }
 
 #[test]
-fn what_json_cannot_say_fails_wherever_it_is_written() {
+fn values_that_json_cannot_represent_fail_wherever_they_are_written() {
     #[orchestrator]
     async fn returns() -> Result<Option<f64>> {
         Ok(Some(f64::NAN))

@@ -1,8 +1,8 @@
-//! Doc comments as descriptions.
+//! Descriptions of functions, from their doc comments.
 
 use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 
-/// The first line of the doc comment; empty if there is none.
+/// The first non-empty line of the doc comment, or an empty string.
 pub(crate) fn first_doc_line(attributes: &[Attribute]) -> String {
     attributes
         .iter()

@@ -1,6 +1,6 @@
 //! The expansion of `#[orchestrator]` and `#[activity]`.
 //!
-//! For `#[activity] pub fn greet(ctx: Activity, name: String) -> Result<String> { … }` it reads:
+//! `#[activity] pub fn greet(ctx: Activity, name: String) -> Result<String> { … }` expands to:
 //!
 //! ```text
 //! pub struct greet;
@@ -12,7 +12,8 @@
 //! };
 //! ```
 //!
-//! The struct lives among the types and the inner function among the values, so both can have the author's name.
+//! The struct hides the inner function outside of the `const` block, and inside it a call of `greet` finds the function,
+//! so both have the author's name.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -23,7 +24,7 @@ use crate::describe::first_doc_line;
 use crate::options::{Event, Options};
 use crate::shape::{Context, Kind, Shape};
 
-/// The whole expansion of one function.
+/// Expands one function.
 pub(crate) fn function(kind: Kind, options: Options, mut function: ItemFn) -> Result<TokenStream> {
     options.check(kind)?;
     let shape = Shape::of(kind, &function.sig)?;
@@ -58,20 +59,20 @@ pub(crate) fn function(kind: Kind, options: Options, mut function: ItemFn) -> Re
     })
 }
 
-/// The unit struct that stands for the function in calls and `export!`.
+/// The unit struct that represents the function in calls and `export!`.
 pub(crate) fn marker(ident: &Ident, vis: &Visibility, attributes: &[Attribute]) -> TokenStream {
     let kept = attributes
         .iter()
         .filter(|attribute| is(attribute, "doc") || is(attribute, "cfg"));
     quote! {
         #(#kept)*
-        #[allow(non_camel_case_types, dead_code, reason = "stands for a function, and has its name")]
+        #[allow(non_camel_case_types, dead_code, reason = "represents a function, and has its name")]
         #[derive(Clone, Copy, Debug)]
         #vis struct #ident;
     }
 }
 
-/// The name and the types: all that a caller needs.
+/// The implementation of the signature trait: name, types, events and default options.
 pub(crate) fn signature(kind: Kind, shape: &Shape, options: &Options) -> TokenStream {
     let ident = &shape.ident;
     let input = shape.input_type();
@@ -96,7 +97,7 @@ pub(crate) fn signature(kind: Kind, shape: &Shape, options: &Options) -> TokenSt
         }
         Some(path) => (
             quote!(<#path as #signature_trait>::NAME),
-            // Says `mismatched types` at the type that differs from the declared one.
+            // The compiler reports `mismatched types` at a type that differs from the declared one.
             Some(quote! {
                 const _: fn(#input) -> <#path as #signature_trait>::Input = |input| input;
                 const _: fn(#output) -> <#path as #signature_trait>::Output = |output| output;
@@ -141,7 +142,7 @@ fn events(kind: Kind, options: &Options) -> Option<TokenStream> {
     })
 }
 
-/// The options that the attribute declares, each as it was written.
+/// The options that the attribute declares, as expressions of the author.
 fn default_options(options: &Options) -> Option<TokenStream> {
     if options.defaults.is_empty() {
         return None;
@@ -159,7 +160,7 @@ fn default_options(options: &Options) -> Option<TokenStream> {
     })
 }
 
-/// The body, with the context and input that it takes.
+/// The implementation of the function trait, which calls the body.
 fn body(kind: Kind, shape: &Shape, doc: &str) -> TokenStream {
     let Shape { ident, is_async, .. } = shape;
     let takes_input = shape.input.is_some();
@@ -208,14 +209,14 @@ fn arguments(shape: &Shape) -> TokenStream {
     quote!(#context #input)
 }
 
-/// Lets the struct be called like the function it replaces, for unit tests and helpers.
+/// Implements `Deref`, so that the struct can be called like the function it replaces, for unit tests and helpers.
 fn callable(kind: Kind, shape: &Shape) -> Option<TokenStream> {
     let Shape { ident, returns, .. } = shape;
     let context = match (shape.context, kind) {
         (Context::None, _) => None,
         (Context::Value, Kind::Orchestration) => Some(quote!(::windlass_sdk::Orchestration,)),
         (Context::Value, Kind::Activity) => Some(quote!(::windlass_sdk::Activity,)),
-        // A function pointer over a borrowed context would need the lifetime of the future.
+        // The type of a function pointer cannot express that the future borrows the context.
         (Context::Reference, _) if shape.is_async => return None,
         (Context::Reference, _) => Some(quote!(&::windlass_sdk::Activity,)),
     };

@@ -1,6 +1,6 @@
-//! `#[derive(FailureType)]`: an error type whose values say what type of failure they are.
+//! `#[derive(FailureType)]`: an error type whose variants are types of failures.
 //!
-//! For `enum Refusal { #[failure(non_retryable)] Declined(#[failure(details)] u32), Busy }` it reads:
+//! `enum Refusal { #[failure(non_retryable)] Declined(#[failure(details)] u32), Busy }` expands to:
 //!
 //! ```text
 //! impl FailureType for Refusal {
@@ -24,7 +24,7 @@ use syn::{Attribute, Data, DeriveInput, Error, Field, Fields, Ident, LitStr, Mem
 
 use crate::options::plain;
 
-/// The whole expansion of one type.
+/// Expands one type.
 pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
     let ident = &input.ident;
     let of_all = KindOptions::of(&input.attrs)?;
@@ -32,7 +32,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
         Data::Struct(data) => vec![Kind::new(quote!(Self), ident, of_all, &data.fields)?],
         Data::Enum(data) => {
             if let Some(name) = of_all.name {
-                let message = "the variants are the types: name them one by one";
+                let message = "each variant is a failure type: set `name` on the variants";
                 return Err(Error::new(name.span(), message));
             }
             let variant = |variant: &syn::Variant| {
@@ -44,12 +44,15 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream> {
             data.variants.iter().map(variant).collect::<Result<Vec<_>>>()?
         }
         Data::Union(data) => {
-            let message = "a type of failures is a struct or an enum";
+            let message = "`FailureType` can only be derived for a struct or an enum";
             return Err(Error::new_spanned(data.union_token, message));
         }
     };
     if kinds.is_empty() {
-        return Err(Error::new_spanned(ident, "an enum without variants is never a failure"));
+        return Err(Error::new_spanned(
+            ident,
+            "an enum without variants has no failure type",
+        ));
     }
     let names = kinds.iter().map(Kind::name_arm);
     let conversions = kinds.iter().map(Kind::conversion_arm);
@@ -86,7 +89,7 @@ struct Kind {
     cause: Option<Member>,
 }
 
-/// What `#[failure(…)]` says of a struct or a variant.
+/// The options in `#[failure(…)]` of a struct or a variant.
 #[derive(Default)]
 struct KindOptions {
     name: Option<LitStr>,
@@ -107,7 +110,7 @@ impl KindOptions {
                     options.non_retryable = true;
                     return Ok(());
                 }
-                Err(meta.error("a type of failure has the options `name` and `non_retryable`"))
+                Err(meta.error("a failure type has the options `name` and `non_retryable`"))
             })?;
         }
         Ok(options)
@@ -170,8 +173,8 @@ fn failure_attributes(attributes: &[Attribute]) -> impl Iterator<Item = &Attribu
 
 fn checked_name(name: LitStr) -> Result<LitStr> {
     let problem = match name.value() {
-        value if value.is_empty() => "a failure has a type",
-        value if value.starts_with("windlass.") => "types that begin with `windlass.` are the host's",
+        value if value.is_empty() => "a failure type cannot be empty",
+        value if value.starts_with("windlass.") => "types that begin with `windlass.` are reserved for the host",
         _ => return Ok(name),
     };
     Err(Error::new(name.span(), problem))

@@ -1,7 +1,7 @@
 //! The macros of `windlass-sdk`.
 //!
-//! The attributes turn a function into a unit struct of the same name that implements the SDK's traits and can still be called.
-//! What they produce could be typed by hand, and is documented at `windlass_sdk`, where they are re-exported.
+//! The attributes turn a function into a unit struct of the same name that implements the SDK's traits and can still be
+//! called. One could write the expansion by hand. Use the macros through `windlass_sdk`, which re-exports them.
 
 mod describe;
 mod expand;
@@ -17,30 +17,29 @@ use syn::parse_macro_input;
 use options::Options;
 use shape::Kind;
 
-/// Makes an `async fn` an orchestration.
+/// Turns an `async fn` into an orchestration.
 ///
 /// The function takes an `Orchestration`, an input, both or neither, and returns `Result<T>`. Input and output are
 /// written as JSON: their types implement `Serialize`, `Deserialize` and `JsonSchema`, which `#[payload]` derives.
-/// The first line of its doc comment describes it to people.
+/// The first line of its doc comment is its description for people.
 ///
-/// * `name = "…"`: what it is exposed as. Without it, the function's own name.
-/// * `signature = path`: implements a signature declared with `signatures!`; name, types and events are taken from
-///   there.
-/// * `events(payment, close: ())`: the events that it waits for, as declared with `signatures!`, or in place with what
-///   they carry. The host refuses an event of such a name that does not fit where it is raised. A name that is no
-///   identifier is written as a string. Waiting for a declared event as another type fails the orchestration; events
-///   that are not declared can be awaited too.
+/// * `name = "…"`: the name under which it is exported; that of the function unless set.
+/// * `signature = path`: implements a signature declared with `signatures!`, with its name, types and events.
+/// * `events(payment, close: ())`: the events that it declares, either declared with `signatures!` or in place with the
+///   type of the payload. The host rejects an event with a declared name and another payload when it is raised. A name
+///   that is not an identifier is written as a string. The orchestration fails if it waits for a declared event as
+///   another type. It may also wait for events that it does not declare.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
-/// /// Greets whoever it is given.
+/// /// Greets someone by name.
 /// #[orchestrator(name = "GreetingOrchestration")]
 /// async fn greeting(ctx: Orchestration, name: String) -> Result<String> {
 ///     ctx.sleep(secs(1)).await;
 ///     Ok(format!("Hello {name}, it is {}", ctx.now()))
 /// }
 ///
-/// /// Adds up what it is sent until it is told to close.
+/// /// Adds up payments until it receives `close`.
 /// #[orchestrator(events(payment: u64, close: ()))]
 /// async fn account(ctx: Orchestration) -> Result<u64> {
 ///     let mut total = 0;
@@ -57,24 +56,24 @@ pub fn orchestrator(options: TokenStream, function: TokenStream) -> TokenStream 
     function_macro(Kind::Orchestration, options, function)
 }
 
-/// Makes a function an activity.
+/// Turns a function into an activity.
 ///
 /// The function, plain or `async`, takes an `Activity`, an input, both or neither, and returns `Result<T>`. Input and
 /// output are written as JSON: their types implement `Serialize`, `Deserialize` and `JsonSchema`, which `#[payload]`
-/// derives. The first line of its doc comment describes it to people.
+/// derives. The first line of its doc comment is its description for people.
 ///
-/// * `name = "…"`: what it is exposed as. Without it, the function's own name.
-/// * `signature = path`: implements a signature declared with `signatures!`; name and types are taken from there.
-/// * `retry = Retry::exponential(secs(5))`, `attempt_timeout = secs(30)`, `timeout = mins(5)`: what a call gets that
-///   sets no options of its own.
+/// * `name = "…"`: the name under which it is exported; that of the function unless set.
+/// * `signature = path`: implements a signature declared with `signatures!`, with its name and types.
+/// * `retry = Retry::exponential(secs(5))`, `attempt_timeout = secs(30)`, `timeout = mins(5)`: the defaults of options
+///   that a call does not set.
 ///
-/// The function becomes a unit struct of its name, by which others refer to it, and can still be called like any
-/// other function, in unit tests for example. Like any unit struct's, its name cannot be given to a variable where it
-/// is in scope: the compiler says so.
+/// The function becomes a unit struct with its name, which `call` and `export!` refer to. It can still be called like
+/// any other function, for example in unit tests. As with any unit struct, no variable can have its name where it is in
+/// scope; the compiler reports that.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
-/// /// Says how long a text is.
+/// /// Counts the bytes of a text.
 /// #[activity(name = "CountActivity", retry = Retry::exponential(secs(5)), timeout = mins(5))]
 /// fn count(text: String) -> Result<usize> {
 ///     Ok(text.len())
@@ -94,17 +93,17 @@ fn function_macro(kind: Kind, options: TokenStream, function: TokenStream) -> To
         .into()
 }
 
-/// Declares functions without their bodies, and events, for a crate of types and signatures that both sides share.
+/// Declares functions without bodies, and events, for a crate of types and signatures that both sides share.
 ///
-/// An event is written as a function that takes its payload and returns nothing. `#[event(name = "…")]` sets a name that
-/// differs from the function's.
+/// An event is written as a function that takes its payload and returns nothing. `#[event(name = "…")]` sets a name
+/// other than that of the function.
 ///
 /// ```
 /// mod api {
 ///     use windlass_sdk::prelude::*;
 ///
 ///     windlass_sdk::signatures! {
-///         /// Says how long a text is.
+///         /// Counts the bytes of a text.
 ///         #[activity(name = "CountActivity")]
 ///         pub fn count(text: String) -> Result<usize>;
 ///
@@ -142,8 +141,8 @@ pub fn signatures(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Lets a struct or enum travel as a payload: derives `Clone`, `Debug`, `Serialize`, `Deserialize` and `JsonSchema`
-/// from the SDK's own copies of `serde` and `schemars`.
+/// Makes a struct or enum usable in payloads: derives `Clone`, `Debug`, `Serialize`, `Deserialize` and `JsonSchema`, with
+/// the `serde` and `schemars` that the SDK re-exports.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -179,15 +178,15 @@ pub fn payload(options: TokenStream, item: TokenStream) -> TokenStream {
     .into()
 }
 
-/// Makes an error type the type of failures: each variant of an enum, or the struct, is one.
+/// Defines failure types with an error type: the struct, or each variant of the enum, is one failure type.
 ///
 /// The name of the variant or struct becomes the type of the failure, and its text (`Display`) the message. Callers
 /// match on the name, so rename with care, or fix the name with an option.
 ///
-/// * `#[failure(name = "…")]` on a variant or a struct: the type, whatever the code calls it.
-/// * `#[failure(non_retryable)]` on a variant, a struct or the whole enum: no retry policy applies.
-/// * `#[failure(details)]` on a field: it becomes the details, so it implements `Serialize`.
-/// * `#[failure(cause)]` on a field: an error, or a `Failure`, that becomes the cause.
+/// * `#[failure(name = "…")]` on a variant or a struct: sets the failure type, instead of the name in the code.
+/// * `#[failure(non_retryable)]` on a variant, a struct or the whole enum: the failure is never retried.
+/// * `#[failure(details)]` on a field: the field becomes the details; it must implement `Serialize`.
+/// * `#[failure(cause)]` on a field: the field, an error or a `Failure`, becomes the cause.
 ///
 /// ```
 /// use std::fmt;
@@ -211,7 +210,7 @@ pub fn payload(options: TokenStream, item: TokenStream) -> TokenStream {
 ///         match self {
 ///             Self::NoItems => write!(f, "nothing was ordered"),
 ///             Self::TooMany(items) => write!(f, "{items} items are too many"),
-///             Self::BadQuantity { article, .. } => write!(f, "the quantity of {article} is no number"),
+///             Self::BadQuantity { article, .. } => write!(f, "the quantity of {article} is not a number"),
 ///         }
 ///     }
 /// }
@@ -230,11 +229,11 @@ pub fn payload(options: TokenStream, item: TokenStream) -> TokenStream {
 /// assert_eq!(failure.details_as(), Some(101));
 /// assert_eq!(quantity(Vec::new()).unwrap_err().to_string(), "NoItems: nothing was ordered");
 /// let failure = quantity(vec![("rope".into(), "many".into())]).unwrap_err();
-/// assert_eq!(failure.to_string(), "BadQuantity: the quantity of rope is no number");
+/// assert_eq!(failure.to_string(), "BadQuantity: the quantity of rope is not a number");
 /// assert_eq!(failure.causes()[0].message(), "invalid digit found in string");
 /// ```
 ///
-/// It needs a text:
+/// The type must implement `Display`:
 ///
 /// ```compile_fail,E0277
 /// # use windlass_sdk::prelude::*;
@@ -242,7 +241,7 @@ pub fn payload(options: TokenStream, item: TokenStream) -> TokenStream {
 /// struct Refused;
 /// ```
 ///
-/// It is no [`std::error::Error`], because `?` gives each of those the type `Error`:
+/// It must not implement [`std::error::Error`], because `?` converts such an error into a failure of the type `Error`:
 ///
 /// ```compile_fail,E0119
 /// # use std::fmt;
@@ -262,13 +261,13 @@ pub fn failure_type(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Misuse is answered by a message at the tokens that are wrong, never by a panic. What the types refuse (an input of
-/// another type, an orchestration called as an activity) is shown by failing examples in `windlass_sdk`.
+/// Misuse of a macro gives a message at the wrong tokens, never a panic. Errors of the type system (an input of another
+/// type, an orchestration called as an activity) are covered by `compile_fail` examples in `windlass_sdk`.
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The message that a function with these options gets.
+    /// Checks the error message for a function with these options.
     #[track_caller]
     fn check(kind: Kind, options: &str, function: &str, expected: &str) {
         let expanded = syn::parse_str::<Options>(options)
@@ -301,13 +300,13 @@ mod tests {
             Activity,
             "",
             "fn f(input: u32, ctx: Activity) {}",
-            "the context comes first, and once",
+            "the context must be the first parameter, and appear only once",
         );
         check(
             Activity,
             "",
             "fn f(ctx: Activity, again: sdk::Activity) {}",
-            "the context comes first, and once",
+            "the context must be the first parameter, and appear only once",
         );
         check(
             Activity,
@@ -389,26 +388,26 @@ mod tests {
             Activity,
             "name = \"A\", signature = b",
             "fn f() {}",
-            "the name is that of the signature",
+            "the name comes from the signature",
         );
         check(
             Activity,
             "events(a: u8)",
             "fn f() {}",
-            "`events` is for orchestrations: an activity waits for none",
+            "`events` is for orchestrations: an activity cannot wait for events",
         );
         let events = |options: &str, expected: &str| check(Orchestration, options, "async fn f() {}", expected);
-        events("signature = b, events(a: u8)", "the events are those of the signature");
+        events("signature = b, events(a: u8)", "the events come from the signature");
         events("events(a: u8), events(b: u8)", "`events` is set twice");
         events(
             "events(go: u8, \"Go\": u8)",
-            "an event of that name is declared before; letter case does not matter",
+            "an event with that name is already declared; names are case-insensitive",
         );
         events("events(\"\": u8)", "a name cannot be empty");
         events("events(a b)", "expected `,`");
         events("events(\"a\")", "expected `:`");
         events("events = a", "expected parentheses");
-        let caller_decides = "`retry` is for activities: an orchestration's caller decides";
+        let caller_decides = "`retry` is for activities: only the caller of an orchestration can set it";
         check(Orchestration, "retry = x", "async fn f() {}", caller_decides);
     }
 
@@ -421,7 +420,7 @@ mod tests {
         }
         check(
             "fn f();",
-            "say which it is: `#[activity]`, `#[orchestrator]` or `#[event]`",
+            "missing attribute: `#[activity]`, `#[orchestrator]` or `#[event]`",
         );
         check("#[activity] fn f() {}", "a signature has no body: end it with `;`");
         let option = "this option belongs to the function with the body";
@@ -429,7 +428,7 @@ mod tests {
         check("#[activity(signature = x)] fn f();", option);
         check(
             "#[orchestrator(timeout = x)] fn f();",
-            "`timeout` is for activities: an orchestration's caller decides",
+            "`timeout` is for activities: only the caller of an orchestration can set it",
         );
     }
 
@@ -440,7 +439,7 @@ mod tests {
             let expanded = syn::parse_str::<signatures::Signatures>(input).and_then(signatures::Signatures::expand);
             assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
         }
-        check("#[event(retry = x)] fn f();", "an event has the option `name` alone");
+        check("#[event(retry = x)] fn f();", "an event has only the option `name`");
         check("#[event(name = \"\")] fn f();", "a name cannot be empty");
         let form = "an event is declared as `fn name(payload: Type);`";
         check("#[event] async fn f();", form);
@@ -454,24 +453,27 @@ mod tests {
     }
 
     #[test]
-    fn misuse_of_the_types_of_failures_is_explained() {
+    fn misuse_of_failure_types_is_explained() {
         #[track_caller]
         fn check(input: &str, expected: &str) {
             let expanded = syn::parse_str(input).and_then(|input| failure_type::expand(&input));
             assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
         }
-        check("union F { a: u8 }", "a type of failures is a struct or an enum");
-        check("enum F {}", "an enum without variants is never a failure");
+        check(
+            "union F { a: u8 }",
+            "`FailureType` can only be derived for a struct or an enum",
+        );
+        check("enum F {}", "an enum without variants has no failure type");
         check(
             "#[failure(name = \"A\")] enum F { B }",
-            "the variants are the types: name them one by one",
+            "each variant is a failure type: set `name` on the variants",
         );
-        check("#[failure(name = \"\")] struct F;", "a failure has a type");
+        check("#[failure(name = \"\")] struct F;", "a failure type cannot be empty");
         check(
             "enum F { #[failure(name = \"windlass.timeout\")] A }",
-            "types that begin with `windlass.` are the host's",
+            "types that begin with `windlass.` are reserved for the host",
         );
-        let unknown = "a type of failure has the options `name` and `non_retryable`";
+        let unknown = "a failure type has the options `name` and `non_retryable`";
         check("#[failure(retry)] struct F;", unknown);
         check("enum F { #[failure(details)] A(u8) }", unknown);
         check(

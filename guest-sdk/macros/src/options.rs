@@ -1,4 +1,4 @@
-//! The options in the brackets of `#[orchestrator(…)]` and `#[activity(…)]`.
+//! The options of `#[orchestrator(…)]`, `#[activity(…)]` and `#[event(…)]`.
 
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
@@ -15,8 +15,9 @@ pub(crate) struct Options {
     pub(crate) defaults: Vec<(Ident, Expr)>,
 }
 
-/// The declared events, and the option's name.
+/// The value of the option `events`.
 pub(crate) struct Events {
+    /// The name of the option, for the place of errors.
     pub(crate) key: Ident,
     pub(crate) list: Vec<Event>,
 }
@@ -29,10 +30,10 @@ pub(crate) enum Event {
     Signature(Path),
 }
 
-/// The options that say how a call is carried out, in the order of the fields of `ActivityOptions`.
+/// The options with defaults of calls; each is a field of `ActivityOptions`.
 const CALL_OPTIONS: [&str; 3] = ["retry", "attempt_timeout", "timeout"];
 
-/// The host's limit.
+/// The maximum length of a name: the host's limit.
 const MAX_NAME_BYTES: usize = 200;
 
 impl Parse for Options {
@@ -81,26 +82,26 @@ impl Options {
         Ok(())
     }
 
-    /// Refuses what does not fit the kind of function or contradicts itself.
+    /// Rejects options that do not apply to this kind of function or contradict each other.
     pub(crate) fn check(&self, kind: Kind) -> Result<()> {
         if let (Kind::Orchestration, Some((option, _))) = (kind, self.defaults.first()) {
-            let message = format!("`{option}` is for activities: an orchestration's caller decides");
+            let message = format!("`{option}` is for activities: only the caller of an orchestration can set it");
             return Err(Error::new(option.span(), message));
         }
         if let (Kind::Activity, Some(events)) = (kind, &self.events) {
-            let message = "`events` is for orchestrations: an activity waits for none";
+            let message = "`events` is for orchestrations: an activity cannot wait for events";
             return Err(Error::new(events.key.span(), message));
         }
         if let (Some(name), Some(_)) = (&self.name, &self.signature) {
-            return Err(Error::new(name.span(), "the name is that of the signature"));
+            return Err(Error::new(name.span(), "the name comes from the signature"));
         }
         if let (Some(events), Some(_)) = (&self.events, &self.signature) {
-            return Err(Error::new(events.key.span(), "the events are those of the signature"));
+            return Err(Error::new(events.key.span(), "the events come from the signature"));
         }
         Ok(())
     }
 
-    /// The name, in default of which the function's own.
+    /// The option `name`, or else the name of the function.
     pub(crate) fn name_or(&self, ident: &Ident) -> LitStr {
         self.name
             .clone()
@@ -143,7 +144,8 @@ impl Parse for Event {
 }
 
 impl Event {
-    /// Refuses a name that an earlier event has. Those of signatures are compared once they are known.
+    /// Rejects the name of an earlier event. Events declared with `signatures!` are compared later, at compile time,
+    /// because the macro does not know their names.
     fn check_against(&self, earlier: &[Self]) -> Result<()> {
         let Self::InPlace(name, _) = self else { return Ok(()) };
         let folded = name.value().to_lowercase();
@@ -152,14 +154,14 @@ impl Event {
         match earlier.iter().any(is_taken) {
             true => Err(Error::new(
                 name.span(),
-                "an event of that name is declared before; letter case does not matter",
+                "an event with that name is already declared; names are case-insensitive",
             )),
             false => Ok(()),
         }
     }
 }
 
-/// Without the `r#` of an identifier that is a keyword.
+/// The name of an identifier without the `r#` of a raw one.
 pub(crate) fn plain(ident: &Ident) -> String {
     let name = ident.to_string();
     name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)

@@ -1,11 +1,11 @@
-//! What the signature of an orchestration or activity says, checked.
+//! Parses and checks the signature of an orchestration or activity.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, Ident, Result, ReturnType, Signature, Type};
 
-/// Which of the two kinds of function.
+/// The kind of a function.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Kind {
     Orchestration,
@@ -13,7 +13,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// With its article, for messages.
+    /// The noun with its article, for messages.
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::Orchestration => "an orchestration",
@@ -43,7 +43,7 @@ pub(crate) struct Shape {
     pub(crate) is_async: bool,
     pub(crate) context: Context,
     pub(crate) input: Option<Type>,
-    /// As written; `()` if nothing is.
+    /// The return type as written; `()` if there is none.
     pub(crate) returns: TokenStream,
 }
 
@@ -80,7 +80,7 @@ impl Shape {
         }
     }
 
-    /// What a caller gets.
+    /// The type that a caller receives.
     pub(crate) fn output_type(&self) -> TokenStream {
         let returns = &self.returns;
         quote_spanned!(returns.span()=> <#returns as ::windlass_sdk::Outcome>::Output)
@@ -124,7 +124,10 @@ fn parameters(kind: Kind, signature: &Signature) -> Result<(Context, Option<Type
         }
         if name.is_some_and(|name| name == kind.context()) {
             if index > 0 {
-                return Err(Error::new_spanned(ty, "the context comes first, and once"));
+                return Err(Error::new_spanned(
+                    ty,
+                    "the context must be the first parameter, and appear only once",
+                ));
             }
             context = if reference { Context::Reference } else { Context::Value };
             continue;

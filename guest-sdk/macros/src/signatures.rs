@@ -1,4 +1,4 @@
-//! `signatures!`: functions declared without a body, and events.
+//! `signatures!`: declarations of functions without a body, and of events.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
@@ -43,7 +43,7 @@ impl Signatures {
     }
 }
 
-/// What is declared.
+/// The kind of a declaration.
 enum Declared {
     Function(Kind),
     Event,
@@ -86,16 +86,16 @@ impl Declaration {
             };
             return Ok((declared, options));
         }
-        let message = "say which it is: `#[activity]`, `#[orchestrator]` or `#[event]`";
+        let message = "missing attribute: `#[activity]`, `#[orchestrator]` or `#[event]`";
         Err(Error::new_spanned(&self.signature.ident, message))
     }
 }
 
-/// `fn name(payload: Type)` as an event.
+/// Expands an event, which is declared as `fn name(payload: Type)`.
 fn event(signature: &Signature, options: &Options) -> Result<TokenStream> {
     let ident = &signature.ident;
     if options.signature.is_some() || options.events.is_some() || !options.defaults.is_empty() {
-        return Err(Error::new_spanned(ident, "an event has the option `name` alone"));
+        return Err(Error::new_spanned(ident, "an event has only the option `name`"));
     }
     let plain = signature.asyncness.is_none() && signature.unsafety.is_none() && signature.abi.is_none();
     if !plain || !signature.generics.params.is_empty() {
@@ -126,7 +126,7 @@ fn event(signature: &Signature, options: &Options) -> Result<TokenStream> {
     })
 }
 
-/// How calls are carried out by default is described by the module that holds the body.
+/// Rejects options that belong to the function with the body, such as default options of calls.
 fn refuse_body_options(options: &Options) -> Result<()> {
     const MESSAGE: &str = "this option belongs to the function with the body";
     match (&options.signature, options.defaults.first()) {
