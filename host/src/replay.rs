@@ -1,13 +1,13 @@
-//! The replay core: what an orchestration does next, given its history and what has arrived.
+//! The replay core: decides what an orchestration does next, given its history and its arrivals.
 //!
-//! Pure: no wasmtime, no sqlx, no tokio, no clock and no async. Rows and arrivals go in, decisions come out; the guest
-//! sits behind the small trait [`Guest`], so that a property test drives it with thousands of scripts and production
-//! drives it with a component. The same input always gives the same output.
+//! It is pure: no wasmtime, no sqlx, no tokio, no clock and no async. Rows and arrivals go in, decisions come out, and
+//! the same input always gives the same output. The guest implements the small trait [`Guest`], so that property tests
+//! run thousands of scripts and production runs components.
 //!
 //! * [`execution`] is what a guest sees: tasks, events, time, randomness. Imports are thin translations to it.
-//! * [`turn`] runs a guest through one turn, old (and compares) or new (and collects).
-//! * [`ledger`] folds a history into what is still outstanding, without any guest.
-//! * [`pending`] holds the events that nobody has taken yet; a turn takes what its guest waits for.
+//! * [`turn`] runs a guest through one turn: it compares the decisions of a recorded turn, or collects those of a new one.
+//! * [`ledger`] folds a history into the outstanding tasks, without a guest.
+//! * [`pending`] holds the events that no turn has taken yet; a turn takes those that its guest waits for.
 
 mod decisions;
 pub mod events;

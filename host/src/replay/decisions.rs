@@ -1,23 +1,23 @@
-//! Decisions compared, described and measured.
+//! Comparison, description and size of decisions.
 
 use crate::model::{Decision, Failure, ModuleNumber, RetryPolicy, TaskId};
 
-/// About what a decision takes in its row beside what the guest wrote, in bytes.
+/// The approximate overhead of a decision in its row, in bytes, in addition to the guest's data.
 const BYTES_BESIDE: usize = 64;
 
-/// A call of an import that leads to a decision, also if it is refused.
+/// A call of an import that leads to a decision, even if it is refused.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call<'a> {
-    /// The import.
+    /// The name of the import.
     pub(super) import: &'static str,
-    /// What the guest calls, as it wrote it.
+    /// The name of the function or event, as the guest passed it.
     pub(super) name: &'a str,
-    /// The task that is to have its outcome, if it has one.
+    /// The task that receives the outcome, if any.
     pub(super) task: Option<TaskId>,
 }
 
 impl Call<'_> {
-    /// The decision that it is refused.
+    /// The decision for a refused call.
     pub(super) fn refused(&self, failure: Failure) -> Decision {
         Decision::Refused {
             task: self.task,
@@ -28,7 +28,7 @@ impl Call<'_> {
     }
 }
 
-/// The version that was called, of a decision that calls a function.
+/// The module version of a decision that calls or starts a function.
 pub(super) fn called_module(decision: &Decision) -> Option<ModuleNumber> {
     match decision {
         Decision::CallActivity { module, .. }
@@ -38,12 +38,12 @@ pub(super) fn called_module(decision: &Decision) -> Option<ModuleNumber> {
     }
 }
 
-/// The longest prefix of at most that many bytes.
+/// The longest valid prefix of at most that many bytes.
 pub(super) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// Whether a decision repeats a recorded one: kind, name and task, nothing that may change harmlessly.
+/// Whether a decision repeats a recorded one. Compares kind, name and task only: the rest, such as inputs, may change.
 pub(super) fn same(recorded: &Decision, now: &Decision) -> bool {
     use Decision as D;
     match (recorded, now) {
@@ -91,7 +91,7 @@ pub(super) fn same(recorded: &Decision, now: &Decision) -> bool {
     }
 }
 
-/// A decision in words, for the message of a divergence.
+/// Describes a decision for the message of a divergence.
 pub(super) fn describe(decision: &Decision) -> String {
     use Decision as D;
     match decision {
@@ -111,15 +111,15 @@ pub(super) fn describe(decision: &Decision) -> String {
     }
 }
 
-/// About the bytes that a decision takes in its row, as far as the guest's own code bounds them.
+/// The approximate size of a decision in its row in bytes, counting only what the guest's own code controls.
 pub(super) fn size(decision: &Decision) -> usize {
     use Decision as D;
     let written = match decision {
         D::CallActivity { options, .. } => payload_bytes(decision) + size_of_retry(options.retry.as_ref()),
         D::CallSubOrchestration { options, .. } => payload_bytes(decision) + size_of_retry(options.retry.as_ref()),
         D::Fail { failure } | D::Refused { failure, .. } => failure.message.len(),
-        // The events of a continuation came from outside: whoever wrote the code bounds neither their size nor, in
-        // histories of older hosts, their number.
+        // The events of a continuation are not counted. They come from outside, so the guest's code controls neither
+        // their size nor, in histories of older hosts, their number.
         D::StartOrchestration { .. }
         | D::SendEvent { .. }
         | D::Complete { .. }
@@ -135,7 +135,7 @@ fn payload_bytes(decision: &Decision) -> usize {
     usize::try_from(decision.payload_bytes()).unwrap_or(usize::MAX)
 }
 
-/// The names in a policy are the guest's, of any length.
+/// The bytes of the names in a policy, which the guest chooses with any length.
 fn size_of_retry(policy: Option<&RetryPolicy>) -> usize {
     let names = policy.map_or(&[][..], |policy| &policy.non_retryable_error_types);
     names.iter().map(String::len).sum()

@@ -1,7 +1,7 @@
-//! External events of one execution that have arrived: matched with waits in order, given back when a wait is dropped.
+//! External events that have arrived at one execution: matched with waits in order, and given back by dropped waits.
 //!
-//! A new turn delivers an event only when somebody waits for it (see [`pending`](super::pending)). Early ones, which
-//! nobody waits for, come from histories of older hosts, from the start of the execution, and from waits that are dropped.
+//! A new turn delivers an event only if a task waits for it (see [`pending`](super::pending)). Early events, for which no
+//! task waits, come from histories of older hosts, from the start of the execution, and from dropped waits.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -10,17 +10,17 @@ use crate::model::{Event, TaskId};
 /// The tasks that wait for events, oldest first, by folded name. No queue is empty.
 pub type Waits = BTreeMap<String, VecDeque<TaskId>>;
 
-/// The queues of all names. Of one name, either events wait for tasks or tasks for events; never both.
+/// The queues of all names. For each name, either events wait for tasks or tasks wait for events, never both.
 ///
-/// Every event gets a number when it arrives. An event that is given back returns to the place of its number, so
-/// giving back several restores their order whatever the order of the giving back.
+/// Every event gets a number when it arrives. An event that is given back returns to the place of its number, so several
+/// events can be given back in any order.
 #[derive(Debug, Default)]
 pub struct Events {
     next_number: u64,
-    /// Arrived, and not delivered to a wait; by folded name. No queue is empty.
+    /// Events that are not delivered to a wait, by folded name. No queue is empty.
     early: BTreeMap<String, VecDeque<Numbered>>,
     waits: Waits,
-    /// Delivered to a wait, not taken by the guest.
+    /// Events that are delivered to a wait but not taken by the guest.
     held: BTreeMap<TaskId, Numbered>,
 }
 
@@ -31,7 +31,7 @@ struct Numbered {
 }
 
 impl Events {
-    /// Takes in an event. Returns the task whose wait it ends, if one waits.
+    /// Adds an event. Returns the task whose wait it completes, if any.
     pub fn arrive(&mut self, event: Event) -> Option<TaskId> {
         let number = self.next_number;
         self.next_number += 1;
@@ -50,7 +50,7 @@ impl Events {
         None
     }
 
-    /// Adds a wait. Returns whether an event was there for it already.
+    /// Adds a wait. Returns whether an early event completes it immediately.
     pub fn wait(&mut self, task: TaskId, folded_name: &str) -> bool {
         match pop(&mut self.early, folded_name) {
             Some(numbered) => {
@@ -64,12 +64,12 @@ impl Events {
         }
     }
 
-    /// The waits that no event has ended.
+    /// The waits that no event has completed.
     pub fn waits(&self) -> &Waits {
         &self.waits
     }
 
-    /// Hands over the event of a wait, once.
+    /// Takes the event of a completed wait, once.
     pub fn take(&mut self, task: TaskId) -> Option<Event> {
         Some(self.held.remove(&task)?.event)
     }
@@ -79,7 +79,7 @@ impl Events {
         Some(self.held.get(&task)?.event.name.folded())
     }
 
-    /// Withdraws a wait that no event has ended.
+    /// Withdraws a wait that no event has completed.
     pub fn withdraw(&mut self, task: TaskId, folded_name: &str) {
         if let Some(queue) = self.waits.get_mut(folded_name) {
             queue.retain(|waiting| *waiting != task);
@@ -89,13 +89,13 @@ impl Events {
         }
     }
 
-    /// Puts the event of a dropped wait back. Returns the task whose wait it ends instead, if one waits.
+    /// Puts the event of a dropped wait back. Returns the task whose wait it completes instead, if any.
     pub fn give_back(&mut self, task: TaskId) -> Option<TaskId> {
         let numbered = self.held.remove(&task)?;
         self.place(numbered)
     }
 
-    /// All events that arrived and that no guest code has taken, in the order of their arrival.
+    /// All events that have arrived but that the guest has not taken, in the order of arrival.
     pub fn untaken(&self) -> Vec<Event> {
         let early = self.early.values().flatten();
         let mut all: Vec<&Numbered> = early.chain(self.held.values()).collect();
@@ -104,7 +104,8 @@ impl Events {
     }
 }
 
-/// The first of a queue. A loop over ever new names must not leave a queue for each.
+/// Removes the first element of a queue, and the queue if it is then empty: a guest that loops over new names must not
+/// leave a queue for each.
 pub(super) fn pop<T>(queues: &mut BTreeMap<String, VecDeque<T>>, name: &str) -> Option<T> {
     let queue = queues.get_mut(name)?;
     let first = queue.pop_front();

@@ -1,13 +1,13 @@
-//! What one execution's guest sees: its tasks and their outcomes, events, time, randomness and log.
+//! The state of one execution that its guest sees: tasks and their outcomes, events, time, randomness and the log.
 //!
-//! The imports of a component are thin translations to the methods here, and what is new and what is repeated from
-//! history is decided here, once for all of them.
+//! The imports of a component are thin translations to the methods here. Only this module decides what is new and what is
+//! replayed from history.
 //!
-//! Arrivals are applied one at a time: the next one only when the guest waits and nothing is ready. So a turn that
-//! brings five arrivals and five turns that bring one each lead a guest to the same decisions.
+//! Arrivals are applied one at a time, the next one only when the guest waits and nothing is ready. So a guest takes the
+//! same decisions in one turn with five arrivals and in five turns with one arrival each.
 //!
-//! In a new turn, an event becomes an arrival only when the guest waits for its name; until then it stays among the
-//! [pending](super::pending) ones. A recorded turn applies what it recorded.
+//! In a new turn, an event becomes an arrival only when the guest waits for its name; until then it is
+//! [pending](super::pending). A recorded turn applies its recorded arrivals.
 
 mod scheduling;
 mod turn_state;
@@ -35,68 +35,68 @@ use super::{
     turn::Room,
 };
 
-/// Why an import must not go on: the sandbox turns it into a trap, and the turn reads the reason off the execution.
+/// Why an import must stop the guest. The sandbox turns it into a trap, and the turn reads the reason from the execution.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Interrupt {
-    /// The code asks for something else than history recorded.
+    /// The code took another decision than the recorded one.
     Diverged(Divergence),
-    /// A new turn asks for more than it may.
+    /// A new turn exceeded a limit.
     Limit(Failure),
     /// The guest waits although nothing is outstanding.
     WaitsForNothing,
-    /// A scheduling import was called with no turn running (from `describe` or start-up code).
+    /// A scheduling import was called outside a turn (from `describe` or start-up code).
     OutsideTurn,
 }
 
 /// A difference between history and code.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Divergence {
-    /// What history holds at this place; none if the turn ended there.
+    /// The recorded decision; `None` if the recorded turn has no more.
     pub recorded: Option<String>,
-    /// What the code asked for; none if it asked for nothing more.
+    /// The decision of the code; `None` if it took no more.
     pub requested: Option<String>,
 }
 
-/// What `wait` gives.
+/// The result of `wait`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Waited {
-    /// These, in order; at least one.
+    /// Completions in order, at least one.
     Ready(Vec<Completion>),
     /// Nothing is ready: the guest is quiescent until the next turn.
     Quiescent,
 }
 
-/// What came of applying an arrival.
+/// The effect of applying an arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// It gave that task its outcome.
+    /// The task has its outcome.
     Settled(TaskId),
-    /// It gave none an outcome: it came twice or too late, or nobody waits for it.
+    /// No task has a new outcome: the arrival was a duplicate or too late, or no task waits for it.
     Nothing,
-    /// There was none left.
+    /// There are no more arrivals.
     NoneLeft,
 }
 
-/// The outcome of a task, as handed to the guest.
+/// The outcome of a task, as passed to the guest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Completion {
-    /// Which task.
+    /// The task that ended.
     pub task: TaskId,
-    /// How it ended. Timers and event waits say `null`; an event is fetched with [`Execution::take_event`].
+    /// Its outcome. It is `null` for timers and event waits; [`Execution::take_event`] returns the event.
     pub outcome: Outcome,
 }
 
-/// What a clock subscription of the virtual WASI waits for.
+/// The timer of a clock subscription of the virtual WASI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PollTimer(pub TaskId);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Waiting {
-    /// An activity or a sub-orchestration, with the bytes of the decision to call it.
+    /// An activity or a sub-orchestration, with the size of its decision in bytes.
     Call(usize),
-    /// A timer made with `create-timer`.
+    /// A timer of `create-timer`.
     Timer,
-    /// A timer behind a clock subscription: `poll` sees it, `wait` does not.
+    /// A timer of a clock subscription, which `poll` returns but `wait` does not.
     PollTimer,
     /// An event wait, with the folded name.
     Event(String),
@@ -115,9 +115,9 @@ pub struct Execution {
     next_task: u32,
     /// Tasks without an outcome.
     waiting: BTreeMap<TaskId, Waiting>,
-    /// How many of them `wait` could return.
+    /// The number of tasks in `waiting` that `wait` can return.
     waitable: usize,
-    /// Bytes of the calls among them: the host keeps their inputs until they end.
+    /// Bytes of the calls in `waiting`, because the host keeps their inputs until they end.
     call_bytes: usize,
     /// Outcomes that `wait` has not returned yet.
     ready: VecDeque<Completion>,
@@ -127,20 +127,20 @@ pub struct Execution {
     interrupt: Option<Interrupt>,
 }
 
-/// How long a history is, as its guest may know: the same whenever the turns are.
+/// The size of a history that the guest may see. It does not depend on when the turns ran.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HistorySize {
-    /// Turns.
+    /// The number of turns.
     pub turns: u32,
-    /// Bytes of the payloads that arrived and that were given away.
+    /// Bytes of the payloads that the execution received and sent.
     pub payload_bytes: u64,
 }
 
-/// Longest log line, in bytes; a longer one is cut.
+/// The maximum length of a log line in bytes. Longer ones are truncated.
 pub const MAX_LOG_LINE_BYTES: usize = 8 << 10;
 
 impl Execution {
-    /// The execution before its first turn.
+    /// Creates an execution before its first turn.
     pub fn new(
         instance_id: InstanceId,
         started: Arc<Started>,
@@ -171,7 +171,7 @@ impl Execution {
         }
     }
 
-    /// An execution of the same facts in which nothing happens, to stand in this one's place while it is lent out.
+    /// A placeholder with the same properties, for the time while this execution is moved elsewhere.
     #[must_use]
     pub fn stand_in(&self) -> Self {
         let Self {
@@ -184,9 +184,9 @@ impl Execution {
         Self::new(instance_id.clone(), started.clone(), directory.clone(), *limits)
     }
 
-    // ---- the turn's side ----
+    // ---- for turns ----
 
-    /// Begins a turn that repeats a recorded one.
+    /// Begins the replay of a recorded turn.
     pub(super) fn repeat_turn(&mut self, row: &Turn) {
         let recorded = Some(row.decisions.iter().cloned().collect());
         let arrivals = row.arrivals.iter().map(|arrival| (Place::Own, arrival.clone()));
@@ -246,7 +246,7 @@ impl Execution {
         }
     }
 
-    /// A turn was added to the history, or repeated from it.
+    /// Counts a turn that was added to the history or replayed from it.
     pub(super) fn grow(&mut self, turn: &Turn) {
         let arrived: u64 = turn.arrivals.iter().map(Arrival::payload_bytes).sum();
         let given: u64 = turn.decisions.iter().map(Decision::payload_bytes).sum();
@@ -258,8 +258,8 @@ impl Execution {
         self.interrupt.take()
     }
 
-    /// What continue-as-new asked for, with the events that arrived and were not taken. (Those that wait outside stay
-    /// there.)
+    /// The input for the next execution, if the guest called continue-as-new, with the events that have arrived but were
+    /// not taken. (Pending events are not carried over: they stay where they are.)
     pub(super) fn take_continuation(&mut self) -> Option<(Payload, Vec<Event>)> {
         let input = self.continue_as_new.take()?;
         let mut events = self.events.untaken();
@@ -281,14 +281,14 @@ impl Execution {
         self.decide(decision).map(|_| ())
     }
 
-    // ---- the guest's side: facts ----
+    // ---- for the guest: properties ----
 
     /// The instance's id.
     pub fn instance_id(&self) -> &InstanceId {
         &self.instance_id
     }
 
-    /// What the execution was started with.
+    /// The arrival that started the execution.
     pub fn started(&self) -> &Arc<Started> {
         &self.started
     }
@@ -298,12 +298,12 @@ impl Execution {
         self.started_at.unwrap_or_default()
     }
 
-    /// The waits for events that no event has ended.
+    /// The waits that no event has completed.
     pub fn waits(&self) -> &Waits {
         self.events.waits()
     }
 
-    /// How long the history is, up to the turn before the running one.
+    /// The size of the history before the running turn.
     pub fn history(&self) -> HistorySize {
         self.history
     }
@@ -326,10 +326,10 @@ impl Execution {
         self.randomness.uuid()
     }
 
-    /// Asks that the next execution starts when the function returns.
+    /// Requests that the next execution starts when the function returns.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn continue_as_new(&mut self, input: &str) -> Result<(), Interrupt> {
         self.turn()?;
         match self.check_payload(input) {
@@ -341,7 +341,7 @@ impl Execution {
         }
     }
 
-    /// Sets the custom status. Text that is no payload is refused with a log line.
+    /// Sets the custom status. Text that is not a valid payload is logged as an error and ignored.
     ///
     /// # Errors
     /// Outside a turn.
@@ -357,7 +357,7 @@ impl Execution {
         Ok(())
     }
 
-    /// Writes a log line, unless the turn repeats history or has written enough. Outside a turn it is dropped.
+    /// Writes a log line. It is dropped outside a turn, during replay, and beyond the limit of the turn.
     pub fn log(&mut self, level: LogLevel, message: &str) {
         let limit = self.limits.log_bytes;
         let Some(now) = self
@@ -380,12 +380,12 @@ impl Execution {
         }
     }
 
-    // ---- the guest's side: waiting ----
+    // ---- for the guest: waiting ----
 
-    /// The outcomes that are ready, after applying the next arrival if none was.
+    /// Returns the outcomes that are ready. If there are none, applies arrivals until there is one.
     ///
     /// # Errors
-    /// When nothing is outstanding, so that waiting would never end.
+    /// When no task is outstanding, so that waiting would never end, and outside a turn.
     pub fn wait(&mut self) -> Result<Waited, Interrupt> {
         self.turn()?;
         loop {
@@ -401,8 +401,8 @@ impl Execution {
         }
     }
 
-    /// Applies the next arrival, if there is one: the oldest of those that the turn brought and of the events that the
-    /// guest waits for. `poll` calls it while none of its pollables is ready.
+    /// Applies the next arrival, if there is one: the oldest of the arrivals of the turn and of the pending events that
+    /// the guest waits for. `poll` calls it while none of its pollables is ready.
     ///
     /// # Errors
     /// Outside a turn.
@@ -428,14 +428,14 @@ impl Execution {
         }))
     }
 
-    /// Whether a task that was given out has an outcome or was withdrawn.
+    /// Whether a task that was created has an outcome or was withdrawn.
     pub fn is_ready(&self, task: TaskId) -> bool {
         !self.waiting.contains_key(&task)
     }
 
-    // ---- inside ----
+    // ---- internals ----
 
-    /// Tells a new turn's pending events whether the guest waits for that name.
+    /// Updates the pending events of a new turn: whether the guest waits for this name.
     fn tell_pending(&mut self, folded_name: &str) {
         let wanted = self.events.waits().contains_key(folded_name);
         if let Some(turn) = &mut self.turn {
@@ -450,7 +450,7 @@ impl Execution {
         Ok(self.turn.as_mut().expect("just checked"))
     }
 
-    /// Keeps the reason, which a trap cannot carry faithfully.
+    /// Stores the reason, because a trap cannot carry it without loss.
     fn stop(&mut self, interrupt: Interrupt) -> Interrupt {
         self.interrupt = Some(interrupt.clone());
         interrupt
@@ -470,7 +470,7 @@ impl Execution {
         Ok(task)
     }
 
-    /// The recorded decision that the next one must repeat.
+    /// The recorded decision that the guest must repeat next; `None` in a new turn or at the end of the record.
     fn repeated(&self) -> Option<&Decision> {
         self.turn.as_ref()?.recorded.as_ref()?.front()
     }
@@ -494,7 +494,7 @@ impl Execution {
         Ok(task)
     }
 
-    /// Gives a task its outcome. Nothing happens if it has one or was withdrawn.
+    /// Sets the outcome of a task. Does nothing if it has one or was withdrawn.
     fn settle(&mut self, task: TaskId, outcome: Outcome) {
         if let Some(kind) = self.forget(task)
             && kind != Waiting::PollTimer
@@ -514,7 +514,7 @@ impl Execution {
         Some(kind)
     }
 
-    /// Records a decision, or checks it against the recorded one.
+    /// Adds a decision of a new turn, or compares it with the recorded one.
     fn decide(&mut self, decision: Decision) -> Result<(), Interrupt> {
         let (limits, waiting, call_bytes) = (self.limits, self.waiting.len(), self.call_bytes);
         let turn = self.turn()?;

@@ -1,10 +1,10 @@
-//! What the replay core asks of the world: a guest that can be resumed, and a directory of functions.
+//! The interfaces that the replay core needs: a guest that can be resumed, and a directory of functions.
 
 use crate::model::{ActivityOptions, Failure, FunctionName, ModuleNumber, Outcome, Payload};
 
 use super::Execution;
 
-/// How much a guest may use until it waits again.
+/// The fuel that a guest may use until it waits again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {
     /// A new turn: the configured fuel of a turn.
@@ -12,18 +12,18 @@ pub enum Budget {
     /// A recorded turn: several times the fuel that it used when it was new, because fuel accounting differs between
     /// versions of the runtime.
     Replay {
-        /// Fuel that was recorded of it.
+        /// The recorded fuel of the turn.
         recorded: u64,
     },
 }
 
-/// Running code of one execution.
+/// The running code of one execution.
 pub trait Guest {
-    /// Runs until the guest waits with nothing ready, returns or breaks. The first call starts it; later ones resume
+    /// Runs the guest until it waits with nothing ready, returns or breaks. The first call starts it; later ones resume
     /// it where it waits.
     ///
     /// # Errors
-    /// When the host cannot run it now. That says nothing about the guest: it is to be thrown away and replayed later.
+    /// When the host cannot run the guest now. This is not the guest's fault: the caller discards it and replays later.
     fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable>;
 }
 
@@ -33,19 +33,19 @@ impl<G: Guest + ?Sized> Guest for Box<G> {
     }
 }
 
-/// One stretch of a guest's run.
+/// The result of resuming a guest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ran {
-    /// Where it stopped.
+    /// Why it stopped.
     pub progress: Progress,
-    /// Fuel it used, in Wasmtime fuel units.
+    /// The fuel it used, in Wasmtime fuel units.
     pub fuel: u64,
 }
 
-/// Where a guest stopped.
+/// Why a guest stopped.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Progress {
-    /// It waits, and nothing it waits for is ready. Set by the imports `wait` and `poll`, never guessed.
+    /// It waits, and nothing it waits for is ready. Only the imports `wait` and `poll` report this.
     Waiting,
     /// The function returned.
     Returned(Outcome),
@@ -53,10 +53,10 @@ pub enum Progress {
     Broke(Failure),
 }
 
-/// Why the host cannot run a guest at the moment: a pool is exhausted, the module's file cannot be read.
+/// Why the host cannot run a guest at the moment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostUnavailable {
-    /// Too many guests are alive. Evict one and try again.
+    /// Too many guests are in memory. The caller evicts one and tries again.
     #[error("no room for another guest: {0}")]
     NoRoom(String),
     /// The module cannot be loaded: its bytes are gone or this host cannot compile them.
@@ -64,33 +64,33 @@ pub enum HostUnavailable {
     Module(String),
 }
 
-/// An activity as it stands now.
+/// The current version of an activity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedActivity {
-    /// The module version that offers it.
+    /// The module version that contains it.
     pub module: ModuleNumber,
-    /// Options of calls that set none.
+    /// The default options of calls.
     pub defaults: ActivityOptions,
 }
 
-/// An orchestration as it stands now.
+/// The current version of an orchestration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResolvedOrchestration {
-    /// The module version that offers it.
+    /// The module version that contains it.
     pub module: ModuleNumber,
 }
 
-/// The functions that a tenant offers at this moment. Asked in new turns only; replay follows what was recorded.
+/// The current functions of a tenant. Only new turns use it; replay uses the recorded versions.
 pub trait Directory: Send + Sync {
     /// Finds an activity and checks the input against its schema.
     ///
     /// # Errors
-    /// The failure that becomes the task's outcome.
+    /// The failure becomes the outcome of the task.
     fn activity(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedActivity, Failure>;
 
     /// Finds an orchestration and checks the input against its schema.
     ///
     /// # Errors
-    /// The failure that becomes the task's outcome.
+    /// The failure becomes the outcome of the task.
     fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure>;
 }

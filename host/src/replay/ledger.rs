@@ -1,7 +1,7 @@
-//! What is outstanding, folded from a history without running any guest.
+//! The outstanding tasks of an execution, folded from its history without running a guest.
 //!
-//! Dispatching activities, setting timers and judging whether a result is still wanted need no code of the tenant:
-//! they work for an instance whose module is broken or gone.
+//! So the host can dispatch activities, set timers and decide whether a result is still awaited without the tenant's
+//! code, even for an instance whose module is broken or missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::model::{
 
 use super::events::{Waits, pop};
 
-/// The state of one execution as far as its host is concerned.
+/// The state of one execution that its host needs.
 #[derive(Debug, Default, Clone)]
 pub struct Ledger {
     started: Option<Arc<Started>>,
@@ -24,14 +24,14 @@ pub struct Ledger {
     ended: bool,
     activities: usize,
     tasks: BTreeMap<TaskId, Outstanding>,
-    /// Timers and time-outs of sub-orchestrations, soonest first, by the host's clock.
+    /// Timers and timeouts of sub-orchestrations, soonest first, by the host's clock.
     due: BTreeSet<(Timestamp, TaskId)>,
-    /// Waits for events that no event has ended. More than there are when the event of an earlier turn was given back,
-    /// which a history does not tell from one that was taken; never fewer.
+    /// Waits that no event has completed. It may contain too many, but never too few: a history does not show whether the
+    /// event of an earlier turn was taken or given back.
     waits: Waits,
-    /// Their folded names.
+    /// The folded names of the waits.
     wait_names: BTreeMap<TaskId, String>,
-    /// How many events arrived that nobody waited for, by folded name.
+    /// The number of events that arrived without a wait, by folded name.
     early: BTreeMap<String, usize>,
 }
 
@@ -46,7 +46,7 @@ pub enum Outstanding {
     Timer {
         /// When it fires, in the time of the execution.
         fire_at: Timestamp,
-        /// When the host's clock shows that time, or would if it had not been set back.
+        /// When it fires, by the host's clock, which may be behind the time of the execution after it was set back.
         due_at: Timestamp,
     },
 }
@@ -54,11 +54,11 @@ pub enum Outstanding {
 /// An outstanding activity call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActivityCall {
-    /// Which activity.
+    /// The name of the activity.
     pub function: FunctionName,
-    /// Its input.
+    /// The input of the call.
     pub input: Payload,
-    /// How to call it.
+    /// Retries and timeouts.
     pub options: ActivityOptions,
     /// The version that runs it.
     pub module: ModuleNumber,
@@ -69,15 +69,15 @@ pub struct ActivityCall {
 /// An outstanding sub-orchestration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubOrchestrationCall {
-    /// Which orchestration.
+    /// The name of the orchestration.
     pub function: FunctionName,
-    /// Its input.
+    /// The input of the call.
     pub input: Payload,
     /// The id of its first attempt.
     pub instance_id: InstanceId,
-    /// Whether the caller fixed the id, so that later attempts have the same.
+    /// Whether the caller chose the id, so that later attempts have the same id.
     pub fixed_id: bool,
-    /// How to call it.
+    /// Retries and the timeout.
     pub options: SubOrchestrationOptions,
     /// The version that runs the first attempt.
     pub module: ModuleNumber,
@@ -85,10 +85,10 @@ pub struct SubOrchestrationCall {
     pub scheduled_at: Timestamp,
 }
 
-/// A history that cannot be one of ours.
+/// Why a history is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
-    /// A row is missing or doubled.
+    /// A row is missing or duplicated.
     #[error("turn {found} follows turn {last}")]
     Gap {
         /// The turn before.
@@ -97,7 +97,7 @@ pub enum LedgerError {
         found: TurnNumber,
     },
     /// The first turn does not start the execution, or a later one does.
-    #[error("turn {0} does not begin as it must")]
+    #[error("turn {0} has an invalid first arrival")]
     Beginning(TurnNumber),
 }
 
@@ -105,7 +105,7 @@ impl Ledger {
     /// Adds the next turn.
     ///
     /// # Errors
-    /// When it cannot be the next; the ledger is as before.
+    /// When the turn cannot follow the last one. The ledger is unchanged.
     pub fn apply(&mut self, turn: &Turn) -> Result<(), LedgerError> {
         if turn.number != self.last_turn.next() {
             return Err(LedgerError::Gap {
@@ -137,7 +137,8 @@ impl Ledger {
         for decision in &turn.decisions {
             self.decided(decision, turn);
         }
-        // How many waits are left does not depend on the order; that a wait is known when its event comes does.
+        // Events come after the decisions, because the wait for an event may be a decision of the same turn. The order
+        // does not change how many waits are left.
         for arrival in &turn.arrivals {
             if let Arrival::EventRaised(event) = arrival {
                 self.arrived(event.name.folded());
@@ -242,12 +243,12 @@ impl Ledger {
         self.activities -= usize::from(matches!(outstanding, Outstanding::Activity(_)));
     }
 
-    /// What the execution was started with; none before its first turn.
+    /// The arrival that started the execution; `None` before its first turn.
     pub fn started(&self) -> Option<&Arc<Started>> {
         self.started.as_ref()
     }
 
-    /// When its first turn ran.
+    /// The time of the first turn.
     pub fn started_at(&self) -> Timestamp {
         self.started_at
     }
@@ -267,7 +268,7 @@ impl Ledger {
         self.ended
     }
 
-    /// How many activity calls are outstanding.
+    /// The number of outstanding activity calls.
     pub fn activities_outstanding(&self) -> usize {
         self.activities
     }
@@ -282,24 +283,24 @@ impl Ledger {
         self.tasks.iter().map(|(task, outstanding)| (*task, outstanding))
     }
 
-    /// The names of events that may be waited for: all that are, and few others.
+    /// The waits for events: all that the guest has, and possibly a few that it has not.
     pub fn waits(&self) -> &Waits {
         &self.waits
     }
 
-    /// The earliest timer or time-out of a sub-orchestration, by the host's clock.
+    /// The earliest timer or timeout of a sub-orchestration, by the host's clock.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
     }
 
-    /// Timers and time-outs that are due when the host's clock shows that time, soonest first.
+    /// Timers and timeouts of sub-orchestrations that are due at `now`, by the host's clock, soonest first.
     pub fn due_at(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, TaskId)> {
         self.due.iter().copied().take_while(move |(at, _)| *at <= now)
     }
 }
 
 impl Outstanding {
-    /// When time alone ends it, by the host's clock. (Time-outs of activities are not the ledger's.)
+    /// When time ends the task, by the host's clock. (The ledger does not handle timeouts of activities.)
     fn due_at(&self) -> Option<Timestamp> {
         match self {
             Self::Timer { due_at, .. } => Some(*due_at),
@@ -310,14 +311,14 @@ impl Outstanding {
 }
 
 impl SubOrchestrationCall {
-    /// When the whole call must have its outcome, by the host's clock.
+    /// When the whole call times out, by the host's clock.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.options
             .timeout_ms
             .map(|timeout| self.scheduled_at.after(Duration::from_millis(timeout)))
     }
 
-    /// The id of an attempt's child.
+    /// The instance id of an attempt.
     pub fn child_id(&self, attempt: u32) -> InstanceId {
         if self.fixed_id || attempt <= 1 {
             return self.instance_id.clone();
@@ -328,7 +329,7 @@ impl SubOrchestrationCall {
 }
 
 impl ActivityCall {
-    /// When the whole call must have its outcome, by the host's clock.
+    /// When the whole call times out, by the host's clock.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.options
             .timeout_ms

@@ -1,22 +1,21 @@
-//! What one new turn may ask for. Replay is not limited: what was recorded was within the limits of its day.
+//! Limits on new turns. Replay is not limited, because a recorded turn respected the limits of its time.
 
 /// Limits on new turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnLimits {
-    /// Most decisions of one turn. Bounds the work that one turn can cause elsewhere.
+    /// Maximum decisions of one turn. Bounds the work that one turn can cause elsewhere.
     pub decisions: usize,
-    /// Most tasks of one execution that wait for their outcomes. Bounds what an execution makes the host remember over many
-    /// turns.
+    /// Maximum outstanding tasks of one execution. Bounds the memory of the host over many turns.
     pub tasks: usize,
-    /// Most bytes of the calls of one execution that wait for their outcomes: their inputs are in memory until then.
+    /// Maximum bytes of the outstanding calls of one execution, because the host keeps their inputs in memory.
     pub call_bytes: usize,
-    /// Most bytes of payload in the decisions of one turn. Bounds a history row.
+    /// Maximum bytes of the decisions of one turn. Bounds a history row.
     pub decision_bytes: usize,
-    /// Most bytes of log lines of one turn; what comes after is dropped and counted.
+    /// Maximum bytes of log lines of one turn. Further lines are dropped and counted.
     pub log_bytes: usize,
-    /// Most turns of one execution. An orchestration that reaches it should have continued as new.
+    /// Maximum turns of one execution. An orchestration must continue as new before it reaches this limit.
     pub turns: u32,
-    /// Most bytes of one execution: of its history, and of the messages that were sent to it.
+    /// Maximum bytes of one execution: of its history, and of the messages that were sent to it.
     pub history_bytes: u64,
 }
 

@@ -1,10 +1,11 @@
-//! Events that nobody has taken yet, as the owner of an instance knows them.
+//! The pending events of an instance: those that no turn has taken yet, as far as its owner has them in memory.
 //!
-//! They are no arrivals: an event stays where it is until the guest waits for its name and nothing else is ready. So a
-//! turn costs as much as it takes, however many events wait, and continue-as-new has nothing to copy.
+//! Pending events are not arrivals: an event stays here or in the store until the guest waits for its name and nothing
+//! else is ready. So the cost of a turn depends on the events that it takes, not on how many are pending, and
+//! continue-as-new does not copy events.
 //!
-//! The owner may know only some of them, since the others are in the store and may be many. For each name it is known
-//! whether further events wait there, and a turn never takes an event while an older one may be unread.
+//! The owner may have only some of them in memory; the store may have many more. For each name the owner knows whether
+//! the store has further events, and a turn never takes an event while an older one may be unread.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,57 +13,57 @@ use crate::model::{Event, EventPage, InboxSeq};
 
 use super::events::Waits;
 
-/// Where something stands in the order of arrival.
+/// A place in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// A stored message.
     Stored(InboxSeq),
-    /// An event that is nowhere durable yet, by the order in which it came. Whatever is stored came before.
+    /// An event that is not durable yet, by the order in which it came. It is after all stored ones.
     Direct(u64),
-    /// Results and timers of the instance's own: after all events.
+    /// Results and timers of the instance itself, after all events.
     Own,
 }
 
 /// An event with its place in the order of arrival.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PendingEvent {
-    /// Its place.
+    /// Its place in the order of arrival.
     pub place: Place,
-    /// The event.
+    /// The event itself.
     pub event: Event,
 }
 
-/// The events of one instance that nobody has taken, by folded name and in the order of arrival.
+/// The pending events of one instance, by folded name and in the order of arrival.
 #[derive(Debug, Default)]
 pub struct PendingEvents {
     lanes: BTreeMap<String, Lane>,
-    /// Of names without a lane, events may wait in the store. Stays set: from then on, each lane says it for itself.
+    /// Whether the store may have events of names without a lane. Once true it stays true, and a lane has its own flag.
     more: bool,
-    /// Rows up to here of names without a lane were read or taken.
+    /// For names without a lane: rows up to here were read or taken.
     read_to: InboxSeq,
-    /// The names of events that are nowhere durable yet, by their number.
+    /// The names of events that are not durable yet, by their number.
     direct: BTreeMap<u64, String>,
     next_direct: u64,
     bytes: usize,
-    /// The first event of each wanted name, and the name.
+    /// During a turn: the place of the first event of each awaited name, and the name.
     heads: BTreeSet<(Place, String)>,
-    /// Wanted names of which all known events were taken and further ones are unread, after how far they were read.
+    /// During a turn: awaited names with unread events but without events in memory, after how far they were read.
     emptied: BTreeSet<(InboxSeq, String)>,
 }
 
-/// What is known of one name.
+/// The pending events of one name.
 #[derive(Debug, Default)]
 struct Lane {
-    /// In ascending order of their places.
+    /// The events in memory, in ascending order of their places.
     events: VecDeque<PendingEvent>,
-    /// Further events wait in the store, after these.
+    /// Whether the store may have further events, after these.
     more: bool,
     /// Rows up to here were read or taken.
     read_to: InboxSeq,
 }
 
 impl PendingEvents {
-    /// No events. Rows up to `read_to` were read or taken; with `more`, none were read.
+    /// No events. Rows up to `read_to` were read or taken. With `more`, the store may have events that were not read.
     pub fn new(read_to: InboxSeq, more: bool) -> Self {
         Self {
             more,
@@ -71,25 +72,26 @@ impl PendingEvents {
         }
     }
 
-    /// About how much memory the events take, in bytes.
+    /// The approximate memory that the events use, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether no event is known here.
+    /// Whether no event is in memory.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }
 
-    /// Whether all events of that folded name that are stored are known here.
+    /// Whether all stored events with this folded name are in memory.
     pub fn is_complete(&self, name: &str) -> bool {
         !self.lanes.get(name).map_or(self.more, |lane| lane.more)
     }
 
-    // ---- what comes ----
+    // ---- adding events ----
 
-    /// Takes in a stored event, unless it is known, was taken, or comes after some that are not known. When more than
-    /// `most` bytes would be in memory, what nobody waits for is left in the store, and so is the event if need be.
+    /// Adds a stored event, unless it is known, was taken, or follows events that are not in memory. If the events would
+    /// use more than `most` bytes, drops those for which no task waits, and if necessary does not add this event: they
+    /// are read from the store later.
     pub fn receive(&mut self, seq: InboxSeq, event: Event, most: usize, waits: &Waits) {
         let name = event.name.folded();
         let read_to = self.lanes.get(&name).map_or(self.read_to, |lane| lane.read_to);
@@ -99,7 +101,7 @@ impl PendingEvents {
         if self.bytes.saturating_add(size(&event)) > most {
             self.shed(waits);
             if !self.is_complete(&name) {
-                // Older ones of its name were among what was left in the store.
+                // `shed` dropped older events of this name.
                 return;
             }
             if self.bytes.saturating_add(size(&event)) > most && !self.direct.values().any(|direct| *direct == name) {
@@ -110,7 +112,7 @@ impl PendingEvents {
         self.insert(name, Place::Stored(seq), event);
     }
 
-    /// Takes in an event that is nowhere durable yet. Its name must be [complete](Self::is_complete).
+    /// Adds an event that is not durable yet. Its name must be [complete](Self::is_complete).
     pub fn receive_direct(&mut self, event: Event) {
         let name = event.name.folded();
         debug_assert!(self.is_complete(&name), "older events come first");
@@ -120,17 +122,20 @@ impl PendingEvents {
         self.insert(name, Place::Direct(number), event);
     }
 
-    /// Takes in what was read of some names of which no event was known. `newest` is the newest message that was on disk
-    /// before. Of what would take more than `most` bytes in memory, some is left in the store.
+    /// Adds events that were read from the store, of names without events in memory. `newest` is the newest message that
+    /// was on disk before the read. If the events would use more than `most` bytes, drops some of them.
     pub fn read(&mut self, newest: InboxSeq, pages: Vec<EventPage>, most: usize, waits: &Waits) {
         self.lanes
             .retain(|name, lane| !lane.events.is_empty() || waits.contains_key(name));
         for EventPage { name, events, more } in pages {
             let last = events.last().map_or(InboxSeq(0), |(seq, _)| *seq);
             let lane = self.lanes.entry(name.clone()).or_default();
-            debug_assert!(lane.events.is_empty(), "they are read when none is known");
+            debug_assert!(
+                lane.events.is_empty(),
+                "a name is read when none of its events is in memory"
+            );
             lane.more = more;
-            // Whatever is older than a row that was read was read with it.
+            // All older rows were read with the last one.
             lane.read_to = if more { last } else { newest.max(last) };
             for (seq, event) in events {
                 self.insert(name.clone(), Place::Stored(seq), event);
@@ -139,7 +144,7 @@ impl PendingEvents {
         self.fit(most, waits);
     }
 
-    /// Puts back events that were taken by a turn that did not happen.
+    /// Puts back the events that a discarded turn took.
     pub fn put_back(&mut self, taken: Vec<PendingEvent>) {
         for PendingEvent { place, event } in taken {
             let name = event.name.folded();
@@ -165,9 +170,9 @@ impl PendingEvents {
         lane.events.insert(position, PendingEvent { place, event });
     }
 
-    // ---- what is left in the store ----
+    // ---- leaving events in the store ----
 
-    /// Forgets the events that are stored and that nobody waits for.
+    /// Drops the stored events for which no task waits.
     pub fn shed(&mut self, waits: &Waits) {
         self.remember(waits);
         let direct: BTreeSet<&String> = self.direct.values().collect();
@@ -181,8 +186,9 @@ impl PendingEvents {
         });
     }
 
-    /// Leaves in the store what does not fit into that many bytes: what nobody waits for, then all but the first event of
-    /// each name, then the names whose first event came last. What is not durable stays, and so does the oldest event.
+    /// Drops stored events until the rest uses at most `most` bytes: first those for which no task waits, then all but
+    /// the first event of each name, then the names whose first event is newest. Events that are not durable stay, and so
+    /// does the oldest event.
     fn fit(&mut self, most: usize, waits: &Waits) {
         if self.bytes <= most {
             return;
@@ -204,7 +210,7 @@ impl PendingEvents {
         }
     }
 
-    /// Leaves the events of a name in the store, except the first ones. All of them are stored.
+    /// Drops all but the first `keep` events of a name, all of which must be stored.
     fn truncate(&mut self, name: &str, keep: usize) {
         let Some(lane) = self.lanes.get_mut(name) else { return };
         let left = lane.events.split_off(keep.min(lane.events.len()));
@@ -216,12 +222,12 @@ impl PendingEvents {
         self.bytes -= left.iter().map(|pending| size(&pending.event)).sum::<usize>();
     }
 
-    /// Forgets all events: some wait in the store of which nobody was told, between those that are known.
+    /// Drops all events, because the store has events between them that this owner was not notified of.
     ///
     /// # Panics
-    /// When there are events that are nowhere durable yet.
+    /// When there are events that are not durable yet.
     pub fn forget(&mut self) {
-        assert!(self.direct.is_empty(), "what is not durable would be lost");
+        assert!(self.direct.is_empty(), "events that are not durable would be lost");
         self.lanes.clear();
         self.bytes = 0;
         self.more = true;
@@ -234,7 +240,7 @@ impl PendingEvents {
         }
     }
 
-    /// From here on, only what has a lane is known to be complete.
+    /// Marks names without a lane as possibly unread. Adds lanes for the awaited names first, which are complete so far.
     fn remember(&mut self, waits: &Waits) {
         if !self.more {
             for name in waits
@@ -256,7 +262,7 @@ impl PendingEvents {
         }
     }
 
-    /// The names that are waited for, and of which no event is known though some may be stored.
+    /// The awaited names without events in memory, of which the store may have some.
     pub fn unread<'a>(&'a self, waits: &'a Waits) -> impl Iterator<Item = &'a String> {
         let is_unread = |name: &&String| match self.lanes.get(*name) {
             Some(lane) => lane.more && lane.events.is_empty(),
@@ -265,14 +271,14 @@ impl PendingEvents {
         waits.keys().filter(move |name| self.more && is_unread(name))
     }
 
-    // ---- what is not durable ----
+    // ---- events that are not durable ----
 
-    /// Whether there are events that are nowhere durable yet.
+    /// Whether there are events that are not durable yet.
     pub fn has_direct(&self) -> bool {
         !self.direct.is_empty()
     }
 
-    /// The events that are nowhere durable yet, with their numbers, in the order in which they came.
+    /// The events that are not durable yet, with their numbers, in the order of arrival.
     pub fn direct(&self) -> Vec<(u64, Event)> {
         let found = self.direct.iter().filter_map(|(number, name)| {
             let events = &self.lanes.get(name)?.events;
@@ -282,7 +288,7 @@ impl PendingEvents {
         found.collect()
     }
 
-    /// Takes them out.
+    /// Removes and returns the events that are not durable yet.
     pub fn take_direct(&mut self) -> Vec<Event> {
         let direct = self.direct();
         for (number, event) in &direct {
@@ -295,7 +301,7 @@ impl PendingEvents {
         direct.into_iter().map(|(_, event)| event).collect()
     }
 
-    /// They are stored now, under these numbers, in their order.
+    /// Marks the events that were not durable as stored, with these sequence numbers in their order.
     pub fn stored(&mut self, seqs: &[InboxSeq]) {
         for ((number, name), seq) in std::mem::take(&mut self.direct).into_iter().zip(seqs) {
             let Some(lane) = self.lanes.get_mut(&name) else {
@@ -305,15 +311,15 @@ impl PendingEvents {
                 .events
                 .binary_search_by_key(&Place::Direct(number), |pending| pending.place);
             if let Ok(at) = at {
-                // Whatever was stored before has a lower number, so the order stays.
+                // Events stored before have lower numbers, so the order does not change.
                 lane.events[at].place = Place::Stored(*seq);
             }
         }
     }
 
-    // ---- what a turn takes ----
+    // ---- taking events in a turn ----
 
-    /// Whether an event is known whose name is waited for and that came before that place.
+    /// Whether an event in memory has an awaited name and a place before this one.
     pub fn has_wanted(&self, waits: &Waits, before: Place) -> bool {
         let has_events = |lane: &Lane| lane.events.front().is_some_and(|first| first.place < before);
         if waits.len() < self.lanes.len() {
@@ -324,7 +330,7 @@ impl PendingEvents {
             .any(|(name, lane)| has_events(lane) && waits.contains_key(name))
     }
 
-    /// A turn begins, and these are waited for.
+    /// Begins a turn with these waits.
     pub(super) fn begin(&mut self, waits: &Waits) {
         if waits.len() < self.lanes.len() {
             waits.keys().for_each(|name| self.want_known(name));
@@ -339,7 +345,7 @@ impl PendingEvents {
         }
     }
 
-    /// The turn is over.
+    /// Ends the turn.
     pub(super) fn end(&mut self) {
         self.heads.clear();
         self.emptied.clear();
@@ -351,7 +357,7 @@ impl PendingEvents {
         }
     }
 
-    /// From now on, events of the name are waited for, or not any more.
+    /// Updates whether a task waits for events with this name.
     pub(super) fn want(&mut self, name: &str, wanted: bool) {
         let lane = self.lanes.get(name);
         let first = lane.and_then(|lane| lane.events.front()).map(|pending| pending.place);
@@ -366,7 +372,7 @@ impl PendingEvents {
         }
     }
 
-    /// Takes the oldest event that is waited for, if it came before that place and before all that may be unread.
+    /// Takes the oldest event with an awaited name, if its place is before `before` and no unread event may be older.
     pub(super) fn next(&mut self, before: Place) -> Option<PendingEvent> {
         let place = self.heads.first()?.0;
         let unread = self.emptied.first().map(|(read_to, _)| Place::Stored(*read_to));
@@ -383,7 +389,7 @@ impl PendingEvents {
         match lane.events.front() {
             Some(first) => drop(self.heads.insert((first.place, name))),
             None if lane.more => drop(self.emptied.insert((lane.read_to, name))),
-            // The lane says no more than its absence does.
+            // An empty, complete lane is the same as no lane.
             None if !self.more => drop(self.lanes.remove(&name)),
             None => {}
         }
@@ -392,7 +398,7 @@ impl PendingEvents {
 }
 
 impl Lane {
-    /// Those that are known are the oldest, and further ones wait in the store.
+    /// Marks the lane as having further events in the store, after those in memory.
     fn leave_rest_in_store(&mut self) {
         self.more = true;
         if let Some(Place::Stored(last)) = self.events.back().map(|last| last.place) {
@@ -409,10 +415,10 @@ fn set<T: Ord>(set: &mut BTreeSet<T>, value: T, present: bool) {
     }
 }
 
-/// About how much memory an event takes, in bytes.
+/// The approximate memory that an event uses, in bytes.
 fn size(event: &Event) -> usize {
-    const BESIDE: usize = 128;
-    event.name.as_str().len() + event.payload.as_str().len() + BESIDE
+    const OVERHEAD: usize = 128;
+    event.name.as_str().len() + event.payload.as_str().len() + OVERHEAD
 }
 
 #[cfg(test)]
@@ -440,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn wanted_events_come_in_the_order_of_their_arrival_whatever_their_name() {
+    fn awaited_events_are_taken_in_the_order_of_arrival_across_names() {
         let mut pending = PendingEvents::new(InboxSeq(0), false);
         for (seq, name) in [(5, "a"), (3, "B"), (4, "c"), (6, "b")] {
             pending.receive(InboxSeq(seq), event(name, seq as u32), usize::MAX, &waits(&[]));
@@ -468,18 +474,18 @@ mod tests {
             usize::MAX,
             &both,
         );
-        assert_eq!(take_all(&mut pending, &both), ["a1", "a2"], "a3 may be there");
+        assert_eq!(take_all(&mut pending, &both), ["a1", "a2"], "a3 may be unread");
         assert!(pending.unread(&both).eq(["a"]));
         pending.read(InboxSeq(20), vec![read("a", 7..=7, false)], usize::MAX, &both);
         assert_eq!(take_all(&mut pending, &both), ["b5", "b6", "a7"]);
         pending.receive(InboxSeq(20), event("a", 20), usize::MAX, &both);
-        assert!(pending.is_empty(), "it was read, and taken");
+        assert!(pending.is_empty(), "a20 was read already");
         pending.receive(InboxSeq(21), event("a", 21), usize::MAX, &both);
         assert!(!pending.is_empty());
     }
 
     #[test]
-    fn what_nobody_waits_for_does_not_fill_the_memory() {
+    fn events_without_a_wait_do_not_fill_the_memory() {
         let mut pending = PendingEvents::new(InboxSeq(0), false);
         let wanted = waits(&["a"]);
         for seq in 1..=100 {
@@ -497,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_durable_keeps_its_place_when_it_is_stored() {
+    fn an_event_keeps_its_place_when_it_is_stored() {
         let mut pending = PendingEvents::new(InboxSeq(0), false);
         pending.receive_direct(event("a", 1));
         pending.receive_direct(event("b", 2));
@@ -513,7 +519,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_does_not_fill_the_memory() {
+    fn events_from_the_store_do_not_fill_the_memory() {
         let mut pending = PendingEvents::new(InboxSeq(0), true);
         let wanted = waits(&["a", "b", "c"]);
         let read = |name: &str, range| EventPage {
@@ -524,7 +530,7 @@ mod tests {
         let pages = vec![read("a", 7..=9), read("b", 1..=3), read("c", 4..=6)];
         pending.read(InboxSeq(9), pages.clone(), 3 * size(&event("a", 1)), &wanted);
         assert!(pending.unread(&wanted).eq([""; 0]));
-        assert_eq!(take_all(&mut pending, &wanted), ["b1"], "b2 may be there");
+        assert_eq!(take_all(&mut pending, &wanted), ["b1"], "b2 may be unread");
         pending.forget();
         pending.read(InboxSeq(9), pages, 0, &wanted);
         assert!(pending.unread(&wanted).eq(["a", "c"]));
@@ -534,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_unseen_is_read_before_what_was_seen() {
+    fn an_unseen_event_is_read_before_a_later_one_that_was_seen() {
         let mut pending = PendingEvents::new(InboxSeq(10), false);
         let wanted = waits(&["a"]);
         pending.receive(InboxSeq(12), event("a", 12), usize::MAX, &wanted);

@@ -1,30 +1,30 @@
-//! What a guest polls for, by task.
+//! The tasks that a guest polls.
 //!
-//! A guest may poll a hundred thousand things, and a turn may bring ten thousand arrivals, of which each changes one task.
-//! So everything is looked at once, and after each arrival only what the arrival was about: the work is the sum of both
-//! numbers, not their product, which one host call could spend far beyond the deadline of its turn.
+//! A guest may poll a hundred thousand tasks, and a turn may have ten thousand arrivals, each of which settles one task.
+//! So all tasks are checked once, and after each arrival only the task that it settled. The work is the sum of both
+//! numbers; their product could exceed the deadline of a turn within one host call.
 
 use crate::model::TaskId;
 
 use super::{Applied, Execution, Interrupt};
 
-/// Tasks without an outcome, with the positions at which they are polled for.
+/// Tasks without an outcome, with their positions in the list of the poll.
 #[derive(Debug)]
 pub struct Polled {
-    /// Ordered; a task may be polled for several times.
+    /// Sorted. A task may have several positions.
     positions: Vec<(TaskId, u32)>,
 }
 
 impl Polled {
-    /// Those tasks, none of which is ready.
+    /// Indexes these tasks, none of which may be ready.
     pub fn new(tasks: impl Iterator<Item = TaskId>) -> Self {
         let mut positions: Vec<_> = tasks.zip(0..).collect();
         positions.sort_unstable();
         Self { positions }
     }
 
-    /// Applies arrivals until one of the tasks is ready, and gives its positions in ascending order; none if no arrival is
-    /// left, and the guest is quiescent.
+    /// Applies arrivals until one of the tasks is ready, and returns its positions in ascending order. Returns no
+    /// position if there are no more arrivals, so that the guest is quiescent.
     ///
     /// # Errors
     /// Outside a turn.

@@ -1,8 +1,8 @@
-//! Everything random in an execution, drawn from the 32 bytes that were drawn when it started.
+//! All randomness of an execution, derived from a seed of 32 bytes that is drawn when it starts.
 //!
-//! ChaCha20 (RFC 8439 block function, 64-bit counter) over the seed. Separate uses read separate streams, so that a
-//! guest which draws one byte more does not change its children's ids. A purged and restarted instance has a new seed
-//! and so new idempotency keys.
+//! The generator is ChaCha20 (RFC 8439 block function, 64-bit counter). Each use has its own stream, so that a guest
+//! which draws one more byte does not change the ids of its children. An instance that is purged and started again has a
+//! new seed, and so new idempotency keys.
 
 use rand_chacha::{
     ChaCha20Rng,
@@ -14,13 +14,13 @@ use crate::model::TaskId;
 
 /// The stream that `wasi:random` reads.
 const STREAM_BYTES: u64 = 0;
-/// The stream that new UUIDs are taken from.
+/// The stream of new UUIDs.
 const STREAM_UUIDS: u64 = 1;
-/// The stream that ids of detached starts are taken from.
+/// The stream of ids for detached starts.
 const STREAM_DETACHED: u64 = 2;
-/// Added to a task's number: the stream of its child id.
+/// Plus the task's number: the stream of its child id.
 const STREAM_CHILD: u64 = 1 << 32;
-/// Added to a task's number: the stream of its idempotency key.
+/// Plus the task's number: the stream of its idempotency key.
 const STREAM_KEY: u64 = 2 << 32;
 
 /// The random streams of one execution.
@@ -65,18 +65,18 @@ impl Randomness {
         uuid(&mut self.uuids)
     }
 
-    /// The next id for a detached start that names none.
+    /// The next id for a detached start without one.
     pub fn detached_id(&mut self) -> Uuid {
         uuid(&mut self.detached)
     }
 
-    /// The id for the child of a task that names none.
+    /// The id for the child of a task without one.
     pub fn child_id(&self, task: TaskId) -> Uuid {
         uuid(&mut stream(self.seed, STREAM_CHILD + u64::from(task.0)))
     }
 }
 
-/// The idempotency key of an activity call: the same for all its attempts and re-runs, different for any other call.
+/// The idempotency key of an activity call: the same for all its attempts and re-runs, different for every other call.
 pub fn idempotency_key(seed: [u8; 32], task: TaskId) -> Uuid {
     uuid(&mut stream(seed, STREAM_KEY + u64::from(task.0)))
 }
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_streams_are_fixed_for_ever() {
-        // A change here would change what running executions replay to.
+        // A change here breaks the replay of running executions.
         let seed = std::array::from_fn(|i| u8::try_from(i).unwrap());
         let mut randomness = Randomness::new(seed);
         let mut bytes = [0; 8];

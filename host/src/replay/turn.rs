@@ -1,4 +1,4 @@
-//! One turn: arrivals delivered, the guest run until it waits, decisions compared or collected.
+//! Runs one turn: delivers arrivals, runs the guest until it waits, and compares or collects its decisions.
 
 use crate::model::{
     Arrival, Decision, Event, Failure, LogLine, Payload, StuckReason, Timestamp, Turn, TurnNumber, failure::types,
@@ -10,7 +10,7 @@ use super::{
     execution::{Divergence, Interrupt},
 };
 
-/// A guest with its execution: replays recorded turns, then takes new ones.
+/// A guest with its execution. Replays recorded turns, then runs new ones.
 pub struct Player<G> {
     guest: G,
     execution: Execution,
@@ -18,23 +18,24 @@ pub struct Player<G> {
     last_at: Timestamp,
 }
 
-/// What a new turn is given.
+/// The input of a new turn.
 #[derive(Debug)]
 pub struct Delivery<'a> {
-    /// What is no event, in order.
+    /// All arrivals except events, in order.
     pub arrivals: Vec<(Place, Arrival)>,
-    /// Events, of which the turn takes those that its guest waits for.
+    /// Pending events. The turn takes those that its guest waits for.
     pub pending: &'a mut PendingEvents,
-    /// Events at or after this place are not taken.
+    /// The turn takes only events before this place.
     pub until: Place,
-    /// How much of them the turn may take.
+    /// How many events the turn may take.
     pub room: Room,
 }
 
-/// How many events a turn may still take, and of how many bytes, the last one excepted. Bounds its row.
+/// How many events, and how many bytes of them, a turn may still take. The last event may exceed the bytes. Bounds the
+/// size of the row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Room {
-    /// Events.
+    /// The number of events.
     pub events: usize,
     /// Bytes of their payloads.
     pub bytes: usize,
@@ -56,9 +57,9 @@ impl Room {
 pub struct NewTurn {
     /// The row to append.
     pub turn: Turn,
-    /// The events that it took from the pending ones.
+    /// The pending events that it took.
     pub taken: Vec<PendingEvent>,
-    /// Lines the guest wrote.
+    /// The log lines of the guest.
     pub logs: Vec<LogLine>,
     /// The custom status, if the turn set one.
     pub custom_status: Option<Payload>,
@@ -67,15 +68,15 @@ pub struct NewTurn {
 /// Why a recorded turn could not be replayed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ReplayError {
-    /// History and code do not agree, or the code broke: the instance is stuck until somebody acts.
+    /// History and code differ, or the code broke. The instance is stuck until a person resolves it.
     #[error("{}", .0.message)]
     Stuck(StuckReason),
-    /// The host cannot run the guest at the moment; the instance is as before.
+    /// The host cannot run the guest at the moment. The instance is unchanged.
     #[error(transparent)]
     Host(#[from] HostUnavailable),
 }
 
-/// Decisions that a turn may end with because the host stopped the guest, rather than by its own return.
+/// The types of failures with which the host ends an execution when it stops the guest.
 const BROKE: [&str; 6] = [
     types::TRAP,
     types::FUEL,
@@ -86,7 +87,7 @@ const BROKE: [&str; 6] = [
 ];
 
 impl<G: Guest> Player<G> {
-    /// A guest before its first turn.
+    /// Creates a player before its first turn.
     pub fn new(guest: G, execution: Execution) -> Self {
         Self {
             guest,
@@ -96,23 +97,24 @@ impl<G: Guest> Player<G> {
         }
     }
 
-    /// The last turn that was replayed or taken.
+    /// The last turn that was replayed or run.
     pub fn last_turn(&self) -> TurnNumber {
         self.last_turn
     }
 
-    /// The names of events that the guest waits for.
+    /// The waits of the guest for events, by name.
     pub fn waits(&self) -> &Waits {
         self.execution.waits()
     }
 
-    /// Repeats a recorded turn.
+    /// Replays a recorded turn.
     ///
     /// # Errors
-    /// When the guest does not repeat the recorded decisions. The player must then be thrown away.
+    /// When the guest does not repeat the recorded decisions, or the host cannot run it. The caller must then discard the
+    /// player.
     ///
     /// # Panics
-    /// When the row is not the one after the last: histories have no gaps.
+    /// When the row does not follow the last one: histories have no gaps.
     pub fn replay(&mut self, row: &Turn) -> Result<(), ReplayError> {
         assert_eq!(row.number, self.last_turn.next(), "a history is replayed without gaps");
         self.last_turn = row.number;
@@ -172,10 +174,10 @@ impl<G: Guest> Player<G> {
         }
     }
 
-    /// Takes a new turn with exactly these arrivals, in this order.
+    /// Runs a new turn with exactly these arrivals, in this order.
     ///
     /// # Errors
-    /// As [`deliver`](Self::deliver).
+    /// Like [`deliver`](Self::deliver).
     pub fn advance(&mut self, now: Timestamp, arrivals: Vec<Arrival>) -> Result<NewTurn, HostUnavailable> {
         self.deliver(
             now,
@@ -188,11 +190,11 @@ impl<G: Guest> Player<G> {
         )
     }
 
-    /// Takes a new turn at that time, or at the time of the last turn if that was later.
+    /// Runs a new turn at `now`, or at the time of the last turn if that is later.
     ///
     /// # Errors
-    /// When the host cannot run the guest. No event is taken, and the arrivals are the caller's to keep; the player must
-    /// be thrown away.
+    /// When the host cannot run the guest. Then no event is taken. The caller must keep the arrivals for another try, and
+    /// discard the player.
     pub fn deliver(&mut self, now: Timestamp, delivery: Delivery<'_>) -> Result<NewTurn, HostUnavailable> {
         let at = now.max(self.last_at);
         let Delivery {
@@ -226,7 +228,7 @@ impl<G: Guest> Player<G> {
         };
         let end = self.execution.end_turn();
         *pending = end.pending;
-        // A turn that broke asks for nothing but its failure: its decisions were cut off somewhere in the middle.
+        // The only decision of a turn that broke is its failure, because its other decisions are incomplete.
         let decisions = failure.map_or(end.decisions, |failure| vec![Decision::Fail { failure }]);
         self.last_turn = self.last_turn.next();
         self.last_at = at;
@@ -246,7 +248,7 @@ impl<G: Guest> Player<G> {
         })
     }
 
-    /// Turns a return into the decision that ends the execution.
+    /// If the function returned, adds the decision that ends the execution.
     fn finish(&mut self, progress: &Progress) -> Result<(), Interrupt> {
         let Progress::Returned(outcome) = progress else {
             return Ok(());
@@ -264,7 +266,7 @@ impl<G: Guest> Player<G> {
     }
 }
 
-/// Whether the row ends with the host stopping the guest: there is nothing to repeat.
+/// Whether the host stopped the guest in this turn, so that there is nothing to replay.
 fn broke(row: &Turn) -> bool {
     matches!(&row.decisions[..], [Decision::Fail { failure }] if BROKE.contains(&failure.error_type.as_str()))
 }

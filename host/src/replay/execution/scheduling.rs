@@ -1,4 +1,4 @@
-//! The guest's side of an execution: what it schedules, sends and withdraws.
+//! The scheduling functions of an execution: calls, starts, events, timers, waits and their cancellation.
 
 use uuid::Uuid;
 
@@ -10,16 +10,16 @@ use crate::model::{
 use crate::replay::decisions::{Call, called_module, size};
 use crate::replay::guest::{Directory, ResolvedActivity, ResolvedOrchestration};
 
-/// What a call of a sub-orchestration asks for.
+/// The arguments of a call of a sub-orchestration.
 #[derive(Debug, Clone)]
 pub struct SubOrchestrationRequest {
-    /// The name as the guest gave it.
+    /// The name, as the guest passed it.
     pub function: String,
-    /// The input as the guest gave it.
+    /// The input, as the guest passed it.
     pub input: String,
-    /// The id as the guest gave it.
+    /// The id, as the guest passed it.
     pub instance_id: Option<String>,
-    /// How to call it.
+    /// Retries and the timeout.
     pub options: SubOrchestrationOptions,
 }
 
@@ -27,7 +27,7 @@ impl Execution {
     /// Schedules an activity call.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn call_activity(&mut self, name: &str, input: &str, options: ActivityOptions) -> Result<TaskId, Interrupt> {
         let task = self.new_task()?;
         let checked = self.check_call(name, input).and_then(|(function, input)| {
@@ -60,7 +60,7 @@ impl Execution {
     /// Schedules a sub-orchestration.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn call_sub_orchestration(&mut self, request: SubOrchestrationRequest) -> Result<TaskId, Interrupt> {
         let SubOrchestrationRequest {
             function: name,
@@ -100,10 +100,10 @@ impl Execution {
         self.schedule(task, Waiting::Call(size(&decision)), decision)
     }
 
-    /// Starts an instance that nobody awaits. Returns its id. A start that is refused is logged and does nothing.
+    /// Starts an independent instance and returns its id. A refused start is logged and has no effect.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn start_orchestration(&mut self, name: &str, input: &str, id: Option<&str>) -> Result<InstanceId, Interrupt> {
         self.turn()?;
         let drawn = id_of(self.randomness.detached_id());
@@ -136,9 +136,9 @@ impl Execution {
         Ok(shown)
     }
 
-    /// What a call of a function leads to. A new one is refused or resolved by the directory; one that repeats a recorded
-    /// decision is refused or resolved as that was. (If it repeats one of another kind, it is found to differ when the
-    /// decisions are compared.)
+    /// The decision for a call of a function. In a new turn, the directory refuses or resolves it; in replay, it is
+    /// refused or resolved like the recorded decision. (If that is of another kind, the comparison of decisions finds the
+    /// difference.)
     fn resolve<T, R>(
         &self,
         call: Call<'_>,
@@ -164,7 +164,7 @@ impl Execution {
     /// Raises an event for another instance. A malformed one is logged and dropped.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn send_event(&mut self, instance_id: &str, name: &str, payload: &str) -> Result<(), Interrupt> {
         self.turn()?;
         let checked = check_recipient(instance_id).and_then(|id| {
@@ -195,7 +195,7 @@ impl Execution {
     /// Sets a timer.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn create_timer(&mut self, fire_at: Timestamp) -> Result<TaskId, Interrupt> {
         let task = self.new_task()?;
         let fire_at = fire_at.min(Timestamp::LAST_WRITABLE);
@@ -205,7 +205,7 @@ impl Execution {
     /// Sets a timer that only [`Self::is_ready`] sees: a subscription to a clock.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn create_poll_timer(&mut self, fire_at: Timestamp) -> Result<PollTimer, Interrupt> {
         let task = self.new_task()?;
         let fire_at = fire_at.min(Timestamp::LAST_WRITABLE);
@@ -216,7 +216,7 @@ impl Execution {
     /// Waits for an external event.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn wait_for_event(&mut self, name: &str) -> Result<TaskId, Interrupt> {
         let task = self.new_task()?;
         let name = match self.check_event_name(name) {
@@ -244,7 +244,7 @@ impl Execution {
         Ok(task)
     }
 
-    /// The event of a completed wait, once.
+    /// Takes the event of a completed wait, once.
     ///
     /// # Errors
     /// Outside a turn.
@@ -256,7 +256,7 @@ impl Execution {
     /// Withdraws a timer or event wait, gives an event back, or cancels a call.
     ///
     /// # Errors
-    /// When the guest must not go on.
+    /// When the guest must be stopped.
     pub fn cancel_task(&mut self, task: TaskId) -> Result<(), Interrupt> {
         self.turn()?;
         let held = self.events.held_name(task);
@@ -279,7 +279,7 @@ impl Execution {
                 self.forget(task);
             }
             None => {
-                // Delivered, not taken: the completion may not even have been returned by `wait`.
+                // The event was delivered but not taken. `wait` may not have returned the completion yet.
                 self.ready.retain(|completion| completion.task != task);
                 if let Some(next) = self.events.give_back(task) {
                     self.settle(next, Ok(Payload::null()));
@@ -291,13 +291,14 @@ impl Execution {
     }
 
     fn check_call(&self, name: &str, input: &str) -> Result<(FunctionName, Payload), Failure> {
-        // Whether there is such a function is found out later. One of an old module may have a name that new ones may not.
+        // The directory checks later whether the function exists. Functions of old modules may have names that are not
+        // valid for new ones.
         let function =
             FunctionName::from_stored(name).map_err(|error| argument(format!("the function name {error}")))?;
         Ok((function, self.check_payload(input)?))
     }
 
-    /// The id of a new instance.
+    /// Checks the id of a new instance.
     fn check_id(&self, id: &str) -> Result<InstanceId, Failure> {
         let checked = if self.repeats_old_names() {
             InstanceId::from_stored(id)
@@ -316,8 +317,8 @@ impl Execution {
         checked.map_err(|error| argument(format!("the event name {error}")))
     }
 
-    /// Whether the next decision repeats one that was not refused. An older version may have accepted an id or name in it
-    /// that new decisions must not hold; replay must repeat it.
+    /// Whether the next decision repeats one that was not refused. An older host may have accepted an id or name that is
+    /// not valid in new decisions; replay must accept it.
     fn repeats_old_names(&self) -> bool {
         self.repeated()
             .is_some_and(|recorded| !matches!(recorded, Decision::Refused { .. }))
@@ -328,7 +329,7 @@ fn argument(message: String) -> Failure {
     Failure::new(types::ARGUMENT, message).permanent()
 }
 
-/// The id of an instance that may exist. Stored instances may have ids that new ones may not.
+/// Checks the id of an instance that may exist. Stored instances may have ids that are not valid for new ones.
 fn check_recipient(id: &str) -> Result<InstanceId, Failure> {
     InstanceId::from_stored(id).map_err(|error| argument(format!("the instance id {error}")))
 }

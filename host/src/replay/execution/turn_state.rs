@@ -1,4 +1,4 @@
-//! What belongs to the turn that is running: what it brings, and what came of it so far.
+//! The state of the running turn: its input and its results so far.
 
 use std::collections::VecDeque;
 
@@ -6,20 +6,20 @@ use crate::model::{Arrival, Decision, LogLine, Payload, Timestamp};
 use crate::replay::pending::{PendingEvent, PendingEvents, Place};
 use crate::replay::turn::Room;
 
-/// What belongs to the turn that is running.
+/// The state of the running turn.
 pub(super) struct TurnState {
     pub(super) now: Timestamp,
-    /// Arrivals that were not applied yet.
+    /// Arrivals that are not applied yet.
     pub(super) arrivals: VecDeque<(Place, Arrival)>,
-    /// Arrivals that were applied, of a new turn.
+    /// The applied arrivals of a new turn.
     pub(super) applied: Vec<Arrival>,
     /// Events that a new turn may take.
     pub(super) pending: PendingEvents,
-    /// Events that were taken from there.
+    /// Events that the turn took from `pending`.
     pub(super) taken: Vec<PendingEvent>,
-    /// Those at or after this place are not taken.
+    /// The turn takes only events before this place.
     pub(super) until: Place,
-    /// How much of them may still be taken.
+    /// How many events the turn may still take.
     pub(super) room: Room,
     pub(super) decisions: Vec<Decision>,
     pub(super) decision_bytes: usize,
@@ -27,28 +27,28 @@ pub(super) struct TurnState {
     pub(super) log_bytes: usize,
     pub(super) dropped_logs: u64,
     pub(super) custom_status: Option<Payload>,
-    /// The recorded decisions that the guest must repeat; none in a new turn.
+    /// The recorded decisions that the guest must still repeat; `None` in a new turn.
     pub(super) recorded: Option<VecDeque<Decision>>,
 }
 
-/// What a turn left behind, once the guest has stopped.
+/// The results of a turn, after the guest has stopped.
 #[derive(Debug)]
 pub(in crate::replay) struct TurnEnd {
-    /// What the guest was given, in that order, and then what it did not come to see.
+    /// The arrivals that were applied, in order, and then those that were not.
     pub arrivals: Vec<Arrival>,
-    /// The events that were not taken.
+    /// The events that the turn did not take.
     pub pending: PendingEvents,
-    /// Those that were.
+    /// The events that the turn took.
     pub taken: Vec<PendingEvent>,
     pub decisions: Vec<Decision>,
     pub logs: Vec<LogLine>,
     pub custom_status: Option<Payload>,
-    /// Recorded decisions that were not repeated.
+    /// Recorded decisions that were not repeated; `None` in a new turn.
     pub unrepeated: Option<VecDeque<Decision>>,
 }
 
 impl TurnState {
-    /// A turn that brings nothing.
+    /// A turn without arrivals.
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             now,
@@ -68,7 +68,7 @@ impl TurnState {
         }
     }
 
-    /// The oldest of what the turn brought and of the events that the guest waits for.
+    /// Takes the oldest of the arrivals of the turn and of the pending events that the guest waits for.
     pub(super) fn next_arrival(&mut self) -> Option<Arrival> {
         let first = self.arrivals.front().map_or(Place::Own, |(place, _)| *place);
         let event = match self.room.is_used_up() {
