@@ -1,4 +1,5 @@
-//! The core against scripts: examples in `behaviour`, generated ones in `properties`, damaged histories in `fuzz`.
+//! Tests of the replay core with scripts: examples in `behaviour`, generated scripts in `properties` and `pending`,
+//! recorded histories in `golden`, damaged histories in `fuzz`.
 
 mod behaviour;
 mod fuzz;

@@ -1,4 +1,4 @@
-//! Examples: what each primitive does, and what a changed orchestration is told.
+//! Examples of each primitive, and of the errors when the code of an orchestration changed.
 
 use expect_test::{Expect, expect};
 
@@ -13,7 +13,7 @@ fn call(name: &str) -> Op {
     Op::Call(name.into())
 }
 
-/// Runs the program over these turns and shows what each decided.
+/// Runs the program with these turns and compares the decisions of each.
 fn check(strands: &[Vec<Op>], turns: Vec<Vec<Arrival>>, expected: Expect) {
     let mut player = player(strands);
     let mut shown = String::new();
@@ -41,7 +41,7 @@ fn show(decision: &Decision) -> String {
 }
 
 #[test]
-fn a_chain_calls_one_after_the_other() {
+fn a_chain_calls_its_activities_in_sequence() {
     check(
         &[vec![call("a"), call("b")]],
         vec![vec![], vec![done(1)], vec![done(2)]],
@@ -54,7 +54,7 @@ fn a_chain_calls_one_after_the_other() {
 }
 
 #[test]
-fn an_early_event_is_kept_and_names_ignore_letter_case() {
+fn an_early_event_is_kept_and_names_are_case_insensitive() {
     check(
         &[vec![call("a"), Op::Event("Go".into()), Op::Event("GO".into())]],
         vec![vec![], vec![raised("gO", 7)], vec![done(1)], vec![raised("go", 8)]],
@@ -85,7 +85,7 @@ fn the_event_of_a_dropped_wait_reaches_the_next_wait() {
 }
 
 #[test]
-fn an_event_given_back_goes_to_the_head_of_its_queue() {
+fn an_event_given_back_returns_to_the_head_of_its_queue() {
     check(
         &[vec![Op::EventTwice("go".into()), Op::Event("go".into())]],
         vec![vec![], vec![raised("go", 1), raised("go", 2)]],
@@ -97,7 +97,7 @@ fn an_event_given_back_goes_to_the_head_of_its_queue() {
 }
 
 #[test]
-fn continue_as_new_carries_over_events_that_were_not_taken_even_unseen_ones() {
+fn continue_as_new_carries_over_untaken_and_unapplied_events() {
     check(
         &[vec![call("a"), Op::ContinueAsNew(5)]],
         vec![vec![raised("x", 1)], vec![raised("y", 2), done(1), raised("x", 3)]],
@@ -109,7 +109,7 @@ fn continue_as_new_carries_over_events_that_were_not_taken_even_unseen_ones() {
 }
 
 #[test]
-fn events_carried_over_are_there_before_new_ones() {
+fn events_carried_over_come_before_new_ones() {
     let mut player = player_with(
         &[vec![Op::Event("x".into())]],
         TurnLimits::default(),
@@ -161,7 +161,7 @@ fn a_new_child_or_wait_with_the_name_of_a_dot_segment_is_refused() {
     }
 }
 
-/// What versions recorded that did not refuse such names. They go on, also if the message goes to such an id.
+/// Older hosts accepted such names. Their histories must replay, and messages can still be sent to such ids.
 #[test]
 fn a_recorded_decision_with_the_name_of_a_dot_segment_is_repeated() {
     let replace = |decision: &mut Decision| match decision {
@@ -215,7 +215,7 @@ fn cancelling_a_call_completes_it_at_once() {
 }
 
 #[test]
-fn time_never_runs_backwards_and_stands_still_within_a_turn() {
+fn time_never_runs_backwards() {
     let mut player = player(&[vec![call("a"), call("b")]]);
     let first = player.advance(Timestamp(5_000), vec![begin()]).unwrap();
     let second = player.advance(Timestamp(4_000), vec![done(1)]).unwrap();
@@ -223,7 +223,7 @@ fn time_never_runs_backwards_and_stands_still_within_a_turn() {
 }
 
 #[test]
-fn a_turn_over_its_limits_fails_the_instance_and_asks_for_nothing_else() {
+fn a_turn_over_its_limits_fails_the_instance_and_decides_nothing_else() {
     let limits = TurnLimits {
         decisions: 2,
         ..TurnLimits::default()
@@ -236,7 +236,7 @@ fn a_turn_over_its_limits_fails_the_instance_and_asks_for_nothing_else() {
 }
 
 #[test]
-fn so_many_tasks_of_an_execution_may_wait_for_their_outcomes() {
+fn the_outstanding_tasks_of_an_execution_are_limited() {
     let limits = TurnLimits {
         tasks: 2,
         ..TurnLimits::default()
@@ -254,7 +254,7 @@ fn so_many_tasks_of_an_execution_may_wait_for_their_outcomes() {
 }
 
 #[test]
-fn the_names_in_a_retry_policy_count_among_the_bytes_of_a_turn() {
+fn the_names_in_a_retry_policy_count_as_bytes_of_the_turn() {
     let policy = RetryPolicy {
         first_interval_ms: 1,
         backoff_coefficient: 1.0,
@@ -278,7 +278,7 @@ fn the_names_in_a_retry_policy_count_among_the_bytes_of_a_turn() {
 }
 
 #[test]
-fn calls_that_wait_hold_a_limited_number_of_bytes_and_those_that_ended_hold_none() {
+fn the_bytes_of_outstanding_calls_are_limited() {
     let limits = TurnLimits {
         call_bytes: 150,
         ..TurnLimits::default()
@@ -304,7 +304,7 @@ fn calls_that_wait_hold_a_limited_number_of_bytes_and_those_that_ended_hold_none
 }
 
 #[test]
-fn limits_do_not_act_on_replay() {
+fn limits_do_not_apply_to_replay() {
     let strands: Vec<Vec<Op>> = (0..5).map(|_| vec![call("a")]).collect();
     let row = player(&strands).advance(Timestamp(1), vec![begin()]).unwrap().turn;
     let limits = TurnLimits {
@@ -336,7 +336,7 @@ fn check_changed(recorded: &[Vec<Op>], now: &[Vec<Op>], turns: Vec<Vec<Arrival>>
             Err(other) => panic!("{other}"),
         }
     }
-    panic!("the change went unnoticed");
+    panic!("the change was not detected");
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn renaming_an_activity_is_reported_as_nondeterminism() {
 }
 
 #[test]
-fn a_step_that_is_gone_is_reported() {
+fn a_removed_step_is_reported() {
     check_changed(
         &[vec![call("a"), call("b")]],
         &[vec![call("a")]],
@@ -362,7 +362,7 @@ fn a_step_that_is_gone_is_reported() {
 }
 
 #[test]
-fn a_step_that_is_new_is_reported() {
+fn an_added_step_is_reported() {
     check_changed(
         &[vec![call("a")]],
         &[vec![call("a")], vec![call("b")]],
@@ -372,7 +372,7 @@ fn a_step_that_is_new_is_reported() {
 }
 
 #[test]
-fn an_ending_that_was_none_is_reported() {
+fn a_premature_end_is_reported() {
     check_changed(
         &[vec![call("a")]],
         &[vec![]],
@@ -395,11 +395,11 @@ fn payloads_and_statuses_may_change() {
 }
 
 #[test]
-fn custom_status_comes_with_the_turn_that_set_it_last() {
+fn the_last_custom_status_of_a_turn_wins() {
     let mut player = player(&[vec![Op::Status(1), Op::Status(2), call("a")]]);
     let turn = player.advance(Timestamp(1), vec![begin()]).unwrap();
     assert_eq!(turn.custom_status, Some(Payload::of(&2)));
-    assert_eq!(turn.turn.decisions.len(), 1, "a status is no decision");
+    assert_eq!(turn.turn.decisions.len(), 1, "a status is not a decision");
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn waiting_for_nothing_fails_instead_of_hanging() {
 }
 
 #[test]
-fn a_clock_subscription_is_seen_by_poll_and_not_by_wait() {
+fn poll_sees_a_clock_subscription_and_wait_does_not() {
     let mut execution = crate::replay::Execution::new(
         "i".parse().unwrap(),
         std::sync::Arc::new(super::script::started(Vec::new())),

@@ -1,4 +1,4 @@
-//! Rows of a history that are not as they were written.
+//! Fuzz tests with damaged history rows.
 
 use super::script::{Op, player};
 use crate::fuzz::Target;
@@ -11,14 +11,14 @@ fn fuzz_history_rows_are_folded_and_replayed_or_refused() {
         vec![Op::Call("a".into()), Op::EventOrSleep("b".into(), 5)],
         vec![Op::Child("c".into()), Op::ContinueAsNew(1)],
     ];
-    // An arrival or a decision of two bytes takes some hundred in memory, and a list grows by doubling.
+    // An arrival or a decision of two bytes uses several hundred in memory, and a list grows by doubling.
     Target::new("history").memory(4 << 20, 2_000).run(|row| {
         let Ok(turn) = codec::decode::<Turn>(row) else {
             return false;
         };
         let written = codec::encode(&turn);
-        let again: Turn = codec::decode(&written).expect("what was written is read");
-        // Compared as bytes, because a number that is none differs from itself.
+        let again: Turn = codec::decode(&written).expect("an encoded turn can be decoded");
+        // Compared as bytes, because NaN is not equal to itself.
         assert_eq!(codec::encode(&again), written);
         let mut ledger = Ledger::default();
         if ledger.apply(&turn).is_err() {
@@ -32,7 +32,7 @@ fn fuzz_history_rows_are_folded_and_replayed_or_refused() {
                 Outstanding::Timer { .. } => {}
             }
         }
-        // Another program than the one that the row is of: it is told, whatever the row says.
+        // The row is not of this program. Replay must return, with any result.
         let _ = player(&program).replay(&turn);
         true
     });

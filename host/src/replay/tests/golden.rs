@@ -1,8 +1,8 @@
-//! A history whose rows lie beside the tests as bytes, repeated by the program that they are of.
+//! Replays recorded histories, whose rows are files beside the tests, with the program that produced them.
 //!
-//! The files are written once for each version of a [`Turn`] and never changed: databases hold such rows. That what
-//! today's code decides anew has the same bytes also pins what must stay as it is between releases: the random numbers,
-//! the ids made of them, the order of decisions.
+//! The files are written once for each version of a [`Turn`] and never changed, because databases contain such rows. The
+//! test also checks that today's code takes decisions with the same bytes. This pins what must not change between
+//! releases: the random numbers, the ids derived from them, and the order of decisions.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::model::{
     codec::{self, Stored as _},
 };
 
-/// Set to 1 to write the files of a version that has none.
+/// The environment variable that, set to 1, writes the files of a version that has none.
 const NEW: &str = "WINDLASS_NEW_GOLDEN";
 
 fn program() -> Vec<Vec<Op>> {
@@ -35,7 +35,7 @@ fn program() -> Vec<Vec<Op>> {
     ]
 }
 
-/// When each turn begins, in milliseconds, and what it brings.
+/// The time of each turn in milliseconds, and its arrivals.
 fn arrivals() -> Vec<(u64, Vec<Arrival>)> {
     let failed = Arrival::TaskEnded {
         task: TaskId(2),
@@ -54,13 +54,13 @@ fn folder(version: u8) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/replay/golden/v{version}"))
 }
 
-/// The rows of the history in the files of a version; none if there are no files.
+/// The rows in the files of a version; empty if there are no files.
 fn rows(version: u8) -> Vec<Vec<u8>> {
     let files = (1..).map(|number| folder(version).join(format!("turn-{number}.bin")));
     files.map_while(|path| fs::read(path).ok()).collect()
 }
 
-/// The turn that the program takes after these.
+/// Runs the next turn of the program after these.
 fn next(history: &[Turn], at: Timestamp, arrivals: Vec<Arrival>) -> Turn {
     let mut player = player(&program());
     for turn in history {
@@ -81,7 +81,7 @@ fn write_newest() {
 }
 
 #[test]
-fn a_history_of_each_version_is_replayed_and_decided_anew() {
+fn a_history_of_each_version_replays_and_its_decisions_are_reproduced() {
     if rows(Turn::VERSION).is_empty() && std::env::var_os(NEW).is_some() {
         write_newest();
     }
@@ -92,7 +92,7 @@ fn a_history_of_each_version_is_replayed_and_decided_anew() {
             arrivals().len(),
             "version {version} of a turn needs a history: {NEW}=1 writes it"
         );
-        let decode = |row: &Vec<u8>| codec::decode::<Turn>(row).expect("a row that databases hold is read");
+        let decode = |row: &Vec<u8>| codec::decode::<Turn>(row).expect("rows of older versions can be decoded");
         let history: Vec<Turn> = rows.iter().map(decode).collect();
         for (known, turn) in history.iter().enumerate() {
             let anew = next(&history[..known], turn.at, turn.arrivals.clone());
@@ -100,6 +100,9 @@ fn a_history_of_each_version_is_replayed_and_decided_anew() {
             assert_eq!(codec::encode(&anew), codec::encode(turn));
         }
         let last = history.last().expect("there are turns");
-        assert!(last.decisions.len() > 1, "the program went on to its end: {last:#?}");
+        assert!(
+            last.decisions.len() > 1,
+            "the program did not run to its end: {last:#?}"
+        );
     }
 }

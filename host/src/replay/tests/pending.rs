@@ -1,4 +1,4 @@
-//! Executions that follow one another while events wait for them, some of them out of sight.
+//! Property tests of pending events over several executions, with only some of the events in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use super::script::{Functions, Op, Script, done, event, fired, started};
 use crate::model::{Arrival, Decision, Event, EventPage, InboxSeq, Started, Timestamp, Turn};
 use crate::replay::{Delivery, Execution, Ledger, Outstanding, PendingEvents, Place, Player, Room, TurnLimits, Waits};
 
-/// Most executions of one run.
+/// The maximum number of executions of one run.
 const EXECUTIONS: usize = 4;
 
-/// An instance, and a store that holds the events that nobody has taken.
+/// An instance, and a store with the events that it has not taken.
 struct Instance {
     strands: Vec<Vec<Op>>,
     stored: BTreeMap<InboxSeq, Event>,
     accepted: Vec<Event>,
     pending: PendingEvents,
-    /// Most bytes of events in memory.
+    /// Maximum bytes of events in memory.
     memory: usize,
-    /// Most events that a turn takes.
+    /// Maximum events that a turn takes.
     room: usize,
     turns: Vec<Vec<Turn>>,
     started: Started,
@@ -42,7 +42,7 @@ impl Instance {
         self.pending.receive(seq, event.clone(), self.memory, waits);
     }
 
-    /// Reads two events of each name that is waited for and of which none is known.
+    /// Reads two events of each awaited name without events in memory.
     fn read(&mut self, waits: &Waits) {
         let names: Vec<String> = self.pending.unread(waits).cloned().collect();
         if names.is_empty() {
@@ -88,14 +88,14 @@ impl Instance {
             assert_eq!(
                 oldest,
                 Some((&seq, &taken.event)),
-                "those of one name are taken in order"
+                "events with the same name are taken in order"
             );
             self.stored.remove(&seq);
         }
         new.turn
     }
 
-    /// Runs one execution; says whether another one follows.
+    /// Runs one execution. Returns whether another one follows.
     fn execution(&mut self, steps: &mut impl Iterator<Item = World>) -> bool {
         let (mut player, mut ledger) = (self.player(), Ledger::default());
         let mut batch = vec![(
@@ -117,9 +117,9 @@ impl Instance {
                 _ if ledger.has_ended() => return false,
                 _ => {}
             }
-            let sure: Vec<&String> = player.waits().keys().collect();
-            let told: Vec<&String> = ledger.waits().keys().collect();
-            assert!(sure.iter().all(|name| told.contains(name)), "{sure:?} {told:?}");
+            let actual: Vec<&String> = player.waits().keys().collect();
+            let folded: Vec<&String> = ledger.waits().keys().collect();
+            assert!(actual.iter().all(|name| folded.contains(name)), "{actual:?} {folded:?}");
             let waits = player.waits().clone();
             let mut outstanding: Vec<_> = ledger.tasks().map(|(task, kind)| (task, kind.clone())).collect();
             loop {
@@ -163,7 +163,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn accepted_events_are_taken_once_and_in_order_or_still_wait(
+    fn accepted_events_are_taken_once_and_in_order_or_are_still_pending(
         strands in program(),
         world in world(),
         early in 0..12u32,
@@ -203,7 +203,7 @@ proptest! {
             found.extend(of_name(instance.stored.values().cloned(), name));
             prop_assert_eq!(found, of_name(instance.accepted.clone(), name));
         }
-        // What was delivered and not taken is handed on, and is no arrival again.
+        // Events that were delivered but not taken are carried over, and are not arrivals again.
         let all = raised(&instance.turns);
         prop_assert!(all.len() <= instance.accepted.len());
     }

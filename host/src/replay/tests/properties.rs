@@ -1,4 +1,4 @@
-//! What must hold for every program and every order of arrivals.
+//! Properties that hold for every program and every order of arrivals.
 
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ pub(super) fn program() -> impl Strategy<Value = Vec<Vec<Op>>> {
     prop::collection::vec(prop::collection::vec(op(), 0..5), 1..5)
 }
 
-/// What the world does next: completes a task, raises an event, or ends the batch.
+/// A step of the world: completes a task, raises an event, or ends the batch.
 #[derive(Debug, Clone)]
 pub(super) enum World {
     Settle(prop::sample::Index),
@@ -49,7 +49,7 @@ pub(super) fn world() -> impl Strategy<Value = Vec<World>> {
     prop::collection::vec(step, 0..40)
 }
 
-/// Records a run: batches of arrivals as the world cuts them, until the program ends or the world does.
+/// Records a run with the batches of arrivals that the world produces, until the program or the world ends.
 fn record(strands: &[Vec<Op>], world: &[World]) -> Vec<Turn> {
     let mut player = player(strands);
     let mut ledger = Ledger::default();
@@ -93,7 +93,7 @@ fn decisions(turns: &[Turn]) -> Vec<Decision> {
     turns.iter().flat_map(|turn| turn.decisions.clone()).collect()
 }
 
-/// Tasks of every kind, in a turn that brings these arrivals.
+/// An execution with tasks of these kinds, in a turn with these arrivals.
 fn polling(kinds: &[u8], arrivals: Vec<Arrival>) -> Execution {
     let (directory, limits) = (std::sync::Arc::new(Functions), TurnLimits::default());
     let started = std::sync::Arc::new(started(Vec::new()));
@@ -119,7 +119,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_prefix_of_a_history_replays_and_goes_on_as_before(strands in program(), world in world(), cut: prop::sample::Index) {
+    fn any_prefix_of_a_history_replays_and_continues_identically(strands in program(), world in world(), cut: prop::sample::Index) {
         let turns = record(&strands, &world);
         let cut = cut.index(turns.len() + 1);
         let mut cold = player(&strands);
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn the_cut_into_turns_does_not_change_the_decisions(strands in program(), world in world()) {
+    fn the_division_into_turns_does_not_change_the_decisions(strands in program(), world in world()) {
         let batched = record(&strands, &world);
         let mut one_by_one = player(&strands);
         let mut taken = Vec::new();
@@ -145,8 +145,8 @@ proptest! {
                 break 'arrivals;
             }
         }
-        // A batch may bring events after the one that ended the program; cut up, they stay in the inbox instead of
-        // being carried over.
+        // A batch may have events after the arrival that ended the program. One by one, they stay in the inbox instead
+        // of being carried over.
         let mut expected = decisions(&batched);
         let mut found = decisions(&taken);
         for list in [&mut expected, &mut found] {
@@ -158,14 +158,14 @@ proptest! {
     }
 
     #[test]
-    fn a_turn_reads_back_what_was_written(strands in program(), world in world()) {
+    fn a_turn_round_trips_through_the_codec(strands in program(), world in world()) {
         for turn in record(&strands, &world) {
             prop_assert_eq!(codec::decode::<Turn>(&codec::encode(&turn)).unwrap(), turn);
         }
     }
 
     #[test]
-    fn damaged_rows_are_errors_and_never_panics(strands in program(), world in world(), at: prop::sample::Index, bit in 0..8u32) {
+    fn damaged_rows_never_panic(strands in program(), world in world(), at: prop::sample::Index, bit in 0..8u32) {
         for turn in record(&strands, &world) {
             let mut bytes = codec::encode(&turn);
             let at = at.index(bytes.len());
@@ -176,8 +176,8 @@ proptest! {
     }
 
     #[test]
-    fn no_event_is_lost_or_doubled(world in world(), takes in 0..6usize) {
-        // Waits with time-outs are dropped all the time; what remains untaken is carried over, in order.
+    fn no_event_is_lost_or_duplicated(world in world(), takes in 0..6usize) {
+        // Timeouts drop waits all the time. Untaken events are carried over, in order.
         let mut strand: Vec<Op> = (0..takes).flat_map(|_| [Op::EventOrSleep("a".into(), 5), Op::EventTwice("a".into())]).collect();
         strand.push(Op::ContinueAsNew(0));
         let turns = record(&[strand], &world);
@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn polling_finds_what_looking_at_everything_after_each_arrival_would(
+    fn polling_by_task_finds_the_same_as_checking_all_tasks_after_each_arrival(
         kinds in prop::collection::vec(0..4u8, 1..8),
         polled in prop::collection::vec(1..8u32, 1..20),
         arrivals in prop::collection::vec((0..3u8, 1..9u32), 0..30),
@@ -206,7 +206,7 @@ proptest! {
         }).collect();
         let (mut one, mut other) = (polling(&kinds, arrivals.clone()), polling(&kinds, arrivals));
         let mut tasks: Vec<TaskId> = polled.into_iter().map(TaskId).collect();
-        // As a guest does that polls again for what is left.
+        // Like a guest that polls again for the remaining tasks.
         loop {
             tasks.retain(|task| !one.is_ready(*task));
             let looked = loop {

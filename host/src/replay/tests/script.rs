@@ -1,4 +1,4 @@
-//! A guest for tests: a program of strands that run side by side, each a list of operations.
+//! A guest for tests: a program of strands that run concurrently, each a list of operations.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::replay::{
     ResolvedActivity, ResolvedOrchestration, Room, TurnLimits, Waited, execution::SubOrchestrationRequest,
 };
 
-/// One operation of a strand. A strand goes on when its operation has completed.
+/// One operation of a strand. A strand continues when its operation has completed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Op {
     Call(String),
@@ -21,13 +21,13 @@ pub(crate) enum Op {
     ChildWith(ChildCall),
     Sleep(u64),
     Event(String),
-    /// Whichever comes first; the other one is withdrawn.
+    /// Waits for both and withdraws the one that is not first.
     EventOrSleep(String, u64),
     /// Waits for two calls at once and cancels the one that is not first.
     CallOrCall(String, String),
-    /// Cancels the child if it takes longer.
+    /// Waits for both and cancels or withdraws the one that is not first.
     ChildOrSleep(String, u64),
-    /// Waits for the event but gives it back and waits again.
+    /// Waits for the event, gives it back, and waits again.
     EventTwice(String),
     Send(String),
     SendTo(String, String),
@@ -39,7 +39,7 @@ pub(crate) enum Op {
     Fail,
 }
 
-/// A child that is called with more than a name.
+/// A call of a child with an id and options.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ChildCall {
     pub(crate) function: String,
@@ -53,7 +53,7 @@ enum Pause {
     Task(TaskId),
     Event(TaskId),
     EventToGiveBack(TaskId, String),
-    /// The event wait first, if one is an event.
+    /// Two tasks. If the flag is set, the first one is an event wait.
     Race(TaskId, TaskId, bool),
 }
 
@@ -135,7 +135,7 @@ impl Script {
         }
     }
 
-    /// Runs a strand to its next pause. Returns how the program ends, if the strand ends it.
+    /// Runs a strand to its next pause. Returns how the program ends if the strand ends it.
     fn advance(&mut self, strand: usize, x: &mut Execution) -> Result<Option<Progress>, Interrupt> {
         while let Some(op) = self.strands[strand].get(self.positions[strand]).cloned() {
             self.positions[strand] += 1;
@@ -225,7 +225,7 @@ impl Guest for Script {
     }
 }
 
-/// Offers every function except those that begin with `no`.
+/// A directory with every function except those whose names begin with `no`.
 pub(crate) struct Functions;
 
 impl Directory for Functions {
@@ -272,7 +272,7 @@ pub(crate) fn player_with(strands: &[Vec<Op>], limits: TurnLimits, events: Vec<E
     Player::new(Script::new(strands.to_vec()), execution)
 }
 
-/// Begins a new turn that brings these arrivals and no pending events.
+/// Begins a new turn with these arrivals and no pending events.
 pub(crate) fn begin_turn(execution: &mut Execution, now: Timestamp, arrivals: Vec<Arrival>) {
     let arrivals = arrivals.into_iter().map(|arrival| (Place::Own, arrival)).collect();
     execution.begin_turn(now, arrivals, PendingEvents::default(), Place::Own, Room::default());
