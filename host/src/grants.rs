@@ -1,7 +1,8 @@
-//! What one attempt of an activity is allowed and given beyond what the host allows everybody.
+//! The limits, destinations, settings and secrets that are granted to one attempt of an activity.
 //!
-//! `tenancy` fills it in, from what the tenant and the module of the attempt were granted; the sandbox, which knows neither
-//! of them, enforces it. A grant can only narrow the host's limits, and it never opens the operator's own network.
+//! `tenancy` fills them in from the grants of the tenant and the module, which the sandbox does not know; the sandbox
+//! enforces them. A grant can narrow the host's limits but not widen them, and it never gives access to the operator's own
+//! network.
 
 pub(crate) mod egress;
 mod limits;
@@ -18,31 +19,32 @@ pub use limits::ActivityLimits;
 pub use request_room::RequestRoom;
 pub use secrets::Secrets;
 
-/// Longest name of a setting or secret, in bytes. Checked where they are set; the sandbox hands out what
-/// it is given.
+/// Maximum length of the name of a setting or secret, in bytes. The code that accepts settings must check it; the sandbox
+/// does not.
 pub const MAX_SETTING_NAME_BYTES: usize = 128;
 
-/// Longest setting or secret, in bytes: a private key or a chain of certificates has room. As above.
+/// Maximum size of a setting or secret, in bytes: enough for a private key or a chain of certificates. Not checked by the
+/// sandbox either.
 pub const MAX_SETTING_BYTES: usize = 64 << 10;
 
-/// Most settings and most secrets of one attempt. As above.
+/// Maximum settings, and maximum secrets, of one attempt. Not checked by the sandbox either.
 pub const MAX_SETTINGS: usize = 100;
 
-/// What the tenant and the module of an attempt are allowed and given.
+/// The grants of the tenant and the module of an attempt.
 ///
-/// The default grants what the host allows everybody: its own limits and `--allow` rules, no settings, no secrets.
+/// By default, only the host's own limits and `--allow` rules apply, and there are no settings and no secrets.
 #[derive(Debug, Clone)]
 pub struct Grants {
-    /// Limits of the attempt. The host's own hold wherever they are smaller.
+    /// Limits of the attempt. The host's own limits apply where they are smaller.
     pub limits: ActivityLimits,
-    /// Destinations besides those that the operator allows everybody. They are reached at public addresses only: what
-    /// leads into the operator's network takes a rule of the operator's own.
+    /// Destinations in addition to those that the operator allows for all activities. They may only resolve to public
+    /// addresses: access to the operator's network requires a rule of the operator.
     pub egress: EgressPolicy,
-    /// What its outgoing requests share with those of other attempts.
+    /// The limit on open requests that this attempt shares with other attempts.
     pub requests: Arc<RequestRoom>,
-    /// Settings by name, for the guest to ask for. No secrets: they may be shown and logged.
+    /// Settings by name. They are not secret: they may be displayed and logged.
     pub config: BTreeMap<String, String>,
-    /// Secrets by name, for the guest to ask for.
+    /// Secrets by name.
     pub secrets: Secrets,
 }
 
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_leaves_the_limits_of_the_host_as_they_are() {
+    fn the_default_does_not_change_the_limits_of_the_host() {
         let host = ActivityLimits::default();
         assert_eq!(Grants::default().limits.within(&host), host);
     }

@@ -1,10 +1,11 @@
 //! Runs guests: the only user of wasmtime.
 //!
-//! Two engines, one for each kind of module, and one [`Sandbox`] over both: it judges and compiles what is uploaded,
-//! keeps compiled modules on disk, and makes guests of them. An orchestrator is a [`Guest`](crate::replay::Guest)
-//! whose imports are thin translations to the replay core; an activity is a fresh instance for each attempt.
+//! There are two Wasmtime engines, one for each kind of module, and one [`Sandbox`] over both. It validates and compiles
+//! uploads, caches compiled modules on disk, and creates guests. An orchestrator is a
+//! [`Guest`](crate::replay::Guest) whose imports are thin translations to the replay core. Each attempt of an activity
+//! runs in a fresh instance.
 //!
-//! It knows nothing of tenants, stores or schedules: what may run when is the engine's business.
+//! The sandbox knows nothing about tenants, stores or schedules: the host's `engine` decides what runs when.
 
 mod options;
 mod upload;
@@ -73,25 +74,25 @@ pub enum Error {
     Engine(String),
 }
 
-/// What an uploaded component turned out to be.
+/// The result of inspecting an uploaded component.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inspected {
     /// SHA-256 of its bytes.
     pub digest: ModuleDigest,
-    /// What it says of itself, checked.
+    /// Its own description, checked.
     pub description: ModuleDescription,
 }
 
-/// Why a module that was taken in once cannot be loaded.
+/// Why a module that was accepted earlier cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Its bytes could not be read.
     #[error("the module's bytes could not be read: {0}")]
     Bytes(#[source] anyhow::Error),
-    /// The bytes are not those of the digest.
+    /// The bytes do not have the expected digest.
     #[error("the module's bytes are damaged: their digest is {0}")]
     Damaged(ModuleDigest),
-    /// This version of the host does not run it any more.
+    /// This version of the host no longer accepts the module.
     #[error(transparent)]
     Refused(#[from] UploadError),
 }
@@ -108,7 +109,7 @@ struct Inner {
     activities: Side<ActivityState>,
 }
 
-/// One of the two engines with what belongs to it.
+/// One of the two engines, with its linker and the fingerprint of its artefacts.
 struct Side<T: 'static> {
     engine: Engine,
     linker: Linker<T>,
@@ -159,21 +160,21 @@ impl Sandbox {
         })))
     }
 
-    /// The options it was set up with.
+    /// The options that the sandbox was created with.
     pub fn options(&self) -> &SandboxOptions {
         &self.0.options
     }
 
-    /// What was done with the connections of outgoing requests.
+    /// Counters of the connections of outgoing requests.
     pub fn connections(&self) -> ConnectionCounts {
         self.0.routes.connector.counts()
     }
 
-    /// Judges, compiles and describes an uploaded component. Runs its start-up code and `describe`, never without
-    /// fuel, deadline and memory cap. The compiled module stays in the cache.
+    /// Validates, compiles and describes an uploaded component. Runs its start-up code and `describe` with limits on
+    /// fuel, time and memory. The compiled module stays in the cache.
     ///
     /// # Errors
-    /// Why it is no module for this host.
+    /// When this host cannot run the component as a module.
     pub async fn inspect(&self, component: Bytes) -> Result<Inspected, UploadError> {
         let max_bytes = self.0.options.max_module_bytes;
         let bytes_to_validate = component.clone();
@@ -190,11 +191,11 @@ impl Sandbox {
         })
     }
 
-    /// Loads a module that was taken in before: from the cache, or by compiling its bytes again, which are asked for
-    /// only then.
+    /// Loads a module that was accepted earlier: from the cache, or by compiling its bytes again. `bytes` is called only
+    /// in the second case.
     ///
     /// # Errors
-    /// When it has to be compiled and cannot be.
+    /// When the module is not in the cache and cannot be compiled.
     pub async fn load<F, E>(
         &self,
         digest: ModuleDigest,
@@ -219,10 +220,10 @@ impl Sandbox {
         Ok(self.compiled(digest, kind, component).await?)
     }
 
-    /// A guest for one execution. It takes its place in the pool when it is first resumed.
+    /// Creates a guest for one execution. It takes a slot in the pool when it is first resumed.
     ///
     /// # Errors
-    /// When the module holds no orchestrations.
+    /// When the module does not contain orchestrations.
     pub fn start_orchestrator(
         &self,
         module: &Module,
@@ -240,14 +241,14 @@ impl Sandbox {
         Ok(OrchestratorGuest::new(code.clone(), limits, memory_bytes, turn))
     }
 
-    /// Runs one attempt of an activity in a fresh guest. Poll it on a runtime for guests: it computes for up to an
+    /// Runs one attempt of an activity in a fresh guest. Poll it on the runtime for guests, because it may block for an
     /// epoch (10 ms) at a time.
     ///
     /// # Errors
-    /// When there is no room, which says nothing about the activity.
+    /// When there is no room for a guest. This is not the activity's fault; try again later.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the guest at once and frees its place.
+    /// Dropping the future stops the guest immediately and frees its slot.
     pub async fn run_activity(&self, module: &Module, attempt: Attempt) -> Result<ActivityRun, HostUnavailable> {
         let Code::Activity(code) = module.code() else {
             return Err(HostUnavailable::Module(format!(
@@ -316,7 +317,7 @@ impl Sandbox {
             FunctionKind::Orchestration => (&orchestrators.engine, orchestrators.fingerprint),
             FunctionKind::Activity => (&activities.engine, activities.fingerprint),
         };
-        // The artefact is of our own compiler and settings, so what is left to refuse is the pool's limits.
+        // The artefact has the right version and settings, so only the limits of the pool can be exceeded.
         let component = artefacts::deserialize(engine, artefact).map_err(|error| UploadError::TooDemanding {
             message: format!("{error:#}"),
         })?;
@@ -354,7 +355,7 @@ fn digest(bytes: &[u8]) -> ModuleDigest {
     ModuleDigest(Sha256::digest(bytes).into())
 }
 
-/// Runs what computes or reads files, off the threads that serve.
+/// Runs blocking work on another thread, so that it does not block the async runtime.
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, UploadError> {
     tokio::task::spawn_blocking(work).await.map_err(UploadError::host)
 }

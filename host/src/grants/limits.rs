@@ -7,22 +7,22 @@ use std::time::Duration;
 pub struct ActivityLimits {
     /// Fuel, in Wasmtime fuel units.
     pub fuel: u64,
-    /// Longest wall-clock time of an attempt whose call asks for no shorter one.
+    /// Maximum wall-clock time of an attempt; the call may set a shorter one.
     pub timeout: Duration,
-    /// Sum of memories and tables, in bytes.
+    /// Maximum bytes of all memories and tables together.
     pub memory_bytes: u64,
-    /// Bytes of log lines kept; what comes after is dropped and counted.
+    /// Maximum bytes of log lines. Further lines are dropped and counted.
     pub log_bytes: usize,
-    /// Outgoing HTTP requests open at the same time.
+    /// Maximum outgoing HTTP requests that are open at the same time.
     pub open_requests: usize,
-    /// Bytes of all HTTP responses together.
+    /// Maximum bytes of all HTTP responses together.
     pub response_bytes: u64,
-    /// Longest result, in bytes; also the most that one host call may copy out of the guest.
+    /// Maximum bytes of the result, and of the data that one host call may copy out of the guest.
     pub payload_bytes: usize,
 }
 
 impl ActivityLimits {
-    /// No limit at all, for grants that leave the host's limits as they are.
+    /// No limits, for grants that do not narrow the host's limits.
     pub const UNLIMITED: Self = Self {
         fuel: u64::MAX,
         timeout: Duration::MAX,
@@ -33,7 +33,7 @@ impl ActivityLimits {
         payload_bytes: usize::MAX,
     };
 
-    /// The smaller of each pair of limits.
+    /// Returns the smaller of each pair of limits.
     #[must_use]
     pub fn within(&self, outer: &Self) -> Self {
         Self {
@@ -49,7 +49,7 @@ impl ActivityLimits {
 }
 
 impl Default for ActivityLimits {
-    /// Room for extracting the text of a large PDF, not for more.
+    /// Enough to extract the text of a large PDF.
     fn default() -> Self {
         Self {
             fuel: 50_000_000_000,

@@ -22,26 +22,26 @@ const _: () = assert!(
     "each module of a tenant may take that"
 );
 
-/// Secrets by name, and what finds them in texts.
+/// Secrets by name, with a matcher that finds them in texts.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets {
     by_name: BTreeMap<String, Secret>,
-    /// Prepared for the first text that could hold one of them, and from then on for every attempt that they are granted.
+    /// Created for the first text that may contain a secret, and shared by all attempts with these secrets.
     matcher: OnceLock<SecretMatcher>,
 }
 
 impl Secrets {
-    /// The one of that name.
+    /// The secret with that name.
     pub fn get(&self, name: &str) -> Option<&Secret> {
         self.by_name.get(name)
     }
 
-    /// What finds them in texts.
+    /// The matcher that finds the secrets in texts.
     pub(crate) fn matcher(&self) -> &SecretMatcher {
         self.matcher.get_or_init(|| prepare(self.by_name.values()))
     }
 
-    /// Whether anybody has asked for what finds them.
+    /// Whether the matcher was created.
     #[cfg(test)]
     pub(crate) fn is_prepared(&self) -> bool {
         self.matcher.get().is_some()

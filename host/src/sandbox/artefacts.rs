@@ -1,8 +1,8 @@
-//! Compiled modules on disk, keyed by digest and engine fingerprint.
+//! The cache of compiled modules on disk, keyed by digest and engine fingerprint.
 //!
-//! An artefact is machine code that will be run, so it is only ever read from a folder that belongs to this user and
-//! that nobody else can write (mode 0700), and only if its checksum holds. What is missing, cut off, damaged or made
-//! by another version is compiled again; nothing here is precious.
+//! An artefact is machine code that the host runs. So it is only read from a folder that belongs to this user and that
+//! no other user can write (mode 0700), and only if its checksum is correct. A module whose artefact is missing,
+//! truncated, damaged or of another version is compiled again.
 
 use std::{
     fs, io,
@@ -15,10 +15,10 @@ use wasmtime::{Engine, component::Component};
 
 use crate::model::ModuleDigest;
 
-/// First bytes of a file; the last one counts up with this format, and with what the fingerprint does not see of how
-/// modules are compiled.
+/// First bytes of a file. The last one is incremented when this format changes, or when modules are compiled in another
+/// way that the fingerprint does not reflect.
 const MAGIC: &[u8; 8] = b"WLCWASM\x02";
-/// Bytes of the checksum that follows.
+/// Bytes of the checksum that follows [`MAGIC`].
 const CHECKSUM_BYTES: usize = 32;
 
 /// A folder of compiled modules.
@@ -28,10 +28,10 @@ pub(super) struct Artefacts {
 }
 
 impl Artefacts {
-    /// Opens the folder, making it if it is not there.
+    /// Opens the folder, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be made, or others may write to it.
+    /// When it cannot be created, or belongs to another user.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let metadata = fs::metadata(folder)?;
@@ -56,7 +56,7 @@ impl Artefacts {
         self.folder.join(format!("{digits}-{fingerprint:016x}.cwasm"))
     }
 
-    /// A path for the compiler to write to, on the same file system and unique to this call.
+    /// A unique path in the folder that the compiler can write to.
     pub(super) fn scratch(&self) -> io::Result<tempfile::TempPath> {
         Ok(tempfile::Builder::new()
             .prefix("compiling-")
@@ -64,18 +64,18 @@ impl Artefacts {
             .into_temp_path())
     }
 
-    /// Loads an artefact. None if there is no sound one.
+    /// Loads an artefact. Returns `None` if there is no valid one.
     pub(super) fn load(&self, digest: ModuleDigest, engine: &Engine, fingerprint: u64) -> Option<Component> {
         let bytes = fs::read(self.path(digest, fingerprint)).ok()?;
         let artefact = unwrap(&bytes)?;
-        // A file of another version or of other settings fails here and is replaced.
+        // A file of another version or with other settings fails here and is replaced.
         deserialize(engine, artefact).ok()
     }
 
-    /// Keeps an artefact: written beside its place, flushed and renamed, so that no reader sees half of it.
+    /// Stores an artefact. It is written to a temporary file, flushed and renamed, so that no reader sees a part of it.
     ///
     /// # Errors
-    /// When the disk is full, for example. The module then runs, but is compiled again next time.
+    /// When the disk is full, for example. The module can still run, but must be compiled again next time.
     pub(super) fn store(&self, digest: ModuleDigest, fingerprint: u64, artefact: &[u8]) -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix("storing-").tempfile_in(&self.folder)?;
         io::Write::write_all(&mut file, MAGIC)?;
@@ -88,22 +88,22 @@ impl Artefacts {
     }
 }
 
-/// The artefact in a file's bytes, if they are whole.
+/// The artefact in the bytes of a file, if its checksum is correct.
 fn unwrap(bytes: &[u8]) -> Option<&[u8]> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (checksum, artefact) = rest.split_at_checked(CHECKSUM_BYTES)?;
     (Sha256::digest(artefact).as_slice() == checksum).then_some(artefact)
 }
 
-/// Makes compiled code runnable.
+/// Loads compiled code into an engine.
 ///
 /// # Errors
-/// When it is for another version, processor or configuration, or needs more than the engine's pool gives a guest.
+/// When it is for another version, processor or configuration, or needs more than the engine's pool allows.
 pub(super) fn deserialize(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: the bytes must be the unmodified output of Wasmtime's compiler. They come straight from it, in this
-    // process or through a file of a child of ours in a folder of mode 0700 that belongs to this user; what was stored
-    // is only used when its checksum holds. Whoever can write there can already act as this user. Version,
-    // processor and settings are checked by Wasmtime itself.
+    // SAFETY: the bytes must be the unmodified output of Wasmtime's compiler. They come directly from it, in this process
+    // or through a file that our child process wrote in a folder of mode 0700 that belongs to this user. A stored file is
+    // only used if its checksum is correct. Anyone who can write there can already act as this user. Wasmtime itself
+    // checks version, processor and settings.
     unsafe { Component::deserialize(engine, artefact) }
 }
 
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_artefact_is_found_again_and_a_damaged_one_is_not_used() {
+    fn a_stored_artefact_is_loaded_and_a_damaged_one_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let engine = Engine::default();
         let artefacts = Artefacts::open(&folder.path().join("a/b")).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_closed_to_others() {
+    fn the_folder_is_not_accessible_to_other_users() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("cache");
         Artefacts::open(&path).unwrap();

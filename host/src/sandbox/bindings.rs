@@ -1,8 +1,8 @@
-//! The generated bindings, one module per world, and nothing else: the only place that calls `bindgen!`.
+//! The generated bindings, one module per world. No other module calls `bindgen!`.
 //!
 //! Resources are mapped to our own types, so that no handle is a bare integer. The functions `wait`, `poll` and
-//! `pollable.block` suspend the guest and refuel its store; a generated import has no access to the store, so those
-//! three are registered by hand (in [`super::imports`]).
+//! `pollable.block` suspend the guest and refuel its store. Generated imports have no access to the store, so these three
+//! are registered by hand (in [`super::imports`]).
 
 /// The world of orchestrators with the whole virtual WASI.
 pub(super) mod orchestrator {
@@ -59,7 +59,7 @@ pub(super) mod orchestrator {
     });
 }
 
-/// What orchestrators offer beside their world, if they declare events.
+/// The additional export of orchestrators that declare events.
 pub(super) mod events {
     wasmtime::component::bindgen!({
         path: ["../wit/deps/io", "../wit/durable"],

@@ -1,7 +1,7 @@
-//! Compiles components: in a child process under CPU and address-space limits, or in this one.
+//! Compiles components: in a child process with limits on CPU time and address space, or in this process.
 //!
-//! The compiler is the largest program that reads a stranger's bytes. In a child, what it does wrong or takes too much
-//! of ends the child.
+//! The compiler is the largest program that reads untrusted bytes. In a child process, a crash or excessive use of
+//! resources only ends the child.
 
 use std::{io, path::Path, process::Stdio};
 
@@ -12,30 +12,31 @@ use crate::model::FunctionKind;
 
 use super::{artefacts::Artefacts, engine, images, options::Compiler};
 
-/// Most bytes of a child's complaint that are passed on.
+/// Maximum bytes of a child's error output that are used.
 const MAX_COMPLAINT_BYTES: usize = 2_000;
 
-/// Threads of a compiling child: enough to be quick, few enough for its address space and for the other cores.
+/// Threads of a compiling child: enough to be fast, few enough for its address space and the other cores.
 const COMPILER_THREADS: &str = "4";
 
-/// Largest compiled module, in bytes; ordinary ones have some times the size of their component. A small component can be
-/// written to become a large one, which the host would read into memory and keep on disk.
+/// Maximum size of a compiled module, in bytes. Ordinary ones are a few times the size of their component. Without the
+/// limit, a small hostile component could become a huge artefact in memory and on disk.
 const MAX_ARTEFACT_BYTES: u64 = 256 << 20;
 
-/// Why there is no compiled module.
+/// Why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// The compiler says no, or ran out of its limits: the same will happen again.
+    /// The compiler rejected the component or exceeded its limits. This will happen again.
     #[error("{0}")]
     Refused(String),
-    /// The compiler could not be run, or not write what it made. It may name files of the host.
+    /// The compiler could not be run or could not write its output. The message may name files of the host.
     #[error("the compiler could not be run: {0}")]
     Host(#[from] io::Error),
 }
 
 impl CompileError {
-    /// How a compiling child ends for this reason. What it complains of is for the author of the module, for the host,
-    /// or, when it ends in any other way, for nobody: a compiler that broke says where its source is.
+    /// The exit code of a compiling child for this error. It tells the parent whether the error output is for the author
+    /// of the module or for the host's log. After any other exit code the author does not see it, because the output of a
+    /// crashed compiler may contain paths of its source.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) => REFUSED_EXIT,
@@ -47,7 +48,7 @@ impl CompileError {
 const REFUSED_EXIT: u8 = 1;
 const HOST_EXIT: u8 = 3;
 
-/// What is compiled, and for which engine.
+/// A component to compile, and the engine to compile it for.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
     pub(super) kind: FunctionKind,
@@ -55,7 +56,7 @@ pub(super) struct Job {
     pub(super) component: Bytes,
 }
 
-/// The artefact of a component.
+/// Compiles a component. Returns the artefact.
 pub(super) async fn compile(compiler: &Compiler, job: Job, artefacts: &Artefacts) -> Result<Vec<u8>, CompileError> {
     match compiler {
         Compiler::InProcess => in_process(job).await,
@@ -95,7 +96,7 @@ fn precompile(job: &Job) -> Result<Vec<u8>, CompileError> {
     Ok(artefact)
 }
 
-/// Limits that a compiling child puts on itself before it looks at its input.
+/// Limits that a compiling child sets for itself before it reads its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildLimits {
     /// CPU time, in seconds.
@@ -123,7 +124,7 @@ async fn in_child(
         .arg("--output")
         .arg(&*output)
         .env_clear()
-        // Every thread reserves address space for its stack and its part of the heap.
+        // Every thread reserves address space for its stack and its heap arena.
         .env("RAYON_NUM_THREADS", COMPILER_THREADS)
         .env("MALLOC_ARENA_MAX", "1")
         .stdin(Stdio::piped())
@@ -133,9 +134,9 @@ async fn in_child(
         .spawn()?;
     let mut stdin = child.stdin.take().expect("piped");
     let component = job.component;
-    // Both at once: a child that complains before it has read everything must not block on a full pipe.
+    // Concurrently: a child that reports an error before it has read all input must not block on a full pipe.
     let write = async move {
-        // A child that ends early says why itself.
+        // Ignore errors: a child that ends early reports the reason itself.
         let _ = stdin.write_all(&component).await;
         drop(stdin);
     };
@@ -159,8 +160,8 @@ async fn in_child(
     }
 }
 
-/// What the hidden subcommand `compile` does: reads a component from standard input, compiles it under limits, and
-/// writes the artefact. Meant to be the whole life of a process.
+/// Implements the hidden subcommand `compile`: reads a component from standard input, compiles it with limits, and writes
+/// the artefact. The limits apply to the whole process, which should end afterwards.
 ///
 /// # Errors
 /// When a limit cannot be set, the component does not compile or the file cannot be written.
@@ -193,9 +194,9 @@ fn limit_this_process(limits: ChildLimits) -> io::Result<()> {
     };
     setrlimit(Resource::Cpu, limit(limits.cpu_seconds))?;
     setrlimit(Resource::As, limit(limits.address_space_bytes))?;
-    // The compiler's own check, for a compiler that does what it should not.
+    // The same limit as in `precompile`, in case the compiler is compromised.
     setrlimit(Resource::Fsize, limit(MAX_ARTEFACT_BYTES))?;
-    // A compiler that is stopped leaves no image of a stranger's module behind.
+    // No core dumps, which would contain the tenant's module.
     setrlimit(Resource::Core, limit(0))?;
     Ok(())
 }

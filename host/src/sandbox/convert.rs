@@ -1,4 +1,4 @@
-//! Between the types of the WIT package and those of the model. What a guest hands over is checked and bounded here.
+//! Conversions between the types of the WIT package and those of the model. They check and bound the data of guests.
 
 use crate::model::{
     ActivityOptions, Cause, Failure, LogLevel, Outcome, Payload, RetryPolicy, SubOrchestrationOptions,
@@ -9,14 +9,14 @@ use crate::replay::Completion;
 
 use super::bindings::wit;
 
-/// Longest error type of a failure, in bytes; a longer one is cut. Error types are names.
+/// Maximum length of the error type of a failure, in bytes. Longer ones are truncated.
 const MAX_ERROR_TYPE_BYTES: usize = 200;
-/// Longest message of a failure, in bytes; a longer one is cut. Messages are sentences; data belongs into the details.
+/// Maximum length of the message of a failure, in bytes. Longer ones are truncated; data belongs into the details.
 const MAX_MESSAGE_BYTES: usize = 16 << 10;
-/// The error type of a failure whose guest named none.
+/// The error type of a failure without one.
 const UNNAMED: &str = "Failure";
 
-/// Puts a failure of the guest into the host's terms. Details that are no payload are kept as a JSON string.
+/// Converts a failure of the guest. Details that are not valid JSON are kept as a JSON string.
 pub(super) fn failure(failure: wit::Failure, payload_bytes: usize) -> Failure {
     let wit::Failure {
         error_type,
@@ -57,7 +57,7 @@ fn cut(mut text: String, bytes: usize) -> String {
     text
 }
 
-/// What a function returned, if it is a payload.
+/// Converts the result of a function. A result that is not a valid payload becomes a failure.
 pub(super) fn outcome(returned: Result<String, wit::Failure>, payload_bytes: usize) -> Outcome {
     match returned {
         Ok(text) => Payload::parse(&text, payload_bytes)
@@ -66,7 +66,7 @@ pub(super) fn outcome(returned: Result<String, wit::Failure>, payload_bytes: usi
     }
 }
 
-/// A completion for the guest.
+/// Converts a completion for the guest.
 pub(super) fn completion(completion: Completion) -> wit::Completion {
     let outcome = match completion.outcome {
         Ok(payload) => Ok(payload.as_str().to_owned()),
@@ -104,7 +104,7 @@ fn retry(policy: wit::RetryPolicy) -> RetryPolicy {
     }
 }
 
-/// The options of an activity call.
+/// Converts the options of an activity call.
 pub(super) fn activity_options(options: wit::ActivityOptions) -> ActivityOptions {
     ActivityOptions {
         retry: options.retry.map(retry),
@@ -113,7 +113,7 @@ pub(super) fn activity_options(options: wit::ActivityOptions) -> ActivityOptions
     }
 }
 
-/// The options of a sub-orchestration, and the id it asks for.
+/// Converts the options of a sub-orchestration. Returns the requested id separately.
 pub(super) fn sub_orchestration_options(
     options: wit::SubOrchestrationOptions,
 ) -> (SubOrchestrationOptions, Option<String>) {
@@ -131,7 +131,7 @@ pub(super) fn sub_orchestration_options(
     )
 }
 
-/// The level of a log line.
+/// Converts the level of a log line.
 pub(super) fn log_level(level: wit::LogLevel) -> LogLevel {
     match level {
         wit::LogLevel::Trace => LogLevel::Trace,
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_of_a_guest_is_bounded_and_its_details_are_kept() {
+    fn a_failure_of_a_guest_is_bounded_and_keeps_its_details() {
         let cause = |n: usize| wit::FailureCause {
             error_type: format!("C{n}"),
             message: String::new(),
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_that_is_no_payload_is_a_permanent_failure() {
+    fn a_result_that_is_not_a_payload_is_a_permanent_failure() {
         assert_eq!(outcome(Ok("1.0".into()), 100).unwrap().as_str(), "1.0");
         for text in ["{", "[1,2,3]"] {
             let failure = outcome(Ok(text.into()), 5).unwrap_err();

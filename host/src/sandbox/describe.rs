@@ -1,5 +1,5 @@
-//! Runs a module's `describe` at upload, for whoever may upload: under fuel, deadline and memory cap, and with nothing
-//! to schedule or connect to.
+//! Runs `describe` of an uploaded module, with limits on fuel, time and memory, and without access to scheduling or the
+//! network.
 
 use wasmtime::{Store, Trap};
 
@@ -14,18 +14,18 @@ use super::{
     upload::UploadError,
 };
 
-/// The interface in which orchestrators declare events. They need not have it.
+/// The optional interface with which orchestrators declare events.
 const EVENTS: &str = "windlass:durable/orchestrator-events@0.1.0";
 
-/// What a module says of itself.
+/// The description that a module returns.
 pub(super) struct Described {
     pub(super) module: wit::ModuleDescription,
     pub(super) events: Vec<WitEvent>,
 }
 
-/// Start-up code, `describe` and `describe-events` of a module.
+/// Runs the start-up code, `describe` and `describe-events` of a module.
 ///
-/// Must be polled on a thread that may be busy for as long as the limits allow.
+/// Must be polled on a thread that may block for as long as the limits allow.
 pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Described, UploadError> {
     let run = async {
         match code {
@@ -70,7 +70,7 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Desc
             }
         }
     };
-    // Epochs stop a guest that computes; this one stops a guest that is parked in a host call.
+    // Epochs stop a guest that computes; this timeout stops a guest that is suspended in a host call.
     match tokio::time::timeout(limits.timeout, run).await {
         Ok(described) => described,
         Err(_) => Err(UploadError::DescribeLimit {

@@ -1,4 +1,4 @@
-//! Checks what a module says of itself: names, schemas, default options.
+//! Checks the description of a module: names, schemas, default options.
 
 use std::collections::BTreeSet;
 
@@ -12,16 +12,16 @@ use super::{
     upload::UploadError,
 };
 
-/// Most functions of one module. More would be a module that nobody can survey.
+/// Maximum functions of one module.
 const MAX_FUNCTIONS: usize = 1_000;
-/// Most events that one module declares.
+/// Maximum events that one module declares.
 const MAX_EVENTS: usize = 1_000;
-/// Longest doc line that is kept, in bytes.
+/// Maximum length of a doc line in bytes. Longer ones are truncated.
 const MAX_DOC_BYTES: usize = 2_000;
-/// Longest name of an SDK that is kept, in bytes.
+/// Maximum length of the name of an SDK in bytes. Longer ones are truncated.
 const MAX_SDK_BYTES: usize = 100;
 
-/// The description in the model's terms, if it is a sound one.
+/// Checks a description and converts it into the types of the model.
 pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDescription, UploadError> {
     let Described {
         module: described,
@@ -93,7 +93,7 @@ fn check_function(kind: FunctionKind, function: wit::FunctionDescription) -> Res
     })
 }
 
-/// Events of functions that the module has, each declared once.
+/// Checks that events belong to functions of the module and are declared only once.
 fn check_events(
     described: Vec<WitEvent>,
     functions: &BTreeSet<FunctionName>,

@@ -1,7 +1,7 @@
-//! The two Wasmtime engines, and every setting of theirs with its reason.
+//! The two Wasmtime engines, and all their settings with reasons.
 //!
-//! One function builds the configuration of each; compiling, caching and running share it, because an artefact only
-//! loads into an engine of the same settings. Changing a setting that guests can notice is a versioned change.
+//! One function builds the configuration. Compiling, caching and running share it, because an artefact only loads into an
+//! engine with the same settings. Changing a setting that guests can observe is a versioned change.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -16,15 +16,15 @@ use crate::model::FunctionKind;
 
 use super::options::SandboxOptions;
 
-/// The WebAssembly proposals that modules may use: version 2 of the standard and what compilers emit beyond it.
+/// The WebAssembly proposals that modules may use: version 2 of the standard and newer ones that compilers emit.
 ///
 /// * Absent on purpose: threads and shared memory (a source of nondeterminism), stack switching, wide arithmetic,
 ///   custom page sizes (not finished), 64-bit memories (nothing here needs more than 4 GiB), garbage collection,
 ///   function references and exceptions (Wasmtime's collector is not compiled in), and the whole asynchronous
-///   component model (a call would move to another event loop, and replay with it).
+///   component model (calls, and with them replay, would run on another event loop).
 /// * Relaxed SIMD is deterministic by the engine's settings. Multi-memory comes with composed components.
 pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
-    // Part of WASM2 for `externref`; this build of Wasmtime has no garbage collector, and components need none.
+    // WASM2 contains it for `externref`. This build of Wasmtime has no garbage collector, and components need none.
     .difference(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::BULK_MEMORY_OPT)
     .union(WasmFeatures::CALL_INDIRECT_OVERLONG)
@@ -34,40 +34,40 @@ pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::MULTI_MEMORY)
     .union(WasmFeatures::COMPONENT_MODEL);
 
-/// Most core instances of one component. A plain `wasm32-wasip2` build has 3, one that went through an adapter 4. Python has
-/// 14 and one for each native library, or 39 with its WASI replaced by stubs; the rest is room for composed components.
+/// Maximum core instances of one component. A plain `wasm32-wasip2` build has 3, one with an adapter 4. Python has 14 plus
+/// one for each native library, or 39 with its WASI replaced by stubs. The rest is for composed components.
 pub(super) const MAX_CORE_INSTANCES: u32 = 64;
-/// Most linear memories of one component: its own and one for an adapter or a composed part or two.
+/// Maximum linear memories of one component: its own, and a few for an adapter or composed parts.
 pub(super) const MAX_MEMORIES: u32 = 4;
-/// Most tables of one component: one per module and the table of the adapter's shim.
+/// Maximum tables of one component: one per core module, and that of an adapter's shim.
 pub(super) const MAX_TABLES: u32 = 16;
-/// Most elements of one table. A Rust program has one element per function whose address is taken, some thousands.
+/// Maximum elements of one table. A Rust program has one element per function whose address is taken, some thousands.
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
-/// How often the epoch advances. Bounds how long a busy activity keeps a thread before others get their turn.
+/// The length of an epoch. Bounds how long a busy activity blocks a thread before other activities run on it.
 pub(super) const EPOCH: Duration = Duration::from_millis(10);
 
-/// Stack of a guest, in bytes: deep enough for recursive-descent parsers, and a hostile recursion ends soon.
+/// The stack of a guest, in bytes: enough for recursive-descent parsers, and hostile recursion ends soon.
 const WASM_STACK_BYTES: usize = 512 << 10;
-/// Stack of a guest with the host functions it calls, in bytes. Those parse JSON and validate it by a schema, both of
-/// bounded depth. Only pages that are touched take memory.
+/// The stack of a guest and of the host functions that it calls, in bytes. These parse JSON and validate it with a
+/// schema, both with bounded depth. Only touched pages use memory.
 const STACK_BYTES: usize = 2 << 20;
 
 /// The size of a 32-bit address space.
 const FOUR_GIB: u64 = 4 << 30;
 
-/// The engine that runs modules of a kind.
+/// Creates the engine that runs modules of a kind.
 pub(super) fn engine(kind: FunctionKind, options: &SandboxOptions) -> Result<Engine> {
     let mut config = compiler_config(kind, options.orchestrator_memory_bytes);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(kind, options)));
     Engine::new(&config)
 }
 
-/// An engine that compiles for [`engine`] but runs nothing: the same settings without the pool, which would reserve
-/// address space that a compiler under a limit does not have.
+/// Creates an engine that compiles for [`engine`] but runs nothing. It has the same settings but no pool, because the
+/// compiler's limit on address space does not leave room for one.
 ///
-/// An image of an initial memory that is smaller than `dense_image_bytes` is made even if it is mostly empty. That alone
-/// may differ from one component to the next: it is read at compile time only.
+/// The compiler creates an image of an initial memory smaller than `dense_image_bytes` even if it is mostly empty. Only
+/// this setting may differ between components, because it is only used at compile time.
 pub(super) fn compiling_engine(
     kind: FunctionKind,
     orchestrator_memory_bytes: u64,
@@ -78,51 +78,53 @@ pub(super) fn compiling_engine(
     Engine::new(&config)
 }
 
-/// What artefacts of this engine are kept under: changes with the version of Wasmtime, with every setting that changes
-/// the generated code, and with the features of the processor.
+/// The cache key of this engine's artefacts. It changes with the version of Wasmtime, with every setting that changes the
+/// generated code, and with the features of the processor.
 pub(super) fn fingerprint(engine: &Engine) -> u64 {
     let mut hasher = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.finish()
 }
 
-/// Everything about an engine but its pool.
+/// The configuration of an engine except its pool.
 fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config {
     let mut config = Config::new();
-    // All or nothing: a proposal that a new version of Wasmtime switches on by default stays off here.
+    // Disable everything first, so that a proposal stays off when a new version of Wasmtime enables it by default.
     config
         .wasm_features(WasmFeatures::all(), false)
         .wasm_features(FEATURES, true);
     config.shared_memory(false);
-    // The event loop of the asynchronous component model is not compiled in; if another crate's features ever switch
-    // it on, calls still stay on ours.
+    // The event loop of the asynchronous component model is not compiled in. If the features of another crate enable it,
+    // calls still do not use it.
     config.concurrency_support(false);
-    // A guest pays for what it computes, per instruction and per byte of bulk operations.
+    // Fuel limits computation, per instruction and per byte of bulk operations.
     config.consume_fuel(true);
-    // Activities yield at an epoch, so that a busy one shares its thread. Orchestrators have a deadline in epochs for
-    // each new turn and for `describe`: fuel does not see what a guest makes the host do.
+    // Activities yield at each epoch, so that a busy one shares its thread. Orchestrators have a deadline in epochs for
+    // each new turn and for `describe`, because fuel does not count the work of the host on behalf of a guest.
     config.epoch_interruption(true);
-    // Traps name the guest's functions; addresses and lines are not needed for that.
+    // Traps contain a backtrace with the names of the guest's functions.
     config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(32));
     config.max_wasm_stack(WASM_STACK_BYTES).async_stack_size(STACK_BYTES);
-    // A stack that is given back is zeroed: otherwise its pages stay resident, and the next guest on it, of another
-    // tenant, would start on what the last one left.
+    // A returned stack is zeroed. Otherwise the next guest, perhaps of another tenant, would start on the data of the last
+    // one.
     config.async_stack_zeroing(true);
     // A new instance maps the image of its initial memory and copies pages as it writes to them.
     config.memory_init_cow(true);
     match kind {
         FunctionKind::Orchestration => {
-            // A NaN has one bit pattern on every processor, and so have the results of relaxed SIMD.
+            // NaNs and the results of relaxed SIMD have the same bits on every processor.
             config
                 .cranelift_nan_canonicalization(true)
                 .relaxed_simd_deterministic(true);
-            // Many small guests: address space for what they may have, not for 4 GiB each. Costs bounds checks.
+            // There are many small guests, so each reserves address space for its memory limit instead of 4 GiB. This
+            // requires bounds checks.
             config
                 .memory_reservation(orchestrator_memory_bytes)
                 .memory_guard_size(64 << 10);
         }
         FunctionKind::Activity => {
-            // Few guests that compute: the whole 32-bit address space, so that no access needs a bounds check.
+            // There are few guests, which compute much, so each reserves the whole 32-bit address space. No access needs
+            // a bounds check.
             config.memory_reservation(FOUR_GIB).memory_guard_size(32 << 20);
         }
     }
@@ -130,8 +132,8 @@ fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config
     config
 }
 
-/// The pool that guests of a kind live in: a fixed number of slots, so that a new guest costs microseconds and too
-/// many are refused instead of exhausting the process.
+/// The pool for guests of a kind. It has a fixed number of slots, so that creating a guest takes microseconds, and too
+/// many guests are refused instead of exhausting the process.
 fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig {
     let (guests, memory_bytes) = match kind {
         FunctionKind::Orchestration => (options.hot_guests, options.orchestrator_memory_bytes),
@@ -141,11 +143,11 @@ fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig
         ),
     };
     let resident = Resident::of(kind);
-    // Room for whatever the components may have, in all slots at once: otherwise a quarter of the guests could take it all,
-    // and a slot or a share of them would mean nothing. Costs address space only.
+    // The totals are for the maximum of a component in all slots at once. Otherwise a quarter of the guests could use up
+    // everything, and the number of slots would mean nothing. This only costs address space.
     let memories_of_each = match kind {
-        // Each that is used takes three of the process's memory maps, whose number is limited: thousands of guests with so
-        // many would leave none. One that finds no room has the guest cooled that was idle longest.
+        // Each memory in use takes three of the process's memory maps, whose number is limited. Thousands of guests with
+        // the maximum of memories would use them up. If a guest finds no room, the guest that was idle longest is evicted.
         FunctionKind::Orchestration => MAX_MEMORIES / 2,
         FunctionKind::Activity => MAX_MEMORIES,
     };
@@ -165,18 +167,18 @@ fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig
         .linear_memory_keep_resident(resident.memory)
         .table_keep_resident(resident.table)
         .async_stack_keep_resident(resident.stack)
-        // The kernel says which pages of a slot were written to, where it can (Linux 6.7): only they are cleaned, wherever
-        // in its memory a guest wrote. Otherwise the first pages are cleaned and the rest is given back.
+        // On Linux 6.7 or later, the kernel reports which pages of a slot were written, and only these are cleared.
+        // Otherwise the first pages are cleared and the rest is returned to the system.
         .pagemap_scan(Enabled::Auto)
-        // Not by the batch, which would be cheaper: what a guest took would stay until others have gone, too.
+        // Batches would be cheaper, but the memory of a guest would stay in use until other guests end, too.
         .decommit_batch_size(1)
-        // Slots that remember the image of their last module, for a quicker start of the next instance of it.
+        // Slots that keep the image of their last module, so that the next instance of it starts faster.
         .max_unused_warm_slots(guests.min(256));
     pool
 }
 
-/// Pages of a slot that stay resident after its guest is gone, in bytes. What the guest wrote to them is overwritten with
-/// the module's own image or with zeros, so that the next one finds nothing.
+/// Bytes of a slot that stay resident after its guest has ended. They are overwritten with the module's image or with
+/// zeros, so that the next guest does not see the data of the last one.
 struct Resident {
     memory: usize,
     table: usize,
@@ -186,19 +188,20 @@ struct Resident {
 impl Resident {
     fn of(kind: FunctionKind) -> Self {
         match kind {
-            // Thousands of them are hot at a time, and what they took must come back when they are cold: their memory
-            // does, at once. The top of the stack and the page of each small table stay, because every guest touches
-            // them: 24 KiB a slot, about a quarter of what a hot guest takes. To give them back would be three more
-            // calls to the kernel for each guest, all of which interrupt the other processors, and half of its page
-            // faults: a third of the time that the kernel spends on a guest that ends soon.
+            // Thousands of guests are hot at a time, and their memory must return to the system when they become cold;
+            // it does, immediately. The top of the stack and the page of each small table stay, because every guest
+            // touches them: 24 KiB a slot, about a quarter of the memory of a hot guest. Returning them would cost three
+            // more system calls for each guest, all of which interrupt the other processors, and half of its page faults:
+            // a third of the time that the kernel spends on a short guest.
             FunctionKind::Orchestration => Self {
                 memory: 0,
                 table: 4 << 10,
                 stack: 16 << 10,
             },
-            // A few hundred slots, each used thousands of times a second. Giving pages back means that every processor
-            // forgets its address translations and that the next guest faults each page in again: two thirds of what
-            // a small activity cost. At most 100 MB if all slots were ever used at once by guests that wrote so much.
+            // There are a few hundred slots, each used thousands of times a second. Returning pages makes every processor
+            // flush its address translations, and the next guest faults each page in again: this was two thirds of the
+            // cost of a small activity. The cost is at most 100 MB, if guests that write that much ever use all slots at
+            // once.
             FunctionKind::Activity => Self {
                 memory: 256 << 10,
                 table: 64 << 10,
@@ -208,7 +211,7 @@ impl Resident {
     }
 }
 
-/// Advances the epoch of the engines until they are gone.
+/// Starts a thread that advances the epoch of the engines until they are dropped.
 pub(super) fn start_ticker(engines: Vec<EngineWeak>) -> std::io::Result<()> {
     std::thread::Builder::new()
         .name("windlass-epoch".into())
@@ -226,7 +229,7 @@ pub(super) fn start_ticker(engines: Vec<EngineWeak>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// That time in epochs, rounded up; at least two, because the current epoch may be about to end.
+/// The duration in epochs, rounded up; at least two, because the current epoch may be about to end.
 pub(super) fn epochs(time: Duration) -> u64 {
     u64::try_from(time.as_millis().div_ceil(EPOCH.as_millis()))
         .unwrap_or(u64::MAX / 2)
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_features_of_wasm_are_those_listed_and_no_others() {
+    fn the_engines_have_exactly_the_listed_wasm_features() {
         for kind in [FunctionKind::Orchestration, FunctionKind::Activity] {
             let engine = engine(kind, &options()).unwrap();
             assert_eq!(engine.get_wasm_features(), FEATURES, "{kind:?}");
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_artefact_fits_the_engine_that_runs_it_whatever_the_sizes_of_its_pool_and_images() {
+    fn the_fingerprint_does_not_depend_on_the_sizes_of_pool_and_images() {
         for kind in [FunctionKind::Orchestration, FunctionKind::Activity] {
             let running = fingerprint(&engine(kind, &options()).unwrap());
             let larger = SandboxOptions {

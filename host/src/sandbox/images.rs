@@ -1,25 +1,26 @@
-//! How large the image of a module's initial memory may be.
+//! Chooses which initial memories of a module get an image.
 //!
-//! New instances map an image copy-on-write, so they share the pages that they do not write to; without an image, the data
-//! is copied into every instance. The compiler makes one if at least half of it is data, or if it is smaller than a limit.
-//! The limit is for a whole component and is read at compile time only, so it is chosen here from the component's bytes:
-//! interpreters take a snapshot of their heap, which is scattered (a third of SpiderMonkey's is data), and a module of a
-//! hundred bytes must not become an image of many megabytes, on disk and in the host's memory.
+//! New instances map an image copy-on-write, so they share the pages that they do not write. Without an image, the data is
+//! copied into every instance. The compiler creates an image if at least half of it is data, or if it is smaller than a
+//! limit. The limit applies to a whole component and is only used at compile time, so this module chooses it from the
+//! component's bytes. Two cases matter: interpreters contain a snapshot of their heap, which is scattered (a third of
+//! SpiderMonkey's is data) and should have an image; and a module of a hundred bytes must not become an image of many
+//! megabytes, on disk and in the host's memory.
 
 use std::collections::BTreeMap;
 
 use wasmparser::{Data, DataKind, Operator, Parser, Payload};
 
-/// Images up to this size, in bytes, are made whatever they hold. Rust programs have some hundred kilobytes of data.
+/// Images smaller than this, in bytes, are always created. Rust programs have some hundred kilobytes of data.
 const ALWAYS_BYTES: u64 = 1 << 20;
 
-/// Images up to so many times their data are made.
+/// Images up to this many times the size of their data are created.
 const MOST_PER_DATA: u64 = 4;
 
-/// Larger images, in bytes, must be half full.
+/// Images larger than this, in bytes, are only created if at least half of them is data.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// The data of one memory: its bytes, and the range from the first to the last.
+/// The data of one memory: its size in bytes, and the range from the first byte to the last.
 #[derive(Debug)]
 struct Extent {
     data: u64,
@@ -50,9 +51,9 @@ impl Extent {
     }
 }
 
-/// The size in bytes below which the compiler makes an image of a memory of this component even if it is mostly empty.
+/// The size in bytes below which the compiler creates an image of a memory of this component even if it is mostly empty.
 ///
-/// Memories that are too sparse for an image lower it for all others of the component.
+/// A memory that is too sparse for an image lowers the size for all memories of the component.
 pub(super) fn dense_image_bytes(component: &[u8]) -> u64 {
     let extents = extents(component);
     let (dense, sparse): (Vec<_>, Vec<_>) = extents.iter().partition(|extent| extent.may_have_image());
@@ -61,7 +62,7 @@ pub(super) fn dense_image_bytes(component: &[u8]) -> u64 {
     wanted.min(too_sparse).clamp(ALWAYS_BYTES, MOST_BYTES)
 }
 
-/// The data of each memory of each core module. What cannot be read is left out: it does not compile either.
+/// The data of each memory of each core module. Unreadable parts are skipped: they do not compile either.
 fn extents(component: &[u8]) -> Vec<Extent> {
     let mut extents = Vec::new();
     for payload in Parser::new(0).parse_all(component) {
@@ -80,7 +81,7 @@ fn extents(component: &[u8]) -> Vec<Extent> {
     extents
 }
 
-/// The memory and the address that a segment is written to at the start. None if the compiler does not know the address;
+/// The memory and address to which a segment is written at the start. `None` if the compiler does not know the address;
 /// such a memory gets no image.
 fn place(segment: &Data<'_>) -> Option<(u32, u64)> {
     let DataKind::Active {
@@ -100,7 +101,7 @@ fn place(segment: &Data<'_>) -> Option<(u32, u64)> {
 mod tests {
     use super::*;
 
-    /// A core module with that many bytes at its start and one byte at the end of a span.
+    /// A core module with `data` bytes, of which the last is at the end of the span and the others are at its start.
     fn spread(data: usize, span: usize) -> String {
         format!(
             r#"(core module (memory {}) (data (i32.const 0) "{}") (data (i32.const {}) "z"))"#,
@@ -131,10 +132,10 @@ mod tests {
         assert_eq!(
             chosen(&[spread(2, 1000), dense()]),
             (4 << 20) + 1,
-            "small enough for one"
+            "small enough for an image"
         );
         assert_eq!(chosen(&[dense(), spread(2, 32 << 20)]), (4 << 20) + 1);
-        // One memory of a module is as good as another.
+        // Memories of the same module are treated separately.
         let both = r#"(core module (memory 64) (memory 64) (data (i32.const 0) "a") (data (i32.const 3145727) "b")
             (data (memory 1) (i32.const 0) "a"))"#;
         assert_eq!(chosen(&[both.to_owned(), dense()]), 3 << 20);

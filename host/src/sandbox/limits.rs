@@ -1,16 +1,15 @@
-//! Memory and table caps of one guest.
+//! The limit on the memories and tables of one guest.
 
 use wasmtime::{ResourceLimiter, Result};
 
 use super::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
 
-/// Bytes that one table element counts for: a reference on a 64-bit host.
+/// The size of a table element in bytes: a reference on a 64-bit host.
 const TABLE_ELEMENT_BYTES: u64 = 8;
 
-/// Caps the sum of all memories and tables of a store.
+/// Limits the sum of all memories and tables of a store.
 ///
-/// Wasmtime's own `StoreLimits` caps each memory by itself, so a guest with four memories would get four times the
-/// cap.
+/// Wasmtime's own `StoreLimits` limits each memory separately, so a guest with four memories would get four times as much.
 #[derive(Debug)]
 pub(super) struct MemoryLimiter {
     limit: u64,
@@ -19,7 +18,7 @@ pub(super) struct MemoryLimiter {
 }
 
 impl MemoryLimiter {
-    /// Nothing used yet.
+    /// Creates a limiter for `limit` bytes.
     pub(super) fn new(limit: u64) -> Self {
         Self {
             limit,
@@ -28,12 +27,12 @@ impl MemoryLimiter {
         }
     }
 
-    /// Whether the guest was ever refused memory or table elements.
+    /// Whether the last request of the guest for memory or table elements was refused because of the host's limits.
     pub(super) fn denied(&self) -> bool {
         self.denied
     }
 
-    /// The cap in bytes.
+    /// The limit in bytes.
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
@@ -57,7 +56,7 @@ impl ResourceLimiter for MemoryLimiter {
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
-        // The host's cap first: the maximum that is handed in here is the smaller of the guest's own and the pool's.
+        // The host's limit first, because `maximum` is the smaller of the guest's own maximum and that of the pool.
         self.denied = desired > MAX_TABLE_ELEMENTS;
         if self.denied || maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
@@ -83,14 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cap_holds_for_all_memories_and_tables_together() {
+    fn the_limit_applies_to_all_memories_and_tables_together() {
         let mut limiter = MemoryLimiter::new(300_000);
         assert!(limiter.memory_growing(0, 131_072, None).unwrap());
         assert!(limiter.memory_growing(0, 131_072, None).unwrap());
         assert!(!limiter.memory_growing(131_072, 196_608, None).unwrap());
         assert!(limiter.denied());
         assert!(limiter.table_growing(0, 1_000, None).unwrap());
-        assert!(!limiter.denied(), "a smaller wish is granted and forgets the refusal");
+        assert!(!limiter.denied(), "a smaller request is granted and clears the refusal");
         assert!(!limiter.table_growing(1_000, 10_000, None).unwrap());
         assert!(!limiter.memory_growing(0, usize::MAX, None).unwrap());
         assert_eq!(limiter.used, 270_144);
@@ -98,7 +97,7 @@ mod tests {
         assert!(!limiter.table_growing(0, 2, Some(1)).unwrap());
         assert!(
             !limiter.denied(),
-            "what the guest itself declared is no refusal of the host"
+            "a maximum that the guest declared is not a refusal of the host"
         );
         assert!(!limiter.table_growing(0, MAX_TABLE_ELEMENTS + 1, None).unwrap());
         assert!(limiter.denied());

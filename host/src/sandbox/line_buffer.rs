@@ -1,7 +1,7 @@
-//! Turns a stream of bytes into log lines.
+//! Splits a stream of bytes into log lines.
 
-/// Longest line kept together, in bytes; a longer one is cut into several. Bounds what a guest that never writes a
-/// line break makes the host hold. The same as the longest log line an execution keeps.
+/// Maximum length of a line in bytes, the same as for a log line of an execution. Longer lines are split. Bounds the host
+/// memory for a guest that never writes a line break.
 pub(super) const MAX_LINE_BYTES: usize = crate::replay::execution::MAX_LOG_LINE_BYTES;
 
 /// Bytes written since the last line break.
@@ -11,7 +11,7 @@ pub(super) struct LineBuffer {
 }
 
 impl LineBuffer {
-    /// Takes more bytes and hands out the lines that they complete, without their line breaks.
+    /// Adds bytes, and passes on the lines that they complete, without line breaks.
     pub(super) fn write(&mut self, mut bytes: &[u8], mut line: impl FnMut(&str)) {
         while !bytes.is_empty() {
             let room = MAX_LINE_BYTES - self.pending.len();
@@ -30,7 +30,7 @@ impl LineBuffer {
         }
     }
 
-    /// Hands out what is left when nothing more will come.
+    /// Passes on the rest, when no more bytes follow.
     pub(super) fn finish(&mut self, mut line: impl FnMut(&str)) {
         if !self.pending.is_empty() {
             self.hand_out(&mut line);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_put_together_however_they_are_written() {
+    fn lines_do_not_depend_on_how_they_are_written() {
         assert_eq!(
             lines(&[b"a", b"b\nc", b"\r\n", b"\n", b"rest"]),
             ["ab", "c", "", "rest"]
@@ -68,14 +68,14 @@ mod tests {
         assert_eq!(
             lines(&[b"\xc3", b"\xa9\n"]),
             ["é"],
-            "a character may be cut between two writes"
+            "a character may be split between two writes"
         );
         assert_eq!(lines(&[b"\xff\n"]), ["\u{fffd}"]);
         assert_eq!(lines(&[b"", b"\n"]), [""]);
     }
 
     #[test]
-    fn a_line_without_an_end_is_cut() {
+    fn a_line_without_an_end_is_split() {
         let long = vec![b'x'; 2 * MAX_LINE_BYTES + 5];
         let lines = lines(&[&long[..10], &long[10..]]);
         assert_eq!(

@@ -19,7 +19,7 @@ struct Inner {
     code: Code,
 }
 
-/// What a guest is instantiated from.
+/// The code from which guests are instantiated.
 pub(super) enum Code {
     Orchestrator(OrchestratorPre<OrchestratorState>),
     Activity(ActivityModulePre<ActivityState>),
@@ -35,7 +35,7 @@ impl Module {
         self.0.digest
     }
 
-    /// What it holds.
+    /// The kind of its functions.
     pub fn kind(&self) -> FunctionKind {
         match self.0.code {
             Code::Orchestrator(_) => FunctionKind::Orchestration,
@@ -43,7 +43,7 @@ impl Module {
         }
     }
 
-    /// The length of its compiled code with what belongs to it, in bytes.
+    /// The size in bytes of its compiled image: code, data and metadata.
     pub fn code_bytes(&self) -> u64 {
         let component = match &self.0.code {
             Code::Orchestrator(code) => code.instance_pre().component(),

@@ -1,61 +1,61 @@
-//! How the sandbox is set up: sizes and limits, with their defaults and where those come from.
+//! The options of the sandbox: sizes and limits, with their defaults and the reasons for them.
 
 use std::{path::PathBuf, time::Duration};
 
 use crate::grants::{ActivityLimits, EgressPolicy};
 use crate::tls::ExtraRoots;
 
-/// Memory maps that one live guest needs: its stack takes 2, a parked guest 4 more (measured with wasmtime 48).
+/// Memory maps that one guest needs: 2 for its stack, and 4 more while it is suspended (measured with wasmtime 48).
 const MAPS_PER_GUEST: u64 = 6;
 
-/// What Linux grants a process when nobody has configured `vm.max_map_count`.
+/// The default of `vm.max_map_count` on Linux.
 const DEFAULT_MAX_MAP_COUNT: u64 = 65_530;
 
-/// More hot guests than this bring nothing by default: at 50 kB each they are 200 MB, and a replay costs
-/// microseconds.
+/// The maximum for the default number of hot guests. More would not pay off: at 50 kB each they use 200 MB, and a replay
+/// takes microseconds.
 const MOST_HOT_GUESTS: u64 = 4_000;
 
-/// More activities at once than this are not allowed by default: each may use its whole memory cap.
+/// The maximum for the default number of activity slots, because each activity may use its whole memory limit.
 const MOST_ACTIVITY_SLOTS: u64 = 256;
 
-/// How the sandbox is set up.
+/// The options of the sandbox.
 #[derive(Debug, Clone)]
 pub struct SandboxOptions {
-    /// Where compiled modules are kept. Created with mode 0700; nobody else may be able to write there, because what
-    /// lies there is run as machine code.
+    /// The folder of compiled modules, created with mode 0700. No other user may write to it, because the host runs its
+    /// files as machine code.
     pub cache_dir: PathBuf,
-    /// How modules are compiled.
+    /// Where modules are compiled.
     pub compiler: Compiler,
-    /// Largest module that is taken in, in bytes.
+    /// Maximum size of an uploaded module, in bytes.
     pub max_module_bytes: usize,
-    /// Most orchestrator guests alive at once; the next one gets [`HostUnavailable::NoRoom`](crate::replay::HostUnavailable).
+    /// Maximum orchestrator guests in memory. Further ones get [`HostUnavailable::NoRoom`](crate::replay::HostUnavailable).
     pub hot_guests: u32,
-    /// Most activity guests alive at once, those that describe themselves at upload included.
+    /// Maximum activity guests in memory, including modules that describe themselves at upload.
     pub activity_slots: u32,
     /// Fuel of one new turn, in Wasmtime fuel units (about one per instruction, one per byte of a bulk copy).
     pub turn_fuel: u64,
-    /// Longest time one new turn may take. Fuel bounds what the guest computes; this bounds what it makes the host do.
+    /// Longest time of one new turn. Fuel bounds the computation of the guest; this bounds the work of the host for it.
     pub turn_timeout: Duration,
-    /// Most memory an orchestrator can ever have, in bytes; the limit of an execution is the smaller of this and the
-    /// one recorded at its start. Fixes the size of the pool's slots.
+    /// Maximum memory of an orchestrator, in bytes, and the size of the pool's slots. The limit of an execution is the
+    /// smaller of this and the limit recorded at its start.
     pub orchestrator_memory_bytes: u64,
     /// Limits on each attempt of an activity.
     pub activity: ActivityLimits,
     /// Limits on start-up code and `describe` at upload.
     pub describe: DescribeLimits,
-    /// Where all activities may connect to.
+    /// The destinations that all activities may connect to.
     pub egress: EgressPolicy,
-    /// Whom their TLS connections trust, besides the authorities that Mozilla does.
+    /// Certificate authorities that their TLS connections trust in addition to Mozilla's.
     pub egress_roots: ExtraRoots,
 }
 
 /// Where modules are compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compiler {
-    /// In a child process under CPU and address-space limits: a module that makes the compiler misbehave takes down
-    /// the child.
+    /// In a child process with limits on CPU time and address space, so that a module that makes the compiler misbehave
+    /// only takes down the child.
     Child {
-        /// The program to run; it must understand `compile --kind KIND --output PATH` as `windlass` does.
+        /// The program to run. It must implement `compile --kind KIND --output PATH` like `windlass`.
         program: PathBuf,
         /// CPU time the child may use, in seconds.
         cpu_seconds: u64,
@@ -66,16 +66,16 @@ pub enum Compiler {
     InProcess,
 }
 
-/// Limits on start-up code and `describe`, which run at upload for whoever may upload.
+/// Limits on start-up code and `describe`, which run when a module is uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DescribeLimits {
     /// Fuel, in Wasmtime fuel units.
     pub fuel: u64,
-    /// Longest wall-clock time.
+    /// Maximum wall-clock time.
     pub timeout: Duration,
-    /// Sum of memories and tables, in bytes.
+    /// Maximum bytes of all memories and tables together.
     pub memory_bytes: u64,
-    /// Longest description, in bytes.
+    /// Maximum bytes of a description.
     pub description_bytes: usize,
 }
 
@@ -103,8 +103,8 @@ impl SandboxOptions {
 }
 
 impl Compiler {
-    /// A child process of that program with the default limits: one CPU minute and 4 GiB, which a module of 32 MiB
-    /// stays under by far.
+    /// A child process of that program with the default limits: one minute of CPU time and 4 GiB, far more than a module
+    /// of 32 MiB needs.
     pub fn child(program: impl Into<PathBuf>) -> Self {
         Self::Child {
             program: program.into(),
@@ -126,7 +126,7 @@ impl Default for DescribeLimits {
     }
 }
 
-/// How many guests fit while half of the memory maps stay free for everything else in the process.
+/// The number of guests that leave half of the memory maps free for the rest of the process.
 fn guests_within_maps(maps: u64) -> u64 {
     (maps / 2 / MAPS_PER_GUEST).max(2)
 }

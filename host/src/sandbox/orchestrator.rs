@@ -1,4 +1,4 @@
-//! A running orchestrator: the guest behind the replay core's trait.
+//! A running orchestrator: implements the replay core's trait [`Guest`] for a component.
 
 use std::{
     future::Future,
@@ -19,18 +19,18 @@ use super::{
     trap::{self, Evidence},
 };
 
-/// A recorded turn may use this many times the fuel that it used when it was new, and [`REPLAY_EXTRA`] beyond: fuel
+/// A recorded turn may use this many times the fuel that it used when it was new, plus [`REPLAY_EXTRA`], because fuel
 /// accounting changes between versions of the runtime.
 const REPLAY_FACTOR: u64 = 4;
 
-/// Fuel that any recorded turn may use: about ten milliseconds. Below it, nobody would notice one that uses too much.
+/// Additional fuel for any recorded turn: about ten milliseconds, which does no harm.
 const REPLAY_EXTRA: u64 = 10_000_000;
 
-/// What one host call may copy out of the guest beyond a payload: names, options, a list of pollables.
+/// Bytes that one host call may copy out of the guest in addition to a payload: names, options, a list of pollables.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 1 << 20;
 
-/// A component that runs one execution of an orchestration. Instantiated when it is first resumed; dropping it frees
-/// its place in the pool.
+/// A component that runs one execution of an orchestration. It is instantiated when it is first resumed; dropping it frees
+/// its slot in the pool.
 pub struct OrchestratorGuest {
     code: OrchestratorPre<OrchestratorState>,
     limits: ObservableLimits,
@@ -113,7 +113,7 @@ impl OrchestratorGuest {
 
 impl Guest for OrchestratorGuest {
     /// # Panics
-    /// When the guest has ended: nothing of it is left to resume.
+    /// When the guest has ended.
     fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable> {
         let (cell, mut call) = match std::mem::replace(&mut self.life, Life::Over) {
             Life::New => self.start(execution),
@@ -124,7 +124,7 @@ impl Guest for OrchestratorGuest {
             Budget::Turn => self.turn,
             Budget::Replay { recorded } => Allowance {
                 fuel: recorded.saturating_mul(REPLAY_FACTOR).saturating_add(REPLAY_EXTRA),
-                // As good as for ever: another machine may be slower, and a host that is busy.
+                // Practically unlimited, because another machine may be slower and the host may be busy.
                 epochs: u64::MAX / 2,
             },
         };
@@ -135,7 +135,7 @@ impl Guest for OrchestratorGuest {
             std::mem::swap(execution, &mut content.execution);
         }
         let mut context = Context::from_waker(Waker::noop());
-        // That a future is pending says nothing; the guest waits when one of our imports says so.
+        // A pending future alone does not mean that the guest waits: only our imports set `quiescent`.
         let ended = loop {
             match call.as_mut().poll(&mut context) {
                 Poll::Ready(ended) => break Some(ended),
@@ -160,7 +160,7 @@ impl Guest for OrchestratorGuest {
     }
 }
 
-/// All that a call needs. Owned by its future.
+/// The arguments of a call. Owned by its future.
 struct Run {
     code: OrchestratorPre<OrchestratorState>,
     cell: Arc<ExecutionCell>,

@@ -1,4 +1,4 @@
-//! What an orchestrator's store holds, and the cell through which it gets its execution, turn by turn.
+//! The state in an orchestrator's store, and the cell through which it receives its execution in each turn.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -13,56 +13,56 @@ use super::{
     trap::{Evidence, PanicWatch},
 };
 
-/// Most handles a guest may hold at once (pollables, streams). Bounds what a guest makes the host hold outside its
-/// memory; a fan-out of ten thousand event loops stays under it.
+/// Maximum handles of a guest (pollables, streams). Bounds the host memory that a guest can use. Even a fan-out of ten
+/// thousand event loops needs fewer.
 const MAX_HANDLES: usize = 100_000;
 
-/// Data of an orchestrator's store; all its imports are implemented for this.
+/// The data in an orchestrator's store. All its imports are implemented for this type.
 pub(super) struct OrchestratorState {
     backing: Backing,
-    /// What the guest may ask for at the moment.
+    /// Which imports the guest may call at the moment.
     pub(super) phase: Phase,
     /// The guest's handles.
     pub(super) table: ResourceTable,
-    /// The guest's memory.
+    /// The limit on the guest's memory.
     pub(super) limiter: MemoryLimiter,
     stdout: LineBuffer,
     stderr: LineBuffer,
     panic: PanicWatch,
 }
 
-/// Where time and randomness come from.
+/// The source of time and randomness.
 enum Backing {
-    /// The execution, handed over for the turn.
+    /// The execution, which is moved into the cell for each turn.
     Turn(Arc<ExecutionCell>),
-    /// Nothing: the guest describes itself at upload. Time stands at its beginning.
+    /// No execution, because the guest describes itself at upload. The time is always 0.
     Description(Box<Randomness>),
 }
 
-/// What a guest may ask for.
+/// Which imports a guest may call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Start-up code runs, or `describe`: nothing can be scheduled.
+    /// Start-up code or `describe` runs. It cannot schedule anything.
     Starting,
-    /// The function runs.
+    /// The orchestration function runs.
     Running,
 }
 
-/// The cell that a guest and whoever resumes it share: the call future owns the store, so nobody else can reach into
-/// it. Locked for the length of one import or one side of a resume, never across an await.
+/// The cell that a guest shares with the code that resumes it, because the future of the call owns the store. Locked for
+/// one import or one side of a resume, never across an await.
 pub(super) struct ExecutionCell(Mutex<CellContent>);
 
-/// What a guest gets for one turn, and what comes back.
+/// The input of a guest for one turn, and its result.
 pub(super) struct CellContent {
-    /// The execution; between turns a stand-in.
+    /// The execution; a placeholder between turns.
     pub(super) execution: Execution,
-    /// What the guest may use until it waits.
+    /// The resources that the guest may use until it waits.
     pub(super) allowance: Allowance,
-    /// Set by an import when the guest waits and nothing is ready: the fuel used since the turn began.
+    /// The fuel used in this turn. An import sets it when the guest waits and nothing is ready.
     pub(super) quiescent: Option<u64>,
 }
 
-/// What a guest may use until it waits.
+/// The resources that a guest may use until it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowance {
     /// Fuel, in Wasmtime units.
@@ -81,19 +81,19 @@ impl ExecutionCell {
         })))
     }
 
-    /// Locks the content. A panic in an import leaves nothing half done that anyone would look at: the guest is thrown away.
+    /// Locks the content. Poisoning is ignored, because the guest is discarded after a panic in an import.
     pub(super) fn lock(&self) -> MutexGuard<'_, CellContent> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl OrchestratorState {
-    /// For running an execution that is handed over through the cell.
+    /// Creates the state of a guest that runs the execution in the cell.
     pub(super) fn for_turns(cell: Arc<ExecutionCell>, memory_bytes: u64) -> Self {
         Self::new(Backing::Turn(cell), memory_bytes)
     }
 
-    /// For `describe` at upload.
+    /// Creates the state of a guest that describes itself at upload.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
         Self::new(Backing::Description(Box::new(Randomness::new([0; 32]))), memory_bytes)
     }
@@ -112,8 +112,8 @@ impl OrchestratorState {
         }
     }
 
-    /// Asks the execution for something that only a running function may ask for. An interrupt becomes a trap; the
-    /// turn reads its reason off the execution.
+    /// Calls the execution for an import that only a running function may use. An interrupt becomes a trap; the turn
+    /// reads the reason from the execution.
     pub(super) fn schedule<R>(
         &mut self,
         ask: impl FnOnce(&mut Execution) -> Result<R, Interrupt>,
@@ -140,19 +140,19 @@ impl OrchestratorState {
         }
     }
 
-    /// Writes a log line; dropped on replay and while the guest describes itself.
+    /// Writes a log line. It is dropped on replay and while the guest describes itself.
     pub(super) fn log(&mut self, level: LogLevel, message: &str) {
         self.panic.logged(message);
         log(&self.backing, level, message);
     }
 
-    /// Takes what the guest writes to its standard output.
+    /// Logs what the guest writes to its standard output.
     pub(super) fn write_stdout(&mut self, bytes: &[u8]) {
         let Self { stdout, backing, .. } = self;
         stdout.write(bytes, |line| log(backing, LogLevel::Info, line));
     }
 
-    /// Takes what the guest writes to its standard error.
+    /// Logs what the guest writes to its standard error.
     pub(super) fn write_stderr(&mut self, bytes: &[u8]) {
         let Self {
             stderr, backing, panic, ..
@@ -163,7 +163,7 @@ impl OrchestratorState {
         });
     }
 
-    /// Logs what the guest wrote without a line break at the end of its run.
+    /// Logs the rest of the output, which does not end with a line break.
     pub(super) fn finish_output(&mut self) {
         let Self {
             stdout,
@@ -179,7 +179,7 @@ impl OrchestratorState {
         });
     }
 
-    /// What is known of a guest that broke.
+    /// Collects what the host knows about a guest that broke.
     pub(super) fn evidence(&mut self, fuel: u64, hostcall_bytes: usize) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
         Evidence {
@@ -211,7 +211,7 @@ fn log(backing: &Backing, level: LogLevel, message: &str) {
 #[error("scheduling and waiting are not allowed in start-up code or in `describe`")]
 pub(super) struct TooEarly;
 
-/// The execution does not let the guest go on; why is on the execution.
+/// The execution stopped the guest, and stores the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the host stopped the guest")]
 struct Stopped;

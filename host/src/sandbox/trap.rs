@@ -1,4 +1,4 @@
-//! Why a guest broke: an error of the runtime put into the words of a failure.
+//! Converts an error of the runtime into the failure of a guest that broke.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use wasmtime_wasi::I32Exit;
 use crate::model::{Failure, Payload, failure::types};
 use crate::replay::HostUnavailable;
 
-/// Most frames of a backtrace that a failure names.
+/// Maximum frames of a backtrace in a failure.
 const MAX_FRAMES: usize = 12;
-/// Longest panic message from the log that is kept, in bytes.
+/// Maximum length of a panic message from the log, in bytes. Longer ones are truncated.
 const MAX_LOGGED_PANIC_BYTES: usize = 2_000;
-/// Lines of standard error that are kept of a panic message.
+/// Maximum lines of a panic message on standard error.
 const MAX_PANIC_LINES: usize = 4;
 
 /// The guest called `wasi:cli/exit`.
@@ -28,26 +28,26 @@ impl fmt::Display for Exited {
 
 impl std::error::Error for Exited {}
 
-/// What the host saw of a guest that broke, besides the error.
+/// What the host knows about a guest that broke, in addition to the error.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
-    /// The memory cap, if the guest's last wish for memory was refused.
+    /// The memory limit in bytes, if the guest's last request for memory was refused.
     pub(super) memory_denied: Option<u64>,
     /// The guest's last panic message.
     pub(super) panic: Option<String>,
-    /// The fuel it had.
+    /// The fuel that the guest was given.
     pub(super) fuel: u64,
-    /// Whether it had not yet got its place.
+    /// Whether it was not instantiated yet.
     pub(super) starting: bool,
-    /// What one call of the host may copy out of it, in bytes.
+    /// The maximum bytes that one call of the host may copy out of the guest.
     pub(super) hostcall_bytes: usize,
 }
 
-/// Whether the host had no room for the guest; that says nothing about the guest.
+/// Whether the host had no room for the guest, which is not the guest's fault.
 ///
-/// A full pool is told by its error. That the kernel refused memory or maps for a slot is told by an I/O error while
-/// the guest was instantiated; later ones may be the guest's own doing, and must not count as the host's trouble, or
-/// it would be tried again for ever.
+/// A full pool has its own error. If the kernel refuses memory or maps for a slot, instantiation fails with an I/O error.
+/// The guest may cause later I/O errors itself; they must not count as trouble of the host, because the guest would be
+/// retried forever.
 pub(super) fn host_trouble(error: &Error, instantiated: bool) -> Option<HostUnavailable> {
     let no_room = error.is::<PoolConcurrencyLimitError>() || (!instantiated && error.is::<std::io::Error>());
     no_room.then(|| HostUnavailable::NoRoom(format!("{error:#}")))
@@ -64,19 +64,19 @@ pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
         ),
         Some(Trap::Interrupt) => Failure::new(types::FUEL, "the guest ran for longer than a turn may take"),
         _ => match (&evidence.panic, evidence.memory_denied) {
-            // A guest that panics says why; one that gets no memory aborts.
+            // A guest that panics reports a message; one that is refused memory aborts without one.
             (Some(panic), _) => Failure::new(types::TRAP, panic.clone()),
             (None, Some(limit))
                 if trap == Some(&Trap::UnreachableCodeReached) || (trap.is_none() && evidence.starting) =>
             {
                 Failure::new(
                     types::MEMORY,
-                    format!("the guest wanted more than its {limit} bytes of memory"),
+                    format!("the guest exceeded its limit of {limit} bytes of memory"),
                 )
             }
             _ if handed_over_too_much(error) => {
                 let limit = evidence.hostcall_bytes;
-                let message = format!("the guest handed over more than {limit} bytes in one call");
+                let message = format!("the guest passed more than {limit} bytes to the host in one call");
                 Failure::new(types::PAYLOAD, message).permanent()
             }
             _ => Failure::new(types::TRAP, message(error, trap)),
@@ -91,7 +91,8 @@ pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
     }
 }
 
-/// Whether a call of the host would have copied too much out of the guest. Wasmtime says so in words alone.
+/// Whether a call of the host would have copied too much out of the guest. Wasmtime has no error type for this, only a
+/// message.
 fn handed_over_too_much(error: &Error) -> bool {
     let words = error.root_cause().to_string();
     words.starts_with("too much data is being copied between the host and the guest")
@@ -122,14 +123,14 @@ fn frames(error: &Error) -> Vec<String> {
     names.take(MAX_FRAMES).map(str::to_owned).collect()
 }
 
-/// Watches standard error, where `std` writes the message of a panic, and the log, where the SDK's hook does.
+/// Watches for panic messages: on standard error, where `std` writes them, and in the log, where the SDK writes them.
 #[derive(Debug, Default)]
 pub(super) struct PanicWatch {
     lines: Vec<String>,
 }
 
 impl PanicWatch {
-    /// Looks at a line.
+    /// Processes a line of standard error.
     pub(super) fn line(&mut self, line: &str) {
         let begins = line.starts_with("thread '") && line.contains(" panicked at ");
         if begins {
@@ -141,14 +142,14 @@ impl PanicWatch {
         }
     }
 
-    /// Looks at a message that the guest logged.
+    /// Processes a message that the guest logged.
     pub(super) fn logged(&mut self, message: &str) {
         if message.starts_with("panicked at ") {
             self.lines = vec![message[..message.floor_char_boundary(MAX_LOGGED_PANIC_BYTES)].to_owned()];
         }
     }
 
-    /// The message, if there was one.
+    /// Takes the panic message, if there was one.
     pub(super) fn take(&mut self) -> Option<String> {
         let lines = std::mem::take(&mut self.lines);
         let (place, message) = lines.split_first()?;
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trap_is_told_from_running_out_of_fuel_or_memory() {
+    fn traps_are_distinguished_from_exhausted_fuel_or_memory() {
         let evidence = || Evidence {
             memory_denied: Some(7),
             fuel: 9,

@@ -1,19 +1,19 @@
-//! Why bytes that were uploaded are no module for this host: one reason for each thing an author can do about it.
+//! Why an upload was refused: one error for each thing that its author can fix.
 
 use std::fmt;
 
-/// Why an upload was refused. Nothing was kept.
+/// Why an upload was refused. Nothing was stored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UploadError {
-    /// There are no bytes.
+    /// The upload has no bytes.
     #[error("the upload is empty; send the .wasm file as the body")]
     Empty,
-    /// The file is larger than this host takes.
+    /// The file is larger than this host accepts.
     #[error("the module has {bytes} bytes, at most {limit} are allowed")]
     TooLarge {
-        /// Its size.
+        /// The size of the file.
         bytes: usize,
-        /// The limit.
+        /// The maximum size.
         limit: usize,
     },
     /// The bytes do not start like WebAssembly.
@@ -25,31 +25,31 @@ pub enum UploadError {
     /// The file ends too early.
     #[error("the component is cut off: {message}")]
     Truncated {
-        /// What the parser says.
+        /// The message of the parser.
         message: String,
     },
-    /// The bytes are no valid component.
+    /// The bytes are not a valid component.
     #[error("the component is not valid: {message}")]
     Invalid {
-        /// What the parser or compiler says.
+        /// The message of the parser or compiler.
         message: String,
     },
-    /// It exports none of the interfaces that make a module.
+    /// It exports none of the interfaces of a module.
     #[error("the component exports neither windlass:durable/orchestrator nor windlass:durable/activity, only {}", Found(.found))]
     NoKnownExport {
-        /// What it does export.
+        /// Its exports, possibly not all.
         found: Vec<String>,
     },
     /// It exports more than one of them.
     #[error("a module has one kind, but this component exports {}; split it in two", Found(.found))]
     SeveralKinds {
-        /// The exports that make it of several kinds.
+        /// The exports of the several kinds.
         found: Vec<String>,
     },
-    /// It holds entities.
+    /// It contains entities.
     #[error("the component exports windlass:durable/entity; this host does not run entities yet")]
     EntityUnsupported,
-    /// It imports a function that its kind may not have.
+    /// It imports a function that modules of its kind may not use.
     #[error("a module of kind \"{}\" may not import {import}", .kind.name())]
     ForbiddenImport {
         /// The kind of the module.
@@ -57,13 +57,13 @@ pub enum UploadError {
         /// The function, as `package:name/interface#function`.
         import: String,
     },
-    /// It imports something that this host does not know at all.
+    /// It imports something that this host does not provide to any module.
     #[error("this host does not offer the import {import}")]
     UnknownImport {
         /// The import.
         import: String,
     },
-    /// An interface has the right name, but other functions or types in it than the WIT package says.
+    /// An interface has the right name, but its functions or types differ from the WIT package.
     #[error("the component was built against another interface: {message}")]
     WrongInterface {
         /// What differs.
@@ -72,53 +72,53 @@ pub enum UploadError {
     /// It needs more memories, tables or instances than a guest can have.
     #[error("the component needs more than a guest is allowed: {message}")]
     TooDemanding {
-        /// What it needs and may have.
+        /// What it needs, and the limit.
         message: String,
     },
-    /// The compiler gave up, ran out of its limits, or could not be started.
+    /// The compiler rejected it or exceeded its limits.
     #[error("the component could not be compiled: {message}")]
     Compile {
-        /// What the compiler says.
+        /// The message of the compiler.
         message: String,
     },
     /// Start-up code or `describe` broke.
     #[error("the module could not describe itself: {message}")]
     DescribeFailed {
-        /// How it broke.
+        /// The message of the trap.
         message: String,
     },
-    /// Start-up code or `describe` used up what it may use.
+    /// Start-up code or `describe` exceeded its limits.
     #[error("the module could not describe itself within its limits: {message}")]
     DescribeLimit {
-        /// Which limit.
+        /// Which limit it exceeded.
         message: String,
     },
-    /// It offers no functions.
+    /// It has no functions.
     #[error("the module describes no functions")]
     NoFunctions,
-    /// It offers more functions than a module may.
+    /// It has too many functions.
     #[error("the module describes {count} functions, at most {limit} are allowed")]
     TooManyFunctions {
-        /// How many.
+        /// The number of functions.
         count: usize,
-        /// The limit.
+        /// The maximum.
         limit: usize,
     },
-    /// Two functions have one name.
+    /// Two functions have the same name.
     #[error("the module describes two functions named {name:?}")]
     DuplicateFunction {
         /// The name.
         name: String,
     },
-    /// The name of a function cannot be one.
+    /// The name of a function is not valid.
     #[error("the function name {name:?} {reason}")]
     BadFunctionName {
-        /// The name, cut to a reasonable length.
+        /// The name, possibly truncated.
         name: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// A schema is no JSON Schema, or one that this host does not use.
+    /// A schema is not a JSON Schema that this host supports.
     #[error("the {which} schema of the function {function:?} {reason}")]
     BadSchema {
         /// The function.
@@ -128,25 +128,25 @@ pub enum UploadError {
         /// What is wrong with it.
         reason: String,
     },
-    /// It declares more events than a module may.
+    /// It declares too many events.
     #[error("the module declares {count} events, at most {limit} are allowed")]
     TooManyEvents {
-        /// How many.
+        /// The number of events.
         count: usize,
-        /// The limit.
+        /// The maximum.
         limit: usize,
     },
-    /// A declared event makes no sense.
+    /// The declaration of an event is not valid.
     #[error("the event {event:?} of {function:?} {reason}")]
     BadEvent {
         /// The event.
         event: String,
-        /// The orchestration that it is declared for.
+        /// The orchestration that declares it.
         function: String,
         /// What is wrong with it.
         reason: String,
     },
-    /// Default options make no sense.
+    /// The default options of a function are not valid.
     #[error("the default options of the function {function:?}: {reason}")]
     BadOptions {
         /// The function.
@@ -154,14 +154,14 @@ pub enum UploadError {
         /// What is wrong with them.
         reason: String,
     },
-    /// All slots for guests are taken; try again later.
+    /// All slots for guests are in use. Try again later.
     #[error("the host is too busy to inspect the module: {message}")]
     Busy {
-        /// What is full.
+        /// The resource that is used up.
         message: String,
     },
-    /// The host could not run the compiler or write to its cache; the module may be fine. Why is in the host's log, and
-    /// only there: it may name files of the host.
+    /// The host could not run the compiler or write to its cache; the module may be valid. The cause is only in the host's
+    /// log, because it may name files of the host.
     #[error("the host could not inspect the module; the cause is in the host's log")]
     Host,
 }
@@ -199,19 +199,19 @@ impl UploadError {
         }
     }
 
-    /// The host is to blame. Whoever runs it is told why.
+    /// Logs an error of the host for the operator, and hides its cause from the client.
     pub(super) fn host(cause: impl fmt::Display) -> Self {
         tracing::error!(error = %cause, "a module could not be inspected");
         Self::Host
     }
 
-    /// Whether the same upload may succeed later: the host is to blame, not the module.
+    /// Whether the same upload may succeed later, because the host caused the error.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Host)
     }
 }
 
-/// A list for a sentence.
+/// Formats a list as a part of a sentence.
 struct Found<'a>(&'a [String]);
 
 impl fmt::Display for Found<'_> {

@@ -1,7 +1,7 @@
-//! Validates a component by what it exports and imports, before anything of it is compiled or run.
+//! Validates the exports and imports of a component before the host compiles or runs any of it.
 //!
-//! Functions are validated, not interfaces: a guest that merely uses `std::fs` imports resource types of `wasi:sockets`
-//! for their destructors, which harms nobody.
+//! The imported functions matter, not the interfaces: a guest that merely uses `std::fs` imports resource types of
+//! `wasi:sockets` for their destructors, which is harmless.
 
 use wasmparser::{
     Parser, Payload, Validator,
@@ -13,23 +13,23 @@ use crate::model::FunctionKind;
 
 use super::{engine::FEATURES, upload::UploadError};
 
-/// Most exports that a refusal lists.
+/// Maximum exports that an error lists.
 const MAX_LISTED: usize = 10;
 
-/// What a component is.
+/// A valid component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Validated {
     pub(super) kind: FunctionKind,
 }
 
-/// Whether the functions of an interface are offered, or only its types.
+/// Whether modules may import the functions of an interface, or only its types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Offer {
     Functions,
     Types,
 }
 
-/// Looks at a component and says what it is, or why it is no module.
+/// Validates a component and determines its kind.
 pub(super) fn validate(bytes: &[u8], max_bytes: usize) -> Result<Validated, UploadError> {
     if bytes.is_empty() {
         return Err(UploadError::Empty);
@@ -59,7 +59,7 @@ pub(super) fn validate(bytes: &[u8], max_bytes: usize) -> Result<Validated, Uplo
 
 fn invalid(error: wasmparser::BinaryReaderError) -> UploadError {
     let message = format!("{} (at byte {})", error.message(), error.offset());
-    // The parser's own flag for this is private.
+    // The parser's own flag for a truncated file is private.
     let truncated = error.message().starts_with("unexpected end");
     if truncated {
         UploadError::Truncated { message }
@@ -74,7 +74,7 @@ struct Names {
     exports: Vec<String>,
 }
 
-/// The names at the outermost level; parts that the component is composed of have their own.
+/// The names at the outermost level. Nested components have their own.
 fn top_level_names(bytes: &[u8]) -> Result<Names, wasmparser::BinaryReaderError> {
     let mut names = Names::default();
     let mut depth = 0_usize;
@@ -119,7 +119,7 @@ fn kind(exports: &[String]) -> Result<FunctionKind, UploadError> {
     }
 }
 
-/// The name of an interface without its version, and whether that version is one that this host offers.
+/// The name of an interface without its version, and whether this host supports that version.
 fn interface(name: &str) -> Option<(&str, bool)> {
     let (interface, version) = name.split_once('@')?;
     let offered = match interface.split_once(':')?.0 {
@@ -130,7 +130,7 @@ fn interface(name: &str) -> Option<(&str, bool)> {
     Some((interface, offered))
 }
 
-/// Whether it is a release (not a candidate) in that line.
+/// Whether the version is a release (not a release candidate) with that prefix.
 fn is_release_of(version: &str, line: &str) -> bool {
     version
         .strip_prefix(line)
@@ -173,7 +173,7 @@ fn first_function(instance: ComponentInstanceTypeId, types: &Types) -> Option<&s
         .map(|(name, _)| name.as_str())
 }
 
-/// What modules of a kind may import of an interface; none if this host does not know it.
+/// What modules of a kind may import from an interface; `None` if this host does not know it.
 fn offer(kind: FunctionKind, interface: &str) -> Option<Offer> {
     let own: &[_] = match kind {
         FunctionKind::Orchestration => &["orchestration", "orchestration-poll"],

@@ -87,13 +87,13 @@ async fn a_grant_of_less_memory_holds_when_a_guest_grows_and_when_it_begins() {
     check(
         &failure(Guest::activity().run(grow), limit(1 << 20)).await,
         types::MEMORY,
-        "the guest wanted more than its 1048576 bytes of memory",
+        "the guest exceeded its limit of 1048576 bytes of memory",
     );
     // Two pages are what it begins with.
     check(
         &failure(Guest::activity(), limit(100_000)).await,
         types::MEMORY,
-        "the guest wanted more than its 100000 bytes of memory",
+        "the guest exceeded its limit of 100000 bytes of memory",
     );
 }
 
@@ -116,7 +116,7 @@ async fn what_is_handed_over_in_one_call_is_bounded_by_the_longest_payload() {
     check(
         &failure,
         types::PAYLOAD,
-        "the guest handed over more than 2098152 bytes in one call",
+        "the guest passed more than 2098152 bytes to the host in one call",
     );
     assert!(failure.non_retryable);
 }

@@ -153,10 +153,7 @@ async fn a_log_line_of_ten_megabytes_is_not_copied() {
     let attempt = run(&sandbox, &guest).await;
     let failure = attempt.outcome.unwrap_err();
     assert_eq!(failure.error_type, types::PAYLOAD, "{failure:?}");
-    assert!(
-        failure.message.starts_with("the guest handed over more than"),
-        "{failure:?}"
-    );
+    assert!(failure.message.starts_with("the guest passed more than"), "{failure:?}");
     assert_eq!(attempt.logs, []);
     still_runs(&sandbox).await;
 }

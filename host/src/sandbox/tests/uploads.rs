@@ -218,7 +218,7 @@ async fn start_up_code_and_describe_run_under_limits() {
     )
     .await;
     let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
-    check(Guest::orchestrator().describe(grow).build(), expect!["module-describe-limit: the module could not describe itself within its limits: the guest wanted more than its 4194304 bytes of memory"]).await;
+    check(Guest::orchestrator().describe(grow).build(), expect!["module-describe-limit: the module could not describe itself within its limits: the guest exceeded its limit of 4194304 bytes of memory"]).await;
     let timer = |guest: Guest| guest.durable("create-timer", "(param i64) (result i32)");
     let call = "(drop (call $create-timer (i64.const 0)))";
     check(timer(Guest::orchestrator()).describe(call).build(), expect!["module-describe-failed: the module could not describe itself: scheduling and waiting are not allowed in start-up code or in `describe`"]).await;
