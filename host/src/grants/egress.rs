@@ -1,4 +1,4 @@
-//! Where activities may send requests: what rules allow.
+//! The destinations that activities may send requests to.
 
 pub(crate) mod address;
 pub(crate) mod rule;
@@ -7,13 +7,13 @@ use std::net::IpAddr;
 
 use rule::{EgressRule, Host, Scheme};
 
-/// Which destinations are allowed.
+/// The allowed destinations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EgressPolicy {
     rules: Vec<EgressRule>,
 }
 
-/// Where a request wants to go.
+/// The destination of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Destination {
     pub(crate) scheme: Scheme,
@@ -22,12 +22,12 @@ pub(crate) struct Destination {
 }
 
 impl EgressPolicy {
-    /// Nothing is allowed.
+    /// A policy that allows nothing.
     pub fn deny_all() -> Self {
         Self::default()
     }
 
-    /// What any of the rules allows.
+    /// A policy that allows what any of the rules allows.
     pub fn new(rules: Vec<EgressRule>) -> Self {
         Self { rules }
     }
@@ -37,7 +37,7 @@ impl EgressPolicy {
         self.rules.iter().find(|rule| rule.allows(destination))
     }
 
-    /// Whether a rule names that address of the destination itself, not only a name or a wildcard.
+    /// Whether a rule names this address of the destination itself, not only its name or a wildcard.
     pub(crate) fn names(&self, destination: &Destination, address: IpAddr) -> bool {
         let address = address::canonical(address);
         let at_address = Destination {
@@ -45,7 +45,7 @@ impl EgressPolicy {
             ..destination.clone()
         };
         let exactly = |destination| self.rules.iter().any(|rule| rule.names(destination));
-        // `localhost` names the loopback addresses and nothing else.
+        // A rule for `localhost` names the loopback addresses and nothing else.
         let localhost = destination.host.is_localhost() && address.is_loopback() && exactly(destination);
         localhost || exactly(&at_address)
     }

@@ -1,7 +1,6 @@
-//! What the outgoing requests of several attempts may take together.
+//! Limits that the outgoing requests of several attempts share.
 //!
-//! Whoever starts attempts decides which of them share a room; here it is only kept. It outlives them, and its limit may
-//! change meanwhile.
+//! The caller decides which attempts share a room. A room outlives its attempts, and its limit may change at any time.
 
 use std::sync::{
     Arc,
@@ -10,18 +9,18 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// Most names that are looked up at the same time for those who share a room: a quarter of what the whole host looks up,
-/// so that those who wait for servers that never answer leave something to others.
+/// Maximum concurrent name lookups of a room: a quarter of the limit of the host, so that a room whose name servers never
+/// answer does not block all others.
 pub(crate) const MAX_LOOKUPS: usize = 16;
 
-/// Most attempts to connect that may go on beside the first one of each request, for those who share a room. Sockets are
-/// bounded by the limit of open requests and this.
+/// Maximum concurrent attempts of a room to connect, in addition to the first one of each request. This and the limit of
+/// open requests bound the sockets.
 const MAX_ATTEMPTS_BESIDE: usize = 64;
 
-/// Room for the outgoing requests of all attempts that share it.
+/// The limits for the outgoing requests of all attempts that share it.
 #[derive(Debug)]
 pub struct RequestRoom {
-    /// What people call its limit.
+    /// The name of its limit, for messages.
     name: &'static str,
     limit: AtomicUsize,
     open: AtomicUsize,
@@ -29,7 +28,7 @@ pub struct RequestRoom {
     attempts_beside: Semaphore,
 }
 
-/// As many requests are open as may be.
+/// The maximum number of requests is open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is reached: {limit}")]
 pub(crate) struct RoomIsFull {
@@ -37,18 +36,18 @@ pub(crate) struct RoomIsFull {
     limit: usize,
 }
 
-/// The place of one open request, until it is dropped.
+/// Counts as one open request until it is dropped.
 #[derive(Debug)]
 pub(crate) struct RequestPlace(Arc<RequestRoom>);
 
-/// The place of one lookup of a name, until it is dropped.
+/// Counts as one name lookup until it is dropped.
 #[derive(Debug)]
 pub(crate) struct LookupPlace {
     _permit: OwnedSemaphorePermit,
 }
 
 impl RequestRoom {
-    /// Room for any number of requests. The name is that of the limit, for the logs of those whom it refuses.
+    /// Creates a room without a limit on requests. `name` is the name of the limit, for the logs of refused attempts.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
@@ -59,17 +58,17 @@ impl RequestRoom {
         }
     }
 
-    /// Sets how many requests may be open at the same time, from now on; what is open stays.
+    /// Sets the maximum number of open requests; `None` for no limit. Requests that are open already stay open.
     pub fn set_limit(&self, limit: Option<usize>) {
         self.limit.store(limit.unwrap_or(usize::MAX), Relaxed);
     }
 
-    /// How many requests are open.
+    /// The number of open requests.
     pub fn open(&self) -> usize {
         self.open.load(Relaxed)
     }
 
-    /// A place for one more request.
+    /// Takes a place for one more request.
     pub(crate) fn enter(self: &Arc<Self>) -> Result<RequestPlace, RoomIsFull> {
         let limit = self.limit.load(Relaxed);
         let one_more = |open: usize| (open < limit).then_some(open + 1);
@@ -79,13 +78,13 @@ impl RequestRoom {
         }
     }
 
-    /// A place for an attempt to connect beside another one of the same request, as soon as there is one.
+    /// Waits for a place for a concurrent attempt to connect, in addition to the first one of the same request.
     pub(crate) async fn attempt_beside(&self) -> SemaphorePermit<'_> {
         let permit = self.attempts_beside.acquire().await;
         permit.expect("the semaphore is never closed")
     }
 
-    /// A place for one more lookup, as soon as there is one.
+    /// Waits for a place for one more lookup.
     pub(crate) async fn look_up(&self) -> LookupPlace {
         let permit = self.lookups.clone().acquire_owned().await;
         LookupPlace {
@@ -95,7 +94,7 @@ impl RequestRoom {
 }
 
 impl Default for RequestRoom {
-    /// For attempts that share it with nobody, and so need no limit beyond their own.
+    /// A room for a single attempt, which has its own limit.
     fn default() -> Self {
         Self::new("the limit of requests")
     }

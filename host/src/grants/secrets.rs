@@ -1,4 +1,4 @@
-//! Secrets that an attempt may ask for, and what finds them in texts that people read.
+//! The secrets of an attempt, and a matcher that finds them in texts that people read.
 
 mod matcher;
 
@@ -9,17 +9,17 @@ use matcher::{NODE_BYTES, SecretMatcher};
 
 use crate::model::Secret;
 
-/// What is covered at least, in bytes. Shorter values are words that turn up by themselves, and covering them would
-/// tell where they are.
+/// The minimum length of a masked value, in bytes. Shorter values are often ordinary words, and masking these would reveal
+/// the value.
 pub(crate) const MIN_COVERED_BYTES: usize = 8;
 
-/// Most bytes of values and lines that are looked for. What an attempt may be given is twelve times as much, and finding
-/// all of it would take more memory than the secrets themselves; passwords and keys are far below.
+/// Maximum bytes of values and lines that are searched for. An attempt may have twelve times as many bytes of secrets, and
+/// a matcher for all would use more memory than the secrets themselves. Passwords and keys are far below this limit.
 const MAX_COVERED_BYTES: usize = 512 << 10;
 
 const _: () = assert!(
     MAX_COVERED_BYTES * NODE_BYTES < 8 << 20,
-    "each module of a tenant may take that"
+    "each module of a tenant may use this much"
 );
 
 /// Secrets by name, with a matcher that finds them in texts.
@@ -57,8 +57,8 @@ impl FromIterator<(String, Secret)> for Secrets {
     }
 }
 
-/// What to look for where these secrets must not stand: their lines and, for texts of several lines, they themselves.
-/// If that is too much, what is longest is left out.
+/// Creates the matcher for these secrets: for each whole value, and for each of its lines. Above the maximum size, the
+/// longest texts are left out.
 fn prepare<'s>(secrets: impl Iterator<Item = &'s Secret>) -> SecretMatcher {
     let values = secrets.map(|secret| secret.expose().trim_end_matches(['\r', '\n']));
     let mut texts: Vec<&str> = values
@@ -85,7 +85,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::grants::{MAX_SETTING_BYTES, MAX_SETTINGS};
 
-    /// As many and as large secrets as there may be, of as many lines as may be looked for, or nearly.
+    /// The maximum number of secrets with the maximum size, with almost as many searchable lines as possible.
     pub(crate) fn most_lines() -> Vec<String> {
         let line = |secret: usize, line: usize| format!("{:09x}\n", secret * MAX_SETTING_BYTES + line);
         let secret = |secret| (0..MAX_SETTING_BYTES / 10).map(|number| line(secret, number)).collect();
@@ -93,7 +93,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn of_too_many_lines_as_many_are_covered_as_may_be_and_all_short_values() {
+    fn of_too_many_lines_the_shortest_are_masked() {
         let mut secrets = most_lines();
         secrets.push("s3cr3t-7".into());
         let matcher = prepare(
@@ -106,6 +106,9 @@ pub(crate) mod tests {
         assert_eq!(matcher.longest(), 9);
         assert_eq!(matcher.places("000000000 s3cr3t-7"), [0..9, 10..18]);
         let last = secrets[MAX_SETTINGS - 1].lines().next().unwrap();
-        assert!(matcher.places(last).is_empty(), "it is beyond what is looked for");
+        assert!(
+            matcher.places(last).is_empty(),
+            "it exceeds the maximum size of a matcher"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! One attempt of an activity: a fresh guest, run under fuel, time and memory limits, and thrown away.
+//! Runs one attempt of an activity in a fresh guest, with limits on fuel, time and memory.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -42,20 +42,20 @@ use meter::Metered;
 
 pub use meter::Meter;
 
-/// What one host call may copy out of the guest beyond a payload.
+/// Bytes that one host call may copy out of the guest in addition to a payload.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 2 << 20;
 
-/// Most handles a guest may hold at once (streams, pollables, requests). Bounds what it makes the host hold: even if
-/// each were as large as the largest, less than the memory that it may have itself.
+/// Maximum handles of a guest (streams, pollables, requests). Bounds the host memory of a guest: even with the largest
+/// handles only, it is less than the memory limit of the guest itself.
 const MAX_HANDLES: usize = 2_000;
 
-/// Most bytes of the header fields of one request, roughly as they are in memory.
+/// Maximum bytes of the header fields of one request, approximately as they are in memory.
 const MAX_FIELDS_BYTES: usize = 32 << 10;
 
-/// Fuel that is settled at once, in Wasmtime units: some milliseconds.
+/// The fuel after which a guest updates the fuel of its store, in Wasmtime units: some milliseconds.
 const FUEL_PORTION: u64 = 10_000_000;
 
-/// Most random bytes of one call.
+/// Maximum random bytes of one call.
 const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
 /// One attempt of an activity call.
@@ -63,42 +63,42 @@ const MAX_RANDOM_BYTES: u64 = 1 << 20;
 pub struct Attempt {
     /// The calling instance.
     pub instance_id: InstanceId,
-    /// Its execution.
+    /// The execution of the calling instance.
     pub execution: ExecutionNumber,
-    /// The activity.
+    /// The name of the activity.
     pub function: FunctionName,
     /// The task of the call.
     pub task: TaskId,
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub number: u32,
-    /// The same for all attempts of the call.
+    /// A key that is the same for all attempts of the call.
     pub idempotency_key: String,
-    /// The input.
+    /// The input of the call.
     pub input: Payload,
-    /// When the attempt starts, by the host's clock; log lines are dated from here.
+    /// When the attempt starts, by the host's clock. The times of log lines are relative to it.
     pub now: Timestamp,
-    /// Longest wall-clock time that the call asks for; the limits hold where they are shorter.
+    /// The wall-clock timeout of the call. The limit of the grants applies if it is shorter.
     pub timeout: Option<Duration>,
-    /// What its tenant and module are allowed and given.
+    /// The grants of the tenant and the module.
     pub grants: Arc<Grants>,
-    /// Where it shows what it uses.
+    /// Reports the fuel that the attempt uses.
     pub meter: Meter,
 }
 
-/// How an attempt went.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ActivityRun {
-    /// The result, or why there is none.
+    /// The output or the failure.
     pub outcome: Outcome,
-    /// Fuel it used, in Wasmtime units.
+    /// The fuel it used, in Wasmtime units.
     pub fuel: u64,
-    /// What its outgoing requests sent and received, however they or the attempt ended.
+    /// The traffic of its outgoing requests, including failed ones.
     pub traffic: Traffic,
-    /// What it wrote.
+    /// Its log lines.
     pub logs: Vec<LogLine>,
 }
 
-/// Data of an activity's store.
+/// The data in an activity's store.
 pub(super) struct ActivityState {
     wasi: WasiCtx,
     http: WasiHttpCtx,
@@ -106,13 +106,13 @@ pub(super) struct ActivityState {
     table: wasmtime::component::ResourceTable,
     limiter: MemoryLimiter,
     log: Arc<Mutex<ActivityLog>>,
-    /// What the guest may ask about its attempt; none while it describes itself.
+    /// The attempt; `None` while the guest describes itself.
     context: Option<AttemptContext>,
-    /// Whether the guest has got its place.
+    /// Whether the guest is instantiated.
     instantiated: bool,
 }
 
-/// What a guest may ask about its attempt.
+/// The data of an attempt that its guest can query.
 struct AttemptContext {
     info: AttemptInfo,
     grants: Arc<Grants>,
@@ -143,7 +143,7 @@ impl imports::http_requests::Notes for ActivityState {
     }
 }
 
-/// Everything that an activity may import.
+/// Links everything that an activity may import.
 pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<ActivityState>> {
     use wasmtime_wasi::{
         cli::{WasiCli, WasiCliView},
@@ -154,7 +154,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Activ
     type State = ActivityState;
     let mut linker = Linker::new(engine);
     let l = &mut linker;
-    // `wasmtime_wasi::p2::add_to_linker_async` without the sockets, of which only the types are linked, inert.
+    // Like `wasmtime_wasi::p2::add_to_linker_async`, but of the sockets only the types are linked, without functions.
     wasi::io::error::add_to_linker::<State, HasTable>(l, |state| &mut state.table)?;
     wasi::io::poll::add_to_linker::<State, HasTable>(l, |state| &mut state.table)?;
     wasi::io::streams::add_to_linker::<State, HasTable>(l, |state| &mut state.table)?;
@@ -182,7 +182,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Activ
     Ok(linker)
 }
 
-/// Says that some WASI interfaces need nothing but the table of handles.
+/// For WASI interfaces that only need the table of handles.
 struct HasTable;
 
 impl wasmtime::component::HasData for HasTable {
@@ -200,7 +200,7 @@ impl activity_context::Host for ActivityState {
 
     fn secret(&mut self, name: String) -> wasmtime::Result<Option<String>> {
         let secret = self.context()?.grants.secrets.get(&name);
-        // The bindings copy it into the guest's memory and drop it; that one copy is not overwritten.
+        // The bindings copy this string into the guest's memory and drop it. This copy is not zeroized.
         Ok(secret.map(|secret| secret.expose().to_owned()))
     }
 
@@ -210,13 +210,13 @@ impl activity_context::Host for ActivityState {
     }
 }
 
-/// The attempt was asked about in `describe`.
+/// The guest queried its attempt in `describe`.
 #[derive(Debug, thiserror::Error)]
 #[error("the attempt is not available in `describe`")]
 struct NoAttempt;
 
 impl ActivityState {
-    /// A guest that knows of no attempt.
+    /// Creates the state of a guest that describes itself, without an attempt.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
         let log = Arc::<Mutex<ActivityLog>>::default();
         let connector = Arc::new(Connector::system(ExtraRoots::none()));
@@ -235,7 +235,7 @@ impl ActivityState {
             .stdout(log::Stream::stdout(&log))
             .stderr(log::Stream::stderr(&log))
             .max_random_size(MAX_RANDOM_BYTES)
-            // The linker has no sockets; should one ever get in, it connects to nothing.
+            // The linker has no sockets. If one is ever added, it still cannot connect.
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
@@ -254,12 +254,12 @@ impl ActivityState {
         }
     }
 
-    /// The store's memory cap.
+    /// The limit on the store's memory.
     pub(super) fn limiter(&mut self) -> &mut MemoryLimiter {
         &mut self.limiter
     }
 
-    /// What is known of a guest that broke.
+    /// Collects what the host knows about a guest that broke.
     pub(super) fn evidence(&self, fuel: u64, hostcall_bytes: usize) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
         Evidence {
@@ -272,7 +272,7 @@ impl ActivityState {
     }
 }
 
-/// The log. A panic while it was held leaves at worst a line cut off.
+/// Locks the log. Poisoning is ignored, because a panic can at worst leave a truncated line.
 pub(super) fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, ActivityLog> {
     log.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -280,7 +280,7 @@ pub(super) fn lock(log: &Mutex<ActivityLog>) -> std::sync::MutexGuard<'_, Activi
 /// Runs one attempt.
 ///
 /// # Cancel safety
-/// Dropping the future stops the guest at once and frees its place.
+/// Dropping the future stops the guest immediately and frees its slot.
 pub(super) async fn run(
     code: &ActivityModulePre<ActivityState>,
     host: &ActivityLimits,
@@ -305,12 +305,12 @@ pub(super) async fn run(
     store.limiter(|state| &mut state.limiter);
     let hostcall_bytes = limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD);
     store.set_hostcall_fuel(hostcall_bytes);
-    // A guest keeps its fuel in a register and settles when a portion is used up; what is lost of an attempt that is
-    // cut off is less than one portion. (The guest yields then, too.)
+    // A guest counts fuel in a register, and updates the store when a portion is used up (and yields then, too). So the
+    // fuel of an attempt that is stopped is short by less than one portion.
     if let Err(error) = store.fuel_async_yield_interval(Some(FUEL_PORTION)) {
         tracing::error!(error = format!("{error:#}"), "cannot set the fuel yield interval");
     }
-    // A thread is shared: after an epoch the others have their turn. Fuel is counted even if the attempt is dropped.
+    // The guest yields after each epoch, because it shares its thread. Fuel is counted even if the attempt is dropped.
     let metered = Metered::new(store, attempt.meter.clone(), limits.fuel);
     let mut metered = metered.map_err(|error| HostUnavailable::Module(format!("{error:#}")))?;
     let call = call(code, &mut metered.store, &attempt);
@@ -332,7 +332,7 @@ pub(super) async fn run(
         },
     };
     let outcome = outcome.map_err(|failure| Mask::new(attempt.grants).cover_failure(failure));
-    // Its connections end with it, so that hardly anything goes over them that is not counted.
+    // Dropping the store closes its connections, so that almost all traffic is counted below.
     drop(metered);
     let traffic = traffic.read();
     let logs = lock(&log).take();

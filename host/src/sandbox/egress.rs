@@ -1,13 +1,13 @@
-//! Where activities may connect to: nowhere, unless a rule allows it.
+//! Outgoing requests of activities. They may only connect to destinations that a rule allows.
 //!
-//! * [Rules](crate::grants::EgressRule) say which scheme, host and port are allowed. An [address] outside the public network
-//!   is refused even behind an allowed name, unless a rule names the address itself: who owns a name chooses what it
-//!   resolves to.
-//! * [`connect`] resolves, checks the addresses, and connects to one of those that were checked, whichever answers first
-//!   in the [`race`], over the [`network`] of the machine and with TLS that trusts the usual authorities.
-//! * A [`connection`] carries one request after the other; the [`pool`] keeps those that wait for the next one.
-//! * [`request`] is the hook of `wasi:http` that puts them together, with the limits of an attempt, and with those of the
-//!   [room](crate::grants::RequestRoom) that it shares with others; [`traffic`] is counted on the way.
+//! * [Rules](crate::grants::EgressRule) define allowed schemes, hosts and ports. [Addresses](address) that are not public
+//!   are refused even if the name is allowed, because the owner of a name chooses what it resolves to. Only a rule that
+//!   names the address itself allows it.
+//! * [`connect`] resolves a name, checks its addresses, and connects to the one that answers first in the [`race`], over
+//!   the [`network`] of the machine and with TLS that trusts the usual authorities.
+//! * A [`connection`] carries requests one after another; the [`pool`] keeps idle connections for the next request.
+//! * [`request`] is the hook of `wasi:http` that combines them, with the limits of the attempt and those of the
+//!   [room](crate::grants::RequestRoom) that it shares with other attempts. [`traffic`] counts bytes on the way.
 
 mod body;
 pub(super) mod connect;
@@ -28,20 +28,20 @@ use connect::Connector;
 pub use pool::ConnectionCounts;
 pub use traffic::Traffic;
 
-/// The host's part of all outgoing requests.
+/// The parts that all outgoing requests of the host share.
 pub(super) struct Routes {
-    /// What the operator allows everybody.
+    /// The destinations that the operator allows for all activities.
     pub(super) operator: Arc<EgressPolicy>,
-    /// What makes the connections.
+    /// Creates the connections.
     pub(super) connector: Arc<Connector>,
 }
 
-/// Where one attempt may connect to.
+/// The destinations that one attempt may connect to.
 #[derive(Debug, Clone)]
 pub(super) struct Reach {
-    /// What the operator of the host allows everybody.
+    /// The destinations that the operator allows for all activities.
     operator: Arc<EgressPolicy>,
-    /// What the attempt was granted besides.
+    /// The additional grants of the attempt.
     grants: Arc<Grants>,
 }
 
@@ -50,7 +50,7 @@ impl Reach {
         Self { operator, grants }
     }
 
-    /// Nothing is reached.
+    /// No destination is allowed.
     pub(super) fn nowhere() -> Self {
         Self::new(Arc::default(), Arc::default())
     }
@@ -61,14 +61,14 @@ impl Reach {
         self.operator.rule_for(destination).or_else(granted)
     }
 
-    /// What its requests share with those of others.
+    /// The limits that its requests share with those of other attempts.
     fn room(&self) -> &Arc<RequestRoom> {
         &self.grants.requests
     }
 
-    /// Whether the destination may be reached at that address; if not, what kind of address it is.
+    /// Checks that the destination may be reached at this address. The error is the kind of address.
     ///
-    /// An address that is not public belongs to the network that the host runs in, so only its operator can allow it.
+    /// An address that is not public belongs to the network of the host, so only the operator can allow it.
     fn check_address(&self, destination: &Destination, address: IpAddr) -> Result<(), &'static str> {
         match address::not_public(address) {
             Some(class) if !self.operator.names(destination, address) => Err(class),
@@ -97,7 +97,7 @@ mod tests {
         Destination::of(&url.parse().unwrap()).unwrap()
     }
 
-    /// Whether a request gets through to the address, and if not, why.
+    /// Checks that a request is allowed at this address. The error is the reason.
     fn check(reach: &Reach, url: &str, address: &str) -> Result<(), &'static str> {
         let destination = destination(url);
         reach.rule_for(&destination).ok_or("no rule")?;
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_resolves_to_a_private_address_is_refused_unless_the_address_is_named_too() {
+    fn a_private_address_behind_an_allowed_name_is_refused_unless_a_rule_names_it() {
         let url = "http://internal.example.com:8080";
         let by_name = reach(&[url], &[]);
         assert_eq!(check(&by_name, url, "10.1.2.3"), Err("a private address"));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn localhost_names_the_loopback_addresses() {
+    fn a_rule_for_localhost_allows_the_loopback_addresses() {
         let url = "http://localhost:8090/path";
         let local = reach(&["http://localhost:8090"], &[]);
         assert_eq!(check(&local, url, "127.0.0.1"), Ok(()));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_opens_public_addresses_beside_those_of_the_operator() {
+    fn a_grant_allows_additional_public_addresses() {
         let reach = reach(&["https://both.example.com"], &["https://*.tenant.example.com"]);
         assert_eq!(check(&reach, "https://both.example.com", "1.1.1.1"), Ok(()));
         assert_eq!(check(&reach, "https://api.tenant.example.com", "1.1.1.1"), Ok(()));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_does_not_open_the_network_of_the_operator() {
+    fn a_grant_does_not_allow_the_network_of_the_operator() {
         for (url, address) in [
             ("http://127.0.0.1:5432", "127.0.0.1"),
             ("http://localhost:5432", "127.0.0.1"),
@@ -167,7 +167,7 @@ mod tests {
             ("http://nat64.tenant.example.com", "64:ff9b::a9fe:a9fe"),
             ("http://6to4.tenant.example.com", "2002:a9fe:a9fe::1"),
         ] {
-            // Even one that names the address, which is what opens it for the operator.
+            // Even if it names the address, which would be enough in a rule of the operator.
             let granted = reach(&[], &[url, "http://*"]);
             assert!(granted.rule_for(&destination(url)).is_some(), "{url}");
             let refused = check(&granted, url, address).unwrap_err();
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(
             check(&both, url, "10.1.2.3"),
             Ok(()),
-            "the operator allows everybody that address"
+            "the operator allows this address"
         );
         assert!(check(&both, url, "10.1.2.4").is_err());
     }

@@ -1,8 +1,8 @@
-//! What an orchestrator may import, linked from our own code only: the durable interface and a virtual WASI in which
-//! nothing is nondeterministic.
+//! The imports of orchestrators: the durable interface, and a virtual WASI that is deterministic. All of them are our own
+//! code.
 //!
-//! One file per interface, each a translation: convert in, ask the execution, convert out. What is new and what is
-//! repeated from history is decided in [`crate::replay`].
+//! There is one file per interface. Each is a translation: convert the arguments, call the execution, convert the result.
+//! [`crate::replay`] decides what is new and what is replayed from history.
 
 use wasmtime::{
     Engine, Result,
@@ -33,19 +33,19 @@ pub(super) mod random_bytes;
 pub(super) mod streams;
 pub(super) mod wall_clock;
 
-/// Stands for a resource of which there can be none: descriptors, terminals, stream errors.
+/// A resource type without instances: descriptors, terminals, stream errors.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Debug)]
 pub enum Never {}
 
 impl Never {
-    /// What follows from having one.
+    /// Returns any type, because it can never be called.
     pub(super) fn never<R>(&self) -> R {
         match *self {}
     }
 }
 
-/// Everything that an orchestrator may import.
+/// Links everything that an orchestrator may import.
 pub(super) fn linker(engine: &Engine) -> Result<Linker<OrchestratorState>> {
     type State = HasSelf<OrchestratorState>;
     let mut linker = Linker::new(engine);

@@ -1,16 +1,16 @@
-//! Which addresses belong to the public network.
+//! Determines which addresses are public, according to the IANA special-purpose registries for IPv4 and IPv6.
 //!
-//! From the IANA special-purpose registries for IPv4 and IPv6. What carries an IPv4 address inside (mapped, NAT64,
-//! 6to4) is judged by that address, or a private one could be reached in disguise.
+//! An IPv6 address that contains an IPv4 address (mapped, NAT64, 6to4) is classified by that address. Otherwise a private
+//! address could be reached through it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The address that a connection would really go to, as far as the system itself translates.
+/// Converts an IPv4-mapped address into the IPv4 address to which the system would connect.
 pub(crate) fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// Why an address is not a public one; none if it is.
+/// The class of an address that is not public; `None` for a public one.
 pub(crate) fn not_public(address: IpAddr) -> Option<&'static str> {
     match canonical(address) {
         IpAddr::V4(address) => not_public_v4(address),
@@ -18,7 +18,7 @@ pub(crate) fn not_public(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-/// Where Azure serves its machines; public by its number alone.
+/// The address of Azure's platform services, which is in a public range.
 const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 fn not_public_v4(address: Ipv4Addr) -> Option<&'static str> {
@@ -46,7 +46,8 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
     match (a, b) {
         _ if address.is_unspecified() => Some("the unspecified address"),
         _ if address.is_loopback() => Some("a loopback address"),
-        // The well-known prefix of NAT64; the local one (64:ff9b:1::/48) leads wherever its operator likes.
+        // The well-known prefix of NAT64. Addresses with the local prefix (64:ff9b:1::/48) are reserved below, because they
+        // may lead anywhere.
         (0x64, 0xff9b) if [c, d, e, f] == [0; 4] => not_public_v4(last_32_bits(address)),
         (0xfe80..=0xfebf, _) => Some("a link-local address"),
         (0xfec0..=0xfeff, _) => Some("a site-local address"),
@@ -56,7 +57,7 @@ fn not_public_v6(address: Ipv6Addr) -> Option<&'static str> {
         (0x2001, 0) => Some("a Teredo address"),
         (0x2001, 1..=0x01ff) => Some("an address for protocols"),
         (0x2002, _) => not_public_v4(Ipv4Addr::from((u32::from(b) << 16) | u32::from(c))),
-        // Only this eighth is given out to the public network.
+        // Only this eighth of the address space is allocated to the public network.
         (0x2000..=0x3fff, _) => None,
         _ => Some("a reserved address"),
     }
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn public_addresses_are_public() {
+    fn public_addresses_are_recognized() {
         for address in [
             "1.1.1.1",
             "93.184.215.14",
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_class_is_known() {
+    fn addresses_of_all_other_classes_are_not_public() {
         for address in [
             "0.0.0.0",
             "0.1.2.3",

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use super::{Destination, address};
 
-/// Longest rule, in bytes: a host name of 253 with scheme and port.
+/// Maximum length of a rule, in bytes: enough for a host name of 253 bytes with scheme and port.
 const MAX_RULE_BYTES: usize = 300;
 
 /// The protocol of a request.
@@ -18,9 +18,9 @@ pub enum Scheme {
 
 /// One destination, or several behind a wildcard, that activities may send requests to.
 ///
-/// Written as the origin of a URL: `https://api.example.com`, `https://api.example.com:8443`, `http://127.0.0.1:8090`,
-/// `http://[::1]:8090`, `https://*.example.com` (every name below, not `example.com` itself), `https://*` (every name
-/// that resolves to a public address). Without a port it is the scheme's own.
+/// A rule is written as the origin of a URL: `https://api.example.com`, `https://api.example.com:8443`,
+/// `http://127.0.0.1:8090`, `http://[::1]:8090`, `https://*.example.com` (all subdomains, but not `example.com` itself),
+/// `https://*` (every name that resolves to a public address). Without a port, the default port of the scheme applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EgressRule {
     scheme: Scheme,
@@ -30,9 +30,9 @@ pub struct EgressRule {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum HostPattern {
-    /// Exactly this one.
+    /// Exactly this host.
     Exactly(Host),
-    /// Every name that ends with this, which starts with a dot.
+    /// Every name with this suffix, which starts with a dot.
     Below(String),
     /// Every name and every public address.
     Any,
@@ -41,28 +41,28 @@ enum HostPattern {
 /// The host of a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Host {
-    /// A name in lower case, without a dot at its end.
+    /// A name in lower case, without a trailing dot.
     Name(String),
-    /// An address, unmapped if it was a mapped one.
+    /// An address. An IPv4-mapped one is stored as IPv4.
     Address(IpAddr),
 }
 
-/// Why a text is no rule.
+/// Why a text is not a valid rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
     /// It does not start with a known scheme.
     #[error("must start with http:// or https://")]
     Scheme,
-    /// There is more than scheme, host and port.
+    /// It contains more than scheme, host and port.
     #[error("must be a scheme, a host and a port, without user, path or query")]
     Rest,
     /// The host is neither a name nor an address.
     #[error("has no valid host: {0:?}")]
     Host(String),
-    /// A wildcard in the middle.
+    /// It has a wildcard that is not the first label.
     #[error("may have a wildcard only as the whole host or as its first label, as in *.example.com")]
     Wildcard,
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("has no valid port: {0:?}")]
     Port(String),
 }
@@ -77,7 +77,7 @@ impl Scheme {
 }
 
 impl EgressRule {
-    /// Whether the destination is one of this rule's.
+    /// Whether the rule allows the destination.
     pub(crate) fn allows(&self, destination: &Destination) -> bool {
         let host = match (&self.host, &destination.host) {
             (HostPattern::Exactly(host), wanted) => host == wanted,
@@ -91,21 +91,21 @@ impl EgressRule {
         host && self.scheme == destination.scheme && self.port == destination.port
     }
 
-    /// Whether the rule names the destination itself, not by a wildcard.
+    /// Whether the rule names the destination exactly, without a wildcard.
     pub(crate) fn names(&self, destination: &Destination) -> bool {
         matches!(self.host, HostPattern::Exactly(_)) && self.allows(destination)
     }
 }
 
 impl Host {
-    /// Whether it is the name of the machine itself.
+    /// Whether the host is the name `localhost`.
     pub(crate) fn is_localhost(&self) -> bool {
         matches!(self, Self::Name(name) if name == "localhost")
     }
 }
 
 impl Destination {
-    /// Where a URI leads; none if it has no usable authority.
+    /// The destination of a URI; `None` if it has no valid authority.
     pub(crate) fn of(uri: &http::Uri) -> Option<Self> {
         let scheme = match uri.scheme_str()? {
             "http" => Scheme::Http,
@@ -113,7 +113,7 @@ impl Destination {
             _ => return None,
         };
         let authority = uri.authority()?;
-        // `http://allowed.example.com@elsewhere` is a trap for eyes, and nothing needs it.
+        // `http://allowed.example.com@elsewhere` looks like another host, and credentials in URLs are not needed.
         if authority.as_str().contains('@') {
             return None;
         }
@@ -129,7 +129,7 @@ impl Destination {
     }
 }
 
-/// A host as it stands in a URI: a name, an IPv4 address, or an IPv6 address in brackets.
+/// Parses the host of a URI: a name, an IPv4 address, or an IPv6 address in brackets.
 fn host(text: &str) -> Option<Host> {
     if let Some(bracketed) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
         return Some(Host::Address(address::canonical(IpAddr::V6(bracketed.parse().ok()?))));
@@ -141,8 +141,8 @@ fn host(text: &str) -> Option<Host> {
     is_name(&name).then_some(Host::Name(name))
 }
 
-/// Whether it is a DNS name. One whose last label starts with a digit is not: `0x7f.1` or `127.1` would be read as an
-/// address by some resolvers.
+/// Whether it is a DNS name. The last label must not start with a digit, because some resolvers parse names such as
+/// `0x7f.1` or `127.1` as an address.
 fn is_name(name: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_stands_for_names_below_and_not_for_addresses() {
+    fn a_wildcard_allows_subdomains_and_public_addresses() {
         assert!(allows("https://*.example.com", "https://a.example.com"));
         assert!(allows("https://*.example.com", "https://a.b.example.com"));
         assert!(!allows("https://*.example.com", "https://example.com"));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_its_destination_is_none() {
+    fn urls_that_disguise_their_destination_are_rejected() {
         for url in [
             "http://allowed.example.com@evil.org",
             "http://2130706433",
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_no_rule_is_refused() {
+    fn a_text_that_is_not_a_rule_is_rejected() {
         for (text, error) in [
             ("example.com", RuleError::Scheme),
             ("ftp://example.com", RuleError::Scheme),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_reads_back_what_it_writes() {
+    fn a_rule_round_trips_through_its_text() {
         for text in [
             "https://*:443",
             "http://*.example.com:80",

@@ -1,48 +1,49 @@
-//! Finds any of many texts in another one, in a single pass whatever their number: the automaton of Aho and Corasick.
+//! Finds many texts in another one in a single pass, with the Aho-Corasick automaton.
 //!
-//! The texts are secrets. So the automaton is our own: what it keeps of them is overwritten when it is dropped, which
-//! no library does, and it is a few arrays whose size is known beforehand, [`NODE_BYTES`] for each byte of the texts.
+//! The texts are secrets, so we have our own implementation: it zeroizes its copy of them when it is dropped, which no
+//! library does, and it consists of a few arrays with a known size, [`NODE_BYTES`] for each byte of the texts.
 
 use std::{fmt, ops::Range};
 
 use zeroize::Zeroizing;
 
-/// Memory for each byte that is looked for: a byte, and a number in each of the three other arrays.
+/// Memory for each byte of the texts: the byte, and a number in each of the three other arrays.
 pub(crate) const NODE_BYTES: usize = 13;
 
 /// The node of the empty text.
 const ROOT: u32 = 0;
 
-/// Texts to be found. Each node stands for the beginning of one of them; shorter beginnings come first, and nodes with
-/// the same parent stand together, in the order of their bytes.
+/// The automaton. Each node stands for a prefix of a text. Shorter prefixes come first, and nodes with the same parent are
+/// adjacent, in the order of their bytes.
 #[derive(Clone)]
 pub(crate) struct SecretMatcher {
-    /// The last byte of each node; the root's means nothing.
+    /// The last byte of each node. That of the root has no meaning.
     bytes: Zeroizing<Vec<u8>>,
-    /// The first child of each node. They end where those of the next node begin, so there is one number more.
+    /// The first child of each node. Its children end where those of the next node begin, so there is one more number.
     children: Vec<u32>,
-    /// The node of the longest end of a node that is a beginning, too: where to go on when no child fits.
+    /// The node of the longest suffix of each node that is also a prefix of a text: where to continue without a matching
+    /// child.
     fallbacks: Vec<u32>,
-    /// How long the longest text is that a node ends with; 0 if it ends with none.
+    /// The length of the longest text that is a suffix of each node; 0 if there is none.
     ends: Vec<u32>,
     shortest: usize,
     longest: usize,
 }
 
-/// The texts that begin with a node, while the automaton is built: they stand together as they are sorted.
+/// While the automaton is built: the texts with the prefix of a node, which are adjacent because they are sorted.
 struct Span {
     texts: Range<usize>,
     depth: usize,
 }
 
 impl SecretMatcher {
-    /// Prepares to look for these texts, which are not empty and have fewer than 4 GiB together.
+    /// Builds the automaton for these texts, which must not be empty and have less than 4 GiB together.
     pub(crate) fn new(mut texts: Vec<&str>) -> Self {
         texts.sort_unstable();
         texts.dedup();
         let lengths = texts.iter().map(|text| text.len());
         let nodes = 1 + lengths.clone().sum::<usize>();
-        // What is secret must not be copied when there is no more room: the copy left behind would stay.
+        // The vector must not grow: that would copy the secrets and leave the old copy in memory.
         let mut bytes = Zeroizing::new(Vec::with_capacity(nodes));
         let (mut children, mut ends) = (Vec::with_capacity(nodes + 1), Vec::with_capacity(nodes));
         let mut spans = vec![Span {
@@ -54,7 +55,7 @@ impl SecretMatcher {
         while let Some(Span { texts: span, depth }) = spans.get(node) {
             let (mut at, end, depth) = (span.start, span.end, *depth);
             children.push(number(spans.len()));
-            // The shortest of those with one beginning comes first.
+            // The text that equals the prefix, if any, comes first.
             let is_whole = at < end && texts[at].len() == depth;
             ends.push(if is_whole { number(depth) } else { 0 });
             at += usize::from(is_whole);
@@ -84,7 +85,7 @@ impl SecretMatcher {
         matcher
     }
 
-    /// Finds the fallbacks of all nodes, those of shorter ones first.
+    /// Computes the fallbacks of all nodes, shorter prefixes first.
     fn link(&mut self) {
         for parent in 0..number(self.bytes.len()) {
             for child in self.children_of(parent) {
@@ -106,7 +107,7 @@ impl SecretMatcher {
         self.longest
     }
 
-    /// Where any of the texts stands, in order. Places that overlap or adjoin are one.
+    /// The places of all texts in order. Overlapping and adjacent places are merged.
     pub(crate) fn places(&self, haystack: &str) -> Vec<Range<usize>> {
         let mut places: Vec<Range<usize>> = Vec::new();
         if haystack.len() < self.shortest {
@@ -118,7 +119,7 @@ impl SecretMatcher {
             let length = self.ends[node as usize] as usize;
             if length > 0 {
                 let mut place = at + 1 - length..at + 1;
-                // A longer text may begin before those that were found inside it.
+                // A longer text may begin before texts that were found inside it.
                 while let Some(earlier) = places.pop_if(|earlier| earlier.end >= place.start) {
                     place.start = place.start.min(earlier.start);
                 }
@@ -128,7 +129,7 @@ impl SecretMatcher {
         places
     }
 
-    /// The node of the longest beginning that the text of a node and one more byte end with.
+    /// The node of the longest prefix of a text that is a suffix of this node plus one more byte.
     fn next(&self, mut node: u32, byte: u8) -> u32 {
         loop {
             let children = self.children_of(node);
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// Each byte that is part of any text, found one by one.
+    /// Whether each byte is part of any text, computed text by text.
     fn covered(texts: &[String], haystack: &str) -> Vec<bool> {
         let mut covered = vec![false; haystack.len()];
         for text in texts {
@@ -178,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_found_is_what_one_by_one_would_find(
+        fn the_automaton_finds_the_same_as_a_search_for_each_text(
             texts in prop::collection::vec("[abé]{1,6}", 0..12),
             haystack in "[abcé]{0,60}",
         ) {
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_overlap_are_one_place() {
+    fn overlapping_texts_are_one_place() {
         let matcher = SecretMatcher::new(vec!["abcd", "cdef", "bcdefgh", "xy"]);
         assert_eq!(matcher.places("-abcdefgh-abcdefxyxy-"), [1..9, 10..20]);
         assert_eq!(matcher.places("bcdefg cdef"), [1..5, 7..11]);
@@ -202,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_found_where_nothing_is_looked_for() {
+    fn without_texts_nothing_is_found() {
         let none = SecretMatcher::new(Vec::new());
         assert_eq!((none.places("anything"), none.longest()), (vec![], 0));
     }
 
     #[test]
-    fn memory_is_bounded_by_the_bytes_that_are_looked_for() {
+    fn memory_is_bounded_by_the_bytes_of_the_texts() {
         let texts: Vec<String> = (0..1_000).map(|n| format!("{n:04}{}", "x".repeat(n % 50))).collect();
         let bytes: usize = texts.iter().map(String::len).sum();
         let matcher = SecretMatcher::new(texts.iter().map(String::as_str).collect());

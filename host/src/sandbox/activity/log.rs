@@ -1,4 +1,4 @@
-//! What an attempt writes: lines of its standard streams, of the `log` import, and of the host about it.
+//! The log of an attempt: lines from its standard streams, from the `log` import, and from the host about the attempt.
 
 use std::{
     sync::{Arc, Mutex},
@@ -20,18 +20,18 @@ use crate::sandbox::{
 
 use super::{Attempt, lock, mask::Mask};
 
-/// Bytes that a guest may write at once.
+/// Maximum bytes of one write of a guest.
 const PERMITTED_BYTES: usize = 64 << 10;
 
-/// Bytes of lines that the host writes about an attempt, beside those of the guest: a guest that fills its log does not
-/// hide what it was refused afterwards.
+/// Maximum bytes of the host's lines about an attempt. They have their own limit, so that a guest that fills its log does
+/// not hide later refusals.
 const HOST_BYTES: usize = 16 << 10;
 
-/// The log of one attempt: the guest's lines up to its limit, and the host's up to one of their own. What comes after is
-/// counted. Secrets of the attempt are covered.
+/// The log of one attempt. The lines of the guest and those of the host have separate limits; further lines are dropped
+/// and counted. Secrets of the attempt are masked.
 #[derive(Debug, Default)]
 pub(in crate::sandbox) struct ActivityLog {
-    /// What every line says of itself; none while a module describes itself, when nothing is kept.
+    /// The fields of every line. `None` while a module describes itself; then all lines are dropped.
     origin: Option<Origin>,
     lines: Vec<LogLine>,
     guest: Room,
@@ -42,7 +42,7 @@ pub(in crate::sandbox) struct ActivityLog {
     mask: Mask,
 }
 
-/// How much may still be logged.
+/// A limit on log lines, in bytes.
 #[derive(Debug, Default)]
 struct Room {
     limit: usize,
@@ -58,13 +58,13 @@ impl Room {
         }
     }
 
-    /// Whether a line did not fit. None is taken after that, and none needs to be looked at, so that a flood costs the
-    /// host next to nothing.
+    /// Whether a line was dropped. After that all lines are dropped without further work, so that a flood of lines costs
+    /// the host almost nothing.
     fn is_full(&self) -> bool {
         self.dropped > 0
     }
 
-    /// Whether there is room for the line, which is counted either way.
+    /// Counts a line. Returns whether there is room for it.
     fn takes(&mut self, line: &str) -> bool {
         let used = self.used.saturating_add(line.len() + 1);
         let fits = !self.is_full() && used <= self.limit;
@@ -87,7 +87,7 @@ struct Origin {
 }
 
 impl ActivityLog {
-    /// The empty log of an attempt that begins now.
+    /// Creates the empty log of an attempt that begins now.
     pub(in crate::sandbox) fn new(attempt: &Attempt, began: Instant, limit: usize) -> Self {
         let origin = Origin {
             began_at: attempt.now,
@@ -105,7 +105,7 @@ impl ActivityLog {
         }
     }
 
-    /// Adds a line of the host's about the attempt.
+    /// Adds a line of the host about the attempt.
     pub(in crate::sandbox) fn line(&mut self, level: LogLevel, message: &str) {
         let message = self.covered(message);
         if self.host.takes(&message) {
@@ -130,7 +130,7 @@ impl ActivityLog {
         }
     }
 
-    /// The text as it may be kept: without secrets, and no longer than a line.
+    /// Masks secrets in the text, and truncates it to the maximum length of a line.
     fn covered(&self, text: &str) -> String {
         let mut text = self.mask.cover(text, MAX_LINE_BYTES).into_owned();
         text.truncate(text.floor_char_boundary(MAX_LINE_BYTES));
@@ -170,7 +170,7 @@ impl ActivityLog {
         }
     }
 
-    /// Adds what was written without a line break at the end.
+    /// Adds the rest of the output, which does not end with a line break.
     pub(super) fn finish(&mut self) {
         for output in [Output::Stdout, Output::Stderr] {
             let mut lines = Vec::new();
@@ -182,7 +182,7 @@ impl ActivityLog {
         }
     }
 
-    /// The lines, with one that says how many are missing.
+    /// Takes the lines. If lines were dropped, the last ones say how many.
     pub(in crate::sandbox) fn take(&mut self) -> Vec<LogLine> {
         let Room { limit, dropped, .. } = std::mem::take(&mut self.guest);
         if dropped > 0 {
@@ -197,7 +197,7 @@ impl ActivityLog {
         std::mem::take(&mut self.lines)
     }
 
-    /// The guest's last panic message.
+    /// Takes the guest's last panic message.
     pub(super) fn take_panic(&mut self) -> Option<String> {
         self.panic.take()
     }
@@ -209,7 +209,7 @@ enum Output {
     Stderr,
 }
 
-/// A standard stream whose lines go to the log. Always ready.
+/// A standard stream that writes to the log. Always ready.
 #[derive(Debug, Clone)]
 pub(super) struct Stream {
     log: Arc<Mutex<ActivityLog>>,
@@ -217,7 +217,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Lines of the level "info".
+    /// Standard output: lines have the level "info".
     pub(super) fn stdout(log: &Arc<Mutex<ActivityLog>>) -> Self {
         Self {
             log: log.clone(),
@@ -225,7 +225,7 @@ impl Stream {
         }
     }
 
-    /// Lines of the level "warn".
+    /// Standard error: lines have the level "warn".
     pub(super) fn stderr(log: &Arc<Mutex<ActivityLog>>) -> Self {
         Self {
             log: log.clone(),
@@ -242,7 +242,7 @@ impl IsTerminal for Stream {
 
 impl StdoutStream for Stream {
     fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
-        // Only other versions of WASI ask for this one.
+        // Only other versions of WASI use this one.
         Box::new(tokio::io::sink())
     }
 
@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_that_fills_its_log_does_not_hide_what_the_host_says() {
+    fn a_guest_that_fills_its_log_does_not_hide_the_lines_of_the_host() {
         let origin = Origin {
             began_at: Timestamp(1_000),
             began: Instant::now(),

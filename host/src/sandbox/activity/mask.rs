@@ -1,8 +1,8 @@
-//! Covers the secrets of an attempt in texts that people read: lines of its log, and the messages of its failures.
+//! Masks the secrets of an attempt in texts that people read: lines of its log, and the messages of its failures.
 //!
-//! A net for accidents, not a barrier: a guest that means to tell a secret only has to write it backwards. Values are
-//! found as they are, whole and line by line, because lines are how standard streams arrive. What is looked for was
-//! prepared once for all attempts with the same [`Grants`]: a guest decides how many lines the host looks at.
+//! This protects against accidents only: a guest that wants to leak a secret can write it backwards. Values are found
+//! verbatim, as a whole and line by line, because standard streams are logged by line. All attempts with the same
+//! [`Grants`] share a matcher, because a guest decides how many lines the host must search.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -10,10 +10,10 @@ use crate::grants::Grants;
 use crate::grants::secrets::MIN_COVERED_BYTES;
 use crate::model::Failure;
 
-/// What stands in place of a secret.
+/// The replacement of a secret.
 const COVER: &str = "***";
 
-/// The secrets of an attempt, to be covered.
+/// Masks the secrets of an attempt.
 #[derive(Debug, Clone, Default)]
 pub(in crate::sandbox) struct Mask(Arc<Grants>);
 
@@ -22,9 +22,9 @@ impl Mask {
         Self(grants)
     }
 
-    /// The first bytes of the text, with each secret covered that begins in them.
+    /// Returns the first `bytes` of the text, with each secret masked that begins in them.
     ///
-    /// What lies far behind is not even looked at, so that a guest cannot keep the host busy with endless lines.
+    /// The rest of the text is not searched, so that a guest cannot keep the host busy with endless lines.
     pub(in crate::sandbox) fn cover<'t>(&self, text: &'t str, bytes: usize) -> Cow<'t, str> {
         let kept = &text[..text.floor_char_boundary(bytes)];
         if text.len() < MIN_COVERED_BYTES {
@@ -48,7 +48,7 @@ impl Mask {
         Cow::Owned(covered)
     }
 
-    /// The failure with its messages covered. Types are names and details are payloads: both stay as they are.
+    /// Masks the messages of a failure. Types and details are not changed, because they are names and payloads.
     pub(in crate::sandbox) fn cover_failure(&self, mut failure: Failure) -> Failure {
         let causes = failure.causes.iter_mut().map(|cause| &mut cause.message);
         for message in std::iter::once(&mut failure.message).chain(causes) {
@@ -76,26 +76,26 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_covered_wherever_they_stand() {
+    fn secrets_are_masked_everywhere_in_a_text() {
         let mask = mask(&["hunter2-and-more", "hunter2-and-more-still", "short", ""]);
         let cover = |text| mask.cover(text, 1_000).into_owned();
         assert_eq!(cover("a hunter2-and-more, hunter2-and-more!"), "a ***, ***!");
         assert_eq!(
             cover("hunter2-and-more-still"),
             "***",
-            "nothing of the longer one is left"
+            "the longer one is masked completely"
         );
-        assert_eq!(cover("a short word"), "a short word", "too short to be covered");
+        assert_eq!(cover("a short word"), "a short word", "too short to be masked");
     }
 
     #[test]
-    fn each_line_of_a_secret_is_covered() {
+    fn each_line_of_a_secret_is_masked() {
         let mask = mask(&["-----BEGIN KEY-----\r\nMC4CAQAwBQYDK2Vw\n-----END KEY-----\n"]);
         assert_eq!(mask.cover("key: MC4CAQAwBQYDK2Vw", 1_000), "key: ***");
     }
 
     #[test]
-    fn secrets_that_overlap_leave_nothing_of_each_other() {
+    fn overlapping_secrets_are_masked_completely() {
         let mask = mask(&["the-beginning-and", "and-the-end", "abababab"]);
         let cover = |text| mask.cover(text, 1_000).into_owned();
         assert_eq!(cover("<the-beginning-and-the-end>"), "<***>");
@@ -103,14 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_short_lines_is_covered_where_it_stands_whole() {
+    fn a_value_of_short_lines_is_masked_as_a_whole() {
         let mask = mask(&["one\ntwo\nthree\n"]);
         assert_eq!(mask.cover("it is one\ntwo\nthree", 1_000), "it is ***");
         assert_eq!(mask.cover("one and two", 1_000), "one and two");
     }
 
     #[test]
-    fn texts_that_can_hold_no_secret_are_not_searched() {
+    fn texts_too_short_for_a_secret_are_not_searched() {
         let secrets = most_lines();
         let mask = mask(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
         for text in ["", "\r", "1234567"] {
@@ -119,11 +119,11 @@ mod tests {
         assert!(!mask.0.secrets.is_prepared());
         assert_eq!(mask.cover("000000000", 1_000), "***");
         assert!(mask.0.secrets.is_prepared());
-        assert!(mask.clone().0.secrets.is_prepared(), "once for all attempts");
+        assert!(mask.clone().0.secrets.is_prepared(), "shared by all attempts");
     }
 
     #[test]
-    fn many_secrets_before_the_end_of_what_is_kept_leave_nothing_behind_it() {
+    fn nothing_after_the_truncation_is_kept_when_masks_shorten_the_text() {
         let mask = mask(&["0123456789", "abcdefghijklmnopqrst"]);
         let text = "0123456789 ".repeat(10);
         let covered = mask.cover(&text, 45);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_across_the_end_of_what_is_kept_is_covered() {
+    fn a_secret_across_the_truncation_is_masked() {
         let mask = mask(&["0123456789"]);
         let text = format!("{}0123456789{}", "x".repeat(95), "y".repeat(500));
         let covered = mask.cover(&text, 100);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_failures_are_covered_and_their_details_are_not_touched() {
+    fn messages_of_failures_are_masked_and_details_are_unchanged() {
         let details = crate::model::Payload::of(&"hunter2-and-more");
         let failure = Failure {
             details: Some(details.clone()),

@@ -1,4 +1,4 @@
-//! The body of a response, with the limits of the attempt that reads it.
+//! The body of a response, with the limits of its attempt.
 
 use std::{
     pin::Pin,
@@ -23,7 +23,7 @@ use crate::grants::RequestRoom;
 
 use super::{connection::HttpConnection, connection::Reuse, pool::Pool, request::OpenRequest};
 
-/// Bytes of responses that an attempt may still read.
+/// The bytes of responses that an attempt may still read.
 #[derive(Debug)]
 pub(super) struct ResponseBudget {
     limit: u64,
@@ -48,17 +48,17 @@ impl ResponseBudget {
     }
 }
 
-/// The connection that a response comes over.
+/// The connection of a response.
 pub(super) struct Borrowed {
     pub(super) connection: HttpConnection,
     pub(super) reuse: Reuse,
-    /// Where it goes when the response was read.
+    /// The pool to which it returns after the response was read.
     pub(super) pool: Arc<Pool>,
     pub(super) room: Arc<RequestRoom>,
 }
 
 impl Borrowed {
-    /// Gives the connection back for the next request, if both sides allow it. Otherwise it is closed.
+    /// Returns the connection to the pool if both sides can use it again. Otherwise it is closed.
     fn give_back(self) {
         if self.reuse.is_possible() {
             self.pool.put(&self.room, self.connection);
@@ -66,11 +66,11 @@ impl Borrowed {
     }
 }
 
-/// A body that ends with an error when the budget is used up or nothing comes for too long. The request counts as
+/// A body that ends with an error when the budget is used up, or when no data arrives for too long. The request counts as
 /// open until this is dropped.
 pub(super) struct LimitedBody {
     incoming: Incoming,
-    /// Closed if this is dropped before the body was read whole.
+    /// Closed if the body is dropped before it was read completely.
     borrowed: Option<Borrowed>,
     budget: Arc<ResponseBudget>,
     patience: Duration,
@@ -99,7 +99,7 @@ impl LimitedBody {
 }
 
 impl LimitedBody {
-    /// The body was read whole.
+    /// Called when the body was read completely.
     fn end(&mut self) {
         if let Some(borrowed) = self.borrowed.take() {
             borrowed.give_back();
@@ -109,7 +109,7 @@ impl LimitedBody {
 
 impl Drop for LimitedBody {
     fn drop(&mut self) {
-        // Of a body without bytes, nobody may have asked for the end.
+        // If the body is empty, the guest may not have polled it to its end.
         if self.incoming.is_end_stream() {
             self.end();
         }
@@ -132,7 +132,7 @@ impl Body for LimitedBody {
                 this.impatience.as_mut().reset(Instant::now() + this.patience);
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 let frame = this.budget.take(bytes).map(|()| frame);
-                // After trailers nobody asks for the end.
+                // After trailers, the body is not polled again.
                 if frame.as_ref().is_ok_and(Frame::is_trailers) {
                     this.end();
                 }

@@ -1,5 +1,5 @@
-//! Resolves a destination, checks its addresses, and connects to one that was checked: the name is not looked up a
-//! second time, so that it cannot resolve to something else in between.
+//! Resolves a destination, checks its addresses, and connects to one of the checked addresses. The name is resolved only
+//! once, so that it cannot resolve to another address after the check (DNS rebinding).
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,24 +25,24 @@ use crate::grants::egress::rule::Host;
 use crate::grants::{Destination, Scheme};
 use crate::tls::ExtraRoots;
 
-/// Most addresses of a name that are looked at. More than are tried, so that both families have a chance.
+/// Maximum addresses of a name that are considered. More than are tried, so that both address families are represented.
 const MAX_RESOLVED: usize = 64;
 
-/// Bytes in both directions, plain or encrypted.
+/// A stream in both directions, plain or encrypted.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// What is connected.
+/// An established connection.
 pub(super) struct Connected {
     pub(super) stream: Box<dyn Stream>,
-    /// What carries the stream.
+    /// The TCP connection under the stream.
     pub(super) socket: Watch,
-    /// Where it leads to.
+    /// The address that it is connected to.
     pub(super) address: IpAddr,
 }
 
-/// Why there is no connection, for the guest and for the log.
+/// Why a request was refused or failed: an error for the guest, and a reason for the log.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) error: Error,
@@ -58,23 +58,23 @@ impl Refused {
     }
 }
 
-/// Makes connections, for all attempts.
+/// Creates connections for all attempts.
 pub(in crate::sandbox) struct Connector {
-    /// Connections that wait for their next request. All are made by this connector, so what it trusts holds for them.
+    /// Idle connections. This connector created all of them, so they have the same trusted authorities.
     pool: Arc<Pool>,
     network: Box<dyn Network>,
     roots: ExtraRoots,
-    /// Made when it is first needed: there are many roots.
+    /// Created when it is first needed, because there are many roots.
     tls: OnceLock<TlsConnector>,
 }
 
 impl Connector {
-    /// Connections over the network of the machine.
+    /// Creates a connector for the network of the machine.
     pub(in crate::sandbox) fn system(roots: ExtraRoots) -> Self {
         Self::over(SystemNetwork::new(), roots)
     }
 
-    /// Connections over that network.
+    /// Creates a connector for this network.
     pub(in crate::sandbox) fn over(network: impl Network + 'static, roots: ExtraRoots) -> Self {
         Self {
             pool: Arc::default(),
@@ -84,17 +84,17 @@ impl Connector {
         }
     }
 
-    /// Connections that wait for their next request.
+    /// The pool of idle connections.
     pub(super) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 
-    /// What was done with connections.
+    /// Counters of connections.
     pub(in crate::sandbox) fn counts(&self) -> ConnectionCounts {
         self.pool.counts()
     }
 
-    /// A new connection to the destination within that time for each of its steps: lookup, connect, TLS handshake.
+    /// Opens a connection to the destination. `step` is the timeout of each step: lookup, connect, TLS handshake.
     pub(super) async fn connect(
         &self,
         reach: &Reach,
@@ -105,7 +105,7 @@ impl Connector {
         let addresses = allowed(reach, destination, found)?;
         let (address, stream) = first_to_answer(&*self.network, reach.room(), &addresses, step).await?;
         self.pool.count_opened();
-        // Requests are written in one piece; waiting for more to send only delays them.
+        // Requests are written in one piece, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
         let stream = Socket::new(stream);
         let socket = stream.watch();
@@ -165,7 +165,7 @@ impl Connector {
     }
 }
 
-/// Those of the addresses that the destination may be reached at.
+/// Filters the addresses at which the destination may be reached.
 fn allowed(reach: &Reach, destination: &Destination, found: Vec<IpAddr>) -> Result<Vec<SocketAddr>, Refused> {
     let mut allowed = Vec::new();
     let mut refused = None;
@@ -173,7 +173,8 @@ fn allowed(reach: &Reach, destination: &Destination, found: Vec<IpAddr>) -> Resu
         match reach.check_address(destination, address) {
             Ok(()) => allowed.push(SocketAddr::new(address, destination.port)),
             Err(class) => {
-                // For the operator alone: what names of an inner network resolve to is nothing for those who run on it.
+                // Only the operator may see the address: tenants must not learn what names of an internal network resolve
+                // to.
                 tracing::debug!(%destination, %address, class, "an address was refused");
                 refused = Some(class);
             }

@@ -1,7 +1,7 @@
-//! One HTTP/1.1 connection to a destination, over which one request goes after the other.
+//! One HTTP/1.1 connection to a destination, which carries one request after another.
 //!
-//! It sends and answers, and says whether it can be used again. Who may use it, and for how long it is kept in between,
-//! is the business of the [`pool`](super::pool).
+//! It sends requests, and determines whether it can be used again. The [`pool`](super::pool) decides who may use it and how
+//! long it may be idle.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -28,23 +28,23 @@ use super::{
     traffic::{Metered, Tally, TrafficMeter},
 };
 
-/// Most bytes of a response's head. Also the most that HTTP reads ahead of whoever reads the body.
+/// Maximum bytes of a response's head. Also the maximum that is read ahead of the guest.
 pub(super) const MAX_HEAD_BYTES: usize = 64 << 10;
-/// Most header fields of a response.
+/// Maximum header fields of a response.
 const MAX_HEADERS: usize = 128;
 
-/// Longest time from opening a connection until it takes its last request. Then the name is resolved and its address
-/// checked again, so that a change of either is followed.
+/// Maximum age of a connection when it takes a request. Afterwards the name is resolved and its address checked again, so
+/// that changes of DNS and rules take effect.
 const MAX_AGE: Duration = Duration::from_secs(300);
 
-/// Longest wait for a connection to notice that its last request is over. It is a matter of microseconds, unless the
-/// server answered without reading the request.
+/// Longest wait until a connection is ready after its last request. This takes microseconds, unless the server answered
+/// without reading the request.
 const SETTLE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// An open connection.
 pub(super) struct HttpConnection {
     destination: Destination,
-    /// The address that was checked, and is connected to.
+    /// The checked address that it is connected to.
     address: IpAddr,
     sender: SendRequest<Sending>,
     tally: Arc<Tally>,
@@ -54,35 +54,35 @@ pub(super) struct HttpConnection {
     _driver: AbortOnDropJoinHandle<hyper::Result<()>>,
 }
 
-/// A response whose body is still to be read.
+/// A response whose body is not read yet.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
-    /// Whether the connection can be used again once the body was read.
+    /// Whether the connection can be used again after the body was read.
     pub(super) reuse: Reuse,
 }
 
-/// What else must be true for a connection to be used again.
+/// The conditions for using a connection again, except that the response must be read.
 #[derive(Debug)]
 pub(super) struct Reuse {
-    /// Whether the server keeps the connection. A request never asks to close it.
+    /// Whether the server keeps the connection open. Our requests never ask to close it.
     is_kept: bool,
-    /// Whether the request went out whole.
+    /// Whether the request was sent completely.
     request: Done,
 }
 
 /// Why there is no response.
 pub(super) struct Unanswered {
     pub(super) refused: Refused,
-    /// Whether the exchange has ended. Nobody knows what a server does that has not answered in time.
+    /// Whether the exchange has ended. False after a timeout, because the server may still be processing the request.
     is_over: bool,
-    /// Whether the server may have seen something of the request.
+    /// Whether the server may have received a part of the request.
     was_sent: bool,
-    /// Whether something of the response arrived.
+    /// Whether a part of the response arrived.
     was_answered: bool,
 }
 
 impl HttpConnection {
-    /// Begins to speak HTTP over a connection.
+    /// Starts HTTP on a connection.
     pub(super) async fn open(destination: Destination, connected: Connected) -> Result<Self, Refused> {
         let Connected {
             stream,
@@ -115,23 +115,23 @@ impl HttpConnection {
         self.address
     }
 
-    /// Whether it takes no further request, as far as that is known.
+    /// Whether the connection is known to be closed or too old for another request.
     pub(super) fn is_over(&self) -> bool {
         self.sender.is_closed() || self.opened_at.elapsed() >= MAX_AGE
     }
 
-    /// Whether it can take the next request: its last one is over, and the server has not closed it.
+    /// Whether the connection can take the next request: the last one has ended, and the server has not closed it.
     pub(super) async fn is_ready(&mut self) -> bool {
         let settled = timeout(SETTLE_TIMEOUT, self.sender.ready()).await;
         matches!(settled, Ok(Ok(()))) && !self.is_over() && self.socket.is_quiet()
     }
 
-    /// Counts from now on for that meter, or for nobody.
+    /// Counts further traffic for this meter, or for none.
     pub(super) fn count_for(&self, meter: Option<Arc<TrafficMeter>>) {
         self.tally.count_for(meter);
     }
 
-    /// Sends a request and waits that long for the head of its response.
+    /// Sends a request and waits for the head of its response, for at most `first_byte`.
     pub(super) async fn send(
         &mut self,
         head: Parts,
@@ -143,7 +143,7 @@ impl HttpConnection {
         let sent = timeout(first_byte, self.sender.send_request(request)).await;
         let traffic = self.tally.read();
         let (refused, is_over) = match sent {
-            // hyper reads ahead, and so takes longer heads than it is told to.
+            // hyper reads ahead, and so accepts longer heads than its limit.
             Ok(Ok(response)) if head_bytes(response.headers()) > MAX_HEAD_BYTES => (head_too_long(), true),
             Ok(Ok(response)) => {
                 let is_kept = keeps_connection(&response);
@@ -166,21 +166,21 @@ impl HttpConnection {
 }
 
 impl Reuse {
-    /// Whether the connection can be used again, now that the body of the response was read.
+    /// Whether the connection can be used again, after the body of the response was read.
     pub(super) fn is_possible(&self) -> bool {
         self.is_kept && self.request.get()
     }
 }
 
 impl Unanswered {
-    /// Whether the same request may be sent over another connection (RFC 9110, section 9.2.2): the server has seen
-    /// nothing of it, or it closed the connection without an answer and the method promises that once is like twice.
+    /// Whether the same request may be sent over another connection (RFC 9110, section 9.2.2): the server received no part
+    /// of it, or closed the connection without a response and the method is idempotent.
     pub(super) fn may_repeat(&self, method: &Method, body: &RequestBody) -> bool {
         self.is_over && !self.was_answered && (!self.was_sent || method.is_idempotent()) && body.is_untouched()
     }
 }
 
-/// Whether the server keeps the connection after this response.
+/// Whether the server keeps the connection open after this response.
 fn keeps_connection(response: &Response<Incoming>) -> bool {
     response.version() == Version::HTTP_11
         && response.status() != StatusCode::SWITCHING_PROTOCOLS

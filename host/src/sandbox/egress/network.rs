@@ -1,4 +1,4 @@
-//! The network of the host, as far as activities use it: what a name resolves to, and connections to addresses.
+//! The network for activities: resolves names, and connects to addresses.
 
 use std::{
     io,
@@ -11,19 +11,19 @@ use wasmtime_wasi::async_trait;
 
 use crate::grants::request_room::{self, LookupPlace};
 
-/// Most names that are looked up at the same time, for all attempts together.
+/// Maximum concurrent name lookups of all attempts together.
 ///
-/// The system's lookup holds a thread until it gives up, even when nobody waits for it any more; without a bound, names
-/// whose servers never answer would take all the threads there are.
+/// The lookup of the system blocks a thread until it gives up, even if its request was dropped. Without a limit, names
+/// whose servers never answer would block all threads.
 pub(super) const MAX_LOOKUPS: usize = 4 * request_room::MAX_LOOKUPS;
 
-/// Names and addresses. A trait so that a test can be a resolver that changes its mind.
+/// A network. It is a trait so that tests can simulate a resolver whose answers change.
 #[async_trait]
 pub(in crate::sandbox) trait Network: Send + Sync {
-    /// The addresses of a name. The place is taken until the lookup has ended, whether or not anybody still waits for it.
+    /// Resolves a name. `place` is held until the lookup has ended, even if the future is dropped.
     async fn resolve(&self, name: &str, place: LookupPlace) -> io::Result<Vec<IpAddr>>;
 
-    /// A connection to that address and to no other.
+    /// Connects to exactly this address.
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream>;
 }
 

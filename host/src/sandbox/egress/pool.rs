@@ -1,14 +1,14 @@
-//! Connections that wait for the next request to the same destination.
+//! Idle connections, kept for the next request to the same destination.
 //!
-//! A connection for each request costs a handshake, and a local port for a minute after its end: at some hundred
-//! requests a second to one server, the ports run out.
+//! A new connection for each request would cost a handshake, and occupy a local port for a minute after its end: with some
+//! hundred requests per second to one server, the ports run out.
 //!
-//! Only attempts that share a [`RequestRoom`], which are those of one tenant, share connections. A connection is no
-//! permission: each request is checked against its own rules first, and the address that the connection leads to is
-//! checked again for whoever takes it. When a room is gone, its connections are used by nobody any more.
+//! Only attempts that share a [`RequestRoom`], which are those of one tenant, share connections. An open connection does
+//! not grant access: each request is first checked against its own rules, and the address of the connection is checked
+//! again for each request. When a room is dropped, its connections are not used any more.
 //!
-//! What is kept is bounded, for a destination, for a room and for all together; the connection that was used least
-//! recently is closed for a newer one.
+//! The number of idle connections is limited per destination, per room and in total. At a limit, the least recently used
+//! connection is closed.
 
 use std::{
     collections::VecDeque,
@@ -24,27 +24,27 @@ use crate::grants::{Destination, RequestRoom};
 use super::{Reach, connection::HttpConnection};
 use crate::metrics::Counter;
 
-/// How long a connection is kept without a request. Less than what common servers and balancers keep (nginx: 75 s,
-/// balancers: 60 s), so that they seldom close one that we are about to use.
+/// How long a connection may be idle. Less than the timeouts of common servers and load balancers (nginx: 75 s, load
+/// balancers: 60 s), so that they rarely close a connection that we are about to use.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
-/// How long a connection may have been idle for a request that cannot be repeated. Some servers close after as little as
-/// two seconds (gunicorn), five are common (Node.js, Apache).
+/// How long a connection may have been idle for a request that cannot be repeated. Some servers close idle connections
+/// after only two seconds (gunicorn); five are common (Node.js, Apache).
 pub(super) const MAX_IDLE_TIME_UNREPEATABLE: Duration = Duration::from_secs(1);
 
-/// Most idle connections of a room to one destination.
+/// Maximum idle connections of a room to one destination.
 const MAX_IDLE_OF_DESTINATION: usize = 32;
 
-/// Most idle connections of a room.
+/// Maximum idle connections of a room.
 const MAX_IDLE_OF_ROOM: usize = 64;
 
-/// Most idle connections of all rooms together.
+/// Maximum idle connections of all rooms together.
 ///
-/// Each may hold what was read ahead and written of its last messages, 64 KiB either way, and as much again for TLS, so
-/// that all hold 64 MiB at most; 10 KiB each are usual.
+/// Each may have buffers of 64 KiB for reading and for writing, and as much again for TLS, so all of them use at most
+/// 64 MiB. Usually they use 10 KiB each.
 const MAX_IDLE: usize = 256;
 
-/// Idle connections. Closed when this is dropped.
+/// The pool of idle connections. Dropping it closes them.
 #[derive(Default)]
 pub(super) struct Pool {
     idle: Mutex<IdleConnections>,
@@ -56,7 +56,7 @@ pub(super) struct Pool {
 struct IdleConnections {
     /// From the least to the most recently used.
     connections: VecDeque<Idle>,
-    /// Closes them when their time is up; there as long as there are connections.
+    /// The task that closes expired connections. It runs as long as there are connections.
     reaper: Option<AbortOnDropJoinHandle<()>>,
 }
 
@@ -66,19 +66,19 @@ struct Idle {
     since: Instant,
 }
 
-/// What was done with the connections of outgoing requests since the host started.
+/// Counters of the connections of outgoing requests since the host started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
     /// Connections that were opened.
     pub opened: u64,
-    /// Requests that went over a connection of an earlier one.
+    /// Requests that used an existing connection.
     pub reused: u64,
     /// Connections that are idle now.
     pub idle: u64,
 }
 
 impl Pool {
-    /// What has been counted by now.
+    /// The current counters.
     pub(super) fn counts(&self) -> ConnectionCounts {
         ConnectionCounts {
             opened: self.opened.get(),
@@ -92,14 +92,14 @@ impl Pool {
         self.opened.increment();
     }
 
-    /// A connection to the destination that has been idle no longer than that, and is open as far as we can know.
+    /// Takes a connection to the destination that was idle for at most `max_idle_time` and appears to be open.
     pub(super) async fn take(
         &self,
         reach: &Reach,
         destination: &Destination,
         max_idle_time: Duration,
     ) -> Option<HttpConnection> {
-        // Each round takes one away, of a bounded number.
+        // Terminates, because each iteration removes a connection.
         loop {
             let mut connection = self.pop(reach.room(), destination, max_idle_time)?;
             let is_allowed = reach.check_address(destination, connection.address()).is_ok();
@@ -110,7 +110,7 @@ impl Pool {
         }
     }
 
-    /// The one that was used last: it is the least likely to be closed, and the others come to their end.
+    /// Removes the most recently used connection: it is the least likely to be closed, and the others can expire.
     fn pop(
         &self,
         room: &Arc<RequestRoom>,
@@ -128,7 +128,7 @@ impl Pool {
         idle.connections.remove(at).map(|idle| idle.connection)
     }
 
-    /// Keeps a connection whose last response was read whole.
+    /// Adds a connection whose last response was read completely.
     pub(super) fn put(self: &Arc<Self>, room: &Arc<RequestRoom>, connection: HttpConnection) {
         connection.count_for(None);
         if connection.is_over() {
@@ -145,7 +145,7 @@ impl Pool {
         if !is_reaped {
             idle.reaper = Some(spawn(reap(Arc::downgrade(self))));
         }
-        // Others do not wait until it is closed.
+        // Release the lock before the connection is closed.
         drop(idle);
         drop(surplus);
     }
@@ -154,7 +154,7 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes those whose time is up. Says when the next one's is; none if there is none.
+    /// Closes expired connections. Returns when the next one expires; `None` if the pool is empty.
     fn close_expired(&self) -> Option<Instant> {
         let mut idle = self.idle();
         let all = std::mem::take(&mut idle.connections).into_iter();
@@ -162,7 +162,7 @@ impl Pool {
         idle.connections = kept;
         let next = idle.connections.front().map(|idle| idle.since + MAX_IDLE_TIME);
         if next.is_none() {
-            // In the same breath as the look, so that whoever adds one starts a new reaper.
+            // While the lock is held, so that the next `put` starts a new reaper.
             idle.reaper = None;
         }
         drop(idle);
@@ -172,7 +172,7 @@ impl Pool {
 }
 
 impl IdleConnections {
-    /// Takes one away if there are as many as there may be: of the destination, of the room, or of all.
+    /// Removes a connection if a limit is reached: of the destination, of the room, or in total.
     fn make_room(&mut self, room: &Arc<RequestRoom>, destination: &Destination) -> Option<Idle> {
         let of_room = |idle: &Idle| idle.is_of(room);
         let of_destination = |idle: &Idle| of_room(idle) && idle.connection.destination() == destination;
@@ -183,7 +183,7 @@ impl IdleConnections {
         self.connections.remove(oldest)
     }
 
-    /// Where the least recently used of these is, if there are so many.
+    /// The index of the least recently used of these connections, if there are at least `limit`.
     fn oldest_beyond(&self, limit: usize, is_one: impl Fn(&Idle) -> bool) -> Option<usize> {
         let count = self.connections.iter().filter(|idle| is_one(idle)).count();
         (count >= limit)
@@ -202,7 +202,7 @@ impl Idle {
     }
 }
 
-/// Closes idle connections when their time is up, until there are none.
+/// Closes idle connections when they expire, until there are none.
 async fn reap(pool: Weak<Pool>) {
     while let Some(next) = pool.upgrade().and_then(|pool| pool.close_expired()) {
         sleep_until(next).await;

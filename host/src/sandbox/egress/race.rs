@@ -1,8 +1,7 @@
-//! Which of a destination's addresses answers first: "Happy Eyeballs" (RFC 8305).
+//! Connects to the address that answers first: "Happy Eyeballs" (RFC 8305).
 //!
-//! A name often has addresses of both families, and one of them may be a dead end: packets into it are dropped without
-//! an answer. So the next address is tried while the last one is still silent. Resolving and checking addresses happens
-//! before; here each of them may be connected to.
+//! A name often has addresses of both families, and one family may not work: its packets are dropped without an answer. So
+//! the next address is tried while the last one has not answered. The caller has resolved and checked the addresses.
 
 use std::{io, iter, net::SocketAddr, time::Duration};
 
@@ -18,19 +17,19 @@ use crate::grants::RequestRoom;
 
 use super::{connect::Refused, network::Network};
 
-/// Most addresses that are tried for one connection.
+/// Maximum addresses that are tried for one connection.
 const MAX_ADDRESSES: usize = 8;
 
-/// How long an address may be silent before the next one is tried beside it. The value that RFC 8305 recommends.
+/// How long to wait for an address before the next one is tried concurrently. The value that RFC 8305 recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Shortest such delay, however little time there is for all addresses: the minimum of RFC 8305.
+/// The shortest such delay, however short the timeout is: the minimum of RFC 8305.
 const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 
-/// A connection to the first of the addresses that answers, within that time for all of them. The others are given up.
+/// Connects to the first address that answers, with a timeout for all of them. The other attempts are dropped.
 ///
-/// The first attempt belongs to the request that is counted as open already. Further ones at the same time take a place
-/// in the room, so that names with many silent addresses do not multiply the sockets of a tenant.
+/// The first attempt is covered by the request, which is counted as open already. Further concurrent attempts take a place
+/// in the room, so that names with many addresses that do not answer do not multiply the sockets of a tenant.
 pub(super) async fn first_to_answer(
     network: &dyn Network,
     room: &RequestRoom,
@@ -49,7 +48,7 @@ pub(super) async fn first_to_answer(
     }
 }
 
-/// Connects to one after the other. Fails with the last error once all have failed.
+/// Starts the attempts one after another. Fails with the last error when all have failed.
 async fn race(
     network: &dyn Network,
     room: &RequestRoom,
@@ -60,7 +59,7 @@ async fn race(
     let mut waiting = addresses.iter().copied();
     let mut attempts = FuturesUnordered::new();
     let mut last = None;
-    // An attempt that failed is followed at once.
+    // After a failure, the next attempt starts immediately.
     let mut has_failed = false;
     loop {
         if attempts.is_empty() {
@@ -101,14 +100,14 @@ async fn attempt(
     (address, network.connect(address).await)
 }
 
-/// The delay between attempts, so short that each address gets its turn in the time there is.
+/// The delay between attempts, short enough that all addresses are tried within the timeout.
 fn delay(addresses: usize, within: Duration) -> Duration {
     let share = within / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
     share.clamp(MIN_ATTEMPT_DELAY, ATTEMPT_DELAY)
 }
 
-/// The addresses to try: the families in turn, beginning with that of the first; within a family, in the order given,
-/// which is that of the resolver's preference.
+/// The addresses to try: alternating between the families, beginning with that of the first address. Within a family the
+/// order is that of the resolver's preference.
 fn in_turn(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let prefers_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut preferred, mut others): (Vec<_>, Vec<_>) = addresses
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns_beginning_with_the_one_that_the_resolver_prefers() {
+    fn families_alternate_beginning_with_the_one_that_the_resolver_prefers() {
         let found = addresses(&["[2001::1]:1", "[2001::2]:1", "1.0.0.1:1", "[2001::3]:1", "1.0.0.2:1"]);
         let expected = addresses(&["[2001::1]:1", "1.0.0.1:1", "[2001::2]:1", "1.0.0.2:1", "[2001::3]:1"]);
         assert_eq!(in_turn(&found), expected);
@@ -153,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_gets_its_turn_in_the_time_there_is() {
+    fn all_addresses_are_tried_within_the_timeout() {
         assert_eq!(delay(2, Duration::from_secs(10)), ATTEMPT_DELAY);
         assert_eq!(delay(8, Duration::from_millis(400)), Duration::from_millis(50));
         assert_eq!(delay(8, Duration::from_millis(8)), MIN_ATTEMPT_DELAY);

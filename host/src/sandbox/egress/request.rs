@@ -1,8 +1,8 @@
-//! The hook of `wasi:http/outgoing-handler`: sends a request if the policy allows it, over a connection of our own, which
-//! may have carried others of the same tenant before.
+//! The hook of `wasi:http/outgoing-handler`: sends a request if the policy allows it, over a connection of the host, which
+//! may have carried earlier requests of the same tenant.
 //!
-//! Redirects are answers like any other: a guest that follows one asks again, and is judged again. Every refusal is a
-//! line in the attempt's log.
+//! The host does not follow redirects. A guest that follows one sends another request, which is checked again. Every
+//! refusal is a line in the attempt's log.
 
 use std::{
     sync::{Arc, Mutex},
@@ -29,19 +29,19 @@ use super::{
     traffic::TrafficMeter,
 };
 
-/// Longest time for each step of connecting. A guest may ask for less.
+/// The timeout of each step of connecting. A guest may set a shorter one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for the first byte of a response, and between its bytes. A guest may ask for less; its own time-out is
-/// usually shorter.
+/// The timeout for the first byte of a response, and between its bytes. A guest may set a shorter one; the timeout of its
+/// attempt is usually shorter.
 const READ_TIMEOUT: Duration = Duration::from_secs(600);
-/// Bytes of a request's body that wait in the host until the connection takes them.
+/// Maximum bytes of a request's body that are buffered until the connection takes them.
 const BODY_CHUNK_BYTES: usize = 64 << 10;
 
-/// How long a request without a length waits for the first byte or the end of its body, before it is sent in chunks. A
-/// guest needs microseconds to end a body that it does not write to.
+/// How long a request without a length waits for the first byte or the end of its body, before it is sent with chunked
+/// encoding. A guest needs only microseconds to end an empty body.
 const LOOK_TIME: Duration = Duration::from_millis(50);
 
-/// Outgoing requests of one attempt.
+/// The outgoing requests of one attempt.
 pub(in crate::sandbox) struct Egress {
     reach: Reach,
     connector: Arc<Connector>,
@@ -58,11 +58,11 @@ pub(super) struct OpenRequest {
     _in_room: RequestPlace,
 }
 
-/// What sending gives: the response and whatever else has to run for it. That is nothing: connections run by themselves.
+/// The response, and a future that must run for it. The future does nothing here, because connections have their own tasks.
 type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
 impl Egress {
-    /// No request sent yet.
+    /// Creates the hook for an attempt.
     pub(in crate::sandbox) fn new(
         reach: Reach,
         connector: Arc<Connector>,
@@ -82,12 +82,12 @@ impl Egress {
         }
     }
 
-    /// What counts the attempt's traffic. Goes on for as long as there are connections.
+    /// The meter of the attempt's traffic. It counts as long as there are connections.
     pub(in crate::sandbox) fn traffic(&self) -> Arc<TrafficMeter> {
         self.traffic.clone()
     }
 
-    /// What is decided before anything is sent.
+    /// Checks a request before anything is sent.
     fn admit(&self, request: &Request<WasiBody>) -> Result<(Destination, OpenRequest), Refused> {
         let refuse = |error, reason: &str| {
             Err(Refused {
@@ -133,7 +133,7 @@ impl WasiHttpHooks for Egress {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
-        // Without path and query: those may carry secrets.
+        // Without path and query, which may contain secrets.
         let target = Destination::of(request.uri()).map_or_else(|| "nowhere".to_owned(), |target| target.to_string());
         let (log, budget) = (self.log.clone(), self.budget.clone());
         let way = Way {
@@ -141,7 +141,7 @@ impl WasiHttpHooks for Egress {
             connector: self.connector.clone(),
             traffic: self.traffic.clone(),
         };
-        // Noted at once: a guest that does not wait for the answer is refused all the same.
+        // Checked and logged immediately, even if the guest does not wait for the response.
         let admitted = self.admit(&request).map_err(|refused| noted(refused, &log, &target));
         Box::new(async move {
             let (destination, open) = admitted?;
@@ -158,7 +158,7 @@ impl WasiHttpHooks for Egress {
         BODY_CHUNK_BYTES
     }
 
-    // The defaults of these write to the host's own log, which a guest could flood.
+    // The default implementations write to the host's own log, which a guest could flood.
 
     fn p2_error_from_hyper(&mut self, _: &hyper::Error) -> ErrorCode {
         ErrorCode::HttpProtocolError
@@ -173,7 +173,7 @@ impl WasiHttpHooks for Egress {
     }
 }
 
-/// How long a request waits for what.
+/// The timeouts of a request.
 struct Patience {
     connect: Duration,
     first_byte: Duration,
@@ -191,14 +191,14 @@ impl Patience {
     }
 }
 
-/// Tells the log, and gives back what the guest is told.
+/// Logs a refusal or an error. Returns the error for the guest.
 fn noted(Refused { error, reason }: Refused, log: &Mutex<ActivityLog>, target: &str) -> Error {
     let what = if is_refusal(&error) { "was refused" } else { "failed" };
     lock(log).line(LogLevel::Warn, &format!("the request to {target} {what}: {reason}"));
     error
 }
 
-/// Whether it says that the host did not want the request, rather than that it went wrong.
+/// Whether the host refused the request, rather than that it failed.
 fn is_refusal(error: &Error) -> bool {
     use Error::{
         ConnectionLimitReached, DestinationIpProhibited, HttpRequestDenied, HttpRequestMethodInvalid,
@@ -214,7 +214,7 @@ fn is_refusal(error: &Error) -> bool {
     )
 }
 
-/// How a request gets to its destination.
+/// Sends requests to their destinations.
 struct Way {
     reach: Reach,
     connector: Arc<Connector>,
@@ -222,10 +222,10 @@ struct Way {
 }
 
 impl Way {
-    /// Sends a request over a connection that is there, or over a new one.
+    /// Sends a request over an idle connection, or over a new one.
     ///
-    /// A server may close a connection just when it is used again. Then the request is sent once more, over a new one, if
-    /// that is safe; so it is sent twice at most.
+    /// A server may close an idle connection just when it is used again. Then the request is sent once more, over a new
+    /// connection, if that is safe. So a request is sent at most twice.
     async fn send(
         &self,
         destination: Destination,
@@ -280,8 +280,9 @@ impl Way {
     }
 }
 
-/// Says that the body is empty, for methods that give a meaning to one (RFC 9110, section 8.6): some servers refuse such
-/// a request without a length (411). Guests in some languages say nothing, or open a body and write nothing to it.
+/// Adds `content-length: 0` to a request with an empty body if its method usually has one (RFC 9110, section 8.6): some
+/// servers reject such a request without a length (411). Guests in some languages do not set it, or open a body and write
+/// nothing to it.
 async fn say_if_empty(head: &mut Parts, body: &RequestBody) {
     let expects_body = matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
     if expects_body && !head.headers.contains_key(CONTENT_LENGTH) && body.is_empty_within(LOOK_TIME).await {
@@ -289,7 +290,7 @@ async fn say_if_empty(head: &mut Parts, body: &RequestBody) {
     }
 }
 
-/// A request to an origin names only path and query; the host is in its header.
+/// The request target in origin form: only path and query. The host is in its header.
 fn origin_form(uri: &Uri) -> Uri {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     path.parse().unwrap_or_else(|_| Uri::from_static("/"))

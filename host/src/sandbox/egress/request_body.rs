@@ -1,7 +1,7 @@
 //! The body of a request, which a guest streams.
 //!
-//! A guest may open a body and write nothing to it, and a connection may turn out to be closed before anything of the
-//! body was sent. So the body can be looked at before it is sent, and taken back as long as nothing of it was read.
+//! A guest may open a body and write nothing to it, and a connection may turn out to be closed before any of the body was
+//! sent. So the body can be peeked at before it is sent, and sent again as long as no part of it was read.
 
 use std::{
     future::poll_fn,
@@ -19,25 +19,25 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-/// A body that was not sent yet, or that may have to be sent again.
+/// A body that was not sent yet, or may have to be sent again.
 pub(super) struct RequestBody(Arc<Mutex<State>>);
 
 struct State {
-    /// None at its end, and after somebody who read of it has gone.
+    /// `None` at its end, and after a connection that read a part of it was dropped.
     body: Option<WasiBody>,
-    /// What was looked at and not read yet.
+    /// The first frame, if it was peeked at and not read yet.
     first: Option<Result<Frame<Bytes>, Error>>,
-    /// Whether anything was read.
+    /// Whether any frame was read.
     begun: bool,
 }
 
-/// The body on its way over a connection.
+/// The body while a connection sends it.
 pub(super) struct Sending {
     state: Arc<Mutex<State>>,
     done: Done,
 }
 
-/// Whether a connection needs no more of a body.
+/// Whether a connection has finished with a body.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Done(Arc<AtomicBool>);
 
@@ -56,25 +56,25 @@ impl RequestBody {
         })))
     }
 
-    /// Whether the body has ended without a byte. False as long as the guest may still write to it.
+    /// Whether the body has ended and is empty. False as long as the guest may still write to it.
     pub(super) fn is_empty(&self) -> bool {
-        // Nobody is woken: whoever sends the body polls again.
+        // No waker is needed: the connection that sends the body polls again.
         let looked = lock(&self.0).poll_is_empty(&mut Context::from_waker(Waker::noop()));
         matches!(looked, Poll::Ready(true))
     }
 
-    /// Whether the body ends without a byte in that time. Ready as soon as there is a byte.
+    /// Waits until the body has a byte or ends, for at most `time`. Returns whether it ended without a byte.
     pub(super) async fn is_empty_within(&self, time: Duration) -> bool {
         let looked = poll_fn(|context| lock(&self.0).poll_is_empty(context));
         timeout(time, looked).await.unwrap_or(false)
     }
 
-    /// Whether nothing of it was read, so that it can be sent once more.
+    /// Whether no part of it was read, so that it can be sent again.
     pub(super) fn is_untouched(&self) -> bool {
         !lock(&self.0).begun
     }
 
-    /// The body for a connection, and what says when the connection has done with it.
+    /// Returns the body for a connection, and a flag that is set when the connection has finished with it.
     pub(super) fn send(&self) -> (Sending, Done) {
         let done = Done::default();
         let sending = Sending {
@@ -133,7 +133,7 @@ impl Body for Sending {
         match (&state.first, &state.body) {
             (None, Some(body)) => body.size_hint(),
             (None, None) => SizeHint::with_exact(0),
-            // The body counts the rest alone.
+            // The size hint of the body does not include the first frame.
             (Some(_), _) => SizeHint::default(),
         }
     }
@@ -142,7 +142,8 @@ impl Body for Sending {
 impl Drop for Sending {
     fn drop(&mut self) {
         let mut state = lock(&self.state);
-        // The guest learns that nobody reads any more. What was not begun may be sent over another connection.
+        // If a part was read, the rest is useless: drop the body, so that the guest notices. Otherwise it may be sent over
+        // another connection.
         if state.begun {
             state.body = None;
         }
@@ -151,7 +152,7 @@ impl Drop for Sending {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    // A panic in the middle of a poll leaves at worst a body that ends early, which its connection notices.
+    // Poisoning is ignored: a panic during a poll leaves at worst a body that ends early, which its connection notices.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_ended_without_a_byte_is_empty() {
+    async fn a_body_that_ends_without_a_byte_is_empty() {
         let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
         assert!(RequestBody::new(empty).is_empty());
         let (guest, body) = streamed();
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn looking_at_a_body_takes_nothing_of_it() {
+    async fn peeking_at_a_body_consumes_nothing() {
         let body = whole("abc");
         assert!(!body.is_empty() && !body.is_empty());
         assert!(body.is_untouched() && !body.send().0.is_end_stream());
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_not_read_is_sent_over_another_connection() {
+    async fn an_untouched_body_can_be_sent_over_another_connection() {
         let body = whole("abc");
         let (sending, done) = body.send();
         assert!(!done.get());
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_guest_notices_that_nobody_reads_any_more() {
+    async fn the_guest_notices_when_its_body_is_dropped() {
         let (guest, body) = streamed();
         guest.send("abc").unwrap();
         let (mut sending, _) = body.send();

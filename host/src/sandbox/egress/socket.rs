@@ -1,4 +1,4 @@
-//! A TCP connection that can be looked at while TLS or HTTP own it.
+//! A TCP connection that can be inspected while TLS or HTTP own it.
 
 use std::{
     io,
@@ -16,10 +16,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// A TCP connection, to read from and write to.
+/// A TCP connection for reading and writing.
 pub(super) struct Socket(Arc<TcpStream>);
 
-/// Looks at a connection without keeping it open.
+/// Inspects a connection without keeping it open.
 #[derive(Debug)]
 pub(super) struct Watch(Weak<TcpStream>);
 
@@ -48,10 +48,10 @@ impl Socket {
 }
 
 impl Watch {
-    /// Whether the connection is open and the other side has not said anything, its end neither.
+    /// Whether the connection is open and the other side has neither sent anything nor closed it.
     ///
-    /// Asks the system: the runtime may not have got round to telling the connection's owner. What arrives a moment later
-    /// is missed all the same.
+    /// This asks the system, because the runtime may not have notified the owner of the connection yet. It cannot detect
+    /// what arrives a moment later.
     pub(super) fn is_quiet(&self) -> bool {
         let Some(stream) = self.0.upgrade() else { return false };
         let peeked = recv(&*stream, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);

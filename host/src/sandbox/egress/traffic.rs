@@ -1,6 +1,6 @@
-//! How much goes over the connections of an attempt: the bytes of HTTP, above TLS.
+//! Counts the traffic of an attempt: the bytes of HTTP, above TLS.
 //!
-//! Counted where they pass, so that nothing has to be estimated, and what was sent for nothing is in it too.
+//! Bytes are counted on the connection, so the numbers are exact, and include failed requests.
 
 use std::{
     io,
@@ -15,12 +15,12 @@ use crate::metrics::Counter;
 
 use super::connect::Stream;
 
-/// What outgoing requests sent and received, in bytes: heads and bodies, without what TLS and the network add.
+/// The traffic of outgoing requests in bytes: heads and bodies, without the overhead of TLS and the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Sent.
+    /// Bytes sent.
     pub sent: u64,
-    /// Received.
+    /// Bytes received.
     pub received: u64,
 }
 
@@ -32,7 +32,7 @@ pub(in crate::sandbox) struct TrafficMeter {
 }
 
 impl TrafficMeter {
-    /// What it has counted by now.
+    /// The traffic counted so far.
     pub(in crate::sandbox) fn read(&self) -> Traffic {
         Traffic {
             sent: self.sent.get(),
@@ -41,7 +41,7 @@ impl TrafficMeter {
     }
 }
 
-/// What goes over one connection, counted for whoever uses it.
+/// Counts the traffic of one connection for its current user.
 #[derive(Debug, Default)]
 pub(super) struct Tally(Mutex<Counting>);
 
@@ -52,13 +52,13 @@ struct Counting {
 }
 
 impl Tally {
-    /// Begins again at zero, for that meter or for nobody.
+    /// Starts again at zero, for this meter or for none.
     pub(super) fn count_for(&self, meter: Option<Arc<TrafficMeter>>) {
         let since = Traffic::default();
         *self.lock() = Counting { meter, since };
     }
 
-    /// What went over the connection since it counts for this user.
+    /// The traffic since the last call of [`count_for`](Self::count_for).
     pub(super) fn read(&self) -> Traffic {
         self.lock().since
     }

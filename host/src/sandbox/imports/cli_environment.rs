@@ -1,4 +1,4 @@
-//! `wasi:cli/environment`: there is none. What an orchestration depends on is in its input.
+//! `wasi:cli/environment`: always empty, because an orchestration may only depend on its input.
 
 use wasmtime::Result;
 

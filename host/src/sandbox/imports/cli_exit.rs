@@ -1,4 +1,4 @@
-//! `wasi:cli/exit`: an orchestration ends by returning; leaving in any other way is a failure, whatever the code.
+//! `wasi:cli/exit`: always a failure, whatever the exit code. An orchestration ends by returning.
 
 use wasmtime::Result;
 

@@ -1,4 +1,4 @@
-//! `wasi:filesystem/preopens`: no folder is open, so no file can be reached.
+//! `wasi:filesystem/preopens`: always empty, so a guest cannot access any file.
 
 use wasmtime::{Result, component::Resource};
 

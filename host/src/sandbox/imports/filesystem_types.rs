@@ -1,5 +1,5 @@
-//! `wasi:filesystem/types`: present, because `std` imports it, and inert: without preopens there is no descriptor to
-//! call anything on. A made-up handle is refused by the handle table.
+//! `wasi:filesystem/types`: present because `std` imports it, but without effect: without preopens there are no
+//! descriptors, and the handle table rejects made-up handles.
 
 use wasmtime::{Result, component::Resource};
 
@@ -16,7 +16,7 @@ use super::{
     streams::{EmptyInput, LogStream},
 };
 
-/// What a function on a descriptor gives.
+/// The result of a function on a descriptor.
 type Answer<R> = Result<Result<R, ErrorCode>>;
 
 impl OrchestratorState {

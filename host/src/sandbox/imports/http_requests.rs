@@ -1,10 +1,10 @@
-//! Bounds on what a request of `wasi:http` holds before it is sent, and log lines for the headers that are refused.
+//! Limits on the size of a request of `wasi:http` before it is sent, and log lines for refused headers.
 //!
-//! Lists of headers have a limit there, and so has a path; a method and an authority are kept as they are handed over. A
-//! request with either of a megabyte costs the guest a handle and the host a megabyte.
+//! `wasi:http` limits headers and the path, but not the method and the authority. A request with a method of a megabyte
+//! would cost the guest only a handle, and the host a megabyte.
 //!
-//! A guest whose header is refused learns that it is invalid or forbidden, and not which one. The log of its attempt
-//! says it. Values are not shown: they may be secrets.
+//! When `wasi:http` refuses a header, the guest only learns that it is invalid or forbidden, but not which one. The log of
+//! the attempt names it. Values are not logged, because they may be secrets.
 
 use wasmtime::{
     Result,
@@ -19,20 +19,20 @@ use wasmtime_wasi_http::{
     },
 };
 
-/// Longest method that a guest may name, in bytes. Those in use are words.
+/// Maximum length of a method, in bytes.
 const MAX_METHOD_BYTES: usize = 100;
-/// Longest authority, in bytes: a host name of 253 with a port, and then some.
+/// Maximum length of an authority, in bytes: more than enough for a host name of 253 bytes with a port.
 const MAX_AUTHORITY_BYTES: usize = 1_000;
-/// Most characters of a header's name that are shown in the log.
+/// Maximum characters of a header's name in the log.
 const MAX_SHOWN_CHARS: usize = 100;
 
-/// Writes a line of the host's own into the log of a guest.
+/// Writes lines of the host to the log of a guest.
 pub(in crate::sandbox) trait Notes {
-    /// Writes that line.
+    /// Writes one line.
     fn note(&mut self, line: &str);
 }
 
-/// Puts the bounds before the functions of `wasi:http/types` that are linked already.
+/// Replaces functions of `wasi:http/types`, which must be linked already, by versions with limits.
 pub(in crate::sandbox) fn bound<T: WasiHttpView + Notes + 'static>(linker: &mut Linker<T>) -> Result<()> {
     type Request = Resource<HostOutgoingRequest>;
     type Fields = Resource<FieldMap>;
@@ -85,15 +85,15 @@ pub(in crate::sandbox) fn bound<T: WasiHttpView + Notes + 'static>(linker: &mut 
     Ok(())
 }
 
-/// The same handle once more, for a call that borrows it.
+/// A borrow of the handle, for a call.
 fn borrowed(fields: &Resource<FieldMap>) -> Resource<FieldMap> {
     Resource::new_borrow(fields.rep())
 }
 
-/// Tells the log of a header that was refused.
+/// Logs a refused header.
 ///
-/// Too many headers would be a trap of `wasi:http`, whose version 0.2 has no error for them. A guest can go on after a
-/// refusal, and its log says what the matter is.
+/// `wasi:http` 0.2 has no error for too many headers and would trap. Here they are an error, so that the guest can
+/// continue, and the log has the reason.
 fn noted<T>(notes: &mut impl Notes, name: &str, done: HeaderResult<T>) -> Result<Result<T, HeaderError>> {
     let error = match done {
         Ok(done) => return Ok(Ok(done)),
@@ -105,7 +105,8 @@ fn noted<T>(notes: &mut impl Notes, name: &str, done: HeaderResult<T>) -> Result
             "it belongs to the connection, which the host manages",
         ),
         Ok(HeaderError::InvalidSyntax) => (HeaderError::InvalidSyntax, "its name or value is not valid"),
-        // Headers that came with an answer, or were sent: nothing about this one.
+        // Immutable headers, of a response or a sent request. This does not depend on the name or value, so it is not
+        // logged.
         Ok(HeaderError::Immutable) => return Ok(Err(HeaderError::Immutable)),
         Err(trap) => match trap.downcast_ref() {
             Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) => {

@@ -1,7 +1,7 @@
-//! Resource types of interfaces whose functions are refused at upload.
+//! Resource types of interfaces whose functions modules may not import.
 //!
-//! A guest that merely uses `std::fs` or `std::net` imports the types for their destructors. No instance of them can
-//! exist, because every function that could make one is missing, so the destructors are never called.
+//! A guest that merely uses `std::fs` or `std::net` imports the types for their destructors. The destructors are never
+//! called, because without the functions no instances can exist.
 
 use wasmtime::{
     Result,
@@ -37,12 +37,12 @@ const HTTP: [(&str, &[&str]); 1] = [(
     ],
 )];
 
-/// The resource types of `wasi:sockets`.
+/// Links the resource types of `wasi:sockets`.
 pub(in crate::sandbox) fn add_sockets<T: 'static>(linker: &mut Linker<T>) -> Result<()> {
     add(linker, &SOCKETS)
 }
 
-/// The resource types of `wasi:http`.
+/// Links the resource types of `wasi:http`.
 pub(super) fn add_http<T: 'static>(linker: &mut Linker<T>) -> Result<()> {
     add(linker, &HTTP)
 }

@@ -1,4 +1,4 @@
-//! `wasi:io/error`: none of the orchestrator's streams fails, so there is never an error to look at.
+//! `wasi:io/error`: has no instances, because the streams of an orchestrator never fail.
 
 use wasmtime::{Result, component::Resource};
 

@@ -1,6 +1,6 @@
-//! `wasi:clocks/monotonic-clock`: the time of the turn in nanoseconds; a subscription is a durable timer.
+//! `wasi:clocks/monotonic-clock`: the time of the turn in nanoseconds. A subscription is a durable timer.
 //!
-//! So `thread::sleep(1h)` of an ordinary program waits for an hour without a thread, and survives restarts.
+//! So `thread::sleep(1h)` in an ordinary program does not block a thread, and survives restarts.
 
 use wasmtime::{Result, component::Resource};
 
@@ -9,12 +9,12 @@ use crate::sandbox::{bindings::orchestrator::wasi::clocks::monotonic_clock::Host
 
 use super::poll::Pollable;
 
-/// Nanoseconds in a millisecond: turns and timers are timed in milliseconds.
+/// Nanoseconds in a millisecond, the unit of turns and timers.
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
 impl Host for OrchestratorState {
     fn now(&mut self) -> Result<u64> {
-        // The clock stands still from the year 2554 on.
+        // Saturates in the year 2554.
         Ok(OrchestratorState::now(self)?.0.saturating_mul(NANOS_PER_MILLI))
     }
 
@@ -33,7 +33,7 @@ impl Host for OrchestratorState {
 
     fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<Pollable>> {
         let now = OrchestratorState::now(self)?.0;
-        // Counted in milliseconds: in nanoseconds, "for ever" would overflow.
+        // In milliseconds, because an infinite sleep would overflow in nanoseconds.
         let fire_at = Timestamp(now.saturating_add(duration.div_ceil(NANOS_PER_MILLI)));
         if duration == 0 {
             return Ok(self.table.push(Pollable::Ready)?);

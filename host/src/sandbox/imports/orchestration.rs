@@ -18,10 +18,11 @@ use crate::sandbox::{
 
 use super::{orchestration_poll, poll};
 
-/// All functions of the interface; `wait` by hand, because it suspends the guest and refuels its store.
+/// Links all functions of the interface. `wait` is registered by hand, because it suspends the guest and refuels its
+/// store.
 ///
-/// `subscribe` too, which the interface no longer has: components built before the first release import it from here,
-/// and their instances go on.
+/// So is `subscribe`, which the interface no longer has: components built before the first release import it from here,
+/// and their instances must continue.
 pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()> {
     orchestration::add_to_linker::<_, HasSelf<OrchestratorState>>(linker, |state| state)?;
     linker.allow_shadowing(true);

@@ -7,7 +7,7 @@ use crate::sandbox::{bindings::orchestrator::windlass::durable::orchestration_po
 
 use super::poll::Pollable;
 
-/// A pollable that is ready once the task has an outcome.
+/// Creates a pollable that is ready when the task has an outcome.
 pub(super) fn subscribe(state: &mut OrchestratorState, task: u32) -> Result<Resource<Pollable>> {
     state.lent()?;
     Ok(state.table.push(Pollable::Task(TaskId(task)))?)

@@ -1,7 +1,7 @@
-//! `wasi:io/poll`, registered by hand: blocking suspends the guest and refuels its store.
+//! `wasi:io/poll`, registered by hand, because blocking suspends the guest and refuels its store.
 //!
-//! What is ready is a matter of arrivals alone. While none of the pollables is ready the next arrival is applied; when
-//! there is none left, the guest is quiescent until the next turn.
+//! Readiness depends on arrivals only. While no pollable is ready, the next arrival is applied; when there are no more
+//! arrivals, the guest is quiescent until the next turn.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -15,7 +15,7 @@ use crate::model::TaskId;
 use crate::replay::{Execution, PollTimer, Polled};
 use crate::sandbox::state::OrchestratorState;
 
-/// Something that can become ready.
+/// The host's side of a pollable.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pollable {
@@ -23,7 +23,7 @@ pub enum Pollable {
     Ready,
     /// A task of the durable interface.
     Task(TaskId),
-    /// A durable timer behind a subscription to the clock; withdrawn when the pollable is dropped.
+    /// The durable timer of a clock subscription. Dropping the pollable withdraws it.
     Timer(PollTimer),
 }
 
@@ -32,7 +32,7 @@ impl Pollable {
         self.task().is_none_or(|task| execution.is_ready(task))
     }
 
-    /// What it waits for; none if it is always ready.
+    /// The task it waits for; `None` if it is always ready.
     fn task(self) -> Option<TaskId> {
         match self {
             Self::Ready => None,
@@ -41,7 +41,7 @@ impl Pollable {
     }
 }
 
-/// All functions of the interface.
+/// Links all functions of the interface.
 pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()> {
     let mut interface = linker.instance("wasi:io/poll@0.2.12")?;
     interface.resource("pollable", ResourceType::host::<Pollable>(), |mut store, rep| {
@@ -78,7 +78,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()
     Ok(())
 }
 
-/// Suspends the guest until it is resumed with the next turn, then gives it that turn's fuel and time.
+/// Suspends the guest until the next turn resumes it, then sets the fuel and time of that turn.
 pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, OrchestratorState>) -> Result<()> {
     let left = store.get_fuel()?;
     let cell = store.data().lent()?.clone();
@@ -86,7 +86,7 @@ pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, Orchestrator
         let mut content = cell.lock();
         content.quiescent = Some(content.allowance.fuel.saturating_sub(left));
     }
-    // No waker: whoever resumes the guest clears the state and polls.
+    // No waker is needed: the code that resumes the guest clears `quiescent` and polls.
     poll_fn(|_| {
         if cell.lock().quiescent.is_some() {
             Poll::Pending
@@ -101,7 +101,7 @@ pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, Orchestrator
     Ok(())
 }
 
-/// The positions of those that are ready, after waiting until there is one.
+/// Waits until a pollable is ready. Returns the positions of all that are ready.
 async fn poll(store: &mut StoreContextMut<'_, OrchestratorState>, pollables: &[Pollable]) -> Result<Vec<u32>> {
     if pollables.is_empty() {
         bail!("`poll` was called with nothing to poll");
@@ -110,7 +110,7 @@ async fn poll(store: &mut StoreContextMut<'_, OrchestratorState>, pollables: &[P
     if !at_once.is_empty() {
         return Ok(at_once);
     }
-    // Only arrivals make anything ready from here on, in this turn or a later one: the guest is in this call.
+    // While the guest is in this call, only arrivals can make a pollable ready, in this turn or a later one.
     let polled = Polled::new(pollables.iter().filter_map(|pollable| pollable.task()));
     loop {
         let ready = store

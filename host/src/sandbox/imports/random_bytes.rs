@@ -1,4 +1,5 @@
-//! `wasi:random/{random,insecure,insecure-seed}`: all from the execution's own stream, so that replay draws the same.
+//! `wasi:random/{random,insecure,insecure-seed}`: all draw from the execution's seeded stream, so replay returns the same
+//! bytes.
 
 use wasmtime::{Result, bail};
 
@@ -7,7 +8,7 @@ use crate::sandbox::{
     state::OrchestratorState,
 };
 
-/// Most bytes of one call. A guest that wants more asks again, and pays fuel for it.
+/// Maximum bytes of one call. A guest that needs more calls again, which costs fuel.
 const MAX_BYTES: u64 = 1 << 20;
 
 impl OrchestratorState {

@@ -1,4 +1,4 @@
-//! `wasi:io/streams`: standard input is empty, standard output and error are log lines. All of them are always ready.
+//! `wasi:io/streams`: standard input is empty; standard output and error become log lines. All streams are always ready.
 
 use wasmtime::{Result, component::Resource};
 
@@ -9,25 +9,25 @@ use crate::sandbox::{
 
 use super::poll::Pollable;
 
-/// Standard input: at its end.
+/// Standard input, which is empty.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Debug, Clone, Copy)]
 pub struct EmptyInput;
 
-/// Standard output or standard error: lines become log lines.
+/// Standard output or standard error, which become log lines.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
 #[derive(Debug, Clone, Copy)]
 pub enum LogStream {
-    /// Lines of the level "info".
+    /// Its lines have the level "info".
     Stdout,
-    /// Lines of the level "warn".
+    /// Its lines have the level "warn".
     Stderr,
 }
 
-/// Bytes that a guest may write at once; what it may log in a turn is limited by the execution.
+/// Maximum bytes of one write. The execution limits the log of a turn.
 const PERMITTED_BYTES: u64 = 64 << 10;
 
-/// What a function on a stream gives.
+/// The result of a function on a stream.
 type Answer<R> = Result<Result<R, StreamError>>;
 
 impl OrchestratorState {

@@ -7,7 +7,7 @@ use crate::sandbox::{
     state::OrchestratorState,
 };
 
-/// Nanoseconds in a millisecond: turns are timed in milliseconds.
+/// Nanoseconds in a millisecond, the unit of turns.
 const NANOS_PER_MILLI: u32 = 1_000_000;
 
 impl Host for OrchestratorState {
