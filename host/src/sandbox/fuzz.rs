@@ -1,4 +1,4 @@
-//! Components, descriptions, rules, addresses and output that nobody would make.
+//! Fuzz tests with malformed components, descriptions, rules, addresses and output.
 
 use std::fs;
 use std::path::PathBuf;
@@ -20,10 +20,10 @@ use crate::grants::{Destination, EgressRule};
 use crate::model::FunctionKind;
 use crate::schema::SchemaValidator;
 
-/// Longest component that is compiled and asked for its description, in bytes. A compiler takes its time.
+/// Maximum size of a component that is compiled and described, in bytes, because compiling is slow.
 const COMPILED_BYTES: usize = 8 << 10;
 
-/// The sample modules, where they are built.
+/// The sample modules, if they are built.
 fn sample_modules() -> Vec<Vec<u8>> {
     let folder: PathBuf = [
         env!("CARGO_MANIFEST_DIR"),
@@ -38,13 +38,13 @@ fn sample_modules() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn fuzz_upload_is_taken_in_or_refused() {
+fn fuzz_upload_is_accepted_or_refused() {
     let sandbox = sandbox();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    // A validator keeps types beside the bytes that they were declared with, and what is small may be compiled.
+    // A validator keeps types in memory, and small components may be compiled.
     let target = Target::new("upload").cases(1_000).memory(16 << 20, 100);
     target.seeds(sample_modules()).run(|component| {
         if validate::validate(component, 1 << 20).is_err() {
@@ -55,14 +55,14 @@ fn fuzz_upload_is_taken_in_or_refused() {
         }
         let inspected = runtime.block_on(sandbox.sandbox.inspect(Bytes::copy_from_slice(component)));
         if let Err(refused) = inspected {
-            assert!(!refused.is_transient(), "the module is to blame: {refused}");
+            assert!(!refused.is_transient(), "the error is not the host's: {refused}");
             assert!(refused.to_string().len() < 10_000, "{refused}");
         }
         true
     });
 }
 
-/// Texts of a description: names and schemas of all sorts.
+/// Texts of a description: names and schemas of all kinds.
 fn text() -> impl Strategy<Value = String> {
     let schemas = corpus("schema").into_iter().chain(corpus("name"));
     let near = near(schemas.collect(), Vec::new());
@@ -107,7 +107,7 @@ prop_compose! {
     }
 }
 
-/// What modules say of themselves.
+/// Descriptions that modules may return.
 fn described() -> impl Strategy<Value = (wit::ModuleDescription, Vec<WitEvent>)> {
     (
         prop::collection::vec(function(), 0..5),
@@ -128,7 +128,7 @@ prop_compose! {
 }
 
 #[test]
-fn fuzz_description_is_sound_or_refused() {
+fn fuzz_description_is_valid_or_refused() {
     let check = |(module, events)| {
         let described = Described { module, events };
         let Ok(description) = description::check(FunctionKind::Activity, described) else {
@@ -155,7 +155,7 @@ fn fuzz_description_is_sound_or_refused() {
 }
 
 #[test]
-fn fuzz_egress_rule_reads_back_what_it_writes_and_allows_what_it_names() {
+fn fuzz_egress_rule_round_trips_through_its_text() {
     let words = [
         "http://",
         "https://",
@@ -187,7 +187,7 @@ fn fuzz_egress_rule_reads_back_what_it_writes_and_allows_what_it_names() {
 }
 
 #[test]
-fn fuzz_output_is_cut_into_lines() {
+fn fuzz_output_is_split_into_lines() {
     let words = [
         "\n",
         "\r\n",
@@ -200,7 +200,7 @@ fn fuzz_output_is_cut_into_lines() {
     Target::new("output").words(&words).run(|bytes| {
         let (mut buffer, mut watch) = (LineBuffer::default(), PanicWatch::default());
         let mut look = |line: &str| {
-            // Bytes that are no UTF-8 become characters of three bytes.
+            // Each byte that is not UTF-8 becomes a character of three bytes.
             assert!(line.len() <= 3 * MAX_LINE_BYTES);
             watch.line(line);
             watch.logged(line);

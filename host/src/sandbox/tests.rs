@@ -1,4 +1,4 @@
-//! The sandbox with components made from WebAssembly text, one small guest for each behaviour.
+//! Tests of the sandbox with components built from WebAssembly text, one small guest for each behaviour.
 
 mod activities;
 mod connections;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{DescribeLimits, Sandbox, SandboxOptions};
 use crate::grants::ActivityLimits;
 
-/// A sandbox with little room, and the folder that it lives in.
+/// A sandbox with low limits, and its folder.
 pub(super) struct TestSandbox {
     pub(super) sandbox: Sandbox,
     _folder: tempfile::TempDir,
@@ -55,13 +55,13 @@ fn sandbox_with(change: impl FnOnce(&mut SandboxOptions)) -> TestSandbox {
 }
 
 impl TestSandbox {
-    /// The bytes of all compiled modules.
+    /// The size of all compiled modules in bytes.
     fn artefact_bytes(&self) -> u64 {
         let files = std::fs::read_dir(&self.sandbox.options().cache_dir).unwrap();
         files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
     }
 
-    /// Takes a component in as an upload does and loads it as a call does.
+    /// Inspects a component like an upload, and loads it like a call.
     async fn module(&self, component: Vec<u8>) -> super::Module {
         let bytes = Bytes::from(component);
         let inspected = self.sandbox.inspect(bytes.clone()).await.unwrap();
@@ -69,7 +69,7 @@ impl TestSandbox {
             .sandbox
             .load(inspected.digest, inspected.description.kind, || async move {
                 Err::<Bytes, _>(std::io::Error::other(
-                    "not asked for: the upload has left it in the cache",
+                    "not called: the module is in the cache after the upload",
                 ))
             });
         load.await.unwrap()

@@ -1,4 +1,4 @@
-//! Attempts of activities.
+//! Tests of attempts of activities.
 
 use std::{sync::Arc, time::Duration};
 
@@ -51,14 +51,14 @@ pub(super) fn parked() -> Guest {
 }
 
 #[tokio::test]
-async fn an_attempt_gives_back_what_the_function_returns() {
+async fn an_attempt_returns_the_output_of_the_function() {
     let run = run(&sandbox(), &Guest::activity()).await;
     assert_eq!(run.outcome.unwrap().as_str(), "{\"n\": 1.0}");
     assert!(run.fuel > 0 && run.fuel < 10_000, "{}", run.fuel);
 }
 
 #[tokio::test]
-async fn an_attempt_that_breaks_fails_with_its_reason() {
+async fn an_attempt_that_breaks_fails_with_the_reason() {
     let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
     let sandbox = sandbox_with(|options| options.activity.fuel = 1_000_000);
     check_failure(
@@ -84,24 +84,24 @@ async fn an_attempt_that_breaks_fails_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_busy_guest_and_a_parked_one_are_stopped_in_time() {
+async fn a_busy_guest_and_a_suspended_one_are_stopped_in_time() {
     let sandbox = sandbox_with(|options| {
         options.activity.timeout = Duration::from_millis(100);
         options.activity.fuel = u64::MAX / 4;
     });
     let busy = run(&sandbox, &Guest::activity().run("(loop $l (br $l)) unreachable")).await;
     assert_eq!(busy.outcome.unwrap_err().error_type, types::TIMEOUT);
-    // Little, on a machine that has other things to do.
-    assert!(busy.fuel > 0, "what it used is counted");
+    // It may be little on a busy machine.
+    assert!(busy.fuel > 0, "its fuel is counted");
     check_failure(&sandbox, parked(), types::TIMEOUT, "100ms").await;
-    // Their places are free again.
+    // Their slots are free again.
     for _ in 0..8 {
         check_failure(&sandbox, parked(), types::TIMEOUT, "100ms").await;
     }
 }
 
 #[tokio::test]
-async fn what_an_attempt_uses_is_shown_while_it_runs() {
+async fn the_meter_shows_the_fuel_of_a_running_attempt() {
     let sandbox = sandbox();
     let endless = Guest::activity().run("(loop $l (br $l)) unreachable").build();
     let module = sandbox.module(endless).await;
@@ -118,22 +118,22 @@ async fn what_an_attempt_uses_is_shown_while_it_runs() {
 }
 
 #[tokio::test]
-async fn what_a_dropped_attempt_used_is_counted() {
+async fn the_fuel_of_a_dropped_attempt_is_counted() {
     let sandbox = sandbox();
     let module = sandbox.module(parked().build()).await;
     let attempt = attempt();
     let meter = attempt.meter.clone();
     let mut run = Box::pin(sandbox.sandbox.run_activity(&module, attempt));
-    // It parks long before an epoch ends, when the meter is read.
+    // The guest is suspended long before the end of an epoch, at which the meter is updated.
     assert!((&mut run).now_or_never().is_none());
     drop(run);
     assert!(meter.fuel() > 0);
 }
 
 #[tokio::test]
-async fn in_each_slot_is_room_for_all_that_a_component_may_have() {
+async fn each_slot_has_room_for_the_maximum_of_a_component() {
     let sandbox = sandbox_with(|options| options.activity.timeout = Duration::from_secs(1));
-    // One memory is there already.
+    // The guest has one memory already.
     let demanding = parked()
         .item(&"(memory 1)".repeat(3))
         .item(&"(table 1 funcref)".repeat(16));
@@ -145,7 +145,7 @@ async fn in_each_slot_is_room_for_all_that_a_component_may_have() {
 }
 
 #[tokio::test]
-async fn an_attempt_too_many_finds_no_room() {
+async fn one_attempt_too_many_finds_no_room() {
     let sandbox = sandbox();
     let module = sandbox.module(parked().build()).await;
     let attempts = (0..5).map(|_| {
@@ -160,7 +160,7 @@ async fn an_attempt_too_many_finds_no_room() {
 }
 
 #[tokio::test]
-async fn what_an_attempt_logs_is_kept_up_to_a_limit() {
+async fn the_log_of_an_attempt_is_limited() {
     let guest = Guest::activity()
         .import("windlass:durable/activity-context@0.1.0", "log", "(param i32 i32 i32)")
         .run_first(
@@ -181,7 +181,7 @@ async fn what_an_attempt_logs_is_kept_up_to_a_limit() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_leaves_by_exit_fails_with_its_code() {
+async fn an_attempt_that_calls_exit_fails_with_its_code() {
     let exit = Guest::activity()
         .wit_import("wasi:cli/exit@0.2.12")
         .import("wasi:cli/exit@0.2.12", "exit", "(param i32)")

@@ -1,4 +1,4 @@
-//! Which requests share a connection, against servers of this test.
+//! Tests of the reuse of connections, with servers of the tests.
 
 use std::{
     sync::{
@@ -26,7 +26,7 @@ use crate::tls::ExtraRoots;
 
 use super::requests::{Client, empty, of_room, policy, read_head, text, with_length};
 
-/// What a server does with a request, by its method and by which one of its connection it is, from 1.
+/// What a server does with a request, given its method and its number on the connection, from 1.
 type Script = fn(&str, usize) -> Step;
 
 enum Step {
@@ -39,18 +39,18 @@ fn hello() -> String {
     with_length("hello")
 }
 
-/// A server whose connections are counted.
+/// A server that counts its connections.
 struct Counting {
     url: String,
     accepted: Arc<AtomicUsize>,
-    /// Methods of the requests in the order in which they came.
+    /// Methods of the requests in the order of arrival.
     seen: Arc<Mutex<Vec<String>>>,
-    /// Told of each connection that has ended.
+    /// Notified of each connection that has ended.
     ended: Arc<Notify>,
 }
 
 impl Counting {
-    /// One that does as the script says.
+    /// Starts a server with this script.
     async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
@@ -74,7 +74,7 @@ impl Counting {
         server
     }
 
-    /// One that keeps its connections.
+    /// Starts a server that keeps its connections open.
     async fn keeping() -> Self {
         Self::start(|_, _| Step::Answer(hello())).await
     }
@@ -87,7 +87,7 @@ impl Counting {
         self.seen.lock().unwrap().clone()
     }
 
-    /// A client in that room.
+    /// A client in this room.
     fn client(&self, connector: &Arc<Connector>, room: &Arc<RequestRoom>) -> Client {
         let reach = Reach::new(policy(std::slice::from_ref(&self.url)), of_room(room));
         let limits = ActivityLimits {
@@ -120,7 +120,7 @@ fn connector() -> Arc<Connector> {
     Arc::new(Connector::system(ExtraRoots::none()))
 }
 
-/// Sends a request and reads the answer.
+/// Sends a request and reads the response.
 async fn send(client: &mut Client, method: Method, url: &str, body: WasiBody) -> Result<String, Error> {
     let request = Request::builder().method(method).uri(url).body(body).unwrap();
     text(client.send(request, RequestOptions::default()).await?).await
@@ -136,7 +136,7 @@ async fn get(client: &mut Client, server: &Counting) -> Result<String, Error> {
     send(client, Method::GET, &server.url, empty()).await
 }
 
-/// Lets time pass, without making connections wait for it.
+/// Advances the clock, which runs normally before and after, so that connections work.
 async fn pass(time: Duration) {
     pause();
     advance(time).await;
@@ -144,11 +144,11 @@ async fn pass(time: Duration) {
 }
 
 #[tokio::test]
-async fn requests_of_one_room_share_a_connection_and_those_of_others_do_not() {
+async fn only_requests_in_the_same_room_share_a_connection() {
     let (server, connector) = (Counting::keeping().await, connector());
     let (ours, theirs) = (Arc::<RequestRoom>::default(), Arc::<RequestRoom>::default());
     for _ in 0..3 {
-        // An attempt each.
+        // Each client is an attempt.
         let mut client = server.client(&connector, &ours);
         for _ in 0..3 {
             assert_eq!(get(&mut client, &server).await.unwrap(), "hello");
@@ -166,7 +166,7 @@ async fn requests_of_one_room_share_a_connection_and_those_of_others_do_not() {
 }
 
 #[tokio::test]
-async fn a_connection_is_no_permission() {
+async fn an_idle_connection_does_not_grant_access() {
     let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
     get(&mut server.client(&connector, &room), &server).await.unwrap();
     let nowhere = Reach::new(Arc::default(), of_room(&room));
@@ -177,7 +177,7 @@ async fn a_connection_is_no_permission() {
 }
 
 #[tokio::test]
-async fn requests_at_the_same_time_have_a_connection_each_and_few_are_kept() {
+async fn concurrent_requests_have_their_own_connections_of_which_few_are_kept() {
     let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
     let mut clients: Vec<Client> = (0..40).map(|_| server.client(&connector, &room)).collect();
     let open = join_all(clients.iter_mut().map(|client| client.get(&server.url))).await;
@@ -189,7 +189,7 @@ async fn requests_at_the_same_time_have_a_connection_each_and_few_are_kept() {
 }
 
 #[tokio::test]
-async fn a_room_keeps_a_bounded_number_and_closes_the_oldest_first() {
+async fn a_room_keeps_a_limited_number_and_closes_the_oldest_first() {
     let (connector, room) = (connector(), Arc::default());
     let mut servers = Vec::new();
     for _ in 0..66 {
@@ -200,14 +200,14 @@ async fn a_room_keeps_a_bounded_number_and_closes_the_oldest_first() {
     assert_eq!(connector.counts().idle, 64);
     servers[0].ended.notified().await;
     servers[1].ended.notified().await;
-    // Another room has its own.
+    // Another room has its own limit.
     let last = &servers[65];
     get(&mut last.client(&connector, &Arc::default()), last).await.unwrap();
     assert_eq!(connector.counts().idle, 65);
 }
 
 #[tokio::test]
-async fn a_response_that_was_not_read_whole_closes_its_connection() {
+async fn a_response_that_was_not_read_completely_closes_its_connection() {
     let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
     let mut client = server.client(&connector, &room);
     drop(client.get(&server.url).await.unwrap());
@@ -217,7 +217,7 @@ async fn a_response_that_was_not_read_whole_closes_its_connection() {
 }
 
 #[tokio::test]
-async fn a_response_without_a_body_needs_no_reading() {
+async fn a_response_without_a_body_need_not_be_read() {
     let server = Counting::start(|_, _| Step::Answer("HTTP/1.1 204 No Content\r\n\r\n".into())).await;
     let (connector, room) = (connector(), Arc::default());
     let mut client = server.client(&connector, &room);
@@ -227,7 +227,7 @@ async fn a_response_without_a_body_needs_no_reading() {
 }
 
 #[tokio::test]
-async fn a_connection_that_its_server_does_not_keep_is_not_used_again() {
+async fn a_connection_that_the_server_closes_is_not_used_again() {
     let scripts: [Script; 2] = [
         |_, _| Step::Answer("HTTP/1.1 200 OK\r\nconnection: Close\r\ncontent-length: 5\r\n\r\nhello".into()),
         |_, _| Step::Answer("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello".into()),
@@ -242,7 +242,7 @@ async fn a_connection_that_its_server_does_not_keep_is_not_used_again() {
     }
 }
 
-/// Answers the first request of a connection, and closes it when the second one has come.
+/// Answers the first request of a connection, and closes the connection at the second one.
 fn closes_at_the_second(_: &str, number: usize) -> Step {
     match number {
         1 => Step::Answer(hello()),
@@ -251,7 +251,7 @@ fn closes_at_the_second(_: &str, number: usize) -> Step {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_closed_instead_of_an_answer_is_replaced_if_the_method_allows_it() {
+async fn a_request_is_repeated_if_the_connection_was_closed_and_the_method_is_idempotent() {
     for (method, is_repeated) in [
         (Method::GET, true),
         (Method::DELETE, true),
@@ -287,32 +287,32 @@ async fn a_body_that_was_read_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_every_connection_makes_no_request_fail() {
+async fn no_request_fails_if_the_server_closes_every_connection() {
     let server = Counting::start(|_, _| Step::AnswerAndClose(hello())).await;
     let (connector, room) = (connector(), Arc::default());
     let mut client = server.client(&connector, &room);
     for _ in 0..100 {
-        // Whether or not the end of the last connection has arrived.
+        // The end of the last connection may or may not have arrived.
         assert_eq!(get(&mut client, &server).await.unwrap(), "hello");
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_was_closed_while_idle_takes_no_request() {
+async fn a_connection_that_was_closed_while_idle_is_not_used() {
     let server = Counting::start(|_, _| Step::AnswerAndClose(hello())).await;
     let (connector, room) = (connector(), Arc::default());
     let mut client = server.client(&connector, &room);
     for _ in 0..100 {
         let answer = send(&mut client, Method::POST, &server.url, body("abc")).await;
         assert_eq!(answer.unwrap(), "hello");
-        // The end has been sent, whether or not the runtime has noticed.
+        // The end was sent, but the runtime may not have noticed it.
         server.ended.notified().await;
     }
     assert_eq!((server.seen().len(), server.accepted()), (100, 100));
 }
 
 #[tokio::test]
-async fn idle_connections_are_closed_after_a_time() {
+async fn idle_connections_expire() {
     let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
     get(&mut server.client(&connector, &room), &server).await.unwrap();
     pass(Duration::from_secs(31)).await;
@@ -321,7 +321,7 @@ async fn idle_connections_are_closed_after_a_time() {
 }
 
 #[tokio::test]
-async fn a_request_that_cannot_be_repeated_takes_a_connection_that_was_just_used() {
+async fn a_request_that_cannot_be_repeated_only_takes_a_recently_used_connection() {
     let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
     let mut client = server.client(&connector, &room);
     get(&mut client, &server).await.unwrap();
@@ -336,7 +336,7 @@ async fn a_request_that_cannot_be_repeated_takes_a_connection_that_was_just_used
 }
 
 #[tokio::test]
-async fn a_connection_in_use_is_replaced_after_a_time() {
+async fn a_connection_in_use_is_replaced_at_its_maximum_age() {
     let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
     let mut client = server.client(&connector, &room);
     for _ in 0..17 {
@@ -347,12 +347,12 @@ async fn a_connection_in_use_is_replaced_after_a_time() {
 }
 
 #[tokio::test]
-async fn connections_of_a_room_that_is_gone_are_closed() {
+async fn connections_of_a_dropped_room_are_closed() {
     let (server, connector) = (Counting::keeping().await, connector());
     let room = Arc::<RequestRoom>::default();
     get(&mut server.client(&connector, &room), &server).await.unwrap();
     drop(room);
-    // Nobody can ask for it any more; it goes with its time, or with the next look.
+    // No request can take the connection any more. It is closed when it expires, or at the next check.
     pass(Duration::from_secs(31)).await;
     server.ended.notified().await;
 }

@@ -1,4 +1,4 @@
-//! What attempts are granted: limits within those of the host, settings and secrets.
+//! Tests of grants: limits within those of the host, settings and secrets.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ async fn run(sandbox: &TestSandbox, guest: &Guest, grants: Grants) -> ActivityRu
     sandbox.sandbox.run_activity(&module, attempt).await.unwrap()
 }
 
-/// The failure of a guest under limits of its own.
+/// The failure of a guest with these limits.
 async fn failure(guest: Guest, limits: ActivityLimits) -> Failure {
     let grants = Grants {
         limits,
@@ -46,7 +46,7 @@ fn endless() -> Guest {
 }
 
 #[tokio::test]
-async fn a_limit_of_a_grant_ends_an_attempt_and_is_named() {
+async fn a_limit_of_a_grant_ends_an_attempt_with_a_message() {
     let none = ActivityLimits::UNLIMITED;
     let fuel = ActivityLimits {
         fuel: 1_000_000,
@@ -78,7 +78,7 @@ async fn a_limit_of_a_grant_ends_an_attempt_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_grant_of_less_memory_holds_when_a_guest_grows_and_when_it_begins() {
+async fn a_memory_limit_of_a_grant_applies_at_the_start_and_to_growth() {
     let limit = |memory_bytes| ActivityLimits {
         memory_bytes,
         ..ActivityLimits::UNLIMITED
@@ -89,7 +89,7 @@ async fn a_grant_of_less_memory_holds_when_a_guest_grows_and_when_it_begins() {
         types::MEMORY,
         "the guest exceeded its limit of 1048576 bytes of memory",
     );
-    // Two pages are what it begins with.
+    // The guest starts with two pages.
     check(
         &failure(Guest::activity(), limit(100_000)).await,
         types::MEMORY,
@@ -98,7 +98,7 @@ async fn a_grant_of_less_memory_holds_when_a_guest_grows_and_when_it_begins() {
 }
 
 #[tokio::test]
-async fn what_is_handed_over_in_one_call_is_bounded_by_the_longest_payload() {
+async fn the_bytes_passed_to_the_host_in_one_call_are_limited() {
     let sandbox = sandbox_with(|options| options.activity.memory_bytes = 16 << 20);
     let guest = Guest::activity().run(
         "(drop (memory.grow (i32.const 100)))
@@ -132,7 +132,7 @@ async fn a_grant_does_not_widen_the_limits_of_the_host() {
     );
 }
 
-/// Settings and secrets of the tests. As a result, a value has to be JSON.
+/// Settings and secrets of the tests. The values are JSON, because guests return them.
 fn given() -> Grants {
     Grants {
         config: BTreeMap::from([("region".into(), "\"eu-west\"".into())]),
@@ -141,7 +141,7 @@ fn given() -> Grants {
     }
 }
 
-/// Asks for `region` by `ask`, and gives back what it is told, or `null`.
+/// A guest that calls the import `ask` with `region`, and returns the result, or `null`.
 fn asks(ask: &str) -> Guest {
     Guest::activity()
         .import(CONTEXT, ask, "(param i32 i32 i32)")
@@ -159,7 +159,7 @@ fn asks(ask: &str) -> Guest {
 }
 
 #[tokio::test]
-async fn a_guest_asks_for_settings_and_secrets_by_name() {
+async fn a_guest_reads_settings_and_secrets_by_name() {
     let sandbox = sandbox();
     for (ask, value) in [("config", "\"eu-west\""), ("secret", "\"correct horse\"")] {
         let given = run(&sandbox, &asks(ask), given()).await;
@@ -179,7 +179,7 @@ async fn a_module_that_describes_itself_has_no_secrets() {
 }
 
 #[tokio::test]
-async fn an_orchestration_cannot_ask_for_secrets() {
+async fn an_orchestration_cannot_read_secrets() {
     let guest = Guest::orchestrator()
         .wit_import(CONTEXT)
         .import(CONTEXT, "secret", "(param i32 i32 i32)")
@@ -189,7 +189,7 @@ async fn an_orchestration_cannot_ask_for_secrets() {
 }
 
 #[tokio::test]
-async fn a_secret_that_a_guest_logs_is_covered() {
+async fn a_secret_that_a_guest_logs_is_masked() {
     let guest = Guest::activity()
         .import(CONTEXT, "secret", "(param i32 i32 i32)")
         .import(CONTEXT, "log", "(param i32 i32 i32)")
@@ -203,8 +203,8 @@ async fn a_secret_that_a_guest_logs_is_covered() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_message_of_a_panic_is_covered() {
-    // As the SDK reports a panic: a line in the log, then a trap.
+async fn a_secret_in_the_message_of_a_panic_is_masked() {
+    // The SDK reports a panic in this way: a line in the log, then a trap.
     let guest = Guest::activity()
         .import(CONTEXT, "log", "(param i32 i32 i32)")
         .item("(data (i32.const 1024) \"panicked at a.rs:1:1: no user correct horse\")")
@@ -223,7 +223,7 @@ async fn a_secret_in_the_message_of_a_panic_is_covered() {
 }
 
 #[tokio::test]
-async fn lines_without_end_and_secrets_of_as_many_lines_as_may_be_do_not_keep_the_host_busy() {
+async fn endless_lines_and_the_maximum_of_secrets_do_not_keep_the_host_busy() {
     let guest = Guest::activity()
         .wit_import("wasi:cli/stdout@0.2.12")
         .import("wasi:cli/stdout@0.2.12", "get-stdout", "(result i32)")

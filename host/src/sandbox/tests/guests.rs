@@ -1,28 +1,29 @@
-//! Makes components from WebAssembly text: a description in static memory, and a `run` to fill in.
+//! Builds components from WebAssembly text, with a description in static memory and a given body of `run`.
 
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, SourceMap};
 
 use crate::model::FunctionKind;
 
-/// Where static data begins; below is scratch space for results.
+/// The address at which static data begins. Below it is scratch space for results.
 const DATA: u32 = 4096;
-/// Bytes of a page of memory.
+/// The size of a page of memory in bytes.
 const PAGE_BYTES: usize = 64 << 10;
-/// Bytes of a `function-description` in the canonical ABI.
+/// The size of a `function-description` in the canonical ABI in bytes.
 const FUNCTION_BYTES: usize = 136;
 
-/// A component to make.
+/// A builder of components.
 #[derive(Clone)]
 pub(super) struct Guest {
     kind: FunctionKind,
     wit: Wit,
     functions: Vec<Function>,
-    /// WIT imports beyond those of the kind.
+    /// WIT imports in addition to those of the kind.
     wit_imports: String,
     /// Core imports.
     imports: String,
-    /// Body of `run`, with `$name`, `$name_len`, `$input`, `$input_len`; leaves the address of its result.
+    /// Body of `run`, with the parameters `$name`, `$name_len`, `$input`, `$input_len`. It leaves the address of its
+    /// result on the stack.
     run: String,
     /// Body of `describe` before it returns the description.
     describe: String,
@@ -30,11 +31,11 @@ pub(super) struct Guest {
     items: String,
 }
 
-/// Which `windlass:durable` a component is made from.
+/// The version of `windlass:durable` that a component is built from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wit {
     Current,
-    /// The one before the first release, with `subscribe` in `orchestration`.
+    /// The version before the first release, with `subscribe` in `orchestration`.
     Draft,
 }
 
@@ -44,7 +45,7 @@ struct Function {
     input_schema: Option<String>,
 }
 
-/// Ends `run` with the input as the output.
+/// Code that ends `run` with the input as the output.
 pub(super) const RETURN_INPUT: &str = "
     (i32.store8 (i32.const 512) (i32.const 0))
     (i32.store (i32.const 516) (local.get $input))
@@ -52,7 +53,7 @@ pub(super) const RETURN_INPUT: &str = "
     (i32.const 512)";
 
 impl Guest {
-    /// Gives its input back, under the name `Echo`.
+    /// A guest with the function `Echo`, which returns its input.
     pub(super) fn new(kind: FunctionKind) -> Self {
         Self {
             kind,
@@ -75,13 +76,13 @@ impl Guest {
         Self::new(FunctionKind::Activity)
     }
 
-    /// Is made from the package as it was before the first release.
+    /// Uses the WIT package from before the first release.
     pub(super) fn of_draft(mut self) -> Self {
         self.wit = Wit::Draft;
         self
     }
 
-    /// Describes no functions but those named from here on.
+    /// Removes all functions from the description.
     pub(super) fn without_functions(mut self) -> Self {
         self.functions.clear();
         self
@@ -101,7 +102,7 @@ impl Guest {
         self
     }
 
-    /// An import of the durable interface.
+    /// Adds an import of the durable interface.
     pub(super) fn durable(self, function: &str, signature: &str) -> Self {
         self.import("windlass:durable/orchestration@0.1.0", function, signature)
     }
@@ -111,13 +112,13 @@ impl Guest {
         self
     }
 
-    /// What `run` does; `body` leaves the address of the result, or never ends.
+    /// Sets the body of `run`. It leaves the address of the result on the stack, or does not return.
     pub(super) fn run(mut self, body: &str) -> Self {
         self.run = body.into();
         self
     }
 
-    /// What `run` does before it gives the input back.
+    /// Sets the code that `run` executes before it returns the input.
     pub(super) fn run_first(self, body: &str) -> Self {
         self.run(&format!("{body}{RETURN_INPUT}"))
     }
@@ -139,7 +140,7 @@ impl Guest {
             FunctionKind::Activity => ("activity-module", "windlass:durable/activity@0.1.0"),
         };
         let (description, data) = self.data();
-        // Each byte of data is three characters.
+        // Each byte of data is written as three characters.
         let pages = 2.max((DATA as usize + data.len() / 3).div_ceil(PAGE_BYTES));
         let Self {
             imports,
@@ -172,7 +173,7 @@ impl Guest {
         encode(resolve(self.wit), &core, &wit)
     }
 
-    /// Address of the description, and all of its data as the text of a data segment.
+    /// The address of the description, and its data as the text of a data segment.
     fn data(&self) -> (u32, String) {
         let mut bytes = vec![0; 16 + self.functions.len() * FUNCTION_BYTES];
         let put = |bytes: &mut Vec<u8>, at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
@@ -201,13 +202,12 @@ impl Guest {
     }
 }
 
-/// Wraps a core module as a component of the one world in `wit`.
+/// Wraps a core module as a component of the only world in `wit`.
 pub(super) fn component(core: &str, wit: &str) -> Vec<u8> {
     encode(resolve(Wit::Current), core, wit)
 }
 
-/// What a component of that world of `windlass:durable` imports if it uses everything, as tools for languages other than
-/// Rust have it.
+/// All imports of a world of `windlass:durable`. Tools for languages other than Rust import all of them.
 pub(super) fn imports_of_world(world: &str) -> Vec<String> {
     let resolve = resolve(Wit::Current);
     let (_, world) = resolve

@@ -1,4 +1,4 @@
-//! Guests that no compiler would make. Those that one would make are in `sample-modules/hostile`.
+//! Hostile guests that no compiler would produce. Those that a compiler can produce are in `sample-modules/hostile`.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{
     sandbox, sandbox_with,
 };
 
-/// What a kind of guest makes of the body of its `run`: the failure of an activity and that of an orchestration.
+/// The failures of an activity and of an orchestration with the same change.
 async fn failures(sandbox: &TestSandbox, change: impl Fn(Guest) -> Guest) -> [Failure; 2] {
     let activity = run(sandbox, &change(Guest::activity())).await.outcome.unwrap_err();
     let module = sandbox.module(change(Guest::orchestrator()).build()).await;
@@ -34,7 +34,7 @@ async fn check(sandbox: &TestSandbox, error_type: &str, message: &str, change: i
     still_runs(sandbox).await;
 }
 
-/// The next guest finds its place, and nothing in it.
+/// Checks that the next guest runs in a clean slot.
 async fn still_runs(sandbox: &TestSandbox) {
     let echo = run(sandbox, &Guest::activity()).await;
     assert_eq!(echo.outcome.unwrap().as_str(), "{\"n\": 1.0}");
@@ -46,14 +46,14 @@ async fn refused(sandbox: &TestSandbox, component: Vec<u8>) -> UploadError {
     refused
 }
 
-/// Grows until nothing more is given, and then breaks as a program does that finds no memory.
+/// Grows a memory or table until the host refuses, and then aborts like a program without memory.
 fn grow_all(grow: &str) -> String {
     format!("(loop $l (br_if $l (i32.ne ({grow}) (i32.const -1)))) unreachable")
 }
 
 #[tokio::test]
-async fn memory_can_be_had_up_to_the_cap() {
-    // Two pages are there from the start.
+async fn a_guest_can_use_memory_up_to_the_limit() {
+    // The guest starts with two pages.
     let all = "(drop (memory.grow (i32.const 62))) (i32.store (i32.const 4194300) (i32.const 1))";
     for _ in 0..10 {
         assert!(run(&sandbox(), &Guest::activity().run_first(all)).await.outcome.is_ok());
@@ -61,7 +61,7 @@ async fn memory_can_be_had_up_to_the_cap() {
 }
 
 #[tokio::test]
-async fn memory_beyond_the_cap_is_refused_however_many_memories_it_is_spread_over() {
+async fn the_memory_limit_applies_to_all_memories_together() {
     let sandbox = sandbox();
     let spread = ["$b", "$c", "$d"].map(|memory| format!("(drop (memory.grow {memory} (i32.const 20)))"));
     let body = spread.concat() + &grow_all("memory.grow $b (i32.const 1)");
@@ -72,14 +72,14 @@ async fn memory_beyond_the_cap_is_refused_however_many_memories_it_is_spread_ove
 }
 
 #[tokio::test]
-async fn tables_grow_up_to_their_own_cap_and_count_as_memory() {
+async fn tables_have_their_own_limit_and_count_as_memory() {
     let sandbox = sandbox();
     let grow = |table: &str| grow_all(&format!("table.grow {table} (ref.null func) (i32.const 1000)"));
     check(&sandbox, types::MEMORY, "", |guest| {
         guest.item("(table $t 0 funcref)").run(&grow("$t"))
     })
     .await;
-    // Eight tables at their cap are more than the memory cap.
+    // Eight tables at their limit exceed the memory limit.
     let tables: String = (0..8).map(|n| format!("(table $t{n} 0 funcref)")).collect();
     let full: String = (0..7)
         .map(|n| format!("(drop (table.grow $t{n} (ref.null func) (i32.const 70000)))"))
@@ -92,7 +92,7 @@ async fn tables_grow_up_to_their_own_cap_and_count_as_memory() {
 }
 
 #[tokio::test]
-async fn recursion_ends_with_the_stack() {
+async fn endless_recursion_exhausts_the_stack() {
     let deeper = "(func $deeper (param i64) (result i64)
         (i64.add (call $deeper (i64.add (local.get 0) (i64.const 1))) (local.get 0)))";
     let body = format!("(drop (call $deeper (i64.const 0))) {RETURN_INPUT}");
@@ -103,7 +103,7 @@ async fn recursion_ends_with_the_stack() {
     .await;
 }
 
-/// Ends `run` with a text of the guest's memory as its result.
+/// Code that ends `run` with a text of the guest's memory as its result.
 fn result(address: u32, length: u32) -> String {
     format!(
         "(i32.store (i32.const 512) (i32.const 0)) (i32.store (i32.const 516) (i32.const {address}))
@@ -112,7 +112,7 @@ fn result(address: u32, length: u32) -> String {
 }
 
 #[tokio::test]
-async fn a_result_that_is_no_text_of_the_guest_is_named() {
+async fn a_result_that_is_not_valid_text_is_reported() {
     let sandbox = sandbox();
     let not_utf8 = format!(
         "(i32.store (i32.const 1024) (i32.const 0xfffefdfc)) {}",
@@ -133,7 +133,7 @@ async fn a_result_that_is_no_text_of_the_guest_is_named() {
 
 #[tokio::test]
 async fn a_failure_with_more_causes_than_fit_is_not_copied() {
-    // `err`, with an error type, a message, no details, and two thousand million causes.
+    // `err`, with an error type, a message, no details, and two billion causes.
     let causes = "(i32.store (i32.const 512) (i32.const 1))
         (i32.store (i32.const 548) (i32.const 1024)) (i32.store (i32.const 552) (i32.const 0x7fffffff))
         (i32.const 512)";
@@ -159,7 +159,7 @@ async fn a_log_line_of_ten_megabytes_is_not_copied() {
 }
 
 #[tokio::test]
-async fn a_component_of_thousands_of_functions_is_taken_in() {
+async fn a_component_with_thousands_of_functions_is_accepted() {
     let functions: String = (0..5_000)
         .map(|n| format!("(func (export \"f{n}\") (param i32) (result i32) (i32.add (local.get 0) (i32.const {n})))"))
         .collect();
@@ -172,7 +172,7 @@ async fn a_component_of_thousands_of_functions_is_taken_in() {
 }
 
 #[tokio::test]
-async fn types_nested_deeply_or_doubled_often_are_refused() {
+async fn deeply_nested_and_exponentially_large_types_are_refused() {
     let sandbox = sandbox();
     let nested = |inner: &str, outer: &dyn Fn(usize) -> String, levels: usize| {
         let types: String = (1..levels).map(outer).collect();
@@ -186,7 +186,7 @@ async fn types_nested_deeply_or_doubled_often_are_refused() {
     assert_eq!(refusal.code(), "module-invalid", "{refusal}");
 }
 
-/// A section of a component: its kind, its length, its content.
+/// A section of a component: kind, length and content.
 fn section(kind: u8, content: &[u8]) -> Vec<u8> {
     let mut section = vec![kind];
     let mut length = content.len();
@@ -200,7 +200,7 @@ fn section(kind: u8, content: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn components_nested_deeply_are_dealt_with() {
+async fn deeply_nested_components_are_handled() {
     const COMPONENT: u8 = 4;
     let head = wat::parse_str("(component)").unwrap();
     let nested = (0..10_000).fold(head.clone(), |inner, _| {
@@ -209,13 +209,13 @@ async fn components_nested_deeply_are_dealt_with() {
     let sandbox = sandbox();
     let refusal = refused(&sandbox, nested.clone()).await;
     assert_eq!(refusal.code(), "module-no-known-export", "{refusal}");
-    // Beside the parts of a sound one, of which it is none.
+    // As an unused part of a valid component.
     let beside = [Guest::activity().build(), section(COMPONENT, &nested)].concat();
     sandbox.sandbox.inspect(beside.into()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_few_bytes_far_apart_do_not_become_an_image_of_all_between_them() {
+async fn a_few_bytes_far_apart_do_not_become_a_large_image() {
     const MODULE: u8 = 1;
     let far_apart = wat::parse_str(r#"(module (memory 64) (data (i32.const 0) "a") (data (i32.const 4194303) "b"))"#);
     let module = section(MODULE, &far_apart.unwrap());
@@ -227,8 +227,8 @@ async fn a_few_bytes_far_apart_do_not_become_an_image_of_all_between_them() {
     assert!(bytes < 4 << 20, "{bytes}");
 }
 
-/// The most memory of the host that an attempt takes which begins with a text of `length` bytes at 65536, and then does the
-/// same again and again until it is stopped.
+/// The maximum host memory that an attempt uses. The guest creates a text of `length` bytes at 65536, and then repeats
+/// `body` until it is stopped.
 fn taken_by_repeating(length: u32, body: &str, imports: impl Fn(Guest) -> Guest) -> usize {
     let hoard = format!(
         "(drop (memory.grow (i32.const 60)))
@@ -252,7 +252,7 @@ fn taken_by_repeating(length: u32, body: &str, imports: impl Fn(Guest) -> Guest)
 }
 
 #[test]
-fn requests_that_are_never_sent_take_little_of_the_host() {
+fn requests_that_are_never_sent_use_little_host_memory() {
     const TYPES: &str = "wasi:http/types@0.2.12";
     let http = |guest: Guest| {
         guest
@@ -274,7 +274,7 @@ fn requests_that_are_never_sent_take_little_of_the_host() {
     let header = "(call $append (call $fields)
         (i32.const 65536) (i32.const 1) (i32.const 65536) (i32.const 30000) (i32.const 1032))";
     let request = "(call $outgoing-request (call $fields))";
-    // The last of the cases is a method without a name.
+    // The case 9 is `other`, a method given by its name.
     let method = format!("(drop (call $set-method {request} (i32.const 9) (i32.const 65536) (i32.const 1000000)))");
     let authority =
         format!("(drop (call $set-authority {request} (i32.const 1) (i32.const 65536) (i32.const 1000000)))");
@@ -285,7 +285,7 @@ fn requests_that_are_never_sent_take_little_of_the_host() {
 }
 
 #[test]
-fn zeros_by_the_terabyte_are_not_written() {
+fn writing_terabytes_of_zeroes_uses_little_host_memory() {
     let stdout = |guest: Guest| {
         guest
             .wit_import("wasi:cli/stdout@0.2.12")
@@ -302,8 +302,8 @@ fn zeros_by_the_terabyte_are_not_written() {
 }
 
 #[tokio::test]
-async fn polling_for_a_great_deal_while_a_great_deal_arrives_ends_soon() {
-    // A guest has 100,000 handles at most, those that it lends counted twice.
+async fn polling_many_tasks_with_many_arrivals_ends_soon() {
+    // A guest has at most 100,000 handles, and borrowed ones count twice.
     const POLLABLES: u32 = 40_000;
     let guest = Guest::orchestrator()
         .wit_import("windlass:durable/orchestration-poll@0.1.0")
@@ -337,7 +337,7 @@ async fn polling_for_a_great_deal_while_a_great_deal_arrives_ends_soon() {
     assert!(taken < Duration::from_secs(10), "{taken:?}");
 }
 
-/// Other processes do not lengthen it, as they do any time on the wall.
+/// CPU time, which does not depend on other processes like wall-clock time.
 fn cpu_time_of_this_thread() -> Duration {
     let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     let on_cpu = times.split(' ').next().unwrap();

@@ -1,4 +1,4 @@
-//! Orchestrators driven by the replay core, as the engine drives them.
+//! Tests of orchestrators that the replay core drives, as in the engine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use super::{
     sandbox, sandbox_with,
 };
 
-/// Offers every function.
+/// A directory with every function.
 struct Everything;
 
 impl Directory for Everything {
@@ -56,7 +56,7 @@ fn started(function: &str, input: &str) -> Arc<Started> {
     })
 }
 
-/// A module's guest with its execution, turn by turn.
+/// Runs a module's guest turn by turn.
 pub(super) struct Run {
     pub(super) player: Player<OrchestratorGuest>,
     started: Arc<Started>,
@@ -125,7 +125,7 @@ fn sleeper() -> Guest {
 }
 
 #[tokio::test]
-async fn a_run_ends_with_what_it_returns() {
+async fn a_run_ends_with_its_output() {
     let sandbox = sandbox();
     let mut run = run(&sandbox, &Guest::orchestrator()).await;
     let turn = run.turn(vec![]).unwrap();
@@ -134,7 +134,7 @@ async fn a_run_ends_with_what_it_returns() {
 }
 
 #[tokio::test]
-async fn waiting_suspends_the_guest_until_the_turn_that_brings_something() {
+async fn waiting_suspends_the_guest_until_a_turn_with_a_matching_arrival() {
     let sandbox = sandbox();
     let mut run = run(&sandbox, &sleeper()).await;
     let first = run.turn(vec![]).unwrap();
@@ -148,7 +148,7 @@ async fn waiting_suspends_the_guest_until_the_turn_that_brings_something() {
     assert_eq!(
         run.turn(vec![]).unwrap().turn.decisions,
         [],
-        "a turn that brings nothing changes nothing"
+        "a turn without arrivals decides nothing"
     );
     run.turn(vec![Arrival::TimerFired { task: TaskId(1) }]).unwrap();
     assert_eq!(run.ended().unwrap().unwrap().as_str(), "\"hello\"");
@@ -168,7 +168,7 @@ async fn a_history_is_replayed_by_another_guest() {
 }
 
 #[tokio::test]
-async fn the_clock_stands_still_in_a_turn_and_sleeping_is_a_durable_timer() {
+async fn the_time_is_constant_within_a_turn_and_sleeping_is_a_durable_timer() {
     let guest = Guest::orchestrator()
         .wit_import("wasi:clocks/monotonic-clock@0.2.12")
         .import("wasi:clocks/monotonic-clock@0.2.12", "now", "(result i64)")
@@ -201,7 +201,7 @@ async fn the_clock_stands_still_in_a_turn_and_sleeping_is_a_durable_timer() {
 }
 
 #[tokio::test]
-async fn what_guests_took_comes_back_when_they_are_gone() {
+async fn dropped_guests_return_their_memory_to_the_system() {
     const GUESTS: usize = 64;
     const TAKEN: usize = 3 << 20;
     let sandbox = sandbox_with(|options| options.hot_guests = 64);
@@ -214,7 +214,7 @@ async fn what_guests_took_comes_back_when_they_are_gone() {
              (drop (call $create-timer (i64.const 5000))) (call $wait (i32.const 1024))"
         ));
     let module = sandbox.module(guest.build()).await;
-    // Other tests of this process take and give back memory meanwhile, so one look may be wrong, but not all of them.
+    // Other tests of this process allocate and free memory at the same time, so a single measurement may be wrong.
     let given_back = (0..5).map(|_| {
         let mut guests: Vec<_> = (0..GUESTS)
             .map(|_| Run::new(&sandbox.sandbox, &module, "Echo", "1"))
@@ -247,7 +247,7 @@ async fn what_guests_took_comes_back_when_they_are_gone() {
     assert!(kept > 0 && kept <= GUESTS * (32 << 10), "{kept}");
 }
 
-/// What this process has in memory.
+/// The resident memory of this process in bytes.
 fn resident_bytes() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     let resident: usize = pages.split(' ').nth(1).unwrap().parse().unwrap();
@@ -255,13 +255,13 @@ fn resident_bytes() -> usize {
 }
 
 #[tokio::test]
-async fn an_event_loop_polls_for_a_task() {
+async fn an_event_loop_can_poll_a_task() {
     const POLL: &str = "windlass:durable/orchestration-poll@0.1.0";
     const SUBSCRIBE: (&str, &str) = ("subscribe", "(param i32) (result i32)");
     let current = Guest::orchestrator()
         .wit_import(POLL)
         .import(POLL, SUBSCRIBE.0, SUBSCRIBE.1);
-    // As components were before the first release; some of them are stored.
+    // Components from before the first release, which may still be stored.
     let draft = Guest::orchestrator().of_draft().durable(SUBSCRIBE.0, SUBSCRIBE.1);
     for guest in [current, draft] {
         let guest = guest
@@ -278,7 +278,7 @@ async fn an_event_loop_polls_for_a_task() {
 }
 
 #[test]
-fn a_component_that_imports_its_whole_world_imports_no_wasi_unless_it_asks_for_polling() {
+fn only_the_world_with_polling_imports_wasi() {
     let plain = ["windlass:durable/types@0.1.0", "windlass:durable/orchestration@0.1.0"];
     for world in ["orchestrator-module", "orchestrator-module-with-events"] {
         assert_eq!(imports_of_world(world), plain, "{world}");
@@ -289,7 +289,7 @@ fn a_component_that_imports_its_whole_world_imports_no_wasi_unless_it_asks_for_p
 }
 
 #[tokio::test]
-async fn what_a_guest_prints_is_logged_line_by_line() {
+async fn the_output_of_a_guest_is_logged_line_by_line() {
     let stdout = "wasi:io/streams@0.2.12";
     let guest = Guest::orchestrator()
         .wit_import("wasi:cli/stdout@0.2.12")
@@ -321,7 +321,7 @@ async fn waiting_for_nothing_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_guest_that_breaks_fails_with_its_reason() {
+async fn a_guest_that_breaks_fails_with_the_reason() {
     let exit = Guest::orchestrator()
         .wit_import("wasi:cli/exit@0.2.12")
         .import("wasi:cli/exit@0.2.12", "exit", "(param i32)")
@@ -385,7 +385,7 @@ async fn each_turn_has_its_own_fuel() {
 }
 
 #[tokio::test]
-async fn a_turn_that_takes_too_long_is_stopped_whatever_its_fuel() {
+async fn a_turn_that_takes_too_long_is_stopped_even_with_fuel_left() {
     let guest = Guest::orchestrator()
         .wit_import("wasi:random/random@0.2.12")
         .import("wasi:random/random@0.2.12", "get-random-bytes", "(param i64 i32)")
@@ -400,7 +400,7 @@ async fn a_turn_that_takes_too_long_is_stopped_whatever_its_fuel() {
 }
 
 #[tokio::test]
-async fn one_guest_too_many_is_no_failure_of_the_guest() {
+async fn one_guest_too_many_is_not_a_failure_of_the_guest() {
     let sandbox = sandbox();
     let module = sandbox.module(sleeper().build()).await;
     let mut runs: Vec<_> = (0..5)
@@ -416,7 +416,7 @@ async fn one_guest_too_many_is_no_failure_of_the_guest() {
 }
 
 #[tokio::test]
-async fn a_replayed_turn_may_use_some_times_the_fuel_that_was_recorded_of_it() {
+async fn a_replayed_turn_may_use_several_times_its_recorded_fuel() {
     let guest = Guest::orchestrator().run_first(
         "(local.set $i (i32.const 20000000))
          (loop $l (local.set $i (i32.sub (local.get $i) (i32.const 1))) (br_if $l (local.get $i)))",
@@ -438,7 +438,7 @@ async fn a_replayed_turn_may_use_some_times_the_fuel_that_was_recorded_of_it() {
     assert_eq!(replay(row.fuel), Ok(()));
     assert_eq!(replay(row.fuel / 4), Ok(()));
     let ReplayError::Stuck(reason) = replay(1_000_000).unwrap_err() else {
-        panic!("the host is not in trouble")
+        panic!("the host is available")
     };
     assert_eq!(reason.code, "fuel-on-replay");
     assert!(

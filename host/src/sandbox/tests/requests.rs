@@ -1,4 +1,4 @@
-//! Outgoing requests against a server of this test, through the hook that `wasi:http` calls.
+//! Tests of outgoing requests to servers of the tests, through the hook that `wasi:http` calls.
 
 use std::{
     io,
@@ -38,7 +38,7 @@ use crate::tls::ExtraRoots;
 
 use super::activities::attempt;
 
-/// Answers every request on every connection with this text, after reading a head.
+/// Starts a server that answers every request with this text. Returns its port.
 async fn server(answer: impl Into<String>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -58,7 +58,7 @@ async fn server(answer: impl Into<String>) -> u16 {
     port
 }
 
-/// The next head that comes; none at the end of the connection.
+/// Reads the next head; `None` at the end of the connection.
 pub(super) async fn read_head(connection: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -77,7 +77,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// One that the operator allows so much.
+    /// A client with these rules of the operator.
     fn new(rules: &[String]) -> Self {
         Self::with_limits(rules, 2, 1_000)
     }
@@ -92,7 +92,7 @@ impl Client {
         Self::with(Reach::new(policy(rules), Arc::default()), connector, &limits)
     }
 
-    /// One that the operator allows so much, over that network.
+    /// A client with these rules of the operator, over this network.
     fn over(network: impl Network + 'static, roots: ExtraRoots, rules: &[String]) -> Self {
         let reach = Reach::new(policy(rules), Arc::default());
         Self::with(reach, Connector::over(network, roots), &ActivityLimits::default())
@@ -106,7 +106,7 @@ impl Client {
         }
     }
 
-    /// One that shares a room with others.
+    /// A client that shares a room with others.
     fn in_room(room: &Arc<RequestRoom>, rules: &[String]) -> Self {
         let reach = Reach::new(policy(rules), of_room(room));
         let connector = Connector::system(ExtraRoots::none());
@@ -117,7 +117,7 @@ impl Client {
         self.get_within(url, 10_000).await
     }
 
-    /// Connecting takes no more milliseconds than that.
+    /// Like [`get`](Self::get), with a timeout for connecting in milliseconds.
     async fn get_within(&mut self, url: &str, connect_ms: u64) -> Result<Response<WasiBody>, Error> {
         let patience = RequestOptions {
             connect_timeout: Some(Duration::from_millis(connect_ms)),
@@ -183,7 +183,7 @@ async fn an_allowed_request_is_sent_with_its_path() {
 }
 
 #[tokio::test]
-async fn a_request_without_a_body_has_a_length_whatever_the_guest_says_of_it() {
+async fn a_request_with_an_empty_body_has_a_length() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let head = tokio::spawn(async move {
@@ -202,7 +202,7 @@ async fn a_request_without_a_body_has_a_length_whatever_the_guest_says_of_it() {
         client.send(request, RequestOptions::default()).await.unwrap();
     };
     post(empty()).await;
-    // A body that was asked for, and ended without a byte.
+    // A body that the guest opened, and ended without a byte.
     let ended = StreamBody::new(futures::stream::empty::<Result<Frame<Bytes>, Error>>());
     post(ended.boxed_unsync()).await;
     let written = StreamBody::new(futures::stream::iter([Ok(Frame::data(Bytes::from("abc")))]));
@@ -214,7 +214,7 @@ async fn a_request_without_a_body_has_a_length_whatever_the_guest_says_of_it() {
 }
 
 #[tokio::test]
-async fn what_goes_over_connections_is_counted_to_the_byte() {
+async fn traffic_is_counted_exactly() {
     let answer = with_length(&"x".repeat(600));
     let port = server(answer.clone()).await;
     let url = format!("http://127.0.0.1:{port}");
@@ -228,7 +228,7 @@ async fn what_goes_over_connections_is_counted_to_the_byte() {
     };
     text(client.get(&url).await.unwrap()).await.unwrap();
     assert_eq!(traffic.read(), expected(1));
-    // More than may be received is counted all the same: it was.
+    // Bytes beyond the limit are counted too, because they were received.
     text(client.get(&url).await.unwrap()).await.unwrap_err();
     assert_eq!(traffic.read(), expected(2));
 }
@@ -244,13 +244,13 @@ async fn a_request_that_no_rule_allows_is_refused_and_logged() {
         .unwrap_err();
     assert!(matches!(refused, Error::HttpRequestDenied), "{refused:?}");
     let line = format!("the request to http://127.0.0.1:{port} was refused: no rule allows http://127.0.0.1:{port}");
-    assert_eq!(client.log(), [line], "the path may hold secrets");
+    assert_eq!(client.log(), [line], "the path may contain secrets");
 }
 
 #[tokio::test]
-async fn a_name_that_leads_to_this_machine_is_refused_when_only_the_name_is_allowed() {
+async fn a_name_of_this_machine_is_refused_when_only_the_name_is_allowed() {
     let port = server(with_length("secret")).await;
-    // Resolves to the loopback address wherever the resolver follows RFC 6761, or not at all.
+    // Resolves to the loopback address if the resolver follows RFC 6761, or not at all.
     let name = format!("http://rebound.localhost:{port}");
     let mut client = Client::new(std::slice::from_ref(&name));
     let refused = client.get(&name).await.unwrap_err();
@@ -263,7 +263,7 @@ async fn a_name_that_leads_to_this_machine_is_refused_when_only_the_name_is_allo
     assert_eq!(text(response).await.unwrap(), "secret", "localhost names this machine");
 }
 
-/// A resolver that gives one answer after the other, and connections that all lead to one server of the test.
+/// A resolver with a list of answers, and connections that all lead to one server of the test.
 struct ScriptedNetwork {
     answers: Mutex<Vec<&'static [&'static str]>>,
     server: u16,
@@ -271,7 +271,7 @@ struct ScriptedNetwork {
 }
 
 impl ScriptedNetwork {
-    /// With what was connected to.
+    /// Returns the network, and the list of addresses that it was asked to connect to.
     fn new(answers: &[&'static [&'static str]], server: u16) -> (Self, Arc<Mutex<Vec<SocketAddr>>>) {
         let connections = Arc::<Mutex<_>>::default();
         let network = Self {
@@ -286,7 +286,7 @@ impl ScriptedNetwork {
 #[async_trait]
 impl Network for ScriptedNetwork {
     async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
-        let answer = self.answers.lock().unwrap().pop().expect("no lookup too many");
+        let answer = self.answers.lock().unwrap().pop().expect("an answer for each lookup");
         Ok(answer.iter().map(|address| address.parse().unwrap()).collect())
     }
 
@@ -301,12 +301,12 @@ fn addresses(addresses: &[&str]) -> Vec<SocketAddr> {
 }
 
 #[tokio::test]
-async fn a_name_that_resolves_to_another_address_after_the_check_gains_nothing() {
-    // One that does not keep its connections, so that the second request needs a new one.
+async fn dns_rebinding_has_no_effect() {
+    // The server closes its connections, so that the second request needs a new one.
     let port = server("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 6\r\n\r\npublic").await;
     let (network, connections) = ScriptedNetwork::new(&[&["93.184.215.14"], &["127.0.0.1"]], port);
     let mut client = Client::over(network, ExtraRoots::none(), &["http://rebound.example".into()]);
-    // One lookup for both the check and the connection: a second one would get the other answer.
+    // The check and the connection use the same lookup: a second one would get the other answer.
     let response = client.get("http://rebound.example/").await.unwrap();
     assert_eq!(text(response).await.unwrap(), "public");
     assert_eq!(*connections.lock().unwrap(), addresses(&["93.184.215.14:80"]));
@@ -319,7 +319,7 @@ async fn a_name_that_resolves_to_another_address_after_the_check_gains_nothing()
 }
 
 #[tokio::test]
-async fn of_several_addresses_those_that_are_not_public_are_left_out() {
+async fn only_the_public_addresses_of_a_name_are_used() {
     let port = server(with_length("public")).await;
     let (network, connections) = ScriptedNetwork::new(&[&["10.0.0.1", "93.184.215.14", "::1"]], port);
     let mut client = Client::over(network, ExtraRoots::none(), &["http://mixed.example".into()]);
@@ -328,7 +328,7 @@ async fn of_several_addresses_those_that_are_not_public_are_left_out() {
 }
 
 #[tokio::test]
-async fn a_grant_reaches_public_addresses_and_nothing_of_the_operators_network() {
+async fn a_grant_only_allows_public_addresses() {
     let port = server(with_length("public")).await;
     let (network, connections) = ScriptedNetwork::new(&[&["93.184.215.14"], &["169.254.169.254"]], port);
     let rules = ["http://api.example", "http://169.254.169.254"].map(|rule| rule.parse().unwrap());
@@ -348,7 +348,7 @@ async fn a_grant_reaches_public_addresses_and_nothing_of_the_operators_network()
     assert_eq!(client.log().len(), 2);
 }
 
-/// A resolver that gives addresses of this machine, and real connections to them.
+/// A resolver that returns addresses of this machine, and real connections to them.
 struct LocalNetwork(&'static [&'static str]);
 
 #[async_trait]
@@ -362,7 +362,7 @@ impl Network for LocalNetwork {
     }
 }
 
-/// A listener whose backlog is full, with what fills it: who connects to it gets no answer.
+/// A listener that does not answer connections, because its backlog is full. Also returns the connections that fill it.
 async fn silent_listener(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     const BACKLOG: u32 = 1;
     let socket = TcpSocket::new_v4().unwrap();
@@ -370,7 +370,7 @@ async fn silent_listener(address: SocketAddr) -> (TcpListener, Vec<TcpStream>) {
     socket.bind(address).unwrap();
     let listener = socket.listen(BACKLOG).unwrap();
     let mut connections = Vec::new();
-    // Linux takes one more than it is asked to.
+    // Linux accepts one more than the backlog.
     for _ in 0..=BACKLOG {
         connections.push(TcpStream::connect(address).await.unwrap());
     }
@@ -383,7 +383,7 @@ fn rules(name: &str, port: u16, addresses: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_address_that_never_answers_is_followed_by_the_next() {
+async fn the_next_address_is_tried_if_one_does_not_answer() {
     let port = server(with_length("hello")).await;
     let _silent = silent_listener(SocketAddr::from(([127, 0, 0, 2], port))).await;
     const ADDRESSES: &[&str] = &["127.0.0.2", "127.0.0.1"];
@@ -395,7 +395,7 @@ async fn an_address_that_never_answers_is_followed_by_the_next() {
 }
 
 #[tokio::test]
-async fn an_address_that_refuses_is_followed_by_the_next_and_all_have_to_fail() {
+async fn the_next_address_is_tried_if_one_refuses_the_connection() {
     let port = server(with_length("hello")).await;
     const ADDRESSES: &[&str] = &["127.0.0.2", "127.0.0.3", "127.0.0.1"];
     let url = format!("http://three.example:{port}");
@@ -414,7 +414,7 @@ async fn an_address_that_refuses_is_followed_by_the_next_and_all_have_to_fail() 
     assert!(matches!(refused, Error::ConnectionRefused), "{refused:?}");
 }
 
-/// A network in which no address answers, and what was connected to.
+/// A network in which no address answers. Records the addresses that it was asked to connect to.
 #[derive(Clone, Default)]
 struct DeadNetwork(Arc<Mutex<Vec<SocketAddr>>>);
 
@@ -432,7 +432,7 @@ impl Network for DeadNetwork {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_many_silent_addresses_a_few_of_both_families_are_tried() {
+async fn of_many_addresses_without_an_answer_a_few_of_both_families_are_tried() {
     let network = DeadNetwork::default();
     let mut client = Client::over(network.clone(), ExtraRoots::none(), &["http://many.example".into()]);
     let failed = client.get("http://many.example/").await.unwrap_err();
@@ -459,7 +459,7 @@ impl Network for SilentNetwork {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_name_lookup_that_takes_too_long_is_given_up() {
+async fn a_name_lookup_times_out() {
     let mut client = Client::over(SilentNetwork, ExtraRoots::none(), &["http://slow.example".into()]);
     let failed = client.get("http://slow.example/").await.unwrap_err();
     assert!(matches!(failed, Error::DnsTimeout), "{failed:?}");
@@ -468,7 +468,7 @@ async fn a_name_lookup_that_takes_too_long_is_given_up() {
 }
 
 #[tokio::test]
-async fn the_head_of_a_response_is_bounded() {
+async fn the_head_of_a_response_is_limited() {
     let long = format!(
         "HTTP/1.1 200 OK\r\nx-long: {}\r\ncontent-length: 0\r\n\r\n",
         "x".repeat(100_000)
@@ -498,7 +498,7 @@ const AUTHORITY: &[u8] = include_bytes!("../../../../tests/harness/certificates/
 const CERTIFICATE: &[u8] = include_bytes!("../../../../tests/harness/certificates/service.pem");
 const KEY: &[u8] = include_bytes!("../../../../tests/harness/certificates/service.key");
 
-/// A server with that certificate, which answers every request.
+/// Starts a server with that certificate, which answers every request. Returns its port.
 async fn encrypted_server() -> u16 {
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -515,7 +515,7 @@ async fn encrypted_server() -> u16 {
     tokio::spawn(async move {
         loop {
             let (connection, _) = listener.accept().await.unwrap();
-            // A client that does not trust it goes away.
+            // A client that does not trust the certificate closes the connection.
             let Ok(mut connection) = acceptor.accept(connection).await else {
                 continue;
             };
@@ -531,7 +531,7 @@ async fn encrypted_server() -> u16 {
 }
 
 #[tokio::test]
-async fn an_encrypted_request_is_sent_to_whom_a_trusted_authority_vouches_for() {
+async fn tls_requires_a_certificate_of_a_trusted_authority() {
     let port = encrypted_server().await;
     let get = async |url: &str, roots: ExtraRoots| {
         let (network, _) = ScriptedNetwork::new(&[&["93.184.215.14"]], port);
@@ -556,7 +556,7 @@ async fn an_encrypted_request_is_sent_to_whom_a_trusted_authority_vouches_for() 
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_like_any_other() {
+async fn redirects_are_not_followed() {
     let port = server("HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/\r\ncontent-length: 0\r\n\r\n").await;
     let mut client = Client::new(&[format!("http://127.0.0.1:{port}")]);
     assert_eq!(
@@ -566,7 +566,7 @@ async fn a_redirect_is_an_answer_like_any_other() {
 }
 
 #[tokio::test]
-async fn all_responses_of_an_attempt_together_are_bounded() {
+async fn the_bytes_of_all_responses_of_an_attempt_are_limited() {
     let port = server(with_length(&"x".repeat(600))).await;
     let mut client = Client::new(&[format!("http://127.0.0.1:{port}")]);
     let url = format!("http://127.0.0.1:{port}");
@@ -581,7 +581,7 @@ async fn all_responses_of_an_attempt_together_are_bounded() {
 }
 
 #[tokio::test]
-async fn open_requests_are_bounded_and_count_until_their_response_is_gone() {
+async fn open_requests_are_limited_and_count_until_their_response_is_dropped() {
     let port = server(with_length("hello")).await;
     let mut client = Client::with_limits(&[format!("http://127.0.0.1:{port}")], 1, 1_000);
     let url = format!("http://127.0.0.1:{port}");
@@ -615,7 +615,7 @@ async fn attempts_that_share_a_room_share_its_limit() {
     room.set_limit(Some(3));
     open.push(one.get(&url).await.unwrap());
     assert_eq!(room.open(), 3);
-    // A lower one takes nothing away.
+    // A lower limit does not affect open requests.
     room.set_limit(Some(1));
     assert_eq!(text(open.remove(0)).await.unwrap(), "hello");
     assert!(other.get(&url).await.is_err());
@@ -625,7 +625,7 @@ async fn attempts_that_share_a_room_share_its_limit() {
 }
 
 #[tokio::test]
-async fn a_request_that_came_to_nothing_has_left_its_room() {
+async fn a_failed_request_leaves_its_room() {
     let silent = server("").await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = |port: u16| format!("http://127.0.0.1:{port}");
@@ -634,7 +634,7 @@ async fn a_request_that_came_to_nothing_has_left_its_room() {
     client.get("http://nobody.allows.example").await.unwrap_err();
     client.get(&url(closed.port())).await.unwrap_err();
     assert_eq!(room.open(), 0);
-    // Nobody waits any more, as when an attempt ends in the middle.
+    // The request is dropped, as when an attempt is stopped.
     for _ in 0..3 {
         let dropped = tokio::time::timeout(Duration::from_millis(20), client.get(&url(silent))).await;
         assert!(dropped.is_err());
@@ -642,7 +642,7 @@ async fn a_request_that_came_to_nothing_has_left_its_room() {
     assert_eq!(room.open(), 0);
 }
 
-/// A resolver some of whose answers never come, which goes on waiting for them, as the system's does.
+/// A resolver that never answers for some names, and keeps the places of dropped lookups like the resolver of the system.
 #[derive(Clone)]
 struct StubbornNetwork {
     server: u16,
@@ -665,7 +665,7 @@ impl Network for StubbornNetwork {
 }
 
 #[tokio::test]
-async fn those_who_share_a_room_take_a_part_of_the_hosts_lookups_only() {
+async fn a_room_can_only_use_a_part_of_the_hosts_lookups() {
     let network = StubbornNetwork {
         server: server(with_length("hello")).await,
         waiting: Arc::default(),
@@ -680,7 +680,7 @@ async fn those_who_share_a_room_take_a_part_of_the_hosts_lookups_only() {
         Client::with(reach, connector, &limits)
     };
     let (theirs, ours) = (Arc::<RequestRoom>::default(), Arc::<RequestRoom>::default());
-    // They give up soon, the resolver does not.
+    // The requests time out soon, but their lookups continue.
     for _ in 0..MAX_LOOKUPS + 5 {
         let given_up = client(&theirs).get_within("http://slow.example/", 1).await.unwrap_err();
         assert!(matches!(given_up, Error::DnsTimeout), "{given_up:?}");
@@ -697,7 +697,7 @@ async fn those_who_share_a_room_take_a_part_of_the_hosts_lookups_only() {
 }
 
 #[tokio::test]
-async fn a_response_that_stops_in_the_middle_is_given_up() {
+async fn a_response_that_stops_in_the_middle_times_out() {
     let port = server("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhel").await;
     let mut client = Client::new(&[format!("http://127.0.0.1:{port}")]);
     let response = client.get(&format!("http://127.0.0.1:{port}")).await.unwrap();
@@ -708,10 +708,10 @@ async fn a_response_that_stops_in_the_middle_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_plain_server_does_not_pass_for_an_encrypted_one() {
+async fn a_server_without_tls_is_not_accepted_for_https() {
     let port = server(with_length("hello")).await;
     let mut client = Client::new(&[format!("https://127.0.0.1:{port}")]);
-    // The server waits for the end of a head, the client for the server's part of the handshake.
+    // The server waits for the end of a head, and the client for the handshake of the server.
     let patience = RequestOptions {
         connect_timeout: Some(Duration::from_millis(100)),
         ..Default::default()
@@ -730,7 +730,7 @@ async fn a_plain_server_does_not_pass_for_an_encrypted_one() {
 }
 
 #[tokio::test]
-async fn log_lines_are_dated_from_the_start_of_the_attempt() {
+async fn the_times_of_log_lines_are_relative_to_the_start_of_the_attempt() {
     let mut client = Client::new(&[]);
     client.get("http://example.com").await.unwrap_err();
     let line = lock(&client.log).take().remove(0);

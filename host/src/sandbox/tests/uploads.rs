@@ -1,4 +1,4 @@
-//! What is taken in and what is refused, each reason by its code.
+//! Tests of accepted and refused uploads, with the code of each refusal.
 
 use bytes::Bytes;
 use expect_test::{Expect, expect};
@@ -17,7 +17,7 @@ async fn check(component: impl Into<Bytes>, expected: Expect) {
 }
 
 #[tokio::test]
-async fn a_sound_module_is_described() {
+async fn a_valid_module_is_described() {
     let sandbox = sandbox();
     for kind in [FunctionKind::Orchestration, FunctionKind::Activity] {
         let component = Guest::new(kind)
@@ -35,7 +35,7 @@ async fn a_sound_module_is_described() {
 }
 
 #[tokio::test]
-async fn what_is_no_component_is_refused() {
+async fn bytes_that_are_not_a_component_are_refused() {
     check(
         "",
         expect!["module-empty: the upload is empty; send the .wasm file as the body"],
@@ -114,7 +114,7 @@ async fn a_component_must_be_of_one_kind() {
 }
 
 #[tokio::test]
-async fn imports_of_functions_that_a_kind_may_not_have_are_refused_by_name() {
+async fn forbidden_imports_are_refused_with_their_name() {
     let sockets = |guest: Guest| {
         guest
             .wit_import("wasi:sockets/tcp@0.2.12")
@@ -153,7 +153,7 @@ async fn imports_of_functions_that_a_kind_may_not_have_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn resource_types_of_sockets_and_http_alone_do_no_harm() {
+async fn resource_types_of_sockets_and_http_without_functions_are_accepted() {
     for kind in [FunctionKind::Orchestration, FunctionKind::Activity] {
         let component = Guest::new(kind)
             .wit_import("wasi:sockets/tcp@0.2.12")
@@ -168,7 +168,7 @@ async fn resource_types_of_sockets_and_http_alone_do_no_harm() {
 }
 
 #[tokio::test]
-async fn a_component_that_needs_more_than_a_guest_can_have_is_refused() {
+async fn a_component_that_exceeds_the_limits_of_the_pool_is_refused() {
     check(
         Guest::orchestrator().item("(table 200000 funcref)").build(),
         expect!["module-too-demanding: the component needs more than a guest is allowed: module table does not fit in pooling allocator requirements: table index 0 has a minimum element size of 200000 which exceeds the limit of 100000"],
@@ -185,7 +185,7 @@ async fn a_component_that_needs_more_than_a_guest_can_have_is_refused() {
 }
 
 #[tokio::test]
-async fn proposals_that_are_switched_off_are_not_valid() {
+async fn disabled_wasm_proposals_are_refused() {
     check(
         Guest::orchestrator().item("(memory i64 1)").build(),
         expect![
@@ -203,7 +203,7 @@ async fn proposals_that_are_switched_off_are_not_valid() {
 }
 
 #[tokio::test]
-async fn start_up_code_and_describe_run_under_limits() {
+async fn start_up_code_and_describe_have_limits() {
     check(Guest::orchestrator().describe("unreachable").build(), expect!["module-describe-failed: the module could not describe itself: wasm trap: wasm `unreachable` instruction executed"]).await;
     check(
         Guest::activity().describe("(loop $l (br $l))").build(),
@@ -241,7 +241,7 @@ async fn start_up_code_and_describe_run_under_limits() {
 }
 
 #[tokio::test]
-async fn a_description_must_be_sound() {
+async fn an_invalid_description_is_refused() {
     let functions = || Guest::orchestrator().without_functions();
     check(
         functions().build(),
@@ -274,9 +274,9 @@ async fn a_description_must_be_sound() {
 }
 
 #[tokio::test]
-async fn the_data_of_an_interpreter_becomes_an_image_unless_it_is_spread_too_far() {
+async fn scattered_data_becomes_an_image_up_to_a_limit() {
     const DATA: usize = 512 << 10;
-    // The guest's own data is at the start of its memory; this is a second memory of its module.
+    // The guest's own data is in its first memory; this data is in a second one.
     let artefact_bytes = async |span: usize| {
         let text = "a".repeat(DATA - 1);
         let memory = format!(
@@ -296,10 +296,10 @@ async fn the_data_of_an_interpreter_becomes_an_image_unless_it_is_spread_too_far
 }
 
 #[tokio::test]
-async fn what_the_host_could_not_do_is_told_without_its_files() {
+async fn errors_of_the_host_do_not_reveal_its_files() {
     let sandbox = sandbox_with(|options| options.compiler = Compiler::child("/no/such/compiler"));
     let component = Bytes::from(Guest::activity().build());
-    for what in ["the compiler is not there", "the folder is gone"] {
+    for what in ["the compiler is missing", "the folder is missing"] {
         let refused = sandbox.sandbox.inspect(component.clone()).await.unwrap_err();
         assert_eq!(refused, UploadError::Host, "{what}");
         expect!["the host could not inspect the module; the cause is in the host's log"]
@@ -309,7 +309,7 @@ async fn what_the_host_could_not_do_is_told_without_its_files() {
 }
 
 #[tokio::test]
-async fn a_compiling_child_that_breaks_is_quoted_if_it_speaks_of_the_module_alone() {
+async fn the_error_output_of_a_compiling_child_is_only_shown_if_it_refused_the_module() {
     use std::os::unix::fs::PermissionsExt;
 
     let check = async |exit_code: u8, expected: Expect| {
