@@ -1,4 +1,4 @@
-//! The samples' backend as activities see it: where it is, how to ask it, and what its errors mean.
+//! The client of the samples' backend, for activities. Converts errors of the backend into failures.
 
 use windlass_sdk::http;
 use windlass_sdk::http::{Request, Response};
@@ -8,7 +8,7 @@ use windlass_sdk::serde::de::DeserializeOwned;
 
 pub use windlass_sdk::serde_json::json;
 
-/// The base URL of the backend. Travels with the inputs, because orchestrations have no configuration of their own.
+/// The base URL of the backend. It is part of the inputs, because orchestrations have no configuration.
 #[payload]
 #[serde(transparent)]
 pub struct Backend(String);
@@ -20,7 +20,7 @@ impl Default for Backend {
 }
 
 impl Backend {
-    /// Reads something.
+    /// Reads a JSON document.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         answer(http::get(self.url(path)))?.json()
     }
@@ -30,17 +30,17 @@ impl Backend {
         Ok(answer(http::get(self.url(path)))?.into_bytes().into())
     }
 
-    /// Has something done, once for all attempts of this call.
+    /// Sends a request that the backend executes only once for all attempts of this call.
     pub fn post<T: DeserializeOwned>(&self, ctx: &Activity, path: &str, body: &impl Serialize) -> Result<T> {
         answer(self.keyed(ctx, path, body))?.json()
     }
 
-    /// As [`post`](Self::post), if only the deed counts.
+    /// Like [`post`](Self::post), but ignores the response.
     pub fn tell(&self, ctx: &Activity, path: &str, body: &impl Serialize) -> Result<()> {
         answer(self.keyed(ctx, path, body)).map(drop)
     }
 
-    /// Sets something; to set it again changes nothing.
+    /// Sends an idempotent update.
     pub fn put(&self, path: &str, body: &impl Serialize) -> Result<()> {
         answer(http::put(self.url(path)).json(body)).map(drop)
     }
@@ -74,7 +74,7 @@ impl Backend {
     }
 }
 
-/// Text as one segment of a path or one value of a query.
+/// Escapes a text for use as a segment of a path or a value in a query.
 pub fn escape(text: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_~".contains(byte);
     text.as_bytes()
@@ -89,7 +89,7 @@ pub fn escape(text: &str) -> String {
         .collect()
 }
 
-/// The backend's own word for an error is more useful than its status.
+/// The error document of the backend. Its code is more useful than the HTTP status.
 #[payload]
 struct BackendError {
     code: String,
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_callers_name_cannot_lead_to_another_path() {
+    fn escaped_names_cannot_change_the_path() {
         assert_eq!(escape("order-1"), "order-1");
         assert_eq!(escape("../a b?ö"), "%2E%2E%2Fa%20b%3F%C3%B6");
     }

@@ -1,4 +1,4 @@
-//! Ordinary `std` in an orchestration: the host makes it safe to replay.
+//! Ordinary `std` in an orchestration, which the host makes replay-safe.
 
 use std::collections::HashMap;
 use std::thread;
@@ -12,7 +12,7 @@ windlass_sdk::export!(orchestrators: [std_everywhere]);
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct StdRequest {
-    /// How long to sleep, twice.
+    /// The duration of each of two sleeps.
     #[serde(default = "two")]
     pub sleep_seconds: u64,
 }
@@ -21,12 +21,12 @@ fn two() -> u64 {
     2
 }
 
-/// What `std` said at one point.
+/// The results of `std` at one point.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct Observation {
     pub now: Timestamp,
-    /// Of a map with the keys `a` to `j`.
+    /// The order of a map with the keys `a` to `j`.
     pub hash_map_order: String,
     pub dice: Vec<u8>,
 }
@@ -35,11 +35,11 @@ pub struct Observation {
 #[serde(rename_all = "camelCase")]
 pub struct StdResult {
     pub observations: Vec<Observation>,
-    /// As two clocks measured it.
+    /// The duration of both sleeps together, by two clocks.
     pub slept_ms: [u64; 2],
 }
 
-/// Looks at the clock, a hash map and random numbers, sleeps, and looks again. A restart in between changes nothing.
+/// Observes the clock, a hash map and random numbers, sleeps, and observes them again. A restart in between has no effect.
 #[orchestrator(name = "StdEverywhere")]
 async fn std_everywhere(ctx: Orchestration, request: StdRequest) -> Result<StdResult> {
     let (started, monotonic) = (SystemTime::now(), Instant::now());

@@ -1,4 +1,4 @@
-//! Messages to the people of the approval workflow.
+//! The activity of the approval workflow: messages to people.
 
 use approval_api::*;
 use windlass_sdk::prelude::*;

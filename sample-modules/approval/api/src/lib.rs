@@ -1,4 +1,4 @@
-//! What the approval workflow and its activities have in common.
+//! The types and signatures that the approval workflow and its activities share.
 
 pub use backend_client::Backend;
 use windlass_sdk::prelude::*;
@@ -8,7 +8,7 @@ signatures! {
     #[activity(name = "SendApprovalMessage")]
     pub fn send_approval_message(message: Message) -> Result<()>;
 
-    /// Somebody has decided.
+    /// The decision on a request.
     #[event(name = "Approval")]
     pub fn approval(decision: Decision);
 }

@@ -1,4 +1,4 @@
-//! A person decides: an external event raced against timers, with reminders and an escalation.
+//! A decision by a person: an external event raced against timers, with reminders and an escalation.
 
 use approval_api::*;
 use windlass_sdk::prelude::*;
@@ -17,7 +17,7 @@ pub struct ApprovalRequest {
     pub reminder_every_seconds: u64,
     #[serde(default = "three")]
     pub reminders: u32,
-    /// How long the manager has, once the approver has been reminded in vain.
+    /// How long the manager has, after the approver did not react to the last reminder.
     #[serde(default = "a_day")]
     pub escalation_seconds: u64,
     #[serde(default)]
@@ -47,11 +47,11 @@ pub struct ApprovalResult {
 pub enum Outcome {
     Approved,
     Rejected,
-    /// Nobody has decided.
+    /// There was no decision in time.
     Expired,
 }
 
-/// Asks for an approval, reminds the approver, and turns to the manager when there is no answer.
+/// Requests an approval, reminds the approver, and escalates to the manager without a decision.
 #[orchestrator(name = "ApprovalWorkflow", events(approval))]
 async fn approval_workflow(ctx: Orchestration, request: ApprovalRequest) -> Result<ApprovalResult> {
     send(&ctx, &request, "approval-request", &request.approver, "Please decide").await?;
@@ -113,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    /// With a decision after that time, if any.
+    /// Runs the workflow, with a decision after this time, if any.
     fn run(decided_after: Option<std::time::Duration>, approved: bool) -> Run<ApprovalResult> {
         let request = ApprovalRequest {
             title: "New winch".into(),
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_early_decision_ends_it_at_once() {
+    fn an_early_decision_ends_the_workflow() {
         let run = run(Some(hours(1)), true);
         assert!(matches!(run.output().outcome, Outcome::Approved));
         assert_eq!(run.elapsed(), hours(1));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn it_expires_when_nobody_decides() {
+    fn it_expires_without_a_decision() {
         let run = run(None, true);
         assert!(matches!(run.output().outcome, Outcome::Expired));
         assert_eq!(run.elapsed(), days(4));

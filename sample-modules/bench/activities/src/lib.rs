@@ -1,10 +1,10 @@
-//! What `windlass bench` calls.
+//! The activity of `windlass bench`.
 
 use windlass_sdk::prelude::*;
 
 windlass_sdk::export!(activities: [bench_echo]);
 
-/// Gives back what it was given.
+/// Returns its input.
 #[activity(name = "BenchEcho")]
 fn bench_echo(text: String) -> Result<String> {
     Ok(text)

@@ -1,4 +1,4 @@
-//! What `windlass bench` starts: as little work as possible, so that the host is what is measured.
+//! The orchestrations of `windlass bench`. They do as little work as possible, so that the benchmark measures the host.
 
 use windlass_sdk::prelude::*;
 use windlass_sdk::signatures;
@@ -18,10 +18,10 @@ signatures! {
     fn bench_echo(text: String) -> Result<String>;
 }
 
-/// Length of `BenchChain`.
+/// The number of activities in `BenchChain`.
 const CHAIN: u32 = 5;
 
-/// How many activities, and what goes in and out of each.
+/// The number of activities, and the input and output of each.
 #[payload]
 pub struct Load {
     pub activities: u32,
@@ -29,7 +29,7 @@ pub struct Load {
     pub text: String,
 }
 
-/// Five activities, one after the other, each with the output of the one before.
+/// Calls five activities in sequence, each with the output of the one before.
 #[orchestrator(name = "BenchChain")]
 async fn bench_chain(ctx: Orchestration, text: String) -> Result<String> {
     let mut text = text;
@@ -39,14 +39,14 @@ async fn bench_chain(ctx: Orchestration, text: String) -> Result<String> {
     Ok(text)
 }
 
-/// Activities side by side; gives back how many there were.
+/// Calls activities in parallel. Returns their number.
 #[orchestrator(name = "BenchFanout")]
 async fn bench_fanout(ctx: Orchestration, load: Load) -> Result<usize> {
     let echoes = try_join_all((0..load.activities).map(|_| ctx.call(bench_echo, &load.text))).await?;
     Ok(echoes.len())
 }
 
-/// Activities one after the other, for a long history.
+/// Calls activities in sequence, for a long history.
 #[orchestrator(name = "BenchLong")]
 async fn bench_long(ctx: Orchestration, load: Load) -> Result<u32> {
     for _ in 0..load.activities {
@@ -55,7 +55,7 @@ async fn bench_long(ctx: Orchestration, load: Load) -> Result<u32> {
     Ok(load.activities)
 }
 
-/// As `BenchLong`, and then a wait for the event `go`: a long history that somebody has to load again.
+/// Like `BenchLong`, and then waits for the event `go`, for which the long history may have to be loaded again.
 #[orchestrator(name = "BenchCold")]
 async fn bench_cold(ctx: Orchestration, load: Load) -> Result<u32> {
     for _ in 0..load.activities {
@@ -65,13 +65,13 @@ async fn bench_cold(ctx: Orchestration, load: Load) -> Result<u32> {
     Ok(load.activities)
 }
 
-/// Waits for the event `go` and gives back what came with it.
+/// Waits for the event `go` and returns its payload.
 #[orchestrator(name = "BenchParked")]
 async fn bench_parked(ctx: Orchestration) -> Result<String> {
     ctx.event::<String>("go").await
 }
 
-/// Takes events `item` until one is negative, and gives back those before it in the order in which they came.
+/// Takes events `item` until one is negative, and returns those before it in their order.
 #[orchestrator(name = "BenchCollect")]
 async fn bench_collect(ctx: Orchestration) -> Result<Vec<i64>> {
     let mut items = Vec::new();
@@ -83,7 +83,7 @@ async fn bench_collect(ctx: Orchestration) -> Result<Vec<i64>> {
     }
 }
 
-/// Sleeps until a time, in milliseconds since 1970, and gives back when it woke.
+/// Sleeps until a time in milliseconds since 1970, and returns when it woke.
 #[orchestrator(name = "BenchSleeper")]
 async fn bench_sleeper(ctx: Orchestration, due_ms: i64) -> Result<i64> {
     ctx.sleep_until(Timestamp::from_millis(due_ms)).await;
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_shape_of_load_calls_the_activity_as_often_as_it_says() {
+    fn each_kind_of_load_makes_the_expected_number_of_calls() {
         let world = || World::new().activity(bench_echo, |call| Ok(call.input.clone()));
         let load = Load {
             activities: 12,
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_wait_give_back_what_they_waited_for() {
+    fn waiting_orchestrations_return_what_they_waited_for() {
         let parked = World::new().event(secs(1), "go", "now");
         assert_eq!(parked.run(bench_parked, &()).output(), "now");
         let collect = [5, 5, 7, -1]

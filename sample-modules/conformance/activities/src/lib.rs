@@ -5,7 +5,7 @@ use windlass_sdk::prelude::*;
 
 windlass_sdk::export!(activities: [step]);
 
-/// Does what the plan says for this attempt.
+/// Executes the act of the plan for this attempt.
 #[activity(signature = conformance_api::step)]
 fn step(ctx: Activity, plan: Plan) -> Result<u32> {
     let act = plan.act(ctx.attempt());

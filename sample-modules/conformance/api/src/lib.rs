@@ -1,4 +1,4 @@
-//! What the orchestrations of the conformance suite and their activity have in common.
+//! The types and signatures that the orchestrations of the conformance suite and their activity share.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ signatures! {
     pub fn tick(number: u32);
 }
 
-/// What the attempts of a step do, one after the other. The last act is repeated.
+/// The acts of the attempts of a step, in order. The last act is repeated.
 #[payload]
 pub struct Plan {
     pub acts: Vec<Act>,
@@ -22,18 +22,18 @@ pub struct Plan {
 /// What one attempt does.
 #[payload]
 pub enum Act {
-    /// Gives back its number.
+    /// Returns the number of the attempt.
     Succeed,
-    /// Fails with that type.
+    /// Fails with this type.
     Fail(String),
-    /// Fails with that type, and says that another attempt is pointless.
+    /// Fails with this type, and is not retryable.
     FailForGood(String),
     /// Takes half a minute.
     Hang,
 }
 
 impl Plan {
-    /// What that attempt does, from 1.
+    /// The act of an attempt, counted from 1.
     pub fn act(&self, attempt: u32) -> &Act {
         let last = self.acts.len() - 1;
         &self.acts[last.min(attempt as usize - 1)]
@@ -41,7 +41,7 @@ impl Plan {
 }
 
 impl Act {
-    /// How long it takes.
+    /// The duration of the act.
     pub fn duration(&self) -> Duration {
         match self {
             Self::Hang => secs(30),
@@ -49,7 +49,7 @@ impl Act {
         }
     }
 
-    /// What comes of it.
+    /// The outcome of the act.
     pub fn outcome(&self, attempt: u32) -> Result<u32> {
         let failure = |error_type| Failure::new(error_type, format!("attempt {attempt}")).details(&attempt);
         match self {

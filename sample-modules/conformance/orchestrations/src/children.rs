@@ -1,4 +1,4 @@
-//! Sub-orchestrations, and orchestrations that nobody awaits.
+//! Sub-orchestrations, and independent orchestrations.
 
 use windlass_sdk::prelude::*;
 
@@ -7,13 +7,13 @@ use crate::transcript::Transcript;
 /// What a child does.
 #[payload]
 pub enum Wish {
-    /// Gives the number back.
+    /// Returns the number.
     Echo(u32),
-    /// Sleeps that many milliseconds.
+    /// Sleeps for that many milliseconds.
     Sleep(u64),
-    /// Fails with that type, details and a cause.
+    /// Fails with this type, details and a cause.
     Fail(String),
-    /// Tells its starter, then fails; another child would not help.
+    /// Sends an event to its starter, then fails. The flag makes the failure non-retryable.
     TellAndFail(InstanceId, bool),
 }
 
@@ -36,7 +36,7 @@ pub async fn child(ctx: Orchestration, wish: Wish) -> Result<u32> {
     }
 }
 
-/// Counts down, an execution for each number, and gives back how many executions there were.
+/// Counts down with one execution for each number, and returns the number of executions.
 #[orchestrator(name = "ConformanceCountdown")]
 pub async fn countdown(ctx: Orchestration, left: u32) -> Result<u32> {
     match left {
@@ -45,7 +45,7 @@ pub async fn countdown(ctx: Orchestration, left: u32) -> Result<u32> {
     }
 }
 
-/// Tells whoever started it whether it has a parent, then waits for nothing. A turn that breaks sends nothing.
+/// Reports to its starter whether it has a parent, then waits for nothing. A turn that breaks sends nothing.
 #[orchestrator(name = "ConformanceIdle")]
 pub async fn idle(ctx: Orchestration, starter: InstanceId) -> Result<()> {
     ctx.send_event(&starter, "has parent", &ctx.parent_instance_id().cloned());
@@ -131,7 +131,7 @@ pub async fn child_attempts(ctx: Orchestration) -> Result<Vec<String>> {
     Ok(seen.lines())
 }
 
-/// The ids of three children that began.
+/// Receives the ids of three children that began.
 async fn began(ctx: &Orchestration) -> Result<Vec<InstanceId>> {
     let mut ids = Vec::new();
     for _ in 0..3 {

@@ -1,4 +1,4 @@
-//! External events, which the orchestrations send to themselves: those of one sender arrive in order.
+//! External events, which the orchestrations send to themselves. Events of one sender arrive in order.
 
 use conformance_api::*;
 use windlass_sdk::futures::stream::FuturesUnordered;
@@ -6,7 +6,7 @@ use windlass_sdk::prelude::*;
 
 use crate::transcript::Transcript;
 
-/// Waits until everything has arrived that was sent before.
+/// Waits until all events that were sent before have arrived.
 async fn all_arrived(ctx: &Orchestration) -> Result<()> {
     ctx.send_event(ctx.instance_id(), "all arrived", &());
     ctx.event("all arrived").await
@@ -120,7 +120,7 @@ pub async fn waits(ctx: Orchestration) -> Result<Vec<String>> {
     Ok(seen.lines())
 }
 
-/// Gives back the first tick that it is sent.
+/// Returns the first `Tick` that it receives.
 #[orchestrator(name = "ConformanceListener", events(tick))]
 pub async fn listener(ctx: Orchestration, starter: InstanceId) -> Result<u32> {
     ctx.send_event(&starter, "listens", &());

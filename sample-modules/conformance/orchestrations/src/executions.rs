@@ -1,11 +1,11 @@
-//! Continue-as-new: what one execution leaves to the next.
+//! Continue-as-new: what an execution passes on to the next.
 
 use conformance_api::*;
 use windlass_sdk::prelude::*;
 
 use crate::transcript::Transcript;
 
-/// The lines of the executions before.
+/// The transcript of the executions before.
 #[payload]
 #[derive(Default)]
 pub struct Before {
@@ -27,7 +27,7 @@ pub async fn executions(ctx: Orchestration, before: Before) -> Result<Vec<String
             ctx.send_event(ctx.instance_id(), "all arrived", &());
             ctx.event::<()>("all arrived").await?;
             seen.ended("taken", ctx.event(tick).await);
-            // Delivered to a wait, and not taken.
+            // The event is delivered to this wait but not taken.
             let _wait = ctx.event(tick);
             ctx.sleep(millis(10)).await;
             let _timer = ctx.sleep(millis(20));

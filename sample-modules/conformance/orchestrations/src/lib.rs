@@ -1,8 +1,8 @@
-//! The conformance suite: orchestrations that write down what they see.
+//! The conformance suite: orchestrations that record what they observe.
 //!
-//! Each gives back a transcript, a list of lines. The host and `windlass_sdk::testing` must show an orchestration the
-//! same, so the end-to-end tests run them on both and compare. Lines hold no times, since those of the host are real,
-//! but whether enough of it passed.
+//! Each returns a transcript, a list of lines. The host and `windlass_sdk::testing` must behave in the same way, so the
+//! end-to-end tests run the orchestrations on both and compare. Lines contain no times, which are real in the host, but
+//! only whether enough time passed.
 
 mod children;
 mod events;
@@ -13,7 +13,7 @@ mod timeouts;
 mod timers;
 mod transcript;
 
-/// Exports the cases, and the orchestrations that they call; and lists them all for [`in_test_world`].
+/// Exports the cases and the orchestrations that they call, and defines [`in_test_world`].
 macro_rules! suite {
     (cases: [$($case:path),+ $(,)?], called: [$($called:path),+ $(,)?]) => {
         windlass_sdk::export!(orchestrators: [$($case,)+ $($called),+]);
@@ -51,7 +51,7 @@ suite! {
     ]
 }
 
-/// A world in which the activity does what its plan says.
+/// A world with the activity of the suite.
 #[cfg(not(target_arch = "wasm32"))]
 fn test_world() -> windlass_sdk::testing::World {
     windlass_sdk::testing::World::new().activity(conformance_api::step, |call| {
@@ -64,7 +64,7 @@ fn test_world() -> windlass_sdk::testing::World {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn every_case_completes_and_tells_something() {
+    fn every_case_completes_with_a_transcript() {
         for (name, transcript) in super::in_test_world() {
             println!("{name}\n  {}", transcript.join("\n  "));
             assert!(transcript.len() > 3, "{name}");

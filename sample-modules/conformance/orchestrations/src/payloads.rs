@@ -1,4 +1,4 @@
-//! Inputs and outputs of another shape than they should have.
+//! Inputs and outputs of wrong types.
 
 use conformance_api::*;
 use windlass_sdk::prelude::*;
@@ -23,7 +23,7 @@ pub async fn payloads(ctx: Orchestration) -> Result<Vec<String>> {
     seen.ended("another input", outcome);
     let outcome = ctx.call_named::<u32>("ConformanceStep", &f64::NAN).await;
     seen.ended("an input that is no JSON", outcome);
-    // With its quotes it is longer than a mebibyte.
+    // With its quotes, the payload exceeds the limit of 1 MiB.
     let large = "x".repeat(1 << 20);
     let outcome = ctx
         .call_named::<u32>("ConformanceStep", &large)

@@ -1,4 +1,4 @@
-//! Time-outs of attempts, of calls and of anything.
+//! Timeouts of attempts, of calls and of futures.
 
 use conformance_api::*;
 use windlass_sdk::prelude::*;

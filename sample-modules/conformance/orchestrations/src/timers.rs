@@ -1,4 +1,4 @@
-//! Timers, and what cancels tasks.
+//! Timers and cancellation.
 
 use conformance_api::*;
 use windlass_sdk::futures::stream::FuturesUnordered;

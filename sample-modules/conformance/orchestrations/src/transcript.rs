@@ -1,4 +1,4 @@
-//! How what an orchestration sees is written down.
+//! [`Transcript`]: the record of what an orchestration observes.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -22,19 +22,19 @@ impl<'c> Transcript<'c> {
         }
     }
 
-    /// Notes what was seen.
+    /// Records an observation.
     pub fn saw(&mut self, what: &str, seen: impl Debug) {
         self.lines.push(format!("{what}: {seen:?}"));
         self.lap_began = self.ctx.now();
     }
 
-    /// Notes how something ended.
+    /// Records an outcome.
     pub fn ended<T: Debug>(&mut self, what: &str, outcome: Result<T>) {
         self.lines.push(format!("{what}: {}", in_words(&outcome)));
         self.lap_began = self.ctx.now();
     }
 
-    /// Notes how something ended, and whether that took as long as it has to, and no longer than it may.
+    /// Records an outcome, and whether it took less than `least` or more than `most`.
     pub fn ended_within<T: Debug>(&mut self, what: &str, least: Duration, most: Duration, outcome: Result<T>) {
         let took = self.ctx.now() - self.lap_began;
         let early = if took < least { ", too early" } else { "" };
@@ -48,7 +48,7 @@ impl<'c> Transcript<'c> {
     }
 }
 
-/// The messages of the host's own failures are for people: the two hosts may word them differently.
+/// Describes an outcome. Omits the messages of the host's own failures, because the two hosts may word them differently.
 fn in_words<T: Debug>(outcome: &Result<T>) -> String {
     let failure = match outcome {
         Ok(output) => return format!("ok {output:?}"),
@@ -71,12 +71,12 @@ fn in_words<T: Debug>(outcome: &Result<T>) -> String {
     words
 }
 
-/// A plan of these acts.
+/// A plan with these acts.
 pub fn plan(acts: impl Into<Vec<Act>>) -> Plan {
     Plan { acts: acts.into() }
 }
 
-/// Fails with that type.
+/// An act that fails with this type.
 pub fn fail(error_type: &str) -> Act {
     Act::Fail(error_type.into())
 }

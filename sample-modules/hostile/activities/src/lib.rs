@@ -1,4 +1,4 @@
-//! Activities that misbehave, each in its own way. What the host makes of it is in the README of the samples.
+//! Activities that misbehave, each in its own way. The README of the samples lists them.
 
 use std::hint::black_box;
 
@@ -21,7 +21,7 @@ windlass_sdk::export!(activities: [
     keeps_responses,
 ]);
 
-/// Computes for ever.
+/// Computes forever.
 #[activity(name = "HostileLoop")]
 fn endless_loop() -> Result<u64> {
     let mut rounds = 0_u64;
@@ -30,7 +30,7 @@ fn endless_loop() -> Result<u64> {
     }
 }
 
-/// Waits for ever, using neither fuel nor processor.
+/// Waits forever, without using fuel or CPU time.
 #[activity(name = "HostileSleep")]
 fn endless_sleep() -> Result<()> {
     loop {
@@ -38,7 +38,7 @@ fn endless_sleep() -> Result<()> {
     }
 }
 
-/// Takes all memory it can get; gives back how many MiB it got if nobody stops it at 64 GiB.
+/// Allocates all memory it can get, at most 64 GiB. Returns the number of MiB.
 #[activity(name = "HostileMemory")]
 fn memory_hog() -> Result<usize> {
     let mut hoard = Vec::new();
@@ -54,19 +54,19 @@ fn panics() -> Result<()> {
     panic!("this activity panics on purpose")
 }
 
-/// Runs into an instruction that traps.
+/// Executes an instruction that traps.
 #[activity(name = "HostileTrap")]
 fn traps() -> Result<()> {
     std::process::abort()
 }
 
-/// Leaves through the back door, as if all were well.
+/// Exits with the code for success, instead of returning.
 #[activity(name = "HostileExit")]
 fn exits() -> Result<()> {
     std::process::exit(0)
 }
 
-/// Calls itself until the stack is full.
+/// Recurses until the stack overflows.
 #[activity(name = "HostileStackOverflow")]
 fn stack_overflow() -> Result<u64> {
     #[expect(unconditional_recursion, reason = "that is the point")]
@@ -95,20 +95,20 @@ fn print_flood() -> Result<()> {
     }
 }
 
-/// Logs a line of that many MiB.
+/// Logs a line with that many MiB.
 #[activity(name = "HostileLongLine")]
 fn long_line(ctx: Activity, mib: usize) -> Result<()> {
     ctx.log(Level::Info, &"x".repeat(mib.min(4096) << 20));
     Ok(())
 }
 
-/// Answers with that many MiB of text.
+/// Returns that many MiB of text.
 #[activity(name = "HostileOutput")]
 fn large_output(mib: usize) -> Result<String> {
     Ok("x".repeat(mib.min(4096) << 20))
 }
 
-/// Tries files, folders, variables and arguments; gives back what it found, which should be nothing.
+/// Tries to access files, folders, variables and arguments. Returns what it found, which should be nothing.
 #[activity(name = "HostileLooksAround")]
 fn looks_around() -> Result<Vec<String>> {
     let mut found = Vec::new();
@@ -127,7 +127,7 @@ fn looks_around() -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Opens as many answers of that server as it gets, reads none of them, and keeps them for ever.
+/// Opens as many responses of that server as it can, reads none of them, and keeps them open forever.
 #[activity(name = "HostileKeepsResponses")]
 fn keeps_responses(url: String) -> Result<()> {
     let mut kept = Vec::new();

@@ -1,4 +1,4 @@
-//! A module that never finishes describing itself, and is refused at upload for it.
+//! A module whose `describe` never returns. The host refuses it at upload.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -26,7 +26,7 @@ impl JsonSchema for Endless {
     }
 }
 
-/// Its input has a schema that takes for ever to write.
+/// Its input has a schema that takes forever to generate.
 #[orchestrator(name = "HostileNeverDescribed")]
 async fn never_described(input: Endless) -> Result<()> {
     let Endless = input;

@@ -1,4 +1,4 @@
-//! An orchestration that imports HTTP, and is refused at upload for it: an activity is the place for that.
+//! An orchestration that imports HTTP. The host refuses it at upload, because only activities may use HTTP.
 
 use windlass_sdk::http;
 use windlass_sdk::prelude::*;

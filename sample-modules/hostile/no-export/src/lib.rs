@@ -1,1 +1,1 @@
-//! A component that exports nothing the host knows, and is refused at upload for it.
+//! A component without an export that the host knows. The host refuses it at upload.

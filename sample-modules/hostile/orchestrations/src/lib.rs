@@ -26,13 +26,13 @@ windlass_sdk::export!(orchestrators: [
     activity_bomb,
 ]);
 
-/// Computes for ever in its first turn.
+/// Computes forever in its first turn.
 #[orchestrator(name = "HostileTurnLoop")]
 async fn endless_loop() -> Result<()> {
     spin()
 }
 
-/// Computes for ever in its second turn.
+/// Computes forever in its second turn.
 #[orchestrator(name = "HostileTurnLoopLater")]
 async fn loop_after_timer(ctx: Orchestration) -> Result<()> {
     ctx.sleep(millis(50)).await;
@@ -46,7 +46,7 @@ fn spin() -> Result<()> {
     }
 }
 
-/// Takes all memory it can get.
+/// Allocates all memory it can get.
 #[orchestrator(name = "HostileTurnMemory")]
 async fn memory_hog() -> Result<usize> {
     let mut hoard = Vec::new();
@@ -62,13 +62,13 @@ async fn panics() -> Result<()> {
     panic!("this orchestration panics on purpose")
 }
 
-/// Runs into an instruction that traps.
+/// Executes an instruction that traps.
 #[orchestrator(name = "HostileTurnTrap")]
 async fn traps() -> Result<()> {
     std::process::abort()
 }
 
-/// Leaves through the back door, as if all were well.
+/// Exits with the code for success, instead of returning.
 #[orchestrator(name = "HostileTurnExit")]
 async fn exits() -> Result<()> {
     std::process::exit(0)
@@ -83,7 +83,7 @@ async fn log_flood(ctx: Orchestration) -> Result<()> {
     }
 }
 
-/// Calls itself until the stack is full.
+/// Recurses until the stack overflows.
 #[orchestrator(name = "HostileTurnStackOverflow")]
 async fn stack_overflow() -> Result<u64> {
     #[expect(unconditional_recursion, reason = "that is the point")]
@@ -94,14 +94,14 @@ async fn stack_overflow() -> Result<u64> {
     Ok(deeper(0))
 }
 
-/// Logs a line of that many MiB.
+/// Logs a line with that many MiB.
 #[orchestrator(name = "HostileTurnLongLine")]
 async fn long_line(ctx: Orchestration, mib: usize) -> Result<()> {
     ctx.log(Level::Info, &"x".repeat(mib.min(4096) << 20));
     Ok(())
 }
 
-/// Tries files, folders, variables and arguments; gives back what it found, which should be nothing.
+/// Tries to access files, folders, variables and arguments. Returns what it found, which should be nothing.
 #[orchestrator(name = "HostileTurnLooksAround")]
 async fn looks_around() -> Result<Vec<String>> {
     let mut found = Vec::new();
@@ -115,19 +115,19 @@ async fn looks_around() -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Waits although nothing is outstanding.
+/// Waits without an outstanding task.
 #[orchestrator(name = "HostileWaitsForNothing")]
 async fn waits_for_nothing() -> Result<()> {
     std::future::pending().await
 }
 
-/// Calls an activity that nobody offers.
+/// Calls an activity that does not exist.
 #[orchestrator(name = "HostileUnknownActivity")]
 async fn unknown_activity(ctx: Orchestration) -> Result<()> {
     ctx.call_named("NobodyOffersThis", &()).await
 }
 
-/// Starts timers without end.
+/// Creates timers endlessly.
 #[orchestrator(name = "HostileTooManyTasks")]
 async fn too_many_tasks(ctx: Orchestration) -> Result<usize> {
     let mut timers = Vec::new();
@@ -144,7 +144,7 @@ async fn large_status(ctx: Orchestration, mib: usize) -> Result<()> {
     Ok(())
 }
 
-/// Answers with that many MiB of text.
+/// Returns that many MiB of text.
 #[orchestrator(name = "HostileTurnOutput")]
 async fn large_output(mib: usize) -> Result<String> {
     Ok("x".repeat(mib.min(4096) << 20))
@@ -160,7 +160,7 @@ pub struct HostileCall {
     pub input: windlass_sdk::serde_json::Value,
     #[serde(default = "one")]
     pub attempts: u32,
-    /// Longest time for one attempt.
+    /// The timeout of one attempt; ten minutes unless set.
     #[serde(default)]
     pub attempt_timeout_ms: Option<u64>,
 }
@@ -169,18 +169,18 @@ fn one() -> u32 {
     1
 }
 
-/// How a hostile activity ended.
+/// The outcome of a hostile activity.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct CallOutcome {
-    /// The type of its failure, none if it succeeded.
+    /// The type of its failure; `null` if it succeeded.
     pub error_type: Option<String>,
     pub message: Option<String>,
-    /// What it gave back, if it did.
+    /// Its output; `null` if it failed.
     pub output: Option<windlass_sdk::serde_json::Value>,
 }
 
-/// Calls a hostile activity, and lives to tell how it ended.
+/// Calls a hostile activity and returns its outcome.
 #[orchestrator(name = "CallHostileActivity")]
 async fn call_hostile(ctx: Orchestration, call: HostileCall) -> Result<CallOutcome> {
     let retry = Retry::fixed(millis(100)).max_attempts(call.attempts);
@@ -198,13 +198,13 @@ async fn call_hostile(ctx: Orchestration, call: HostileCall) -> Result<CallOutco
     })
 }
 
-/// Starts itself again at once, for ever.
+/// Continues as new immediately, forever.
 #[orchestrator(name = "HostileRunaway")]
 async fn runaway(ctx: Orchestration) -> Result<()> {
     ctx.continue_as_new(&())
 }
 
-/// Starts two of itself and waits for them, who do the same.
+/// Calls itself twice, recursively, and waits for both.
 #[orchestrator(name = "HostileForkBomb")]
 async fn fork_bomb(ctx: Orchestration) -> Result<()> {
     let children = [0, 1].map(|_| ctx.sub_orchestration_named::<()>("HostileForkBomb", &()));
@@ -212,7 +212,7 @@ async fn fork_bomb(ctx: Orchestration) -> Result<()> {
     Ok(())
 }
 
-/// Calls thousands of activities that never end, waits for none of them, and does it again at once, for ever.
+/// Calls thousands of activities that never end, waits for none of them, and repeats this forever.
 #[orchestrator(name = "HostileActivityBomb")]
 async fn activity_bomb(ctx: Orchestration) -> Result<()> {
     loop {

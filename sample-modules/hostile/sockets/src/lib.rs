@@ -1,4 +1,4 @@
-//! An orchestration that imports sockets, and is refused at upload for it.
+//! An orchestration that imports sockets. The host refuses it at upload.
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -1,17 +1,17 @@
-//! From the bytes of a PDF to text. The file may be anything; the sandbox is what keeps the host safe from it.
+//! Extracts the text of a PDF. The file is untrusted; the sandbox protects the host from bugs of the parser.
 
 use std::fmt;
 
 use pdf_extract::{Error, OutputError};
 use windlass_sdk::prelude::*;
 
-/// A PDF begins with this, possibly after some other bytes.
+/// The first bytes of a PDF, possibly after some other bytes.
 const MAGIC: &[u8] = b"%PDF-";
 
-/// How far from its start a PDF's mark may be, in bytes; readers commonly allow this much.
+/// The maximum offset of these bytes, which PDF readers commonly allow.
 const MAX_MAGIC_OFFSET: usize = 1024;
 
-/// Why a file has no text for us. Reading it again would not help.
+/// Why a file has no usable text. It is not retried: reading it again would give the same result.
 #[derive(Debug, FailureType)]
 #[failure(non_retryable)]
 enum UnreadableFile {
@@ -24,7 +24,7 @@ enum UnreadableFile {
 impl fmt::Display for UnreadableFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAPdf => f.write_str("the file does not begin like a PDF"),
+            Self::NotAPdf => f.write_str("the file is not a PDF"),
             Self::EncryptedPdf => f.write_str("the file needs a password"),
             Self::BrokenPdf(error) => write!(f, "the file cannot be read: {error}"),
             Self::NoText => f.write_str("the file has no text, perhaps it was scanned"),

@@ -1,4 +1,4 @@
-//! The steps of the invoice workflow. Reading, parsing and judging touch nothing outside; each is a file of its own.
+//! The steps of the invoice workflow. Extracting, parsing and validating have no side effects; each has its own file.
 
 mod extract;
 mod parse;
@@ -18,7 +18,7 @@ windlass_sdk::export!(activities: [
     log_invoice_error,
 ]);
 
-/// The names of the files in a container.
+/// Lists the names of the files in a container.
 #[activity(signature = invoices_api::list_invoices)]
 fn list_invoices(batch: InvoiceBatch) -> Result<Vec<String>> {
     let blobs: Vec<BlobEntry> = batch.backend.get(&format!("/blobs/{}", escape(&batch.container)))?;
@@ -30,20 +30,20 @@ struct BlobEntry {
     name: String,
 }
 
-/// The bytes of one file.
+/// Downloads one file.
 #[activity(signature = invoices_api::download_invoice_pdf)]
 fn download_invoice_pdf(blob: Blob) -> Result<Bytes> {
     blob.backend
         .bytes(&format!("/blobs/{}/{}", escape(&blob.container), escape(&blob.file)))
 }
 
-/// The text of a PDF, a line per row of its pages.
+/// Extracts the text of a PDF, one line per row of its pages.
 #[activity(signature = invoices_api::extract_text_from_pdf)]
 fn extract_text_from_pdf(pdf: Bytes) -> Result<String> {
     extract::text_of(&pdf)
 }
 
-/// Finds number, dates, line items and sums in the text of an invoice.
+/// Extracts number, dates, line items and sums from the text of an invoice.
 #[activity(signature = invoices_api::parse_invoice_data)]
 fn parse_invoice_data(text: String) -> Result<Invoice> {
     parse::invoice(&text)
@@ -55,7 +55,7 @@ fn validate_invoice_data(invoice: Invoice) -> Result<()> {
     Ok(validate::check(&invoice)?)
 }
 
-/// Saves an invoice. Fails with `InvoiceExists` if the seller has sent another one under its number.
+/// Saves an invoice. Fails with `InvoiceExists` if the seller has another invoice with this number.
 #[activity(signature = invoices_api::save_invoice_to_database)]
 fn save_invoice_to_database(ctx: Activity, InvoiceToSave { file, invoice, backend }: InvoiceToSave) -> Result<()> {
     let body = json!({
@@ -73,7 +73,7 @@ fn save_invoice_to_database(ctx: Activity, InvoiceToSave { file, invoice, backen
     backend.tell(&ctx, "/invoices", &body)
 }
 
-/// Notes in the error log why a file could not be processed.
+/// Writes to the error log why a file could not be processed.
 #[activity(signature = invoices_api::log_invoice_error)]
 fn log_invoice_error(ctx: Activity, error: InvoiceError) -> Result<()> {
     error
@@ -89,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// The pure steps, and the one that failed.
+    /// Runs the pure steps. The error has the step that failed.
     fn read(pdf: &[u8]) -> Result<Invoice, (&'static str, Failure)> {
         let text = extract::text_of(pdf).map_err(|failure| ("ExtractTextFromPdf", failure))?;
         let invoice = parse::invoice(&text).map_err(|failure| ("ParseInvoiceData", failure))?;

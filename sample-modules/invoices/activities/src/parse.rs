@@ -1,9 +1,9 @@
-//! From the text of an invoice to its data, by the labels that each known layout uses.
+//! Extracts the data of an invoice from its text, with the labels of each known layout.
 
 use invoices_api::Invoice;
 use windlass_sdk::prelude::*;
 
-/// How one seller's invoices are worded. The labels are found wherever they stand in a line.
+/// The labels and notations in one seller's invoices. A label may be anywhere in a line.
 struct Layout {
     number: &'static str,
     issued: &'static str,
@@ -28,7 +28,7 @@ enum DateStyle {
 
 enum Currency {
     Always(&'static str),
-    /// Named after this label.
+    /// The word after this label.
     After(&'static str),
 }
 
@@ -106,9 +106,8 @@ pub fn invoice(text: &str) -> Result<Invoice> {
     let layout = LAYOUTS
         .iter()
         .find(|layout| after(&lines, layout.number).is_some())
-        .ok_or_else(|| fail("UnknownLayout", "this is no invoice of a known seller"))?;
-    let find =
-        |label| after(&lines, label).ok_or_else(|| fail("MissingField", &format!("it does not say \"{label}\"")));
+        .ok_or_else(|| fail("UnknownLayout", "not an invoice of a known seller"))?;
+    let find = |label| after(&lines, label).ok_or_else(|| fail("MissingField", &format!("\"{label}\" is missing")));
     let amount = |label| {
         let tokens: Vec<_> = find(label)?.split_whitespace().collect();
         last_amount(&tokens, layout.decimal)
@@ -126,13 +125,13 @@ pub fn invoice(text: &str) -> Result<Invoice> {
     };
     Ok(Invoice {
         number: number
-            .ok_or_else(|| fail("MissingField", "it has no number"))?
+            .ok_or_else(|| fail("MissingField", "the number is missing"))?
             .to_owned(),
         seller: seller.trim().to_owned(),
         issued: day(layout.issued)?,
         due: day(layout.due)?,
         currency: currency
-            .ok_or_else(|| fail("MissingField", "it names no currency"))?
+            .ok_or_else(|| fail("MissingField", "the currency is missing"))?
             .to_owned(),
         line_cents: lines
             .iter()
@@ -148,7 +147,7 @@ fn fail(error_type: &str, message: &str) -> Failure {
     Failure::new(error_type, message).non_retryable()
 }
 
-/// What follows a label in the first line that has it.
+/// The text after a label, in the first line that contains it.
 fn after<'a>(lines: &[&'a str], label: &str) -> Option<&'a str> {
     lines
         .iter()
@@ -156,10 +155,10 @@ fn after<'a>(lines: &[&'a str], label: &str) -> Option<&'a str> {
         .map(|(_, rest)| rest.trim())
 }
 
-/// The amount of a line item, or none if the line is something else.
+/// The amount of a line item, or `None` if the line is something else.
 ///
-/// Columns differ and descriptions contain numbers, so what counts is that a quantity times a price is the amount. A
-/// line without a price counts when it begins like `21 x`.
+/// Columns differ and descriptions contain numbers, so a line is an item if a quantity times a price is the amount, or if
+/// it begins like `21 x`.
 fn line_item(line: &str, decimal: char) -> Option<i64> {
     let tokens: Vec<_> = line
         .split_whitespace()
@@ -187,14 +186,14 @@ fn line_item(line: &str, decimal: char) -> Option<i64> {
     })
 }
 
-/// An amount and the tokens that it takes up: `1 234,56` takes two.
+/// An amount and the range of its tokens: `1 234,56` has two.
 struct Amount {
     start: usize,
     end: usize,
     cents: i64,
 }
 
-/// Every way to read an amount, for each place the longest last.
+/// All possible amounts. Of those with the same end, the longest is last.
 fn amounts(tokens: &[&str], decimal: char) -> Vec<Amount> {
     let mut found = Vec::new();
     for end in 1..=tokens.len() {
@@ -264,7 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn amounts_are_read_in_every_notation() {
+    fn amounts_are_parsed_in_every_notation() {
         for (text, decimal, expected) in [
             ("$1,234.56", '.', Some(123_456)),
             ("1.234,56", ',', Some(123_456)),
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantity_beside_an_amount_with_blanks_is_told_apart() {
+    fn a_quantity_is_distinguished_from_an_amount_with_blanks() {
         assert_eq!(
             line_item("Révision du guindeau 450,34 EUR 16 7 205,44 EUR", ','),
             Some(720_544)
@@ -291,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_read_in_every_notation() {
+    fn dates_are_parsed_in_every_notation() {
         for (text, style) in [
             ("2025-03-09 and more", DateStyle::Iso),
             ("09.03.2025", DateStyle::DayFirst),

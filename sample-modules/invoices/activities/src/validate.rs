@@ -1,11 +1,11 @@
-//! Whether an invoice makes sense.
+//! Validates the data of an invoice.
 
 use std::fmt;
 
 use invoices_api::Invoice;
 use windlass_sdk::prelude::*;
 
-/// What is wrong with an invoice. It will not get better.
+/// Why an invoice is invalid. It is not retried.
 #[derive(Debug, FailureType)]
 #[failure(non_retryable)]
 pub enum InvalidInvoice {

@@ -1,4 +1,4 @@
-//! What the invoice workflow and its activities have in common.
+//! The types and signatures that the invoice workflow and its activities share.
 
 pub use backend_client::Backend;
 use windlass_sdk::prelude::*;
@@ -43,7 +43,7 @@ pub struct Blob {
     pub backend: Backend,
 }
 
-/// What an invoice says. Money is in cents, dates are like 2025-03-31.
+/// The data of an invoice. Money is in cents, dates are like 2025-03-31.
 #[payload]
 #[derive(PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -1,4 +1,4 @@
-//! A batch of PDF invoices, each a chain of its own, all chains in parallel.
+//! A batch of PDF invoices: one chain of activities per invoice, all chains in parallel.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ windlass_sdk::export!(orchestrators: [process_invoices]);
 pub struct InvoiceReport {
     pub saved: usize,
     pub failed: Vec<FailedInvoice>,
-    /// What is to be paid, in cents by currency.
+    /// The total amounts due, in cents by currency.
     pub totals: BTreeMap<String, i64>,
 }
 
@@ -25,7 +25,7 @@ pub struct FailedInvoice {
     pub message: String,
 }
 
-/// Shown while the batch runs.
+/// The custom status while the batch runs.
 #[payload]
 pub struct Progress {
     pub done: usize,
@@ -71,7 +71,7 @@ async fn process_invoices(ctx: Orchestration, batch: InvoiceBatch) -> Result<Inv
     Ok(report)
 }
 
-/// The chain of one file. What breaks it is logged before it is passed on.
+/// Processes one file. Logs a failure before it returns it.
 async fn process_invoice(ctx: &Orchestration, batch: &InvoiceBatch, file: &str) -> Result<Invoice> {
     let outcome = read_and_save(ctx, batch, file).await;
     if let Err(failure) = &outcome {
@@ -108,7 +108,7 @@ async fn read_and_save(ctx: &Orchestration, batch: &InvoiceBatch, file: &str) ->
     Ok(invoice)
 }
 
-/// For the steps that talk to others. Reading a file needs no second attempt: it would fail the same way.
+/// The retry policy of the steps that call the backend. The other steps are not retried: they would fail in the same way.
 fn patient() -> Retry {
     Retry::exponential(secs(1)).max_attempts(5)
 }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_logged_and_reported_and_the_others_are_saved() {
+    fn a_broken_file_is_reported_and_the_others_are_saved() {
         let run = World::new()
             .activity(list_invoices, |_| {
                 Ok(vec!["good.pdf".into(), "bad.pdf".into(), "fine.pdf".into()])

@@ -1,5 +1,5 @@
-//! What the order workflows do to the outside world. Every write carries the call's idempotency key, so that a repeat
-//! after a crash neither charges nor ships twice.
+//! The side effects of the order workflows. Every write has the idempotency key of its call, so that a repeat after a crash
+//! does not charge or ship twice.
 
 use backend_client::{Backend, escape, json};
 use orders_api::*;
@@ -16,25 +16,25 @@ windlass_sdk::export!(activities: [
     process_single_order,
 ]);
 
-/// Looks an order up and judges it.
+/// Reads an order and validates it.
 #[activity(signature = orders_api::validate_order)]
 fn validate_order(request: OrderRequest) -> Result<Validation> {
     validate(&request)
 }
 
-/// Charges the customer. Fails with `PaymentDeclined`, which no repetition cures.
+/// Charges the customer. Fails with `PaymentDeclined`, which is not retried.
 #[activity(signature = orders_api::process_payment)]
 fn process_payment(ctx: Activity, request: PaymentRequest) -> Result<Payment> {
     charge(&ctx, &request)
 }
 
-/// Tells the customer that the payment did not work.
+/// Notifies the customer that the payment failed.
 #[activity(signature = orders_api::notify_payment_failure)]
 fn notify_payment_failure(ctx: Activity, notice: Notice) -> Result<()> {
     notify(&ctx, "payment-failure", &notice)
 }
 
-/// Sets the articles aside. Fails with `OutOfStock` if any is missing.
+/// Reserves the articles. Fails with `OutOfStock` if any is missing.
 #[activity(signature = orders_api::update_inventory)]
 fn update_inventory(ctx: Activity, request: ReservationRequest) -> Result<Reservation> {
     reserve(&ctx, &request.backend, &request.order_id, &request.items)
@@ -47,13 +47,13 @@ fn initiate_shipment(ctx: Activity, request: ShipmentRequest) -> Result<Shipment
     request.backend.post(&ctx, "/shipments", &body)
 }
 
-/// Tells the customer that the order is on its way.
+/// Notifies the customer that the order is on its way.
 #[activity(signature = orders_api::send_order_confirmation)]
 fn send_order_confirmation(ctx: Activity, notice: Notice) -> Result<()> {
     notify(&ctx, "order-confirmation", &notice)
 }
 
-/// The ids of the orders of a batch that wait to be processed.
+/// Lists the ids of the pending orders of a batch.
 #[activity(signature = orders_api::list_pending_orders)]
 fn list_pending_orders(request: BatchRequest) -> Result<Vec<String>> {
     let orders: Vec<Order> = request
@@ -62,7 +62,7 @@ fn list_pending_orders(request: BatchRequest) -> Result<Vec<String>> {
     Ok(orders.into_iter().map(|order| order.id).collect())
 }
 
-/// Validates, charges and reserves one order of a batch, and marks it.
+/// Validates, charges and reserves one order of a batch, and updates its status.
 #[activity(signature = orders_api::process_single_order)]
 fn process_single_order(ctx: Activity, request: OrderRequest) -> Result<Receipt> {
     let order = match validate(&request)? {
@@ -102,7 +102,7 @@ fn validate(request: &OrderRequest) -> Result<Validation> {
         Err(failure) if failure.is("NotFound") => return invalid(failure.message().to_owned()),
         order => order?,
     };
-    // Other marks do not count: a call repeated after a crash finds the mark of the first.
+    // Other statuses are accepted: an attempt after a crash finds the status that the first one set.
     if order.status == "cancelled" {
         return invalid("the order was cancelled".into());
     }

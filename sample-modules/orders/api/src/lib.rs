@@ -1,4 +1,5 @@
-//! What the order workflows and their activities have in common: a call is checked by the compiler on both sides.
+//! The types and signatures that the order workflows and their activities share, so that the compiler checks both sides of
+//! a call.
 
 pub use backend_client::Backend;
 use windlass_sdk::prelude::*;
@@ -27,7 +28,7 @@ signatures! {
     pub fn parcel_fulfilment(parcel: Parcel) -> Result<Shipment>;
 }
 
-/// One order to be handled.
+/// One order to process.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct OrderRequest {
@@ -45,7 +46,7 @@ pub struct BatchRequest {
     pub backend: Backend,
 }
 
-/// An order as the repository keeps it.
+/// An order, as the backend stores it.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct Order {
@@ -91,7 +92,7 @@ pub struct Payment {
     pub payment_id: String,
 }
 
-/// Articles to be set aside, all or none.
+/// Articles to reserve, all or none.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct ReservationRequest {
@@ -132,7 +133,7 @@ pub struct Notice {
     pub backend: Backend,
 }
 
-/// What a single order of a batch brought in.
+/// The payment of a single order of a batch.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
@@ -142,7 +143,7 @@ pub struct Receipt {
     pub amount_cents: i64,
 }
 
-/// The part of an order that travels by itself.
+/// A part of an order that is shipped separately.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct Parcel {

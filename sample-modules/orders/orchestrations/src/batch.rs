@@ -1,4 +1,4 @@
-//! Fan-out and fan-in: all orders at once, and what became of them.
+//! Fan-out and fan-in: processes all orders in parallel and collects the outcomes.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ pub struct BatchResult {
     pub orders: usize,
     pub processed: usize,
     pub failed: Vec<FailedOrder>,
-    /// What came in, in cents by currency.
+    /// The total payments, in cents by currency.
     pub totals: BTreeMap<String, i64>,
 }
 
@@ -23,7 +23,7 @@ pub struct FailedOrder {
     pub reason: String,
 }
 
-/// Processes all pending orders of a batch in parallel; one that fails does not hold up the others.
+/// Processes all pending orders of a batch in parallel. An order that fails does not block the others.
 #[orchestrator(name = "ProcessAllOrdersBatch")]
 pub async fn process_all_orders(ctx: Orchestration, request: BatchRequest) -> Result<BatchResult> {
     let retry = Retry::exponential(secs(1)).max_attempts(5);
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_of_single_orders_are_collected_beside_the_totals() {
+    fn failures_of_single_orders_are_collected() {
         let run = World::new()
             .activity(list_pending_orders, |_| Ok(vec!["a".into(), "b".into(), "c".into()]))
             .activity(process_single_order, |call| match call.input.order_id.as_str() {

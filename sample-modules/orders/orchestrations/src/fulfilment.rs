@@ -1,4 +1,4 @@
-//! Sub-orchestrations: one parcel per article, each a workflow of its own.
+//! Sub-orchestrations: one parcel per article, each with its own workflow.
 
 use orders_api::*;
 use windlass_sdk::prelude::*;
@@ -8,7 +8,7 @@ use windlass_sdk::prelude::*;
 pub struct Fulfilment {
     pub order_id: String,
     pub shipped: Vec<ShippedParcel>,
-    /// What could not be sent.
+    /// Articles that could not be shipped.
     pub missing: Vec<MissingParcel>,
 }
 
@@ -26,7 +26,7 @@ pub struct MissingParcel {
     pub reason: String,
 }
 
-/// Sends the articles of an order in parcels of their own, as far as they are in stock.
+/// Ships each article of an order that is in stock in its own parcel.
 #[orchestrator(name = "FulfilmentWorkflow")]
 pub async fn fulfilment_workflow(ctx: Orchestration, request: OrderRequest) -> Result<Fulfilment> {
     let order = match ctx.call(validate_order, &request).await? {
@@ -69,7 +69,7 @@ pub async fn fulfilment_workflow(ctx: Orchestration, request: OrderRequest) -> R
     Ok(fulfilment)
 }
 
-/// Reserves one article of an order and sends it.
+/// Reserves one article of an order and ships it.
 #[orchestrator(signature = orders_api::parcel_fulfilment)]
 pub async fn parcel_fulfilment(ctx: Orchestration, parcel: Parcel) -> Result<Shipment> {
     let retry = Retry::exponential(secs(1)).max_attempts(5);
@@ -100,7 +100,7 @@ mod tests {
     use crate::samples;
 
     #[test]
-    fn what_is_out_of_stock_does_not_hold_up_the_other_parcels() {
+    fn an_article_out_of_stock_does_not_block_the_other_parcels() {
         let mut order = samples::order();
         order.items.push(OrderItem {
             sku: "bell-1".into(),

@@ -1,9 +1,9 @@
-//! A chain of activities: each step needs the one before.
+//! A chain of activities: each step needs the result of the one before.
 
 use orders_api::*;
 use windlass_sdk::prelude::*;
 
-/// What became of an order.
+/// The outcome of an order.
 #[payload]
 #[serde(tag = "status", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum OrderResult {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_order_goes_through_five_steps_in_order() {
+    fn a_valid_order_takes_five_steps_in_order() {
         let run = world(samples::order()).run(order_processing, &samples::request());
         assert!(matches!(run.output(), OrderResult::Completed { tracking_number, .. } if tracking_number == "WL1"));
         assert_eq!(
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_customer_hears_of_a_declined_payment_and_nothing_is_shipped() {
+    fn after_a_declined_payment_the_customer_is_notified_and_nothing_is_shipped() {
         let order = Order {
             payment_method: "card-no-funds".into(),
             ..samples::order()
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_is_down_for_a_while_is_waited_for() {
+    fn a_payment_is_retried_while_the_gateway_is_down() {
         let run = world(samples::order())
             .activity(process_payment, |call| match call.attempt {
                 1..=3 => Err(Failure::new("OutOfOrder", "try again")),

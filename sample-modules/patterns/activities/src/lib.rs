@@ -1,4 +1,4 @@
-//! What the pattern samples call.
+//! The activities of the pattern samples.
 
 use backend_client::{escape, json};
 use patterns_api::*;
@@ -23,7 +23,7 @@ windlass_sdk::export!(activities: [
     send_requests,
 ]);
 
-/// Name and city of a customer.
+/// Reads name and city of a customer.
 #[activity(signature = patterns_api::get_customer_profile)]
 fn get_customer_profile(customer: Customer) -> Result<Profile> {
     customer
@@ -31,7 +31,7 @@ fn get_customer_profile(customer: Customer) -> Result<Profile> {
         .get(&format!("/customers/{}/profile", escape(&customer.customer_id)))
 }
 
-/// Credit limit and score of a customer.
+/// Reads credit limit and score of a customer.
 #[activity(signature = patterns_api::get_credit_rating)]
 fn get_credit_rating(customer: Customer) -> Result<CreditRating> {
     customer
@@ -39,7 +39,7 @@ fn get_credit_rating(customer: Customer) -> Result<CreditRating> {
         .get(&format!("/customers/{}/credit", escape(&customer.customer_id)))
 }
 
-/// What a customer might like to buy.
+/// Reads recommendations for a customer.
 #[activity(signature = patterns_api::get_recommendations)]
 fn get_recommendations(customer: Customer) -> Result<Recommendations> {
     customer
@@ -47,7 +47,7 @@ fn get_recommendations(customer: Customer) -> Result<Recommendations> {
         .get(&format!("/customers/{}/recommendations", escape(&customer.customer_id)))
 }
 
-/// Has an external service begin with something slow.
+/// Starts a slow operation of an external service.
 #[activity(signature = patterns_api::start_long_running_operation)]
 fn start_long_running_operation(ctx: Activity, operation: SlowOperation) -> Result<StartedOperation> {
     #[payload]
@@ -67,7 +67,7 @@ fn start_long_running_operation(ctx: Activity, operation: SlowOperation) -> Resu
     Ok(StartedOperation { operation_id, backend })
 }
 
-/// How a slow operation is doing.
+/// Reads the status of a slow operation.
 #[activity(signature = patterns_api::check_operation_status)]
 fn check_operation_status(operation: StartedOperation) -> Result<OperationStatus> {
     operation
@@ -98,13 +98,13 @@ fn primes(range: &Range) -> u64 {
     (range.from..range.to).filter(|n| is_prime(*n)).count() as u64
 }
 
-/// Calls a service that often fails; gives back the number of the call that worked.
+/// Calls a service that often fails. Returns the number of the call that worked.
 #[activity(signature = patterns_api::unreliable_activity)]
 fn unreliable_activity(ctx: Activity, call: UnreliableCall) -> Result<u32> {
     call_unreliable_service(&ctx, call)
 }
 
-/// The same, for an orchestration that handles its failures.
+/// Like `UnreliableActivity`, for an orchestration that handles its failures.
 #[activity(signature = patterns_api::risky_activity)]
 fn risky_activity(ctx: Activity, call: UnreliableCall) -> Result<u32> {
     call_unreliable_service(&ctx, call)
@@ -129,14 +129,14 @@ fn log_failure(ctx: Activity, error: LoggedError) -> Result<()> {
         .log_error(&ctx, &error.source, &error.error_type, &error.message)
 }
 
-/// Deletes the oldest records above an age.
+/// Deletes the oldest records that exceed an age.
 #[activity(signature = patterns_api::delete_old_records)]
 fn delete_old_records(ctx: Activity, cleanup: Cleanup) -> Result<Cleaned> {
     let body = json!({ "olderThanDays": cleanup.older_than_days, "limit": cleanup.limit });
     cleanup.backend.post(&ctx, "/cleanups", &body)
 }
 
-/// Reads a setting and a secret. That it logs the secret is a mistake, which the host makes good by covering it.
+/// Reads a setting and a secret. Logs the secret by mistake, to show that the host masks it.
 #[activity(signature = patterns_api::read_settings)]
 fn read_settings(ctx: Activity, wanted: WantedSettings) -> Result<FoundSettings> {
     let (config, secret) = (ctx.config(&wanted.config)?, ctx.secret(&wanted.secret)?);
@@ -147,7 +147,7 @@ fn read_settings(ctx: Activity, wanted: WantedSettings) -> Result<FoundSettings>
     })
 }
 
-/// A reading with its value divided.
+/// Divides the value of a reading.
 #[activity(signature = patterns_api::scale_reading)]
 fn scale_reading(reading: Reading) -> Result<Reading> {
     Ok(Reading {
@@ -156,7 +156,7 @@ fn scale_reading(reading: Reading) -> Result<Reading> {
     })
 }
 
-/// Requests that are all the same.
+/// A request that is sent several times.
 #[payload]
 pub struct Requests {
     /// `GET`, for example.
@@ -166,7 +166,7 @@ pub struct Requests {
     pub headers: Vec<(String, String)>,
     #[serde(default)]
     pub body: String,
-    /// How many are sent.
+    /// How often it is sent.
     #[serde(default = "once")]
     pub times: u32,
 }
@@ -175,7 +175,7 @@ fn once() -> u32 {
     1
 }
 
-/// Sends requests one after the other; gives back the bodies of the answers.
+/// Sends a request several times in sequence. Returns the bodies of the responses.
 #[activity(name = "SendRequests")]
 fn send_requests(requests: Requests) -> Result<Vec<String>> {
     let method = match &*requests.method {
@@ -184,7 +184,12 @@ fn send_requests(requests: Requests) -> Result<Vec<String>> {
         "PUT" => Method::Put,
         "PATCH" => Method::Patch,
         "DELETE" => Method::Delete,
-        other => return Err(Failure::new("UnknownMethod", format!("{other:?} is not sent"))),
+        other => {
+            return Err(Failure::new(
+                "UnknownMethod",
+                format!("the method {other:?} is not supported"),
+            ));
+        }
     };
     let request = http::request(method, requests.url).body(requests.body);
     let headers = requests.headers.into_iter();
@@ -214,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_sent_as_often_as_they_say_and_not_with_a_header_that_is_refused() {
+    fn requests_are_repeated_and_fail_with_a_forbidden_header() {
         let requests = |header: &str| Requests {
             method: "PUT".into(),
             url: "http://a.example/b".into(),

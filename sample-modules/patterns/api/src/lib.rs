@@ -1,4 +1,4 @@
-//! What the pattern samples and their activities have in common.
+//! The types and signatures that the pattern samples and their activities share.
 
 pub use backend_client::Backend;
 use windlass_sdk::prelude::*;
@@ -41,11 +41,11 @@ signatures! {
     pub fn scale_reading(reading: Reading) -> Result<Reading>;
 }
 
-/// What an instrument says.
+/// A reading of an instrument.
 #[payload]
 pub struct Reading {
     pub value: f64,
-    /// What the value is to be divided by.
+    /// The number by which the value is divided.
     #[serde(default = "one")]
     pub divisor: f64,
     #[serde(default)]
@@ -85,14 +85,14 @@ pub struct Recommendations {
     pub skus: Vec<String>,
 }
 
-/// Work of an external service, as it is to be done.
+/// A request for a slow operation of an external service.
 #[payload]
 pub struct SlowOperation {
     pub kind: String,
-    /// How often it says "pending" at least.
+    /// The minimum number of polls that return "pending".
     #[serde(default)]
     pub polls: u32,
-    /// How long it takes at least.
+    /// The minimum duration in seconds.
     #[serde(default)]
     pub seconds: f64,
     #[serde(default)]
@@ -128,7 +128,7 @@ pub enum OperationStatus {
 #[payload]
 pub struct OperationResult {
     pub kind: String,
-    /// Where the service has put what it made.
+    /// The location of the result.
     pub artifact: String,
 }
 
@@ -138,19 +138,19 @@ pub struct OperationError {
     pub message: String,
 }
 
-/// From the first number up to but without the second.
+/// The numbers from `from`, inclusive, to `to`, exclusive.
 #[payload]
 pub struct Range {
     pub from: u64,
     pub to: u64,
 }
 
-/// A call of a service that fails the first calls of a key.
+/// A call of a service that fails the first calls with each key.
 #[payload]
 pub struct UnreliableCall {
     pub key: String,
     pub failures: u32,
-    /// Fail in a way that no repetition cures.
+    /// Whether the failures are permanent.
     #[serde(default)]
     pub permanent: bool,
     #[serde(default)]
@@ -177,18 +177,18 @@ pub struct Cleanup {
 #[payload]
 pub struct Cleaned {
     pub deleted: Vec<String>,
-    /// Records above the age that are still there.
+    /// The number of remaining records that exceed the age.
     pub remaining: u32,
 }
 
-/// Names of a setting and of a secret.
+/// The names of a setting and of a secret.
 #[payload]
 pub struct WantedSettings {
     pub config: String,
     pub secret: String,
 }
 
-/// The setting, and of the secret only its length.
+/// The value of the setting, and the length of the secret.
 #[payload]
 #[serde(rename_all = "camelCase")]
 #[derive(PartialEq)]

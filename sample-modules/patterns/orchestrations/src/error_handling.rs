@@ -1,4 +1,4 @@
-//! Failures are values: caught, logged, and passed on or turned into a result.
+//! Failures are values: they are caught, logged, and returned or turned into a result.
 
 use patterns_api::*;
 use windlass_sdk::prelude::*;
@@ -10,7 +10,7 @@ pub enum Handled {
     GaveUp { error_type: String, message: String },
 }
 
-/// Calls a risky activity; logs its failure, then fails if trying again later may help, else says what was wrong.
+/// Calls a risky activity and logs its failure. Then fails if the failure is retryable, else completes with its reason.
 #[orchestrator(name = "OrchestrationWithErrorHandling")]
 pub async fn with_error_handling(ctx: Orchestration, call: UnreliableCall) -> Result<Handled> {
     let failure = match ctx.call(risky_activity, &call).await {
@@ -54,21 +54,21 @@ mod tests {
     }
 
     #[test]
-    fn success_is_passed_on_and_nothing_is_logged() {
+    fn success_is_returned_and_nothing_is_logged() {
         let run = run(None);
         assert!(matches!(run.output(), Handled::Worked { call: 1 }));
         assert_eq!(run.attempts_of(log_failure), 0);
     }
 
     #[test]
-    fn a_transient_failure_is_logged_and_thrown_again() {
+    fn a_transient_failure_is_logged_and_returned() {
         let run = run(Some(Failure::new("Unreliable", "try again")));
         assert!(run.failure().is("Unreliable"));
         assert_eq!(run.inputs_of(log_failure)[0].error_type, "Unreliable");
     }
 
     #[test]
-    fn a_lasting_failure_is_logged_and_becomes_a_result() {
+    fn a_permanent_failure_is_logged_and_becomes_a_result() {
         let run = run(Some(Failure::new("Unprocessable", "makes no sense").non_retryable()));
         assert!(matches!(run.output(), Handled::GaveUp { error_type, .. } if error_type == "Unprocessable"));
         assert_eq!(run.attempts_of(log_failure), 1);

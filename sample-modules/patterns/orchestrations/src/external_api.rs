@@ -1,4 +1,5 @@
-//! Polling: a service is started, then asked until it has ended or a deadline is over. Waiting costs nothing.
+//! Polling: starts an operation, then polls its status until it has ended or a deadline has passed. Waiting uses no
+//! resources of the host.
 
 use patterns_api::*;
 use windlass_sdk::prelude::*;
@@ -63,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    /// An operation that is pending for that many polls.
+    /// Runs it with an operation that is pending for that many polls.
     fn run(pending: u32) -> Run<ExternalResult> {
         let operation = SlowOperation {
             kind: "report".into(),

@@ -1,4 +1,4 @@
-//! A workflow of many steps that shows how far it is.
+//! A workflow with several steps that reports its progress.
 
 use patterns_api::*;
 use windlass_sdk::prelude::*;
@@ -7,7 +7,7 @@ use windlass_sdk::prelude::*;
 #[serde(rename_all = "camelCase")]
 pub struct PrimeSearch {
     pub below: u64,
-    /// A rest between two steps.
+    /// The pause between two steps.
     #[serde(default)]
     pub pause_seconds: u64,
 }
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_steps_cover_everything_below_the_number_once_and_show_their_progress() {
+    fn the_steps_cover_all_numbers_once_and_report_progress() {
         let run = World::new()
             .activity(step_1, |call| Ok(call.input.to - call.input.from))
             .activity(step_2, |call| Ok(call.input.to - call.input.from))

@@ -1,9 +1,9 @@
-//! Numbers, times and bytes as input, output and custom status: what is no number or time is refused, never changed.
+//! Numbers, times and bytes as input, output and custom status. Invalid values are refused, never changed.
 
 use patterns_api::*;
 use windlass_sdk::prelude::*;
 
-/// Has an activity divide a reading, and shows the value as it came.
+/// Sets the value of a reading as custom status, and divides it in an activity.
 #[orchestrator(name = "ScaleMeasurement")]
 pub async fn scale_measurement(ctx: Orchestration, reading: Reading) -> Result<Reading> {
     ctx.set_custom_status(reading.value);
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_comes_back_as_it_was() {
+    fn a_reading_round_trips() {
         let run = world().run(scale_measurement, &reading(117.63331139400017, 1.0));
         assert_eq!(run.output().value, 117.63331139400017);
         assert_eq!(run.output().taken.to_string(), "1969-12-31T23:59:59.999Z");
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_fails_by_its_place() {
+    fn an_output_that_is_not_a_number_fails_with_its_place() {
         let run = world().run(scale_measurement, &reading(1.0, 0.0));
         assert_eq!(
             run.failure().to_string(),

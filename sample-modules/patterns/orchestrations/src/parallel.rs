@@ -1,9 +1,9 @@
-//! Different activities at the same time.
+//! Different activities in parallel.
 
 use patterns_api::*;
 use windlass_sdk::prelude::*;
 
-/// What three services know of a customer.
+/// The data of three services about a customer.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerView {
@@ -12,7 +12,7 @@ pub struct CustomerView {
     pub recommendations: Recommendations,
 }
 
-/// Asks three services at once and puts their answers together.
+/// Calls three services in parallel and combines their results.
 #[orchestrator(name = "ParallelExecution")]
 pub async fn parallel_execution(ctx: Orchestration, customer: Customer) -> Result<CustomerView> {
     let (profile, credit, recommendations) = try_join!(

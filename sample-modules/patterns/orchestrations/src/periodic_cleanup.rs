@@ -1,9 +1,9 @@
-//! An orchestration without end. Each round is an execution of its own, so that its history does not grow.
+//! An endless orchestration. Each round is a new execution, so that the history does not grow.
 
 use patterns_api::*;
 use windlass_sdk::prelude::*;
 
-/// The input of a round: the settings, and what the rounds before have done.
+/// The input of a round: the settings, and the results of the rounds before.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct CleanupState {
@@ -12,7 +12,7 @@ pub struct CleanupState {
     pub limit: u32,
     #[serde(default = "an_hour")]
     pub every_seconds: u64,
-    /// Ends after so many rounds; without it, never.
+    /// The number of rounds; endless if not set.
     #[serde(default)]
     pub rounds: Option<u32>,
     #[serde(default)]
@@ -38,7 +38,7 @@ pub struct CleanupReport {
     pub deleted: usize,
 }
 
-/// Deletes old records every so often.
+/// Deletes old records periodically.
 #[orchestrator(name = "PeriodicCleanup")]
 pub async fn periodic_cleanup(ctx: Orchestration, mut state: CleanupState) -> Result<CleanupReport> {
     let cleanup = Cleanup {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_round_is_an_execution_that_knows_what_was_done_before() {
+    fn each_round_is_an_execution_with_the_results_of_the_rounds_before() {
         let state = CleanupState {
             older_than_days: 30,
             limit: 10,

@@ -1,4 +1,4 @@
-//! Retries with backoff. The host counts and waits; the orchestration sees the final outcome alone.
+//! Retries with backoff. The host counts and waits; the orchestration only sees the final outcome.
 
 use patterns_api::*;
 use windlass_sdk::prelude::*;
@@ -15,7 +15,7 @@ fn five_seconds() -> u64 {
     5000
 }
 
-/// Calls an unreliable activity up to three times, waiting 5 and then 10 seconds; gives back which call worked.
+/// Calls an unreliable activity up to three times, waiting 5 and then 10 seconds. Returns the number of the call that worked.
 #[orchestrator(name = "OrchestrationWithRetry")]
 pub async fn with_retry(ctx: Orchestration, input: RetriedCall) -> Result<u32> {
     let retry = Retry::exponential(millis(input.first_interval_ms)).max_attempts(3);

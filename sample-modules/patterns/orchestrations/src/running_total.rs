@@ -1,8 +1,8 @@
-//! An orchestration that is sent events for ever: it looks how long its history is, and starts over before it is too long.
+//! An orchestration that receives events endlessly. It continues as new before its history is too long.
 
 use windlass_sdk::prelude::*;
 
-/// The input: what was added up so far.
+/// The input: the state of the account so far.
 #[payload]
 #[serde(rename_all = "camelCase")]
 pub struct Account {
@@ -10,7 +10,7 @@ pub struct Account {
     pub total: i64,
     #[serde(default)]
     pub payments: u64,
-    /// Turns after which the history is long enough.
+    /// The number of turns after which it continues as new.
     #[serde(default = "thousand")]
     pub turns_per_execution: u32,
 }
@@ -19,7 +19,7 @@ fn thousand() -> u32 {
     1_000
 }
 
-/// Adds up what it is sent as `payment`, until it is told `close`.
+/// Adds up the events `payment` until it receives `close`.
 #[orchestrator(name = "RunningTotal", events(payment: i64, close: ()))]
 pub async fn running_total(ctx: Orchestration, mut account: Account) -> Result<Account> {
     loop {
@@ -41,11 +41,11 @@ pub async fn running_total(ctx: Orchestration, mut account: Account) -> Result<A
 #[payload]
 pub struct Payment {
     pub account: InstanceId,
-    /// A number, or something else, which the account does not take.
+    /// A number. The account does not accept other values.
     pub amount: windlass_sdk::serde_json::Value,
 }
 
-/// Sends a payment to a running total. One that is no number is dropped, with a line in the log of this instance.
+/// Sends a payment to a running total. A payment that is not a number is dropped and logged.
 #[orchestrator(name = "PayIntoAccount")]
 pub async fn pay(ctx: Orchestration, payment: Payment) -> Result<()> {
     ctx.send_event(&payment.account, "payment", &payment.amount);
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_history_is_left_behind_and_no_payment_is_lost() {
+    fn no_payment_is_lost_when_it_continues_as_new() {
         let account = Account {
             total: 0,
             payments: 0,

@@ -1,9 +1,9 @@
-//! What activities are given beside their input. An orchestration has no settings and no secrets: its activities do.
+//! Settings and secrets of activities. Orchestrations have none.
 
 use patterns_api::*;
 use windlass_sdk::prelude::*;
 
-/// Shows settings, and how long secrets are.
+/// Returns a setting, and the length of a secret.
 #[orchestrator(name = "ShowSettings")]
 pub async fn show_settings(ctx: Orchestration, wanted: WantedSettings) -> Result<FoundSettings> {
     ctx.call(read_settings, &wanted).await
@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_activity_finds_is_the_result() {
+    fn the_result_is_that_of_the_activity() {
         let found = FoundSettings {
             config: "eu-west".into(),
             secret_bytes: 10,
