@@ -19,15 +19,15 @@ use keywords::{Format, Types};
 
 /// Maximum length of a schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
-/// Maximum size of a compiled pattern, in bytes. Room for a bounded repetition of a class, but not for a thousand of
-/// them; matching takes at most this many steps for each byte.
+/// Maximum size of a compiled pattern, in bytes. It allows a bounded repetition of a class, but not a thousand of them.
+/// Matching takes at most this many steps for each byte.
 const MAX_PATTERN_BYTES: usize = 64 << 10;
-/// Maximum cost of validating one value, in visits of a schema to a part of the value. About a second.
+/// Maximum cost of validating one value, in visits of a schema to a part of the value. This many take about a second.
 const MAX_VISITS: u64 = 50_000_000;
 /// Maximum number of nested schema evaluations for one value. Inputs are also validated on the stack of a calling
-/// guest, of which they may take a megabyte.
+/// guest, where validation may take up to a megabyte.
 const MAX_NESTED_QUESTIONS: u64 = 1_000;
-/// Maximum length of a message that quotes the value, in bytes; a longer one says "value" instead.
+/// Maximum length of a message that quotes the value, in bytes. A longer message says "value" instead.
 const MAX_QUOTING_MESSAGE_BYTES: usize = 300;
 
 /// A compiled schema.
@@ -59,10 +59,10 @@ pub enum SchemaError {
     Invalid(String),
 }
 
-/// Where and why a value does not fit.
+/// Where and why a value does not match its schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// JSON Pointer to the part that does not fit; empty for the whole value.
+    /// JSON Pointer to the part that does not match; empty for the whole value.
     pub path: String,
     /// What is wrong with it.
     pub message: String,
@@ -72,7 +72,7 @@ impl SchemaValidator {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// Why it is rejected; the text follows "the schema".
+    /// Why the schema is rejected. The text is a continuation of "the schema".
     pub fn compile(schema: &str) -> Result<Self, SchemaError> {
         if schema.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::TooLong {
@@ -98,7 +98,7 @@ impl SchemaValidator {
     /// Validates a value.
     ///
     /// # Errors
-    /// The first part that does not fit, or that the value is too large to be validated with this schema.
+    /// The first part that does not match, or that the value is too large to be validated with this schema.
     pub fn validate(&self, payload: &Payload) -> Result<(), Violation> {
         let value = payload.to_value().map_err(|error| Violation {
             path: String::new(),
@@ -119,7 +119,7 @@ impl SchemaValidator {
     }
 }
 
-/// The error message, without quoting more of the value than fits into a sentence.
+/// The error message. It quotes the value only if the message stays short.
 fn short(error: &jsonschema::ValidationError<'_>) -> String {
     let message = error.to_string();
     if message.len() <= MAX_QUOTING_MESSAGE_BYTES {
@@ -169,7 +169,7 @@ mod tests {
     }"##;
 
     #[test]
-    fn a_value_that_fits_is_accepted_and_an_error_has_the_path_of_the_part() {
+    fn a_matching_value_is_accepted_and_an_error_has_the_path_of_the_part() {
         assert_eq!(
             check(
                 ORDER,
@@ -360,8 +360,8 @@ mod tests {
         });
         let payload = Payload::parse(&depth(deepest.unwrap()), 10_000).unwrap();
         let small = std::thread::Builder::new().stack_size(1 << 20);
-        let asked = small.spawn(move || validator.validate(&payload)).unwrap();
-        assert_eq!(asked.join().unwrap(), Ok(()));
+        let thread = small.spawn(move || validator.validate(&payload)).unwrap();
+        assert_eq!(thread.join().unwrap(), Ok(()));
         assert!(deepest.unwrap() > 50, "{deepest:?}");
     }
 

@@ -1,7 +1,8 @@
-//! Taste as a test: who may name which library, what is absent on purpose, and documents that must not drift.
+//! Tests of the repository's structure: which modules may use which libraries and other modules, and whether the
+//! documents match the code.
 //!
-//! It reads files and nothing else; a rule that needs the code itself has its test beside that code. When a rule gets in
-//! the way for a good reason, change it here and in ARCHITECTURE.md.
+//! These tests only read the files of the repository. Tests that need to call the code are next to that code. If a rule
+//! prevents a good change, change the rule here and in ARCHITECTURE.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,30 +10,30 @@ use std::path::{Component, Path, PathBuf};
 
 /// A file of the repository.
 struct Text {
-    /// From the top of the repository.
+    /// Relative to the root of the repository.
     path: String,
     content: String,
 }
 
-/// Folders that are built, fetched or vendored rather than written.
+/// Folders whose files are built, downloaded or vendored.
 const NOT_OURS: [&str; 5] = ["target", ".git", "windlass-data", "sample-backend-data", "deps"];
 
-/// This file names what it forbids.
+/// The path of this file. Some tests skip it, because it contains the words that they forbid elsewhere.
 const THIS: &str = "host/tests/tidy.rs";
 
 #[test]
-fn the_folder_of_sqlite_alone_names_sqlx() {
+fn only_the_sqlite_folder_uses_sqlx() {
     only_in("", &["host/src/store/sqlite/"], &["sqlx"]);
 }
 
 #[test]
-fn the_sandbox_alone_names_wasmtime() {
+fn only_the_sandbox_uses_wasmtime() {
     let words = ["wasmtime", "wasmtime_wasi", "wasmtime_wasi_http"];
     only_in("", &["host/src/sandbox/", "host/src/sandbox.rs"], &words);
 }
 
 #[test]
-fn http_and_the_samples_backend_alone_name_axum() {
+fn only_http_and_the_sample_backend_use_axum() {
     let allowed = ["host/src/http/", "host/src/http.rs", "sample-modules/backend/"];
     only_in("", &allowed, &["axum", "utoipa_axum"]);
 }
@@ -54,8 +55,8 @@ fn model_and_replay_are_pure() {
 }
 
 #[test]
-fn engine_and_store_read_no_clock_but_the_one_they_are_given() {
-    // The simulation's clock is the paused one of its runtime.
+fn engine_and_store_use_only_the_clock_that_they_receive() {
+    // The simulation uses the paused clock of its runtime.
     only_in(
         "host/src/engine",
         &["host/src/engine/simulation/time.rs"],
@@ -64,9 +65,9 @@ fn engine_and_store_read_no_clock_but_the_one_they_are_given() {
     only_in("host/src/store", &["host/src/store/tests"], &["SystemTime"]);
 }
 
-/// What each module of the host may use, the modules without one another's rows first: each uses those above it only.
+/// The modules that each module of the host may use. A module may only use modules above it in this table.
 ///
-/// ARCHITECTURE.md shows the same table. Tests may use more.
+/// ARCHITECTURE.md has the same table. Tests may use other modules, too.
 const MODULES: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("byte_order_mark", &[]),
@@ -129,7 +130,7 @@ const MODULES: [(&str, &[&str]); 19] = [
 ];
 
 #[test]
-fn each_module_of_the_host_uses_those_that_it_may() {
+fn each_module_of_the_host_uses_only_allowed_modules() {
     let (mut problems, mut unused) = (Vec::new(), BTreeSet::new());
     for (module, may) in MODULES {
         unused.extend(may.iter().map(|other| (module, *other)));
@@ -140,7 +141,7 @@ fn each_module_of_the_host_uses_those_that_it_may() {
         };
         let Some((module, may)) = MODULES.iter().find(|(name, _)| *name == module) else {
             problems.push(format!(
-                "{} is of no module in the table of {THIS}: add it there",
+                "{} belongs to a module that is not in the table of {THIS}: add it there",
                 file.path
             ));
             continue;
@@ -150,8 +151,8 @@ fn each_module_of_the_host_uses_those_that_it_may() {
             let is_known = MODULES.iter().any(|(name, _)| *name == other);
             if is_known && other != *module && !may.contains(&other.as_str()) {
                 problems.push(format!(
-                    "{} uses `{other}`, which `{module}` may not: hand in what it needs, or move that to a module that both \
-                     may use, or change the table in {THIS} and in ARCHITECTURE.md",
+                    "{} uses `{other}`, but `{module}` may not use it: pass in what it needs, or move that to a module that \
+                     both may use, or change the table in {THIS} and in ARCHITECTURE.md",
                     file.path
                 ));
             }
@@ -159,14 +160,14 @@ fn each_module_of_the_host_uses_those_that_it_may() {
         }
     }
     let unused = unused.iter().map(|(module, other)| {
-        format!("`{module}` may use `{other}` and does not: take it out of the table in {THIS} and in ARCHITECTURE.md")
+        format!("`{module}` may use `{other}`, but does not: remove it from the table in {THIS} and in ARCHITECTURE.md")
     });
     problems.extend(unused);
     none(problems);
 }
 
 #[test]
-fn the_table_of_modules_has_no_circle_and_the_architecture_shows_it() {
+fn the_table_of_modules_has_no_cycle_and_matches_the_architecture() {
     let architecture = content_of("ARCHITECTURE.md");
     let mut problems = Vec::new();
     for (position, (module, may)) in MODULES.iter().enumerate() {
@@ -183,22 +184,25 @@ fn the_table_of_modules_has_no_circle_and_the_architecture_shows_it() {
 }
 
 #[test]
-fn the_modules_of_the_engine_use_one_another_without_a_circle() {
+fn the_modules_of_the_engine_have_no_cycle() {
     const ENGINE: &str = "host/src/engine/";
     let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in rust_files().iter().filter(|file| !is_test(&file.path)) {
         let Some(module) = module_of(ENGINE, &file.path) else {
             continue;
         };
-        // Below a module, `super` is that module.
+        // In `engine/a.rs`, `super` is the engine; in `engine/a/b.rs`, `super::super` is.
         let depth = file.path[ENGINE.len()..].matches('/').count();
         let upwards = "super::".repeat(depth + 1);
         let used = named_after(&without_tests(&file.content), &["crate::engine::", &upwards]);
         let others = used.into_iter().filter(|other| other != module);
         uses.entry(module.to_owned()).or_default().extend(others);
     }
-    assert!(uses["owner_loop"].contains("owner"), "uses are found");
-    // Whoever uses nothing that is left is in no circle.
+    assert!(
+        uses["owner_loop"].contains("owner"),
+        "the test finds the uses of modules"
+    );
+    // A module that uses none of the remaining modules is not in a cycle.
     loop {
         let left: BTreeSet<String> = uses.keys().cloned().collect();
         let before = uses.len();
@@ -209,38 +213,38 @@ fn the_modules_of_the_engine_use_one_another_without_a_circle() {
     }
     none(uses.iter().map(|(module, used)| {
         format!(
-            "engine/{module} is in or above a circle: it uses {used:?}; hand in a closure or a trait on one of the ways"
+            "engine/{module} is in a cycle, or uses one: it uses {used:?}; replace one of the uses by a closure or a trait"
         )
     }));
 }
 
 #[test]
-fn files_of_the_host_begin_by_saying_what_they_are_for() {
-    let silent = rust_files().into_iter().filter(|file| {
-        let begins = file.content.starts_with("//!");
-        file.path.starts_with("host/") && !begins
+fn files_of_the_host_begin_with_module_documentation() {
+    let undocumented = rust_files().into_iter().filter(|file| {
+        let has_docs = file.content.starts_with("//!");
+        file.path.starts_with("host/") && !has_docs
     });
-    none(silent.map(|file| format!("{} does not begin with //!", file.path)));
+    none(undocumented.map(|file| format!("{} does not begin with //!", file.path)));
 }
 
 #[test]
-fn every_dependency_has_its_reason_in_the_architecture_and_nothing_else_has() {
+fn the_architecture_explains_exactly_the_dependencies() {
     let section = section("ARCHITECTURE.md", "## Dependencies");
-    // Of a table, the names are in the first column.
+    // The names are in the first column of the tables.
     let named: Vec<&str> = section.lines().filter_map(|line| line.split(" | ").next()).collect();
     let explained: BTreeSet<String> = between(&named.join("\n"), "`", "`")
         .filter(|name| !name.ends_with(".toml"))
         .collect();
     let manifests = ["host/Cargo.toml", "guest-sdk/Cargo.toml", "guest-sdk/macros/Cargo.toml"];
     let mut used: BTreeSet<String> = manifests.into_iter().flat_map(dependencies).collect();
-    // The macros' examples use the SDK around them.
+    // Only the documentation examples of the macros use the SDK.
     used.remove("windlass-sdk");
     let difference = used.symmetric_difference(&explained);
     none(difference.map(|name| format!("{name} is only in one of ARCHITECTURE.md and Cargo.toml")));
 }
 
 #[test]
-fn the_guide_lists_the_failures_of_the_host_and_the_sdk_knows_no_others() {
+fn the_guide_lists_all_failures_of_the_host_and_the_sdk_has_no_others() {
     let types = |text: &str, mark: &'static str| -> BTreeSet<String> {
         let quoted = between(text, mark, mark);
         quoted.filter(|name| name.starts_with("windlass.")).collect()
@@ -249,13 +253,16 @@ fn the_guide_lists_the_failures_of_the_host_and_the_sdk_knows_no_others() {
     let guide = section("docs/events-timers-retries.md", "## Failures that come from the host");
     assert_eq!(host, types(&guide, "`"));
     let sdk = types(&content_of("guest-sdk/src/failure_types.rs"), "\"");
-    none(sdk.difference(&host).map(|name| format!("the host knows no {name}")));
+    none(
+        sdk.difference(&host)
+            .map(|name| format!("the SDK has {name}, but the host does not")),
+    );
 }
 
 #[test]
 fn the_guide_lists_every_setting() {
     let settings: BTreeSet<String> = between(&content_of("host/src/config.rs"), "\"WINDLASS_", "\"").collect();
-    assert!(settings.len() > 15, "the settings are found");
+    assert!(settings.len() > 15, "the test finds the settings");
     let guide = content_of("docs/running.md");
     let flags = settings
         .iter()
@@ -271,7 +278,7 @@ fn links_between_documents_resolve() {
         for target in between(&prose(&content), "](", ")").filter(|target| !target.contains("://")) {
             let (linked, anchor) = follow(&path, &target);
             if !root().join(&linked).exists() {
-                problems.push(format!("{path} links to {target}, which is not there"));
+                problems.push(format!("{path} links to {target}, which does not exist"));
             } else if !anchor.is_empty() && !anchors(&content_of(&linked)).contains(anchor) {
                 problems.push(format!("{path} links to {target}, which has no such heading"));
             }
@@ -281,24 +288,24 @@ fn links_between_documents_resolve() {
 }
 
 #[test]
-fn every_guide_is_linked_from_somewhere() {
+fn every_guide_is_linked() {
     let mut linked = BTreeSet::new();
     for Text { path, content } in documents() {
         linked.extend(between(&prose(&content), "](", ")").map(|target| follow(&path, &target).0));
     }
-    let lost = documents()
+    let unlinked = documents()
         .into_iter()
         .filter(|document| document.path.starts_with("docs/") && !linked.contains(&document.path));
-    none(lost.map(|document| format!("nothing links to {}", document.path)));
+    none(unlinked.map(|document| format!("no document links to {}", document.path)));
 }
 
 #[test]
-fn nothing_names_the_machine_it_was_written_on() {
+fn no_file_contains_paths_or_registries_of_one_machine() {
     let names = [
         "/work/",
         "/root/",
         "/home/",
-        // Where packages come from is the business of each machine's own configuration.
+        // The configuration of each machine decides where packages are downloaded from.
         "index.crates.io",
         "static.crates.io",
         "deb.debian.org",
@@ -308,19 +315,19 @@ fn nothing_names_the_machine_it_was_written_on() {
     let mut problems = Vec::new();
     for Text { path, content } in texts().into_iter().filter(|text| text.path != THIS) {
         let found = names.iter().filter(|name| content.contains(**name));
-        problems.extend(found.map(|name| format!("{path} names {name}")));
+        problems.extend(found.map(|name| format!("{path} contains {name}")));
     }
     none(problems);
 }
 
 #[test]
 fn the_sdk_reads_no_file_outside_of_its_crate() {
-    // Its package would lack the file.
+    // The published package would not contain the file.
     let sdk = rust_files()
         .into_iter()
         .filter(|file| file.path.starts_with("guest-sdk/"));
-    let reaching = sdk.filter(|file| code(&file.content).contains("\"../"));
-    none(reaching.map(|file| format!("{} reads a file outside of guest-sdk/", file.path)));
+    let outside = sdk.filter(|file| code(&file.content).contains("\"../"));
+    none(outside.map(|file| format!("{} reads a file outside of guest-sdk/", file.path)));
 }
 
 #[test]
@@ -330,20 +337,22 @@ fn packages_come_from_the_public_registry() {
         let content = content_of(lock);
         let sources = between(&content, "source = \"", "\"");
         let others = sources.filter(|source| source != "registry+https://github.com/rust-lang/crates.io-index");
-        problems.extend(others.map(|source| format!("{lock} takes a package from {source}")));
+        problems.extend(others.map(|source| format!("{lock} has a package from {source}")));
     }
     none(problems);
 }
 
-// ---- what the rules are made of ----
+// ---- helpers ----
 
+/// Fails with the list of problems, unless it is empty.
 #[track_caller]
 fn none(problems: impl IntoIterator<Item = String>) {
     let problems: Vec<String> = problems.into_iter().collect();
     assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
 }
 
-/// Each Rust file whose path begins with `scope` names none of `words`, unless its path begins with one of `allowed`.
+/// Fails if a Rust file whose path begins with `scope` contains one of `words`, unless its path begins with one of
+/// `allowed`.
 #[track_caller]
 fn only_in(scope: &str, allowed: &[&str], words: &[&str]) {
     let mut problems = Vec::new();
@@ -354,30 +363,30 @@ fn only_in(scope: &str, allowed: &[&str], words: &[&str]) {
         }
         let code = code(&content);
         let found = words.iter().filter(|word| has_word(&code, word));
-        problems.extend(found.map(|word| format!("{path} names {word}")));
+        problems.extend(found.map(|word| format!("{path} uses {word}")));
     }
     none(problems);
 }
 
-/// The lines without their comments. (A `//` within a text hides the rest of its line, which loses nothing here.)
+/// The lines without their comments. A `//` in a string also removes the rest of its line, which does not matter here.
 fn code(content: &str) -> String {
     let lines = content.lines();
     let code = lines.map(|line| line.split_once("//").map_or(line, |(code, _)| code));
     code.collect::<Vec<_>>().join("\n")
 }
 
-/// The module below that folder that a file belongs to.
+/// The module in `folder` that a file belongs to.
 fn module_of<'a>(folder: &str, path: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(folder)?;
     let module = rest.split_once('/').map_or(rest, |(module, _)| module);
     Some(module.trim_end_matches(".rs"))
 }
 
-/// Whether the whole file is for tests.
+/// Whether the whole file is test code.
 fn is_test(path: &str) -> bool {
     let parts = ["tests", "fuzz", "simulation", "simulated"];
-    let mut of_path = path.split('/').map(|part| part.trim_end_matches(".rs"));
-    of_path.any(|part| parts.contains(&part))
+    let mut names = path.split('/').map(|part| part.trim_end_matches(".rs"));
+    names.any(|name| parts.contains(&name))
 }
 
 /// The code before the module of tests at the end of a file.
@@ -387,7 +396,7 @@ fn without_tests(content: &str) -> String {
     code[..end].to_owned()
 }
 
-/// The names of modules that stand after one of these prefixes, also several of them in braces.
+/// The names of modules that follow one of the prefixes, including all names of a group in braces.
 fn named_after(code: &str, prefixes: &[&str]) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for prefix in prefixes {
@@ -398,7 +407,7 @@ fn named_after(code: &str, prefixes: &[&str]) -> BTreeSet<String> {
             }
         }
     }
-    // Types and functions of the module itself are no modules.
+    // Names in upper case are types and constants, not modules.
     found.retain(|name| name.starts_with(|c: char| c.is_ascii_lowercase()));
     found
 }
@@ -434,7 +443,7 @@ fn has_word(code: &str, word: &str) -> bool {
     })
 }
 
-/// All texts between two marks on one line.
+/// All texts between the two marks, if both are on one line.
 fn between(text: &str, open: &str, close: &str) -> impl Iterator<Item = String> {
     let mut found = Vec::new();
     for line in text.lines() {
@@ -460,7 +469,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
     found
 }
 
-/// A document's part from that heading to the next one of level two.
+/// The part of a document from `heading` to the next heading of level two.
 fn section(document: &str, heading: &str) -> String {
     let content = content_of(document);
     let (_, rest) = content
@@ -469,13 +478,13 @@ fn section(document: &str, heading: &str) -> String {
     rest.split("\n## ").next().unwrap_or_default().to_owned()
 }
 
-/// A document without its blocks of code.
+/// A document without its code blocks.
 fn prose(markdown: &str) -> String {
     let pieces = markdown.split("\n```").step_by(2);
     pieces.collect::<Vec<_>>().join("\n")
 }
 
-/// Path and anchor of a link that stands in that document.
+/// The path and the anchor that a link in `document` points to.
 fn follow<'a>(document: &str, link: &'a str) -> (String, &'a str) {
     let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
     if file.is_empty() {
@@ -493,7 +502,7 @@ fn follow<'a>(document: &str, link: &'a str) -> (String, &'a str) {
     (folders.join("/"), anchor)
 }
 
-/// The anchors of a document's headings, as the usual renderers make them.
+/// The anchors that Markdown renderers generate for the headings of a document.
 fn anchors(markdown: &str) -> BTreeSet<String> {
     let prose = prose(markdown);
     let headings = prose.lines().filter(|line| line.starts_with('#'));
@@ -515,7 +524,7 @@ fn documents() -> Vec<Text> {
     texts().into_iter().filter(|text| text.path.ends_with(".md")).collect()
 }
 
-/// Everything that we wrote and that is text.
+/// All text files of the repository, except those in the folders [`NOT_OURS`].
 fn texts() -> Vec<Text> {
     let (mut found, mut folders) = (Vec::new(), vec![root()]);
     while let Some(folder) = folders.pop() {
@@ -537,7 +546,7 @@ fn texts() -> Vec<Text> {
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() > 100, "the walk finds the repository");
+    assert!(found.len() > 100, "the walk finds the files of the repository");
     found
 }
 
@@ -547,5 +556,7 @@ fn content_of(path: &str) -> String {
 
 fn root() -> PathBuf {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));
-    host.parent().expect("the host is a member of the workspace").into()
+    host.parent()
+        .expect("the folder of the host is in the root of the repository")
+        .into()
 }

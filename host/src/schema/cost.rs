@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 128;
 const MAX_NODES: usize = 20_000;
 /// Maximum number of references of a schema.
 const MAX_REFERENCES: usize = 2_000;
-/// Maximum nesting of schemas. Surveying, compiling and evaluating recurse as deep.
+/// Maximum nesting of schemas. Surveying, compiling and evaluating a schema recurse to this depth.
 const MAX_NESTING: usize = 256;
 /// Bytes of a string that count as one part of a value.
 const BYTES_PER_PART: usize = 64;
