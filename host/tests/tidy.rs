@@ -151,8 +151,8 @@ fn each_module_of_the_host_uses_only_allowed_modules() {
             let is_known = MODULES.iter().any(|(name, _)| *name == other);
             if is_known && other != *module && !may.contains(&other.as_str()) {
                 problems.push(format!(
-                    "{} uses `{other}`, but `{module}` may not use it: pass in what it needs, or move that to a module that \
-                     both may use, or change the table in {THIS} and in ARCHITECTURE.md",
+                    "{} uses `{other}`, but `{module}` may not: pass in what it needs, or move that to a module that both \
+                     may use, or change the table in {THIS} and in ARCHITECTURE.md",
                     file.path
                 ));
             }
@@ -212,9 +212,7 @@ fn the_modules_of_the_engine_have_no_cycle() {
         }
     }
     none(uses.iter().map(|(module, used)| {
-        format!(
-            "engine/{module} is in a cycle, or uses one: it uses {used:?}; replace one of the uses by a closure or a trait"
-        )
+        format!("engine/{module} is in a cycle or uses one: it uses {used:?}; replace one use by a closure or a trait")
     }));
 }
 

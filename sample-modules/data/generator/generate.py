@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes ../invoices: the sample invoices as PDF files, and `expected.json` saying what must come of each.
+"""Generates ../invoices, the sample invoices as PDF files, and `expected.json` with the expected result for each.
 
     python3 -m venv venv && venv/bin/pip install -r requirements.txt && venv/bin/python generate.py
 
-A second run writes the same bytes.
+Every run writes the same bytes.
 """
 
 import dataclasses
@@ -48,7 +48,7 @@ def main():
 
 
 def broken(invoices: list[Invoice]):
-    """The files that must not go through: (file, bytes, step that refuses it, error type, why)."""
+    """The files that must be refused: (file, bytes, step that refuses it, error type, reason)."""
     by_file = {invoice.file: invoice for invoice in invoices}
 
     def variant(file: str, number: str, **changes) -> Invoice:
@@ -79,7 +79,7 @@ def broken(invoices: list[Invoice]):
 
 
 class LostLine:
-    """An invoice whose sums count a line item that is not printed."""
+    """An invoice whose sums include a line item that is not printed."""
 
     def __init__(self, invoice: Invoice):
         self.__dict__.update(
@@ -89,7 +89,7 @@ class LostLine:
 
 
 def with_object_streams(pdf: bytes) -> bytes:
-    """Saves a PDF again through qpdf: objects packed into compressed streams, and a cross-reference stream."""
+    """Saves a PDF again with qpdf, with compressed object streams and a cross-reference stream."""
     out = io.BytesIO()
     with pikepdf.open(io.BytesIO(pdf)) as document:
         document.save(out, object_stream_mode=pikepdf.ObjectStreamMode.generate, deterministic_id=True)
@@ -97,7 +97,7 @@ def with_object_streams(pdf: bytes) -> bytes:
 
 
 def encrypted(pdf: bytes) -> bytes:
-    """Locks a PDF with a password. RC4, because its keys come from the file id alone: AES would draw random ones."""
+    """Encrypts a PDF with a password. Uses RC4, because its keys depend only on the file id; AES uses random keys."""
     out = io.BytesIO()
     with pikepdf.open(io.BytesIO(pdf)) as document:
         document.save(out, static_id=True, encryption=pikepdf.Encryption(
@@ -106,7 +106,7 @@ def encrypted(pdf: bytes) -> bytes:
 
 
 def scan(invoice: Invoice) -> bytes:
-    """A grey, slightly rotated picture of a page."""
+    """A PDF with a grey, slightly rotated picture of a page."""
     dice = random.Random(7)
     picture = Image.new("L", (620, 876), 247)
     draw = ImageDraw.Draw(picture)

@@ -1,6 +1,6 @@
-"""What the sample invoices say: plain data, without any layout.
+"""The data of the sample invoices, without layout.
 
-Every figure is derived from a fixed seed, so that each run yields the same invoices. Money is in cents.
+All numbers are derived from a fixed seed, so that each run generates the same invoices. Amounts are in cents.
 """
 
 import random
@@ -45,7 +45,7 @@ class Invoice:
         return self.subtotal_cents + self.tax_cents
 
     def expected(self) -> dict:
-        """What a parser must find in the PDF of this invoice."""
+        """The data that a parser must find in the PDF of this invoice."""
         return {
             "number": self.number,
             "issued": self.issued.isoformat(),
@@ -83,7 +83,8 @@ CUSTOMERS = {
     "fr": [["Chantier naval du Léon", "8 quai de l'Étoile", "29200 Brest"], ["Voiles & Vent SA", "21 rue des Écluses", "17000 La Rochelle"]],
 }
 
-# One seller per layout: (layout, language, seller, currency, tax percent, number pattern, how many, lines per invoice)
+# One seller per layout: (layout, language, seller, currency, tax percent, number pattern, number of invoices, lines per
+# invoice)
 SELLERS = [
     ("classic", "en", "Harbour Supplies Inc.", "USD", 8, "HS-2025-{:04}", 6, (3, 7)),
     ("german", "de", "Kranbau Nord GmbH", "EUR", 19, "RE-{:05}", 5, (2, 6)),
@@ -95,7 +96,7 @@ SELLERS = [
 
 
 def good_invoices() -> list[Invoice]:
-    """Every invoice that must go through, in a fixed order."""
+    """All valid invoices, in a fixed order."""
     dice = random.Random(20250101)
     invoices = []
     for layout, language, seller, currency, tax, pattern, count, (fewest, most) in SELLERS:

@@ -1,9 +1,9 @@
-"""The looks of the sample invoices: one function per layout, each from invoice data to the bytes of a PDF.
+"""The layouts of the sample invoices. Each has a function that turns the data of an invoice into the bytes of a PDF.
 
-The layouts differ in what trips up a parser: wording, language, column order, date and money formats, page count,
-font encoding and producer. Nothing here reads a clock or draws random numbers.
+The layouts differ in what is difficult for a parser: wording, language, column order, formats of dates and amounts,
+number of pages, font encoding and producer. The functions use no clock and no random numbers.
 
-Each function takes `omit_total` and `stated_total_cents`, with which the invoices that are wrong on purpose are made.
+Each function takes `omit_total` and `stated_total_cents`, which are used to generate incorrect invoices.
 """
 
 import io
@@ -178,7 +178,7 @@ def french_layout(invoice: Invoice, omit_total=False, stated_total_cents=None) -
 
 
 def receipt(invoice: Invoice, omit_total=False, stated_total_cents=None) -> bytes:
-    """ReportLab canvas, a narrow slip: labels and values apart, US dates, no unit price column, currency named once."""
+    """ReportLab canvas, a narrow slip: labels and values far apart, US dates, no unit prices, the currency only once."""
     total = invoice.total_cents if stated_total_cents is None else stated_total_cents
     out = io.BytesIO()
     width, height = 90 * mm, (90 + 12 * len(invoice.lines)) * mm

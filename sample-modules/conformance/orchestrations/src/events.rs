@@ -28,11 +28,11 @@ pub async fn early_events(ctx: Orchestration) -> Result<Vec<String>> {
     for _ in 0..3 {
         ticks.push(ctx.event(tick).await?);
     }
-    seen.saw("before the wait, in order", ticks);
+    seen.saw("sent before the waits, received in order", ticks);
 
     send(&ctx, &[4]);
     all_arrived(&ctx).await?;
-    seen.ended("letter case", ctx.event::<u32>("tIcK").await);
+    seen.ended("a name in other letter case", ctx.event::<u32>("tIcK").await);
 
     ctx.send_event(ctx.instance_id(), "b", &1);
     ctx.send_event(ctx.instance_id(), "a", &2);
@@ -40,13 +40,13 @@ pub async fn early_events(ctx: Orchestration) -> Result<Vec<String>> {
     all_arrived(&ctx).await?;
     let three = ["a", "b", "b"].map(|name| ctx.event::<u32>(name));
     let order: Vec<_> = three.into_iter().collect::<FuturesUnordered<_>>().collect().await;
-    seen.saw("the oldest first, whatever its name", order);
+    seen.saw("the oldest event first, regardless of its name", order);
 
     ctx.send_event(ctx.instance_id(), "tick", "five");
     send(&ctx, &[6]);
     all_arrived(&ctx).await?;
-    seen.ended("another type", ctx.event(tick).await);
-    seen.ended("the one after it", ctx.event(tick).await);
+    seen.ended("an event of the wrong type", ctx.event(tick).await);
+    seen.ended("the event after it", ctx.event(tick).await);
 
     send(&ctx, &[7]);
     all_arrived(&ctx).await?;
@@ -54,7 +54,7 @@ pub async fn early_events(ctx: Orchestration) -> Result<Vec<String>> {
         number = ctx.event(tick) => number,
         () = ctx.sleep(secs(30)) => Ok(0),
     };
-    seen.ended("raced with a timer", won);
+    seen.ended("an event raced with a timer", won);
     Ok(seen.lines())
 }
 
@@ -65,19 +65,19 @@ pub async fn waits(ctx: Orchestration) -> Result<Vec<String>> {
     let (first, second) = (ctx.event(tick), ctx.event(tick));
     send(&ctx, &[1, 2]);
     let (second, first) = try_join!(second, first)?;
-    seen.saw("waits are served in the order they were made", (first, second));
+    seen.saw("waits receive events in the order of their creation", (first, second));
 
     let (first, dropped, last) = (ctx.event(tick), ctx.event(tick), ctx.event(tick));
     drop(dropped);
     send(&ctx, &[3, 4]);
-    seen.saw("without the one that was dropped", try_join!(first, last)?);
+    seen.saw("a dropped wait receives no event", try_join!(first, last)?);
 
     let never_polled = ctx.event(tick);
     send(&ctx, &[5, 6]);
     all_arrived(&ctx).await?;
     drop(never_polled);
     let (first, second) = (ctx.event(tick).await?, ctx.event(tick).await?);
-    seen.saw("an event that was not taken comes back first", (first, second));
+    seen.saw("an event that was not taken is received first", (first, second));
 
     let (first, second) = (ctx.event(tick), ctx.event(tick));
     send(&ctx, &[7, 8]);
@@ -85,13 +85,13 @@ pub async fn waits(ctx: Orchestration) -> Result<Vec<String>> {
     drop(second);
     drop(first);
     let (first, second) = (ctx.event(tick).await?, ctx.event(tick).await?);
-    seen.saw("two come back in their order", (first, second));
+    seen.saw("two events that were not taken keep their order", (first, second));
 
     let (first, second) = (ctx.event(tick), ctx.event(tick));
     send(&ctx, &[9]);
     all_arrived(&ctx).await?;
     drop(first);
-    seen.ended("it goes on to the next wait", second.await);
+    seen.ended("an event that was not taken goes to the next wait", second.await);
 
     let mut timers = 0;
     let number = loop {
@@ -106,7 +106,7 @@ pub async fn waits(ctx: Orchestration) -> Result<Vec<String>> {
             }
         }
     };
-    seen.saw("dead waits swallow nothing", (number, timers));
+    seen.saw("dropped waits take no event", (number, timers));
 
     let (mut first, mut second) = (ctx.event(tick), ctx.event::<u32>("other"));
     ctx.send_event(ctx.instance_id(), "other", &11);
@@ -115,8 +115,8 @@ pub async fn waits(ctx: Orchestration) -> Result<Vec<String>> {
         number = first => number,
         number = second => number,
     };
-    seen.ended("the first of two names", won);
-    seen.ended("and the other", first.await);
+    seen.ended("the first event of two names", won);
+    seen.ended("the other event", first.await);
     Ok(seen.lines())
 }
 
@@ -133,17 +133,17 @@ pub async fn declared_events(ctx: Orchestration) -> Result<Vec<String>> {
     let id = InstanceId::from(format!("{}-listener", ctx.instance_id()));
 
     let task = ctx.sub_orchestration(listener, ctx.instance_id()).id(&id).start();
-    seen.ended("it listens", ctx.event::<()>("listens").await);
+    seen.ended("the listener has started", ctx.event::<()>("listens").await);
     ctx.send_event(&id, "tick", "one");
     ctx.send_event(&id, tick, &2);
-    seen.ended("what does not fit is dropped", task.await);
+    seen.ended("an event of the wrong type is dropped", task.await);
 
     ctx.send_event(&id, tick, &3);
     ctx.send_event("nobody", tick, &3);
-    seen.saw("for who has ended, and for nobody", ());
+    seen.saw("events to an instance that has ended, and to an unknown one", ());
 
     let task = ctx.sub_orchestration(listener, ctx.instance_id()).id(&id).start();
     ctx.send_event(&id, tick, &4);
-    seen.ended("sent in the turn that starts it", task.await);
+    seen.ended("an event sent in the turn that starts the receiver", task.await);
     Ok(seen.lines())
 }

@@ -18,7 +18,7 @@ pub async fn executions(ctx: Orchestration, before: Before) -> Result<Vec<String
     let mut lines = before.lines;
     let mut seen = Transcript::new(&ctx);
     seen.saw("execution", ctx.execution());
-    seen.saw("it starts now", ctx.started_at() == ctx.now());
+    seen.saw("the execution starts now", ctx.started_at() == ctx.now());
     match ctx.execution() {
         1 => {
             for number in 1..=5 {
@@ -26,7 +26,7 @@ pub async fn executions(ctx: Orchestration, before: Before) -> Result<Vec<String
             }
             ctx.send_event(ctx.instance_id(), "all arrived", &());
             ctx.event::<()>("all arrived").await?;
-            seen.ended("taken", ctx.event(tick).await);
+            seen.ended("the event that was taken", ctx.event(tick).await);
             // The event is delivered to this wait but not taken.
             let _wait = ctx.event(tick);
             ctx.sleep(millis(10)).await;
@@ -45,14 +45,17 @@ pub async fn executions(ctx: Orchestration, before: Before) -> Result<Vec<String
         }
         2 => {
             let (second, third) = (ctx.event(tick).await?, ctx.event(tick).await?);
-            seen.saw("what was not taken goes on", (second, third));
+            seen.saw("events that were not taken are passed on", (second, third));
             ctx.sleep(millis(50)).await;
-            seen.saw("nothing of the old tasks comes", ());
+            seen.saw("tasks of the previous execution have no effect", ());
             lines.extend(seen.lines());
             ctx.continue_as_new(&Before { lines })
         }
         _ => {
-            seen.saw("and on", (ctx.event(tick).await?, ctx.event(tick).await?));
+            seen.saw(
+                "events are passed on again",
+                (ctx.event(tick).await?, ctx.event(tick).await?),
+            );
             lines.extend(seen.lines());
             Ok(lines)
         }

@@ -15,14 +15,14 @@ pub async fn payloads(ctx: Orchestration) -> Result<Vec<String>> {
         .call_named::<String>("ConformanceStep", &works)
         .retry(retry.clone())
         .await;
-    seen.ended("another output", outcome);
+    seen.ended("an output of another type", outcome);
     let outcome = ctx
         .call_named::<u32>("ConformanceStep", "a text")
         .retry(retry.clone())
         .await;
-    seen.ended("another input", outcome);
+    seen.ended("an input of another type", outcome);
     let outcome = ctx.call_named::<u32>("ConformanceStep", &f64::NAN).await;
-    seen.ended("an input that is no JSON", outcome);
+    seen.ended("an input that is not JSON", outcome);
     // With its quotes, the payload exceeds the limit of 1 MiB.
     let large = "x".repeat(1 << 20);
     let outcome = ctx
@@ -35,16 +35,16 @@ pub async fn payloads(ctx: Orchestration) -> Result<Vec<String>> {
         .sub_orchestration_named::<u32>("ConformanceChild", &7)
         .retry(retry)
         .await;
-    seen.ended("another input of a child", outcome);
+    seen.ended("a child's input of another type", outcome);
     let outcome = ctx.sub_orchestration_named::<bool>("ConformanceCountdown", &0).await;
-    seen.ended("another output of a child", outcome);
+    seen.ended("a child's output of another type", outcome);
     ctx.start_named("ConformanceChild", &7)
         .id("conformance-not-started")
         .send();
-    seen.saw("another input of what nobody awaits", ());
+    seen.saw("a started instance's input of another type", ());
 
     let refused = ctx.call_named::<u32>("ConformanceStep", &[1]).start();
     ctx.sleep(millis(10)).await;
-    seen.ended("refused, and awaited later", refused.await);
+    seen.ended("a refused call that is awaited later", refused.await);
     Ok(seen.lines())
 }

@@ -12,13 +12,13 @@ pub async fn retries(ctx: Orchestration) -> Result<Vec<String>> {
 
     let third_works = plan([busy(), busy(), Act::Succeed]);
     let outcome = ctx.call(step, &third_works).await;
-    seen.ended("no policy", outcome);
+    seen.ended("no retry policy", outcome);
 
     let outcome = ctx.call(step, &third_works).retry(Retry::never()).await;
-    seen.ended("never", outcome);
+    seen.ended("a policy without retries", outcome);
 
     let outcome = ctx.call(step, &third_works).retry(Retry::fixed(millis(20))).await;
-    seen.ended_within("fixed", millis(40), secs(20), outcome);
+    seen.ended_within("a fixed interval", millis(40), secs(20), outcome);
 
     let outcome = ctx
         .call(step, &third_works)
@@ -29,23 +29,23 @@ pub async fn retries(ctx: Orchestration) -> Result<Vec<String>> {
     let fourth_works = plan([busy(), busy(), busy(), Act::Succeed]);
     let retry = Retry::exponential(millis(10)).max_attempts(4);
     let outcome = ctx.call(step, &fourth_works).retry(retry).await;
-    seen.ended_within("exponential", millis(10 + 20 + 40), secs(20), outcome);
+    seen.ended_within("an exponential interval", millis(10 + 20 + 40), secs(20), outcome);
 
     let retry = Retry::exponential(millis(10))
         .coefficient(1e6)
         .max_interval(millis(30))
         .max_attempts(4);
     let outcome = ctx.call(step, &fourth_works).retry(retry).await;
-    seen.ended_within("longest wait", millis(10 + 30 + 30), secs(20), outcome);
+    seen.ended_within("a maximum interval", millis(10 + 30 + 30), secs(20), outcome);
 
     let breaks = plan([busy(), fail("Broken"), Act::Succeed]);
     let retry = Retry::fixed(millis(1)).non_retryable("Other").non_retryable("Broken");
     let outcome = ctx.call(step, &breaks).retry(retry).await;
-    seen.ended("a type that is not retried", outcome);
+    seen.ended("a failure type that is not retried", outcome);
 
     let gives_up = plan([busy(), Act::FailForGood("Gone".into()), Act::Succeed]);
     let outcome = ctx.call(step, &gives_up).retry(Retry::fixed(millis(1))).await;
-    seen.ended("a failure for good", outcome);
+    seen.ended("a non-retryable failure", outcome);
 
     Ok(seen.lines())
 }

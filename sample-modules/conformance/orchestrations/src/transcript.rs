@@ -30,7 +30,7 @@ impl<'c> Transcript<'c> {
 
     /// Records an outcome.
     pub fn ended<T: Debug>(&mut self, what: &str, outcome: Result<T>) {
-        self.lines.push(format!("{what}: {}", in_words(&outcome)));
+        self.lines.push(format!("{what}: {}", describe(&outcome)));
         self.lap_began = self.ctx.now();
     }
 
@@ -39,7 +39,7 @@ impl<'c> Transcript<'c> {
         let took = self.ctx.now() - self.lap_began;
         let early = if took < least { ", too early" } else { "" };
         let late = if took > most { ", too late" } else { "" };
-        self.lines.push(format!("{what}: {}{early}{late}", in_words(&outcome)));
+        self.lines.push(format!("{what}: {}{early}{late}", describe(&outcome)));
         self.lap_began = self.ctx.now();
     }
 
@@ -49,26 +49,26 @@ impl<'c> Transcript<'c> {
 }
 
 /// Describes an outcome. Omits the messages of the host's own failures, because the two hosts may word them differently.
-fn in_words<T: Debug>(outcome: &Result<T>) -> String {
+fn describe<T: Debug>(outcome: &Result<T>) -> String {
     let failure = match outcome {
         Ok(output) => return format!("ok {output:?}"),
         Err(failure) => failure,
     };
     let error_type = failure.error_type();
-    let mut words = match error_type.starts_with("windlass.") {
+    let mut text = match error_type.starts_with("windlass.") {
         true => error_type.to_owned(),
         false => failure.to_string(),
     };
     if failure.is_non_retryable() {
-        words += ", for good";
+        text += ", non-retryable";
     }
     if let Some(details) = failure.details_json() {
-        words += &format!(", details {details}");
+        text += &format!(", details {details}");
     }
     for cause in failure.causes() {
-        words += &format!(", caused by {cause:?}");
+        text += &format!(", caused by {cause:?}");
     }
-    words
+    text
 }
 
 /// A plan with these acts.
