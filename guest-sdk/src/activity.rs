@@ -144,11 +144,11 @@ impl Activity {
     /// }
     ///
     /// let ctx = testing::activity(1).with_secret("payments-token", "t0ken");
-    /// let answer = |request: &http::Request| match request.header_value("authorization") {
+    /// let handler = |request: &http::Request| match request.header_value("authorization") {
     ///     Some("Bearer t0ken") => Ok(http::Response::of_json(200, &995)),
     ///     _ => Ok(http::Response::new(401, "")),
     /// };
-    /// assert_eq!(testing::with_http(answer, || balance(ctx)).unwrap(), 995);
+    /// assert_eq!(testing::with_http(handler, || balance(ctx)).unwrap(), 995);
     /// ```
     ///
     /// # Errors

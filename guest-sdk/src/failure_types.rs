@@ -4,7 +4,7 @@
 //! # use windlass_sdk::prelude::*;
 //! # fn outcome() -> Result<()> { Err(Failure::new("windlass.timeout", "too slow")) }
 //! match outcome() {
-//!     Err(failure) if failure.is(failure_types::TIMEOUT) => println!("no answer in time"),
+//!     Err(failure) if failure.is(failure_types::TIMEOUT) => println!("the call timed out"),
 //!     other => other?,
 //! }
 //! # Ok::<(), Failure>(())
@@ -16,7 +16,7 @@ pub const TIMEOUT: &str = "windlass.timeout";
 pub const CANCELLED: &str = "windlass.cancelled";
 /// A client terminated the sub-orchestration.
 pub const TERMINATED: &str = "windlass.terminated";
-/// The code panicked or broke another rule of the sandbox.
+/// The code panicked or violated another rule of the sandbox.
 pub const TRAP: &str = "windlass.trap";
 /// The code used up its fuel.
 pub const FUEL_EXHAUSTED: &str = "windlass.fuel-exhausted";

@@ -30,7 +30,7 @@
 //! ```
 //!
 //! Orchestrations cannot use HTTP; they call activities instead. In native tests,
-//! [`testing::with_http`](crate::testing::with_http) answers the requests.
+//! [`testing::with_http`](crate::testing::with_http) handles the requests.
 //!
 //! # Failures
 //! * `HttpError`: the request could not be sent, or no valid response arrived. The details have the reason, and the name
@@ -188,17 +188,17 @@ impl Request {
         self
     }
 
-    /// The method, for tests that answer requests.
+    /// The method, for tests that handle requests.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// The URL with its query, for tests that answer requests.
+    /// The URL with its query, for tests that handle requests.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The first header of that name, for tests that answer requests.
+    /// The first header of that name, for tests that handle requests.
     pub fn header_value(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -206,7 +206,7 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The body, for tests that answer requests.
+    /// The body, for tests that handle requests.
     pub fn body_bytes(&self) -> &[u8] {
         &self.body
     }

@@ -17,13 +17,13 @@
 //! /// Charges the customer's card.
 //! #[activity(name = "ProcessPaymentActivity", timeout = mins(5))]
 //! fn process_payment(ctx: Activity, payment: Payment) -> Result<String> {
-//!     let answer = http::post("http://payments.example/charges")
+//!     let response = http::post("http://payments.example/charges")
 //!         .header("idempotency-key", ctx.idempotency_key()) // a retry does not charge again
 //!         .json(&payment)
 //!         .send()?;
-//!     match answer.status() {
-//!         402 => Err(Failure::new("PaymentDeclined", answer.text()?).non_retryable()),
-//!         _ => answer.ok()?.text(),
+//!     match response.status() {
+//!         402 => Err(Failure::new("PaymentDeclined", response.text()?).non_retryable()),
+//!         _ => response.ok()?.text(),
 //!     }
 //! }
 //!

@@ -21,11 +21,11 @@
 //!     ctx.call(charge, &cents).retry(Retry::fixed(mins(1)).max_attempts(3)).await
 //! }
 //!
-//! // Approved after a day; the gateway answers at the third attempt.
+//! // Approved after a day; the gateway works at the third attempt.
 //! let run = World::new()
 //!     .event(hours(24), "approval", &true)
 //!     .activity(charge, |call| match call.attempt {
-//!         1 | 2 => Err(Failure::new("GatewayDown", "no answer")),
+//!         1 | 2 => Err(Failure::new("GatewayDown", "no response")),
 //!         _ => Ok(format!("receipt over {}", call.input)),
 //!     })
 //!     .run(purchase, &995);
@@ -115,6 +115,6 @@ impl Sink for Nowhere {
 /// );
 /// assert_eq!(price.unwrap(), 995);
 /// ```
-pub fn with_http<T>(answer: impl Fn(&Request) -> Result<Response> + 'static, work: impl FnOnce() -> T) -> T {
-    scripted::with(Rc::new(answer), work)
+pub fn with_http<T>(handler: impl Fn(&Request) -> Result<Response> + 'static, work: impl FnOnce() -> T) -> T {
+    scripted::with(Rc::new(handler), work)
 }

@@ -1,4 +1,4 @@
-//! The transport of native builds: a function of the test answers the requests.
+//! The transport of native builds: a function of the test handles the requests.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,29 +11,29 @@ use super::url::Url;
 use super::{Request, wrong};
 use crate::failure::Result;
 
-/// The function that answers requests.
+/// The function that handles requests.
 pub(crate) type Answer = dyn Fn(&Request) -> Result<Response>;
 
 thread_local! {
-    static ANSWER: RefCell<Option<Rc<Answer>>> = const { RefCell::new(None) };
+    static HANDLER: RefCell<Option<Rc<Answer>>> = const { RefCell::new(None) };
 }
 
-/// Answers the requests of this thread while `work` runs.
-pub(crate) fn with<T>(answer: Rc<Answer>, work: impl FnOnce() -> T) -> T {
+/// Handles the requests of this thread with `handler` while `work` runs.
+pub(crate) fn with<T>(handler: Rc<Answer>, work: impl FnOnce() -> T) -> T {
     struct Restore(Option<Rc<Answer>>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            ANSWER.set(self.0.take());
+            HANDLER.set(self.0.take());
         }
     }
-    let _restore = Restore(ANSWER.replace(Some(answer)));
+    let _restore = Restore(HANDLER.replace(Some(handler)));
     work()
 }
 
 pub(crate) async fn exchange(request: Request, _: Url, _: Fields) -> Result<Incoming> {
-    let answer = ANSWER.with_borrow(Clone::clone);
-    let answer = answer.ok_or_else(|| wrong("HTTP requests outside of the sandbox need `testing::with_http`"))?;
-    let response = answer(&request)?;
+    let handler = HANDLER.with_borrow(Clone::clone);
+    let handler = handler.ok_or_else(|| wrong("HTTP requests outside of the sandbox need `testing::with_http`"))?;
+    let response = handler(&request)?;
     Ok(Incoming::new(response.head, Body(Some(response.body))))
 }
 

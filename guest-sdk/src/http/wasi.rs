@@ -37,13 +37,13 @@ pub(crate) async fn exchange(request: Request, url: Url, fields: Fields) -> Resu
                 .map_err(|()| wrong("the request has no body to write to"))?,
         ),
     };
-    let answer = outgoing_handler::handle(outgoing, options).map_err(of_code)?;
+    let response = outgoing_handler::handle(outgoing, options).map_err(of_code)?;
 
-    // Concurrently, because a server may answer before it has read the whole body. If it then stops reading, its
-    // response is more useful than the write error, which is ignored.
+    // Sends and receives concurrently, because a server may respond before it has read the whole body. If it then stops
+    // reading, its response is more useful than the write error, which is ignored.
     let receive = async {
-        ready(answer.subscribe()).await;
-        match answer.get() {
+        ready(response.subscribe()).await;
+        match response.get() {
             Some(Ok(result)) => result.map_err(of_code),
             _ => Err(Failure::new(failure_types::ERROR, "the response was taken twice")),
         }

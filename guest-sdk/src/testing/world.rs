@@ -96,7 +96,7 @@ impl World {
         self
     }
 
-    /// Adds an activity whose real code runs. [`http`](Self::http) answers its requests.
+    /// Adds an activity whose real code runs. The function given to [`http`](Self::http) handles its requests.
     #[must_use]
     pub fn real_activity<A: ActivityFunction>(mut self, activity: A) -> Self {
         let _ = activity;
@@ -183,10 +183,10 @@ impl World {
         self
     }
 
-    /// Answers the HTTP requests of real activities.
+    /// Handles the HTTP requests of real activities with this function.
     #[must_use]
-    pub fn http(mut self, answer: impl Fn(&Request) -> Result<Response> + 'static) -> Self {
-        self.http = Some(Rc::new(answer));
+    pub fn http(mut self, handler: impl Fn(&Request) -> Result<Response> + 'static) -> Self {
+        self.http = Some(Rc::new(handler));
         self
     }
 
@@ -235,7 +235,7 @@ impl World {
         let http = world.http.clone();
         let run = || Simulation::new(world).run(O::NAME, &input);
         match http {
-            Some(answer) => scripted::with(answer, run),
+            Some(handler) => scripted::with(handler, run),
             None => run(),
         }
     }

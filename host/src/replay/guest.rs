@@ -19,8 +19,8 @@ pub enum Budget {
 
 /// The running code of one execution.
 pub trait Guest {
-    /// Runs the guest until it waits with nothing ready, returns or breaks. The first call starts it; later ones resume
-    /// it where it waits.
+    /// Runs the guest until it waits with nothing ready, returns or fails. The first call starts it; later calls
+    /// resume it where it waits.
     ///
     /// # Errors
     /// When the host cannot run the guest now. This is not the guest's fault: the caller discards it and replays later.

@@ -68,7 +68,7 @@ pub struct NewTurn {
 /// Why a recorded turn could not be replayed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ReplayError {
-    /// History and code differ, or the code broke. The instance is stuck until a person resolves it.
+    /// History and code differ, or the code failed. The instance is stuck until a person resolves it.
     #[error("{}", .0.message)]
     Stuck(StuckReason),
     /// The host cannot run the guest at the moment. The instance is unchanged.
@@ -120,7 +120,7 @@ impl<G: Guest> Player<G> {
         self.last_turn = row.number;
         self.last_at = row.at;
         let terminated = matches!(row.arrivals.last(), Some(Arrival::Terminated { .. }));
-        if terminated || broke(row) {
+        if terminated || was_stopped(row) {
             return Ok(());
         }
         self.execution.repeat_turn(row);
@@ -158,7 +158,7 @@ impl<G: Guest> Player<G> {
             } = failure;
             return match error_type == types::FUEL {
                 true => stuck("fuel-on-replay", format!("{message}; it used {} at first", row.fuel)),
-                false => stuck("trap-on-replay", format!("the guest broke: {message} ({error_type})")),
+                false => stuck("trap-on-replay", format!("the guest failed: {message} ({error_type})")),
             };
         }
         self.execution.grow(row);
@@ -228,7 +228,7 @@ impl<G: Guest> Player<G> {
         };
         let end = self.execution.end_turn();
         *pending = end.pending;
-        // The only decision of a turn that broke is its failure, because its other decisions are incomplete.
+        // The only decision of a turn in which the guest was stopped is its failure: the others are incomplete.
         let decisions = failure.map_or(end.decisions, |failure| vec![Decision::Fail { failure }]);
         self.last_turn = self.last_turn.next();
         self.last_at = at;
@@ -267,7 +267,7 @@ impl<G: Guest> Player<G> {
 }
 
 /// Whether the host stopped the guest in this turn, so that there is nothing to replay.
-fn broke(row: &Turn) -> bool {
+fn was_stopped(row: &Turn) -> bool {
     matches!(&row.decisions[..], [Decision::Fail { failure }] if BROKE.contains(&failure.error_type.as_str()))
 }
 

@@ -259,7 +259,7 @@ impl ActivityState {
         &mut self.limiter
     }
 
-    /// Collects what the host knows about a guest that broke.
+    /// Collects what the host knows about a guest that failed.
     pub(super) fn evidence(&self, fuel: u64, hostcall_bytes: usize) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
         Evidence {

@@ -48,9 +48,9 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Desc
                     };
                     wasmtime::Result::<_>::Ok(Described { module, events })
                 };
-                described
-                    .await
-                    .map_err(|error| broke(&error, store.data_mut().evidence(limits.fuel, limits.description_bytes)))
+                described.await.map_err(|error| {
+                    describe_error(&error, store.data_mut().evidence(limits.fuel, limits.description_bytes))
+                })
             }
             Code::Activity(code) => {
                 let state = ActivityState::for_description(limits.memory_bytes);
@@ -64,9 +64,9 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Desc
                         events: Vec::new(),
                     })
                 };
-                described
-                    .await
-                    .map_err(|error| broke(&error, store.data().evidence(limits.fuel, limits.description_bytes)))
+                described.await.map_err(|error| {
+                    describe_error(&error, store.data().evidence(limits.fuel, limits.description_bytes))
+                })
             }
         }
     };
@@ -89,7 +89,8 @@ fn store<T>(engine: &wasmtime::Engine, state: T, limits: DescribeLimits) -> Resu
     Ok(store)
 }
 
-fn broke(error: &wasmtime::Error, evidence: Evidence) -> UploadError {
+/// The error for a guest that failed to start or to describe itself.
+fn describe_error(error: &wasmtime::Error, evidence: Evidence) -> UploadError {
     if let Some(trouble) = trap::host_trouble(error, false) {
         return UploadError::Busy {
             message: trouble.to_string(),

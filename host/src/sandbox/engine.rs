@@ -18,7 +18,7 @@ use super::options::SandboxOptions;
 
 /// The WebAssembly proposals that modules may use: version 2 of the standard and newer ones that compilers emit.
 ///
-/// * Absent on purpose: threads and shared memory (a source of nondeterminism), stack switching, wide arithmetic,
+/// * Intentionally absent: threads and shared memory (a source of nondeterminism), stack switching, wide arithmetic,
 ///   custom page sizes (not finished), 64-bit memories (nothing here needs more than 4 GiB), garbage collection,
 ///   function references and exceptions (Wasmtime's collector is not compiled in), and the whole asynchronous
 ///   component model (calls, and with them replay, would run on another event loop).

@@ -47,7 +47,7 @@ enum Life {
         cell: Arc<ExecutionCell>,
         call: Pin<Box<dyn Future<Output = Ended> + Send>>,
     },
-    /// Returned or broken.
+    /// Returned or failed.
     Over,
 }
 

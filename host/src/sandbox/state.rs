@@ -179,7 +179,7 @@ impl OrchestratorState {
         });
     }
 
-    /// Collects what the host knows about a guest that broke.
+    /// Collects what the host knows about a guest that failed.
     pub(super) fn evidence(&mut self, fuel: u64, hostcall_bytes: usize) -> Evidence {
         let memory_denied = self.limiter.denied().then_some(self.limiter.limit());
         Evidence {

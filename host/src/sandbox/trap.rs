@@ -1,4 +1,4 @@
-//! Converts an error of the runtime into the failure of a guest that broke.
+//! Converts an error of the runtime into the failure of a guest.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl fmt::Display for Exited {
 
 impl std::error::Error for Exited {}
 
-/// What the host knows about a guest that broke, in addition to the error.
+/// What the host knows about a guest that failed, in addition to the error.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     /// The memory limit in bytes, if the guest's last request for memory was refused.

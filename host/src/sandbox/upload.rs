@@ -81,7 +81,7 @@ pub enum UploadError {
         /// The message of the compiler.
         message: String,
     },
-    /// Start-up code or `describe` broke.
+    /// Start-up code or `describe` failed.
     #[error("the module could not describe itself: {message}")]
     DescribeFailed {
         /// The message of the trap.

@@ -22,27 +22,27 @@ impl Default for Backend {
 impl Backend {
     /// Reads a JSON document.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        answer(http::get(self.url(path)))?.json()
+        send(http::get(self.url(path)))?.json()
     }
 
     /// Reads a file.
     pub fn bytes(&self, path: &str) -> Result<Bytes> {
-        Ok(answer(http::get(self.url(path)))?.into_bytes().into())
+        Ok(send(http::get(self.url(path)))?.into_bytes().into())
     }
 
     /// Sends a request that the backend executes only once for all attempts of this call.
     pub fn post<T: DeserializeOwned>(&self, ctx: &Activity, path: &str, body: &impl Serialize) -> Result<T> {
-        answer(self.keyed(ctx, path, body))?.json()
+        send(self.keyed(ctx, path, body))?.json()
     }
 
     /// Like [`post`](Self::post), but ignores the response.
     pub fn tell(&self, ctx: &Activity, path: &str, body: &impl Serialize) -> Result<()> {
-        answer(self.keyed(ctx, path, body)).map(drop)
+        send(self.keyed(ctx, path, body)).map(drop)
     }
 
     /// Sends an idempotent update.
     pub fn put(&self, path: &str, body: &impl Serialize) -> Result<()> {
-        answer(http::put(self.url(path)).json(body)).map(drop)
+        send(http::put(self.url(path)).json(body)).map(drop)
     }
 
     /// Sends a message to a person.
@@ -97,7 +97,8 @@ struct BackendError {
     details: Option<windlass_sdk::serde_json::Value>,
 }
 
-fn answer(request: Request) -> Result<Response> {
+/// Sends a request. If the response has an error document, returns its code and message as a failure.
+fn send(request: Request) -> Result<Response> {
     let response = request.timeout(secs(20)).send()?;
     let Err(unsuccessful) = response.clone().ok() else {
         return Ok(response);

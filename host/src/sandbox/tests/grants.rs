@@ -141,13 +141,13 @@ fn given() -> Grants {
     }
 }
 
-/// A guest that calls the import `ask` with `region`, and returns the result, or `null`.
-fn asks(ask: &str) -> Guest {
+/// A guest that calls the import with `region`, and returns the result, or `null`.
+fn calls_import(import: &str) -> Guest {
     Guest::activity()
-        .import(CONTEXT, ask, "(param i32 i32 i32)")
+        .import(CONTEXT, import, "(param i32 i32 i32)")
         .item("(data (i32.const 1024) \"region\") (data (i32.const 1040) \"null\")")
         .run(&format!(
-            "(call ${ask} (i32.const 1024) (i32.const 6) (i32.const 600))
+            "(call ${import} (i32.const 1024) (i32.const 6) (i32.const 600))
              (i32.store8 (i32.const 512) (i32.const 0))
              (i32.store (i32.const 516) (i32.const 1040))
              (i32.store (i32.const 520) (i32.const 4))
@@ -161,11 +161,11 @@ fn asks(ask: &str) -> Guest {
 #[tokio::test]
 async fn a_guest_reads_settings_and_secrets_by_name() {
     let sandbox = sandbox();
-    for (ask, value) in [("config", "\"eu-west\""), ("secret", "\"correct horse\"")] {
-        let given = run(&sandbox, &asks(ask), given()).await;
-        assert_eq!(given.outcome.unwrap().as_str(), value, "{ask}");
-        let nothing = run(&sandbox, &asks(ask), Grants::default()).await;
-        assert_eq!(nothing.outcome.unwrap().as_str(), "null", "{ask}");
+    for (import, value) in [("config", "\"eu-west\""), ("secret", "\"correct horse\"")] {
+        let granted = run(&sandbox, &calls_import(import), given()).await;
+        assert_eq!(granted.outcome.unwrap().as_str(), value, "{import}");
+        let denied = run(&sandbox, &calls_import(import), Grants::default()).await;
+        assert_eq!(denied.outcome.unwrap().as_str(), "null", "{import}");
     }
 }
 

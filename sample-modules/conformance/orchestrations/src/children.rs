@@ -45,7 +45,7 @@ pub async fn countdown(ctx: Orchestration, left: u32) -> Result<u32> {
     }
 }
 
-/// Reports to its starter whether it has a parent, then waits for nothing. A turn that breaks sends nothing.
+/// Reports to its starter whether it has a parent, then waits for nothing. The event of the failed turn is not sent.
 #[orchestrator(name = "ConformanceIdle")]
 pub async fn idle(ctx: Orchestration, starter: InstanceId) -> Result<()> {
     ctx.send_event(&starter, "has parent", &ctx.parent_instance_id().cloned());

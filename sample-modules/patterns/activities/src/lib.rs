@@ -228,8 +228,8 @@ mod tests {
             times: 3,
         };
         let send = |requests| {
-            let answer = |request: &http::Request| Ok(http::Response::new(200, request.body_bytes()));
-            testing::with_http(answer, || send_requests(requests))
+            let echo = |request: &http::Request| Ok(http::Response::new(200, request.body_bytes()));
+            testing::with_http(echo, || send_requests(requests))
         };
         assert_eq!(send(requests("x-kind")).unwrap(), ["abc"; 3]);
         let failure = send(requests("Connection")).unwrap_err();

@@ -25,9 +25,9 @@ mod tests {
             config: "region".into(),
             secret: "token".into(),
         };
-        let answer = found.clone();
+        let output = found.clone();
         let run = World::new()
-            .activity(read_settings, move |_| Ok(answer.clone()))
+            .activity(read_settings, move |_| Ok(output.clone()))
             .run(show_settings, &wanted);
         assert_eq!(run.output(), &found);
     }
