@@ -4,7 +4,7 @@
 //! the same input always gives the same output. The guest implements the small trait [`Guest`], so that property tests
 //! run thousands of scripts and production runs components.
 //!
-//! * [`execution`] is what a guest sees: tasks, events, time, randomness. Imports are thin translations to it.
+//! * [`execution`] is what a guest sees: tasks, events, time, randomness. Imports are thin wrappers of it.
 //! * [`turn`] runs a guest through one turn: it compares the decisions of a recorded turn, or collects those of a new one.
 //! * [`ledger`] folds a history into the outstanding tasks, without a guest.
 //! * [`pending`] holds the events that no turn has taken yet; a turn takes those that its guest waits for.

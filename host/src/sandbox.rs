@@ -2,7 +2,7 @@
 //!
 //! There are two Wasmtime engines, one for each kind of module, and one [`Sandbox`] over both. It validates and compiles
 //! uploads, caches compiled modules on disk, and creates guests. An orchestrator is a
-//! [`Guest`](crate::replay::Guest) whose imports are thin translations to the replay core. Each attempt of an activity
+//! [`Guest`](crate::replay::Guest) whose imports are thin wrappers of the replay core. Each attempt of an activity
 //! runs in a fresh instance.
 //!
 //! The sandbox knows nothing about tenants, stores or schedules: the host's `engine` decides what runs when.

@@ -1,6 +1,6 @@
 //! The state of one execution that its guest sees: tasks and their outcomes, events, time, randomness and the log.
 //!
-//! The imports of a component are thin translations to the methods here. Only this module decides what is new and what is
+//! The imports of a component are thin wrappers of the methods here. Only this module decides what is new and what is
 //! replayed from history.
 //!
 //! Arrivals are applied one at a time, the next one only when the guest waits and nothing is ready. So a guest takes the

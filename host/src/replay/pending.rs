@@ -1,4 +1,4 @@
-//! The pending events of an instance: those that no turn has taken yet, as far as its owner has them in memory.
+//! The pending events of an instance, which no turn has taken yet. Contains only those that its owner has in memory.
 //!
 //! Pending events are not arrivals: an event stays here or in the store until the guest waits for its name and nothing
 //! else is ready. So the cost of a turn depends on the events that it takes, not on how many are pending, and

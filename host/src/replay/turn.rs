@@ -76,8 +76,8 @@ pub enum ReplayError {
     Host(#[from] HostUnavailable),
 }
 
-/// The types of failures with which the host ends an execution when it stops the guest.
-const BROKE: [&str; 6] = [
+/// The types of the failures with which the host ends an execution after it stopped the guest.
+const ENDED_BY_HOST: [&str; 6] = [
     types::TRAP,
     types::FUEL,
     types::MEMORY,
@@ -268,7 +268,7 @@ impl<G: Guest> Player<G> {
 
 /// Whether the host stopped the guest in this turn, so that there is nothing to replay.
 fn was_stopped(row: &Turn) -> bool {
-    matches!(&row.decisions[..], [Decision::Fail { failure }] if BROKE.contains(&failure.error_type.as_str()))
+    matches!(&row.decisions[..], [Decision::Fail { failure }] if ENDED_BY_HOST.contains(&failure.error_type.as_str()))
 }
 
 fn stopped(interrupt: Interrupt) -> Failure {

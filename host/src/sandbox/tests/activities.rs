@@ -58,7 +58,7 @@ async fn an_attempt_returns_the_output_of_the_function() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_breaks_fails_with_the_reason() {
+async fn an_attempt_that_crashes_fails_with_the_reason() {
     let grow = "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable";
     let sandbox = sandbox_with(|options| options.activity.fuel = 1_000_000);
     check_failure(

@@ -321,7 +321,7 @@ async fn waiting_for_nothing_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_guest_that_breaks_fails_with_the_reason() {
+async fn a_guest_that_crashes_fails_with_the_reason() {
     let exit = Guest::orchestrator()
         .wit_import("wasi:cli/exit@0.2.12")
         .import("wasi:cli/exit@0.2.12", "exit", "(param i32)")
