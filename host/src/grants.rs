@@ -6,7 +6,7 @@
 
 pub(crate) mod egress;
 mod limits;
-pub(crate) mod request_room;
+pub(crate) mod request_group;
 pub(crate) mod secrets;
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub(crate) use egress::Destination;
 pub use egress::EgressPolicy;
 pub use egress::rule::{EgressRule, RuleError, Scheme};
 pub use limits::ActivityLimits;
-pub use request_room::RequestRoom;
+pub use request_group::RequestGroup;
 pub use secrets::Secrets;
 
 /// Maximum length of the name of a setting or secret, in bytes. The code that accepts settings must check it; the sandbox
@@ -41,7 +41,7 @@ pub struct Grants {
     /// addresses: access to the operator's network requires a rule of the operator.
     pub egress: EgressPolicy,
     /// The limit on open requests that this attempt shares with other attempts.
-    pub requests: Arc<RequestRoom>,
+    pub requests: Arc<RequestGroup>,
     /// Settings by name. They are not secret: they may be displayed and logged.
     pub config: BTreeMap<String, String>,
     /// Secrets by name.

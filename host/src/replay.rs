@@ -27,7 +27,7 @@ pub use ledger::{Ledger, Outstanding};
 pub use limits::TurnLimits;
 pub use pending::{PendingEvent, PendingEvents, Place};
 pub use polled::Polled;
-pub use turn::{Delivery, NewTurn, Player, ReplayError, Room};
+pub use turn::{Delivery, EventBudget, NewTurn, Player, ReplayError};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -67,14 +67,16 @@ fn prepare<'s>(secrets: impl Iterator<Item = &'s Secret>) -> SecretMatcher {
         .collect();
     texts.sort_unstable_by_key(|text| (text.len(), *text));
     texts.dedup();
-    let mut room = MAX_COVERED_BYTES;
-    let fitting = texts.iter().take_while(|text| match room.checked_sub(text.len()) {
-        Some(rest) => {
-            room = rest;
-            true
-        }
-        None => false,
-    });
+    let mut bytes_left = MAX_COVERED_BYTES;
+    let fitting = texts
+        .iter()
+        .take_while(|text| match bytes_left.checked_sub(text.len()) {
+            Some(rest) => {
+                bytes_left = rest;
+                true
+            }
+            None => false,
+        });
     let fitting = fitting.count();
     texts.truncate(fitting);
     SecretMatcher::new(texts)

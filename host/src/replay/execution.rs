@@ -32,7 +32,7 @@ use super::{
     limits::TurnLimits,
     pending::{PendingEvents, Place},
     randomness::Randomness,
-    turn::Room,
+    turn::EventBudget,
 };
 
 /// Why an import must stop the guest. The sandbox turns it into a trap, and the turn reads the reason from the execution.
@@ -204,14 +204,14 @@ impl Execution {
         arrivals: Vec<(Place, Arrival)>,
         mut pending: PendingEvents,
         until: Place,
-        room: Room,
+        budget: EventBudget,
     ) {
         pending.begin(self.events.waits());
         self.start_turn(TurnState {
             arrivals: arrivals.into(),
             pending,
             until,
-            room,
+            budget,
             ..TurnState::new(now)
         });
     }

@@ -28,20 +28,20 @@ pub struct Delivery<'a> {
     /// The turn takes only events before this place.
     pub until: Place,
     /// How many events the turn may take.
-    pub room: Room,
+    pub budget: EventBudget,
 }
 
 /// How many events, and how many bytes of them, a turn may still take. The last event may exceed the bytes. Bounds the
 /// size of the row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Room {
+pub struct EventBudget {
     /// The number of events.
     pub events: usize,
     /// Bytes of their payloads.
     pub bytes: usize,
 }
 
-impl Room {
+impl EventBudget {
     pub(super) fn is_used_up(self) -> bool {
         self.events == 0 || self.bytes == 0
     }
@@ -185,7 +185,7 @@ impl<G: Guest> Player<G> {
                 arrivals: arrivals.into_iter().map(|arrival| (Place::Own, arrival)).collect(),
                 pending: &mut PendingEvents::default(),
                 until: Place::Own,
-                room: Room::default(),
+                budget: EventBudget::default(),
             },
         )
     }
@@ -201,10 +201,10 @@ impl<G: Guest> Player<G> {
             arrivals,
             pending,
             until,
-            room,
+            budget,
         } = delivery;
         self.execution
-            .begin_turn(at, arrivals, std::mem::take(pending), until, room);
+            .begin_turn(at, arrivals, std::mem::take(pending), until, budget);
         let resumed = self.guest.resume(&mut self.execution, Budget::Turn);
         let ran = match resumed {
             Ok(ran) => ran,

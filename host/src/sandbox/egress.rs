@@ -7,7 +7,7 @@
 //!   the [`network`] of the machine and with TLS that trusts the usual authorities.
 //! * A [`connection`] carries requests one after another; the [`pool`] keeps idle connections for the next request.
 //! * [`request`] is the hook of `wasi:http` that combines them, with the limits of the attempt and those of the
-//!   [room](crate::grants::RequestRoom) that it shares with other attempts. [`traffic`] counts bytes on the way.
+//!   [group](crate::grants::RequestGroup) that it shares with other attempts. [`traffic`] counts bytes on the way.
 
 mod body;
 pub(super) mod connect;
@@ -23,7 +23,7 @@ pub(super) mod traffic;
 use std::{net::IpAddr, sync::Arc};
 
 use crate::grants::egress::address;
-use crate::grants::{Destination, EgressPolicy, EgressRule, Grants, RequestRoom};
+use crate::grants::{Destination, EgressPolicy, EgressRule, Grants, RequestGroup};
 use connect::Connector;
 pub use pool::ConnectionCounts;
 pub use traffic::Traffic;
@@ -62,7 +62,7 @@ impl Reach {
     }
 
     /// The limits that its requests share with those of other attempts.
-    fn room(&self) -> &Arc<RequestRoom> {
+    fn group(&self) -> &Arc<RequestGroup> {
         &self.grants.requests
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::bucket::Bucket;
 use super::counts::{Counting, TenantCounts, Work};
 use super::{Exceeded, Quota, Quotas, Snapshot, Tenancy};
-use crate::grants::{Grants, RequestRoom};
+use crate::grants::{Grants, RequestGroup};
 use crate::model::{TenantId, TenantName, Timestamp};
 use crate::store::{Error as StoreError, SettingRow, TenantRow};
 
@@ -36,7 +36,7 @@ pub struct Tenant {
 pub(super) struct Meters {
     starts: Mutex<Bucket>,
     fuel: Mutex<Bucket>,
-    pub(super) requests: Arc<RequestRoom>,
+    pub(super) requests: Arc<RequestGroup>,
     counts: Arc<TenantCounts>,
 }
 
@@ -45,7 +45,7 @@ impl Meters {
         Self {
             starts: Mutex::default(),
             fuel: Mutex::default(),
-            requests: Arc::new(RequestRoom::new("the quota maxTenantRequests of the tenant")),
+            requests: Arc::new(RequestGroup::new("the quota maxTenantRequests of the tenant")),
             counts,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::model::{Arrival, Failure, InboxItem, InboxSeq, TaskId, Timestamp, failure::types};
 use crate::replay::ledger::SubOrchestrationCall;
-use crate::replay::{Guest, Outstanding, PendingEvent, Place, Room};
+use crate::replay::{EventBudget, Guest, Outstanding, PendingEvent, Place};
 
 use super::effects::Effects;
 use super::inbox::TakenMessage;
@@ -17,7 +17,7 @@ const MAX_ARRIVALS: usize = 10_000;
 const MAX_ARRIVAL_BYTES: usize = 16 << 20;
 
 /// How many events one turn takes at most. Bounds the row as well.
-pub(super) const EVENT_ROOM: Room = Room {
+pub(super) const EVENT_BUDGET: EventBudget = EventBudget {
     events: MAX_ARRIVALS,
     bytes: MAX_ARRIVAL_BYTES,
 };

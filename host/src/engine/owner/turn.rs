@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::model::{Arrival, Decision, InstanceStatus, Timestamp};
 use crate::replay::{Delivery, Guest, HostUnavailable, NewTurn, Place};
 
-use super::arrivals::{EVENT_ROOM, Gathered};
+use super::arrivals::{EVENT_BUDGET, Gathered};
 use super::{Next, Owner, OwnerContext};
 
 /// How far the time of a turn may be ahead of the clock before the turn records it. Timers of the turn are late by at
@@ -62,7 +62,7 @@ impl<G: Guest> Owner<G> {
             arrivals: std::mem::take(&mut gathered.arrivals),
             pending: self.events.for_turn(),
             until: gathered.until,
-            room: EVENT_ROOM,
+            budget: EVENT_BUDGET,
         };
         let player = self.orchestration.player.as_mut().expect("the guest was asked for");
         player.deliver(at, delivery)

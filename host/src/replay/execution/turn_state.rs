@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::model::{Arrival, Decision, LogLine, Payload, Timestamp};
 use crate::replay::pending::{PendingEvent, PendingEvents, Place};
-use crate::replay::turn::Room;
+use crate::replay::turn::EventBudget;
 
 /// The state of the running turn.
 pub(super) struct TurnState {
@@ -20,7 +20,7 @@ pub(super) struct TurnState {
     /// The turn takes only events before this place.
     pub(super) until: Place,
     /// How many events the turn may still take.
-    pub(super) room: Room,
+    pub(super) budget: EventBudget,
     pub(super) decisions: Vec<Decision>,
     pub(super) decision_bytes: usize,
     pub(super) logs: Vec<LogLine>,
@@ -57,7 +57,7 @@ impl TurnState {
             pending: PendingEvents::default(),
             taken: Vec::new(),
             until: Place::Own,
-            room: Room::default(),
+            budget: EventBudget::default(),
             decisions: Vec::new(),
             decision_bytes: 0,
             logs: Vec::new(),
@@ -71,13 +71,13 @@ impl TurnState {
     /// Takes the oldest of the arrivals of the turn and of the pending events that the guest waits for.
     pub(super) fn next_arrival(&mut self) -> Option<Arrival> {
         let first = self.arrivals.front().map_or(Place::Own, |(place, _)| *place);
-        let event = match self.room.is_used_up() {
+        let event = match self.budget.is_used_up() {
             false => self.pending.next(first.min(self.until)),
             true => None,
         };
         let arrival = match event {
             Some(pending) => {
-                self.room.take(&pending.event);
+                self.budget.take(&pending.event);
                 let arrival = Arrival::EventRaised(pending.event.clone());
                 self.taken.push(pending);
                 arrival

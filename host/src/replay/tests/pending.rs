@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::properties::{World, program, world};
 use super::script::{Functions, Op, Script, done, event, fired, started};
 use crate::model::{Arrival, Decision, Event, EventPage, InboxSeq, Started, Timestamp, Turn};
-use crate::replay::{Delivery, Execution, Ledger, Outstanding, PendingEvents, Place, Player, Room, TurnLimits, Waits};
+use crate::replay::{
+    Delivery, EventBudget, Execution, Ledger, Outstanding, PendingEvents, Place, Player, TurnLimits, Waits,
+};
 
 /// The maximum number of executions of one run.
 const EXECUTIONS: usize = 4;
@@ -22,7 +24,7 @@ struct Instance {
     /// Maximum bytes of events in memory.
     memory: usize,
     /// Maximum events that a turn takes.
-    room: usize,
+    budget: usize,
     turns: Vec<Vec<Turn>>,
     started: Started,
 }
@@ -72,8 +74,8 @@ impl Instance {
                 arrivals,
                 pending: &mut self.pending,
                 until: Place::Own,
-                room: Room {
-                    events: self.room,
+                budget: EventBudget {
+                    events: self.budget,
                     bytes: usize::MAX,
                 },
             },
@@ -168,7 +170,7 @@ proptest! {
         world in world(),
         early in 0..12u32,
         memory in prop::sample::select(vec![0, 300, usize::MAX]),
-        room in prop::sample::select(vec![1, 3, usize::MAX]),
+        budget in prop::sample::select(vec![1, 3, usize::MAX]),
     ) {
         let mut instance = Instance {
             strands,
@@ -176,7 +178,7 @@ proptest! {
             accepted: Vec::new(),
             pending: PendingEvents::new(InboxSeq(0), false),
             memory,
-            room,
+            budget,
             turns: Vec::new(),
             started: started(Vec::new()),
         };

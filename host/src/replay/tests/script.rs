@@ -8,8 +8,8 @@ use crate::model::{
     Payload, Started, SubOrchestrationOptions, TaskId, Timestamp,
 };
 use crate::replay::{
-    Budget, Directory, Execution, Guest, HostUnavailable, Interrupt, PendingEvents, Place, Player, Progress, Ran,
-    ResolvedActivity, ResolvedOrchestration, Room, TurnLimits, Waited, execution::SubOrchestrationRequest,
+    Budget, Directory, EventBudget, Execution, Guest, HostUnavailable, Interrupt, PendingEvents, Place, Player,
+    Progress, Ran, ResolvedActivity, ResolvedOrchestration, TurnLimits, Waited, execution::SubOrchestrationRequest,
 };
 
 /// One operation of a strand. A strand continues when its operation has completed.
@@ -275,7 +275,13 @@ pub(crate) fn player_with(strands: &[Vec<Op>], limits: TurnLimits, events: Vec<E
 /// Begins a new turn with these arrivals and no pending events.
 pub(crate) fn begin_turn(execution: &mut Execution, now: Timestamp, arrivals: Vec<Arrival>) {
     let arrivals = arrivals.into_iter().map(|arrival| (Place::Own, arrival)).collect();
-    execution.begin_turn(now, arrivals, PendingEvents::default(), Place::Own, Room::default());
+    execution.begin_turn(
+        now,
+        arrivals,
+        PendingEvents::default(),
+        Place::Own,
+        EventBudget::default(),
+    );
 }
 
 pub(crate) fn begin() -> Arrival {

@@ -34,8 +34,8 @@ pub(in crate::sandbox) struct ActivityLog {
     /// The fields of every line. `None` while a module describes itself; then all lines are dropped.
     origin: Option<Origin>,
     lines: Vec<LogLine>,
-    guest: Room,
-    host: Room,
+    guest: LineBudget,
+    host: LineBudget,
     stdout: LineBuffer,
     stderr: LineBuffer,
     panic: PanicWatch,
@@ -44,13 +44,13 @@ pub(in crate::sandbox) struct ActivityLog {
 
 /// A limit on log lines, in bytes.
 #[derive(Debug, Default)]
-struct Room {
+struct LineBudget {
     limit: usize,
     used: usize,
     dropped: u64,
 }
 
-impl Room {
+impl LineBudget {
     fn of(limit: usize) -> Self {
         Self {
             limit,
@@ -98,8 +98,8 @@ impl ActivityLog {
         };
         Self {
             origin: Some(origin),
-            guest: Room::of(limit),
-            host: Room::of(HOST_BYTES),
+            guest: LineBudget::of(limit),
+            host: LineBudget::of(HOST_BYTES),
             mask: Mask::new(attempt.grants.clone()),
             ..Self::default()
         }
@@ -184,12 +184,12 @@ impl ActivityLog {
 
     /// Takes the lines. If lines were dropped, the last ones say how many.
     pub(in crate::sandbox) fn take(&mut self) -> Vec<LogLine> {
-        let Room { limit, dropped, .. } = std::mem::take(&mut self.guest);
+        let LineBudget { limit, dropped, .. } = std::mem::take(&mut self.guest);
         if dropped > 0 {
             let message = format!("{dropped} log lines dropped: an attempt may log {limit} bytes");
             self.keep(LogLevel::Warn, message);
         }
-        let Room { dropped, .. } = std::mem::take(&mut self.host);
+        let LineBudget { dropped, .. } = std::mem::take(&mut self.host);
         if dropped > 0 {
             let message = format!("{dropped} more requests were refused or failed");
             self.keep(LogLevel::Warn, message);
@@ -289,8 +289,8 @@ mod tests {
         };
         let mut log = ActivityLog {
             origin: Some(origin),
-            guest: Room::of(10),
-            host: Room::of(20),
+            guest: LineBudget::of(10),
+            host: LineBudget::of(20),
             ..ActivityLog::default()
         };
         for _ in 0..3 {

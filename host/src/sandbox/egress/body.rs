@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{Error, WasiBody};
 use crate::model::LogLevel;
 use crate::sandbox::activity::{lock, log::ActivityLog};
 
-use crate::grants::RequestRoom;
+use crate::grants::RequestGroup;
 
 use super::{connection::HttpConnection, connection::Reuse, pool::Pool, request::OpenRequest};
 
@@ -54,14 +54,14 @@ pub(super) struct Borrowed {
     pub(super) reuse: Reuse,
     /// The pool to which it returns after the response was read.
     pub(super) pool: Arc<Pool>,
-    pub(super) room: Arc<RequestRoom>,
+    pub(super) group: Arc<RequestGroup>,
 }
 
 impl Borrowed {
     /// Returns the connection to the pool if both sides can use it again. Otherwise it is closed.
     fn give_back(self) {
         if self.reuse.is_possible() {
-            self.pool.put(&self.room, self.connection);
+            self.pool.put(&self.group, self.connection);
         }
     }
 }

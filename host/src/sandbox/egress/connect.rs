@@ -103,7 +103,7 @@ impl Connector {
     ) -> Result<Connected, Refused> {
         let found = self.resolve(reach, destination, step).await?;
         let addresses = allowed(reach, destination, found)?;
-        let (address, stream) = first_to_answer(&*self.network, reach.room(), &addresses, step).await?;
+        let (address, stream) = first_to_answer(&*self.network, reach.group(), &addresses, step).await?;
         self.pool.count_opened();
         // Requests are written in one piece, so Nagle's algorithm would only delay them.
         let _ = stream.set_nodelay(true);
@@ -126,7 +126,7 @@ impl Connector {
             Host::Name(name) => name,
         };
         let lookup = async {
-            let place = reach.room().look_up().await;
+            let place = reach.group().look_up().await;
             self.network.resolve(name, place).await
         };
         match timeout(step, lookup).await {

@@ -3,11 +3,11 @@
 //! A new connection for each request would cost a handshake, and occupy a local port for a minute after its end: with some
 //! hundred requests per second to one server, the ports run out.
 //!
-//! Only attempts that share a [`RequestRoom`], which are those of one tenant, share connections. An open connection does
+//! Only attempts that share a [`RequestGroup`], which are those of one tenant, share connections. An open connection does
 //! not grant access: each request is first checked against its own rules, and the address of the connection is checked
-//! again for each request. When a room is dropped, its connections are not used any more.
+//! again for each request. When a group is dropped, its connections are not used any more.
 //!
-//! The number of idle connections is limited per destination, per room and in total. At a limit, the least recently used
+//! The number of idle connections is limited per destination, per group and in total. At a limit, the least recently used
 //! connection is closed.
 
 use std::{
@@ -19,7 +19,7 @@ use std::{
 use tokio::time::{Instant, sleep_until};
 use wasmtime_wasi::runtime::{AbortOnDropJoinHandle, spawn};
 
-use crate::grants::{Destination, RequestRoom};
+use crate::grants::{Destination, RequestGroup};
 
 use super::{Reach, connection::HttpConnection};
 use crate::metrics::Counter;
@@ -32,13 +32,13 @@ const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 /// after only two seconds (gunicorn); five are common (Node.js, Apache).
 pub(super) const MAX_IDLE_TIME_UNREPEATABLE: Duration = Duration::from_secs(1);
 
-/// Maximum idle connections of a room to one destination.
+/// Maximum idle connections of a group to one destination.
 const MAX_IDLE_OF_DESTINATION: usize = 32;
 
-/// Maximum idle connections of a room.
-const MAX_IDLE_OF_ROOM: usize = 64;
+/// Maximum idle connections of a group.
+const MAX_IDLE_OF_GROUP: usize = 64;
 
-/// Maximum idle connections of all rooms together.
+/// Maximum idle connections of all groups together.
 ///
 /// Each may have buffers of 64 KiB for reading and for writing, and as much again for TLS, so all of them use at most
 /// 64 MiB. Usually they use 10 KiB each.
@@ -61,7 +61,7 @@ struct IdleConnections {
 }
 
 struct Idle {
-    room: Weak<RequestRoom>,
+    group: Weak<RequestGroup>,
     connection: HttpConnection,
     since: Instant,
 }
@@ -101,7 +101,7 @@ impl Pool {
     ) -> Option<HttpConnection> {
         // Terminates, because each iteration removes a connection.
         loop {
-            let mut connection = self.pop(reach.room(), destination, max_idle_time)?;
+            let mut connection = self.pop(reach.group(), destination, max_idle_time)?;
             let is_allowed = reach.check_address(destination, connection.address()).is_ok();
             if is_allowed && connection.is_ready().await {
                 self.reused.increment();
@@ -113,7 +113,7 @@ impl Pool {
     /// Removes the most recently used connection: it is the least likely to be closed, and the others can expire.
     fn pop(
         &self,
-        room: &Arc<RequestRoom>,
+        group: &Arc<RequestGroup>,
         destination: &Destination,
         max_idle_time: Duration,
     ) -> Option<HttpConnection> {
@@ -121,7 +121,7 @@ impl Pool {
         let at = idle
             .connections
             .iter()
-            .rposition(|idle| idle.is_of(room) && idle.connection.destination() == destination)?;
+            .rposition(|idle| idle.is_of(group) && idle.connection.destination() == destination)?;
         if idle.connections[at].since.elapsed() > max_idle_time {
             return None;
         }
@@ -129,15 +129,15 @@ impl Pool {
     }
 
     /// Adds a connection whose last response was read completely.
-    pub(super) fn put(self: &Arc<Self>, room: &Arc<RequestRoom>, connection: HttpConnection) {
+    pub(super) fn put(self: &Arc<Self>, group: &Arc<RequestGroup>, connection: HttpConnection) {
         connection.count_for(None);
         if connection.is_over() {
             return;
         }
         let mut idle = self.idle();
-        let surplus = idle.make_room(room, connection.destination());
+        let surplus = idle.make_room(group, connection.destination());
         idle.connections.push_back(Idle {
-            room: Arc::downgrade(room),
+            group: Arc::downgrade(group),
             connection,
             since: Instant::now(),
         });
@@ -172,13 +172,13 @@ impl Pool {
 }
 
 impl IdleConnections {
-    /// Removes a connection if a limit is reached: of the destination, of the room, or in total.
-    fn make_room(&mut self, room: &Arc<RequestRoom>, destination: &Destination) -> Option<Idle> {
-        let of_room = |idle: &Idle| idle.is_of(room);
-        let of_destination = |idle: &Idle| of_room(idle) && idle.connection.destination() == destination;
+    /// Removes a connection if a limit is reached: of the destination, of the group, or in total.
+    fn make_room(&mut self, group: &Arc<RequestGroup>, destination: &Destination) -> Option<Idle> {
+        let of_group = |idle: &Idle| idle.is_of(group);
+        let of_destination = |idle: &Idle| of_group(idle) && idle.connection.destination() == destination;
         let oldest = self
             .oldest_beyond(MAX_IDLE_OF_DESTINATION, of_destination)
-            .or_else(|| self.oldest_beyond(MAX_IDLE_OF_ROOM, of_room))
+            .or_else(|| self.oldest_beyond(MAX_IDLE_OF_GROUP, of_group))
             .or_else(|| self.oldest_beyond(MAX_IDLE, |_| true))?;
         self.connections.remove(oldest)
     }
@@ -193,12 +193,12 @@ impl IdleConnections {
 }
 
 impl Idle {
-    fn is_of(&self, room: &Arc<RequestRoom>) -> bool {
-        std::ptr::eq(self.room.as_ptr(), Arc::as_ptr(room))
+    fn is_of(&self, group: &Arc<RequestGroup>) -> bool {
+        std::ptr::eq(self.group.as_ptr(), Arc::as_ptr(group))
     }
 
     fn is_expired(&self) -> bool {
-        self.since.elapsed() >= MAX_IDLE_TIME || self.connection.is_over() || self.room.strong_count() == 0
+        self.since.elapsed() >= MAX_IDLE_TIME || self.connection.is_over() || self.group.strong_count() == 0
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 };
 use wasmtime_wasi_http::Error;
 
-use crate::grants::RequestRoom;
+use crate::grants::RequestGroup;
 
 use super::{connect::Refused, network::Network};
 
@@ -29,15 +29,15 @@ const MIN_ATTEMPT_DELAY: Duration = Duration::from_millis(10);
 /// Connects to the first address that answers, with a timeout for all of them. The other attempts are dropped.
 ///
 /// The first attempt is covered by the request, which is counted as open already. Further concurrent attempts take a place
-/// in the room, so that names with many addresses that do not answer do not multiply the sockets of a tenant.
+/// in the group, so that names with many addresses that do not answer do not multiply the sockets of a tenant.
 pub(super) async fn first_to_answer(
     network: &dyn Network,
-    room: &RequestRoom,
+    group: &RequestGroup,
     addresses: &[SocketAddr],
     within: Duration,
 ) -> Result<(SocketAddr, TcpStream), Refused> {
     let addresses = in_turn(addresses);
-    match timeout(within, race(network, room, &addresses, within)).await {
+    match timeout(within, race(network, group, &addresses, within)).await {
         Ok(Ok(connected)) => Ok(connected),
         Ok(Err(Some(error))) => Err(Refused::new(Error::ConnectionRefused, error.to_string())),
         Ok(Err(None)) => Err(Refused::new(
@@ -51,7 +51,7 @@ pub(super) async fn first_to_answer(
 /// Starts the attempts one after another. Fails with the last error when all have failed.
 async fn race(
     network: &dyn Network,
-    room: &RequestRoom,
+    group: &RequestGroup,
     addresses: &[SocketAddr],
     within: Duration,
 ) -> Result<(SocketAddr, TcpStream), Option<io::Error>> {
@@ -73,7 +73,7 @@ async fn race(
             if !has_failed {
                 sleep(delay).await;
             }
-            room.attempt_beside().await
+            group.further_attempt().await
         };
         tokio::select! {
             biased;

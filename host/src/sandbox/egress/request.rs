@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks, p2::bindings::http::types::ErrorCode};
 
-use crate::grants::request_room::RequestPlace;
+use crate::grants::request_group::RequestPermit;
 use crate::grants::{ActivityLimits, Destination};
 use crate::model::LogLevel;
 use crate::sandbox::activity::{lock, log::ActivityLog};
@@ -55,7 +55,7 @@ pub(in crate::sandbox) struct Egress {
 /// Counts a request as open until it is dropped.
 pub(super) struct OpenRequest {
     _of_attempt: OwnedSemaphorePermit,
-    _in_room: RequestPlace,
+    _permit: RequestPermit,
 }
 
 /// The response, and a future that must run for it. The future does nothing here, because connections have their own tasks.
@@ -113,11 +113,11 @@ impl Egress {
                 ),
             );
         };
-        match self.reach.room().enter() {
-            Ok(in_room) => {
+        match self.reach.group().enter() {
+            Ok(permit) => {
                 let open = OpenRequest {
                     _of_attempt: of_attempt,
-                    _in_room: in_room,
+                    _permit: permit,
                 };
                 Ok((destination, open))
             }
@@ -274,7 +274,7 @@ impl Way {
             connection,
             reuse,
             pool: self.connector.pool().clone(),
-            room: self.reach.room().clone(),
+            group: self.reach.group().clone(),
         };
         (response, borrowed)
     }

@@ -20,11 +20,11 @@ use tokio::{
 };
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use crate::grants::{ActivityLimits, RequestRoom};
+use crate::grants::{ActivityLimits, RequestGroup};
 use crate::sandbox::egress::{ConnectionCounts, Reach, connect::Connector};
 use crate::tls::ExtraRoots;
 
-use super::requests::{Client, empty, of_room, policy, read_head, text, with_length};
+use super::requests::{Client, empty, of_group, policy, read_head, text, with_length};
 
 /// What a server does with a request, given its method and its number on the connection, from 1.
 type Script = fn(&str, usize) -> Step;
@@ -87,9 +87,9 @@ impl Counting {
         self.seen.lock().unwrap().clone()
     }
 
-    /// A client in this room.
-    fn client(&self, connector: &Arc<Connector>, room: &Arc<RequestRoom>) -> Client {
-        let reach = Reach::new(policy(std::slice::from_ref(&self.url)), of_room(room));
+    /// A client in this group.
+    fn client(&self, connector: &Arc<Connector>, group: &Arc<RequestGroup>) -> Client {
+        let reach = Reach::new(policy(std::slice::from_ref(&self.url)), of_group(group));
         let limits = ActivityLimits {
             open_requests: 1_000,
             ..ActivityLimits::default()
@@ -146,7 +146,7 @@ async fn pass(time: Duration) {
 #[tokio::test]
 async fn only_requests_in_the_same_room_share_a_connection() {
     let (server, connector) = (Counting::keeping().await, connector());
-    let (ours, theirs) = (Arc::<RequestRoom>::default(), Arc::<RequestRoom>::default());
+    let (ours, theirs) = (Arc::<RequestGroup>::default(), Arc::<RequestGroup>::default());
     for _ in 0..3 {
         // Each client is an attempt.
         let mut client = server.client(&connector, &ours);
@@ -167,9 +167,9 @@ async fn only_requests_in_the_same_room_share_a_connection() {
 
 #[tokio::test]
 async fn an_idle_connection_does_not_grant_access() {
-    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
-    get(&mut server.client(&connector, &room), &server).await.unwrap();
-    let nowhere = Reach::new(Arc::default(), of_room(&room));
+    let (server, connector, group) = (Counting::keeping().await, connector(), Arc::default());
+    get(&mut server.client(&connector, &group), &server).await.unwrap();
+    let nowhere = Reach::new(Arc::default(), of_group(&group));
     let mut other = Client::with(nowhere, connector.clone(), &ActivityLimits::default());
     let refused = get(&mut other, &server).await.unwrap_err();
     assert!(matches!(refused, Error::HttpRequestDenied), "{refused:?}");
@@ -178,8 +178,8 @@ async fn an_idle_connection_does_not_grant_access() {
 
 #[tokio::test]
 async fn concurrent_requests_have_their_own_connections_of_which_few_are_kept() {
-    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
-    let mut clients: Vec<Client> = (0..40).map(|_| server.client(&connector, &room)).collect();
+    let (server, connector, group) = (Counting::keeping().await, connector(), Arc::default());
+    let mut clients: Vec<Client> = (0..40).map(|_| server.client(&connector, &group)).collect();
     let open = join_all(clients.iter_mut().map(|client| client.get(&server.url))).await;
     assert_eq!((server.accepted(), connector.counts().idle), (40, 0));
     for response in open {
@@ -189,18 +189,18 @@ async fn concurrent_requests_have_their_own_connections_of_which_few_are_kept() 
 }
 
 #[tokio::test]
-async fn a_room_keeps_a_limited_number_and_closes_the_oldest_first() {
-    let (connector, room) = (connector(), Arc::default());
+async fn a_group_keeps_a_limited_number_and_closes_the_oldest_first() {
+    let (connector, group) = (connector(), Arc::default());
     let mut servers = Vec::new();
     for _ in 0..66 {
         let server = Counting::keeping().await;
-        get(&mut server.client(&connector, &room), &server).await.unwrap();
+        get(&mut server.client(&connector, &group), &server).await.unwrap();
         servers.push(server);
     }
     assert_eq!(connector.counts().idle, 64);
     servers[0].ended.notified().await;
     servers[1].ended.notified().await;
-    // Another room has its own limit.
+    // Another group has its own limit.
     let last = &servers[65];
     get(&mut last.client(&connector, &Arc::default()), last).await.unwrap();
     assert_eq!(connector.counts().idle, 65);
@@ -208,8 +208,8 @@ async fn a_room_keeps_a_limited_number_and_closes_the_oldest_first() {
 
 #[tokio::test]
 async fn a_response_that_was_not_read_completely_closes_its_connection() {
-    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
-    let mut client = server.client(&connector, &room);
+    let (server, connector, group) = (Counting::keeping().await, connector(), Arc::default());
+    let mut client = server.client(&connector, &group);
     drop(client.get(&server.url).await.unwrap());
     server.ended.notified().await;
     get(&mut client, &server).await.unwrap();
@@ -219,8 +219,8 @@ async fn a_response_that_was_not_read_completely_closes_its_connection() {
 #[tokio::test]
 async fn a_response_without_a_body_need_not_be_read() {
     let server = Counting::start(|_, _| Step::Answer("HTTP/1.1 204 No Content\r\n\r\n".into())).await;
-    let (connector, room) = (connector(), Arc::default());
-    let mut client = server.client(&connector, &room);
+    let (connector, group) = (connector(), Arc::default());
+    let mut client = server.client(&connector, &group);
     drop(client.get(&server.url).await.unwrap());
     get(&mut client, &server).await.unwrap();
     assert_eq!(server.accepted(), 1);
@@ -234,8 +234,8 @@ async fn a_connection_that_the_server_closes_is_not_used_again() {
     ];
     for script in scripts {
         let server = Counting::start(script).await;
-        let (connector, room) = (connector(), Arc::default());
-        let mut client = server.client(&connector, &room);
+        let (connector, group) = (connector(), Arc::default());
+        let mut client = server.client(&connector, &group);
         get(&mut client, &server).await.unwrap();
         get(&mut client, &server).await.unwrap();
         assert_eq!((server.accepted(), connector.counts().idle), (2, 0));
@@ -260,8 +260,8 @@ async fn a_request_is_repeated_if_the_connection_was_closed_and_the_method_is_id
         (Method::PATCH, false),
     ] {
         let server = Counting::start(closes_at_the_second).await;
-        let (connector, room) = (connector(), Arc::default());
-        let mut client = server.client(&connector, &room);
+        let (connector, group) = (connector(), Arc::default());
+        let mut client = server.client(&connector, &group);
         get(&mut client, &server).await.unwrap();
         let answer = send(&mut client, method.clone(), &server.url, empty()).await;
         assert_eq!(answer.is_ok(), is_repeated, "{method}: {answer:?}");
@@ -278,8 +278,8 @@ async fn a_request_is_repeated_if_the_connection_was_closed_and_the_method_is_id
 #[tokio::test]
 async fn a_body_that_was_read_is_not_sent_again() {
     let server = Counting::start(closes_at_the_second).await;
-    let (connector, room) = (connector(), Arc::default());
-    let mut client = server.client(&connector, &room);
+    let (connector, group) = (connector(), Arc::default());
+    let mut client = server.client(&connector, &group);
     get(&mut client, &server).await.unwrap();
     let answer = send(&mut client, Method::PUT, &server.url, body("abc")).await;
     assert!(answer.is_err());
@@ -289,8 +289,8 @@ async fn a_body_that_was_read_is_not_sent_again() {
 #[tokio::test]
 async fn no_request_fails_if_the_server_closes_every_connection() {
     let server = Counting::start(|_, _| Step::AnswerAndClose(hello())).await;
-    let (connector, room) = (connector(), Arc::default());
-    let mut client = server.client(&connector, &room);
+    let (connector, group) = (connector(), Arc::default());
+    let mut client = server.client(&connector, &group);
     for _ in 0..100 {
         // The end of the last connection may or may not have arrived.
         assert_eq!(get(&mut client, &server).await.unwrap(), "hello");
@@ -300,8 +300,8 @@ async fn no_request_fails_if_the_server_closes_every_connection() {
 #[tokio::test]
 async fn a_connection_that_was_closed_while_idle_is_not_used() {
     let server = Counting::start(|_, _| Step::AnswerAndClose(hello())).await;
-    let (connector, room) = (connector(), Arc::default());
-    let mut client = server.client(&connector, &room);
+    let (connector, group) = (connector(), Arc::default());
+    let mut client = server.client(&connector, &group);
     for _ in 0..100 {
         let answer = send(&mut client, Method::POST, &server.url, body("abc")).await;
         assert_eq!(answer.unwrap(), "hello");
@@ -313,8 +313,8 @@ async fn a_connection_that_was_closed_while_idle_is_not_used() {
 
 #[tokio::test]
 async fn idle_connections_expire() {
-    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
-    get(&mut server.client(&connector, &room), &server).await.unwrap();
+    let (server, connector, group) = (Counting::keeping().await, connector(), Arc::default());
+    get(&mut server.client(&connector, &group), &server).await.unwrap();
     pass(Duration::from_secs(31)).await;
     server.ended.notified().await;
     assert_eq!(connector.counts().idle, 0);
@@ -322,8 +322,8 @@ async fn idle_connections_expire() {
 
 #[tokio::test]
 async fn a_request_that_cannot_be_repeated_only_takes_a_recently_used_connection() {
-    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
-    let mut client = server.client(&connector, &room);
+    let (server, connector, group) = (Counting::keeping().await, connector(), Arc::default());
+    let mut client = server.client(&connector, &group);
     get(&mut client, &server).await.unwrap();
     send(&mut client, Method::POST, &server.url, empty()).await.unwrap();
     assert_eq!(server.accepted(), 1);
@@ -337,8 +337,8 @@ async fn a_request_that_cannot_be_repeated_only_takes_a_recently_used_connection
 
 #[tokio::test]
 async fn a_connection_in_use_is_replaced_at_its_maximum_age() {
-    let (server, connector, room) = (Counting::keeping().await, connector(), Arc::default());
-    let mut client = server.client(&connector, &room);
+    let (server, connector, group) = (Counting::keeping().await, connector(), Arc::default());
+    let mut client = server.client(&connector, &group);
     for _ in 0..17 {
         get(&mut client, &server).await.unwrap();
         pass(Duration::from_secs(20)).await;
@@ -349,9 +349,9 @@ async fn a_connection_in_use_is_replaced_at_its_maximum_age() {
 #[tokio::test]
 async fn connections_of_a_dropped_room_are_closed() {
     let (server, connector) = (Counting::keeping().await, connector());
-    let room = Arc::<RequestRoom>::default();
-    get(&mut server.client(&connector, &room), &server).await.unwrap();
-    drop(room);
+    let group = Arc::<RequestGroup>::default();
+    get(&mut server.client(&connector, &group), &server).await.unwrap();
+    drop(group);
     // No request can take the connection any more. It is closed when it expires, or at the next check.
     pass(Duration::from_secs(31)).await;
     server.ended.notified().await;

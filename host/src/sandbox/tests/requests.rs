@@ -27,8 +27,8 @@ use tokio_rustls::{
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use crate::grants::request_room::{LookupPlace, MAX_LOOKUPS};
-use crate::grants::{ActivityLimits, EgressPolicy, Grants, RequestRoom};
+use crate::grants::request_group::{LookupPermit, MAX_LOOKUPS};
+use crate::grants::{ActivityLimits, EgressPolicy, Grants, RequestGroup};
 use crate::model::Timestamp;
 use crate::sandbox::{
     activity::{lock, log::ActivityLog},
@@ -106,9 +106,9 @@ impl Client {
         }
     }
 
-    /// A client that shares a room with others.
-    fn in_room(room: &Arc<RequestRoom>, rules: &[String]) -> Self {
-        let reach = Reach::new(policy(rules), of_room(room));
+    /// A client that shares a group with others.
+    fn in_group(group: &Arc<RequestGroup>, rules: &[String]) -> Self {
+        let reach = Reach::new(policy(rules), of_group(group));
         let connector = Connector::system(ExtraRoots::none());
         Self::with(reach, connector, &ActivityLimits::default())
     }
@@ -151,9 +151,9 @@ pub(super) fn empty() -> WasiBody {
     Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync()
 }
 
-pub(super) fn of_room(room: &Arc<RequestRoom>) -> Arc<Grants> {
+pub(super) fn of_group(group: &Arc<RequestGroup>) -> Arc<Grants> {
     Arc::new(Grants {
-        requests: room.clone(),
+        requests: group.clone(),
         ..Grants::default()
     })
 }
@@ -285,7 +285,7 @@ impl ScriptedNetwork {
 
 #[async_trait]
 impl Network for ScriptedNetwork {
-    async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, _: &str, _: LookupPermit) -> io::Result<Vec<IpAddr>> {
         let answer = self.answers.lock().unwrap().pop().expect("an answer for each lookup");
         Ok(answer.iter().map(|address| address.parse().unwrap()).collect())
     }
@@ -353,7 +353,7 @@ struct LocalNetwork(&'static [&'static str]);
 
 #[async_trait]
 impl Network for LocalNetwork {
-    async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, _: &str, _: LookupPermit) -> io::Result<Vec<IpAddr>> {
         Ok(self.0.iter().map(|address| address.parse().unwrap()).collect())
     }
 
@@ -420,7 +420,7 @@ struct DeadNetwork(Arc<Mutex<Vec<SocketAddr>>>);
 
 #[async_trait]
 impl Network for DeadNetwork {
-    async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, _: &str, _: LookupPermit) -> io::Result<Vec<IpAddr>> {
         let v6 = (1..20_u16).map(|last| IpAddr::from([0x2001, 0x4860, 0, 0, 0, 0, 0, last]));
         Ok(v6.chain([[93, 184, 215, 14].into(), [10, 0, 0, 1].into()]).collect())
     }
@@ -449,7 +449,7 @@ struct SilentNetwork;
 
 #[async_trait]
 impl Network for SilentNetwork {
-    async fn resolve(&self, _: &str, _: LookupPlace) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, _: &str, _: LookupPermit) -> io::Result<Vec<IpAddr>> {
         std::future::pending().await
     }
 
@@ -600,9 +600,9 @@ async fn open_requests_are_limited_and_count_until_their_response_is_dropped() {
 async fn attempts_that_share_a_room_share_its_limit() {
     let port = server(with_length("hello")).await;
     let url = format!("http://127.0.0.1:{port}");
-    let room = Arc::new(RequestRoom::new("the quota of the test"));
-    let mut clients = [(); 2].map(|()| Client::in_room(&room, std::slice::from_ref(&url)));
-    room.set_limit(Some(2));
+    let group = Arc::new(RequestGroup::new("the quota of the test"));
+    let mut clients = [(); 2].map(|()| Client::in_group(&group, std::slice::from_ref(&url)));
+    group.set_limit(Some(2));
     let mut open = Vec::new();
     for client in &mut clients {
         open.push(client.get(&url).await.unwrap());
@@ -612,15 +612,15 @@ async fn attempts_that_share_a_room_share_its_limit() {
     assert!(matches!(refused, Error::ConnectionLimitReached), "{refused:?}");
     let line = format!("the request to {url} was refused: the quota of the test is reached: 2");
     assert_eq!(one.log(), [line]);
-    room.set_limit(Some(3));
+    group.set_limit(Some(3));
     open.push(one.get(&url).await.unwrap());
-    assert_eq!(room.open(), 3);
+    assert_eq!(group.open(), 3);
     // A lower limit does not affect open requests.
-    room.set_limit(Some(1));
+    group.set_limit(Some(1));
     assert_eq!(text(open.remove(0)).await.unwrap(), "hello");
     assert!(other.get(&url).await.is_err());
     open.clear();
-    assert_eq!(room.open(), 0);
+    assert_eq!(group.open(), 0);
     other.get(&url).await.unwrap();
 }
 
@@ -629,29 +629,29 @@ async fn a_failed_request_leaves_its_room() {
     let silent = server("").await;
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let url = |port: u16| format!("http://127.0.0.1:{port}");
-    let room = Arc::new(RequestRoom::default());
-    let mut client = Client::in_room(&room, &[url(silent), url(closed.port())]);
+    let group = Arc::new(RequestGroup::default());
+    let mut client = Client::in_group(&group, &[url(silent), url(closed.port())]);
     client.get("http://nobody.allows.example").await.unwrap_err();
     client.get(&url(closed.port())).await.unwrap_err();
-    assert_eq!(room.open(), 0);
+    assert_eq!(group.open(), 0);
     // The request is dropped, as when an attempt is stopped.
     for _ in 0..3 {
         let dropped = tokio::time::timeout(Duration::from_millis(20), client.get(&url(silent))).await;
         assert!(dropped.is_err());
     }
-    assert_eq!(room.open(), 0);
+    assert_eq!(group.open(), 0);
 }
 
 /// A resolver that never answers for some names, and keeps the places of dropped lookups like the resolver of the system.
 #[derive(Clone)]
 struct StubbornNetwork {
     server: u16,
-    waiting: Arc<Mutex<Vec<LookupPlace>>>,
+    waiting: Arc<Mutex<Vec<LookupPermit>>>,
 }
 
 #[async_trait]
 impl Network for StubbornNetwork {
-    async fn resolve(&self, name: &str, place: LookupPlace) -> io::Result<Vec<IpAddr>> {
+    async fn resolve(&self, name: &str, place: LookupPermit) -> io::Result<Vec<IpAddr>> {
         if name == "quick.example" {
             return Ok(vec![[93, 184, 215, 14].into()]);
         }
@@ -670,8 +670,8 @@ async fn a_room_can_only_use_a_part_of_the_hosts_lookups() {
         server: server(with_length("hello")).await,
         waiting: Arc::default(),
     };
-    let client = |room: &Arc<RequestRoom>| {
-        let reach = Reach::new(policy(&["http://*".into()]), of_room(room));
+    let client = |group: &Arc<RequestGroup>| {
+        let reach = Reach::new(policy(&["http://*".into()]), of_group(group));
         let connector = Connector::over(network.clone(), ExtraRoots::none());
         let limits = ActivityLimits {
             open_requests: 100,
@@ -679,7 +679,7 @@ async fn a_room_can_only_use_a_part_of_the_hosts_lookups() {
         };
         Client::with(reach, connector, &limits)
     };
-    let (theirs, ours) = (Arc::<RequestRoom>::default(), Arc::<RequestRoom>::default());
+    let (theirs, ours) = (Arc::<RequestGroup>::default(), Arc::<RequestGroup>::default());
     // The requests time out soon, but their lookups continue.
     for _ in 0..MAX_LOOKUPS + 5 {
         let given_up = client(&theirs).get_within("http://slow.example/", 1).await.unwrap_err();

@@ -1,6 +1,6 @@
 //! Limits that the outgoing requests of several attempts share.
 //!
-//! The caller decides which attempts share a room. A room outlives its attempts, and its limit may change at any time.
+//! The caller decides which attempts share a group. A group outlives its attempts, and its limit may change at any time.
 
 use std::sync::{
     Arc,
@@ -9,52 +9,52 @@ use std::sync::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// Maximum concurrent name lookups of a room: a quarter of the limit of the host, so that a room whose name servers never
+/// Maximum concurrent name lookups of a group: a quarter of the limit of the host, so that a group whose name servers never
 /// answer does not block all others.
 pub(crate) const MAX_LOOKUPS: usize = 16;
 
-/// Maximum concurrent attempts of a room to connect, in addition to the first one of each request. This and the limit of
+/// Maximum concurrent attempts of a group to connect, in addition to the first one of each request. This and the limit of
 /// open requests bound the sockets.
-const MAX_ATTEMPTS_BESIDE: usize = 64;
+const MAX_FURTHER_ATTEMPTS: usize = 64;
 
 /// The limits for the outgoing requests of all attempts that share it.
 #[derive(Debug)]
-pub struct RequestRoom {
+pub struct RequestGroup {
     /// The name of its limit, for messages.
     name: &'static str,
     limit: AtomicUsize,
     open: AtomicUsize,
     lookups: Arc<Semaphore>,
-    attempts_beside: Semaphore,
+    further_attempts: Semaphore,
 }
 
 /// The maximum number of requests is open.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name} is reached: {limit}")]
-pub(crate) struct RoomIsFull {
+pub(crate) struct RequestLimitReached {
     name: &'static str,
     limit: usize,
 }
 
 /// Counts as one open request until it is dropped.
 #[derive(Debug)]
-pub(crate) struct RequestPlace(Arc<RequestRoom>);
+pub(crate) struct RequestPermit(Arc<RequestGroup>);
 
 /// Counts as one name lookup until it is dropped.
 #[derive(Debug)]
-pub(crate) struct LookupPlace {
+pub(crate) struct LookupPermit {
     _permit: OwnedSemaphorePermit,
 }
 
-impl RequestRoom {
-    /// Creates a room without a limit on requests. `name` is the name of the limit, for the logs of refused attempts.
+impl RequestGroup {
+    /// Creates a group without a limit on requests. `name` is the name of the limit, for the logs of refused attempts.
     pub fn new(name: &'static str) -> Self {
         Self {
             name,
             limit: AtomicUsize::new(usize::MAX),
             open: AtomicUsize::new(0),
             lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
-            attempts_beside: Semaphore::new(MAX_ATTEMPTS_BESIDE),
+            further_attempts: Semaphore::new(MAX_FURTHER_ATTEMPTS),
         }
     }
 
@@ -69,38 +69,38 @@ impl RequestRoom {
     }
 
     /// Takes a place for one more request.
-    pub(crate) fn enter(self: &Arc<Self>) -> Result<RequestPlace, RoomIsFull> {
+    pub(crate) fn enter(self: &Arc<Self>) -> Result<RequestPermit, RequestLimitReached> {
         let limit = self.limit.load(Relaxed);
         let one_more = |open: usize| (open < limit).then_some(open + 1);
         match self.open.fetch_update(Relaxed, Relaxed, one_more) {
-            Ok(_) => Ok(RequestPlace(self.clone())),
-            Err(_) => Err(RoomIsFull { name: self.name, limit }),
+            Ok(_) => Ok(RequestPermit(self.clone())),
+            Err(_) => Err(RequestLimitReached { name: self.name, limit }),
         }
     }
 
     /// Waits for a place for a concurrent attempt to connect, in addition to the first one of the same request.
-    pub(crate) async fn attempt_beside(&self) -> SemaphorePermit<'_> {
-        let permit = self.attempts_beside.acquire().await;
+    pub(crate) async fn further_attempt(&self) -> SemaphorePermit<'_> {
+        let permit = self.further_attempts.acquire().await;
         permit.expect("the semaphore is never closed")
     }
 
     /// Waits for a place for one more lookup.
-    pub(crate) async fn look_up(&self) -> LookupPlace {
+    pub(crate) async fn look_up(&self) -> LookupPermit {
         let permit = self.lookups.clone().acquire_owned().await;
-        LookupPlace {
+        LookupPermit {
             _permit: permit.expect("the semaphore is never closed"),
         }
     }
 }
 
-impl Default for RequestRoom {
-    /// A room for a single attempt, which has its own limit.
+impl Default for RequestGroup {
+    /// A group of a single attempt, which has its own limit.
     fn default() -> Self {
         Self::new("the limit of requests")
     }
 }
 
-impl Drop for RequestPlace {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Relaxed);
     }
