@@ -184,6 +184,7 @@ fn creation(store: &Store, number: u64) -> TurnCommit {
         started,
         created_at: Timestamp(1_000),
     };
+    let number = store.new_number(instance.tenant, &instance.id);
     let summary = Summary {
         status: InstanceStatus::Running,
         execution: ExecutionNumber::FIRST,
@@ -199,7 +200,7 @@ fn creation(store: &Store, number: u64) -> TurnCommit {
     TurnCommit {
         creation: Some(Box::new(Creation { instance, key: None })),
         turn: Some(turn),
-        ..TurnCommit::new(store.new_number(), TenantId::DEFAULT, summary)
+        ..TurnCommit::new(number, TenantId::DEFAULT, summary)
     }
 }
 
