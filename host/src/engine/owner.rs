@@ -38,7 +38,7 @@ use self::{
     commit::CommitInFlight,
     events::KnownEvents,
     inbox::Inbox,
-    instance::{Identity, Position, Shown},
+    instance::{Identity, Instance},
     orchestration::{FeedError, Orchestration},
     sizes::Sizes,
     stage::Stage,
@@ -49,14 +49,7 @@ pub(super) const UNREADABLE: &str = "history-unreadable";
 
 /// The state of an active instance in memory.
 pub struct Owner<G> {
-    identity: Identity,
-    /// The module version that the execution runs on.
-    module: ModuleNumber,
-    status: InstanceStatus,
-    /// Why the instance is stuck, if it is.
-    stuck: Option<StuckReason>,
-    position: Position,
-    shown: Shown,
+    instance: Instance,
     sizes: Sizes,
     stage: Stage,
     orchestration: Orchestration<G>,
@@ -87,33 +80,11 @@ enum Step {
 impl<G: Guest> Owner<G> {
     /// Creates the owner of a stored instance. `inbox_from` is the newest inbox row in the store just before the record
     /// was read.
-    pub fn new(record: InstanceRecord, inbox_from: InboxSeq) -> Self {
-        let (events, messages): (Vec<_>, Vec<_>) = record
-            .inbox
+    pub fn new(mut record: InstanceRecord, inbox_from: InboxSeq) -> Self {
+        let (events, messages): (Vec<_>, Vec<_>) = std::mem::take(&mut record.inbox)
             .into_iter()
             .partition(|row| matches!(row.item, InboxItem::Event(_)));
         Self {
-            identity: Identity {
-                number: record.number,
-                tenant: record.tenant,
-                id: record.id,
-                function: record.function,
-                parent: record.parent,
-                created_at: record.created_at,
-            },
-            module: record.module,
-            status: record.status,
-            stuck: record.stuck,
-            position: Position {
-                execution: record.execution,
-                last_turn: record.last_turn,
-            },
-            shown: Shown {
-                updated_at: record.created_at,
-                custom_status: record.custom_status,
-                fuel: record.fuel,
-                outcome: None,
-            },
             sizes: Sizes {
                 history: record.history_bytes,
                 events: record.event_bytes,
@@ -128,6 +99,7 @@ impl<G: Guest> Owner<G> {
             breakdown: None,
             activities: ActivityChanges::default(),
             in_commit: None,
+            instance: Instance::new(record),
         }
     }
 
@@ -178,27 +150,27 @@ impl<G: Guest> Owner<G> {
 
     /// The instance's number.
     pub fn number(&self) -> InstanceNumber {
-        self.identity.number
+        self.instance.identity.number
     }
 
     /// The instance's id.
     pub fn id(&self) -> &InstanceId {
-        &self.identity.id
+        &self.instance.identity.id
     }
 
     /// The instance's tenant.
     pub fn tenant(&self) -> TenantId {
-        self.identity.tenant
+        self.instance.identity.tenant
     }
 
     /// The module version it runs on.
     pub fn module(&self) -> ModuleNumber {
-        self.module
+        self.instance.module
     }
 
     /// The current execution and its last durable turn.
     pub fn position(&self) -> (ExecutionNumber, TurnNumber) {
-        (self.position.execution, self.position.last_turn)
+        (self.instance.position.execution, self.instance.position.last_turn)
     }
 
     /// Whether the instance is not stored yet.
@@ -215,13 +187,13 @@ impl<G: Guest> Owner<G> {
     /// or a timer is set.
     pub fn is_about_to_run(&self) -> bool {
         let has_arrivals = self.has_messages() || self.events.may_be_wanted();
-        self.orchestration.has_guest_at(self.position.last_turn)
+        self.orchestration.has_guest_at(self.instance.position.last_turn)
             && (has_arrivals || self.orchestration.ledger.next_due().is_some())
     }
 
     /// Whether the last turn of the instance is durable.
     pub fn has_ended(&self) -> bool {
-        self.in_commit.is_none() && self.status.has_ended()
+        self.in_commit.is_none() && self.instance.status.has_ended()
     }
 
     /// What a query would return now; `None` unless the guest has completed or failed.
@@ -233,25 +205,25 @@ impl<G: Guest> Owner<G> {
             parent,
             created_at,
             ..
-        } = &self.identity;
+        } = &self.instance.identity;
         Some(InstanceDetails {
             summary: InstanceSummary {
                 number: *number,
                 id: id.clone(),
                 function: function.clone(),
                 module_digest,
-                status: self.status,
-                execution: self.position.execution,
-                last_turn: self.position.last_turn,
+                status: self.instance.status,
+                execution: self.instance.position.execution,
+                last_turn: self.instance.position.last_turn,
                 created_at: *created_at,
-                updated_at: self.shown.updated_at,
-                custom_status: self.shown.custom_status.clone(),
+                updated_at: self.instance.shown.updated_at,
+                custom_status: self.instance.shown.custom_status.clone(),
                 stuck: None,
                 parent_id: parent.as_ref().map(|parent| parent.instance_id.clone()),
-                fuel: self.shown.fuel,
+                fuel: self.instance.shown.fuel,
             },
             input: Some(self.orchestration.started()?.input.clone()),
-            outcome: Some(self.shown.outcome.clone()?),
+            outcome: Some(self.instance.shown.outcome.clone()?),
             terminated: None,
         })
     }
@@ -263,7 +235,7 @@ impl<G: Guest> Owner<G> {
         match row.item {
             InboxItem::Event(event) => {
                 self.sizes.add_events(events::stored_bytes(&event));
-                let waits = self.orchestration.waits(self.position.last_turn);
+                let waits = self.orchestration.waits(self.instance.position.last_turn);
                 self.events.receive(row.seq, event, waits);
             }
             item => self.inbox.receive(InboxRow { seq: row.seq, item }),
@@ -280,14 +252,14 @@ impl<G: Guest> Owner<G> {
     /// sum of an execution's history and its waiting events.
     pub fn takes_event(&self, event: &Event, max_bytes: u64, now: Timestamp) -> bool {
         let name = event.name.folded();
-        let may_be_wanted = match self.orchestration.waits(self.position.last_turn) {
+        let may_be_wanted = match self.orchestration.waits(self.instance.position.last_turn) {
             // Before the first turn, nobody knows which events the guest waits for.
-            _ if self.position.is_first_turn() => self.not_before().is_none_or(|time| time <= now),
+            _ if self.instance.position.is_first_turn() => self.not_before().is_none_or(|time| time <= now),
             Some(waits) => waits.contains_key(&name),
             None => true,
         };
         may_be_wanted
-            && !self.is_suspended_or_stuck()
+            && !self.instance.is_suspended_or_stuck()
             && !self.inbox.has_more()
             && self.events.takes_directly(&name)
             && self.sizes.all() < max_bytes
@@ -302,7 +274,7 @@ impl<G: Guest> Owner<G> {
     /// Receives the events that [`Next::Events`] asked for. `newest` is the newest message that was in the store before
     /// the read.
     pub fn read_events(&mut self, newest: InboxSeq, pages: Vec<EventPage>) {
-        let waits = self.orchestration.waits(self.position.last_turn);
+        let waits = self.orchestration.waits(self.instance.position.last_turn);
         self.events.read(newest, pages, waits);
     }
 
@@ -380,7 +352,7 @@ impl<G: Guest> Owner<G> {
         if !self.activities.is_empty() {
             return Ok(Next::Activities(self.take_activity_changes()));
         }
-        if self.status.has_ended() {
+        if self.instance.status.has_ended() {
             return Ok(Next::Ended);
         }
         if self.is_created_without_turn(context) {
@@ -408,7 +380,7 @@ impl<G: Guest> Owner<G> {
             Step::Control
         } else if self.breakdown.is_some() {
             Step::BreakDown
-        } else if self.is_suspended_or_stuck() || context.is_held() {
+        } else if self.instance.is_suspended_or_stuck() || context.is_held() {
             Step::Hold
         } else {
             Step::Run
@@ -425,13 +397,13 @@ impl<G: Guest> Owner<G> {
         let runs = matches!(step, Step::Run);
         if self
             .orchestration
-            .unread_after(self.position.last_turn, false)
+            .unread_after(self.instance.position.last_turn, false)
             .is_some()
         {
             return match self.orchestration.started() {
                 // The guest will be needed: load it now, so that a long history is read only once.
                 Some(started) if runs && !self.is_hot() && (self.has_messages() || self.events.has_direct()) => {
-                    Some(Next::Guest(self.module, started.clone()))
+                    Some(Next::Guest(self.instance.module, started.clone()))
                 }
                 _ => self.unread_history(runs),
             };
@@ -443,7 +415,9 @@ impl<G: Guest> Owner<G> {
 
     /// The rows of the history to read next. All requests for rows come from here.
     fn unread_history(&self, for_guest: bool) -> Option<Next> {
-        let after = self.orchestration.unread_after(self.position.last_turn, for_guest);
+        let after = self
+            .orchestration
+            .unread_after(self.instance.position.last_turn, for_guest);
         after.map(Next::History)
     }
 
@@ -456,8 +430,8 @@ impl<G: Guest> Owner<G> {
     }
 
     fn become_stuck(&mut self, context: &dyn OwnerContext) -> Next {
-        self.status = InstanceStatus::Stuck;
-        self.stuck = self.breakdown.take();
+        self.instance.status = InstanceStatus::Stuck;
+        self.instance.stuck = self.breakdown.take();
         self.commit(context, context.now(), None, Gathered::default())
     }
 
@@ -491,7 +465,7 @@ impl<G: Guest> Owner<G> {
         }
         if !self.is_hot() {
             if let Some(started) = self.beginning() {
-                return Ok(Next::Guest(self.module, started));
+                return Ok(Next::Guest(self.instance.module, started));
             }
             self.break_down(UNREADABLE, "the instance has neither a first turn nor a start".into());
             return Ok(self.become_stuck(context));
@@ -504,7 +478,7 @@ impl<G: Guest> Owner<G> {
 
     /// The outstanding activity calls whose outcomes have not arrived.
     fn calls_to_resume(&mut self) -> Vec<StartActivity> {
-        let execution = self.position.execution;
+        let execution = self.instance.position.execution;
         let at_hand = self.results.iter().filter(|result| result.execution == execution);
         let ended = at_hand.map(|result| result.task);
         let ended = ended.chain(self.inbox.tasks_that_ended(execution)).collect();
@@ -532,10 +506,6 @@ impl<G: Guest> Owner<G> {
 
     // ---- state ----
 
-    fn is_suspended_or_stuck(&self) -> bool {
-        matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck)
-    }
-
     /// The start of the execution, from its history or its inbox.
     fn beginning(&self) -> Option<Arc<Started>> {
         let begun = self.orchestration.started().cloned();
@@ -544,7 +514,7 @@ impl<G: Guest> Owner<G> {
 
     /// The earliest time of the first turn; `None` afterwards.
     fn not_before(&self) -> Option<Timestamp> {
-        match self.position.is_first_turn() {
+        match self.instance.position.is_first_turn() {
             true => self.inbox.start()?.not_before,
             false => None,
         }
@@ -569,18 +539,18 @@ impl<G: Guest> Owner<G> {
 
     /// Whether an event is in memory that a task waits for and that arrived before this place.
     fn wants_events(&mut self, before: Place) -> bool {
-        let waits = self.orchestration.waits(self.position.last_turn);
+        let waits = self.orchestration.waits(self.instance.position.last_turn);
         self.events.has_wanted(before, waits)
     }
 
     /// The names of events to read before the next turn, if any.
     fn unread_events(&self) -> Option<Vec<String>> {
-        let waits = self.orchestration.waits(self.position.last_turn);
+        let waits = self.orchestration.waits(self.instance.position.last_turn);
         self.events.unread(waits)
     }
 
     fn shed_events(&mut self) {
-        let waits = self.orchestration.waits(self.position.last_turn);
+        let waits = self.orchestration.waits(self.instance.position.last_turn);
         self.events.shed(waits);
     }
 }

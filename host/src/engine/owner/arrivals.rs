@@ -114,7 +114,7 @@ impl<G: Guest> Owner<G> {
         context: &dyn OwnerContext,
     ) {
         match item {
-            InboxItem::Start(started) if self.position.is_first_turn() => {
+            InboxItem::Start(started) if self.instance.position.is_first_turn() => {
                 gathered.arrive(Place::Stored(InboxSeq(0)), Arrival::Started(started.clone()));
             }
             InboxItem::TaskEnded {
@@ -123,7 +123,7 @@ impl<G: Guest> Owner<G> {
                 attempt,
                 outcome,
             } => {
-                if *execution != self.position.execution || settled.contains(task) {
+                if *execution != self.instance.position.execution || settled.contains(task) {
                     return;
                 }
                 match self.orchestration.ledger.task(*task) {
@@ -136,8 +136,8 @@ impl<G: Guest> Owner<G> {
                         if let Err(failure) = outcome
                             && let Some(start_at) = next_child_at(call, *attempt, failure, context.now())
                         {
-                            let parent = self.identity.as_parent(*execution, *task, attempt + 1);
-                            let tenant = self.identity.tenant;
+                            let parent = self.instance.identity.as_parent(*execution, *task, attempt + 1);
+                            let tenant = self.instance.identity.tenant;
                             gathered
                                 .effects
                                 .retry_child(context, tenant, call, parent, start_at, failure);
@@ -165,7 +165,7 @@ impl<G: Guest> Owner<G> {
     }
 
     fn take_result(&self, result: &ActivityResult, gathered: &mut Gathered, settled: &mut Settled) {
-        let is_wanted = result.execution == self.position.execution
+        let is_wanted = result.execution == self.instance.position.execution
             && matches!(
                 self.orchestration.ledger.task(result.task),
                 Some(Outstanding::Activity(_))
@@ -198,7 +198,7 @@ impl<G: Guest> Owner<G> {
                     let allowed = call.options.timeout_ms.unwrap_or_default();
                     let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
                     let child = call.child_id(self.orchestration.attempts.of_child(task));
-                    let reason = format!("its parent {} waited {allowed} ms", self.identity.id);
+                    let reason = format!("its parent {} waited {allowed} ms", self.instance.identity.id);
                     gathered.effects.terminate(child, reason);
                     let outcome = Err(Failure::new(types::TIMEOUT, message));
                     gathered.arrive(Place::Own, Arrival::TaskEnded { task, outcome });

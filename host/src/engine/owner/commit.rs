@@ -49,38 +49,38 @@ impl<G: Guest> Owner<G> {
             mut usage,
         } = effects;
         if let Some(outcome) = outcome {
-            self.status = match outcome {
+            self.instance.status = match outcome {
                 Ok(_) => InstanceStatus::Completed,
                 Err(_) => InstanceStatus::Failed,
             };
-            self.shown.outcome = Some(outcome);
+            self.instance.shown.outcome = Some(outcome);
         }
         let SettledEvents {
             taken: taken_events,
             freed,
             kept,
             direct,
-        } = self.events.settle(events, self.status.has_ended());
+        } = self.events.settle(events, self.instance.status.has_ended());
         self.sizes.remove_events(freed);
-        let execution = self.position.execution;
+        let execution = self.instance.position.execution;
         let next_execution = next_execution.map(|NextExecution { started, module }| {
-            self.position = self.position.next_execution();
+            self.instance.position = self.instance.position.next_execution();
             self.sizes.history = 0;
-            self.module = module;
+            self.instance.module = module;
             started
         });
         let fuel = turn.as_ref().map_or(0, |turn| turn.fuel) + activity_fuel;
-        self.shown.fuel = self.shown.fuel.saturating_add(fuel);
-        self.shown.updated_at = now;
+        self.instance.shown.fuel = self.instance.shown.fuel.saturating_add(fuel);
+        self.instance.shown.updated_at = now;
         if let Some(status) = &custom_status {
-            self.shown.custom_status = Some(status.clone());
+            self.instance.shown.custom_status = Some(status.clone());
         }
         usage.extend(turn.as_ref().map(|turn| self.used_by(turn)));
         let continues_as_new = next_execution.is_some();
         let commit = TurnCommit {
-            instance: self.identity.number,
+            instance: self.instance.identity.number,
             creation: self.stage.create(),
-            tenant: self.identity.tenant,
+            tenant: self.instance.identity.tenant,
             execution,
             turn,
             consumed: messages.iter().filter_map(|TakenMessage { seq, .. }| *seq).collect(),
@@ -110,21 +110,21 @@ impl<G: Guest> Owner<G> {
 
     /// The instance's row after a step, without the parts that only this step sets.
     fn summary(&self, now: Timestamp, continues_as_new: bool) -> Summary {
-        let is_open = !self.status.has_ended() && !continues_as_new;
-        let is_awake = matches!(self.status, InstanceStatus::Pending | InstanceStatus::Running);
+        let is_open = !self.instance.status.has_ended() && !continues_as_new;
+        let is_awake = matches!(self.instance.status, InstanceStatus::Pending | InstanceStatus::Running);
         let in_flight = match is_open {
             true => self.orchestration.ledger.activities_outstanding(),
             false => 0,
         };
         Summary {
-            status: self.status,
-            execution: self.position.execution,
-            last_turn: self.position.last_turn,
+            status: self.instance.status,
+            execution: self.instance.position.execution,
+            last_turn: self.instance.position.last_turn,
             wake_at: if is_open && is_awake { self.wake_at() } else { None },
             in_flight: u32::try_from(in_flight).unwrap_or(u32::MAX),
             custom_status: None,
-            stuck: self.stuck.clone(),
-            module: self.module,
+            stuck: self.instance.stuck.clone(),
+            module: self.instance.module,
             fuel: 0,
             updated_at: now,
         }
@@ -137,9 +137,9 @@ impl<G: Guest> Owner<G> {
             .iter()
             .any(|decision| matches!(decision, Decision::Fail { .. }));
         Used {
-            tenant: self.identity.tenant,
+            tenant: self.instance.identity.tenant,
             kind: FunctionKind::Orchestration,
-            function: self.identity.function.clone(),
+            function: self.instance.identity.function.clone(),
             at: turn.at,
             amount: Amount {
                 count: 1,
@@ -160,18 +160,18 @@ impl<G: Guest> Owner<G> {
         let mut done = self.in_commit.take().expect("a commit was in flight");
         self.sizes.add_events(self.events.stored(&receipt.kept));
         for (number, row) in &receipt.delivered {
-            if *number == self.identity.number {
+            if *number == self.instance.identity.number {
                 self.receive(row.clone());
             }
         }
         self.activities = done.activities;
-        let was_its_last = self.status.has_ended();
+        let was_its_last = self.instance.status.has_ended();
         if done.continues_as_new {
             self.orchestration = Orchestration::default();
         }
         if receipt.instance_gone {
             done.direct.fill(false);
-            self.status = InstanceStatus::Terminated;
+            self.instance.status = InstanceStatus::Terminated;
             self.activities = ActivityChanges {
                 cancel_all: true,
                 ..ActivityChanges::default()

@@ -14,18 +14,18 @@ impl<G: Guest> Owner<G> {
     pub(super) fn terminate(&mut self, reason: String, context: &dyn OwnerContext) -> Next {
         let now = context.now().max(self.orchestration.ledger.last_at());
         let mut gathered = Gathered::default();
-        if self.position.is_first_turn()
+        if self.instance.position.is_first_turn()
             && let Some(started) = self.inbox.start()
         {
             gathered.arrive(Place::Own, Arrival::Started(Box::new(started.clone())));
         }
-        let ended: BTreeSet<TaskId> = self.inbox.tasks_that_ended(self.position.execution).collect();
+        let ended: BTreeSet<TaskId> = self.inbox.tasks_that_ended(self.instance.position.execution).collect();
         for (task, outstanding) in self.orchestration.ledger.tasks() {
             if let Outstanding::SubOrchestration(call) = outstanding
                 && !ended.contains(&task)
             {
                 let child = call.child_id(self.orchestration.attempts.of_child(task));
-                let why = format!("its parent {} was terminated: {reason}", self.identity.id);
+                let why = format!("its parent {} was terminated: {reason}", self.instance.identity.id);
                 gathered.effects.terminate(child, why);
             }
         }
@@ -38,20 +38,20 @@ impl<G: Guest> Owner<G> {
         let failure = Failure::new(types::TERMINATED, message).permanent();
         gathered
             .effects
-            .notify_parent(self.identity.parent.as_ref(), Err(failure));
+            .notify_parent(self.instance.identity.parent.as_ref(), Err(failure));
         gathered.effects.activities.cancel_all = true;
         gathered.arrive(Place::Own, Arrival::Terminated { reason });
-        self.status = InstanceStatus::Terminated;
-        self.stuck = None;
+        self.instance.status = InstanceStatus::Terminated;
+        self.instance.stuck = None;
         let arrivals = std::mem::take(&mut gathered.arrivals);
         let turn = Turn {
-            number: self.position.last_turn.next(),
+            number: self.instance.position.last_turn.next(),
             at: now,
             arrivals: arrivals.into_iter().map(|(_, arrival)| arrival).collect(),
             decisions: Vec::new(),
             fuel: 0,
         };
-        self.position.last_turn = turn.number;
+        self.instance.position.last_turn = turn.number;
         self.commit(context, now, Some(turn), gathered)
     }
 
@@ -59,27 +59,28 @@ impl<G: Guest> Owner<G> {
     pub(super) fn control(&mut self, context: &dyn OwnerContext) -> Next {
         let mut gathered = Gathered::default();
         gathered.messages = self.inbox.take_controls();
-        let mut status = self.status;
+        let mut status = self.instance.status;
         for message in &gathered.messages {
             match message.item {
                 InboxItem::Suspend { .. } if status != InstanceStatus::Stuck => status = InstanceStatus::Suspended,
-                InboxItem::Resume { .. } if self.position.is_first_turn() => status = InstanceStatus::Pending,
+                InboxItem::Resume { .. } if self.instance.position.is_first_turn() => status = InstanceStatus::Pending,
                 InboxItem::Resume { .. } => status = InstanceStatus::Running,
                 _ => {}
             }
         }
-        if self.is_suspended_or_stuck() && matches!(status, InstanceStatus::Pending | InstanceStatus::Running) {
+        if self.instance.is_suspended_or_stuck() && matches!(status, InstanceStatus::Pending | InstanceStatus::Running)
+        {
             // Messages that arrived while the instance was suspended or stuck were not forwarded to this owner.
             self.inbox.has_missed_some();
             self.events.forget();
         }
-        if self.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
-            self.stuck = None;
+        if self.instance.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
+            self.instance.stuck = None;
             self.breakdown = None;
             self.stage.read_again();
             self.cool();
         }
-        self.status = status;
+        self.instance.status = status;
         self.commit(context, context.now(), None, gathered)
     }
 }

@@ -18,7 +18,7 @@ impl<G: Guest> Owner<G> {
     /// old task or to a new one of the same turn.
     pub(super) fn decide(&self, turn: &Turn, effects: &mut Effects, context: &dyn OwnerContext) {
         use Decision as D;
-        let (started, tenant) = (self.started_by(turn), self.identity.tenant);
+        let (started, tenant) = (self.started_by(turn), self.instance.identity.tenant);
         for decision in &turn.decisions {
             match decision {
                 D::CallActivity {
@@ -29,7 +29,7 @@ impl<G: Guest> Owner<G> {
                     module,
                 } => {
                     effects.activities.start.push(StartActivity {
-                        execution: self.position.execution,
+                        execution: self.instance.position.execution,
                         task: *task,
                         call: ActivityCall {
                             function: function.clone(),
@@ -50,7 +50,11 @@ impl<G: Guest> Owner<G> {
                     module,
                     ..
                 } => {
-                    let parent = Some(self.identity.as_parent(self.position.execution, *task, 1));
+                    let parent = Some(
+                        self.instance
+                            .identity
+                            .as_parent(self.instance.position.execution, *task, 1),
+                    );
                     effects.start(context, tenant, child(instance_id, *module, function, input, parent));
                 }
                 D::StartOrchestration {
@@ -61,12 +65,12 @@ impl<G: Guest> Owner<G> {
                 } => effects.start(context, tenant, child(instance_id, *module, function, input, None)),
                 D::SendEvent { instance_id, event } => effects.send_event(instance_id, event),
                 D::CancelTask { task } => self.cancel(*task, turn, effects),
-                D::Complete { output } => effects.end(self.identity.parent.as_ref(), Ok(output.clone())),
+                D::Complete { output } => effects.end(self.instance.identity.parent.as_ref(), Ok(output.clone())),
                 D::Fail { failure } => {
                     // Cancel all activities: an execution that exceeds a limit would otherwise occupy slots and the
                     // queue long after its end, when it can no longer be terminated.
                     effects.activities.cancel_all |= failure.error_type == types::LIMIT;
-                    effects.end(self.identity.parent.as_ref(), Err(failure.clone()));
+                    effects.end(self.instance.identity.parent.as_ref(), Err(failure.clone()));
                 }
                 D::ContinueAsNew { input, events } => {
                     effects.next_execution = Some(self.continued(&started, input, events, context));
@@ -87,7 +91,7 @@ impl<G: Guest> Owner<G> {
 
     fn cancel(&self, task: TaskId, turn: &Turn, effects: &mut Effects) {
         match self.orchestration.ledger.task(task) {
-            Some(Outstanding::Activity(_)) => effects.activities.cancel.push((self.position.execution, task)),
+            Some(Outstanding::Activity(_)) => effects.activities.cancel.push((self.instance.position.execution, task)),
             Some(Outstanding::SubOrchestration(call)) => {
                 // The child may have ended in this very turn; its id may belong to another instance by now.
                 let over = turn
@@ -96,14 +100,14 @@ impl<G: Guest> Owner<G> {
                     .any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
                 if !over {
                     let child = call.child_id(self.orchestration.attempts.of_child(task));
-                    effects.terminate(child, format!("cancelled by its parent {}", self.identity.id));
+                    effects.terminate(child, format!("cancelled by its parent {}", self.instance.identity.id));
                 }
             }
             Some(Outstanding::Timer { .. }) => {}
             None => {
                 // Scheduled and cancelled in the same turn: it never starts.
                 effects.activities.start.retain(|start| start.task != task);
-                effects.unstart(self.identity.number, task);
+                effects.unstart(self.instance.identity.number, task);
             }
         }
     }
@@ -119,14 +123,14 @@ impl<G: Guest> Owner<G> {
     ) -> NextExecution {
         let today = context.directory().orchestration(&before.function, input);
         NextExecution {
-            module: today.map_or(self.module, |found| found.module),
+            module: today.map_or(self.instance.module, |found| found.module),
             started: Started {
-                execution: self.position.execution.next(),
+                execution: self.instance.position.execution.next(),
                 function: before.function.clone(),
                 input: input.clone(),
                 seed: context.seed(),
                 limits: context.limits(),
-                parent: self.identity.parent.clone(),
+                parent: self.instance.identity.parent.clone(),
                 events: events.to_vec(),
                 not_before: None,
             },

@@ -1,9 +1,56 @@
-//! What an owner knows of its instance besides messages and execution.
+//! What an owner knows of every instance, whatever its kind.
 
 use crate::model::{
-    ExecutionNumber, FunctionName, InstanceId, InstanceNumber, Outcome, Parent, Payload, TaskId, TenantId, Timestamp,
-    TurnNumber,
+    ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, Outcome, Parent, Payload,
+    StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
 };
+use crate::store::InstanceRecord;
+
+/// An instance without its messages and its execution.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) identity: Identity,
+    /// The module version that the execution runs on.
+    pub(super) module: ModuleNumber,
+    pub(super) status: InstanceStatus,
+    /// Why the instance is stuck, if it is.
+    pub(super) stuck: Option<StuckReason>,
+    pub(super) position: Position,
+    pub(super) shown: Shown,
+}
+
+impl Instance {
+    /// The instance as the store has it.
+    pub(super) fn new(record: InstanceRecord) -> Self {
+        Self {
+            identity: Identity {
+                number: record.number,
+                tenant: record.tenant,
+                id: record.id,
+                function: record.function,
+                parent: record.parent,
+                created_at: record.created_at,
+            },
+            module: record.module,
+            status: record.status,
+            stuck: record.stuck,
+            position: Position {
+                execution: record.execution,
+                last_turn: record.last_turn,
+            },
+            shown: Shown {
+                updated_at: record.created_at,
+                custom_status: record.custom_status,
+                fuel: record.fuel,
+                outcome: None,
+            },
+        }
+    }
+
+    pub(super) fn is_suspended_or_stuck(&self) -> bool {
+        matches!(self.status, InstanceStatus::Suspended | InstanceStatus::Stuck)
+    }
+}
 
 /// The part of an instance that never changes.
 #[derive(Debug)]

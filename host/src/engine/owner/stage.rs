@@ -4,9 +4,9 @@ use crate::store::Creation;
 
 /// How much an owner knows of its instance.
 ///
-/// The owner of a stored instance begins in [`TakingOver`](Stage::TakingOver) and becomes [`Ready`](Stage::Ready)
-/// before it runs turns. If the history cannot be read, the instance is stuck and its owner
-/// [`Unreadable`](Stage::Unreadable) until a client resumes the instance; then the owner takes over again.
+/// The owner of a stored instance begins in [`TakingOver`](Stage::TakingOver) and becomes [`Ready`](Stage::Ready) when
+/// a turn is due. If the history cannot be read, the instance is stuck and its owner [`Unreadable`](Stage::Unreadable)
+/// until a client resumes it; then the owner takes over again.
 #[derive(Debug)]
 pub(super) enum Stage {
     /// The instance is not stored; the owner's first commit creates it.

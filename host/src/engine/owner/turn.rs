@@ -43,12 +43,12 @@ impl<G: Guest> Owner<G> {
         *events = taken;
         effects.logs.extend(logs);
         effects.custom_status = custom_status;
-        let execution = self.position.execution;
+        let execution = self.instance.position.execution;
         if let Some(failure) = self.sizes.add_turn(&turn, execution, &mut effects.logs, context) {
             turn.decisions = vec![Decision::Fail { failure }];
         }
-        self.position.last_turn = turn.number;
-        self.status = InstanceStatus::Running;
+        self.instance.position.last_turn = turn.number;
+        self.instance.status = InstanceStatus::Running;
         self.decide(&turn, effects, context);
         if let Err(error) = self.orchestration.ledger.apply(&turn) {
             unreachable!("a new turn follows the last: {error}");
