@@ -17,7 +17,7 @@ use super::creation::{Answer, Offer, TakenOffer};
 use super::guests::AnyGuest;
 use super::mail::{EventOutcome, Mail};
 use super::mailbox::Mailbox;
-use super::owner::{ActivityResult, Next, Owner};
+use super::owner::{ActivityResult, Next, Orchestration, Owner};
 use super::owners::{NewOwner, Owners};
 use super::recorded_guest::RecordedGuest;
 use super::shared::Shared;
@@ -32,7 +32,7 @@ const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 /// instances may be waiting for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-type GuestOwner = Owner<RecordedGuest<AnyGuest>>;
+type GuestOwner = Owner<Orchestration<RecordedGuest<AnyGuest>>>;
 
 /// Starts the task of an owner.
 pub(super) fn spawn(shared: &Arc<Shared>, owners: &Owners, new: NewOwner) {

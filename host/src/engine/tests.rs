@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::owner::{ActivityResult, Next, Owner, OwnerContext};
+use super::owner::{ActivityResult, Next, Orchestration, Owner, OwnerContext};
 use crate::model::{
     ActivityOptions, Arrival, Decision, Event, EventPage, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq,
     InstanceNumber, InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions,
@@ -69,7 +69,7 @@ struct Instance {
     record: InstanceRecord,
     attempts: Vec<AttemptRow>,
     history: BTreeMap<ExecutionNumber, Vec<Turn>>,
-    owner: Owner<Script>,
+    owner: Owner<Orchestration<Script>>,
     next_seq: u64,
     started: Vec<TaskId>,
     /// The activity calls among them.

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::model::{Arrival, Failure, InboxItem, InboxSeq, TaskId, Timestamp, failure::types};
-use crate::replay::ledger::SubOrchestrationCall;
-use crate::replay::{EventBudget, Guest, Outstanding, PendingEvent, Place};
+use crate::replay::{EventBudget, Guest, Outstanding, Place};
 
+use super::behaviour::Changes;
+use super::children::next_child_at;
 use super::effects::Effects;
-use super::inbox::TakenMessage;
-use super::{ActivityResult, Owner, OwnerContext};
+use super::inbox::{Inbox, TakenMessage};
+use super::instance::Instance;
+use super::orchestration::Orchestration;
+use super::{ActivityResult, OwnerContext};
 
 /// The maximum number of arrivals of one turn, without events. Bounds the row; the rest follows in the next turn.
 const MAX_ARRIVALS: usize = 10_000;
@@ -32,8 +35,6 @@ pub(super) struct Gathered {
     pub(super) messages: Vec<TakenMessage>,
     /// Results that were taken, including those that no task waits for any more.
     pub(super) results: Vec<ActivityResult>,
-    /// Events that the turn took.
-    pub(super) events: Vec<PendingEvent>,
     /// Sub-orchestrations that get another attempt.
     retried: Vec<TaskId>,
     bytes: usize,
@@ -47,7 +48,6 @@ impl Default for Gathered {
             until: Place::Own,
             messages: Vec::new(),
             results: Vec::new(),
-            events: Vec::new(),
             retried: Vec::new(),
             bytes: 0,
             effects: Effects::default(),
@@ -64,6 +64,17 @@ impl Gathered {
         self.arrivals.is_empty() && self.messages.is_empty()
     }
 
+    /// The changes of a step that takes this, without a turn, and the results that it takes.
+    pub(super) fn into_changes(self, at: Timestamp) -> (Changes, Vec<ActivityResult>) {
+        let changes = Changes {
+            at,
+            messages: self.messages,
+            turn: None,
+            effects: self.effects,
+        };
+        (changes, self.results)
+    }
+
     pub(super) fn arrive(&mut self, place: Place, arrival: Arrival) {
         self.bytes += size(&arrival);
         self.arrivals.push((place, arrival));
@@ -73,36 +84,42 @@ impl Gathered {
 /// Outstanding tasks that got their outcome in this step. The first outcome of a task counts.
 type Settled = BTreeSet<TaskId>;
 
-impl<G: Guest> Owner<G> {
+impl<G: Guest> Orchestration<G> {
     /// Puts back what a turn gathered that did not happen.
-    pub(super) fn put_back(&mut self, gathered: Gathered) {
+    pub(super) fn put_back(&mut self, gathered: Gathered, inbox: &mut Inbox) {
         for result in gathered.results.into_iter().rev() {
             self.results.push_front(result);
         }
-        self.inbox.put_back(gathered.messages);
+        inbox.put_back(gathered.messages);
         for task in gathered.retried {
-            self.orchestration.attempts.child_did_not_fail(task);
+            self.execution.attempts.child_did_not_fail(task);
         }
     }
 
     /// Takes all arrivals except events, in order: the inbox, results, then due timers.
-    pub(super) fn gather(&mut self, now: Timestamp, context: &dyn OwnerContext) -> Gathered {
+    pub(super) fn gather(
+        &mut self,
+        now: Timestamp,
+        instance: &Instance,
+        inbox: &mut Inbox,
+        context: &dyn OwnerContext,
+    ) -> Gathered {
         let (mut gathered, mut settled) = (Gathered::default(), Settled::new());
         while !gathered.is_full()
-            && let Some(message) = self.inbox.take()
+            && let Some(message) = inbox.take()
         {
-            self.take_message(&message, &mut gathered, &mut settled, context);
+            self.take_message(&message, &mut gathered, &mut settled, instance, context);
             gathered.messages.push(message);
         }
         let last = gathered.messages.iter().filter_map(|message| message.seq).max();
-        gathered.until = self.inbox.known_until(last);
+        gathered.until = inbox.known_until(last);
         while !gathered.is_full()
             && let Some(result) = self.results.pop_front()
         {
-            self.take_result(&result, &mut gathered, &mut settled);
+            self.take_result(&result, &mut gathered, &mut settled, instance);
             gathered.results.push(result);
         }
-        self.take_due(now, &mut gathered, &mut settled);
+        self.take_due(now, &mut gathered, &mut settled, instance);
         gathered
     }
 
@@ -111,10 +128,11 @@ impl<G: Guest> Owner<G> {
         TakenMessage { seq, item }: &TakenMessage,
         gathered: &mut Gathered,
         settled: &mut Settled,
+        instance: &Instance,
         context: &dyn OwnerContext,
     ) {
         match item {
-            InboxItem::Start(started) if self.instance.position.is_first_turn() => {
+            InboxItem::Start(started) if instance.position.is_first_turn() => {
                 gathered.arrive(Place::Stored(InboxSeq(0)), Arrival::Started(started.clone()));
             }
             InboxItem::TaskEnded {
@@ -123,21 +141,21 @@ impl<G: Guest> Owner<G> {
                 attempt,
                 outcome,
             } => {
-                if *execution != self.instance.position.execution || settled.contains(task) {
+                if *execution != instance.position.execution || settled.contains(task) {
                     return;
                 }
-                match self.orchestration.ledger.task(*task) {
+                match self.execution.ledger.task(*task) {
                     Some(Outstanding::Activity(_)) => {}
                     Some(Outstanding::SubOrchestration(call)) => {
-                        let attempts = &mut self.orchestration.attempts;
+                        let attempts = &mut self.execution.attempts;
                         if *attempt != attempts.of_child(*task) {
                             return;
                         }
                         if let Err(failure) = outcome
                             && let Some(start_at) = next_child_at(call, *attempt, failure, context.now())
                         {
-                            let parent = self.instance.identity.as_parent(*execution, *task, attempt + 1);
-                            let tenant = self.instance.identity.tenant;
+                            let parent = instance.identity.as_parent(*execution, *task, attempt + 1);
+                            let tenant = instance.identity.tenant;
                             gathered
                                 .effects
                                 .retry_child(context, tenant, call, parent, start_at, failure);
@@ -164,12 +182,15 @@ impl<G: Guest> Owner<G> {
         }
     }
 
-    fn take_result(&self, result: &ActivityResult, gathered: &mut Gathered, settled: &mut Settled) {
-        let is_wanted = result.execution == self.instance.position.execution
-            && matches!(
-                self.orchestration.ledger.task(result.task),
-                Some(Outstanding::Activity(_))
-            )
+    fn take_result(
+        &self,
+        result: &ActivityResult,
+        gathered: &mut Gathered,
+        settled: &mut Settled,
+        instance: &Instance,
+    ) {
+        let is_wanted = result.execution == instance.position.execution
+            && matches!(self.execution.ledger.task(result.task), Some(Outstanding::Activity(_)))
             && settled.insert(result.task);
         // An attempt counts as usage even if no task waits for its result any more.
         gathered.effects.usage.extend(result.used.clone());
@@ -185,8 +206,8 @@ impl<G: Guest> Owner<G> {
     }
 
     /// Fires due timers, and ends sub-orchestrations that timed out.
-    fn take_due(&self, now: Timestamp, gathered: &mut Gathered, settled: &mut Settled) {
-        let ledger = &self.orchestration.ledger;
+    fn take_due(&self, now: Timestamp, gathered: &mut Gathered, settled: &mut Settled, instance: &Instance) {
+        let ledger = &self.execution.ledger;
         let due: Vec<TaskId> = ledger.due_at(now).map(|(_, task)| task).collect();
         for task in due {
             if gathered.is_full() || !settled.insert(task) {
@@ -197,8 +218,8 @@ impl<G: Guest> Owner<G> {
                 Some(Outstanding::SubOrchestration(call)) => {
                     let allowed = call.options.timeout_ms.unwrap_or_default();
                     let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
-                    let child = call.child_id(self.orchestration.attempts.of_child(task));
-                    let reason = format!("its parent {} waited {allowed} ms", self.instance.identity.id);
+                    let child = call.child_id(self.execution.attempts.of_child(task));
+                    let reason = format!("its parent {} waited {allowed} ms", instance.identity.id);
                     gathered.effects.terminate(child, reason);
                     let outcome = Err(Failure::new(types::TIMEOUT, message));
                     gathered.arrive(Place::Own, Arrival::TaskEnded { task, outcome });
@@ -207,15 +228,6 @@ impl<G: Guest> Owner<G> {
             }
         }
     }
-}
-
-/// When the next attempt of a failed sub-orchestration starts; `None` if the failure is final.
-fn next_child_at(call: &SubOrchestrationCall, attempt: u32, failure: &Failure, now: Timestamp) -> Option<Timestamp> {
-    let start_at = now.after(call.options.retry.as_ref()?.wait_after(attempt, failure)?);
-    // A child that starts after the timeout would be terminated at once.
-    call.deadline()
-        .is_none_or(|deadline| start_at < deadline)
-        .then_some(start_at)
 }
 
 /// The approximate size of an arrival in its row, in bytes.

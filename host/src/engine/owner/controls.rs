@@ -1,66 +1,32 @@
 //! Suspends, resumes and terminates an instance without its guest.
 
-use std::collections::BTreeSet;
+use crate::model::{Failure, InboxItem, InstanceStatus, failure::types};
 
-use crate::model::{Arrival, Failure, InboxItem, InstanceStatus, TaskId, Turn, failure::types};
-use crate::replay::{Guest, Outstanding, Place};
-
-use super::arrivals::Gathered;
+use super::behaviour::{Behaviour, Changes};
 use super::{Next, Owner, OwnerContext};
 
-impl<G: Guest> Owner<G> {
+impl<B: Behaviour> Owner<B> {
     /// Terminates the instance without its guest, so that it works even if the module is gone or the history does not
     /// replay.
-    pub(super) fn terminate(&mut self, reason: String, context: &dyn OwnerContext) -> Next {
-        let now = context.now().max(self.orchestration.ledger.last_at());
-        let mut gathered = Gathered::default();
-        if self.instance.position.is_first_turn()
-            && let Some(started) = self.inbox.start()
-        {
-            gathered.arrive(Place::Own, Arrival::Started(Box::new(started.clone())));
-        }
-        let ended: BTreeSet<TaskId> = self.inbox.tasks_that_ended(self.instance.position.execution).collect();
-        for (task, outstanding) in self.orchestration.ledger.tasks() {
-            if let Outstanding::SubOrchestration(call) = outstanding
-                && !ended.contains(&task)
-            {
-                let child = call.child_id(self.orchestration.attempts.of_child(task));
-                let why = format!("its parent {} was terminated: {reason}", self.instance.identity.id);
-                gathered.effects.terminate(child, why);
-            }
-        }
-        gathered.messages = self.inbox.take_all();
-        let message = if reason.is_empty() {
-            "terminated".to_owned()
-        } else {
-            reason.clone()
-        };
+    pub(super) fn terminate(&mut self, reason: &str, context: &dyn OwnerContext) -> Next {
+        let mut changes = self.behaviour.terminate(reason, &self.instance, &self.inbox, context);
+        changes.messages = self.inbox.take_all();
+        let message = if reason.is_empty() { "terminated" } else { reason };
         let failure = Failure::new(types::TERMINATED, message).permanent();
-        gathered
-            .effects
-            .notify_parent(self.instance.identity.parent.as_ref(), Err(failure));
-        gathered.effects.activities.cancel_all = true;
-        gathered.arrive(Place::Own, Arrival::Terminated { reason });
+        let parent = self.instance.identity.parent.as_ref();
+        changes.effects.notify_parent(parent, Err(failure));
+        changes.effects.activities.cancel_all = true;
         self.instance.status = InstanceStatus::Terminated;
         self.instance.stuck = None;
-        let arrivals = std::mem::take(&mut gathered.arrivals);
-        let turn = Turn {
-            number: self.instance.position.last_turn.next(),
-            at: now,
-            arrivals: arrivals.into_iter().map(|(_, arrival)| arrival).collect(),
-            decisions: Vec::new(),
-            fuel: 0,
-        };
-        self.instance.position.last_turn = turn.number;
-        self.commit(context, now, Some(turn), gathered)
+        self.commit(changes, context)
     }
 
     /// Applies the suspensions and resumptions in the inbox.
     pub(super) fn control(&mut self, context: &dyn OwnerContext) -> Next {
-        let mut gathered = Gathered::default();
-        gathered.messages = self.inbox.take_controls();
+        let mut changes = Changes::none(context.now());
+        changes.messages = self.inbox.take_controls();
         let mut status = self.instance.status;
-        for message in &gathered.messages {
+        for message in &changes.messages {
             match message.item {
                 InboxItem::Suspend { .. } if status != InstanceStatus::Stuck => status = InstanceStatus::Suspended,
                 InboxItem::Resume { .. } if self.instance.position.is_first_turn() => status = InstanceStatus::Pending,
@@ -72,15 +38,17 @@ impl<G: Guest> Owner<G> {
         {
             // Messages that arrived while the instance was suspended or stuck were not forwarded to this owner.
             self.inbox.has_missed_some();
-            self.events.forget();
+            self.behaviour.missed_messages();
         }
         if self.instance.status == InstanceStatus::Stuck && status != InstanceStatus::Stuck {
             self.instance.stuck = None;
             self.breakdown = None;
-            self.stage.read_again();
-            self.cool();
+            if self.stage.take_unreadable() {
+                self.behaviour.read_again();
+            }
+            self.behaviour.cool();
         }
         self.instance.status = status;
-        self.commit(context, context.now(), None, gathered)
+        self.commit(changes, context)
     }
 }

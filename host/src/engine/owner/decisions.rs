@@ -11,14 +11,16 @@ use crate::replay::{Guest, Outstanding};
 use crate::store::AttemptsSoFar;
 
 use super::effects::{Child, Effects, NextExecution};
-use super::{Owner, OwnerContext, StartActivity};
+use super::instance::Instance;
+use super::orchestration::Orchestration;
+use super::{OwnerContext, StartActivity};
 
-impl<G: Guest> Owner<G> {
+impl<G: Guest> Orchestration<G> {
     /// Adds the effects of a turn's decisions. Call it before the ledger applies the turn: a cancellation refers to an
     /// old task or to a new one of the same turn.
-    pub(super) fn decide(&self, turn: &Turn, effects: &mut Effects, context: &dyn OwnerContext) {
+    pub(super) fn decide(&self, turn: &Turn, effects: &mut Effects, instance: &Instance, context: &dyn OwnerContext) {
         use Decision as D;
-        let (started, tenant) = (self.started_by(turn), self.instance.identity.tenant);
+        let (started, tenant) = (self.started_by(turn), instance.identity.tenant);
         for decision in &turn.decisions {
             match decision {
                 D::CallActivity {
@@ -29,7 +31,7 @@ impl<G: Guest> Owner<G> {
                     module,
                 } => {
                     effects.activities.start.push(StartActivity {
-                        execution: self.instance.position.execution,
+                        execution: instance.position.execution,
                         task: *task,
                         call: ActivityCall {
                             function: function.clone(),
@@ -50,11 +52,7 @@ impl<G: Guest> Owner<G> {
                     module,
                     ..
                 } => {
-                    let parent = Some(
-                        self.instance
-                            .identity
-                            .as_parent(self.instance.position.execution, *task, 1),
-                    );
+                    let parent = Some(instance.identity.as_parent(instance.position.execution, *task, 1));
                     effects.start(context, tenant, child(instance_id, *module, function, input, parent));
                 }
                 D::StartOrchestration {
@@ -64,16 +62,16 @@ impl<G: Guest> Owner<G> {
                     module,
                 } => effects.start(context, tenant, child(instance_id, *module, function, input, None)),
                 D::SendEvent { instance_id, event } => effects.send_event(instance_id, event),
-                D::CancelTask { task } => self.cancel(*task, turn, effects),
-                D::Complete { output } => effects.end(self.instance.identity.parent.as_ref(), Ok(output.clone())),
+                D::CancelTask { task } => self.cancel(*task, turn, effects, instance),
+                D::Complete { output } => effects.end(instance.identity.parent.as_ref(), Ok(output.clone())),
                 D::Fail { failure } => {
                     // Cancel all activities: an execution that exceeds a limit would otherwise occupy slots and the
                     // queue long after its end, when it can no longer be terminated.
                     effects.activities.cancel_all |= failure.error_type == types::LIMIT;
-                    effects.end(self.instance.identity.parent.as_ref(), Err(failure.clone()));
+                    effects.end(instance.identity.parent.as_ref(), Err(failure.clone()));
                 }
                 D::ContinueAsNew { input, events } => {
-                    effects.next_execution = Some(self.continued(&started, input, events, context));
+                    effects.next_execution = Some(continued(&started, input, events, instance, context));
                 }
                 D::CreateTimer { .. } | D::WaitForEvent { .. } | D::Refused { .. } => {}
             }
@@ -82,16 +80,16 @@ impl<G: Guest> Owner<G> {
 
     /// The start of the execution that this turn belongs to.
     fn started_by(&self, turn: &Turn) -> Arc<Started> {
-        match (self.orchestration.started(), turn.arrivals.first()) {
+        match (self.execution.started(), turn.arrivals.first()) {
             (Some(started), _) => started.clone(),
             (None, Some(Arrival::Started(started))) => Arc::new((**started).clone()),
             (None, _) => unreachable!("the first turn begins with the start"),
         }
     }
 
-    fn cancel(&self, task: TaskId, turn: &Turn, effects: &mut Effects) {
-        match self.orchestration.ledger.task(task) {
-            Some(Outstanding::Activity(_)) => effects.activities.cancel.push((self.instance.position.execution, task)),
+    fn cancel(&self, task: TaskId, turn: &Turn, effects: &mut Effects, instance: &Instance) {
+        match self.execution.ledger.task(task) {
+            Some(Outstanding::Activity(_)) => effects.activities.cancel.push((instance.position.execution, task)),
             Some(Outstanding::SubOrchestration(call)) => {
                 // The child may have ended in this very turn; its id may belong to another instance by now.
                 let over = turn
@@ -99,42 +97,42 @@ impl<G: Guest> Owner<G> {
                     .iter()
                     .any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
                 if !over {
-                    let child = call.child_id(self.orchestration.attempts.of_child(task));
-                    effects.terminate(child, format!("cancelled by its parent {}", self.instance.identity.id));
+                    let child = call.child_id(self.execution.attempts.of_child(task));
+                    effects.terminate(child, format!("cancelled by its parent {}", instance.identity.id));
                 }
             }
             Some(Outstanding::Timer { .. }) => {}
             None => {
                 // Scheduled and cancelled in the same turn: it never starts.
                 effects.activities.start.retain(|start| start.task != task);
-                effects.unstart(self.instance.identity.number, task);
+                effects.unstart(instance.identity.number, task);
             }
         }
     }
+}
 
-    /// The next execution. It runs on the current version of the function, or on the same module version as before if
-    /// the function does not exist any more.
-    fn continued(
-        &self,
-        before: &Started,
-        input: &Payload,
-        events: &[Event],
-        context: &dyn OwnerContext,
-    ) -> NextExecution {
-        let today = context.directory().orchestration(&before.function, input);
-        NextExecution {
-            module: today.map_or(self.instance.module, |found| found.module),
-            started: Started {
-                execution: self.instance.position.execution.next(),
-                function: before.function.clone(),
-                input: input.clone(),
-                seed: context.seed(),
-                limits: context.limits(),
-                parent: self.instance.identity.parent.clone(),
-                events: events.to_vec(),
-                not_before: None,
-            },
-        }
+/// The next execution. It runs on the current version of the function, or on the same module version as before if
+/// the function does not exist any more.
+fn continued(
+    before: &Started,
+    input: &Payload,
+    events: &[Event],
+    instance: &Instance,
+    context: &dyn OwnerContext,
+) -> NextExecution {
+    let today = context.directory().orchestration(&before.function, input);
+    NextExecution {
+        module: today.map_or(instance.module, |found| found.module),
+        started: Started {
+            execution: instance.position.execution.next(),
+            function: before.function.clone(),
+            input: input.clone(),
+            seed: context.seed(),
+            limits: context.limits(),
+            parent: instance.identity.parent.clone(),
+            events: events.to_vec(),
+            not_before: None,
+        },
     }
 }
 

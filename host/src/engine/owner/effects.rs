@@ -1,10 +1,9 @@
 //! The effects of a step besides its row, as a value. None of them happens before the step's commit.
 
 use crate::model::{
-    Event, ExecutionNumber, Failure, FunctionName, InboxItem, InstanceId, InstanceNumber, LogLine, ModuleNumber,
-    Outcome, Parent, Payload, Started, TaskId, TenantId, Timestamp,
+    Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, LogLine, ModuleNumber, Outcome,
+    Parent, Payload, Started, TaskId, TenantId, Timestamp,
 };
-use crate::replay::ledger::SubOrchestrationCall;
 use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient, Used};
 
 use super::{ActivityChanges, OwnerContext};
@@ -22,9 +21,9 @@ pub(super) struct Effects {
     pub next_execution: Option<NextExecution>,
     /// Activity calls to start and to stop.
     pub activities: ActivityChanges,
-    /// Fuel of the activity attempts whose results the step takes.
+    /// Fuel of the step and of the activity attempts whose results it takes.
     pub fuel: u64,
-    /// Usage of the activity attempts whose results the step takes.
+    /// Usage of the step and of the activity attempts whose results it takes.
     pub usage: Vec<Used>,
 }
 
@@ -59,41 +58,6 @@ impl Effects {
             },
             created_at: context.now(),
         });
-    }
-
-    /// Starts the next attempt of a failed sub-orchestration, after its backoff.
-    pub(super) fn retry_child(
-        &mut self,
-        context: &dyn OwnerContext,
-        tenant: TenantId,
-        call: &SubOrchestrationCall,
-        parent: Parent,
-        start_at: Timestamp,
-        failure: &Failure,
-    ) {
-        let (task, attempt) = (parent.task, parent.attempt);
-        self.attempts.push(AttemptRow {
-            execution: parent.execution,
-            task,
-            ordinal: attempt - 1,
-            number: attempt - 1,
-            cut_off: false,
-            failure: failure.abridged(),
-            fuel: 0,
-            started_at: call.scheduled_at,
-            ended_at: context.now(),
-            next_at: Some(start_at),
-        });
-        let today = context.directory().orchestration(&call.function, &call.input);
-        let child = Child {
-            id: &call.child_id(attempt),
-            module: today.map_or(call.module, |found| found.module),
-            function: &call.function,
-            input: &call.input,
-            parent: Some(parent),
-            not_before: Some(start_at),
-        };
-        self.start(context, tenant, child);
     }
 
     /// Removes the start of a child that was cancelled in the turn that scheduled it.

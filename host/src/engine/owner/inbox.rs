@@ -1,4 +1,5 @@
-//! The messages of an instance except events: which ones are in memory, and whether the store has more.
+//! The messages of an instance: which ones are in memory, and whether the store has more. A behaviour keeps some kinds of
+//! messages elsewhere (an orchestration its events).
 //!
 //! The owner may learn of a row from its mailbox, from a receipt and by reading the instance, but receives it once:
 //! rows up to `read_to`, and those in `seen`, were read with the instance. While the store has rows that were not read,
@@ -11,7 +12,7 @@ use crate::replay::Place;
 
 /// The inbox of one instance; see the module docs.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub struct Inbox {
     /// The start of the current execution, until its first turn. It precedes all other messages, although after
     /// continue-as-new some of them may be older.
     start: Option<Start>,

@@ -6,9 +6,9 @@ use crate::model::{
 };
 use crate::store::InstanceRecord;
 
-/// An instance without its messages and its execution.
+/// An instance without its messages and its [behaviour](super::behaviour).
 #[derive(Debug)]
-pub(super) struct Instance {
+pub struct Instance {
     pub(super) identity: Identity,
     /// The module version that the execution runs on.
     pub(super) module: ModuleNumber,

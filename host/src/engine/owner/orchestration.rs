@@ -1,139 +1,251 @@
-//! The current execution: its outstanding tasks, as its history shows them, and the guest that replays it.
+//! The behaviour of an orchestration: its history is the truth, and a guest that replays it decides what is next.
 //!
-//! The history is read in pages for both. The ledger needs all of it before the owner decides anything; the guest may
-//! be missing or behind until a turn is due.
+//! A turn takes what the inbox has, results of activities, due timers and events, and adds one row to the history. The
+//! state here is what the current [execution](super::execution) has outstanding and what has arrived for it.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::model::{ExecutionNumber, Started, StuckReason, TaskId, Timestamp, Turn, TurnNumber};
-use crate::replay::ledger::LedgerError;
-use crate::replay::{Guest, HostUnavailable, Ledger, Outstanding, Player, ReplayError, Waits};
+use crate::model::{InboxItem, InboxRow, InboxSeq, Started, StuckReason, Timestamp};
+use crate::replay::{Guest, HostUnavailable, PendingEvent, Place};
+use crate::store::{InstanceRecord, TurnCommit, TurnReceipt, Used};
 
-use super::StartActivity;
-use super::attempts::Attempts;
+use super::behaviour::{Behaviour, Changes, Ran};
+use super::events::{self, KnownEvents, SettledEvents};
+use super::execution::CurrentExecution;
+use super::inbox::Inbox;
+use super::instance::Instance;
+use super::sizes::Sizes;
+use super::take_over::TakeOver;
+use super::{ActivityResult, Next, OwnerContext, Step, UNREADABLE};
 
-/// The current execution; see the module docs.
-pub(super) struct Orchestration<G> {
-    pub(super) ledger: Ledger,
-    pub(super) player: Option<Player<G>>,
-    pub(super) attempts: Attempts,
+/// An orchestration; see the module docs.
+pub struct Orchestration<G> {
+    pub(super) execution: CurrentExecution<G>,
+    pub(super) take_over: TakeOver,
+    pub(super) results: VecDeque<ActivityResult>,
+    pub(super) events: KnownEvents,
+    pub(super) sizes: Sizes,
+    pub(super) in_commit: InCommit,
 }
 
-/// Why rows of the history could not be used.
-pub(super) enum FeedError {
-    /// The rows do not form a history.
-    Unreadable(LedgerError),
-    /// The guest deviated from the rows; it is dropped.
-    Stuck(StuckReason),
-    /// The host cannot run the guest now; it is dropped.
-    Host(HostUnavailable),
+/// What the step whose commit is in flight does here.
+#[derive(Default)]
+pub(super) struct InCommit {
+    /// Results that it took, to be kept if the commit fails.
+    pub(super) results: Vec<ActivityResult>,
+    /// Events that it took.
+    pub(super) events: Vec<PendingEvent>,
+    /// For each event that was received directly, in order: whether it becomes durable with the commit.
+    direct: Vec<bool>,
+    continues_as_new: bool,
 }
 
-impl<G> Default for Orchestration<G> {
-    fn default() -> Self {
+impl<G: Guest> Behaviour for Orchestration<G> {
+    fn new(record: &mut InstanceRecord, inbox_from: InboxSeq) -> Self {
+        let is_event = |row: &mut InboxRow| matches!(row.item, InboxItem::Event(_));
+        let events = record.inbox.extract_if(.., is_event).collect();
         Self {
-            ledger: Ledger::default(),
-            player: None,
-            attempts: Attempts::default(),
+            execution: CurrentExecution::default(),
+            take_over: TakeOver::Begun {
+                attempts_unread: record.has_attempts,
+            },
+            results: VecDeque::new(),
+            events: KnownEvents::new(events, inbox_from, record.more_events),
+            sizes: Sizes {
+                history: record.history_bytes,
+                events: record.event_bytes,
+            },
+            in_commit: InCommit::default(),
         }
+    }
+
+    fn receive(&mut self, row: InboxRow, instance: &Instance) -> Option<InboxRow> {
+        match row.item {
+            InboxItem::Event(event) => {
+                self.sizes.add_events(events::stored_bytes(&event));
+                let waits = self.execution.waits(instance.position.last_turn);
+                self.events.receive(row.seq, event, waits);
+                None
+            }
+            _ => Some(row),
+        }
+    }
+
+    fn missed_messages(&mut self) {
+        self.events.forget();
+    }
+
+    fn read_again(&mut self) {
+        self.take_over = TakeOver::Begun { attempts_unread: true };
+    }
+
+    fn cool(&mut self) {
+        self.execution.player = None;
+    }
+
+    /// A commit that resumes an instance or marks it as stuck records the next wake-up time and the activities in
+    /// flight, so it needs the history.
+    fn unread_before(&self, step: &Step, instance: &Instance, inbox: &Inbox) -> Option<Next> {
+        let last_turn = instance.position.last_turn;
+        let runs = matches!(step, Step::Run);
+        if self.execution.unread_after(last_turn, false).is_some() {
+            let is_cold = self.execution.player.is_none();
+            return match self.execution.started() {
+                // The guest will be needed: load it now, so that a long history is read only once.
+                Some(started) if runs && is_cold && (self.has_messages(inbox) || self.events.has_direct()) => {
+                    Some(Next::Guest(instance.module, started.clone()))
+                }
+                _ => self.unread_history(instance, runs),
+            };
+        }
+        let needs_attempts = runs || matches!(step, Step::Terminate(_));
+        (needs_attempts && self.take_over.has_unread_attempts())
+            .then(|| Next::Attempts(self.execution.tasks_with_attempts()))
+    }
+
+    fn run(
+        &mut self,
+        instance: &Instance,
+        inbox: &mut Inbox,
+        context: &dyn OwnerContext,
+    ) -> Result<Ran, HostUnavailable> {
+        let calls = self.calls_to_resume(instance, inbox);
+        if !calls.is_empty() {
+            return Ok(Ran::Next(Next::Activities(calls)));
+        }
+        if let Some(names) = self.unread_events(instance) {
+            return Ok(Ran::Next(Next::Events(names)));
+        }
+        if !self.has_work(instance, inbox, context.now()) {
+            return Ok(self.rest(instance, inbox, context));
+        }
+        if self.execution.player.is_none() {
+            return Ok(match self.beginning(inbox) {
+                Some(started) => Ran::Next(Next::Guest(instance.module, started)),
+                None => Ran::Stuck(StuckReason {
+                    code: UNREADABLE.to_owned(),
+                    message: "the instance has neither a first turn nor a start".into(),
+                }),
+            });
+        }
+        match self.unread_history(instance, true) {
+            Some(history) => Ok(Ran::Next(history)),
+            None => self.turn(instance, inbox, context),
+        }
+    }
+
+    fn terminate(&mut self, reason: &str, instance: &Instance, inbox: &Inbox, context: &dyn OwnerContext) -> Changes {
+        self.terminated(reason, instance, inbox, context.now())
+    }
+
+    fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)> {
+        let results = self.results.drain(..).map(ActivityResult::into_inbox);
+        // Events carry no usage.
+        let events = self.events.take_direct().into_iter();
+        let events = events.map(|event| (InboxItem::Event(event), None));
+        let undurable: Vec<_> = results.chain(events).collect();
+        if undurable.is_empty() {
+            self.shed_events(instance);
+        }
+        undurable
+    }
+
+    fn wake_at(&self, instance: &Instance, inbox: &Inbox) -> Option<Timestamp> {
+        not_before(instance, inbox).or(self.execution.ledger.next_due())
+    }
+
+    fn activities_outstanding(&self) -> usize {
+        self.execution.ledger.activities_outstanding()
+    }
+
+    fn complete(&mut self, commit: &mut TurnCommit) {
+        let in_commit = &mut self.in_commit;
+        let SettledEvents {
+            taken,
+            freed,
+            kept,
+            direct,
+        } = self
+            .events
+            .settle(std::mem::take(&mut in_commit.events), commit.summary.status.has_ended());
+        (commit.taken_events, commit.kept) = (taken, kept);
+        self.sizes.remove_events(freed);
+        in_commit.direct = direct;
+        in_commit.continues_as_new = commit.next_execution.is_some();
+        if in_commit.continues_as_new {
+            self.sizes.history = 0;
+        }
+    }
+
+    fn committed(&mut self, receipt: &TurnReceipt) -> Vec<bool> {
+        let done = std::mem::take(&mut self.in_commit);
+        self.sizes.add_events(self.events.stored(&receipt.kept));
+        if done.continues_as_new {
+            self.execution = CurrentExecution::default();
+        }
+        done.direct
     }
 }
 
 impl<G: Guest> Orchestration<G> {
-    /// Applies the next rows of the history. Ledger and guest skip rows that they have applied already.
-    ///
-    /// # Errors
-    /// If a row cannot be applied; the rows before it are.
-    pub(super) fn feed(&mut self, rows: &[Turn]) -> Result<(), FeedError> {
-        for row in rows {
-            if row.number == self.ledger.last_turn().next() {
-                self.ledger.apply(row).map_err(FeedError::Unreadable)?;
-            }
-            let Some(player) = &mut self.player else { continue };
-            if row.number != player.last_turn().next() {
-                continue;
-            }
-            if let Err(error) = player.replay(row) {
-                self.player = None;
-                return Err(match error {
-                    ReplayError::Host(trouble) => FeedError::Host(trouble),
-                    ReplayError::Stuck(reason) => FeedError::Stuck(reason),
-                });
-            }
+    /// Idles, but first stores the events that are not durable yet: their senders should not have to wait until the
+    /// orchestration takes them.
+    pub(super) fn rest(&mut self, instance: &Instance, inbox: &Inbox, context: &dyn OwnerContext) -> Ran {
+        if self.events.has_direct() {
+            return Ran::Changed(Changes::none(context.now()));
         }
-        Ok(())
+        self.shed_events(instance);
+        Ran::Next(Next::Idle(self.wake_at(instance, inbox)))
     }
 
-    /// The turn after which rows have to be read to reach `last_turn`, if any: for the ledger and, with `for_guest`,
-    /// for the guest if there is one.
-    pub(super) fn unread_after(&self, last_turn: TurnNumber, for_guest: bool) -> Option<TurnNumber> {
-        let ledger = self.ledger.last_turn();
-        let known = match &self.player {
-            Some(player) if for_guest => player.last_turn().min(ledger),
-            _ => ledger,
-        };
-        (known < last_turn).then_some(known)
-    }
-
-    /// Whether a guest is in memory and has applied this turn.
-    pub(super) fn has_guest_at(&self, last_turn: TurnNumber) -> bool {
-        self.player
-            .as_ref()
-            .is_some_and(|player| player.last_turn() == last_turn)
-    }
-
-    /// The waits for events after this turn, from the guest or, if it is cold, from the ledger; `None` if neither has
-    /// applied the turn.
-    pub(super) fn waits(&self, last_turn: TurnNumber) -> Option<&Waits> {
-        match &self.player {
-            Some(player) if player.last_turn() == last_turn => Some(player.waits()),
-            _ => (self.ledger.last_turn() == last_turn).then(|| self.ledger.waits()),
+    fn has_work(&mut self, instance: &Instance, inbox: &Inbox, now: Timestamp) -> bool {
+        if not_before(instance, inbox).is_some_and(|time| time > now) {
+            return false;
         }
+        let is_due = self.execution.ledger.next_due().is_some_and(|due| due <= now);
+        self.has_messages(inbox) || is_due || self.wants_events(Place::Own, instance)
     }
 
-    /// The outstanding tasks that may have recorded attempts. Attempts of other tasks are of interest to clients only.
-    pub(super) fn tasks_with_attempts(&self) -> Vec<TaskId> {
-        let calls = self.ledger.tasks().filter(|(_, outstanding)| match outstanding {
-            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => true,
-            Outstanding::Timer { .. } => false,
-        });
-        calls.map(|(task, _)| task).collect()
+    /// Whether a message or result has arrived that will probably cause a turn.
+    pub(super) fn has_messages(&self, inbox: &Inbox) -> bool {
+        !inbox.is_empty() || !self.results.is_empty()
     }
 
-    /// The outstanding activity calls that are not in `ended`: they must run.
-    pub(super) fn calls_to_resume(
-        &mut self,
-        execution: ExecutionNumber,
-        ended: &BTreeSet<TaskId>,
-    ) -> Vec<StartActivity> {
-        let Some(Started { seed, .. }) = self.ledger.started().map(|started| &**started) else {
-            return Vec::new();
-        };
-        let mut so_far = self.attempts.take_calls();
-        let calls = self.ledger.tasks().filter_map(|(task, outstanding)| match outstanding {
-            Outstanding::Activity(call) if !ended.contains(&task) => Some(StartActivity {
-                execution,
-                task,
-                call: call.clone(),
-                seed: *seed,
-                so_far: so_far.remove(&task).unwrap_or_default(),
-            }),
-            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) | Outstanding::Timer { .. } => None,
-        });
-        calls.collect()
+    /// The start of the execution, from its history or its inbox.
+    fn beginning(&self, inbox: &Inbox) -> Option<Arc<Started>> {
+        let begun = self.execution.started().cloned();
+        begun.or_else(|| inbox.start().map(|started| Arc::new(started.clone())))
     }
 
-    /// The time for which a timer is set.
-    pub(super) fn timer_set_for(&self, task: TaskId) -> Option<Timestamp> {
-        match self.ledger.task(task)? {
-            Outstanding::Timer { fire_at, .. } => Some(*fire_at),
-            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => None,
-        }
+    /// The rows of the history to read next. All requests for rows come from here.
+    fn unread_history(&self, instance: &Instance, for_guest: bool) -> Option<Next> {
+        let after = self.execution.unread_after(instance.position.last_turn, for_guest);
+        after.map(Next::History)
     }
 
-    /// The start of the execution, once its first turn was read.
-    pub(super) fn started(&self) -> Option<&Arc<Started>> {
-        self.ledger.started()
+    /// Whether an event is in memory that a task waits for and that arrived before this place.
+    pub(super) fn wants_events(&mut self, before: Place, instance: &Instance) -> bool {
+        let waits = self.execution.waits(instance.position.last_turn);
+        self.events.has_wanted(before, waits)
+    }
+
+    /// The names of events to read before the next turn, if any.
+    pub(super) fn unread_events(&self, instance: &Instance) -> Option<Vec<String>> {
+        let waits = self.execution.waits(instance.position.last_turn);
+        self.events.unread(waits)
+    }
+
+    fn shed_events(&mut self, instance: &Instance) {
+        let waits = self.execution.waits(instance.position.last_turn);
+        self.events.shed(waits);
+    }
+}
+
+/// The earliest time of the first turn; `None` afterwards.
+pub(super) fn not_before(instance: &Instance, inbox: &Inbox) -> Option<Timestamp> {
+    match instance.position.is_first_turn() {
+        true => inbox.start()?.not_before,
+        false => None,
     }
 }

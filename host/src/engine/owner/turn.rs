@@ -2,58 +2,48 @@
 
 use std::time::Duration;
 
-use crate::model::{Arrival, Decision, InstanceStatus, Timestamp};
+use crate::model::{Arrival, Decision, FunctionKind, Timestamp, Turn};
 use crate::replay::{Delivery, Guest, HostUnavailable, NewTurn, Place};
+use crate::store::{Amount, Used};
 
 use super::arrivals::{EVENT_BUDGET, Gathered};
-use super::{Next, Owner, OwnerContext};
+use super::behaviour::{Behaviour, Changes, Ran};
+use super::inbox::Inbox;
+use super::instance::Instance;
+use super::orchestration::Orchestration;
+use super::{Next, OwnerContext};
 
 /// How far the time of a turn may be ahead of the clock before the turn records it. Timers of the turn are late by at
 /// most as much.
 const TOLERATED_BEHIND: Duration = Duration::from_secs(1);
 
-impl<G: Guest> Owner<G> {
-    /// Gathers what arrived and runs a turn with it. If nothing of it is for the guest, commits without a turn.
-    pub(super) fn turn(&mut self, context: &dyn OwnerContext) -> Result<Next, HostUnavailable> {
+impl<G: Guest> Orchestration<G> {
+    /// Gathers what arrived and runs a turn with it. If nothing of it is for the guest, the step has no turn.
+    pub(super) fn turn(
+        &mut self,
+        instance: &Instance,
+        inbox: &mut Inbox,
+        context: &dyn OwnerContext,
+    ) -> Result<Ran, HostUnavailable> {
         let now = context.now();
-        let mut gathered = self.gather(now, context);
-        if gathered.arrivals.is_empty() && !self.wants_events(gathered.until) {
-            return Ok(self.settle_without_turn(now, gathered, context));
+        let mut gathered = self.gather(now, instance, inbox, context);
+        if gathered.arrivals.is_empty() && !self.wants_events(gathered.until, instance) {
+            return Ok(self.settle_without_turn(now, gathered, instance, inbox, context));
         }
         let at = self.time_of_turn(now, &gathered.arrivals);
         let behind = at.since(now);
         if behind >= TOLERATED_BEHIND {
             gathered.arrive(Place::Own, Arrival::ClockBehind { by_ms: millis(behind) });
         }
-        let NewTurn {
-            mut turn,
-            taken,
-            logs,
-            custom_status,
-        } = match self.deliver(at, &mut gathered) {
-            Ok(new_turn) => new_turn,
+        match self.deliver(at, &mut gathered) {
+            Ok(new_turn) => Ok(Ran::Changed(self.record(new_turn, gathered, instance, context))),
             Err(trouble) => {
                 // Nothing happened. All that was gathered is still durable or in memory, so put it back.
                 self.cool();
-                self.put_back(gathered);
-                return Err(trouble);
+                self.put_back(gathered, inbox);
+                Err(trouble)
             }
-        };
-        let Gathered { events, effects, .. } = &mut gathered;
-        *events = taken;
-        effects.logs.extend(logs);
-        effects.custom_status = custom_status;
-        let execution = self.instance.position.execution;
-        if let Some(failure) = self.sizes.add_turn(&turn, execution, &mut effects.logs, context) {
-            turn.decisions = vec![Decision::Fail { failure }];
         }
-        self.instance.position.last_turn = turn.number;
-        self.instance.status = InstanceStatus::Running;
-        self.decide(&turn, effects, context);
-        if let Err(error) = self.orchestration.ledger.apply(&turn) {
-            unreachable!("a new turn follows the last: {error}");
-        }
-        Ok(self.commit(context, turn.at, Some(turn), gathered))
     }
 
     /// Runs the guest until it waits.
@@ -64,20 +54,63 @@ impl<G: Guest> Owner<G> {
             until: gathered.until,
             budget: EVENT_BUDGET,
         };
-        let player = self.orchestration.player.as_mut().expect("the guest was asked for");
+        let player = self.execution.player.as_mut().expect("the guest was asked for");
         player.deliver(at, delivery)
     }
 
-    /// Commits messages that no task waits for and retries of sub-orchestrations, or idles.
-    fn settle_without_turn(&mut self, now: Timestamp, gathered: Gathered, context: &dyn OwnerContext) -> Next {
+    /// Adds a turn to the history.
+    fn record(
+        &mut self,
+        new_turn: NewTurn,
+        gathered: Gathered,
+        instance: &Instance,
+        context: &dyn OwnerContext,
+    ) -> Changes {
+        let NewTurn {
+            mut turn,
+            taken,
+            logs,
+            custom_status,
+        } = new_turn;
+        let (mut changes, results) = gathered.into_changes(turn.at);
+        let effects = &mut changes.effects;
+        effects.logs.extend(logs);
+        effects.custom_status = custom_status;
+        let execution = instance.position.execution;
+        if let Some(failure) = self.sizes.add_turn(&turn, execution, &mut effects.logs, context) {
+            turn.decisions = vec![Decision::Fail { failure }];
+        }
+        self.decide(&turn, effects, instance, context);
+        effects.fuel += turn.fuel;
+        effects.usage.push(used_by(&turn, instance));
+        if let Err(error) = self.execution.ledger.apply(&turn) {
+            unreachable!("a new turn follows the last: {error}");
+        }
+        self.in_commit.results = results;
+        self.in_commit.events = taken;
+        changes.turn = Some(turn);
+        changes
+    }
+
+    /// Takes messages that no task waits for and retries sub-orchestrations, or idles.
+    fn settle_without_turn(
+        &mut self,
+        now: Timestamp,
+        gathered: Gathered,
+        instance: &Instance,
+        inbox: &Inbox,
+        context: &dyn OwnerContext,
+    ) -> Ran {
         if !gathered.is_empty() || !gathered.effects.is_empty() {
-            return self.commit(context, now, None, gathered);
+            let (changes, results) = gathered.into_changes(now);
+            self.in_commit.results = results;
+            return Ran::Changed(changes);
         }
         self.results.clear();
         // The history may show more waits than the guest has; events that were read for those do not cover the others.
-        match self.unread_events() {
-            Some(names) => Next::Events(names),
-            None => self.rest(context),
+        match self.unread_events(instance) {
+            Some(names) => Ran::Next(Next::Events(names)),
+            None => self.rest(instance, inbox, context),
         }
     }
 
@@ -85,14 +118,38 @@ impl<G: Guest> Owner<G> {
     /// fires.
     fn time_of_turn(&self, now: Timestamp, arrivals: &[(Place, Arrival)]) -> Timestamp {
         let set_for = arrivals.iter().filter_map(|(_, arrival)| match arrival {
-            Arrival::TimerFired { task } => self.orchestration.timer_set_for(*task),
+            Arrival::TimerFired { task } => self.execution.timer_set_for(*task),
             _ => None,
         });
-        let last_at = self.orchestration.ledger.last_at();
+        let last_at = self.execution.ledger.last_at();
         set_for.chain([now, last_at]).max().unwrap_or(now)
     }
 }
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The usage of a turn, for the accounting.
+pub(super) fn used_by(turn: &Turn, instance: &Instance) -> Used {
+    let failed = turn
+        .decisions
+        .iter()
+        .any(|decision| matches!(decision, Decision::Fail { .. }));
+    Used {
+        tenant: instance.identity.tenant,
+        kind: FunctionKind::Orchestration,
+        function: instance.identity.function.clone(),
+        at: turn.at,
+        amount: Amount {
+            count: 1,
+            failed: failed.into(),
+            fuel: turn.fuel,
+            wall_ms: 0,
+            bytes_in: turn.arrivals.iter().map(Arrival::payload_bytes).sum(),
+            bytes_out: turn.decisions.iter().map(Decision::payload_bytes).sum(),
+            http_sent: 0,
+            http_received: 0,
+        },
+    }
 }

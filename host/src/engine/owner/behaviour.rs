@@ -1,0 +1,107 @@
+//! The seam between what all instances have in common and what depends on their kind.
+//!
+//! The owner keeps the common part: who the instance is, its status and its inbox, and the order of steps and commits.
+//! A [`Behaviour`] keeps the rest of the state in memory and decides with it. It does not commit and does not change
+//! the status: it returns [`Changes`], which the owner turns into a commit.
+
+use crate::model::{InboxItem, InboxRow, InboxSeq, StuckReason, Timestamp, Turn};
+use crate::replay::HostUnavailable;
+use crate::store::{InstanceRecord, TurnCommit, TurnReceipt, Used};
+
+use super::effects::Effects;
+use super::inbox::{Inbox, TakenMessage};
+use super::instance::Instance;
+use super::{Next, OwnerContext, Step};
+
+/// One kind of instance: its state in memory, and what its steps do.
+pub trait Behaviour: Sized {
+    // ---- taking over and receiving ----
+
+    /// The state of an instance that was read from the store. Takes from the record's inbox the messages that do not
+    /// belong into an [`Inbox`]. `inbox_from` is the newest inbox row in the store just before the record was read.
+    fn new(record: &mut InstanceRecord, inbox_from: InboxSeq) -> Self;
+
+    /// Receives a durable message. Returns it if it belongs into the inbox.
+    fn receive(&mut self, row: InboxRow, instance: &Instance) -> Option<InboxRow>;
+
+    /// Notes that the store may have messages that were not delivered to this owner, because the instance was suspended
+    /// or stuck.
+    fn missed_messages(&mut self);
+
+    /// Starts again to read what is stored, because it could not be read to its end before.
+    fn read_again(&mut self);
+
+    /// Drops what can be computed again from what is stored, such as the guest.
+    fn cool(&mut self);
+
+    // ---- steps ----
+
+    /// What the loop has to read before this step, if anything.
+    fn unread_before(&self, step: &Step, instance: &Instance, inbox: &Inbox) -> Option<Next>;
+
+    /// Takes what has arrived and runs the guest with it, if there is a reason to.
+    ///
+    /// # Errors
+    /// If the host cannot run the guest now. The guest is dropped; everything that arrived is kept.
+    fn run(
+        &mut self,
+        instance: &Instance,
+        inbox: &mut Inbox,
+        context: &dyn OwnerContext,
+    ) -> Result<Ran, HostUnavailable>;
+
+    /// Ends the instance without its guest. The owner takes the inbox and tells the parent.
+    fn terminate(&mut self, reason: &str, instance: &Instance, inbox: &Inbox, context: &dyn OwnerContext) -> Changes;
+
+    /// Returns what is not durable yet, to be appended to the inbox, because the instance takes none of it now.
+    fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)>;
+
+    // ---- commits ----
+
+    /// When the instance has to run again if nothing arrives before.
+    fn wake_at(&self, instance: &Instance, inbox: &Inbox) -> Option<Timestamp>;
+
+    /// How many activity calls are outstanding.
+    fn activities_outstanding(&self) -> usize;
+
+    /// Completes the commit of any step, also of one that the owner took without the behaviour, by what becomes durable
+    /// with it.
+    fn complete(&mut self, commit: &mut TurnCommit);
+
+    /// Notes that the commit is durable. Returns for each message that was received directly, in order, whether it is
+    /// durable.
+    fn committed(&mut self, receipt: &TurnReceipt) -> Vec<bool>;
+}
+
+/// What came of [`Behaviour::run`].
+pub enum Ran {
+    /// There is nothing to commit; the loop has to do this.
+    Next(Next),
+    /// The step took something or caused something.
+    Changed(Changes),
+    /// The instance cannot run; it becomes stuck.
+    Stuck(StuckReason),
+}
+
+/// What a step takes, stores and causes.
+pub struct Changes {
+    /// The time of the step.
+    pub(super) at: Timestamp,
+    /// Messages that were taken, including those that the instance does not need any more.
+    pub(super) messages: Vec<TakenMessage>,
+    /// The turn that is added to the history.
+    pub(super) turn: Option<Turn>,
+    pub(super) effects: Effects,
+}
+
+impl Changes {
+    /// No changes, for a commit that stores only the instance's row and what is not durable yet.
+    pub(super) fn none(at: Timestamp) -> Self {
+        Self {
+            at,
+            messages: Vec::new(),
+            turn: None,
+            effects: Effects::default(),
+        }
+    }
+}

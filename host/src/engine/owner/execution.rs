@@ -1,0 +1,139 @@
+//! The current execution: its outstanding tasks, as its history shows them, and the guest that replays it.
+//!
+//! The history is read in pages for both. The ledger needs all of it before the owner decides anything; the guest may
+//! be missing or behind until a turn is due.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{ExecutionNumber, Started, StuckReason, TaskId, Timestamp, Turn, TurnNumber};
+use crate::replay::ledger::LedgerError;
+use crate::replay::{Guest, HostUnavailable, Ledger, Outstanding, Player, ReplayError, Waits};
+
+use super::StartActivity;
+use super::attempts::Attempts;
+
+/// The current execution; see the module docs.
+pub(super) struct CurrentExecution<G> {
+    pub(super) ledger: Ledger,
+    pub(super) player: Option<Player<G>>,
+    pub(super) attempts: Attempts,
+}
+
+/// Why rows of the history could not be used.
+pub(super) enum FeedError {
+    /// The rows do not form a history.
+    Unreadable(LedgerError),
+    /// The guest deviated from the rows; it is dropped.
+    Stuck(StuckReason),
+    /// The host cannot run the guest now; it is dropped.
+    Host(HostUnavailable),
+}
+
+impl<G> Default for CurrentExecution<G> {
+    fn default() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            player: None,
+            attempts: Attempts::default(),
+        }
+    }
+}
+
+impl<G: Guest> CurrentExecution<G> {
+    /// Applies the next rows of the history. Ledger and guest skip rows that they have applied already.
+    ///
+    /// # Errors
+    /// If a row cannot be applied; the rows before it are.
+    pub(super) fn feed(&mut self, rows: &[Turn]) -> Result<(), FeedError> {
+        for row in rows {
+            if row.number == self.ledger.last_turn().next() {
+                self.ledger.apply(row).map_err(FeedError::Unreadable)?;
+            }
+            let Some(player) = &mut self.player else { continue };
+            if row.number != player.last_turn().next() {
+                continue;
+            }
+            if let Err(error) = player.replay(row) {
+                self.player = None;
+                return Err(match error {
+                    ReplayError::Host(trouble) => FeedError::Host(trouble),
+                    ReplayError::Stuck(reason) => FeedError::Stuck(reason),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The turn after which rows have to be read to reach `last_turn`, if any: for the ledger and, with `for_guest`,
+    /// for the guest if there is one.
+    pub(super) fn unread_after(&self, last_turn: TurnNumber, for_guest: bool) -> Option<TurnNumber> {
+        let ledger = self.ledger.last_turn();
+        let known = match &self.player {
+            Some(player) if for_guest => player.last_turn().min(ledger),
+            _ => ledger,
+        };
+        (known < last_turn).then_some(known)
+    }
+
+    /// Whether a guest is in memory and has applied this turn.
+    pub(super) fn has_guest_at(&self, last_turn: TurnNumber) -> bool {
+        self.player
+            .as_ref()
+            .is_some_and(|player| player.last_turn() == last_turn)
+    }
+
+    /// The waits for events after this turn, from the guest or, if it is cold, from the ledger; `None` if neither has
+    /// applied the turn.
+    pub(super) fn waits(&self, last_turn: TurnNumber) -> Option<&Waits> {
+        match &self.player {
+            Some(player) if player.last_turn() == last_turn => Some(player.waits()),
+            _ => (self.ledger.last_turn() == last_turn).then(|| self.ledger.waits()),
+        }
+    }
+
+    /// The outstanding tasks that may have recorded attempts. Attempts of other tasks are of interest to clients only.
+    pub(super) fn tasks_with_attempts(&self) -> Vec<TaskId> {
+        let calls = self.ledger.tasks().filter(|(_, outstanding)| match outstanding {
+            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => true,
+            Outstanding::Timer { .. } => false,
+        });
+        calls.map(|(task, _)| task).collect()
+    }
+
+    /// The outstanding activity calls that are not in `ended`: they must run.
+    pub(super) fn calls_to_resume(
+        &mut self,
+        execution: ExecutionNumber,
+        ended: &BTreeSet<TaskId>,
+    ) -> Vec<StartActivity> {
+        let Some(Started { seed, .. }) = self.ledger.started().map(|started| &**started) else {
+            return Vec::new();
+        };
+        let mut so_far = self.attempts.take_calls();
+        let calls = self.ledger.tasks().filter_map(|(task, outstanding)| match outstanding {
+            Outstanding::Activity(call) if !ended.contains(&task) => Some(StartActivity {
+                execution,
+                task,
+                call: call.clone(),
+                seed: *seed,
+                so_far: so_far.remove(&task).unwrap_or_default(),
+            }),
+            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) | Outstanding::Timer { .. } => None,
+        });
+        calls.collect()
+    }
+
+    /// The time for which a timer is set.
+    pub(super) fn timer_set_for(&self, task: TaskId) -> Option<Timestamp> {
+        match self.ledger.task(task)? {
+            Outstanding::Timer { fire_at, .. } => Some(*fire_at),
+            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => None,
+        }
+    }
+
+    /// The start of the execution, once its first turn was read.
+    pub(super) fn started(&self) -> Option<&Arc<Started>> {
+        self.ledger.started()
+    }
+}

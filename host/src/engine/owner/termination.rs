@@ -1,0 +1,53 @@
+//! The last turn of an orchestration that is terminated. It needs the history but no guest.
+
+use std::collections::BTreeSet;
+
+use crate::model::{Arrival, TaskId, Timestamp, Turn};
+use crate::replay::{Guest, Outstanding};
+
+use super::behaviour::Changes;
+use super::effects::Effects;
+use super::inbox::Inbox;
+use super::instance::Instance;
+use super::orchestration::Orchestration;
+use super::turn::used_by;
+
+impl<G: Guest> Orchestration<G> {
+    /// Ends the execution and terminates its sub-orchestrations.
+    pub(super) fn terminated(&self, reason: &str, instance: &Instance, inbox: &Inbox, now: Timestamp) -> Changes {
+        let mut arrivals = Vec::new();
+        if instance.position.is_first_turn()
+            && let Some(started) = inbox.start()
+        {
+            arrivals.push(Arrival::Started(Box::new(started.clone())));
+        }
+        arrivals.push(Arrival::Terminated {
+            reason: reason.to_owned(),
+        });
+        let turn = Turn {
+            number: instance.position.last_turn.next(),
+            at: now.max(self.execution.ledger.last_at()),
+            arrivals,
+            decisions: Vec::new(),
+            fuel: 0,
+        };
+        let mut effects = Effects::default();
+        let ended: BTreeSet<TaskId> = inbox.tasks_that_ended(instance.position.execution).collect();
+        for (task, outstanding) in self.execution.ledger.tasks() {
+            if let Outstanding::SubOrchestration(call) = outstanding
+                && !ended.contains(&task)
+            {
+                let child = call.child_id(self.execution.attempts.of_child(task));
+                let why = format!("its parent {} was terminated: {reason}", instance.identity.id);
+                effects.terminate(child, why);
+            }
+        }
+        effects.usage.push(used_by(&turn, instance));
+        Changes {
+            at: turn.at,
+            messages: Vec::new(),
+            turn: Some(turn),
+            effects,
+        }
+    }
+}
