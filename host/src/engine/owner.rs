@@ -3,10 +3,12 @@
 //! Synchronous and pure apart from its guest: the caller passes in time, randomness and functions, and the owner
 //! returns its effects as a value. The async loop around it ([`super::owner_loop`]) reads history, writes commits and
 //! passes messages; tests and the simulation call [`Owner::next`] themselves and choose what happens in between.
+//!
+//! Here is what all instances have in common: who they are, their inbox, which step comes next, and how it is committed.
+//! What depends on the kind of an instance is behind [`Behaviour`]; the kinds are in folders of their own
+//! ([`orchestration`]).
 
 mod interface;
-
-mod behaviour;
 
 mod inbox;
 mod instance;
@@ -16,18 +18,9 @@ mod commit;
 mod controls;
 mod effects;
 
-mod arrivals;
-mod attempts;
-mod children;
-mod decisions;
-mod events;
-mod execution;
-mod inputs;
+mod behaviour;
+
 mod orchestration;
-mod sizes;
-mod take_over;
-mod termination;
-mod turn;
 
 use crate::model::{
     ExecutionNumber, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, ModuleNumber, StuckReason,
@@ -36,11 +29,11 @@ use crate::model::{
 use crate::replay::HostUnavailable;
 use crate::store::{Creation, InstanceRecord};
 
-pub(super) use self::events::KNOWN_EVENT_BYTES;
 pub use self::interface::{ActivityChanges, ActivityResult, Next, OwnerContext, StartActivity};
+pub(super) use self::orchestration::KNOWN_EVENT_BYTES;
 pub use self::orchestration::Orchestration;
 use self::{
-    behaviour::{Behaviour, Changes, Ran},
+    behaviour::{Behaviour, RunOutcome, StepChanges},
     inbox::Inbox,
     instance::Instance,
     stage::Stage,
@@ -225,7 +218,7 @@ impl<B: Behaviour> Owner<B> {
         if self.is_created_without_turn(context) {
             // The stored start comes back with the receipt.
             self.inbox.take_start();
-            return Ok(self.commit(Changes::none(context.now()), context));
+            return Ok(self.commit(StepChanges::none(context.now()), context));
         }
         let step = self.step(context);
         if let Some(next) = self.unread_before(&step) {
@@ -273,7 +266,7 @@ impl<B: Behaviour> Owner<B> {
     fn become_stuck(&mut self, context: &dyn OwnerContext) -> Next {
         self.instance.status = InstanceStatus::Stuck;
         self.instance.stuck = self.breakdown.take();
-        self.commit(Changes::none(context.now()), context)
+        self.commit(StepChanges::none(context.now()), context)
     }
 
     /// Runs no turn. Stores what is not durable yet, because it may wait for long.
@@ -291,14 +284,14 @@ impl<B: Behaviour> Owner<B> {
             return Ok(Next::Store(self.behaviour.take_undurable(&self.instance)));
         }
         match self.behaviour.run(&self.instance, &mut self.inbox, context)? {
-            Ran::Next(next) => Ok(next),
-            Ran::Changed(changes) => {
+            RunOutcome::Next(next) => Ok(next),
+            RunOutcome::Changed(changes) => {
                 if changes.turn.is_some() {
                     self.instance.status = InstanceStatus::Running;
                 }
                 Ok(self.commit(changes, context))
             }
-            Ran::Stuck(StuckReason { code, message }) => {
+            RunOutcome::Stuck(StuckReason { code, message }) => {
                 self.break_down(&code, message);
                 Ok(self.become_stuck(context))
             }

@@ -2,7 +2,7 @@
 //!
 //! The owner keeps the common part: who the instance is, its status and its inbox, and the order of steps and commits.
 //! A [`Behaviour`] keeps the rest of the state in memory and decides with it. It does not commit and does not change
-//! the status: it returns [`Changes`], which the owner turns into a commit.
+//! the status: it returns [`StepChanges`], which the owner turns into a commit.
 
 use crate::model::{InboxItem, InboxRow, InboxSeq, StuckReason, Timestamp, Turn};
 use crate::replay::HostUnavailable;
@@ -48,10 +48,16 @@ pub trait Behaviour: Sized {
         instance: &Instance,
         inbox: &mut Inbox,
         context: &dyn OwnerContext,
-    ) -> Result<Ran, HostUnavailable>;
+    ) -> Result<RunOutcome, HostUnavailable>;
 
     /// Ends the instance without its guest. The owner takes the inbox and tells the parent.
-    fn terminate(&mut self, reason: &str, instance: &Instance, inbox: &Inbox, context: &dyn OwnerContext) -> Changes;
+    fn terminate(
+        &mut self,
+        reason: &str,
+        instance: &Instance,
+        inbox: &Inbox,
+        context: &dyn OwnerContext,
+    ) -> StepChanges;
 
     /// Returns what is not durable yet, to be appended to the inbox, because the instance takes none of it now.
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)>;
@@ -74,17 +80,17 @@ pub trait Behaviour: Sized {
 }
 
 /// What came of [`Behaviour::run`].
-pub enum Ran {
+pub enum RunOutcome {
     /// There is nothing to commit; the loop has to do this.
     Next(Next),
     /// The step took something or caused something.
-    Changed(Changes),
+    Changed(StepChanges),
     /// The instance cannot run; it becomes stuck.
     Stuck(StuckReason),
 }
 
 /// What a step takes, stores and causes.
-pub struct Changes {
+pub struct StepChanges {
     /// The time of the step.
     pub(super) at: Timestamp,
     /// Messages that were taken, including those that the instance does not need any more.
@@ -94,7 +100,7 @@ pub struct Changes {
     pub(super) effects: Effects,
 }
 
-impl Changes {
+impl StepChanges {
     /// No changes, for a commit that stores only the instance's row and what is not durable yet.
     pub(super) fn none(at: Timestamp) -> Self {
         Self {

@@ -3,15 +3,15 @@
 use crate::model::{InstanceStatus, Timestamp};
 use crate::store::{Summary, TurnCommit, TurnReceipt};
 
-use super::behaviour::{Behaviour, Changes};
+use super::behaviour::{Behaviour, StepChanges};
 use super::effects::{Effects, NextExecution};
 use super::inbox::TakenMessage;
 use super::{ActivityChanges, Next, Owner, OwnerContext};
 
 impl<B: Behaviour> Owner<B> {
     /// Turns a step into a commit. The owner then waits for [`Self::committed`].
-    pub(super) fn commit(&mut self, changes: Changes, context: &dyn OwnerContext) -> Next {
-        let Changes {
+    pub(super) fn commit(&mut self, changes: StepChanges, context: &dyn OwnerContext) -> Next {
+        let StepChanges {
             at,
             messages,
             turn,

@@ -2,7 +2,7 @@
 
 use crate::model::{Failure, InboxItem, InstanceStatus, failure::types};
 
-use super::behaviour::{Behaviour, Changes};
+use super::behaviour::{Behaviour, StepChanges};
 use super::{Next, Owner, OwnerContext};
 
 impl<B: Behaviour> Owner<B> {
@@ -23,7 +23,7 @@ impl<B: Behaviour> Owner<B> {
 
     /// Applies the suspensions and resumptions in the inbox.
     pub(super) fn control(&mut self, context: &dyn OwnerContext) -> Next {
-        let mut changes = Changes::none(context.now());
+        let mut changes = StepChanges::none(context.now());
         changes.messages = self.inbox.take_controls();
         let mut status = self.instance.status;
         for message in &changes.messages {

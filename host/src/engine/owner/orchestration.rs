@@ -1,7 +1,21 @@
 //! The behaviour of an orchestration: its history is the truth, and a guest that replays it decides what is next.
 //!
 //! A turn takes what the inbox has, results of activities, due timers and events, and adds one row to the history. The
-//! state here is what the current [execution](super::execution) has outstanding and what has arrived for it.
+//! state here is what the current [execution] has outstanding and what has arrived for it.
+
+mod execution;
+mod inputs;
+mod take_over;
+
+mod turn;
+
+mod arrivals;
+mod attempts;
+mod children;
+mod decisions;
+mod events;
+mod sizes;
+mod termination;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,34 +24,39 @@ use crate::model::{InboxItem, InboxRow, InboxSeq, Started, StuckReason, Timestam
 use crate::replay::{Guest, HostUnavailable, PendingEvent, Place};
 use crate::store::{InstanceRecord, TurnCommit, TurnReceipt, Used};
 
-use super::behaviour::{Behaviour, Changes, Ran};
-use super::events::{self, KnownEvents, SettledEvents};
-use super::execution::CurrentExecution;
+pub(in crate::engine) use self::events::KNOWN_EVENT_BYTES;
+use self::{
+    events::{KnownEvents, SettledEvents},
+    execution::CurrentExecution,
+    sizes::Sizes,
+    take_over::TakeOver,
+};
+use super::behaviour::{Behaviour, RunOutcome, StepChanges};
 use super::inbox::Inbox;
 use super::instance::Instance;
-use super::sizes::Sizes;
-use super::take_over::TakeOver;
 use super::{ActivityResult, Next, OwnerContext, Step, UNREADABLE};
 
 /// An orchestration; see the module docs.
 pub struct Orchestration<G> {
-    pub(super) execution: CurrentExecution<G>,
-    pub(super) take_over: TakeOver,
-    pub(super) results: VecDeque<ActivityResult>,
-    pub(super) events: KnownEvents,
-    pub(super) sizes: Sizes,
-    pub(super) in_commit: InCommit,
+    execution: CurrentExecution<G>,
+    take_over: TakeOver,
+    /// Outcomes of activity calls that no turn has taken. They are not durable yet.
+    results: VecDeque<ActivityResult>,
+    events: KnownEvents,
+    sizes: Sizes,
+    in_commit: InCommit,
 }
 
-/// What the step whose commit is in flight does here.
+/// What the step whose commit is in flight took, and what follows.
 #[derive(Default)]
-pub(super) struct InCommit {
+struct InCommit {
     /// Results that it took, to be kept if the commit fails.
-    pub(super) results: Vec<ActivityResult>,
+    results: Vec<ActivityResult>,
     /// Events that it took.
-    pub(super) events: Vec<PendingEvent>,
+    events: Vec<PendingEvent>,
     /// For each event that was received directly, in order: whether it becomes durable with the commit.
     direct: Vec<bool>,
+    /// The commit ends the execution, and the next one begins.
     continues_as_new: bool,
 }
 
@@ -109,33 +128,39 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         instance: &Instance,
         inbox: &mut Inbox,
         context: &dyn OwnerContext,
-    ) -> Result<Ran, HostUnavailable> {
+    ) -> Result<RunOutcome, HostUnavailable> {
         let calls = self.calls_to_resume(instance, inbox);
         if !calls.is_empty() {
-            return Ok(Ran::Next(Next::Activities(calls)));
+            return Ok(RunOutcome::Next(Next::Activities(calls)));
         }
         if let Some(names) = self.unread_events(instance) {
-            return Ok(Ran::Next(Next::Events(names)));
+            return Ok(RunOutcome::Next(Next::Events(names)));
         }
         if !self.has_work(instance, inbox, context.now()) {
             return Ok(self.rest(instance, inbox, context));
         }
         if self.execution.player.is_none() {
             return Ok(match self.beginning(inbox) {
-                Some(started) => Ran::Next(Next::Guest(instance.module, started)),
-                None => Ran::Stuck(StuckReason {
+                Some(started) => RunOutcome::Next(Next::Guest(instance.module, started)),
+                None => RunOutcome::Stuck(StuckReason {
                     code: UNREADABLE.to_owned(),
                     message: "the instance has neither a first turn nor a start".into(),
                 }),
             });
         }
         match self.unread_history(instance, true) {
-            Some(history) => Ok(Ran::Next(history)),
+            Some(history) => Ok(RunOutcome::Next(history)),
             None => self.turn(instance, inbox, context),
         }
     }
 
-    fn terminate(&mut self, reason: &str, instance: &Instance, inbox: &Inbox, context: &dyn OwnerContext) -> Changes {
+    fn terminate(
+        &mut self,
+        reason: &str,
+        instance: &Instance,
+        inbox: &Inbox,
+        context: &dyn OwnerContext,
+    ) -> StepChanges {
         self.terminated(reason, instance, inbox, context.now())
     }
 
@@ -191,12 +216,12 @@ impl<G: Guest> Behaviour for Orchestration<G> {
 impl<G: Guest> Orchestration<G> {
     /// Idles, but first stores the events that are not durable yet: their senders should not have to wait until the
     /// orchestration takes them.
-    pub(super) fn rest(&mut self, instance: &Instance, inbox: &Inbox, context: &dyn OwnerContext) -> Ran {
+    fn rest(&mut self, instance: &Instance, inbox: &Inbox, context: &dyn OwnerContext) -> RunOutcome {
         if self.events.has_direct() {
-            return Ran::Changed(Changes::none(context.now()));
+            return RunOutcome::Changed(StepChanges::none(context.now()));
         }
         self.shed_events(instance);
-        Ran::Next(Next::Idle(self.wake_at(instance, inbox)))
+        RunOutcome::Next(Next::Idle(self.wake_at(instance, inbox)))
     }
 
     fn has_work(&mut self, instance: &Instance, inbox: &Inbox, now: Timestamp) -> bool {
@@ -208,7 +233,7 @@ impl<G: Guest> Orchestration<G> {
     }
 
     /// Whether a message or result has arrived that will probably cause a turn.
-    pub(super) fn has_messages(&self, inbox: &Inbox) -> bool {
+    fn has_messages(&self, inbox: &Inbox) -> bool {
         !inbox.is_empty() || !self.results.is_empty()
     }
 
@@ -225,13 +250,13 @@ impl<G: Guest> Orchestration<G> {
     }
 
     /// Whether an event is in memory that a task waits for and that arrived before this place.
-    pub(super) fn wants_events(&mut self, before: Place, instance: &Instance) -> bool {
+    fn wants_events(&mut self, before: Place, instance: &Instance) -> bool {
         let waits = self.execution.waits(instance.position.last_turn);
         self.events.has_wanted(before, waits)
     }
 
     /// The names of events to read before the next turn, if any.
-    pub(super) fn unread_events(&self, instance: &Instance) -> Option<Vec<String>> {
+    fn unread_events(&self, instance: &Instance) -> Option<Vec<String>> {
         let waits = self.execution.waits(instance.position.last_turn);
         self.events.unread(waits)
     }
@@ -243,7 +268,7 @@ impl<G: Guest> Orchestration<G> {
 }
 
 /// The earliest time of the first turn; `None` afterwards.
-pub(super) fn not_before(instance: &Instance, inbox: &Inbox) -> Option<Timestamp> {
+fn not_before(instance: &Instance, inbox: &Inbox) -> Option<Timestamp> {
     match instance.position.is_first_turn() {
         true => inbox.start()?.not_before,
         false => None,

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::owner::behaviour::StepChanges;
+use crate::engine::owner::effects::Effects;
+use crate::engine::owner::inbox::{Inbox, TakenMessage};
+use crate::engine::owner::instance::Instance;
+use crate::engine::owner::{ActivityResult, OwnerContext};
 use crate::model::{Arrival, Failure, InboxItem, InboxSeq, TaskId, Timestamp, failure::types};
 use crate::replay::{EventBudget, Guest, Outstanding, Place};
 
-use super::behaviour::Changes;
+use super::Orchestration;
 use super::children::next_child_at;
-use super::effects::Effects;
-use super::inbox::{Inbox, TakenMessage};
-use super::instance::Instance;
-use super::orchestration::Orchestration;
-use super::{ActivityResult, OwnerContext};
 
 /// The maximum number of arrivals of one turn, without events. Bounds the row; the rest follows in the next turn.
 const MAX_ARRIVALS: usize = 10_000;
@@ -65,8 +65,8 @@ impl Gathered {
     }
 
     /// The changes of a step that takes this, without a turn, and the results that it takes.
-    pub(super) fn into_changes(self, at: Timestamp) -> (Changes, Vec<ActivityResult>) {
-        let changes = Changes {
+    pub(super) fn into_changes(self, at: Timestamp) -> (StepChanges, Vec<ActivityResult>) {
+        let changes = StepChanges {
             at,
             messages: self.messages,
             turn: None,

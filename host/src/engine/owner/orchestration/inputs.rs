@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use crate::engine::owner::instance::Identity;
+use crate::engine::owner::{ActivityResult, Owner, UNREADABLE};
 use crate::model::{Event, EventPage, InboxSeq, ModuleDigest, TaskId, Timestamp, Turn};
 use crate::replay::{Guest, HostUnavailable, Player};
 use crate::store::{AttemptsSoFar, InstanceDetails, InstanceSummary};
 
 use super::execution::FeedError;
-use super::instance::Identity;
-use super::orchestration::{Orchestration, not_before};
-use super::{ActivityResult, Owner, UNREADABLE};
+use super::{Orchestration, not_before};
 
 impl<G: Guest> Owner<Orchestration<G>> {
     /// Limits the bytes of events in memory.
@@ -110,7 +110,7 @@ impl<G: Guest> Owner<Orchestration<G>> {
         self.behaviour.events.receive_directly(event);
     }
 
-    /// Receives the events that [`Next::Events`](super::Next::Events) asked for. `newest` is the newest message that
+    /// Receives the events that [`Next::Events`](crate::engine::owner::Next::Events) asked for. `newest` is the newest message that
     /// was in the store before the read.
     pub fn read_events(&mut self, newest: InboxSeq, pages: Vec<EventPage>) {
         let Orchestration { execution, events, .. } = &mut self.behaviour;
@@ -118,12 +118,12 @@ impl<G: Guest> Owner<Orchestration<G>> {
         events.read(newest, pages, waits);
     }
 
-    /// Receives the guest that [`Next::Guest`](super::Next::Guest) asked for.
+    /// Receives the guest that [`Next::Guest`](crate::engine::owner::Next::Guest) asked for.
     pub fn install(&mut self, player: Player<G>) {
         self.behaviour.execution.player = Some(player);
     }
 
-    /// Receives the next rows that [`Next::History`](super::Next::History) asked for, in order.
+    /// Receives the next rows that [`Next::History`](crate::engine::owner::Next::History) asked for, in order.
     ///
     /// # Errors
     /// If the host cannot run the guest now. A guest that deviates from its history is not an error: the instance
@@ -138,7 +138,7 @@ impl<G: Guest> Owner<Orchestration<G>> {
         Ok(())
     }
 
-    /// Receives the attempts that [`Next::Attempts`](super::Next::Attempts) asked for.
+    /// Receives the attempts that [`Next::Attempts`](crate::engine::owner::Next::Attempts) asked for.
     pub fn take_attempts(&mut self, noted: BTreeMap<TaskId, AttemptsSoFar>) {
         let Orchestration {
             execution, take_over, ..

@@ -1,9 +1,8 @@
 //! Limits the size of an execution: warns while it can still continue as new, and fails it at the limit.
 
+use crate::engine::owner::OwnerContext;
 use crate::model::inbox::event_bytes;
 use crate::model::{Arrival, Decision, ExecutionNumber, Failure, LogLevel, LogLine, Turn, failure::types};
-
-use super::OwnerContext;
 
 /// The approximate size of an arrival or a decision in the history besides its payload, in bytes.
 const BYTES_BESIDE_PAYLOAD: u64 = 64;

@@ -1,11 +1,11 @@
 //! Takes over the outstanding activity calls of a stored instance.
 
+use crate::engine::owner::ActivityChanges;
+use crate::engine::owner::inbox::Inbox;
+use crate::engine::owner::instance::Instance;
 use crate::replay::Guest;
 
-use super::ActivityChanges;
-use super::inbox::Inbox;
-use super::instance::Instance;
-use super::orchestration::Orchestration;
+use super::Orchestration;
 
 /// Whether the owner has resumed the outstanding activity calls.
 #[derive(Debug)]

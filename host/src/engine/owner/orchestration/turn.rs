@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use crate::engine::owner::behaviour::{Behaviour, RunOutcome, StepChanges};
+use crate::engine::owner::inbox::Inbox;
+use crate::engine::owner::instance::Instance;
+use crate::engine::owner::{Next, OwnerContext};
 use crate::model::{Arrival, Decision, FunctionKind, Timestamp, Turn};
 use crate::replay::{Delivery, Guest, HostUnavailable, NewTurn, Place};
 use crate::store::{Amount, Used};
 
+use super::Orchestration;
 use super::arrivals::{EVENT_BUDGET, Gathered};
-use super::behaviour::{Behaviour, Changes, Ran};
-use super::inbox::Inbox;
-use super::instance::Instance;
-use super::orchestration::Orchestration;
-use super::{Next, OwnerContext};
 
 /// How far the time of a turn may be ahead of the clock before the turn records it. Timers of the turn are late by at
 /// most as much.
@@ -24,7 +24,7 @@ impl<G: Guest> Orchestration<G> {
         instance: &Instance,
         inbox: &mut Inbox,
         context: &dyn OwnerContext,
-    ) -> Result<Ran, HostUnavailable> {
+    ) -> Result<RunOutcome, HostUnavailable> {
         let now = context.now();
         let mut gathered = self.gather(now, instance, inbox, context);
         if gathered.arrivals.is_empty() && !self.wants_events(gathered.until, instance) {
@@ -36,7 +36,7 @@ impl<G: Guest> Orchestration<G> {
             gathered.arrive(Place::Own, Arrival::ClockBehind { by_ms: millis(behind) });
         }
         match self.deliver(at, &mut gathered) {
-            Ok(new_turn) => Ok(Ran::Changed(self.record(new_turn, gathered, instance, context))),
+            Ok(new_turn) => Ok(RunOutcome::Changed(self.record(new_turn, gathered, instance, context))),
             Err(trouble) => {
                 // Nothing happened. All that was gathered is still durable or in memory, so put it back.
                 self.cool();
@@ -65,7 +65,7 @@ impl<G: Guest> Orchestration<G> {
         gathered: Gathered,
         instance: &Instance,
         context: &dyn OwnerContext,
-    ) -> Changes {
+    ) -> StepChanges {
         let NewTurn {
             mut turn,
             taken,
@@ -100,16 +100,16 @@ impl<G: Guest> Orchestration<G> {
         instance: &Instance,
         inbox: &Inbox,
         context: &dyn OwnerContext,
-    ) -> Ran {
+    ) -> RunOutcome {
         if !gathered.is_empty() || !gathered.effects.is_empty() {
             let (changes, results) = gathered.into_changes(now);
             self.in_commit.results = results;
-            return Ran::Changed(changes);
+            return RunOutcome::Changed(changes);
         }
         self.results.clear();
         // The history may show more waits than the guest has; events that were read for those do not cover the others.
         match self.unread_events(instance) {
-            Some(names) => Ran::Next(Next::Events(names)),
+            Some(names) => RunOutcome::Next(Next::Events(names)),
             None => self.rest(instance, inbox, context),
         }
     }

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use crate::engine::owner::behaviour::StepChanges;
+use crate::engine::owner::effects::Effects;
+use crate::engine::owner::inbox::Inbox;
+use crate::engine::owner::instance::Instance;
 use crate::model::{Arrival, TaskId, Timestamp, Turn};
 use crate::replay::{Guest, Outstanding};
 
-use super::behaviour::Changes;
-use super::effects::Effects;
-use super::inbox::Inbox;
-use super::instance::Instance;
-use super::orchestration::Orchestration;
+use super::Orchestration;
 use super::turn::used_by;
 
 impl<G: Guest> Orchestration<G> {
     /// Ends the execution and terminates its sub-orchestrations.
-    pub(super) fn terminated(&self, reason: &str, instance: &Instance, inbox: &Inbox, now: Timestamp) -> Changes {
+    pub(super) fn terminated(&self, reason: &str, instance: &Instance, inbox: &Inbox, now: Timestamp) -> StepChanges {
         let mut arrivals = Vec::new();
         if instance.position.is_first_turn()
             && let Some(started) = inbox.start()
@@ -43,7 +43,7 @@ impl<G: Guest> Orchestration<G> {
             }
         }
         effects.usage.push(used_by(&turn, instance));
-        Changes {
+        StepChanges {
             at: turn.at,
             messages: Vec::new(),
             turn: Some(turn),

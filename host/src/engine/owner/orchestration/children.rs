@@ -1,11 +1,10 @@
 //! Retries of sub-orchestrations.
 
+use crate::engine::owner::OwnerContext;
+use crate::engine::owner::effects::{Child, Effects};
 use crate::model::{Failure, Parent, TenantId, Timestamp};
 use crate::replay::ledger::SubOrchestrationCall;
 use crate::store::AttemptRow;
-
-use super::OwnerContext;
-use super::effects::{Child, Effects};
 
 impl Effects {
     /// Starts the next attempt of a failed sub-orchestration, after its backoff.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::engine::owner::effects::{Child, Effects, NextExecution};
+use crate::engine::owner::instance::Instance;
+use crate::engine::owner::{OwnerContext, StartActivity};
 use crate::model::{
     Arrival, Decision, Event, FunctionName, InstanceId, ModuleNumber, Parent, Payload, Started, TaskId, Turn,
     failure::types,
@@ -10,10 +13,7 @@ use crate::replay::ledger::ActivityCall;
 use crate::replay::{Guest, Outstanding};
 use crate::store::AttemptsSoFar;
 
-use super::effects::{Child, Effects, NextExecution};
-use super::instance::Instance;
-use super::orchestration::Orchestration;
-use super::{OwnerContext, StartActivity};
+use super::Orchestration;
 
 impl<G: Guest> Orchestration<G> {
     /// Adds the effects of a turn's decisions. Call it before the ledger applies the turn: a cancellation refers to an

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::engine::owner::StartActivity;
 use crate::model::{ExecutionNumber, Started, StuckReason, TaskId, Timestamp, Turn, TurnNumber};
 use crate::replay::ledger::LedgerError;
 use crate::replay::{Guest, HostUnavailable, Ledger, Outstanding, Player, ReplayError, Waits};
 
-use super::StartActivity;
 use super::attempts::Attempts;
 
 /// The current execution; see the module docs.
