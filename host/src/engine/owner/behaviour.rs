@@ -3,6 +3,11 @@
 //! The owner keeps the common part: who the instance is, its status and its inbox, and the order of steps and commits.
 //! A [`Behaviour`] keeps the rest of the state in memory and decides with it. It does not commit and does not change
 //! the status: it returns [`StepChanges`], which the owner turns into a commit.
+//!
+//! The owner asks [`unread_before`](Behaviour::unread_before) ahead of each step until nothing is left to read, and then
+//! [runs](Behaviour::run) or [terminates](Behaviour::terminate) the instance. Each commit, whatever its step was, goes
+//! through [`complete`](Behaviour::complete), and [`committed`](Behaviour::committed) follows once it is durable. If it
+//! fails, the owner is dropped together with its behaviour.
 
 use crate::model::{InboxItem, InboxRow, InboxSeq, StuckReason, Timestamp, Turn};
 use crate::replay::HostUnavailable;
@@ -17,21 +22,21 @@ use super::{Next, OwnerContext, Step};
 pub trait Behaviour: Sized {
     // ---- taking over and receiving ----
 
-    /// The state of an instance that was read from the store. Takes from the record's inbox the messages that do not
-    /// belong into an [`Inbox`]. `inbox_from` is the newest inbox row in the store just before the record was read.
+    /// The state of an instance that was read from the store. Takes those messages out of the record that it keeps
+    /// itself; the others go to the [`Inbox`]. `inbox_from` is the newest inbox row in the store just before the record was read.
     fn new(record: &mut InstanceRecord, inbox_from: InboxSeq) -> Self;
 
-    /// Receives a durable message. Returns it if it belongs into the inbox.
+    /// Receives a durable message. Returns it if it belongs in the inbox.
     fn receive(&mut self, row: InboxRow, instance: &Instance) -> Option<InboxRow>;
 
     /// Notes that the store may have messages that were not delivered to this owner, because the instance was suspended
     /// or stuck.
     fn missed_messages(&mut self);
 
-    /// Starts again to read what is stored, because it could not be read to its end before.
+    /// Reads the instance again from the next step on, because it could not be read to its end before.
     fn read_again(&mut self);
 
-    /// Drops what can be computed again from what is stored, such as the guest.
+    /// Drops what the next step can compute again from what is stored, such as a guest.
     fn cool(&mut self);
 
     // ---- steps ----
@@ -59,7 +64,7 @@ pub trait Behaviour: Sized {
         context: &dyn OwnerContext,
     ) -> StepChanges;
 
-    /// Returns what is not durable yet, to be appended to the inbox, because the instance takes none of it now.
+    /// Takes what is not durable yet, because the instance does not run now. It is appended to the inbox.
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)>;
 
     // ---- commits ----
@@ -70,8 +75,8 @@ pub trait Behaviour: Sized {
     /// How many activity calls are outstanding.
     fn activities_outstanding(&self) -> usize;
 
-    /// Completes the commit of any step, also of one that the owner took without the behaviour, by what becomes durable
-    /// with it.
+    /// Adds to a commit what becomes durable with any step, also with one that the owner takes without the behaviour,
+    /// such as a suspension.
     fn complete(&mut self, commit: &mut TurnCommit);
 
     /// Notes that the commit is durable. Returns for each message that was received directly, in order, whether it is
@@ -81,9 +86,9 @@ pub trait Behaviour: Sized {
 
 /// What came of [`Behaviour::run`].
 pub enum RunOutcome {
-    /// There is nothing to commit; the loop has to do this.
+    /// There is nothing to commit. The loop has to do this next.
     Next(Next),
-    /// The step took something or caused something.
+    /// The step has taken or caused something; the owner commits it.
     Changed(StepChanges),
     /// The instance cannot run; it becomes stuck.
     Stuck(StuckReason),

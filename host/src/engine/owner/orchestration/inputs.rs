@@ -1,5 +1,5 @@
-//! What the loop passes to the owner of an orchestration besides messages: results, events, history, attempts and the
-//! guest.
+//! The owner of an orchestration as the loop sees it besides what all owners have: it is passed results, events, history,
+//! attempts and the guest.
 
 use std::collections::BTreeMap;
 
