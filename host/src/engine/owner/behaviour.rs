@@ -23,7 +23,8 @@ pub trait Behaviour: Sized {
     // ---- taking over and receiving ----
 
     /// The state of an instance that was read from the store. Takes those messages out of the record that it keeps
-    /// itself; the others go to the [`Inbox`]. `inbox_from` is the newest inbox row in the store just before the record was read.
+    /// itself; the others go to the [`Inbox`]. `inbox_from` is the newest inbox row in the store just before the record
+    /// was read.
     fn new(record: &mut InstanceRecord, inbox_from: InboxSeq) -> Self;
 
     /// Receives a durable message. Returns it if it belongs in the inbox.
