@@ -4,8 +4,8 @@
 //! returns its effects as a value. The async loop around it ([`super::owner_loop`]) reads history, writes commits and
 //! passes messages; tests and the simulation call [`Owner::next`] themselves and choose what happens in between.
 //!
-//! Here is what all instances have in common: who they are, their inbox, which step comes next, and how it is committed.
-//! What depends on the kind of an instance is behind [`Behaviour`]; the kinds are in folders of their own
+//! Here is what all instances have in common: who they are, their inbox, which step comes next, and how it is
+//! committed. What depends on the kind of an instance is behind [`Behaviour`]; the kinds are in folders of their own
 //! ([`orchestration`]).
 
 mod interface;

@@ -4,10 +4,10 @@
 //! A [`Behaviour`] keeps the rest of the state in memory and decides with it. It does not commit and does not change
 //! the status: it returns [`StepChanges`], which the owner turns into a commit.
 //!
-//! The owner asks [`unread_before`](Behaviour::unread_before) ahead of each step until nothing is left to read, and then
-//! [runs](Behaviour::run) or [terminates](Behaviour::terminate) the instance. Each commit, whatever its step was, goes
-//! through [`complete`](Behaviour::complete), and [`committed`](Behaviour::committed) follows once it is durable. If it
-//! fails, the owner is dropped together with its behaviour.
+//! The owner asks [`unread_before`](Behaviour::unread_before) ahead of each step until nothing is left to read, and
+//! then [runs](Behaviour::run) or [terminates](Behaviour::terminate) the instance. Each commit, whatever its step was,
+//! goes through [`complete`](Behaviour::complete), and [`committed`](Behaviour::committed) follows once it is durable.
+//! If it fails, the owner is dropped together with its behaviour.
 
 use crate::model::{InboxItem, InboxRow, InboxSeq, StuckReason, Timestamp, Turn};
 use crate::replay::HostUnavailable;

@@ -1,5 +1,5 @@
-//! The messages of an instance: which ones are in memory, and whether the store has more. A behaviour keeps some kinds of
-//! messages elsewhere (an orchestration its events).
+//! The messages of an instance: which ones are in memory, and whether the store has more. A behaviour keeps some kinds
+//! of messages elsewhere (an orchestration its events).
 //!
 //! The owner may learn of a row from its mailbox, from a receipt and by reading the instance, but receives it once:
 //! rows up to `read_to`, and those in `seen`, were read with the instance. While the store has rows that were not read,

@@ -13,7 +13,8 @@ pub(super) enum Stage {
     },
     /// The instance is stored. The behaviour knows how much of it was read.
     Stored,
-    /// What is stored cannot be read to its end. The instance is stuck until a client resumes it; then it is read again.
+    /// What is stored cannot be read to its end. The instance is stuck until a client resumes it; then it is read
+    /// again.
     Unreadable,
 }
 

@@ -1,5 +1,5 @@
-//! The owner of an orchestration as the loop sees it besides what all owners have: it is passed results, events, history,
-//! attempts and the guest.
+//! The owner of an orchestration as the loop sees it besides what all owners have: it is passed results, events,
+//! history, attempts and the guest.
 
 use std::collections::BTreeMap;
 
@@ -110,8 +110,8 @@ impl<G: Guest> Owner<Orchestration<G>> {
         self.behaviour.events.receive_directly(event);
     }
 
-    /// Receives the events that [`Next::Events`](crate::engine::owner::Next::Events) asked for. `newest` is the newest message that
-    /// was in the store before the read.
+    /// Receives the events that [`Next::Events`](crate::engine::owner::Next::Events) asked for. `newest` is the newest
+    /// message that was in the store before the read.
     pub fn read_events(&mut self, newest: InboxSeq, pages: Vec<EventPage>) {
         let Orchestration { execution, events, .. } = &mut self.behaviour;
         let waits = execution.waits(self.instance.position.last_turn);
