@@ -289,7 +289,7 @@ impl<B: Behaviour> Owner<B> {
                 if changes.turn.is_some() {
                     self.instance.status = InstanceStatus::Running;
                 }
-                Ok(self.commit(changes, context))
+                Ok(self.commit(*changes, context))
             }
             RunOutcome::Stuck(StuckReason { code, message }) => {
                 self.break_down(&code, message);

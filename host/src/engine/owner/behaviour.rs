@@ -90,7 +90,7 @@ pub enum RunOutcome {
     /// There is nothing to commit. The loop has to do this next.
     Next(Next),
     /// The step has taken or caused something; the owner commits it.
-    Changed(StepChanges),
+    Changed(Box<StepChanges>),
     /// The instance cannot run; it becomes stuck.
     Stuck(StuckReason),
 }

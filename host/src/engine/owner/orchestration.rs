@@ -218,7 +218,7 @@ impl<G: Guest> Orchestration<G> {
     /// orchestration takes them.
     fn rest(&mut self, instance: &Instance, inbox: &Inbox, context: &dyn OwnerContext) -> RunOutcome {
         if self.events.has_direct() {
-            return RunOutcome::Changed(StepChanges::none(context.now()));
+            return RunOutcome::Changed(Box::new(StepChanges::none(context.now())));
         }
         self.shed_events(instance);
         RunOutcome::Next(Next::Idle(self.wake_at(instance, inbox)))

@@ -36,7 +36,9 @@ impl<G: Guest> Orchestration<G> {
             gathered.arrive(Place::Own, Arrival::ClockBehind { by_ms: millis(behind) });
         }
         match self.deliver(at, &mut gathered) {
-            Ok(new_turn) => Ok(RunOutcome::Changed(self.record(new_turn, gathered, instance, context))),
+            Ok(new_turn) => Ok(RunOutcome::Changed(Box::new(
+                self.record(new_turn, gathered, instance, context),
+            ))),
             Err(trouble) => {
                 // Nothing happened. All that was gathered is still durable or in memory, so put it back.
                 self.cool();
@@ -104,7 +106,7 @@ impl<G: Guest> Orchestration<G> {
         if !gathered.is_empty() || !gathered.effects.is_empty() {
             let (changes, results) = gathered.into_changes(now);
             self.in_commit.results = results;
-            return RunOutcome::Changed(changes);
+            return RunOutcome::Changed(Box::new(changes));
         }
         self.results.clear();
         // The history may show more waits than the guest has; events that were read for those do not cover the others.
