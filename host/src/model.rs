@@ -22,7 +22,7 @@ pub mod time;
 
 pub use event::{Event, EventName};
 pub use failure::{Cause, Failure};
-pub use history::{Arrival, Decision, ObservableLimits, Outcome, Parent, Started, Turn};
+pub use history::{Arrival, Decision, ENTRY_BYTES, ObservableLimits, Outcome, Parent, Started, Turn};
 pub use ids::{
     ExecutionNumber, FromStored, FunctionName, IdError, InboxSeq, InstanceId, InstanceNumber, ModuleDigest,
     ModuleNumber, TaskId, TenantId, TurnNumber,

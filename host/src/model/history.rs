@@ -104,6 +104,9 @@ pub struct Parent {
     pub attempt: u32,
 }
 
+/// The approximate size of an arrival or a decision in a row of the history, besides its payload, in bytes.
+pub const ENTRY_BYTES: u64 = 64;
+
 impl Arrival {
     /// Bytes of the payload or failure that the arrival carries.
     pub fn payload_bytes(&self) -> u64 {

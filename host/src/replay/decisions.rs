@@ -1,9 +1,6 @@
 //! Comparison, description and size of decisions.
 
-use crate::model::{Decision, Failure, ModuleNumber, RetryPolicy, TaskId};
-
-/// The approximate overhead of a decision in its row, in bytes, in addition to the guest's data.
-const BYTES_BESIDE: usize = 64;
+use crate::model::{Decision, ENTRY_BYTES, Failure, ModuleNumber, RetryPolicy, TaskId};
 
 /// A call of an import that leads to a decision, even if it is refused.
 #[derive(Debug, Clone, Copy)]
@@ -128,7 +125,7 @@ pub(super) fn size(decision: &Decision) -> usize {
         | D::WaitForEvent { .. }
         | D::CancelTask { .. } => payload_bytes(decision),
     };
-    written + BYTES_BESIDE
+    written + ENTRY_BYTES as usize
 }
 
 fn payload_bytes(decision: &Decision) -> usize {

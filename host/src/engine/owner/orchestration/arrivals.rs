@@ -7,7 +7,7 @@ use crate::engine::owner::effects::Effects;
 use crate::engine::owner::inbox::{Inbox, TakenMessage};
 use crate::engine::owner::instance::Instance;
 use crate::engine::owner::{ActivityResult, OwnerContext};
-use crate::model::{Arrival, Failure, InboxItem, InboxSeq, TaskId, Timestamp, failure::types};
+use crate::model::{Arrival, ENTRY_BYTES, Failure, InboxItem, InboxSeq, TaskId, Timestamp, failure::types};
 use crate::replay::{EventBudget, Guest, Outstanding, Place};
 
 use super::Orchestration;
@@ -232,7 +232,5 @@ impl<G: Guest> Orchestration<G> {
 
 /// The approximate size of an arrival in its row, in bytes.
 fn size(arrival: &Arrival) -> usize {
-    usize::try_from(arrival.payload_bytes())
-        .unwrap_or(usize::MAX)
-        .saturating_add(32)
+    usize::try_from(arrival.payload_bytes() + ENTRY_BYTES).unwrap_or(usize::MAX)
 }

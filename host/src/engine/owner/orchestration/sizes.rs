@@ -2,10 +2,7 @@
 
 use crate::engine::owner::OwnerContext;
 use crate::model::inbox::event_bytes;
-use crate::model::{Arrival, Decision, ExecutionNumber, Failure, LogLevel, LogLine, Turn, failure::types};
-
-/// The approximate size of an arrival or a decision in the history besides its payload, in bytes.
-const BYTES_BESIDE_PAYLOAD: u64 = 64;
+use crate::model::{Arrival, Decision, ENTRY_BYTES, ExecutionNumber, Failure, LogLevel, LogLine, Turn, failure::types};
 
 /// The percentage of a limit at which a warning is logged.
 const WARN_AT_PERCENT: u64 = 80;
@@ -80,7 +77,7 @@ fn size(turn: &Turn) -> u64 {
     let arrived: u64 = turn.arrivals.iter().map(arrived).sum();
     let decided: u64 = turn.decisions.iter().map(Decision::payload_bytes).sum();
     let entries = (turn.arrivals.len() + turn.decisions.len()) as u64;
-    arrived + decided + entries * BYTES_BESIDE_PAYLOAD
+    arrived + decided + entries * ENTRY_BYTES
 }
 
 /// The events handed over by the previous execution count as well: otherwise an execution could hand them all on and
@@ -90,6 +87,6 @@ fn arrived(arrival: &Arrival) -> u64 {
         Arrival::Started(started) => &started.events[..],
         _ => &[],
     };
-    let carried = carried.iter().map(|event| event_bytes(event) + BYTES_BESIDE_PAYLOAD);
+    let carried = carried.iter().map(|event| event_bytes(event) + ENTRY_BYTES);
     arrival.payload_bytes() + carried.sum::<u64>()
 }
