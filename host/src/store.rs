@@ -1,18 +1,19 @@
-//! What survives: instances, histories, inboxes, modules.
+//! Durable state: instances, histories, inboxes, modules.
 //!
-//! Here is what holds over any database: what is written together, what the one writer judges and remembers, what can be
-//! asked. Databases stand behind the seam in `backend`: SQLite in `sqlite`, which alone knows SQL and sqlx, and for tests a
-//! simulated disk.
+//! This module holds what is the same for every database: the units of change, the single writer with its checks and
+//! caches, and the queries. Databases are behind the seam in `backend`: `sqlite` (the only module that uses SQL and
+//! sqlx) and, for tests, a simulated disk.
 //!
-//! [`open`](Store::open) gives two things: a [`StoreService`] that must run for as long as the host does, and a [`Store`],
-//! the handle that everybody else clones. All changes go through the service's one writer, which puts those that are ready
-//! into one transaction; an answer means that the change is on disk. Queries see what was committed before they began. They
-//! go through two sets of readers: the engine's own, and those for what people ask, which may be slow and wait.
+//! [`open`](Store::open) returns a [`StoreService`], which must run as long as the host, and a [`Store`], the handle
+//! that all other modules clone. All changes go through the service's single writer, which combines those that are
+//! ready into one transaction; an answer means that the change is on disk. Queries see what was committed before they
+//! began. They use two sets of readers: one for the engine, and one for the queries of clients, which may be slow and
+//! may have to wait.
 //!
-//! Queries for people hang off [`Store::tenant`] and cannot see another tenant. The few that look across tenants are the
-//! dispatcher's, and say so.
+//! Queries for clients start at [`Store::tenant`] and cannot see another tenant. The few queries that look across
+//! tenants belong to the dispatcher and the administrator, and their documentation says so.
 //!
-//! The store knows neither guests nor HTTP, and reads no clock: times come in with what is to be stored.
+//! The store knows neither guests nor HTTP, and reads no clock: callers pass in times.
 
 pub mod commit;
 mod cursor;
@@ -90,66 +91,68 @@ use crate::model::{
     ModuleNumber, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 
-/// Most rows that one call of [`Store::sweep`] deletes: other commits wait for it, some ten milliseconds.
+/// The maximum number of rows that one call of [`Store::sweep`] deletes. Other commits wait for it, about ten
+/// milliseconds.
 pub const MAX_SWEPT_ROWS: u64 = 1_000;
 
-/// Most instances that one call of [`Store::purge_many`] deletes, for the same reason.
+/// The maximum number of instances that one call of [`Store::purge_many`] deletes, for the same reason.
 pub const MAX_PURGED_INSTANCES: u32 = 1_000;
 
-/// What happened to a purge.
+/// The outcome of [`Store::purge`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurgeOutcome {
-    /// The instance and all that belongs to it is gone.
+    /// The instance and all its rows were deleted.
     Purged,
     /// No instance has that id.
     Unknown,
-    /// It has not ended; nothing was changed.
+    /// The instance has not ended; nothing was changed.
     NotEnded(InstanceStatus),
 }
 
-/// What happened to a purge of an instance and all that belongs to it.
+/// The outcome of [`Store::purge_tree`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PurgeTreeOutcome {
-    /// That many instances are gone, it and all below it.
+    /// The instance and all its descendants were deleted: that many instances in total.
     Purged(u64),
     /// No instance has that id.
     Unknown,
-    /// It has not ended; nothing was changed.
+    /// The instance has not ended; nothing was changed.
     NotEnded(InstanceStatus),
-    /// Some below it have not ended, these among them; nothing was changed.
+    /// Some descendants have not ended; nothing was changed. These are some of them.
     ChildrenNotEnded(Vec<InstanceId>),
 }
 
-/// Which instances to purge together.
+/// The parameters of [`Store::purge_many`].
 #[derive(Debug, Clone)]
 pub struct PurgeMany {
-    /// Their owner.
+    /// The tenant that owns the instances.
     pub tenant: TenantId,
-    /// In one of these states; those in which an instance has not ended are ignored.
+    /// Selects instances in one of these states. States in which an instance has not ended are ignored.
     pub statuses: Vec<InstanceStatus>,
-    /// Ended before this time.
+    /// Selects instances that ended before this time.
     pub ended_before: Timestamp,
-    /// Also what belongs to them, in whatever state it ended; one below which something has not ended stays.
+    /// Also deletes their descendants, in whatever state these ended. An instance that has a descendant which has not
+    /// ended is left alone.
     pub recursive: bool,
-    /// Goes on after this one; none to begin.
+    /// Continues after this instance; `None` starts from the beginning.
     pub after: Option<InstanceNumber>,
-    /// At most that many, and at most [`MAX_PURGED_INSTANCES`].
+    /// The maximum number of instances per call, itself limited to [`MAX_PURGED_INSTANCES`].
     pub limit: u32,
 }
 
-/// What a purge of many did.
+/// The outcome of [`Store::purge_many`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurgedMany {
-    /// How many instances are gone.
+    /// How many instances were deleted.
     pub purged: u64,
-    /// How many stay because something below them has not ended.
+    /// How many were left alone because a descendant has not ended.
     pub left: u64,
-    /// Where to go on; none if there are no more.
+    /// Where to continue; `None` if there are no more.
     pub next: Option<InstanceNumber>,
 }
 
-/// The part of the store that works in the background. Dropping it ends the store as a crash would: what was answered is
-/// kept, what was not may be lost.
+/// The background part of the store. Dropping it ends the store as a crash would: answered operations are kept, others
+/// may be lost.
 pub struct StoreService {
     writer: Writer,
     upkeep: Upkeep,
@@ -168,12 +171,12 @@ pub struct Store {
 }
 
 impl StoreService {
-    /// Works until `shutdown` is cancelled or all handles are gone, writes what is in the queue by then, and closes the
-    /// database.
+    /// Runs until `shutdown` is cancelled or all handles are dropped, then writes what is still in the queue and closes
+    /// the database.
     ///
     /// # Errors
-    /// When another host has taken over, or the database cannot be closed properly. Everything that was answered is on disk
-    /// even then.
+    /// When another host has taken over, or the database cannot be closed properly. Even then, all answered operations
+    /// are on disk.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         Box::pin(self.upkeep.beside(self.writer.run(shutdown))).await
     }
@@ -190,7 +193,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// The store over it.
+    /// Builds the store on top of the backend.
     async fn into_store(self) -> Result<(Store, StoreService), Error> {
         let Self {
             connection,
@@ -223,12 +226,12 @@ impl Opened {
 }
 
 impl Store {
-    /// The rows of one tenant, for people's queries.
+    /// The handle for the rows of one tenant.
     pub fn tenant(&self, tenant: TenantId) -> TenantStore {
         TenantStore::new(self.readers.clone(), self.people.clone(), tenant)
     }
 
-    /// All tenants, by number: for the host's administrator.
+    /// All tenants, by number, for the host's administrator.
     ///
     /// # Errors
     /// When the database fails, or a row cannot be read.
@@ -236,7 +239,7 @@ impl Store {
         self.readers.tenants().await
     }
 
-    /// All API keys, without their secrets: for the host's administrator.
+    /// All API keys, without their secrets, for the host's administrator.
     ///
     /// # Errors
     /// When the database fails, or a row cannot be read.
@@ -244,7 +247,7 @@ impl Store {
         self.readers.api_keys().await
     }
 
-    /// The settings and secrets of all tenants, the latter sealed: for whoever gives them to activities.
+    /// The settings and secrets of all tenants, for activities. The secrets are sealed.
     ///
     /// # Errors
     /// When the database fails, or a row cannot be read.
@@ -252,27 +255,27 @@ impl Store {
         self.readers.settings().await
     }
 
-    /// How much is stored of a tenant's instances, in bytes, as of the last commit. Modules are counted apart from that.
+    /// The stored bytes of a tenant's instances, as of the last commit. Modules are counted separately.
     pub fn stored_bytes(&self, tenant: TenantId) -> u64 {
         self.stored.of(tenant)
     }
 
-    /// What the writer did since the host started.
+    /// The writer's counters since the host started.
     pub fn stats(&self) -> StoreStats {
         self.stats.read()
     }
 
-    /// How large and how slow the writer's transactions were.
+    /// The sizes and durations of the writer's transactions.
     pub fn batch_stats(&self) -> BatchStats {
         self.stats.read_batches()
     }
 
-    /// How many operations wait for the writer now.
+    /// How many operations currently wait for the writer.
     pub fn queue_length(&self) -> usize {
         self.jobs.max_capacity() - self.jobs.capacity() + self.stats.backlog()
     }
 
-    /// Reads everything and says what is wrong with it; nothing if all is well. Slow: for `windlass check`.
+    /// Reads everything and returns a description of each problem. Slow; for `windlass check`.
     ///
     /// # Errors
     /// When the database fails.
@@ -281,13 +284,13 @@ impl Store {
     }
 }
 
-/// Changes. Each is written whole or not at all, and answered when it is on disk.
+/// Changes. Each is written as a whole or not at all, and is answered when it is on disk.
 ///
 /// # Cancel safety
-/// Dropping one of these futures leaves open whether the change happens, unless it never got as far as the queue.
+/// If one of these futures is dropped, the change may or may not happen, unless the operation was not queued yet.
 impl Store {
-    /// A number for an instance that is to be [created](TurnCommit::creation) under that id. Never given out again, used or
-    /// not.
+    /// Allocates a number for an instance that will be [created](TurnCommit::creation) under this id. A number is never
+    /// allocated twice, whether it is used or not.
     pub fn new_number(&self, tenant: TenantId, id: &InstanceId) -> InstanceNumber {
         self.numbers.take(tenant, id)
     }
@@ -311,7 +314,8 @@ impl Store {
         }
     }
 
-    /// Appends a message of the host to the inbox of a live instance; none if it has ended or is gone.
+    /// Appends a message of the host to the inbox of a live instance. Returns `None` if the instance has ended or does
+    /// not exist.
     ///
     /// # Errors
     /// When the database fails.
@@ -319,7 +323,8 @@ impl Store {
         self.deliver_used(to, item, None).await
     }
 
-    /// The same, for a message that something was used up for, which is noted in any case.
+    /// Like [`deliver`](Self::deliver), and records what was used to produce the message, even if the message is not
+    /// delivered.
     ///
     /// # Errors
     /// When the database fails.
@@ -342,10 +347,10 @@ impl Store {
         }
     }
 
-    /// Writes a step of an instance with all that it causes.
+    /// Writes a step of an instance together with all its effects.
     ///
     /// # Errors
-    /// [`Error::Contradiction`] when it does not continue what is stored; otherwise when the database fails.
+    /// [`Error::Contradiction`] when the commit does not continue the stored state; otherwise when the database fails.
     pub async fn commit(&self, commit: TurnCommit) -> Result<TurnReceipt, Error> {
         match self
             .ask(Operation::Commit(Box::new(EncodedCommit::new(commit))))
@@ -356,9 +361,9 @@ impl Store {
         }
     }
 
-    /// Notes an attempt, with what it logged; says whether it was noted, which it is not if the instance has ended, is
-    /// gone, or is in another execution. What it logged is kept if the instance is there at all and its log, of at most
-    /// that many bytes per execution, has room; what it used in any case.
+    /// Records an attempt with its log lines and its usage. Returns whether the attempt was recorded: it is not if the
+    /// instance has ended, does not exist, or is in another execution. The log lines are kept if the instance exists
+    /// and its log has room (`max_log_bytes` per execution). The usage is always recorded.
     ///
     /// # Errors
     /// When the database fails.
@@ -385,7 +390,7 @@ impl Store {
         }
     }
 
-    /// What is noted of the attempts of some tasks of an execution; nothing of those that have none.
+    /// The recorded attempts of these tasks of an execution. Tasks without attempts have no entry.
     ///
     /// # Errors
     /// [`Error::Damaged`] when a row cannot be read.
@@ -398,8 +403,7 @@ impl Store {
         self.readers.attempts_so_far(instance, execution, tasks).await
     }
 
-    /// Notes what was used for something that nothing else is written of: an attempt that was cancelled, a result that
-    /// nobody waits for.
+    /// Records the usage of something that has no other row: a cancelled attempt, or a result that no task waits for.
     ///
     /// # Errors
     /// When the database fails.
@@ -410,7 +414,7 @@ impl Store {
         }
     }
 
-    /// Marks a live instance as stuck and forgets when to wake it; says whether there was one.
+    /// Marks a live instance as stuck and clears its wake-up time. Returns whether there is such a live instance.
     ///
     /// # Errors
     /// When the database fails.
@@ -426,8 +430,8 @@ impl Store {
         }
     }
 
-    /// Counts that the host ended uncleanly while a turn of the instance ran; says how often in a row it did, or nothing
-    /// if the instance has ended or is gone. The next turn that is committed sets the count to zero.
+    /// Counts an unclean end of the host during a turn of the instance. Returns how many there were in a row, or `None`
+    /// if the instance has ended or does not exist. The next committed turn resets the count to zero.
     ///
     /// # Errors
     /// When the database fails.
@@ -449,7 +453,7 @@ impl Store {
         }
     }
 
-    /// Deletes some of the instances that fit; to be called again with what it returns as `next`.
+    /// Deletes some of the matching instances. To delete the others, call it again with the returned `next` as `after`.
     ///
     /// # Errors
     /// When the database fails.
@@ -489,9 +493,10 @@ impl Store {
         })
     }
 
-    /// Deletes an instance that has ended, with its sub-orchestrations, theirs, and so on, if all of them have ended.
+    /// Deletes an instance that has ended and all its descendants (its sub-orchestrations, theirs, and so on), if all
+    /// of them have ended.
     ///
-    /// Large trees are deleted in pieces, children before their parents: after a failure in the middle, the same call
+    /// Large trees are deleted in pieces, children before their parents: if it fails halfway, repeating the call
     /// deletes the rest.
     ///
     /// # Errors
@@ -509,7 +514,7 @@ impl Store {
         }
     }
 
-    /// Deletes those of the instances that have ended, in this order, and says how many.
+    /// Deletes those of the instances that have ended, in this order. Returns how many were deleted.
     async fn purge_all(&self, tenant: TenantId, instances: &[InstanceNumber]) -> Result<u64, Error> {
         let mut purged = 0;
         for piece in instances.chunks(MAX_PURGED_INSTANCES as usize) {
@@ -544,7 +549,7 @@ impl Store {
         }
     }
 
-    /// Takes a module's name and functions away; says whether it existed. What runs on it goes on.
+    /// Deletes a module's name and functions. Returns whether it existed. Instances that run on it continue.
     ///
     /// # Errors
     /// When the database fails.
@@ -562,8 +567,8 @@ impl Store {
         }
     }
 
-    /// Deletes rows that nobody needs any more, about `limit` of them and at most [`MAX_SWEPT_ROWS`]; says whether there may
-    /// be more to delete. To be called from time to time, and again for as long as there is more.
+    /// Deletes garbage rows, about `limit` of them and at most [`MAX_SWEPT_ROWS`]. Returns whether there may be more.
+    /// Call it from time to time, and repeat it while there are more.
     ///
     /// # Errors
     /// When the database fails.
@@ -572,7 +577,7 @@ impl Store {
         Ok(self.sweep_rows(now, limit).await? >= limit || self.prune_attempts(limit).await?)
     }
 
-    /// Deletes the bytes of an old version, unless they were uploaded again meanwhile; says whether it did.
+    /// Deletes the bytes of an old version, unless they were uploaded again since. Returns whether it deleted them.
     ///
     /// # Errors
     /// When the database fails.
@@ -583,10 +588,10 @@ impl Store {
         }
     }
 
-    /// Whether it can be written. Commits wait for it; so do not ask too often.
+    /// Checks that the database can be written. Commits wait for it, so do not call it often.
     ///
     /// # Errors
-    /// When it cannot.
+    /// When the database cannot be written.
     pub async fn probe(&self) -> Result<(), Error> {
         match self.ask(Operation::Probe).await? {
             Outcome::Probe => Ok(()),
@@ -624,17 +629,17 @@ impl Store {
     }
 }
 
-/// Queries of the dispatcher. They look across tenants: an owner and a timer know an instance by its number.
+/// Queries of the dispatcher. They look across tenants: owners and timers know an instance by its number.
 impl Store {
-    /// The newest message on disk: one that [`load`](Self::load) finds afterwards and that is not newer was there
-    /// before, and one that it does not find had been consumed.
+    /// The newest message on disk. A later [`load`](Self::load) returns all messages up to this one, except those that
+    /// were consumed; newer ones may have arrived in between.
     pub fn newest_message(&self) -> InboxSeq {
         self.stats.newest_message()
     }
 
-    /// All that an owner needs to take over an instance, except the rest of its history, of an inbox of many megabytes,
-    /// and many [events](Self::events). Messages that arrive meanwhile may be in it as well as delivered in another way;
-    /// their sequence numbers tell.
+    /// Reads all that an owner needs to take over an instance. Of a long history and of an inbox of many megabytes, it
+    /// returns only a part; if there are many [events](Self::events), it returns none. Messages that arrive during the
+    /// read may be both in the result and delivered in another way; compare their sequence numbers.
     ///
     /// # Errors
     /// [`Error::Damaged`] when rows of the instance cannot be read.
@@ -642,15 +647,16 @@ impl Store {
         self.readers.takeover(instance).await
     }
 
-    /// The oldest events of an instance of each of these folded names. Of many names or events, only the first.
+    /// The oldest events of an instance for each of these folded names. The number of names and events is limited: only
+    /// the first ones are returned.
     ///
     /// # Errors
-    /// [`Error::Damaged`] when one cannot be read.
+    /// [`Error::Damaged`] when an event cannot be read.
     pub async fn events(&self, instance: InstanceNumber, names: &[String]) -> Result<Vec<EventPage>, Error> {
         self.readers.events(instance, names).await
     }
 
-    /// Turns of an execution after a turn, in order and without gaps: at most that many, and fewer of large ones.
+    /// The turns of an execution after a turn, in order and without gaps: at most `limit`, and fewer if they are large.
     ///
     /// # Errors
     /// [`Error::Damaged`], naming the turn, when one cannot be read or is missing.
@@ -664,9 +670,9 @@ impl Store {
         self.readers.history(instance, execution, after, limit).await
     }
 
-    /// Live instances that must be woken when the host starts, besides those that [`waking_before`](Self::waking_before)
-    /// finds: with messages (unless suspended, and no message ends that) or with activities in flight. In ascending order
-    /// after a number, for paging.
+    /// Live instances that must be woken when the host starts, in addition to those that
+    /// [`waking_before`](Self::waking_before) returns: instances with messages (a suspended instance only if it has
+    /// control messages) or with activities in flight. In ascending order after a number, for paging.
     ///
     /// # Errors
     /// When the database fails.
@@ -678,8 +684,8 @@ impl Store {
         self.readers.to_wake_at_start(after, limit).await
     }
 
-    /// Live instances of a tenant that have something to do: messages, activities in flight, or a wake-up that was due by
-    /// that time. In ascending order after a number, for paging.
+    /// Live instances of a tenant that have work: messages, activities in flight, or a wake-up time up to `now`. In
+    /// ascending order after a number, for paging.
     ///
     /// # Errors
     /// When the database fails.
@@ -693,7 +699,8 @@ impl Store {
         self.readers.to_wake_of(tenant, now, after, limit).await
     }
 
-    /// Instances that are to be woken at or before a time, the earliest first, except those of some tenants.
+    /// Instances whose wake-up time is at or before `time`, the earliest first, except those of the tenants in
+    /// `except`.
     ///
     /// # Errors
     /// When the database fails.
@@ -706,7 +713,7 @@ impl Store {
         self.readers.waking_before(time, except, limit).await
     }
 
-    /// The current versions of all modules of a tenant, by name. Their functions are all that can be called now.
+    /// The current versions of all modules of a tenant, by name. Only their functions can be called now.
     ///
     /// # Errors
     /// When the database fails, or a description cannot be read.
@@ -722,7 +729,7 @@ impl Store {
         self.readers.declares_events(tenant).await
     }
 
-    /// The old version with the next number, of whatever tenant, that no new call can name any more.
+    /// The old version with the next number, of any tenant, that no new call can name any more.
     ///
     /// # Errors
     /// When the database fails.
@@ -734,7 +741,8 @@ impl Store {
         self.readers.next_old_version(after, now).await
     }
 
-    /// Live instances after a number that may need the bytes of an old version. One that does not never will.
+    /// Live instances after a number that may need the bytes of an old version. An instance that does not need them now
+    /// will never need them.
     ///
     /// # Errors
     /// When the database fails.
@@ -754,7 +762,7 @@ impl Store {
         self.readers.module(number).await
     }
 
-    /// The bytes of a module version; none if they were deleted because nothing needed them any more.
+    /// The bytes of a module version; `None` if they were deleted because nothing needed them any more.
     ///
     /// # Errors
     /// When the database fails.
@@ -763,7 +771,7 @@ impl Store {
     }
 }
 
-/// An operation is always answered with its own kind of outcome.
+/// Panics: the writer always answers an operation with its own kind of outcome.
 fn wrong_answer(outcome: &Outcome) -> ! {
     unreachable!("the writer answered with {outcome:?}")
 }

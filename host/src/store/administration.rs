@@ -1,6 +1,6 @@
-//! Tenants and API keys: what the host's administrator changes.
+//! Tenants, API keys and settings: rows that administrators change.
 //!
-//! Seldom written and small, so whoever needs them reads all of them and keeps them in memory.
+//! These tables are small and change rarely, so the host reads them completely and keeps them in memory.
 
 use super::{SettingKind, SettingRow};
 use crate::model::{Role, TenantId, TenantName, Timestamp};
@@ -8,13 +8,13 @@ use crate::model::{Role, TenantId, TenantName, Timestamp};
 /// A tenant as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TenantRow {
-    /// Its number.
+    /// The tenant's number.
     pub tenant: TenantId,
-    /// Its name.
+    /// The tenant's name, unique on the host.
     pub name: TenantName,
     /// Whether requests on its behalf are refused.
     pub disabled: bool,
-    /// Its quotas, as JSON.
+    /// The tenant's quotas, as JSON.
     pub quotas: String,
     /// When it was created.
     pub created_at: Timestamp,
@@ -23,15 +23,15 @@ pub struct TenantRow {
 /// An API key as it is stored: without its secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KeyRow {
-    /// Names the key in lists; the first part of the key itself.
+    /// Identifies the key in lists; also the first part of the key itself.
     pub id: String,
-    /// Whose it is.
+    /// The tenant that the key belongs to.
     pub tenant: TenantId,
-    /// What it is for.
+    /// The permissions of the key.
     pub role: Role,
     /// SHA-256 of the secret part.
     pub hash: [u8; 32],
-    /// What people call it; may be empty.
+    /// A description for people; may be empty.
     pub label: String,
     /// When it was created.
     pub created_at: Timestamp,
@@ -46,48 +46,48 @@ pub enum Change {
     CreateTenant {
         /// Its name.
         name: TenantName,
-        /// Its quotas, as JSON.
+        /// The tenant's quotas, as JSON.
         quotas: String,
-        /// Now.
+        /// The time of creation.
         at: Timestamp,
     },
     /// Change a tenant.
     SetTenant {
-        /// Which.
+        /// The tenant to change.
         tenant: TenantId,
         /// Whether requests on its behalf are refused.
         disabled: bool,
-        /// Its quotas, as JSON.
+        /// The tenant's quotas, as JSON.
         quotas: String,
     },
     /// Delete a tenant that has no instances, with its modules and keys.
     DeleteTenant(TenantId),
     /// Create a key.
     CreateKey(KeyRow),
-    /// Forget a key.
+    /// Delete the key with this id.
     RevokeKey(String),
-    /// Set a setting or secret.
+    /// Create or replace a setting or secret.
     PutSetting(SettingRow),
-    /// Take a setting or secret away.
+    /// Delete a setting or secret.
     DeleteSetting {
-        /// Whose.
+        /// The tenant that the setting belongs to.
         tenant: TenantId,
-        /// What it is.
+        /// Whether it is a setting or a secret.
         kind: SettingKind,
         /// Its name.
         name: String,
     },
 }
 
-/// What came of a [`Change`].
+/// The outcome of a [`Change`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
-    /// It was made; for a new tenant with its number.
+    /// The change was made. Contains the number of a new tenant.
     Done(Option<TenantId>),
-    /// What was to be changed does not exist.
+    /// The row to change does not exist.
     Unknown,
-    /// The name or id is taken.
+    /// The name or id is in use.
     Taken,
-    /// The tenant has that many instances; nothing was changed.
+    /// The tenant still has this many instances; nothing was changed.
     NotEmpty(u64),
 }

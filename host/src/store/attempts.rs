@@ -1,40 +1,42 @@
-//! Tries of tasks that did not bring the final outcome. Outside replay.
+//! Attempts of tasks that did not produce the final outcome. They are not part of the history, and replay does not see
+//! them.
 //!
-//! A task may fail for ever, so only its last attempts are kept: each one that is added takes the place of an old one.
-//! Tasks that had more before that was so are noted, and pruned by the sweeper.
+//! A task may fail for ever, so only its last attempts are kept: each new row replaces an old one. Tasks that had more
+//! rows before this limit existed are listed in a table, and the sweeper prunes them.
 
 use std::collections::BTreeMap;
 
 use super::AttemptRow;
 use crate::model::{ExecutionNumber, Failure, InstanceNumber, TaskId, Timestamp, codec};
 
-/// How many attempts of a task are kept: the last ones.
+/// How many attempts of a task are kept, counted from the last one.
 pub const ATTEMPTS_KEPT: u32 = 10;
 
-/// What the noted attempts of a task say about the next one.
+/// The state of a task's retries, computed from its recorded attempts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttemptsSoFar {
-    /// Rows noted, including those that are deleted again.
+    /// Recorded rows, including those that were deleted since.
     pub noted: u32,
-    /// Attempts that failed and count.
+    /// Failed attempts that count for the retry policy.
     pub failed: u32,
-    /// How many of the last rows were cut off by the end of a host; at most [`ATTEMPTS_KEPT`] are known.
+    /// The number of trailing rows that were cut off by the end of a host; at most [`ATTEMPTS_KEPT`] are known.
     pub cut_offs: u32,
-    /// When the next attempt starts; none if it may start at once.
+    /// When the next attempt starts; `None` if it may start at once.
     pub next_at: Option<Timestamp>,
-    /// The last failure and when it was noted, if no row says what the retry policy makes of it. Rows of attempts that were
-    /// cut off may follow it: fewer than [`ATTEMPTS_KEPT`], so it is always among the rows that are kept.
+    /// The last failure and its time, if the retry policy was not applied to it yet. Rows of attempts that were cut off
+    /// may follow it, but fewer than [`ATTEMPTS_KEPT`], so it is always among the rows that are kept.
     pub undecided: Option<Box<(Failure, Timestamp)>>,
 }
 
 impl AttemptsSoFar {
-    /// Takes in the next row of the task. Earlier ones may be missing.
+    /// Adds the next row of the task. Earlier rows may be missing.
     pub fn add(&mut self, row: &AttemptRow) {
         self.noted = row.ordinal;
         self.next_at = row.next_at;
         if row.cut_off {
-            // A host that ends while it notes what its predecessor ran leaves that for the next one to note again. So
-            // the attempt that this row is about may never have started, and the failure before it stays undecided.
+            // A host that ends while it records the attempts that its predecessor ran leaves them to the next host,
+            // which records them again. So the attempt of this row may never have started, and the failure before it
+            // stays undecided.
             self.failed = row.number - 1;
             self.cut_offs += 1;
         } else {
@@ -48,16 +50,16 @@ impl AttemptsSoFar {
     }
 }
 
-/// An attempt to be written.
+/// A row to write.
 pub(super) struct NewAttempt<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) attempt: &'a AttemptRow,
-    /// The failure as it is stored.
+    /// The encoded failure.
     pub(super) failure: Vec<u8>,
 }
 
 impl<'a> NewAttempt<'a> {
-    /// An attempt of an instance.
+    /// Encodes the failure of an attempt.
     pub(super) fn new(instance: InstanceNumber, attempt: &'a AttemptRow) -> Self {
         Self {
             instance,
@@ -67,7 +69,7 @@ impl<'a> NewAttempt<'a> {
     }
 }
 
-/// One row, by its key.
+/// The key of one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct AttemptKey {
     pub(super) instance: InstanceNumber,
@@ -77,7 +79,7 @@ pub(super) struct AttemptKey {
 }
 
 impl AttemptKey {
-    /// The row that a new one takes the place of, if the task has that many.
+    /// The row that a new one replaces, if the task has enough rows.
     pub(super) fn replaced_by(instance: InstanceNumber, new: &AttemptRow) -> Option<Self> {
         let ordinal = new.ordinal.checked_sub(ATTEMPTS_KEPT).filter(|ordinal| *ordinal > 0)?;
         Some(Self {
@@ -97,21 +99,22 @@ pub(super) struct TaskToPrune {
     pub(super) task: TaskId,
 }
 
-/// What can be pruned now.
+/// Rows of one task that can be pruned now.
 #[derive(Debug)]
 pub(super) struct Prunable {
     pub(super) task: TaskToPrune,
-    /// The ordinals of rows that can go, with the length of their failures.
+    /// The ordinals of the rows to delete, with the length of their failures in bytes.
     pub(super) rows: Vec<(u32, u64)>,
-    /// Whether these are all of them.
+    /// Whether these are all rows of the task that are to be deleted.
     pub(super) all: bool,
 }
 
-/// The attempts of some tasks.
+/// The recorded attempts of some tasks.
 #[derive(Debug, Default)]
 pub(super) struct AttemptsOfTasks {
-    /// The last ones of each task, by task and ordinal; of the first tasks only, if they would fill more than a [page](super::page).
+    /// The last attempts of each task, by task and ordinal; only of the first tasks if they would fill more than a
+    /// [page](super::page).
     pub(super) last: Vec<AttemptRow>,
-    /// How many each task has had; nothing of tasks that have had none.
+    /// How many attempts each task has had. Tasks without attempts have no entry.
     pub(super) totals: BTreeMap<TaskId, u32>,
 }

@@ -1,13 +1,14 @@
-//! The seam between the store and what keeps its rows.
+//! The seam between the store and its databases.
 //!
-//! A backend offers four things: a [`Connection`] for the one writer, [`Readers`] for the engine, [`People`] for what
-//! people ask, and its [`Upkeep`], which goes on beside the writer. Each is an enum with a variant per backend, so a call
-//! costs a branch and no allocation, and a backend that lacks a query does not compile. What the writer judges and in which
-//! order it writes is the same over all of them.
+//! A backend has four parts: a [`Connection`] for the single writer, [`Readers`] for the engine, [`People`] for the
+//! queries of clients, and [`Upkeep`], which runs beside the writer. Each is an enum with a variant per backend, so a
+//! call costs a branch and no allocation, and a backend that lacks a query does not compile. The writer's checks and
+//! the order of its writes are the same for all backends.
 //!
-//! Nothing here or above names a library of a backend: one more is a folder beside `sqlite/`, and a variant of each enum.
+//! Neither this module nor its users name a backend's libraries. To add a backend, add a folder beside `sqlite/` and a
+//! variant to each enum.
 
-/// Passes a call on to whichever backend it is: each has a method of that name.
+/// Forwards a call to the backend's method of the same name.
 macro_rules! on {
     ($which:expr, $method:ident($($argument:expr),*)) => {
         match $which {

@@ -1,6 +1,6 @@
-//! The units of change: each is written whole or not at all.
+//! The units of change: each is written as a whole or not at all.
 //!
-//! Plain data. The engine fills these in and the store's writer writes them; nothing else changes the store.
+//! Plain data. The engine fills them in, and the store's writer writes them.
 
 use super::Used;
 use crate::model::{
@@ -9,148 +9,149 @@ use crate::model::{
     TurnNumber,
 };
 
-/// An instance to be created, with its first message (`Start`) in its inbox.
+/// An instance to create, with its first message (`Start`) in its inbox.
 ///
-/// An ended instance of the same id is replaced (a new incarnation under a new number); a live one is left alone.
+/// An ended instance with the same id is replaced (a new incarnation under a new number); a live one is left alone.
 #[derive(Debug, Clone)]
 pub struct NewInstance {
-    /// Its owner.
+    /// The tenant that owns it.
     pub tenant: TenantId,
     /// Its id, unique among the tenant's instances.
     pub id: InstanceId,
     /// The module version it will run on.
     pub module: ModuleNumber,
-    /// What its first execution is given; names the function and the parent, if any.
+    /// The start of its first execution, with the function, the input and the parent, if any.
     pub started: Started,
-    /// When it was accepted.
+    /// When the host accepted the request.
     pub created_at: Timestamp,
 }
 
-/// What happened to a [`NewInstance`].
+/// The outcome of creating a [`NewInstance`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartOutcome {
-    /// It exists now, under that number.
+    /// The instance was created under this number.
     Created(InstanceNumber),
-    /// A live instance has that id; nothing was changed.
+    /// A live instance has this id; nothing was changed.
     AlreadyExists(InstanceStatus),
-    /// The idempotency key was used before, for the same request, which created or addressed this instance.
+    /// The idempotency key was used before for the same request, which created or addressed this instance.
     Repeated(InstanceId),
-    /// The idempotency key was used before, for another request; nothing was changed.
+    /// The idempotency key was used before for a different request; nothing was changed.
     KeyReused,
-    /// The tenant was deleted meanwhile; nothing was changed.
+    /// The tenant was deleted in the meantime; nothing was changed.
     TenantGone,
 }
 
-/// A client's key that makes a repeated request answer as the first did.
+/// A client's idempotency key: a repeated request gets the answer of the first one.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey {
-    /// As the client sent it.
+    /// The key as the client sent it.
     pub key: String,
-    /// SHA-256 over what is asked.
+    /// SHA-256 of the request.
     pub fingerprint: [u8; 32],
-    /// What an earlier version would have stored as `fingerprint` of the same request.
+    /// The fingerprint that an earlier version of the host stored for the same request.
     pub earlier_fingerprint: [u8; 32],
-    /// The key is forgotten after this time.
+    /// When the key expires.
     pub expires_at: Timestamp,
 }
 
 impl IdempotencyKey {
-    /// Whether a stored fingerprint is that of the same request.
+    /// Whether the stored fingerprint belongs to the same request.
     pub(super) fn is_of(&self, stored: &[u8]) -> bool {
         stored == self.fingerprint || stored == self.earlier_fingerprint
     }
 }
 
-/// Messages for one instance's inbox, addressed by a client.
+/// A client's message for the inbox of one instance.
 #[derive(Debug, Clone)]
 pub struct InboxAppend {
-    /// The owner of the instance.
+    /// The tenant that owns the instance.
     pub tenant: TenantId,
     /// Its id.
     pub id: InstanceId,
-    /// What to append.
+    /// The message.
     pub item: InboxItem,
-    /// When it was accepted.
+    /// When the host accepted the request.
     pub at: Timestamp,
-    /// How much may be stored of an execution, in bytes, for it to take messages.
+    /// The limit for the stored bytes of an execution; at this size, it accepts no more messages except control
+    /// messages.
     pub max_bytes: u64,
 }
 
-/// What happened to an [`InboxAppend`].
+/// The outcome of an [`InboxAppend`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum AppendOutcome {
-    /// It is in the inbox of that instance.
+    /// The message is in the inbox of the instance.
     Appended {
-        /// Which.
+        /// The instance.
         instance: InstanceNumber,
-        /// With its position.
+        /// The message with its position.
         row: InboxRow,
-        /// Whether the instance takes it only once something else happens: it is suspended or stuck.
+        /// Whether the instance is suspended or stuck, so that it does not process the message for now.
         is_suspended_or_stuck: bool,
     },
-    /// No instance has that id.
+    /// No instance has this id.
     Unknown,
     /// The instance has ended.
     Ended(InstanceStatus),
-    /// So much is stored of the instance's execution that it takes no more messages.
+    /// The execution has reached its limit of stored bytes and accepts no more messages.
     Full,
-    /// The idempotency key was used before, for the same request.
+    /// The idempotency key was used before for the same request.
     Repeated,
-    /// The idempotency key was used before, for another request.
+    /// The idempotency key was used before for a different request.
     KeyReused,
 }
 
-/// A start that has not been answered: the instance is created by the commit of its first step.
+/// A start that was not answered yet: the commit of the instance's first step creates the instance.
 #[derive(Debug, Clone)]
 pub struct Creation {
     /// The instance.
     pub instance: NewInstance,
-    /// The client's key, to be kept with it.
+    /// The client's idempotency key, stored with the instance.
     pub key: Option<IdempotencyKey>,
 }
 
-/// Everything one step of an instance's owner wants made durable: all of it is written, or none of it.
+/// Everything that one step of an instance makes durable: all of it is written, or none of it.
 #[derive(Debug, Clone)]
 pub struct TurnCommit {
-    /// Whose.
+    /// The instance that took the step.
     pub instance: InstanceNumber,
-    /// Set in the first commit of an instance that is not stored yet, whose number was
-    /// [drawn](super::Store::new_number) before. Its `Start` goes to its inbox unless the commit has a turn.
+    /// Set in the first commit of an instance that is not stored yet. Its number was
+    /// [allocated](super::Store::new_number) before. Its `Start` goes to its inbox unless the commit has a turn.
     pub creation: Option<Box<Creation>>,
-    /// Its owner.
+    /// The tenant that owns it.
     pub tenant: TenantId,
     /// The execution that `turn`, `attempts` and `logs` belong to.
     pub execution: ExecutionNumber,
-    /// The turn, if the step was one (a suspension or a retry of a child is none).
+    /// The turn, if the step ran one. Steps without a turn are, for example, a suspension or the retry of a child.
     pub turn: Option<Turn>,
-    /// Inbox rows that were taken, events excepted.
+    /// Inbox rows that the step consumed, except events.
     pub consumed: Vec<InboxSeq>,
-    /// Stored events that were taken.
+    /// Stored events that the step took.
     pub taken_events: Vec<TakenEvent>,
-    /// Events that came to the owner and that nobody has taken; stored to wait.
+    /// Events that the owner received directly and that no task has taken; they are stored as pending events.
     pub kept: Vec<Event>,
-    /// Instances to start. One whose id is taken by a live instance is not started; if it has a parent, that parent
-    /// (this instance) gets a `TaskEnded` message with the failure `windlass.already-exists` instead.
+    /// Instances to start. If a live instance has the id of one, that one is not started; if it has a parent, the
+    /// parent (this instance) gets a `TaskEnded` message with the failure `windlass.already-exists` instead.
     pub children: Vec<NewInstance>,
-    /// Messages to others. One whose recipient does not exist or has ended is dropped.
+    /// Messages to other instances. A message is dropped if its recipient does not exist or has ended.
     pub messages: Vec<OutboundMessage>,
-    /// Attempts to note, whether they failed or were cut off.
+    /// Attempts to record, whether they failed or were cut off.
     pub attempts: Vec<AttemptRow>,
     /// Lines of the instance's log.
     pub logs: Vec<LogLine>,
-    /// How much the log of one execution may hold, in bytes; lines that come when it is full are dropped.
+    /// The limit for the log of one execution, in bytes. Lines are dropped when the log is full.
     pub max_log_bytes: u64,
-    /// What the step and the attempts whose results it took have used.
+    /// The usage of the step and of the attempts whose results it took.
     pub usage: Vec<Used>,
-    /// What queries and wake-ups need to know afterwards.
+    /// The instance row after the step, for queries and wake-ups.
     pub summary: Summary,
-    /// After continue-as-new: what the next execution is given. Goes to the inbox as `Start`; the history, attempts
-    /// and timers of the execution that ended become garbage.
+    /// After continue-as-new: the start of the next execution. Goes to the inbox as `Start`; the history, attempts and
+    /// timers of the execution that ended become garbage.
     pub next_execution: Option<Started>,
 }
 
 impl TurnCommit {
-    /// A commit that changes the instance row and nothing else, to be filled in.
+    /// A commit that changes only the instance row. Callers fill in the rest.
     pub fn new(instance: InstanceNumber, tenant: TenantId, summary: Summary) -> Self {
         Self {
             instance,
@@ -172,7 +173,7 @@ impl TurnCommit {
         }
     }
 
-    /// The commit that creates an instance which has not taken its first turn.
+    /// A commit that creates an instance without running its first turn.
     pub fn of_creation(instance: InstanceNumber, creation: Creation) -> Self {
         let new = &creation.instance;
         let pending = Summary {
@@ -198,103 +199,104 @@ impl TurnCommit {
 /// A stored event that a turn took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakenEvent {
-    /// Its position.
+    /// The event's position.
     pub seq: InboxSeq,
-    /// Its folded name.
+    /// The event's folded name.
     pub name: String,
-    /// How many [bytes](crate::model::inbox::event_bytes) are stored for it.
+    /// The [bytes](crate::model::inbox::event_bytes) that are stored for the event.
     pub bytes: u64,
 }
 
-/// A message that a turn sends.
+/// A message that a step sends to another instance.
 #[derive(Debug, Clone)]
 pub struct OutboundMessage {
-    /// To whom.
+    /// The recipient.
     pub to: Recipient,
-    /// What.
+    /// The content.
     pub item: InboxItem,
 }
 
 /// How an [`OutboundMessage`] is addressed.
 #[derive(Debug, Clone)]
 pub enum Recipient {
-    /// To exactly that incarnation.
+    /// The incarnation with this number.
     Number(InstanceNumber),
-    /// To whichever incarnation of the same tenant has the id now.
+    /// The current incarnation with this id, of the sender's tenant.
     Id(InstanceId),
 }
 
 /// The instance row after a step.
 #[derive(Debug, Clone)]
 pub struct Summary {
-    /// Its state.
+    /// The instance's status.
     pub status: InstanceStatus,
     /// The current execution (the next one, after continue-as-new).
     pub execution: ExecutionNumber,
     /// The last turn written in the current execution; [`TurnNumber::NONE`] before its first.
     pub last_turn: TurnNumber,
-    /// When the instance must be woken though nothing arrived: its earliest timer, time-out or retry of a child.
+    /// When to wake the instance if nothing arrives before: its earliest timer, timeout or retry of a child.
     pub wake_at: Option<Timestamp>,
-    /// How many activity calls are outstanding; recovery wakes instances with any.
+    /// The number of outstanding activity calls. Recovery wakes instances that have any.
     pub in_flight: u32,
     /// Set when the custom status changed; `Some(None)` clears it.
     pub custom_status: Option<Option<Payload>>,
-    /// Why it is stuck, when it is.
+    /// The reason if the instance is stuck, otherwise `None`.
     pub stuck: Option<StuckReason>,
     /// The module version it runs on (continue-as-new may move to a newer one).
     pub module: ModuleNumber,
     /// Fuel used by this step, added to the instance's total.
     pub fuel: u64,
-    /// When.
+    /// When the step was taken.
     pub updated_at: Timestamp,
 }
 
-/// What a [`TurnCommit`] caused elsewhere.
+/// What a [`TurnCommit`] created and delivered.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TurnReceipt {
-    /// Instances that exist now and want to be woken; each has a `Start` row in its inbox.
+    /// New instances that must be woken; each has a `Start` row in its inbox.
     pub created: Vec<InstanceNumber>,
-    /// Inbox rows written, whose instances want to be woken. May name the committing instance itself.
+    /// New inbox rows, whose instances must be woken. May contain the committing instance itself.
     pub delivered: Vec<(InstanceNumber, InboxRow)>,
-    /// Where the events of [`TurnCommit::kept`] are now, in their order.
+    /// The positions of the events of [`TurnCommit::kept`], in their order.
     pub kept: Vec<InboxSeq>,
-    /// Whether the instance existed. If not (it was purged), nothing was written.
+    /// The instance has ended or was purged, so nothing was written.
     pub instance_gone: bool,
-    /// Why an instance was not created, and nothing written. [`StartOutcome::Created`] if it was created before.
+    /// Why the instance was not created and nothing was written. [`StartOutcome::Created`] if an earlier commit created
+    /// it.
     pub refused: Option<StartOutcome>,
 }
 
-/// One attempt of a task that did not bring the final outcome. Lives outside replay.
+/// One attempt of a task that did not produce the final outcome. Not part of the history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptRow {
-    /// The execution.
+    /// The execution that scheduled the task.
     pub execution: ExecutionNumber,
-    /// The task.
+    /// The task that was attempted.
     pub task: TaskId,
     /// Position among the task's rows, from 1.
     pub ordinal: u32,
-    /// Which attempt it was, from 1. Attempts cut off by the end of the host do not count up.
+    /// The number of the attempt, from 1. Attempts that were cut off by the end of the host do not increase it.
     pub number: u32,
-    /// Whether the end of the host cut it off, rather than a failure of its own.
+    /// Whether the attempt was cut off by the end of the host instead of failing.
     pub cut_off: bool,
     /// Why it failed.
     pub failure: Failure,
-    /// Fuel it used.
+    /// The fuel that the attempt used.
     pub fuel: u64,
     /// When it started.
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
-    /// When the next one is to start; none while the retry policy was not applied to the failure.
+    /// When the next attempt starts; `None` if the retry policy was not applied to the failure yet.
     pub next_at: Option<Timestamp>,
 }
 
-/// All that an owner needs to take over an instance, except its history.
+/// All that an owner needs to take over an instance, except the rest of a long history.
 #[derive(Debug, Clone)]
 pub struct InstanceRecord {
     /// Its number.
     pub number: InstanceNumber,
-    /// Its owner.
+    /// The tenant that owns it.
     pub tenant: TenantId,
     /// Its id.
     pub id: InstanceId,
@@ -302,11 +304,11 @@ pub struct InstanceRecord {
     pub function: FunctionName,
     /// The module version it runs on.
     pub module: ModuleNumber,
-    /// Who waits for it.
+    /// The task that waits for the instance, if any.
     pub parent: Option<crate::model::Parent>,
-    /// Its state.
+    /// The instance's status.
     pub status: InstanceStatus,
-    /// Why it is stuck, when it is.
+    /// The reason if the instance is stuck, otherwise `None`.
     pub stuck: Option<StuckReason>,
     /// The current execution.
     pub execution: ExecutionNumber,
@@ -314,25 +316,27 @@ pub struct InstanceRecord {
     pub last_turn: TurnNumber,
     /// How often in a row the host ended uncleanly while a turn of it ran.
     pub unclean_ends: u32,
-    /// When it was accepted.
+    /// When the host accepted the request.
     pub created_at: Timestamp,
-    /// What the guest says about its progress.
+    /// The progress that the guest reported.
     pub custom_status: Option<Payload>,
-    /// Fuel that its turns have used.
+    /// The fuel that all its turns have used.
     pub fuel: u64,
-    /// Bytes of the history of the current execution, and of the messages that were sent to it, events that wait excepted.
+    /// Bytes of the history of the current execution and of the messages that were sent to it, except pending events.
     pub history_bytes: u64,
-    /// Bytes of the events that wait.
+    /// Bytes of the pending events.
     pub event_bytes: u64,
-    /// What waits for it, in order.
+    /// Messages that were not consumed yet, in order.
     pub inbox: Vec<InboxRow>,
-    /// Whether many events wait: then none of them is in `inbox`. Otherwise all are.
+    /// Whether there are too many pending events to read with the record: then `inbox` contains none of them, otherwise
+    /// all.
     pub more_events: bool,
-    /// Whether further messages wait that are no events: then those that are there are some of the oldest, and all that
-    /// must not be overlooked whatever else waits (its start, and requests to end, suspend or resume it).
+    /// Whether more messages (except events) are stored than `inbox` contains. It then contains some of the oldest ones
+    /// and all control messages, which must not wait for others: the start, and requests to terminate, suspend or
+    /// resume.
     pub more_inbox: bool,
-    /// Whether attempts of the current execution are noted.
+    /// Whether attempts of the current execution are recorded.
     pub has_attempts: bool,
-    /// The first turns of the current execution: all of most histories.
+    /// The first turns of the current execution; for most histories, these are all turns.
     pub first_turns: Vec<Turn>,
 }

@@ -1,7 +1,7 @@
-//! Numbers that are never given out twice.
+//! Numbers that are never allocated twice.
 //!
-//! The writer gives numbers out of blocks that it reserves on disk, so that a block costs one small write and a crash
-//! costs at most the rest of a block. `MAX(…) + 1` would give a purged instance's number to the next one.
+//! The writer reserves blocks of numbers on disk, so that a block costs one small write, and a crash loses at most the
+//! rest of a block. `MAX(…) + 1` would reuse the number of a purged instance.
 
 use std::sync::{
     Arc,
@@ -11,12 +11,12 @@ use std::sync::{
 use super::{Error, backend::Connection, writer::Transaction};
 use crate::model::{InboxSeq, InstanceId, InstanceNumber, Partition, TenantId};
 
-/// How many numbers are reserved at a time. Few enough to be lost at every start, enough to make the write rare.
+/// How many numbers are reserved at a time: few enough to lose them at every start, enough to make the write rare.
 const BLOCK: u64 = 10_000;
 
-/// The numbers to be given out next.
+/// The next numbers to allocate.
 ///
-/// Cloned before a batch and put back if the batch fails, because its reservations are rolled back with it.
+/// Cloned before a batch and restored if the batch fails, because its reservations are rolled back with it.
 #[derive(Debug, Clone)]
 pub(super) struct Counters {
     instances: InstanceNumbers,
@@ -25,7 +25,7 @@ pub(super) struct Counters {
     sequence: Counter,
 }
 
-/// Gives out numbers of instances, to the writer and to the requests that create instances. A number that is not used is
+/// Allocates numbers of instances, for the writer and for requests that create instances. A number that is not used is
 /// lost. Holds the next [sequence](InstanceNumber::sequence).
 #[derive(Debug, Clone)]
 pub(super) struct InstanceNumbers(Arc<AtomicU64>);
@@ -37,7 +37,7 @@ struct Counter {
 }
 
 impl Counters {
-    /// Goes on where the reservations of the last run ended.
+    /// Continues after the reservations of the previous run.
     pub(super) async fn load(connection: &mut Connection) -> Result<Self, Error> {
         let mut load = async |counter: &'static str| {
             let reserved = connection.reserved(counter).await?;
@@ -55,7 +55,7 @@ impl Counters {
         })
     }
 
-    /// The numbers of new instances.
+    /// The allocator of instance numbers.
     pub(super) fn instances(&self) -> &InstanceNumbers {
         &self.instances
     }
@@ -65,12 +65,12 @@ impl Counters {
         InboxSeq(self.sequence.take())
     }
 
-    /// The newest position given out.
+    /// The newest position that was allocated.
     pub(super) fn newest_seq(&self) -> InboxSeq {
         InboxSeq(self.sequence.next.saturating_sub(1))
     }
 
-    /// Makes sure that what was given out is reserved on disk. To be called before the batch that uses it commits.
+    /// Reserves all allocated numbers on disk. Call it before the batch that uses them commits.
     pub(super) async fn reserve(&mut self, transaction: &mut Transaction<'_>) -> Result<(), Error> {
         let instances = self.instances.0.load(Ordering::Relaxed);
         if instances > self.reserved_instances {
@@ -91,7 +91,7 @@ impl Counters {
 }
 
 impl InstanceNumbers {
-    /// A new number, in the partition of the tenant's id.
+    /// Allocates a number in the partition of the tenant and the id.
     pub(super) fn take(&self, tenant: TenantId, id: &InstanceId) -> InstanceNumber {
         InstanceNumber::in_partition(Partition::of(tenant, id), self.0.fetch_add(1, Ordering::Relaxed))
     }
@@ -105,8 +105,8 @@ impl Counter {
     }
 }
 
-/// Reserves one more number, for nobody: the smallest thing that shows whether anything can be written. (What changes
-/// nothing, or nothing but a row into itself, does not reach the disk.)
+/// Reserves one more number that is never used: the smallest write that shows whether the database can be written. (A
+/// statement that changes nothing, or sets a row to the same values, does not reach the disk.)
 pub(super) async fn skip_one(connection: &mut Connection) -> Result<(), Error> {
     const COUNTER: &str = "sequence";
     if let Some(reserved) = connection.reserved(COUNTER).await? {

@@ -4,13 +4,14 @@ use std::{fmt, str::FromStr};
 
 use crate::model::{ExecutionNumber, InstanceNumber, TurnNumber};
 
-/// A place in a list of instances. Opaque to clients: they hand back what they were given.
+/// A place in a list of instances. Opaque to clients, which return it unchanged.
 ///
-/// It names an instance rather than an offset, so pages neither repeat nor skip anything when instances come and go.
+/// It contains an instance instead of an offset, so pages neither repeat nor skip instances when others are created or
+/// deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(InstanceNumber);
 
-/// Says that a text is no cursor.
+/// A text is not a valid cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("is not a cursor from an earlier page")]
 pub struct CursorError;
@@ -33,7 +34,7 @@ impl Cursor {
 }
 
 impl fmt::Display for Cursor {
-    /// The digit tells the kind of cursor, so that another one can be told apart later.
+    /// The first digit is the kind of cursor, so that later kinds can be distinguished.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "1{:x}", self.0.0)
     }
@@ -53,9 +54,9 @@ impl FromStr for Cursor {
     }
 }
 
-/// A place in the history of one execution of one instance. Opaque to clients: they hand back what they were given.
+/// A place in the history of one execution of one instance. Opaque to clients, which return it unchanged.
 ///
-/// It names the execution, so that pages of two executions never pass for one history.
+/// It contains the execution, so that pages of two executions are never combined into one history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryCursor {
     pub(super) instance: InstanceNumber,
@@ -64,7 +65,7 @@ pub struct HistoryCursor {
 }
 
 impl fmt::Display for HistoryCursor {
-    /// The first digit tells the kind of cursor, as with [`Cursor`].
+    /// The first digit is the kind of cursor, as in [`Cursor`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "1{:x}.{:x}.{:x}", self.instance.0, self.execution.0, self.after.0)
     }

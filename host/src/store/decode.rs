@@ -1,4 +1,4 @@
-//! Reads what was stored: bytes and texts that were valid when they were written.
+//! Decodes stored bytes and texts, which were valid when they were written.
 
 use super::Error;
 use crate::model::{
@@ -6,12 +6,12 @@ use crate::model::{
     codec::{self, Stored},
 };
 
-/// The value that some stored bytes hold; `what` names the row for the error.
+/// Decodes stored bytes; `what` names the row in the error.
 pub(super) fn decode<T: Stored>(bytes: &[u8], what: impl FnOnce() -> String) -> Result<T, Error> {
     codec::decode(bytes).map_err(|error| Error::Damaged(format!("{}: {error}", what())))
 }
 
-/// A text that was valid when it was stored.
+/// Parses a stored text; `what` names it in the error.
 pub(super) fn parse<T: FromStored>(text: &str, what: &str) -> Result<T, Error> {
     T::from_stored(text).map_err(|error| Error::Damaged(format!("{what} {text:?} {error}")))
 }

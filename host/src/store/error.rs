@@ -1,4 +1,4 @@
-//! How the store fails.
+//! Errors of the store.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ pub enum Error {
     /// A stored row cannot be read. The instance it belongs to is stuck; others are unaffected.
     #[error("a stored row cannot be read: {0}")]
     Damaged(String),
-    /// What is to be written does not fit what is stored, for example a turn that is not the next one: a mistake of the
-    /// host's own. The caller must drop what it believes about the instance and load it again.
+    /// The change does not fit the stored state, for example a turn that is not the next one: a bug in the host. The
+    /// caller must drop its state of the instance and load it again.
     #[error("the change does not fit what is stored: {0}")]
     Contradiction(String),
-    /// The database refused or failed (disk full, I/O error). Worth trying again later.
+    /// The database failed (disk full, I/O error). The caller may retry later.
     #[error("the database failed")]
     Database(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// A copy of the database could not be written.
     #[error("the backup was not written: {0}")]
     Backup(String),
-    /// A query for a person took too long and was interrupted. A narrower one may do.
+    /// A client's query took too long and was interrupted. A narrower query may succeed.
     #[error("the query took too long and was interrupted")]
     QueryTimedOut,
-    /// Too many queries for people wait. Worth trying again soon.
+    /// Too many queries of clients are waiting. The caller may retry soon.
     #[error("too many queries wait")]
     TooManyQueries,
-    /// Another host has taken over what was to be changed. The writer stops, and so does the host.
+    /// Another host has taken over the partition of the changed rows. The writer stops, and so does the host.
     #[error("another host has taken over")]
     NotOwner,
     /// The writer has stopped because the host is ending.
@@ -37,7 +37,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What a database said when it failed.
+    /// Wraps an error of the database.
     pub(super) fn database(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Database(Arc::new(error))
     }

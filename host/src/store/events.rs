@@ -1,16 +1,16 @@
-//! Events that nobody has taken yet, by instance and name.
+//! Pending events, which no task has taken yet, by instance and name.
 
 use std::borrow::Cow;
 
 use crate::model::{InboxSeq, InstanceNumber};
 
-/// Bytes of events after which no further one is read along when an instance is taken over.
+/// The limit for the events that are read with an instance when an owner takes it over, in bytes.
 pub(super) const ALONG_BYTES: usize = 256 << 10;
 
-/// Bytes of events after which no further one is read of some names.
+/// The limit for one read of events by name, in bytes.
 pub(super) const PAGE_BYTES: usize = 4 << 20;
 
-/// An event to be written.
+/// A row to write.
 pub(super) struct NewEvent<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) name: String,
@@ -18,7 +18,7 @@ pub(super) struct NewEvent<'a> {
     pub(super) item: Cow<'a, [u8]>,
 }
 
-/// An event to be deleted.
+/// A row to delete.
 pub(super) struct OldEvent<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) name: &'a str,

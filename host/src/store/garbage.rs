@@ -1,18 +1,18 @@
-//! Rows that nobody can reach any more: noted when they become so, and deleted in small pieces later.
+//! Rows that are no longer reachable: recorded when they become garbage, and deleted later in small pieces.
 
 use crate::model::{ExecutionNumber, InstanceNumber};
 
-/// How many executions of an instance keep their log, the current one included: an instance that continues as new for
-/// ever would otherwise fill the disk with it, while its history starts anew each time.
+/// How many executions of an instance keep their log, including the current one. Without a limit, an instance that
+/// continues as new for ever would fill the disk with log lines, although its history starts over each time.
 pub(super) const EXECUTIONS_WITH_LOG: u32 = 10;
 
-/// Rows that can go.
+/// Rows to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Garbage {
-    /// Everything of an instance that was purged or replaced.
+    /// All rows of an instance that was purged or replaced.
     Instance(InstanceNumber),
-    /// History and attempts of an execution that continued as new.
+    /// The history and attempts of an execution that continued as new.
     Execution(InstanceNumber, ExecutionNumber),
-    /// What nobody will take any more from the inbox of an instance that has ended.
+    /// The remaining inbox rows of an instance that has ended.
     Inbox(InstanceNumber),
 }

@@ -3,11 +3,11 @@
 use super::Error;
 use crate::model::{ExecutionNumber, InstanceNumber, TurnNumber};
 
-/// How many turns are read along when an instance is taken over. Enough for most histories; bounds what is read of a long
-/// one for nothing.
+/// How many turns are read with an instance when an owner takes it over. Enough for most histories; limits what is read
+/// of a long history without being needed.
 pub(super) const FIRST_TURNS: u32 = 32;
 
-/// A turn to be written.
+/// A row to write.
 pub(super) struct NewTurn<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) execution: ExecutionNumber,
@@ -15,12 +15,12 @@ pub(super) struct NewTurn<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// A turn, as errors call it.
+/// The name of a turn in errors.
 pub(super) fn name(instance: InstanceNumber, execution: ExecutionNumber, number: TurnNumber) -> String {
     format!("turn {number} of execution {execution} of instance {instance}")
 }
 
-/// A turn was found although the one before it is not there.
+/// The error for a turn whose predecessor is missing.
 pub(super) fn gap(found: &str, missing: TurnNumber) -> Error {
     Error::Damaged(format!("{found}: turn {missing} should come before it"))
 }

@@ -1,9 +1,9 @@
-//! Clients' idempotency keys: a repeated request answers as the first did.
+//! Clients' idempotency keys: a repeated request gets the answer of the first one.
 
 use super::IdempotencyKey;
 use crate::model::{InstanceId, TenantId, Timestamp};
 
-/// A key as stored.
+/// A stored key.
 #[derive(Debug, Clone)]
 pub(super) struct StoredKey {
     pub(super) tenant: TenantId,
@@ -20,7 +20,7 @@ pub(super) struct WantedKey<'a> {
     pub(super) key: &'a str,
 }
 
-/// A key to be written.
+/// A row to write.
 pub(super) struct NewKey<'a> {
     pub(super) tenant: TenantId,
     pub(super) key: &'a IdempotencyKey,

@@ -1,10 +1,10 @@
-//! Messages that wait for an instance.
+//! Messages that an instance has not consumed yet, except events.
 
 use std::borrow::Cow;
 
 use crate::model::{InboxSeq, InstanceNumber};
 
-/// A message to be written.
+/// A row to write.
 pub(super) struct NewMessage<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) seq: InboxSeq,
@@ -12,7 +12,7 @@ pub(super) struct NewMessage<'a> {
     pub(super) item: Cow<'a, [u8]>,
 }
 
-/// A message to be deleted.
+/// A row to delete.
 pub(super) struct ConsumedMessage {
     pub(super) instance: InstanceNumber,
     pub(super) seq: InboxSeq,

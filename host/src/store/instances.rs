@@ -1,4 +1,4 @@
-//! The instances' own rows: what the writer, the dispatcher and people need to know of each.
+//! The rows of instances: what the writer, the dispatcher and clients need to know about each.
 
 use super::sizes::Sizes;
 use crate::model::{
@@ -6,7 +6,7 @@ use crate::model::{
     Timestamp, TurnNumber,
 };
 
-/// What the writer must know of an instance to judge a change.
+/// What the writer must know about an instance to check a change.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct InstanceHead {
     pub(super) number: InstanceNumber,
@@ -18,7 +18,7 @@ pub(super) struct InstanceHead {
     pub(super) sizes: Sizes,
 }
 
-/// An instance to be created, in the state that its first step left it in; pending if it took none.
+/// A new instance in the state after its first step; pending if it took none.
 pub(super) struct CreatedInstance<'a> {
     pub(super) tenant: TenantId,
     pub(super) id: &'a InstanceId,
@@ -28,7 +28,7 @@ pub(super) struct CreatedInstance<'a> {
     pub(super) state: ChangedInstance<'a>,
 }
 
-/// What turns and other steps change of an instance.
+/// The columns that steps change.
 pub(super) struct ChangedInstance<'a> {
     pub(super) number: InstanceNumber,
     pub(super) status: InstanceStatus,
@@ -38,20 +38,21 @@ pub(super) struct ChangedInstance<'a> {
     pub(super) in_flight: u32,
     pub(super) module: ModuleNumber,
     pub(super) updated_at: Timestamp,
-    /// Added to the total.
+    /// The fuel that the step used, added to the total.
     pub(super) fuel: u64,
     pub(super) stuck: Option<&'a StuckReason>,
     /// The new custom status, if it changed.
     pub(super) custom_status: Option<Option<&'a str>>,
-    /// Whether a turn was written, which shows that the instance does not take the host down.
+    /// Whether a turn was written: this proves that the instance does not crash the host, and resets the count of
+    /// unclean ends.
     pub(super) took_a_turn: bool,
-    /// How much is stored of it after the batch; known when the batch is.
+    /// The instance's sizes after the batch; filled in when the batch is complete.
     pub(super) sizes: Sizes,
 }
 
-/// An instance named by its number.
+/// Selects an instance by number.
 #[derive(Clone, Copy)]
 pub(super) struct ByNumber(pub(super) InstanceNumber);
 
-/// An instance named by tenant and id.
+/// Selects an instance by tenant and id.
 pub(super) struct ById<'a>(pub(super) TenantId, pub(super) &'a InstanceId);

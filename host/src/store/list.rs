@@ -1,34 +1,34 @@
-//! Lists of a tenant's instances, page by page. Each page costs a bounded amount of work, whether it finds something or
-//! not.
+//! Lists of a tenant's instances, page by page. The cost of a page is bounded, whether it finds something or not.
 
 use super::{Cursor, InstanceSummary};
 use crate::model::{FunctionName, InstanceId, InstanceNumber, InstanceStatus, Timestamp};
 
-/// Most instances that are looked at for one page: some tens of milliseconds. A page that found less than it may have
-/// by then says where to go on.
+/// The maximum number of instances to examine for one page, which takes a few tens of milliseconds. When a page reaches
+/// it, the page ends there and says where to continue.
 pub(super) const MAX_EXAMINED: u32 = 10_000;
 
-/// Which instances a list shows; everything that is set must fit.
+/// Selects the instances of a list; an instance must match all conditions that are set.
 #[derive(Debug, Clone, Default)]
 pub struct ListFilter {
-    /// In one of these states; any if empty.
+    /// The allowed states; empty means all.
     pub statuses: Vec<InstanceStatus>,
-    /// Of that orchestration function.
+    /// The orchestration function.
     pub function: Option<FunctionName>,
-    /// Whose id begins with that.
+    /// The beginning of the id.
     pub id_prefix: Option<String>,
-    /// Created at that time or later.
+    /// Created at this time or later.
     pub created_from: Option<Timestamp>,
-    /// Created before that time.
+    /// Created before this time.
     pub created_to: Option<Timestamp>,
-    /// Children of that instance.
+    /// Children of this instance.
     pub parent: Option<InstanceNumber>,
-    /// Children of an instance that had that id and is gone.
+    /// Children of a deleted instance that had this id.
     pub orphans_of: Option<InstanceId>,
 }
 
 impl ListFilter {
-    /// The same for the children of an instance that has an id now, or had it and is gone.
+    /// Narrows the filter to the children of the instance that has an id, or, without a `number`, of a deleted instance
+    /// that had it.
     pub(super) fn of_children(self, parent: &InstanceId, number: Option<InstanceNumber>) -> Self {
         Self {
             parent: number,
@@ -37,7 +37,7 @@ impl ListFilter {
         }
     }
 
-    /// Whether it leaves something out of the index that the list walks through.
+    /// Whether it excludes rows of the index that the list walks through.
     pub(super) fn is_selective(&self) -> bool {
         let Self {
             statuses,
@@ -60,14 +60,14 @@ impl ListFilter {
 /// A page of a list, newest first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstancePage {
-    /// The instances.
+    /// The instances on this page.
     pub instances: Vec<InstanceSummary>,
-    /// Where the next page begins; none if this is the last one. A page that has a next one may be short, or empty.
+    /// Where the next page begins; `None` on the last page. Other pages may be short, or empty.
     pub next: Option<Cursor>,
 }
 
 impl InstancePage {
-    /// Whether there is nothing on it, and nothing after it.
+    /// Whether the whole rest of the list is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.instances.is_empty() && self.next.is_none()
     }

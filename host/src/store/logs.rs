@@ -1,34 +1,34 @@
-//! Instances' logs: lines that guests wrote.
+//! The logs of instances: lines that guests wrote.
 
 use std::borrow::Cow;
 
 use crate::model::{InboxSeq, InstanceNumber, LogLevel, LogLine};
 
-/// Which lines of an instance's log are wanted.
+/// Selects lines of an instance's log.
 #[derive(Debug, Clone)]
 pub struct LogFilter {
-    /// Lines of this level or a more urgent one.
+    /// The least urgent level.
     pub at_least: LogLevel,
-    /// Lines after this position; none from the beginning.
+    /// Only lines after this position; `None` starts from the beginning.
     pub after: Option<LogSeq>,
-    /// At most that many.
+    /// The maximum number of lines.
     pub limit: u32,
 }
 
-/// Position in an instance's log; grows, with gaps.
+/// A position in an instance's log. Positions increase, with gaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogSeq(pub u64);
 
-/// A line with its position.
+/// A stored line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogRow {
-    /// Where it stands.
+    /// The line's position.
     pub seq: LogSeq,
-    /// The line.
+    /// The line itself.
     pub line: LogLine,
 }
 
-/// A line to be written.
+/// A row to write.
 pub(super) struct NewLine<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) seq: InboxSeq,

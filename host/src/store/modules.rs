@@ -1,48 +1,48 @@
-//! Modules: uploaded code and who offers what.
+//! Modules: uploaded code, and which module offers which function.
 
 use crate::model::{FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp};
 
-/// How long a version keeps its bytes after it was superseded or deleted, in milliseconds, even if nothing is known to
-/// need it: a turn that looked it up just before may still commit a call to it. Any turn takes far less than this.
+/// How long a version keeps its bytes after it was superseded or deleted, in milliseconds, even if no instance needs
+/// it: a turn that looked it up just before may still commit a call to it. Any turn takes far less time than this.
 pub(super) const BYTES_GRACE_MS: u64 = 10 * 60 * 1000;
 
-/// A module to be stored under a name.
+/// A module to store under a name.
 #[derive(Debug, Clone)]
 pub struct PutModule {
-    /// Its owner.
+    /// The tenant that owns it.
     pub tenant: TenantId,
-    /// The name it is uploaded under.
+    /// The name of the module.
     pub name: String,
     /// The SHA-256 of the bytes.
     pub digest: ModuleDigest,
-    /// The component.
+    /// The bytes of the component.
     pub bytes: Vec<u8>,
-    /// What it says of itself.
+    /// The description that the component contains.
     pub description: ModuleDescription,
     /// When it was uploaded.
     pub at: Timestamp,
-    /// The id of the API key that it was uploaded with, if there was one.
+    /// The id of the API key of the upload, if there was one.
     pub by: Option<String>,
 }
 
-/// What happened to a [`PutModule`].
+/// The outcome of a [`PutModule`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PutModuleOutcome {
-    /// It is the current version of its name.
+    /// The module is the current version of its name.
     Stored {
         /// The number of the version.
         number: ModuleNumber,
-        /// Whether anything changed; false if it was the current version already.
+        /// Whether anything changed; false if it was already the current version.
         new: bool,
     },
     /// Another module of the tenant offers one of its functions; nothing was changed.
     FunctionTaken {
-        /// Which function.
+        /// The function that both offer.
         function: FunctionName,
         /// The name of the module that offers it.
         module: String,
     },
-    /// The tenant was deleted meanwhile; nothing was changed.
+    /// The tenant was deleted in the meantime; nothing was changed.
     TenantGone,
 }
 
@@ -51,30 +51,30 @@ pub enum PutModuleOutcome {
 pub struct ModuleVersion {
     /// Its number.
     pub number: ModuleNumber,
-    /// Its owner.
+    /// The tenant that owns it.
     pub tenant: TenantId,
-    /// The name it was uploaded under last.
+    /// The name of its last upload.
     pub name: String,
     /// The SHA-256 of its bytes.
     pub digest: ModuleDigest,
-    /// What it says of itself.
+    /// The description that the component contains.
     pub description: ModuleDescription,
-    /// The length of its bytes.
+    /// The size of the component in bytes.
     pub size: u64,
-    /// When it was uploaded last.
+    /// The time of its last upload.
     pub uploaded_at: Timestamp,
-    /// The id of the API key that it was uploaded with, if there was one.
+    /// The id of the API key of the upload, if there was one.
     pub uploaded_by: Option<String>,
-    /// When it stopped being the current version of its name; none while it is.
+    /// When it stopped being the current version of its name; `None` while it is.
     pub superseded_at: Option<Timestamp>,
 }
 
-/// A version that is not the current one of its name, and still has its bytes.
+/// A version that is no longer current and still has its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OldVersion {
     /// Its number.
     pub number: ModuleNumber,
-    /// Its owner.
+    /// The tenant that owns it.
     pub tenant: TenantId,
     /// When it stopped being the current version.
     pub superseded_at: Timestamp,
@@ -83,9 +83,9 @@ pub struct OldVersion {
 /// Instances that may need the bytes of an old version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PossibleUsers {
-    /// In ascending order.
+    /// The instances, in ascending order.
     pub instances: Vec<PossibleUser>,
-    /// After which instance to go on; none if there are no more.
+    /// Where to continue: after this instance. `None` if there are no more.
     pub next: Option<InstanceNumber>,
 }
 
@@ -94,9 +94,10 @@ pub struct PossibleUsers {
 pub struct PossibleUser {
     /// Its number.
     pub instance: InstanceNumber,
-    /// Whether it runs on the version; otherwise its history tells whether an outstanding call names it.
+    /// Whether the instance runs on the version. Otherwise only its history shows whether an outstanding call names the
+    /// version.
     pub runs_on_it: bool,
 }
 
-/// Most instances that are found at once.
+/// The maximum number of instances per query.
 pub(super) const MAX_USERS: u32 = 100;

@@ -1,9 +1,9 @@
-//! Which partitions a writer owns, and since when.
+//! Which partitions a writer owns, and under which epoch.
 
 use crate::model::{InstanceNumber, Partition};
 
-/// Counts the owners of a set of partitions. A database accepts the transactions of the newest owner only, so a writer that
-/// was paused while another host took over cannot commit late.
+/// Counts the owners of a set of partitions. The database accepts only transactions of the newest owner, so a writer
+/// that was paused while another host took over cannot commit late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Epoch(pub u64);
 
@@ -18,16 +18,16 @@ impl Epoch {
     }
 }
 
-/// What a writer owns: partitions, under an epoch.
+/// The partitions that a writer owns, and the epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ownership {
-    /// A bit for each partition, the lowest for the first.
+    /// One bit per partition; the lowest bit is the first partition.
     partitions: u64,
     epoch: Epoch,
 }
 
 impl Ownership {
-    /// Of all partitions.
+    /// The ownership of all partitions.
     pub(super) fn of_all(epoch: Epoch) -> Self {
         const { assert!(Partition::COUNT as u32 == u64::BITS) };
         Self {
@@ -36,12 +36,12 @@ impl Ownership {
         }
     }
 
-    /// Since when.
+    /// The epoch of this owner.
     pub(super) fn epoch(self) -> Epoch {
         self.epoch
     }
 
-    /// Whether the rows of an instance belong to it.
+    /// Whether the instance is in one of the partitions.
     pub(super) fn owns(self, instance: InstanceNumber) -> bool {
         self.partitions & (1 << instance.partition().number()) != 0
     }

@@ -1,34 +1,34 @@
-//! How much is read at once: rows are counted, and so are their bytes, because a row may have some tens of megabytes.
+//! Limits how much is read at once, in bytes: a limit in rows is not enough, because a row may have tens of megabytes.
 
-/// Bytes after which no further row is read.
+/// The usual limit of a page, in bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
-/// What may still be read.
+/// How many bytes may still be read.
 #[derive(Debug)]
 pub(super) struct Page {
     bytes: usize,
 }
 
 impl Page {
-    /// About what a row takes beside its content, where rows are small and many.
+    /// The approximate overhead of a row in bytes, which matters if there are many small rows.
     pub(super) const ROW_BYTES: usize = 128;
 
-    /// Nothing read yet.
+    /// An empty page of the usual size.
     pub(super) fn new() -> Self {
         Self::of(PAGE_BYTES)
     }
 
-    /// A page of another size.
+    /// An empty page of another size, in bytes.
     pub(super) fn of(bytes: usize) -> Self {
         Self { bytes }
     }
 
-    /// Counts a row. The first is always read.
+    /// Counts a row that was read. The first row is always read, whatever its size.
     pub(super) fn read(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Whether no further row is to be read.
+    /// Whether to stop reading.
     pub(super) fn is_full(&self) -> bool {
         self.bytes == 0
     }

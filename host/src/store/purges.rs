@@ -1,43 +1,43 @@
-//! What a purge finds before it deletes: instances that ended long enough ago, and what belongs to an instance.
+//! What a purge looks up before it deletes: ended instances by age, and the descendants of an instance.
 
 use crate::model::{InstanceId, InstanceNumber, InstanceStatus, Timestamp};
 
-/// Most instances that are named because they have not ended.
+/// The maximum number of instances to report because they have not ended.
 pub(super) const MAX_NAMED: usize = 20;
 
-/// Some of the instances that a purge of many deletes.
+/// One page of the instances that match an [`EndedFilter`].
 pub(super) struct Ended {
-    /// Which ones, in ascending order.
+    /// The instances, in ascending order.
     pub(super) instances: Vec<InstanceNumber>,
-    /// After which to go on; none if there are no more.
+    /// Where to continue: after this instance. `None` if there are no more.
     pub(super) next: Option<InstanceNumber>,
 }
 
-/// Which instances a purge of many deletes.
+/// Selects the instances that a purge deletes.
 pub(super) struct EndedFilter {
-    /// In one of these states, in which an instance has ended.
+    /// The allowed states. An instance has ended in each of them.
     pub(super) statuses: Vec<InstanceStatus>,
-    /// Ended before this time.
+    /// Only instances that ended before this time.
     pub(super) before: Timestamp,
-    /// After this one.
+    /// Only instances after this one.
     pub(super) after: Option<InstanceNumber>,
-    /// At most that many.
+    /// The maximum number of instances.
     pub(super) limit: u32,
 }
 
-/// An instance and what belongs to it: its sub-orchestrations, theirs, and so on.
+/// An instance and its descendants: its sub-orchestrations, theirs, and so on.
 pub(super) struct Tree {
-    /// The state of the instance itself; none if it is gone.
+    /// The status of the root; `None` if it does not exist.
     pub(super) status: Option<InstanceStatus>,
-    /// All that have ended, itself included. Children come before their parents: whatever part of the list is deleted,
-    /// the rest still hangs together.
+    /// All instances of the tree that have ended, including the root. Children come before their parents, so the rest
+    /// stays connected whatever prefix of the list is deleted.
     pub(super) ended: Vec<InstanceNumber>,
-    /// Some of those that have not.
+    /// Some of the instances that have not ended.
     pub(super) live: Vec<InstanceId>,
 }
 
 impl Tree {
-    /// Takes those that have ended, with how far below the root each is.
+    /// Sets the ended instances, given the depth of each below the root.
     pub(super) fn set_ended(&mut self, mut ended: Vec<(u64, InstanceNumber)>) {
         ended.sort_unstable_by(|a, b| b.cmp(a));
         self.ended = ended.into_iter().map(|(_, number)| number).collect();

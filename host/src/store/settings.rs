@@ -1,30 +1,30 @@
-//! What activities may ask for by name.
+//! Settings and secrets that activities may read by name.
 
 use crate::model::{TenantId, Timestamp};
 
 /// A plain setting or a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SettingKind {
-    /// Its value may be shown.
+    /// A setting, whose value may be shown.
     Plain = 0,
-    /// Its value is sealed.
+    /// A secret, whose value is sealed.
     Secret = 1,
 }
 
 /// A setting as it is stored.
 #[derive(Clone, PartialEq)]
 pub struct SettingRow {
-    /// Whose.
+    /// The tenant that the setting belongs to.
     pub tenant: TenantId,
-    /// What it is.
+    /// Whether it is a setting or a secret.
     pub kind: SettingKind,
     /// Its name.
     pub name: String,
     /// UTF-8 text, or a sealed secret.
     pub value: Vec<u8>,
-    /// The modules that may ask for it.
+    /// The names of the modules whose activities may read it.
     pub modules: Vec<String>,
-    /// When it was set.
+    /// When it was last set.
     pub updated_at: Timestamp,
 }
 

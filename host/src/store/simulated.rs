@@ -1,9 +1,9 @@
-//! The disk of the simulation: what a database file would hold, in memory, with faults on demand.
+//! A simulated disk: the content of a database file in memory, with injected faults.
 //!
-//! Stands in for SQLite below the [seam](super::backend); everything above it is real. It survives what
-//! it is told to survive: a [`Disk`] outlives the runtime that a simulated host ran on, a transaction that was not
-//! committed does not. [`FaultPlan`] decides about each step: how long it takes, whether it fails, whether the host ends in
-//! the middle of it. That it answers as SQLite does is shown by the tests of the store, which run over both.
+//! Replaces SQLite below the [seam](super::backend); everything above it is real. A [`Disk`] outlives the runtime of a
+//! simulated host, but a transaction that was not committed does not. A [`FaultPlan`] decides for each step how long it
+//! takes, whether it fails, and whether the host ends during it. The tests of the store run over both backends and
+//! prove that they give the same answers.
 
 mod catalogue;
 mod check;
@@ -25,67 +25,67 @@ use super::{
     writer::WriteGate,
 };
 
-/// A step that the disk is about to take.
+/// A step of the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Answer a query.
     Read,
     /// Begin a transaction.
     Begin,
-    /// Ask or write something in a transaction.
+    /// Read or write in a transaction.
     Write,
     /// Commit a transaction.
     Commit,
 }
 
-/// What becomes of a step.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// It is done.
+    /// The step succeeds.
     Done,
-    /// It fails and changes nothing.
+    /// The step fails and changes nothing.
     Fails,
-    /// The host ends before it is done: it never returns.
+    /// The host ends before the step is done: the call never returns.
     HostEndsBefore,
-    /// The host ends when it is done and before anybody knows: it never returns.
+    /// The host ends after the step is done, but before it is answered: the call never returns.
     HostEndsAfter,
 }
 
-/// How a step goes.
+/// The result and the duration of a step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Treatment {
-    /// How long it takes until it is done.
+    /// The time until the step is done.
     pub(crate) before: Duration,
-    /// And then until the answer is there.
+    /// The time from then until the answer arrives.
     pub(crate) after: Duration,
     pub(crate) ending: Ending,
 }
 
-/// Decides what happens to each step, and sees what was committed.
+/// Decides the result of each step, and observes all commits.
 pub(crate) trait FaultPlan: Send + Sync {
-    /// What is to happen to the next step.
+    /// Decides the result of the next step.
     fn of(&self, step: Step) -> Treatment;
 
-    /// Something was committed.
+    /// Observes a commit.
     fn committed(&self, before: &Content, after: &Content);
 }
 
-/// A mistake that is planted to show that it would be found.
+/// A bug that is planted to prove that the checkers detect it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// Now and then a turn is not written with the rest of its commit.
+    /// Some turns are not written with the rest of their commit.
     LosesTurns,
-    /// What was committed last is gone after a crash, although it was answered.
+    /// The last commit is lost in a crash, although it was answered.
     AnswersBeforeCommit,
-    /// Now and then an outcome is written into history twice.
+    /// Some outcomes are written into the history twice.
     RepeatsOutcomes,
-    /// Messages that were taken stay in the inbox.
+    /// Consumed messages stay in the inbox.
     KeepsMessages,
-    /// Nobody is woken by time after a restart.
+    /// After a restart, no instance is woken at its time.
     ForgetsWakeUps,
-    /// Now and then a turn that was written before is overwritten.
+    /// Some turns are overwritten later.
     RewritesTurns,
-    /// Now and then an event that waits is gone when an execution continues as new.
+    /// Some pending events are lost when an execution continues as new.
     LosesEvents,
 }
 
@@ -94,17 +94,17 @@ pub(crate) enum Sabotage {
 pub(crate) struct Disk(Arc<Mutex<State>>);
 
 struct State {
-    /// What is committed.
+    /// The committed content.
     content: Content,
-    /// What a crash leaves: the same, if nothing is sabotaged.
+    /// The content after a crash: the same, unless a planted bug loses commits.
     durable: Content,
     fault_plan: Arc<dyn FaultPlan>,
-    /// That of the newest owner.
+    /// The epoch of the newest owner.
     epoch: Epoch,
     sabotage: Option<Sabotage>,
-    /// Commits so far, to sabotage some of them.
+    /// The number of commits so far, to select those in which a planted bug shows.
     commits: u64,
-    /// Most events that a query reads, and most names.
+    /// The maximum number of events, and of names, that a query reads.
     events_at_once: usize,
 }
 
@@ -115,7 +115,7 @@ impl fmt::Debug for Disk {
 }
 
 impl Treatment {
-    /// Done at once.
+    /// The step succeeds at once.
     pub(crate) const SMOOTH: Self = Self {
         before: Duration::ZERO,
         after: Duration::ZERO,
@@ -138,7 +138,7 @@ impl Disk {
         })))
     }
 
-    /// From now on, queries read so few events that most instances have more.
+    /// Makes queries read so few events that most instances have more.
     pub(crate) fn read_few_events(&self) {
         self.lock().events_at_once = 2;
     }
@@ -147,12 +147,12 @@ impl Disk {
         self.lock().events_at_once
     }
 
-    /// What is committed now. Cheap.
+    /// The committed content. Cheap to clone.
     pub(crate) fn content(&self) -> Content {
         self.lock().content.clone()
     }
 
-    /// The host has ended.
+    /// Crashes the host.
     pub(crate) fn crash(&self) {
         let mut state = self.lock();
         state.content = state.durable.clone();
@@ -178,7 +178,7 @@ impl Disk {
         self.lock().sabotage
     }
 
-    /// Applies the fault plan to a step, up to the moment at which it is done.
+    /// Applies the fault plan to a step until the step is done.
     async fn begin_step(&self, step: Step) -> Result<Treatment, Error> {
         let fault_plan = self.lock().fault_plan.clone();
         let treatment = fault_plan.of(step);
@@ -193,7 +193,7 @@ impl Disk {
         }
     }
 
-    /// Takes the time until the answer is there.
+    /// Waits until the answer arrives.
     async fn end_step(&self, treatment: Treatment) {
         if treatment.ending == Ending::HostEndsAfter {
             std::future::pending::<()>().await;
@@ -201,7 +201,7 @@ impl Disk {
         pass(treatment.after).await;
     }
 
-    /// Runs a query over what is committed at one moment.
+    /// Runs a query over a snapshot of the committed content.
     async fn read<T>(&self, query: impl FnOnce(&Content) -> Result<T, Error>) -> Result<T, Error> {
         let treatment = self.begin_step(Step::Read).await?;
         let found = query(&self.content());
@@ -209,7 +209,7 @@ impl Disk {
         found
     }
 
-    /// Commits the last of these stages; the others led to it.
+    /// Commits the last of these stages; the others are the steps that led to it.
     fn commit(&self, stages: Vec<Content>) {
         let content = stages.last().expect("a transaction has an end").clone();
         let (mut before, fault_plan) = {
@@ -228,14 +228,14 @@ impl Disk {
         }
     }
 
-    /// Whether this time something goes wrong on purpose.
+    /// Whether a planted bug shows in this commit.
     fn sabotages(&self, what: Sabotage) -> bool {
         let state = self.lock();
         state.sabotage == Some(what) && state.commits % 5 == 4
     }
 }
 
-/// Lets time pass, or at least the others go first: a real database answers from another thread.
+/// Waits, or at least yields to other tasks: a real database answers from another thread.
 async fn pass(time: Duration) {
     if time.is_zero() {
         tokio::task::yield_now().await;
@@ -245,7 +245,7 @@ async fn pass(time: Duration) {
 }
 
 impl Store {
-    /// Opens the store of a simulated disk.
+    /// Opens the store on a simulated disk.
     ///
     /// # Errors
     /// When the fault plan says so.

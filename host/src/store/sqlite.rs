@@ -1,7 +1,8 @@
-//! SQLite: a database file in a data folder, and all that names SQL or sqlx.
+//! SQLite: a database file in a data folder, and all code that uses SQL or sqlx.
 //!
-//! Above is the seam ([`backend`](super::backend)); sqlx's types and errors end here. There is a file per table, with one
-//! function per query. One host owns the folder, so what its writer remembers is true.
+//! The users of this module go through the seam ([`backend`](super::backend)); sqlx's types and errors stay below it.
+//! There is a file per table, with one function per query. Only one host can open the folder, so its writer may cache
+//! rows.
 
 mod administration;
 mod attempts;
@@ -51,37 +52,38 @@ use super::{
     writer::WriteGate,
 };
 
-/// How a store is opened.
+/// The options of a store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The folder of the database; made at the first start.
+    /// The folder of the database; created at the first start.
     pub data_dir: PathBuf,
-    /// How many of the engine's queries can run at a time.
+    /// How many queries of the engine can run at a time.
     pub readers: u32,
-    /// How many of people's queries can run at a time, beside those.
+    /// How many queries of clients can run at a time, in addition to those of the engine.
     pub people_readers: u32,
-    /// How long one of people's queries may run before it is interrupted.
+    /// How long a query of a client may run before it is interrupted.
     pub query_time: Duration,
-    /// When an answer is given.
+    /// The durability of an answered change.
     pub synchronous: Synchronous,
-    /// When SQLite's log is that long, in bytes, the writer pauses for a moment so that it can start over.
+    /// The length of SQLite's log in bytes at which the writer pauses for a moment, so that the log can start over.
     pub max_log_bytes: u64,
-    /// The database file never grows beyond that, in bytes; commits that need more fail.
+    /// The maximum size of the database file in bytes; commits that need more fail.
     pub max_bytes: Option<u64>,
 }
 
-/// What an answer to a change means.
+/// What an answer to a change guarantees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Synchronous {
-    /// It is on disk and survives a loss of power.
+    /// The change is on disk and survives a power failure.
     #[default]
     Full,
-    /// It survives the end of the host, but a loss of power may undo the last moments. For tests and benchmarks.
+    /// The change survives the end of the host, but a power failure may undo the last changes. For tests and
+    /// benchmarks.
     Normal,
 }
 
 impl StoreOptions {
-    /// The usual settings for a folder.
+    /// The default options for a folder.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -95,17 +97,17 @@ impl StoreOptions {
     }
 }
 
-/// What keeps the file in order while the writer runs.
+/// The work on the file beside the writer: checkpoints, and the lock.
 pub(super) struct Upkeep {
     checkpointer: Checkpointer,
     readers: Readers,
     people: People,
-    /// Keeps other hosts out until the service has ended.
+    /// Prevents other hosts from opening the folder until the service has ended.
     _lock: File,
 }
 
 impl Upkeep {
-    /// Runs the writer and shortens the log beside it; then closes the database.
+    /// Runs the writer and, beside it, the checkpointer; then closes the database.
     pub(super) async fn beside(self, writing: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
         let Self {
             checkpointer,
@@ -113,7 +115,7 @@ impl Upkeep {
             people,
             _lock,
         } = self;
-        // Ends the checkpointer after the writer, also if the writer panics or this future is dropped.
+        // Stops the checkpointer after the writer, even if the writer panics or this future is dropped.
         let stop = CancellationToken::new();
         let written = async {
             let _stop = stop.clone().drop_guard();
@@ -128,10 +130,10 @@ impl Upkeep {
 }
 
 impl Store {
-    /// Opens the store of a data folder, which is made if need be, and which nobody else may have open.
+    /// Opens the store of a data folder, and creates the folder if necessary. No other process may have it open.
     ///
     /// # Errors
-    /// [`Error::Unusable`] when the folder is in use, not writable, or not of a version that this host knows.
+    /// [`Error::Unusable`] when the folder is in use, not writable, or has an unknown version.
     pub async fn open(options: &StoreOptions) -> Result<(Self, StoreService), Error> {
         let lock = open::lock_folder(&options.data_dir)?;
         let found = inspect::look(&options.data_dir);

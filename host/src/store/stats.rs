@@ -1,4 +1,4 @@
-//! Counters of what the writer did, for metrics and benchmarks.
+//! Counters of the writer, for metrics and benchmarks.
 
 use std::sync::atomic::{
     AtomicU64, AtomicUsize,
@@ -9,18 +9,19 @@ use std::time::Duration;
 use crate::metrics::{Counter, Distribution, Histogram};
 use crate::model::InboxSeq;
 
-/// Ranges of the time of a transaction, in microseconds: a quiet disk takes some hundred, a busy one milliseconds.
+/// Histogram buckets for the duration of a transaction, in microseconds: hundreds on a quiet disk, thousands on a busy
+/// one.
 const MICROS: [u64; 14] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
 ];
 
-/// Ranges of the operations in a transaction, up to the most that there can be.
+/// Histogram buckets for the operations in a transaction, up to the maximum.
 const OPERATIONS: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/// Ranges of the rows in a transaction.
+/// Histogram buckets for the rows in a transaction.
 const ROWS: [u64; 8] = [1, 4, 16, 64, 256, 1_024, 4_096, 16_384];
 
-/// Counted since the host started.
+/// The writer's counters, since the host started.
 #[derive(Debug)]
 pub(super) struct Stats {
     operations: Counter,
@@ -36,27 +37,27 @@ pub(super) struct Stats {
     backlog: AtomicUsize,
 }
 
-/// What the writer did since the host started.
+/// A snapshot of the writer's counters since the host started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreStats {
     /// Operations answered: turn commits, starts, messages and the like.
     pub operations: u64,
-    /// Rows written or deleted by them.
+    /// Rows that they wrote or deleted.
     pub rows: u64,
-    /// Transactions they were written in.
+    /// Transactions that contained them.
     pub batches: u64,
-    /// Operations that the database rejected, and batches that it could not begin.
+    /// Operations that the database rejected, and batches whose transaction could not begin.
     pub failures: u64,
-    /// Times that the writer paused so that SQLite's log could start over.
+    /// How often the writer paused so that SQLite's log could start over.
     pub checkpoint_pauses: u64,
-    /// Checkpoints that could not shorten SQLite's log, because a reader needed what was there before it.
+    /// Checkpoints that could not shorten SQLite's log because a reader still needed older data.
     pub checkpoints_in_use: u64,
 }
 
-/// How large and how slow the writer's transactions were.
+/// The sizes and durations of the writer's transactions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchStats {
-    /// From the beginning of a transaction until it was on disk, in microseconds.
+    /// The time from the beginning of a transaction until it was on disk, in microseconds.
     pub micros: Distribution,
     /// Operations in a transaction.
     pub operations: Distribution,
@@ -83,7 +84,7 @@ impl Default for Stats {
 }
 
 impl Stats {
-    /// Counts a batch that was written.
+    /// Counts a committed batch.
     pub(super) fn count_batch(&self, operations: usize, rows: u64, took: Duration) {
         self.operations.add(operations as u64);
         self.rows.add(rows);
@@ -94,42 +95,42 @@ impl Stats {
         self.batch_rows.record(rows);
     }
 
-    /// Notes the newest message that is on disk.
+    /// Sets the newest message on disk.
     pub(super) fn set_newest_message(&self, seq: InboxSeq) {
         self.newest_message.store(seq.0, Release);
     }
 
-    /// No message that is on disk now is newer than that.
+    /// The newest message on disk.
     pub(super) fn newest_message(&self) -> InboxSeq {
         InboxSeq(self.newest_message.load(Acquire))
     }
 
-    /// Notes how many operations the writer has taken and not begun.
+    /// Sets the number of operations that the writer has received but not started.
     pub(super) fn set_backlog(&self, operations: usize) {
         self.backlog.store(operations, Relaxed);
     }
 
-    /// How many those are.
+    /// The number of operations that the writer has received but not started.
     pub(super) fn backlog(&self) -> usize {
         self.backlog.load(Relaxed)
     }
 
-    /// Counts something that was not written.
+    /// Counts an operation or batch that was not written.
     pub(super) fn count_failure(&self) {
         self.failures.increment();
     }
 
-    /// Counts that the writer pauses for a checkpoint.
+    /// Counts a pause of the writer for a checkpoint.
     pub(super) fn count_checkpoint_pause(&self) {
         self.checkpoint_pauses.increment();
     }
 
-    /// Counts a checkpoint that a reader stood in the way of.
+    /// Counts a checkpoint that a reader blocked.
     pub(super) fn count_checkpoint_in_use(&self) {
         self.checkpoints_in_use.increment();
     }
 
-    /// The counts now.
+    /// A snapshot of the counters.
     pub(super) fn read(&self) -> StoreStats {
         StoreStats {
             operations: self.operations.get(),
@@ -141,7 +142,7 @@ impl Stats {
         }
     }
 
-    /// Sizes and times by now.
+    /// A snapshot of sizes and durations.
     pub(super) fn read_batches(&self) -> BatchStats {
         BatchStats {
             micros: self.batch_micros.read(),

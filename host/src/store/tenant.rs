@@ -1,4 +1,4 @@
-//! What people ask about: queries that see one tenant only.
+//! Queries of clients, which see only one tenant.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::model::{
     ModuleNumber, Outcome, Payload, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
-/// The rows of one tenant. Cheap to make.
+/// The handle for the rows of one tenant. Cheap to create.
 #[derive(Debug, Clone)]
 pub struct TenantStore {
     readers: Readers,
@@ -22,7 +22,7 @@ pub struct TenantStore {
     tenant: TenantId,
 }
 
-/// What a list shows of an instance.
+/// An instance in a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstanceSummary {
     /// Its number.
@@ -31,120 +31,120 @@ pub struct InstanceSummary {
     pub id: InstanceId,
     /// The orchestration function.
     pub function: FunctionName,
-    /// The module version it runs on.
+    /// The digest of the module version that it runs on.
     pub module_digest: ModuleDigest,
-    /// Its state.
+    /// The instance's status.
     pub status: InstanceStatus,
     /// The current execution.
     pub execution: ExecutionNumber,
-    /// The last turn written in it.
+    /// The last turn in the current execution.
     pub last_turn: TurnNumber,
-    /// When it was accepted.
+    /// When the host accepted the request.
     pub created_at: Timestamp,
-    /// When it last took a step.
+    /// When it took its last step.
     pub updated_at: Timestamp,
-    /// What the guest says about its progress.
+    /// The progress that the guest reported.
     pub custom_status: Option<Payload>,
-    /// Why it is stuck, when it is.
+    /// The reason if the instance is stuck, otherwise `None`.
     pub stuck: Option<StuckReason>,
-    /// The instance that waits for it.
+    /// The instance that waits for it, if any.
     pub parent_id: Option<InstanceId>,
-    /// Fuel that its turns have used.
+    /// The fuel that all its turns have used.
     pub fuel: u64,
 }
 
-/// Everything about one instance but its history.
+/// All data of one instance except its history.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstanceDetails {
-    /// What a list shows.
+    /// The same data as in a list.
     pub summary: InstanceSummary,
     /// The input of the current execution.
     pub input: Option<Payload>,
-    /// How it ended, once it has: result or failure; none if a person ended it.
+    /// The result or failure if the instance has ended; `None` if it was terminated.
     pub outcome: Option<Outcome>,
-    /// Why a person ended it, if one did.
+    /// The reason if the instance was terminated, otherwise `None`.
     pub terminated: Option<String>,
 }
 
-/// How much a tenant has.
+/// The numbers of a tenant's modules and instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TenantHoldings {
-    /// Its modules.
+    /// The tenant's modules.
     pub modules: ModuleHoldings,
-    /// Instances, those that have ended included.
+    /// All instances, including those that have ended.
     pub instances: u64,
     /// Instances that have not ended.
     pub live_instances: u64,
 }
 
-/// The instance that has an id, as far as a message for it is concerned.
+/// The instance that currently has an id: what the sender of a message must know about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addressee {
     /// Its number.
     pub number: InstanceNumber,
-    /// The version that it is pinned to.
+    /// The module version that it runs on.
     pub module: ModuleNumber,
-    /// Its orchestration.
+    /// The orchestration function.
     pub function: FunctionName,
-    /// Its state.
+    /// The instance's status.
     pub status: InstanceStatus,
 }
 
-/// How many modules a tenant has.
+/// The number and size of a tenant's modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModuleHoldings {
-    /// Modules that have a name.
+    /// The number of modules that have a name.
     pub modules: u64,
     /// Bytes of all stored versions of its modules.
     pub bytes: u64,
 }
 
-/// Which turns of a history are wanted.
+/// Selects turns of a history.
 #[derive(Debug, Clone, Copy)]
 pub struct HistoryFilter {
-    /// Where to begin.
+    /// Where the page begins.
     pub from: HistoryFrom,
-    /// At most that many.
+    /// The maximum number of turns.
     pub limit: u32,
 }
 
 /// Where a page of a history begins.
 #[derive(Debug, Clone, Copy)]
 pub enum HistoryFrom {
-    /// After a turn of whichever execution is the current one.
+    /// After this turn of the current execution.
     Turn(TurnNumber),
-    /// Where a page before ended.
+    /// Where the previous page ended.
     Cursor(HistoryCursor),
 }
 
-/// What became of the question for a history.
+/// The result of a query for a history.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FoundHistory {
-    /// The turns.
+    /// A page of turns.
     Page(HistoryPage),
-    /// The cursor is of an execution that is not the current one any more: the instance continued as new, or another
-    /// one has its id. Its turns are deleted.
+    /// The cursor belongs to an execution that is no longer current, and whose turns are deleted: the instance
+    /// continued as new, or a new instance has its id.
     Over,
 }
 
 /// A page of the history of an execution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HistoryPage {
-    /// Which execution.
+    /// The execution.
     pub execution: ExecutionNumber,
     /// Its turns, in order.
     pub turns: Vec<Turn>,
     /// The last attempts of the tasks that these turns scheduled, by task and ordinal: at most
-    /// [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT) of each, and fewer where they would be many bytes.
+    /// [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT) of each, and fewer if they are large.
     pub attempts: Vec<AttemptRow>,
-    /// How many attempts those tasks have had; nothing of tasks that have had none.
+    /// How many attempts these tasks have had. Tasks without attempts have no entry.
     pub attempt_totals: BTreeMap<TaskId, u32>,
     /// Where the next page begins, if more turns follow.
     pub next: Option<HistoryCursor>,
 }
 
 impl InstanceDetails {
-    /// Of an instance, with the last turn of one that has ended.
+    /// The details of an instance; `last` is the last turn of one that has ended.
     pub(super) fn new(summary: InstanceSummary, input: Option<Payload>, last: Option<Turn>) -> Self {
         let (outcome, terminated) = last.map_or((None, None), end_of);
         Self {
@@ -157,7 +157,7 @@ impl InstanceDetails {
 }
 
 impl HistoryFrom {
-    /// The turn after which a page of an instance's current execution begins; none if it is one of another execution.
+    /// The turn after which the page begins; `None` if the cursor belongs to another execution than the current one.
     pub(super) fn after(self, instance: &InstanceSummary) -> Option<TurnNumber> {
         match self {
             Self::Turn(after) => Some(after),
@@ -170,7 +170,7 @@ impl HistoryFrom {
 }
 
 impl HistoryPage {
-    /// Turns of the current execution of an instance after a turn, with the attempts of their tasks.
+    /// A page of turns of the current execution of an instance, with the attempts of their tasks.
     pub(super) fn new(
         instance: &InstanceSummary,
         after: TurnNumber,
@@ -201,7 +201,7 @@ impl TenantStore {
         }
     }
 
-    /// An instance with its input and, when it has ended, its outcome.
+    /// An instance with its input and, if it has ended, its outcome.
     ///
     /// # Errors
     /// When the query fails, or rows of the instance cannot be read.
@@ -209,7 +209,7 @@ impl TenantStore {
         self.people.details(self.tenant, id).await
     }
 
-    /// An instance as [`instance`](Self::instance) shows it, and turns of its current execution, both of one moment.
+    /// Like [`instance`](Self::instance), with turns of its current execution, both from the same snapshot.
     ///
     /// # Errors
     /// [`Error::Damaged`] when rows of the instance cannot be read, or a turn is missing; otherwise when the query fails.
@@ -221,8 +221,8 @@ impl TenantStore {
         self.people.details_with_history(self.tenant, id, filter).await
     }
 
-    /// How much the tenant has. Walks through its instances: for administrators, who do not wait for the tenant's own
-    /// queries.
+    /// The numbers of the tenant's modules and instances. Walks through all instances; for administrators, so it does
+    /// not wait for the tenant's own queries.
     ///
     /// # Errors
     /// When the query fails.
@@ -230,7 +230,7 @@ impl TenantStore {
         self.people.holdings(self.tenant).await
     }
 
-    /// How many modules the tenant has.
+    /// The number and size of the tenant's modules.
     ///
     /// # Errors
     /// When the query fails.
@@ -238,7 +238,7 @@ impl TenantStore {
         self.people.module_holdings(self.tenant).await
     }
 
-    /// What each function of the tenant has used on some days, by kind and name.
+    /// The usage of each function of the tenant on these days, by kind and name.
     ///
     /// # Errors
     /// When the query fails, or a row cannot be read.
@@ -246,7 +246,8 @@ impl TenantStore {
         self.people.usage(self.tenant, days).await
     }
 
-    /// Instances, newest first, from a cursor on. Instances that are created meanwhile do not shift the pages.
+    /// Instances, newest first, starting at a cursor. Instances that are created between two calls do not shift the
+    /// pages.
     ///
     /// # Errors
     /// When the query fails, or a row cannot be read.
@@ -254,8 +255,8 @@ impl TenantStore {
         self.people.list(self.tenant, filter, from, limit).await
     }
 
-    /// The same of the children of an instance. Those of an instance that is gone are found by looking through all
-    /// instances; none if there is neither the instance nor a child of it.
+    /// Like [`list`](Self::list), for the children of an instance. The children of a deleted instance are found by a
+    /// search through all instances. Returns `None` if there is neither the instance nor a child of it.
     ///
     /// # Errors
     /// When the query fails, or a row cannot be read.
@@ -271,7 +272,7 @@ impl TenantStore {
             .await
     }
 
-    /// Lines of an instance's log, in order; none if there is no such instance.
+    /// Lines of an instance's log, in order; `None` if there is no such instance.
     ///
     /// # Errors
     /// When the query fails.
@@ -295,21 +296,21 @@ impl TenantStore {
         self.people.module_named(self.tenant, name).await
     }
 
-    /// Ended instances that a purge of many deletes.
+    /// A page of ended instances, for a purge.
     pub(super) async fn ended(&self, filter: &EndedFilter) -> Result<Ended, Error> {
         self.people.ended(self.tenant, filter).await
     }
 
-    /// An instance and what belongs to it.
+    /// An instance and its descendants.
     pub(super) async fn tree(&self, root: InstanceNumber) -> Result<Tree, Error> {
         self.people.tree(self.tenant, root).await
     }
 }
 
-/// What the engine asks about one instance of a tenant, over its own readers: it is on the way of events and of those who
-/// wait for an end.
+/// Queries of the engine about one instance of a tenant. They use the engine's readers, because events and clients that
+/// wait for the end of an instance depend on them.
 impl TenantStore {
-    /// An instance as a list shows it.
+    /// An instance as in a list.
     ///
     /// # Errors
     /// When the database fails, or the row cannot be read.
@@ -317,7 +318,7 @@ impl TenantStore {
         self.readers.summary(self.tenant, id).await
     }
 
-    /// The number of the instance that has the id now.
+    /// The number of the instance that currently has the id.
     ///
     /// # Errors
     /// When the database fails.
@@ -325,7 +326,7 @@ impl TenantStore {
         self.readers.number(self.tenant, id).await
     }
 
-    /// Whom a message for an id concerns now.
+    /// The instance that currently has the id, for a message.
     ///
     /// # Errors
     /// When the database fails.
@@ -334,7 +335,7 @@ impl TenantStore {
     }
 }
 
-/// The input that an execution was given, told by its first turn.
+/// The input of an execution, from its first turn.
 pub(super) fn input_of(first: &Turn) -> Option<Payload> {
     first.arrivals.iter().find_map(|arrival| match arrival {
         Arrival::Started(started) => Some(started.input.clone()),
@@ -342,7 +343,7 @@ pub(super) fn input_of(first: &Turn) -> Option<Payload> {
     })
 }
 
-/// How an instance ended, told by its last turn.
+/// How an instance ended, from its last turn: its outcome, and the reason if it was terminated.
 fn end_of(last: Turn) -> (Option<Outcome>, Option<String>) {
     let terminated = last.arrivals.into_iter().find_map(|arrival| match arrival {
         Arrival::Terminated { reason } => Some(reason),

@@ -1,4 +1,4 @@
-//! What tenants have used, per day and function, added up as it is recorded.
+//! Resource usage of tenants, summed up per day and function when it is recorded.
 
 use std::collections::BTreeMap;
 
@@ -6,64 +6,64 @@ use crate::model::{FunctionKind, FunctionName, TenantId, Timestamp};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// A turn or an attempt that was run, for the books.
+/// The usage of one turn or attempt, for accounting.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Used {
-    /// On whose behalf.
+    /// The tenant that it ran for.
     pub tenant: TenantId,
-    /// A turn of an orchestration, or an attempt of an activity.
+    /// Whether it was a turn of an orchestration or an attempt of an activity.
     pub kind: FunctionKind,
-    /// Its function.
+    /// The function that ran.
     pub function: FunctionName,
     /// When it ended.
     pub at: Timestamp,
-    /// How much it took.
+    /// The resources that it used.
     pub amount: Amount,
 }
 
-/// How much turns or attempts took together.
+/// The total usage of some turns or attempts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// How many.
+    /// The number of turns or attempts.
     pub count: u64,
     /// How many of them failed.
     pub failed: u64,
-    /// Fuel.
+    /// The fuel that they used.
     pub fuel: u64,
-    /// Wall-clock time in milliseconds; of attempts only.
+    /// Wall-clock time in milliseconds; only for attempts.
     pub wall_ms: u64,
-    /// Bytes of payloads given to them.
+    /// Bytes of their input payloads.
     pub bytes_in: u64,
-    /// Bytes of payloads that they gave.
+    /// Bytes of their output payloads.
     pub bytes_out: u64,
-    /// Bytes that their outgoing requests sent; of attempts only.
+    /// Bytes that their outgoing requests sent; only for attempts.
     pub http_sent: u64,
-    /// Bytes that these received.
+    /// Bytes that their outgoing requests received; only for attempts.
     pub http_received: u64,
 }
 
-/// What one function of a tenant has used.
+/// The usage of one function of a tenant.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FunctionUsage {
-    /// Turns of an orchestration, or attempts of an activity.
+    /// Whether these are turns of an orchestration or attempts of an activity.
     pub kind: FunctionKind,
     /// The function.
     pub function: FunctionName,
-    /// Together.
+    /// The total.
     pub amount: Amount,
 }
 
-/// The days from midnight UTC to midnight UTC that a usage is asked for.
+/// A range of days (UTC).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Days {
-    /// In days since the epoch.
+    /// The first day, in days since the Unix epoch.
     pub(super) first: u64,
-    /// The last one included.
+    /// The last day, inclusive.
     pub(super) last: u64,
 }
 
 impl Days {
-    /// All days that have a moment from the first time on, and before the second.
+    /// All days that overlap the time from `from` (inclusive) to `before` (exclusive).
     pub fn between(from: Option<Timestamp>, before: Option<Timestamp>) -> Self {
         let largest = i64::MAX.unsigned_abs();
         Self {
@@ -74,7 +74,7 @@ impl Days {
 }
 
 impl Amount {
-    /// Adds another one.
+    /// Adds another amount.
     pub fn add(&mut self, other: Self) {
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         add(&mut self.count, other.count);
@@ -88,7 +88,7 @@ impl Amount {
     }
 }
 
-/// What the operations of a batch have used: one row for each tenant, day and function.
+/// The usage of all operations of a batch: one row per tenant, day and function.
 #[derive(Default)]
 pub(super) struct UsageRows<'a>(BTreeMap<(TenantId, u64, FunctionKind, &'a FunctionName), Amount>);
 
@@ -114,7 +114,7 @@ impl<'a> UsageRows<'a> {
     }
 }
 
-/// A row to be added to what is there.
+/// A row whose amounts are added to the stored ones.
 pub(super) struct UsageRow<'a> {
     pub(super) tenant: TenantId,
     pub(super) day: u64,
