@@ -1,8 +1,8 @@
-//! What the store promises, each promise as a test over every backend.
+//! Tests of the store's guarantees, over every backend.
 //!
-//! What is about files, and how SQLite finds rows, is tested beside the SQL, in `sqlite/tests/`.
+//! Tests about files and about SQLite's query plans are beside the SQL, in `sqlite/tests/`.
 
-/// Runs tests over every backend. Each gets a new store of its own, [`with_module`](TestStore::with_module) or
+/// Runs tests over every backend. Each gets its own new store, [`with_module`](TestStore::with_module) or
 /// [`empty`](TestStore::empty).
 macro_rules! over_every_backend {
     ($made:ident: $($test:ident),+ $(,)?) => {
@@ -50,16 +50,16 @@ use crate::model::{
     Outcome as TaskOutcome, Parent, Payload, Started, TaskId,
 };
 
-/// When everything happens, unless a test says otherwise.
+/// The time of everything, unless a test passes another one.
 pub(super) const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 pub(super) const TENANT: TenantId = TenantId::DEFAULT;
 
-/// What the rows of a test store are in; it outlives the store.
+/// Where a test store keeps its rows. Outlives the store.
 pub(super) enum Place {
-    /// A database file in a folder of its own.
+    /// A database file in a temporary folder.
     Folder(tempfile::TempDir),
-    /// The disk of the simulation, with which nothing goes wrong.
+    /// A simulated disk without faults.
     Memory(Disk),
 }
 
@@ -84,7 +84,7 @@ impl Place {
         }
     }
 
-    /// What a crash leaves.
+    /// Resets a simulated disk to its durable content.
     fn crash(&self) {
         if let Self::Memory(disk) = self {
             disk.crash();
@@ -92,7 +92,7 @@ impl Place {
     }
 }
 
-/// Nothing ever goes wrong.
+/// A fault plan without faults.
 pub(super) struct Calm;
 
 impl FaultPlan for Calm {
@@ -103,7 +103,7 @@ impl FaultPlan for Calm {
     fn committed(&self, _: &Content, _: &Content) {}
 }
 
-/// An open store in a place of its own.
+/// An open store in its own place.
 pub(super) struct TestStore {
     pub(super) place: Place,
     pub(super) store: Store,
@@ -120,12 +120,12 @@ impl std::ops::Deref for TestStore {
 }
 
 impl TestStore {
-    /// A new store in a folder, with one module, number 1, in it.
+    /// A new store in a folder, with one module, number 1.
     pub(super) async fn new() -> Self {
         Self::with_module(Place::folder()).await
     }
 
-    /// A new store with one module, number 1, in it.
+    /// A new store with one module, number 1.
     pub(super) async fn with_module(place: Place) -> Self {
         let test = Self::empty(place).await;
         let put = put_module("orders", 1, &["Order", "Child"]);
@@ -152,12 +152,12 @@ impl TestStore {
         }
     }
 
-    /// Shuts the store down properly and opens it again.
+    /// Shuts the store down gracefully and opens it again.
     pub(super) async fn reopen(self) -> Self {
         Self::empty(self.closed().await).await
     }
 
-    /// Shuts the store down properly.
+    /// Shuts the store down gracefully.
     pub(super) async fn closed(self) -> Place {
         let Self {
             place,
@@ -175,7 +175,7 @@ impl TestStore {
         place
     }
 
-    /// Drops everything in the middle, as a crash would, and opens the place again.
+    /// Drops everything without a shutdown, as a crash would, and opens the store again.
     pub(super) async fn crash(self) -> Self {
         let Self {
             place, store, service, ..
@@ -187,7 +187,7 @@ impl TestStore {
         Self::empty(place).await
     }
 
-    /// Starts an instance that must not exist.
+    /// Starts an instance; panics if its id is in use.
     pub(super) async fn started(&self, name: &str) -> InstanceNumber {
         match self.start(instance(name), None).await.unwrap() {
             StartOutcome::Created(number) => number,
@@ -221,7 +221,7 @@ impl TestStore {
         self.tenant(TENANT).instance(&id(name)).await.unwrap()
     }
 
-    /// How many rows a table has.
+    /// The number of rows in a table.
     pub(super) async fn rows(&self, table: &'static str) -> i64 {
         match &self.place {
             Place::Folder(_) => self.rows_of_file(table).await,
@@ -239,7 +239,7 @@ impl TestStore {
 }
 
 impl Store {
-    /// Starts an instance, unless a live one has its id, as the engine does for one that takes no turn yet.
+    /// Starts an instance, unless a live one has its id. Like the engine's start of an instance that runs no turn yet.
     pub(crate) async fn start(
         &self,
         instance: NewInstance,
@@ -333,7 +333,7 @@ pub(super) fn append(name: &str, item: InboxItem) -> InboxAppend {
     }
 }
 
-/// A step that writes no turn and changes nothing.
+/// A step without a turn or changes.
 pub(super) fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
     let summary = Summary {
         status: InstanceStatus::Running,
@@ -350,7 +350,7 @@ pub(super) fn step(instance: InstanceNumber, last_turn: u32) -> TurnCommit {
     TurnCommit::new(instance, TENANT, summary)
 }
 
-/// A step with a turn that takes and decides what it is told.
+/// A step with a turn that has these arrivals and decisions.
 pub(super) fn turn(
     instance: InstanceNumber,
     number: u32,
@@ -389,7 +389,7 @@ pub(super) fn first_turn(instance: InstanceNumber, inbox: Vec<InboxRow>) -> Turn
     commit
 }
 
-/// Lets a commit take these messages.
+/// Makes a commit consume these messages.
 pub(super) fn consume(commit: &mut TurnCommit, inbox: &[InboxRow]) {
     for row in inbox {
         match &row.item {
@@ -424,7 +424,7 @@ pub(super) fn last_turn(instance: InstanceNumber, number: u32) -> TurnCommit {
     commit
 }
 
-/// What makes a commit fail in the database rather than before: the same attempt twice.
+/// Makes a commit fail in the database instead of in the writer's checks, because it contains an attempt twice.
 pub(super) fn poisoned(mut commit: TurnCommit) -> TurnCommit {
     commit.attempts = vec![attempt(1, 1), attempt(1, 1)];
     commit
@@ -469,8 +469,8 @@ pub(super) fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModu
     }
 }
 
-/// Runs futures so that all of them are in the writer's queue before it takes the first, and checks that they were written
-/// in that many transactions.
+/// Runs futures so that all their operations are in the writer's queue before it takes the first one, and checks the
+/// number of transactions that they were written in.
 pub(super) async fn in_batches<T>(store: &TestStore, batches: u64, asks: Vec<impl Future<Output = T>>) -> Vec<T> {
     let before = store.stats().batches;
     let answers = futures::future::join_all(asks).await;

@@ -1,11 +1,11 @@
-//! The one task that writes.
+//! The single task that writes to the database.
 //!
-//! It takes all operations that are ready, writes them in one transaction, and answers all of them when the transaction
-//! is on disk: while one batch waits for the disk, the next one gathers. A batch that the database rejects is rolled back
-//! and tried again in halves, so that a bad operation fails alone. Operations of a tenant keep the order in which they
-//! came; when more wait than a batch takes, it takes from all tenants in turns.
+//! Group commit: the writer takes all operations that are ready, writes them in one transaction, and answers all of
+//! them when the transaction is on disk. While one batch waits for the disk, the next one collects. A batch that the
+//! database rejects is rolled back and retried in halves, so that a bad operation fails alone. Operations of a tenant
+//! keep their order; when more operations wait than fit into a batch, the writer takes from all tenants in turn.
 //!
-//! Being the only writer of its partitions, it may [remember](Memory) what it wrote.
+//! Because it is the only writer of its partitions, it may [cache](Memory) what it wrote.
 
 mod backlog;
 mod description;
@@ -46,25 +46,27 @@ use super::{
 };
 use crate::model::{InboxSeq, InstanceStatus, TenantId};
 
-/// How many operations may be on their way to the writer before those who ask are made to wait themselves.
+/// The capacity of the queue to the writer, in operations. When it is full, callers wait.
 pub(super) const QUEUE_CAPACITY: usize = 4_096;
 
-/// How many it sorts by tenant. More wait on their way, where nobody is let past anybody.
+/// The maximum number of operations that the writer sorts by tenant. Others stay in the queue, in order of arrival.
 const MAX_BACKLOG: usize = 4 * QUEUE_CAPACITY;
 
-/// Most operations in one batch. More would only lengthen the wait of the first; the cost per operation has levelled off.
+/// The maximum number of operations in a batch. Larger batches would only delay the first operation: the cost per
+/// operation hardly falls any more.
 const MAX_BATCH: usize = 256;
 
-/// Most bytes of one batch, its first operation excepted: others wait for it.
+/// The approximate limit of a batch in bytes, because other operations wait for it. The last operation may exceed it.
 const MAX_BATCH_BYTES: usize = 16 << 20;
 
-/// Most bytes that may be on their way to the writer before those who ask are made to wait themselves.
+/// The capacity of the queue to the writer, in bytes. When it is full, callers wait.
 const QUEUE_BYTES: usize = 256 << 20;
 
-/// How many function names are remembered before all are forgotten; far more than a host's modules offer.
+/// The maximum number of cached function names; the cache is cleared above it. Far more than the modules of a host
+/// offer.
 const MAX_FUNCTION_NUMBERS: usize = 50_000;
 
-/// What may be on its way to the writer, in units of [`QueueBudget::UNIT`] bytes. Cheap to clone.
+/// The byte budget of the queue to the writer, in units of [`QueueBudget::UNIT`] bytes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct QueueBudget(Arc<Semaphore>);
 
@@ -75,7 +77,8 @@ impl QueueBudget {
         Self(Arc::new(Semaphore::new(QUEUE_BYTES / Self::UNIT)))
     }
 
-    /// Waits until so many bytes have room; more than there ever is wait until there is nothing else.
+    /// Waits until the queue has room for this many bytes. A larger operation than the whole budget waits until the
+    /// queue is empty.
     pub(super) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let units = bytes.div_ceil(Self::UNIT).clamp(1, QUEUE_BYTES / Self::UNIT);
         let units = u32::try_from(units).expect("clamped");
@@ -87,7 +90,7 @@ impl QueueBudget {
 /// Held while a batch is written, and by the checkpointer when it needs the writer to pause.
 pub(super) type WriteGate = Arc<Mutex<()>>;
 
-/// The writing half of the store.
+/// The writer, with its queue.
 pub(super) struct Writer {
     pub(super) jobs: mpsc::Receiver<Job>,
     pub(super) gate: WriteGate,
@@ -95,26 +98,26 @@ pub(super) struct Writer {
     pub(super) database: Database,
 }
 
-/// The connection, and what is remembered of the partitions that it owns.
+/// The connection, and the cached rows of the partitions that it owns.
 pub(super) struct Database {
     connection: Connection,
     memory: Memory,
 }
 
-/// What a writer remembers of the rows of its partitions. True as long as it owns them: until then nobody else changes them,
-/// and the database refuses its transactions afterwards.
+/// The writer's cached view of its partitions. It is correct while the writer owns them, because no other writer
+/// changes them; afterwards, the database rejects the writer's transactions.
 struct Memory {
     ownership: Ownership,
     heads: HeadCache,
     functions: FunctionNumbers,
     counters: Counters,
     stored: Arc<StoredBytes>,
-    /// Tenants that were deleted since the host started. What was asked for on their behalf before may still come.
+    /// Tenants that were deleted since the host started. Operations for them may still be in the queue.
     gone: HashSet<TenantId>,
 }
 
 impl Writer {
-    /// Writes until `shutdown` is cancelled or every handle is gone, and then what is in the queue.
+    /// Writes until `shutdown` is cancelled or all handles are dropped, then writes what is still in the queue.
     ///
     /// # Errors
     /// When another host has taken over, or the connection cannot be closed.
@@ -157,7 +160,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Sorts what was taken and what else has come by tenant.
+    /// Sorts the received jobs, and others that are in the queue, by tenant.
     fn sort(&mut self, backlog: &mut Backlog<Job>, taken: impl Iterator<Item = Job>) {
         let come = std::iter::from_fn(|| self.jobs.try_recv().ok());
         let room = MAX_BACKLOG.saturating_sub(backlog.len());
@@ -168,31 +171,31 @@ impl Writer {
 }
 
 impl Database {
-    /// Takes over a database whose schema is up to date.
+    /// Takes over a database, whose schema must be up to date.
     pub(super) async fn new(mut connection: Connection) -> Result<Self, Error> {
         let memory = Memory::load(&mut connection).await?;
         Ok(Self { connection, memory })
     }
 
-    /// How much is stored of each tenant, as of the last commit.
+    /// The stored bytes of each tenant, as of the last commit.
     pub(super) fn stored_bytes(&self) -> Arc<StoredBytes> {
         Arc::clone(&self.memory.stored)
     }
 
-    /// The newest message that can be on disk.
+    /// The newest position that can be on disk.
     pub(super) fn newest_message(&self) -> InboxSeq {
         self.memory.counters.newest_seq()
     }
 
-    /// Gives out numbers of instances.
+    /// The allocator of instance numbers.
     pub(super) fn instance_numbers(&self) -> InstanceNumbers {
         self.memory.counters.instances().clone()
     }
 
-    /// Writes a batch, in halves if need be, and answers every operation of it.
+    /// Writes a batch, in halves if necessary, and answers all its operations.
     ///
     /// # Errors
-    /// When another host has taken over: nothing can be written any more.
+    /// [`Error::NotOwner`] when another host has taken over: this writer cannot write any more.
     async fn write(&mut self, batch: Vec<Job>, stats: &Stats) -> Result<(), Error> {
         let mut left = vec![batch];
         while let Some(mut jobs) = left.pop() {
@@ -203,12 +206,12 @@ impl Database {
                     stats.set_newest_message(self.newest_message());
                     for (Job { reply, room, .. }, outcome) in jobs.into_iter().zip(outcomes) {
                         drop(room);
-                        // Who asked may have gone; what was asked is done.
+                        // The caller may have stopped waiting; the operation is done anyway.
                         let _ = reply.send(outcome);
                     }
                 }
                 Err(Failed::BeforeAnything(error) | Failed::RolledBack(error)) if matches!(error, Error::NotOwner) => {
-                    // Dropping the jobs tells their senders that the writer has stopped.
+                    // Dropping the jobs notifies their senders that the writer has stopped.
                     return Err(error);
                 }
                 Err(Failed::BeforeAnything(error)) => {
@@ -236,7 +239,7 @@ impl Database {
         Ok(())
     }
 
-    /// Writes a batch in one transaction: all of it, or nothing.
+    /// Writes a batch in one transaction: all of it, or none.
     async fn attempt(&mut self, jobs: &[Job]) -> Result<(Vec<Result<Outcome, Error>>, u64), Failed> {
         let counters = self.memory.counters.clone();
         match self.write_rows(jobs).await {
@@ -312,8 +315,8 @@ impl Database {
         })
     }
 
-    /// Ends the transaction, if there is one. The error may have ended it already, or the connection may be in no state to
-    /// go on: then it is replaced. Fails if even then nothing can be written.
+    /// Ends the transaction, if there is one. If that fails (the error has already ended the transaction, or the
+    /// connection is broken), replaces the connection. Fails if it is still not possible to write then.
     async fn roll_back(&mut self) -> Result<(), Error> {
         if self.connection.roll_back().await.is_ok() {
             return Ok(());
@@ -325,7 +328,7 @@ impl Database {
 }
 
 impl Memory {
-    /// Takes the partitions over, and reads what has to be known of their rows from the start.
+    /// Takes over the partitions, and reads the rows that must be cached from the start.
     async fn load(connection: &mut Connection) -> Result<Self, Error> {
         let ownership = connection.take_over().await?;
         tracing::debug!(epoch = ownership.epoch().0, "this host owns all partitions");
@@ -340,7 +343,7 @@ impl Memory {
     }
 }
 
-/// Everything that the operations may ask for, in a few round trips.
+/// Reads everything that the operations may need, in a few round trips.
 async fn gather(
     operations: &[Description<'_>],
     cache: &mut HeadCache,
@@ -393,13 +396,13 @@ async fn gather(
 
 /// Why a batch was not written.
 enum Failed {
-    /// No transaction could be begun: smaller batches would fare no better.
+    /// No transaction could begin: smaller batches would fail too.
     BeforeAnything(Error),
-    /// Something of the batch was rejected.
+    /// The database rejected an operation of the batch.
     RolledBack(Error),
 }
 
-/// A batch that only has to be committed.
+/// The results of a committed batch.
 struct Written {
     outcomes: Vec<Result<Outcome, Error>>,
     heads: InstanceHeads,
@@ -408,7 +411,7 @@ struct Written {
     rows: u64,
 }
 
-/// Judges one operation. The error inside is that operation's own; the one outside ends the batch.
+/// Executes one operation. The inner error fails only this operation; the outer one fails the batch.
 async fn step<'a>(
     plan: &mut Plan<'a>,
     transaction: &mut Transaction<'_>,
@@ -471,7 +474,7 @@ async fn step<'a>(
 }
 
 impl HeadCache {
-    /// The tenant whose operation it is, as far as that is known; nobody's is the host's own.
+    /// The tenant of an operation, if it is known; `None` for the host's own operations.
     fn tenant_of(&mut self, whose: Whose) -> Option<TenantId> {
         match whose {
             Whose::Tenant(tenant) => Some(tenant),

@@ -1,4 +1,4 @@
-//! Attempts of tasks, and what guests write.
+//! Attempts of tasks, and logs of guests.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ async fn attempts_are_read_as_they_were_written_by_task_and_ordinal(store: TestS
     assert_eq!(page.attempt_totals, BTreeMap::from([(TaskId(1), 2), (TaskId(2), 1)]));
 }
 
-/// What is noted of one task.
+/// The recorded attempts of one task.
 pub(in crate::store) async fn so_far(store: &TestStore, number: InstanceNumber, task: u32) -> AttemptsSoFar {
     let tasks = [TaskId(task), TaskId(999)];
     let noted = store.attempts_so_far(number, ExecutionNumber::FIRST, &tasks).await;
@@ -154,7 +154,7 @@ async fn what_is_noted_of_a_task_says_how_it_goes_on(store: TestStore) {
     assert_eq!(noted.undecided, Some(Box::new((undecided.failure, undecided.ended_at))));
 }
 
-/// A running instance `a` that calls an activity under each of those tasks.
+/// A running instance `a` that calls an activity with each of these task numbers.
 pub(in crate::store) async fn calling(store: &TestStore, tasks: &[u32]) -> InstanceNumber {
     let number = store.running("a").await;
     let calls = tasks.iter().map(|task| call(*task)).collect();

@@ -1,4 +1,4 @@
-//! Turn commits: what they write, what they cause, and what they are refused for.
+//! Turn commits: their rows, their effects, and why they are rejected.
 
 use super::*;
 use crate::model::{Failure, LogLevel, failure::types};

@@ -1,4 +1,4 @@
-//! Messages that wait for an instance.
+//! Inboxes and pending events.
 
 use super::*;
 
@@ -171,7 +171,7 @@ async fn many_events_are_left_where_they_are_until_they_are_asked_for(store: Tes
     let pages = store.events(number, &both).await.unwrap();
     assert!(pages[0].more && (1..10).contains(&pages[0].events.len()));
     assert_eq!(pages[1].events.len(), 10);
-    // As an owner that takes what it was given.
+    // Like an owner that takes the events that it has read.
     let taken = pages[0].events.iter().map(|(seq, event)| InboxRow {
         seq: *seq,
         item: InboxItem::Event(event.clone()),

@@ -1,4 +1,4 @@
-//! What a writer may still do when another one has taken over. Only the simulated disk can be opened twice.
+//! A writer after another one has taken over. Only the simulated disk can be opened twice.
 
 use super::*;
 

@@ -101,7 +101,7 @@ async fn many_are_purged_in_pieces_by_status_and_age(store: TestStore) {
     assert_eq!(store.status("young").await, Some(InstanceStatus::Completed));
 }
 
-/// Starts an instance that belongs to another one, and ends it if it is to.
+/// Starts a child of an instance, and ends it if `end` is set.
 async fn child(store: &TestStore, parent: InstanceNumber, name: &str, end: bool) -> InstanceNumber {
     let StartOutcome::Created(number) = store.start(child_of(parent, name), None).await.unwrap() else {
         panic!("{name} was not created")
@@ -151,7 +151,7 @@ async fn whatever_part_of_a_tree_is_gone_the_rest_hangs_together(store: TestStor
     }
     let tree = store.tenant(TENANT).tree(root).await.unwrap();
     assert_eq!(tree.ended.len(), 31);
-    // As if the host had ended after so many.
+    // As if the host had ended after 17 deletions.
     let instances = tree.ended[..17].to_vec();
     store
         .ask(Operation::PurgeMany {
@@ -167,7 +167,7 @@ async fn whatever_part_of_a_tree_is_gone_the_rest_hangs_together(store: TestStor
 
 async fn a_purge_of_many_takes_along_what_belongs_to_them(store: TestStore) {
     let old = store.ended("old").await;
-    // It ended later than what is purged, and goes along.
+    // Ended too late to match the filter, but deleted with its parent.
     let late = child(&store, old, "late", false).await;
     let mut end = last_turn(late, 2);
     end.summary.updated_at = Timestamp(NOW.0 + 1_000);
@@ -200,7 +200,7 @@ async fn children_of_a_purged_instance_can_be_found(store: TestStore) {
         Some(ids)
     };
     assert_eq!(children("parent").await, Some(vec!["second".into(), "child".into()]));
-    // Part of the id is not the id.
+    // A prefix of an id does not match.
     assert_eq!(children("paren").await, None);
     store.running("parent").await;
     assert_eq!(children("parent").await, Some(vec![]), "the new one has none");

@@ -1,4 +1,4 @@
-//! What people ask about.
+//! Queries of clients.
 
 use super::*;
 use crate::store::list::MAX_EXAMINED;
@@ -210,7 +210,7 @@ async fn pages_of_a_history_are_of_one_execution(store: TestStore) {
     }
     let first = history_page(&store, "a", HistoryFrom::Turn(TurnNumber::NONE), 2).await;
     let cursor: HistoryCursor = first.next.unwrap().to_string().parse().unwrap();
-    // Turns that are added meanwhile come at the end.
+    // Turns that are added between two pages come at the end.
     store.commit(turn(number, 5, vec![], vec![])).await.unwrap();
     let second = history_page(&store, "a", HistoryFrom::Cursor(cursor), 10).await;
     let turns: Vec<_> = second.turns.iter().map(|turn| turn.number.0).collect();
@@ -254,7 +254,7 @@ async fn a_list_that_finds_little_answers_with_short_pages(store: TestStore) {
         page(&store, &filter, Some(&next), 10).await,
         (vec!["ended".into()], None)
     );
-    // What is found before is on the page, and nothing comes twice.
+    // The page has what was found before its limit, and nothing appears twice.
     let filter = ListFilter {
         id_prefix: Some("i119".into()),
         ..ListFilter::default()

@@ -1,4 +1,4 @@
-//! The simulated disk answers as SQLite does: the same operations, the same answers, the same rows.
+//! The simulated disk and SQLite give the same answers and have the same rows after the same operations.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::LogLevel;
 
-/// Something to ask of a store. Instances are told by a small number, ids likewise.
+/// An operation on a store. Instances and ids are small numbers.
 #[derive(Debug, Clone)]
 enum Deed {
     Start {
@@ -25,7 +25,7 @@ enum Deed {
         to: u8,
         item: u8,
     },
-    /// The next step of an instance, made from what is stored of it.
+    /// The next step of an instance, made from its stored state.
     Commit(u8, Vec<Feature>),
     NoteAttempt {
         to: u8,
@@ -40,7 +40,7 @@ enum Deed {
     },
 }
 
-/// What a step contains or is.
+/// A property of a step.
 #[derive(Debug, Clone, PartialEq)]
 enum Feature {
     Turn,
@@ -118,11 +118,11 @@ fn item(kind: u8) -> InboxItem {
 }
 
 fn key_of(number: Option<u8>) -> Option<IdempotencyKey> {
-    // Some requests use a key for something else.
+    // Some requests reuse a key for a different request.
     number.and_then(|number| key(&format!("k{}", number / 2), number % 2))
 }
 
-/// The next step of an instance, with those features.
+/// The next step of an instance, with these features.
 fn commit_of(record: &InstanceRecord, noted: &Noted, features: &[Feature]) -> TurnCommit {
     let last = record.last_turn.0;
     let mut commit = match features.contains(&Feature::Turn) {
@@ -180,10 +180,10 @@ fn commit_of(record: &InstanceRecord, noted: &Noted, features: &[Feature]) -> Tu
     commit
 }
 
-/// What is noted of the attempts of an instance.
+/// The recorded attempts of an instance.
 type Noted = BTreeMap<TaskId, AttemptsSoFar>;
 
-/// The ordinal of another attempt, far enough from the last one that few of them fill what is kept.
+/// The ordinal of another attempt. It leaves gaps, so that a few attempts reach the limit of kept ones.
 fn next_ordinal(noted: &Noted, task: u8) -> u32 {
     let last = noted.get(&TaskId(task.into())).map_or(0, |so_far| so_far.noted);
     last + ATTEMPTS_KEPT / 2
@@ -218,7 +218,7 @@ fn line(execution: ExecutionNumber) -> LogLine {
     }
 }
 
-/// An answer as text, apart from what a database says when it fails.
+/// An answer as text, without the database's own error message.
 fn shown<T: Debug>(answer: Result<T, Error>) -> String {
     match answer {
         Ok(answer) => format!("{answer:?}"),
@@ -227,7 +227,7 @@ fn shown<T: Debug>(answer: Result<T, Error>) -> String {
     }
 }
 
-/// Asks one store.
+/// Runs an operation on one store.
 async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>, noted: &Noted) -> String {
     let number = |number: &u8| InstanceNumber((*number).into());
     let execution = record.map_or(ExecutionNumber::FIRST, |record| record.execution);
@@ -266,7 +266,7 @@ async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>, noted:
     }
 }
 
-/// What people see of one instance.
+/// All answers to clients about one instance.
 async fn answers_to_people(tenant: &TenantStore, id: &InstanceId) -> Vec<String> {
     let (log, children) = (
         LogFilter {
@@ -291,7 +291,7 @@ async fn answers_to_people(tenant: &TenantStore, id: &InstanceId) -> Vec<String>
     found
 }
 
-/// What people see of a tenant.
+/// All answers to clients about a tenant.
 async fn lists(tenant: &TenantStore) -> Vec<String> {
     let ended = ListFilter {
         statuses: vec![InstanceStatus::Completed, InstanceStatus::Stuck],
@@ -319,7 +319,7 @@ async fn lists(tenant: &TenantStore) -> Vec<String> {
     ]
 }
 
-/// All that can be read.
+/// All that can be read from a store.
 async fn everything(store: &Store) -> Vec<String> {
     let mut found = vec![
         format!("{:?}, {} bytes", store.newest_message(), store.stored_bytes(TENANT)),
@@ -374,7 +374,7 @@ async fn compare(deeds: &[Vec<Deed>]) -> Result<(), TestCaseError> {
             let noted = real.attempts_so_far(number, execution, &tasks).await.unwrap();
             records.push((record, noted));
         }
-        // All of them reach the queue before the writer takes the first: they are one batch.
+        // All operations are queued before the writer takes the first one, so they form one batch.
         let asks = |store: Store| {
             let asks = together.iter().zip(&records).map(move |(deed, (record, noted))| {
                 let store = store.clone();

@@ -1,4 +1,4 @@
-//! How much is stored of instances and tenants, and what happens when it is as much as may be.
+//! Stored bytes of instances and tenants, and what happens when a limit is reached.
 
 use super::*;
 use crate::model::LogLevel;
@@ -71,7 +71,7 @@ async fn what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash(store
         ended > small && ended < small + 2_000,
         "what waited goes with the end: {ended}"
     );
-    // Another instance under the id of one that has ended replaces it.
+    // A new instance with the id of an ended one replaces it.
     store.started("a").await;
     assert!(store.stored_bytes(TENANT) < small);
     store.ended("b").await;
@@ -216,7 +216,7 @@ async fn nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile(stor
         tenant: acme,
         ..put_module("orders", 2, &["Order"])
     };
-    // All of them reach the writer before it takes the first: they are one batch.
+    // All operations are queued before the writer takes the first one, so they form one batch.
     let (deleted, started, created, put) = tokio::join!(
         store.administer(Change::DeleteTenant(acme)),
         store.start(of_acme("a"), None),

@@ -110,7 +110,7 @@ async fn a_repeated_start_with_the_same_key_answers_as_the_first_did(store: Test
 }
 
 async fn a_key_that_an_earlier_version_stored_is_recognized(store: TestStore) {
-    // What the earlier version stored as its only fingerprint is the earlier fingerprint of the same request now.
+    // The only fingerprint that the earlier version stored is now the earlier fingerprint of the same request.
     let stored = [1, 2].map(|fingerprint| key("k", fingerprint).unwrap().earlier_fingerprint);
     let mut old = key("k", 7);
     old.as_mut().unwrap().fingerprint = stored[0];

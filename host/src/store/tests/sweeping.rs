@@ -1,4 +1,4 @@
-//! Deleting what nobody needs any more.
+//! Deleting garbage.
 
 use super::*;
 
@@ -56,7 +56,7 @@ async fn instances_that_may_need_an_old_version_are_found_in_pieces(store: TestS
     assert_eq!((old.number, old.superseded_at), (ModuleNumber(1), later(1)));
     assert_eq!(store.next_old_version(Some(old.number), later(2)).await.unwrap(), None);
 
-    // On the new version, and with a call that it may have made before.
+    // Runs on the new version, but may have made its call before.
     let caller = NewInstance {
         module: ModuleNumber(2),
         ..instance("caller")
@@ -67,7 +67,7 @@ async fn instances_that_may_need_an_old_version_are_found_in_pieces(store: TestS
     let mut called = first_turn(caller, store.inbox(caller).await);
     called.summary.module = ModuleNumber(2);
     store.commit(called).await.unwrap();
-    // Too young, not waiting for any activity, ended.
+    // Not possible users: created too late, waiting for no activity, ended.
     let young = NewInstance {
         module: ModuleNumber(2),
         created_at: later(2),

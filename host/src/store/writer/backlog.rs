@@ -1,8 +1,8 @@
-//! What waits for the writer when it is more than a batch takes: each tenant's operations in a line of their own.
+//! The writer's backlog, when more operations wait than fit into a batch: one queue per tenant.
 //!
-//! A batch takes from the lines in turns, so that one who has thousands of operations waiting does not put all others
-//! behind them. Within a line they keep the order in which they came. (Those who ask wait for the answer before they ask
-//! for what follows from it, so nobody can tell in which order two lines were served.)
+//! A batch takes from the queues in turn, so that a tenant with thousands of waiting operations does not delay all
+//! others. Each queue keeps its order. (Callers wait for an answer before they send operations that depend on it, so
+//! the order between two queues does not matter.)
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,20 +11,20 @@ use std::{
 
 use crate::model::TenantId;
 
-/// Whose line it is; none for what the host does for itself.
+/// The tenant of a queue; `None` for the host's own operations.
 type Line = Option<TenantId>;
 
-/// Lines of jobs.
+/// Queues of jobs.
 pub(super) struct Backlog<J> {
-    /// Those that are not empty.
+    /// The queues that are not empty.
     lines: BTreeMap<Line, VecDeque<J>>,
-    /// The one that was served last.
+    /// The queue that was served last.
     served: Line,
     length: usize,
 }
 
 impl<J> Backlog<J> {
-    /// Nothing waits.
+    /// An empty backlog.
     pub(super) fn new() -> Self {
         Self {
             lines: BTreeMap::new(),
@@ -33,23 +33,23 @@ impl<J> Backlog<J> {
         }
     }
 
-    /// How many jobs wait.
+    /// The number of waiting jobs.
     pub(super) fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether none does.
+    /// Whether no jobs wait.
     pub(super) fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Puts a job at the end of a line.
+    /// Appends a job to a queue.
     pub(super) fn push(&mut self, line: Line, job: J) {
         self.lines.entry(line).or_default().push_back(job);
         self.length += 1;
     }
 
-    /// The next job: the first one of the line after the one that was served last.
+    /// Takes the first job of the queue after the one that was served last.
     pub(super) fn pop(&mut self) -> Option<J> {
         let after = (Bound::Excluded(self.served), Bound::Unbounded);
         let next = self.lines.range(after).next().or_else(|| self.lines.first_key_value());

@@ -1,4 +1,4 @@
-//! What the writer must know of an operation before it judges it.
+//! What the writer must know about an operation before it executes it.
 
 use super::{
     instance_heads::Wanted,
@@ -13,54 +13,56 @@ use crate::{
     },
 };
 
-/// About what a row takes in memory and in statements beside its content, in bytes.
+/// The approximate overhead of a row in memory and in statements, in bytes.
 const ROW: usize = 256;
 
-/// Whose an operation is.
+/// The origin of an operation, for sorting by tenant.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::store) enum Whose {
-    /// A tenant's.
+    /// An operation of this tenant.
     Tenant(TenantId),
-    /// That of the tenant to whom an instance belongs.
+    /// An operation of the tenant that owns this instance.
     Instance(InstanceNumber),
-    /// The host's own.
+    /// An operation of the host itself.
     Host,
 }
 
-/// The instances that an operation asks about.
+/// The instances whose heads an operation needs.
 pub(super) enum Instances<'a> {
     None,
     Number(InstanceNumber),
     Id(TenantId, &'a InstanceId),
     Numbers(&'a [InstanceNumber]),
-    /// The one that commits or is created, its children, and the recipients of its messages.
+    /// The instance that commits or is created, its children, and the recipients of its messages.
     Commit(&'a TurnCommit),
 }
 
-/// What is to be known of an operation.
+/// Everything that an operation needs, for the whole batch to be read at once.
 pub(in crate::store) struct Description<'a> {
     pub(in crate::store) whose: Whose,
-    /// About how much it writes, in bytes, beside a row.
+    /// The approximate bytes that it writes, without the overhead of one row.
     content: usize,
-    /// What it asks about instances.
+    /// The instances whose heads it needs.
     instances: Instances<'a>,
-    /// The idempotency key that it comes with.
+    /// Its idempotency key.
     pub(super) key: Option<WantedKey<'a>>,
-    /// Instances that it creates, whose functions have numbers by the time it is judged.
+    /// The instance that it creates, like `children`. The writer interns the functions of both before it executes the
+    /// operation.
     created: Option<&'a NewInstance>,
     children: &'a [NewInstance],
-    /// An instance with attempts to note, each of which may take the place of another one.
+    /// An instance with attempts to record, each of which may replace an older one.
     attempts: Option<(InstanceNumber, &'a [AttemptRow])>,
-    /// How many attempts beyond those that are kept it may delete.
+    /// The maximum number of surplus attempts to prune.
     pub(super) prunes: Option<u64>,
-    /// The instance whose row it changes: if earlier operations of the batch create it, they are written first.
+    /// The instance whose row it changes. If earlier operations of the batch create the instance, their rows are
+    /// written first.
     changes: Option<InstanceNumber>,
-    /// Whether it runs statements of its own, which must see what earlier operations of the batch write.
+    /// Whether it runs its own statements, which must see the rows of earlier operations of the batch.
     runs_statements: bool,
 }
 
 impl<'a> Description<'a> {
-    /// Of an operation that writes a row or so and asks about nothing.
+    /// An operation that writes about one row and needs nothing.
     fn of(whose: Whose) -> Self {
         Self {
             whose,
@@ -76,7 +78,7 @@ impl<'a> Description<'a> {
         }
     }
 
-    /// Of one that runs statements of its own.
+    /// An operation that runs its own statements.
     fn of_statements(whose: Whose) -> Self {
         Self {
             runs_statements: true,
@@ -99,7 +101,7 @@ impl<'a> Description<'a> {
         }
     }
 
-    /// About how much it writes, in bytes.
+    /// The approximate bytes that it writes.
     pub(in crate::store) fn bytes(&self) -> usize {
         self.content + ROW
     }
@@ -109,7 +111,7 @@ impl<'a> Description<'a> {
         self.created.into_iter().chain(self.children)
     }
 
-    /// The attempts in whose place those that it notes come.
+    /// The attempts that its new attempts replace.
     pub(super) fn replaced_attempts(&self) -> impl Iterator<Item = AttemptKey> + use<'a> {
         let attempts = self.attempts.into_iter();
         attempts.flat_map(|(instance, rows)| {
@@ -118,18 +120,18 @@ impl<'a> Description<'a> {
         })
     }
 
-    /// Whether these rows must be on their way before it is judged.
+    /// Whether these rows of earlier operations must be written before it is executed.
     pub(super) fn must_see(&self, earlier: &Rows<'_>) -> bool {
         self.runs_statements || self.changes.is_some_and(|instance| earlier.creates(instance))
     }
 
-    /// Whether the owner of these partitions may carry it out. An instance is changed by its owner alone; messages may go to
-    /// all.
+    /// Whether the owner of these partitions may execute it. Only its owner changes an instance; messages may go to
+    /// instances in all partitions.
     pub(super) fn is_of(&self, ownership: Ownership) -> bool {
         self.changes.is_none_or(|instance| ownership.owns(instance))
     }
 
-    /// Adds the instances that it asks about.
+    /// Adds the instances whose heads it needs.
     pub(super) fn gather_instances(&self, wanted: &mut Wanted) {
         match self.instances {
             Instances::None => {}
@@ -161,7 +163,7 @@ fn gather_commit(commit: &TurnCommit, wanted: &mut Wanted) {
 }
 
 impl Operation {
-    /// All that must be known of it before it is judged.
+    /// Describes what the writer must know before it executes the operation.
     pub(in crate::store) fn describe(&self) -> Description<'_> {
         use Description as D;
         match self {

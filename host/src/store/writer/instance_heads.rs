@@ -1,6 +1,6 @@
-//! What the writer knows of instances: from its cache, from the database, and from the batch it is working on.
+//! What the writer knows about instances: from its cache, from the database, and from the current batch.
 //!
-//! The writer is the only one that writes, so what it has written or read once stays true until it changes it itself.
+//! No one else writes, so what the writer has read or written stays correct until it changes it itself.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,32 +16,32 @@ use crate::{
     },
 };
 
-/// How many live instances the cache holds in each of its two generations. An entry takes about 200 bytes.
+/// The capacity of each of the two generations of the cache, in live instances. An entry takes about 200 bytes.
 const CACHED_INSTANCES: usize = 16_384;
 
-/// How many creations are remembered, in each of two generations. A second request to create the same instance comes at most
-/// a full queue and backlog of the writer later.
+/// The capacity of each of the two generations of remembered creations. A second request to create the same instance
+/// comes after at most a full queue and a full backlog of the writer.
 const REMEMBERED_CREATIONS: usize = 4 * (super::QUEUE_CAPACITY + super::MAX_BACKLOG);
 
 type IdKey = (TenantId, InstanceId);
 
-/// Live instances that were written or asked for lately. Holds nothing that is not committed.
+/// A cache of live instances that were recently written or read. Contains only committed state.
 pub(super) struct HeadCache {
     heads: Generations<InstanceNumber, InstanceHead>,
     numbers: Generations<IdKey, InstanceNumber>,
     created: Generations<InstanceNumber, ()>,
 }
 
-/// What a batch may ask for, and what it has changed so far.
+/// The instances that a batch needs, with the changes of the batch so far.
 #[derive(Default)]
 pub(super) struct InstanceHeads {
     by_number: HashMap<InstanceNumber, Option<InstanceHead>>,
     by_id: HashMap<IdKey, Option<InstanceNumber>>,
-    /// Instances created lately, or in this batch, even if they are gone by now.
+    /// Instances that were created recently or in this batch, even if they are deleted by now.
     created: HashSet<InstanceNumber>,
 }
 
-/// The instances that a batch is about.
+/// The instances that a batch needs.
 #[derive(Default)]
 pub(super) struct Wanted {
     numbers: HashSet<InstanceNumber>,
@@ -50,7 +50,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Adds an instance to be created.
+    /// Adds an instance that the batch creates.
     pub(super) fn creation(&mut self, number: InstanceNumber) {
         self.creations.push(number);
     }
@@ -67,7 +67,7 @@ impl Wanted {
 }
 
 impl HeadCache {
-    /// Knows nothing yet.
+    /// An empty cache.
     pub(super) fn new() -> Self {
         Self {
             heads: Generations::new(CACHED_INSTANCES),
@@ -76,7 +76,7 @@ impl HeadCache {
         }
     }
 
-    /// Gathers heads for a batch, from the database if need be.
+    /// Collects the heads for a batch, and reads those that are not cached from the database.
     pub(super) async fn gather(
         &mut self,
         wanted: &Wanted,
@@ -116,12 +116,12 @@ impl HeadCache {
         Ok(heads)
     }
 
-    /// Whose instance it is, if it is remembered.
+    /// The tenant that owns an instance, if the instance is cached.
     pub(super) fn owner(&mut self, number: InstanceNumber) -> Option<TenantId> {
         self.heads.get(&number).map(|head| head.tenant)
     }
 
-    /// Takes over what a committed batch knew in the end.
+    /// Takes over the final state of a committed batch.
     pub(super) fn absorb(&mut self, heads: InstanceHeads) {
         for number in heads.created {
             self.created.insert(number, ());
@@ -137,7 +137,7 @@ impl HeadCache {
                     self.numbers.insert((head.tenant, head.id.clone()), number);
                     self.heads.insert(number, head);
                 }
-                // An entry of `numbers` without its head is as good as none.
+                // An entry of `numbers` without a head is ignored.
                 Some(_) | None => self.heads.remove(&number),
             }
         }
@@ -145,10 +145,10 @@ impl HeadCache {
 }
 
 impl InstanceHeads {
-    /// The instance of that number.
+    /// The instance with this number.
     ///
     /// # Panics
-    /// When the batch did not ask for it.
+    /// When the batch did not collect it.
     pub(super) fn by_number(&self, number: InstanceNumber) -> Option<&InstanceHead> {
         self.by_number
             .get(&number)
@@ -156,10 +156,10 @@ impl InstanceHeads {
             .as_ref()
     }
 
-    /// The same, to be changed.
+    /// The instance with this number, to change it.
     ///
     /// # Panics
-    /// When the batch did not ask for it.
+    /// When the batch did not collect it.
     pub(super) fn by_number_mut(&mut self, number: InstanceNumber) -> Option<&mut InstanceHead> {
         self.by_number
             .get_mut(&number)
@@ -167,10 +167,10 @@ impl InstanceHeads {
             .as_mut()
     }
 
-    /// The instance of that id.
+    /// The instance with this id.
     ///
     /// # Panics
-    /// When the batch did not ask for it.
+    /// When the batch did not collect it.
     pub(super) fn by_id(&self, tenant: TenantId, id: &InstanceId) -> Option<&InstanceHead> {
         let number = self
             .by_id
@@ -179,23 +179,23 @@ impl InstanceHeads {
         number.and_then(|number| self.by_number.get(&number)?.as_ref())
     }
 
-    /// An instance was created. Its number is never used again, even if the instance is gone by then.
+    /// Records that an instance was created. Its number is never used again, even after the instance was deleted.
     pub(super) fn note_created(&mut self, number: InstanceNumber) {
         self.created.insert(number);
     }
 
-    /// Whether the instance was created lately.
+    /// Whether the instance was created recently.
     pub(super) fn was_created(&self, number: InstanceNumber) -> bool {
         self.created.contains(&number)
     }
 
-    /// An instance that exists now.
+    /// Adds an instance that exists now.
     pub(super) fn learn(&mut self, head: InstanceHead) {
         self.by_id.insert((head.tenant, head.id.clone()), Some(head.number));
         self.by_number.insert(head.number, Some(head));
     }
 
-    /// An instance that exists no more.
+    /// Removes an instance that no longer exists.
     pub(super) fn forget(&mut self, number: InstanceNumber) {
         if let Some(head) = self.by_number.insert(number, None).flatten() {
             self.by_id.insert((head.tenant, head.id), None);
@@ -203,8 +203,8 @@ impl InstanceHeads {
     }
 }
 
-/// A map that forgets what was not asked for in a while: two maps, the older of which is dropped when the younger is
-/// full. Cheaper than a true LRU list, and good enough to bound memory.
+/// A cache that drops entries that were not used for a while: two maps, the older of which is dropped when the younger
+/// is full. Cheaper than a real LRU list, and good enough to limit memory.
 struct Generations<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,

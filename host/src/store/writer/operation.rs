@@ -1,10 +1,9 @@
-//! What the writer can be asked to do, and what it answers.
+//! The writer's operations and their outcomes.
 //!
-//! A new operation is a variant here, an arm of [`describe`](Operation::describe), which says all that the writer must know
-//! of it before it is judged, and an arm of the writer's `step`, which judges it.
+//! To add an operation, add a variant here, an arm to [`describe`](Operation::describe), which returns what the writer
+//! must know before it executes the operation, and an arm to the writer's `step`, which executes it.
 //!
-//! Whoever asks encodes what is to be stored, so that this work is spread over the callers' threads and the one writer
-//! only moves bytes.
+//! Callers encode the values to store, so that this work runs on their threads, and the single writer only moves bytes.
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -17,18 +16,18 @@ use crate::{
     },
 };
 
-/// An operation with the place its answer goes to.
+/// A queued operation.
 pub(in crate::store) struct Job {
     pub(in crate::store) operation: Operation,
     pub(in crate::store) whose: Whose,
-    /// About how much it writes, in bytes.
+    /// The approximate bytes that it writes.
     pub(in crate::store) bytes: usize,
-    /// Its part of what may be on its way to the writer.
+    /// Its share of the queue's byte budget.
     pub(in crate::store) room: OwnedSemaphorePermit,
     pub(in crate::store) reply: oneshot::Sender<Result<Outcome, Error>>,
 }
 
-/// What can be asked for.
+/// An operation; see the method of [`Store`](crate::store::Store) with the same name.
 pub(in crate::store) enum Operation {
     Append {
         append: Box<InboxAppend>,
@@ -71,11 +70,11 @@ pub(in crate::store) enum Operation {
         at: Timestamp,
     },
     DeleteModuleBytes(OldVersion),
-    /// Delete some of the attempts of a task that has more than are kept.
+    /// Delete some attempts of a task that has more than are kept.
     PruneAttempts {
         limit: u64,
     },
-    /// Write something, whatever it is.
+    /// Check that the database can be written.
     Probe,
     Sweep {
         now: Timestamp,
@@ -83,7 +82,7 @@ pub(in crate::store) enum Operation {
     },
 }
 
-/// What comes of an [`Operation`], variant by variant.
+/// The outcome of the [`Operation`] with the same name.
 #[derive(Debug)]
 pub(in crate::store) enum Outcome {
     Append(AppendOutcome),
@@ -99,30 +98,30 @@ pub(in crate::store) enum Outcome {
     PutModule(PutModuleOutcome),
     DeleteModule(bool),
     DeleteModuleBytes(bool),
-    /// Whether there was such a task.
+    /// Whether there was a task to prune.
     PruneAttempts(bool),
     Probe,
     /// How many rows were deleted.
     Sweep(u64),
 }
 
-/// A message with the bytes that are stored for it.
+/// A message and its encoding.
 pub(in crate::store) struct EncodedItem {
     pub(in crate::store) item: InboxItem,
     pub(in crate::store) bytes: Vec<u8>,
 }
 
-/// A commit with the bytes that are stored for its parts.
+/// A commit and the encodings of its parts.
 pub(in crate::store) struct EncodedCommit {
     pub(in crate::store) commit: TurnCommit,
-    /// The first message of an instance that is created without a turn.
+    /// The `Start` of an instance that is created without a turn.
     pub(in crate::store) start: Option<EncodedItem>,
     pub(in crate::store) turn: Option<Vec<u8>>,
-    /// The first messages of the children, in their order.
+    /// The `Start` messages of the children, in their order.
     pub(in crate::store) children: Vec<Vec<u8>>,
     /// The messages, in their order.
     pub(in crate::store) messages: Vec<Vec<u8>>,
-    /// The events that are kept, in their order.
+    /// The events of [`TurnCommit::kept`], in their order.
     pub(in crate::store) kept: Vec<EncodedItem>,
     pub(in crate::store) next_execution: Option<EncodedItem>,
 }

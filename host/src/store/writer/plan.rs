@@ -1,7 +1,8 @@
-//! Judges operations one after the other and collects the rows that they write.
+//! Checks operations one after the other, and collects the rows that they write.
 //!
-//! No I/O and no async: all that an operation may ask for was gathered before, and what earlier operations of the batch
-//! changed is known here before it is on disk. So two starts of one id in one batch see each other.
+//! No I/O and no async: the writer has collected everything that an operation may need, and the plan knows the changes
+//! of earlier operations of the batch before they are on disk. So two starts of the same id in one batch see each
+//! other.
 
 use std::{
     borrow::Cow,
@@ -35,13 +36,13 @@ use crate::{
     },
 };
 
-/// Numbers of function names, by tenant and name.
+/// The numbers of interned function names, by tenant and name.
 pub(super) type FunctionNumbers = HashMap<(TenantId, FunctionName), u64>;
 
 /// Idempotency keys, by tenant and text.
 pub(super) type Keys = HashMap<(TenantId, String), StoredKey>;
 
-/// A batch in the making.
+/// A batch that is being planned.
 pub(super) struct Plan<'a> {
     pub(super) heads: InstanceHeads,
     pub(super) keys: Keys,
@@ -50,7 +51,7 @@ pub(super) struct Plan<'a> {
     pub(super) counters: &'a mut Counters,
     pub(super) rows: Rows<'a>,
     pub(super) sizing: Sizing,
-    /// Tenants that were deleted since the host started; nothing is stored on their behalf any more.
+    /// Tenants that were deleted since the host started. Creations for them are refused.
     pub(super) gone: HashSet<TenantId>,
 }
 
@@ -85,7 +86,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Delivers a message of the host to a live instance; drops it if there is none.
+    /// Delivers a message of the host to a live instance. Drops the message if the instance has ended or does not
+    /// exist.
     pub(super) fn deliver(
         &mut self,
         to: InstanceNumber,
@@ -99,7 +101,7 @@ impl<'a> Plan<'a> {
         Some(self.write_message(to, &item.item, Cow::Borrowed(&item.bytes)))
     }
 
-    /// Writes a step of an instance with all that it causes.
+    /// Writes a step of an instance together with all its effects.
     pub(super) fn commit(&mut self, work: &'a EncodedCommit) -> Result<TurnReceipt, Error> {
         let commit = &work.commit;
         let instance = commit.instance;
@@ -109,7 +111,7 @@ impl<'a> Plan<'a> {
                 receipt.refused = Some(StartOutcome::Created(instance));
                 return Ok(receipt);
             }
-            // Before anything is changed: a contradiction must leave what is stored under the id alone.
+            // Checked before any change: a contradiction must not affect the instance that is stored under the id.
             check_fits(&before_creation(instance, &creation.instance), work)?;
             receipt.refused = self.take_creation(instance, creation);
             if receipt.refused.is_some() {
@@ -169,8 +171,8 @@ impl<'a> Plan<'a> {
         Ok(receipt)
     }
 
-    /// Notes an attempt of the current execution of a live instance. Log lines are kept even if it has ended meanwhile:
-    /// they are for people.
+    /// Records an attempt of the current execution of a live instance. Its log lines are kept even if the instance has
+    /// ended since, because people read them.
     pub(super) fn note_attempt(
         &mut self,
         instance: InstanceNumber,
@@ -190,7 +192,7 @@ impl<'a> Plan<'a> {
         noted
     }
 
-    /// Notes what was used for something that nothing else is written of.
+    /// Records the usage of something that has no other row.
     pub(super) fn note_usage(&mut self, used: &'a Used) {
         self.rows.usage.add(used);
     }
@@ -207,7 +209,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Deletes those of the instances that have ended, and says how many.
+    /// Deletes those of the instances that have ended. Returns how many were deleted.
     pub(super) fn purge_many(&mut self, tenant: TenantId, instances: &[InstanceNumber]) -> u64 {
         let mut purged = 0;
         for number in instances {
@@ -226,7 +228,7 @@ impl<'a> Plan<'a> {
             .is_some_and(|head| !head.status.has_ended())
     }
 
-    /// Makes room for an instance whose first commit this is, or says why it may not be.
+    /// Prepares the creation of an instance, or returns why it is refused.
     fn take_creation(&mut self, number: InstanceNumber, creation: &'a Creation) -> Option<StartOutcome> {
         let Creation { instance: new, key } = creation;
         if self.gone.contains(&new.tenant) {
@@ -244,7 +246,8 @@ impl<'a> Plan<'a> {
         None
     }
 
-    /// Gives the id to a new instance, away from an ended one; says which status a live one of that id has.
+    /// Gives the id to a new instance, and deletes an ended instance that had it. Fails with the status of a live
+    /// instance that has it.
     fn take_id(&mut self, number: InstanceNumber, new: &'a NewInstance) -> Result<(), InstanceStatus> {
         match self.heads.by_id(new.tenant, &new.id) {
             Some(head) if !head.status.has_ended() => return Err(head.status),
@@ -256,7 +259,7 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Deletes an instance that has ended, with all that belongs to it.
+    /// Deletes an instance that has ended, and all its rows.
     fn delete(&mut self, instance: InstanceNumber) {
         if let Some(head) = self.heads.by_number(instance) {
             self.sizing.deleted(head);
@@ -265,7 +268,7 @@ impl<'a> Plan<'a> {
         self.rows.delete(instance);
     }
 
-    /// The row of a new instance in the state that its first step left it in.
+    /// The row of a new instance, in the state after its first step.
     fn created(&self, new: &'a NewInstance, state: ChangedInstance<'a>) -> CreatedInstance<'a> {
         let function = (new.tenant, new.started.function.clone());
         CreatedInstance {
@@ -281,7 +284,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Creates an instance that waits for its first turn; says which status a live one of its id has.
+    /// Creates an instance that has not run its first turn. Fails with the status of a live instance that has the id.
     fn create(&mut self, new: &'a NewInstance, start: &'a [u8]) -> Result<InstanceNumber, InstanceStatus> {
         let number = self.counters.instances().take(new.tenant, &new.id);
         self.take_id(number, new)?;
@@ -313,7 +316,7 @@ impl<'a> Plan<'a> {
         Ok(number)
     }
 
-    /// The turn, what it consumed, its attempts and log, and the instance row.
+    /// Writes the turn, the messages it consumed, its attempts and log lines, and the instance row.
     fn write_own_rows(&mut self, work: &'a EncodedCommit) {
         let commit = &work.commit;
         let instance = commit.instance;
@@ -414,7 +417,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Fails the parent's task, since the child's id belongs to a live instance. A detached start has no task to fail.
+    /// Fails the parent's task, because a live instance has the child's id. A detached start has no task to fail.
     fn tell_that_child_exists(
         &mut self,
         parent: InstanceNumber,
@@ -461,7 +464,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What is known of an instance before its first step.
+/// The head of an instance before its first step.
 fn before_creation(number: InstanceNumber, new: &NewInstance) -> InstanceHead {
     InstanceHead {
         number,
@@ -474,17 +477,17 @@ fn before_creation(number: InstanceNumber, new: &NewInstance) -> InstanceHead {
     }
 }
 
-/// What a request's idempotency key means.
+/// The meaning of a request's idempotency key.
 enum KeyUse {
-    /// There is none, or it is new.
+    /// The request has no key, or a new one.
     First,
-    /// The same request was made before.
+    /// The same request was already made. Contains the id of its instance.
     Repeated(InstanceId),
-    /// Another request was made with it.
+    /// A different request was made with the key.
     Reused,
 }
 
-/// Whether the commit continues what is stored.
+/// Checks that the commit continues the stored state.
 fn check_fits(head: &InstanceHead, work: &EncodedCommit) -> Result<(), Error> {
     let commit: &TurnCommit = &work.commit;
     let instance = commit.instance;

@@ -1,29 +1,29 @@
-//! Old attempts make room for new ones: which go with a batch, and how much smaller their instances become.
+//! Deletes old attempts: which ones a batch deletes, and how this changes the sizes of their instances.
 //!
-//! How large a row is must be known before it is deleted, so that what is counted as stored stays true.
+//! The size of a row must be known before it is deleted, to keep the stored bytes exact.
 
 use std::collections::HashMap;
 
 use super::plan::Plan;
 use crate::store::attempts::{AttemptKey, Prunable};
 
-/// What a batch may prune, as it is before the batch.
+/// Attempts that a batch may prune, in their state before the batch.
 #[derive(Default)]
 pub(super) struct OldAttempts {
-    /// How long the failures of attempts are that new ones take the place of.
+    /// The lengths of the failures of the attempts that new ones replace, in bytes.
     pub(super) bytes: HashMap<AttemptKey, u64>,
-    /// Some attempts of a task that has more than are kept.
+    /// Some surplus attempts of one task.
     pub(super) prunable: Option<Prunable>,
 }
 
 impl Plan<'_> {
-    /// Deletes an attempt if there is one and the batch has not deleted it yet.
+    /// Deletes an attempt if it exists and the batch has not deleted it yet.
     pub(super) fn prune(&mut self, key: AttemptKey) {
         let Some(bytes) = self.attempts.bytes.remove(&key) else {
             return;
         };
         self.rows.pruned.push(key);
-        // What is stored of earlier executions is not counted any more.
+        // The rows of earlier executions are no longer counted.
         let is_counted = |execution| execution == key.execution;
         if self
             .heads
@@ -34,7 +34,7 @@ impl Plan<'_> {
         }
     }
 
-    /// Deletes some attempts of a task that has more than are kept; says whether there was one.
+    /// Deletes some surplus attempts of one task. Returns whether there was such a task.
     pub(super) fn prune_attempts(&mut self) -> bool {
         let Some(Prunable { task, rows, all }) = self.attempts.prunable.take() else {
             return false;

@@ -1,4 +1,4 @@
-//! The rows that a batch is going to write, table by table.
+//! The rows that a batch writes, table by table.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,10 +18,10 @@ use crate::{
     },
 };
 
-/// Rows collected from many operations, to be written table by table.
+/// Rows collected from many operations, written table by table.
 ///
-/// The order matters in three places: an id is freed before it is taken again, a message is written before it can be
-/// consumed, and what is left in an inbox is noted as garbage when the inbox is as it will be.
+/// The order of the tables matters in three places: an id is freed before it is used again, a message is written before
+/// it is consumed, and the rest of an inbox becomes garbage after all changes to the inbox.
 #[derive(Default)]
 pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) created: Vec<CreatedInstance<'a>>,
@@ -35,15 +35,15 @@ pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) events: Vec<NewEvent<'a>>,
     pub(in crate::store) taken_events: Vec<OldEvent<'a>>,
     pub(in crate::store) attempts: Vec<NewAttempt<'a>>,
-    /// Attempts that are not kept any longer.
+    /// Attempts to delete.
     pub(in crate::store) pruned: Vec<AttemptKey>,
-    /// Tasks that have no more attempts than are kept any more.
+    /// Tasks that no longer have surplus attempts.
     pub(in crate::store) pruned_tasks: Vec<TaskToPrune>,
     pub(in crate::store) lines: Vec<NewLine<'a>>,
     pub(in crate::store) garbage: Vec<Garbage>,
     pub(in crate::store) keys: Vec<NewKey<'a>>,
     pub(in crate::store) usage: UsageRows<'a>,
-    /// How much is stored of instances whose own rows are not written for another reason.
+    /// The sizes of instances whose rows are not written for another reason.
     pub(in crate::store) sized: Vec<SizedInstance>,
     pub(in crate::store) growth: Growth,
 }
@@ -55,17 +55,17 @@ impl<'a> Rows<'a> {
         self.created.push(instance);
     }
 
-    /// Whether the instance is created by these very rows. They must be written before it can be changed.
+    /// Whether these rows create the instance. They must be written before it can be changed.
     pub(super) fn creates(&self, instance: InstanceNumber) -> bool {
         self.created_numbers.contains(&instance)
     }
 
-    /// Whether the instance's own row is written by these rows anyway.
+    /// Whether the instance's row is written anyway, because it is created or changed.
     pub(super) fn writes(&self, instance: InstanceNumber) -> bool {
         self.creates(instance) || self.changed_at.contains_key(&instance)
     }
 
-    /// Changes an instance, on top of an earlier change in the same rows: one statement changes each row only once.
+    /// Changes an instance. Merges the change with an earlier one, because one statement can change each row only once.
     pub(super) fn change(&mut self, change: ChangedInstance<'a>) {
         let Some(at) = self.changed_at.get(&change.number) else {
             self.changed_at.insert(change.number, self.changed.len());
@@ -81,8 +81,8 @@ impl<'a> Rows<'a> {
         };
     }
 
-    /// Deletes an instance with all that belongs to it. The row of one that these very rows create is not written at all:
-    /// what is deleted comes before what is created.
+    /// Deletes an instance and all its rows. If these rows create the instance, its row is not written at all, because
+    /// deletions are written before creations.
     pub(super) fn delete(&mut self, instance: InstanceNumber) {
         if self.created_numbers.remove(&instance) {
             self.created.retain(|created| created.state.number != instance);
@@ -104,7 +104,7 @@ impl<'a> Rows<'a> {
         self.certain() == 0 && variable == 0
     }
 
-    /// How many rows will change at least, if everything that is to be changed exists.
+    /// The minimum number of rows that change, provided that all rows to change exist.
     pub(in crate::store) fn certain(&self) -> u64 {
         let rows = self.changed.len()
             + self.created.len()

@@ -1,4 +1,4 @@
-//! Keeps count of how much is stored while a batch is planned, and says when a log is full.
+//! Counts stored bytes while a batch is planned, and detects full logs.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -13,18 +13,18 @@ use crate::{
     },
 };
 
-/// What a batch changes of the sizes of instances and tenants.
+/// The changes of a batch to the sizes of instances and tenants.
 #[derive(Default)]
 pub(super) struct Sizing {
-    /// What is in no rows yet.
+    /// Changes that are not in the rows yet.
     growth: Growth,
-    /// Instances whose sizes changed and are in no rows yet.
+    /// Instances whose changed sizes are not in the rows yet.
     resized: BTreeSet<InstanceNumber>,
-    /// What the whole batch has changed.
+    /// The changes of the whole batch.
     total: Growth,
 }
 
-/// Lines of an instance's log, and how much the log of an execution may hold.
+/// Lines for an instance's log, and the limit for the log of an execution in bytes.
 #[derive(Clone, Copy)]
 pub(super) struct LinesToWrite<'a> {
     pub(super) lines: &'a [LogLine],
@@ -32,25 +32,25 @@ pub(super) struct LinesToWrite<'a> {
 }
 
 impl Sizing {
-    /// An instance is there now.
+    /// Counts a new instance.
     pub(super) fn created(&mut self, tenant: TenantId, instance: InstanceNumber) {
         self.growth.add(tenant, 0, Sizes::EMPTY.total());
         self.resized.insert(instance);
     }
 
-    /// An instance is no more.
+    /// Subtracts a deleted instance.
     pub(super) fn deleted(&mut self, head: &InstanceHead) {
         self.growth.add(head.tenant, head.sizes.total(), 0);
     }
 
-    /// What the batch has changed of the tenants.
+    /// The changes of the whole batch to the stored bytes of tenants.
     pub(super) fn into_growth(self) -> Growth {
         self.total
     }
 }
 
 impl<'a> Plan<'a> {
-    /// Changes how much is stored of an instance.
+    /// Changes the sizes of an instance, if it exists.
     pub(super) fn resize(&mut self, instance: InstanceNumber, change: impl FnOnce(&mut Sizes)) {
         let Some(head) = self.heads.by_number_mut(instance) else {
             return;
@@ -61,7 +61,8 @@ impl<'a> Plan<'a> {
         self.sizing.resized.insert(instance);
     }
 
-    /// Writes lines as long as the log has room. The first that has none is replaced by one that says so.
+    /// Writes lines while the log has room. The first line that does not fit is replaced by a warning that the log is
+    /// full.
     pub(super) fn write_lines(
         &mut self,
         instance: InstanceNumber,
@@ -88,7 +89,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Puts the sizes into the rows that are about to be written.
+    /// Writes the sizes into the collected rows. Call it before they are written.
     pub(super) fn settle(&mut self) {
         let size = |number: InstanceNumber| self.heads.by_number(number).map(|head| head.sizes);
         let changed = self.rows.changed.iter_mut();
@@ -111,7 +112,7 @@ fn bytes_of(line: &LogLine) -> u64 {
     line.message.len() as u64 + ROW_BYTES
 }
 
-/// What stands in the log in place of the first line that has no room.
+/// The warning that replaces the first line that does not fit.
 fn is_full(dropped: &LogLine, max_bytes: u64) -> LogLine {
     LogLine {
         at: dropped.at,
@@ -119,8 +120,6 @@ fn is_full(dropped: &LogLine, max_bytes: u64) -> LogLine {
         task: None,
         attempt: None,
         level: LogLevel::Warn,
-        message: format!(
-            "the log is full: that of one execution may hold {max_bytes} bytes; further lines are dropped"
-        ),
+        message: format!("the log is full: one execution may log at most {max_bytes} bytes; further lines are dropped"),
     }
 }

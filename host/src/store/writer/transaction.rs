@@ -1,10 +1,10 @@
-//! The transaction of a batch, in as few round trips to the connection's thread as can be.
+//! The transaction of a batch, with as few round trips to the connection's thread as possible.
 
 use super::rows::Rows;
 use crate::store::{Error, backend::Connection};
 
-/// A transaction that begins when it must: most batches are judged by what the writer remembers, and begin, write and
-/// commit in one trip. What is read before it begins is what would be read inside, since nobody else writes.
+/// A transaction that begins as late as possible: most batches need only what the writer has cached, and begin, write
+/// and commit in one round trip. Reading before the transaction begins is safe, because no one else writes.
 pub(in crate::store) struct Transaction<'c> {
     connection: &'c mut Connection,
     begun: bool,
@@ -23,7 +23,7 @@ impl<'c> Transaction<'c> {
         self.connection
     }
 
-    /// The connection, for statements that change something: begins the transaction.
+    /// The connection, for statements that change something. Begins the transaction if necessary.
     pub(in crate::store) async fn changing(&mut self) -> Result<&mut Connection, Error> {
         if !self.begun {
             self.begun = true;
@@ -32,7 +32,7 @@ impl<'c> Transaction<'c> {
         Ok(self.connection)
     }
 
-    /// Writes rows, so that statements which follow see them.
+    /// Writes rows, so that later statements see them.
     pub(super) async fn write(&mut self, rows: &Rows<'_>) -> Result<u64, Error> {
         if rows.is_empty() {
             return Ok(0);
