@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_of_a_history_reads_back_what_it_writes_and_nothing_else() {
+    fn only_the_text_of_a_history_cursor_is_parsed_as_one() {
         for (instance, number) in [(0, 0), (1, 0xabc), (u64::MAX, u32::MAX)] {
             let cursor = HistoryCursor {
                 instance: InstanceNumber(instance),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_reads_back_what_it_writes_and_nothing_else() {
+    fn only_the_text_of_a_cursor_is_parsed_as_one() {
         for number in [0, 1, 0xabc, u64::MAX] {
             let cursor = Cursor(InstanceNumber(number));
             assert_eq!(cursor.to_string().parse(), Ok(cursor));

@@ -8,13 +8,13 @@ use crate::model::LogLevel;
 over_every_backend! {
     with_module:
     attempts_are_read_as_they_were_written_by_task_and_ordinal,
-    of_many_attempts_the_last_ones_are_kept_and_all_are_counted,
-    a_page_has_the_attempts_of_its_own_turns_only,
-    attempts_of_many_bytes_are_counted_and_not_all_read,
-    what_is_noted_of_a_task_says_how_it_goes_on,
-    an_attempt_is_noted_for_the_current_execution_of_a_live_instance_only,
+    only_the_last_attempts_are_kept_but_all_are_counted,
+    a_history_page_has_only_the_attempts_of_its_turns,
+    large_attempts_are_counted_but_not_all_read,
+    recorded_attempts_determine_the_next_attempt,
+    an_attempt_is_recorded_only_for_the_current_execution_of_a_live_instance,
     a_log_is_read_in_order_by_level_and_position,
-    the_log_of_an_instance_that_continues_for_ever_stays_bounded,
+    the_log_of_an_instance_that_continues_as_new_for_ever_is_bounded,
 }
 
 fn line(level: LogLevel, message: &str) -> LogLine {
@@ -60,7 +60,7 @@ pub(in crate::store) async fn so_far(store: &TestStore, number: InstanceNumber, 
     noted.remove(&TaskId(task)).unwrap_or_default()
 }
 
-async fn of_many_attempts_the_last_ones_are_kept_and_all_are_counted(store: TestStore) {
+async fn only_the_last_attempts_are_kept_but_all_are_counted(store: TestStore) {
     let number = calling(&store, &[1, 2]).await;
     let before = store.stored_bytes(TENANT);
     let note = async |task, ordinal| {
@@ -87,7 +87,7 @@ async fn of_many_attempts_the_last_ones_are_kept_and_all_are_counted(store: Test
     store.assert_sound().await;
 }
 
-async fn a_page_has_the_attempts_of_its_own_turns_only(store: TestStore) {
+async fn a_history_page_has_only_the_attempts_of_its_turns(store: TestStore) {
     let number = calling(&store, &[1]).await;
     store.commit(turn(number, 3, vec![], vec![call(2)])).await.unwrap();
     for task in [1, 2, 3] {
@@ -105,7 +105,7 @@ async fn a_page_has_the_attempts_of_its_own_turns_only(store: TestStore) {
     assert_eq!(page(0, 10).await, [1, 2]);
 }
 
-async fn attempts_of_many_bytes_are_counted_and_not_all_read(store: TestStore) {
+async fn large_attempts_are_counted_but_not_all_read(store: TestStore) {
     let tasks: Vec<u32> = (1..=20).collect();
     let number = calling(&store, &tasks).await;
     for task in &tasks {
@@ -120,7 +120,7 @@ async fn attempts_of_many_bytes_are_counted_and_not_all_read(store: TestStore) {
     assert_eq!(page.attempt_totals.len(), tasks.len());
 }
 
-async fn what_is_noted_of_a_task_says_how_it_goes_on(store: TestStore) {
+async fn recorded_attempts_determine_the_next_attempt(store: TestStore) {
     let number = store.running("a").await;
     assert_eq!(so_far(&store, number, 1).await, AttemptsSoFar::default());
     let cut_off = |ordinal| AttemptRow {
@@ -172,7 +172,7 @@ fn call(task: u32) -> Decision {
     }
 }
 
-async fn an_attempt_is_noted_for_the_current_execution_of_a_live_instance_only(store: TestStore) {
+async fn an_attempt_is_recorded_only_for_the_current_execution_of_a_live_instance(store: TestStore) {
     let number = store.running("a").await;
     let other = AttemptRow {
         execution: ExecutionNumber(2),
@@ -202,7 +202,7 @@ async fn an_attempt_is_noted_for_the_current_execution_of_a_live_instance_only(s
     assert_eq!(
         store.rows("logs").await,
         1,
-        "what an activity wrote after the end is kept for people"
+        "log lines are kept even after the instance has ended"
     );
 }
 
@@ -242,7 +242,7 @@ async fn a_log_is_read_in_order_by_level_and_position(store: TestStore) {
     assert_eq!(tenant.logs(&id("nobody"), &all()).await.unwrap(), None);
 }
 
-async fn the_log_of_an_instance_that_continues_for_ever_stays_bounded(store: TestStore) {
+async fn the_log_of_an_instance_that_continues_as_new_for_ever_is_bounded(store: TestStore) {
     let number = store.started("a").await;
     for execution in 1..=30 {
         let execution = ExecutionNumber(execution);

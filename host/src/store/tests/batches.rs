@@ -5,10 +5,10 @@ use super::*;
 over_every_backend! {
     with_module:
     one_bad_commit_does_not_fail_its_neighbours,
-    a_commit_that_contradicts_what_is_stored_does_not_even_split_its_batch,
+    a_commit_that_contradicts_the_stored_state_does_not_split_its_batch,
     commits_of_one_instance_keep_their_order_within_a_batch,
-    batches_of_every_size_are_written_whole,
-    an_operation_sees_what_earlier_ones_of_its_batch_did,
+    batches_of_every_size_are_written_completely,
+    an_operation_sees_the_changes_of_earlier_operations_in_its_batch,
 }
 
 async fn one_bad_commit_does_not_fail_its_neighbours(store: TestStore) {
@@ -38,7 +38,7 @@ async fn one_bad_commit_does_not_fail_its_neighbours(store: TestStore) {
     store.assert_sound().await;
 }
 
-async fn a_commit_that_contradicts_what_is_stored_does_not_even_split_its_batch(store: TestStore) {
+async fn a_commit_that_contradicts_the_stored_state_does_not_split_its_batch(store: TestStore) {
     let (a, b, c) = (
         store.running("a").await,
         store.running("b").await,
@@ -80,7 +80,7 @@ async fn commits_of_one_instance_keep_their_order_within_a_batch(store: TestStor
     store.assert_sound().await;
 }
 
-async fn batches_of_every_size_are_written_whole(store: TestStore) {
+async fn batches_of_every_size_are_written_completely(store: TestStore) {
     let mut total = 0;
     for size in [1, 2, 7, 8, 9, 31, 33, 127, 128, 129, 200, 256] {
         let names: Vec<_> = (0..size).map(|n| format!("{size}-{n}")).collect();
@@ -99,7 +99,7 @@ async fn batches_of_every_size_are_written_whole(store: TestStore) {
     store.assert_sound().await;
 }
 
-async fn an_operation_sees_what_earlier_ones_of_its_batch_did(store: TestStore) {
+async fn an_operation_sees_the_changes_of_earlier_operations_in_its_batch(store: TestStore) {
     let number = store.running("a").await;
     let reason = StuckReason {
         code: "nondeterminism".into(),

@@ -5,24 +5,24 @@ use crate::model::{Failure, LogLevel, failure::types};
 
 over_every_backend! {
     with_module:
-    a_turn_is_written_together_with_everything_it_causes,
+    a_turn_is_written_together_with_its_effects,
     an_ended_instance_shows_its_input_and_outcome,
-    a_turn_that_is_not_the_next_one_is_refused_and_changes_nothing,
-    a_commit_that_does_not_fit_the_instance_is_refused,
-    a_commit_for_an_instance_that_has_ended_or_is_gone_writes_nothing,
-    a_child_whose_id_is_live_fails_the_task_of_its_parent,
-    a_child_replaces_an_ended_instance_of_its_id,
-    a_last_turn_may_start_its_own_id_anew,
+    a_turn_out_of_order_is_rejected_and_changes_nothing,
+    a_commit_that_does_not_fit_the_instance_is_rejected,
+    a_commit_for_an_ended_or_deleted_instance_writes_nothing,
+    a_child_with_the_id_of_a_live_instance_fails_its_parents_task,
+    a_child_replaces_an_ended_instance_with_its_id,
+    the_last_turn_of_an_instance_may_start_a_new_instance_with_its_id,
     continue_as_new_begins_the_next_execution_and_leaves_garbage,
-    what_is_left_in_the_inbox_of_an_ended_instance_is_garbage,
-    a_step_without_a_turn_changes_the_summary_only,
+    the_rest_of_an_ended_instances_inbox_is_garbage,
+    a_step_without_a_turn_changes_only_the_summary,
     a_custom_status_stays_until_it_is_changed_or_cleared,
-    being_stuck_needs_no_turn_and_ends_with_a_turn,
-    unclean_ends_count_up_until_a_turn_is_committed,
-    what_was_answered_survives_a_crash,
+    an_instance_becomes_stuck_without_a_turn_and_recovers_with_one,
+    unclean_ends_are_counted_until_a_turn_is_committed,
+    answered_changes_survive_a_crash,
 }
 
-async fn a_turn_is_written_together_with_everything_it_causes(store: TestStore) {
+async fn a_turn_is_written_together_with_its_effects(store: TestStore) {
     let other = store.running("other").await;
     let number = store.started("a").await;
     let mut commit = first_turn(number, store.inbox(number).await);
@@ -133,7 +133,7 @@ async fn an_ended_instance_shows_its_input_and_outcome(store: TestStore) {
     assert_eq!((details.outcome, details.terminated), (None, Some("enough".into())));
 }
 
-async fn a_turn_that_is_not_the_next_one_is_refused_and_changes_nothing(store: TestStore) {
+async fn a_turn_out_of_order_is_rejected_and_changes_nothing(store: TestStore) {
     let number = store.running("a").await;
     for wrong in [1, 3] {
         let error = store.commit(last_turn(number, wrong)).await.unwrap_err();
@@ -146,7 +146,7 @@ async fn a_turn_that_is_not_the_next_one_is_refused_and_changes_nothing(store: T
     store.commit(last_turn(number, 2)).await.unwrap();
 }
 
-async fn a_commit_that_does_not_fit_the_instance_is_refused(store: TestStore) {
+async fn a_commit_that_does_not_fit_the_instance_is_rejected(store: TestStore) {
     let number = store.running("a").await;
     let mut wrong = Vec::new();
     wrong.push(TurnCommit {
@@ -176,7 +176,7 @@ async fn a_commit_that_does_not_fit_the_instance_is_refused(store: TestStore) {
     assert_eq!(turns.len(), 1);
 }
 
-async fn a_commit_for_an_instance_that_has_ended_or_is_gone_writes_nothing(store: TestStore) {
+async fn a_commit_for_an_ended_or_deleted_instance_writes_nothing(store: TestStore) {
     let ended = store.ended("a").await;
     let mut commit = last_turn(ended, 3);
     commit.children = vec![child_of(ended, "child")];
@@ -193,7 +193,7 @@ async fn a_commit_for_an_instance_that_has_ended_or_is_gone_writes_nothing(store
     assert_eq!(store.rows("instances").await, 0);
 }
 
-async fn a_child_whose_id_is_live_fails_the_task_of_its_parent(store: TestStore) {
+async fn a_child_with_the_id_of_a_live_instance_fails_its_parents_task(store: TestStore) {
     store.started("child").await;
     let parent = store.started("parent").await;
     let mut commit = first_turn(parent, store.inbox(parent).await);
@@ -221,18 +221,18 @@ async fn a_child_whose_id_is_live_fails_the_task_of_its_parent(store: TestStore)
     assert_eq!(store.inbox(parent).await, std::slice::from_ref(row));
 }
 
-async fn a_child_replaces_an_ended_instance_of_its_id(store: TestStore) {
+async fn a_child_replaces_an_ended_instance_with_its_id(store: TestStore) {
     let old = store.ended("child").await;
     let parent = store.started("parent").await;
     let mut commit = first_turn(parent, store.inbox(parent).await);
     commit.children = vec![child_of(parent, "child"), child_of(parent, "child")];
     let receipt = store.commit(commit).await.unwrap();
-    assert_eq!(receipt.created.len(), 1, "the second of the two finds the first");
+    assert_eq!(receipt.created.len(), 1, "the second child finds the first one");
     assert_eq!(receipt.delivered.len(), 1);
     assert!(store.load(old).await.unwrap().is_none());
 }
 
-async fn a_last_turn_may_start_its_own_id_anew(store: TestStore) {
+async fn the_last_turn_of_an_instance_may_start_a_new_instance_with_its_id(store: TestStore) {
     let old = store.running("a").await;
     let mut commit = last_turn(old, 2);
     commit.children = vec![instance("a")];
@@ -273,7 +273,7 @@ async fn continue_as_new_begins_the_next_execution_and_leaves_garbage(store: Tes
         (record.execution, record.last_turn),
         (ExecutionNumber(2), TurnNumber::NONE)
     );
-    assert_eq!(record.inbox, [waiting, row.clone()], "an event goes on waiting");
+    assert_eq!(record.inbox, [waiting, row.clone()], "the event is still pending");
     assert!(!record.has_attempts);
     assert_eq!(store.details("a").await.unwrap().input, Some(payload("2")));
 
@@ -288,7 +288,7 @@ async fn continue_as_new_begins_the_next_execution_and_leaves_garbage(store: Tes
     store.assert_sound().await;
 }
 
-async fn what_is_left_in_the_inbox_of_an_ended_instance_is_garbage(store: TestStore) {
+async fn the_rest_of_an_ended_instances_inbox_is_garbage(store: TestStore) {
     let number = store.running("a").await;
     store.deliver(number, event("late")).await.unwrap().unwrap();
     store.commit(last_turn(number, 2)).await.unwrap();
@@ -297,10 +297,10 @@ async fn what_is_left_in_the_inbox_of_an_ended_instance_is_garbage(store: TestSt
     assert_eq!((store.rows("inbox").await, store.rows("garbage").await), (0, 0));
 
     store.ended("b").await;
-    assert_eq!(store.rows("garbage").await, 0, "nothing was left, so nothing is noted");
+    assert_eq!(store.rows("garbage").await, 0, "the inbox was empty");
 }
 
-async fn a_step_without_a_turn_changes_the_summary_only(store: TestStore) {
+async fn a_step_without_a_turn_changes_only_the_summary(store: TestStore) {
     let number = store.running("a").await;
     let mut commit = step(number, 1);
     commit.summary.status = InstanceStatus::Suspended;
@@ -327,7 +327,7 @@ async fn a_custom_status_stays_until_it_is_changed_or_cleared(store: TestStore) 
     assert_eq!(set(Some(None)).await, None);
 }
 
-async fn being_stuck_needs_no_turn_and_ends_with_a_turn(store: TestStore) {
+async fn an_instance_becomes_stuck_without_a_turn_and_recovers_with_one(store: TestStore) {
     let number = store.running("a").await;
     let reason = StuckReason {
         code: "nondeterminism".into(),
@@ -340,12 +340,12 @@ async fn being_stuck_needs_no_turn_and_ends_with_a_turn(store: TestStore) {
     assert_eq!(store.details("a").await.unwrap().summary.stuck, None);
     assert!(
         !store.mark_stuck(number, reason.clone(), NOW).await.unwrap(),
-        "it has ended"
+        "the instance has ended"
     );
     assert!(!store.mark_stuck(InstanceNumber(999_999), reason, NOW).await.unwrap());
 }
 
-async fn unclean_ends_count_up_until_a_turn_is_committed(store: TestStore) {
+async fn unclean_ends_are_counted_until_a_turn_is_committed(store: TestStore) {
     let number = store.running("a").await;
     assert_eq!(store.count_unclean_end(number).await.unwrap(), Some(1));
     assert_eq!(store.count_unclean_end(number).await.unwrap(), Some(2));
@@ -361,7 +361,7 @@ async fn unclean_ends_count_up_until_a_turn_is_committed(store: TestStore) {
     assert_eq!(store.count_unclean_end(number).await.unwrap(), None);
 }
 
-async fn what_was_answered_survives_a_crash(store: TestStore) {
+async fn answered_changes_survive_a_crash(store: TestStore) {
     let number = store.running("a").await;
     let row = store.deliver(number, event("go")).await.unwrap().unwrap();
     let store = store.crash().await;

@@ -5,15 +5,15 @@ use super::*;
 over_every_backend! {
     with_module:
     an_instance_is_created_with_its_first_turn,
-    an_instance_that_is_created_without_a_turn_finds_its_start_in_the_inbox,
+    an_instance_created_without_a_turn_has_its_start_in_the_inbox,
     a_creation_is_refused_like_a_start,
-    of_two_creations_of_one_id_in_one_batch_the_first_wins,
+    the_first_of_two_creations_with_one_id_in_a_batch_wins,
     a_creation_replaces_an_ended_instance,
-    an_instance_is_created_once_also_when_it_has_ended_meanwhile,
-    a_creation_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone,
-    numbers_are_never_given_out_twice,
-    an_instance_is_not_created_again_when_it_has_ended_and_is_gone,
-    an_instance_that_ends_with_its_creation_and_is_purged_in_the_same_batch_is_gone,
+    a_repeated_creation_is_refused_after_the_instance_has_ended,
+    a_creation_that_the_database_rejects_leaves_nothing_and_does_not_fail_its_neighbours,
+    numbers_are_never_allocated_twice,
+    a_repeated_creation_is_refused_after_the_instance_was_purged,
+    an_instance_can_be_created_ended_and_purged_in_one_batch,
 }
 
 /// The first commit of an instance that is not stored: its first turn calls an activity.
@@ -56,7 +56,7 @@ async fn an_instance_is_created_with_its_first_turn(store: TestStore) {
     store.assert_sound().await;
 }
 
-async fn an_instance_that_is_created_without_a_turn_finds_its_start_in_the_inbox(store: TestStore) {
+async fn an_instance_created_without_a_turn_has_its_start_in_the_inbox(store: TestStore) {
     let number = store.new_number(TENANT, &id("a"));
     let new = Creation {
         instance: instance("a"),
@@ -87,7 +87,7 @@ async fn a_creation_is_refused_like_a_start(store: TestStore) {
     assert_eq!(store.rows("instances").await, 2);
 }
 
-async fn of_two_creations_of_one_id_in_one_batch_the_first_wins(store: TestStore) {
+async fn the_first_of_two_creations_with_one_id_in_a_batch_wins(store: TestStore) {
     let commits = [creation(&store, "a", None), creation(&store, "a", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit)).collect();
     let receipts = in_batches(&store, 1, asks).await;
@@ -110,7 +110,7 @@ async fn a_creation_replaces_an_ended_instance(store: TestStore) {
     assert_eq!(store.rows("history").await, 1);
 }
 
-async fn an_instance_is_created_once_also_when_it_has_ended_meanwhile(store: TestStore) {
+async fn a_repeated_creation_is_refused_after_the_instance_has_ended(store: TestStore) {
     let commit = creation(&store, "a", None);
     let (number, late) = (commit.instance, commit.clone());
     let new = Creation {
@@ -136,7 +136,7 @@ async fn an_instance_is_created_once_also_when_it_has_ended_meanwhile(store: Tes
     store.assert_sound().await;
 }
 
-async fn a_creation_that_the_database_rejects_leaves_nothing_and_its_neighbours_alone(store: TestStore) {
+async fn a_creation_that_the_database_rejects_leaves_nothing_and_does_not_fail_its_neighbours(store: TestStore) {
     let bad = poisoned(creation(&store, "bad", None));
     let commits = [creation(&store, "a", None), bad, creation(&store, "b", None)];
     let asks = commits.into_iter().map(|commit| store.commit(commit));
@@ -150,17 +150,17 @@ async fn a_creation_that_the_database_rejects_leaves_nothing_and_its_neighbours_
     store.assert_sound().await;
 }
 
-async fn numbers_are_never_given_out_twice(store: TestStore) {
+async fn numbers_are_never_allocated_twice(store: TestStore) {
     let stored = creation(&store, "a", None);
     let (first, drawn) = (stored.instance, store.new_number(TENANT, &id("b")));
     store.commit(stored).await.unwrap();
     let store = store.crash().await;
     let next = store.new_number(TENANT, &id("c"));
-    assert!(next > first, "{next} after {first} and {drawn}, which came to nothing");
+    assert!(next > first, "{next} after {first} and {drawn}, which was not used");
     store.assert_sound().await;
 }
 
-async fn an_instance_is_not_created_again_when_it_has_ended_and_is_gone(store: TestStore) {
+async fn a_repeated_creation_is_refused_after_the_instance_was_purged(store: TestStore) {
     let mut commit = creation(&store, "a", None);
     let late = TurnCommit::of_creation(commit.instance, *commit.creation.clone().unwrap());
     commit.summary.status = InstanceStatus::Completed;
@@ -174,7 +174,7 @@ async fn an_instance_is_not_created_again_when_it_has_ended_and_is_gone(store: T
     store.assert_sound().await;
 }
 
-async fn an_instance_that_ends_with_its_creation_and_is_purged_in_the_same_batch_is_gone(store: TestStore) {
+async fn an_instance_can_be_created_ended_and_purged_in_one_batch(store: TestStore) {
     let mut commit = creation(&store, "a", None);
     commit.summary.status = InstanceStatus::Completed;
     commit.summary.in_flight = 0;

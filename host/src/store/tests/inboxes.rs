@@ -4,17 +4,17 @@ use super::*;
 
 over_every_backend! {
     with_module:
-    messages_are_kept_in_the_order_in_which_they_came,
+    messages_are_stored_in_the_order_of_arrival,
     every_kind_of_message_is_read_as_it_was_written,
-    a_message_for_an_instance_that_has_ended_or_never_existed_is_refused,
+    a_message_for_an_ended_or_unknown_instance_is_refused,
     a_message_for_an_old_incarnation_does_not_reach_the_new_one,
     a_repeated_message_with_the_same_key_is_appended_once,
-    the_newest_message_is_known_from_the_start,
-    events_are_found_by_their_names_in_the_order_in_which_they_came,
-    many_events_are_left_where_they_are_until_they_are_asked_for,
+    the_newest_message_is_known_after_opening,
+    events_are_found_by_name_in_the_order_of_arrival,
+    many_events_are_not_read_with_the_instance_but_on_request,
 }
 
-async fn messages_are_kept_in_the_order_in_which_they_came(store: TestStore) {
+async fn messages_are_stored_in_the_order_of_arrival(store: TestStore) {
     let number = store.running("a").await;
     let first = match store.append(append("a", event("one")), None).await.unwrap() {
         AppendOutcome::Appended { instance, row, .. } if instance == number => row,
@@ -53,7 +53,7 @@ async fn every_kind_of_message_is_read_as_it_was_written(store: TestStore) {
     assert_eq!(read, items);
 }
 
-async fn a_message_for_an_instance_that_has_ended_or_never_existed_is_refused(store: TestStore) {
+async fn a_message_for_an_ended_or_unknown_instance_is_refused(store: TestStore) {
     assert_eq!(
         store.append(append("a", event("x")), None).await.unwrap(),
         AppendOutcome::Unknown
@@ -94,7 +94,7 @@ async fn a_repeated_message_with_the_same_key_is_appended_once(store: TestStore)
     assert_eq!(store.inbox(number).await.len(), 1);
 }
 
-async fn the_newest_message_is_known_from_the_start(store: TestStore) {
+async fn the_newest_message_is_known_after_opening(store: TestStore) {
     let number = store.running("a").await;
     let first = store.deliver(number, event("one")).await.unwrap().unwrap();
     assert_eq!(store.newest_message(), first.seq);
@@ -112,7 +112,7 @@ fn numbered(name: &str, number: u32) -> Event {
     }
 }
 
-async fn events_are_found_by_their_names_in_the_order_in_which_they_came(store: TestStore) {
+async fn events_are_found_by_name_in_the_order_of_arrival(store: TestStore) {
     let number = store.running("a").await;
     for (name, payload) in [("Go", 1), ("ÄRGER", 2), ("gO", 3), ("other", 4)] {
         let item = InboxItem::Event(numbered(name, payload));
@@ -145,7 +145,7 @@ async fn events_are_found_by_their_names_in_the_order_in_which_they_came(store: 
     store.assert_sound().await;
 }
 
-async fn many_events_are_left_where_they_are_until_they_are_asked_for(store: TestStore) {
+async fn many_events_are_not_read_with_the_instance_but_on_request(store: TestStore) {
     let number = store.running("a").await;
     let large = |name: &str| Event {
         payload: Payload::of(&"x".repeat(1 << 20)),
@@ -161,7 +161,7 @@ async fn many_events_are_left_where_they_are_until_they_are_asked_for(store: Tes
     store.deliver(number, terminate()).await.unwrap();
     let record = store.load(number).await.unwrap().unwrap();
     assert!(record.more_events && !record.more_inbox);
-    assert_eq!(record.inbox.len(), 1, "what is no event");
+    assert_eq!(record.inbox.len(), 1, "only the message that is not an event");
     assert!(record.history_bytes < 1 << 20 && record.event_bytes > 10 << 20);
     assert_eq!(record.first_turns.len(), 1);
 

@@ -5,10 +5,10 @@ use super::*;
 over_every_backend! {
     empty:
     a_module_is_found_by_name_and_by_number,
-    the_same_bytes_again_change_nothing,
+    uploading_the_same_bytes_again_changes_nothing,
     a_new_version_supersedes_the_old_one_and_takes_over_its_functions,
     a_function_belongs_to_one_module_of_a_tenant,
-    a_deleted_module_frees_its_functions_but_what_runs_on_it_goes_on,
+    deleting_a_module_frees_its_functions_but_instances_on_it_continue,
 }
 
 async fn put(store: &TestStore, put: PutModule) -> (ModuleNumber, bool) {
@@ -41,7 +41,7 @@ async fn a_module_is_found_by_name_and_by_number(store: TestStore) {
     assert_eq!(store.tenant(TenantId(2)).modules().await.unwrap(), []);
 }
 
-async fn the_same_bytes_again_change_nothing(store: TestStore) {
+async fn uploading_the_same_bytes_again_changes_nothing(store: TestStore) {
     let (first, _) = put(&store, put_module("orders", 1, &["Order"])).await;
     let later = PutModule {
         at: Timestamp(NOW.0 + 1),
@@ -71,7 +71,7 @@ async fn a_new_version_supersedes_the_old_one_and_takes_over_its_functions(store
     );
     assert!(
         store.module_bytes(old).await.unwrap().is_some(),
-        "instances may be pinned to it"
+        "instances may still run on it"
     );
     put(&store, put_module("others", 3, &["Gone"])).await;
 
@@ -118,7 +118,7 @@ async fn a_function_belongs_to_one_module_of_a_tenant(store: TestStore) {
     .await;
 }
 
-async fn a_deleted_module_frees_its_functions_but_what_runs_on_it_goes_on(store: TestStore) {
+async fn deleting_a_module_frees_its_functions_but_instances_on_it_continue(store: TestStore) {
     put(&store, put_module("orders", 1, &["Order", "Child"])).await;
     let number = store.running("a").await;
     assert!(store.delete_module(TENANT, "orders", NOW).await.unwrap());

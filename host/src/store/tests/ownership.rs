@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_writer_whose_partitions_were_taken_over_writes_nothing_and_ends() {
+async fn a_writer_whose_partitions_were_taken_over_writes_nothing_and_stops() {
     let Place::Memory(disk) = Place::memory() else {
         unreachable!("it is in memory")
     };

@@ -4,17 +4,17 @@ use super::*;
 
 over_every_backend! {
     with_module:
-    a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_rows,
-    only_what_exists_and_has_ended_is_purged,
+    a_purge_hides_an_ended_instance_and_the_sweep_deletes_its_rows,
+    only_existing_ended_instances_are_purged,
     a_purged_id_can_be_started_again_as_if_it_were_new,
-    many_are_purged_in_pieces_by_status_and_age,
-    a_tree_is_purged_whole_or_not_at_all,
-    whatever_part_of_a_tree_is_gone_the_rest_hangs_together,
-    a_purge_of_many_takes_along_what_belongs_to_them,
+    many_instances_are_purged_in_pieces_by_status_and_age,
+    a_tree_is_purged_completely_or_not_at_all,
+    an_interrupted_purge_of_a_tree_can_be_continued,
+    a_purge_of_many_also_deletes_their_descendants,
     children_of_a_purged_instance_can_be_found,
 }
 
-async fn a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_rows(store: TestStore) {
+async fn a_purge_hides_an_ended_instance_and_the_sweep_deletes_its_rows(store: TestStore) {
     let number = store.running("a").await;
     store
         .note_attempt(number, attempt(1, 1), vec![], u64::MAX, None)
@@ -25,7 +25,7 @@ async fn a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_ro
     assert_eq!(store.purge(TENANT, id("a")).await.unwrap(), PurgeOutcome::Purged);
     assert_eq!(store.status("a").await, None);
     assert!(store.load(number).await.unwrap().is_none());
-    assert_eq!(store.rows("history").await, 2, "left for the sweep");
+    assert_eq!(store.rows("history").await, 2, "the sweep deletes them later");
     store.sweep_all(NOW).await;
     for table in ["instances", "history", "inbox", "attempts", "garbage"] {
         assert_eq!(store.rows(table).await, 0, "{table}");
@@ -33,7 +33,7 @@ async fn a_purge_takes_an_ended_instance_out_of_sight_and_the_sweep_takes_its_ro
     store.assert_sound().await;
 }
 
-async fn only_what_exists_and_has_ended_is_purged(store: TestStore) {
+async fn only_existing_ended_instances_are_purged(store: TestStore) {
     assert_eq!(store.purge(TENANT, id("a")).await.unwrap(), PurgeOutcome::Unknown);
     store.running("a").await;
     assert_eq!(
@@ -55,11 +55,11 @@ async fn a_purged_id_can_be_started_again_as_if_it_were_new(store: TestStore) {
         .history(new, ExecutionNumber::FIRST, TurnNumber::NONE, 10)
         .await
         .unwrap();
-    assert_eq!(turns.len(), 1, "the sweep of the old one spares the new one");
+    assert_eq!(turns.len(), 1, "the sweep deletes only turns of the old instance");
     assert_eq!(store.rows("history").await, 1);
 }
 
-async fn many_are_purged_in_pieces_by_status_and_age(store: TestStore) {
+async fn many_instances_are_purged_in_pieces_by_status_and_age(store: TestStore) {
     for n in 0..5 {
         store.ended(&format!("ended-{n}")).await;
     }
@@ -116,7 +116,7 @@ async fn child(store: &TestStore, parent: InstanceNumber, name: &str, end: bool)
     number
 }
 
-async fn a_tree_is_purged_whole_or_not_at_all(store: TestStore) {
+async fn a_tree_is_purged_completely_or_not_at_all(store: TestStore) {
     let parent = store.ended("parent").await;
     let first = child(&store, parent, "first", true).await;
     child(&store, parent, "second", true).await;
@@ -142,7 +142,7 @@ async fn a_tree_is_purged_whole_or_not_at_all(store: TestStore) {
     assert_eq!(foreign, PurgeTreeOutcome::Unknown);
 }
 
-async fn whatever_part_of_a_tree_is_gone_the_rest_hangs_together(store: TestStore) {
+async fn an_interrupted_purge_of_a_tree_can_be_continued(store: TestStore) {
     let root = store.ended("parent").await;
     let mut parents = vec![root];
     for n in 0..30 {
@@ -165,7 +165,7 @@ async fn whatever_part_of_a_tree_is_gone_the_rest_hangs_together(store: TestStor
     assert_eq!(store.rows("instances").await, 0);
 }
 
-async fn a_purge_of_many_takes_along_what_belongs_to_them(store: TestStore) {
+async fn a_purge_of_many_also_deletes_their_descendants(store: TestStore) {
     let old = store.ended("old").await;
     // Ended too late to match the filter, but deleted with its parent.
     let late = child(&store, old, "late", false).await;
@@ -203,5 +203,5 @@ async fn children_of_a_purged_instance_can_be_found(store: TestStore) {
     // A prefix of an id does not match.
     assert_eq!(children("paren").await, None);
     store.running("parent").await;
-    assert_eq!(children("parent").await, Some(vec![]), "the new one has none");
+    assert_eq!(children("parent").await, Some(vec![]), "the new instance has no children");
 }

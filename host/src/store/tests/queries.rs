@@ -5,12 +5,12 @@ use crate::store::list::MAX_EXAMINED;
 
 over_every_backend! {
     with_module:
-    a_list_shows_the_newest_first_and_one_tenant_only,
+    a_list_shows_the_instances_of_one_tenant_newest_first,
     a_list_is_narrowed_by_every_filter,
-    pages_neither_repeat_nor_skip_when_instances_come_and_go,
+    pages_neither_repeat_nor_skip_when_instances_are_created_and_deleted,
     instances_are_counted,
-    pages_of_a_history_are_of_one_execution,
-    a_list_that_finds_little_answers_with_short_pages,
+    pages_of_a_history_belong_to_one_execution,
+    a_list_with_few_matches_returns_short_pages,
     a_history_comes_in_pages,
 }
 
@@ -31,7 +31,7 @@ async fn list(store: &TestStore, filter: ListFilter) -> Vec<String> {
     page(store, &filter, None, 100).await.0
 }
 
-async fn a_list_shows_the_newest_first_and_one_tenant_only(store: TestStore) {
+async fn a_list_shows_the_instances_of_one_tenant_newest_first(store: TestStore) {
     for name in ["a", "b", "c"] {
         store.started(name).await;
     }
@@ -156,7 +156,7 @@ async fn a_list_is_narrowed_by_every_filter(store: TestStore) {
     assert_eq!(child.summary.parent_id, Some(id("parent")));
 }
 
-async fn pages_neither_repeat_nor_skip_when_instances_come_and_go(store: TestStore) {
+async fn pages_neither_repeat_nor_skip_when_instances_are_created_and_deleted(store: TestStore) {
     for n in 0..7 {
         store.ended(&format!("i{n}")).await;
     }
@@ -170,7 +170,7 @@ async fn pages_neither_repeat_nor_skip_when_instances_come_and_go(store: TestSto
     let (second, next) = page(&store, &all, Some(&cursor), 3).await;
     assert_eq!((second, next), (vec!["i2".into(), "i1".into(), "i0".into()], None));
     let (_, next) = page(&store, &all, None, 6).await;
-    assert_eq!(next, None, "a page that is just full is the last one");
+    assert_eq!(next, None, "the page is full, but the last one");
 }
 
 async fn instances_are_counted(store: TestStore) {
@@ -199,11 +199,11 @@ pub(in crate::store) async fn history_page(
 ) -> HistoryPage {
     match found_history(store, name, from, limit).await {
         FoundHistory::Page(page) => page,
-        FoundHistory::Over => panic!("the execution is over"),
+        FoundHistory::Over => panic!("the cursor belongs to an old execution"),
     }
 }
 
-async fn pages_of_a_history_are_of_one_execution(store: TestStore) {
+async fn pages_of_a_history_belong_to_one_execution(store: TestStore) {
     let number = store.running("a").await;
     for n in 2..=4 {
         store.commit(turn(number, n, vec![], vec![])).await.unwrap();
@@ -225,7 +225,7 @@ async fn pages_of_a_history_are_of_one_execution(store: TestStore) {
     commit.summary.last_turn = TurnNumber::NONE;
     store.commit(commit).await.unwrap();
     let found = found_history(&store, "a", HistoryFrom::Cursor(cursor), 10).await;
-    assert_eq!(found, FoundHistory::Over, "it continued as new");
+    assert_eq!(found, FoundHistory::Over, "the instance continued as new");
 
     store.ended("b").await;
     let first = history_page(&store, "b", HistoryFrom::Turn(TurnNumber::NONE), 1).await;
@@ -236,7 +236,7 @@ async fn pages_of_a_history_are_of_one_execution(store: TestStore) {
     assert_eq!(found, FoundHistory::Over, "another instance has the id");
 }
 
-async fn a_list_that_finds_little_answers_with_short_pages(store: TestStore) {
+async fn a_list_with_few_matches_returns_short_pages(store: TestStore) {
     let count = MAX_EXAMINED as usize + 2_000;
     store.ended("ended").await;
     for start in (0..count).step_by(1_000) {
@@ -248,8 +248,8 @@ async fn a_list_that_finds_little_answers_with_short_pages(store: TestStore) {
         ..ListFilter::default()
     };
     let (first, next) = page(&store, &filter, None, 10).await;
-    assert_eq!(first, Vec::<String>::new(), "it is too far away for this page");
-    let next = next.expect("not everything was looked at");
+    assert_eq!(first, Vec::<String>::new(), "the match is beyond the limit of this page");
+    let next = next.expect("not all instances were examined");
     assert_eq!(
         page(&store, &filter, Some(&next), 10).await,
         (vec!["ended".into()], None)

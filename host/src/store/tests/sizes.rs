@@ -5,13 +5,13 @@ use crate::model::LogLevel;
 
 over_every_backend! {
     with_module:
-    what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash,
-    an_execution_that_continues_as_new_begins_with_nothing_but_the_events_that_wait,
-    a_full_instance_takes_no_events_and_can_still_be_ended,
-    a_long_inbox_is_read_in_parts_the_first_of_which_has_what_must_not_be_overlooked,
+    stored_bytes_are_counted_until_the_purge_and_survive_a_crash,
+    after_continue_as_new_only_pending_events_are_counted,
+    a_full_instance_accepts_no_events_but_can_be_terminated,
+    a_long_inbox_is_read_in_parts_and_control_messages_come_first,
     a_history_of_large_turns_is_read_in_parts,
-    a_full_log_says_so_once_and_goes_on_when_it_may,
-    nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile,
+    a_full_log_warns_once_and_continues_when_the_limit_is_raised,
+    nothing_is_stored_for_a_tenant_that_was_deleted_in_the_meantime,
 }
 
 /// Bytes of messages that fill more than one page of an inbox.
@@ -44,7 +44,7 @@ fn line(message: &str) -> LogLine {
     }
 }
 
-async fn what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash(store: TestStore) {
+async fn stored_bytes_are_counted_until_the_purge_and_survive_a_crash(store: TestStore) {
     assert_eq!(store.stored_bytes(TENANT), 0);
     let number = store.running("a").await;
     let small = store.stored_bytes(TENANT);
@@ -80,7 +80,7 @@ async fn what_is_stored_is_counted_until_it_is_purged_and_survives_a_crash(store
     store.assert_sound().await;
 }
 
-async fn an_execution_that_continues_as_new_begins_with_nothing_but_the_events_that_wait(store: TestStore) {
+async fn after_continue_as_new_only_pending_events_are_counted(store: TestStore) {
     let number = store.running("a").await;
     store.deliver(number, event("small")).await.unwrap();
     let waiting = store.load(number).await.unwrap().unwrap().event_bytes;
@@ -101,7 +101,7 @@ async fn an_execution_that_continues_as_new_begins_with_nothing_but_the_events_t
     store.assert_sound().await;
 }
 
-async fn a_full_instance_takes_no_events_and_can_still_be_ended(store: TestStore) {
+async fn a_full_instance_accepts_no_events_but_can_be_terminated(store: TestStore) {
     store.running("a").await;
     let limited = |item| InboxAppend {
         max_bytes: LARGE as u64,
@@ -114,13 +114,13 @@ async fn a_full_instance_takes_no_events_and_can_still_be_ended(store: TestStore
     let again = store.append(append("a", event("e")), key("k", 1)).await.unwrap();
     assert!(
         matches!(again, AppendOutcome::Appended { .. }),
-        "a key is used up by what is done"
+        "only a successful request uses its key"
     );
     let ended = store.append(limited(terminate()), None).await.unwrap();
     assert!(matches!(ended, AppendOutcome::Appended { .. }), "{ended:?}");
 }
 
-async fn a_long_inbox_is_read_in_parts_the_first_of_which_has_what_must_not_be_overlooked(store: TestStore) {
+async fn a_long_inbox_is_read_in_parts_and_control_messages_come_first(store: TestStore) {
     let number = store.started("a").await;
     for task in 1..=20 {
         store.deliver(number, large_outcome(task)).await.unwrap();
@@ -165,7 +165,7 @@ async fn a_history_of_large_turns_is_read_in_parts(store: TestStore) {
     assert!(record.history_bytes > 20 * LARGE as u64);
 }
 
-async fn a_full_log_says_so_once_and_goes_on_when_it_may(store: TestStore) {
+async fn a_full_log_warns_once_and_continues_when_the_limit_is_raised(store: TestStore) {
     let number = store.running("a").await;
     let write = async |ordinal, max_bytes| {
         let lines = vec![line("one"), line("two"), line("three")];
@@ -194,7 +194,7 @@ async fn a_full_log_says_so_once_and_goes_on_when_it_may(store: TestStore) {
     store.assert_sound().await;
 }
 
-async fn nothing_is_stored_on_behalf_of_a_tenant_that_was_deleted_meanwhile(store: TestStore) {
+async fn nothing_is_stored_for_a_tenant_that_was_deleted_in_the_meantime(store: TestStore) {
     let created = Change::CreateTenant {
         name: "acme".parse().unwrap(),
         quotas: "{}".into(),

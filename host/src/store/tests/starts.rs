@@ -5,16 +5,16 @@ use super::*;
 over_every_backend! {
     with_module:
     a_start_creates_a_pending_instance_with_its_first_message,
-    a_start_leaves_a_live_instance_of_the_id_alone,
-    of_two_starts_of_one_id_in_one_batch_the_first_wins,
+    a_start_does_not_change_a_live_instance_with_its_id,
+    the_first_of_two_starts_with_one_id_in_a_batch_wins,
     a_start_replaces_an_ended_instance_under_a_new_number,
-    an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_replaced,
-    a_repeated_start_with_the_same_key_answers_as_the_first_did,
+    a_start_replaces_an_instance_that_ended_earlier_in_its_batch,
+    a_repeated_start_with_the_same_key_gets_the_first_answer,
     a_key_that_an_earlier_version_stored_is_recognized,
-    a_key_is_known_within_the_batch_that_brings_it,
-    a_key_that_has_expired_may_be_used_again,
+    a_key_is_known_within_its_own_batch,
+    an_expired_key_may_be_used_again,
     a_start_that_changed_nothing_does_not_use_up_its_key,
-    numbers_are_not_used_twice_even_after_a_purge_and_a_crash,
+    numbers_are_not_reused_even_after_a_purge_and_a_crash,
 }
 
 async fn a_start_creates_a_pending_instance_with_its_first_message(store: TestStore) {
@@ -33,7 +33,7 @@ async fn a_start_creates_a_pending_instance_with_its_first_message(store: TestSt
     store.assert_sound().await;
 }
 
-async fn a_start_leaves_a_live_instance_of_the_id_alone(store: TestStore) {
+async fn a_start_does_not_change_a_live_instance_with_its_id(store: TestStore) {
     let number = store.started("a").await;
     let outcome = store.start(instance("a"), None).await.unwrap();
     assert_eq!(outcome, StartOutcome::AlreadyExists(InstanceStatus::Pending));
@@ -41,7 +41,7 @@ async fn a_start_leaves_a_live_instance_of_the_id_alone(store: TestStore) {
     assert_eq!(store.rows("instances").await, 1);
 }
 
-async fn of_two_starts_of_one_id_in_one_batch_the_first_wins(store: TestStore) {
+async fn the_first_of_two_starts_with_one_id_in_a_batch_wins(store: TestStore) {
     let outcomes = in_batches(
         &store,
         1,
@@ -68,7 +68,7 @@ async fn a_start_replaces_an_ended_instance_under_a_new_number(store: TestStore)
     store.assert_sound().await;
 }
 
-async fn an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_replaced(store: TestStore) {
+async fn a_start_replaces_an_instance_that_ended_earlier_in_its_batch(store: TestStore) {
     let old = store.running("a").await;
     let batches = store.stats().batches;
     let (end, start) = tokio::join!(store.commit(last_turn(old, 2)), store.start(instance("a"), None));
@@ -80,7 +80,7 @@ async fn an_instance_that_ends_in_the_same_batch_before_a_start_of_its_id_is_rep
     store.assert_sound().await;
 }
 
-async fn a_repeated_start_with_the_same_key_answers_as_the_first_did(store: TestStore) {
+async fn a_repeated_start_with_the_same_key_gets_the_first_answer(store: TestStore) {
     assert!(matches!(
         store.start(instance("a"), key("k", 1)).await.unwrap(),
         StartOutcome::Created(_)
@@ -128,7 +128,7 @@ async fn a_key_that_an_earlier_version_stored_is_recognized(store: TestStore) {
     );
 }
 
-async fn a_key_is_known_within_the_batch_that_brings_it(store: TestStore) {
+async fn a_key_is_known_within_its_own_batch(store: TestStore) {
     let asks = vec![
         store.start(instance("a"), key("k", 1)),
         store.start(instance("b"), key("k", 1)),
@@ -140,7 +140,7 @@ async fn a_key_is_known_within_the_batch_that_brings_it(store: TestStore) {
     assert!(matches!(outcomes[2], Ok(StartOutcome::KeyReused)));
 }
 
-async fn a_key_that_has_expired_may_be_used_again(store: TestStore) {
+async fn an_expired_key_may_be_used_again(store: TestStore) {
     store.start(instance("a"), key("k", 1)).await.unwrap();
     let later = NewInstance {
         created_at: Timestamp(NOW.0 + 1_001),
@@ -163,7 +163,7 @@ async fn a_start_that_changed_nothing_does_not_use_up_its_key(store: TestStore) 
     ));
 }
 
-async fn numbers_are_not_used_twice_even_after_a_purge_and_a_crash(store: TestStore) {
+async fn numbers_are_not_reused_even_after_a_purge_and_a_crash(store: TestStore) {
     let first = store.ended("a").await;
     assert_eq!(store.purge(TENANT, id("a")).await.unwrap(), PurgeOutcome::Purged);
     let store = store.crash().await;

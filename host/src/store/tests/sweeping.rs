@@ -4,8 +4,8 @@ use super::*;
 
 over_every_backend! {
     with_module:
-    a_sweep_deletes_no_more_than_it_is_told_to,
-    keys_go_when_they_have_expired,
+    a_sweep_deletes_at_most_its_limit,
+    expired_keys_are_deleted,
     instances_that_may_need_an_old_version_are_found_in_pieces,
 }
 
@@ -15,7 +15,7 @@ fn later(hours: u64) -> Timestamp {
     Timestamp(NOW.0 + hours * HOUR_MS)
 }
 
-async fn a_sweep_deletes_no_more_than_it_is_told_to(store: TestStore) {
+async fn a_sweep_deletes_at_most_its_limit(store: TestStore) {
     let number = store.running("a").await;
     for n in 2..50 {
         store.commit(turn(number, n, vec![], vec![])).await.unwrap();
@@ -31,7 +31,7 @@ async fn a_sweep_deletes_no_more_than_it_is_told_to(store: TestStore) {
     assert!(!store.sweep(NOW, 20).await.unwrap());
 }
 
-async fn keys_go_when_they_have_expired(store: TestStore) {
+async fn expired_keys_are_deleted(store: TestStore) {
     store.start(instance("a"), key("k", 1)).await.unwrap();
     store.sweep_all(Timestamp(NOW.0 + 1_000)).await;
     assert_eq!(store.rows("idempotency_keys").await, 1);
@@ -50,7 +50,7 @@ async fn instances_that_may_need_an_old_version_are_found_in_pieces(store: TestS
     assert_eq!(
         version(1).await,
         None,
-        "a turn that has just looked it up may commit a call to it"
+        "a turn that has just looked up the version may commit a call to it"
     );
     let old = version(2).await.unwrap();
     assert_eq!((old.number, old.superseded_at), (ModuleNumber(1), later(1)));

@@ -4,11 +4,11 @@ use super::*;
 
 over_every_backend! {
     with_module:
-    at_the_start_those_with_messages_or_work_in_flight_are_woken,
-    those_that_are_due_are_found_the_earliest_first,
+    instances_with_messages_or_activities_in_flight_are_woken_at_the_start,
+    due_instances_are_found_earliest_first,
     a_stuck_instance_is_not_woken_by_time,
-    a_time_beyond_what_can_be_stored_is_the_end_of_time,
-    a_first_turn_that_is_to_wait_has_its_time,
+    a_time_too_large_to_store_becomes_the_largest_one,
+    a_delayed_first_turn_has_a_wake_up_time,
 }
 
 async fn with(
@@ -27,7 +27,7 @@ async fn with(
     number
 }
 
-async fn at_the_start_those_with_messages_or_work_in_flight_are_woken(store: TestStore) {
+async fn instances_with_messages_or_activities_in_flight_are_woken_at_the_start(store: TestStore) {
     use InstanceStatus::{Running, Suspended};
     let pending = store.started("pending").await;
     let _idle = with(&store, "idle", Running, 0, Some(5)).await;
@@ -62,7 +62,7 @@ async fn at_the_start_those_with_messages_or_work_in_flight_are_woken(store: Tes
     assert_eq!(paged, expected);
 }
 
-async fn those_that_are_due_are_found_the_earliest_first(store: TestStore) {
+async fn due_instances_are_found_earliest_first(store: TestStore) {
     let late = with(&store, "late", InstanceStatus::Running, 0, Some(30)).await;
     let early = with(&store, "early", InstanceStatus::Running, 0, Some(10)).await;
     let ended = with(&store, "ended", InstanceStatus::Running, 0, Some(5)).await;
@@ -89,7 +89,7 @@ async fn a_stuck_instance_is_not_woken_by_time(store: TestStore) {
     assert_eq!(store.waking_before(Timestamp::MAX, &[], 10).await.unwrap(), []);
 }
 
-async fn a_time_beyond_what_can_be_stored_is_the_end_of_time(store: TestStore) {
+async fn a_time_too_large_to_store_becomes_the_largest_one(store: TestStore) {
     let number = store.running("a").await;
     let mut commit = step(number, 1);
     commit.summary.wake_at = Some(Timestamp(u64::MAX));
@@ -100,7 +100,7 @@ async fn a_time_beyond_what_can_be_stored_is_the_end_of_time(store: TestStore) {
     );
 }
 
-async fn a_first_turn_that_is_to_wait_has_its_time(store: TestStore) {
+async fn a_delayed_first_turn_has_a_wake_up_time(store: TestStore) {
     let not_before = Some(Timestamp(NOW.0 + 10));
     let mut later = instance("later");
     later.started.not_before = not_before;

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_served_in_turns_and_each_in_its_order() {
+    fn queues_are_served_in_turn_and_keep_their_order() {
         let mut backlog = Backlog::new();
         let (many, few) = (Some(TenantId(1)), Some(TenantId(2)));
         (0..1_000).for_each(|number| backlog.push(many, (many, number)));

@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_forgets_what_was_not_asked_for_in_a_while() {
+    fn a_cache_drops_entries_that_were_not_used_for_a_while() {
         let mut cache = Generations::new(4);
         for key in 0..4 {
             cache.insert(key, key * 10);
