@@ -631,8 +631,8 @@ impl Store {
 
 /// Queries of the dispatcher. They look across tenants: owners and timers know an instance by its number.
 impl Store {
-    /// The newest message on disk. A later [`load`](Self::load) returns all messages up to this one, except those that
-    /// were consumed; newer ones may have arrived in between.
+    /// The newest position on disk. A later [`load`](Self::load) returns all messages up to this position, except those
+    /// that were consumed; newer messages may have arrived in between.
     pub fn newest_message(&self) -> InboxSeq {
         self.stats.newest_message()
     }

@@ -95,12 +95,12 @@ impl Stats {
         self.batch_rows.record(rows);
     }
 
-    /// Sets the newest message on disk.
+    /// Sets the newest position of a committed batch.
     pub(super) fn set_newest_message(&self, seq: InboxSeq) {
         self.newest_message.store(seq.0, Release);
     }
 
-    /// The newest message on disk.
+    /// The newest position of a committed batch. All messages up to it are on disk, or were consumed.
     pub(super) fn newest_message(&self) -> InboxSeq {
         InboxSeq(self.newest_message.load(Acquire))
     }

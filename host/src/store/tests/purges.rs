@@ -203,5 +203,9 @@ async fn children_of_a_purged_instance_can_be_found(store: TestStore) {
     // A prefix of an id does not match.
     assert_eq!(children("paren").await, None);
     store.running("parent").await;
-    assert_eq!(children("parent").await, Some(vec![]), "the new instance has no children");
+    assert_eq!(
+        children("parent").await,
+        Some(vec![]),
+        "the new instance has no children"
+    );
 }

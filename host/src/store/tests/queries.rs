@@ -170,7 +170,7 @@ async fn pages_neither_repeat_nor_skip_when_instances_are_created_and_deleted(st
     let (second, next) = page(&store, &all, Some(&cursor), 3).await;
     assert_eq!((second, next), (vec!["i2".into(), "i1".into(), "i0".into()], None));
     let (_, next) = page(&store, &all, None, 6).await;
-    assert_eq!(next, None, "the page is full, but the last one");
+    assert_eq!(next, None, "a full page without successor has no cursor");
 }
 
 async fn instances_are_counted(store: TestStore) {
@@ -248,7 +248,11 @@ async fn a_list_with_few_matches_returns_short_pages(store: TestStore) {
         ..ListFilter::default()
     };
     let (first, next) = page(&store, &filter, None, 10).await;
-    assert_eq!(first, Vec::<String>::new(), "the match is beyond the limit of this page");
+    assert_eq!(
+        first,
+        Vec::<String>::new(),
+        "the match is beyond the limit of this page"
+    );
     let next = next.expect("not all instances were examined");
     assert_eq!(
         page(&store, &filter, Some(&next), 10).await,
