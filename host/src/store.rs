@@ -638,8 +638,8 @@ impl Store {
     }
 
     /// Reads all that an owner needs to take over an instance. Of a long history and of an inbox of many megabytes, it
-    /// returns only a part; if there are many [events](Self::events), it returns none. Messages that arrive during the
-    /// read may be both in the result and delivered in another way; compare their sequence numbers.
+    /// returns only a part; if there are many [events](Self::events), it returns none of them. Messages that arrive
+    /// during the read may be both in the result and delivered in another way; compare their sequence numbers.
     ///
     /// # Errors
     /// [`Error::Damaged`] when rows of the instance cannot be read.
@@ -771,7 +771,7 @@ impl Store {
     }
 }
 
-/// Panics: the writer always answers an operation with its own kind of outcome.
+/// Unreachable: the writer always answers an operation with its own kind of outcome.
 fn wrong_answer(outcome: &Outcome) -> ! {
     unreachable!("the writer answered with {outcome:?}")
 }

@@ -328,8 +328,8 @@ pub struct InstanceRecord {
     pub event_bytes: u64,
     /// Messages that were not consumed yet, in order.
     pub inbox: Vec<InboxRow>,
-    /// Whether there are too many pending events to read with the record: then `inbox` contains none of them, otherwise
-    /// all.
+    /// Whether pending events may be missing, because they or the other messages are too large to read at once: then
+    /// `inbox` contains no events, otherwise all.
     pub more_events: bool,
     /// Whether more messages (except events) are stored than `inbox` contains. It then contains some of the oldest ones
     /// and all control messages, which must not wait for others: the start, and requests to terminate, suspend or

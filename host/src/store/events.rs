@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use crate::model::{InboxSeq, InstanceNumber};
 
-/// The limit for the events that are read with an instance when an owner takes it over, in bytes.
+/// The limit for the pending events that are read with an instance when an owner takes it over, in bytes. If there are
+/// more, none of them is read with it.
 pub(super) const ALONG_BYTES: usize = 256 << 10;
 
 /// The limit for one read of events by name, in bytes.

@@ -3,8 +3,8 @@
 //! The count contains the bytes that are passed to the database, and a fixed overhead per row. A pending event counts
 //! while it is pending, and as part of the history after a turn has taken it. Any other message counts twice once it
 //! was taken: as a message, and in the history. After continue-as-new, only pending events still count. Not counted are
-//! indexes, clients' idempotency keys (they expire) and the logs of earlier executions, of which [a
-//! few](super::garbage::EXECUTIONS_WITH_LOG) are kept.
+//! indexes, clients' idempotency keys (they expire) and the logs of earlier executions
+//! ([some](super::garbage::EXECUTIONS_WITH_LOG) are kept).
 
 use std::{
     collections::{BTreeMap, HashMap},

@@ -162,9 +162,9 @@ impl Writer {
 
     /// Sorts the received jobs, and others that are in the queue, by tenant.
     fn sort(&mut self, backlog: &mut Backlog<Job>, taken: impl Iterator<Item = Job>) {
-        let come = std::iter::from_fn(|| self.jobs.try_recv().ok());
+        let queued = std::iter::from_fn(|| self.jobs.try_recv().ok());
         let room = MAX_BACKLOG.saturating_sub(backlog.len());
-        for job in taken.chain(come).take(room) {
+        for job in taken.chain(queued).take(room) {
             backlog.push(self.database.memory.heads.tenant_of(job.whose), job);
         }
     }

@@ -152,11 +152,11 @@ async fn a_creation_that_the_database_rejects_leaves_nothing_and_does_not_fail_i
 
 async fn numbers_are_never_allocated_twice(store: TestStore) {
     let stored = creation(&store, "a", None);
-    let (first, drawn) = (stored.instance, store.new_number(TENANT, &id("b")));
+    let (first, unused) = (stored.instance, store.new_number(TENANT, &id("b")));
     store.commit(stored).await.unwrap();
     let store = store.crash().await;
     let next = store.new_number(TENANT, &id("c"));
-    assert!(next > first, "{next} after {first} and {drawn}, which was not used");
+    assert!(next > first, "{next} after {first} and {unused}, which was not used");
     store.assert_sound().await;
 }
 

@@ -358,9 +358,9 @@ async fn everything(store: &Store) -> Vec<String> {
 async fn compare(deeds: &[Vec<Deed>]) -> Result<(), TestCaseError> {
     let real = TestStore::new().await;
     let simulated = TestStore::with_module(Place::memory()).await;
-    for together in deeds {
+    for batch in deeds {
         let mut records = Vec::new();
-        for deed in together {
+        for deed in batch {
             let number = match deed {
                 Deed::Commit(number, _) | Deed::NoteAttempt { to: number, .. } => *number,
                 _ => 0,
@@ -376,16 +376,16 @@ async fn compare(deeds: &[Vec<Deed>]) -> Result<(), TestCaseError> {
         }
         // All operations are queued before the writer takes the first one, so they form one batch.
         let asks = |store: Store| {
-            let asks = together.iter().zip(&records).map(move |(deed, (record, noted))| {
+            let asks = batch.iter().zip(&records).map(move |(deed, (record, noted))| {
                 let store = store.clone();
                 async move { ask(&store, deed, record.as_ref(), noted).await }
             });
             futures::future::join_all(asks.collect::<Vec<_>>())
         };
         let (expected, found) = (asks(real.store.clone()).await, asks(simulated.store.clone()).await);
-        prop_assert_eq!(found, expected, "answers to {:?}", together);
+        prop_assert_eq!(found, expected, "answers to {:?}", batch);
         let (expected, found) = (everything(&real).await, everything(&simulated).await);
-        prop_assert_eq!(found, expected, "rows after {:?}", together);
+        prop_assert_eq!(found, expected, "rows after {:?}", batch);
     }
     Ok(())
 }

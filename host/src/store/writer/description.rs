@@ -37,7 +37,7 @@ pub(super) enum Instances<'a> {
     Commit(&'a TurnCommit),
 }
 
-/// Everything that an operation needs, for the whole batch to be read at once.
+/// What the writer must know about an operation. The writer reads the needs of a whole batch at once.
 pub(in crate::store) struct Description<'a> {
     pub(in crate::store) whose: Whose,
     /// The approximate bytes that it writes, without the overhead of one row.
