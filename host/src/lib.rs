@@ -10,6 +10,7 @@ pub mod entropy;
 mod fuzz;
 pub mod grants;
 pub mod http;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod replay;

@@ -1,0 +1,437 @@
+//! One part of the budget, shared between tenants.
+//!
+//! A tenant may hold more while what it holds is below a multiple of what is still free (dynamic thresholds: Choudhury
+//! and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", IEEE/ACM Transactions on Networking
+//! 6(2), 1998). One tenant alone may use four fifths of the part; two that want everything get four ninths each. So
+//! some bytes are always free for a tenant that holds little, nothing has to be taken away from a tenant to make room
+//! for another one, and no tenant needs a configured share. Weights scale the multiple.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::model::TenantId;
+
+/// A tenant of the default weight may hold this many times as much as is free.
+const MULTIPLE: u64 = 4;
+
+/// The weight of a tenant for which none is set.
+const DEFAULT_WEIGHT: u64 = 100;
+
+/// A part of the budget. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Pool(Arc<Mutex<State>>);
+
+/// Bytes of a tenant in a pool, given back on drop.
+#[derive(Debug)]
+pub struct Held {
+    pool: Pool,
+    tenant: TenantId,
+    bytes: u64,
+}
+
+/// How much of a part is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolUse {
+    /// The size of the part, in bytes.
+    pub limit: u64,
+    /// The bytes that are held now.
+    pub used: u64,
+    /// The most bytes that were held at one time.
+    pub most: u64,
+    /// How often a request had to wait or was refused.
+    pub refused: u64,
+    /// Requests that wait now.
+    pub waiting: usize,
+    /// The tenants that hold or held bytes.
+    pub tenants: Vec<(TenantId, TenantUse)>,
+}
+
+/// How much of a part one tenant uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TenantUse {
+    /// The bytes that it holds now.
+    pub used: u64,
+    /// The most bytes that it held at one time.
+    pub most: u64,
+    /// How often a request of it had to wait or was refused.
+    pub refused: u64,
+    /// Requests of it that wait now.
+    pub waiting: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    limit: u64,
+    used: u64,
+    most: u64,
+    refused: u64,
+    tenants: BTreeMap<TenantId, Account>,
+    /// Tenants with waiting requests.
+    waiting: usize,
+}
+
+#[derive(Debug)]
+struct Account {
+    weight: u64,
+    used: u64,
+    most: u64,
+    refused: u64,
+    waiting: VecDeque<Waiter>,
+    /// Requests that were dropped since the last time that `waiting` was searched for them.
+    cancelled: usize,
+    is_forgotten: bool,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    bytes: u64,
+    granted: oneshot::Sender<Held>,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            weight: DEFAULT_WEIGHT,
+            used: 0,
+            most: 0,
+            refused: 0,
+            waiting: VecDeque::new(),
+            cancelled: 0,
+            is_forgotten: false,
+        }
+    }
+}
+
+impl Pool {
+    /// Creates a pool of `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            limit,
+            used: 0,
+            most: 0,
+            refused: 0,
+            tenants: BTreeMap::new(),
+            waiting: 0,
+        })))
+    }
+
+    /// The size of the pool, in bytes.
+    pub fn limit(&self) -> u64 {
+        self.lock().limit
+    }
+
+    /// Takes bytes if the tenant may have them now and none of its requests waits.
+    pub fn try_take(&self, tenant: TenantId, bytes: u64) -> Option<Held> {
+        let mut state = self.lock();
+        if !state.may_take_now(tenant, bytes) {
+            state.count_refused(tenant);
+            return None;
+        }
+        state.add(tenant, bytes);
+        drop(state);
+        Some(self.held(tenant, bytes))
+    }
+
+    /// Takes bytes as soon as the tenant may have them. The requests of a tenant are granted in order. A request for
+    /// more than the whole pool is granted once the pool is empty.
+    ///
+    /// Cancel safe: a request that is dropped takes nothing.
+    pub async fn take(&self, tenant: TenantId, bytes: u64) -> Held {
+        let granted = {
+            let mut state = self.lock();
+            if state.may_take_now(tenant, bytes) {
+                state.add(tenant, bytes);
+                drop(state);
+                return self.held(tenant, bytes);
+            }
+            state.count_refused(tenant);
+            let (sender, granted) = oneshot::channel();
+            let account = state.tenants.entry(tenant).or_default();
+            account.waiting.push_back(Waiter { bytes, granted: sender });
+            if account.waiting.len() == 1 {
+                state.waiting += 1;
+            }
+            granted
+        };
+        // Dropped after the receiver.
+        let cancelled = Cancelled { pool: self, tenant };
+        let held = granted.await.expect("a pool keeps its waiters until they are granted");
+        std::mem::forget(cancelled);
+        held
+    }
+
+    /// Takes bytes in any case, for something that already exists. The pool may then hold more than its limit, and
+    /// grants nothing until enough is given back.
+    pub fn take_beyond_limit(&self, tenant: TenantId, bytes: u64) -> Held {
+        self.lock().add(tenant, bytes);
+        self.held(tenant, bytes)
+    }
+
+    /// Whether the tenant may take bytes now.
+    pub fn has_room(&self, tenant: TenantId, bytes: u64) -> bool {
+        self.lock().may_take_now(tenant, bytes)
+    }
+
+    /// Sets the weight of a tenant; the default is 100.
+    pub fn set_weight(&self, tenant: TenantId, weight: u32) {
+        let mut state = self.lock();
+        let account = state.tenants.entry(tenant).or_default();
+        account.weight = u64::from(weight.max(1));
+        account.is_forgotten = false;
+        self.grant(state);
+    }
+
+    /// Drops what is remembered about a tenant, as soon as it holds nothing.
+    pub fn forget(&self, tenant: TenantId) {
+        let mut state = self.lock();
+        if let Some(account) = state.tenants.get_mut(&tenant) {
+            account.is_forgotten = true;
+        }
+        state.drop_if_forgotten(tenant);
+    }
+
+    /// How much is used.
+    pub fn usage(&self) -> PoolUse {
+        let state = self.lock();
+        let tenants = state
+            .tenants
+            .iter()
+            .filter(|(_, account)| account.most > 0 || account.refused > 0);
+        PoolUse {
+            limit: state.limit,
+            used: state.used,
+            most: state.most,
+            refused: state.refused,
+            waiting: state.tenants.values().map(Account::waiting).sum(),
+            tenants: tenants.map(|(tenant, account)| (*tenant, account.usage())).collect(),
+        }
+    }
+
+    /// How much one tenant uses.
+    pub fn usage_of(&self, tenant: TenantId) -> TenantUse {
+        self.lock().tenants.get(&tenant).map(Account::usage).unwrap_or_default()
+    }
+
+    fn held(&self, tenant: TenantId, bytes: u64) -> Held {
+        Held {
+            pool: self.clone(),
+            tenant,
+            bytes,
+        }
+    }
+
+    fn give_back(&self, tenant: TenantId, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let mut state = self.lock();
+        state.used -= bytes;
+        if let Some(account) = state.tenants.get_mut(&tenant) {
+            account.used -= bytes;
+        }
+        state.drop_if_forgotten(tenant);
+        self.grant(state);
+    }
+
+    /// Grants waiting requests that fit now. Receivers may drop what they are granted at once, so they get it after the
+    /// lock is released.
+    fn grant(&self, mut state: MutexGuard<'_, State>) {
+        if state.waiting == 0 {
+            return;
+        }
+        let granted = state.grant();
+        drop(state);
+        for (tenant, waiter) in granted {
+            // A request that was dropped returns its bytes, which grants further requests.
+            let _ = waiter.granted.send(self.held(tenant, waiter.bytes));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets a waiting request that is dropped, and grants the requests that it blocked.
+struct Cancelled<'p> {
+    pool: &'p Pool,
+    tenant: TenantId,
+}
+
+impl Drop for Cancelled<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.lock();
+        state.note_cancelled(self.tenant);
+        self.pool.grant(state);
+    }
+}
+
+impl State {
+    const fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
+
+    /// Whether a request that does not wait may be granted.
+    fn may_take_now(&self, tenant: TenantId, bytes: u64) -> bool {
+        let account = self.tenants.get(&tenant);
+        if account.is_some_and(|account| !account.waiting.is_empty()) {
+            return false;
+        }
+        let (used, weight) = account.map_or((0, DEFAULT_WEIGHT), |account| (account.used, account.weight));
+        let next = if self.waiting > 0 { self.next_waiting() } else { None };
+        // Do not overtake a tenant that holds less and waits for bytes to be free.
+        let overtakes =
+            next.is_some_and(|next| self.tenants[&next].relative() <= used.saturating_mul(DEFAULT_WEIGHT) / weight);
+        !overtakes && self.fits(used, weight, bytes)
+    }
+
+    /// Whether a tenant that holds `used` bytes may take more.
+    fn fits(&self, used: u64, weight: u64, bytes: u64) -> bool {
+        if bytes == 0 {
+            return true;
+        }
+        if bytes > self.free() {
+            // Larger than the whole pool.
+            return self.used == 0;
+        }
+        let threshold = u128::from(self.free()) * u128::from(MULTIPLE * weight) / u128::from(DEFAULT_WEIGHT);
+        used == 0 || u128::from(used) + u128::from(bytes) <= threshold
+    }
+
+    fn add(&mut self, tenant: TenantId, bytes: u64) {
+        self.used += bytes;
+        self.most = self.most.max(self.used);
+        let account = self.tenants.entry(tenant).or_default();
+        account.used += bytes;
+        account.most = account.most.max(account.used);
+    }
+
+    fn count_refused(&mut self, tenant: TenantId) {
+        self.refused += 1;
+        self.tenants.entry(tenant).or_default().refused += 1;
+    }
+
+    /// The tenant whose request is granted next: the one that holds least, relative to its weight.
+    fn next_waiting(&self) -> Option<TenantId> {
+        let waiting = self.tenants.iter().filter(|(_, account)| !account.waiting.is_empty());
+        let next = waiting.min_by_key(|(_, account)| account.relative());
+        next.map(|(tenant, _)| *tenant)
+    }
+
+    /// Removes and returns the waiting requests that fit. A tenant that holds more does not overtake one that waits for
+    /// bytes to be free.
+    fn grant(&mut self) -> Vec<(TenantId, Waiter)> {
+        let mut granted = Vec::new();
+        while let Some(tenant) = self.next_waiting() {
+            let account = &self.tenants[&tenant];
+            let bytes = account.waiting[0].bytes;
+            if !self.fits(account.used, account.weight, bytes) {
+                break;
+            }
+            self.add(tenant, bytes);
+            let account = self.tenants.get_mut(&tenant).expect("the tenant waits");
+            let waiter = account.waiting.pop_front().expect("the tenant waits");
+            if account.waiting.is_empty() {
+                self.waiting -= 1;
+            }
+            granted.push((tenant, waiter));
+        }
+        granted
+    }
+
+    /// Removes dropped requests: those in front at once, because they block others, and the rest once they are half of
+    /// all, so that each costs constant time.
+    fn note_cancelled(&mut self, tenant: TenantId) {
+        let Some(account) = self
+            .tenants
+            .get_mut(&tenant)
+            .filter(|account| !account.waiting.is_empty())
+        else {
+            return;
+        };
+        account.cancelled += 1;
+        if account.cancelled * 2 > account.waiting.len() {
+            account.waiting.retain(|waiter| !waiter.granted.is_closed());
+            account.cancelled = 0;
+        }
+        while account.waiting.front().is_some_and(|waiter| waiter.granted.is_closed()) {
+            account.waiting.pop_front();
+        }
+        if account.waiting.is_empty() {
+            self.waiting -= 1;
+        }
+    }
+
+    fn drop_if_forgotten(&mut self, tenant: TenantId) {
+        let is_done = |account: &Account| account.is_forgotten && account.used == 0 && account.waiting.is_empty();
+        if self.tenants.get(&tenant).is_some_and(is_done) {
+            self.tenants.remove(&tenant);
+        }
+    }
+}
+
+impl Account {
+    /// What the tenant holds, relative to its weight.
+    const fn relative(&self) -> u64 {
+        self.used.saturating_mul(DEFAULT_WEIGHT) / self.weight
+    }
+
+    fn waiting(&self) -> usize {
+        let waiting = self.waiting.iter();
+        waiting.filter(|waiter| !waiter.granted.is_closed()).count()
+    }
+
+    fn usage(&self) -> TenantUse {
+        TenantUse {
+            used: self.used,
+            most: self.most,
+            refused: self.refused,
+            waiting: self.waiting(),
+        }
+    }
+}
+
+impl Held {
+    /// The number of bytes.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes more bytes if the tenant may have them now.
+    #[must_use]
+    pub fn try_grow(&mut self, bytes: u64) -> bool {
+        let Some(more) = self.pool.try_take(self.tenant, bytes) else {
+            return false;
+        };
+        self.add(more);
+        true
+    }
+
+    /// Changes the number of bytes to the size that the object has by now. Beyond the limit if it must be.
+    pub fn resize(&mut self, bytes: u64) {
+        if bytes >= self.bytes {
+            let more = self.pool.take_beyond_limit(self.tenant, bytes - self.bytes);
+            self.add(more);
+        } else {
+            self.pool.give_back(self.tenant, self.bytes - bytes);
+            self.bytes = bytes;
+        }
+    }
+
+    /// Adds other bytes of the same tenant and pool.
+    pub fn add(&mut self, mut more: Self) {
+        debug_assert!(more.tenant == self.tenant && Arc::ptr_eq(&more.pool.0, &self.pool.0));
+        self.bytes += std::mem::take(&mut more.bytes);
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.pool.give_back(self.tenant, self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests;

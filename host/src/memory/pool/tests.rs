@@ -1,0 +1,186 @@
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use proptest::prelude::*;
+
+use super::*;
+
+const A: TenantId = TenantId(1);
+const B: TenantId = TenantId(2);
+const C: TenantId = TenantId(3);
+
+/// Takes as much as the tenant gets, in steps of one byte.
+fn fill(pool: &Pool, tenant: TenantId) -> Held {
+    let mut held = pool.try_take(tenant, 0).unwrap();
+    while held.try_grow(1) {}
+    held
+}
+
+#[test]
+fn one_tenant_may_use_four_fifths_and_two_get_four_ninths_each() {
+    let pool = Pool::new(900);
+    let a = fill(&pool, A);
+    assert_eq!(a.bytes(), 720);
+    drop(a);
+    let (mut a, mut b) = (pool.try_take(A, 1).unwrap(), pool.try_take(B, 1).unwrap());
+    while a.try_grow(1) | b.try_grow(1) {}
+    assert_eq!((a.bytes(), b.bytes()), (400, 400));
+    let third = fill(&pool, C).bytes();
+    assert!(
+        third >= 79,
+        "some bytes are free for a tenant that holds nothing: {third}"
+    );
+}
+
+#[test]
+fn a_weight_scales_the_share_once_bytes_were_given_back() {
+    let pool = Pool::new(1_300);
+    pool.set_weight(A, 200);
+    let (mut a, mut b) = (pool.try_take(A, 1).unwrap(), pool.try_take(B, 1).unwrap());
+    for _ in 0..100 {
+        while a.try_grow(1) | b.try_grow(1) {}
+        a.resize(a.bytes() - a.bytes() / 20);
+        b.resize(b.bytes() - b.bytes() / 20);
+    }
+    while a.try_grow(1) | b.try_grow(1) {}
+    assert_eq!((a.bytes(), b.bytes()), (800, 400));
+}
+
+#[test]
+fn a_tenant_that_holds_nothing_gets_whatever_is_free() {
+    let pool = Pool::new(100);
+    let _a = pool.try_take(A, 80).unwrap();
+    assert!(pool.try_take(A, 1).is_none());
+    assert!(pool.try_take(B, 21).is_none());
+    assert_eq!(pool.try_take(B, 20).unwrap().bytes(), 20);
+}
+
+#[test]
+fn a_request_for_more_than_the_pool_is_granted_alone() {
+    let pool = Pool::new(100);
+    let small = pool.try_take(A, 1).unwrap();
+    let mut large = Box::pin(pool.take(A, 1_000));
+    assert!(large.as_mut().now_or_never().is_none());
+    drop(small);
+    let large = large.now_or_never().unwrap();
+    assert!(pool.try_take(B, 1).is_none());
+    drop(large);
+    assert!(pool.try_take(B, 1).is_some());
+}
+
+#[test]
+fn a_large_request_is_not_overtaken_for_ever() {
+    let pool = Pool::new(100);
+    let (first, _second) = (pool.try_take(A, 40).unwrap(), pool.try_take(A, 20).unwrap());
+    let mut large = Box::pin(pool.take(B, 60));
+    assert!(large.as_mut().now_or_never().is_none());
+    assert!(
+        pool.try_take(A, 1).is_none(),
+        "it would take what the other one waits for"
+    );
+    assert!(pool.try_take(A, 0).is_none());
+    let mut small = Box::pin(pool.take(A, 1));
+    assert!(small.as_mut().now_or_never().is_none());
+    drop(first);
+    assert_eq!(large.now_or_never().unwrap().bytes(), 60);
+    assert!(small.now_or_never().is_some());
+}
+
+#[test]
+fn a_dropped_request_lets_others_pass() {
+    let pool = Pool::new(100);
+    let _a = pool.try_take(A, 60).unwrap();
+    let mut large = Box::pin(pool.take(B, 60));
+    assert!(large.as_mut().now_or_never().is_none());
+    let mut small = Box::pin(pool.take(A, 1));
+    assert!(small.as_mut().now_or_never().is_none());
+    drop(large);
+    assert!(small.now_or_never().is_some());
+    assert_eq!(pool.usage().waiting, 0);
+}
+
+#[test]
+fn existing_bytes_are_counted_beyond_the_limit() {
+    let pool = Pool::new(100);
+    let mut held = pool.take_beyond_limit(A, 150);
+    assert!(pool.try_take(B, 1).is_none());
+    held.resize(50);
+    assert!(pool.try_take(B, 1).is_some());
+    held.resize(60);
+    let usage = pool.usage();
+    assert_eq!((usage.used, usage.most, usage.refused), (60, 150, 1));
+    assert_eq!(
+        pool.usage_of(A),
+        TenantUse {
+            used: 60,
+            most: 150,
+            refused: 0,
+            waiting: 0
+        }
+    );
+}
+
+#[test]
+fn a_forgotten_tenant_is_kept_while_it_holds_something() {
+    let pool = Pool::new(100);
+    let held = pool.try_take(A, 10).unwrap();
+    pool.forget(A);
+    assert_eq!(pool.usage().tenants.len(), 1);
+    drop(held);
+    assert_eq!(pool.usage().tenants, []);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Take(u32, u64),
+    TryTake(u32, u64),
+    GiveBack(usize),
+    Cancel(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (1..5_u32, 0..400_u64).prop_map(|(tenant, bytes)| Step::Take(tenant, bytes)),
+        2 => (1..5_u32, 0..400_u64).prop_map(|(tenant, bytes)| Step::TryTake(tenant, bytes)),
+        4 => any::<usize>().prop_map(Step::GiveBack),
+        1 => any::<usize>().prop_map(Step::Cancel),
+    ]
+}
+
+/// Moves granted requests to what is held.
+fn poll(waiting: &mut Vec<BoxFuture<'_, Held>>, held: &mut Vec<Held>) {
+    waiting.retain_mut(|request| match request.now_or_never() {
+        Some(granted) => {
+            held.push(granted);
+            false
+        }
+        None => true,
+    });
+}
+
+proptest! {
+    #[test]
+    fn no_byte_is_lost_and_nobody_waits_for_ever(steps in prop::collection::vec(step(), 0..120)) {
+        let pool = Pool::new(1_000);
+        let (mut waiting, mut held): (Vec<BoxFuture<'_, Held>>, Vec<Held>) = Default::default();
+        for step in steps {
+            match step {
+                Step::Take(tenant, bytes) => waiting.push(Box::pin(pool.take(TenantId(tenant), bytes))),
+                Step::TryTake(tenant, bytes) => held.extend(pool.try_take(TenantId(tenant), bytes)),
+                Step::GiveBack(which) if !held.is_empty() => drop(held.swap_remove(which % held.len())),
+                Step::Cancel(which) if !waiting.is_empty() => drop(waiting.swap_remove(which % waiting.len())),
+                Step::GiveBack(_) | Step::Cancel(_) => {}
+            }
+            poll(&mut waiting, &mut held);
+            let usage = pool.usage();
+            prop_assert_eq!(usage.used, held.iter().map(Held::bytes).sum::<u64>());
+            prop_assert!(usage.used <= 1_000);
+            prop_assert_eq!(usage.waiting, waiting.len());
+        }
+        while !held.is_empty() {
+            held.pop();
+            poll(&mut waiting, &mut held);
+        }
+        prop_assert!(waiting.is_empty(), "{} requests wait for an empty pool", waiting.len());
+        prop_assert_eq!(pool.usage().used, 0);
+    }
+}
