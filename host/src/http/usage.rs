@@ -12,7 +12,8 @@ use super::{
     state::App,
 };
 use crate::{
-    model::FunctionKind,
+    memory::{Memory, Part, TenantUse},
+    model::{FunctionKind, TenantId},
     store::{Amount, Days, FunctionUsage},
 };
 
@@ -24,6 +25,24 @@ pub(crate) struct UsageDocument {
     total: AmountDocument,
     /// The usage by kind and name of the function.
     functions: Vec<FunctionUsageDocument>,
+    /// The parts of the host's memory budget of which the tenant uses or has used something since the host started.
+    memory: Vec<MemoryUsageDocument>,
+}
+
+/// How much of a part of the memory budget a tenant uses.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MemoryUsage)]
+pub(crate) struct MemoryUsageDocument {
+    /// The name of the part.
+    part: &'static str,
+    /// Bytes that the tenant holds now.
+    used: u64,
+    /// The most bytes that it held at one time.
+    most: u64,
+    /// Requests of it that wait for bytes now.
+    waiting: u64,
+    /// Requests of it that had to wait or were refused.
+    refused: u64,
 }
 
 /// The usage of one function.
@@ -117,11 +136,28 @@ pub(crate) async fn get(
     May { caller, .. }: May<Browse>,
     Params(UsageParams(days)): Params<UsageParams>,
 ) -> Result<Json<UsageDocument>, Refusal> {
+    let tenant = caller.tenant;
     let functions = app.store(caller).usage(days).await?;
     let mut total = Amount::default();
     functions.iter().for_each(|function| total.add(function.amount));
     Ok(Json(UsageDocument {
         total: total.into(),
         functions: functions.into_iter().map(Into::into).collect(),
+        memory: memory_of(app.engine.memory(), tenant),
     }))
+}
+
+/// The parts of the memory budget that the tenant uses or has used.
+fn memory_of(memory: &Memory, tenant: TenantId) -> Vec<MemoryUsageDocument> {
+    let parts = Part::ALL.into_iter();
+    let used = parts.map(|part| (part, memory.part(part).usage_of(tenant)));
+    let some = used.filter(|(_, used)| *used != TenantUse::default());
+    let documents = some.map(|(part, used)| MemoryUsageDocument {
+        part: part.name(),
+        used: used.used,
+        most: used.most,
+        waiting: used.waiting as u64,
+        refused: used.refused,
+    });
+    documents.collect()
 }

@@ -77,9 +77,14 @@ pub mod types {
 }
 
 impl Failure {
-    /// Bytes of the message and details.
+    /// Bytes of the texts and details of the failure and of its causes.
     pub fn bytes(&self) -> u64 {
-        self.message.len() as u64 + self.details.as_ref().map_or(0, Payload::bytes)
+        let size = |error_type: &str, message: &str, details: &Option<Payload>| {
+            (error_type.len() + message.len()) as u64 + details.as_ref().map_or(0, Payload::bytes)
+        };
+        let causes = self.causes.iter();
+        let causes = causes.map(|cause| size(&cause.error_type, &cause.message, &cause.details));
+        size(&self.error_type, &self.message, &self.details) + causes.sum::<u64>()
     }
 
     /// The failure with long parts truncated or omitted, at most some 20 KiB, for lists of many failures.

@@ -17,6 +17,7 @@ use crate::{
     clock::SystemClock,
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     http::{HttpOptions, Places, Server, ServerOptions, router},
+    memory::Memory,
     model::{
         Arrival, Decision, ExecutionNumber, Failure, FromStored, FunctionDescription, FunctionKind, InstanceId,
         InstanceNumber, InstanceStatus, LogLevel, LogLine, ModuleDescription, ModuleDigest, ModuleNumber,
@@ -348,6 +349,7 @@ async fn engine(store: Store, folder: &Path) -> Engine {
         clock: Arc::new(SystemClock),
         recorder,
         flights,
+        memory: Memory::unlimited(),
         vault: Vault::with_key(&"5".repeat(64)).unwrap(),
     };
     let observable = ObservableLimits {
