@@ -82,7 +82,7 @@ impl Failure {
         self.message.len() as u64 + self.details.as_ref().map_or(0, Payload::bytes)
     }
 
-    /// The failure with long parts truncated or omitted, at most some 20 KiB, for lists of many failures.
+    /// The failure with long parts truncated or omitted, at most about 20 KiB, for lists of many failures.
     pub fn abridged(&self) -> Self {
         let message = |text: &str| text[..text.floor_char_boundary(ABRIDGED_BYTES)].to_owned();
         let details = |details: &Option<Payload>| {
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_abridged_failure_is_short_whatever_it_was() {
+    fn an_abridged_failure_is_short() {
         let long = "ä".repeat(100_000);
         let mut failure = Failure::new("Busy", long.clone()).permanent();
         failure.details = Some(Payload::of(&long));
