@@ -87,7 +87,7 @@ impl Failure {
         size(&self.error_type, &self.message, &self.details) + causes.sum::<u64>()
     }
 
-    /// The failure with long parts truncated or omitted, at most some 20 KiB, for lists of many failures.
+    /// The failure with long parts truncated or omitted, at most about 20 KiB, for lists of many failures.
     pub fn abridged(&self) -> Self {
         let message = |text: &str| text[..text.floor_char_boundary(ABRIDGED_BYTES)].to_owned();
         let details = |details: &Option<Payload>| {
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_abridged_failure_is_short_whatever_it_was() {
+    fn an_abridged_failure_is_short() {
         let long = "ä".repeat(100_000);
         let mut failure = Failure::new("Busy", long.clone()).permanent();
         failure.details = Some(Payload::of(&long));

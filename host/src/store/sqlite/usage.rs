@@ -1,4 +1,4 @@
-//! The table `usage`: what tenants have used, per day and function, added up as it is recorded.
+//! The table `usage`: the usage of tenants, summed per day and function.
 
 use sqlx::SqliteExecutor;
 
@@ -30,7 +30,7 @@ impl BindRow for UsageRow<'_> {
     }
 }
 
-/// Adds to what is there.
+/// Adds to the stored sums.
 pub(super) static ADD: RowStatement = RowStatement::new(
     "WITH v(tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out, http_sent, http_received) AS
      (VALUES ",
@@ -54,7 +54,7 @@ pub(super) static ADD: RowStatement = RowStatement::new(
          http_received = usage.http_received + excluded.http_received",
 );
 
-/// What a tenant's functions have used on those days, by kind and name.
+/// The usage of a tenant's functions over some days, by kind and name.
 pub(super) async fn of(
     executor: impl SqliteExecutor<'_>,
     tenant: TenantId,
