@@ -1,9 +1,9 @@
 //! A simulated disk: the content of a database file in memory, with injected faults.
 //!
 //! Replaces SQLite below the [seam](super::backend); everything above it is real. A [`Disk`] outlives the runtime of a
-//! simulated host, but uncommitted transactions do not. A [`FaultPlan`] decides for each step how long it takes, whether
-//! it fails, and whether the host ends during it. The store's tests run over both backends, to prove that both give the
-//! same answers.
+//! simulated host, but uncommitted transactions do not. A [`FaultPlan`] decides for each step how long it takes,
+//! whether it fails, and whether the host ends during it. The store's tests run over both backends, to prove that both
+//! give the same answers.
 
 mod catalogue;
 mod check;
