@@ -2,8 +2,8 @@
 //!
 //! The schema is split into nodes. Some keywords evaluate other schemas on the *same* part of the value (`allOf`,
 //! `anyOf`, `$ref`, …), others on the parts *inside* it (`properties`, `items`, …). These relations
-//! determine how often a part of the value at each depth is visited at most. The sum over all parts of a value bounds its
-//! cost. Nodes that evaluate each other on the same part in a cycle would never end, so they are rejected.
+//! determine the maximum number of visits to a part of the value at each depth. The sum over all parts bounds the cost
+//! of a value. Nodes that evaluate each other on the same part in a cycle would never end, so they are rejected.
 
 use std::collections::HashMap;
 

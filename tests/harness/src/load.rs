@@ -182,7 +182,7 @@ impl Load {
         let id = body["id"].as_str().or(body["instanceId"].as_str());
         let id = id.unwrap_or_else(|| panic!("no id: {body:#}")).to_owned();
         if let Some(before) = &start.id {
-            assert_eq!(*before, id, "the repeated start of {text} returned another instance");
+            assert_eq!(*before, id, "the response to the start of {text} has another id");
         }
         if body["runtimeStatus"].is_string() {
             assert_eq!(
