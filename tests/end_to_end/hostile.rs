@@ -328,8 +328,8 @@ async fn an_activity_bomb_overloads_the_host_until_it_reaches_its_own_limit() {
     before.holds_again(world).await;
 }
 
-/// Adds `count` core modules of a few bytes to a component. The data segments of each are nearly 1 MiB apart, so that its
-/// compiled code, which contains an image of the memory, is much larger.
+/// Adds `count` core modules of a few bytes to a component. The data segments of each are nearly 1 MiB apart, so that
+/// its compiled code, which contains an image of the memory, is much larger.
 fn with_sparse_modules(component: Vec<u8>, count: usize) -> Vec<u8> {
     let module = [
         b"\0asm\x01\0\0\0".as_slice(),

@@ -1,4 +1,4 @@
-//! Tests of SIGTERM: the host exits soon and gracefully, and continues after a restart.
+//! Tests of SIGTERM: the host exits quickly and cleanly, and continues its instances after a restart.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn a_graceful_shutdown_keeps_everything_and_answers_waiting_requests() {
         (waiting, world.ended().await)
     };
     assert!(ended.success(), "{ended}");
-    // Waiting requests get an answer at once, and not after a minute.
+    // The waiting request is answered at once instead of after a minute.
     assert_eq!(waiting.map(|answer| answer.status), Some(202));
 
     world.restart().await;
