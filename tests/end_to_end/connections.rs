@@ -31,7 +31,7 @@ async fn send(url: &str, request: &str) -> TcpStream {
 }
 
 /// Reads everything until the host closes the connection.
-async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
+async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = String::new();
     timeout(PATIENCE, stream.read_to_string(&mut answer))
         .await
@@ -50,7 +50,7 @@ pub(crate) async fn wait_half_closed(
     let request = request.replace("Content-Length", "Connection: close\r\nContent-Length");
     stream.write_all(request.as_bytes()).await.expect("the host reads");
     stream.shutdown().await.expect("the host reads");
-    let ((), answer) = tokio::join!(terminate, rest(&mut stream));
+    let ((), answer) = tokio::join!(terminate, read_all(&mut stream));
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("\"runtimeStatus\":\"Terminated\""), "{answer}");
 }
@@ -59,7 +59,7 @@ pub(crate) async fn wait_half_closed(
 async fn a_client_that_closes_its_sending_half_still_gets_its_response() {
     let world = World::start(MODULES).await;
     wait_half_closed(connect(world.url()).await, async {
-        until("the instance", async || {
+        until("the start of the instance", async || {
             (world.get("/v1/instances/half").await.status == 202).then_some(())
         })
         .await;
@@ -109,7 +109,7 @@ async fn an_idle_connection_is_closed_after_the_idle_timeout() {
     let mut stream = send(world.url(), &head("GET", "/healthz", None)).await;
     // This one is subject to the longer time limit for a request head, so it is still open at the end.
     let silent = connect(world.url()).await;
-    let answer = rest(&mut stream).await;
+    let answer = read_all(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let nothing = silent.try_read(&mut [0; 1]);
     assert!(nothing.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));

@@ -58,7 +58,7 @@ async fn terminate_reaches_children_and_their_running_activities() {
         )
         .await;
     world.begin("FulfilmentWorkflow", "parent", &input).await;
-    let children = until("its children run", async || {
+    let children = until("activities of all children", async || {
         let page = world.get("/v1/instances?parentInstanceId=parent").await.expect(200);
         let reserving = world.backend.calls("POST inventory").await;
         let children = page["instances"].as_array().expect("a list").clone();
@@ -129,7 +129,7 @@ async fn a_parent_sees_a_terminated_child_as_a_failure() {
     world.begin("FulfilmentWorkflow", "parent", &input).await;
     let order = world.backend.get("/orders/order-1003").await;
     let articles = order["items"].as_array().map_or(0, Vec::len);
-    let children: Vec<Value> = until("its children", async || {
+    let children: Vec<Value> = until("a child for each article", async || {
         let page = world.get("/v1/instances?parentInstanceId=parent").await.expect(200);
         let children = page["instances"].as_array().expect("a list").clone();
         (children.len() == articles).then_some(children)

@@ -107,7 +107,7 @@ async fn a_backup_to_a_full_disk_fails_and_leaves_no_file_behind() {
     assert_eq!(
         fs::read_dir(folder.path()).unwrap().count(),
         0,
-        "the incomplete backup is deleted"
+        "the incomplete backup was left behind"
     );
     // The host is unaffected, and the next backup succeeds.
     assert_eq!(world.run("BenchChain", &json!("beside")).await, "beside");
@@ -160,7 +160,7 @@ async fn a_truncated_wal_is_reported_and_the_rest_is_recovered() {
         .set_len(length - 9_000)
         .unwrap();
     world.restart().await;
-    until("a line in the log", async || {
+    until("the report of the truncated log", async || {
         let log = world.log();
         (log.contains("the end of the database's log is missing") && log.contains("recovered the log")).then_some(())
     })

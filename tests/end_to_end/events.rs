@@ -25,7 +25,7 @@ async fn events_raised_before_their_wait_survive_a_crash_in_order() {
         .put("/control/faults/notifications", json!({ "delayMs": 60_000 }))
         .await;
     world.begin("ApprovalWorkflow", "early", &request(&world)).await;
-    until("its first activity", async || {
+    until("the first activity", async || {
         (world.backend.calls("POST notifications").await > 0).then_some(())
     })
     .await;

@@ -114,8 +114,8 @@ async fn broken_activities_fail_and_others_continue() {
     activity_fails_with(&world, output, &["windlass.invalid-payload"]).await;
     let long_line = json!({ "activity": "HostileLongLine", "input": 10 });
     activity_fails_with(&world, long_line, &["windlass.invalid-payload"]).await;
-    let nobody = json!({ "activity": "NobodyOffersThis" });
-    activity_fails_with(&world, nobody, &["windlass.unknown-function"]).await;
+    let unknown = json!({ "activity": "NobodyOffersThis" });
+    activity_fails_with(&world, unknown, &["windlass.unknown-function"]).await;
     before.holds_again(world).await;
 }
 

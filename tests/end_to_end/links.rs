@@ -23,8 +23,11 @@ async fn base(world: &World, id: &str, headers: &[(&str, &str)]) -> String {
     let answer = world.send(request.json(&json!(null))).await;
     let location = answer.header("location").to_owned();
     assert_eq!(answer.expect(202)["statusQueryGetUri"], location);
-    let rest = format!("/v1/instances/{id}");
-    location.strip_suffix(&rest).expect("an instance").to_owned()
+    let path_of_instance = format!("/v1/instances/{id}");
+    location
+        .strip_suffix(&path_of_instance)
+        .expect("an instance")
+        .to_owned()
 }
 
 #[tokio::test]

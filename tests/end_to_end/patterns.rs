@@ -189,10 +189,10 @@ async fn an_eternal_cleanup_runs_until_it_is_terminated_and_carries_over_no_even
     world.begin("PeriodicCleanup", "eternal", &input).await;
     world.raise("eternal", "Unheard", json!({ "kept": 1.5 })).await;
     let third = |instance: &Value| instance["execution"].as_u64() >= Some(3);
-    world.once("eternal", "its third execution", third).await;
+    world.once("eternal", "a third execution", third).await;
     world.crash().await;
     world
-        .once("eternal", "its fourth execution", |instance| {
+        .once("eternal", "a fourth execution", |instance| {
             instance["execution"].as_u64() >= Some(4)
         })
         .await;

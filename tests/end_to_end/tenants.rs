@@ -660,7 +660,7 @@ async fn the_command_line_manages_tenants_and_keys() {
 }
 
 #[tokio::test]
-async fn usage_is_the_same_after_a_crash() {
+async fn usage_is_counted_exactly_and_survives_a_crash() {
     let mut world = with_keys(&[]).await;
     let (used, operator) = {
         let acme = Tenant::create(&world, "acme", json!({})).await;
@@ -732,7 +732,7 @@ async fn unfinished_uploads_of_a_tenant_do_not_delay_others() {
     acme.upload("bench", module("bench")).await.expect(200);
     for stream in &uploads {
         let answer = stream.try_read(&mut [0; 100]).expect_err("no answer");
-        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "no upload has ended");
+        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "an upload has ended");
     }
     drop(uploads);
     world.stop().await;

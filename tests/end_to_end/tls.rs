@@ -170,7 +170,7 @@ async fn commands_use_tls_with_a_host_that_they_trust() {
 }
 
 #[tokio::test]
-async fn commands_do_not_connect_to_a_host_that_they_do_not_trust() {
+async fn commands_refuse_a_host_that_they_do_not_trust() {
     let secured = Secured::start(&[]).await;
     let untrusted = secured.host.cli(&["list"]).await;
     assert_eq!(untrusted.code, 5, "{untrusted:?}");
@@ -236,7 +236,7 @@ async fn a_host_does_not_start_with_an_invalid_certificate() {
     let refused = serve(&mixed.flags()[..2]).await;
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.stderr.contains("tls_key is missing"), "{refused:?}");
-    assert!(!data.path().join("data").exists(), "the data folder was not created");
+    assert!(!data.path().join("data").exists(), "the data folder was created");
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn a_client_that_closes_its_sending_half_still_gets_its_response() {
         .await
         .expect("a connection");
     wait_half_closed(stream, async {
-        until("the instance", async || {
+        until("the start of the instance", async || {
             (secured.cli(&["status", "half"]).await.code == 0).then_some(())
         })
         .await;
@@ -317,7 +317,7 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
 
     // The new key does not belong to the old certificate yet, so the host keeps the old pair.
     secured.files.install_key(RENEWED.1);
-    until("a line in the log", async || {
+    until("the warning about the new certificate", async || {
         let log = secured.host.log();
         log.contains("the new certificate cannot be used").then_some(())
     })
@@ -350,7 +350,7 @@ async fn a_graceful_shutdown_answers_waiting_requests_and_does_not_wait_for_idle
     let request = get("/v1/instances/one?wait=50s");
     waiting.write_all(request.as_bytes()).await.expect("the host reads");
     waiting.flush().await.expect("the host reads");
-    until("the wait", async || {
+    until("the request to wait", async || {
         secured
             .get("/metrics")
             .await
