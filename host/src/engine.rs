@@ -17,6 +17,7 @@ pub mod owners;
 pub mod shares;
 pub mod verify;
 
+mod admission;
 mod creation;
 mod declared_events;
 mod environment;
@@ -63,6 +64,7 @@ use self::{
     flight_recorder::FlightRecorder,
     guests::{Guests, Modules},
     held_tenants::HeldTenants,
+    left_out::LeftOut,
     owners::Owners,
     shared::Shared,
     shares::{Gate, Slots},
@@ -71,14 +73,14 @@ use self::{
 };
 use crate::clock::Clock;
 use crate::entropy::{Entropy, SystemEntropy};
-use crate::memory::Memory;
+use crate::memory::{Memory, Part};
 use crate::model::TenantId;
 use crate::sandbox::{ConnectionCounts, Sandbox};
 use crate::store::{Error as StoreError, Store};
 use crate::tenancy::{Tenancy, Vault};
 
 /// How many instances may be loaded from the store at once.
-const LOADING_AT_ONCE: usize = 64;
+const LOADING_AT_ONCE: usize = 16;
 
 /// What the engine is built from.
 pub struct EngineParts {
@@ -245,15 +247,12 @@ impl Engine {
             held_tenants: HeldTenants::new(environment.tenancy.clone()),
             waiters: Waiters::default(),
             hot_instances: hot_instances::HotInstances::default(),
+            left_out: LeftOut::default(),
             loading: Semaphore::new(LOADING_AT_ONCE),
             environment,
             options,
         });
-        let spawn = {
-            let shared = shared.clone();
-            move |owners: &Owners, new| owner_loop::spawn(&shared, owners, new)
-        };
-        let owners = Owners::new(shared.shutdown.clone(), mailboxes, spawn);
+        let owners = Owners::new(shared.shutdown.clone(), mailboxes, start_of_owners(&shared));
         let woken = recovery::wake(&shared.store, &owners).await?;
         if woken > 0 {
             tracing::info!(instances = woken, "resumed instances of the previous run");
@@ -312,6 +311,11 @@ impl Engine {
         self.0.shared.activities.count()
     }
 
+    /// How many instances have work, but wait in the store for memory.
+    pub fn instances_without_memory(&self) -> usize {
+        self.0.shared.left_out.count()
+    }
+
     /// How many instances have activity calls that wait for memory.
     pub fn instances_without_memory_for_calls(&self) -> usize {
         self.0.shared.activities.instances_left_out()
@@ -351,6 +355,18 @@ impl Engine {
     /// How much of the activity slots a tenant uses now.
     pub fn share_use(&self, tenant: TenantId) -> ShareUse {
         self.0.shared.activities.slots().used_by(tenant)
+    }
+}
+
+/// How owners start.
+fn start_of_owners(shared: &Arc<Shared>) -> owners::Start {
+    let (spawning, leaving_out) = (shared.clone(), shared.clone());
+    owners::Start {
+        spawn: Box::new(move |owners, new| owner_loop::spawn(&spawning, owners, new)),
+        leave_out: Box::new(move |owners, tenant, instance| {
+            admission::leave_out(&leaving_out, owners, tenant, instance);
+        }),
+        pool: shared.memory.part(Part::Instances).clone(),
     }
 }
 

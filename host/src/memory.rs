@@ -20,6 +20,8 @@ pub use pool::{Held, Pool, PoolUse, TenantUse};
 /// A part of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
+    /// Active instances: what their owners know of them, such as outstanding tasks.
+    Instances,
     /// Orchestrations in memory: their guests.
     Guests,
     /// Running attempts of activities.
@@ -40,7 +42,8 @@ pub enum Part {
 
 impl Part {
     /// All parts, in the order of their declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Instances,
         Self::Guests,
         Self::Attempts,
         Self::Calls,
@@ -54,6 +57,7 @@ impl Part {
     /// The name in metrics and answers.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Instances => "instances",
             Self::Guests => "guests",
             Self::Attempts => "attempts",
             Self::Calls => "calls",
@@ -68,13 +72,14 @@ impl Part {
     /// The share of the budget, in percent.
     const fn percent(self) -> u64 {
         match self {
-            Self::Guests => 35,
+            Self::Instances => 10,
+            Self::Guests => 30,
             Self::Attempts => 20,
             Self::Calls => 12,
-            Self::Mailboxes => 8,
+            Self::Mailboxes => 6,
             Self::Turns => 10,
-            Self::Answers => 8,
-            Self::Compilations => 4,
+            Self::Answers => 6,
+            Self::Compilations => 3,
             Self::Schemas => 3,
         }
     }

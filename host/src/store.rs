@@ -59,7 +59,7 @@ pub use self::{
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
     commit::{
         AppendOutcome, AttemptRow, Creation, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
-        Recipient, StartOutcome, Summary, TakenEvent, TurnCommit, TurnReceipt,
+        Recipient, StartOutcome, Summary, TakenEvent, TurnCommit, TurnReceipt, WakeUp,
     },
     cursor::{Cursor, CursorError, HistoryCursor},
     error::Error,
@@ -671,7 +671,7 @@ impl Store {
     }
 
     /// Live instances that must be woken when the host starts, in addition to those that
-    /// [`waking_before`](Self::waking_before) returns: instances with messages (a suspended instance only if it has
+    /// [`wake_ups`](Self::wake_ups) returns: instances with messages (a suspended instance only if it has
     /// control messages) or with activities in flight. In ascending order after a number, for paging.
     ///
     /// # Errors
@@ -680,7 +680,7 @@ impl Store {
         &self,
         after: Option<InstanceNumber>,
         limit: u32,
-    ) -> Result<Vec<InstanceNumber>, Error> {
+    ) -> Result<Vec<(TenantId, InstanceNumber)>, Error> {
         self.readers.to_wake_at_start(after, limit).await
     }
 
@@ -699,18 +699,17 @@ impl Store {
         self.readers.to_wake_of(tenant, now, after, limit).await
     }
 
-    /// Instances whose wake-up time is at or before `time`, the earliest first, except those of the tenants in
-    /// `except`.
+    /// The wake-ups of instances after a position, the earliest first, except those of the tenants in `except`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn waking_before(
+    pub async fn wake_ups(
         &self,
-        time: Timestamp,
+        after: Option<(Timestamp, InstanceNumber)>,
         except: &[TenantId],
         limit: u32,
-    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
-        self.readers.waking_before(time, except, limit).await
+    ) -> Result<Vec<WakeUp>, Error> {
+        self.readers.wake_ups(after, except, limit).await
     }
 
     /// The current versions of all modules of a tenant, by name. Only their functions can be called now.

@@ -107,7 +107,7 @@ impl Activities {
             let result = activities.0.runner.carry_out(call).await;
             // Deliver the result before removing the call: an owner that takes over in between must not start it again.
             if let Some(result) = result {
-                activities.deliver(&owners, key.0, result, memory).await;
+                activities.deliver(&owners, (tenant, key.0), result, memory).await;
             }
             activities.forget(key);
         };
@@ -127,20 +127,28 @@ impl Activities {
     }
 
     /// Delivers a result to its instance, or stores it if it does not fit into memory.
-    async fn deliver(&self, owners: &Owners, instance: InstanceNumber, mut result: ActivityResult, mut memory: Held) {
+    async fn deliver(
+        &self,
+        owners: &Owners,
+        (tenant, instance): (TenantId, InstanceNumber),
+        mut result: ActivityResult,
+        mut memory: Held,
+    ) {
         let size = result.bytes() + RESULT_BYTES;
         let missing = size.saturating_sub(memory.bytes());
         if missing == 0 || memory.try_grow(missing) {
             memory.resize(size);
             result.memory = Some(Arc::new(memory));
-            owners.deliver(instance, Mail::Result(result));
-            return;
+            match owners.deliver_result(tenant, instance, result) {
+                Ok(()) => return,
+                Err(returned) => result = returned,
+            }
         }
         let store = &self.0.runner.environment.store;
         let (item, used) = result.into_inbox();
         loop {
             match store.deliver_used(instance, item.clone(), used.clone()).await {
-                Ok(Some(row)) => return owners.deliver(instance, Mail::Inbox(row)),
+                Ok(Some(row)) => return owners.deliver(tenant, instance, Mail::Inbox(row)),
                 Ok(None) | Err(StoreError::Closed | StoreError::NotOwner) => return,
                 Err(error) => {
                     tracing::error!(instance = instance.0, %error, "a result could not be stored; trying again");
@@ -169,7 +177,7 @@ impl Activities {
                     return;
                 };
                 let (guard, done) = oneshot::channel();
-                owners.deliver(instance, Mail::StartCalls(guard));
+                owners.deliver(tenant, instance, Mail::StartCalls(guard));
                 let _ = done.await;
             }
         };

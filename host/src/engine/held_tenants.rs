@@ -109,7 +109,7 @@ async fn wake(environment: &Environment, owners: &Owners, tenant: TenantId) -> R
         let now = environment.clock.now();
         let page = environment.store.to_wake_of(tenant, now, after, PAGE).await?;
         for instance in &page {
-            owners.deliver(*instance, Mail::Wake);
+            owners.deliver(tenant, *instance, Mail::Wake);
         }
         woken += page.len() as u64;
         after = page.last().copied();

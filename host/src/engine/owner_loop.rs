@@ -48,6 +48,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
     let NewOwner {
         instance,
         mut mailbox,
+        memory,
         offer,
     } = new;
     let mut results = VecDeque::new();
@@ -56,6 +57,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         shared: &shared,
         instance,
         module_tries: 0,
+        active: memory,
         memory: GuestMemory::default(),
         turn: None,
         starting_calls: None,
@@ -74,7 +76,10 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         // After a failed commit, a new owner reads what is really stored.
         let owner = match not_stored.take() {
             Some(owner) => Some(owner),
-            None => session.load(&mut results, &mailbox).await,
+            None => {
+                session.room_to_load().await;
+                session.load(&mut results, &mailbox).await
+            }
         };
         match owner {
             Some(owner) => match session.work(owner, &mut mailbox).await {
@@ -171,6 +176,8 @@ struct Session<'a> {
     shared: &'a Arc<Shared>,
     instance: InstanceNumber,
     module_tries: u32,
+    /// What the owner takes from the budget.
+    active: Held,
     memory: GuestMemory,
     /// What the running turn, or the commit that waits for the writer, takes from the budget.
     turn: Option<Held>,
@@ -237,6 +244,7 @@ impl Session<'_> {
             if !matches!(next, Ok(Next::Guest(..))) {
                 self.memory.withdraw();
             }
+            self.count_instance(&owner);
             match next {
                 Err(trouble) => {
                     self.trouble(&mut owner, &trouble).await;
@@ -315,11 +323,12 @@ impl Session<'_> {
     /// Waits for a message. Returns false if none came in time or the host shuts down.
     async fn idle(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox, wake_at: Option<Timestamp>) -> bool {
         if let Some(wake_at) = wake_at {
-            self.shared.timers.arm(self.instance, wake_at);
+            self.shared.timers.arm(owner.tenant(), self.instance, wake_at);
         }
         self.starting_calls = None;
         let (shared, tenant) = (self.shared, owner.tenant());
-        if owner.is_hot() && shared.memory.part(Part::Guests).must_give_way(tenant) {
+        let must_give_way = |part| shared.memory.part(part).must_give_way(tenant);
+        if owner.is_hot() && (must_give_way(Part::Guests) || must_give_way(Part::Instances)) {
             owner.cool();
         }
         if owner.is_hot()
@@ -327,7 +336,7 @@ impl Session<'_> {
                 .hot_instances
                 .idle(tenant, self.instance, shared.options.hot_guests)
         {
-            self.owners.deliver(oldest, Mail::Cool);
+            self.owners.cool(oldest);
         }
         let patience = if owner.is_hot() {
             self.shared.options.hot_idle

@@ -9,20 +9,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::creation::Offer;
-use super::mail::Mail;
+use super::mail::{EventOutcome, Mail};
 use super::mailbox::{self, Budget, Mailbox, Sender};
-use crate::model::InstanceNumber;
+use super::owner::ActivityResult;
+use crate::memory::{Held, Pool};
+use crate::model::{InstanceNumber, TenantId};
 
 /// An owner that is about to start.
 pub(super) struct NewOwner {
     pub instance: InstanceNumber,
     pub mailbox: Mailbox,
+    /// What the owner takes from the memory budget.
+    pub memory: Held,
     /// The creation of the instance, if it is not stored yet.
     pub offer: Option<Offer>,
 }
 
-/// Starts the task of an owner.
-type Spawn = Box<dyn Fn(&Owners, NewOwner) + Send + Sync>;
+/// What the owners need from the engine.
+pub(super) struct Start {
+    /// Starts the task of an owner.
+    pub spawn: Box<dyn Fn(&Owners, NewOwner) + Send + Sync>,
+    /// Notes that there is no memory for the owner of an instance.
+    pub leave_out: Box<dyn Fn(&Owners, TenantId, InstanceNumber) + Send + Sync>,
+    /// The part of the memory budget from which owners take.
+    pub pool: Pool,
+}
+
+/// What an owner takes before it knows its instance, in bytes: its task, mailbox and tables (measured).
+pub(super) const OWNER_BYTES: u64 = 40 << 10;
 
 /// The table of active owners. Cheap to clone.
 #[derive(Clone)]
@@ -32,42 +46,87 @@ struct Inner {
     table: Mutex<HashMap<InstanceNumber, Sender>>,
     shutdown: CancellationToken,
     budget: Budget,
-    spawn: Spawn,
+    start: Start,
 }
 
 impl Owners {
     /// Creates an empty table whose mailboxes share a budget. After the shutdown, it starts no owner.
-    pub(super) fn new(
-        shutdown: CancellationToken,
-        budget: Budget,
-        spawn: impl Fn(&Self, NewOwner) + Send + Sync + 'static,
-    ) -> Self {
+    pub(super) fn new(shutdown: CancellationToken, budget: Budget, start: Start) -> Self {
         Self(Arc::new(Inner {
             table: Mutex::default(),
             shutdown,
             budget,
-            spawn: Box::new(spawn),
+            start,
         }))
     }
 
-    /// Delivers a message to the owner of the instance, and starts an owner if there is none.
-    pub fn deliver(&self, instance: InstanceNumber, mail: Mail) {
+    /// Delivers a message to the owner of the instance, and starts an owner if there is none. If there is no memory for
+    /// one, the instance is left out until there is; an event goes back to its sender, and all other messages are in the
+    /// store.
+    pub fn deliver(&self, tenant: TenantId, instance: InstanceNumber, mail: Mail) {
+        if let Err(mail) = self.try_deliver(tenant, instance, mail, None) {
+            if let Mail::Event(raised) = *mail
+                && let Some((_, reply)) = raised.take()
+            {
+                let _ = reply.send(EventOutcome::NotTaken);
+            }
+            (self.0.start.leave_out)(self, tenant, instance);
+        }
+    }
+
+    /// Delivers a result, which is not in the store.
+    ///
+    /// # Errors
+    /// If there is no owner and no memory for one. The caller stores the result.
+    pub fn deliver_result(
+        &self,
+        tenant: TenantId,
+        instance: InstanceNumber,
+        result: ActivityResult,
+    ) -> Result<(), ActivityResult> {
+        let delivered = self.try_deliver(tenant, instance, Mail::Result(result), None);
+        delivered.map_err(|mail| match *mail {
+            Mail::Result(result) => result,
+            _ => unreachable!("the message comes back"),
+        })
+    }
+
+    /// Wakes an instance that was left out; its owner gets this memory.
+    pub(super) fn wake_with(&self, tenant: TenantId, instance: InstanceNumber, memory: Held) {
+        let delivered = self.try_deliver(tenant, instance, Mail::Wake, Some(memory));
+        debug_assert!(delivered.is_ok(), "there is memory");
+    }
+
+    /// Drops the guest of an instance if it is idle.
+    pub fn cool(&self, instance: InstanceNumber) {
+        if let Some(mailbox) = self.lock().get(&instance) {
+            let _ = mailbox.send(Mail::Cool);
+        }
+    }
+
+    fn try_deliver(
+        &self,
+        tenant: TenantId,
+        instance: InstanceNumber,
+        mail: Mail,
+        memory: Option<Held>,
+    ) -> Result<(), Box<Mail>> {
         let mut table = self.lock();
         let mail = match table.get(&instance) {
             None => mail,
             Some(mailbox) => match mailbox.send(mail) {
-                Ok(()) => return,
+                Ok(()) => return Ok(()),
                 // The owner panicked. A new one takes over from the store.
                 Err(mail) => *mail,
             },
         };
-        if matches!(mail, Mail::Cool) {
-            return;
-        }
         if self.0.shutdown.is_cancelled() {
             // Durable messages are read at the next start; after a lost result, the activity runs again.
-            return;
+            return Ok(());
         }
+        let Some(memory) = memory.or_else(|| self.0.start.pool.try_take(tenant, OWNER_BYTES)) else {
+            return Err(Box::new(mail));
+        };
         let (sender, mailbox) = mailbox::channel(&self.0.budget);
         // The new owner reads rows from the inbox. Results and events are not stored, so pass them on; and whoever asked
         // for calls to be started waits until they are.
@@ -76,26 +135,33 @@ impl Owners {
         }
         table.insert(instance, sender);
         drop(table);
-        self.spawn(instance, mailbox, None);
+        self.spawn(instance, mailbox, memory, None);
+        Ok(())
     }
 
-    /// Starts the owner of an instance that is not stored yet. No other task knows its number.
-    pub fn create(&self, instance: InstanceNumber, offer: Offer) {
+    /// Starts the owner of an instance that is not stored yet. No other task knows its number. Returns false if there is
+    /// no memory for the owner; then the caller stores the instance.
+    pub fn create(&self, tenant: TenantId, instance: InstanceNumber, offer: Offer) -> bool {
         if self.0.shutdown.is_cancelled() {
-            return;
+            return true;
         }
+        let Some(memory) = self.0.start.pool.try_take(tenant, OWNER_BYTES) else {
+            return false;
+        };
         let (sender, mailbox) = mailbox::channel(&self.0.budget);
         self.lock().insert(instance, sender);
-        self.spawn(instance, mailbox, Some(offer));
+        self.spawn(instance, mailbox, memory, Some(offer));
+        true
     }
 
-    fn spawn(&self, instance: InstanceNumber, mailbox: Mailbox, offer: Option<Offer>) {
+    fn spawn(&self, instance: InstanceNumber, mailbox: Mailbox, memory: Held, offer: Option<Offer>) {
         let new = NewOwner {
             instance,
             mailbox,
+            memory,
             offer,
         };
-        (self.0.spawn)(self, new);
+        (self.0.start.spawn)(self, new);
     }
 
     /// The number of active owners.

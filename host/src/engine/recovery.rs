@@ -150,11 +150,11 @@ pub(super) async fn wake(store: &Store, owners: &Owners) -> Result<u64, Error> {
     let mut after: Option<InstanceNumber> = None;
     loop {
         let page = store.to_wake_at_start(after, PAGE).await?;
-        for instance in &page {
-            owners.deliver(*instance, Mail::Wake);
+        for (tenant, instance) in &page {
+            owners.deliver(*tenant, *instance, Mail::Wake);
         }
         woken += page.len() as u64;
-        after = page.last().copied();
+        after = page.last().map(|(_, instance)| *instance);
         if page.len() < PAGE as usize {
             return Ok(woken);
         }

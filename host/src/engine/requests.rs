@@ -135,8 +135,10 @@ impl Engine {
     /// Creates an instance together with its first turn, or without it if the turn takes long or may end the host.
     async fn create(&self, number: InstanceNumber, creation: Creation) -> Result<StartOutcome, StoreError> {
         let (offer, offered) = Offer::new(creation.clone(), self.0.cautious);
-        self.0.owners.create(number, offer);
-        if let Some(answer) = offered.answer(PATIENCE).await {
+        let tenant = creation.instance.tenant;
+        if self.0.owners.create(tenant, number, offer)
+            && let Some(answer) = offered.answer(PATIENCE).await
+        {
             return answer;
         }
         // In a separate task: if the client disconnects in between, the stored instance must still be woken.
@@ -147,7 +149,7 @@ impl Engine {
                 return Ok(refused);
             }
             // Even if an owner has begun: it may have failed, or looked for the instance before it was stored.
-            owners.deliver(number, Mail::Wake);
+            owners.deliver(tenant, number, Mail::Wake);
             Ok(StartOutcome::Created(number))
         });
         stored.await.unwrap_or(Err(StoreError::Closed))
@@ -203,6 +205,7 @@ impl Engine {
     /// between, the owner must still learn of the message.
     async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, StoreError> {
         let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());
+        let tenant = append.tenant;
         let appended = self.0.shared.tracker.spawn(async move {
             let outcome = store.append(append, key).await?;
             if let AppendOutcome::Appended {
@@ -212,7 +215,7 @@ impl Engine {
             } = &outcome
                 && (!is_suspended_or_stuck || row.item.is_control())
             {
-                owners.deliver(*instance, Mail::Inbox(row.clone()));
+                owners.deliver(tenant, *instance, Mail::Inbox(row.clone()));
             }
             Ok(outcome)
         });
@@ -255,7 +258,7 @@ impl Engine {
             return Ok(EventOutcome::NotTaken);
         }
         let (raised, claim, mut taken) = RaisedEvent::new(event);
-        self.0.owners.deliver(number, Mail::Event(raised));
+        self.0.owners.deliver(tenant, number, Mail::Event(raised));
         let taken = match tokio::time::timeout(PATIENCE, &mut taken).await {
             Ok(taken) => taken,
             // The owner is busy and has not accepted the event: the caller stores it.

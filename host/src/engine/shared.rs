@@ -9,6 +9,7 @@ use super::activities::Activities;
 use super::environment::Environment;
 use super::held_tenants::HeldTenants;
 use super::hot_instances::HotInstances;
+use super::left_out::LeftOut;
 use super::options::EngineOptions;
 use super::shares::Gate;
 use super::timers::Timers;
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub held_tenants: HeldTenants,
     pub waiters: Waiters,
     pub hot_instances: HotInstances,
+    /// Instances that have work, but there is no memory for their owners.
+    pub left_out: LeftOut,
     /// Bounds the number of instances being loaded at once, so that a start with many instances does not read all of
     /// them into memory.
     pub loading: Semaphore,

@@ -200,14 +200,18 @@ impl Pool {
         is_waiting(tenant) || state.largest() == Some(tenant)
     }
 
-    /// Whether the tenant holds no more than its share.
-    pub fn is_within_share(&self, tenant: TenantId) -> bool {
+    /// Whether the pool would grant these bytes again if the tenant, which holds them, gave them back.
+    pub fn would_grant_again(&self, held: &Held) -> bool {
         let state = self.lock();
-        let Some(account) = state.tenants.get(&tenant) else {
+        let Some(account) = state.tenants.get(&held.tenant) else {
             return true;
         };
-        let threshold = u128::from(state.free()) * u128::from(MULTIPLE * account.weight) / u128::from(DEFAULT_WEIGHT);
-        u128::from(account.used) <= threshold
+        let others = state.used - held.bytes;
+        let free = state.limit.saturating_sub(others);
+        if held.bytes > free {
+            return others == 0;
+        }
+        account.used == held.bytes || u128::from(account.used) <= threshold(free, account.weight)
     }
 
     /// Sets the weight of a tenant; the default is 100.
@@ -304,6 +308,11 @@ impl Drop for Cancelled<'_> {
     }
 }
 
+/// How much a tenant of this weight may hold while so much is free.
+fn threshold(free: u64, weight: u64) -> u128 {
+    u128::from(free) * u128::from(MULTIPLE * weight) / u128::from(DEFAULT_WEIGHT)
+}
+
 impl State {
     const fn free(&self) -> u64 {
         self.limit.saturating_sub(self.used)
@@ -335,8 +344,7 @@ impl State {
             // Larger than the whole pool.
             return self.used == 0;
         }
-        let threshold = u128::from(self.free()) * u128::from(MULTIPLE * weight) / u128::from(DEFAULT_WEIGHT);
-        used == 0 || u128::from(used) + u128::from(bytes) <= threshold
+        used == 0 || u128::from(used) + u128::from(bytes) <= threshold(self.free(), weight)
     }
 
     fn add(&mut self, tenant: TenantId, bytes: u64) {
@@ -439,6 +447,11 @@ impl Account {
 }
 
 impl Held {
+    /// The tenant that holds the bytes.
+    pub const fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
     /// The number of bytes.
     pub const fn bytes(&self) -> u64 {
         self.bytes

@@ -25,6 +25,8 @@ pub struct Ledger {
     ended: bool,
     activities: usize,
     tasks: BTreeMap<TaskId, Outstanding>,
+    /// The approximate size of `tasks` in memory, in bytes.
+    task_bytes: u64,
     /// Timers and timeouts of sub-orchestrations, soonest first, by the host's clock.
     due: BTreeSet<(Timestamp, TaskId)>,
     /// Waits that no event has completed. It may contain too many, but never too few: a history does not show whether the
@@ -166,7 +168,7 @@ impl Ledger {
                     module: *module,
                     scheduled_at: turn.clock_at(),
                 };
-                self.tasks.insert(*task, Outstanding::Activity(call));
+                self.insert(*task, Outstanding::Activity(call));
             }
             Decision::CallSubOrchestration {
                 task,
@@ -188,7 +190,7 @@ impl Ledger {
                 };
                 let call = Outstanding::SubOrchestration(call);
                 self.due.extend(call.due_at().map(|due_at| (due_at, *task)));
-                self.tasks.insert(*task, call);
+                self.insert(*task, call);
             }
             Decision::CreateTimer { task, fire_at } => {
                 let timer = Outstanding::Timer {
@@ -196,7 +198,7 @@ impl Ledger {
                     due_at: fire_at.before(turn.clock_behind()),
                 };
                 self.due.extend(timer.due_at().map(|due_at| (due_at, *task)));
-                self.tasks.insert(*task, timer);
+                self.insert(*task, timer);
             }
             Decision::CancelTask { task } => self.remove(*task),
             Decision::WaitForEvent { task, name } => {
@@ -226,6 +228,11 @@ impl Ledger {
         }
     }
 
+    fn insert(&mut self, task: TaskId, outstanding: Outstanding) {
+        self.task_bytes += outstanding.bytes();
+        self.tasks.insert(task, outstanding);
+    }
+
     fn remove(&mut self, task: TaskId) {
         if let Some(folded) = self.wait_names.remove(&task)
             && let Some(waits) = self.waits.get_mut(&folded)
@@ -238,6 +245,7 @@ impl Ledger {
         let Some(outstanding) = self.tasks.remove(&task) else {
             return;
         };
+        self.task_bytes -= outstanding.bytes();
         if let Some(due_at) = outstanding.due_at() {
             self.due.remove(&(due_at, task));
         }
@@ -279,6 +287,11 @@ impl Ledger {
         self.tasks.get(&task)
     }
 
+    /// The approximate size of the outstanding tasks in memory, in bytes.
+    pub fn task_bytes(&self) -> u64 {
+        self.task_bytes
+    }
+
     /// All outstanding tasks, in scheduling order.
     pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &Outstanding)> {
         self.tasks.iter().map(|(task, outstanding)| (*task, outstanding))
@@ -308,6 +321,17 @@ impl Ledger {
 }
 
 impl Outstanding {
+    /// The approximate size in memory, in bytes.
+    fn bytes(&self) -> u64 {
+        /// A task with its names and options, and its entries in the ledger and in the execution of a guest.
+        const TASK: u64 = 1_000;
+        TASK + match self {
+            Self::Activity(call) => call.input.bytes(),
+            Self::SubOrchestration(call) => call.input.bytes(),
+            Self::Timer { .. } => 0,
+        }
+    }
+
     /// When time ends the task, by the host's clock. (The ledger does not handle timeouts of activities.)
     fn due_at(&self) -> Option<Timestamp> {
         match self {

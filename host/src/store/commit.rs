@@ -276,6 +276,17 @@ pub struct Summary {
     pub updated_at: Timestamp,
 }
 
+/// The time at which an instance wants to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WakeUp {
+    /// The time.
+    pub at: Timestamp,
+    /// The instance.
+    pub instance: InstanceNumber,
+    /// Its tenant.
+    pub tenant: TenantId,
+}
+
 /// What a [`TurnCommit`] created and delivered.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TurnReceipt {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::{GuestOwner, Session, pause};
 use crate::engine::flight_recorder::Flight;
-use crate::engine::mail::Mail;
 use crate::engine::mailbox::Mailbox;
 use crate::engine::recorded_guest::RecordedGuest;
 use crate::model::{ModuleNumber, Started};
@@ -85,7 +84,7 @@ impl Session<'_> {
     /// Evicts the guest of the instance that has been idle longest, and waits a moment.
     async fn make_room(&self, trouble: &HostUnavailable) {
         match self.shared.hot_instances.oldest() {
-            Some(oldest) => self.owners.deliver(oldest, Mail::Cool),
+            Some(oldest) => self.owners.cool(oldest),
             None => tracing::warn!(instance = self.instance.0, %trouble, "an instance cannot run now; trying again"),
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use futures::FutureExt as _;
 
 use super::{GuestOwner, Session};
-use crate::engine::mail::Mail;
+use crate::engine::admission::memory_of_instance;
 use crate::engine::mailbox::Mailbox;
+use crate::engine::owners::OWNER_BYTES;
 use crate::engine::shared::Shared;
 use crate::memory::{Held, Part};
 use crate::model::TenantId;
@@ -106,13 +107,37 @@ impl Session<'_> {
         }
     }
 
+    /// Counts what the owner knows of its instance.
+    pub(super) fn count_instance(&mut self, owner: &GuestOwner) {
+        let bytes = OWNER_BYTES + owner.task_bytes();
+        if bytes != self.active.bytes() {
+            self.active.resize(bytes);
+        }
+    }
+
+    /// Waits until the tenant's active instances are within its share, before another one is read into memory. Its own
+    /// memory does not count.
+    pub(super) async fn room_to_load(&mut self) {
+        let (shared, owners, tenant) = (self.shared, self.owners, self.active.tenant());
+        let pool = shared.memory.part(Part::Instances);
+        self.active.resize(OWNER_BYTES);
+        while !pool.would_grant_again(&self.active) {
+            self.active.resize(0);
+            let memory = memory_of_instance(shared, owners, tenant, OWNER_BYTES);
+            match shared.shutdown.run_until_cancelled(memory).await {
+                Some(memory) => self.active = memory,
+                None => return,
+            }
+        }
+    }
+
     /// Evicts an idle guest so that a guest of this tenant can be created. Returns whether there was one.
     fn evict_for(&self, tenant: TenantId) -> bool {
         let (shared, pool) = (self.shared, self.shared.memory.part(Part::Guests));
         let gives_way = pool.gives_way(tenant, self.memory.bytes);
         let evicted = shared.hot_instances.oldest_of(gives_way);
         if let Some(evicted) = evicted {
-            self.owners.deliver(evicted, Mail::Cool);
+            self.owners.cool(evicted);
         }
         evicted.is_some()
     }

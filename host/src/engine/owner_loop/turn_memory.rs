@@ -33,7 +33,7 @@ impl Session<'_> {
             };
             let permit = self.shared.gate.enter(tenant).await;
             // Turns that ran during the wait may have been large.
-            if pool.is_within_share(tenant) {
+            if pool.would_grant_again(&held) {
                 self.turn = Some(held);
                 while let Some(mail) = mailbox.try_recv() {
                     self.receive(owner, mail);

@@ -8,7 +8,7 @@ use crate::engine::mail::{EventOutcome, Mail};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::owner::{ActivityChanges, StartActivity};
 use crate::engine::stats::Step;
-use crate::model::InboxItem;
+use crate::model::{InboxItem, TenantId};
 use crate::store::{self, StartOutcome, TurnCommit, TurnReceipt, Used};
 use crate::tenancy::Work;
 
@@ -26,7 +26,7 @@ impl Session<'_> {
                 EventOutcome::NotTaken
             });
         }
-        self.announce(receipt);
+        self.announce(owner.tenant(), receipt);
         let shared = self.shared;
         if owner.has_ended() {
             let digest = || shared.guests.digest(owner.module());
@@ -93,7 +93,7 @@ impl Session<'_> {
                     self.shared.tenancy.note_starts(tenant, children);
                 }
                 match wake_at {
-                    Some(wake_at) => self.shared.timers.arm(self.instance, wake_at),
+                    Some(wake_at) => self.shared.timers.arm(tenant, self.instance, wake_at),
                     None => self.shared.timers.disarm(self.instance),
                 }
                 Ok(receipt)
@@ -106,13 +106,13 @@ impl Session<'_> {
     }
 
     /// Wakes the instances that a commit created or sent messages to.
-    fn announce(&self, receipt: &TurnReceipt) {
+    fn announce(&self, tenant: TenantId, receipt: &TurnReceipt) {
         for created in &receipt.created {
-            self.owners.deliver(*created, Mail::Wake);
+            self.owners.deliver(tenant, *created, Mail::Wake);
         }
         for (instance, row) in &receipt.delivered {
             if *instance != self.instance {
-                self.owners.deliver(*instance, Mail::Inbox(row.clone()));
+                self.owners.deliver(tenant, *instance, Mail::Inbox(row.clone()));
             }
         }
     }

@@ -13,7 +13,7 @@ use super::world::World;
 use crate::engine::Engine;
 use crate::engine::mail::Mail;
 use crate::engine::owner::ActivityResult;
-use crate::model::InboxItem;
+use crate::model::{InboxItem, InstanceNumber, TenantId};
 use crate::store::simulated::Disk;
 
 struct Disturbances {
@@ -60,17 +60,21 @@ impl Disturbances {
         let content = self.disk.content();
         let numbers: Vec<_> = content.instances.keys().copied().collect();
         if !numbers.is_empty() {
-            self.engine.0.owners.deliver(*self.rng.pick(&numbers), Mail::Cool);
+            self.engine.0.owners.cool(*self.rng.pick(&numbers));
         }
     }
 
     /// Wakes some instances without a reason; they take over from what is stored.
     fn wake(&mut self) {
-        for number in self.disk.content().instances.keys() {
+        for (number, row, _) in self.disk.content().existing() {
             if self.rng.per_mille(700) {
-                self.engine.0.owners.deliver(*number, Mail::Wake);
+                self.engine.0.owners.deliver(row.tenant, number, Mail::Wake);
             }
         }
+    }
+
+    fn tenant_of(&self, instance: InstanceNumber) -> Option<TenantId> {
+        Some(self.disk.content().row(instance)?.tenant)
     }
 
     /// Delivers an outcome again, early or late.
@@ -85,7 +89,10 @@ impl Disturbances {
                 used: None,
                 memory: None,
             };
-            self.engine.0.owners.deliver(call.run.0, Mail::Result(result));
+            // It is not needed.
+            if let Some(tenant) = self.tenant_of(call.run.0) {
+                let _ = self.engine.0.owners.deliver_result(tenant, call.run.0, result);
+            }
         }
     }
 
@@ -98,12 +105,15 @@ impl Disturbances {
                 attempt: 0,
                 outcome: Ok(output),
             };
+            let Some(tenant) = self.tenant_of(call.run.0) else {
+                return;
+            };
             let engine = self.engine.clone();
             // In a separate task, so that it completes even if the disturbances are aborted: a stored message is always
             // delivered.
             tokio::spawn(async move {
                 if let Ok(Some(row)) = engine.0.shared.store.deliver(call.run.0, item).await {
-                    engine.0.owners.deliver(call.run.0, Mail::Inbox(row));
+                    engine.0.owners.deliver(tenant, call.run.0, Mail::Inbox(row));
                 }
             });
         }

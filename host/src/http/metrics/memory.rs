@@ -8,6 +8,12 @@ use crate::metrics::{Kind, Text};
 pub(super) fn show(text: &mut Text, engine: &Engine) {
     text.number(
         Kind::Gauge,
+        "windlass_instances_without_memory",
+        "Instances that have work and wait in the store until there is memory for them.",
+        engine.instances_without_memory(),
+    );
+    text.number(
+        Kind::Gauge,
         "windlass_instances_without_memory_for_calls",
         "Instances with activity calls that start when there is memory for them.",
         engine.instances_without_memory_for_calls(),

@@ -118,6 +118,17 @@ fn a_tenant_gives_way_to_itself_or_the_largest_to_all() {
 }
 
 #[test]
+fn what_was_granted_would_be_granted_again_until_others_take_more() {
+    let pool = Pool::new(100);
+    let (a, b) = (pool.try_take(A, 40).unwrap(), pool.try_take(A, 40).unwrap());
+    assert!(pool.would_grant_again(&a) && pool.would_grant_again(&b));
+    let large = pool.take_beyond_limit(B, 30);
+    assert!(!pool.would_grant_again(&a));
+    drop((b, large));
+    assert!(pool.would_grant_again(&a));
+}
+
+#[test]
 fn existing_bytes_are_counted_beyond_the_limit() {
     let pool = Pool::new(100);
     let mut held = pool.take_beyond_limit(A, 150);

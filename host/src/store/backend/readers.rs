@@ -11,7 +11,7 @@ use crate::{
     },
     store::{
         Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
-        PossibleUsers, SettingRow, TenantRow, sqlite,
+        PossibleUsers, SettingRow, TenantRow, WakeUp, sqlite,
     },
 };
 
@@ -66,7 +66,7 @@ impl Readers {
         &self,
         after: Option<InstanceNumber>,
         limit: u32,
-    ) -> Result<Vec<InstanceNumber>, Error> {
+    ) -> Result<Vec<(TenantId, InstanceNumber)>, Error> {
         on!(self, to_wake_at_start(after, limit))
     }
 
@@ -81,14 +81,14 @@ impl Readers {
         on!(self, to_wake_of(tenant, now, after, limit))
     }
 
-    /// Instances that are to be woken at or before a time, the earliest first, except those of some tenants.
-    pub(in crate::store) async fn waking_before(
+    /// The wake-ups after a position, the earliest first, except those of some tenants.
+    pub(in crate::store) async fn wake_ups(
         &self,
-        time: Timestamp,
+        after: Option<(Timestamp, InstanceNumber)>,
         except: &[TenantId],
         limit: u32,
-    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
-        on!(self, waking_before(time, except, limit))
+    ) -> Result<Vec<WakeUp>, Error> {
+        on!(self, wake_ups(after, except, limit))
     }
 
     /// A module version, current or not.

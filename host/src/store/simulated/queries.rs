@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary,
+    Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, WakeUp,
     decode::decode,
     events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
@@ -116,15 +116,15 @@ impl Disk {
         &self,
         after: Option<InstanceNumber>,
         limit: u32,
-    ) -> Result<Vec<InstanceNumber>, Error> {
+    ) -> Result<Vec<(TenantId, InstanceNumber)>, Error> {
         self.read(|content| {
             let waking = content.existing().filter(|(_, row, rows)| {
                 let suspended = row.status == InstanceStatus::Suspended;
                 let has_messages = rows.inbox.values().any(|message| !suspended || message.control);
                 row.in_flight > 0 || (has_messages && !row.status.has_ended())
             });
-            let numbers = waking.map(|(number, ..)| number);
-            let numbers = numbers.filter(|number| after.is_none_or(|after| *number > after));
+            let numbers = waking.map(|(number, row, _)| (row.tenant, number));
+            let numbers = numbers.filter(|(_, number)| after.is_none_or(|after| *number > after));
             Ok(numbers.take(limit as usize).collect())
         })
         .await
@@ -165,19 +165,25 @@ impl Disk {
         .await
     }
 
-    pub(in crate::store) async fn waking_before(
+    pub(in crate::store) async fn wake_ups(
         &self,
-        time: Timestamp,
+        after: Option<(Timestamp, InstanceNumber)>,
         except: &[TenantId],
         limit: u32,
-    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
+    ) -> Result<Vec<WakeUp>, Error> {
         self.read(|content| {
-            let waking = content
-                .existing()
-                .filter(|(_, row, _)| !except.contains(&row.tenant))
-                .filter_map(|(number, row, _)| Some((row.wake_at?, number)));
-            let mut waking: Vec<_> = waking.filter(|(at, _)| *at <= time).collect();
-            waking.sort_unstable();
+            let others = content.existing().filter(|(_, row, _)| !except.contains(&row.tenant));
+            let waking = others.filter_map(|(instance, row, _)| {
+                Some(WakeUp {
+                    at: row.wake_at?,
+                    instance,
+                    tenant: row.tenant,
+                })
+            });
+            let mut waking: Vec<_> = waking
+                .filter(|found| after.is_none_or(|after| (found.at, found.instance) > after))
+                .collect();
+            waking.sort_unstable_by_key(|found| (found.at, found.instance));
             waking.truncate(limit as usize);
             Ok(waking)
         })

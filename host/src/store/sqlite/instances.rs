@@ -15,7 +15,7 @@ use crate::{
         codec,
     },
     store::{
-        Error,
+        Error, WakeUp,
         decode::{decode, parse},
         instances::{ById, ByNumber, ChangedInstance, CreatedInstance, InstanceHead},
         sizes::Sizes,
@@ -244,20 +244,20 @@ pub(super) async fn to_wake_at_start(
     pool: &SqlitePool,
     after: Option<InstanceNumber>,
     limit: u32,
-) -> Result<Vec<InstanceNumber>, Error> {
+) -> Result<Vec<(TenantId, InstanceNumber)>, Error> {
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT instance
+        "SELECT instance, tenant
              FROM instances INDEXED BY instances_in_flight
              WHERE partition = 0 AND instance > ?1 AND in_flight > 0
              UNION
-             SELECT m.instance
+             SELECT m.instance, i.tenant
              FROM inbox AS m CROSS JOIN instances AS i
              WHERE m.partition = 0 AND m.instance > ?1
                 AND i.partition = 0 AND i.instance = m.instance
                 AND i.status < {FIRST_ENDED}
                 AND (i.status <> {SUSPENDED} OR m.control = 1)
              UNION
-             SELECT instance
+             SELECT instance, tenant
              FROM instances INDEXED BY instances_with_events
              WHERE partition = 0 AND instance > ?1 AND event_bytes > 0
                 AND status < {FIRST_ENDED} AND status <> {SUSPENDED}
@@ -268,7 +268,9 @@ pub(super) async fn to_wake_at_start(
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await?;
-    rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
+    rows.iter()
+        .map(|row| Ok((TenantId(row.small_number(1)?), InstanceNumber(row.number(0)?))))
+        .collect()
 }
 
 /// Live instances of a tenant, in ascending order after a number, that have messages, events, activities in flight, or
@@ -298,34 +300,40 @@ pub(super) async fn to_wake_of(
     rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
 }
 
-/// Instances whose wake-up is due at or before a time, the earliest first, of all tenants except some.
-pub(super) async fn waking_before(
+/// The wake-ups after a position, the earliest first, of all tenants except some.
+pub(super) async fn wake_ups(
     pool: &SqlitePool,
-    time: Timestamp,
+    after: Option<(Timestamp, InstanceNumber)>,
     except: &[TenantId],
     limit: u32,
-) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
-    const ALL: &str = "SELECT wake_at_ms, instance
+) -> Result<Vec<WakeUp>, Error> {
+    const ALL: &str = "SELECT wake_at_ms, instance, tenant
          FROM instances
-         WHERE partition = 0 AND wake_at_ms <= ?
+         WHERE partition = 0 AND wake_at_ms >= ?1 AND (wake_at_ms > ?1 OR instance > ?2)
          ORDER BY wake_at_ms, instance
-         LIMIT ?";
-    const SOME: &str = "SELECT wake_at_ms, instance
+         LIMIT ?3";
+    const SOME: &str = "SELECT wake_at_ms, instance, tenant
          FROM instances
-         WHERE partition = 0 AND wake_at_ms <= ? AND tenant NOT IN (SELECT value FROM json_each(?))
+         WHERE partition = 0 AND wake_at_ms >= ?1 AND (wake_at_ms > ?1 OR instance > ?2) AND tenant NOT IN (SELECT value FROM json_each(?3))
          ORDER BY wake_at_ms, instance
-         LIMIT ?";
+         LIMIT ?4";
+    let (time, instance) = after.map_or((-1, -1), |(time, instance)| (stored(time.0), stored(instance.0)));
     let query = if except.is_empty() {
-        sqlx::query(ALL).bind(stored(time.0))
+        sqlx::query(ALL).bind(time).bind(instance)
     } else {
         let except: Vec<u32> = except.iter().map(|tenant| tenant.0).collect();
         let except = serde_json::to_string(&except).expect("numbers can be written as JSON");
-        sqlx::query(SOME).bind(stored(time.0)).bind(except)
+        sqlx::query(SOME).bind(time).bind(instance).bind(except)
     };
     let rows = query.bind(i64::from(limit)).fetch_all(pool).await?;
-    rows.iter()
-        .map(|row| Ok((Timestamp(row.number(0)?), InstanceNumber(row.number(1)?))))
-        .collect()
+    let wake_ups = rows.iter().map(|row| {
+        Ok(WakeUp {
+            at: Timestamp(row.number(0)?),
+            instance: InstanceNumber(row.number(1)?),
+            tenant: TenantId(row.small_number(2)?),
+        })
+    });
+    wake_ups.collect()
 }
 
 /// Statuses as a bit mask.

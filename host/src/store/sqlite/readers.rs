@@ -12,7 +12,7 @@ use crate::{
     },
     store::{
         Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
-        PossibleUsers, SettingRow, TenantRow,
+        PossibleUsers, SettingRow, TenantRow, WakeUp,
     },
 };
 
@@ -64,7 +64,7 @@ impl Readers {
         &self,
         after: Option<InstanceNumber>,
         limit: u32,
-    ) -> Result<Vec<InstanceNumber>, Error> {
+    ) -> Result<Vec<(TenantId, InstanceNumber)>, Error> {
         instances::to_wake_at_start(&self.0, after, limit).await
     }
 
@@ -78,13 +78,13 @@ impl Readers {
         instances::to_wake_of(&self.0, tenant, now, after, limit).await
     }
 
-    pub(in crate::store) async fn waking_before(
+    pub(in crate::store) async fn wake_ups(
         &self,
-        time: Timestamp,
+        after: Option<(Timestamp, InstanceNumber)>,
         except: &[TenantId],
         limit: u32,
-    ) -> Result<Vec<(Timestamp, InstanceNumber)>, Error> {
-        instances::waking_before(&self.0, time, except, limit).await
+    ) -> Result<Vec<WakeUp>, Error> {
+        instances::wake_ups(&self.0, after, except, limit).await
     }
 
     pub(in crate::store) async fn module(&self, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {

@@ -138,7 +138,7 @@ async fn events_are_found_by_name_in_the_order_of_arrival(store: TestStore) {
     let left = store.inbox(number).await;
     assert_eq!(left.len(), 3);
     store.assert_sound().await;
-    assert_eq!(store.to_wake_at_start(None, 9).await.unwrap(), [number]);
+    assert_eq!(waking::at_start(&store, None, 9).await, [number]);
     store.commit(last_turn(number, 4)).await.unwrap();
     store.sweep_all(NOW).await;
     assert_eq!(store.rows("events").await, 0);

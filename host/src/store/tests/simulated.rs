@@ -325,9 +325,13 @@ async fn everything(store: &Store) -> Vec<String> {
         format!("{:?}, {} bytes", store.newest_message(), store.stored_bytes(TENANT)),
         shown(store.to_wake_at_start(None, 100).await),
         shown(store.to_wake_at_start(Some(InstanceNumber(2)), 2).await),
-        shown(store.waking_before(Timestamp(NOW.0 + 6), &[], 3).await),
-        shown(store.waking_before(Timestamp::MAX, &[], 100).await),
-        shown(store.waking_before(Timestamp::MAX, &[TenantId(9), TENANT], 100).await),
+        shown(
+            store
+                .wake_ups(Some((Timestamp(NOW.0 + 6), InstanceNumber(2))), &[], 3)
+                .await,
+        ),
+        shown(store.wake_ups(None, &[], 100).await),
+        shown(store.wake_ups(None, &[TenantId(9), TENANT], 100).await),
         shown(
             store
                 .to_wake_of(TENANT, Timestamp(NOW.0 + 6), Some(InstanceNumber(1)), 3)

@@ -11,6 +11,23 @@ over_every_backend! {
     a_delayed_first_turn_has_a_wake_up_time,
 }
 
+/// The numbers of the instances to wake when the host starts.
+pub(super) async fn at_start(store: &TestStore, after: Option<InstanceNumber>, limit: u32) -> Vec<InstanceNumber> {
+    let found = store.to_wake_at_start(after, limit).await.unwrap();
+    assert!(found.iter().all(|(tenant, _)| *tenant == TENANT));
+    found.into_iter().map(|(_, number)| number).collect()
+}
+
+async fn wake_ups(
+    store: &TestStore,
+    after: Option<(Timestamp, InstanceNumber)>,
+    limit: u32,
+) -> Vec<(Timestamp, InstanceNumber)> {
+    let found = store.wake_ups(after, &[], limit).await.unwrap();
+    assert!(found.iter().all(|found| found.tenant == TENANT));
+    found.into_iter().map(|found| (found.at, found.instance)).collect()
+}
+
 async fn with(
     store: &TestStore,
     name: &str,
@@ -53,9 +70,9 @@ async fn instances_with_messages_or_activities_in_flight_are_woken_at_the_start(
 
     let store = store.crash().await;
     let expected = [pending, in_flight, message, both, resumed, terminated];
-    assert_eq!(store.to_wake_at_start(None, 100).await.unwrap(), expected);
+    assert_eq!(at_start(&store, None, 100).await, expected);
     let mut paged = Vec::new();
-    while let page @ [_, ..] = &store.to_wake_at_start(paged.last().copied(), 2).await.unwrap()[..] {
+    while let page @ [_, ..] = &at_start(&store, paged.last().copied(), 2).await[..] {
         assert!(page.len() <= 2);
         paged.extend_from_slice(page);
     }
@@ -70,13 +87,10 @@ async fn due_instances_are_found_earliest_first(store: TestStore) {
     commit.summary.wake_at = Some(NOW);
     store.commit(commit).await.unwrap();
     let at = |ms| Timestamp(NOW.0 + ms);
-    assert_eq!(store.waking_before(at(9), &[], 10).await.unwrap(), []);
-    assert_eq!(store.waking_before(at(10), &[], 10).await.unwrap(), [(at(10), early)]);
-    assert_eq!(
-        store.waking_before(at(99), &[], 10).await.unwrap(),
-        [(at(10), early), (at(30), late)]
-    );
-    assert_eq!(store.waking_before(at(99), &[], 1).await.unwrap(), [(at(10), early)]);
+    assert_eq!(wake_ups(&store, None, 10).await, [(at(10), early), (at(30), late)]);
+    assert_eq!(wake_ups(&store, None, 1).await, [(at(10), early)]);
+    assert_eq!(wake_ups(&store, Some((at(10), early)), 10).await, [(at(30), late)]);
+    assert_eq!(wake_ups(&store, Some((at(30), late)), 10).await, []);
 }
 
 async fn a_stuck_instance_is_not_woken_by_time(store: TestStore) {
@@ -86,7 +100,7 @@ async fn a_stuck_instance_is_not_woken_by_time(store: TestStore) {
         message: String::new(),
     };
     store.mark_stuck(number, reason, NOW).await.unwrap();
-    assert_eq!(store.waking_before(Timestamp::MAX, &[], 10).await.unwrap(), []);
+    assert_eq!(wake_ups(&store, None, 10).await, []);
 }
 
 async fn a_time_too_large_to_store_becomes_the_largest_one(store: TestStore) {
@@ -94,10 +108,7 @@ async fn a_time_too_large_to_store_becomes_the_largest_one(store: TestStore) {
     let mut commit = step(number, 1);
     commit.summary.wake_at = Some(Timestamp(u64::MAX));
     store.commit(commit).await.unwrap();
-    assert_eq!(
-        store.waking_before(Timestamp::MAX, &[], 10).await.unwrap(),
-        [(Timestamp::MAX, number)]
-    );
+    assert_eq!(wake_ups(&store, None, 10).await, [(Timestamp::MAX, number)]);
 }
 
 async fn a_delayed_first_turn_has_a_wake_up_time(store: TestStore) {
@@ -107,9 +118,6 @@ async fn a_delayed_first_turn_has_a_wake_up_time(store: TestStore) {
     let StartOutcome::Created(number) = store.start(later, None).await.unwrap() else {
         panic!("not created")
     };
-    assert_eq!(
-        store.waking_before(Timestamp::MAX, &[], 10).await.unwrap(),
-        [(Timestamp(NOW.0 + 10), number)]
-    );
-    assert_eq!(store.to_wake_at_start(None, 10).await.unwrap(), [number]);
+    assert_eq!(wake_ups(&store, None, 10).await, [(Timestamp(NOW.0 + 10), number)]);
+    assert_eq!(at_start(&store, None, 10).await, [number]);
 }

@@ -68,6 +68,11 @@ impl<G: Guest> Owner<Orchestration<G>> {
         })
     }
 
+    /// The approximate size of its outstanding tasks in memory, in bytes.
+    pub fn task_bytes(&self) -> u64 {
+        self.behaviour.execution.ledger.task_bytes()
+    }
+
     // ---- inputs ----
 
     /// Receives the outcome of an activity call.
