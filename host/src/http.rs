@@ -25,6 +25,7 @@ mod guard;
 mod idempotency;
 mod links;
 mod openapi;
+mod page;
 mod params;
 mod path;
 mod problem;

@@ -16,6 +16,7 @@ use super::{
     document::{Verbatim, time},
     error::Refusal,
     instances::history::OptionsDocument,
+    page::{PageParams, cursor},
     params::{NoParams, Params},
     path::{InPath, ModuleName},
     problem::Problem,
@@ -163,11 +164,15 @@ impl From<ModuleVersion> for ModuleDocument {
     }
 }
 
-/// The modules of a tenant.
+/// A page of the modules of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ModuleList {
     /// The modules, by name.
     modules: Vec<ModuleDocument>,
+    /// If there are more: the `cursor` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// Upload a module.
@@ -219,19 +224,30 @@ pub(crate) async fn put(
     Ok((status, Json(document)).into_response())
 }
 
-/// List all modules.
+/// List modules.
+///
+/// A page ends at some megabytes, so it may have fewer modules than `limit`. The last page is the one without
+/// `nextCursor`.
 #[utoipa::path(
     get, path = "/v1/modules", tag = "modules", operation_id = "listModules",
-    responses((status = 200, description = "The current version of each module", body = ModuleList)),
+    params(
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of items on the page (1 to 1000, default 1000)"),
+    ),
+    responses(
+        (status = 200, description = "The current versions of modules", body = ModuleList),
+        (status = 400, description = "`invalid-parameter`, `unknown-parameter`, …", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub(crate) async fn list(
     State(app): State<App>,
     May { caller, .. }: May<ReadModules>,
-    Params(NoParams): Params<NoParams>,
+    Params(params): Params<PageParams>,
 ) -> Result<Json<ModuleList>, Refusal> {
-    let modules = app.store(caller).modules().await?;
+    let page = app.store(caller).modules(params.after(), params.limit).await?;
     Ok(Json(ModuleList {
-        modules: modules.into_iter().map(Into::into).collect(),
+        modules: page.modules.into_iter().map(Into::into).collect(),
+        next_cursor: page.next.map(cursor),
     }))
 }
 

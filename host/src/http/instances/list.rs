@@ -66,7 +66,7 @@ pub(crate) struct InstanceList {
     /// The instances, newest first.
     instances: Vec<ListedInstance>,
     /// If there may be more: the `cursor` of the next request with the same filters. A page that has it may be short or
-    /// empty, because the number of instances examined for each page is limited.
+    /// empty, because the size of a page and the number of instances examined for it are limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -109,8 +109,8 @@ impl From<InstanceSummary> for ListedInstance {
 /// List instances, newest first.
 ///
 /// An instance must match all filters. Paging neither repeats nor misses an instance that does not change. The last
-/// page is the one without `nextCursor`; earlier pages may be short or empty, because the number of instances examined
-/// for each page is limited.
+/// page is the one without `nextCursor`; earlier pages may be short or empty, because the size of a page (4 MiB) and the
+/// number of instances examined for it are limited.
 #[utoipa::path(
     get, path = "/v1/instances", tag = "instances", operation_id = "listInstances",
     params(

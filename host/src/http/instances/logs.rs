@@ -108,6 +108,8 @@ impl From<LogRow> for LogLineDocument {
 }
 
 /// Get the log of an instance.
+///
+/// A page ends at 4 MiB, so it may have fewer lines than `limit`. The log ends with the page that has no lines.
 #[utoipa::path(
     get, path = "/v1/instances/{id}/logs", tag = "instances", operation_id = "getInstanceLogs",
     params(

@@ -6,7 +6,7 @@ use crate::{
     model::{InstanceId, InstanceNumber, TenantId},
     store::{
         Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, InstanceDetails, InstancePage, ListFilter,
-        LogFilter, LogRow, ModuleHoldings, ModuleVersion, TenantHoldings,
+        LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings,
         purges::{Ended, EndedFilter, Tree},
         sqlite,
     },
@@ -90,9 +90,14 @@ impl People {
         on!(self, logs(tenant, id, filter))
     }
 
-    /// The current versions of all modules, by name.
-    pub(in crate::store) async fn modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
-        on!(self, modules(tenant))
+    /// The current versions of modules whose names follow `after`, by name.
+    pub(in crate::store) async fn modules(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<ModulePage, Error> {
+        on!(self, modules(tenant, after, limit))
     }
 
     /// The current version of a module.

@@ -4,10 +4,11 @@ use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
 
 use super::People;
 use crate::{
-    model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn, TurnNumber},
+    model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn},
     store::{
         Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails, InstancePage,
-        ListFilter, LogFilter, LogRow, ModuleHoldings, ModuleVersion, TenantHoldings,
+        ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings,
+        page::Page,
         purges::{Ended, EndedFilter, Tree},
         sqlite::{
             attempts,
@@ -107,10 +108,15 @@ impl People {
         reader.finish(found).await
     }
 
-    /// The current versions of all modules, by name.
-    pub(in crate::store) async fn modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+    /// The current versions of modules whose names follow `after`, by name.
+    pub(in crate::store) async fn modules(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<ModulePage, Error> {
         let mut reader = self.read(Some(tenant)).await?;
-        let found = modules::current(reader.connection(), tenant).await;
+        let found = modules::current(reader.connection(), tenant, after, limit).await;
         reader.finish(found).await
     }
 
@@ -149,8 +155,8 @@ async fn details(
         return Ok(None);
     };
     let (number, execution) = (summary.number, summary.execution);
-    let input = match history::one(&mut *connection, number, execution, TurnNumber(1)).await? {
-        Some(first) => input_of(&first),
+    let input = match history::first_arrival(&mut *connection, number, execution).await? {
+        Some(first) => input_of(first),
         // Not begun: what it will begin with waits in the inbox.
         None => inbox::start(&mut *connection, number)
             .await?
@@ -177,7 +183,15 @@ async fn details_with_history(
     let Some(after) = filter.from.after(&details.summary) else {
         return Ok(Some((details, FoundHistory::Over)));
     };
-    let turns = history::after(&mut *connection, number, execution, after, filter.limit).await?;
+    let turns = history::after(
+        &mut *connection,
+        number,
+        execution,
+        after,
+        filter.limit,
+        Page::for_answer(),
+    )
+    .await?;
     let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
     let attempts = attempts::of(connection, number, execution, &tasks).await?;
     let page = HistoryPage::new(&details.summary, after, turns, attempts);

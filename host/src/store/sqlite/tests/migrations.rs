@@ -80,7 +80,7 @@ async fn rows_of_every_older_version_survive_the_way_to_the_newest() {
         let store = TestStore::empty(Place::Folder(folder)).await;
         store.assert_sound().await;
         assert_eq!(store.rows("tenants").await, 2);
-        let modules = store.tenant(TENANT).modules().await.unwrap();
+        let modules = store.tenant(TENANT).modules(None, 100).await.unwrap().modules;
         assert_eq!(modules.len(), 1);
         let declares = version > 8;
         assert_eq!(modules[0].description.events.len(), usize::from(declares));
