@@ -17,6 +17,7 @@ pub(crate) mod usage;
 
 mod access;
 mod admission;
+mod answers;
 mod body;
 mod connection;
 mod error;
@@ -41,6 +42,8 @@ mod wait_limit;
 mod write_timeout;
 
 use http::uri::Scheme;
+
+use crate::memory::Memory;
 
 pub use admission::Places;
 pub use instances::Purged;
@@ -73,4 +76,6 @@ pub struct HttpOptions {
     pub public_url: Option<PublicUrl>,
     /// The proxies whose forwarding headers are trusted for links.
     pub trusted_proxies: Vec<Network>,
+    /// The memory budget of the host.
+    pub memory: Memory,
 }

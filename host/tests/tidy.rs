@@ -100,6 +100,7 @@ const MODULES: [(&str, &[&str]); 20] = [
         &[
             "byte_order_mark",
             "engine",
+            "memory",
             "metrics",
             "model",
             "store",
@@ -117,6 +118,7 @@ const MODULES: [(&str, &[&str]); 20] = [
             "entropy",
             "grants",
             "http",
+            "memory",
             "metrics",
             "model",
             "sandbox",

@@ -16,6 +16,7 @@ use crate::{
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     grants::{EgressPolicy, EgressRule, RuleError},
     http::{self, HttpOptions, Network, Places, PublicUrl, Server, ServerOptions},
+    memory::Memory,
     model::ObservableLimits,
     sandbox::{Compiler, Sandbox, SandboxOptions},
     shutdown,
@@ -108,6 +109,7 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         scheme,
         public_url,
         trusted_proxies,
+        memory: Memory::new(MEMORY_BYTES),
     };
     let router = http::router(engine.clone(), options, places, stop.clone());
     announce(&server)?;
@@ -121,6 +123,9 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     tracing::info!("shut down");
     Ok(())
 }
+
+/// The memory budget, in bytes.
+const MEMORY_BYTES: u64 = 8 << 30;
 
 /// The environment variable with the key for secrets.
 const SECRETS_KEY: &str = "WINDLASS_SECRETS_KEY";

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::{
     access::{Administer, May},
+    answers::PAGE_BYTES,
     body::{EmptyBody, JsonBody},
     document::time,
     error::Refusal,
@@ -163,9 +164,10 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    _: May<Administer>,
+    May { caller, .. }: May<Administer>,
     Params(params): Params<KeysParams>,
-) -> Result<Json<KeyList>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let tenancy = app.engine.tenancy();
     let of = params.tenant.map(|name| tenancy.named(name.as_str())).transpose()?;
     let keys = tenancy.keys(of.map(|tenant| tenant.id)).into_iter();
@@ -174,10 +176,11 @@ pub(crate) async fn list(
         .fill(keys.filter(|key| params.page.is_after(&key.id)), |key| {
             KEY_BYTES + json_bytes(&key.label)
         });
-    Ok(Json(KeyList {
+    let list = KeyList {
         next_cursor: keys.last().filter(|_| more).map(|key| cursor(&key.id)),
         keys: keys.into_iter().map(|key| document(tenancy, key)).collect(),
-    }))
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 /// Revoke a key. It stops working immediately.

@@ -1,10 +1,6 @@
 //! Modules: upload, list, show and delete.
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::{
     access::{Deploy, May, ReadModules},
+    answers::PAGE_BYTES,
     body::{EmptyBody, ModuleBody},
     document::{Verbatim, time},
     error::Refusal,
@@ -221,7 +218,9 @@ pub(crate) async fn put(
         StatusCode::OK
     };
     let document = ModuleDocument::new(name.to_string(), stored.digest.to_string(), stored.description);
-    Ok((status, Json(document)).into_response())
+    app.answers
+        .room_for_change(caller.tenant, PAGE_BYTES)
+        .json(status, &document)
 }
 
 /// List modules.
@@ -243,12 +242,14 @@ pub(crate) async fn list(
     State(app): State<App>,
     May { caller, .. }: May<ReadModules>,
     Params(params): Params<PageParams>,
-) -> Result<Json<ModuleList>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let page = app.store(caller).modules(params.after(), params.limit).await?;
-    Ok(Json(ModuleList {
+    let list = ModuleList {
         modules: page.modules.into_iter().map(Into::into).collect(),
         next_cursor: page.next.map(cursor),
-    }))
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 /// Get one module.
@@ -265,10 +266,11 @@ pub(crate) async fn get(
     May { caller, .. }: May<ReadModules>,
     InPath(name): InPath<ModuleName>,
     Params(NoParams): Params<NoParams>,
-) -> Result<Json<ModuleDocument>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let module = app.store(caller).module(name.as_str()).await?;
     let module = module.ok_or_else(|| Refusal::UnknownModule { name: name.to_string() })?;
-    Ok(Json(module.into()))
+    room.json(StatusCode::OK, &ModuleDocument::from(module))
 }
 
 /// Remove a module's name and its functions.

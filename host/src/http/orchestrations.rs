@@ -102,7 +102,10 @@ pub(crate) async fn start(
         }
     };
     let mut response = match ended.filter(|details| details.summary.status.has_ended()) {
-        Some(details) => Json(InstanceDocument::from(details)).into_response(),
+        Some(details) => {
+            let room = app.answers.room_for_change(caller.tenant, app.instance_bytes());
+            room.json(StatusCode::OK, &InstanceDocument::from(details))?
+        }
         None => accepted(&base, id)?,
     };
     if started.repeated {

@@ -1,12 +1,13 @@
 //! Settings and secrets of a tenant, which its activities can read.
 
-use axum::{Json, extract::State};
+use axum::{extract::State, response::Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     access::{Caller, Deploy, May},
+    answers::PAGE_BYTES,
     body::{EmptyBody, JsonBody},
     document::time,
     error::Refusal,
@@ -82,14 +83,16 @@ impl SettingDocument {
     }
 }
 
-fn list(app: &App, caller: Caller, kind: SettingKind, params: &PageParams) -> Json<SettingList> {
+async fn list(app: &App, caller: Caller, kind: SettingKind, params: &PageParams) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let settings = app.engine.tenancy().settings(caller.tenant, kind).into_iter();
     let settings = settings.filter(|setting| params.is_after(&setting.name));
     let (settings, more) = params.fill(settings.map(SettingDocument::from), SettingDocument::bytes);
-    Json(SettingList {
+    let list = SettingList {
         next_cursor: settings.last().filter(|_| more).map(|setting| cursor(&setting.name)),
         settings,
-    })
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 async fn put(
@@ -136,8 +139,8 @@ pub(crate) async fn list_config(
     State(app): State<App>,
     May { caller, .. }: May<Deploy>,
     Params(params): Params<PageParams>,
-) -> Json<SettingList> {
-    list(&app, caller, SettingKind::Plain, &params)
+) -> Result<Response, Refusal> {
+    list(&app, caller, SettingKind::Plain, &params).await
 }
 
 /// Set a plain setting. Attempts that start from now on see it.
@@ -195,8 +198,8 @@ pub(crate) async fn list_secrets(
     State(app): State<App>,
     May { caller, .. }: May<Deploy>,
     Params(params): Params<PageParams>,
-) -> Json<SettingList> {
-    list(&app, caller, SettingKind::Secret, &params)
+) -> Result<Response, Refusal> {
+    list(&app, caller, SettingKind::Secret, &params).await
 }
 
 /// Set a secret. Attempts that start from now on see it.

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::{
     access::{Administer, May},
+    answers::PAGE_BYTES,
     body::{EmptyBody, JsonBody},
     document::time,
     error::Refusal,
@@ -168,9 +169,10 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    _: May<Administer>,
+    May { caller, .. }: May<Administer>,
     Params(params): Params<PageParams>,
-) -> Result<Json<TenantList>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let after = params.after_number()?;
     let all = app.engine.tenancy().tenants().into_iter();
     let all = all.filter(|tenant| after.is_none_or(|after| tenant.id.0 > after));
@@ -179,10 +181,11 @@ pub(crate) async fn list(
     for tenant in &page {
         tenants.push(document(&app, tenant).await?);
     }
-    Ok(Json(TenantList {
+    let list = TenantList {
         tenants,
         next_cursor: page.last().filter(|_| more).map(|tenant| cursor(tenant.id.0)),
-    }))
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 /// Get one tenant, with its quotas and its current usage.

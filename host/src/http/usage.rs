@@ -1,11 +1,13 @@
 //! The usage of tenants: fuel, time and bytes of recorded turns and attempts.
 
-use axum::{Json, extract::State};
+use axum::{extract::State, response::Response};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     access::{Browse, May},
+    answers::PAGE_BYTES,
     error::Refusal,
     params::{FromParams, Given, Params},
     problem::Problem,
@@ -116,12 +118,14 @@ pub(crate) async fn get(
     State(app): State<App>,
     May { caller, .. }: May<Browse>,
     Params(UsageParams(days)): Params<UsageParams>,
-) -> Result<Json<UsageDocument>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let functions = app.store(caller).usage(days).await?;
     let mut total = Amount::default();
     functions.iter().for_each(|function| total.add(function.amount));
-    Ok(Json(UsageDocument {
+    let document = UsageDocument {
         total: total.into(),
         functions: functions.into_iter().map(Into::into).collect(),
-    }))
+    };
+    room.json(StatusCode::OK, &document)
 }

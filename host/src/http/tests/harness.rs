@@ -17,6 +17,7 @@ use crate::{
     clock::SystemClock,
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     http::{HttpOptions, Places, Server, ServerOptions, router},
+    memory::Memory,
     model::{
         Arrival, Decision, ExecutionNumber, Failure, FromStored, FunctionDescription, FunctionKind, InstanceId,
         InstanceNumber, InstanceStatus, LogLevel, LogLine, ModuleDescription, ModuleDigest, ModuleNumber,
@@ -110,6 +111,7 @@ impl TestHost {
             scheme: Scheme::HTTP,
             public_url: None,
             trusted_proxies: Vec::new(),
+            memory: Memory::unlimited(),
         };
         let engine = engine(store.clone(), folder.path()).await;
         let router = router(engine.clone(), options, places, stop.clone());
