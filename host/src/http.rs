@@ -45,7 +45,7 @@ use http::uri::Scheme;
 
 use crate::memory::Memory;
 
-pub use admission::Places;
+pub use admission::{PlaceOptions, Places};
 pub use instances::Purged;
 pub use links::{InstanceLinks, PublicUrl};
 pub use path::ModuleName;

@@ -81,7 +81,8 @@ pub(crate) async fn get(
     InPath(id): InPath<InstanceId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Response, Refusal> {
-    wait_for_end(&app, caller, &client, &id, params.wait.unwrap_or_default()).await?;
+    let wait = params.wait.unwrap_or_default();
+    wait_for_end(&app, caller, &client, &id, wait).await?;
     let page = params.history.map_or(0, |_| PAGE_BYTES);
     let room = app.answers.room(caller.tenant, app.instance_bytes() + page).await?;
     let (details, history) = look(&app, caller, &id, params.history).await?;
@@ -107,7 +108,7 @@ pub(crate) async fn get(
 /// room for another wait.
 ///
 /// # Errors
-/// If the store fails.
+/// If the store fails, or the key of the request is revoked.
 pub(crate) async fn wait_for_end(
     app: &App,
     caller: Caller,
@@ -130,6 +131,7 @@ pub(crate) async fn wait_for_end(
         biased;
         () = app.stopping.cancelled() => {}
         () = waiting.must_end() => {}
+        refusal = client.credentials.revoked(app.engine.tenancy()) => return Err(refusal),
         () = app.engine.wait_for_end(caller.tenant, id, wait) => {}
     }
     Ok(())

@@ -14,7 +14,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Connection;
+use super::{access::Credentials, connection::Connection};
 use crate::model::TenantId;
 
 /// The limit on waits.
@@ -59,23 +59,31 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// The connection of a request; `None` in tests without one.
-#[derive(Debug, Clone)]
-pub(crate) struct Client(Option<Arc<Connection>>);
+/// The client of a request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Client {
+    /// Its connection; `None` in tests without one.
+    connection: Option<Arc<Connection>>,
+    /// What it was authenticated with.
+    pub(crate) credentials: Credentials,
+}
 
 impl<S: Sync> FromRequestParts<S> for Client {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get().cloned()))
+        Ok(Self {
+            connection: parts.extensions.get().cloned(),
+            credentials: Credentials::of(&parts.headers),
+        })
     }
 }
 
 impl WaitLimit {
-    /// Creates the limit of a host with that many places: a quarter of them, at least one and at most 64, stays free of
-    /// waits.
+    /// Creates the limit of a host with that many places: a quarter of them, at least one, stays free of waits. So one
+    /// tenant, which may use four fifths of the places, cannot fill its share with waits either.
     pub(crate) fn new(max_requests: usize) -> Self {
-        let kept_free = (max_requests / 4).clamp(1, 64);
+        let kept_free = (max_requests / 4).max(1);
         Self {
             most: max_requests.saturating_sub(kept_free),
             table: Mutex::default(),
@@ -83,7 +91,7 @@ impl WaitLimit {
     }
 
     /// Begins a wait; `None` if there is no room for it.
-    pub(crate) fn begin(&self, tenant: TenantId, Client(connection): &Client) -> Option<Wait<'_>> {
+    pub(crate) fn begin(&self, tenant: TenantId, Client { connection, .. }: &Client) -> Option<Wait<'_>> {
         // A request that was admitted without a place must be answered soon.
         if connection.as_ref().is_some_and(|connection| !connection.is_seated()) {
             return None;
@@ -151,15 +159,13 @@ mod tests {
 
     use super::*;
 
-    const NOBODY: Client = Client(None);
-
     fn ended(wait: &Wait<'_>) -> bool {
         wait.must_end().now_or_never().is_some()
     }
 
     #[test]
     fn a_part_of_the_places_stays_free_of_waits() {
-        for (places, waits) in [(1, 0), (2, 1), (8, 6), (64, 48), (1_024, 960)] {
+        for (places, waits) in [(1, 0), (2, 1), (8, 6), (64, 48), (1_024, 768)] {
             assert_eq!(WaitLimit::new(places).most, waits, "{places}");
         }
     }
@@ -167,25 +173,31 @@ mod tests {
     #[test]
     fn a_wait_without_room_does_not_begin_and_one_that_ends_makes_room() {
         let waits = WaitLimit::new(4);
-        let mut begun: Vec<_> = (0..3).map(|_| waits.begin(TenantId(1), &NOBODY).unwrap()).collect();
-        assert!(waits.begin(TenantId(1), &NOBODY).is_none());
+        let mut begun: Vec<_> = (0..3)
+            .map(|_| waits.begin(TenantId(1), &Client::default()).unwrap())
+            .collect();
+        assert!(waits.begin(TenantId(1), &Client::default()).is_none());
         assert!(!begun.iter().any(ended));
         drop(begun.pop());
-        assert!(waits.begin(TenantId(1), &NOBODY).is_some());
+        assert!(waits.begin(TenantId(1), &Client::default()).is_some());
     }
 
     #[test]
     fn tenants_share_the_room_evenly() {
         let waits = WaitLimit::new(8);
-        let many: Vec<_> = (0..6).map(|_| waits.begin(TenantId(1), &NOBODY).unwrap()).collect();
-        let few: Vec<_> = (0..10).filter_map(|_| waits.begin(TenantId(2), &NOBODY)).collect();
+        let many: Vec<_> = (0..6)
+            .map(|_| waits.begin(TenantId(1), &Client::default()).unwrap())
+            .collect();
+        let few: Vec<_> = (0..10)
+            .filter_map(|_| waits.begin(TenantId(2), &Client::default()))
+            .collect();
         assert_eq!(few.len(), 3);
         assert_eq!(
             many.iter().map(ended).collect::<Vec<_>>(),
             [true, true, true, false, false, false]
         );
         assert!(!few.iter().any(ended));
-        assert!(waits.begin(TenantId(1), &NOBODY).is_none());
-        assert!(waits.begin(TenantId(3), &NOBODY).is_some());
+        assert!(waits.begin(TenantId(1), &Client::default()).is_none());
+        assert!(waits.begin(TenantId(3), &Client::default()).is_some());
     }
 }
