@@ -1,7 +1,8 @@
 //! Tests of clients that ask for much at the same time, or send and read slowly: others are served meanwhile.
 
 use futures::future::{join_all, select_all};
-use harness::{World, until};
+use harness::{World, module, until};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -114,6 +115,27 @@ async fn a_revoked_key_ends_its_waits() {
     world.delete(&format!("/v1/keys/{id}")).await.expect(204);
     let answer = rest(&mut waiting).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn slow_uploads_of_two_tenants_keep_nobody_from_uploading() {
+    let mut world = World::start(&[]).await;
+    guard(&mut world).await;
+    let mut slow = Vec::new();
+    for tenant in ["one", "two"] {
+        let key = create_tenant(&world, tenant).await;
+        for n in 0..4 {
+            let mut upload = begin_body(&world, "PUT", &format!("/v1/modules/m{n}"), &key, 32 << 20).await;
+            assert_eq!(status_line(&mut upload).await, "HTTP/1.1 100");
+            upload.write_all(&[0; 1_000]).await.expect("it listens");
+            slow.push(upload);
+        }
+    }
+    let third = create_tenant(&world, "third").await;
+    let upload = world.request_as(Some(&third), Method::PUT, "/v1/modules/bench");
+    world.send(upload.body(module("bench"))).await.expect(201);
+    drop(slow);
     world.stop().await;
 }
 

@@ -154,8 +154,9 @@ pub(crate) enum Refusal {
         function: FunctionName,
         module: String,
     },
-    /// The tenant is already uploading that many modules.
-    #[error("the tenant is already uploading {limit} modules; try again when one of them finishes")]
+    /// The tenant is already uploading as much as it may; of modules that have arrived, that many are compiled at the
+    /// same time.
+    #[error("the tenant is already uploading other modules; try again when one of them finishes")]
     TooManyUploads { limit: usize },
     /// Too much work is queued to accept more.
     #[error("the host is overloaded; try again")]

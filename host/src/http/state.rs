@@ -38,9 +38,9 @@ impl App {
             answers: Answers::new(options.memory.part(Part::Answers).clone()),
             waits: Arc::new(WaitLimit::new(places.max_requests())),
             places,
+            uploads: Arc::new(Uploads::new(options.module_bytes)),
             options: Arc::new(options),
             stopping,
-            uploads: Arc::new(Uploads::new()),
             readiness: Arc::default(),
         }
     }
