@@ -11,7 +11,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
@@ -129,7 +129,7 @@ pub(crate) async fn take_a_place(State(app): State<App>, request: Request, next:
     let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
         return next.run(request).await;
     };
-    match place(&app, &connection, request.uri().path(), request.headers()).await {
+    match place(&app, &connection, request.uri(), request.headers()).await {
         Ok(_under_way) => next.run(request).await,
         Err(refusal) => {
             connection.finish();
@@ -141,14 +141,21 @@ pub(crate) async fn take_a_place(State(app): State<App>, request: Request, next:
 async fn place<'a>(
     app: &App,
     connection: &'a Connection,
-    path: &str,
+    uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<UnderWay<'a>, Refusal> {
-    let asker = Asker::of(app, path, headers);
+    let asker = Asker::of(app, uri.path(), headers);
     let seat = match app.places.try_seat(asker.tenant()) {
         Some(seat) => Some(seat),
         None if asker == Asker::Privileged => None,
-        None => Some(wait_for_seat(app, connection, asker.tenant()).await?),
+        None => {
+            let is_wait = uri.query().is_some_and(|query| query.contains("wait="));
+            if let (Some(tenant), false) = (asker.tenant(), is_wait) {
+                // The tenant's share may have shrunk since its waits began.
+                app.waits.end_one_of(tenant);
+            }
+            Some(wait_for_seat(app, connection, asker.tenant()).await?)
+        }
     };
     if !connection.begin(seat.is_some()) {
         return Err(Refusal::TooManyConnections);

@@ -119,6 +119,17 @@ impl WaitLimit {
         })
     }
 
+    /// Ends the oldest wait of a tenant, if it has any, because another request of it needs a place.
+    pub(crate) fn end_one_of(&self, tenant: TenantId) {
+        let mut table = self.table();
+        let oldest = table.entries.iter().find(|(_, entry)| entry.tenant == tenant);
+        if let Some(number) = oldest.map(|(number, _)| *number)
+            && let Some(entry) = table.entries.remove(&number)
+        {
+            entry.end.cancel();
+        }
+    }
+
     /// The number of waits.
     pub(crate) fn count(&self) -> u64 {
         self.table().entries.len() as u64
@@ -180,6 +191,17 @@ mod tests {
         assert!(!begun.iter().any(ended));
         drop(begun.pop());
         assert!(waits.begin(TenantId(1), &Client::default()).is_some());
+    }
+
+    #[test]
+    fn another_request_of_a_tenant_ends_its_oldest_wait() {
+        let waits = WaitLimit::new(8);
+        let of = |tenant| waits.begin(TenantId(tenant), &Client::default()).unwrap();
+        let (other, older, newer) = (of(2), of(1), of(1));
+        waits.end_one_of(TenantId(1));
+        assert_eq!([&other, &older, &newer].map(ended), [false, true, false]);
+        waits.end_one_of(TenantId(3));
+        assert_eq!(waits.count(), 2);
     }
 
     #[test]
