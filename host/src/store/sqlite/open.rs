@@ -132,7 +132,7 @@ pub(super) fn file(database: &Path) -> SqliteConnectOptions {
 }
 
 /// How many rows a reader of clients' queries reads ahead. A row may have many megabytes, and a page ends early.
-const ROWS_AHEAD: usize = 2;
+const ROWS_AHEAD: usize = 4;
 
 /// Opens the readers, the engine's and people's. The database exists by now.
 pub(super) fn open_readers(options: &StoreOptions) -> (Readers, People) {
