@@ -37,6 +37,10 @@ const CLOSE_TIME: Duration = Duration::from_millis(100);
 /// the places. Each connection takes a file descriptor and about 10 KiB.
 const RESERVE: (usize, usize) = (16, 256);
 
+/// The part of the connections without any request that is closed at once, as a divisor: a flood of them must not be
+/// slower to close than to open.
+const SILENT_AT_ONCE: usize = 16;
+
 /// A connection, shared by the tasks that handle it.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -381,8 +385,8 @@ impl Connections {
         self.table().entries.len() < self.capacity
     }
 
-    /// Closes the least useful connection; of several, the one idle for the longest time. Returns `false` if each has a
-    /// request in progress.
+    /// Closes the least useful connection; of several, the one idle for the longest time. In a flood of connections that
+    /// have never had a request, closes several of them. Returns `false` if each has a request in progress.
     fn make_room(&self) -> bool {
         self.close_least_useful(|_| true)
     }
@@ -390,17 +394,22 @@ impl Connections {
     fn close_least_useful(&self, may_close: impl Fn(&Connection) -> bool) -> bool {
         let table = self.table();
         loop {
-            let least = table
-                .entries
-                .values()
-                .filter(|connection| may_close(connection))
+            let open = table.entries.values().filter(|connection| may_close(connection));
+            let mut least: Vec<_> = open
                 .filter_map(|connection| Some((connection.worth()?, connection)))
-                .min_by_key(|(worth, _)| *worth);
-            match least {
-                None => return false,
-                Some(((worth, _), connection)) if connection.give_up(worth) => return true,
-                // A request has just begun on it.
-                Some(_) => {}
+                .collect();
+            if least.is_empty() {
+                return false;
+            }
+            least.sort_by_key(|(worth, _)| *worth);
+            let silent = least.iter().filter(|((worth, _), _)| *worth == Worth::NeverAsked);
+            least.truncate((silent.count() / SILENT_AT_ONCE).max(1));
+            let closed = least
+                .iter()
+                .filter(|((worth, _), connection)| connection.give_up(*worth));
+            // A request may have just begun on it.
+            if closed.count() > 0 {
+                return true;
             }
         }
     }
@@ -549,6 +558,15 @@ mod tests {
         assert!(!all.make_room(), "a request in progress keeps its connection");
         assert!(served.begin(true));
         assert!(!idle.begin(true), "a closing connection takes no request");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_silent_connections_the_oldest_are_closed_together() {
+        let (all, connections) = table(40);
+        assert!(all.make_room());
+        assert_eq!(gone(&connections), [0, 1]);
+        assert!(all.make_room());
+        assert_eq!(gone(&connections), [0, 1, 2, 3]);
     }
 
     /// A connection from an address.
