@@ -74,7 +74,7 @@ pub use self::{
         Addressee, FoundHistory, HistoryFilter, HistoryFrom, HistoryPage, InstanceDetails, InstanceSummary,
         ModuleHoldings, TenantHoldings, TenantStore,
     },
-    usage::{Amount, Days, FunctionUsage, Used},
+    usage::{Amount, Days, FunctionUsage, UsageCursor, UsagePage, Used},
 };
 use self::{
     backend::{Connection, People, Readers, Upkeep},

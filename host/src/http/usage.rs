@@ -15,17 +15,21 @@ use super::{
 };
 use crate::{
     model::FunctionKind,
-    store::{Amount, Days, FunctionUsage},
+    store::{Amount, Days, FunctionUsage, UsageCursor},
 };
 
 /// The usage of a tenant over some days.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = Usage)]
 pub(crate) struct UsageDocument {
-    /// The sum over all functions.
+    /// The sum over all functions, including those on other pages.
     total: AmountDocument,
     /// The usage by kind and name of the function.
     functions: Vec<FunctionUsageDocument>,
+    /// If there are more functions: the `cursor` of the next request with the same days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// The usage of one function.
@@ -91,12 +95,23 @@ impl From<FunctionUsage> for FunctionUsageDocument {
 
 /// The range of days.
 #[derive(Debug)]
-pub(crate) struct UsageParams(Days);
+pub(crate) struct UsageParams {
+    days: Days,
+    after: Option<UsageCursor>,
+    limit: u32,
+}
+
+/// Default and maximum number of functions on a page.
+const MAX_FUNCTIONS: u32 = 1_000;
 
 impl FromParams for UsageParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
         let (from, to) = (given.time("from")?, given.time("to")?);
-        Ok(Self(Days::between(from, to)))
+        Ok(Self {
+            days: Days::between(from, to),
+            after: given.parsed("cursor")?,
+            limit: given.limit("limit", MAX_FUNCTIONS, MAX_FUNCTIONS)?,
+        })
     }
 }
 
@@ -108,6 +123,8 @@ impl FromParams for UsageParams {
     params(
         ("from" = Option<String>, Query, description = "Start: the day that contains this time (RFC 3339; days begin at midnight UTC)"),
         ("to" = Option<String>, Query, description = "End: up to the day that contains the moment before this time"),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of functions on the page (1 to 1000, default 1000)"),
     ),
     responses(
         (status = 200, description = "Fuel, time and bytes by function", body = UsageDocument),
@@ -117,15 +134,15 @@ impl FromParams for UsageParams {
 pub(crate) async fn get(
     State(app): State<App>,
     May { caller, .. }: May<Browse>,
-    Params(UsageParams(days)): Params<UsageParams>,
+    Params(params): Params<UsageParams>,
 ) -> Result<Response, Refusal> {
     let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
-    let functions = app.store(caller).usage(days).await?;
-    let mut total = Amount::default();
-    functions.iter().for_each(|function| total.add(function.amount));
+    let UsageParams { days, after, limit } = params;
+    let page = app.store(caller).usage(days, after.as_ref(), limit).await?;
     let document = UsageDocument {
-        total: total.into(),
-        functions: functions.into_iter().map(Into::into).collect(),
+        total: page.total.into(),
+        functions: page.functions.into_iter().map(Into::into).collect(),
+        next_cursor: page.next.map(|cursor| cursor.to_string()),
     };
     room.json(StatusCode::OK, &document)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion,
+    AttemptRow, Cursor, Days, Error, HistoryCursor, LogFilter, LogRow, ModuleVersion, UsageCursor, UsagePage,
     attempts::AttemptsOfTasks,
     backend::{People, Readers},
     list::{InstancePage, ListFilter},
@@ -250,12 +250,12 @@ impl TenantStore {
         self.people.module_holdings(self.tenant).await
     }
 
-    /// The usage of each function of the tenant on these days, by kind and name.
+    /// The usage of functions of the tenant on these days, by kind and name: at most `limit` of those after a cursor.
     ///
     /// # Errors
     /// When the query fails, or a row cannot be read.
-    pub async fn usage(&self, days: Days) -> Result<Vec<FunctionUsage>, Error> {
-        self.people.usage(self.tenant, days).await
+    pub async fn usage(&self, days: Days, after: Option<&UsageCursor>, limit: u32) -> Result<UsagePage, Error> {
+        self.people.usage(self.tenant, days, after, limit).await
     }
 
     /// Instances, newest first, starting at a cursor. Instances that are created between two calls do not shift the

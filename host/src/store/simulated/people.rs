@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{
-    AttemptRow, Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails,
-    InstancePage, ListFilter, LogFilter, LogRow, LogSeq, TenantHoldings,
+    Amount, AttemptRow, Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails,
+    InstancePage, ListFilter, LogFilter, LogRow, LogSeq, TenantHoldings, UsageCursor, UsagePage,
     attempts::{ATTEMPT_BYTES, ATTEMPTS_KEPT, AttemptsOfTasks},
     decode::decode,
     list::MAX_EXAMINED,
@@ -15,7 +15,8 @@ use super::super::{
 use super::queries::{history, shown, summary};
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
-    ExecutionNumber, InboxItem, InstanceId, InstanceNumber, Started, TaskId, TenantId, Turn, TurnNumber, codec,
+    ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, Started, TaskId, TenantId, Turn, TurnNumber,
+    codec,
 };
 
 impl Disk {
@@ -49,7 +50,13 @@ impl Disk {
         .await
     }
 
-    pub(in crate::store) async fn usage(&self, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+    pub(in crate::store) async fn usage(
+        &self,
+        tenant: TenantId,
+        days: Days,
+        after: Option<&UsageCursor>,
+        limit: u32,
+    ) -> Result<UsagePage, Error> {
         self.read(|content| {
             let mut sums = BTreeMap::<_, FunctionUsage>::new();
             for ((owner, day, kind, function), amount) in content.usage.iter() {
@@ -62,7 +69,13 @@ impl Disk {
                     sum.amount.add(*amount);
                 }
             }
-            Ok(sums.into_values().collect())
+            let mut total = Amount::default();
+            sums.values().for_each(|sum| total.add(sum.amount));
+            let is_after = |kind, function: &FunctionName| {
+                after.is_none_or(|after| (kind, function) > (after.kind, &after.function))
+            };
+            let later = sums.into_values().filter(|sum| is_after(sum.kind, &sum.function));
+            Ok(UsagePage::new(total, later.take(limit as usize + 1).collect(), limit))
         })
         .await
     }

@@ -10,6 +10,7 @@ over_every_backend! {
     a_log_of_long_lines_comes_in_pages,
     modules_with_large_descriptions_come_in_pages,
     the_input_is_found_in_a_large_first_turn,
+    usage_comes_in_pages_with_the_total_of_all,
 }
 
 /// Most items of one page are shorter than this, in bytes.
@@ -136,4 +137,59 @@ async fn the_input_is_found_in_a_large_first_turn(store: TestStore) {
     store.commit(commit).await.unwrap();
     let details = store.details("a").await.unwrap();
     assert_eq!(details.input, Some(started("Order", None).input));
+}
+
+async fn usage_comes_in_pages_with_the_total_of_all(store: TestStore) {
+    let number = store.running("a").await;
+    let mut commit = turn(number, 2, vec![], vec![]);
+    let used = |kind, function: &str| Used {
+        tenant: TENANT,
+        kind,
+        function: function.parse().unwrap(),
+        at: NOW,
+        amount: Amount {
+            count: 1,
+            fuel: 10,
+            ..Amount::default()
+        },
+    };
+    let (orchestration, activity) = (FunctionKind::Orchestration, FunctionKind::Activity);
+    commit.usage = vec![
+        used(activity, "A"),
+        used(activity, "B"),
+        used(orchestration, "B"),
+        used(orchestration, "C"),
+        used(activity, "B"),
+    ];
+    store.commit(commit).await.unwrap();
+    let all = Days::between(None, None);
+    let (mut found, mut after) = (Vec::new(), None::<UsageCursor>);
+    loop {
+        let page = store.tenant(TENANT).usage(all, after.as_ref(), 2).await.unwrap();
+        assert_eq!((page.total.count, page.total.fuel), (5, 50));
+        let functions = page.functions.into_iter();
+        found.extend(functions.map(|one| (one.kind, one.function.to_string(), one.amount.count)));
+        match page.next {
+            Some(next) => after = Some(next.to_string().parse().unwrap()),
+            None => break,
+        }
+    }
+    let expected = [
+        (orchestration, "B", 1),
+        (orchestration, "C", 1),
+        (activity, "A", 1),
+        (activity, "B", 2),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(kind, name, count)| (kind, name.to_owned(), count))
+    );
+    let nothing = store.tenant(TenantId(9)).usage(all, None, 2).await.unwrap();
+    assert_eq!(
+        (nothing.total, nothing.functions, nothing.next),
+        (Amount::default(), vec![], None)
+    );
+    for text in ["", "1", "10", "12A", "0A"] {
+        assert_eq!(text.parse::<UsageCursor>(), Err(CursorError), "{text:?}");
+    }
 }

@@ -6,8 +6,8 @@ use super::People;
 use crate::{
     model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn},
     store::{
-        Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails, InstancePage,
-        ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings,
+        Cursor, Days, Error, FoundHistory, HistoryFilter, HistoryPage, InstanceDetails, InstancePage, ListFilter,
+        LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings, UsageCursor, UsagePage,
         page::Page,
         purges::{Ended, EndedFilter, Tree},
         sqlite::{
@@ -62,10 +62,16 @@ impl People {
         reader.finish(found).await
     }
 
-    /// What each function of the tenant has used on some days, by kind and name.
-    pub(in crate::store) async fn usage(&self, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+    /// What functions of the tenant have used on some days, by kind and name.
+    pub(in crate::store) async fn usage(
+        &self,
+        tenant: TenantId,
+        days: Days,
+        after: Option<&UsageCursor>,
+        limit: u32,
+    ) -> Result<UsagePage, Error> {
         let mut reader = self.read(Some(tenant)).await?;
-        let found = usage::of(reader.connection(), tenant, days).await;
+        let found = usage::of(reader.connection(), tenant, days, after, limit).await;
         reader.finish(found).await
     }
 
