@@ -11,8 +11,9 @@ use std::{fs, net::SocketAddr, path::Path, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::byte_order_mark;
+use crate::memory::Memory;
 
-pub use units::{ByteSize, Capacity, LogFormat, Span, Synchronous};
+pub use units::{ByteSize, Capacity, LogFormat, MemorySize, Span, Synchronous};
 
 /// The default port of the host, and of the `--url` of commands.
 pub const DEFAULT_PORT: u16 = 7411;
@@ -102,6 +103,9 @@ settings! {
     activity_timeout: Span = Span::seconds(60), "WINDLASS_ACTIVITY_TIMEOUT", "TIME";
     /// Memory limit for one attempt of an activity
     activity_memory: ByteSize = ByteSize::mib(256), "WINDLASS_ACTIVITY_MEMORY", "SIZE";
+    /// Memory budget for what tenants make the host hold: guests, calls, messages, answers; `auto` is half of the memory
+    /// of the machine or of the control group. The host needs about a quarter of it in addition
+    memory: MemorySize = MemorySize::Auto, "WINDLASS_MEMORY", "SIZE|auto";
     /// Orchestrations kept in memory between turns; 0 replays on every turn, `auto` derives it from the kernel's limits
     hot: Capacity = Capacity::Auto, "WINDLASS_HOT", "NUMBER|auto";
     /// How long an idle orchestration stays in memory
@@ -235,6 +239,9 @@ impl Config {
             if file.as_os_str().is_empty() && !other.as_os_str().is_empty() {
                 return invalid(name, "is missing: TLS needs both a certificate and its key");
             }
+        }
+        if matches!(self.memory, MemorySize::Bytes(ByteSize(bytes)) if bytes < Memory::MIN_BYTES) {
+            return invalid("memory", "must be at least 128MiB");
         }
         if self.activity_slots == Capacity::Number(0) {
             return invalid("activity_slots", "must not be 0");

@@ -23,6 +23,7 @@ mod environment;
 mod events;
 mod held_tenants;
 mod hot_instances;
+mod left_out;
 mod lru_cache;
 mod mailbox;
 mod old_versions;
@@ -70,6 +71,7 @@ use self::{
 };
 use crate::clock::Clock;
 use crate::entropy::{Entropy, SystemEntropy};
+use crate::memory::Memory;
 use crate::model::TenantId;
 use crate::sandbox::{ConnectionCounts, Sandbox};
 use crate::store::{Error as StoreError, Store};
@@ -92,6 +94,8 @@ pub struct EngineParts {
     pub flights: Vec<flight_recorder::Flight>,
     /// Encrypts secrets.
     pub vault: Vault,
+    /// The memory budget of the host.
+    pub memory: Memory,
 }
 
 /// What the core of the engine is built from; a simulation passes its own.
@@ -104,6 +108,7 @@ struct CoreParts {
     entropy: Arc<dyn Entropy>,
     recorder: FlightRecorder,
     flights: Vec<flight_recorder::Flight>,
+    memory: Memory,
     /// The runtime of owners and attempts.
     runtime: tokio::runtime::Handle,
 }
@@ -159,6 +164,7 @@ impl Engine {
             recorder,
             flights,
             vault,
+            memory,
         } = parts;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.guest_threads)
@@ -180,6 +186,7 @@ impl Engine {
             entropy,
             recorder,
             flights,
+            memory,
             runtime: handle,
         };
         Self::start_core(core, options, Some(threads)).await
@@ -199,6 +206,7 @@ impl Engine {
             entropy,
             recorder,
             flights,
+            memory,
             runtime,
         } = parts;
         let environment = Arc::new(Environment {
@@ -208,6 +216,7 @@ impl Engine {
             modules,
             clock,
             entropy,
+            memory,
             recorder,
             stats: EngineStats::default(),
             runtime,
@@ -225,6 +234,7 @@ impl Engine {
         environment.tenancy.set_observer(shares::Follower {
             gate: gate.clone(),
             slots: slots.clone(),
+            memory: environment.memory.clone(),
             modules: environment.modules.clone(),
         });
         let mailboxes = mailbox::Budget::new(options.mailbox_bytes, mailbox::ALL_BYTES);
@@ -302,9 +312,19 @@ impl Engine {
         self.0.shared.activities.count()
     }
 
+    /// How many instances have activity calls that wait for memory.
+    pub fn instances_without_memory_for_calls(&self) -> usize {
+        self.0.shared.activities.instances_left_out()
+    }
+
     /// Counters of the connections of activities.
     pub fn connections(&self) -> ConnectionCounts {
         self.0.shared.guests.connections()
+    }
+
+    /// The memory budget of the host.
+    pub fn memory(&self) -> &Memory {
+        &self.0.shared.memory
     }
 
     /// How many wake-ups are in memory. Later ones are in the store only.

@@ -43,8 +43,6 @@ mod write_timeout;
 
 use http::uri::Scheme;
 
-use crate::memory::Memory;
-
 pub use admission::{PlaceOptions, Places};
 pub use instances::Purged;
 pub use links::{InstanceLinks, PublicUrl};
@@ -76,6 +74,4 @@ pub struct HttpOptions {
     pub public_url: Option<PublicUrl>,
     /// The proxies whose forwarding headers are trusted for links.
     pub trusted_proxies: Vec<Network>,
-    /// The memory budget of the host.
-    pub memory: Memory,
 }

@@ -103,6 +103,11 @@ impl Memory {
         &self.0[part as usize]
     }
 
+    /// The bytes that a tenant holds in all parts.
+    pub fn used_by(&self, tenant: TenantId) -> u64 {
+        self.0.iter().map(|pool| pool.usage_of(tenant).used).sum()
+    }
+
     /// Sets the weight of a tenant in all parts.
     pub fn set_weight(&self, tenant: TenantId, weight: u32) {
         self.0.iter().for_each(|pool| pool.set_weight(tenant, weight));

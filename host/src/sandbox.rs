@@ -44,6 +44,7 @@ use wasmtime::{
     component::{Component, Linker},
 };
 
+use crate::memory::Held;
 use crate::model::{FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits};
 use crate::replay::HostUnavailable;
 
@@ -52,6 +53,8 @@ use artefacts::Artefacts;
 use bindings::{activity::ActivityModulePre, orchestrator::OrchestratorPre};
 use compile::Job;
 use egress::{Routes, connect::Connector};
+pub use limits::BASE_BYTES as GUEST_BASE_BYTES;
+use limits::MemoryLimiter;
 use module::Code;
 use state::{Allowance, OrchestratorState};
 
@@ -228,6 +231,7 @@ impl Sandbox {
         &self,
         module: &Module,
         limits: ObservableLimits,
+        memory: Held,
     ) -> Result<OrchestratorGuest, HostUnavailable> {
         let Code::Orchestrator(code) = module.code() else {
             return Err(HostUnavailable::Module(format!("{} holds activities", module.digest())));
@@ -238,7 +242,8 @@ impl Sandbox {
             fuel: options.turn_fuel,
             epochs: engine::epochs(options.turn_timeout),
         };
-        Ok(OrchestratorGuest::new(code.clone(), limits, memory_bytes, turn))
+        let limiter = MemoryLimiter::new(memory_bytes).taking_from(memory);
+        Ok(OrchestratorGuest::new(code.clone(), limits, limiter, turn))
     }
 
     /// Runs one attempt of an activity in a fresh guest. Poll it on the runtime for guests, because it may block for an
@@ -249,14 +254,26 @@ impl Sandbox {
     ///
     /// # Cancel safety
     /// Dropping the future stops the guest immediately and frees its slot.
-    pub async fn run_activity(&self, module: &Module, attempt: Attempt) -> Result<ActivityRun, HostUnavailable> {
+    pub async fn run_activity(
+        &self,
+        module: &Module,
+        attempt: Attempt,
+        memory: Held,
+    ) -> Result<ActivityRun, HostUnavailable> {
         let Code::Activity(code) = module.code() else {
             return Err(HostUnavailable::Module(format!(
                 "{} holds orchestrations",
                 module.digest()
             )));
         };
-        Box::pin(activity::run(code, &self.0.options.activity, &self.0.routes, attempt)).await
+        Box::pin(activity::run(
+            code,
+            &self.0.options.activity,
+            &self.0.routes,
+            attempt,
+            memory,
+        ))
+        .await
     }
 
     async fn cached(&self, digest: ModuleDigest, kind: FunctionKind) -> Result<Option<Module>, UploadError> {

@@ -1,8 +1,8 @@
-//! JSON Schemas of modules: compiled once, then used to validate inputs.
+//! Compiles the JSON Schemas of modules, and validates inputs with them.
 //!
-//! Schemas and values are both untrusted, so neither may decide how long validation takes. Nothing is fetched (only
-//! references within the schema are followed), patterns run in linear time, and the cost of a value is bounded before
-//! it is validated ([`cost`]): a few nested alternatives are enough to make an innocent-looking schema exponential.
+//! Schemas and values are both untrusted, so neither may decide how long validation takes. Only references within the
+//! schema are followed, so nothing is fetched. Patterns run in linear time. The cost of a value is bounded before it is
+//! validated ([`cost`]), because a few nested alternatives make an innocent-looking schema exponential.
 
 mod cost;
 #[cfg(test)]
@@ -19,13 +19,13 @@ use keywords::{Format, Types};
 
 /// Maximum length of a schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
-/// Maximum size of a compiled pattern, in bytes. It allows a bounded repetition of a class, but not a thousand of them.
-/// Matching takes at most this many steps for each byte.
+/// Maximum size of a compiled pattern, in bytes. Allows a bounded repetition of a class, but not a thousand of them.
+/// Matching takes at most this many steps per byte of the value.
 const MAX_PATTERN_BYTES: usize = 64 << 10;
-/// Maximum cost of validating one value, in visits of a schema to a part of the value. This many take about a second.
+/// Maximum cost of validating one value, in visits of a schema to a part of the value. This takes about a second.
 const MAX_VISITS: u64 = 50_000_000;
-/// Maximum number of nested schema evaluations for one value. Inputs are also validated on the stack of a calling
-/// guest, where validation may take up to a megabyte.
+/// Maximum depth of nested schema evaluations for one value. Inputs are also validated on the stack of a calling guest,
+/// where validation may use up to a megabyte.
 const MAX_NESTED_QUESTIONS: u64 = 1_000;
 /// Maximum length of a message that quotes the value, in bytes. A longer message says "value" instead.
 const MAX_QUOTING_MESSAGE_BYTES: usize = 300;
@@ -40,10 +40,10 @@ pub struct SchemaValidator {
 /// Why a schema is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// The schema is too long.
+    /// The schema exceeds the maximum length.
     #[error("has {bytes} bytes, at most {limit} are allowed")]
     TooLong {
-        /// Its length, in bytes.
+        /// The length of the schema, in bytes.
         bytes: usize,
         /// The limit, in bytes.
         limit: usize,
@@ -51,10 +51,10 @@ pub enum SchemaError {
     /// The schema is not JSON.
     #[error("is not JSON: {0}")]
     NotJson(String),
-    /// The schema is valid, but uses something that this host does not follow or cannot bound.
+    /// The schema uses something that this host does not support, or whose cost it cannot bound.
     #[error("{0}")]
     Unsupported(String),
-    /// The schema is not a JSON Schema.
+    /// The schema is JSON, but not a valid JSON Schema.
     #[error("is not a JSON Schema: {0}")]
     Invalid(String),
 }
@@ -64,7 +64,7 @@ pub enum SchemaError {
 pub struct Violation {
     /// JSON Pointer to the part that does not match; empty for the whole value.
     pub path: String,
-    /// What is wrong with it.
+    /// What is wrong with this part.
     pub message: String,
 }
 
@@ -72,7 +72,7 @@ impl SchemaValidator {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// Why the schema is rejected. The text is a continuation of "the schema".
+    /// Why the schema is rejected. The text continues a sentence that begins with "the schema".
     pub fn compile(schema: &str) -> Result<Self, SchemaError> {
         if schema.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::TooLong {
@@ -98,7 +98,8 @@ impl SchemaValidator {
     /// Validates a value.
     ///
     /// # Errors
-    /// The first part that does not match, or that the value is too large to be validated with this schema.
+    /// The first part that does not match. A value that cannot be parsed, or is too large to be validated with this
+    /// schema, does not match either.
     pub fn validate(&self, payload: &Payload) -> Result<(), Violation> {
         let value = payload.to_value().map_err(|error| Violation {
             path: String::new(),
@@ -119,7 +120,7 @@ impl SchemaValidator {
     }
 }
 
-/// The error message. It quotes the value only if the message stays short.
+/// The error message. Quotes the value only if the message stays short.
 fn short(error: &jsonschema::ValidationError<'_>) -> String {
     let message = error.to_string();
     if message.len() <= MAX_QUOTING_MESSAGE_BYTES {
@@ -286,7 +287,7 @@ mod tests {
 
     #[test]
     fn patterns_run_in_linear_time_and_stay_small() {
-        // A backtracking engine would need forever for this.
+        // A backtracking engine would take exponential time.
         let evil = format!("{:?}", "a".repeat(50_000) + "!");
         assert!(check(r#"{"type": "string", "pattern": "^(a+)+$"}"#, &evil).is_err());
         assert!(
@@ -305,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recursive_schema_that_goes_into_the_value_is_fine() {
+    fn a_recursive_schema_that_descends_into_the_value_is_accepted() {
         let tree = r##"{"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}"##;
         assert_eq!(check(tree, r#"{"children": [{"children": []}, {}]}"#), Ok(()));
         assert_eq!(
@@ -329,7 +330,7 @@ mod tests {
                 .message
                 .contains("too deeply nested")
         );
-        // Without any depth in the value: 2^64 paths through the schema alone.
+        // The value is flat, but there are 2^64 paths through the schema.
         let level = |n: usize| {
             format!(
                 r##""d{n}": {{"allOf": [{{"$ref": "#/$defs/d{0}"}}, {{"$ref": "#/$defs/d{0}"}}]}}"##,

@@ -78,12 +78,15 @@ const MODULES: [(&str, &[&str]); 20] = [
     ("clock", &["model"]),
     ("grants", &["model"]),
     ("memory", &["model"]),
-    ("schema", &["memory", "model"]),
-    ("config", &["byte_order_mark"]),
+    ("schema", &["model"]),
+    ("config", &["byte_order_mark", "memory"]),
     ("telemetry", &["config"]),
     ("replay", &["model"]),
     ("store", &["metrics", "model"]),
-    ("sandbox", &["grants", "metrics", "model", "replay", "schema", "tls"]),
+    (
+        "sandbox",
+        &["grants", "memory", "metrics", "model", "replay", "schema", "tls"],
+    ),
     (
         "tenancy",
         &["clock", "config", "entropy", "grants", "metrics", "model", "store"],
@@ -91,8 +94,8 @@ const MODULES: [(&str, &[&str]); 20] = [
     (
         "engine",
         &[
-            "clock", "config", "entropy", "grants", "metrics", "model", "replay", "sandbox", "schema", "store",
-            "tenancy",
+            "clock", "config", "entropy", "grants", "memory", "metrics", "model", "replay", "sandbox", "schema",
+            "store", "tenancy",
         ],
     ),
     (

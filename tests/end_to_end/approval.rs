@@ -1,4 +1,4 @@
-//! Tests of the approval workflow: an event raced against timers.
+//! Tests of the approval workflow, which waits for an event or a timer, whichever comes first.
 
 use harness::World;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ async fn the_approver_is_reminded_and_then_the_manager_decides() {
 }
 
 #[tokio::test]
-async fn the_request_expires_when_nobody_decides() {
+async fn a_request_without_a_decision_expires() {
     let world = World::start(MODULES).await;
     let output = world.run("ApprovalWorkflow", &request(&world, 1, 1, 1)).await;
     assert_eq!(

@@ -1,10 +1,10 @@
-//! Tests of `windlass bench`: every row runs, verifies the outputs and has its figures. The measured times do not
-//! matter here.
+//! Tests of `windlass bench`: every workload runs, verifies its outputs and reports its figures. The measured times
+//! are not checked.
 
 use harness::{World, modules};
 use serde_json::Value;
 
-/// Arguments with small counts.
+/// Arguments for a short run.
 const SMALL: &[&str] = &[
     "--in-flight=4",
     "--instances=20",
@@ -20,7 +20,7 @@ const SMALL: &[&str] = &[
     "--turns=20",
 ];
 
-/// Figures of every row that runs on its own host, in addition to its name and time.
+/// Figures of every workload that runs on its own host, besides its name and time.
 const USED: &[&str] = &["commits", "rows_per_commit", "host_cpu_s", "host_rss_bytes"];
 
 const THROUGHPUT: &[&str] = &[
@@ -41,6 +41,7 @@ const PARKED: &[&str] = &[
 ];
 const SLEEPERS: &[&str] = &["instances_per_s", "p50_ms", "p99_ms", "idle_cpu_ms_per_s"];
 
+/// The workloads in order, with their figures.
 const ROWS: &[(&str, &[&[&str]])] = &[
     ("chain", &[USED, THROUGHPUT]),
     ("alone", &[USED, THROUGHPUT]),
@@ -66,7 +67,7 @@ async fn bench(world: &World, args: &[&str]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn every_row_has_its_figures() {
+async fn every_workload_reports_its_figures() {
     let world = World::start(&[]).await;
     let rows = bench(&world, &[]).await;
     let names: Vec<&str> = rows.iter().filter_map(|row| row["workload"].as_str()).collect();
@@ -75,7 +76,7 @@ async fn every_row_has_its_figures() {
     for (row, (name, fields)) in rows.iter().zip(ROWS) {
         for field in fields.concat() {
             let value = row[field].as_f64();
-            assert!(value.is_some_and(|value| value >= 0.0), "{name} lacks {field}: {row}");
+            assert!(value.is_some_and(|value| value >= 0.0), "{name} has no {field}: {row}");
         }
         assert!(row["wall_s"].as_f64() > Some(0.0), "{row}");
     }
@@ -87,7 +88,7 @@ async fn every_row_has_its_figures() {
 }
 
 #[tokio::test]
-async fn a_running_host_is_measured_and_neither_stopped_nor_killed() {
+async fn bench_measures_a_running_host_without_stopping_or_killing_it() {
     let world = World::start(&[]).await;
     let url = world.url().to_owned();
     let rows = bench(&world, &["chain", "parked", "disk", "recovery", "cold", "--url", &url]).await;

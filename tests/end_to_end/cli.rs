@@ -1,4 +1,4 @@
-//! Tests of the command line: tables for people, JSON for programs, and exit codes.
+//! Tests of the command line: tables for people, JSON for programs, exit codes.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ async fn deploy_uploads_files_under_their_names() {
         .iter()
         .map(|name| {
             let path = folder.with_file_name(format!("{name}.wasm"));
-            fs::write(&path, module(name)).expect("the test's own folder");
+            fs::write(&path, module(name)).expect("the folder is writable");
             path.display().to_string()
         })
         .collect();
@@ -30,11 +30,11 @@ async fn deploy_uploads_files_under_their_names() {
     for word in ["bench", "bench_activities", "orchestration", "activity", "sha256:"] {
         assert!(modules.stdout.contains(word), "{modules:?}");
     }
-    // Colours and control characters are not written to a pipe.
+    // Escape sequences are not written to a pipe.
     assert!(!modules.stdout.contains('\u{1b}'));
 
     let broken = folder.with_file_name("broken.wasm");
-    fs::write(&broken, b"no module").expect("the test's own folder");
+    fs::write(&broken, b"no module").expect("the folder is writable");
     let refused = world.cli(&["deploy", &broken.display().to_string()]).await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("not WebAssembly"), "{refused:?}");
@@ -44,7 +44,7 @@ async fn deploy_uploads_files_under_their_names() {
 }
 
 #[tokio::test]
-async fn start_status_list_history_logs_and_purge_show_an_instance() {
+async fn commands_start_show_list_and_purge_an_instance() {
     let world = World::start(MODULES).await;
     let started = world
         .cli(&["start", "BenchChain", "--id", "one", "--input", "\"hello\"", "--wait"])
@@ -79,7 +79,7 @@ async fn start_status_list_history_logs_and_purge_show_an_instance() {
     let lines: Vec<Value> = list
         .stdout
         .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON a line"))
+        .map(|line| serde_json::from_str(line).expect("JSON on each line"))
         .collect();
     assert_eq!((lines.len(), &lines[0]["instanceId"]), (1, &json!("one")));
 
@@ -90,7 +90,7 @@ async fn start_status_list_history_logs_and_purge_show_an_instance() {
 }
 
 #[tokio::test]
-async fn the_log_of_an_instance_is_shown_with_what_it_printed() {
+async fn logs_show_what_the_guest_printed() {
     let world = World::start(&["std_everywhere"]).await;
     world
         .begin("StdEverywhere", "chatty", &json!({ "sleepSeconds": 0 }))
@@ -108,7 +108,7 @@ async fn the_log_of_an_instance_is_shown_with_what_it_printed() {
 }
 
 #[tokio::test]
-async fn events_and_control_go_through_the_command_line() {
+async fn commands_raise_events_and_control_instances() {
     let world = World::start(&["approval", "approval_activities"]).await;
     let input = world.input(json!({
         "title": "New winch",
@@ -117,7 +117,7 @@ async fn events_and_control_go_through_the_command_line() {
         "manager": "barbara@example.com",
     }));
     let file = world.data().with_file_name("input.json");
-    fs::write(&file, input.to_string()).expect("the test's own folder");
+    fs::write(&file, input.to_string()).expect("the folder is writable");
     let from_file = format!("@{}", file.display());
     let started = world
         .cli(&[
@@ -174,7 +174,7 @@ async fn exit_codes_distinguish_errors() {
     assert_eq!(world.cli(&["start", "BenchChain", "--input", "no json"]).await.code, 2);
     assert_eq!(world.cli(&["status", "nobody"]).await.code, 3);
     assert_eq!(world.cli(&["logs", "nobody"]).await.code, 3);
-    // Nothing listens on port 1: it is reserved and needs privileges that tests do not have.
+    // Nothing listens on port 1: it is reserved, and binding it needs privileges that tests do not have.
     assert_eq!(world.cli(&["list", "--url", "http://127.0.0.1:1"]).await.code, 5);
     world.stop().await;
 }

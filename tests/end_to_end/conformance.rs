@@ -1,4 +1,5 @@
-//! The host and `windlass_sdk::testing` show an orchestration the same: the cases of the conformance suite run on both.
+//! Runs the conformance suite on the host and in `windlass_sdk::testing`: an orchestration must observe the same in
+//! both.
 
 use harness::World;
 use serde_json::json;
@@ -6,7 +7,7 @@ use serde_json::json;
 const MODULES: &[&str] = &["conformance", "conformance_activities"];
 
 #[tokio::test]
-async fn orchestrations_see_the_same_in_the_host_and_in_the_world_of_their_tests() {
+async fn orchestrations_observe_the_same_on_the_host_and_in_windlass_sdk_testing() {
     let world = World::start(MODULES).await;
     let cases = conformance::in_test_world();
     for (name, _) in &cases {

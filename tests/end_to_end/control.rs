@@ -23,7 +23,7 @@ async fn a_suspended_instance_does_nothing_until_it_is_resumed() {
         .raise("paused", "Approval", json!({ "approved": true, "by": "grace" }))
         .await;
     world.crash().await;
-    // Another instance runs to its end meanwhile; the suspended one has not advanced.
+    // Another instance completes in the meantime, but the suspended one does not advance.
     world.begin("ApprovalWorkflow", "other", &input).await;
     world
         .raise("other", "Approval", json!({ "approved": true, "by": "grace" }))
@@ -49,7 +49,7 @@ async fn terminate_reaches_children_and_their_running_activities() {
     let world = World::start(&["orders", "orders_activities"]).await;
     world.backend.delay("inventory", 50_000).await;
     let input = world.input(json!({ "orderId": "order-1003" }));
-    // Validation reads the stock too.
+    // Only POST hangs, because validation reads the stock with GET.
     world
         .backend
         .put(
@@ -58,7 +58,7 @@ async fn terminate_reaches_children_and_their_running_activities() {
         )
         .await;
     world.begin("FulfilmentWorkflow", "parent", &input).await;
-    let children = until("its children run", async || {
+    let children = until("activities of all children", async || {
         let page = world.get("/v1/instances?parentInstanceId=parent").await.expect(200);
         let reserving = world.backend.calls("POST inventory").await;
         let children = page["instances"].as_array().expect("a list").clone();
@@ -79,7 +79,7 @@ async fn terminate_reaches_children_and_their_running_activities() {
         let id = child["instanceId"].as_str().expect("an id");
         world.once_status(id, "Terminated").await;
     }
-    // Their activities were dropped: the host shuts down without waiting for them, and nothing was shipped.
+    // Their activities were cancelled: nothing was shipped, and the host shuts down without waiting for them.
     world.backend.behave("inventory").await;
     assert_eq!(world.backend.get("/shipments").await, json!([]));
     world.stop().await;
@@ -109,7 +109,7 @@ async fn only_ended_instances_are_purged() {
     world.purge("live").await;
     world.crash().await;
     assert_eq!(world.get("/v1/instances").await.expect(200)["instances"], json!([]));
-    // A purged id can be used again, and the new instance starts from scratch.
+    // A purged id can be reused, and the new instance starts from scratch.
     world.begin("BenchChain", "done", &json!("y")).await;
     assert_eq!(world.output_of("done").await, "y");
     world.stop().await;
@@ -129,7 +129,7 @@ async fn a_parent_sees_a_terminated_child_as_a_failure() {
     world.begin("FulfilmentWorkflow", "parent", &input).await;
     let order = world.backend.get("/orders/order-1003").await;
     let articles = order["items"].as_array().map_or(0, Vec::len);
-    let children: Vec<Value> = until("its children", async || {
+    let children: Vec<Value> = until("a child for each article", async || {
         let page = world.get("/v1/instances?parentInstanceId=parent").await.expect(200);
         let children = page["instances"].as_array().expect("a list").clone();
         (children.len() == articles).then_some(children)

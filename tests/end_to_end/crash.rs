@@ -1,20 +1,25 @@
-//! SIGKILL at random moments under load, repeatedly: whatever the host acknowledged is kept, and nothing happens twice.
+//! Kills the host with SIGKILL at random moments under load: it keeps everything that it acknowledged, and does nothing
+//! twice.
 //!
-//! `make crash` kills fifty times; `WINDLASS_TEST_KILLS` and `WINDLASS_TEST_SEED` set the number and the seed.
+//! `make crash` kills it fifty times; `WINDLASS_TEST_KILLS` and `WINDLASS_TEST_SEED` set the number of kills and the
+//! seed.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use harness::{Load, World};
 use tokio::time::sleep;
 
-/// Kills in the short form of the test.
+/// The number of kills unless `WINDLASS_TEST_KILLS` is set.
 const FEW: u64 = 5;
 
-/// The shortest time between a start and a kill: three kills during one turn would correctly make an instance stuck.
+/// The minimum time between a start and a kill. Without it, three kills could hit the same turn, which would make an
+/// instance stuck.
 const SOONEST: Duration = Duration::from_millis(30);
 
-/// The longest time between a start and a kill. For some kills it is shorter, so that they hit a host during recovery.
+/// The range of the random delay that is added to [`SOONEST`].
 const SPREAD: Duration = Duration::from_millis(500);
+
+/// The range for a quarter of the kills, so that they hit the host during recovery.
 const SOON: Duration = Duration::from_millis(40);
 
 fn number(variable: &str) -> Option<u64> {

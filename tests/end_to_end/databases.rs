@@ -1,7 +1,7 @@
-//! Tests with databases of older hosts: each is opened, checked, replayed and continued.
+//! Opens, checks, replays and continues databases of older hosts.
 //!
-//! `tests/end_to_end/databases/` holds one compressed database for each schema that was ever released.
-//! `WINDLASS_NEW_DATABASE=1` writes that of the current schema, if it is missing.
+//! `tests/end_to_end/databases/` has a compressed database for each released schema. `WINDLASS_NEW_DATABASE=1` adds the
+//! one of the current schema if it is missing.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -27,8 +27,8 @@ fn databases() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("end_to_end/databases")
 }
 
-/// The schema of a database: SQLite's user version, in its header (<https://www.sqlite.org/fileformat2.html>, section
-/// 1.3).
+/// The schema version of a database: the user version in SQLite's header
+/// (<https://www.sqlite.org/fileformat2.html>, section 1.3).
 fn schema(database: &[u8]) -> u32 {
     u32::from_be_bytes(database[60..64].try_into().expect("four bytes"))
 }
@@ -38,9 +38,9 @@ fn milliseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).expect("the time fits into 64 bits")
 }
 
-/// Stores instances in every state, and everything else that a host stores.
+/// Starts a host that has instances in every state, and every other kind of stored data.
 async fn populate() -> World {
-    // With these limits, one turn can take the host down.
+    // These limits allow a turn to run for so long that the host can be killed during it.
     let mut world = World::start_with(MODULES, &["--turn-timeout", "10m", "--turn-fuel", "1000000000000000"]).await;
     world.post("/v1/tenants", &json!({ "name": "acme" })).await.expect(201);
 
@@ -112,20 +112,20 @@ async fn write_newest(folder: &Path) {
     let database = fs::read(file).expect("the backup");
     let path = folder.join(format!("schema-{}.db.gz", schema(&database)));
     if !path.exists() {
-        let file = fs::File::create(path).expect("the repository can be written to");
+        let file = fs::File::create(path).expect("the repository is writable");
         let mut file = GzEncoder::new(file, Compression::best());
-        file.write_all(&database).expect("the repository can be written to");
-        file.finish().expect("the repository can be written to");
+        file.write_all(&database).expect("the repository is writable");
+        file.finish().expect("the repository is writable");
     }
 }
 
-/// Completes everything that [`populate`] started.
-async fn carry_on(world: &World) {
+/// Continues every instance that [`populate`] and [`write_newest`] left behind, until it ends.
+async fn continue_all(world: &World) {
     let text = world.output_of("completed").await;
     assert_eq!(
         world.run("BenchChain", &text).await,
         text,
-        "the old modules serve new instances"
+        "the stored modules serve new instances"
     );
     world.failure_of("failed").await;
     assert_eq!(world.end_of("terminated").await["output"], "enough");
@@ -153,7 +153,7 @@ async fn carry_on(world: &World) {
 }
 
 #[tokio::test]
-async fn a_database_of_an_older_host_loses_nothing() {
+async fn databases_of_older_hosts_are_read_and_continued() {
     let folder = databases();
     if std::env::var_os(NEW).is_some_and(|value| value == "1") {
         write_newest(&folder).await;
@@ -169,17 +169,17 @@ async fn a_database_of_an_older_host_loses_nothing() {
         let file = fs::File::open(&path).expect("a file of the repository");
         GzDecoder::new(file)
             .read_to_end(&mut database)
-            .expect("it was compressed");
+            .expect("the file is compressed with gzip");
         assert!(
             path.ends_with(format!("schema-{}.db.gz", schema(&database))),
             "{}",
             path.display()
         );
         let data = tempfile::tempdir().expect("a folder for the test");
-        fs::write(data.path().join("windlass.db"), database).expect("the folder can be written to");
+        fs::write(data.path().join("windlass.db"), database).expect("the folder is writable");
         let world = World::start_from(data.path()).await;
-        carry_on(&world).await;
-        // Replays every history, including those of ended instances.
+        continue_all(&world).await;
+        // This also replays every history, including those of ended instances.
         world.stop().await;
     }
 }

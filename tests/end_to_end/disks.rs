@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 
 const MODULES: &[&str] = &["bench", "bench_activities", "patterns", "patterns_activities"];
 
-/// Runs a command that needs no host.
+/// Runs a command that does not connect to a host.
 fn windlass(args: &[&str]) -> Output {
     let mut command = std::process::Command::new(harness::windlass());
     command.args(args).output().expect("the binary runs")
 }
 
-fn complaint(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_new_data_and_loses_nothing() {
+async fn starts_are_refused_while_the_disk_is_full_and_nothing_is_lost() {
     let mut world = World::start_with(MODULES, &["--max-database", "6MiB"]).await;
     let text = "x".repeat(50_000);
     let mut accepted = Vec::new();
@@ -32,12 +32,12 @@ async fn a_full_disk_refuses_new_data_and_loses_nothing() {
             break answer;
         }
         accepted.push(id);
-        assert!(accepted.len() < 5_000, "the disk is never full");
+        assert!(accepted.len() < 5_000, "the disk never fills up");
     };
     assert_eq!(refused.header("retry-after"), "1");
     refused.refused(503, "store-unavailable");
     assert!(accepted.len() > 3, "{}", accepted.len());
-    // The host keeps running, and reports the problem.
+    // The host keeps running and logs the problem.
     world.get("/healthz").await.expect(200);
     assert!(world.log().contains("full"), "{}", world.log());
 
@@ -67,12 +67,12 @@ async fn a_backup_of_a_running_host_continues_on_another_host() {
     ];
     let output = windlass(&args);
     assert!(output.status.success(), "{output:?}");
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(said["instances"], 2, "{said:#}");
-    assert_eq!(said["bytes"], fs::metadata(&file).unwrap().len());
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["instances"], 2, "{report:#}");
+    assert_eq!(report["bytes"], fs::metadata(&file).unwrap().len());
     let again = windlass(&args);
     assert_eq!(again.status.code(), Some(1));
-    assert!(complaint(&again).contains("already exists"), "{again:?}");
+    assert!(stderr(&again).contains("already exists"), "{again:?}");
     // The original host continues.
     world.raise("waits", "go", json!("here")).await;
     let here = world.output_of("waits").await;
@@ -84,9 +84,9 @@ async fn a_backup_of_a_running_host_continues_on_another_host() {
     restored.stop().await;
 }
 
-/// Runs a command whose files cannot grow beyond a number of KiB: a write beyond that fails, as on a full disk.
+/// Runs a command whose files cannot grow beyond `kib` KiB: larger writes fail, as on a full disk.
 fn windlass_with_little_disk(kib: u32, args: &[&str]) -> Output {
-    // Without the trap, the kernel ends the process in place of failing the write.
+    // Without the trap, the kernel would end the process instead of failing the write.
     let script = format!("trap '' XFSZ; ulimit -f {kib}; exec \"$0\" \"$@\"");
     let mut command = std::process::Command::new("bash");
     command.arg("-c").arg(script).arg(harness::windlass()).args(args);
@@ -94,7 +94,7 @@ fn windlass_with_little_disk(kib: u32, args: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn a_backup_onto_a_full_disk_says_so_and_leaves_nothing_behind() {
+async fn a_backup_to_a_full_disk_fails_and_leaves_no_file_behind() {
     let world = World::start(MODULES).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("windlass.db");
@@ -102,45 +102,49 @@ async fn a_backup_onto_a_full_disk_says_so_and_leaves_nothing_behind() {
     let args = ["backup", "--data", data.to_str().unwrap(), file.to_str().unwrap()];
     let output = windlass_with_little_disk(100, &args);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    let said = complaint(&output);
-    assert!(said.contains("windlass.db") && said.contains("failed"), "{said}");
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left of it");
-    // The host does not notice, and there is room for the next backup.
+    let error = stderr(&output);
+    assert!(error.contains("windlass.db") && error.contains("failed"), "{error}");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "the incomplete backup was left behind"
+    );
+    // The host is unaffected, and the next backup succeeds.
     assert_eq!(world.run("BenchChain", &json!("beside")).await, "beside");
     assert!(windlass(&args).status.success());
     world.stop().await;
 }
 
-/// Tries to serve a folder that must be refused; returns the error output.
+/// Runs `serve` with a data folder that it must refuse; returns the error output.
 fn refused(data: &Path) -> String {
     let data = data.to_str().expect("a path");
     let output = windlass(&["serve", "--listen", "127.0.0.1:0", "--data", data]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(output.stdout.is_empty(), "it never listened: {output:?}");
-    complaint(&output)
+    assert!(output.stdout.is_empty(), "the host listened: {output:?}");
+    stderr(&output)
 }
 
 #[tokio::test]
-async fn folders_that_cannot_be_used_are_refused_with_a_reason() {
+async fn unusable_data_folders_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("windlass.db");
     fs::write(&database, "somebody's shopping list ".repeat(100)).unwrap();
-    let said = refused(folder.path());
-    assert!(said.contains("not a database"), "{said}");
+    let error = refused(folder.path());
+    assert!(error.contains("not a database"), "{error}");
     assert!(
         fs::read(&database).unwrap().starts_with(b"somebody's"),
         "the file is unchanged"
     );
-    // A folder that nobody can create, not even root.
-    let said = refused(Path::new("/proc/windlass"));
-    assert!(said.contains("/proc/windlass"), "{said}");
-    // A file in place of the folder.
-    let said = refused(&database);
-    assert!(said.contains("windlass.db"), "{said}");
+    // A folder that not even root can create.
+    let error = refused(Path::new("/proc/windlass"));
+    assert!(error.contains("/proc/windlass"), "{error}");
+    // A file instead of a folder.
+    let error = refused(&database);
+    assert!(error.contains("windlass.db"), "{error}");
 }
 
 #[tokio::test]
-async fn a_truncated_log_is_noticed_and_the_rest_is_used() {
+async fn a_truncated_wal_is_reported_and_the_rest_is_recovered() {
     let mut world = World::start(MODULES).await;
     assert_eq!(world.run("BenchChain", &json!("first")).await, "first");
     let id = world.begin_any("BenchChain", &json!("second")).await;
@@ -156,7 +160,7 @@ async fn a_truncated_log_is_noticed_and_the_rest_is_used() {
         .set_len(length - 9_000)
         .unwrap();
     world.restart().await;
-    until("a line in the log", async || {
+    until("the report of the truncated log", async || {
         let log = world.log();
         (log.contains("the end of the database's log is missing") && log.contains("recovered the log")).then_some(())
     })

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 #[tokio::test]
-async fn an_address_that_is_not_allowed_is_not_reached() {
+async fn activities_cannot_reach_addresses_that_are_not_allowed() {
     let world = World::start(&["patterns", "patterns_activities"]).await;
     let forbidden = Backend::start().await;
     let input = json!({ "customerId": "cust-ada", "backend": forbidden.url() });
@@ -21,14 +21,14 @@ async fn an_address_that_is_not_allowed_is_not_reached() {
         "{failure:#}"
     );
     assert_eq!(forbidden.get("/control/calls").await, json!({}));
-    // The same call to the allowed backend works, so the address was the reason.
+    // The same call to the allowed backend succeeds, so the address was the reason.
     let input = world.input(json!({ "customerId": "cust-ada" }));
     assert!(world.run("ParallelExecution", &input).await["profile"].is_object());
     world.stop().await;
 }
 
 #[tokio::test]
-async fn the_host_itself_is_not_reached_either() {
+async fn activities_cannot_reach_the_host_itself() {
     let world = World::start(&["patterns", "patterns_activities"]).await;
     let input = json!({ "customerId": "cust-ada", "backend": world.url() });
     let failure = world.run_failing("ParallelExecution", &input).await;
@@ -37,7 +37,7 @@ async fn the_host_itself_is_not_reached_either() {
 }
 
 #[tokio::test]
-async fn refused_requests_are_in_the_log_of_the_instance_without_their_path() {
+async fn refused_requests_are_logged_without_their_path() {
     let world = World::start(&["patterns", "patterns_activities"]).await;
     let input = json!({ "customerId": "cust-ada", "backend": "http://10.0.0.1:8090" });
     world.begin("ParallelExecution", "refused", &input).await;
@@ -50,7 +50,7 @@ async fn refused_requests_are_in_the_log_of_the_instance_without_their_path() {
 }
 
 #[tokio::test]
-async fn encrypted_requests_trust_the_authorities_that_the_operator_names() {
+async fn https_requests_trust_the_configured_authorities() {
     let backend = Backend::start().await;
     let encrypted = Encrypted::way_to(backend.url()).await;
     let authority = Encrypted::authority().display().to_string();
@@ -67,10 +67,10 @@ async fn encrypted_requests_trust_the_authorities_that_the_operator_names() {
     world.stop().await;
 }
 
-/// A server that begins responses and never ends them, and the number of requests it received.
-async fn dawdling_server() -> (String, Arc<AtomicUsize>) {
+/// Starts a server that never ends its responses. Returns its URL and the number of requests that it has received.
+async fn endless_server() -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let url = format!("http://{}", listener.local_addr().expect("the socket is bound"));
     let requests = Arc::new(AtomicUsize::new(0));
     let counted = requests.clone();
     tokio::spawn(async move {
@@ -83,8 +83,8 @@ async fn dawdling_server() -> (String, Arc<AtomicUsize>) {
                 }
                 counted.fetch_add(1, Ordering::Relaxed);
                 let beginning = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nx";
-                connection.write_all(beginning).await.expect("the guest listens");
-                // An error ends it, too.
+                connection.write_all(beginning).await.expect("the guest reads");
+                // Keeps the connection open until the client closes or resets it.
                 let _ = connection.read_u8().await;
             });
         }
@@ -93,8 +93,8 @@ async fn dawdling_server() -> (String, Arc<AtomicUsize>) {
 }
 
 #[tokio::test]
-async fn open_requests_of_all_activities_of_a_tenant_are_bounded_together() {
-    let (url, requests) = dawdling_server().await;
+async fn the_activities_of_a_tenant_share_a_quota_on_open_requests() {
+    let (url, requests) = endless_server().await;
     let world = World::start_with(&["hostile_orchestrations", "hostile_activities"], &["--allow", &url]).await;
     let limit = async |most: u32| {
         let body = json!({ "quotas": { "maxTenantRequests": most } });
@@ -125,7 +125,7 @@ async fn open_requests_of_all_activities_of_a_tenant_are_bounded_together() {
     assert!(log.contains(&line), "{log:?}");
     assert_eq!(requests.load(Ordering::Relaxed), 5);
 
-    // A new quota applies at once, and what an attempt held is released when it times out.
+    // A new quota applies at once, and the requests of an attempt end when it times out.
     limit(8).await;
     keep_responses("more", 1_000).await;
     assert_eq!(world.output_of("more").await["errorType"], "windlass.timeout");
@@ -139,7 +139,7 @@ async fn open_requests_of_all_activities_of_a_tenant_are_bounded_together() {
 }
 
 #[tokio::test]
-async fn bytes_of_requests_are_counted_however_their_attempts_end() {
+async fn bytes_of_requests_are_counted_however_the_attempts_end() {
     let world = World::start(&["patterns", "patterns_activities"]).await;
     let call = |key: &str| {
         let mut input = world.nested("call", json!({ "key": key, "failures": 2 }));
@@ -162,7 +162,7 @@ async fn bytes_of_requests_are_counted_however_their_attempts_end() {
     assert_eq!((count, failed), (3, 2));
     assert!(sent > 3 * 100 && received > 3 * 100, "{sent} and {received}");
 
-    // Three attempts that send the same and time out without a response.
+    // Three more attempts send the same bytes and time out without a response: twice as many bytes in total.
     world.backend.delay("unreliable", 60_000).await;
     let body = json!({ "quotas": { "activityTimeout": "2s" } });
     let request = world.request(Method::PATCH, "/v1/tenants/default").json(&body);
@@ -175,37 +175,37 @@ async fn bytes_of_requests_are_counted_however_their_attempts_end() {
     world.stop().await;
 }
 
-/// Starts a host whose activities may send requests to that server.
-async fn world_before(server: &PlainServer, args: &[&str]) -> World {
+/// Starts a host that allows requests to `server`.
+async fn world_with(server: &PlainServer, args: &[&str]) -> World {
     let args = [args, &["--allow", server.url()]].concat();
     World::start_with(&["hostile_orchestrations", "patterns_activities"], &args).await
 }
 
-/// Runs an activity that sends requests, and returns their outcomes.
+/// Runs an activity that sends requests, and returns its outcome.
 async fn send(world: &World, requests: &Value) -> Value {
     let call = json!({ "activity": "SendRequests", "input": requests });
     world.run("CallHostileActivity", &call).await
 }
 
 #[tokio::test]
-async fn a_request_without_a_body_has_a_content_length_where_servers_require_it() {
+async fn post_put_and_patch_without_a_body_send_a_content_length() {
     let server = PlainServer::start(Closes::WhenTold).await;
-    let world = world_before(&server, &[]).await;
+    let world = world_with(&server, &[]).await;
     for method in ["POST", "PUT", "PATCH", "GET", "DELETE"] {
         let outcome = send(&world, &json!({ "method": method, "url": server.url() })).await;
         assert!(outcome["output"].is_array(), "{method}: {outcome:#}");
     }
     let has_length = |headers: &[String]| headers.contains(&"content-length: 0".to_owned());
     let seen = server.seen();
-    let said: Vec<bool> = seen.iter().map(|request| has_length(&request.headers)).collect();
-    assert_eq!(said, [true, true, true, false, false], "{seen:?}");
+    let with_length: Vec<bool> = seen.iter().map(|request| has_length(&request.headers)).collect();
+    assert_eq!(with_length, [true, true, true, false, false], "{seen:?}");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_header_that_is_refused_is_named_and_nothing_is_sent() {
+async fn a_refused_header_is_named_and_the_request_is_not_sent() {
     let server = PlainServer::start(Closes::WhenTold).await;
-    let world = world_before(&server, &[]).await;
+    let world = world_with(&server, &[]).await;
     let with = |name: &str, value: &str| json!({ "method": "POST", "url": server.url(), "body": "abc", "headers": [[name, value]] });
     for (name, value, message) in [
         (
@@ -230,7 +230,7 @@ async fn a_header_that_is_refused_is_named_and_nothing_is_sent() {
             (&json!("HttpError"), &json!(message))
         );
     }
-    // A limit that the guest's own checks do not know: the host's limit on all headers together.
+    // The SDK does not check the host's limit on the size of all headers, so the host refuses this one.
     let outcome = send(&world, &with("x-long", &"x".repeat(100_000))).await;
     let message = outcome["message"].as_str().expect("a message");
     assert!(message.starts_with("the header \"x-long\" is refused: "), "{message}");
@@ -247,7 +247,7 @@ async fn a_header_that_is_refused_is_named_and_nothing_is_sent() {
     world.stop().await;
 }
 
-/// The connections over which requests with that target arrived.
+/// The connections on which the server received requests with this request line.
 fn connections_of(server: &PlainServer, target: &str) -> BTreeSet<usize> {
     let seen = server.seen();
     let of_target = seen.iter().filter(|request| request.target == target);
@@ -255,17 +255,17 @@ fn connections_of(server: &PlainServer, target: &str) -> BTreeSet<usize> {
 }
 
 #[tokio::test]
-async fn thousands_of_requests_of_many_activities_use_few_connections() {
+async fn thousands_of_requests_of_many_activities_share_few_connections() {
     let server = PlainServer::start(Closes::WhenTold).await;
-    let world = world_before(&server, &[]).await;
+    let world = world_with(&server, &[]).await;
     for _ in 0..20 {
         let requests = json!({ "method": "POST", "url": server.url(), "body": "abc", "times": 100 });
         let outcome = send(&world, &requests).await;
         assert_eq!(outcome["output"].as_array().map(Vec::len), Some(100), "{outcome:#}");
     }
     assert_eq!(server.seen().len(), 2_000);
-    // One connection would do, except that after a pause, a request that cannot be repeated does not reuse an old
-    // connection.
+    // One connection is not always enough: after a pause, a request that cannot be repeated does not reuse an idle
+    // connection, because the server may be closing it.
     assert!(server.accepted() <= 100, "{}", server.accepted());
     let metrics = world.metrics().await;
     let count = |what: &str| metrics.number(&format!("windlass_outgoing_connections_{what}"));
@@ -278,11 +278,11 @@ async fn thousands_of_requests_of_many_activities_use_few_connections() {
 #[tokio::test]
 async fn usage_is_the_same_over_new_and_reused_connections() {
     let server = PlainServer::start(Closes::WhenTold).await;
-    let world = world_before(&server, &[]).await;
+    let world = world_with(&server, &[]).await;
     let mut used = Vec::new();
     for _ in 0..3 {
         let outcome = send(&world, &json!({ "method": "GET", "url": server.url() })).await;
-        assert_eq!(outcome["output"], json!(["1"]), "one connection: {outcome:#}");
+        assert_eq!(outcome["output"], json!(["1"]), "not the first connection: {outcome:#}");
         let usage = world.get("/v1/usage").await.expect(200);
         used.push(["httpSent", "httpReceived"].map(|what| usage["total"][what].as_u64().expect(what)));
     }
@@ -295,7 +295,7 @@ async fn usage_is_the_same_over_new_and_reused_connections() {
 #[tokio::test]
 async fn tenants_never_share_a_connection() {
     let server = PlainServer::start(Closes::WhenTold).await;
-    let world = world_before(&server, &[]).await;
+    let world = world_with(&server, &[]).await;
     let tenants = ["one", "other"];
     for tenant in tenants {
         world.post("/v1/tenants", &json!({ "name": tenant })).await.expect(201);
@@ -317,24 +317,24 @@ async fn tenants_never_share_a_connection() {
             assert_eq!(answer.status, 200, "{:#}", answer.body);
         }
     }
-    let of = tenants.map(|tenant| connections_of(&server, &format!("GET /{tenant}")));
-    assert!(of.iter().all(|connections| !connections.is_empty()), "{of:?}");
-    assert!(of[0].is_disjoint(&of[1]), "{of:?}");
+    let connections = tenants.map(|tenant| connections_of(&server, &format!("GET /{tenant}")));
+    assert!(connections.iter().all(|used| !used.is_empty()), "{connections:?}");
+    assert!(connections[0].is_disjoint(&connections[1]), "{connections:?}");
     assert_eq!(server.seen().len(), 100);
     world.stop().await;
 }
 
 #[tokio::test]
-async fn a_server_that_closes_its_connections_makes_no_request_fail_and_gets_none_twice() {
+async fn connections_closed_by_the_server_fail_no_request_and_repeat_none() {
     let server = PlainServer::start(Closes::AfterEachAnswer).await;
-    let world = world_before(&server, &[]).await;
+    let world = world_with(&server, &[]).await;
     let outcome = send(&world, &json!({ "method": "GET", "url": server.url(), "times": 200 })).await;
     assert_eq!(outcome["output"].as_array().map(Vec::len), Some(200), "{outcome:#}");
     assert_eq!(server.accepted(), 200);
     world.stop().await;
 
     let server = PlainServer::start(Closes::WhenTold).await;
-    let world = world_before(&server, &[]).await;
+    let world = world_with(&server, &[]).await;
     for number in 0..10 {
         let url = format!("{}/{number}", server.url());
         let outcome = send(&world, &json!({ "method": "POST", "url": url, "body": "abc" })).await;

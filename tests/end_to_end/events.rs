@@ -1,5 +1,5 @@
-//! Tests of external events: early ones are kept, they are taken in order, names are case-insensitive, and an event
-//! whose wait was cancelled returns to the queue.
+//! Tests of external events: early ones are kept, each name is delivered in order, names are case-insensitive, and no
+//! event is lost when a timer cancels its wait.
 
 use harness::{World, until};
 use serde_json::{Value, json};
@@ -17,15 +17,15 @@ fn request(world: &World) -> Value {
 }
 
 #[tokio::test]
-async fn events_raised_before_anybody_waits_are_kept_in_order_over_a_crash() {
+async fn events_raised_before_their_wait_survive_a_crash_in_order() {
     let mut world = World::start(MODULES).await;
-    // The first message is not delivered, so the workflow does not reach its wait.
+    // The first notification hangs, so the workflow does not reach its wait.
     world
         .backend
         .put("/control/faults/notifications", json!({ "delayMs": 60_000 }))
         .await;
     world.begin("ApprovalWorkflow", "early", &request(&world)).await;
-    until("its first activity", async || {
+    until("the first activity", async || {
         (world.backend.calls("POST notifications").await > 0).then_some(())
     })
     .await;
@@ -47,7 +47,7 @@ async fn events_raised_before_anybody_waits_are_kept_in_order_over_a_crash() {
 }
 
 #[tokio::test]
-async fn an_event_and_a_timer_that_arrive_together_are_both_seen() {
+async fn an_event_that_arrives_together_with_a_timer_is_not_lost() {
     let world = World::start(MODULES).await;
     let mut input = request(&world);
     input["reminderEverySeconds"] = 1.into();
@@ -55,7 +55,7 @@ async fn an_event_and_a_timer_that_arrive_together_are_both_seen() {
     world.once_custom("race", "Waiting for grace@example.com").await;
     world.tell("/v1/instances/race/suspend").await.expect(202);
     world.once_status("race", "Suspended").await;
-    // By the time a reminder of a later instance is sent, the timer of this one has fired too.
+    // When an instance that started later sends its first reminder, the timer of this one is due too.
     world.begin("ApprovalWorkflow", "clock", &input).await;
     until("a reminder", async || {
         let messages = world.backend.get("/notifications?about=clock&kind=reminder").await;
@@ -82,7 +82,7 @@ async fn an_event_between_two_waits_is_kept_for_the_second() {
     input["reminderEverySeconds"] = 1.into();
     world.begin("ApprovalWorkflow", "between", &input).await;
     world.once_custom("between", "Waiting for grace@example.com").await;
-    // The first wait was dropped when the timer won; the reminder hangs, so the second wait has not begun.
+    // The timer ended the first wait, and the reminder hangs, so the second wait has not begun.
     world.backend.delay("notifications", 60_000).await;
     until("the reminder", async || {
         (world.backend.calls("POST notifications").await == 2).then_some(())
@@ -116,7 +116,7 @@ async fn events_are_refused_for_unknown_and_ended_instances() {
 }
 
 #[tokio::test]
-async fn an_event_with_an_idempotency_key_counts_once() {
+async fn an_event_with_an_idempotency_key_is_delivered_once() {
     let mut world = World::start(MODULES).await;
     world
         .backend

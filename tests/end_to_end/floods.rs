@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::connections::{are_answered, ask, connect, head, rest, status_line};
+use crate::connections::{are_answered, connect, head, read_all, send, status_line};
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
@@ -53,7 +53,7 @@ async fn a_host_with_few_files_keeps_some_of_them_free_of_silent_connections() {
 async fn begin_body(world: &World, method: &str, target: &str, key: &str, length: usize) -> TcpStream {
     let length = format!("Content-Length: {length}\r\nExpect: 100-continue");
     let request = head(method, target, Some(key)).replace("Content-Length: 0", &length);
-    ask(world.url(), &request).await
+    send(world.url(), &request).await
 }
 
 /// Removes the request whose body the host waits for next.
@@ -84,7 +84,7 @@ async fn requests_of_one_tenant_leave_places_for_another() {
     are_answered(&world, &[head("GET", "/v1/modules", Some(&modest))], &mut further).await;
     // The further requests of the tenant get their turn.
     for stream in busy.iter_mut().chain(&mut further) {
-        stream.write_all(body.as_bytes()).await.expect("it listens");
+        stream.write_all(body.as_bytes()).await.expect("the host reads");
     }
     for stream in &mut further {
         assert_eq!(status_line(stream).await, "HTTP/1.1 100");
@@ -99,7 +99,7 @@ async fn a_revoked_key_ends_its_waits() {
     let client = create_key(&world, "default", "client").await;
     world.begin("BenchParked", "one", &Value::Null).await;
     let wait = head("GET", "/v1/instances/one?wait=60s", Some(&client));
-    let mut waiting = ask(
+    let mut waiting = send(
         world.url(),
         &wait.replace("Content-Length", "Connection: close\r\nContent-Length"),
     )
@@ -113,7 +113,7 @@ async fn a_revoked_key_ends_its_waits() {
     assert_eq!(world.metrics().await.number("windlass_http_waits"), 1.0);
     let id = client.split('_').nth(1).expect("a key begins with its id");
     world.delete(&format!("/v1/keys/{id}")).await.expect(204);
-    let answer = rest(&mut waiting).await;
+    let answer = read_all(&mut waiting).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     world.stop().await;
 }
@@ -128,7 +128,7 @@ async fn slow_uploads_of_two_tenants_keep_nobody_from_uploading() {
         for n in 0..4 {
             let mut upload = begin_body(&world, "PUT", &format!("/v1/modules/m{n}"), &key, 32 << 20).await;
             assert_eq!(status_line(&mut upload).await, "HTTP/1.1 100");
-            upload.write_all(&[0; 1_000]).await.expect("it listens");
+            upload.write_all(&[0; 1_000]).await.expect("the host reads");
             slow.push(upload);
         }
     }

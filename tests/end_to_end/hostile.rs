@@ -1,4 +1,4 @@
-//! Tests of modules that misbehave while they run: they fail, and affect neither the host nor other instances.
+//! Tests of modules that misbehave while they run: they fail without affecting the host or other instances.
 
 use futures::future::join_all;
 use harness::{World, module, until};
@@ -27,19 +27,19 @@ const LIMITS: &[&str] = &[
     "32MiB",
 ];
 
-/// How much the memory of the host may have grown when everything is over, in bytes: for threads that were started,
-/// pages that its allocator keeps, and modules that it has loaded.
+/// How much more resident memory the host may have after a test than before, in bytes: started threads, pages that the
+/// allocator keeps, and loaded modules.
 const MARGIN_BYTES: u64 = 64 << 20;
 
-/// The state of a host before a module misbehaved on it.
+/// The state of a host before a module misbehaves on it.
 struct Before {
     resident_bytes: u64,
 }
 
 impl Before {
-    /// Starts a bystander instance on the host, which must not be affected.
+    /// Starts a bystander, an instance that must not be affected, and measures the memory of the host.
     async fn of(world: &World) -> Self {
-        // What is loaded and started once stays in memory.
+        // Warms the host up: modules and threads stay in memory after the first run.
         assert_eq!(world.run("BenchChain", &json!("first")).await, "first");
         world.begin("BenchParked", "bystander", &Value::Null).await;
         world.once_status("bystander", "Running").await;
@@ -48,7 +48,7 @@ impl Before {
         }
     }
 
-    /// Asserts that the host serves requests, the bystander continues, and the memory is released.
+    /// Asserts that the host serves requests, the bystander completes, and memory has been released.
     async fn holds_again(self, world: World) {
         world.is_healthy().await;
         assert_eq!(world.run("BenchChain", &json!("alive")).await, "alive");
@@ -63,6 +63,7 @@ impl Before {
     }
 }
 
+/// Runs an activity, and asserts that it fails with one of the error types.
 async fn activity_fails_with(world: &World, call: Value, error_types: &[&str]) {
     let outcome = world.run("CallHostileActivity", &call).await;
     let error_type = outcome["errorType"].as_str().unwrap_or("none");
@@ -70,7 +71,7 @@ async fn activity_fails_with(world: &World, call: Value, error_types: &[&str]) {
 }
 
 #[tokio::test]
-async fn endless_activities_end_by_fuel_or_by_time() {
+async fn endless_activities_run_out_of_fuel_or_time_out() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     activity_fails_with(
@@ -85,7 +86,7 @@ async fn endless_activities_end_by_fuel_or_by_time() {
 }
 
 #[tokio::test]
-async fn a_loop_with_plenty_of_fuel_ends_by_time() {
+async fn a_loop_with_plenty_of_fuel_times_out() {
     let world = World::start(MODULES).await;
     let before = Before::of(&world).await;
     let call = json!({ "activity": "HostileLoop", "attemptTimeoutMs": 500 });
@@ -113,8 +114,8 @@ async fn broken_activities_fail_and_others_continue() {
     activity_fails_with(&world, output, &["windlass.invalid-payload"]).await;
     let long_line = json!({ "activity": "HostileLongLine", "input": 10 });
     activity_fails_with(&world, long_line, &["windlass.invalid-payload"]).await;
-    let nobody = json!({ "activity": "NobodyOffersThis" });
-    activity_fails_with(&world, nobody, &["windlass.unknown-function"]).await;
+    let unknown = json!({ "activity": "NobodyOffersThis" });
+    activity_fails_with(&world, unknown, &["windlass.unknown-function"]).await;
     before.holds_again(world).await;
 }
 
@@ -157,7 +158,7 @@ async fn broken_orchestrations_fail_and_others_continue() {
 }
 
 #[tokio::test]
-async fn an_orchestration_without_limits_reaches_those_of_the_host() {
+async fn orchestrations_fail_at_the_limits_of_the_host() {
     let world = World::start(MODULES).await;
     let before = Before::of(&world).await;
     let failure = world.run_failing("HostileTooManyTasks", &json!(null)).await;
@@ -173,7 +174,7 @@ async fn an_endless_orchestration_does_not_starve_others_and_can_be_terminated()
     let before = Before::of(&world).await;
     world.begin("HostileRunaway", "runaway", &json!(null)).await;
     world
-        .once("runaway", "a hundred executions", |instance| {
+        .once("runaway", "more than a hundred executions", |instance| {
             instance["execution"].as_u64() > Some(100)
         })
         .await;
@@ -191,7 +192,7 @@ async fn a_turn_that_takes_the_host_down_three_times_makes_the_instance_stuck() 
     let before = Before::of(&world).await;
     world.begin("HostileTurnLoop", "deadly", &json!(null)).await;
     for _ in 0..3 {
-        // Its turn is in progress as soon as the host responds, because nothing else is due.
+        // Nothing else is due, so the endless turn is running by the time the host responds.
         world.begin("BenchChain", "probe", &json!("x")).await;
         world.output_of("probe").await;
         assert_ne!(world.status("deadly").await["runtimeStatus"], "Stuck");
@@ -200,7 +201,7 @@ async fn a_turn_that_takes_the_host_down_three_times_makes_the_instance_stuck() 
     let stuck = world.once_status("deadly", "Stuck").await;
     assert_eq!(stuck["stuck"]["code"], "took-host-down", "{stuck:#}");
     assert_eq!(world.run("BenchChain", &json!("alive")).await, "alive");
-    // It can be terminated and purged without running.
+    // A stuck instance can be terminated and purged without running its guest.
     world.tell("/v1/instances/deadly/terminate").await.expect(202);
     world.once_status("deadly", "Terminated").await;
     world.purge("deadly").await;
@@ -211,21 +212,21 @@ async fn a_turn_that_takes_the_host_down_three_times_makes_the_instance_stuck() 
 async fn memory_used_by_many_guests_is_released() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
-    let hogs = (0..12).map(async |_| {
+    let guests = (0..12).map(async |_| {
         let activity = json!({ "activity": "HostileMemory" });
         activity_fails_with(&world, activity, &["windlass.memory-exhausted", "windlass.trap"]).await;
         world.run_failing("HostileTurnMemory", &json!(null)).await;
     });
-    join_all(hogs).await;
+    join_all(guests).await;
     assert!(
         world.peak_resident_bytes() > before.resident_bytes + MARGIN_BYTES / 2,
-        "the guests used memory"
+        "the guests used no memory"
     );
     before.holds_again(world).await;
 }
 
 #[tokio::test]
-async fn there_are_no_files_no_environment_and_no_input_for_guests() {
+async fn guests_have_no_files_no_environment_and_no_standard_input() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     let call = json!({ "activity": "HostileLooksAround" });
@@ -234,20 +235,20 @@ async fn there_are_no_files_no_environment_and_no_input_for_guests() {
     before.holds_again(world).await;
 }
 
-/// Begins a response that never ends, and returns when the other side has closed the connection.
+/// Sends the beginning of a response that never ends, and returns when the client has closed the connection.
 async fn never_ends(mut connection: TcpStream) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         request.push(connection.read_u8().await.expect("a request"));
     }
     let beginning = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nx";
-    connection.write_all(beginning).await.expect("the guest listens");
-    // An error ends it, too.
+    connection.write_all(beginning).await.expect("the guest reads");
+    // A reset also counts as closed.
     let _ = connection.read_u8().await;
 }
 
 #[tokio::test]
-async fn open_responses_of_a_guest_end_with_its_attempt() {
+async fn open_connections_of_an_attempt_are_closed_when_it_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let world = World::start_with(MODULES, &["--allow", &url]).await;
@@ -265,40 +266,43 @@ async fn open_responses_of_a_guest_end_with_its_attempt() {
     assert_eq!(outcome["errorType"], "windlass.timeout", "{outcome:#}");
     assert!((2..=16).contains(&kept.len()), "{} connections", kept.len());
     for connection in kept {
-        connection.await.expect("the host hangs up");
+        connection.await.expect("the host closes the connection");
     }
     before.holds_again(world).await;
 }
 
 #[tokio::test]
-async fn orchestrations_that_multiply_end_when_their_module_is_removed() {
+async fn a_fork_bomb_ends_when_its_module_is_deleted() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     world.begin("HostileForkBomb", "bomb", &json!(null)).await;
-    let some = async |statuses: &str, at_least: usize| {
+    let exist = async |statuses: &str, at_least: usize| {
         let path = format!("/v1/instances?name=HostileForkBomb&runtimeStatus={statuses}&limit=1000");
         let found = world.get(&path).await.expect(200);
         found["instances"].as_array().expect("a list").len() >= at_least
     };
     until("hundreds of instances", async || {
-        some("Pending,Running", 300).await.then_some(())
+        exist("Pending,Running", 300).await.then_some(())
     })
     .await;
     assert_eq!(world.run("BenchChain", &json!("meanwhile")).await, "meanwhile");
     world.delete("/v1/modules/hostile_orchestrations").await.expect(204);
     let failure = world.failure_of("bomb").await;
     let causes = failure["causes"].as_array().expect("causes");
-    let named = |failure: &Value| failure["type"] == "windlass.unknown-function";
-    assert!(named(&failure) || causes.iter().any(named), "{failure:#}");
-    until("the end of all of them", async || {
-        (!some("Pending,Running", 1).await).then_some(())
+    let is_unknown_function = |failure: &Value| failure["type"] == "windlass.unknown-function";
+    assert!(
+        is_unknown_function(&failure) || causes.iter().any(is_unknown_function),
+        "{failure:#}"
+    );
+    until("the end of all instances", async || {
+        (!exist("Pending,Running", 1).await).then_some(())
     })
     .await;
     before.holds_again(world).await;
 }
 
 #[tokio::test]
-async fn activities_that_multiply_are_held_back_until_there_are_too_many() {
+async fn an_activity_bomb_overloads_the_host_until_it_reaches_its_own_limit() {
     let world = World::start_with(MODULES, &["--max-queued", "2000"]).await;
     let before = Before::of(&world).await;
     world.begin("HostileActivityBomb", "bomb", &json!(null)).await;
@@ -313,7 +317,7 @@ async fn activities_that_multiply_are_held_back_until_there_are_too_many() {
     world.raise("bystander", "go", json!("on")).await;
     assert_eq!(world.output_of("bystander").await, "on");
     world.purge("bystander").await;
-    // The instance fails by itself when it reaches the limit on its waiting calls.
+    // The instance fails when it reaches the limit on its own waiting calls.
     let failure = world.failure_of("bomb").await;
     assert_eq!(failure["type"], "windlass.limit", "{failure:#}");
     until("a start that is accepted", async || {
@@ -324,23 +328,24 @@ async fn activities_that_multiply_are_held_back_until_there_are_too_many() {
     before.holds_again(world).await;
 }
 
-/// A component with embedded modules of a few bytes, each with data at both ends of nearly a mebibyte.
+/// Adds `count` core modules of a few bytes to a component. The data segments of each are nearly 1 MiB apart, so that
+/// its compiled code, which contains an image of the memory, is much larger.
 fn with_sparse_modules(component: Vec<u8>, count: usize) -> Vec<u8> {
     let module = [
         b"\0asm\x01\0\0\0".as_slice(),
-        // A memory of 16 pages.
+        // A memory of 16 pages (1 MiB).
         b"\x05\x03\x01\x00\x10",
-        // A byte at 0, and one at 983,039.
+        // A data segment of one byte at 0, and one at 983,039.
         b"\x0b\x0f\x02\x00\x41\x00\x0b\x01a\x00\x41\xff\xff\x3b\x0b\x01b",
     ]
     .concat();
-    // Section 1 of a component is a module.
+    // Section 1 of a component contains a core module.
     let section = [&[1, u8::try_from(module.len()).expect("it is small")], &module[..]].concat();
     [component, section.repeat(count)].concat()
 }
 
 #[tokio::test]
-async fn an_upload_that_would_become_large_is_refused() {
+async fn an_upload_that_compiles_to_too_much_code_is_refused() {
     let world = World::start_with(MODULES, LIMITS).await;
     let before = Before::of(&world).await;
     let bomb = with_sparse_modules(module("std_everywhere"), 300);

@@ -1,4 +1,4 @@
-//! Tests of a batch of real PDF files, read inside the sandbox.
+//! Tests of a batch that parses real PDF files inside the sandbox.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use harness::World;
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn every_invoice_is_read_correctly_or_refused_for_the_right_reason() {
+async fn every_invoice_is_parsed_correctly_or_rejected_for_the_right_reason() {
     let expected = expected();
     let world = World::start(&["invoices", "invoices_activities"]).await;
     let input = world.input(json!({}));
@@ -74,7 +74,7 @@ async fn every_invoice_is_read_correctly_or_refused_for_the_right_reason() {
 
 fn expected() -> Vec<Value> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../sample-modules/data/expected.json");
-    let text = fs::read_to_string(path).expect("the samples' data is in the repository");
+    let text = fs::read_to_string(path).expect("the data of the samples is in the repository");
     serde_json::from_str(&text).expect("a list")
 }
 
@@ -83,5 +83,5 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().expect("a text")
+    value.as_str().expect("a string")
 }

@@ -1,4 +1,4 @@
-//! Tests of the links of a host behind a proxy.
+//! Tests of the links in responses of a host behind a proxy.
 
 use harness::{Command, World};
 use reqwest::Method;
@@ -13,7 +13,7 @@ const FORWARDED: &[(&str, &str)] = &[
     ("x-forwarded-prefix", "/base"),
 ];
 
-/// The beginning of the links of a started instance, and of its `Location`.
+/// Starts an instance; returns the base URL of `Location`, which must equal that of the links.
 async fn base(world: &World, id: &str, headers: &[(&str, &str)]) -> String {
     let path = format!("/v1/orchestrations/BenchParked?instanceId={id}");
     let mut request = world.request(Method::POST, &path);
@@ -23,8 +23,11 @@ async fn base(world: &World, id: &str, headers: &[(&str, &str)]) -> String {
     let answer = world.send(request.json(&json!(null))).await;
     let location = answer.header("location").to_owned();
     assert_eq!(answer.expect(202)["statusQueryGetUri"], location);
-    let rest = format!("/v1/instances/{id}");
-    location.strip_suffix(&rest).expect("an instance").to_owned()
+    let path_of_instance = format!("/v1/instances/{id}");
+    location
+        .strip_suffix(&path_of_instance)
+        .expect("an instance")
+        .to_owned()
 }
 
 #[tokio::test]
@@ -38,7 +41,7 @@ async fn forwarding_headers_from_untrusted_addresses_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_trusted_proxy_says_how_clients_reach_the_host() {
+async fn links_follow_the_headers_of_a_trusted_proxy() {
     let world = World::start_with(MODULES, &["--trusted-proxy", "127.0.0.0/8"]).await;
     assert_eq!(base(&world, "plain", &[]).await, world.url());
     assert_eq!(
@@ -64,7 +67,7 @@ async fn a_trusted_proxy_says_how_clients_reach_the_host() {
             "{name}: {value}"
         );
     }
-    // These headers affect only links.
+    // The headers affect only links: the check of the host name ignores them.
     let request = world.request(Method::GET, "/v1/instances");
     let foreign = request
         .header("host", "windlass.example.com")
@@ -74,7 +77,7 @@ async fn a_trusted_proxy_says_how_clients_reach_the_host() {
 }
 
 #[tokio::test]
-async fn a_public_url_overrides_what_requests_say() {
+async fn a_public_url_overrides_the_headers_of_requests() {
     let flags = [
         "--public-url",
         "https://windlass.example.com/base/",
@@ -94,7 +97,7 @@ async fn a_public_url_overrides_what_requests_say() {
 }
 
 #[tokio::test]
-async fn an_invalid_public_url_or_proxy_is_refused_before_anything_is_started() {
+async fn the_host_does_not_start_with_an_invalid_public_url_or_proxy() {
     let folder = tempfile::tempdir().expect("a folder for the test");
     let data = folder.path().join("data");
     let data_argument = data.display().to_string();

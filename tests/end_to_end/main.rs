@@ -1,4 +1,4 @@
-//! End-to-end tests: the real host with real modules, over HTTP, with one file per feature.
+//! End-to-end tests of the real binary with real modules, over HTTP; one file per feature.
 
 mod approval;
 mod backlogs;

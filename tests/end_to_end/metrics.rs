@@ -1,12 +1,12 @@
-//! Tests of `GET /metrics`: known work produces the expected counts.
+//! Tests of `GET /metrics`: known work leads to the expected counts.
 
 use harness::{Metrics, World, until};
 use serde_json::json;
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
-/// The metrics once these samples have these values. (A client may see the end of an instance slightly before it is
-/// counted.)
+/// Waits until the samples have these values, because a client may see the end of an instance slightly before it is
+/// counted.
 async fn once(world: &World, expected: &[(&str, f64)]) -> Metrics {
     until(&format!("{expected:?}"), async || {
         let metrics = world.metrics().await;
@@ -17,7 +17,7 @@ async fn once(world: &World, expected: &[(&str, f64)]) -> Metrics {
 }
 
 #[tokio::test]
-async fn chains_count_their_starts_turns_attempts_fuel_and_commits() {
+async fn starts_turns_attempts_fuel_and_commits_are_counted() {
     let world = World::start_with(MODULES, &["--hot", "auto"]).await;
     let before = world.metrics().await;
     for _ in 0..3 {
@@ -29,7 +29,7 @@ async fn chains_count_their_starts_turns_attempts_fuel_and_commits() {
             ("windlass_instances_started_total{by=\"client\"}", 3.0),
             ("windlass_instances_ended_total{status=\"completed\"}", 3.0),
             ("windlass_instances_ended_total{status=\"failed\"}", 0.0),
-            // Six turns each: the start, and one for each of five results.
+            // Six turns per instance: the start, and one for each of five results.
             ("windlass_turns_total", 18.0),
             ("windlass_guests_started_total{history=\"none\"}", 3.0),
             ("windlass_guests_started_total{history=\"replayed\"}", 0.0),
@@ -47,7 +47,7 @@ async fn chains_count_their_starts_turns_attempts_fuel_and_commits() {
         assert!(after.number(&format!("windlass_fuel_total{{by=\"{by}\"}}")) > 1_000.0);
     }
     let grown = |sample: &str| after.number(sample) - before.number(sample);
-    // Eighteen turns, however they were grouped into transactions.
+    // There were 18 turns, in any number of transactions.
     assert!(grown("windlass_store_operations_total") >= 18.0, "{after:?}");
     assert!(grown("windlass_store_commits_total") >= 1.0);
     assert_eq!(
@@ -60,7 +60,7 @@ async fn chains_count_their_starts_turns_attempts_fuel_and_commits() {
 }
 
 #[tokio::test]
-async fn failures_replays_and_attempts_that_were_cut_off_are_counted() {
+async fn failures_replays_and_cut_off_attempts_are_counted() {
     let args = &["--hot", "0"];
     let mut world = World::start_with(&["bench", "bench_activities", "patterns", "patterns_activities"], args).await;
     world.run("BenchChain", &json!("replayed")).await;
@@ -93,7 +93,7 @@ async fn failures_replays_and_attempts_that_were_cut_off_are_counted() {
             ("windlass_activity_attempts_total{outcome=\"cut_off\"}", 1.0),
             ("windlass_activity_attempts_total{outcome=\"failed\"}", 2.0),
             ("windlass_activity_attempts_total{outcome=\"completed\"}", 1.0),
-            // Counted since the start of this host, which resumed instances that another one had started.
+            // Counters begin at 0 with the restart, and the instance was started before it.
             ("windlass_instances_started_total{by=\"client\"}", 0.0),
             ("windlass_instances_ended_total{status=\"completed\"}", 1.0),
         ],

@@ -1,4 +1,4 @@
-//! Tests of the OpenAPI document with other tools: a validator, and a client generated from it.
+//! Tests of the OpenAPI document with external tools: a validator and a client generator.
 
 use std::path::{Path, PathBuf};
 
@@ -12,25 +12,25 @@ fn workspace() -> PathBuf {
 
 /// Runs a program and returns its output.
 async fn output(command: &mut Command) -> String {
-    let output = command.output().await.expect("the program can be started");
+    let output = command.output().await.expect("the program starts");
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    String::from_utf8(output.stdout).expect("the program prints text")
+    String::from_utf8(output.stdout).expect("the program prints UTF-8")
 }
 
 #[tokio::test]
-async fn the_document_is_valid_and_a_client_generated_from_it_talks_to_the_host() {
+async fn the_document_is_valid_and_a_generated_client_works() {
     let tools = output(&mut Command::new(workspace().join("scripts/openapi-tools"))).await;
     let python = tools.trim();
     let mut world = World::start(&[]).await;
     let folder = tempfile::tempdir().expect("a folder for the test");
     let document = folder.path().join("openapi.json");
     let served: Value = world.get("/v1/openapi.json").await.expect(200);
-    std::fs::write(&document, served.to_string()).expect("the document can be written");
+    std::fs::write(&document, served.to_string()).expect("the folder is writable");
 
     output(
         Command::new(python)
@@ -58,7 +58,7 @@ async fn the_document_is_valid_and_a_client_generated_from_it_talks_to_the_host(
             .arg(folder.path().join("windlass_client")),
     )
     .await;
-    let talked = output(
+    let printed = output(
         Command::new(python)
             .env("PYTHONPATH", folder.path())
             .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -67,7 +67,7 @@ async fn the_document_is_valid_and_a_client_generated_from_it_talks_to_the_host(
             .arg(modules().join("patterns.wasm")),
     )
     .await;
-    let talked: Value = serde_json::from_str(&talked).expect("the key that it created");
-    world.set_key(talked["key"].as_str().expect("a key"));
+    let printed: Value = serde_json::from_str(&printed).expect("JSON with the created key");
+    world.set_key(printed["key"].as_str().expect("a key"));
     world.stop().await;
 }

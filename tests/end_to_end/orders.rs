@@ -78,8 +78,8 @@ async fn an_invalid_order_is_rejected_with_its_reason_and_nothing_else_happens()
             (&output["status"], &output["orderId"]),
             (&json!("rejected"), &json!(order))
         );
-        let given = output["reason"].as_str().expect("a reason");
-        assert!(given.to_lowercase().contains(reason), "{order}: {given}");
+        let actual = output["reason"].as_str().expect("a reason");
+        assert!(actual.to_lowercase().contains(reason), "{order}: {actual}");
     }
     assert_eq!(world.backend.get("/payments").await, json!([]));
     assert_eq!(world.backend.get("/shipments").await, json!([]));
@@ -123,7 +123,7 @@ async fn an_order_that_does_not_exist_is_rejected() {
 }
 
 #[tokio::test]
-async fn a_batch_collects_the_failures_of_single_orders_beside_the_totals() {
+async fn a_batch_reports_failed_orders_and_the_totals_of_the_others() {
     let world = World::start(MODULES).await;
     let input = world.input(json!({ "batch": "spring" }));
     world.begin("ProcessAllOrdersBatch", "spring", &input).await;

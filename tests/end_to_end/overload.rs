@@ -1,4 +1,4 @@
-//! Tests of more work than the host accepts.
+//! Tests of a host that gets more work than it accepts.
 
 use futures::future::join_all;
 use harness::World;
@@ -9,7 +9,7 @@ async fn an_overloaded_host_refuses_more_work_and_finishes_what_it_accepted() {
     let args = &["--max-queued", "20", "--activity-slots", "2"];
     let world = World::start_with(&["bench", "bench_activities"], args).await;
     let (mut accepted, mut refused) = (Vec::new(), 0);
-    // How soon starts are refused depends on the speed of the host.
+    // The faster the host, the more starts it accepts before it refuses one.
     for round in 0..100 {
         if refused > 0 {
             break;
@@ -29,11 +29,14 @@ async fn an_overloaded_host_refuses_more_work_and_finishes_what_it_accepted() {
             }
         }
     }
-    assert!(refused > 0, "4,000 starts, 40 at once, with room for 20 calls");
+    assert!(
+        refused > 0,
+        "no start was refused: 4,000 starts, 40 at a time, with room for 20 calls"
+    );
     for id in &accepted {
         assert_eq!(world.output_of(id).await, json!("x"), "{id}");
     }
-    // The queue is short again, so new work is accepted.
+    // The queue is short again, so the host accepts new work.
     assert_eq!(world.run("BenchChain", &json!("later")).await, "later");
     world.stop().await;
 }

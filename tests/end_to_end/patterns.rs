@@ -1,4 +1,4 @@
-//! Tests of patterns, with one orchestration each: parallel calls, polling, progress, retries, handled errors,
+//! Tests of common patterns, one orchestration each: parallel calls, polling, progress, retries, error handling,
 //! continue-as-new, settings.
 
 use harness::{World, until};
@@ -9,7 +9,7 @@ const MODULES: &[&str] = &["patterns", "patterns_activities"];
 #[tokio::test]
 async fn three_services_are_called_concurrently() {
     let world = World::start(MODULES).await;
-    // All three calls must be in progress before the first response can arrive.
+    // No response arrives before all three calls are in progress.
     world.backend.delay("customers", 60_000).await;
     let input = world.input(json!({ "customerId": "cust-ada" }));
     world.begin("ParallelExecution", "ada", &input).await;
@@ -79,7 +79,7 @@ async fn polling_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_long_workflow_shows_its_progress_as_a_structure() {
+async fn a_long_workflow_reports_structured_progress() {
     let world = World::start(MODULES).await;
     let input = json!({ "below": 1000, "pauseSeconds": 1 });
     world.begin("LongWorkflow", "primes", &input).await;
@@ -107,7 +107,7 @@ async fn retries_wait_5_and_then_10_seconds() {
         assert_eq!(next - ended, seconds * 1000, "{attempt:#}");
     }
     assert_eq!(world.backend.get("/unreliable/slow").await["calls"], 3);
-    // The orchestration saw only the final outcome.
+    // Failed attempts cause no turns: the orchestration sees only the final outcome.
     assert_eq!(history["turns"], 2);
     world.stop().await;
 }
@@ -138,7 +138,7 @@ async fn a_permanent_failure_is_not_retried() {
 }
 
 #[tokio::test]
-async fn errors_are_logged_then_thrown_again_or_turned_into_a_result() {
+async fn errors_are_logged_and_then_rethrown_or_returned_as_a_result() {
     let world = World::start(MODULES).await;
     let call = |key: &str, failures: u32, permanent: bool| {
         world.input(json!({ "key": key, "failures": failures, "permanent": permanent }))
@@ -183,20 +183,20 @@ async fn a_periodic_cleanup_is_one_execution_per_round() {
 }
 
 #[tokio::test]
-async fn an_eternal_cleanup_continues_until_it_is_terminated_and_carries_over_no_unwanted_event() {
+async fn an_eternal_cleanup_runs_until_it_is_terminated_and_carries_over_no_event() {
     let mut world = World::start(MODULES).await;
     let input = world.input(json!({ "olderThanDays": 30, "limit": 1, "everySeconds": 1 }));
     world.begin("PeriodicCleanup", "eternal", &input).await;
     world.raise("eternal", "Unheard", json!({ "kept": 1.5 })).await;
     let third = |instance: &Value| instance["execution"].as_u64() >= Some(3);
-    world.once("eternal", "its third execution", third).await;
+    world.once("eternal", "a third execution", third).await;
     world.crash().await;
     world
-        .once("eternal", "its fourth execution", |instance| {
+        .once("eternal", "a fourth execution", |instance| {
             instance["execution"].as_u64() >= Some(4)
         })
         .await;
-    // Between two executions there is a moment without turns.
+    // Retries, because an execution that has just begun has no turns yet.
     let carried = until("a first turn", async || {
         let history = world.history("eternal").await;
         let started = &history["history"][0]["arrivals"][0];
@@ -231,7 +231,7 @@ async fn a_running_total_discards_its_history_and_loses_no_payment() {
             world.crash().await;
         }
     }
-    // Events of one name are delivered in order; those of two names need not be.
+    // `close` must wait until the payments are taken: only events of the same name are delivered in order.
     world.once_custom("account", 465).await;
     world.raise("account", "close", json!(null)).await;
     let output = world.output_of("account").await;
@@ -241,7 +241,7 @@ async fn a_running_total_discards_its_history_and_loses_no_payment() {
 }
 
 #[tokio::test]
-async fn numbers_and_times_come_back_as_they_went_in() {
+async fn numbers_and_times_round_trip_exactly() {
     let world = World::start(MODULES).await;
     for (value, taken) in [
         ("117.63331139400017", "1969-07-20T20:17:40.500Z"),
@@ -251,7 +251,7 @@ async fn numbers_and_times_come_back_as_they_went_in() {
         ("1.7976931348623157e308", "2026-01-31T12:00:00Z"),
     ] {
         let input = format!(r#"{{"value": {value}, "taken": "{taken}", "scan": "AAA="}}"#);
-        let input: Value = serde_json::from_str(&input).expect("an input");
+        let input: Value = serde_json::from_str(&input).expect("JSON");
         let id = world.begin_any("ScaleMeasurement", &input).await;
         let ended = world.end_of(&id).await;
         let number: f64 = value.parse().expect("a number");
@@ -277,7 +277,7 @@ async fn a_value_that_json_cannot_represent_fails_with_its_position() {
 }
 
 #[tokio::test]
-async fn values_that_do_not_fit_a_type_are_refused_at_the_edge() {
+async fn inputs_that_violate_their_schema_are_refused_with_the_path() {
     let world = World::start(MODULES).await;
     let reading = |member: &str, value: Value| {
         let mut reading = json!({ "value": 1.5, "taken": "2026-01-31T12:00:00Z" });
@@ -335,7 +335,7 @@ async fn an_event_that_does_not_match_its_declaration_is_not_stored() {
             "{problem:#}"
         );
     }
-    // A suspended instance is not given such an event either.
+    // Events for a suspended instance are checked as well.
     world.tell("/v1/instances/account/suspend").await.expect(202);
     world.once_status("account", "Suspended").await;
     raise("payment", "", json!("7")).await.refused(400, "invalid-event");
@@ -344,7 +344,7 @@ async fn an_event_that_does_not_match_its_declaration_is_not_stored() {
     raise("undeclared", "", json!("anything")).await.expect(202);
     world.once_custom("account", 8).await;
 
-    // Between instances, the sender gets a log line.
+    // An invalid event from another instance is dropped, and the log of the sender reports it.
     let pay = async |amount: Value| {
         let id = world
             .begin_any("PayIntoAccount", &json!({ "account": "account", "amount": amount }))
@@ -369,7 +369,7 @@ async fn an_event_that_does_not_match_its_declaration_is_not_stored() {
     let account = functions
         .iter()
         .find(|function| function["name"] == "RunningTotal")
-        .expect("it is there");
+        .expect("the function exists");
     let names: Vec<_> = account["events"]
         .as_array()
         .expect("events")
@@ -382,7 +382,7 @@ async fn an_event_that_does_not_match_its_declaration_is_not_stored() {
 }
 
 #[tokio::test]
-async fn an_activity_without_its_setting_reports_the_name() {
+async fn a_missing_setting_is_reported_by_name() {
     let world = World::start(MODULES).await;
     let input = json!({ "config": "region", "secret": "token" });
     let failure = world.run_failing("ShowSettings", &input).await;
@@ -392,6 +392,7 @@ async fn an_activity_without_its_setting_reports_the_name() {
     world.stop().await;
 }
 
+/// Counts the decisions of a kind in a history.
 fn decisions(history: &Value, kind: &str) -> usize {
     let turns = history["history"].as_array().expect("turns").iter();
     turns
@@ -400,7 +401,7 @@ fn decisions(history: &Value, kind: &str) -> usize {
         .count()
 }
 
-/// Milliseconds within the day, of a time such as `2026-01-31T12:00:00.000Z`.
+/// The milliseconds since midnight of a time such as `2026-01-31T12:00:00.000Z`.
 fn millis(time: &Value) -> i64 {
     let time = time.as_str().expect("a time");
     let part = |from: usize, to: usize| time[from..to].parse::<i64>().expect("digits");

@@ -1,4 +1,4 @@
-//! Tests of kills: whatever the host acknowledged still happens, once.
+//! Tests of kills: everything that the host acknowledged still happens, exactly once.
 
 use std::fs;
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 const ORDERS: &[&str] = &["orders", "orders_activities"];
 
-/// A moment of `OrderProcessingOrchestration`, identified by what the backend has seen.
+/// A moment in a run of `OrderProcessingOrchestration`, recognized by what the backend or the status shows.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// The call of this area (method and first segment) has arrived, but is not carried out yet.
+    /// A request with this method and first path segment has arrived at the backend, but has not been executed yet.
     Called(&'static str, &'static str),
-    /// This list of the backend is no longer empty: the call was carried out, but its response has not arrived.
+    /// This list of the backend is no longer empty: a request was executed, but its response may not have arrived yet.
     Done(&'static str),
     /// The instance has this custom status.
     Shows(&'static str),
@@ -50,11 +50,11 @@ async fn reach(world: &World, id: &str, moment: Moment) {
 }
 
 #[tokio::test]
-async fn a_kill_at_any_of_ten_moments_changes_nothing_about_the_result() {
+async fn a_kill_at_any_of_ten_moments_does_not_change_the_result() {
     let mut world = World::start(ORDERS).await;
     let input = world.input(json!({ "orderId": "order-1001" }));
-    let undisturbed = world.run("OrderProcessingOrchestration", &input).await;
-    assert_eq!(undisturbed["status"], "completed");
+    let expected = world.run("OrderProcessingOrchestration", &input).await;
+    assert_eq!(expected["status"], "completed");
 
     for (number, moment) in MOMENTS.into_iter().enumerate() {
         world.backend.post("/control/reset", json!({})).await;
@@ -68,7 +68,7 @@ async fn a_kill_at_any_of_ten_moments_changes_nothing_about_the_result() {
         reach(&world, &id, moment).await;
         world.kill().await;
         world.restart().await;
-        assert_eq!(world.output_of(&id).await, undisturbed, "{moment:?}");
+        assert_eq!(world.output_of(&id).await, expected, "{moment:?}");
         world.backend.charged_nobody_twice().await;
         for list in ["/payments", "/inventory/reservations", "/shipments", "/notifications"] {
             let done = world.backend.get(list).await;
@@ -103,7 +103,7 @@ async fn a_batch_survives_a_kill_in_its_middle() {
 }
 
 #[tokio::test]
-async fn retries_continue_after_a_crash_where_they_were() {
+async fn retries_continue_after_a_crash_without_starting_over() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     let mut input = world.nested("call", json!({ "key": "counted", "failures": 9 }));
     input["firstIntervalMs"] = 1_500.into();
@@ -121,7 +121,7 @@ async fn retries_continue_after_a_crash_where_they_were() {
     world.stop().await;
 }
 
-/// The number of failed attempts that count.
+/// The number of failed attempts, without those that were cut off.
 fn attempts(history: &Value) -> usize {
     let attempts = history["attempts"].as_array().map_or(&[][..], Vec::as_slice);
     attempts.iter().filter(|attempt| attempt["cutOff"] == false).count()
@@ -141,13 +141,13 @@ async fn an_attempt_cut_off_by_a_crash_is_recorded_and_does_not_count() {
     world.kill().await;
     world.backend.behave("unreliable").await;
     world.restart().await;
-    // Two failures and a success are three attempts; the one that was cut off is not one of them.
+    // Two failures and a success are three attempts; the attempt that was cut off does not count.
     let call = world.output_of("cut").await;
     assert!(call.as_u64() >= Some(3), "{call}");
     let history = world.history("cut").await;
-    let noted = history["attempts"].as_array().expect("attempts").iter();
+    let recorded = history["attempts"].as_array().expect("attempts").iter();
     assert_eq!(
-        noted.filter(|attempt| attempt["cutOff"] == true).count(),
+        recorded.filter(|attempt| attempt["cutOff"] == true).count(),
         1,
         "{history:#}"
     );
@@ -170,7 +170,7 @@ async fn a_call_that_is_cut_off_repeatedly_fails_as_poisonous() {
 }
 
 #[tokio::test]
-async fn kills_while_ten_calls_run_use_up_at_most_one_attempt_of_one_of_them() {
+async fn kills_while_ten_calls_run_are_blamed_on_only_one_attempt() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     world.backend.delay("unreliable", 60_000).await;
     let ids: Vec<_> = (0..10).map(|number| format!("cut-{number}")).collect();
@@ -179,7 +179,8 @@ async fn kills_while_ten_calls_run_use_up_at_most_one_attempt_of_one_of_them() {
         input["firstIntervalMs"] = 50.into();
         world.begin("OrchestrationWithRetry", id, &input).await;
     }
-    // All ten run at first, then eight of them, and then one of the eight and the two that waited.
+    // All ten attempts run at first. The next start runs only eight of those that were cut off. The one after that runs
+    // one of the eight, which were cut off twice, and the other two.
     for calls in [10, 18, 21] {
         once_called(&world, calls).await;
         world.kill().await;
@@ -220,7 +221,7 @@ async fn attempts_stopped_by_a_graceful_shutdown_are_not_cut_off() {
     world.stop().await;
 }
 
-/// Waits until the unreliable service has been called that many times.
+/// Waits until the unreliable service has had `calls` calls.
 async fn once_called(world: &World, calls: u64) {
     until("calls of the unreliable service", async || {
         (world.backend.calls("POST unreliable").await == calls).then_some(())
@@ -264,10 +265,10 @@ async fn compiled_modules_that_are_lost_or_damaged_are_compiled_again() {
         world.kill().await;
         for file in fs::read_dir(world.data().join("compiled")).expect("compiled modules") {
             let path = file.expect("an entry").path();
-            // Removed first, because its bytes may be shared with other hosts.
-            fs::remove_file(&path).expect("the test's own folder");
+            // Deleted and not overwritten, because other hosts may have hard links to the file.
+            fs::remove_file(&path).expect("the folder is writable");
             if let Some(bytes) = damage {
-                fs::write(&path, bytes).expect("the test's own folder");
+                fs::write(&path, bytes).expect("the folder is writable");
             }
         }
         world.restart().await;

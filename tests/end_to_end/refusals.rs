@@ -1,4 +1,4 @@
-//! Tests of refused requests: each with its status and code, and without any change.
+//! Tests of refused requests: each gets its status and code, and changes nothing.
 
 use harness::World;
 use reqwest::Method;
@@ -9,20 +9,21 @@ use tokio::net::TcpStream;
 const MODULES: &[&str] = &["orders", "bench", "bench_activities"];
 const START: &str = "/v1/orchestrations/BenchChain";
 
+/// Asserts that there are no instances, and stops the host.
 async fn nothing_was_started(world: World) {
     assert_eq!(world.get("/v1/instances").await.expect(200)["instances"], json!([]));
     world.stop().await;
 }
 
 #[tokio::test]
-async fn an_unknown_function_is_refused_with_names_near_it() {
+async fn an_unknown_function_is_refused_with_similar_names() {
     let world = World::start(MODULES).await;
     let answer = world
         .post("/v1/orchestrations/OrderProcesingOrchestration", &json!({}))
         .await;
     let problem = answer.refused(404, "unknown-function");
     assert_eq!(problem["near"][0], "OrderProcessingOrchestration", "{problem:#}");
-    // An activity is not an orchestration.
+    // The function is an activity, not an orchestration.
     world
         .post("/v1/orchestrations/BenchEcho", &json!("x"))
         .await
@@ -31,7 +32,7 @@ async fn an_unknown_function_is_refused_with_names_near_it() {
 }
 
 #[tokio::test]
-async fn an_input_that_does_not_fit_is_refused_with_its_path() {
+async fn an_input_that_violates_its_schema_is_refused_with_the_path() {
     let world = World::start(MODULES).await;
     let path = "/v1/orchestrations/OrderProcessingOrchestration";
     let problem = world
@@ -74,15 +75,19 @@ async fn a_body_that_is_too_large_is_refused() {
 #[tokio::test]
 async fn a_body_that_is_cut_off_is_refused() {
     let world = World::start(MODULES).await;
-    let address = world.url().strip_prefix("http://").expect("http").to_owned();
+    let address = world
+        .url()
+        .strip_prefix("http://")
+        .expect("a host without TLS")
+        .to_owned();
     for head in [
         "content-length: 100\r\n\r\n\"tex",
         "transfer-encoding: chunked\r\n\r\n6\r\n\"text\"\r\n",
     ] {
         let mut stream = TcpStream::connect(&address).await.expect("the host listens");
         let request = format!("POST {START} HTTP/1.1\r\nhost: {address}\r\n{head}");
-        stream.write_all(request.as_bytes()).await.expect("it reads");
-        stream.shutdown().await.expect("no more");
+        stream.write_all(request.as_bytes()).await.expect("the host reads");
+        stream.shutdown().await.expect("the host reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("an answer");
         assert!(
@@ -94,7 +99,7 @@ async fn a_body_that_is_cut_off_is_refused() {
 }
 
 #[tokio::test]
-async fn other_hosts_and_pages_of_other_origins_are_refused() {
+async fn foreign_hosts_and_origins_are_refused() {
     let world = World::start(MODULES).await;
     let start = |name: &str, value: &str| {
         let request = world.request(Method::POST, START);
@@ -167,7 +172,7 @@ async fn unknown_resources_methods_and_parameters_are_refused() {
 }
 
 #[tokio::test]
-async fn every_code_that_a_client_meets_has_a_page_on_the_host() {
+async fn the_type_of_an_error_is_a_path_to_its_page_on_the_host() {
     let world = World::start(&[]).await;
     let problem = world.get("/v1/instances/nobody").await.refused(404, "unknown-instance");
     let page = world

@@ -1,4 +1,4 @@
-//! Tests of settings, secrets and limits of a tenant, and of who can see them.
+//! Tests of the settings, secrets and limits of a tenant: which attempts they apply to, and where they are shown.
 
 use std::fs;
 use std::path::Path;
@@ -10,17 +10,18 @@ use tempfile::TempDir;
 
 const SECRET: &str = "correct-horse-battery";
 
-struct Keys {
+/// A host that can store secrets.
+struct Settings {
     world: World,
     folder: TempDir,
 }
 
-impl Keys {
-    /// Starts a host with a key for secrets in a file, and the modules of the default tenant.
+impl Settings {
+    /// Starts a host with a file that contains the key for secrets; the modules belong to the default tenant.
     async fn start(modules: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let file = folder.path().join("key");
-        fs::write(&file, format!("{}\n", "4f".repeat(32))).expect("the test's own folder");
+        fs::write(&file, format!("{}\n", "4f".repeat(32))).expect("the folder is writable");
         let file = file.display().to_string();
         let world = World::start_with(modules, &["--secrets-key-file", &file]).await;
         Self { world, folder }
@@ -33,21 +34,22 @@ impl Keys {
     }
 
     async fn show(&self) -> Value {
-        self.world.run("ShowSettings", &wanted()).await
+        self.world.run("ShowSettings", &names()).await
     }
 
-    /// Runs the activity without its setting; returns the type of the failure.
-    async fn miss(&self) -> Value {
-        let failure = self.world.run_failing("ShowSettings", &wanted()).await;
+    /// Runs the activity, which must fail because a setting is missing; returns the type of the failure.
+    async fn missing(&self) -> Value {
+        let failure = self.world.run_failing("ShowSettings", &names()).await;
         failure["type"].clone()
     }
 }
 
-fn wanted() -> Value {
+/// The input of `ShowSettings`: the names of the config value and the secret that it reads.
+fn names() -> Value {
     json!({ "config": "region", "secret": "token" })
 }
 
-/// Whether any file of a folder contains the text.
+/// Whether any file in a folder, at any depth, contains the text.
 fn is_anywhere(folder: &Path, text: &str) -> bool {
     let files = fs::read_dir(folder)
         .expect("a folder")
@@ -62,30 +64,33 @@ fn is_anywhere(folder: &Path, text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn an_activity_gets_the_secrets_of_its_module_and_nobody_sees_them() {
-    let mut keys = Keys::start(&["patterns", "patterns_activities"]).await;
-    assert_eq!(keys.miss().await, "MissingConfig");
-    keys.set("config", "region", "eu-west", &["patterns_activities"])
+async fn an_activity_gets_the_secrets_of_its_module_and_they_are_shown_nowhere() {
+    let mut settings = Settings::start(&["patterns", "patterns_activities"]).await;
+    assert_eq!(settings.missing().await, "MissingConfig");
+    settings
+        .set("config", "region", "eu-west", &["patterns_activities"])
         .await
         .expect(204);
-    keys.set("secrets", "token", SECRET, &["somebody-else"])
+    settings
+        .set("secrets", "token", SECRET, &["somebody-else"])
         .await
         .expect(204);
     assert_eq!(
-        keys.miss().await,
+        settings.missing().await,
         "MissingSecret",
         "the secret belongs to another module"
     );
-    keys.set("secrets", "token", SECRET, &["patterns_activities"])
+    settings
+        .set("secrets", "token", SECRET, &["patterns_activities"])
         .await
         .expect(204);
     assert_eq!(
-        keys.show().await,
+        settings.show().await,
         json!({ "config": "eu-west", "secretBytes": SECRET.len() })
     );
 
-    // Not in lists, histories and logs, not on disk, and not in the output of the host.
-    let world = &mut keys.world;
+    // The value is not in lists, not in the log of the instance, not on disk, and not in the log of the host.
+    let world = &mut settings.world;
     let secrets = world.get("/v1/secrets").await.expect(200);
     assert_eq!(secrets["settings"][0]["name"], "token", "{secrets:#}");
     assert_eq!(secrets["settings"][0]["modules"], json!(["patterns_activities"]));
@@ -99,33 +104,45 @@ async fn an_activity_gets_the_secrets_of_its_module_and_nobody_sees_them() {
     world.kill().await;
     assert!(!is_anywhere(&world.data(), SECRET));
     assert!(!world.log().contains(SECRET));
-    assert!(is_anywhere(&world.data(), "eu-west"), "the search finds what is there");
+    assert!(
+        is_anywhere(&world.data(), "eu-west"),
+        "the search finds no stored value"
+    );
 
-    // With another key it cannot be decrypted; with the right one it can again.
-    let (right, wrong) = (keys.folder.path().join("key"), keys.folder.path().join("wrong"));
-    fs::write(&wrong, "0".repeat(64)).expect("the test's own folder");
+    // With another key, the host cannot decrypt the secret; with the right one, it can.
+    let (right, wrong) = (settings.folder.path().join("key"), settings.folder.path().join("wrong"));
+    fs::write(&wrong, "0".repeat(64)).expect("the folder is writable");
     let flag = |path: &Path| path.display().to_string();
-    keys.world.restart_with(&["--secrets-key-file", &flag(&wrong)]).await;
-    assert_eq!(keys.miss().await, "MissingSecret");
-    keys.world.kill().await;
-    keys.world.restart_with(&["--secrets-key-file", &flag(&right)]).await;
-    assert_eq!(keys.show().await["secretBytes"], SECRET.len());
-    keys.world.delete("/v1/secrets/token").await.expect(204);
-    keys.world
+    settings
+        .world
+        .restart_with(&["--secrets-key-file", &flag(&wrong)])
+        .await;
+    assert_eq!(settings.missing().await, "MissingSecret");
+    settings.world.kill().await;
+    settings
+        .world
+        .restart_with(&["--secrets-key-file", &flag(&right)])
+        .await;
+    assert_eq!(settings.show().await["secretBytes"], SECRET.len());
+    settings.world.delete("/v1/secrets/token").await.expect(204);
+    settings
+        .world
         .delete("/v1/secrets/token")
         .await
         .refused(404, "unknown-setting");
-    assert_eq!(keys.miss().await, "MissingSecret");
-    keys.world.stop().await;
+    assert_eq!(settings.missing().await, "MissingSecret");
+    settings.world.stop().await;
 }
 
 #[tokio::test]
-async fn a_secret_of_another_tenant_does_not_exist() {
-    let mut keys = Keys::start(&["patterns", "patterns_activities"]).await;
-    keys.set("config", "region", "eu-west", &["patterns_activities"])
+async fn settings_of_another_tenant_are_invisible() {
+    let mut settings = Settings::start(&["patterns", "patterns_activities"]).await;
+    settings
+        .set("config", "region", "eu-west", &["patterns_activities"])
         .await
         .expect(204);
-    keys.set("secrets", "token", SECRET, &["patterns_activities"])
+    settings
+        .set("secrets", "token", SECRET, &["patterns_activities"])
         .await
         .expect(204);
     let key = async |world: &World, role: &str, tenant: &str| {
@@ -133,90 +150,104 @@ async fn a_secret_of_another_tenant_does_not_exist() {
         let created = world.post("/v1/keys", &body).await.expect(201);
         created["key"].as_str().expect("a key").to_owned()
     };
-    let admin = key(&keys.world, "admin", "default").await;
-    keys.world.set_key(&admin);
-    keys.world
+    let admin = key(&settings.world, "admin", "default").await;
+    settings.world.set_key(&admin);
+    settings
+        .world
         .post("/v1/tenants", &json!({ "name": "thief" }))
         .await
         .expect(201);
     let (thief, starter) = (
-        key(&keys.world, "deployer", "thief").await,
-        key(&keys.world, "operator", "thief").await,
+        key(&settings.world, "deployer", "thief").await,
+        key(&settings.world, "operator", "thief").await,
     );
     for name in ["patterns", "patterns_activities"] {
-        let request = keys
+        let request = settings
             .world
             .request_as(Some(&thief), Method::PUT, &format!("/v1/modules/{name}"));
-        keys.world.send(request.body(module(name))).await.expect(201);
+        settings.world.send(request.body(module(name))).await.expect(201);
     }
     for kind in ["config", "secrets"] {
-        let request = keys.world.request_as(Some(&thief), Method::GET, &format!("/v1/{kind}"));
-        assert_eq!(keys.world.send(request).await.expect(200)["settings"], json!([]));
+        let request = settings
+            .world
+            .request_as(Some(&thief), Method::GET, &format!("/v1/{kind}"));
+        assert_eq!(settings.world.send(request).await.expect(200)["settings"], json!([]));
     }
-    let request = keys.world.request_as(Some(&thief), Method::DELETE, "/v1/secrets/token");
-    keys.world.send(request).await.refused(404, "unknown-setting");
+    let request = settings
+        .world
+        .request_as(Some(&thief), Method::DELETE, "/v1/secrets/token");
+    settings.world.send(request).await.refused(404, "unknown-setting");
     let path = "/v1/orchestrations/ShowSettings?wait=30";
-    let request = keys.world.request_as(Some(&starter), Method::POST, path);
-    let answer = keys.world.send(request.json(&wanted())).await.expect(200);
+    let request = settings.world.request_as(Some(&starter), Method::POST, path);
+    let answer = settings.world.send(request.json(&names())).await.expect(200);
     assert_eq!(answer["runtimeStatus"], "Failed", "{answer:#}");
     assert!(!answer.to_string().contains("eu-west"));
-    assert_eq!(keys.show().await["secretBytes"], SECRET.len());
-    keys.world.stop().await;
+    assert_eq!(settings.show().await["secretBytes"], SECRET.len());
+    settings.world.stop().await;
 }
 
 #[tokio::test]
 async fn the_latest_name_of_a_module_determines_its_settings() {
-    let keys = Keys::start(&["patterns", "patterns_activities"]).await;
-    keys.set("config", "region", "eu-west", &["patterns_activities"])
+    let settings = Settings::start(&["patterns", "patterns_activities"]).await;
+    settings
+        .set("config", "region", "eu-west", &["patterns_activities"])
         .await
         .expect(204);
-    keys.set("secrets", "token", SECRET, &["patterns_activities"])
+    settings
+        .set("secrets", "token", SECRET, &["patterns_activities"])
         .await
         .expect(204);
-    assert_eq!(keys.show().await["config"], "eu-west");
-    // The same bytes, already loaded: they no longer get the settings of the other name.
-    let world = &keys.world;
+    assert_eq!(settings.show().await["config"], "eu-west");
+    // The same bytes under a new name do not get the settings of the old name, although they are already loaded.
+    let world = &settings.world;
     world.delete("/v1/modules/patterns_activities").await.expect(204);
     let bytes = module("patterns_activities");
     world.upload("renamed", bytes.clone()).await.expect(201);
-    assert_eq!(keys.miss().await, "MissingConfig");
-    keys.set("config", "region", "us-east", &["renamed"]).await.expect(204);
-    keys.set("secrets", "token", SECRET, &["renamed"]).await.expect(204);
-    assert_eq!(keys.show().await["config"], "us-east");
+    assert_eq!(settings.missing().await, "MissingConfig");
+    settings
+        .set("config", "region", "us-east", &["renamed"])
+        .await
+        .expect(204);
+    settings.set("secrets", "token", SECRET, &["renamed"]).await.expect(204);
+    assert_eq!(settings.show().await["config"], "us-east");
     world.delete("/v1/modules/renamed").await.expect(204);
     world.upload("patterns_activities", bytes).await.expect(201);
-    assert_eq!(keys.miss().await, "MissingConfig");
-    keys.world.stop().await;
+    assert_eq!(settings.missing().await, "MissingConfig");
+    settings.world.stop().await;
 }
 
 #[tokio::test]
 async fn invalid_settings_are_refused_and_secrets_need_a_key() {
-    let keys = Keys::start(&[]).await;
+    let settings = Settings::start(&[]).await;
     let long = "x".repeat(64 * 1024 + 1);
-    keys.set("config", "region", &long, &["m"])
+    settings
+        .set("config", "region", &long, &["m"])
         .await
         .refused(400, "invalid-body");
-    keys.set("config", "region", "x", &[])
+    settings
+        .set("config", "region", "x", &[])
         .await
         .refused(400, "invalid-body");
-    keys.set("config", "a b", "x", &["m"])
+    settings
+        .set("config", "a b", "x", &["m"])
         .await
         .refused(400, "invalid-path");
-    keys.world.stop().await;
+    settings.world.stop().await;
 
     let world = World::start(&[]).await;
-    let keys = Keys {
+    let settings = Settings {
         world,
         folder: tempfile::tempdir().expect("a folder for the test"),
     };
-    keys.set("secrets", "token", SECRET, &["m"])
+    settings
+        .set("secrets", "token", SECRET, &["m"])
         .await
         .refused(409, "no-secrets-key");
-    keys.set("config", "region", "x", &["m"]).await.expect(204);
-    let listed = keys.world.cli(&["config", "list"]).await;
+    settings.set("config", "region", "x", &["m"]).await.expect(204);
+    let listed = settings.world.cli(&["config", "list"]).await;
     assert!(listed.stdout.contains("region"), "{listed:?}");
-    assert_eq!(keys.world.cli(&["config", "delete", "region"]).await.code, 0);
-    keys.world.stop().await;
+    assert_eq!(settings.world.cli(&["config", "delete", "region"]).await.code, 0);
+    settings.world.stop().await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Tests of SIGTERM: the host exits soon and gracefully, and continues after a restart.
+//! Tests of SIGTERM: the host exits quickly and cleanly, and continues its instances after a restart.
 
 use std::time::Duration;
 
@@ -11,24 +11,24 @@ async fn a_graceful_shutdown_keeps_everything_and_answers_waiting_requests() {
     let input = json!({ "below": 1000, "pauseSeconds": 2 });
     world.begin("LongWorkflow", "primes", &input).await;
     world
-        .once("primes", "its first step", |instance| {
+        .once("primes", "the first step", |instance| {
             instance["customStatus"]["step"] == 1
         })
         .await;
     let (waiting, ended) = {
         let wait = world.try_get("/v1/instances/primes?wait=60s");
-        let ask = async {
-            harness::until("the wait", async || {
+        let shut_down = async {
+            harness::until("the request to wait", async || {
                 (world.metrics().await.number("windlass_http_waits") == 1.0).then_some(())
             })
             .await;
             world.ask_to_end();
         };
-        let (waiting, ()) = async { tokio::join!(wait, ask) }.await;
+        let (waiting, ()) = async { tokio::join!(wait, shut_down) }.await;
         (waiting, world.ended().await)
     };
     assert!(ended.success(), "{ended}");
-    // Waiting requests get an answer at once, and not after a minute.
+    // The waiting request is answered at once instead of after a minute.
     assert_eq!(waiting.map(|answer| answer.status), Some(202));
 
     world.restart().await;
@@ -43,7 +43,7 @@ async fn a_running_activity_does_not_delay_the_shutdown_and_runs_again() {
     world.backend.delay("customers", 50_000).await;
     let input = world.input(json!({ "customerId": "cust-ada" }));
     world.begin("ParallelExecution", "ada", &input).await;
-    harness::until("its calls", async || {
+    harness::until("all three calls", async || {
         (world.backend.calls("GET customers").await == 3).then_some(())
     })
     .await;

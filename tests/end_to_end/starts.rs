@@ -1,4 +1,4 @@
-//! Tests of starts: links, waiting, ids, replaced instances and idempotency keys.
+//! Tests of starts: links, `wait`, ids, replaced instances, idempotency keys and lists.
 
 use harness::{Answer, World};
 use reqwest::Method;
@@ -16,7 +16,7 @@ fn approval(world: &World) -> Value {
 }
 
 #[tokio::test]
-async fn a_start_answers_with_links_that_work() {
+async fn a_start_returns_working_links() {
     let world = World::start(MODULES).await;
     let answer = world
         .post("/v1/orchestrations/BenchChain?instanceId=a%20b", &json!("text"))
@@ -28,7 +28,7 @@ async fn a_start_answers_with_links_that_work() {
         (&links["id"], &links["statusQueryGetUri"]),
         (&json!("a b"), &json!(location))
     );
-    let path = location.strip_prefix(world.url()).expect("an address of this host");
+    let path = location.strip_prefix(world.url()).expect("a URL of this host");
     assert_eq!(
         world
             .output_of(path.strip_prefix("/v1/instances/").expect("an instance"))
@@ -41,7 +41,7 @@ async fn a_start_answers_with_links_that_work() {
 }
 
 #[tokio::test]
-async fn a_start_that_waits_answers_with_the_result_or_with_links() {
+async fn a_start_with_wait_returns_the_result_or_links() {
     let world = World::start(MODULES).await;
     let ended = world
         .post("/v1/orchestrations/BenchChain?wait=60s", &json!("text"))
@@ -64,7 +64,7 @@ async fn a_start_that_waits_answers_with_the_result_or_with_links() {
 }
 
 #[tokio::test]
-async fn payloads_come_back_as_they_were_written() {
+async fn payloads_are_returned_verbatim() {
     let world = World::start(&["patterns", "patterns_activities"]).await;
     let input = r#"{"below":10, "note":[1.0, 12345678901234567890123456789,"\u00e9"]}"#;
     let request = world.request(Method::POST, "/v1/orchestrations/LongWorkflow?instanceId=verbatim");
@@ -73,13 +73,13 @@ async fn payloads_come_back_as_they_were_written() {
         .await;
     world.end_of("verbatim").await;
     let request = world.request(Method::GET, "/v1/instances/verbatim");
-    let text = request.send().await.expect("an answer").text().await.expect("a text");
+    let text = request.send().await.expect("an answer").text().await.expect("text");
     assert!(text.contains(input), "{text}");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn the_id_of_a_live_instance_is_refused_and_an_ended_instance_is_replaced() {
+async fn the_id_of_an_active_instance_is_refused_and_an_ended_instance_is_replaced() {
     let world = World::start(MODULES).await;
     let input = approval(&world);
     world.begin("ApprovalWorkflow", "same", &input).await;
@@ -101,13 +101,14 @@ async fn the_id_of_a_live_instance_is_refused_and_an_ended_instance_is_replaced(
     world.stop().await;
 }
 
+/// Sends a start with an idempotency key.
 async fn keyed(world: &World, path: &str, key: &str, input: &Value) -> Answer {
     let request = world.request(Method::POST, path).header("idempotency-key", key);
     world.send(request.json(input)).await
 }
 
 #[tokio::test]
-async fn a_repeated_start_gets_the_answer_of_the_first_one_even_after_a_crash() {
+async fn a_repeated_start_gets_the_first_response_even_after_a_crash() {
     let mut world = World::start(MODULES).await;
     let path = "/v1/orchestrations/BenchChain";
     let first = keyed(&world, path, "start-1", &json!("x")).await;
@@ -117,7 +118,7 @@ async fn a_repeated_start_gets_the_answer_of_the_first_one_even_after_a_crash() 
     let again = keyed(&world, path, "start-1", &json!("x")).await;
     assert_eq!(again.header("idempotent-replayed"), "true");
     assert_eq!(again.expect(202)["id"], id);
-    // `wait` is not part of what the key identifies.
+    // A repeated request may have another `wait`.
     let waiting = format!("{path}?wait=60s");
     assert_eq!(
         keyed(&world, &waiting, "start-1", &json!("x")).await.expect(200)["output"],

@@ -1,4 +1,4 @@
-//! Tests of plain `std` in an orchestration: clock, sleep, hash order and random numbers survive a kill.
+//! Tests of plain `std` in an orchestration: clocks, sleeps, hash order and random numbers are the same after a kill.
 
 use harness::World;
 use serde_json::{Value, json};
@@ -19,13 +19,13 @@ async fn std_returns_the_same_values_after_a_kill() {
     for field in ["now", "hashMapOrder", "dice"] {
         assert_ne!(observations[0][field], observations[1][field], "{output:#}");
     }
-    for slept in output["sleptMs"].as_array().expect("two clocks") {
+    for slept in output["sleptMs"].as_array().expect("a duration for each clock") {
         assert!(
             slept.as_u64().is_some_and(|slept| (4_000..90_000).contains(&slept)),
             "{output:#}"
         );
     }
-    // Output printed before the kills appears once in the log.
+    // Replay does not print again: each line is in the log once.
     let naps: Vec<_> = world
         .log_of("std")
         .await
@@ -33,14 +33,14 @@ async fn std_returns_the_same_values_after_a_kill() {
         .filter(|line| line.starts_with("nap"))
         .collect();
     assert_eq!(naps.len(), 2, "{naps:?}");
-    // Every timer was set when the orchestration first reached it, and replay requested the same ones.
+    // Replay repeats the recorded timers and adds none: one turn for the start, and one for each of two timers.
     let history = world.history("std").await;
     assert_eq!(history["turns"], 3, "{history:#}");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn two_hosts_that_continue_one_history_see_the_same() {
+async fn two_hosts_that_continue_one_history_observe_the_same() {
     let mut world = World::start(&["std_everywhere"]).await;
     world.begin("StdEverywhere", "std", &json!({ "sleepSeconds": 1 })).await;
     world.once_custom("std", "nap 1").await;
@@ -55,7 +55,7 @@ async fn two_hosts_that_continue_one_history_see_the_same() {
             (&other["dice"], &other["hashMapOrder"])
         );
     }
-    // The first observation was before the kill; its time is that of the recorded turn.
+    // The first observation was before the kill, so both hosts see the time of the recorded turn.
     assert_eq!(one["observations"][0]["now"], other["observations"][0]["now"]);
     twin.stop().await;
     world.stop().await;

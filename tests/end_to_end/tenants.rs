@@ -1,4 +1,4 @@
-//! Tests of tenants that do not trust each other on one host: what each role may do, and what others cannot see.
+//! Tests of tenants that share a host without trusting each other: roles, isolation, quotas and usage.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
-/// A host with keys; requests use the key of its administrator.
-async fn guarded(modules: &[&str]) -> World {
+/// Starts a host that requires keys; requests use an administrator's key.
+async fn with_keys(modules: &[&str]) -> World {
     let mut world = World::start(modules).await;
     let key = create_key(&world, &json!({ "role": "admin", "label": "of the test" })).await;
     world.set_key(&key);
@@ -24,7 +24,7 @@ async fn create_key(world: &World, request: &Value) -> String {
     created["key"].as_str().expect("a key").to_owned()
 }
 
-/// A tenant with the modules of the test, and a key of each role except admin.
+/// A tenant with the modules of the tests, and a key for each role except admin.
 struct Tenant<'a> {
     world: &'a World,
     client: String,
@@ -67,7 +67,7 @@ impl<'a> Tenant<'a> {
     }
 }
 
-/// All operations of the API, with values for their parameters.
+/// All operations of the OpenAPI document, with the names of path parameters as their values.
 async fn operations(world: &World) -> Vec<(Method, String)> {
     let document = world.get("/v1/openapi.json").await.expect(200);
     let paths = document["paths"].as_object().expect("paths");
@@ -85,7 +85,7 @@ async fn operations(world: &World) -> Vec<(Method, String)> {
 
 #[tokio::test]
 async fn once_a_key_exists_every_operation_requires_one() {
-    let world = guarded(&[]).await;
+    let world = with_keys(&[]).await;
     let unknown = format!("wl_{}_{}", "0".repeat(16), "0".repeat(64));
     for (method, path) in operations(&world).await {
         let open = ["/healthz", "/readyz", "/v1/openapi.json", "/docs/errors/code"].contains(&path.as_str());
@@ -99,9 +99,9 @@ async fn once_a_key_exists_every_operation_requires_one() {
             }
         }
     }
-    let twice = world.request(Method::GET, "/v1/modules").bearer_auth(unknown);
-    world.send(twice).await.refused(401, "unauthenticated");
-    // Once there is a key, the host cannot be opened to everybody again.
+    let two_keys = world.request(Method::GET, "/v1/modules").bearer_auth(unknown);
+    world.send(two_keys).await.refused(401, "unauthenticated");
+    // The last administrator's key cannot be deleted, because the host would be open to everybody again.
     let keys = world.get("/v1/keys").await.expect(200);
     let id = keys["keys"][0]["id"].as_str().expect("an id");
     assert!(keys["keys"][0].get("key").is_none(), "{keys:#}");
@@ -113,8 +113,8 @@ async fn once_a_key_exists_every_operation_requires_one() {
 }
 
 #[tokio::test]
-async fn roles_may_do_what_the_table_says_and_nothing_else() {
-    let world = guarded(&[]).await;
+async fn each_role_may_call_exactly_its_operations() {
+    let world = with_keys(&[]).await;
     let acme = Tenant::create(&world, "acme", json!({})).await;
     let may = |role: &str, method: &Method, path: &str| {
         let reads = *method == Method::GET;
@@ -127,7 +127,7 @@ async fn roles_may_do_what_the_table_says_and_nothing_else() {
             Some("usage") => role == "operator",
             Some("instances") if role == "deployer" => false,
             Some("instances") if role == "operator" => true,
-            // A client reads an instance whose id it knows, and raises events.
+            // A client may read an instance whose id it knows, and raise events.
             Some("instances") => (reads && path == "/v1/instances/id") || path.contains("/events/"),
             _ => true,
         }
@@ -151,7 +151,7 @@ async fn roles_may_do_what_the_table_says_and_nothing_else() {
             }
         }
     }
-    // Only an administrator chooses the tenant it acts for.
+    // Only an administrator may choose the tenant that it acts for.
     let request = world.request_as(Some(&acme.operator), Method::GET, "/v1/instances");
     let request = request.header("windlass-tenant", "default");
     world.send(request).await.refused(403, "role-forbids");
@@ -169,7 +169,7 @@ async fn roles_may_do_what_the_table_says_and_nothing_else() {
 
 #[tokio::test]
 async fn data_of_another_tenant_gets_the_same_response_as_missing_data() {
-    let world = guarded(&[]).await;
+    let world = with_keys(&[]).await;
     let (ours, theirs) = (
         Tenant::create(&world, "ours", json!({})).await,
         Tenant::create(&world, "theirs", json!({})).await,
@@ -198,14 +198,14 @@ async fn data_of_another_tenant_gets_the_same_response_as_missing_data() {
             (Method::DELETE, format!("/v1/instances/{id}")),
         ]
     };
-    for theirs_id in ["secret", "waits"] {
-        // Ids of the same length, so that only the id differs.
-        let nobodys = "x".repeat(theirs_id.len());
-        for ((method, found), (_, missing)) in instance(theirs_id).into_iter().zip(instance(&nobodys)) {
+    for existing_id in ["secret", "waits"] {
+        // The id that does not exist has the same length, so that the responses differ only in the id.
+        let missing_id = "x".repeat(existing_id.len());
+        for ((method, found), (_, missing)) in instance(existing_id).into_iter().zip(instance(&missing_id)) {
             let found = ours.call(method.clone(), &found).await;
             let missing = ours.call(method.clone(), &missing).await;
             assert_eq!(found.status, 404, "{method}: {:#}", found.body);
-            let found_text = found.body.to_string().replace(theirs_id, &nobodys);
+            let found_text = found.body.to_string().replace(existing_id, &missing_id);
             assert_eq!((found.status, found_text), (missing.status, missing.body.to_string()));
         }
     }
@@ -226,12 +226,12 @@ async fn data_of_another_tenant_gets_the_same_response_as_missing_data() {
         .await
         .refused(404, "unknown-function");
 
-    // The same names are free, and mean something else.
+    // The names of another tenant are free, and refer to other instances.
     let mine = ours.start("BenchChain", "secret", &json!("ours")).await.expect(200);
     assert_eq!(mine["output"], "ours");
     let still = theirs.call(Method::GET, "/v1/instances/secret").await.expect(200);
     assert_eq!(still["output"], "theirs");
-    // The same idempotency key in two tenants is two keys.
+    // Each tenant has its own idempotency keys.
     for (tenant, input) in [(&ours, "a"), (&theirs, "b")] {
         let path = "/v1/orchestrations/BenchChain?wait=30";
         let request = world.request_as(Some(&tenant.client), Method::POST, path);
@@ -242,8 +242,8 @@ async fn data_of_another_tenant_gets_the_same_response_as_missing_data() {
 }
 
 #[tokio::test]
-async fn a_reached_quota_is_named_and_affects_no_other_tenant() {
-    let world = guarded(&[]).await;
+async fn a_rejection_names_the_quota_and_other_tenants_are_unaffected() {
+    let world = with_keys(&[]).await;
     let quotas = json!({ "maxModules": 2, "maxPayload": "1KiB", "maxTurns": 4 });
     let acme = Tenant::create(&world, "acme", quotas).await;
     let other = Tenant::create(&world, "other", json!({})).await;
@@ -257,7 +257,7 @@ async fn a_reached_quota_is_named_and_affects_no_other_tenant() {
         (&json!("maxModules"), &json!(2))
     );
     other.upload("patterns", module("patterns")).await.expect(201);
-    // Another version of an existing module does not count as another module.
+    // A new version of an existing module does not count as another module.
     acme.upload("bench", module("bench")).await.expect(200);
 
     let long = json!("x".repeat(2_000));
@@ -306,7 +306,7 @@ async fn a_reached_quota_is_named_and_affects_no_other_tenant() {
     let request = world.request_as(Some(&acme.client), Method::POST, thirsty);
     world.send(request.json(&json!("x"))).await.expect(202);
     let mut number = 0;
-    until("the fuel quota is used up", async || {
+    until("a start that the fuel quota refuses", async || {
         number += 1;
         let path = format!("/v1/orchestrations/BenchChain?instanceId=also-{number}");
         let request = world.request_as(Some(&acme.client), Method::POST, &path);
@@ -315,11 +315,11 @@ async fn a_reached_quota_is_named_and_affects_no_other_tenant() {
     })
     .await;
     set(json!({ "fuelPerMinute": null })).await.expect(200);
-    let slaked = acme
+    let resumed = acme
         .call(Method::GET, "/v1/instances/thirsty?wait=30")
         .await
         .expect(200);
-    assert_eq!(slaked["output"], "x", "{slaked:#}");
+    assert_eq!(resumed["output"], "x", "{resumed:#}");
     for bad in [
         json!({ "activities": { "BenchEcho": { "maxActivities": 0 } } }),
         json!({ "allowedHosts": { "*": ["no rule at all"] } }),
@@ -334,7 +334,7 @@ async fn a_reached_quota_is_named_and_affects_no_other_tenant() {
 
 #[tokio::test]
 async fn a_disabled_tenant_is_refused_and_a_deleted_one_is_gone() {
-    let mut world = guarded(&[]).await;
+    let mut world = with_keys(&[]).await;
     let (client, operator) = {
         let acme = Tenant::create(&world, "acme", json!({})).await;
         acme.start("BenchChain", "one", &json!("x")).await.expect(200);
@@ -352,15 +352,15 @@ async fn a_disabled_tenant_is_refused_and_a_deleted_one_is_gone() {
     assert_eq!(world.cli(&["tenant", "enable", "acme"]).await.code, 0);
     list(&world).await.expect(200);
 
-    let full = world.cli(&["tenant", "delete", "acme"]).await;
-    assert_eq!(full.code, 4, "{full:?}");
+    let not_empty = world.cli(&["tenant", "delete", "acme"]).await;
+    assert_eq!(not_empty.code, 4, "{not_empty:?}");
     let purge = world.request_as(Some(&operator), Method::DELETE, "/v1/instances/one");
     world.send(purge).await.expect(200);
     let deleted = world.cli(&["tenant", "delete", "acme"]).await;
     assert_eq!(deleted.code, 0, "{deleted:?}");
     let request = world.request_as(Some(&client), Method::POST, "/v1/orchestrations/BenchChain");
     world.send(request).await.refused(401, "unauthenticated");
-    // The next tenant with this name finds nothing.
+    // A new tenant with the same name does not see the old data.
     let again = Tenant::create(&world, "acme", json!({})).await;
     let instances = again.call(Method::GET, "/v1/instances").await.expect(200);
     assert_eq!(instances["instances"], json!([]));
@@ -369,7 +369,7 @@ async fn a_disabled_tenant_is_refused_and_a_deleted_one_is_gone() {
 
 #[tokio::test]
 async fn the_instances_of_a_disabled_tenant_wait_and_then_continue() {
-    let mut world = guarded(&[]).await;
+    let mut world = with_keys(&[]).await;
     let (client, operator, other) = {
         let acme = Tenant::create(&world, "acme", json!({})).await;
         let other = Tenant::create(&world, "other", json!({})).await;
@@ -381,19 +381,22 @@ async fn the_instances_of_a_disabled_tenant_wait_and_then_continue() {
         world.send(request.json(&input)).await.expect(202);
     };
     let due = std::time::SystemTime::now() + std::time::Duration::from_millis(1_500);
-    let due = due.duration_since(std::time::UNIX_EPOCH).expect("a time").as_millis();
-    let due = u64::try_from(due).expect("a time");
+    let due = due
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a time after 1970")
+        .as_millis();
+    let due = u64::try_from(due).expect("a time after 1970");
     begin(&world, "BenchSleeper", "sleeper", json!(due)).await;
     begin(&world, "BenchChain", "chain", json!("x")).await;
     assert_eq!(world.cli(&["tenant", "disable", "acme"]).await.code, 0);
     let tenant = world.get("/v1/tenants/acme").await.expect(200);
     assert_eq!(tenant["held"], "disabled", "{tenant:#}");
-    // An administrator may still query and terminate instances.
+    // An administrator may still query the instances of a disabled tenant.
     let look = async |world: &World, id: &str| {
         let request = world.request(Method::GET, &format!("/v1/instances/{id}"));
         world.send(request.header("windlass-tenant", "acme")).await.body
     };
-    // An instance of another tenant sleeps a little longer: when it wakes, the first one was due.
+    // When an instance of another tenant wakes that sleeps a little longer, the timer of the first one is due.
     let path = "/v1/orchestrations/BenchSleeper?instanceId=later&wait=30";
     let request = world.request_as(Some(&other), Method::POST, path);
     let later = world.send(request.json(&json!(due + 200))).await.expect(200);
@@ -401,7 +404,7 @@ async fn the_instances_of_a_disabled_tenant_wait_and_then_continue() {
     let asleep = look(&world, "sleeper").await;
     assert_eq!(
         asleep["runtimeStatus"], "Running",
-        "the timer was due, and no turn was taken: {asleep:#}"
+        "an instance of a disabled tenant ran a turn: {asleep:#}"
     );
     assert_eq!(asleep["held"], "disabled");
     let shown = world.cli(&["--tenant", "acme", "status", "sleeper"]).await;
@@ -420,8 +423,8 @@ async fn the_instances_of_a_disabled_tenant_wait_and_then_continue() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_room() {
-    let world = guarded(&[]).await;
+async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_it_purges() {
+    let world = with_keys(&[]).await;
     let quotas = json!({ "maxStoredBytes": "100KiB", "maxHistory": "60KiB" });
     let acme = Tenant::create(&world, "acme", quotas).await;
     let other = Tenant::create(&world, "other", json!({})).await;
@@ -435,13 +438,13 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
         let request = world.request_as(Some(&acme.client), Method::POST, &path);
         world.send(request.json(&json!("x".repeat(20 << 10)))).await
     };
-    let tell = async |id: &str, what: &str| {
+    let control = async |id: &str, what: &str| {
         let path = format!("/v1/instances/{id}/{what}");
         acme.call(Method::POST, &path).await.expect(202);
     };
     begin("asleep").await.expect(202);
-    tell("asleep", "suspend").await;
-    until("the instance is suspended", async || {
+    control("asleep", "suspend").await;
+    until("the suspension", async || {
         let instance = acme.call(Method::GET, "/v1/instances/asleep").await.body;
         (instance["runtimeStatus"] == "Suspended").then_some(())
     })
@@ -452,7 +455,7 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
     let refused = raise("asleep").await.refused(403, "quota-exceeded");
     assert_eq!(refused["quota"], "maxHistory");
     begin("second").await.expect(202);
-    tell("second", "suspend").await;
+    control("second", "suspend").await;
     let refused = until("a refused event", async || {
         let answer = raise("second").await;
         (answer.status != 202).then_some(answer)
@@ -474,15 +477,15 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
         world.send(request.json(&body)).await.expect(200)
     };
     assert_eq!(set("50KiB").await["held"], "maxStoredBytes");
-    tell("asleep", "terminate").await;
-    tell("second", "resume").await;
+    control("asleep", "terminate").await;
+    control("second", "resume").await;
     until("termination while the tenant is held", async || {
         let instance = acme.call(Method::GET, "/v1/instances/asleep").await.body;
         (instance["runtimeStatus"] == "Terminated").then_some(())
     })
     .await;
     acme.call(Method::DELETE, "/v1/instances/asleep").await.expect(200);
-    let tenant = until("the tenant is no longer held", async || {
+    let tenant = until("the end of the hold", async || {
         let tenant = world.get("/v1/tenants/acme").await.expect(200);
         tenant.get("held").is_none().then_some(tenant)
     })
@@ -490,7 +493,7 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_there_is_r
     assert!(tenant["use"]["storedBytes"].as_u64() < Some(55 << 10), "{tenant:#}");
     let request = world.request_as(Some(&acme.client), Method::POST, "/v1/instances/second/events/item");
     world.send(request.json(&json!(-1))).await.expect(202);
-    until("the second instance completes despite its other events", async || {
+    until("the second instance to complete despite its other events", async || {
         let instance = acme.call(Method::GET, "/v1/instances/second").await.body;
         (instance["runtimeStatus"] == "Completed").then_some(())
     })
@@ -504,7 +507,7 @@ async fn a_body_that_arrives_after_its_key_was_revoked_is_refused() {
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpStream,
     };
-    let world = guarded(&[]).await;
+    let world = with_keys(&[]).await;
     let created = world.post("/v1/keys", &json!({ "role": "admin" })).await.expect(201);
     let (key, id) = (
         created["key"].as_str().expect("a key"),
@@ -518,16 +521,17 @@ async fn a_body_that_arrives_after_its_key_was_revoked_is_refused() {
     let mut socket = TcpStream::connect(world.url().trim_start_matches("http://"))
         .await
         .expect("a connection");
-    socket.write_all(head.as_bytes()).await.expect("the head");
+    socket.write_all(head.as_bytes()).await.expect("the host reads");
     socket
         .write_all(&body.as_bytes()[..body.len() - 1])
         .await
-        .expect("most of the body");
-    socket.flush().await.expect("all of it");
-    // The host waits for the rest only once it has read the head; an answered request shows that it has.
+        .expect("the host reads");
+    socket.flush().await.expect("the host reads");
+    // The host must have read the head before the key is revoked; the response to another request shows that it has had
+    // the time to do so.
     world.get("/v1/keys").await.expect(200);
     world.delete(&format!("/v1/keys/{id}")).await.expect(204);
-    socket.write_all(b"}").await.expect("the rest");
+    socket.write_all(b"}").await.expect("the host reads");
     let mut answer = [0; 12];
     socket.read_exact(&mut answer).await.expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 401");
@@ -536,7 +540,7 @@ async fn a_body_that_arrives_after_its_key_was_revoked_is_refused() {
 
 #[tokio::test]
 async fn a_tenant_with_signers_accepts_only_modules_that_one_of_them_signed() {
-    let world = guarded(&[]).await;
+    let world = with_keys(&[]).await;
     let acme = Tenant::create(&world, "acme", json!({})).await;
     let signer = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("a key");
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -570,22 +574,22 @@ async fn a_tenant_with_signers_accepts_only_modules_that_one_of_them_signed() {
     );
     signed(&hex(signer.sign(&bytes).as_ref())).await.expect(201);
 
-    // The command sends the signature from the file beside the module.
-    let folder = tempfile::tempdir().expect("a folder");
+    // `deploy` sends the signature that it finds in a file beside the module.
+    let folder = tempfile::tempdir().expect("a folder for the test");
     let file = folder.path().join("approval.wasm");
     let bytes = module("approval");
-    std::fs::write(&file, &bytes).expect("written");
+    std::fs::write(&file, &bytes).expect("the folder is writable");
     let path = file.to_str().expect("UTF-8");
     let deploy = ["--tenant", "acme", "deploy", path];
     assert_ne!(world.cli(&deploy).await.code, 0);
-    std::fs::write(folder.path().join("approval.wasm.sig"), signer.sign(&bytes)).expect("written");
+    std::fs::write(folder.path().join("approval.wasm.sig"), signer.sign(&bytes)).expect("the folder is writable");
     let deployed = world.cli(&deploy).await;
     assert_eq!(deployed.code, 0, "{deployed:?}");
     world.stop().await;
 }
 
 #[tokio::test]
-async fn without_keys_a_host_listens_to_its_own_machine_only() {
+async fn a_host_without_keys_listens_only_on_loopback_addresses() {
     let mut world = World::start(&[]).await;
     let data = world.data().display().to_string();
     world.kill().await;
@@ -594,7 +598,7 @@ async fn without_keys_a_host_listens_to_its_own_machine_only() {
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("there are no API keys"), "{refused:?}");
 
-    // Without a host, a key can be created in the data folder.
+    // While no host runs, a key can be created in the data folder; the first one must be an administrator's.
     let made = world.cli(&["key", "create", "--role", "client", "--data", &data]).await;
     assert_eq!(made.code, 1, "{made:?}");
     let made = world.cli(&["key", "create", "--role", "admin", "--data", &data]).await;
@@ -603,7 +607,7 @@ async fn without_keys_a_host_listens_to_its_own_machine_only() {
     world.set_key(made.stdout.trim());
     let port = world.url().rsplit(':').next().and_then(|port| port.parse().ok());
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")));
-    // With a key, any host name is accepted.
+    // Once there is a key, the host accepts any host name.
     let get = async |key: &str| {
         let request = reqwest::Client::new().get(format!("http://{address}/v1/keys"));
         let request = request.header("host", "windlass.example").bearer_auth(key);
@@ -656,8 +660,8 @@ async fn the_command_line_manages_tenants_and_keys() {
 }
 
 #[tokio::test]
-async fn usage_is_counted_once_whatever_happens_to_the_host() {
-    let mut world = guarded(&[]).await;
+async fn usage_is_counted_exactly_and_survives_a_crash() {
+    let mut world = with_keys(&[]).await;
     let (used, operator) = {
         let acme = Tenant::create(&world, "acme", json!({})).await;
         for number in 0..10 {
@@ -686,34 +690,43 @@ async fn usage_is_counted_once_whatever_happens_to_the_host() {
     for amount in [&chain, &echo] {
         assert!(amount["fuel"].as_u64() > Some(1_000), "{amount:#}");
     }
-    // Eight characters including their quotes, in and out of each of five activities.
+    // The payload has ten bytes with its quotes; each of the 50 calls has it as input and as output.
     assert_eq!((&echo["bytesIn"], &echo["bytesOut"]), (&json!(500), &json!(500)));
     world.crash().await;
     let usage = async |key: Option<&str>, query: &str| {
         let request = world.request_as(key, Method::GET, &format!("/v1/usage{query}"));
         world.send(request).await.expect(200)
     };
-    assert_eq!(usage(Some(&operator), "").await, used);
-    assert_eq!(usage(Some(&operator), "?from=2020-01-01T00:00:00Z").await, used);
+    // The memory that the tenant uses now is not recorded.
+    let recorded = |mut usage: Value| {
+        assert!(usage.as_object_mut().and_then(|usage| usage.remove("memory")).is_some());
+        usage
+    };
+    let used = recorded(used);
+    assert_eq!(recorded(usage(Some(&operator), "").await), used);
+    assert_eq!(
+        recorded(usage(Some(&operator), "?from=2020-01-01T00:00:00Z").await),
+        used
+    );
     let past = usage(Some(&operator), "?to=2020-01-01T00:00:00Z").await;
     assert_eq!(past["total"]["count"], 0);
     assert_eq!(
         usage(world.key(), "").await["total"]["count"],
         0,
-        "another tenant has used nothing"
+        "usage of another tenant"
     );
     world.stop().await;
 }
 
 #[tokio::test]
 async fn unfinished_uploads_of_a_tenant_do_not_delay_others() {
-    let world = guarded(&[]).await;
+    let world = with_keys(&[]).await;
     let (acme, slow) = (
         Tenant::create(&world, "acme", json!({})).await,
         Tenant::create(&world, "slow", json!({})).await,
     );
     let address = world.url().trim_start_matches("http://");
-    let mut begun = Vec::new();
+    let mut uploads = Vec::new();
     for number in 0..8 {
         let mut stream = TcpStream::connect(address).await.expect("the host listens");
         let head = format!(
@@ -722,21 +735,21 @@ async fn unfinished_uploads_of_a_tenant_do_not_delay_others() {
             slow.deployer
         );
         stream.write_all(head.as_bytes()).await.expect("the host reads");
-        begun.push(stream);
+        uploads.push(stream);
         world.is_healthy().await;
     }
     acme.upload("bench", module("bench")).await.expect(200);
-    for stream in &begun {
+    for stream in &uploads {
         let answer = stream.try_read(&mut [0; 100]).expect_err("no answer");
-        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "none of them has ended");
+        assert_eq!(answer.kind(), std::io::ErrorKind::WouldBlock, "an upload has ended");
     }
-    drop(begun);
+    drop(uploads);
     world.stop().await;
 }
 
 #[tokio::test]
-async fn metrics_distinguish_tenants_and_are_only_for_administrators() {
-    let world = guarded(&[]).await;
+async fn metrics_are_per_tenant_and_only_for_administrators() {
+    let world = with_keys(&[]).await;
     let acme = Tenant::create(&world, "acme", json!({})).await;
     let other = Tenant::create(&world, "other", json!({ "startsPerSecond": 1 })).await;
     for number in 0..3 {
@@ -747,14 +760,14 @@ async fn metrics_distinguish_tenants_and_are_only_for_administrators() {
     other.start("BenchChain", "only", &json!("x")).await.expect(200);
     let expected = [
         ("instances_started_total", [0.0, 3.0, 1.0]),
-        // Six turns each: the start, and one for each of five results.
+        // Six turns per instance: the start, and one for each of five results.
         ("turns_total", [0.0, 18.0, 6.0]),
         ("activity_attempts_total", [0.0, 15.0, 5.0]),
         ("activities_running", [0.0; 3]),
         ("activities_waiting", [0.0; 3]),
     ];
     // A client may see the end of an instance slightly before it is counted.
-    let metrics = until("all is counted", async || {
+    let metrics = until("the expected counts", async || {
         let metrics = world.metrics().await;
         let of = |what: &str| {
             ["default", "acme", "other"]
@@ -766,12 +779,12 @@ async fn metrics_distinguish_tenants_and_are_only_for_administrators() {
     .await;
     let fuel = |label: &str| metrics.number(&format!("windlass_{label}"));
     let sum = fuel("fuel_total{by=\"turns\"}") + fuel("fuel_total{by=\"activities\"}");
-    let (acmes, others) = (
+    let (of_acme, others) = (
         fuel("tenant_fuel_total{tenant=\"acme\"}"),
         fuel("tenant_fuel_total{tenant=\"other\"}"),
     );
-    assert!(others > 1_000.0 && acmes > others, "{metrics:?}");
-    assert_eq!(acmes + others, sum);
+    assert!(others > 1_000.0 && of_acme > others, "{metrics:?}");
+    assert_eq!(of_acme + others, sum);
 
     for key in [&acme.client, &acme.operator, &acme.deployer] {
         let request = world.request_as(Some(key), Method::GET, "/metrics");

@@ -1,4 +1,4 @@
-//! Tests of TLS in the host and in commands.
+//! Tests of TLS in the host and in the commands.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,13 +13,13 @@ use tokio::time::timeout;
 
 use crate::connections::wait_half_closed;
 
-/// The file names of a certificate and its key in the folder of certificates.
+/// The names of a certificate file and its key file in the harness's folder of certificates.
 type Pair = (&'static str, &'static str);
 
 const SERVICE: Pair = ("service.pem", "service.key");
 const RENEWED: Pair = ("renewed.pem", "renewed.key");
 
-/// A host that uses TLS, with a pair of files that tests may change.
+/// A host that uses TLS, with copies of a certificate and its key that tests may change.
 struct Secured {
     host: Host,
     files: Files,
@@ -31,22 +31,22 @@ struct Files(TempDir);
 impl Files {
     fn with((certificate, key): Pair) -> Self {
         let files = Self(tempfile::tempdir().expect("a folder for the test"));
-        files.bring_certificate(certificate);
-        files.bring_key(key);
+        files.install_certificate(certificate);
+        files.install_key(key);
         files
     }
 
-    fn bring_certificate(&self, name: &str) {
-        fs::copy(Encrypted::file(name), self.certificate()).expect("the test's own folder");
+    fn install_certificate(&self, name: &str) {
+        fs::copy(Encrypted::file(name), self.certificate()).expect("the folder is writable");
     }
 
-    fn bring_key(&self, name: &str) {
-        fs::copy(Encrypted::file(name), self.key()).expect("the test's own folder");
-        self.open_key_to(0o600);
+    fn install_key(&self, name: &str) {
+        fs::copy(Encrypted::file(name), self.key()).expect("the folder is writable");
+        self.set_key_mode(0o600);
     }
 
-    fn open_key_to(&self, mode: u32) {
-        fs::set_permissions(self.key(), Permissions::from_mode(mode)).expect("the test's own file");
+    fn set_key_mode(&self, mode: u32) {
+        fs::set_permissions(self.key(), Permissions::from_mode(mode)).expect("the file can be changed");
     }
 
     fn certificate(&self) -> PathBuf {
@@ -69,13 +69,13 @@ impl Files {
 }
 
 impl Secured {
-    async fn start(further: &[&str]) -> Self {
-        Self::with(Files::with(SERVICE), further).await
+    async fn start(more_args: &[&str]) -> Self {
+        Self::with(Files::with(SERVICE), more_args).await
     }
 
-    async fn with(files: Files, further: &[&str]) -> Self {
+    async fn with(files: Files, more_args: &[&str]) -> Self {
         let mut args = files.flags();
-        args.extend(further.iter().map(ToString::to_string));
+        args.extend(more_args.iter().map(ToString::to_string));
         let options = HostOptions {
             args,
             ..HostOptions::default()
@@ -85,21 +85,22 @@ impl Secured {
         Self { host, files }
     }
 
-    /// Runs a command that trusts the authority of the tests.
+    /// Runs a command that trusts the test authority.
     async fn cli(&self, args: &[&str]) -> Command {
         let authority = Encrypted::authority().display().to_string();
         let args: Vec<&str> = args.iter().copied().chain(["--ca", &authority]).collect();
         self.host.cli(&args).await
     }
 
-    /// Runs such a command, which must succeed.
-    async fn done(&self, args: &[&str]) -> Command {
+    /// Runs a command that trusts the test authority, and asserts that it succeeds.
+    async fn succeed(&self, args: &[&str]) -> Command {
         let command = self.cli(args).await;
         assert_eq!(command.code, 0, "{command:?}");
         command
     }
 
-    /// Sends a GET over a new connection; returns the raw response, if this authority issued the host's certificate.
+    /// Sends a GET on a new connection that trusts only `authority`. Returns the raw response, or `None` if the
+    /// connection fails.
     async fn try_get(&self, path: &str, authority: &str) -> Option<String> {
         let mut stream = Encrypted::connect(self.host.url(), &Encrypted::file(authority))
             .await
@@ -120,7 +121,7 @@ impl Secured {
     }
 
     fn address(&self) -> &str {
-        self.host.url().strip_prefix("https://").expect("it speaks TLS")
+        self.host.url().strip_prefix("https://").expect("the host uses TLS")
     }
 
     async fn stop(mut self) {
@@ -134,7 +135,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
-/// Waits until the host closes a connection.
+/// Waits until the host closes or resets a connection without sending anything.
 async fn closed(stream: &mut TcpStream) {
     let read = timeout(PATIENCE, stream.read(&mut [0; 64])).await;
     let read = read.expect("the host closes the connection");
@@ -150,28 +151,30 @@ async fn commands_use_tls_with_a_host_that_they_trust() {
     let secured = Secured::start(&[]).await;
     assert!(!secured.host.log().contains("chmod"), "{}", secured.host.log());
     secured
-        .done(&["deploy", &module("bench"), &module("bench_activities")])
+        .succeed(&["deploy", &module("bench"), &module("bench_activities")])
         .await;
     let started = secured
-        .done(&["start", "BenchChain", "--input", "\"hello\"", "--wait", "--json"])
+        .succeed(&["start", "BenchChain", "--input", "\"hello\"", "--wait", "--json"])
         .await;
     assert_eq!(started.json()["output"], json!("hello"));
 
-    let started = secured.done(&["start", "BenchParked", "--id", "one", "--json"]).await;
+    let started = secured
+        .succeed(&["start", "BenchParked", "--id", "one", "--json"])
+        .await;
     let links = started.json();
     let link = links["statusQueryGetUri"].as_str().expect("a link");
     assert_eq!(link, format!("{}/v1/instances/one", secured.host.url()));
 
-    // The load generator opens its own connections.
+    // The load generator of `bench` opens its own connections, which must use TLS as well.
     let folder = modules().display().to_string();
     let url = secured.host.url().to_owned();
     let bench = ["bench", "alone", "--alone", "3", "--modules", &folder, "--url", &url];
-    secured.done(&bench).await;
+    secured.succeed(&bench).await;
     secured.stop().await;
 }
 
 #[tokio::test]
-async fn nothing_is_sent_to_a_host_that_is_not_trusted() {
+async fn commands_refuse_a_host_that_they_do_not_trust() {
     let secured = Secured::start(&[]).await;
     let untrusted = secured.host.cli(&["list"]).await;
     assert_eq!(untrusted.code, 5, "{untrusted:?}");
@@ -202,7 +205,7 @@ async fn nothing_is_sent_to_a_host_that_is_not_trusted() {
 
 #[tokio::test]
 async fn a_key_sent_in_plain_text_causes_a_warning() {
-    // Nothing listens on port 1; the address is not a loopback address.
+    // Nothing listens on port 1. The command warns because the address is not a loopback address.
     let exposed = Command::run(&["list"], "http://0.0.0.0:1", Some("wl_key")).await;
     assert_eq!(exposed.code, 5, "{exposed:?}");
     assert!(exposed.stderr.contains("in plain text"), "{exposed:?}");
@@ -229,7 +232,7 @@ async fn a_host_does_not_start_with_an_invalid_certificate() {
         assert!(refused.stderr.contains(&file.display().to_string()), "{refused:?}");
     }
 
-    fs::remove_file(mixed.key()).expect("the test's own file");
+    fs::remove_file(mixed.key()).expect("the file can be changed");
     let refused = serve(&mixed.flags()).await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(refused.stderr.contains("host.key cannot be read"), "{refused:?}");
@@ -237,13 +240,13 @@ async fn a_host_does_not_start_with_an_invalid_certificate() {
     let refused = serve(&mixed.flags()[..2]).await;
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(refused.stderr.contains("tls_key is missing"), "{refused:?}");
-    assert!(!data.path().join("data").exists(), "the data folder was not created");
+    assert!(!data.path().join("data").exists(), "the data folder was created");
 }
 
 #[tokio::test]
 async fn a_key_file_that_others_can_read_causes_a_warning() {
     let files = Files::with(SERVICE);
-    files.open_key_to(0o640);
+    files.set_key_mode(0o640);
     let secured = Secured::with(files, &[]).await;
     assert!(secured.host.log().contains("chmod 600"), "{}", secured.host.log());
     secured.stop().await;
@@ -253,12 +256,12 @@ async fn a_key_file_that_others_can_read_causes_a_warning() {
 async fn a_plain_text_request_gets_an_explanation() {
     let secured = Secured::start(&[]).await;
     let mut plain = secured.silent().await;
-    // The client expects to send further requests.
+    // The client does not send `Connection: close`, but the host closes the connection anyway.
     let request = "GET /v1/instances HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    plain.write_all(request.as_bytes()).await.expect("it listens");
+    plain.write_all(request.as_bytes()).await.expect("the host reads");
     let mut answer = String::new();
     let read = timeout(PATIENCE, plain.read_to_string(&mut answer)).await;
-    read.expect("an end").expect("a text");
+    read.expect("the host closes the connection").expect("text");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(answer.contains("tls-required"), "{answer}");
 
@@ -267,43 +270,45 @@ async fn a_plain_text_request_gets_an_explanation() {
     assert_eq!(forgetful.code, 1, "{forgetful:?}");
     assert!(forgetful.stderr.contains("https://"), "{forgetful:?}");
 
-    // Anything that is neither is dropped.
+    // A connection that is neither TLS nor HTTP is closed.
     let mut odd = secured.silent().await;
-    odd.write_all(b"\x16\x03\x01\x00\x05hello").await.expect("it listens");
+    odd.write_all(b"\x16\x03\x01\x00\x05hello")
+        .await
+        .expect("the host reads");
     let mut alert = Vec::new();
     let read = timeout(PATIENCE, odd.read_to_end(&mut alert)).await;
-    assert!(read.is_ok(), "it ends");
+    assert!(read.is_ok(), "the host did not close the connection");
     secured.stop().await;
 }
 
 #[tokio::test]
-async fn silent_clients_delay_nobody_and_are_dropped() {
+async fn silent_clients_do_not_delay_others_and_are_disconnected() {
     let secured = Secured::start(&["--max-connections", "2"]).await;
-    // More than there is room for: the oldest one is closed.
+    // There are more connections than the host has room for, so it closes the oldest one.
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(secured.silent().await);
     }
     closed(&mut silent[0]).await;
     assert!(secured.get("/healthz").await.starts_with("HTTP/1.1 200"));
-    // The others are closed when their time limit for a handshake is over.
+    // It closes the others when their time limit for the handshake expires.
     closed(&mut silent[19]).await;
     secured.stop().await;
 }
 
 #[tokio::test]
-async fn a_client_that_closes_its_sending_half_gets_its_answer() {
+async fn a_client_that_closes_its_sending_half_still_gets_its_response() {
     let secured = Secured::start(&[]).await;
-    secured.done(&["deploy", &module("bench")]).await;
+    secured.succeed(&["deploy", &module("bench")]).await;
     let stream = Encrypted::connect(secured.host.url(), &Encrypted::authority())
         .await
         .expect("a connection");
     wait_half_closed(stream, async {
-        until("the instance", async || {
+        until("the start of the instance", async || {
             (secured.cli(&["status", "half"]).await.code == 0).then_some(())
         })
         .await;
-        secured.done(&["terminate", "half"]).await;
+        secured.succeed(&["terminate", "half"]).await;
     })
     .await;
     secured.stop().await;
@@ -314,16 +319,16 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
     let secured = Secured::start(&[]).await;
     assert!(secured.try_get("/healthz", "renewed.pem").await.is_none());
 
-    // Only the key is there: the previous certificate stays in use.
-    secured.files.bring_key(RENEWED.1);
-    until("a line in the log", async || {
+    // The new key does not belong to the old certificate yet, so the host keeps the old pair.
+    secured.files.install_key(RENEWED.1);
+    until("the warning about the new certificate", async || {
         let log = secured.host.log();
         log.contains("the new certificate cannot be used").then_some(())
     })
     .await;
     assert!(secured.get("/healthz").await.starts_with("HTTP/1.1 200"));
 
-    secured.files.bring_certificate(RENEWED.0);
+    secured.files.install_certificate(RENEWED.0);
     let answer = until("the new certificate", async || {
         secured.try_get("/healthz", "renewed.pem").await
     });
@@ -333,11 +338,11 @@ async fn a_renewed_certificate_is_used_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_graceful_shutdown_answers_waiting_requests_and_waits_for_nothing_else() {
+async fn a_graceful_shutdown_answers_waiting_requests_and_does_not_wait_for_idle_connections() {
     let mut secured = Secured::start(&["--shutdown-grace", "60s"]).await;
-    secured.done(&["deploy", &module("bench")]).await;
-    secured.done(&["start", "BenchParked", "--id", "one"]).await;
-    // One has not begun the handshake, one is idle, and one waits for the end of an instance.
+    secured.succeed(&["deploy", &module("bench")]).await;
+    secured.succeed(&["start", "BenchParked", "--id", "one"]).await;
+    // One connection has not begun the handshake, one is idle, and one waits for an instance to end.
     let mut silent = secured.silent().await;
     let authority = Encrypted::authority();
     let mut idle = Encrypted::connect(secured.host.url(), &authority)
@@ -347,9 +352,9 @@ async fn a_graceful_shutdown_answers_waiting_requests_and_waits_for_nothing_else
         .await
         .expect("a connection");
     let request = get("/v1/instances/one?wait=50s");
-    waiting.write_all(request.as_bytes()).await.expect("it listens");
-    waiting.flush().await.expect("it listens");
-    until("the wait", async || {
+    waiting.write_all(request.as_bytes()).await.expect("the host reads");
+    waiting.flush().await.expect("the host reads");
+    until("the request to wait", async || {
         secured
             .get("/metrics")
             .await
@@ -366,5 +371,5 @@ async fn a_graceful_shutdown_answers_waiting_requests_and_waits_for_nothing_else
     assert!(status.success(), "{status}");
     closed(&mut silent).await;
     let read = idle.read(&mut [0; 64]).await;
-    assert!(matches!(read, Ok(0)), "TLS is closed properly: {read:?}");
+    assert!(matches!(read, Ok(0)), "TLS was not closed properly: {read:?}");
 }

@@ -1,9 +1,10 @@
-//! Tests of modules that are refused at upload, each for its own reason, and of repeated uploads.
+//! Tests of uploads: modules that are refused, each with its own code, and repeated uploads.
 
 use harness::{World, module};
 use serde_json::{Value, json};
 
-async fn nothing_was_kept(world: World) {
+/// Asserts that there are no modules, and stops the host.
+async fn nothing_was_stored(world: World) {
     assert_eq!(world.get("/v1/modules").await.expect(200)["modules"], json!([]));
     world.stop().await;
 }
@@ -29,11 +30,11 @@ async fn invalid_components_are_refused() {
         .upload("no%2Fslash", Vec::new())
         .await
         .refused(400, "invalid-path");
-    nothing_was_kept(world).await;
+    nothing_was_stored(world).await;
 }
 
 #[tokio::test]
-async fn hostile_components_are_refused_by_name() {
+async fn hostile_components_are_refused_with_the_reason() {
     let world = World::start(&[]).await;
     let refused = async |name: &str, code: &str| world.upload(name, module(name)).await.refused(422, code);
     let sockets = refused("hostile_sockets", "module-forbidden-import").await;
@@ -42,7 +43,7 @@ async fn hostile_components_are_refused_by_name() {
     assert!(text(&http["import"]).contains("wasi:http/"), "{http:#}");
     refused("hostile_no_export", "module-no-known-export").await;
     refused("hostile_endless_describe", "module-describe-limit").await;
-    nothing_was_kept(world).await;
+    nothing_was_stored(world).await;
 }
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn a_function_belongs_to_one_module() {
     assert_eq!(problem["module"], "bench");
     assert!(text(&problem["function"]).starts_with("Bench"));
     world.get("/v1/modules/copy").await.refused(404, "unknown-module");
-    // When the names are free again, another module may offer the functions.
+    // When the module is deleted, another one may offer the functions.
     world.delete("/v1/modules/bench").await.expect(204);
     world
         .post("/v1/orchestrations/BenchChain", &json!("x"))
@@ -67,7 +68,7 @@ async fn a_function_belongs_to_one_module() {
 }
 
 #[tokio::test]
-async fn an_upload_answers_with_digest_kind_and_functions() {
+async fn an_upload_returns_the_digest_kind_and_functions() {
     let world = World::start(&[]).await;
     let uploaded = world.upload("bench", module("bench")).await.expect(201);
     assert_eq!(
@@ -103,5 +104,5 @@ async fn an_upload_answers_with_digest_kind_and_functions() {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().expect("a text")
+    value.as_str().expect("a string")
 }

@@ -1,4 +1,4 @@
-//! Tests of redeploying while instances run: each finishes on the version it started on.
+//! Tests of deploys while instances run: each instance finishes on the module version that it started on.
 
 use harness::{World, module};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ fn request(world: &World) -> Value {
     }))
 }
 
-/// The same component with an additional custom section: another digest, the same code.
+/// The component with an additional custom section: the same code with another digest.
 fn rebuilt(name: &str) -> Vec<u8> {
     let mut bytes = module(name);
     bytes.extend([0, 6, 4]);
@@ -22,26 +22,26 @@ fn rebuilt(name: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_instance_finishes_on_its_version_although_its_function_is_gone() {
+async fn an_instance_finishes_on_its_version_after_its_function_is_removed() {
     let mut world = World::start(&["approval", "approval_activities"]).await;
     world.begin("ApprovalWorkflow", "old", &request(&world)).await;
     world.once_custom("old", "Waiting for grace@example.com").await;
-    let pinned = world.status("old").await["moduleDigest"].clone();
+    let old_digest = world.status("old").await["moduleDigest"].clone();
 
-    // Different code under the same name, without the function.
+    // Other code under the same name, without the function.
     let replaced = world.upload("approval", module("bench")).await.expect(201);
-    assert_ne!(replaced["digest"], pinned);
+    assert_ne!(replaced["digest"], old_digest);
     let answer = world
         .post("/v1/orchestrations/ApprovalWorkflow", &request(&world))
         .await;
     answer.refused(404, "unknown-function");
-    // After a restart, its history is replayed; the new code would cause a difference.
+    // The crash forces a replay, which would find a difference with the new code.
     world.crash().await;
     world
         .raise("old", "Approval", json!({ "approved": true, "by": "grace" }))
         .await;
     assert_eq!(world.output_of("old").await["outcome"], "approved");
-    assert_eq!(world.status("old").await["moduleDigest"], pinned);
+    assert_eq!(world.status("old").await["moduleDigest"], old_digest);
     world.stop().await;
 }
 

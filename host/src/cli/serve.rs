@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::error::CliError;
 use crate::{
     clock::SystemClock,
-    config::{Capacity, Config, Settings, Synchronous},
+    config::{ByteSize, Capacity, Config, MemorySize, Settings, Synchronous},
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     grants::{EgressPolicy, EgressRule, RuleError},
     http::{self, HttpOptions, Network, PlaceOptions, Places, PublicUrl, Server, ServerOptions},
-    memory::Memory,
+    memory::{self, Memory},
     model::ObservableLimits,
     sandbox::{Compiler, Sandbox, SandboxOptions},
     shutdown,
@@ -64,10 +64,9 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         std::thread::Builder::new()
             .name("windlass-writer".into())
             .spawn(move || {
-                let ended = runtime.block_on(service.run(stop_writer));
-                // A host that cannot write serves nobody.
-                stop.cancel();
-                ended
+                // A host that cannot write serves nobody, also if the writer panics.
+                let _stop = stop.drop_guard();
+                runtime.block_on(service.run(stop_writer))
             })?
     };
     let flights = config.data.join("flights");
@@ -82,6 +81,7 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         recorder: recorder.clone(),
         flights,
         vault,
+        memory: memory(config),
     };
     let engine = Engine::start_up(parts, options).await?;
     tokio::spawn({
@@ -110,7 +110,6 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         scheme,
         public_url,
         trusted_proxies,
-        memory: Memory::new(MEMORY_BYTES),
     };
     let router = http::router(engine.clone(), options, places, stop.clone());
     announce(&server)?;
@@ -124,9 +123,6 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     tracing::info!("shut down");
     Ok(())
 }
-
-/// The memory budget, in bytes.
-const MEMORY_BYTES: u64 = 8 << 30;
 
 /// Raises the limit of open files as far as the system allows: each connection is one, and the usual limit is low only
 /// for programs that use `select`. Returns the limit.
@@ -239,6 +235,18 @@ fn store_options(config: &Config) -> StoreOptions {
         ..StoreOptions::new(&config.data)
     }
 }
+
+/// The memory budget.
+fn memory(config: &Config) -> Memory {
+    let bytes = match config.memory {
+        MemorySize::Bytes(ByteSize(bytes)) => bytes,
+        MemorySize::Auto => memory::available_bytes().map_or(MEMORY_IF_UNKNOWN, |available| available / 2),
+    };
+    Memory::new(bytes.max(Memory::MIN_BYTES))
+}
+
+/// The memory budget, in bytes, if the system does not tell how much memory there is.
+const MEMORY_IF_UNKNOWN: u64 = 1 << 30;
 
 /// Guests that may exist in addition to the hot ones, for turns that run while that limit is reached.
 const GUESTS_BESIDE_HOT: u32 = 64;

@@ -21,6 +21,15 @@ pub enum Capacity {
     Number(u32),
 }
 
+/// The size of the memory budget, or `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemorySize {
+    /// Half of the memory that the process may use.
+    Auto,
+    /// Exactly this many bytes.
+    Bytes(ByteSize),
+}
+
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -120,6 +129,28 @@ impl fmt::Display for Capacity {
     }
 }
 
+impl FromStr for MemorySize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse()
+            .map(Self::Bytes)
+            .map_err(|_| format!("{text:?} is neither a size such as 2GiB nor `auto`"))
+    }
+}
+
+impl fmt::Display for MemorySize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Bytes(size) => size.fmt(f),
+        }
+    }
+}
+
 impl FromStr for LogFormat {
     type Err = String;
 
@@ -197,7 +228,7 @@ macro_rules! serde_as_text {
     };
 }
 
-serde_as_text!(ByteSize, Span, Capacity, LogFormat, Synchronous);
+serde_as_text!(ByteSize, Span, Capacity, MemorySize, LogFormat, Synchronous);
 
 #[cfg(test)]
 mod tests {
@@ -233,6 +264,10 @@ mod tests {
         for text in ["auto", "0", "17"] {
             assert_eq!(text.parse::<Capacity>().unwrap().to_string(), text);
         }
+        for text in ["auto", "2GiB"] {
+            assert_eq!(text.parse::<MemorySize>().unwrap().to_string(), text);
+        }
+        assert!("much".parse::<MemorySize>().is_err());
         assert!("7".parse::<Span>().is_err());
         assert!("many".parse::<Capacity>().is_err());
     }

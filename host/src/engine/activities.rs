@@ -2,6 +2,10 @@
 //!
 //! A call in progress does not depend on its owner: the owner may be evicted, and another request to start the same
 //! call does nothing. [`call`] runs each of them.
+//!
+//! A call takes memory from the budget of the host, from its start until its result is durable. A call for which there
+//! is none is left out: it is in the history of its instance, whose owner starts it once there is memory. A result for
+//! which there is none is stored in the inbox of its instance.
 
 mod accounting;
 mod call;
@@ -11,21 +15,24 @@ mod table;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 pub use self::table::Load;
 use self::{
-    call::{Call, Runner},
+    call::{Call, Runner, TROUBLE_PAUSE},
     suspects::Suspects,
     table::{Key, Table},
 };
 use super::environment::Environment;
+use super::left_out::LeftOut;
 use super::mail::Mail;
-use super::owner::StartActivity;
+use super::owner::{ActivityResult, StartActivity};
 use super::owners::Owners;
 use super::shares::{Gate, Slots};
+use crate::memory::{Held, Part, Pool};
 use crate::model::{ExecutionNumber, InstanceId, InstanceNumber, TaskId, TenantId};
-use crate::store::Used;
+use crate::store::{Error as StoreError, Used};
 
 /// All calls in progress. Cheap to clone.
 #[derive(Clone)]
@@ -39,7 +46,20 @@ struct Inner {
     count: AtomicUsize,
     /// The size of their inputs, in bytes.
     bytes: AtomicU64,
+    /// Instances with calls that there was no memory for.
+    left_out: LeftOut,
 }
+
+/// What a call takes from the memory budget besides its input, in bytes: its task and its entries in tables (measured),
+/// and a small result.
+const CALL_BYTES: u64 = 4 << 10;
+
+/// What a result takes besides its outcome and log lines, in bytes.
+const RESULT_BYTES: u64 = 512;
+
+/// The most memory to wait for before calls that were left out are started, in bytes: starting them one by one would
+/// read their instances again and again.
+const MOST_AWAITED: u64 = 16 << 20;
 
 impl Activities {
     /// Starts without calls.
@@ -54,10 +74,12 @@ impl Activities {
             calls: Mutex::new(Some(Table::default())),
             count: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
+            left_out: LeftOut::default(),
         }))
     }
 
-    /// Starts a call, unless it is in progress.
+    /// Starts a call, unless it is in progress. Returns false if there is no memory for it; the owner of the instance is
+    /// then [told](Mail::StartCalls) when there is.
     pub fn start(
         &self,
         owners: &Owners,
@@ -65,14 +87,19 @@ impl Activities {
         instance: InstanceNumber,
         instance_id: &InstanceId,
         start: StartActivity,
-    ) {
+    ) -> bool {
         let (execution, task) = (start.execution, start.task);
         let mut table = self.lock();
-        let Some(table) = table.as_mut() else { return };
+        let Some(table) = table.as_mut() else { return true };
         let key = (instance, execution, task);
         if table.has(key) {
-            return;
+            return true;
         }
+        let size = CALL_BYTES + start.call.input.bytes();
+        let Some(memory) = self.pool().try_take(tenant, size) else {
+            self.leave_out(owners, tenant, instance);
+            return false;
+        };
         let call = Call::new(tenant, instance, instance_id.clone(), start);
         let bytes = call.input_bytes();
         let (activities, owners) = (self.clone(), owners.clone());
@@ -80,7 +107,7 @@ impl Activities {
             let result = activities.0.runner.carry_out(call).await;
             // Deliver the result before removing the call: an owner that takes over in between must not start it again.
             if let Some(result) = result {
-                owners.deliver(key.0, Mail::Result(result));
+                activities.deliver(&owners, key.0, result, memory).await;
             }
             activities.forget(key);
         };
@@ -89,6 +116,73 @@ impl Activities {
         let running = environment.tracker.spawn_on(work, &environment.runtime);
         table.add(tenant, key, running.abort_handle(), bytes);
         self.show(table);
+        true
+    }
+
+    /// Drops the calls that are in progress.
+    pub(super) fn drop_those_in_progress(&self, instance: InstanceNumber, start: &mut Vec<StartActivity>) {
+        if let Some(table) = self.lock().as_ref() {
+            start.retain(|start| !table.has((instance, start.execution, start.task)));
+        }
+    }
+
+    /// Delivers a result to its instance, or stores it if it does not fit into memory.
+    async fn deliver(&self, owners: &Owners, instance: InstanceNumber, mut result: ActivityResult, mut memory: Held) {
+        let size = result.bytes() + RESULT_BYTES;
+        let missing = size.saturating_sub(memory.bytes());
+        if missing == 0 || memory.try_grow(missing) {
+            memory.resize(size);
+            result.memory = Some(Arc::new(memory));
+            owners.deliver(instance, Mail::Result(result));
+            return;
+        }
+        let store = &self.0.runner.environment.store;
+        let (item, used) = result.into_inbox();
+        loop {
+            match store.deliver_used(instance, item.clone(), used.clone()).await {
+                Ok(Some(row)) => return owners.deliver(instance, Mail::Inbox(row)),
+                Ok(None) | Err(StoreError::Closed | StoreError::NotOwner) => return,
+                Err(error) => {
+                    tracing::error!(instance = instance.0, %error, "a result could not be stored; trying again");
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Notes that calls of an instance wait for memory.
+    fn leave_out(&self, owners: &Owners, tenant: TenantId, instance: InstanceNumber) {
+        if self.0.left_out.note(tenant, instance) {
+            let environment = &self.0.runner.environment;
+            let work = self.clone().start_those_left_out(owners.clone(), tenant);
+            environment.tracker.spawn_on(work, &environment.runtime);
+        }
+    }
+
+    /// Starts the calls of a tenant that were left out, one instance after the other, as memory becomes free.
+    async fn start_those_left_out(self, owners: Owners, tenant: TenantId) {
+        let awaited = (self.pool().limit() / 8).clamp(CALL_BYTES, MOST_AWAITED);
+        let work = async {
+            loop {
+                drop(self.pool().take(tenant, awaited).await);
+                let Some(instance) = self.0.left_out.next(tenant) else {
+                    return;
+                };
+                let (guard, done) = oneshot::channel();
+                owners.deliver(instance, Mail::StartCalls(guard));
+                let _ = done.await;
+            }
+        };
+        self.0.runner.environment.shutdown.run_until_cancelled(work).await;
+    }
+
+    fn pool(&self) -> &Pool {
+        self.0.runner.environment.memory.part(Part::Calls)
+    }
+
+    /// How many instances have calls that wait for memory.
+    pub fn instances_left_out(&self) -> usize {
+        self.0.left_out.count()
     }
 
     /// Publishes the totals for readers that do not lock the table.

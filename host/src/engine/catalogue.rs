@@ -16,6 +16,7 @@ use super::guests::{ActivityCode, AnyGuest, Guests, Modules};
 use super::lru_cache::{Limits, LruCache};
 use crate::clock::Clock;
 use crate::config::ByteSize;
+use crate::memory::Held;
 use crate::model::{
     ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId,
     failure::types,
@@ -411,10 +412,11 @@ impl Guests for Catalogue {
         &'a self,
         module: ModuleNumber,
         started: &'a Started,
+        memory: Held,
     ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>> {
         Box::pin(async move {
             let module = self.load(module).await?;
-            let guest = self.sandbox.start_orchestrator(&module, started.limits)?;
+            let guest = self.sandbox.start_orchestrator(&module, started.limits, memory)?;
             Ok(Box::new(guest) as AnyGuest)
         })
     }
@@ -476,8 +478,8 @@ impl ActivityCode for LoadedActivities {
         &self.loaded.name
     }
 
-    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
-        Box::pin(self.sandbox.run_activity(&self.loaded.module, attempt))
+    fn run(&self, attempt: Attempt, memory: Held) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
+        Box::pin(self.sandbox.run_activity(&self.loaded.module, attempt, memory))
     }
 }
 

@@ -10,6 +10,7 @@ use super::guests::{Guests, Modules};
 use super::stats::EngineStats;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::memory::Memory;
 use crate::store::Store;
 use crate::tenancy::Tenancy;
 
@@ -21,6 +22,8 @@ pub(super) struct Environment {
     pub modules: Arc<dyn Modules>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// The memory budget of the host.
+    pub memory: Memory,
     /// Records running turns and attempts.
     pub recorder: FlightRecorder,
     pub stats: EngineStats,

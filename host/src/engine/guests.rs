@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 
 use super::api::{PutModuleError, StartError, StoredModule};
 use super::declared_events::DeclaredEvents;
+use crate::memory::Held;
 use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::{Directory, Guest, HostUnavailable};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts};
@@ -29,11 +30,12 @@ pub trait Guests: Send + Sync + 'static {
     /// If there is no such function or the input does not fit its schema.
     fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError>;
 
-    /// Creates a guest for one execution, before its first turn.
+    /// Creates a guest for one execution, before its first turn. What it needs beyond `memory` is taken from the budget.
     fn orchestrator<'a>(
         &'a self,
         module: ModuleNumber,
         started: &'a Started,
+        memory: Held,
     ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>>;
 
     /// Whether any version of a tenant's modules declares events. If not, its events are not checked.
@@ -84,8 +86,8 @@ pub trait ActivityCode: Send + Sync {
     /// The name of the module at its last upload.
     fn module_name(&self) -> &str;
 
-    /// Runs one attempt. Dropping the future stops it.
-    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>>;
+    /// Runs one attempt. What it needs beyond `memory` is taken from the budget. Dropping the future stops it.
+    fn run(&self, attempt: Attempt, memory: Held) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>>;
 }
 
 /// Refuses all modules, for tests with hand-written guests.

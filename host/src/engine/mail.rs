@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::oneshot;
 
 use super::owner::ActivityResult;
-use crate::model::{Event, InboxRow, history::outcome_bytes};
+use crate::model::{Event, InboxRow};
 use crate::store::Error as StoreError;
 
 /// A message to an owner.
@@ -22,6 +22,9 @@ pub enum Mail {
     Wake,
     /// Drop the guest if it is idle, to free memory.
     Cool,
+    /// Start activity calls that were left out because there was no memory for them. The guard is dropped when the owner
+    /// has done so.
+    StartCalls(oneshot::Sender<()>),
 }
 
 /// An event that is not durable yet, with the channel to its sender.
@@ -79,12 +82,9 @@ impl Mail {
         const BESIDE: usize = 256;
         let content = match self {
             Self::Inbox(row) => usize::try_from(row.item.payload_bytes()).unwrap_or(usize::MAX),
-            Self::Result(result) => {
-                let outcome = usize::try_from(outcome_bytes(&result.outcome)).unwrap_or(usize::MAX);
-                outcome + result.logs.iter().map(|line| line.message.len()).sum::<usize>()
-            }
+            Self::Result(result) => usize::try_from(result.bytes()).unwrap_or(usize::MAX),
             Self::Event(raised) => raised.event.payload.as_str().len(),
-            Self::Wake | Self::Cool => 0,
+            Self::Wake | Self::Cool | Self::StartCalls(_) => 0,
         };
         content.saturating_add(BESIDE)
     }

@@ -175,6 +175,11 @@ impl Mailbox {
         self.receiver.is_empty()
     }
 
+    /// Whether rows were dropped since the last call of [`take_missed`](Self::take_missed).
+    pub(super) fn has_missed(&self) -> bool {
+        self.state.has_missed.load(Ordering::SeqCst)
+    }
+
     /// Whether rows were dropped since the last call, so that the owner must read its instance again.
     pub(super) fn take_missed(&self) -> bool {
         self.state.has_missed.swap(false, Ordering::SeqCst)

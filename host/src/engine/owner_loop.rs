@@ -2,7 +2,9 @@
 
 mod context;
 mod guest;
+mod memory;
 mod reading;
+mod turn_memory;
 mod writing;
 
 use std::collections::VecDeque;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use self::context::HostContext;
+use self::memory::GuestMemory;
 use self::reading::HistoryReader;
 use super::creation::{Answer, Offer, TakenOffer};
 use super::guests::AnyGuest;
@@ -21,7 +24,7 @@ use super::owner::{ActivityResult, Next, Orchestration, Owner};
 use super::owners::{NewOwner, Owners};
 use super::recorded_guest::RecordedGuest;
 use super::shared::Shared;
-use super::shares::TurnPermit;
+use crate::memory::{Held, Part};
 use crate::model::{InstanceNumber, Timestamp};
 use crate::store::{StartOutcome, TurnReceipt};
 
@@ -53,6 +56,9 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         shared: &shared,
         instance,
         module_tries: 0,
+        memory: GuestMemory::default(),
+        turn: None,
+        starting_calls: None,
         failures: 0,
         reader: HistoryReader::default(),
         creation: Answer::none(),
@@ -121,7 +127,7 @@ fn over(shared: &Shared, instance: InstanceNumber, mailbox: &mut Mailbox) -> boo
                 }
             }
             Mail::Result(result) => shared.activities.note_usage(result.used),
-            Mail::Cool => {}
+            Mail::Cool | Mail::StartCalls(_) => {}
         }
     }
     shared.waiters.ended(instance, || None);
@@ -165,6 +171,11 @@ struct Session<'a> {
     shared: &'a Arc<Shared>,
     instance: InstanceNumber,
     module_tries: u32,
+    memory: GuestMemory,
+    /// What the running turn, or the commit that waits for the writer, takes from the budget.
+    turn: Option<Held>,
+    /// Dropped when the calls that were left out before are started.
+    starting_calls: Option<oneshot::Sender<()>>,
     /// Failed commits since the last successful one.
     failures: u32,
     reader: HistoryReader,
@@ -198,18 +209,34 @@ impl Session<'_> {
                 return Ended::Idle;
             }
             let next = {
-                let permit = self.permit(&mut owner, mailbox).await;
+                let permit = match owner.is_about_to_run() {
+                    true => {
+                        let Some(permit) = self.permit(&mut owner, mailbox).await else {
+                            continue;
+                        };
+                        Some(permit)
+                    }
+                    false => None,
+                };
                 let context = HostContext {
                     shared: self.shared,
                     tenant: owner.tenant(),
                     directory: &*directory,
                 };
                 let next = owner.next(&context);
-                if let (Some(permit), Ok(next)) = (permit, &next) {
+                if let (Some(permit), Ok(next)) = (&permit, &next) {
                     permit.used(next.fuel());
+                }
+                // Before the permit is dropped, so that no further turn of the tenant runs if this one was large.
+                match &next {
+                    Ok(Next::Commit(commit)) => self.count_turn(commit),
+                    _ => self.turn = None,
                 }
                 next
             };
+            if !matches!(next, Ok(Next::Guest(..))) {
+                self.memory.withdraw();
+            }
             match next {
                 Err(trouble) => {
                     self.trouble(&mut owner, &trouble).await;
@@ -220,12 +247,12 @@ impl Session<'_> {
                     }
                 }
                 Ok(Next::Ended) => return Ended::Over(owner.into_results()),
-                Ok(Next::Activities(changes)) => self.change_activities(&owner, changes),
+                Ok(Next::Activities(changes)) => self.change_activities(&mut owner, changes, mailbox),
                 Ok(Next::History(after)) => self.feed(&mut owner, after).await,
                 Ok(Next::Attempts(tasks)) => self.read_attempts(&mut owner, &tasks).await,
                 Ok(Next::Events(names)) => self.read_events(&mut owner, &names).await,
                 Ok(Next::Guest(module, started)) => {
-                    self.install(&mut owner, module, started, &directory).await;
+                    self.install(&mut owner, mailbox, module, started, &directory).await;
                     if !owner.is_hot() && !owner.is_not_stored() && mailbox.take_missed() {
                         return self.missed(owner);
                     }
@@ -234,7 +261,7 @@ impl Session<'_> {
                     self.keep(items).await;
                     return Ended::Stored;
                 }
-                Ok(Next::Commit(commit)) => match self.commit(*commit).await {
+                Ok(Next::Commit(commit)) => match self.write(*commit).await {
                     Ok(receipt) if receipt.refused.is_some() => return self.refused(owner, receipt),
                     Ok(receipt) => {
                         self.committed(&mut owner, &receipt);
@@ -242,7 +269,7 @@ impl Session<'_> {
                             // Nobody else knows which activities the commit starts and stops, even if the instance has
                             // ended.
                             let changes = owner.take_activity_changes();
-                            self.change_activities(&owner, changes);
+                            self.change_activities(&mut owner, changes, mailbox);
                             return match owner.has_ended() {
                                 true => Ended::Over(owner.into_results()),
                                 false => self.missed(owner),
@@ -285,28 +312,20 @@ impl Session<'_> {
         }
     }
 
-    /// Waits at the gate before a turn. The turn includes what arrives during the wait.
-    async fn permit(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<TurnPermit> {
-        if !owner.is_about_to_run() {
-            return None;
-        }
-        let permit = self.shared.gate.enter(owner.tenant()).await;
-        while let Some(mail) = mailbox.try_recv() {
-            self.receive(owner, mail);
-        }
-        Some(permit)
-    }
-
     /// Waits for a message. Returns false if none came in time or the host shuts down.
     async fn idle(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox, wake_at: Option<Timestamp>) -> bool {
         if let Some(wake_at) = wake_at {
             self.shared.timers.arm(self.instance, wake_at);
         }
+        self.starting_calls = None;
+        let (shared, tenant) = (self.shared, owner.tenant());
+        if owner.is_hot() && shared.memory.part(Part::Guests).must_give_way(tenant) {
+            owner.cool();
+        }
         if owner.is_hot()
-            && let Some(oldest) = self
-                .shared
+            && let Some(oldest) = shared
                 .hot_instances
-                .idle(self.instance, self.shared.options.hot_guests)
+                .idle(tenant, self.instance, shared.options.hot_guests)
         {
             self.owners.deliver(oldest, Mail::Cool);
         }
@@ -353,6 +372,10 @@ impl Session<'_> {
             }
             Mail::Wake => {}
             Mail::Cool => owner.cool(),
+            Mail::StartCalls(done) => {
+                owner.resume_calls();
+                self.starting_calls = Some(done);
+            }
         }
     }
 }

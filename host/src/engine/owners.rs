@@ -69,8 +69,9 @@ impl Owners {
             return;
         }
         let (sender, mailbox) = mailbox::channel(&self.0.budget);
-        // The new owner reads rows from the inbox. Results and events are not stored, so pass them on.
-        if matches!(mail, Mail::Result(_) | Mail::Event(_)) {
+        // The new owner reads rows from the inbox. Results and events are not stored, so pass them on; and whoever asked
+        // for calls to be started waits until they are.
+        if matches!(mail, Mail::Result(_) | Mail::Event(_) | Mail::StartCalls(_)) {
             sender.send(mail).expect("the receiver is here");
         }
         table.insert(instance, sender);

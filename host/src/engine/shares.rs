@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub(super) use self::gate::{Gate, TurnPermit};
 pub(super) use self::slots::{Slot, Slots};
 use super::guests::Modules;
+use crate::memory::Memory;
 use crate::model::{FunctionName, TenantId};
 use crate::tenancy::{Observer, Quotas, Tenant};
 
@@ -114,6 +115,7 @@ impl Rate {
 pub(super) struct Follower {
     pub(super) gate: Gate,
     pub(super) slots: Slots,
+    pub(super) memory: Memory,
     pub(super) modules: Arc<dyn Modules>,
 }
 
@@ -121,10 +123,12 @@ impl Observer for Follower {
     fn changed(&self, tenant: &Tenant) {
         let share = Share::from(&tenant.quotas);
         self.gate.set_weight(tenant.id, share.weight);
+        self.memory.set_weight(tenant.id, share.weight);
         self.slots.set_share(tenant.id, share);
     }
 
     fn deleted(&self, tenant: TenantId) {
         self.modules.forget(tenant);
+        self.memory.forget(tenant);
     }
 }

@@ -154,6 +154,7 @@ impl Instance {
             logs: Vec::new(),
             fuel: 3,
             used: None,
+            memory: None,
         });
     }
 
@@ -369,6 +370,7 @@ fn the_result_of_another_execution_does_not_count_for_this_one() {
         logs: Vec::new(),
         fuel: 0,
         used: None,
+        memory: None,
     });
     instance.settle();
     assert_eq!(instance.started, [TaskId(1), TaskId(1)], "it is resumed all the same");

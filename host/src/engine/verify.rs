@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::catalogue::Catalogue;
+use crate::memory::{Memory, Part};
 use crate::model::{
     Arrival, Failure, FunctionName, InstanceNumber, Payload, StuckReason, TenantId, TurnNumber, failure::types,
 };
@@ -139,7 +140,13 @@ async fn replay(store: &Store, catalogue: &Catalogue, number: InstanceNumber) ->
                     return Ok(None);
                 }
                 let module = loaded?;
-                let guest = catalogue.sandbox().start_orchestrator(&module, started.limits)?;
+                // A command replays one instance at a time.
+                let memory = Memory::unlimited()
+                    .part(Part::Guests)
+                    .take_beyond_limit(record.tenant, 0);
+                let guest = catalogue
+                    .sandbox()
+                    .start_orchestrator(&module, started.limits, memory)?;
                 let started = Arc::new((**started).clone());
                 let limits = TurnLimits::default();
                 player = Some(Player::new(

@@ -1,5 +1,7 @@
 //! The metrics of the host, for Prometheus. `docs/metrics.md` explains each metric; a test compares the names.
 
+mod memory;
+
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -34,6 +36,7 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
     attempts(&mut text, &app.engine);
     fuel(&mut text, app.engine.stats());
     connections(&mut text, &app.engine);
+    memory::show(&mut text, &app.engine);
     waits(&mut text, &app.waits);
     tenants(&mut text, &app.engine);
     store(&mut text, app.engine.store());
@@ -188,6 +191,8 @@ struct OfTenant<'a> {
     name: &'a str,
     counts: &'a TenantCounts,
     used: ShareUse,
+    /// Bytes of the memory budget.
+    memory: u64,
 }
 
 fn tenants(text: &mut Text, engine: &Engine) {
@@ -205,11 +210,13 @@ fn tenants(text: &mut Text, engine: &Engine) {
             running: sum.running + used.running,
             waiting: sum.waiting + used.waiting,
         }),
+        memory: others.iter().map(|tenant| engine.memory().used_by(tenant.id)).sum(),
     };
     let alone = alone.iter().map(|tenant| OfTenant {
         name: tenant.name.as_str(),
         counts: tenant.counts(),
         used: engine.share_use(tenant.id),
+        memory: engine.memory().used_by(tenant.id),
     });
     let all: Vec<OfTenant<'_>> = alone.chain([together]).collect();
     let mut show = |kind, name, help, number: fn(&OfTenant<'_>) -> u64| {
@@ -252,6 +259,12 @@ fn tenants(text: &mut Text, engine: &Engine) {
         "windlass_tenant_activities_waiting",
         "Activities that wait for a slot or for a limit of their tenant, by tenant.",
         |of| of.used.waiting as u64,
+    );
+    show(
+        Kind::Gauge,
+        "windlass_tenant_memory_bytes",
+        "Bytes of the memory budget that are held, by tenant.",
+        |of| of.memory,
     );
 }
 

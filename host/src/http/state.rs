@@ -34,8 +34,8 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(engine: Engine, options: HttpOptions, places: Places, stopping: CancellationToken) -> Self {
         Self {
+            answers: Answers::new(engine.memory().part(Part::Answers).clone()),
             engine,
-            answers: Answers::new(options.memory.part(Part::Answers).clone()),
             waits: Arc::new(WaitLimit::new(places.max_requests())),
             places,
             uploads: Arc::new(Uploads::new(options.module_bytes)),

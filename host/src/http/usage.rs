@@ -14,7 +14,8 @@ use super::{
     state::App,
 };
 use crate::{
-    model::FunctionKind,
+    memory::{Memory, Part, TenantUse},
+    model::{FunctionKind, TenantId},
     store::{Amount, Days, FunctionUsage, UsageCursor},
 };
 
@@ -30,6 +31,24 @@ pub(crate) struct UsageDocument {
     /// If there are more functions: the `cursor` of the next request with the same days.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
+    /// The parts of the host's memory budget of which the tenant uses or has used something since the host started.
+    memory: Vec<MemoryUsageDocument>,
+}
+
+/// How much of a part of the memory budget a tenant uses.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MemoryUsage)]
+pub(crate) struct MemoryUsageDocument {
+    /// The name of the part.
+    part: &'static str,
+    /// Bytes that the tenant holds now.
+    used: u64,
+    /// The most bytes that it held at one time.
+    most: u64,
+    /// Requests of it that wait for bytes now.
+    waiting: u64,
+    /// Requests of it that had to wait or were refused.
+    refused: u64,
 }
 
 /// The usage of one function.
@@ -136,6 +155,8 @@ pub(crate) async fn get(
     May { caller, .. }: May<Browse>,
     Params(params): Params<UsageParams>,
 ) -> Result<Response, Refusal> {
+    // Without what this answer takes.
+    let memory = memory_of(app.engine.memory(), caller.tenant);
     let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let UsageParams { days, after, limit } = params;
     let page = app.store(caller).usage(days, after.as_ref(), limit).await?;
@@ -143,6 +164,22 @@ pub(crate) async fn get(
         total: page.total.into(),
         functions: page.functions.into_iter().map(Into::into).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
+        memory,
     };
     room.json(StatusCode::OK, &document)
+}
+
+/// The parts of the memory budget that the tenant uses or has used.
+fn memory_of(memory: &Memory, tenant: TenantId) -> Vec<MemoryUsageDocument> {
+    let parts = Part::ALL.into_iter();
+    let used = parts.map(|part| (part, memory.part(part).usage_of(tenant)));
+    let some = used.filter(|(_, used)| *used != TenantUse::default());
+    let documents = some.map(|(part, used)| MemoryUsageDocument {
+        part: part.name(),
+        used: used.used,
+        most: used.most,
+        waiting: used.waiting as u64,
+        refused: used.refused,
+    });
+    documents.collect()
 }

@@ -174,6 +174,42 @@ impl Pool {
         self.lock().may_take_now(tenant, bytes)
     }
 
+    /// The tenant that should give bytes back so that `tenant` can take more: itself if it holds its share, or else the
+    /// tenant that holds most, relative to its weight.
+    pub fn gives_way(&self, tenant: TenantId, bytes: u64) -> TenantId {
+        let state = self.lock();
+        let holds_some = state.tenants.get(&tenant).is_some_and(|account| account.used > 0);
+        if holds_some && bytes <= state.free() {
+            return tenant;
+        }
+        state.largest().unwrap_or(tenant)
+    }
+
+    /// Whether a request waits for bytes that this tenant should [give back](Self::gives_way).
+    pub fn must_give_way(&self, tenant: TenantId) -> bool {
+        let state = self.lock();
+        if state.waiting == 0 {
+            return false;
+        }
+        let is_waiting = |tenant| {
+            state
+                .tenants
+                .get(&tenant)
+                .is_some_and(|account| !account.waiting.is_empty())
+        };
+        is_waiting(tenant) || state.largest() == Some(tenant)
+    }
+
+    /// Whether the tenant holds no more than its share.
+    pub fn is_within_share(&self, tenant: TenantId) -> bool {
+        let state = self.lock();
+        let Some(account) = state.tenants.get(&tenant) else {
+            return true;
+        };
+        let threshold = u128::from(state.free()) * u128::from(MULTIPLE * account.weight) / u128::from(DEFAULT_WEIGHT);
+        u128::from(account.used) <= threshold
+    }
+
     /// Sets the weight of a tenant; the default is 100.
     pub fn set_weight(&self, tenant: TenantId, weight: u32) {
         let mut state = self.lock();
@@ -275,6 +311,9 @@ impl State {
 
     /// Whether a request that does not wait may be granted.
     fn may_take_now(&self, tenant: TenantId, bytes: u64) -> bool {
+        if bytes == 0 {
+            return true;
+        }
         let account = self.tenants.get(&tenant);
         if account.is_some_and(|account| !account.waiting.is_empty()) {
             return false;
@@ -306,6 +345,12 @@ impl State {
         let account = self.tenants.entry(tenant).or_default();
         account.used += bytes;
         account.most = account.most.max(account.used);
+    }
+
+    /// The tenant that holds most, relative to its weight.
+    fn largest(&self) -> Option<TenantId> {
+        let largest = self.tenants.iter().max_by_key(|(_, account)| account.relative());
+        largest.map(|(tenant, _)| *tenant)
     }
 
     fn count_refused(&mut self, tenant: TenantId) {
@@ -399,14 +444,23 @@ impl Held {
         self.bytes
     }
 
-    /// Takes more bytes if the tenant may have them now.
+    /// Takes more bytes if the tenant may have them now. Growth precedes the tenant's waiting requests: what has begun
+    /// should end before something else begins.
     #[must_use]
     pub fn try_grow(&mut self, bytes: u64) -> bool {
-        let Some(more) = self.pool.try_take(self.tenant, bytes) else {
-            return false;
-        };
-        self.add(more);
-        true
+        let mut state = self.pool.lock();
+        let (used, weight) = state
+            .tenants
+            .get(&self.tenant)
+            .map_or((0, DEFAULT_WEIGHT), |account| (account.used, account.weight));
+        let fits = state.fits(used, weight, bytes);
+        match fits {
+            true => state.add(self.tenant, bytes),
+            false => state.count_refused(self.tenant),
+        }
+        drop(state);
+        self.bytes += if fits { bytes } else { 0 };
+        fits
     }
 
     /// Changes the number of bytes to the size that the object has by now. Beyond the limit if it must be.

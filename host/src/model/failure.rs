@@ -77,12 +77,17 @@ pub mod types {
 }
 
 impl Failure {
-    /// Bytes of the message and details.
+    /// Bytes of the texts and details of the failure and of its causes.
     pub fn bytes(&self) -> u64 {
-        self.message.len() as u64 + self.details.as_ref().map_or(0, Payload::bytes)
+        let size = |error_type: &str, message: &str, details: &Option<Payload>| {
+            (error_type.len() + message.len()) as u64 + details.as_ref().map_or(0, Payload::bytes)
+        };
+        let causes = self.causes.iter();
+        let causes = causes.map(|cause| size(&cause.error_type, &cause.message, &cause.details));
+        size(&self.error_type, &self.message, &self.details) + causes.sum::<u64>()
     }
 
-    /// The failure with long parts truncated or omitted, at most some 20 KiB, for lists of many failures.
+    /// The failure with long parts truncated or omitted, at most about 20 KiB, for lists of many failures.
     pub fn abridged(&self) -> Self {
         let message = |text: &str| text[..text.floor_char_boundary(ABRIDGED_BYTES)].to_owned();
         let details = |details: &Option<Payload>| {
@@ -148,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_abridged_failure_is_short_whatever_it_was() {
+    fn an_abridged_failure_is_short() {
         let long = "ä".repeat(100_000);
         let mut failure = Failure::new("Busy", long.clone()).permanent();
         failure.details = Some(Payload::of(&long));

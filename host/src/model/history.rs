@@ -27,12 +27,12 @@ pub struct Turn {
     pub fuel: u64,
 }
 
-/// What reaches an instance and is handed to its guest.
+/// Something that reaches an instance and is passed to its guest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Arrival {
     /// The execution starts. Always the first arrival of the first turn, and only there.
     Started(Box<Started>),
-    /// A task has an outcome: that of an activity or a sub-orchestration.
+    /// An activity call or a sub-orchestration ended.
     TaskEnded {
         /// The activity call or sub-orchestration that ended.
         task: TaskId,
@@ -52,14 +52,14 @@ pub enum Arrival {
         reason: String,
     },
     /// The host's clock was set back to before the time of the turn. (The time of turns never goes back.) Guests do not
-    /// see this. It tells when the turn's timers and timeouts are due by that clock.
+    /// see this. The host needs it to compute when the turn's timers and timeouts are due by its clock.
     ClockBehind {
         /// The difference, in milliseconds.
         by_ms: u64,
     },
 }
 
-/// Everything that a new execution is given.
+/// Everything that a new execution starts with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     /// The number of the execution.
@@ -100,7 +100,7 @@ pub struct Parent {
     pub execution: ExecutionNumber,
     /// The task in that execution.
     pub task: TaskId,
-    /// The number of the attempt that this child is, from 1.
+    /// Which attempt of the call this child is, from 1.
     pub attempt: u32,
 }
 
@@ -170,7 +170,7 @@ pub enum Decision {
         function: FunctionName,
         /// Its input.
         input: Payload,
-        /// The child's id, of the first attempt; later attempts have a suffix unless the caller set the id.
+        /// The child's id in the first attempt; later attempts add a suffix unless the caller set the id.
         instance_id: InstanceId,
         /// Whether the caller set the id.
         fixed_id: bool,

@@ -1,4 +1,4 @@
-//! Ids as types: parsed once at the edge, and valid wherever they are held.
+//! Ids as types: parsed once at the edge, so that every value is valid.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_reads_back_what_it_writes() {
+    fn a_digest_parses_as_formatted() {
         let digest = ModuleDigest(std::array::from_fn(|i| u8::try_from(i * 7).unwrap()));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!("sha256:12".parse::<ModuleDigest>(), Err(IdError::Digest));

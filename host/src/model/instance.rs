@@ -12,7 +12,7 @@ pub enum InstanceStatus {
     Pending = 0,
     /// Between its first turn and its end.
     Running = 1,
-    /// Suspended by a person; what arrives is kept for later.
+    /// Suspended by a person; messages are stored until it is resumed.
     Suspended = 2,
     /// Its history and its code no longer agree, or the code cannot run; [`StuckReason`] says why. Can be resumed,
     /// terminated and purged.

@@ -51,7 +51,7 @@ impl RetryPolicy {
     /// Checks the policy.
     ///
     /// # Errors
-    /// What is wrong with it, as a sentence for the author of the call.
+    /// A sentence that tells the author of the call what is wrong.
     pub fn validate(&self) -> Result<(), String> {
         if self.max_attempts == 0 {
             return Err("max-attempts must be at least 1".into());
@@ -68,7 +68,7 @@ impl RetryPolicy {
         Ok(())
     }
 
-    /// The delay before the next attempt after that many failed ones; `None` if there is no next attempt.
+    /// The delay before the next attempt after `failed_attempts` failed ones; `None` if there is no next attempt.
     pub fn wait_after(&self, failed_attempts: u32, failure: &Failure) -> Option<Duration> {
         let last = failed_attempts >= self.max_attempts;
         if last || failure.non_retryable || self.non_retryable_error_types.contains(&failure.error_type) {

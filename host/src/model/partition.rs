@@ -1,7 +1,7 @@
 //! Partitions: fixed shares of all instances, each owned by one host at a time.
 //!
-//! The partition of an instance follows from its tenant and id when its number is made. It is part of the number from then
-//! on, so a message is routed by the number alone.
+//! When an instance gets its number, its partition is computed from its tenant and id and becomes part of the number.
+//! So a message is routed by the number alone.
 
 use super::{InstanceId, InstanceNumber, TenantId};
 
@@ -10,10 +10,10 @@ use super::{InstanceId, InstanceNumber, TenantId};
 pub struct Partition(u16);
 
 impl Partition {
-    /// How many partitions there are. Each id would belong to another one if this changed.
+    /// The number of partitions. Never changes, because ids would then belong to other partitions.
     pub const COUNT: u16 = 1 << InstanceNumber::PARTITION_BITS;
 
-    /// The one with the lowest number.
+    /// The partition with the lowest number.
     pub const FIRST: Self = Self(0);
 
     /// The partition of an id: the FNV-1a hash (64 bits) of the tenant's number (four bytes, the highest first) and the
@@ -27,7 +27,7 @@ impl Partition {
         Self(u16::try_from(partition).expect("less than the number of partitions"))
     }
 
-    /// Its number, from zero.
+    /// The number of the partition, from zero.
     pub fn number(self) -> u16 {
         self.0
     }
@@ -45,15 +45,16 @@ fn mix(mut hash: u64) -> u64 {
     hash ^ (hash >> 31)
 }
 
-/// From the highest bit: one zero, since databases store signed integers; 57 bits of the sequence; 6 bits of the partition.
+/// The bits of a number, from the highest: one zero, because databases store signed integers; 57 bits for the sequence;
+/// 6 bits for the partition.
 ///
-/// The partition is in the low bits so that numbers grow with time: lists, their cursors and the indexes below them use the
-/// number as the order of creation. Numbers from before there were partitions keep their order and stay below all new
-/// ones; each is in the partition that its low bits say, which need not be that of its id.
+/// The partition is in the low bits so that numbers grow with time: lists, their cursors and the indexes below them use
+/// the number as the order of creation. Numbers created before partitions existed keep their order and stay below all
+/// new ones; their partition follows from their low bits and may differ from that of the id.
 impl InstanceNumber {
     const PARTITION_BITS: u32 = 6;
 
-    /// The number of an instance of a partition.
+    /// Creates the number of an instance in a partition.
     ///
     /// # Panics
     /// When no numbers are left: after 2⁵⁷ instances.
@@ -71,12 +72,12 @@ impl InstanceNumber {
         Partition(u16::try_from(partition).expect("6 bits"))
     }
 
-    /// Its place in the order of creation, in all partitions.
+    /// The position in the order of creation, across all partitions.
     pub fn sequence(self) -> u64 {
         self.0 >> Self::PARTITION_BITS
     }
 
-    /// The first sequence whose numbers, in every partition, are at least this one.
+    /// The first sequence whose numbers, in every partition, are not below this one.
     pub fn next_sequence(self) -> u64 {
         self.0.div_ceil(1 << Self::PARTITION_BITS)
     }
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_differ_little_spread_over_all_partitions() {
+    fn similar_ids_spread_over_all_partitions() {
         let mut counts = [0_u32; Partition::COUNT as usize];
         for number in 0..64_000 {
             counts[usize::from(of(1, &format!("order-{number}")))] += 1;
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_has_its_partition_and_stays_positive_in_a_database() {
+    fn a_number_contains_its_partition_and_fits_into_a_signed_integer() {
         let last = (1 << 57) - 1;
         for partition in [0, 1, 63].map(Partition) {
             for sequence in [0, 1, last] {
@@ -128,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_grow_with_time_whatever_their_partitions() {
+    fn numbers_grow_with_time_across_partitions() {
         let older = InstanceNumber::in_partition(Partition(63), 7);
         assert!(older < InstanceNumber::in_partition(Partition(0), 8));
     }
 
     #[test]
-    fn new_numbers_come_after_those_from_before_there_were_partitions() {
+    fn new_numbers_follow_those_created_before_partitions() {
         for old in [0, 1, 63, 64, 65, 10_001] {
             let old = InstanceNumber(old);
             let new = InstanceNumber::in_partition(Partition(0), old.next_sequence());

@@ -102,7 +102,7 @@ impl Role {
         }
     }
 
-    /// Whether the role allows the action. `docs/security.md` shows this as a table; a test compares.
+    /// Whether the role allows the action. `docs/security.md` shows this as a table; a test compares the two.
     pub fn may(self, action: Action) -> bool {
         use Action as A;
         match self {

@@ -59,6 +59,13 @@ pub enum HostUnavailable {
     /// Too many guests are in memory. The caller evicts one and tries again.
     #[error("no room for another guest: {0}")]
     NoRoom(String),
+    /// The memory budget of the host has no bytes for the guest to grow. The caller takes as many as the guest needs and
+    /// tries again.
+    #[error("the host has no memory for a guest of {needed} bytes now")]
+    NoMemory {
+        /// What the guest would hold after it has grown, in bytes.
+        needed: u64,
+    },
     /// The module cannot be loaded: its bytes are gone or this host cannot compile them.
     #[error("the module cannot be loaded: {0}")]
     Module(String),

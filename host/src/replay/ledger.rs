@@ -4,6 +4,7 @@
 //! code, even for an instance whose module is broken or missing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -281,6 +282,13 @@ impl Ledger {
     /// All outstanding tasks, in scheduling order.
     pub fn tasks(&self) -> impl Iterator<Item = (TaskId, &Outstanding)> {
         self.tasks.iter().map(|(task, outstanding)| (*task, outstanding))
+    }
+
+    /// The outstanding tasks that were scheduled after this one, in order; with `None`, all of them.
+    pub fn tasks_after(&self, after: Option<TaskId>) -> impl Iterator<Item = (TaskId, &Outstanding)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let tasks = self.tasks.range((from, Bound::Unbounded));
+        tasks.map(|(task, outstanding)| (*task, outstanding))
     }
 
     /// The waits for events: all that the guest has, and possibly a few that it has not.

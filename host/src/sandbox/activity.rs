@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p2::bindings as wasi};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::grants::{ActivityLimits, Grants};
+use crate::memory::Held;
 use crate::model::{
     ExecutionNumber, Failure, FunctionName, InstanceId, LogLevel, LogLine, Outcome, Payload, TaskId, Timestamp,
     failure::types,
@@ -221,14 +222,19 @@ impl ActivityState {
         let log = Arc::<Mutex<ActivityLog>>::default();
         let connector = Arc::new(Connector::system(ExtraRoots::none()));
         let egress = Egress::new(Reach::nowhere(), connector, log.clone(), &ActivityLimits::default());
-        Self::new(memory_bytes, log, egress, None)
+        Self::new(MemoryLimiter::new(memory_bytes), log, egress, None)
     }
 
     fn context(&self) -> wasmtime::Result<&AttemptContext> {
         self.context.as_ref().ok_or_else(|| NoAttempt.into())
     }
 
-    fn new(memory_bytes: u64, log: Arc<Mutex<ActivityLog>>, egress: Egress, context: Option<AttemptContext>) -> Self {
+    fn new(
+        limiter: MemoryLimiter,
+        log: Arc<Mutex<ActivityLog>>,
+        egress: Egress,
+        context: Option<AttemptContext>,
+    ) -> Self {
         let mut table = wasmtime::component::ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         let wasi = WasiCtx::builder()
@@ -247,7 +253,7 @@ impl ActivityState {
             http,
             egress,
             table,
-            limiter: MemoryLimiter::new(memory_bytes),
+            limiter,
             log,
             context,
             instantiated: false,
@@ -286,6 +292,7 @@ pub(super) async fn run(
     host: &ActivityLimits,
     routes: &Routes,
     attempt: Attempt,
+    memory: Held,
 ) -> Result<ActivityRun, HostUnavailable> {
     let limits = &attempt.grants.limits.within(host);
     let timeout = attempt
@@ -300,7 +307,12 @@ pub(super) async fn run(
         info: info(&attempt, timeout, limits),
         grants: attempt.grants.clone(),
     };
-    let state = ActivityState::new(limits.memory_bytes, log.clone(), egress, Some(context));
+    let state = ActivityState::new(
+        MemoryLimiter::new(limits.memory_bytes).taking_from(memory),
+        log.clone(),
+        egress,
+        Some(context),
+    );
     let mut store = Store::new(code.engine(), state);
     store.limiter(|state| &mut state.limiter);
     let hostcall_bytes = limits.payload_bytes.saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD);

@@ -1,5 +1,6 @@
-//! The limit on the memories and tables of one guest.
+//! The limit on the memories and tables of one guest, and what they take from the memory budget of the host.
 
+use crate::memory::Held;
 use wasmtime::{ResourceLimiter, Result};
 
 use super::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TABLES};
@@ -7,7 +8,20 @@ use super::engine::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLE_ELEMENTS, MAX_TA
 /// The size of a table element in bytes: a reference on a 64-bit host.
 const TABLE_ELEMENT_BYTES: u64 = 8;
 
-/// Limits the sum of all memories and tables of a store.
+/// What the host needs for a guest besides its memories and tables, in bytes: its stack and the state of its imports.
+pub const BASE_BYTES: u64 = 128 << 10;
+
+/// The budget of the host has no memory for the guest to grow.
+#[derive(Debug, thiserror::Error)]
+#[error("the host has no memory for a guest of {needed} bytes now")]
+pub(super) struct NoMemory {
+    /// What the guest would hold after it has grown, in bytes.
+    pub(super) needed: u64,
+}
+
+/// Limits the sum of all memories and tables of a store. If the limiter has a share of the host's budget, growth takes
+/// from it. A guest for which the budget has no memory is stopped with [`NoMemory`], because a guest that merely saw its
+/// growth refused could take another path than on replay.
 ///
 /// Wasmtime's own `StoreLimits` limits each memory separately, so a guest with four memories would get four times as much.
 #[derive(Debug)]
@@ -15,6 +29,8 @@ pub(super) struct MemoryLimiter {
     limit: u64,
     used: u64,
     denied: bool,
+    /// The bytes taken from the budget: at least [`BASE_BYTES`] and `used`.
+    held: Option<Held>,
 }
 
 impl MemoryLimiter {
@@ -24,6 +40,22 @@ impl MemoryLimiter {
             limit,
             used: 0,
             denied: false,
+            held: None,
+        }
+    }
+
+    /// Takes what the guest needs from the budget of the host; `held` was taken in advance.
+    #[must_use]
+    pub(super) fn taking_from(mut self, held: Held) -> Self {
+        self.held = Some(held);
+        self
+    }
+
+    /// Gives back what was taken in advance and is not used.
+    pub(super) fn give_back_unused(&mut self) {
+        let used = self.used + BASE_BYTES;
+        if let Some(held) = self.held.as_mut().filter(|held| held.bytes() > used) {
+            held.resize(used);
         }
     }
 
@@ -37,12 +69,20 @@ impl MemoryLimiter {
         self.limit
     }
 
-    fn grow(&mut self, growth: u64) -> bool {
-        match self.used.checked_add(growth).filter(|used| *used <= self.limit) {
-            Some(used) => self.used = used,
-            None => self.denied = true,
+    fn grow(&mut self, growth: u64) -> Result<bool> {
+        let Some(used) = self.used.checked_add(growth).filter(|used| *used <= self.limit) else {
+            self.denied = true;
+            return Ok(false);
+        };
+        let needed = used + BASE_BYTES;
+        if let Some(held) = &mut self.held
+            && needed > held.bytes()
+            && !held.try_grow(needed - held.bytes())
+        {
+            return Err(NoMemory { needed }.into());
         }
-        !self.denied
+        self.used = used;
+        Ok(true)
     }
 }
 
@@ -52,7 +92,7 @@ impl ResourceLimiter for MemoryLimiter {
             return Ok(false);
         }
         self.denied = false;
-        Ok(self.grow(desired.saturating_sub(current) as u64))
+        self.grow(desired.saturating_sub(current) as u64)
     }
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> Result<bool> {
@@ -61,7 +101,7 @@ impl ResourceLimiter for MemoryLimiter {
         if self.denied || maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        Ok(self.grow((desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT_BYTES)))
+        self.grow((desired.saturating_sub(current) as u64).saturating_mul(TABLE_ELEMENT_BYTES))
     }
 
     fn instances(&self) -> usize {
@@ -80,6 +120,8 @@ impl ResourceLimiter for MemoryLimiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Pool;
+    use crate::model::TenantId;
 
     #[test]
     fn the_limit_applies_to_all_memories_and_tables_together() {
@@ -101,5 +143,22 @@ mod tests {
         );
         assert!(!limiter.table_growing(0, MAX_TABLE_ELEMENTS + 1, None).unwrap());
         assert!(limiter.denied());
+    }
+
+    #[test]
+    fn growth_takes_from_the_budget_of_the_host() {
+        let (pool, tenant) = (Pool::new(2_000_000), TenantId(1));
+        let held = pool.try_take(tenant, 400_000).unwrap();
+        let mut limiter = MemoryLimiter::new(u64::MAX).taking_from(held);
+        assert!(limiter.memory_growing(0, 131_072, None).unwrap());
+        assert_eq!(pool.usage_of(tenant).used, 400_000, "taken in advance");
+        limiter.give_back_unused();
+        assert_eq!(pool.usage_of(tenant).used, 131_072 + BASE_BYTES);
+        assert!(limiter.memory_growing(131_072, 1_048_576, None).unwrap());
+        assert_eq!(pool.usage_of(tenant).used, 1_048_576 + BASE_BYTES);
+        let error = limiter.memory_growing(1_048_576, 2_097_152, None).unwrap_err();
+        assert_eq!(error.downcast_ref::<NoMemory>().unwrap().needed, 2_097_152 + BASE_BYTES);
+        drop(limiter);
+        assert_eq!(pool.usage_of(tenant).used, 0);
     }
 }

@@ -15,6 +15,7 @@ use crate::replay::{Budget, Execution, Guest, HostUnavailable, Progress, Ran};
 use super::{
     bindings::{orchestrator::OrchestratorPre, wit},
     convert,
+    limits::MemoryLimiter,
     state::{Allowance, ExecutionCell, OrchestratorState, Phase},
     trap::{self, Evidence},
 };
@@ -34,14 +35,13 @@ const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 1 << 20;
 pub struct OrchestratorGuest {
     code: OrchestratorPre<OrchestratorState>,
     limits: ObservableLimits,
-    memory_bytes: u64,
     turn: Allowance,
     life: Life,
 }
 
 enum Life {
-    /// Not resumed yet.
-    New,
+    /// Not resumed yet. Has the limit on its memory.
+    New(MemoryLimiter),
     /// Started, and waiting between two turns.
     Running {
         cell: Arc<ExecutionCell>,
@@ -63,15 +63,14 @@ impl OrchestratorGuest {
     pub(super) fn new(
         code: OrchestratorPre<OrchestratorState>,
         limits: ObservableLimits,
-        memory_bytes: u64,
+        limiter: MemoryLimiter,
         turn: Allowance,
     ) -> Self {
         Self {
             code,
             limits,
-            memory_bytes,
             turn,
-            life: Life::New,
+            life: Life::New(limiter),
         }
     }
 
@@ -79,16 +78,22 @@ impl OrchestratorGuest {
         usize::try_from(self.limits.payload_bytes).unwrap_or(usize::MAX)
     }
 
-    fn start(&self, execution: &Execution) -> (Arc<ExecutionCell>, Pin<Box<dyn Future<Output = Ended> + Send>>) {
+    fn start(
+        &self,
+        execution: &Execution,
+        limiter: MemoryLimiter,
+    ) -> (Arc<ExecutionCell>, Pin<Box<dyn Future<Output = Ended> + Send>>) {
         let cell = ExecutionCell::new(execution.stand_in());
         let started = execution.started();
         let run = Run {
             code: self.code.clone(),
             cell: cell.clone(),
-            memory_bytes: self.memory_bytes,
+            limiter,
             hostcall_bytes: self.payload_bytes().saturating_add(HOSTCALL_BYTES_BEYOND_PAYLOAD),
-            function: started.function.clone(),
-            input: started.input.clone(),
+            call: Call {
+                function: started.function.clone(),
+                input: started.input.clone(),
+            },
         };
         (cell, Box::pin(run.run()))
     }
@@ -116,7 +121,7 @@ impl Guest for OrchestratorGuest {
     /// When the guest has ended.
     fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable> {
         let (cell, mut call) = match std::mem::replace(&mut self.life, Life::Over) {
-            Life::New => self.start(execution),
+            Life::New(limiter) => self.start(execution, limiter),
             Life::Running { cell, call } => (cell, call),
             Life::Over => panic!("a guest that has ended is not resumed"),
         };
@@ -164,23 +169,36 @@ impl Guest for OrchestratorGuest {
 struct Run {
     code: OrchestratorPre<OrchestratorState>,
     cell: Arc<ExecutionCell>,
-    memory_bytes: u64,
+    limiter: MemoryLimiter,
     hostcall_bytes: usize,
+    call: Call,
+}
+
+/// The function to call and its input.
+struct Call {
     function: FunctionName,
     input: Payload,
 }
 
 impl Run {
     async fn run(self) -> Ended {
-        let state = OrchestratorState::for_turns(self.cell.clone(), self.memory_bytes);
-        let mut store = Store::new(self.code.engine(), state);
+        let Self {
+            code,
+            cell,
+            limiter,
+            hostcall_bytes,
+            call,
+        } = self;
+        let state = OrchestratorState::for_turns(cell.clone(), limiter);
+        let mut store = Store::new(code.engine(), state);
         store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(self.hostcall_bytes);
-        let result = self.call(&mut store).await;
+        store.set_hostcall_fuel(hostcall_bytes);
+        let allowance = cell.lock().allowance;
+        let result = call.run(&code, allowance, &mut store).await;
         store.data_mut().finish_output();
-        let allowed = self.cell.lock().allowance.fuel;
+        let allowed = cell.lock().allowance.fuel;
         let fuel = allowed.saturating_sub(store.get_fuel().unwrap_or(0));
-        let evidence = store.data_mut().evidence(allowed, self.hostcall_bytes);
+        let evidence = store.data_mut().evidence(allowed, hostcall_bytes);
         let instantiated = store.data().phase == Phase::Running;
         Ended {
             result,
@@ -189,12 +207,18 @@ impl Run {
             instantiated,
         }
     }
+}
 
-    async fn call(&self, store: &mut Store<OrchestratorState>) -> wasmtime::Result<Result<String, wit::Failure>> {
-        let allowance = self.cell.lock().allowance;
+impl Call {
+    async fn run(
+        &self,
+        code: &OrchestratorPre<OrchestratorState>,
+        allowance: Allowance,
+        store: &mut Store<OrchestratorState>,
+    ) -> wasmtime::Result<Result<String, wit::Failure>> {
         store.set_fuel(allowance.fuel)?;
         store.set_epoch_deadline(allowance.epochs);
-        let instance = self.code.instantiate_async(&mut *store).await?;
+        let instance = code.instantiate_async(&mut *store).await?;
         store.data_mut().phase = Phase::Running;
         let exports = instance.windlass_durable_orchestrator();
         exports

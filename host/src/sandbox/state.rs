@@ -89,23 +89,24 @@ impl ExecutionCell {
 
 impl OrchestratorState {
     /// Creates the state of a guest that runs the execution in the cell.
-    pub(super) fn for_turns(cell: Arc<ExecutionCell>, memory_bytes: u64) -> Self {
-        Self::new(Backing::Turn(cell), memory_bytes)
+    pub(super) fn for_turns(cell: Arc<ExecutionCell>, limiter: MemoryLimiter) -> Self {
+        Self::new(Backing::Turn(cell), limiter)
     }
 
     /// Creates the state of a guest that describes itself at upload.
     pub(super) fn for_description(memory_bytes: u64) -> Self {
-        Self::new(Backing::Description(Box::new(Randomness::new([0; 32]))), memory_bytes)
+        let randomness = Box::new(Randomness::new([0; 32]));
+        Self::new(Backing::Description(randomness), MemoryLimiter::new(memory_bytes))
     }
 
-    fn new(backing: Backing, memory_bytes: u64) -> Self {
+    fn new(backing: Backing, limiter: MemoryLimiter) -> Self {
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         Self {
             backing,
             phase: Phase::Starting,
             table,
-            limiter: MemoryLimiter::new(memory_bytes),
+            limiter,
             stdout: LineBuffer::default(),
             stderr: LineBuffer::default(),
             panic: PanicWatch::default(),

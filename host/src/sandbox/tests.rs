@@ -15,6 +15,8 @@ use bytes::Bytes;
 
 use super::{DescribeLimits, Sandbox, SandboxOptions};
 use crate::grants::ActivityLimits;
+use crate::memory::{Held, Pool};
+use crate::model::TenantId;
 
 /// A sandbox with low limits, and its folder.
 pub(super) struct TestSandbox {
@@ -52,6 +54,11 @@ fn sandbox_with(change: impl FnOnce(&mut SandboxOptions)) -> TestSandbox {
         sandbox: Sandbox::new(options).unwrap(),
         _folder: folder,
     }
+}
+
+/// Memory for a guest, from a budget of its own.
+pub(super) fn memory() -> Held {
+    Pool::new(1 << 30).take_beyond_limit(TenantId::DEFAULT, 0)
 }
 
 impl TestSandbox {

@@ -9,6 +9,8 @@ use wasmtime_wasi::I32Exit;
 use crate::model::{Failure, Payload, failure::types};
 use crate::replay::HostUnavailable;
 
+use super::limits::NoMemory;
+
 /// Maximum frames of a backtrace in a failure.
 const MAX_FRAMES: usize = 12;
 /// Maximum length of a panic message from the log, in bytes. Longer ones are truncated.
@@ -49,6 +51,9 @@ pub(super) struct Evidence {
 /// The guest may cause later I/O errors itself; they must not count as trouble of the host, because the guest would be
 /// retried forever.
 pub(super) fn host_trouble(error: &Error, instantiated: bool) -> Option<HostUnavailable> {
+    if let Some(NoMemory { needed }) = error.downcast_ref() {
+        return Some(HostUnavailable::NoMemory { needed: *needed });
+    }
     let no_room = error.is::<PoolConcurrencyLimitError>() || (!instantiated && error.is::<std::io::Error>());
     no_room.then(|| HostUnavailable::NoRoom(format!("{error:#}")))
 }

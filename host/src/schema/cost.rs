@@ -1,26 +1,26 @@
 //! Bounds the cost of validating a value with a schema.
 //!
 //! The schema is split into nodes. Some keywords evaluate other schemas on the *same* part of the value (`allOf`,
-//! `anyOf`, `$ref`, …), others on the parts *inside* it (`properties`, `items`, …). From this follows, for each depth,
-//! how often at most a part of the value at that depth is visited; the sum over all parts of a value bounds the cost.
-//! Nodes that evaluate each other on the same part in a cycle would never end, and are rejected.
+//! `anyOf`, `$ref`, …), others on the parts *inside* it (`properties`, `items`, …). These relations
+//! determine the maximum number of visits to a part of the value at each depth. The sum over all parts bounds the cost
+//! of a value. Nodes that evaluate each other on the same part in a cycle would never end, so they are rejected.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-/// Deepest level of a value that is distinguished; the parser of payloads stops at 128 as well.
+/// Maximum depth of the tables. The parser of payloads accepts at most 128 levels, too.
 const MAX_DEPTH: usize = 128;
 /// Maximum number of nodes of a schema.
 const MAX_NODES: usize = 20_000;
 /// Maximum number of references of a schema.
 const MAX_REFERENCES: usize = 2_000;
-/// Maximum nesting of schemas. Surveying, compiling and evaluating a schema recurse to this depth.
+/// Maximum nesting of schemas. The survey, the compilation and the evaluation of a schema recurse to this depth.
 const MAX_NESTING: usize = 256;
-/// Bytes of a string that count as one part of a value.
+/// Number of bytes of a string that count as one part of a value.
 const BYTES_PER_PART: usize = 64;
 
-/// Keywords that this host does not support: they make the target of a reference depend on the context.
+/// Keywords that this host does not support, because they make the target of a reference depend on the context.
 const UNSUPPORTED: [&str; 5] = [
     "$dynamicRef",
     "$recursiveRef",
@@ -32,22 +32,22 @@ const UNSUPPORTED: [&str; 5] = [
 /// The maximum cost, by the depth of a part of the value.
 #[derive(Debug)]
 pub(super) struct CostTable {
-    /// How often a part at that depth is visited.
+    /// The maximum number of visits to a part at this depth.
     visits: Vec<u64>,
-    /// How many schemas deep the evaluation of a part at that depth is nested, and so how much stack it takes.
+    /// The maximum number of nested evaluations at this depth, which determines how much stack validation needs.
     nesting: Vec<u64>,
-    /// Whether strings are matched with patterns, which visits each byte.
+    /// Whether the schema has patterns. Matching visits each byte of a string.
     patterns: bool,
 }
 
 /// A schema or subschema.
 #[derive(Debug, Default)]
 struct Node {
-    /// The cost at the part itself: keywords and the values they compare with.
+    /// The cost at the part itself: the number of keywords, and of the values that they compare with.
     own: u64,
     /// Schemas that are evaluated on the same part.
     same: Vec<usize>,
-    /// Whether `same` is evaluated more than once (to find out what was left unevaluated).
+    /// Whether `same` is evaluated twice, as `unevaluatedItems` and `unevaluatedProperties` require.
     twice: bool,
     /// Schemas of which at most one is evaluated on each part inside.
     one_of_inside: Vec<usize>,
@@ -80,7 +80,7 @@ impl CostTable {
     /// Computes the table of a schema.
     ///
     /// # Errors
-    /// Why the cost cannot be bounded; the text follows "the schema".
+    /// Why the cost cannot be bounded. The text continues a sentence that begins with "the schema".
     pub(super) fn of(schema: &Value) -> Result<Self, String> {
         let mut survey = Survey {
             root: schema,
@@ -134,7 +134,7 @@ impl CostTable {
 }
 
 impl<'s> Survey<'s> {
-    /// The node of a schema, surveyed first if necessary.
+    /// The node of a schema. Surveys the schema if this has not been done.
     fn node(&mut self, schema: &'s Value) -> Result<usize, String> {
         if let Some(known) = self.known.get(&std::ptr::from_ref(schema)) {
             return Ok(*known);
@@ -145,7 +145,7 @@ impl<'s> Survey<'s> {
         }
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
-            return Err(format!("has more than {MAX_NESTING} schemas that lead into each other"));
+            return Err(format!("nests schemas more than {MAX_NESTING} levels deep"));
         }
         // Inserted before its parts are surveyed, so that the survey of a recursive schema ends.
         self.known.insert(std::ptr::from_ref(schema), index);
@@ -215,8 +215,8 @@ impl<'s> Survey<'s> {
             .strip_prefix('#')
             .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
         let outside = || format!("refers to {text:?}; only references within it, like #/$defs/Name, are followed");
-        // In a URI fragment the pointer may be percent-encoded. Names that need this are rejected, rather than decoded
-        // in two places that might differ.
+        // In a URI fragment, the pointer may be percent-encoded. Names that need this are rejected, because this
+        // decoder might differ from that of `jsonschema`.
         let pointer = pointer.filter(|pointer| !pointer.contains('%')).ok_or_else(outside)?;
         let root = self.root;
         let target = root
@@ -226,7 +226,7 @@ impl<'s> Survey<'s> {
     }
 
     fn list(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
-        // Anything but a list is rejected by the compiler of schemas, which has better messages.
+        // `jsonschema` rejects anything but a list, with a better message.
         for schema in value.as_array().into_iter().flatten() {
             nodes.push(self.node(schema)?);
         }
@@ -263,7 +263,10 @@ fn size(value: &Value) -> u64 {
     }
 }
 
-/// Sorts the nodes so that each comes after those it evaluates on the same part.
+/// Sorts the nodes so that each one comes after the nodes that it evaluates on the same part.
+///
+/// # Errors
+/// If there is a cycle.
 fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
@@ -274,13 +277,13 @@ fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
     let mut marks = vec![Mark::New; nodes.len()];
     let mut order = Vec::with_capacity(nodes.len());
     for start in 0..nodes.len() {
-        // Uses an explicit stack: a chain of references may be longer than the thread's stack allows.
+        // Uses an explicit stack, because a chain of references may be too long for the thread's stack.
         let mut stack = vec![(start, 0)];
         while let Some((node, next)) = stack.pop() {
             if next == 0 {
                 match marks[node] {
                     Mark::Done => continue,
-                    Mark::Open => return Err("refers to itself without going into the value".into()),
+                    Mark::Open => return Err("refers to itself without descending into the value".into()),
                     Mark::New => marks[node] = Mark::Open,
                 }
             }
@@ -300,8 +303,8 @@ fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
 }
 
 impl Node {
-    /// Visits to a part at a depth, computed from those of the same schemas at that depth (`now`) and those of the
-    /// schemas inside at the previous depth.
+    /// Maximum number of visits to a part, computed from the visits of the schemas on the same part (`now`) and of the
+    /// schemas inside (`before`, which is the previous row of the table).
     fn visits(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
         let own = before.map_or(self.own, |before| {
             let one = self
@@ -318,7 +321,7 @@ impl Node {
         own.saturating_add(if self.twice { same.saturating_mul(2) } else { same })
     }
 
-    /// Maximum nesting of schemas on the way to a part at a depth.
+    /// Maximum number of nested evaluations, computed from the same rows.
     fn nesting(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
         let same = self.same.iter().map(|same| now[*same]);
         let inside = self.one_of_inside.iter().chain(&self.all_inside);
@@ -329,7 +332,7 @@ impl Node {
     }
 }
 
-/// The value of a quantity at the root, for each depth of a part of the value.
+/// Computes visits or nesting at the root schema, for each depth of a part of the value.
 fn by_depth(
     nodes: &[Node],
     order: &[usize],

@@ -1,10 +1,11 @@
-//! The keywords `type` and `format`, interpreted as the types of functions do.
+//! The keywords `type` and `format`, interpreted as the types in guest code do.
 //!
-//! JSON Schema accepts `10.0` and `1e1` as integers; serde and most other readers do not, so they are not integers
-//! here. JSON Schema also leaves open whether a `format` is checked: here, a format is checked if the types that read
-//! JSON reject other values anyway. Formats that are unknown, or on which readers disagree, accept everything.
+//! JSON Schema accepts `10.0` and `1e1` as integers, but serde and most other parsers do not, so this host rejects
+//! them. JSON Schema also leaves open whether a `format` is checked. This host checks a format if the types that guests
+//! parse JSON into would reject other values anyway. Unknown formats, and formats on which parsers disagree, accept
+//! everything.
 //!
-//! Each check takes at most one step for each byte of a text.
+//! Each check takes linear time.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -69,7 +70,7 @@ impl Type {
 
 /// Whether a number was written without fraction and exponent.
 ///
-/// Integers out of the range of 64 bits have become floats, and cannot be distinguished from floats.
+/// Integers beyond 64 bits were parsed as floats, so floats beyond that range also count as integers.
 fn is_integer(number: &Number) -> bool {
     if number.is_i64() || number.is_u64() {
         return true;
@@ -88,7 +89,7 @@ impl Types {
             Value::Array(names) => names.as_slice(),
             name => std::slice::from_ref(name),
         };
-        let unknown = |name: &Value| ValidationError::custom(format!("there is no type {}", quoted(name)));
+        let unknown = |name: &Value| ValidationError::custom(format!("unknown type {}", quoted(name)));
         let allowed = names
             .iter()
             .map(|name| name.as_str().and_then(Type::from_name).ok_or_else(|| unknown(name)))
@@ -126,7 +127,7 @@ pub(super) struct Format {
     check: Check,
 }
 
-/// What a format requires, of values of the one type that it applies to.
+/// What a format requires. Applies to values of one type only; other values match.
 enum Check {
     Text(fn(&str) -> bool),
     /// Integers from the first to the second, inclusive.

@@ -4,9 +4,9 @@
 
 use super::Used;
 use crate::model::{
-    Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber,
-    InstanceStatus, LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn,
-    TurnNumber,
+    Arrival, Decision, ENTRY_BYTES, Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq,
+    InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId, TenantId,
+    Timestamp, Turn, TurnNumber,
 };
 
 /// An instance to create, with its first message (`Start`) in its inbox.
@@ -171,6 +171,32 @@ impl TurnCommit {
             summary,
             next_execution: None,
         }
+    }
+
+    /// The approximate bytes that the commit takes in memory until it is written, with its encoded form.
+    pub fn bytes(&self) -> u64 {
+        let entries = |count: usize| count as u64 * ENTRY_BYTES;
+        let turn = self.turn.as_ref().map_or(0, |turn| {
+            let arrived: u64 = turn.arrivals.iter().map(Arrival::payload_bytes).sum();
+            let decided: u64 = turn.decisions.iter().map(Decision::payload_bytes).sum();
+            arrived + decided + entries(turn.arrivals.len() + turn.decisions.len())
+        });
+        let started = |started: &Started| {
+            started.input.bytes() + started.events.iter().map(|event| event.payload.bytes()).sum::<u64>()
+        };
+        let children: u64 = self.children.iter().map(|child| started(&child.started)).sum();
+        let messages: u64 = self.messages.iter().map(|message| message.item.payload_bytes()).sum();
+        let kept: u64 = self.kept.iter().map(|event| event.payload.bytes()).sum();
+        let attempts: u64 = self.attempts.iter().map(|attempt| attempt.failure.bytes()).sum();
+        let logs: u64 = self.logs.iter().map(|line| line.message.len() as u64).sum();
+        let creation = self.creation.as_ref();
+        let status = self.summary.custom_status.as_ref().and_then(Option::as_ref);
+        let single = creation.map_or(0, |creation| started(&creation.instance.started))
+            + self.next_execution.as_ref().map_or(0, started)
+            + status.map_or(0, Payload::bytes);
+        let rows = self.children.len() + self.messages.len() + self.kept.len() + self.attempts.len() + self.logs.len();
+        let consumed = self.consumed.len() + self.taken_events.len();
+        2 * (turn + children + messages + kept + attempts + logs + single + entries(4 * rows + consumed))
     }
 
     /// A commit that creates an instance without running its first turn.

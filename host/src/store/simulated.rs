@@ -1,9 +1,9 @@
 //! A simulated disk: the content of a database file in memory, with injected faults.
 //!
 //! Replaces SQLite below the [seam](super::backend); everything above it is real. A [`Disk`] outlives the runtime of a
-//! simulated host, but a transaction that was not committed does not. A [`FaultPlan`] decides for each step how long it
-//! takes, whether it fails, and whether the host ends during it. The tests of the store run over both backends and
-//! prove that they give the same answers.
+//! simulated host, but uncommitted transactions do not. A [`FaultPlan`] decides for each step how long it takes,
+//! whether it fails, and whether the host ends during it. The store's tests run over both backends, to prove that both
+//! give the same answers.
 
 mod catalogue;
 mod check;
@@ -25,7 +25,7 @@ use super::{
     writer::WriteGate,
 };
 
-/// A step of the disk.
+/// A kind of operation on the disk, for which the fault plan chooses the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Answer a query.
@@ -45,16 +45,16 @@ pub(crate) enum Ending {
     Done,
     /// The step fails and changes nothing.
     Fails,
-    /// The host ends before the step is done: the call never returns.
+    /// The host ends before the step takes effect; the call never returns.
     HostEndsBefore,
-    /// The host ends after the step is done, but before it is answered: the call never returns.
+    /// The host ends after the step took effect, but before its answer arrives; the call never returns.
     HostEndsAfter,
 }
 
 /// The result and the duration of a step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Treatment {
-    /// The time until the step is done.
+    /// The time until the step takes effect.
     pub(crate) before: Duration,
     /// The time from then until the answer arrives.
     pub(crate) after: Duration,
@@ -70,22 +70,22 @@ pub(crate) trait FaultPlan: Send + Sync {
     fn committed(&self, before: &Content, after: &Content);
 }
 
-/// A bug that is planted to prove that the checkers detect it.
+/// A bug planted in the disk, to prove that the checkers detect it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sabotage {
-    /// Some turns are not written with the rest of their commit.
+    /// Some turns are missing from their commit.
     LosesTurns,
-    /// The last commit is lost in a crash, although it was answered.
+    /// A crash loses the last commit, although it was acknowledged.
     AnswersBeforeCommit,
     /// Some outcomes are written into the history twice.
     RepeatsOutcomes,
     /// Consumed messages stay in the inbox.
     KeepsMessages,
-    /// After a restart, no instance is woken at its time.
+    /// Changes of an instance do not store its wake-up time, so it does not wake in time after a restart.
     ForgetsWakeUps,
-    /// Some turns are overwritten later.
+    /// Some turns are overwritten by the next turn.
     RewritesTurns,
-    /// Some pending events are lost when an execution continues as new.
+    /// A pending event is lost when an execution continues as new.
     LosesEvents,
 }
 
@@ -96,15 +96,15 @@ pub(crate) struct Disk(Arc<Mutex<State>>);
 struct State {
     /// The committed content.
     content: Content,
-    /// The content after a crash: the same, unless a planted bug loses commits.
+    /// The content after a crash. Equal to `content`, unless a planted bug loses commits.
     durable: Content,
     fault_plan: Arc<dyn FaultPlan>,
     /// The epoch of the newest owner.
     epoch: Epoch,
     sabotage: Option<Sabotage>,
-    /// The number of commits so far, to select those in which a planted bug shows.
+    /// The number of commits so far. Some planted bugs show only in every fifth commit.
     commits: u64,
-    /// The maximum number of events, and of names, that a query reads.
+    /// The maximum number of events, and of event names, that a query reads.
     events_at_once: usize,
 }
 
@@ -115,7 +115,7 @@ impl fmt::Debug for Disk {
 }
 
 impl Treatment {
-    /// The step succeeds at once.
+    /// The step succeeds immediately.
     pub(crate) const SMOOTH: Self = Self {
         before: Duration::ZERO,
         after: Duration::ZERO,
@@ -138,7 +138,7 @@ impl Disk {
         })))
     }
 
-    /// Makes queries read so few events that most instances have more.
+    /// Limits queries to two events, so that most instances have more than one page.
     pub(crate) fn read_few_events(&self) {
         self.lock().events_at_once = 2;
     }
@@ -152,7 +152,7 @@ impl Disk {
         self.lock().content.clone()
     }
 
-    /// Crashes the host.
+    /// Resets the content to what survives a crash of the host.
     pub(crate) fn crash(&self) {
         let mut state = self.lock();
         state.content = state.durable.clone();
@@ -178,7 +178,10 @@ impl Disk {
         self.lock().sabotage
     }
 
-    /// Applies the fault plan to a step until the step is done.
+    /// Asks the fault plan how to treat the step, and waits until the step takes effect.
+    ///
+    /// # Errors
+    /// If the fault plan lets the step fail.
     async fn begin_step(&self, step: Step) -> Result<Treatment, Error> {
         let fault_plan = self.lock().fault_plan.clone();
         let treatment = fault_plan.of(step);
@@ -193,7 +196,7 @@ impl Disk {
         }
     }
 
-    /// Waits until the answer arrives.
+    /// Waits until the answer of the step arrives.
     async fn end_step(&self, treatment: Treatment) {
         if treatment.ending == Ending::HostEndsAfter {
             std::future::pending::<()>().await;
@@ -209,7 +212,7 @@ impl Disk {
         found
     }
 
-    /// Commits the last of these stages; the others are the steps that led to it.
+    /// Commits the last stage. The fault plan observes each stage on its own.
     fn commit(&self, stages: Vec<Content>) {
         let content = stages.last().expect("a transaction has an end").clone();
         let (mut before, fault_plan) = {
@@ -235,7 +238,7 @@ impl Disk {
     }
 }
 
-/// Waits, or at least yields to other tasks: a real database answers from another thread.
+/// Waits. Yields even if the time is zero, because a real database answers from another thread.
 async fn pass(time: Duration) {
     if time.is_zero() {
         tokio::task::yield_now().await;
@@ -248,7 +251,7 @@ impl Store {
     /// Opens the store on a simulated disk.
     ///
     /// # Errors
-    /// When the fault plan says so.
+    /// If the fault plan lets a step fail.
     pub(crate) async fn open_simulated(disk: &Disk) -> Result<(Self, StoreService), Error> {
         let opened = Opened {
             connection: Connection::Simulated(Session::new(disk.clone())),

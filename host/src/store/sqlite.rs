@@ -97,7 +97,7 @@ impl StoreOptions {
     }
 }
 
-/// The work on the file beside the writer: checkpoints, and the lock.
+/// Work beside the writer: checkpoints, and the lock of the folder.
 pub(super) struct Upkeep {
     checkpointer: Checkpointer,
     readers: Readers,

@@ -1,8 +1,8 @@
-//! The certificate of the host with its key, loaded at start and again whenever its files have changed.
+//! The certificate and key of the host, loaded at start and reloaded when their files change.
 //!
-//! Hosts outlive certificates. Changes are detected by content and not by modification time, which is useless if a tool
-//! preserves it or swaps links. So new files may arrive in any way and order: a pair that does not match is not used,
-//! and the previous pair stays in use until one matches.
+//! Hosts run longer than certificates are valid. Changes are detected by content, not by modification time, because
+//! tools may preserve the time or swap links. New files may arrive in any order: while key and certificate do not
+//! match, the host keeps using the previous pair.
 
 use std::{
     fmt, fs, io,
@@ -22,22 +22,22 @@ use zeroize::Zeroizing;
 
 use super::provider;
 
-/// How often the files are checked. A renewed certificate overlaps the previous one by days; the interval is short for
-/// people who wait for the reload.
+/// How often the files are checked. Renewed certificates overlap the previous ones by days, but operators who renew one
+/// should not have to wait for the reload.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The only protocol over TLS, as negotiated in the handshake (ALPN).
 const PROTOCOL: &[u8] = b"http/1.1";
 
-/// The bits of a file's mode that give access to others than its owner.
+/// The bits of a file's mode that give access to its group and to other users.
 const OTHERS: u32 = 0o077;
 
-/// The files of certificate and key, both in PEM format.
+/// The files of the certificate and its key, both in PEM format.
 #[derive(Debug, Clone)]
 pub struct CertificateFiles {
-    /// The certificate, followed by the intermediate ones up to an authority that clients trust.
+    /// The certificate, followed by the intermediate certificates up to an authority that clients trust.
     pub certificate: PathBuf,
-    /// The key, not encrypted: PKCS#8, PKCS#1 or SEC1.
+    /// The unencrypted key: PKCS#8, PKCS#1 or SEC1.
     pub key: PathBuf,
 }
 
@@ -52,8 +52,8 @@ struct Shown {
 
 struct Now {
     config: Arc<ServerConfig>,
-    /// The content of the files when they were last checked, or why they could not be read, so that each change is
-    /// handled, and each error reported, only once.
+    /// The content of the files at the last check, or why they could not be read. Each change is handled, and each
+    /// error reported, only once.
     seen: Result<Fingerprint, String>,
 }
 
@@ -66,7 +66,7 @@ pub enum CertificateError {
     /// One of the files cannot be read.
     #[error("the file {} cannot be read: {}", .0.display(), .1)]
     Unreadable(PathBuf, io::Error),
-    /// The certificate file has no certificate.
+    /// The certificate file does not contain a certificate.
     #[error("the file {} has no certificate in PEM format", .0.display())]
     NoCertificate(PathBuf),
     /// The certificate cannot be used.
@@ -77,13 +77,13 @@ pub enum CertificateError {
         /// What is wrong with the certificate.
         reason: String,
     },
-    /// The key file has no key.
+    /// The key file does not contain an unencrypted key.
     #[error("the file {} has no key in PEM format (PKCS#8, PKCS#1 or SEC1, not encrypted)", .0.display())]
     NoKey(PathBuf),
-    /// The key cannot be used. The error has no details, which could reveal parts of the key.
+    /// The key cannot be used. The error has no details, because they could reveal parts of the key.
     #[error("the file {} has a key that cannot be used; use RSA, ECDSA (P-256, P-384) or Ed25519", .0.display())]
     BadKey(PathBuf),
-    /// Both are valid, but the key belongs to another certificate.
+    /// Both files are valid, but the key belongs to another certificate.
     #[error(
         "the key in {} does not belong to the first certificate in {}",
         .0.key.display(), .0.certificate.display()
@@ -92,10 +92,10 @@ pub enum CertificateError {
 }
 
 impl Certificate {
-    /// Loads certificate and key.
+    /// Loads the certificate and its key.
     ///
     /// # Errors
-    /// If one of them cannot be read or used, or they do not match.
+    /// If a file cannot be read or used, or the two do not match.
     pub fn load(files: CertificateFiles) -> Result<Self, CertificateError> {
         let pair = Pair::read(&files)?;
         let config = pair.config(&files)?;
@@ -107,15 +107,15 @@ impl Certificate {
         Ok(Self(Arc::new(Shown { files, now })))
     }
 
-    /// The configuration of the next handshake.
+    /// The TLS configuration for the next handshake.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         self.now().config.clone()
     }
 
-    /// Checks the files. Returns whether a new certificate was found, which is used from now on.
+    /// Checks the files. Returns whether they changed; new handshakes then use the new certificate.
     ///
     /// # Errors
-    /// If the new files cannot be used, once for each change. The previous certificate stays in use.
+    /// If the new files cannot be used. Reported once per change; the previous certificate stays in use.
     pub fn look(&self) -> Result<bool, CertificateError> {
         let Shown { files, .. } = &*self.0;
         let pair = Pair::read(files);
@@ -133,7 +133,7 @@ impl Certificate {
         Ok(true)
     }
 
-    /// Checks the files at an interval until `stop` is cancelled.
+    /// Checks the files every [`LOOK_EVERY`] until `stop` is cancelled.
     pub(crate) async fn keep_current(&self, stop: &CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
             let shown = self.clone();
@@ -160,7 +160,7 @@ impl Certificate {
     }
 }
 
-/// Hides the key, which is nested inside.
+/// Omits the key.
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.0.files.certificate.display())
@@ -202,7 +202,7 @@ impl Pair {
         }
         let key = PrivateKeyDer::from_pem_slice(&self.key);
         let key = key.map_err(|_| CertificateError::NoKey(files.key.clone()))?;
-        // Checked separately, to know which of the two files is wrong.
+        // Checked separately, so that the error names the right file.
         if provider().key_provider.load_private_key(key.clone_key()).is_err() {
             return Err(CertificateError::BadKey(files.key.clone()));
         }
@@ -220,8 +220,8 @@ impl Pair {
     }
 }
 
-/// Warns if others than its owner can read or change the key. Only a warning, because some give a group access to such
-/// files.
+/// Warns if other users than the owner can access the key. This is not an error, because some operators give a group
+/// access to such files.
 fn warn_of_others(key: &Path) {
     if fs::metadata(key).is_ok_and(|file| file.permissions().mode() & OTHERS != 0) {
         tracing::warn!(key = %key.display(), "the key file is accessible to other users; run `chmod 600` on it");
@@ -252,7 +252,7 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
 -----END EC PRIVATE KEY-----
 ";
 
-    /// The two files, in their own folder.
+    /// The two files, in a temporary folder.
     struct Folder {
         files: CertificateFiles,
         _folder: TempDir,
@@ -324,7 +324,7 @@ AwEHoUQDQgAEqW5ge2UGXFfi3eqQRZsGvyEO6alURt9MaT6sFpnec06PK90aPLsF
             error(SERVICE, RENEWED_KEY),
             "the key in host.key does not belong to the first certificate in host.pem"
         );
-        // The authority first, as in a chain in the wrong order.
+        // A chain in the wrong order: the authority comes first.
         assert_eq!(
             error(&format!("{AUTHORITY}{SERVICE}"), SERVICE_KEY),
             "the key in host.key does not belong to the first certificate in host.pem"

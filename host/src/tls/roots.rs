@@ -9,14 +9,14 @@ use tokio_rustls::rustls::{
 
 use super::provider;
 
-/// Certificate authorities that are trusted in addition to those of Mozilla, for services inside a company.
+/// Certificate authorities that the host trusts in addition to Mozilla's, for example those of a company.
 #[derive(Debug, Clone)]
 pub struct ExtraRoots(RootCertStore);
 
 /// Why a file of certificate authorities is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RootsError {
-    /// The file has no certificate.
+    /// The file does not contain a certificate.
     #[error("has no certificate in PEM format")]
     None,
     /// A certificate cannot be parsed.
@@ -33,7 +33,7 @@ impl ExtraRoots {
     /// Reads all certificates of a file in PEM format.
     ///
     /// # Errors
-    /// If there is none, or one cannot be parsed.
+    /// If there is no certificate, or one cannot be parsed.
     pub fn from_pem(pem: &[u8]) -> Result<Self, RootsError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(pem) {
@@ -48,8 +48,8 @@ impl ExtraRoots {
         Ok(Self(roots))
     }
 
-    /// A TLS configuration that trusts these and Mozilla's authorities, which are built in, so that every machine
-    /// trusts the same ones.
+    /// A TLS configuration that trusts these authorities and Mozilla's. The latter are built in, so that the host
+    /// trusts the same authorities on every machine.
     pub(crate) fn client_config(&self) -> Arc<ClientConfig> {
         let mut roots = self.0.clone();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());

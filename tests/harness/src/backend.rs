@@ -1,4 +1,4 @@
-//! The samples' backend: its state, and ways to make it misbehave.
+//! The samples' backend: access to its state, and fault injection.
 
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ impl Backend {
         }
     }
 
-    /// Its base URL, which inputs contain.
+    /// The base URL, which tests pass to orchestrations in their inputs.
     pub fn url(&self) -> &str {
         &self.server.url
     }
@@ -42,26 +42,26 @@ impl Backend {
             .expect(200)
     }
 
-    /// Sends a PUT.
+    /// Sends a PUT of JSON.
     pub async fn put(&self, path: &str, body: Value) {
         let answer = Answer::of(self.client.put(format!("{}{path}", self.url())).json(&body)).await;
         assert!(answer.status < 300, "{path}: {:#}", answer.body);
     }
 
-    /// Sends a POST and returns the body.
+    /// Sends a POST of JSON and returns the body of the response.
     pub async fn post(&self, path: &str, body: Value) -> Value {
         let answer = Answer::of(self.client.post(format!("{}{path}", self.url())).json(&body)).await;
         assert!(answer.status < 300, "{path}: {:#}", answer.body);
         answer.body
     }
 
-    /// Delays the calls of an area of the API.
+    /// Delays the responses of an area of the API, such as `payments`.
     pub async fn delay(&self, area: &str, milliseconds: u64) {
         self.put(&format!("/control/faults/{area}"), json!({ "delayMs": milliseconds }))
             .await;
     }
 
-    /// Ends the fault of an area.
+    /// Removes the fault of an area.
     pub async fn behave(&self, area: &str) {
         let answer = Answer::of(self.client.delete(format!("{}/control/faults/{area}", self.url()))).await;
         assert!(answer.status < 300, "{area}: {:#}", answer.body);

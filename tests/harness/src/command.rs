@@ -1,4 +1,4 @@
-//! The command line, as people and scripts use it.
+//! Runs the command line, as people and scripts do.
 
 use std::process::Stdio;
 
@@ -11,14 +11,14 @@ use crate::programs;
 pub struct Command {
     /// The exit code.
     pub code: i32,
-    /// Its standard output.
+    /// The standard output.
     pub stdout: String,
-    /// Its standard error.
+    /// The standard error.
     pub stderr: String,
 }
 
 impl Command {
-    /// Runs a command against the host at that URL.
+    /// Runs a command against the host at `url`, with an API key if there is one.
     pub async fn run(args: &[&str], url: &str, key: Option<&str>) -> Self {
         let output = tokio::process::Command::new(programs::windlass())
             .args(args)
@@ -36,7 +36,7 @@ impl Command {
         }
     }
 
-    /// Its standard output, as JSON.
+    /// Parses the standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))

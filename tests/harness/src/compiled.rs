@@ -1,7 +1,7 @@
-//! A cache of compiled modules that tests share: compiling takes seconds, and every test has its own host.
+//! A cache of compiled modules that tests share, because compiling takes seconds and every test has its own host.
 //!
-//! The host looks in the folder `compiled` of its data, by digest and by fingerprint of its compiler; whatever one host
-//! stores there is valid for any other host of the same build. So the copies are separated by the build of the host.
+//! A host stores compiled modules in the folder `compiled` of its data, by digest and by fingerprint of its compiler.
+//! Any host of the same build can use them, so the cache has a folder per build.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::programs;
 
-/// Copies the modules that earlier tests have compiled to where a host finds them.
+/// Puts the modules that earlier tests have compiled into a data folder.
 pub(crate) fn lend(data: &Path) {
     let target = data.join("compiled");
     if let Ok(files) = fs::read_dir(kept()) {
@@ -21,7 +21,7 @@ pub(crate) fn lend(data: &Path) {
     }
 }
 
-/// Stores the modules that a host has compiled.
+/// Adds the modules that a host has compiled to the cache.
 pub(crate) fn keep(data: &Path) {
     let kept = kept();
     if create_private(&kept).is_err() {
@@ -32,7 +32,8 @@ pub(crate) fn keep(data: &Path) {
     }
 }
 
-/// Copies a file atomically, since other tests do the same concurrently. Fails if it exists, which is equivalent.
+/// Links a compiled module into a folder. A link is atomic, and other tests do the same concurrently. Callers ignore
+/// errors: if the file exists already, it is the same.
 fn place(file: &Path, folder: &Path) -> io::Result<()> {
     let is_artefact = file.extension().is_some_and(|extension| extension == "cwasm");
     match file.file_name() {

@@ -16,7 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const CERTIFICATE: &[u8] = include_bytes!("../certificates/service.pem");
 const KEY: &[u8] = include_bytes!("../certificates/service.key");
 
-/// A TLS proxy in front of one server, open until it is dropped.
+/// A TLS proxy in front of one server. Accepts connections until it is dropped.
 #[derive(Debug)]
 pub struct Encrypted {
     url: String,
@@ -24,7 +24,7 @@ pub struct Encrypted {
 }
 
 impl Encrypted {
-    /// Starts a proxy for the server at that URL.
+    /// Starts a proxy for the server at the `http://` URL.
     pub async fn way_to(url: &str) -> Self {
         let server = url.strip_prefix("http://").expect("a plain server").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -52,19 +52,19 @@ impl Encrypted {
         &self.url
     }
 
-    /// The file of the authority that issued its certificate.
+    /// The certificate file of the authority that issued the proxy's certificate.
     pub fn authority() -> PathBuf {
         Self::file("authority.pem")
     }
 
-    /// A file of the folder `certificates`, whose README describes them.
+    /// The path of a file in the folder `certificates`; its README describes the files.
     pub fn file(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("harness/certificates")
             .join(name)
     }
 
-    /// Connects to the server at that `https://` URL, trusting only that authority.
+    /// Connects to the server at the `https://` URL, and trusts only this authority.
     ///
     /// # Errors
     /// If no server responds, or its certificate is not valid.

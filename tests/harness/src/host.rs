@@ -19,7 +19,7 @@ use crate::{compiled, programs};
 pub struct HostOptions {
     /// Additional arguments of `windlass serve`.
     pub args: Vec<String>,
-    /// Start with a copy of this data folder, whose host is not running.
+    /// Starts with a copy of this data folder. No host may be using the original.
     pub copy_of: Option<PathBuf>,
     /// How many files its process may open, instead of the usual limit.
     pub max_files: Option<u32>,
@@ -63,32 +63,32 @@ impl Host {
         }
     }
 
-    /// Its base URL, which changes with each restart.
+    /// The base URL. Changes with each restart.
     pub fn url(&self) -> &str {
         &self.server.url
     }
 
-    /// Its data folder.
+    /// The data folder.
     pub fn data(&self) -> PathBuf {
         folder(&self.data)
     }
 
-    /// Its standard error, over all restarts.
+    /// The standard error of this start and all earlier ones.
     pub fn log(&self) -> String {
         self.server.log()
     }
 
-    /// Current resident memory of its process, in bytes.
+    /// Current resident memory of the process, in bytes.
     pub fn resident_bytes(&self) -> u64 {
         self.server.memory("VmRSS")
     }
 
-    /// Peak resident memory of its process, in bytes.
+    /// Peak resident memory of the process, in bytes.
     pub fn peak_resident_bytes(&self) -> u64 {
         self.server.memory("VmHWM")
     }
 
-    /// Bytes that its process has written to files and sockets.
+    /// Bytes that the process has written to files and sockets since it started.
     pub fn written_bytes(&self) -> u64 {
         self.server.written_bytes()
     }
@@ -98,12 +98,12 @@ impl Host {
         self.server.kill().await;
     }
 
-    /// Starts it again on the same data.
+    /// Starts the host again on the same data.
     pub async fn restart(&mut self) {
         self.server = serve(&self.args, self.max_files, self.data.path()).await;
     }
 
-    /// Starts it again with other values of some flags: names and values alternate.
+    /// Starts the host again on the same data, with other values of some flags. Names and values alternate in `flags`.
     pub async fn restart_with(&mut self, flags: &[&str]) {
         for flag in flags.iter().step_by(2) {
             if let Some(at) = self.args.iter().position(|arg| arg == flag) {
@@ -114,18 +114,18 @@ impl Host {
         self.restart().await;
     }
 
-    /// Kills it with SIGKILL and starts it again on the same data.
+    /// Kills the host with SIGKILL and starts it again on the same data.
     pub async fn crash(&mut self) {
         self.kill().await;
         self.restart().await;
     }
 
-    /// Sends SIGTERM.
+    /// Sends SIGTERM, which begins a graceful shutdown.
     pub fn ask_to_end(&self) {
         self.server.ask_to_end();
     }
 
-    /// Waits until its process has exited.
+    /// Waits until the process has exited.
     pub async fn ended(&mut self) -> ExitStatus {
         let status = self.server.ended().await;
         compiled::keep(&self.data());
@@ -152,7 +152,7 @@ impl Host {
         self.request_as(self.key(), method, path)
     }
 
-    /// A request with that API key, or without one.
+    /// A request with this API key, or without one.
     pub fn request_as(&self, key: Option<&str>, method: Method, path: &str) -> RequestBuilder {
         let request = self.client.request(method, format!("{}{path}", self.url()));
         match key {
@@ -161,27 +161,27 @@ impl Host {
         }
     }
 
-    /// GET
+    /// Sends a GET.
     pub async fn get(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path)).await
     }
 
-    /// GET to a host that may be shutting down.
+    /// Sends a GET to a host that may be shutting down; `None` if it does not respond.
     pub async fn try_get(&self, path: &str) -> Option<Answer> {
         Answer::try_of(self.request(Method::GET, path)).await.ok()
     }
 
-    /// DELETE
+    /// Sends a DELETE.
     pub async fn delete(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::DELETE, path)).await
     }
 
-    /// POST of JSON
+    /// Sends a POST of JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         Answer::of(self.request(Method::POST, path).json(body)).await
     }
 
-    /// POST without a body
+    /// Sends a POST without a body.
     pub async fn tell(&self, path: &str) -> Answer {
         Answer::of(self.request(Method::POST, path)).await
     }
@@ -191,12 +191,12 @@ impl Host {
         Answer::of(request).await
     }
 
-    /// Its metrics since it started.
+    /// Reads the metrics, which count from the last start.
     pub async fn metrics(&self) -> Metrics {
         Metrics::of(self.get("/metrics").await)
     }
 
-    /// Uploads bytes as a module of that name.
+    /// Uploads bytes as a module with this name.
     pub async fn upload(&self, name: &str, bytes: Vec<u8>) -> Answer {
         let request = self.request(Method::PUT, &format!("/v1/modules/{name}"));
         Answer::of(request.header("content-type", "application/wasm").body(bytes)).await
@@ -214,7 +214,7 @@ async fn serve(args: &[String], max_files: Option<u32>, scratch: &Path) -> Serve
     Server::start("windlass", Path::new("bash"), &limited, log).await
 }
 
-/// The data folder, beside the log, which must not be in it.
+/// The data folder. The log lies beside it, because it must not be in the data folder.
 fn folder(scratch: &TempDir) -> PathBuf {
     scratch.path().join("data")
 }

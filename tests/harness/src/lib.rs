@@ -1,8 +1,8 @@
-//! What the tests that run the real host share.
+//! Shared code of the tests that run the real host.
 //!
 //! A [`World`] is a host and the samples' backend, as child processes with their own data folders on free ports. Tests
-//! use them over HTTP and on the command line, as users do; nothing here links the host. [`World::stop`] ends every
-//! test: it shuts the host down gracefully, and `windlass check` replays every history that the test has produced.
+//! use them over HTTP and on the command line, as users do; nothing here links the host. Every test ends with
+//! [`World::stop`], which shuts the host down gracefully and replays every history of the test with `windlass check`.
 
 mod answer;
 mod backend;

@@ -1,8 +1,8 @@
 //! Load that records what the host acknowledged, and checks it at the end.
 //!
-//! Chains are started (with ids from the client, with idempotency keys, or both), and numbered events are raised for
-//! instances that collect them. If a request gets no response, it is unknown whether it was carried out; one with a key
-//! is repeated until it is answered, which must not carry it out twice.
+//! Clients start chains (with their own ids, with idempotency keys, or both), and raise numbered events for instances
+//! that collect them. A request without a response may have been carried out or not. Clients repeat those that have a
+//! key until they get a response, and the host must not carry them out twice.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,23 +16,23 @@ use serde_json::{Value, json};
 use crate::answer::Answer;
 use crate::world::World;
 
-/// Concurrent clients that start chains, one request at a time each.
+/// Concurrent clients that start chains. Each sends one request at a time.
 const STARTERS: usize = 12;
 
 /// Concurrent clients that raise events.
 const SENDERS: usize = 4;
 
-/// Instances that collect events, started again for each host. Histories that grow for ever would take long to replay,
-/// and an instance whose turn is in progress at three kills in a row correctly becomes stuck.
+/// Instances that collect events. Each run of the host gets new ones: ever longer histories would take long to replay,
+/// and an instance whose turn is interrupted by three kills in a row correctly becomes stuck.
 const COLLECTORS: usize = 4;
 
-/// Events go to this many of the newest collectors, so that some of them are older than the host.
+/// Events go to this many of the newest collectors, so that some of these were started by an earlier run of the host.
 const NEWEST: usize = 3 * COLLECTORS;
 
-/// Separates the numbers of the senders.
+/// The size of each sender's range of event numbers.
 const NUMBERS_OF_A_SENDER: i64 = 1_000_000;
 
-/// Concurrent requests while everything is checked at the end.
+/// Concurrent requests of the final check.
 const LOOKS: usize = 16;
 
 /// The load, with the record of its requests.
@@ -40,11 +40,11 @@ const LOOKS: usize = 16;
 pub struct Load {
     client: Client,
     random: Cell<u64>,
-    /// By the text that is both input and output.
+    /// Starts by text, which is both the input and the expected output.
     starts: RefCell<BTreeMap<String, Start>>,
     /// Whether the start of each collector was accepted.
     collectors: RefCell<Vec<bool>>,
-    /// By the number that is the payload.
+    /// Events by number, which is the payload.
     events: RefCell<BTreeMap<i64, Event>>,
     repeated: Cell<u32>,
 }
@@ -54,8 +54,9 @@ pub struct Load {
 struct Start {
     path: String,
     key: Option<String>,
-    /// The id chosen by the client, or returned by a response.
+    /// The id that the client chose or a response returned.
     id: Option<String>,
+    /// Whether the host acknowledged the request.
     promised: bool,
 }
 
@@ -63,15 +64,17 @@ struct Start {
 #[derive(Debug, Clone, Copy)]
 struct Event {
     collector: usize,
+    /// Whether the request has an idempotency key.
     keyed: bool,
+    /// Whether the host acknowledged the request.
     promised: bool,
 }
 
-/// No response: the host is gone, or is shutting down.
+/// The host did not carry out the request or did not respond: it was killed, or is shutting down.
 struct Lost;
 
 impl Load {
-    /// Creates a load that has sent nothing. The same seed makes the same choices.
+    /// Creates a load that has not sent any requests. The same seed makes the same choices.
     pub fn new(seed: u64) -> Self {
         Self {
             client: Client::new(),
@@ -98,7 +101,7 @@ impl Load {
         Duration::from_micros(self.choose(micros))
     }
 
-    /// Loads the host at that address until it is gone.
+    /// Sends requests to the host until it stops responding.
     pub async fn run(&self, url: &str) {
         let known = self.collectors.borrow().len();
         self.collectors.borrow_mut().resize(known + COLLECTORS, false);
@@ -110,7 +113,7 @@ impl Load {
         futures::join!(starters, senders);
     }
 
-    /// Starts the collectors that are not known to be started.
+    /// Starts the collectors whose start was not acknowledged.
     async fn start_collectors(&self, url: &str) -> Result<(), Lost> {
         let missing: Vec<usize> = {
             let collectors = self.collectors.borrow();
@@ -126,7 +129,7 @@ impl Load {
         Ok(())
     }
 
-    /// One of the newest collectors.
+    /// Chooses one of the newest collectors.
     fn collector(&self) -> usize {
         let newest = self.collectors.borrow().len();
         newest - 1 - self.index(NEWEST.min(newest))
@@ -147,7 +150,7 @@ impl Load {
             if self.start(url, &text).await.is_err() {
                 return;
             }
-            // Sometimes a client repeats a request although it got the response.
+            // Some clients repeat a request although they got a response.
             if self.choose(8) == 0 && self.repeat_one(url).await.is_err() {
                 return;
             }
@@ -158,7 +161,7 @@ impl Load {
         let (own_id, keyed) = [(true, false), (false, true), (true, true)][self.index(3)];
         let id = own_id.then(|| format!("chain-{text}"));
         let mut query = Vec::from_iter(id.as_ref().map(|id| format!("instanceId={id}")));
-        // Half of them wait for the end, which keeps the load in step with the host.
+        // Half of the starts wait for the end of the chain, so that the load does not run ahead of the host.
         query.extend((self.choose(2) == 0).then(|| "wait=20s".to_owned()));
         Start {
             path: format!("/v1/orchestrations/BenchChain?{}", query.join("&")),
@@ -179,7 +182,7 @@ impl Load {
         let id = body["id"].as_str().or(body["instanceId"].as_str());
         let id = id.unwrap_or_else(|| panic!("no id: {body:#}")).to_owned();
         if let Some(before) = &start.id {
-            assert_eq!(*before, id, "a key of {text} stands for one instance");
+            assert_eq!(*before, id, "the response to the start of {text} has another id");
         }
         if body["runtimeStatus"].is_string() {
             assert_eq!(
@@ -188,12 +191,12 @@ impl Load {
             );
         }
         let mut starts = self.starts.borrow_mut();
-        let noted = starts.get_mut(text).expect("it was noted before it was sent");
-        (noted.id, noted.promised) = (Some(id), true);
+        let recorded = starts.get_mut(text).expect("the start was recorded before it was sent");
+        (recorded.id, recorded.promised) = (Some(id), true);
         Ok(())
     }
 
-    /// Repeats a start with a key that was already answered.
+    /// Repeats an acknowledged start that has a key.
     async fn repeat_one(&self, url: &str) -> Result<(), Lost> {
         let candidates: Vec<String> = {
             let starts = self.starts.borrow();
@@ -209,7 +212,7 @@ impl Load {
 
     async fn raise_until_lost(&self, url: &str, sender: usize) {
         let first = NUMBERS_OF_A_SENDER * i64::try_from(sender).expect("a few senders");
-        // A collector must see the events of one sender in order, so nothing overtakes an unanswered event.
+        // Collectors must get the events of a sender in order, so the sender repeats an unanswered one first.
         let mine = first..first + NUMBERS_OF_A_SENDER;
         let mut next = {
             let events = self.events.borrow();
@@ -267,7 +270,7 @@ impl Load {
         }
     }
 
-    /// How many starts were accepted so far.
+    /// The number of starts that the host has acknowledged so far.
     pub fn accepted_starts(&self) -> usize {
         let starts = self.starts.borrow();
         starts.values().filter(|start| start.promised).count()
@@ -289,10 +292,10 @@ impl Load {
         unanswered.map(|(number, _)| *number).collect()
     }
 
-    /// Waits on a running host until everything has ended, and checks it all. Returns a summary line.
+    /// Waits until every instance has completed, and checks the results. Returns a summary line.
     ///
     /// # Panics
-    /// If an acknowledged request was not carried out, or anything happened twice.
+    /// If an acknowledged request was not carried out, or any request was carried out twice.
     pub async fn settle(&self, world: &World) -> String {
         assert!(
             self.start_collectors(world.url()).await.is_ok(),
@@ -318,8 +321,8 @@ impl Load {
         )
     }
 
-    /// Checks that each collector has every accepted event once, every unanswered one at most once, and no others, and
-    /// that those of one sender are in order.
+    /// Checks that each collector got every acknowledged event once, every unanswered one at most once and no others,
+    /// and that it got the events of each sender in order.
     async fn check_events(&self, world: &World) {
         let collectors = self.collectors.borrow().len();
         for collector in 0..collectors {
@@ -345,8 +348,8 @@ impl Load {
         }
     }
 
-    /// Checks that each accepted chain has completed, and that an unanswered one is complete or absent. Returns how
-    /// many are absent.
+    /// Checks that each acknowledged chain has completed, and that each unanswered one has completed or does not exist.
+    /// Returns how many do not exist.
     async fn check_starts(&self, world: &World) -> usize {
         let starts = self.starts.borrow().clone();
         let absent = stream::iter(starts).map(async |(text, start)| {
@@ -360,7 +363,7 @@ impl Load {
         absent.buffer_unordered(LOOKS).fold(0, async |sum, one| sum + one).await
     }
 
-    /// Checks that no other instance exists: a repeated key started nothing new.
+    /// Checks that no other instance exists, because a repeated key must not start another one.
     async fn check_nothing_else(&self, world: &World) {
         let known: BTreeSet<String> = self
             .starts

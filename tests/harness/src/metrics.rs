@@ -12,7 +12,7 @@ impl Metrics {
         Self(text.as_str().expect("metrics are not JSON").to_owned())
     }
 
-    /// The value of a sample, whose name includes its labels: `windlass_turns_total`, `…{status="failed"}`.
+    /// The value of a sample. The name includes the labels: `windlass_turns_total`, `…{status="failed"}`.
     #[track_caller]
     pub fn number(&self, sample: &str) -> f64 {
         let line = self

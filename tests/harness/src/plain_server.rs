@@ -1,4 +1,4 @@
-//! A server for outgoing requests that records which connection each request used.
+//! A server for outgoing requests. Records which connection each request used.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,15 +9,15 @@ use tokio::sync::watch;
 
 use crate::waiting::until;
 
-/// A plain-text HTTP/1.1 server. It answers every request with the number of the connection, except a request that
-/// needs a length but has none (411).
+/// A plain-text HTTP/1.1 server. Answers every request with the number of its connection, except requests that need a
+/// `content-length` and have none (411).
 #[derive(Debug)]
 pub struct PlainServer {
     url: String,
     shared: Arc<Shared>,
 }
 
-/// When the server closes a connection without announcing it.
+/// When the server closes a connection. It does not announce this with `connection: close`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closes {
     /// When [`PlainServer::close_connections`] is called.
@@ -45,7 +45,7 @@ struct Shared {
     seen: Mutex<Vec<SeenRequest>>,
     accepted: AtomicUsize,
     open: AtomicUsize,
-    /// How often all connections were closed.
+    /// The number of calls of [`PlainServer::close_connections`].
     closed: watch::Sender<usize>,
 }
 
@@ -65,7 +65,7 @@ impl PlainServer {
         Self { url, shared }
     }
 
-    /// Its URL.
+    /// The URL of the server.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -75,12 +75,12 @@ impl PlainServer {
         self.shared.accepted.load(Relaxed)
     }
 
-    /// The requests that have arrived, in the order in which they were answered.
+    /// The requests so far, in the order in which they were answered.
     pub fn seen(&self) -> Vec<SeenRequest> {
         self.shared.seen().clone()
     }
 
-    /// Closes all connections that are open now. When this returns, they are closed.
+    /// Closes all open connections, and waits until they are closed.
     pub async fn close_connections(&self) {
         self.shared.closed.send_modify(|times| *times += 1);
         until("closed connections", async || {
@@ -103,7 +103,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let (shared, mut closed) = (shared.clone(), shared.closed.subscribe());
         tokio::spawn(async move {
             tokio::select! {
-                // An error ends it, too.
+                // Errors also close the connection.
                 _ = serve(stream, number, &shared) => {}
                 _ = closed.changed() => {}
             }
@@ -138,7 +138,7 @@ async fn serve(stream: TcpStream, number: usize, shared: &Shared) -> std::io::Re
     Ok(())
 }
 
-/// The next request; `None` at the end of the connection.
+/// Reads the next request; `None` if the client has closed the connection.
 async fn read(stream: &mut BufStream<TcpStream>, connection: usize) -> std::io::Result<Option<SeenRequest>> {
     let mut lines = Vec::new();
     loop {

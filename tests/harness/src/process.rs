@@ -1,4 +1,4 @@
-//! A program under test as a child process, which prints its address and can be stopped or killed.
+//! A program under test as a child process. The program prints its URL; tests stop or kill it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::waiting::PATIENCE;
 
-/// A running server. Killed when dropped; if the test is failing, its standard error is printed.
+/// A running server. Dropping it kills the process, and prints its standard error if the test is failing.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -22,7 +22,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a program and waits for its line `… listening on URL`. Its standard error is appended to `log`.
+    /// Starts a program, and waits until it prints `… listening on URL`. Appends its standard error to `log`.
     pub(crate) async fn start(name: &'static str, program: &Path, args: &[String], log: PathBuf) -> Self {
         let stderr = File::options().create(true).append(true).open(&log);
         let mut child = Command::new(program)
@@ -48,10 +48,10 @@ impl Server {
                         break url.trim().to_owned();
                     }
                 }
-                ended => panic!("{name} did not say where it listens: {ended:?}"),
+                ended => panic!("{name} did not print its URL: {ended:?}"),
             }
         };
-        // A full pipe would block it.
+        // A full pipe would block the program.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         server
     }
@@ -68,7 +68,7 @@ impl Server {
         kill_process(pid, Signal::TERM).expect("our own child can be asked to end");
     }
 
-    /// Waits until it has exited.
+    /// Waits until the process has exited.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         timeout(PATIENCE, self.child.wait())
             .await
@@ -87,7 +87,7 @@ impl Server {
         kibibytes.unwrap_or_else(|| panic!("no {field} in\n{status}")) << 10
     }
 
-    /// Bytes that it has written to files and sockets.
+    /// Bytes that the process has written to files and sockets.
     pub(crate) fn written_bytes(&self) -> u64 {
         let id = self.child.id().expect("it has not been waited for");
         let io = fs::read_to_string(format!("/proc/{id}/io")).expect("it runs");
@@ -95,7 +95,7 @@ impl Server {
         written.unwrap_or_else(|| panic!("no wchar in\n{io}"))
     }
 
-    /// Its standard error, including that of earlier starts.
+    /// The content of the log: the standard error of this start and earlier ones.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }

@@ -13,7 +13,7 @@ pub(crate) fn sample_backend() -> PathBuf {
     program("SAMPLE_BACKEND_BIN", "sample-backend")
 }
 
-/// cargo puts programs one folder above the tests.
+/// The path of a program: from the environment variable, or else one folder above the tests, where cargo puts it.
 fn program(variable: &str, name: &str) -> PathBuf {
     let path = match std::env::var_os(variable) {
         Some(path) => path.into(),
@@ -32,11 +32,11 @@ pub(crate) fn profile_folder() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
     test.ancestors()
         .nth(2)
-        .expect("cargo runs tests from a folder of folders")
+        .expect("cargo runs tests from target/PROFILE/deps")
         .to_owned()
 }
 
-/// The bytes of a sample module, by the name of its file without `.wasm`.
+/// The bytes of a sample module. `name` is its file name without `.wasm`.
 pub fn module(name: &str) -> Vec<u8> {
     let path = modules().join(format!("{name}.wasm"));
     fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `make modules` first", path.display()))

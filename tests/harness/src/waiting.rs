@@ -1,10 +1,10 @@
-//! Waiting for conditions by polling. Tests never just sleep.
+//! Waiting for conditions by polling, so that tests do not sleep for a fixed time.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// How long a test waits for something that should take a moment. Long, because machines that also build are slow.
+/// How long a test waits for anything. Long, because machines that also build are slow.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
 const ASK_EVERY: Duration = Duration::from_millis(10);

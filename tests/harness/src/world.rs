@@ -1,4 +1,4 @@
-//! A host with the modules of a test and the backend they call, and operations on them.
+//! A host with the modules of a test, the backend that they call, and operations on both.
 
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::host::{Host, HostOptions};
 use crate::programs;
 use crate::waiting::until;
 
-/// A host, a backend, and modules.
+/// A host with its modules, and a backend. Must be stopped with [`World::stop`].
 #[derive(Debug)]
 pub struct World {
     host: Host,
@@ -43,7 +43,7 @@ impl World {
         Self::start_with(modules, &[]).await
     }
 
-    /// The same, with additional arguments of `windlass serve`.
+    /// Like [`start`](Self::start), with additional arguments of `windlass serve`.
     pub async fn start_with(modules: &[&str], args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
         let options = HostOptions {
@@ -64,7 +64,7 @@ impl World {
         Self::with(options).await
     }
 
-    /// Starts another host with a copy of this one's data. This one must not be running.
+    /// Starts another host with a copy of this host's data. This host must not be running.
     pub async fn copy(&self) -> Self {
         let copy_of = Some(self.data());
         Self::with(HostOptions {
@@ -74,7 +74,7 @@ impl World {
         .await
     }
 
-    /// Starts a host with a copy of this data.
+    /// Starts a host with a copy of a data folder.
     pub async fn start_from(data: &Path) -> Self {
         let copy_of = Some(data.to_owned());
         Self::with(HostOptions {
@@ -110,12 +110,12 @@ impl World {
         input
     }
 
-    /// The same, for inputs with a call of the backend in a member.
+    /// Like [`input`](Self::input), for inputs that contain the call of the backend in a member.
     pub fn nested(&self, member: &str, input: Value) -> Value {
         json!({ member: self.input(input) })
     }
 
-    /// Starts an instance with that id.
+    /// Starts an instance with this id.
     pub async fn begin(&self, function: &str, id: &str, input: &Value) {
         let path = format!("/v1/orchestrations/{function}?instanceId={id}");
         let links = self.post(&path, input).await.expect(202);
@@ -136,7 +136,7 @@ impl World {
         answer.body
     }
 
-    /// The document of an instance, once a condition is true.
+    /// Waits until a condition on an instance is true, and returns its document. `what` describes the condition.
     pub async fn once(&self, id: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         until(&format!("{id}: {what}"), async || {
@@ -146,13 +146,13 @@ impl World {
         .await
     }
 
-    /// The document of an instance, once it has that status.
+    /// Waits until an instance has this status, and returns its document.
     pub async fn once_status(&self, id: &str, status: &str) -> Value {
         self.once(id, status, |instance| instance["runtimeStatus"] == status)
             .await
     }
 
-    /// The document of an instance, once it has that custom status.
+    /// Waits until an instance has this custom status, and returns its document.
     pub async fn once_custom(&self, id: &str, custom_status: impl Into<Value>) -> Value {
         let custom_status = custom_status.into();
         let what = format!("custom status {custom_status}");
@@ -160,7 +160,7 @@ impl World {
             .await
     }
 
-    /// The document of an instance, once it has ended in any way.
+    /// Waits until an instance has ended in any way, and returns its document. Panics if it becomes stuck.
     pub async fn end_of(&self, id: &str) -> Value {
         until(&format!("{id}: its end"), async || {
             let answer = self.get(&format!("/v1/instances/{id}?wait=20s")).await;
@@ -170,33 +170,33 @@ impl World {
         .await
     }
 
-    /// The output of an instance that must complete.
+    /// Waits for an instance that must complete, and returns its output.
     pub async fn output_of(&self, id: &str) -> Value {
         let mut instance = self.end_of(id).await;
         assert_eq!(instance["runtimeStatus"], "Completed", "{instance:#}");
         instance["output"].take()
     }
 
-    /// The failure of an instance that must fail.
+    /// Waits for an instance that must fail, and returns its failure.
     pub async fn failure_of(&self, id: &str) -> Value {
         let mut instance = self.end_of(id).await;
         assert_eq!(instance["runtimeStatus"], "Failed", "{instance:#}");
         instance["failure"].take()
     }
 
-    /// Runs an orchestration that must complete.
+    /// Runs an orchestration that must complete, and returns its output.
     pub async fn run(&self, function: &str, input: &Value) -> Value {
         let id = self.begin_any(function, input).await;
         self.output_of(&id).await
     }
 
-    /// Runs an orchestration that must fail.
+    /// Runs an orchestration that must fail, and returns its failure.
     pub async fn run_failing(&self, function: &str, input: &Value) -> Value {
         let id = self.begin_any(function, input).await;
         self.failure_of(&id).await
     }
 
-    /// Raises an event, which must be accepted.
+    /// Raises an event that the host must accept.
     pub async fn raise(&self, id: &str, event: &str, payload: Value) {
         self.post(&format!("/v1/instances/{id}/events/{event}"), &payload)
             .await
@@ -209,12 +209,12 @@ impl World {
         assert_eq!(answer.expect(200), json!({ "instancesDeleted": 1 }));
     }
 
-    /// The turns of an instance so far.
+    /// The document of an instance with its history so far.
     pub async fn history(&self, id: &str) -> Value {
         self.get(&format!("/v1/instances/{id}?history=true")).await.body
     }
 
-    /// The messages of an instance's log, of the orchestration only or also of its activities.
+    /// The messages in the log of an instance.
     pub async fn log_of(&self, id: &str) -> Vec<String> {
         let page = self.get(&format!("/v1/instances/{id}/logs")).await.expect(200);
         let lines = page["lines"].as_array().expect("lines").iter();
@@ -223,13 +223,13 @@ impl World {
             .collect()
     }
 
-    /// Asserts that the host works: it is ready, and serves requests.
+    /// Asserts that the host is healthy and ready.
     pub async fn is_healthy(&self) {
         self.get("/healthz").await.expect(200);
         self.get("/readyz").await.expect(200);
     }
 
-    /// Shuts the host down gracefully, and replays every history that the test has produced.
+    /// Shuts the host down gracefully, and replays every history of the test with `windlass check`.
     pub async fn stop(mut self) {
         let completed = self
             .get("/v1/instances?runtimeStatus=Completed&limit=1000")
@@ -255,7 +255,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         if !self.stopped && !std::thread::panicking() {
-            panic!("a test ends with stop, which checks what the host has written");
+            panic!("call World::stop at the end of the test: it checks the data of the host");
         }
     }
 }

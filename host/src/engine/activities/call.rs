@@ -12,15 +12,16 @@ use crate::engine::flight_recorder::Flight;
 use crate::engine::owner::{ActivityResult, StartActivity};
 use crate::engine::shares::{Gate, Slot, Slots};
 use crate::grants::Grants;
+use crate::memory::{Held, Part};
 use crate::model::{
     Failure, FunctionName, InstanceId, InstanceNumber, LogLine, Outcome, TenantId, Timestamp, failure::types,
 };
 use crate::replay::{HostUnavailable, randomness::idempotency_key};
-use crate::sandbox::{ActivityRun, Attempt, Meter, Traffic};
+use crate::sandbox::{ActivityRun, Attempt, GUEST_BASE_BYTES, Meter, Traffic};
 use crate::store::{self, AttemptRow, AttemptsSoFar, Used};
 
 /// The delay before the next try if the host has no room or the store fails.
-const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const TROUBLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// How often loading a module is tried before the attempt fails.
 const MODULE_TRIES: u32 = 5;
@@ -47,6 +48,8 @@ pub(super) struct Call {
     deadline: Option<Timestamp>,
     /// Failed tries to load the module since the last attempt.
     module_tries: u32,
+    /// How much memory to take before the next attempt, in bytes.
+    attempt_bytes: u64,
 }
 
 impl Runner {
@@ -72,7 +75,7 @@ impl Runner {
                 admission = self.suspects.enter(call.so_far.cut_offs) => admission,
                 () = self.deadline(&call) => return Some(call.late()),
             };
-            let Some(slot) = self.slot(&call).await else {
+            let Some((slot, memory)) = self.room(&call).await else {
                 return Some(call.late());
             };
             drop(waiting);
@@ -81,11 +84,16 @@ impl Runner {
                 return Some(call.late());
             }
             let mut accounting = AttemptAccounting::begin(&self.environment, &call, started_at);
-            let ran = self.attempt(&mut call, started_at, accounting.meter()).await;
+            let ran = self.attempt(&mut call, started_at, memory, accounting.meter()).await;
             // Free the slot even if the host had no room: another attempt may fit.
             drop(slot);
             let run = match ran {
                 Ok(run) => run,
+                Err(HostUnavailable::NoMemory { needed }) => {
+                    accounting.did_not_run();
+                    call.needs(needed);
+                    continue;
+                }
                 Err(trouble) => {
                     accounting.did_not_run();
                     tracing::warn!(instance_id = %call.instance_id, task = call.start.task.0, %trouble, "an attempt cannot run now; trying again");
@@ -113,6 +121,24 @@ impl Runner {
             }
             call.so_far.next_at = Some(next_at);
         }
+    }
+
+    /// Waits until a slot is free and the budget has memory for the attempt; `None` if the call times out first. Neither
+    /// is held while an attempt waits for the other one, except that an attempt that had to wait for memory keeps it while
+    /// it waits for a slot again.
+    async fn room(&self, call: &Call) -> Option<(Slot, Held)> {
+        let pool = self.environment.memory.part(Part::Attempts);
+        let slot = self.slot(call).await?;
+        if let Some(memory) = pool.try_take(call.tenant, call.attempt_bytes) {
+            return Some((slot, memory));
+        }
+        drop(slot);
+        let memory = tokio::select! {
+            biased;
+            memory = pool.take(call.tenant, call.attempt_bytes) => memory,
+            () = self.deadline(call) => return None,
+        };
+        Some((self.slot(call).await?, memory))
     }
 
     /// Waits until the tenant may run attempts and a slot is free; `None` if the call times out first.
@@ -143,6 +169,7 @@ impl Runner {
         &self,
         call: &mut Call,
         started_at: Timestamp,
+        memory: Held,
         meter: &Meter,
     ) -> Result<ActivityRun, HostUnavailable> {
         let environment = &self.environment;
@@ -155,7 +182,7 @@ impl Runner {
                 execution: call.start.execution,
                 task: Some(call.start.task),
             });
-            code.run(attempt).await
+            code.run(attempt, memory).await
         };
         match self.gate.run(call.tenant, || meter.fuel(), run).await {
             Err(HostUnavailable::Module(message)) if call.module_tries + 1 >= MODULE_TRIES => {
@@ -262,7 +289,14 @@ impl Call {
             deadline: start.call.deadline(),
             start,
             module_tries: 0,
+            attempt_bytes: GUEST_BASE_BYTES,
         }
+    }
+
+    /// Notes that an attempt needed this much memory, but could not take it. The next one takes twice as much in advance,
+    /// so that few attempts are dropped.
+    fn needs(&mut self, needed: u64) {
+        self.attempt_bytes = needed.saturating_mul(2);
     }
 
     /// The name of the activity.
@@ -340,6 +374,7 @@ impl Call {
             logs,
             fuel,
             used,
+            memory: None,
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::memory::Held;
 use crate::model::{
     ExecutionNumber, InboxItem, LogLine, ModuleNumber, ObservableLimits, Outcome, Started, TaskId, Timestamp,
-    TurnNumber,
+    TurnNumber, history::outcome_bytes,
 };
 use crate::replay::Directory;
 use crate::replay::ledger::ActivityCall;
@@ -70,6 +71,8 @@ impl Next {
 pub struct ActivityChanges {
     /// To start, unless they are running or queued.
     pub start: Vec<StartActivity>,
+    /// Whether `start` has calls of earlier turns: their outcomes may have arrived in the meantime.
+    pub resumes: bool,
     /// To stop, each with the execution that called it.
     pub cancel: Vec<(ExecutionNumber, TaskId)>,
     /// Stop all other calls of the instance, in every execution.
@@ -112,11 +115,19 @@ pub struct ActivityResult {
     pub fuel: u64,
     /// Usage of the last attempt; `None` if no attempt ended.
     pub used: Option<Used>,
+    /// What the result takes from the memory budget of the host until it is durable.
+    pub memory: Option<Arc<Held>>,
 }
 
 impl ActivityResult {
+    /// The approximate size in memory, in bytes.
+    pub fn bytes(&self) -> u64 {
+        let logs: usize = self.logs.iter().map(|line| line.message.len()).sum();
+        outcome_bytes(&self.outcome) + logs as u64
+    }
+
     /// Converts the result into a message for an instance that takes none now, with its usage.
-    pub(super) fn into_inbox(self) -> (InboxItem, Option<Used>) {
+    pub(in crate::engine) fn into_inbox(self) -> (InboxItem, Option<Used>) {
         let item = InboxItem::TaskEnded {
             execution: self.execution,
             task: self.task,

@@ -66,9 +66,7 @@ impl<G: Guest> Behaviour for Orchestration<G> {
         let events = record.inbox.extract_if(.., is_event).collect();
         Self {
             execution: CurrentExecution::default(),
-            take_over: TakeOver::Begun {
-                attempts_unread: record.has_attempts,
-            },
+            take_over: TakeOver::begin(record.has_attempts),
             results: VecDeque::new(),
             events: KnownEvents::new(events, inbox_from, record.more_events),
             sizes: Sizes {
@@ -96,7 +94,7 @@ impl<G: Guest> Behaviour for Orchestration<G> {
     }
 
     fn read_again(&mut self) {
-        self.take_over = TakeOver::Begun { attempts_unread: true };
+        self.take_over = TakeOver::begin(true);
     }
 
     fn cool(&mut self) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{GuestOwner, Session, pause};
 use crate::engine::flight_recorder::Flight;
 use crate::engine::mail::Mail;
+use crate::engine::mailbox::Mailbox;
 use crate::engine::recorded_guest::RecordedGuest;
 use crate::model::{ModuleNumber, Started};
 use crate::replay::{Directory, Execution, HostUnavailable, Player};
@@ -18,11 +19,15 @@ impl Session<'_> {
     pub(super) async fn install(
         &mut self,
         owner: &mut GuestOwner,
+        mailbox: &mut Mailbox,
         module: ModuleNumber,
         started: Arc<Started>,
         directory: &Arc<dyn Directory>,
     ) {
-        let guest = self.shared.guests.orchestrator(module, &started);
+        let Some(memory) = self.guest_memory(owner, mailbox).await else {
+            return;
+        };
+        let guest = self.shared.guests.orchestrator(module, &started, memory);
         // Creating a guest uses no fuel.
         match self.shared.gate.run(owner.tenant(), || 0, guest).await {
             Ok(guest) => {
@@ -55,15 +60,23 @@ impl Session<'_> {
                     pause(self.shared).await;
                 }
             }
-            Err(trouble @ HostUnavailable::NoRoom(_)) => self.trouble(owner, &trouble).await,
+            Err(trouble @ (HostUnavailable::NoRoom(_) | HostUnavailable::NoMemory { .. })) => {
+                self.trouble(owner, &trouble).await
+            }
         }
     }
 
     /// Handles a failure of the host to run the guest. An instance that is not stored yet does not wait: it is stored,
     /// and its first turn runs later.
-    pub(super) async fn trouble(&self, owner: &mut GuestOwner, trouble: &HostUnavailable) {
+    pub(super) async fn trouble(&mut self, owner: &mut GuestOwner, trouble: &HostUnavailable) {
+        if let HostUnavailable::NoMemory { needed } = trouble {
+            // The next guest waits until it can take that much.
+            self.memory.needs(*needed, self.shared.options.observable.memory_bytes);
+        }
         if owner.is_not_stored() {
             owner.turn_later();
+        } else if matches!(trouble, HostUnavailable::NoMemory { .. }) {
+            // It waits for memory before the next guest is created.
         } else {
             self.make_room(trouble).await;
         }

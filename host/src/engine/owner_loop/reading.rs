@@ -141,7 +141,9 @@ impl Session<'_> {
             }
             Ok(rows) => {
                 self.shared.stats.count_replay(owner.is_hot(), rows.len());
-                if let Err(trouble) = self.feed_in_pieces(owner, &rows).await {
+                let fed = self.feed_in_pieces(owner, &rows).await;
+                drop(rows);
+                if let Err(trouble) = fed {
                     self.trouble(owner, &trouble).await;
                 }
             }

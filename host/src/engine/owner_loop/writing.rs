@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{GuestOwner, Session};
 use crate::engine::events;
 use crate::engine::mail::{EventOutcome, Mail};
-use crate::engine::owner::ActivityChanges;
+use crate::engine::mailbox::Mailbox;
+use crate::engine::owner::{ActivityChanges, StartActivity};
 use crate::engine::stats::Step;
 use crate::model::InboxItem;
 use crate::store::{self, StartOutcome, TurnCommit, TurnReceipt, Used};
@@ -64,7 +65,14 @@ impl Session<'_> {
         }
     }
 
-    pub(super) async fn commit(&self, mut commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
+    /// Writes a commit, and gives back the memory that its turn took.
+    pub(super) async fn write(&mut self, commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
+        let committed = self.commit(commit).await;
+        self.turn = None;
+        committed
+    }
+
+    async fn commit(&self, mut commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
         let checked = events::drop_unfit(&*self.shared.guests, &self.shared.store, &mut commit).await;
         let (wake_at, step) = (commit.summary.wake_at, Step::of(&commit));
         let (tenant, fuel) = (commit.tenant, commit.turn.as_ref().map_or(0, |turn| turn.fuel));
@@ -109,7 +117,13 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn change_activities(&self, owner: &GuestOwner, changes: ActivityChanges) {
+    /// Starts and stops activity calls.
+    pub(super) fn change_activities(
+        &mut self,
+        owner: &mut GuestOwner,
+        changes: ActivityChanges,
+        mailbox: &mut Mailbox,
+    ) {
         let activities = &self.shared.activities;
         for (execution, task) in changes.cancel {
             activities.cancel(self.instance, execution, task);
@@ -117,8 +131,36 @@ impl Session<'_> {
         if changes.cancel_all {
             activities.cancel_all(self.instance);
         }
-        for start in changes.start {
-            activities.start(self.owners, owner.tenant(), self.instance, owner.id(), start);
+        let mut start = changes.start;
+        if changes.resumes {
+            self.drop_ended(owner, &mut start, mailbox);
         }
+        for start in start {
+            let started = activities.start(self.owners, owner.tenant(), self.instance, owner.id(), start);
+            if !started {
+                // It and those that follow are resumed when there is memory.
+                owner.calls_left_out();
+                break;
+            }
+        }
+        if !owner.has_calls_to_resume() {
+            self.starting_calls = None;
+        }
+    }
+
+    /// Drops calls that are in progress or have ended. A call delivers its result before it leaves the table, so the
+    /// result of one that is not in the table is in the mailbox by now, or the owner has it.
+    fn drop_ended(&mut self, owner: &mut GuestOwner, start: &mut Vec<StartActivity>, mailbox: &mut Mailbox) {
+        self.shared.activities.drop_those_in_progress(self.instance, start);
+        while let Some(mail) = mailbox.try_recv() {
+            self.receive(owner, mail);
+        }
+        if mailbox.has_missed() {
+            // A result may be among the rows that did not fit. The owner that reads them resumes the calls.
+            start.clear();
+            return;
+        }
+        let ended = owner.tasks_that_ended();
+        start.retain(|start| !ended.contains(&start.task));
     }
 }

@@ -83,6 +83,7 @@ impl Disturbances {
                 logs: Vec::new(),
                 fuel: 0,
                 used: None,
+                memory: None,
             };
             self.engine.0.owners.deliver(call.run.0, Mail::Result(result));
         }

@@ -14,6 +14,7 @@ use super::time::SimulatedClock;
 use crate::engine::StartError;
 use crate::engine::guests::{ActivityCode, AnyGuest, Guests};
 use crate::entropy::Entropy;
+use crate::memory::Held;
 use crate::model::{
     ActivityOptions, Failure, FunctionName, LogLevel, LogLine, ModuleDigest, ModuleNumber, Outcome, Payload, Started,
     TenantId, failure::types,
@@ -22,7 +23,7 @@ use crate::replay::tests::script::Script;
 use crate::replay::{
     Budget, Directory, Execution, Guest, HostUnavailable, Ran, ResolvedActivity, ResolvedOrchestration,
 };
-use crate::sandbox::{ActivityRun, Attempt, Traffic};
+use crate::sandbox::{ActivityRun, Attempt, GUEST_BASE_BYTES, Traffic};
 use crate::store::simulated::Disk;
 
 /// The version with all programs.
@@ -171,6 +172,7 @@ impl Guests for ScriptedGuests {
         &'a self,
         module: ModuleNumber,
         started: &'a Started,
+        memory: Held,
     ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
@@ -183,7 +185,12 @@ impl Guests for ScriptedGuests {
             let program = self.programs.iter().find(|program| program.name == started.function);
             let script = program.expect("only known programs are started").script(&started.input);
             let state = self.state.clone();
-            Ok(Box::new(SimulatedGuest { script, state }) as AnyGuest)
+            Ok(Box::new(SimulatedGuest {
+                script,
+                memory,
+                bytes: GUEST_BASE_BYTES,
+                state,
+            }) as AnyGuest)
         })
     }
 
@@ -203,15 +210,26 @@ impl Guests for ScriptedGuests {
 
 struct SimulatedGuest {
     script: Script,
+    memory: Held,
+    /// What the guest holds, in bytes.
+    bytes: u64,
     state: Arc<State>,
 }
 
 impl Guest for SimulatedGuest {
     fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable> {
         self.state.room()?;
+        self.bytes += GROWTH_BYTES;
+        let missing = self.bytes.saturating_sub(self.memory.bytes());
+        if !self.memory.try_grow(missing) {
+            return Err(HostUnavailable::NoMemory { needed: self.bytes });
+        }
         self.script.resume(execution, budget)
     }
 }
+
+/// How much a guest grows each time that it runs, in bytes.
+const GROWTH_BYTES: u64 = 10_000;
 
 struct SimulatedActivities(Arc<State>);
 
@@ -220,10 +238,14 @@ impl ActivityCode for SimulatedActivities {
         "simulated"
     }
 
-    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
+    fn run(&self, attempt: Attempt, mut memory: Held) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
         let state = self.0.clone();
         Box::pin(async move {
             state.room()?;
+            let bytes = rng::hash(0, attempt.idempotency_key.as_bytes()) % 300_000;
+            if memory.bytes() < bytes && !memory.try_grow(bytes - memory.bytes()) {
+                return Err(HostUnavailable::NoMemory { needed: bytes });
+            }
             let (call, _running) = state.watch.attempt_starts(&attempt, &state.disk.content());
             attempt.meter.show(3);
             let duration = state.duration(&attempt);

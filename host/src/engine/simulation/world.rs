@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::engine::flight_recorder::{Flight, FlightRecorder, SLOT_BYTES, slot_of};
 use crate::engine::guests::NoModules;
 use crate::engine::{CoreParts, Engine, EngineOptions, FunctionShare, Message, Rate, Share};
+use crate::memory::Memory;
 use crate::model::{InstanceNumber, InstanceStatus, ObservableLimits, TenantId};
 use crate::replay::TurnLimits;
 use crate::store::Store;
@@ -63,6 +64,8 @@ pub(super) struct World {
 struct Round {
     plan: Plan,
     options: EngineOptions,
+    /// The memory budget, in bytes.
+    memory: u64,
     /// How long it runs with faults.
     length: Duration,
     /// What happens afterwards, unless the host ends before.
@@ -139,6 +142,7 @@ impl World {
         let last = Round {
             plan: Plan::calm(),
             options: self.options(),
+            memory: self.memory(),
             length: Duration::ZERO,
             then: Then::Recovers,
         };
@@ -163,9 +167,18 @@ impl World {
         }
         Round {
             options: self.options(),
+            memory: self.memory(),
             length: Duration::from_millis(self.rng.between(1, plan.round_ms)),
             then,
             plan,
+        }
+    }
+
+    /// The memory budget, in bytes: often so little that only a few guests fit.
+    fn memory(&mut self) -> u64 {
+        match self.setting.steady {
+            Some(_) => 1 << 40,
+            None => *self.rng.pick(&[2 << 20, 4 << 20, 1 << 40]),
         }
     }
 
@@ -279,6 +292,7 @@ impl World {
             entropy: self.entropy.clone(),
             recorder,
             flights,
+            memory: Memory::new(round.memory),
             runtime: tokio::runtime::Handle::current(),
         };
         let engine = match Engine::start_core(parts, round.options.clone(), None).await {

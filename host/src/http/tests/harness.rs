@@ -115,7 +115,6 @@ impl TestHost {
             scheme: Scheme::HTTP,
             public_url: None,
             trusted_proxies: Vec::new(),
-            memory: Memory::unlimited(),
         };
         let engine = engine(store.clone(), folder.path()).await;
         let router = router(engine.clone(), options, places, stop.clone());
@@ -354,6 +353,7 @@ async fn engine(store: Store, folder: &Path) -> Engine {
         clock: Arc::new(SystemClock),
         recorder,
         flights,
+        memory: Memory::unlimited(),
         vault: Vault::with_key(&"5".repeat(64)).unwrap(),
     };
     let observable = ObservableLimits {

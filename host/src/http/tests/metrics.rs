@@ -83,7 +83,7 @@ async fn a_hundred_tenants_have_their_own_labels_and_the_others_share_one() {
         .lines()
         .filter(|line| line.starts_with("windlass_tenant_"))
         .collect();
-    assert_eq!(of_tenants.len(), 6 * 101, "{text}");
+    assert_eq!(of_tenants.len(), 7 * 101, "{text}");
     for (series, value) in [
         ("windlass_tenant_turns_total{tenant=\"default\"}", 0),
         ("windlass_tenant_instances_started_total{tenant=\"tenant-001\"}", 1),

@@ -81,6 +81,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()
 /// Suspends the guest until the next turn resumes it, then sets the fuel and time of that turn.
 pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, OrchestratorState>) -> Result<()> {
     let left = store.get_fuel()?;
+    store.data_mut().limiter.give_back_unused();
     let cell = store.data().lent()?.clone();
     {
         let mut content = cell.lock();

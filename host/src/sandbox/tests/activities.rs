@@ -14,7 +14,7 @@ use crate::model::{ExecutionNumber, LogLevel, Payload, TaskId, Timestamp, failur
 use crate::replay::HostUnavailable;
 use crate::sandbox::{ActivityRun, Attempt, Meter};
 
-use super::{TestSandbox, guests::Guest, sandbox, sandbox_with};
+use super::{TestSandbox, guests::Guest, memory, sandbox, sandbox_with};
 
 pub(super) fn attempt() -> Attempt {
     Attempt {
@@ -34,7 +34,11 @@ pub(super) fn attempt() -> Attempt {
 
 pub(super) async fn run(sandbox: &TestSandbox, guest: &Guest) -> ActivityRun {
     let module = sandbox.module(guest.build()).await;
-    sandbox.sandbox.run_activity(&module, attempt()).await.unwrap()
+    sandbox
+        .sandbox
+        .run_activity(&module, attempt(), memory())
+        .await
+        .unwrap()
 }
 
 async fn check_failure(sandbox: &TestSandbox, guest: Guest, error_type: &str, message: &str) {
@@ -113,7 +117,7 @@ async fn the_meter_shows_the_fuel_of_a_running_attempt() {
     let module = sandbox.module(endless).await;
     let attempt = attempt();
     let meter = attempt.meter.clone();
-    let mut run = Box::pin(sandbox.sandbox.run_activity(&module, attempt));
+    let mut run = Box::pin(sandbox.sandbox.run_activity(&module, attempt, memory()));
     while meter.fuel() == 0 {
         tokio::select! {
             biased;
@@ -153,7 +157,7 @@ async fn the_fuel_of_a_dropped_attempt_is_counted() {
     let module = sandbox.module(parked().build()).await;
     let attempt = attempt();
     let meter = attempt.meter.clone();
-    let mut run = Box::pin(sandbox.sandbox.run_activity(&module, attempt));
+    let mut run = Box::pin(sandbox.sandbox.run_activity(&module, attempt, memory()));
     poll_until_it_waits(run.as_mut());
     drop(run);
     assert!(meter.fuel() > 0);
@@ -167,7 +171,7 @@ async fn each_slot_has_room_for_the_maximum_of_a_component() {
         .item(&"(memory 1)".repeat(3))
         .item(&"(table 1 funcref)".repeat(16));
     let module = sandbox.module(demanding.build()).await;
-    let attempts = (0..4).map(|_| sandbox.sandbox.run_activity(&module, attempt()));
+    let attempts = (0..4).map(|_| sandbox.sandbox.run_activity(&module, attempt(), memory()));
     for run in futures::future::join_all(attempts).await {
         assert_eq!(run.unwrap().outcome.unwrap_err().error_type, types::TIMEOUT);
     }
@@ -179,13 +183,13 @@ async fn one_attempt_too_many_finds_no_room() {
     let module = sandbox.module(parked().build()).await;
     let attempts = (0..5).map(|_| {
         let (sandbox, module) = (sandbox.sandbox.clone(), module.clone());
-        Box::pin(async move { sandbox.run_activity(&module, attempt()).await })
+        Box::pin(async move { sandbox.run_activity(&module, attempt(), memory()).await })
     });
     let (first, _, others) = futures::future::select_all(attempts).await;
     assert!(matches!(first, Err(HostUnavailable::NoRoom(_))));
     drop(others);
     let echo = sandbox.module(Guest::activity().build()).await;
-    sandbox.sandbox.run_activity(&echo, attempt()).await.unwrap();
+    sandbox.sandbox.run_activity(&echo, attempt(), memory()).await.unwrap();
 }
 
 #[tokio::test]

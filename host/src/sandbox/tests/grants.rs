@@ -10,7 +10,7 @@ use super::{
     TestSandbox,
     activities::{attempt, parked},
     guests::Guest,
-    sandbox, sandbox_with,
+    memory, sandbox, sandbox_with,
 };
 
 const CONTEXT: &str = "windlass:durable/activity-context@0.1.0";
@@ -21,7 +21,7 @@ async fn run(sandbox: &TestSandbox, guest: &Guest, grants: Grants) -> ActivityRu
         grants: Arc::new(grants),
         ..attempt()
     };
-    sandbox.sandbox.run_activity(&module, attempt).await.unwrap()
+    sandbox.sandbox.run_activity(&module, attempt, memory()).await.unwrap()
 }
 
 /// The failure of a guest with these limits.

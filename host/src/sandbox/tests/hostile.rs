@@ -13,6 +13,7 @@ use super::{
     TestSandbox,
     activities::{attempt, run},
     guests::{Guest, RETURN_INPUT},
+    memory,
     orchestrators::Run,
     sandbox, sandbox_with,
 };
@@ -242,7 +243,7 @@ fn taken_by_repeating(length: u32, body: &str, imports: impl Fn(Guest) -> Guest)
     let sandbox = sandbox_with(|options| options.activity.fuel = 50_000_000);
     let module = runtime.block_on(sandbox.module(imports(Guest::activity()).run(&hoard).build()));
     most_taken(|| {
-        let attempt = sandbox.sandbox.run_activity(&module, attempt());
+        let attempt = sandbox.sandbox.run_activity(&module, attempt(), memory());
         let failure = runtime.block_on(attempt).unwrap().outcome.unwrap_err();
         assert!(
             [types::TRAP, types::FUEL].contains(&&*failure.error_type),

@@ -15,7 +15,7 @@ use crate::sandbox::{Module, OrchestratorGuest, Sandbox};
 use super::{
     TestSandbox,
     guests::{Guest, imports_of_world},
-    sandbox, sandbox_with,
+    memory, sandbox, sandbox_with,
 };
 
 /// A directory with every function.
@@ -73,7 +73,7 @@ impl Run {
             Arc::new(Everything),
             TurnLimits::default(),
         );
-        let guest = sandbox.start_orchestrator(module, limits()).unwrap();
+        let guest = sandbox.start_orchestrator(module, limits(), memory()).unwrap();
         Self {
             player: Player::new(guest, execution),
             started,

@@ -1,4 +1,4 @@
-//! Modules, tenants, keys and settings: what changes seldom and is read whole.
+//! Modules, tenants, API keys and settings: tables that change rarely and are read completely.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::super::{
 use super::{Content, Disk, Session};
 use crate::model::{FunctionName, InstanceNumber, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec};
 
-/// The rows that belong to no instance.
+/// Rows that do not belong to an instance.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Catalogue {
     versions: BTreeMap<ModuleNumber, ModuleVersion>,
@@ -26,7 +26,7 @@ pub(in crate::store) struct Catalogue {
 }
 
 impl Catalogue {
-    /// Of a new database: the tenant of a host without keys.
+    /// The catalogue of a new database: only the default tenant, which a host without API keys uses.
     pub(super) fn new() -> Self {
         let default = TenantRow {
             tenant: TenantId::DEFAULT,
@@ -45,7 +45,7 @@ impl Catalogue {
         }
     }
 
-    /// The digest of a version. The simulation stores none: there each version is named by its number.
+    /// The digest of a version. The simulation stores no modules, so unknown versions get a digest made of the number.
     pub(super) fn digest(&self, number: ModuleNumber) -> ModuleDigest {
         let unknown = || ModuleDigest([u8::try_from(number.0).unwrap_or(u8::MAX); 32]);
         self.versions
@@ -53,7 +53,7 @@ impl Catalogue {
             .map_or_else(unknown, |version| version.digest)
     }
 
-    /// How many rows a table has.
+    /// The number of rows in a table; `None` if the catalogue does not have that table.
     pub(in crate::store) fn rows(&self, table: &str) -> Option<usize> {
         Some(match table {
             "modules" => self.versions.len(),
@@ -120,7 +120,7 @@ impl Catalogue {
         })
     }
 
-    /// The row of the version; that of an earlier upload of the same bytes is used again.
+    /// Inserts the version, or updates the row of an earlier upload of the same bytes.
     fn upsert_version(&mut self, put: &PutModule) -> ModuleNumber {
         let mut versions = self.versions.values();
         let earlier = versions.find(|version| version.tenant == put.tenant && version.digest == put.digest);
@@ -194,7 +194,7 @@ impl Catalogue {
     }
 }
 
-/// Makes a change as the real tables do.
+/// Applies a change with the same results as the SQLite backend.
 fn administer(content: &mut Content, change: &Change) -> Changed {
     let done_if = |found: bool| if found { Changed::Done(None) } else { Changed::Unknown };
     if let Change::DeleteTenant(tenant) = change {

@@ -1,4 +1,4 @@
-//! The check of the disk: whether its rows contradict each other.
+//! Checks whether the rows of the disk are consistent with each other.
 
 use super::super::{Error, page::Page, sizes::ROW_BYTES};
 use super::queries::history;
@@ -15,7 +15,9 @@ fn problems(content: &Content) -> Vec<String> {
     let mut problems = Vec::new();
     for (number, rows) in &content.instances {
         if rows.row.is_none() && !content.garbage.iter().any(|(instance, ..)| instance == number) {
-            problems.push(format!("rows of instance {number} belong to nothing"));
+            problems.push(format!(
+                "rows of instance {number} have no instance and are not garbage"
+            ));
         }
     }
     for (number, row, rows) in content.existing() {

@@ -1,6 +1,7 @@
 //! The tables of the simulated disk, as plain values.
 //!
-//! Cloning is cheap (the rows of each instance are shared), so a transaction works on a copy and a commit swaps it in.
+//! Cloning is cheap because clones share the rows of each instance. A transaction works on a clone, which the commit
+//! swaps in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,14 +13,14 @@ use crate::model::{
     ModuleNumber, Parent, StuckReason, TaskId, TenantId, Timestamp, TurnNumber,
 };
 
-/// All that is committed.
+/// All tables of the disk.
 #[derive(Debug, Clone)]
 pub(crate) struct Content {
     pub(crate) instances: BTreeMap<InstanceNumber, Arc<InstanceRows>>,
     pub(in crate::store) ids: BTreeMap<(TenantId, InstanceId), InstanceNumber>,
     pub(in crate::store) functions: Arc<BTreeMap<(TenantId, FunctionName), u64>>,
     pub(in crate::store) keys: Arc<BTreeMap<(TenantId, String), StoredKey>>,
-    /// Instance, what (as in the real table) and execution.
+    /// Instance, kind of garbage (0: instance, 1: execution, 2: inbox; as in SQLite), and execution.
     pub(in crate::store) garbage: BTreeSet<(InstanceNumber, u32, ExecutionNumber)>,
     pub(in crate::store) counters: BTreeMap<&'static str, u64>,
     pub(in crate::store) usage: Arc<BTreeMap<UsageKey, Amount>>,
@@ -32,7 +33,7 @@ type UsageKey = (TenantId, u64, FunctionKind, FunctionName);
 /// All rows that belong to one instance.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InstanceRows {
-    /// Its own row; none once it was purged or replaced and the rest waits to be swept.
+    /// The row in `instances`. `None` after the instance was purged or replaced, until its other rows are swept.
     pub(crate) row: Option<InstanceRow>,
     pub(crate) history: BTreeMap<(ExecutionNumber, TurnNumber), Arc<[u8]>>,
     pub(crate) inbox: BTreeMap<InboxSeq, Message>,
@@ -44,7 +45,7 @@ pub(crate) struct InstanceRows {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
     pub(crate) control: bool,
-    /// The folded name, of an event. (The real disk has a table for them.)
+    /// The case-folded name if this is an event. (SQLite stores events in their own table.)
     pub(crate) event: Option<String>,
     pub(crate) item: Arc<[u8]>,
 }
@@ -72,10 +73,10 @@ pub(crate) struct InstanceRow {
 }
 
 impl InstanceRow {
-    /// Whether the schema's checks would let the row pass.
+    /// Whether the row satisfies the constraints of the real schema.
     pub(in crate::store) fn is_sound(&self) -> bool {
-        let at_rest = self.wake_at.is_none() && self.in_flight == 0;
-        (!self.status.has_ended() || at_rest) && (self.status == InstanceStatus::Stuck) == self.stuck.is_some()
+        let has_no_work = self.wake_at.is_none() && self.in_flight == 0;
+        (!self.status.has_ended() || has_no_work) && (self.status == InstanceStatus::Stuck) == self.stuck.is_some()
     }
 }
 
@@ -107,7 +108,7 @@ impl Content {
         }
     }
 
-    /// The number of the instance that has the id.
+    /// The number of the instance with this id.
     pub(crate) fn number(&self, tenant: TenantId, id: &InstanceId) -> Option<InstanceNumber> {
         self.ids.get(&(tenant, id.clone())).copied()
     }
@@ -117,7 +118,7 @@ impl Content {
         self.instances.get(&instance)?.row.as_ref()
     }
 
-    /// How many rows a table has, as SQLite calls it.
+    /// The number of rows in a table, by its name in SQLite.
     pub(in crate::store) fn count(&self, table: &str) -> usize {
         let of_each = |count: fn(&InstanceRows) -> usize| self.instances.values().map(|rows| count(rows)).sum();
         match table {
@@ -135,7 +136,7 @@ impl Content {
         }
     }
 
-    /// The instances that there are, with all their rows.
+    /// All instances that have not been deleted, with their rows.
     pub(crate) fn existing(&self) -> impl Iterator<Item = (InstanceNumber, &InstanceRow, &InstanceRows)> {
         self.instances
             .iter()

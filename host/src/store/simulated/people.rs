@@ -1,4 +1,4 @@
-//! What people ask of the disk. Each answer is of one moment.
+//! Queries of clients. Each answer comes from one snapshot.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -102,7 +102,7 @@ impl Disk {
         self.read(|content| {
             let number = content.number(tenant, parent);
             let page = page(content, tenant, &filter.of_children(parent, number), from, limit);
-            // An instance that has children left was there once.
+            // Children outlive a purged parent, so an id with children is not unknown.
             let is_unknown = number.is_none() && from.is_none() && page.is_empty();
             Ok(Some(page).filter(|_| !is_unknown))
         })
@@ -174,7 +174,7 @@ fn turn(
     Ok(history(content, instance, execution, TurnNumber(before), 1, Page::new())?.pop())
 }
 
-/// What an execution that has not begun will begin with.
+/// The start message of an execution that has not taken its first turn.
 fn start(content: &Content, instance: InstanceNumber) -> Result<Option<Started>, Error> {
     let rows = content.instances.get(&instance);
     for (seq, message) in rows.into_iter().flat_map(|rows| &rows.inbox) {

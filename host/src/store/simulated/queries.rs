@@ -1,4 +1,4 @@
-//! What the dispatcher asks of the disk. Each query sees one moment of it, and two queries see two.
+//! Queries of the engine. Each query sees one snapshot; two queries may see different ones.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use crate::model::{
 };
 
 impl Disk {
-    /// Several queries, as over SQLite: what is added in between is seen or not.
+    /// Runs several queries, as over SQLite. Rows that are committed in between may be seen or missed.
     pub(in crate::store) async fn takeover(&self, number: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
         let Some(mut record) = self.record(number).await? else {
             return Ok(None);
@@ -120,8 +120,8 @@ impl Disk {
         self.read(|content| {
             let waking = content.existing().filter(|(_, row, rows)| {
                 let suspended = row.status == InstanceStatus::Suspended;
-                let told = rows.inbox.values().any(|message| !suspended || message.control);
-                row.in_flight > 0 || (told && !row.status.has_ended())
+                let has_messages = rows.inbox.values().any(|message| !suspended || message.control);
+                row.in_flight > 0 || (has_messages && !row.status.has_ended())
             });
             let numbers = waking.map(|(number, ..)| number);
             let numbers = numbers.filter(|number| after.is_none_or(|after| *number > after));
@@ -206,7 +206,8 @@ fn payload(text: &str) -> Payload {
     Payload::parse(text, usize::MAX).expect("a payload was stored")
 }
 
-/// What waits for an instance, whether more messages do, and whether more events do than are read along.
+/// Reads the inbox of an instance. Returns the rows, whether more messages wait, and whether events wait that were not
+/// read. Control messages are read first; events are read only if all of them fit.
 fn inbox(
     content: &Content,
     instance: InstanceNumber,
@@ -220,7 +221,7 @@ fn inbox(
     let (mut page, mut wanted) = (Page::new(), Vec::new());
     for row in messages {
         if page.is_full() {
-            // Events come later, and may be there.
+            // Events were not examined, so assume that some wait.
             return Ok((in_order(wanted)?, true, true));
         }
         page.read(row.1.item.len());
@@ -249,7 +250,7 @@ fn in_order(rows: Vec<(&InboxSeq, &Message)>) -> Result<Vec<InboxRow>, Error> {
     Ok(rows)
 }
 
-/// The oldest events of each of these names: all of them, or those that a page has room for.
+/// The oldest events of each of these names, as many as a page has room for.
 fn events(
     content: &Content,
     instance: InstanceNumber,
@@ -286,7 +287,10 @@ fn events(
     Ok(pages)
 }
 
-/// Turns of an execution after a turn, in order and without gaps.
+/// The turns of an execution after `after`, in order.
+///
+/// # Errors
+/// If a turn is missing or cannot be decoded.
 pub(super) fn history(
     content: &Content,
     instance: InstanceNumber,
@@ -318,13 +322,13 @@ pub(super) fn history(
         .collect()
 }
 
-/// An instance of a tenant as a list shows it.
+/// The summary of an instance, by its id.
 pub(super) fn summary(content: &Content, tenant: TenantId, id: &InstanceId) -> Option<InstanceSummary> {
     let number = content.number(tenant, id)?;
     Some(shown(content, number, content.row(number)?))
 }
 
-/// An instance as a list shows it.
+/// Converts a row to a summary.
 pub(super) fn shown(content: &Content, number: InstanceNumber, row: &InstanceRow) -> InstanceSummary {
     let row = row.clone();
     InstanceSummary {

@@ -1,4 +1,4 @@
-//! The writer's connection to the simulated disk: one transaction at a time, on a copy of what is committed.
+//! The writer's connection to the simulated disk. Runs one transaction at a time, on a copy of the committed content.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,13 +20,13 @@ use crate::model::{
     Turn, TurnNumber, codec,
 };
 
-/// A connection. What its transaction has written is seen by itself alone, and is gone with it.
+/// A connection. Nobody else sees the changes of its transaction before the commit; dropping it rolls them back.
 pub(in crate::store) struct Session {
     disk: Disk,
     epoch: Epoch,
     transaction: Option<Content>,
-    /// How the transaction looked after each piece of rows, for those who look on: one batch may create an instance, end
-    /// it, purge it and sweep it away.
+    /// The content after each write of the transaction, for checkers that observe commits: one batch may create an
+    /// instance, end it, purge it and sweep its rows.
     stages: Vec<Content>,
 }
 
@@ -98,12 +98,12 @@ impl Session {
         Ok(written)
     }
 
-    /// Takes a step within the transaction.
+    /// Runs `work` as a step of the transaction.
     pub(super) async fn step<T>(&mut self, work: impl FnOnce(&mut Content) -> T) -> Result<T, Error> {
         let treatment = self.disk.begin_step(Step::Write).await?;
         let done = match &mut self.transaction {
             Some(content) => work(content),
-            // As in SQLite, a statement outside a transaction is one by itself. Only the counters are read so.
+            // Reads also run outside a transaction. The copy is dropped, so changes would be lost.
             None => work(&mut self.disk.content()),
         };
         self.disk.end_step(treatment).await;
@@ -189,7 +189,7 @@ impl Session {
         measured.await
     }
 
-    /// (No host that kept more attempts ever wrote here.)
+    /// Always `None`: only databases of older hosts contain more attempts than are kept.
     pub(in crate::store) async fn prunable_attempts(&mut self, _limit: u64) -> Result<Option<Prunable>, Error> {
         Ok(None)
     }
@@ -238,12 +238,12 @@ impl Session {
     }
 }
 
-/// Writes the rows of a batch in the order in which the real tables are written, with the constraints of the schema.
+/// Writes the rows of a batch in the same order as the SQLite backend, and enforces the constraints of the schema.
 fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Error> {
     for change in &rows.changed {
         let wakes = disk.sabotage() != Some(Sabotage::ForgetsWakeUps);
         let Some(row) = content.row_mut(change.number) else {
-            return Err(Error::Contradiction("an instance to be changed does not exist".into()));
+            return Err(Error::Contradiction("a changed instance does not exist".into()));
         };
         apply(row, change);
         row.wake_at = row.wake_at.filter(|_| wakes);
@@ -328,13 +328,13 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     if disk.sabotage() != Some(Sabotage::KeepsMessages) {
         for taken in &rows.taken_events {
             let inbox = &mut content.rows_mut(taken.instance).inbox;
-            let is_it = inbox
+            let is_this_event = inbox
                 .get(&taken.seq)
                 .is_some_and(|found| found.event.as_deref() == Some(taken.name));
-            if is_it {
+            if is_this_event {
                 inbox.remove(&taken.seq);
             }
-            written += u64::from(is_it);
+            written += u64::from(is_this_event);
         }
         for consumed in &rows.consumed {
             let taken = content.rows_mut(consumed.instance).inbox.remove(&consumed.seq);
@@ -389,7 +389,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.keys.len(),
         rows.usage.len(),
         rows.sized.len(),
-        // Of tenants there are no rows.
+        // Without `growth`: this disk computes the stored bytes of a tenant from its instances.
     ];
     Ok(written + plain.iter().sum::<usize>() as u64)
 }
@@ -398,7 +398,7 @@ fn apply(row: &mut InstanceRow, change: &ChangedInstance<'_>) {
     row.status = change.status;
     row.execution = change.execution;
     row.last_turn = change.last_turn;
-    // What does not fit into a database is the end of time there.
+    // Databases cannot store later times.
     row.wake_at = change.wake_at.map(|at| at.min(Timestamp::MAX));
     row.in_flight = change.in_flight;
     row.module = change.module;
@@ -457,7 +457,7 @@ fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Er
     Ok(())
 }
 
-/// Notes garbage; says whether it is news.
+/// Inserts a row into `garbage`. Returns whether it is new; an empty inbox needs no row.
 fn note(content: &mut Content, garbage: Garbage) -> bool {
     let (instance, what, execution) = match garbage {
         Garbage::Instance(instance) => (instance, 0, ExecutionNumber(0)),
@@ -469,7 +469,8 @@ fn note(content: &mut Content, garbage: Garbage) -> bool {
     !(what == 2 && nothing_left) && content.garbage.insert((instance, what, execution))
 }
 
-/// Deletes garbage and expired keys as the real tables do: at most `limit` rows, a note counting as one.
+/// Deletes garbage and expired idempotency keys like the SQLite backend: at most `limit` rows, including the rows of
+/// `garbage` itself.
 fn sweep(content: &mut Content, now: Timestamp, limit: u64) -> u64 {
     let mut deleted = 0;
     while deleted < limit {
@@ -534,7 +535,7 @@ fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumb
     limit - left
 }
 
-/// The planted mistake of [`Sabotage::RepeatsOutcomes`].
+/// The bug of [`Sabotage::RepeatsOutcomes`]: repeats the first outcome of a turn.
 fn repeat_outcome(body: &[u8]) -> Vec<u8> {
     let mut turn: Turn = codec::decode(body).expect("a turn was encoded");
     let outcome = turn

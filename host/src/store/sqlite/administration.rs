@@ -78,7 +78,8 @@ async fn create_tenant(
     Ok(Changed::Done(Some(TenantId(tenant))))
 }
 
-/// What belongs to a tenant, apart from its instances. The bytes of modules come first: they are found by the rows after.
+/// Deletes everything of a tenant except its instances. The bytes of modules come first, because they are found through
+/// `modules`.
 const TABLES_OF_A_TENANT: [&str; 10] = [
     "DELETE FROM module_bytes WHERE module IN (SELECT module FROM modules WHERE tenant = ?)",
     "DELETE FROM functions WHERE tenant = ?",

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Tasks whose attempts are read with one query.
+/// The maximum number of tasks in one query.
 const TASKS_PER_QUERY: usize = 1_000;
 
 impl BindRow for NewAttempt<'_> {
@@ -65,7 +65,7 @@ impl BindRow for AttemptKey {
     }
 }
 
-/// Finds out how long the failures of rows are.
+/// Reads the sizes of the failures of attempts, in bytes.
 pub(super) static MEASURE: RowStatement = RowStatement::new(
     "WITH v(instance, execution, task, ordinal) AS (VALUES ",
     4,
@@ -76,7 +76,7 @@ pub(super) static MEASURE: RowStatement = RowStatement::new(
         AND a.ordinal = v.ordinal",
 );
 
-/// Deletes rows.
+/// Deletes attempts.
 pub(super) static DELETE: RowStatement = RowStatement::new(
     "WITH v(instance, execution, task, ordinal) AS (VALUES ",
     4,
@@ -95,7 +95,7 @@ impl BindRow for TaskToPrune {
     }
 }
 
-/// Forgets that tasks have more rows than are kept.
+/// Deletes the entries in `attempts_to_prune` of tasks that no longer have more rows than are kept.
 pub(super) static FORGET_TO_PRUNE: RowStatement = RowStatement::new(
     "WITH v(instance, execution, task) AS (VALUES ",
     3,
@@ -104,7 +104,7 @@ pub(super) static FORGET_TO_PRUNE: RowStatement = RowStatement::new(
      WHERE partition = 0 AND (instance, execution, task) IN (SELECT instance, execution, task FROM v)",
 );
 
-/// How long the failures of those of the rows are that exist.
+/// The sizes of the failures of those attempts that exist, in bytes.
 pub(super) async fn measure(
     connection: &mut SqliteConnection,
     wanted: &[AttemptKey],
@@ -122,7 +122,7 @@ pub(super) async fn measure(
     measured.collect()
 }
 
-/// At most `limit` rows of one task that has more than are kept; none if there is no such task.
+/// At most `limit` excess rows of one task that has more than are kept; none if there is no such task.
 pub(super) async fn prunable(connection: &mut SqliteConnection, limit: u64) -> Result<Option<Prunable>, Error> {
     let task = sqlx::query(
         "SELECT instance, execution, task
@@ -201,7 +201,7 @@ pub(super) async fn of(
     Ok(found)
 }
 
-/// How many attempts each of the tasks has had; nothing of tasks that have had none.
+/// How many attempts each task has had; tasks without attempts are missing.
 async fn totals(
     connection: &mut SqliteConnection,
     instance: InstanceNumber,
@@ -232,9 +232,9 @@ async fn totals(
     Ok(totals)
 }
 
-/// The last rows of some tasks: at most that many of each. Failures are read on demand; one that the retry policy was not
-/// applied to yet is always read. The rows come in the order of the nested loops that a CROSS JOIN is, by task as they are
-/// listed and by ordinal; an ORDER BY would read all of them before it gives the first.
+/// The last rows of some tasks, at most `?4` of each. Failures are read if `?5` is true; a failure that the retry
+/// policy was not applied to yet is always read. CROSS JOIN makes nested loops, so rows come in the order of the listed
+/// tasks and by ordinal; an ORDER BY would read all rows before it returns the first.
 const LAST_ROWS: &str = "
     SELECT a.task, a.ordinal, a.number, a.cut_off, iif(?5 OR a.next_at_ms IS NULL, a.failure, NULL), a.fuel,
            a.started_at_ms, a.ended_at_ms, a.next_at_ms
@@ -245,7 +245,7 @@ const LAST_ROWS: &str = "
             FROM attempts AS m
             WHERE m.partition = 0 AND m.instance = ?1 AND m.execution = ?2 AND m.task = t.value) - ?4";
 
-/// What is noted of the attempts of some tasks; nothing of those that have none. Reads at most [`ATTEMPTS_KEPT`] rows of
+/// Summarizes the attempts of some tasks; tasks without attempts are missing. Reads at most [`ATTEMPTS_KEPT`] rows of
 /// each task, without the texts of their failures.
 pub(super) async fn so_far(
     pool: &SqlitePool,
@@ -276,8 +276,7 @@ fn task_list(tasks: &[TaskId]) -> String {
     serde_json::to_string(&tasks).expect("numbers can be written as JSON")
 }
 
-/// An attempt from its row: task, ordinal, number, cut off, failure (NULL if it is not wanted), fuel, start, end, next
-/// start.
+/// Decodes an attempt from a row (task, ordinal, number, cut off, failure or NULL, fuel, start, end, next start).
 pub(super) fn attempt(
     row: &SqliteRow,
     instance: InstanceNumber,

@@ -1,8 +1,7 @@
 //! A consistent copy of a database that a host may be using.
 //!
-//! A copy is written under a partial name beside its target and gets the target's name when it is complete. A lock on
-//! the partial file lasts as long as the process that writes it, so that a later backup can tell what a killed one left
-//! behind and remove it.
+//! The copy is written to a partial file beside its target, and renamed when it is complete. The writing process holds
+//! a lock on the partial file, so that a later backup can recognize and remove the file of a killed process.
 
 use std::{
     ffi::OsString,
@@ -18,21 +17,22 @@ use tempfile::NamedTempFile;
 use super::{migrate, open};
 use crate::store::Error;
 
-/// What a backup holds.
+/// The size and contents of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backup {
-    /// Its length, in bytes.
+    /// The size of the file in bytes.
     pub bytes: u64,
-    /// Instances in it, ended ones included.
+    /// How many instances it contains, including ended ones.
     pub instances: u64,
 }
 
-/// Writes a copy of the database in a data folder to a new file: everything that was committed before it began. A host
-/// may use the folder meanwhile; its log cannot start over until the copy is written. The file appears under its name
-/// when it is complete and on disk, readable by its owner only, like the folder it comes from.
+/// Copies the database of a data folder, with everything that was committed before the backup began, to a new file. A
+/// host may be using the folder; its write-ahead log cannot start over until the copy is written. The file gets its
+/// name when it is complete and on disk. Only its owner can read it, like the data folder.
 ///
 /// # Errors
-/// [`Error::Unusable`] when there is no database of ours, [`Error::Backup`] when the file exists or cannot be written.
+/// [`Error::Unusable`] when the folder has no database that this host can read, [`Error::Backup`] when the file exists
+/// or cannot be written.
 pub async fn backup(data_dir: &Path, file: &Path) -> Result<Backup, Error> {
     if file.exists() {
         return Err(exists(file));
@@ -45,7 +45,7 @@ pub async fn backup(data_dir: &Path, file: &Path) -> Result<Backup, Error> {
     migrate::check_version(&mut connection).await?;
     remove_stale(file);
     let partial = Partial::create(file)?;
-    // Reads in one transaction, and packs the rows: what was deleted is not in the copy.
+    // Reads in one transaction and compacts: the copy contains no deleted rows.
     let path = partial.file.path();
     sqlx::query("VACUUM INTO ?")
         .bind(path.to_string_lossy().into_owned())
@@ -66,7 +66,7 @@ fn failed(path: &Path, error: &dyn std::error::Error) -> Error {
     Error::Backup(format!("writing {} failed: {error}", path.display()))
 }
 
-/// Opens the copy as a host would, and looks through its pages.
+/// Opens the copy as a host would, and checks its pages.
 async fn check(copy: &Path) -> Result<Backup, Error> {
     let bytes = fs::metadata(copy).map_or(0, |metadata| metadata.len());
     let mut connection = open::file(copy).read_only(true).connect().await?;
@@ -74,7 +74,7 @@ async fn check(copy: &Path) -> Result<Backup, Error> {
         .fetch_one(&mut connection)
         .await?;
     if answer != "ok" {
-        return Err(Error::Damaged(format!("the copy is not sound: {answer}")));
+        return Err(Error::Damaged(format!("the copy is damaged: {answer}")));
     }
     let instances: i64 = sqlx::query_scalar("SELECT count(*) FROM instances")
         .fetch_one(&mut connection)
@@ -86,15 +86,15 @@ async fn check(copy: &Path) -> Result<Backup, Error> {
     })
 }
 
-/// A locked file beside the target, readable by its owner only; gone when this is dropped.
+/// A locked file beside the target, readable by its owner only; removed on drop unless it was persisted.
 struct Partial {
     file: NamedTempFile,
     /// Dropped after the file.
     _journal: Journal,
 }
 
-/// The journal that SQLite keeps beside a file while it writes it, and leaves behind when the disk is full. Removed when
-/// this is dropped.
+/// The journal that SQLite keeps beside a file while it writes it, and leaves behind when the disk is full. Removed on
+/// drop.
 struct Journal(PathBuf);
 
 impl Journal {
@@ -113,7 +113,7 @@ impl Drop for Journal {
 }
 
 impl Partial {
-    /// Attempts to get a file that no other backup takes for a stale one before it is locked.
+    /// How often creating the file is tried: another backup may remove it as stale before it is locked.
     const ATTEMPTS: usize = 10;
 
     fn create(target: &Path) -> Result<Self, Error> {
@@ -136,7 +136,7 @@ impl Partial {
         Err(failed(target, &error))
     }
 
-    /// Gives a complete file the name of the target, which must not exist.
+    /// Renames the complete file to the target, which must not exist.
     fn persist(self, target: &Path) -> Result<(), Error> {
         let path = self.file.path().to_owned();
         self.file.as_file().sync_all().map_err(|error| failed(&path, &error))?;
@@ -145,15 +145,15 @@ impl Partial {
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => return Err(exists(target)),
             Err(error) => return Err(failed(target, &error.error)),
         }
-        // The name is on disk once its folder is.
+        // A new name is durable once the folder is synced.
         File::open(folder(target))
             .and_then(|folder| folder.sync_all())
             .map_err(|error| failed(target, &error))
     }
 }
 
-/// Removes partial copies of a target whose processes are gone. What cannot be removed does no harm: new copies have
-/// other names.
+/// Removes partial copies of a target whose processes have ended. A file that cannot be removed does no harm: new
+/// copies have other names.
 fn remove_stale(target: &Path) {
     let prefix = prefix(target);
     let Ok(entries) = fs::read_dir(folder(target)) else {
@@ -176,7 +176,7 @@ fn remove_stale(target: &Path) {
     }
 }
 
-/// Whether a path leads to an open file.
+/// Whether a path still refers to an open file.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(open), Ok(there)) => (open.dev(), open.ino()) == (there.dev(), there.ino()),
@@ -184,14 +184,14 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// How the names of partial copies of a target begin.
+/// The prefix of the names of a target's partial copies.
 fn prefix(target: &Path) -> OsString {
     let mut name = target.file_name().unwrap_or_default().to_os_string();
     name.push(".partial-");
     name
 }
 
-/// The folder of a target, which its partial copies share so that they can be renamed.
+/// The folder of a target. Partial copies are in the same folder, so that they can be renamed.
 fn folder(target: &Path) -> PathBuf {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),

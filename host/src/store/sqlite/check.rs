@@ -8,14 +8,14 @@ use crate::{
     store::{Error, page::Page},
 };
 
-/// Most problems that are listed; a file that is damaged throughout would list millions.
+/// The maximum number of problems listed; a badly damaged file would have millions.
 const MAX_PROBLEMS: usize = 100;
 
 /// How many turns are read at a time.
 const TURNS_PER_READ: u32 = 500;
 
-/// Each finds rows that contradict others, and returns one sentence per finding. `{first_ended}` stands for the number of
-/// the first status of ended instances.
+/// Each query finds rows that contradict others, and returns one sentence per finding. `{first_ended}` stands for the
+/// smallest status number of ended instances.
 const CONTRADICTIONS: [&str; 8] = [
     "SELECT 'instance ' || i.instance || ' has an unknown function'
      FROM instances AS i
@@ -34,16 +34,16 @@ const CONTRADICTIONS: [&str; 8] = [
      FROM module_names AS n
      WHERE NOT EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = n.module)
      LIMIT ?",
-    "SELECT 'the history of instance ' || h.instance || ' belongs to nothing'
+    "SELECT 'the history of instance ' || h.instance || ' belongs to no instance'
      FROM (SELECT DISTINCT partition, instance FROM history) AS h
      WHERE NOT EXISTS (SELECT 1 FROM instances AS i WHERE i.partition = h.partition AND i.instance = h.instance)
         AND NOT EXISTS (SELECT 1 FROM garbage AS g WHERE g.partition = h.partition AND g.instance = h.instance)
      LIMIT ?",
-    "SELECT 'instance ' || c.instance || ' has a number that may be given out again'
+    "SELECT 'instance ' || c.instance || ' has a number that may be assigned again'
      FROM instances AS c
      WHERE c.instance >= (SELECT reserved FROM counters WHERE counter = 'instance')
      LIMIT ?",
-    "SELECT 'of tenant ' || t.name || ' ' || t.stored_bytes || ' bytes are counted, its instances have ' || t.found
+    "SELECT 'tenant ' || t.name || ' has a count of ' || t.stored_bytes || ' bytes, but its instances have ' || t.found
      FROM (SELECT c.name, c.stored_bytes,
                   (SELECT coalesce(sum(i.execution_bytes + i.event_bytes + i.log_bytes), 0)
                    FROM instances AS i
@@ -63,7 +63,7 @@ const CONTRADICTIONS: [&str; 8] = [
      LIMIT ?",
 ];
 
-/// Everything that is wrong with a database; nothing if all is well.
+/// The problems of a database; empty if there are none.
 pub(super) async fn problems(pool: &SqlitePool) -> Result<Vec<String>, Error> {
     let mut problems = integrity(pool).await?;
     for statement in CONTRADICTIONS {
@@ -121,7 +121,7 @@ async fn unreadable_histories(pool: &SqlitePool) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Reads a whole history and says which turn is the last.
+/// Reads a whole history and returns the number of its last turn.
 async fn read_history(
     pool: &SqlitePool,
     instance: InstanceNumber,

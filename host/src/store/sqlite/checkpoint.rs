@@ -1,13 +1,13 @@
 //! Moves committed pages from SQLite's log into the database file, off the writer's path, and keeps the log short.
 //!
-//! A passive checkpoint disturbs nobody, but a writer that never rests keeps adding to the log behind it, and the log can
-//! only start over when all of it has been moved. So when it has grown long, the writer pauses for the little that a
-//! passive checkpoint has just left over, and for the readers of that moment.
+//! A passive checkpoint blocks neither the writer nor readers. But a busy writer keeps appending to the log, and the
+//! log can only start over when all of it has been moved. So when the log has grown long, the writer pauses until the
+//! few pages that a passive checkpoint left have been moved and the current readers have ended.
 //!
-//! A reader that looks at an old state of the database (a backup, an operator's tool) keeps the pages after that state
-//! from being moved. Passive checkpoints show it: pages are left that were in the log one look earlier. Then the writer
-//! does not pause, since the log could not start over anyway, and checkpoints become rare until the reader is gone. The
-//! file of the log, which has grown meanwhile, is emptied then.
+//! A reader of an old snapshot (a backup, an operator's tool) prevents newer pages from being moved. The checkpointer
+//! detects this when a passive checkpoint leaves pages that were already in the log at the previous check. Then the
+//! writer does not pause, since the log could not start over anyway, and checkpoints become rare until the reader has
+//! ended. The log's file, which has grown by then, is truncated afterwards.
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -17,16 +17,17 @@ use tokio_util::sync::CancellationToken;
 use super::open::PAGE_BYTES;
 use crate::store::{Error, Stats, writer::WriteGate};
 
-/// How often the log is looked at.
+/// How often the log is checked.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often it is looked at while a reader keeps it long, at least.
+/// The longest interval between checks while a reader keeps the log long.
 const MAX_INTERVAL: Duration = Duration::from_secs(4);
 
-/// Pages in the log from which on a passive checkpoint is worth its two disk flushes: 4 MiB, SQLite's own default.
+/// The number of unmoved pages at which a passive checkpoint is worth its two disk flushes: 4 MiB, SQLite's own
+/// default.
 const PASSIVE_PAGES: i64 = 1_000;
 
-/// A page in the log has a header of its own, in bytes.
+/// The size in bytes of the header before each page in the log.
 const FRAME_HEADER_BYTES: u64 = 24;
 
 /// Keeps the log short.
@@ -36,26 +37,26 @@ pub(super) struct Checkpointer {
     pub(super) stats: Arc<Stats>,
     /// The file of the log.
     pub(super) log: PathBuf,
-    /// Bytes in the log from which on the writer has to pause. Bounds the log on disk and the time of a recovery.
+    /// The length of the log in bytes at which the writer pauses. Bounds the log on disk and the time of a recovery.
     pub(super) max_bytes: u64,
-    /// Pages that were in the log at the last look.
+    /// The number of pages in the log at the last check.
     pub(super) seen_pages: i64,
 }
 
-/// What a checkpoint said.
+/// The result of a checkpoint.
 struct Log {
-    /// Whether it was given up because of somebody else's lock.
+    /// Whether it gave up because another connection held a lock.
     busy: bool,
     pages: i64,
     moved: i64,
 }
 
-/// How the log is after a look at it.
+/// The state of the log after a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
     /// Short enough.
     Short,
-    /// Long, and readers keep it so.
+    /// Long, because readers still need it.
     InUse,
 }
 
@@ -71,7 +72,7 @@ impl Checkpointer {
                 () = tokio::time::sleep(interval) => {}
             }
             let batches = self.stats.read().batches;
-            // What a reader kept long is shortened when the reader is gone, whether anything is written or not.
+            // A log that a reader kept long is shortened once the reader has ended, even if nothing is written.
             if batches == seen && length == Length::Short {
                 continue;
             }
@@ -90,7 +91,7 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// Looks at the log once, and shortens it if it is worth it.
+    /// Checks the log once, and shortens it if that is worthwhile.
     pub(super) async fn shorten(&mut self) -> Result<Length, sqlx::Error> {
         let log = self.checkpoint("PRAGMA wal_checkpoint(NOOP)").await?;
         // The log may have started over since.
@@ -110,16 +111,16 @@ impl Checkpointer {
         self.start_over().await
     }
 
-    /// Lets the log start over, while the writer pauses. No reader is older than the last look.
+    /// Pauses the writer and lets the log start over. No reader is older than the last check.
     async fn start_over(&mut self) -> Result<Length, sqlx::Error> {
         let gate = Arc::clone(&self.gate);
         let _pause = gate.lock().await;
         self.stats.count_checkpoint_pause();
-        // Both wait for the readers of this moment, as long as the connection waits for locks.
+        // Both wait for the current readers, at most for the connection's busy timeout.
         let statement = if self.file_bytes() > self.max_bytes {
             "PRAGMA wal_checkpoint(TRUNCATE)"
         } else {
-            // The file stays as it is: one that grew again would cost every commit a write of its size.
+            // Keeps the file's length: if the file grew again, each commit would also write its new length.
             "PRAGMA wal_checkpoint(RESTART)"
         };
         let log = self.checkpoint(statement).await?;

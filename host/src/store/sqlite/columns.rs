@@ -7,7 +7,8 @@ use sqlx::{
 
 use crate::store::Error;
 
-/// The integer that is stored for a number; what does not fit (no count and no time of ours) becomes the largest.
+/// The integer that is stored for a number. A number that does not fit, which no count or time reaches, becomes the
+/// largest.
 pub(super) fn stored(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -60,7 +61,7 @@ impl Values {
         self
     }
 
-    /// The parameters as sqlx wants them.
+    /// Converts the parameters for sqlx.
     pub(super) fn into_arguments(self) -> SqliteArguments {
         self.0
     }

@@ -1,11 +1,11 @@
-//! The table `counters`: where the reservations of numbers ended.
+//! The table `counters`: which numbers are reserved.
 
 use sqlx::sqlite::SqliteConnection;
 
 use super::columns::{Columns, stored};
 use crate::store::Error;
 
-/// Where the reservations of a counter ended; none if there is no such counter.
+/// The first number of a counter that is not reserved; none if there is no such counter.
 pub(super) async fn reserved(connection: &mut SqliteConnection, counter: &'static str) -> Result<Option<u64>, Error> {
     let row = sqlx::query("SELECT reserved FROM counters WHERE counter = ?")
         .bind(counter)
@@ -14,7 +14,7 @@ pub(super) async fn reserved(connection: &mut SqliteConnection, counter: &'stati
     row.map(|row| row.number(0)).transpose()
 }
 
-/// Moves the reservations of a counter on.
+/// Reserves all numbers of a counter below `reserved`.
 pub(super) async fn reserve(
     connection: &mut SqliteConnection,
     counter: &'static str,

@@ -1,8 +1,8 @@
-//! How SQLite fails.
+//! Converts SQLite's errors.
 
 use crate::store::Error;
 
-/// The code of a statement that was interrupted. Only those of people's readers are.
+/// SQLite's code for an interrupted statement. Only queries of clients are interrupted.
 const INTERRUPT: &str = "9";
 
 impl From<sqlx::Error> for Error {

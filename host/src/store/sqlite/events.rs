@@ -1,4 +1,4 @@
-//! The table `events`: events that nobody has taken yet, by instance and name.
+//! The table `events`: events that no task has taken yet, by instance and name.
 
 use futures::TryStreamExt as _;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
@@ -53,7 +53,7 @@ pub(super) static TAKE: RowStatement = RowStatement::new(
     ")",
 );
 
-/// The oldest events of each of these names: all of them, or the first names and events that a page has room for.
+/// The oldest events of each of these names, until a page is full; the result then lacks the remaining names.
 pub(super) async fn of_names(
     pool: &SqlitePool,
     instance: InstanceNumber,
@@ -98,7 +98,7 @@ pub(super) async fn of_names(
     Ok(pages)
 }
 
-/// Moves the events that older hosts have put into inboxes. Part of the migration that creates the table.
+/// Moves events out of inboxes, where older hosts stored them. Part of the migration that creates the table.
 pub(super) async fn move_from_inboxes(connection: &mut SqliteConnection) -> Result<(), Error> {
     let mut last = (-1, -1);
     loop {
@@ -116,7 +116,7 @@ pub(super) async fn move_from_inboxes(connection: &mut SqliteConnection) -> Resu
         let Some(row) = row else { break };
         let (seq, instance) = (stored(row.number(0)?), stored(row.number(2)?));
         last = (instance, seq);
-        // What cannot be read stays where it is, and is reported when somebody needs it.
+        // An unreadable message stays in the inbox; reading the inbox reports it.
         let Ok(InboxItem::Event(event)) = decode(row.bytes(1)?, String::new) else {
             continue;
         };
@@ -137,8 +137,8 @@ pub(super) async fn move_from_inboxes(connection: &mut SqliteConnection) -> Resu
     Ok(())
 }
 
-/// An execution that continued as new did not count the events that waited before; no count becomes less than that of the
-/// instance's own row.
+/// After continue-as-new, older hosts did not count the events that had arrived before, so subtracting them could give
+/// too little; `max` keeps at least the size of the instance's own row.
 const COUNT_MOVED: &str = "
     UPDATE instances
     SET event_bytes =

@@ -1,4 +1,4 @@
-//! The table `garbage`: notes of rows that nobody can reach any more, and their deletion in small pieces.
+//! The table `garbage`: records which rows are unreachable, and deletes them in small batches.
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -58,7 +58,7 @@ impl BindRow for Garbage {
     }
 }
 
-/// Notes what can go. To be run after everything else of a batch.
+/// Records garbage. Must run after all other statements of a batch.
 pub(super) static NOTE: RowStatement = RowStatement::new(
     "WITH v(instance, what, execution) AS (VALUES ",
     3,
@@ -73,7 +73,7 @@ pub(super) static NOTE: RowStatement = RowStatement::new(
              OR EXISTS (SELECT 1 FROM events AS e WHERE e.partition = 0 AND e.instance = v.instance))",
 );
 
-/// Deletes some garbage, at most `limit` rows, and says how many it deleted; fewer than `limit` means that none is left.
+/// Deletes at most `limit` rows of garbage and returns how many; fewer than `limit` means that none is left.
 pub(super) async fn delete_some(connection: &mut SqliteConnection, limit: u64) -> Result<u64, Error> {
     let mut deleted = 0;
     while deleted < limit {
@@ -83,7 +83,7 @@ pub(super) async fn delete_some(connection: &mut SqliteConnection, limit: u64) -
         deleted += rows;
         if rows < left {
             forget(connection, garbage).await?;
-            // The note is a row as well; counting it also bounds the number of round trips.
+            // The entry is a row too; counting it also bounds the number of round trips.
             deleted += 1;
         }
     }
@@ -141,7 +141,7 @@ const DELETE_LOGS: &str = "
         WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
         LIMIT ?4)";
 
-/// (Messages belong to no execution; the middle parameters only keep all statements alike.)
+/// Messages belong to no execution; `?2` and `?3` only give all statements the same parameters.
 const DELETE_INBOX: &str = "
     DELETE FROM inbox
     WHERE (partition, instance, seq) IN (
@@ -158,7 +158,7 @@ const DELETE_EVENTS: &str = "
         WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
         LIMIT ?4)";
 
-/// Deletes at most `limit` rows and says how many.
+/// Deletes at most `limit` rows and returns how many.
 async fn delete_rows(connection: &mut SqliteConnection, garbage: Garbage, limit: u64) -> Result<u64, sqlx::Error> {
     const ALL: (u32, u32) = (0, u32::MAX);
     let pieces: Vec<(&'static str, (u32, u32))> = match garbage {

@@ -38,7 +38,7 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
      WHERE v.instance IS NOT NULL",
 );
 
-/// Turns of an execution after a turn, in order and without gaps: at most that many, and no more than the page holds.
+/// Turns of an execution after a turn, in order and without gaps: at most `limit`, and no more than the page holds.
 pub(super) async fn after(
     executor: impl SqliteExecutor<'_>,
     instance: InstanceNumber,
@@ -69,7 +69,7 @@ pub(super) async fn after(
     turns(&rows.iter().collect::<Vec<_>>(), instance, execution, after)
 }
 
-/// Turns from their rows (turn, body), which must follow a turn without gaps.
+/// Decodes turns from rows (turn, body), which must follow `after` without gaps.
 pub(super) fn turns(
     rows: &[&SqliteRow],
     instance: InstanceNumber,

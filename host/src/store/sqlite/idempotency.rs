@@ -41,7 +41,7 @@ pub(super) static FIND: RowStatement = RowStatement::new(
      WHERE k.partition = 0 AND k.tenant = v.tenant AND k.key = v.key",
 );
 
-/// Stores keys, in place of expired ones of the same text.
+/// Stores keys, and replaces expired ones of the same text.
 pub(super) static PUT: RowStatement = RowStatement::new(
     "WITH v(tenant, key, fingerprint, instance_id, expires_at_ms) AS (VALUES ",
     5,
@@ -52,7 +52,7 @@ pub(super) static PUT: RowStatement = RowStatement::new(
      WHERE v.tenant IS NOT NULL",
 );
 
-/// Those of the keys that are stored, expired or not.
+/// The wanted keys that are stored, expired or not.
 pub(super) async fn find(connection: &mut SqliteConnection, wanted: &[WantedKey<'_>]) -> Result<Vec<StoredKey>, Error> {
     let rows = FIND.fetch(connection, wanted).await?;
     rows.iter()
@@ -68,7 +68,7 @@ pub(super) async fn find(connection: &mut SqliteConnection, wanted: &[WantedKey<
         .collect()
 }
 
-/// Deletes some keys that have expired and says how many.
+/// Deletes at most `limit` expired keys and returns how many.
 pub(super) async fn delete_expired(
     connection: &mut SqliteConnection,
     now: Timestamp,

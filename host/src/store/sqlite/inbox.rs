@@ -43,7 +43,7 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
      WHERE v.instance IS NOT NULL",
 );
 
-/// Deletes messages that were taken.
+/// Deletes messages that were consumed.
 pub(super) static CONSUME: RowStatement = RowStatement::new(
     "DELETE FROM inbox
      WHERE partition = 0 AND (instance, seq) IN (VALUES ",
@@ -51,7 +51,7 @@ pub(super) static CONSUME: RowStatement = RowStatement::new(
     ")",
 );
 
-/// What an execution that has not begun will begin with. Of a long inbox no more is read than it takes.
+/// The start message of an execution that has run no turn yet. Reads a long inbox only as far as necessary.
 pub(super) async fn start(
     executor: impl SqliteExecutor<'_>,
     instance: InstanceNumber,
@@ -72,7 +72,7 @@ pub(super) async fn start(
     Ok(None)
 }
 
-/// A message from its row: position, item.
+/// Decodes a message from a row (position, item).
 pub(super) fn message(row: &SqliteRow, instance: InstanceNumber) -> Result<InboxRow, Error> {
     let seq = InboxSeq(row.number(0)?);
     let item = decode(row.bytes(1)?, || {

@@ -1,4 +1,4 @@
-//! What a host finds in its data folder, and says, before it opens it.
+//! Inspects the data folder before the host opens it, and logs the findings.
 
 use std::{fs, path::Path};
 
@@ -17,11 +17,11 @@ const INDEX_VERSION: u32 = 3_007_000;
 pub(super) struct Found {
     database_bytes: u64,
     log_bytes: u64,
-    /// Frames that the index of the log counts and the log does not have.
+    /// Frames that the log's index counts but the log does not contain.
     missing_frames: u64,
 }
 
-/// Looks at the files of a data folder.
+/// Inspects the files of a data folder.
 pub(super) fn look(data_dir: &Path) -> Found {
     let [database, log, index] = open::files(data_dir);
     let length = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -33,10 +33,10 @@ pub(super) fn look(data_dir: &Path) -> Found {
     }
 }
 
-/// Compares the log with its index, which a host that crashed leaves behind. The index begins with the same header twice:
-/// its version as 32 bits, the page size as 16 bits at offset 14, the number of frames as 32 bits at offset 16, in the
-/// machine's byte order (<https://sqlite.org/walformat.html#the_wal_index_file_format>). One that is damaged, or that the
-/// crash caught half written, says nothing.
+/// Compares the log with its index, which a host that crashed leaves behind. The index begins with the same header
+/// twice: its version as 32 bits, the page size as 16 bits at offset 14, the number of frames as 32 bits at offset 16,
+/// in the machine's byte order (<https://sqlite.org/walformat.html#the_wal_index_file_format>). A damaged or
+/// half-written index yields zero.
 fn missing_frames(index: &[u8], log_bytes: u64) -> u64 {
     let Some((header, copy)) = index
         .first_chunk::<{ 2 * INDEX_HEADER }>()
@@ -49,7 +49,7 @@ fn missing_frames(index: &[u8], log_bytes: u64) -> u64 {
     }
     let page = u64::from(u16::from_ne_bytes([header[14], header[15]]));
     let counted = u64::from(u32::from_ne_bytes([header[16], header[17], header[18], header[19]]));
-    // 65,536 does not fit and is written as 1.
+    // 65,536 does not fit into 16 bits and is stored as 1.
     let page = if page == 1 { 65_536 } else { page };
     if page == 0 {
         return 0;
@@ -59,7 +59,7 @@ fn missing_frames(index: &[u8], log_bytes: u64) -> u64 {
 }
 
 impl Found {
-    /// Says what was found, now that it is known to be usable.
+    /// Logs the findings. Called once the database is known to be usable.
     pub(super) fn report(&self, schema: &Schema) {
         let Self {
             database_bytes,
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_that_is_shorter_than_its_index_says_is_noticed() {
+    fn a_log_shorter_than_its_index_is_detected() {
         let mut header = [0; INDEX_HEADER];
         header[..4].copy_from_slice(&INDEX_VERSION.to_ne_bytes());
         header[14..16].copy_from_slice(&4_096_u16.to_ne_bytes());
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_is_damaged_or_half_written_raises_no_alarm() {
+    fn a_damaged_or_half_written_index_reports_nothing() {
         assert_eq!(missing_frames(&[0; 136], 0), 0);
         assert_eq!(missing_frames(&[0xA5; 136], 0), 0);
         let mut header = [7; INDEX_HEADER];

@@ -1,4 +1,4 @@
-//! The table `instances`: what the writer, the dispatcher and people need to know of each.
+//! The table `instances`: the current state of each instance.
 
 use sqlx::{
     AssertSqlSafe,
@@ -147,7 +147,7 @@ pub(super) static HEADS_BY_ID: RowStatement = RowStatement::new(
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
 
-/// Deletes the rows of instances; what belongs to them is garbage then.
+/// Deletes the rows of instances; their rows in other tables become garbage.
 pub(super) static DELETE: RowStatement = RowStatement::new(
     "DELETE FROM instances
      WHERE partition = 0 AND instance IN (VALUES ",
@@ -155,7 +155,7 @@ pub(super) static DELETE: RowStatement = RowStatement::new(
     ")",
 );
 
-/// Those of the instances that exist.
+/// The heads of those instances that exist.
 pub(super) async fn heads_by_number(
     connection: &mut SqliteConnection,
     wanted: &[ByNumber],
@@ -168,7 +168,7 @@ pub(super) async fn heads_by_number(
         .collect()
 }
 
-/// Those of the instances that exist.
+/// The heads of those instances that exist.
 pub(super) async fn heads_by_id(
     connection: &mut SqliteConnection,
     wanted: &[ById<'_>],
@@ -193,14 +193,14 @@ fn head(row: &SqliteRow) -> Result<InstanceHead, Error> {
     })
 }
 
-/// The number at which the statuses of ended instances begin, for the texts of queries.
+/// The smallest status number of ended instances, for the texts of queries.
 pub(super) const FIRST_ENDED: u8 = InstanceStatus::FIRST_ENDED;
 
 const SUSPENDED: u8 = InstanceStatus::Suspended as u8;
 
 const STUCK: u8 = InstanceStatus::Stuck as u8;
 
-/// Marks a live instance as stuck. It is not woken by time until it is resumed.
+/// Marks a live instance as stuck; returns whether there was one. Timers do not wake it until it is resumed.
 pub(super) async fn mark_stuck(
     connection: &mut SqliteConnection,
     instance: InstanceNumber,
@@ -220,7 +220,7 @@ pub(super) async fn mark_stuck(
     Ok(done.rows_affected() == 1)
 }
 
-/// Counts that the host ended uncleanly while a turn of a live instance ran, and says how often in a row it did.
+/// Counts an unclean end of the host during a turn of a live instance, and returns how many there were in a row.
 pub(super) async fn count_unclean_end(
     connection: &mut SqliteConnection,
     instance: InstanceNumber,
@@ -237,8 +237,9 @@ pub(super) async fn count_unclean_end(
     row.map(|row| row.small_number(0)).transpose()
 }
 
-/// Live instances, over all tenants, that must be woken when the host starts, in ascending order after a number: those
-/// with messages, unless they are suspended and none of the messages ends that, and those with activities in flight.
+/// Live instances of all tenants that must be woken when the host starts, in ascending order after a number: those with
+/// activities in flight, those with control messages, and those with other messages or events unless they are
+/// suspended.
 pub(super) async fn to_wake_at_start(
     pool: &SqlitePool,
     after: Option<InstanceNumber>,
@@ -270,8 +271,8 @@ pub(super) async fn to_wake_at_start(
     rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
 }
 
-/// Live instances of a tenant, in ascending order after a number, that have messages, activities in flight, or a wake-up
-/// that is due.
+/// Live instances of a tenant, in ascending order after a number, that have messages, events, activities in flight, or
+/// a wake-up that is due.
 pub(super) async fn to_wake_of(
     pool: &SqlitePool,
     tenant: TenantId,
@@ -297,7 +298,7 @@ pub(super) async fn to_wake_of(
     rows.iter().map(|row| Ok(InstanceNumber(row.number(0)?))).collect()
 }
 
-/// Instances that are to be woken at or before a time, the earliest first, over all tenants except some.
+/// Instances whose wake-up is due at or before a time, the earliest first, of all tenants except some.
 pub(super) async fn waking_before(
     pool: &SqlitePool,
     time: Timestamp,
@@ -327,31 +328,31 @@ pub(super) async fn waking_before(
         .collect()
 }
 
-/// States as a mask, one bit for each.
+/// Statuses as a bit mask.
 pub(super) fn status_mask(statuses: &[InstanceStatus]) -> i64 {
     statuses.iter().fold(0, |mask, status| mask | (1 << (*status as u8)))
 }
 
-/// The state of a stored number.
+/// Decodes a stored status.
 pub(super) fn status(number: u64) -> Result<InstanceStatus, Error> {
     let status = u8::try_from(number).ok().and_then(InstanceStatus::from_number);
     status.ok_or_else(|| Error::Damaged(format!("an instance has the unknown status {number}")))
 }
 
-/// The stored custom status of an instance.
+/// Decodes the stored custom status of an instance.
 pub(super) fn custom_status(text: Option<&str>, instance: InstanceNumber) -> Result<Option<Payload>, Error> {
     let status = text.map(|text| Payload::parse(text, usize::MAX)).transpose();
     status.map_err(|error| Error::Damaged(format!("the custom status of instance {instance} {error}")))
 }
 
-/// The stored parent of an instance.
+/// Decodes the stored parent of an instance.
 pub(super) fn parent(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<Parent>, Error> {
     bytes
         .map(|bytes| decode(bytes, || format!("the parent of instance {instance}")))
         .transpose()
 }
 
-/// The stored reason why an instance is stuck.
+/// Decodes the stored reason why an instance is stuck.
 pub(super) fn stuck(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<StuckReason>, Error> {
     bytes
         .map(|bytes| decode(bytes, || format!("the reason why instance {instance} is stuck")))

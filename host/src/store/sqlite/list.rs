@@ -30,7 +30,7 @@ pub(super) async fn page(
     } else {
         None
     };
-    // One more shows whether there is a next page.
+    // One more row shows whether there is a next page.
     let mut query = query(tenant, filter, from, floor, i64::from(limit) + 1);
     let mut rows = query.build().fetch(connection);
     let (mut instances, mut size, mut more) = (Vec::new(), Page::for_answer(), false);
@@ -48,13 +48,13 @@ pub(super) async fn page(
         _ => floor.map(Cursor::at),
     };
     if let Some(parent) = &filter.orphans_of {
-        // The query looks for the id anywhere in the encoded link.
+        // The query matches the id anywhere in the encoded link.
         instances.retain(|instance| instance.parent_id.as_ref() == Some(parent));
     }
     Ok(InstancePage { instances, next })
 }
 
-/// The index with the order of the list. Left alone, SQLite walks through the instances of all tenants.
+/// The index that gives the order of the list. SQLite's own choice would scan the instances of all tenants.
 fn index(filter: &ListFilter) -> &'static str {
     if filter.parent.is_some() {
         "instances_by_parent"
@@ -63,7 +63,7 @@ fn index(filter: &ListFilter) -> &'static str {
     }
 }
 
-/// The first instance that is too far away to be looked at for this page.
+/// The first instance that is too far away to be examined for this page.
 async fn floor(
     connection: &mut SqliteConnection,
     tenant: TenantId,
@@ -95,7 +95,7 @@ pub(super) fn floor_query(tenant: TenantId, filter: &ListFilter, from: Option<&C
     query
 }
 
-/// The instances that fit, from a cursor on and above a floor.
+/// The query for matching instances, from a cursor on and above a floor.
 pub(super) fn query(
     tenant: TenantId,
     filter: &ListFilter,

@@ -1,19 +1,19 @@
-//! Brings a database to the schema of this host.
+//! Migrates a database to the schema of this host.
 //!
-//! SQLite keeps two integers in a file's header for exactly this: the application id says whose file it is, the user
-//! version how many migrations it has seen. Each migration runs in a transaction that also moves the version on, so a
+//! SQLite has two integers in a file's header for this purpose: the application id identifies files of Windlass, and
+//! the user version counts the migrations that ran. Each migration increments the version in its own transaction, so a
 //! crash leaves the file at one version or the next. (sqlx's own runner keeps a table of checksums instead, which a
-//! foreign or newer file does not have to have.)
+//! foreign or newer file may lack.)
 
 use sqlx::sqlite::SqliteConnection;
 
 use super::events;
 use crate::store::Error;
 
-/// "WNDL": marks the file as ours.
+/// "WNDL": marks the file as a database of Windlass.
 const APPLICATION_ID: i64 = 0x574e_444c;
 
-/// All migrations in order; the version of a database is how many of them it has seen. They stay as released.
+/// All migrations in order; the version of a database is how many of them have run. Released migrations never change.
 pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/0001_create_tenants_and_modules.sql"),
     include_str!("../../../migrations/sqlite/0002_create_instances.sql"),
@@ -29,7 +29,8 @@ pub(super) const MIGRATIONS: [&str; 12] = [
     include_str!("../../../migrations/sqlite/0012_allow_new_kinds.sql"),
 ];
 
-/// The migration after which events are moved to a table of their own, by their names, which SQL cannot read.
+/// The migration that creates the table `events`. Rust code moves the events there, because SQL cannot decode their
+/// names.
 pub(super) const CREATES_EVENTS: usize = 11;
 
 /// The version of a database before and after it was opened; zero before it existed.
@@ -39,7 +40,7 @@ pub(super) struct Schema {
     pub(super) now: usize,
 }
 
-/// Checks whose file it is and runs the migrations that it has not seen.
+/// Checks the header of the file and runs the missing migrations.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema, Error> {
     let before = check_header(connection).await?;
     migrate_to(connection, MIGRATIONS.len()).await?;
@@ -49,7 +50,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<Schema,
     })
 }
 
-/// Checks that it is a database of ours, and none that only a newer host can read.
+/// Checks that the file is a database of Windlass, and not written by a newer host.
 pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(), Error> {
     match check_header(connection).await? {
         0 => Err(Error::Unusable("windlass.db is empty".into())),
@@ -57,12 +58,12 @@ pub(super) async fn check_version(connection: &mut SqliteConnection) -> Result<(
     }
 }
 
-/// Runs migrations up to a version, which only tests choose to be an old one.
+/// Runs migrations up to a version; only tests pass an old one.
 pub(super) async fn migrate_to(connection: &mut SqliteConnection, target: usize) -> Result<(), Error> {
     let version = check_header(connection).await?;
     for (number, migration) in MIGRATIONS.iter().enumerate().take(target).skip(version) {
         if let Err(error) = run(connection, number + 1, migration).await {
-            // The statement that failed has left the transaction open.
+            // The failed statement left the transaction open.
             let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
             return Err(error);
         }
@@ -86,7 +87,7 @@ async fn run(connection: &mut SqliteConnection, number: usize, migration: &str) 
     Ok(())
 }
 
-/// The version of the schema, zero for an empty file.
+/// Checks the header and returns the version of the schema, zero for an empty file.
 async fn check_header(connection: &mut SqliteConnection) -> Result<usize, Error> {
     let application: i64 = sqlx::query_scalar("PRAGMA application_id")
         .fetch_one(&mut *connection)

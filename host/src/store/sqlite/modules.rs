@@ -1,4 +1,5 @@
-//! The tables `modules`, `module_bytes`, `module_names` and `functions`: uploaded code and who offers what.
+//! The tables `modules`, `module_bytes`, `module_names` and `functions`: uploaded code, and which module offers which
+//! function.
 
 use futures::TryStreamExt as _;
 use sqlx::{
@@ -50,7 +51,7 @@ pub(super) async fn put(connection: &mut SqliteConnection, put: &PutModule) -> R
     Ok(PutModuleOutcome::Stored { number, new: true })
 }
 
-/// Takes a module's name and functions away; says whether it existed. What runs on it goes on.
+/// Deletes a module's name and functions; returns whether it existed. Instances that run on it continue.
 pub(super) async fn delete(
     connection: &mut SqliteConnection,
     tenant: TenantId,
@@ -106,7 +107,7 @@ async fn current_number(
     row.map(|row| row.small_number(0).map(ModuleNumber)).transpose()
 }
 
-/// The row of the version; that of an earlier upload of the same bytes is used again.
+/// Creates the row of the version, or reuses that of an earlier upload of the same bytes.
 async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> Result<ModuleNumber, Error> {
     let row = sqlx::query(
         "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms, uploaded_by, events)
@@ -202,7 +203,7 @@ async fn delete_functions(connection: &mut SqliteConnection, tenant: TenantId, n
     Ok(())
 }
 
-/// The old version with the next number, of whatever tenant, that no new call can name any more.
+/// The next version, of any tenant, whose bytes are stored and that no new call can use any more.
 pub(super) async fn next_old_version(
     pool: &SqlitePool,
     after: Option<ModuleNumber>,
@@ -230,10 +231,11 @@ pub(super) async fn next_old_version(
     .transpose()
 }
 
-/// Live instances after a number that may need the bytes of an old version: those that run on it, and those that are old
-/// enough to have called it and have activity calls or sub-orchestrations. Looks at a bounded number of instances.
+/// Live instances after a number that may need the bytes of an old version: those that run on it, and those that are
+/// old enough to have called it and have activity calls or sub-orchestrations. Examines a bounded number of instances.
 ///
-/// One that does not need them now never will: no new call can name the version, unless the same bytes are uploaded again.
+/// An instance that does not need them now never will, because no new call can use the version unless the same bytes
+/// are uploaded again.
 pub(super) async fn possible_users(
     pool: &SqlitePool,
     version: &OldVersion,
@@ -278,7 +280,7 @@ pub(super) async fn possible_users(
     Ok(PossibleUsers { instances, next })
 }
 
-/// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
+/// Deletes the bytes of an old version, unless they were uploaded again in the meantime; returns whether it did.
 pub(super) async fn delete_bytes(connection: &mut SqliteConnection, version: &OldVersion) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
         "DELETE FROM module_bytes
@@ -305,7 +307,7 @@ pub(super) async fn declare_events(pool: &SqlitePool, tenant: TenantId) -> Resul
     Ok(row.number(0)? != 0)
 }
 
-/// A version by its number, of whatever tenant.
+/// A version of any tenant by its number.
 pub(super) async fn by_number(pool: &SqlitePool, number: ModuleNumber) -> Result<Option<ModuleVersion>, Error> {
     let text = format!(
         "SELECT {VERSION}
@@ -399,7 +401,7 @@ fn version(row: &SqliteRow) -> Result<ModuleVersion, Error> {
     })
 }
 
-/// The digest that stored bytes hold.
+/// Decodes a stored digest.
 pub(super) fn digest(bytes: &[u8]) -> Result<ModuleDigest, Error> {
     let bytes = bytes
         .try_into()

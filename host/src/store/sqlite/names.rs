@@ -1,4 +1,4 @@
-//! The table `function_names`: each name of an orchestration function is stored once and known by a number.
+//! The table `function_names`: stores each name of an orchestration function once; other tables use its number.
 
 use sqlx::sqlite::SqliteConnection;
 
@@ -8,7 +8,7 @@ use crate::{
     store::Error,
 };
 
-/// The number of a name, given to it now if it has none yet.
+/// The number of a name; a new name gets one.
 pub(super) async fn intern(
     connection: &mut SqliteConnection,
     tenant: TenantId,

@@ -24,31 +24,32 @@ use crate::store::Error;
 /// The database in the data folder.
 const DATABASE_FILE: &str = "windlass.db";
 
-/// The file whose lock says that a host uses the folder.
+/// A host locks this file while it uses the folder.
 const LOCK_FILE: &str = "windlass.lock";
 
-/// SQLite's page, in bytes: the block of most file systems and the size SQLite is tuned for. Only a new file takes it.
+/// SQLite's page size in bytes: the block size of most file systems, and SQLite's default. Applies to new files only.
 pub(super) const PAGE_BYTES: u32 = 4_096;
 
-/// Page cache of the writer, in KiB. It holds the pages of the instances in motion; those that do not fit are read
-/// again from the operating system's cache.
+/// The writer's page cache, in KiB. It holds the pages of active instances; other pages come from the operating
+/// system's cache.
 const WRITER_CACHE_KIB: u32 = 16 * 1024;
 
-/// Page cache of each reader, in KiB. Readers serve short queries from many places and rely on the operating system's
-/// cache.
+/// The page cache of each reader, in KiB. Readers serve short queries from many places and rely on the operating
+/// system's cache.
 const READER_CACHE_KIB: u32 = 2 * 1024;
 
-/// How long a connection waits for a lock. Only a checkpoint or a tool of the operator's can hold one; the lock file
+/// How long a connection waits for a lock. Only a checkpoint or one of the operator's tools can hold one; the lock file
 /// keeps other hosts out.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a checkpoint waits for readers before it gives up until the next time. The writer may be waiting meanwhile.
+/// How long a checkpoint waits for readers before it gives up until the next time. Short, because the writer may be
+/// paused.
 const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Prepared statements kept per connection: all kinds in all sizes, with room to spare.
+/// The number of prepared statements cached per connection: enough for all statements in all sizes.
 const STATEMENTS: usize = 300;
 
-/// Creates the folder if need be (readable by its owner only: payloads are private) and takes its lock.
+/// Creates the folder if it does not exist (readable by its owner only, because payloads are private) and locks it.
 pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
     let unusable =
         |what: &str, error: std::io::Error| Error::Unusable(format!("{what} {} failed: {error}", folder.display()));
@@ -71,7 +72,7 @@ pub(super) fn lock_folder(folder: &Path) -> Result<File, Error> {
     }
 }
 
-/// Opens the writer's connection, recovers what a crash left in the log, and brings the schema up to date.
+/// Opens the writer's connection, recovers the log after a crash, and migrates the schema.
 pub(super) async fn open_writer(
     options: &StoreOptions,
 ) -> Result<(SqliteConnection, SqliteConnectOptions, Schema), Error> {
@@ -89,7 +90,7 @@ pub(super) async fn open_writer(
         )));
     }
     let schema = migrate::migrate(&mut connection).await?;
-    // Moves what was recovered into the database file, which shows that both can be written.
+    // Moves recovered pages into the database file, which also proves that the file and its log are writable.
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
         .execute(&mut connection)
         .await
@@ -97,7 +98,7 @@ pub(super) async fn open_writer(
     Ok((connection, settings, schema))
 }
 
-/// Why a database cannot be opened, for people.
+/// The error when the database cannot be opened.
 pub(super) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
     Error::Unusable(format!(
         "opening {DATABASE_FILE} in {} failed: {error}",
@@ -105,12 +106,12 @@ pub(super) fn unusable(data_dir: &Path, error: sqlx::Error) -> Error {
     ))
 }
 
-/// The files of a database: itself, its log, and the index of its log.
+/// The paths of the database, its write-ahead log, and the log's index.
 pub(super) fn files(data_dir: &Path) -> [PathBuf; 3] {
     ["", "-wal", "-shm"].map(|suffix| data_dir.join(format!("{DATABASE_FILE}{suffix}")))
 }
 
-/// How to open a database that exists, beside the host that uses it.
+/// Connection options for an existing database, which a host may be using.
 pub(super) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions, Error> {
     let [database, ..] = files(data_dir);
     if !database.is_file() {
@@ -119,14 +120,15 @@ pub(super) fn existing(data_dir: &Path) -> Result<SqliteConnectOptions, Error> {
     Ok(file(&database))
 }
 
-/// What all connections to a file share.
+/// The options that all connections to a file share.
 pub(super) fn file(database: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(database)
         .busy_timeout(BUSY_TIMEOUT)
         // No foreign keys are declared, see the first migration.
         .foreign_keys(false)
-        // No memory map: an I/O error would be a signal that ends the host, not an error that fails one request.
+        // No memory map: with one, an I/O error would raise a signal that kills the host instead of failing one
+        // request.
         .pragma("mmap_size", "0")
         .disable_statement_logging()
 }
@@ -134,7 +136,7 @@ pub(super) fn file(database: &Path) -> SqliteConnectOptions {
 /// How many rows a reader of clients' queries reads ahead. A row may have many megabytes, and a page ends early.
 const ROWS_AHEAD: usize = 4;
 
-/// Opens the readers, the engine's and people's. The database exists by now.
+/// Creates the readers of the engine and of clients. The database must exist.
 pub(super) fn open_readers(options: &StoreOptions) -> (Readers, People) {
     let settings = settings(options)
         .read_only(true)
@@ -146,7 +148,7 @@ pub(super) fn open_readers(options: &StoreOptions) -> (Readers, People) {
     );
     let engine = SqlitePoolOptions::new()
         .max_connections(options.readers.max(1))
-        // A connection to a file does not go stale; asking it first would double the round trips.
+        // A connection to a file does not go stale; a test before each use would double the round trips.
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -166,7 +168,7 @@ fn writer_settings(options: &StoreOptions) -> SqliteConnectOptions {
     let mut settings = settings(options)
         .create_if_missing(true)
         .page_size(PAGE_BYTES)
-        // Freed pages are used again by later rows. Giving them back to the file system would cost every commit.
+        // Later rows reuse freed pages. Returning them to the file system would slow down every commit.
         .auto_vacuum(SqliteAutoVacuum::None)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(match options.synchronous {
@@ -174,7 +176,7 @@ fn writer_settings(options: &StoreOptions) -> SqliteConnectOptions {
             Synchronous::Normal => SqliteSynchronous::Normal,
         })
         .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
-        // Checkpoints run on a connection of their own, off the path of commits.
+        // Checkpoints run on their own connection, so that they do not delay commits.
         .pragma("wal_autocheckpoint", "0");
     if let Some(bytes) = options.max_bytes {
         settings = settings.pragma("max_page_count", (bytes / u64::from(PAGE_BYTES)).max(1).to_string());
@@ -182,7 +184,7 @@ fn writer_settings(options: &StoreOptions) -> SqliteConnectOptions {
     settings
 }
 
-/// What all connections share.
+/// The options that all connections of the host share.
 fn settings(options: &StoreOptions) -> SqliteConnectOptions {
     file(&options.data_dir.join(DATABASE_FILE))
         .statement_cache_capacity(STATEMENTS)

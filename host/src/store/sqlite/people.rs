@@ -1,9 +1,9 @@
-//! Readers for what people ask: lists, statuses, histories, logs, use.
+//! Readers for the queries of clients: lists, statuses, histories, logs, usage.
 //!
-//! They are apart from the engine's readers, so that no list keeps a timer or a load waiting, and they are bounded in
-//! what the engine's need no bound for: a query that takes too long is interrupted inside SQLite, a tenant occupies all
-//! readers but one at most, and only so many of its queries wait. An answer that takes several statements reads them in
-//! one transaction, so that it shows one moment.
+//! They are separate from the engine's readers, so that no list delays a timer or the loading of an instance. They also
+//! have limits that the engine's readers do not need: a query that takes too long is interrupted inside SQLite, a
+//! tenant can occupy all readers except one, and only a limited number of its queries can wait. An answer that takes
+//! several statements reads in one transaction, so that it shows one point in time.
 
 mod queries;
 
@@ -27,22 +27,22 @@ use tokio::{
 
 use crate::{model::TenantId, store::Error};
 
-/// Most queries of one asker that run or wait. More are refused at once.
+/// The maximum number of queries of one asker that run or wait. Further ones are refused at once.
 pub(super) const MAX_ASKING: usize = 64;
 
 /// How long a query waits for a reader before it is refused.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// Instructions of SQLite's machine between two looks at the clock: well below a millisecond.
+/// The number of instructions of SQLite's virtual machine between two checks of the clock: well below a millisecond.
 const INSTRUCTIONS: i32 = 1_000;
 
-/// A time that never comes, as a [`Lane`] counts it.
+/// No time limit, for [`Lane::until`].
 const NEVER: u64 = u64::MAX;
 
 /// Who asks: a tenant, or the host's administrator.
 pub(super) type Asker = Option<TenantId>;
 
-/// The readers. Cheap to clone.
+/// The readers for the queries of clients. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct People(Arc<Inner>);
 
@@ -50,17 +50,17 @@ pub(in crate::store) struct People(Arc<Inner>);
 struct Inner {
     settings: SqliteConnectOptions,
     seats: Arc<Semaphore>,
-    /// Seats that one asker may occupy.
+    /// How many seats one asker can occupy.
     share: usize,
     /// How long one answer may take once it has a reader.
     query_time: Duration,
     shares: Mutex<HashMap<Asker, Weak<Share>>>,
     idle: Mutex<Vec<Lane>>,
-    /// What [`Lane::until`] counts from.
+    /// The point in time that [`Lane::until`] counts from.
     epoch: Instant,
 }
 
-/// What one of them asks at the same time.
+/// The concurrent queries of one asker.
 #[derive(Debug)]
 struct Share {
     turns: Arc<Semaphore>,
@@ -87,11 +87,11 @@ impl Drop for Asking {
     }
 }
 
-/// A connection whose statements end when their time is up.
+/// A connection that interrupts its statements when their time is up.
 #[derive(Debug)]
 struct Lane {
     connection: SqliteConnection,
-    /// When they are interrupted, in milliseconds since the epoch.
+    /// When statements are interrupted, in milliseconds since the epoch.
     until: Arc<AtomicU64>,
 }
 
@@ -113,7 +113,7 @@ fn millis_since(epoch: Instant) -> u64 {
 }
 
 impl People {
-    /// That many readers, which connect when they are needed.
+    /// Creates the readers, which connect when they are needed.
     pub(super) fn new(settings: SqliteConnectOptions, readers: u32, query_time: Duration) -> Self {
         let seats = readers.max(1) as usize;
         Self(Arc::new(Inner {
@@ -127,11 +127,12 @@ impl People {
         }))
     }
 
-    /// A reader for one answer. All that it reads is of one moment, that of its first statement.
+    /// Waits for a reader for one answer. Everything that it reads is of the time of its first statement.
     pub(super) async fn read(&self, asker: Asker) -> Result<Reader, Error> {
         let asking = Asking::new(self.share(asker))?;
         let waiting = async {
-            // First the asker's turn, so that it never has more than its share in the line that is common to all.
+            // The asker's own semaphore comes first, so that an asker never has more than its share in the common
+            // queue.
             let turn = Arc::clone(&asking.0.turns).acquire_owned().await;
             let seat = Arc::clone(&self.0.seats).acquire_owned().await;
             Ok::<_, Error>((turn.map_err(|_| Error::Closed)?, seat.map_err(|_| Error::Closed)?))
@@ -168,12 +169,12 @@ impl People {
         share
     }
 
-    /// Refuses further queries and closes the connections that are idle; the others close when their answers are there.
+    /// Refuses further queries and closes the idle connections; the others close when their answers are complete.
     pub(super) async fn close(&self) {
         self.0.seats.close();
         let idle = std::mem::take(&mut *lock(&self.0.idle));
         for lane in idle {
-            // Nothing was written with it.
+            // An error does not matter: the connection wrote nothing.
             let _ = lane.connection.close().await;
         }
     }
@@ -183,22 +184,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One answer's reader. Dropping it interrupts what it reads.
+/// A reader for one answer. Dropping it interrupts its statement.
 #[derive(Debug)]
 pub(super) struct Reader {
-    /// There until the answer is.
+    /// None once the answer is complete.
     lane: Option<Lane>,
     people: People,
     _place: (OwnedSemaphorePermit, OwnedSemaphorePermit, Asking),
 }
 
 impl Reader {
-    /// Where the statements go.
+    /// The connection to run statements on.
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.lane.as_mut().expect("the answer is not there yet").connection
+        &mut self.lane.as_mut().expect("the answer is not complete yet").connection
     }
 
-    /// Ends the transaction and leaves the connection to the next answer, unless reading failed: then it is closed.
+    /// Ends the transaction and keeps the connection for the next answer; if reading failed, closes it.
     pub(super) async fn finish<T>(mut self, answer: Result<T, Error>) -> Result<T, Error> {
         let answer = answer?;
         sqlx::query("COMMIT").execute(self.connection()).await?;
@@ -214,7 +215,8 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(lane) = self.lane.take() {
-            // A statement may still run in the connection's thread. It ends now; the connection is not used again.
+            // A statement may still run in the connection's thread. This interrupts it; the connection is not used
+            // again.
             lane.until.store(0, Relaxed);
         }
     }

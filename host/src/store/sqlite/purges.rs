@@ -1,4 +1,4 @@
-//! What a purge finds before it deletes.
+//! Finds the instances that a purge deletes.
 
 use futures::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Instances of a tenant that ended before a time, in ascending order. Looks at a bounded number of instances.
+/// Instances of a tenant that ended before a time, in ascending order. Examines a bounded number of instances.
 pub(super) async fn ended(
     connection: &mut SqliteConnection,
     tenant: TenantId,
@@ -50,7 +50,7 @@ pub(super) async fn ended(
     Ok(Ended { instances, next })
 }
 
-/// The last instance that is looked at in one piece; none if those that are left are fewer.
+/// The last of the next [`MAX_EXAMINED`] instances; none if fewer are left.
 pub(super) async fn last_examined(
     executor: impl SqliteExecutor<'_>,
     tenant: TenantId,
@@ -71,7 +71,7 @@ pub(super) async fn last_examined(
     row.map(|row| row.number(0).map(InstanceNumber)).transpose()
 }
 
-/// The tree below an instance.
+/// An instance and its descendants.
 pub(super) async fn tree(
     connection: &mut SqliteConnection,
     tenant: TenantId,

@@ -21,13 +21,13 @@ use crate::{
 pub(in crate::store) struct Readers(pub(super) SqlitePool);
 
 impl Readers {
-    /// Closes the connections, once what they read is there.
+    /// Closes the connections once their queries have ended.
     pub(super) async fn close(&self) {
         self.0.close().await;
     }
 }
 
-/// Each is one query of the table that it concerns.
+/// Each method is one query, defined in the file of its table.
 impl Readers {
     pub(in crate::store) async fn takeover(&self, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
         takeover::read(&self.0, instance).await

@@ -3,7 +3,7 @@
 use super::{attempts, events, garbage, history, idempotency, inbox, instances, logs, sizes, statement::Script, usage};
 use crate::store::writer::rows::Rows;
 
-/// The statements that write everything, in the order that [`Rows`] demands.
+/// The statements that write all rows, in the order that [`Rows`] requires.
 pub(super) fn script(rows: &Rows<'_>) -> Script {
     let mut script = Script::default();
     script.add(&instances::CHANGE, &rows.changed);

@@ -29,7 +29,7 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
 
-/// A connection with what it takes to make another one.
+/// A connection, and the options to open it again.
 pub(in crate::store) struct Session {
     connection: SqliteConnection,
     changes: Changes,
@@ -37,7 +37,7 @@ pub(in crate::store) struct Session {
 }
 
 impl Session {
-    /// The connection to a database whose schema is up to date.
+    /// Wraps a connection to a database whose schema is up to date.
     pub(super) fn new(connection: SqliteConnection, options: SqliteConnectOptions) -> Self {
         Self {
             connection,
@@ -46,7 +46,7 @@ impl Session {
         }
     }
 
-    /// Runs a statement without parameters. (The transaction calls of sqlx count on a rollback to succeed.)
+    /// Runs a statement without parameters. (sqlx's transactions rely on a rollback to succeed.)
     async fn execute(&mut self, statement: &'static str) -> Result<(), Error> {
         sqlx::query(statement).execute(&mut self.connection).await?;
         Ok(())
@@ -59,7 +59,7 @@ impl Session {
     }
 }
 
-/// Each is a query or a statement of the table that it concerns.
+/// Each method runs a query or a statement, mostly defined in the file of its table.
 impl Session {
     /// The folder is locked while the database is open, so there is no other owner.
     pub(in crate::store) async fn take_over(&mut self) -> Result<Ownership, Error> {

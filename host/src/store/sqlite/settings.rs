@@ -1,4 +1,4 @@
-//! The table `settings`: what activities may ask for by name.
+//! The table `settings`: plain values and secrets that activities read by name.
 
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
@@ -8,7 +8,7 @@ use crate::{
     store::{Error, SettingKind, SettingRow},
 };
 
-/// Stores a setting in the place of the one of that name.
+/// Stores a setting, and replaces one of the same name.
 pub(super) async fn put(connection: &mut SqliteConnection, row: &SettingRow) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO settings (tenant, kind, name, value, modules, updated_at_ms)
@@ -27,7 +27,7 @@ pub(super) async fn put(connection: &mut SqliteConnection, row: &SettingRow) -> 
     Ok(())
 }
 
-/// Deletes a setting; says whether it was there.
+/// Deletes a setting; returns whether it existed.
 pub(super) async fn delete(
     connection: &mut SqliteConnection,
     tenant: TenantId,

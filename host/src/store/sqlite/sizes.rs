@@ -1,4 +1,4 @@
-//! How much is stored: columns of the tables `instances` and `tenants`.
+//! The stored bytes of instances and tenants: columns of the tables `instances` and `tenants`.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,7 @@ impl BindRow for SizedInstance {
     }
 }
 
-/// Sets how much is stored of instances.
+/// Sets the stored bytes of instances.
 pub(super) static SET: RowStatement = RowStatement::new(
     "WITH v(instance, execution_bytes, event_bytes, log_bytes) AS (VALUES ",
     4,
@@ -45,7 +45,7 @@ impl BindRow for GrownTenant {
     }
 }
 
-/// Adds to how much is stored of tenants.
+/// Adds to the stored bytes of tenants.
 pub(super) static GROW: RowStatement = RowStatement::new(
     "WITH v(tenant, change) AS (VALUES ",
     2,
@@ -56,7 +56,7 @@ pub(super) static GROW: RowStatement = RowStatement::new(
      WHERE tenants.tenant = v.tenant",
 );
 
-/// How much is stored of each tenant.
+/// The stored bytes of each tenant.
 pub(super) async fn of_tenants(connection: &mut SqliteConnection) -> Result<HashMap<TenantId, u64>, Error> {
     let rows = sqlx::query("SELECT tenant, stored_bytes FROM tenants")
         .fetch_all(connection)

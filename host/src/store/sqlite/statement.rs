@@ -1,9 +1,9 @@
-//! Statements over many rows, in a few fixed sizes, that travel together.
+//! Statements over many rows, in a few fixed sizes, sent together.
 //!
-//! A round trip to the connection's thread costs more than writing a row, so rows travel many at a time, and the
-//! statements of a batch in one [`Script`]. A statement's text depends on how many rows it takes; with four sizes, the
-//! last one filled up with rows of NULL that the statement skips, each kind of row needs four texts and batches of any
-//! length need few scripts, so that they stay prepared.
+//! A round trip to the connection's thread costs more than writing a row, so each statement takes many rows, and all
+//! statements of a batch are sent in one [`Script`]. The text of a statement depends on its number of rows. There are
+//! only four sizes: a statement is padded with rows of NULL, which it skips. So each kind of row needs four texts, and
+//! batches of any length need few scripts, which stay prepared.
 
 use std::{
     collections::HashMap,
@@ -15,16 +15,15 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use super::columns::{Columns, Values};
 use crate::store::Error;
 
-/// How many rows a statement can take, in ascending order.
+/// The numbers of rows that a statement can have, in ascending order.
 ///
-/// Filling up wastes less than binding a few hundred NULLs. The largest stays far below SQLite's limit of 32,766
-/// parameters for the widest table.
+/// The largest stays far below SQLite's limit of 32,766 parameters for the widest table.
 const SIZES: [usize; 4] = [1, 8, 32, 128];
 
-/// Most scripts whose text is kept. Batches of a busy host have some dozens of shapes.
+/// The maximum number of cached scripts. The batches of a busy host have a few dozen shapes.
 const MAX_SCRIPTS: usize = 1_000;
 
-/// A statement with a list of rows in it.
+/// A statement over a list of rows.
 pub(super) struct RowStatement {
     before: &'static str,
     columns: usize,
@@ -32,7 +31,7 @@ pub(super) struct RowStatement {
     texts: [OnceLock<String>; SIZES.len()],
 }
 
-/// What knows how to bind itself as a row of a [`RowStatement`]. The first column is never NULL.
+/// A value that can bind itself as a row of a [`RowStatement`]. The first column is never NULL.
 pub(super) trait BindRow {
     /// Binds each column in order.
     fn bind(&self, values: &mut Values);
@@ -50,7 +49,7 @@ impl RowStatement {
         }
     }
 
-    /// Runs it over all rows and collects what it returns.
+    /// Runs the statement over all rows and collects the rows that it returns.
     pub(super) async fn fetch(
         &'static self,
         connection: &mut SqliteConnection,
@@ -66,7 +65,7 @@ impl RowStatement {
         Ok(found)
     }
 
-    /// Binds a few rows, filled up to one of the [`SIZES`], and says which.
+    /// Binds a chunk of rows, padded to one of the [`SIZES`], and returns the index of the size.
     fn bind<R: BindRow>(&self, chunk: &[R], values: &mut Values) -> usize {
         let size = SIZES
             .iter()
@@ -77,7 +76,7 @@ impl RowStatement {
         size
     }
 
-    /// The statement for one of the [`SIZES`].
+    /// The text for one of the [`SIZES`], given by index.
     pub(super) fn text(&'static self, size: usize) -> &'static str {
         self.texts[size].get_or_init(|| {
             let row = format!("({})", vec!["?"; self.columns].join(", "));
@@ -86,7 +85,7 @@ impl RowStatement {
     }
 }
 
-/// Statements that are run one after the other in one round trip.
+/// Statements that run one after the other in one round trip.
 #[derive(Default)]
 pub(super) struct Script {
     begin: Option<&'static str>,
@@ -96,7 +95,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    /// Adds a statement over all rows; nothing if there are none.
+    /// Adds a statement over all rows; does nothing if there are none.
     pub(super) fn add(&mut self, statement: &'static RowStatement, rows: &[impl BindRow]) {
         for chunk in rows.chunks(SIZES[SIZES.len() - 1]) {
             let size = statement.bind(chunk, &mut self.values);
@@ -120,7 +119,8 @@ impl Script {
         }
     }
 
-    /// Runs it and says how many rows it changed. It fails, before its last statement, if they are fewer than `certain`.
+    /// Runs the script and returns how many rows it changed. Fails, before the last statement, if they are fewer than
+    /// `certain`.
     pub(super) async fn run(
         mut self,
         connection: &mut SqliteConnection,
@@ -155,17 +155,18 @@ impl Script {
 }
 
 /// How many rows a connection had changed when it ran its last script. Other statements may have changed more since,
-/// which makes the check of a script milder.
+/// which only makes the check of the next script less strict.
 #[derive(Debug, Default)]
 pub(super) struct Changes(u64);
 
-/// Counts by the connection's own counter: sqlx would count a statement that changes nothing like the one before it. If too
-/// few rows were changed, the absolute value of the smallest integer is an error, and what follows does not happen.
+/// Uses the connection's own counter, because sqlx counts a statement that changes nothing like the one before it. If
+/// too few rows were changed, the absolute value of the smallest integer is an error, and the statements after it do
+/// not run.
 const CHECK: &str = "SELECT iif(total_changes() - ? < ?, abs(-9223372036854775808), total_changes())";
 
-/// The text of a script, the same for the same statements; none when there are too many to keep.
+/// The cached text of a script; none when the cache is full.
 fn script_text(texts: &[&'static str]) -> Option<&'static str> {
-    /// The statements are compared by address: each is made once.
+    /// The addresses of the statements' texts, each of which exists once.
     type Shape = Vec<usize>;
     static SCRIPTS: OnceLock<Mutex<HashMap<Shape, &'static str>>> = OnceLock::new();
     let shape: Shape = texts.iter().map(|text| text.as_ptr().addr()).collect();
@@ -177,7 +178,7 @@ fn script_text(texts: &[&'static str]) -> Option<&'static str> {
     if scripts.len() >= MAX_SCRIPTS {
         return None;
     }
-    // Kept for good; the number is bounded.
+    // Leaked on purpose: the number of scripts is bounded.
     let text: &'static str = texts.join(";\n").leak();
     scripts.insert(shape, text);
     Some(text)

@@ -1,4 +1,4 @@
-//! Instances as a list shows them, and by their ids.
+//! Summaries of instances, and look-ups by id.
 
 use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteRow};
 
@@ -12,12 +12,12 @@ pub(super) const COLUMNS: &str = "
     i.instance, i.id, f.name, m.digest, i.status, i.execution, i.last_turn, i.created_at_ms, i.updated_at_ms,
     i.custom_status, i.stuck, i.parent_link, i.fuel";
 
-/// What the columns of an instance come from. `CROSS JOIN` keeps SQLite from beginning with another table.
+/// The other tables that [`COLUMNS`] refers to. `CROSS JOIN` makes SQLite begin with `instances`.
 pub(super) const OTHER_TABLES: &str = "
     CROSS JOIN function_names AS f ON f.function = i.function
     CROSS JOIN modules AS m ON m.module = i.module";
 
-/// An instance of a tenant as a list shows it.
+/// The summary of the instance that has the id now.
 pub(super) async fn summary_of(
     executor: impl SqliteExecutor<'_>,
     tenant: TenantId,
@@ -80,7 +80,7 @@ pub(super) async fn addressee(
     row.map(addressee).transpose()
 }
 
-/// An instance from its row: [`COLUMNS`].
+/// Decodes a summary from a row of [`COLUMNS`].
 pub(super) fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
     let number = InstanceNumber(row.number(0)?);
     Ok(InstanceSummary {

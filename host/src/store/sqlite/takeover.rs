@@ -1,4 +1,4 @@
-//! What an owner reads to take over an instance: rows of several tables in one round trip.
+//! Reads what an owner needs to take over an instance: rows of several tables in one round trip.
 
 use futures::TryStreamExt as _;
 use sqlx::{
@@ -15,7 +15,7 @@ use crate::{
     store::{Error, InstanceRecord, decode::parse, events::ALONG_BYTES, history::FIRST_TURNS, page::Page},
 };
 
-/// The rows of the four statements are told apart by how many columns they have.
+/// Each of the four statements has a different number of columns, which identifies its rows.
 const STATEMENTS: &str = "
     SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn, i.unclean_ends,
            i.created_at_ms, i.custom_status, i.fuel, i.execution_bytes,
@@ -47,9 +47,9 @@ const RECORD: usize = 16;
 const MESSAGE: usize = 2;
 const EVENT: usize = 4;
 
-/// Reads an instance. Messages may be added while it is read; nothing else changes behind its owner's back. What must not be
-/// overlooked comes first in an inbox that is too long. Events are read along unless they are many: then there are none, and
-/// their owner asks for those that it needs.
+/// Reads an instance. Messages may arrive during the read; only the owner changes the other rows. If the inbox does not
+/// fit, control messages come first, so that the owner does not miss them. If the events exceed [`ALONG_BYTES`], the
+/// record contains none, and the owner reads those that it needs.
 pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
     let number = stored(instance.0);
     let mut query = sqlx::query(STATEMENTS);
@@ -67,7 +67,7 @@ pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<
     while let Some(row) = rows.try_next().await? {
         match row.len() {
             MESSAGE if page.is_full() => {
-                // Events come later, and may be there.
+                // The events come after the inbox, so they were not read.
                 (record.more_inbox, record.more_events) = (true, true);
                 break;
             }
@@ -94,7 +94,7 @@ pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<
     record.inbox.append(&mut events);
     record.inbox.sort_by_key(|row| row.seq);
     let turns: Vec<_> = turns.iter().collect();
-    // What cannot be read is reported to whoever asks for the history; an instance can be ended without it.
+    // Unreadable turns are reported when the history is read; an instance can be terminated without it.
     record.first_turns = history::turns(&turns, instance, record.execution, TurnNumber::NONE).unwrap_or_default();
     Ok(Some(record))
 }

@@ -1,5 +1,5 @@
-//! What is about files: their folder, checkpoints, copies, migrations, damage, how rows are found, and the readers for
-//! what people ask.
+//! Tests that concern files: the folder, checkpoints, backups, migrations, damage, query plans, and the readers of
+//! clients.
 
 mod attempts;
 mod backups;
@@ -32,7 +32,7 @@ impl Place {
         }
     }
 
-    /// A connection to the file, beside the host's.
+    /// Opens a connection to the file in addition to the host's.
     async fn connect(&self) -> SqliteConnection {
         let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path().join("windlass.db"));
         settings.connect().await.unwrap()
@@ -63,7 +63,7 @@ impl TestStore {
         assert_ne!(done.rows_affected(), 0, "the statement finds something to damage");
     }
 
-    /// How SQLite would run a statement.
+    /// SQLite's query plan for a statement.
     async fn plan(&self, statement: &str) -> String {
         let text = format!("EXPLAIN QUERY PLAN {statement}");
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))

@@ -1,4 +1,4 @@
-//! The table `usage`: what tenants have used, per day and function, added up as it is recorded.
+//! The table `usage`: the usage of tenants, summed per day and function.
 
 use sqlx::{
     AssertSqlSafe,
@@ -33,7 +33,7 @@ impl BindRow for UsageRow<'_> {
     }
 }
 
-/// Adds to what is there.
+/// Adds to the stored sums.
 pub(super) static ADD: RowStatement = RowStatement::new(
     "WITH v(tenant, day, kind, function, count, failed, fuel, wall_ms, bytes_in, bytes_out, http_sent, http_received) AS
      (VALUES ",
@@ -57,11 +57,11 @@ pub(super) static ADD: RowStatement = RowStatement::new(
          http_received = usage.http_received + excluded.http_received",
 );
 
-/// The columns of an [`Amount`], added up.
+/// The columns of an [`Amount`], summed.
 const SUMS: &str = "
     sum(count), sum(failed), sum(fuel), sum(wall_ms), sum(bytes_in), sum(bytes_out), sum(http_sent), sum(http_received)";
 
-/// What a tenant's functions have used on those days, by kind and name, after a cursor.
+/// The usage of a tenant's functions over some days, by kind and name, after a cursor.
 pub(super) async fn of(
     connection: &mut SqliteConnection,
     tenant: TenantId,

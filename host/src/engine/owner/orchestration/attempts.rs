@@ -27,9 +27,14 @@ impl Attempts {
         }
     }
 
-    /// Takes the recorded attempts of activity calls. Afterwards the activity table keeps count of them.
-    pub(super) fn take_calls(&mut self) -> BTreeMap<TaskId, AttemptsSoFar> {
-        std::mem::take(&mut self.of_calls)
+    /// Takes the recorded attempts of an activity call. Afterwards the activity table keeps count of them.
+    pub(super) fn take_call(&mut self, task: TaskId) -> AttemptsSoFar {
+        self.of_calls.remove(&task).unwrap_or_default()
+    }
+
+    /// Drops the recorded attempts of activity calls. They are read again before the calls are resumed.
+    pub(super) fn forget_calls(&mut self) {
+        self.of_calls.clear();
     }
 
     /// The number of the current attempt of a sub-orchestration, from 1.

@@ -101,27 +101,32 @@ impl<G: Guest> CurrentExecution<G> {
         calls.map(|(task, _)| task).collect()
     }
 
-    /// The outstanding activity calls that are not in `ended`: they must run.
+    /// The first outstanding activity calls after a task that are not in `ended`: they must run.
     pub(super) fn calls_to_resume(
         &mut self,
         execution: ExecutionNumber,
+        after: Option<TaskId>,
         ended: &BTreeSet<TaskId>,
+        at_most: usize,
     ) -> Vec<StartActivity> {
         let Some(Started { seed, .. }) = self.ledger.started().map(|started| &**started) else {
             return Vec::new();
         };
-        let mut so_far = self.attempts.take_calls();
-        let calls = self.ledger.tasks().filter_map(|(task, outstanding)| match outstanding {
-            Outstanding::Activity(call) if !ended.contains(&task) => Some(StartActivity {
-                execution,
-                task,
-                call: call.clone(),
-                seed: *seed,
-                so_far: so_far.remove(&task).unwrap_or_default(),
-            }),
-            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) | Outstanding::Timer { .. } => None,
-        });
-        calls.collect()
+        let attempts = &mut self.attempts;
+        let calls = self
+            .ledger
+            .tasks_after(after)
+            .filter_map(|(task, outstanding)| match outstanding {
+                Outstanding::Activity(call) if !ended.contains(&task) => Some(StartActivity {
+                    execution,
+                    task,
+                    call: call.clone(),
+                    seed: *seed,
+                    so_far: attempts.take_call(task),
+                }),
+                Outstanding::Activity(_) | Outstanding::SubOrchestration(_) | Outstanding::Timer { .. } => None,
+            });
+        calls.take(at_most).collect()
     }
 
     /// The time for which a timer is set.

@@ -1,7 +1,7 @@
 //! The owner of an orchestration as the loop sees it besides what all owners have: it is passed results, events,
 //! history, attempts and the guest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::owner::instance::Identity;
 use crate::engine::owner::{ActivityResult, Owner, UNREADABLE};
@@ -10,6 +10,7 @@ use crate::replay::{Guest, HostUnavailable, Player};
 use crate::store::{AttemptsSoFar, InstanceDetails, InstanceSummary};
 
 use super::execution::FeedError;
+use super::take_over::TakeOver;
 use super::{Orchestration, not_before};
 
 impl<G: Guest> Owner<Orchestration<G>> {
@@ -72,6 +73,26 @@ impl<G: Guest> Owner<Orchestration<G>> {
     /// Receives the outcome of an activity call.
     pub fn receive_result(&mut self, result: ActivityResult) {
         self.behaviour.results.push_back(result);
+    }
+
+    /// Resumes activity calls that were left out because there was no memory for them.
+    pub fn resume_calls(&mut self) {
+        self.behaviour.take_over = TakeOver::begin(true);
+    }
+
+    /// Notes that there is no memory for further activity calls now.
+    pub fn calls_left_out(&mut self) {
+        self.behaviour.calls_resumed();
+    }
+
+    /// Whether there may be activity calls to resume.
+    pub fn has_calls_to_resume(&self) -> bool {
+        matches!(self.behaviour.take_over, TakeOver::Begun { .. })
+    }
+
+    /// The tasks of the current execution whose outcomes have arrived.
+    pub fn tasks_that_ended(&self) -> BTreeSet<TaskId> {
+        self.behaviour.tasks_that_ended(&self.instance, &self.inbox)
     }
 
     /// Returns the results that are not durable yet, for the next owner after a failed commit.

@@ -15,6 +15,7 @@ use crate::engine::shares::Share;
 use crate::engine::simulation::SimulatedClock;
 use crate::engine::{CoreParts, Engine, EngineOptions, StartAnswer, StartError, StartRequest};
 use crate::entropy::SystemEntropy;
+use crate::memory::{Held, Memory};
 use crate::model::{ActivityOptions, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
 use crate::replay::tests::script::{Functions, Op, Script};
 use crate::replay::{Budget, Directory, Execution, Guest, HostUnavailable, Ran};
@@ -86,7 +87,7 @@ impl ActivityCode for Activities {
         "activities"
     }
 
-    fn run(&self, attempt: Attempt) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
+    fn run(&self, attempt: Attempt, _: Held) -> BoxFuture<'_, Result<ActivityRun, HostUnavailable>> {
         Box::pin(async move {
             if attempt.function.as_str() == "too large" {
                 return Err(HostUnavailable::NoRoom("as written".into()));
@@ -126,6 +127,7 @@ impl Guests for TwoPrograms {
         &'a self,
         _: ModuleNumber,
         started: &'a Started,
+        _: Held,
     ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>> {
         let call = || Op::Call("work".into());
         let too_large = || {
@@ -218,6 +220,7 @@ impl Host {
             entropy,
             recorder,
             flights,
+            memory: Memory::unlimited(),
             runtime: tokio::runtime::Handle::current(),
         };
         let options = EngineOptions {

@@ -1,4 +1,4 @@
-//! What people ask: each answer over one reader, and of one moment.
+//! The queries of clients. Each answer uses one reader and shows one point in time.
 
 use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
 
@@ -23,7 +23,8 @@ use crate::{
     },
 };
 
-/// Each takes a reader from the share of the tenant, except that administrators do not wait for the tenant's own queries.
+/// Each method uses the tenant's share of the readers, except those for administrators, which do not wait for the
+/// tenant's own queries.
 impl People {
     /// An instance with its input and, when it has ended, its outcome.
     pub(in crate::store) async fn details(
@@ -36,7 +37,7 @@ impl People {
         reader.finish(found).await
     }
 
-    /// The same, and turns of its current execution.
+    /// The same, with turns of its current execution.
     pub(in crate::store) async fn details_with_history(
         &self,
         tenant: TenantId,
@@ -48,21 +49,21 @@ impl People {
         reader.finish(found).await
     }
 
-    /// How much the tenant has: for administrators.
+    /// How many modules and instances the tenant has. For administrators.
     pub(in crate::store) async fn holdings(&self, tenant: TenantId) -> Result<TenantHoldings, Error> {
         let mut reader = self.read(None).await?;
         let found = holdings(reader.connection(), tenant).await;
         reader.finish(found).await
     }
 
-    /// How many modules the tenant has.
+    /// How many modules the tenant has, and their size.
     pub(in crate::store) async fn module_holdings(&self, tenant: TenantId) -> Result<ModuleHoldings, Error> {
         let mut reader = self.read(Some(tenant)).await?;
         let found = module_holdings(reader.connection(), tenant).await;
         reader.finish(found).await
     }
 
-    /// What functions of the tenant have used on some days, by kind and name.
+    /// The usage of functions of the tenant over some days, by kind and name.
     pub(in crate::store) async fn usage(
         &self,
         tenant: TenantId,
@@ -88,7 +89,7 @@ impl People {
         reader.finish(found).await
     }
 
-    /// The same of the children of an instance; none if there is neither the instance nor a child of it.
+    /// The same for the children of an instance; none if neither the instance nor a child of it exists.
     pub(in crate::store) async fn list_children(
         &self,
         tenant: TenantId,
@@ -137,14 +138,14 @@ impl People {
         reader.finish(found).await
     }
 
-    /// Ended instances that a purge of many deletes.
+    /// Ended instances that a purge by filter deletes.
     pub(in crate::store) async fn ended(&self, tenant: TenantId, filter: &EndedFilter) -> Result<Ended, Error> {
         let mut reader = self.read(Some(tenant)).await?;
         let found = purges::ended(reader.connection(), tenant, filter).await;
         reader.finish(found).await
     }
 
-    /// An instance and what belongs to it.
+    /// An instance and its descendants.
     pub(in crate::store) async fn tree(&self, tenant: TenantId, root: InstanceNumber) -> Result<Tree, Error> {
         let mut reader = self.read(Some(tenant)).await?;
         let found = purges::tree(reader.connection(), tenant, root).await;
@@ -163,7 +164,7 @@ async fn details(
     let (number, execution) = (summary.number, summary.execution);
     let input = match history::first_arrival(&mut *connection, number, execution).await? {
         Some(first) => input_of(first),
-        // Not begun: what it will begin with waits in the inbox.
+        // No turn has run yet: the input is in the inbox, in the start message.
         None => inbox::start(&mut *connection, number)
             .await?
             .map(|started| started.input),
@@ -248,7 +249,7 @@ async fn children(
     let number = number_of(&mut *connection, tenant, parent).await?;
     let filter = filter.of_children(parent, number);
     let page = list::page(connection, tenant, &filter, from, limit).await?;
-    // An instance that has children left was there once.
+    // An instance that still has children existed once.
     let is_unknown = number.is_none() && from.is_none() && page.is_empty();
     Ok(Some(page).filter(|_| !is_unknown))
 }

@@ -1,4 +1,4 @@
-//! Attempts that hosts stored before only the last of a task were kept.
+//! Attempts stored by older hosts, which kept all attempts of a task.
 
 use super::*;
 use crate::store::{
@@ -10,11 +10,11 @@ use crate::store::{
 };
 
 #[tokio::test]
-async fn attempts_from_before_only_the_last_were_kept_go_in_small_pieces() {
+async fn excess_attempts_of_older_hosts_are_pruned_in_small_batches() {
     let store = TestStore::new().await;
     let (number, ended) = (calling(&store, &[1, 2]).await, store.ended("b").await);
     let place = store.closed().await;
-    // As an older host left it: 95 attempts of one task, 11 of one that has ended, ten of another.
+    // As an older host left it: 95 attempts of one task, 10 of another, 11 in an instance that has ended.
     let mut connection = place.connect().await;
     for (instance, task, attempts) in [(number, 1, 95), (number, 2, 10), (ended, 1, 11)] {
         for ordinal in 1..=attempts {
@@ -64,7 +64,7 @@ async fn attempts_from_before_only_the_last_were_kept_go_in_small_pieces() {
     assert_eq!(store.rows("attempts_to_prune").await, 2);
     let noted = so_far(&store, number, 1).await;
     assert_eq!((noted.noted, noted.failed), (95, 95));
-    // An attempt that is added meanwhile does not disturb it.
+    // An attempt that is added between two sweeps does not disturb the pruning.
     assert!(store.sweep(NOW, 20).await.unwrap());
     assert_eq!(store.rows("attempts").await, 96);
     store

@@ -1,11 +1,11 @@
-//! Copies of a database that is in use.
+//! Backups of a database in use.
 
 use std::{fs::File, os::unix::fs::PermissionsExt};
 
 use super::*;
 use crate::store::{Backup, backup};
 
-/// What is in a folder, sorted.
+/// The names of the files in a folder, sorted.
 fn names_in(folder: &std::path::Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     let mut names: Vec<_> = entries
@@ -16,7 +16,7 @@ fn names_in(folder: &std::path::Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_database_in_use_can_be_used_in_its_place() {
+async fn a_backup_of_a_database_in_use_can_replace_it() {
     let store = TestStore::new().await;
     let running = store.running("running").await;
     store.ended("ended").await;
@@ -27,7 +27,7 @@ async fn a_copy_of_a_database_in_use_can_be_used_in_its_place() {
     let metadata = std::fs::metadata(&file).unwrap();
     assert_eq!(metadata.len(), found.bytes);
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-    // What comes later is not in the copy, and the copy does not disturb it.
+    // Later changes are not in the copy.
     store.started("later").await;
 
     let restored = TestStore::empty(Place::Folder(folder)).await;
@@ -39,7 +39,7 @@ async fn a_copy_of_a_database_in_use_can_be_used_in_its_place() {
 }
 
 #[tokio::test]
-async fn copies_made_while_it_is_written_are_each_of_one_moment() {
+async fn each_backup_during_writes_is_consistent() {
     let store = TestStore::new().await;
     let copies = tempfile::tempdir().unwrap();
     let writes = async {
@@ -66,7 +66,7 @@ async fn copies_made_while_it_is_written_are_each_of_one_moment() {
 }
 
 #[tokio::test]
-async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
+async fn a_failed_backup_overwrites_nothing_and_leaves_no_partial_copy() {
     let store = TestStore::new().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("there.db");
@@ -89,11 +89,11 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
 }
 
 #[tokio::test]
-async fn what_killed_backups_left_behind_is_in_nobodys_way_and_goes() {
+async fn partial_copies_of_killed_backups_are_removed() {
     let store = TestStore::new().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.db");
-    // As an earlier version named it: in a container, process ids repeat.
+    // Earlier versions used the process id in the name; in a container, process ids repeat.
     let stale = format!("x.db.partial-{}", std::process::id());
     for name in [stale.as_str(), "x.db.partial-5f0pQ7", "y.db.partial-5f0pQ7"] {
         std::fs::write(folder.path().join(name), "half a copy").unwrap();
@@ -111,16 +111,16 @@ async fn what_killed_backups_left_behind_is_in_nobodys_way_and_goes() {
             "x.db.partial-held",
             "y.db.partial-5f0pQ7"
         ],
-        "what another backup writes stays, and so do partial copies of another target"
+        "the file of a running backup and partial copies of another target stay"
     );
 }
 
 #[tokio::test]
-async fn a_file_that_appears_meanwhile_is_not_overwritten() {
+async fn a_file_that_appears_during_a_backup_is_not_overwritten() {
     let store = TestStore::new().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.db");
-    // A link that leads nowhere: it does not exist for whoever follows it, and its name is taken.
+    // A dangling link: the file does not exist when the link is followed, but the name is taken.
     std::os::unix::fs::symlink(folder.path().join("nowhere"), &file).unwrap();
     let error = backup(store.place.path(), &file).await.unwrap_err();
     assert!(error.to_string().contains("x.db already exists"), "{error}");

@@ -1,4 +1,4 @@
-//! The length of SQLite's log, beside readers that take their time.
+//! The length of SQLite's log, with and without long readers.
 
 use sqlx::Connection as _;
 
@@ -8,7 +8,7 @@ use crate::store::{
     sqlite::checkpoint::{Checkpointer, Length},
 };
 
-/// A store whose checkpoints happen when a test says so.
+/// A store whose checkpoints the test runs itself.
 struct ByHand {
     folder: tempfile::TempDir,
     store: Store,
@@ -39,7 +39,7 @@ impl ByHand {
         }
     }
 
-    /// Writes that many times 64 KiB.
+    /// Writes 64 KiB, `times` times.
     async fn write(&mut self, times: u32) {
         for _ in 0..times {
             self.written += 1;
@@ -56,7 +56,7 @@ impl ByHand {
             .len()
     }
 
-    /// Somebody who looks at the database as it is now, until it is closed.
+    /// Opens a reader of the current snapshot, which it holds until it is closed.
     async fn reader(&self) -> SqliteConnection {
         let settings = sqlx::sqlite::SqliteConnectOptions::new().filename(self.folder.path().join("windlass.db"));
         let mut reader = settings.connect().await.unwrap();
@@ -70,7 +70,7 @@ impl ByHand {
 }
 
 #[tokio::test]
-async fn beside_a_long_reader_the_writer_does_not_pause_and_the_log_shrinks_afterwards() {
+async fn during_a_long_read_the_writer_does_not_pause_and_the_log_shrinks_afterwards() {
     let mut test = ByHand::new().await;
     test.write(2).await;
     let reader = test.reader().await;
@@ -79,7 +79,7 @@ async fn beside_a_long_reader_the_writer_does_not_pause_and_the_log_shrinks_afte
         test.checkpointer.shorten().await.unwrap();
     }
     let stats = test.store.stats();
-    assert_eq!(stats.checkpoint_pauses, 0, "none could have succeeded");
+    assert_eq!(stats.checkpoint_pauses, 0, "no pause could have succeeded");
     assert!(stats.checkpoints_in_use > 5, "{stats:?}");
     assert!(test.log_bytes() > 2 * ByHand::MAX_LOG_BYTES);
 
@@ -91,7 +91,7 @@ async fn beside_a_long_reader_the_writer_does_not_pause_and_the_log_shrinks_afte
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_keeps_starts_over_in_the_file_as_it_is() {
+async fn without_readers_the_log_starts_over_in_the_same_file() {
     let mut test = ByHand::new().await;
     for _ in 0..10 {
         test.write(5).await;

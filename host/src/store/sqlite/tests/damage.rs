@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_message_that_cannot_be_read_is_named() {
+async fn the_error_names_an_unreadable_message() {
     let store = TestStore::new().await;
     let number = store.started("a").await;
     store.damage("UPDATE inbox SET item = x'09'").await;
@@ -15,7 +15,7 @@ async fn a_message_that_cannot_be_read_is_named() {
 }
 
 #[tokio::test]
-async fn a_damaged_or_missing_turn_is_named() {
+async fn the_error_names_a_damaged_or_missing_turn() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
     for n in 2..=4 {

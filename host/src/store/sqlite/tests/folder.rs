@@ -1,4 +1,4 @@
-//! The data folder: who may open what.
+//! The data folder: creating, opening, closing and checking it.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -13,7 +13,7 @@ fn unusable(result: Result<(Store, StoreService), Error>) -> String {
 }
 
 #[tokio::test]
-async fn the_folder_is_made_at_the_first_start_for_its_owner_only() {
+async fn the_first_start_creates_the_folder_for_its_owner_only() {
     let outer = tempfile::tempdir().unwrap();
     let folder = outer.path().join("some/where");
     let (_store, _service) = Store::open(&StoreOptions::new(&folder)).await.unwrap();
@@ -32,7 +32,7 @@ async fn two_hosts_cannot_share_a_folder() {
 }
 
 #[tokio::test]
-async fn a_file_of_somebody_else_is_refused() {
+async fn a_file_of_another_program_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("windlass.db"),
@@ -64,7 +64,7 @@ async fn pragma(place: &Place, statement: &'static str) {
 }
 
 #[tokio::test]
-async fn a_proper_end_writes_what_is_in_the_queue_and_empties_the_log() {
+async fn a_clean_shutdown_answers_the_queue_and_removes_the_log() {
     let store = TestStore::new().await;
     let asks: Vec<_> = (0..300)
         .map(|n| {
@@ -100,7 +100,7 @@ async fn the_service_ends_when_the_last_handle_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_check_finds_what_is_amiss() {
+async fn a_check_finds_damaged_and_missing_rows() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
     store.assert_sound().await;
@@ -120,16 +120,16 @@ async fn a_check_finds_what_is_amiss() {
 #[tokio::test]
 async fn a_probe_reaches_the_disk() {
     let store = TestStore::new().await;
-    let mut looking_on = store.place.connect().await;
+    let mut observer = store.place.connect().await;
     let mut version = async || -> i64 {
         sqlx::query_scalar("PRAGMA data_version")
-            .fetch_one(&mut looking_on)
+            .fetch_one(&mut observer)
             .await
             .unwrap()
     };
     let before = version().await;
     store.sweep(NOW, 10).await.unwrap();
-    assert_eq!(version().await, before, "what changes nothing is not written");
+    assert_eq!(version().await, before, "a sweep that deletes nothing writes nothing");
     store.probe().await.unwrap();
     assert_ne!(version().await, before);
     assert!(store.started("next").await >= InstanceNumber(1));

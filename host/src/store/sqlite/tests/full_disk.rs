@@ -1,9 +1,9 @@
-//! A file that may not grow any more.
+//! A database file that has reached its maximum size.
 
 use super::*;
 
 #[tokio::test]
-async fn a_full_disk_leaves_nothing_half_done_and_work_goes_on_when_there_is_room() {
+async fn a_full_disk_leaves_no_partial_commit_and_work_continues_when_there_is_room() {
     let limit = 600 * 1024;
     let store = TestStore::open(Place::folder(), |options| options.max_bytes = Some(limit)).await;
     store.put_module(put_module("orders", 1, &["Order"])).await.unwrap();
@@ -19,7 +19,7 @@ async fn a_full_disk_leaves_nothing_half_done_and_work_goes_on_when_there_is_roo
             Ok(_) => last += 1,
             Err(error) => break error,
         }
-        assert!(last < 100, "the limit is never met");
+        assert!(last < 100, "the limit is never reached");
     };
     assert!(matches!(error, Error::Database(_)), "{error}");
     let turns = store
@@ -37,9 +37,6 @@ async fn a_full_disk_leaves_nothing_half_done_and_work_goes_on_when_there_is_roo
     store.sweep_all(NOW).await;
     let again = store.running("again").await;
     let commit = turn(again, 2, vec![task_ended(1, Ok(payload(&text)))], vec![]);
-    store
-        .commit(commit)
-        .await
-        .expect("the pages that were freed are used again");
+    store.commit(commit).await.expect("freed pages are reused");
     store.assert_sound().await;
 }

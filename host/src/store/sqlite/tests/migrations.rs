@@ -1,9 +1,9 @@
-//! Every migration meets a database that has rows.
+//! Every migration runs on a database with rows.
 
 use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
-/// Rows of each version, in the tables that it brought.
+/// Rows for each version, in the tables that it added.
 const ROWS: [&[&str]; 12] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
@@ -62,11 +62,11 @@ async fn open(folder: &std::path::Path) -> SqliteConnection {
 }
 
 #[tokio::test]
-async fn rows_of_every_older_version_survive_the_way_to_the_newest() {
+async fn rows_of_every_older_version_survive_the_migrations() {
     assert_eq!(
         ROWS.len(),
         MIGRATIONS.len(),
-        "a new migration brings rows to test the next one with"
+        "a new migration needs rows here, to test the next one"
     );
     for version in 1..=MIGRATIONS.len() {
         let folder = tempfile::tempdir().unwrap();
@@ -100,7 +100,7 @@ async fn rows_of_every_older_version_survive_the_way_to_the_newest() {
     }
 }
 
-/// Events of older hosts are where those of newer ones are.
+/// Checks that events stored by older hosts are found like those of newer ones.
 async fn check_messages(store: &TestStore, version: usize) {
     let number = InstanceNumber(1);
     if version < CREATES_EVENTS {
@@ -130,7 +130,7 @@ async fn check_messages(store: &TestStore, version: usize) {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_leaves_the_old_version() {
+async fn a_failed_migration_leaves_the_old_version() {
     let folder = tempfile::tempdir().unwrap();
     let mut connection = open(folder.path()).await;
     migrate_to(&mut connection, 1).await.unwrap();

@@ -1,4 +1,4 @@
-//! Readers for what people ask: apart from the engine's, bounded, and each answer of one moment.
+//! The readers for clients: separate from the engine's, limited, and consistent within an answer.
 
 use std::{task::Poll, time::Duration};
 
@@ -24,7 +24,7 @@ impl TestStore {
     }
 }
 
-/// Occupies as many readers as one asker may.
+/// Occupies as many readers as one asker can.
 async fn occupy(store: &TestStore, asker: Asker) -> Vec<Reader> {
     let mut readers = Vec::new();
     while readers.len() + 1 < StoreOptions::new("").people_readers as usize {
@@ -34,7 +34,7 @@ async fn occupy(store: &TestStore, asker: Asker) -> Vec<Reader> {
 }
 
 #[tokio::test]
-async fn queries_of_one_tenant_keep_neither_others_nor_the_engine_waiting() {
+async fn queries_of_one_tenant_delay_neither_other_tenants_nor_the_engine() {
     let store = TestStore::new().await;
     let number = store.running("a").await;
     let occupied = occupy(&store, Some(TENANT)).await;
@@ -43,7 +43,10 @@ async fn queries_of_one_tenant_keep_neither_others_nor_the_engine_waiting() {
     let mut waits = Box::pin(tenant.list(&filter, None, 10));
     assert!(matches!(futures::poll!(&mut waits), Poll::Pending));
     assert!(store.tenant(TenantId(2)).list(&filter, None, 10).await.is_ok());
-    assert!(store.tenant(TENANT).holdings().await.is_ok(), "the administrator's");
+    assert!(
+        store.tenant(TENANT).holdings().await.is_ok(),
+        "administrators have their own share"
+    );
 
     // All readers are occupied.
     let other = store.people().read(OTHER).await.unwrap();
@@ -59,7 +62,7 @@ async fn queries_of_one_tenant_keep_neither_others_nor_the_engine_waiting() {
 }
 
 #[tokio::test]
-async fn a_tenant_with_too_many_queries_is_refused_and_others_are_not() {
+async fn too_many_queries_of_one_tenant_are_refused_without_affecting_others() {
     let store = TestStore::new().await;
     let occupied = occupy(&store, Some(TENANT)).await;
     let people = store.people();
@@ -94,7 +97,7 @@ async fn a_query_that_takes_too_long_is_interrupted_and_the_next_one_is_answered
     let tenant = store.tenant(TENANT);
     for _ in 0..10 {
         assert!(matches!(tenant.holdings().await, Err(Error::QueryTimedOut)));
-        // Too short for a look at the clock.
+        // Too short for a check of the clock.
         assert!(tenant.instance(&id("i1")).await.unwrap().is_some());
     }
     assert!(
@@ -104,7 +107,7 @@ async fn a_query_that_takes_too_long_is_interrupted_and_the_next_one_is_answered
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_status_is_of_one_moment() {
+async fn a_status_shows_one_point_in_time() {
     let store = TestStore::new().await;
     let number = store.started("a").await;
     let name = |execution: u32| payload(&format!("\"execution {execution}\""));

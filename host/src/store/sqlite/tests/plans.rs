@@ -1,4 +1,4 @@
-//! How SQLite finds rows: by an index, one by one.
+//! Query plans: SQLite looks rows up in an index.
 
 use super::*;
 use crate::store::sqlite::{attempts, garbage, idempotency, inbox, instances, list};
@@ -88,7 +88,7 @@ async fn frequent_queries_are_answered_from_an_index() {
 }
 
 #[tokio::test]
-async fn statements_over_rows_look_each_row_up() {
+async fn row_statements_look_up_each_row() {
     let store = TestStore::new().await;
     let statements = [
         &instances::CHANGE,

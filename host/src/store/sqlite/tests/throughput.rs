@@ -1,14 +1,14 @@
-//! How fast commits are written and how much room they take. Measurements, not promises: run them by name.
+//! Measures how fast commits are written and how much space they take. Ignored by default; run it by name.
 
 use std::time::Instant;
 
 use super::*;
 use crate::model::Decision;
 
-/// Instances that are in motion at a time.
+/// The number of concurrent instances.
 const IN_FLIGHT: usize = 64;
 
-/// One instance of five activities in a row: six turns.
+/// Runs one instance that calls five activities in sequence, in six turns.
 async fn chain(store: Store, name: String) {
     let StartOutcome::Created(number) = store.start(instance(&name), None).await.unwrap() else {
         panic!("{name} exists")
@@ -32,7 +32,7 @@ async fn chain(store: Store, name: String) {
     store.commit(last_turn(number, 6)).await.unwrap();
 }
 
-/// What this process has used so far, from Linux's table in ticks of 10 ms.
+/// The CPU time of this process so far, from `/proc`, in ticks of 10 ms.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields = stat.rsplit(')').next().unwrap().split_whitespace();

@@ -1,0 +1,119 @@
+//! Takes the memory of guests from the budget of the host.
+//!
+//! A guest takes what it needs as it grows. If the budget has no memory for it, the turn is dropped, and the next guest
+//! of the instance takes twice as much in advance, so that a turn is dropped a few times at most. While an instance
+//! waits for memory, guests that are idle give way: those of its own tenant if that holds its share, or else those of
+//! the tenant that holds most.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+
+use super::{GuestOwner, Session};
+use crate::engine::mail::Mail;
+use crate::engine::mailbox::Mailbox;
+use crate::engine::shared::Shared;
+use crate::memory::{Held, Part};
+use crate::model::TenantId;
+
+/// How long an evicted guest may take to give its memory back before another one is evicted.
+const EVICTION: Duration = Duration::from_millis(10);
+
+/// A request for memory that waits.
+type Request = Pin<Box<dyn Future<Output = Held> + Send + Sync>>;
+
+/// The memory of the next guest of an instance.
+pub(super) struct GuestMemory {
+    /// How much to take in advance, in bytes.
+    bytes: u64,
+    /// The request while it waits. It keeps its place in the queue while the owner does something else.
+    request: Option<Request>,
+}
+
+impl Default for GuestMemory {
+    fn default() -> Self {
+        Self {
+            bytes: crate::sandbox::GUEST_BASE_BYTES,
+            request: None,
+        }
+    }
+}
+
+impl GuestMemory {
+    /// Notes that a guest needed this much, but could not take it.
+    pub(super) fn needs(&mut self, needed: u64, limit: u64) {
+        let most = limit.saturating_add(crate::sandbox::GUEST_BASE_BYTES);
+        self.bytes = needed.saturating_mul(2).min(most).max(needed);
+    }
+
+    /// Withdraws a request that waits, because the owner needs no guest now.
+    pub(super) fn withdraw(&mut self) {
+        self.request = None;
+    }
+
+    /// Takes the memory if there is enough now.
+    fn try_take(&mut self, shared: &Shared, tenant: TenantId) -> Option<Held> {
+        let pool = shared.memory.part(Part::Guests);
+        let at_once = match &mut self.request {
+            Some(request) => request.now_or_never(),
+            None => pool.try_take(tenant, self.bytes),
+        };
+        if at_once.is_some() {
+            self.request = None;
+        }
+        at_once
+    }
+
+    /// The request that waits.
+    fn waits(&mut self, shared: &Shared, tenant: TenantId) -> &mut Request {
+        self.request.get_or_insert_with(|| {
+            let (pool, bytes) = (shared.memory.part(Part::Guests).clone(), self.bytes);
+            Box::pin(async move { pool.take(tenant, bytes).await })
+        })
+    }
+}
+
+impl Session<'_> {
+    /// Takes the memory of a guest. Returns `None` if a message arrived first or the host shuts down; then the owner
+    /// decides again what to do. An instance that is not stored yet does not wait.
+    pub(super) async fn guest_memory(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<Held> {
+        let tenant = owner.tenant();
+        if let Some(held) = self.memory.try_take(self.shared, tenant) {
+            return Some(held);
+        }
+        if owner.is_not_stored() {
+            owner.turn_later();
+            return None;
+        }
+        loop {
+            let evicts = self.evict_for(tenant);
+            tokio::select! {
+                biased;
+                held = self.memory.waits(self.shared, tenant) => {
+                    self.memory.withdraw();
+                    return Some(held);
+                }
+                mail = mailbox.recv() => {
+                    if let Some(mail) = mail {
+                        self.receive(owner, mail);
+                    }
+                    return None;
+                }
+                () = self.shared.shutdown.cancelled() => return None,
+                () = tokio::time::sleep(EVICTION), if evicts => {}
+            }
+        }
+    }
+
+    /// Evicts an idle guest so that a guest of this tenant can be created. Returns whether there was one.
+    fn evict_for(&self, tenant: TenantId) -> bool {
+        let (shared, pool) = (self.shared, self.shared.memory.part(Part::Guests));
+        let gives_way = pool.gives_way(tenant, self.memory.bytes);
+        let evicted = shared.hot_instances.oldest_of(gives_way);
+        if let Some(evicted) = evicted {
+            self.owners.deliver(evicted, Mail::Cool);
+        }
+        evicted.is_some()
+    }
+}
