@@ -17,6 +17,7 @@ pub(crate) mod usage;
 
 mod access;
 mod admission;
+mod answers;
 mod body;
 mod connection;
 mod error;
@@ -25,6 +26,7 @@ mod guard;
 mod idempotency;
 mod links;
 mod openapi;
+mod page;
 mod params;
 mod path;
 mod problem;
@@ -41,7 +43,7 @@ mod write_timeout;
 
 use http::uri::Scheme;
 
-pub use admission::Places;
+pub use admission::{PlaceOptions, Places};
 pub use instances::Purged;
 pub use links::{InstanceLinks, PublicUrl};
 pub use path::ModuleName;

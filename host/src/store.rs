@@ -65,7 +65,8 @@ pub use self::{
     error::Error,
     list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
-    modules::{ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},
+    modules::{ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule, PutModuleOutcome},
+    page::ANSWER_BYTES,
     settings::{SettingKind, SettingRow},
     sqlite::{Backup, StoreOptions, Synchronous, backup},
     stats::{BatchStats, StoreStats},
@@ -73,7 +74,7 @@ pub use self::{
         Addressee, FoundHistory, HistoryFilter, HistoryFrom, HistoryPage, InstanceDetails, InstanceSummary,
         ModuleHoldings, TenantHoldings, TenantStore,
     },
-    usage::{Amount, Days, FunctionUsage, Used},
+    usage::{Amount, Days, FunctionUsage, UsageCursor, UsagePage, Used},
 };
 use self::{
     backend::{Connection, People, Readers, Upkeep},

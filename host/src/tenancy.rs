@@ -18,6 +18,8 @@ pub mod vault;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
+use tokio::sync::watch;
+
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{Role, TenantId, Timestamp};
@@ -44,6 +46,7 @@ struct Inner {
     vault: Vault,
     counting: Counting,
     snapshot: RwLock<Arc<Snapshot>>,
+    changes: watch::Sender<()>,
     /// Serializes changes, so that memory follows the store.
     changing: Arc<tokio::sync::Mutex<()>>,
     /// The observer of changes, once set.
@@ -103,6 +106,7 @@ impl Tenancy {
             vault,
             counting: Counting::default(),
             snapshot: RwLock::default(),
+            changes: watch::Sender::default(),
             changing: Arc::default(),
             observer: OnceLock::new(),
         }));
@@ -120,6 +124,7 @@ impl Tenancy {
             vault: Vault::default(),
             counting: Counting::default(),
             snapshot: RwLock::default(),
+            changes: watch::Sender::default(),
             changing: Arc::default(),
             observer: OnceLock::new(),
         }))
@@ -148,6 +153,7 @@ impl Tenancy {
                 .filter(|tenant| !snapshot.tenants.contains_key(tenant));
             gone.for_each(|tenant| observer.deleted(*tenant));
         }
+        self.0.changes.send_replace(());
         Ok(())
     }
 
@@ -189,6 +195,11 @@ impl Tenancy {
             }),
             _ => Err(IdentityError::Disabled),
         }
+    }
+
+    /// Notifies of every change of tenants, keys and settings from now on.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changes.subscribe()
     }
 
     /// A tenant by its number.

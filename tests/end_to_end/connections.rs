@@ -10,13 +10,13 @@ use tokio::time::timeout;
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
 /// Opens a connection to the host without sending anything.
-async fn connect(url: &str) -> TcpStream {
+pub(crate) async fn connect(url: &str) -> TcpStream {
     let address = url.strip_prefix("http://").expect("a host without TLS");
     TcpStream::connect(address).await.expect("the host listens")
 }
 
 /// A request without a body.
-fn head(method: &str, target: &str, key: Option<&str>) -> String {
+pub(crate) fn head(method: &str, target: &str, key: Option<&str>) -> String {
     let key = key
         .map(|key| format!("Authorization: Bearer {key}\r\n"))
         .unwrap_or_default();
@@ -24,14 +24,14 @@ fn head(method: &str, target: &str, key: Option<&str>) -> String {
 }
 
 /// Opens a connection and sends a request.
-async fn send(url: &str, request: &str) -> TcpStream {
+pub(crate) async fn send(url: &str, request: &str) -> TcpStream {
     let mut stream = connect(url).await;
     stream.write_all(request.as_bytes()).await.expect("the host reads");
     stream
 }
 
 /// Reads everything until the host closes the connection.
-async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> String {
+pub(crate) async fn read_all(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = String::new();
     timeout(PATIENCE, stream.read_to_string(&mut answer))
         .await
@@ -70,7 +70,7 @@ async fn a_client_that_closes_its_sending_half_still_gets_its_response() {
 }
 
 /// Reads the status line of a response up to the status code.
-async fn status_line(stream: &mut TcpStream) -> String {
+pub(crate) async fn status_line(stream: &mut TcpStream) -> String {
     let mut begin = [0; 12];
     timeout(PATIENCE, stream.read_exact(&mut begin))
         .await
@@ -120,7 +120,7 @@ async fn an_idle_connection_is_closed_after_the_idle_timeout() {
 const FEW: &[&str] = &["--max-connections", "8"];
 
 /// Asserts that the host answers these requests before it answers or closes any of the connections in `occupied`.
-async fn are_answered(world: &World, requests: &[String], occupied: &mut [TcpStream]) {
+pub(crate) async fn are_answered(world: &World, requests: &[String], occupied: &mut [TcpStream]) {
     for request in requests {
         let request = request.replace("Content-Length: 0", "Content-Length: 0\r\nConnection: close");
         let mut stream = send(world.url(), &request).await;

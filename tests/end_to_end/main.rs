@@ -12,6 +12,7 @@ mod databases;
 mod disks;
 mod egress;
 mod events;
+mod floods;
 mod hostile;
 mod invoices;
 mod links;

@@ -76,7 +76,11 @@ impl Secured {
     async fn with(files: Files, more_args: &[&str]) -> Self {
         let mut args = files.flags();
         args.extend(more_args.iter().map(ToString::to_string));
-        let host = Host::start(HostOptions { args, copy_of: None }).await;
+        let options = HostOptions {
+            args,
+            ..HostOptions::default()
+        };
+        let host = Host::start(options).await;
         assert!(host.url().starts_with("https://127.0.0.1:"), "{}", host.url());
         Self { host, files }
     }

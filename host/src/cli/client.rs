@@ -4,7 +4,7 @@
 //! are for the outside world and not for a host on this machine. Redirects are not followed, because their target would
 //! get the API key.
 
-use std::{io, time::Duration};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -78,6 +78,28 @@ impl Client {
 
     pub(super) fn get(&self, segments: &[&str]) -> Call {
         self.call(Method::GET, segments)
+    }
+}
+
+/// The members of a page of a list.
+type Members = BTreeMap<String, Box<RawValue>>;
+
+/// Reads all pages of a list; `page` creates the request of a page that begins at a cursor. The items are in the member
+/// `name`.
+pub(super) async fn all_items(
+    name: &str,
+    page: impl Fn(Option<String>) -> Call,
+) -> Result<Vec<Box<RawValue>>, CliError> {
+    let (mut items, mut cursor) = (Vec::new(), None);
+    loop {
+        let members: Members = page(cursor).send().await?.read()?;
+        if let Some(list) = members.get(name) {
+            items.append(&mut serde_json::from_str(list.get()).map_err(|error| unreadable(&error))?);
+        }
+        cursor = match members.get("nextCursor") {
+            Some(next) => serde_json::from_str(next.get()).map_err(|error| unreadable(&error))?,
+            None => return Ok(items),
+        };
     }
 }
 

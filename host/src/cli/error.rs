@@ -50,7 +50,7 @@ impl CliError {
     pub(super) fn report(&self, output: &Output) -> ExitCode {
         if output.json() {
             if let Some(object) = self.object() {
-                eprintln!("{object}");
+                output.complain(&object);
             }
         } else if let Some(sentence) = self.sentence() {
             eprintln!("{} {sentence}", output.red_on_stderr("error:"));

@@ -5,11 +5,11 @@ use std::{path::PathBuf, sync::Arc};
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    client::Client,
+    client::{Client, all_items},
     error::CliError,
     output::{Output, clean},
 };
@@ -71,11 +71,6 @@ struct Document {
     expires_time: String,
     #[serde(default)]
     key: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct List {
-    keys: Vec<Box<RawValue>>,
 }
 
 impl Key {
@@ -152,16 +147,19 @@ impl Create {
 }
 
 async fn list(client: &Client, tenant: Option<&str>, output: &Output) -> Result<(), CliError> {
-    let call = client.get(&["keys"]).query_if("tenant", tenant);
-    let list: List = call.send().await?.read()?;
+    let keys = all_items("keys", |cursor| {
+        let call = client.get(&["keys"]).query_if("tenant", tenant);
+        call.query_if("cursor", cursor)
+    })
+    .await?;
     if output.json() {
-        return list.keys.iter().try_for_each(|key| output.object(key));
+        return keys.iter().try_for_each(|key| output.object(key));
     }
-    if list.keys.is_empty() {
+    if keys.is_empty() {
         return output.line("no keys");
     }
     let mut rows = Vec::new();
-    for key in &list.keys {
+    for key in &keys {
         let key: Document = serde_json::from_str(key.get())
             .map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))?;
         rows.push([

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
-    client::Client,
+    client::{Client, all_items},
     error::CliError,
     output::{Output, clean, short_digest},
 };
@@ -19,11 +19,6 @@ pub(super) struct Modules {
     /// Remove the module; instances that run on it can still finish
     #[arg(long, requires = "name")]
     delete: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct ModuleList {
-    modules: Vec<Box<RawValue>>,
 }
 
 /// The fields that are read of a module.
@@ -53,15 +48,14 @@ impl Modules {
 }
 
 async fn list(client: &Client, output: &Output) -> Result<(), CliError> {
-    let list: ModuleList = client.get(&["modules"]).send().await?.read()?;
+    let modules = all_items("modules", |cursor| client.get(&["modules"]).query_if("cursor", cursor)).await?;
     if output.json() {
-        return list.modules.iter().try_for_each(|module| output.object(module));
+        return modules.iter().try_for_each(|module| output.object(module));
     }
-    if list.modules.is_empty() {
+    if modules.is_empty() {
         return output.line("no modules; `windlass deploy FILE.wasm` uploads one");
     }
-    let modules = list
-        .modules
+    let modules = modules
         .iter()
         .map(|module| read(module))
         .collect::<Result<Vec<_>, _>>()?;

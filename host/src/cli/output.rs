@@ -57,10 +57,16 @@ impl Output {
     /// Prints a warning on standard error.
     pub(super) fn warn(&self, sentence: &str) {
         if self.json {
-            eprintln!("{}", json!({ "warning": sentence }));
+            self.complain(&json!({ "warning": sentence }));
         } else {
             eprintln!("{} {}", self.red_on_stderr("warning:"), clean(sentence));
         }
+    }
+
+    /// Prints a JSON value about a problem on standard error, on one line.
+    pub(super) fn complain(&self, problem: &serde_json::Value) {
+        // Always escaped: the meaning is the same, and logs are read in terminals later.
+        eprintln!("{}", one_line(&problem.to_string(), true));
     }
 
     /// Prints a table, and cleans its cells.
@@ -130,7 +136,8 @@ fn written(result: io::Result<()>) -> Result<(), CliError> {
 
 /// Whether a character controls the terminal or changes the direction of the text after it.
 fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Makes untrusted text safe for a terminal.
@@ -177,8 +184,8 @@ mod tests {
     #[test]
     fn control_characters_are_escaped() {
         assert_eq!(
-            clean("a\u{1b}[31mé\n\u{9b}2J\u{202e}"),
-            "a\\u{1b}[31mé\\n\\u{9b}2J\\u{202e}"
+            clean("a\u{1b}[31mé\n\u{9b}2J\u{202e}\u{61c}"),
+            "a\\u{1b}[31mé\\n\\u{9b}2J\\u{202e}\\u{61c}"
         );
     }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit};
 use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
@@ -15,7 +16,7 @@ use crate::{
     config::{ByteSize, Capacity, Config, MemorySize, Settings, Synchronous},
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
     grants::{EgressPolicy, EgressRule, RuleError},
-    http::{self, HttpOptions, Network, Places, PublicUrl, Server, ServerOptions},
+    http::{self, HttpOptions, Network, PlaceOptions, Places, PublicUrl, Server, ServerOptions},
     memory::{self, Memory},
     model::ObservableLimits,
     sandbox::{Compiler, Sandbox, SandboxOptions},
@@ -92,7 +93,7 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
     });
 
     refuse_unprotected(config, engine.tenancy())?;
-    let places = Places::new(usize::try_from(config.max_connections)?);
+    let places = places(config, &trusted_proxies)?;
     let server = ServerOptions {
         listen: config.listen,
         places: places.clone(),
@@ -121,6 +122,42 @@ async fn host(config: &Config) -> Result<(), Box<dyn std::error::Error + Send + 
         .map_err(|_| "the database writer panicked")??;
     tracing::info!("shut down");
     Ok(())
+}
+
+/// Raises the limit of open files as far as the system allows: each connection is one, and the usual limit is low only
+/// for programs that use `select`. Returns the limit.
+fn max_files() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    let current = match rustix::process::setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    current
+        .and_then(|files| usize::try_from(files).ok())
+        .unwrap_or(usize::MAX)
+}
+
+/// The places for requests.
+fn places(config: &Config, trusted_proxies: &[Network]) -> Result<Places, std::num::TryFromIntError> {
+    let options = PlaceOptions {
+        max_requests: usize::try_from(config.max_connections)?,
+        max_files: max_files(),
+        trusted_proxies: trusted_proxies.to_vec(),
+    };
+    let (wanted, max_files) = (options.max_requests, options.max_files);
+    let places = Places::new(options);
+    if places.max_requests() < wanted {
+        tracing::warn!(
+            max_files,
+            max_connections = places.max_requests(),
+            "the limit of open files allows fewer requests than --max-connections"
+        );
+    }
+    Ok(places)
 }
 
 /// The environment variable with the key for secrets.

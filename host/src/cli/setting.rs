@@ -8,10 +8,10 @@ use std::{
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 
 use super::{
-    client::Client,
+    client::{Client, all_items},
     error::CliError,
     output::{Output, clean},
 };
@@ -71,11 +71,6 @@ enum SecretWhat {
         /// Its name
         name: String,
     },
-}
-
-#[derive(Debug, Deserialize)]
-struct List {
-    settings: Vec<Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -150,12 +145,12 @@ async fn set(
 }
 
 async fn list(kind: &str, client: &Client, output: &Output) -> Result<(), CliError> {
-    let list: List = client.get(&[kind]).send().await?.read()?;
+    let settings = all_items("settings", |cursor| client.get(&[kind]).query_if("cursor", cursor)).await?;
     if output.json() {
-        return list.settings.iter().try_for_each(|setting| output.object(setting));
+        return settings.iter().try_for_each(|setting| output.object(setting));
     }
     let mut rows = Vec::new();
-    for setting in &list.settings {
+    for setting in &settings {
         let setting: Document = serde_json::from_str(setting.get())
             .map_err(|error| CliError::failed(format!("the answer cannot be read: {error}")))?;
         rows.push([

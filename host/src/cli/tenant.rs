@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::{
-    client::Client,
+    client::{Client, all_items},
     error::CliError,
     output::{Output, clean},
 };
@@ -71,11 +71,6 @@ struct Document {
     used: Map<String, Value>,
 }
 
-#[derive(Debug, Deserialize)]
-struct List {
-    tenants: Vec<Box<RawValue>>,
-}
-
 impl Tenant {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
         match self.what {
@@ -109,12 +104,12 @@ async fn change(client: &Client, name: &str, body: &Value, output: &Output) -> R
 }
 
 async fn list(client: &Client, output: &Output) -> Result<(), CliError> {
-    let list: List = client.get(&["tenants"]).send().await?.read()?;
+    let tenants = all_items("tenants", |cursor| client.get(&["tenants"]).query_if("cursor", cursor)).await?;
     if output.json() {
-        return list.tenants.iter().try_for_each(|tenant| output.object(tenant));
+        return tenants.iter().try_for_each(|tenant| output.object(tenant));
     }
     let mut rows = Vec::new();
-    for tenant in &list.tenants {
+    for tenant in &tenants {
         let Document {
             name,
             disabled,

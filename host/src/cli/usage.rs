@@ -17,9 +17,11 @@ pub(super) struct Usage {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Document {
     functions: Vec<Function>,
     total: Amount,
+    next_cursor: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,17 +47,26 @@ struct Amount {
 
 impl Usage {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
-        let call = client.get(&["usage"]);
-        let call = call.query_if("from", self.from).query_if("to", self.to);
-        let answer = call.send().await?;
+        let (mut rows, mut cursor) = (Vec::new(), None);
+        let total = loop {
+            let call = client.get(&["usage"]).query_if("cursor", cursor);
+            let call = call.query_if("from", self.from.as_deref());
+            let answer = call.query_if("to", self.to.as_deref()).send().await?;
+            if output.json() {
+                output.object(answer.raw()?)?;
+            }
+            let page: Document = answer.read()?;
+            let functions = page.functions.into_iter();
+            rows.extend(functions.map(|Function { kind, function, amount }| row(kind, function, &amount)));
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break page.total;
+            }
+        };
         if output.json() {
-            return output.object(answer.raw()?);
+            return Ok(());
         }
-        let Document { functions, total } = answer.read()?;
-        let rows = functions
-            .into_iter()
-            .map(|Function { kind, function, amount }| row(kind, function, &amount))
-            .chain([row("total".into(), String::new(), &total)]);
+        rows.push(row("total".into(), String::new(), &total));
         let heads = [
             "Kind",
             "Function",
@@ -68,7 +79,7 @@ impl Usage {
             "HTTP sent",
             "HTTP received",
         ];
-        output.table(heads, rows.collect())
+        output.table(heads, rows)
     }
 }
 

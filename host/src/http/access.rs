@@ -74,6 +74,34 @@ pub(super) fn identity(tenancy: &Tenancy, headers: &HeaderMap) -> Result<Identit
     })
 }
 
+/// The headers by which a request is authenticated.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials(HeaderMap);
+
+impl Credentials {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get_all(header::AUTHORIZATION).iter();
+        Self(given.map(|value| (header::AUTHORIZATION, value.clone())).collect())
+    }
+
+    /// Returns when the sender would not be authenticated as the same one any more, because its key was revoked or its
+    /// tenant disabled.
+    pub(super) async fn revoked(&self, tenancy: &Tenancy) -> Refusal {
+        let mut changes = tenancy.changes();
+        let mut sender = None;
+        loop {
+            match identity(tenancy, &self.0) {
+                Err(refusal) => return refusal,
+                Ok(now) if *sender.get_or_insert(now) != now => return Refusal::Unauthenticated,
+                Ok(_) => {}
+            }
+            if changes.changed().await.is_err() {
+                return Refusal::ShuttingDown;
+            }
+        }
+    }
+}
+
 fn caller(tenancy: &Tenancy, headers: &HeaderMap, action: Action) -> Result<Caller, Refusal> {
     let Identity { tenant, role } = identity(tenancy, headers)?;
     if !role.may(action) {

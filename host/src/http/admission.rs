@@ -1,4 +1,5 @@
-//! Admission of requests: at most `--max-connections` run at the same time, and the others queue.
+//! Admission of requests: at most `--max-connections` run at the same time, and the others queue. Tenants share these
+//! places: one alone may use four fifths of them.
 //!
 //! `/healthz`, `/readyz`, `/metrics` and the requests of administrators need no place, so that monitoring and
 //! administrators get an answer while the host is full.
@@ -10,7 +11,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
@@ -20,9 +21,13 @@ use super::{
     access,
     connection::{Connection, Connections},
     error::Refusal,
+    proxies::Network,
     state::App,
 };
-use crate::model::Role;
+use crate::{
+    memory::{Held, Pool},
+    model::{Role, TenantId},
+};
 
 /// How long a request waits for a place. Longer than a burst of requests lasts, shorter than clients wait.
 const QUEUE_TIME: Duration = Duration::from_secs(30);
@@ -30,35 +35,87 @@ const QUEUE_TIME: Duration = Duration::from_secs(30);
 /// The paths that monitoring requests.
 const WATCHING: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
+/// The account of requests without a valid key, all of which are refused soon.
+const STRANGERS: TenantId = TenantId(u32::MAX);
+
+/// Limits on requests and connections.
+#[derive(Debug, Clone)]
+pub struct PlaceOptions {
+    /// Maximum number of requests in progress.
+    pub max_requests: usize,
+    /// How many files the process may open; a connection is one of them.
+    pub max_files: usize,
+    /// The addresses from which proxies connect on behalf of many clients.
+    pub trusted_proxies: Vec<Network>,
+}
+
 /// The places for requests, and the connections of a host.
 #[derive(Debug, Clone)]
 pub struct Places {
     seats: Arc<Semaphore>,
+    /// The seats that each tenant uses.
+    shares: Pool,
     pub(super) connections: Arc<Connections>,
     max_requests: usize,
 }
 
 impl Places {
-    /// Creates that many places, at least one.
-    pub fn new(max_requests: usize) -> Self {
-        let max_requests = max_requests.clamp(1, Semaphore::MAX_PERMITS);
+    /// Creates the places: as many as the options say, but at least one, and so few that connections take at most half
+    /// of the files.
+    pub fn new(options: PlaceOptions) -> Self {
+        let connections = Connections::new(&options);
+        let max_requests = connections.max_requests();
         Self {
             seats: Arc::new(Semaphore::new(max_requests)),
-            connections: Arc::new(Connections::new(max_requests)),
+            shares: Pool::new(max_requests as u64),
+            connections: Arc::new(connections),
             max_requests,
         }
     }
 
     /// The number of places.
-    pub(super) fn max_requests(&self) -> usize {
+    pub fn max_requests(&self) -> usize {
         self.max_requests
     }
+
+    /// A seat, if there is one, and if the tenant may have another one.
+    fn try_seat(&self, tenant: Option<TenantId>) -> Option<Seat> {
+        let share = match tenant {
+            Some(tenant) => Some(self.shares.try_take(tenant, 1)?),
+            None => None,
+        };
+        let seat = self.seats.clone().try_acquire_owned().ok()?;
+        Some(Seat {
+            _seat: seat,
+            _share: share,
+        })
+    }
+
+    async fn seat(&self, tenant: Option<TenantId>) -> Result<Seat, Refusal> {
+        // The tenant's own requests queue among themselves first.
+        let share = match tenant {
+            Some(tenant) => Some(self.shares.take(tenant, 1).await),
+            None => None,
+        };
+        let seat = self.seats.clone().acquire_owned().await;
+        Ok(Seat {
+            _seat: seat.map_err(|_| Refusal::ShuttingDown)?,
+            _share: share,
+        })
+    }
+}
+
+/// The place of one request.
+#[derive(Debug)]
+struct Seat {
+    _seat: OwnedSemaphorePermit,
+    _share: Option<Held>,
 }
 
 /// A request in progress on a connection.
 struct UnderWay<'a> {
     connection: &'a Connection,
-    _seat: Option<OwnedSemaphorePermit>,
+    _seat: Option<Seat>,
 }
 
 impl Drop for UnderWay<'_> {
@@ -72,7 +129,7 @@ pub(crate) async fn take_a_place(State(app): State<App>, request: Request, next:
     let Some(connection) = request.extensions().get::<Arc<Connection>>().cloned() else {
         return next.run(request).await;
     };
-    match place(&app, &connection, request.uri().path(), request.headers()).await {
+    match place(&app, &connection, request.uri(), request.headers()).await {
         Ok(_under_way) => next.run(request).await,
         Err(refusal) => {
             connection.finish();
@@ -84,13 +141,21 @@ pub(crate) async fn take_a_place(State(app): State<App>, request: Request, next:
 async fn place<'a>(
     app: &App,
     connection: &'a Connection,
-    path: &str,
+    uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<UnderWay<'a>, Refusal> {
-    let seat = match app.places.seats.clone().try_acquire_owned() {
-        Ok(seat) => Some(seat),
-        Err(_) if is_privileged(app, path, headers) => None,
-        Err(_) => Some(wait_for_seat(app, connection).await?),
+    let asker = Asker::of(app, uri.path(), headers);
+    let seat = match app.places.try_seat(asker.tenant()) {
+        Some(seat) => Some(seat),
+        None if asker == Asker::Privileged => None,
+        None => {
+            let is_wait = uri.query().is_some_and(|query| query.contains("wait="));
+            if let (Some(tenant), false) = (asker.tenant(), is_wait) {
+                // The tenant's share may have shrunk since its waits began.
+                app.waits.end_one_of(tenant);
+            }
+            Some(wait_for_seat(app, connection, asker.tenant()).await?)
+        }
     };
     if !connection.begin(seat.is_some()) {
         return Err(Refusal::TooManyConnections);
@@ -101,24 +166,105 @@ async fn place<'a>(
     })
 }
 
-async fn wait_for_seat(app: &App, connection: &Connection) -> Result<OwnedSemaphorePermit, Refusal> {
+async fn wait_for_seat(app: &App, connection: &Connection, tenant: Option<TenantId>) -> Result<Seat, Refusal> {
     if !connection.queue() {
         return Err(Refusal::TooManyConnections);
     }
     tokio::select! {
         biased;
-        seat = app.places.seats.clone().acquire_owned() => seat.map_err(|_| Refusal::ShuttingDown),
+        seat = app.places.seat(tenant) => seat,
         () = connection.refused() => Err(Refusal::TooManyConnections),
         () = sleep(QUEUE_TIME) => Err(Refusal::TooManyConnections),
     }
 }
 
-/// Whether the request is answered without a place. Requests of administrators are, but not on a host without keys,
-/// where everybody is an administrator.
-fn is_privileged(app: &App, path: &str, headers: &HeaderMap) -> bool {
-    if WATCHING.contains(&path) {
-        return true;
+/// Who asks for a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asker {
+    /// Monitoring, or an administrator: is answered without a place if there is none.
+    Privileged,
+    /// Anybody on a host without keys, where everybody is an administrator.
+    Anybody,
+    /// A client of a tenant.
+    Tenant(TenantId),
+}
+
+impl Asker {
+    fn of(app: &App, path: &str, headers: &HeaderMap) -> Self {
+        if WATCHING.contains(&path) {
+            return Self::Privileged;
+        }
+        let tenancy = app.engine.tenancy();
+        if tenancy.is_open() {
+            return Self::Anybody;
+        }
+        match access::identity(tenancy, headers) {
+            Ok(who) if who.role == Role::Admin => Self::Privileged,
+            Ok(who) => Self::Tenant(who.tenant),
+            Err(_) => Self::Tenant(STRANGERS),
+        }
     }
-    let tenancy = app.engine.tenancy();
-    !tenancy.is_open() && access::identity(tenancy, headers).is_ok_and(|who| who.role == Role::Admin)
+
+    /// The tenant in whose share the request needs a place.
+    const fn tenant(self) -> Option<TenantId> {
+        match self {
+            Self::Tenant(tenant) => Some(tenant),
+            Self::Privileged | Self::Anybody => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn places(max_requests: usize, max_files: usize) -> Places {
+        Places::new(PlaceOptions {
+            max_requests,
+            max_files,
+            trusted_proxies: Vec::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_tenant_leaves_places_for_others_and_its_further_requests_wait() {
+        let places = places(10, 1_000);
+        let mut one: Vec<_> = std::iter::from_fn(|| places.try_seat(Some(TenantId(1)))).collect();
+        assert_eq!(one.len(), 8);
+        let next = places.seat(Some(TenantId(1)));
+        tokio::pin!(next);
+        assert!(next.as_mut().now_or_never().is_none());
+        assert!(
+            places.try_seat(Some(TenantId(2))).is_some(),
+            "another tenant does not wait"
+        );
+        one.pop();
+        assert!(next.now_or_never().is_some());
+    }
+
+    #[test]
+    fn without_keys_one_client_may_use_all_places() {
+        let places = places(10, 1_000);
+        let all: Vec<_> = std::iter::from_fn(|| places.try_seat(None)).collect();
+        assert_eq!(all.len(), 10);
+    }
+
+    #[test]
+    fn connections_take_at_most_half_of_the_files() {
+        for (max_requests, max_files, expected) in [
+            (1_024, 1_000_000, 1_024),
+            (1_024, 2_560, 1_024),
+            (1_024, 1_024, 409),
+            (8, 1_024, 8),
+            (8, 4, 1),
+        ] {
+            assert_eq!(
+                places(max_requests, max_files).max_requests(),
+                expected,
+                "{max_files} files"
+            );
+        }
+    }
 }

@@ -18,7 +18,7 @@ use super::{
     error::Refusal,
     idempotency::{self, Asked},
     state::App,
-    uploads::UploadPermit,
+    uploads::{BodyRoom, UploadPermit},
 };
 use crate::{
     byte_order_mark,
@@ -29,15 +29,51 @@ use crate::{
 /// The longest pause within a body. Shorter than what proxies allow, long enough for a bad connection.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 
-/// Minimum rate of a body, in bytes per second, over any time longer than [`MAX_PAUSE`]. Far below any connection that
-/// works; slower clients are likely attacks that occupy the host.
-const MIN_BYTES_PER_SECOND: u64 = 1024;
+/// How slowly a body may arrive. The rates are far below any connection that works; slower clients are likely attacks
+/// that occupy the host.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// Maximum time to receive the body.
+    time: Duration,
+    /// Minimum rate, in bytes per second, over any time longer than `interval`.
+    bytes_per_second: u64,
+    interval: Duration,
+}
 
-/// Maximum time to receive a payload, whose size is small.
-const PAYLOAD_TIME: Duration = Duration::from_secs(60);
+/// The body that a resource expects.
+#[derive(Debug)]
+struct Expected<'a> {
+    /// Its maximum length, in bytes.
+    limit: usize,
+    patience: Patience,
+    /// The memory for it, if it may be large.
+    room: Option<&'a mut BodyRoom>,
+}
 
-/// Maximum time to receive a module: 64 MiB at 1 Mbit/s.
-const MODULE_TIME: Duration = Duration::from_secs(600);
+impl Expected<'_> {
+    /// A payload, which is short.
+    const fn payload(limit: usize) -> Self {
+        Self {
+            limit,
+            patience: PAYLOAD,
+            room: None,
+        }
+    }
+}
+
+/// For payloads, whose size is small.
+const PAYLOAD: Patience = Patience {
+    time: Duration::from_secs(60),
+    bytes_per_second: 1024,
+    interval: MAX_PAUSE,
+};
+
+/// For modules: 64 MiB may take as long as at 1 Mbit/s. They hold more memory, so the rate is higher.
+const MODULE: Patience = Patience {
+    time: Duration::from_secs(600),
+    bytes_per_second: 16 * 1024,
+    interval: Duration::from_secs(30),
+};
 
 /// How many bytes of a body that is too large are read and discarded before it is refused. Otherwise, the connection of
 /// a client that is still writing would be reset, and the client would never read the refusal.
@@ -116,7 +152,7 @@ impl FromRequest<App> for EmptyBody {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        match receive(app, &parts.headers, body, 0, PAYLOAD_TIME).await {
+        match receive(app, &parts.headers, body, Expected::payload(0)).await {
             Ok(_) => Ok(Self {
                 idempotency: idempotency::key(
                     &parts,
@@ -146,22 +182,28 @@ impl FromRequest<App> for ModuleBody {
     async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         let (mut parts, body) = request.into_parts();
         let May::<Deploy> { caller, .. } = May::from_request_parts(&mut parts, app).await?;
-        // Until this upload has its permit, its body stays in the buffers of the socket.
-        let permit = match app.uploads.enter(caller.tenant).await {
-            Ok(permit) => permit,
+        // Until this upload has memory, its body stays in the buffers of the socket.
+        let mut room = match app.uploads.room(caller.tenant).await {
+            Ok(room) => room,
             Err(refusal) => {
                 refused_unread(&parts.headers, body).await;
                 return Err(refusal);
             }
         };
-        let bytes = receive(app, &parts.headers, body, app.options.module_bytes, MODULE_TIME).await?;
+        let expected = Expected {
+            limit: app.options.module_bytes,
+            patience: MODULE,
+            room: Some(&mut room),
+        };
+        let bytes = receive(app, &parts.headers, body, expected).await?;
+        let permit = app.uploads.permit(room).await?;
         Ok(Self { bytes, permit })
     }
 }
 
 /// Receives a text; a byte order mark does not count against the limit.
 async fn receive_text(app: &App, headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let received = receive(app, headers, body, limit.saturating_add(MARK_BYTES), PAYLOAD_TIME).await;
+    let received = receive(app, headers, body, Expected::payload(limit.saturating_add(MARK_BYTES))).await;
     received.map_err(|refusal| match refusal {
         Refusal::BodyTooLarge { .. } => Refusal::BodyTooLarge { limit },
         other => other,
@@ -170,10 +212,10 @@ async fn receive_text(app: &App, headers: &HeaderMap, body: Body, limit: usize) 
 
 /// Receives the whole body, and authenticates the sender again at its end: a body may take minutes, and its key may be
 /// revoked meanwhile.
-async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
+async fn receive(app: &App, headers: &HeaderMap, body: Body, expected: Expected<'_>) -> Result<Bytes, Refusal> {
     let tenancy = app.engine.tenancy();
     let sender = access::identity(tenancy, headers)?;
-    let whole = read(headers, body, limit, time).await?;
+    let whole = read(headers, body, expected).await?;
     if access::identity(tenancy, headers)? == sender {
         Ok(whole)
     } else {
@@ -182,9 +224,9 @@ async fn receive(app: &App, headers: &HeaderMap, body: Body, limit: usize, time:
 }
 
 /// Reads the whole body, if it is complete, at most `limit` bytes long and arrives in time.
-async fn read(headers: &HeaderMap, mut body: Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
+async fn read(headers: &HeaderMap, mut body: Body, expected: Expected<'_>) -> Result<Bytes, Refusal> {
     refuse_encoding(headers)?;
-    let whole = collect(headers, &mut body, limit, time).await;
+    let whole = collect(headers, &mut body, expected).await;
     if matches!(whole, Err(Refusal::BodyTooLarge { .. })) {
         refused_unread(headers, body).await;
     }
@@ -199,20 +241,34 @@ async fn refused_unread(headers: &HeaderMap, body: Body) {
     }
 }
 
-async fn collect(headers: &HeaderMap, body: &mut Body, limit: usize, time: Duration) -> Result<Bytes, Refusal> {
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
+/// The length of the body, if the client announced one.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+async fn collect(headers: &HeaderMap, body: &mut Body, expected: Expected<'_>) -> Result<Bytes, Refusal> {
+    let Expected {
+        limit,
+        patience,
+        mut room,
+    } = expected;
+    if announced(headers).is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit)) {
         return Err(Refusal::BodyTooLarge { limit });
     }
-    let deadline = Instant::now() + time;
+    let mut deadline = Instant::now() + patience.time;
     let mut whole = BytesMut::with_capacity(FIRST_BUFFER_BYTES.min(limit));
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(patience);
     while let Some(data) = next_data(body, deadline).await? {
         pace.keeps(data.len())?;
         if data.len() > limit - whole.len() {
             return Err(Refusal::BodyTooLarge { limit });
+        }
+        if let Some(room) = &mut room {
+            let waited_at = Instant::now();
+            room.reach(whole.len() + data.len()).await?;
+            // The client did not cause this wait.
+            deadline += waited_at.elapsed();
+            pace.since += waited_at.elapsed();
         }
         whole.extend_from_slice(&data);
     }
@@ -243,13 +299,15 @@ async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, 
 
 /// Measures the rate of a body, interval by interval: a body that starts fast must not become slow.
 struct Pace {
+    patience: Patience,
     since: Instant,
     bytes: u64,
 }
 
 impl Pace {
-    fn new() -> Self {
+    fn new(patience: Patience) -> Self {
         Self {
+            patience,
             since: Instant::now(),
             bytes: 0,
         }
@@ -262,11 +320,11 @@ impl Pace {
     fn keeps(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes += bytes as u64;
         let elapsed = self.since.elapsed();
-        if elapsed < MAX_PAUSE {
+        if elapsed < self.patience.interval {
             return Ok(());
         }
-        let enough = self.bytes >= MIN_BYTES_PER_SECOND * elapsed.as_secs();
-        *self = Self::new();
+        let enough = self.bytes >= self.patience.bytes_per_second * elapsed.as_secs();
+        *self = Self::new(self.patience);
         if enough { Ok(()) } else { Err(Refusal::BodyTooSlow) }
     }
 }
@@ -338,7 +396,7 @@ mod tests {
     use super::*;
 
     async fn read_text(text: &'static str, limit: usize) -> Result<Bytes, String> {
-        read(&HeaderMap::new(), Body::from(text), limit, PAYLOAD_TIME)
+        read(&HeaderMap::new(), Body::from(text), Expected::payload(limit))
             .await
             .map_err(|refusal| refusal.to_string())
     }
@@ -354,23 +412,38 @@ mod tests {
     }
 
     /// Reads a body of `pieces` chunks, each of which takes `seconds`.
-    async fn read_slowly(pieces: u32, bytes: usize, seconds: u64) -> Result<usize, String> {
+    async fn read_slowly(patience: Patience, pieces: u32, bytes: usize, seconds: u64) -> Result<usize, String> {
         let pieces = futures::stream::iter(0..pieces).then(move |_| async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             Ok::<_, std::io::Error>(vec![b'x'; bytes])
         });
-        let read = read(&HeaderMap::new(), Body::from_stream(pieces), 1 << 20, MODULE_TIME).await;
+        let expected = Expected {
+            patience,
+            ..Expected::payload(8 << 20)
+        };
+        let read = read(&HeaderMap::new(), Body::from_stream(pieces), expected).await;
         read.map(|whole| whole.len()).map_err(|refusal| refusal.kind().1.into())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_trickles_is_refused_and_a_slow_one_is_not() {
-        let started_at = Instant::now();
-        assert_eq!(read_slowly(600, 1, 1).await, Err("body-too-slow".into()));
-        assert!(started_at.elapsed() < MAX_PAUSE + Duration::from_secs(1));
-        assert_eq!(read_slowly(100, 10, 14).await, Err("body-too-slow".into()));
-        assert_eq!(read_slowly(500, 1_024, 1).await, Ok(500 * 1_024));
-        assert_eq!(read_slowly(10, 1, 1).await, Ok(10), "a short body may be slow");
+        for patience in [PAYLOAD, MODULE] {
+            let rate = usize::try_from(patience.bytes_per_second).unwrap();
+            let started_at = Instant::now();
+            assert_eq!(read_slowly(patience, 600, 1, 1).await, Err("body-too-slow".into()));
+            assert!(started_at.elapsed() < patience.interval + Duration::from_secs(1));
+            assert_eq!(read_slowly(patience, 100, 10, 14).await, Err("body-too-slow".into()));
+            assert_eq!(
+                read_slowly(patience, 500, rate - 1, 1).await,
+                Err("body-too-slow".into())
+            );
+            assert_eq!(read_slowly(patience, 50, rate, 1).await, Ok(50 * rate));
+            assert_eq!(
+                read_slowly(patience, 10, 1, 1).await,
+                Ok(10),
+                "a short body may be slow"
+            );
+        }
     }
 
     #[test]

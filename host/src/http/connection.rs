@@ -16,12 +16,15 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::socket::Socket;
+use super::{admission::PlaceOptions, proxies::Network, socket::Socket};
+
+/// Time limit for the first byte of a connection, from the moment it is accepted, and again once TLS is established.
+pub(super) const FIRST_BYTE_TIME: Duration = Duration::from_secs(5);
 
 /// Time limit for the head of a request: for the first request from the moment the connection is accepted, for later
 /// ones from their first byte.
@@ -33,6 +36,10 @@ const CLOSE_TIME: Duration = Duration::from_millis(100);
 /// Minimum and maximum number of connections beyond the places for requests; in between, the reserve is a quarter of
 /// the places. Each connection takes a file descriptor and about 10 KiB.
 const RESERVE: (usize, usize) = (16, 256);
+
+/// The part of the connections without any request that is closed at once, as a divisor: a flood of them must not be
+/// slower to close than to open.
+const SILENT_AT_ONCE: usize = 16;
 
 /// A connection, shared by the tasks that handle it.
 #[derive(Debug)]
@@ -194,7 +201,7 @@ impl Connection {
     pub(super) async fn silence(&self, idle_timeout: Duration) {
         // A new deadline is at least this far away when it is set. Polling at this interval therefore misses none, and
         // requests need not wake this task.
-        let shortest = HEAD_TIME.min(idle_timeout);
+        let shortest = FIRST_BYTE_TIME.min(idle_timeout);
         loop {
             let now = Instant::now();
             let deadline = self.deadline(idle_timeout);
@@ -215,7 +222,8 @@ impl Connection {
             return None;
         }
         Some(match (asked, head) {
-            (false, _) => since + HEAD_TIME,
+            (false, None) => since + FIRST_BYTE_TIME,
+            (false, Some(_)) => since + HEAD_TIME,
             (true, Some(head)) => head + HEAD_TIME,
             (true, None) => since + idle_timeout,
         })
@@ -273,7 +281,10 @@ enum Worth {
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Connections {
+    max_requests: usize,
     capacity: usize,
+    /// Connections from these addresses are those of many clients.
+    trusted_proxies: Vec<Network>,
     all: Mutex<Table>,
     changed: Arc<Notify>,
 }
@@ -301,18 +312,36 @@ impl Drop for Entry {
 
 impl Connections {
     /// Creates a table with room for that many requests in progress, plus the reserve.
-    pub(super) fn new(max_requests: usize) -> Self {
+    pub(super) fn new(options: &PlaceOptions) -> Self {
+        let most = options.max_files / 2;
+        let max_requests = options.max_requests.clamp(1, Semaphore::MAX_PERMITS);
         let reserve = (max_requests / 4).clamp(RESERVE.0, RESERVE.1);
+        let max_requests = if max_requests.saturating_add(reserve) > most {
+            max_requests.min(most / 5 * 4 + most % 5 * 4 / 5).max(1)
+        } else {
+            max_requests
+        };
         Self {
-            capacity: max_requests.saturating_add(reserve),
+            max_requests,
+            capacity: max_requests.saturating_add(reserve).min(most).max(max_requests + 1),
+            trusted_proxies: options.trusted_proxies.clone(),
             all: Mutex::default(),
             changed: Arc::default(),
         }
     }
 
-    /// Adds a connection as soon as there is room, closing others for it unless each has a request in progress.
-    pub(super) async fn enter(self: &Arc<Self>, socket: Socket) -> Entry {
+    /// How many requests may be in progress.
+    pub(super) fn max_requests(&self) -> usize {
+        self.max_requests
+    }
+
+    /// Adds a connection as soon as there is room, closing others for it unless each has a request in progress. Returns
+    /// `None` if the address of the client has more than its share of connections, each with a request in progress.
+    pub(super) async fn enter(self: &Arc<Self>, socket: Socket) -> Option<Entry> {
         let connection = Arc::new(Connection::new(Some(socket), self.changed.clone()));
+        if !self.make_room_in_share(connection.peer()) {
+            return None;
+        }
         let mut given_up: Option<Instant> = None;
         while !self.has_room() {
             // Closes one at a time: it takes a moment until its room is free.
@@ -326,38 +355,75 @@ impl Connections {
         table.next += 1;
         table.entries.insert(number, connection.clone());
         drop(table);
-        Entry {
+        Some(Entry {
             number,
             connection,
             all: self.clone(),
-        }
+        })
+    }
+
+    /// Closes a connection because the process has no more files, and waits until its file is free.
+    pub(super) async fn give_back_a_file(&self) {
+        self.make_room();
+        let _ = timeout(CLOSE_TIME, self.changed.notified()).await;
+    }
+
+    /// One client may have at most half of all connections; the next one replaces the least useful of them. Returns
+    /// `false` if each of them has a request in progress.
+    fn make_room_in_share(&self, client: IpAddr) -> bool {
+        let is_shared = client.is_loopback() || self.trusted_proxies.iter().any(|network| network.contains(client));
+        let of_client = |connection: &Connection| network_of(connection.peer()) == network_of(client);
+        let has_share_left = || {
+            let table = self.table();
+            let own = table.entries.values().filter(|connection| of_client(connection));
+            own.count() < self.capacity.div_ceil(2)
+        };
+        is_shared || has_share_left() || self.close_least_useful(of_client)
     }
 
     fn has_room(&self) -> bool {
         self.table().entries.len() < self.capacity
     }
 
-    /// Closes the least useful connection; of several, the one idle for the longest time. Returns `false` if each has a
-    /// request in progress.
+    /// Closes the least useful connection; of several, the one idle for the longest time. In a flood of connections that
+    /// have never had a request, closes several of them. Returns `false` if each has a request in progress.
     fn make_room(&self) -> bool {
+        self.close_least_useful(|_| true)
+    }
+
+    fn close_least_useful(&self, may_close: impl Fn(&Connection) -> bool) -> bool {
         let table = self.table();
         loop {
-            let least = table
-                .entries
-                .values()
+            let open = table.entries.values().filter(|connection| may_close(connection));
+            let mut least: Vec<_> = open
                 .filter_map(|connection| Some((connection.worth()?, connection)))
-                .min_by_key(|(worth, _)| *worth);
-            match least {
-                None => return false,
-                Some(((worth, _), connection)) if connection.give_up(worth) => return true,
-                // A request has just begun on it.
-                Some(_) => {}
+                .collect();
+            if least.is_empty() {
+                return false;
+            }
+            least.sort_by_key(|(worth, _)| *worth);
+            let silent = least.iter().filter(|((worth, _), _)| *worth == Worth::NeverAsked);
+            least.truncate((silent.count() / SILENT_AT_ONCE).max(1));
+            let closed = least
+                .iter()
+                .filter(|((worth, _), connection)| connection.give_up(*worth));
+            // A request may have just begun on it.
+            if closed.count() > 0 {
+                return true;
             }
         }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The network of a client: its address, or for IPv6 the 64 bits that a client usually has to itself.
+fn network_of(client: IpAddr) -> u128 {
+    match client {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
     }
 }
 
@@ -382,11 +448,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_head_must_be_complete_within_thirty_seconds() {
+    async fn the_first_byte_must_arrive_within_five_seconds_and_the_first_head_within_thirty() {
         let connection = connection();
-        advance(Duration::from_secs(10)).await;
+        let silence = silence_of(&connection);
+        tokio::pin!(silence);
+        assert!(silence.as_mut().now_or_never().is_none());
+        advance(Duration::from_secs(4)).await;
         connection.received();
-        assert_eq!(silence_of(&connection).await.as_secs(), 20);
+        assert_eq!(silence.await.as_secs(), 30);
+        assert_eq!(silence_of(&self::connection()).await.as_secs(), 5);
     }
 
     #[tokio::test(start_paused = true)]
@@ -441,7 +511,11 @@ mod tests {
     }
 
     fn table(connections: usize) -> (Connections, Vec<Arc<Connection>>) {
-        let all = Connections::new(1);
+        let all = Connections::new(&PlaceOptions {
+            max_requests: 1,
+            max_files: 1_000,
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        });
         let made: Vec<_> = (0..connections).map(|_| Arc::new(connection())).collect();
         let entries = (0..).zip(made.iter().cloned()).collect();
         all.table().entries = entries;
@@ -484,5 +558,54 @@ mod tests {
         assert!(!all.make_room(), "a request in progress keeps its connection");
         assert!(served.begin(true));
         assert!(!idle.begin(true), "a closing connection takes no request");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_many_silent_connections_the_oldest_are_closed_together() {
+        let (all, connections) = table(40);
+        assert!(all.make_room());
+        assert_eq!(gone(&connections), [0, 1]);
+        assert!(all.make_room());
+        assert_eq!(gone(&connections), [0, 1, 2, 3]);
+    }
+
+    /// A connection from an address.
+    fn connection_from(peer: &str) -> Connection {
+        Connection {
+            peer: peer.parse().unwrap(),
+            ..connection()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_has_at_most_half_of_the_connections() {
+        let (all, _) = table(0);
+        let share = all.capacity.div_ceil(2);
+        // The second half of an address of IPv6 does not make another client.
+        for (number, peer) in [(0, "2001:db8::1"), (100, "192.0.2.1")] {
+            for n in 0..share as u64 {
+                all.table().entries.insert(number + n, Arc::new(connection_from(peer)));
+            }
+        }
+        let idle = all.table().entries[&3].clone();
+        for connection in all.table().entries.values() {
+            assert!(connection.begin(true));
+        }
+        idle.finish();
+        let enters = |peer: &str| all.make_room_in_share(peer.parse().unwrap());
+        assert!(!enters("192.0.2.1"), "each of its connections has a request");
+        assert!(enters("192.0.2.2"));
+        assert!(enters("2001:db8::ffff"));
+        assert!(idle.must_close().now_or_never().is_some(), "it was replaced");
+        assert!(!enters("2001:db8::ffff"));
+        for shared in ["127.0.0.1", "10.1.2.3"] {
+            let entries = (0..40).map(|n| (n, Arc::new(connection_from(shared))));
+            all.table().entries = entries.collect();
+            all.table()
+                .entries
+                .values()
+                .for_each(|connection| assert!(connection.begin(true)));
+            assert!(enters(shared), "{shared}");
+        }
     }
 }

@@ -154,8 +154,9 @@ pub(crate) enum Refusal {
         function: FunctionName,
         module: String,
     },
-    /// The tenant is already uploading that many modules.
-    #[error("the tenant is already uploading {limit} modules; try again when one of them finishes")]
+    /// The tenant is already uploading as much as it may; of modules that have arrived, that many are compiled at the
+    /// same time.
+    #[error("the tenant is already uploading other modules; try again when one of them finishes")]
     TooManyUploads { limit: usize },
     /// Too much work is queued to accept more.
     #[error("the host is overloaded; try again")]
@@ -175,6 +176,9 @@ pub(crate) enum Refusal {
     /// The tenant has too many queries running and waiting, or no reader became free in time.
     #[error("too many queries are waiting")]
     TooManyQueries,
+    /// The answers to the tenant, or to all tenants, take too much memory, because clients read them slowly.
+    #[error("too many answers are being sent; read them, or ask for less")]
+    TooManyAnswers,
     /// The database failed; the cause is in the host's log.
     #[error("the store is unavailable; the cause is in the host's log")]
     StoreUnavailable(#[source] StoreError),
@@ -241,6 +245,7 @@ impl Refusal {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::QueryTimedOut => (S::SERVICE_UNAVAILABLE, "query-timeout", "Query took too long"),
             Self::TooManyQueries => (S::SERVICE_UNAVAILABLE, "too-many-queries", "Too many queries"),
+            Self::TooManyAnswers => (S::SERVICE_UNAVAILABLE, "too-many-answers", "Too many answers"),
             Self::TooManyConnections => (S::SERVICE_UNAVAILABLE, "too-many-connections", "Too many connections"),
             Self::NotReady { .. } => (S::SERVICE_UNAVAILABLE, "not-ready", "Not ready"),
             Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
@@ -393,6 +398,7 @@ impl IntoResponse for Refusal {
                 | Self::Overloaded
                 | Self::QueryTimedOut
                 | Self::TooManyQueries
+                | Self::TooManyAnswers
                 | Self::TooManyConnections
                 | Self::StoreUnavailable(_)
         ) {

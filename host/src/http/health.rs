@@ -10,7 +10,11 @@ use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 use utoipa::ToSchema;
 
-use super::{error::Refusal, problem::Problem, state::App};
+use super::{
+    error::{Refusal, chain},
+    problem::Problem,
+    state::App,
+};
 
 /// How long the result of a probe is reused. Anybody may ask, and each probe is a transaction.
 const READINESS_HOLDS: Duration = Duration::from_secs(1);
@@ -107,7 +111,14 @@ pub(crate) async fn ready(State(app): State<App>) -> Result<Json<Health>, Refusa
         return Err(Refusal::ShuttingDown);
     }
     let engine = app.engine.clone();
-    let probed = app.readiness.ask(async move { engine.ready().await }).await;
+    // Anybody may ask, so the cause is only for the operator.
+    let probe = async move {
+        engine.ready().await.map_err(|error| {
+            tracing::warn!(error = %chain(&error), "the store is not writable");
+            "the store is not writable; the cause is in the host's log"
+        })
+    };
+    let probed = app.readiness.ask(probe).await;
     probed.map_err(|reason| Refusal::NotReady { reason })?;
     Ok(Json(Health {
         status: "ready",

@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::{
     Json,
     extract::{OriginalUri, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use self::{document::InstanceDocument, history::HistoryDocument};
 use super::{
     access::{Caller, Control, May, Read},
+    answers::PAGE_BYTES,
     body::EmptyBody,
     error::Refusal,
     links::{Base, RETRY_AFTER_SECONDS},
@@ -80,14 +81,18 @@ pub(crate) async fn get(
     InPath(id): InPath<InstanceId>,
     Params(params): Params<StatusParams>,
 ) -> Result<Response, Refusal> {
-    wait_for_end(&app, caller, &client, &id, params.wait.unwrap_or_default()).await?;
+    let wait = params.wait.unwrap_or_default();
+    wait_for_end(&app, caller, &client, &id, wait).await?;
+    let page = params.history.map_or(0, |_| PAGE_BYTES);
+    let room = app.answers.room(caller.tenant, app.instance_bytes() + page).await?;
     let (details, history) = look(&app, caller, &id, params.history).await?;
     let ended = details.summary.status.has_ended();
     let held = app.engine.tenancy().hold(caller.tenant);
-    let document = Json(InstanceDocument::with_history(details, history).held(held));
+    let document = InstanceDocument::with_history(details, history).held(held);
     if ended {
-        return Ok(document.into_response());
+        return room.json(StatusCode::OK, &document);
     }
+    let mut response = room.json(StatusCode::ACCEPTED, &document)?;
     let mut location = base.instance(&id);
     if let Some(query) = uri.query() {
         location = format!("{location}?{query}");
@@ -95,14 +100,15 @@ pub(crate) async fn get(
     let location = HeaderValue::from_str(&location)
         .map_err(|_| Refusal::Internal("an address contains characters that cannot go into a header".into()))?;
     let headers = [(header::LOCATION, location), (header::RETRY_AFTER, RETRY_AFTER_SECONDS)];
-    Ok((StatusCode::ACCEPTED, headers, document).into_response())
+    response.headers_mut().extend(headers);
+    Ok(response)
 }
 
 /// Returns when the instance has ended or does not exist, the time is up, the host begins to shut down, or there is no
 /// room for another wait.
 ///
 /// # Errors
-/// If the store fails.
+/// If the store fails, or the key of the request is revoked.
 pub(crate) async fn wait_for_end(
     app: &App,
     caller: Caller,
@@ -125,6 +131,7 @@ pub(crate) async fn wait_for_end(
         biased;
         () = app.stopping.cancelled() => {}
         () = waiting.must_end() => {}
+        refusal = client.credentials.revoked(app.engine.tenancy()) => return Err(refusal),
         () = app.engine.wait_for_end(caller.tenant, id, wait) => {}
     }
     Ok(())

@@ -11,9 +11,11 @@ use utoipa::ToSchema;
 
 use super::{
     access::{Administer, May},
+    answers::PAGE_BYTES,
     body::{EmptyBody, JsonBody},
     document::time,
     error::Refusal,
+    page::{PageParams, cursor, json_bytes},
     params::{FromParams, Given, NoParams, Params, parse_time},
     path::{InPath, KeyId},
     problem::Problem,
@@ -48,11 +50,15 @@ pub(crate) struct KeyDocument {
     key: Option<String>,
 }
 
-/// A list of API keys.
+/// A page of API keys.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct KeyList {
     /// The keys, by id.
     keys: Vec<KeyDocument>,
+    /// If there are more: the `cursor` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// Request to create a key.
@@ -72,16 +78,21 @@ pub(crate) struct KeyRequest {
     expires_time: Option<String>,
 }
 
+/// The approximate size of a key without its label, in bytes.
+const KEY_BYTES: usize = 256;
+
 /// Parameters of a list of keys.
 #[derive(Debug)]
 pub(crate) struct KeysParams {
     tenant: Option<TenantName>,
+    page: PageParams,
 }
 
 impl FromParams for KeysParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
         Ok(Self {
             tenant: given.parsed("tenant")?,
+            page: PageParams::read(given)?,
         })
     }
 }
@@ -138,10 +149,14 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(document)).into_response())
 }
 
-/// List all keys, without their secrets.
+/// List keys, without their secrets.
 #[utoipa::path(
     get, path = "/v1/keys", tag = "administration", operation_id = "listKeys",
-    params(("tenant" = Option<String>, Query, description = "Only keys of this tenant")),
+    params(
+        ("tenant" = Option<String>, Query, description = "Only keys of this tenant"),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of items on the page (1 to 1000, default 1000)"),
+    ),
     responses(
         (status = 200, description = "The keys", body = KeyList),
         (status = 404, description = "`unknown-tenant`", body = Problem, content_type = "application/problem+json"),
@@ -149,14 +164,23 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    _: May<Administer>,
+    May { caller, .. }: May<Administer>,
     Params(params): Params<KeysParams>,
-) -> Result<Json<KeyList>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let tenancy = app.engine.tenancy();
     let of = params.tenant.map(|name| tenancy.named(name.as_str())).transpose()?;
-    let keys = tenancy.keys(of.map(|tenant| tenant.id));
-    let keys = keys.into_iter().map(|key| document(tenancy, key)).collect();
-    Ok(Json(KeyList { keys }))
+    let keys = tenancy.keys(of.map(|tenant| tenant.id)).into_iter();
+    let (keys, more) = params
+        .page
+        .fill(keys.filter(|key| params.page.is_after(&key.id)), |key| {
+            KEY_BYTES + json_bytes(&key.label)
+        });
+    let list = KeyList {
+        next_cursor: keys.last().filter(|_| more).map(|key| cursor(&key.id)),
+        keys: keys.into_iter().map(|key| document(tenancy, key)).collect(),
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 /// Revoke a key. It stops working immediately.

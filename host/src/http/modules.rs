@@ -1,10 +1,6 @@
 //! Modules: upload, list, show and delete.
 
-use axum::{
-    Json,
-    extract::State,
-    response::{IntoResponse, Response},
-};
+use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,10 +8,12 @@ use utoipa::ToSchema;
 
 use super::{
     access::{Deploy, May, ReadModules},
+    answers::PAGE_BYTES,
     body::{EmptyBody, ModuleBody},
     document::{Verbatim, time},
     error::Refusal,
     instances::history::OptionsDocument,
+    page::{PageParams, cursor},
     params::{NoParams, Params},
     path::{InPath, ModuleName},
     problem::Problem,
@@ -163,11 +161,15 @@ impl From<ModuleVersion> for ModuleDocument {
     }
 }
 
-/// The modules of a tenant.
+/// A page of the modules of a tenant.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct ModuleList {
     /// The modules, by name.
     modules: Vec<ModuleDocument>,
+    /// If there are more: the `cursor` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// Upload a module.
@@ -216,23 +218,38 @@ pub(crate) async fn put(
         StatusCode::OK
     };
     let document = ModuleDocument::new(name.to_string(), stored.digest.to_string(), stored.description);
-    Ok((status, Json(document)).into_response())
+    app.answers
+        .room_for_change(caller.tenant, PAGE_BYTES)
+        .json(status, &document)
 }
 
-/// List all modules.
+/// List modules.
+///
+/// A page ends at some megabytes, so it may have fewer modules than `limit`. The last page is the one without
+/// `nextCursor`.
 #[utoipa::path(
     get, path = "/v1/modules", tag = "modules", operation_id = "listModules",
-    responses((status = 200, description = "The current version of each module", body = ModuleList)),
+    params(
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of items on the page (1 to 1000, default 1000)"),
+    ),
+    responses(
+        (status = 200, description = "The current versions of modules", body = ModuleList),
+        (status = 400, description = "`invalid-parameter`, `unknown-parameter`, …", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub(crate) async fn list(
     State(app): State<App>,
     May { caller, .. }: May<ReadModules>,
-    Params(NoParams): Params<NoParams>,
-) -> Result<Json<ModuleList>, Refusal> {
-    let modules = app.store(caller).modules().await?;
-    Ok(Json(ModuleList {
-        modules: modules.into_iter().map(Into::into).collect(),
-    }))
+    Params(params): Params<PageParams>,
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
+    let page = app.store(caller).modules(params.after(), params.limit).await?;
+    let list = ModuleList {
+        modules: page.modules.into_iter().map(Into::into).collect(),
+        next_cursor: page.next.map(cursor),
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 /// Get one module.
@@ -249,10 +266,11 @@ pub(crate) async fn get(
     May { caller, .. }: May<ReadModules>,
     InPath(name): InPath<ModuleName>,
     Params(NoParams): Params<NoParams>,
-) -> Result<Json<ModuleDocument>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let module = app.store(caller).module(name.as_str()).await?;
     let module = module.ok_or_else(|| Refusal::UnknownModule { name: name.to_string() })?;
-    Ok(Json(module.into()))
+    room.json(StatusCode::OK, &ModuleDocument::from(module))
 }
 
 /// Remove a module's name and its functions.

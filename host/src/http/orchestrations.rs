@@ -96,13 +96,18 @@ pub(crate) async fn start(
     let ended = match started.end {
         Some(end) => end_of(&app, caller, &client, id, end, wait).await?,
         None if wait.is_zero() => None,
-        None => {
-            wait_for_end(&app, caller, &client, id, wait).await?;
-            app.store(caller).instance(id).await?
-        }
+        None => match wait_for_end(&app, caller, &client, id, wait).await {
+            Ok(()) => app.store(caller).instance(id).await?,
+            // The instance has started nevertheless.
+            Err(Refusal::Unauthenticated | Refusal::TenantDisabled) => None,
+            Err(refusal) => return Err(refusal),
+        },
     };
     let mut response = match ended.filter(|details| details.summary.status.has_ended()) {
-        Some(details) => Json(InstanceDocument::from(details)).into_response(),
+        Some(details) => {
+            let room = app.answers.room_for_change(caller.tenant, app.instance_bytes());
+            room.json(StatusCode::OK, &InstanceDocument::from(details))?
+        }
         None => accepted(&base, id)?,
     };
     if started.repeated {
@@ -113,8 +118,8 @@ pub(crate) async fn start(
     Ok(response)
 }
 
-/// The final status of the started instance; `None` if it did not end in time, the host begins to shut down, or there
-/// is no room for another wait.
+/// The final status of the started instance; `None` if it did not end in time, the host begins to shut down, the key of
+/// the request is revoked, or there is no room for another wait.
 async fn end_of(
     app: &App,
     caller: Caller,
@@ -130,6 +135,7 @@ async fn end_of(
         biased;
         ended = tokio::time::timeout(wait, end.end()) => ended,
         () = waiting.must_end() => return Ok(None),
+        _ = client.credentials.revoked(app.engine.tenancy()) => return Ok(None),
         () = app.stopping.cancelled() => return Ok(None),
     };
     match ended {

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     admission::Places,
-    connection::{Connection, Entry},
+    connection::{Connection, Entry, FIRST_BYTE_TIME},
     error::Refusal,
     socket::Socket,
     write_timeout::WriteTimeout,
@@ -30,7 +30,7 @@ use super::{
 use crate::tls::Certificate;
 
 /// Time limit for a TLS handshake, from the moment the connection is accepted.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIME: Duration = FIRST_BYTE_TIME;
 
 /// The first byte of a TLS connection: a handshake record (RFC 8446, section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -48,8 +48,8 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Maximum number of headers of a request; more get 431.
 const MAX_HEADERS: usize = 100;
 
-/// Pause after a failed accept. The usual reason is that the process has run out of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two warnings about failed accepts.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Options of the server.
 #[derive(Debug, Clone)]
@@ -134,7 +134,8 @@ impl Server {
     async fn serve_all(self, router: Router, stop: &CancellationToken) {
         let tasks = TaskTracker::new();
         let abort = CancellationToken::new();
-        while let Some(entry) = next_connection(&self.listener, &self.options.places, stop).await {
+        let mut warned_at = None;
+        while let Some(entry) = self.next_connection(&mut warned_at, stop).await {
             let connection = serve(
                 entry.connection.clone(),
                 self.options.certificate.clone(),
@@ -159,22 +160,34 @@ impl Server {
             tasks.wait().await;
         }
     }
-}
 
-/// Accepts the next connection, once there is room for it; `None` when the server stops.
-async fn next_connection(listener: &TcpListener, places: &Places, stop: &CancellationToken) -> Option<Entry> {
-    let accept = async {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => break places.connections.enter(Socket::new(stream)).await,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    sleep(ACCEPT_PAUSE).await;
+    /// Accepts the next connection, once there is room for it; `None` when the server stops.
+    async fn next_connection(&self, warned_at: &mut Option<Instant>, stop: &CancellationToken) -> Option<Entry> {
+        let connections = &self.options.places.connections;
+        let accept = async {
+            loop {
+                match self.listener.accept().await {
+                    Ok((stream, _)) => {
+                        if let Some(entry) = connections.enter(Socket::new(stream)).await {
+                            break entry;
+                        }
+                        tracing::debug!("closed a connection: its client has too many");
+                    }
+                    // The client has given up.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    // The usual reason is that the process has run out of file descriptors.
+                    Err(error) => {
+                        if warned_at.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+                            *warned_at = Some(Instant::now());
+                            tracing::warn!(%error, "cannot accept a connection");
+                        }
+                        connections.give_back_a_file().await;
+                    }
                 }
             }
-        }
-    };
-    stop.run_until_cancelled(accept).await
+        };
+        stop.run_until_cancelled(accept).await
+    }
 }
 
 /// Serves one connection; after `stop`, only the request in progress.

@@ -1,15 +1,17 @@
 //! Settings and secrets of a tenant, which its activities can read.
 
-use axum::{Json, extract::State};
+use axum::{extract::State, response::Response};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     access::{Caller, Deploy, May},
+    answers::PAGE_BYTES,
     body::{EmptyBody, JsonBody},
     document::time,
     error::Refusal,
+    page::{PageParams, cursor, json_bytes},
     params::{NoParams, Params},
     path::{InPath, StoredSetting},
     problem::Problem,
@@ -37,11 +39,15 @@ pub(crate) struct SettingDocument {
     updated_time: String,
 }
 
-/// Settings, or secrets without their values.
+/// A page of settings, or of secrets without their values.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct SettingList {
     /// The settings, by name.
     settings: Vec<SettingDocument>,
+    /// If there are more: the `cursor` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// The value of a setting, and the modules that can read it.
@@ -69,11 +75,24 @@ impl From<SettingRow> for SettingDocument {
     }
 }
 
-fn list(app: &App, caller: Caller, kind: SettingKind) -> Json<SettingList> {
-    let settings = app.engine.tenancy().settings(caller.tenant, kind);
-    Json(SettingList {
-        settings: settings.into_iter().map(Into::into).collect(),
-    })
+impl SettingDocument {
+    /// The approximate size of the document, in bytes.
+    fn bytes(&self) -> usize {
+        let modules = self.modules.iter().map(|module| module.len() + "\"\",".len());
+        128 + self.name.len() + self.value.as_deref().map_or(0, json_bytes) + modules.sum::<usize>()
+    }
+}
+
+async fn list(app: &App, caller: Caller, kind: SettingKind, params: &PageParams) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
+    let settings = app.engine.tenancy().settings(caller.tenant, kind).into_iter();
+    let settings = settings.filter(|setting| params.is_after(&setting.name));
+    let (settings, more) = params.fill(settings.map(SettingDocument::from), SettingDocument::bytes);
+    let list = SettingList {
+        next_cursor: settings.last().filter(|_| more).map(|setting| cursor(&setting.name)),
+        settings,
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 async fn put(
@@ -101,17 +120,27 @@ async fn delete(app: &App, caller: Caller, kind: SettingKind, name: SettingName)
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// List all plain settings.
+/// List plain settings.
+///
+/// A page ends at some megabytes, so it may have fewer settings than `limit`. The last page is the one without
+/// `nextCursor`.
 #[utoipa::path(
     get, path = "/v1/config", tag = "modules", operation_id = "listConfig",
-    responses((status = 200, description = "The settings with their values", body = SettingList)),
+    params(
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of items on the page (1 to 1000, default 1000)"),
+    ),
+    responses(
+        (status = 200, description = "The settings with their values", body = SettingList),
+        (status = 400, description = "`invalid-parameter`, `unknown-parameter`, …", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub(crate) async fn list_config(
     State(app): State<App>,
     May { caller, .. }: May<Deploy>,
-    Params(NoParams): Params<NoParams>,
-) -> Json<SettingList> {
-    list(&app, caller, SettingKind::Plain)
+    Params(params): Params<PageParams>,
+) -> Result<Response, Refusal> {
+    list(&app, caller, SettingKind::Plain, &params).await
 }
 
 /// Set a plain setting. Attempts that start from now on see it.
@@ -153,17 +182,24 @@ pub(crate) async fn delete_config(
     delete(&app, caller, SettingKind::Plain, name).await
 }
 
-/// List all secrets, without their values, which are never shown.
+/// List secrets, without their values, which are never shown.
 #[utoipa::path(
     get, path = "/v1/secrets", tag = "modules", operation_id = "listSecrets",
-    responses((status = 200, description = "The secrets with their names and modules", body = SettingList)),
+    params(
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of items on the page (1 to 1000, default 1000)"),
+    ),
+    responses(
+        (status = 200, description = "The secrets with their names and modules", body = SettingList),
+        (status = 400, description = "`invalid-parameter`, `unknown-parameter`, …", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub(crate) async fn list_secrets(
     State(app): State<App>,
     May { caller, .. }: May<Deploy>,
-    Params(NoParams): Params<NoParams>,
-) -> Json<SettingList> {
-    list(&app, caller, SettingKind::Secret)
+    Params(params): Params<PageParams>,
+) -> Result<Response, Refusal> {
+    list(&app, caller, SettingKind::Secret, &params).await
 }
 
 /// Set a secret. Attempts that start from now on see it.

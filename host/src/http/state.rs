@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    HttpOptions, access::Caller, admission::Places, health::Readiness, uploads::Uploads, wait_limit::WaitLimit,
+    HttpOptions, access::Caller, admission::Places, answers::Answers, health::Readiness, uploads::Uploads,
+    wait_limit::WaitLimit,
 };
-use crate::{engine::Engine, store::TenantStore};
+use crate::{engine::Engine, memory::Part, store::TenantStore};
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
@@ -18,6 +19,8 @@ pub(crate) struct App {
     pub(crate) options: Arc<HttpOptions>,
     /// Cancelled when the host begins to shut down, so that waiting requests are answered at once.
     pub(crate) stopping: CancellationToken,
+    /// The memory for answers.
+    pub(crate) answers: Answers,
     /// Limits the concurrent uploads.
     pub(crate) uploads: Arc<Uploads>,
     /// Limits the requests in progress.
@@ -31,14 +34,20 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(engine: Engine, options: HttpOptions, places: Places, stopping: CancellationToken) -> Self {
         Self {
+            answers: Answers::new(engine.memory().part(Part::Answers).clone()),
             engine,
             waits: Arc::new(WaitLimit::new(places.max_requests())),
             places,
+            uploads: Arc::new(Uploads::new(options.module_bytes)),
             options: Arc::new(options),
             stopping,
-            uploads: Arc::new(Uploads::new()),
             readiness: Arc::default(),
         }
+    }
+
+    /// The largest size of an instance in an answer: input, output and custom status.
+    pub(crate) fn instance_bytes(&self) -> usize {
+        3 * self.options.payload_bytes
     }
 
     /// The store's handle for the caller's tenant.

@@ -12,9 +12,11 @@ use utoipa::ToSchema;
 
 use super::{
     access::{Administer, May},
+    answers::PAGE_BYTES,
     body::{EmptyBody, JsonBody},
     document::time,
     error::Refusal,
+    page::{PageParams, cursor},
     params::{NoParams, Params},
     path::InPath,
     problem::Problem,
@@ -71,11 +73,15 @@ pub(crate) struct Use {
     open_requests: u64,
 }
 
-/// A list of tenants.
+/// A page of tenants.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct TenantList {
     /// The tenants, in the order of their creation.
     tenants: Vec<TenantDocument>,
+    /// If there are more: the `cursor` of the next request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// Request to create a tenant.
@@ -102,6 +108,9 @@ pub(crate) struct TenantChange {
     #[serde(default)]
     quotas: Map<String, Value>,
 }
+
+/// The approximate size of a tenant without unusual quotas, in bytes.
+const TENANT_BYTES: usize = 1_024;
 
 async fn document(app: &App, tenant: &Tenant) -> Result<TenantDocument, Refusal> {
     let share = app.engine.share_use(tenant.id);
@@ -146,21 +155,37 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, Json(document(&app, &tenant).await?)).into_response())
 }
 
-/// List all tenants.
+/// List tenants.
 #[utoipa::path(
     get, path = "/v1/tenants", tag = "administration", operation_id = "listTenants",
-    responses((status = 200, description = "All tenants", body = TenantList)),
+    params(
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of items on the page (1 to 1000, default 1000)"),
+    ),
+    responses(
+        (status = 200, description = "Tenants", body = TenantList),
+        (status = 400, description = "`invalid-parameter`, `unknown-parameter`, …", body = Problem, content_type = "application/problem+json"),
+    ),
 )]
 pub(crate) async fn list(
     State(app): State<App>,
-    _: May<Administer>,
-    Params(NoParams): Params<NoParams>,
-) -> Result<Json<TenantList>, Refusal> {
-    let mut tenants = Vec::new();
-    for tenant in app.engine.tenancy().tenants() {
-        tenants.push(document(&app, &tenant).await?);
+    May { caller, .. }: May<Administer>,
+    Params(params): Params<PageParams>,
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
+    let after = params.after_number()?;
+    let all = app.engine.tenancy().tenants().into_iter();
+    let all = all.filter(|tenant| after.is_none_or(|after| tenant.id.0 > after));
+    let (page, more) = params.fill(all, |_| TENANT_BYTES);
+    let mut tenants = Vec::with_capacity(page.len());
+    for tenant in &page {
+        tenants.push(document(&app, tenant).await?);
     }
-    Ok(Json(TenantList { tenants }))
+    let list = TenantList {
+        tenants,
+        next_cursor: page.last().filter(|_| more).map(|tenant| cursor(tenant.id.0)),
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 /// Get one tenant, with its quotas and its current usage.

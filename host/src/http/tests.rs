@@ -9,5 +9,6 @@ mod instances;
 mod metrics;
 mod modules;
 mod openapi;
+mod pages;
 mod requests;
 mod starts;

@@ -1,8 +1,8 @@
-//! Limits concurrent uploads: each may hold its whole body in memory and occupy a compiler.
+//! Limits concurrent uploads: each may hold its whole body in memory, and then occupies a compiler.
 //!
-//! The host's permits are given out in order, but an upload must first hold one of the few permits of its tenant. So at
-//! most that many uploads of one tenant are ahead of those of others, however many it starts and however slowly it
-//! sends them.
+//! While a body arrives, it takes memory in the share of its tenant. Only then it needs one of the few permits to be
+//! compiled. So clients that send slowly keep nobody from uploading: they hold memory of their own share, and no permit.
+//! Of the permits, a tenant has two at most, and one is always left for a tenant that has none.
 
 use std::{
     collections::HashMap,
@@ -12,58 +12,93 @@ use std::{
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::error::Refusal;
-use crate::model::TenantId;
+use crate::{
+    memory::{Held, Pool},
+    model::TenantId,
+};
 
-/// Maximum number of concurrent uploads of all tenants.
-const MAX_UPLOADS: usize = 4;
+/// The memory for bodies, in bodies of the maximum length.
+const BODIES: usize = 4;
 
-/// Maximum number of concurrent uploads of one tenant.
+/// The memory that a body takes at once, in bytes.
+const STEP_BYTES: usize = 256 << 10;
+
+/// Maximum number of modules of all tenants that are compiled at the same time.
+const MAX_COMPILED: u64 = 5;
+
+/// Maximum number of modules of one tenant that are compiled at the same time.
 const MAX_OF_TENANT: usize = 2;
 
-/// How long an upload waits for its permit. Long enough for a dozen modules that are deployed at once.
+/// How long an upload waits for memory, and then for its permit. Long enough for a dozen modules that are deployed at
+/// once.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// The permits for uploads.
+/// The memory and the permits for uploads.
 #[derive(Debug)]
 pub(crate) struct Uploads {
-    host: Arc<Semaphore>,
-    /// The permits of tenants that are uploading or waiting.
+    bodies: Pool,
+    compiled: Pool,
+    /// The permits of tenants that compile or wait.
     tenants: Mutex<HashMap<TenantId, Weak<Semaphore>>>,
 }
 
-/// The right to hold the bytes of a module in memory and to have them compiled.
+/// Memory for the body of an upload, which grows as the body arrives.
+#[derive(Debug)]
+pub(crate) struct BodyRoom {
+    bodies: Pool,
+    held: Held,
+    tenant: TenantId,
+}
+
+/// The right to have a module compiled, with the memory of its bytes.
 #[derive(Debug)]
 pub(crate) struct UploadPermit {
-    _of_host: OwnedSemaphorePermit,
+    _room: BodyRoom,
+    _of_host: Held,
     _of_tenant: OwnedSemaphorePermit,
 }
 
 impl Uploads {
-    pub(crate) fn new() -> Self {
+    /// Creates the memory and permits for modules of at most `module_bytes`.
+    pub(crate) fn new(module_bytes: usize) -> Self {
         Self {
-            host: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            bodies: Pool::new((module_bytes as u64).saturating_mul(BODIES as u64)),
+            compiled: Pool::new(MAX_COMPILED),
             tenants: Mutex::default(),
         }
     }
 
-    /// Waits for a permit for an upload of that tenant.
+    /// Waits for memory for the beginning of a body.
+    ///
+    /// # Errors
+    /// If other bodies take too much memory for too long.
+    pub(crate) async fn room(&self, tenant: TenantId) -> Result<BodyRoom, Refusal> {
+        Ok(BodyRoom {
+            held: take(&self.bodies, tenant).await?,
+            bodies: self.bodies.clone(),
+            tenant,
+        })
+    }
+
+    /// Waits for a permit for a body that was received.
     ///
     /// # Errors
     /// If the permits of the tenant or of the host are in use for too long.
-    pub(crate) async fn enter(&self, tenant: TenantId) -> Result<UploadPermit, Refusal> {
+    pub(crate) async fn permit(&self, room: BodyRoom) -> Result<UploadPermit, Refusal> {
         let deadline = Instant::now() + MAX_WAIT;
-        let of_tenant = timeout_at(deadline, self.of(tenant).acquire_owned())
+        let of_tenant = timeout_at(deadline, self.of(room.tenant).acquire_owned())
             .await
             .map_err(|_| Refusal::TooManyUploads { limit: MAX_OF_TENANT })?;
-        let of_host = timeout_at(deadline, self.host.clone().acquire_owned())
+        let of_host = timeout_at(deadline, self.compiled.take(room.tenant, 1))
             .await
             .map_err(|_| Refusal::Overloaded)?;
         Ok(UploadPermit {
-            _of_host: of_host.map_err(|_| Refusal::ShuttingDown)?,
+            _room: room,
+            _of_host: of_host,
             _of_tenant: of_tenant.map_err(|_| Refusal::ShuttingDown)?,
         })
     }
@@ -80,6 +115,27 @@ impl Uploads {
     }
 }
 
+impl BodyRoom {
+    /// Waits until there is memory for that many bytes of the body.
+    ///
+    /// # Errors
+    /// If other bodies take too much memory for too long.
+    pub(crate) async fn reach(&mut self, bytes: usize) -> Result<(), Refusal> {
+        while self.held.bytes() < bytes as u64 {
+            self.held.add(take(&self.bodies, self.tenant).await?);
+        }
+        Ok(())
+    }
+}
+
+async fn take(bodies: &Pool, tenant: TenantId) -> Result<Held, Refusal> {
+    match timeout(MAX_WAIT, bodies.take(tenant, STEP_BYTES as u64)).await {
+        Ok(held) => Ok(held),
+        Err(_) if bodies.usage_of(tenant).used > 0 => Err(Refusal::TooManyUploads { limit: MAX_OF_TENANT }),
+        Err(_) => Err(Refusal::Overloaded),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
@@ -90,38 +146,65 @@ mod tests {
     const OTHER: TenantId = TenantId(2);
     const THIRD: TenantId = TenantId(3);
 
-    fn code(refused: Result<UploadPermit, Refusal>) -> &'static str {
-        refused.expect_err("there is no permit").kind().1
+    const MODULE_BYTES: usize = 64 << 20;
+
+    /// Uploads a module of a megabyte.
+    async fn enter(uploads: &Uploads, tenant: TenantId) -> Result<UploadPermit, Refusal> {
+        let mut room = uploads.room(tenant).await?;
+        room.reach(1 << 20).await?;
+        uploads.permit(room).await
+    }
+
+    fn code<T: std::fmt::Debug>(refused: Result<T, Refusal>) -> &'static str {
+        refused.expect_err("it is refused").kind().1
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_that_uses_all_its_permits_waits_and_others_do_not() {
-        let uploads = Uploads::new();
-        let held = [uploads.enter(ONE).await.unwrap(), uploads.enter(ONE).await.unwrap()];
-        let third = uploads.enter(ONE);
+        let uploads = Uploads::new(MODULE_BYTES);
+        let held = [enter(&uploads, ONE).await.unwrap(), enter(&uploads, ONE).await.unwrap()];
+        let third = enter(&uploads, ONE);
         tokio::pin!(third);
         assert!(third.as_mut().now_or_never().is_none(), "it waits");
-        drop(uploads.enter(OTHER).now_or_never().expect("at once").unwrap());
+        drop(enter(&uploads, OTHER).now_or_never().expect("at once").unwrap());
         drop(held);
         drop(third.await.unwrap());
-        drop(uploads.enter(OTHER).await.unwrap());
+        drop(enter(&uploads, OTHER).await.unwrap());
         assert_eq!(
             uploads.tenants.lock().unwrap().len(),
             1,
             "a tenant without uploads is forgotten"
         );
+        assert_eq!(uploads.bodies.usage().used, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_upload_that_waits_too_long_is_refused_with_the_reason() {
-        let uploads = Uploads::new();
-        let mut held = vec![uploads.enter(ONE).await.unwrap(), uploads.enter(ONE).await.unwrap()];
+        let uploads = Uploads::new(MODULE_BYTES);
+        let mut held = vec![enter(&uploads, ONE).await.unwrap(), enter(&uploads, ONE).await.unwrap()];
         let started_at = Instant::now();
-        assert_eq!(code(uploads.enter(ONE).await), "too-many-uploads");
+        assert_eq!(code(enter(&uploads, ONE).await), "too-many-uploads");
         assert_eq!(started_at.elapsed().as_secs(), MAX_WAIT.as_secs());
-        held.extend([uploads.enter(OTHER).await.unwrap(), uploads.enter(OTHER).await.unwrap()]);
-        assert_eq!(code(uploads.enter(THIRD).await), "overloaded");
+        held.push(enter(&uploads, OTHER).await.unwrap());
+        held.push(enter(&uploads, OTHER).await.unwrap());
+        held.push(enter(&uploads, THIRD).await.expect("one permit is left"));
+        assert_eq!(code(enter(&uploads, TenantId(4)).await), "overloaded");
         drop(held);
-        uploads.enter(ONE).await.unwrap();
+        enter(&uploads, ONE).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_tenants_that_send_slowly_leave_memory_for_a_third() {
+        let uploads = Uploads::new(MODULE_BYTES);
+        let mut slow = Vec::new();
+        for tenant in [ONE, OTHER] {
+            while let Some(room) = uploads.room(tenant).now_or_never() {
+                slow.push(room.unwrap());
+            }
+        }
+        assert!(enter(&uploads, THIRD).now_or_never().is_some());
+        assert_eq!(code(slow[0].reach(MODULE_BYTES).await), "too-many-uploads");
+        slow.clear();
+        assert!(enter(&uploads, ONE).now_or_never().is_some());
     }
 }

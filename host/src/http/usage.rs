@@ -1,11 +1,13 @@
 //! The usage of tenants: fuel, time and bytes of recorded turns and attempts.
 
-use axum::{Json, extract::State};
+use axum::{extract::State, response::Response};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     access::{Browse, May},
+    answers::PAGE_BYTES,
     error::Refusal,
     params::{FromParams, Given, Params},
     problem::Problem,
@@ -14,17 +16,21 @@ use super::{
 use crate::{
     memory::{Memory, Part, TenantUse},
     model::{FunctionKind, TenantId},
-    store::{Amount, Days, FunctionUsage},
+    store::{Amount, Days, FunctionUsage, UsageCursor},
 };
 
 /// The usage of a tenant over some days.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = Usage)]
 pub(crate) struct UsageDocument {
-    /// The sum over all functions.
+    /// The sum over all functions, including those on other pages.
     total: AmountDocument,
     /// The usage by kind and name of the function.
     functions: Vec<FunctionUsageDocument>,
+    /// If there are more functions: the `cursor` of the next request with the same days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
     /// The parts of the host's memory budget of which the tenant uses or has used something since the host started.
     memory: Vec<MemoryUsageDocument>,
 }
@@ -108,12 +114,23 @@ impl From<FunctionUsage> for FunctionUsageDocument {
 
 /// The range of days.
 #[derive(Debug)]
-pub(crate) struct UsageParams(Days);
+pub(crate) struct UsageParams {
+    days: Days,
+    after: Option<UsageCursor>,
+    limit: u32,
+}
+
+/// Default and maximum number of functions on a page.
+const MAX_FUNCTIONS: u32 = 1_000;
 
 impl FromParams for UsageParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
         let (from, to) = (given.time("from")?, given.time("to")?);
-        Ok(Self(Days::between(from, to)))
+        Ok(Self {
+            days: Days::between(from, to),
+            after: given.parsed("cursor")?,
+            limit: given.limit("limit", MAX_FUNCTIONS, MAX_FUNCTIONS)?,
+        })
     }
 }
 
@@ -125,6 +142,8 @@ impl FromParams for UsageParams {
     params(
         ("from" = Option<String>, Query, description = "Start: the day that contains this time (RFC 3339; days begin at midnight UTC)"),
         ("to" = Option<String>, Query, description = "End: up to the day that contains the moment before this time"),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
+        ("limit" = Option<u32>, Query, description = "Maximum number of functions on the page (1 to 1000, default 1000)"),
     ),
     responses(
         (status = 200, description = "Fuel, time and bytes by function", body = UsageDocument),
@@ -134,17 +153,20 @@ impl FromParams for UsageParams {
 pub(crate) async fn get(
     State(app): State<App>,
     May { caller, .. }: May<Browse>,
-    Params(UsageParams(days)): Params<UsageParams>,
-) -> Result<Json<UsageDocument>, Refusal> {
-    let tenant = caller.tenant;
-    let functions = app.store(caller).usage(days).await?;
-    let mut total = Amount::default();
-    functions.iter().for_each(|function| total.add(function.amount));
-    Ok(Json(UsageDocument {
-        total: total.into(),
-        functions: functions.into_iter().map(Into::into).collect(),
-        memory: memory_of(app.engine.memory(), tenant),
-    }))
+    Params(params): Params<UsageParams>,
+) -> Result<Response, Refusal> {
+    // Without what this answer takes.
+    let memory = memory_of(app.engine.memory(), caller.tenant);
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
+    let UsageParams { days, after, limit } = params;
+    let page = app.store(caller).usage(days, after.as_ref(), limit).await?;
+    let document = UsageDocument {
+        total: page.total.into(),
+        functions: page.functions.into_iter().map(Into::into).collect(),
+        next_cursor: page.next.map(|cursor| cursor.to_string()),
+        memory,
+    };
+    room.json(StatusCode::OK, &document)
 }
 
 /// The parts of the memory budget that the tenant uses or has used.

@@ -14,7 +14,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Connection;
+use super::{access::Credentials, connection::Connection};
 use crate::model::TenantId;
 
 /// The limit on waits.
@@ -59,23 +59,31 @@ impl Drop for Wait<'_> {
     }
 }
 
-/// The connection of a request; `None` in tests without one.
-#[derive(Debug, Clone)]
-pub(crate) struct Client(Option<Arc<Connection>>);
+/// The client of a request.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Client {
+    /// Its connection; `None` in tests without one.
+    connection: Option<Arc<Connection>>,
+    /// What it was authenticated with.
+    pub(crate) credentials: Credentials,
+}
 
 impl<S: Sync> FromRequestParts<S> for Client {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get().cloned()))
+        Ok(Self {
+            connection: parts.extensions.get().cloned(),
+            credentials: Credentials::of(&parts.headers),
+        })
     }
 }
 
 impl WaitLimit {
-    /// Creates the limit of a host with that many places: a quarter of them, at least one and at most 64, stays free of
-    /// waits.
+    /// Creates the limit of a host with that many places: a quarter of them, at least one, stays free of waits. So one
+    /// tenant, which may use four fifths of the places, cannot fill its share with waits either.
     pub(crate) fn new(max_requests: usize) -> Self {
-        let kept_free = (max_requests / 4).clamp(1, 64);
+        let kept_free = (max_requests / 4).max(1);
         Self {
             most: max_requests.saturating_sub(kept_free),
             table: Mutex::default(),
@@ -83,7 +91,7 @@ impl WaitLimit {
     }
 
     /// Begins a wait; `None` if there is no room for it.
-    pub(crate) fn begin(&self, tenant: TenantId, Client(connection): &Client) -> Option<Wait<'_>> {
+    pub(crate) fn begin(&self, tenant: TenantId, Client { connection, .. }: &Client) -> Option<Wait<'_>> {
         // A request that was admitted without a place must be answered soon.
         if connection.as_ref().is_some_and(|connection| !connection.is_seated()) {
             return None;
@@ -109,6 +117,17 @@ impl WaitLimit {
             end,
             waits: self,
         })
+    }
+
+    /// Ends the oldest wait of a tenant, if it has any, because another request of it needs a place.
+    pub(crate) fn end_one_of(&self, tenant: TenantId) {
+        let mut table = self.table();
+        let oldest = table.entries.iter().find(|(_, entry)| entry.tenant == tenant);
+        if let Some(number) = oldest.map(|(number, _)| *number)
+            && let Some(entry) = table.entries.remove(&number)
+        {
+            entry.end.cancel();
+        }
     }
 
     /// The number of waits.
@@ -151,15 +170,13 @@ mod tests {
 
     use super::*;
 
-    const NOBODY: Client = Client(None);
-
     fn ended(wait: &Wait<'_>) -> bool {
         wait.must_end().now_or_never().is_some()
     }
 
     #[test]
     fn a_part_of_the_places_stays_free_of_waits() {
-        for (places, waits) in [(1, 0), (2, 1), (8, 6), (64, 48), (1_024, 960)] {
+        for (places, waits) in [(1, 0), (2, 1), (8, 6), (64, 48), (1_024, 768)] {
             assert_eq!(WaitLimit::new(places).most, waits, "{places}");
         }
     }
@@ -167,25 +184,42 @@ mod tests {
     #[test]
     fn a_wait_without_room_does_not_begin_and_one_that_ends_makes_room() {
         let waits = WaitLimit::new(4);
-        let mut begun: Vec<_> = (0..3).map(|_| waits.begin(TenantId(1), &NOBODY).unwrap()).collect();
-        assert!(waits.begin(TenantId(1), &NOBODY).is_none());
+        let mut begun: Vec<_> = (0..3)
+            .map(|_| waits.begin(TenantId(1), &Client::default()).unwrap())
+            .collect();
+        assert!(waits.begin(TenantId(1), &Client::default()).is_none());
         assert!(!begun.iter().any(ended));
         drop(begun.pop());
-        assert!(waits.begin(TenantId(1), &NOBODY).is_some());
+        assert!(waits.begin(TenantId(1), &Client::default()).is_some());
+    }
+
+    #[test]
+    fn another_request_of_a_tenant_ends_its_oldest_wait() {
+        let waits = WaitLimit::new(8);
+        let of = |tenant| waits.begin(TenantId(tenant), &Client::default()).unwrap();
+        let (other, older, newer) = (of(2), of(1), of(1));
+        waits.end_one_of(TenantId(1));
+        assert_eq!([&other, &older, &newer].map(ended), [false, true, false]);
+        waits.end_one_of(TenantId(3));
+        assert_eq!(waits.count(), 2);
     }
 
     #[test]
     fn tenants_share_the_room_evenly() {
         let waits = WaitLimit::new(8);
-        let many: Vec<_> = (0..6).map(|_| waits.begin(TenantId(1), &NOBODY).unwrap()).collect();
-        let few: Vec<_> = (0..10).filter_map(|_| waits.begin(TenantId(2), &NOBODY)).collect();
+        let many: Vec<_> = (0..6)
+            .map(|_| waits.begin(TenantId(1), &Client::default()).unwrap())
+            .collect();
+        let few: Vec<_> = (0..10)
+            .filter_map(|_| waits.begin(TenantId(2), &Client::default()))
+            .collect();
         assert_eq!(few.len(), 3);
         assert_eq!(
             many.iter().map(ended).collect::<Vec<_>>(),
             [true, true, true, false, false, false]
         );
         assert!(!few.iter().any(ended));
-        assert!(waits.begin(TenantId(1), &NOBODY).is_none());
-        assert!(waits.begin(TenantId(3), &NOBODY).is_some());
+        assert!(waits.begin(TenantId(1), &Client::default()).is_none());
+        assert!(waits.begin(TenantId(3), &Client::default()).is_some());
     }
 }

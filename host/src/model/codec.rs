@@ -17,7 +17,9 @@ mod golden;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{EventDescription, Failure, InboxItem, ModuleDescription, Parent, StuckReason, Turn};
+use super::{
+    Arrival, EventDescription, Failure, InboxItem, ModuleDescription, Parent, StuckReason, Timestamp, Turn, TurnNumber,
+};
 
 /// A type whose values are stored separately, in a versioned format.
 pub trait Stored: Serialize + DeserializeOwned {
@@ -113,6 +115,25 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, CodecError> {
     } else {
         T::read_older(*version, body)
     }
+}
+
+/// Decodes only the first arrival of a turn; `None` if it has none. A turn may have many megabytes of other content.
+///
+/// # Errors
+/// If the beginning of the bytes was not written by [`encode`] of a version that this host knows.
+pub fn first_arrival(turn: &[u8]) -> Result<Option<Arrival>, CodecError> {
+    let (version, body) = turn.split_first().ok_or(CodecError::Empty)?;
+    if *version != Turn::VERSION {
+        return Turn::read_older(*version, body).map(|turn| turn.arrivals.into_iter().next());
+    }
+    // The first fields of a turn, and the length of its list of arrivals.
+    let begin = postcard::take_from_bytes::<(TurnNumber, Timestamp, usize)>(body);
+    let ((_, _, arrivals), rest) = begin.map_err(CodecError::Damaged)?;
+    if arrivals == 0 {
+        return Ok(None);
+    }
+    let first = postcard::take_from_bytes::<Arrival>(rest);
+    first.map(|(first, _)| Some(first)).map_err(CodecError::Damaged)
 }
 
 /// Decodes the body after the version byte, completely. Used in [`Stored::read_older`] with the type of that version.

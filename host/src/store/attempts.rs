@@ -12,6 +12,9 @@ use crate::model::{ExecutionNumber, Failure, InstanceNumber, TaskId, Timestamp, 
 /// How many attempts of a task are kept, counted from the last one.
 pub const ATTEMPTS_KEPT: u32 = 10;
 
+/// The most bytes of attempts in the answer to a query for a history.
+pub(super) const ATTEMPT_BYTES: usize = 1 << 20;
+
 /// The state of a task's retries, computed from its recorded attempts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttemptsSoFar {
@@ -112,8 +115,8 @@ pub(super) struct Prunable {
 /// The recorded attempts of some tasks.
 #[derive(Debug, Default)]
 pub(super) struct AttemptsOfTasks {
-    /// The last attempts of each task, by task and ordinal; only of the first tasks if they would fill more than a
-    /// [page](super::page).
+    /// The last attempts of each task, by task and ordinal, with abridged failures; only of the first tasks if all of
+    /// them are more than [`ATTEMPT_BYTES`].
     pub(super) last: Vec<AttemptRow>,
     /// How many attempts each task has had. Tasks without attempts have no entry.
     pub(super) totals: BTreeMap<TaskId, u32>,

@@ -57,7 +57,7 @@ impl ListFilter {
     }
 }
 
-/// A page of a list, newest first.
+/// A page of a list, newest first. It ends early when it reaches a size of [`ANSWER_BYTES`](super::ANSWER_BYTES).
 #[derive(Debug, Clone, PartialEq)]
 pub struct InstancePage {
     /// The instances on this page.

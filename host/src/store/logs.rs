@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::page::Page;
 use crate::model::{InboxSeq, InstanceNumber, LogLevel, LogLine};
 
 /// Selects lines of an instance's log.
@@ -26,6 +27,14 @@ pub struct LogRow {
     pub seq: LogSeq,
     /// The line itself.
     pub line: LogLine,
+}
+
+impl LogRow {
+    /// The approximate size of the line as JSON, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let escapes = self.line.message.bytes().filter(|byte| *byte < b' ').count();
+        Page::ROW_BYTES + self.line.message.len() + escapes * "u0000".len()
+    }
 }
 
 /// A row to write.

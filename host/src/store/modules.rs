@@ -69,6 +69,15 @@ pub struct ModuleVersion {
     pub superseded_at: Option<Timestamp>,
 }
 
+/// Current versions of modules, by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModulePage {
+    /// The modules on this page; at least one, if there are any.
+    pub modules: Vec<ModuleVersion>,
+    /// If more modules follow: the name of the last one on this page.
+    pub next: Option<String>,
+}
+
 /// A version that is no longer current and still has its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OldVersion {

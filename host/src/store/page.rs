@@ -3,6 +3,9 @@
 /// The usual limit of a page, in bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
+/// The limit of a page that a client gets, in bytes. A page ends when it is reached, and always has at least one item.
+pub const ANSWER_BYTES: usize = 4 << 20;
+
 /// How many bytes may still be read.
 #[derive(Debug)]
 pub(super) struct Page {
@@ -21,6 +24,11 @@ impl Page {
     /// An empty page of another size, in bytes.
     pub(super) fn of(bytes: usize) -> Self {
         Self { bytes }
+    }
+
+    /// An empty page for a client.
+    pub(super) fn for_answer() -> Self {
+        Self::of(ANSWER_BYTES)
     }
 
     /// Counts a row that was read. The first row is always read, whatever its size.

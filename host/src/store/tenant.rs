@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AttemptRow, Cursor, Days, Error, FunctionUsage, HistoryCursor, LogFilter, LogRow, ModuleVersion,
+    AttemptRow, Cursor, Days, Error, HistoryCursor, LogFilter, LogRow, ModuleVersion, UsageCursor, UsagePage,
     attempts::AttemptsOfTasks,
     backend::{People, Readers},
     list::{InstancePage, ListFilter},
+    modules::ModulePage,
+    page::Page,
     purges::{Ended, EndedFilter, Tree},
 };
 use crate::model::{
@@ -135,12 +137,22 @@ pub struct HistoryPage {
     /// Its turns, in order.
     pub turns: Vec<Turn>,
     /// The last attempts of the tasks that these turns scheduled, by task and ordinal: at most
-    /// [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT) of each, and fewer if they are large.
+    /// [`ATTEMPTS_KEPT`](super::ATTEMPTS_KEPT) of each, and only those of the first tasks if all of them are larger than
+    /// 1 MiB. Their failures are [abridged](crate::model::Failure::abridged).
     pub attempts: Vec<AttemptRow>,
     /// How many attempts these tasks have had. Tasks without attempts have no entry.
     pub attempt_totals: BTreeMap<TaskId, u32>,
     /// Where the next page begins, if more turns follow.
     pub next: Option<HistoryCursor>,
+}
+
+impl InstanceSummary {
+    /// The approximate size of its data, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        let custom_status = self.custom_status.as_ref().map_or(0, |status| status.as_str().len());
+        let stuck = self.stuck.as_ref().map_or(0, |reason| reason.message.len());
+        Page::ROW_BYTES + self.id.as_str().len() + custom_status + stuck
+    }
 }
 
 impl InstanceDetails {
@@ -238,12 +250,12 @@ impl TenantStore {
         self.people.module_holdings(self.tenant).await
     }
 
-    /// The usage of each function of the tenant on these days, by kind and name.
+    /// The usage of functions of the tenant on these days, by kind and name: at most `limit` of those after a cursor.
     ///
     /// # Errors
     /// When the query fails, or a row cannot be read.
-    pub async fn usage(&self, days: Days) -> Result<Vec<FunctionUsage>, Error> {
-        self.people.usage(self.tenant, days).await
+    pub async fn usage(&self, days: Days, after: Option<&UsageCursor>, limit: u32) -> Result<UsagePage, Error> {
+        self.people.usage(self.tenant, days, after, limit).await
     }
 
     /// Instances, newest first, starting at a cursor. Instances that are created between two calls do not shift the
@@ -272,7 +284,8 @@ impl TenantStore {
             .await
     }
 
-    /// Lines of an instance's log, in order; `None` if there is no such instance.
+    /// Lines of an instance's log, in order, and fewer than the filter allows if they are large; `None` if there is no
+    /// such instance.
     ///
     /// # Errors
     /// When the query fails.
@@ -280,12 +293,13 @@ impl TenantStore {
         self.people.logs(self.tenant, id, filter).await
     }
 
-    /// The current versions of all modules, by name.
+    /// The current versions of modules, by name: at most `limit` of those whose names follow `after`, and fewer if their
+    /// descriptions are large.
     ///
     /// # Errors
     /// When the query fails, or a description cannot be read.
-    pub async fn modules(&self) -> Result<Vec<ModuleVersion>, Error> {
-        self.people.modules(self.tenant).await
+    pub async fn modules(&self, after: Option<&str>, limit: u32) -> Result<ModulePage, Error> {
+        self.people.modules(self.tenant, after, limit).await
     }
 
     /// The current version of a module.
@@ -335,12 +349,12 @@ impl TenantStore {
     }
 }
 
-/// The input of an execution, from its first turn.
-pub(super) fn input_of(first: &Turn) -> Option<Payload> {
-    first.arrivals.iter().find_map(|arrival| match arrival {
-        Arrival::Started(started) => Some(started.input.clone()),
+/// The input of an execution, from the first arrival of its first turn.
+pub(super) fn input_of(first: Arrival) -> Option<Payload> {
+    match first {
+        Arrival::Started(started) => Some(started.input),
         _ => None,
-    })
+    }
 }
 
 /// How an instance ended, from its last turn: its outcome, and the reason if it was terminated.

@@ -1,8 +1,9 @@
 //! Resource usage of tenants, summed up per day and function when it is recorded.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use crate::model::{FunctionKind, FunctionName, TenantId, Timestamp};
+use super::CursorError;
+use crate::model::{FromStored, FunctionKind, FunctionName, TenantId, Timestamp};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
@@ -51,6 +52,58 @@ pub struct FunctionUsage {
     pub function: FunctionName,
     /// The total.
     pub amount: Amount,
+}
+
+/// Usage of functions, by kind and name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UsagePage {
+    /// The usage of all functions, including those on other pages.
+    pub total: Amount,
+    /// The functions on this page.
+    pub functions: Vec<FunctionUsage>,
+    /// Where the next page begins, if more functions follow.
+    pub next: Option<UsageCursor>,
+}
+
+impl UsagePage {
+    /// A page from functions of which one more than the limit was read.
+    pub(super) fn new(total: Amount, mut functions: Vec<FunctionUsage>, limit: u32) -> Self {
+        let more = functions.len() > limit as usize;
+        functions.truncate(limit as usize);
+        let next = functions.last().filter(|_| more).map(|last| UsageCursor {
+            kind: last.kind,
+            function: last.function.clone(),
+        });
+        Self { total, functions, next }
+    }
+}
+
+/// A place in a list of functions: after this one. Opaque to clients, which return it unchanged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageCursor {
+    pub(super) kind: FunctionKind,
+    pub(super) function: FunctionName,
+}
+
+impl fmt::Display for UsageCursor {
+    /// The first digit is the kind of cursor, so that later kinds can be distinguished; the second one that of function.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1{}{}", self.kind as u8, self.function.as_str())
+    }
+}
+
+impl FromStr for UsageCursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let (kind, name) = if let Some(name) = text.strip_prefix("10") {
+            (FunctionKind::Orchestration, name)
+        } else {
+            (FunctionKind::Activity, text.strip_prefix("11").ok_or(CursorError)?)
+        };
+        let function = FunctionName::from_stored(name).map_err(|_| CursorError)?;
+        Ok(Self { kind, function })
+    }
 }
 
 /// A range of days (UTC).

@@ -21,6 +21,8 @@ pub struct HostOptions {
     pub args: Vec<String>,
     /// Starts with a copy of this data folder. No host may be using the original.
     pub copy_of: Option<PathBuf>,
+    /// How many files its process may open, instead of the usual limit.
+    pub max_files: Option<u32>,
 }
 
 /// A host with a data folder that survives restarts.
@@ -28,6 +30,7 @@ pub struct HostOptions {
 pub struct Host {
     server: Server,
     args: Vec<String>,
+    max_files: Option<u32>,
     client: Client,
     /// The API key of requests.
     key: Option<String>,
@@ -51,8 +54,9 @@ impl Host {
         }
         args.extend(options.args);
         Self {
-            server: serve(&args, data.path()).await,
+            server: serve(&args, options.max_files, data.path()).await,
             args,
+            max_files: options.max_files,
             client: Client::new(),
             key: None,
             data,
@@ -96,7 +100,7 @@ impl Host {
 
     /// Starts the host again on the same data.
     pub async fn restart(&mut self) {
-        self.server = serve(&self.args, self.data.path()).await;
+        self.server = serve(&self.args, self.max_files, self.data.path()).await;
     }
 
     /// Starts the host again on the same data, with other values of some flags. Names and values alternate in `flags`.
@@ -199,8 +203,15 @@ impl Host {
     }
 }
 
-async fn serve(args: &[String], scratch: &Path) -> Server {
-    Server::start("windlass", &programs::windlass(), args, scratch.join("stderr")).await
+async fn serve(args: &[String], max_files: Option<u32>, scratch: &Path) -> Server {
+    let (windlass, log) = (programs::windlass(), scratch.join("stderr"));
+    let Some(max_files) = max_files else {
+        return Server::start("windlass", &windlass, args, log).await;
+    };
+    let script = format!("ulimit -n {max_files}; exec \"$0\" \"$@\"");
+    let mut limited = vec!["-c".into(), script, windlass.display().to_string()];
+    limited.extend_from_slice(args);
+    Server::start("windlass", Path::new("bash"), &limited, log).await
 }
 
 /// The data folder. The log lies beside it, because it must not be in the data folder.

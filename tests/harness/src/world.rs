@@ -46,17 +46,30 @@ impl World {
     /// Like [`start`](Self::start), with additional arguments of `windlass serve`.
     pub async fn start_with(modules: &[&str], args: &[&str]) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
-        let world = Self::with(HostOptions { args, copy_of: None }).await;
+        let options = HostOptions {
+            args,
+            ..HostOptions::default()
+        };
+        let world = Self::with(options).await;
         world.deploy(modules).await;
         world
+    }
+
+    /// Starts a host that may open only that many files.
+    pub async fn start_with_files(max_files: u32) -> Self {
+        let options = HostOptions {
+            max_files: Some(max_files),
+            ..HostOptions::default()
+        };
+        Self::with(options).await
     }
 
     /// Starts another host with a copy of this host's data. This host must not be running.
     pub async fn copy(&self) -> Self {
         let copy_of = Some(self.data());
         Self::with(HostOptions {
-            args: Vec::new(),
             copy_of,
+            ..HostOptions::default()
         })
         .await
     }
@@ -65,8 +78,8 @@ impl World {
     pub async fn start_from(data: &Path) -> Self {
         let copy_of = Some(data.to_owned());
         Self::with(HostOptions {
-            args: Vec::new(),
             copy_of,
+            ..HostOptions::default()
         })
         .await
     }

@@ -46,11 +46,11 @@ pub(super) fn wanted(given: &mut Given) -> Result<Option<HistoryFilter>, Refusal
 #[serde(rename_all = "camelCase")]
 #[schema(as = History)]
 pub(crate) struct HistoryDocument {
-    /// The turns, in order.
+    /// The turns, in order. A page ends at 4 MiB, so it may have fewer turns than the limit.
     #[schema(required = false)]
     history: Vec<TurnDocument>,
     /// Attempts that did not end their task, of the tasks that these turns scheduled: at most the last ten of each, by
-    /// task. If they take many megabytes, only those of the first tasks.
+    /// task. If they take more than 1 MiB, only those of the first tasks.
     #[schema(required = false)]
     attempts: Vec<AttemptDocument>,
     /// The number of such attempts per task. Tasks without any are omitted.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, response::Response};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -10,6 +11,7 @@ use super::Purged;
 use crate::{
     http::{
         access::{Browse, Control, May},
+        answers::PAGE_BYTES,
         body::EmptyBody,
         document::{Verbatim, time, verbatim},
         error::Refusal,
@@ -66,7 +68,7 @@ pub(crate) struct InstanceList {
     /// The instances, newest first.
     instances: Vec<ListedInstance>,
     /// If there may be more: the `cursor` of the next request with the same filters. A page that has it may be short or
-    /// empty, because the number of instances examined for each page is limited.
+    /// empty, because the size of a page and the number of instances examined for it are limited.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
@@ -109,8 +111,8 @@ impl From<InstanceSummary> for ListedInstance {
 /// List instances, newest first.
 ///
 /// An instance must match all filters. Paging neither repeats nor misses an instance that does not change. The last
-/// page is the one without `nextCursor`; earlier pages may be short or empty, because the number of instances examined
-/// for each page is limited.
+/// page is the one without `nextCursor`; earlier pages may be short or empty, because the size of a page (4 MiB) and the
+/// number of instances examined for it are limited.
 #[utoipa::path(
     get, path = "/v1/instances", tag = "instances", operation_id = "listInstances",
     params(
@@ -133,7 +135,8 @@ pub(crate) async fn list(
     State(app): State<App>,
     May { caller, .. }: May<Browse>,
     Params(params): Params<ListParams>,
-) -> Result<Json<InstanceList>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let store = app.store(caller);
     let (from, limit) = (params.cursor.as_ref(), params.limit);
     let page = match params.parent {
@@ -143,10 +146,11 @@ pub(crate) async fn list(
             .await?
             .ok_or(Refusal::UnknownInstance { id: parent })?,
     };
-    Ok(Json(InstanceList {
+    let list = InstanceList {
         instances: page.instances.into_iter().map(Into::into).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),
-    }))
+    };
+    room.json(StatusCode::OK, &list)
 }
 
 /// Parameters of a purge.

@@ -1,12 +1,14 @@
 //! The log of an instance: lines written by its orchestration and its activities.
 
-use axum::{Json, extract::State};
+use axum::{extract::State, response::Response};
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     http::{
         access::{Browse, May},
+        answers::PAGE_BYTES,
         document::time,
         error::Refusal,
         params::{FromParams, Given, Params},
@@ -108,6 +110,8 @@ impl From<LogRow> for LogLineDocument {
 }
 
 /// Get the log of an instance.
+///
+/// A page ends at 4 MiB, so it may have fewer lines than `limit`. The log ends with the page that has no lines.
 #[utoipa::path(
     get, path = "/v1/instances/{id}/logs", tag = "instances", operation_id = "getInstanceLogs",
     params(
@@ -127,15 +131,17 @@ pub(crate) async fn get(
     May { caller, .. }: May<Browse>,
     InPath(id): InPath<InstanceId>,
     Params(LogParams(filter)): Params<LogParams>,
-) -> Result<Json<LogPage>, Refusal> {
+) -> Result<Response, Refusal> {
+    let room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
     let rows = app
         .store(caller)
         .logs(&id, &filter)
         .await?
         .ok_or(Refusal::UnknownInstance { id })?;
     let next = rows.last().map(|row| row.seq.0);
-    Ok(Json(LogPage {
+    let page = LogPage {
         lines: rows.into_iter().map(Into::into).collect(),
         next,
-    }))
+    };
+    room.json(StatusCode::OK, &page)
 }

@@ -16,7 +16,7 @@ use super::contract;
 use crate::{
     clock::SystemClock,
     engine::{Engine, EngineOptions, EngineParts, flight_recorder::FlightRecorder},
-    http::{HttpOptions, Places, Server, ServerOptions, router},
+    http::{HttpOptions, PlaceOptions, Places, Server, ServerOptions, router},
     memory::Memory,
     model::{
         Arrival, Decision, ExecutionNumber, Failure, FromStored, FunctionDescription, FunctionKind, InstanceId,
@@ -93,7 +93,11 @@ impl TestHost {
         let module = put_module(&store).await;
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let grace = std::time::Duration::from_secs(5);
-        let places = Places::new(64);
+        let places = Places::new(PlaceOptions {
+            max_requests: 64,
+            max_files: 10_000,
+            trusted_proxies: Vec::new(),
+        });
         let server = Server::bind(ServerOptions {
             listen,
             places: places.clone(),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 
-use super::{CodecError, Stored, body_of, decode, encode};
+use super::{CodecError, Stored, body_of, decode, encode, first_arrival};
 use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, Event, EventDescription, ExecutionNumber, Failure, FunctionDescription,
     FunctionKind, InboxItem, InstanceNumber, ModuleDescription, ModuleNumber, ObservableLimits, Parent, Payload,
@@ -287,6 +287,10 @@ fn turns_of_all_versions_are_read() {
             turn(vec![Arrival::ClockBehind { by_ms: 3_600_000 }], Vec::new()),
         ),
     ];
+    for (name, turn) in &samples {
+        let first = first_arrival(&encode(turn));
+        assert_eq!(first.as_ref().map(Option::as_ref), Ok(turn.arrivals.first()), "{name}");
+    }
     check_variants(
         &[
             "Started",

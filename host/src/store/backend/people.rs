@@ -5,8 +5,8 @@ use crate::store::simulated;
 use crate::{
     model::{InstanceId, InstanceNumber, TenantId},
     store::{
-        Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, InstanceDetails, InstancePage, ListFilter,
-        LogFilter, LogRow, ModuleHoldings, ModuleVersion, TenantHoldings,
+        Cursor, Days, Error, FoundHistory, HistoryFilter, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow,
+        ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings, UsageCursor, UsagePage,
         purges::{Ended, EndedFilter, Tree},
         sqlite,
     },
@@ -52,9 +52,15 @@ impl People {
         on!(self, module_holdings(tenant))
     }
 
-    /// What each function of the tenant has used on some days, by kind and name.
-    pub(in crate::store) async fn usage(&self, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
-        on!(self, usage(tenant, days))
+    /// What functions of the tenant have used on some days, by kind and name.
+    pub(in crate::store) async fn usage(
+        &self,
+        tenant: TenantId,
+        days: Days,
+        after: Option<&UsageCursor>,
+        limit: u32,
+    ) -> Result<UsagePage, Error> {
+        on!(self, usage(tenant, days, after, limit))
     }
 
     /// Instances, newest first, from a cursor on.
@@ -90,9 +96,14 @@ impl People {
         on!(self, logs(tenant, id, filter))
     }
 
-    /// The current versions of all modules, by name.
-    pub(in crate::store) async fn modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
-        on!(self, modules(tenant))
+    /// The current versions of modules whose names follow `after`, by name.
+    pub(in crate::store) async fn modules(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<ModulePage, Error> {
+        on!(self, modules(tenant, after, limit))
     }
 
     /// The current version of a module.

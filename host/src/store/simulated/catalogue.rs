@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::{
-    Change, Changed, Error, KeyRow, ModuleHoldings, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule,
-    PutModuleOutcome, SettingKind, SettingRow, TenantRow,
+    Change, Changed, Error, KeyRow, ModuleHoldings, ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers,
+    PutModule, PutModuleOutcome, SettingKind, SettingRow, TenantRow,
     list::MAX_EXAMINED,
     modules::{BYTES_GRACE_MS, MAX_USERS},
+    page::Page,
 };
 use super::{Content, Disk, Session};
-use crate::model::{FunctionName, InstanceNumber, ModuleDigest, ModuleNumber, TenantId, Timestamp};
+use crate::model::{FunctionName, InstanceNumber, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec};
 
 /// Rows that do not belong to an instance.
 #[derive(Debug, Clone)]
@@ -330,8 +331,37 @@ impl Disk {
         self.read(|content| Ok(possible_users(content, version, after))).await
     }
 
-    pub(in crate::store) async fn modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
-        self.current_modules(tenant).await
+    pub(in crate::store) async fn modules(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<ModulePage, Error> {
+        self.read(|content| {
+            let mut names = content
+                .catalogue
+                .names
+                .iter()
+                .filter(|((owner, name), _)| *owner == tenant && after.is_none_or(|after| name.as_str() > after));
+            let (mut modules, mut page, mut last) = (Vec::new(), Page::for_answer(), None);
+            while modules.len() < limit as usize
+                && !page.is_full()
+                && let Some(((_, name), number)) = names.next()
+            {
+                let version = &content.catalogue.versions[number];
+                let description = &version.description;
+                page.read(
+                    Page::ROW_BYTES + codec::encode(description).len() + codec::encode(&description.events).len(),
+                );
+                modules.push(version.clone());
+                last = Some(name.clone());
+            }
+            Ok(ModulePage {
+                modules,
+                next: last.filter(|_| names.next().is_some()),
+            })
+        })
+        .await
     }
 
     pub(in crate::store) async fn module_named(

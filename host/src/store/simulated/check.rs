@@ -1,6 +1,6 @@
 //! Checks whether the rows of the disk are consistent with each other.
 
-use super::super::{Error, sizes::ROW_BYTES};
+use super::super::{Error, page::Page, sizes::ROW_BYTES};
 use super::queries::history;
 use super::{Content, Disk};
 use crate::model::TurnNumber;
@@ -22,7 +22,14 @@ fn problems(content: &Content) -> Vec<String> {
     }
     for (number, row, rows) in content.existing() {
         let last = row.last_turn;
-        match history(content, number, row.execution, TurnNumber::NONE, u32::MAX) {
+        match history(
+            content,
+            number,
+            row.execution,
+            TurnNumber::NONE,
+            u32::MAX,
+            Page::of(usize::MAX),
+        ) {
             Ok(turns) if turns.len() == last.0 as usize => {}
             Ok(turns) => problems.push(format!(
                 "instance {number} should have {last} turns and has {}",

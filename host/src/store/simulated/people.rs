@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::super::{
-    Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails, InstancePage,
-    ListFilter, LogFilter, LogRow, LogSeq, TenantHoldings,
-    attempts::{ATTEMPTS_KEPT, AttemptsOfTasks},
+    Amount, AttemptRow, Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails,
+    InstancePage, ListFilter, LogFilter, LogRow, LogSeq, TenantHoldings, UsageCursor, UsagePage,
+    attempts::{ATTEMPT_BYTES, ATTEMPTS_KEPT, AttemptsOfTasks},
     decode::decode,
     list::MAX_EXAMINED,
     page::Page,
@@ -15,7 +15,8 @@ use super::super::{
 use super::queries::{history, shown, summary};
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
-    ExecutionNumber, InboxItem, InstanceId, InstanceNumber, Started, TaskId, TenantId, Turn, TurnNumber, codec,
+    ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, Started, TaskId, TenantId, Turn, TurnNumber,
+    codec,
 };
 
 impl Disk {
@@ -49,7 +50,13 @@ impl Disk {
         .await
     }
 
-    pub(in crate::store) async fn usage(&self, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+    pub(in crate::store) async fn usage(
+        &self,
+        tenant: TenantId,
+        days: Days,
+        after: Option<&UsageCursor>,
+        limit: u32,
+    ) -> Result<UsagePage, Error> {
         self.read(|content| {
             let mut sums = BTreeMap::<_, FunctionUsage>::new();
             for ((owner, day, kind, function), amount) in content.usage.iter() {
@@ -62,7 +69,13 @@ impl Disk {
                     sum.amount.add(*amount);
                 }
             }
-            Ok(sums.into_values().collect())
+            let mut total = Amount::default();
+            sums.values().for_each(|sum| total.add(sum.amount));
+            let is_after = |kind, function: &FunctionName| {
+                after.is_none_or(|after| (kind, function) > (after.kind, &after.function))
+            };
+            let later = sums.into_values().filter(|sum| is_after(sum.kind, &sum.function));
+            Ok(UsagePage::new(total, later.take(limit as usize + 1).collect(), limit))
         })
         .await
     }
@@ -113,7 +126,13 @@ impl Disk {
             });
             let after = filter.after.unwrap_or(LogSeq(0));
             let wanted = lines.filter(|row| row.seq > after && row.line.level >= filter.at_least);
-            Ok(Some(wanted.take(filter.limit as usize).collect()))
+            let mut page = Page::for_answer();
+            let fitting = wanted.take(filter.limit as usize).take_while(|row| {
+                let fits = !page.is_full();
+                page.read(row.bytes());
+                fits
+            });
+            Ok(Some(fitting.collect()))
         })
         .await
     }
@@ -133,7 +152,7 @@ fn details(content: &Content, tenant: TenantId, id: &InstanceId) -> Result<Optio
     };
     let turn = |number| turn(content, summary.number, summary.execution, number);
     let input = match turn(TurnNumber(1))? {
-        Some(first) => input_of(&first),
+        Some(first) => first.arrivals.into_iter().next().and_then(input_of),
         None => start(content, summary.number)?.map(|started| started.input),
     };
     let last = match summary.status.has_ended() {
@@ -152,7 +171,7 @@ fn turn(
     let Some(before) = number.0.checked_sub(1) else {
         return Ok(None);
     };
-    Ok(history(content, instance, execution, TurnNumber(before), 1)?.pop())
+    Ok(history(content, instance, execution, TurnNumber(before), 1, Page::new())?.pop())
 }
 
 /// The start message of an execution that has not taken its first turn.
@@ -179,7 +198,7 @@ fn details_with_history(
         return Ok(Some((details, FoundHistory::Over)));
     };
     let (number, execution) = (details.summary.number, details.summary.execution);
-    let turns = history(content, number, execution, after, filter.limit)?;
+    let turns = history(content, number, execution, after, filter.limit, Page::for_answer())?;
     let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
     let attempts = attempts(content, number, execution, &tasks);
     let page = HistoryPage::new(&details.summary, after, turns, attempts);
@@ -201,11 +220,12 @@ fn attempts(
     for row in &rows {
         found.totals.insert(row.task, row.ordinal);
     }
-    let mut page = Page::new();
+    let mut page = Page::of(ATTEMPT_BYTES);
     for row in rows {
         if row.ordinal + ATTEMPTS_KEPT > found.totals[&row.task] && !page.is_full() {
-            page.read(codec::encode(&row.failure).len());
-            found.last.push(row.clone());
+            let failure = row.failure.abridged();
+            page.read(Page::ROW_BYTES + codec::encode(&failure).len());
+            found.last.push(AttemptRow { failure, ..row.clone() });
         }
     }
     found
@@ -227,11 +247,15 @@ fn page(content: &Content, tenant: TenantId, filter: &ListFilter, from: Option<&
         .into_iter()
         .take_while(|(number, _)| floor.is_none_or(|floor| *number > floor))
         .filter(|(_, row)| row.tenant == tenant && fits(content, filter, row));
-    let instances: Vec<_> = fitting
-        .by_ref()
-        .take(limit as usize)
-        .map(|(number, row)| shown(content, number, row))
-        .collect();
+    let (mut instances, mut size) = (Vec::new(), Page::for_answer());
+    while instances.len() < limit as usize
+        && !size.is_full()
+        && let Some((number, row)) = fitting.next()
+    {
+        let instance = shown(content, number, row);
+        size.read(instance.bytes());
+        instances.push(instance);
+    }
     let next = match instances.last() {
         Some(last) if fitting.next().is_some() => Some(Cursor::below(last.number)),
         _ => floor.map(Cursor::at),

@@ -108,7 +108,7 @@ impl Disk {
         after: TurnNumber,
         limit: u32,
     ) -> Result<Vec<Turn>, Error> {
-        self.read(|content| history(content, instance, execution, after, limit))
+        self.read(|content| history(content, instance, execution, after, limit, Page::new()))
             .await
     }
 
@@ -303,11 +303,12 @@ pub(super) fn history(
     execution: ExecutionNumber,
     after: TurnNumber,
     limit: u32,
+    mut page: Page,
 ) -> Result<Vec<Turn>, Error> {
     let Some(rows) = content.instances.get(&instance) else {
         return Ok(Vec::new());
     };
-    let (mut expected, mut page) = (after, Page::new());
+    let mut expected = after;
     rows.history
         .range((execution, after.next())..=(execution, TurnNumber(u32::MAX)))
         .take(limit as usize)

@@ -10,10 +10,10 @@ use super::{
     statement::{BindRow, RowStatement},
 };
 use crate::{
-    model::{ExecutionNumber, Failure, InstanceNumber, TaskId, Timestamp},
+    model::{ExecutionNumber, Failure, InstanceNumber, TaskId, Timestamp, codec},
     store::{
         AttemptRow, AttemptsSoFar, Error,
-        attempts::{ATTEMPTS_KEPT, AttemptKey, AttemptsOfTasks, NewAttempt, Prunable, TaskToPrune},
+        attempts::{ATTEMPT_BYTES, ATTEMPTS_KEPT, AttemptKey, AttemptsOfTasks, NewAttempt, Prunable, TaskToPrune},
         decode::decode,
         page::Page,
     },
@@ -178,7 +178,7 @@ pub(super) async fn of(
         last: Vec::new(),
     };
     let tasks: Vec<TaskId> = found.totals.keys().copied().collect();
-    let mut page = Page::new();
+    let mut page = Page::of(ATTEMPT_BYTES);
     for tasks in tasks.chunks(TASKS_PER_QUERY) {
         let mut rows = sqlx::query(LAST_ROWS)
             .bind(stored(instance.0))
@@ -191,8 +191,11 @@ pub(super) async fn of(
             if page.is_full() {
                 return Ok(found);
             }
-            page.read(row.bytes(4)?.len());
-            found.last.push(attempt(&row, instance, execution)?);
+            let mut attempt = attempt(&row, instance, execution)?;
+            // Older hosts stored failures in full length.
+            attempt.failure = attempt.failure.abridged();
+            page.read(Page::ROW_BYTES + codec::encode(&attempt.failure).len());
+            found.last.push(attempt);
         }
     }
     Ok(found)

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Row as _, sqlite::SqlitePool};
 use super::{columns::Columns, history, instances::FIRST_ENDED};
 use crate::{
     model::{ExecutionNumber, InstanceNumber, TurnNumber},
-    store::Error,
+    store::{Error, page::Page},
 };
 
 /// The maximum number of problems listed; a badly damaged file would have millions.
@@ -129,7 +129,7 @@ async fn read_history(
 ) -> Result<TurnNumber, Error> {
     let mut last = TurnNumber::NONE;
     loop {
-        let turns = history::after(pool, instance, execution, last, TURNS_PER_READ).await?;
+        let turns = history::after(pool, instance, execution, last, TURNS_PER_READ, Page::new()).await?;
         match turns.last() {
             Some(turn) => last = turn.number,
             None => return Ok(last),

@@ -8,7 +8,7 @@ use super::{
     statement::{BindRow, RowStatement},
 };
 use crate::{
-    model::{ExecutionNumber, InstanceNumber, Turn, TurnNumber},
+    model::{Arrival, ExecutionNumber, InstanceNumber, Turn, TurnNumber, codec},
     store::{
         Error,
         decode::decode,
@@ -38,13 +38,14 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
      WHERE v.instance IS NOT NULL",
 );
 
-/// Turns of an execution after a turn, in order and without gaps: at most `limit`, and at most a [`Page`].
+/// Turns of an execution after a turn, in order and without gaps: at most `limit`, and no more than the page holds.
 pub(super) async fn after(
     executor: impl SqliteExecutor<'_>,
     instance: InstanceNumber,
     execution: ExecutionNumber,
     after: TurnNumber,
     limit: u32,
+    mut page: Page,
 ) -> Result<Vec<Turn>, Error> {
     let mut found = sqlx::query(
         "SELECT turn, body
@@ -58,7 +59,7 @@ pub(super) async fn after(
     .bind(i64::from(after.0))
     .bind(i64::from(limit))
     .fetch(executor);
-    let (mut rows, mut page) = (Vec::new(), Page::new());
+    let mut rows = Vec::new();
     while !page.is_full()
         && let Some(row) = found.try_next().await?
     {
@@ -107,6 +108,26 @@ pub(super) async fn one(
     let Some(before) = turn.0.checked_sub(1) else {
         return Ok(None);
     };
-    let found = after(executor, instance, execution, TurnNumber(before), 1).await?;
+    let found = after(executor, instance, execution, TurnNumber(before), 1, Page::new()).await?;
     Ok(found.into_iter().next())
+}
+
+/// The first arrival of the first turn, if that turn exists. The rest of the turn, which may be large, is not decoded.
+pub(super) async fn first_arrival(
+    executor: impl SqliteExecutor<'_>,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+) -> Result<Option<Arrival>, Error> {
+    let row = sqlx::query(
+        "SELECT body
+         FROM history
+         WHERE partition = 0 AND instance = ? AND execution = ? AND turn = 1",
+    )
+    .bind(stored(instance.0))
+    .bind(i64::from(execution.0))
+    .fetch_optional(executor)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let arrival = codec::first_arrival(row.bytes(0)?);
+    arrival.map_err(|error| Error::Damaged(format!("{}: {error}", name(instance, execution, TurnNumber(1)))))
 }

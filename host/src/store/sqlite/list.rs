@@ -1,5 +1,6 @@
 //! Lists of a tenant's instances, page by page.
 
+use futures::TryStreamExt as _;
 use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteConnection};
 
 use super::{
@@ -12,6 +13,7 @@ use crate::{
     store::{
         Cursor, Error,
         list::{InstancePage, ListFilter, MAX_EXAMINED},
+        page::Page,
     },
 };
 
@@ -29,13 +31,18 @@ pub(super) async fn page(
         None
     };
     // One more row shows whether there is a next page.
-    let rows = query(tenant, filter, from, floor, i64::from(limit) + 1)
-        .build()
-        .fetch_all(connection)
-        .await?;
-    let mut instances = rows.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
-    let more = instances.len() > limit as usize;
-    instances.truncate(limit as usize);
+    let mut query = query(tenant, filter, from, floor, i64::from(limit) + 1);
+    let mut rows = query.build().fetch(connection);
+    let (mut instances, mut size, mut more) = (Vec::new(), Page::for_answer(), false);
+    while let Some(row) = rows.try_next().await? {
+        more = instances.len() == limit as usize || size.is_full();
+        if more {
+            break;
+        }
+        let instance = summary(&row)?;
+        size.read(instance.bytes());
+        instances.push(instance);
+    }
     let next = match instances.last() {
         Some(last) if more => Some(Cursor::below(last.number)),
         _ => floor.map(Cursor::at),

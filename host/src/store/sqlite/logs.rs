@@ -1,6 +1,7 @@
 //! The table `logs`: lines that guests wrote.
 
-use sqlx::SqliteExecutor;
+use futures::TryStreamExt as _;
+use sqlx::{SqliteExecutor, sqlite::SqliteRow};
 
 use super::{
     columns::{Columns, Values, stored},
@@ -11,6 +12,7 @@ use crate::{
     store::{
         Error,
         logs::{LogFilter, LogRow, LogSeq, NewLine},
+        page::Page,
     },
 };
 
@@ -40,13 +42,13 @@ pub(super) static APPEND: RowStatement = RowStatement::new(
      WHERE v.instance IS NOT NULL",
 );
 
-/// Lines of an instance's log, in order.
+/// Lines of an instance's log, in order: at most as many as the filter allows, and no more than a page.
 pub(super) async fn of(
     executor: impl SqliteExecutor<'_>,
     instance: InstanceNumber,
     filter: &LogFilter,
 ) -> Result<Vec<LogRow>, Error> {
-    let rows = sqlx::query(
+    let mut rows = sqlx::query(
         "SELECT seq, execution, task, attempt, level, at_ms, message
          FROM logs
          WHERE partition = 0 AND instance = ? AND seq > ? AND level >= ?
@@ -57,27 +59,34 @@ pub(super) async fn of(
     .bind(stored(filter.after.map_or(0, |seq| seq.0)))
     .bind(i64::from(level_number(filter.at_least)))
     .bind(i64::from(filter.limit))
-    .fetch_all(executor)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let line = LogLine {
-                execution: ExecutionNumber(row.small_number(1)?),
-                task: row
-                    .optional_number(2)?
-                    .map(|_| row.small_number(2).map(TaskId))
-                    .transpose()?,
-                attempt: row.optional_number(3)?.map(|_| row.small_number(3)).transpose()?,
-                level: level(row.number(4)?)?,
-                at: Timestamp(row.number(5)?),
-                message: row.text(6)?.to_owned(),
-            };
-            Ok(LogRow {
-                seq: LogSeq(row.number(0)?),
-                line,
-            })
-        })
-        .collect()
+    .fetch(executor);
+    let (mut lines, mut page) = (Vec::new(), Page::for_answer());
+    while !page.is_full()
+        && let Some(row) = rows.try_next().await?
+    {
+        let line = line(&row)?;
+        page.read(line.bytes());
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+fn line(row: &SqliteRow) -> Result<LogRow, Error> {
+    let line = LogLine {
+        execution: ExecutionNumber(row.small_number(1)?),
+        task: row
+            .optional_number(2)?
+            .map(|_| row.small_number(2).map(TaskId))
+            .transpose()?,
+        attempt: row.optional_number(3)?.map(|_| row.small_number(3)).transpose()?,
+        level: level(row.number(4)?)?,
+        at: Timestamp(row.number(5)?),
+        message: row.text(6)?.to_owned(),
+    };
+    Ok(LogRow {
+        seq: LogSeq(row.number(0)?),
+        line,
+    })
 }
 
 /// The levels in the order of their stored numbers, which are never reused.

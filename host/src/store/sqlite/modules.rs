@@ -1,6 +1,7 @@
 //! The tables `modules`, `module_bytes`, `module_names` and `functions`: uploaded code, and which module offers which
 //! function.
 
+use futures::TryStreamExt as _;
 use sqlx::{
     AssertSqlSafe, SqliteExecutor,
     sqlite::{SqliteConnection, SqlitePool, SqliteRow},
@@ -17,9 +18,10 @@ use crate::{
         Error,
         decode::decode,
         modules::{
-            BYTES_GRACE_MS, MAX_USERS, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule,
+            BYTES_GRACE_MS, MAX_USERS, ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule,
             PutModuleOutcome,
         },
+        page::Page,
     },
 };
 
@@ -328,19 +330,36 @@ pub(super) async fn bytes(pool: &SqlitePool, number: ModuleNumber) -> Result<Opt
     row.map(|row| row.bytes(0).map(<[u8]>::to_vec)).transpose()
 }
 
-/// The current versions of a tenant's modules, by name.
-pub(super) async fn current(executor: impl SqliteExecutor<'_>, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+/// The current versions of a tenant's modules whose names follow `after`, by name.
+pub(super) async fn current(
+    executor: impl SqliteExecutor<'_>,
+    tenant: TenantId,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<ModulePage, Error> {
     let text = format!(
-        "SELECT {VERSION}
-         FROM module_names AS n JOIN modules AS m ON m.module = n.module
-         WHERE n.tenant = ?
-         ORDER BY n.name"
+        "SELECT {VERSION}, n.name
+         FROM module_names AS n CROSS JOIN modules AS m ON m.module = n.module
+         WHERE n.tenant = ? AND n.name > ?
+         ORDER BY n.name
+         LIMIT ?"
     );
-    let rows = sqlx::query(AssertSqlSafe(text))
+    let mut rows = sqlx::query(AssertSqlSafe(text))
         .bind(i64::from(tenant.0))
-        .fetch_all(executor)
-        .await?;
-    rows.iter().map(version).collect()
+        .bind(after.unwrap_or_default())
+        // One more shows whether there is a next page.
+        .bind(i64::from(limit) + 1)
+        .fetch(executor);
+    let (mut modules, mut page, mut last) = (Vec::new(), Page::for_answer(), None);
+    while let Some(row) = rows.try_next().await? {
+        if modules.len() == limit as usize || page.is_full() {
+            return Ok(ModulePage { modules, next: last });
+        }
+        page.read(Page::ROW_BYTES + row.bytes(4)?.len() + row.optional_bytes(9)?.map_or(0, <[u8]>::len));
+        modules.push(version(&row)?);
+        last = Some(row.text(10)?.to_owned());
+    }
+    Ok(ModulePage { modules, next: None })
 }
 
 /// The current version of one of a tenant's modules.

@@ -133,12 +133,19 @@ pub(super) fn file(database: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// How many rows a reader of clients' queries reads ahead. A row may have many megabytes, and a page ends early.
+const ROWS_AHEAD: usize = 4;
+
 /// Creates the readers of the engine and of clients. The database must exist.
 pub(super) fn open_readers(options: &StoreOptions) -> (Readers, People) {
     let settings = settings(options)
         .read_only(true)
         .pragma("cache_size", format!("-{READER_CACHE_KIB}"));
-    let people = People::new(settings.clone(), options.people_readers, options.query_time);
+    let people = People::new(
+        settings.clone().row_buffer_size(ROWS_AHEAD),
+        options.people_readers,
+        options.query_time,
+    );
     let engine = SqlitePoolOptions::new()
         .max_connections(options.readers.max(1))
         // A connection to a file does not go stale; a test before each use would double the round trips.

@@ -12,7 +12,7 @@ use crate::{
     },
     store::{
         Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
-        PossibleUsers, SettingRow, TenantRow, WakeUp,
+        PossibleUsers, SettingRow, TenantRow, WakeUp, page::Page,
     },
 };
 
@@ -57,7 +57,7 @@ impl Readers {
         after: TurnNumber,
         limit: u32,
     ) -> Result<Vec<Turn>, Error> {
-        history::after(&self.0, instance, execution, after, limit).await
+        history::after(&self.0, instance, execution, after, limit, Page::new()).await
     }
 
     pub(in crate::store) async fn to_wake_at_start(
@@ -136,7 +136,15 @@ impl Readers {
     }
 
     pub(in crate::store) async fn current_modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
-        modules::current(&self.0, tenant).await
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = modules::current(&self.0, tenant, after.as_deref(), u32::MAX).await?;
+            all.extend(page.modules);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     pub(in crate::store) async fn declares_events(&self, tenant: TenantId) -> Result<bool, Error> {

@@ -1,6 +1,9 @@
 //! The table `usage`: the usage of tenants, summed per day and function.
 
-use sqlx::SqliteExecutor;
+use sqlx::{
+    AssertSqlSafe,
+    sqlite::{SqliteConnection, SqliteRow},
+};
 
 use super::{
     columns::{Columns, Values, stored},
@@ -8,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{FunctionKind, TenantId},
-    store::{Amount, Days, Error, FunctionUsage, decode::parse, usage::UsageRow},
+    store::{Amount, Days, Error, FunctionUsage, UsageCursor, UsagePage, decode::parse, usage::UsageRow},
 };
 
 impl BindRow for UsageRow<'_> {
@@ -54,45 +57,75 @@ pub(super) static ADD: RowStatement = RowStatement::new(
          http_received = usage.http_received + excluded.http_received",
 );
 
-/// The usage of a tenant's functions over some days, by kind and name.
+/// The columns of an [`Amount`], summed.
+const SUMS: &str = "
+    sum(count), sum(failed), sum(fuel), sum(wall_ms), sum(bytes_in), sum(bytes_out), sum(http_sent), sum(http_received)";
+
+/// The usage of a tenant's functions over some days, by kind and name, after a cursor.
 pub(super) async fn of(
-    executor: impl SqliteExecutor<'_>,
+    connection: &mut SqliteConnection,
     tenant: TenantId,
     days: Days,
-) -> Result<Vec<FunctionUsage>, Error> {
-    let rows = sqlx::query(
-        "SELECT kind, function, sum(count), sum(failed), sum(fuel), sum(wall_ms), sum(bytes_in), sum(bytes_out),
-            sum(http_sent), sum(http_received)
+    after: Option<&UsageCursor>,
+    limit: u32,
+) -> Result<UsagePage, Error> {
+    let total = format!(
+        "SELECT {SUMS}
          FROM usage
          WHERE tenant = ? AND day BETWEEN ? AND ?
+         HAVING count(*) > 0"
+    );
+    let total = sqlx::query(AssertSqlSafe(total))
+        .bind(i64::from(tenant.0))
+        .bind(stored(days.first))
+        .bind(stored(days.last))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let total = total.map_or_else(|| Ok(Amount::default()), |row| amount(&row))?;
+    let functions = format!(
+        "SELECT {SUMS}, kind, function
+         FROM usage
+         WHERE tenant = ? AND day BETWEEN ? AND ? AND (kind, function) > (?, ?)
          GROUP BY kind, function
-         ORDER BY kind, function",
-    )
-    .bind(i64::from(tenant.0))
-    .bind(stored(days.first))
-    .bind(stored(days.last))
-    .fetch_all(executor)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(FunctionUsage {
-                kind: if row.number(0)? == 0 {
-                    FunctionKind::Orchestration
-                } else {
-                    FunctionKind::Activity
-                },
-                function: parse(row.text(1)?, "a function name")?,
-                amount: Amount {
-                    count: row.number(2)?,
-                    failed: row.number(3)?,
-                    fuel: row.number(4)?,
-                    wall_ms: row.number(5)?,
-                    bytes_in: row.number(6)?,
-                    bytes_out: row.number(7)?,
-                    http_sent: row.number(8)?,
-                    http_received: row.number(9)?,
-                },
-            })
-        })
-        .collect()
+         ORDER BY kind, function
+         LIMIT ?"
+    );
+    let rows = sqlx::query(AssertSqlSafe(functions))
+        .bind(i64::from(tenant.0))
+        .bind(stored(days.first))
+        .bind(stored(days.last))
+        .bind(after.map_or(-1, |after| after.kind as i64))
+        .bind(after.map_or("", |after| after.function.as_str()))
+        // One more shows whether there is a next page.
+        .bind(i64::from(limit) + 1)
+        .fetch_all(connection)
+        .await?;
+    let functions = rows.iter().map(function).collect::<Result<_, _>>()?;
+    Ok(UsagePage::new(total, functions, limit))
+}
+
+fn function(row: &SqliteRow) -> Result<FunctionUsage, Error> {
+    Ok(FunctionUsage {
+        kind: if row.number(8)? == 0 {
+            FunctionKind::Orchestration
+        } else {
+            FunctionKind::Activity
+        },
+        function: parse(row.text(9)?, "a function name")?,
+        amount: amount(row)?,
+    })
+}
+
+/// An amount from [`SUMS`].
+fn amount(row: &SqliteRow) -> Result<Amount, Error> {
+    Ok(Amount {
+        count: row.number(0)?,
+        failed: row.number(1)?,
+        fuel: row.number(2)?,
+        wall_ms: row.number(3)?,
+        bytes_in: row.number(4)?,
+        bytes_out: row.number(5)?,
+        http_sent: row.number(6)?,
+        http_received: row.number(7)?,
+    })
 }

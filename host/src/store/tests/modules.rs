@@ -34,11 +34,11 @@ async fn a_module_is_found_by_name_and_by_number(store: TestStore) {
     assert_eq!(store.module_bytes(number).await.unwrap(), Some(module.bytes));
     let tenant = store.tenant(TENANT);
     assert_eq!(tenant.module("orders").await.unwrap(), Some(version.clone()));
-    assert_eq!(tenant.modules().await.unwrap(), [version]);
+    assert_eq!(tenant.modules(None, 100).await.unwrap().modules, [version]);
     assert_eq!(tenant.module("others").await.unwrap(), None);
     assert_eq!(store.module(ModuleNumber(99)).await.unwrap(), None);
     assert_eq!(store.module_bytes(ModuleNumber(99)).await.unwrap(), None);
-    assert_eq!(store.tenant(TenantId(2)).modules().await.unwrap(), []);
+    assert_eq!(store.tenant(TenantId(2)).modules(None, 100).await.unwrap().modules, []);
 }
 
 async fn uploading_the_same_bytes_again_changes_nothing(store: TestStore) {
@@ -123,7 +123,7 @@ async fn deleting_a_module_frees_its_functions_but_instances_on_it_continue(stor
     let number = store.running("a").await;
     assert!(store.delete_module(TENANT, "orders", NOW).await.unwrap());
     assert!(!store.delete_module(TENANT, "orders", NOW).await.unwrap());
-    assert_eq!(store.tenant(TENANT).modules().await.unwrap(), []);
+    assert_eq!(store.tenant(TENANT).modules(None, 100).await.unwrap().modules, []);
     put(&store, put_module("others", 2, &["Order"])).await;
     assert!(store.module_bytes(ModuleNumber(1)).await.unwrap().is_some());
     store.commit(last_turn(number, 2)).await.unwrap();

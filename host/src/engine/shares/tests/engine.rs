@@ -423,8 +423,12 @@ async fn the_usage_of_attempts_without_a_waiting_task_is_recorded() {
     }
     let of_activities = async || {
         let tenant = host.engine.store().tenant(QUIET);
-        let usage = tenant.usage(Days::between(None, None)).await.expect("it is read");
+        let usage = tenant
+            .usage(Days::between(None, None), None, 100)
+            .await
+            .expect("it is read");
         let amounts = usage
+            .functions
             .into_iter()
             .map(|usage| (usage.function.to_string(), usage.amount));
         let mut amounts: Vec<_> = amounts

@@ -4,10 +4,11 @@ use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
 
 use super::People;
 use crate::{
-    model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn, TurnNumber},
+    model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn},
     store::{
-        Cursor, Days, Error, FoundHistory, FunctionUsage, HistoryFilter, HistoryPage, InstanceDetails, InstancePage,
-        ListFilter, LogFilter, LogRow, ModuleHoldings, ModuleVersion, TenantHoldings,
+        Cursor, Days, Error, FoundHistory, HistoryFilter, HistoryPage, InstanceDetails, InstancePage, ListFilter,
+        LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings, UsageCursor, UsagePage,
+        page::Page,
         purges::{Ended, EndedFilter, Tree},
         sqlite::{
             attempts,
@@ -62,10 +63,16 @@ impl People {
         reader.finish(found).await
     }
 
-    /// The usage of each function of the tenant over some days, by kind and name.
-    pub(in crate::store) async fn usage(&self, tenant: TenantId, days: Days) -> Result<Vec<FunctionUsage>, Error> {
+    /// The usage of functions of the tenant over some days, by kind and name.
+    pub(in crate::store) async fn usage(
+        &self,
+        tenant: TenantId,
+        days: Days,
+        after: Option<&UsageCursor>,
+        limit: u32,
+    ) -> Result<UsagePage, Error> {
         let mut reader = self.read(Some(tenant)).await?;
-        let found = usage::of(reader.connection(), tenant, days).await;
+        let found = usage::of(reader.connection(), tenant, days, after, limit).await;
         reader.finish(found).await
     }
 
@@ -108,10 +115,15 @@ impl People {
         reader.finish(found).await
     }
 
-    /// The current versions of all modules, by name.
-    pub(in crate::store) async fn modules(&self, tenant: TenantId) -> Result<Vec<ModuleVersion>, Error> {
+    /// The current versions of modules whose names follow `after`, by name.
+    pub(in crate::store) async fn modules(
+        &self,
+        tenant: TenantId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<ModulePage, Error> {
         let mut reader = self.read(Some(tenant)).await?;
-        let found = modules::current(reader.connection(), tenant).await;
+        let found = modules::current(reader.connection(), tenant, after, limit).await;
         reader.finish(found).await
     }
 
@@ -150,8 +162,8 @@ async fn details(
         return Ok(None);
     };
     let (number, execution) = (summary.number, summary.execution);
-    let input = match history::one(&mut *connection, number, execution, TurnNumber(1)).await? {
-        Some(first) => input_of(&first),
+    let input = match history::first_arrival(&mut *connection, number, execution).await? {
+        Some(first) => input_of(first),
         // No turn has run yet: the input is in the inbox, in the start message.
         None => inbox::start(&mut *connection, number)
             .await?
@@ -178,7 +190,15 @@ async fn details_with_history(
     let Some(after) = filter.from.after(&details.summary) else {
         return Ok(Some((details, FoundHistory::Over)));
     };
-    let turns = history::after(&mut *connection, number, execution, after, filter.limit).await?;
+    let turns = history::after(
+        &mut *connection,
+        number,
+        execution,
+        after,
+        filter.limit,
+        Page::for_answer(),
+    )
+    .await?;
     let tasks: Vec<TaskId> = turns.iter().flat_map(Turn::called_tasks).collect();
     let attempts = attempts::of(connection, number, execution, &tasks).await?;
     let page = HistoryPage::new(&details.summary, after, turns, attempts);
