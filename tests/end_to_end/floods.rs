@@ -140,6 +140,37 @@ async fn slow_uploads_of_two_tenants_keep_nobody_from_uploading() {
 }
 
 #[tokio::test]
+async fn answers_that_a_tenant_does_not_read_take_a_share_of_the_memory() {
+    let args = ["--max-payload", "2MiB", "--memory", "256MiB"];
+    let mut world = World::start_with(&["hostile_orchestrations"], &args).await;
+    for n in 0..6 {
+        let id = format!("large-{n}");
+        world.begin("HostileStatus", &id, &json!(1)).await;
+        world.output_of(&id).await;
+    }
+    guard(&mut world).await;
+    let operator = create_key(&world, "default", "operator").await;
+    let other = create_tenant(&world, "other").await;
+    let list = head("GET", "/v1/instances?limit=1000", Some(&operator));
+    let mut unread = Vec::new();
+    for _ in 0..40 {
+        unread.push(send(world.url(), &list).await);
+    }
+    let read = async |key: &str, path: &str| world.send(world.request_as(Some(key), Method::GET, path)).await;
+    read(&operator, "/v1/instances?limit=1000")
+        .await
+        .refused(503, "too-many-answers");
+    read(&other, "/v1/modules").await.expect(200);
+    world.is_healthy().await;
+    drop(unread);
+    until("memory for the next answer", async || {
+        (read(&operator, "/v1/instances?limit=1000").await.status == 200).then_some(())
+    })
+    .await;
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn lists_of_large_statuses_come_in_pages_of_bounded_size() {
     const INSTANCES: usize = 12;
     let world = World::start_with(&["hostile_orchestrations"], &["--max-payload", "2MiB"]).await;

@@ -38,13 +38,22 @@ impl Answers {
         Self(pool)
     }
 
-    /// Waits for room for an answer.
+    /// Waits for room for an answer. A tenant that has other answers leaves room for one of another tenant, also if the
+    /// memory is little more than a few answers.
     ///
     /// # Errors
     /// If there is none for too long.
     pub(crate) async fn room(&self, tenant: TenantId, bytes: usize) -> Result<Room, Refusal> {
-        let held = timeout(MAX_WAIT, self.0.take(tenant, bytes as u64)).await;
-        held.map(Room).map_err(|_| Refusal::TooManyAnswers)
+        let bytes = bytes as u64;
+        let with_spare = match self.0.usage_of(tenant).used {
+            0 => bytes,
+            _ => bytes.saturating_mul(2),
+        };
+        let mut held = timeout(MAX_WAIT, self.0.take(tenant, with_spare))
+            .await
+            .map_err(|_| Refusal::TooManyAnswers)?;
+        held.resize(bytes);
+        Ok(Room(held))
     }
 
     /// Takes room in any case, for the answer to a change that has been made.
@@ -60,7 +69,10 @@ impl Room {
     /// If the document cannot be written as JSON.
     pub(crate) fn json(self, status: StatusCode, document: &impl Serialize) -> Result<Response, Refusal> {
         let text = serde_json::to_vec(document);
-        let text = text.map_err(|error| Refusal::Internal(format!("an answer cannot be written as JSON: {error}")))?;
+        let mut text =
+            text.map_err(|error| Refusal::Internal(format!("an answer cannot be written as JSON: {error}")))?;
+        // It may be twice as large, and stays until a slow client has read it.
+        text.shrink_to_fit();
         let Self(mut held) = self;
         held.resize(text.capacity() as u64);
         let mut response = Response::new(Body::from(Bytes::from_owner(Text { text, _held: held })));
@@ -111,12 +123,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_tenant_whose_answers_are_not_read_leaves_room_for_others() {
-        let answers = Answers::new(Pool::new(10_000));
-        let mut unread = Vec::new();
-        while let Ok(room) = answers.room(TENANT, 1_000).await {
-            unread.push(room);
+        for memory in [10_000, 3_000, 2_000] {
+            let answers = Answers::new(Pool::new(memory));
+            let mut unread = Vec::new();
+            while let Ok(room) = answers.room(TENANT, 1_000).await {
+                unread.push(room);
+            }
+            assert!(answers.room(TenantId(2), 1_000).await.is_ok(), "{memory}");
+            drop(answers.room_for_change(TENANT, 5_000));
         }
-        assert!(answers.room(TenantId(2), 1_000).await.is_ok());
-        drop(answers.room_for_change(TENANT, 5_000));
     }
 }
