@@ -27,6 +27,7 @@ mod settings;
 mod shutdown;
 mod starts;
 mod std_everywhere;
+mod sums;
 mod tenants;
 mod tls;
 mod uploads;

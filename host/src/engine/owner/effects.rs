@@ -1,8 +1,8 @@
 //! The effects of a step besides its row, as a value. None of them happens before the step's commit.
 
 use crate::model::{
-    Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, LogLine, ModuleNumber, Outcome,
-    Parent, Payload, Started, TaskId, TenantId, Timestamp,
+    Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, LogLine, ModuleNumber, Outcome, Parent, Payload,
+    Started, TenantId, Timestamp,
 };
 use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient, Used};
 
@@ -57,14 +57,6 @@ impl Effects {
                 not_before: child.not_before,
             },
             created_at: context.now(),
-        });
-    }
-
-    /// Removes the start of a child that was cancelled in the turn that scheduled it.
-    pub(super) fn unstart(&mut self, instance: InstanceNumber, task: TaskId) {
-        self.children.retain(|child| {
-            let parent = child.started.parent.as_ref();
-            !parent.is_some_and(|parent| parent.instance == instance && parent.task == task)
         });
     }
 

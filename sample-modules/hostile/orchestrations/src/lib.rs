@@ -24,6 +24,8 @@ windlass_sdk::export!(orchestrators: [
     runaway,
     fork_bomb,
     activity_bomb,
+    keeps_memory,
+    spread,
 ]);
 
 /// Computes forever in its first turn.
@@ -222,4 +224,29 @@ async fn activity_bomb(ctx: Orchestration) -> Result<()> {
         ctx.sleep(millis(1)).await;
         drop(calls);
     }
+}
+
+/// What `HostileHoard` keeps.
+#[payload]
+pub struct Hoard {
+    /// Memory, in MiB.
+    pub mib: usize,
+    /// For how long, in milliseconds.
+    pub ms: u64,
+}
+
+/// Keeps much memory while it sleeps. Returns how much.
+#[orchestrator(name = "HostileHoard")]
+async fn keeps_memory(ctx: Orchestration, load: Hoard) -> Result<usize> {
+    let kept = black_box(vec![1_u8; load.mib << 20]);
+    ctx.sleep(millis(load.ms)).await;
+    Ok(kept.len() >> 20)
+}
+
+/// Starts that many sub-orchestrations at once and waits for all of them. Returns how many have completed.
+#[orchestrator(name = "HostileSpread")]
+async fn spread(ctx: Orchestration, children: usize) -> Result<usize> {
+    let child = Hoard { mib: 0, ms: 100 };
+    let calls = (0..children).map(|_| ctx.sub_orchestration_named::<usize>("HostileHoard", &child));
+    Ok(try_join_all(calls).await?.len())
 }

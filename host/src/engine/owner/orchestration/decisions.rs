@@ -1,5 +1,6 @@
 //! Converts the decisions of a turn into the effects that its commit contains besides the row.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::owner::effects::{Child, Effects, NextExecution};
@@ -10,7 +11,7 @@ use crate::model::{
     failure::types,
 };
 use crate::replay::ledger::ActivityCall;
-use crate::replay::{Guest, Outstanding};
+use crate::replay::{Guest, Ledger, Outstanding};
 use crate::store::AttemptsSoFar;
 
 use super::Orchestration;
@@ -21,8 +22,11 @@ impl<G: Guest> Orchestration<G> {
     pub(super) fn decide(&self, turn: &Turn, effects: &mut Effects, instance: &Instance, context: &dyn OwnerContext) {
         use Decision as D;
         let (started, tenant) = (self.started_by(turn), instance.identity.tenant);
+        let cancelled = Cancelled::of(turn, &self.execution.ledger);
         for decision in &turn.decisions {
             match decision {
+                D::CallActivity { task, .. } | D::CallSubOrchestration { task, .. } if cancelled.never_start(*task) => {
+                }
                 D::CallActivity {
                     task,
                     function,
@@ -62,7 +66,7 @@ impl<G: Guest> Orchestration<G> {
                     module,
                 } => effects.start(context, tenant, child(instance_id, *module, function, input, None)),
                 D::SendEvent { instance_id, event } => effects.send_event(instance_id, event),
-                D::CancelTask { task } => self.cancel(*task, turn, effects, instance),
+                D::CancelTask { task } => self.cancel(*task, &cancelled, effects, instance),
                 D::Complete { output } => effects.end(instance.identity.parent.as_ref(), Ok(output.clone())),
                 D::Fail { failure } => {
                     // Cancel all activities: an execution that exceeds a limit would otherwise occupy slots and the
@@ -87,27 +91,56 @@ impl<G: Guest> Orchestration<G> {
         }
     }
 
-    fn cancel(&self, task: TaskId, turn: &Turn, effects: &mut Effects, instance: &Instance) {
+    fn cancel(&self, task: TaskId, cancelled: &Cancelled, effects: &mut Effects, instance: &Instance) {
         match self.execution.ledger.task(task) {
             Some(Outstanding::Activity(_)) => effects.activities.cancel.push((instance.position.execution, task)),
             Some(Outstanding::SubOrchestration(call)) => {
                 // The child may have ended in this very turn; its id may belong to another instance by now.
-                let over = turn
-                    .arrivals
-                    .iter()
-                    .any(|arrival| matches!(arrival, Arrival::TaskEnded { task: t, .. } if *t == task));
-                if !over {
+                if !cancelled.has_ended(task) {
                     let child = call.child_id(self.execution.attempts.of_child(task));
                     effects.terminate(child, format!("cancelled by its parent {}", instance.identity.id));
                 }
             }
-            Some(Outstanding::Timer { .. }) => {}
-            None => {
-                // Scheduled and cancelled in the same turn: it never starts.
-                effects.activities.start.retain(|start| start.task != task);
-                effects.unstart(instance.identity.number, task);
-            }
+            Some(Outstanding::Timer { .. }) | None => {}
         }
+    }
+}
+
+/// What a turn cancels. Collected at once, because a turn may schedule and cancel tens of thousands of tasks.
+struct Cancelled {
+    /// Tasks that the turn schedules and cancels.
+    new: BTreeSet<TaskId>,
+    /// Tasks whose outcomes the turn takes; empty if the turn cancels nothing.
+    ended: BTreeSet<TaskId>,
+}
+
+impl Cancelled {
+    fn of(turn: &Turn, ledger: &Ledger) -> Self {
+        let cancelled = turn.decisions.iter().filter_map(|decision| match decision {
+            Decision::CancelTask { task } => Some(*task),
+            _ => None,
+        });
+        let mut cancelled = cancelled.peekable();
+        let ended = turn.arrivals.iter().filter_map(|arrival| match arrival {
+            Arrival::TaskEnded { task, .. } => Some(*task),
+            _ => None,
+        });
+        Self {
+            ended: match cancelled.peek() {
+                Some(_) => ended.collect(),
+                None => BTreeSet::new(),
+            },
+            new: cancelled.filter(|task| ledger.task(*task).is_none()).collect(),
+        }
+    }
+
+    /// Whether the task is scheduled and cancelled in the same turn.
+    fn never_start(&self, task: TaskId) -> bool {
+        self.new.contains(&task)
+    }
+
+    fn has_ended(&self, task: TaskId) -> bool {
+        self.ended.contains(&task)
     }
 }
 
