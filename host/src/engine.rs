@@ -33,6 +33,7 @@ mod owner_loop;
 mod recorded_guest;
 mod recovery;
 mod requests;
+mod schemas;
 mod shared;
 mod stats;
 mod sweeper;
@@ -178,7 +179,7 @@ impl Engine {
         let threads = GuestThreads(Some(runtime));
         let entropy = Arc::new(SystemEntropy);
         let tenancy = Tenancy::open(store.clone(), clock.clone(), entropy.clone(), vault).await?;
-        let catalogue = Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone()).await?);
+        let catalogue = Arc::new(Catalogue::open(store.clone(), sandbox, clock.clone(), &memory).await?);
         let core = CoreParts {
             tenancy,
             guests: catalogue.clone(),

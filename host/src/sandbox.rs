@@ -84,6 +84,8 @@ pub struct Inspected {
     pub digest: ModuleDigest,
     /// Its own description, checked.
     pub description: ModuleDescription,
+    /// Whether it was compiled for this upload.
+    pub is_new: bool,
 }
 
 /// Why a module that was accepted earlier cannot be loaded.
@@ -174,7 +176,8 @@ impl Sandbox {
     }
 
     /// Validates, compiles and describes an uploaded component. Runs its start-up code and `describe` with limits on
-    /// fuel, time and memory. The compiled module stays in the cache.
+    /// fuel, time and memory. The compiled module stays in the cache if it is accepted; a caller that refuses it
+    /// afterwards [discards](Self::discard) it.
     ///
     /// # Errors
     /// When this host cannot run the component as a module.
@@ -182,16 +185,54 @@ impl Sandbox {
         let max_bytes = self.0.options.max_module_bytes;
         let bytes_to_validate = component.clone();
         let validated = blocking(move || validate::validate(&bytes_to_validate, max_bytes)).await??;
-        let digest = digest(&component);
-        let module = self.compiled(digest, validated.kind, component).await?;
+        let (digest, kind) = (digest(&component), validated.kind);
+        let is_new = self.cached(digest, kind).await?.is_none();
+        let module = self.compiled(digest, kind, component).await?;
+        match self.description(&module, kind).await {
+            Ok(description) => Ok(Inspected {
+                digest,
+                description,
+                is_new,
+            }),
+            Err(error) => {
+                if is_new {
+                    self.discard(digest, kind).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes a compiled module that is not needed. If it is, it is compiled again.
+    pub async fn discard(&self, digest: ModuleDigest, kind: FunctionKind) {
+        let sandbox = self.clone();
+        let removed = blocking(move || {
+            let Inner {
+                artefacts,
+                orchestrators,
+                activities,
+                ..
+            } = &*sandbox.0;
+            artefacts.remove(
+                digest,
+                match kind {
+                    FunctionKind::Orchestration => orchestrators.fingerprint,
+                    FunctionKind::Activity => activities.fingerprint,
+                },
+            );
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%error, "a compiled module could not be removed");
+        }
+    }
+
+    async fn description(&self, module: &Module, kind: FunctionKind) -> Result<ModuleDescription, UploadError> {
         let limits = self.0.options.describe;
         let runtime = tokio::runtime::Handle::current();
         let described = module.clone();
         let description = blocking(move || runtime.block_on(describe::describe(described.code(), limits))).await??;
-        Ok(Inspected {
-            digest,
-            description: description::check(validated.kind, description)?,
-        })
+        // Compiles all schemas, which may take seconds.
+        blocking(move || description::check(kind, description)).await?
     }
 
     /// Loads a module that was accepted earlier: from the cache, or by compiling its bytes again. `bytes` is called only

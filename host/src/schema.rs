@@ -1,13 +1,16 @@
-//! Compiles the JSON Schemas of modules, and validates inputs with them.
+//! JSON Schemas of modules: compiled once, then used to validate inputs.
 //!
-//! Schemas and values are both untrusted, so neither may decide how long validation takes. Only references within the
-//! schema are followed, so nothing is fetched. Patterns run in linear time. The cost of a value is bounded before it is
-//! validated ([`cost`]), because a few nested alternatives make an innocent-looking schema exponential.
+//! Schemas and values are both untrusted, so neither may decide how long validation takes. Nothing is fetched (only
+//! references within the schema are followed), patterns run in linear time, and the cost of a value is bounded before
+//! it is validated ([`cost`]): a few nested alternatives are enough to make an innocent-looking schema exponential. The
+//! memory of a schema is bounded before it is compiled ([`survey`]).
 
 mod cost;
 #[cfg(test)]
 mod fuzz;
 mod keywords;
+mod pattern;
+mod survey;
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -16,17 +19,19 @@ use crate::model::Payload;
 
 use cost::{Cost, CostTable};
 use keywords::{Format, Types};
+use pattern::{DFA_CACHE_BYTES, MAX_NFA_BYTES};
+use survey::Surveyed;
 
 /// Maximum length of a schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
-/// Maximum size of a compiled pattern, in bytes. Allows a bounded repetition of a class, but not a thousand of them.
-/// Matching takes at most this many steps per byte of the value.
-const MAX_PATTERN_BYTES: usize = 64 << 10;
-/// Maximum cost of validating one value, in visits of a schema to a part of the value. This takes about a second.
+/// Maximum cost of validating one value, in visits of a schema to a part of the value. This many take about a second.
 const MAX_VISITS: u64 = 50_000_000;
-/// Maximum depth of nested schema evaluations for one value. Inputs are also validated on the stack of a calling guest,
-/// where validation may use up to a megabyte.
+/// Maximum number of nested schema evaluations for one value. Inputs are also validated on the stack of a calling
+/// guest, where validation may take up to a megabyte.
 const MAX_NESTED_QUESTIONS: u64 = 1_000;
+/// Maximum memory for the explanation why a value does not match, in bytes. Each alternative of each part may have its
+/// own error. Beyond it, a violation does not say where it is.
+const MAX_EXPLANATION_BYTES: u64 = 16 << 20;
 /// Maximum length of a message that quotes the value, in bytes. A longer message says "value" instead.
 const MAX_QUOTING_MESSAGE_BYTES: usize = 300;
 
@@ -35,15 +40,16 @@ const MAX_QUOTING_MESSAGE_BYTES: usize = 300;
 pub struct SchemaValidator {
     validator: Validator,
     cost: CostTable,
+    bytes: u64,
 }
 
 /// Why a schema is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// The schema exceeds the maximum length.
+    /// The schema is too long.
     #[error("has {bytes} bytes, at most {limit} are allowed")]
     TooLong {
-        /// The length of the schema, in bytes.
+        /// Its length, in bytes.
         bytes: usize,
         /// The limit, in bytes.
         limit: usize,
@@ -51,10 +57,10 @@ pub enum SchemaError {
     /// The schema is not JSON.
     #[error("is not JSON: {0}")]
     NotJson(String),
-    /// The schema uses something that this host does not support, or whose cost it cannot bound.
+    /// The schema is valid, but uses something that this host does not follow or cannot bound.
     #[error("{0}")]
     Unsupported(String),
-    /// The schema is JSON, but not a valid JSON Schema.
+    /// The schema is not a JSON Schema.
     #[error("is not a JSON Schema: {0}")]
     Invalid(String),
 }
@@ -64,7 +70,7 @@ pub enum SchemaError {
 pub struct Violation {
     /// JSON Pointer to the part that does not match; empty for the whole value.
     pub path: String,
-    /// What is wrong with this part.
+    /// What is wrong with it.
     pub message: String,
 }
 
@@ -72,7 +78,7 @@ impl SchemaValidator {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// Why the schema is rejected. The text continues a sentence that begins with "the schema".
+    /// Why the schema is rejected. The text is a continuation of "the schema".
     pub fn compile(schema: &str) -> Result<Self, SchemaError> {
         if schema.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::TooLong {
@@ -81,10 +87,10 @@ impl SchemaValidator {
             });
         }
         let schema: Value = serde_json::from_str(schema).map_err(|error| SchemaError::NotJson(error.to_string()))?;
-        let cost = CostTable::of(&schema).map_err(SchemaError::Unsupported)?;
+        let surveyed = Surveyed::of(&schema).map_err(SchemaError::Unsupported)?;
         let patterns = PatternOptions::regex()
-            .size_limit(MAX_PATTERN_BYTES)
-            .dfa_size_limit(MAX_PATTERN_BYTES);
+            .size_limit(MAX_NFA_BYTES)
+            .dfa_size_limit(DFA_CACHE_BYTES);
         let validator = jsonschema::options()
             .offline()
             .with_pattern_options(patterns)
@@ -92,25 +98,40 @@ impl SchemaValidator {
             .with_keyword("format", |_, value, _| Ok(Box::new(Format::of(value))))
             .build(&schema)
             .map_err(|error| SchemaError::Invalid(short(&error)))?;
-        Ok(Self { validator, cost })
+        Ok(Self {
+            validator,
+            cost: CostTable::of(&surveyed),
+            bytes: surveyed.bytes,
+        })
+    }
+
+    /// An estimate of the memory that the compiled schema takes, in bytes.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Validates a value.
     ///
     /// # Errors
-    /// The first part that does not match. A value that cannot be parsed, or is too large to be validated with this
-    /// schema, does not match either.
+    /// The first part that does not match, or that the value is too large to be validated with this schema.
     pub fn validate(&self, payload: &Payload) -> Result<(), Violation> {
-        let value = payload.to_value().map_err(|error| Violation {
-            path: String::new(),
-            message: format!("cannot be checked by the schema of the function: {error}"),
+        let value = payload.to_value().map_err(|error| {
+            Violation::of_whole(format!("cannot be checked by the schema of the function: {error}"))
         })?;
-        let Cost { visits, nesting } = self.cost.of_value(&value);
+        let Cost {
+            visits,
+            nesting,
+            explanation_bytes,
+        } = self.cost.of_value(&value);
         if visits > MAX_VISITS || nesting > MAX_NESTED_QUESTIONS {
-            let message = "is too large or too deeply nested to be checked by the schema of the function".to_owned();
-            return Err(Violation {
-                path: String::new(),
-                message,
+            return Err(Violation::of_whole(
+                "is too large or too deeply nested to be checked by the schema of the function",
+            ));
+        }
+        if explanation_bytes > MAX_EXPLANATION_BYTES {
+            let is_valid = self.validator.is_valid(&value);
+            return is_valid.then_some(()).ok_or_else(|| {
+                Violation::of_whole("does not match the schema of the function, and is too large to find out where")
             });
         }
         self.validator.validate(&value).map_err(|error| Violation {
@@ -120,7 +141,16 @@ impl SchemaValidator {
     }
 }
 
-/// The error message. Quotes the value only if the message stays short.
+impl Violation {
+    fn of_whole(message: impl Into<String>) -> Self {
+        Self {
+            path: String::new(),
+            message: message.into(),
+        }
+    }
+}
+
+/// The error message. It quotes the value only if the message stays short.
 fn short(error: &jsonschema::ValidationError<'_>) -> String {
     let message = error.to_string();
     if message.len() <= MAX_QUOTING_MESSAGE_BYTES {
@@ -287,7 +317,7 @@ mod tests {
 
     #[test]
     fn patterns_run_in_linear_time_and_stay_small() {
-        // A backtracking engine would take exponential time.
+        // A backtracking engine would need forever for this.
         let evil = format!("{:?}", "a".repeat(50_000) + "!");
         assert!(check(r#"{"type": "string", "pattern": "^(a+)+$"}"#, &evil).is_err());
         assert!(
@@ -306,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recursive_schema_that_descends_into_the_value_is_accepted() {
+    fn a_recursive_schema_that_goes_into_the_value_is_fine() {
         let tree = r##"{"type": "object", "properties": {"children": {"type": "array", "items": {"$ref": "#"}}}}"##;
         assert_eq!(check(tree, r#"{"children": [{"children": []}, {}]}"#), Ok(()));
         assert_eq!(
@@ -330,7 +360,7 @@ mod tests {
                 .message
                 .contains("too deeply nested")
         );
-        // The value is flat, but there are 2^64 paths through the schema.
+        // Without any depth in the value: 2^64 paths through the schema alone.
         let level = |n: usize| {
             format!(
                 r##""d{n}": {{"allOf": [{{"$ref": "#/$defs/d{0}"}}, {{"$ref": "#/$defs/d{0}"}}]}}"##,
@@ -374,6 +404,89 @@ mod tests {
             let violation = check(optional, value).unwrap_err();
             assert!(violation.message.starts_with("cannot be checked"), "{violation:?}");
         }
+    }
+
+    #[test]
+    fn long_names_and_texts_are_too_expensive_for_many_large_patterns() {
+        let pattern = |n: usize| format!("(?:a|ba)[ab]{{{}}}[c-z]", 800 + n);
+        let by_name: Vec<_> = (0..10).map(|n| format!("{:?}: {{}}", pattern(n))).collect();
+        let by_name = format!(r#"{{"patternProperties": {{{}}}}}"#, by_name.join(","));
+        let on_names: Vec<_> = (0..10).map(|n| format!(r#"{{"pattern": {:?}}}"#, pattern(n))).collect();
+        let on_names = format!(r#"{{"propertyNames": {{"allOf": [{}]}}}}"#, on_names.join(","));
+        let on_text = on_names.replacen("propertyNames", "additionalProperties", 1);
+        let long = "ab".repeat(100_000);
+        for (schema, value) in [
+            (&by_name, format!(r#"{{"{long}": 1}}"#)),
+            (&on_names, format!(r#"{{"{long}": 1}}"#)),
+            (&on_text, format!(r#"{{"a": "{long}"}}"#)),
+        ] {
+            let violation = check(schema, &value).unwrap_err();
+            assert!(violation.message.starts_with("is too large"), "{violation:?}");
+        }
+        assert_eq!(check(&by_name, r#"{"short": 1}"#), Ok(()));
+    }
+
+    #[test]
+    fn a_violation_with_too_many_reasons_has_no_path() {
+        let kinds: Vec<_> = (0..10)
+            .map(|n| format!(r#"{{"items": {{"type": "string", "minLength": {n}}}}}"#))
+            .collect();
+        let schema = format!(r#"{{"anyOf": [{}]}}"#, kinds.join(","));
+        let value = |count: usize| format!("[{}1]", "1,".repeat(count));
+        assert!(check(&schema, &value(10)).unwrap_err().message.contains("anyOf"));
+        let large = value(100_000);
+        let taken = crate::fuzz::most_taken(|| {
+            let violation = check(&schema, &large).unwrap_err();
+            assert_eq!(violation.path, "");
+            assert!(
+                violation.message.contains("too large to find out where"),
+                "{violation:?}"
+            );
+        });
+        assert!(taken < 64 << 20, "{taken} bytes");
+        assert_eq!(
+            check(&schema, &format!("[{}]", vec![r#""long enough""#; 100_000].join(","))),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn nested_alternatives_that_fail_are_explained_within_the_bound() {
+        let mut schema = r#"{"items": {"type": "string"}}"#.to_owned();
+        for _ in 0..50 {
+            schema = format!(r#"{{"anyOf": [{schema}]}}"#);
+        }
+        let small = check(&schema, "[1]").unwrap_err();
+        assert!(small.message.contains("anyOf"), "{small:?}");
+        assert!(check(&schema, &format!("[{}1]", "1,".repeat(400_000))).is_err());
+    }
+
+    #[test]
+    fn many_short_texts_with_patterns_are_checked() {
+        let uuid = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+        let ids = format!(r#"{{"items": {{"type": "string", "pattern": {uuid:?}}}}}"#);
+        let list = vec![r#""67e55044-10b1-426f-9247-bb680e5fe0c8""#; 25_000].join(",");
+        assert_eq!(check(&ids, &format!("[{list}]")), Ok(()));
+        let labels: Vec<_> = (0..40)
+            .map(|n| format!(r#""^[a-z]+-{n}(/[a-z0-9.-]+)*$": {{"type": "string"}}"#))
+            .collect();
+        let labels = format!(
+            r#"{{"patternProperties": {{{}}}, "additionalProperties": false}}"#,
+            labels.join(",")
+        );
+        let many: Vec<_> = (0..2_000)
+            .map(|n| format!(r#""label-{}/part{n}.x": "v""#, n % 40))
+            .collect();
+        assert_eq!(check(&labels, &format!("{{{}}}", many.join(","))), Ok(()));
+    }
+
+    #[test]
+    fn long_patterns_are_refused() {
+        let pattern = "a".repeat(5_000);
+        assert_eq!(
+            refused(&format!(r#"{{"pattern": "{pattern}"}}"#)),
+            "has a pattern of more than 4096 bytes"
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
         catalogue::Catalogue,
         verify::{Verified, replay_everything},
     },
+    memory::Memory,
     sandbox::{Compiler, Sandbox, SandboxOptions},
     store::{Store, StoreOptions},
 };
@@ -106,7 +107,7 @@ async fn find_problems(
     let mut options = SandboxOptions::new(compiled);
     options.compiler = Compiler::child(std::env::current_exe()?);
     let sandbox = Sandbox::new(options)?;
-    let catalogue = Catalogue::open(store.clone(), sandbox, Arc::new(SystemClock)).await?;
+    let catalogue = Catalogue::open(store.clone(), sandbox, Arc::new(SystemClock), &Memory::unlimited()).await?;
     let verified = replay_everything(store, &catalogue).await?;
     problems.extend(verified.problems.iter().cloned());
     Ok((problems, Some(verified)))

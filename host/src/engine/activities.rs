@@ -141,7 +141,7 @@ impl Activities {
             result.memory = Some(Arc::new(memory));
             match owners.deliver_result(tenant, instance, result) {
                 Ok(()) => return,
-                Err(returned) => result = returned,
+                Err(returned) => result = *returned,
             }
         }
         let store = &self.0.runner.environment.store;

@@ -14,16 +14,17 @@ use super::api::{PutModuleError, StartError, StoredModule};
 use super::declared_events::DeclaredEvents;
 use super::guests::{ActivityCode, AnyGuest, Guests, Modules};
 use super::lru_cache::{Limits, LruCache};
+use super::schemas::{SchemaKey, Schemas};
 use crate::clock::Clock;
 use crate::config::ByteSize;
-use crate::memory::Held;
+use crate::memory::{Held, Memory, Part};
 use crate::model::{
     ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId,
     failure::types,
 };
 use crate::replay::{Directory, HostUnavailable, ResolvedActivity, ResolvedOrchestration};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts, Module, Sandbox};
-use crate::schema::{SchemaValidator, Violation};
+use crate::schema::Violation;
 use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
 use crate::tenancy::{Exceeded, Quota, Quotas};
 
@@ -34,7 +35,7 @@ const MAX_LOADED: Limits = Limits {
     bytes: 1 << 30,
 };
 
-/// Limits for versions with compiled event declarations, by number and by bytes of their schemas.
+/// Limits for versions with event declarations, by number and by bytes of their schemas.
 const MAX_DECLARED: Limits = Limits {
     entries: 512,
     bytes: 16 << 20,
@@ -42,6 +43,12 @@ const MAX_DECLARED: Limits = Limits {
 
 /// The maximum number of names suggested for an unknown one.
 const MAX_NEAR: usize = 5;
+
+/// The maximum number of names that are compared with an unknown one.
+const MAX_COMPARED: usize = 2_000;
+
+/// The maximum length of an unknown name for which others are suggested, in bytes.
+const MAX_COMPARED_BYTES: usize = 64;
 
 /// The functions and modules of all tenants.
 pub struct Catalogue {
@@ -51,6 +58,7 @@ pub struct Catalogue {
     functions: RwLock<HashMap<TenantId, Arc<Functions>>>,
     loaded: Mutex<LruCache<ModuleNumber, OnceCell<LoadedModule>>>,
     declared: Mutex<LruCache<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>>,
+    schemas: Schemas,
     /// Serializes uploads and deletions, so that the functions in memory follow the stored ones.
     changing: tokio::sync::Mutex<()>,
 }
@@ -73,29 +81,21 @@ struct Functions {
 struct Function {
     module: ModuleNumber,
     defaults: ActivityOptions,
-    input: Option<Arc<SchemaValidator>>,
+    /// The schema of its input, as text.
+    input: Option<Arc<str>>,
 }
 
 impl Functions {
-    /// The functions of these versions. Reuses the schemas compiled for `before`, because a version never changes.
-    fn of(modules: &[ModuleVersion], before: &Self) -> Self {
+    /// The functions of these versions.
+    fn of(modules: &[ModuleVersion]) -> Self {
         let mut by_name = BTreeMap::new();
         for module in modules {
             for function in &module.description.functions {
                 let kind = module.description.kind;
-                let known = before.find(kind, &function.name);
-                let input = match known.filter(|known| known.module == module.number) {
-                    Some(known) => known.input.clone(),
-                    // Checked at upload; a schema that this host cannot compile any more accepts every input.
-                    None => {
-                        let schema = function.input_schema.as_deref();
-                        schema.and_then(|schema| SchemaValidator::compile(schema).ok().map(Arc::new))
-                    }
-                };
                 let entry = Function {
                     module: module.number,
                     defaults: function.default_options.clone().unwrap_or_default(),
-                    input,
+                    input: function.input_schema.as_deref().map(Arc::from),
                 };
                 by_name.insert((kind, function.name.clone()), entry);
             }
@@ -110,25 +110,23 @@ impl Functions {
         self.by_name.get(&(kind, name.clone()))
     }
 
+    /// The most similar names, among those that may be a misspelling. Compares at most some thousand short names: each
+    /// comparison takes about a microsecond.
     fn near(&self, kind: FunctionKind, name: &FunctionName) -> Vec<FunctionName> {
-        let wanted = name.as_str().to_lowercase();
+        let wanted = name.as_str();
+        if wanted.len() > MAX_COMPARED_BYTES {
+            return Vec::new();
+        }
+        let wanted = wanted.to_lowercase();
         let offered = self.by_name.keys().filter(|(other, _)| *other == kind);
-        let mut near: Vec<(f64, &FunctionName)> = offered
+        let alike = offered.filter(|(_, name)| name.as_str().len().abs_diff(wanted.len()) <= wanted.len() / 2 + 2);
+        let mut near: Vec<(f64, &FunctionName)> = alike
+            .take(MAX_COMPARED)
             .map(|(_, name)| (strsim::jaro_winkler(&wanted, &name.as_str().to_lowercase()), name))
             .filter(|(likeness, _)| *likeness > 0.7)
             .collect();
         near.sort_by(|(a, x), (b, y)| b.total_cmp(a).then_with(|| x.cmp(y)));
         near.into_iter().take(MAX_NEAR).map(|(_, name)| name.clone()).collect()
-    }
-
-    fn check(&self, kind: FunctionKind, name: &FunctionName, input: &Payload) -> Result<&Function, Problem> {
-        let function = self.find(kind, name).ok_or_else(|| Problem::Unknown {
-            near: self.near(kind, name),
-        })?;
-        if let Some(schema) = &function.input {
-            schema.validate(input).map_err(Problem::Input)?;
-        }
-        Ok(function)
     }
 }
 
@@ -161,7 +159,12 @@ impl Catalogue {
     ///
     /// # Errors
     /// If the store fails.
-    pub async fn open(store: Store, sandbox: Sandbox, clock: Arc<dyn Clock>) -> Result<Self, store::Error> {
+    pub async fn open(
+        store: Store,
+        sandbox: Sandbox,
+        clock: Arc<dyn Clock>,
+        memory: &Memory,
+    ) -> Result<Self, store::Error> {
         let catalogue = Self {
             store,
             sandbox,
@@ -169,6 +172,7 @@ impl Catalogue {
             functions: RwLock::default(),
             loaded: Mutex::new(LruCache::new(MAX_LOADED)),
             declared: Mutex::new(LruCache::new(MAX_DECLARED)),
+            schemas: Schemas::new(memory.part(Part::Schemas).clone()),
             changing: tokio::sync::Mutex::default(),
         };
         for tenant in catalogue.store.tenants().await? {
@@ -186,7 +190,7 @@ impl Catalogue {
         let modules = self.store.current_modules(tenant).await?;
         let functions = Arc::new(Functions {
             declare_events: self.store.declares_events(tenant).await?,
-            ..Functions::of(&modules, &self.functions(tenant))
+            ..Functions::of(&modules)
         });
         self.functions
             .write()
@@ -198,6 +202,26 @@ impl Catalogue {
     fn functions(&self, tenant: TenantId) -> Arc<Functions> {
         let functions = self.functions.read().unwrap_or_else(PoisonError::into_inner);
         functions.get(&tenant).cloned().unwrap_or_default()
+    }
+
+    /// The current function of this name that accepts the input: its version and the default options of its calls.
+    fn check(
+        &self,
+        tenant: TenantId,
+        kind: FunctionKind,
+        name: &FunctionName,
+        input: &Payload,
+    ) -> Result<(ModuleNumber, ActivityOptions), Problem> {
+        let functions = self.functions(tenant);
+        let function = functions.find(kind, name).ok_or_else(|| Problem::Unknown {
+            near: functions.near(kind, name),
+        })?;
+        if let Some(schema) = &function.input {
+            let key = SchemaKey::Input(function.module, kind, name.clone());
+            let checked = self.schemas.validate(tenant, key, schema, input);
+            checked.map_err(Problem::Input)?;
+        }
+        Ok((function.module, function.defaults.clone()))
     }
 
     /// Stores a module and makes it the current version of its name.
@@ -216,27 +240,37 @@ impl Catalogue {
         // quota.
         self.check_room(tenant, name, bytes.len(), quotas).await?;
         let inspected = self.sandbox.inspect(bytes.clone()).await?;
-        let _changing = self.changing.lock().await;
-        self.check_room(tenant, name, bytes.len(), quotas).await?;
-        let kind = inspected.description.kind;
+        let (digest, kind, is_new) = (inspected.digest, inspected.description.kind, inspected.is_new);
         let put = PutModule {
             tenant,
             name: name.to_owned(),
-            digest: inspected.digest,
+            digest,
             bytes: bytes.into(),
-            description: inspected.description.clone(),
+            description: inspected.description,
             at: self.clock.now(),
             by: by.map(str::to_owned),
         };
+        let stored = self.store(put, quotas).await;
+        if stored.is_err() && is_new {
+            self.sandbox.discard(digest, kind).await;
+        }
+        stored
+    }
+
+    async fn store(&self, put: PutModule, quotas: &Quotas) -> Result<StoredModule, PutModuleError> {
+        let _changing = self.changing.lock().await;
+        self.check_room(put.tenant, &put.name, put.bytes.len(), quotas).await?;
+        let (tenant, name, digest, description) = (put.tenant, put.name.clone(), put.digest, put.description.clone());
+        let kind = description.kind;
         match self.store.put_module(put).await? {
             PutModuleOutcome::Stored { number, new } => {
-                self.forget_other_name(number, name);
+                self.forget_other_name(number, &name);
                 // The same bytes may have been uploaded to an older host, which did not record declared events.
                 self.declared().forget(number);
                 self.refresh(tenant).await?;
                 Ok(StoredModule {
-                    digest: inspected.digest,
-                    description: inspected.description,
+                    digest,
+                    description,
                     new,
                 })
             }
@@ -291,9 +325,8 @@ impl Catalogue {
     /// # Errors
     /// If there is no such function or the input does not fit its schema.
     pub fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
-        let functions = self.functions(tenant);
-        match functions.check(FunctionKind::Orchestration, name, input) {
-            Ok(function) => Ok(function.module),
+        match self.check(tenant, FunctionKind::Orchestration, name, input) {
+            Ok((module, _)) => Ok(module),
             Err(Problem::Unknown { near }) => Err(StartError::UnknownFunction {
                 name: name.clone(),
                 near,
@@ -342,21 +375,24 @@ impl Catalogue {
         self.declared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The events that a version declares, compiled on first use.
+    /// The events that a version declares, read on first use.
     async fn declared_by(&self, number: ModuleNumber) -> Result<Arc<DeclaredEvents>, store::Error> {
         let cell = self.declared().take_up(number);
         if let Some(known) = cell.get() {
             return Ok(known.clone());
         }
         let version = self.store.module(number).await?;
-        let events = version.map_or_else(Vec::new, |version| version.description.events);
+        let events = version.iter().flat_map(|version| &version.description.events);
         let bytes: usize = events
-            .iter()
             .filter_map(|event| event.payload_schema.as_ref())
             .map(String::len)
             .sum();
         let declared = cell
-            .get_or_init(|| async { Arc::new(DeclaredEvents::of(&events)) })
+            .get_or_init(|| async {
+                Arc::new(version.map_or_else(DeclaredEvents::default, |version| {
+                    DeclaredEvents::of(version, &self.schemas)
+                }))
+            })
             .await
             .clone();
         self.declared().weigh(number, bytes as u64);
@@ -492,25 +528,16 @@ struct TenantDirectory {
 impl Directory for TenantDirectory {
     fn activity(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedActivity, Failure> {
         const KIND: FunctionKind = FunctionKind::Activity;
-        let functions = self.catalogue.functions(self.tenant);
-        let function = functions
-            .check(KIND, name, input)
-            .map_err(|problem| problem.into_failure(KIND, name))?;
-        Ok(ResolvedActivity {
-            module: function.module,
-            defaults: function.defaults.clone(),
-        })
+        let found = self.catalogue.check(self.tenant, KIND, name, input);
+        let (module, defaults) = found.map_err(|problem| problem.into_failure(KIND, name))?;
+        Ok(ResolvedActivity { module, defaults })
     }
 
     fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure> {
         const KIND: FunctionKind = FunctionKind::Orchestration;
-        let functions = self.catalogue.functions(self.tenant);
-        let function = functions
-            .check(KIND, name, input)
-            .map_err(|problem| problem.into_failure(KIND, name))?;
-        Ok(ResolvedOrchestration {
-            module: function.module,
-        })
+        let found = self.catalogue.check(self.tenant, KIND, name, input);
+        let (module, _) = found.map_err(|problem| problem.into_failure(KIND, name))?;
+        Ok(ResolvedOrchestration { module })
     }
 }
 
@@ -548,15 +575,11 @@ mod tests {
     }
 
     #[test]
-    fn schemas_are_compiled_for_new_versions_only() {
-        let before = Functions::of(&[module(1, "same"), module(2, "other")], &Functions::default());
-        let after = Functions::of(&[module(1, "same"), module(3, "other")], &before);
-        let input = |functions: &Functions, name: &str| {
-            let function = functions.find(FunctionKind::Orchestration, &name.parse().unwrap());
-            function.unwrap().input.clone().unwrap()
-        };
-        assert!(Arc::ptr_eq(&input(&before, "same"), &input(&after, "same")));
-        assert!(!Arc::ptr_eq(&input(&before, "other"), &input(&after, "other")));
+    fn similar_names_are_suggested() {
+        let functions = Functions::of(&[module(1, "ProcessOrder"), module(2, "Other")]);
+        let near = |name: &str| functions.near(FunctionKind::Orchestration, &name.parse().unwrap());
+        assert_eq!(near("ProcesOrder"), ["ProcessOrder".parse().unwrap()]);
+        assert_eq!(near(&"ProcessOrder".repeat(10)), []);
     }
 
     #[tokio::test]
@@ -569,7 +592,8 @@ mod tests {
             activity_slots: 1,
             ..SandboxOptions::new(folder.path().join("cache"))
         });
-        let catalogue = Catalogue::open(store, sandbox.unwrap(), Arc::new(SystemClock));
+        let memory = Memory::unlimited();
+        let catalogue = Catalogue::open(store, sandbox.unwrap(), Arc::new(SystemClock), &memory);
         let catalogue = catalogue.await.unwrap();
         let before = catalogue.functions(TenantId::DEFAULT);
         assert!(!catalogue.delete(TenantId::DEFAULT, "nothing").await.unwrap());

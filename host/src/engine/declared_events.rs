@@ -1,28 +1,36 @@
-//! The events that a module version declares, with compiled schemas.
+//! The events that a module version declares, with their schemas.
 
 use std::collections::BTreeMap;
 
-use crate::model::{Event, EventDescription, FunctionName};
-use crate::schema::{SchemaValidator, Violation};
+use super::schemas::{SchemaKey, Schemas};
+use crate::model::{Event, FunctionName, ModuleNumber, TenantId};
+use crate::schema::Violation;
+use crate::store::ModuleVersion;
 
 /// The events that the orchestrations of one module version declare.
 #[derive(Debug, Default)]
-pub struct DeclaredEvents {
-    /// Keyed by function and folded event name.
-    schemas: BTreeMap<(FunctionName, String), SchemaValidator>,
+pub struct DeclaredEvents(Option<Declared>);
+
+#[derive(Debug)]
+struct Declared {
+    schemas: Schemas,
+    tenant: TenantId,
+    module: ModuleNumber,
+    /// The schemas as text, keyed by function and folded event name.
+    texts: BTreeMap<(FunctionName, String), String>,
 }
 
 impl DeclaredEvents {
-    /// Compiles the schemas of a version. They were checked at upload; a schema that this host cannot compile any more
-    /// accepts everything.
-    pub(super) fn of(events: &[EventDescription]) -> Self {
-        let schemas = events.iter().filter_map(|event| {
-            let schema = SchemaValidator::compile(event.payload_schema.as_deref()?).ok()?;
-            Some(((event.function.clone(), event.name.folded()), schema))
-        });
-        Self {
-            schemas: schemas.collect(),
-        }
+    /// The events of a version.
+    pub(super) fn of(version: ModuleVersion, schemas: &Schemas) -> Self {
+        let events = version.description.events.into_iter();
+        let texts = events.filter_map(|event| Some(((event.function, event.name.folded()), event.payload_schema?)));
+        Self(Some(Declared {
+            schemas: schemas.clone(),
+            tenant: version.tenant,
+            module: version.number,
+            texts: texts.collect(),
+        }))
     }
 
     /// Checks an event for an instance of this function. An undeclared event is valid.
@@ -30,10 +38,14 @@ impl DeclaredEvents {
     /// # Errors
     /// Where and why the event does not fit.
     pub(super) fn check(&self, function: &FunctionName, event: &Event) -> Result<(), Violation> {
-        if self.schemas.is_empty() {
+        let Some(declared) = self.0.as_ref().filter(|declared| !declared.texts.is_empty()) else {
             return Ok(());
-        }
-        let schema = self.schemas.get(&(function.clone(), event.name.folded()));
-        schema.map_or(Ok(()), |schema| schema.validate(&event.payload))
+        };
+        let name = (function.clone(), event.name.folded());
+        let Some(schema) = declared.texts.get(&name) else {
+            return Ok(());
+        };
+        let key = SchemaKey::Event(declared.module, name.0, name.1);
+        declared.schemas.validate(declared.tenant, key, schema, &event.payload)
     }
 }

@@ -25,12 +25,16 @@ pub(super) struct NewOwner {
     pub offer: Option<Offer>,
 }
 
+/// Starts the task of an owner.
+type Spawn = dyn Fn(&Owners, NewOwner) + Send + Sync;
+
+/// Notes that there is no memory for the owner of an instance.
+type LeaveOut = dyn Fn(&Owners, TenantId, InstanceNumber) + Send + Sync;
+
 /// What the owners need from the engine.
 pub(super) struct Start {
-    /// Starts the task of an owner.
-    pub spawn: Box<dyn Fn(&Owners, NewOwner) + Send + Sync>,
-    /// Notes that there is no memory for the owner of an instance.
-    pub leave_out: Box<dyn Fn(&Owners, TenantId, InstanceNumber) + Send + Sync>,
+    pub spawn: Box<Spawn>,
+    pub leave_out: Box<LeaveOut>,
     /// The part of the memory budget from which owners take.
     pub pool: Pool,
 }
@@ -83,10 +87,10 @@ impl Owners {
         tenant: TenantId,
         instance: InstanceNumber,
         result: ActivityResult,
-    ) -> Result<(), ActivityResult> {
+    ) -> Result<(), Box<ActivityResult>> {
         let delivered = self.try_deliver(tenant, instance, Mail::Result(result), None);
         delivered.map_err(|mail| match *mail {
-            Mail::Result(result) => result,
+            Mail::Result(result) => Box::new(result),
             _ => unreachable!("the message comes back"),
         })
     }

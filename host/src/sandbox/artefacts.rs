@@ -72,6 +72,16 @@ impl Artefacts {
         deserialize(engine, artefact).ok()
     }
 
+    /// Removes an artefact. If that fails, the file stays, and nothing else depends on it.
+    pub(super) fn remove(&self, digest: ModuleDigest, fingerprint: u64) {
+        let path = self.path(digest, fingerprint);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "a compiled module could not be removed");
+        }
+    }
+
     /// Stores an artefact. It is written to a temporary file, flushed and renamed, so that no reader sees a part of it.
     ///
     /// # Errors

@@ -21,6 +21,26 @@ const MAX_DOC_BYTES: usize = 2_000;
 /// Maximum length of the name of an SDK in bytes. Longer ones are truncated.
 const MAX_SDK_BYTES: usize = 100;
 
+/// Maximum memory of all schemas of a module together when they are compiled, in bytes. Bounds the time to check a module,
+/// which compiles them one after the other.
+const MAX_SCHEMAS_BYTES: u64 = 64 << 20;
+
+/// What the schemas of the module may still take.
+struct SchemaBudget(u64);
+
+impl SchemaBudget {
+    /// Compiles a schema. The error continues "the schema".
+    fn check(&mut self, schema: &str) -> Result<(), String> {
+        let compiled = SchemaValidator::compile(schema).map_err(|error| error.to_string())?;
+        let left = self.0.checked_sub(compiled.bytes());
+        self.0 = left.ok_or_else(|| {
+            let limit = MAX_SCHEMAS_BYTES >> 20;
+            format!("takes, together with the other schemas of the module, more than {limit} MiB when it is compiled")
+        })?;
+        Ok(())
+    }
+}
+
 /// Checks a description and converts it into the types of the model.
 pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDescription, UploadError> {
     let Described {
@@ -37,10 +57,11 @@ pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDe
             limit: MAX_FUNCTIONS,
         });
     }
+    let mut budget = SchemaBudget(MAX_SCHEMAS_BYTES);
     let mut names = BTreeSet::new();
     let mut functions = Vec::with_capacity(count);
     for function in described.functions {
-        let function = check_function(kind, function)?;
+        let function = check_function(kind, function, &mut budget)?;
         if !names.insert(function.name.clone()) {
             return Err(UploadError::DuplicateFunction {
                 name: function.name.as_str().to_owned(),
@@ -48,7 +69,7 @@ pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDe
         }
         functions.push(function);
     }
-    let events = check_events(events, &names)?;
+    let events = check_events(events, &names, &mut budget)?;
     Ok(ModuleDescription {
         kind,
         functions,
@@ -57,7 +78,11 @@ pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDe
     })
 }
 
-fn check_function(kind: FunctionKind, function: wit::FunctionDescription) -> Result<FunctionDescription, UploadError> {
+fn check_function(
+    kind: FunctionKind,
+    function: wit::FunctionDescription,
+    budget: &mut SchemaBudget,
+) -> Result<FunctionDescription, UploadError> {
     let wit::FunctionDescription {
         name,
         doc,
@@ -71,8 +96,8 @@ fn check_function(kind: FunctionKind, function: wit::FunctionDescription) -> Res
             name: cut(name, crate::model::ids::MAX_NAME_BYTES),
             reason: error.to_string(),
         })?;
-    check_schema(&name, "input", input_schema.as_deref())?;
-    check_schema(&name, "output", output_schema.as_deref())?;
+    check_schema(&name, "input", input_schema.as_deref(), budget)?;
+    check_schema(&name, "output", output_schema.as_deref(), budget)?;
     let default_options = match kind {
         FunctionKind::Activity => default_options.map(convert::activity_options),
         FunctionKind::Orchestration => None,
@@ -97,6 +122,7 @@ fn check_function(kind: FunctionKind, function: wit::FunctionDescription) -> Res
 fn check_events(
     described: Vec<WitEvent>,
     functions: &BTreeSet<FunctionName>,
+    budget: &mut SchemaBudget,
 ) -> Result<Vec<EventDescription>, UploadError> {
     let count = described.len();
     if count > MAX_EVENTS {
@@ -128,7 +154,7 @@ fn check_events(
         if !names.insert((function.clone(), event.folded())) {
             return Err(bad("is declared twice; letter case does not matter".into()));
         }
-        if let Some(Err(error)) = payload_schema.as_deref().map(SchemaValidator::compile) {
+        if let Some(Err(error)) = payload_schema.as_deref().map(|schema| budget.check(schema)) {
             return Err(bad(format!("has a schema that {error}")));
         }
         events.push(EventDescription {
@@ -140,14 +166,19 @@ fn check_events(
     Ok(events)
 }
 
-fn check_schema(function: &FunctionName, which: &'static str, schema: Option<&str>) -> Result<(), UploadError> {
-    let Some(Err(error)) = schema.map(SchemaValidator::compile) else {
+fn check_schema(
+    function: &FunctionName,
+    which: &'static str,
+    schema: Option<&str>,
+    budget: &mut SchemaBudget,
+) -> Result<(), UploadError> {
+    let Some(Err(reason)) = schema.map(|schema| budget.check(schema)) else {
         return Ok(());
     };
     Err(UploadError::BadSchema {
         function: function.as_str().to_owned(),
         which,
-        reason: error.to_string(),
+        reason,
     })
 }
 

@@ -1,330 +1,234 @@
 //! Bounds the cost of validating a value with a schema.
 //!
-//! The schema is split into nodes. Some keywords evaluate other schemas on the *same* part of the value (`allOf`,
-//! `anyOf`, `$ref`, …), others on the parts *inside* it (`properties`, `items`, …). These relations
-//! determine the maximum number of visits to a part of the value at each depth. The sum over all parts bounds the cost
-//! of a value. Nodes that evaluate each other on the same part in a cycle would never end, so they are rejected.
+//! Some keywords evaluate other schemas on the *same* part of the value (`allOf`, `anyOf`, `$ref`, …), others on the
+//! parts *inside* it (`properties`, `items`, …). From this follows, for each depth, how often at most a part of the value
+//! at that depth is visited, and how often each byte of a string or name at that depth is matched with patterns; the sum
+//! over all parts of a value bounds the cost. Nodes that evaluate each other on the same part in a cycle would never end,
+//! and are rejected ([`survey`](super::survey)).
 
-use std::collections::HashMap;
+use serde_json::Value;
 
-use serde_json::{Map, Value};
+use super::survey::{Node, Surveyed};
 
-/// Maximum depth of the tables. The parser of payloads accepts at most 128 levels, too.
+/// Deepest level of a value that is distinguished; the parser of payloads stops at 128 as well.
 const MAX_DEPTH: usize = 128;
-/// Maximum number of nodes of a schema.
-const MAX_NODES: usize = 20_000;
-/// Maximum number of references of a schema.
-const MAX_REFERENCES: usize = 2_000;
-/// Maximum nesting of schemas. The survey, the compilation and the evaluation of a schema recurse to this depth.
-const MAX_NESTING: usize = 256;
-/// Number of bytes of a string that count as one part of a value.
+/// Bytes of a string or a name that count as one part of a value.
 const BYTES_PER_PART: usize = 64;
-
-/// Keywords that this host does not support, because they make the target of a reference depend on the context.
-const UNSUPPORTED: [&str; 5] = [
-    "$dynamicRef",
-    "$recursiveRef",
-    "$dynamicAnchor",
-    "$recursiveAnchor",
-    "$anchor",
-];
+/// The time to call a pattern, in bytes of text that are matched in that time.
+const BYTES_PER_MATCH: usize = 8;
+/// Memory of an error, in bytes, without the paths in it.
+const ERROR_BYTES: u64 = 512;
 
 /// The maximum cost, by the depth of a part of the value.
 #[derive(Debug)]
 pub(super) struct CostTable {
-    /// The maximum number of visits to a part at this depth.
-    visits: Vec<u64>,
-    /// The maximum number of nested evaluations at this depth, which determines how much stack validation needs.
+    work: Vec<Work>,
+    /// How many schemas deep the evaluation of a part at that depth is nested, and so how much stack it takes.
     nesting: Vec<u64>,
-    /// Whether the schema has patterns. Matching visits each byte of a string.
-    patterns: bool,
+    /// Memory of an error at the root of a value, in bytes.
+    error_bytes: u64,
 }
 
-/// A schema or subschema.
-#[derive(Debug, Default)]
-struct Node {
-    /// The cost at the part itself: the number of keywords, and of the values that they compare with.
-    own: u64,
-    /// Schemas that are evaluated on the same part.
-    same: Vec<usize>,
-    /// Whether `same` is evaluated twice, as `unevaluatedItems` and `unevaluatedProperties` require.
-    twice: bool,
-    /// Schemas of which at most one is evaluated on each part inside.
-    one_of_inside: Vec<usize>,
-    /// Schemas that are all evaluated on each part inside.
-    all_inside: Vec<usize>,
-}
-
-/// Splits a schema into nodes.
-struct Survey<'s> {
-    root: &'s Value,
-    nodes: Vec<Node>,
-    /// The node of each schema, by its address.
-    known: HashMap<*const Value, usize>,
-    references: usize,
-    /// The nesting depth of the schema that is being surveyed.
-    nesting: usize,
-    patterns: bool,
+/// What happens to one part of a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Work {
+    /// How often the part is visited.
+    visits: u64,
+    /// Visits to each byte of the part, if it is a string.
+    text: u64,
+    /// Visits to each byte of the names in the part, if it is an object.
+    names: u64,
+    /// Errors that are collected to explain why no alternative matches.
+    errors: u64,
 }
 
 /// The maximum cost of validating one value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
-    /// Visits of a schema to a part of the value.
+    /// Visits of a schema to a part of the value. A visit takes about 20 nanoseconds.
     pub(super) visits: u64,
     /// Nested evaluations of schemas.
     pub(super) nesting: u64,
+    /// Memory for the explanation why the value does not match, in bytes.
+    pub(super) explanation_bytes: u64,
 }
 
 impl CostTable {
     /// Computes the table of a schema.
-    ///
-    /// # Errors
-    /// Why the cost cannot be bounded. The text continues a sentence that begins with "the schema".
-    pub(super) fn of(schema: &Value) -> Result<Self, String> {
-        let mut survey = Survey {
-            root: schema,
-            nodes: Vec::new(),
-            known: HashMap::new(),
-            references: 0,
-            nesting: 0,
-            patterns: false,
-        };
-        let root = survey.node(schema)?;
-        let order = order(&survey.nodes)?;
-        let visits = by_depth(&survey.nodes, &order, root, Node::visits);
-        let nesting = by_depth(&survey.nodes, &order, root, Node::nesting);
-        Ok(Self {
-            visits,
-            nesting,
-            patterns: survey.patterns,
-        })
+    pub(super) fn of(schema: &Surveyed) -> Self {
+        Self {
+            work: work_by_depth(schema),
+            nesting: nesting_by_depth(schema),
+            error_bytes: ERROR_BYTES + 2 * schema.longest_path,
+        }
     }
 
     /// The maximum cost of validating the value.
     pub(super) fn of_value(&self, value: &Value) -> Cost {
-        let mut deepest = 0;
-        let visits = self.visits(value, 0, &mut deepest);
+        let mut sum = Sum {
+            table: self,
+            visits: 0,
+            explanation_bytes: 0,
+            deepest: 0,
+        };
+        sum.add(value, 0, 0);
         Cost {
-            visits,
-            nesting: self.nesting[..=deepest].iter().copied().max().unwrap_or(0),
+            visits: sum.visits,
+            nesting: self.nesting[..=sum.deepest].iter().copied().max().unwrap_or(0),
+            explanation_bytes: sum.explanation_bytes,
         }
     }
+}
 
-    fn visits(&self, value: &Value, depth: usize, deepest: &mut usize) -> u64 {
+/// The cost of the parts of a value so far.
+struct Sum<'t> {
+    table: &'t CostTable,
+    visits: u64,
+    explanation_bytes: u64,
+    deepest: usize,
+}
+
+impl Sum<'_> {
+    /// Adds a part and everything in it. `path` is the length of its path in bytes.
+    fn add(&mut self, value: &Value, depth: usize, path: u64) {
         let depth = depth.min(MAX_DEPTH);
-        *deepest = depth.max(*deepest);
-        let parts = match value {
-            Value::String(text) if self.patterns => 1 + text.len(),
-            Value::String(text) => 1 + text.len() / BYTES_PER_PART,
-            _ => 1,
-        };
-        let own = self.visits[depth].saturating_mul(parts as u64);
-        let inside: u64 = match value {
-            Value::Array(items) => items
-                .iter()
-                .fold(0, |sum, item| sum.saturating_add(self.visits(item, depth + 1, deepest))),
-            Value::Object(fields) => fields.values().fold(0, |sum, field| {
-                sum.saturating_add(self.visits(field, depth + 1, deepest))
-            }),
-            _ => 0,
-        };
-        own.saturating_add(inside)
+        self.deepest = depth.max(self.deepest);
+        let work = self.table.work[depth];
+        let error_bytes = self.table.error_bytes.saturating_add(path);
+        self.explanation_bytes = self
+            .explanation_bytes
+            .saturating_add(work.errors.saturating_mul(error_bytes));
+        self.visit(work.visits, 1);
+        match value {
+            Value::String(text) => {
+                self.visit(work.visits, text.len() / BYTES_PER_PART);
+                self.visit(work.text, text.len() + BYTES_PER_MATCH);
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.add(item, depth + 1, path + 8)),
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    self.visit(work.visits, name.len() / BYTES_PER_PART);
+                    self.visit(work.names, name.len() + BYTES_PER_MATCH);
+                    self.add(field, depth + 1, path + 1 + name.len() as u64);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn visit(&mut self, visits: u64, times: usize) {
+        self.visits = self.visits.saturating_add(visits.saturating_mul(times as u64));
     }
 }
 
-impl<'s> Survey<'s> {
-    /// The node of a schema. Surveys the schema if this has not been done.
-    fn node(&mut self, schema: &'s Value) -> Result<usize, String> {
-        if let Some(known) = self.known.get(&std::ptr::from_ref(schema)) {
-            return Ok(*known);
+impl Work {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            visits: self.visits.saturating_add(other.visits),
+            text: self.text.saturating_add(other.text),
+            names: self.names.saturating_add(other.names),
+            errors: self.errors.saturating_add(other.errors),
         }
-        let index = self.nodes.len();
-        if index >= MAX_NODES {
-            return Err(format!("has more than {MAX_NODES} parts"));
-        }
-        self.nesting += 1;
-        if self.nesting > MAX_NESTING {
-            return Err(format!("nests schemas more than {MAX_NESTING} levels deep"));
-        }
-        // Inserted before its parts are surveyed, so that the survey of a recursive schema ends.
-        self.known.insert(std::ptr::from_ref(schema), index);
-        self.nodes.push(Node::default());
-        self.nodes[index] = match schema {
-            Value::Bool(_) => Node {
-                own: 1,
-                ..Node::default()
-            },
-            Value::Object(keywords) => self.keywords(keywords, std::ptr::eq(schema, self.root))?,
-            _ => return Err("must be an object or a boolean, and so must the schemas in it".into()),
-        };
-        self.nesting -= 1;
-        Ok(index)
     }
 
-    fn keywords(&mut self, keywords: &'s Map<String, Value>, is_root: bool) -> Result<Node, String> {
-        let mut node = Node {
-            own: 1,
-            ..Node::default()
-        };
-        for (keyword, value) in keywords {
-            match keyword.as_str() {
-                unsupported if UNSUPPORTED.contains(&unsupported) => return Err(format!("uses {unsupported}")),
-                "$id" | "id" if !is_root && value.is_string() => return Err("has a nested $id".into()),
-                "$ref" => node.same.push(self.reference(value)?),
-                "allOf" | "anyOf" | "oneOf" => self.list(value, &mut node.same)?,
-                "not" | "if" | "then" | "else" => node.same.push(self.node(value)?),
-                "dependentSchemas" => self.map(value, &mut node.same)?,
-                "dependencies" => self.dependencies(value, &mut node.same)?,
-                "properties" => {
-                    node.own += value.as_object().map_or(0, Map::len) as u64;
-                    self.map(value, &mut node.one_of_inside)?;
-                }
-                "prefixItems" => self.list(value, &mut node.one_of_inside)?,
-                "items" if value.is_array() => self.list(value, &mut node.one_of_inside)?,
-                "items" | "additionalItems" | "contains" | "additionalProperties" | "propertyNames" => {
-                    node.all_inside.push(self.node(value)?);
-                }
-                "unevaluatedItems" | "unevaluatedProperties" => {
-                    node.all_inside.push(self.node(value)?);
-                    node.twice = true;
-                }
-                "patternProperties" => {
-                    self.patterns = true;
-                    self.map(value, &mut node.all_inside)?;
-                }
-                "pattern" => {
-                    self.patterns = true;
-                    node.own += 1;
-                }
-                "$defs" | "definitions" => {}
-                _ => node.own = node.own.saturating_add(size(value)),
-            }
+    fn max(self, other: Self) -> Self {
+        Self {
+            visits: self.visits.max(other.visits),
+            text: self.text.max(other.text),
+            names: self.names.max(other.names),
+            errors: self.errors.max(other.errors),
         }
-        Ok(node)
-    }
-
-    /// Resolves a reference within the schema: `#`, or `#` and a JSON Pointer.
-    fn reference(&mut self, value: &'s Value) -> Result<usize, String> {
-        self.references += 1;
-        if self.references > MAX_REFERENCES {
-            return Err(format!("has more than {MAX_REFERENCES} references"));
-        }
-        let text = value.as_str().ok_or("has a $ref that is not a string")?;
-        let pointer = text
-            .strip_prefix('#')
-            .filter(|pointer| pointer.is_empty() || pointer.starts_with('/'));
-        let outside = || format!("refers to {text:?}; only references within it, like #/$defs/Name, are followed");
-        // In a URI fragment, the pointer may be percent-encoded. Names that need this are rejected, because this
-        // decoder might differ from that of `jsonschema`.
-        let pointer = pointer.filter(|pointer| !pointer.contains('%')).ok_or_else(outside)?;
-        let root = self.root;
-        let target = root
-            .pointer(pointer)
-            .ok_or_else(|| format!("refers to {text:?}, which is not in it"))?;
-        self.node(target)
-    }
-
-    fn list(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
-        // `jsonschema` rejects anything but a list, with a better message.
-        for schema in value.as_array().into_iter().flatten() {
-            nodes.push(self.node(schema)?);
-        }
-        Ok(())
-    }
-
-    fn map(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
-        for schema in value.as_object().into_iter().flat_map(Map::values) {
-            nodes.push(self.node(schema)?);
-        }
-        Ok(())
-    }
-
-    /// The value of each name is a schema or a list of names.
-    fn dependencies(&mut self, value: &'s Value, nodes: &mut Vec<usize>) -> Result<(), String> {
-        let schemas = value
-            .as_object()
-            .into_iter()
-            .flat_map(Map::values)
-            .filter(|value| !value.is_array());
-        for schema in schemas {
-            nodes.push(self.node(schema)?);
-        }
-        Ok(())
     }
 }
 
-/// The number of values in a keyword's value, including itself.
-fn size(value: &Value) -> u64 {
-    match value {
-        Value::Array(items) => items.iter().map(size).sum::<u64>() + 1,
-        Value::Object(fields) => fields.values().map(size).sum::<u64>() + 1,
-        _ => 1,
-    }
+/// The work of all nodes at one depth.
+#[derive(PartialEq, Eq)]
+struct Level {
+    /// To find out whether a part matches.
+    quiet: Vec<Work>,
+    /// To find out why it does not match, too.
+    explained: Vec<Work>,
 }
 
-/// Sorts the nodes so that each one comes after the nodes that it evaluates on the same part.
-///
-/// # Errors
-/// If there is a cycle.
-fn order(nodes: &[Node]) -> Result<Vec<usize>, String> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
+impl Level {
+    fn new(schema: &Surveyed, before: Option<&Self>) -> Self {
+        let none = vec![Work::default(); schema.nodes.len()];
+        let mut level = Self {
+            quiet: none.clone(),
+            explained: none,
+        };
+        level.fill(schema, before);
+        if before.is_none() && schema.nodes.iter().any(|node| !node.on_names.is_empty()) {
+            // The schemas of names may come later in the order, and their work is known only now.
+            level.fill(schema, before);
+        }
+        level
     }
-    let mut marks = vec![Mark::New; nodes.len()];
-    let mut order = Vec::with_capacity(nodes.len());
-    for start in 0..nodes.len() {
-        // Uses an explicit stack, because a chain of references may be too long for the thread's stack.
-        let mut stack = vec![(start, 0)];
-        while let Some((node, next)) = stack.pop() {
-            if next == 0 {
-                match marks[node] {
-                    Mark::Done => continue,
-                    Mark::Open => return Err("refers to itself without descending into the value".into()),
-                    Mark::New => marks[node] = Mark::Open,
-                }
-            }
-            match nodes[node].same.get(next) {
-                Some(child) => {
-                    stack.push((node, next + 1));
-                    stack.push((*child, 0));
-                }
-                None => {
-                    marks[node] = Mark::Done;
-                    order.push(node);
-                }
-            }
+
+    fn fill(&mut self, schema: &Surveyed, before: Option<&Self>) {
+        for &index in &schema.order {
+            let node = &schema.nodes[index];
+            self.quiet[index] = node.work(&self.quiet, before.map(|before| &*before.quiet));
+            let explained = node.work(&self.explained, before.map(|before| &*before.explained));
+            let tried = node.alternatives.iter().fold(Work::default(), |sum, alternative| {
+                sum.plus(self.quiet[*alternative]).plus(Work {
+                    errors: self.explained[*alternative].visits,
+                    ..Work::default()
+                })
+            });
+            self.explained[index] = explained.plus(tried);
         }
     }
-    Ok(order)
 }
 
 impl Node {
-    /// Maximum number of visits to a part, computed from the visits of the schemas on the same part (`now`) and of the
-    /// schemas inside (`before`, which is the previous row of the table).
-    fn visits(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
-        let own = before.map_or(self.own, |before| {
-            let one = self
-                .one_of_inside
-                .iter()
-                .map(|inside| before[*inside])
-                .max()
-                .unwrap_or(0);
-            self.all_inside
-                .iter()
-                .fold(one, |sum, inside| sum.saturating_add(before[*inside]))
-        });
-        let same = self.same.iter().fold(0_u64, |sum, same| sum.saturating_add(now[*same]));
-        own.saturating_add(if self.twice { same.saturating_mul(2) } else { same })
+    /// The work for a part at a depth, computed from that of the same schemas at that depth (`now`) and that of the
+    /// schemas inside at the previous depth.
+    fn work(&self, now: &[Work], before: Option<&[Work]>) -> Work {
+        let times = if self.twice { 2 } else { 1 };
+        let own = match before {
+            None => Work {
+                visits: self.own,
+                text: self.text,
+                // `unevaluatedProperties` matches all names once more.
+                names: self
+                    .on_names
+                    .iter()
+                    .fold(self.names.saturating_mul(times), |sum, schema| {
+                        sum.saturating_add(now[*schema].text)
+                    }),
+                errors: 0,
+            },
+            Some(before) => self.inside(before),
+        };
+        let same = self.same.iter().fold(Work::default(), |sum, same| sum.plus(now[*same]));
+        let own = own.plus(same);
+        if self.twice { own.plus(same) } else { own }
     }
 
-    /// Maximum number of nested evaluations, computed from the same rows.
+    fn inside(&self, before: &[Work]) -> Work {
+        let one = self
+            .one_of_inside
+            .iter()
+            .fold(Work::default(), |most, inside| most.max(before[*inside]));
+        let all = self
+            .all_inside
+            .iter()
+            .fold(one, |sum, inside| sum.plus(before[*inside]));
+        // A name has no parts inside.
+        self.on_names.iter().fold(all, |sum, schema| {
+            sum.plus(Work {
+                text: 0,
+                names: 0,
+                ..before[*schema]
+            })
+        })
+    }
+
+    /// Maximum nesting of schemas on the way to a part at a depth.
     fn nesting(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
         let same = self.same.iter().map(|same| now[*same]);
-        let inside = self.one_of_inside.iter().chain(&self.all_inside);
+        let inside = self.one_of_inside.iter().chain(&self.all_inside).chain(&self.on_names);
         let inside = before
             .into_iter()
             .flat_map(|before| inside.clone().map(|inside| before[*inside]));
@@ -332,21 +236,36 @@ impl Node {
     }
 }
 
-/// Computes visits or nesting at the root schema, for each depth of a part of the value.
-fn by_depth(
-    nodes: &[Node],
-    order: &[usize],
-    root: usize,
-    quantity: fn(&Node, &[u64], Option<&[u64]>) -> u64,
-) -> Vec<u64> {
+/// The work at the root, for each depth of a part of the value.
+fn work_by_depth(schema: &Surveyed) -> Vec<Work> {
+    let mut table = Vec::with_capacity(MAX_DEPTH + 1);
+    let mut before: Option<Level> = None;
+    while table.len() <= MAX_DEPTH {
+        let level = Level::new(schema, before.as_ref());
+        let work = level.explained[schema.root];
+        table.push(work);
+        if before.as_ref() == Some(&level) {
+            // All deeper levels are equal to this one.
+            table.resize(MAX_DEPTH + 1, work);
+        }
+        before = Some(level);
+    }
+    table
+}
+
+/// The nesting at the root, for each depth of a part of the value.
+fn nesting_by_depth(schema: &Surveyed) -> Vec<u64> {
     let mut table = Vec::with_capacity(MAX_DEPTH + 1);
     let mut before: Option<Vec<u64>> = None;
-    for _ in 0..=MAX_DEPTH {
-        let mut now = vec![0; nodes.len()];
-        for &index in order {
-            now[index] = quantity(&nodes[index], &now, before.as_deref());
+    while table.len() <= MAX_DEPTH {
+        let mut now = vec![0; schema.nodes.len()];
+        for &index in &schema.order {
+            now[index] = schema.nodes[index].nesting(&now, before.as_deref());
         }
-        table.push(now[root]);
+        table.push(now[schema.root]);
+        if before.as_ref() == Some(&now) {
+            table.resize(MAX_DEPTH + 1, now[schema.root]);
+        }
         before = Some(now);
     }
     table

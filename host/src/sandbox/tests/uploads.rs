@@ -241,6 +241,25 @@ async fn start_up_code_and_describe_have_limits() {
 }
 
 #[tokio::test]
+async fn only_an_accepted_module_leaves_compiled_code() {
+    let sandbox = sandbox();
+    for refused in [
+        Guest::orchestrator().describe("unreachable").build(),
+        Guest::activity().describe("(loop $l (br $l))").build(),
+    ] {
+        sandbox.sandbox.inspect(refused.into()).await.unwrap_err();
+        assert_eq!(sandbox.artefact_bytes(), 0);
+    }
+    let accepted = Bytes::from(Guest::activity().build());
+    let inspected = sandbox.sandbox.inspect(accepted.clone()).await.unwrap();
+    assert!(inspected.is_new && sandbox.artefact_bytes() > 0);
+    assert!(!sandbox.sandbox.inspect(accepted).await.unwrap().is_new);
+    let kind = inspected.description.kind;
+    sandbox.sandbox.discard(inspected.digest, kind).await;
+    assert_eq!(sandbox.artefact_bytes(), 0);
+}
+
+#[tokio::test]
 async fn an_invalid_description_is_refused() {
     let functions = || Guest::orchestrator().without_functions();
     check(
