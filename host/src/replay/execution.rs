@@ -417,7 +417,7 @@ impl Execution {
             Arrival::EventRaised(event) => {
                 let folded = event.name.folded();
                 let task = self.events.arrive(event);
-                self.tell_pending(&folded);
+                self.update_pending(&folded);
                 task.map(|task| (task, Ok(Payload::null())))
             }
         };
@@ -436,7 +436,7 @@ impl Execution {
     // ---- internals ----
 
     /// Updates the pending events of a new turn: whether the guest waits for this name.
-    fn tell_pending(&mut self, folded_name: &str) {
+    fn update_pending(&mut self, folded_name: &str) {
         let wanted = self.events.waits().contains_key(folded_name);
         if let Some(turn) = &mut self.turn {
             turn.pending.want(folded_name, wanted);

@@ -52,7 +52,7 @@ pub(super) fn validate(bytes: &[u8], max_bytes: usize) -> Result<Validated, Uplo
     let names = top_level_names(bytes).map_err(invalid)?;
     let kind = kind(&names.exports)?;
     for import in &names.imports {
-        judge_import(kind, import, &types)?;
+        check_import(kind, import, &types)?;
     }
     Ok(Validated { kind })
 }
@@ -137,7 +137,7 @@ fn is_release_of(version: &str, line: &str) -> bool {
         .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn judge_import(kind: FunctionKind, import: &str, types: &Types) -> Result<(), UploadError> {
+fn check_import(kind: FunctionKind, import: &str, types: &Types) -> Result<(), UploadError> {
     let unknown = || UploadError::UnknownImport {
         import: import.to_owned(),
     };

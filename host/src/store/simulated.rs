@@ -72,7 +72,7 @@ pub(crate) trait FaultPlan: Send + Sync {
 
 /// A bug planted in the disk, to prove that the checkers detect it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sabotage {
+pub(crate) enum PlantedBug {
     /// Some turns are missing from their commit.
     LosesTurns,
     /// A crash loses the last commit, although it was acknowledged.
@@ -101,7 +101,7 @@ struct State {
     fault_plan: Arc<dyn FaultPlan>,
     /// The epoch of the newest owner.
     epoch: Epoch,
-    sabotage: Option<Sabotage>,
+    planted_bug: Option<PlantedBug>,
     /// The number of commits so far. Some planted bugs show only in every fifth commit.
     commits: u64,
     /// The maximum number of events, and of event names, that a query reads.
@@ -125,14 +125,14 @@ impl Treatment {
 
 impl Disk {
     /// A disk with the empty tables of a new database.
-    pub(crate) fn new(fault_plan: Arc<dyn FaultPlan>, sabotage: Option<Sabotage>) -> Self {
+    pub(crate) fn new(fault_plan: Arc<dyn FaultPlan>, planted_bug: Option<PlantedBug>) -> Self {
         let content = Content::new();
         Self(Arc::new(Mutex::new(State {
             durable: content.clone(),
             content,
             fault_plan,
             epoch: Epoch::ONLY,
-            sabotage,
+            planted_bug,
             commits: 0,
             events_at_once: usize::MAX,
         })))
@@ -174,8 +174,8 @@ impl Disk {
         state.epoch
     }
 
-    fn sabotage(&self) -> Option<Sabotage> {
-        self.lock().sabotage
+    fn planted_bug(&self) -> Option<PlantedBug> {
+        self.lock().planted_bug
     }
 
     /// Asks the fault plan how to treat the step, and waits until the step takes effect.
@@ -219,8 +219,8 @@ impl Disk {
             let mut state = self.lock();
             state.commits += 1;
             let before = std::mem::replace(&mut state.content, content.clone());
-            state.durable = match state.sabotage {
-                Some(Sabotage::AnswersBeforeCommit) => before.clone(),
+            state.durable = match state.planted_bug {
+                Some(PlantedBug::AnswersBeforeCommit) => before.clone(),
                 _ => content,
             };
             (before, state.fault_plan.clone())
@@ -232,9 +232,9 @@ impl Disk {
     }
 
     /// Whether a planted bug shows in this commit.
-    fn sabotages(&self, what: Sabotage) -> bool {
+    fn sabotages(&self, what: PlantedBug) -> bool {
         let state = self.lock();
-        state.sabotage == Some(what) && state.commits % 5 == 4
+        state.planted_bug == Some(what) && state.commits % 5 == 4
     }
 }
 

@@ -70,7 +70,7 @@ impl Place {
     }
 
     pub(super) fn memory() -> Self {
-        Self::Memory(Disk::new(Arc::new(Calm), None))
+        Self::Memory(Disk::new(Arc::new(NoFaults), None))
     }
 
     async fn open(&self, change: impl FnOnce(&mut StoreOptions)) -> Result<(Store, StoreService), Error> {
@@ -94,9 +94,9 @@ impl Place {
 }
 
 /// A fault plan without faults.
-pub(super) struct Calm;
+pub(super) struct NoFaults;
 
-impl FaultPlan for Calm {
+impl FaultPlan for NoFaults {
     fn of(&self, _: Step) -> Treatment {
         Treatment::SMOOTH
     }

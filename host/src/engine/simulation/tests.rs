@@ -8,7 +8,7 @@ use std::sync::Once;
 use super::faults::Plan;
 use super::world::{Setting, World};
 use crate::model::{Arrival, Decision, ExecutionNumber, InstanceNumber, Turn, TurnNumber, codec, failure::types};
-use crate::store::simulated::Sabotage;
+use crate::store::simulated::PlantedBug;
 
 /// How many seeds `make test` runs, in parts that run in parallel.
 const SEEDS: u64 = 2_000;
@@ -117,54 +117,54 @@ fn simulation_4() {
 }
 
 /// Checks that the simulation detects a planted bug within some seeds.
-fn finds(sabotage: Sabotage) {
+fn finds(planted_bug: PlantedBug) {
     let mut found = 0;
     for seed in 0..40 {
         let setting = Setting {
-            sabotage: Some(sabotage),
+            planted_bug: Some(planted_bug),
             ..Setting::of(seed)
         };
         // A planted bug may make the engine panic. That counts as detected, too.
         let (_, wrong) = run(setting);
         found += u32::from(!wrong.is_empty());
     }
-    assert!(found > 0, "{sabotage:?} was not found");
-    println!("{sabotage:?} was found by {found} of 40 seeds");
+    assert!(found > 0, "{planted_bug:?} was not found");
+    println!("{planted_bug:?} was found by {found} of 40 seeds");
 }
 
 #[test]
 fn a_turn_that_is_lost_is_found() {
-    finds(Sabotage::LosesTurns);
+    finds(PlantedBug::LosesTurns);
 }
 
 #[test]
 fn an_answer_before_the_commit_is_found() {
-    finds(Sabotage::AnswersBeforeCommit);
+    finds(PlantedBug::AnswersBeforeCommit);
 }
 
 #[test]
 fn a_repeated_outcome_is_found() {
-    finds(Sabotage::RepeatsOutcomes);
+    finds(PlantedBug::RepeatsOutcomes);
 }
 
 #[test]
 fn a_message_that_is_not_consumed_is_found() {
-    finds(Sabotage::KeepsMessages);
+    finds(PlantedBug::KeepsMessages);
 }
 
 #[test]
 fn a_forgotten_wake_up_is_found() {
-    finds(Sabotage::ForgetsWakeUps);
+    finds(PlantedBug::ForgetsWakeUps);
 }
 
 #[test]
 fn a_rewritten_turn_is_found() {
-    finds(Sabotage::RewritesTurns);
+    finds(PlantedBug::RewritesTurns);
 }
 
 #[test]
 fn an_event_that_is_lost_between_executions_is_found() {
-    finds(Sabotage::LosesEvents);
+    finds(PlantedBug::LosesEvents);
 }
 
 /// A world without faults in which activities end one at a time.

@@ -22,7 +22,7 @@ use crate::memory::Memory;
 use crate::model::{InstanceNumber, InstanceStatus, ObservableLimits, TenantId};
 use crate::replay::TurnLimits;
 use crate::store::Store;
-use crate::store::simulated::{Disk, InstanceRow, Sabotage};
+use crate::store::simulated::{Disk, InstanceRow, PlantedBug};
 use crate::tenancy::Tenancy;
 
 /// How often the world is checked after the faults have stopped; by then, everything must have ended.
@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(65);
 pub(super) struct Setting {
     pub seed: u64,
     pub plan: Plan,
-    pub sabotage: Option<Sabotage>,
+    pub planted_bug: Option<PlantedBug>,
     /// A fixed number of hot guests, and no two things at once: two runs that differ only in this number must be alike.
     pub steady: Option<usize>,
 }
@@ -87,7 +87,7 @@ impl Setting {
         Self {
             seed,
             plan: Plan::of(seed),
-            sabotage: None,
+            planted_bug: None,
             steady: None,
         }
     }
@@ -99,7 +99,7 @@ impl World {
         let watch = Watch::new();
         let clock = Arc::new(SimulatedClock::new());
         let faults = Arc::new(Faults::new(seed, watch.clone()));
-        let disk = Disk::new(faults.clone(), setting.sabotage);
+        let disk = Disk::new(faults.clone(), setting.planted_bug);
         if setting.steady.is_none() {
             disk.read_few_events();
         }

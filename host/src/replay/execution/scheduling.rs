@@ -240,7 +240,7 @@ impl Execution {
         if self.events.wait(task, &folded) {
             self.settle(task, Ok(Payload::null()));
         }
-        self.tell_pending(&folded);
+        self.update_pending(&folded);
         Ok(task)
     }
 
@@ -272,7 +272,7 @@ impl Execution {
             }
             Some(Waiting::Event(folded)) => {
                 self.events.withdraw(task, &folded);
-                self.tell_pending(&folded);
+                self.update_pending(&folded);
                 self.forget(task);
             }
             Some(Waiting::Timer | Waiting::PollTimer) => {
@@ -284,7 +284,7 @@ impl Execution {
                 if let Some(next) = self.events.give_back(task) {
                     self.settle(next, Ok(Payload::null()));
                 }
-                held.iter().for_each(|folded| self.tell_pending(folded));
+                held.iter().for_each(|folded| self.update_pending(folded));
             }
         }
         Ok(())

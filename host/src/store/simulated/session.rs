@@ -14,7 +14,7 @@ use super::super::{
     writer::rows::Rows,
 };
 use super::content::Message;
-use super::{Content, Disk, InstanceRow, InstanceRows, Sabotage, Step};
+use super::{Content, Disk, InstanceRow, InstanceRows, PlantedBug, Step};
 use crate::model::{
     Arrival, ExecutionNumber, FunctionName, InboxSeq, InstanceNumber, InstanceStatus, StuckReason, TenantId, Timestamp,
     Turn, TurnNumber, codec,
@@ -241,7 +241,7 @@ impl Session {
 /// Writes the rows of a batch in the same order as the SQLite backend, and enforces the constraints of the schema.
 fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Error> {
     for change in &rows.changed {
-        let wakes = disk.sabotage() != Some(Sabotage::ForgetsWakeUps);
+        let wakes = disk.planted_bug() != Some(PlantedBug::ForgetsWakeUps);
         let Some(row) = content.row_mut(change.number) else {
             return Err(Error::Contradiction("a changed instance does not exist".into()));
         };
@@ -275,7 +275,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         row.ok_or_else(|| constraint("the size of an instance that does not exist"))?
             .sizes = sized.sizes;
     }
-    if disk.sabotage() == Some(Sabotage::LosesEvents) {
+    if disk.planted_bug() == Some(PlantedBug::LosesEvents) {
         for garbage in &rows.garbage {
             if let Garbage::Execution(instance, _) = garbage {
                 let inbox = &mut content.rows_mut(*instance).inbox;
@@ -287,15 +287,15 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         }
     }
     for turn in &rows.turns {
-        if disk.sabotages(Sabotage::LosesTurns) {
+        if disk.sabotages(PlantedBug::LosesTurns) {
             continue;
         }
-        let body: Arc<[u8]> = match disk.sabotages(Sabotage::RepeatsOutcomes) {
+        let body: Arc<[u8]> = match disk.sabotages(PlantedBug::RepeatsOutcomes) {
             true => repeat_outcome(turn.body).into(),
             false => turn.body.into(),
         };
         let history = &mut content.rows_mut(turn.instance).history;
-        if disk.sabotages(Sabotage::RewritesTurns) && turn.turn.0 > 1 {
+        if disk.sabotages(PlantedBug::RewritesTurns) && turn.turn.0 > 1 {
             let earlier = (turn.execution, TurnNumber(turn.turn.0 - 1));
             history.insert(earlier, body.clone());
         }
@@ -325,7 +325,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             return Err(constraint("an event that exists"));
         }
     }
-    if disk.sabotage() != Some(Sabotage::KeepsMessages) {
+    if disk.planted_bug() != Some(PlantedBug::KeepsMessages) {
         for taken in &rows.taken_events {
             let inbox = &mut content.rows_mut(taken.instance).inbox;
             let is_this_event = inbox
@@ -535,7 +535,7 @@ fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumb
     limit - left
 }
 
-/// The bug of [`Sabotage::RepeatsOutcomes`]: repeats the first outcome of a turn.
+/// The bug of [`PlantedBug::RepeatsOutcomes`]: repeats the first outcome of a turn.
 fn repeat_outcome(body: &[u8]) -> Vec<u8> {
     let mut turn: Turn = codec::decode(body).expect("a turn was encoded");
     let outcome = turn

@@ -151,7 +151,7 @@ impl<'a> Plan<'a> {
         for (child, start) in commit.children.iter().zip(&work.children) {
             match self.create(child, start) {
                 Ok(number) => receipt.created.push(number),
-                Err(_) => receipt.delivered.extend(self.tell_that_child_exists(instance, child)),
+                Err(_) => receipt.delivered.extend(self.report_that_child_exists(instance, child)),
             }
         }
         for (message, bytes) in commit.messages.iter().zip(&work.messages) {
@@ -418,7 +418,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Fails the parent's task, because a live instance has the child's id. A detached start has no task to fail.
-    fn tell_that_child_exists(
+    fn report_that_child_exists(
         &mut self,
         parent: InstanceNumber,
         child: &NewInstance,
