@@ -219,7 +219,7 @@ mod tests {
     }
 
     /// Patterns that people write.
-    const ORDINARY: [&str; 12] = [
+    const ORDINARY: [&str; 11] = [
         "^[a-z0-9-]{1,64}$",
         "^[A-Z]{2}[0-9]{6}$",
         "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
@@ -230,12 +230,12 @@ mod tests {
         r"^\S+$",
         "^(draft|sent|paid)$",
         "^x-",
-        r"^\p{L}+$",
         r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)$",
     ];
 
-    /// Patterns that are expensive on purpose.
-    const HOSTILE: [&str; 8] = [
+    /// Patterns that are expensive, most of them on purpose.
+    const HOSTILE: [&str; 9] = [
+        r"^\p{L}+$",
         "(?:a|ba)[ab]{900}[c-z]",
         "(?:a|ba)[ab]{20}[c-z]",
         "^[ab]{30}a[ab]*$",
