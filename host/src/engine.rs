@@ -81,7 +81,7 @@ use crate::store::{Error as StoreError, Store};
 use crate::tenancy::{Tenancy, Vault};
 
 /// How many instances may be loaded from the store at once.
-const LOADING_AT_ONCE: usize = 16;
+const LOADING_AT_ONCE: usize = 8;
 
 /// What the engine is built from.
 pub struct EngineParts {
@@ -249,7 +249,7 @@ impl Engine {
             waiters: Waiters::default(),
             hot_instances: hot_instances::HotInstances::default(),
             left_out: LeftOut::default(),
-            loading: Semaphore::new(LOADING_AT_ONCE),
+            loading: Arc::new(Semaphore::new(LOADING_AT_ONCE)),
             environment,
             options,
         });

@@ -25,6 +25,7 @@ mod recovery;
 mod refusals;
 mod settings;
 mod shutdown;
+mod siege;
 mod starts;
 mod std_everywhere;
 mod sums;

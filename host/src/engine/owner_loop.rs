@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use self::context::HostContext;
 use self::memory::GuestMemory;
@@ -21,7 +21,7 @@ use super::guests::AnyGuest;
 use super::mail::{EventOutcome, Mail};
 use super::mailbox::Mailbox;
 use super::owner::{ActivityResult, Next, Orchestration, Owner};
-use super::owners::{NewOwner, Owners};
+use super::owners::{NewOwner, OWNER_BYTES, Owners};
 use super::recorded_guest::RecordedGuest;
 use super::shared::Shared;
 use crate::memory::{Held, Part};
@@ -58,6 +58,9 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         instance,
         module_tries: 0,
         active: memory,
+        needed: OWNER_BYTES,
+        has_taken_turn: false,
+        loading: None,
         memory: GuestMemory::default(),
         turn: None,
         starting_calls: None,
@@ -162,7 +165,8 @@ enum Ended {
     Idle,
     /// Messages that the instance cannot take now were stored; read the inbox again.
     Stored,
-    /// The mailbox overflowed, so the stored state must be read again. These results are not durable.
+    /// The mailbox overflowed or the instance became too large, so the stored state must be read again. These results
+    /// are not durable.
     Missed(Vec<ActivityResult>),
     /// The instance has ended or does not exist; no task waits for these results.
     Over(Vec<ActivityResult>),
@@ -178,6 +182,12 @@ struct Session<'a> {
     module_tries: u32,
     /// What the owner takes from the budget.
     active: Held,
+    /// What the instance took before its last turn, in bytes.
+    needed: u64,
+    /// Whether it has taken a turn since the budget had memory for it.
+    has_taken_turn: bool,
+    /// Held from before the instance is read until its history is folded.
+    loading: Option<OwnedSemaphorePermit>,
     memory: GuestMemory,
     /// What the running turn, or the commit that waits for the writer, takes from the budget.
     turn: Option<Held>,
@@ -215,6 +225,9 @@ impl Session<'_> {
             if self.shared.shutdown.is_cancelled() {
                 return Ended::Idle;
             }
+            if owner.is_about_to_run() && self.makes_room(&owner) {
+                return self.missed(owner);
+            }
             let next = {
                 let permit = match owner.is_about_to_run() {
                     true => {
@@ -245,6 +258,9 @@ impl Session<'_> {
                 self.memory.withdraw();
             }
             self.count_instance(&owner);
+            if !matches!(next, Ok(Next::History(_))) {
+                self.end_loading();
+            }
             match next {
                 Err(trouble) => {
                     self.trouble(&mut owner, &trouble).await;
@@ -259,6 +275,7 @@ impl Session<'_> {
                 Ok(Next::History(after)) => self.feed(&mut owner, after).await,
                 Ok(Next::Attempts(tasks)) => self.read_attempts(&mut owner, &tasks).await,
                 Ok(Next::Events(names)) => self.read_events(&mut owner, &names).await,
+                Ok(Next::Guest(..)) if self.makes_room(&owner) => return self.missed(owner),
                 Ok(Next::Guest(module, started)) => {
                     self.install(&mut owner, mailbox, module, started, &directory).await;
                     if !owner.is_hot() && !owner.is_not_stored() && mailbox.take_missed() {
@@ -299,8 +316,9 @@ impl Session<'_> {
         }
     }
 
-    /// Ends the session because messages did not fit into the mailbox; the next owner reads them from the store. The
-    /// owner took at least one step since it was loaded, so a flood of messages cannot starve it.
+    /// Ends the session because messages did not fit into the mailbox, or the instance not into memory; the next owner
+    /// reads them from the store. The owner took at least one step since it was loaded, so a flood of messages cannot
+    /// starve it.
     fn missed(&mut self, owner: GuestOwner) -> Ended {
         self.raised
             .drain(..)

@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub left_out: LeftOut,
     /// Bounds the number of instances being loaded at once, so that a start with many instances does not read all of
     /// them into memory.
-    pub loading: Semaphore,
+    pub loading: Arc<Semaphore>,
 }
 
 impl Deref for Shared {

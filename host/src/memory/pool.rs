@@ -5,6 +5,9 @@
 //! 6(2), 1998). One tenant alone may use four fifths of the part; two that want everything get four ninths each. So
 //! some bytes are always free for a tenant that holds little, nothing has to be taken away from a tenant to make room
 //! for another one, and no tenant needs a configured share. Weights scale the multiple.
+//!
+//! A request that waits for many bytes is not overtaken by tenants that hold more, except by small ones, which cannot
+//! take what it waits for: so it gets them in the end, and does not stop everybody else until then.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +21,9 @@ const MULTIPLE: u64 = 4;
 
 /// The weight of a tenant for which none is set.
 const DEFAULT_WEIGHT: u64 = 100;
+
+/// A request after which its tenant would hold at most this fraction of the pool waits for nobody else's request.
+const SMALL_FRACTION: u64 = 32;
 
 /// A part of the budget. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -330,9 +336,14 @@ impl State {
         let (used, weight) = account.map_or((0, DEFAULT_WEIGHT), |account| (account.used, account.weight));
         let next = if self.waiting > 0 { self.next_waiting() } else { None };
         // Do not overtake a tenant that holds less and waits for bytes to be free.
-        let overtakes =
-            next.is_some_and(|next| self.tenants[&next].relative() <= used.saturating_mul(DEFAULT_WEIGHT) / weight);
+        let overtakes = !self.is_small(used, bytes)
+            && next.is_some_and(|next| self.tenants[&next].relative() <= used.saturating_mul(DEFAULT_WEIGHT) / weight);
         !overtakes && self.fits(used, weight, bytes)
+    }
+
+    /// Whether a tenant that holds `used` bytes would hold little after it takes more.
+    const fn is_small(&self, used: u64, bytes: u64) -> bool {
+        used.saturating_add(bytes) <= self.limit / SMALL_FRACTION
     }
 
     /// Whether a tenant that holds `used` bytes may take more.
@@ -368,21 +379,37 @@ impl State {
 
     /// The tenant whose request is granted next: the one that holds least, relative to its weight.
     fn next_waiting(&self) -> Option<TenantId> {
-        let waiting = self.tenants.iter().filter(|(_, account)| !account.waiting.is_empty());
+        self.first_waiting(|_, _| true)
+    }
+
+    /// The tenant that holds least of those with a waiting request for which `is_wanted` is true; it gets the account
+    /// and the size of the request.
+    fn first_waiting(&self, is_wanted: impl Fn(&Account, u64) -> bool) -> Option<TenantId> {
+        let waiting = self.tenants.iter().filter(|(_, account)| {
+            let first = account.waiting.front();
+            first.is_some_and(|waiter| is_wanted(account, waiter.bytes))
+        });
         let next = waiting.min_by_key(|(_, account)| account.relative());
         next.map(|(tenant, _)| *tenant)
     }
 
+    /// The tenant whose waiting request can be granted now: the next one, or a small one.
+    fn next_to_grant(&self) -> Option<TenantId> {
+        let fits = |account: &Account, bytes| self.fits(account.used, account.weight, bytes);
+        let next = self.next_waiting()?;
+        let account = &self.tenants[&next];
+        if fits(account, account.waiting[0].bytes) {
+            return Some(next);
+        }
+        self.first_waiting(|account, bytes| self.is_small(account.used, bytes) && fits(account, bytes))
+    }
+
     /// Removes and returns the waiting requests that fit. A tenant that holds more does not overtake one that waits for
-    /// bytes to be free.
+    /// bytes to be free, unless it holds little.
     fn grant(&mut self) -> Vec<(TenantId, Waiter)> {
         let mut granted = Vec::new();
-        while let Some(tenant) = self.next_waiting() {
-            let account = &self.tenants[&tenant];
-            let bytes = account.waiting[0].bytes;
-            if !self.fits(account.used, account.weight, bytes) {
-                break;
-            }
+        while let Some(tenant) = self.next_to_grant() {
+            let bytes = self.tenants[&tenant].waiting[0].bytes;
             self.add(tenant, bytes);
             let account = self.tenants.get_mut(&tenant).expect("the tenant waits");
             let waiter = account.waiting.pop_front().expect("the tenant waits");

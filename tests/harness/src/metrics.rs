@@ -12,6 +12,12 @@ impl Metrics {
         Self(text.as_str().expect("metrics are not JSON").to_owned())
     }
 
+    /// The samples whose names begin with `prefix`, one in each line.
+    pub fn starting_with(&self, prefix: &str) -> String {
+        let samples = self.0.lines().filter(|line| line.starts_with(prefix));
+        samples.collect::<Vec<_>>().join("\n")
+    }
+
     /// The value of a sample. The name includes the labels: `windlass_turns_total`, `…{status="failed"}`.
     #[track_caller]
     pub fn number(&self, sample: &str) -> f64 {

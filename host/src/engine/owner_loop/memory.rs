@@ -115,20 +115,32 @@ impl Session<'_> {
         }
     }
 
-    /// Waits until the tenant's active instances are within its share, before another one is read into memory. Its own
-    /// memory does not count.
+    /// Whether the owner makes room for others before its next turn, because the instances of its tenant have grown
+    /// beyond their share. Then it is dropped, and reads its instance again once there is memory. It has taken at least
+    /// one turn since.
+    pub(super) fn makes_room(&mut self, owner: &GuestOwner) -> bool {
+        self.needed = self.active.bytes();
+        let may_leave = self.has_taken_turn && !owner.is_not_stored();
+        may_leave && !self.shared.memory.part(Part::Instances).would_grant_again(&self.active)
+    }
+
+    /// Waits until the budget has memory for the instance, before it is read: for as much as it needed when it was in
+    /// memory before.
     pub(super) async fn room_to_load(&mut self) {
         let (shared, owners, tenant) = (self.shared, self.owners, self.active.tenant());
         let pool = shared.memory.part(Part::Instances);
-        self.active.resize(OWNER_BYTES);
+        // An instance that does not fit takes the rest beyond the limit, instead of waiting until all others have ended.
+        let needed = self.needed.min(pool.limit() / 4 * 3).max(OWNER_BYTES);
+        self.active.resize(needed);
         while !pool.would_grant_again(&self.active) {
             self.active.resize(0);
-            let memory = memory_of_instance(shared, owners, tenant, OWNER_BYTES);
+            let memory = memory_of_instance(shared, owners, tenant, needed);
             match shared.shutdown.run_until_cancelled(memory).await {
                 Some(memory) => self.active = memory,
                 None => return,
             }
         }
+        self.has_taken_turn = false;
     }
 
     /// Evicts an idle guest so that a guest of this tenant can be created. Returns whether there was one.

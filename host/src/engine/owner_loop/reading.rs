@@ -19,6 +19,10 @@ use crate::store;
 /// Rows of history to read at once. Bounds the memory of a cold start.
 const HISTORY_PAGE: u32 = 1_000;
 
+/// First turns of at most this size are kept in memory until they are replayed, in bytes as stored; others are read
+/// again.
+const KEPT_BYTES: u64 = 256 << 10;
+
 /// Maximum number of turns to replay before other tenants get a chance to run.
 const PIECE_TURNS: usize = 100;
 
@@ -28,8 +32,11 @@ const PIECE_FUEL: u64 = 5_000_000;
 /// The turns of an execution that were read in advance.
 #[derive(Default)]
 pub(super) struct HistoryReader {
-    /// The first turns, which are read with the instance; kept until the owner has committed a step.
+    /// The first turns, which are read with the instance; if they are small, they are kept until the owner has committed
+    /// a step.
     pub(super) first_turns: Vec<Turn>,
+    /// The size of the history when it was read, in bytes.
+    history_bytes: u64,
     /// The next page, which is read while the previous one is replayed.
     ahead: Option<ReadAhead>,
 }
@@ -68,7 +75,8 @@ impl Session<'_> {
         mailbox: &Mailbox,
     ) -> Option<GuestOwner> {
         let (shared, instance) = (self.shared, self.instance);
-        let _turn = shared.loading.acquire().await.expect("loading is never closed");
+        let loading = shared.loading.clone().acquire_owned().await;
+        self.loading = Some(loading.expect("the semaphore is never closed"));
         loop {
             // Messages that were dropped until now are stored; the next read returns them.
             mailbox.take_missed();
@@ -76,6 +84,7 @@ impl Session<'_> {
             match shared.store.load(instance).await {
                 Ok(Some(mut record)) if !record.status.has_ended() => {
                     self.reader.first_turns = std::mem::take(&mut record.first_turns);
+                    self.reader.history_bytes = record.history_bytes;
                     let mut owner = Owner::new(record, inbox_from);
                     owner.know_events_of(shared.options.known_event_bytes);
                     results.drain(..).for_each(|result| owner.receive_result(result));
@@ -102,6 +111,13 @@ impl Session<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// Lets another instance be read, once this one is in memory.
+    pub(super) fn end_loading(&mut self) {
+        if self.loading.take().is_some() && self.reader.history_bytes > KEPT_BYTES {
+            self.reader.first_turns = Vec::new();
         }
     }
 

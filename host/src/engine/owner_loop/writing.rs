@@ -18,6 +18,7 @@ impl Session<'_> {
         self.creation.give(Ok(StartOutcome::Created(self.instance)));
         let raised = owner.committed(receipt);
         self.reader.first_turns.clear();
+        self.has_taken_turn = true;
         self.failures = 0;
         for (reply, durable) in self.raised.drain(..raised.len()).zip(raised) {
             let _ = reply.send(if durable {

@@ -90,6 +90,21 @@ fn a_large_request_is_not_overtaken_for_ever() {
 }
 
 #[test]
+fn a_large_request_does_not_stop_tenants_that_hold_little() {
+    let pool = Pool::new(3_200);
+    let _first = pool.try_take(A, 2_000).unwrap();
+    let mut large = Box::pin(pool.take(B, 2_000));
+    assert!(large.as_mut().now_or_never().is_none());
+    let little = pool.try_take(C, 60).unwrap();
+    assert!(pool.try_take(C, 41).is_none(), "more than a hundred bytes");
+    let mut further = Box::pin(pool.take(C, 41));
+    let waits = further.as_mut().now_or_never().is_none();
+    drop(little);
+    assert!(waits && further.now_or_never().is_some());
+    assert!(large.now_or_never().is_none());
+}
+
+#[test]
 fn a_dropped_request_lets_others_pass() {
     let pool = Pool::new(100);
     let _a = pool.try_take(A, 60).unwrap();

@@ -19,6 +19,9 @@ windlass_sdk::export!(activities: [
     large_output,
     looks_around,
     keeps_responses,
+    large_result,
+    large_failure,
+    ignores,
 ]);
 
 /// Computes forever.
@@ -138,4 +141,25 @@ fn keeps_responses(url: String) -> Result<()> {
         std::thread::sleep(days(365));
         black_box(&kept);
     }
+}
+
+/// Returns that many bytes of text.
+#[activity(name = "HostileResult")]
+fn large_result(bytes: usize) -> Result<String> {
+    Ok("x".repeat(bytes))
+}
+
+/// Fails with that many bytes of details, and with as many again in its causes.
+#[activity(name = "HostileFailure")]
+fn large_failure(bytes: usize) -> Result<()> {
+    let failure = |bytes: usize| Failure::new("Large", "fails on purpose").details(&"x".repeat(bytes));
+    let causes = (0..8).map(|_| failure(bytes / 8));
+    Err(causes.fold(failure(bytes), Failure::caused_by))
+}
+
+/// Does nothing with its input.
+#[activity(name = "HostileIgnores")]
+fn ignores(input: String) -> Result<()> {
+    black_box(input);
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Orchestrations that misbehave, each in its own way.
 
+mod sums;
+
 use std::hint::black_box;
 
 use windlass_sdk::prelude::*;
@@ -24,8 +26,14 @@ windlass_sdk::export!(orchestrators: [
     runaway,
     fork_bomb,
     activity_bomb,
-    keeps_memory,
-    spread,
+    sums::keeps_memory,
+    sums::spread,
+    sums::untaken_results,
+    sums::outstanding_calls,
+    sums::sends_events,
+    sums::calls_failing,
+    sums::large_turns,
+    sums::disturbs_a_rest,
 ]);
 
 /// Computes forever in its first turn.
@@ -224,29 +232,4 @@ async fn activity_bomb(ctx: Orchestration) -> Result<()> {
         ctx.sleep(millis(1)).await;
         drop(calls);
     }
-}
-
-/// What `HostileHoard` keeps.
-#[payload]
-pub struct Hoard {
-    /// Memory, in MiB.
-    pub mib: usize,
-    /// For how long, in milliseconds.
-    pub ms: u64,
-}
-
-/// Keeps much memory while it sleeps. Returns how much.
-#[orchestrator(name = "HostileHoard")]
-async fn keeps_memory(ctx: Orchestration, load: Hoard) -> Result<usize> {
-    let kept = black_box(vec![1_u8; load.mib << 20]);
-    ctx.sleep(millis(load.ms)).await;
-    Ok(kept.len() >> 20)
-}
-
-/// Starts that many sub-orchestrations at once and waits for all of them. Returns how many have completed.
-#[orchestrator(name = "HostileSpread")]
-async fn spread(ctx: Orchestration, children: usize) -> Result<usize> {
-    let child = Hoard { mib: 0, ms: 100 };
-    let calls = (0..children).map(|_| ctx.sub_orchestration_named::<usize>("HostileHoard", &child));
-    Ok(try_join_all(calls).await?.len())
 }
