@@ -9,7 +9,8 @@ endif
 # tests agree on every dependency's features and wasmtime is compiled once.
 BUILD := cargo build --workspace --all-targets
 # The host for benchmarks. Naming one test keeps the features the same without compiling all tests at this level.
-BUILD_TO_MEASURE := cargo build --workspace --bins --test end_to_end --config profile.dev.package.windlass.opt-level=3
+AT_FULL_SPEED := --config profile.dev.package.windlass.opt-level=3
+BUILD_TO_MEASURE := cargo build --workspace --bins --test end_to_end $(AT_FULL_SPEED)
 # Falls back to cargo's own runner if nextest is not installed.
 RUN_TESTS := cargo $$(cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test) --workspace
 SAMPLES := --manifest-path sample-modules/Cargo.toml
@@ -17,7 +18,7 @@ DATA ?= ./windlass-data
 KILLS ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim fuzz modules modules-component run bench microbench crash lint build guest-target
+.PHONY: help demo test sim fuzz modules modules-component run bench microbench crash siege lint build guest-target
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,6 +59,11 @@ microbench: ## Measure replaying, folding, encoding and writing separately (crit
 
 crash: build modules ## Kill the host repeatedly under load, and look for lost work (KILLS=50, SEED=…)
 	WINDLASS_TEST_KILLS=$(KILLS) $(if $(SEED),WINDLASS_TEST_SEED=$(SEED)) $(RUN_TESTS) --test end_to_end crash::
+
+siege: modules ## Attack a host with all hostile guests at once, and kill it every minute (SECONDS=600)
+	$(BUILD_TO_MEASURE)
+	WINDLASS_SIEGE_SECONDS=$(or $(SECONDS),600) \
+		cargo test --workspace --test end_to_end $(AT_FULL_SPEED) siege:: -- --nocapture
 
 lint: guest-target ## Check formatting, clippy, vendored WIT and shell scripts
 	scripts/lint

@@ -47,7 +47,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -234,8 +233,10 @@ impl Engine {
         let cautious = recovery::note_flights(&environment, ends).await?;
         let slots = Slots::new(options.activity_slots, environment.clock.clone());
         let gate = Gate::new(options.guest_threads, environment.clock.clone(), &environment.runtime);
+        let loading = Slots::new(LOADING_AT_ONCE, environment.clock.clone());
         environment.tenancy.set_observer(shares::Follower {
             gate: gate.clone(),
+            loading: loading.clone(),
             slots: slots.clone(),
             memory: environment.memory.clone(),
             modules: environment.modules.clone(),
@@ -249,7 +250,7 @@ impl Engine {
             waiters: Waiters::default(),
             hot_instances: hot_instances::HotInstances::default(),
             left_out: LeftOut::default(),
-            loading: Arc::new(Semaphore::new(LOADING_AT_ONCE)),
+            loading,
             environment,
             options,
         });

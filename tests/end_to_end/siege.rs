@@ -27,7 +27,7 @@ const KILL_EVERY: Duration = Duration::from_secs(60);
 /// How long the neighbour is measured before the attack in a long siege; a short one takes a tenth of its time.
 const QUIET: Duration = Duration::from_secs(30);
 /// The memory budget of the host in a long siege, and in a short one, in bytes.
-const BUDGETS: (u64, u64) = (1 << 30, 256 << 20);
+const BUDGETS: (u64, u64) = (1 << 30, 512 << 20);
 /// The time between two looks at the host's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What one attacker may use.

@@ -1,11 +1,17 @@
 //! Tests of many objects that are within their limits one by one: together they stay within the memory budget of the
 //! host, others are served meanwhile, and all of them complete.
 
-use harness::{World, module};
+use futures::future::join_all;
+use harness::{World, module, until};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-const MODULES: &[&str] = &["hostile_orchestrations", "bench", "bench_activities"];
+const MODULES: &[&str] = &[
+    "hostile_orchestrations",
+    "hostile_activities",
+    "bench",
+    "bench_activities",
+];
 
 /// A host with the smallest budget.
 const BUDGET: &[&str] = &["--memory", "128MiB"];
@@ -17,7 +23,7 @@ const BUDGET_BYTES: u64 = 128 << 20;
 const MARGIN_BYTES: u64 = BUDGET_BYTES / 2;
 
 /// A host whose default tenant attacks, and a neighbour.
-struct Siege {
+struct Attack {
     world: World,
     /// A client's key of the neighbour.
     neighbour: String,
@@ -25,7 +31,7 @@ struct Siege {
     resident_bytes: u64,
 }
 
-impl Siege {
+impl Attack {
     async fn begin() -> Self {
         let mut world = World::start_with(MODULES, BUDGET).await;
         let key = async |world: &World, tenant: &str, role: &str| {
@@ -43,15 +49,15 @@ impl Siege {
             let upload = world.request_as(Some(&deployer), Method::PUT, &format!("/v1/modules/{name}"));
             world.send(upload.body(module(name))).await.expect(201);
         }
-        let siege = Self {
+        let attack = Self {
             neighbour: key(&world, "neighbour", "client").await,
             resident_bytes: 0,
             world,
         };
-        siege.neighbour_is_served().await;
+        attack.neighbour_is_served().await;
         Self {
-            resident_bytes: siege.world.resident_bytes(),
-            ..siege
+            resident_bytes: attack.world.resident_bytes(),
+            ..attack
         }
     }
 
@@ -61,6 +67,46 @@ impl Siege {
         let start = self.world.request_as(Some(&self.neighbour), Method::POST, path);
         let ended = self.world.send(start.json("n")).await.expect(200);
         assert_eq!(ended["output"], "n", "{ended:#}");
+    }
+
+    /// Starts instances of an orchestration that never ends, waits until `is_felt`, kills the host, and waits again: the
+    /// neighbour is served before and after. Then terminates them.
+    async fn withstands(
+        mut self,
+        orchestration: &str,
+        input: Value,
+        instances: usize,
+        is_felt: impl AsyncFn(&Self) -> bool,
+    ) {
+        let ids: Vec<String> = (0..instances).map(|n| format!("attack-{n}")).collect();
+        join_all(ids.iter().map(|id| self.world.begin(orchestration, id, &input))).await;
+        self.once(&is_felt).await;
+        self.neighbour_is_served().await;
+        self.world.crash().await;
+        self.neighbour_is_served().await;
+        self.once(&is_felt).await;
+        self.neighbour_is_served().await;
+        for id in &ids {
+            self.world
+                .tell(&format!("/v1/instances/{id}/terminate"))
+                .await
+                .expect(202);
+        }
+        for id in &ids {
+            let ended = self.world.end_of(id).await;
+            assert_ne!(ended["runtimeStatus"], "Completed", "{ended:#}");
+        }
+        self.end().await;
+    }
+
+    /// Waits until a condition on the host is true.
+    async fn once(&self, is_so: impl AsyncFn(&Self) -> bool) {
+        until("the attack is felt", async || is_so(self).await.then_some(())).await;
+    }
+
+    /// Waits until the part of the budget has refused memory, or let somebody wait for it.
+    async fn is_scarce(&self, part: &str) -> bool {
+        self.memory("refused_total", part).await > 0.0
     }
 
     /// A number of the memory budget.
@@ -82,52 +128,103 @@ impl Siege {
 #[tokio::test]
 async fn a_hundred_orchestrations_that_keep_much_memory_take_turns() {
     const INSTANCES: usize = 100;
-    let mut siege = Siege::begin().await;
+    let mut attack = Attack::begin().await;
     let ids: Vec<String> = (0..INSTANCES).map(|n| format!("hoard-{n}")).collect();
     for id in &ids {
-        siege
+        attack
             .world
             .begin("HostileHoard", id, &json!({ "mib": 30, "ms": 300 }))
             .await;
     }
-    siege.neighbour_is_served().await;
+    attack.neighbour_is_served().await;
     assert_ne!(
-        siege.world.status(&ids[INSTANCES - 1]).await["runtimeStatus"],
+        attack.world.status(&ids[INSTANCES - 1]).await["runtimeStatus"],
         "Completed"
     );
     // All of them are due at once at the next start.
-    siege.world.crash().await;
-    siege.neighbour_is_served().await;
+    attack.world.crash().await;
+    attack.neighbour_is_served().await;
     for id in &ids {
-        assert_eq!(siege.world.output_of(id).await, 30);
+        assert_eq!(attack.world.output_of(id).await, 30);
     }
-    assert!(siege.memory("refused_total", "guests").await > 0.0);
-    siege.end().await;
+    assert!(attack.memory("refused_total", "guests").await > 0.0);
+    attack.end().await;
 }
 
 #[tokio::test]
 async fn calls_without_memory_wait_in_the_history_of_their_instance() {
-    let siege = Siege::begin().await;
+    let attack = Attack::begin().await;
     let load = json!({ "activities": 8_000, "text": "x" });
-    siege.world.begin("BenchFanout", "wide", &load).await;
-    siege.neighbour_is_served().await;
-    assert_eq!(siege.world.output_of("wide").await, 8_000);
-    assert!(siege.memory("refused_total", "calls").await > 0.0);
-    assert!(siege.memory("most_bytes", "calls").await <= siege.memory("limit_bytes", "calls").await);
-    siege.end().await;
+    attack.world.begin("BenchFanout", "wide", &load).await;
+    attack.neighbour_is_served().await;
+    assert_eq!(attack.world.output_of("wide").await, 8_000);
+    assert!(attack.memory("refused_total", "calls").await > 0.0);
+    assert!(attack.memory("most_bytes", "calls").await <= attack.memory("limit_bytes", "calls").await);
+    attack.end().await;
 }
 
 #[tokio::test]
 async fn thousands_of_children_wait_in_the_store_for_their_memory() {
     const CHILDREN: u64 = 2_000;
-    let mut siege = Siege::begin().await;
-    siege.world.begin("HostileSpread", "parent", &json!(CHILDREN)).await;
-    siege.neighbour_is_served().await;
-    siege.world.crash().await;
-    siege.neighbour_is_served().await;
-    assert_eq!(siege.world.output_of("parent").await, CHILDREN);
+    let mut attack = Attack::begin().await;
+    attack.world.begin("HostileSpread", "parent", &json!(CHILDREN)).await;
+    attack.neighbour_is_served().await;
+    attack.world.crash().await;
+    attack.neighbour_is_served().await;
+    assert_eq!(attack.world.output_of("parent").await, CHILDREN);
     // The outstanding tasks of the parent may exceed what is left.
-    let allowed = siege.memory("limit_bytes", "instances").await + 2_000.0 * CHILDREN as f64;
-    assert!(siege.memory("most_bytes", "instances").await <= allowed);
-    siege.end().await;
+    let allowed = attack.memory("limit_bytes", "instances").await + 2_000.0 * CHILDREN as f64;
+    assert!(attack.memory("most_bytes", "instances").await <= allowed);
+    attack.end().await;
+}
+
+#[tokio::test]
+async fn large_results_that_nobody_takes_wait_in_the_store() {
+    let load = json!({ "count": 5_000, "bytes": 900_000 });
+    let attack = Attack::begin().await;
+    attack
+        .withstands("HostileUntakenResults", load, 4, async |attack| {
+            attack.is_scarce("calls").await
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn calls_of_ended_executions_take_no_memory() {
+    let load = json!({ "count": 20_000, "bytes": 0 });
+    let attack = Attack::begin().await;
+    attack
+        .withstands("HostileOutstandingCalls", load, 4, async |attack| {
+            let execution = attack.world.status("attack-3").await["execution"].as_u64();
+            execution >= Some(3) && attack.is_scarce("calls").await
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn large_turns_wait_for_those_that_are_being_written() {
+    let attack = Attack::begin().await;
+    let quota = json!({ "quotas": { "maxStoredBytes": "512MiB" } });
+    let set = attack.world.request(Method::PATCH, "/v1/tenants/default").json(&quota);
+    attack.world.send(set).await.expect(200);
+    let load = json!({ "count": 20, "bytes": 900_000 });
+    attack
+        .withstands("HostileSendsEvents", load, 20, async |attack| {
+            attack.is_scarce("turns").await
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn large_failures_that_are_retried_for_ever_take_little_memory() {
+    let attack = Attack::begin().await;
+    let load = json!({ "count": 100, "bytes": 400_000 });
+    attack
+        .withstands("HostileCallsFailing", load, 5, async |attack| {
+            let history = attack.world.history("attack-0").await;
+            let answer = history.to_string();
+            assert!(answer.len() < 8 << 20, "{} bytes", answer.len());
+            answer.contains("fails on purpose")
+        })
+        .await;
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use self::context::HostContext;
 use self::memory::GuestMemory;
@@ -24,6 +24,7 @@ use super::owner::{ActivityResult, Next, Orchestration, Owner};
 use super::owners::{NewOwner, OWNER_BYTES, Owners};
 use super::recorded_guest::RecordedGuest;
 use super::shared::Shared;
+use super::shares::Slot;
 use crate::memory::{Held, Part};
 use crate::model::{InstanceNumber, Timestamp};
 use crate::store::{StartOutcome, TurnReceipt};
@@ -63,6 +64,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         loading: None,
         memory: GuestMemory::default(),
         turn: None,
+        last_turn_bytes: 0,
         starting_calls: None,
         failures: 0,
         reader: HistoryReader::default(),
@@ -187,10 +189,12 @@ struct Session<'a> {
     /// Whether it has taken a turn since the budget had memory for it.
     has_taken_turn: bool,
     /// Held from before the instance is read until its history is folded.
-    loading: Option<OwnedSemaphorePermit>,
+    loading: Option<Slot>,
     memory: GuestMemory,
     /// What the running turn, or the commit that waits for the writer, takes from the budget.
     turn: Option<Held>,
+    /// What the last turn took, in bytes.
+    last_turn_bytes: u64,
     /// Dropped when the calls that were left out before are started.
     starting_calls: Option<oneshot::Sender<()>>,
     /// Failed commits since the last successful one.
@@ -242,6 +246,7 @@ impl Session<'_> {
                     shared: self.shared,
                     tenant: owner.tenant(),
                     directory: &*directory,
+                    turn_room: self.turn_room(),
                 };
                 let next = owner.next(&context);
                 if let (Some(permit), Ok(next)) = (&permit, &next) {

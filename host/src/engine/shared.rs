@@ -3,15 +3,13 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
 use super::activities::Activities;
 use super::environment::Environment;
 use super::held_tenants::HeldTenants;
 use super::hot_instances::HotInstances;
 use super::left_out::LeftOut;
 use super::options::EngineOptions;
-use super::shares::Gate;
+use super::shares::{Gate, Slots};
 use super::timers::Timers;
 use super::waiters::Waiters;
 use crate::config::ByteSize;
@@ -30,8 +28,8 @@ pub(super) struct Shared {
     /// Instances that have work, but there is no memory for their owners.
     pub left_out: LeftOut,
     /// Bounds the number of instances being loaded at once, so that a start with many instances does not read all of
-    /// them into memory.
-    pub loading: Arc<Semaphore>,
+    /// them into memory. Shared between tenants, because a large instance takes long.
+    pub loading: Slots,
 }
 
 impl Deref for Shared {

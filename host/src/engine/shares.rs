@@ -114,6 +114,7 @@ impl Rate {
 /// Drops the functions of deleted tenants.
 pub(super) struct Follower {
     pub(super) gate: Gate,
+    pub(super) loading: Slots,
     pub(super) slots: Slots,
     pub(super) memory: Memory,
     pub(super) modules: Arc<dyn Modules>,
@@ -122,7 +123,12 @@ pub(super) struct Follower {
 impl Observer for Follower {
     fn changed(&self, tenant: &Tenant) {
         let share = Share::from(&tenant.quotas);
+        let only_weight = Share {
+            weight: share.weight,
+            ..Share::default()
+        };
         self.gate.set_weight(tenant.id, share.weight);
+        self.loading.set_share(tenant.id, only_weight);
         self.memory.set_weight(tenant.id, share.weight);
         self.slots.set_share(tenant.id, share);
     }

@@ -57,6 +57,10 @@ impl OwnerContext for TestWorld {
         1 << 20
     }
 
+    fn turn_room(&self) -> usize {
+        usize::MAX
+    }
+
     fn is_held(&self) -> bool {
         self.held.get()
     }

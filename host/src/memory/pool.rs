@@ -7,7 +7,9 @@
 //! for another one, and no tenant needs a configured share. Weights scale the multiple.
 //!
 //! A request that waits for many bytes is not overtaken by tenants that hold more, except by small ones, which cannot
-//! take what it waits for: so it gets them in the end, and does not stop everybody else until then.
+//! take what it waits for: so it gets them in the end, and does not stop everybody else until then. Nor do bytes that
+//! exceed the limit because they had existed before they were counted: an eighth of the pool is there for small tenants
+//! meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +24,11 @@ const MULTIPLE: u64 = 4;
 /// The weight of a tenant for which none is set.
 const DEFAULT_WEIGHT: u64 = 100;
 
-/// A request after which its tenant would hold at most this fraction of the pool waits for nobody else's request.
+/// A tenant that holds at most this fraction of the pool is small: it waits for nobody else's request.
 const SMALL_FRACTION: u64 = 32;
+
+/// While existing bytes exceed the limit of the pool, all small tenants together may hold this fraction of it.
+const RESERVED_FRACTION: u64 = 8;
 
 /// A part of the budget. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -169,7 +174,7 @@ impl Pool {
     }
 
     /// Takes bytes in any case, for something that already exists. The pool may then hold more than its limit, and
-    /// grants nothing until enough is given back.
+    /// grants nothing until enough is given back, except to tenants that hold little.
     pub fn take_beyond_limit(&self, tenant: TenantId, bytes: u64) -> Held {
         self.lock().add(tenant, bytes);
         self.held(tenant, bytes)
@@ -206,12 +211,16 @@ impl Pool {
         is_waiting(tenant) || state.largest() == Some(tenant)
     }
 
-    /// Whether the pool would grant these bytes again if the tenant, which holds them, gave them back.
+    /// Whether the pool would grant these bytes again if the tenant, which holds them, gave them back. A small tenant
+    /// never has to.
     pub fn would_grant_again(&self, held: &Held) -> bool {
         let state = self.lock();
         let Some(account) = state.tenants.get(&held.tenant) else {
             return true;
         };
+        if state.is_small(account.used, 0) {
+            return true;
+        }
         let others = state.used - held.bytes;
         let free = state.limit.saturating_sub(others);
         if held.bytes > free {
@@ -352,10 +361,17 @@ impl State {
             return true;
         }
         if bytes > self.free() {
-            // Larger than the whole pool.
-            return self.used == 0;
+            // Larger than the whole pool, or of a small tenant.
+            return self.used == 0 || self.used > self.limit && self.has_reserved(used, bytes);
         }
         used == 0 || u128::from(used) + u128::from(bytes) <= threshold(self.free(), weight)
+    }
+
+    /// Whether a small tenant may take bytes although others exceed the limit.
+    fn has_reserved(&self, used: u64, bytes: u64) -> bool {
+        let held = self.tenants.values().map(|account| account.used);
+        let small: u64 = held.filter(|used| self.is_small(*used, 0)).sum();
+        self.is_small(used, bytes) && small.saturating_add(bytes) <= self.limit / RESERVED_FRACTION
     }
 
     fn add(&mut self, tenant: TenantId, bytes: u64) {

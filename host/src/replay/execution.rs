@@ -42,6 +42,8 @@ pub enum Interrupt {
     Diverged(Divergence),
     /// A new turn exceeded a limit.
     Limit(Failure),
+    /// The decisions of a new turn exceed the memory that the host has for them. They would be of this size in bytes.
+    NoRoom(usize),
     /// The guest waits although nothing is outstanding.
     WaitsForNothing,
     /// A scheduling import was called outside a turn (from `describe` or start-up code).
@@ -214,6 +216,11 @@ impl Execution {
             budget,
             ..TurnState::new(now)
         });
+    }
+
+    /// Stops the guest when the decisions of the turn exceed this many bytes.
+    pub(super) fn limit_decisions(&mut self, room: usize) {
+        self.turn.as_mut().expect("a turn is running").room = room;
     }
 
     fn start_turn(&mut self, turn: TurnState) {
@@ -544,8 +551,10 @@ impl Execution {
         } else {
             None
         };
+        let (bytes, room) = (turn.decision_bytes, turn.room);
         match exceeded {
             Some(message) => Err(self.stop(Interrupt::Limit(Failure::new(types::LIMIT, message).permanent()))),
+            None if bytes > room => Err(self.stop(Interrupt::NoRoom(bytes))),
             None => Ok(()),
         }
     }

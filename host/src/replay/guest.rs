@@ -66,6 +66,13 @@ pub enum HostUnavailable {
         /// What the guest would hold after it has grown, in bytes.
         needed: u64,
     },
+    /// The memory budget of the host has no bytes for the decisions of the turn. The caller takes as many as they need
+    /// and tries again.
+    #[error("the host has no memory for decisions of {needed} bytes now")]
+    NoTurnMemory {
+        /// The size of the decisions until the turn was stopped, in bytes.
+        needed: usize,
+    },
     /// The module cannot be loaded: its bytes are gone or this host cannot compile them.
     #[error("the module cannot be loaded: {0}")]
     Module(String),

@@ -29,6 +29,8 @@ pub struct Delivery<'a> {
     pub until: Place,
     /// How many events the turn may take.
     pub budget: EventBudget,
+    /// How many bytes of decisions the host has memory for.
+    pub room: usize,
 }
 
 /// How many events, and how many bytes of them, a turn may still take. The last event may exceed the bytes. Bounds the
@@ -186,6 +188,7 @@ impl<G: Guest> Player<G> {
                 pending: &mut PendingEvents::default(),
                 until: Place::Own,
                 budget: EventBudget::default(),
+                room: usize::MAX,
             },
         )
     }
@@ -202,11 +205,18 @@ impl<G: Guest> Player<G> {
             pending,
             until,
             budget,
+            room,
         } = delivery;
         self.execution
             .begin_turn(at, arrivals, std::mem::take(pending), until, budget);
+        self.execution.limit_decisions(room);
         let resumed = self.guest.resume(&mut self.execution, Budget::Turn);
-        let ran = match resumed {
+        let interrupt = self.execution.take_interrupt();
+        let ran = match (resumed, &interrupt) {
+            (Ok(_), Some(Interrupt::NoRoom(needed))) => Err(HostUnavailable::NoTurnMemory { needed: *needed }),
+            (resumed, _) => resumed,
+        };
+        let ran = match ran {
             Ok(ran) => ran,
             Err(trouble) => {
                 let end = self.execution.end_turn();
@@ -215,7 +225,9 @@ impl<G: Guest> Player<G> {
                 return Err(trouble);
             }
         };
-        let failure = match self.execution.take_interrupt() {
+        // The host has memory for the end of an execution.
+        self.execution.limit_decisions(usize::MAX);
+        let failure = match interrupt {
             None => match (&ran.progress, self.finish(&ran.progress)) {
                 (Progress::Broke(failure), _) => Some(failure.clone()),
                 (_, Err(interrupt)) => {
@@ -279,6 +291,7 @@ fn stopped(interrupt: Interrupt) -> Failure {
             Failure::new(types::WAITS_FOR_NOTHING, message).permanent()
         }
         Interrupt::OutsideTurn => Failure::new(types::TRAP, "a scheduling call was made outside a turn").permanent(),
+        Interrupt::NoRoom(_) => unreachable!("such a turn is run again"),
         Interrupt::Diverged(_) => unreachable!("a new turn has no record to differ from"),
     }
 }

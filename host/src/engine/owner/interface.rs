@@ -27,6 +27,8 @@ pub trait OwnerContext {
     fn max_history_bytes(&self) -> u64;
     /// The maximum size of one execution's log, in bytes.
     fn max_log_bytes(&self) -> u64;
+    /// How many bytes of decisions there is memory for.
+    fn turn_room(&self) -> usize;
     /// Whether the tenant's instances are held: they take no turns, and what arrives is kept for later.
     fn is_held(&self) -> bool;
 }

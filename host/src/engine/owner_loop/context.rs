@@ -11,6 +11,7 @@ pub(super) struct HostContext<'a> {
     pub(super) shared: &'a Shared,
     pub(super) tenant: TenantId,
     pub(super) directory: &'a dyn Directory,
+    pub(super) turn_room: usize,
 }
 
 impl OwnerContext for HostContext<'_> {
@@ -42,6 +43,10 @@ impl OwnerContext for HostContext<'_> {
 
     fn max_log_bytes(&self) -> u64 {
         self.shared.tenancy.max_log_bytes(self.tenant)
+    }
+
+    fn turn_room(&self) -> usize {
+        self.turn_room
     }
 
     fn is_held(&self) -> bool {

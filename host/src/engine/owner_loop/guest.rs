@@ -59,9 +59,7 @@ impl Session<'_> {
                     pause(self.shared).await;
                 }
             }
-            Err(trouble @ (HostUnavailable::NoRoom(_) | HostUnavailable::NoMemory { .. })) => {
-                self.trouble(owner, &trouble).await
-            }
+            Err(trouble) => self.trouble(owner, &trouble).await,
         }
     }
 
@@ -72,10 +70,16 @@ impl Session<'_> {
             // The next guest waits until it can take that much.
             self.memory.needs(*needed, self.shared.options.observable.memory_bytes);
         }
+        if let HostUnavailable::NoTurnMemory { needed } = trouble {
+            self.turn_needs(*needed);
+        }
         if owner.is_not_stored() {
             owner.turn_later();
-        } else if matches!(trouble, HostUnavailable::NoMemory { .. }) {
-            // It waits for memory before the next guest is created.
+        } else if matches!(
+            trouble,
+            HostUnavailable::NoMemory { .. } | HostUnavailable::NoTurnMemory { .. }
+        ) {
+            // It waits for memory before the next guest is created, or before its turn.
         } else {
             self.make_room(trouble).await;
         }

@@ -75,8 +75,7 @@ impl Session<'_> {
         mailbox: &Mailbox,
     ) -> Option<GuestOwner> {
         let (shared, instance) = (self.shared, self.instance);
-        let loading = shared.loading.clone().acquire_owned().await;
-        self.loading = Some(loading.expect("the semaphore is never closed"));
+        self.loading = Some(shared.loading.acquire_for(self.active.tenant()).await);
         loop {
             // Messages that were dropped until now are stored; the next read returns them.
             mailbox.take_missed();

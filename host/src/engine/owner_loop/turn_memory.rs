@@ -1,17 +1,25 @@
 //! Takes the memory of turns from the budget of the host, from before they run until they are written.
 //!
-//! How much a turn decides is unknown before it runs. So a turn takes a little in advance, and its true size afterwards,
-//! beyond the tenant's share if it must be. No turn of the tenant runs until its turns on their way to the writer are
-//! within its share again. At most as many turns as there are guest threads exceed it at once.
+//! How much a turn decides is unknown before it runs. So it takes as much in advance as the last turn of its instance
+//! took, and its true size afterwards. A turn that is about to decide much more than it has taken is dropped, and takes
+//! more before it runs again.
 
 use super::{GuestOwner, Session};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::shares::TurnPermit;
-use crate::memory::Part;
+use crate::memory::{Held, Part};
 use crate::store::TurnCommit;
 
-/// What a turn takes before it runs, in bytes.
+/// What a turn takes before it runs at least, in bytes.
 const IN_ADVANCE: u64 = 16 << 10;
+
+/// Decisions of this size need no memory in advance, in bytes: as many turns as there are guest threads exceed the limit
+/// by a few times as much.
+const SMALL: usize = 512 << 10;
+
+/// The memory that decisions take until they are written, relative to their size: they are sent in messages or stored
+/// as calls as well, and encoded.
+const COPIES: u64 = 4;
 
 impl Session<'_> {
     /// Waits before a turn, until the tenant's turns on their way to the writer leave room for another one and it is the
@@ -19,10 +27,12 @@ impl Session<'_> {
     /// while there was no room or the host shuts down; then the owner decides again what to do.
     pub(super) async fn permit(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<TurnPermit> {
         let (tenant, pool) = (owner.tenant(), self.shared.memory.part(Part::Turns));
+        // A very large turn takes the rest beyond the limit, instead of waiting until all others are written.
+        let in_advance = self.last_turn_bytes.min(pool.limit() / 4 * 3).max(IN_ADVANCE);
         loop {
             let held = tokio::select! {
                 biased;
-                held = pool.take(tenant, IN_ADVANCE) => held,
+                held = pool.take(tenant, in_advance) => held,
                 mail = mailbox.recv() => {
                     if let Some(mail) = mail {
                         self.receive(owner, mail);
@@ -43,9 +53,23 @@ impl Session<'_> {
         }
     }
 
+    /// How many bytes of decisions the turn has memory for. A step without a permit runs no turn.
+    pub(super) fn turn_room(&self) -> usize {
+        let held = self.turn.as_ref().map_or(u64::MAX, Held::bytes);
+        usize::try_from(held / COPIES).unwrap_or(usize::MAX).max(SMALL)
+    }
+
+    /// Notes that a turn was dropped because its decisions would have had this size.
+    pub(super) fn turn_needs(&mut self, decisions: usize) {
+        let most = self.shared.options.turn_limits.decision_bytes;
+        let next = decisions.saturating_mul(4).min(most).max(decisions);
+        self.last_turn_bytes = next as u64 * COPIES;
+    }
+
     /// Counts a turn that waits for the writer.
     pub(super) fn count_turn(&mut self, commit: &TurnCommit) {
         let bytes = commit.bytes().max(IN_ADVANCE);
+        self.last_turn_bytes = bytes;
         match &mut self.turn {
             Some(held) => held.resize(bytes),
             None => {

@@ -85,6 +85,11 @@ impl Slots {
         }
     }
 
+    /// Waits for a slot that belongs to no function.
+    pub(in crate::engine) async fn acquire_for(&self, tenant: TenantId) -> Slot {
+        self.line_up(tenant, None).await
+    }
+
     /// Joins the queue. Does not give out slots.
     pub(super) fn line_up(&self, tenant: TenantId, function: Option<&FunctionName>) -> QueuedSlot {
         let (give, given) = oneshot::channel();

@@ -66,7 +66,7 @@ fn a_request_for_more_than_the_pool_is_granted_alone() {
     assert!(large.as_mut().now_or_never().is_none());
     drop(small);
     let large = large.now_or_never().unwrap();
-    assert!(pool.try_take(B, 1).is_none());
+    assert!(pool.try_take(B, 20).is_none());
     drop(large);
     assert!(pool.try_take(B, 1).is_some());
 }
@@ -147,7 +147,7 @@ fn what_was_granted_would_be_granted_again_until_others_take_more() {
 fn existing_bytes_are_counted_beyond_the_limit() {
     let pool = Pool::new(100);
     let mut held = pool.take_beyond_limit(A, 150);
-    assert!(pool.try_take(B, 1).is_none());
+    assert!(pool.try_take(B, 20).is_none());
     held.resize(50);
     assert!(pool.try_take(B, 1).is_some());
     held.resize(60);
@@ -162,6 +162,19 @@ fn existing_bytes_are_counted_beyond_the_limit() {
             waiting: 0
         }
     );
+}
+
+#[test]
+fn small_tenants_take_bytes_while_others_exceed_the_limit() {
+    let pool = Pool::new(3_200);
+    let _beyond = pool.take_beyond_limit(A, 10_000);
+    let little = pool.try_take(B, 100).unwrap();
+    assert!(pool.would_grant_again(&little));
+    assert!(pool.try_take(B, 1).is_none(), "it would not be small");
+    assert!(pool.try_take(A, 1).is_none());
+    let others: Vec<_> = (10..13).map(|tenant| pool.try_take(TenantId(tenant), 100)).collect();
+    assert!(others.iter().all(Option::is_some));
+    assert!(pool.try_take(C, 1).is_none(), "an eighth is taken");
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(super) struct TurnState {
     pub(super) budget: EventBudget,
     pub(super) decisions: Vec<Decision>,
     pub(super) decision_bytes: usize,
+    /// How many bytes of decisions the host has memory for.
+    pub(super) room: usize,
     pub(super) logs: Vec<LogLine>,
     pub(super) log_bytes: usize,
     pub(super) dropped_logs: u64,
@@ -60,6 +62,7 @@ impl TurnState {
             budget: EventBudget::default(),
             decisions: Vec::new(),
             decision_bytes: 0,
+            room: usize::MAX,
             logs: Vec::new(),
             log_bytes: 0,
             dropped_logs: 0,

@@ -7,7 +7,9 @@ use crate::model::{
     ActivityOptions, Arrival, Decision, EventName, Failure, FromStored, InstanceId, Payload, RetryPolicy,
     SubOrchestrationOptions, TaskId, Timestamp, failure::types,
 };
-use crate::replay::{ReplayError, TurnLimits, decisions::describe};
+use crate::replay::{
+    Delivery, EventBudget, HostUnavailable, PendingEvents, Place, ReplayError, TurnLimits, decisions::describe,
+};
 
 fn call(name: &str) -> Op {
     Op::Call(name.into())
@@ -275,6 +277,27 @@ fn the_names_in_a_retry_policy_count_as_bytes_of_the_turn() {
     let turn = player.advance(Timestamp(1), vec![begin()]).unwrap();
     let failure = Failure::new("windlass.limit", "the decisions of a turn may hold 1000 bytes").permanent();
     assert_eq!(turn.turn.decisions, [Decision::Fail { failure }]);
+}
+
+#[test]
+fn a_turn_whose_decisions_have_no_memory_never_happened() {
+    let strands: Vec<Vec<Op>> = (0..5).map(|_| vec![call("a")]).collect();
+    let mut pending = PendingEvents::default();
+    let mut run = |room| {
+        let delivery = Delivery {
+            arrivals: vec![(Place::Own, begin())],
+            pending: &mut pending,
+            until: Place::Own,
+            budget: EventBudget::default(),
+            room,
+        };
+        player(&strands).deliver(Timestamp(1), delivery)
+    };
+    let Err(HostUnavailable::NoTurnMemory { needed }) = run(100) else {
+        panic!("there is no memory for five calls")
+    };
+    assert!((101..200).contains(&needed), "{needed}");
+    assert_eq!(run(1_000).unwrap().turn.decisions.len(), 5);
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl Instance {
         let new = player.deliver(
             Timestamp(1_000),
             Delivery {
+                room: usize::MAX,
                 arrivals,
                 pending: &mut self.pending,
                 until: Place::Own,

@@ -35,7 +35,7 @@ impl<G: Guest> Orchestration<G> {
         if behind >= TOLERATED_BEHIND {
             gathered.arrive(Place::Own, Arrival::ClockBehind { by_ms: millis(behind) });
         }
-        match self.deliver(at, &mut gathered) {
+        match self.deliver(at, &mut gathered, context.turn_room()) {
             Ok(new_turn) => Ok(RunOutcome::Changed(Box::new(
                 self.record(new_turn, gathered, instance, context),
             ))),
@@ -49,12 +49,13 @@ impl<G: Guest> Orchestration<G> {
     }
 
     /// Runs the guest until it waits.
-    fn deliver(&mut self, at: Timestamp, gathered: &mut Gathered) -> Result<NewTurn, HostUnavailable> {
+    fn deliver(&mut self, at: Timestamp, gathered: &mut Gathered, room: usize) -> Result<NewTurn, HostUnavailable> {
         let delivery = Delivery {
             arrivals: std::mem::take(&mut gathered.arrivals),
             pending: self.events.for_turn(),
             until: gathered.until,
             budget: EVENT_BUDGET,
+            room,
         };
         let player = self.execution.player.as_mut().expect("the guest was asked for");
         player.deliver(at, delivery)
