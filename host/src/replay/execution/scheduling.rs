@@ -280,7 +280,7 @@ impl Execution {
             }
             None => {
                 // The event was delivered but not taken. `wait` may not have returned the completion yet.
-                self.ready.retain(|completion| completion.task != task);
+                self.ready.remove(task);
                 if let Some(next) = self.events.give_back(task) {
                     self.settle(next, Ok(Payload::null()));
                 }
