@@ -204,13 +204,15 @@ impl Catalogue {
         functions.get(&tenant).cloned().unwrap_or_default()
     }
 
-    /// The current function of this name that accepts the input: its version and the default options of its calls.
+    /// The current function of this name that accepts the input: its version and the default options of its calls. Adds
+    /// the cost of the check to `fuel`.
     fn check(
         &self,
         tenant: TenantId,
         kind: FunctionKind,
         name: &FunctionName,
         input: &Payload,
+        fuel: &mut u64,
     ) -> Result<(ModuleNumber, ActivityOptions), Problem> {
         let functions = self.functions(tenant);
         let function = functions.find(kind, name).ok_or_else(|| Problem::Unknown {
@@ -218,7 +220,7 @@ impl Catalogue {
         })?;
         if let Some(schema) = &function.input {
             let key = SchemaKey::Input(function.module, kind, name.clone());
-            let checked = self.schemas.validate(tenant, key, schema, input);
+            let checked = self.schemas.validate(tenant, key, schema, input, fuel);
             checked.map_err(Problem::Input)?;
         }
         Ok((function.module, function.defaults.clone()))
@@ -325,7 +327,7 @@ impl Catalogue {
     /// # Errors
     /// If there is no such function or the input does not fit its schema.
     pub fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
-        match self.check(tenant, FunctionKind::Orchestration, name, input) {
+        match self.check(tenant, FunctionKind::Orchestration, name, input, &mut 0) {
             Ok((module, _)) => Ok(module),
             Err(Problem::Unknown { near }) => Err(StartError::UnknownFunction {
                 name: name.clone(),
@@ -526,16 +528,21 @@ struct TenantDirectory {
 }
 
 impl Directory for TenantDirectory {
-    fn activity(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedActivity, Failure> {
+    fn activity(&self, name: &FunctionName, input: &Payload, fuel: &mut u64) -> Result<ResolvedActivity, Failure> {
         const KIND: FunctionKind = FunctionKind::Activity;
-        let found = self.catalogue.check(self.tenant, KIND, name, input);
+        let found = self.catalogue.check(self.tenant, KIND, name, input, fuel);
         let (module, defaults) = found.map_err(|problem| problem.into_failure(KIND, name))?;
         Ok(ResolvedActivity { module, defaults })
     }
 
-    fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure> {
+    fn orchestration(
+        &self,
+        name: &FunctionName,
+        input: &Payload,
+        fuel: &mut u64,
+    ) -> Result<ResolvedOrchestration, Failure> {
         const KIND: FunctionKind = FunctionKind::Orchestration;
-        let found = self.catalogue.check(self.tenant, KIND, name, input);
+        let found = self.catalogue.check(self.tenant, KIND, name, input, fuel);
         let (module, _) = found.map_err(|problem| problem.into_failure(KIND, name))?;
         Ok(ResolvedOrchestration { module })
     }

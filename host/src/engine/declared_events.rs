@@ -46,6 +46,8 @@ impl DeclaredEvents {
             return Ok(());
         };
         let key = SchemaKey::Event(declared.module, name.0, name.1);
-        declared.schemas.validate(declared.tenant, key, schema, &event.payload)
+        declared
+            .schemas
+            .validate(declared.tenant, key, schema, &event.payload, &mut 0)
     }
 }

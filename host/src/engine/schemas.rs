@@ -43,6 +43,9 @@ struct Entry {
     _memory: Held,
 }
 
+/// The fuel of a visit of a schema to a part of a value: about what a guest uses in the same time.
+const FUEL_PER_VISIT: u64 = 20;
+
 /// What is taken for a schema besides its own estimate, in bytes.
 const ENTRY_BYTES: u64 = 1 << 10;
 
@@ -55,8 +58,8 @@ impl Schemas {
         }
     }
 
-    /// Validates a payload. The schema was checked at upload; one that this host cannot compile any more accepts
-    /// everything.
+    /// Validates a payload, and adds the cost to `fuel`. The schema was checked at upload; one that this host cannot
+    /// compile any more accepts everything.
     ///
     /// # Errors
     /// Where and why the payload does not match.
@@ -66,18 +69,22 @@ impl Schemas {
         key: SchemaKey,
         schema: &str,
         payload: &Payload,
+        fuel: &mut u64,
     ) -> Result<(), Violation> {
-        match self.compiled(tenant, key, schema) {
-            Some(schema) => schema.validate(payload),
-            None => Ok(()),
-        }
+        let Some(schema) = self.compiled(tenant, key, schema, fuel) else {
+            return Ok(());
+        };
+        let check = schema.check(payload);
+        charge(fuel, check.visits());
+        check.run()
     }
 
-    fn compiled(&self, tenant: TenantId, key: SchemaKey, schema: &str) -> Option<Arc<SchemaValidator>> {
+    fn compiled(&self, tenant: TenantId, key: SchemaKey, schema: &str, fuel: &mut u64) -> Option<Arc<SchemaValidator>> {
         if let Some(known) = self.lock().use_again(&key) {
             return known;
         }
         let compiled = SchemaValidator::compile(schema).ok().map(Arc::new);
+        charge(fuel, compiled.as_ref().map_or(0, |schema| schema.compile_visits()));
         let bytes = ENTRY_BYTES + compiled.as_ref().map_or(0, |schema| schema.bytes());
         if let Some(memory) = self.memory(tenant, bytes) {
             self.lock().keep(tenant, key, compiled.clone(), memory);
@@ -100,6 +107,11 @@ impl Schemas {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Adds the cost of so many visits.
+fn charge(fuel: &mut u64, visits: u64) {
+    *fuel = fuel.saturating_add(visits.saturating_mul(FUEL_PER_VISIT));
 }
 
 impl Kept {
@@ -156,17 +168,33 @@ mod tests {
         let bytes = ENTRY_BYTES + SchemaValidator::compile(schema).unwrap().bytes();
         // A tenant gets four fifths.
         let schemas = Schemas::new(Pool::new(bytes * 5 / 2 + 5));
-        let compiled = |number| schemas.compiled(TENANT, key(number), schema).unwrap();
+        let compiled = |number| schemas.compiled(TENANT, key(number), schema, &mut 0).unwrap();
         let first = compiled(1);
         compiled(2);
         assert!(Arc::ptr_eq(&first, &compiled(1)));
         compiled(3);
         assert_eq!(kept(&schemas), [key(1), key(3)], "2 was used longest ago");
         let payload = Payload::parse("7", 10).unwrap();
-        assert!(schemas.validate(TENANT, key(3), schema, &payload).is_err());
+        assert!(schemas.validate(TENANT, key(3), schema, &payload, &mut 0).is_err());
         // The other tenant holds nothing, so the first one gives way.
-        schemas.compiled(TenantId(2), key(4), schema);
+        schemas.compiled(TenantId(2), key(4), schema, &mut 0);
         assert_eq!(kept(&schemas), [key(3), key(4)]);
+    }
+
+    #[test]
+    fn a_check_costs_fuel_in_proportion_and_compiling_costs_once() {
+        let schemas = Schemas::new(Pool::new(1 << 30));
+        let schema = r#"{"items": {"type": "integer"}}"#;
+        let fuel = |count: usize| {
+            let payload = Payload::parse(&format!("[{}1]", "1,".repeat(count)), usize::MAX).unwrap();
+            let mut fuel = 0;
+            let checked = schemas.validate(TENANT, key(1), schema, &payload, &mut fuel);
+            assert_eq!(checked, Ok(()));
+            fuel
+        };
+        let (first, again, long) = (fuel(10), fuel(10), fuel(10_000));
+        assert!(first > 2 * again, "{first}, {again}");
+        assert!((500 * again..1_500 * again).contains(&long), "{again}, {long}");
     }
 
     #[test]
@@ -175,10 +203,10 @@ mod tests {
         let _all = schemas.pool.take_beyond_limit(TENANT, 100);
         let payload = Payload::parse("7", 10).unwrap();
         for _ in 0..2 {
-            let checked = schemas.validate(TENANT, key(1), r#"{"type": "string"}"#, &payload);
+            let checked = schemas.validate(TENANT, key(1), r#"{"type": "string"}"#, &payload, &mut 0);
             assert!(checked.is_err());
         }
-        assert_eq!(schemas.validate(TENANT, key(2), "not JSON", &payload), Ok(()));
+        assert_eq!(schemas.validate(TENANT, key(2), "not JSON", &payload, &mut 0), Ok(()));
         assert_eq!(kept(&schemas), []);
     }
 }

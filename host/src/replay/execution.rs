@@ -127,6 +127,8 @@ pub struct Execution {
     continue_as_new: Option<Payload>,
     turn: Option<TurnState>,
     interrupt: Option<Interrupt>,
+    /// The fuel of checks that [`take_fuel`](Self::take_fuel) has not returned yet.
+    fuel: u64,
 }
 
 /// The size of a history that the guest may see. It does not depend on when the turns ran.
@@ -170,6 +172,7 @@ impl Execution {
             continue_as_new: None,
             turn: None,
             interrupt: None,
+            fuel: 0,
         }
     }
 
@@ -383,6 +386,11 @@ impl Execution {
             message: message.to_owned(),
         };
         turn.logs.push(line);
+    }
+
+    /// The fuel that checks of inputs have cost since the last call. Replay checks nothing.
+    pub fn take_fuel(&mut self) -> u64 {
+        std::mem::take(&mut self.fuel)
     }
 
     // ---- for the guest: waiting ----

@@ -159,7 +159,7 @@ impl Guests for ScriptedGuests {
     }
 
     fn to_start(&self, _: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
-        match Functions(self.programs.clone()).orchestration(name, input) {
+        match Functions(self.programs.clone()).orchestration(name, input, &mut 0) {
             Ok(found) => Ok(found.module),
             Err(_) => Err(StartError::UnknownFunction {
                 name: name.clone(),
@@ -287,7 +287,7 @@ impl Functions {
 }
 
 impl Directory for Functions {
-    fn activity(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+    fn activity(&self, name: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedActivity, Failure> {
         if name.as_str() == "nowhere" {
             return Err(Self::unknown());
         }
@@ -297,7 +297,7 @@ impl Directory for Functions {
         })
     }
 
-    fn orchestration(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedOrchestration, Failure> {
+    fn orchestration(&self, name: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedOrchestration, Failure> {
         let known = self.0.iter().any(|program| program.name == *name);
         match known {
             true => Ok(ResolvedOrchestration { module: ORCHESTRATIONS }),
