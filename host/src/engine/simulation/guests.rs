@@ -158,14 +158,20 @@ impl Guests for ScriptedGuests {
         Arc::new(Functions(self.programs.clone()))
     }
 
-    fn to_start(&self, _: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
-        match Functions(self.programs.clone()).orchestration(name, input, &mut 0) {
-            Ok(found) => Ok(found.module),
-            Err(_) => Err(StartError::UnknownFunction {
+    fn to_start<'a>(
+        &'a self,
+        _: TenantId,
+        name: &'a FunctionName,
+        input: &'a Payload,
+    ) -> BoxFuture<'a, Result<ModuleNumber, StartError>> {
+        let found = Functions(self.programs.clone()).orchestration(name, input, &mut 0);
+        let found = found
+            .map(|found| found.module)
+            .map_err(|_| StartError::UnknownFunction {
                 name: name.clone(),
                 near: Vec::new(),
-            }),
-        }
+            });
+        Box::pin(async { found })
     }
 
     fn orchestrator<'a>(
