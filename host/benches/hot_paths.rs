@@ -53,14 +53,14 @@ impl Guest for Chain {
 struct Functions;
 
 impl Directory for Functions {
-    fn activity(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+    fn activity(&self, _: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedActivity, Failure> {
         Ok(ResolvedActivity {
             module: ModuleNumber(1),
             defaults: ActivityOptions::default(),
         })
     }
 
-    fn orchestration(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedOrchestration, Failure> {
+    fn orchestration(&self, _: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedOrchestration, Failure> {
         Ok(ResolvedOrchestration {
             module: ModuleNumber(1),
         })

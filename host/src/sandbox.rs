@@ -22,6 +22,7 @@ mod describe;
 mod description;
 mod egress;
 mod engine;
+mod host_fuel;
 mod images;
 mod imports;
 mod limits;
@@ -282,6 +283,7 @@ impl Sandbox {
         let turn = Allowance {
             fuel: options.turn_fuel,
             epochs: engine::epochs(options.turn_timeout),
+            charges_host: true,
         };
         let limiter = MemoryLimiter::new(memory_bytes).taking_from(memory);
         Ok(OrchestratorGuest::new(code.clone(), limits, limiter, turn))

@@ -22,6 +22,8 @@ use keywords::{Format, Types};
 use pattern::{DFA_CACHE_BYTES, MAX_NFA_BYTES};
 use survey::Surveyed;
 
+pub use survey::PatternWork;
+
 /// Maximum length of a schema, in bytes.
 const MAX_SCHEMA_BYTES: usize = 256 << 10;
 /// Maximum cost of validating one value, in visits of a schema to a part of the value. This many take about a second.
@@ -35,12 +37,29 @@ const MAX_EXPLANATION_BYTES: u64 = 16 << 20;
 /// Maximum length of a message that quotes the value, in bytes. A longer message says "value" instead.
 const MAX_QUOTING_MESSAGE_BYTES: usize = 300;
 
+/// Bytes of a payload that are parsed in the time of a visit.
+const PAYLOAD_BYTES_PER_VISIT: u64 = 2;
+/// Estimated bytes of a schema that are compiled in the time of a visit.
+const COMPILED_BYTES_PER_VISIT: u64 = 2;
+/// Work on patterns in the time of a visit.
+const PATTERN_WORK_PER_VISIT: u64 = 12;
+
 /// A compiled schema.
 #[derive(Debug)]
 pub struct SchemaValidator {
     validator: Validator,
     cost: CostTable,
     bytes: u64,
+    compile_visits: u64,
+}
+
+/// A value and a schema, before the value is validated.
+#[derive(Debug)]
+pub struct Check<'s> {
+    schema: &'s SchemaValidator,
+    value: Result<Value, Violation>,
+    cost: Cost,
+    payload_bytes: u64,
 }
 
 /// Why a schema is rejected.
@@ -80,6 +99,14 @@ impl SchemaValidator {
     /// # Errors
     /// Why the schema is rejected. The text is a continuation of "the schema".
     pub fn compile(schema: &str) -> Result<Self, SchemaError> {
+        Self::compile_within(schema, &mut PatternWork::default())
+    }
+
+    /// Compiles a schema of several that share the work on patterns.
+    ///
+    /// # Errors
+    /// Like [`compile`](Self::compile).
+    pub fn compile_within(schema: &str, pattern_work: &mut PatternWork) -> Result<Self, SchemaError> {
         if schema.len() > MAX_SCHEMA_BYTES {
             return Err(SchemaError::TooLong {
                 bytes: schema.len(),
@@ -87,7 +114,7 @@ impl SchemaValidator {
             });
         }
         let schema: Value = serde_json::from_str(schema).map_err(|error| SchemaError::NotJson(error.to_string()))?;
-        let surveyed = Surveyed::of(&schema).map_err(SchemaError::Unsupported)?;
+        let surveyed = Surveyed::of(&schema, pattern_work).map_err(SchemaError::Unsupported)?;
         let patterns = PatternOptions::regex()
             .size_limit(MAX_NFA_BYTES)
             .dfa_size_limit(DFA_CACHE_BYTES);
@@ -102,7 +129,13 @@ impl SchemaValidator {
             validator,
             cost: CostTable::of(&surveyed),
             bytes: surveyed.bytes,
+            compile_visits: surveyed.bytes / COMPILED_BYTES_PER_VISIT + surveyed.pattern_work / PATTERN_WORK_PER_VISIT,
         })
+    }
+
+    /// What it cost to compile the schema, in visits.
+    pub const fn compile_visits(&self) -> u64 {
+        self.compile_visits
     }
 
     /// An estimate of the memory that the compiled schema takes, in bytes.
@@ -115,26 +148,61 @@ impl SchemaValidator {
     /// # Errors
     /// The first part that does not match, or that the value is too large to be validated with this schema.
     pub fn validate(&self, payload: &Payload) -> Result<(), Violation> {
-        let value = payload.to_value().map_err(|error| {
-            Violation::of_whole(format!("cannot be checked by the schema of the function: {error}"))
-        })?;
-        let Cost {
-            visits,
-            nesting,
-            explanation_bytes,
-        } = self.cost.of_value(&value);
-        if visits > MAX_VISITS || nesting > MAX_NESTED_QUESTIONS {
+        self.check(payload).run()
+    }
+
+    /// Parses a value and estimates the cost of validating it.
+    pub fn check(&self, payload: &Payload) -> Check<'_> {
+        let value = payload
+            .to_value()
+            .map_err(|error| Violation::of_whole(format!("cannot be checked by the schema of the function: {error}")));
+        Check {
+            schema: self,
+            cost: value
+                .as_ref()
+                .map(|value| self.cost.of_value(value))
+                .unwrap_or_default(),
+            value,
+            payload_bytes: payload.bytes(),
+        }
+    }
+}
+
+impl Check<'_> {
+    /// The maximum cost in visits, which take about 20 nanoseconds each. Includes the cost of parsing the value.
+    pub fn visits(&self) -> u64 {
+        let parsing = self.payload_bytes / PAYLOAD_BYTES_PER_VISIT;
+        if self.is_too_large() {
+            return parsing;
+        }
+        parsing + self.cost.visits
+    }
+
+    /// Whether the value is refused instead of validated.
+    const fn is_too_large(&self) -> bool {
+        self.cost.visits > MAX_VISITS || self.cost.nesting > MAX_NESTED_QUESTIONS
+    }
+
+    /// Validates the value.
+    ///
+    /// # Errors
+    /// The first part that does not match, or that the value is too large to be validated with this schema.
+    pub fn run(self) -> Result<(), Violation> {
+        let is_too_large = self.is_too_large();
+        let value = self.value?;
+        if is_too_large {
             return Err(Violation::of_whole(
                 "is too large or too deeply nested to be checked by the schema of the function",
             ));
         }
-        if explanation_bytes > MAX_EXPLANATION_BYTES {
-            let is_valid = self.validator.is_valid(&value);
+        let validator = &self.schema.validator;
+        if self.cost.explanation_bytes > MAX_EXPLANATION_BYTES {
+            let is_valid = validator.is_valid(&value);
             return is_valid.then_some(()).ok_or_else(|| {
                 Violation::of_whole("does not match the schema of the function, and is too large to find out where")
             });
         }
-        self.validator.validate(&value).map_err(|error| Violation {
+        validator.validate(&value).map_err(|error| Violation {
             path: error.instance_path().to_string(),
             message: short(&error),
         })

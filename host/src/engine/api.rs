@@ -67,9 +67,12 @@ pub enum StartError {
     /// The tenant was deleted in the meantime.
     #[error("the tenant was deleted")]
     TenantGone,
-    /// Too many activity calls are waiting already.
+    /// Too many activity calls are waiting already, or the checks of many tenants' inputs.
     #[error("the host is overloaded")]
     Overloaded,
+    /// The checks of the tenant's inputs take all its places.
+    #[error("too many inputs and events of the tenant are being checked")]
+    TooManyChecks,
     /// A quota does not allow another start, now or at all.
     #[error(transparent)]
     Quota(#[from] Exceeded),
@@ -130,6 +133,12 @@ pub enum MessageError {
     /// The instance has ended.
     #[error("the instance has ended: it is {0}")]
     Ended(InstanceStatus),
+    /// The checks of many tenants' events take all places.
+    #[error("the host is overloaded")]
+    Overloaded,
+    /// The checks of the tenant's events take all its places.
+    #[error("too many inputs and events of the tenant are being checked")]
+    TooManyChecks,
     /// A quota does not allow the event.
     #[error(transparent)]
     Quota(#[from] Exceeded),

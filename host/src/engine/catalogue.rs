@@ -3,7 +3,7 @@
 //! Connects the stored modules with the sandbox. New turns look up functions here; replay and attempts load the exact
 //! version that a history names.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -11,10 +11,11 @@ use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use super::api::{PutModuleError, StartError, StoredModule};
+use super::check_places::NoPlace;
 use super::declared_events::DeclaredEvents;
 use super::guests::{ActivityCode, AnyGuest, Guests, Modules};
 use super::lru_cache::{Limits, LruCache};
-use super::schemas::{SchemaKey, Schemas};
+use super::schemas::{CheckLimits, NotChecked, SchemaKey, Schemas};
 use crate::clock::Clock;
 use crate::config::ByteSize;
 use crate::memory::{Held, Memory, Part};
@@ -188,6 +189,8 @@ impl Catalogue {
 
     async fn refresh(&self, tenant: TenantId) -> Result<(), store::Error> {
         let modules = self.store.current_modules(tenant).await?;
+        let versions = modules.iter().map(|module| module.number).collect();
+        self.schemas.keep_only(tenant, &versions);
         let functions = Arc::new(Functions {
             declare_events: self.store.declares_events(tenant).await?,
             ..Functions::of(&modules)
@@ -204,13 +207,15 @@ impl Catalogue {
         functions.get(&tenant).cloned().unwrap_or_default()
     }
 
-    /// The current function of this name that accepts the input: its version and the default options of its calls.
+    /// The current function of this name that accepts the input: its version and the default options of its calls. Adds
+    /// the cost of the check to `fuel`.
     fn check(
         &self,
         tenant: TenantId,
         kind: FunctionKind,
         name: &FunctionName,
         input: &Payload,
+        fuel: &mut u64,
     ) -> Result<(ModuleNumber, ActivityOptions), Problem> {
         let functions = self.functions(tenant);
         let function = functions.find(kind, name).ok_or_else(|| Problem::Unknown {
@@ -218,7 +223,7 @@ impl Catalogue {
         })?;
         if let Some(schema) = &function.input {
             let key = SchemaKey::Input(function.module, kind, name.clone());
-            let checked = self.schemas.validate(tenant, key, schema, input);
+            let checked = self.schemas.validate(tenant, key, schema, input, fuel);
             checked.map_err(Problem::Input)?;
         }
         Ok((function.module, function.defaults.clone()))
@@ -323,15 +328,32 @@ impl Catalogue {
     /// The module version on which a client's start runs.
     ///
     /// # Errors
-    /// If there is no such function or the input does not fit its schema.
-    pub fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
-        match self.check(tenant, FunctionKind::Orchestration, name, input) {
-            Ok((module, _)) => Ok(module),
-            Err(Problem::Unknown { near }) => Err(StartError::UnknownFunction {
-                name: name.clone(),
-                near,
-            }),
-            Err(Problem::Input(Violation { path, message })) => Err(StartError::InvalidInput {
+    /// If there is no such function, the input does not fit its schema, or there is no place to check it.
+    pub async fn to_start(
+        &self,
+        tenant: TenantId,
+        name: &FunctionName,
+        input: &Payload,
+    ) -> Result<ModuleNumber, StartError> {
+        const KIND: FunctionKind = FunctionKind::Orchestration;
+        let functions = self.functions(tenant);
+        let function = functions.find(KIND, name).ok_or_else(|| StartError::UnknownFunction {
+            name: name.clone(),
+            near: functions.near(KIND, name),
+        })?;
+        let Some(schema) = &function.input else {
+            return Ok(function.module);
+        };
+        let key = SchemaKey::Input(function.module, KIND, name.clone());
+        let checked = self.schemas.check(tenant, key, schema, input, CheckLimits::OF_REQUEST);
+        let checked = checked.await.map_err(|error| match error {
+            NotChecked::NoPlace(NoPlace::OfTenant) => StartError::TooManyChecks,
+            NotChecked::NoPlace(NoPlace::OfHost) => StartError::Overloaded,
+            NotChecked::Closed => store::Error::Closed.into(),
+        })?;
+        match checked.violation {
+            None => Ok(function.module),
+            Some(Violation { path, message }) => Err(StartError::InvalidInput {
                 function: name.clone(),
                 path,
                 message,
@@ -440,8 +462,13 @@ impl Guests for Catalogue {
         })
     }
 
-    fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
-        self.to_start(tenant, name, input)
+    fn to_start<'a>(
+        &'a self,
+        tenant: TenantId,
+        name: &'a FunctionName,
+        input: &'a Payload,
+    ) -> BoxFuture<'a, Result<ModuleNumber, StartError>> {
+        Box::pin(self.to_start(tenant, name, input))
     }
 
     fn orchestrator<'a>(
@@ -501,6 +528,8 @@ impl Modules for Catalogue {
     fn forget(&self, tenant: TenantId) {
         let mut functions = self.functions.write().unwrap_or_else(PoisonError::into_inner);
         functions.remove(&tenant);
+        drop(functions);
+        self.schemas.keep_only(tenant, &BTreeSet::new());
     }
 }
 
@@ -526,16 +555,21 @@ struct TenantDirectory {
 }
 
 impl Directory for TenantDirectory {
-    fn activity(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedActivity, Failure> {
+    fn activity(&self, name: &FunctionName, input: &Payload, fuel: &mut u64) -> Result<ResolvedActivity, Failure> {
         const KIND: FunctionKind = FunctionKind::Activity;
-        let found = self.catalogue.check(self.tenant, KIND, name, input);
+        let found = self.catalogue.check(self.tenant, KIND, name, input, fuel);
         let (module, defaults) = found.map_err(|problem| problem.into_failure(KIND, name))?;
         Ok(ResolvedActivity { module, defaults })
     }
 
-    fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure> {
+    fn orchestration(
+        &self,
+        name: &FunctionName,
+        input: &Payload,
+        fuel: &mut u64,
+    ) -> Result<ResolvedOrchestration, Failure> {
         const KIND: FunctionKind = FunctionKind::Orchestration;
-        let found = self.catalogue.check(self.tenant, KIND, name, input);
+        let found = self.catalogue.check(self.tenant, KIND, name, input, fuel);
         let (module, _) = found.map_err(|problem| problem.into_failure(KIND, name))?;
         Ok(ResolvedOrchestration { module })
     }

@@ -1,10 +1,10 @@
 //! The events that a module version declares, with their schemas.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::schemas::{SchemaKey, Schemas};
+use super::schemas::{CheckLimits, Checked, NotChecked, SchemaKey, Schemas};
 use crate::model::{Event, FunctionName, ModuleNumber, TenantId};
-use crate::schema::Violation;
 use crate::store::ModuleVersion;
 
 /// The events that the orchestrations of one module version declare.
@@ -17,14 +17,15 @@ struct Declared {
     tenant: TenantId,
     module: ModuleNumber,
     /// The schemas as text, keyed by function and folded event name.
-    texts: BTreeMap<(FunctionName, String), String>,
+    texts: BTreeMap<(FunctionName, String), Arc<str>>,
 }
 
 impl DeclaredEvents {
     /// The events of a version.
     pub(super) fn of(version: ModuleVersion, schemas: &Schemas) -> Self {
         let events = version.description.events.into_iter();
-        let texts = events.filter_map(|event| Some(((event.function, event.name.folded()), event.payload_schema?)));
+        let texts =
+            events.filter_map(|event| Some(((event.function, event.name.folded()), event.payload_schema?.into())));
         Self(Some(Declared {
             schemas: schemas.clone(),
             tenant: version.tenant,
@@ -36,16 +37,24 @@ impl DeclaredEvents {
     /// Checks an event for an instance of this function. An undeclared event is valid.
     ///
     /// # Errors
-    /// Where and why the event does not fit.
-    pub(super) fn check(&self, function: &FunctionName, event: &Event) -> Result<(), Violation> {
+    /// If there is no place for the check in time, or the host shuts down.
+    pub(super) async fn check(
+        &self,
+        function: &FunctionName,
+        event: &Event,
+        limits: CheckLimits,
+    ) -> Result<Checked, NotChecked> {
         let Some(declared) = self.0.as_ref().filter(|declared| !declared.texts.is_empty()) else {
-            return Ok(());
+            return Ok(Checked::default());
         };
         let name = (function.clone(), event.name.folded());
         let Some(schema) = declared.texts.get(&name) else {
-            return Ok(());
+            return Ok(Checked::default());
         };
         let key = SchemaKey::Event(declared.module, name.0, name.1);
-        declared.schemas.validate(declared.tenant, key, schema, &event.payload)
+        let schemas = &declared.schemas;
+        schemas
+            .check(declared.tenant, key, schema, &event.payload, limits)
+            .await
     }
 }

@@ -5,19 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use super::api::MessageError;
+use super::check_places::NoPlace;
 use super::guests::Guests;
+use super::schemas::{CheckLimits, Checked, NotChecked};
 use crate::model::{Event, FunctionName, InboxItem, InstanceId, LogLevel, LogLine, ModuleNumber};
 use crate::schema::Violation;
 use crate::store::{self, OutboundMessage, Recipient, Store, TurnCommit};
-
-/// An event that does not fit the declaration of its recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct UnfitEvent {
-    /// The orchestration that declares it.
-    pub function: FunctionName,
-    /// Where and why it does not fit.
-    pub violation: Violation,
-}
 
 /// The code that an instance runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,24 +20,36 @@ struct Code {
     function: FunctionName,
 }
 
-/// Checks an event for an instance that runs this function.
+/// Checks the event of a client for an instance that runs this function.
 ///
 /// # Errors
-/// If the store fails.
+/// If the event does not fit, there is no place for the check, or the store fails.
 pub(super) async fn check(
     guests: &dyn Guests,
     module: ModuleNumber,
-    function: &FunctionName,
+    function: FunctionName,
     event: &Event,
-) -> Result<Result<(), UnfitEvent>, store::Error> {
+) -> Result<(), MessageError> {
     let declared = guests.events(module).await?;
-    Ok(declared.check(function, event).map_err(|violation| UnfitEvent {
-        function: function.clone(),
-        violation,
-    }))
+    let checked = declared.check(&function, event, CheckLimits::OF_REQUEST).await;
+    let checked = checked.map_err(|error| match error {
+        NotChecked::NoPlace(NoPlace::OfTenant) => MessageError::TooManyChecks,
+        NotChecked::NoPlace(NoPlace::OfHost) => MessageError::Overloaded,
+        NotChecked::Closed => store::Error::Closed.into(),
+    })?;
+    match checked.violation {
+        None => Ok(()),
+        Some(Violation { path, message }) => Err(MessageError::InvalidEvent {
+            event: event.name.clone(),
+            function,
+            path,
+            message,
+        }),
+    }
 }
 
 /// Drops the events of a turn that do not fit the declarations of their recipients, with a warning in the sender's log.
+/// The checks cost the turn fuel.
 ///
 /// # Errors
 /// If the store fails.
@@ -58,6 +64,7 @@ pub(super) async fn drop_unfit(
     // A turn may send many events to few instances.
     let mut known: BTreeMap<InstanceId, Option<Code>> = BTreeMap::new();
     let mut kept = Vec::with_capacity(commit.messages.len());
+    let mut limits = CheckLimits::OF_TURN;
     for message in std::mem::take(&mut commit.messages) {
         let Some((id, event)) = as_event(&message) else {
             kept.push(message);
@@ -67,14 +74,22 @@ pub(super) async fn drop_unfit(
             let code = code_of(store, commit, id).await?;
             known.insert(id.clone(), code);
         }
-        let checked = match known.get(id) {
-            Some(Some(code)) => check(guests, code.module, &code.function, event).await?,
-            _ => Ok(()),
+        let Some(Some(code)) = known.get(id) else {
+            kept.push(message);
+            continue;
         };
-        match checked {
-            Ok(()) => kept.push(message),
-            Err(unfit) => {
-                let text = line(id, event, &unfit);
+        let declared = guests.events(code.module).await?;
+        let checked = declared.check(&code.function, event, limits).await;
+        // It waits for its place as long as necessary.
+        let Checked { violation, fuel } = checked.map_err(|_| store::Error::Closed)?;
+        limits = limits.after(fuel);
+        if let Some(turn) = &mut commit.turn {
+            turn.fuel = turn.fuel.saturating_add(fuel);
+        }
+        match violation {
+            None => kept.push(message),
+            Some(violation) => {
+                let text = line(id, event, &code.function, &violation);
                 commit.logs.push(LogLine {
                     at: commit.summary.updated_at,
                     execution: commit.execution,
@@ -113,11 +128,8 @@ async fn code_of(store: &Store, commit: &TurnCommit, id: &InstanceId) -> Result<
     }))
 }
 
-fn line(id: &InstanceId, event: &Event, unfit: &UnfitEvent) -> String {
-    let UnfitEvent {
-        function,
-        violation: Violation { path, message },
-    } = unfit;
+fn line(id: &InstanceId, event: &Event, function: &FunctionName, violation: &Violation) -> String {
+    let Violation { path, message } = violation;
     let (name, id, function) = (event.name.as_str(), id.as_str(), function.as_str());
     format!(
         "the event {name:?} for {id:?} was dropped: it does not fit what {function:?} declares: {message} (at {path:?})"

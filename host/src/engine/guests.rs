@@ -27,8 +27,13 @@ pub trait Guests: Send + Sync + 'static {
     /// The module version on which a client's start runs.
     ///
     /// # Errors
-    /// If there is no such function or the input does not fit its schema.
-    fn to_start(&self, tenant: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError>;
+    /// If there is no such function, the input does not fit its schema, or there is no place to check it.
+    fn to_start<'a>(
+        &'a self,
+        tenant: TenantId,
+        name: &'a FunctionName,
+        input: &'a Payload,
+    ) -> BoxFuture<'a, Result<ModuleNumber, StartError>>;
 
     /// Creates a guest for one execution, before its first turn. What it needs beyond `memory` is taken from the budget.
     fn orchestrator<'a>(

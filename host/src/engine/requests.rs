@@ -11,7 +11,7 @@ use super::api::{
     Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 use super::creation::Offer;
-use super::events::{self, UnfitEvent};
+use super::events;
 use super::mail::{EventOutcome, Mail, RaisedEvent};
 use crate::config::ByteSize;
 use crate::entropy::Entropy;
@@ -57,9 +57,11 @@ impl Engine {
             return Err(StartError::Overloaded);
         }
         let limits = self.limits_of(tenant, &input)?;
-        let module = self.0.shared.guests.to_start(tenant, &function, &input)?;
         self.0.shared.tenancy.check_stored_bytes(tenant)?;
+        // Before the input is checked, which is expensive.
         self.0.shared.tenancy.take_start(tenant)?;
+        let found = self.0.shared.guests.to_start(tenant, &function, &input).await;
+        let module = found.inspect_err(|_| self.0.shared.tenancy.return_start(tenant))?;
         let id = match instance_id {
             Some(id) => id,
             None => drawn_id(self.0.shared.clock.now(), &*self.0.shared.entropy),
@@ -245,13 +247,7 @@ impl Engine {
             status,
         } = addressee;
         if declared && !status.has_ended() {
-            let checked = events::check(&*self.0.shared.guests, module, &function, &event).await?;
-            checked.map_err(|UnfitEvent { function, violation }| MessageError::InvalidEvent {
-                event: event.name.clone(),
-                function,
-                path: violation.path,
-                message: violation.message,
-            })?;
+            events::check(&*self.0.shared.guests, module, function, &event).await?;
         }
         let is_suspended_or_stuck = matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck);
         if is_repeatable || is_suspended_or_stuck {

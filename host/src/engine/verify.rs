@@ -36,11 +36,11 @@ pub struct Verified {
 struct NoFunctions;
 
 impl Directory for NoFunctions {
-    fn activity(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+    fn activity(&self, _: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedActivity, Failure> {
         Err(Failure::new(types::UNKNOWN_FUNCTION, "replay asks for no functions"))
     }
 
-    fn orchestration(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedOrchestration, Failure> {
+    fn orchestration(&self, _: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedOrchestration, Failure> {
         Err(Failure::new(types::UNKNOWN_FUNCTION, "replay asks for no functions"))
     }
 }

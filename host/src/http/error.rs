@@ -158,6 +158,9 @@ pub(crate) enum Refusal {
     /// same time.
     #[error("the tenant is already uploading other modules; try again when one of them finishes")]
     TooManyUploads { limit: usize },
+    /// The checks of the tenant's inputs and events take all places that it may have.
+    #[error("too many inputs and events of the tenant are being checked with large schemas; try again")]
+    TooManyChecks,
     /// Too much work is queued to accept more.
     #[error("the host is overloaded; try again")]
     Overloaded,
@@ -242,6 +245,7 @@ impl Refusal {
             Self::ModuleRefused(error) => module_refused(error),
             Self::FunctionTaken { .. } => (S::CONFLICT, "function-taken", "Function belongs to another module"),
             Self::TooManyUploads { .. } => (S::TOO_MANY_REQUESTS, "too-many-uploads", "Too many uploads"),
+            Self::TooManyChecks => (S::TOO_MANY_REQUESTS, "too-many-checks", "Too many checks"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::QueryTimedOut => (S::SERVICE_UNAVAILABLE, "query-timeout", "Query took too long"),
             Self::TooManyQueries => (S::SERVICE_UNAVAILABLE, "too-many-queries", "Too many queries"),
@@ -395,6 +399,7 @@ impl IntoResponse for Refusal {
             Self::NotReady { .. }
                 | Self::ShuttingDown
                 | Self::TooManyUploads { .. }
+                | Self::TooManyChecks
                 | Self::Overloaded
                 | Self::QueryTimedOut
                 | Self::TooManyQueries
@@ -492,6 +497,7 @@ impl Refusal {
             // The tenant's keys are gone as well.
             StartError::TenantGone => Self::Unauthenticated,
             StartError::Overloaded => Self::Overloaded,
+            StartError::TooManyChecks => Self::TooManyChecks,
             StartError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             StartError::Store(error) => error.into(),
         }
@@ -513,6 +519,8 @@ impl Refusal {
             },
             MessageError::Unknown => Self::UnknownInstance { id },
             MessageError::Ended(status) => Self::InstanceEnded { id, status },
+            MessageError::Overloaded => Self::Overloaded,
+            MessageError::TooManyChecks => Self::TooManyChecks,
             MessageError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             MessageError::KeyReused => Self::IdempotencyKeyReused,
             MessageError::Store(error) => error.into(),

@@ -9,10 +9,11 @@
 //! In a new turn, an event becomes an arrival only when the guest waits for its name; until then it is
 //! [pending](super::pending). A recorded turn applies its recorded arrivals.
 
+mod completions;
 mod scheduling;
 mod turn_state;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -22,6 +23,7 @@ use crate::model::{
     Turn, failure::types,
 };
 
+use self::completions::Completions;
 pub use self::scheduling::SubOrchestrationRequest;
 pub(super) use self::turn_state::TurnEnd;
 use self::turn_state::TurnState;
@@ -122,11 +124,13 @@ pub struct Execution {
     /// Bytes of the calls in `waiting`, because the host keeps their inputs until they end.
     call_bytes: usize,
     /// Outcomes that `wait` has not returned yet.
-    ready: VecDeque<Completion>,
+    ready: Completions,
     events: Events,
     continue_as_new: Option<Payload>,
     turn: Option<TurnState>,
     interrupt: Option<Interrupt>,
+    /// The fuel of checks that [`take_fuel`](Self::take_fuel) has not returned yet.
+    fuel: u64,
 }
 
 /// The size of a history that the guest may see. It does not depend on when the turns ran.
@@ -165,11 +169,12 @@ impl Execution {
             waiting: BTreeMap::new(),
             waitable: 0,
             call_bytes: 0,
-            ready: VecDeque::new(),
+            ready: Completions::default(),
             events,
             continue_as_new: None,
             turn: None,
             interrupt: None,
+            fuel: 0,
         }
     }
 
@@ -236,11 +241,14 @@ impl Execution {
         arrivals.extend(turn.arrivals.into_iter().map(|(_, arrival)| arrival));
         let mut logs = turn.logs;
         if turn.dropped_logs > 0 {
-            logs.push(self.line(
-                turn.now,
-                LogLevel::Warn,
-                format!("{} log lines dropped: limit of a turn reached", turn.dropped_logs),
-            ));
+            logs.push(LogLine {
+                at: turn.now,
+                execution: self.started.execution,
+                task: None,
+                attempt: None,
+                level: LogLevel::Warn,
+                message: format!("{} log lines dropped: limit of a turn reached", turn.dropped_logs),
+            });
         }
         TurnEnd {
             arrivals,
@@ -366,25 +374,30 @@ impl Execution {
 
     /// Writes a log line. It is dropped outside a turn, during replay, and beyond the limit of the turn.
     pub fn log(&mut self, level: LogLevel, message: &str) {
-        let limit = self.limits.log_bytes;
-        let Some(now) = self
-            .turn
-            .as_ref()
-            .filter(|turn| turn.recorded.is_none())
-            .map(|turn| turn.now)
-        else {
+        let limits = self.limits;
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.recorded.is_none()) else {
             return;
         };
         let message = cut(message.trim_end_matches(['\n', '\r']), MAX_LOG_LINE_BYTES);
-        let line = self.line(now, level, message.to_owned());
-        if let Some(turn) = &mut self.turn {
-            turn.log_bytes += message.len() + 1;
-            if turn.log_bytes <= limit {
-                turn.logs.push(line);
-            } else {
-                turn.dropped_logs += 1;
-            }
+        turn.log_bytes += message.len() + 1;
+        if turn.log_bytes > limits.log_bytes || turn.logs.len() >= limits.log_lines {
+            turn.dropped_logs += 1;
+            return;
         }
+        let line = LogLine {
+            at: turn.now,
+            execution: self.started.execution,
+            task: None,
+            attempt: None,
+            level,
+            message: message.to_owned(),
+        };
+        turn.logs.push(line);
+    }
+
+    /// The fuel that checks of inputs have cost since the last call. Replay checks nothing.
+    pub fn take_fuel(&mut self) -> u64 {
+        std::mem::take(&mut self.fuel)
     }
 
     // ---- for the guest: waiting ----
@@ -397,7 +410,7 @@ impl Execution {
         self.turn()?;
         loop {
             if !self.ready.is_empty() {
-                return Ok(Waited::Ready(self.ready.drain(..).collect()));
+                return Ok(Waited::Ready(self.ready.take_all()));
             }
             if self.waitable == 0 {
                 return Err(self.stop(Interrupt::WaitsForNothing));
@@ -506,7 +519,7 @@ impl Execution {
         if let Some(kind) = self.forget(task)
             && kind != Waiting::PollTimer
         {
-            self.ready.push_back(Completion { task, outcome });
+            self.ready.push(task, outcome);
         }
     }
 
@@ -563,16 +576,5 @@ impl Execution {
         let limit = usize::try_from(self.started.limits.payload_bytes).unwrap_or(usize::MAX);
         Payload::parse(text, limit)
             .map_err(|error| Failure::new(types::PAYLOAD, format!("the payload {error}")).permanent())
-    }
-
-    fn line(&self, at: Timestamp, level: LogLevel, message: String) -> LogLine {
-        LogLine {
-            at,
-            execution: self.started.execution,
-            task: None,
-            attempt: None,
-            level,
-            message,
-        }
     }
 }

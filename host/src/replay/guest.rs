@@ -96,15 +96,20 @@ pub struct ResolvedOrchestration {
 
 /// The current functions of a tenant. Only new turns use it; replay uses the recorded versions.
 pub trait Directory: Send + Sync {
-    /// Finds an activity and checks the input against its schema.
+    /// Finds an activity and checks the input against its schema. Adds the cost of the check to `fuel`.
     ///
     /// # Errors
     /// The failure becomes the outcome of the task.
-    fn activity(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedActivity, Failure>;
+    fn activity(&self, name: &FunctionName, input: &Payload, fuel: &mut u64) -> Result<ResolvedActivity, Failure>;
 
-    /// Finds an orchestration and checks the input against its schema.
+    /// Finds an orchestration and checks the input against its schema. Adds the cost of the check to `fuel`.
     ///
     /// # Errors
     /// The failure becomes the outcome of the task.
-    fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure>;
+    fn orchestration(
+        &self,
+        name: &FunctionName,
+        input: &Payload,
+        fuel: &mut u64,
+    ) -> Result<ResolvedOrchestration, Failure>;
 }

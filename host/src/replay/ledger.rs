@@ -13,7 +13,7 @@ use crate::model::{
     SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
-use super::events::{Waits, pop};
+use super::events::{Waits, pop_wait, withdraw};
 
 /// The state of one execution that its host needs.
 #[derive(Debug, Default, Clone)]
@@ -207,7 +207,7 @@ impl Ledger {
                     Some(1) => drop(self.early.remove(&folded)),
                     Some(early) => *early -= 1,
                     None => {
-                        self.waits.entry(folded.clone()).or_default().push_back(*task);
+                        self.waits.entry(folded.clone()).or_default().insert(*task);
                         self.wait_names.insert(*task, folded);
                     }
                 }
@@ -222,7 +222,7 @@ impl Ledger {
     }
 
     fn arrived(&mut self, folded_name: String) {
-        match pop(&mut self.waits, &folded_name) {
+        match pop_wait(&mut self.waits, &folded_name) {
             Some(task) => drop(self.wait_names.remove(&task)),
             None => *self.early.entry(folded_name).or_default() += 1,
         }
@@ -234,13 +234,8 @@ impl Ledger {
     }
 
     fn remove(&mut self, task: TaskId) {
-        if let Some(folded) = self.wait_names.remove(&task)
-            && let Some(waits) = self.waits.get_mut(&folded)
-        {
-            waits.retain(|waiting| *waiting != task);
-            if waits.is_empty() {
-                self.waits.remove(&folded);
-            }
+        if let Some(folded) = self.wait_names.remove(&task) {
+            withdraw(&mut self.waits, &folded, &task);
         }
         let Some(outstanding) = self.tasks.remove(&task) else {
             return;

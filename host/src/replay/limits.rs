@@ -13,6 +13,8 @@ pub struct TurnLimits {
     pub decision_bytes: usize,
     /// Maximum bytes of log lines of one turn. Further lines are dropped and counted.
     pub log_bytes: usize,
+    /// Maximum log lines of one turn, because short lines take more memory than their bytes.
+    pub log_lines: usize,
     /// Maximum turns of one execution. An orchestration must continue as new before it reaches this limit.
     pub turns: u32,
     /// Maximum bytes of one execution: of its history, and of the messages that were sent to it.
@@ -27,6 +29,7 @@ impl Default for TurnLimits {
             call_bytes: 64 << 20,
             decision_bytes: 64 << 20,
             log_bytes: 64 << 10,
+            log_lines: 4_096,
             turns: 1_000_000,
             history_bytes: 256 << 20,
         }

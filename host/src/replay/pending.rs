@@ -146,7 +146,8 @@ impl PendingEvents {
 
     /// Puts back the events that a discarded turn took.
     pub fn put_back(&mut self, taken: Vec<PendingEvent>) {
-        for PendingEvent { place, event } in taken {
+        // The newest first, so that each is inserted in front of the others.
+        for PendingEvent { place, event } in taken.into_iter().rev() {
             let name = event.name.folded();
             if let Place::Direct(number) = place {
                 self.direct.insert(number, name.clone());
@@ -291,13 +292,15 @@ impl PendingEvents {
     /// Removes and returns the events that are not durable yet.
     pub fn take_direct(&mut self) -> Vec<Event> {
         let direct = self.direct();
-        for (number, event) in &direct {
-            if let Some(lane) = self.lanes.get_mut(&event.name.folded()) {
-                lane.events.retain(|pending| pending.place != Place::Direct(*number));
-                self.bytes -= size(event);
-            }
+        for name in std::mem::take(&mut self.direct).into_values() {
+            let Some(lane) = self.lanes.get_mut(&name) else {
+                continue;
+            };
+            // They are after all stored ones.
+            let stored = lane.events.partition_point(|pending| pending.place < Place::Direct(0));
+            let dropped = lane.events.drain(stored..);
+            self.bytes -= dropped.map(|pending| size(&pending.event)).sum::<usize>();
         }
-        self.direct.clear();
         direct.into_iter().map(|(_, event)| event).collect()
     }
 
@@ -427,7 +430,7 @@ mod tests {
     use crate::replay::tests::script::event;
 
     fn waits(names: &[&str]) -> Waits {
-        names.iter().map(|name| ((*name).to_owned(), VecDeque::new())).collect()
+        names.iter().map(|name| ((*name).to_owned(), BTreeSet::new())).collect()
     }
 
     fn take_all(pending: &mut PendingEvents, waits: &Waits) -> Vec<String> {

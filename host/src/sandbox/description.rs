@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{EventDescription, EventName, FunctionDescription, FunctionKind, FunctionName, ModuleDescription};
-use crate::schema::SchemaValidator;
+use crate::schema::{PatternWork, SchemaValidator};
 
 use super::{
     bindings::{WitEvent, wit},
@@ -26,14 +26,18 @@ const MAX_SDK_BYTES: usize = 100;
 const MAX_SCHEMAS_BYTES: u64 = 64 << 20;
 
 /// What the schemas of the module may still take.
-struct SchemaBudget(u64);
+struct SchemaBudget {
+    bytes: u64,
+    pattern_work: PatternWork,
+}
 
 impl SchemaBudget {
     /// Compiles a schema. The error continues "the schema".
     fn check(&mut self, schema: &str) -> Result<(), String> {
-        let compiled = SchemaValidator::compile(schema).map_err(|error| error.to_string())?;
-        let left = self.0.checked_sub(compiled.bytes());
-        self.0 = left.ok_or_else(|| {
+        let compiled = SchemaValidator::compile_within(schema, &mut self.pattern_work);
+        let compiled = compiled.map_err(|error| error.to_string())?;
+        let left = self.bytes.checked_sub(compiled.bytes());
+        self.bytes = left.ok_or_else(|| {
             let limit = MAX_SCHEMAS_BYTES >> 20;
             format!("takes, together with the other schemas of the module, more than {limit} MiB when it is compiled")
         })?;
@@ -57,7 +61,10 @@ pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDe
             limit: MAX_FUNCTIONS,
         });
     }
-    let mut budget = SchemaBudget(MAX_SCHEMAS_BYTES);
+    let mut budget = SchemaBudget {
+        bytes: MAX_SCHEMAS_BYTES,
+        pattern_work: PatternWork::default(),
+    };
     let mut names = BTreeSet::new();
     let mut functions = Vec::with_capacity(count);
     for function in described.functions {

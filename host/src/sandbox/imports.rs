@@ -45,34 +45,34 @@ impl Never {
     }
 }
 
-/// Links everything that an orchestrator may import.
+/// Links everything that an orchestrator may import. Each call costs [fuel](super::host_fuel).
 pub(super) fn linker(engine: &Engine) -> Result<Linker<OrchestratorState>> {
     type State = HasSelf<OrchestratorState>;
     let mut linker = Linker::new(engine);
     let l = &mut linker;
-    types::add_to_linker::<_, State>(l, |state| state)?;
+    types::add_to_linker::<_, State>(l, OrchestratorState::called)?;
     orchestration::add_to_linker(l)?;
-    durable_poll::add_to_linker::<_, State>(l, |state| state)?;
+    durable_poll::add_to_linker::<_, State>(l, OrchestratorState::called)?;
     poll::add_to_linker(l)?;
-    io::error::add_to_linker::<_, State>(l, |state| state)?;
-    io::streams::add_to_linker::<_, State>(l, |state| state)?;
-    clocks::wall_clock::add_to_linker::<_, State>(l, |state| state)?;
-    clocks::monotonic_clock::add_to_linker::<_, State>(l, |state| state)?;
-    random::random::add_to_linker::<_, State>(l, |state| state)?;
-    random::insecure::add_to_linker::<_, State>(l, |state| state)?;
-    random::insecure_seed::add_to_linker::<_, State>(l, |state| state)?;
-    cli::environment::add_to_linker::<_, State>(l, |state| state)?;
-    cli::exit::add_to_linker::<_, State>(l, |state| state)?;
-    cli::stdin::add_to_linker::<_, State>(l, |state| state)?;
-    cli::stdout::add_to_linker::<_, State>(l, |state| state)?;
-    cli::stderr::add_to_linker::<_, State>(l, |state| state)?;
-    cli::terminal_input::add_to_linker::<_, State>(l, |state| state)?;
-    cli::terminal_output::add_to_linker::<_, State>(l, |state| state)?;
-    cli::terminal_stdin::add_to_linker::<_, State>(l, |state| state)?;
-    cli::terminal_stdout::add_to_linker::<_, State>(l, |state| state)?;
-    cli::terminal_stderr::add_to_linker::<_, State>(l, |state| state)?;
-    filesystem::types::add_to_linker::<_, State>(l, |state| state)?;
-    filesystem::preopens::add_to_linker::<_, State>(l, |state| state)?;
+    io::error::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    io::streams::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    clocks::wall_clock::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    clocks::monotonic_clock::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    random::random::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    random::insecure::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    random::insecure_seed::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::environment::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::exit::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::stdin::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::stdout::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::stderr::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::terminal_input::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::terminal_output::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::terminal_stdin::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::terminal_stdout::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    cli::terminal_stderr::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    filesystem::types::add_to_linker::<_, State>(l, OrchestratorState::called)?;
+    filesystem::preopens::add_to_linker::<_, State>(l, OrchestratorState::called)?;
     inert::add_sockets(l)?;
     inert::add_http(l)?;
     Ok(linker)

@@ -131,6 +131,7 @@ impl Guest for OrchestratorGuest {
                 fuel: recorded.saturating_mul(REPLAY_FACTOR).saturating_add(REPLAY_EXTRA),
                 // Practically unlimited, because another machine may be slower and the host may be busy.
                 epochs: u64::MAX / 2,
+                charges_host: false,
             },
         };
         {
@@ -194,10 +195,17 @@ impl Run {
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(hostcall_bytes);
         let allowance = cell.lock().allowance;
+        store.data_mut().host_fuel.begin(allowance.host_fuel());
         let result = call.run(&code, allowance, &mut store).await;
         store.data_mut().finish_output();
         let allowed = cell.lock().allowance.fuel;
-        let fuel = allowed.saturating_sub(store.get_fuel().unwrap_or(0));
+        let by_guest = allowed.saturating_sub(store.get_fuel().unwrap_or(0));
+        let host = &store.data().host_fuel;
+        let fuel = host.with(by_guest);
+        let result = result.and_then(|returned| {
+            host.check_with(by_guest)?;
+            Ok(returned)
+        });
         let evidence = store.data_mut().evidence(allowed, hostcall_bytes);
         let instantiated = store.data().phase == Phase::Running;
         Ended {

@@ -8,6 +8,7 @@ use crate::model::{LogLevel, Timestamp};
 use crate::replay::{Execution, Interrupt, randomness::Randomness};
 
 use super::{
+    host_fuel::{self, HostFuel},
     limits::MemoryLimiter,
     line_buffer::LineBuffer,
     trap::{Evidence, PanicWatch},
@@ -26,6 +27,8 @@ pub(super) struct OrchestratorState {
     pub(super) table: ResourceTable,
     /// The limit on the guest's memory.
     pub(super) limiter: MemoryLimiter,
+    /// The fuel of the host's work for the guest.
+    pub(super) host_fuel: HostFuel,
     stdout: LineBuffer,
     stderr: LineBuffer,
     panic: PanicWatch,
@@ -69,11 +72,24 @@ pub(super) struct Allowance {
     pub(super) fuel: u64,
     /// Time, in epochs of the engine.
     pub(super) epochs: u64,
+    /// Whether the work of the host uses fuel as well.
+    pub(super) charges_host: bool,
+}
+
+impl Allowance {
+    /// The fuel that the host may use for the guest; `None` if it is not charged.
+    pub(super) fn host_fuel(&self) -> Option<u64> {
+        self.charges_host.then_some(self.fuel)
+    }
 }
 
 impl ExecutionCell {
     pub(super) fn new(execution: Execution) -> Arc<Self> {
-        let allowance = Allowance { fuel: 0, epochs: 0 };
+        let allowance = Allowance {
+            fuel: 0,
+            epochs: 0,
+            charges_host: false,
+        };
         Arc::new(Self(Mutex::new(CellContent {
             execution,
             allowance,
@@ -107,10 +123,36 @@ impl OrchestratorState {
             phase: Phase::Starting,
             table,
             limiter,
+            host_fuel: HostFuel::default(),
             stdout: LineBuffer::default(),
             stderr: LineBuffer::default(),
             panic: PanicWatch::default(),
         }
+    }
+
+    /// Charges for the call of an import. Every import reaches the state through this function.
+    pub(super) fn called(&mut self) -> &mut Self {
+        self.host_fuel.add(host_fuel::CALL);
+        self
+    }
+
+    /// Charges for work of the host, before it is done if possible.
+    ///
+    /// # Errors
+    /// If the work exceeds the fuel of the turn.
+    pub(super) fn charge(&mut self, fuel: u64) -> wasmtime::Result<()> {
+        self.host_fuel.add(fuel);
+        Ok(self.host_fuel.check()?)
+    }
+
+    /// Calls the execution for an import that takes a decision with texts of this length in bytes.
+    pub(super) fn decide<R>(
+        &mut self,
+        bytes: usize,
+        ask: impl FnOnce(&mut Execution) -> Result<R, Interrupt>,
+    ) -> wasmtime::Result<R> {
+        self.charge(host_fuel::DECISION + host_fuel::payload(bytes))?;
+        self.schedule(ask)
     }
 
     /// Calls the execution for an import that only a running function may use. An interrupt becomes a trap; the turn
@@ -120,13 +162,20 @@ impl OrchestratorState {
         ask: impl FnOnce(&mut Execution) -> Result<R, Interrupt>,
     ) -> wasmtime::Result<R> {
         match (&self.backing, self.phase) {
-            (Backing::Turn(cell), Phase::Running) => ask(&mut cell.lock().execution).map_err(stopped),
+            (Backing::Turn(cell), Phase::Running) => {
+                let execution = &mut cell.lock().execution;
+                let answer = ask(execution);
+                self.host_fuel.add(execution.take_fuel());
+                self.host_fuel.check()?;
+                answer.map_err(stopped)
+            }
             _ => Err(TooEarly.into()),
         }
     }
 
     /// The time of the turn.
     pub(super) fn now(&mut self) -> wasmtime::Result<Timestamp> {
+        self.charge(0)?;
         match &self.backing {
             Backing::Turn(cell) => cell.lock().execution.now().map_err(stopped),
             Backing::Description(_) => Ok(Timestamp(0)),
@@ -134,27 +183,34 @@ impl OrchestratorState {
     }
 
     /// The next random bytes.
-    pub(super) fn fill_random(&mut self, buffer: &mut [u8]) {
+    pub(super) fn fill_random(&mut self, buffer: &mut [u8]) -> wasmtime::Result<()> {
+        self.charge(host_fuel::copied(buffer.len()))?;
         match &mut self.backing {
             Backing::Turn(cell) => cell.lock().execution.fill_random(buffer),
             Backing::Description(randomness) => randomness.fill(buffer),
         }
+        Ok(())
     }
 
     /// Writes a log line. It is dropped on replay and while the guest describes itself.
-    pub(super) fn log(&mut self, level: LogLevel, message: &str) {
+    pub(super) fn log(&mut self, level: LogLevel, message: &str) -> wasmtime::Result<()> {
+        self.charge(host_fuel::LOG_LINE + host_fuel::copied(message.len()))?;
         self.panic.logged(message);
         log(&self.backing, level, message);
+        Ok(())
     }
 
     /// Logs what the guest writes to its standard output.
-    pub(super) fn write_stdout(&mut self, bytes: &[u8]) {
+    pub(super) fn write_stdout(&mut self, bytes: &[u8]) -> wasmtime::Result<()> {
+        self.charge(output(bytes))?;
         let Self { stdout, backing, .. } = self;
         stdout.write(bytes, |line| log(backing, LogLevel::Info, line));
+        Ok(())
     }
 
     /// Logs what the guest writes to its standard error.
-    pub(super) fn write_stderr(&mut self, bytes: &[u8]) {
+    pub(super) fn write_stderr(&mut self, bytes: &[u8]) -> wasmtime::Result<()> {
+        self.charge(output(bytes))?;
         let Self {
             stderr, backing, panic, ..
         } = self;
@@ -162,6 +218,7 @@ impl OrchestratorState {
             panic.line(line);
             log(backing, LogLevel::Warn, line);
         });
+        Ok(())
     }
 
     /// Logs the rest of the output, which does not end with a line break.
@@ -199,6 +256,12 @@ impl OrchestratorState {
             _ => Err(TooEarly.into()),
         }
     }
+}
+
+/// The cost of output in fuel: of its bytes and lines.
+fn output(bytes: &[u8]) -> u64 {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+    host_fuel::copied(bytes.len()) + lines * host_fuel::LOG_LINE
 }
 
 fn log(backing: &Backing, level: LogLevel, message: &str) {

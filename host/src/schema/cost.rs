@@ -43,7 +43,7 @@ struct Work {
 }
 
 /// The maximum cost of validating one value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Cost {
     /// Visits of a schema to a part of the value. A visit takes about 20 nanoseconds.
     pub(super) visits: u64,

@@ -18,9 +18,6 @@ const MAX_NODES: usize = 20_000;
 const MAX_REFERENCES: usize = 2_000;
 /// Maximum nesting of schemas. Surveying, compiling and evaluating a schema recurse to this depth.
 const MAX_NESTING: usize = 256;
-/// Work to find out whether the DFAs of the patterns of a schema are small. About a tenth of a second.
-const PATTERN_WORK: u64 = 64_000_000;
-
 /// Memory of a node, in bytes, without its keywords: the parsed schema, the compiled node, and what refers to it.
 const NODE_BYTES: u64 = 1_024;
 /// Memory of a keyword, in bytes.
@@ -43,6 +40,17 @@ const UNSUPPORTED: [&str; 5] = [
     "$anchor",
 ];
 
+/// What may be spent on finding out whether the DFAs of patterns are small, in states of the NFA for each transition. The
+/// default is about a tenth of a second. A pattern for which nothing is left counts as if its DFA were large.
+#[derive(Debug)]
+pub struct PatternWork(u64);
+
+impl Default for PatternWork {
+    fn default() -> Self {
+        Self(64_000_000)
+    }
+}
+
 /// A schema, split into nodes.
 #[derive(Debug)]
 pub(super) struct Surveyed {
@@ -55,6 +63,8 @@ pub(super) struct Surveyed {
     pub(super) bytes: u64,
     /// The length of the longest path of a node, in bytes. Errors contain the path.
     pub(super) longest_path: u64,
+    /// What was spent on patterns.
+    pub(super) pattern_work: u64,
 }
 
 /// A schema or subschema.
@@ -88,8 +98,7 @@ struct Survey<'s> {
     /// The node of each schema, by its address.
     known: HashMap<*const Value, usize>,
     patterns: HashMap<&'s str, Pattern>,
-    /// What may still be spent on patterns.
-    pattern_work: u64,
+    pattern_work: &'s mut PatternWork,
     references: usize,
     /// The nesting depth of the schema that is being surveyed.
     nesting: usize,
@@ -102,13 +111,14 @@ impl Surveyed {
     ///
     /// # Errors
     /// Why it is rejected; the text follows "the schema".
-    pub(super) fn of(schema: &Value) -> Result<Self, String> {
+    pub(super) fn of(schema: &Value, pattern_work: &mut PatternWork) -> Result<Self, String> {
+        let work_before = pattern_work.0;
         let mut survey = Survey {
             root: schema,
             nodes: Vec::new(),
             known: HashMap::new(),
             patterns: HashMap::new(),
-            pattern_work: PATTERN_WORK,
+            pattern_work,
             references: 0,
             nesting: 0,
             bytes: 0,
@@ -123,6 +133,7 @@ impl Surveyed {
             bytes: survey.bytes,
             longest_path: survey.longest_path,
             nodes: survey.nodes,
+            pattern_work: work_before - survey.pattern_work.0,
         })
     }
 }
@@ -232,7 +243,7 @@ impl<'s> Survey<'s> {
         if let Some(known) = self.patterns.get(pattern) {
             return Ok(known.visits_per_byte);
         }
-        let measured = Pattern::measure(pattern, &mut self.pattern_work);
+        let measured = Pattern::measure(pattern, &mut self.pattern_work.0);
         self.take(measured.bytes)?;
         self.patterns.insert(pattern, measured);
         Ok(measured.visits_per_byte)
@@ -544,7 +555,7 @@ mod tests {
             100,
             |n| json!({ "type": "string", "pattern": format!("^[a-z]{{2}}-{n}(-[0-9a-f]{{4}})*$"), "maxLength": 100 }),
         );
-        let surveyed = Surveyed::of(&schema).unwrap();
+        let surveyed = Surveyed::of(&schema, &mut PatternWork::default()).unwrap();
         assert!(surveyed.bytes < MAX_COMPILED_BYTES / 2, "{}", surveyed.bytes);
     }
 }

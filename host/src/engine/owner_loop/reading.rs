@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
@@ -28,6 +29,10 @@ const PIECE_TURNS: usize = 100;
 
 /// Maximum recorded fuel of these turns, without the last one: about five milliseconds.
 const PIECE_FUEL: u64 = 5_000_000;
+
+/// Maximum time of a piece, without its last turn. The recorded fuel of turns of older hosts does not include the work of
+/// the host.
+const PIECE_TIME: Duration = Duration::from_millis(10);
 
 /// The turns of an execution that were read in advance.
 #[derive(Default)]
@@ -183,6 +188,18 @@ impl Session<'_> {
         }
     }
 
+    /// Feeds rows until the time of a piece is over. Returns how many.
+    fn feed_in_time(&self, owner: &mut GuestOwner, rows: &[Turn]) -> Result<usize, HostUnavailable> {
+        let (began, was_hot) = (self.shared.clock.now(), owner.is_hot());
+        for (row, fed) in rows.iter().zip(1..) {
+            owner.feed(std::slice::from_ref(row))?;
+            if owner.is_hot() != was_hot || self.shared.clock.now().since(began) >= PIECE_TIME {
+                return Ok(fed);
+            }
+        }
+        Ok(rows.len())
+    }
+
     /// Feeds a few rows at a time, so that others can run in between. Stops on shutdown.
     async fn feed_in_pieces(&self, owner: &mut GuestOwner, rows: &[Turn]) -> Result<(), HostUnavailable> {
         let (shared, (execution, _), was_hot) = (self.shared, owner.position(), owner.is_hot());
@@ -192,7 +209,7 @@ impl Session<'_> {
             if left.len() < rows.len() {
                 tokio::task::yield_now().await;
             }
-            let (piece, rest) = left.split_at(piece(left));
+            let (piece, _) = left.split_at(piece(left));
             let permit = shared.gate.enter(owner.tenant()).await;
             let _recording = shared.recorder.record(Flight {
                 instance: self.instance,
@@ -200,8 +217,8 @@ impl Session<'_> {
                 task: None,
             });
             permit.used(piece.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
-            owner.feed(piece)?;
-            left = rest;
+            let fed = self.feed_in_time(owner, piece)?;
+            left = &left[fed..];
         }
         Ok(())
     }

@@ -158,14 +158,20 @@ impl Guests for ScriptedGuests {
         Arc::new(Functions(self.programs.clone()))
     }
 
-    fn to_start(&self, _: TenantId, name: &FunctionName, input: &Payload) -> Result<ModuleNumber, StartError> {
-        match Functions(self.programs.clone()).orchestration(name, input) {
-            Ok(found) => Ok(found.module),
-            Err(_) => Err(StartError::UnknownFunction {
+    fn to_start<'a>(
+        &'a self,
+        _: TenantId,
+        name: &'a FunctionName,
+        input: &'a Payload,
+    ) -> BoxFuture<'a, Result<ModuleNumber, StartError>> {
+        let found = Functions(self.programs.clone()).orchestration(name, input, &mut 0);
+        let found = found
+            .map(|found| found.module)
+            .map_err(|_| StartError::UnknownFunction {
                 name: name.clone(),
                 near: Vec::new(),
-            }),
-        }
+            });
+        Box::pin(async { found })
     }
 
     fn orchestrator<'a>(
@@ -287,7 +293,7 @@ impl Functions {
 }
 
 impl Directory for Functions {
-    fn activity(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+    fn activity(&self, name: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedActivity, Failure> {
         if name.as_str() == "nowhere" {
             return Err(Self::unknown());
         }
@@ -297,7 +303,7 @@ impl Directory for Functions {
         })
     }
 
-    fn orchestration(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedOrchestration, Failure> {
+    fn orchestration(&self, name: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedOrchestration, Failure> {
         let known = self.0.iter().any(|program| program.name == *name);
         match known {
             true => Ok(ResolvedOrchestration { module: ORCHESTRATIONS }),

@@ -41,7 +41,7 @@ impl Execution {
                 task: Some(task),
             },
             checked,
-            |directory, (function, input)| directory.activity(function, input),
+            |directory, (function, input), fuel| directory.activity(function, input, fuel),
             |module| ResolvedActivity {
                 module,
                 defaults: ActivityOptions::default(),
@@ -85,7 +85,7 @@ impl Execution {
                 task: Some(task),
             },
             checked,
-            |directory, (function, input, _)| directory.orchestration(function, input),
+            |directory, (function, input, _), fuel| directory.orchestration(function, input, fuel),
             |module| ResolvedOrchestration { module },
             |(function, input, instance_id), ResolvedOrchestration { module }| Decision::CallSubOrchestration {
                 task,
@@ -119,7 +119,7 @@ impl Execution {
                 task: None,
             },
             checked,
-            |directory, (function, input, _)| directory.orchestration(function, input),
+            |directory, (function, input, _), fuel| directory.orchestration(function, input, fuel),
             |module| ResolvedOrchestration { module },
             |(function, input, instance_id), ResolvedOrchestration { module }| Decision::StartOrchestration {
                 function,
@@ -140,10 +140,10 @@ impl Execution {
     /// refused or resolved like the recorded decision. (If that is of another kind, the comparison of decisions finds the
     /// difference.)
     fn resolve<T, R>(
-        &self,
+        &mut self,
         call: Call<'_>,
         checked: Result<T, Failure>,
-        find: impl FnOnce(&dyn Directory, &T) -> Result<R, Failure>,
+        find: impl FnOnce(&dyn Directory, &T, &mut u64) -> Result<R, Failure>,
         recorded: impl FnOnce(ModuleNumber) -> R,
         decision: impl FnOnce(T, R) -> Decision,
     ) -> Decision {
@@ -151,13 +151,16 @@ impl Execution {
         if let Some(Decision::Refused { failure, .. }) = repeated {
             return call.refused(failure.clone());
         }
+        let module = repeated.map(|repeated| called_module(repeated).unwrap_or(ModuleNumber(0)));
+        let mut fuel = 0;
         let resolved = checked.and_then(|given| {
-            let found = match repeated {
-                Some(repeated) => recorded(called_module(repeated).unwrap_or(ModuleNumber(0))),
-                None => find(&*self.directory, &given)?,
+            let found = match module {
+                Some(module) => recorded(module),
+                None => find(&*self.directory, &given, &mut fuel)?,
             };
             Ok(decision(given, found))
         });
+        self.fuel = self.fuel.saturating_add(fuel);
         resolved.unwrap_or_else(|failure| call.refused(failure))
     }
 
@@ -280,7 +283,7 @@ impl Execution {
             }
             None => {
                 // The event was delivered but not taken. `wait` may not have returned the completion yet.
-                self.ready.retain(|completion| completion.task != task);
+                self.ready.remove(task);
                 if let Some(next) = self.events.give_back(task) {
                     self.settle(next, Ok(Payload::null()));
                 }

@@ -327,6 +327,18 @@ fn the_bytes_of_outstanding_calls_are_limited() {
 }
 
 #[test]
+fn the_log_lines_of_a_turn_are_limited_in_number() {
+    let limits = TurnLimits {
+        log_lines: 3,
+        ..TurnLimits::default()
+    };
+    let mut player = player_with(&[vec![Op::Log; 10]], limits, Vec::new());
+    let logs = player.advance(Timestamp(1), vec![begin()]).unwrap().logs;
+    assert_eq!(logs.len(), 4);
+    assert_eq!(logs[3].message, "7 log lines dropped: limit of a turn reached");
+}
+
+#[test]
 fn limits_do_not_apply_to_replay() {
     let strands: Vec<Vec<Op>> = (0..5).map(|_| vec![call("a")]).collect();
     let row = player(&strands).advance(Timestamp(1), vec![begin()]).unwrap().turn;
@@ -336,6 +348,7 @@ fn limits_do_not_apply_to_replay() {
         call_bytes: 1,
         decision_bytes: 1,
         log_bytes: 0,
+        log_lines: 0,
         turns: 0,
         history_bytes: 0,
     };

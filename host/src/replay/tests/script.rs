@@ -229,7 +229,7 @@ impl Guest for Script {
 pub(crate) struct Functions;
 
 impl Directory for Functions {
-    fn activity(&self, name: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+    fn activity(&self, name: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedActivity, Failure> {
         if name.as_str().starts_with("no") {
             return Err(Failure::new("windlass.unknown-function", "there is none").permanent());
         }
@@ -239,8 +239,13 @@ impl Directory for Functions {
         })
     }
 
-    fn orchestration(&self, name: &FunctionName, input: &Payload) -> Result<ResolvedOrchestration, Failure> {
-        self.activity(name, input)
+    fn orchestration(
+        &self,
+        name: &FunctionName,
+        input: &Payload,
+        fuel: &mut u64,
+    ) -> Result<ResolvedOrchestration, Failure> {
+        self.activity(name, input, fuel)
             .map(|found| ResolvedOrchestration { module: found.module })
     }
 }

@@ -27,7 +27,7 @@ impl Host for OrchestratorState {
         if fire_at <= OrchestratorState::now(self)? {
             return Ok(self.table.push(Pollable::Ready)?);
         }
-        let timer = self.schedule(|execution| execution.create_poll_timer(fire_at))?;
+        let timer = self.decide(0, |execution| execution.create_poll_timer(fire_at))?;
         Ok(self.table.push(Pollable::Timer(timer))?)
     }
 
@@ -38,7 +38,7 @@ impl Host for OrchestratorState {
         if duration == 0 {
             return Ok(self.table.push(Pollable::Ready)?);
         }
-        let timer = self.schedule(|execution| execution.create_poll_timer(fire_at))?;
+        let timer = self.decide(0, |execution| execution.create_poll_timer(fire_at))?;
         Ok(self.table.push(Pollable::Timer(timer))?)
     }
 }

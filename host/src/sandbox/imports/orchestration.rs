@@ -6,13 +6,13 @@ use wasmtime::{
 };
 
 use crate::model::{TaskId, Timestamp};
-use crate::replay::{Waited, execution::SubOrchestrationRequest};
+use crate::replay::{Completion, Waited, execution::SubOrchestrationRequest};
 use crate::sandbox::{
     bindings::{
         orchestrator::windlass::durable::orchestration::{self, ExecutionInfo, HistorySize, Host},
         wit,
     },
-    convert,
+    convert, host_fuel,
     state::OrchestratorState,
 };
 
@@ -24,26 +24,41 @@ use super::{orchestration_poll, poll};
 /// So is `subscribe`, which the interface no longer has: components built before the first release import it from here,
 /// and their instances must continue.
 pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()> {
-    orchestration::add_to_linker::<_, HasSelf<OrchestratorState>>(linker, |state| state)?;
+    orchestration::add_to_linker::<_, HasSelf<OrchestratorState>>(linker, OrchestratorState::called)?;
     linker.allow_shadowing(true);
     let mut interface = linker.instance("windlass:durable/orchestration@0.1.0")?;
     interface.func_wrap_async("wait", |store, (): ()| {
         Box::new(async move { Ok((wait(store).await?,)) })
     })?;
     interface.func_wrap("subscribe", |mut store, (task,): (u32,)| {
-        Ok((orchestration_poll::subscribe(store.data_mut(), task)?,))
+        Ok((orchestration_poll::subscribe(store.data_mut().called(), task)?,))
     })?;
     linker.allow_shadowing(false);
     Ok(())
 }
 
 async fn wait(mut store: StoreContextMut<'_, OrchestratorState>) -> Result<Vec<wit::Completion>> {
+    store.data_mut().called();
     loop {
         match store.data_mut().schedule(|execution| execution.wait())? {
-            Waited::Ready(completions) => return Ok(completions.into_iter().map(convert::completion).collect()),
+            Waited::Ready(completions) => {
+                store.data_mut().charge(cost_of(&completions))?;
+                return Ok(completions.into_iter().map(convert::completion).collect());
+            }
             Waited::Quiescent => poll::until_next_turn(&mut store).await?,
         }
     }
+}
+
+/// The cost of passing outcomes to the guest, in fuel.
+fn cost_of(completions: &[Completion]) -> u64 {
+    let payloads = completions.iter().map(|completion| match &completion.outcome {
+        Ok(payload) => payload.as_str().len(),
+        Err(failure) => usize::try_from(failure.bytes()).unwrap_or(usize::MAX),
+    });
+    payloads
+        .map(|bytes| host_fuel::COMPLETION + host_fuel::copied(bytes))
+        .sum()
 }
 
 impl Host for OrchestratorState {
@@ -84,7 +99,9 @@ impl Host for OrchestratorState {
 
     fn call_activity(&mut self, name: String, input: String, options: wit::ActivityOptions) -> Result<u32> {
         let options = convert::activity_options(options);
-        self.schedule(|execution| Ok(execution.call_activity(&name, &input, options)?.0))
+        self.decide(name.len() + input.len(), |execution| {
+            Ok(execution.call_activity(&name, &input, options)?.0)
+        })
     }
 
     fn call_sub_orchestration(
@@ -94,43 +111,45 @@ impl Host for OrchestratorState {
         options: wit::SubOrchestrationOptions,
     ) -> Result<u32> {
         let (options, instance_id) = convert::sub_orchestration_options(options);
+        let bytes = function.len() + input.len();
         let request = SubOrchestrationRequest {
             function,
             input,
             instance_id,
             options,
         };
-        self.schedule(|execution| Ok(execution.call_sub_orchestration(request)?.0))
+        self.decide(bytes, |execution| Ok(execution.call_sub_orchestration(request)?.0))
     }
 
     fn start_orchestration(&mut self, name: String, input: String, instance_id: Option<String>) -> Result<String> {
-        self.schedule(|execution| {
+        self.decide(name.len() + input.len(), |execution| {
             let id = execution.start_orchestration(&name, &input, instance_id.as_deref())?;
             Ok(id.as_str().to_owned())
         })
     }
 
     fn send_event(&mut self, instance_id: String, name: String, payload: String) -> Result<()> {
-        self.schedule(|execution| execution.send_event(&instance_id, &name, &payload))
+        let bytes = name.len() + payload.len();
+        self.decide(bytes, |execution| execution.send_event(&instance_id, &name, &payload))
     }
 
     fn create_timer(&mut self, fire_at_ms: u64) -> Result<u32> {
-        self.schedule(|execution| Ok(execution.create_timer(Timestamp(fire_at_ms))?.0))
+        self.decide(0, |execution| Ok(execution.create_timer(Timestamp(fire_at_ms))?.0))
     }
 
     fn wait_for_event(&mut self, name: String) -> Result<u32> {
-        self.schedule(|execution| Ok(execution.wait_for_event(&name)?.0))
+        self.decide(name.len(), |execution| Ok(execution.wait_for_event(&name)?.0))
     }
 
     fn take_event(&mut self, task: u32) -> Result<Option<String>> {
-        self.schedule(|execution| {
-            let event = execution.take_event(TaskId(task))?;
-            Ok(event.map(|payload| payload.as_str().to_owned()))
-        })
+        let event = self.schedule(|execution| execution.take_event(TaskId(task)))?;
+        let payload = event.map(|payload| payload.as_str().to_owned());
+        self.charge(host_fuel::copied(payload.as_ref().map_or(0, String::len)))?;
+        Ok(payload)
     }
 
     fn cancel_task(&mut self, task: u32) -> Result<()> {
-        self.schedule(|execution| execution.cancel_task(TaskId(task)))
+        self.decide(0, |execution| execution.cancel_task(TaskId(task)))
     }
 
     fn wait(&mut self) -> Result<Vec<wit::Completion>> {
@@ -138,16 +157,15 @@ impl Host for OrchestratorState {
     }
 
     fn set_custom_status(&mut self, status: String) -> Result<()> {
-        self.schedule(|execution| execution.set_custom_status(&status))
+        self.decide(status.len(), |execution| execution.set_custom_status(&status))
     }
 
     fn continue_as_new(&mut self, input: String) -> Result<()> {
-        self.schedule(|execution| execution.continue_as_new(&input))
+        self.decide(input.len(), |execution| execution.continue_as_new(&input))
     }
 
     fn log(&mut self, level: wit::LogLevel, message: String) -> Result<()> {
-        OrchestratorState::log(self, convert::log_level(level), &message);
-        Ok(())
+        OrchestratorState::log(self, convert::log_level(level), &message)
     }
 }
 

@@ -13,7 +13,7 @@ use wasmtime::{
 
 use crate::model::TaskId;
 use crate::replay::{Execution, PollTimer, Polled};
-use crate::sandbox::state::OrchestratorState;
+use crate::sandbox::{host_fuel, state::OrchestratorState};
 
 /// The host's side of a pollable.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -45,12 +45,12 @@ impl Pollable {
 pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()> {
     let mut interface = linker.instance("wasi:io/poll@0.2.12")?;
     interface.resource("pollable", ResourceType::host::<Pollable>(), |mut store, rep| {
-        drop_pollable(store.data_mut(), Resource::new_own(rep))
+        drop_pollable(store.data_mut().called(), Resource::new_own(rep))
     })?;
     interface.func_wrap(
         "[method]pollable.ready",
         |mut store, (pollable,): (Resource<Pollable>,)| {
-            let state: &mut OrchestratorState = store.data_mut();
+            let state = OrchestratorState::called(store.data_mut());
             let pollable = *state.table.get(&pollable)?;
             Ok((is_ready(state, pollable)?,))
         },
@@ -85,7 +85,10 @@ pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, Orchestrator
     let cell = store.data().lent()?.clone();
     {
         let mut content = cell.lock();
-        content.quiescent = Some(content.allowance.fuel.saturating_sub(left));
+        let used = content.allowance.fuel.saturating_sub(left);
+        let host = &store.data().host_fuel;
+        host.check_with(used)?;
+        content.quiescent = Some(host.with(used));
     }
     // No waker is needed: the code that resumes the guest clears `quiescent` and polls.
     poll_fn(|_| {
@@ -99,6 +102,7 @@ pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, Orchestrator
     let allowance = cell.lock().allowance;
     store.set_fuel(allowance.fuel)?;
     store.set_epoch_deadline(allowance.epochs);
+    store.data_mut().host_fuel.begin(allowance.host_fuel());
     Ok(())
 }
 
@@ -107,6 +111,8 @@ async fn poll(store: &mut StoreContextMut<'_, OrchestratorState>, pollables: &[P
     if pollables.is_empty() {
         bail!("`poll` was called with nothing to poll");
     }
+    let cost = host_fuel::POLLABLE * pollables.len() as u64;
+    store.data_mut().called().charge(cost)?;
     let at_once = ready(store.data(), pollables)?;
     if !at_once.is_empty() {
         return Ok(at_once);
@@ -132,6 +138,7 @@ fn ready(state: &OrchestratorState, pollables: &[Pollable]) -> Result<Vec<u32>> 
             .map(|(position, _)| position)
             .collect()
     };
+    state.host_fuel.check()?;
     if pollables.iter().all(|pollable| *pollable == Pollable::Ready) {
         return Ok(positions(&|_| true));
     }
@@ -146,6 +153,6 @@ fn is_ready(state: &OrchestratorState, pollable: Pollable) -> Result<bool> {
 fn drop_pollable(state: &mut OrchestratorState, pollable: Resource<Pollable>) -> Result<()> {
     match state.table.delete(pollable)? {
         Pollable::Ready | Pollable::Task(_) => Ok(()),
-        Pollable::Timer(PollTimer(task)) => state.schedule(|execution| execution.cancel_task(task)),
+        Pollable::Timer(PollTimer(task)) => state.decide(0, |execution| execution.cancel_task(task)),
     }
 }

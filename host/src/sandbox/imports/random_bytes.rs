@@ -17,14 +17,14 @@ impl OrchestratorState {
             bail!("{count} random bytes were requested at once, at most {MAX_BYTES} are allowed");
         };
         let mut bytes = vec![0; count];
-        self.fill_random(&mut bytes);
+        self.fill_random(&mut bytes)?;
         Ok(bytes)
     }
 
-    fn random_u64(&mut self) -> u64 {
+    fn random_u64(&mut self) -> Result<u64> {
         let mut bytes = [0; 8];
-        self.fill_random(&mut bytes);
-        u64::from_le_bytes(bytes)
+        self.fill_random(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
     }
 }
 
@@ -34,7 +34,7 @@ impl random::Host for OrchestratorState {
     }
 
     fn get_random_u64(&mut self) -> Result<u64> {
-        Ok(self.random_u64())
+        self.random_u64()
     }
 }
 
@@ -44,12 +44,12 @@ impl insecure::Host for OrchestratorState {
     }
 
     fn get_insecure_random_u64(&mut self) -> Result<u64> {
-        Ok(self.random_u64())
+        self.random_u64()
     }
 }
 
 impl insecure_seed::Host for OrchestratorState {
     fn insecure_seed(&mut self) -> Result<(u64, u64)> {
-        Ok((self.random_u64(), self.random_u64()))
+        Ok((self.random_u64()?, self.random_u64()?))
     }
 }

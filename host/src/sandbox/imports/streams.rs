@@ -33,8 +33,8 @@ type Answer<R> = Result<Result<R, StreamError>>;
 impl OrchestratorState {
     fn write_to(&mut self, stream: &Resource<LogStream>, bytes: &[u8]) -> Answer<()> {
         match self.table.get(stream)? {
-            LogStream::Stdout => self.write_stdout(bytes),
-            LogStream::Stderr => self.write_stderr(bytes),
+            LogStream::Stdout => self.write_stdout(bytes)?,
+            LogStream::Stderr => self.write_stderr(bytes)?,
         }
         Ok(Ok(()))
     }

@@ -325,7 +325,7 @@ async fn polling_many_tasks_with_many_arrivals_ends_soon() {
                 (br_if $l (i32.lt_u (local.get $i) (i32.const {POLLABLES}))))
             (call $poll (i32.const 131072) (i32.const {POLLABLES}) (i32.const 1032))"
         ));
-    let sandbox = sandbox();
+    let sandbox = sandbox_with(|options| options.turn_fuel = 100_000_000);
     let module = sandbox.module(guest.build()).await;
     let mut run = Run::new(&sandbox.sandbox, &module, "Echo", "\"hello\"");
     let arrivals = || (0..10_000).map(|event| raised("nobody-waits", event)).collect();

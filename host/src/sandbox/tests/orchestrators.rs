@@ -22,14 +22,14 @@ use super::{
 struct Everything;
 
 impl Directory for Everything {
-    fn activity(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedActivity, Failure> {
+    fn activity(&self, _: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedActivity, Failure> {
         Ok(ResolvedActivity {
             module: ModuleNumber(1),
             defaults: ActivityOptions::default(),
         })
     }
 
-    fn orchestration(&self, _: &FunctionName, _: &Payload) -> Result<ResolvedOrchestration, Failure> {
+    fn orchestration(&self, _: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedOrchestration, Failure> {
         Ok(ResolvedOrchestration {
             module: ModuleNumber(1),
         })
@@ -111,7 +111,7 @@ impl Run {
     }
 }
 
-async fn run(sandbox: &TestSandbox, guest: &Guest) -> Run {
+pub(super) async fn run(sandbox: &TestSandbox, guest: &Guest) -> Run {
     let module = sandbox.module(guest.build()).await;
     Run::new(&sandbox.sandbox, &module, "Echo", "\"hello\"")
 }

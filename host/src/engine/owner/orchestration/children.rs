@@ -30,7 +30,9 @@ impl Effects {
             ended_at: context.now(),
             next_at: Some(start_at),
         });
-        let today = context.directory().orchestration(&call.function, &call.input);
+        let today = context
+            .directory()
+            .orchestration(&call.function, &call.input, &mut self.fuel);
         let child = Child {
             id: &call.child_id(attempt),
             module: today.map_or(call.module, |found| found.module),

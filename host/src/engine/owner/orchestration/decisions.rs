@@ -75,7 +75,8 @@ impl<G: Guest> Orchestration<G> {
                     effects.end(instance.identity.parent.as_ref(), Err(failure.clone()));
                 }
                 D::ContinueAsNew { input, events } => {
-                    effects.next_execution = Some(continued(&started, input, events, instance, context));
+                    let next = continued(&started, input, events, instance, context, &mut effects.fuel);
+                    effects.next_execution = Some(next);
                 }
                 D::CreateTimer { .. } | D::WaitForEvent { .. } | D::Refused { .. } => {}
             }
@@ -145,15 +146,16 @@ impl Cancelled {
 }
 
 /// The next execution. It runs on the current version of the function, or on the same module version as before if
-/// the function does not exist any more.
+/// the function does not exist any more. Adds the cost of checking the input to `fuel`.
 fn continued(
     before: &Started,
     input: &Payload,
     events: &[Event],
     instance: &Instance,
     context: &dyn OwnerContext,
+    fuel: &mut u64,
 ) -> NextExecution {
-    let today = context.directory().orchestration(&before.function, input);
+    let today = context.directory().orchestration(&before.function, input, fuel);
     NextExecution {
         module: today.map_or(instance.module, |found| found.module),
         started: Started {

@@ -83,8 +83,11 @@ impl<G: Guest> Orchestration<G> {
         if let Some(failure) = self.sizes.add_turn(&turn, execution, &mut effects.logs, context) {
             turn.decisions = vec![Decision::Fail { failure }];
         }
+        let before = effects.fuel;
         self.decide(&turn, effects, instance, context);
-        effects.fuel += turn.fuel;
+        // The check of the next execution's input.
+        turn.fuel += effects.fuel - before;
+        effects.fuel = before + turn.fuel;
         effects.usage.push(used_by(&turn, instance));
         if let Err(error) = self.execution.ledger.apply(&turn) {
             unreachable!("a new turn follows the last: {error}");

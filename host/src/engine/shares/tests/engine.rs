@@ -119,8 +119,13 @@ impl Guests for TwoPrograms {
         Arc::new(Functions)
     }
 
-    fn to_start(&self, _: TenantId, _: &FunctionName, _: &Payload) -> Result<ModuleNumber, StartError> {
-        Ok(ModuleNumber(1))
+    fn to_start<'a>(
+        &'a self,
+        _: TenantId,
+        _: &'a FunctionName,
+        _: &'a Payload,
+    ) -> BoxFuture<'a, Result<ModuleNumber, StartError>> {
+        Box::pin(async { Ok(ModuleNumber(1)) })
     }
 
     fn orchestrator<'a>(
