@@ -18,6 +18,7 @@ pub mod shares;
 pub mod verify;
 
 mod admission;
+mod compiled_code;
 mod creation;
 mod declared_events;
 mod environment;

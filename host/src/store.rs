@@ -89,7 +89,7 @@ use self::{
 };
 use crate::model::{
     EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
-    ModuleNumber, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
+    ModuleDigest, ModuleNumber, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 
 /// The maximum number of rows that one call of [`Store::sweep`] deletes. Other commits wait for it, about ten
@@ -256,7 +256,7 @@ impl Store {
         self.readers.settings().await
     }
 
-    /// The stored bytes of a tenant's instances, as of the last commit. Modules are counted separately.
+    /// The stored bytes of a tenant, as of the last commit. The bytes of its modules are counted separately.
     pub fn stored_bytes(&self, tenant: TenantId) -> u64 {
         self.stored.of(tenant)
     }
@@ -727,6 +727,18 @@ impl Store {
     /// When the database fails.
     pub async fn declares_events(&self, tenant: TenantId) -> Result<bool, Error> {
         self.readers.declares_events(tenant).await
+    }
+
+    /// The digests of versions whose bytes are kept, of all tenants, by number: at most `limit` of those after a number.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn kept_digests(
+        &self,
+        after: Option<ModuleNumber>,
+        limit: u32,
+    ) -> Result<Vec<(ModuleNumber, ModuleDigest)>, Error> {
+        self.readers.kept_digests(after, limit).await
     }
 
     /// The old version with the next number, of any tenant, that no new call can name any more.

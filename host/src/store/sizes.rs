@@ -2,7 +2,9 @@
 //!
 //! The count contains the bytes that are passed to the database, and a fixed overhead per row. A pending event counts
 //! while it is pending, and as part of the history after a turn has taken it. Any other message counts twice once it
-//! was taken: as a message, and in the history. After continue-as-new, only pending events still count. Not counted are
+//! was taken: as a message, and in the history. After continue-as-new, only pending events still count. Of a module
+//! version, its compiled code and its description count while its bytes are kept: for each tenant that uploaded it, since
+//! each keeps it, and no tenant may learn what others have. (The bytes of modules have a quota of their own.) Not counted are
 //! indexes, clients' idempotency keys (they expire) and the logs of earlier executions
 //! ([some](super::garbage::EXECUTIONS_WITH_LOG) are kept).
 
@@ -99,6 +101,11 @@ impl Growth {
         for (tenant, change) in &other.0 {
             *self.0.entry(*tenant).or_default() += change;
         }
+    }
+
+    /// Whether no tenant's stored bytes changed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.values().all(|change| *change == 0)
     }
 
     /// The tenants whose stored bytes changed.

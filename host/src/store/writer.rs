@@ -458,7 +458,10 @@ async fn step<'a>(
             }
             Outcome::Administer(changed)
         }
-        Operation::PutModule(put) => Outcome::PutModule(transaction.changing().await?.put_module(put).await?),
+        Operation::PutModule(put) => {
+            let put_module = transaction.changing().await?.put_module(put).await?;
+            Outcome::PutModule(plan.count_modules(put.tenant, put_module))
+        }
         Operation::DeleteModule { tenant, name, at } => {
             Outcome::DeleteModule(transaction.changing().await?.delete_module(*tenant, name, *at).await?)
         }
@@ -468,7 +471,8 @@ async fn step<'a>(
         }
         Operation::Sweep { now, limit } => Outcome::Sweep(transaction.changing().await?.sweep(*now, *limit).await?),
         Operation::DeleteModuleBytes(version) => {
-            Outcome::DeleteModuleBytes(transaction.changing().await?.delete_module_bytes(version).await?)
+            let deleted = transaction.changing().await?.delete_module_bytes(version).await?;
+            Outcome::DeleteModuleBytes(plan.count_modules(version.tenant, deleted))
         }
     }))
 }

@@ -11,6 +11,7 @@ use crate::{
         attempts::{AttemptKey, Prunable},
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
+        modules::Counted,
         ownership::Ownership,
         sqlite,
         writer::rows::Rows,
@@ -132,7 +133,7 @@ impl Connection {
     }
 
     /// Stores a module and makes it the current version of its name.
-    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<Counted<PutModuleOutcome>, Error> {
         on!(self, put_module(put))
     }
 
@@ -147,7 +148,7 @@ impl Connection {
     }
 
     /// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
-    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<bool, Error> {
+    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<Counted<bool>, Error> {
         on!(self, delete_module_bytes(version))
     }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::store::simulated;
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn,
-        TurnNumber,
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId, TenantId,
+        Timestamp, Turn, TurnNumber,
     },
     store::{
         Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
@@ -99,6 +99,15 @@ impl Readers {
     /// The bytes of a module version, if they are kept.
     pub(in crate::store) async fn module_bytes(&self, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
         on!(self, module_bytes(number))
+    }
+
+    /// The digests of versions whose bytes are kept, of all tenants, by number.
+    pub(in crate::store) async fn kept_digests(
+        &self,
+        after: Option<ModuleNumber>,
+        limit: u32,
+    ) -> Result<Vec<(ModuleNumber, ModuleDigest)>, Error> {
+        on!(self, kept_digests(after, limit))
     }
 
     /// The next version after a number that no new call can name any more.

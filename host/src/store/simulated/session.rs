@@ -123,7 +123,7 @@ impl Session {
 
     pub(in crate::store) async fn stored_bytes(&mut self) -> Result<HashMap<TenantId, u64>, Error> {
         let stored = self.step(|content| {
-            let mut stored = HashMap::new();
+            let mut stored = content.catalogue.counted_by_tenant();
             for (_, row, _) in content.existing() {
                 *stored.entry(row.tenant).or_default() += row.sizes.total();
             }

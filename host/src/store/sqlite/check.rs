@@ -43,11 +43,15 @@ const CONTRADICTIONS: [&str; 8] = [
      FROM instances AS c
      WHERE c.instance >= (SELECT reserved FROM counters WHERE counter = 'instance')
      LIMIT ?",
-    "SELECT 'tenant ' || t.name || ' has a count of ' || t.stored_bytes || ' bytes, but its instances have ' || t.found
+    "SELECT 'tenant ' || t.name || ' has a count of ' || t.stored_bytes || ' bytes, but stores ' || t.found
      FROM (SELECT c.name, c.stored_bytes,
                   (SELECT coalesce(sum(i.execution_bytes + i.event_bytes + i.log_bytes), 0)
                    FROM instances AS i
-                   WHERE i.tenant = c.tenant) AS found
+                   WHERE i.tenant = c.tenant)
+                  + (SELECT coalesce(sum(m.compiled_bytes + length(m.description) + coalesce(length(m.events), 0)), 0)
+                     FROM modules AS m
+                     WHERE m.tenant = c.tenant
+                        AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module)) AS found
            FROM tenants AS c) AS t
      WHERE t.stored_bytes <> t.found
      LIMIT ?",

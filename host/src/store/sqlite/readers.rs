@@ -7,8 +7,8 @@ use sqlx::sqlite::SqlitePool;
 use super::{administration, attempts, check, events, history, instances, modules, settings, summaries, takeover};
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn,
-        TurnNumber,
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId, TenantId,
+        Timestamp, Turn, TurnNumber,
     },
     store::{
         Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
@@ -93,6 +93,14 @@ impl Readers {
 
     pub(in crate::store) async fn module_bytes(&self, number: ModuleNumber) -> Result<Option<Vec<u8>>, Error> {
         modules::bytes(&self.0, number).await
+    }
+
+    pub(in crate::store) async fn kept_digests(
+        &self,
+        after: Option<ModuleNumber>,
+        limit: u32,
+    ) -> Result<Vec<(ModuleNumber, ModuleDigest)>, Error> {
+        modules::kept_digests(&self.0, after, limit).await
     }
 
     pub(in crate::store) async fn next_old_version(

@@ -20,6 +20,7 @@ use crate::{
         attempts::{AttemptKey, Prunable},
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
+        modules::Counted,
         ownership::{Epoch, Ownership},
         writer::rows::Rows,
     },
@@ -150,7 +151,7 @@ impl Session {
         administration::change(&mut self.connection, change).await
     }
 
-    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<Counted<PutModuleOutcome>, Error> {
         modules::put(&mut self.connection, put).await
     }
 
@@ -163,8 +164,8 @@ impl Session {
         modules::delete(&mut self.connection, tenant, name, at).await
     }
 
-    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<bool, Error> {
-        Ok(modules::delete_bytes(&mut self.connection, version).await?)
+    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<Counted<bool>, Error> {
+        modules::delete_bytes(&mut self.connection, version).await
     }
 
     pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {

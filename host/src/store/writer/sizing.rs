@@ -9,6 +9,7 @@ use crate::{
     store::{
         instances::InstanceHead,
         logs::NewLine,
+        modules::Counted,
         sizes::{Growth, ROW_BYTES, SizedInstance, Sizes},
     },
 };
@@ -59,6 +60,12 @@ impl<'a> Plan<'a> {
         change(&mut head.sizes);
         self.sizing.growth.add(head.tenant, before, head.sizes.total());
         self.sizing.resized.insert(instance);
+    }
+
+    /// Counts a change to the modules of a tenant. Returns its outcome.
+    pub(super) fn count_modules<T>(&mut self, tenant: TenantId, change: Counted<T>) -> T {
+        self.sizing.growth.add(tenant, change.before, change.after);
+        change.outcome
     }
 
     /// Writes lines while the log has room. The first line that does not fit is replaced by a warning that the log is

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 12] = [
+const ROWS: [&[&str]; 13] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -51,6 +51,11 @@ const ROWS: [&[&str]; 12] = [
     &[
         "INSERT INTO settings (tenant, kind, name, value, modules, updated_at_ms)
          VALUES (1, 2, 'certificate', x'00', '[]', 1)",
+    ],
+    &[
+        "UPDATE modules SET compiled_bytes = 1000",
+        // With 26 bytes of its description and its events.
+        "UPDATE tenants SET stored_bytes = stored_bytes + 1026 WHERE tenant = 1",
     ],
 ];
 
