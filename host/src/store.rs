@@ -568,14 +568,15 @@ impl Store {
         }
     }
 
-    /// Deletes garbage rows, about `limit` of them and at most [`MAX_SWEPT_ROWS`]. Returns whether there may be more.
+    /// Deletes garbage rows, about `limit` of them and at most [`MAX_SWEPT_ROWS`], and fewer if they are large. Returns
+    /// whether there may be more.
     /// Call it from time to time, and repeat it while there are more.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn sweep(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
         let limit = limit.clamp(1, MAX_SWEPT_ROWS);
-        Ok(self.sweep_rows(now, limit).await? >= limit || self.prune_attempts(limit).await?)
+        Ok(self.sweep_rows(now, limit).await? || self.prune_attempts(limit).await?)
     }
 
     /// Deletes the bytes of an old version, unless they were uploaded again since. Returns whether it deleted them.
@@ -600,9 +601,9 @@ impl Store {
         }
     }
 
-    async fn sweep_rows(&self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+    async fn sweep_rows(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
         match self.ask(Operation::Sweep { now, limit }).await? {
-            Outcome::Sweep(deleted) => Ok(deleted),
+            Outcome::Sweep(more) => Ok(more),
             other => wrong_answer(&other),
         }
     }

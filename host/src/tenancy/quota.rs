@@ -69,7 +69,8 @@ quotas! {
     max_turns MaxTurns: u32 = "maxTurns";
     /// Bytes of the history of one execution and of the messages sent to it
     max_history MaxHistory: ByteSize = "maxHistory";
-    /// Bytes of all instances (histories, messages and logs), and of compiled code and descriptions of modules
+    /// Bytes of all instances (histories, messages and logs), of compiled code and descriptions of modules, and of
+    /// idempotency keys
     max_stored_bytes MaxStoredBytes: ByteSize = "maxStoredBytes";
     /// Bytes of the log of one execution
     max_instance_log MaxInstanceLog: ByteSize = "maxInstanceLog";

@@ -9,6 +9,7 @@ use crate::{
     store::{
         Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome,
         attempts::{AttemptKey, Prunable},
+        garbage::Swept,
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
         modules::Counted,
@@ -152,8 +153,13 @@ impl Connection {
         on!(self, delete_module_bytes(version))
     }
 
-    /// Deletes rows that nobody needs any more, at most `limit`, and says how many.
-    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+    /// Instances that exist and whose logs a sweep of at most `limit` rows may shorten, and perhaps others.
+    pub(in crate::store) async fn with_old_logs(&mut self, limit: u64) -> Result<Vec<InstanceNumber>, Error> {
+        on!(self, with_old_logs(limit))
+    }
+
+    /// Deletes rows that nobody needs any more: at most `limit`, and fewer if they are large.
+    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<Swept, Error> {
         on!(self, sweep(now, limit))
     }
 }

@@ -460,7 +460,10 @@ impl<'a> Plan<'a> {
             instance_id: instance_id.clone(),
             expires_at: key.expires_at,
         };
-        self.keys.insert((tenant, key.key.clone()), stored);
+        let after = stored.bytes();
+        let expired = self.keys.insert((tenant, key.key.clone()), stored);
+        let before = expired.map_or(0, |expired| expired.bytes());
+        self.sizing.count(tenant, before, after);
     }
 }
 
