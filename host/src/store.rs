@@ -253,7 +253,15 @@ impl Store {
     /// # Errors
     /// When the database fails, or a row cannot be read.
     pub async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        self.readers.settings().await
+        self.readers.settings(None).await
+    }
+
+    /// The settings and secrets of one tenant. The secrets are sealed.
+    ///
+    /// # Errors
+    /// When the database fails, or a row cannot be read.
+    pub async fn settings_of(&self, tenant: TenantId) -> Result<Vec<SettingRow>, Error> {
+        self.readers.settings(Some(tenant)).await
     }
 
     /// The stored bytes of a tenant, as of the last commit. The bytes of its modules are counted separately.

@@ -299,7 +299,23 @@ async fn a_rejection_names_the_quota_and_other_tenants_are_unaffected() {
             .await
             .expect(200);
     }
-    set(json!({ "startsPerSecond": null, "fuelPerMinute": 1_000 }))
+    set(json!({ "startsPerSecond": null, "eventsPerSecond": 1 }))
+        .await
+        .expect(200);
+    let waiting = "/v1/orchestrations/BenchCollect?instanceId=waiting";
+    let request = world.request_as(Some(&acme.client), Method::POST, waiting);
+    world.send(request).await.expect(202);
+    let refused = until("an event that the quota refuses", async || {
+        let event = "/v1/instances/waiting/events/nobody-waits-for-it";
+        let answer = world
+            .send(world.request_as(Some(&acme.client), Method::POST, event))
+            .await;
+        (answer.status != 202).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.refused(429, "quota-exceeded")["quota"], "eventsPerSecond");
+    set(json!({ "eventsPerSecond": null, "fuelPerMinute": 1_000 }))
         .await
         .expect(200);
     let thirsty = "/v1/orchestrations/BenchChain?instanceId=thirsty";

@@ -166,9 +166,14 @@ impl Engine {
         message: Message,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<(), MessageError> {
+        let tenancy = &self.0.shared.tenancy;
+        let is_event = matches!(message, Message::Event(_));
         if let Message::Event(event) = &message {
             self.limits_of(tenant, &event.payload)?;
-            self.0.shared.tenancy.check_stored_bytes(tenant)?;
+            tenancy.check_stored_bytes(tenant)?;
+            tenancy.take_event(tenant)?;
+        } else if idempotency.is_some() {
+            tenancy.check_key_of_control(tenant)?;
         }
         let item = match message {
             Message::Event(event) => {
@@ -193,7 +198,13 @@ impl Engine {
         };
         let max_bytes = append.max_bytes;
         match self.append(append, idempotency).await? {
-            AppendOutcome::Appended { .. } | AppendOutcome::Repeated => Ok(()),
+            AppendOutcome::Appended { .. } => Ok(()),
+            AppendOutcome::Repeated => {
+                if is_event {
+                    tenancy.return_event(tenant);
+                }
+                Ok(())
+            }
             AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
             AppendOutcome::Unknown => Err(MessageError::Unknown),
             AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),

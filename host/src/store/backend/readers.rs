@@ -175,9 +175,9 @@ impl Readers {
         on!(self, api_keys())
     }
 
-    /// All settings of all tenants, by tenant, kind and name.
-    pub(in crate::store) async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        on!(self, settings())
+    /// The settings of one tenant, or of all, by tenant, kind and name.
+    pub(in crate::store) async fn settings(&self, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
+        on!(self, settings(tenant))
     }
 
     /// Everything that is wrong with what is stored; nothing if all is well.

@@ -448,9 +448,13 @@ impl Disk {
             .await
     }
 
-    pub(in crate::store) async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        self.read(|content| Ok(content.catalogue.settings.values().cloned().collect()))
-            .await
+    pub(in crate::store) async fn settings(&self, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
+        self.read(|content| {
+            let settings = content.catalogue.settings.values();
+            let wanted = settings.filter(|setting| tenant.is_none_or(|tenant| setting.tenant == tenant));
+            Ok(wanted.cloned().collect())
+        })
+        .await
     }
 }
 

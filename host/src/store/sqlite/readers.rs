@@ -167,8 +167,8 @@ impl Readers {
         administration::keys(&self.0).await
     }
 
-    pub(in crate::store) async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        settings::all(&self.0).await
+    pub(in crate::store) async fn settings(&self, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
+        settings::of(&self.0, tenant).await
     }
 
     pub(in crate::store) async fn check(&self) -> Result<Vec<String>, Error> {
