@@ -222,9 +222,9 @@ impl Engine {
             if let AppendOutcome::Appended {
                 instance,
                 row,
-                is_suspended_or_stuck,
+                is_at_rest,
             } = &outcome
-                && (!is_suspended_or_stuck || row.item.is_control())
+                && (!is_at_rest || row.item.is_control())
             {
                 owners.deliver(tenant, *instance, Mail::Inbox(row.clone()));
             }
@@ -254,6 +254,7 @@ impl Engine {
             module,
             function,
             status,
+            is_at_rest,
         } = addressee;
         if declared && !status.has_ended() {
             let checked = events::check(&*self.0.shared.guests, module, &function, &event).await?;
@@ -264,8 +265,7 @@ impl Engine {
                 message: violation.message,
             })?;
         }
-        let is_suspended_or_stuck = matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck);
-        if is_repeatable || is_suspended_or_stuck {
+        if is_repeatable || is_at_rest {
             return Ok(EventOutcome::NotTaken);
         }
         let (raised, claim, mut taken) = RaisedEvent::new(event);

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 14] = [
+const ROWS: [&[&str]; 15] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -65,6 +65,7 @@ const ROWS: [&[&str]; 14] = [
          VALUES (0, 1, 'k', zeroblob(32), 'a', 9999999999999)",
         "UPDATE tenants SET stored_bytes = stored_bytes + 36 + 35 + 130 WHERE tenant = 1",
     ],
+    &[],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {
