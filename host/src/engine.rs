@@ -19,6 +19,7 @@ pub mod verify;
 
 mod admission;
 mod check_places;
+mod compiled_code;
 mod creation;
 mod declared_events;
 mod environment;

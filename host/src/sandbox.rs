@@ -36,10 +36,11 @@ mod fuzz;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, sync::Arc};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use wasmtime::{
     Engine,
     component::{Component, Linker},
@@ -67,6 +68,10 @@ pub use options::{Compiler, DescribeLimits, SandboxOptions};
 pub use orchestrator::OrchestratorGuest;
 pub use upload::UploadError;
 
+/// Maximum number of modules that are compiled at the same time because their compiled code is missing. The uploads that
+/// are compiled at the same time are limited by their own permits.
+const MAX_LOADS_THAT_COMPILE: usize = 2;
+
 /// Why the sandbox could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -87,6 +92,8 @@ pub struct Inspected {
     pub description: ModuleDescription,
     /// Whether it was compiled for this upload.
     pub is_new: bool,
+    /// The size of its compiled code, in bytes.
+    pub compiled_bytes: u64,
 }
 
 /// Why a module that was accepted earlier cannot be loaded.
@@ -111,6 +118,7 @@ struct Inner {
     options: SandboxOptions,
     routes: Routes,
     artefacts: Artefacts,
+    compiling_loads: Semaphore,
     orchestrators: Side<OrchestratorState>,
     activities: Side<ActivityState>,
 }
@@ -161,6 +169,7 @@ impl Sandbox {
             options,
             routes,
             artefacts,
+            compiling_loads: Semaphore::new(MAX_LOADS_THAT_COMPILE),
             orchestrators,
             activities,
         })))
@@ -194,6 +203,7 @@ impl Sandbox {
                 digest,
                 description,
                 is_new,
+                compiled_bytes: module.code_bytes(),
             }),
             Err(error) => {
                 if is_new {
@@ -227,6 +237,30 @@ impl Sandbox {
         }
     }
 
+    /// Removes compiled code except that of these modules, at most `limit` files, and returns how many. Files that are
+    /// younger than `grace` stay: they may be of modules that are being uploaded.
+    pub async fn discard_others(&self, kept: BTreeSet<ModuleDigest>, grace: Duration, limit: usize) -> usize {
+        let sandbox = self.clone();
+        let swept = blocking(move || {
+            let Inner {
+                artefacts,
+                orchestrators,
+                activities,
+                ..
+            } = &*sandbox.0;
+            let fingerprints = [orchestrators.fingerprint, activities.fingerprint];
+            artefacts.sweep(&kept, fingerprints, grace, limit)
+        });
+        match swept.await {
+            Ok(Ok(removed)) => removed,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the folder of compiled modules could not be read");
+                0
+            }
+            Err(_) => 0,
+        }
+    }
+
     async fn description(&self, module: &Module, kind: FunctionKind) -> Result<ModuleDescription, UploadError> {
         let limits = self.0.options.describe;
         let runtime = tokio::runtime::Handle::current();
@@ -254,6 +288,8 @@ impl Sandbox {
         if let Some(module) = self.cached(digest, kind).await? {
             return Ok(module);
         }
+        // A start may need many modules whose compiled code is missing. Each would take a process of its own.
+        let _permit = self.0.compiling_loads.acquire().await;
         let component = bytes().await.map_err(|error| LoadError::Bytes(error.into()))?;
         let found = self::digest(&component);
         if found != digest {

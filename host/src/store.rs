@@ -89,7 +89,7 @@ use self::{
 };
 use crate::model::{
     EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine,
-    ModuleNumber, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
+    ModuleDigest, ModuleNumber, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 
 /// The maximum number of rows that one call of [`Store::sweep`] deletes. Other commits wait for it, about ten
@@ -253,10 +253,18 @@ impl Store {
     /// # Errors
     /// When the database fails, or a row cannot be read.
     pub async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        self.readers.settings().await
+        self.readers.settings(None).await
     }
 
-    /// The stored bytes of a tenant's instances, as of the last commit. Modules are counted separately.
+    /// The settings and secrets of one tenant. The secrets are sealed.
+    ///
+    /// # Errors
+    /// When the database fails, or a row cannot be read.
+    pub async fn settings_of(&self, tenant: TenantId) -> Result<Vec<SettingRow>, Error> {
+        self.readers.settings(Some(tenant)).await
+    }
+
+    /// The stored bytes of a tenant, as of the last commit. The bytes of its modules are counted separately.
     pub fn stored_bytes(&self, tenant: TenantId) -> u64 {
         self.stored.of(tenant)
     }
@@ -568,14 +576,15 @@ impl Store {
         }
     }
 
-    /// Deletes garbage rows, about `limit` of them and at most [`MAX_SWEPT_ROWS`]. Returns whether there may be more.
+    /// Deletes garbage rows, about `limit` of them and at most [`MAX_SWEPT_ROWS`], and fewer if they are large. Returns
+    /// whether there may be more.
     /// Call it from time to time, and repeat it while there are more.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn sweep(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
         let limit = limit.clamp(1, MAX_SWEPT_ROWS);
-        Ok(self.sweep_rows(now, limit).await? >= limit || self.prune_attempts(limit).await?)
+        Ok(self.sweep_rows(now, limit).await? || self.prune_attempts(limit).await?)
     }
 
     /// Deletes the bytes of an old version, unless they were uploaded again since. Returns whether it deleted them.
@@ -600,9 +609,9 @@ impl Store {
         }
     }
 
-    async fn sweep_rows(&self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+    async fn sweep_rows(&self, now: Timestamp, limit: u64) -> Result<bool, Error> {
         match self.ask(Operation::Sweep { now, limit }).await? {
-            Outcome::Sweep(deleted) => Ok(deleted),
+            Outcome::Sweep(more) => Ok(more),
             other => wrong_answer(&other),
         }
     }
@@ -727,6 +736,18 @@ impl Store {
     /// When the database fails.
     pub async fn declares_events(&self, tenant: TenantId) -> Result<bool, Error> {
         self.readers.declares_events(tenant).await
+    }
+
+    /// The digests of versions whose bytes are kept, of all tenants, by number: at most `limit` of those after a number.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn kept_digests(
+        &self,
+        after: Option<ModuleNumber>,
+        limit: u32,
+    ) -> Result<Vec<(ModuleNumber, ModuleDigest)>, Error> {
+        self.readers.kept_digests(after, limit).await
     }
 
     /// The old version with the next number, of any tenant, that no new call can name any more.

@@ -139,14 +139,43 @@ impl Tenancy {
                 let own = settings
                     .extract_if(.., |setting| setting.tenant == row.tenant)
                     .collect();
-                Ok((row.tenant, Arc::new(Tenant::new(row, own, &old, &self.0.counting)?)))
+                let (number, known) = (row.tenant, old.tenants.get(&row.tenant));
+                let tenant = Tenant::new(row, own, &old, &self.0.counting)?;
+                // Keeps what was computed for tenants that did not change.
+                let known = known.filter(|known| known.is_same(&tenant)).cloned();
+                Ok((number, known.unwrap_or_else(|| Arc::new(tenant))))
             })
             .collect::<Result<_, StoreError>>()?;
         let keys = keys.into_iter().map(|key| (key.id.clone(), key)).collect();
-        let snapshot = Arc::new(Snapshot { tenants, keys });
+        self.install(&old, Snapshot { tenants, keys });
+        Ok(())
+    }
+
+    /// Reads the settings of one tenant again.
+    async fn refresh_settings(&self, tenant: TenantId) -> Result<(), StoreError> {
+        let settings = self.0.store.settings_of(tenant).await?;
+        let old = self.snapshot();
+        if let Some(known) = old.tenants.get(&tenant) {
+            let mut tenants = old.tenants.clone();
+            tenants.insert(tenant, Arc::new(known.with_settings(settings)));
+            let keys = old.keys.clone();
+            self.install(&old, Snapshot { tenants, keys });
+        }
+        Ok(())
+    }
+
+    /// Replaces the snapshot, and reports what changed.
+    fn install(&self, old: &Snapshot, new: Snapshot) {
+        let snapshot = Arc::new(new);
         *self.0.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot.clone();
         if let Some(observer) = self.0.observer.get() {
-            snapshot.tenants.values().for_each(|tenant| observer.changed(tenant));
+            let is_known = |tenant: &&Arc<Tenant>| {
+                old.tenants
+                    .get(&tenant.id)
+                    .is_some_and(|known| Arc::ptr_eq(known, tenant))
+            };
+            let changed = snapshot.tenants.values().filter(|tenant| !is_known(tenant));
+            changed.for_each(|tenant| observer.changed(tenant));
             let gone = old
                 .tenants
                 .keys()
@@ -154,7 +183,6 @@ impl Tenancy {
             gone.for_each(|tenant| observer.deleted(*tenant));
         }
         self.0.changes.send_replace(());
-        Ok(())
     }
 
     fn snapshot(&self) -> Arc<Snapshot> {

@@ -299,7 +299,23 @@ async fn a_rejection_names_the_quota_and_other_tenants_are_unaffected() {
             .await
             .expect(200);
     }
-    set(json!({ "startsPerSecond": null, "fuelPerMinute": 1_000 }))
+    set(json!({ "startsPerSecond": null, "eventsPerSecond": 1 }))
+        .await
+        .expect(200);
+    let waiting = "/v1/orchestrations/BenchCollect?instanceId=waiting";
+    let request = world.request_as(Some(&acme.client), Method::POST, waiting);
+    world.send(request).await.expect(202);
+    let refused = until("an event that the quota refuses", async || {
+        let event = "/v1/instances/waiting/events/nobody-waits-for-it";
+        let answer = world
+            .send(world.request_as(Some(&acme.client), Method::POST, event))
+            .await;
+        (answer.status != 202).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.header("retry-after"), "1");
+    assert_eq!(refused.refused(429, "quota-exceeded")["quota"], "eventsPerSecond");
+    set(json!({ "eventsPerSecond": null, "fuelPerMinute": 1_000 }))
         .await
         .expect(200);
     let thirsty = "/v1/orchestrations/BenchChain?instanceId=thirsty";
@@ -425,8 +441,22 @@ async fn the_instances_of_a_disabled_tenant_wait_and_then_continue() {
 #[tokio::test]
 async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_it_purges() {
     let world = with_keys(&[]).await;
-    let quotas = json!({ "maxStoredBytes": "100KiB", "maxHistory": "60KiB" });
-    let acme = Tenant::create(&world, "acme", quotas).await;
+    let acme = Tenant::create(&world, "acme", json!({ "maxHistory": "60KiB" })).await;
+    let stored_bytes = |tenant: &Value| tenant["use"]["storedBytes"].as_u64().expect("a number");
+    let tenant = world.get("/v1/tenants/acme").await.expect(200);
+    let modules = stored_bytes(&tenant);
+    assert!(modules > 100 << 10, "compiled code counts: {tenant:#}");
+    let set = async |bytes: u64| {
+        let request = world.request(Method::PATCH, "/v1/tenants/acme");
+        let body = json!({ "quotas": { "maxStoredBytes": (modules + bytes).to_string() } });
+        world.send(request.json(&body)).await.expect(200)
+    };
+    set(100 << 10).await;
+    let refused = acme
+        .upload("another", module("patterns"))
+        .await
+        .refused(403, "quota-exceeded");
+    assert_eq!(refused["quota"], "maxStoredBytes", "{refused:#}");
     let other = Tenant::create(&world, "other", json!({})).await;
     let begin = async |id: &str| {
         let path = format!("/v1/orchestrations/BenchCollect?instanceId={id}");
@@ -468,15 +498,14 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_it_purges(
         "maxStoredBytes"
     );
     let tenant = world.get("/v1/tenants/acme").await.expect(200);
-    assert!(tenant["use"]["storedBytes"].as_u64() > Some(100 << 10), "{tenant:#}");
+    assert!(stored_bytes(&tenant) > modules + (100 << 10), "{tenant:#}");
     other.start("BenchChain", "other", &json!("x")).await.expect(200);
 
-    let set = async |quota: &str| {
-        let request = world.request(Method::PATCH, "/v1/tenants/acme");
-        let body = json!({ "quotas": { "maxStoredBytes": quota } });
-        world.send(request.json(&body)).await.expect(200)
-    };
-    assert_eq!(set("50KiB").await["held"], "maxStoredBytes");
+    // The tenant is held at a tenth more than its quota.
+    let request = world.request(Method::PATCH, "/v1/tenants/acme");
+    let tight = json!({ "quotas": { "maxStoredBytes": ((modules + (55 << 10)) * 10 / 11).to_string() } });
+    let tenant = world.send(request.json(&tight)).await.expect(200);
+    assert_eq!(tenant["held"], "maxStoredBytes");
     control("asleep", "terminate").await;
     control("second", "resume").await;
     until("termination while the tenant is held", async || {
@@ -490,7 +519,8 @@ async fn a_tenant_that_stores_too_much_is_refused_and_then_held_until_it_purges(
         tenant.get("held").is_none().then_some(tenant)
     })
     .await;
-    assert!(tenant["use"]["storedBytes"].as_u64() < Some(55 << 10), "{tenant:#}");
+    assert!(stored_bytes(&tenant) < modules + (55 << 10), "{tenant:#}");
+    set(100 << 10).await;
     let request = world.request_as(Some(&acme.client), Method::POST, "/v1/instances/second/events/item");
     world.send(request.json(&json!(-1))).await.expect(202);
     until("the second instance to complete despite its other events", async || {

@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::api::{PutModuleError, StartError, StoredModule};
 use super::check_places::NoPlace;
+use super::compiled_code::CompiledCode;
 use super::declared_events::DeclaredEvents;
 use super::guests::{ActivityCode, AnyGuest, Guests, Modules};
 use super::lru_cache::{Limits, LruCache};
@@ -21,7 +22,7 @@ use crate::config::ByteSize;
 use crate::memory::{Held, Memory, Part};
 use crate::model::{
     ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId,
-    failure::types,
+    Timestamp, failure::types,
 };
 use crate::replay::{Directory, HostUnavailable, ResolvedActivity, ResolvedOrchestration};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts, Module, Sandbox};
@@ -60,6 +61,7 @@ pub struct Catalogue {
     loaded: Mutex<LruCache<ModuleNumber, OnceCell<LoadedModule>>>,
     declared: Mutex<LruCache<ModuleNumber, OnceCell<Arc<DeclaredEvents>>>>,
     schemas: Schemas,
+    compiled: CompiledCode,
     /// Serializes uploads and deletions, so that the functions in memory follow the stored ones.
     changing: tokio::sync::Mutex<()>,
 }
@@ -174,6 +176,7 @@ impl Catalogue {
             loaded: Mutex::new(LruCache::new(MAX_LOADED)),
             declared: Mutex::new(LruCache::new(MAX_DECLARED)),
             schemas: Schemas::new(memory.part(Part::Schemas).clone()),
+            compiled: CompiledCode::default(),
             changing: tokio::sync::Mutex::default(),
         };
         for tenant in catalogue.store.tenants().await? {
@@ -246,12 +249,14 @@ impl Catalogue {
         self.check_room(tenant, name, bytes.len(), quotas).await?;
         let inspected = self.sandbox.inspect(bytes.clone()).await?;
         let (digest, kind, is_new) = (inspected.digest, inspected.description.kind, inspected.is_new);
+        let compiled_bytes = inspected.compiled_bytes;
         let put = PutModule {
             tenant,
             name: name.to_owned(),
             digest,
             bytes: bytes.into(),
             description: inspected.description,
+            compiled_bytes,
             at: self.clock.now(),
             by: by.map(str::to_owned),
         };
@@ -265,6 +270,7 @@ impl Catalogue {
     async fn store(&self, put: PutModule, quotas: &Quotas) -> Result<StoredModule, PutModuleError> {
         let _changing = self.changing.lock().await;
         self.check_room(put.tenant, &put.name, put.bytes.len(), quotas).await?;
+        self.check_stored_bytes(&put, quotas).await?;
         let (tenant, name, digest, description) = (put.tenant, put.name.clone(), put.digest, put.description.clone());
         let kind = description.kind;
         match self.store.put_module(put).await? {
@@ -308,6 +314,22 @@ impl Catalogue {
             && holdings.bytes + length as u64 > limit
         {
             return Err(Exceeded::of_size(Quota::MaxModuleBytes, limit).into());
+        }
+        Ok(())
+    }
+
+    /// Checks that the tenant may store the compiled code and the description, unless they are stored already.
+    async fn check_stored_bytes(&self, put: &PutModule, quotas: &Quotas) -> Result<(), PutModuleError> {
+        let Some(ByteSize(limit)) = quotas.max_stored_bytes else {
+            return Ok(());
+        };
+        let current = self.store.tenant(put.tenant).module(&put.name).await?;
+        if current.is_some_and(|current| current.digest == put.digest) {
+            return Ok(());
+        }
+        let stored = self.store.stored_bytes(put.tenant);
+        if stored.saturating_add(put.counted_bytes()) > limit {
+            return Err(Exceeded::of_size(Quota::MaxStoredBytes, limit).into());
         }
         Ok(())
     }
@@ -531,6 +553,10 @@ impl Modules for Catalogue {
         drop(functions);
         self.schemas.keep_only(tenant, &BTreeSet::new());
     }
+
+    fn sweep(&self, now: Timestamp) -> BoxFuture<'_, Result<bool, store::Error>> {
+        Box::pin(self.compiled.sweep(&self.store, &self.sandbox, now))
+    }
 }
 
 struct LoadedActivities {
@@ -579,7 +605,7 @@ impl Directory for TenantDirectory {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::model::{FunctionDescription, ModuleDescription, Timestamp};
+    use crate::model::{FunctionDescription, ModuleDescription};
     use crate::sandbox::SandboxOptions;
     use crate::store::StoreOptions;
 
@@ -616,19 +642,51 @@ mod tests {
         assert_eq!(near(&"ProcessOrder".repeat(10)), []);
     }
 
-    #[tokio::test]
-    async fn deleting_an_unknown_module_does_not_reload_functions() {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, service) = Store::open(&StoreOptions::new(folder.path())).await.unwrap();
+    async fn catalogue(folder: &std::path::Path) -> Catalogue {
+        let (store, service) = Store::open(&StoreOptions::new(folder)).await.unwrap();
         tokio::spawn(service.run(tokio_util::sync::CancellationToken::new()));
         let sandbox = Sandbox::new(SandboxOptions {
             hot_guests: 1,
             activity_slots: 1,
-            ..SandboxOptions::new(folder.path().join("cache"))
+            ..SandboxOptions::new(folder.join("cache"))
         });
         let memory = Memory::unlimited();
         let catalogue = Catalogue::open(store, sandbox.unwrap(), Arc::new(SystemClock), &memory);
-        let catalogue = catalogue.await.unwrap();
+        catalogue.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn compiled_code_needs_room_in_the_quota_of_stored_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = catalogue(folder.path()).await;
+        let put = |content| PutModule {
+            tenant: TenantId::DEFAULT,
+            name: "orders".into(),
+            digest: ModuleDigest([content; 32]),
+            bytes: vec![content],
+            description: module(1, "Order").description,
+            compiled_bytes: 1_000,
+            at: Timestamp(0),
+            by: None,
+        };
+        let of_one = put(1).counted_bytes();
+        assert!(of_one > 1_000, "{of_one}");
+        let quotas = Quotas {
+            max_stored_bytes: Some(ByteSize(2 * of_one - 1)),
+            ..Quotas::default()
+        };
+        catalogue.store(put(1), &quotas).await.unwrap();
+        catalogue.store(put(1), &quotas).await.unwrap();
+        match catalogue.store(put(2), &quotas).await {
+            Err(PutModuleError::Quota(exceeded)) => assert_eq!(exceeded.quota, Quota::MaxStoredBytes),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn deleting_an_unknown_module_does_not_reload_functions() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = catalogue(folder.path()).await;
         let before = catalogue.functions(TenantId::DEFAULT);
         assert!(!catalogue.delete(TenantId::DEFAULT, "nothing").await.unwrap());
         assert!(Arc::ptr_eq(&before, &catalogue.functions(TenantId::DEFAULT)));

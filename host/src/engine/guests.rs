@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use super::api::{PutModuleError, StartError, StoredModule};
 use super::declared_events::DeclaredEvents;
 use crate::memory::Held;
-use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId};
+use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId, Timestamp};
 use crate::replay::{Directory, Guest, HostUnavailable};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts};
 use crate::store;
@@ -84,6 +84,12 @@ pub trait Modules: Send + Sync + 'static {
 
     /// Drops the functions of a deleted tenant.
     fn forget(&self, tenant: TenantId);
+
+    /// Deletes some compiled code that no stored module needs. Returns whether there may be more.
+    fn sweep(&self, now: Timestamp) -> BoxFuture<'_, Result<bool, store::Error>> {
+        let _ = now;
+        Box::pin(async { Ok(false) })
+    }
 }
 
 /// The activities of one module version.

@@ -175,6 +175,7 @@ mod tests {
                     sdk: String::new(),
                     events: Vec::new(),
                 },
+                compiled_bytes: 1_000,
                 at: Timestamp(hour * HOUR_MS),
                 by: None,
             };

@@ -13,7 +13,7 @@ use super::mail::{EventOutcome, Mail};
 use super::mailbox::{self, Budget, Mailbox, Sender};
 use super::owner::ActivityResult;
 use crate::memory::{Held, Pool};
-use crate::model::{InstanceNumber, TenantId};
+use crate::model::{InboxRow, InstanceNumber, TenantId};
 
 /// An owner that is about to start.
 pub(super) struct NewOwner {
@@ -75,6 +75,15 @@ impl Owners {
                 let _ = reply.send(EventOutcome::NotTaken);
             }
             (self.0.start.leave_out)(self, tenant, instance);
+        }
+    }
+
+    /// Delivers a stored message to the owner of an instance that rests, if it has one. Otherwise the instance reads the
+    /// message when it goes on.
+    pub(super) fn deliver_if_active(&self, instance: InstanceNumber, row: InboxRow) {
+        if let Some(mailbox) = self.lock().get(&instance) {
+            // An owner that panicked leaves the message to the next one.
+            let _ = mailbox.send(Mail::Inbox(row));
         }
     }
 

@@ -168,9 +168,14 @@ impl Engine {
         message: Message,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<(), MessageError> {
+        let tenancy = &self.0.shared.tenancy;
+        let is_event = matches!(message, Message::Event(_));
         if let Message::Event(event) = &message {
             self.limits_of(tenant, &event.payload)?;
-            self.0.shared.tenancy.check_stored_bytes(tenant)?;
+            tenancy.check_stored_bytes(tenant)?;
+            tenancy.take_event(tenant)?;
+        } else if idempotency.is_some() {
+            tenancy.check_key_of_control(tenant)?;
         }
         let item = match message {
             Message::Event(event) => {
@@ -195,7 +200,13 @@ impl Engine {
         };
         let max_bytes = append.max_bytes;
         match self.append(append, idempotency).await? {
-            AppendOutcome::Appended { .. } | AppendOutcome::Repeated => Ok(()),
+            AppendOutcome::Appended { .. } => Ok(()),
+            AppendOutcome::Repeated => {
+                if is_event {
+                    tenancy.return_event(tenant);
+                }
+                Ok(())
+            }
             AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
             AppendOutcome::Unknown => Err(MessageError::Unknown),
             AppendOutcome::Ended(status) => Err(MessageError::Ended(status)),
@@ -213,9 +224,9 @@ impl Engine {
             if let AppendOutcome::Appended {
                 instance,
                 row,
-                is_suspended_or_stuck,
+                is_at_rest,
             } = &outcome
-                && (!is_suspended_or_stuck || row.item.is_control())
+                && (!is_at_rest || row.item.is_control())
             {
                 owners.deliver(tenant, *instance, Mail::Inbox(row.clone()));
             }
@@ -245,12 +256,12 @@ impl Engine {
             module,
             function,
             status,
+            is_at_rest,
         } = addressee;
         if declared && !status.has_ended() {
             events::check(&*self.0.shared.guests, module, function, &event).await?;
         }
-        let is_suspended_or_stuck = matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck);
-        if is_repeatable || is_suspended_or_stuck {
+        if is_repeatable || is_at_rest {
             return Ok(EventOutcome::NotTaken);
         }
         let (raised, claim, mut taken) = RaisedEvent::new(event);

@@ -1,9 +1,11 @@
-//! Deletes rows and module bytes that are not needed any more, in small batches, so that turns do not wait.
+//! Deletes rows, module bytes and compiled code that are not needed any more, in small batches, so that turns do not
+//! wait.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::environment::Environment;
+use super::guests::Modules;
 use super::old_versions::OldVersions;
 use crate::model::Timestamp;
 use crate::store::{Error, Store};
@@ -19,11 +21,14 @@ const BREATH: Duration = Duration::from_millis(20);
 
 /// Sweeps until shutdown.
 pub(super) async fn run(environment: Arc<Environment>) {
-    let Environment { store, clock, .. } = &*environment;
+    let Environment {
+        store, modules, clock, ..
+    } = &*environment;
     let mut versions = OldVersions::new(store.clone());
     let work = async {
         loop {
-            let more = sweep(store, &mut versions, clock.now()).await.unwrap_or_else(|error| {
+            let swept = sweep(store, &mut versions, &**modules, clock.now()).await;
+            let more = swept.unwrap_or_else(|error| {
                 tracing::warn!(%error, "old rows could not be deleted; trying again later");
                 false
             });
@@ -34,6 +39,11 @@ pub(super) async fn run(environment: Arc<Environment>) {
 }
 
 /// Deletes one batch. Returns whether there may be more.
-async fn sweep(store: &Store, versions: &mut OldVersions, now: Timestamp) -> Result<bool, Error> {
-    Ok(store.sweep(now, ROWS).await? || versions.step(now).await?)
+async fn sweep(
+    store: &Store,
+    versions: &mut OldVersions,
+    modules: &dyn Modules,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    Ok(store.sweep(now, ROWS).await? || versions.step(now).await? || modules.sweep(now).await?)
 }

@@ -1,30 +1,41 @@
 //! The cache of compiled modules on disk, keyed by digest and engine fingerprint.
 //!
 //! An artefact is machine code that the host runs. So it is only read from a folder that belongs to this user and that
-//! no other user can write (mode 0700), and only if its checksum is correct. A module whose artefact is missing,
-//! truncated, damaged or of another version is compiled again.
+//! no other user can write (mode 0700), and only if it is authenticated with a key that is in a file of this folder. Who
+//! can write to the data folder around it, and puts another folder in its place, does not know the key. A module whose
+//! artefact is missing, truncated, damaged or of another version is compiled again.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
-use sha2::{Digest, Sha256};
+use ring::hmac;
 use wasmtime::{Engine, component::Component};
 
 use crate::model::ModuleDigest;
 
 /// First bytes of a file. The last one is incremented when this format changes, or when modules are compiled in another
 /// way that the fingerprint does not reflect.
-const MAGIC: &[u8; 8] = b"WLCWASM\x02";
-/// Bytes of the checksum that follows [`MAGIC`].
-const CHECKSUM_BYTES: usize = 32;
+const MAGIC: &[u8; 8] = b"WLCWASM\x03";
+/// Bytes of the HMAC-SHA256 that follows [`MAGIC`].
+const TAG_BYTES: usize = 32;
+
+/// The file of the key.
+const KEY_FILE: &str = "key";
+const KEY_BYTES: usize = 32;
+
+/// The extension of artefacts.
+const EXTENSION: &str = "cwasm";
 
 /// A folder of compiled modules.
 #[derive(Debug, Clone)]
 pub(super) struct Artefacts {
     folder: PathBuf,
+    key: hmac::Key,
 }
 
 impl Artefacts {
@@ -35,7 +46,7 @@ impl Artefacts {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let metadata = fs::metadata(folder)?;
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
+        if !is_ours(&metadata) {
             let message = format!(
                 "{} belongs to another user; compiled code is not read from there",
                 folder.display()
@@ -46,6 +57,7 @@ impl Artefacts {
             fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
         }
         Ok(Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &key(folder)?),
             folder: folder.to_owned(),
         })
     }
@@ -53,7 +65,7 @@ impl Artefacts {
     fn path(&self, digest: ModuleDigest, fingerprint: u64) -> PathBuf {
         let digest = digest.to_string();
         let digits = digest.split_once(':').map_or(digest.as_str(), |(_, digits)| digits);
-        self.folder.join(format!("{digits}-{fingerprint:016x}.cwasm"))
+        self.folder.join(format!("{digits}-{fingerprint:016x}.{EXTENSION}"))
     }
 
     /// A unique path in the folder that the compiler can write to.
@@ -67,7 +79,7 @@ impl Artefacts {
     /// Loads an artefact. Returns `None` if there is no valid one.
     pub(super) fn load(&self, digest: ModuleDigest, engine: &Engine, fingerprint: u64) -> Option<Component> {
         let bytes = fs::read(self.path(digest, fingerprint)).ok()?;
-        let artefact = unwrap(&bytes)?;
+        let artefact = self.unwrap(&bytes)?;
         // A file of another version or with other settings fails here and is replaced.
         deserialize(engine, artefact).ok()
     }
@@ -89,20 +101,94 @@ impl Artefacts {
     pub(super) fn store(&self, digest: ModuleDigest, fingerprint: u64, artefact: &[u8]) -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix("storing-").tempfile_in(&self.folder)?;
         io::Write::write_all(&mut file, MAGIC)?;
-        io::Write::write_all(&mut file, &Sha256::digest(artefact))?;
+        io::Write::write_all(&mut file, hmac::sign(&self.key, artefact).as_ref())?;
         io::Write::write_all(&mut file, artefact)?;
         file.as_file().sync_all()?;
         file.persist(self.path(digest, fingerprint))
             .map_err(|error| error.error)?;
         Ok(())
     }
+
+    /// The artefact in the bytes of a file, if it was written with the key of this folder.
+    fn unwrap<'a>(&self, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let rest = bytes.strip_prefix(MAGIC)?;
+        let (tag, artefact) = rest.split_at_checked(TAG_BYTES)?;
+        hmac::verify(&self.key, artefact, tag).ok()?;
+        Some(artefact)
+    }
+
+    /// Removes files that are older than `grace`, except the artefacts of these digests and fingerprints: what deleted
+    /// modules, earlier versions of the host and interrupted compilations have left. Removes at most `limit` files, and
+    /// returns how many.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub(super) fn sweep(
+        &self,
+        digests: &BTreeSet<ModuleDigest>,
+        fingerprints: [u64; 2],
+        grace: Duration,
+        limit: usize,
+    ) -> io::Result<usize> {
+        let kept = |name: &str| {
+            let parts = name
+                .strip_suffix(EXTENSION)
+                .and_then(|name| name.strip_suffix('.')?.split_once('-'));
+            let Some((digest, fingerprint)) = parts else {
+                return name == KEY_FILE;
+            };
+            let digest: Result<ModuleDigest, _> = format!("sha256:{digest}").parse();
+            let fingerprint = u64::from_str_radix(fingerprint, 16);
+            fingerprint.is_ok_and(|fingerprint| fingerprints.contains(&fingerprint))
+                && digest.is_ok_and(|digest| digests.contains(&digest))
+        };
+        let now = SystemTime::now();
+        let mut removed = 0;
+        for file in fs::read_dir(&self.folder)? {
+            let file = file?;
+            if file.file_name().to_str().is_some_and(kept) || !is_older(&file, now, grace) {
+                continue;
+            }
+            match fs::remove_file(file.path()) {
+                Ok(()) => removed += 1,
+                Err(error) => tracing::warn!(path = %file.path().display(), %error, "a file could not be removed"),
+            }
+            if removed == limit {
+                break;
+            }
+        }
+        Ok(removed)
+    }
 }
 
-/// The artefact in the bytes of a file, if its checksum is correct.
-fn unwrap(bytes: &[u8]) -> Option<&[u8]> {
-    let rest = bytes.strip_prefix(MAGIC)?;
-    let (checksum, artefact) = rest.split_at_checked(CHECKSUM_BYTES)?;
-    (Sha256::digest(artefact).as_slice() == checksum).then_some(artefact)
+/// Whether a file was last written that long ago. A file of the future, after the clock was set back, was not.
+fn is_older(file: &fs::DirEntry, now: SystemTime, age: Duration) -> bool {
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|past| past >= age))
+}
+
+fn is_ours(metadata: &fs::Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// The key of the folder. Draws a new one if there is none that only this user can have written and read; then all
+/// modules are compiled again.
+fn key(folder: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = folder.join(KEY_FILE);
+    let is_private = |metadata: &fs::Metadata| metadata.is_file() && is_ours(metadata) && metadata.mode() & 0o077 == 0;
+    if fs::symlink_metadata(&path).is_ok_and(|metadata| is_private(&metadata))
+        && let Ok(key) = fs::read(&path)?.try_into()
+    {
+        return Ok(key);
+    }
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+    // Temporary files have mode 0600.
+    let mut file = tempfile::Builder::new().prefix("storing-").tempfile_in(folder)?;
+    io::Write::write_all(&mut file, &key)?;
+    file.as_file().sync_all()?;
+    file.persist(&path).map_err(|error| error.error)?;
+    Ok(key)
 }
 
 /// Loads compiled code into an engine.
@@ -112,8 +198,8 @@ fn unwrap(bytes: &[u8]) -> Option<&[u8]> {
 pub(super) fn deserialize(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
     // SAFETY: the bytes must be the unmodified output of Wasmtime's compiler. They come directly from it, in this process
     // or through a file that our child process wrote in a folder of mode 0700 that belongs to this user. A stored file is
-    // only used if its checksum is correct. Anyone who can write there can already act as this user. Wasmtime itself
-    // checks version, processor and settings.
+    // only used if it is authenticated with the key of the folder. Anyone who can read the key can already act as this
+    // user. Wasmtime itself checks version, processor and settings.
     unsafe { Component::deserialize(engine, artefact) }
 }
 
@@ -143,7 +229,7 @@ mod tests {
 
         let path = artefacts.path(digest(), 1);
         let whole = fs::read(&path).unwrap();
-        for (at, what) in [(0, "magic"), (10, "checksum"), (200, "code")] {
+        for (at, what) in [(0, "magic"), (10, "tag"), (200, "code")] {
             let mut damaged = whole.clone();
             damaged[at] ^= 1;
             fs::write(&path, damaged).unwrap();
@@ -158,6 +244,53 @@ mod tests {
         }
         artefacts.store(digest(), 1, b"not an artefact").unwrap();
         assert!(artefacts.load(digest(), &engine, 1).is_none(), "foreign content");
+    }
+
+    #[test]
+    fn an_artefact_of_another_folder_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::default();
+        let [ours, theirs] = ["ours", "theirs"].map(|name| Artefacts::open(&folder.path().join(name)).unwrap());
+        theirs.store(digest(), 1, &component(&engine)).unwrap();
+        fs::copy(theirs.path(digest(), 1), ours.path(digest(), 1)).unwrap();
+        assert!(ours.load(digest(), &engine, 1).is_none());
+        let copied = folder.path().join("theirs").join(KEY_FILE);
+        let key = folder.path().join("ours").join(KEY_FILE);
+        fs::copy(copied, &key).unwrap();
+        let ours = Artefacts::open(&folder.path().join("ours")).unwrap();
+        assert!(ours.load(digest(), &engine, 1).is_some(), "with its key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        let ours = Artefacts::open(&folder.path().join("ours")).unwrap();
+        assert!(
+            ours.load(digest(), &engine, 1).is_none(),
+            "a key that others can read is replaced"
+        );
+        assert_eq!(fs::metadata(&key).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_sweep_removes_what_no_module_needs_in_bounded_steps() {
+        let folder = tempfile::tempdir().unwrap();
+        let artefacts = Artefacts::open(folder.path()).unwrap();
+        let other = ModuleDigest([8; 32]);
+        for (digest, fingerprint) in [(digest(), 1), (digest(), 2), (digest(), 3), (other, 1), (other, 2)] {
+            artefacts.store(digest, fingerprint, b"code").unwrap();
+        }
+        for name in ["compiling-x", "storing-y", "not-hex.cwasm"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let kept = BTreeSet::from([digest()]);
+        let sweep = |grace, limit| artefacts.sweep(&kept, [1, 2], grace, limit).unwrap();
+        assert_eq!(sweep(Duration::from_secs(3_600), 100), 0, "all files are young");
+        assert_eq!(sweep(Duration::ZERO, 4), 4);
+        assert_eq!(sweep(Duration::ZERO, 4), 2);
+        assert_eq!(sweep(Duration::ZERO, 4), 0);
+        let left = fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<_> = left.map(|file| file.unwrap().path()).collect();
+        left.sort();
+        let mut expected = [artefacts.path(digest(), 1), artefacts.path(digest(), 2)].to_vec();
+        expected.push(folder.path().join(KEY_FILE));
+        assert_eq!(left, expected);
     }
 
     #[test]

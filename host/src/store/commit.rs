@@ -2,6 +2,8 @@
 //!
 //! Plain data. The engine fills them in, and the store's writer writes them.
 
+use std::collections::BTreeSet;
+
 use super::Used;
 use crate::model::{
     Arrival, Decision, ENTRY_BYTES, Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq,
@@ -86,8 +88,9 @@ pub enum AppendOutcome {
         instance: InstanceNumber,
         /// The message with its position.
         row: InboxRow,
-        /// Whether the instance is suspended or stuck, so that it does not process the message for now.
-        is_suspended_or_stuck: bool,
+        /// Whether the instance is suspended or stuck, or its first turn is delayed, so that it does not process the message
+        /// for now.
+        is_at_rest: bool,
     },
     /// No instance has this id.
     Unknown,
@@ -294,6 +297,9 @@ pub struct TurnReceipt {
     pub created: Vec<InstanceNumber>,
     /// New inbox rows, whose instances must be woken. May contain the committing instance itself.
     pub delivered: Vec<(InstanceNumber, InboxRow)>,
+    /// Instances of `delivered` that are suspended or stuck, or whose first turn is delayed. Only control messages wake
+    /// them.
+    pub at_rest: BTreeSet<InstanceNumber>,
     /// The positions of the events of [`TurnCommit::kept`], in their order.
     pub kept: Vec<InboxSeq>,
     /// The instance has ended or was purged, so nothing was written.

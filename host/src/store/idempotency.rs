@@ -13,6 +13,16 @@ pub(super) struct StoredKey {
     pub(super) expires_at: Timestamp,
 }
 
+/// The size of a key beside its text and the id of its instance, in bytes: the fingerprint, and two rows.
+pub(super) const KEY_BYTES: u64 = 128;
+
+impl StoredKey {
+    /// What it counts as stored, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.key.len() as u64 + self.instance_id.as_str().len() as u64 + KEY_BYTES
+    }
+}
+
 /// A key to look for.
 #[derive(Clone, Copy)]
 pub(super) struct WantedKey<'a> {

@@ -15,7 +15,25 @@ pub(super) struct InstanceHead {
     pub(super) status: InstanceStatus,
     pub(super) execution: ExecutionNumber,
     pub(super) last_turn: TurnNumber,
+    /// Whether a time is set at which it wakes.
+    pub(super) has_wake_up: bool,
     pub(super) sizes: Sizes,
+}
+
+impl InstanceHead {
+    /// Whether messages that are no control messages do not wake the instance.
+    pub(super) fn is_at_rest(&self) -> bool {
+        is_at_rest(self.status, self.has_wake_up)
+    }
+}
+
+/// Whether an instance is suspended or stuck, or waits for the time of its first turn.
+pub(super) fn is_at_rest(status: InstanceStatus, has_wake_up: bool) -> bool {
+    match status {
+        InstanceStatus::Suspended | InstanceStatus::Stuck => true,
+        InstanceStatus::Pending => has_wake_up,
+        _ => false,
+    }
 }
 
 /// A new instance in the state after its first step; pending if it took none.

@@ -1,6 +1,9 @@
 //! Modules: uploaded code, and which module offers which function.
 
-use crate::model::{FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp};
+use crate::model::{
+    FunctionKind, FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp,
+    codec,
+};
 
 /// How long a version keeps its bytes after it was superseded or deleted, in milliseconds, even if no instance needs
 /// it: a turn that looked it up just before may still commit a call to it. Any turn takes far less time than this.
@@ -19,10 +22,26 @@ pub struct PutModule {
     pub bytes: Vec<u8>,
     /// The description that the component contains.
     pub description: ModuleDescription,
+    /// The size of its compiled code, in bytes.
+    pub compiled_bytes: u64,
     /// When it was uploaded.
     pub at: Timestamp,
     /// The id of the API key of the upload, if there was one.
     pub by: Option<String>,
+}
+
+impl PutModule {
+    /// The bytes that count as stored in addition to those of the module: its compiled code and its description.
+    pub fn counted_bytes(&self) -> u64 {
+        let events = &self.description.events;
+        let events = if events.is_empty() {
+            0
+        } else {
+            codec::encode(events).len()
+        };
+        let described = codec::encode(&self.description).len() + events;
+        self.compiled_bytes + described as u64
+    }
 }
 
 /// The outcome of a [`PutModule`].
@@ -44,6 +63,23 @@ pub enum PutModuleOutcome {
     },
     /// The tenant was deleted in the meantime; nothing was changed.
     TenantGone,
+}
+
+/// The outcome of a change to the modules of a tenant, and what counts of them as stored before and after it, in bytes.
+pub(super) struct Counted<T> {
+    pub(super) outcome: T,
+    pub(super) before: u64,
+    pub(super) after: u64,
+}
+
+/// The description of a version whose bytes were deleted. Nothing can call it any more.
+pub(super) fn without_functions(kind: FunctionKind) -> ModuleDescription {
+    ModuleDescription {
+        kind,
+        functions: Vec::new(),
+        sdk: String::new(),
+        events: Vec::new(),
+    }
 }
 
 /// A version of a module.
@@ -83,6 +119,8 @@ pub struct ModulePage {
 pub struct OldVersion {
     /// Its number.
     pub number: ModuleNumber,
+    /// The SHA-256 of its bytes.
+    pub digest: ModuleDigest,
     /// The tenant that owns it.
     pub tenant: TenantId,
     /// When it stopped being the current version.

@@ -2,9 +2,12 @@
 //!
 //! The count contains the bytes that are passed to the database, and a fixed overhead per row. A pending event counts
 //! while it is pending, and as part of the history after a turn has taken it. Any other message counts twice once it
-//! was taken: as a message, and in the history. After continue-as-new, only pending events still count. Not counted are
-//! indexes, clients' idempotency keys (they expire) and the logs of earlier executions
-//! ([some](super::garbage::EXECUTIONS_WITH_LOG) are kept).
+//! was taken: as a message, and in the history. After continue-as-new, only pending events and logs still count; the logs
+//! until they are deleted ([some](super::garbage::EXECUTIONS_WITH_LOG) are kept). A client's idempotency key counts until it
+//! expires and is deleted. Of a module
+//! version, its compiled code and its description count while its bytes are kept: for each tenant that uploaded it, since
+//! each keeps it, and no tenant may learn what others have. (The bytes of modules have a quota of their own.) Indexes are
+//! not counted.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,6 +31,11 @@ pub(super) struct Sizes {
     pub(super) events: u64,
     /// The log of the current execution.
     pub(super) log: u64,
+    /// The logs of earlier executions.
+    pub(super) old_logs: u64,
+    /// The limit at which the log of the current execution was full. In memory only: after a restart of the host, lines
+    /// that still fit are written.
+    pub(super) log_full_at: Option<u64>,
 }
 
 impl Sizes {
@@ -36,24 +44,32 @@ impl Sizes {
         execution: INSTANCE_BYTES,
         events: 0,
         log: 0,
+        old_logs: 0,
+        log_full_at: None,
     };
 
     /// The sum of all sizes.
     pub(super) fn total(self) -> u64 {
-        self.stored().saturating_add(self.log)
+        self.stored().saturating_add(self.log).saturating_add(self.old_logs)
     }
 
-    /// The sum of all sizes except the log.
+    /// The sum of all sizes except the logs.
     pub(super) fn stored(self) -> u64 {
         self.execution.saturating_add(self.events)
     }
 
-    /// The sizes after continue-as-new: pending events stay.
+    /// The sizes after continue-as-new: pending events and logs stay.
     pub(super) fn continued(self) -> Self {
         Self {
             events: self.events,
+            old_logs: self.old_logs.saturating_add(self.log),
             ..Self::EMPTY
         }
+    }
+
+    /// Subtracts lines of earlier executions.
+    pub(super) fn remove_old_logs(&mut self, bytes: u64) {
+        self.old_logs = self.old_logs.saturating_sub(bytes);
     }
 
     /// Adds a pending event with this many bytes.
@@ -99,6 +115,11 @@ impl Growth {
         for (tenant, change) in &other.0 {
             *self.0.entry(*tenant).or_default() += change;
         }
+    }
+
+    /// Whether no tenant's stored bytes changed.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.values().all(|change| *change == 0)
     }
 
     /// The tenants whose stored bytes changed.

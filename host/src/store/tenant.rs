@@ -90,6 +90,9 @@ pub struct Addressee {
     pub function: FunctionName,
     /// The instance's status.
     pub status: InstanceStatus,
+    /// Whether the instance is suspended or stuck, or its first turn is delayed, so that it does not process messages for
+    /// now.
+    pub is_at_rest: bool,
 }
 
 /// The number and size of a tenant's modules.

@@ -465,6 +465,7 @@ pub(super) fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModu
             sdk: "test".into(),
             events: Vec::new(),
         },
+        compiled_bytes: 5_000,
         at: NOW,
         by: None,
     }

@@ -354,6 +354,7 @@ async fn gather(
     let mut attempts = OldAttempts::default();
     let mut wanted_keys = Vec::new();
     let mut wanted_attempts = Vec::new();
+    let mut swept_rows = 0;
     let mut unknown_functions = BTreeSet::new();
     if functions.len() > MAX_FUNCTION_NUMBERS {
         functions.clear();
@@ -366,6 +367,7 @@ async fn gather(
         {
             attempts.prunable = transaction.reading().prunable_attempts(limit).await?;
         }
+        swept_rows += operation.sweeps;
         let new = operation.new_instances().map(|new| (new.tenant, &new.started.function));
         unknown_functions.extend(new.filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))));
         wanted_keys.extend(operation.key);
@@ -373,6 +375,10 @@ async fn gather(
     for (tenant, name) in unknown_functions {
         let number = transaction.changing().await?.intern(tenant, name).await?;
         functions.insert((tenant, name.clone()), number);
+    }
+    if swept_rows > 0 {
+        let instances = transaction.reading().with_old_logs(swept_rows).await?;
+        instances.into_iter().for_each(|instance| wanted.number(instance));
     }
     if let Some(prunable) = &attempts.prunable {
         wanted.number(prunable.task.instance);
@@ -458,7 +464,10 @@ async fn step<'a>(
             }
             Outcome::Administer(changed)
         }
-        Operation::PutModule(put) => Outcome::PutModule(transaction.changing().await?.put_module(put).await?),
+        Operation::PutModule(put) => {
+            let put_module = transaction.changing().await?.put_module(put).await?;
+            Outcome::PutModule(plan.count_modules(put.tenant, put_module))
+        }
         Operation::DeleteModule { tenant, name, at } => {
             Outcome::DeleteModule(transaction.changing().await?.delete_module(*tenant, name, *at).await?)
         }
@@ -466,9 +475,13 @@ async fn step<'a>(
             counters::skip_one(transaction.changing().await?).await?;
             Outcome::Probe
         }
-        Operation::Sweep { now, limit } => Outcome::Sweep(transaction.changing().await?.sweep(*now, *limit).await?),
+        Operation::Sweep { now, limit } => {
+            let swept = transaction.changing().await?.sweep(*now, *limit).await?;
+            Outcome::Sweep(plan.count_swept(swept))
+        }
         Operation::DeleteModuleBytes(version) => {
-            Outcome::DeleteModuleBytes(transaction.changing().await?.delete_module_bytes(version).await?)
+            let deleted = transaction.changing().await?.delete_module_bytes(version).await?;
+            Outcome::DeleteModuleBytes(plan.count_modules(version.tenant, deleted))
         }
     }))
 }

@@ -208,20 +208,30 @@ impl Tenancy {
     /// still stop working.
     pub(super) async fn change(&self, changing: OwnedMutexGuard<()>, change: Change) -> Result<Changed, StoreError> {
         let tenancy = self.clone();
+        let settings_of = match &change {
+            Change::PutSetting(row) => Some(row.tenant),
+            Change::DeleteSetting { tenant, .. } => Some(*tenant),
+            _ => None,
+        };
         let changed = tokio::spawn(async move {
             let _changing = changing;
             let changed = tenancy.0.store.administer(change).await?;
-            tenancy.catch_up().await?;
+            tenancy.catch_up(settings_of).await?;
             Ok(changed)
         });
         changed.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Reads the change from the store, retrying until it succeeds: until then, memory is out of date.
-    async fn catch_up(&self) -> Result<(), StoreError> {
+    /// Reads the change from the store, retrying until it succeeds: until then, memory is out of date. With a tenant,
+    /// only its settings were changed.
+    async fn catch_up(&self, settings_of: Option<TenantId>) -> Result<(), StoreError> {
         const PAUSE: Duration = Duration::from_millis(200);
         loop {
-            match self.refresh().await {
+            let read = match settings_of {
+                Some(tenant) => self.refresh_settings(tenant).await,
+                None => self.refresh().await,
+            };
+            match read {
                 Err(error) if !matches!(error, StoreError::Closed | StoreError::Damaged(_)) => {
                     tracing::error!(%error, "tenants and keys could not be read after a change; trying again");
                     tokio::time::sleep(PAUSE).await;

@@ -48,6 +48,18 @@ impl Tenancy {
         quota.map_or(MAX_LOG_BYTES, |ByteSize(quota)| quota.min(MAX_LOG_BYTES))
     }
 
+    /// Checks that a control message of a client may be stored with an idempotency key. Control messages are accepted while
+    /// the tenant is held; their keys are not, because they stay for a day.
+    ///
+    /// # Errors
+    /// If the tenant stores far more than its quota allows.
+    pub fn check_key_of_control(&self, tenant: TenantId) -> Result<(), Exceeded> {
+        match self.hold(tenant) {
+            Some(Hold::StoredBytes) => self.check_stored_bytes(tenant),
+            Some(Hold::Disabled) | None => Ok(()),
+        }
+    }
+
     /// Checks that a tenant may store more.
     ///
     /// # Errors

@@ -51,6 +51,8 @@ quotas! {
     max_module_bytes MaxModuleBytes: ByteSize = "maxModuleBytes";
     /// Orchestrations started per second by clients; up to the same number may start at once
     starts_per_second StartsPerSecond: u64 = "startsPerSecond";
+    /// Events raised per second by clients; up to the same number may be raised at once
+    events_per_second EventsPerSecond: u64 = "eventsPerSecond";
     /// Activities that run at the same time; further ones wait
     max_activities MaxActivities: u32 = "maxActivities";
     /// Limits on single activities by name: `maxActivities` that run at the same time, `perSecond` that start
@@ -69,7 +71,8 @@ quotas! {
     max_turns MaxTurns: u32 = "maxTurns";
     /// Bytes of the history of one execution and of the messages sent to it
     max_history MaxHistory: ByteSize = "maxHistory";
-    /// Bytes of all instances: histories, messages and logs
+    /// Bytes of all instances (histories, messages and logs), of compiled code and descriptions of modules, and of
+    /// idempotency keys
     max_stored_bytes MaxStoredBytes: ByteSize = "maxStoredBytes";
     /// Bytes of the log of one execution
     max_instance_log MaxInstanceLog: ByteSize = "maxInstanceLog";
@@ -214,6 +217,7 @@ impl Quotas {
             (Quota::MaxHistory, self.max_history == Some(ByteSize(0))),
             (Quota::MaxStoredBytes, self.max_stored_bytes == Some(ByteSize(0))),
             (Quota::StartsPerSecond, self.starts_per_second == Some(0)),
+            (Quota::EventsPerSecond, self.events_per_second == Some(0)),
             (Quota::MaxActivities, self.max_activities == Some(0)),
         ];
         match zeros.into_iter().find(|(_, is_zero)| *is_zero) {

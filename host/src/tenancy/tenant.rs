@@ -35,6 +35,7 @@ pub struct Tenant {
 /// What a tenant has used recently. Survives changes of its quotas.
 pub(super) struct Meters {
     starts: Mutex<Bucket>,
+    events: Mutex<Bucket>,
     fuel: Mutex<Bucket>,
     pub(super) requests: Arc<RequestGroup>,
     counts: Arc<TenantCounts>,
@@ -44,6 +45,7 @@ impl Meters {
     fn new(counts: Arc<TenantCounts>) -> Self {
         Self {
             starts: Mutex::default(),
+            events: Mutex::default(),
             fuel: Mutex::default(),
             requests: Arc::new(RequestGroup::new("the quota maxTenantRequests of the tenant")),
             counts,
@@ -77,6 +79,28 @@ impl Tenant {
         })
     }
 
+    /// The same tenant with other settings.
+    pub(super) fn with_settings(&self, settings: Vec<SettingRow>) -> Self {
+        Self {
+            id: self.id,
+            name: self.name.clone(),
+            disabled: self.disabled,
+            quotas: self.quotas.clone(),
+            created_at: self.created_at,
+            settings,
+            grants: Mutex::default(),
+            meters: self.meters.clone(),
+        }
+    }
+
+    /// Whether nothing of it has changed except what it has used.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.id, self.disabled, self.created_at) == (other.id, other.disabled, other.created_at)
+            && self.name == other.name
+            && self.quotas == other.quotas
+            && self.settings == other.settings
+    }
+
     /// Its counters since the host started; those of [several tenants](TenantCounts::are_of_one) if it is not counted
     /// individually.
     pub fn counts(&self) -> &TenantCounts {
@@ -104,8 +128,21 @@ impl Tenant {
             .map_err(|wait| Exceeded::of_rate(Quota::StartsPerSecond, Some(rate), wait))
     }
 
+    fn take_event(&self, now: Timestamp) -> Result<(), Exceeded> {
+        let Some(rate) = self.quotas.events_per_second else {
+            return Ok(());
+        };
+        self.events()
+            .take(1, rate, rate, SECOND, now)
+            .map_err(|wait| Exceeded::of_rate(Quota::EventsPerSecond, Some(rate), wait))
+    }
+
     fn starts(&self) -> MutexGuard<'_, Bucket> {
         self.meters.starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn events(&self) -> MutexGuard<'_, Bucket> {
+        self.meters.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fuel_wait(&self, now: Timestamp) -> Option<Duration> {
@@ -140,6 +177,24 @@ impl Tenancy {
     pub fn return_start(&self, tenant: TenantId) {
         if let Some(tenant) = self.tenant(tenant) {
             tenant.starts().give_back(1, SECOND);
+        }
+    }
+
+    /// Counts an event that a client raises.
+    ///
+    /// # Errors
+    /// If the tenant's quota of events is used up for now; then nothing is counted.
+    pub fn take_event(&self, tenant: TenantId) -> Result<(), Exceeded> {
+        match self.tenant(tenant) {
+            Some(tenant) => tenant.take_event(self.0.clock.now()),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns an event that was counted but repeated an earlier request.
+    pub fn return_event(&self, tenant: TenantId) {
+        if let Some(tenant) = self.tenant(tenant) {
+            tenant.events().give_back(1, SECOND);
         }
     }
 

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::key::PlainKey;
 use super::*;
 use crate::entropy::SystemEntropy;
-use crate::store::StoreOptions;
+use crate::model::Secret;
+use crate::store::{SettingKind, StoreOptions};
 
 /// A clock that the test sets.
 struct TestClock(Mutex<Timestamp>);
@@ -195,7 +196,16 @@ async fn starts_and_fuel_are_bounded_by_quotas_that_may_change() {
         "other tenants are not affected"
     );
 
-    set(r#"{"startsPerSecond":null,"fuelPerMinute":1000}"#).await;
+    set(r#"{"startsPerSecond":null,"eventsPerSecond":1}"#).await;
+    world.tenancy.take_event(acme).unwrap();
+    let refused = world.tenancy.take_event(acme).unwrap_err();
+    assert_eq!((refused.quota, refused.limit), (Quota::EventsPerSecond, 1));
+    assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
+    assert!(world.tenancy.take_event(TenantId::DEFAULT).is_ok());
+    world.tenancy.return_event(acme);
+    world.tenancy.take_event(acme).unwrap();
+
+    set(r#"{"eventsPerSecond":null,"fuelPerMinute":1000}"#).await;
     use_fuel(1_000);
     assert_eq!(world.tenancy.fuel_wait(acme), None);
     use_fuel(500);
@@ -220,6 +230,36 @@ async fn all_modules_of_a_tenant_share_one_room_for_requests_across_changes() {
     world.tenancy.set_tenant("acme", None, quotas).await.unwrap();
     assert!(Arc::ptr_eq(&before, &room(acme, "payments")));
     assert!(!Arc::ptr_eq(&before, &room(TenantId::DEFAULT, "orders")));
+}
+
+#[tokio::test]
+async fn a_change_of_one_tenant_drops_only_what_was_computed_for_it() {
+    let world = World::new().await;
+    let acme = world.tenant("acme").await.id;
+    let grants = |tenant| world.tenancy.grants(tenant, "orders");
+    let (of_acme, of_default) = (grants(acme), grants(TenantId::DEFAULT));
+    let setting = NewSetting {
+        kind: SettingKind::Plain,
+        name: "region".parse().unwrap(),
+        value: Secret::new("eu"),
+        modules: vec!["orders".into()],
+    };
+    world.tenancy.put_setting(acme, setting).await.unwrap();
+    assert_eq!(grants(acme).config["region"], "eu");
+    assert!(of_acme.config.is_empty());
+    assert!(Arc::ptr_eq(&of_default, &grants(TenantId::DEFAULT)));
+
+    let with_setting = grants(acme);
+    world.tenant("another").await;
+    assert!(Arc::ptr_eq(&with_setting, &grants(acme)));
+    let quotas = Map::from_iter([("activityFuel".to_owned(), Value::from(1_000))]);
+    world.tenancy.set_tenant("acme", None, quotas).await.unwrap();
+    assert_eq!(grants(acme).limits.fuel, 1_000);
+    assert!(Arc::ptr_eq(&of_default, &grants(TenantId::DEFAULT)));
+    let kind = SettingKind::Plain;
+    world.tenancy.delete_setting(acme, kind, "region").await.unwrap();
+    assert!(grants(acme).config.is_empty());
+    assert_eq!(grants(acme).limits.fuel, 1_000);
 }
 
 #[tokio::test]

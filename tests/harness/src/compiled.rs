@@ -1,7 +1,8 @@
 //! A cache of compiled modules that tests share, because compiling takes seconds and every test has its own host.
 //!
 //! A host stores compiled modules in the folder `compiled` of its data, by digest and by fingerprint of its compiler.
-//! Any host of the same build can use them, so the cache has a folder per build.
+//! It runs only what was written with the key of this folder. Any host of the same build and key can use them, so the
+//! cache has a folder per build, with a key that it gives to all hosts.
 
 use std::fs;
 use std::io;
@@ -10,21 +11,45 @@ use std::time::UNIX_EPOCH;
 
 use crate::programs;
 
+/// The file of the key.
+const KEY: &str = "key";
+
 /// Puts the modules that earlier tests have compiled into a data folder.
 pub(crate) fn lend(data: &Path) {
-    let target = data.join("compiled");
-    if let Ok(files) = fs::read_dir(kept()) {
-        create_private(&target).expect("the data folder is the test's own");
-        for file in files.flatten() {
-            let _ = place(&file.path(), &target);
-        }
+    let (kept, target) = (kept(), data.join("compiled"));
+    create_private(&target).expect("the data folder is the test's own");
+    if create_private(&kept).is_err() || write_key(&kept).is_err() {
+        return;
     }
+    for file in fs::read_dir(kept).into_iter().flatten().flatten() {
+        let _ = place(&file.path(), &target);
+    }
+}
+
+/// Writes the key of the cache, if it has none. Other tests do the same concurrently, with the same key.
+fn write_key(kept: &Path) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let key = kept.join(KEY);
+    if key.exists() {
+        return Ok(());
+    }
+    let unfinished = kept.join(format!("key-{}-{:?}", std::process::id(), std::thread::current().id()));
+    let mut file = fs::File::options()
+        .create(true)
+        .write(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(&[7; 32])?;
+    fs::rename(unfinished, key)
 }
 
 /// Adds the modules that a host has compiled to the cache.
 pub(crate) fn keep(data: &Path) {
     let kept = kept();
-    if create_private(&kept).is_err() {
+    let key_of = |folder: &Path| fs::read(folder.join(KEY)).ok();
+    // A test may have damaged its own.
+    if key_of(&kept).is_none() || key_of(&data.join("compiled")) != key_of(&kept) {
         return;
     }
     for file in fs::read_dir(data.join("compiled")).into_iter().flatten().flatten() {
@@ -37,7 +62,7 @@ pub(crate) fn keep(data: &Path) {
 fn place(file: &Path, folder: &Path) -> io::Result<()> {
     let is_artefact = file.extension().is_some_and(|extension| extension == "cwasm");
     match file.file_name() {
-        Some(name) if is_artefact => fs::hard_link(file, folder.join(name)),
+        Some(name) if is_artefact || name == KEY => fs::hard_link(file, folder.join(name)),
         _ => Ok(()),
     }
 }

@@ -112,7 +112,12 @@ impl Session<'_> {
             self.owners.deliver(tenant, *created, Mail::Wake);
         }
         for (instance, row) in &receipt.delivered {
-            if *instance != self.instance {
+            if *instance == self.instance {
+                continue;
+            }
+            if receipt.at_rest.contains(instance) {
+                self.owners.deliver_if_active(*instance, row.clone());
+            } else {
                 self.owners.deliver(tenant, *instance, Mail::Inbox(row.clone()));
             }
         }

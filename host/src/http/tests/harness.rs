@@ -389,6 +389,7 @@ async fn put_module(store: &Store) -> ModuleNumber {
         digest: ModuleDigest([0xab; 32]),
         bytes: vec![0; 5],
         description,
+        compiled_bytes: 0,
         at: NOW,
         by: None,
     };

@@ -1,5 +1,7 @@
 //! Tests of accepted and refused uploads, with the code of each refusal.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use bytes::Bytes;
 use expect_test::{Expect, expect};
 
@@ -234,7 +236,7 @@ async fn start_up_code_and_describe_have_limits() {
         )
         .import("wasi:io/poll@0.2.12", "[method]pollable.block", "(param i32)")
         .describe("(call $block (call $subscribe-duration (i64.const 3600000000000)))");
-    let impatient = sandbox_with(|options| options.describe.timeout = std::time::Duration::from_millis(50));
+    let impatient = sandbox_with(|options| options.describe.timeout = Duration::from_millis(50));
     let refused = impatient.sandbox.inspect(parked.build().into()).await.unwrap_err();
     expect!["module-describe-limit: the module could not describe itself within its limits: it took longer than 50ms"]
         .assert_eq(&format!("{}: {refused}", refused.code()));
@@ -257,6 +259,42 @@ async fn only_an_accepted_module_leaves_compiled_code() {
     let kind = inspected.description.kind;
     sandbox.sandbox.discard(inspected.digest, kind).await;
     assert_eq!(sandbox.artefact_bytes(), 0);
+}
+
+#[tokio::test]
+async fn modules_whose_compiled_code_is_missing_are_compiled_a_few_at_a_time() {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    const MODULES: usize = 12;
+    let sandbox = sandbox();
+    let mut modules = Vec::new();
+    for number in 0..MODULES {
+        let module = Bytes::from(Guest::activity().function(&format!("F{number}"), None).build());
+        let inspected = sandbox.sandbox.inspect(module.clone()).await.unwrap();
+        assert!(inspected.compiled_bytes > module.len() as u64);
+        modules.push((inspected.digest, inspected.description.kind, module));
+    }
+    let removed = async |limit| {
+        let others = sandbox.sandbox.discard_others(BTreeSet::new(), Duration::ZERO, limit);
+        others.await
+    };
+    assert_eq!((removed(8).await, removed(8).await), (8, MODULES - 8));
+    assert_eq!(sandbox.artefact_bytes(), 0);
+
+    let (active, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let loads = modules.into_iter().map(|(digest, kind, module)| {
+        let (sandbox, active, most) = (&sandbox.sandbox, &active, &most);
+        async move {
+            let bytes = || {
+                most.fetch_max(active.fetch_add(1, Relaxed) + 1, Relaxed);
+                async { Ok::<_, std::io::Error>(module) }
+            };
+            sandbox.load(digest, kind, bytes).await.unwrap();
+            active.fetch_sub(1, Relaxed);
+        }
+    });
+    futures::future::join_all(loads).await;
+    assert_eq!(most.into_inner(), super::super::MAX_LOADS_THAT_COMPILE);
 }
 
 #[tokio::test]

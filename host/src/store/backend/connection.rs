@@ -9,8 +9,10 @@ use crate::{
     store::{
         Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome,
         attempts::{AttemptKey, Prunable},
+        garbage::Swept,
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
+        modules::Counted,
         ownership::Ownership,
         sqlite,
         writer::rows::Rows,
@@ -132,7 +134,7 @@ impl Connection {
     }
 
     /// Stores a module and makes it the current version of its name.
-    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<Counted<PutModuleOutcome>, Error> {
         on!(self, put_module(put))
     }
 
@@ -147,12 +149,17 @@ impl Connection {
     }
 
     /// Deletes bytes, unless they were uploaded again meanwhile; says whether it did.
-    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<bool, Error> {
+    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<Counted<bool>, Error> {
         on!(self, delete_module_bytes(version))
     }
 
-    /// Deletes rows that nobody needs any more, at most `limit`, and says how many.
-    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+    /// Instances that exist and whose logs a sweep of at most `limit` rows may shorten, and perhaps others.
+    pub(in crate::store) async fn with_old_logs(&mut self, limit: u64) -> Result<Vec<InstanceNumber>, Error> {
+        on!(self, with_old_logs(limit))
+    }
+
+    /// Deletes rows that nobody needs any more: at most `limit`, and fewer if they are large.
+    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<Swept, Error> {
         on!(self, sweep(now, limit))
     }
 }

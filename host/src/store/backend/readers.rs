@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::store::simulated;
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn,
-        TurnNumber,
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId, TenantId,
+        Timestamp, Turn, TurnNumber,
     },
     store::{
         Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
@@ -101,6 +101,15 @@ impl Readers {
         on!(self, module_bytes(number))
     }
 
+    /// The digests of versions whose bytes are kept, of all tenants, by number.
+    pub(in crate::store) async fn kept_digests(
+        &self,
+        after: Option<ModuleNumber>,
+        limit: u32,
+    ) -> Result<Vec<(ModuleNumber, ModuleDigest)>, Error> {
+        on!(self, kept_digests(after, limit))
+    }
+
     /// The next version after a number that no new call can name any more.
     pub(in crate::store) async fn next_old_version(
         &self,
@@ -166,9 +175,9 @@ impl Readers {
         on!(self, api_keys())
     }
 
-    /// All settings of all tenants, by tenant, kind and name.
-    pub(in crate::store) async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        on!(self, settings())
+    /// The settings of one tenant, or of all, by tenant, kind and name.
+    pub(in crate::store) async fn settings(&self, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
+        on!(self, settings(tenant))
     }
 
     /// Everything that is wrong with what is stored; nothing if all is well.

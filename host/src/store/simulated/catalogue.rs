@@ -1,13 +1,13 @@
 //! Modules, tenants, API keys and settings: tables that change rarely and are read completely.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::super::{
     Change, Changed, Error, KeyRow, ModuleHoldings, ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers,
     PutModule, PutModuleOutcome, SettingKind, SettingRow, TenantRow,
     list::MAX_EXAMINED,
-    modules::{BYTES_GRACE_MS, MAX_USERS},
+    modules::{BYTES_GRACE_MS, Counted, MAX_USERS, without_functions},
     page::Page,
 };
 use super::{Content, Disk, Session};
@@ -18,6 +18,8 @@ use crate::model::{FunctionName, InstanceNumber, ModuleDigest, ModuleNumber, Ten
 pub(in crate::store) struct Catalogue {
     versions: BTreeMap<ModuleNumber, ModuleVersion>,
     bytes: BTreeMap<ModuleNumber, Arc<[u8]>>,
+    /// The size of the compiled code of each version.
+    compiled: BTreeMap<ModuleNumber, u64>,
     /// The current version of each name.
     names: BTreeMap<(TenantId, String), ModuleNumber>,
     tenants: BTreeMap<TenantId, TenantRow>,
@@ -38,6 +40,7 @@ impl Catalogue {
         Self {
             versions: BTreeMap::new(),
             bytes: BTreeMap::new(),
+            compiled: BTreeMap::new(),
             names: BTreeMap::new(),
             tenants: BTreeMap::from([(default.tenant, default)]),
             api_keys: BTreeMap::new(),
@@ -84,6 +87,28 @@ impl Catalogue {
                 .map(|version| version.size)
                 .sum(),
         }
+    }
+
+    /// What counts of the modules of a tenant as stored, in bytes.
+    fn counted(&self, tenant: TenantId) -> u64 {
+        let kept = self.bytes.keys().map(|number| &self.versions[number]);
+        let counted = kept.filter(|version| version.tenant == tenant).map(|version| {
+            let events = &version.description.events;
+            let events = if events.is_empty() {
+                0
+            } else {
+                codec::encode(events).len()
+            };
+            let described = codec::encode(&version.description).len() + events;
+            self.compiled[&version.number] + described as u64
+        });
+        counted.sum()
+    }
+
+    /// What counts of the modules of each tenant as stored, in bytes.
+    pub(super) fn counted_by_tenant(&self) -> HashMap<TenantId, u64> {
+        let tenants = self.tenants.keys();
+        tenants.map(|tenant| (*tenant, self.counted(*tenant))).collect()
     }
 
     fn put(&mut self, put: &PutModule) -> PutModuleOutcome {
@@ -143,6 +168,7 @@ impl Catalogue {
         };
         let number = version.number;
         self.versions.insert(number, version);
+        self.compiled.insert(number, put.compiled_bytes);
         number
     }
 
@@ -161,7 +187,20 @@ impl Catalogue {
     fn delete_bytes(&mut self, version: &OldVersion) -> bool {
         let stored = self.versions.get(&version.number);
         let is_old = stored.is_some_and(|stored| stored.superseded_at == Some(version.superseded_at));
-        is_old && self.bytes.remove(&version.number).is_some()
+        let deleted = is_old && self.bytes.remove(&version.number).is_some();
+        if let Some(version) = self.versions.get_mut(&version.number).filter(|_| deleted) {
+            version.description = without_functions(version.description.kind);
+        }
+        deleted
+    }
+
+    fn kept_digests(&self, after: Option<ModuleNumber>, limit: u32) -> Vec<(ModuleNumber, ModuleDigest)> {
+        let kept = self
+            .bytes
+            .keys()
+            .filter(|number| after.is_none_or(|after| **number > after));
+        let digests = kept.map(|number| (*number, self.versions[number].digest));
+        digests.take(limit as usize).collect()
     }
 
     fn next_old_version(&self, after: Option<ModuleNumber>, now: Timestamp) -> Option<OldVersion> {
@@ -175,6 +214,7 @@ impl Catalogue {
                 number: *number,
                 tenant: version.tenant,
                 superseded_at: version.superseded_at?,
+                digest: version.digest,
             })
         };
         kept.filter_map(old)
@@ -185,6 +225,7 @@ impl Catalogue {
         let versions = self.versions.values().filter(|version| version.tenant == tenant);
         for number in versions.map(|version| version.number).collect::<Vec<_>>() {
             self.bytes.remove(&number);
+            self.compiled.remove(&number);
             self.versions.remove(&number);
         }
         self.names.retain(|(owner, _), _| *owner != tenant);
@@ -192,6 +233,14 @@ impl Catalogue {
         self.settings.retain(|(owner, ..), _| *owner != tenant);
         self.tenants.remove(&tenant);
     }
+}
+
+/// Changes the modules of a tenant, and counts them before and after.
+fn counting<T>(content: &mut Content, tenant: TenantId, change: impl FnOnce(&mut Catalogue) -> T) -> Counted<T> {
+    let before = content.catalogue.counted(tenant);
+    let outcome = change(Arc::make_mut(&mut content.catalogue));
+    let after = content.catalogue.counted(tenant);
+    Counted { outcome, before, after }
 }
 
 /// Applies a change with the same results as the SQLite backend.
@@ -269,8 +318,8 @@ impl Session {
         self.step(|content| administer(content, change)).await
     }
 
-    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<PutModuleOutcome, Error> {
-        self.step(|content| Arc::make_mut(&mut content.catalogue).put(put))
+    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<Counted<PutModuleOutcome>, Error> {
+        self.step(|content| counting(content, put.tenant, |catalogue| catalogue.put(put)))
             .await
     }
 
@@ -284,8 +333,8 @@ impl Session {
             .await
     }
 
-    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<bool, Error> {
-        self.step(|content| Arc::make_mut(&mut content.catalogue).delete_bytes(version))
+    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<Counted<bool>, Error> {
+        self.step(|content| counting(content, version.tenant, |catalogue| catalogue.delete_bytes(version)))
             .await
     }
 }
@@ -312,6 +361,15 @@ impl Disk {
             Ok(versions.any(|version| version.tenant == tenant && !version.description.events.is_empty()))
         })
         .await
+    }
+
+    pub(in crate::store) async fn kept_digests(
+        &self,
+        after: Option<ModuleNumber>,
+        limit: u32,
+    ) -> Result<Vec<(ModuleNumber, ModuleDigest)>, Error> {
+        self.read(|content| Ok(content.catalogue.kept_digests(after, limit)))
+            .await
     }
 
     pub(in crate::store) async fn next_old_version(
@@ -390,9 +448,13 @@ impl Disk {
             .await
     }
 
-    pub(in crate::store) async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        self.read(|content| Ok(content.catalogue.settings.values().cloned().collect()))
-            .await
+    pub(in crate::store) async fn settings(&self, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
+        self.read(|content| {
+            let settings = content.catalogue.settings.values();
+            let wanted = settings.filter(|setting| tenant.is_none_or(|tenant| setting.tenant == tenant));
+            Ok(wanted.cloned().collect())
+        })
+        .await
     }
 }
 

@@ -45,6 +45,17 @@ fn problems(content: &Content) -> Vec<String> {
                 "of the events of instance {number} {counted} bytes are counted, there are {bytes}"
             ));
         }
+        let lines: u64 = rows
+            .lines
+            .values()
+            .map(|line| line.message.len() as u64 + ROW_BYTES)
+            .sum();
+        let counted = row.sizes.log + row.sizes.old_logs;
+        if lines != counted {
+            problems.push(format!(
+                "of the logs of instance {number} {counted} bytes are counted, there are {lines}"
+            ));
+        }
         if content.ids.get(&(row.tenant, row.id.clone())) != Some(&number) {
             problems.push(format!("instance {number} is not found by its id"));
         }

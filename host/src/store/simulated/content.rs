@@ -161,6 +161,7 @@ impl Content {
             status: row.status,
             execution: row.execution,
             last_turn: row.last_turn,
+            has_wake_up: row.wake_at.is_some(),
             sizes: row.sizes,
         })
     }

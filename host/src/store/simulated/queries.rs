@@ -7,6 +7,7 @@ use super::super::{
     decode::decode,
     events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
+    instances::is_at_rest,
     page::Page,
 };
 use super::content::Message;
@@ -160,6 +161,7 @@ impl Disk {
                 module: row.module,
                 function: row.function.clone(),
                 status: row.status,
+                is_at_rest: is_at_rest(row.status, row.wake_at.is_some()),
             }))
         })
         .await

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::super::{
     Error,
     attempts::{AttemptKey, Prunable},
-    garbage::{EXECUTIONS_WITH_LOG, Garbage},
+    garbage::{EXECUTIONS_WITH_LOG, Garbage, Room, Swept},
     idempotency::{StoredKey, WantedKey},
     instances::{ById, ByNumber, ChangedInstance, CreatedInstance, InstanceHead},
     ownership::{Epoch, Ownership},
+    sizes::ROW_BYTES,
     writer::rows::Rows,
 };
 use super::content::Message;
@@ -123,9 +124,12 @@ impl Session {
 
     pub(in crate::store) async fn stored_bytes(&mut self) -> Result<HashMap<TenantId, u64>, Error> {
         let stored = self.step(|content| {
-            let mut stored = HashMap::new();
+            let mut stored = content.catalogue.counted_by_tenant();
             for (_, row, _) in content.existing() {
                 *stored.entry(row.tenant).or_default() += row.sizes.total();
+            }
+            for key in content.keys.values() {
+                *stored.entry(key.tenant).or_default() += key.bytes();
             }
             stored
         });
@@ -233,7 +237,19 @@ impl Session {
         written
     }
 
-    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
+    pub(in crate::store) async fn with_old_logs(&mut self, limit: u64) -> Result<Vec<InstanceNumber>, Error> {
+        self.step(|content| {
+            let first = content
+                .garbage
+                .iter()
+                .take(usize::try_from(limit).unwrap_or(usize::MAX));
+            let executions = first.filter(|(_, what, _)| *what == 1);
+            executions.map(|(instance, ..)| *instance).collect()
+        })
+        .await
+    }
+
+    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<Swept, Error> {
         self.step(|content| sweep(content, now, limit)).await
     }
 }
@@ -470,36 +486,40 @@ fn note(content: &mut Content, garbage: Garbage) -> bool {
 }
 
 /// Deletes garbage and expired idempotency keys like the SQLite backend: at most `limit` rows, including the rows of
-/// `garbage` itself.
-fn sweep(content: &mut Content, now: Timestamp, limit: u64) -> u64 {
-    let mut deleted = 0;
-    while deleted < limit {
+/// `garbage` itself, and fewer if they are large.
+fn sweep(content: &mut Content, now: Timestamp, limit: u64) -> Swept {
+    let (mut room, mut swept) = (Room::new(limit), Swept::default());
+    while !room.is_used_up() {
         let Some(garbage) = content.garbage.first().copied() else {
             break;
         };
-        let left = limit - deleted;
-        let rows = sweep_one(content, garbage, left);
-        deleted += rows;
-        if rows < left {
-            content.garbage.remove(&garbage);
-            deleted += 1;
+        let bytes = sweep_one(content, garbage, &mut room);
+        if bytes > 0 {
+            swept.old_logs.push((garbage.0, bytes));
         }
-    }
-    if deleted >= limit {
-        return deleted;
+        if !room.is_used_up() {
+            content.garbage.remove(&garbage);
+            room.take(0);
+        }
     }
     let expired = content.keys.iter().filter(|(_, key)| key.expires_at < now);
     let mut expired: Vec<_> = expired.map(|(id, key)| (key.expires_at, id.clone())).collect();
     expired.sort();
-    expired.truncate(usize::try_from(limit - deleted).unwrap_or(usize::MAX));
     let keys = Arc::make_mut(&mut content.keys);
-    for (_, id) in &expired {
-        keys.remove(id);
+    for (_, id) in expired {
+        if room.is_used_up() {
+            break;
+        }
+        let key = keys.remove(&id).expect("it was found");
+        room.take(key.bytes());
+        swept.keys.push((key.tenant, key.bytes()));
     }
-    deleted + expired.len() as u64
+    swept.more = room.is_used_up();
+    swept
 }
 
-fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumber), limit: u64) -> u64 {
+/// Deletes rows of one piece of garbage. Returns the size of lines of earlier executions of an instance that exists.
+fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumber), room: &mut Room) -> u64 {
     let (instance, what, execution) = garbage;
     let all = ExecutionNumber(0)..=ExecutionNumber(u32::MAX);
     let (histories, logs) = match what {
@@ -514,25 +534,35 @@ fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumb
         _ => (None, None),
     };
     let rows: &mut InstanceRows = content.rows_mut(instance);
-    let mut left = limit;
-    let mut take = |wanted: bool| {
-        let taken = wanted && left > 0;
-        left -= u64::from(taken);
+    let mut take = |wanted: bool, bytes: usize| {
+        let taken = wanted && !room.is_used_up();
+        if taken {
+            room.take(bytes as u64 + ROW_BYTES);
+        }
         taken
     };
     let of = |range: &Option<std::ops::RangeInclusive<ExecutionNumber>>, execution: &ExecutionNumber| {
         range.as_ref().is_some_and(|range| range.contains(execution))
     };
     rows.history
-        .retain(|(execution, _), _| !take(of(&histories, execution)));
+        .retain(|(execution, _), body| !take(of(&histories, execution), body.len()));
     rows.attempts
-        .retain(|(execution, ..), _| !take(of(&histories, execution)));
-    rows.lines.retain(|_, line| !take(of(&logs, &line.execution)));
-    rows.inbox.retain(|_: &InboxSeq, _| !take(what != 1));
+        .retain(|(execution, ..), row| !take(of(&histories, execution), codec::encode(&row.failure).len()));
+    let (mut is_first, mut old_logs) = (true, 0);
+    rows.lines.retain(|_, line| {
+        is_first &= of(&logs, &line.execution);
+        let taken = take(is_first, line.message.len());
+        if taken && what == 1 {
+            old_logs += line.message.len() as u64 + ROW_BYTES;
+        }
+        !taken
+    });
+    rows.inbox
+        .retain(|_: &InboxSeq, message| !take(what != 1, message.item.len()));
     if rows.is_empty() {
         content.instances.remove(&instance);
     }
-    limit - left
+    old_logs
 }
 
 /// The bug of [`PlantedBug::RepeatsOutcomes`]: repeats the first outcome of a turn.

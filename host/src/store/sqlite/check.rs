@@ -16,7 +16,7 @@ const TURNS_PER_READ: u32 = 500;
 
 /// Each query finds rows that contradict others, and returns one sentence per finding. `{first_ended}` stands for the
 /// smallest status number of ended instances.
-const CONTRADICTIONS: [&str; 8] = [
+const CONTRADICTIONS: [&str; 9] = [
     "SELECT 'instance ' || i.instance || ' has an unknown function'
      FROM instances AS i
      WHERE NOT EXISTS (SELECT 1 FROM function_names AS f WHERE f.function = i.function)
@@ -43,11 +43,18 @@ const CONTRADICTIONS: [&str; 8] = [
      FROM instances AS c
      WHERE c.instance >= (SELECT reserved FROM counters WHERE counter = 'instance')
      LIMIT ?",
-    "SELECT 'tenant ' || t.name || ' has a count of ' || t.stored_bytes || ' bytes, but its instances have ' || t.found
+    "SELECT 'tenant ' || t.name || ' has a count of ' || t.stored_bytes || ' bytes, but stores ' || t.found
      FROM (SELECT c.name, c.stored_bytes,
-                  (SELECT coalesce(sum(i.execution_bytes + i.event_bytes + i.log_bytes), 0)
+                  (SELECT coalesce(sum(i.execution_bytes + i.event_bytes + i.log_bytes + i.old_log_bytes), 0)
                    FROM instances AS i
-                   WHERE i.tenant = c.tenant) AS found
+                   WHERE i.tenant = c.tenant)
+                  + (SELECT coalesce(sum(m.compiled_bytes + length(m.description) + coalesce(length(m.events), 0)), 0)
+                     FROM modules AS m
+                     WHERE m.tenant = c.tenant
+                        AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module))
+                  + (SELECT coalesce(sum(octet_length(k.key) + octet_length(k.instance_id) + 128), 0)
+                     FROM idempotency_keys AS k
+                     WHERE k.partition = 0 AND k.tenant = c.tenant) AS found
            FROM tenants AS c) AS t
      WHERE t.stored_bytes <> t.found
      LIMIT ?",
@@ -60,6 +67,14 @@ const CONTRADICTIONS: [&str; 8] = [
            FROM instances AS i
            WHERE i.status < {first_ended}) AS w
      WHERE w.event_bytes <> w.found
+     LIMIT ?",
+    "SELECT 'of the logs of instance ' || w.instance || ' ' || w.counted || ' bytes are counted, there are ' || w.found
+     FROM (SELECT i.instance, i.log_bytes + i.old_log_bytes AS counted,
+                  (SELECT coalesce(sum(octet_length(l.message) + 32), 0)
+                   FROM logs AS l
+                   WHERE l.partition = i.partition AND l.instance = i.instance) AS found
+           FROM instances AS i) AS w
+     WHERE w.counted <> w.found
      LIMIT ?",
 ];
 

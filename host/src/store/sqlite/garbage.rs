@@ -1,5 +1,6 @@
-//! The table `garbage`: records which rows are unreachable, and deletes them in small batches.
+//! The table `garbage`: records which rows are unreachable, and deletes them in small pieces.
 
+use futures::TryStreamExt as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{
@@ -10,7 +11,8 @@ use crate::{
     model::{ExecutionNumber, InstanceNumber},
     store::{
         Error,
-        garbage::{EXECUTIONS_WITH_LOG, Garbage},
+        garbage::{EXECUTIONS_WITH_LOG, Garbage, Room, Swept},
+        sizes::ROW_BYTES,
     },
 };
 
@@ -73,21 +75,40 @@ pub(super) static NOTE: RowStatement = RowStatement::new(
              OR EXISTS (SELECT 1 FROM events AS e WHERE e.partition = 0 AND e.instance = v.instance))",
 );
 
-/// Deletes at most `limit` rows of garbage and returns how many; fewer than `limit` means that none is left.
-pub(super) async fn delete_some(connection: &mut SqliteConnection, limit: u64) -> Result<u64, Error> {
-    let mut deleted = 0;
-    while deleted < limit {
+/// Deletes garbage while there is room. Adds what is no longer counted to `swept`.
+pub(super) async fn delete_some(
+    connection: &mut SqliteConnection,
+    room: &mut Room,
+    swept: &mut Swept,
+) -> Result<(), Error> {
+    while !room.is_used_up() {
         let Some(garbage) = next(connection).await? else { break };
-        let left = limit - deleted;
-        let rows = delete_rows(connection, garbage, left).await?;
-        deleted += rows;
-        if rows < left {
+        for (table, first, last) in pieces(garbage) {
+            let bytes = delete_rows(connection, table, garbage.instance(), (first, last), room).await?;
+            if bytes > 0 && matches!(garbage, Garbage::Execution(..)) && std::ptr::eq(table, &LOGS) {
+                swept.old_logs.push((garbage.instance(), bytes));
+            }
+        }
+        if !room.is_used_up() {
             forget(connection, garbage).await?;
             // The entry is a row too; counting it also bounds the number of round trips.
-            deleted += 1;
+            room.take(0);
         }
     }
-    Ok(deleted)
+    Ok(())
+}
+
+/// The instances whose logs a sweep of at most `limit` rows may shorten.
+pub(super) async fn with_old_logs(connection: &mut SqliteConnection, limit: u64) -> Result<Vec<InstanceNumber>, Error> {
+    let rows = sqlx::query(
+        "SELECT DISTINCT instance
+         FROM (SELECT instance, what FROM garbage WHERE partition = 0 ORDER BY instance, what, execution LIMIT ?)
+         WHERE what = 1",
+    )
+    .bind(stored(limit))
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| row.number(0).map(InstanceNumber)).collect()
 }
 
 async fn next(connection: &mut SqliteConnection) -> Result<Option<Garbage>, Error> {
@@ -117,84 +138,154 @@ async fn forget(connection: &mut SqliteConnection, garbage: Garbage) -> Result<(
     Ok(())
 }
 
-const DELETE_HISTORY: &str = "
-    DELETE FROM history
-    WHERE (partition, instance, execution, turn) IN (
-        SELECT partition, instance, execution, turn
+/// A table with garbage. Both statements walk through the rows of an instance (`?1`) in executions from `?2` to `?3`, in
+/// the same order, and at most `?4` of them.
+struct Table {
+    /// Returns the size of each row, and whether it is garbage. The first row that is not ends the walk.
+    measure: &'static str,
+    delete: &'static str,
+}
+
+static HISTORY: Table = Table {
+    measure: "
+        SELECT length(body), 1
         FROM history
         WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
-        LIMIT ?4)";
+        ORDER BY execution, turn
+        LIMIT ?4",
+    delete: "
+        DELETE FROM history
+        WHERE (partition, instance, execution, turn) IN (
+            SELECT partition, instance, execution, turn
+            FROM history
+            WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
+            ORDER BY execution, turn
+            LIMIT ?4)",
+};
 
-const DELETE_ATTEMPTS: &str = "
-    DELETE FROM attempts
-    WHERE (partition, instance, execution, task, ordinal) IN (
-        SELECT partition, instance, execution, task, ordinal
+static ATTEMPTS: Table = Table {
+    measure: "
+        SELECT length(failure), 1
         FROM attempts
         WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
-        LIMIT ?4)";
+        ORDER BY execution, task, ordinal
+        LIMIT ?4",
+    delete: "
+        DELETE FROM attempts
+        WHERE (partition, instance, execution, task, ordinal) IN (
+            SELECT partition, instance, execution, task, ordinal
+            FROM attempts
+            WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
+            ORDER BY execution, task, ordinal
+            LIMIT ?4)",
+};
 
-const DELETE_LOGS: &str = "
-    DELETE FROM logs
-    WHERE (partition, instance, seq) IN (
-        SELECT partition, instance, seq
+/// Lines are in the order in which they were written, so those of the first executions come first. A late line of one of
+/// them is deleted when it has become the first.
+static LOGS: Table = Table {
+    measure: "
+        SELECT octet_length(message), execution BETWEEN ?2 AND ?3
         FROM logs
-        WHERE partition = 0 AND instance = ?1 AND execution BETWEEN ?2 AND ?3
-        LIMIT ?4)";
+        WHERE partition = 0 AND instance = ?1
+        ORDER BY seq
+        LIMIT ?4",
+    delete: "
+        DELETE FROM logs
+        WHERE (partition, instance, seq) IN (
+            SELECT partition, instance, seq
+            FROM logs
+            WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
+            ORDER BY seq
+            LIMIT ?4)",
+};
 
 /// Messages belong to no execution; `?2` and `?3` only give all statements the same parameters.
-const DELETE_INBOX: &str = "
-    DELETE FROM inbox
-    WHERE (partition, instance, seq) IN (
-        SELECT partition, instance, seq
+static INBOX: Table = Table {
+    measure: "
+        SELECT length(item), 1
         FROM inbox
         WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
-        LIMIT ?4)";
+        ORDER BY seq
+        LIMIT ?4",
+    delete: "
+        DELETE FROM inbox
+        WHERE (partition, instance, seq) IN (
+            SELECT partition, instance, seq
+            FROM inbox
+            WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
+            ORDER BY seq
+            LIMIT ?4)",
+};
 
-const DELETE_EVENTS: &str = "
-    DELETE FROM events
-    WHERE (partition, instance, name, seq) IN (
-        SELECT partition, instance, name, seq
+static EVENTS: Table = Table {
+    measure: "
+        SELECT length(item), 1
         FROM events
         WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
-        LIMIT ?4)";
+        ORDER BY name, seq
+        LIMIT ?4",
+    delete: "
+        DELETE FROM events
+        WHERE (partition, instance, name, seq) IN (
+            SELECT partition, instance, name, seq
+            FROM events
+            WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
+            ORDER BY name, seq
+            LIMIT ?4)",
+};
 
-/// Deletes at most `limit` rows and returns how many.
-async fn delete_rows(connection: &mut SqliteConnection, garbage: Garbage, limit: u64) -> Result<u64, sqlx::Error> {
-    const ALL: (u32, u32) = (0, u32::MAX);
-    let pieces: Vec<(&'static str, (u32, u32))> = match garbage {
-        Garbage::Instance(_) => {
-            vec![
-                (DELETE_HISTORY, ALL),
-                (DELETE_ATTEMPTS, ALL),
-                (DELETE_LOGS, ALL),
-                (DELETE_INBOX, ALL),
-                (DELETE_EVENTS, ALL),
-            ]
-        }
+/// The tables with rows of this garbage, and their executions.
+fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
+    const LAST: u32 = u32::MAX;
+    match garbage {
+        Garbage::Instance(_) => [&HISTORY, &ATTEMPTS, &LOGS, &INBOX, &EVENTS]
+            .map(|table| (table, 0, LAST))
+            .to_vec(),
         Garbage::Execution(_, ExecutionNumber(execution)) => {
-            let that = (execution, execution);
-            let without_log = (0, (execution + 1).saturating_sub(EXECUTIONS_WITH_LOG));
+            let without_log = (execution + 1).saturating_sub(EXECUTIONS_WITH_LOG);
             vec![
-                (DELETE_HISTORY, that),
-                (DELETE_ATTEMPTS, that),
-                (DELETE_LOGS, without_log),
+                (&HISTORY, execution, execution),
+                (&ATTEMPTS, execution, execution),
+                (&LOGS, 0, without_log),
             ]
         }
-        Garbage::Inbox(_) => vec![(DELETE_INBOX, ALL), (DELETE_EVENTS, ALL)],
-    };
-    let mut deleted = 0;
-    for (statement, (first, last)) in pieces {
-        if deleted == limit {
-            break;
-        }
-        let done = sqlx::query(statement)
-            .bind(stored(garbage.instance().0))
+        Garbage::Inbox(_) => vec![(&INBOX, 0, LAST), (&EVENTS, 0, LAST)],
+    }
+}
+
+/// Deletes rows of an instance while there is room. Returns their size, with what each row counts beside its content.
+async fn delete_rows(
+    connection: &mut SqliteConnection,
+    table: &Table,
+    instance: InstanceNumber,
+    (first, last): (u32, u32),
+    room: &mut Room,
+) -> Result<u64, Error> {
+    let (mut rows, mut bytes) = (0, 0);
+    let mut measured = sqlx::query(table.measure)
+        .bind(stored(instance.0))
+        .bind(i64::from(first))
+        .bind(i64::from(last))
+        .bind(stored(room.rows()))
+        .fetch(&mut *connection);
+    while !room.is_used_up()
+        && let Some(row) = measured.try_next().await?
+        && row.number(1)? == 1
+    {
+        let size = row.number(0)? + ROW_BYTES;
+        room.take(size);
+        rows += 1;
+        bytes += size;
+    }
+    drop(measured);
+    if rows > 0 {
+        sqlx::query(table.delete)
+            .bind(stored(instance.0))
             .bind(i64::from(first))
             .bind(i64::from(last))
-            .bind(stored(limit - deleted))
-            .execute(&mut *connection)
+            .bind(stored(rows))
+            .execute(connection)
             .await?;
-        deleted += done.rows_affected();
     }
-    Ok(deleted)
+    Ok(bytes)
 }

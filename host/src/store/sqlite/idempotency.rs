@@ -11,7 +11,7 @@ use crate::{
     store::{
         Error,
         decode::parse,
-        idempotency::{NewKey, StoredKey, WantedKey},
+        idempotency::{KEY_BYTES, NewKey, StoredKey, WantedKey},
     },
 };
 
@@ -68,24 +68,27 @@ pub(super) async fn find(connection: &mut SqliteConnection, wanted: &[WantedKey<
         .collect()
 }
 
-/// Deletes at most `limit` expired keys and returns how many.
+/// Deletes at most `limit` expired keys. Returns the size of each, with its tenant.
 pub(super) async fn delete_expired(
     connection: &mut SqliteConnection,
     now: Timestamp,
     limit: u64,
-) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query(
+) -> Result<Vec<(TenantId, u64)>, Error> {
+    let rows = sqlx::query(
         "DELETE FROM idempotency_keys
          WHERE (partition, tenant, key) IN (
             SELECT partition, tenant, key
             FROM idempotency_keys
             WHERE expires_at_ms < ?
             ORDER BY expires_at_ms
-            LIMIT ?)",
+            LIMIT ?)
+         RETURNING tenant, octet_length(key) + octet_length(instance_id)",
     )
     .bind(stored(now.0))
     .bind(stored(limit))
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(done.rows_affected())
+    rows.iter()
+        .map(|row| Ok((TenantId(row.small_number(0)?), row.number(1)? + KEY_BYTES)))
+        .collect()
 }

@@ -51,16 +51,16 @@ pub(super) static CONSUME: RowStatement = RowStatement::new(
     ")",
 );
 
-/// The start message of an execution that has run no turn yet. Reads a long inbox only as far as necessary.
+/// The start message of an execution that has run no turn yet.
 pub(super) async fn start(
     executor: impl SqliteExecutor<'_>,
     instance: InstanceNumber,
 ) -> Result<Option<Started>, Error> {
     let mut rows = sqlx::query(
         "SELECT seq, item
-         FROM inbox
-         WHERE partition = 0 AND instance = ?
-         ORDER BY control DESC, seq",
+         FROM inbox INDEXED BY inbox_controls
+         WHERE partition = 0 AND instance = ? AND control = 1
+         ORDER BY seq",
     )
     .bind(stored(instance.0))
     .fetch(executor);

@@ -45,7 +45,8 @@ impl BindRow for CreatedInstance<'_> {
             .optional_text(state.custom_status.flatten())
             .number(state.sizes.execution)
             .number(state.sizes.events)
-            .number(state.sizes.log);
+            .number(state.sizes.log)
+            .number(state.sizes.old_logs);
     }
 }
 
@@ -53,16 +54,16 @@ impl BindRow for CreatedInstance<'_> {
 pub(super) static CREATE: RowStatement = RowStatement::new(
     "WITH v(instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
             wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes, event_bytes,
-            log_bytes) AS (VALUES ",
-    20,
+            log_bytes, old_log_bytes) AS (VALUES ",
+    21,
     ")
      INSERT INTO instances
         (partition, instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
          wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes,
-         event_bytes, log_bytes, unclean_ends)
+         event_bytes, log_bytes, old_log_bytes, unclean_ends)
      SELECT 0, v.instance, v.tenant, v.id, v.function, v.created_at_ms, v.parent, v.parent_link, v.status, v.execution,
             v.last_turn, v.wake_at_ms, v.in_flight, v.module, v.updated_at_ms, v.fuel, v.stuck, v.custom_status,
-            v.execution_bytes, v.event_bytes, v.log_bytes, 0
+            v.execution_bytes, v.event_bytes, v.log_bytes, v.old_log_bytes, 0
      FROM v
      WHERE v.instance IS NOT NULL",
 );
@@ -85,16 +86,18 @@ impl BindRow for ChangedInstance<'_> {
             .number(self.took_a_turn)
             .number(self.sizes.execution)
             .number(self.sizes.events)
-            .number(self.sizes.log);
+            .number(self.sizes.log)
+            .number(self.sizes.old_logs);
     }
 }
 
 /// Changes instances.
 pub(super) static CHANGE: RowStatement = RowStatement::new(
     "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
-            new_custom_status, custom_status, took_a_turn, execution_bytes, event_bytes, log_bytes)
+            new_custom_status, custom_status, took_a_turn, execution_bytes, event_bytes, log_bytes,
+            old_log_bytes)
         AS (VALUES ",
-    16,
+    17,
     ")
      UPDATE instances
      SET status = v.status,
@@ -110,7 +113,8 @@ pub(super) static CHANGE: RowStatement = RowStatement::new(
          unclean_ends = iif(v.took_a_turn, 0, instances.unclean_ends),
          execution_bytes = v.execution_bytes,
          event_bytes = v.event_bytes,
-         log_bytes = v.log_bytes
+         log_bytes = v.log_bytes,
+         old_log_bytes = v.old_log_bytes
      FROM v
      WHERE instances.partition = 0 AND instances.instance = v.instance",
 );
@@ -132,7 +136,7 @@ pub(super) static HEADS_BY_NUMBER: RowStatement = RowStatement::new(
     1,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
@@ -142,7 +146,7 @@ pub(super) static HEADS_BY_ID: RowStatement = RowStatement::new(
     2,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
@@ -185,10 +189,13 @@ fn head(row: &SqliteRow) -> Result<InstanceHead, Error> {
         status: status(row.number(3)?)?,
         execution: ExecutionNumber(row.small_number(4)?),
         last_turn: TurnNumber(row.small_number(5)?),
+        has_wake_up: row.optional_number(10)?.is_some(),
         sizes: Sizes {
             execution: row.number(6)?,
             events: row.number(7)?,
             log: row.number(8)?,
+            old_logs: row.number(9)?,
+            log_full_at: None,
         },
     })
 }

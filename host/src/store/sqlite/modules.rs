@@ -13,20 +13,48 @@ use super::{
     purges,
 };
 use crate::{
-    model::{FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec},
+    model::{
+        FunctionKind, FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp,
+        codec,
+    },
     store::{
         Error,
         decode::decode,
         modules::{
-            BYTES_GRACE_MS, MAX_USERS, ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers, PutModule,
-            PutModuleOutcome,
+            BYTES_GRACE_MS, Counted, MAX_USERS, ModulePage, ModuleVersion, OldVersion, PossibleUser, PossibleUsers,
+            PutModule, PutModuleOutcome, without_functions,
         },
         page::Page,
     },
 };
 
 /// Stores a module and makes it the current version of its name.
-pub(super) async fn put(connection: &mut SqliteConnection, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+pub(super) async fn put(
+    connection: &mut SqliteConnection,
+    put: &PutModule,
+) -> Result<Counted<PutModuleOutcome>, Error> {
+    let before = counted(&mut *connection, put.tenant, put.digest).await?;
+    let outcome = put_rows(&mut *connection, put).await?;
+    let after = counted(connection, put.tenant, put.digest).await?;
+    Ok(Counted { outcome, before, after })
+}
+
+/// What counts of a version as stored, in bytes: the compiled code and the description, while its bytes are kept.
+async fn counted(executor: impl SqliteExecutor<'_>, tenant: TenantId, digest: ModuleDigest) -> Result<u64, Error> {
+    let row = sqlx::query(
+        "SELECT coalesce(sum(m.compiled_bytes + length(m.description) + coalesce(length(m.events), 0)), 0)
+         FROM modules AS m
+         WHERE m.tenant = ? AND m.digest = ?
+            AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module)",
+    )
+    .bind(i64::from(tenant.0))
+    .bind(digest.0.to_vec())
+    .fetch_one(executor)
+    .await?;
+    row.number(0)
+}
+
+async fn put_rows(connection: &mut SqliteConnection, put: &PutModule) -> Result<PutModuleOutcome, Error> {
     let tenant = sqlx::query("SELECT 1 FROM tenants WHERE tenant = ?")
         .bind(i64::from(put.tenant.0))
         .fetch_optional(&mut *connection)
@@ -110,13 +138,15 @@ async fn current_number(
 /// Creates the row of the version, or reuses that of an earlier upload of the same bytes.
 async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> Result<ModuleNumber, Error> {
     let row = sqlx::query(
-        "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms, uploaded_by, events)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms, uploaded_by, events,
+                              compiled_bytes)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (tenant, digest) DO UPDATE
          SET name = excluded.name,
              kind = excluded.kind,
              description = excluded.description,
              events = excluded.events,
+             compiled_bytes = excluded.compiled_bytes,
              uploaded_at_ms = iif(superseded_at_ms IS NULL, uploaded_at_ms, excluded.uploaded_at_ms),
              uploaded_by = iif(superseded_at_ms IS NULL, uploaded_by, excluded.uploaded_by),
              superseded_at_ms = NULL
@@ -131,6 +161,7 @@ async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> R
     .bind(stored(put.at.0))
     .bind(put.by.as_deref())
     .bind((!put.description.events.is_empty()).then(|| codec::encode(&put.description.events)))
+    .bind(stored(put.compiled_bytes))
     .fetch_one(connection)
     .await?;
     Ok(ModuleNumber(row.small_number(0)?))
@@ -210,7 +241,7 @@ pub(super) async fn next_old_version(
     now: Timestamp,
 ) -> Result<Option<OldVersion>, Error> {
     let row = sqlx::query(
-        "SELECT m.module, m.tenant, m.superseded_at_ms
+        "SELECT m.module, m.tenant, m.superseded_at_ms, m.digest
          FROM module_bytes AS b CROSS JOIN modules AS m ON m.module = b.module
          WHERE b.module > ? AND m.superseded_at_ms + ? < ?
          ORDER BY b.module
@@ -226,6 +257,7 @@ pub(super) async fn next_old_version(
             number: ModuleNumber(row.small_number(0)?),
             tenant: TenantId(row.small_number(1)?),
             superseded_at: Timestamp(row.number(2)?),
+            digest: digest(row.bytes(3)?)?,
         })
     })
     .transpose()
@@ -280,8 +312,13 @@ pub(super) async fn possible_users(
     Ok(PossibleUsers { instances, next })
 }
 
-/// Deletes the bytes of an old version, unless they were uploaded again in the meantime; returns whether it did.
-pub(super) async fn delete_bytes(connection: &mut SqliteConnection, version: &OldVersion) -> Result<bool, sqlx::Error> {
+/// Deletes the bytes and the description of an old version, unless they were uploaded again in the meantime; returns
+/// whether it did.
+pub(super) async fn delete_bytes(
+    connection: &mut SqliteConnection,
+    version: &OldVersion,
+) -> Result<Counted<bool>, Error> {
+    let before = counted(&mut *connection, version.tenant, version.digest).await?;
     let done = sqlx::query(
         "DELETE FROM module_bytes
          WHERE module = ?1
@@ -289,9 +326,52 @@ pub(super) async fn delete_bytes(connection: &mut SqliteConnection, version: &Ol
     )
     .bind(i64::from(version.number.0))
     .bind(stored(version.superseded_at.0))
+    .execute(&mut *connection)
+    .await?;
+    let outcome = done.rows_affected() == 1;
+    if outcome {
+        forget_description(connection, version.number).await?;
+    }
+    let after = if outcome { 0 } else { before };
+    Ok(Counted { outcome, before, after })
+}
+
+async fn forget_description(connection: &mut SqliteConnection, number: ModuleNumber) -> Result<(), sqlx::Error> {
+    let empty = |kind| codec::encode(&without_functions(kind));
+    sqlx::query(
+        "UPDATE modules
+         SET description = iif(kind = ?, ?, ?), events = NULL, compiled_bytes = 0
+         WHERE module = ?",
+    )
+    .bind(i64::from(FunctionKind::Activity as u8))
+    .bind(empty(FunctionKind::Activity))
+    .bind(empty(FunctionKind::Orchestration))
+    .bind(i64::from(number.0))
     .execute(connection)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
+}
+
+/// The digests of versions whose bytes are kept, of all tenants, by number.
+pub(super) async fn kept_digests(
+    pool: &SqlitePool,
+    after: Option<ModuleNumber>,
+    limit: u32,
+) -> Result<Vec<(ModuleNumber, ModuleDigest)>, Error> {
+    let rows = sqlx::query(
+        "SELECT m.module, m.digest
+         FROM module_bytes AS b CROSS JOIN modules AS m ON m.module = b.module
+         WHERE b.module > ?
+         ORDER BY b.module
+         LIMIT ?",
+    )
+    .bind(after.map_or(-1, |number| i64::from(number.0)))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((ModuleNumber(row.small_number(0)?), digest(row.bytes(1)?)?)))
+        .collect()
 }
 
 const VERSION: &str =

@@ -7,8 +7,8 @@ use sqlx::sqlite::SqlitePool;
 use super::{administration, attempts, check, events, history, instances, modules, settings, summaries, takeover};
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TaskId, TenantId, Timestamp, Turn,
-        TurnNumber,
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId, TenantId,
+        Timestamp, Turn, TurnNumber,
     },
     store::{
         Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
@@ -95,6 +95,14 @@ impl Readers {
         modules::bytes(&self.0, number).await
     }
 
+    pub(in crate::store) async fn kept_digests(
+        &self,
+        after: Option<ModuleNumber>,
+        limit: u32,
+    ) -> Result<Vec<(ModuleNumber, ModuleDigest)>, Error> {
+        modules::kept_digests(&self.0, after, limit).await
+    }
+
     pub(in crate::store) async fn next_old_version(
         &self,
         after: Option<ModuleNumber>,
@@ -159,8 +167,8 @@ impl Readers {
         administration::keys(&self.0).await
     }
 
-    pub(in crate::store) async fn settings(&self) -> Result<Vec<SettingRow>, Error> {
-        settings::all(&self.0).await
+    pub(in crate::store) async fn settings(&self, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
+        settings::of(&self.0, tenant).await
     }
 
     pub(in crate::store) async fn check(&self) -> Result<Vec<String>, Error> {

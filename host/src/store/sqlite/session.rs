@@ -18,8 +18,10 @@ use crate::{
     store::{
         Change, Changed, Error, OldVersion, PutModule, PutModuleOutcome,
         attempts::{AttemptKey, Prunable},
+        garbage::{Room, Swept},
         idempotency::{StoredKey, WantedKey},
         instances::{ById, ByNumber, InstanceHead},
+        modules::Counted,
         ownership::{Epoch, Ownership},
         writer::rows::Rows,
     },
@@ -150,7 +152,7 @@ impl Session {
         administration::change(&mut self.connection, change).await
     }
 
-    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<PutModuleOutcome, Error> {
+    pub(in crate::store) async fn put_module(&mut self, put: &PutModule) -> Result<Counted<PutModuleOutcome>, Error> {
         modules::put(&mut self.connection, put).await
     }
 
@@ -163,15 +165,22 @@ impl Session {
         modules::delete(&mut self.connection, tenant, name, at).await
     }
 
-    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<bool, Error> {
-        Ok(modules::delete_bytes(&mut self.connection, version).await?)
+    pub(in crate::store) async fn delete_module_bytes(&mut self, version: &OldVersion) -> Result<Counted<bool>, Error> {
+        modules::delete_bytes(&mut self.connection, version).await
     }
 
-    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<u64, Error> {
-        let deleted = garbage::delete_some(&mut self.connection, limit).await?;
-        if deleted >= limit {
-            return Ok(deleted);
+    pub(in crate::store) async fn with_old_logs(&mut self, limit: u64) -> Result<Vec<InstanceNumber>, Error> {
+        garbage::with_old_logs(&mut self.connection, limit).await
+    }
+
+    pub(in crate::store) async fn sweep(&mut self, now: Timestamp, limit: u64) -> Result<Swept, Error> {
+        let (mut room, mut swept) = (Room::new(limit), Swept::default());
+        garbage::delete_some(&mut self.connection, &mut room, &mut swept).await?;
+        if !room.is_used_up() {
+            swept.keys = idempotency::delete_expired(&mut self.connection, now, room.rows()).await?;
+            swept.keys.iter().for_each(|(_, bytes)| room.take(*bytes));
         }
-        Ok(deleted + idempotency::delete_expired(&mut self.connection, now, limit - deleted).await?)
+        swept.more = room.is_used_up();
+        Ok(swept)
     }
 }

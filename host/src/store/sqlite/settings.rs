@@ -43,13 +43,17 @@ pub(super) async fn delete(
     Ok(deleted.rows_affected() > 0)
 }
 
-/// All settings of all tenants, by tenant, kind and name.
-pub(super) async fn all(pool: &SqlitePool) -> Result<Vec<SettingRow>, Error> {
+/// The settings of one tenant, or of all, by tenant, kind and name.
+pub(super) async fn of(pool: &SqlitePool, tenant: Option<TenantId>) -> Result<Vec<SettingRow>, Error> {
+    let range = tenant.map_or((0, i64::MAX), |tenant| (i64::from(tenant.0), i64::from(tenant.0)));
     let rows = sqlx::query(
         "SELECT tenant, kind, name, value, modules, updated_at_ms
          FROM settings
+         WHERE tenant BETWEEN ? AND ?
          ORDER BY tenant, kind, name",
     )
+    .bind(range.0)
+    .bind(range.1)
     .fetch_all(pool)
     .await?;
     rows.iter()

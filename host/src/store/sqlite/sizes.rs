@@ -22,19 +22,21 @@ impl BindRow for SizedInstance {
             .number(self.number.0)
             .number(self.sizes.execution)
             .number(self.sizes.events)
-            .number(self.sizes.log);
+            .number(self.sizes.log)
+            .number(self.sizes.old_logs);
     }
 }
 
 /// Sets the stored bytes of instances.
 pub(super) static SET: RowStatement = RowStatement::new(
-    "WITH v(instance, execution_bytes, event_bytes, log_bytes) AS (VALUES ",
-    4,
+    "WITH v(instance, execution_bytes, event_bytes, log_bytes, old_log_bytes) AS (VALUES ",
+    5,
     ")
      UPDATE instances
      SET execution_bytes = v.execution_bytes,
          event_bytes = v.event_bytes,
-         log_bytes = v.log_bytes
+         log_bytes = v.log_bytes,
+         old_log_bytes = v.old_log_bytes
      FROM v
      WHERE instances.partition = 0 AND instances.instance = v.instance",
 );

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteRow};
 use super::{columns::Columns, instances, modules};
 use crate::{
     model::{ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber},
-    store::{Addressee, Error, InstanceSummary, decode::parse},
+    store::{Addressee, Error, InstanceSummary, decode::parse, instances::is_at_rest},
 };
 
 pub(super) const COLUMNS: &str = "
@@ -61,7 +61,7 @@ pub(super) async fn addressee(
     id: &InstanceId,
 ) -> Result<Option<Addressee>, Error> {
     let row = sqlx::query(
-        "SELECT i.instance, i.module, f.name, i.status
+        "SELECT i.instance, i.module, f.name, i.status, i.wake_at_ms
          FROM instances AS i CROSS JOIN function_names AS f ON f.function = i.function
          WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?",
     )
@@ -70,11 +70,13 @@ pub(super) async fn addressee(
     .fetch_optional(executor)
     .await?;
     let addressee = |row: SqliteRow| {
+        let status = instances::status(row.number(3)?)?;
         Ok(Addressee {
             number: InstanceNumber(row.number(0)?),
             module: ModuleNumber(row.small_number(1)?),
             function: parse(row.text(2)?, "the function name")?,
-            status: instances::status(row.number(3)?)?,
+            status,
+            is_at_rest: is_at_rest(status, row.optional_number(4)?.is_some()),
         })
     };
     row.map(addressee).transpose()

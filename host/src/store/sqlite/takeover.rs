@@ -15,8 +15,9 @@ use crate::{
     store::{Error, InstanceRecord, decode::parse, events::ALONG_BYTES, history::FIRST_TURNS, page::Page},
 };
 
-/// Each of the four statements has a different number of columns, which identifies its rows.
-const STATEMENTS: &str = "
+/// The rows of a statement are identified by their number of columns; both kinds of messages have the same. Each statement
+/// reads its rows in the order of an index, so that SQLite sorts nothing, however long the inbox is.
+pub(super) const STATEMENTS: &str = "
     SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn, i.unclean_ends,
            i.created_at_ms, i.custom_status, i.fuel, i.execution_bytes,
            i.event_bytes,
@@ -27,9 +28,14 @@ const STATEMENTS: &str = "
     WHERE i.partition = 0 AND i.instance = ?;
 
     SELECT seq, item
-    FROM inbox
-    WHERE partition = 0 AND instance = ?
-    ORDER BY control DESC, seq;
+    FROM inbox INDEXED BY inbox_controls
+    WHERE partition = 0 AND instance = ? AND control = 1
+    ORDER BY seq;
+
+    SELECT seq, item
+    FROM inbox NOT INDEXED
+    WHERE partition = 0 AND instance = ? AND control = 0
+    ORDER BY seq;
 
     SELECT turn, body, execution
     FROM history
@@ -53,7 +59,7 @@ const EVENT: usize = 4;
 pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
     let number = stored(instance.0);
     let mut query = sqlx::query(STATEMENTS);
-    for _ in 0..4 {
+    for _ in 0..5 {
         query = query.bind(number);
     }
     let mut rows = query.bind(i64::from(FIRST_TURNS)).bind(number).fetch(pool);

@@ -243,6 +243,7 @@ async fn a_log_is_read_in_order_by_level_and_position(store: TestStore) {
 }
 
 async fn the_log_of_an_instance_that_continues_as_new_for_ever_is_bounded(store: TestStore) {
+    let empty = store.stored_bytes(TENANT);
     let number = store.started("a").await;
     for execution in 1..=30 {
         let execution = ExecutionNumber(execution);
@@ -259,14 +260,35 @@ async fn the_log_of_an_instance_that_continues_as_new_for_ever_is_bounded(store:
         });
         consume(&mut commit, &store.inbox(number).await);
         store.commit(commit).await.unwrap();
+        if execution.0 == 25 {
+            // An attempt of an execution whose log is deleted already.
+            let late = vec![line(LogLevel::Info, "late")];
+            let noted = store.note_attempt(number, attempt(1, 1), late, u64::MAX, None);
+            assert!(!noted.await.unwrap());
+        }
         store.sweep_all(NOW).await;
+        store.assert_sound().await;
     }
+    let counted = store.stored_bytes(TENANT);
     let rows = store.tenant(TENANT).logs(&id("a"), &all()).await.unwrap().unwrap();
     let executions: Vec<_> = rows.iter().map(|row| row.line.execution.0).collect();
     assert_eq!(
         executions,
-        (22..=30).collect::<Vec<_>>(),
+        [22, 23, 24, 25, 1, 26, 27, 28, 29, 30],
         "those of the ten latest executions, of which one is to come"
     );
     assert_eq!((store.rows("history").await, store.rows("garbage").await), (0, 0));
+    let store = store.crash().await;
+    assert_eq!(store.stored_bytes(TENANT), counted);
+    let mut last = turn(number, 1, vec![], vec![]);
+    last.execution = ExecutionNumber(31);
+    last.summary.execution = last.execution;
+    last.summary.status = InstanceStatus::Completed;
+    consume(&mut last, &store.inbox(number).await);
+    store.commit(last).await.unwrap();
+    store.purge(TENANT, id("a")).await.unwrap();
+    assert_eq!(store.stored_bytes(TENANT), empty, "logs go with their instance");
+    store.sweep_all(NOW).await;
+    assert_eq!(store.rows("logs").await, 0);
+    store.assert_sound().await;
 }

@@ -4,6 +4,7 @@ use super::*;
 
 over_every_backend! {
     with_module:
+    a_sender_learns_whether_the_recipient_is_at_rest,
     messages_are_stored_in_the_order_of_arrival,
     every_kind_of_message_is_read_as_it_was_written,
     a_message_for_an_ended_or_unknown_instance_is_refused,
@@ -183,4 +184,53 @@ async fn many_events_are_not_read_with_the_instance_but_on_request(store: TestSt
     let again = store.events(number, &both).await.unwrap();
     assert!(again[0].events[0].0 > taken.last().unwrap().seq);
     store.assert_sound().await;
+}
+
+async fn a_sender_learns_whether_the_recipient_is_at_rest(store: TestStore) {
+    let sender = store.running("sender").await;
+    let mut last = 1;
+    let mut send = async |to: InstanceNumber| {
+        last += 1;
+        let mut commit = turn(sender, last, vec![], vec![]);
+        commit.messages = vec![OutboundMessage {
+            to: Recipient::Number(to),
+            item: event("go"),
+        }];
+        let receipt = store.commit(commit).await.unwrap();
+        assert_eq!(receipt.delivered.len(), 1, "the message is stored in any case");
+        !receipt.at_rest.is_empty()
+    };
+    let appended = async |name: &str| match store.append(append(name, event("go")), None).await.unwrap() {
+        AppendOutcome::Appended { is_at_rest, .. } => is_at_rest,
+        other => panic!("{other:?}"),
+    };
+    let addressed = async |name: &str| {
+        let addressee = store.tenant(TENANT).addressee(&id(name)).await.unwrap();
+        addressee.unwrap().is_at_rest
+    };
+
+    let ready = store.started("ready").await;
+    assert!(!send(ready).await && !appended("ready").await && !addressed("ready").await);
+    let delayed = NewInstance {
+        started: Started {
+            not_before: Some(Timestamp(NOW.0 + 1_000)),
+            ..started("Order", None)
+        },
+        ..instance("delayed")
+    };
+    let StartOutcome::Created(delayed) = store.start(delayed, None).await.unwrap() else {
+        panic!("not created")
+    };
+    assert!(send(delayed).await && appended("delayed").await && addressed("delayed").await);
+    let inbox = store.inbox(delayed).await;
+    assert_eq!(inbox.len(), 3, "it reads them when it begins");
+    let mut first = first_turn(delayed, inbox);
+    first.summary.wake_at = Some(Timestamp(NOW.0 + 9_000));
+    store.commit(first).await.unwrap();
+    assert!(!send(delayed).await && !appended("delayed").await && !addressed("delayed").await);
+
+    let mut suspended = step(delayed, 1);
+    suspended.summary.status = InstanceStatus::Suspended;
+    store.commit(suspended).await.unwrap();
+    assert!(send(delayed).await && appended("delayed").await && addressed("delayed").await);
 }

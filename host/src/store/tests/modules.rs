@@ -9,6 +9,7 @@ over_every_backend! {
     a_new_version_supersedes_the_old_one_and_takes_over_its_functions,
     a_function_belongs_to_one_module_of_a_tenant,
     deleting_a_module_frees_its_functions_but_instances_on_it_continue,
+    compiled_code_and_descriptions_count_as_stored_while_the_bytes_of_the_version_are_kept,
 }
 
 async fn put(store: &TestStore, put: PutModule) -> (ModuleNumber, bool) {
@@ -131,5 +132,70 @@ async fn deleting_a_module_frees_its_functions_but_instances_on_it_continue(stor
         store.details("a").await.unwrap().summary.module_digest,
         ModuleDigest([1; 32])
     );
+    store.assert_sound().await;
+}
+
+async fn compiled_code_and_descriptions_count_as_stored_while_the_bytes_of_the_version_are_kept(store: TestStore) {
+    let first = put_module("orders", 1, &["Order"]);
+    let second = PutModule {
+        compiled_bytes: 7_000,
+        ..put_module("orders", 2, &["Order", "Child"])
+    };
+    let (of_first, of_second) = (first.counted_bytes(), second.counted_bytes());
+    assert!((5_010..5_100).contains(&of_first), "{of_first}");
+    put(&store, first.clone()).await;
+    put(&store, first).await;
+    assert_eq!(store.stored_bytes(TENANT), of_first);
+    put(&store, second).await;
+    assert_eq!(store.stored_bytes(TENANT), of_first + of_second);
+    store.assert_sound().await;
+
+    let other = Change::CreateTenant {
+        name: "other".parse().unwrap(),
+        quotas: "{}".into(),
+        at: NOW,
+    };
+    let Changed::Done(Some(other)) = store.administer(other).await.unwrap() else {
+        panic!("not created")
+    };
+    let of_other = PutModule {
+        tenant: other,
+        ..put_module("orders", 1, &["Order"])
+    };
+    put(&store, of_other).await;
+    assert_eq!(
+        store.stored_bytes(other),
+        of_first,
+        "the same bytes count for each tenant"
+    );
+
+    let later = Timestamp(NOW.0 + 60 * 60 * 1_000);
+    let old = store.next_old_version(None, later).await.unwrap().unwrap();
+    // In one batch with statements of their own before and after: no count is lost in between.
+    let (deleted, swept, again) = tokio::join!(
+        store.delete_module_bytes(old),
+        store.sweep(NOW, 10),
+        store.delete_module_bytes(old)
+    );
+    assert_eq!((deleted.unwrap(), swept.unwrap(), again.unwrap()), (true, false, false));
+    assert_eq!(store.stored_bytes(TENANT), of_second);
+    let version = store.module(old.number).await.unwrap().unwrap();
+    assert_eq!(version.description.functions, [], "nothing can call it any more");
+    store.assert_sound().await;
+    let digests = [1, 2].map(|content| ModuleDigest([content; 32]));
+    let kept = store.kept_digests(None, 100).await.unwrap();
+    assert_eq!(
+        kept.iter().map(|(_, digest)| *digest).collect::<Vec<_>>(),
+        [digests[1], digests[0]]
+    );
+    assert_eq!(store.kept_digests(Some(kept[0].0), 1).await.unwrap(), kept[1..]);
+
+    let store = store.crash().await;
+    assert_eq!(store.stored_bytes(TENANT), of_second);
+    assert_eq!(
+        store.administer(Change::DeleteTenant(other)).await.unwrap(),
+        Changed::Done(None)
+    );
+    assert_eq!(store.kept_digests(None, 100).await.unwrap(), kept[..1]);
     store.assert_sound().await;
 }

@@ -5,6 +5,7 @@ use super::*;
 over_every_backend! {
     with_module:
     a_sweep_deletes_at_most_its_limit,
+    a_sweep_of_large_rows_deletes_only_some_megabytes,
     expired_keys_are_deleted,
     instances_that_may_need_an_old_version_are_found_in_pieces,
 }
@@ -29,6 +30,27 @@ async fn a_sweep_deletes_at_most_its_limit(store: TestStore) {
     store.sweep_all(NOW).await;
     assert_eq!((store.rows("history").await, store.rows("garbage").await), (0, 0));
     assert!(!store.sweep(NOW, 20).await.unwrap());
+}
+
+async fn a_sweep_of_large_rows_deletes_only_some_megabytes(store: TestStore) {
+    const MIB: usize = 1 << 20;
+    let number = store.running("a").await;
+    for n in 2..40 {
+        let event = Event {
+            name: "large".parse().unwrap(),
+            payload: payload(&format!("{:?}", "x".repeat(MIB))),
+        };
+        let commit = turn(number, n, vec![Arrival::EventRaised(event)], vec![]);
+        store.commit(commit).await.unwrap();
+    }
+    store.commit(last_turn(number, 40)).await.unwrap();
+    store.purge(TENANT, id("a")).await.unwrap();
+    let mut left = vec![store.rows("history").await];
+    while store.sweep(NOW, 1_000).await.unwrap() {
+        left.push(store.rows("history").await);
+    }
+    assert_eq!(left, [40, 23, 7]);
+    assert_eq!((store.rows("history").await, store.rows("garbage").await), (0, 0));
 }
 
 async fn expired_keys_are_deleted(store: TestStore) {

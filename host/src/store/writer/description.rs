@@ -54,6 +54,8 @@ pub(in crate::store) struct Description<'a> {
     attempts: Option<(InstanceNumber, &'a [AttemptRow])>,
     /// The maximum number of surplus attempts to prune.
     pub(super) prunes: Option<u64>,
+    /// The maximum number of rows of garbage to delete.
+    pub(super) sweeps: u64,
     /// The instance whose row it changes. If earlier operations of the batch create the instance, their rows are
     /// written first.
     changes: Option<InstanceNumber>,
@@ -73,6 +75,7 @@ impl<'a> Description<'a> {
             children: &[],
             attempts: None,
             prunes: None,
+            sweeps: 0,
             changes: None,
             runs_statements: false,
         }
@@ -204,9 +207,11 @@ impl Operation {
                 instances: Instances::Numbers(instances),
                 ..D::of(Whose::Tenant(*tenant))
             },
-            Self::Administer(_) | Self::DeleteModuleBytes(_) | Self::Probe | Self::Sweep { .. } => {
-                D::of_statements(Whose::Host)
-            }
+            Self::Administer(_) | Self::DeleteModuleBytes(_) | Self::Probe => D::of_statements(Whose::Host),
+            Self::Sweep { limit, .. } => D {
+                sweeps: *limit,
+                ..D::of_statements(Whose::Host)
+            },
             Self::PutModule(put) => D {
                 content: put.bytes.len(),
                 ..D::of_statements(Whose::Tenant(put.tenant))

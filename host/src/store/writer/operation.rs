@@ -101,8 +101,8 @@ pub(in crate::store) enum Outcome {
     /// Whether there was a task to prune.
     PruneAttempts(bool),
     Probe,
-    /// How many rows were deleted.
-    Sweep(u64),
+    /// Whether there may be more to delete.
+    Sweep(bool),
 }
 
 /// A message and its encoding.

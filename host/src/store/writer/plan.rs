@@ -71,7 +71,7 @@ impl<'a> Plan<'a> {
         let Some(head) = self.heads.by_id(append.tenant, &append.id) else {
             return AppendOutcome::Unknown;
         };
-        let (instance, status) = (head.number, head.status);
+        let (instance, status, is_at_rest) = (head.number, head.status, head.is_at_rest());
         if status.has_ended() {
             return AppendOutcome::Ended(status);
         }
@@ -82,7 +82,7 @@ impl<'a> Plan<'a> {
         AppendOutcome::Appended {
             instance,
             row: self.write_message(instance, &append.item, Cow::Borrowed(bytes)),
-            is_suspended_or_stuck: matches!(status, InstanceStatus::Suspended | InstanceStatus::Stuck),
+            is_at_rest,
         }
     }
 
@@ -131,6 +131,7 @@ impl<'a> Plan<'a> {
         head.status = commit.summary.status;
         head.execution = commit.summary.execution;
         head.last_turn = commit.summary.last_turn;
+        head.has_wake_up = commit.summary.wake_at.is_some();
 
         commit.usage.iter().for_each(|used| self.rows.usage.add(used));
         self.write_own_rows(work);
@@ -161,6 +162,9 @@ impl<'a> Plan<'a> {
             };
             if let Some(number) = recipient.filter(|number| self.is_live(*number)) {
                 let row = self.write_message(number, &message.item, Cow::Borrowed(bytes));
+                if self.heads.by_number(number).is_some_and(InstanceHead::is_at_rest) {
+                    receipt.at_rest.insert(number);
+                }
                 receipt.delivered.push((number, row));
             }
         }
@@ -460,7 +464,10 @@ impl<'a> Plan<'a> {
             instance_id: instance_id.clone(),
             expires_at: key.expires_at,
         };
-        self.keys.insert((tenant, key.key.clone()), stored);
+        let after = stored.bytes();
+        let expired = self.keys.insert((tenant, key.key.clone()), stored);
+        let before = expired.map_or(0, |expired| expired.bytes());
+        self.sizing.count(tenant, before, after);
     }
 }
 
@@ -473,6 +480,7 @@ fn before_creation(number: InstanceNumber, new: &NewInstance) -> InstanceHead {
         status: InstanceStatus::Pending,
         execution: new.started.execution,
         last_turn: TurnNumber::NONE,
+        has_wake_up: new.started.not_before.is_some(),
         sizes: Sizes::EMPTY,
     }
 }

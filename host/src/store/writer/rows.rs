@@ -101,7 +101,7 @@ impl<'a> Rows<'a> {
             + self.garbage.len()
             + self.keys.len()
             + pruned;
-        self.certain() == 0 && variable == 0
+        self.certain() == 0 && variable == 0 && self.growth.is_empty()
     }
 
     /// The minimum number of rows that change, provided that all rows to change exist.

@@ -7,8 +7,10 @@ use super::plan::Plan;
 use crate::{
     model::{InstanceNumber, LogLevel, LogLine, TenantId},
     store::{
+        garbage::Swept,
         instances::InstanceHead,
         logs::NewLine,
+        modules::Counted,
         sizes::{Growth, ROW_BYTES, SizedInstance, Sizes},
     },
 };
@@ -43,6 +45,11 @@ impl Sizing {
         self.growth.add(head.tenant, head.sizes.total(), 0);
     }
 
+    /// Counts something of a tenant that belongs to no instance.
+    pub(super) fn count(&mut self, tenant: TenantId, before: u64, after: u64) {
+        self.growth.add(tenant, before, after);
+    }
+
     /// The changes of the whole batch to the stored bytes of tenants.
     pub(super) fn into_growth(self) -> Growth {
         self.total
@@ -61,29 +68,49 @@ impl<'a> Plan<'a> {
         self.sizing.resized.insert(instance);
     }
 
-    /// Writes lines while the log has room. The first line that does not fit is replaced by a warning that the log is
-    /// full.
+    /// Counts a change to the modules of a tenant. Returns its outcome.
+    pub(super) fn count_modules<T>(&mut self, tenant: TenantId, change: Counted<T>) -> T {
+        self.sizing.count(tenant, change.before, change.after);
+        change.outcome
+    }
+
+    /// Counts what a sweep has deleted. Returns whether there may be more.
+    pub(super) fn count_swept(&mut self, swept: Swept) -> bool {
+        for (instance, bytes) in swept.old_logs {
+            self.resize(instance, |sizes| sizes.remove_old_logs(bytes));
+        }
+        for (tenant, bytes) in swept.keys {
+            self.sizing.count(tenant, bytes, 0);
+        }
+        swept.more
+    }
+
+    /// Writes lines while the log of the current execution has room. The first line that does not fit is replaced by a
+    /// warning that the log is full.
     pub(super) fn write_lines(
         &mut self,
         instance: InstanceNumber,
         LinesToWrite { lines, max_bytes }: LinesToWrite<'a>,
     ) {
         for line in lines {
-            let Some(used) = self.heads.by_number(instance).map(|head| head.sizes.log) else {
+            let Some(head) = self.heads.by_number(instance) else {
                 return;
             };
-            if used > max_bytes {
+            let (sizes, is_old) = (head.sizes, line.execution < head.execution);
+            if sizes.log > max_bytes || sizes.log_full_at.is_some_and(|limit| max_bytes <= limit) {
                 return;
             }
-            let with_it = used.saturating_add(bytes_of(line));
-            let (line, size) = if with_it <= max_bytes {
-                (Cow::Borrowed(line), with_it)
+            let fits = sizes.log.saturating_add(bytes_of(line)) <= max_bytes;
+            let line = if fits {
+                Cow::Borrowed(line)
             } else {
-                let last = is_full(line, max_bytes);
-                let size = used.saturating_add(bytes_of(&last));
-                (Cow::Owned(last), size.max(max_bytes.saturating_add(1)))
+                Cow::Owned(is_full(line, max_bytes))
             };
-            self.resize(instance, |sizes| sizes.log = size);
+            self.resize(instance, |sizes| {
+                let log = if is_old { &mut sizes.old_logs } else { &mut sizes.log };
+                *log = log.saturating_add(bytes_of(&line));
+                sizes.log_full_at = Some(max_bytes).filter(|_| !fits);
+            });
             let seq = self.counters.next_seq();
             self.rows.lines.push(NewLine { instance, seq, line });
         }

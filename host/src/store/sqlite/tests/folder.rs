@@ -114,7 +114,7 @@ async fn a_check_finds_damaged_and_missing_rows() {
     store.damage("DELETE FROM history").await;
     store.damage("DELETE FROM module_bytes").await;
     let problems = store.check().await.unwrap();
-    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert_eq!(problems.len(), 4, "{problems:?}");
 }
 
 #[tokio::test]

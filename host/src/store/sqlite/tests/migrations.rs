@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 12] = [
+const ROWS: [&[&str]; 15] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -37,6 +37,7 @@ const ROWS: [&[&str]; 12] = [
          VALUES (1, 0, 'region', x'6575', '[\"orders\"]', 1)",
     ],
     &[
+        // A log that was counted as full, which the last migration counts anew.
         "UPDATE instances SET log_bytes = log_bytes + 1",
         "UPDATE tenants SET stored_bytes = stored_bytes + 1 WHERE tenant = 1",
     ],
@@ -52,6 +53,19 @@ const ROWS: [&[&str]; 12] = [
         "INSERT INTO settings (tenant, kind, name, value, modules, updated_at_ms)
          VALUES (1, 2, 'certificate', x'00', '[]', 1)",
     ],
+    &[
+        "UPDATE modules SET compiled_bytes = 1000",
+        // With 26 bytes of its description and its events.
+        "UPDATE tenants SET stored_bytes = stored_bytes + 1026 WHERE tenant = 1",
+    ],
+    &[
+        "INSERT INTO logs (partition, instance, seq, execution, level, at_ms, message) VALUES (0, 1, 2, 0, 2, 1, 'old')",
+        "UPDATE instances SET log_bytes = 37, old_log_bytes = 35",
+        "INSERT INTO idempotency_keys (partition, tenant, key, fingerprint, instance_id, expires_at_ms)
+         VALUES (0, 1, 'k', zeroblob(32), 'a', 9999999999999)",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 36 + 35 + 130 WHERE tenant = 1",
+    ],
+    &[],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {

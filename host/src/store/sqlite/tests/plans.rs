@@ -1,7 +1,7 @@
 //! Query plans: SQLite looks rows up in an index.
 
 use super::*;
-use crate::store::sqlite::{attempts, garbage, idempotency, inbox, instances, list};
+use crate::store::sqlite::{attempts, garbage, idempotency, inbox, instances, list, takeover};
 
 #[tokio::test]
 async fn frequent_queries_are_answered_from_an_index() {
@@ -85,6 +85,21 @@ async fn frequent_queries_are_answered_from_an_index() {
             "{statement}: {plan}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_instance_is_read_without_sorting_its_rows() {
+    let store = TestStore::new().await;
+    let mut reads = 0;
+    for statement in takeover::STATEMENTS.split(';') {
+        let plan = store.plan(statement).await;
+        assert!(
+            !plan.contains("SCAN") && !plan.contains("TEMP B-TREE"),
+            "{statement}: {plan}"
+        );
+        reads += usize::from(plan.contains("inbox"));
+    }
+    assert_eq!(reads, 2, "control messages come first");
 }
 
 #[tokio::test]
