@@ -18,7 +18,8 @@ mod golden;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Arrival, EventDescription, Failure, InboxItem, ModuleDescription, Parent, StuckReason, Timestamp, Turn, TurnNumber,
+    Arrival, Decision, EventDescription, Failure, InboxItem, ModuleDescription, Parent, StuckReason, Timestamp, Turn,
+    TurnNumber,
 };
 
 /// A type whose values are stored separately, in a versioned format.
@@ -134,6 +135,46 @@ pub fn first_arrival(turn: &[u8]) -> Result<Option<Arrival>, CodecError> {
     }
     let first = postcard::take_from_bytes::<Arrival>(rest);
     first.map(|(first, _)| Some(first)).map_err(CodecError::Damaged)
+}
+
+/// Decodes the arrivals and decisions of an encoded turn one after the other, so that only one of them is in memory.
+///
+/// # Errors
+/// If the bytes were not written by [`encode`] of a version that this host knows. Entries before the damage were visited.
+pub fn visit_turn(
+    turn: &[u8],
+    mut arrival: impl FnMut(Arrival),
+    mut decision: impl FnMut(Decision),
+) -> Result<(), CodecError> {
+    let (version, body) = turn.split_first().ok_or(CodecError::Empty)?;
+    if *version != Turn::VERSION {
+        let turn = Turn::read_older(*version, body)?;
+        turn.arrivals.into_iter().for_each(arrival);
+        turn.decisions.into_iter().for_each(decision);
+        return Ok(());
+    }
+    let (_, mut rest) = take::<(TurnNumber, Timestamp)>(body)?;
+    for _ in 0..take_into::<usize>(&mut rest)? {
+        arrival(take_into(&mut rest)?);
+    }
+    for _ in 0..take_into::<usize>(&mut rest)? {
+        decision(take_into(&mut rest)?);
+    }
+    take_into::<u64>(&mut rest)?;
+    match rest.len() {
+        0 => Ok(()),
+        trailing => Err(CodecError::Trailing(trailing)),
+    }
+}
+
+fn take<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<(T, &'a [u8]), CodecError> {
+    postcard::take_from_bytes(bytes).map_err(CodecError::Damaged)
+}
+
+fn take_into<'a, T: Deserialize<'a>>(rest: &mut &'a [u8]) -> Result<T, CodecError> {
+    let (value, left) = take(rest)?;
+    *rest = left;
+    Ok(value)
 }
 
 /// Decodes the body after the version byte, completely. Used in [`Stored::read_older`] with the type of that version.

@@ -13,7 +13,8 @@ use super::{
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
-    ModuleNumber, Outcome, Payload, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    ModuleNumber, Outcome, Payload, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
+    codec::CodecError,
 };
 
 /// The handle for the rows of one tenant. Cheap to create.
@@ -159,14 +160,13 @@ impl InstanceSummary {
 }
 
 impl InstanceDetails {
-    /// The details of an instance; `last` is the last turn of one that has ended.
-    pub(super) fn new(summary: InstanceSummary, input: Option<Payload>, last: Option<Turn>) -> Self {
-        let (outcome, terminated) = last.map_or((None, None), end_of);
+    /// The details of an instance; `end` is how it ended, if it has.
+    pub(super) fn new(summary: InstanceSummary, input: Option<Payload>, end: End) -> Self {
         Self {
             summary,
             input,
-            outcome,
-            terminated,
+            outcome: end.outcome,
+            terminated: end.terminated,
         }
     }
 }
@@ -360,16 +360,29 @@ pub(super) fn input_of(first: Arrival) -> Option<Payload> {
     }
 }
 
-/// How an instance ended, from its last turn: its outcome, and the reason if it was terminated.
-fn end_of(last: Turn) -> (Option<Outcome>, Option<String>) {
-    let terminated = last.arrivals.into_iter().find_map(|arrival| match arrival {
-        Arrival::Terminated { reason } => Some(reason),
-        _ => None,
-    });
-    let outcome = last.decisions.into_iter().find_map(|decision| match decision {
-        Decision::Complete { output } => Some(Ok(output)),
-        Decision::Fail { failure } => Some(Err(failure)),
-        _ => None,
-    });
-    (outcome, terminated)
+/// How an instance ended.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    outcome: Option<Outcome>,
+    /// The reason if it was terminated.
+    terminated: Option<String>,
+}
+
+impl End {
+    /// Reads the end from the last turn. The rest of the turn, which may be large, is decoded piece by piece.
+    pub(super) fn of(last_turn: &[u8]) -> Result<Self, CodecError> {
+        let (mut outcome, mut terminated) = (None, None);
+        let arrival = |arrival| {
+            if let Arrival::Terminated { reason } = arrival {
+                terminated = Some(reason);
+            }
+        };
+        let decision = |decision| match decision {
+            Decision::Complete { output } => outcome = Some(Ok(output)),
+            Decision::Fail { failure } => outcome = Some(Err(failure)),
+            _ => {}
+        };
+        codec::visit_turn(last_turn, arrival, decision)?;
+        Ok(Self { outcome, terminated })
+    }
 }

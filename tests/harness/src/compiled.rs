@@ -36,7 +36,7 @@ fn write_key(kept: &Path) -> io::Result<()> {
     }
     let unfinished = kept.join(format!("key-{}-{:?}", std::process::id(), std::thread::current().id()));
     let mut file = fs::File::options()
-        .create(true)
+        .create_new(true)
         .write(true)
         .mode(0o600)
         .open(&unfinished)?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use expect_test::expect_file;
 
-use super::{CodecError, Stored, body_of, decode, encode, first_arrival};
+use super::{CodecError, Stored, body_of, decode, encode, first_arrival, visit_turn};
 use crate::model::{
     ActivityOptions, Arrival, Cause, Decision, Event, EventDescription, ExecutionNumber, Failure, FunctionDescription,
     FunctionKind, InboxItem, InstanceNumber, ModuleDescription, ModuleNumber, ObservableLimits, Parent, Payload,
@@ -290,6 +290,18 @@ fn turns_of_all_versions_are_read() {
     for (name, turn) in &samples {
         let first = first_arrival(&encode(turn));
         assert_eq!(first.as_ref().map(Option::as_ref), Ok(turn.arrivals.first()), "{name}");
+        let (mut arrivals, mut decisions) = (Vec::new(), Vec::new());
+        let visited = visit_turn(
+            &encode(turn),
+            |arrival| arrivals.push(arrival),
+            |decision| decisions.push(decision),
+        );
+        assert_eq!(visited, Ok(()), "{name}");
+        assert_eq!((&arrivals, &decisions), (&turn.arrivals, &turn.decisions), "{name}");
+        for length in 0..encode(turn).len() {
+            let cut = visit_turn(&encode(turn)[..length], drop, drop);
+            assert!(cut.is_err(), "{name}, cut off after {length} bytes");
+        }
     }
     check_variants(
         &[

@@ -10,7 +10,7 @@ use super::super::{
     list::MAX_EXAMINED,
     page::Page,
     purges::{Ended, EndedFilter, MAX_NAMED, Tree},
-    tenant::input_of,
+    tenant::{End, input_of},
 };
 use super::queries::{history, shown, summary};
 use super::{Content, Disk, InstanceRow};
@@ -155,11 +155,15 @@ fn details(content: &Content, tenant: TenantId, id: &InstanceId) -> Result<Optio
         Some(first) => first.arrivals.into_iter().next().and_then(input_of),
         None => start(content, summary.number)?.map(|started| started.input),
     };
-    let last = match summary.status.has_ended() {
+    let end = match summary.status.has_ended() {
         true => turn(summary.last_turn)?,
         false => None,
     };
-    Ok(Some(InstanceDetails::new(summary, input, last)))
+    let end = match end.map(|last| End::of(&codec::encode(&last))) {
+        Some(end) => end.map_err(|error| Error::Damaged(error.to_string()))?,
+        None => End::default(),
+    };
+    Ok(Some(InstanceDetails::new(summary, input, end)))
 }
 
 fn turn(

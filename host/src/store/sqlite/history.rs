@@ -14,6 +14,7 @@ use crate::{
         decode::decode,
         history::{NewTurn, gap, name},
         page::Page,
+        tenant::End,
     },
 };
 
@@ -98,18 +99,48 @@ pub(super) fn turns(
     Ok(turns)
 }
 
-/// One turn, if it exists.
-pub(super) async fn one(
+/// How an instance ended, from its last turn. Nothing if the turn does not exist.
+pub(super) async fn end(
     executor: impl SqliteExecutor<'_>,
     instance: InstanceNumber,
     execution: ExecutionNumber,
-    turn: TurnNumber,
-) -> Result<Option<Turn>, Error> {
-    let Some(before) = turn.0.checked_sub(1) else {
-        return Ok(None);
+    last: TurnNumber,
+) -> Result<End, Error> {
+    let row = sqlx::query(
+        "SELECT body
+         FROM history
+         WHERE partition = 0 AND instance = ? AND execution = ? AND turn = ?",
+    )
+    .bind(stored(instance.0))
+    .bind(i64::from(execution.0))
+    .bind(i64::from(last.0))
+    .fetch_optional(executor)
+    .await?;
+    let Some(row) = row else {
+        return Ok(End::default());
     };
-    let found = after(executor, instance, execution, TurnNumber(before), 1, Page::new()).await?;
-    Ok(found.into_iter().next())
+    let end = End::of(row.bytes(0)?);
+    end.map_err(|error| Error::Damaged(format!("{}: {error}", name(instance, execution, last))))
+}
+
+/// The size of the larger of the first turn and this one, in bytes.
+pub(super) async fn larger_end(
+    executor: impl SqliteExecutor<'_>,
+    instance: InstanceNumber,
+    execution: ExecutionNumber,
+    last: TurnNumber,
+) -> Result<u64, Error> {
+    let row = sqlx::query(
+        "SELECT coalesce(max(length(body)), 0)
+         FROM history
+         WHERE partition = 0 AND instance = ? AND execution = ? AND turn IN (1, ?)",
+    )
+    .bind(stored(instance.0))
+    .bind(i64::from(execution.0))
+    .bind(i64::from(last.0))
+    .fetch_one(executor)
+    .await?;
+    row.number(0)
 }
 
 /// The first arrival of the first turn, if that turn exists. The rest of the turn, which may be large, is not decoded.

@@ -50,6 +50,8 @@ pub(in crate::store) struct People(Arc<Inner>);
 struct Inner {
     settings: SqliteConnectOptions,
     seats: Arc<Semaphore>,
+    /// The right to read a large turn for a status.
+    large_turns: Semaphore,
     /// How many seats one asker can occupy.
     share: usize,
     /// How long one answer may take once it has a reader.
@@ -58,6 +60,14 @@ struct Inner {
     idle: Mutex<Vec<Lane>>,
     /// The point in time that [`Lane::until`] counts from.
     epoch: Instant,
+}
+
+#[cfg(test)]
+impl People {
+    /// The right to read a large turn.
+    pub(super) fn large_turns(&self) -> &Semaphore {
+        &self.0.large_turns
+    }
 }
 
 /// The concurrent queries of one asker.
@@ -119,6 +129,7 @@ impl People {
         Self(Arc::new(Inner {
             settings,
             seats: Arc::new(Semaphore::new(seats)),
+            large_turns: Semaphore::new(1),
             share: (seats - 1).max(1),
             query_time,
             shares: Mutex::default(),

@@ -10,6 +10,7 @@ over_every_backend! {
     a_log_of_long_lines_comes_in_pages,
     modules_with_large_descriptions_come_in_pages,
     the_input_is_found_in_a_large_first_turn,
+    the_outcome_is_found_in_a_large_last_turn,
     usage_comes_in_pages_with_the_total_of_all,
 }
 
@@ -192,4 +193,33 @@ async fn usage_comes_in_pages_with_the_total_of_all(store: TestStore) {
     for text in ["", "1", "10", "12A", "0A"] {
         assert_eq!(text.parse::<UsageCursor>(), Err(CursorError), "{text:?}");
     }
+}
+
+async fn the_outcome_is_found_in_a_large_last_turn(store: TestStore) {
+    let event = || {
+        Arrival::EventRaised(Event {
+            name: "large".parse().unwrap(),
+            payload: large(ITEM_BYTES),
+        })
+    };
+    let completed = store.running("completed").await;
+    let mut commit = last_turn(completed, 2);
+    let arrivals = &mut commit.turn.as_mut().unwrap().arrivals;
+    arrivals.extend([event(), event()]);
+    store.commit(commit).await.unwrap();
+    let details = store.details("completed").await.unwrap();
+    assert_eq!(
+        (details.outcome, details.terminated),
+        (Some(Ok(payload("\"done\""))), None)
+    );
+
+    let terminated = store.running("terminated").await;
+    let end = Arrival::Terminated {
+        reason: "enough".into(),
+    };
+    let mut commit = turn(terminated, 2, vec![event(), end], vec![]);
+    commit.summary.status = InstanceStatus::Terminated;
+    store.commit(commit).await.unwrap();
+    let details = store.details("terminated").await.unwrap();
+    assert_eq!((details.outcome, details.terminated), (None, Some("enough".into())));
 }

@@ -1,10 +1,11 @@
 //! The queries of clients. Each answer uses one reader and shows one point in time.
 
 use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
+use tokio::sync::Semaphore;
 
 use super::People;
 use crate::{
-    model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn},
+    model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn, TurnNumber},
     store::{
         Cursor, Days, Error, FoundHistory, HistoryFilter, HistoryPage, InstanceDetails, InstancePage, ListFilter,
         LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings, UsageCursor, UsagePage,
@@ -33,7 +34,7 @@ impl People {
         id: &InstanceId,
     ) -> Result<Option<InstanceDetails>, Error> {
         let mut reader = self.read(Some(tenant)).await?;
-        let found = details(reader.connection(), tenant, id).await;
+        let found = details(reader.connection(), &self.0.large_turns, tenant, id).await;
         reader.finish(found).await
     }
 
@@ -45,7 +46,7 @@ impl People {
         filter: &HistoryFilter,
     ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
         let mut reader = self.read(Some(tenant)).await?;
-        let found = details_with_history(reader.connection(), tenant, id, filter).await;
+        let found = details_with_history(reader.connection(), &self.0.large_turns, tenant, id, filter).await;
         reader.finish(found).await
     }
 
@@ -153,8 +154,13 @@ impl People {
     }
 }
 
+/// A larger turn is read by one query of the host at a time, because the whole turn is in memory while its input or outcome
+/// is found in it.
+const LARGE_TURN_BYTES: u64 = 1 << 20;
+
 async fn details(
     connection: &mut SqliteConnection,
+    large_turns: &Semaphore,
     tenant: TenantId,
     id: &InstanceId,
 ) -> Result<Option<InstanceDetails>, Error> {
@@ -162,6 +168,17 @@ async fn details(
         return Ok(None);
     };
     let (number, execution) = (summary.number, summary.execution);
+    let last = if summary.status.has_ended() {
+        summary.last_turn
+    } else {
+        TurnNumber::NONE
+    };
+    let bytes = history::larger_end(&mut *connection, number, execution, last).await?;
+    let _permit = if bytes > LARGE_TURN_BYTES {
+        large_turns.acquire().await.ok()
+    } else {
+        None
+    };
     let input = match history::first_arrival(&mut *connection, number, execution).await? {
         Some(first) => input_of(first),
         // No turn has run yet: the input is in the inbox, in the start message.
@@ -169,21 +186,18 @@ async fn details(
             .await?
             .map(|started| started.input),
     };
-    let last = if summary.status.has_ended() {
-        history::one(connection, number, execution, summary.last_turn).await?
-    } else {
-        None
-    };
-    Ok(Some(InstanceDetails::new(summary, input, last)))
+    let end = history::end(connection, number, execution, last).await?;
+    Ok(Some(InstanceDetails::new(summary, input, end)))
 }
 
 async fn details_with_history(
     connection: &mut SqliteConnection,
+    large_turns: &Semaphore,
     tenant: TenantId,
     id: &InstanceId,
     filter: &HistoryFilter,
 ) -> Result<Option<(InstanceDetails, FoundHistory)>, Error> {
-    let Some(details) = details(connection, tenant, id).await? else {
+    let Some(details) = details(connection, large_turns, tenant, id).await? else {
         return Ok(None);
     };
     let (number, execution) = (details.summary.number, details.summary.execution);

@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 
 use super::*;
 use crate::{
-    model::Started,
+    model::{Arrival, Event, Started},
     store::{
         backend,
         sqlite::people::{Asker, MAX_ASKING, People, Reader},
@@ -143,4 +143,27 @@ async fn a_status_shows_one_point_in_time() {
     });
     write.await;
     look.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_status_at_a_time_is_read_from_a_large_turn() {
+    let store = TestStore::new().await;
+    store.ended("small").await;
+    let number = store.running("large").await;
+    let event = Event {
+        name: "large".parse().unwrap(),
+        payload: payload(&format!("{:?}", "x".repeat(2 << 20))),
+    };
+    let mut commit = last_turn(number, 2);
+    commit.turn.as_mut().unwrap().arrivals.push(Arrival::EventRaised(event));
+    store.commit(commit).await.unwrap();
+
+    let people = store.people();
+    let reading = people.large_turns().acquire().await.unwrap();
+    assert!(store.details("small").await.unwrap().outcome.is_some());
+    let mut waits = Box::pin(store.details("large"));
+    let waited = tokio::time::timeout(Duration::from_millis(200), &mut waits).await;
+    assert!(waited.is_err(), "another query reads a large turn");
+    drop(reading);
+    assert!(waits.await.unwrap().outcome.is_some());
 }
