@@ -32,3 +32,4 @@ mod tenants;
 mod tls;
 mod uploads;
 mod versions;
+mod work;

@@ -26,6 +26,8 @@ windlass_sdk::export!(orchestrators: [
     activity_bomb,
     keeps_memory,
     spread,
+    withdraws,
+    asks_for_the_time,
 ]);
 
 /// Computes forever in its first turn.
@@ -249,4 +251,35 @@ async fn spread(ctx: Orchestration, children: usize) -> Result<usize> {
     let child = Hoard { mib: 0, ms: 100 };
     let calls = (0..children).map(|_| ctx.sub_orchestration_named::<usize>("HostileHoard", &child));
     Ok(try_join_all(calls).await?.len())
+}
+
+/// Waits for one event that often, and withdraws all waits in the same turn, the newest first. Returns how many.
+#[orchestrator(name = "HostileWithdraw")]
+async fn withdraws(ctx: Orchestration, waits: usize) -> Result<usize> {
+    let mut waiting: Vec<_> = (0..waits).map(|_| ctx.event::<()>("never")).collect();
+    while waiting.pop().is_some() {}
+    Ok(waits)
+}
+
+/// How often `HostileAsksForTheTime` asks.
+#[payload]
+pub struct Questions {
+    /// Turns before it waits for the event `go`.
+    pub turns: u32,
+    /// Calls of the host in each turn.
+    pub calls: u64,
+}
+
+/// Asks the host for the time very often in each turn, and then waits for the event `go`.
+#[orchestrator(name = "HostileAsksForTheTime")]
+async fn asks_for_the_time(ctx: Orchestration, questions: Questions) -> Result<()> {
+    for turn in 0..questions.turns {
+        if turn > 0 {
+            ctx.sleep(millis(1)).await;
+        }
+        for _ in 0..questions.calls {
+            black_box(std::time::Instant::now());
+        }
+    }
+    ctx.event::<()>("go").await
 }
