@@ -33,3 +33,4 @@ mod tenants;
 mod tls;
 mod uploads;
 mod versions;
+mod work;

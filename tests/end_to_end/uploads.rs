@@ -43,6 +43,10 @@ async fn hostile_components_are_refused_with_the_reason() {
     assert!(text(&http["import"]).contains("wasi:http/"), "{http:#}");
     refused("hostile_no_export", "module-no-known-export").await;
     refused("hostile_endless_describe", "module-describe-limit").await;
+    let before = world.resident_bytes();
+    refused("hostile_large_schemas", "module-bad-schema").await;
+    let taken = world.peak_resident_bytes().saturating_sub(before);
+    assert!(taken < 200 << 20, "{taken} bytes");
     nothing_was_stored(world).await;
 }
 

@@ -148,6 +148,8 @@ struct Level {
     quiet: Vec<Work>,
     /// To find out why it does not match, too.
     explained: Vec<Work>,
+    /// The errors of a part that violates everything, each of them once.
+    errors: Vec<u64>,
 }
 
 impl Level {
@@ -156,6 +158,7 @@ impl Level {
         let mut level = Self {
             quiet: none.clone(),
             explained: none,
+            errors: vec![0; schema.nodes.len()],
         };
         level.fill(schema, before);
         if before.is_none() && schema.nodes.iter().any(|node| !node.on_names.is_empty()) {
@@ -168,11 +171,12 @@ impl Level {
     fn fill(&mut self, schema: &Surveyed, before: Option<&Self>) {
         for &index in &schema.order {
             let node = &schema.nodes[index];
+            self.errors[index] = node.errors(&self.errors, before.map(|before| &*before.errors));
             self.quiet[index] = node.work(&self.quiet, before.map(|before| &*before.quiet));
             let explained = node.work(&self.explained, before.map(|before| &*before.explained));
             let tried = node.alternatives.iter().fold(Work::default(), |sum, alternative| {
                 sum.plus(self.quiet[*alternative]).plus(Work {
-                    errors: self.explained[*alternative].visits,
+                    errors: self.errors[*alternative],
                     ..Work::default()
                 })
             });
@@ -223,6 +227,17 @@ impl Node {
                 ..before[*schema]
             })
         })
+    }
+
+    /// The errors of a part at a depth, computed like [`work`](Self::work). A keyword reports at most as many as it is
+    /// visited.
+    fn errors(&self, now: &[u64], before: Option<&[u64]>) -> u64 {
+        let own = before.map_or(self.own, |before| {
+            let one = self.one_of_inside.iter().map(|inside| before[*inside]).max();
+            let all = self.all_inside.iter().chain(&self.on_names);
+            all.fold(one.unwrap_or(0), |sum, inside| sum.saturating_add(before[*inside]))
+        });
+        self.same.iter().fold(own, |sum, same| sum.saturating_add(now[*same]))
     }
 
     /// Maximum nesting of schemas on the way to a part at a depth.

@@ -34,6 +34,8 @@ windlass_sdk::export!(orchestrators: [
     sums::calls_failing,
     sums::large_turns,
     sums::disturbs_a_rest,
+    withdraws,
+    asks_for_the_time,
 ]);
 
 /// Computes forever in its first turn.
@@ -232,4 +234,35 @@ async fn activity_bomb(ctx: Orchestration) -> Result<()> {
         ctx.sleep(millis(1)).await;
         drop(calls);
     }
+}
+
+/// Waits for one event that often, and withdraws all waits in the same turn, the newest first. Returns how many.
+#[orchestrator(name = "HostileWithdraw")]
+async fn withdraws(ctx: Orchestration, waits: usize) -> Result<usize> {
+    let mut waiting: Vec<_> = (0..waits).map(|_| ctx.event::<()>("never")).collect();
+    while waiting.pop().is_some() {}
+    Ok(waits)
+}
+
+/// How often `HostileAsksForTheTime` asks.
+#[payload]
+pub struct Questions {
+    /// Turns before it waits for the event `go`.
+    pub turns: u32,
+    /// Calls of the host in each turn.
+    pub calls: u64,
+}
+
+/// Asks the host for the time very often in each turn, and then waits for the event `go`.
+#[orchestrator(name = "HostileAsksForTheTime")]
+async fn asks_for_the_time(ctx: Orchestration, questions: Questions) -> Result<()> {
+    for turn in 0..questions.turns {
+        if turn > 0 {
+            ctx.sleep(millis(1)).await;
+        }
+        for _ in 0..questions.calls {
+            black_box(std::time::Instant::now());
+        }
+    }
+    ctx.event::<()>("go").await
 }
