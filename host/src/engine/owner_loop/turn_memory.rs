@@ -5,6 +5,7 @@
 //! within its share again. At most as many turns as there are guest threads exceed it at once.
 
 use super::{GuestOwner, Session};
+use crate::engine::flight_recorder::Flight;
 use crate::engine::mailbox::Mailbox;
 use crate::engine::shares::TurnPermit;
 use crate::memory::Part;
@@ -14,15 +15,20 @@ use crate::store::TurnCommit;
 const IN_ADVANCE: u64 = 16 << 10;
 
 impl Session<'_> {
-    /// Waits before a turn, until the tenant's turns on their way to the writer leave room for another one and it is the
+    /// Waits before a turn, until no quiet period prevents it, the tenant's turns on their way to the writer leave room for another one and it is the
     /// tenant's turn at the gate. The turn includes what arrives during the wait. Returns `None` if a message arrived
-    /// while there was no room or the host shuts down; then the owner decides again what to do.
+    /// while the turn could not run or the host shuts down; then the owner decides again what to do.
     pub(super) async fn permit(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<TurnPermit> {
         let (tenant, pool) = (owner.tenant(), self.shared.memory.part(Part::Turns));
+        let turn = Flight::turn(self.instance, owner.position().0);
         loop {
+            let room = async {
+                self.shared.quiet_periods.until_admitted(turn).await;
+                pool.take(tenant, IN_ADVANCE).await
+            };
             let held = tokio::select! {
                 biased;
-                held = pool.take(tenant, IN_ADVANCE) => held,
+                held = room => held,
                 mail = mailbox.recv() => {
                     if let Some(mail) = mail {
                         self.receive(owner, mail);
