@@ -117,7 +117,7 @@ settings! {
     /// Maximum size of the database without its log; 0 for no limit. New data that does not fit is refused,
     /// stored data stays
     max_database: ByteSize = ByteSize(0), "WINDLASS_MAX_DATABASE", "SIZE";
-    /// Fail an attempt of an activity when the host has crashed this many times in a row while it ran
+    /// Fail an attempt of an activity when the host has crashed this many times in a row while only it ran
     max_cut_offs: u32 = 3, "WINDLASS_MAX_CUT_OFFS", "NUMBER";
     /// Maximum size of an input, output or event payload
     max_payload: ByteSize = ByteSize::mib(1), "WINDLASS_MAX_PAYLOAD", "SIZE";

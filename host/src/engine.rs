@@ -18,6 +18,7 @@ pub mod shares;
 pub mod verify;
 
 mod admission;
+mod blame;
 mod check_places;
 mod compiled_code;
 mod creation;
@@ -32,6 +33,7 @@ mod mailbox;
 mod old_versions;
 mod options;
 mod owner_loop;
+mod quiet_periods;
 mod recorded_guest;
 mod recovery;
 mod requests;
@@ -68,6 +70,7 @@ use self::{
     held_tenants::HeldTenants,
     left_out::LeftOut,
     owners::Owners,
+    quiet_periods::QuietPeriods,
     shared::Shared,
     shares::{Gate, Slots},
     timers::Timers,
@@ -95,7 +98,7 @@ pub struct EngineParts {
     /// Records running turns and attempts.
     pub recorder: FlightRecorder,
     /// What was running when the previous run of the host ended uncleanly.
-    pub flights: Vec<flight_recorder::Flight>,
+    pub flights: Vec<flight_recorder::LeftFlight>,
     /// Encrypts secrets.
     pub vault: Vault,
     /// The memory budget of the host.
@@ -111,7 +114,7 @@ struct CoreParts {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     recorder: FlightRecorder,
-    flights: Vec<flight_recorder::Flight>,
+    flights: Vec<flight_recorder::LeftFlight>,
     memory: Memory,
     /// The runtime of owners and attempts.
     runtime: tokio::runtime::Handle,
@@ -221,6 +224,7 @@ impl Engine {
             clock,
             entropy,
             memory,
+            quiet_periods: QuietPeriods::none(recorder.clone()),
             recorder,
             stats: EngineStats::default(),
             runtime,
@@ -228,11 +232,11 @@ impl Engine {
             shutdown: CancellationToken::new(),
         });
         let ends = recovery::UncleanEnds {
-            flights: &flights,
+            left: &flights,
             max_in_a_row: options.max_unclean_ends,
             max_cut_offs: options.max_cut_offs,
         };
-        let cautious = recovery::note_flights(&environment, ends).await?;
+        let recovery::Noted { not_stored, groups } = recovery::note_flights(&environment, ends).await?;
         let slots = Slots::new(options.activity_slots, environment.clock.clone());
         let gate = Gate::new(options.guest_threads, environment.clock.clone(), &environment.runtime);
         let loading = Slots::new(LOADING_AT_ONCE, environment.clock.clone());
@@ -257,15 +261,18 @@ impl Engine {
             options,
         });
         let owners = Owners::new(shared.shutdown.clone(), mailboxes, start_of_owners(&shared));
-        let woken = recovery::wake(&shared.store, &owners).await?;
-        if woken > 0 {
-            tracing::info!(instances = woken, "resumed instances of the previous run");
+        spawn_services(&shared);
+        if groups.is_empty() {
+            recovery::wake(&shared.store, &owners).await?;
+            spawn_wakers(&shared, &owners);
+        } else {
+            let work = after_quiet_periods(shared.clone(), owners.clone(), groups);
+            shared.tracker.spawn(work);
         }
-        spawn_services(&shared, &owners);
         Ok(Self(Arc::new(Inner {
             shared,
             owners,
-            cautious,
+            cautious: not_stored,
             threads: std::sync::Mutex::new(threads),
         })))
     }
@@ -374,8 +381,26 @@ fn start_of_owners(shared: &Arc<Shared>) -> owners::Start {
     }
 }
 
+/// Resumes the instances of the previous run, suspects of its unclean end first.
+async fn after_quiet_periods(shared: Arc<Shared>, owners: Owners, groups: Vec<Vec<recovery::Suspect>>) {
+    let work = async {
+        recovery::run_suspects(&shared, &owners, groups).await;
+        if recovery::wake_after_quiet_periods(&shared.store, &owners).await {
+            spawn_wakers(&shared, &owners);
+        }
+    };
+    shared.shutdown.run_until_cancelled(work).await;
+}
+
 /// Starts the background tasks that run until shutdown.
-fn spawn_services(shared: &Arc<Shared>, owners: &Owners) {
+fn spawn_services(shared: &Shared) {
+    let tracker = &shared.tracker;
+    tracker.spawn(shared.activities.slots().clone().run(shared.shutdown.clone()));
+    tracker.spawn(sweeper::run(shared.environment.clone()));
+}
+
+/// Starts the background tasks that wake instances and run until shutdown.
+fn spawn_wakers(shared: &Shared, owners: &Owners) {
     let (tracker, environment) = (&shared.tracker, &shared.environment);
     let (timers, held_tenants) = (shared.timers.clone(), shared.held_tenants.clone());
     let held = {
@@ -385,7 +410,4 @@ fn spawn_services(shared: &Arc<Shared>, owners: &Owners) {
     tracker.spawn(timers.clone().run(environment.clone(), owners.clone(), held));
     let released = move || timers.read_again();
     tracker.spawn(held_tenants.run(environment.clone(), owners.clone(), released));
-    tracker.spawn(shared.activities.slots().clone().run(shared.shutdown.clone()));
-    tracker.spawn(shared.activities.suspects().clone().admit_more(shared.shutdown.clone()));
-    tracker.spawn(sweeper::run(environment.clone()));
 }

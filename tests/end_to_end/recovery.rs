@@ -155,12 +155,13 @@ async fn an_attempt_cut_off_by_a_crash_is_recorded_and_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_cut_off_repeatedly_fails_as_poisonous() {
+async fn a_call_that_ends_the_host_repeatedly_by_itself_fails_as_poisonous() {
     let mut world = World::start(&["patterns", "patterns_activities"]).await;
     world.backend.delay("unreliable", 60_000).await;
     let input = world.input(json!({ "key": "poison", "failures": 0 }));
     world.begin("OrchestrationWithErrorHandling", "poison", &input).await;
-    for calls in 1..=3 {
+    // The first end does not count: it is not in a quiet period.
+    for calls in 1..=4 {
         once_called(&world, calls).await;
         world.crash().await;
     }
@@ -179,12 +180,12 @@ async fn kills_while_ten_calls_run_are_blamed_on_only_one_attempt() {
         input["firstIntervalMs"] = 50.into();
         world.begin("OrchestrationWithRetry", id, &input).await;
     }
-    // All ten attempts run at first. The next start runs only eight of those that were cut off. The one after that runs
-    // one of the eight, which were cut off twice, and the other two.
-    for calls in [10, 18, 21] {
+    // All ten run at first, then all ten by themselves, then half of those that ran at the last end, and so on. The last
+    // one is alone three times.
+    for calls in [10, 20, 25, 28, 30, 31, 32, 33] {
         once_called(&world, calls).await;
         world.kill().await;
-        if calls == 21 {
+        if calls == 33 {
             world.backend.behave("unreliable").await;
         }
         world.restart().await;
@@ -198,6 +199,54 @@ async fn kills_while_ten_calls_run_are_blamed_on_only_one_attempt() {
         blamed += types.filter(|failed| **failed == "windlass.poisonous").count();
     }
     assert_eq!(blamed, 1);
+    world.stop().await;
+}
+
+/// Starts an instance with a call that runs until the backend behaves.
+async fn begin_call(world: &World, id: &str) {
+    let mut input = world.nested("call", json!({ "key": id, "failures": 0 }));
+    input["firstIntervalMs"] = 50.into();
+    world.begin("OrchestrationWithRetry", id, &input).await;
+}
+
+#[tokio::test]
+async fn a_long_activity_beside_one_that_ends_the_host_ten_times_completes() {
+    let mut world = World::start(&["patterns", "patterns_activities"]).await;
+    world.backend.delay("unreliable", 60_000).await;
+    begin_call(&world, "attacker").await;
+    once_called(&world, 1).await;
+    begin_call(&world, "neighbour").await;
+    // The host ends whenever the attacker's activity runs: twice beside the neighbour's, three times alone. Then it has
+    // failed, and its next attempt does the same.
+    for calls in [2, 4, 5, 6, 7, 9, 11, 12, 13, 14] {
+        once_called(&world, calls).await;
+        world.kill().await;
+        if calls == 14 {
+            world.backend.behave("unreliable").await;
+        }
+        world.restart().await;
+    }
+    for (id, blamed) in [("neighbour", 0), ("attacker", 2)] {
+        world.output_of(id).await;
+        assert_eq!(attempts(&world.history(id).await), blamed, "{id}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_activity_survives_its_quiet_period_and_requests_are_served_meanwhile() {
+    let mut world = World::start(&["patterns", "patterns_activities", "bench", "bench_activities"]).await;
+    world.backend.delay("unreliable", 60_000).await;
+    begin_call(&world, "long").await;
+    once_called(&world, 1).await;
+    world.crash().await;
+    once_called(&world, 2).await;
+    world.begin("BenchChain", "meanwhile", &json!("x")).await;
+    assert_eq!(world.status("meanwhile").await["runtimeStatus"], "Pending");
+    // Afterwards it runs on beside the others, without another attempt.
+    assert_eq!(world.output_of("meanwhile").await, "x");
+    assert_eq!(world.status("long").await["runtimeStatus"], "Running");
+    assert_eq!(world.backend.calls("POST unreliable").await, 2);
     world.stop().await;
 }
 

@@ -9,7 +9,6 @@
 
 mod accounting;
 mod call;
-mod suspects;
 mod table;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,10 +20,10 @@ use tokio::task::AbortHandle;
 pub use self::table::Load;
 use self::{
     call::{Call, Runner, TROUBLE_PAUSE},
-    suspects::Suspects,
     table::{Key, Table},
 };
 use super::environment::Environment;
+use super::flight_recorder::Flight;
 use super::left_out::LeftOut;
 use super::mail::Mail;
 use super::owner::{ActivityResult, StartActivity};
@@ -69,7 +68,6 @@ impl Activities {
                 environment,
                 slots,
                 gate,
-                suspects: Suspects::default(),
             },
             calls: Mutex::new(Some(Table::default())),
             count: AtomicUsize::new(0),
@@ -124,6 +122,20 @@ impl Activities {
         if let Some(table) = self.lock().as_ref() {
             start.retain(|start| !table.has((instance, start.execution, start.task)));
         }
+    }
+
+    /// Whether the call of an attempt is in progress.
+    pub(super) fn is_in_progress(
+        &self,
+        Flight {
+            instance,
+            execution,
+            task,
+        }: Flight,
+    ) -> bool {
+        let table = self.lock();
+        let has = |table: &Table<_>| task.is_some_and(|task| table.has((instance, execution, task)));
+        table.as_ref().is_some_and(has)
     }
 
     /// Delivers a result to its instance, or stores it if it does not fit into memory.
@@ -220,11 +232,6 @@ impl Activities {
         &self.0.runner.slots
     }
 
-    /// The queue of attempts that were running when a host ended uncleanly.
-    pub(super) fn suspects(&self) -> &Suspects {
-        &self.0.runner.suspects
-    }
-
     /// Stops a call without delivering a result.
     pub fn cancel(&self, instance: InstanceNumber, execution: ExecutionNumber, task: TaskId) {
         if let Some(call) = self.remove((instance, execution, task)) {
@@ -258,6 +265,12 @@ impl Activities {
     }
 
     fn remove(&self, key: Key) -> Option<AbortHandle> {
+        let (instance, execution, task) = key;
+        self.0.runner.environment.quiet_periods.ended(Flight {
+            instance,
+            execution,
+            task: Some(task),
+        });
         let mut table = self.lock();
         let table = table.as_mut()?;
         let call = table.remove(key)?;

@@ -7,6 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::flight_recorder::FlightRecorder;
 use super::guests::{Guests, Modules};
+use super::quiet_periods::QuietPeriods;
 use super::stats::EngineStats;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -26,6 +27,8 @@ pub(super) struct Environment {
     pub memory: Memory,
     /// Records running turns and attempts.
     pub recorder: FlightRecorder,
+    /// Let the suspects of an unclean end run by themselves.
+    pub quiet_periods: QuietPeriods,
     pub stats: EngineStats,
     /// The runtime of owners and attempts.
     pub runtime: tokio::runtime::Handle,

@@ -4,8 +4,11 @@
 //! expensive. This file is mapped into memory instead: recording costs a few memory writes, and the pages survive the
 //! process (they may not survive a loss of power, but no guest causes that). Every turn and attempt holds a slot of the
 //! file while it runs; after an unclean end, the slots in use name the suspects.
+//!
+//! A slot also says in which [phase](Phase) of the host its turn or attempt started, and at how many unclean ends in a
+//! row it was running before. [`blame`](super::blame) needs both to find the culprit.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::ptr;
@@ -15,10 +18,9 @@ use memmap2::MmapRaw;
 
 use crate::model::{ExecutionNumber, InstanceNumber, TaskId};
 
-/// Bytes of a slot: instance (8), execution (4), task (4; 0 for a turn), a mark (1), padding.
+/// Bytes of a slot: instance (8), execution (4), task (4; 0 for a turn), the phase (1; 0 for a free slot), unclean ends in
+/// a row (1), those of them at which nothing else was running (1), padding. Older hosts wrote zeros after the phase.
 pub(super) const SLOT_BYTES: usize = 24;
-/// Marks a slot in use.
-const IN_USE: u8 = 0xA5;
 /// The maximum number of slots; what runs beyond is not recorded. There are never so many guests running at once.
 const MAX_SLOTS: usize = 65_536;
 /// The size of the file in bytes.
@@ -33,6 +35,60 @@ pub struct Flight {
     pub execution: ExecutionNumber,
     /// The task of an attempt; `None` for a turn of the instance itself.
     pub task: Option<TaskId>,
+}
+
+impl Flight {
+    /// A turn of an instance.
+    pub(super) fn turn(instance: InstanceNumber, execution: ExecutionNumber) -> Self {
+        Self {
+            instance,
+            execution,
+            task: None,
+        }
+    }
+
+    /// The same for all turns of an instance, whatever their execution.
+    pub(super) fn subject(self) -> Self {
+        match self.task {
+            None => Self {
+                execution: ExecutionNumber::FIRST,
+                ..self
+            },
+            Some(_) => self,
+        }
+    }
+}
+
+/// What else may be running beside a turn or attempt.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Everything.
+    #[default]
+    Normal,
+    /// It started in a quiet period that is over, and only further quiet periods have begun since.
+    EarlierPeriod,
+    /// It started in the current quiet period.
+    QuietPeriod,
+}
+
+/// At how many unclean ends in a row something was running.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndsInARow {
+    /// All of them.
+    pub all: u8,
+    /// The last ones of them at which it ran by itself in a quiet period.
+    pub alone: u8,
+}
+
+/// A slot that the previous run of the host left in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftFlight {
+    /// What was running.
+    pub flight: Flight,
+    /// In which phase of the host it was running.
+    pub phase: Phase,
+    /// The unclean ends before this one.
+    pub ends: EndsInARow,
 }
 
 /// The file and its free slots. Cheap to clone.
@@ -83,6 +139,12 @@ struct Slots {
     used: usize,
     /// Nothing is recorded any more, because an orderly shutdown has begun.
     closed: bool,
+    /// The phase of what starts now.
+    phase: Phase,
+    /// The slots in use whose phase is not [`Phase::Normal`].
+    marked: BTreeMap<usize, LeftFlight>,
+    /// The unclean ends of suspects that have not ended since.
+    ends: BTreeMap<Flight, EndsInARow>,
 }
 
 /// Holds a slot while something runs. Dropping it frees the slot.
@@ -97,7 +159,7 @@ impl FlightRecorder {
     ///
     /// # Errors
     /// If the file cannot be read or written.
-    pub fn open(path: &Path) -> std::io::Result<(Self, Vec<Flight>)> {
+    pub fn open(path: &Path) -> std::io::Result<(Self, Vec<LeftFlight>)> {
         let bytes = match std::fs::read(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             read => read?,
@@ -125,7 +187,7 @@ impl FlightRecorder {
 
     /// The same with bytes in memory, for the simulation.
     #[cfg(test)]
-    pub(super) fn in_memory(memory: Arc<Mutex<Vec<u8>>>) -> (Self, Vec<Flight>) {
+    pub(super) fn in_memory(memory: Arc<Mutex<Vec<u8>>>) -> (Self, Vec<LeftFlight>) {
         let (flights, left) = left_in(&memory.lock().unwrap_or_else(PoisonError::into_inner));
         let inner = Inner {
             medium: Medium::Memory(memory),
@@ -148,7 +210,15 @@ impl FlightRecorder {
         let mut slots = self.lock();
         let slot = slots.take();
         if let Some(slot) = slot {
-            self.write(slot, &slot_of(flight));
+            let left = LeftFlight {
+                flight,
+                phase: slots.phase,
+                ends: slots.ends.get(&flight.subject()).copied().unwrap_or_default(),
+            };
+            if left.phase != Phase::Normal {
+                slots.marked.insert(slot, left);
+            }
+            self.write(slot, &slot_of(left));
         }
         Recording {
             recorder: self.clone(),
@@ -156,11 +226,44 @@ impl FlightRecorder {
         }
     }
 
+    /// Begins a quiet period. What is still running since an earlier one is marked as such.
+    pub(super) fn begin_quiet_period(&self) {
+        self.enter(Phase::QuietPeriod, Phase::EarlierPeriod);
+    }
+
+    /// Ends the last quiet period.
+    pub(super) fn end_quiet_periods(&self) {
+        self.enter(Phase::Normal, Phase::Normal);
+    }
+
+    fn enter(&self, phase: Phase, phase_of_running: Phase) {
+        let mut slots = self.lock();
+        slots.phase = phase;
+        for (slot, left) in &mut slots.marked {
+            left.phase = phase_of_running;
+            self.write(*slot, &slot_of(*left));
+        }
+        if phase == Phase::Normal {
+            slots.marked.clear();
+        }
+    }
+
+    /// Records these unclean ends with the suspect whenever it runs, until it is [forgotten](Self::forget).
+    pub(super) fn remember(&self, suspect: Flight, ends: EndsInARow) {
+        self.lock().ends.insert(suspect.subject(), ends);
+    }
+
+    /// Forgets the unclean ends of a suspect that has ended.
+    pub(super) fn forget(&self, suspect: Flight) {
+        self.lock().ends.remove(&suspect.subject());
+    }
+
     /// Clears all slots and records nothing any more. Call it when a shutdown begins: whatever is still running when
     /// the process ends did not cause that end.
     pub fn close(&self) {
         let mut slots = self.lock();
         slots.closed = true;
+        slots.marked.clear();
         for slot in 0..slots.used {
             self.write(slot, &[0; SLOT_BYTES]);
         }
@@ -180,6 +283,7 @@ impl Drop for Recording {
         if let Some(slot) = self.slot {
             let mut slots = self.recorder.lock();
             self.recorder.write(slot, &[0; SLOT_BYTES]);
+            slots.marked.remove(&slot);
             slots.free.push(slot);
         }
     }
@@ -201,32 +305,56 @@ impl Slots {
 }
 
 /// The flights in a record, each once, and the number of slots up to the last one in use.
-fn left_in(bytes: &[u8]) -> (Vec<Flight>, usize) {
+fn left_in(bytes: &[u8]) -> (Vec<LeftFlight>, usize) {
     let slots = || bytes.chunks_exact(SLOT_BYTES).map(read_slot).take(MAX_SLOTS);
     let mut in_use = slots().enumerate().filter(|(_, slot)| slot.is_some());
     let left = in_use.next_back().map_or(0, |(last, _)| last + 1);
-    let flights: BTreeSet<Flight> = slots().flatten().collect();
-    (flights.into_iter().collect(), left)
+    let flights: BTreeMap<Flight, LeftFlight> = slots().flatten().map(|left| (left.flight, left)).collect();
+    (flights.into_values().collect(), left)
 }
 
-pub(super) fn slot_of(flight: Flight) -> [u8; SLOT_BYTES] {
+impl Phase {
+    /// The byte that marks a slot in use.
+    fn mark(self) -> u8 {
+        match self {
+            Self::Normal => 0xA5,
+            Self::QuietPeriod => 0xA6,
+            Self::EarlierPeriod => 0xA7,
+        }
+    }
+
+    /// The phase of a slot; `None` if it is free.
+    fn of_mark(mark: u8) -> Option<Self> {
+        let all = [Self::Normal, Self::QuietPeriod, Self::EarlierPeriod];
+        all.into_iter().find(|phase| phase.mark() == mark)
+    }
+}
+
+pub(super) fn slot_of(left: LeftFlight) -> [u8; SLOT_BYTES] {
+    let LeftFlight { flight, phase, ends } = left;
     let mut bytes = [0; SLOT_BYTES];
     bytes[..8].copy_from_slice(&flight.instance.0.to_le_bytes());
     bytes[8..12].copy_from_slice(&flight.execution.0.to_le_bytes());
     bytes[12..16].copy_from_slice(&flight.task.map_or(0, |task| task.0).to_le_bytes());
-    bytes[16] = IN_USE;
+    bytes[16..19].copy_from_slice(&[phase.mark(), ends.all, ends.alone]);
     bytes
 }
 
-fn read_slot(bytes: &[u8]) -> Option<Flight> {
-    if bytes[16] != IN_USE {
-        return None;
-    }
+fn read_slot(bytes: &[u8]) -> Option<LeftFlight> {
+    let phase = Phase::of_mark(bytes[16])?;
     let task = u32::from_le_bytes(bytes[12..16].try_into().expect("four bytes"));
-    Some(Flight {
+    let flight = Flight {
         instance: InstanceNumber(u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"))),
         execution: ExecutionNumber(u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"))),
         task: (task > 0).then_some(TaskId(task)),
+    };
+    Some(LeftFlight {
+        flight,
+        phase,
+        ends: EndsInARow {
+            all: bytes[17],
+            alone: bytes[18],
+        },
     })
 }
 
@@ -255,6 +383,7 @@ mod tests {
         std::mem::forget((crashed, reused));
         for _ in 0..2 {
             let (_, left) = FlightRecorder::open(&path).unwrap();
+            let left: Vec<_> = left.iter().map(|left| left.flight).collect();
             assert_eq!(left, [flight(2, Some(7)), flight(3, None)]);
         }
         let (recorder, _) = FlightRecorder::open(&path).unwrap();
@@ -272,6 +401,56 @@ mod tests {
         let after = recorder.record(flight(2, None));
         std::mem::forget((before, after));
         assert_eq!(FlightRecorder::open(&path).unwrap().1, []);
+    }
+
+    #[test]
+    fn a_slot_shows_its_phase_and_the_ends_of_a_suspect() {
+        let memory = Arc::<Mutex<Vec<u8>>>::default();
+        let (recorder, _) = FlightRecorder::in_memory(memory.clone());
+        let ends = EndsInARow { all: 4, alone: 2 };
+        let (long, short, turn) = (flight(1, Some(1)), flight(2, Some(1)), flight(3, None));
+        recorder.remember(long, ends);
+        recorder.remember(turn, ends);
+        let left = || -> Vec<_> {
+            let (_, left) = FlightRecorder::in_memory(memory.clone());
+            left.iter().map(|left| (left.flight, left.phase, left.ends)).collect()
+        };
+        recorder.begin_quiet_period();
+        let _long = recorder.record(long);
+        let none = EndsInARow::default();
+        assert_eq!(left(), [(long, Phase::QuietPeriod, ends)]);
+        recorder.begin_quiet_period();
+        let ended = recorder.record(short);
+        let both = [(long, Phase::EarlierPeriod, ends), (short, Phase::QuietPeriod, none)];
+        assert_eq!(left(), both);
+        drop(ended);
+        recorder.end_quiet_periods();
+        assert_eq!(left(), [(long, Phase::Normal, ends)]);
+        // Its ends are those of all executions of the instance.
+        let next = Flight {
+            execution: ExecutionNumber(2),
+            ..turn
+        };
+        let recording = recorder.record(next);
+        assert_eq!(left()[1], (next, Phase::Normal, ends));
+        drop(recording);
+        recorder.forget(turn);
+        let _recording = recorder.record(turn);
+        assert_eq!(left()[1], (turn, Phase::Normal, none));
+    }
+
+    #[test]
+    fn the_file_of_an_older_host_is_readable() {
+        let left = LeftFlight {
+            flight: flight(7, Some(3)),
+            phase: Phase::Normal,
+            ends: EndsInARow::default(),
+        };
+        let old = [
+            7, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0xA5, 0, 0, 0, 0, 0, 0, 0,
+        ];
+        assert_eq!(read_slot(&old), Some(left));
+        assert_eq!(slot_of(left), old);
     }
 
     #[test]

@@ -19,10 +19,10 @@ pub struct EngineOptions {
     /// When this many activity calls are running or waiting, starts are refused to tenants with at least an even share
     /// of them.
     pub max_queued: usize,
-    /// An attempt that was running at this many unclean ends of the host in a row counts as failed. Capped at
+    /// An attempt that ran by itself at this many unclean ends of the host in a row counts as failed. Capped at
     /// [`ATTEMPTS_KEPT`](crate::store::ATTEMPTS_KEPT).
     pub max_cut_offs: u32,
-    /// An instance whose turn was running at this many unclean ends of the host in a row becomes stuck.
+    /// An instance whose turn ran by itself at this many unclean ends of the host in a row becomes stuck.
     pub max_unclean_ends: u32,
     /// The size limit of waiting events in memory per active instance, in bytes; the others stay in the store.
     pub known_event_bytes: usize,

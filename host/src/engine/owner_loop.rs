@@ -17,6 +17,7 @@ use self::context::HostContext;
 use self::memory::GuestMemory;
 use self::reading::HistoryReader;
 use super::creation::{Answer, Offer, TakenOffer};
+use super::flight_recorder::Flight;
 use super::guests::AnyGuest;
 use super::mail::{EventOutcome, Mail};
 use super::mailbox::Mailbox;
@@ -118,6 +119,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
             .activities
             .note_usage(results.drain(..).filter_map(|result| result.used));
         shared.hot_instances.not_idle(instance);
+        session.has_nothing_to_do();
         if owners.remove_if_idle(instance, &mailbox) || shared.shutdown.is_cancelled() {
             return;
         }
@@ -245,6 +247,7 @@ impl Session<'_> {
                 let context = HostContext {
                     shared: self.shared,
                     tenant: owner.tenant(),
+                    instance: self.instance,
                     directory: &*directory,
                     turn_room: self.turn_room(),
                 };
@@ -349,6 +352,7 @@ impl Session<'_> {
             self.shared.timers.arm(owner.tenant(), self.instance, wake_at);
         }
         self.starting_calls = None;
+        self.has_nothing_to_do();
         let (shared, tenant) = (self.shared, owner.tenant());
         let must_give_way = |part| shared.memory.part(part).must_give_way(tenant);
         if owner.is_hot() && (must_give_way(Part::Guests) || must_give_way(Part::Instances)) {
@@ -386,6 +390,12 @@ impl Session<'_> {
         }
     }
 
+    /// Of the suspects of this instance, only calls that are in progress run now.
+    fn has_nothing_to_do(&self) {
+        let is_in_progress = |flight| self.shared.activities.is_in_progress(flight);
+        self.shared.quiet_periods.idle(self.instance, is_in_progress);
+    }
+
     fn receive(&mut self, owner: &mut GuestOwner, mail: Mail) {
         match mail {
             Mail::Inbox(row) => owner.receive(row),
@@ -393,7 +403,10 @@ impl Session<'_> {
             Mail::Event(raised) => {
                 if let Some((event, reply)) = raised.take() {
                     let max_bytes = self.shared.max_history_bytes(owner.tenant());
-                    if owner.takes_event(&event, max_bytes, self.shared.clock.now()) {
+                    let turn = Flight::turn(self.instance, owner.position().0);
+                    // In a quiet period, its sender would wait for the end of the period.
+                    let may_run = self.shared.quiet_periods.admit(turn);
+                    if may_run && owner.takes_event(&event, max_bytes, self.shared.clock.now()) {
                         owner.receive_event(event);
                         self.raised.push_back(reply);
                     } else {

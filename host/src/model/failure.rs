@@ -66,7 +66,7 @@ pub mod types {
     pub const ALREADY_EXISTS: &str = "windlass.already-exists";
     /// The attempt was cut off by the end of the host. It is recorded, but does not count as an attempt.
     pub const CUT_OFF: &str = "windlass.cut-off";
-    /// The attempt was running at several unclean shutdowns of the host in a row.
+    /// Only this attempt was running at several unclean shutdowns of the host in a row.
     pub const POISONOUS: &str = "windlass.poisonous";
     /// The orchestration waits although no task is outstanding.
     pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";

@@ -27,7 +27,7 @@ pub struct AttemptsSoFar {
     /// When the next attempt starts; `None` if it may start at once.
     pub next_at: Option<Timestamp>,
     /// The last failure and its time, if the retry policy was not applied to it yet. Rows of attempts that were cut off
-    /// may follow it, but fewer than [`ATTEMPTS_KEPT`], so it is always among the rows that are kept.
+    /// may follow it. If there are so many that it is no longer kept, the policy has been applied: they have started.
     pub undecided: Option<Box<(Failure, Timestamp)>>,
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accounting::AttemptAccounting;
-use super::suspects::Suspects;
 use crate::engine::environment::Environment;
 use crate::engine::flight_recorder::Flight;
 use crate::engine::owner::{ActivityResult, StartActivity};
@@ -33,8 +32,6 @@ pub(super) struct Runner {
     pub(super) slots: Slots,
     /// The gate in front of the guest threads.
     pub(super) gate: Gate,
-    /// The queue of attempts that were running when a host ended uncleanly.
-    pub(super) suspects: Suspects,
 }
 
 /// One activity call.
@@ -70,11 +67,11 @@ impl Runner {
             }
             let waiting = self.environment.stats.attempts.waiting.hold();
             // Before taking a slot, which other calls can use in the meantime.
-            let _admission = tokio::select! {
+            tokio::select! {
                 biased;
-                admission = self.suspects.enter(call.so_far.cut_offs) => admission,
+                () = self.environment.quiet_periods.until_admitted(call.flight()) => {}
                 () = self.deadline(&call) => return Some(call.late()),
-            };
+            }
             let Some((slot, memory)) = self.room(&call).await else {
                 return Some(call.late());
             };
@@ -106,12 +103,12 @@ impl Runner {
             };
             let ended_at = self.now();
             let used = accounting.end(&run, ended_at);
+            self.environment.quiet_periods.ended(call.flight());
             let failure = match run.outcome {
                 Ok(output) => return Some(call.result(Ok(output), run.logs, run.fuel, Some(used))),
                 Err(failure) => failure,
             };
             call.so_far.failed += 1;
-            call.so_far.cut_offs = 0;
             let Some(next_at) = call.next_at(&failure, ended_at) else {
                 return Some(call.result(Err(failure), run.logs, run.fuel, Some(used)));
             };
@@ -177,11 +174,7 @@ impl Runner {
             let code = environment.guests.activities(call.start.call.module).await?;
             let grants = environment.tenancy.grants(call.tenant, code.module_name());
             let attempt = call.next_attempt(started_at, self.now(), grants, meter.clone());
-            let _recording = environment.recorder.record(Flight {
-                instance: call.instance,
-                execution: call.start.execution,
-                task: Some(call.start.task),
-            });
+            let _recording = environment.recorder.record(call.flight());
             code.run(attempt, memory).await
         };
         match self.gate.run(call.tenant, || meter.fuel(), run).await {
@@ -297,6 +290,15 @@ impl Call {
     /// so that few attempts are dropped.
     fn needs(&mut self, needed: u64) {
         self.attempt_bytes = needed.saturating_mul(2);
+    }
+
+    /// Its attempts, as the flight recorder and the quiet periods know them.
+    fn flight(&self) -> Flight {
+        Flight {
+            instance: self.instance,
+            execution: self.start.execution,
+            task: Some(self.start.task),
+        }
     }
 
     /// The name of the activity.

@@ -2,7 +2,7 @@
 
 use crate::engine::owner::OwnerContext;
 use crate::engine::shared::Shared;
-use crate::model::{ObservableLimits, TenantId, Timestamp};
+use crate::model::{InstanceNumber, ObservableLimits, TenantId, Timestamp};
 use crate::replay::Directory;
 use crate::tenancy::Quotas;
 
@@ -10,6 +10,7 @@ use crate::tenancy::Quotas;
 pub(super) struct HostContext<'a> {
     pub(super) shared: &'a Shared,
     pub(super) tenant: TenantId,
+    pub(super) instance: InstanceNumber,
     pub(super) directory: &'a dyn Directory,
     pub(super) turn_room: usize,
 }
@@ -50,7 +51,7 @@ impl OwnerContext for HostContext<'_> {
     }
 
     fn is_held(&self) -> bool {
-        self.shared.held_tenants.is_held(self.tenant)
+        self.shared.quiet_periods.hold(self.instance) || self.shared.held_tenants.is_held(self.tenant)
     }
 }
 

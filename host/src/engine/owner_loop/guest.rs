@@ -31,11 +31,7 @@ impl Session<'_> {
         match self.shared.gate.run(owner.tenant(), || 0, guest).await {
             Ok(guest) => {
                 self.module_tries = 0;
-                let flight = Flight {
-                    instance: self.instance,
-                    execution: started.execution,
-                    task: None,
-                };
+                let flight = Flight::turn(self.instance, started.execution);
                 let guest = RecordedGuest {
                     guest,
                     recorder: self.shared.recorder.clone(),

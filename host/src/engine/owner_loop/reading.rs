@@ -211,11 +211,7 @@ impl Session<'_> {
             }
             let (piece, _) = left.split_at(piece(left));
             let permit = shared.gate.enter(owner.tenant()).await;
-            let _recording = shared.recorder.record(Flight {
-                instance: self.instance,
-                execution,
-                task: None,
-            });
+            let _recording = shared.recorder.record(Flight::turn(self.instance, execution));
             permit.used(piece.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
             let fed = self.feed_in_time(owner, piece)?;
             left = &left[fed..];

@@ -5,6 +5,7 @@
 //! more before it runs again.
 
 use super::{GuestOwner, Session};
+use crate::engine::flight_recorder::Flight;
 use crate::engine::mailbox::Mailbox;
 use crate::engine::shares::TurnPermit;
 use crate::memory::{Held, Part};
@@ -22,17 +23,22 @@ const SMALL: usize = 512 << 10;
 const COPIES: u64 = 4;
 
 impl Session<'_> {
-    /// Waits before a turn, until the tenant's turns on their way to the writer leave room for another one and it is the
-    /// tenant's turn at the gate. The turn includes what arrives during the wait. Returns `None` if a message arrived
-    /// while there was no room or the host shuts down; then the owner decides again what to do.
+    /// Waits before a turn, until no quiet period prevents it, the tenant's turns on their way to the writer leave room
+    /// for another one and it is the tenant's turn at the gate. The turn includes what arrives during the wait. Returns
+    /// `None` if a message arrived while the turn could not run or the host shuts down; then the owner decides again what to do.
     pub(super) async fn permit(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<TurnPermit> {
         let (tenant, pool) = (owner.tenant(), self.shared.memory.part(Part::Turns));
         // A very large turn takes the rest beyond the limit, instead of waiting until all others are written.
         let in_advance = self.last_turn_bytes.min(pool.limit() / 4 * 3).max(IN_ADVANCE);
+        let turn = Flight::turn(self.instance, owner.position().0);
         loop {
+            let room = async {
+                self.shared.quiet_periods.until_admitted(turn).await;
+                pool.take(tenant, in_advance).await
+            };
             let held = tokio::select! {
                 biased;
-                held = pool.take(tenant, in_advance) => held,
+                held = room => held,
                 mail = mailbox.recv() => {
                     if let Some(mail) = mail {
                         self.receive(owner, mail);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{GuestOwner, Session};
 use crate::engine::events;
+use crate::engine::flight_recorder::Flight;
 use crate::engine::mail::{EventOutcome, Mail};
 use crate::engine::mailbox::Mailbox;
 use crate::engine::owner::{ActivityChanges, StartActivity};
@@ -78,12 +79,15 @@ impl Session<'_> {
         let (wake_at, step) = (commit.summary.wake_at, Step::of(&commit));
         let (tenant, fuel) = (commit.tenant, commit.turn.as_ref().map_or(0, |turn| turn.fuel));
         let children = commit.children.len() as u64;
+        let turn = commit.turn.is_some();
+        let turn = turn.then_some(Flight::turn(self.instance, commit.execution));
         let committed = match checked {
             Ok(()) => self.shared.store.commit(commit).await,
             Err(error) => Err(error),
         };
         match committed {
             Ok(receipt) => {
+                turn.into_iter().for_each(|turn| self.shared.quiet_periods.ended(turn));
                 let work = Work {
                     turns: u64::from(self.shared.stats.count_step(&step, &receipt)),
                     fuel,

@@ -13,11 +13,14 @@ use self::tasks::Tasks;
 use super::rng;
 use crate::model::{
     Arrival, Decision, Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus,
-    Payload, TaskId, Timestamp, Turn, TurnNumber, codec,
+    Payload, TaskId, Timestamp, Turn, TurnNumber, codec, failure::types,
 };
 use crate::sandbox::Attempt;
 use crate::store::ATTEMPTS_KEPT;
 use crate::store::simulated::{Content, InstanceRow, InstanceRows};
+
+/// How often an attempt must have ended the host by itself to be blamed.
+pub(super) const MAX_CUT_OFFS: u32 = 3;
 
 /// An execution of an instance.
 pub(super) type Run = (InstanceNumber, ExecutionNumber);
@@ -46,6 +49,10 @@ struct Records {
     /// A hash of everything that was committed: equal for equal runs.
     trace: u64,
     attempts: u64,
+    /// At how many ends of a host a call had the only running attempt.
+    alone_at_end: BTreeMap<(Run, TaskId), u32>,
+    /// How many attempts were blamed for the ends of hosts.
+    blamed: u64,
     violations: Vec<String>,
 }
 
@@ -155,6 +162,11 @@ impl Watch {
         [records.runs.len() as u64, records.turns.len() as u64, records.attempts]
     }
 
+    /// How many attempts were blamed for the ends of hosts.
+    pub(super) fn blamed(&self) -> u64 {
+        self.lock().blamed
+    }
+
     /// All turns, encoded.
     pub(super) fn turns(&self) -> BTreeMap<(InstanceNumber, ExecutionNumber, TurnNumber), Arc<[u8]>> {
         self.lock().turns.clone()
@@ -226,6 +238,17 @@ impl Watch {
         }
         let watch = self.clone();
         (call, Running { watch, key })
+    }
+
+    /// Notes what was running when a host ended. Call it before what was running is dropped.
+    pub(super) fn host_ended(&self) {
+        let mut records = self.lock();
+        let records = &mut *records;
+        if records.running.len() == 1
+            && let Some(call) = records.running.first().and_then(|key| records.calls.get(key))
+        {
+            *records.alone_at_end.entry((call.run, call.task)).or_default() += 1;
+        }
     }
 
     /// Checks that an event which a client was told is durable really is.
@@ -526,6 +549,18 @@ impl Records {
             }
             if *ordinal > 1 && !new.attempts.contains_key(&(*execution, *task, ordinal - 1)) {
                 self.report(number, format!("attempt {ordinal} of task {task} leaves a gap"));
+            }
+            let row = &new.attempts[&(*execution, *task, *ordinal)];
+            if row.failure.error_type == types::POISONOUS {
+                self.blamed += 1;
+                let alone = self.alone_at_end.get(&((number, *execution), *task));
+                let alone = alone.copied().unwrap_or(0);
+                if alone < MAX_CUT_OFFS {
+                    self.report(
+                        number,
+                        format!("task {task} is blamed, and its attempt was alone at {alone} ends"),
+                    );
+                }
             }
             let first_kept = ordinal.saturating_sub(ATTEMPTS_KEPT - 1).max(1);
             let kept = new

@@ -39,6 +39,8 @@ pub(super) struct Plan {
     pub no_module: u64,
     /// The chance that a turn of some instance seems to have been running when the host ended.
     pub turn_at_end: u64,
+    /// The chance that an attempt of the deadly activity ends the host.
+    pub deadly: u64,
     /// The maximum pause between two disturbances, in milliseconds; 0 for no disturbances.
     pub disturbance_ms: u64,
     /// The maximum jump of the clock, in milliseconds.
@@ -78,6 +80,7 @@ impl Plan {
             disturbance_ms,
             jump_ms: up_to(400_000),
             slowness: 1 + up_to(8),
+            deadly: up_to(300),
         }
     }
 

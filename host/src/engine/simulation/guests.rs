@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::sync::Notify;
 
 use super::checkers::{Call, Watch};
 use super::faults::Plan;
@@ -47,6 +48,8 @@ struct State {
 struct Chance {
     rng: Rng,
     plan: Plan,
+    /// Ends the host when it is notified.
+    ends_host: Arc<Notify>,
     /// Times at which attempts end, so that no two end at once where order matters.
     ends_at: Option<BTreeSet<Duration>>,
     /// Outcomes that may be delivered again.
@@ -64,6 +67,7 @@ impl ScriptedGuests {
         let chance = Chance {
             rng: Rng::new(seed, "guests"),
             plan: Plan::calm(),
+            ends_host: Arc::default(),
             ends_at: None,
             produced: Vec::new(),
         };
@@ -76,6 +80,12 @@ impl ScriptedGuests {
                 chance: Mutex::new(chance),
             }),
         }
+    }
+
+    /// Begins a run of the host under this plan.
+    pub(super) fn begin(&self, plan: &Plan, ends_host: Arc<Notify>) {
+        self.set_plan(plan);
+        self.state.lock().ends_host = ends_host;
     }
 
     /// Sets the plan of faults.
@@ -117,6 +127,17 @@ impl State {
             true => Err(HostUnavailable::Module("simulated".into())),
             false => Ok(()),
         }
+    }
+
+    /// Ends the host if the attempt is deadly. Returns whether it does.
+    fn ends_host(&self, attempt: &Attempt) -> bool {
+        let mut chance = self.lock();
+        let deadly = chance.plan.deadly;
+        let ends = attempt.function.as_str() == "deadly" && chance.rng.per_mille(deadly);
+        if ends {
+            chance.ends_host.notify_one();
+        }
+        ends
     }
 
     /// How long an attempt takes.
@@ -255,6 +276,9 @@ impl ActivityCode for SimulatedActivities {
             let (call, _running) = state.watch.attempt_starts(&attempt, &state.disk.content());
             attempt.meter.show(3);
             let duration = state.duration(&attempt);
+            if state.ends_host(&attempt) {
+                std::future::pending::<()>().await;
+            }
             let allowed = attempt.timeout.unwrap_or(Duration::MAX);
             tokio::time::sleep(duration.min(allowed)).await;
             let outcome = if duration > allowed {

@@ -11,7 +11,7 @@ pub(super) const EVENTS: [&str; 3] = ["ready", "Paid", "stop"];
 pub(super) const NOISE: [&str; 2] = ["Noise", "more noise"];
 
 /// The names of the simulated activities; [`super::guests`] implements them. The last one does not exist.
-const ACTIVITIES: [&str; 6] = ["quick", "slow", "flaky", "failing", "declined", "nowhere"];
+const ACTIVITIES: [&str; 7] = ["quick", "slow", "flaky", "failing", "declined", "deadly", "nowhere"];
 
 /// How many different ids clients use for instances.
 pub(super) const NAMES: u64 = 12;

@@ -167,6 +167,28 @@ fn an_event_that_is_lost_between_executions_is_found() {
     finds(PlantedBug::LosesEvents);
 }
 
+#[test]
+fn an_activity_that_ends_the_host_again_and_again_is_blamed() {
+    let mut blamed = 0;
+    for seed in 0..30 {
+        let plan = Plan {
+            rounds: 20,
+            round_ms: 200_000,
+            deadly: 1_000,
+            ..Plan::calm()
+        };
+        let setting = Setting {
+            plan,
+            ..Setting::of(seed)
+        };
+        let (world, wrong) = run(setting);
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:?}");
+        blamed += world.watch.blamed();
+    }
+    println!("{blamed} attempts were blamed");
+    assert!(blamed > 0);
+}
+
 /// A world without faults in which activities end one at a time.
 fn steady(seed: u64, hot_guests: usize) -> Turns {
     let setting = Setting {

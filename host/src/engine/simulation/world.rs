@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::checkers::Watch;
+use super::checkers::{MAX_CUT_OFFS, Watch};
 use super::disturbances;
 use super::faults::{Faults, Plan};
 use super::guests::{ScriptedGuests, SeededEntropy};
@@ -15,7 +15,7 @@ use super::rng::Rng;
 use super::time::SimulatedClock;
 use super::workload::{Client, Workload};
 use crate::clock::Clock;
-use crate::engine::flight_recorder::{Flight, FlightRecorder, SLOT_BYTES, slot_of};
+use crate::engine::flight_recorder::{EndsInARow, Flight, FlightRecorder, LeftFlight, Phase, SLOT_BYTES, slot_of};
 use crate::engine::guests::NoModules;
 use crate::engine::{CoreParts, Engine, EngineOptions, FunctionShare, Message, Rate, Share};
 use crate::memory::Memory;
@@ -163,7 +163,7 @@ impl World {
         };
         if then == Then::Recovers {
             // The host must survive until its faults stop.
-            (plan.ends_before_commit, plan.ends_after_commit) = (0, 0);
+            (plan.ends_before_commit, plan.ends_after_commit, plan.deadly) = (0, 0, 0);
         }
         Round {
             options: self.options(),
@@ -200,7 +200,7 @@ impl World {
                 *rng.pick(&[1, 2, 64])
             },
             max_queued: 1_000,
-            max_cut_offs: 3,
+            max_cut_offs: MAX_CUT_OFFS,
             max_unclean_ends: 3,
             // An event that is not in memory may arrive one turn later.
             known_event_bytes: match self.setting.steady {
@@ -232,18 +232,19 @@ impl World {
             .build()
             .expect("a runtime");
         let ends = self.faults.begin(&round.plan);
-        self.guests.set_plan(&round.plan);
+        self.guests.begin(&round.plan, ends.clone());
         runtime.block_on(async {
             self.clock.boot();
             tokio::select! {
                 biased;
-                () = ends.notified() => tracing::info!("the host ends at a commit"),
+                () = ends.notified() => tracing::info!("the host ends at a commit or in an activity"),
                 () = self.serve(round) => {}
             }
             self.clock.halt();
         });
         // Guests that are dropped with the runtime clear their slots; a crash would not.
         let flights = self.lock_flights().clone();
+        self.watch.host_ended();
         drop(runtime);
         *self.lock_flights() = flights;
         self.disk.crash();
@@ -269,10 +270,16 @@ impl World {
                 execution: row.execution,
                 task: None,
             };
+            let phase = *self
+                .rng
+                .pick(&[Phase::Normal, Phase::QuietPeriod, Phase::EarlierPeriod]);
+            let alone = u8::try_from(self.rng.below(3)).expect("few");
+            let ends = EndsInARow { all: alone, alone };
+            let left = LeftFlight { flight, phase, ends };
             let mut flights = self.lock_flights();
             let whole = flights.len() / SLOT_BYTES * SLOT_BYTES;
             flights.truncate(whole);
-            flights.extend(slot_of(flight));
+            flights.extend(slot_of(left));
         }
     }
 
@@ -355,6 +362,9 @@ impl World {
     /// for. But an instance that has something to do must not need this.
     async fn wait_for_the_end(&self, engine: &Engine) {
         let mut seen = None;
+        while !engine.0.shared.quiet_periods.are_over() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         for look in 0..LAST_LOOKS {
             tokio::time::sleep(LOOK_EVERY).await;
             let (content, now) = (self.disk.content(), self.clock.now());
