@@ -269,6 +269,16 @@ impl Store {
         self.stored.of(tenant)
     }
 
+    /// The same, with what was left behind since the host started and may not be deleted yet.
+    pub fn stored_bytes_with_garbage(&self, tenant: TenantId) -> u64 {
+        self.stored.with_garbage(tenant)
+    }
+
+    /// Waits until there is so much garbage that it should be [swept](Self::sweep) at once.
+    pub async fn much_garbage(&self) {
+        self.stored.much_garbage().await;
+    }
+
     /// The writer's counters since the host started.
     pub fn stats(&self) -> StoreStats {
         self.stats.read()

@@ -28,7 +28,7 @@ use super::shared::Shared;
 use super::shares::Slot;
 use crate::memory::{Held, Part};
 use crate::model::{InstanceNumber, Timestamp};
-use crate::store::{StartOutcome, TurnReceipt};
+use crate::store::{self, StartOutcome, TurnReceipt};
 
 /// The delay before an owner tries again after a failure of the host.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
@@ -67,6 +67,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         turn: None,
         last_turn_bytes: 0,
         starting_calls: None,
+        turn_too_large: false,
         failures: 0,
         reader: HistoryReader::default(),
         creation: Answer::none(),
@@ -199,6 +200,8 @@ struct Session<'a> {
     last_turn_bytes: u64,
     /// Dropped when the calls that were left out before are started.
     starting_calls: Option<oneshot::Sender<()>>,
+    /// Whether the last turn was larger than the database can store. Then the instance becomes stuck.
+    turn_too_large: bool,
     /// Failed commits since the last successful one.
     failures: u32,
     reader: HistoryReader,
@@ -310,6 +313,7 @@ impl Session<'_> {
                         }
                     }
                     Err(error) => {
+                        self.turn_too_large = matches!(error, store::Error::TooLarge);
                         self.refuse(error);
                         return Ended::Failed(owner.into_results());
                     }

@@ -138,10 +138,12 @@ impl Engine {
     async fn create(&self, number: InstanceNumber, creation: Creation) -> Result<StartOutcome, StoreError> {
         let (offer, offered) = Offer::new(creation.clone(), self.0.cautious);
         let tenant = creation.instance.tenant;
-        if self.0.owners.create(tenant, number, offer)
-            && let Some(answer) = offered.answer(PATIENCE).await
-        {
-            return answer;
+        if self.0.owners.create(tenant, number, offer) {
+            match offered.answer(PATIENCE).await {
+                // Without the turn it can be stored.
+                None | Some(Err(StoreError::TooLarge)) => {}
+                Some(answer) => return answer,
+            }
         }
         // In a separate task: if the client disconnects in between, the stored instance must still be woken.
         let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());

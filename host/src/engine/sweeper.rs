@@ -10,7 +10,7 @@ use super::old_versions::OldVersions;
 use crate::model::Timestamp;
 use crate::store::{Error, Store};
 
-/// The pause after a sweep that found nothing more to delete.
+/// The pause after a sweep that found nothing more to delete, unless much is left behind in the meantime.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Rows to delete at once; about as much work as one batch of turns.
@@ -32,7 +32,11 @@ pub(super) async fn run(environment: Arc<Environment>) {
                 tracing::warn!(%error, "old rows could not be deleted; trying again later");
                 false
             });
-            tokio::time::sleep(if more { BREATH } else { PAUSE }).await;
+            if more {
+                tokio::time::sleep(BREATH).await;
+            } else {
+                let _ = tokio::time::timeout(PAUSE, store.much_garbage()).await;
+            }
         }
     };
     environment.shutdown.run_until_cancelled(work).await;

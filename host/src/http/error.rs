@@ -451,6 +451,7 @@ impl From<StoreError> for Refusal {
             StoreError::QueryTimedOut => Self::QueryTimedOut,
             StoreError::TooManyQueries => Self::TooManyQueries,
             StoreError::Contradiction(reason) => Self::Internal(reason),
+            StoreError::TooLarge => Self::Internal(error.to_string()),
             StoreError::Unusable(_) | StoreError::Backup(_) | StoreError::Database(_) => Self::StoreUnavailable(error),
         }
     }

@@ -80,7 +80,8 @@ impl fmt::Display for InstanceStatus {
 /// Why an instance is stuck. The code is stable; each code has a page in `docs/errors/`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StuckReason {
-    /// `nondeterminism`, `trap-on-replay`, `fuel-on-replay`, `module-unavailable`, `history-unreadable`, `took-host-down`.
+    /// `nondeterminism`, `trap-on-replay`, `fuel-on-replay`, `module-unavailable`, `history-unreadable`, `took-host-down`,
+    /// `turn-too-large`.
     pub code: String,
     /// What happened, with the turn, what the history holds, and what the code asked for.
     pub message: String,

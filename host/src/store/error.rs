@@ -19,6 +19,9 @@ pub enum Error {
     /// The database failed (disk full, I/O error). The caller may retry later.
     #[error("the database failed")]
     Database(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// A row of the change is larger than the database can store. The change can never be written.
+    #[error("a row is larger than the database can store")]
+    TooLarge,
     /// A copy of the database could not be written.
     #[error("the backup was not written: {0}")]
     Backup(String),

@@ -66,6 +66,11 @@ pub(crate) trait FaultPlan: Send + Sync {
     /// Decides the result of the next step.
     fn of(&self, step: Step) -> Treatment;
 
+    /// The maximum size of a turn, in bytes. The disk refuses larger ones.
+    fn max_turn_bytes(&self) -> usize {
+        usize::MAX
+    }
+
     /// Observes a commit.
     fn committed(&self, before: &Content, after: &Content);
 }
@@ -172,6 +177,10 @@ impl Disk {
         let mut state = self.lock();
         state.epoch = state.epoch.next();
         state.epoch
+    }
+
+    fn max_turn_bytes(&self) -> usize {
+        self.lock().fault_plan.max_turn_bytes()
     }
 
     fn planted_bug(&self) -> Option<PlantedBug> {

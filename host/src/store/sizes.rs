@@ -2,17 +2,19 @@
 //!
 //! The count contains the bytes that are passed to the database, and a fixed overhead per row. A pending event counts
 //! while it is pending, and as part of the history after a turn has taken it. Any other message counts twice once it
-//! was taken: as a message, and in the history. After continue-as-new, only pending events and logs still count; the logs
-//! until they are deleted ([some](super::garbage::EXECUTIONS_WITH_LOG) are kept). A client's idempotency key counts until it
-//! expires and is deleted. Of a module
-//! version, its compiled code and its description count while its bytes are kept: for each tenant that uploaded it, since
-//! each keeps it, and no tenant may learn what others have. (The bytes of modules have a quota of their own.) Indexes are
-//! not counted.
+//! was taken: as a message, and in the history. After continue-as-new, only pending events and logs still count: the logs
+//! until they are deleted ([some](super::garbage::EXECUTIONS_WITH_LOG) are kept). What else the execution leaves behind is
+//! garbage, which is counted in memory until it is deleted. A client's idempotency key counts until it expires and is
+//! deleted. Of a module version, its compiled code and its description count while its bytes are kept: for each tenant that
+//! uploaded it, since each keeps it, and no tenant may learn what others have. (The bytes of modules have a quota of their
+//! own.) Indexes are not counted.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::sync::Notify;
 
 use crate::model::{InstanceNumber, TenantId};
 
@@ -138,29 +140,87 @@ pub(super) struct GrownTenant(pub(super) TenantId, pub(super) i64);
 
 /// The stored bytes of each tenant. Only the writer changes them.
 #[derive(Debug, Default)]
-pub(super) struct StoredBytes(Mutex<HashMap<TenantId, u64>>);
+pub(super) struct StoredBytes {
+    counts: Mutex<Counts>,
+    /// Notified when there is [`MUCH_GARBAGE`].
+    much_garbage: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    stored: HashMap<TenantId, u64>,
+    /// Bytes that are no longer counted, but may not be deleted yet. At least what was left behind since the last sweep
+    /// that found nothing more.
+    garbage: HashMap<TenantId, u64>,
+}
+
+/// When there is this much garbage, in bytes, it is deleted at once.
+const MUCH_GARBAGE: u64 = 16 << 20;
 
 impl StoredBytes {
     /// Starts with the numbers in the database.
     pub(super) fn new(stored: HashMap<TenantId, u64>) -> Self {
-        Self(Mutex::new(stored))
+        let counts = Counts {
+            stored,
+            garbage: HashMap::new(),
+        };
+        Self {
+            counts: Mutex::new(counts),
+            much_garbage: Notify::new(),
+        }
     }
 
     /// The stored bytes of a tenant.
     pub(super) fn of(&self, tenant: TenantId) -> u64 {
-        self.lock().get(&tenant).copied().unwrap_or(0)
+        self.lock().stored.get(&tenant).copied().unwrap_or(0)
+    }
+
+    /// The stored bytes of a tenant, with its garbage that may not be deleted yet.
+    pub(super) fn with_garbage(&self, tenant: TenantId) -> u64 {
+        let counts = self.lock();
+        let of = |bytes: &HashMap<TenantId, u64>| bytes.get(&tenant).copied().unwrap_or(0);
+        of(&counts.stored).saturating_add(of(&counts.garbage))
     }
 
     /// Applies committed changes.
     pub(super) fn absorb(&self, growth: &Growth) {
-        let mut stored = self.lock();
+        let mut counts = self.lock();
         for (tenant, change) in &growth.0 {
-            let bytes = stored.entry(*tenant).or_default();
+            let bytes = counts.stored.entry(*tenant).or_default();
             *bytes = bytes.saturating_add_signed(*change);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts what committed changes left behind.
+    pub(super) fn leave(&self, left: &Growth) {
+        if left.0.is_empty() {
+            return;
+        }
+        let mut counts = self.lock();
+        for (tenant, bytes) in &left.0 {
+            let garbage = counts.garbage.entry(*tenant).or_default();
+            *garbage = garbage.saturating_add_signed(*bytes);
+        }
+        let all = counts
+            .garbage
+            .values()
+            .fold(0, |all: u64, bytes| all.saturating_add(*bytes));
+        if all >= MUCH_GARBAGE {
+            self.much_garbage.notify_one();
+        }
+    }
+
+    /// Notes that a sweep found no more garbage.
+    pub(super) fn swept(&self) {
+        self.lock().garbage.clear();
+    }
+
+    /// Waits until there is so much garbage that it should be deleted at once.
+    pub(super) async fn much_garbage(&self) {
+        self.much_garbage.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

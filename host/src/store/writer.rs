@@ -247,11 +247,20 @@ impl Database {
                 outcomes,
                 heads,
                 growth,
+                left,
                 gone,
                 rows,
             }) => {
                 self.memory.heads.absorb(heads);
+                if jobs
+                    .iter()
+                    .zip(&outcomes)
+                    .any(|(job, outcome)| swept_all(&job.operation, outcome))
+                {
+                    self.memory.stored.swept();
+                }
                 self.memory.stored.absorb(&growth);
+                self.memory.stored.leave(&left);
                 self.memory.gone = gone;
                 Ok((outcomes, rows))
             }
@@ -306,10 +315,12 @@ impl Database {
         plan.settle();
         plan.counters.reserve(&mut transaction).await?;
         rows += transaction.commit(&plan.rows).await?;
+        let (growth, left) = plan.sizing.into_growth();
         Ok(Written {
             outcomes,
             heads: plan.heads,
-            growth: plan.sizing.into_growth(),
+            growth,
+            left,
             gone: plan.gone,
             rows,
         })
@@ -413,8 +424,15 @@ struct Written {
     outcomes: Vec<Result<Outcome, Error>>,
     heads: InstanceHeads,
     growth: Growth,
+    /// What it left behind as garbage.
+    left: Growth,
     gone: HashSet<TenantId>,
     rows: u64,
+}
+
+/// Whether this was a sweep that found no more garbage.
+fn swept_all(operation: &Operation, outcome: &Result<Outcome, Error>) -> bool {
+    matches!((operation, outcome), (Operation::Sweep { .. }, Ok(Outcome::Sweep(false))))
 }
 
 /// Executes one operation. The inner error fails only this operation; the outer one fails the batch.

@@ -38,7 +38,7 @@ impl Tenancy {
         }
         let ByteSize(quota) = tenant.quotas.max_stored_bytes?;
         let beyond = u128::from(quota) * u128::from(BEYOND_STORED_BYTES_PERCENT) / 100;
-        let stored = u128::from(self.0.store.stored_bytes(tenant.id));
+        let stored = u128::from(self.0.store.stored_bytes_with_garbage(tenant.id));
         (stored > u128::from(quota) + beyond).then_some(Hold::StoredBytes)
     }
 

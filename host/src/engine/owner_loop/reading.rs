@@ -92,6 +92,10 @@ impl Session<'_> {
                     let mut owner = Owner::new(record, inbox_from);
                     owner.know_events_of(shared.options.known_event_bytes);
                     results.drain(..).for_each(|result| owner.receive_result(result));
+                    if std::mem::take(&mut self.turn_too_large) {
+                        let message = "its next turn is larger than the database can store";
+                        owner.break_down("turn-too-large", message.into());
+                    }
                     return Some(owner);
                 }
                 Ok(_) | Err(store::Error::Closed) => return None,

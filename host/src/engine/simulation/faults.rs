@@ -41,6 +41,8 @@ pub(super) struct Plan {
     pub turn_at_end: u64,
     /// The chance that an attempt of the deadly activity ends the host.
     pub deadly: u64,
+    /// The maximum size of a turn on disk, in bytes; 0 for no limit.
+    pub max_turn_bytes: usize,
     /// The maximum pause between two disturbances, in milliseconds; 0 for no disturbances.
     pub disturbance_ms: u64,
     /// The maximum jump of the clock, in milliseconds.
@@ -81,6 +83,10 @@ impl Plan {
             jump_ms: up_to(400_000),
             slowness: 1 + up_to(8),
             deadly: up_to(300),
+            max_turn_bytes: match rng.per_mille(100) {
+                true => usize::try_from(rng.between(100, 500)).expect("few"),
+                false => 0,
+            },
         }
     }
 
@@ -196,6 +202,13 @@ impl FaultPlan for Faults {
         // A longer window in which a change is visible on disk but was not reported yet.
         let after = if step == Step::Commit { after * 5 } else { after };
         Treatment { before, after, ending }
+    }
+
+    fn max_turn_bytes(&self) -> usize {
+        match self.lock().plan.max_turn_bytes {
+            0 => usize::MAX,
+            limit => limit,
+        }
     }
 
     fn committed(&self, before: &Content, after: &Content) {

@@ -417,6 +417,7 @@ impl World {
         let expected = match stuck.code.as_str() {
             "took-host-down" => plan.turn_at_end > 0,
             "module-unavailable" => plan.no_module > 0,
+            "turn-too-large" => plan.max_turn_bytes > 0,
             _ => false,
         };
         if !expected {

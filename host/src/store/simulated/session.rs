@@ -303,6 +303,9 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         }
     }
     for turn in &rows.turns {
+        if turn.body.len() > disk.max_turn_bytes() {
+            return Err(Error::TooLarge);
+        }
         if disk.sabotages(PlantedBug::LosesTurns) {
             continue;
         }

@@ -1,11 +1,14 @@
 //! Stored bytes of instances and tenants, and what happens when a limit is reached.
 
+use futures::FutureExt as _;
+
 use super::*;
 use crate::model::LogLevel;
 
 over_every_backend! {
     with_module:
     stored_bytes_are_counted_until_the_purge_and_survive_a_crash,
+    what_an_execution_leaves_behind_is_counted_until_it_is_deleted,
     after_continue_as_new_only_pending_events_and_logs_are_counted,
     a_full_instance_accepts_no_events_but_can_be_terminated,
     a_long_inbox_is_read_in_parts_and_control_messages_come_first,
@@ -43,6 +46,37 @@ fn line(message: &str) -> LogLine {
         level: LogLevel::Info,
         message: message.into(),
     }
+}
+
+async fn what_an_execution_leaves_behind_is_counted_until_it_is_deleted(store: TestStore) {
+    let empty = store.stored_bytes(TENANT);
+    let number = store.running("a").await;
+    let mut waiting = Box::pin(store.much_garbage());
+    for execution in 1..=3 {
+        let again = Decision::ContinueAsNew {
+            input: payload(&format!("\"{}\"", "x".repeat(10 << 20))),
+            events: vec![],
+        };
+        let next = Started {
+            execution: ExecutionNumber(execution + 1),
+            ..started("Order", None)
+        };
+        let mut commit = turn(number, if execution == 1 { 2 } else { 1 }, vec![], vec![again]);
+        commit.execution = ExecutionNumber(execution);
+        commit.next_execution = Some(next);
+        (commit.summary.execution, commit.summary.last_turn) = (ExecutionNumber(execution + 1), TurnNumber::NONE);
+        assert!(waiting.as_mut().now_or_never().is_none(), "execution {execution}");
+        store.commit(commit).await.unwrap();
+        if execution == 2 {
+            assert!(waiting.as_mut().now_or_never().is_some(), "there is much garbage");
+            waiting = Box::pin(store.much_garbage());
+        }
+    }
+    assert!(store.stored_bytes(TENANT) - empty < 1_000);
+    assert!(store.stored_bytes_with_garbage(TENANT) > 30 << 20);
+    store.sweep_all(NOW).await;
+    assert_eq!(store.stored_bytes_with_garbage(TENANT), store.stored_bytes(TENANT));
+    store.assert_sound().await;
 }
 
 async fn stored_bytes_are_counted_until_the_purge_and_survive_a_crash(store: TestStore) {

@@ -145,6 +145,9 @@ impl<'a> Plan<'a> {
         }
         if let Some(start) = &work.next_execution {
             self.rows.garbage.push(Garbage::Execution(instance, commit.execution));
+            if let Some(head) = self.heads.by_number(instance) {
+                self.sizing.continued(head);
+            }
             self.resize(instance, |sizes| *sizes = sizes.continued());
             let row = self.write_message(instance, &start.item, Cow::Borrowed(&start.bytes));
             receipt.delivered.push((instance, row));

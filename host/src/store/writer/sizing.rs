@@ -24,6 +24,8 @@ pub(super) struct Sizing {
     resized: BTreeSet<InstanceNumber>,
     /// The changes of the whole batch.
     total: Growth,
+    /// What the batch leaves behind as garbage.
+    left: Growth,
 }
 
 /// Lines for an instance's log, and the limit for the log of an execution in bytes.
@@ -43,6 +45,7 @@ impl Sizing {
     /// Subtracts a deleted instance.
     pub(super) fn deleted(&mut self, head: &InstanceHead) {
         self.growth.add(head.tenant, head.sizes.total(), 0);
+        self.left.add(head.tenant, 0, head.sizes.total());
     }
 
     /// Counts something of a tenant that belongs to no instance.
@@ -50,9 +53,15 @@ impl Sizing {
         self.growth.add(tenant, before, after);
     }
 
-    /// The changes of the whole batch to the stored bytes of tenants.
-    pub(super) fn into_growth(self) -> Growth {
-        self.total
+    /// Counts what an execution leaves behind that continues as new.
+    pub(super) fn continued(&mut self, head: &InstanceHead) {
+        let left = head.sizes.total().saturating_sub(head.sizes.continued().total());
+        self.left.add(head.tenant, 0, left);
+    }
+
+    /// The changes of the whole batch to the stored bytes of tenants, and what it leaves behind as garbage.
+    pub(super) fn into_growth(self) -> (Growth, Growth) {
+        (self.total, self.left)
     }
 }
 
