@@ -247,7 +247,8 @@ impl Engine {
             memory: environment.memory.clone(),
             modules: environment.modules.clone(),
         });
-        let mailboxes = mailbox::Budget::new(options.mailbox_bytes, mailbox::ALL_BYTES);
+        let all_mailboxes = environment.memory.part(Part::Mailboxes).clone();
+        let mailboxes = mailbox::Budget::new(options.mailbox_bytes, all_mailboxes);
         let shared = Arc::new(Shared {
             activities: Activities::new(environment.clone(), slots, gate.clone()),
             gate,

@@ -449,18 +449,6 @@ impl Store {
         }
     }
 
-    /// Counts an unclean end of the host during a turn of the instance. Returns how many there were in a row, or `None`
-    /// if the instance has ended or does not exist. The next committed turn resets the count to zero.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn count_unclean_end(&self, instance: InstanceNumber) -> Result<Option<u32>, Error> {
-        match self.ask(Operation::CountUncleanEnd(instance)).await? {
-            Outcome::CountUncleanEnd(count) => Ok(count),
-            other => wrong_answer(&other),
-        }
-    }
-
     /// Deletes an instance that has ended.
     ///
     /// # Errors

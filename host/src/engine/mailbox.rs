@@ -1,43 +1,36 @@
-//! The mailbox of an owner: bounded in bytes, by itself and together with all others.
+//! The mailbox of an owner: bounded in bytes, by itself, and together with all others by a part of the memory budget.
 //!
 //! A message that does not fit is not lost. Rows of the inbox are durable: they are dropped, and the owner reads its
 //! instance again after it has processed the messages in its mailbox. An event that is not durable goes back to its
-//! sender, who stores it. Results of activities always fit: there is at most one per call in flight, and those are
-//! limited.
+//! sender, who stores it. Results of activities have memory of their own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc;
 
 use super::mail::{EventOutcome, Mail};
-
-/// The default size limit of all mailboxes together, in bytes.
-pub(super) const ALL_BYTES: usize = 256 << 20;
+use crate::memory::{Held, Pool};
+use crate::model::TenantId;
 
 /// The default size limit of one mailbox, in bytes.
 pub(super) const MAILBOX_BYTES: usize = 4 << 20;
 
-/// Each mailbox may use this fraction (1/64) of its size even if the others use up the total, so that one tenant's
-/// messages do not block those of another.
+/// Each mailbox may use this fraction (1/64) of its size even if the others use up the part, so that small messages are
+/// never read from the store.
 const OWN_PART: usize = 64;
 
-/// The limits of all mailboxes and how much is used. Cheap to clone.
+/// The limits of all mailboxes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     each: usize,
-    all: usize,
-    used: Arc<AtomicUsize>,
+    all: Pool,
 }
 
 impl Budget {
-    /// Limits one mailbox to `each` bytes and all together to `all` bytes.
-    pub(super) fn new(each: usize, all: usize) -> Self {
-        Self {
-            each,
-            all,
-            used: Arc::default(),
-        }
+    /// Limits one mailbox to `each` bytes; all together take from `all`.
+    pub(super) fn new(each: usize, all: Pool) -> Self {
+        Self { each, all }
     }
 }
 
@@ -57,8 +50,11 @@ pub(super) struct Mailbox {
 
 #[derive(Debug)]
 struct State {
-    budget: Budget,
+    /// The size limit, in bytes.
+    limit: usize,
     used: AtomicUsize,
+    /// What the messages take from the memory budget.
+    held: Mutex<Held>,
     /// A wake-up is in the mailbox; another one would be redundant.
     is_woken: AtomicBool,
     /// Rows were dropped. Until the owner notices, later rows are left in the store too, so that the mailbox never
@@ -67,40 +63,53 @@ struct State {
 }
 
 impl State {
-    /// Whether a message of this size fits. A message larger than a mailbox fits if the mailbox is nearly empty.
-    fn fits(&self, size: usize) -> bool {
-        let (used, all) = (
-            self.used.load(Ordering::Relaxed),
-            self.budget.used.load(Ordering::Relaxed),
-        );
-        let own = self.budget.each / OWN_PART;
-        let fits_here = used.saturating_add(size) <= self.budget.each || used <= own;
-        used.saturating_add(size) <= own || (fits_here && all.saturating_add(size) <= self.budget.all)
+    /// Takes memory for a message of this size, if it fits. A message larger than a mailbox fits if the mailbox is nearly
+    /// empty.
+    fn try_put_in(&self, size: usize) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        let own = self.limit / OWN_PART;
+        if used.saturating_add(size) <= own {
+            self.put_in(size);
+            return true;
+        }
+        let fits = (used.saturating_add(size) <= self.limit || used <= own) && self.held().try_grow(size as u64);
+        if fits {
+            self.used.fetch_add(size, Ordering::Relaxed);
+        }
+        fits
     }
 
+    /// Takes memory for a message in any case.
     fn put_in(&self, size: usize) {
         self.used.fetch_add(size, Ordering::Relaxed);
-        self.budget.used.fetch_add(size, Ordering::Relaxed);
+        if size > 0 {
+            let mut held = self.held();
+            let bytes = held.bytes() + size as u64;
+            held.resize(bytes);
+        }
     }
 
     fn take_out(&self, size: usize) {
         self.used.fetch_sub(size, Ordering::Relaxed);
-        self.budget.used.fetch_sub(size, Ordering::Relaxed);
+        if size > 0 {
+            let mut held = self.held();
+            let bytes = held.bytes() - size as u64;
+            held.resize(bytes);
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for State {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(*self.used.get_mut(), Ordering::Relaxed);
-    }
-}
-
-/// Creates an empty mailbox.
-pub(super) fn channel(budget: &Budget) -> (Sender, Mailbox) {
+/// Creates an empty mailbox for an instance of this tenant.
+pub(super) fn channel(budget: &Budget, tenant: TenantId) -> (Sender, Mailbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let state = Arc::new(State {
-        budget: budget.clone(),
+        limit: budget.each,
         used: AtomicUsize::new(0),
+        held: Mutex::new(budget.all.take_beyond_limit(tenant, 0)),
         is_woken: AtomicBool::new(false),
         has_missed: AtomicBool::new(false),
     });
@@ -117,20 +126,17 @@ impl Sender {
     /// # Errors
     /// If the owner is gone; returns the message.
     pub(super) fn send(&self, mail: Mail) -> Result<(), Box<Mail>> {
-        let state = &self.state;
-        let has_room = !state.has_missed.load(Ordering::SeqCst) && state.fits(mail.size());
+        let (state, size) = (&self.state, mail.size());
         match mail {
-            Mail::Inbox(_) if !has_room => {
-                if self.sender.is_closed() {
-                    return Err(Box::new(mail));
-                }
+            Mail::Inbox(_) | Mail::Event(_) if self.sender.is_closed() => Err(Box::new(mail)),
+            Mail::Inbox(_) | Mail::Event(_) if !state.has_missed.load(Ordering::SeqCst) && state.try_put_in(size) => {
+                self.pass(mail, size)
+            }
+            Mail::Inbox(_) => {
                 state.has_missed.store(true, Ordering::SeqCst);
                 self.send(Mail::Wake)
             }
-            Mail::Event(raised) if !has_room => {
-                if self.sender.is_closed() {
-                    return Err(Box::new(Mail::Event(raised)));
-                }
+            Mail::Event(raised) => {
                 if let Some((_, reply)) = raised.take() {
                     let _ = reply.send(EventOutcome::NotTaken);
                 }
@@ -138,14 +144,18 @@ impl Sender {
             }
             Mail::Wake if state.is_woken.swap(true, Ordering::SeqCst) && !self.sender.is_closed() => Ok(()),
             mail => {
-                let size = mail.size();
                 state.put_in(size);
-                self.sender.send(mail).map_err(|error| {
-                    state.take_out(size);
-                    Box::new(error.0)
-                })
+                self.pass(mail, size)
             }
         }
+    }
+
+    /// Passes on a message that has its memory.
+    fn pass(&self, mail: Mail, size: usize) -> Result<(), Box<Mail>> {
+        self.sender.send(mail).map_err(|error| {
+            self.state.take_out(size);
+            Box::new(error.0)
+        })
     }
 }
 
@@ -199,6 +209,8 @@ mod tests {
     use crate::engine::mail::RaisedEvent;
     use crate::model::{Event, InboxItem, InboxRow, InboxSeq, Payload};
 
+    const TENANT: TenantId = TenantId(1);
+
     fn event(bytes: usize) -> Event {
         Event {
             name: "e".parse().unwrap(),
@@ -225,8 +237,8 @@ mod tests {
 
     #[test]
     fn rows_that_do_not_fit_are_left_in_the_store_with_all_later_ones() {
-        let budget = Budget::new(4_000, 1 << 20);
-        let (sender, mut mailbox) = channel(&budget);
+        let pool = Pool::new(1 << 20);
+        let (sender, mut mailbox) = channel(&Budget::new(4_000, pool.clone()), TENANT);
         sender.send(row(1, 1_000)).unwrap();
         sender.send(row(2, 5_000)).unwrap();
         sender.send(row(3, 10)).unwrap();
@@ -234,12 +246,12 @@ mod tests {
         assert!(mailbox.take_missed() && !mailbox.take_missed());
         sender.send(row(4, 10)).unwrap();
         assert_eq!(seqs(&mut mailbox), [4]);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(pool.usage().used, 0);
     }
 
     #[test]
     fn an_event_that_does_not_fit_goes_back_to_its_sender() {
-        let (sender, mut mailbox) = channel(&Budget::new(4_000, 1 << 20));
+        let (sender, mut mailbox) = channel(&Budget::new(4_000, Pool::new(1 << 20)), TENANT);
         sender.send(row(1, 1_000)).unwrap();
         let (large, _claim, mut outcome) = RaisedEvent::new(event(5_000));
         sender.send(Mail::Event(large)).unwrap();
@@ -252,9 +264,10 @@ mod tests {
 
     #[test]
     fn all_mailboxes_together_are_bounded_and_a_dropped_one_frees_its_bytes() {
-        let budget = Budget::new(64_000, 3_000);
-        let (first, mut first_mailbox) = channel(&budget);
-        let (second, mut second_mailbox) = channel(&budget);
+        let pool = Pool::new(3_000);
+        let budget = Budget::new(64_000, pool.clone());
+        let (first, mut first_mailbox) = channel(&budget, TENANT);
+        let (second, mut second_mailbox) = channel(&budget, TENANT);
         first.send(row(1, 2_000)).unwrap();
         second.send(row(2, 2_000)).unwrap();
         assert!(second_mailbox.take_missed());
@@ -263,13 +276,13 @@ mod tests {
         drop(first_mailbox.try_recv());
         second.send(row(4, 2_000)).unwrap();
         drop(second_mailbox);
-        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+        assert_eq!(pool.usage().used, 0);
         assert!(second.send(row(5, 10)).is_err() && first.send(row(6, 2_000)).is_ok());
     }
 
     #[test]
     fn repeated_wake_ups_are_merged() {
-        let (sender, mut mailbox) = channel(&Budget::new(4_000, 1 << 20));
+        let (sender, mut mailbox) = channel(&Budget::new(4_000, Pool::new(1 << 20)), TENANT);
         for _ in 0..100 {
             sender.send(Mail::Wake).unwrap();
         }

@@ -103,7 +103,6 @@ impl<B: Behaviour> Owner<B> {
             stuck: None,
             execution: started.execution,
             last_turn: TurnNumber::NONE,
-            unclean_ends: 0,
             created_at: new.created_at,
             custom_status: None,
             fuel: 0,

@@ -140,7 +140,7 @@ impl Owners {
         let Some(memory) = memory.or_else(|| self.0.start.pool.try_take(tenant, OWNER_BYTES)) else {
             return Err(Box::new(mail));
         };
-        let (sender, mailbox) = mailbox::channel(&self.0.budget);
+        let (sender, mailbox) = mailbox::channel(&self.0.budget, tenant);
         // The new owner reads rows from the inbox. Results and events are not stored, so pass them on; and whoever asked
         // for calls to be started waits until they are.
         if matches!(mail, Mail::Result(_) | Mail::Event(_) | Mail::StartCalls(_)) {
@@ -161,7 +161,7 @@ impl Owners {
         let Some(memory) = self.0.start.pool.try_take(tenant, OWNER_BYTES) else {
             return false;
         };
-        let (sender, mailbox) = mailbox::channel(&self.0.budget);
+        let (sender, mailbox) = mailbox::channel(&self.0.budget, tenant);
         self.lock().insert(instance, sender);
         self.spawn(instance, mailbox, memory, Some(offer));
         true

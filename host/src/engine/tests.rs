@@ -97,7 +97,6 @@ impl Instance {
             stuck: None,
             execution: ExecutionNumber::FIRST,
             last_turn: TurnNumber::NONE,
-            unclean_ends: 0,
             created_at: Timestamp(1_000),
             custom_status: None,
             fuel: 0,

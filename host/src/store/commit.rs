@@ -357,8 +357,6 @@ pub struct InstanceRecord {
     pub execution: ExecutionNumber,
     /// The last turn written in it.
     pub last_turn: TurnNumber,
-    /// How often in a row the host ended uncleanly while a turn of it ran.
-    pub unclean_ends: u32,
     /// When the host accepted the request.
     pub created_at: Timestamp,
     /// The progress that the guest reported.

@@ -61,9 +61,6 @@ pub(super) struct ChangedInstance<'a> {
     pub(super) stuck: Option<&'a StuckReason>,
     /// The new custom status, if it changed.
     pub(super) custom_status: Option<Option<&'a str>>,
-    /// Whether a turn was written: this proves that the instance does not crash the host, and resets the count of
-    /// unclean ends.
-    pub(super) took_a_turn: bool,
     /// The instance's sizes after the batch; filled in when the batch is complete.
     pub(super) sizes: Sizes,
 }

@@ -432,7 +432,10 @@ struct Written {
 
 /// Whether this was a sweep that found no more garbage.
 fn swept_all(operation: &Operation, outcome: &Result<Outcome, Error>) -> bool {
-    matches!((operation, outcome), (Operation::Sweep { .. }, Ok(Outcome::Sweep(false))))
+    matches!(
+        (operation, outcome),
+        (Operation::Sweep { .. }, Ok(Outcome::Sweep(false)))
+    )
 }
 
 /// Executes one operation. The inner error fails only this operation; the outer one fails the batch.
@@ -471,9 +474,6 @@ async fn step<'a>(
                 head.status = InstanceStatus::Stuck;
             }
             Outcome::MarkStuck(marked)
-        }
-        Operation::CountUncleanEnd(instance) => {
-            Outcome::CountUncleanEnd(transaction.changing().await?.count_unclean_end(*instance).await?)
         }
         Operation::Administer(change) => {
             let changed = transaction.changing().await?.administer(change).await?;

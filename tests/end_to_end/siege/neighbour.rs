@@ -16,6 +16,8 @@ use super::{Address, parse, url};
 
 /// Chains that run at the same time.
 const CLIENTS: usize = 2;
+/// Chains that take longer are shown.
+const SLOW: Duration = Duration::from_secs(1);
 /// The pause of a client between two chains.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -24,6 +26,7 @@ pub(crate) struct Neighbour {
     address: Address,
     key: String,
     client: Client,
+    since: Instant,
     begun: AtomicU64,
     latencies: Mutex<Latencies>,
     stopped: AtomicBool,
@@ -35,6 +38,7 @@ impl Neighbour {
             address,
             key,
             client: Client::new(),
+            since: Instant::now(),
             begun: AtomicU64::new(0),
             latencies: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -82,14 +86,22 @@ impl Neighbour {
             if status == 200 {
                 assert_eq!(parse(&body)["output"], id, "{body}");
                 if is_first {
-                    self.latencies.lock().expect("no panic").0.push(begun.elapsed());
+                    self.note(&id, begun);
                 }
                 return;
             }
             // It has not ended within a minute.
             is_first = false;
-            self.latencies.lock().expect("no panic").0.push(begun.elapsed());
+            self.note(&id, begun);
         }
+    }
+
+    fn note(&self, id: &str, begun: Instant) {
+        let (took, at) = (begun.elapsed(), begun.duration_since(self.since));
+        if took > SLOW {
+            eprintln!("{id}, begun after {at:.1?}, took {took:.1?}");
+        }
+        self.latencies.lock().expect("no panic").0.push(took);
     }
 
     /// Begins no further chains.

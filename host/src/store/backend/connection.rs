@@ -123,11 +123,6 @@ impl Connection {
         on!(self, mark_stuck(instance, reason, at))
     }
 
-    /// Counts an unclean end of the host for a live instance, and says how often in a row there was one.
-    pub(in crate::store) async fn count_unclean_end(&mut self, instance: InstanceNumber) -> Result<Option<u32>, Error> {
-        on!(self, count_unclean_end(instance))
-    }
-
     /// Changes tenants or API keys.
     pub(in crate::store) async fn administer(&mut self, change: &Change) -> Result<Changed, Error> {
         on!(self, administer(change))

@@ -62,7 +62,6 @@ pub(crate) struct InstanceRow {
     pub(crate) last_turn: TurnNumber,
     pub(crate) wake_at: Option<Timestamp>,
     pub(crate) in_flight: u32,
-    pub(crate) unclean_ends: u32,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) fuel: u64,

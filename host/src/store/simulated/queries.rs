@@ -43,7 +43,6 @@ impl Disk {
                 stuck: row.stuck,
                 execution: row.execution,
                 last_turn: row.last_turn,
-                unclean_ends: row.unclean_ends,
                 created_at: row.created_at,
                 custom_status: row.custom_status.as_deref().map(payload),
                 fuel: row.fuel,

@@ -217,17 +217,6 @@ impl Session {
         .await
     }
 
-    pub(in crate::store) async fn count_unclean_end(&mut self, instance: InstanceNumber) -> Result<Option<u32>, Error> {
-        let count = self.step(|content| match content.row_mut(instance) {
-            Some(row) if !row.status.has_ended() => {
-                row.unclean_ends += 1;
-                Some(row.unclean_ends)
-            }
-            _ => None,
-        });
-        count.await
-    }
-
     pub(in crate::store) async fn write(&mut self, rows: &Rows<'_>) -> Result<u64, Error> {
         let disk = self.disk.clone();
         let (written, stage) = self
@@ -428,9 +417,6 @@ fn apply(row: &mut InstanceRow, change: &ChangedInstance<'_>) {
     if let Some(status) = change.custom_status {
         row.custom_status = status.map(str::to_owned);
     }
-    if change.took_a_turn {
-        row.unclean_ends = 0;
-    }
 }
 
 fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Error> {
@@ -459,7 +445,6 @@ fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Er
         last_turn: state.last_turn,
         wake_at: state.wake_at,
         in_flight: state.in_flight,
-        unclean_ends: 0,
         created_at: created.created_at,
         updated_at: state.updated_at,
         fuel: 0,

@@ -83,7 +83,6 @@ impl BindRow for ChangedInstance<'_> {
             .optional_bytes(self.stuck.map(codec::encode).as_deref())
             .number(self.custom_status.is_some())
             .optional_text(self.custom_status.flatten())
-            .number(self.took_a_turn)
             .number(self.sizes.execution)
             .number(self.sizes.events)
             .number(self.sizes.log)
@@ -94,10 +93,9 @@ impl BindRow for ChangedInstance<'_> {
 /// Changes instances.
 pub(super) static CHANGE: RowStatement = RowStatement::new(
     "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
-            new_custom_status, custom_status, took_a_turn, execution_bytes, event_bytes, log_bytes,
-            old_log_bytes)
+            new_custom_status, custom_status, execution_bytes, event_bytes, log_bytes, old_log_bytes)
         AS (VALUES ",
-    17,
+    16,
     ")
      UPDATE instances
      SET status = v.status,
@@ -110,7 +108,6 @@ pub(super) static CHANGE: RowStatement = RowStatement::new(
          fuel = instances.fuel + v.fuel,
          stuck = v.stuck,
          custom_status = iif(v.new_custom_status, v.custom_status, instances.custom_status),
-         unclean_ends = iif(v.took_a_turn, 0, instances.unclean_ends),
          execution_bytes = v.execution_bytes,
          event_bytes = v.event_bytes,
          log_bytes = v.log_bytes,
@@ -227,47 +224,40 @@ pub(super) async fn mark_stuck(
     Ok(done.rows_affected() == 1)
 }
 
-/// Counts an unclean end of the host during a turn of a live instance, and returns how many there were in a row.
-pub(super) async fn count_unclean_end(
-    connection: &mut SqliteConnection,
-    instance: InstanceNumber,
-) -> Result<Option<u32>, Error> {
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "UPDATE instances
-             SET unclean_ends = unclean_ends + 1
-             WHERE partition = 0 AND instance = ? AND status < {FIRST_ENDED}
-             RETURNING unclean_ends"
-    )))
-    .bind(stored(instance.0))
-    .fetch_optional(connection)
-    .await?;
-    row.map(|row| row.small_number(0)).transpose()
-}
-
 /// Live instances of all tenants that must be woken when the host starts, in ascending order after a number: those with
 /// activities in flight, those with control messages, and those with other messages or events unless they are
-/// suspended.
+/// suspended. Each part is limited by itself, so that a page does not read all rows of the pages after it.
 pub(super) async fn to_wake_at_start(
     pool: &SqlitePool,
     after: Option<InstanceNumber>,
     limit: u32,
 ) -> Result<Vec<(TenantId, InstanceNumber)>, Error> {
     let rows = sqlx::query(AssertSqlSafe(format!(
-        "SELECT instance, tenant
-             FROM instances INDEXED BY instances_in_flight
-             WHERE partition = 0 AND instance > ?1 AND in_flight > 0
+        "SELECT *
+             FROM (SELECT instance, tenant
+                   FROM instances INDEXED BY instances_in_flight
+                   WHERE partition = 0 AND instance > ?1 AND in_flight > 0
+                   ORDER BY instance
+                   LIMIT ?2)
              UNION
-             SELECT m.instance, i.tenant
-             FROM inbox AS m CROSS JOIN instances AS i
-             WHERE m.partition = 0 AND m.instance > ?1
-                AND i.partition = 0 AND i.instance = m.instance
-                AND i.status < {FIRST_ENDED}
-                AND (i.status <> {SUSPENDED} OR m.control = 1)
+             SELECT *
+             FROM (SELECT m.instance, i.tenant
+                   FROM inbox AS m CROSS JOIN instances AS i
+                   WHERE m.partition = 0 AND m.instance > ?1
+                      AND i.partition = 0 AND i.instance = m.instance
+                      AND i.status < {FIRST_ENDED}
+                      AND (i.status <> {SUSPENDED} OR m.control = 1)
+                   GROUP BY m.instance
+                   ORDER BY m.instance
+                   LIMIT ?2)
              UNION
-             SELECT instance, tenant
-             FROM instances INDEXED BY instances_with_events
-             WHERE partition = 0 AND instance > ?1 AND event_bytes > 0
-                AND status < {FIRST_ENDED} AND status <> {SUSPENDED}
+             SELECT *
+             FROM (SELECT instance, tenant
+                   FROM instances INDEXED BY instances_with_events
+                   WHERE partition = 0 AND instance > ?1 AND event_bytes > 0
+                      AND status < {FIRST_ENDED} AND status <> {SUSPENDED}
+                   ORDER BY instance
+                   LIMIT ?2)
              ORDER BY 1
              LIMIT ?2"
     )))

@@ -144,10 +144,6 @@ impl Session {
         Ok(instances::mark_stuck(&mut self.connection, instance, reason, at).await?)
     }
 
-    pub(in crate::store) async fn count_unclean_end(&mut self, instance: InstanceNumber) -> Result<Option<u32>, Error> {
-        instances::count_unclean_end(&mut self.connection, instance).await
-    }
-
     pub(in crate::store) async fn administer(&mut self, change: &Change) -> Result<Changed, Error> {
         administration::change(&mut self.connection, change).await
     }

@@ -18,7 +18,7 @@ use crate::{
 /// The rows of a statement are identified by their number of columns; both kinds of messages have the same. Each statement
 /// reads its rows in the order of an index, so that SQLite sorts nothing, however long the inbox is.
 pub(super) const STATEMENTS: &str = "
-    SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn, i.unclean_ends,
+    SELECT i.tenant, i.id, f.name, i.module, i.parent_link, i.status, i.stuck, i.execution, i.last_turn,
            i.created_at_ms, i.custom_status, i.fuel, i.execution_bytes,
            i.event_bytes,
            EXISTS (SELECT 1
@@ -49,7 +49,7 @@ pub(super) const STATEMENTS: &str = "
     WHERE partition = 0 AND instance = ?
     ORDER BY name, seq";
 
-const RECORD: usize = 16;
+const RECORD: usize = 15;
 const MESSAGE: usize = 2;
 const EVENT: usize = 4;
 
@@ -117,16 +117,15 @@ fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, E
         stuck: instances::stuck(row.optional_bytes(6)?, instance)?,
         execution: ExecutionNumber(row.small_number(7)?),
         last_turn: TurnNumber(row.small_number(8)?),
-        unclean_ends: row.small_number(9)?,
-        created_at: Timestamp(row.number(10)?),
-        custom_status: instances::custom_status(row.optional_text(11)?, instance)?,
-        fuel: row.number(12)?,
-        history_bytes: row.number(13)?,
-        event_bytes: row.number(14)?,
+        created_at: Timestamp(row.number(9)?),
+        custom_status: instances::custom_status(row.optional_text(10)?, instance)?,
+        fuel: row.number(11)?,
+        history_bytes: row.number(12)?,
+        event_bytes: row.number(13)?,
         inbox: Vec::new(),
         more_inbox: false,
         more_events: false,
-        has_attempts: row.number(15)? == 1,
+        has_attempts: row.number(14)? == 1,
         first_turns: Vec::new(),
     })
 }

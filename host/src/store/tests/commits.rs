@@ -18,7 +18,6 @@ over_every_backend! {
     a_step_without_a_turn_changes_only_the_summary,
     a_custom_status_stays_until_it_is_changed_or_cleared,
     an_instance_becomes_stuck_without_a_turn_and_recovers_with_one,
-    unclean_ends_are_counted_until_a_turn_is_committed,
     answered_changes_survive_a_crash,
 }
 
@@ -343,22 +342,6 @@ async fn an_instance_becomes_stuck_without_a_turn_and_recovers_with_one(store: T
         "the instance has ended"
     );
     assert!(!store.mark_stuck(InstanceNumber(999_999), reason, NOW).await.unwrap());
-}
-
-async fn unclean_ends_are_counted_until_a_turn_is_committed(store: TestStore) {
-    let number = store.running("a").await;
-    assert_eq!(store.count_unclean_end(number).await.unwrap(), Some(1));
-    assert_eq!(store.count_unclean_end(number).await.unwrap(), Some(2));
-    store.commit(step(number, 1)).await.unwrap();
-    assert_eq!(
-        store.load(number).await.unwrap().unwrap().unclean_ends,
-        2,
-        "a step without a turn proves nothing"
-    );
-    store.commit(turn(number, 2, vec![], vec![])).await.unwrap();
-    assert_eq!(store.load(number).await.unwrap().unwrap().unclean_ends, 0);
-    store.commit(last_turn(number, 3)).await.unwrap();
-    assert_eq!(store.count_unclean_end(number).await.unwrap(), None);
 }
 
 async fn answered_changes_survive_a_crash(store: TestStore) {

@@ -32,7 +32,6 @@ enum Deed {
         task: u8,
     },
     MarkStuck(u8),
-    CountUncleanEnd(u8),
     Purge(u8),
     Sweep {
         limit: u8,
@@ -97,7 +96,6 @@ fn deed() -> impl Strategy<Value = Deed> {
         10 => (1..9u8, prop::collection::vec(feature(), 0..7)).prop_map(|(to, features)| D::Commit(to, features)),
         2 => (1..9u8, 1..4u8).prop_map(|(to, task)| D::NoteAttempt { to, task }),
         1 => (1..9u8).prop_map(D::MarkStuck),
-        1 => (1..9u8).prop_map(D::CountUncleanEnd),
         1 => (0..5u8).prop_map(D::Purge),
         2 => (1..20u8, any::<bool>()).prop_map(|(limit, later)| D::Sweep { limit, later }),
     ]
@@ -257,7 +255,6 @@ async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>, noted:
             )
         }
         Deed::MarkStuck(to) => shown(store.mark_stuck(number(to), reason(), NOW).await),
-        Deed::CountUncleanEnd(to) => shown(store.count_unclean_end(number(to)).await),
         Deed::Purge(id) => shown(store.purge(TENANT, id_of(*id)).await),
         Deed::Sweep { limit, later } => {
             let now = Timestamp(NOW.0 + if *later { 10_000 } else { 0 });

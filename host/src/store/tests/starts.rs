@@ -22,8 +22,8 @@ async fn a_start_creates_a_pending_instance_with_its_first_message(store: TestSt
     let record = store.load(number).await.unwrap().unwrap();
     assert_eq!((record.id.as_str(), record.function.as_str()), ("a", "Order"));
     assert_eq!(
-        (record.status, record.last_turn, record.unclean_ends),
-        (InstanceStatus::Pending, TurnNumber::NONE, 0)
+        (record.status, record.last_turn),
+        (InstanceStatus::Pending, TurnNumber::NONE)
     );
     let items: Vec<_> = record.inbox.into_iter().map(|row| row.item).collect();
     assert_eq!(items, [InboxItem::Start(Box::new(started("Order", None)))]);

@@ -194,7 +194,7 @@ impl Operation {
                 ..D::of(Whose::Instance(*instance))
             },
             Self::NoteUsage(used) => D::of(Whose::Tenant(used.tenant)),
-            Self::MarkStuck { instance, .. } | Self::CountUncleanEnd(instance) => D {
+            Self::MarkStuck { instance, .. } => D {
                 instances: Instances::Number(*instance),
                 ..D::of_statements(Whose::Instance(*instance))
             },

@@ -53,7 +53,6 @@ pub(in crate::store) enum Operation {
         reason: StuckReason,
         at: Timestamp,
     },
-    CountUncleanEnd(InstanceNumber),
     Purge {
         tenant: TenantId,
         id: InstanceId,
@@ -91,7 +90,6 @@ pub(in crate::store) enum Outcome {
     NoteAttempt(bool),
     NoteUsage,
     MarkStuck(bool),
-    CountUncleanEnd(Option<u32>),
     Purge(PurgeOutcome),
     PurgeMany(u64),
     Administer(Changed),

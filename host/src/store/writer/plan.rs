@@ -307,7 +307,6 @@ impl<'a> Plan<'a> {
             fuel: 0,
             stuck: None,
             custom_status: None,
-            took_a_turn: false,
             sizes: Sizes::EMPTY,
         };
         let created = self.created(new, pending);
@@ -378,7 +377,6 @@ impl<'a> Plan<'a> {
                 .custom_status
                 .as_ref()
                 .map(|status| status.as_ref().map(|payload| payload.as_str())),
-            took_a_turn: commit.turn.is_some(),
             sizes: Sizes::EMPTY,
         };
         match &commit.creation {

@@ -76,7 +76,6 @@ impl<'a> Rows<'a> {
         *earlier = ChangedInstance {
             fuel: earlier.fuel.saturating_add(change.fuel),
             custom_status: change.custom_status.or(earlier.custom_status),
-            took_a_turn: earlier.took_a_turn || change.took_a_turn,
             ..change
         };
     }

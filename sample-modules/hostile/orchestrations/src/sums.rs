@@ -68,7 +68,7 @@ pub(crate) async fn untaken_results(ctx: Orchestration, load: Many) -> Result<()
 #[orchestrator(name = "HostileOutstandingCalls")]
 pub(crate) async fn outstanding_calls(ctx: Orchestration, load: Many) -> Result<()> {
     for _ in 0..load.count {
-        let _ = ctx.call_named::<()>("HostileSleep", &()).start();
+        drop(ctx.call_named::<()>("HostileSleep", &()).start());
     }
     ctx.sleep(millis(1)).await;
     ctx.continue_as_new(&load)
@@ -105,7 +105,7 @@ pub(crate) async fn calls_failing(ctx: Orchestration, load: Many) -> Result<()> 
 pub(crate) async fn large_turns(ctx: Orchestration, load: Many) -> Result<()> {
     let text = load.text();
     for _ in 0..load.count {
-        let _ = ctx.call_named::<Value>("HostileIgnores", &text).start();
+        drop(ctx.call_named::<Value>("HostileIgnores", &text).start());
     }
     ctx.continue_as_new(&load)
 }
