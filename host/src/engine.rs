@@ -28,6 +28,7 @@ mod events;
 mod held_tenants;
 mod hot_instances;
 mod left_out;
+mod long_turns;
 mod lru_cache;
 mod mailbox;
 mod old_versions;
@@ -69,6 +70,7 @@ use self::{
     guests::{Guests, Modules},
     held_tenants::HeldTenants,
     left_out::LeftOut,
+    long_turns::LongTurns,
     owners::Owners,
     quiet_periods::QuietPeriods,
     shared::Shared,
@@ -251,6 +253,7 @@ impl Engine {
         let mailboxes = mailbox::Budget::new(options.mailbox_bytes, all_mailboxes);
         let shared = Arc::new(Shared {
             activities: Activities::new(environment.clone(), slots, gate.clone()),
+            long_turns: LongTurns::new(gate.clone(), environment.shutdown.clone()),
             gate,
             timers: Timers::new(),
             held_tenants: HeldTenants::new(environment.tenancy.clone()),

@@ -22,7 +22,9 @@ pub mod turn;
 
 pub use events::Waits;
 pub use execution::{Applied, Completion, Execution, Interrupt, PollTimer, Waited};
-pub use guest::{Budget, Directory, Guest, HostUnavailable, Progress, Ran, ResolvedActivity, ResolvedOrchestration};
+pub use guest::{
+    Budget, Directory, Guest, HostUnavailable, Pause, Progress, Ran, ResolvedActivity, ResolvedOrchestration,
+};
 pub use ledger::{Ledger, Outstanding};
 pub use limits::TurnLimits;
 pub use pending::{PendingEvent, PendingEvents, Place};

@@ -19,6 +19,7 @@ use self::reading::HistoryReader;
 use super::creation::{Answer, Offer, TakenOffer};
 use super::flight_recorder::Flight;
 use super::guests::AnyGuest;
+use super::long_turns::PermitPlace;
 use super::mail::{EventOutcome, Mail};
 use super::mailbox::Mailbox;
 use super::owner::{ActivityResult, Next, Orchestration, Owner};
@@ -64,6 +65,7 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         has_taken_turn: false,
         loading: None,
         memory: GuestMemory::default(),
+        permit: PermitPlace::default(),
         turn: None,
         last_turn_bytes: 0,
         starting_calls: None,
@@ -194,6 +196,8 @@ struct Session<'a> {
     /// Held from before the instance is read until its history is folded.
     loading: Option<Slot>,
     memory: GuestMemory,
+    /// The permit of the running turn.
+    permit: PermitPlace,
     /// What the running turn, or the commit that waits for the writer, takes from the budget.
     turn: Option<Held>,
     /// What the last turn took, in bytes.
@@ -254,7 +258,9 @@ impl Session<'_> {
                     directory: &*directory,
                     turn_room: self.turn_room(),
                 };
+                self.permit.put(permit);
                 let next = owner.next(&context);
+                let permit = self.permit.take();
                 if let (Some(permit), Ok(next)) = (&permit, &next) {
                     permit.used(next.fuel());
                 }

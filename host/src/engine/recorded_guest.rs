@@ -2,7 +2,7 @@
 
 use super::flight_recorder::{Flight, FlightRecorder};
 use crate::metrics::Held;
-use crate::replay::{Budget, Execution, Guest, HostUnavailable, Ran};
+use crate::replay::{Budget, Execution, Guest, HostUnavailable, Pause, Ran};
 
 /// Wraps a guest.
 pub(super) struct RecordedGuest<G> {
@@ -18,5 +18,9 @@ impl<G: Guest> Guest for RecordedGuest<G> {
         // Replayed turns are recorded by the owner loop, once for many rows.
         let _recording = (budget == Budget::Turn).then(|| self.recorder.record(self.flight));
         self.guest.resume(execution, budget)
+    }
+
+    fn pause_with(&mut self, pause: Pause) {
+        self.guest.pause_with(pause);
     }
 }

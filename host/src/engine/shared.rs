@@ -8,6 +8,7 @@ use super::environment::Environment;
 use super::held_tenants::HeldTenants;
 use super::hot_instances::HotInstances;
 use super::left_out::LeftOut;
+use super::long_turns::LongTurns;
 use super::options::EngineOptions;
 use super::shares::{Gate, Slots};
 use super::timers::Timers;
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     pub options: EngineOptions,
     pub activities: Activities,
     pub gate: Gate,
+    pub long_turns: LongTurns,
     pub timers: Timers,
     pub held_tenants: HeldTenants,
     pub waiters: Waiters,

@@ -1,5 +1,7 @@
 //! The interfaces that the replay core needs: a guest that can be resumed, and a directory of functions.
 
+use std::sync::Arc;
+
 use crate::model::{ActivityOptions, Failure, FunctionName, ModuleNumber, Outcome, Payload};
 
 use super::Execution;
@@ -17,6 +19,9 @@ pub enum Budget {
     },
 }
 
+/// What a guest calls from time to time while it runs for long. It may block the thread, to let others run.
+pub type Pause = Arc<dyn Fn() + Send + Sync>;
+
 /// The running code of one execution.
 pub trait Guest {
     /// Runs the guest until it waits with nothing ready, returns or fails. The first call starts it; later calls
@@ -25,11 +30,20 @@ pub trait Guest {
     /// # Errors
     /// When the host cannot run the guest now. This is not the guest's fault: the caller discards it and replays later.
     fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable>;
+
+    /// Sets what it calls while it runs for long. By default, a guest does not.
+    fn pause_with(&mut self, pause: Pause) {
+        drop(pause);
+    }
 }
 
 impl<G: Guest + ?Sized> Guest for Box<G> {
     fn resume(&mut self, execution: &mut Execution, budget: Budget) -> Result<Ran, HostUnavailable> {
         (**self).resume(execution, budget)
+    }
+
+    fn pause_with(&mut self, pause: Pause) {
+        (**self).pause_with(pause);
     }
 }
 

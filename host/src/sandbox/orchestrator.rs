@@ -7,10 +7,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use wasmtime::Store;
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::model::{FunctionName, ObservableLimits, Payload};
-use crate::replay::{Budget, Execution, Guest, HostUnavailable, Progress, Ran};
+use crate::replay::{Budget, Execution, Guest, HostUnavailable, Pause, Progress, Ran};
 
 use super::{
     bindings::{orchestrator::OrchestratorPre, wit},
@@ -30,12 +30,16 @@ const REPLAY_EXTRA: u64 = 10_000_000;
 /// Bytes that one host call may copy out of the guest in addition to a payload: names, options, a list of pollables.
 const HOSTCALL_BYTES_BEYOND_PAYLOAD: usize = 1 << 20;
 
+/// A guest pauses after this many epochs, to let others run.
+pub(super) const EPOCHS_UNTIL_PAUSE: u64 = 2;
+
 /// A component that runs one execution of an orchestration. It is instantiated when it is first resumed; dropping it frees
 /// its slot in the pool.
 pub struct OrchestratorGuest {
     code: OrchestratorPre<OrchestratorState>,
     limits: ObservableLimits,
     turn: Allowance,
+    pause: Option<Pause>,
     life: Life,
 }
 
@@ -70,6 +74,7 @@ impl OrchestratorGuest {
             code,
             limits,
             turn,
+            pause: None,
             life: Life::New(limiter),
         }
     }
@@ -141,12 +146,15 @@ impl Guest for OrchestratorGuest {
             std::mem::swap(execution, &mut content.execution);
         }
         let mut context = Context::from_waker(Waker::noop());
-        // A pending future alone does not mean that the guest waits: only our imports set `quiescent`.
+        // A pending future alone does not mean that the guest waits: only our imports set `quiescent`. Otherwise it pauses.
         let ended = loop {
             match call.as_mut().poll(&mut context) {
                 Poll::Ready(ended) => break Some(ended),
                 Poll::Pending if cell.lock().quiescent.is_some() => break None,
-                Poll::Pending => std::thread::yield_now(),
+                Poll::Pending => match &self.pause {
+                    Some(pause) => pause(),
+                    None => std::thread::yield_now(),
+                },
             }
         };
         let mut content = cell.lock();
@@ -163,6 +171,10 @@ impl Guest for OrchestratorGuest {
                 })
             }
         }
+    }
+
+    fn pause_with(&mut self, pause: Pause) {
+        self.pause = Some(pause);
     }
 }
 
@@ -225,7 +237,13 @@ impl Call {
         store: &mut Store<OrchestratorState>,
     ) -> wasmtime::Result<Result<String, wit::Failure>> {
         store.set_fuel(allowance.fuel)?;
-        store.set_epoch_deadline(allowance.epochs);
+        store.data_mut().epochs_left = allowance.epochs;
+        store.set_epoch_deadline(EPOCHS_UNTIL_PAUSE);
+        store.epoch_deadline_callback(|mut store| {
+            let left = &mut store.data_mut().epochs_left;
+            *left = left.checked_sub(EPOCHS_UNTIL_PAUSE).ok_or(Trap::Interrupt)?;
+            Ok(UpdateDeadline::Yield(EPOCHS_UNTIL_PAUSE))
+        });
         let instance = code.instantiate_async(&mut *store).await?;
         store.data_mut().phase = Phase::Running;
         let exports = instance.windlass_durable_orchestrator();

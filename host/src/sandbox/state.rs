@@ -27,6 +27,8 @@ pub(super) struct OrchestratorState {
     pub(super) table: ResourceTable,
     /// The limit on the guest's memory.
     pub(super) limiter: MemoryLimiter,
+    /// How long the turn may still take, in epochs of the engine in which it runs.
+    pub(super) epochs_left: u64,
     /// The fuel of the host's work for the guest.
     pub(super) host_fuel: HostFuel,
     stdout: LineBuffer,
@@ -123,6 +125,7 @@ impl OrchestratorState {
             phase: Phase::Starting,
             table,
             limiter,
+            epochs_left: 0,
             host_fuel: HostFuel::default(),
             stdout: LineBuffer::default(),
             stderr: LineBuffer::default(),

@@ -66,23 +66,40 @@ const QUEUE_BYTES: usize = 256 << 20;
 /// offer.
 const MAX_FUNCTION_NUMBERS: usize = 50_000;
 
+/// Operations of at most this size do not wait behind larger ones for room in the queue, in bytes.
+const SMALL_BYTES: usize = 16 << 10;
+
+/// The capacity of the queue for small operations, in bytes, in addition to [`QUEUE_BYTES`].
+const QUEUE_SMALL_BYTES: usize = 64 << 20;
+
 /// The byte budget of the queue to the writer, in units of [`QueueBudget::UNIT`] bytes. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct QueueBudget(Arc<Semaphore>);
+pub(super) struct QueueBudget {
+    small: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
 
 impl QueueBudget {
     const UNIT: usize = 1 << 10;
 
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(QUEUE_BYTES / Self::UNIT)))
+        let room = |bytes| Arc::new(Semaphore::new(bytes / Self::UNIT));
+        Self {
+            small: room(QUEUE_SMALL_BYTES),
+            large: room(QUEUE_BYTES),
+        }
     }
 
     /// Waits until the queue has room for this many bytes. A larger operation than the whole budget waits until the
-    /// queue is empty.
+    /// queue has no other large ones.
     pub(super) async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let room = match bytes <= SMALL_BYTES {
+            true => &self.small,
+            false => &self.large,
+        };
         let units = bytes.div_ceil(Self::UNIT).clamp(1, QUEUE_BYTES / Self::UNIT);
         let units = u32::try_from(units).expect("clamped");
-        let room = Arc::clone(&self.0).acquire_many_owned(units).await;
+        let room = Arc::clone(room).acquire_many_owned(units).await;
         room.map_err(|_| Error::Closed)
     }
 }

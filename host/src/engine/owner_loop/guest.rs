@@ -29,8 +29,9 @@ impl Session<'_> {
         let guest = self.shared.guests.orchestrator(module, &started, memory);
         // Creating a guest uses no fuel.
         match self.shared.gate.run(owner.tenant(), || 0, guest).await {
-            Ok(guest) => {
+            Ok(mut guest) => {
                 self.module_tries = 0;
+                guest.pause_with(self.shared.long_turns.pause(owner.tenant(), self.permit.clone()));
                 let flight = Flight::turn(self.instance, started.execution);
                 let guest = RecordedGuest {
                     guest,

@@ -217,8 +217,10 @@ impl Session<'_> {
             let permit = shared.gate.enter(owner.tenant()).await;
             let _recording = shared.recorder.record(Flight::turn(self.instance, execution));
             permit.used(piece.iter().map(|row| row.fuel).fold(0, u64::saturating_add));
-            let fed = self.feed_in_time(owner, piece)?;
-            left = &left[fed..];
+            self.permit.put(Some(permit));
+            let fed = self.feed_in_time(owner, piece);
+            drop(self.permit.take());
+            left = &left[fed?..];
         }
         Ok(())
     }

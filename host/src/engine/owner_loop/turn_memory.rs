@@ -47,7 +47,7 @@ impl Session<'_> {
                 }
                 () = self.shared.shutdown.cancelled() => return None,
             };
-            let permit = self.shared.gate.enter(tenant).await;
+            let permit = self.shared.long_turns.enter(tenant).await;
             // Turns that ran during the wait may have been large.
             if pool.would_grant_again(&held) {
                 self.turn = Some(held);

@@ -13,7 +13,7 @@ use wasmtime::{
 
 use crate::model::TaskId;
 use crate::replay::{Execution, PollTimer, Polled};
-use crate::sandbox::{host_fuel, state::OrchestratorState};
+use crate::sandbox::{host_fuel, orchestrator::EPOCHS_UNTIL_PAUSE, state::OrchestratorState};
 
 /// The host's side of a pollable.
 #[expect(unreachable_pub, reason = "the generated bindings re-export it")]
@@ -101,7 +101,8 @@ pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, Orchestrator
     .await;
     let allowance = cell.lock().allowance;
     store.set_fuel(allowance.fuel)?;
-    store.set_epoch_deadline(allowance.epochs);
+    store.data_mut().epochs_left = allowance.epochs;
+    store.set_epoch_deadline(EPOCHS_UNTIL_PAUSE);
     store.data_mut().host_fuel.begin(allowance.host_fuel());
     Ok(())
 }
