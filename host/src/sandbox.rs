@@ -76,7 +76,7 @@ const MAX_LOADS_THAT_COMPILE: usize = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder for compiled modules cannot be used.
-    #[error("the folder for compiled modules cannot be used: {0}")]
+    #[error("the folder for compiled modules cannot be used")]
     Cache(#[source] std::io::Error),
     /// The engines could not be set up: too little address space, an unsupported processor.
     #[error("the WebAssembly engine could not be set up: {0}")]
@@ -318,7 +318,7 @@ impl Sandbox {
         let memory_bytes = limits.memory_bytes.min(options.orchestrator_memory_bytes);
         let turn = Allowance {
             fuel: options.turn_fuel,
-            epochs: engine::epochs(options.turn_timeout),
+            time: options.turn_timeout,
             charges_host: true,
         };
         let limiter = MemoryLimiter::new(memory_bytes).taking_from(memory);

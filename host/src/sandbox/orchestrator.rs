@@ -5,9 +5,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
-use wasmtime::{Store, Trap, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 
 use crate::model::{FunctionName, ObservableLimits, Payload};
 use crate::replay::{Budget, Execution, Guest, HostUnavailable, Pause, Progress, Ran};
@@ -135,14 +136,13 @@ impl Guest for OrchestratorGuest {
             Budget::Replay { recorded } => Allowance {
                 fuel: recorded.saturating_mul(REPLAY_FACTOR).saturating_add(REPLAY_EXTRA),
                 // Practically unlimited, because another machine may be slower and the host may be busy.
-                epochs: u64::MAX / 2,
+                time: Duration::MAX,
                 charges_host: false,
             },
         };
         {
             let mut content = cell.lock();
-            content.allowance = allowance;
-            content.quiescent = None;
+            content.begin(allowance);
             std::mem::swap(execution, &mut content.execution);
         }
         let mut context = Context::from_waker(Waker::noop());
@@ -151,10 +151,13 @@ impl Guest for OrchestratorGuest {
             match call.as_mut().poll(&mut context) {
                 Poll::Ready(ended) => break Some(ended),
                 Poll::Pending if cell.lock().quiescent.is_some() => break None,
-                Poll::Pending => match &self.pause {
-                    Some(pause) => pause(),
-                    None => std::thread::yield_now(),
-                },
+                Poll::Pending => {
+                    match &self.pause {
+                        Some(pause) => pause(),
+                        None => std::thread::yield_now(),
+                    }
+                    cell.lock().go_on();
+                }
             }
         };
         let mut content = cell.lock();
@@ -208,6 +211,11 @@ impl Run {
         store.set_hostcall_fuel(hostcall_bytes);
         let allowance = cell.lock().allowance;
         store.data_mut().host_fuel.begin(allowance.host_fuel());
+        let of_turn = cell.clone();
+        store.epoch_deadline_callback(move |_| {
+            of_turn.lock().count_time()?;
+            Ok(UpdateDeadline::Yield(EPOCHS_UNTIL_PAUSE))
+        });
         let result = call.run(&code, allowance, &mut store).await;
         store.data_mut().finish_output();
         let allowed = cell.lock().allowance.fuel;
@@ -237,13 +245,7 @@ impl Call {
         store: &mut Store<OrchestratorState>,
     ) -> wasmtime::Result<Result<String, wit::Failure>> {
         store.set_fuel(allowance.fuel)?;
-        store.data_mut().epochs_left = allowance.epochs;
         store.set_epoch_deadline(EPOCHS_UNTIL_PAUSE);
-        store.epoch_deadline_callback(|mut store| {
-            let left = &mut store.data_mut().epochs_left;
-            *left = left.checked_sub(EPOCHS_UNTIL_PAUSE).ok_or(Trap::Interrupt)?;
-            Ok(UpdateDeadline::Yield(EPOCHS_UNTIL_PAUSE))
-        });
         let instance = code.instantiate_async(&mut *store).await?;
         store.data_mut().phase = Phase::Running;
         let exports = instance.windlass_durable_orchestrator();

@@ -1,8 +1,9 @@
 //! The state in an orchestrator's store, and the cell through which it receives its execution in each turn.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use wasmtime::component::ResourceTable;
+use wasmtime::{Trap, component::ResourceTable};
 
 use crate::model::{LogLevel, Timestamp};
 use crate::replay::{Execution, Interrupt, randomness::Randomness};
@@ -27,8 +28,6 @@ pub(super) struct OrchestratorState {
     pub(super) table: ResourceTable,
     /// The limit on the guest's memory.
     pub(super) limiter: MemoryLimiter,
-    /// How long the turn may still take, in epochs of the engine in which it runs.
-    pub(super) epochs_left: u64,
     /// The fuel of the host's work for the guest.
     pub(super) host_fuel: HostFuel,
     stdout: LineBuffer,
@@ -65,6 +64,36 @@ pub(super) struct CellContent {
     pub(super) allowance: Allowance,
     /// The fuel used in this turn. An import sets it when the guest waits and nothing is ready.
     pub(super) quiescent: Option<u64>,
+    /// How long the turn may still run from `runs_since` on.
+    time_left: Duration,
+    /// When the turn began to run, last.
+    runs_since: Instant,
+}
+
+impl CellContent {
+    /// Begins a turn with these resources.
+    pub(super) fn begin(&mut self, allowance: Allowance) {
+        self.allowance = allowance;
+        self.quiescent = None;
+        self.time_left = allowance.time;
+        self.runs_since = Instant::now();
+    }
+
+    /// Counts the time until now, with that of the host's work.
+    ///
+    /// # Errors
+    /// If the turn has run for too long. The guest must be stopped.
+    pub(super) fn count_time(&mut self) -> Result<(), Trap> {
+        let left = self.time_left.checked_sub(self.runs_since.elapsed());
+        self.time_left = left.ok_or(Trap::Interrupt)?;
+        self.runs_since = Instant::now();
+        Ok(())
+    }
+
+    /// Goes on after a pause, which does not count.
+    pub(super) fn go_on(&mut self) {
+        self.runs_since = Instant::now();
+    }
 }
 
 /// The resources that a guest may use until it waits.
@@ -72,8 +101,8 @@ pub(super) struct CellContent {
 pub(super) struct Allowance {
     /// Fuel, in Wasmtime units.
     pub(super) fuel: u64,
-    /// Time, in epochs of the engine.
-    pub(super) epochs: u64,
+    /// Time.
+    pub(super) time: Duration,
     /// Whether the work of the host uses fuel as well.
     pub(super) charges_host: bool,
 }
@@ -89,13 +118,15 @@ impl ExecutionCell {
     pub(super) fn new(execution: Execution) -> Arc<Self> {
         let allowance = Allowance {
             fuel: 0,
-            epochs: 0,
+            time: Duration::ZERO,
             charges_host: false,
         };
         Arc::new(Self(Mutex::new(CellContent {
             execution,
             allowance,
             quiescent: None,
+            time_left: Duration::ZERO,
+            runs_since: Instant::now(),
         })))
     }
 
@@ -125,7 +156,6 @@ impl OrchestratorState {
             phase: Phase::Starting,
             table,
             limiter,
-            epochs_left: 0,
             host_fuel: HostFuel::default(),
             stdout: LineBuffer::default(),
             stderr: LineBuffer::default(),

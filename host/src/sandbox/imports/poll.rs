@@ -101,7 +101,6 @@ pub(super) async fn until_next_turn(store: &mut StoreContextMut<'_, Orchestrator
     .await;
     let allowance = cell.lock().allowance;
     store.set_fuel(allowance.fuel)?;
-    store.data_mut().epochs_left = allowance.epochs;
     store.set_epoch_deadline(EPOCHS_UNTIL_PAUSE);
     store.data_mut().host_fuel.begin(allowance.host_fuel());
     Ok(())

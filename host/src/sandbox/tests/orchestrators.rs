@@ -1,14 +1,20 @@
 //! Tests of orchestrators that the replay core drives, as in the engine.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::model::{
     ActivityOptions, Arrival, Decision, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber,
     ObservableLimits, Outcome, Payload, Started, TaskId, Timestamp, Turn, failure::types,
 };
 use crate::replay::{
-    Directory, Execution, HostUnavailable, NewTurn, Player, ReplayError, ResolvedActivity, ResolvedOrchestration,
-    TurnLimits,
+    Directory, Execution, Guest as _, HostUnavailable, NewTurn, Pause, Player, ReplayError, ResolvedActivity,
+    ResolvedOrchestration, TurnLimits,
 };
 use crate::sandbox::{Module, OrchestratorGuest, Sandbox};
 
@@ -66,6 +72,10 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(sandbox: &Sandbox, module: &Module, function: &str, input: &str) -> Self {
+        Self::with_pause(sandbox, module, function, input, None)
+    }
+
+    fn with_pause(sandbox: &Sandbox, module: &Module, function: &str, input: &str, pause: Option<Pause>) -> Self {
         let started = started(function, input);
         let execution = Execution::new(
             "test".parse().unwrap(),
@@ -73,7 +83,10 @@ impl Run {
             Arc::new(Everything),
             TurnLimits::default(),
         );
-        let guest = sandbox.start_orchestrator(module, limits(), memory()).unwrap();
+        let mut guest = sandbox.start_orchestrator(module, limits(), memory()).unwrap();
+        if let Some(pause) = pause {
+            guest.pause_with(pause);
+        }
         Self {
             player: Player::new(guest, execution),
             started,
@@ -397,6 +410,30 @@ async fn a_turn_that_takes_too_long_is_stopped_even_with_fuel_left() {
     let mut run = run(&sandbox, &guest).await;
     run.turn(vec![]).unwrap();
     assert_eq!(run.failure().error_type, types::FUEL);
+}
+
+#[tokio::test]
+async fn the_pauses_of_a_turn_do_not_count_as_its_time() {
+    let guest = Guest::orchestrator().run_first(
+        "(local $n i32) (loop $l (local.set $n (i32.add (local.get $n) (i32.const 1))) (br_if $l (i32.ne (local.get $n) (i32.const 100000000))))",
+    );
+    let sandbox = sandbox_with(|options| {
+        options.turn_fuel = u64::MAX / 4;
+        options.turn_timeout = Duration::from_secs(3);
+    });
+    let module = sandbox.module(guest.build()).await;
+    let pauses = Arc::new(AtomicU32::new(0));
+    let counted = pauses.clone();
+    let pause: Pause = Arc::new(move || {
+        // The first pause alone is longer than a turn may take.
+        if counted.fetch_add(1, Ordering::Relaxed) == 0 {
+            std::thread::sleep(Duration::from_millis(3_100));
+        }
+    });
+    let mut run = Run::with_pause(&sandbox.sandbox, &module, "Echo", "1", Some(pause));
+    run.turn(vec![]).unwrap();
+    assert!(pauses.load(Ordering::Relaxed) > 0, "it runs for longer than an epoch");
+    assert_eq!(run.ended(), Some(Ok(Payload::parse("1", 10).unwrap())));
 }
 
 #[tokio::test]
