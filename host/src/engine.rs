@@ -252,14 +252,14 @@ impl Engine {
         let all_mailboxes = environment.memory.part(Part::Mailboxes).clone();
         let mailboxes = mailbox::Budget::new(options.mailbox_bytes, all_mailboxes);
         let shared = Arc::new(Shared {
-            activities: Activities::new(environment.clone(), slots, gate.clone()),
+            activities: Activities::new(environment.clone(), slots, gate.clone(), LeftOut::new(options.left_out)),
             long_turns: LongTurns::new(gate.clone(), environment.shutdown.clone()),
             gate,
             timers: Timers::new(),
             held_tenants: HeldTenants::new(environment.tenancy.clone()),
             waiters: Waiters::default(),
             hot_instances: hot_instances::HotInstances::default(),
-            left_out: LeftOut::default(),
+            left_out: LeftOut::new(options.left_out),
             loading,
             environment,
             options,

@@ -62,7 +62,7 @@ const MOST_AWAITED: u64 = 16 << 20;
 
 impl Activities {
     /// Starts without calls.
-    pub(super) fn new(environment: Arc<Environment>, slots: Slots, gate: Gate) -> Self {
+    pub(super) fn new(environment: Arc<Environment>, slots: Slots, gate: Gate, left_out: LeftOut) -> Self {
         Self(Arc::new(Inner {
             runner: Runner {
                 environment,
@@ -72,7 +72,7 @@ impl Activities {
             calls: Mutex::new(Some(Table::default())),
             count: AtomicUsize::new(0),
             bytes: AtomicU64::new(0),
-            left_out: LeftOut::default(),
+            left_out,
         }))
     }
 
@@ -185,8 +185,14 @@ impl Activities {
         let work = async {
             loop {
                 drop(self.pool().take(tenant, awaited).await);
-                let Some(instance) = self.0.left_out.next(tenant) else {
-                    return;
+                let instance = match self.0.left_out.next(&self.0.runner.environment, tenant).await {
+                    Ok(Some(instance)) => instance,
+                    Ok(None) | Err(StoreError::Closed | StoreError::NotOwner) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, "instances whose calls wait could not be read; trying again");
+                        tokio::time::sleep(TROUBLE_PAUSE).await;
+                        continue;
+                    }
                 };
                 let (guard, done) = oneshot::channel();
                 owners.deliver(tenant, instance, Mail::StartCalls(guard));

@@ -12,9 +12,13 @@ use super::owners::{OWNER_BYTES, Owners};
 use super::shared::Shared;
 use crate::memory::{Held, Part};
 use crate::model::{InstanceNumber, TenantId};
+use crate::store::Error;
 
 /// How long an evicted instance may take to give its memory back before another one is evicted.
 const EVICTION: Duration = Duration::from_millis(10);
+
+/// The pause before the store is read again after it failed.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Notes that there is no memory for the owner of an instance. It is woken when there is.
 pub(super) fn leave_out(shared: &Arc<Shared>, owners: &Owners, tenant: TenantId, instance: InstanceNumber) {
@@ -28,10 +32,15 @@ async fn wake_those_left_out(shared: Arc<Shared>, owners: Owners, tenant: Tenant
     let work = async {
         loop {
             let memory = memory_of_instance(&shared, &owners, tenant, OWNER_BYTES).await;
-            let Some(instance) = shared.left_out.next(tenant) else {
-                return;
-            };
-            owners.wake_with(tenant, instance, memory);
+            match shared.left_out.next(&shared.environment, tenant).await {
+                Ok(Some(instance)) => owners.wake_with(tenant, instance, memory),
+                Ok(None) | Err(Error::Closed | Error::NotOwner) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "instances that wait for memory could not be read; trying again");
+                    drop(memory);
+                    tokio::time::sleep(TROUBLE_PAUSE).await;
+                }
+            }
         }
     };
     shared.shutdown.run_until_cancelled(work).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::left_out;
 use super::mailbox::MAILBOX_BYTES;
 use super::owner::KNOWN_EVENT_BYTES;
 use crate::model::ObservableLimits;
@@ -28,6 +29,8 @@ pub struct EngineOptions {
     pub known_event_bytes: usize,
     /// The size limit of the mailbox of one active instance, in bytes; messages beyond it stay in the store.
     pub mailbox_bytes: usize,
+    /// How many instances of a tenant that wait for memory are known in memory; others are read from the store.
+    pub left_out: usize,
     /// Limits on new turns.
     pub turn_limits: TurnLimits,
     /// Limits that new executions can observe.
@@ -49,6 +52,7 @@ impl Default for EngineOptions {
             max_unclean_ends: 3,
             known_event_bytes: KNOWN_EVENT_BYTES,
             mailbox_bytes: MAILBOX_BYTES,
+            left_out: left_out::MAX_OF_TENANT,
             turn_limits: TurnLimits::default(),
             observable: ObservableLimits {
                 memory_bytes: 64 << 20,

@@ -211,6 +211,7 @@ impl World {
                 Some(_) => 4 << 20,
                 None => *rng.pick(&[0, 600, 4 << 20]),
             },
+            left_out: *rng.pick(&[1, 20_000]),
             turn_limits: TurnLimits {
                 turns: *rng.pick(&[8, 1_000_000, 1_000_000, 1_000_000]),
                 ..TurnLimits::default()
