@@ -37,7 +37,7 @@ impl DeclaredEvents {
     /// Checks an event for an instance of this function. An undeclared event is valid.
     ///
     /// # Errors
-    /// If there is no place for the check in time, or the host shuts down.
+    /// If no place for the check becomes free in time, or the host shuts down.
     pub(super) async fn check(
         &self,
         function: &FunctionName,

@@ -86,7 +86,7 @@ pub(super) struct Checked {
 /// Why no check was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotChecked {
-    /// There was no place for it.
+    /// No place for it became free in time.
     NoPlace(NoPlace),
     /// The host shuts down.
     Closed,
@@ -95,8 +95,8 @@ pub(super) enum NotChecked {
 #[derive(Debug, Default)]
 struct Kept {
     by_key: BTreeMap<SchemaKey, Entry>,
-    /// From the one that was used longest ago.
-    by_use: BTreeMap<u64, (TenantId, SchemaKey)>,
+    /// The keys of each tenant, from the one that was used longest ago.
+    by_use: BTreeMap<(TenantId, u64), SchemaKey>,
     uses: u64,
 }
 
@@ -105,7 +105,7 @@ struct Entry {
     /// `None` if this host cannot compile the schema.
     schema: Option<Arc<SchemaValidator>>,
     used: u64,
-    _memory: Held,
+    memory: Held,
 }
 
 /// The fuel of a visit of a schema to a part of a value: about what a guest uses in the same time.
@@ -157,7 +157,7 @@ impl Schemas {
     /// Validates a payload, on another thread if it takes long or if the schema must be compiled first.
     ///
     /// # Errors
-    /// If there is no place for the check in time, or the host shuts down.
+    /// If no place for the check becomes free in time, or the host shuts down.
     ///
     /// # Cancel safety
     /// A check that has begun continues, and keeps its place until it ends.
@@ -255,9 +255,11 @@ impl Kept {
     fn use_again(&mut self, key: &SchemaKey) -> Option<Option<Arc<SchemaValidator>>> {
         let entry = self.by_key.get_mut(key)?;
         self.uses += 1;
-        let user = self.by_use.remove(&entry.used).expect("each entry is in both maps");
+        let tenant = entry.memory.tenant();
+        let key = self.by_use.remove(&(tenant, entry.used));
         entry.used = self.uses;
-        self.by_use.insert(self.uses, user);
+        self.by_use
+            .insert((tenant, self.uses), key.expect("each entry is in both maps"));
         Some(entry.schema.clone())
     }
 
@@ -266,29 +268,30 @@ impl Kept {
         let entry = Entry {
             schema,
             used: self.uses,
-            _memory: memory,
+            memory,
         };
         // Another thread may have compiled it meanwhile.
         if let Some(before) = self.by_key.insert(key.clone(), entry) {
-            self.by_use.remove(&before.used);
+            self.by_use.remove(&(before.memory.tenant(), before.used));
         }
-        self.by_use.insert(self.uses, (tenant, key));
+        self.by_use.insert((tenant, self.uses), key);
     }
 
     /// Drops the schemas of other versions of a tenant. Returns what they held, to be dropped without the lock.
     fn drop_except(&mut self, tenant: TenantId, versions: &BTreeSet<ModuleNumber>) -> Vec<Entry> {
-        let others = self.by_use.extract_if(.., |_, (user, key)| {
-            *user == tenant && !versions.contains(&key.module())
-        });
-        let others: Vec<_> = others.map(|(_, (_, key))| key).collect();
+        let of_tenant = (tenant, 0)..=(tenant, u64::MAX);
+        let others = self
+            .by_use
+            .extract_if(of_tenant, |_, key| !versions.contains(&key.module()));
+        let others: Vec<_> = others.map(|(_, key)| key).collect();
         others.iter().filter_map(|key| self.by_key.remove(key)).collect()
     }
 
     /// Drops the schema of a tenant that was used longest ago. Returns what it held, to be dropped without the lock.
     fn drop_oldest_of(&mut self, tenant: TenantId) -> Option<Entry> {
-        let oldest = self.by_use.iter().find(|(_, (user, _))| *user == tenant);
-        let used = *oldest?.0;
-        let (_, key) = self.by_use.remove(&used)?;
+        let (oldest, _) = self.by_use.range((tenant, 0)..=(tenant, u64::MAX)).next()?;
+        let oldest = *oldest;
+        let key = self.by_use.remove(&oldest)?;
         self.by_key.remove(&key)
     }
 }
