@@ -23,7 +23,7 @@ struct Code {
 /// Checks the event of a client for an instance that runs this function.
 ///
 /// # Errors
-/// If the event does not fit, there is no place for the check, or the store fails.
+/// If the event does not match its declaration, no place for the check becomes free in time, or the store fails.
 pub(super) async fn check(
     guests: &dyn Guests,
     module: ModuleNumber,
@@ -83,9 +83,7 @@ pub(super) async fn drop_unfit(
         // It waits for its place as long as necessary.
         let Checked { violation, fuel } = checked.map_err(|_| store::Error::Closed)?;
         limits = limits.after(fuel);
-        if let Some(turn) = &mut commit.turn {
-            turn.fuel = turn.fuel.saturating_add(fuel);
-        }
+        commit.add_fuel(fuel);
         match violation {
             None => kept.push(message),
             Some(violation) => {

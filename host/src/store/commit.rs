@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use super::Used;
 use crate::model::{
-    Arrival, Decision, ENTRY_BYTES, Event, ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InboxSeq,
-    InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId, TenantId,
-    Timestamp, Turn, TurnNumber,
+    Arrival, Decision, ENTRY_BYTES, Event, ExecutionNumber, Failure, FunctionKind, FunctionName, InboxItem, InboxRow,
+    InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId,
+    TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// An instance to create, with its first message (`Start`) in its inbox.
@@ -200,6 +200,20 @@ impl TurnCommit {
         let rows = self.children.len() + self.messages.len() + self.kept.len() + self.attempts.len() + self.logs.len();
         let consumed = self.consumed.len() + self.taken_events.len();
         2 * (turn + children + messages + kept + attempts + logs + single + entries(4 * rows + consumed))
+    }
+
+    /// Adds fuel to what the turn used.
+    pub fn add_fuel(&mut self, fuel: u64) {
+        let Some(turn) = &mut self.turn else { return };
+        turn.fuel = turn.fuel.saturating_add(fuel);
+        self.summary.fuel = self.summary.fuel.saturating_add(fuel);
+        let of_turn = self
+            .usage
+            .iter_mut()
+            .find(|used| used.kind == FunctionKind::Orchestration);
+        if let Some(used) = of_turn {
+            used.amount.fuel = used.amount.fuel.saturating_add(fuel);
+        }
     }
 
     /// A commit that creates an instance without running its first turn.
