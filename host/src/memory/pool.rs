@@ -133,6 +133,12 @@ impl Pool {
         self.lock().limit
     }
 
+    /// How much to ask for if `bytes` are needed: something that does not fit takes the rest beyond the limit, instead of
+    /// waiting until all others have given back what they hold.
+    pub fn at_most(&self, bytes: u64) -> u64 {
+        bytes.min(self.limit() / 4 * 3)
+    }
+
     /// Takes bytes if the tenant may have them now and none of its requests waits.
     pub fn try_take(&self, tenant: TenantId, bytes: u64) -> Option<Held> {
         let mut state = self.lock();

@@ -129,8 +129,7 @@ impl Session<'_> {
     pub(super) async fn room_to_load(&mut self) {
         let (shared, owners, tenant) = (self.shared, self.owners, self.active.tenant());
         let pool = shared.memory.part(Part::Instances);
-        // An instance that does not fit takes the rest beyond the limit, instead of waiting until all others have ended.
-        let needed = self.needed.min(pool.limit() / 4 * 3).max(OWNER_BYTES);
+        let needed = pool.at_most(self.needed).max(OWNER_BYTES);
         self.active.resize(needed);
         while !pool.would_grant_again(&self.active) {
             self.active.resize(0);

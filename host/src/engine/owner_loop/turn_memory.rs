@@ -28,8 +28,7 @@ impl Session<'_> {
     /// `None` if a message arrived while the turn could not run or the host shuts down; then the owner decides again what to do.
     pub(super) async fn permit(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox) -> Option<TurnPermit> {
         let (tenant, pool) = (owner.tenant(), self.shared.memory.part(Part::Turns));
-        // A very large turn takes the rest beyond the limit, instead of waiting until all others are written.
-        let in_advance = self.last_turn_bytes.min(pool.limit() / 4 * 3).max(IN_ADVANCE);
+        let in_advance = pool.at_most(self.last_turn_bytes).max(IN_ADVANCE);
         let turn = Flight::turn(self.instance, owner.position().0);
         loop {
             let room = async {
