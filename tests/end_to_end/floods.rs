@@ -11,21 +11,10 @@ use crate::connections::{are_answered, connect, head, read_all, send, status_lin
 
 const MODULES: &[&str] = &["bench", "bench_activities"];
 
-/// Gives the host a key of its administrator, which the requests of the test use from then on.
-async fn guard(world: &mut World) {
-    let admin = create_key(world, "default", "admin").await;
-    world.set_key(&admin);
-}
-
-async fn create_key(world: &World, tenant: &str, role: &str) -> String {
-    let created = world.post("/v1/keys", &json!({ "tenant": tenant, "role": role })).await;
-    created.expect(201)["key"].as_str().expect("a key").to_owned()
-}
-
 /// Creates a tenant, and a key for it that may deploy modules.
 async fn create_tenant(world: &World, name: &str) -> String {
-    world.post("/v1/tenants", &json!({ "name": name })).await.expect(201);
-    create_key(world, name, "deployer").await
+    world.create_tenant(name).await;
+    world.create_key(name, "deployer").await
 }
 
 #[tokio::test]
@@ -67,7 +56,7 @@ async fn next_begun(requests: &mut Vec<TcpStream>) -> TcpStream {
 #[tokio::test]
 async fn requests_of_one_tenant_leave_places_for_another() {
     let mut world = World::start_with(&[], &["--max-connections", "8"]).await;
-    guard(&mut world).await;
+    world.guard().await;
     let (greedy, modest) = (
         create_tenant(&world, "greedy").await,
         create_tenant(&world, "modest").await,
@@ -95,8 +84,8 @@ async fn requests_of_one_tenant_leave_places_for_another() {
 #[tokio::test]
 async fn a_revoked_key_ends_its_waits() {
     let mut world = World::start(MODULES).await;
-    guard(&mut world).await;
-    let client = create_key(&world, "default", "client").await;
+    world.guard().await;
+    let client = world.create_key("default", "client").await;
     world.begin("BenchParked", "one", &Value::Null).await;
     let wait = head("GET", "/v1/instances/one?wait=60s", Some(&client));
     let mut waiting = send(
@@ -109,7 +98,7 @@ async fn a_revoked_key_ends_its_waits() {
     })
     .await;
     // Other changes do not end it.
-    create_key(&world, "default", "operator").await;
+    world.create_key("default", "operator").await;
     assert_eq!(world.metrics().await.number("windlass_http_waits"), 1.0);
     let id = client.split('_').nth(1).expect("a key begins with its id");
     world.delete(&format!("/v1/keys/{id}")).await.expect(204);
@@ -121,7 +110,7 @@ async fn a_revoked_key_ends_its_waits() {
 #[tokio::test]
 async fn slow_uploads_of_two_tenants_keep_nobody_from_uploading() {
     let mut world = World::start(&[]).await;
-    guard(&mut world).await;
+    world.guard().await;
     let mut slow = Vec::new();
     for tenant in ["one", "two"] {
         let key = create_tenant(&world, tenant).await;
@@ -148,8 +137,8 @@ async fn answers_that_a_tenant_does_not_read_take_a_share_of_the_memory() {
         world.begin("HostileStatus", &id, &json!(1)).await;
         world.output_of(&id).await;
     }
-    guard(&mut world).await;
-    let operator = create_key(&world, "default", "operator").await;
+    world.guard().await;
+    let operator = world.create_key("default", "operator").await;
     let other = create_tenant(&world, "other").await;
     let list = head("GET", "/v1/instances?limit=1000", Some(&operator));
     let mut unread = Vec::new();

@@ -100,8 +100,7 @@ impl Siege {
     async fn begin(plan: Plan) -> Self {
         let memory = plan.budget_bytes.to_string();
         let mut world = World::start_with(&[], &["--memory", &memory]).await;
-        let admin = create_key(&world, "default", "admin").await;
-        world.set_key(&admin);
+        world.guard().await;
         let (address, _) = watch::channel(Some(world.url().into()));
         Self {
             most_resident_bytes: 0,
@@ -121,18 +120,11 @@ impl Siege {
             .collect();
         self.world.post("/v1/tenants", &tenant).await.expect(201);
         let keys = Keys {
-            client: create_key(&self.world, name, "client").await,
-            operator: create_key(&self.world, name, "operator").await,
-            deployer: create_key(&self.world, name, "deployer").await,
+            client: self.world.create_key(name, "client").await,
+            operator: self.world.create_key(name, "operator").await,
+            deployer: self.world.create_key(name, "deployer").await,
         };
-        for module in modules {
-            let upload = self.world.request_as(
-                Some(&keys.deployer),
-                reqwest::Method::PUT,
-                &format!("/v1/modules/{module}"),
-            );
-            self.world.send(upload.body(harness::module(module))).await.expect(201);
-        }
+        self.world.deploy_as(&keys.deployer, modules).await;
         keys
     }
 
@@ -169,11 +161,6 @@ struct Keys {
     client: String,
     operator: String,
     deployer: String,
-}
-
-async fn create_key(world: &World, tenant: &str, role: &str) -> String {
-    let created = world.post("/v1/keys", &json!({ "tenant": tenant, "role": role })).await;
-    created.expect(201)["key"].as_str().expect("a key").to_owned()
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! host, others are served meanwhile, and all of them complete.
 
 use futures::future::join_all;
-use harness::{World, module, until};
+use harness::{World, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -34,23 +34,12 @@ struct Attack {
 impl Attack {
     async fn begin() -> Self {
         let mut world = World::start_with(MODULES, BUDGET).await;
-        let key = async |world: &World, tenant: &str, role: &str| {
-            let created = world.post("/v1/keys", &json!({ "tenant": tenant, "role": role })).await;
-            created.expect(201)["key"].as_str().expect("a key").to_owned()
-        };
-        let admin = key(&world, "default", "admin").await;
-        world.set_key(&admin);
-        world
-            .post("/v1/tenants", &json!({ "name": "neighbour" }))
-            .await
-            .expect(201);
-        let deployer = key(&world, "neighbour", "deployer").await;
-        for name in ["bench", "bench_activities"] {
-            let upload = world.request_as(Some(&deployer), Method::PUT, &format!("/v1/modules/{name}"));
-            world.send(upload.body(module(name))).await.expect(201);
-        }
+        world.guard().await;
+        world.create_tenant("neighbour").await;
+        let deployer = world.create_key("neighbour", "deployer").await;
+        world.deploy_as(&deployer, &["bench", "bench_activities"]).await;
         let attack = Self {
-            neighbour: key(&world, "neighbour", "client").await,
+            neighbour: world.create_key("neighbour", "client").await,
             resident_bytes: 0,
             world,
         };

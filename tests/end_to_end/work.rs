@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use harness::{World, module};
+use harness::World;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -36,22 +36,11 @@ struct Latency {
 impl Attack {
     async fn begin(modules: &[&str]) -> Self {
         let mut world = World::start(modules).await;
-        let key = async |world: &World, tenant: &str, role: &str| {
-            let created = world.post("/v1/keys", &json!({ "tenant": tenant, "role": role })).await;
-            created.expect(201)["key"].as_str().expect("a key").to_owned()
-        };
-        let admin = key(&world, "default", "admin").await;
-        world.set_key(&admin);
-        world
-            .post("/v1/tenants", &json!({ "name": "neighbour" }))
-            .await
-            .expect(201);
-        let deployer = key(&world, "neighbour", "deployer").await;
-        for name in ["bench", "bench_activities"] {
-            let upload = world.request_as(Some(&deployer), Method::PUT, &format!("/v1/modules/{name}"));
-            world.send(upload.body(module(name))).await.expect(201);
-        }
-        let neighbour = key(&world, "neighbour", "client").await;
+        world.guard().await;
+        world.create_tenant("neighbour").await;
+        let deployer = world.create_key("neighbour", "deployer").await;
+        world.deploy_as(&deployer, &["bench", "bench_activities"]).await;
+        let neighbour = world.create_key("neighbour", "client").await;
         // Warms the host up.
         latency(&world, &neighbour).await;
         Self {

@@ -15,6 +15,7 @@ mod metrics;
 mod plain_server;
 mod process;
 mod programs;
+mod tenants;
 mod waiting;
 mod world;
 
