@@ -294,7 +294,7 @@ fn a_turn_whose_decisions_have_no_memory_never_happened() {
         player(&strands).deliver(Timestamp(1), delivery)
     };
     let Err(HostUnavailable::NoTurnMemory { needed }) = run(100) else {
-        panic!("there is no memory for five calls")
+        panic!("five calls need more memory")
     };
     assert!((101..200).contains(&needed), "{needed}");
     assert_eq!(run(1_000).unwrap().turn.decisions.len(), 5);
