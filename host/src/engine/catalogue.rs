@@ -3,13 +3,17 @@
 //! Connects the stored modules with the sandbox. New turns look up functions here; replay and attempts load the exact
 //! version that a history names.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod functions;
+mod uploads;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
+use self::functions::{Functions, Problem};
 use super::api::{PutModuleError, StartError, StoredModule};
 use super::check_places::NoPlace;
 use super::compiled_code::CompiledCode;
@@ -18,17 +22,16 @@ use super::guests::{ActivityCode, AnyGuest, Guests, Modules};
 use super::lru_cache::{Limits, LruCache};
 use super::schemas::{CheckLimits, NotChecked, SchemaKey, Schemas};
 use crate::clock::Clock;
-use crate::config::ByteSize;
 use crate::memory::{Held, Memory, Part};
 use crate::model::{
     ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId,
-    Timestamp, failure::types,
+    Timestamp,
 };
 use crate::replay::{Directory, HostUnavailable, ResolvedActivity, ResolvedOrchestration};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts, Module, Sandbox};
 use crate::schema::Violation;
-use crate::store::{self, ModuleVersion, PutModule, PutModuleOutcome, Store};
-use crate::tenancy::{Exceeded, Quota, Quotas};
+use crate::store::{self, Store};
+use crate::tenancy::Quotas;
 
 /// Limits for loaded modules, by number and by bytes of code. Beyond them, the least recently used ones are dropped;
 /// they are loaded again from the cache on disk.
@@ -42,15 +45,6 @@ const MAX_DECLARED: Limits = Limits {
     entries: 512,
     bytes: 16 << 20,
 };
-
-/// The maximum number of names suggested for an unknown one.
-const MAX_NEAR: usize = 5;
-
-/// The maximum number of names that are compared with an unknown one.
-const MAX_COMPARED: usize = 2_000;
-
-/// The maximum length of an unknown name for which others are suggested, in bytes.
-const MAX_COMPARED_BYTES: usize = 64;
 
 /// The functions and modules of all tenants.
 pub struct Catalogue {
@@ -71,90 +65,6 @@ pub struct Catalogue {
 struct LoadedModule {
     module: Module,
     name: Arc<str>,
-}
-
-/// A snapshot of the functions of one tenant.
-#[derive(Default)]
-struct Functions {
-    by_name: BTreeMap<(FunctionKind, FunctionName), Function>,
-    /// Whether any version, current or not, declares events.
-    declare_events: bool,
-}
-
-struct Function {
-    module: ModuleNumber,
-    defaults: ActivityOptions,
-    /// The schema of its input, as text.
-    input: Option<Arc<str>>,
-}
-
-impl Functions {
-    /// The functions of these versions.
-    fn of(modules: &[ModuleVersion]) -> Self {
-        let mut by_name = BTreeMap::new();
-        for module in modules {
-            for function in &module.description.functions {
-                let kind = module.description.kind;
-                let entry = Function {
-                    module: module.number,
-                    defaults: function.default_options.clone().unwrap_or_default(),
-                    input: function.input_schema.as_deref().map(Arc::from),
-                };
-                by_name.insert((kind, function.name.clone()), entry);
-            }
-        }
-        Self {
-            by_name,
-            declare_events: false,
-        }
-    }
-
-    fn find(&self, kind: FunctionKind, name: &FunctionName) -> Option<&Function> {
-        self.by_name.get(&(kind, name.clone()))
-    }
-
-    /// The most similar names, among those that may be a misspelling. Compares at most some thousand short names: each
-    /// comparison takes about a microsecond.
-    fn near(&self, kind: FunctionKind, name: &FunctionName) -> Vec<FunctionName> {
-        let wanted = name.as_str();
-        if wanted.len() > MAX_COMPARED_BYTES {
-            return Vec::new();
-        }
-        let wanted = wanted.to_lowercase();
-        let offered = self.by_name.keys().filter(|(other, _)| *other == kind);
-        let alike = offered.filter(|(_, name)| name.as_str().len().abs_diff(wanted.len()) <= wanted.len() / 2 + 2);
-        let mut near: Vec<(f64, &FunctionName)> = alike
-            .take(MAX_COMPARED)
-            .map(|(_, name)| (strsim::jaro_winkler(&wanted, &name.as_str().to_lowercase()), name))
-            .filter(|(likeness, _)| *likeness > 0.7)
-            .collect();
-        near.sort_by(|(a, x), (b, y)| b.total_cmp(a).then_with(|| x.cmp(y)));
-        near.into_iter().take(MAX_NEAR).map(|(_, name)| name.clone()).collect()
-    }
-}
-
-enum Problem {
-    Unknown { near: Vec<FunctionName> },
-    Input(Violation),
-}
-
-impl Problem {
-    fn into_failure(self, kind: FunctionKind, name: &FunctionName) -> Failure {
-        let (kind, name) = (kind.name(), name.as_str());
-        match self {
-            Self::Unknown { near } => {
-                let mut message = format!("no module offers the {kind} {name:?}");
-                if let Some(nearest) = near.first() {
-                    message += &format!("; did you mean {:?}?", nearest.as_str());
-                }
-                Failure::new(types::UNKNOWN_FUNCTION, message)
-            }
-            Self::Input(Violation { path, message }) => {
-                let message = format!("the input of {kind} {name:?} does not fit its schema: {message} (at {path:?})");
-                Failure::new(types::INPUT, message).permanent()
-            }
-        }
-    }
 }
 
 impl Catalogue {
@@ -194,10 +104,8 @@ impl Catalogue {
         let modules = self.store.current_modules(tenant).await?;
         let versions = modules.iter().map(|module| module.number).collect();
         self.schemas.keep_only(tenant, &versions);
-        let functions = Arc::new(Functions {
-            declare_events: self.store.declares_events(tenant).await?,
-            ..Functions::of(&modules)
-        });
+        let declare_events = self.store.declares_events(tenant).await?;
+        let functions = Arc::new(Functions::of(&modules, declare_events));
         self.functions
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -230,121 +138,6 @@ impl Catalogue {
             checked.map_err(Problem::Input)?;
         }
         Ok((function.module, function.defaults.clone()))
-    }
-
-    /// Stores a module and makes it the current version of its name.
-    ///
-    /// # Errors
-    /// If the module is refused; then the previous version stays.
-    pub async fn put(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        bytes: Bytes,
-        quotas: &Quotas,
-        by: Option<&str>,
-    ) -> Result<StoredModule, PutModuleError> {
-        // Check before compiling, which is expensive, and again under the lock: other uploads may have used up the
-        // quota.
-        self.check_room(tenant, name, bytes.len(), quotas).await?;
-        let inspected = self.sandbox.inspect(bytes.clone()).await?;
-        let (digest, kind, is_new) = (inspected.digest, inspected.description.kind, inspected.is_new);
-        let compiled_bytes = inspected.compiled_bytes;
-        let put = PutModule {
-            tenant,
-            name: name.to_owned(),
-            digest,
-            bytes: bytes.into(),
-            description: inspected.description,
-            compiled_bytes,
-            at: self.clock.now(),
-            by: by.map(str::to_owned),
-        };
-        let stored = self.store(put, quotas).await;
-        if stored.is_err() && is_new {
-            self.sandbox.discard(digest, kind).await;
-        }
-        stored
-    }
-
-    async fn store(&self, put: PutModule, quotas: &Quotas) -> Result<StoredModule, PutModuleError> {
-        let _changing = self.changing.lock().await;
-        self.check_room(put.tenant, &put.name, put.bytes.len(), quotas).await?;
-        self.check_stored_bytes(&put, quotas).await?;
-        let (tenant, name, digest, description) = (put.tenant, put.name.clone(), put.digest, put.description.clone());
-        let kind = description.kind;
-        match self.store.put_module(put).await? {
-            PutModuleOutcome::Stored { number, new } => {
-                self.forget_other_name(number, &name);
-                // The same bytes may have been uploaded to an older host, which did not record declared events.
-                self.declared().forget(number);
-                self.refresh(tenant).await?;
-                Ok(StoredModule {
-                    digest,
-                    description,
-                    new,
-                })
-            }
-            PutModuleOutcome::FunctionTaken { function, module } => {
-                Err(PutModuleError::FunctionTaken { kind, function, module })
-            }
-            PutModuleOutcome::TenantGone => Err(PutModuleError::TenantGone),
-        }
-    }
-
-    /// Checks that the quotas allow this module.
-    async fn check_room(
-        &self,
-        tenant: TenantId,
-        name: &str,
-        length: usize,
-        quotas: &Quotas,
-    ) -> Result<(), PutModuleError> {
-        if quotas.max_modules.is_none() && quotas.max_module_bytes.is_none() {
-            return Ok(());
-        }
-        let store = self.store.tenant(tenant);
-        let (holdings, is_new) = (store.module_holdings().await?, store.module(name).await?.is_none());
-        if let Some(limit) = quotas.max_modules
-            && holdings.modules + u64::from(is_new) > limit
-        {
-            return Err(Exceeded::of_size(Quota::MaxModules, limit).into());
-        }
-        if let Some(ByteSize(limit)) = quotas.max_module_bytes
-            && holdings.bytes + length as u64 > limit
-        {
-            return Err(Exceeded::of_size(Quota::MaxModuleBytes, limit).into());
-        }
-        Ok(())
-    }
-
-    /// Checks that the tenant may store the compiled code and the description, unless they are stored already.
-    async fn check_stored_bytes(&self, put: &PutModule, quotas: &Quotas) -> Result<(), PutModuleError> {
-        let Some(ByteSize(limit)) = quotas.max_stored_bytes else {
-            return Ok(());
-        };
-        let current = self.store.tenant(put.tenant).module(&put.name).await?;
-        if current.is_some_and(|current| current.digest == put.digest) {
-            return Ok(());
-        }
-        let stored = self.store.stored_bytes(put.tenant);
-        if stored.saturating_add(put.counted_bytes()) > limit {
-            return Err(Exceeded::of_size(Quota::MaxStoredBytes, limit).into());
-        }
-        Ok(())
-    }
-
-    /// Removes a module's name and functions; returns whether it existed. Running instances continue.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn delete(&self, tenant: TenantId, name: &str) -> Result<bool, store::Error> {
-        let _changing = self.changing.lock().await;
-        let existed = self.store.delete_module(tenant, name, self.clock.now()).await?;
-        if existed {
-            self.refresh(tenant).await?;
-        }
-        Ok(existed)
     }
 
     /// The module version on which a client's start runs.
@@ -605,44 +398,10 @@ impl Directory for TenantDirectory {
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::model::{FunctionDescription, ModuleDescription};
     use crate::sandbox::SandboxOptions;
     use crate::store::StoreOptions;
 
-    fn module(number: u32, function: &str) -> ModuleVersion {
-        ModuleVersion {
-            number: ModuleNumber(number),
-            tenant: TenantId::DEFAULT,
-            name: function.to_owned(),
-            digest: ModuleDigest([0; 32]),
-            description: ModuleDescription {
-                kind: FunctionKind::Orchestration,
-                functions: vec![FunctionDescription {
-                    name: function.parse().unwrap(),
-                    doc: String::new(),
-                    input_schema: Some(r#"{"type": "string"}"#.into()),
-                    output_schema: None,
-                    default_options: None,
-                }],
-                sdk: String::new(),
-                events: Vec::new(),
-            },
-            size: 1,
-            uploaded_at: Timestamp(0),
-            uploaded_by: None,
-            superseded_at: None,
-        }
-    }
-
-    #[test]
-    fn similar_names_are_suggested() {
-        let functions = Functions::of(&[module(1, "ProcessOrder"), module(2, "Other")]);
-        let near = |name: &str| functions.near(FunctionKind::Orchestration, &name.parse().unwrap());
-        assert_eq!(near("ProcesOrder"), ["ProcessOrder".parse().unwrap()]);
-        assert_eq!(near(&"ProcessOrder".repeat(10)), []);
-    }
-
-    async fn catalogue(folder: &std::path::Path) -> Catalogue {
+    pub(super) async fn catalogue(folder: &std::path::Path) -> Catalogue {
         let (store, service) = Store::open(&StoreOptions::new(folder)).await.unwrap();
         tokio::spawn(service.run(tokio_util::sync::CancellationToken::new()));
         let sandbox = Sandbox::new(SandboxOptions {
@@ -653,34 +412,6 @@ mod tests {
         let memory = Memory::unlimited();
         let catalogue = Catalogue::open(store, sandbox.unwrap(), Arc::new(SystemClock), &memory);
         catalogue.await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn compiled_code_needs_room_in_the_quota_of_stored_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let catalogue = catalogue(folder.path()).await;
-        let put = |content| PutModule {
-            tenant: TenantId::DEFAULT,
-            name: "orders".into(),
-            digest: ModuleDigest([content; 32]),
-            bytes: vec![content],
-            description: module(1, "Order").description,
-            compiled_bytes: 1_000,
-            at: Timestamp(0),
-            by: None,
-        };
-        let of_one = put(1).counted_bytes();
-        assert!(of_one > 1_000, "{of_one}");
-        let quotas = Quotas {
-            max_stored_bytes: Some(ByteSize(2 * of_one - 1)),
-            ..Quotas::default()
-        };
-        catalogue.store(put(1), &quotas).await.unwrap();
-        catalogue.store(put(1), &quotas).await.unwrap();
-        match catalogue.store(put(2), &quotas).await {
-            Err(PutModuleError::Quota(exceeded)) => assert_eq!(exceeded.quota, Quota::MaxStoredBytes),
-            other => panic!("{other:?}"),
-        }
     }
 
     #[tokio::test]

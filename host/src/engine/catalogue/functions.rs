@@ -1,0 +1,146 @@
+//! The functions of a tenant by name, and suggestions for misspelt names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::model::{ActivityOptions, Failure, FunctionKind, FunctionName, ModuleNumber, failure::types};
+use crate::schema::Violation;
+use crate::store::ModuleVersion;
+
+/// The maximum number of names suggested for an unknown one.
+const MAX_NEAR: usize = 5;
+
+/// The maximum number of names that are compared with an unknown one.
+const MAX_COMPARED: usize = 2_000;
+
+/// The maximum length of an unknown name for which others are suggested, in bytes.
+const MAX_COMPARED_BYTES: usize = 64;
+
+/// A snapshot of the functions of one tenant.
+#[derive(Default)]
+pub(super) struct Functions {
+    by_name: BTreeMap<(FunctionKind, FunctionName), Function>,
+    /// Whether any version, current or not, declares events.
+    pub(super) declare_events: bool,
+}
+
+/// The current version of a function.
+pub(super) struct Function {
+    /// The module version that offers it.
+    pub(super) module: ModuleNumber,
+    /// The default options of its calls.
+    pub(super) defaults: ActivityOptions,
+    /// The schema of its input, as text.
+    pub(super) input: Option<Arc<str>>,
+}
+
+impl Functions {
+    /// The functions of these versions.
+    pub(super) fn of(modules: &[ModuleVersion], declare_events: bool) -> Self {
+        let mut by_name = BTreeMap::new();
+        for module in modules {
+            for function in &module.description.functions {
+                let kind = module.description.kind;
+                let entry = Function {
+                    module: module.number,
+                    defaults: function.default_options.clone().unwrap_or_default(),
+                    input: function.input_schema.as_deref().map(Arc::from),
+                };
+                by_name.insert((kind, function.name.clone()), entry);
+            }
+        }
+        Self {
+            by_name,
+            declare_events,
+        }
+    }
+
+    /// The function of this name.
+    pub(super) fn find(&self, kind: FunctionKind, name: &FunctionName) -> Option<&Function> {
+        self.by_name.get(&(kind, name.clone()))
+    }
+
+    /// The most similar names, among those that may be a misspelling. Compares at most some thousand short names: each
+    /// comparison takes about a microsecond.
+    pub(super) fn near(&self, kind: FunctionKind, name: &FunctionName) -> Vec<FunctionName> {
+        let wanted = name.as_str();
+        if wanted.len() > MAX_COMPARED_BYTES {
+            return Vec::new();
+        }
+        let wanted = wanted.to_lowercase();
+        let offered = self.by_name.keys().filter(|(other, _)| *other == kind);
+        let alike = offered.filter(|(_, name)| name.as_str().len().abs_diff(wanted.len()) <= wanted.len() / 2 + 2);
+        let mut near: Vec<(f64, &FunctionName)> = alike
+            .take(MAX_COMPARED)
+            .map(|(_, name)| (strsim::jaro_winkler(&wanted, &name.as_str().to_lowercase()), name))
+            .filter(|(likeness, _)| *likeness > 0.7)
+            .collect();
+        near.sort_by(|(a, x), (b, y)| b.total_cmp(a).then_with(|| x.cmp(y)));
+        near.into_iter().take(MAX_NEAR).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+/// Why a call is refused.
+pub(super) enum Problem {
+    Unknown { near: Vec<FunctionName> },
+    Input(Violation),
+}
+
+impl Problem {
+    /// The outcome of the call.
+    pub(super) fn into_failure(self, kind: FunctionKind, name: &FunctionName) -> Failure {
+        let (kind, name) = (kind.name(), name.as_str());
+        match self {
+            Self::Unknown { near } => {
+                let mut message = format!("no module offers the {kind} {name:?}");
+                if let Some(nearest) = near.first() {
+                    message += &format!("; did you mean {:?}?", nearest.as_str());
+                }
+                Failure::new(types::UNKNOWN_FUNCTION, message)
+            }
+            Self::Input(Violation { path, message }) => {
+                let message = format!("the input of {kind} {name:?} does not fit its schema: {message} (at {path:?})");
+                Failure::new(types::INPUT, message).permanent()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::{FunctionDescription, ModuleDescription, ModuleDigest, TenantId, Timestamp};
+
+    pub(in super::super) fn module(number: u32, function: &str) -> ModuleVersion {
+        ModuleVersion {
+            number: ModuleNumber(number),
+            tenant: TenantId::DEFAULT,
+            name: function.to_owned(),
+            digest: ModuleDigest([0; 32]),
+            description: ModuleDescription {
+                kind: FunctionKind::Orchestration,
+                functions: vec![FunctionDescription {
+                    name: function.parse().unwrap(),
+                    doc: String::new(),
+                    input_schema: Some(r#"{"type": "string"}"#.into()),
+                    output_schema: None,
+                    default_options: None,
+                }],
+                sdk: String::new(),
+                events: Vec::new(),
+            },
+            size: 1,
+            uploaded_at: Timestamp(0),
+            uploaded_by: None,
+            superseded_at: None,
+        }
+    }
+
+    #[test]
+    fn similar_names_are_suggested() {
+        let functions = Functions::of(&[module(1, "ProcessOrder"), module(2, "Other")], false);
+        let near = |name: &str| functions.near(FunctionKind::Orchestration, &name.parse().unwrap());
+        assert_eq!(near("ProcesOrder"), ["ProcessOrder".parse().unwrap()]);
+        assert_eq!(near(&"ProcessOrder".repeat(10)), []);
+    }
+}
