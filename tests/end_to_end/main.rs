@@ -21,6 +21,7 @@ mod openapi;
 mod orders;
 mod overload;
 mod patterns;
+mod quotas;
 mod recovery;
 mod refusals;
 mod settings;

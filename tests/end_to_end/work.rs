@@ -35,7 +35,11 @@ struct Latency {
 
 impl Attack {
     async fn begin(modules: &[&str]) -> Self {
-        let mut world = World::start(modules).await;
+        Self::begin_with(modules, &[]).await
+    }
+
+    async fn begin_with(modules: &[&str], args: &[&str]) -> Self {
+        let mut world = World::start_with(modules, args).await;
         world.guard().await;
         world.create_tenant("neighbour").await;
         let deployer = world.create_key("neighbour", "deployer").await;
@@ -192,5 +196,30 @@ async fn a_turn_that_withdraws_tens_of_thousands_of_waits_ends_soon() {
         assert_eq!(attack.world.output_of(id).await, 40_000);
     }
     attack.neighbour_was_served(&latency);
+    attack.world.stop().await;
+}
+
+#[tokio::test]
+async fn turns_that_never_end_let_others_run() {
+    // Each computes until its time is up; together they have many times the threads of a small machine.
+    const TURNS: usize = 8;
+    let limits = ["--turn-fuel", "100000000000", "--turn-timeout", "3s"];
+    let attack = Attack::begin_with(&["hostile_orchestrations"], &limits).await;
+    let ids: Vec<String> = (0..TURNS).map(|n| format!("endless-{n}")).collect();
+    for id in &ids {
+        attack.world.begin("HostileTurnLoopLater", id, &Value::Null).await;
+    }
+    attack.latency().await;
+    for id in &ids {
+        let status = attack.world.status(id).await["runtimeStatus"].clone();
+        assert!(
+            status == "Running" || status == "Pending",
+            "{id} has ended before the neighbour: {status}"
+        );
+    }
+    for id in &ids {
+        let failure = attack.world.failure_of(id).await;
+        assert_eq!(failure["type"], "windlass.fuel-exhausted", "{failure:#}");
+    }
     attack.world.stop().await;
 }
