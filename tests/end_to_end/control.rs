@@ -65,6 +65,10 @@ async fn terminate_reaches_children_and_their_running_activities() {
         (!children.is_empty() && reserving >= children.len() as u64).then_some(children)
     })
     .await;
+    // Also those that are suspended, and not in memory if the host keeps no guests there.
+    let first = children[0]["instanceId"].as_str().expect("an id");
+    world.tell(&format!("/v1/instances/{first}/suspend")).await.expect(202);
+    world.once_status(first, "Suspended").await;
 
     let answer = world
         .tell("/v1/instances/parent/terminate?reason=no%20longer%20wanted")

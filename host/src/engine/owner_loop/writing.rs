@@ -119,7 +119,7 @@ impl Session<'_> {
             if *instance == self.instance {
                 continue;
             }
-            if receipt.at_rest.contains(instance) {
+            if receipt.at_rest.contains(instance) && !row.item.is_control() {
                 self.owners.deliver_if_active(*instance, row.clone());
             } else {
                 self.owners.deliver(tenant, *instance, Mail::Inbox(row.clone()));
