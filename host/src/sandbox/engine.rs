@@ -45,7 +45,7 @@ pub(super) const MAX_TABLES: u32 = 16;
 pub(super) const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// The length of an epoch. Bounds how long a busy activity blocks a thread before other activities run on it.
-pub(super) const EPOCH: Duration = Duration::from_millis(10);
+pub(super) const EPOCH: Duration = Duration::from_millis(5);
 
 /// The stack of a guest, in bytes: enough for recursive-descent parsers, and hostile recursion ends soon.
 const WASM_STACK_BYTES: usize = 512 << 10;

@@ -7,6 +7,9 @@
 //! of the runtime's queue: by then, all tasks that were ready have joined the gate's queue, and none runs only because
 //! it was ready earlier.
 //!
+//! Tenants share the time of the threads, so a tenant with short turns does not wait for as many long ones of each
+//! other.
+//!
 //! While only one tenant has work, and its turns are short, the gate is open.
 
 use std::pin::pin;
@@ -34,6 +37,9 @@ const AHEAD: u64 = 10_000_000;
 
 /// The cost of a permit for the host, in fuel.
 const PERMIT_FUEL: u64 = 20_000;
+
+/// How many permits cost the host a millisecond.
+const PERMITS_IN_MS: u32 = 50;
 
 /// The gate. Cheap to clone.
 #[derive(Clone)]
@@ -75,7 +81,8 @@ impl TurnPermit {
 impl Gate {
     /// Creates a gate in front of this many threads of a runtime.
     pub(in crate::engine) fn new(threads: usize, clock: Arc<dyn Clock>, runtime: &tokio::runtime::Handle) -> Self {
-        let (threads, times) = (Slots::given_out_later(threads, clock), Arc::<Times>::default());
+        let threads = Slots::given_out_later(threads, PERMITS_IN_MS, clock);
+        let times = Arc::<Times>::default();
         let porter = runtime.spawn(Self::porter(threads.clone(), times.clone()));
         Self(Arc::new(Inner {
             threads,

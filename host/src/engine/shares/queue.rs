@@ -5,13 +5,18 @@
 //! and the lowest tag goes first (start-time fair queueing), so starts are shared by weight. A tenant that becomes
 //! active starts at the current virtual time, so idle time does not accumulate. Before tags, the share of slots counts:
 //! a tenant that holds less than its share goes before those that hold more, so long runs cannot occupy the slots.
+//! Optionally, the time in a slot advances the tag as well, so time is shared by weight instead of starts.
 //!
 //! Within a tenant, the oldest waiter goes first, except for those whose function is at a limit of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{FunctionShare, Rate, Share, ShareUse};
 use crate::model::{FunctionName, TenantId, Timestamp};
+
+/// The longest time in a slot that is charged, because clocks jump.
+const MAX_CHARGED: Duration = Duration::from_secs(1);
 
 /// A position in virtual time. Wide enough to never overflow.
 type Tag = u128;
@@ -25,6 +30,8 @@ const BURST_US: u64 = 100_000;
 /// The waiters, each with a value for the caller, and the slots.
 #[derive(Debug)]
 pub(super) struct Queue<W> {
+    /// How far one millisecond in a slot advances a tenant of weight 1.
+    stride_of_ms: Tag,
     /// The holder of each slot.
     slots: Vec<Option<Holder>>,
     free: Vec<SlotNumber>,
@@ -58,6 +65,7 @@ pub(super) struct Ticket {
 struct Holder {
     tenant: TenantId,
     function: Option<FunctionName>,
+    since: Timestamp,
 }
 
 #[derive(Debug)]
@@ -103,9 +111,20 @@ enum TenantPosition {
 }
 
 impl<W> Queue<W> {
-    /// Creates a queue for this many slots.
+    /// Creates a queue for this many slots, whose starts are shared by weight.
     pub(super) fn new(slots: usize) -> Self {
+        Self::with(slots, 0)
+    }
+
+    /// Creates a queue for this many slots, whose time is shared by weight. A millisecond counts as much as this many
+    /// starts.
+    pub(super) fn by_time(slots: usize, starts_in_ms: u32) -> Self {
+        Self::with(slots, STRIDE * Tag::from(starts_in_ms))
+    }
+
+    fn with(slots: usize, stride_of_ms: Tag) -> Self {
         Self {
+            stride_of_ms,
             slots: (0..slots).map(|_| None).collect(),
             free: (0..slots).rev().map(SlotNumber).collect(),
             tenants: BTreeMap::new(),
@@ -135,8 +154,7 @@ impl<W> Queue<W> {
             return None;
         }
         self.now = self.now.max(known.tag);
-        let function = function.cloned();
-        Some(self.give(Holder { tenant, function }, now))
+        Some(self.give(tenant, function.cloned(), now))
     }
 
     /// Adds a waiter; [`Self::next`] returns it when it may start.
@@ -186,7 +204,7 @@ impl<W> Queue<W> {
         let Waiting { function, waiter } = known
             .take_oldest(now)
             .expect("a ready tenant has a waiter that may start");
-        Some((waiter, self.give(Holder { tenant, function }, now)))
+        Some((waiter, self.give(tenant, function, now)))
     }
 
     /// Whether a waiter could get a slot, as of the newest time that was passed in.
@@ -204,6 +222,9 @@ impl<W> Queue<W> {
             .expect("a tenant with a slot is known");
         known.running -= 1;
         known.lane_mut(holder.function.as_ref()).running -= 1;
+        if self.stride_of_ms > 0 {
+            self.charge(holder.tenant, now.since(holder.since));
+        }
         self.refresh(holder.tenant, now);
     }
 
@@ -258,18 +279,32 @@ impl<W> Queue<W> {
         known.running as u64 * self.active_weight < self.slots.len() as u64 * u64::from(known.weight)
     }
 
-    fn give(&mut self, holder: Holder, now: Timestamp) -> SlotNumber {
+    /// Advances a tenant by the time in a slot.
+    fn charge(&mut self, tenant: TenantId, time: Duration) {
+        let known = self.tenants.get_mut(&tenant).expect("a tenant with a slot is known");
+        let strides = self.stride_of_ms * time.min(MAX_CHARGED).as_millis() / Tag::from(known.weight);
+        let is_ready = self.ready.remove(&(known.tag, tenant));
+        known.tag += strides;
+        if is_ready {
+            self.ready.insert((known.tag, tenant));
+        }
+    }
+
+    fn give(&mut self, tenant: TenantId, function: Option<FunctionName>, now: Timestamp) -> SlotNumber {
         let slot = self.free.pop().expect("a slot is free");
-        let tenant = holder.tenant;
         let known = self.tenants.get_mut(&tenant).expect("a tenant that starts is known");
         known.running += 1;
-        known.lane_mut(holder.function.as_ref()).start(now);
+        known.lane_mut(function.as_ref()).start(now);
         if matches!(known.place, TenantPosition::Ready) {
             self.ready.remove(&(known.tag, tenant));
             known.place = TenantPosition::Aside;
         }
         known.tag = known.tag.max(self.now) + STRIDE / Tag::from(known.weight);
-        self.slots[slot.0] = Some(holder);
+        self.slots[slot.0] = Some(Holder {
+            tenant,
+            function,
+            since: now,
+        });
         self.refresh(tenant, now);
         slot
     }

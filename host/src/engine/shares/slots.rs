@@ -55,19 +55,17 @@ pub(super) struct QueuedSlot {
 impl Slots {
     /// Creates this many free slots.
     pub(in crate::engine) fn new(slots: usize, clock: Arc<dyn Clock>) -> Self {
-        Self::with(slots, clock, None)
+        Self::with(Queue::new(slots), clock, None)
     }
 
-    /// Creates this many slots, which nobody gets before a call of [`give_out`](Self::give_out).
-    pub(super) fn given_out_later(slots: usize, clock: Arc<dyn Clock>) -> Self {
-        Self::with(slots, clock, Some(Notify::new()))
+    /// Creates this many slots, which nobody gets before a call of [`give_out`](Self::give_out). Their time is shared,
+    /// and a millisecond counts as much as this many starts.
+    pub(super) fn given_out_later(slots: usize, starts_in_ms: u32, clock: Arc<dyn Clock>) -> Self {
+        Self::with(Queue::by_time(slots, starts_in_ms), clock, Some(Notify::new()))
     }
 
-    fn with(slots: usize, clock: Arc<dyn Clock>, asked: Option<Notify>) -> Self {
-        let line = Line {
-            queue: Queue::new(slots),
-            looks_at: None,
-        };
+    fn with(queue: Queue<oneshot::Sender<SlotNumber>>, clock: Arc<dyn Clock>, asked: Option<Notify>) -> Self {
+        let line = Line { queue, looks_at: None };
         Self(Arc::new(Inner {
             line: Mutex::new(line),
             clock,

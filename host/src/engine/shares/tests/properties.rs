@@ -371,6 +371,56 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn time_is_shared_by_weight_if_runs_take_differently_long(
+        tenants in proptest::collection::vec((1..=10u32, 1..=30u64), 2..5),
+    ) {
+        let mut queue = Queue::by_time(1, 50);
+        for ((weight, _), tenant) in tenants.iter().zip(0..) {
+            queue.set_share(TenantId(tenant), Share { weight: *weight, ..Share::default() }, Timestamp(0));
+            queue.wait(TenantId(tenant), None, tenant, Timestamp(0));
+        }
+        let mut now = 0;
+        let mut used = vec![0; tenants.len()];
+        while now < 100_000 {
+            let (tenant, slot) = queue.next(Timestamp(now)).expect("many wait");
+            let length = tenants[tenant as usize].1;
+            now += length;
+            used[tenant as usize] += length;
+            queue.wait(TenantId(tenant), None, tenant, Timestamp(now));
+            queue.release(slot, Timestamp(now));
+        }
+        let sum: u32 = tenants.iter().map(|(weight, _)| weight).sum();
+        for (used, (weight, _)) in used.iter().zip(&tenants) {
+            let fair = now as f64 * f64::from(*weight) / f64::from(sum);
+            // A tenant of ten times the weight may be up to ten runs ahead.
+            prop_assert!((*used as f64 - fair).abs() <= 0.02 * now as f64, "{used} of {fair}: {tenants:?}");
+        }
+    }
+}
+
+#[test]
+fn a_jump_of_the_clock_costs_little() {
+    let mut queue = Queue::by_time(1, 50);
+    let (jumps, other) = (TenantId(1), TenantId(2));
+    let slot = queue.try_enter(jumps, None, Timestamp(0)).expect("it is free");
+    let mut now = 1_000_000_000;
+    for tenant in [jumps, other] {
+        (0..2_000).for_each(|_| _ = queue.wait(tenant, None, tenant, Timestamp(now)));
+    }
+    queue.release(slot, Timestamp(now));
+    let waited = std::iter::from_fn(|| {
+        let (tenant, slot) = queue.next(Timestamp(now)).expect("many wait");
+        now += 10;
+        queue.release(slot, Timestamp(now));
+        (tenant == other).then_some(())
+    });
+    assert!(waited.count() <= 101);
+}
+
 #[test]
 fn an_idle_tenant_does_not_accumulate_starts() {
     let (mut queue, now) = (Queue::new(1), Timestamp(0));
