@@ -13,6 +13,7 @@ pub mod http;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod priority;
 pub mod replay;
 pub mod sandbox;
 pub mod schema;

@@ -68,11 +68,12 @@ fn engine_and_store_use_only_the_clock_that_they_receive() {
 /// The modules that each module of the host may use. A module may only use modules above it in this table.
 ///
 /// ARCHITECTURE.md has the same table. Tests may use other modules, too.
-const MODULES: [(&str, &[&str]); 20] = [
+const MODULES: [(&str, &[&str]); 21] = [
     ("model", &[]),
     ("byte_order_mark", &[]),
     ("entropy", &[]),
     ("metrics", &[]),
+    ("priority", &[]),
     ("shutdown", &[]),
     ("tls", &[]),
     ("clock", &["model"]),
@@ -82,10 +83,12 @@ const MODULES: [(&str, &[&str]); 20] = [
     ("config", &["byte_order_mark", "memory"]),
     ("telemetry", &["config"]),
     ("replay", &["model"]),
-    ("store", &["metrics", "model"]),
+    ("store", &["metrics", "model", "priority"]),
     (
         "sandbox",
-        &["grants", "memory", "metrics", "model", "replay", "schema", "tls"],
+        &[
+            "grants", "memory", "metrics", "model", "priority", "replay", "schema", "tls",
+        ],
     ),
     (
         "tenancy",
@@ -94,8 +97,8 @@ const MODULES: [(&str, &[&str]); 20] = [
     (
         "engine",
         &[
-            "clock", "config", "entropy", "grants", "memory", "metrics", "model", "replay", "sandbox", "schema",
-            "store", "tenancy",
+            "clock", "config", "entropy", "grants", "memory", "metrics", "model", "priority", "replay", "sandbox",
+            "schema", "store", "tenancy",
         ],
     ),
     (

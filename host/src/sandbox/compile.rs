@@ -8,7 +8,10 @@ use std::{io, path::Path, process::Stdio};
 use bytes::Bytes;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::model::FunctionKind;
+use crate::{
+    model::FunctionKind,
+    priority::{self, Background},
+};
 
 use super::{artefacts::Artefacts, engine, images, options::Compiler};
 
@@ -171,6 +174,7 @@ pub fn run_child(
     limits: ChildLimits,
     output: &Path,
 ) -> Result<(), CompileError> {
+    priority::lower(Background::Compiler);
     limit_this_process(limits)
         .map_err(|error| io::Error::new(error.kind(), format!("the limits could not be set: {error}")))?;
     let mut component = Vec::new();

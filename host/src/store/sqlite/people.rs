@@ -25,7 +25,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{model::TenantId, store::Error};
+use crate::{
+    model::TenantId,
+    priority::{self, Background},
+    store::Error,
+};
 
 /// The maximum number of queries of one asker that run or wait. Further ones are refused at once.
 pub(super) const MAX_ASKING: usize = 64;
@@ -110,10 +114,17 @@ impl Lane {
         let mut connection = settings.connect().await?;
         let until = Arc::new(AtomicU64::new(NEVER));
         let limit = Arc::clone(&until);
+        let mut has_priority = true;
         connection
             .lock_handle()
             .await?
-            .set_progress_handler(INSTRUCTIONS, move || millis_since(epoch) < limit.load(Relaxed));
+            .set_progress_handler(INSTRUCTIONS, move || {
+                // SQLite calls this on the thread of the connection.
+                if std::mem::take(&mut has_priority) {
+                    priority::lower(Background::Queries);
+                }
+                millis_since(epoch) < limit.load(Relaxed)
+            });
         Ok(Self { connection, until })
     }
 }
