@@ -145,7 +145,7 @@ impl Store {
         let upkeep = Upkeep {
             checkpointer: Checkpointer {
                 connection: open::open_checkpointer(options).await?,
-                gate: Arc::clone(&gate),
+                gate: gate.clone(),
                 stats: Arc::clone(&stats),
                 log,
                 max_bytes: options.max_log_bytes,

@@ -9,6 +9,7 @@
 
 mod backlog;
 mod description;
+mod gate;
 mod instance_heads;
 pub(super) mod operation;
 mod plan;
@@ -20,13 +21,12 @@ mod transaction;
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-pub(super) use self::transaction::Transaction;
 use self::{
     backlog::Backlog,
     description::{Description, Whose},
@@ -37,6 +37,7 @@ use self::{
     rows::Rows,
     sizing::{LinesToWrite, Sizing},
 };
+pub(super) use self::{gate::WriteGate, transaction::Transaction};
 use super::{
     Change, Changed, Error, Stats,
     backend::Connection,
@@ -56,17 +57,22 @@ const MAX_BACKLOG: usize = 4 * QUEUE_CAPACITY;
 /// operation hardly falls any more.
 const MAX_BATCH: usize = 256;
 
-/// The approximate limit of a batch in bytes, because other operations wait for it. The last operation may exceed it.
-const MAX_BATCH_BYTES: usize = 16 << 20;
+/// The approximate limit of a batch in bytes, because other operations wait for it: some ten milliseconds of a disk's
+/// time. A larger operation is a batch of its own.
+const MAX_BATCH_BYTES: usize = 4 << 20;
 
 /// The capacity of the queue to the writer, in bytes. When it is full, callers wait.
 const QUEUE_BYTES: usize = 256 << 20;
+
+/// Batches that take longer are logged.
+const SLOW: Duration = Duration::from_millis(200);
 
 /// The maximum number of cached function names; the cache is cleared above it. Far more than the modules of a host
 /// offer.
 const MAX_FUNCTION_NUMBERS: usize = 50_000;
 
-/// Operations of at most this size do not wait behind larger ones for room in the queue, in bytes.
+/// Operations of at most this size do not wait behind larger ones for room in the queue, in bytes. They are also written
+/// while the log is too long.
 const SMALL_BYTES: usize = 16 << 10;
 
 /// The capacity of the queue for small operations, in bytes, in addition to [`QUEUE_BYTES`].
@@ -103,9 +109,6 @@ impl QueueBudget {
         room.map_err(|_| Error::Closed)
     }
 }
-
-/// Held while a batch is written, and by the checkpointer when it needs the writer to pause.
-pub(super) type WriteGate = Arc<Mutex<()>>;
 
 /// The writer, with its queue.
 pub(super) struct Writer {
@@ -156,19 +159,18 @@ impl Writer {
                 }
             }
             let bytes: usize = batch.iter().map(|job| job.bytes).sum();
-            if batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES || !backlog.is_empty() {
+            let only_small = self.gate.is_for_small();
+            if batch.len() == MAX_BATCH || bytes > MAX_BATCH_BYTES || only_small || !backlog.is_empty() {
                 self.sort(&mut backlog, batch.drain(..));
-                let mut room = MAX_BATCH_BYTES;
-                while batch.len() < MAX_BATCH
-                    && room > 0
-                    && let Some(job) = backlog.pop()
-                {
-                    room = room.saturating_sub(job.bytes);
-                    batch.push(job);
-                }
+                let max_each = if only_small { SMALL_BYTES } else { usize::MAX };
+                batch.extend(next_batch(&mut backlog, max_each));
                 self.stats.set_backlog(backlog.len());
+                if batch.is_empty() {
+                    self.wait_for_more(&mut backlog).await;
+                    continue;
+                }
             }
-            let gate = self.gate.lock().await;
+            let gate = self.gate.pass().await;
             let written = self.database.write(batch, &self.stats).await;
             drop(gate);
             written?;
@@ -182,9 +184,41 @@ impl Writer {
         let queued = std::iter::from_fn(|| self.jobs.try_recv().ok());
         let room = MAX_BACKLOG.saturating_sub(backlog.len());
         for job in taken.chain(queued).take(room) {
-            backlog.push(self.database.memory.heads.tenant_of(job.whose), job);
+            add(&mut self.database.memory.heads, backlog, job);
         }
     }
+
+    /// Waits while only large operations wait and none of them may be written.
+    async fn wait_for_more(&mut self, backlog: &mut Backlog<Job>) {
+        let has_room = backlog.len() < MAX_BACKLOG;
+        let job = tokio::select! {
+            biased;
+            () = self.gate.open_for_all() => None,
+            Some(job) = self.jobs.recv(), if has_room => Some(job),
+            else => None,
+        };
+        if let Some(job) = job {
+            add(&mut self.database.memory.heads, backlog, job);
+        }
+    }
+}
+
+fn add(heads: &mut HeadCache, backlog: &mut Backlog<Job>, job: Job) {
+    backlog.push(heads.tenant_of(job.whose), job.bytes, job);
+}
+
+/// Takes a batch from the backlog, of operations that write at most `max_each` bytes.
+fn next_batch(backlog: &mut Backlog<Job>, max_each: usize) -> Vec<Job> {
+    let mut batch = Vec::new();
+    let mut room = usize::MAX;
+    while batch.len() < MAX_BATCH
+        && let Some(job) = backlog.pop(max_each, room)
+    {
+        // The first one may exceed the limit.
+        room = room.min(MAX_BATCH_BYTES).saturating_sub(job.bytes);
+        batch.push(job);
+    }
+    batch
 }
 
 impl Database {
@@ -219,7 +253,12 @@ impl Database {
             let begun = Instant::now();
             match self.attempt(&jobs).await {
                 Ok((outcomes, rows)) => {
-                    stats.count_batch(jobs.len(), rows, begun.elapsed());
+                    let took = begun.elapsed();
+                    stats.count_batch(jobs.len(), rows, took);
+                    if took > SLOW {
+                        let bytes: usize = jobs.iter().map(|job| job.bytes).sum();
+                        tracing::debug!(operations = jobs.len(), rows, bytes, ?took, "a batch took long");
+                    }
                     stats.set_newest_message(self.newest_message());
                     for (Job { reply, room, .. }, outcome) in jobs.into_iter().zip(outcomes) {
                         drop(room);

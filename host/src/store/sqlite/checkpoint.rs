@@ -1,15 +1,21 @@
 //! Moves committed pages from SQLite's log into the database file, off the writer's path, and keeps the log short.
 //!
 //! A passive checkpoint blocks neither the writer nor readers. But a busy writer keeps appending to the log, and the
-//! log can only start over when all of it has been moved. So when the log has grown long, the writer pauses until the
-//! few pages that a passive checkpoint left have been moved and the current readers have ended.
+//! log can only start over when all of it has been moved. So when the log has grown long, the writer writes only small
+//! operations until few pages are left to move, and then pauses until those have been moved and the current readers
+//! have ended.
 //!
 //! A reader of an old snapshot (a backup, an operator's tool) prevents newer pages from being moved. The checkpointer
 //! detects this when a passive checkpoint leaves pages that were already in the log at the previous check. Then the
 //! writer does not pause, since the log could not start over anyway, and checkpoints become rare until the reader has
 //! ended. The log's file, which has grown by then, is truncated afterwards.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{Connection as _, Row as _, sqlite::SqliteConnection};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +32,13 @@ const MAX_INTERVAL: Duration = Duration::from_secs(4);
 /// The number of unmoved pages at which a passive checkpoint is worth its two disk flushes: 4 MiB, SQLite's own
 /// default.
 const PASSIVE_PAGES: i64 = 1_000;
+
+/// Checkpoints that take longer are logged.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// How often the pages that were written in the meantime are moved before the writer pauses. Operations that are written
+/// then are small, so once is usually enough.
+const MAX_PASSES: u32 = 4;
 
 /// The size in bytes of the header before each page in the log.
 const FRAME_HEADER_BYTES: u64 = 24;
@@ -100,21 +113,30 @@ impl Checkpointer {
         if log.pages - log.moved < PASSIVE_PAGES && log.pages < self.max_pages() && !is_large {
             return Ok(Length::Short);
         }
-        let log = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
-        if log.busy || log.moved < earlier {
+        let is_long = log.pages >= self.max_pages() || is_large;
+        let _only_small = is_long.then(|| self.gate.only_small());
+        let mut moved = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
+        if moved.busy || moved.moved < earlier {
             self.stats.count_checkpoint_in_use();
+            tracing::debug!(earlier, moved.pages, moved.moved, moved.busy, "the log is in use");
             return Ok(Length::InUse);
         }
-        if log.pages < self.max_pages() && !is_large {
+        if !is_long {
             return Ok(Length::Short);
+        }
+        for _ in 0..MAX_PASSES {
+            if moved.busy || moved.pages - moved.moved < PASSIVE_PAGES {
+                break;
+            }
+            moved = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
         }
         self.start_over().await
     }
 
     /// Pauses the writer and lets the log start over. No reader is older than the last check.
     async fn start_over(&mut self) -> Result<Length, sqlx::Error> {
-        let gate = Arc::clone(&self.gate);
-        let _pause = gate.lock().await;
+        let gate = self.gate.clone();
+        let _pause = gate.pass().await;
         self.stats.count_checkpoint_pause();
         // Both wait for the current readers, at most for the connection's busy timeout.
         let statement = if self.file_bytes() > self.max_bytes {
@@ -141,11 +163,24 @@ impl Checkpointer {
     }
 
     async fn checkpoint(&mut self, statement: &'static str) -> Result<Log, sqlx::Error> {
+        let begun = Instant::now();
         let row = sqlx::query(statement).fetch_one(&mut self.connection).await?;
-        Ok(Log {
+        let log = Log {
             busy: row.try_get::<i64, _>(0)? != 0,
             pages: row.try_get(1)?,
             moved: row.try_get(2)?,
-        })
+        };
+        let took = begun.elapsed();
+        if took > SLOW {
+            tracing::debug!(
+                statement,
+                log.busy,
+                log.pages,
+                log.moved,
+                ?took,
+                "a checkpoint took long"
+            );
+        }
+        Ok(log)
     }
 }

@@ -49,7 +49,11 @@ async fn a_sweep_of_large_rows_deletes_only_some_megabytes(store: TestStore) {
     while store.sweep(NOW, 1_000).await.unwrap() {
         left.push(store.rows("history").await);
     }
-    assert_eq!(left, [40, 23, 7]);
+    assert_eq!(left[..4], [40, 37, 35, 33]);
+    assert!(
+        left.is_sorted_by(|before, after| *before == after + 2 || *before == 40),
+        "{left:?}"
+    );
     assert_eq!((store.rows("history").await, store.rows("garbage").await), (0, 0));
 }
 

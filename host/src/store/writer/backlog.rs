@@ -1,13 +1,11 @@
 //! The writer's backlog, when more operations wait than fit into a batch: one queue per tenant.
 //!
-//! A batch takes from the queues in turn, so that a tenant with thousands of waiting operations does not delay all
-//! others. Each queue keeps its order. (Callers wait for an answer before they send operations that depend on it, so
-//! the order between two queues does not matter.)
+//! The queue that was served least is served next, measured in bytes (start-time fair queueing: Goyal, Vin and Cheng,
+//! 1996). So neither thousands of waiting operations of a tenant nor a few of many megabytes delay all others. Each
+//! queue keeps its order. (Callers wait for an answer before they send operations that depend on it, so the order
+//! between two queues does not matter.)
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Bound,
-};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::model::TenantId;
 
@@ -16,19 +14,28 @@ type Line = Option<TenantId>;
 
 /// Queues of jobs.
 pub(super) struct Backlog<J> {
-    /// The queues that are not empty.
-    lines: BTreeMap<Line, VecDeque<J>>,
-    /// The queue that was served last.
-    served: Line,
+    /// Those with jobs, and those that were served since the backlog was last empty.
+    lines: HashMap<Line, Queue<J>>,
+    /// The queues with jobs, by their [`Queue::served`].
+    order: BTreeSet<(u64, Line)>,
+    /// [`Queue::served`] of the queue that was served last.
+    now: u64,
     length: usize,
+}
+
+struct Queue<J> {
+    jobs: VecDeque<(usize, J)>,
+    /// The bytes of the jobs taken from it. A queue that had no jobs for a while does not catch up.
+    served: u64,
 }
 
 impl<J> Backlog<J> {
     /// An empty backlog.
     pub(super) fn new() -> Self {
         Self {
-            lines: BTreeMap::new(),
-            served: None,
+            lines: HashMap::new(),
+            order: BTreeSet::new(),
+            now: 0,
             length: 0,
         }
     }
@@ -43,24 +50,41 @@ impl<J> Backlog<J> {
         self.length == 0
     }
 
-    /// Appends a job to a queue.
-    pub(super) fn push(&mut self, line: Line, job: J) {
-        self.lines.entry(line).or_default().push_back(job);
+    /// Appends a job that writes this many bytes to a queue.
+    pub(super) fn push(&mut self, line: Line, bytes: usize, job: J) {
+        let queue = self.lines.entry(line).or_insert_with(|| Queue {
+            jobs: VecDeque::new(),
+            served: 0,
+        });
+        if queue.jobs.is_empty() {
+            queue.served = queue.served.max(self.now);
+            self.order.insert((queue.served, line));
+        }
+        queue.jobs.push_back((bytes, job));
         self.length += 1;
     }
 
-    /// Takes the first job of the queue after the one that was served last.
-    pub(super) fn pop(&mut self) -> Option<J> {
-        let after = (Bound::Excluded(self.served), Bound::Unbounded);
-        let next = self.lines.range(after).next().or_else(|| self.lines.first_key_value());
-        let line = *next?.0;
-        let jobs = self.lines.get_mut(&line).expect("the line is there");
-        let job = jobs.pop_front().expect("no line is empty");
-        if jobs.is_empty() {
-            self.lines.remove(&line);
+    /// Takes the first job of the queue that was served least, of those whose first job writes at most `max_each` bytes.
+    /// Returns `None` if there is none, or if the job writes more than `room` bytes.
+    pub(super) fn pop(&mut self, max_each: usize, room: usize) -> Option<J> {
+        let first_bytes = |line: &Line| self.lines[line].jobs[0].0;
+        let (served, line) = *self.order.iter().find(|(_, line)| first_bytes(line) <= max_each)?;
+        if first_bytes(&line) > room {
+            return None;
         }
-        self.served = line;
+        let queue = self.lines.get_mut(&line).expect("the line is there");
+        let (bytes, job) = queue.jobs.pop_front().expect("a line in the order has jobs");
+        self.order.remove(&(served, line));
+        self.now = self.now.max(served);
+        queue.served = served + bytes as u64;
+        if !queue.jobs.is_empty() {
+            self.order.insert((queue.served, line));
+        }
         self.length -= 1;
+        if self.is_empty() {
+            self.lines.clear();
+            self.now = 0;
+        }
         Some(job)
     }
 }
@@ -69,19 +93,60 @@ impl<J> Backlog<J> {
 mod tests {
     use super::*;
 
+    const MANY: Line = Some(TenantId(1));
+    const FEW: Line = Some(TenantId(2));
+
+    fn take<J>(backlog: &mut Backlog<J>, count: usize) -> Vec<J> {
+        let jobs = std::iter::from_fn(|| backlog.pop(usize::MAX, usize::MAX));
+        jobs.take(count).collect()
+    }
+
     #[test]
     fn queues_are_served_in_turn_and_keep_their_order() {
         let mut backlog = Backlog::new();
-        let (many, few) = (Some(TenantId(1)), Some(TenantId(2)));
-        (0..1_000).for_each(|number| backlog.push(many, (many, number)));
-        (0..2).for_each(|number| backlog.push(few, (few, number)));
-        backlog.push(None, (None, 0));
-        let first: Vec<_> = std::iter::from_fn(|| backlog.pop()).take(6).collect();
-        assert_eq!(first, [(many, 0), (few, 0), (None, 0), (many, 1), (few, 1), (many, 2)]);
-        backlog.push(few, (few, 2));
-        assert_eq!(backlog.pop(), Some((few, 2)));
-        assert_eq!(backlog.len(), 997);
-        assert_eq!(std::iter::from_fn(|| backlog.pop()).count(), 997);
-        assert!(backlog.is_empty());
+        (0..1_000).for_each(|number| backlog.push(MANY, 10, (MANY, number)));
+        (0..2).for_each(|number| backlog.push(FEW, 10, (FEW, number)));
+        backlog.push(None, 10, (None, 0));
+        assert_eq!(
+            take(&mut backlog, 6),
+            [(None, 0), (MANY, 0), (FEW, 0), (MANY, 1), (FEW, 1), (MANY, 2)]
+        );
+        backlog.push(FEW, 10, (FEW, 2));
+        assert_eq!(take(&mut backlog, 2), [(FEW, 2), (MANY, 3)]);
+        assert_eq!(backlog.len(), 996);
+        assert_eq!(take(&mut backlog, 1_000).len(), 996);
+        assert!(backlog.is_empty() && backlog.lines.is_empty() && backlog.order.is_empty());
+    }
+
+    #[test]
+    fn large_jobs_wait_for_small_ones_of_others() {
+        let mut backlog = Backlog::new();
+        (0..3).for_each(|number| backlog.push(MANY, 1_000, (MANY, number)));
+        (0..150).for_each(|number| backlog.push(FEW, 10, (FEW, number)));
+        let order = take(&mut backlog, 153);
+        let large: Vec<_> = (0..).zip(&order).filter(|(_, job)| job.0 == MANY).collect();
+        assert_eq!(large, [(0, &(MANY, 0)), (101, &(MANY, 1)), (152, &(MANY, 2))]);
+    }
+
+    #[test]
+    fn a_queue_without_jobs_does_not_save_up_its_share() {
+        let mut backlog = Backlog::new();
+        (0..100).for_each(|_| backlog.push(MANY, 10, MANY));
+        take(&mut backlog, 50);
+        (0..100).for_each(|_| backlog.push(FEW, 10, FEW));
+        let next = take(&mut backlog, 20);
+        assert_eq!(next.iter().filter(|line| **line == FEW).count(), 10);
+    }
+
+    #[test]
+    fn a_job_without_room_is_the_first_of_the_next_batch() {
+        let mut backlog = Backlog::new();
+        backlog.push(MANY, 1_000, "large");
+        backlog.push(MANY, 1, "behind it");
+        assert_eq!(backlog.pop(usize::MAX, 999), None);
+        backlog.push(FEW, 10, "small");
+        assert_eq!(backlog.pop(100, 999), Some("small"));
+        assert_eq!(backlog.pop(100, 999), None, "the order of a queue is kept");
+        assert_eq!(take(&mut backlog, 3), ["large", "behind it"]);
     }
 }

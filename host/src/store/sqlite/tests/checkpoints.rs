@@ -102,3 +102,24 @@ async fn without_readers_the_log_starts_over_in_the_same_file() {
     assert!(test.log_bytes() < 2 * ByHand::MAX_LOG_BYTES);
     assert_eq!(test.store.stats().checkpoints_in_use, 0);
 }
+
+#[tokio::test]
+async fn while_the_log_is_shortened_only_small_operations_are_written() {
+    let test = ByHand::new().await;
+    let only_small = test.checkpointer.gate.only_small();
+    // Operations of one tenant keep their order.
+    let mut large = instance("large");
+    large.tenant = TenantId(2);
+    large.started.input = payload(&format!("\"{}\"", "x".repeat(64 << 10)));
+    let mut large = std::pin::pin!(test.store.start(large, None));
+    for number in 0..20 {
+        let small = test.store.start(instance(&format!("small {number}")), None);
+        tokio::select! {
+            biased;
+            _ = &mut large => panic!("the large operation did not wait"),
+            outcome = small => assert!(matches!(outcome.unwrap(), StartOutcome::Created(_))),
+        }
+    }
+    drop(only_small);
+    assert!(matches!(large.await.unwrap(), StartOutcome::Created(_)));
+}
