@@ -82,7 +82,6 @@ use crate::clock::Clock;
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::memory::{Memory, Part};
 use crate::model::TenantId;
-use crate::priority::{self, Background};
 use crate::sandbox::{ConnectionCounts, Sandbox};
 use crate::store::{Error as StoreError, Store};
 use crate::tenancy::{Tenancy, Vault};
@@ -179,7 +178,6 @@ impl Engine {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(options.guest_threads)
             .thread_name("windlass-guest")
-            .on_thread_start(|| priority::lower(Background::Guests))
             .enable_all()
             .build()
             .map_err(EngineError::Threads)?;

@@ -1,13 +1,15 @@
-//! Scheduling priorities: what tenants run gives way to the threads that serve requests and write commits.
+//! Scheduling priorities: work that can take its time gives way to turns, requests and commits.
 //!
 //! Without them, a commit of a few bytes takes hundreds of milliseconds on a busy machine, because its thread waits for
-//! a processor behind guests and compilers.
+//! a processor behind compilers and the queries of clients. Guests keep the priority of the writer: if the writer ran
+//! before them, it would write many small batches.
+
+/// The highest nice value.
+const LOWEST: i32 = 19;
 
 /// Work that gives way to the host's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Background {
-    /// A thread that runs guests.
-    Guests,
     /// A thread that runs the queries of clients.
     Queries,
     /// The process that compiles a module.
@@ -15,11 +17,11 @@ pub enum Background {
 }
 
 impl Background {
-    /// The nice value (setpriority(2)). Of two busy threads on one processor, one with 5 more gets a quarter of the time
-    /// (sched(7)).
-    fn nice(self) -> i32 {
+    /// What is added to the nice value (setpriority(2)). Of two busy threads on one processor, one with 5 more gets a
+    /// quarter of the time (sched(7)).
+    fn niceness(self) -> i32 {
         match self {
-            Self::Guests | Self::Queries => 5,
+            Self::Queries => 5,
             Self::Compiler => 10,
         }
     }
@@ -28,9 +30,15 @@ impl Background {
 /// Gives the calling thread, and all threads that it starts, a lower priority. A thread cannot get its priority back.
 pub fn lower(background: Background) {
     // On Linux, the priority belongs to a thread; elsewhere it would be that of the whole process.
-    if cfg!(target_os = "linux")
-        && let Err(error) = rustix::process::setpriority_process(None, background.nice())
-    {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let now = rustix::process::getpriority_process(None);
+    let lowered = now.and_then(|nice| {
+        let nice = (nice + background.niceness()).min(LOWEST);
+        rustix::process::setpriority_process(None, nice)
+    });
+    if let Err(error) = lowered {
         tracing::debug!(%error, ?background, "the priority of a thread could not be lowered");
     }
 }

@@ -326,7 +326,7 @@ impl Sandbox {
     }
 
     /// Runs one attempt of an activity in a fresh guest. Poll it on the runtime for guests, because it may block for an
-    /// epoch (10 ms) at a time.
+    /// epoch (5 ms) at a time.
     ///
     /// # Errors
     /// When there is no room for a guest. This is not the activity's fault; try again later.

@@ -97,8 +97,8 @@ const MODULES: [(&str, &[&str]); 21] = [
     (
         "engine",
         &[
-            "clock", "config", "entropy", "grants", "memory", "metrics", "model", "priority", "replay", "sandbox",
-            "schema", "store", "tenancy",
+            "clock", "config", "entropy", "grants", "memory", "metrics", "model", "replay", "sandbox", "schema",
+            "store", "tenancy",
         ],
     ),
     (

@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 const ROWS: u64 = 500;
 
 /// The pause between two batches, in which the writer serves others.
-const BREATH: Duration = Duration::from_millis(20);
+const BREATH: Duration = Duration::from_millis(5);
 
 /// Sweeps until shutdown.
 pub(super) async fn run(environment: Arc<Environment>) {

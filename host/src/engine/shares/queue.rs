@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::{FunctionShare, Rate, Share, ShareUse};
 use crate::model::{FunctionName, TenantId, Timestamp};
 
-/// The longest time in a slot that is charged, because clocks jump.
-const MAX_CHARGED: Duration = Duration::from_secs(1);
+/// The longest time in a slot that is charged, because clocks jump: as long as a turn may take.
+const MAX_CHARGED: Duration = Duration::from_secs(10);
 
 /// A position in virtual time. Wide enough to never overflow.
 type Tag = u128;
