@@ -19,7 +19,7 @@ pub(super) enum Garbage {
 
 /// The maximum bytes that one sweep deletes, beside the last row: freeing the pages of a large row takes as long as
 /// writing it.
-const MAX_SWEPT_BYTES: u64 = 2 << 20;
+pub(super) const MAX_SWEPT_BYTES: u64 = 2 << 20;
 
 /// What a sweep may still delete in its transaction.
 pub(super) struct Room {

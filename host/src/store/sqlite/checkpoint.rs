@@ -36,9 +36,8 @@ const PASSIVE_PAGES: i64 = 1_000;
 /// Checkpoints that take longer are logged.
 const SLOW: Duration = Duration::from_millis(200);
 
-/// How often the pages that were written in the meantime are moved before the writer pauses. Operations that are written
-/// then are small, so once is usually enough.
-const MAX_PASSES: u32 = 4;
+/// After this many checkpoints in a row, large operations wait in any case.
+const PASSES_BESIDE_LARGE: u32 = 4;
 
 /// The size in bytes of the header before each page in the log.
 const FRAME_HEADER_BYTES: u64 = 24;
@@ -114,21 +113,35 @@ impl Checkpointer {
             return Ok(Length::Short);
         }
         let is_long = log.pages >= self.max_pages() || is_large;
-        let _only_small = is_long.then(|| self.gate.only_small());
-        let mut moved = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
-        if moved.busy || moved.moved < earlier {
+        let log = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
+        if log.busy || log.moved < earlier {
             self.stats.count_checkpoint_in_use();
-            tracing::debug!(earlier, moved.pages, moved.moved, moved.busy, "the log is in use");
             return Ok(Length::InUse);
         }
         if !is_long {
             return Ok(Length::Short);
         }
-        for _ in 0..MAX_PASSES {
-            if moved.busy || moved.pages - moved.moved < PASSIVE_PAGES {
+        self.catch_up(log).await
+    }
+
+    /// Moves what was written during a checkpoint, until little is left, and lets the log start over. Large operations
+    /// wait once this takes only a moment, or else the log would never end.
+    async fn catch_up(&mut self, mut log: Log) -> Result<Length, sqlx::Error> {
+        let mut only_small = None;
+        for pass in 0.. {
+            let left = log.pages - log.moved;
+            if left < PASSIVE_PAGES {
                 break;
             }
-            moved = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
+            if only_small.is_none() && (left <= self.max_pages() || pass >= PASSES_BESIDE_LARGE) {
+                only_small = Some(self.gate.only_small());
+            }
+            let before = log.moved;
+            log = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
+            if log.busy || log.moved <= before {
+                self.stats.count_checkpoint_in_use();
+                return Ok(Length::InUse);
+            }
         }
         self.start_over().await
     }

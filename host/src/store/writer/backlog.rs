@@ -1,16 +1,32 @@
 //! The writer's backlog, when more operations wait than fit into a batch: one queue per tenant.
 //!
 //! The queue that was served least is served next, measured in bytes (start-time fair queueing: Goyal, Vin and Cheng,
-//! 1996). So neither thousands of waiting operations of a tenant nor a few of many megabytes delay all others. Each
-//! queue keeps its order. (Callers wait for an answer before they send operations that depend on it, so the order
-//! between two queues does not matter.)
+//! 1996). So neither thousands of waiting operations of a tenant nor a few of many megabytes delay all others. After a
+//! very large operation, a queue waits for a [limited](MAX_AHEAD) part of what others have. Each queue keeps its order.
+//! (Callers wait for an answer before they send operations that depend on it, so the order between two queues does not
+//! matter.)
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use crate::model::TenantId;
 
-/// The tenant of a queue; `None` for the host's own operations.
-type Line = Option<TenantId>;
+/// What an operation costs in addition to its bytes: it changes at least a few pages of the database.
+const JOB_BYTES: u64 = 8 << 10;
+
+/// How far a queue may be ahead of the others, in bytes.
+const MAX_AHEAD: u64 = 8 << 20;
+
+/// Whose operations a queue has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Line {
+    /// The host's own, for which somebody waits.
+    Host,
+    /// The host's own beside everything else, such as deleting rows.
+    Upkeep,
+    /// Those of instances that the writer does not know at the moment.
+    Unknown,
+    Tenant(TenantId),
+}
 
 /// Queues of jobs.
 pub(super) struct Backlog<J> {
@@ -25,7 +41,7 @@ pub(super) struct Backlog<J> {
 
 struct Queue<J> {
     jobs: VecDeque<(usize, J)>,
-    /// The bytes of the jobs taken from it. A queue that had no jobs for a while does not catch up.
+    /// The cost of the jobs taken from it, in bytes. A queue that had no jobs for a while does not catch up.
     served: u64,
 }
 
@@ -76,7 +92,8 @@ impl<J> Backlog<J> {
         let (bytes, job) = queue.jobs.pop_front().expect("a line in the order has jobs");
         self.order.remove(&(served, line));
         self.now = self.now.max(served);
-        queue.served = served + bytes as u64;
+        let cost = bytes as u64 + JOB_BYTES;
+        queue.served = (served + cost).min(self.now + MAX_AHEAD);
         if !queue.jobs.is_empty() {
             self.order.insert((queue.served, line));
         }
@@ -93,8 +110,8 @@ impl<J> Backlog<J> {
 mod tests {
     use super::*;
 
-    const MANY: Line = Some(TenantId(1));
-    const FEW: Line = Some(TenantId(2));
+    const MANY: Line = Line::Tenant(TenantId(1));
+    const FEW: Line = Line::Tenant(TenantId(2));
 
     fn take<J>(backlog: &mut Backlog<J>, count: usize) -> Vec<J> {
         let jobs = std::iter::from_fn(|| backlog.pop(usize::MAX, usize::MAX));
@@ -106,10 +123,10 @@ mod tests {
         let mut backlog = Backlog::new();
         (0..1_000).for_each(|number| backlog.push(MANY, 10, (MANY, number)));
         (0..2).for_each(|number| backlog.push(FEW, 10, (FEW, number)));
-        backlog.push(None, 10, (None, 0));
+        backlog.push(Line::Host, 10, (Line::Host, 0));
         assert_eq!(
             take(&mut backlog, 6),
-            [(None, 0), (MANY, 0), (FEW, 0), (MANY, 1), (FEW, 1), (MANY, 2)]
+            [(Line::Host, 0), (MANY, 0), (FEW, 0), (MANY, 1), (FEW, 1), (MANY, 2)]
         );
         backlog.push(FEW, 10, (FEW, 2));
         assert_eq!(take(&mut backlog, 2), [(FEW, 2), (MANY, 3)]);
@@ -118,14 +135,37 @@ mod tests {
         assert!(backlog.is_empty() && backlog.lines.is_empty() && backlog.order.is_empty());
     }
 
+    /// The positions of the jobs of a queue in an order.
+    fn positions(order: &[(Line, u32)], line: Line) -> Vec<usize> {
+        let all = order.iter().enumerate();
+        all.filter(|(_, job)| job.0 == line).map(|(at, _)| at).collect()
+    }
+
     #[test]
     fn large_jobs_wait_for_small_ones_of_others() {
         let mut backlog = Backlog::new();
-        (0..3).for_each(|number| backlog.push(MANY, 1_000, (MANY, number)));
-        (0..150).for_each(|number| backlog.push(FEW, 10, (FEW, number)));
-        let order = take(&mut backlog, 153);
-        let large: Vec<_> = (0..).zip(&order).filter(|(_, job)| job.0 == MANY).collect();
-        assert_eq!(large, [(0, &(MANY, 0)), (101, &(MANY, 1)), (152, &(MANY, 2))]);
+        let large = 1 << 20;
+        (0..3).for_each(|number| backlog.push(MANY, large, (MANY, number)));
+        (0..1_000).for_each(|number| backlog.push(FEW, 0, (FEW, number)));
+        let order = take(&mut backlog, 1_003);
+        let small_per_large = (large as u64 + JOB_BYTES).div_ceil(JOB_BYTES) as usize;
+        let expected = [0, small_per_large + 1, 2 * small_per_large + 1];
+        let found = positions(&order, MANY);
+        assert!(
+            found.iter().zip(expected).all(|(found, at)| found.abs_diff(at) <= 1),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_very_large_job_does_not_block_its_queue_for_long() {
+        let mut backlog = Backlog::new();
+        backlog.push(MANY, 1 << 30, (MANY, 0));
+        backlog.push(MANY, 0, (MANY, 1));
+        (0..100_000).for_each(|number| backlog.push(FEW, 0, (FEW, number)));
+        let order = take(&mut backlog, 100_002);
+        let most = (MAX_AHEAD / JOB_BYTES) as usize + 1;
+        assert_eq!(positions(&order, MANY), [0, most]);
     }
 
     #[test]

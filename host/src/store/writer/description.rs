@@ -8,8 +8,8 @@ use super::{
 use crate::{
     model::{InstanceId, InstanceNumber, LogLine, TenantId},
     store::{
-        AttemptRow, IdempotencyKey, NewInstance, Recipient, TurnCommit, attempts::AttemptKey, idempotency::WantedKey,
-        ownership::Ownership,
+        AttemptRow, IdempotencyKey, NewInstance, Recipient, TurnCommit, attempts::AttemptKey, garbage::MAX_SWEPT_BYTES,
+        idempotency::WantedKey, ownership::Ownership,
     },
 };
 
@@ -23,8 +23,10 @@ pub(in crate::store) enum Whose {
     Tenant(TenantId),
     /// An operation of the tenant that owns this instance.
     Instance(InstanceNumber),
-    /// An operation of the host itself.
+    /// An operation of the host itself, for which somebody waits.
     Host,
+    /// An operation of the host itself that has time.
+    Upkeep,
 }
 
 /// The instances whose heads an operation needs.
@@ -207,10 +209,13 @@ impl Operation {
                 instances: Instances::Numbers(instances),
                 ..D::of(Whose::Tenant(*tenant))
             },
-            Self::Administer(_) | Self::DeleteModuleBytes(_) | Self::Probe => D::of_statements(Whose::Host),
+            Self::Administer(_) | Self::Probe => D::of_statements(Whose::Host),
+            Self::DeleteModuleBytes(_) => D::of_statements(Whose::Upkeep),
             Self::Sweep { limit, .. } => D {
+                // Freeing a page takes as long as writing it.
+                content: usize::try_from(MAX_SWEPT_BYTES).unwrap_or(usize::MAX),
                 sweeps: *limit,
-                ..D::of_statements(Whose::Host)
+                ..D::of_statements(Whose::Upkeep)
             },
             Self::PutModule(put) => D {
                 content: put.bytes.len(),
@@ -219,7 +224,7 @@ impl Operation {
             Self::DeleteModule { tenant, .. } => D::of_statements(Whose::Tenant(*tenant)),
             Self::PruneAttempts { limit } => D {
                 prunes: Some(*limit),
-                ..D::of(Whose::Host)
+                ..D::of(Whose::Upkeep)
             },
         }
     }
