@@ -28,11 +28,10 @@ const KILL_EVERY: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(30);
 /// The memory budget of the host in a long siege, and in a short one, in bytes.
 const BUDGETS: (u64, u64) = (1 << 30, 512 << 20);
-/// What 99 of 100 chains of the neighbour take at most in a long siege. Its commits wait for the large turns of others
-/// that are being written.
-const LONGEST_CHAIN: Duration = Duration::from_secs(20);
-/// How much longer half of the chains take under attack at most.
-const SLOWER: u32 = 20;
+/// What 99 of 100 chains of the neighbour take at most in a long siege: twice the goal, because machines differ.
+const LONGEST_CHAIN: Duration = Duration::from_secs(2);
+/// How much longer half of the chains take under attack at most: twice the goal. The four tenants share the processors.
+const SLOWER: u32 = 10;
 /// The time between two looks at the host's memory.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// What one attacker may use.
@@ -216,7 +215,7 @@ async fn all_attacks_at_once_leave_the_neighbour_served_and_the_host_within_its_
     if siege.plan.is_long {
         assert!(under_attack.percentile(50) <= SLOWER * quiet.percentile(50));
         assert!(under_attack.percentile(99) <= LONGEST_CHAIN);
-        assert!(probe.health().percentile(99) <= Duration::from_millis(200));
+        assert!(probe.health().percentile(99) <= Duration::from_millis(100));
     }
     let quotas = 3 * ((1 << 30) + (20 << 20));
     assert!(stored < 2 * quotas, "{stored} bytes on disk");
