@@ -145,6 +145,7 @@ impl Store {
         let upkeep = Upkeep {
             checkpointer: Checkpointer {
                 connection: open::open_checkpointer(options).await?,
+                people: people.clone(),
                 gate: gate.clone(),
                 stats: Arc::clone(&stats),
                 log,

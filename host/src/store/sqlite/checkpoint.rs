@@ -8,7 +8,8 @@
 //! A reader of an old snapshot (a backup, an operator's tool) prevents newer pages from being moved. The checkpointer
 //! detects this when a passive checkpoint leaves pages that were already in the log at the previous check. Then the
 //! writer does not pause, since the log could not start over anyway, and checkpoints become rare until the reader has
-//! ended. The log's file, which has grown by then, is truncated afterwards.
+//! ended. The log's file, which has grown by then, is truncated afterwards. If the log becomes very long, further
+//! queries of clients wait for a moment, so that those that read old snapshots end.
 
 use std::{
     fs,
@@ -20,7 +21,7 @@ use std::{
 use sqlx::{Connection as _, Row as _, sqlite::SqliteConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::open::PAGE_BYTES;
+use super::{open::PAGE_BYTES, people::People};
 use crate::store::{Error, Stats, writer::WriteGate};
 
 /// How often the log is checked.
@@ -36,6 +37,10 @@ const PASSIVE_PAGES: i64 = 1_000;
 /// Checkpoints that take longer are logged.
 const SLOW: Duration = Duration::from_millis(200);
 
+/// The queries of clients wait when they keep the log this many times as long as it may be. On a busy host there may
+/// always be one that is older than the last check.
+const QUERIES_WAIT_AT: i64 = 4;
+
 /// After this many checkpoints in a row, large operations wait in any case.
 const PASSES_BESIDE_LARGE: u32 = 4;
 
@@ -45,6 +50,7 @@ const FRAME_HEADER_BYTES: u64 = 24;
 /// Keeps the log short.
 pub(super) struct Checkpointer {
     pub(super) connection: SqliteConnection,
+    pub(super) people: People,
     pub(super) gate: WriteGate,
     pub(super) stats: Arc<Stats>,
     /// The file of the log.
@@ -115,12 +121,26 @@ impl Checkpointer {
         let is_long = log.pages >= self.max_pages() || is_large;
         let log = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
         if log.busy || log.moved < earlier {
+            if log.pages >= QUERIES_WAIT_AT * self.max_pages() {
+                return self.without_queries().await;
+            }
             self.stats.count_checkpoint_in_use();
             return Ok(Length::InUse);
         }
         if !is_long {
             return Ok(Length::Short);
         }
+        self.catch_up(log).await
+    }
+
+    /// Lets the queries of clients end, and then the log start over before further ones begin.
+    async fn without_queries(&mut self) -> Result<Length, sqlx::Error> {
+        let people = self.people.clone();
+        let Some(_pause) = people.pause().await else {
+            self.stats.count_checkpoint_in_use();
+            return Ok(Length::InUse);
+        };
+        let log = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
         self.catch_up(log).await
     }
 

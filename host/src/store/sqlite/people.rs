@@ -21,7 +21,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteConnection},
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
     time::timeout,
 };
 
@@ -53,6 +53,8 @@ pub(in crate::store) struct People(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: SqliteConnectOptions,
+    /// The number of seats.
+    readers: u32,
     seats: Arc<Semaphore>,
     /// The right to read a large turn for a status.
     large_turns: Semaphore,
@@ -136,9 +138,11 @@ fn millis_since(epoch: Instant) -> u64 {
 impl People {
     /// Creates the readers, which connect when they are needed.
     pub(super) fn new(settings: SqliteConnectOptions, readers: u32, query_time: Duration) -> Self {
-        let seats = readers.max(1) as usize;
+        let readers = readers.max(1);
+        let seats = readers as usize;
         Self(Arc::new(Inner {
             settings,
+            readers,
             seats: Arc::new(Semaphore::new(seats)),
             large_turns: Semaphore::new(1),
             share: (seats - 1).max(1),
@@ -175,6 +179,13 @@ impl People {
         };
         sqlx::query("BEGIN").execute(reader.connection()).await?;
         Ok(reader)
+    }
+
+    /// Waits until no query runs. Further ones wait until the permit is dropped. Returns `None` if queries still run
+    /// after the time that an answer may take.
+    pub(super) async fn pause(&self) -> Option<SemaphorePermit<'_>> {
+        let all = self.0.seats.acquire_many(self.0.readers);
+        timeout(self.0.query_time, all).await.ok()?.ok()
     }
 
     fn share(&self, asker: Asker) -> Arc<Share> {

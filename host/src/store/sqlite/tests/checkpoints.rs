@@ -1,11 +1,16 @@
 //! The length of SQLite's log, with and without long readers.
 
+use std::time::Duration;
+
 use sqlx::Connection as _;
 
 use super::*;
 use crate::store::{
     backend::Upkeep,
-    sqlite::checkpoint::{Checkpointer, Length},
+    sqlite::{
+        checkpoint::{Checkpointer, Length},
+        people::People,
+    },
 };
 
 /// A store whose checkpoints the test runs itself.
@@ -13,6 +18,7 @@ struct ByHand {
     folder: tempfile::TempDir,
     store: Store,
     checkpointer: Checkpointer,
+    people: People,
     written: u32,
 }
 
@@ -35,6 +41,7 @@ impl ByHand {
             folder,
             store,
             checkpointer: upkeep.checkpointer,
+            people: upkeep.people,
             written: 0,
         }
     }
@@ -88,6 +95,40 @@ async fn during_a_long_read_the_writer_does_not_pause_and_the_log_shrinks_afterw
     assert_eq!(test.checkpointer.shorten().await.unwrap(), Length::Short);
     assert_eq!(test.log_bytes(), 0);
     assert_eq!(test.store.stats().checkpoint_pauses, 1);
+}
+
+#[tokio::test]
+async fn queries_that_keep_the_log_very_long_end_before_others_begin() {
+    let mut test = ByHand::new().await;
+    test.write(2).await;
+    let people = test.people.clone();
+    let query = async || {
+        let mut reader = people.read(None).await.unwrap();
+        sqlx::query("SELECT count(*) FROM instances")
+            .fetch_one(reader.connection())
+            .await
+            .unwrap();
+        reader
+    };
+    let old = query().await;
+    for _ in 0..2 {
+        test.write(20).await;
+        assert_eq!(test.checkpointer.shorten().await.unwrap(), Length::InUse);
+    }
+    test.write(40).await;
+    assert!(test.log_bytes() > 4 * ByHand::MAX_LOG_BYTES);
+    let mut shortened = Box::pin(test.checkpointer.shorten());
+    let mut further = Box::pin(query());
+    tokio::select! {
+        biased;
+        _ = &mut shortened => panic!("it waits for the query"),
+        () = tokio::time::sleep(Duration::from_millis(20)) => {}
+    }
+    assert!(futures::poll!(&mut further).is_pending());
+    old.finish(Ok(())).await.unwrap();
+    assert_eq!(shortened.await.unwrap(), Length::Short);
+    further.await.finish(Ok(())).await.unwrap();
+    assert_eq!(test.log_bytes(), 0);
 }
 
 #[tokio::test]
