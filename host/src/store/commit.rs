@@ -266,6 +266,9 @@ pub enum Recipient {
     Number(InstanceNumber),
     /// The current incarnation with this id, of the sender's tenant.
     Id(InstanceId),
+    /// The same, if the sender started it as a sub-orchestration. Otherwise the message is dropped: the id may belong to
+    /// another instance, which is why the sub-orchestration could not be started.
+    Child(InstanceId),
 }
 
 /// The instance row after a step.

@@ -15,6 +15,8 @@ pub(super) struct InstanceHead {
     pub(super) status: InstanceStatus,
     pub(super) execution: ExecutionNumber,
     pub(super) last_turn: TurnNumber,
+    /// The instance that started it as a sub-orchestration.
+    pub(super) parent: Option<InstanceNumber>,
     /// Whether a time is set at which it wakes.
     pub(super) has_wake_up: bool,
     pub(super) sizes: Sizes,

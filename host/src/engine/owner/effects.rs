@@ -60,10 +60,10 @@ impl Effects {
         });
     }
 
-    /// Terminates another instance.
-    pub(super) fn terminate(&mut self, id: InstanceId, reason: String) {
+    /// Terminates a sub-orchestration.
+    pub(super) fn terminate_child(&mut self, id: InstanceId, reason: String) {
         self.messages.push(OutboundMessage {
-            to: Recipient::Id(id),
+            to: Recipient::Child(id),
             item: InboxItem::Terminate { reason },
         });
     }

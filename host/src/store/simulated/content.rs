@@ -160,6 +160,7 @@ impl Content {
             status: row.status,
             execution: row.execution,
             last_turn: row.last_turn,
+            parent: row.parent.as_ref().map(|parent| parent.instance),
             has_wake_up: row.wake_at.is_some(),
             sizes: row.sizes,
         })

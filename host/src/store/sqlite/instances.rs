@@ -133,7 +133,7 @@ pub(super) static HEADS_BY_NUMBER: RowStatement = RowStatement::new(
     1,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes, i.old_log_bytes, i.wake_at_ms
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
@@ -143,7 +143,7 @@ pub(super) static HEADS_BY_ID: RowStatement = RowStatement::new(
     2,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes, i.old_log_bytes, i.wake_at_ms
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
@@ -186,6 +186,7 @@ fn head(row: &SqliteRow) -> Result<InstanceHead, Error> {
         status: status(row.number(3)?)?,
         execution: ExecutionNumber(row.small_number(4)?),
         last_turn: TurnNumber(row.small_number(5)?),
+        parent: row.optional_number(11)?.map(InstanceNumber),
         has_wake_up: row.optional_number(10)?.is_some(),
         sizes: Sizes {
             execution: row.number(6)?,

@@ -11,6 +11,7 @@ over_every_backend! {
     a_commit_that_does_not_fit_the_instance_is_rejected,
     a_commit_for_an_ended_or_deleted_instance_writes_nothing,
     a_child_with_the_id_of_a_live_instance_fails_its_parents_task,
+    a_message_for_a_child_reaches_no_other_instance_with_its_id,
     a_child_replaces_an_ended_instance_with_its_id,
     the_last_turn_of_an_instance_may_start_a_new_instance_with_its_id,
     continue_as_new_begins_the_next_execution_and_leaves_garbage,
@@ -98,6 +99,32 @@ fn line(text: &str) -> LogLine {
         level: LogLevel::Info,
         message: text.into(),
     }
+}
+
+async fn a_message_for_a_child_reaches_no_other_instance_with_its_id(store: TestStore) {
+    let stranger = store.running("stranger").await;
+    let parent = store.running("parent").await;
+    let to = |name: &str| OutboundMessage {
+        to: Recipient::Child(id(name)),
+        item: terminate(),
+    };
+    let mut commit = turn(parent, 2, vec![], vec![]);
+    // The first one is refused, because its id is in use.
+    commit.children = vec![child_of(parent, "stranger"), child_of(parent, "child")];
+    commit.messages = vec![to("stranger"), to("child"), to("nobody")];
+    let receipt = store.commit(commit).await.unwrap();
+    let child = receipt.created[0];
+    let delivered = |receipt: &TurnReceipt| receipt.delivered.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+    assert_eq!(delivered(&receipt), [parent, child]);
+
+    // The writer reads the instances from the database.
+    let store = store.crash().await;
+    let mut commit = turn(parent, 3, vec![], vec![]);
+    commit.messages = vec![to("child"), to("stranger")];
+    let receipt = store.commit(commit).await.unwrap();
+    assert_eq!(delivered(&receipt), [child]);
+    assert_eq!(store.inbox(stranger).await, []);
+    store.assert_sound().await;
 }
 
 async fn an_ended_instance_shows_its_input_and_outcome(store: TestStore) {

@@ -162,7 +162,7 @@ fn gather_commit(commit: &TurnCommit, wanted: &mut Wanted) {
     for message in &commit.messages {
         match &message.to {
             Recipient::Number(number) => wanted.number(*number),
-            Recipient::Id(id) => wanted.id(commit.tenant, id),
+            Recipient::Id(id) | Recipient::Child(id) => wanted.id(commit.tenant, id),
         }
     }
 }

@@ -162,6 +162,12 @@ impl<'a> Plan<'a> {
             let recipient = match &message.to {
                 Recipient::Number(number) => Some(*number),
                 Recipient::Id(id) => self.heads.by_id(commit.tenant, id).map(|head| head.number),
+                Recipient::Child(id) => {
+                    let found = self.heads.by_id(commit.tenant, id);
+                    found
+                        .filter(|head| head.parent == Some(instance))
+                        .map(|head| head.number)
+                }
             };
             if let Some(number) = recipient.filter(|number| self.is_live(*number)) {
                 let row = self.write_message(number, &message.item, Cow::Borrowed(bytes));
@@ -481,6 +487,7 @@ fn before_creation(number: InstanceNumber, new: &NewInstance) -> InstanceHead {
         status: InstanceStatus::Pending,
         execution: new.started.execution,
         last_turn: TurnNumber::NONE,
+        parent: new.started.parent.as_ref().map(|parent| parent.instance),
         has_wake_up: new.started.not_before.is_some(),
         sizes: Sizes::EMPTY,
     }

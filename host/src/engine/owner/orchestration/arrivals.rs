@@ -220,7 +220,7 @@ impl<G: Guest> Orchestration<G> {
                     let message = format!("sub-orchestration {} did not end within {allowed} ms", call.function);
                     let child = call.child_id(self.execution.attempts.of_child(task));
                     let reason = format!("its parent {} waited {allowed} ms", instance.identity.id);
-                    gathered.effects.terminate(child, reason);
+                    gathered.effects.terminate_child(child, reason);
                     let outcome = Err(Failure::new(types::TIMEOUT, message));
                     gathered.arrive(Place::Own, Arrival::TaskEnded { task, outcome });
                 }

@@ -99,7 +99,7 @@ impl<G: Guest> Orchestration<G> {
                 // The child may have ended in this very turn; its id may belong to another instance by now.
                 if !cancelled.has_ended(task) {
                     let child = call.child_id(self.execution.attempts.of_child(task));
-                    effects.terminate(child, format!("cancelled by its parent {}", instance.identity.id));
+                    effects.terminate_child(child, format!("cancelled by its parent {}", instance.identity.id));
                 }
             }
             Some(Outstanding::Timer { .. }) | None => {}

@@ -39,7 +39,7 @@ impl<G: Guest> Orchestration<G> {
             {
                 let child = call.child_id(self.execution.attempts.of_child(task));
                 let why = format!("its parent {} was terminated: {reason}", instance.identity.id);
-                effects.terminate(child, why);
+                effects.terminate_child(child, why);
             }
         }
         effects.usage.push(used_by(&turn, instance));
