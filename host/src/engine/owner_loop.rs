@@ -86,6 +86,8 @@ async fn run(shared: Arc<Shared>, owners: Owners, new: NewOwner) {
         let owner = match not_stored.take() {
             Some(owner) => Some(owner),
             None => {
+                // Others may be read while this one waits for memory and for its turn.
+                session.loading = None;
                 session.room_to_load().await;
                 session.load(&mut results, &mailbox).await
             }
