@@ -42,3 +42,22 @@ pub fn lower(background: Background) {
         tracing::debug!(%error, ?background, "the priority of a thread could not be lowered");
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_calling_thread_gives_way() {
+        let nice = || rustix::process::getpriority_process(None).unwrap();
+        let before = nice();
+        let lowered = std::thread::spawn(move || {
+            lower(Background::Queries);
+            let once = nice();
+            (0..5).for_each(|_| lower(Background::Compiler));
+            (once, nice())
+        });
+        assert_eq!(lowered.join().unwrap(), ((before + 5).min(LOWEST), LOWEST));
+        assert_eq!(nice(), before);
+    }
+}
