@@ -151,6 +151,7 @@ impl Store {
                 log,
                 max_bytes: options.max_log_bytes,
                 seen_pages: 0,
+                in_use_without_queries: None,
             },
             readers: readers.clone(),
             people: people.clone(),

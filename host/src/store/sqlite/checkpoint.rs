@@ -59,6 +59,8 @@ pub(super) struct Checkpointer {
     pub(super) max_bytes: u64,
     /// The number of pages in the log at the last check.
     pub(super) seen_pages: i64,
+    /// How many pages of the log had been moved when it could not start over although no query ran.
+    pub(super) in_use_without_queries: Option<i64>,
 }
 
 /// The result of a checkpoint.
@@ -121,7 +123,9 @@ impl Checkpointer {
         let is_long = log.pages >= self.max_pages() || is_large;
         let log = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
         if log.busy || log.moved < earlier {
-            if log.pages >= QUERIES_WAIT_AT * self.max_pages() {
+            // Whoever kept the log in use without queries is no query.
+            let may_help = self.in_use_without_queries != Some(log.moved);
+            if log.pages >= QUERIES_WAIT_AT * self.max_pages() && may_help {
                 return self.without_queries().await;
             }
             self.stats.count_checkpoint_in_use();
@@ -141,7 +145,10 @@ impl Checkpointer {
             return Ok(Length::InUse);
         };
         let log = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await?;
-        self.catch_up(log).await
+        let moved = log.moved;
+        let length = self.catch_up(log).await?;
+        self.in_use_without_queries = (length == Length::InUse).then_some(moved);
+        Ok(length)
     }
 
     /// Moves what was written during a checkpoint, until little is left, and lets the log start over. Large operations

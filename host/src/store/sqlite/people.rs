@@ -70,6 +70,11 @@ struct Inner {
 
 #[cfg(test)]
 impl People {
+    /// How many readers are free. None is while a pause waits for the others.
+    pub(super) fn free(&self) -> usize {
+        self.0.seats.available_permits()
+    }
+
     /// The right to read a large turn.
     pub(super) fn large_turns(&self) -> &Semaphore {
         &self.0.large_turns

@@ -1,6 +1,6 @@
 //! The length of SQLite's log, with and without long readers.
 
-use std::time::Duration;
+use std::task::Poll;
 
 use sqlx::Connection as _;
 
@@ -118,16 +118,44 @@ async fn queries_that_keep_the_log_very_long_end_before_others_begin() {
     test.write(40).await;
     assert!(test.log_bytes() > 4 * ByHand::MAX_LOG_BYTES);
     let mut shortened = Box::pin(test.checkpointer.shorten());
-    let mut further = Box::pin(query());
-    tokio::select! {
-        biased;
-        _ = &mut shortened => panic!("it waits for the query"),
-        () = tokio::time::sleep(Duration::from_millis(20)) => {}
+    while people.free() > 0 {
+        assert!(futures::poll!(&mut shortened).is_pending(), "it waits for the query");
+        tokio::task::yield_now().await;
     }
+    let mut further = Box::pin(query());
     assert!(futures::poll!(&mut further).is_pending());
     old.finish(Ok(())).await.unwrap();
     assert_eq!(shortened.await.unwrap(), Length::Short);
     further.await.finish(Ok(())).await.unwrap();
+    assert_eq!(test.log_bytes(), 0);
+}
+
+#[tokio::test]
+async fn queries_do_not_wait_again_and_again_for_a_reader_that_is_no_query() {
+    let mut test = ByHand::new().await;
+    test.write(2).await;
+    let backup = test.reader().await;
+    test.write(40).await;
+    test.checkpointer.shorten().await.unwrap();
+    test.write(40).await;
+    assert_eq!(test.checkpointer.shorten().await.unwrap(), Length::InUse);
+    // From now on, a query that takes long delays no other one.
+    let slow = test.people.read(None).await.unwrap();
+    for _ in 0..3 {
+        test.write(5).await;
+        let mut shortened = Box::pin(test.checkpointer.shorten());
+        let length = loop {
+            match futures::poll!(&mut shortened) {
+                Poll::Ready(length) => break length.unwrap(),
+                Poll::Pending => assert!(test.people.free() > 0, "queries would wait"),
+            }
+            tokio::task::yield_now().await;
+        };
+        assert_eq!(length, Length::InUse);
+    }
+    slow.finish(Ok(())).await.unwrap();
+    backup.close().await.unwrap();
+    assert_eq!(test.checkpointer.shorten().await.unwrap(), Length::Short);
     assert_eq!(test.log_bytes(), 0);
 }
 
