@@ -44,16 +44,21 @@ impl Answers {
     /// # Errors
     /// If there is none for too long.
     pub(crate) async fn room(&self, tenant: TenantId, bytes: usize) -> Result<Room, Refusal> {
-        let bytes = bytes as u64;
-        let with_spare = match self.0.usage_of(tenant).used {
-            0 => bytes,
-            _ => bytes.saturating_mul(2),
-        };
-        let mut held = timeout(MAX_WAIT, self.0.take(tenant, with_spare))
-            .await
-            .map_err(|_| Refusal::TooManyAnswers)?;
-        held.resize(bytes);
-        Ok(Room(held))
+        let room = timeout(MAX_WAIT, self.take(tenant, bytes as u64)).await;
+        room.map_err(|_| Refusal::TooManyAnswers)
+    }
+
+    async fn take(&self, tenant: TenantId, bytes: u64) -> Room {
+        if self.0.usage_of(tenant).used == 0 {
+            let held = self.0.take(tenant, bytes).await;
+            if self.0.usage_of(tenant).used == bytes {
+                return Room(held);
+            }
+            // Another answer of the tenant took room meanwhile.
+        }
+        let mut with_spare = self.0.take(tenant, bytes.saturating_mul(2)).await;
+        with_spare.resize(bytes);
+        Room(with_spare)
     }
 
     /// Takes room in any case, for the answer to a change that has been made.
@@ -119,6 +124,23 @@ mod tests {
         assert_eq!(pool.usage_of(TENANT).used, used);
         drop(last);
         assert_eq!(pool.usage_of(TENANT).used, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_waited_together_leave_room_for_others_too() {
+        let answers = Answers::new(Pool::new(15_000));
+        let all = answers.room(TenantId(3), 15_000).await.unwrap();
+        let ask = || {
+            let answers = answers.clone();
+            tokio::spawn(async move { answers.room(TENANT, 8_000).await })
+        };
+        let (first, second) = (ask(), ask());
+        tokio::task::yield_now().await;
+        drop(all);
+        let unread = first.await.unwrap().unwrap().json(StatusCode::OK, &"x".repeat(6_000));
+        assert!(answers.room(TenantId(2), 8_000).await.is_ok());
+        assert!(second.await.unwrap().is_err());
+        drop(unread);
     }
 
     #[tokio::test(start_paused = true)]
