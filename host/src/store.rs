@@ -48,7 +48,7 @@ mod sqlite;
 mod tests;
 mod writer;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -132,6 +132,8 @@ pub struct PurgeMany {
     pub statuses: Vec<InstanceStatus>,
     /// Selects instances that ended before this time.
     pub ended_before: Timestamp,
+    /// Selects instances that were created in this range, which does not include its end.
+    pub created: Range<Timestamp>,
     /// Also deletes their descendants, in whatever state these ended. An instance that has a descendant which has not
     /// ended is left alone.
     pub recursive: bool,
@@ -469,6 +471,7 @@ impl Store {
             tenant,
             statuses,
             ended_before,
+            created,
             recursive,
             after,
             limit,
@@ -476,6 +479,7 @@ impl Store {
         let filter = EndedFilter {
             statuses: statuses.into_iter().filter(|status| status.has_ended()).collect(),
             before: ended_before,
+            created,
             after,
             limit: limit.clamp(1, MAX_PURGED_INSTANCES),
         };

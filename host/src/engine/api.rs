@@ -1,9 +1,11 @@
 //! The requests that the engine accepts, and the typed errors with which it refuses them.
 
+use std::ops::Range;
+
 use super::waiters::Waiter;
 use crate::model::{
     Event, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload,
-    TenantId,
+    TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
 use crate::store::{Error as StoreError, IdempotencyKey};
@@ -148,6 +150,17 @@ pub enum MessageError {
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Selects the instances that a purge of many deletes: those that have ended and match all conditions.
+#[derive(Debug, Clone)]
+pub struct PurgeFilter {
+    /// The allowed statuses. Those in which an instance has not ended are ignored.
+    pub statuses: Vec<InstanceStatus>,
+    /// They ended before this time.
+    pub ended_before: Timestamp,
+    /// They were created in this range, which does not include its end.
+    pub created: Range<Timestamp>,
 }
 
 /// Why an instance was not purged.

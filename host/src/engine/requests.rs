@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::Engine;
 use super::activities::Load;
 use super::api::{
-    Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
+    Message, MessageError, Origin, PurgeError, PurgeFilter, PutModuleError, StartAnswer, StartError, StartRequest,
+    StoredModule,
 };
 use super::creation::Offer;
 use super::events;
@@ -16,8 +17,8 @@ use super::mail::{EventOutcome, Mail, RaisedEvent};
 use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
-    Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, InstanceStatus, ObservableLimits, Payload, Started,
-    TenantId, Timestamp,
+    Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, ObservableLimits, Payload, Started, TenantId,
+    Timestamp,
 };
 use crate::store::{
     Addressee, AppendOutcome, Creation, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany,
@@ -303,25 +304,29 @@ impl Engine {
         }
     }
 
-    /// Deletes all instances that have one of these statuses and ended before this time, with `recursive` also the
-    /// sub-orchestrations below them. Returns how many were deleted, and how many were not because a sub-orchestration
-    /// has not ended.
+    /// Deletes all instances that match a filter, with `recursive` also the sub-orchestrations below them. Returns how
+    /// many were deleted, and how many were not because a sub-orchestration has not ended.
     ///
     /// # Errors
     /// If the store fails; what was deleted until then stays deleted.
     pub async fn purge_many(
         &self,
         tenant: TenantId,
-        ended_before: Timestamp,
-        statuses: Vec<InstanceStatus>,
+        filter: PurgeFilter,
         recursive: bool,
     ) -> Result<(u64, u64), StoreError> {
+        let PurgeFilter {
+            statuses,
+            ended_before,
+            created,
+        } = filter;
         let (mut after, mut purged, mut left) = (None, 0, 0);
         loop {
             let piece = PurgeMany {
                 tenant,
                 statuses: statuses.clone(),
                 ended_before,
+                created: created.clone(),
                 recursive,
                 after,
                 limit: PURGED_AT_ONCE,

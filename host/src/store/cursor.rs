@@ -17,8 +17,8 @@ pub struct Cursor(InstanceNumber);
 pub struct CursorError;
 
 impl Cursor {
-    /// The page that begins below an instance.
-    pub(super) fn below(number: InstanceNumber) -> Self {
+    /// The page that begins below an instance: the place after it, in a list.
+    pub(crate) fn below(number: InstanceNumber) -> Self {
         Self(number)
     }
 

@@ -1,5 +1,7 @@
 //! What a purge looks up before it deletes: ended instances by age, and the descendants of an instance.
 
+use std::ops::Range;
+
 use crate::model::{InstanceId, InstanceNumber, InstanceStatus, Timestamp};
 
 /// The maximum number of instances to report because they have not ended.
@@ -19,6 +21,8 @@ pub(super) struct EndedFilter {
     pub(super) statuses: Vec<InstanceStatus>,
     /// Only instances that ended before this time.
     pub(super) before: Timestamp,
+    /// Only instances that were created in this range.
+    pub(super) created: Range<Timestamp>,
     /// Only instances after this one.
     pub(super) after: Option<InstanceNumber>,
     /// The maximum number of instances.

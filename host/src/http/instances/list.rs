@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::Purged;
 use crate::{
+    engine::api::PurgeFilter,
     http::{
         access::{Browse, Control, May},
         answers::PAGE_BYTES,
@@ -213,8 +214,12 @@ pub(crate) async fn purge_many(
         statuses,
         recursive,
     } = params;
-    let purged = app.engine.purge_many(caller.tenant, ended_before, statuses, recursive);
-    let (instances_deleted, left) = purged.await?;
+    let filter = PurgeFilter {
+        statuses,
+        ended_before,
+        created: Timestamp(0)..Timestamp::MAX,
+    };
+    let (instances_deleted, left) = app.engine.purge_many(caller.tenant, filter, recursive).await?;
     Ok(Json(Purged {
         instances_deleted,
         instances_left: recursive.then_some(left),

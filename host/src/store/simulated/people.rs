@@ -293,9 +293,11 @@ fn ended(content: &Content, tenant: TenantId, filter: &EndedFilter) -> Ended {
     let examined: Vec<_> = own.take(MAX_EXAMINED as usize).collect();
     let is_full = examined.len() == MAX_EXAMINED as usize;
     let last = examined.last().map(|(number, ..)| *number).filter(|_| is_full);
-    let fitting = examined
-        .into_iter()
-        .filter(|(_, row, _)| filter.statuses.contains(&row.status) && row.updated_at < filter.before);
+    let fitting = examined.into_iter().filter(|(_, row, _)| {
+        filter.statuses.contains(&row.status)
+            && row.updated_at < filter.before
+            && filter.created.contains(&row.created_at)
+    });
     let instances: Vec<_> = fitting.map(|(number, ..)| number).take(filter.limit as usize).collect();
     let is_full = instances.len() == filter.limit as usize;
     let next = instances.last().copied().filter(|_| is_full).or(last);

@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// Instances of a tenant that ended before a time, in ascending order. Examines a bounded number of instances.
+/// Instances of a tenant that match a filter, in ascending order. Examines a bounded number of instances.
 pub(super) async fn ended(
     connection: &mut SqliteConnection,
     tenant: TenantId,
@@ -30,6 +30,7 @@ pub(super) async fn ended(
          FROM instances INDEXED BY instances_by_tenant
          WHERE partition = 0 AND tenant = ? AND instance > ? AND instance <= ?
             AND (1 << status) & ? AND updated_at_ms < ?
+            AND created_at_ms >= ? AND created_at_ms < ?
          ORDER BY instance
          LIMIT ?",
     )
@@ -38,6 +39,8 @@ pub(super) async fn ended(
     .bind(last.map_or(i64::MAX, |number| stored(number.0)))
     .bind(status_mask(&filter.statuses))
     .bind(stored(filter.before.0))
+    .bind(stored(filter.created.start.0))
+    .bind(stored(filter.created.end.0))
     .bind(i64::from(filter.limit))
     .fetch_all(connection)
     .await?;

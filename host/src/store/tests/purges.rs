@@ -8,6 +8,7 @@ over_every_backend! {
     only_existing_ended_instances_are_purged,
     a_purged_id_can_be_started_again_as_if_it_were_new,
     many_instances_are_purged_in_pieces_by_status_and_age,
+    many_instances_are_purged_by_the_time_of_their_creation,
     a_tree_is_purged_completely_or_not_at_all,
     an_interrupted_purge_of_a_tree_can_be_continued,
     a_purge_of_many_also_deletes_their_descendants,
@@ -73,6 +74,7 @@ async fn many_instances_are_purged_in_pieces_by_status_and_age(store: TestStore)
         tenant: TENANT,
         statuses: vec![InstanceStatus::Failed],
         ended_before: Timestamp(NOW.0 + 50),
+        created: Timestamp(0)..Timestamp::MAX,
         recursive: false,
         after: None,
         limit: 2,
@@ -114,6 +116,37 @@ async fn child(store: &TestStore, parent: InstanceNumber, name: &str, end: bool)
         store.commit(last_turn(number, 2)).await.unwrap();
     }
     number
+}
+
+async fn many_instances_are_purged_by_the_time_of_their_creation(store: TestStore) {
+    for (name, created_at) in [("first", NOW.0), ("second", NOW.0 + 10), ("third", NOW.0 + 20)] {
+        let instance = NewInstance {
+            created_at: Timestamp(created_at),
+            ..instance(name)
+        };
+        let StartOutcome::Created(number) = store.start(instance, None).await.unwrap() else {
+            panic!("{name} was not created");
+        };
+        store.commit(last_turn(number, 1)).await.unwrap();
+    }
+    let purge = |created| PurgeMany {
+        tenant: TENANT,
+        statuses: vec![InstanceStatus::Completed],
+        ended_before: Timestamp::MAX,
+        created,
+        recursive: false,
+        after: None,
+        limit: 10,
+    };
+    for (created, expected) in [
+        (Timestamp(NOW.0 + 1)..Timestamp(NOW.0 + 10), 0),
+        (Timestamp(NOW.0 + 10)..Timestamp(NOW.0 + 11), 1),
+        (Timestamp(NOW.0 + 20)..NOW, 0),
+        (Timestamp(0)..Timestamp::MAX, 2),
+    ] {
+        let done = store.purge_many(purge(created.clone())).await.unwrap();
+        assert_eq!((done.purged, done.next), (expected, None), "{created:?}");
+    }
 }
 
 async fn a_tree_is_purged_completely_or_not_at_all(store: TestStore) {
@@ -178,6 +211,7 @@ async fn a_purge_of_many_also_deletes_their_descendants(store: TestStore) {
         tenant: TENANT,
         statuses: vec![InstanceStatus::Completed],
         ended_before: Timestamp(NOW.0 + 1),
+        created: Timestamp(0)..Timestamp::MAX,
         recursive: true,
         after: None,
         limit: 100,

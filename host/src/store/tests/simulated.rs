@@ -298,6 +298,7 @@ async fn lists(tenant: &TenantStore) -> Vec<String> {
     let ended_filter = EndedFilter {
         statuses: vec![InstanceStatus::Completed],
         before: Timestamp(NOW.0 + 1),
+        created: Timestamp(0)..Timestamp::MAX,
         after: None,
         limit: 2,
     };
