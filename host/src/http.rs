@@ -1,7 +1,7 @@
 //! The HTTP API: turns a request into a call, and its outcome into a status.
 //!
-//! Everything is under `/v1` and described by an OpenAPI document generated from this code. This is the only user of
-//! axum. Queries go to the store's handle for the caller's tenant, changes to the engine's handle. This module does not
+//! Everything is under `/v1` and described by an OpenAPI document generated from this code, except the API of Durable
+//! Functions ([`durable_functions`]), which translates to the same calls. This is the only user of axum. Queries go to the store's handle for the caller's tenant, changes to the engine's handle. This module does not
 //! know how either does its work, and keeps no state between requests.
 
 pub(crate) mod document;
@@ -20,6 +20,7 @@ mod admission;
 mod answers;
 mod body;
 mod connection;
+mod durable_functions;
 mod error;
 mod error_pages;
 mod guard;

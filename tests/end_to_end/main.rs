@@ -10,6 +10,7 @@ mod control;
 mod crash;
 mod databases;
 mod disks;
+mod durable_functions;
 mod egress;
 mod events;
 mod floods;

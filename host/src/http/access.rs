@@ -102,7 +102,8 @@ impl Credentials {
     }
 }
 
-fn caller(tenancy: &Tenancy, headers: &HeaderMap, action: Action) -> Result<Caller, Refusal> {
+/// The tenant for which an authenticated sender acts, if its role allows the action.
+pub(super) fn caller(tenancy: &Tenancy, headers: &HeaderMap, action: Action) -> Result<Caller, Refusal> {
     let Identity { tenant, role } = identity(tenancy, headers)?;
     if !role.may(action) {
         return Err(Refusal::Forbidden { role, action });

@@ -20,6 +20,7 @@ use tokio::{
 use super::{
     access,
     connection::{Connection, Connections},
+    durable_functions,
     error::Refusal,
     proxies::Network,
     state::App,
@@ -149,7 +150,9 @@ async fn place<'a>(
         Some(seat) => Some(seat),
         None if asker == Asker::Privileged => None,
         None => {
-            let is_wait = uri.query().is_some_and(|query| query.contains("wait="));
+            let is_wait = uri.query().is_some_and(|query| {
+                query.contains("wait=") || (durable_functions::owns(uri.path()) && query.contains("timeout="))
+            });
             if let (Some(tenant), false) = (asker.tenant(), is_wait) {
                 // The tenant's share may have shrunk since its waits began.
                 app.waits.end_one_of(tenant);

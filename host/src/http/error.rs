@@ -3,6 +3,8 @@
 //! The rest of `http` passes these typed reasons, never a bare status code. Clients branch on `code`, which is stable;
 //! `detail` is a sentence for people. What only the operator should know is logged here and nowhere else.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -42,6 +44,11 @@ pub(crate) enum Refusal {
     /// The key's role does not allow the action.
     #[error("a key of the role {role} may not {}", .action.description())]
     Forbidden { role: Role, action: Action },
+    /// The request to the API of Durable Functions names a task hub that is not the tenant of its key.
+    #[error(
+        "the API key does not give access to the task hub {name:?}: a task hub is a tenant, and the key selects it"
+    )]
+    OtherTaskHub { name: String },
     /// The tenant is disabled.
     #[error("the tenant is disabled")]
     TenantDisabled,
@@ -206,6 +213,7 @@ impl Refusal {
             Self::ForeignOrigin { .. } => (S::FORBIDDEN, "foreign-origin", "Sent by a foreign web page"),
             Self::Unauthenticated => (S::UNAUTHORIZED, "unauthenticated", "API key needed"),
             Self::Forbidden { .. } => (S::FORBIDDEN, "role-forbids", "Not allowed for this key"),
+            Self::OtherTaskHub { .. } => (S::FORBIDDEN, "other-task-hub", "Task hub of another tenant"),
             Self::TenantDisabled => (S::FORBIDDEN, "tenant-disabled", "Tenant disabled"),
             Self::Tenancy(error) => tenancy_refused(error),
             Self::QuotaExceeded(exceeded) => (exceeded_status(exceeded), "quota-exceeded", "Quota reached"),
@@ -439,6 +447,8 @@ impl IntoResponse for Refusal {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
+        // The API of Durable Functions replaces the body.
+        response.extensions_mut().insert(Arc::new(self));
         response
     }
 }

@@ -21,8 +21,9 @@ const MAX_KEY_CHARACTERS: usize = 255;
 /// How long a key is remembered. Retries take much less than a day.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Query parameters that only affect the answer, not what is done. All others are part of the fingerprint.
-const ANSWER_PARAMETERS: [&str; 1] = ["wait"];
+/// Query parameters that only affect the answer, not what is done. All others are part of the fingerprint. Only the API
+/// of Durable Functions has the last two.
+const ANSWER_PARAMETERS: [&str; 3] = ["wait", "timeout", "pollingInterval"];
 
 /// The body of a request, as the fingerprints use it.
 pub(crate) struct Asked<'a> {
@@ -127,7 +128,8 @@ impl PartsHash {
     }
 }
 
-fn now() -> Timestamp {
+/// The current time.
+pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();

@@ -105,6 +105,11 @@ fn addressed(parts: &Parts) -> Option<String> {
 }
 
 impl Base {
+    /// The address as text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The address of an instance.
     pub(crate) fn instance(&self, id: &InstanceId) -> String {
         format!("{}/v1/instances/{}", self.0, segment(id.as_str()))

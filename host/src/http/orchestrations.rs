@@ -29,7 +29,10 @@ use crate::{
 };
 
 /// Set on a response if its `Idempotency-Key` identifies the request as a repetition.
-const REPLAYED: &str = "idempotent-replayed";
+pub(crate) const REPLAYED: &str = "idempotent-replayed";
+
+/// The value of [`REPLAYED`].
+pub(crate) const REPLAYED_VALUE: HeaderValue = HeaderValue::from_static("true");
 
 /// Parameters of a start.
 #[derive(Debug)]
@@ -83,39 +86,62 @@ pub(crate) async fn start(
         tenant: caller.tenant,
         function,
         input: body.payload,
-        instance_id: params.instance_id.clone(),
+        instance_id: params.instance_id,
         idempotency: body.idempotency,
         watch: params.wait.is_some(),
     };
-    let started = app
-        .engine
-        .start(request)
-        .await
-        .map_err(|error| Refusal::of_start(error, params.instance_id.as_ref()))?;
-    let (id, wait) = (&started.instance_id, params.wait.unwrap_or_default());
+    let started = start_and_wait(&app, caller, &client, request, params.wait.unwrap_or_default()).await?;
+    let mut response = match started.ended {
+        Some(details) => {
+            let room = app.answers.room_for_change(caller.tenant, app.instance_bytes());
+            room.json(StatusCode::OK, &InstanceDocument::from(details))?
+        }
+        None => accepted(&base, &started.id)?,
+    };
+    if started.repeated {
+        response.headers_mut().insert(REPLAYED, REPLAYED_VALUE);
+    }
+    Ok(response)
+}
+
+/// An instance that was started.
+#[derive(Debug)]
+pub(crate) struct StartedInstance {
+    /// Its id.
+    pub(crate) id: InstanceId,
+    /// Whether the request repeats an earlier one with the same idempotency key, which started the instance.
+    pub(crate) repeated: bool,
+    /// The instance, if it ended in time.
+    pub(crate) ended: Option<InstanceDetails>,
+}
+
+/// Starts an orchestration and waits for its end, for at most `wait`.
+pub(crate) async fn start_and_wait(
+    app: &App,
+    caller: Caller,
+    client: &Client,
+    request: StartRequest,
+    wait: Duration,
+) -> Result<StartedInstance, Refusal> {
+    let wanted = request.instance_id.clone();
+    let started = app.engine.start(request).await;
+    let started = started.map_err(|error| Refusal::of_start(error, wanted.as_ref()))?;
+    let id = started.instance_id;
     let ended = match started.end {
-        Some(end) => end_of(&app, caller, &client, id, end, wait).await?,
+        Some(end) => end_of(app, caller, client, &id, end, wait).await?,
         None if wait.is_zero() => None,
-        None => match wait_for_end(&app, caller, &client, id, wait).await {
-            Ok(()) => app.store(caller).instance(id).await?,
+        None => match wait_for_end(app, caller, client, &id, wait).await {
+            Ok(()) => app.store(caller).instance(&id).await?,
             // The instance has started nevertheless.
             Err(Refusal::Unauthenticated | Refusal::TenantDisabled) => None,
             Err(refusal) => return Err(refusal),
         },
     };
-    let mut response = match ended.filter(|details| details.summary.status.has_ended()) {
-        Some(details) => {
-            let room = app.answers.room_for_change(caller.tenant, app.instance_bytes());
-            room.json(StatusCode::OK, &InstanceDocument::from(details))?
-        }
-        None => accepted(&base, id)?,
-    };
-    if started.repeated {
-        response
-            .headers_mut()
-            .insert(REPLAYED, HeaderValue::from_static("true"));
-    }
-    Ok(response)
+    Ok(StartedInstance {
+        id,
+        repeated: started.repeated,
+        ended: ended.filter(|details| details.summary.status.has_ended()),
+    })
 }
 
 /// The final status of the started instance; `None` if it did not end in time, the host begins to shut down, the key of

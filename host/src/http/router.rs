@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use http::{Method, Uri};
+use http::Method;
 use std::panic::AssertUnwindSafe;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -16,6 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     HttpOptions,
     admission::{self, Places},
+    durable_functions,
     error::Refusal,
     error_pages, guard, health,
     instances::{self, control, events, list, logs},
@@ -63,19 +64,25 @@ pub fn router(engine: Engine, options: HttpOptions, places: Places, stopping: Ca
     let (router, _) = routes().split_for_parts();
     let app = App::new(engine, options, places, stopping);
     router
-        .fallback(unknown_route)
+        .fallback(other_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), guard::own_machine_only))
         .layer(from_fn_with_state(app.clone(), admission::take_a_place))
         .layer(from_fn(answer_panics))
+        .layer(from_fn_with_state(app.clone(), durable_functions::adapt))
         .layer(from_fn(trace))
         .with_state(app)
 }
 
-async fn unknown_route(uri: Uri) -> Refusal {
-    Refusal::UnknownRoute {
-        path: uri.path().to_owned(),
+/// Serves the API of Durable Functions, whose paths ignore case and trailing slashes, and refuses all other paths.
+async fn other_route(State(app): State<App>, request: Request) -> Response {
+    if durable_functions::owns(request.uri().path()) {
+        return durable_functions::serve(app, request).await;
     }
+    Refusal::UnknownRoute {
+        path: request.uri().path().to_owned(),
+    }
+    .into_response()
 }
 
 async fn method_not_allowed(State(_): State<App>, method: Method) -> Refusal {

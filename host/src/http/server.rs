@@ -3,8 +3,8 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
-use http::uri::Scheme;
+use axum::{Router, response::Response};
+use http::{Uri, uri::Scheme};
 use hyper::{
     Request,
     body::Incoming,
@@ -23,6 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     admission::Places,
     connection::{Connection, Entry, FIRST_BYTE_TIME},
+    durable_functions,
     error::Refusal,
     socket::Socket,
     write_timeout::WriteTimeout,
@@ -249,8 +250,8 @@ async fn begin_tls(socket: &Socket, stream: WriteTimeout<Socket>, certificate: &
 }
 
 /// Answers all requests that are not encrypted, so that a client that used `http` instead of `https` learns the reason.
-async fn tls_required() -> Refusal {
-    Refusal::TlsRequired
+async fn tls_required(uri: Uri) -> Response {
+    durable_functions::refuse(uri.path(), Refusal::TlsRequired)
 }
 
 /// What can end a connection.

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod contract;
+mod durable_functions;
 mod fuzz;
 mod harness;
 mod instances;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Maximum length of a reason, in bytes. It is stored in the history and shown in lists.
-const MAX_REASON_BYTES: usize = 4 * 1024;
+pub(crate) const MAX_REASON_BYTES: usize = 4 * 1024;
 
 /// Parameters of a control message.
 #[derive(Debug)]

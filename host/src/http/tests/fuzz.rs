@@ -24,6 +24,19 @@ const WORDS: &[&str] = &[
     "/logs",
     "/docs/errors/",
     "/../",
+    "/runtime/webhooks/durabletask/instances/running",
+    "/runtime/webhooks/durabletask/instances/",
+    "/Runtime/Webhooks/DurableTask/orchestrators/Order",
+    "/api/orchestrators/Order",
+    "/raiseEvent/approval",
+    "/restart",
+    "/durableClient",
+    "code=wl_",
+    "timeout=0",
+    "showHistory=True",
+    "top=5",
+    "\r\nx-ms-continuation-token: ",
+    "\r\ncontent-type: application/json",
     "//",
     "%2F",
     "%00",
@@ -75,7 +88,8 @@ fn fuzz_request_is_answered_or_refused_and_never_breaks_the_host() {
         };
         let mut status = head.split(' ').skip(1).filter_map(|status| status.parse::<u16>().ok());
         let status = status.next().unwrap_or_else(|| panic!("{head}"));
-        assert!((200..500).contains(&status), "{answer}");
+        // 501: what only Durable Functions can do.
+        assert!((200..500).contains(&status) || status == 501, "{answer}");
         status < 400
     });
     assert_eq!(runtime.block_on(host.get("/readyz")).status, 200);

@@ -275,6 +275,32 @@ impl TestHost {
             .await;
     }
 
+    /// Stores an instance with these turns, in all of which the time is [`NOW`]. The first one begins with its start.
+    pub(super) async fn with_turns(
+        &self,
+        id: &str,
+        turns: Vec<(Vec<Arrival>, Vec<Decision>)>,
+        status: InstanceStatus,
+    ) -> InstanceNumber {
+        let number = self.pending(id, "{\"amount\" : 1.0}").await;
+        let last = turns.len();
+        for (position, (arrivals, decisions)) in turns.into_iter().enumerate() {
+            let arrivals = if position == 0 {
+                first_arrival().into_iter().chain(arrivals).collect()
+            } else {
+                arrivals
+            };
+            let status = if position + 1 == last {
+                status
+            } else {
+                InstanceStatus::Running
+            };
+            let turn = TurnNumber(u32::try_from(position).unwrap() + 1);
+            self.nth_turn(number, turn, arrivals, decisions, status).await;
+        }
+        number
+    }
+
     async fn turn(
         &self,
         instance: InstanceNumber,
@@ -399,7 +425,7 @@ async fn put_module(store: &Store) -> ModuleNumber {
     }
 }
 
-fn payload(text: &str) -> Payload {
+pub(super) fn payload(text: &str) -> Payload {
     Payload::parse(text, usize::MAX).unwrap()
 }
 
