@@ -18,7 +18,7 @@ DATA ?= ./windlass-data
 KILLS ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sim fuzz modules modules-component run bench microbench crash siege lint build guest-target
+.PHONY: help demo test sim fuzz compat modules modules-component run bench microbench crash siege lint build guest-target
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,9 @@ sim: ## Simulate hosts that crash (SEEDS=100000 sets their number, SEED=42 runs 
 
 fuzz: ## Drive parsers with damaged input (TARGET=history selects one, SECONDS=60 sets the time for each)
 	WINDLASS_FUZZ_SECONDS=$(or $(SECONDS),60) cargo test --workspace --lib fuzz_$(TARGET) -- --show-output
+
+compat: build modules ## Drive the host with the npm package durable-functions (needs Node.js 20 and npm)
+	scripts/compat
 
 modules: guest-target ## Build the sample modules for wasm32-wasip2
 	scripts/guest-cargo build --release --workspace --target wasm32-wasip2 $(SAMPLES)
