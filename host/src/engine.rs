@@ -56,7 +56,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::api::{
-    Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
+    Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StartTime,
+    StoredModule,
 };
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};

@@ -679,8 +679,9 @@ impl Store {
     }
 
     /// Live instances that must be woken when the host starts, in addition to those that
-    /// [`wake_ups`](Self::wake_ups) returns: instances with messages (a suspended instance only if it has
-    /// control messages) or with activities in flight. In ascending order after a number, for paging.
+    /// [`wake_ups`](Self::wake_ups) returns: instances with messages (a suspended instance, or one whose first turn is
+    /// delayed, only if it has control messages) or with activities in flight. In ascending order after a number, for
+    /// paging.
     ///
     /// # Errors
     /// When the database fails.

@@ -15,6 +15,7 @@ mod events;
 mod floods;
 mod hostile;
 mod invoices;
+mod life_cycle;
 mod links;
 mod metrics;
 mod openapi;

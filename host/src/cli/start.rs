@@ -23,6 +23,12 @@ pub(super) struct Start {
     /// Input: JSON, @FILE, or @- for standard input [default: null]
     #[arg(long, value_name = "JSON|@FILE")]
     input: Option<String>,
+    /// Start it at this time, for example 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Start it after this time, for example 90m
+    #[arg(long, value_name = "DURATION", conflicts_with = "at")]
+    after: Option<String>,
     /// Wait until the instance ends, or for at most this time, and show it
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "endless")]
     wait: Option<Patience>,
@@ -37,6 +43,8 @@ impl Start {
         let call = client
             .call(Method::POST, &["orchestrations", &self.name])
             .query_if("instanceId", self.id.as_deref())
+            .query_if("startAt", self.at.as_deref())
+            .query_if("startAfter", self.after.as_deref())
             .header_if("idempotency-key", self.idempotency_key.as_deref())
             .json(input);
         let answer = call.send().await?;

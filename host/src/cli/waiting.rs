@@ -49,6 +49,7 @@ pub(super) struct Instance {
     pub(super) custom_status: Box<RawValue>,
     pub(super) created_time: String,
     pub(super) last_updated_time: String,
+    pub(super) start_at: Option<String>,
     pub(super) failure: Option<Failure>,
     pub(super) stuck: Option<Stuck>,
     pub(super) held: Option<String>,
@@ -134,6 +135,9 @@ pub(super) fn show(instance: &Instance, output: &Output) -> Result<(), CliError>
     field("Instance", clean(&instance.instance_id))?;
     field("Function", clean(&instance.name))?;
     field("Status", output.status(&instance.runtime_status))?;
+    if let Some(start_at) = &instance.start_at {
+        field("Starts at", clean(start_at))?;
+    }
     if let Some(held) = &instance.held {
         field("Held", clean(held))?;
     }

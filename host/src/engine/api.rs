@@ -1,9 +1,11 @@
 //! The requests that the engine accepts, and the typed errors with which it refuses them.
 
+use std::time::Duration;
+
 use super::waiters::Waiter;
 use crate::model::{
     Event, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload,
-    TenantId,
+    TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
 use crate::store::{Error as StoreError, IdempotencyKey};
@@ -20,10 +22,51 @@ pub struct StartRequest {
     pub input: Payload,
     /// The id of the new instance; generated if `None`.
     pub instance_id: Option<InstanceId>,
+    /// When to start it.
+    pub start: StartTime,
     /// A repeated request with the same key gets the answer of the first.
     pub idempotency: Option<IdempotencyKey>,
     /// Whether the caller wants to wait for the end.
     pub watch: bool,
+}
+
+/// When an instance starts, that is, when its first turn runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StartTime {
+    /// As soon as possible.
+    #[default]
+    Now,
+    /// Not before this time. A time in the past means as soon as possible.
+    At(Timestamp),
+    /// After this time has passed since the host accepted the request.
+    After(Duration),
+}
+
+impl StartRequest {
+    /// A request to start an orchestration now, under a generated id.
+    pub fn new(tenant: TenantId, function: FunctionName, input: Payload) -> Self {
+        Self {
+            tenant,
+            function,
+            input,
+            instance_id: None,
+            start: StartTime::Now,
+            idempotency: None,
+            watch: false,
+        }
+    }
+}
+
+impl StartTime {
+    /// The time before which no turn runs; `None` if it is not in the future.
+    pub(super) fn not_before(self, now: Timestamp) -> Option<Timestamp> {
+        let at = match self {
+            Self::Now => return None,
+            Self::At(at) => at,
+            Self::After(delay) => now.after(delay),
+        };
+        Some(at).filter(|at| *at > now)
+    }
 }
 
 /// The answer to an accepted start.

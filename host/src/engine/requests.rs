@@ -46,6 +46,7 @@ impl Engine {
             function,
             input,
             instance_id,
+            start,
             idempotency,
             watch,
         } = request;
@@ -66,6 +67,7 @@ impl Engine {
             Some(id) => id,
             None => drawn_id(self.0.shared.clock.now(), &*self.0.shared.entropy),
         };
+        let now = self.0.shared.clock.now();
         let instance = NewInstance {
             tenant,
             id: id.clone(),
@@ -78,9 +80,9 @@ impl Engine {
                 limits,
                 parent: None,
                 events: Vec::new(),
-                not_before: None,
+                not_before: start.not_before(now),
             },
-            created_at: self.0.shared.clock.now(),
+            created_at: now,
         };
         let number = self.0.shared.store.new_number(tenant, &id);
         let end = watch.then(|| self.0.shared.waiters.register(number));
@@ -134,11 +136,13 @@ impl Engine {
         })
     }
 
-    /// Creates an instance together with its first turn, or without it if the turn takes long or may end the host.
+    /// Creates an instance together with its first turn, or without it if the turn runs later, takes long or may end
+    /// the host.
     async fn create(&self, number: InstanceNumber, creation: Creation) -> Result<StartOutcome, StoreError> {
-        let (offer, offered) = Offer::new(creation.clone(), self.0.cautious);
         let tenant = creation.instance.tenant;
-        if self.0.owners.create(tenant, number, offer) {
+        let start_at = creation.instance.started.not_before;
+        let (offer, offered) = Offer::new(creation.clone(), self.0.cautious);
+        if start_at.is_none() && self.0.owners.create(tenant, number, offer) {
             match offered.answer(PATIENCE).await {
                 // Without the turn it can be stored.
                 None | Some(Err(StoreError::TooLarge)) => {}
@@ -146,14 +150,18 @@ impl Engine {
             }
         }
         // In a separate task: if the client disconnects in between, the stored instance must still be woken.
-        let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());
+        let (shared, owners) = (self.0.shared.clone(), self.0.owners.clone());
         let stored = self.0.shared.tracker.spawn(async move {
-            let created = store.commit(TurnCommit::of_creation(number, creation)).await?;
+            let created = shared.store.commit(TurnCommit::of_creation(number, creation)).await?;
             if let Some(refused) = created.refused {
                 return Ok(refused);
             }
-            // Even if an owner has begun: it may have failed, or looked for the instance before it was stored.
-            owners.deliver(tenant, number, Mail::Wake);
+            match start_at {
+                // Until then it takes only disk space.
+                Some(at) => shared.timers.arm(tenant, number, at),
+                // Even if an owner has begun: it may have failed, or looked for the instance before it was stored.
+                None => owners.deliver(tenant, number, Mail::Wake),
+            }
             Ok(StartOutcome::Created(number))
         });
         stored.await.unwrap_or(Err(StoreError::Closed))

@@ -16,15 +16,18 @@ use super::{
     error::Refusal,
     instances::{document::InstanceDocument, wait_for_end},
     links::{Base, InstanceLinks, RETRY_AFTER_SECONDS},
-    params::{FromParams, Given, Params},
+    params::{FromParams, Given, Params, parse_duration, parse_time},
     path::InPath,
     problem::Problem,
     state::App,
     wait_limit::Client,
 };
 use crate::{
-    engine::{Waiter, api::StartRequest},
-    model::{FunctionName, InstanceId},
+    engine::{
+        Waiter,
+        api::{StartRequest, StartTime},
+    },
+    model::{FunctionName, InstanceId, Timestamp},
     store::InstanceDetails,
 };
 
@@ -35,6 +38,7 @@ const REPLAYED: &str = "idempotent-replayed";
 #[derive(Debug)]
 pub(crate) struct StartParams {
     instance_id: Option<InstanceId>,
+    start: StartTime,
     wait: Option<Duration>,
 }
 
@@ -42,19 +46,49 @@ impl FromParams for StartParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
         Ok(Self {
             instance_id: given.parsed("instanceId")?,
+            start: start_time(given)?,
             wait: given.wait()?,
         })
+    }
+}
+
+/// The longest delay of a start: 100 years. Times of RFC 3339 end with the year 9999.
+const MAX_START_DELAY: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
+
+/// Reads `startAt` or `startAfter`.
+fn start_time(given: &mut Given) -> Result<StartTime, Refusal> {
+    let at = given.with("startAt", |text| match parse_time(text)? {
+        at if at > Timestamp::LAST_WRITABLE => Err("must not be after the year 9999".into()),
+        at => Ok(at),
+    })?;
+    let after = given.with("startAfter", |text| match parse_duration(text)? {
+        delay if delay > MAX_START_DELAY => Err("is at most 36525d".into()),
+        delay => Ok(delay),
+    })?;
+    match (at, after) {
+        (None, None) => Ok(StartTime::Now),
+        (Some(at), None) => Ok(StartTime::At(at)),
+        (None, Some(delay)) => Ok(StartTime::After(delay)),
+        (Some(_), Some(_)) => Err(Refusal::InvalidParameter {
+            name: "startAfter".into(),
+            message: "cannot be combined with \"startAt\"".into(),
+        }),
     }
 }
 
 /// Start an orchestration.
 ///
 /// The response means that the instance is stored and will run. An ended instance with the same id is replaced.
+///
+/// With `startAt` or `startAfter`, it stays `Pending` until that time, on the module version that is current now. Until
+/// then it can be suspended and terminated, and events that are raised for it wait.
 #[utoipa::path(
     post, path = "/v1/orchestrations/{function}", tag = "orchestrations", operation_id = "startOrchestration",
     params(
         ("function" = String, Path, description = "The orchestration's name"),
         ("instanceId" = Option<String>, Query, description = "The id of the new instance; generated if absent"),
+        ("startAt" = Option<String>, Query, description = "Run nothing before this time (RFC 3339); a time in the past means now", example = "2026-01-31T12:00:00Z"),
+        ("startAfter" = Option<String>, Query, description = "Instead of `startAt`: run nothing until this time has passed", example = "90m"),
         ("wait" = Option<String>, Query, description = "Respond with the status if the instance ends within this time (at most 60s)", example = "20s"),
         ("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the answer of the first one"),
     ),
@@ -80,12 +114,11 @@ pub(crate) async fn start(
     body: PayloadBody,
 ) -> Result<Response, Refusal> {
     let request = StartRequest {
-        tenant: caller.tenant,
-        function,
-        input: body.payload,
         instance_id: params.instance_id.clone(),
+        start: params.start,
         idempotency: body.idempotency,
         watch: params.wait.is_some(),
+        ..StartRequest::new(caller.tenant, function, body.payload)
     };
     let started = app
         .engine

@@ -34,6 +34,10 @@ pub(crate) struct InstanceDocument {
     created_time: String,
     /// When it last changed.
     last_updated_time: String,
+    /// When its first turn will run, if that is delayed and has not happened: the `startAt` of its start, or the time of
+    /// the next attempt of a sub-orchestration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_at: Option<String>,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureDocument>,
@@ -130,6 +134,7 @@ impl InstanceDocument {
             custom_status: verbatim(summary.custom_status),
             created_time: time(summary.created_at),
             last_updated_time: time(summary.updated_at),
+            start_at: summary.start_at.map(time),
             failure,
             stuck: summary.stuck.map(Into::into),
             held: None,

@@ -89,6 +89,9 @@ pub(crate) struct ListedInstance {
     created_time: String,
     /// When it last changed.
     last_updated_time: String,
+    /// While it is `Pending`: when its first turn will run, if that is delayed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_at: Option<String>,
     /// The id of the parent instance, if it is a sub-orchestration.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_instance_id: Option<String>,
@@ -103,6 +106,7 @@ impl From<InstanceSummary> for ListedInstance {
             custom_status: verbatim(row.custom_status),
             created_time: time(row.created_at),
             last_updated_time: time(row.updated_at),
+            start_at: row.start_at.map(time),
             parent_instance_id: row.parent_id.map(|id| id.to_string()),
         }
     }

@@ -164,6 +164,77 @@ async fn a_repeated_event_is_raised_once() {
 }
 
 #[tokio::test]
+async fn a_delayed_instance_is_pending_until_its_time_and_can_be_terminated_before() {
+    let host = TestHost::start().await;
+    let at = "2100-01-01T02:00:00%2B02:00";
+    let accepted = host
+        .post(&format!("/v1/orchestrations/Order?instanceId=later&startAt={at}"), "1")
+        .await;
+    assert_eq!(accepted.status, 202);
+    let ask = async || host.get("/v1/instances/later").await;
+    let (status, listed) = (ask().await.json(), host.get("/v1/instances").await.json());
+    for shown in [&status, &listed["instances"][0]] {
+        assert_eq!(
+            (&shown["runtimeStatus"], &shown["startAt"]),
+            (&"Pending".into(), &"2100-01-01T00:00:00.000Z".into())
+        );
+    }
+    assert_eq!((&status["turns"], &status["input"]), (&0.into(), &1.into()));
+    let taken = host.post("/v1/orchestrations/Order?instanceId=later", "1").await;
+    assert_eq!(taken.refusal(), (409, "already-exists".into()));
+    assert_eq!(host.delete("/v1/instances/later").await.refusal().0, 409);
+    for message in ["events/approval", "suspend", "resume", "terminate?reason=no+need"] {
+        let told = host.post(&format!("/v1/instances/later/{message}"), "").await;
+        assert_eq!(told.status, 202, "{message}");
+    }
+    let ended = host.get("/v1/instances/later?wait=30s").await;
+    assert_eq!((ended.status, ended.json()["output"].clone()), (200, "no need".into()));
+    assert_eq!(ended.json()["startAt"], serde_json::Value::Null);
+    assert_eq!(host.delete("/v1/instances/later").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_delay_is_counted_by_the_host_so_that_a_repeated_start_is_the_same_request() {
+    let host = TestHost::start().await;
+    let target = "/v1/orchestrations/Order?startAfter=7d";
+    let first = start_with_key(&host, target, "key-1", "1").await;
+    let again = start_with_key(&host, target, "key-1", "1").await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (202, "true"));
+    assert_eq!(first.text, again.text);
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    let status = host.get(&format!("/v1/instances/{id}")).await.json();
+    let time = |name: &str| crate::model::date_time::parse(status[name].as_str().unwrap()).unwrap();
+    let delay = time("startAt").since(time("createdTime"));
+    assert_eq!(delay.as_secs(), 7 * 24 * 60 * 60);
+}
+
+#[tokio::test]
+async fn a_start_time_must_be_one_time_and_a_time_in_the_past_means_now() {
+    let host = TestHost::start().await;
+    for query in [
+        "startAt=tomorrow",
+        "startAt=10000-01-01T00:00:00Z",
+        "startAfter=-1",
+        "startAfter=soon",
+        "startAfter=36526d",
+        "startAfter=1m&startAt=2100-01-01T00:00:00Z",
+    ] {
+        let refused = host.post(&format!("/v1/orchestrations/Order?{query}"), "1").await;
+        assert_eq!(refused.refusal(), (400, "invalid-parameter".into()), "{query}");
+    }
+    assert_eq!(
+        host.get("/v1/instances").await.json()["instances"],
+        serde_json::json!([])
+    );
+    for (id, query) in [("past", "startAt=2000-01-01T00:00:00Z"), ("zero", "startAfter=0")] {
+        let target = format!("/v1/orchestrations/Order?instanceId={id}&{query}");
+        assert_eq!(host.post(&target, "1").await.status, 202);
+        let status = host.get(&format!("/v1/instances/{id}")).await.json();
+        assert_eq!(status["startAt"], serde_json::Value::Null, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn ids_and_names_that_urls_cannot_hold_are_refused() {
     let host = TestHost::start().await;
     host.running("order").await;

@@ -10,7 +10,7 @@ use super::super::{
     list::MAX_EXAMINED,
     page::Page,
     purges::{Ended, EndedFilter, MAX_NAMED, Tree},
-    tenant::{End, input_of},
+    tenant::{End, First},
 };
 use super::queries::{history, shown, summary};
 use super::{Content, Disk, InstanceRow};
@@ -151,9 +151,9 @@ fn details(content: &Content, tenant: TenantId, id: &InstanceId) -> Result<Optio
         return Ok(None);
     };
     let turn = |number| turn(content, summary.number, summary.execution, number);
-    let input = match turn(TurnNumber(1))? {
-        Some(first) => first.arrivals.into_iter().next().and_then(input_of),
-        None => start(content, summary.number)?.map(|started| started.input),
+    let first = match turn(TurnNumber(1))? {
+        Some(first) => first.arrivals.into_iter().next().map(First::taken),
+        None => start(content, summary.number)?.map(First::waiting),
     };
     let end = match summary.status.has_ended() {
         true => turn(summary.last_turn)?,
@@ -163,7 +163,7 @@ fn details(content: &Content, tenant: TenantId, id: &InstanceId) -> Result<Optio
         Some(end) => end.map_err(|error| Error::Damaged(error.to_string()))?,
         None => End::default(),
     };
-    Ok(Some(InstanceDetails::new(summary, input, end)))
+    Ok(Some(InstanceDetails::new(summary, first.unwrap_or_default(), end)))
 }
 
 fn turn(

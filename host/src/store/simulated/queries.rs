@@ -7,11 +7,11 @@ use super::super::{
     decode::decode,
     events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
-    instances::is_at_rest,
+    instances::{is_at_rest, start_at},
     page::Page,
 };
 use super::content::Message;
-use super::{Content, Disk, InstanceRow};
+use super::{Content, Disk, InstanceRow, InstanceRows};
 use crate::model::{
     EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, Payload,
     TaskId, TenantId, Timestamp, Turn, TurnNumber,
@@ -120,7 +120,10 @@ impl Disk {
         self.read(|content| {
             let waking = content.existing().filter(|(_, row, rows)| {
                 let suspended = row.status == InstanceStatus::Suspended;
-                let has_messages = rows.inbox.values().any(|message| !suspended || message.control);
+                let has_messages = match start_at(row.status, row.wake_at) {
+                    Some(_) => is_controlled_before_its_start(rows),
+                    None => rows.inbox.values().any(|message| !suspended || message.control),
+                };
                 row.in_flight > 0 || (has_messages && !row.status.has_ended())
             });
             let numbers = waking.map(|(number, row, _)| (row.tenant, number));
@@ -139,7 +142,11 @@ impl Disk {
     ) -> Result<Vec<InstanceNumber>, Error> {
         self.read(|content| {
             let waking = content.existing().filter(|(number, row, rows)| {
-                let has_work = row.in_flight > 0 || row.wake_at.is_some_and(|at| at <= now) || !rows.inbox.is_empty();
+                let has_messages = match start_at(row.status, row.wake_at) {
+                    Some(_) => is_controlled_before_its_start(rows),
+                    None => !rows.inbox.is_empty(),
+                };
+                let has_work = row.in_flight > 0 || row.wake_at.is_some_and(|at| at <= now) || has_messages;
                 row.tenant == tenant && !row.status.has_ended() && has_work && after.is_none_or(|after| *number > after)
             });
             Ok(waking.map(|(number, ..)| number).take(limit as usize).collect())
@@ -207,6 +214,11 @@ impl Disk {
     ) -> Result<Option<InstanceSummary>, Error> {
         self.read(|content| Ok(summary(content, tenant, id))).await
     }
+}
+
+/// Whether a control message follows the start of an instance that has run no turn.
+fn is_controlled_before_its_start(rows: &InstanceRows) -> bool {
+    rows.inbox.values().filter(|message| message.control).count() > 1
 }
 
 fn payload(text: &str) -> Payload {
@@ -348,6 +360,7 @@ pub(super) fn shown(content: &Content, number: InstanceNumber, row: &InstanceRow
         last_turn: row.last_turn,
         created_at: row.created_at,
         updated_at: row.updated_at,
+        start_at: start_at(row.status, row.wake_at),
         custom_status: row.custom_status.as_deref().map(payload),
         stuck: row.stuck,
         parent_id: row.parent.map(|parent| parent.instance_id),

@@ -205,6 +205,8 @@ const SUSPENDED: u8 = InstanceStatus::Suspended as u8;
 
 const STUCK: u8 = InstanceStatus::Stuck as u8;
 
+const PENDING: u8 = InstanceStatus::Pending as u8;
+
 /// Marks a live instance as stuck; returns whether there was one. Timers do not wake it until it is resumed.
 pub(super) async fn mark_stuck(
     connection: &mut SqliteConnection,
@@ -227,7 +229,8 @@ pub(super) async fn mark_stuck(
 
 /// Live instances of all tenants that must be woken when the host starts, in ascending order after a number: those with
 /// activities in flight, those with control messages, and those with other messages or events unless they are
-/// suspended. Each part is limited by itself, so that a page does not read all rows of the pages after it.
+/// suspended. One that waits for the time of its first turn is among them only if a control message follows its start.
+/// Each part is limited by itself, so that a page does not read all rows of the pages after it.
 pub(super) async fn to_wake_at_start(
     pool: &SqlitePool,
     after: Option<InstanceNumber>,
@@ -248,6 +251,12 @@ pub(super) async fn to_wake_at_start(
                       AND i.partition = 0 AND i.instance = m.instance
                       AND i.status < {FIRST_ENDED}
                       AND (i.status <> {SUSPENDED} OR m.control = 1)
+                      AND (i.status <> {PENDING} OR i.wake_at_ms IS NULL
+                           OR (m.control = 1
+                               AND EXISTS (SELECT 1
+                                           FROM inbox AS s
+                                           WHERE s.partition = 0 AND s.instance = m.instance AND s.control = 1
+                                              AND s.seq < m.seq)))
                    GROUP BY m.instance
                    ORDER BY m.instance
                    LIMIT ?2)
@@ -257,6 +266,7 @@ pub(super) async fn to_wake_at_start(
                    FROM instances INDEXED BY instances_with_events
                    WHERE partition = 0 AND instance > ?1 AND event_bytes > 0
                       AND status < {FIRST_ENDED} AND status <> {SUSPENDED}
+                      AND (status <> {PENDING} OR wake_at_ms IS NULL)
                    ORDER BY instance
                    LIMIT ?2)
              ORDER BY 1
@@ -272,7 +282,8 @@ pub(super) async fn to_wake_at_start(
 }
 
 /// Live instances of a tenant, in ascending order after a number, that have messages, events, activities in flight, or
-/// a wake-up that is due.
+/// a wake-up that is due. One that waits for the time of its first turn is among them only if a control message follows
+/// its start.
 pub(super) async fn to_wake_of(
     pool: &SqlitePool,
     tenant: TenantId,
@@ -284,8 +295,14 @@ pub(super) async fn to_wake_of(
         "SELECT i.instance
              FROM instances AS i INDEXED BY instances_by_tenant
              WHERE i.partition = 0 AND i.tenant = ? AND i.instance > ? AND i.status < {FIRST_ENDED}
-                AND (i.in_flight > 0 OR i.event_bytes > 0 OR i.wake_at_ms <= ?
-                     OR EXISTS (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance))
+                AND (i.in_flight > 0 OR i.wake_at_ms <= ?
+                     OR iif(i.status = {PENDING} AND i.wake_at_ms IS NOT NULL,
+                            EXISTS (SELECT 1
+                                    FROM inbox AS m
+                                    WHERE m.partition = 0 AND m.instance = i.instance AND m.control = 1
+                                    LIMIT 1 OFFSET 1),
+                            i.event_bytes > 0
+                            OR EXISTS (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance)))
              ORDER BY i.instance
              LIMIT ?"
     )))

@@ -5,12 +5,16 @@ use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteRow};
 use super::{columns::Columns, instances, modules};
 use crate::{
     model::{ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber},
-    store::{Addressee, Error, InstanceSummary, decode::parse, instances::is_at_rest},
+    store::{
+        Addressee, Error, InstanceSummary,
+        decode::parse,
+        instances::{is_at_rest, start_at},
+    },
 };
 
 pub(super) const COLUMNS: &str = "
     i.instance, i.id, f.name, m.digest, i.status, i.execution, i.last_turn, i.created_at_ms, i.updated_at_ms,
-    i.custom_status, i.stuck, i.parent_link, i.fuel";
+    i.custom_status, i.stuck, i.parent_link, i.fuel, i.wake_at_ms";
 
 /// The other tables that [`COLUMNS`] refers to. `CROSS JOIN` makes SQLite begin with `instances`.
 pub(super) const OTHER_TABLES: &str = "
@@ -85,16 +89,18 @@ pub(super) async fn addressee(
 /// Decodes a summary from a row of [`COLUMNS`].
 pub(super) fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
     let number = InstanceNumber(row.number(0)?);
+    let status = instances::status(row.number(4)?)?;
     Ok(InstanceSummary {
         number,
         id: parse(row.text(1)?, "the instance id")?,
         function: parse(row.text(2)?, "the function name")?,
         module_digest: modules::digest(row.bytes(3)?)?,
-        status: instances::status(row.number(4)?)?,
+        status,
         execution: ExecutionNumber(row.small_number(5)?),
         last_turn: TurnNumber(row.small_number(6)?),
         created_at: Timestamp(row.number(7)?),
         updated_at: Timestamp(row.number(8)?),
+        start_at: start_at(status, row.optional_number(13)?.map(Timestamp)),
         custom_status: instances::custom_status(row.optional_text(9)?, number)?,
         stuck: instances::stuck(row.optional_bytes(10)?, number)?,
         parent_id: instances::parent(row.optional_bytes(11)?, number)?.map(|parent| parent.instance_id),

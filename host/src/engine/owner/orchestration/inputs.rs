@@ -57,6 +57,7 @@ impl<G: Guest> Owner<Orchestration<G>> {
                 last_turn: self.instance.position.last_turn,
                 created_at: *created_at,
                 updated_at: shown.updated_at,
+                start_at: None,
                 custom_status: shown.custom_status.clone(),
                 stuck: None,
                 parent_id: parent.as_ref().map(|parent| parent.instance_id.clone()),

@@ -20,7 +20,7 @@ use crate::{
             summaries::{number_of, summary_of},
             usage,
         },
-        tenant::input_of,
+        tenant::First,
     },
 };
 
@@ -179,15 +179,15 @@ async fn details(
     } else {
         None
     };
-    let input = match history::first_arrival(&mut *connection, number, execution).await? {
-        Some(first) => input_of(first),
-        // No turn has run yet: the input is in the inbox, in the start message.
+    let first = match history::first_arrival(&mut *connection, number, execution).await? {
+        Some(first) => First::taken(first),
+        // No turn has run yet: the start message is in the inbox.
         None => inbox::start(&mut *connection, number)
             .await?
-            .map(|started| started.input),
+            .map_or_else(First::default, First::waiting),
     };
     let end = history::end(connection, number, execution, last).await?;
-    Ok(Some(InstanceDetails::new(summary, input, end)))
+    Ok(Some(InstanceDetails::new(summary, first, end)))
 }
 
 async fn details_with_history(

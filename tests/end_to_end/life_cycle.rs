@@ -1,0 +1,71 @@
+//! Tests of delayed starts, restarts, tags, and operations on many instances, each with a crash in its middle.
+
+use harness::World;
+use serde_json::{Value, json};
+
+const MODULES: &[&str] = &["bench", "bench_activities", "approval", "approval_activities"];
+
+fn approval(world: &World) -> Value {
+    world.input(json!({
+        "title": "New winch",
+        "requester": "ada@example.com",
+        "approver": "grace@example.com",
+        "manager": "barbara@example.com",
+        "reminderEverySeconds": 3600,
+    }))
+}
+
+#[tokio::test]
+async fn a_delayed_instance_starts_at_its_time_even_after_a_crash() {
+    let mut world = World::start(MODULES).await;
+    let path = "/v1/orchestrations/ApprovalWorkflow?instanceId=soon&startAfter=4s";
+    world.post(path, &approval(&world)).await.expect(202);
+    let far = world
+        .cli(&[
+            "start",
+            "BenchChain",
+            "--id",
+            "far",
+            "--input",
+            "\"x\"",
+            "--at",
+            "2100-01-01T00:00:00Z",
+        ])
+        .await;
+    assert_eq!(far.code, 0, "{far:?}");
+    // An event that comes before the start waits.
+    world
+        .raise("soon", "Approval", json!({ "approved": true, "by": "grace" }))
+        .await;
+    let before = world.status("soon").await;
+    assert_eq!(
+        (&before["runtimeStatus"], &before["turns"]),
+        (&json!("Pending"), &json!(0))
+    );
+    world.crash().await;
+
+    let after = world.status("soon").await;
+    assert_eq!(
+        after["startAt"].as_str().unwrap_or_default(),
+        before["startAt"],
+        "{after:#}"
+    );
+    assert_eq!(world.output_of("soon").await["outcome"], "approved");
+    let history = world.get("/v1/instances/soon?history=true").await.expect(200);
+    let first = history["history"][0]["time"].as_str().expect("a first turn");
+    assert!(first >= before["startAt"].as_str().expect("a time"), "{history:#}");
+
+    let shown = world.cli(&["status", "far"]).await;
+    assert!(
+        shown.stdout.contains("Starts at  2100-01-01T00:00:00.000Z"),
+        "{shown:?}"
+    );
+    assert_eq!(world.cli(&["terminate", "far", "--reason", "no need"]).await.code, 0);
+    let ended = world.end_of("far").await;
+    assert_eq!(
+        (&ended["runtimeStatus"], &ended["output"], &ended["input"]),
+        (&json!("Terminated"), &json!("no need"), &json!("x"))
+    );
+    world.purge("far").await;
+    world.stop().await;
+}
