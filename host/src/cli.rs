@@ -21,6 +21,7 @@ mod logs;
 mod modules;
 mod output;
 mod purge;
+mod restart;
 mod serve;
 mod setting;
 mod start;
@@ -105,6 +106,8 @@ enum Command {
     Suspend(control::Control),
     /// Resume a suspended instance, or retry a stuck one
     Resume(control::Control),
+    /// Run an ended instance again with the same input
+    Restart(restart::Restart),
     /// Remove an ended instance, or many
     Purge(purge::Purge),
     /// List modules, or show one
@@ -187,6 +190,7 @@ impl Cli {
             Command::Terminate(control) => control.run("terminate", &client()?, output).await,
             Command::Suspend(control) => control.run("suspend", &client()?, output).await,
             Command::Resume(control) => control.run("resume", &client()?, output).await,
+            Command::Restart(restart) => restart.run(&client()?, output).await,
             Command::Purge(purge) => purge.run(&client()?, output).await,
             Command::Modules(modules) => modules.run(&client()?, output).await,
             Command::Tenant(tenant) => tenant.run(&client()?, output).await,

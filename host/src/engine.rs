@@ -38,6 +38,7 @@ mod quiet_periods;
 mod recorded_guest;
 mod recovery;
 mod requests;
+mod restarts;
 mod schemas;
 mod shared;
 mod stats;
@@ -56,8 +57,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::api::{
-    Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StartTime,
-    StoredModule,
+    Message, MessageError, Origin, PurgeError, PutModuleError, RestartAs, RestartError, RestartRequest, StartAnswer,
+    StartError, StartRequest, StartTime, StoredModule,
 };
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};

@@ -1,6 +1,7 @@
 //! Tests of delayed starts, restarts, tags, and operations on many instances, each with a crash in its middle.
 
 use harness::World;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const MODULES: &[&str] = &["bench", "bench_activities", "approval", "approval_activities"];
@@ -67,5 +68,64 @@ async fn a_delayed_instance_starts_at_its_time_even_after_a_crash() {
         (&json!("Terminated"), &json!("no need"), &json!("x"))
     );
     world.purge("far").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_ended_instance_is_restarted_once_even_if_the_host_crashes() {
+    let mut world = World::start(MODULES).await;
+    let input = approval(&world);
+    world.begin("ApprovalWorkflow", "again", &input).await;
+    world.once_custom("again", "Waiting for grace@example.com").await;
+    world
+        .tell("/v1/instances/again/restart")
+        .await
+        .refused(409, "instance-not-ended");
+    world
+        .tell("/v1/instances/none/restart")
+        .await
+        .refused(404, "unknown-instance");
+    world.tell("/v1/instances/again/terminate").await.expect(202);
+    let first = world.end_of("again").await;
+
+    let restart = async |world: &World| {
+        let request = world.request(Method::POST, "/v1/instances/again/restart");
+        world.send(request.header("idempotency-key", "restart-1")).await
+    };
+    restart(&world).await.expect(202);
+    world.crash().await;
+    let repeated = restart(&world).await;
+    assert_eq!(repeated.header("idempotent-replayed"), "true");
+    assert_eq!(repeated.expect(202)["id"], "again");
+    world
+        .raise("again", "Approval", json!({ "approved": true, "by": "grace" }))
+        .await;
+    assert_eq!(world.output_of("again").await["outcome"], "approved");
+    let second = world.status("again").await;
+    assert_eq!(second["input"], input);
+    assert_ne!(second["createdTime"], first["createdTime"]);
+    // The first request is answered again; it does not replace what has ended.
+    restart(&world).await.expect(202);
+    assert_eq!(world.status("again").await["createdTime"], second["createdTime"]);
+
+    let beside = world.cli(&["restart", "again", "--as", "beside"]).await;
+    assert_eq!(beside.code, 0, "{beside:?}");
+    world
+        .tell("/v1/instances/again/restart?instanceId=beside")
+        .await
+        .refused(409, "already-exists");
+    world
+        .raise("beside", "Approval", json!({ "approved": false, "by": "grace" }))
+        .await;
+    assert_ne!(world.output_of("beside").await, second["output"]);
+    assert_eq!(world.status("again").await, second);
+    world.begin("BenchChain", "short", &json!("x")).await;
+    world.output_of("short").await;
+    let waited = world
+        .cli(&["restart", "short", "--new-id", "--wait", "--json"])
+        .await
+        .json();
+    assert_eq!((&waited["output"], &waited["input"]), (&json!("x"), &json!("x")));
+    assert_ne!(waited["instanceId"], "short");
     world.stop().await;
 }

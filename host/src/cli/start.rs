@@ -4,7 +4,7 @@ use clap::Args;
 use http::Method;
 
 use super::{
-    client::Client,
+    client::{Call, Client},
     error::CliError,
     input,
     output::{Output, clean},
@@ -47,18 +47,28 @@ impl Start {
             .query_if("startAfter", self.after.as_deref())
             .header_if("idempotency-key", self.idempotency_key.as_deref())
             .json(input);
-        let answer = call.send().await?;
-        let links: InstanceLinks = answer.read()?;
-        let Some(patience) = self.wait else {
-            if output.json() {
-                return output.object(answer.raw()?);
-            }
-            return output.line(&format!("started {}", clean(&links.id)));
-        };
-        if !output.json() {
-            // So that a user who interrupts the command can query the instance later.
-            eprintln!("started {}", clean(&links.id));
-        }
-        waiting::show_end(&waiting::until_ended(client, &links.id, patience).await?, output)
+        show_start(call, self.wait, client, output).await
     }
+}
+
+/// Sends a request that starts an instance and shows its id, or waits for its end and shows that.
+pub(super) async fn show_start(
+    call: Call,
+    wait: Option<Patience>,
+    client: &Client,
+    output: &Output,
+) -> Result<(), CliError> {
+    let answer = call.send().await?;
+    let links: InstanceLinks = answer.read()?;
+    let Some(patience) = wait else {
+        if output.json() {
+            return output.object(answer.raw()?);
+        }
+        return output.line(&format!("started {}", clean(&links.id)));
+    };
+    if !output.json() {
+        // So that a user who interrupts the command can query the instance later.
+        eprintln!("started {}", clean(&links.id));
+    }
+    waiting::show_end(&waiting::until_ended(client, &links.id, patience).await?, output)
 }

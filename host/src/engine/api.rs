@@ -124,6 +124,44 @@ pub enum StartError {
     Store(#[from] StoreError),
 }
 
+/// A request to run an instance again.
+#[derive(Debug, Clone)]
+pub struct RestartRequest {
+    /// The tenant of the instance.
+    pub tenant: TenantId,
+    /// The instance that has run.
+    pub id: InstanceId,
+    /// The id of the new instance.
+    pub restart_as: RestartAs,
+    /// A repeated request with the same key gets the answer of the first.
+    pub idempotency: Option<IdempotencyKey>,
+    /// Whether the caller wants to wait for the end.
+    pub watch: bool,
+}
+
+/// The id under which an instance runs again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestartAs {
+    /// The same id. The instance must have ended, and the new one replaces it.
+    SameId,
+    /// Another id, generated if `None`. The instance stays as it is, ended or not.
+    NewId(Option<InstanceId>),
+}
+
+/// Why an instance was not run again. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    /// No instance has that id.
+    #[error("there is no instance with this id")]
+    Unknown,
+    /// The instance has not ended, so it cannot be replaced.
+    #[error("the instance has not ended: it is {0}")]
+    NotEnded(InstanceStatus),
+    /// The start was refused.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
 /// Where an uploaded module comes from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Origin<'a> {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use crate::{
-    engine::api::{MessageError, PurgeError, PutModuleError, StartError, UploadError},
+    engine::api::{MessageError, PurgeError, PutModuleError, RestartAs, RestartError, StartError, UploadError},
     model::{Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role},
     store::Error as StoreError,
     tenancy::{Exceeded, Quota, SignatureError, TenancyError},
@@ -132,7 +132,7 @@ pub(crate) enum Refusal {
     /// The instance has ended, and receives nothing any more.
     #[error("the instance {:?} has ended: it is {status}", .id.as_str())]
     InstanceEnded { id: InstanceId, status: InstanceStatus },
-    /// The instance has not ended, so it cannot be purged.
+    /// The instance has not ended, so it cannot be purged or replaced.
     #[error("the instance {:?} has not ended: it is {status}; terminate it first", .id.as_str())]
     InstanceNotEnded { id: InstanceId, status: InstanceStatus },
     /// A recursive purge found sub-orchestrations that have not ended.
@@ -501,6 +501,16 @@ impl Refusal {
             StartError::TooManyChecks => Self::TooManyChecks,
             StartError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
             StartError::Store(error) => error.into(),
+        }
+    }
+
+    /// Why this instance was not run again under that id.
+    pub(crate) fn of_restart(error: RestartError, id: InstanceId, restart_as: RestartAs) -> Self {
+        match (error, restart_as) {
+            (RestartError::Unknown, _) => Self::UnknownInstance { id },
+            (RestartError::NotEnded(status), _) => Self::InstanceNotEnded { id, status },
+            (RestartError::Start(error), RestartAs::NewId(Some(new))) => Self::of_start(error, Some(&new)),
+            (RestartError::Start(error), _) => Self::of_start(error, None),
         }
     }
 

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     engine::{
         Waiter,
-        api::{StartRequest, StartTime},
+        api::{StartAnswer, StartRequest, StartTime},
     },
     model::{FunctionName, InstanceId, Timestamp},
     store::InstanceDetails,
@@ -125,11 +125,23 @@ pub(crate) async fn start(
         .start(request)
         .await
         .map_err(|error| Refusal::of_start(error, params.instance_id.as_ref()))?;
-    let (id, wait) = (&started.instance_id, params.wait.unwrap_or_default());
+    answer_to_start(&app, caller, &base, &client, started, params.wait).await
+}
+
+/// The answer to a start: the links of the instance, or with `wait` its status if it ends in time.
+pub(super) async fn answer_to_start(
+    app: &App,
+    caller: Caller,
+    base: &Base,
+    client: &Client,
+    started: StartAnswer,
+    wait: Option<Duration>,
+) -> Result<Response, Refusal> {
+    let (id, wait) = (&started.instance_id, wait.unwrap_or_default());
     let ended = match started.end {
-        Some(end) => end_of(&app, caller, &client, id, end, wait).await?,
+        Some(end) => end_of(app, caller, client, id, end, wait).await?,
         None if wait.is_zero() => None,
-        None => match wait_for_end(&app, caller, &client, id, wait).await {
+        None => match wait_for_end(app, caller, client, id, wait).await {
             Ok(()) => app.store(caller).instance(id).await?,
             // The instance has started nevertheless.
             Err(Refusal::Unauthenticated | Refusal::TenantDisabled) => None,
@@ -141,7 +153,7 @@ pub(crate) async fn start(
             let room = app.answers.room_for_change(caller.tenant, app.instance_bytes());
             room.json(StatusCode::OK, &InstanceDocument::from(details))?
         }
-        None => accepted(&base, id)?,
+        None => accepted(base, id)?,
     };
     if started.repeated {
         response

@@ -18,7 +18,7 @@ use super::{
     admission::{self, Places},
     error::Refusal,
     error_pages, guard, health,
-    instances::{self, control, events, list, logs},
+    instances::{self, control, events, list, logs, restart},
     keys, metrics, modules, openapi as document, orchestrations, settings,
     state::App,
     tenants, usage,
@@ -45,6 +45,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(control::terminate))
         .routes(routes!(control::suspend))
         .routes(routes!(control::resume))
+        .routes(routes!(restart::restart))
         .routes(routes!(logs::get))
         .routes(routes!(document::get))
         .routes(routes!(error_pages::get))

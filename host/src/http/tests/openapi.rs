@@ -69,6 +69,7 @@ fn the_description_covers_every_route() {
             "GET /v1/usage",
             "PATCH /v1/tenants/{tenant}",
             "POST /v1/instances/{id}/events/{name}",
+            "POST /v1/instances/{id}/restart",
             "POST /v1/instances/{id}/resume",
             "POST /v1/instances/{id}/suspend",
             "POST /v1/instances/{id}/terminate",

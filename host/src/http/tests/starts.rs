@@ -235,6 +235,70 @@ async fn a_start_time_must_be_one_time_and_a_time_in_the_past_means_now() {
 }
 
 #[tokio::test]
+async fn an_instance_is_restarted_with_its_input_under_the_same_or_another_id() {
+    let host = TestHost::start().await;
+    host.completed("done", "1").await;
+    host.running("live").await;
+    let restart = async |target: &str| host.post(&format!("/v1/instances/{target}"), "").await;
+    assert_eq!(
+        restart("none/restart").await.refusal(),
+        (404, "unknown-instance".into())
+    );
+    for same in ["live/restart", "live/restart?instanceId=live"] {
+        let refused = restart(same).await;
+        assert_eq!(refused.refusal(), (409, "instance-not-ended".into()), "{same}");
+        assert_eq!(refused.json()["instanceStatus"], "Running");
+    }
+    let taken = restart("done/restart?instanceId=live").await;
+    assert_eq!(
+        (taken.refusal(), taken.json()["instanceId"].clone()),
+        ((409, "already-exists".into()), "live".into())
+    );
+    for query in ["newId=true&instanceId=x", "newId=maybe", "instanceId=a/b"] {
+        let refused = restart(&format!("done/restart?{query}")).await;
+        assert_eq!(refused.refusal(), (400, "invalid-parameter".into()), "{query}");
+    }
+    let with_body = host.post("/v1/instances/done/restart", "1").await;
+    assert_eq!(with_body.refusal(), (400, "unexpected-body".into()));
+
+    // An input that only an older version accepted.
+    host.pending("unfit", "2").await;
+    assert_eq!(host.post("/v1/instances/unfit/terminate", "").await.status, 202);
+    assert_eq!(host.get("/v1/instances/unfit?wait=30s").await.status, 200);
+    let unfit = restart("unfit/restart").await;
+    assert_eq!(unfit.refusal(), (400, "invalid-input".into()));
+    assert_eq!(
+        host.get("/v1/instances/unfit").await.json()["runtimeStatus"],
+        "Terminated"
+    );
+    assert_eq!(
+        host.get("/v1/instances/done").await.json()["runtimeStatus"],
+        "Completed"
+    );
+
+    assert_eq!(
+        host.post("/v1/orchestrations/Order?instanceId=small", "0.50")
+            .await
+            .status,
+        202
+    );
+    assert_eq!(host.post("/v1/instances/small/terminate", "").await.status, 202);
+    assert_eq!(host.get("/v1/instances/small?wait=30s").await.status, 200);
+    let beside = restart("small/restart?newId=true").await;
+    assert_eq!(beside.status, 202);
+    let id = beside.json()["id"].as_str().unwrap().to_owned();
+    let same = restart("small/restart").await;
+    assert_eq!((same.status, same.json()["id"].clone()), (202, "small".into()));
+    for id in ["small", &id] {
+        let status = host.get(&format!("/v1/instances/{id}")).await;
+        assert!(
+            status.status == 202 && status.text.contains("\"input\":0.50"),
+            "{status:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn ids_and_names_that_urls_cannot_hold_are_refused() {
     let host = TestHost::start().await;
     host.running("order").await;
