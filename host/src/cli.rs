@@ -26,6 +26,7 @@ mod serve;
 mod setting;
 mod start;
 mod status;
+mod tags;
 mod tenant;
 mod usage;
 mod waiting;

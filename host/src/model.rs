@@ -17,6 +17,7 @@ pub mod options;
 pub mod partition;
 pub mod payload;
 pub mod secret;
+pub mod tags;
 pub mod tenancy;
 pub mod time;
 
@@ -35,6 +36,7 @@ pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
 pub use partition::Partition;
 pub use payload::{Payload, PayloadError};
 pub use secret::Secret;
+pub use tags::{MAX_TAG_BYTES, MAX_TAGS, Tag, TagError, Tags};
 pub use tenancy::{Action, Role, TenantName};
 pub use time::Timestamp;
 

@@ -44,6 +44,7 @@ mod settings;
 pub(crate) mod simulated;
 mod sizes;
 mod sqlite;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod writer;

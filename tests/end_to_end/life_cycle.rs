@@ -129,3 +129,49 @@ async fn an_ended_instance_is_restarted_once_even_if_the_host_crashes() {
     assert_ne!(waited["instanceId"], "short");
     world.stop().await;
 }
+
+#[tokio::test]
+async fn instances_are_found_by_their_tags_after_a_crash() {
+    let mut world = World::start(MODULES).await;
+    let start = ["start", "BenchChain", "--input", "\"x\"", "--tag", "customer=ada"];
+    let one = world
+        .cli(&[&start[..], &["--id", "one", "--tag", "region=eu", "--wait", "--json"]].concat())
+        .await;
+    let tags = json!({ "customer": "ada", "region": "eu" });
+    assert_eq!(one.json()["tags"], tags);
+    world.cli(&[&start[..], &["--id", "two"]].concat()).await;
+    world.begin("BenchChain", "three", &json!("x")).await;
+    let ended = world
+        .post(
+            "/v1/orchestrations/BenchChain?instanceId=four&tag=customer:bob&wait=60s",
+            &json!("x"),
+        )
+        .await
+        .expect(200);
+    assert_eq!(ended["tags"], json!({ "customer": "bob" }));
+    world.crash().await;
+
+    let found = async |args: &[&str]| {
+        let list = world.cli(&[&["list", "--json"][..], args].concat()).await;
+        assert_eq!(list.code, 0, "{list:?}");
+        let ids = list.stdout.lines().map(|line| {
+            let instance: Value = serde_json::from_str(line).expect("JSON");
+            instance["instanceId"].as_str().expect("an id").to_owned()
+        });
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(found(&["--tag", "customer=ada"]).await, ["two", "one"]);
+    assert_eq!(found(&["--tag", "customer=ada", "--tag", "region=eu"]).await, ["one"]);
+    assert_eq!(found(&["--tag", "region=us"]).await, Vec::<String>::new());
+    let status = world.cli(&["status", "one"]).await;
+    assert!(
+        status.stdout.contains("Tags       customer=ada, region=eu"),
+        "{status:?}"
+    );
+    world.output_of("two").await;
+    for id in ["one", "two", "three", "four"] {
+        world.purge(id).await;
+    }
+    assert_eq!(found(&["--tag", "customer=ada"]).await, Vec::<String>::new());
+    world.stop().await;
+}

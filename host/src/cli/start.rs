@@ -8,9 +8,10 @@ use super::{
     error::CliError,
     input,
     output::{Output, clean},
+    tags,
     waiting::{self, Patience},
 };
-use crate::http::InstanceLinks;
+use crate::{http::InstanceLinks, model::Tag};
 
 /// Arguments of `start`.
 #[derive(Debug, Args)]
@@ -23,6 +24,9 @@ pub(super) struct Start {
     /// Input: JSON, @FILE, or @- for standard input [default: null]
     #[arg(long, value_name = "JSON|@FILE")]
     input: Option<String>,
+    /// Tag by which it can be found; may be given up to 16 times
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tags::parse)]
+    tags: Vec<Tag>,
     /// Start it at this time, for example 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -47,7 +51,7 @@ impl Start {
             .query_if("startAfter", self.after.as_deref())
             .header_if("idempotency-key", self.idempotency_key.as_deref())
             .json(input);
-        show_start(call, self.wait, client, output).await
+        show_start(tags::add(&self.tags, call), self.wait, client, output).await
     }
 }
 

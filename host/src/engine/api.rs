@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::waiters::Waiter;
 use crate::model::{
     Event, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload,
-    TenantId, Timestamp,
+    Tags, TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
 use crate::store::{Error as StoreError, IdempotencyKey};
@@ -24,6 +24,8 @@ pub struct StartRequest {
     pub instance_id: Option<InstanceId>,
     /// When to start it.
     pub start: StartTime,
+    /// The tags of the new instance.
+    pub tags: Tags,
     /// A repeated request with the same key gets the answer of the first.
     pub idempotency: Option<IdempotencyKey>,
     /// Whether the caller wants to wait for the end.
@@ -51,6 +53,7 @@ impl StartRequest {
             input,
             instance_id: None,
             start: StartTime::Now,
+            tags: Tags::default(),
             idempotency: None,
             watch: false,
         }
@@ -76,8 +79,10 @@ pub struct StartAnswer {
     pub instance_id: InstanceId,
     /// Whether this repeats the answer to an earlier request.
     pub repeated: bool,
-    /// Waits for the end of the instance, if it is new and the request set `watch`.
+    /// Waits for the end of the instance, if it is new and the request set `watch`. What it returns has no tags.
     pub end: Option<Waiter>,
+    /// The tags of the instance, if it is new.
+    pub tags: Tags,
 }
 
 /// Why a start was refused. Nothing was started.

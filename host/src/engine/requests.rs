@@ -17,7 +17,7 @@ use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
     Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, InstanceStatus, ObservableLimits, Payload, Started,
-    TenantId, Timestamp,
+    Tags, TenantId, Timestamp,
 };
 use crate::store::{
     Addressee, AppendOutcome, Creation, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany,
@@ -47,6 +47,7 @@ impl Engine {
             input,
             instance_id,
             start,
+            tags,
             idempotency,
             watch,
         } = request;
@@ -89,6 +90,7 @@ impl Engine {
         let creation = Creation {
             instance,
             key: idempotency,
+            tags: tags.clone(),
         };
         let outcome = self.create(number, creation).await?;
         if !matches!(outcome, StartOutcome::Created(_)) {
@@ -102,12 +104,14 @@ impl Engine {
                     instance_id: id,
                     repeated: false,
                     end,
+                    tags,
                 })
             }
             StartOutcome::Repeated(instance_id) => Ok(StartAnswer {
                 instance_id,
                 repeated: true,
                 end: None,
+                tags: Tags::default(),
             }),
             StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
             StartOutcome::KeyReused => Err(StartError::KeyReused),

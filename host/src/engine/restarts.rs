@@ -5,8 +5,8 @@ use super::api::{RestartAs, RestartError, RestartRequest, StartAnswer, StartErro
 use crate::store::Error as StoreError;
 
 impl Engine {
-    /// Starts the orchestration of an instance again with the input of its current execution, on the current version
-    /// of the module. Under the same id, the new instance replaces the old one, which must have ended. The new instance
+    /// Starts the orchestration of an instance again with the input of its current execution and its tags, on the
+    /// current version of the module. Under the same id, the new instance replaces the old one, which must have ended. The new instance
     /// has no parent. It is durable when this returns.
     ///
     /// # Errors
@@ -41,6 +41,7 @@ impl Engine {
         let start = StartRequest {
             instance_id,
             start: StartTime::Now,
+            tags: instance.summary.tags,
             idempotency,
             watch,
             ..StartRequest::new(tenant, instance.summary.function, input)

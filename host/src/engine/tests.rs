@@ -11,7 +11,7 @@ use super::owner::{ActivityResult, Next, Orchestration, Owner, OwnerContext};
 use crate::model::{
     ActivityOptions, Arrival, Decision, Event, EventPage, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq,
     InstanceNumber, InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions,
-    TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
@@ -622,6 +622,7 @@ fn not_stored(program: &[Vec<Op>]) -> Instance {
             created_at: Timestamp(1_000),
         },
         key: None,
+        tags: Tags::default(),
     };
     instance.owner = Owner::not_stored(instance.record.number, creation, false);
     instance

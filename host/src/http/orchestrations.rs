@@ -27,7 +27,7 @@ use crate::{
         Waiter,
         api::{StartAnswer, StartRequest, StartTime},
     },
-    model::{FunctionName, InstanceId, Timestamp},
+    model::{FunctionName, InstanceId, Tags, Timestamp},
     store::InstanceDetails,
 };
 
@@ -39,6 +39,7 @@ const REPLAYED: &str = "idempotent-replayed";
 pub(crate) struct StartParams {
     instance_id: Option<InstanceId>,
     start: StartTime,
+    tags: Tags,
     wait: Option<Duration>,
 }
 
@@ -47,6 +48,7 @@ impl FromParams for StartParams {
         Ok(Self {
             instance_id: given.parsed("instanceId")?,
             start: start_time(given)?,
+            tags: given.tags()?,
             wait: given.wait()?,
         })
     }
@@ -89,6 +91,7 @@ fn start_time(given: &mut Given) -> Result<StartTime, Refusal> {
         ("instanceId" = Option<String>, Query, description = "The id of the new instance; generated if absent"),
         ("startAt" = Option<String>, Query, description = "Run nothing before this time (RFC 3339); a time in the past means now", example = "2026-01-31T12:00:00Z"),
         ("startAfter" = Option<String>, Query, description = "Instead of `startAt`: run nothing until this time has passed", example = "90m"),
+        ("tag" = Option<Vec<String>>, Query, description = "A tag, `key:value`; may be given up to 16 times", example = json!(["customer:ada"])),
         ("wait" = Option<String>, Query, description = "Respond with the status if the instance ends within this time (at most 60s)", example = "20s"),
         ("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the answer of the first one"),
     ),
@@ -116,6 +119,7 @@ pub(crate) async fn start(
     let request = StartRequest {
         instance_id: params.instance_id.clone(),
         start: params.start,
+        tags: params.tags,
         idempotency: body.idempotency,
         watch: params.wait.is_some(),
         ..StartRequest::new(caller.tenant, function, body.payload)
@@ -139,7 +143,10 @@ pub(super) async fn answer_to_start(
 ) -> Result<Response, Refusal> {
     let (id, wait) = (&started.instance_id, wait.unwrap_or_default());
     let ended = match started.end {
-        Some(end) => end_of(app, caller, client, id, end, wait).await?,
+        Some(end) => {
+            let ended = end_of(app, caller, client, id, end, wait).await?;
+            ended.map(|details| details.with_tags(started.tags))
+        }
         None if wait.is_zero() => None,
         None => match wait_for_end(app, caller, client, id, wait).await {
             Ok(()) => app.store(caller).instance(id).await?,

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use super::Used;
 use crate::model::{
     Arrival, Decision, ENTRY_BYTES, Event, ExecutionNumber, Failure, FunctionKind, FunctionName, InboxItem, InboxRow,
-    InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId,
-    TenantId, Timestamp, Turn, TurnNumber,
+    InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Payload, Started, StuckReason, Tags,
+    TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// An instance to create, with its first message (`Start`) in its inbox.
@@ -111,6 +111,8 @@ pub struct Creation {
     pub instance: NewInstance,
     /// The client's idempotency key, stored with the instance.
     pub key: Option<IdempotencyKey>,
+    /// The instance's tags.
+    pub tags: Tags,
 }
 
 /// Everything that one step of an instance makes durable: all of it is written, or none of it.
@@ -194,8 +196,9 @@ impl TurnCommit {
         let logs: u64 = self.logs.iter().map(|line| line.message.len() as u64).sum();
         let creation = self.creation.as_ref();
         let status = self.summary.custom_status.as_ref().and_then(Option::as_ref);
-        let single = creation.map_or(0, |creation| started(&creation.instance.started))
-            + self.next_execution.as_ref().map_or(0, started)
+        let single = creation.map_or(0, |creation| {
+            started(&creation.instance.started) + creation.tags.bytes()
+        }) + self.next_execution.as_ref().map_or(0, started)
             + status.map_or(0, Payload::bytes);
         let rows = self.children.len() + self.messages.len() + self.kept.len() + self.attempts.len() + self.logs.len();
         let consumed = self.consumed.len() + self.taken_events.len();

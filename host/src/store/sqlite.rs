@@ -34,6 +34,7 @@ mod settings;
 mod sizes;
 mod statement;
 mod summaries;
+mod tags;
 mod takeover;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
-    ModuleNumber, Outcome, Payload, Started, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
+    ModuleNumber, Outcome, Payload, Started, StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
     codec::CodecError,
 };
 
@@ -56,6 +56,8 @@ pub struct InstanceSummary {
     pub parent_id: Option<InstanceId>,
     /// The fuel that all its turns have used.
     pub fuel: u64,
+    /// Its tags.
+    pub tags: Tags,
 }
 
 /// All data of one instance except its history.
@@ -157,11 +159,19 @@ impl InstanceSummary {
     pub(super) fn bytes(&self) -> usize {
         let custom_status = self.custom_status.as_ref().map_or(0, |status| status.as_str().len());
         let stuck = self.stuck.as_ref().map_or(0, |reason| reason.message.len());
-        Page::ROW_BYTES + self.id.as_str().len() + custom_status + stuck
+        let tags = usize::try_from(self.tags.bytes()).unwrap_or(usize::MAX);
+        Page::ROW_BYTES + self.id.as_str().len() + custom_status + stuck + tags
     }
 }
 
 impl InstanceDetails {
+    /// The same with other tags.
+    #[must_use]
+    pub fn with_tags(mut self, tags: Tags) -> Self {
+        self.summary.tags = tags;
+        self
+    }
+
     /// The details of an instance; `first` is the start of its current execution, and `end` how it ended, if it has.
     pub(super) fn new(mut summary: InstanceSummary, first: First, end: End) -> Self {
         // The row of an instance that was suspended before its start does not have the time.

@@ -71,7 +71,7 @@ quotas! {
     max_turns MaxTurns: u32 = "maxTurns";
     /// Bytes of the history of one execution and of the messages sent to it
     max_history MaxHistory: ByteSize = "maxHistory";
-    /// Bytes of all instances (histories, messages and logs), of compiled code and descriptions of modules, and of
+    /// Bytes of all instances (histories, messages, tags and logs), of compiled code and descriptions of modules, and of
     /// idempotency keys
     max_stored_bytes MaxStoredBytes: ByteSize = "maxStoredBytes";
     /// Bytes of the log of one execution

@@ -299,6 +299,77 @@ async fn an_instance_is_restarted_with_its_input_under_the_same_or_another_id() 
 }
 
 #[tokio::test]
+async fn tags_are_shown_and_filter_the_list() {
+    let host = TestHost::start().await;
+    let start = async |query: &str| host.post(&format!("/v1/orchestrations/Order?{query}"), "1").await;
+    for query in [
+        "instanceId=a&tag=customer:ada&tag=note:a%20b:c",
+        "instanceId=b&tag=customer:ada",
+        "instanceId=c",
+    ] {
+        assert_eq!(start(query).await.status, 202, "{query}");
+    }
+    let tags = serde_json::json!({ "customer": "ada", "note": "a b:c" });
+    assert_eq!(host.get("/v1/instances/a").await.json()["tags"], tags);
+    assert_eq!(
+        host.get("/v1/instances/c").await.json()["tags"],
+        serde_json::Value::Null
+    );
+    for (query, expected) in [
+        ("tag=customer:ada", &["b", "a"][..]),
+        ("tag=customer:ada&tag=note:a+b:c", &["a"]),
+        ("tag=customer:bob", &[]),
+    ] {
+        let list = host.get(&format!("/v1/instances?{query}")).await.json();
+        let ids: Vec<_> = list["instances"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| &one["instanceId"])
+            .collect();
+        assert_eq!(ids, expected, "{query}");
+    }
+    let listed = host.get("/v1/instances?instanceIdPrefix=a").await.json();
+    assert_eq!(listed["instances"][0]["tags"], tags);
+
+    // A restart keeps them.
+    assert_eq!(host.post("/v1/instances/a/terminate", "").await.status, 202);
+    assert_eq!(host.get("/v1/instances/a?wait=30s").await.json()["tags"], tags);
+    assert_eq!(host.post("/v1/instances/a/restart", "").await.status, 202);
+    assert_eq!(host.get("/v1/instances/a").await.json()["tags"], tags);
+}
+
+#[tokio::test]
+async fn bad_tags_are_refused_and_nothing_starts() {
+    let host = TestHost::start().await;
+    let many: String = (0..17).map(|number| format!("tag=k{number}:v&")).collect();
+    let long = format!("tag=k:{}", "x".repeat(257));
+    for query in [
+        "tag=alone",
+        "tag=:v",
+        "tag=",
+        "tag=a%0Ab:v",
+        "tag=a%3Db:v",
+        &many,
+        &long,
+        "tag=k:1&tag=k:2",
+    ] {
+        let refused = host.post(&format!("/v1/orchestrations/Order?{query}"), "1").await;
+        assert_eq!(refused.refusal(), (400, "invalid-parameter".into()), "{query}");
+        assert_eq!(refused.json()["parameter"], "tag");
+    }
+    assert_eq!(
+        host.get("/v1/instances").await.json()["instances"],
+        serde_json::json!([])
+    );
+    let refused = host.get(&format!("/v1/instances?{many}")).await;
+    assert_eq!(refused.refusal(), (400, "invalid-parameter".into()));
+    // Elsewhere the parameter is unknown.
+    let unknown = host.post("/v1/instances/a/suspend?tag=a:b&tag=c:d", "").await;
+    assert_eq!(unknown.refusal(), (400, "unknown-parameter".into()));
+}
+
+#[tokio::test]
 async fn ids_and_names_that_urls_cannot_hold_are_refused() {
     let host = TestHost::start().await;
     host.running("order").await;

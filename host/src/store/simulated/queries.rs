@@ -14,7 +14,7 @@ use super::content::Message;
 use super::{Content, Disk, InstanceRow, InstanceRows};
 use crate::model::{
     EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, Payload,
-    TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 impl Disk {
@@ -350,7 +350,9 @@ pub(super) fn summary(content: &Content, tenant: TenantId, id: &InstanceId) -> O
 /// Converts a row to a summary.
 pub(super) fn shown(content: &Content, number: InstanceNumber, row: &InstanceRow) -> InstanceSummary {
     let row = row.clone();
+    let tags = content.instances.get(&number).map(|rows| rows.tags.clone());
     InstanceSummary {
+        tags: Tags::from_stored(tags.unwrap_or_default()),
         number,
         id: row.id,
         function: row.function,

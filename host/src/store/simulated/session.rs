@@ -367,6 +367,12 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             .lines
             .insert(line.seq, line.line.clone().into_owned());
     }
+    for tag in &rows.tags {
+        let tags = &mut content.rows_mut(tag.instance).tags;
+        if tags.insert(tag.key.to_owned(), tag.value.to_owned()).is_some() {
+            return Err(constraint("a tag that exists"));
+        }
+    }
     for garbage in &rows.garbage {
         written += u64::from(note(content, *garbage));
     }
@@ -394,6 +400,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.events.len(),
         rows.attempts.len(),
         rows.lines.len(),
+        rows.tags.len(),
         rows.keys.len(),
         rows.usage.len(),
         rows.sized.len(),
@@ -547,6 +554,7 @@ fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumb
     });
     rows.inbox
         .retain(|_: &InboxSeq, message| !take(what != 1, message.item.len()));
+    rows.tags.retain(|key, value| !take(what == 0, key.len() + value.len()));
     if rows.is_empty() {
         content.instances.remove(&instance);
     }

@@ -46,7 +46,8 @@ impl BindRow for CreatedInstance<'_> {
             .number(state.sizes.execution)
             .number(state.sizes.events)
             .number(state.sizes.log)
-            .number(state.sizes.old_logs);
+            .number(state.sizes.old_logs)
+            .number(state.sizes.tags);
     }
 }
 
@@ -54,16 +55,16 @@ impl BindRow for CreatedInstance<'_> {
 pub(super) static CREATE: RowStatement = RowStatement::new(
     "WITH v(instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
             wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes, event_bytes,
-            log_bytes, old_log_bytes) AS (VALUES ",
-    21,
+            log_bytes, old_log_bytes, tag_bytes) AS (VALUES ",
+    22,
     ")
      INSERT INTO instances
         (partition, instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
          wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes,
-         event_bytes, log_bytes, old_log_bytes, unclean_ends)
+         event_bytes, log_bytes, old_log_bytes, tag_bytes, unclean_ends)
      SELECT 0, v.instance, v.tenant, v.id, v.function, v.created_at_ms, v.parent, v.parent_link, v.status, v.execution,
             v.last_turn, v.wake_at_ms, v.in_flight, v.module, v.updated_at_ms, v.fuel, v.stuck, v.custom_status,
-            v.execution_bytes, v.event_bytes, v.log_bytes, v.old_log_bytes, 0
+            v.execution_bytes, v.event_bytes, v.log_bytes, v.old_log_bytes, v.tag_bytes, 0
      FROM v
      WHERE v.instance IS NOT NULL",
 );
@@ -133,7 +134,7 @@ pub(super) static HEADS_BY_NUMBER: RowStatement = RowStatement::new(
     1,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent, i.tag_bytes
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
@@ -143,7 +144,7 @@ pub(super) static HEADS_BY_ID: RowStatement = RowStatement::new(
     2,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent, i.tag_bytes
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
@@ -193,6 +194,7 @@ fn head(row: &SqliteRow) -> Result<InstanceHead, Error> {
             events: row.number(7)?,
             log: row.number(8)?,
             old_logs: row.number(9)?,
+            tags: row.number(12)?,
             log_full_at: None,
         },
     })

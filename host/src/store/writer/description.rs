@@ -246,7 +246,10 @@ impl EncodedCommit {
             .iter()
             .chain(&self.next_execution)
             .map(|item| item.bytes.len());
-        let creation = self.commit.creation.as_ref().map_or(0, |_| ROW);
+        let creation = self.commit.creation.as_ref().map_or(0, |creation| {
+            let tags = usize::try_from(creation.tags.bytes()).unwrap_or(usize::MAX);
+            tags + (1 + creation.tags.len()) * ROW
+        });
         let consumed = (self.commit.consumed.len() + self.commit.taken_events.len()) * ROW / 4;
         let kept = self.kept.iter().map(|event| event.bytes.len() + ROW).sum::<usize>();
         self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + creation + consumed + kept

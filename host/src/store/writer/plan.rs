@@ -33,6 +33,7 @@ use crate::{
         inbox::{ConsumedMessage, NewMessage},
         instances::{ChangedInstance, CreatedInstance, InstanceHead},
         sizes::Sizes,
+        tags::{self, NewTag},
     },
 };
 
@@ -118,6 +119,7 @@ impl<'a> Plan<'a> {
                 return Ok(receipt);
             }
             self.heads.note_created(instance);
+            self.write_tags(instance, creation);
         }
         let Some(head) = self
             .heads
@@ -243,7 +245,7 @@ impl<'a> Plan<'a> {
 
     /// Prepares the creation of an instance, or returns why it is refused.
     fn take_creation(&mut self, number: InstanceNumber, creation: &'a Creation) -> Option<StartOutcome> {
-        let Creation { instance: new, key } = creation;
+        let Creation { instance: new, key, .. } = creation;
         if self.gone.contains(&new.tenant) {
             return Some(StartOutcome::TenantGone);
         }
@@ -392,6 +394,18 @@ impl<'a> Plan<'a> {
             }
             None => self.rows.change(state),
         }
+    }
+
+    /// Writes the tags of a new instance.
+    fn write_tags(&mut self, instance: InstanceNumber, creation: &'a Creation) {
+        let tenant = creation.instance.tenant;
+        self.resize(instance, |sizes| sizes.tags = tags::stored_bytes(&creation.tags));
+        self.rows.tags.extend(creation.tags.iter().map(|(key, value)| NewTag {
+            tenant,
+            instance,
+            key,
+            value,
+        }));
     }
 
     fn write_attempt(&mut self, instance: InstanceNumber, attempt: &'a AttemptRow) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::owner::instance::Identity;
 use crate::engine::owner::{ActivityResult, Owner, UNREADABLE};
-use crate::model::{Event, EventPage, InboxSeq, ModuleDigest, TaskId, Timestamp, Turn};
+use crate::model::{Event, EventPage, InboxSeq, ModuleDigest, Tags, TaskId, Timestamp, Turn};
 use crate::replay::{Guest, HostUnavailable, Player};
 use crate::store::{AttemptsSoFar, InstanceDetails, InstanceSummary};
 
@@ -62,6 +62,8 @@ impl<G: Guest> Owner<Orchestration<G>> {
                 stuck: None,
                 parent_id: parent.as_ref().map(|parent| parent.instance_id.clone()),
                 fuel: shown.fuel,
+                // The request that waits for the end of a new instance knows them.
+                tags: Tags::default(),
             },
             input: Some(self.behaviour.execution.started()?.input.clone()),
             outcome: Some(shown.outcome.clone()?),

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 15] = [
+const ROWS: [&[&str]; 16] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -66,6 +66,11 @@ const ROWS: [&[&str]; 15] = [
         "UPDATE tenants SET stored_bytes = stored_bytes + 36 + 35 + 130 WHERE tenant = 1",
     ],
     &[],
+    &[
+        "INSERT INTO tags (partition, instance, key, value, tenant) VALUES (0, 1, 'customer', 'ada', 1)",
+        "UPDATE instances SET tag_bytes = 43",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 43 WHERE tenant = 1",
+    ],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {
