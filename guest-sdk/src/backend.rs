@@ -6,6 +6,7 @@
 //! orchestrations on one thread.
 
 use crate::bindings::orchestrator::windlass::durable::orchestration as imports;
+use crate::entity::address::EntityId;
 use crate::failure::Failure;
 use crate::instance_id::InstanceId;
 use crate::logging::Level;
@@ -61,6 +62,10 @@ pub(crate) trait Backend {
     fn wait_for_event(&self, name: &str) -> TaskId;
     fn take_event(&self, task: TaskId) -> Option<String>;
     fn cancel_task(&self, task: TaskId);
+    fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId;
+    fn signal_entity(&self, entity: &EntityId, operation: &str, input: &str, at_ms: Option<u64>);
+    fn lock_entities(&self, entities: &[EntityId]) -> TaskId;
+    fn unlock_entities(&self, task: TaskId);
     fn set_custom_status(&self, status: &str);
     fn continue_as_new(&self, input: &str);
     fn log(&self, level: Level, message: &str);
@@ -127,6 +132,23 @@ impl Backend for Host {
 
     fn cancel_task(&self, task: TaskId) {
         imports::cancel_task(task);
+    }
+
+    fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId {
+        imports::call_entity(&entity.into(), operation, input)
+    }
+
+    fn signal_entity(&self, entity: &EntityId, operation: &str, input: &str, at_ms: Option<u64>) {
+        imports::signal_entity(&entity.into(), operation, input, at_ms);
+    }
+
+    fn lock_entities(&self, entities: &[EntityId]) -> TaskId {
+        let entities: Vec<imports::EntityId> = entities.iter().map(Into::into).collect();
+        imports::lock_entities(&entities)
+    }
+
+    fn unlock_entities(&self, task: TaskId) {
+        imports::unlock_entities(task);
     }
 
     fn set_custom_status(&self, status: &str) {

@@ -1,10 +1,13 @@
 //! The generated bindings, one module per world, and the conversions between generated types and the SDK's own.
 //!
-//! No other module names generated types. Both worlds are bound here, although a component is of one kind: the metadata
+//! No other module names generated types. All worlds are bound here, although a component is of one kind: the metadata
 //! linked with this crate only describes imports, and unused imports are dropped when the component is built. The macro
 //! of one world, which `export!` expands, decides what a component *exports*.
 
 use crate::backend::{Completion, ExecutionInfo, Outcome};
+use crate::entity::address::EntityId;
+use crate::entity::signature::{EntityDescription, OperationDescription};
+use crate::entity::step::{Applied, NewState};
 use crate::failure::{Cause, Failure};
 use crate::function::FunctionDescription;
 use crate::logging::Level;
@@ -35,6 +38,19 @@ pub mod activity {
     });
 }
 
+#[expect(missing_docs, reason = "generated code")]
+pub mod entity {
+    wit_bindgen::generate!({
+        path: ["wit/io", "wit/durable"],
+        world: "windlass:durable/entity-module",
+        with: { "windlass:durable/types@0.1.0": super::orchestrator::windlass::durable::types },
+        pub_export_macro: true,
+        export_macro_name: "export_entity",
+        default_bindings_module: "windlass_sdk::__private::entity",
+    });
+}
+
+pub use entity::exports::windlass::durable::entity::EntityModuleDescription;
 pub use orchestrator::exports::windlass::durable::orchestrator_events::EventDescription;
 pub use orchestrator::windlass::durable::types as wit;
 
@@ -123,6 +139,67 @@ impl From<orchestrator::windlass::durable::orchestration::ExecutionInfo> for Exe
             parent_instance_id: info.parent_instance_id.map(Into::into),
             started_at_ms: info.started_at_ms,
             max_payload_bytes: info.max_payload_bytes,
+        }
+    }
+}
+
+impl From<&EntityId> for orchestrator::windlass::durable::orchestration::EntityId {
+    fn from(id: &EntityId) -> Self {
+        Self {
+            name: id.name().into(),
+            key: id.key().into(),
+        }
+    }
+}
+
+impl From<Applied> for entity::windlass::durable::entity_context::Applied {
+    fn from(applied: Applied) -> Self {
+        Self {
+            output: applied.output,
+            state: applied.state.into(),
+        }
+    }
+}
+
+impl From<NewState> for entity::windlass::durable::entity_context::NewState {
+    fn from(state: NewState) -> Self {
+        match state {
+            NewState::Unchanged => Self::Unchanged,
+            NewState::Set(text) => Self::Set(text),
+            NewState::Deleted => Self::Deleted,
+        }
+    }
+}
+
+impl From<entity::windlass::durable::entity_context::NewState> for NewState {
+    fn from(state: entity::windlass::durable::entity_context::NewState) -> Self {
+        use entity::windlass::durable::entity_context::NewState as Given;
+        match state {
+            Given::Unchanged => Self::Unchanged,
+            Given::Set(text) => Self::Set(text),
+            Given::Deleted => Self::Deleted,
+        }
+    }
+}
+
+impl From<EntityDescription> for entity::exports::windlass::durable::entity::EntityDescription {
+    fn from(description: EntityDescription) -> Self {
+        Self {
+            name: description.name,
+            doc: description.doc,
+            state_schema: Some(description.state_schema),
+            operations: description.operations.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<OperationDescription> for entity::exports::windlass::durable::entity::OperationDescription {
+    fn from(description: OperationDescription) -> Self {
+        Self {
+            name: description.name,
+            doc: description.doc,
+            input_schema: description.input_schema,
+            output_schema: Some(description.output_schema),
         }
     }
 }

@@ -17,9 +17,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures::future::LocalBoxFuture;
 
 use crate::backend::{Backend, Completion, ExecutionInfo, Outcome, TaskId};
+use crate::entity::address::EntityId;
+use crate::entity::client::Sender;
 use crate::event_declaration::EventDeclaration;
 use crate::failure::{Failure, Result};
 use crate::logging::{self, Level};
+use crate::time::Timestamp;
 
 /// The state that all futures of one execution share.
 pub(crate) struct Core {
@@ -97,6 +100,14 @@ impl Core {
         }
     }
 
+    /// Leaves a critical section, or withdraws the request for one.
+    pub(crate) fn unlock(&self, task: TaskId) {
+        self.forget(task);
+        if !self.ended.get() {
+            self.host().unlock_entities(task);
+        }
+    }
+
     fn complete(&self, completion: Completion) {
         let mut tasks = self.tasks.borrow_mut();
         // The future of this task was dropped, or the task has completed before.
@@ -113,6 +124,24 @@ impl Core {
 impl logging::Sink for Core {
     fn log(&self, level: Level, message: &str) {
         self.backend.log(level, message);
+    }
+}
+
+impl Sender for Core {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_host(self.backend.now_ms())
+    }
+
+    fn signal_entity(&self, entity: &EntityId, operation: &str, input: &str, at_ms: Option<u64>) {
+        self.backend.signal_entity(entity, operation, input, at_ms);
+    }
+
+    fn start_orchestration(&self, name: &str, input: &str, instance_id: Option<&str>) -> String {
+        self.backend.start_orchestration(name, input, instance_id)
+    }
+
+    fn break_with(&self, failure: Failure) {
+        self.break_with(failure);
     }
 }
 
@@ -274,6 +303,18 @@ mod tests {
         fn cancel_task(&self, task: TaskId) {
             self.asked.borrow_mut().push(format!("cancel {task}"));
         }
+        fn call_entity(&self, entity: &EntityId, operation: &str, _: &str) -> TaskId {
+            self.ask(format!("call {operation} of {entity}"))
+        }
+        fn signal_entity(&self, entity: &EntityId, operation: &str, _: &str, _: Option<u64>) {
+            self.asked.borrow_mut().push(format!("signal {operation} of {entity}"));
+        }
+        fn lock_entities(&self, entities: &[EntityId]) -> TaskId {
+            self.ask(format!("lock {entities:?}"))
+        }
+        fn unlock_entities(&self, task: TaskId) {
+            self.asked.borrow_mut().push(format!("unlock {task}"));
+        }
         fn set_custom_status(&self, _: &str) {}
         fn continue_as_new(&self, _: &str) {}
         fn log(&self, _: Level, _: &str) {}
@@ -362,5 +403,37 @@ mod tests {
             Ok("done".into())
         }
         assert_eq!(asked(yields, &[]), ["end Ok(\"done\")"]);
+    }
+
+    #[test]
+    fn a_critical_section_is_left_once_whenever_it_is_dropped() {
+        async fn section(ctx: Orchestration) -> Result<String> {
+            let id = EntityId::new("Account", "ada");
+            drop(ctx.lock(id.clone()));
+            let section = ctx.lock(id.clone()).await?;
+            drop(section);
+            futures::select_biased! {
+                section = ctx.lock(id.clone()) => drop(section?),
+                () = ctx.sleep(secs(1)) => {}
+            }
+            std::mem::forget(ctx.lock(id.clone()).await);
+            let _section = ctx.lock(id).await?;
+            Ok("done".into())
+        }
+        let lock = "lock [@Account@ada]";
+        let expected = [
+            lock,
+            "unlock 1",
+            lock,
+            "unlock 2",
+            lock,
+            "timer 1000",
+            "unlock 3",
+            lock,
+            lock,
+            "unlock 6",
+            "end Ok(\"done\")",
+        ];
+        assert_eq!(asked(section, &[&[1, 2], &[4], &[5], &[6]]), expected);
     }
 }

@@ -1,15 +1,19 @@
 //! `export!`, and the implementation of the exports of a component.
 
+use std::rc::Rc;
+
 use crate::activity::Activity;
 use crate::backend::Host;
-use crate::bindings::{EventDescription, wit};
+use crate::bindings::{EntityModuleDescription, EventDescription, wit};
+use crate::entity;
+use crate::entity::signature::EntityEntry;
 use crate::executor::{Core, Execution, Progress};
 use crate::failure::{Failure, Result};
 use crate::function::{ActivityEntry, OrchestrationEntry};
 use crate::logging;
 use crate::orchestration::Orchestration;
 
-/// Makes the crate a module that exports the listed functions. One line per crate; all functions are of one kind.
+/// Makes the crate a module that exports the listed functions or entities. One line per crate; all are of one kind.
 ///
 /// ```
 /// # use windlass_sdk::prelude::*;
@@ -23,6 +27,15 @@ use crate::orchestration::Orchestration;
 /// # use windlass_sdk::prelude::*;
 /// # #[orchestrator] async fn order_processing(ctx: Orchestration, id: String) -> Result<bool> { Ok(true) }
 /// windlass_sdk::export!(orchestrators: [order_processing]);
+/// # fn main() {}
+/// ```
+///
+/// or
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// # #[entity] #[payload] #[derive(Default)] struct Counter(i64);
+/// # #[operations] impl Counter { fn add(&mut self, number: i64) { self.0 += number; } }
+/// windlass_sdk::export!(entities: [Counter]);
 /// # fn main() {}
 /// ```
 ///
@@ -99,10 +112,39 @@ macro_rules! export {
             );
         };
     };
+    (entities: [$($entity:path),+ $(,)?] $(,)?) => {
+        const _: () = {
+            const ENTRIES: &[$crate::__private::EntityEntry] =
+                &[$($crate::__private::EntityEntry::of::<$entity>()),+];
+            const _: () =
+                $crate::__private::check_entity_names(&[$(<$entity as $crate::EntitySignature>::NAME),+]);
+
+            struct Module;
+
+            impl $crate::__private::entity::exports::windlass::durable::entity::Guest for Module {
+                fn describe() -> $crate::__private::EntityModuleDescription {
+                    $crate::__private::describe_entities(ENTRIES)
+                }
+
+                fn run(
+                    name: ::std::string::String,
+                    _key: ::std::string::String,
+                    state: ::core::option::Option<::std::string::String>,
+                ) {
+                    $crate::__private::run_entity(ENTRIES, &name, state);
+                }
+            }
+
+            #[cfg(target_arch = "wasm32")]
+            $crate::__private::entity::export_entity!(
+                Module with_types_in $crate::__private::entity
+            );
+        };
+    };
     ($($anything:tt)*) => {
         ::core::compile_error!(
-            "write `export!(orchestrators: [one, two]);` or `export!(activities: [one, two]);`: \
-             all functions of a module are of one kind"
+            "write `export!(orchestrators: [one, two]);`, `export!(activities: [one, two]);` or \
+             `export!(entities: [One, Two]);`: everything in a module is of one kind"
         );
     };
 }
@@ -173,6 +215,26 @@ pub fn run_activity(entries: &[ActivityEntry], name: &str, input: &str) -> std::
     outcome.map_err(Into::into)
 }
 
+/// The export `describe` of a module of entities.
+pub fn describe_entities(entries: &[EntityEntry]) -> EntityModuleDescription {
+    EntityModuleDescription {
+        entities: entries.iter().map(|entry| (entry.describe)().into()).collect(),
+        sdk: SDK.into(),
+    }
+}
+
+/// The export `run` of a module of entities.
+///
+/// # Panics
+/// If the module has no entity of that name, or the state cannot be read.
+pub fn run_entity(entries: &[EntityEntry], name: &str, state: Option<String>) {
+    logging::log_panics();
+    let folded = name.to_lowercase();
+    let entry = entries.iter().find(|entry| entry.name.to_lowercase() == folded);
+    let entry = entry.unwrap_or_else(|| panic!("the module has no entity `{name}`"));
+    entity::step::run(entry, state, Rc::new(entity::Host), &entity::Host);
+}
+
 fn unknown_function(name: &str) -> wit::Failure {
     Failure::new("UnknownFunction", format!("the module offers no `{name}`"))
         .non_retryable()
@@ -195,7 +257,23 @@ pub const fn check_names(names: &[&str]) {
     }
 }
 
-const fn same(left: &str, right: &str) -> bool {
+/// Rejects two entities with the same name at compile time.
+pub const fn check_entity_names(names: &[&str]) {
+    let mut i = 0;
+    while i < names.len() {
+        let mut j = i + 1;
+        while j < names.len() {
+            assert!(
+                !names[i].eq_ignore_ascii_case(names[j]),
+                "two entities of one `export!` line have the same name; letter case does not matter"
+            );
+            j += 1;
+        }
+        i += 1;
+    }
+}
+
+pub(crate) const fn same(left: &str, right: &str) -> bool {
     let (left, right) = (left.as_bytes(), right.as_bytes());
     let mut i = 0;
     while i < left.len() && i < right.len() && left[i] == right[i] {
@@ -207,6 +285,12 @@ const fn same(left: &str, right: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "two entities of one `export!` line have the same name")]
+    fn names_of_entities_differ_in_more_than_letter_case() {
+        check_entity_names(&["Account", "Counter", "counter"]);
+    }
 
     #[test]
     fn names_that_differ_are_accepted() {

@@ -24,7 +24,7 @@ pub const FUEL_EXHAUSTED: &str = "windlass.fuel-exhausted";
 pub const MEMORY_EXHAUSTED: &str = "windlass.memory-exhausted";
 /// The host crashed several times in a row while the attempt ran.
 pub const POISONOUS: &str = "windlass.poisonous";
-/// No module exports the function.
+/// No module exports the function or entity.
 pub const UNKNOWN_FUNCTION: &str = "windlass.unknown-function";
 /// The input does not match the function's schema.
 pub const INVALID_INPUT: &str = "windlass.invalid-input";
@@ -34,6 +34,18 @@ pub const PAYLOAD_REFUSED: &str = "windlass.invalid-payload";
 pub const ALREADY_EXISTS: &str = "windlass.already-exists";
 /// The orchestration exceeded one of its limits.
 pub const LIMIT: &str = "windlass.limit";
+/// The name, id or option that was passed to the host is malformed, or a set of entities to lock is empty.
+pub const INVALID_ARGUMENT: &str = "windlass.invalid-argument";
+/// The entity has no operation of that name.
+pub const UNKNOWN_OPERATION: &str = "windlass.unknown-operation";
+/// The state that the operation leaves is larger than the host accepts.
+pub const INVALID_STATE: &str = "windlass.invalid-state";
+/// In a critical section: the entity is not locked by it, not locked yet, or has another call that has not ended.
+pub const NOT_LOCKED: &str = "windlass.not-locked";
+/// The orchestration is in a critical section, and asked for another one.
+pub const LOCKED_ALREADY: &str = "windlass.locked-already";
+/// The orchestration is in a critical section, which cannot call sub-orchestrations.
+pub const IN_CRITICAL_SECTION: &str = "windlass.in-critical-section";
 /// The orchestration waits although it has no outstanding task.
 pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
 /// From the SDK: `?` on an error without a failure type of its own.

@@ -1,8 +1,9 @@
-//! Write Windlass orchestrations and activities in ordinary Rust.
+//! Write Windlass orchestrations, activities and entities in ordinary Rust.
 //!
 //! An **activity** is a plain function with side effects. The host retries it when it fails, and runs it again when a
 //! crash interrupted it. An **orchestration** is an `async fn` that coordinates activities. It survives crashes,
-//! restarts and redeploys, and may run for seconds or for years.
+//! restarts and redeploys, and may run for seconds or for years. An **entity** is a state with a name and a key, and
+//! operations that change it one at a time.
 //!
 //! ```
 //! use windlass_sdk::http;
@@ -50,7 +51,7 @@
 //!
 //! # Modules
 //!
-//! A module is a component of one kind, orchestrations or activities. It is a crate with
+//! A module is a component of one kind: orchestrations, activities or entities. It is a crate with
 //!
 //! ```toml
 //! [lib]
@@ -74,6 +75,50 @@
 //! Either way, an orchestration does not link the body of an activity. To call without shared types, use
 //! [`call_named`](Orchestration::call_named).
 //!
+//! # Entities
+//!
+//! The state of an entity is a type with [`#[entity]`](macro@entity); [`#[operations]`](macro@operations) makes the
+//! methods of an `impl` block its operations. An orchestration [calls or signals](Orchestration::entity) an entity, which
+//! it names by type and key, and may [lock](Orchestration::lock) several of them. An operation can [signal](Entity::entity)
+//! entities and start orchestrations. If it fails, its entity is as it was before.
+//!
+//! ```
+//! use windlass_sdk::prelude::*;
+//!
+//! /// An account, in cents.
+//! #[entity(name = "Account")]
+//! #[payload]
+//! #[derive(Default)]
+//! struct Account {
+//!     cents: i64,
+//! }
+//!
+//! #[operations]
+//! impl Account {
+//!     fn deposit(&mut self, cents: i64) -> i64 {
+//!         self.cents += cents;
+//!         self.cents
+//!     }
+//!
+//!     fn withdraw(&mut self, ctx: &Entity, cents: i64) -> Result<i64> {
+//!         if cents > self.cents {
+//!             return Err(Failure::new("InsufficientFunds", format!("{} has {}", ctx.key(), self.cents)));
+//!         }
+//!         self.cents -= cents;
+//!         Ok(self.cents)
+//!     }
+//! }
+//!
+//! #[orchestrator]
+//! async fn transfer(ctx: Orchestration, (from, to, cents): (String, String, i64)) -> Result<()> {
+//!     let (from, to) = (Account::at(from), Account::at(to));
+//!     let _both = ctx.lock([&from, &to]).await?;
+//!     ctx.entity(&from).withdraw(&cents).await?;
+//!     ctx.entity(&to).deposit(&cents).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # How an orchestration differs from other async code
 //!
 //! * The host records everything that it sees, and replays the record after a crash. This applies to `ctx` and to `std`
@@ -88,8 +133,8 @@
 //!
 //! # Tests
 //!
-//! [`testing`] runs an orchestration natively, with scripted activities and in virtual time: a timer of three days
-//! fires at once.
+//! [`testing`] runs orchestrations and entities natively, with scripted activities and in virtual time: a timer of three
+//! days fires at once.
 
 extern crate self as windlass_sdk;
 
@@ -98,6 +143,8 @@ pub mod prelude;
 mod orchestration;
 
 mod join;
+
+mod entity;
 
 mod event_declaration;
 
@@ -130,11 +177,15 @@ mod bindings;
 mod block_on;
 mod executor;
 
-pub use windlass_sdk_macros::{FailureType, activity, orchestrator, payload, signatures};
+pub use windlass_sdk_macros::{FailureType, activity, entity, operations, orchestrator, payload, signatures};
 
 pub use activity::Activity;
 pub use backend::HistorySize;
 pub use block_on::block_on;
+pub use entity::Entity;
+pub use entity::address::{EntityAddress, EntityId, EntityRef, EntitySet};
+pub use entity::client::{EntityCall, EntityClient, EntityPeer, Signal, UntypedCalls, UntypedSignals};
+pub use entity::signature::{EntityClients, EntityOperations, EntitySignature, EntityState, Untyped};
 pub use event_declaration::{EventDeclaration, EventName, EventSignature};
 pub use failure::{Cause, Failure, FailureError, FailureType, OrFail, Result};
 pub use function::{ActivityFunction, ActivitySignature, OrchestrationFunction, OrchestrationSignature, Outcome};
@@ -143,6 +194,7 @@ pub use logging::Level;
 pub use orchestration::Orchestration;
 pub use orchestration::call::{Call, SubCall};
 pub use orchestration::event::EventWait;
+pub use orchestration::lock::{CriticalSection, LockWait};
 pub use orchestration::start::Start;
 pub use orchestration::task::Task;
 pub use orchestration::timer::{Elapsed, Sleep};
@@ -163,10 +215,17 @@ pub use tracing;
 pub mod __private {
     pub use futures::future::LocalBoxFuture;
 
-    pub use crate::bindings::{EventDescription, activity, orchestrator, wit};
+    pub use crate::bindings::{EntityModuleDescription, EventDescription, activity, entity, orchestrator, wit};
+    pub use crate::entity::client::{CallTarget, SignalTarget};
+    pub use crate::entity::signature::{
+        DeclaredOperation, EntityEntry, OperationEntry, check_operation_input, check_operations, read_operation_input,
+        write_operation_output,
+    };
     pub use crate::event_declaration::check_events;
     pub use crate::export::{
-        check_names, describe_activities, describe_events, describe_orchestrations, run_activity, run_orchestration,
+        check_entity_names, check_names, describe_activities, describe_entities, describe_events,
+        describe_orchestrations, run_activity, run_entity, run_orchestration,
     };
     pub use crate::function::{ActivityEntry, OrchestrationEntry};
+    pub use crate::payload::schema_of;
 }

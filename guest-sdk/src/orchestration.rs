@@ -6,6 +6,7 @@
 
 pub(crate) mod call;
 pub(crate) mod event;
+pub(crate) mod lock;
 pub(crate) mod start;
 pub(crate) mod task;
 pub(crate) mod timer;
@@ -21,6 +22,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::backend::HistorySize;
+use crate::entity::address::{EntityAddress, EntitySet};
+use crate::entity::client::EntityClient;
 use crate::event_declaration::{EventName, check_wait};
 use crate::executor::Core;
 use crate::failure::{Failure, Result};
@@ -32,6 +35,7 @@ use crate::time::Timestamp;
 use crate::uuid::Uuid;
 use call::{Call, SubCall};
 use event::EventWait;
+use lock::LockWait;
 use start::Start;
 use timer::{Elapsed, Sleep};
 
@@ -158,7 +162,88 @@ impl Orchestration {
 
     /// Like [`start`](Self::start), by the name of the orchestration.
     pub fn start_named(&self, name: &str, input: &(impl Serialize + ?Sized)) -> Start {
-        Start::new(&self.core, name, encode("the input cannot be written", input))
+        Start::new(self.core.clone(), name, encode("the input cannot be written", input))
+    }
+
+    /// An entity that this orchestration calls and signals, given by its type and key or by an
+    /// [`EntityId`](crate::EntityId).
+    ///
+    /// A call is made when it is awaited or [started](crate::EntityCall::start). Operations that this instance sends to one
+    /// entity are applied in the order in which it sends them.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # windlass_sdk::signatures! { #[entity] trait Account { fn deposit(cents: i64) -> i64; } }
+    /// # async fn example(ctx: Orchestration) -> Result<()> {
+    /// let balance = ctx.entity(Account::at("ada")).deposit(&500).await?;
+    /// ctx.entity(Account::at("ada")).signal().deposit(&500);
+    /// ctx.entity(Account::at("ada")).signal().after(days(30)).deposit(&500);
+    ///
+    /// let balance: i64 = ctx.entity(EntityId::new("Account", "ada")).call("deposit", &500).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// An operation that the entity does not have, or an input of another type, does not compile:
+    ///
+    /// ```compile_fail,E0599
+    /// # use windlass_sdk::prelude::*;
+    /// # windlass_sdk::signatures! { #[entity] trait Account { fn deposit(cents: i64) -> i64; } }
+    /// # async fn example(ctx: Orchestration) -> Result<()> {
+    /// ctx.entity(Account::at("ada")).withdraw(&500).await?;
+    /// # Ok(()) }
+    /// ```
+    /// ```compile_fail,E0308
+    /// # use windlass_sdk::prelude::*;
+    /// # windlass_sdk::signatures! { #[entity] trait Account { fn deposit(cents: i64) -> i64; } }
+    /// # async fn example(ctx: Orchestration) -> Result<()> {
+    /// ctx.entity(Account::at("ada")).deposit(&"500").await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// A signal without an operation is a warning:
+    ///
+    /// ```compile_fail
+    /// # #![deny(unused_must_use)]
+    /// # use windlass_sdk::prelude::*;
+    /// # windlass_sdk::signatures! { #[entity] trait Account { fn deposit(cents: i64) -> i64; } }
+    /// # fn example(ctx: Orchestration) {
+    /// ctx.entity(Account::at("ada")).signal();
+    /// # }
+    /// ```
+    pub fn entity<A: EntityAddress>(&self, entity: A) -> EntityClient<A::Entity> {
+        EntityClient::new(self.core.clone(), entity.into_id())
+    }
+
+    /// Locks entities, one or several: waits until no other operation of theirs runs and nobody else has locked them, and
+    /// keeps others out until the [`CriticalSection`](crate::CriticalSection) is dropped.
+    ///
+    /// The host locks in one order, whatever the order here, so that two orchestrations never wait for each other. In a
+    /// critical section, an orchestration calls entities that it has locked, one call of each at a time. It cannot call
+    /// others (`windlass.not-locked`), call sub-orchestrations (`windlass.in-critical-section`), or lock again
+    /// (`windlass.locked-already`); a signal to an entity that it has locked is refused. Activities, timers, events and
+    /// signals to other entities work as usual.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # windlass_sdk::signatures! {
+    /// #     #[entity] trait Account { fn withdraw(cents: i64) -> Result<()>; fn deposit(cents: i64); }
+    /// #     #[entity] trait Ledger { fn record(line: String); }
+    /// # }
+    /// # async fn example(ctx: Orchestration) -> Result<()> {
+    /// let both = ctx.lock([Account::at("ada"), Account::at("bob")]).await?;
+    /// ctx.entity(Account::at("ada")).withdraw(&500).await?;
+    /// ctx.entity(Account::at("bob")).deposit(&500).await?;
+    /// drop(both);
+    ///
+    /// let _section = ctx.lock((Account::at("ada"), Ledger::at("2026"))).await?; // of different types
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// The future returns `windlass.locked-already` in a critical section, `windlass.invalid-argument` for no entities,
+    /// `windlass.unknown-function` if one is unknown, and `windlass.limit` for too many.
+    pub fn lock(&self, entities: impl EntitySet) -> LockWait {
+        LockWait::new(&self.core, entities.into_ids())
     }
 
     /// Waits for one external event: one that is declared with [`signatures!`](crate::signatures!), or any event by its

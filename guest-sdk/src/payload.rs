@@ -40,7 +40,7 @@ pub(crate) fn decode<T: DeserializeOwned>(what: &str, payload: &str) -> Result<T
 }
 
 /// The JSON Schema of a type, as text.
-pub(crate) fn schema_of<T: JsonSchema>() -> String {
+pub fn schema_of<T: JsonSchema>() -> String {
     SchemaSettings::default()
         .with_transform(RecursiveTransform(say_bounds))
         .into_generator()

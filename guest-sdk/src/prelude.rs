@@ -1,8 +1,9 @@
 //! Imports that nearly every module needs: `use windlass_sdk::prelude::*;`.
 
 pub use crate::{
-    Activity, Bytes, Elapsed, Failure, FailureType, InstanceId, Level, OrFail, Orchestration, Result, Retry, Timestamp,
-    activity, days, failure_types, hours, millis, mins, orchestrator, payload, secs,
+    Activity, Bytes, Elapsed, Entity, EntityId, Failure, FailureType, InstanceId, Level, OrFail, Orchestration, Result,
+    Retry, Timestamp, activity, days, entity, failure_types, hours, millis, mins, operations, orchestrator, payload,
+    secs,
 };
 
 pub use crate::join::{join_all, try_join_all};

@@ -1,7 +1,7 @@
-//! Runs orchestrations natively, without a host, in virtual time.
+//! Runs orchestrations and entities natively, without a host, in virtual time.
 //!
-//! A [`World`] simulates the host: closures script activities and sub-orchestrations, or the real ones run; timers fire
-//! without waiting; events are raised at a virtual time; retries and timeouts are applied. The orchestration runs on the
+//! A [`World`] simulates the host: closures script activities, sub-orchestrations and entities, or the real ones run;
+//! timers fire without waiting; events are raised at a virtual time; retries and timeouts are applied. The orchestration runs on the
 //! same executor as in the sandbox.
 //!
 //! ```
@@ -55,17 +55,21 @@ mod functions;
 mod host;
 mod instance;
 
+mod entities;
 mod events;
 mod retries;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::activity::{Activity, Attempt as AttemptInfo};
+use crate::entity::Entity;
 use crate::failure::Result;
 use crate::http::{Request, Response, scripted};
 use crate::logging::{Level, Sink};
 
-pub use run::{Called, CalledKind, End, LogLine, Run, SentEvent};
+pub use entities::EntityOperation;
+pub use run::{Called, CalledKind, End, LogLine, Run, SentEvent, SentSignal};
 pub use script::Attempt;
 pub use world::World;
 
@@ -93,6 +97,37 @@ pub fn activity(attempt: u32) -> Activity {
         max_payload_bytes: host::MAX_PAYLOAD_BYTES,
     };
     Activity::new(info, Rc::default(), Rc::new(Nowhere))
+}
+
+/// Creates a context for calling operations directly, for the entity with this key. Its time is the beginning of 2026;
+/// what it signals, starts and logs goes nowhere. A [`World`] plays whole entities.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// # use windlass_sdk::testing;
+/// #[entity]
+/// #[payload]
+/// #[derive(Default)]
+/// struct Greeter {
+///     greeted: u32,
+/// }
+///
+/// #[operations]
+/// impl Greeter {
+///     fn greet(&mut self, ctx: &Entity) -> String {
+///         self.greeted += 1;
+///         format!("Hello {}", ctx.key())
+///     }
+/// }
+///
+/// assert_eq!(Greeter::default().greet(&testing::entity("ada")), "Hello ada");
+/// ```
+pub fn entity(key: &str) -> Entity {
+    Entity::new(Rc::new(entities::Alone {
+        key: key.into(),
+        now: world::DEFAULT_START,
+        uuids: Cell::new(0),
+    }))
 }
 
 struct Nowhere;

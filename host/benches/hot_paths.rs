@@ -9,7 +9,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use tokio_util::sync::CancellationToken;
 use windlass::model::{
     ActivityOptions, Arrival, Decision, ExecutionNumber, Failure, FunctionName, InstanceStatus, ModuleNumber,
-    ObservableLimits, Payload, Started, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
+    ObservableLimits, Payload, Started, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
 };
 use windlass::replay::{
     Budget, Directory, Execution, Guest, HostUnavailable, Interrupt, Ledger, Player, Progress, Ran, ResolvedActivity,
@@ -198,7 +198,11 @@ fn creation(store: &Store, number: u64) -> TurnCommit {
         updated_at: Timestamp(1_000),
     };
     TurnCommit {
-        creation: Some(Box::new(Creation { instance, key: None })),
+        creation: Some(Box::new(Creation {
+            instance,
+            tags: Tags::default(),
+            key: None,
+        })),
         turn: Some(turn),
         ..TurnCommit::new(number, TenantId::DEFAULT, summary)
     }

@@ -12,6 +12,7 @@ mod client;
 mod compile;
 mod control;
 mod deploy;
+mod entity;
 mod error;
 mod event;
 mod input;
@@ -21,10 +22,12 @@ mod logs;
 mod modules;
 mod output;
 mod purge;
+mod restart;
 mod serve;
 mod setting;
 mod start;
 mod status;
+mod tags;
 mod tenant;
 mod usage;
 mod waiting;
@@ -99,12 +102,16 @@ enum Command {
     List(list::List),
     /// Raise an event for an instance
     Event(event::Raise),
+    /// List entities, show one, and send operations
+    Entity(entity::Entity),
     /// Terminate an instance without running it again
     Terminate(control::Control),
     /// Suspend an instance
     Suspend(control::Control),
     /// Resume a suspended instance, or retry a stuck one
     Resume(control::Control),
+    /// Run an ended instance again with the same input
+    Restart(restart::Restart),
     /// Remove an ended instance, or many
     Purge(purge::Purge),
     /// List modules, or show one
@@ -184,9 +191,11 @@ impl Cli {
             Command::Status(status) => status.run(&client()?, output).await,
             Command::List(list) => list.run(&client()?, output).await,
             Command::Event(event) => event.run(&client()?, output).await,
+            Command::Entity(entity) => entity.run(&client()?, output).await,
             Command::Terminate(control) => control.run("terminate", &client()?, output).await,
             Command::Suspend(control) => control.run("suspend", &client()?, output).await,
             Command::Resume(control) => control.run("resume", &client()?, output).await,
+            Command::Restart(restart) => restart.run(&client()?, output).await,
             Command::Purge(purge) => purge.run(&client()?, output).await,
             Command::Modules(modules) => modules.run(&client()?, output).await,
             Command::Tenant(tenant) => tenant.run(&client()?, output).await,

@@ -32,18 +32,21 @@ mod long_turns;
 mod lru_cache;
 mod mailbox;
 mod old_versions;
+mod operations;
 mod options;
 mod owner_loop;
 mod quiet_periods;
 mod recorded_guest;
 mod recovery;
 mod requests;
+mod restarts;
 mod schemas;
 mod shared;
 mod stats;
 mod sweeper;
 mod timers;
 mod waiters;
+mod waiting_operations;
 
 #[cfg(test)]
 mod simulation;
@@ -56,12 +59,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::api::{
-    Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
+    Message, MessageError, OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError, RestartAs,
+    RestartError, RestartRequest, StartAnswer, StartError, StartRequest, StartTime, StoredModule,
 };
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
 pub use self::stats::{AttemptStats, EngineStats};
 pub use self::waiters::{End, Waiter};
+pub use self::waiting_operations::OperationWaiter;
 use self::{
     activities::Activities,
     catalogue::Catalogue,
@@ -77,6 +82,7 @@ use self::{
     shares::{Gate, Slots},
     timers::Timers,
     waiters::Waiters,
+    waiting_operations::WaitingOperations,
 };
 use crate::clock::Clock;
 use crate::entropy::{Entropy, SystemEntropy};
@@ -258,6 +264,7 @@ impl Engine {
             timers: Timers::new(),
             held_tenants: HeldTenants::new(environment.tenancy.clone()),
             waiters: Waiters::default(),
+            operations: WaitingOperations::default(),
             hot_instances: hot_instances::HotInstances::default(),
             left_out: LeftOut::new(options.left_out),
             loading,

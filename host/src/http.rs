@@ -21,6 +21,7 @@ mod answers;
 mod body;
 mod connection;
 mod durable_functions;
+mod entities;
 mod error;
 mod error_pages;
 mod guard;

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod entity;
 pub mod entropy;
 #[cfg(test)]
 mod fuzz;

@@ -5,6 +5,7 @@
 
 pub mod codec;
 pub mod date_time;
+pub mod entity;
 pub mod event;
 pub mod failure;
 pub mod history;
@@ -17,9 +18,13 @@ pub mod options;
 pub mod partition;
 pub mod payload;
 pub mod secret;
+pub mod tags;
 pub mod tenancy;
 pub mod time;
 
+pub use entity::{
+    EntityId, EntityIdError, EntityLock, EntityState, FailedOperation, LockRequest, Operation, ReplyTo, SectionId,
+};
 pub use event::{Event, EventName};
 pub use failure::{Cause, Failure};
 pub use history::{Arrival, Decision, ENTRY_BYTES, ObservableLimits, Outcome, Parent, Started, Turn};
@@ -30,11 +35,14 @@ pub use ids::{
 pub use inbox::{EventPage, InboxItem, InboxRow};
 pub use instance::{InstanceStatus, StuckReason};
 pub use log::{LogLevel, LogLine};
-pub use module::{EventDescription, FunctionDescription, FunctionKind, ModuleDescription};
+pub use module::{
+    EntityDescription, EventDescription, FunctionDescription, FunctionKind, ModuleDescription, OperationDescription,
+};
 pub use options::{ActivityOptions, RetryPolicy, SubOrchestrationOptions};
 pub use partition::Partition;
 pub use payload::{Payload, PayloadError};
 pub use secret::Secret;
+pub use tags::{MAX_TAG_BYTES, MAX_TAGS, Tag, TagError, Tags};
 pub use tenancy::{Action, Role, TenantName};
 pub use time::Timestamp;
 

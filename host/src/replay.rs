@@ -23,7 +23,8 @@ pub mod turn;
 pub use events::Waits;
 pub use execution::{Applied, Completion, Execution, Interrupt, PollTimer, Waited};
 pub use guest::{
-    Budget, Directory, Guest, HostUnavailable, Pause, Progress, Ran, ResolvedActivity, ResolvedOrchestration,
+    Budget, Directory, Guest, HostUnavailable, Pause, Progress, Ran, ResolvedActivity, ResolvedEntity,
+    ResolvedOrchestration,
 };
 pub use ledger::{Ledger, Outstanding};
 pub use limits::TurnLimits;

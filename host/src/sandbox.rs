@@ -1,9 +1,10 @@
 //! Runs guests: the only user of wasmtime.
 //!
-//! There are two Wasmtime engines, one for each kind of module, and one [`Sandbox`] over both. It validates and compiles
-//! uploads, caches compiled modules on disk, and creates guests. An orchestrator is a
-//! [`Guest`](crate::replay::Guest) whose imports are thin wrappers of the replay core. Each attempt of an activity
-//! runs in a fresh instance.
+//! There are two Wasmtime engines, one for orchestrations and entities and one for activities, and one [`Sandbox`] over
+//! both. It validates and compiles uploads, caches compiled modules on disk, and creates guests. An orchestrator is a
+//! [`Guest`](crate::replay::Guest) whose imports are thin wrappers of the replay core, an entity is an
+//! [`EntityGuest`](crate::entity::EntityGuest) whose imports are thin wrappers of a [`Step`](crate::entity::Step). Each
+//! attempt of an activity, and each step of an entity, runs in a fresh instance.
 //!
 //! The sandbox knows nothing about tenants, stores or schedules: the host's `engine` decides what runs when.
 
@@ -11,9 +12,11 @@ mod options;
 mod upload;
 
 mod activity;
+mod entity;
 mod module;
 mod orchestrator;
 
+mod allowance;
 mod artefacts;
 mod bindings;
 mod compile;
@@ -51,18 +54,20 @@ use crate::model::{FunctionKind, ModuleDescription, ModuleDigest, ObservableLimi
 use crate::replay::HostUnavailable;
 
 use activity::ActivityState;
+use allowance::Allowance;
 use artefacts::Artefacts;
-use bindings::{activity::ActivityModulePre, orchestrator::OrchestratorPre};
+use bindings::{activity::ActivityModulePre, entity::EntityModulePre, orchestrator::OrchestratorPre};
 use compile::Job;
 use egress::{Routes, connect::Connector};
 pub use limits::BASE_BYTES as GUEST_BASE_BYTES;
 use limits::MemoryLimiter;
 use module::Code;
-use state::{Allowance, OrchestratorState};
+use state::OrchestratorState;
 
 pub use activity::{ActivityRun, Attempt, Meter};
 pub use compile::{ChildLimits, CompileError, run_child};
 pub use egress::{ConnectionCounts, Traffic};
+pub use entity::ComponentEntity;
 pub use module::Module;
 pub use options::{Compiler, DescribeLimits, SandboxOptions};
 pub use orchestrator::OrchestratorGuest;
@@ -119,8 +124,21 @@ struct Inner {
     routes: Routes,
     artefacts: Artefacts,
     compiling_loads: Semaphore,
+    /// Runs entities as well.
     orchestrators: Side<OrchestratorState>,
     activities: Side<ActivityState>,
+}
+
+impl Inner {
+    /// The engine that runs modules of a kind, and the fingerprint of its artefacts.
+    fn engine(&self, kind: FunctionKind) -> (&Engine, u64) {
+        match kind {
+            FunctionKind::Orchestration | FunctionKind::Entity => {
+                (&self.orchestrators.engine, self.orchestrators.fingerprint)
+            }
+            FunctionKind::Activity => (&self.activities.engine, self.activities.fingerprint),
+        }
+    }
 }
 
 /// One of the two engines, with its linker and the fingerprint of its artefacts.
@@ -218,19 +236,8 @@ impl Sandbox {
     pub async fn discard(&self, digest: ModuleDigest, kind: FunctionKind) {
         let sandbox = self.clone();
         let removed = blocking(move || {
-            let Inner {
-                artefacts,
-                orchestrators,
-                activities,
-                ..
-            } = &*sandbox.0;
-            artefacts.remove(
-                digest,
-                match kind {
-                    FunctionKind::Orchestration => orchestrators.fingerprint,
-                    FunctionKind::Activity => activities.fingerprint,
-                },
-            );
+            let (_, fingerprint) = sandbox.0.engine(kind);
+            sandbox.0.artefacts.remove(digest, fingerprint);
         });
         if let Err(error) = removed.await {
             tracing::warn!(%error, "a compiled module could not be removed");
@@ -312,7 +319,7 @@ impl Sandbox {
         memory: Held,
     ) -> Result<OrchestratorGuest, HostUnavailable> {
         let Code::Orchestrator(code) = module.code() else {
-            return Err(HostUnavailable::Module(format!("{} holds activities", module.digest())));
+            return Err(another_kind(module));
         };
         let options = &self.0.options;
         let memory_bytes = limits.memory_bytes.min(options.orchestrator_memory_bytes);
@@ -323,6 +330,29 @@ impl Sandbox {
         };
         let limiter = MemoryLimiter::new(memory_bytes).taking_from(memory);
         Ok(OrchestratorGuest::new(code.clone(), limits, limiter, turn))
+    }
+
+    /// Creates the guest of an entity. It takes a slot in the pool of orchestrators while a step runs.
+    ///
+    /// # Errors
+    /// When the module does not contain entities.
+    pub fn start_entity(&self, module: &Module, memory: Held) -> Result<ComponentEntity, HostUnavailable> {
+        let Code::Entity(code) = module.code() else {
+            return Err(another_kind(module));
+        };
+        let options = &self.0.options;
+        let operation = Allowance {
+            fuel: options.turn_fuel,
+            time: options.turn_timeout,
+            charges_host: true,
+        };
+        Ok(ComponentEntity::new(
+            module.clone(),
+            code.clone(),
+            options,
+            memory,
+            operation,
+        ))
     }
 
     /// Runs one attempt of an activity in a fresh guest. Poll it on the runtime for guests, because it may block for an
@@ -340,10 +370,7 @@ impl Sandbox {
         memory: Held,
     ) -> Result<ActivityRun, HostUnavailable> {
         let Code::Activity(code) = module.code() else {
-            return Err(HostUnavailable::Module(format!(
-                "{} holds orchestrations",
-                module.digest()
-            )));
+            return Err(another_kind(module));
         };
         Box::pin(activity::run(
             code,
@@ -358,17 +385,8 @@ impl Sandbox {
     async fn cached(&self, digest: ModuleDigest, kind: FunctionKind) -> Result<Option<Module>, UploadError> {
         let sandbox = self.clone();
         blocking(move || {
-            let Inner {
-                artefacts,
-                orchestrators,
-                activities,
-                ..
-            } = &*sandbox.0;
-            let (engine, fingerprint) = match kind {
-                FunctionKind::Orchestration => (&orchestrators.engine, orchestrators.fingerprint),
-                FunctionKind::Activity => (&activities.engine, activities.fingerprint),
-            };
-            let component = artefacts.load(digest, engine, fingerprint);
+            let (engine, fingerprint) = sandbox.0.engine(kind);
+            let component = sandbox.0.artefacts.load(digest, engine, fingerprint);
             component
                 .map(|component| sandbox.link(digest, kind, &component))
                 .transpose()
@@ -403,22 +421,13 @@ impl Sandbox {
 
     /// Links a fresh artefact and puts it into the cache.
     fn keep(&self, digest: ModuleDigest, kind: FunctionKind, artefact: &[u8]) -> Result<Module, UploadError> {
-        let Inner {
-            artefacts,
-            orchestrators,
-            activities,
-            ..
-        } = &*self.0;
-        let (engine, fingerprint) = match kind {
-            FunctionKind::Orchestration => (&orchestrators.engine, orchestrators.fingerprint),
-            FunctionKind::Activity => (&activities.engine, activities.fingerprint),
-        };
+        let (engine, fingerprint) = self.0.engine(kind);
         // The artefact has the right version and settings, so only the limits of the pool can be exceeded.
         let component = artefacts::deserialize(engine, artefact).map_err(|error| UploadError::TooDemanding {
             message: format!("{error:#}"),
         })?;
         let module = self.link(digest, kind, &component)?;
-        if let Err(error) = artefacts.store(digest, fingerprint, artefact) {
+        if let Err(error) = self.0.artefacts.store(digest, fingerprint, artefact) {
             tracing::warn!(%digest, %error, "a compiled module could not be cached; it will be compiled again");
         }
         Ok(module)
@@ -438,6 +447,9 @@ impl Sandbox {
                 FunctionKind::Activity => {
                     Code::Activity(ActivityModulePre::new(activities.linker.instantiate_pre(component)?)?)
                 }
+                FunctionKind::Entity => {
+                    Code::Entity(EntityModulePre::new(orchestrators.linker.instantiate_pre(component)?)?)
+                }
             })
         };
         let code = link().map_err(|error: wasmtime::Error| UploadError::WrongInterface {
@@ -445,6 +457,10 @@ impl Sandbox {
         })?;
         Ok(Module::new(digest, code))
     }
+}
+
+fn another_kind(module: &Module) -> HostUnavailable {
+    HostUnavailable::Module(format!("{} is of kind {:?}", module.digest(), module.kind().name()))
 }
 
 fn digest(bytes: &[u8]) -> ModuleDigest {

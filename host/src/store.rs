@@ -17,6 +17,7 @@
 
 pub mod commit;
 mod cursor;
+mod entities;
 mod error;
 mod list;
 mod logs;
@@ -44,6 +45,7 @@ mod settings;
 pub(crate) mod simulated;
 mod sizes;
 mod sqlite;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -58,10 +60,11 @@ pub use self::{
     administration::{Change, Changed, KeyRow, TenantRow},
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
     commit::{
-        AppendOutcome, AttemptRow, Creation, IdempotencyKey, InboxAppend, InstanceRecord, NewInstance, OutboundMessage,
-        Recipient, StartOutcome, Summary, TakenEvent, TurnCommit, TurnReceipt, WakeUp,
+        AppendOutcome, AttemptRow, Creation, EntityAddress, EntityChange, IdempotencyKey, InboxAppend, InstanceRecord,
+        NewInstance, OutboundMessage, Recipient, StartOutcome, Summary, TakenEvent, TurnCommit, TurnReceipt, WakeUp,
     },
     cursor::{Cursor, CursorError, HistoryCursor},
+    entities::{EntityDetails, EntityFilter, EntityPage},
     error::Error,
     list::{InstancePage, ListFilter},
     logs::{LogFilter, LogRow, LogSeq},
@@ -683,8 +686,9 @@ impl Store {
     }
 
     /// Live instances that must be woken when the host starts, in addition to those that
-    /// [`wake_ups`](Self::wake_ups) returns: instances with messages (a suspended instance only if it has
-    /// control messages) or with activities in flight. In ascending order after a number, for paging.
+    /// [`wake_ups`](Self::wake_ups) returns: instances with messages (a suspended instance, or one whose first turn is
+    /// delayed, only if it has control messages) or with activities in flight. In ascending order after a number, for
+    /// paging.
     ///
     /// # Errors
     /// When the database fails.

@@ -127,8 +127,16 @@ async fn each_role_may_call_exactly_its_operations() {
             Some("usage") => role == "operator",
             Some("instances") if role == "deployer" => false,
             Some("instances") if role == "operator" => true,
-            // A client may read an instance whose id it knows, and raise events.
-            Some("instances") => (reads && path == "/v1/instances/id") || path.contains("/events/"),
+            // A client may read an instance whose id it knows, raise events for it, and run it again.
+            Some("instances") => {
+                (reads && path == "/v1/instances/id") || path.contains("/events/") || path.ends_with("/restart")
+            }
+            Some("entities") if role == "deployer" => false,
+            Some("entities") if role == "operator" => true,
+            // A client may read an entity whose key it knows, and send operations.
+            Some("entities") => {
+                (reads && path != "/v1/entities") || path.contains("/signals/") || path.contains("/calls/")
+            }
             _ => true,
         }
     };

@@ -4,8 +4,10 @@
 //! called. One could write the expansion by hand. Use the macros through `windlass_sdk`, which re-exports them.
 
 mod describe;
+mod entity;
 mod expand;
 mod failure_type;
+mod operations;
 mod options;
 mod shape;
 mod signatures;
@@ -85,6 +87,206 @@ pub fn activity(options: TokenStream, function: TokenStream) -> TokenStream {
     function_macro(Kind::Activity, options, function)
 }
 
+/// Makes a type the state of an entity.
+///
+/// The type, a struct or an enum, is written as JSON: it implements `Serialize`, `Deserialize` and `JsonSchema`, which
+/// `#[payload]` derives, and `Default`, which is the state of an entity before its first operation. The first line of its
+/// doc comment is its description for people. [`#[operations]`](macro@operations) has its operations.
+///
+/// * `name = "…"`: the name under which it is exported; that of the type unless set. Letter case does not matter.
+/// * `signature = path`: implements a signature declared with `signatures!`, with its name. The operations must be those
+///   of the signature; the entity may have more.
+/// * `delete_when_default`: an operation that leaves a state equal to the default deletes it.
+///
+/// The type gets the function `at`, which names an entity by its key: `Account::at("ada")`.
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// /// An account, in cents.
+/// #[entity(name = "Account", delete_when_default)]
+/// #[payload]
+/// #[derive(Default)]
+/// struct Account {
+///     cents: i64,
+/// }
+///
+/// #[operations]
+/// impl Account {
+///     /// Pays in.
+///     fn deposit(&mut self, cents: i64) -> i64 {
+///         self.cents += cents;
+///         self.cents
+///     }
+///
+///     /// Pays out, if there is enough.
+///     fn withdraw(&mut self, ctx: &Entity, cents: i64) -> Result<i64> {
+///         if cents > self.cents {
+///             let message = format!("{} has {}, not {cents}", ctx.key(), self.cents);
+///             return Err(Failure::new("InsufficientFunds", message));
+///         }
+///         self.cents -= cents;
+///         Ok(self.cents)
+///     }
+///
+///     fn balance(&self) -> i64 {
+///         self.cents
+///     }
+/// }
+///
+/// #[orchestrator]
+/// async fn pay(ctx: Orchestration, cents: i64) -> Result<i64> {
+///     ctx.entity(Account::at("ada")).withdraw(&cents).await?;
+///     ctx.entity(Account::at("bob")).deposit(&cents).await
+/// }
+/// ```
+///
+/// A type without `Default` is no state:
+///
+/// ```compile_fail,E0277
+/// # use windlass_sdk::prelude::*;
+/// #[entity]
+/// #[payload]
+/// struct Account {
+///     cents: i64,
+/// }
+///
+/// #[operations]
+/// impl Account {}
+/// ```
+///
+/// An entity needs operations:
+///
+/// ```compile_fail,E0277
+/// # use windlass_sdk::prelude::*;
+/// #[entity]
+/// #[payload]
+/// #[derive(Default)]
+/// struct Account {
+///     cents: i64,
+/// }
+/// ```
+///
+/// and an operation has the types of the signature:
+///
+/// ```compile_fail,E0308
+/// # use windlass_sdk::prelude::*;
+/// mod api {
+///     windlass_sdk::signatures! { #[entity] pub trait Account { fn deposit(cents: i64) -> i64; } }
+/// }
+///
+/// #[entity(signature = api::Account)]
+/// #[payload]
+/// #[derive(Default)]
+/// struct Account {
+///     cents: u64,
+/// }
+///
+/// #[operations]
+/// impl Account {
+///     fn deposit(&mut self, cents: u64) -> i64 { 0 }
+/// }
+/// ```
+///
+/// An operation of the signature that the entity lacks is an error as well:
+///
+/// ```compile_fail,E0080
+/// # use windlass_sdk::prelude::*;
+/// mod api {
+///     windlass_sdk::signatures! { #[entity] pub trait Account { fn deposit(cents: i64) -> i64; } }
+/// }
+///
+/// #[entity(signature = api::Account)]
+/// #[payload]
+/// #[derive(Default)]
+/// struct Account {
+///     cents: i64,
+/// }
+///
+/// #[operations]
+/// impl Account {}
+/// ```
+#[proc_macro_attribute]
+pub fn entity(options: TokenStream, item: TokenStream) -> TokenStream {
+    let options = parse_macro_input!(options as entity::Options);
+    let item = parse_macro_input!(item as syn::DeriveInput);
+    entity::expand(&options, &item)
+        .unwrap_or_else(|error| {
+            let error = error.into_compile_error();
+            quote!(#item #error)
+        })
+        .into()
+}
+
+/// Makes the methods of an `impl` block the operations of an [`#[entity]`](macro@entity).
+///
+/// An operation takes `&mut self` or `&self`, the context as `ctx: &Entity` if it needs it, and at most one input. It
+/// returns a value, nothing, or a `Result<T>`, which must be written as `Result`. Input and output are written as JSON.
+/// The first line of its doc comment is its description for people. Whether it is `pub` makes no difference to callers.
+/// Helper functions belong into another `impl` block.
+///
+/// The name of the method is the name of the operation, exactly; `#[operation(name = "…")]` sets another one.
+/// An entity without an operation `delete` gets one, which deletes the state.
+///
+/// The methods can still be called like any others, for example in unit tests:
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// # use windlass_sdk::testing;
+/// #[entity]
+/// #[payload]
+/// #[derive(Default)]
+/// struct Counter {
+///     count: i64,
+/// }
+///
+/// #[operations]
+/// impl Counter {
+///     fn add(&mut self, ctx: &Entity, number: i64) -> Result<i64> {
+///         self.count = self.count.checked_add(number).or_fail("Overflow")?;
+///         info!("{} is {}", ctx.key(), self.count);
+///         Ok(self.count)
+///     }
+///
+///     #[operation(name = "signal")]
+///     fn signal_name(&self) -> String {
+///         "green".into()
+///     }
+/// }
+///
+/// let mut counter = Counter { count: i64::MAX };
+/// assert!(counter.add(&testing::entity("visits"), 1).unwrap_err().is("Overflow"));
+/// ```
+///
+/// An operation whose input is not a payload does not compile:
+///
+/// ```compile_fail,E0277
+/// # use windlass_sdk::prelude::*;
+/// # #[entity] #[payload] #[derive(Default)] struct Counter { count: i64 }
+/// #[operations]
+/// impl Counter {
+///     fn wait(&mut self, time: std::time::Instant) {}
+/// }
+/// ```
+///
+/// and neither do operations of a type that is not an entity:
+///
+/// ```compile_fail,E0277
+/// # use windlass_sdk::prelude::*;
+/// #[derive(Default)]
+/// struct Counter;
+///
+/// #[operations]
+/// impl Counter {}
+/// ```
+#[proc_macro_attribute]
+pub fn operations(options: TokenStream, item: TokenStream) -> TokenStream {
+    let options = proc_macro2::TokenStream::from(options);
+    let block = parse_macro_input!(item as syn::ItemImpl);
+    operations::expand(&options, block)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
 fn function_macro(kind: Kind, options: TokenStream, function: TokenStream) -> TokenStream {
     let options = parse_macro_input!(options as Options);
     let function = parse_macro_input!(function as syn::ItemFn);
@@ -93,7 +295,24 @@ fn function_macro(kind: Kind, options: TokenStream, function: TokenStream) -> To
         .into()
 }
 
-/// Declares functions without bodies, and events, for a crate of types and signatures that both sides share.
+/// Declares functions and entities without bodies, and events, for a crate of types and signatures that both sides
+/// share.
+///
+/// An entity is written as a trait, and its operations as functions of it that take their input, if any:
+///
+/// ```
+/// # use windlass_sdk::prelude::*;
+/// windlass_sdk::signatures! {
+///     /// An account, in cents.
+///     #[entity(name = "Account")]
+///     pub trait Account {
+///         /// Pays in.
+///         fn deposit(cents: i64) -> i64;
+///         fn withdraw(cents: i64) -> Result<i64>;
+///         fn balance() -> i64;
+///     }
+/// }
+/// ```
 ///
 /// An event is written as a function that takes its payload and returns nothing. `#[event(name = "…")]` sets a name
 /// other than that of the function.
@@ -409,6 +628,167 @@ mod tests {
         events("events = a", "expected parentheses");
         let caller_decides = "`retry` is for activities: only the caller of an orchestration can set it";
         check(Orchestration, "retry = x", "async fn f() {}", caller_decides);
+    }
+
+    #[test]
+    fn misuse_of_an_entity_is_explained() {
+        #[track_caller]
+        fn check(options: &str, item: &str, expected: &str) {
+            let expanded = syn::parse_str::<entity::Options>(options)
+                .and_then(|options| entity::expand(&options, &syn::parse_str(item)?));
+            assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
+        }
+        let unknown = "there is no option `timeout`; there are `name`, `signature`, `delete_when_default`";
+        check("timeout = 1", "struct A;", unknown);
+        check("name = \"A\", name = \"B\"", "struct A;", "`name` is set twice");
+        check(
+            "delete_when_default, delete_when_default",
+            "struct A;",
+            "`delete_when_default` is set twice",
+        );
+        check("name = \"\"", "struct A;", "a name cannot be empty");
+        let forbidden = "the name of an entity has none of the characters `@`, `/`, `\\`, `?` and `#`";
+        check("name = \"a@b\"", "struct A;", forbidden);
+        check("name = \"a/b\"", "struct A;", forbidden);
+        check(
+            "name = \"A\", signature = b",
+            "struct A;",
+            "the name comes from the signature",
+        );
+        let generic = "an entity cannot be generic: its name stands for one type";
+        check("", "struct A<T>(T);", generic);
+        check("", "union A { a: u8 }", "an entity is a struct or an enum");
+        check("", "fn a() {}", "expected one of: `struct`, `enum`, `union`");
+    }
+
+    #[test]
+    fn misuse_of_operations_is_explained() {
+        #[track_caller]
+        fn check(block: &str, expected: &str) {
+            let expanded =
+                syn::parse_str(block).and_then(|block| operations::expand(&proc_macro2::TokenStream::new(), block));
+            assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
+        }
+        #[track_caller]
+        fn operation(function: &str, expected: &str) {
+            check(&format!("impl A {{ {function} }}"), expected);
+        }
+        check(
+            "impl Clone for A {}",
+            "operations are in an `impl` block of the type itself, not of a trait",
+        );
+        check(
+            "impl<T> A<T> {}",
+            "an entity cannot be generic: its name stands for one type",
+        );
+        operation(
+            "const A: u8 = 1;",
+            "only operations belong here: move this to another `impl` block",
+        );
+        let receiver = "an operation takes `&mut self` or `&self`; move other functions to another `impl` block";
+        operation("fn f() {}", receiver);
+        operation("fn f(self) {}", receiver);
+        operation("fn f(self: Box<Self>) {}", receiver);
+        operation("fn f(ctx: &Entity) {}", receiver);
+        operation(
+            "async fn f(&self) {}",
+            "an operation cannot be `async`: an entity does not wait",
+        );
+        operation(
+            "unsafe fn f(&self) {}",
+            "an operation cannot be unsafe: the host calls it",
+        );
+        operation("extern \"C\" fn f(&self) {}", "an operation is an ordinary Rust method");
+        operation(
+            "fn f<T>(&self) {}",
+            "an operation cannot be generic: its name stands for one method",
+        );
+        operation(
+            "fn f(&self, input: impl Into<u8>) {}",
+            "an operation cannot be generic: its name stands for one method",
+        );
+        let context = "an operation takes its context as `&Entity`";
+        operation("fn f(&self, ctx: &Orchestration) {}", context);
+        operation("fn f(&self, ctx: Activity) {}", context);
+        operation("fn f(&self, ctx: Entity) {}", context);
+        let first = "the context must be the first parameter after `self`, and appear only once";
+        operation("fn f(&self, input: u8, ctx: &Entity) {}", first);
+        operation("fn f(&self, ctx: &Entity, again: &sdk::Entity) {}", first);
+        operation("fn f(&self, input: &str) {}", "an operation takes its input by value");
+        operation(
+            "fn f(&self, a: u8, b: u8) {}",
+            "an operation takes one input: put several values into a struct or a tuple",
+        );
+        operation("fn f(&self) -> &str {}", "an operation returns an owned value");
+        operation("fn f(&self) -> impl Copy {}", "an operation returns an owned value");
+        operation("fn f(&self) {} fn f(&self) {}", "another operation has the name `f`");
+        operation(
+            "fn f(&self) {} #[operation(name = \"f\")] fn g(&self) {}",
+            "another operation has the name `f`",
+        );
+        operation("#[operation(name = \"\")] fn f(&self) {}", "a name cannot be empty");
+        operation(
+            "#[operation(retry = 1)] fn f(&self) {}",
+            "an operation has only the option `name`",
+        );
+        operation(
+            "#[operation] fn f(&self) {}",
+            "expected attribute arguments in parentheses: `operation(...)`",
+        );
+        operation(
+            "fn signal(&self) {}",
+            "callers have a method `signal` of their own: name the method otherwise, \
+             and set the name of the operation with `#[operation(name = \"signal\")]`",
+        );
+        let options = syn::parse_str("name = \"A\"").expect("tokens");
+        let block = syn::parse_str("impl A {}").expect("a block");
+        let error = operations::expand(&options, block).expect_err("a misuse");
+        assert_eq!(
+            error.to_string(),
+            "`#[operations]` takes no options: they belong to `#[entity]`"
+        );
+    }
+
+    #[test]
+    fn misuse_of_a_declared_entity_is_explained() {
+        #[track_caller]
+        fn check(input: &str, expected: &str) {
+            let expanded = syn::parse_str::<signatures::Signatures>(input).and_then(signatures::Signatures::expand);
+            assert_eq!(expanded.expect_err("a misuse").to_string(), expected);
+        }
+        check("trait A {}", "missing attribute: `#[entity]`");
+        check("#[activity] trait A {}", "missing attribute: `#[entity]`");
+        check(
+            "#[entity] fn a();",
+            "an entity is declared as `trait Name { fn operation(input: Type) -> Type; }`",
+        );
+        let option = "this option belongs to the entity with the code";
+        check("#[entity(delete_when_default)] trait A {}", option);
+        check("#[entity(signature = b)] trait A {}", option);
+        check(
+            "#[entity] trait A<T> {}",
+            "an entity cannot be generic: its name stands for one type",
+        );
+        check(
+            "#[entity] trait A: B {}",
+            "an entity is declared as `trait Name { fn operation(input: Type) -> Type; }`",
+        );
+        check(
+            "#[entity] trait A { fn f() {} }",
+            "a signature has no body: end it with `;`",
+        );
+        check("#[entity] trait A { type B; }", "an entity declares only operations");
+        let only_input = "a declared operation has only its input, neither `self` nor a context";
+        check("#[entity] trait A { fn f(&self); }", only_input);
+        check("#[entity] trait A { fn f(ctx: &Entity); }", only_input);
+        check(
+            "#[entity] trait A { fn f(a: u8, b: u8); }",
+            "an operation takes one input: put several values into a struct or a tuple",
+        );
+        check(
+            "#[entity] trait A { fn f(); fn f(); }",
+            "another operation has the name `f`",
+        );
     }
 
     #[test]

@@ -167,7 +167,7 @@ pub(crate) fn plain(ident: &Ident) -> String {
     name.strip_prefix("r#").map(str::to_owned).unwrap_or(name)
 }
 
-fn checked_name(name: LitStr) -> Result<LitStr> {
+pub(crate) fn checked_name(name: LitStr) -> Result<LitStr> {
     let problem = match name.value() {
         value if value.is_empty() => Some("a name cannot be empty"),
         value if value.len() > MAX_NAME_BYTES => Some("a name has at most 200 bytes"),

@@ -150,7 +150,7 @@ fn parameters(kind: Kind, signature: &Signature) -> Result<(Context, Option<Type
     Ok((context, input))
 }
 
-fn last_name(ty: &Type) -> Option<Ident> {
+pub(crate) fn last_name(ty: &Type) -> Option<Ident> {
     match ty {
         Type::Path(path) => path.path.segments.last().map(|segment| segment.ident.clone()),
         _ => None,

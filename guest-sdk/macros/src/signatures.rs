@@ -1,4 +1,4 @@
-//! `signatures!`: declarations of functions without a body, and of events.
+//! `signatures!`: declarations of functions and entities without a body, and of events.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
@@ -6,6 +6,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, Meta, Result, ReturnType, Signature, Token, Visibility};
 
+use crate::entity;
 use crate::expand::{marker, signature};
 use crate::options::Options;
 use crate::shape::{Kind, Shape};
@@ -16,22 +17,32 @@ pub(crate) struct Signatures(Vec<Declaration>);
 struct Declaration {
     attributes: Vec<Attribute>,
     vis: Visibility,
-    signature: Signature,
+    item: Declared,
+}
+
+enum Declared {
+    /// An orchestration, an activity or an event.
+    Function(Signature),
+    Entity(entity::Declaration),
 }
 
 impl Parse for Signatures {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let mut declarations = Vec::new();
         while !input.is_empty() {
-            declarations.push(Declaration {
-                attributes: input.call(Attribute::parse_outer)?,
-                vis: input.parse()?,
-                signature: input.parse()?,
-            });
-            if input.peek(syn::token::Brace) {
-                return Err(input.error("a signature has no body: end it with `;`"));
-            }
-            input.parse::<Token![;]>()?;
+            let attributes = input.call(Attribute::parse_outer)?;
+            let vis = input.parse()?;
+            let item = if input.peek(Token![trait]) {
+                Declared::Entity(input.parse()?)
+            } else {
+                let signature = input.parse()?;
+                if input.peek(syn::token::Brace) {
+                    return Err(input.error("a signature has no body: end it with `;`"));
+                }
+                input.parse::<Token![;]>()?;
+                Declared::Function(signature)
+            };
+            declarations.push(Declaration { attributes, vis, item });
         }
         Ok(Self(declarations))
     }
@@ -43,24 +54,28 @@ impl Signatures {
     }
 }
 
-/// The kind of a declaration.
-enum Declared {
+/// The attribute of a declared function.
+enum FunctionKind {
     Function(Kind),
     Event,
 }
 
 impl Declaration {
     fn expand(self) -> Result<TokenStream> {
-        let (declared, options) = self.declared_and_options()?;
-        let implementation = match declared {
-            Declared::Function(kind) => {
+        let function = match &self.item {
+            Declared::Function(function) => function,
+            Declared::Entity(declaration) => return declaration.expand(&self.vis, &self.attributes),
+        };
+        let (kind, options) = self.kind_and_options(function)?;
+        let implementation = match kind {
+            FunctionKind::Function(kind) => {
                 options.check(kind)?;
                 refuse_body_options(&options)?;
-                signature(kind, &Shape::of(kind, &self.signature)?, &options)
+                signature(kind, &Shape::of(kind, function)?, &options)
             }
-            Declared::Event => event(&self.signature, &options)?,
+            FunctionKind::Event => event(function, &options)?,
         };
-        let marker = marker(&self.signature.ident, &self.vis, &self.attributes);
+        let marker = marker(&function.ident, &self.vis, &self.attributes);
         let conditions = self
             .attributes
             .iter()
@@ -72,22 +87,26 @@ impl Declaration {
         })
     }
 
-    fn declared_and_options(&self) -> Result<(Declared, Options)> {
+    fn kind_and_options(&self, function: &Signature) -> Result<(FunctionKind, Options)> {
         for attribute in &self.attributes {
-            let declared = match attribute.path().segments.last() {
-                Some(segment) if segment.ident == "activity" => Declared::Function(Kind::Activity),
-                Some(segment) if segment.ident == "orchestrator" => Declared::Function(Kind::Orchestration),
-                Some(segment) if segment.ident == "event" => Declared::Event,
+            let kind = match attribute.path().segments.last() {
+                Some(segment) if segment.ident == "activity" => FunctionKind::Function(Kind::Activity),
+                Some(segment) if segment.ident == "orchestrator" => FunctionKind::Function(Kind::Orchestration),
+                Some(segment) if segment.ident == "event" => FunctionKind::Event,
+                Some(segment) if segment.ident == "entity" => {
+                    let message = "an entity is declared as `trait Name { fn operation(input: Type) -> Type; }`";
+                    return Err(Error::new_spanned(attribute, message));
+                }
                 _ => continue,
             };
             let options = match &attribute.meta {
                 Meta::Path(_) => Options::default(),
                 _ => attribute.parse_args()?,
             };
-            return Ok((declared, options));
+            return Ok((kind, options));
         }
         let message = "missing attribute: `#[activity]`, `#[orchestrator]` or `#[event]`";
-        Err(Error::new_spanned(&self.signature.ident, message))
+        Err(Error::new_spanned(&function.ident, message))
     }
 }
 

@@ -1,13 +1,14 @@
-//! [`Start`]: a builder for the start of an independent orchestration.
+//! [`Start`]: a builder for the start of an independent orchestration, for orchestrations and entities.
 
 use std::fmt;
 use std::rc::Rc;
 
-use crate::executor::Core;
+use crate::entity::client::Sender;
 use crate::failure::Result;
 use crate::instance_id::InstanceId;
 
-/// An orchestration that has not been started yet, from [`Orchestration::start`](crate::Orchestration::start).
+/// An orchestration that has not been started yet, from [`Orchestration::start`](crate::Orchestration::start) or
+/// [`Entity::start`](crate::Entity::start).
 ///
 /// [`send`](Self::send) starts it. It cannot be awaited, and it continues when this instance ends. To await one, use
 /// [`sub_orchestration`](crate::Orchestration::sub_orchestration).
@@ -33,16 +34,16 @@ use crate::instance_id::InstanceId;
 /// ```
 #[must_use = "the orchestration is started by `send`"]
 pub struct Start {
-    core: Rc<Core>,
+    sender: Rc<dyn Sender>,
     name: String,
     input: Result<String>,
     id: Option<InstanceId>,
 }
 
 impl Start {
-    pub(crate) fn new(core: &Rc<Core>, name: &str, input: Result<String>) -> Self {
+    pub(crate) fn new(sender: Rc<dyn Sender>, name: &str, input: Result<String>) -> Self {
         Self {
-            core: core.clone(),
+            sender,
             name: name.into(),
             input,
             id: None,
@@ -56,16 +57,17 @@ impl Start {
         self
     }
 
-    /// Starts the orchestration at the end of this turn, and returns its id.
+    /// Starts the orchestration at the end of this turn, or when this operation of an entity has succeeded, and returns
+    /// its id.
     ///
-    /// An input that cannot be written as JSON fails this orchestration with `InvalidPayload`. If the host refuses the
-    /// start (an unknown function, an invalid input), it writes a line to this instance's log.
+    /// An input that cannot be written as JSON fails this orchestration or operation with `InvalidPayload`. If the host
+    /// refuses the start (an unknown function, an invalid input), it writes a line to the log of this instance or entity.
     pub fn send(self) -> InstanceId {
         let id = self.id.as_ref().map(InstanceId::as_str);
         match self.input {
-            Ok(input) => self.core.host().start_orchestration(&self.name, &input, id).into(),
+            Ok(input) => self.sender.start_orchestration(&self.name, &input, id).into(),
             Err(failure) => {
-                self.core.break_with(failure);
+                self.sender.break_with(failure);
                 id.unwrap_or_default().into()
             }
         }

@@ -15,8 +15,9 @@ use crate::executor::Core;
 use crate::failure::{Failure, Result};
 use crate::payload::decode;
 
-/// The future of an activity or a sub-orchestration that was started with [`Call::start`](crate::Call::start) or
-/// [`SubCall::start`](crate::SubCall::start).
+/// The future of an activity, a sub-orchestration or an operation of an entity that was started with
+/// [`Call::start`](crate::Call::start), [`SubCall::start`](crate::SubCall::start) or
+/// [`EntityCall::start`](crate::EntityCall::start).
 ///
 /// # Cancel safety
 /// Dropping it does not cancel the call: the activity or the child continues, and its outcome is lost. To end it, use
@@ -53,7 +54,7 @@ impl<T> Task<T> {
     }
 
     /// Stops the activity, or terminates the child. The outcome is then the failure `windlass.cancelled`, unless the call
-    /// has ended already.
+    /// has ended already. An operation of an entity cannot be cancelled: for it, this does nothing.
     pub fn cancel(&self) {
         if let State::Outstanding(task) = self.state {
             self.core.host().cancel_task(task);

@@ -15,6 +15,7 @@ use crate::instance_id::InstanceId;
 use crate::orchestration::Orchestration;
 use crate::settings::Settings;
 
+use super::entities::EntityCode;
 use super::host::{MAX_PAYLOAD_BYTES, SimulatedHost};
 use super::instance::{Index, Instance, Place, State};
 use super::run::CalledKind;
@@ -29,12 +30,14 @@ pub(super) struct Body {
     pub(super) events: &'static [EventDeclaration],
 }
 
-/// The functions that an orchestration can call, and the settings of activities.
+/// The functions and entities that an orchestration can call, and the settings of activities.
 #[derive(Default)]
 pub(super) struct Functions {
     pub(super) activities: BTreeMap<String, Script>,
     pub(super) children: BTreeMap<String, Script>,
     pub(super) orchestrations: BTreeMap<String, Body>,
+    /// By name in lower case.
+    pub(super) entities: BTreeMap<String, EntityCode>,
     pub(super) settings: Rc<Settings>,
 }
 
@@ -42,7 +45,8 @@ pub(super) struct Functions {
 impl fmt::Debug for Functions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.activities.keys().chain(self.children.keys());
-        f.debug_set().entries(names.chain(self.orchestrations.keys())).finish()
+        let names = names.chain(self.orchestrations.keys()).chain(self.entities.keys());
+        f.debug_set().entries(names).finish()
     }
 }
 

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::backend::{Backend, ExecutionInfo, HistorySize, TaskId};
-use crate::failure::Failure;
+use crate::entity::address::EntityId;
+use crate::failure::{Failure, Result};
 use crate::failure_types;
 use crate::logging::{Level, Sink};
 use crate::retry::{ActivityOptions, SubOrchestrationOptions};
 use crate::time::Timestamp;
 
+use super::entities::{LockRequest, NewSignal, SentOperation, not_signalled};
 use super::functions::Functions;
 use super::instance::{Call, Happening, Index, State, Task};
 use super::run::{Called, CalledKind, LogLine, SentEvent};
@@ -27,7 +29,9 @@ pub(super) struct SimulatedHost {
 
 impl SimulatedHost {
     fn schedule_call(&self, kind: CalledKind, mut call: Call, timeout: Option<std::time::Duration>) -> TaskId {
-        let checked = self.functions.check_call(kind, &call.name, &call.input);
+        let checked = self
+            .check_outside_section(kind)
+            .and_then(|()| self.functions.check_call(kind, &call.name, &call.input));
         let mut state = self.state.borrow_mut();
         let now = state.now;
         call.record = state.calls.len();
@@ -49,6 +53,48 @@ impl SimulatedHost {
             state.at(deadline, Happening::CallTimesOut(place));
         }
         task
+    }
+
+    /// Fails for a sub-orchestration in a critical section.
+    fn check_outside_section(&self, kind: CalledKind) -> Result<()> {
+        let is_in_section = self.state.borrow().instances[self.instance].section.is_some();
+        if !is_in_section || kind != CalledKind::SubOrchestration {
+            return Ok(());
+        }
+        let message = "a critical section cannot call sub-orchestrations";
+        Err(Failure::new(failure_types::IN_CRITICAL_SECTION, message).non_retryable())
+    }
+
+    /// Fails in a critical section that does not hold the entity, or has called it already.
+    fn check_callable(&self, entity: &EntityId) -> Result<()> {
+        let state = self.state.borrow();
+        let instance = &state.instances[self.instance];
+        let Some((task, entities)) = &instance.section else {
+            return Ok(());
+        };
+        let is_called = |task: &Task| matches!(task, Task::Entity { entity: called, .. } if called == entity);
+        let message = if !entities.contains(entity) {
+            format!("{entity} is not locked by this critical section")
+        } else if instance.tasks.contains_key(task) {
+            format!("{entity} is not locked yet")
+        } else if instance.tasks.values().any(is_called) {
+            format!("{entity} is called already: a critical section has one call of each at a time")
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(failure_types::NOT_LOCKED, message).non_retryable())
+    }
+
+    /// Fails in a critical section that includes the entity.
+    fn check_signalled(&self, entity: &EntityId) -> Result<()> {
+        let state = self.state.borrow();
+        match &state.instances[self.instance].section {
+            Some((_, entities)) if entities.contains(entity) => {
+                let message = format!("{entity} is locked by this critical section: call it instead of signalling it");
+                Err(Failure::new(failure_types::NOT_LOCKED, message).non_retryable())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -77,9 +123,7 @@ impl Backend for SimulatedHost {
     }
 
     fn new_uuid(&self) -> String {
-        let mut state = self.state.borrow_mut();
-        state.uuids += 1;
-        format!("00000000-0000-4000-8000-{:012x}", state.uuids)
+        self.state.borrow_mut().new_uuid()
     }
 
     fn call_activity(&self, name: &str, input: &str, options: &ActivityOptions) -> TaskId {
@@ -187,8 +231,100 @@ impl Backend for SimulatedHost {
                     Err(Failure::new(failure_types::CANCELLED, "the task was cancelled").non_retryable()),
                 );
             }
-            None => {}
+            // An operation cannot be cancelled, and a lock is withdrawn by leaving the section.
+            Some(Task::Entity { .. } | Task::Lock(_)) | None => {}
         }
+    }
+
+    fn call_entity(&self, entity: &EntityId, operation: &str, input: &str) -> TaskId {
+        let checked = Functions::check_operation_form(entity, operation, input)
+            .and_then(|()| self.check_callable(entity))
+            .and_then(|()| self.functions.check_operation(entity, operation, input));
+        let mut state = self.state.borrow_mut();
+        let record = state.calls.len();
+        state.calls.push(Called::of_entity(entity, operation, input));
+        let instance = &mut state.instances[self.instance];
+        instance.given += input.len() as u64;
+        let task = instance.new_task();
+        let waiting = Task::Entity {
+            entity: entity.clone(),
+            operation: operation.into(),
+            record,
+        };
+        instance.tasks.insert(task, waiting);
+        let section = instance.section.as_ref().map(|(task, _)| *task);
+        let section = section.map(|task| state.place(self.instance, task));
+        let place = state.place(self.instance, task);
+        match checked {
+            Ok(()) => {
+                let now = state.now;
+                let sent = SentOperation {
+                    entity: entity.clone(),
+                    operation: operation.into(),
+                    input: input.into(),
+                    caller: Some(place),
+                    section,
+                };
+                state.outbox.to_entities.push((now, Happening::OperationArrives(sent)));
+            }
+            Err(failure) => state.complete(place, Err(failure)),
+        }
+        task
+    }
+
+    fn signal_entity(&self, entity: &EntityId, operation: &str, input: &str, at_ms: Option<u64>) {
+        let checked = Functions::check_operation_form(entity, operation, input)
+            .and_then(|()| self.check_signalled(entity))
+            .and_then(|()| self.functions.check_operation(entity, operation, input));
+        if let Err(failure) = checked {
+            return Backend::log(self, Level::Error, &not_signalled(entity, operation, &failure));
+        }
+        let signal = NewSignal {
+            entity: entity.clone(),
+            operation: operation.into(),
+            input: input.into(),
+            at: at_ms.map(|at| Timestamp::from_host(at).min(Timestamp::LAST_WRITABLE)),
+        };
+        let mut state = self.state.borrow_mut();
+        let time = signal.at.unwrap_or(state.now);
+        let arrives = Happening::OperationArrives(signal.operation());
+        state.outbox.to_entities.push((time, arrives));
+        state.signals.push(signal.into());
+        state.instances[self.instance].given += input.len() as u64;
+    }
+
+    fn lock_entities(&self, entities: &[EntityId]) -> TaskId {
+        let mut state = self.state.borrow_mut();
+        let instance = &mut state.instances[self.instance];
+        let task = instance.new_task();
+        let checked = self.functions.check_section(entities, instance.section.is_some());
+        instance.tasks.insert(task, Task::Lock(entities.to_vec()));
+        let place = state.place(self.instance, task);
+        match checked {
+            Ok(entities) => {
+                let now = state.now;
+                let list = entities.iter().cloned().collect();
+                state.instances[self.instance].section = Some((task, list));
+                let request = LockRequest {
+                    section: place,
+                    entities,
+                };
+                state.outbox.to_entities.push((now, Happening::LockArrives(request)));
+            }
+            Err(failure) => state.complete(place, Err(failure)),
+        }
+        task
+    }
+
+    fn unlock_entities(&self, task: TaskId) {
+        let mut state = self.state.borrow_mut();
+        let section = state.instances[self.instance].section.as_ref();
+        if section.is_none_or(|(lock, _)| *lock != task) {
+            return;
+        }
+        let now = state.now;
+        let left = state.leave_section(self.instance);
+        state.outbox.to_entities.extend(left.map(|left| (now, left)));
     }
 
     fn set_custom_status(&self, status: &str) {

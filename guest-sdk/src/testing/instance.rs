@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::backend::{Completion, HistorySize, Outcome, TaskId};
+use crate::entity::address::EntityId;
 use crate::executor::Execution;
 use crate::failure::Failure;
 use crate::failure_types;
@@ -10,8 +11,9 @@ use crate::instance_id::InstanceId;
 use crate::retry::Retry;
 use crate::time::Timestamp;
 
+use super::entities::{Entities, LockRequest, SentOperation};
 use super::events::Events;
-use super::run::{Called, LogLine, SentEvent};
+use super::run::{Called, LogLine, SentEvent, SentSignal};
 
 /// The index of an instance in [`State::instances`].
 pub(super) type Index = usize;
@@ -27,6 +29,8 @@ pub(super) struct State {
     pub(super) runnable: VecDeque<Index>,
     pub(super) calls: Vec<Called>,
     pub(super) sent: Vec<SentEvent>,
+    pub(super) signals: Vec<SentSignal>,
+    pub(super) entities: Entities,
     pub(super) logs: Vec<LogLine>,
     pub(super) uuids: u64,
     /// Messages of the running guest. They are sent at the end of the turn, and discarded if the turn fails.
@@ -48,6 +52,26 @@ pub(super) enum Happening {
         name: String,
         payload: String,
     },
+    OperationArrives(SentOperation),
+    LockArrives(LockRequest),
+    SectionLeft {
+        section: Place,
+        entities: Vec<EntityId>,
+    },
+}
+
+impl Happening {
+    /// Whether it is a message to an entity.
+    pub(super) fn is_for_entity(&self) -> bool {
+        match self {
+            Self::OperationArrives(_) | Self::LockArrives(_) | Self::SectionLeft { .. } => true,
+            Self::TimerFires(_)
+            | Self::AttemptStarts(..)
+            | Self::AttemptEnds(..)
+            | Self::CallTimesOut(_)
+            | Self::EventComes { .. } => false,
+        }
+    }
 }
 
 /// The messages of one turn to other instances.
@@ -56,10 +80,12 @@ pub(super) struct Outbox {
     /// Ids, names and inputs of orchestrations to start. They start before the events are delivered.
     pub(super) starts: Vec<(InstanceId, String, String)>,
     pub(super) events: Vec<Happening>,
+    /// Messages to entities, in order, each with the time at which it arrives.
+    pub(super) to_entities: Vec<(Timestamp, Happening)>,
 }
 
 /// Identifies a task in the world.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) instance: Index,
     pub(super) execution: u32,
@@ -78,6 +104,8 @@ pub(super) struct Instance {
     pub(super) guest: Option<Execution>,
     pub(super) tasks: BTreeMap<TaskId, Task>,
     pub(super) last_task: TaskId,
+    /// The critical section: its lock task, and its entities.
+    pub(super) section: Option<(TaskId, Vec<EntityId>)>,
     /// The size of the history before the current turn.
     pub(super) history: HistorySize,
     /// Bytes that the current turn received and sent.
@@ -93,6 +121,13 @@ pub(super) struct Instance {
 pub(super) enum Task {
     Timer(Timestamp),
     Call(Box<Call>),
+    Entity {
+        entity: EntityId,
+        operation: String,
+        /// The index of its record in [`State::calls`].
+        record: usize,
+    },
+    Lock(Vec<EntityId>),
 }
 
 pub(super) struct Call {
@@ -123,6 +158,7 @@ impl Instance {
             guest: None,
             tasks: BTreeMap::new(),
             last_task: 0,
+            section: None,
             history: HistorySize::default(),
             given: input.len() as u64,
             events: Events::default(),
@@ -165,6 +201,11 @@ impl Instance {
             Task::Timer(until) => format!("timer until {until}"),
             Task::Call(call) if call.is_child => format!("sub-orchestration {}", call.name),
             Task::Call(call) => format!("activity {}", call.name),
+            Task::Entity { entity, operation, .. } => format!("operation {operation} of {entity}"),
+            Task::Lock(entities) => {
+                let entities: Vec<String> = entities.iter().map(ToString::to_string).collect();
+                format!("lock of {}", entities.join(", "))
+            }
         });
         tasks
             .chain(self.events.waited_for().map(|name| format!("event {name}")))
@@ -182,6 +223,8 @@ impl State {
             runnable: VecDeque::new(),
             calls: Vec::new(),
             sent: Vec::new(),
+            signals: Vec::new(),
+            entities: Entities::default(),
             logs: Vec::new(),
             uuids: 0,
             outbox: Outbox::default(),
@@ -192,6 +235,11 @@ impl State {
     pub(super) fn at(&mut self, time: Timestamp, happening: Happening) {
         self.happenings += 1;
         self.agenda.insert((time, self.happenings), happening);
+    }
+
+    pub(super) fn new_uuid(&mut self) -> String {
+        self.uuids += 1;
+        uuid(self.uuids)
     }
 
     pub(super) fn place(&self, instance: Index, task: TaskId) -> Place {
@@ -229,7 +277,10 @@ impl State {
     /// Whether a happening has no effect any more, because its task has ended.
     pub(super) fn is_stale(&self, happening: &Happening) -> bool {
         let place = match happening {
-            Happening::EventComes { .. } => return false,
+            Happening::EventComes { .. }
+            | Happening::OperationArrives(_)
+            | Happening::LockArrives(_)
+            | Happening::SectionLeft { .. } => return false,
             Happening::TimerFires(place) | Happening::CallTimesOut(place) => place,
             Happening::AttemptStarts(place, _) | Happening::AttemptEnds(place, _, _) => place,
         };
@@ -244,11 +295,15 @@ impl State {
         let Some(task) = self.instances[place.instance].tasks.remove(&place.task) else {
             return;
         };
-        if let Task::Call(call) = task {
-            self.calls[call.record].outcome = Some(as_json(&outcome));
-            if let Some(child) = call.child {
-                self.terminate(child);
+        match task {
+            Task::Call(call) => {
+                self.calls[call.record].outcome = Some(as_json(&outcome));
+                if let Some(child) = call.child {
+                    self.terminate(child);
+                }
             }
+            Task::Entity { record, .. } => self.calls[record].outcome = Some(as_json(&outcome)),
+            Task::Timer(_) | Task::Lock(_) => {}
         }
         self.arrive(place.instance, place.task, outcome);
     }
@@ -286,7 +341,11 @@ impl State {
         )
         .non_retryable()));
         self.ended_guests.extend(instance.guest.take());
-        let children: Vec<Index> = std::mem::take(&mut instance.tasks)
+        if let Some(left) = self.leave_section(index) {
+            let now = self.now;
+            self.at(now, left);
+        }
+        let children: Vec<Index> = std::mem::take(&mut self.instances[index].tasks)
             .into_values()
             .filter_map(child_of)
             .collect();
@@ -296,10 +355,15 @@ impl State {
     }
 }
 
+/// The UUID with that number.
+pub(super) fn uuid(number: u64) -> String {
+    format!("00000000-0000-4000-8000-{number:012x}")
+}
+
 fn child_of(task: Task) -> Option<Index> {
     match task {
         Task::Call(call) => call.child,
-        Task::Timer(_) => None,
+        Task::Timer(_) | Task::Entity { .. } | Task::Lock(_) => None,
     }
 }
 

@@ -1,15 +1,19 @@
 //! [`Run`]: the result of a simulated run, for assertions.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::entity::address::{EntityId, EntityRef};
+use crate::entity::signature::EntitySignature;
 use crate::failure::Failure;
 use crate::function::{ActivitySignature, OrchestrationSignature};
 use crate::instance_id::InstanceId;
 use crate::logging::Level;
+use crate::time::Timestamp;
 
 /// The final state of the instance, when nothing more can happen.
 #[derive(Clone, Debug)]
@@ -33,19 +37,23 @@ pub enum CalledKind {
     SubOrchestration,
     /// The start of an independent orchestration.
     Start,
+    /// An operation of an entity.
+    Entity,
 }
 
-/// A call or start that the orchestration, or one of its children, made.
+/// A call or start that the orchestration or one of its children made, or a start that an entity made.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Called {
     /// The kind of the called function.
     pub kind: CalledKind,
-    /// The name of the called function.
+    /// The name of the called function or operation.
     pub name: String,
+    /// The called entity, if it is one.
+    pub entity: Option<EntityId>,
     /// The input as JSON.
     pub input: Value,
-    /// The number of attempts started.
+    /// The number of attempts started; 0 for operations of entities.
     pub attempts: u32,
     /// The outcome; `None` if the call has not ended.
     pub outcome: Option<Result<Value, Failure>>,
@@ -63,11 +71,25 @@ pub struct SentEvent {
     pub payload: Value,
 }
 
+/// A signal that an orchestration or an entity sent.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SentSignal {
+    /// The recipient.
+    pub entity: EntityId,
+    /// The name of the operation.
+    pub operation: String,
+    /// The input as JSON.
+    pub input: Value,
+    /// The time until which it is delayed, if it is.
+    pub at: Option<Timestamp>,
+}
+
 /// A line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogLine {
-    /// The instance that wrote the line, or whose activity did.
+    /// The instance that wrote the line, or whose activity did; for an entity, its id such as `@account@ada`.
     pub instance_id: InstanceId,
     /// The severity.
     pub level: Level,
@@ -81,9 +103,17 @@ impl Called {
         Self {
             kind,
             name: name.into(),
+            entity: None,
             input,
             attempts: 0,
             outcome: None,
+        }
+    }
+
+    pub(super) fn of_entity(entity: &EntityId, operation: &str, input: &str) -> Self {
+        Self {
+            entity: Some(entity.clone()),
+            ..Self::new(CalledKind::Entity, operation, input)
         }
     }
 }
@@ -107,6 +137,8 @@ pub struct Run<O> {
     pub(super) executions: u32,
     pub(super) calls: Vec<Called>,
     pub(super) sent: Vec<SentEvent>,
+    pub(super) signals: Vec<SentSignal>,
+    pub(super) states: BTreeMap<EntityId, String>,
     pub(super) logs: Vec<LogLine>,
     pub(super) custom_statuses: Vec<Value>,
 }
@@ -168,7 +200,7 @@ impl<O: Debug> Run<O> {
         &self.calls
     }
 
-    /// The names of the called activities and orchestrations, in order.
+    /// The names of the called activities, orchestrations and operations, in order.
     pub fn called_names(&self) -> Vec<&str> {
         self.calls.iter().map(|call| call.name.as_str()).collect()
     }
@@ -218,7 +250,46 @@ impl<O: Debug> Run<O> {
         &self.sent
     }
 
-    /// The log lines of all instances, in order.
+    /// The signals to entities that were sent, in order, except those of the test.
+    pub fn sent_signals(&self) -> &[SentSignal] {
+        &self.signals
+    }
+
+    /// The state of an entity at the end of the run; `None` if it has none.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::testing::World;
+    /// # #[entity] #[payload] #[derive(Default)] struct Counter { count: i64 }
+    /// # #[operations] impl Counter { fn add(&mut self, number: i64) { self.count += number; } }
+    /// #[orchestrator]
+    /// async fn visit(ctx: Orchestration) -> Result<()> {
+    ///     ctx.entity(Counter::at("visits")).signal().add(&1);
+    ///     Ok(())
+    /// }
+    ///
+    /// let run = World::new().entity::<Counter>().run(visit, &());
+    /// assert_eq!(run.state_of(Counter::at("visits")).unwrap().count, 1);
+    /// ```
+    ///
+    /// # Panics
+    /// If the state does not match its type.
+    #[track_caller]
+    pub fn state_of<E: EntitySignature + DeserializeOwned>(&self, entity: EntityRef<E>) -> Option<E> {
+        self.state_as(entity)
+    }
+
+    /// The state of an entity at the end of the run as a `T`; `None` if it has none.
+    ///
+    /// # Panics
+    /// If the state does not match the type.
+    #[track_caller]
+    pub fn state_as<T: DeserializeOwned>(&self, entity: impl Into<EntityId>) -> Option<T> {
+        let state = self.states.get(&entity.into())?;
+        Some(serde_json::from_str(state).expect("a state of its type"))
+    }
+
+    /// The log lines of all instances and entities, in order.
     pub fn logs(&self) -> &[LogLine] {
         &self.logs
     }

@@ -16,6 +16,7 @@ use crate::logging::Level;
 use crate::payload::decode;
 use crate::time::Timestamp;
 
+use super::entities::NewSignal;
 use super::functions::Functions;
 use super::host::{MAX_PAYLOAD_BYTES, SimulatedHost};
 use super::instance::{Call, Happening, Index, Outbox, Place, State};
@@ -29,8 +30,8 @@ const MAX_HAPPENINGS: u64 = 1_000_000;
 
 /// A running world.
 pub(super) struct Simulation {
-    functions: Rc<Functions>,
-    state: Rc<RefCell<State>>,
+    pub(super) functions: Rc<Functions>,
+    pub(super) state: Rc<RefCell<State>>,
     instance_id: InstanceId,
     max_executions: u32,
     start: Timestamp,
@@ -42,6 +43,26 @@ const ROOT: Index = 0;
 impl Simulation {
     pub(super) fn new(world: World) -> Self {
         let mut state = State::new(world.start);
+        for (entity, text) in world.states {
+            state.entities.set(entity, text);
+        }
+        for (after, signal) in world.signals {
+            let NewSignal {
+                entity,
+                operation,
+                input,
+                ..
+            } = &signal;
+            let checked = Functions::check_operation_form(entity, operation, input)
+                .and_then(|()| world.functions.check_operation(entity, operation, input));
+            if let Err(failure) = checked {
+                panic!(
+                    "the signal `{operation}` for {entity} is refused: {}",
+                    failure.message()
+                );
+            }
+            state.at(world.start + after, Happening::OperationArrives(signal.operation()));
+        }
         for (after, instance_id, name, payload) in world.events {
             let instance_id = instance_id.unwrap_or_else(|| world.instance_id.clone());
             state.at(
@@ -69,8 +90,28 @@ impl Simulation {
         loop {
             self.settle();
             if self.state.borrow().instances[ROOT].outcome.is_some() || !self.let_something_happen() {
+                self.deliver_to_entities();
                 return self.report();
             }
+        }
+    }
+
+    /// Lets the messages reach entities that the end of the run left on their way, so that a test sees their effect.
+    fn deliver_to_entities(&self) {
+        loop {
+            let mut state = self.state.borrow_mut();
+            assert!(state.happenings < MAX_HAPPENINGS, "the entities seem to run forever");
+            let now = state.now;
+            let due = state.agenda.range(..=(now, u64::MAX));
+            let next = due
+                .filter(|(_, happening)| happening.is_for_entity())
+                .map(|(at, _)| *at)
+                .next();
+            let Some(happening) = next.and_then(|at| state.agenda.remove(&at)) else {
+                return;
+            };
+            drop(state);
+            self.happen(happening);
         }
     }
 
@@ -119,7 +160,11 @@ impl Simulation {
 
     /// Sends the messages of a turn that has ended.
     fn send_out(&self) {
-        let Outbox { starts, events } = std::mem::take(&mut self.state.borrow_mut().outbox);
+        let Outbox {
+            starts,
+            events,
+            to_entities,
+        } = std::mem::take(&mut self.state.borrow_mut().outbox);
         for (id, name, input) in starts {
             if self.state.borrow().alive(id.as_str()).is_none() {
                 self.functions.start_instance(&self.state, id, &name, &input, None);
@@ -130,12 +175,17 @@ impl Simulation {
         for event in events {
             state.at(now, event);
         }
+        for (time, message) in to_entities {
+            state.at(time.max(now), message);
+        }
     }
 
     /// Ends an execution, and also the instance unless it continues as new.
     fn finish(&self, index: Index, outcome: Outcome) {
         let mut state = self.state.borrow_mut();
         let now = state.now;
+        let left = state.leave_section(index);
+        state.outbox.to_entities.extend(left.map(|left| (now, left)));
         let instance = &mut state.instances[index];
         if outcome.is_ok()
             && let Some(input) = instance.next_input.take()
@@ -184,6 +234,9 @@ impl Simulation {
             Happening::AttemptStarts(place, attempt) => self.start_attempt(place, attempt),
             Happening::AttemptEnds(place, attempt, outcome) => self.end_attempt(place, attempt, outcome),
             Happening::CallTimesOut(place) => self.time_out(place),
+            Happening::OperationArrives(operation) => self.operation_arrives(operation),
+            Happening::LockArrives(request) => self.lock_arrives(request),
+            Happening::SectionLeft { section, entities } => self.section_left(section, &entities),
             Happening::EventComes {
                 sender,
                 instance_id,
@@ -348,6 +401,8 @@ impl Simulation {
             custom_statuses: std::mem::take(&mut root.custom_statuses),
             calls: std::mem::take(&mut state.calls),
             sent: std::mem::take(&mut state.sent),
+            signals: std::mem::take(&mut state.signals),
+            states: std::mem::take(&mut state.entities).into_states(),
             logs: std::mem::take(&mut state.logs),
         }
     }

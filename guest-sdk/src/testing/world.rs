@@ -1,12 +1,17 @@
 //! [`World`]: the configuration of a simulated host.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::entity::address::{EntityAddress, EntityId};
+use crate::entity::client::Signal;
+use crate::entity::signature::{EntityClients, EntityEntry, EntityState};
 use crate::event_declaration::EventName;
 use crate::failure::Result;
 use crate::function::{
@@ -14,17 +19,19 @@ use crate::function::{
 };
 use crate::http::{Request, Response, scripted};
 use crate::instance_id::InstanceId;
+use crate::orchestration::Orchestration;
 use crate::payload::encode;
 use crate::retry::ActivityOptions;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, whole_millis};
 
+use super::entities::{EntityCode, EntityOperation, NewSignal, Recorder, written};
 use super::functions::{Body, Functions};
 use super::run::Run;
 use super::script::{Attempt, Script};
 use super::simulation::Simulation;
 
 /// The default virtual time at which a world begins: 2026-01-01T00:00:00Z.
-const DEFAULT_START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+pub(super) const DEFAULT_START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 /// The default maximum number of executions of the instance.
 const DEFAULT_MAX_EXECUTIONS: u32 = 10;
@@ -36,6 +43,8 @@ pub struct World {
     pub(super) instance_id: InstanceId,
     pub(super) max_executions: u32,
     pub(super) events: Vec<(Duration, Option<InstanceId>, String, String)>,
+    pub(super) states: Vec<(EntityId, String)>,
+    pub(super) signals: Vec<(Duration, NewSignal)>,
     http: Option<Rc<scripted::Answer>>,
 }
 
@@ -65,6 +74,8 @@ impl World {
             instance_id: "test".into(),
             max_executions: DEFAULT_MAX_EXECUTIONS,
             events: Vec::new(),
+            states: Vec::new(),
+            signals: Vec::new(),
             http: None,
         }
     }
@@ -143,6 +154,109 @@ impl World {
             events: O::EVENTS,
         };
         self.functions.orchestrations.insert(O::NAME.into(), body);
+        self
+    }
+
+    /// Adds an entity, whose real code runs.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::testing::World;
+    /// # #[entity] #[payload] #[derive(Default)] struct Counter { count: i64 }
+    /// # #[operations] impl Counter { fn add(&mut self, number: i64) -> i64 { self.count += number; self.count } }
+    /// #[orchestrator]
+    /// async fn count(ctx: Orchestration, number: i64) -> Result<i64> {
+    ///     ctx.entity(Counter::at("visits")).add(&number).await
+    /// }
+    ///
+    /// let run = World::new()
+    ///     .entity::<Counter>()
+    ///     .entity_state(Counter::at("visits"), &Counter { count: 40 })
+    ///     .run(count, &2);
+    /// assert_eq!(run.output(), &42);
+    /// ```
+    #[must_use]
+    pub fn entity<E: EntityState>(mut self) -> Self {
+        let code = EntityCode::Real(EntityEntry::of::<E>());
+        self.functions.entities.insert(E::NAME.to_lowercase(), code);
+        self
+    }
+
+    /// Scripts the entity with that name: the script applies operations to a state, which is `None` if the entity has
+    /// none. What it does to the state counts if it returns an output.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::serde_json::json;
+    /// # use windlass_sdk::testing::World;
+    /// # windlass_sdk::signatures! { #[entity] trait Counter { fn add(number: i64) -> i64; } }
+    /// #[orchestrator]
+    /// async fn count(ctx: Orchestration, number: i64) -> Result<i64> {
+    ///     ctx.entity(Counter::at("visits")).add(&number).await
+    /// }
+    ///
+    /// let run = World::new()
+    ///     .scripted_entity("Counter", |operation, state| match operation.name.as_str() {
+    ///         "add" => {
+    ///             *state = Some(operation.input.clone());
+    ///             Ok(json!(42))
+    ///         }
+    ///         other => Err(Failure::new("Unexpected", other)),
+    ///     })
+    ///     .run(count, &2);
+    /// assert_eq!(run.output(), &42);
+    /// assert_eq!(run.state_as(Counter::at("visits")), Some(2));
+    /// ```
+    #[must_use]
+    pub fn scripted_entity(
+        mut self,
+        name: &str,
+        script: impl FnMut(&EntityOperation, &mut Option<serde_json::Value>) -> Result<serde_json::Value> + 'static,
+    ) -> Self {
+        let code = EntityCode::Script(Rc::new(RefCell::new(script)));
+        self.functions.entities.insert(name.to_lowercase(), code);
+        self
+    }
+
+    /// Sets the state of an entity before the run.
+    ///
+    /// # Panics
+    /// If the state cannot be written as JSON.
+    #[must_use]
+    pub fn entity_state(mut self, entity: impl Into<EntityId>, state: &(impl Serialize + ?Sized)) -> Self {
+        self.states.push((entity.into(), written(state)));
+        self
+    }
+
+    /// Signals an entity, `after` the beginning of the run.
+    ///
+    /// ```
+    /// # use windlass_sdk::prelude::*;
+    /// # use windlass_sdk::testing::World;
+    /// # #[entity] #[payload] #[derive(Default)] struct Counter { count: i64 }
+    /// # #[operations] impl Counter { fn add(&mut self, number: i64) { self.count += number; } }
+    /// let run = World::new()
+    ///     .entity::<Counter>()
+    ///     .signal(secs(1), Counter::at("visits"), |counter| counter.add(&1))
+    ///     .signal(secs(5), Counter::at("visits"), |counter| counter.add(&1))
+    ///     .run_entities(secs(2));
+    /// assert_eq!(run.state_of(Counter::at("visits")).unwrap().count, 1);
+    /// ```
+    ///
+    /// # Panics
+    /// If the input cannot be written as JSON. [`run`](Self::run) panics if the world has no such entity or operation, or
+    /// the input does not match, because the host would reject the signal.
+    #[must_use]
+    pub fn signal<A: EntityAddress>(
+        mut self,
+        after: Duration,
+        entity: A,
+        operation: impl FnOnce(&<A::Entity as EntityClients>::Signals),
+    ) -> Self {
+        let recorder = Rc::new(Recorder::default());
+        operation(&Signal::<A::Entity>::new(recorder.clone(), entity.into_id()));
+        let signals = recorder.into_signals();
+        self.signals.extend(signals.into_iter().map(|signal| (after, signal)));
         self
     }
 
@@ -238,5 +352,34 @@ impl World {
             Some(handler) => scripted::with(handler, run),
             None => run(),
         }
+    }
+
+    /// Runs the entities for that virtual time, without an orchestration under test.
+    ///
+    /// # Panics
+    /// If an operation panics.
+    pub fn run_entities(self, duration: Duration) -> Run<()> {
+        self.run(Rest, &whole_millis(duration))
+    }
+}
+
+/// An orchestration that does nothing for so many milliseconds.
+struct Rest;
+
+impl OrchestrationSignature for Rest {
+    const NAME: &'static str = "windlass_sdk::testing::Rest";
+    type Input = u64;
+    type Output = ();
+}
+
+impl OrchestrationFunction for Rest {
+    const DOC: &'static str = "";
+    const TAKES_INPUT: bool = true;
+
+    fn invoke(ctx: Orchestration, millis: u64) -> LocalBoxFuture<'static, Result<()>> {
+        Box::pin(async move {
+            ctx.sleep(Duration::from_millis(millis)).await;
+            Ok(())
+        })
     }
 }

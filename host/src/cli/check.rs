@@ -58,6 +58,7 @@ impl Check {
                 "historiesReplayed": verified.histories,
                 "turnsReplayed": verified.turns,
                 "historiesWithoutModule": verified.without_module,
+                "entitiesRead": verified.entities,
             })),
             (false, None) => output.line("no problems found"),
             (false, Some(verified)) => output.line(&format!("no problems found; {}", replayed(&verified))),
@@ -70,9 +71,13 @@ fn replayed(verified: &Verified) -> String {
         histories,
         turns,
         without_module,
+        entities,
         ..
     } = verified;
     let mut text = format!("replayed {histories} histories with {turns} turns");
+    if *entities > 0 {
+        text += &format!(", read {entities} entities");
+    }
     if *without_module > 0 {
         text += &format!(", skipped {without_module} of ended instances whose modules are gone");
     }

@@ -14,7 +14,7 @@ pub(super) struct Compile {
     /// Kind of the component's functions
     #[arg(long)]
     kind: Kind,
-    /// Maximum memory of an orchestration, in bytes
+    /// Maximum memory of an orchestration or an entity, in bytes
     #[arg(long)]
     orchestrator_memory_bytes: u64,
     /// Limit of CPU time, in seconds
@@ -32,25 +32,49 @@ pub(super) struct Compile {
 enum Kind {
     Orchestration,
     Activity,
+    Entity,
+}
+
+impl From<Kind> for FunctionKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Orchestration => Self::Orchestration,
+            Kind::Activity => Self::Activity,
+            Kind::Entity => Self::Entity,
+        }
+    }
 }
 
 impl Compile {
     /// Reads the component from standard input. Does not start a runtime, whose threads would count against the limits.
     pub(super) fn run(self) -> ExitCode {
-        let kind = match self.kind {
-            Kind::Orchestration => FunctionKind::Orchestration,
-            Kind::Activity => FunctionKind::Activity,
-        };
         let limits = ChildLimits {
             cpu_seconds: self.cpu_seconds,
             address_space_bytes: self.address_space_bytes,
         };
-        match run_child(kind, self.orchestrator_memory_bytes, limits, &self.output) {
+        match run_child(self.kind.into(), self.orchestrator_memory_bytes, limits, &self.output) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{error}");
                 error.exit_code().into()
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_can_name_every_kind() {
+        for kind in [
+            FunctionKind::Orchestration,
+            FunctionKind::Activity,
+            FunctionKind::Entity,
+        ] {
+            let parsed = Kind::from_str(kind.name(), false).unwrap();
+            assert_eq!(FunctionKind::from(parsed), kind);
         }
     }
 }

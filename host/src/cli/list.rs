@@ -4,7 +4,8 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{client::Client, error::CliError, output::Output};
+use super::{client::Client, error::CliError, output::Output, tags};
+use crate::model::Tag;
 
 /// Maximum number of instances in one request.
 const PAGE: u32 = 1_000;
@@ -24,6 +25,9 @@ pub(super) struct List {
     /// Only sub-orchestrations of this instance
     #[arg(long, value_name = "ID")]
     parent: Option<String>,
+    /// Only instances with this tag; if given several times, with all of them
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tags::parse)]
+    tags: Vec<Tag>,
     /// At most this many; 0 for all
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -93,7 +97,7 @@ impl List {
             .query_if("parentInstanceId", self.parent.as_deref())
             .query_if("cursor", cursor)
             .query("limit", limit);
-        call.send().await?.read()
+        tags::add(&self.tags, call).send().await?.read()
     }
 }
 

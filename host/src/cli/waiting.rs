@@ -1,6 +1,6 @@
 //! Waiting for an instance to end, and showing it.
 
-use std::{str::FromStr, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,6 +10,7 @@ use super::{
     client::{Answer, Client},
     error::CliError,
     output::{Output, clean, short_digest},
+    tags,
 };
 use crate::http::{MAX_WAIT, parse_duration};
 
@@ -49,6 +50,7 @@ pub(super) struct Instance {
     pub(super) custom_status: Box<RawValue>,
     pub(super) created_time: String,
     pub(super) last_updated_time: String,
+    pub(super) start_at: Option<String>,
     pub(super) failure: Option<Failure>,
     pub(super) stuck: Option<Stuck>,
     pub(super) held: Option<String>,
@@ -56,6 +58,8 @@ pub(super) struct Instance {
     pub(super) execution: u32,
     pub(super) turns: u32,
     pub(super) parent_instance_id: Option<String>,
+    #[serde(default)]
+    pub(super) tags: BTreeMap<String, String>,
 }
 
 /// Why the instance failed.
@@ -134,6 +138,9 @@ pub(super) fn show(instance: &Instance, output: &Output) -> Result<(), CliError>
     field("Instance", clean(&instance.instance_id))?;
     field("Function", clean(&instance.name))?;
     field("Status", output.status(&instance.runtime_status))?;
+    if let Some(start_at) = &instance.start_at {
+        field("Starts at", clean(start_at))?;
+    }
     if let Some(held) = &instance.held {
         field("Held", clean(held))?;
     }
@@ -157,6 +164,9 @@ pub(super) fn show(instance: &Instance, output: &Output) -> Result<(), CliError>
     }
     if let Some(parent) = &instance.parent_instance_id {
         field("Parent", clean(parent))?;
+    }
+    if !instance.tags.is_empty() {
+        field("Tags", tags::shown(&instance.tags))?;
     }
     field("Created", clean(&instance.created_time))?;
     field("Updated", clean(&instance.last_updated_time))?;

@@ -1,11 +1,13 @@
 //! The requests that the engine accepts, and the typed errors with which it refuses them.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::waiters::Waiter;
+use super::waiting_operations::OperationWaiter;
 use crate::model::{
-    Event, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription, ModuleDigest, Payload,
-    TenantId, Timestamp,
+    EntityId, Event, EventName, Failure, FunctionKind, FunctionName, InstanceId, InstanceStatus, ModuleDescription,
+    ModuleDigest, Payload, Tags, TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
 use crate::store::{Error as StoreError, IdempotencyKey};
@@ -22,10 +24,54 @@ pub struct StartRequest {
     pub input: Payload,
     /// The id of the new instance; generated if `None`.
     pub instance_id: Option<InstanceId>,
+    /// When to start it.
+    pub start: StartTime,
+    /// The tags of the new instance.
+    pub tags: Tags,
     /// A repeated request with the same key gets the answer of the first.
     pub idempotency: Option<IdempotencyKey>,
     /// Whether the caller wants to wait for the end.
     pub watch: bool,
+}
+
+/// When an instance starts, that is, when its first turn runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StartTime {
+    /// As soon as possible.
+    #[default]
+    Now,
+    /// Not before this time. A time in the past means as soon as possible.
+    At(Timestamp),
+    /// After this time has passed since the host accepted the request.
+    After(Duration),
+}
+
+impl StartRequest {
+    /// A request to start an orchestration now, under a generated id.
+    pub fn new(tenant: TenantId, function: FunctionName, input: Payload) -> Self {
+        Self {
+            tenant,
+            function,
+            input,
+            instance_id: None,
+            start: StartTime::Now,
+            tags: Tags::default(),
+            idempotency: None,
+            watch: false,
+        }
+    }
+}
+
+impl StartTime {
+    /// The time before which no turn runs; `None` if it is not in the future.
+    pub(super) fn not_before(self, now: Timestamp) -> Option<Timestamp> {
+        let at = match self {
+            Self::Now => return None,
+            Self::At(at) => at,
+            Self::After(delay) => now.after(delay),
+        };
+        Some(at).filter(|at| *at > now)
+    }
 }
 
 /// The answer to an accepted start.
@@ -35,8 +81,10 @@ pub struct StartAnswer {
     pub instance_id: InstanceId,
     /// Whether this repeats the answer to an earlier request.
     pub repeated: bool,
-    /// Waits for the end of the instance, if it is new and the request set `watch`.
+    /// Waits for the end of the instance, if it is new and the request set `watch`. What it returns has no tags.
     pub end: Option<Waiter>,
+    /// The tags of the instance, if it is new.
+    pub tags: Tags,
 }
 
 /// Why a start was refused. Nothing was started.
@@ -81,6 +129,102 @@ pub enum StartError {
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A request to send an operation to an entity.
+#[derive(Debug, Clone)]
+pub struct OperateRequest {
+    /// The tenant of the entity.
+    pub tenant: TenantId,
+    /// The entity.
+    pub entity: EntityId,
+    /// The name of the operation.
+    pub operation: String,
+    /// Its input.
+    pub input: Payload,
+    /// When to apply it. A call is not delayed.
+    pub when: StartTime,
+    /// Whether the caller waits for the outcome.
+    pub is_call: bool,
+    /// A repeated request with the same key sends nothing.
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// The answer to an operation that was accepted.
+#[derive(Debug)]
+pub struct OperateAnswer {
+    /// Whether an earlier request with the same idempotency key has sent the operation.
+    pub repeated: bool,
+    /// Waits for the outcome of a call.
+    pub outcome: Option<OperationWaiter>,
+}
+
+/// Why an operation was refused. Nothing was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    /// No module offers the entity, it has no such operation, or the input does not fit its schema.
+    #[error("{}", .0.message)]
+    Refused(Failure),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The checks of many tenants' inputs take all places.
+    #[error("the host is overloaded")]
+    Overloaded,
+    /// The checks of the tenant's inputs take all its places.
+    #[error("too many inputs and events of the tenant are being checked")]
+    TooManyChecks,
+    /// A quota does not allow the operation.
+    #[error(transparent)]
+    Quota(#[from] Exceeded),
+    /// The store failed or the host is shutting down.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OperateError {
+    /// The refusal with the failure that an orchestration would get.
+    pub(super) fn of(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
+}
+
+/// A request to run an instance again.
+#[derive(Debug, Clone)]
+pub struct RestartRequest {
+    /// The tenant of the instance.
+    pub tenant: TenantId,
+    /// The instance that has run.
+    pub id: InstanceId,
+    /// The id of the new instance.
+    pub restart_as: RestartAs,
+    /// A repeated request with the same key gets the answer of the first.
+    pub idempotency: Option<IdempotencyKey>,
+    /// Whether the caller wants to wait for the end.
+    pub watch: bool,
+}
+
+/// The id under which an instance runs again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestartAs {
+    /// The same id. The instance must have ended, and the new one replaces it.
+    SameId,
+    /// Another id, generated if `None`. The instance stays as it is, ended or not.
+    NewId(Option<InstanceId>),
+}
+
+/// Why an instance was not run again. Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    /// No instance has that id.
+    #[error("there is no instance with this id")]
+    Unknown,
+    /// The instance has not ended, so it cannot be replaced.
+    #[error("the instance has not ended: it is {0}")]
+    NotEnded(InstanceStatus),
+    /// The start was refused.
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 /// Where an uploaded module comes from.
@@ -132,6 +276,9 @@ pub enum MessageError {
     /// No instance has that id.
     #[error("there is no instance with this id")]
     Unknown,
+    /// It is an entity, which takes operations only.
+    #[error("it is an entity, which takes operations only")]
+    Entity,
     /// The instance has ended.
     #[error("the instance has ended: it is {0}")]
     Ended(InstanceStatus),

@@ -14,11 +14,11 @@ use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use self::functions::{Functions, Problem};
-use super::api::{PutModuleError, StartError, StoredModule};
+use super::api::{OperateError, PutModuleError, StartError, StoredModule};
 use super::check_places::NoPlace;
 use super::compiled_code::CompiledCode;
 use super::declared_events::DeclaredEvents;
-use super::guests::{ActivityCode, AnyGuest, Guests, Modules};
+use super::guests::{ActivityCode, AnyEntity, AnyGuest, Guests, Modules};
 use super::lru_cache::{Limits, LruCache};
 use super::schemas::{CheckLimits, NotChecked, SchemaKey, Schemas};
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ use crate::model::{
     ActivityOptions, Failure, FunctionKind, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId,
     Timestamp,
 };
-use crate::replay::{Directory, HostUnavailable, ResolvedActivity, ResolvedOrchestration};
+use crate::replay::{Directory, HostUnavailable, ResolvedActivity, ResolvedEntity, ResolvedOrchestration};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts, Module, Sandbox};
 use crate::schema::Violation;
 use crate::store::{self, Store};
@@ -138,6 +138,67 @@ impl Catalogue {
             checked.map_err(Problem::Input)?;
         }
         Ok((function.module, function.defaults.clone()))
+    }
+
+    /// The current version of an entity whose operation accepts the input. Adds the cost of the check to `fuel`.
+    fn check_operation(
+        &self,
+        tenant: TenantId,
+        name: &FunctionName,
+        operation: &str,
+        input: &Payload,
+        fuel: &mut u64,
+    ) -> Result<ModuleNumber, Problem> {
+        let module = self.entity_version(tenant, name)?;
+        let functions = self.functions(tenant);
+        if let Some(schema) = functions.operation(name, operation)? {
+            let key = SchemaKey::Operation(module, name.clone(), operation.to_owned());
+            let checked = self.schemas.validate(tenant, key, schema, input, fuel);
+            checked.map_err(Problem::Input)?;
+        }
+        Ok(module)
+    }
+
+    /// The current version of an entity.
+    fn entity_version(&self, tenant: TenantId, name: &FunctionName) -> Result<ModuleNumber, Problem> {
+        const KIND: FunctionKind = FunctionKind::Entity;
+        let functions = self.functions(tenant);
+        match functions.find(KIND, name) {
+            Some(found) => Ok(found.module),
+            None => Err(Problem::Unknown {
+                near: functions.near(KIND, name),
+            }),
+        }
+    }
+
+    /// The module version that offers the entity to which a client sends an operation.
+    ///
+    /// # Errors
+    /// If there is no such entity or operation, the input does not fit its schema, or there is no place to check it.
+    pub async fn to_operate(
+        &self,
+        tenant: TenantId,
+        name: &FunctionName,
+        operation: &str,
+        input: &Payload,
+    ) -> Result<ModuleNumber, OperateError> {
+        let refused = |problem: Problem| OperateError::of(problem.into_failure(FunctionKind::Entity, name));
+        let module = self.entity_version(tenant, name).map_err(refused)?;
+        let functions = self.functions(tenant);
+        let Some(schema) = functions.operation(name, operation).map_err(refused)? else {
+            return Ok(module);
+        };
+        let key = SchemaKey::Operation(module, name.clone(), operation.to_owned());
+        let checked = self.schemas.check(tenant, key, schema, input, CheckLimits::OF_REQUEST);
+        let checked = checked.await.map_err(|error| match error {
+            NotChecked::NoPlace(NoPlace::OfTenant) => OperateError::TooManyChecks,
+            NotChecked::NoPlace(NoPlace::OfHost) => OperateError::Overloaded,
+            NotChecked::Closed => store::Error::Closed.into(),
+        })?;
+        match checked.violation {
+            None => Ok(module),
+            Some(violation) => Err(refused(Problem::Input(violation))),
+        }
     }
 
     /// The module version on which a client's start runs.
@@ -299,6 +360,24 @@ impl Guests for Catalogue {
         })
     }
 
+    fn to_operate<'a>(
+        &'a self,
+        tenant: TenantId,
+        name: &'a FunctionName,
+        operation: &'a str,
+        input: &'a Payload,
+    ) -> BoxFuture<'a, Result<ModuleNumber, OperateError>> {
+        Box::pin(self.to_operate(tenant, name, operation, input))
+    }
+
+    fn entity(&self, module: ModuleNumber, memory: Held) -> BoxFuture<'_, Result<AnyEntity, HostUnavailable>> {
+        Box::pin(async move {
+            let module = self.load(module).await?;
+            let guest = self.sandbox.start_entity(&module, memory)?;
+            Ok(Box::new(guest) as AnyEntity)
+        })
+    }
+
     fn declare_events(&self, tenant: TenantId) -> bool {
         self.functions(tenant).declare_events
     }
@@ -391,6 +470,26 @@ impl Directory for TenantDirectory {
         let found = self.catalogue.check(self.tenant, KIND, name, input, fuel);
         let (module, _) = found.map_err(|problem| problem.into_failure(KIND, name))?;
         Ok(ResolvedOrchestration { module })
+    }
+
+    fn entity(
+        &self,
+        name: &FunctionName,
+        operation: &str,
+        input: &Payload,
+        fuel: &mut u64,
+    ) -> Result<ResolvedEntity, Failure> {
+        let found = self
+            .catalogue
+            .check_operation(self.tenant, name, operation, input, fuel);
+        let module = found.map_err(|problem| problem.into_failure(FunctionKind::Entity, name))?;
+        Ok(ResolvedEntity { module })
+    }
+
+    fn entity_module(&self, name: &FunctionName) -> Result<ResolvedEntity, Failure> {
+        let found = self.catalogue.entity_version(self.tenant, name);
+        let module = found.map_err(|problem| problem.into_failure(FunctionKind::Entity, name))?;
+        Ok(ResolvedEntity { module })
     }
 }
 

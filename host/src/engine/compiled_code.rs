@@ -107,6 +107,7 @@ mod tests {
                 functions: Vec::new(),
                 sdk: String::new(),
                 events: Vec::new(),
+                entities: Vec::new(),
             },
             compiled_bytes: 1,
             at: NOW,

@@ -105,7 +105,7 @@ impl Offered {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{InstanceNumber, ModuleNumber, TenantId, Timestamp};
+    use crate::model::{InstanceNumber, ModuleNumber, Tags, TenantId, Timestamp};
     use crate::replay::tests::script::started;
     use crate::store::NewInstance;
 
@@ -117,7 +117,12 @@ mod tests {
             started: started(Vec::new()),
             created_at: Timestamp(1),
         };
-        Offer::new(Creation { instance, key: None }, false)
+        let creation = Creation {
+            instance,
+            key: None,
+            tags: Tags::default(),
+        };
+        Offer::new(creation, false)
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use super::api::{PutModuleError, StartError, StoredModule};
+use super::api::{OperateError, PutModuleError, StartError, StoredModule};
 use super::declared_events::DeclaredEvents;
+use crate::entity::EntityGuest;
 use crate::memory::Held;
-use crate::model::{FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId, Timestamp};
+use crate::model::{
+    Failure, FunctionName, ModuleDigest, ModuleNumber, Payload, Started, TenantId, Timestamp, failure::types,
+};
 use crate::replay::{Directory, Guest, HostUnavailable};
 use crate::sandbox::{ActivityRun, Attempt, ConnectionCounts};
 use crate::store;
@@ -18,6 +21,9 @@ use crate::tenancy::Quotas;
 
 /// The guest of an orchestration.
 pub type AnyGuest = Box<dyn Guest + Send>;
+
+/// The guest of an entity.
+pub type AnyEntity = Box<dyn EntityGuest>;
 
 /// Finds the functions of modules and creates guests.
 pub trait Guests: Send + Sync + 'static {
@@ -42,6 +48,39 @@ pub trait Guests: Send + Sync + 'static {
         started: &'a Started,
         memory: Held,
     ) -> BoxFuture<'a, Result<AnyGuest, HostUnavailable>>;
+
+    /// The module version that offers the entity to which a client sends an operation.
+    ///
+    /// # Errors
+    /// If there is no such entity or operation, the input does not fit its schema, or there is no place to check it.
+    fn to_operate<'a>(
+        &'a self,
+        tenant: TenantId,
+        name: &'a FunctionName,
+        operation: &'a str,
+        input: &'a Payload,
+    ) -> BoxFuture<'a, Result<ModuleNumber, OperateError>> {
+        let _ = (operation, input);
+        let found = self.no_entity(tenant, name);
+        Box::pin(async { Err(found) })
+    }
+
+    /// The refusal of an operation for an entity that no module offers.
+    fn no_entity(&self, tenant: TenantId, name: &FunctionName) -> OperateError {
+        let _ = tenant;
+        let message = format!("no module offers the entity {:?}", name.as_str());
+        OperateError::of(Failure::new(types::UNKNOWN_FUNCTION, message))
+    }
+
+    /// Creates a guest for one step of an entity. What it needs beyond `memory` is taken from the budget.
+    fn entity(&self, module: ModuleNumber, memory: Held) -> BoxFuture<'_, Result<AnyEntity, HostUnavailable>> {
+        drop(memory);
+        Box::pin(async move {
+            Err(HostUnavailable::Module(format!(
+                "module version {module} contains no entities"
+            )))
+        })
+    }
 
     /// Whether any version of a tenant's modules declares events. If not, its events are not checked.
     fn declare_events(&self, tenant: TenantId) -> bool {

@@ -103,7 +103,7 @@ async fn calls(store: &Store, instance: InstanceNumber, version: ModuleNumber) -
             Outstanding::Activity(call) => call.module == version,
             // Later attempts run on this version if no module offers the function any more.
             Outstanding::SubOrchestration(call) => call.module == version,
-            Outstanding::Timer { .. } => false,
+            Outstanding::Entity(_) | Outstanding::Lock | Outstanding::Timer { .. } => false,
         })),
         Ok(None) | Err(Error::Damaged(_)) => Ok(true),
         Err(error) => Err(error),
@@ -174,6 +174,7 @@ mod tests {
                     functions: Vec::new(),
                     sdk: String::new(),
                     events: Vec::new(),
+                    entities: Vec::new(),
                 },
                 compiled_bytes: 1_000,
                 at: Timestamp(hour * HOUR_MS),

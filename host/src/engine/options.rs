@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::left_out;
 use super::mailbox::MAILBOX_BYTES;
 use super::owner::KNOWN_EVENT_BYTES;
+use crate::entity::StepLimits;
 use crate::model::ObservableLimits;
 use crate::replay::TurnLimits;
 
@@ -33,6 +34,10 @@ pub struct EngineOptions {
     pub left_out: usize,
     /// Limits on new turns.
     pub turn_limits: TurnLimits,
+    /// Limits on one step of an entity; those on payloads and the state are set for each tenant.
+    pub step_limits: StepLimits,
+    /// The maximum length of an entity's state, in bytes, unless a quota says otherwise.
+    pub max_entity_state: u64,
     /// Limits that new executions can observe.
     pub observable: ObservableLimits,
     /// The number of threads for guests, besides those of HTTP and the store.
@@ -54,6 +59,8 @@ impl Default for EngineOptions {
             mailbox_bytes: MAILBOX_BYTES,
             left_out: left_out::MAX_OF_TENANT,
             turn_limits: TurnLimits::default(),
+            step_limits: StepLimits::default(),
+            max_entity_state: 256 << 10,
             observable: ObservableLimits {
                 memory_bytes: 64 << 20,
                 payload_bytes: 1 << 20,

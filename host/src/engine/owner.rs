@@ -6,7 +6,7 @@
 //!
 //! Here is what all instances have in common: who they are, their inbox, which step comes next, and how it is
 //! committed. What depends on the kind of an instance is behind [`Behaviour`]; the kinds are in folders of their own
-//! ([`orchestration`]).
+//! ([`orchestration`], [`entity`]); an owner that may be of either has a [`Kind`].
 
 mod interface;
 
@@ -19,7 +19,10 @@ mod controls;
 mod effects;
 
 mod behaviour;
+mod inputs;
 
+mod entity;
+mod kind;
 mod orchestration;
 
 use crate::model::{
@@ -29,7 +32,8 @@ use crate::model::{
 use crate::replay::HostUnavailable;
 use crate::store::{Creation, InstanceRecord};
 
-pub use self::interface::{ActivityChanges, ActivityResult, Next, OwnerContext, StartActivity};
+pub use self::interface::{ActivityChanges, ActivityResult, Answer, Next, OwnerContext, StartActivity};
+pub use self::kind::Kind;
 pub(super) use self::orchestration::KNOWN_EVENT_BYTES;
 pub use self::orchestration::Orchestration;
 use self::{
@@ -105,6 +109,8 @@ impl<B: Behaviour> Owner<B> {
             last_turn: TurnNumber::NONE,
             created_at: new.created_at,
             custom_status: None,
+            entity: None,
+            more_delayed: false,
             fuel: 0,
             history_bytes: 0,
             event_bytes: 0,

@@ -18,13 +18,13 @@ use self::memory::GuestMemory;
 use self::reading::HistoryReader;
 use super::creation::{Answer, Offer, TakenOffer};
 use super::flight_recorder::Flight;
-use super::guests::AnyGuest;
+use super::guests::{AnyEntity, AnyGuest};
 use super::long_turns::PermitPlace;
 use super::mail::{EventOutcome, Mail};
 use super::mailbox::Mailbox;
-use super::owner::{ActivityResult, Next, Orchestration, Owner};
+use super::owner::{ActivityResult, Kind, Next, Owner};
 use super::owners::{NewOwner, OWNER_BYTES, Owners};
-use super::recorded_guest::RecordedGuest;
+use super::recorded_guest::{RecordedEntity, RecordedGuest};
 use super::shared::Shared;
 use super::shares::Slot;
 use crate::memory::{Held, Part};
@@ -38,7 +38,7 @@ const TROUBLE_PAUSE: Duration = Duration::from_millis(100);
 /// instances may be waiting for it.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-type GuestOwner = Owner<Orchestration<RecordedGuest<AnyGuest>>>;
+type GuestOwner = Owner<Kind<RecordedGuest<AnyGuest>, RecordedEntity<AnyEntity>>>;
 
 /// Starts the task of an owner.
 pub(super) fn spawn(shared: &Arc<Shared>, owners: &Owners, new: NewOwner) {
@@ -257,7 +257,7 @@ impl Session<'_> {
                     shared: self.shared,
                     tenant: owner.tenant(),
                     instance: self.instance,
-                    directory: &*directory,
+                    directory: &directory,
                     turn_room: self.turn_room(),
                 };
                 self.permit.put(permit);
@@ -273,7 +273,7 @@ impl Session<'_> {
                 }
                 next
             };
-            if !matches!(next, Ok(Next::Guest(..))) {
+            if !matches!(next, Ok(Next::Guest(..) | Next::Entity(_))) {
                 self.memory.withdraw();
             }
             self.count_instance(&owner);
@@ -301,6 +301,8 @@ impl Session<'_> {
                         return self.missed(owner);
                     }
                 }
+                Ok(Next::Entity(_)) if self.makes_room(&owner) => return self.missed(owner),
+                Ok(Next::Entity(module)) => self.install_entity(&mut owner, mailbox, module).await,
                 Ok(Next::Store(items)) => {
                     self.keep(items).await;
                     return Ended::Stored;

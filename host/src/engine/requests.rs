@@ -17,8 +17,8 @@ use super::mail::{EventOutcome, Mail, RaisedEvent};
 use crate::config::ByteSize;
 use crate::entropy::Entropy;
 use crate::model::{
-    Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, ObservableLimits, Payload, Started, TenantId,
-    Timestamp,
+    EntityId, Event, ExecutionNumber, InboxItem, InstanceId, InstanceNumber, ObservableLimits, Payload, Started, Tags,
+    TenantId, Timestamp,
 };
 use crate::store::{
     Addressee, AppendOutcome, Creation, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany,
@@ -47,6 +47,8 @@ impl Engine {
             function,
             input,
             instance_id,
+            start,
+            tags,
             idempotency,
             watch,
         } = request;
@@ -67,6 +69,7 @@ impl Engine {
             Some(id) => id,
             None => drawn_id(self.0.shared.clock.now(), &*self.0.shared.entropy),
         };
+        let now = self.0.shared.clock.now();
         let instance = NewInstance {
             tenant,
             id: id.clone(),
@@ -79,15 +82,16 @@ impl Engine {
                 limits,
                 parent: None,
                 events: Vec::new(),
-                not_before: None,
+                not_before: start.not_before(now),
             },
-            created_at: self.0.shared.clock.now(),
+            created_at: now,
         };
         let number = self.0.shared.store.new_number(tenant, &id);
         let end = watch.then(|| self.0.shared.waiters.register(number));
         let creation = Creation {
             instance,
             key: idempotency,
+            tags: tags.clone(),
         };
         let outcome = self.create(number, creation).await?;
         if !matches!(outcome, StartOutcome::Created(_)) {
@@ -101,12 +105,14 @@ impl Engine {
                     instance_id: id,
                     repeated: false,
                     end,
+                    tags,
                 })
             }
             StartOutcome::Repeated(instance_id) => Ok(StartAnswer {
                 instance_id,
                 repeated: true,
                 end: None,
+                tags: Tags::default(),
             }),
             StartOutcome::AlreadyExists(status) => Err(StartError::AlreadyExists(status)),
             StartOutcome::KeyReused => Err(StartError::KeyReused),
@@ -115,7 +121,7 @@ impl Engine {
     }
 
     /// The limits that a new execution of a tenant can observe, if the payload is within them.
-    fn limits_of(&self, tenant: TenantId, payload: &Payload) -> Result<ObservableLimits, Exceeded> {
+    pub(super) fn limits_of(&self, tenant: TenantId, payload: &Payload) -> Result<ObservableLimits, Exceeded> {
         let quota = self
             .0
             .shared
@@ -135,11 +141,13 @@ impl Engine {
         })
     }
 
-    /// Creates an instance together with its first turn, or without it if the turn takes long or may end the host.
+    /// Creates an instance together with its first turn, or without it if the turn runs later, takes long or may end
+    /// the host.
     async fn create(&self, number: InstanceNumber, creation: Creation) -> Result<StartOutcome, StoreError> {
-        let (offer, offered) = Offer::new(creation.clone(), self.0.cautious);
         let tenant = creation.instance.tenant;
-        if self.0.owners.create(tenant, number, offer) {
+        let start_at = creation.instance.started.not_before;
+        let (offer, offered) = Offer::new(creation.clone(), self.0.cautious);
+        if start_at.is_none() && self.0.owners.create(tenant, number, offer) {
             match offered.answer(PATIENCE).await {
                 // Without the turn it can be stored.
                 None | Some(Err(StoreError::TooLarge)) => {}
@@ -147,14 +155,18 @@ impl Engine {
             }
         }
         // In a separate task: if the client disconnects in between, the stored instance must still be woken.
-        let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());
+        let (shared, owners) = (self.0.shared.clone(), self.0.owners.clone());
         let stored = self.0.shared.tracker.spawn(async move {
-            let created = store.commit(TurnCommit::of_creation(number, creation)).await?;
+            let created = shared.store.commit(TurnCommit::of_creation(number, creation)).await?;
             if let Some(refused) = created.refused {
                 return Ok(refused);
             }
-            // Even if an owner has begun: it may have failed, or looked for the instance before it was stored.
-            owners.deliver(tenant, number, Mail::Wake);
+            match start_at {
+                // Until then it takes only disk space.
+                Some(at) => shared.timers.arm(tenant, number, at),
+                // Even if an owner has begun: it may have failed, or looked for the instance before it was stored.
+                None => owners.deliver(tenant, number, Mail::Wake),
+            }
             Ok(StartOutcome::Created(number))
         });
         stored.await.unwrap_or(Err(StoreError::Closed))
@@ -171,6 +183,9 @@ impl Engine {
         message: Message,
         idempotency: Option<IdempotencyKey>,
     ) -> Result<(), MessageError> {
+        if EntityId::of(id).is_some() && !matches!(message, Message::Resume { .. }) {
+            return Err(MessageError::Entity);
+        }
         let tenancy = &self.0.shared.tenancy;
         let is_event = matches!(message, Message::Event(_));
         if let Message::Event(event) = &message {
@@ -200,6 +215,7 @@ impl Engine {
             item,
             at: self.0.shared.clock.now(),
             max_bytes: self.0.shared.max_history_bytes(tenant),
+            entity: None,
         };
         let max_bytes = append.max_bytes;
         match self.append(append, idempotency).await? {
@@ -219,7 +235,11 @@ impl Engine {
 
     /// Appends a message and notifies the owner of the instance. In a separate task: if the client disconnects in
     /// between, the owner must still learn of the message.
-    async fn append(&self, append: InboxAppend, key: Option<IdempotencyKey>) -> Result<AppendOutcome, StoreError> {
+    pub(super) async fn append(
+        &self,
+        append: InboxAppend,
+        key: Option<IdempotencyKey>,
+    ) -> Result<AppendOutcome, StoreError> {
         let (store, owners) = (self.0.shared.store.clone(), self.0.owners.clone());
         let tenant = append.tenant;
         let appended = self.0.shared.tracker.spawn(async move {

@@ -25,12 +25,14 @@ pub(super) enum SchemaKey {
     Input(ModuleNumber, FunctionKind, FunctionName),
     /// An event, by its folded name.
     Event(ModuleNumber, FunctionName, String),
+    /// The input of an operation of an entity.
+    Operation(ModuleNumber, FunctionName, String),
 }
 
 impl SchemaKey {
     fn module(&self) -> ModuleNumber {
         match self {
-            Self::Input(module, ..) | Self::Event(module, ..) => *module,
+            Self::Input(module, ..) | Self::Event(module, ..) | Self::Operation(module, ..) => *module,
         }
     }
 }

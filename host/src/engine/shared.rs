@@ -13,6 +13,7 @@ use super::options::EngineOptions;
 use super::shares::{Gate, Slots};
 use super::timers::Timers;
 use super::waiters::Waiters;
+use super::waiting_operations::WaitingOperations;
 use crate::config::ByteSize;
 use crate::model::TenantId;
 
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub timers: Timers,
     pub held_tenants: HeldTenants,
     pub waiters: Waiters,
+    /// Clients that wait for the outcome of an operation.
+    pub operations: WaitingOperations,
     pub hot_instances: HotInstances,
     /// Instances that have work, but there is no memory for their owners.
     pub left_out: LeftOut,

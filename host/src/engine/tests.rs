@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::owner::{ActivityResult, Next, Orchestration, Owner, OwnerContext};
+use crate::entity::StepLimits;
 use crate::model::{
     ActivityOptions, Arrival, Decision, Event, EventPage, ExecutionNumber, Failure, InboxItem, InboxRow, InboxSeq,
     InstanceNumber, InstanceStatus, ModuleNumber, ObservableLimits, Payload, RetryPolicy, SubOrchestrationOptions,
-    TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 use crate::replay::ledger::ActivityCall;
 use crate::replay::tests::script::{Functions, Op, Script, event, started};
@@ -36,6 +37,14 @@ impl OwnerContext for TestWorld {
 
     fn directory(&self) -> &dyn Directory {
         &Functions
+    }
+
+    fn shared_directory(&self) -> Arc<dyn Directory> {
+        Arc::new(Functions)
+    }
+
+    fn step_limits(&self) -> StepLimits {
+        StepLimits::default()
     }
 
     fn limits(&self) -> ObservableLimits {
@@ -105,6 +114,8 @@ impl Instance {
             inbox: Vec::new(),
             more_inbox: false,
             more_events: false,
+            entity: None,
+            more_delayed: false,
             has_attempts: false,
             first_turns: Vec::new(),
         };
@@ -197,8 +208,9 @@ impl Instance {
                 let id = self.record.id.clone();
                 let execution = Execution::new(id, started, Arc::new(Functions), TurnLimits::default());
                 self.owner
-                    .install(Player::new(Script::new(self.program.clone()), execution));
+                    .install_player(Player::new(Script::new(self.program.clone()), execution));
             }
+            Next::Entity(_) => unreachable!("it is an orchestration"),
             Next::Activities(changes) => {
                 self.started.extend(changes.start.iter().map(|start| start.task));
                 self.calls.extend(changes.start.into_iter().map(|start| start.call));
@@ -622,6 +634,7 @@ fn not_stored(program: &[Vec<Op>]) -> Instance {
             created_at: Timestamp(1_000),
         },
         key: None,
+        tags: Tags::default(),
     };
     instance.owner = Owner::not_stored(instance.record.number, creation, false);
     instance

@@ -13,7 +13,7 @@ use crate::model::{
 use crate::replay::{
     Directory, Execution, HostUnavailable, Player, ReplayError, ResolvedActivity, ResolvedOrchestration, TurnLimits,
 };
-use crate::store::{Error, ListFilter, Store};
+use crate::store::{EntityFilter, Error, ListFilter, Store};
 
 /// Rows to read at once.
 const PAGE: u32 = 1_000;
@@ -25,6 +25,8 @@ pub struct Verified {
     pub histories: u64,
     /// Turns in them.
     pub turns: u64,
+    /// Entities whose states were read.
+    pub entities: u64,
     /// Histories of ended instances that were not replayed because the bytes of their module were deleted, as nothing
     /// needs them any more.
     pub without_module: u64,
@@ -63,6 +65,7 @@ async fn replay_tenant(
     tenant: TenantId,
     verified: &mut Verified,
 ) -> Result<(), Error> {
+    read_entities(store, tenant, verified).await?;
     let mut from = None;
     loop {
         let page = store
@@ -90,6 +93,28 @@ async fn replay_tenant(
         }
         from = page.next;
         if from.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads the states of all entities of a tenant.
+async fn read_entities(store: &Store, tenant: TenantId, verified: &mut Verified) -> Result<(), Error> {
+    let mut after = None;
+    loop {
+        let (of_tenant, filter) = (store.tenant(tenant), EntityFilter::default());
+        match of_tenant.entities(&filter, after.as_ref(), PAGE).await {
+            Ok(page) => {
+                verified.entities += page.entities.len() as u64;
+                after = page.next;
+            }
+            Err(error @ Error::Damaged(_)) => {
+                verified.problems.push(format!("an entity of tenant {tenant}: {error}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        if after.is_none() {
             return Ok(());
         }
     }

@@ -1,5 +1,7 @@
 //! Parts that the documents of several resources share: verbatim payloads, failures and times.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::value::RawValue;
 use utoipa::{
@@ -10,7 +12,7 @@ use utoipa::{
     },
 };
 
-use crate::model::{Cause, Failure, Payload, Timestamp};
+use crate::model::{Cause, Failure, Payload, Tags, Timestamp};
 
 /// A payload within a document: the stored text itself, so that `1.0` stays `1.0`.
 #[derive(Debug, Clone)]
@@ -41,6 +43,12 @@ impl ToSchema for Verbatim {
 /// The payload, or `null` if there is none.
 pub(crate) fn verbatim(payload: Option<Payload>) -> Verbatim {
     Verbatim(payload.unwrap_or_else(Payload::null))
+}
+
+/// Tags as an object.
+pub(crate) fn tags(tags: &Tags) -> BTreeMap<String, String> {
+    let pairs = tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+    pairs.collect()
 }
 
 /// A point in time, as RFC 3339.

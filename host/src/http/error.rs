@@ -11,8 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::problem::Problem;
 use crate::{
-    engine::api::{MessageError, PurgeError, PutModuleError, StartError, UploadError},
-    model::{Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role},
+    engine::api::{
+        MessageError, OperateError, PurgeError, PutModuleError, RestartAs, RestartError, StartError, UploadError,
+    },
+    model::{Action, EventName, FunctionKind, FunctionName, InstanceId, InstanceStatus, Role, failure::types},
     store::Error as StoreError,
     tenancy::{Exceeded, Quota, SignatureError, TenancyError},
 };
@@ -131,6 +133,21 @@ pub(crate) enum Refusal {
     /// No instance has the id.
     #[error("there is no instance {:?}", .id.as_str())]
     UnknownInstance { id: InstanceId },
+    /// There is no such entity, or no module offers it.
+    #[error("{message}")]
+    UnknownEntity { message: String },
+    /// The entity has no such operation.
+    #[error("{message}")]
+    UnknownOperation { message: String },
+    /// The input does not fit the schema of the operation.
+    #[error("{message}")]
+    InvalidOperationInput { message: String },
+    /// The instance is an entity.
+    #[error("{id} is an entity: it takes operations, but no events, and is not suspended or terminated")]
+    IsEntity { id: InstanceId },
+    /// No critical section has locked the entity.
+    #[error("the entity {id} is not locked")]
+    EntityNotLocked { id: String },
     /// The cursor belongs to the history of an execution that is over.
     #[error(
         "the cursor for the history of instance {id} is no longer valid: the execution continued as new or was replaced"
@@ -139,7 +156,7 @@ pub(crate) enum Refusal {
     /// The instance has ended, and receives nothing any more.
     #[error("the instance {:?} has ended: it is {status}", .id.as_str())]
     InstanceEnded { id: InstanceId, status: InstanceStatus },
-    /// The instance has not ended, so it cannot be purged.
+    /// The instance has not ended, so it cannot be purged or replaced.
     #[error("the instance {:?} has not ended: it is {status}; terminate it first", .id.as_str())]
     InstanceNotEnded { id: InstanceId, status: InstanceStatus },
     /// A recursive purge found sub-orchestrations that have not ended.
@@ -245,6 +262,11 @@ impl Refusal {
                 "Idempotency-Key used for another request",
             ),
             Self::UnknownInstance { .. } => (S::NOT_FOUND, "unknown-instance", "Unknown instance"),
+            Self::UnknownEntity { .. } => (S::NOT_FOUND, "unknown-entity", "Unknown entity"),
+            Self::UnknownOperation { .. } => (S::NOT_FOUND, "unknown-operation", "Unknown operation"),
+            Self::InvalidOperationInput { .. } => (S::BAD_REQUEST, "invalid-input", "Input does not fit the schema"),
+            Self::IsEntity { .. } => (S::CONFLICT, "is-entity", "It is an entity"),
+            Self::EntityNotLocked { .. } => (S::CONFLICT, "entity-not-locked", "Entity is not locked"),
             Self::InstanceEnded { .. } => (S::GONE, "instance-ended", "Instance has ended"),
             Self::ChildrenNotEnded { .. } => (S::CONFLICT, "children-not-ended", "Sub-orchestrations have not ended"),
             Self::HistoryOver { .. } => (S::GONE, "history-over", "Execution is over"),
@@ -514,6 +536,38 @@ impl Refusal {
         }
     }
 
+    /// Why an operation was refused.
+    pub(crate) fn of_operation(error: OperateError) -> Self {
+        match error {
+            OperateError::Refused(failure) => match failure.error_type.as_str() {
+                types::UNKNOWN_OPERATION => Self::UnknownOperation {
+                    message: failure.message,
+                },
+                types::INPUT => Self::InvalidOperationInput {
+                    message: failure.message,
+                },
+                _ => Self::UnknownEntity {
+                    message: failure.message,
+                },
+            },
+            OperateError::Overloaded => Self::Overloaded,
+            OperateError::TooManyChecks => Self::TooManyChecks,
+            OperateError::KeyReused => Self::IdempotencyKeyReused,
+            OperateError::Quota(exceeded) => Self::QuotaExceeded(exceeded),
+            OperateError::Store(error) => error.into(),
+        }
+    }
+
+    /// Why this instance was not run again under that id.
+    pub(crate) fn of_restart(error: RestartError, id: InstanceId, restart_as: RestartAs) -> Self {
+        match (error, restart_as) {
+            (RestartError::Unknown, _) => Self::UnknownInstance { id },
+            (RestartError::NotEnded(status), _) => Self::InstanceNotEnded { id, status },
+            (RestartError::Start(error), RestartAs::NewId(Some(new))) => Self::of_start(error, Some(&new)),
+            (RestartError::Start(error), _) => Self::of_start(error, None),
+        }
+    }
+
     /// Why a message to this instance was refused.
     pub(crate) fn of_message(error: MessageError, id: InstanceId) -> Self {
         match error {
@@ -529,6 +583,7 @@ impl Refusal {
                 message,
             },
             MessageError::Unknown => Self::UnknownInstance { id },
+            MessageError::Entity => Self::IsEntity { id },
             MessageError::Ended(status) => Self::InstanceEnded { id, status },
             MessageError::Overloaded => Self::Overloaded,
             MessageError::TooManyChecks => Self::TooManyChecks,

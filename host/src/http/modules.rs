@@ -1,5 +1,7 @@
 //! Modules: upload, list, show and delete.
 
+use std::collections::BTreeMap;
+
 use axum::{extract::State, response::Response};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::{
     engine::api::Origin,
-    model::{EventDescription, FunctionDescription, ModuleDescription},
+    model::{EventDescription, FunctionDescription, ModuleDescription, OperationDescription},
     store::ModuleVersion,
 };
 
@@ -37,7 +39,7 @@ pub(crate) struct ModuleDocument {
     name: String,
     /// SHA-256 of its bytes: `sha256:` and 64 hexadecimal digits.
     digest: String,
-    /// The kind of its functions: `orchestration` or `activity`.
+    /// The kind of its functions: `orchestration`, `activity` or `entity`.
     kind: &'static str,
     /// The SDK that built it; may be empty.
     sdk: String,
@@ -78,6 +80,29 @@ pub(crate) struct FunctionDocument {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     events: Vec<EventDocument>,
+    /// Entities only: the operations that it declares. If there are none, it takes every operation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    operations: Vec<OperationDocument>,
+}
+
+/// An operation of an entity.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = DeclaredOperation)]
+pub(crate) struct OperationDocument {
+    /// The name of the operation.
+    name: String,
+    /// One line for people; may be empty.
+    doc: String,
+    /// JSON Schema of the input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Verbatim, required = false)]
+    input_schema: Option<Box<RawValue>>,
+    /// JSON Schema of the output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Verbatim, required = false)]
+    output_schema: Option<Box<RawValue>>,
 }
 
 /// An event that an orchestration declares.
@@ -116,6 +141,18 @@ impl From<FunctionDescription> for FunctionDocument {
             output_schema: raw(function.output_schema),
             default_options: function.default_options.map(Into::into),
             events: Vec::new(),
+            operations: Vec::new(),
+        }
+    }
+}
+
+impl From<OperationDescription> for OperationDocument {
+    fn from(operation: OperationDescription) -> Self {
+        Self {
+            name: operation.name,
+            doc: operation.doc,
+            input_schema: raw(operation.input_schema),
+            output_schema: raw(operation.output_schema),
         }
     }
 }
@@ -127,7 +164,17 @@ impl ModuleDocument {
             functions,
             sdk,
             events,
+            entities,
         } = description;
+        let mut operations: BTreeMap<String, Vec<OperationDocument>> = entities
+            .into_iter()
+            .map(|entity| {
+                (
+                    entity.name.to_lowercase(),
+                    entity.operations.into_iter().map(Into::into).collect(),
+                )
+            })
+            .collect();
         let mut functions: Vec<FunctionDocument> = functions.into_iter().map(Into::into).collect();
         for event in events {
             let declaring = functions
@@ -136,6 +183,9 @@ impl ModuleDocument {
             declaring
                 .into_iter()
                 .for_each(|function| function.events.push(event.clone().into()));
+        }
+        for function in &mut functions {
+            function.operations = operations.remove(&function.name).unwrap_or_default();
         }
         Self {
             name,

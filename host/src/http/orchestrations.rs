@@ -16,15 +16,18 @@ use super::{
     error::Refusal,
     instances::{document::InstanceDocument, wait_for_end},
     links::{Base, InstanceLinks, RETRY_AFTER_SECONDS},
-    params::{FromParams, Given, Params},
+    params::{FromParams, Given, Params, parse_duration, parse_time},
     path::InPath,
     problem::Problem,
     state::App,
     wait_limit::Client,
 };
 use crate::{
-    engine::{Waiter, api::StartRequest},
-    model::{FunctionName, InstanceId},
+    engine::{
+        Waiter,
+        api::{StartAnswer, StartRequest, StartTime},
+    },
+    model::{FunctionName, InstanceId, Tags, Timestamp},
     store::InstanceDetails,
 };
 
@@ -38,6 +41,8 @@ pub(crate) const REPLAYED_VALUE: HeaderValue = HeaderValue::from_static("true");
 #[derive(Debug)]
 pub(crate) struct StartParams {
     instance_id: Option<InstanceId>,
+    start: StartTime,
+    tags: Tags,
     wait: Option<Duration>,
 }
 
@@ -45,19 +50,55 @@ impl FromParams for StartParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
         Ok(Self {
             instance_id: given.parsed("instanceId")?,
+            start: start_time(given, "startAt", "startAfter")?,
+            tags: given.tags()?,
             wait: given.wait()?,
         })
+    }
+}
+
+/// The longest delay of a start: 100 years. Times of RFC 3339 end with the year 9999.
+const MAX_START_DELAY: Duration = Duration::from_secs(36_525 * 24 * 60 * 60);
+
+/// Reads a time or a delay, from the parameters with these names.
+pub(super) fn start_time(
+    given: &mut Given,
+    at_name: &'static str,
+    after_name: &'static str,
+) -> Result<StartTime, Refusal> {
+    let at = given.with(at_name, |text| match parse_time(text)? {
+        at if at > Timestamp::LAST_WRITABLE => Err("must not be after the year 9999".into()),
+        at => Ok(at),
+    })?;
+    let after = given.with(after_name, |text| match parse_duration(text)? {
+        delay if delay > MAX_START_DELAY => Err("is at most 36525d".into()),
+        delay => Ok(delay),
+    })?;
+    match (at, after) {
+        (None, None) => Ok(StartTime::Now),
+        (Some(at), None) => Ok(StartTime::At(at)),
+        (None, Some(delay)) => Ok(StartTime::After(delay)),
+        (Some(_), Some(_)) => Err(Refusal::InvalidParameter {
+            name: after_name.into(),
+            message: format!("cannot be combined with {at_name:?}"),
+        }),
     }
 }
 
 /// Start an orchestration.
 ///
 /// The response means that the instance is stored and will run. An ended instance with the same id is replaced.
+///
+/// With `startAt` or `startAfter`, it stays `Pending` until that time, on the module version that is current now. Until
+/// then it can be suspended and terminated, and events that are raised for it wait.
 #[utoipa::path(
     post, path = "/v1/orchestrations/{function}", tag = "orchestrations", operation_id = "startOrchestration",
     params(
         ("function" = String, Path, description = "The orchestration's name"),
         ("instanceId" = Option<String>, Query, description = "The id of the new instance; generated if absent"),
+        ("startAt" = Option<String>, Query, description = "Run nothing before this time (RFC 3339); a time in the past means now", example = "2026-01-31T12:00:00Z"),
+        ("startAfter" = Option<String>, Query, description = "Instead of `startAt`: run nothing until this time has passed", example = "90m"),
+        ("tag" = Option<Vec<String>>, Query, description = "A tag, `key:value`; may be given up to 16 times", example = json!(["customer:ada"])),
         ("wait" = Option<String>, Query, description = "Respond with the status if the instance ends within this time (at most 60s)", example = "20s"),
         ("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the answer of the first one"),
     ),
@@ -82,21 +123,36 @@ pub(crate) async fn start(
     Params(params): Params<StartParams>,
     body: PayloadBody,
 ) -> Result<Response, Refusal> {
+    let wanted = params.instance_id.clone();
     let request = StartRequest {
-        tenant: caller.tenant,
-        function,
-        input: body.payload,
         instance_id: params.instance_id,
+        start: params.start,
+        tags: params.tags,
         idempotency: body.idempotency,
         watch: params.wait.is_some(),
+        ..StartRequest::new(caller.tenant, function, body.payload)
     };
-    let started = start_and_wait(&app, caller, &client, request, params.wait.unwrap_or_default()).await?;
+    let started = app.engine.start(request).await;
+    let started = started.map_err(|error| Refusal::of_start(error, wanted.as_ref()))?;
+    answer_to_start(&app, caller, &base, &client, started, params.wait).await
+}
+
+/// The answer to a start: the links of the instance, or with `wait` its status if it ends in time.
+pub(super) async fn answer_to_start(
+    app: &App,
+    caller: Caller,
+    base: &Base,
+    client: &Client,
+    started: StartAnswer,
+    wait: Option<Duration>,
+) -> Result<Response, Refusal> {
+    let started = wait_for_started(app, caller, client, started, wait.unwrap_or_default()).await?;
     let mut response = match started.ended {
         Some(details) => {
             let room = app.answers.room_for_change(caller.tenant, app.instance_bytes());
             room.json(StatusCode::OK, &InstanceDocument::from(details))?
         }
-        None => accepted(&base, &started.id)?,
+        None => accepted(base, &started.id)?,
     };
     if started.repeated {
         response.headers_mut().insert(REPLAYED, REPLAYED_VALUE);
@@ -126,9 +182,23 @@ pub(crate) async fn start_and_wait(
     let wanted = request.instance_id.clone();
     let started = app.engine.start(request).await;
     let started = started.map_err(|error| Refusal::of_start(error, wanted.as_ref()))?;
+    wait_for_started(app, caller, client, started, wait).await
+}
+
+/// Waits for the end of an instance that was started, for at most `wait`.
+pub(crate) async fn wait_for_started(
+    app: &App,
+    caller: Caller,
+    client: &Client,
+    started: StartAnswer,
+    wait: Duration,
+) -> Result<StartedInstance, Refusal> {
     let id = started.instance_id;
     let ended = match started.end {
-        Some(end) => end_of(app, caller, client, &id, end, wait).await?,
+        Some(end) => {
+            let ended = end_of(app, caller, client, &id, end, wait).await?;
+            ended.map(|details| details.with_tags(started.tags))
+        }
         None if wait.is_zero() => None,
         None => match wait_for_end(app, caller, client, &id, wait).await {
             Ok(()) => app.store(caller).instance(&id).await?,

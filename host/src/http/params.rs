@@ -7,10 +7,13 @@ use http::request::Parts;
 use percent_encoding::percent_decode_str;
 
 use super::{error::Refusal, state::App};
-use crate::model::{FromStored, InstanceStatus, Timestamp, date_time};
+use crate::model::{FromStored, InstanceStatus, MAX_TAGS, Tag, TagError, Tags, Timestamp, date_time};
 
 /// Maximum time of `wait`. Clients that want to wait longer ask again.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// The only parameter that may be given more than once.
+const TAG: &str = "tag";
 
 /// The parameters of a request that have not been read yet.
 #[derive(Debug)]
@@ -62,7 +65,7 @@ impl Given {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let name = decode(name).unwrap_or_else(|| name.to_owned());
             let value = decode(value).ok_or_else(|| invalid(&name, "is not UTF-8"))?;
-            if pairs.iter().any(|(other, _)| *other == name) {
+            if name != TAG && pairs.iter().any(|(other, _)| *other == name) {
                 return Err(Refusal::RepeatedParameter { name });
             }
             pairs.push((name, value));
@@ -130,6 +133,24 @@ impl Given {
                 Ok(wait)
             }
         })
+    }
+
+    /// The tags of a new instance.
+    pub(crate) fn tags(&mut self) -> Result<Tags, Refusal> {
+        let tags = self.filter_tags()?;
+        Tags::new(tags).map_err(|error| invalid(TAG, &error.to_string()))
+    }
+
+    /// Tags that an instance must have, at most [`MAX_TAGS`].
+    pub(crate) fn filter_tags(&mut self) -> Result<Vec<Tag>, Refusal> {
+        let mut tags: Vec<Tag> = Vec::new();
+        while let Some(tag) = self.parsed(TAG)? {
+            tags.push(tag);
+        }
+        match tags.len() {
+            0..=MAX_TAGS => Ok(tags),
+            count => Err(invalid(TAG, &TagError::TooMany(count).to_string())),
+        }
     }
 
     /// A point in time.

@@ -6,7 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
 use super::{error::Refusal, state::App};
-use crate::model::{EventName, FromStored, FunctionName, InstanceId, TenantName};
+use crate::model::{EventName, FromStored, FunctionName, InstanceId, TenantName, entity::entity_name};
 use crate::tenancy::SettingName;
 
 /// Maximum length of a module name, in bytes. It is part of paths and of messages.
@@ -94,6 +94,49 @@ path_part!(EventName, "name", "event name");
 path_part!(ModuleName, "module", "module name");
 path_part!(TenantName, "tenant", "tenant name");
 path_part!(SettingName, "setting", "name of the setting");
+
+/// The name of an entity in the path, in any letter case.
+#[derive(Debug)]
+pub(crate) struct EntityName(pub(crate) String);
+
+/// The key of an entity in the path.
+#[derive(Debug)]
+pub(crate) struct EntityKey(pub(crate) String);
+
+/// The name of an operation in the path.
+#[derive(Debug)]
+pub(crate) struct OperationName(pub(crate) String);
+
+impl PathPart for EntityName {
+    const PARAMETER: &'static str = "name";
+    const WHAT: &'static str = "entity name";
+
+    fn read(text: &str) -> Result<Self, String> {
+        entity_name(text).map_err(|error| error.to_string())?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl PathPart for EntityKey {
+    const PARAMETER: &'static str = "key";
+    const WHAT: &'static str = "entity key";
+
+    fn read(text: &str) -> Result<Self, String> {
+        // The length depends on the name, so the entity's id is checked as a whole.
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl PathPart for OperationName {
+    const PARAMETER: &'static str = "operation";
+    const WHAT: &'static str = "name of the operation";
+
+    fn read(text: &str) -> Result<Self, String> {
+        // The rules are those of functions.
+        FunctionName::from_stored(text).map_err(|error| error.to_string())?;
+        Ok(Self(text.to_owned()))
+    }
+}
 
 /// The name of a setting to remove. Older versions accepted names that new settings must not have.
 #[derive(Debug)]

@@ -16,10 +16,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     HttpOptions,
     admission::{self, Places},
-    durable_functions,
+    durable_functions, entities,
     error::Refusal,
     error_pages, guard, health,
-    instances::{self, control, events, list, logs},
+    instances::{self, control, events, list, logs, restart},
     keys, metrics, modules, openapi as document, orchestrations, settings,
     state::App,
     tenants, usage,
@@ -46,7 +46,13 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(control::terminate))
         .routes(routes!(control::suspend))
         .routes(routes!(control::resume))
+        .routes(routes!(restart::restart))
         .routes(routes!(logs::get))
+        .routes(routes!(entities::list))
+        .routes(routes!(entities::get, entities::delete))
+        .routes(routes!(entities::signal))
+        .routes(routes!(entities::call))
+        .routes(routes!(entities::unlock))
         .routes(routes!(document::get))
         .routes(routes!(error_pages::get))
         .routes(routes!(health::alive))

@@ -18,8 +18,8 @@ mod golden;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Arrival, Decision, EventDescription, Failure, InboxItem, ModuleDescription, Parent, StuckReason, Timestamp, Turn,
-    TurnNumber,
+    Arrival, Decision, EntityDescription, EntityState, EventDescription, Failure, InboxItem, ModuleDescription, Parent,
+    StuckReason, Timestamp, Turn, TurnNumber,
 };
 
 /// A type whose values are stored separately, in a versioned format.
@@ -63,6 +63,15 @@ impl Stored for ModuleDescription {
 /// The events that the orchestrations of a module declare.
 impl Stored for Vec<EventDescription> {
     const NAME: &'static str = "declared-events";
+}
+
+/// The entities of a module with their operations.
+impl Stored for Vec<EntityDescription> {
+    const NAME: &'static str = "declared-entities";
+}
+
+impl Stored for EntityState {
+    const NAME: &'static str = "entity";
 }
 
 impl Stored for Parent {

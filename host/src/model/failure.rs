@@ -72,6 +72,16 @@ pub mod types {
     pub const WAITS_FOR_NOTHING: &str = "windlass.waits-for-nothing";
     /// A turn asked for more than its limits allow.
     pub const LIMIT: &str = "windlass.limit";
+    /// The entity has no such operation.
+    pub const UNKNOWN_OPERATION: &str = "windlass.unknown-operation";
+    /// In a critical section, the orchestration called an entity that it has not locked, or signalled one that it has.
+    pub const NOT_LOCKED: &str = "windlass.not-locked";
+    /// The orchestration is in a critical section and asked for another one.
+    pub const LOCKED_ALREADY: &str = "windlass.locked-already";
+    /// The orchestration is in a critical section, in which it cannot call sub-orchestrations.
+    pub const IN_CRITICAL_SECTION: &str = "windlass.in-critical-section";
+    /// The state of an entity would be larger than allowed, or is not JSON.
+    pub const STATE: &str = "windlass.invalid-state";
     /// The module to run cannot be loaded any more.
     pub const MODULE: &str = "windlass.module-unavailable";
 }

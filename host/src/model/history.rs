@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActivityOptions, Event, EventName, Failure, FunctionName, InstanceId, InstanceNumber, ModuleNumber, Payload,
-    SubOrchestrationOptions, TaskId, Timestamp, TurnNumber, ids::ExecutionNumber,
+    ActivityOptions, EntityId, Event, EventName, Failure, FunctionName, InstanceId, InstanceNumber, ModuleNumber,
+    Payload, SubOrchestrationOptions, TaskId, Timestamp, TurnNumber, ids::ExecutionNumber,
 };
 
 /// How a task or an instance ended: a result, or the failure.
@@ -127,10 +127,16 @@ impl Decision {
             | Self::CallSubOrchestration { input, .. }
             | Self::StartOrchestration { input, .. }
             | Self::ContinueAsNew { input, .. } => input.bytes(),
+            Self::CallEntity { input, .. } | Self::SignalEntity { input, .. } => input.bytes(),
             Self::SendEvent { event, .. } => event.payload.bytes(),
             Self::Complete { output } => output.bytes(),
             Self::Fail { failure } => failure.bytes(),
-            Self::CreateTimer { .. } | Self::WaitForEvent { .. } | Self::CancelTask { .. } | Self::Refused { .. } => 0,
+            Self::LockEntities { entities, .. } => entities.len() as u64 * ENTRY_BYTES,
+            Self::CreateTimer { .. }
+            | Self::WaitForEvent { .. }
+            | Self::CancelTask { .. }
+            | Self::UnlockEntities { .. }
+            | Self::Refused { .. } => 0,
         }
     }
 }
@@ -243,6 +249,46 @@ pub enum Decision {
         input: Payload,
         /// Events that this execution did not take, in order.
         events: Vec<Event>,
+    },
+    /// Call an operation of an entity.
+    CallEntity {
+        /// The task that gets the outcome.
+        task: TaskId,
+        /// The entity.
+        entity: EntityId,
+        /// The name of the operation.
+        operation: String,
+        /// Its input.
+        input: Payload,
+        /// The lock task of the critical section in which it is called.
+        section: Option<TaskId>,
+        /// The module version that offered the entity when the operation was sent.
+        module: ModuleNumber,
+    },
+    /// Send a one-way operation to an entity.
+    SignalEntity {
+        /// The entity.
+        entity: EntityId,
+        /// The name of the operation.
+        operation: String,
+        /// Its input.
+        input: Payload,
+        /// The operation waits until this time.
+        due_at: Option<Timestamp>,
+        /// The module version that offered the entity when the operation was sent.
+        module: ModuleNumber,
+    },
+    /// Enter a critical section: lock entities.
+    LockEntities {
+        /// The task that completes when all are locked. It names the section.
+        task: TaskId,
+        /// The entities in the order in which they are locked, each with the module version that offers it.
+        entities: Vec<(EntityId, ModuleNumber)>,
+    },
+    /// Leave a critical section.
+    UnlockEntities {
+        /// The lock task of the section.
+        task: TaskId,
     },
 }
 

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Event, InboxSeq, Outcome, Started, TaskId, history::outcome_bytes, ids::ExecutionNumber};
+use super::{
+    Event, InboxSeq, LockRequest, Operation, Outcome, SectionId, Started, TaskId, Timestamp,
+    history::{ENTRY_BYTES, outcome_bytes},
+    ids::ExecutionNumber,
+};
 
 /// The oldest events of one name that wait for an instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +34,18 @@ impl InboxItem {
     pub fn is_control(&self) -> bool {
         match self {
             Self::Start(_) | Self::Terminate { .. } | Self::Suspend { .. } | Self::Resume { .. } => true,
-            Self::TaskEnded { .. } | Self::Event(_) => false,
+            // Otherwise a long queue of others would keep the holder of a lock waiting, and thus the others as well.
+            Self::Operation(operation) => operation.section.is_some(),
+            Self::Unlock { .. } => true,
+            Self::TaskEnded { .. } | Self::Event(_) | Self::Lock(_) => false,
+        }
+    }
+
+    /// The time until which the message waits.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Operation(operation) => operation.due_at,
+            _ => None,
         }
     }
 
@@ -43,6 +58,9 @@ impl InboxItem {
             }
             Self::TaskEnded { outcome, .. } => outcome_bytes(outcome),
             Self::Event(event) => event.payload.bytes(),
+            Self::Operation(operation) => operation.input.bytes(),
+            Self::Lock(request) => request.then.len() as u64 * ENTRY_BYTES,
+            Self::Unlock { .. } => 0,
             Self::Terminate { reason } | Self::Suspend { reason } | Self::Resume { reason } => reason.len() as u64,
         }
     }
@@ -91,6 +109,15 @@ pub enum InboxItem {
     Resume {
         /// The reason given, possibly empty.
         reason: String,
+    },
+    /// Apply an operation. Only entities get it.
+    Operation(Box<Operation>),
+    /// Lock the entity for a critical section when its turn comes, and ask the next one.
+    Lock(Box<LockRequest>),
+    /// The critical section was left.
+    Unlock {
+        /// The section.
+        section: SectionId,
     },
 }
 

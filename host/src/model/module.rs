@@ -13,6 +13,8 @@ pub enum FunctionKind {
     Orchestration = 0,
     /// Code with side effects.
     Activity = 1,
+    /// Named states with operations, which are applied one at a time.
+    Entity = 2,
 }
 
 impl FunctionKind {
@@ -21,12 +23,13 @@ impl FunctionKind {
         match self {
             Self::Orchestration => "orchestration",
             Self::Activity => "activity",
+            Self::Entity => "entity",
         }
     }
 
     /// The kind with that number, if there is one.
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Orchestration, Self::Activity]
+        [Self::Orchestration, Self::Activity, Self::Entity]
             .into_iter()
             .find(|kind| *kind as u8 == number)
     }
@@ -45,6 +48,33 @@ pub struct ModuleDescription {
     /// fixed.
     #[serde(skip)]
     pub events: Vec<EventDescription>,
+    /// Its entities with their operations; each is also one of the functions. Stored separately, like the events.
+    #[serde(skip)]
+    pub entities: Vec<EntityDescription>,
+}
+
+/// An entity of a module.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EntityDescription {
+    /// The name as the module declares it. Callers find it without regard to letter case.
+    pub name: String,
+    /// JSON Schema of the state.
+    pub state_schema: Option<String>,
+    /// Its operations, with distinct names. If there are none, every operation is passed to the guest.
+    pub operations: Vec<OperationDescription>,
+}
+
+/// An operation of an entity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationDescription {
+    /// The name that callers use.
+    pub name: String,
+    /// One line for people; may be empty.
+    pub doc: String,
+    /// JSON Schema of the input.
+    pub input_schema: Option<String>,
+    /// JSON Schema of the output.
+    pub output_schema: Option<String>,
 }
 
 /// An event that an orchestration declares.

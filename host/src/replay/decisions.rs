@@ -30,7 +30,10 @@ pub(super) fn called_module(decision: &Decision) -> Option<ModuleNumber> {
     match decision {
         Decision::CallActivity { module, .. }
         | Decision::CallSubOrchestration { module, .. }
-        | Decision::StartOrchestration { module, .. } => Some(*module),
+        | Decision::StartOrchestration { module, .. }
+        | Decision::CallEntity { module, .. }
+        | Decision::SignalEntity { module, .. } => Some(*module),
+        Decision::LockEntities { entities, .. } => entities.first().map(|(_, module)| *module),
         _ => None,
     }
 }
@@ -81,6 +84,34 @@ pub(super) fn same(recorded: &Decision, now: &Decision) -> bool {
                 ..
             },
         ) => a == b && c == d && n == m,
+        (
+            D::CallEntity {
+                task: a,
+                entity: e,
+                operation: o,
+                ..
+            },
+            D::CallEntity {
+                task: b,
+                entity: f,
+                operation: p,
+                ..
+            },
+        ) => a == b && e.name() == f.name() && o == p,
+        (
+            D::SignalEntity {
+                entity: e,
+                operation: o,
+                ..
+            },
+            D::SignalEntity {
+                entity: f,
+                operation: p,
+                ..
+            },
+        ) => e.name() == f.name() && o == p,
+        (D::LockEntities { task: a, .. }, D::LockEntities { task: b, .. })
+        | (D::UnlockEntities { task: a }, D::UnlockEntities { task: b }) => a == b,
         (D::Complete { .. }, D::Complete { .. })
         | (D::Fail { .. }, D::Fail { .. })
         | (D::ContinueAsNew { .. }, D::ContinueAsNew { .. }) => true,
@@ -105,6 +136,20 @@ pub(super) fn describe(decision: &Decision) -> String {
         D::Complete { .. } => "completes".into(),
         D::Fail { .. } => "fails".into(),
         D::ContinueAsNew { .. } => "continues as new".into(),
+        D::CallEntity {
+            task,
+            entity,
+            operation,
+            ..
+        } => format!(
+            "calls operation {operation:?} of entity {:?} as task {task}",
+            entity.name().as_str()
+        ),
+        D::SignalEntity { entity, operation, .. } => {
+            format!("signals operation {operation:?} to entity {:?}", entity.name().as_str())
+        }
+        D::LockEntities { task, .. } => format!("locks entities as task {task}"),
+        D::UnlockEntities { task } => format!("leaves the critical section of task {task}"),
     }
 }
 
@@ -117,7 +162,12 @@ pub(super) fn size(decision: &Decision) -> usize {
         D::Fail { failure } | D::Refused { failure, .. } => failure.message.len(),
         // The events of a continuation are not counted. They come from outside, so the guest's code controls neither
         // their size nor, in histories of older hosts, their number.
-        D::StartOrchestration { .. }
+        D::CallEntity { operation, .. } | D::SignalEntity { operation, .. } => {
+            payload_bytes(decision) + operation.len()
+        }
+        D::LockEntities { .. }
+        | D::UnlockEntities { .. }
+        | D::StartOrchestration { .. }
         | D::SendEvent { .. }
         | D::Complete { .. }
         | D::ContinueAsNew { .. }

@@ -10,6 +10,7 @@
 //! [pending](super::pending). A recorded turn applies its recorded arrivals.
 
 mod completions;
+mod entities;
 mod scheduling;
 mod turn_state;
 
@@ -19,11 +20,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::model::{
-    Arrival, Decision, Event, Failure, InstanceId, LogLevel, LogLine, Outcome, Payload, Started, TaskId, Timestamp,
-    Turn, failure::types,
+    Arrival, Decision, EntityId, Event, Failure, InstanceId, LogLevel, LogLine, Outcome, Payload, Started, TaskId,
+    Timestamp, Turn, failure::types,
 };
 
 use self::completions::Completions;
+use self::entities::CriticalSection;
 pub use self::scheduling::SubOrchestrationRequest;
 pub(super) use self::turn_state::TurnEnd;
 use self::turn_state::TurnState;
@@ -104,6 +106,20 @@ enum Waiting {
     PollTimer,
     /// An event wait, with the folded name.
     Event(String),
+    /// A call of an entity, with the size of its decision in bytes.
+    Entity(EntityId, usize),
+    /// A request to lock entities.
+    Lock,
+}
+
+impl Waiting {
+    /// The size of the call in bytes; the host keeps its input until it ends.
+    fn call_bytes(&self) -> usize {
+        match self {
+            Self::Call(bytes) | Self::Entity(_, bytes) => *bytes,
+            Self::Timer | Self::PollTimer | Self::Event(_) | Self::Lock => 0,
+        }
+    }
 }
 
 /// The state of one execution, as its guest sees it.
@@ -126,6 +142,8 @@ pub struct Execution {
     /// Outcomes that `wait` has not returned yet.
     ready: Completions,
     events: Events,
+    /// The critical section that the guest has entered.
+    section: Option<CriticalSection>,
     continue_as_new: Option<Payload>,
     turn: Option<TurnState>,
     interrupt: Option<Interrupt>,
@@ -171,6 +189,7 @@ impl Execution {
             call_bytes: 0,
             ready: Completions::default(),
             events,
+            section: None,
             continue_as_new: None,
             turn: None,
             interrupt: None,
@@ -499,9 +518,7 @@ impl Execution {
         if kind != Waiting::PollTimer {
             self.waitable += 1;
         }
-        if let Waiting::Call(bytes) = kind {
-            self.call_bytes += bytes;
-        }
+        self.call_bytes += kind.call_bytes();
         self.waiting.insert(task, kind);
         let refusal = match &decision {
             Decision::Refused { failure, .. } => Some(failure.clone()),
@@ -528,9 +545,7 @@ impl Execution {
         if kind != Waiting::PollTimer {
             self.waitable -= 1;
         }
-        if let Waiting::Call(bytes) = kind {
-            self.call_bytes -= bytes;
-        }
+        self.call_bytes -= kind.call_bytes();
         Some(kind)
     }
 

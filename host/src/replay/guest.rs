@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{ActivityOptions, Failure, FunctionName, ModuleNumber, Outcome, Payload};
+use crate::model::{ActivityOptions, Failure, FunctionName, ModuleNumber, Outcome, Payload, failure::types};
 
 use super::Execution;
 
@@ -108,6 +108,13 @@ pub struct ResolvedOrchestration {
     pub module: ModuleNumber,
 }
 
+/// The current version of an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolvedEntity {
+    /// The module version that contains it.
+    pub module: ModuleNumber,
+}
+
 /// The current functions of a tenant. Only new turns use it; replay uses the recorded versions.
 pub trait Directory: Send + Sync {
     /// Finds an activity and checks the input against its schema. Adds the cost of the check to `fuel`.
@@ -126,4 +133,29 @@ pub trait Directory: Send + Sync {
         input: &Payload,
         fuel: &mut u64,
     ) -> Result<ResolvedOrchestration, Failure>;
+
+    /// Finds an entity, by its name in lower case, and checks the input against the schema of the operation. Adds the
+    /// cost of the check to `fuel`.
+    ///
+    /// # Errors
+    /// The failure becomes the outcome of the call.
+    fn entity(
+        &self,
+        name: &FunctionName,
+        operation: &str,
+        input: &Payload,
+        fuel: &mut u64,
+    ) -> Result<ResolvedEntity, Failure> {
+        let _ = (operation, input, fuel);
+        self.entity_module(name)
+    }
+
+    /// Finds an entity, by its name in lower case.
+    ///
+    /// # Errors
+    /// The failure becomes the outcome of the call.
+    fn entity_module(&self, name: &FunctionName) -> Result<ResolvedEntity, Failure> {
+        let message = format!("no module offers the entity {:?}", name.as_str());
+        Err(Failure::new(types::UNKNOWN_FUNCTION, message).permanent())
+    }
 }

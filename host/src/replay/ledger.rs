@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::model::{
-    ActivityOptions, Arrival, Decision, FunctionName, InstanceId, ModuleNumber, Payload, Started,
+    ActivityOptions, Arrival, Decision, EntityId, FunctionName, InstanceId, ModuleNumber, Payload, Started,
     SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
 };
 
@@ -29,6 +29,8 @@ pub struct Ledger {
     task_bytes: u64,
     /// Timers and timeouts of sub-orchestrations, soonest first, by the host's clock.
     due: BTreeSet<(Timestamp, TaskId)>,
+    /// The critical section that the execution is in: its lock task, and the entities.
+    section: Option<(TaskId, Vec<(EntityId, ModuleNumber)>)>,
     /// Waits that no event has completed. It may contain too many, but never too few: a history does not show whether the
     /// event of an earlier turn was taken or given back.
     waits: Waits,
@@ -45,6 +47,10 @@ pub enum Outstanding {
     Activity(ActivityCall),
     /// A sub-orchestration.
     SubOrchestration(SubOrchestrationCall),
+    /// A call of an entity.
+    Entity(EntityCall),
+    /// A request to lock entities; [`Ledger::section`] has them.
+    Lock,
     /// A timer.
     Timer {
         /// When it fires, in the time of the execution.
@@ -52,6 +58,17 @@ pub enum Outstanding {
         /// When it fires, by the host's clock, which may be behind the time of the execution after it was set back.
         due_at: Timestamp,
     },
+}
+
+/// An outstanding call of an entity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntityCall {
+    /// The entity.
+    pub entity: EntityId,
+    /// The name of the operation.
+    pub operation: String,
+    /// When it was sent, by the host's clock.
+    pub sent_at: Timestamp,
 }
 
 /// An outstanding activity call.
@@ -201,6 +218,27 @@ impl Ledger {
                 self.insert(*task, timer);
             }
             Decision::CancelTask { task } => self.remove(*task),
+            Decision::CallEntity {
+                task,
+                entity,
+                operation,
+                ..
+            } => {
+                let call = EntityCall {
+                    entity: entity.clone(),
+                    operation: operation.clone(),
+                    sent_at: turn.clock_at(),
+                };
+                self.insert(*task, Outstanding::Entity(call));
+            }
+            Decision::LockEntities { task, entities } => {
+                self.section = Some((*task, entities.clone()));
+                self.insert(*task, Outstanding::Lock);
+            }
+            Decision::UnlockEntities { task } => {
+                self.section = None;
+                self.remove(*task);
+            }
             Decision::WaitForEvent { task, name } => {
                 let folded = name.folded();
                 match self.early.get_mut(&folded) {
@@ -214,6 +252,7 @@ impl Ledger {
             }
             Decision::StartOrchestration { .. }
             | Decision::SendEvent { .. }
+            | Decision::SignalEntity { .. }
             | Decision::Refused { .. }
             | Decision::Complete { .. }
             | Decision::Fail { .. }
@@ -282,6 +321,14 @@ impl Ledger {
         self.tasks.get(&task)
     }
 
+    /// The critical section that the execution is in: its lock task, and the entities that it locks or waits for, with
+    /// the module versions that offered them.
+    pub fn section(&self) -> Option<(TaskId, &[(EntityId, ModuleNumber)])> {
+        self.section
+            .as_ref()
+            .map(|(task, entities)| (*task, entities.as_slice()))
+    }
+
     /// The approximate size of the outstanding tasks in memory, in bytes.
     pub fn task_bytes(&self) -> u64 {
         self.task_bytes
@@ -323,7 +370,8 @@ impl Outstanding {
         TASK + match self {
             Self::Activity(call) => call.input.bytes(),
             Self::SubOrchestration(call) => call.input.bytes(),
-            Self::Timer { .. } => 0,
+            // Its input is in the history, and with the entity.
+            Self::Entity(_) | Self::Lock | Self::Timer { .. } => 0,
         }
     }
 
@@ -332,7 +380,7 @@ impl Outstanding {
         match self {
             Self::Timer { due_at, .. } => Some(*due_at),
             Self::SubOrchestration(call) => call.deadline(),
-            Self::Activity(_) => None,
+            Self::Activity(_) | Self::Entity(_) | Self::Lock => None,
         }
     }
 }

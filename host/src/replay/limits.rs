@@ -11,6 +11,8 @@ pub struct TurnLimits {
     pub call_bytes: usize,
     /// Maximum bytes of the decisions of one turn. Bounds a history row.
     pub decision_bytes: usize,
+    /// Maximum entities of one critical section.
+    pub locked_entities: usize,
     /// Maximum bytes of log lines of one turn. Further lines are dropped and counted.
     pub log_bytes: usize,
     /// Maximum log lines of one turn, because short lines take more memory than their bytes.
@@ -28,6 +30,7 @@ impl Default for TurnLimits {
             tasks: 100_000,
             call_bytes: 64 << 20,
             decision_bytes: 64 << 20,
+            locked_entities: 32,
             log_bytes: 64 << 10,
             log_lines: 4_096,
             turns: 1_000_000,

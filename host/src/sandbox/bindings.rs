@@ -1,10 +1,10 @@
 //! The generated bindings, one module per world. No other module calls `bindgen!`.
 //!
 //! Resources are mapped to our own types, so that no handle is a bare integer. The functions `wait`, `poll` and
-//! `pollable.block` suspend the guest and refuel its store. Generated imports have no access to the store, so these three
-//! are registered by hand (in [`super::imports`]).
+//! `pollable.block` suspend the guest and refuel its store; `next-operation` and `complete-operation` refuel and measure
+//! it. Generated imports have no access to the store, so these five are registered by hand (in [`super::imports`]).
 
-/// The world of orchestrators with the whole virtual WASI.
+/// The world of orchestrators with the whole virtual WASI, which entities have as well.
 pub(super) mod orchestrator {
     wasmtime::component::bindgen!({
         path: [
@@ -85,5 +85,17 @@ pub(super) mod activity {
     });
 }
 
+/// The world of entities; their WASI is that of orchestrators.
+pub(super) mod entity {
+    wasmtime::component::bindgen!({
+        path: ["../wit/deps/io", "../wit/durable"],
+        world: "windlass:durable/entity-module",
+        imports: { default: trappable },
+        exports: { default: async },
+        with: { "windlass:durable/types": crate::sandbox::bindings::orchestrator::windlass::durable::types },
+    });
+}
+
+pub(super) use entity::exports::windlass::durable::entity as wit_entity;
 pub(super) use events::exports::windlass::durable::orchestrator_events::EventDescription as WitEvent;
 pub(super) use orchestrator::windlass::durable::types as wit;

@@ -5,7 +5,7 @@ use wasmtime::{Store, Trap};
 
 use super::{
     activity::ActivityState,
-    bindings::{WitEvent, events::Events, orchestrator::Orchestrator, wit},
+    bindings::{WitEvent, entity::EntityModulePre, events::Events, orchestrator::Orchestrator, wit, wit_entity},
     engine,
     module::Code,
     options::DescribeLimits,
@@ -18,9 +18,15 @@ use super::{
 const EVENTS: &str = "windlass:durable/orchestrator-events@0.1.0";
 
 /// The description that a module returns.
-pub(super) struct Described {
-    pub(super) module: wit::ModuleDescription,
-    pub(super) events: Vec<WitEvent>,
+pub(super) enum Described {
+    /// Of orchestrations or activities.
+    Functions {
+        module: wit::ModuleDescription,
+        /// The events that orchestrations declare.
+        events: Vec<WitEvent>,
+    },
+    /// Of entities.
+    Entities(wit_entity::EntityModuleDescription),
 }
 
 /// Runs the start-up code, `describe` and `describe-events` of a module.
@@ -46,7 +52,7 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Desc
                             guest.call_describe_events(&mut store).await?
                         }
                     };
-                    wasmtime::Result::<_>::Ok(Described { module, events })
+                    wasmtime::Result::<_>::Ok(Described::Functions { module, events })
                 };
                 described.await.map_err(|error| {
                     describe_error(&error, store.data_mut().evidence(limits.fuel, limits.description_bytes))
@@ -59,7 +65,7 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Desc
                 let described = async {
                     let instance = code.instantiate_async(&mut store).await?;
                     let module = instance.windlass_durable_activity().call_describe(&mut store).await?;
-                    wasmtime::Result::<_>::Ok(Described {
+                    wasmtime::Result::<_>::Ok(Described::Functions {
                         module,
                         events: Vec::new(),
                     })
@@ -68,6 +74,7 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Desc
                     describe_error(&error, store.data().evidence(limits.fuel, limits.description_bytes))
                 })
             }
+            Code::Entity(code) => Ok(Described::Entities(describe_entities(code, limits).await?)),
         }
     };
     // Epochs stop a guest that computes; this timeout stops a guest that is suspended in a host call.
@@ -77,6 +84,23 @@ pub(super) async fn describe(code: &Code, limits: DescribeLimits) -> Result<Desc
             message: too_long(limits),
         }),
     }
+}
+
+/// Runs the start-up code and `describe` of a module of entities. They cannot suspend.
+pub(super) async fn describe_entities(
+    code: &EntityModulePre<OrchestratorState>,
+    limits: DescribeLimits,
+) -> Result<wit_entity::EntityModuleDescription, UploadError> {
+    let state = OrchestratorState::for_description(limits.memory_bytes);
+    let mut store = store(code.engine(), state, limits)?;
+    store.limiter(|state| &mut state.limiter);
+    let described = async {
+        let instance = code.instantiate_async(&mut store).await?;
+        instance.windlass_durable_entity().call_describe(&mut store).await
+    };
+    described
+        .await
+        .map_err(|error| describe_error(&error, store.data_mut().evidence(limits.fuel, limits.description_bytes)))
 }
 
 fn store<T>(engine: &wasmtime::Engine, state: T, limits: DescribeLimits) -> Result<Store<T>, UploadError> {

@@ -1,5 +1,7 @@
 //! Checks the description of a module: names, schemas, default options.
 
+mod entities;
+
 use std::collections::BTreeSet;
 
 use crate::model::{EventDescription, EventName, FunctionDescription, FunctionKind, FunctionName, ModuleDescription};
@@ -32,6 +34,13 @@ struct SchemaBudget {
 }
 
 impl SchemaBudget {
+    fn new() -> Self {
+        Self {
+            bytes: MAX_SCHEMAS_BYTES,
+            pattern_work: PatternWork::default(),
+        }
+    }
+
     /// Compiles a schema. The error continues "the schema".
     fn check(&mut self, schema: &str) -> Result<(), String> {
         let compiled = SchemaValidator::compile_within(schema, &mut self.pattern_work);
@@ -47,10 +56,17 @@ impl SchemaBudget {
 
 /// Checks a description and converts it into the types of the model.
 pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDescription, UploadError> {
-    let Described {
-        module: described,
-        events,
-    } = described;
+    match described {
+        Described::Functions { module, events } => check_functions(kind, module, events),
+        Described::Entities(module) => entities::check(module),
+    }
+}
+
+fn check_functions(
+    kind: FunctionKind,
+    described: wit::ModuleDescription,
+    events: Vec<WitEvent>,
+) -> Result<ModuleDescription, UploadError> {
     let count = described.functions.len();
     if count == 0 {
         return Err(UploadError::NoFunctions);
@@ -61,10 +77,7 @@ pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDe
             limit: MAX_FUNCTIONS,
         });
     }
-    let mut budget = SchemaBudget {
-        bytes: MAX_SCHEMAS_BYTES,
-        pattern_work: PatternWork::default(),
-    };
+    let mut budget = SchemaBudget::new();
     let mut names = BTreeSet::new();
     let mut functions = Vec::with_capacity(count);
     for function in described.functions {
@@ -81,6 +94,7 @@ pub(super) fn check(kind: FunctionKind, described: Described) -> Result<ModuleDe
         kind,
         functions,
         events,
+        entities: Vec::new(),
         sdk: cut(described.sdk, MAX_SDK_BYTES),
     })
 }
@@ -107,7 +121,7 @@ fn check_function(
     check_schema(&name, "output", output_schema.as_deref(), budget)?;
     let default_options = match kind {
         FunctionKind::Activity => default_options.map(convert::activity_options),
-        FunctionKind::Orchestration => None,
+        FunctionKind::Orchestration | FunctionKind::Entity => None,
     };
     let retry = default_options.as_ref().and_then(|options| options.retry.as_ref());
     if let Some(Err(reason)) = retry.map(|retry| retry.validate()) {

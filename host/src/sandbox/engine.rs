@@ -1,4 +1,4 @@
-//! The two Wasmtime engines, and all their settings with reasons.
+//! The two Wasmtime engines, and all their settings with reasons. Entities run on that of orchestrations.
 //!
 //! One function builds the configuration. Compiling, caching and running share it, because an artefact only loads into an
 //! engine with the same settings. Changing a setting that guests can observe is a versioned change.
@@ -111,7 +111,7 @@ fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config
     // A new instance maps the image of its initial memory and copies pages as it writes to them.
     config.memory_init_cow(true);
     match kind {
-        FunctionKind::Orchestration => {
+        FunctionKind::Orchestration | FunctionKind::Entity => {
             // NaNs and the results of relaxed SIMD have the same bits on every processor.
             config
                 .cranelift_nan_canonicalization(true)
@@ -136,7 +136,7 @@ fn compiler_config(kind: FunctionKind, orchestrator_memory_bytes: u64) -> Config
 /// many guests are refused instead of exhausting the process.
 fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig {
     let (guests, memory_bytes) = match kind {
-        FunctionKind::Orchestration => (options.hot_guests, options.orchestrator_memory_bytes),
+        FunctionKind::Orchestration | FunctionKind::Entity => (options.hot_guests, options.orchestrator_memory_bytes),
         FunctionKind::Activity => (
             options.activity_slots,
             options.activity.memory_bytes.max(options.describe.memory_bytes),
@@ -148,7 +148,7 @@ fn pool(kind: FunctionKind, options: &SandboxOptions) -> PoolingAllocationConfig
     let memories_of_each = match kind {
         // Each memory in use takes three of the process's memory maps, whose number is limited. Thousands of guests with
         // the maximum of memories would use them up. If a guest finds no room, the guest that was idle longest is evicted.
-        FunctionKind::Orchestration => MAX_MEMORIES / 2,
+        FunctionKind::Orchestration | FunctionKind::Entity => MAX_MEMORIES / 2,
         FunctionKind::Activity => MAX_MEMORIES,
     };
     let mut pool = PoolingAllocationConfig::new();
@@ -192,7 +192,7 @@ impl Resident {
             // To keep the pages that every guest touches (the top of the stack, small tables) would save a few
             // microseconds in the kernel for each guest, and leave 20 KiB in each slot that was ever used: 75 MiB instead
             // of 13 MiB for 10,000 parked instances, without a measurable effect on chains.
-            FunctionKind::Orchestration => Self {
+            FunctionKind::Orchestration | FunctionKind::Entity => Self {
                 memory: 0,
                 table: 0,
                 stack: 0,
@@ -291,8 +291,13 @@ mod tests {
                 assert_eq!(running, fingerprint(&compiling));
             }
         }
-        let [orchestrator, activity] = [FunctionKind::Orchestration, FunctionKind::Activity]
-            .map(|kind| fingerprint(&engine(kind, &options()).unwrap()));
+        let [orchestrator, entity, activity] = [
+            FunctionKind::Orchestration,
+            FunctionKind::Entity,
+            FunctionKind::Activity,
+        ]
+        .map(|kind| fingerprint(&engine(kind, &options()).unwrap()));
+        assert_eq!(orchestrator, entity);
         assert_ne!(orchestrator, activity);
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    bindings::{WitEvent, wit},
+    bindings::{WitEvent, wit, wit_entity},
     describe::Described,
     description,
     line_buffer::{LineBuffer, MAX_LINE_BYTES},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::fuzz::{Target, corpus, drive, near};
 use crate::grants::{Destination, EgressRule};
-use crate::model::FunctionKind;
+use crate::model::{FunctionKind, entity::entity_name};
 use crate::schema::SchemaValidator;
 
 /// Maximum size of a component that is compiled and described, in bytes, because compiling is slow.
@@ -130,7 +130,7 @@ prop_compose! {
 #[test]
 fn fuzz_description_is_valid_or_refused() {
     let check = |(module, events)| {
-        let described = Described { module, events };
+        let described = Described::Functions { module, events };
         let Ok(description) = description::check(FunctionKind::Activity, described) else {
             return;
         };
@@ -150,6 +150,54 @@ fn fuzz_description_is_valid_or_refused() {
         }
     };
     drive("description", 300, &described(), check, |reason, described| {
+        panic!("{reason}\n{described:#?}")
+    });
+}
+
+prop_compose! {
+    fn operation()(
+        name in text(),
+        doc in text(),
+        input_schema in prop::option::of(text()),
+        output_schema in prop::option::of(text()),
+    ) -> wit_entity::OperationDescription {
+        wit_entity::OperationDescription { name, doc, input_schema, output_schema }
+    }
+}
+
+prop_compose! {
+    fn entity()(
+        name in text(),
+        doc in text(),
+        state_schema in prop::option::of(text()),
+        operations in prop::collection::vec(operation(), 0..3),
+    ) -> wit_entity::EntityDescription {
+        wit_entity::EntityDescription { name, doc, state_schema, operations }
+    }
+}
+
+#[test]
+fn fuzz_description_of_entities_is_valid_or_refused() {
+    let entities = (prop::collection::vec(entity(), 0..3), text())
+        .prop_map(|(entities, sdk)| wit_entity::EntityModuleDescription { entities, sdk });
+    let check = |module| {
+        let Ok(description) = description::check(FunctionKind::Entity, Described::Entities(module)) else {
+            return;
+        };
+        assert!(description.sdk.len() <= 100 && !description.entities.is_empty());
+        assert_eq!(description.functions.len(), description.entities.len());
+        for (function, entity) in description.functions.iter().zip(&description.entities) {
+            assert_eq!(entity_name(&entity.name).as_ref(), Ok(&function.name));
+            let schemas = entity.operations.iter().flat_map(|operation| {
+                assert!((1..=200).contains(&operation.name.len()) && operation.doc.len() <= 2_000);
+                [&operation.input_schema, &operation.output_schema]
+            });
+            for schema in schemas.chain([&entity.state_schema]).flatten() {
+                assert!(SchemaValidator::compile(schema).is_ok());
+            }
+        }
+    };
+    drive("entity", 300, &entities, check, |reason, described| {
         panic!("{reason}\n{described:#?}")
     });
 }

@@ -1,5 +1,5 @@
-//! What the host does for an orchestration costs fuel as well, so that the fuel of a turn bounds its time, and the fuel per
-//! minute of a tenant bounds the work of the host.
+//! What the host does for an orchestration or an entity costs fuel as well, so that the fuel of a turn or an operation
+//! bounds its time, and the fuel per minute of a tenant bounds the work of the host.
 //!
 //! Wasmtime counts only the instructions of the guest. Every import adds what it costs, in proportion to what the host
 //! does: one unit for about a nanosecond, which is also about what an instruction of the guest takes. Imports have no
@@ -21,6 +21,9 @@ pub(super) const POLLABLE: u64 = 200;
 /// An outcome that `wait` returns.
 pub(super) const COMPLETION: u64 = 500;
 
+/// An operation that an entity gets.
+pub(super) const OPERATION: u64 = 500;
+
 /// A text that the host parses or stores, by its length in bytes.
 pub(super) const fn payload(bytes: usize) -> u64 {
     2 * bytes as u64
@@ -40,7 +43,7 @@ pub(super) struct HostFuel {
 }
 
 impl HostFuel {
-    /// Begins a turn.
+    /// Begins a turn or an operation.
     pub(super) fn begin(&mut self, limit: Option<u64>) {
         *self = Self { used: 0, limit };
     }

@@ -1,8 +1,9 @@
-//! The imports of orchestrators: the durable interface, and a virtual WASI that is deterministic. All of them are our own
-//! code.
+//! The imports of orchestrators and entities: their durable interfaces, and a virtual WASI that is deterministic. All of
+//! them are our own code.
 //!
-//! There is one file per interface. Each is a translation: convert the arguments, call the execution, convert the result.
-//! [`crate::replay`] decides what is new and what is replayed from history.
+//! There is one file per interface. Each is a translation: convert the arguments, call the execution or the step, convert
+//! the result. [`crate::replay`] decides what is new and what is replayed from history, [`crate::entity`] what an
+//! operation leaves behind.
 
 use wasmtime::{
     Engine, Result,
@@ -15,6 +16,7 @@ use super::bindings::orchestrator::{
 };
 use super::state::OrchestratorState;
 
+pub(super) mod entity_context;
 pub(super) mod orchestration;
 pub(super) mod orchestration_poll;
 
@@ -45,13 +47,15 @@ impl Never {
     }
 }
 
-/// Links everything that an orchestrator may import. Each call costs [fuel](super::host_fuel).
+/// Links everything that an orchestrator or an entity may import. An upload is refused if it imports the durable interface
+/// of another kind, whose functions would only trap. Each call costs [fuel](super::host_fuel).
 pub(super) fn linker(engine: &Engine) -> Result<Linker<OrchestratorState>> {
     type State = HasSelf<OrchestratorState>;
     let mut linker = Linker::new(engine);
     let l = &mut linker;
     types::add_to_linker::<_, State>(l, OrchestratorState::called)?;
     orchestration::add_to_linker(l)?;
+    entity_context::add_to_linker(l)?;
     durable_poll::add_to_linker::<_, State>(l, OrchestratorState::called)?;
     poll::add_to_linker(l)?;
     io::error::add_to_linker::<_, State>(l, OrchestratorState::called)?;

@@ -51,6 +51,11 @@ impl MemoryLimiter {
         self
     }
 
+    /// What was taken from the budget of the host, after the guest has ended.
+    pub(super) fn into_held(self) -> Option<Held> {
+        self.held
+    }
+
     /// Gives back what was taken in advance and is not used.
     pub(super) fn give_back_unused(&mut self) {
         let used = self.used + BASE_BYTES;

@@ -28,15 +28,15 @@ pub struct SandboxOptions {
     pub compiler: Compiler,
     /// Maximum size of an uploaded module, in bytes.
     pub max_module_bytes: usize,
-    /// Maximum orchestrator guests in memory. Further ones get [`HostUnavailable::NoRoom`](crate::replay::HostUnavailable).
+    /// Maximum guests of orchestrations and entities in memory. Further ones get [`HostUnavailable::NoRoom`](crate::replay::HostUnavailable).
     pub hot_guests: u32,
     /// Maximum activity guests in memory, including modules that describe themselves at upload.
     pub activity_slots: u32,
-    /// Fuel of one new turn, in Wasmtime fuel units (about one per instruction, one per byte of a bulk copy).
+    /// Fuel of one new turn and of one operation of an entity, in Wasmtime fuel units (about one per instruction, one per byte of a bulk copy).
     pub turn_fuel: u64,
-    /// Longest time of one new turn. Fuel bounds the computation of the guest; this bounds the work of the host for it.
+    /// Longest time of one new turn and of one operation of an entity. Fuel bounds the computation of the guest; this bounds the work of the host for it.
     pub turn_timeout: Duration,
-    /// Maximum memory of an orchestrator, in bytes, and the size of the pool's slots. The limit of an execution is the
+    /// Maximum memory of an orchestrator or an entity, in bytes, and the size of the pool's slots. The limit of an execution is the
     /// smaller of this and the limit recorded at its start.
     pub orchestrator_memory_bytes: u64,
     /// Limits on each attempt of an activity.

@@ -14,10 +14,11 @@ use crate::model::{FunctionName, ObservableLimits, Payload};
 use crate::replay::{Budget, Execution, Guest, HostUnavailable, Pause, Progress, Ran};
 
 use super::{
+    allowance::Allowance,
     bindings::{orchestrator::OrchestratorPre, wit},
     convert,
     limits::MemoryLimiter,
-    state::{Allowance, ExecutionCell, OrchestratorState, Phase},
+    state::{ExecutionCell, OrchestratorState, Phase},
     trap::{self, Evidence},
 };
 
@@ -156,7 +157,7 @@ impl Guest for OrchestratorGuest {
                         Some(pause) => pause(),
                         None => std::thread::yield_now(),
                     }
-                    cell.lock().go_on();
+                    cell.lock().stopwatch.go_on();
                 }
             }
         };
@@ -213,7 +214,7 @@ impl Run {
         store.data_mut().host_fuel.begin(allowance.host_fuel());
         let of_turn = cell.clone();
         store.epoch_deadline_callback(move |_| {
-            of_turn.lock().count_time()?;
+            of_turn.lock().stopwatch.count()?;
             Ok(UpdateDeadline::Yield(EPOCHS_UNTIL_PAUSE))
         });
         let result = call.run(&code, allowance, &mut store).await;

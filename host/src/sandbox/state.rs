@@ -1,15 +1,20 @@
-//! The state in an orchestrator's store, and the cell through which it receives its execution in each turn.
+//! The state in the store of an orchestrator or an entity, and the cell through which an orchestrator receives its
+//! execution in each turn.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use wasmtime::{Trap, component::ResourceTable};
+use wasmtime::component::ResourceTable;
 
+use crate::entity::{self, Step};
 use crate::model::{LogLevel, Timestamp};
 use crate::replay::{Execution, Interrupt, randomness::Randomness};
 
 use super::{
+    allowance::{Allowance, Stopwatch},
+    entity::StepCell,
     host_fuel::{self, HostFuel},
+    imports::poll::Pollable,
     limits::MemoryLimiter,
     line_buffer::LineBuffer,
     trap::{Evidence, PanicWatch},
@@ -19,7 +24,7 @@ use super::{
 /// thousand event loops needs fewer.
 const MAX_HANDLES: usize = 100_000;
 
-/// The data in an orchestrator's store. All its imports are implemented for this type.
+/// The data in the store of an orchestrator or an entity. All their imports are implemented for this type.
 pub(super) struct OrchestratorState {
     backing: Backing,
     /// Which imports the guest may call at the moment.
@@ -39,6 +44,8 @@ pub(super) struct OrchestratorState {
 enum Backing {
     /// The execution, which is moved into the cell for each turn.
     Turn(Arc<ExecutionCell>),
+    /// The step of an entity, which is in the cell while the guest runs.
+    Step(Arc<StepCell>),
     /// No execution, because the guest describes itself at upload. The time is always 0.
     Description(Box<Randomness>),
 }
@@ -48,7 +55,7 @@ enum Backing {
 pub(super) enum Phase {
     /// Start-up code or `describe` runs. It cannot schedule anything.
     Starting,
-    /// The orchestration function runs.
+    /// The function runs.
     Running,
 }
 
@@ -64,10 +71,8 @@ pub(super) struct CellContent {
     pub(super) allowance: Allowance,
     /// The fuel used in this turn. An import sets it when the guest waits and nothing is ready.
     pub(super) quiescent: Option<u64>,
-    /// How long the turn may still run from `runs_since` on.
-    time_left: Duration,
-    /// When the turn began to run, last.
-    runs_since: Instant,
+    /// The time of this turn.
+    pub(super) stopwatch: Stopwatch,
 }
 
 impl CellContent {
@@ -75,42 +80,7 @@ impl CellContent {
     pub(super) fn begin(&mut self, allowance: Allowance) {
         self.allowance = allowance;
         self.quiescent = None;
-        self.time_left = allowance.time;
-        self.runs_since = Instant::now();
-    }
-
-    /// Counts the time until now, with that of the host's work.
-    ///
-    /// # Errors
-    /// If the turn has run for too long. The guest must be stopped.
-    pub(super) fn count_time(&mut self) -> Result<(), Trap> {
-        let left = self.time_left.checked_sub(self.runs_since.elapsed());
-        self.time_left = left.ok_or(Trap::Interrupt)?;
-        self.runs_since = Instant::now();
-        Ok(())
-    }
-
-    /// Goes on after a pause, which does not count.
-    pub(super) fn go_on(&mut self) {
-        self.runs_since = Instant::now();
-    }
-}
-
-/// The resources that a guest may use until it waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Allowance {
-    /// Fuel, in Wasmtime units.
-    pub(super) fuel: u64,
-    /// Time.
-    pub(super) time: Duration,
-    /// Whether the work of the host uses fuel as well.
-    pub(super) charges_host: bool,
-}
-
-impl Allowance {
-    /// The fuel that the host may use for the guest; `None` if it is not charged.
-    pub(super) fn host_fuel(&self) -> Option<u64> {
-        self.charges_host.then_some(self.fuel)
+        self.stopwatch = Stopwatch::begin(allowance.time);
     }
 }
 
@@ -125,8 +95,7 @@ impl ExecutionCell {
             execution,
             allowance,
             quiescent: None,
-            time_left: Duration::ZERO,
-            runs_since: Instant::now(),
+            stopwatch: Stopwatch::begin(Duration::ZERO),
         })))
     }
 
@@ -140,6 +109,11 @@ impl OrchestratorState {
     /// Creates the state of a guest that runs the execution in the cell.
     pub(super) fn for_turns(cell: Arc<ExecutionCell>, limiter: MemoryLimiter) -> Self {
         Self::new(Backing::Turn(cell), limiter)
+    }
+
+    /// Creates the state of a guest that runs the step in the cell.
+    pub(super) fn for_step(cell: Arc<StepCell>, limiter: MemoryLimiter) -> Self {
+        Self::new(Backing::Step(cell), limiter)
     }
 
     /// Creates the state of a guest that describes itself at upload.
@@ -206,13 +180,34 @@ impl OrchestratorState {
         }
     }
 
-    /// The time of the turn.
+    /// Calls the step for an import that only the running code of an entity may use. An interrupt becomes a trap; the
+    /// step stores the reason.
+    pub(super) fn step<R>(
+        &mut self,
+        ask: impl FnOnce(&mut Step) -> Result<R, entity::Interrupt>,
+    ) -> wasmtime::Result<R> {
+        let cell = self.step_cell()?;
+        let answer = ask(&mut cell.lock().step);
+        answer.map_err(|_| Stopped.into())
+    }
+
+    /// The time of the turn or the step.
     pub(super) fn now(&mut self) -> wasmtime::Result<Timestamp> {
         self.charge(0)?;
         match &self.backing {
             Backing::Turn(cell) => cell.lock().execution.now().map_err(stopped),
+            Backing::Step(cell) => Ok(cell.lock().step.now()),
             Backing::Description(_) => Ok(Timestamp(0)),
         }
+    }
+
+    /// Creates a pollable that is ready at this time, which is in the future. For an entity it is never ready.
+    pub(super) fn timer(&mut self, fire_at: Timestamp) -> wasmtime::Result<Pollable> {
+        if self.step_cell().is_ok() {
+            return Ok(Pollable::Later);
+        }
+        let timer = self.decide(0, |execution| execution.create_poll_timer(fire_at))?;
+        Ok(Pollable::Timer(timer))
     }
 
     /// The next random bytes.
@@ -220,6 +215,7 @@ impl OrchestratorState {
         self.charge(host_fuel::copied(buffer.len()))?;
         match &mut self.backing {
             Backing::Turn(cell) => cell.lock().execution.fill_random(buffer),
+            Backing::Step(cell) => cell.lock().step.fill_random(buffer),
             Backing::Description(randomness) => randomness.fill(buffer),
         }
         Ok(())
@@ -231,6 +227,11 @@ impl OrchestratorState {
         self.panic.logged(message);
         log(&self.backing, level, message);
         Ok(())
+    }
+
+    /// Forgets the last panic message, because an operation without a failure has ended.
+    pub(super) fn forget_panic(&mut self) {
+        self.panic.take();
     }
 
     /// Logs what the guest writes to its standard output.
@@ -289,6 +290,14 @@ impl OrchestratorState {
             _ => Err(TooEarly.into()),
         }
     }
+
+    /// The cell of the running step.
+    pub(super) fn step_cell(&self) -> wasmtime::Result<&Arc<StepCell>> {
+        match (&self.backing, self.phase) {
+            (Backing::Step(cell), Phase::Running) => Ok(cell),
+            _ => Err(TooEarly.into()),
+        }
+    }
 }
 
 /// The cost of output in fuel: of its bytes and lines.
@@ -298,12 +307,14 @@ fn output(bytes: &[u8]) -> u64 {
 }
 
 fn log(backing: &Backing, level: LogLevel, message: &str) {
-    if let Backing::Turn(cell) = backing {
-        cell.lock().execution.log(level, message);
+    match backing {
+        Backing::Turn(cell) => cell.lock().execution.log(level, message),
+        Backing::Step(cell) => cell.lock().step.log(level, message),
+        Backing::Description(_) => {}
     }
 }
 
-/// A scheduling import was called from start-up code or `describe`.
+/// An import that schedules, waits or belongs to an operation was called from start-up code or `describe`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("scheduling and waiting are not allowed in start-up code or in `describe`")]
 pub(super) struct TooEarly;

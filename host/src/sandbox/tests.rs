@@ -2,6 +2,7 @@
 
 mod activities;
 mod connections;
+mod entities;
 mod fuel;
 mod grants;
 mod guests;

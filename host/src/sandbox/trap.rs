@@ -67,7 +67,10 @@ pub(super) fn failure(error: &Error, evidence: Evidence) -> Failure {
             types::FUEL,
             format!("the guest used up its {} units of fuel", evidence.fuel),
         ),
-        Some(Trap::Interrupt) => Failure::new(types::FUEL, "the guest ran for longer than a turn may take"),
+        Some(Trap::Interrupt) => Failure::new(
+            types::FUEL,
+            "the guest ran for longer than a turn or an operation may take",
+        ),
         _ => match (&evidence.panic, evidence.memory_denied) {
             // A guest that panics reports a message; one that is refused memory aborts without one.
             (Some(panic), _) => Failure::new(types::TRAP, panic.clone()),

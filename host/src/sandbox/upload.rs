@@ -35,7 +35,7 @@ pub enum UploadError {
         message: String,
     },
     /// It exports none of the interfaces of a module.
-    #[error("the component exports neither windlass:durable/orchestrator nor windlass:durable/activity, only {}", Found(.found))]
+    #[error("the component exports none of windlass:durable/orchestrator, windlass:durable/activity and windlass:durable/entity, only {}", Found(.found))]
     NoKnownExport {
         /// Its exports, possibly not all.
         found: Vec<String>,
@@ -46,9 +46,6 @@ pub enum UploadError {
         /// The exports of the several kinds.
         found: Vec<String>,
     },
-    /// It contains entities.
-    #[error("the component exports windlass:durable/entity; this host does not run entities yet")]
-    EntityUnsupported,
     /// It imports a function that modules of its kind may not use.
     #[error("a module of kind \"{}\" may not import {import}", .kind.name())]
     ForbiddenImport {
@@ -128,6 +125,43 @@ pub enum UploadError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It has no entities.
+    #[error("the module describes no entities")]
+    NoEntities,
+    /// It has too many entities.
+    #[error("the module describes {count} entities, at most {limit} are allowed")]
+    TooManyEntities {
+        /// The number of entities.
+        count: usize,
+        /// The maximum.
+        limit: usize,
+    },
+    /// Its entities have too many operations in total.
+    #[error("the entities of the module have {count} operations, at most {limit} are allowed")]
+    TooManyOperations {
+        /// The number of operations.
+        count: usize,
+        /// The maximum.
+        limit: usize,
+    },
+    /// The description of an entity is not valid.
+    #[error("the entity {entity:?} {reason}")]
+    BadEntity {
+        /// The entity.
+        entity: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The description of an operation is not valid.
+    #[error("the operation {operation:?} of the entity {entity:?} {reason}")]
+    BadOperation {
+        /// The operation.
+        operation: String,
+        /// The entity that it belongs to.
+        entity: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It declares too many events.
     #[error("the module declares {count} events, at most {limit} are allowed")]
     TooManyEvents {
@@ -178,7 +212,6 @@ impl UploadError {
             Self::Invalid { .. } => "module-invalid",
             Self::NoKnownExport { .. } => "module-no-known-export",
             Self::SeveralKinds { .. } => "module-several-kinds",
-            Self::EntityUnsupported => "module-entity-unsupported",
             Self::ForbiddenImport { .. } => "module-forbidden-import",
             Self::UnknownImport { .. } => "module-unknown-import",
             Self::WrongInterface { .. } => "module-wrong-interface",
@@ -191,6 +224,11 @@ impl UploadError {
             Self::DuplicateFunction { .. } => "module-duplicate-function",
             Self::BadFunctionName { .. } => "module-bad-function-name",
             Self::BadSchema { .. } => "module-bad-schema",
+            Self::NoEntities => "module-no-entities",
+            Self::TooManyEntities { .. } => "module-too-many-entities",
+            Self::TooManyOperations { .. } => "module-too-many-operations",
+            Self::BadEntity { .. } => "module-bad-entity",
+            Self::BadOperation { .. } => "module-bad-operation",
             Self::TooManyEvents { .. } => "module-too-many-events",
             Self::BadEvent { .. } => "module-bad-event",
             Self::BadOptions { .. } => "module-bad-options",

@@ -112,7 +112,7 @@ fn kind(exports: &[String]) -> Result<FunctionKind, UploadError> {
         _ if kinds.len() > 1 => Err(UploadError::SeveralKinds { found: kinds }),
         (Some(_), ..) => Ok(FunctionKind::Orchestration),
         (_, Some(_), _) => Ok(FunctionKind::Activity),
-        (.., Some(_)) => Err(UploadError::EntityUnsupported),
+        (.., Some(_)) => Ok(FunctionKind::Entity),
         (None, None, None) => Err(UploadError::NoKnownExport {
             found: exports.iter().take(MAX_LISTED).cloned().collect(),
         }),
@@ -178,6 +178,7 @@ fn offer(kind: FunctionKind, interface: &str) -> Option<Offer> {
     let own: &[_] = match kind {
         FunctionKind::Orchestration => &["orchestration", "orchestration-poll"],
         FunctionKind::Activity => &["activity-context"],
+        FunctionKind::Entity => &["entity-context"],
     };
     let (package, name) = interface.split_once('/')?;
     match package {

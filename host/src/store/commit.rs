@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 
 use super::Used;
 use crate::model::{
-    Arrival, Decision, ENTRY_BYTES, Event, ExecutionNumber, Failure, FunctionKind, FunctionName, InboxItem, InboxRow,
-    InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Payload, Started, StuckReason, TaskId,
-    TenantId, Timestamp, Turn, TurnNumber,
+    Arrival, Decision, ENTRY_BYTES, EntityId, EntityState, Event, ExecutionNumber, Failure, FunctionKind, FunctionName,
+    InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Payload, Started,
+    StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// An instance to create, with its first message (`Start`) in its inbox.
@@ -77,6 +77,8 @@ pub struct InboxAppend {
     /// The limit for the stored bytes of an execution; at this size, it accepts no more messages except control
     /// messages.
     pub max_bytes: u64,
+    /// Set for a message to an entity, which begins to exist with it.
+    pub entity: Option<EntityAddress>,
 }
 
 /// The outcome of an [`InboxAppend`].
@@ -111,6 +113,8 @@ pub struct Creation {
     pub instance: NewInstance,
     /// The client's idempotency key, stored with the instance.
     pub key: Option<IdempotencyKey>,
+    /// The instance's tags.
+    pub tags: Tags,
 }
 
 /// Everything that one step of an instance makes durable: all of it is written, or none of it.
@@ -138,6 +142,8 @@ pub struct TurnCommit {
     pub children: Vec<NewInstance>,
     /// Messages to other instances. A message is dropped if its recipient does not exist or has ended.
     pub messages: Vec<OutboundMessage>,
+    /// The new state, if an entity took the step.
+    pub entity: Option<EntityChange>,
     /// Attempts to record, whether they failed or were cut off.
     pub attempts: Vec<AttemptRow>,
     /// Lines of the instance's log.
@@ -167,6 +173,7 @@ impl TurnCommit {
             kept: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
+            entity: None,
             attempts: Vec::new(),
             logs: Vec::new(),
             max_log_bytes: u64::MAX,
@@ -194,12 +201,23 @@ impl TurnCommit {
         let logs: u64 = self.logs.iter().map(|line| line.message.len() as u64).sum();
         let creation = self.creation.as_ref();
         let status = self.summary.custom_status.as_ref().and_then(Option::as_ref);
-        let single = creation.map_or(0, |creation| started(&creation.instance.started))
-            + self.next_execution.as_ref().map_or(0, started)
-            + status.map_or(0, Payload::bytes);
+        let single = creation.map_or(0, |creation| {
+            started(&creation.instance.started) + creation.tags.bytes()
+        }) + self.next_execution.as_ref().map_or(0, started)
+            + status.map_or(0, Payload::bytes)
+            + self.entity.as_ref().map_or(0, |change| change.state.bytes());
         let rows = self.children.len() + self.messages.len() + self.kept.len() + self.attempts.len() + self.logs.len();
         let consumed = self.consumed.len() + self.taken_events.len();
         2 * (turn + children + messages + kept + attempts + logs + single + entries(4 * rows + consumed))
+    }
+
+    /// The fuel that the guest used in the step, in Wasmtime units; without that of activities.
+    pub fn fuel_of_guest(&self) -> u64 {
+        match (&self.turn, &self.entity) {
+            (Some(turn), _) => turn.fuel,
+            (None, Some(_)) => self.summary.fuel,
+            (None, None) => 0,
+        }
     }
 
     /// Adds fuel to what the turn used.
@@ -269,6 +287,41 @@ pub enum Recipient {
     /// The same, if the sender started it as a sub-orchestration. Otherwise the message is dropped: the id may belong to
     /// another instance, which is why the sub-orchestration could not be started.
     Child(InstanceId),
+    /// An entity of the sender's tenant. If it does not exist, it is created.
+    Entity(EntityAddress),
+}
+
+/// An entity, and what is stored of it when it is created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntityAddress {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its name.
+    pub name: FunctionName,
+    /// A module version that contains it.
+    pub module: ModuleNumber,
+}
+
+impl EntityAddress {
+    /// The address of an entity that this module version contains.
+    pub fn new(entity: &EntityId, module: ModuleNumber) -> Self {
+        Self {
+            id: entity.instance_id(),
+            name: entity.name().clone(),
+            module,
+        }
+    }
+}
+
+/// What a step of an entity stores of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntityChange {
+    /// The new state.
+    pub state: EntityState,
+    /// The length of the stored state that it replaces, in bytes; 0 if there is none.
+    pub replaced: u64,
+    /// The lengths of the messages that the step consumed, as they are stored, in bytes.
+    pub consumed: Vec<u64>,
 }
 
 /// The instance row after a step.
@@ -368,6 +421,8 @@ pub struct InstanceRecord {
     pub parent: Option<crate::model::Parent>,
     /// The instance's status.
     pub status: InstanceStatus,
+    /// What is stored of it, if it is an entity that has taken a step.
+    pub entity: Option<EntityState>,
     /// The reason if the instance is stuck, otherwise `None`.
     pub stuck: Option<StuckReason>,
     /// The current execution.
@@ -393,6 +448,9 @@ pub struct InstanceRecord {
     /// and all control messages, which must not wait for others: the start, and requests to terminate, suspend or
     /// resume.
     pub more_inbox: bool,
+    /// Whether more delayed messages are stored than `inbox` contains. It then contains those that are due first, or
+    /// none.
+    pub more_delayed: bool,
     /// Whether attempts of the current execution are recorded.
     pub has_attempts: bool,
     /// The first turns of the current execution; for most histories, these are all turns.

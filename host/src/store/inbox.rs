@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
-use crate::model::{InboxSeq, InstanceNumber};
+use crate::model::{InboxSeq, InstanceNumber, Timestamp};
 
 /// A row to write.
 pub(super) struct NewMessage<'a> {
     pub(super) instance: InstanceNumber,
     pub(super) seq: InboxSeq,
     pub(super) control: bool,
+    /// The message waits until this time.
+    pub(super) due_at: Option<Timestamp>,
     pub(super) item: Cow<'a, [u8]>,
 }
 

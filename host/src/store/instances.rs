@@ -38,6 +38,11 @@ pub(super) fn is_at_rest(status: InstanceStatus, has_wake_up: bool) -> bool {
     }
 }
 
+/// When the first turn of an instance runs, if it waits for that time.
+pub(super) fn start_at(status: InstanceStatus, wake_at: Option<Timestamp>) -> Option<Timestamp> {
+    wake_at.filter(|_| status == InstanceStatus::Pending)
+}
+
 /// A new instance in the state after its first step; pending if it took none.
 pub(super) struct CreatedInstance<'a> {
     pub(super) tenant: TenantId,
@@ -63,6 +68,8 @@ pub(super) struct ChangedInstance<'a> {
     pub(super) stuck: Option<&'a StuckReason>,
     /// The new custom status, if it changed.
     pub(super) custom_status: Option<Option<&'a str>>,
+    /// The new state of an entity, encoded.
+    pub(super) entity: Option<&'a [u8]>,
     /// The instance's sizes after the batch; filled in when the batch is complete.
     pub(super) sizes: Sizes,
 }

@@ -1,7 +1,7 @@
 //! Lists of a tenant's instances, page by page. The cost of a page is bounded, whether it finds something or not.
 
 use super::{Cursor, InstanceSummary};
-use crate::model::{FunctionName, InstanceId, InstanceNumber, InstanceStatus, Timestamp};
+use crate::model::{FunctionName, InstanceId, InstanceNumber, InstanceStatus, Tag, Timestamp};
 
 /// The maximum number of instances to examine for one page, which takes a few tens of milliseconds. When a page reaches
 /// it, the page ends there and says where to continue.
@@ -20,6 +20,8 @@ pub struct ListFilter {
     pub created_from: Option<Timestamp>,
     /// Created before this time.
     pub created_to: Option<Timestamp>,
+    /// Has all these tags.
+    pub tags: Vec<Tag>,
     /// Children of this instance.
     pub parent: Option<InstanceNumber>,
     /// Children of a deleted instance that had this id.
@@ -45,14 +47,18 @@ impl ListFilter {
             id_prefix,
             created_from,
             created_to,
-            parent: _,
+            tags,
+            parent,
             orphans_of,
         } = self;
-        !statuses.is_empty()
+        // Entities are in the same index, and in no list of instances.
+        parent.is_none()
+            || !statuses.is_empty()
             || function.is_some()
             || id_prefix.is_some()
             || created_from.is_some()
             || created_to.is_some()
+            || !tags.is_empty()
             || orphans_of.is_some()
     }
 }

@@ -79,6 +79,7 @@ pub(super) fn without_functions(kind: FunctionKind) -> ModuleDescription {
         functions: Vec::new(),
         sdk: String::new(),
         events: Vec::new(),
+        entities: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@
 mod catalogue;
 mod check;
 mod content;
+mod entities;
 mod people;
 mod queries;
 mod session;

@@ -2,7 +2,7 @@
 //!
 //! The count contains the bytes that are passed to the database, and a fixed overhead per row. A pending event counts
 //! while it is pending, and as part of the history after a turn has taken it. Any other message counts twice once it
-//! was taken: as a message, and in the history. After continue-as-new, only pending events and logs still count: the logs
+//! was taken: as a message, and in the history. After continue-as-new, only tags, pending events and logs still count: the logs
 //! until they are deleted ([some](super::garbage::EXECUTIONS_WITH_LOG) are kept). What else the execution leaves behind is
 //! garbage, which is counted in memory until it is deleted. A client's idempotency key counts until it expires and is
 //! deleted. Of a module version, its compiled code and its description count while its bytes are kept: for each tenant that
@@ -35,6 +35,8 @@ pub(super) struct Sizes {
     pub(super) log: u64,
     /// The logs of earlier executions.
     pub(super) old_logs: u64,
+    /// Tags, which never change.
+    pub(super) tags: u64,
     /// The limit at which the log of the current execution was full. In memory only: after a restart of the host, lines
     /// that still fit are written.
     pub(super) log_full_at: Option<u64>,
@@ -47,23 +49,26 @@ impl Sizes {
         events: 0,
         log: 0,
         old_logs: 0,
+        tags: 0,
         log_full_at: None,
     };
 
     /// The sum of all sizes.
     pub(super) fn total(self) -> u64 {
-        self.stored().saturating_add(self.log).saturating_add(self.old_logs)
+        let logs = self.log.saturating_add(self.old_logs);
+        self.stored().saturating_add(logs).saturating_add(self.tags)
     }
 
-    /// The sum of all sizes except the logs.
+    /// The sum of all sizes except the logs and the tags.
     pub(super) fn stored(self) -> u64 {
         self.execution.saturating_add(self.events)
     }
 
-    /// The sizes after continue-as-new: pending events and logs stay.
+    /// The sizes after continue-as-new: pending events, logs and tags stay.
     pub(super) fn continued(self) -> Self {
         Self {
             events: self.events,
+            tags: self.tags,
             old_logs: self.old_logs.saturating_add(self.log),
             ..Self::EMPTY
         }

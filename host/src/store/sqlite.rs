@@ -11,6 +11,7 @@ mod check;
 mod checkpoint;
 mod columns;
 mod counters;
+mod entities;
 mod error;
 mod events;
 mod garbage;
@@ -34,6 +35,7 @@ mod settings;
 mod sizes;
 mod statement;
 mod summaries;
+mod tags;
 mod takeover;
 #[cfg(test)]
 mod tests;

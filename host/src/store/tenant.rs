@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
-    ModuleNumber, Outcome, Payload, StuckReason, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
+    ModuleNumber, Outcome, Payload, Started, StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber, codec,
     codec::CodecError,
 };
 
@@ -21,8 +21,8 @@ use crate::model::{
 #[derive(Debug, Clone)]
 pub struct TenantStore {
     readers: Readers,
-    people: People,
-    tenant: TenantId,
+    pub(super) people: People,
+    pub(super) tenant: TenantId,
 }
 
 /// An instance in a list.
@@ -46,6 +46,8 @@ pub struct InstanceSummary {
     pub created_at: Timestamp,
     /// When it took its last step.
     pub updated_at: Timestamp,
+    /// While it is pending: when its first turn runs, if that is delayed.
+    pub start_at: Option<Timestamp>,
     /// The progress that the guest reported.
     pub custom_status: Option<Payload>,
     /// The reason if the instance is stuck, otherwise `None`.
@@ -54,6 +56,8 @@ pub struct InstanceSummary {
     pub parent_id: Option<InstanceId>,
     /// The fuel that all its turns have used.
     pub fuel: u64,
+    /// Its tags.
+    pub tags: Tags,
 }
 
 /// All data of one instance except its history.
@@ -155,16 +159,26 @@ impl InstanceSummary {
     pub(super) fn bytes(&self) -> usize {
         let custom_status = self.custom_status.as_ref().map_or(0, |status| status.as_str().len());
         let stuck = self.stuck.as_ref().map_or(0, |reason| reason.message.len());
-        Page::ROW_BYTES + self.id.as_str().len() + custom_status + stuck
+        let tags = usize::try_from(self.tags.bytes()).unwrap_or(usize::MAX);
+        Page::ROW_BYTES + self.id.as_str().len() + custom_status + stuck + tags
     }
 }
 
 impl InstanceDetails {
-    /// The details of an instance; `end` is how it ended, if it has.
-    pub(super) fn new(summary: InstanceSummary, input: Option<Payload>, end: End) -> Self {
+    /// The same with other tags.
+    #[must_use]
+    pub fn with_tags(mut self, tags: Tags) -> Self {
+        self.summary.tags = tags;
+        self
+    }
+
+    /// The details of an instance; `first` is the start of its current execution, and `end` how it ended, if it has.
+    pub(super) fn new(mut summary: InstanceSummary, first: First, end: End) -> Self {
+        // The row of an instance that was suspended before its start does not have the time.
+        summary.start_at = first.start_at.or(summary.start_at);
         Self {
             summary,
-            input,
+            input: first.input,
             outcome: end.outcome,
             terminated: end.terminated,
         }
@@ -352,11 +366,32 @@ impl TenantStore {
     }
 }
 
-/// The input of an execution, from the first arrival of its first turn.
-pub(super) fn input_of(first: Arrival) -> Option<Payload> {
-    match first {
-        Arrival::Started(started) => Some(started.input),
-        _ => None,
+/// What queries show of the start of an execution.
+#[derive(Debug, Default)]
+pub(super) struct First {
+    input: Option<Payload>,
+    /// When its first turn runs, if that is delayed and has not happened.
+    start_at: Option<Timestamp>,
+}
+
+impl First {
+    /// From the first arrival of its first turn.
+    pub(super) fn taken(first: Arrival) -> Self {
+        match first {
+            Arrival::Started(started) => Self {
+                input: Some(started.input),
+                start_at: None,
+            },
+            _ => Self::default(),
+        }
+    }
+
+    /// From the start message, which no turn has taken.
+    pub(super) fn waiting(started: Started) -> Self {
+        Self {
+            input: Some(started.input),
+            start_at: started.not_before,
+        }
     }
 }
 

@@ -36,6 +36,7 @@ mod simulated;
 mod sizes;
 mod starts;
 mod sweeping;
+mod tags;
 mod waking;
 
 use std::future::Future;
@@ -48,7 +49,7 @@ use super::{
 };
 use crate::model::{
     Arrival, Decision, Event, FunctionDescription, FunctionKind, ModuleDescription, ModuleDigest, ObservableLimits,
-    Outcome as TaskOutcome, Parent, Payload, Started, TaskId,
+    Outcome as TaskOutcome, Parent, Payload, Started, Tags, TaskId,
 };
 
 /// The time of everything, unless a test passes another one.
@@ -247,7 +248,11 @@ impl Store {
         key: Option<IdempotencyKey>,
     ) -> Result<StartOutcome, Error> {
         let number = self.new_number(instance.tenant, &instance.id);
-        let creation = Creation { instance, key };
+        let creation = Creation {
+            instance,
+            key,
+            tags: Tags::default(),
+        };
         let receipt = self.commit(TurnCommit::of_creation(number, creation)).await?;
         Ok(receipt.refused.unwrap_or(StartOutcome::Created(number)))
     }
@@ -331,6 +336,7 @@ pub(super) fn append(name: &str, item: InboxItem) -> InboxAppend {
         id: id(name),
         item,
         at: NOW,
+        entity: None,
     }
 }
 
@@ -464,6 +470,7 @@ pub(super) fn put_module(name: &str, content: u8, functions: &[&str]) -> PutModu
             functions: functions.collect(),
             sdk: "test".into(),
             events: Vec::new(),
+            entities: Vec::new(),
         },
         compiled_bytes: 5_000,
         at: NOW,

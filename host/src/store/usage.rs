@@ -96,11 +96,10 @@ impl FromStr for UsageCursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let (kind, name) = if let Some(name) = text.strip_prefix("10") {
-            (FunctionKind::Orchestration, name)
-        } else {
-            (FunctionKind::Activity, text.strip_prefix("11").ok_or(CursorError)?)
-        };
+        let text = text.strip_prefix('1').ok_or(CursorError)?;
+        let kind = text.bytes().next().and_then(|digit| digit.checked_sub(b'0'));
+        let kind = kind.and_then(FunctionKind::from_number).ok_or(CursorError)?;
+        let name = &text[1..];
         let function = FunctionName::from_stored(name).map_err(|_| CursorError)?;
         Ok(Self { kind, function })
     }

@@ -435,8 +435,11 @@ async fn gather(
             attempts.prunable = transaction.reading().prunable_attempts(limit).await?;
         }
         swept_rows += operation.sweeps;
-        let new = operation.new_instances().map(|new| (new.tenant, &new.started.function));
-        unknown_functions.extend(new.filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))));
+        unknown_functions.extend(
+            operation
+                .functions()
+                .filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))),
+        );
         wanted_keys.extend(operation.key);
     }
     for (tenant, name) in unknown_functions {

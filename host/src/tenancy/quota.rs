@@ -71,7 +71,9 @@ quotas! {
     max_turns MaxTurns: u32 = "maxTurns";
     /// Bytes of the history of one execution and of the messages sent to it
     max_history MaxHistory: ByteSize = "maxHistory";
-    /// Bytes of all instances (histories, messages and logs), of compiled code and descriptions of modules, and of
+    /// Bytes of the state of one entity
+    max_entity_state MaxEntityState: ByteSize = "maxEntityState";
+    /// Bytes of all instances (histories, messages, tags and logs), of compiled code and descriptions of modules, and of
     /// idempotency keys
     max_stored_bytes MaxStoredBytes: ByteSize = "maxStoredBytes";
     /// Bytes of the log of one execution
@@ -215,6 +217,7 @@ impl Quotas {
             (Quota::MaxPayload, self.max_payload == Some(ByteSize(0))),
             (Quota::MaxTurns, self.max_turns == Some(0)),
             (Quota::MaxHistory, self.max_history == Some(ByteSize(0))),
+            (Quota::MaxEntityState, self.max_entity_state == Some(ByteSize(0))),
             (Quota::MaxStoredBytes, self.max_stored_bytes == Some(ByteSize(0))),
             (Quota::StartsPerSecond, self.starts_per_second == Some(0)),
             (Quota::EventsPerSecond, self.events_per_second == Some(0)),

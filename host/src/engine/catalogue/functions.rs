@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::model::{ActivityOptions, Failure, FunctionKind, FunctionName, ModuleNumber, failure::types};
+use crate::model::{
+    ActivityOptions, Failure, FunctionKind, FunctionName, ModuleNumber, entity::entity_name, failure::types,
+};
 use crate::schema::Violation;
 use crate::store::ModuleVersion;
 
@@ -20,6 +22,8 @@ const MAX_COMPARED_BYTES: usize = 64;
 #[derive(Default)]
 pub(super) struct Functions {
     by_name: BTreeMap<(FunctionKind, FunctionName), Function>,
+    /// The operations of entities with the schemas of their inputs. An entity that declares none takes every operation.
+    operations: BTreeMap<FunctionName, BTreeMap<String, Option<Arc<str>>>>,
     /// Whether any version, current or not, declares events.
     pub(super) declare_events: bool,
 }
@@ -37,8 +41,16 @@ pub(super) struct Function {
 impl Functions {
     /// The functions of these versions.
     pub(super) fn of(modules: &[ModuleVersion], declare_events: bool) -> Self {
-        let mut by_name = BTreeMap::new();
+        let (mut by_name, mut operations) = (BTreeMap::new(), BTreeMap::new());
         for module in modules {
+            for entity in &module.description.entities {
+                let Ok(name) = entity_name(&entity.name) else { continue };
+                let declared = entity.operations.iter().map(|operation| {
+                    let schema = operation.input_schema.as_deref().map(Arc::from);
+                    (operation.name.clone(), schema)
+                });
+                operations.insert(name, declared.collect());
+            }
             for function in &module.description.functions {
                 let kind = module.description.kind;
                 let entry = Function {
@@ -51,6 +63,7 @@ impl Functions {
         }
         Self {
             by_name,
+            operations,
             declare_events,
         }
     }
@@ -58,6 +71,22 @@ impl Functions {
     /// The function of this name.
     pub(super) fn find(&self, kind: FunctionKind, name: &FunctionName) -> Option<&Function> {
         self.by_name.get(&(kind, name.clone()))
+    }
+
+    /// The schema of an operation's input, if it has one.
+    ///
+    /// # Errors
+    /// If the entity has no such operation.
+    pub(super) fn operation(&self, entity: &FunctionName, operation: &str) -> Result<Option<&Arc<str>>, Problem> {
+        let declared = self.operations.get(entity).filter(|declared| !declared.is_empty());
+        let Some(declared) = declared else { return Ok(None) };
+        match declared.get(operation) {
+            Some(schema) => Ok(schema.as_ref()),
+            None => Err(Problem::UnknownOperation {
+                operation: operation.to_owned(),
+                declared: declared.keys().take(MAX_NEAR).cloned().collect(),
+            }),
+        }
     }
 
     /// The most similar names, among those that may be a misspelling. Compares at most some thousand short names: each
@@ -82,8 +111,16 @@ impl Functions {
 
 /// Why a call is refused.
 pub(super) enum Problem {
-    Unknown { near: Vec<FunctionName> },
+    Unknown {
+        near: Vec<FunctionName>,
+    },
     Input(Violation),
+    /// The entity has no such operation.
+    UnknownOperation {
+        operation: String,
+        /// Some of those that it has.
+        declared: Vec<String>,
+    },
 }
 
 impl Problem {
@@ -97,6 +134,11 @@ impl Problem {
                     message += &format!("; did you mean {:?}?", nearest.as_str());
                 }
                 Failure::new(types::UNKNOWN_FUNCTION, message)
+            }
+            Self::UnknownOperation { operation, declared } => {
+                let declared = declared.join(", ");
+                let message = format!("the {kind} {name:?} has no operation {operation:?}; it has: {declared}");
+                Failure::new(types::UNKNOWN_OPERATION, message).permanent()
             }
             Self::Input(Violation { path, message }) => {
                 let message = format!("the input of {kind} {name:?} does not fit its schema: {message} (at {path:?})");
@@ -128,6 +170,7 @@ pub(super) mod tests {
                 }],
                 sdk: String::new(),
                 events: Vec::new(),
+                entities: Vec::new(),
             },
             size: 1,
             uploaded_at: Timestamp(0),

@@ -15,11 +15,12 @@ use crate::store::{InstanceRecord, TurnCommit, TurnReceipt, Used};
 
 use super::effects::Effects;
 use super::inbox::{Inbox, TakenMessage};
+use super::inputs::Inputs;
 use super::instance::Instance;
 use super::{Next, OwnerContext, Step};
 
 /// One kind of instance: its state in memory, and what its steps do.
-pub trait Behaviour: Sized {
+pub trait Behaviour: Inputs + Sized {
     // ---- taking over and receiving ----
 
     /// The state of an instance that was read from the store. Takes those messages out of the record that it keeps
@@ -67,6 +68,9 @@ pub trait Behaviour: Sized {
 
     /// Takes what is not durable yet, because the instance does not run now. It is appended to the inbox.
     fn take_undurable(&mut self, instance: &Instance) -> Vec<(InboxItem, Option<Used>)>;
+
+    /// Whether the instance has not begun, so that it is pending when it is resumed.
+    fn is_pending(&self, instance: &Instance) -> bool;
 
     // ---- commits ----
 

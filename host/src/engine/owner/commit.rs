@@ -62,6 +62,7 @@ impl<B: Behaviour> Owner<B> {
             kept: Vec::new(),
             children,
             messages: sent,
+            entity: None,
             attempts,
             logs,
             max_log_bytes: context.max_log_bytes(),

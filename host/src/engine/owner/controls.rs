@@ -29,7 +29,9 @@ impl<B: Behaviour> Owner<B> {
         for message in &changes.messages {
             match message.item {
                 InboxItem::Suspend { .. } if status != InstanceStatus::Stuck => status = InstanceStatus::Suspended,
-                InboxItem::Resume { .. } if self.instance.position.is_first_turn() => status = InstanceStatus::Pending,
+                InboxItem::Resume { .. } if self.behaviour.is_pending(&self.instance) => {
+                    status = InstanceStatus::Pending;
+                }
                 InboxItem::Resume { .. } => status = InstanceStatus::Running,
                 _ => {}
             }

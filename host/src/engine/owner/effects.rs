@@ -1,10 +1,10 @@
 //! The effects of a step besides its row, as a value. None of them happens before the step's commit.
 
 use crate::model::{
-    Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, LogLine, ModuleNumber, Outcome, Parent, Payload,
-    Started, TenantId, Timestamp,
+    EntityId, Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, LogLine, ModuleNumber,
+    Operation, Outcome, Parent, Payload, SectionId, Started, TaskId, TenantId, Timestamp,
 };
-use crate::store::{AttemptRow, NewInstance, OutboundMessage, Recipient, Used};
+use crate::store::{AttemptRow, EntityAddress, NewInstance, OutboundMessage, Recipient, Used};
 
 use super::{ActivityChanges, OwnerContext};
 
@@ -73,6 +73,43 @@ impl Effects {
         self.messages.push(OutboundMessage {
             to: Recipient::Id(id.clone()),
             item: InboxItem::Event(event.clone()),
+        });
+    }
+
+    /// Sends an operation to an entity.
+    pub(super) fn operate(&mut self, entity: &EntityId, module: ModuleNumber, operation: Operation) {
+        self.send_to_entity(entity, module, InboxItem::Operation(Box::new(operation)));
+    }
+
+    /// Sends a message to an entity, which begins to exist with it.
+    pub(super) fn send_to_entity(&mut self, entity: &EntityId, module: ModuleNumber, item: InboxItem) {
+        let to = Recipient::Entity(EntityAddress::new(entity, module));
+        self.messages.push(OutboundMessage { to, item });
+    }
+
+    /// Tells entities that a critical section was left.
+    pub(super) fn unlock(&mut self, section: SectionId, entities: &[(EntityId, ModuleNumber)]) {
+        for (entity, module) in entities {
+            self.send_to_entity(entity, *module, InboxItem::Unlock { section });
+        }
+    }
+
+    /// Sends the outcome of an operation, or the lock of all its entities, to the orchestration that waits for it.
+    pub(super) fn answer_task(
+        &mut self,
+        instance: InstanceNumber,
+        execution: ExecutionNumber,
+        task: TaskId,
+        outcome: Outcome,
+    ) {
+        self.messages.push(OutboundMessage {
+            to: Recipient::Number(instance),
+            item: InboxItem::TaskEnded {
+                execution,
+                task,
+                attempt: 0,
+                outcome,
+            },
         });
     }
 

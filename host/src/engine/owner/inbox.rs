@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{ExecutionNumber, InboxItem, InboxRow, InboxSeq, Started, TaskId};
+use crate::model::{ENTRY_BYTES, ExecutionNumber, InboxItem, InboxRow, InboxSeq, Started, TaskId};
 use crate::replay::Place;
 
 /// The inbox of one instance; see the module docs.
@@ -24,6 +24,16 @@ pub struct Inbox {
     seen: BTreeSet<InboxSeq>,
     /// The store has more rows than are in memory. They are read after those in memory were taken.
     more: bool,
+    /// The approximate size of `rows`, in bytes.
+    bytes: u64,
+}
+
+/// Bytes of messages to receive into memory. An entity that is locked, for example, cannot take them.
+const KNOWN_BYTES: u64 = 4 << 20;
+
+/// The approximate size of a message in memory, in bytes.
+fn bytes(item: &InboxItem) -> u64 {
+    4 * ENTRY_BYTES + item.payload_bytes()
 }
 
 #[derive(Debug)]
@@ -50,6 +60,7 @@ impl Inbox {
             read_to,
             seen: rows.iter().map(|row| row.seq).filter(|seq| *seq > read_to).collect(),
             more,
+            bytes: 0,
         };
         rows.into_iter().for_each(|row| inbox.insert(Some(row.seq), row.item));
         inbox
@@ -64,6 +75,9 @@ impl Inbox {
 
     /// Receives a stored row, unless it is a duplicate or follows rows that were not read yet.
     pub(super) fn receive(&mut self, row: InboxRow) {
+        if self.bytes > KNOWN_BYTES && !row.item.is_control() {
+            self.more = true;
+        }
         let comes_after_unknown = self.more && !row.item.is_control();
         if !comes_after_unknown && row.seq > self.read_to && !self.seen.contains(&row.seq) {
             self.insert(Some(row.seq), row.item);
@@ -73,7 +87,12 @@ impl Inbox {
     fn insert(&mut self, seq: Option<InboxSeq>, item: InboxItem) {
         match (seq, item) {
             (seq, InboxItem::Start(started)) => self.start = Some(Start { seq, started }),
-            (Some(seq), item) => drop(self.rows.insert(seq, item)),
+            (Some(seq), item) => {
+                self.bytes += bytes(&item);
+                if let Some(replaced) = self.rows.insert(seq, item) {
+                    self.bytes -= bytes(&replaced);
+                }
+            }
             (None, _) => unreachable!("only a start comes before its instance is stored"),
         }
     }
@@ -139,6 +158,7 @@ impl Inbox {
             return Some(start);
         }
         let (seq, item) = self.rows.pop_first()?;
+        self.bytes -= bytes(&item);
         Some(TakenMessage { seq: Some(seq), item })
     }
 
@@ -153,9 +173,20 @@ impl Inbox {
 
     /// Takes the suspensions and resumptions, in order.
     pub(super) fn take_controls(&mut self) -> Vec<TakenMessage> {
-        let controls = self.rows.extract_if(.., |_, item| is_suspension_or_resumption(item));
+        let controls = self.take_where(|_, item| is_suspension_or_resumption(item)).into_iter();
         let taken = controls.map(|(seq, item)| TakenMessage { seq: Some(seq), item });
         taken.collect()
+    }
+
+    /// Takes the messages for which `wanted` returns true, which sees them in order.
+    pub(super) fn take_where(
+        &mut self,
+        mut wanted: impl FnMut(InboxSeq, &InboxItem) -> bool,
+    ) -> Vec<(InboxSeq, InboxItem)> {
+        let taken = self.rows.extract_if(.., |seq, item| wanted(*seq, item));
+        let taken: Vec<_> = taken.collect();
+        self.bytes -= taken.iter().map(|(_, item)| bytes(item)).sum::<u64>();
+        taken
     }
 
     /// Takes all messages in memory.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::entity::StepLimits;
 use crate::memory::Held;
 use crate::model::{
     ExecutionNumber, InboxItem, LogLine, ModuleNumber, ObservableLimits, Outcome, Started, TaskId, Timestamp,
@@ -19,6 +20,10 @@ pub trait OwnerContext {
     fn seed(&self) -> [u8; 32];
     /// The functions of the tenant.
     fn directory(&self) -> &dyn Directory;
+    /// The same, for a guest that keeps it.
+    fn shared_directory(&self) -> Arc<dyn Directory>;
+    /// The limits of a step of an entity.
+    fn step_limits(&self) -> StepLimits;
     /// The limits that new executions can observe.
     fn limits(&self) -> ObservableLimits;
     /// The maximum number of turns of one execution.
@@ -46,6 +51,8 @@ pub enum Next {
     Events(Vec<String>),
     /// [Install](super::Owner::install) a guest of this module that has not run a turn.
     Guest(ModuleNumber, Arc<Started>),
+    /// [Install](super::Owner::install_entity) a guest of this module that applies operations.
+    Entity(ModuleNumber),
     /// Write this, then call [`Owner::committed`](super::Owner::committed). If the write fails, drop the owner but keep
     /// its [results](super::Owner::into_results).
     Commit(Box<TurnCommit>),
@@ -62,10 +69,19 @@ impl Next {
     /// The fuel that the guest used in this step.
     pub fn fuel(&self) -> u64 {
         match self {
-            Self::Commit(commit) => commit.turn.as_ref().map_or(0, |turn| turn.fuel),
+            Self::Commit(commit) => commit.fuel_of_guest(),
             _ => 0,
         }
     }
+}
+
+/// The outcome of an operation for a client.
+#[derive(Debug)]
+pub struct Answer {
+    /// The number of the client's request.
+    pub request: u64,
+    /// The outcome.
+    pub outcome: Outcome,
 }
 
 /// Activity calls to start and to stop.

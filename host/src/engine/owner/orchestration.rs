@@ -13,6 +13,7 @@ mod arrivals;
 mod attempts;
 mod children;
 mod decisions;
+mod entities;
 mod events;
 mod sizes;
 mod termination;
@@ -172,6 +173,10 @@ impl<G: Guest> Behaviour for Orchestration<G> {
             self.shed_events(instance);
         }
         undurable
+    }
+
+    fn is_pending(&self, instance: &Instance) -> bool {
+        instance.position.is_first_turn()
     }
 
     fn wake_at(&self, instance: &Instance, inbox: &Inbox) -> Option<Timestamp> {

@@ -1,7 +1,11 @@
 //! The context in which the owners of a tenant's instances decide.
 
+use std::sync::Arc;
+
+use crate::config::ByteSize;
 use crate::engine::owner::OwnerContext;
 use crate::engine::shared::Shared;
+use crate::entity::StepLimits;
 use crate::model::{InstanceNumber, ObservableLimits, TenantId, Timestamp};
 use crate::replay::Directory;
 use crate::tenancy::Quotas;
@@ -11,7 +15,7 @@ pub(super) struct HostContext<'a> {
     pub(super) shared: &'a Shared,
     pub(super) tenant: TenantId,
     pub(super) instance: InstanceNumber,
-    pub(super) directory: &'a dyn Directory,
+    pub(super) directory: &'a Arc<dyn Directory>,
     pub(super) turn_room: usize,
 }
 
@@ -25,7 +29,21 @@ impl OwnerContext for HostContext<'_> {
     }
 
     fn directory(&self) -> &dyn Directory {
-        self.directory
+        &**self.directory
+    }
+
+    fn shared_directory(&self) -> Arc<dyn Directory> {
+        self.directory.clone()
+    }
+
+    fn step_limits(&self) -> StepLimits {
+        let options = &self.shared.options;
+        let state = self.quota(|quotas| quotas.max_entity_state.map(|ByteSize(bytes)| bytes));
+        StepLimits {
+            payload_bytes: usize::try_from(options.observable.payload_bytes).unwrap_or(usize::MAX),
+            state_bytes: usize::try_from(state.unwrap_or(options.max_entity_state)).unwrap_or(usize::MAX),
+            ..options.step_limits
+        }
     }
 
     fn limits(&self) -> ObservableLimits {

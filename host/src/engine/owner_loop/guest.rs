@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::{GuestOwner, Session, pause};
 use crate::engine::flight_recorder::Flight;
 use crate::engine::mailbox::Mailbox;
-use crate::engine::recorded_guest::RecordedGuest;
+use crate::engine::recorded_guest::{RecordedEntity, RecordedGuest};
+use crate::entity::EntityGuest as _;
 use crate::model::{ModuleNumber, Started};
 use crate::replay::{Directory, Execution, HostUnavailable, Player};
 
@@ -50,6 +51,33 @@ impl Session<'_> {
             Err(HostUnavailable::Module(message)) => {
                 self.module_tries += 1;
                 owner.turn_later();
+                if self.module_tries >= MODULE_TRIES {
+                    owner.break_down("module-unavailable", message);
+                } else {
+                    pause(self.shared).await;
+                }
+            }
+            Err(trouble) => self.trouble(owner, &trouble).await,
+        }
+    }
+
+    /// Creates the guest of an entity for its next step.
+    pub(super) async fn install_entity(&mut self, owner: &mut GuestOwner, mailbox: &mut Mailbox, module: ModuleNumber) {
+        let Some(memory) = self.guest_memory(owner, mailbox).await else {
+            return;
+        };
+        match self.shared.guests.entity(module, memory).await {
+            Ok(mut guest) => {
+                self.module_tries = 0;
+                guest.pause_with(self.shared.long_turns.pause(owner.tenant(), self.permit.clone()));
+                owner.install_entity(RecordedEntity {
+                    guest,
+                    recorder: self.shared.recorder.clone(),
+                    flight: Flight::turn(self.instance, owner.position().0),
+                });
+            }
+            Err(HostUnavailable::Module(message)) => {
+                self.module_tries += 1;
                 if self.module_tries >= MODULE_TRIES {
                     owner.break_down("module-unavailable", message);
                 } else {

@@ -30,6 +30,9 @@ impl Session<'_> {
         }
         self.announce(owner.tenant(), receipt);
         let shared = self.shared;
+        for answer in owner.take_answers() {
+            shared.operations.answer(answer.request, answer.outcome);
+        }
         if owner.has_ended() {
             let digest = || shared.guests.digest(owner.module());
             let end = || digest().and_then(|digest| owner.ended(digest)).map(Arc::new);
@@ -77,9 +80,9 @@ impl Session<'_> {
     async fn commit(&self, mut commit: TurnCommit) -> Result<TurnReceipt, store::Error> {
         let checked = events::drop_unfit(&*self.shared.guests, &self.shared.store, &mut commit).await;
         let (wake_at, step) = (commit.summary.wake_at, Step::of(&commit));
-        let (tenant, fuel) = (commit.tenant, commit.turn.as_ref().map_or(0, |turn| turn.fuel));
+        let (tenant, fuel) = (commit.tenant, commit.fuel_of_guest());
         let children = commit.children.len() as u64;
-        let turn = commit.turn.is_some();
+        let turn = commit.turn.is_some() || commit.entity.is_some();
         let turn = turn.then_some(Flight::turn(self.instance, commit.execution));
         let committed = match checked {
             Ok(()) => self.shared.store.commit(commit).await,

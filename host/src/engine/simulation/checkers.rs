@@ -4,6 +4,7 @@
 //! committed, and the outstanding tasks of each execution according to these turns.
 
 mod at_the_end;
+pub(super) mod entities;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use self::tasks::Tasks;
 use super::rng;
 use crate::model::{
-    Arrival, Decision, Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, InstanceStatus,
-    Payload, TaskId, Timestamp, Turn, TurnNumber, codec, failure::types,
+    Arrival, Decision, EntityId, Event, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber,
+    InstanceStatus, Payload, TaskId, Timestamp, Turn, TurnNumber, codec, failure::types,
 };
 use crate::sandbox::Attempt;
 use crate::store::ATTEMPTS_KEPT;
@@ -117,6 +118,13 @@ impl Watch {
         // What is due right now may be in progress.
         let now = Timestamp(now.0 - 1_000);
         let runs = matches!(row.status, InstanceStatus::Pending | InstanceStatus::Running);
+        if EntityId::of(&row.id).is_some() {
+            if let Some(why) = entities::forgotten(row, rows, now) {
+                self.lock()
+                    .report(number, format!("the entity {why}, and nothing happens: {row:?}"));
+            }
+            return;
+        }
         let waits_for_its_time = row.status == InstanceStatus::Pending && row.wake_at.is_some_and(|at| at > now);
         let has_messages = {
             let records = self.lock();
@@ -425,6 +433,12 @@ impl Records {
 
     /// Checks that the row of an instance agrees with its history.
     fn row_fits(&mut self, number: InstanceNumber, row: &InstanceRow, rows: &InstanceRows) {
+        if EntityId::of(&row.id).is_some() {
+            if !matches!(row.status, InstanceStatus::Running | InstanceStatus::Stuck) || !rows.history.is_empty() {
+                self.report(number, format!("it is an entity, and its row is {row:?}"));
+            }
+            return;
+        }
         let last = rows.history.range((row.execution, TurnNumber(0))..).next_back();
         let last = last.map_or(TurnNumber::NONE, |((_, turn), _)| *turn);
         if row.last_turn != last {

@@ -13,7 +13,8 @@ use super::programs::Program;
 use super::rng::{self, Rng};
 use super::time::SimulatedClock;
 use crate::engine::StartError;
-use crate::engine::guests::{ActivityCode, AnyGuest, Guests};
+use crate::engine::guests::{ActivityCode, AnyEntity, AnyGuest, Guests};
+use crate::entity::{self, EntityGuest, NewState, Step};
 use crate::entropy::Entropy;
 use crate::memory::Held;
 use crate::model::{
@@ -22,13 +23,15 @@ use crate::model::{
 };
 use crate::replay::tests::script::Script;
 use crate::replay::{
-    Budget, Directory, Execution, Guest, HostUnavailable, Ran, ResolvedActivity, ResolvedOrchestration,
+    Budget, Directory, Execution, Guest, HostUnavailable, Ran, ResolvedActivity, ResolvedEntity, ResolvedOrchestration,
 };
 use crate::sandbox::{ActivityRun, Attempt, GUEST_BASE_BYTES, Traffic};
 use crate::store::simulated::Disk;
 
 /// The version with all programs.
 const ORCHESTRATIONS: ModuleNumber = ModuleNumber(1);
+/// The version with the entity.
+const ENTITIES: ModuleNumber = ModuleNumber(3);
 /// The version with all activities.
 const ACTIVITIES: ModuleNumber = ModuleNumber(2);
 
@@ -221,6 +224,17 @@ impl Guests for ScriptedGuests {
         })
     }
 
+    fn entity(&self, module: ModuleNumber, memory: Held) -> BoxFuture<'_, Result<AnyEntity, HostUnavailable>> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.state.module()?;
+            self.state.room()?;
+            assert_eq!(module, ENTITIES, "an entity runs on the version that offers it");
+            let state = self.state.clone();
+            Ok(Box::new(Cell { memory, state }) as AnyEntity)
+        })
+    }
+
     fn activities(&self, module: ModuleNumber) -> BoxFuture<'_, Result<Box<dyn ActivityCode>, HostUnavailable>> {
         Box::pin(async move {
             tokio::task::yield_now().await;
@@ -252,6 +266,49 @@ impl Guest for SimulatedGuest {
             return Err(HostUnavailable::NoMemory { needed: self.bytes });
         }
         self.script.resume(execution, budget)
+    }
+}
+
+/// An entity whose state is the list of inputs that were added to it.
+struct Cell {
+    memory: Held,
+    state: Arc<State>,
+}
+
+impl EntityGuest for Cell {
+    fn run(&mut self, step: &mut Step) -> Result<entity::Ran, HostUnavailable> {
+        self.state.room()?;
+        let needed = GUEST_BASE_BYTES + GROWTH_BYTES;
+        let missing = needed.saturating_sub(self.memory.bytes());
+        if !self.memory.try_grow(missing) {
+            return Err(HostUnavailable::NoMemory { needed });
+        }
+        let mut tokens: Vec<String> = step
+            .state()
+            .map(|state| serde_json::from_str(state.as_str()).expect("the state is a list"))
+            .unwrap_or_default();
+        let mut fuel = 0;
+        while let Ok(Some(operation)) = step.next_operation() {
+            fuel += 2;
+            let token: String = serde_json::from_str(operation.input.as_str()).expect("the input is a text");
+            match operation.name.as_str() {
+                "fail" => drop(step.complete(Err(Failure::new("Refused", "as written")))),
+                "trap" => {
+                    let broke = Some(Failure::new(types::TRAP, "as written"));
+                    return Ok(entity::Ran { fuel, broke });
+                }
+                name => {
+                    if name == "tell" {
+                        let told = format!("\"told {token}\"");
+                        let _ = step.signal("cell", "told", "add", &told, None);
+                    }
+                    tokens.push(token);
+                    let text = serde_json::to_string(&tokens).expect("a list of texts");
+                    let _ = step.complete(Ok(("null", NewState::Set(&text))));
+                }
+            }
+        }
+        Ok(entity::Ran { fuel, broke: None })
     }
 }
 
@@ -325,6 +382,10 @@ impl Directory for Functions {
             module: ACTIVITIES,
             defaults: ActivityOptions::default(),
         })
+    }
+
+    fn entity_module(&self, _: &FunctionName) -> Result<ResolvedEntity, Failure> {
+        Ok(ResolvedEntity { module: ENTITIES })
     }
 
     fn orchestration(&self, name: &FunctionName, _: &Payload, _: &mut u64) -> Result<ResolvedOrchestration, Failure> {

@@ -16,6 +16,9 @@ const ACTIVITIES: [&str; 7] = ["quick", "slow", "flaky", "failing", "declined", 
 /// How many different ids clients use for instances.
 pub(super) const NAMES: u64 = 12;
 
+/// How many entities there are.
+const CELLS: u64 = 4;
+
 /// An id for a client's instance.
 pub(super) fn name(rng: &mut Rng) -> String {
     format!("i{}", rng.below(NAMES))
@@ -46,11 +49,58 @@ impl Program {
     }
 }
 
-/// The programs of a seed. Each calls only later ones, so that every run ends.
-pub(super) fn programs(seed: u64) -> Vec<Program> {
+/// The programs of a seed. Each calls only later ones, so that every run ends. Programs of a steady world use no entities:
+/// which of two operations that are sent at the same time comes first is not determined.
+pub(super) fn programs(seed: u64, is_steady: bool) -> Vec<Program> {
     let mut rng = Rng::new(seed, "programs");
     let count = rng.between(1, 4);
-    (0..count).map(|number| program(&mut rng, number, count)).collect()
+    let mut programs: Vec<_> = (0..count).map(|number| program(&mut rng, number, count)).collect();
+    let mut rng = Rng::new(seed, "entities");
+    if rng.per_mille(500) && !is_steady {
+        for program in &mut programs {
+            let strands = rng.below(3);
+            let has_children = program.strands.iter().flatten().any(is_child);
+            let strands = (0..strands).map(|_| on_entities(&mut rng, has_children));
+            program.strands.extend(strands);
+        }
+    }
+    programs
+}
+
+fn is_child(op: &Op) -> bool {
+    matches!(op, Op::Child(_) | Op::ChildWith(_) | Op::ChildOrSleep(..))
+}
+
+/// Operations on entities: calls, signals, and critical sections. Some are left open, but not by programs with children: a
+/// child that was started before the section may wait for the entities, and its parent for the child.
+fn on_entities(rng: &mut Rng, has_children: bool) -> Vec<Op> {
+    let key = |rng: &mut Rng| format!("c{}", rng.below(CELLS));
+    let operation = |rng: &mut Rng| (*rng.pick(&["add", "add", "add", "tell", "fail", "trap"])).to_owned();
+    let mut ops = Vec::new();
+    for _ in 0..rng.between(1, 4) {
+        match rng.below(4) {
+            0 => ops.push(Op::CallEntity(key(rng), operation(rng))),
+            1 => {
+                let later = rng.per_mille(400).then(|| *rng.pick(&[0, 30, 2_000, 70_000]));
+                ops.push(Op::SignalEntity(key(rng), operation(rng), later));
+            }
+            2 => ops.push(Op::Sleep(rng.below(200))),
+            _ => {
+                let keys: Vec<_> = (0..rng.between(1, 3)).map(|_| key(rng)).collect();
+                ops.push(Op::Lock(keys.clone()));
+                for key in keys {
+                    ops.push(Op::CallEntity(key, operation(rng)));
+                    if rng.per_mille(200) {
+                        ops.push(Op::Sleep(rng.below(500)));
+                    }
+                }
+                if rng.per_mille(800) || has_children {
+                    ops.push(Op::Unlock);
+                }
+            }
+        }
+    }
+    ops
 }
 
 fn program(rng: &mut Rng, number: u64, count: u64) -> Program {

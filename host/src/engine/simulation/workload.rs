@@ -8,7 +8,7 @@ use super::programs::{self, EVENTS, NOISE};
 use super::rng::Rng;
 use super::time::SimulatedClock;
 use crate::clock::Clock;
-use crate::engine::{Engine, Message, MessageError, PurgeError, StartError, StartRequest};
+use crate::engine::{Engine, Message, MessageError, PurgeError, StartError, StartRequest, StartTime};
 use crate::model::{Event, FunctionName, InstanceId, Payload, TenantId};
 use crate::store::simulated::Disk;
 use crate::store::{Error as StoreError, IdempotencyKey};
@@ -282,13 +282,16 @@ impl Client {
         key: Option<&String>,
     ) -> Answer {
         let tenant = self.workload.tenant(number);
+        // Every fifth instance starts later.
+        let start = match number % 5 {
+            4 => StartTime::After(Duration::from_millis(300 * number as u64)),
+            _ => StartTime::Now,
+        };
         let request = StartRequest {
-            tenant,
-            function: function.clone(),
-            input: Payload::of(&[number]),
             instance_id: id.cloned(),
+            start,
             idempotency: key.map(|key| self.key(key)),
-            watch: false,
+            ..StartRequest::new(tenant, function.clone(), Payload::of(&[number]))
         };
         match self.engine.start(request).await {
             Ok(answer) if self.watch.started(number as u64).is_empty() => {

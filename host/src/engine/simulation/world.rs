@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::checkers::entities::unfinished;
 use super::checkers::{MAX_CUT_OFFS, Watch};
 use super::disturbances;
 use super::faults::{Faults, Plan};
@@ -18,8 +19,9 @@ use crate::clock::Clock;
 use crate::engine::flight_recorder::{EndsInARow, Flight, FlightRecorder, LeftFlight, Phase, SLOT_BYTES, slot_of};
 use crate::engine::guests::NoModules;
 use crate::engine::{CoreParts, Engine, EngineOptions, FunctionShare, Message, Rate, Share};
+use crate::entity::StepLimits;
 use crate::memory::Memory;
-use crate::model::{InstanceNumber, InstanceStatus, ObservableLimits, TenantId};
+use crate::model::{EntityId, InstanceNumber, InstanceStatus, ObservableLimits, TenantId};
 use crate::replay::TurnLimits;
 use crate::store::Store;
 use crate::store::simulated::{Disk, InstanceRow, PlantedBug};
@@ -103,7 +105,7 @@ impl World {
         if setting.steady.is_none() {
             disk.read_few_events();
         }
-        let programs = Arc::new(programs(seed));
+        let programs = Arc::new(programs(seed, setting.steady.is_some()));
         let within_ms = setting.plan.rounds.max(1) * setting.plan.round_ms;
         let tenants = match setting.steady {
             Some(_) => 1,
@@ -200,6 +202,8 @@ impl World {
                 *rng.pick(&[1, 2, 64])
             },
             max_queued: 1_000,
+            step_limits: StepLimits::default(),
+            max_entity_state: 256 << 10,
             max_cut_offs: MAX_CUT_OFFS,
             max_unclean_ends: 3,
             // An event that is not in memory may arrive one turn later.
@@ -371,7 +375,10 @@ impl World {
             let (content, now) = (self.disk.content(), self.clock.now());
             let live: Vec<_> = content
                 .existing()
-                .filter(|(_, row, _)| !row.status.has_ended())
+                .filter(|(_, row, rows)| match EntityId::of(&row.id) {
+                    Some(_) => unfinished(row, rows).is_some(),
+                    None => !row.status.has_ended(),
+                })
                 .collect();
             if live.is_empty() && self.workload.is_settled() {
                 // Give the sweeper time to delete what ended instances leave behind.
@@ -398,6 +405,7 @@ impl World {
         }
         let messages = match row.status {
             InstanceStatus::Suspended | InstanceStatus::Stuck => vec![Message::Resume { reason: String::new() }],
+            _ if EntityId::of(&row.id).is_some() => Vec::new(),
             _ => {
                 let all = EVENTS.iter().zip(1..);
                 let payload = |event: u64| look * 1_000_000_000 + number.0 * 10 + event;

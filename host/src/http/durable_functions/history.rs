@@ -13,7 +13,9 @@ use crate::{
         document::{Verbatim, time},
         page::json_bytes,
     },
-    model::{Arrival, Cause, Decision, Event, Failure, InstanceStatus, Outcome, Payload, TaskId, Timestamp, Turn},
+    model::{
+        Arrival, Cause, Decision, EntityId, Event, Failure, InstanceStatus, Outcome, Payload, TaskId, Timestamp, Turn,
+    },
     store::ANSWER_BYTES,
 };
 
@@ -71,6 +73,8 @@ enum Open {
     Call { position: usize, is_child: bool },
     /// A timer.
     Timer { fire_at: String },
+    /// An operation of an entity, whose answer is an event.
+    Operation { operation: String },
 }
 
 /// The events of the turns so far, up to a limit in bytes.
@@ -201,7 +205,20 @@ impl History {
             self.is_cut = true;
             return;
         }
-        let (call, is_child) = match self.open.remove(&task) {
+        let open = self.open.remove(&task);
+        if let Some(Open::Operation { operation }) = open {
+            let answer = match &outcome {
+                Ok(output) => output.as_str().to_owned(),
+                Err(failure) => error_text(failure),
+            };
+            self.add(HistoryEvent {
+                name: Some(operation),
+                input: self.shown.input.then_some(answer),
+                ..HistoryEvent::new("EventRaised", at)
+            });
+            return;
+        }
+        let (call, is_child) = match open {
             Some(Open::Call { position, is_child }) => (self.events[position].take(), is_child),
             _ => (None, false),
         };
@@ -303,9 +320,38 @@ impl History {
                 });
             }
             Decision::ContinueAsNew { input, .. } => self.add_completed(at, "ContinuedAsNew", Some(input)),
-            // The original records neither waits for events nor cancellations.
-            Decision::WaitForEvent { .. } | Decision::CancelTask { .. } => {}
+            // As in the original, operations are events between instances.
+            Decision::CallEntity {
+                task,
+                entity,
+                operation,
+                input,
+                ..
+            } => {
+                self.add_operation(at, &entity, &operation, &input);
+                self.open.insert(task, Open::Operation { operation });
+            }
+            Decision::SignalEntity {
+                entity,
+                operation,
+                input,
+                ..
+            } => self.add_operation(at, &entity, &operation, &input),
+            // The original records neither waits for events nor cancellations, and locks as events without content.
+            Decision::WaitForEvent { .. }
+            | Decision::CancelTask { .. }
+            | Decision::LockEntities { .. }
+            | Decision::UnlockEntities { .. } => {}
         }
+    }
+
+    fn add_operation(&mut self, at: Timestamp, entity: &EntityId, operation: &str, input: &Payload) {
+        self.add(HistoryEvent {
+            name: Some(operation.to_owned()),
+            instance_id: Some(entity.to_string()),
+            input: self.input(input),
+            ..HistoryEvent::new("EventSent", at)
+        });
     }
 
     fn add_call(&mut self, task: TaskId, event: HistoryEvent, is_child: bool) {

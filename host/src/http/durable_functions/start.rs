@@ -47,12 +47,10 @@ pub(super) async fn start(
     let wait = wait(&call.query)?;
     let body = PayloadBody::from_request(request, &call.app).await?;
     let request = StartRequest {
-        tenant: caller.tenant,
-        function,
-        input: body.payload,
         instance_id,
         idempotency: body.idempotency,
         watch: wait.is_some(),
+        ..StartRequest::new(caller.tenant, function, body.payload)
     };
     let started = start_and_wait(&call.app, caller, &call.client, request, wait.unwrap_or_default()).await?;
     answer(call, caller, started)
@@ -68,7 +66,7 @@ fn new_id(text: &str) -> Result<InstanceId, Refused> {
 }
 
 /// How long the request waits for the end of the instance, at most a minute.
-fn wait(query: &Query) -> Result<Option<Duration>, Refused> {
+pub(super) fn wait(query: &Query) -> Result<Option<Duration>, Refused> {
     let Some(timeout) = query.seconds("timeout") else {
         return Ok(None);
     };
@@ -83,7 +81,7 @@ fn wait(query: &Query) -> Result<Option<Duration>, Refused> {
 
 /// The output of an instance that completed in time, the status of one that ended otherwise, or the links of one that
 /// still runs.
-fn answer(call: &Call, caller: Caller, started: StartedInstance) -> Result<Response, Refused> {
+pub(super) fn answer(call: &Call, caller: Caller, started: StartedInstance) -> Result<Response, Refused> {
     let StartedInstance { id, repeated, ended } = started;
     let room = || {
         call.app

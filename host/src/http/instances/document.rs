@@ -1,11 +1,13 @@
 //! The document that describes an instance to clients.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::history::HistoryDocument;
 use crate::{
-    http::document::{FailureDocument, Verbatim, time, verbatim},
+    http::document::{FailureDocument, Verbatim, tags, time, verbatim},
     model::{InstanceStatus, Payload, StuckReason},
     store::InstanceDetails,
     tenancy::Hold,
@@ -34,6 +36,10 @@ pub(crate) struct InstanceDocument {
     created_time: String,
     /// When it last changed.
     last_updated_time: String,
+    /// When its first turn will run, if that is delayed and has not happened: the `startAt` of its start, or the time of
+    /// the next attempt of a sub-orchestration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_at: Option<String>,
     /// Why it failed, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<FailureDocument>,
@@ -56,6 +62,10 @@ pub(crate) struct InstanceDocument {
     /// The id of the parent instance, if it is a sub-orchestration.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_instance_id: Option<String>,
+    /// The tags that it was given at its start.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    tags: BTreeMap<String, String>,
     /// The turns of the current execution, if they were requested.
     #[serde(flatten)]
     #[schema(value_type = HistoryDocument)]
@@ -130,6 +140,7 @@ impl InstanceDocument {
             custom_status: verbatim(summary.custom_status),
             created_time: time(summary.created_at),
             last_updated_time: time(summary.updated_at),
+            start_at: summary.start_at.map(time),
             failure,
             stuck: summary.stuck.map(Into::into),
             held: None,
@@ -138,6 +149,7 @@ impl InstanceDocument {
             turns: summary.last_turn.0,
             fuel: summary.fuel,
             parent_instance_id: summary.parent_id.map(|id| id.to_string()),
+            tags: tags(&summary.tags),
             history,
         }
     }

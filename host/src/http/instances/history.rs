@@ -14,7 +14,8 @@ use crate::{
         params::Given,
     },
     model::{
-        ActivityOptions, Arrival, Decision, Event, Outcome, RetryPolicy, SubOrchestrationOptions, Turn, TurnNumber,
+        ActivityOptions, Arrival, Decision, EntityId, Event, Outcome, RetryPolicy, SubOrchestrationOptions, Turn,
+        TurnNumber,
     },
     store::{AttemptRow, HistoryCursor, HistoryFilter, HistoryFrom, HistoryPage},
 };
@@ -153,6 +154,25 @@ pub(crate) enum DecisionDocument {
     WaitForEvent { task: u32, name: String },
     /// Cancel a timer, a wait for an event, or a call.
     CancelTask { task: u32 },
+    /// Call an operation of an entity.
+    CallEntity {
+        task: u32,
+        entity: EntityLink,
+        operation: String,
+        input: Verbatim,
+    },
+    /// Send a one-way operation to an entity.
+    SignalEntity {
+        entity: EntityLink,
+        operation: String,
+        input: Verbatim,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        due_time: Option<String>,
+    },
+    /// Lock entities: enter a critical section.
+    LockEntities { task: u32, entities: Vec<EntityLink> },
+    /// Leave a critical section.
+    UnlockEntities { task: u32 },
     /// A call that was rejected at once.
     Refused {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -328,6 +348,25 @@ fn events(events: Vec<Event>) -> Vec<EventDocument> {
     events.into_iter().map(document).collect()
 }
 
+/// The name and key of an entity.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EntityId)]
+pub(crate) struct EntityLink {
+    /// The name, in lower case.
+    name: String,
+    /// The key.
+    key: String,
+}
+
+impl From<&EntityId> for EntityLink {
+    fn from(entity: &EntityId) -> Self {
+        Self {
+            name: entity.name().to_string(),
+            key: entity.key().to_owned(),
+        }
+    }
+}
+
 impl From<Decision> for DecisionDocument {
     fn from(decision: Decision) -> Self {
         match decision {
@@ -385,6 +424,36 @@ impl From<Decision> for DecisionDocument {
                 name: name.to_string(),
             },
             Decision::CancelTask { task } => Self::CancelTask { task: task.0 },
+            Decision::CallEntity {
+                task,
+                entity,
+                operation,
+                input,
+                section: _,
+                module: _,
+            } => Self::CallEntity {
+                task: task.0,
+                entity: (&entity).into(),
+                operation,
+                input: Verbatim(input),
+            },
+            Decision::SignalEntity {
+                entity,
+                operation,
+                input,
+                due_at,
+                module: _,
+            } => Self::SignalEntity {
+                entity: (&entity).into(),
+                operation,
+                input: Verbatim(input),
+                due_time: due_at.map(time),
+            },
+            Decision::LockEntities { task, entities } => Self::LockEntities {
+                task: task.0,
+                entities: entities.iter().map(|(id, _)| id.into()).collect(),
+            },
+            Decision::UnlockEntities { task } => Self::UnlockEntities { task: task.0 },
             Decision::Refused {
                 task,
                 call,

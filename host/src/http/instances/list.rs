@@ -1,6 +1,6 @@
 //! Lists of instances, and the purge of many.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{Json, extract::State, response::Response};
 use http::StatusCode;
@@ -14,7 +14,7 @@ use crate::{
         access::{Browse, Control, May},
         answers::PAGE_BYTES,
         body::EmptyBody,
-        document::{Verbatim, time, verbatim},
+        document::{Verbatim, tags, time, verbatim},
         error::Refusal,
         params::{FromParams, Given, Params},
         problem::Problem,
@@ -50,6 +50,7 @@ impl FromParams for ListParams {
             created_to: given
                 .time("createdTimeTo")?
                 .map(|to| to.after(Duration::from_millis(1))),
+            tags: given.filter_tags()?,
             parent: None,
             orphans_of: None,
         };
@@ -90,9 +91,16 @@ pub(crate) struct ListedInstance {
     created_time: String,
     /// When it last changed.
     last_updated_time: String,
+    /// While it is `Pending`: when its first turn will run, if that is delayed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_at: Option<String>,
     /// The id of the parent instance, if it is a sub-orchestration.
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_instance_id: Option<String>,
+    /// The tags that it was given at its start.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(required = false)]
+    tags: BTreeMap<String, String>,
 }
 
 impl From<InstanceSummary> for ListedInstance {
@@ -104,7 +112,9 @@ impl From<InstanceSummary> for ListedInstance {
             custom_status: verbatim(row.custom_status),
             created_time: time(row.created_at),
             last_updated_time: time(row.updated_at),
+            start_at: row.start_at.map(time),
             parent_instance_id: row.parent_id.map(|id| id.to_string()),
+            tags: tags(&row.tags),
         }
     }
 }
@@ -122,6 +132,7 @@ impl From<InstanceSummary> for ListedInstance {
         ("instanceIdPrefix" = Option<String>, Query, description = "A prefix of the id"),
         ("createdTimeFrom" = Option<String>, Query, description = "Created at or after this time"),
         ("createdTimeTo" = Option<String>, Query, description = "Created at or before this time"),
+        ("tag" = Option<Vec<String>>, Query, description = "A tag that the instance has, `key:value`; may be given several times, then all must match", example = json!(["customer:ada"])),
         ("parentInstanceId" = Option<String>, Query, description = "Sub-orchestrations of this instance, even if it was purged"),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
         ("limit" = Option<u32>, Query, description = "Maximum number of instances on the page (1 to 1000, default 100)"),

@@ -345,6 +345,7 @@ impl TestHost {
             kept: Vec::new(),
             children: Vec::new(),
             messages: Vec::new(),
+            entity: None,
             attempts: Vec::new(),
             usage: Vec::new(),
             max_log_bytes: u64::MAX,
@@ -408,6 +409,7 @@ async fn put_module(store: &Store) -> ModuleNumber {
         functions: vec![function],
         sdk: String::new(),
         events: Vec::new(),
+        entities: Vec::new(),
     };
     let put = PutModule {
         tenant: TenantId::DEFAULT,

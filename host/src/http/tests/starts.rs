@@ -164,6 +164,212 @@ async fn a_repeated_event_is_raised_once() {
 }
 
 #[tokio::test]
+async fn a_delayed_instance_is_pending_until_its_time_and_can_be_terminated_before() {
+    let host = TestHost::start().await;
+    let at = "2100-01-01T02:00:00%2B02:00";
+    let accepted = host
+        .post(&format!("/v1/orchestrations/Order?instanceId=later&startAt={at}"), "1")
+        .await;
+    assert_eq!(accepted.status, 202);
+    let ask = async || host.get("/v1/instances/later").await;
+    let (status, listed) = (ask().await.json(), host.get("/v1/instances").await.json());
+    for shown in [&status, &listed["instances"][0]] {
+        assert_eq!(
+            (&shown["runtimeStatus"], &shown["startAt"]),
+            (&"Pending".into(), &"2100-01-01T00:00:00.000Z".into())
+        );
+    }
+    assert_eq!((&status["turns"], &status["input"]), (&0.into(), &1.into()));
+    let taken = host.post("/v1/orchestrations/Order?instanceId=later", "1").await;
+    assert_eq!(taken.refusal(), (409, "already-exists".into()));
+    assert_eq!(host.delete("/v1/instances/later").await.refusal().0, 409);
+    for message in ["events/approval", "suspend", "resume", "terminate?reason=no+need"] {
+        let told = host.post(&format!("/v1/instances/later/{message}"), "").await;
+        assert_eq!(told.status, 202, "{message}");
+    }
+    let ended = host.get("/v1/instances/later?wait=30s").await;
+    assert_eq!((ended.status, ended.json()["output"].clone()), (200, "no need".into()));
+    assert_eq!(ended.json()["startAt"], serde_json::Value::Null);
+    assert_eq!(host.delete("/v1/instances/later").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_delay_is_counted_by_the_host_so_that_a_repeated_start_is_the_same_request() {
+    let host = TestHost::start().await;
+    let target = "/v1/orchestrations/Order?startAfter=7d";
+    let first = start_with_key(&host, target, "key-1", "1").await;
+    let again = start_with_key(&host, target, "key-1", "1").await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (202, "true"));
+    assert_eq!(first.text, again.text);
+    let id = first.json()["id"].as_str().unwrap().to_owned();
+    let status = host.get(&format!("/v1/instances/{id}")).await.json();
+    let time = |name: &str| crate::model::date_time::parse(status[name].as_str().unwrap()).unwrap();
+    let delay = time("startAt").since(time("createdTime"));
+    assert_eq!(delay.as_secs(), 7 * 24 * 60 * 60);
+}
+
+#[tokio::test]
+async fn a_start_time_must_be_one_time_and_a_time_in_the_past_means_now() {
+    let host = TestHost::start().await;
+    for query in [
+        "startAt=tomorrow",
+        "startAt=10000-01-01T00:00:00Z",
+        "startAfter=-1",
+        "startAfter=soon",
+        "startAfter=36526d",
+        "startAfter=1m&startAt=2100-01-01T00:00:00Z",
+    ] {
+        let refused = host.post(&format!("/v1/orchestrations/Order?{query}"), "1").await;
+        assert_eq!(refused.refusal(), (400, "invalid-parameter".into()), "{query}");
+    }
+    assert_eq!(
+        host.get("/v1/instances").await.json()["instances"],
+        serde_json::json!([])
+    );
+    for (id, query) in [("past", "startAt=2000-01-01T00:00:00Z"), ("zero", "startAfter=0")] {
+        let target = format!("/v1/orchestrations/Order?instanceId={id}&{query}");
+        assert_eq!(host.post(&target, "1").await.status, 202);
+        let status = host.get(&format!("/v1/instances/{id}")).await.json();
+        assert_eq!(status["startAt"], serde_json::Value::Null, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_restarted_with_its_input_under_the_same_or_another_id() {
+    let host = TestHost::start().await;
+    host.completed("done", "1").await;
+    host.running("live").await;
+    let restart = async |target: &str| host.post(&format!("/v1/instances/{target}"), "").await;
+    assert_eq!(
+        restart("none/restart").await.refusal(),
+        (404, "unknown-instance".into())
+    );
+    for same in ["live/restart", "live/restart?instanceId=live"] {
+        let refused = restart(same).await;
+        assert_eq!(refused.refusal(), (409, "instance-not-ended".into()), "{same}");
+        assert_eq!(refused.json()["instanceStatus"], "Running");
+    }
+    let taken = restart("done/restart?instanceId=live").await;
+    assert_eq!(
+        (taken.refusal(), taken.json()["instanceId"].clone()),
+        ((409, "already-exists".into()), "live".into())
+    );
+    for query in ["newId=true&instanceId=x", "newId=maybe", "instanceId=a/b"] {
+        let refused = restart(&format!("done/restart?{query}")).await;
+        assert_eq!(refused.refusal(), (400, "invalid-parameter".into()), "{query}");
+    }
+    let with_body = host.post("/v1/instances/done/restart", "1").await;
+    assert_eq!(with_body.refusal(), (400, "unexpected-body".into()));
+
+    // An input that only an older version accepted.
+    host.pending("unfit", "2").await;
+    assert_eq!(host.post("/v1/instances/unfit/terminate", "").await.status, 202);
+    assert_eq!(host.get("/v1/instances/unfit?wait=30s").await.status, 200);
+    let unfit = restart("unfit/restart").await;
+    assert_eq!(unfit.refusal(), (400, "invalid-input".into()));
+    assert_eq!(
+        host.get("/v1/instances/unfit").await.json()["runtimeStatus"],
+        "Terminated"
+    );
+    assert_eq!(
+        host.get("/v1/instances/done").await.json()["runtimeStatus"],
+        "Completed"
+    );
+
+    assert_eq!(
+        host.post("/v1/orchestrations/Order?instanceId=small", "0.50")
+            .await
+            .status,
+        202
+    );
+    assert_eq!(host.post("/v1/instances/small/terminate", "").await.status, 202);
+    assert_eq!(host.get("/v1/instances/small?wait=30s").await.status, 200);
+    let beside = restart("small/restart?newId=true").await;
+    assert_eq!(beside.status, 202);
+    let id = beside.json()["id"].as_str().unwrap().to_owned();
+    let same = restart("small/restart").await;
+    assert_eq!((same.status, same.json()["id"].clone()), (202, "small".into()));
+    for id in ["small", &id] {
+        let status = host.get(&format!("/v1/instances/{id}")).await;
+        assert!(
+            status.status == 202 && status.text.contains("\"input\":0.50"),
+            "{status:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn tags_are_shown_and_filter_the_list() {
+    let host = TestHost::start().await;
+    let start = async |query: &str| host.post(&format!("/v1/orchestrations/Order?{query}"), "1").await;
+    for query in [
+        "instanceId=a&tag=customer:ada&tag=note:a%20b:c",
+        "instanceId=b&tag=customer:ada",
+        "instanceId=c",
+    ] {
+        assert_eq!(start(query).await.status, 202, "{query}");
+    }
+    let tags = serde_json::json!({ "customer": "ada", "note": "a b:c" });
+    assert_eq!(host.get("/v1/instances/a").await.json()["tags"], tags);
+    assert_eq!(
+        host.get("/v1/instances/c").await.json()["tags"],
+        serde_json::Value::Null
+    );
+    for (query, expected) in [
+        ("tag=customer:ada", &["b", "a"][..]),
+        ("tag=customer:ada&tag=note:a+b:c", &["a"]),
+        ("tag=customer:bob", &[]),
+    ] {
+        let list = host.get(&format!("/v1/instances?{query}")).await.json();
+        let ids: Vec<_> = list["instances"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| &one["instanceId"])
+            .collect();
+        assert_eq!(ids, expected, "{query}");
+    }
+    let listed = host.get("/v1/instances?instanceIdPrefix=a").await.json();
+    assert_eq!(listed["instances"][0]["tags"], tags);
+
+    // A restart keeps them.
+    assert_eq!(host.post("/v1/instances/a/terminate", "").await.status, 202);
+    assert_eq!(host.get("/v1/instances/a?wait=30s").await.json()["tags"], tags);
+    assert_eq!(host.post("/v1/instances/a/restart", "").await.status, 202);
+    assert_eq!(host.get("/v1/instances/a").await.json()["tags"], tags);
+}
+
+#[tokio::test]
+async fn bad_tags_are_refused_and_nothing_starts() {
+    let host = TestHost::start().await;
+    let many: String = (0..17).map(|number| format!("tag=k{number}:v&")).collect();
+    let long = format!("tag=k:{}", "x".repeat(257));
+    for query in [
+        "tag=alone",
+        "tag=:v",
+        "tag=",
+        "tag=a%0Ab:v",
+        "tag=a%3Db:v",
+        &many,
+        &long,
+        "tag=k:1&tag=k:2",
+    ] {
+        let refused = host.post(&format!("/v1/orchestrations/Order?{query}"), "1").await;
+        assert_eq!(refused.refusal(), (400, "invalid-parameter".into()), "{query}");
+        assert_eq!(refused.json()["parameter"], "tag");
+    }
+    assert_eq!(
+        host.get("/v1/instances").await.json()["instances"],
+        serde_json::json!([])
+    );
+    let refused = host.get(&format!("/v1/instances?{many}")).await;
+    assert_eq!(refused.refusal(), (400, "invalid-parameter".into()));
+    // Elsewhere the parameter is unknown.
+    let unknown = host.post("/v1/instances/a/suspend?tag=a:b&tag=c:d", "").await;
+    assert_eq!(unknown.refusal(), (400, "unknown-parameter".into()));
+}
+
+#[tokio::test]
 async fn ids_and_names_that_urls_cannot_hold_are_refused() {
     let host = TestHost::start().await;
     host.running("order").await;

@@ -14,9 +14,11 @@ use expect_test::expect_file;
 
 use super::{CodecError, Stored, body_of, decode, encode, first_arrival, visit_turn};
 use crate::model::{
-    ActivityOptions, Arrival, Cause, Decision, Event, EventDescription, ExecutionNumber, Failure, FunctionDescription,
-    FunctionKind, InboxItem, InstanceNumber, ModuleDescription, ModuleNumber, ObservableLimits, Parent, Payload,
-    RetryPolicy, Started, StuckReason, SubOrchestrationOptions, TaskId, Timestamp, Turn, TurnNumber,
+    ActivityOptions, Arrival, Cause, Decision, EntityDescription, EntityId, EntityLock, EntityState, Event,
+    EventDescription, ExecutionNumber, FailedOperation, Failure, FunctionDescription, FunctionKind, InboxItem,
+    InstanceNumber, LockRequest, ModuleDescription, ModuleNumber, ObservableLimits, Operation, OperationDescription,
+    Parent, Payload, ReplyTo, RetryPolicy, SectionId, Started, StuckReason, SubOrchestrationOptions, TaskId, Timestamp,
+    Turn, TurnNumber,
 };
 
 /// Set this variable to 1 to write missing files, for a new version or a new variant.
@@ -277,10 +279,53 @@ fn decisions() -> Vec<Decision> {
     ]
 }
 
+fn entity(key: &str) -> EntityId {
+    EntityId::new("Account", key).unwrap()
+}
+
+fn section() -> SectionId {
+    SectionId {
+        instance: InstanceNumber(300),
+        execution: ExecutionNumber(2),
+        task: TaskId(5),
+    }
+}
+
+/// The decisions about entities, with each of their options.
+fn decisions_about_entities() -> Vec<Decision> {
+    let call = |section| Decision::CallEntity {
+        task: TaskId(2),
+        entity: entity("Ada"),
+        operation: "deposit".into(),
+        input: payload("500"),
+        section,
+        module: ModuleNumber(4),
+    };
+    let signal = |due_at| Decision::SignalEntity {
+        entity: entity("Ada"),
+        operation: "deposit".into(),
+        input: payload("500"),
+        due_at,
+        module: ModuleNumber(4),
+    };
+    vec![
+        Decision::LockEntities {
+            task: TaskId(1),
+            entities: vec![(entity("Ada"), ModuleNumber(4)), (entity("bob"), ModuleNumber(5))],
+        },
+        call(Some(TaskId(1))),
+        Decision::UnlockEntities { task: TaskId(1) },
+        call(None),
+        signal(None),
+        signal(Some(Timestamp(1_700_000_005_123))),
+    ]
+}
+
 #[test]
 fn turns_of_all_versions_are_read() {
     let samples = [
         ("everything", turn(arrivals(), decisions())),
+        ("entities", turn(Vec::new(), decisions_about_entities())),
         ("empty", turn(Vec::new(), Vec::new())),
         (
             "clock-behind",
@@ -338,6 +383,10 @@ fn turns_of_all_versions_are_read() {
             "Complete",
             "Fail",
             "ContinueAsNew",
+            "CallEntity",
+            "SignalEntity",
+            "LockEntities",
+            "UnlockEntities",
         ],
         &samples,
         |turn| {
@@ -353,6 +402,10 @@ fn turns_of_all_versions_are_read() {
                 Decision::Complete { .. } => "Complete",
                 Decision::Fail { .. } => "Fail",
                 Decision::ContinueAsNew { .. } => "ContinueAsNew",
+                Decision::CallEntity { .. } => "CallEntity",
+                Decision::SignalEntity { .. } => "SignalEntity",
+                Decision::LockEntities { .. } => "LockEntities",
+                Decision::UnlockEntities { .. } => "UnlockEntities",
             };
             turn.decisions.iter().map(name).collect()
         },
@@ -377,9 +430,63 @@ fn messages_of_all_versions_are_read() {
         ("terminate", InboxItem::Terminate { reason: reason() }),
         ("suspend", InboxItem::Suspend { reason: reason() }),
         ("resume", InboxItem::Resume { reason: reason() }),
+        (
+            "call",
+            InboxItem::Operation(Box::new(Operation {
+                name: "deposit".into(),
+                input: payload("500"),
+                reply_to: Some(ReplyTo::Task {
+                    instance: InstanceNumber(300),
+                    execution: ExecutionNumber(2),
+                    task: TaskId(6),
+                }),
+                section: Some(section()),
+                due_at: None,
+            })),
+        ),
+        (
+            "call-of-client",
+            InboxItem::Operation(Box::new(Operation {
+                name: "deposit".into(),
+                input: payload("500"),
+                reply_to: Some(ReplyTo::Client { request: u64::MAX }),
+                section: None,
+                due_at: None,
+            })),
+        ),
+        (
+            "signal",
+            InboxItem::Operation(Box::new(Operation {
+                name: "deposit".into(),
+                input: payload("500"),
+                reply_to: None,
+                section: None,
+                due_at: Some(Timestamp(1_700_000_005_123)),
+            })),
+        ),
+        (
+            "lock",
+            InboxItem::Lock(Box::new(LockRequest {
+                section: section(),
+                holder: "transfer-7".parse().unwrap(),
+                then: vec![(entity("bob"), ModuleNumber(5))],
+                withdrawn: true,
+            })),
+        ),
+        ("unlock", InboxItem::Unlock { section: section() }),
     ];
     check_variants(
-        &["Start", "TaskEnded", "Event", "Terminate", "Suspend", "Resume"],
+        &[
+            "Start",
+            "TaskEnded",
+            "Event",
+            "Terminate",
+            "Suspend",
+            "Resume",
+            "Operation",
+            "Lock",
+            "Unlock",
+        ],
         &samples,
         |item| {
             vec![match item {
@@ -389,6 +496,9 @@ fn messages_of_all_versions_are_read() {
                 InboxItem::Terminate { .. } => "Terminate",
                 InboxItem::Suspend { .. } => "Suspend",
                 InboxItem::Resume { .. } => "Resume",
+                InboxItem::Operation(_) => "Operation",
+                InboxItem::Lock(_) => "Lock",
+                InboxItem::Unlock { .. } => "Unlock",
             }]
         },
     );
@@ -432,6 +542,17 @@ fn module_descriptions_of_all_versions_are_read() {
                 functions: vec![function("Charge", Some(options)), function("Ship", None)],
                 sdk: "windlass-sdk 0.1.0".into(),
                 events: Vec::new(),
+                entities: Vec::new(),
+            },
+        ),
+        (
+            "entities",
+            ModuleDescription {
+                kind: FunctionKind::Entity,
+                functions: vec![function("account", None)],
+                sdk: String::new(),
+                events: Vec::new(),
+                entities: Vec::new(),
             },
         ),
         (
@@ -441,16 +562,71 @@ fn module_descriptions_of_all_versions_are_read() {
                 functions: vec![function("Order", None)],
                 sdk: String::new(),
                 events: Vec::new(),
+                entities: Vec::new(),
             },
         ),
     ];
-    check_variants(&["Orchestration", "Activity"], &samples, |module| {
+    check_variants(&["Orchestration", "Activity", "Entity"], &samples, |module| {
         vec![match module.kind {
             FunctionKind::Orchestration => "Orchestration",
             FunctionKind::Activity => "Activity",
+            FunctionKind::Entity => "Entity",
         }]
     });
     check(&samples);
+}
+
+#[test]
+fn entities_of_all_versions_are_read() {
+    check(&[
+        ("empty", EntityState::default()),
+        (
+            "everything",
+            EntityState {
+                state: Some(payload("{\"cents\" : 1.0}")),
+                version: 300,
+                lock: Some(EntityLock {
+                    section: section(),
+                    holder: "transfer-7".parse().unwrap(),
+                    since: Timestamp(1_700_000_000_123),
+                }),
+                left_sections: vec![section()],
+                last_failure: Some(FailedOperation {
+                    at: Timestamp(1_700_000_000_123),
+                    operation: "withdraw".into(),
+                    failure: failure(),
+                }),
+            },
+        ),
+    ]);
+}
+
+#[test]
+fn declared_entities_of_all_versions_are_read() {
+    let operation = |name: &str, input_schema| OperationDescription {
+        name: name.into(),
+        doc: "Changes the balance.".into(),
+        input_schema,
+        output_schema: None,
+    };
+    let declared = |name: &str, operations| EntityDescription {
+        name: name.into(),
+        state_schema: Some("{\"type\":\"object\"}".into()),
+        operations,
+    };
+    check(&[(
+        "two",
+        vec![
+            declared(
+                "Account",
+                vec![
+                    operation("deposit", Some("{\"type\":\"integer\"}".into())),
+                    operation("get", None),
+                ],
+            ),
+            declared("Any", Vec::new()),
+        ],
+    )]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::{Execution, Interrupt, PollTimer, Waiting};
 use crate::model::{
     ActivityOptions, Decision, Event, EventName, Failure, FromStored, FunctionName, InstanceId, LogLevel, ModuleNumber,
-    Payload, RetryPolicy, SubOrchestrationOptions, TaskId, Timestamp, failure::types,
+    Payload, RetryPolicy, SubOrchestrationOptions, TaskId, Timestamp, entity::ENTITY_MARK, failure::types,
 };
 use crate::replay::decisions::{Call, called_module, size};
 use crate::replay::guest::{Directory, ResolvedActivity, ResolvedOrchestration};
@@ -71,6 +71,7 @@ impl Execution {
         let task = self.new_task()?;
         let fixed_id = instance_id.is_some();
         let checked = self.check_call(&name, &input).and_then(|(function, input)| {
+            self.check_outside_section()?;
             check_retry(options.retry.as_ref())?;
             let id = match &instance_id {
                 Some(id) => self.check_id(id)?,
@@ -139,7 +140,7 @@ impl Execution {
     /// The decision for a call of a function. In a new turn, the directory refuses or resolves it; in replay, it is
     /// refused or resolved like the recorded decision. (If that is of another kind, the comparison of decisions finds the
     /// difference.)
-    fn resolve<T, R>(
+    pub(super) fn resolve<T, R>(
         &mut self,
         call: Call<'_>,
         checked: Result<T, Failure>,
@@ -264,7 +265,7 @@ impl Execution {
         self.turn()?;
         let held = self.events.held_name(task);
         let waiting = self.waiting.get(&task).cloned();
-        if held.is_none() && waiting.is_none() {
+        if held.is_none() && matches!(waiting, None | Some(Waiting::Entity(..) | Waiting::Lock)) {
             return Ok(());
         }
         self.decide(Decision::CancelTask { task })?;
@@ -281,6 +282,7 @@ impl Execution {
             Some(Waiting::Timer | Waiting::PollTimer) => {
                 self.forget(task);
             }
+            Some(Waiting::Entity(..) | Waiting::Lock) => unreachable!("these tasks are not cancelled"),
             None => {
                 // The event was delivered but not taken. `wait` may not have returned the completion yet.
                 self.ready.remove(task);
@@ -328,12 +330,15 @@ impl Execution {
     }
 }
 
-fn argument(message: String) -> Failure {
+pub(super) fn argument(message: String) -> Failure {
     Failure::new(types::ARGUMENT, message).permanent()
 }
 
 /// Checks the id of an instance that may exist. Stored instances may have ids that are not valid for new ones.
 fn check_recipient(id: &str) -> Result<InstanceId, Failure> {
+    if id.starts_with(ENTITY_MARK) {
+        return Err(argument("entities take operations, not events".into()));
+    }
     InstanceId::from_stored(id).map_err(|error| argument(format!("the instance id {error}")))
 }
 

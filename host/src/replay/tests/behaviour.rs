@@ -347,6 +347,7 @@ fn limits_do_not_apply_to_replay() {
         tasks: 1,
         call_bytes: 1,
         decision_bytes: 1,
+        locked_entities: 0,
         log_bytes: 0,
         log_lines: 0,
         turns: 0,

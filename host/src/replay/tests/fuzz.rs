@@ -29,7 +29,7 @@ fn fuzz_history_rows_are_folded_and_replayed_or_refused() {
             match outstanding {
                 Outstanding::Activity(call) => drop(call.deadline()),
                 Outstanding::SubOrchestration(call) => drop((call.deadline(), call.child_id(2))),
-                Outstanding::Timer { .. } => {}
+                Outstanding::Entity(_) | Outstanding::Lock | Outstanding::Timer { .. } => {}
             }
         }
         // The row is not of this program. Replay must return, with any result.

@@ -139,7 +139,7 @@ impl Instance {
                         let (task, kind) = outstanding.remove(index.index(outstanding.len()));
                         let arrival = match kind {
                             Outstanding::Timer { .. } => fired(task.0),
-                            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => done(task.0),
+                            _ => done(task.0),
                         };
                         batch.push((Place::Own, arrival));
                     }

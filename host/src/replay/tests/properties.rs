@@ -81,7 +81,7 @@ fn record(strands: &[Vec<Op>], world: &[World]) -> Vec<Turn> {
                     let (task, kind) = outstanding.remove(index.index(outstanding.len()));
                     batch.push(match kind {
                         Outstanding::Timer { .. } => fired(task.0),
-                        Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => done(task.0),
+                        _ => done(task.0),
                     });
                 }
             }

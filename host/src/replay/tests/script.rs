@@ -32,6 +32,14 @@ pub(crate) enum Op {
     Send(String),
     SendTo(String, String),
     Start(String),
+    /// Calls this operation of the entity `cell` with this key. The input is a text that no other operation has.
+    CallEntity(String, String),
+    /// The same without waiting, and later by these milliseconds.
+    SignalEntity(String, String, Option<u64>),
+    /// Locks the cells with these keys.
+    Lock(Vec<String>),
+    /// Leaves the section that the strand entered.
+    Unlock,
     Status(u32),
     Log,
     Random,
@@ -53,6 +61,7 @@ enum Pause {
     Task(TaskId),
     Event(TaskId),
     EventToGiveBack(TaskId, String),
+    Lock(TaskId),
     /// Two tasks. If the flag is set, the first one is an event wait.
     Race(TaskId, TaskId, bool),
 }
@@ -63,6 +72,8 @@ pub(crate) struct Script {
     strands: Vec<Vec<Op>>,
     positions: Vec<usize>,
     pauses: BTreeMap<usize, Pause>,
+    /// The sections that the strands have entered.
+    sections: BTreeMap<usize, TaskId>,
     begun: bool,
     results: Vec<String>,
 }
@@ -74,6 +85,7 @@ impl Script {
             strands,
             positions,
             pauses: BTreeMap::new(),
+            sections: BTreeMap::new(),
             begun: false,
             results: Vec::new(),
         }
@@ -99,9 +111,10 @@ impl Script {
             for completion in completions {
                 let strand = self.pauses.iter().find_map(|(strand, pause)| {
                     let mine = match pause {
-                        Pause::Task(task) | Pause::Event(task) | Pause::EventToGiveBack(task, _) => {
-                            *task == completion.task
-                        }
+                        Pause::Task(task)
+                        | Pause::Lock(task)
+                        | Pause::Event(task)
+                        | Pause::EventToGiveBack(task, _) => *task == completion.task,
                         Pause::Race(a, b, _) => [*a, *b].contains(&completion.task),
                     };
                     mine.then_some(*strand)
@@ -109,6 +122,12 @@ impl Script {
                 let Some(strand) = strand else { continue };
                 match self.pauses.remove(&strand).unwrap() {
                     Pause::Task(task) => self.results.push(format!("{task}={:?}", completion.outcome)),
+                    Pause::Lock(task) => {
+                        if completion.outcome.is_ok() {
+                            self.sections.insert(strand, task);
+                        }
+                        self.results.push(format!("{task}={:?}", completion.outcome));
+                    }
                     Pause::Event(task) => self.results.push(format!("{task}={:?}", x.take_event(task)?)),
                     Pause::EventToGiveBack(task, name) => {
                         x.cancel_task(task)?;
@@ -184,6 +203,23 @@ impl Script {
                     self.results.push(id.to_string());
                     continue;
                 }
+                Op::CallEntity(key, operation) => {
+                    let token = token(x);
+                    Pause::Task(x.call_entity("Cell", &key, &operation, &token)?)
+                }
+                Op::SignalEntity(key, operation, later) => {
+                    let token = token(x);
+                    let due_at = later.map(|ms| Timestamp(now.0 + ms));
+                    x.signal_entity("cell", &key, &operation, &token, due_at)?;
+                    continue;
+                }
+                Op::Lock(keys) => Pause::Lock(x.lock_entities(keys.iter().map(|key| ("Cell", key.as_str())))?),
+                Op::Unlock => {
+                    if let Some(task) = self.sections.remove(&strand) {
+                        x.unlock_entities(task)?;
+                    }
+                    continue;
+                }
                 Op::Status(status) => {
                     x.set_custom_status(&status.to_string())?;
                     continue;
@@ -205,6 +241,11 @@ impl Script {
         }
         Ok(None)
     }
+}
+
+/// A text that no other operation has, as JSON.
+fn token(x: &mut Execution) -> String {
+    format!("\"{}\"", x.new_uuid())
 }
 
 fn child(function: String) -> SubOrchestrationRequest {

@@ -1,6 +1,7 @@
-//! `wasi:clocks/monotonic-clock`: the time of the turn in nanoseconds. A subscription is a durable timer.
+//! `wasi:clocks/monotonic-clock`: the time of the turn or the step in nanoseconds. A subscription is a durable timer.
 //!
-//! So `thread::sleep(1h)` in an ordinary program does not block a thread, and survives restarts.
+//! So `thread::sleep(1h)` in an ordinary program does not block a thread, and survives restarts. In an entity it is a
+//! failure, because its clock stands still until the end of the step.
 
 use wasmtime::{Result, component::Resource};
 
@@ -27,8 +28,8 @@ impl Host for OrchestratorState {
         if fire_at <= OrchestratorState::now(self)? {
             return Ok(self.table.push(Pollable::Ready)?);
         }
-        let timer = self.decide(0, |execution| execution.create_poll_timer(fire_at))?;
-        Ok(self.table.push(Pollable::Timer(timer))?)
+        let timer = self.timer(fire_at)?;
+        Ok(self.table.push(timer)?)
     }
 
     fn subscribe_duration(&mut self, duration: u64) -> Result<Resource<Pollable>> {
@@ -38,7 +39,7 @@ impl Host for OrchestratorState {
         if duration == 0 {
             return Ok(self.table.push(Pollable::Ready)?);
         }
-        let timer = self.decide(0, |execution| execution.create_poll_timer(fire_at))?;
-        Ok(self.table.push(Pollable::Timer(timer))?)
+        let timer = self.timer(fire_at)?;
+        Ok(self.table.push(timer)?)
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{TaskId, Timestamp};
 use crate::replay::{Completion, Waited, execution::SubOrchestrationRequest};
 use crate::sandbox::{
     bindings::{
-        orchestrator::windlass::durable::orchestration::{self, ExecutionInfo, HistorySize, Host},
+        orchestrator::windlass::durable::orchestration::{self, EntityId, ExecutionInfo, HistorySize, Host},
         wit,
     },
     convert, host_fuel,
@@ -150,6 +150,39 @@ impl Host for OrchestratorState {
 
     fn cancel_task(&mut self, task: u32) -> Result<()> {
         self.decide(0, |execution| execution.cancel_task(TaskId(task)))
+    }
+
+    fn call_entity(&mut self, entity: EntityId, operation: String, input: String) -> Result<u32> {
+        let EntityId { name, key } = entity;
+        let bytes = name.len() + key.len() + operation.len() + input.len();
+        self.decide(bytes, |execution| {
+            Ok(execution.call_entity(&name, &key, &operation, &input)?.0)
+        })
+    }
+
+    fn signal_entity(&mut self, entity: EntityId, operation: String, input: String, at_ms: Option<u64>) -> Result<()> {
+        let EntityId { name, key } = entity;
+        let bytes = name.len() + key.len() + operation.len() + input.len();
+        let due_at = at_ms.map(Timestamp);
+        self.decide(bytes, |execution| {
+            execution.signal_entity(&name, &key, &operation, &input, due_at)
+        })
+    }
+
+    fn lock_entities(&mut self, entities: Vec<EntityId>) -> Result<u32> {
+        // Each entity gets a request for its lock, like a decision.
+        self.charge(host_fuel::DECISION.saturating_mul(entities.len() as u64))?;
+        let bytes = entities.iter().map(|entity| entity.name.len() + entity.key.len()).sum();
+        self.decide(bytes, |execution| {
+            let ids = entities
+                .iter()
+                .map(|entity| (entity.name.as_str(), entity.key.as_str()));
+            Ok(execution.lock_entities(ids)?.0)
+        })
+    }
+
+    fn unlock_entities(&mut self, task: u32) -> Result<()> {
+        self.decide(0, |execution| execution.unlock_entities(TaskId(task)))
     }
 
     fn wait(&mut self) -> Result<Vec<wit::Completion>> {

@@ -1,7 +1,7 @@
 //! `wasi:io/poll`, registered by hand, because blocking suspends the guest and refuels its store.
 //!
 //! Readiness depends on arrivals only. While no pollable is ready, the next arrival is applied; when there are no more
-//! arrivals, the guest is quiescent until the next turn.
+//! arrivals, the guest is quiescent until the next turn. An entity cannot wait: it fails instead.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -25,21 +25,31 @@ pub enum Pollable {
     Task(TaskId),
     /// The durable timer of a clock subscription. Dropping the pollable withdraws it.
     Timer(PollTimer),
+    /// A clock subscription of an entity, whose clock stands still. Never ready.
+    Later,
 }
 
 impl Pollable {
     fn is_ready(self, execution: &Execution) -> bool {
-        self.task().is_none_or(|task| execution.is_ready(task))
+        match self.task() {
+            Some(task) => execution.is_ready(task),
+            None => self == Self::Ready,
+        }
     }
 
-    /// The task it waits for; `None` if it is always ready.
+    /// The task it waits for.
     fn task(self) -> Option<TaskId> {
         match self {
-            Self::Ready => None,
+            Self::Ready | Self::Later => None,
             Self::Task(task) | Self::Timer(PollTimer(task)) => Some(task),
         }
     }
 }
+
+/// An entity waits, for example in `thread::sleep`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an entity cannot wait: its clock stands still during a step; let it signal itself at a later time")]
+struct CannotWait;
 
 /// Links all functions of the interface.
 pub(super) fn add_to_linker(linker: &mut Linker<OrchestratorState>) -> Result<()> {
@@ -117,6 +127,9 @@ async fn poll(store: &mut StoreContextMut<'_, OrchestratorState>, pollables: &[P
     if !at_once.is_empty() {
         return Ok(at_once);
     }
+    if store.data().step_cell().is_ok() {
+        return Err(CannotWait.into());
+    }
     // While the guest is in this call, only arrivals can make a pollable ready, in this turn or a later one.
     let polled = Polled::new(pollables.iter().filter_map(|pollable| pollable.task()));
     loop {
@@ -139,8 +152,8 @@ fn ready(state: &OrchestratorState, pollables: &[Pollable]) -> Result<Vec<u32>> 
             .collect()
     };
     state.host_fuel.check()?;
-    if pollables.iter().all(|pollable| *pollable == Pollable::Ready) {
-        return Ok(positions(&|_| true));
+    if pollables.iter().all(|pollable| pollable.task().is_none()) {
+        return Ok(positions(&|pollable| pollable == Pollable::Ready));
     }
     let content = state.lent()?.lock();
     Ok(positions(&|pollable| pollable.is_ready(&content.execution)))
@@ -152,7 +165,7 @@ fn is_ready(state: &OrchestratorState, pollable: Pollable) -> Result<bool> {
 
 fn drop_pollable(state: &mut OrchestratorState, pollable: Resource<Pollable>) -> Result<()> {
     match state.table.delete(pollable)? {
-        Pollable::Ready | Pollable::Task(_) => Ok(()),
+        Pollable::Ready | Pollable::Task(_) | Pollable::Later => Ok(()),
         Pollable::Timer(PollTimer(task)) => state.decide(0, |execution| execution.cancel_task(task)),
     }
 }

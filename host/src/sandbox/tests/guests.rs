@@ -138,6 +138,7 @@ impl Guest {
         let (world, export) = match self.kind {
             FunctionKind::Orchestration => ("orchestrator-module", "windlass:durable/orchestrator@0.1.0"),
             FunctionKind::Activity => ("activity-module", "windlass:durable/activity@0.1.0"),
+            FunctionKind::Entity => unreachable!("`EntityModule` builds entities"),
         };
         let (description, data) = self.data();
         // Each byte of data is written as three characters.

@@ -9,12 +9,12 @@ use std::{
 };
 
 use crate::model::{
-    ActivityOptions, Arrival, Decision, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber,
+    ActivityOptions, Arrival, Decision, EntityId, ExecutionNumber, Failure, FunctionName, LogLevel, ModuleNumber,
     ObservableLimits, Outcome, Payload, Started, TaskId, Timestamp, Turn, failure::types,
 };
 use crate::replay::{
     Directory, Execution, Guest as _, HostUnavailable, NewTurn, Pause, Player, ReplayError, ResolvedActivity,
-    ResolvedOrchestration, TurnLimits,
+    ResolvedEntity, ResolvedOrchestration, TurnLimits,
 };
 use crate::sandbox::{Module, OrchestratorGuest, Sandbox};
 
@@ -40,9 +40,15 @@ impl Directory for Everything {
             module: ModuleNumber(1),
         })
     }
+
+    fn entity_module(&self, _: &FunctionName) -> Result<ResolvedEntity, Failure> {
+        Ok(ResolvedEntity {
+            module: ModuleNumber(2),
+        })
+    }
 }
 
-fn limits() -> ObservableLimits {
+pub(super) fn limits() -> ObservableLimits {
     ObservableLimits {
         memory_bytes: 4 << 20,
         payload_bytes: 1 << 20,
@@ -320,6 +326,79 @@ async fn the_output_of_a_guest_is_logged_line_by_line() {
     let mut run = run(&sandbox, &guest).await;
     run.turn(vec![]).unwrap();
     assert_eq!(run.logs(), [(LogLevel::Info, "one"), (LogLevel::Info, "two")]);
+}
+
+#[tokio::test]
+async fn entities_are_called_signalled_and_locked() {
+    let entity = "(i32.const 3000) (i32.const 7) (i32.const 3007) (i32.const 3)
+         (i32.const 3010) (i32.const 4) (local.get $input) (local.get $input_len)";
+    let guest = Guest::orchestrator()
+        .durable(
+            "call-entity",
+            "(param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)",
+        )
+        .durable(
+            "signal-entity",
+            "(param i32 i32 i32 i32 i32 i32 i32 i32 i32 i64)",
+        )
+        .durable("lock-entities", "(param i32 i32) (result i32)")
+        .durable("unlock-entities", "(param i32)")
+        .item(
+            r#"(data (i32.const 3000) "AccountAdapoke")
+               (data (i32.const 3200) "\b8\0b\00\00\07\00\00\00\bf\0b\00\00\03\00\00\00\b8\0b\00\00\07\00\00\00\bf\0b\00\00\01\00\00\00")"#,
+        )
+        .run_first(&format!(
+            "(drop (call $call-entity {entity}))
+             (call $signal-entity {entity} (i32.const 0) (i64.const 0))
+             (call $signal-entity {entity} (i32.const 1) (i64.const 5000))
+             (call $unlock-entities (call $lock-entities (i32.const 3200) (i32.const 2)))"
+        ));
+    let sandbox = sandbox();
+    let mut run = run(&sandbox, &guest).await;
+    let turn = run.turn(vec![]).unwrap();
+    let [ada, a] = ["Ada", "A"].map(|key| EntityId::new("account", key).unwrap());
+    let input = Payload::of(&"hello");
+    let signal = |due_at| Decision::SignalEntity {
+        entity: ada.clone(),
+        operation: "poke".into(),
+        input: input.clone(),
+        due_at,
+        module: ModuleNumber(2),
+    };
+    assert_eq!(
+        turn.turn.decisions[..5],
+        [
+            Decision::CallEntity {
+                task: TaskId(1),
+                entity: ada.clone(),
+                operation: "poke".into(),
+                input: input.clone(),
+                section: None,
+                module: ModuleNumber(2),
+            },
+            signal(None),
+            signal(Some(Timestamp(5_000))),
+            Decision::LockEntities {
+                task: TaskId(2),
+                entities: vec![(a, ModuleNumber(2)), (ada.clone(), ModuleNumber(2))],
+            },
+            Decision::UnlockEntities { task: TaskId(2) },
+        ]
+    );
+}
+
+#[tokio::test]
+async fn each_entity_of_a_lock_costs_fuel() {
+    let guest = Guest::orchestrator()
+        .durable("lock-entities", "(param i32 i32) (result i32)")
+        .run_first(
+            "(drop (memory.grow (i32.const 10)))
+             (drop (call $lock-entities (i32.const 131072) (i32.const 20000)))",
+        );
+    let sandbox = sandbox();
+    let mut run = run(&sandbox, &guest).await;
+    run.turn(vec![]).unwrap();
+    assert_eq!(run.failure().error_type, types::FUEL);
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ async fn bytes_that_are_not_a_component_are_refused() {
         expect!["module-truncated: the component is cut off: unexpected end-of-file (at byte 1557)"],
     )
     .await;
-    check(whole[..8].to_vec(), expect!["module-no-known-export: the component exports neither windlass:durable/orchestrator nor windlass:durable/activity, only nothing"]).await;
+    check(whole[..8].to_vec(), expect!["module-no-known-export: the component exports none of windlass:durable/orchestrator, windlass:durable/activity and windlass:durable/entity, only nothing"]).await;
     let mut damaged = whole.clone();
     damaged[12..20].fill(0xff);
     check(damaged, expect!["module-invalid: the component is not valid: invalid leading byte (0xff) for component defined type (at byte 12)"]).await;
@@ -72,7 +72,7 @@ async fn bytes_that_are_not_a_component_are_refused() {
 
 #[tokio::test]
 async fn a_component_must_be_of_one_kind() {
-    check(wat::parse_str("(component)").unwrap(), expect!["module-no-known-export: the component exports neither windlass:durable/orchestrator nor windlass:durable/activity, only nothing"]).await;
+    check(wat::parse_str("(component)").unwrap(), expect!["module-no-known-export: the component exports none of windlass:durable/orchestrator, windlass:durable/activity and windlass:durable/entity, only nothing"]).await;
     let core = |exports: &[&str]| {
         let functions: String = exports
             .iter()
@@ -93,24 +93,10 @@ async fn a_component_must_be_of_one_kind() {
         export windlass:durable/orchestrator@0.1.0; export windlass:durable/activity@0.1.0; }";
     check(component(&core(&both), wit), expect!["module-several-kinds: a module has one kind, but this component exports windlass:durable/orchestrator@0.1.0, windlass:durable/activity@0.1.0; split it in two"]).await;
 
-    let entity = r#"(module (memory (export "memory") 1)
-        (func (export "windlass:durable/entity@0.1.0#describe") (result i32) unreachable)
-        (func (export "windlass:durable/entity@0.1.0#apply")
-            (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)
-        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable))"#;
-    check(
-        component(
-            entity,
-            "package test:guest; world guest { export windlass:durable/entity@0.1.0; }",
-        ),
-        expect!["module-entity-unsupported: the component exports windlass:durable/entity; this host does not run entities yet"],
-    )
-    .await;
-
     let other = r#"(module (func (export "wasi:cli/run@0.2.12#run") (result i32) unreachable))"#;
     check(
         component(other, "package test:guest; world guest { export wasi:cli/run@0.2.12; }"),
-        expect!["module-no-known-export: the component exports neither windlass:durable/orchestrator nor windlass:durable/activity, only wasi:cli/run@0.2.12"],
+        expect!["module-no-known-export: the component exports none of windlass:durable/orchestrator, windlass:durable/activity and windlass:durable/entity, only wasi:cli/run@0.2.12"],
     )
     .await;
 }

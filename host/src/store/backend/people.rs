@@ -5,8 +5,9 @@ use crate::store::simulated;
 use crate::{
     model::{InstanceId, InstanceNumber, TenantId},
     store::{
-        Cursor, Days, Error, FoundHistory, HistoryFilter, InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow,
-        ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings, UsageCursor, UsagePage,
+        Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, FoundHistory, HistoryFilter, InstanceDetails,
+        InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings,
+        UsageCursor, UsagePage,
         purges::{Ended, EndedFilter, Tree},
         sqlite,
     },
@@ -84,6 +85,26 @@ impl People {
         limit: u32,
     ) -> Result<Option<InstancePage>, Error> {
         on!(self, list_children(tenant, parent, filter, from, limit))
+    }
+
+    /// An entity.
+    pub(in crate::store) async fn entity(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<EntityDetails>, Error> {
+        on!(self, entity(tenant, id))
+    }
+
+    /// Entities after an id, by id.
+    pub(in crate::store) async fn entities(
+        &self,
+        tenant: TenantId,
+        filter: &EntityFilter,
+        after: Option<&InstanceId>,
+        limit: u32,
+    ) -> Result<EntityPage, Error> {
+        on!(self, entities(tenant, filter, after, limit))
     }
 
     /// Lines of an instance's log, in order; none if there is no such instance.

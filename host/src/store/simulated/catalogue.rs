@@ -11,7 +11,9 @@ use super::super::{
     page::Page,
 };
 use super::{Content, Disk, Session};
-use crate::model::{FunctionName, InstanceNumber, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec};
+use crate::model::{
+    FunctionName, InstanceNumber, ModuleDescription, ModuleDigest, ModuleNumber, TenantId, Timestamp, codec,
+};
 
 /// Rows that do not belong to an instance.
 #[derive(Debug, Clone)]
@@ -93,13 +95,11 @@ impl Catalogue {
     fn counted(&self, tenant: TenantId) -> u64 {
         let kept = self.bytes.keys().map(|number| &self.versions[number]);
         let counted = kept.filter(|version| version.tenant == tenant).map(|version| {
-            let events = &version.description.events;
-            let events = if events.is_empty() {
-                0
-            } else {
-                codec::encode(events).len()
-            };
-            let described = codec::encode(&version.description).len() + events;
+            let ModuleDescription { events, entities, .. } = &version.description;
+            let length_if = |exists: bool, length: usize| if exists { length } else { 0 };
+            let described = codec::encode(&version.description).len()
+                + length_if(!events.is_empty(), codec::encode(events).len())
+                + length_if(!entities.is_empty(), codec::encode(entities).len());
             self.compiled[&version.number] + described as u64
         });
         counted.sum()
@@ -409,7 +409,10 @@ impl Disk {
                 let version = &content.catalogue.versions[number];
                 let description = &version.description;
                 page.read(
-                    Page::ROW_BYTES + codec::encode(description).len() + codec::encode(&description.events).len(),
+                    Page::ROW_BYTES
+                        + codec::encode(description).len()
+                        + codec::encode(&description.events).len()
+                        + codec::encode(&description.entities).len(),
                 );
                 modules.push(version.clone());
                 last = Some(name.clone());

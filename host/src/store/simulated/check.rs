@@ -56,6 +56,17 @@ fn problems(content: &Content) -> Vec<String> {
                 "of the logs of instance {number} {counted} bytes are counted, there are {lines}"
             ));
         }
+        let tags: u64 = rows
+            .tags
+            .iter()
+            .map(|(key, value)| (key.len() + value.len()) as u64 + ROW_BYTES)
+            .sum();
+        if tags != row.sizes.tags {
+            let counted = row.sizes.tags;
+            problems.push(format!(
+                "of the tags of instance {number} {counted} bytes are counted, there are {tags}"
+            ));
+        }
         if content.ids.get(&(row.tenant, row.id.clone())) != Some(&number) {
             problems.push(format!("instance {number} is not found by its id"));
         }

@@ -39,12 +39,14 @@ pub(crate) struct InstanceRows {
     pub(crate) inbox: BTreeMap<InboxSeq, Message>,
     pub(crate) attempts: BTreeMap<(ExecutionNumber, TaskId, u32), AttemptRow>,
     pub(in crate::store) lines: BTreeMap<InboxSeq, LogLine>,
+    pub(in crate::store) tags: BTreeMap<String, String>,
 }
 
 /// A row of the inbox.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {
     pub(crate) control: bool,
+    pub(crate) due_at: Option<Timestamp>,
     /// The case-folded name if this is an event. (SQLite stores events in their own table.)
     pub(crate) event: Option<String>,
     pub(crate) item: Arc<[u8]>,
@@ -66,6 +68,7 @@ pub(crate) struct InstanceRow {
     pub(crate) updated_at: Timestamp,
     pub(crate) fuel: u64,
     pub(crate) custom_status: Option<String>,
+    pub(crate) entity: Option<Arc<[u8]>>,
     pub(crate) stuck: Option<StuckReason>,
     pub(crate) parent: Option<Parent>,
     pub(in crate::store) sizes: Sizes,
@@ -87,8 +90,10 @@ impl InstanceRows {
             inbox,
             attempts,
             lines,
+            tags,
         } = self;
-        row.is_none() && history.is_empty() && inbox.is_empty() && attempts.is_empty() && lines.is_empty()
+        let is_empty = history.is_empty() && inbox.is_empty() && attempts.is_empty();
+        row.is_none() && is_empty && lines.is_empty() && tags.is_empty()
     }
 }
 
@@ -127,6 +132,7 @@ impl Content {
             "events" => of_each(|rows| rows.inbox.values().filter(|row| row.event.is_some()).count()),
             "attempts" => of_each(|rows| rows.attempts.len()),
             "logs" => of_each(|rows| rows.lines.len()),
+            "tags" => of_each(|rows| rows.tags.len()),
             "garbage" => self.garbage.len(),
             "idempotency_keys" => self.keys.len(),
             "function_names" => self.functions.len(),

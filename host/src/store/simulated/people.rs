@@ -10,13 +10,13 @@ use super::super::{
     list::MAX_EXAMINED,
     page::Page,
     purges::{Ended, EndedFilter, MAX_NAMED, Tree},
-    tenant::{End, input_of},
+    tenant::{End, First},
 };
 use super::queries::{history, shown, summary};
 use super::{Content, Disk, InstanceRow};
 use crate::model::{
-    ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, Started, TaskId, TenantId, Turn, TurnNumber,
-    codec,
+    EntityId, ExecutionNumber, FunctionName, InboxItem, InstanceId, InstanceNumber, Started, Tag, TaskId, TenantId,
+    Turn, TurnNumber, codec,
 };
 
 impl Disk {
@@ -151,9 +151,9 @@ fn details(content: &Content, tenant: TenantId, id: &InstanceId) -> Result<Optio
         return Ok(None);
     };
     let turn = |number| turn(content, summary.number, summary.execution, number);
-    let input = match turn(TurnNumber(1))? {
-        Some(first) => first.arrivals.into_iter().next().and_then(input_of),
-        None => start(content, summary.number)?.map(|started| started.input),
+    let first = match turn(TurnNumber(1))? {
+        Some(first) => first.arrivals.into_iter().next().map(First::taken),
+        None => start(content, summary.number)?.map(First::waiting),
     };
     let end = match summary.status.has_ended() {
         true => turn(summary.last_turn)?,
@@ -163,7 +163,7 @@ fn details(content: &Content, tenant: TenantId, id: &InstanceId) -> Result<Optio
         Some(end) => end.map_err(|error| Error::Damaged(error.to_string()))?,
         None => End::default(),
     };
-    Ok(Some(InstanceDetails::new(summary, input, end)))
+    Ok(Some(InstanceDetails::new(summary, first.unwrap_or_default(), end)))
 }
 
 fn turn(
@@ -240,9 +240,10 @@ fn page(content: &Content, tenant: TenantId, filter: &ListFilter, from: Option<&
     let walked: Vec<(InstanceNumber, &InstanceRow)> = newest_first
         .filter_map(|(number, rows)| Some((*number, rows.row.as_ref()?)))
         .filter(|(number, _)| from.is_none_or(|cursor| *number < cursor.number()))
-        .filter(|(_, row)| match filter.parent {
-            Some(parent) => row.parent.as_ref().is_some_and(|link| link.instance == parent),
-            None => row.tenant == tenant,
+        .filter(|(number, row)| match (filter.parent, filter.tags.first()) {
+            (Some(parent), _) => row.parent.as_ref().is_some_and(|link| link.instance == parent),
+            (None, Some(tag)) => row.tenant == tenant && has_tag(content, *number, tag),
+            (None, None) => row.tenant == tenant,
         })
         .collect();
     let too_far = walked.get(MAX_EXAMINED as usize).filter(|_| filter.is_selective());
@@ -250,7 +251,7 @@ fn page(content: &Content, tenant: TenantId, filter: &ListFilter, from: Option<&
     let mut fitting = walked
         .into_iter()
         .take_while(|(number, _)| floor.is_none_or(|floor| *number > floor))
-        .filter(|(_, row)| row.tenant == tenant && fits(content, filter, row));
+        .filter(|(number, row)| row.tenant == tenant && fits(content, filter, *number, row));
     let (mut instances, mut size) = (Vec::new(), Page::for_answer());
     while instances.len() < limit as usize
         && !size.is_full()
@@ -267,12 +268,19 @@ fn page(content: &Content, tenant: TenantId, filter: &ListFilter, from: Option<&
     InstancePage { instances, next }
 }
 
-fn fits(content: &Content, filter: &ListFilter, row: &InstanceRow) -> bool {
+fn has_tag(content: &Content, number: InstanceNumber, tag: &Tag) -> bool {
+    let rows = content.instances.get(&number);
+    let value = rows.and_then(|rows| rows.tags.get(tag.key()));
+    value.is_some_and(|value| value == tag.value())
+}
+
+fn fits(content: &Content, filter: &ListFilter, number: InstanceNumber, row: &InstanceRow) -> bool {
     let is_orphan_of = |id: &InstanceId| {
         let parent = row.parent.as_ref().filter(|parent| parent.instance_id == *id);
         parent.is_some_and(|parent| content.row(parent.instance).is_none())
     };
-    (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
+    EntityId::of(&row.id).is_none()
+        && (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
         && filter
             .function
             .as_ref()
@@ -283,6 +291,7 @@ fn fits(content: &Content, filter: &ListFilter, row: &InstanceRow) -> bool {
             .is_none_or(|prefix| row.id.as_str().starts_with(prefix))
         && filter.created_from.is_none_or(|from| row.created_at >= from)
         && filter.created_to.is_none_or(|to| row.created_at < to)
+        && filter.tags.iter().all(|tag| has_tag(content, number, tag))
         && filter.orphans_of.as_ref().is_none_or(is_orphan_of)
 }
 

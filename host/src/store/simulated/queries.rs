@@ -7,14 +7,14 @@ use super::super::{
     decode::decode,
     events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
-    instances::is_at_rest,
+    instances::{is_at_rest, start_at},
     page::Page,
 };
 use super::content::Message;
-use super::{Content, Disk, InstanceRow};
+use super::{Content, Disk, InstanceRow, InstanceRows};
 use crate::model::{
     EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, Payload,
-    TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 impl Disk {
@@ -23,7 +23,11 @@ impl Disk {
         let Some(mut record) = self.record(number).await? else {
             return Ok(None);
         };
-        (record.inbox, record.more_inbox, record.more_events) = self.inbox(number).await?;
+        let messages = self.inbox(number).await?;
+        record.inbox = messages.rows;
+        record.more_inbox = messages.more;
+        record.more_events = messages.more_events;
+        record.more_delayed = messages.more_delayed;
         record.has_attempts = self.has_attempts(number, record.execution).await?;
         let turns = self.history(number, record.execution, TurnNumber::NONE, FIRST_TURNS);
         record.first_turns = turns.await?;
@@ -32,7 +36,12 @@ impl Disk {
 
     async fn record(&self, number: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
         self.read(|content| {
-            Ok(content.row(number).cloned().map(|row| InstanceRecord {
+            let Some(row) = content.row(number).cloned() else {
+                return Ok(None);
+            };
+            let entity = row.entity.as_ref();
+            let entity = entity.map(|bytes| decode(bytes, || format!("the state of entity {number}")));
+            Ok(Some(InstanceRecord {
                 number,
                 tenant: row.tenant,
                 id: row.id,
@@ -41,6 +50,7 @@ impl Disk {
                 parent: row.parent,
                 status: row.status,
                 stuck: row.stuck,
+                entity: entity.transpose()?,
                 execution: row.execution,
                 last_turn: row.last_turn,
                 created_at: row.created_at,
@@ -50,6 +60,7 @@ impl Disk {
                 event_bytes: row.sizes.events,
                 more_inbox: false,
                 more_events: false,
+                more_delayed: false,
                 first_turns: Vec::new(),
                 inbox: Vec::new(),
                 has_attempts: false,
@@ -86,7 +97,7 @@ impl Disk {
         .await
     }
 
-    async fn inbox(&self, instance: InstanceNumber) -> Result<(Vec<InboxRow>, bool, bool), Error> {
+    async fn inbox(&self, instance: InstanceNumber) -> Result<Messages, Error> {
         let events_at_once = self.events_at_once();
         self.read(|content| inbox(content, instance, events_at_once)).await
     }
@@ -120,7 +131,18 @@ impl Disk {
         self.read(|content| {
             let waking = content.existing().filter(|(_, row, rows)| {
                 let suspended = row.status == InstanceStatus::Suspended;
-                let has_messages = rows.inbox.values().any(|message| !suspended || message.control);
+                // The wake-up time covers delayed messages once the owner has stored it.
+                let waits = |message: &Message| match (message.due_at, row.wake_at) {
+                    (Some(due_at), Some(wake_at)) => due_at >= wake_at,
+                    _ => false,
+                };
+                let has_messages = match start_at(row.status, row.wake_at) {
+                    Some(_) => is_controlled_before_its_start(rows),
+                    None => rows
+                        .inbox
+                        .values()
+                        .any(|message| (!suspended || message.control) && !waits(message)),
+                };
                 row.in_flight > 0 || (has_messages && !row.status.has_ended())
             });
             let numbers = waking.map(|(number, row, _)| (row.tenant, number));
@@ -139,7 +161,11 @@ impl Disk {
     ) -> Result<Vec<InstanceNumber>, Error> {
         self.read(|content| {
             let waking = content.existing().filter(|(number, row, rows)| {
-                let has_work = row.in_flight > 0 || row.wake_at.is_some_and(|at| at <= now) || !rows.inbox.is_empty();
+                let has_messages = match start_at(row.status, row.wake_at) {
+                    Some(_) => is_controlled_before_its_start(rows),
+                    None => !rows.inbox.is_empty(),
+                };
+                let has_work = row.in_flight > 0 || row.wake_at.is_some_and(|at| at <= now) || has_messages;
                 row.tenant == tenant && !row.status.has_ended() && has_work && after.is_none_or(|after| *number > after)
             });
             Ok(waking.map(|(number, ..)| number).take(limit as usize).collect())
@@ -209,27 +235,44 @@ impl Disk {
     }
 }
 
+/// Whether a control message follows the start of an instance that has run no turn.
+fn is_controlled_before_its_start(rows: &InstanceRows) -> bool {
+    rows.inbox.values().filter(|message| message.control).count() > 1
+}
+
 fn payload(text: &str) -> Payload {
     Payload::parse(text, usize::MAX).expect("a payload was stored")
 }
 
 /// Reads the inbox of an instance. Returns the rows, whether more messages wait, and whether events wait that were not
 /// read. Control messages are read first; events are read only if all of them fit.
-fn inbox(
-    content: &Content,
-    instance: InstanceNumber,
-    events_at_once: usize,
-) -> Result<(Vec<InboxRow>, bool, bool), Error> {
+fn inbox(content: &Content, instance: InstanceNumber, events_at_once: usize) -> Result<Messages, Error> {
     let rows = content.instances.get(&instance);
     let rows = rows.into_iter().flat_map(|rows| &rows.inbox);
+    let (mut delayed, rows): (Vec<_>, Vec<_>) = rows.partition(|(_, message)| message.due_at.is_some());
+    delayed.sort_by_key(|(seq, message)| (message.due_at, **seq));
+    let rows = rows.into_iter();
     let (mut events, mut messages): (Vec<_>, Vec<_>) = rows.partition(|(_, message)| message.event.is_some());
     messages.sort_by_key(|(_, message)| !message.control);
     events.sort_by_key(|(_, message)| &message.event);
-    let (mut page, mut wanted) = (Page::new(), Vec::new());
+    let mut along = Page::of(ALONG_BYTES);
+    let due_first = delayed.iter().take_while(|(_, message)| {
+        let fits = !along.is_full();
+        along.read(message.item.len() + Page::ROW_BYTES);
+        fits
+    });
+    let due_first: Vec<_> = due_first.copied().collect();
+    let more_delayed = due_first.len() < delayed.len();
+    let (mut page, mut wanted) = (Page::new(), due_first);
     for row in messages {
         if page.is_full() {
             // Events were not examined, so assume that some wait.
-            return Ok((in_order(wanted)?, true, true));
+            return Ok(Messages {
+                rows: in_order(wanted)?,
+                more: true,
+                more_events: true,
+                more_delayed,
+            });
         }
         page.read(row.1.item.len());
         wanted.push(row);
@@ -244,7 +287,23 @@ fn inbox(
     if !more_events {
         wanted.extend(events);
     }
-    Ok((in_order(wanted)?, false, more_events))
+    Ok(Messages {
+        rows: in_order(wanted)?,
+        more: false,
+        more_events,
+        more_delayed,
+    })
+}
+
+/// The messages of an instance that are read at once.
+pub(super) struct Messages {
+    rows: Vec<InboxRow>,
+    /// Whether more messages wait.
+    more: bool,
+    /// Whether events wait that were not read.
+    more_events: bool,
+    /// Whether delayed messages wait that were not read.
+    more_delayed: bool,
 }
 
 fn in_order(rows: Vec<(&InboxSeq, &Message)>) -> Result<Vec<InboxRow>, Error> {
@@ -338,7 +397,9 @@ pub(super) fn summary(content: &Content, tenant: TenantId, id: &InstanceId) -> O
 /// Converts a row to a summary.
 pub(super) fn shown(content: &Content, number: InstanceNumber, row: &InstanceRow) -> InstanceSummary {
     let row = row.clone();
+    let tags = content.instances.get(&number).map(|rows| rows.tags.clone());
     InstanceSummary {
+        tags: Tags::from_stored(tags.unwrap_or_default()),
         number,
         id: row.id,
         function: row.function,
@@ -348,6 +409,7 @@ pub(super) fn shown(content: &Content, number: InstanceNumber, row: &InstanceRow
         last_turn: row.last_turn,
         created_at: row.created_at,
         updated_at: row.updated_at,
+        start_at: start_at(row.status, row.wake_at),
         custom_status: row.custom_status.as_deref().map(payload),
         stuck: row.stuck,
         parent_id: row.parent.map(|parent| parent.instance_id),

@@ -314,6 +314,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     for message in &rows.messages {
         let row = Message {
             control: message.control,
+            due_at: message.due_at,
             event: None,
             item: message.item.as_ref().into(),
         };
@@ -325,6 +326,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
     for event in &rows.events {
         let row = Message {
             control: false,
+            due_at: None,
             event: Some(event.name.clone()),
             item: event.item.as_ref().into(),
         };
@@ -367,6 +369,12 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             .lines
             .insert(line.seq, line.line.clone().into_owned());
     }
+    for tag in &rows.tags {
+        let tags = &mut content.rows_mut(tag.instance).tags;
+        if tags.insert(tag.key.to_owned(), tag.value.to_owned()).is_some() {
+            return Err(constraint("a tag that exists"));
+        }
+    }
     for garbage in &rows.garbage {
         written += u64::from(note(content, *garbage));
     }
@@ -394,6 +402,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.events.len(),
         rows.attempts.len(),
         rows.lines.len(),
+        rows.tags.len(),
         rows.keys.len(),
         rows.usage.len(),
         rows.sized.len(),
@@ -416,6 +425,9 @@ fn apply(row: &mut InstanceRow, change: &ChangedInstance<'_>) {
     row.sizes = change.sizes;
     if let Some(status) = change.custom_status {
         row.custom_status = status.map(str::to_owned);
+    }
+    if let Some(entity) = change.entity {
+        row.entity = Some(entity.into());
     }
 }
 
@@ -449,6 +461,7 @@ fn create(content: &mut Content, created: &CreatedInstance<'_>) -> Result<(), Er
         updated_at: state.updated_at,
         fuel: 0,
         custom_status: None,
+        entity: None,
         stuck: None,
         parent: created.parent.cloned(),
         sizes: state.sizes,
@@ -547,6 +560,7 @@ fn sweep_one(content: &mut Content, garbage: (InstanceNumber, u32, ExecutionNumb
     });
     rows.inbox
         .retain(|_: &InboxSeq, message| !take(what != 1, message.item.len()));
+    rows.tags.retain(|key, value| !take(what == 0, key.len() + value.len()));
     if rows.is_empty() {
         content.instances.remove(&instance);
     }

@@ -16,7 +16,7 @@ const TURNS_PER_READ: u32 = 500;
 
 /// Each query finds rows that contradict others, and returns one sentence per finding. `{first_ended}` stands for the
 /// smallest status number of ended instances.
-const CONTRADICTIONS: [&str; 9] = [
+const CONTRADICTIONS: [&str; 10] = [
     "SELECT 'instance ' || i.instance || ' has an unknown function'
      FROM instances AS i
      WHERE NOT EXISTS (SELECT 1 FROM function_names AS f WHERE f.function = i.function)
@@ -27,7 +27,7 @@ const CONTRADICTIONS: [&str; 9] = [
      LIMIT ?",
     "SELECT 'instance ' || i.instance || ' has not ended, but its module has no bytes'
      FROM instances AS i
-     WHERE i.status < {first_ended}
+     WHERE i.status < {first_ended} AND substr(i.id, 1, 1) <> '@'
         AND NOT EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = i.module)
      LIMIT ?",
     "SELECT 'the current version of module ' || n.name || ' has no bytes'
@@ -45,10 +45,11 @@ const CONTRADICTIONS: [&str; 9] = [
      LIMIT ?",
     "SELECT 'tenant ' || t.name || ' has a count of ' || t.stored_bytes || ' bytes, but stores ' || t.found
      FROM (SELECT c.name, c.stored_bytes,
-                  (SELECT coalesce(sum(i.execution_bytes + i.event_bytes + i.log_bytes + i.old_log_bytes), 0)
+                  (SELECT coalesce(sum(i.execution_bytes + i.event_bytes + i.log_bytes + i.old_log_bytes + i.tag_bytes), 0)
                    FROM instances AS i
                    WHERE i.tenant = c.tenant)
-                  + (SELECT coalesce(sum(m.compiled_bytes + length(m.description) + coalesce(length(m.events), 0)), 0)
+                  + (SELECT coalesce(sum(m.compiled_bytes + length(m.description) + coalesce(length(m.events), 0)
+                                      + coalesce(length(m.entities), 0)), 0)
                      FROM modules AS m
                      WHERE m.tenant = c.tenant
                         AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module))
@@ -73,6 +74,14 @@ const CONTRADICTIONS: [&str; 9] = [
                   (SELECT coalesce(sum(octet_length(l.message) + 32), 0)
                    FROM logs AS l
                    WHERE l.partition = i.partition AND l.instance = i.instance) AS found
+           FROM instances AS i) AS w
+     WHERE w.counted <> w.found
+     LIMIT ?",
+    "SELECT 'of the tags of instance ' || w.instance || ' ' || w.counted || ' bytes are counted, there are ' || w.found
+     FROM (SELECT i.instance, i.tag_bytes AS counted,
+                  (SELECT coalesce(sum(octet_length(t.key) + octet_length(t.value) + 32), 0)
+                   FROM tags AS t
+                   WHERE t.partition = i.partition AND t.instance = i.instance AND t.tenant = i.tenant) AS found
            FROM instances AS i) AS w
      WHERE w.counted <> w.found
      LIMIT ?",

@@ -199,7 +199,7 @@ static LOGS: Table = Table {
             LIMIT ?4)",
 };
 
-/// Messages belong to no execution; `?2` and `?3` only give all statements the same parameters.
+/// Messages and tags belong to no execution; `?2` and `?3` only give all statements the same parameters.
 static INBOX: Table = Table {
     measure: "
         SELECT length(item), 1
@@ -234,11 +234,28 @@ static EVENTS: Table = Table {
             LIMIT ?4)",
 };
 
+static TAGS: Table = Table {
+    measure: "
+        SELECT octet_length(key) + octet_length(value), 1
+        FROM tags
+        WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
+        ORDER BY key
+        LIMIT ?4",
+    delete: "
+        DELETE FROM tags
+        WHERE (partition, instance, key) IN (
+            SELECT partition, instance, key
+            FROM tags
+            WHERE partition = 0 AND instance = ?1 AND ?2 <= ?3
+            ORDER BY key
+            LIMIT ?4)",
+};
+
 /// The tables with rows of this garbage, and their executions.
 fn pieces(garbage: Garbage) -> Vec<(&'static Table, u32, u32)> {
     const LAST: u32 = u32::MAX;
     match garbage {
-        Garbage::Instance(_) => [&HISTORY, &ATTEMPTS, &LOGS, &INBOX, &EVENTS]
+        Garbage::Instance(_) => [&HISTORY, &ATTEMPTS, &LOGS, &INBOX, &EVENTS, &TAGS]
             .map(|table| (table, 0, LAST))
             .to_vec(),
         Garbage::Execution(_, ExecutionNumber(execution)) => {

@@ -22,6 +22,7 @@ impl BindRow for NewMessage<'_> {
             .number(self.instance.0)
             .number(self.seq.0)
             .number(self.control)
+            .optional_number(self.due_at.map(|at| at.0))
             .bytes(&self.item);
     }
 }
@@ -34,11 +35,11 @@ impl BindRow for ConsumedMessage {
 
 /// Appends messages.
 pub(super) static APPEND: RowStatement = RowStatement::new(
-    "WITH v(instance, seq, control, item) AS (VALUES ",
-    4,
+    "WITH v(instance, seq, control, due_at_ms, item) AS (VALUES ",
+    5,
     ")
-     INSERT INTO inbox (partition, instance, seq, control, item)
-     SELECT 0, v.instance, v.seq, v.control, v.item
+     INSERT INTO inbox (partition, instance, seq, control, due_at_ms, item)
+     SELECT 0, v.instance, v.seq, v.control, v.due_at_ms, v.item
      FROM v
      WHERE v.instance IS NOT NULL",
 );

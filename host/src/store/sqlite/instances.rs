@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        ExecutionNumber, InstanceNumber, InstanceStatus, Parent, Payload, StuckReason, TenantId, Timestamp, TurnNumber,
-        codec,
+        EntityState, ExecutionNumber, InstanceNumber, InstanceStatus, Parent, Payload, StuckReason, TenantId,
+        Timestamp, TurnNumber, codec,
     },
     store::{
         Error, WakeUp,
@@ -43,27 +43,29 @@ impl BindRow for CreatedInstance<'_> {
             .number(state.fuel)
             .optional_bytes(state.stuck.map(codec::encode).as_deref())
             .optional_text(state.custom_status.flatten())
+            .optional_bytes(state.entity)
             .number(state.sizes.execution)
             .number(state.sizes.events)
             .number(state.sizes.log)
-            .number(state.sizes.old_logs);
+            .number(state.sizes.old_logs)
+            .number(state.sizes.tags);
     }
 }
 
 /// Creates instances.
 pub(super) static CREATE: RowStatement = RowStatement::new(
     "WITH v(instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
-            wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes, event_bytes,
-            log_bytes, old_log_bytes) AS (VALUES ",
-    21,
+            wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, entity, execution_bytes,
+            event_bytes, log_bytes, old_log_bytes, tag_bytes) AS (VALUES ",
+    23,
     ")
      INSERT INTO instances
         (partition, instance, tenant, id, function, created_at_ms, parent, parent_link, status, execution, last_turn,
-         wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, execution_bytes,
-         event_bytes, log_bytes, old_log_bytes, unclean_ends)
+         wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck, custom_status, entity, execution_bytes,
+         event_bytes, log_bytes, old_log_bytes, tag_bytes, unclean_ends)
      SELECT 0, v.instance, v.tenant, v.id, v.function, v.created_at_ms, v.parent, v.parent_link, v.status, v.execution,
             v.last_turn, v.wake_at_ms, v.in_flight, v.module, v.updated_at_ms, v.fuel, v.stuck, v.custom_status,
-            v.execution_bytes, v.event_bytes, v.log_bytes, v.old_log_bytes, 0
+            v.entity, v.execution_bytes, v.event_bytes, v.log_bytes, v.old_log_bytes, v.tag_bytes, 0
      FROM v
      WHERE v.instance IS NOT NULL",
 );
@@ -83,6 +85,7 @@ impl BindRow for ChangedInstance<'_> {
             .optional_bytes(self.stuck.map(codec::encode).as_deref())
             .number(self.custom_status.is_some())
             .optional_text(self.custom_status.flatten())
+            .optional_bytes(self.entity)
             .number(self.sizes.execution)
             .number(self.sizes.events)
             .number(self.sizes.log)
@@ -93,9 +96,9 @@ impl BindRow for ChangedInstance<'_> {
 /// Changes instances.
 pub(super) static CHANGE: RowStatement = RowStatement::new(
     "WITH v(instance, status, execution, last_turn, wake_at_ms, in_flight, module, updated_at_ms, fuel, stuck,
-            new_custom_status, custom_status, execution_bytes, event_bytes, log_bytes, old_log_bytes)
+            new_custom_status, custom_status, entity, execution_bytes, event_bytes, log_bytes, old_log_bytes)
         AS (VALUES ",
-    16,
+    17,
     ")
      UPDATE instances
      SET status = v.status,
@@ -108,6 +111,7 @@ pub(super) static CHANGE: RowStatement = RowStatement::new(
          fuel = instances.fuel + v.fuel,
          stuck = v.stuck,
          custom_status = iif(v.new_custom_status, v.custom_status, instances.custom_status),
+         entity = coalesce(v.entity, instances.entity),
          execution_bytes = v.execution_bytes,
          event_bytes = v.event_bytes,
          log_bytes = v.log_bytes,
@@ -133,7 +137,7 @@ pub(super) static HEADS_BY_NUMBER: RowStatement = RowStatement::new(
     1,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent, i.tag_bytes
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.instance = v.instance",
 );
@@ -143,7 +147,7 @@ pub(super) static HEADS_BY_ID: RowStatement = RowStatement::new(
     2,
     ")
      SELECT i.instance, i.tenant, i.id, i.status, i.execution, i.last_turn, i.execution_bytes, i.event_bytes,
-            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent
+            i.log_bytes, i.old_log_bytes, i.wake_at_ms, i.parent, i.tag_bytes
      FROM v CROSS JOIN instances AS i
      WHERE i.partition = 0 AND i.tenant = v.tenant AND i.id = v.id",
 );
@@ -193,6 +197,7 @@ fn head(row: &SqliteRow) -> Result<InstanceHead, Error> {
             events: row.number(7)?,
             log: row.number(8)?,
             old_logs: row.number(9)?,
+            tags: row.number(12)?,
             log_full_at: None,
         },
     })
@@ -204,6 +209,8 @@ pub(super) const FIRST_ENDED: u8 = InstanceStatus::FIRST_ENDED;
 const SUSPENDED: u8 = InstanceStatus::Suspended as u8;
 
 const STUCK: u8 = InstanceStatus::Stuck as u8;
+
+const PENDING: u8 = InstanceStatus::Pending as u8;
 
 /// Marks a live instance as stuck; returns whether there was one. Timers do not wake it until it is resumed.
 pub(super) async fn mark_stuck(
@@ -227,7 +234,8 @@ pub(super) async fn mark_stuck(
 
 /// Live instances of all tenants that must be woken when the host starts, in ascending order after a number: those with
 /// activities in flight, those with control messages, and those with other messages or events unless they are
-/// suspended. Each part is limited by itself, so that a page does not read all rows of the pages after it.
+/// suspended. One that waits for the time of its first turn is among them only if a control message follows its start.
+/// Each part is limited by itself, so that a page does not read all rows of the pages after it.
 pub(super) async fn to_wake_at_start(
     pool: &SqlitePool,
     after: Option<InstanceNumber>,
@@ -248,6 +256,14 @@ pub(super) async fn to_wake_at_start(
                       AND i.partition = 0 AND i.instance = m.instance
                       AND i.status < {FIRST_ENDED}
                       AND (i.status <> {SUSPENDED} OR m.control = 1)
+                      -- The wake-up time covers delayed messages once the owner has stored it.
+                      AND (m.due_at_ms IS NULL OR i.wake_at_ms IS NULL OR m.due_at_ms < i.wake_at_ms)
+                      AND (i.status <> {PENDING} OR i.wake_at_ms IS NULL
+                           OR (m.control = 1
+                               AND EXISTS (SELECT 1
+                                           FROM inbox AS s
+                                           WHERE s.partition = 0 AND s.instance = m.instance AND s.control = 1
+                                              AND s.seq < m.seq)))
                    GROUP BY m.instance
                    ORDER BY m.instance
                    LIMIT ?2)
@@ -257,6 +273,7 @@ pub(super) async fn to_wake_at_start(
                    FROM instances INDEXED BY instances_with_events
                    WHERE partition = 0 AND instance > ?1 AND event_bytes > 0
                       AND status < {FIRST_ENDED} AND status <> {SUSPENDED}
+                      AND (status <> {PENDING} OR wake_at_ms IS NULL)
                    ORDER BY instance
                    LIMIT ?2)
              ORDER BY 1
@@ -272,7 +289,8 @@ pub(super) async fn to_wake_at_start(
 }
 
 /// Live instances of a tenant, in ascending order after a number, that have messages, events, activities in flight, or
-/// a wake-up that is due.
+/// a wake-up that is due. One that waits for the time of its first turn is among them only if a control message follows
+/// its start.
 pub(super) async fn to_wake_of(
     pool: &SqlitePool,
     tenant: TenantId,
@@ -284,8 +302,14 @@ pub(super) async fn to_wake_of(
         "SELECT i.instance
              FROM instances AS i INDEXED BY instances_by_tenant
              WHERE i.partition = 0 AND i.tenant = ? AND i.instance > ? AND i.status < {FIRST_ENDED}
-                AND (i.in_flight > 0 OR i.event_bytes > 0 OR i.wake_at_ms <= ?
-                     OR EXISTS (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance))
+                AND (i.in_flight > 0 OR i.wake_at_ms <= ?
+                     OR iif(i.status = {PENDING} AND i.wake_at_ms IS NOT NULL,
+                            EXISTS (SELECT 1
+                                    FROM inbox AS m
+                                    WHERE m.partition = 0 AND m.instance = i.instance AND m.control = 1
+                                    LIMIT 1 OFFSET 1),
+                            i.event_bytes > 0
+                            OR EXISTS (SELECT 1 FROM inbox AS m WHERE m.partition = 0 AND m.instance = i.instance)))
              ORDER BY i.instance
              LIMIT ?"
     )))
@@ -349,6 +373,13 @@ pub(super) fn status(number: u64) -> Result<InstanceStatus, Error> {
 pub(super) fn custom_status(text: Option<&str>, instance: InstanceNumber) -> Result<Option<Payload>, Error> {
     let status = text.map(|text| Payload::parse(text, usize::MAX)).transpose();
     status.map_err(|error| Error::Damaged(format!("the custom status of instance {instance} {error}")))
+}
+
+/// Decodes what is stored of an entity.
+pub(super) fn entity(bytes: Option<&[u8]>, instance: InstanceNumber) -> Result<Option<EntityState>, Error> {
+    bytes
+        .map(|bytes| decode(bytes, || format!("the state of entity {instance}")))
+        .transpose()
 }
 
 /// Decodes the stored parent of an instance.

@@ -6,10 +6,10 @@ use sqlx::{QueryBuilder, Sqlite, sqlite::SqliteConnection};
 use super::{
     columns::{Columns, stored},
     instances::status_mask,
-    summaries::{COLUMNS, OTHER_TABLES, summary},
+    summaries::{OTHER_TABLES, columns, summary},
 };
 use crate::{
-    model::{InstanceNumber, TenantId},
+    model::{InstanceNumber, Tag, TenantId},
     store::{
         Cursor, Error,
         list::{InstancePage, ListFilter, MAX_EXAMINED},
@@ -54,12 +54,61 @@ pub(super) async fn page(
     Ok(InstancePage { instances, next })
 }
 
-/// The index that gives the order of the list. SQLite's own choice would scan the instances of all tenants.
-fn index(filter: &ListFilter) -> &'static str {
-    if filter.parent.is_some() {
-        "instances_by_parent"
-    } else {
-        "instances_by_tenant"
+/// The rows that a list walks through, newest first.
+enum Walk<'a> {
+    /// The instances of the tenant.
+    All,
+    /// The children of an instance.
+    Children(InstanceNumber),
+    /// The tenant's instances with a tag, by the index of tags. May include some that were purged and are not swept.
+    Tagged(&'a Tag),
+}
+
+impl<'a> Walk<'a> {
+    fn of(filter: &'a ListFilter) -> Self {
+        match (filter.parent, filter.tags.first()) {
+            (Some(parent), _) => Self::Children(parent),
+            (None, Some(tag)) => Self::Tagged(tag),
+            (None, None) => Self::All,
+        }
+    }
+
+    /// The number of the instance in a row.
+    fn number(&self) -> &'static str {
+        match self {
+            Self::All | Self::Children(_) => "i.instance",
+            Self::Tagged(_) => "t.instance",
+        }
+    }
+
+    /// The table, with the index that gives the order of the list. SQLite's own choice would scan the instances of all
+    /// tenants.
+    fn table(&self) -> &'static str {
+        match self {
+            Self::All => "instances AS i INDEXED BY instances_by_tenant",
+            Self::Children(_) => "instances AS i INDEXED BY instances_by_parent",
+            Self::Tagged(_) => "tags AS t INDEXED BY tags_by_value",
+        }
+    }
+
+    /// Appends the condition for the rows.
+    fn push_condition(&self, query: &mut QueryBuilder<Sqlite>, tenant: TenantId) {
+        let tenant = i64::from(tenant.0);
+        match self {
+            Self::All => {
+                query.push(" i.partition = 0 AND i.tenant = ").push_bind(tenant);
+            }
+            Self::Children(parent) => {
+                query
+                    .push(" i.partition = 0 AND i.parent = ")
+                    .push_bind(stored(parent.0));
+            }
+            Self::Tagged(tag) => {
+                query.push(" t.partition = 0 AND t.tenant = ").push_bind(tenant);
+                query.push(" AND t.key = ").push_bind(tag.key().to_owned());
+                query.push(" AND t.value = ").push_bind(tag.value().to_owned());
+            }
+        }
     }
 }
 
@@ -76,21 +125,22 @@ async fn floor(
 }
 
 pub(super) fn floor_query(tenant: TenantId, filter: &ListFilter, from: Option<&Cursor>) -> QueryBuilder<Sqlite> {
-    let index = index(filter);
+    let walk = Walk::of(filter);
+    let number = walk.number();
     let mut query = QueryBuilder::new(format!(
-        "SELECT i.instance
-         FROM instances AS i INDEXED BY {index}
-         WHERE i.partition = 0"
+        "SELECT {number}
+         FROM {}
+         WHERE",
+        walk.table()
     ));
-    match filter.parent {
-        Some(parent) => query.push(" AND i.parent = ").push_bind(stored(parent.0)),
-        None => query.push(" AND i.tenant = ").push_bind(i64::from(tenant.0)),
-    };
+    walk.push_condition(&mut query, tenant);
     if let Some(cursor) = from {
-        query.push(" AND i.instance < ").push_bind(stored(cursor.number().0));
+        query
+            .push(format!(" AND {number} < "))
+            .push_bind(stored(cursor.number().0));
     }
     query
-        .push(" ORDER BY i.instance DESC LIMIT 1 OFFSET ")
+        .push(format!(" ORDER BY {number} DESC LIMIT 1 OFFSET "))
         .push_bind(i64::from(MAX_EXAMINED));
     query
 }
@@ -103,21 +153,40 @@ pub(super) fn query(
     floor: Option<InstanceNumber>,
     limit: i64,
 ) -> QueryBuilder<Sqlite> {
-    let index = index(filter);
+    let walk = Walk::of(filter);
+    let number = walk.number();
+    let instances = match walk {
+        Walk::All | Walk::Children(_) => "",
+        Walk::Tagged(_) => "CROSS JOIN instances AS i ON i.partition = 0 AND i.instance = t.instance",
+    };
     let mut query = QueryBuilder::new(format!(
-        "SELECT {COLUMNS}
-         FROM instances AS i INDEXED BY {index} {OTHER_TABLES}
-         WHERE i.partition = 0"
+        "SELECT {}
+         FROM {} {instances} {OTHER_TABLES}
+         WHERE",
+        columns(),
+        walk.table()
     ));
-    query.push(" AND i.tenant = ").push_bind(i64::from(tenant.0));
+    walk.push_condition(&mut query, tenant);
+    if let Walk::Children(_) = walk {
+        query.push(" AND i.tenant = ").push_bind(i64::from(tenant.0));
+    }
+    query.push(" AND substr(i.id, 1, 1) <> '@'");
     if let Some(cursor) = from {
-        query.push(" AND i.instance < ").push_bind(stored(cursor.number().0));
+        query
+            .push(format!(" AND {number} < "))
+            .push_bind(stored(cursor.number().0));
     }
     if let Some(floor) = floor {
-        query.push(" AND i.instance > ").push_bind(stored(floor.0));
+        query.push(format!(" AND {number} > ")).push_bind(stored(floor.0));
     }
-    if let Some(parent) = filter.parent {
-        query.push(" AND i.parent = ").push_bind(stored(parent.0));
+    for tag in &filter.tags {
+        query
+            .push(" AND EXISTS (SELECT 1 FROM tags AS o WHERE o.partition = 0 AND o.instance = i.instance AND o.key = ")
+            .push_bind(tag.key().to_owned());
+        query
+            .push(" AND o.value = ")
+            .push_bind(tag.value().to_owned())
+            .push(")");
     }
     if let Some(parent) = &filter.orphans_of {
         query
@@ -147,6 +216,6 @@ pub(super) fn query(
     if let Some(to) = filter.created_to {
         query.push(" AND i.created_at_ms < ").push_bind(stored(to.0));
     }
-    query.push(" ORDER BY i.instance DESC LIMIT ").push_bind(limit);
+    query.push(format!(" ORDER BY {number} DESC LIMIT ")).push_bind(limit);
     query
 }

@@ -42,7 +42,8 @@ pub(super) async fn put(
 /// What counts of a version as stored, in bytes: the compiled code and the description, while its bytes are kept.
 async fn counted(executor: impl SqliteExecutor<'_>, tenant: TenantId, digest: ModuleDigest) -> Result<u64, Error> {
     let row = sqlx::query(
-        "SELECT coalesce(sum(m.compiled_bytes + length(m.description) + coalesce(length(m.events), 0)), 0)
+        "SELECT coalesce(sum(m.compiled_bytes + length(m.description) + coalesce(length(m.events), 0)
+                             + coalesce(length(m.entities), 0)), 0)
          FROM modules AS m
          WHERE m.tenant = ? AND m.digest = ?
             AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module)",
@@ -139,13 +140,14 @@ async fn current_number(
 async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> Result<ModuleNumber, Error> {
     let row = sqlx::query(
         "INSERT INTO modules (tenant, name, digest, kind, description, size, uploaded_at_ms, uploaded_by, events,
-                              compiled_bytes)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                              entities, compiled_bytes)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (tenant, digest) DO UPDATE
          SET name = excluded.name,
              kind = excluded.kind,
              description = excluded.description,
              events = excluded.events,
+             entities = excluded.entities,
              compiled_bytes = excluded.compiled_bytes,
              uploaded_at_ms = iif(superseded_at_ms IS NULL, uploaded_at_ms, excluded.uploaded_at_ms),
              uploaded_by = iif(superseded_at_ms IS NULL, uploaded_by, excluded.uploaded_by),
@@ -161,6 +163,7 @@ async fn upsert_version(connection: &mut SqliteConnection, put: &PutModule) -> R
     .bind(stored(put.at.0))
     .bind(put.by.as_deref())
     .bind((!put.description.events.is_empty()).then(|| codec::encode(&put.description.events)))
+    .bind((!put.description.entities.is_empty()).then(|| codec::encode(&put.description.entities)))
     .bind(stored(put.compiled_bytes))
     .fetch_one(connection)
     .await?;
@@ -280,6 +283,8 @@ pub(super) async fn possible_users(
             "SELECT i.instance, i.module = ?1
              FROM instances AS i INDEXED BY instances_by_tenant
              WHERE i.partition = 0 AND i.tenant = ?2 AND i.instance > ?3 AND i.instance <= ?4 AND i.status < {FIRST_ENDED}
+                -- An entity runs on the current version.
+                AND substr(i.id, 1, 1) <> '@'
                 AND (i.module = ?1
                      OR (i.created_at_ms <= ?5
                          AND (i.in_flight > 0
@@ -340,11 +345,13 @@ async fn forget_description(connection: &mut SqliteConnection, number: ModuleNum
     let empty = |kind| codec::encode(&without_functions(kind));
     sqlx::query(
         "UPDATE modules
-         SET description = iif(kind = ?, ?, ?), events = NULL, compiled_bytes = 0
+         SET description = CASE kind WHEN ? THEN ? WHEN ? THEN ? ELSE ? END, events = NULL, entities = NULL, compiled_bytes = 0
          WHERE module = ?",
     )
     .bind(i64::from(FunctionKind::Activity as u8))
     .bind(empty(FunctionKind::Activity))
+    .bind(i64::from(FunctionKind::Entity as u8))
+    .bind(empty(FunctionKind::Entity))
     .bind(empty(FunctionKind::Orchestration))
     .bind(i64::from(number.0))
     .execute(connection)
@@ -376,7 +383,7 @@ pub(super) async fn kept_digests(
 
 const VERSION: &str =
     "m.module, m.tenant, m.name, m.digest, m.description, m.size, m.uploaded_at_ms, m.superseded_at_ms,
-    m.uploaded_by, m.events";
+    m.uploaded_by, m.events, m.entities";
 
 /// Whether any version of a tenant's modules, current or not, declares events.
 pub(super) async fn declare_events(pool: &SqlitePool, tenant: TenantId) -> Result<bool, Error> {
@@ -435,9 +442,14 @@ pub(super) async fn current(
         if modules.len() == limit as usize || page.is_full() {
             return Ok(ModulePage { modules, next: last });
         }
-        page.read(Page::ROW_BYTES + row.bytes(4)?.len() + row.optional_bytes(9)?.map_or(0, <[u8]>::len));
+        page.read(
+            Page::ROW_BYTES
+                + row.bytes(4)?.len()
+                + row.optional_bytes(9)?.map_or(0, <[u8]>::len)
+                + row.optional_bytes(10)?.map_or(0, <[u8]>::len),
+        );
         modules.push(version(&row)?);
-        last = Some(row.text(10)?.to_owned());
+        last = Some(row.text(11)?.to_owned());
     }
     Ok(ModulePage { modules, next: None })
 }
@@ -467,6 +479,9 @@ fn version(row: &SqliteRow) -> Result<ModuleVersion, Error> {
         decode(row.bytes(4)?, || format!("the description of module version {number}"))?;
     if let Some(events) = row.optional_bytes(9)? {
         description.events = decode(events, || format!("the events of module version {number}"))?;
+    }
+    if let Some(entities) = row.optional_bytes(10)? {
+        description.entities = decode(entities, || format!("the entities of module version {number}"))?;
     }
     Ok(ModuleVersion {
         number,

@@ -1,6 +1,8 @@
 //! The rows of a batch as one script.
 
-use super::{attempts, events, garbage, history, idempotency, inbox, instances, logs, sizes, statement::Script, usage};
+use super::{
+    attempts, events, garbage, history, idempotency, inbox, instances, logs, sizes, statement::Script, tags, usage,
+};
 use crate::store::writer::rows::Rows;
 
 /// The statements that write all rows, in the order that [`Rows`] requires.
@@ -20,6 +22,7 @@ pub(super) fn script(rows: &Rows<'_>) -> Script {
     script.add(&attempts::DELETE, &rows.pruned);
     script.add(&attempts::FORGET_TO_PRUNE, &rows.pruned_tasks);
     script.add(&logs::APPEND, &rows.lines);
+    script.add(&tags::APPEND, &rows.tags);
     script.add(&garbage::NOTE, &rows.garbage);
     script.add(&idempotency::PUT, &rows.keys);
     script.add(&usage::ADD, &rows.usage.rows());

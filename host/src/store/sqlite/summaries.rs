@@ -2,17 +2,27 @@
 
 use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteRow};
 
-use super::{columns::Columns, instances, modules};
+use super::{columns::Columns, instances, modules, tags};
 use crate::{
     model::{ExecutionNumber, InstanceId, InstanceNumber, ModuleNumber, TenantId, Timestamp, TurnNumber},
-    store::{Addressee, Error, InstanceSummary, decode::parse, instances::is_at_rest},
+    store::{
+        Addressee, Error, InstanceSummary,
+        decode::parse,
+        instances::{is_at_rest, start_at},
+    },
 };
 
-pub(super) const COLUMNS: &str = "
+/// The columns of [`summary`]. [`tags::COLUMN`] follows them.
+const COLUMNS: &str = "
     i.instance, i.id, f.name, m.digest, i.status, i.execution, i.last_turn, i.created_at_ms, i.updated_at_ms,
-    i.custom_status, i.stuck, i.parent_link, i.fuel";
+    i.custom_status, i.stuck, i.parent_link, i.fuel, i.wake_at_ms";
 
-/// The other tables that [`COLUMNS`] refers to. `CROSS JOIN` makes SQLite begin with `instances`.
+/// The columns of a summary.
+pub(super) fn columns() -> String {
+    format!("{COLUMNS}, {}", tags::COLUMN)
+}
+
+/// The other tables that [`columns`] refers to. `CROSS JOIN` makes SQLite begin with `instances`.
 pub(super) const OTHER_TABLES: &str = "
     CROSS JOIN function_names AS f ON f.function = i.function
     CROSS JOIN modules AS m ON m.module = i.module";
@@ -24,9 +34,10 @@ pub(super) async fn summary_of(
     id: &InstanceId,
 ) -> Result<Option<InstanceSummary>, Error> {
     let text = format!(
-        "SELECT {COLUMNS}
+        "SELECT {}
          FROM instances AS i {OTHER_TABLES}
-         WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?"
+         WHERE i.partition = 0 AND i.tenant = ? AND i.id = ?",
+        columns()
     );
     let row = sqlx::query(AssertSqlSafe(text))
         .bind(i64::from(tenant.0))
@@ -82,22 +93,25 @@ pub(super) async fn addressee(
     row.map(addressee).transpose()
 }
 
-/// Decodes a summary from a row of [`COLUMNS`].
+/// Decodes a summary from a row of [`columns`].
 pub(super) fn summary(row: &SqliteRow) -> Result<InstanceSummary, Error> {
     let number = InstanceNumber(row.number(0)?);
+    let status = instances::status(row.number(4)?)?;
     Ok(InstanceSummary {
         number,
         id: parse(row.text(1)?, "the instance id")?,
         function: parse(row.text(2)?, "the function name")?,
         module_digest: modules::digest(row.bytes(3)?)?,
-        status: instances::status(row.number(4)?)?,
+        status,
         execution: ExecutionNumber(row.small_number(5)?),
         last_turn: TurnNumber(row.small_number(6)?),
         created_at: Timestamp(row.number(7)?),
         updated_at: Timestamp(row.number(8)?),
+        start_at: start_at(status, row.optional_number(13)?.map(Timestamp)),
         custom_status: instances::custom_status(row.optional_text(9)?, number)?,
         stuck: instances::stuck(row.optional_bytes(10)?, number)?,
         parent_id: instances::parent(row.optional_bytes(11)?, number)?.map(|parent| parent.instance_id),
         fuel: row.number(12)?,
+        tags: tags::tags(row.optional_text(14)?, number)?,
     })
 }

@@ -23,7 +23,8 @@ pub(super) const STATEMENTS: &str = "
            i.event_bytes,
            EXISTS (SELECT 1
                    FROM attempts AS a
-                   WHERE a.partition = 0 AND a.instance = i.instance AND a.execution = i.execution)
+                   WHERE a.partition = 0 AND a.instance = i.instance AND a.execution = i.execution),
+           i.entity
     FROM instances AS i JOIN function_names AS f ON f.function = i.function
     WHERE i.partition = 0 AND i.instance = ?;
 
@@ -32,9 +33,14 @@ pub(super) const STATEMENTS: &str = "
     WHERE partition = 0 AND instance = ? AND control = 1
     ORDER BY seq;
 
+    SELECT seq, item, NULL, NULL, NULL
+    FROM inbox INDEXED BY inbox_by_due
+    WHERE partition = 0 AND instance = ? AND due_at_ms IS NOT NULL
+    ORDER BY due_at_ms, seq;
+
     SELECT seq, item
     FROM inbox NOT INDEXED
-    WHERE partition = 0 AND instance = ? AND control = 0
+    WHERE partition = 0 AND instance = ? AND control = 0 AND due_at_ms IS NULL
     ORDER BY seq;
 
     SELECT turn, body, execution
@@ -49,8 +55,9 @@ pub(super) const STATEMENTS: &str = "
     WHERE partition = 0 AND instance = ?
     ORDER BY name, seq";
 
-const RECORD: usize = 15;
+const RECORD: usize = 16;
 const MESSAGE: usize = 2;
+const DELAYED: usize = 5;
 const EVENT: usize = 4;
 
 /// Reads an instance. Messages may arrive during the read; only the owner changes the other rows. If the inbox does not
@@ -59,7 +66,7 @@ const EVENT: usize = 4;
 pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<Option<InstanceRecord>, Error> {
     let number = stored(instance.0);
     let mut query = sqlx::query(STATEMENTS);
-    for _ in 0..5 {
+    for _ in 0..6 {
         query = query.bind(number);
     }
     let mut rows = query.bind(i64::from(FIRST_TURNS)).bind(number).fetch(pool);
@@ -69,6 +76,7 @@ pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<
     };
     let mut record = record(&first, instance)?;
     let (mut turns, mut page) = (Vec::new(), Page::new());
+    let (mut delayed, mut delayed_page) = (Vec::new(), Page::of(ALONG_BYTES));
     let (mut events, mut events_page) = (Vec::new(), Page::of(ALONG_BYTES));
     while let Some(row) = rows.try_next().await? {
         match row.len() {
@@ -80,6 +88,11 @@ pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<
             MESSAGE => {
                 page.read(row.bytes(1)?.len());
                 record.inbox.push(inbox::message(&row, instance)?);
+            }
+            DELAYED if delayed_page.is_full() => record.more_delayed = true,
+            DELAYED => {
+                delayed_page.read(row.bytes(1)?.len() + Page::ROW_BYTES);
+                delayed.push(inbox::message(&row, instance)?);
             }
             EVENT if events_page.is_full() => {
                 record.more_events = true;
@@ -98,6 +111,7 @@ pub(super) async fn read(pool: &SqlitePool, instance: InstanceNumber) -> Result<
         }
     }
     record.inbox.append(&mut events);
+    record.inbox.append(&mut delayed);
     record.inbox.sort_by_key(|row| row.seq);
     let turns: Vec<_> = turns.iter().collect();
     // Unreadable turns are reported when the history is read; an instance can be terminated without it.
@@ -125,7 +139,9 @@ fn record(row: &SqliteRow, instance: InstanceNumber) -> Result<InstanceRecord, E
         inbox: Vec::new(),
         more_inbox: false,
         more_events: false,
+        more_delayed: false,
         has_attempts: row.number(14)? == 1,
+        entity: instances::entity(row.optional_bytes(15)?, instance)?,
         first_turns: Vec::new(),
     })
 }

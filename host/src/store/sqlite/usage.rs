@@ -106,14 +106,15 @@ pub(super) async fn of(
 
 fn function(row: &SqliteRow) -> Result<FunctionUsage, Error> {
     Ok(FunctionUsage {
-        kind: if row.number(8)? == 0 {
-            FunctionKind::Orchestration
-        } else {
-            FunctionKind::Activity
-        },
+        kind: kind(row.number(8)?)?,
         function: parse(row.text(9)?, "a function name")?,
         amount: amount(row)?,
     })
+}
+
+fn kind(number: u64) -> Result<FunctionKind, Error> {
+    let kind = u8::try_from(number).ok().and_then(FunctionKind::from_number);
+    kind.ok_or_else(|| Error::Damaged(format!("a row of usage has the unknown kind {number}")))
 }
 
 /// An amount from [`SUMS`].

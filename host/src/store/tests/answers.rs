@@ -190,7 +190,7 @@ async fn usage_comes_in_pages_with_the_total_of_all(store: TestStore) {
         (nothing.total, nothing.functions, nothing.next),
         (Amount::default(), vec![], None)
     );
-    for text in ["", "1", "10", "12A", "0A"] {
+    for text in ["", "1", "10", "13A", "0A"] {
         assert_eq!(text.parse::<UsageCursor>(), Err(CursorError), "{text:?}");
     }
 }

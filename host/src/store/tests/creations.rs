@@ -21,6 +21,7 @@ fn creation(store: &TestStore, name: &str, key: Option<IdempotencyKey>) -> TurnC
     let creation = Creation {
         instance: instance(name),
         key,
+        tags: Tags::default(),
     };
     let start = InboxRow {
         seq: InboxSeq(0),
@@ -61,6 +62,7 @@ async fn an_instance_created_without_a_turn_has_its_start_in_the_inbox(store: Te
     let new = Creation {
         instance: instance("a"),
         key: None,
+        tags: Tags::default(),
     };
     let receipt = store.commit(TurnCommit::of_creation(number, new)).await.unwrap();
     assert_eq!(receipt.delivered.len(), 1);
@@ -116,6 +118,7 @@ async fn a_repeated_creation_is_refused_after_the_instance_has_ended(store: Test
     let new = Creation {
         instance: instance("a"),
         key: None,
+        tags: Tags::default(),
     };
     let without_turn = TurnCommit::of_creation(number, new);
     store.commit(without_turn.clone()).await.unwrap();

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::LogLevel;
+use crate::model::{LogLevel, Tag};
 
 /// An operation on a store. Instances and ids are small numbers.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ enum Deed {
         id: u8,
         key: Option<u8>,
         later: bool,
+        tags: u8,
     },
     Append {
         id: u8,
@@ -90,7 +91,8 @@ fn deed() -> impl Strategy<Value = Deed> {
     use Deed as D;
     let key = || proptest::option::weighted(0.5, 0..4u8);
     prop_oneof![
-        4 => (0..5u8, key(), any::<bool>()).prop_map(|(id, key, later)| D::Start { id, key, later }),
+        4 => (0..5u8, key(), any::<bool>(), 0..4u8)
+            .prop_map(|(id, key, later, tags)| D::Start { id, key, later, tags }),
         4 => (0..5u8, key(), 0..6u8).prop_map(|(id, key, item)| D::Append { id, key, item }),
         2 => (1..9u8, 0..6u8).prop_map(|(to, item)| D::Deliver { to, item }),
         10 => (1..9u8, prop::collection::vec(feature(), 0..7)).prop_map(|(to, features)| D::Commit(to, features)),
@@ -194,6 +196,15 @@ fn numbered(name: &str) -> Event {
     }
 }
 
+/// That many of the tags `t0:v`, `t1:v`, …
+fn tags_of(count: u8) -> Tags {
+    Tags::new((0..count).map(tag_of)).unwrap()
+}
+
+fn tag_of(number: u8) -> Tag {
+    Tag::new(&format!("t{number}"), "v").unwrap()
+}
+
 fn id_of(number: u8) -> InstanceId {
     id(&name(number))
 }
@@ -230,10 +241,16 @@ async fn ask(store: &Store, deed: &Deed, record: Option<&InstanceRecord>, noted:
     let number = |number: &u8| InstanceNumber((*number).into());
     let execution = record.map_or(ExecutionNumber::FIRST, |record| record.execution);
     match deed {
-        Deed::Start { id, key, later } => {
+        Deed::Start { id, key, later, tags } => {
             let mut instance = instance(&name(*id));
             instance.started.not_before = later.then_some(Timestamp(NOW.0 + 5));
-            shown(store.start(instance, key_of(*key)).await)
+            let number = store.new_number(TENANT, &instance.id);
+            let creation = Creation {
+                instance,
+                key: key_of(*key),
+                tags: tags_of(*tags),
+            };
+            shown(store.commit(TurnCommit::of_creation(number, creation)).await)
         }
         Deed::Append { id, key, item: kind } => {
             shown(store.append(append(&name(*id), item(*kind)), key_of(*key)).await)
@@ -294,6 +311,10 @@ async fn lists(tenant: &TenantStore) -> Vec<String> {
         statuses: vec![InstanceStatus::Completed, InstanceStatus::Stuck],
         ..ListFilter::default()
     };
+    let tagged = ListFilter {
+        tags: vec![tag_of(0), tag_of(1)],
+        ..ListFilter::default()
+    };
     let first = tenant.list(&ListFilter::default(), None, 2).await.unwrap();
     let ended_filter = EndedFilter {
         statuses: vec![InstanceStatus::Completed],
@@ -310,6 +331,7 @@ async fn lists(tenant: &TenantStore) -> Vec<String> {
     vec![
         shown(tenant.list(&ListFilter::default(), first.next.as_ref(), 2).await),
         shown(tenant.list(&ended, None, 10).await),
+        shown(tenant.list(&tagged, None, 2).await),
         format!("{first:?}"),
         shown(ended_ones),
         shown(tree.map(|tree| (tree.status, tree.ended, tree.live))),

@@ -283,6 +283,7 @@ async fn nothing_is_stored_for_a_tenant_that_was_deleted_in_the_meantime(store: 
     let creation = Creation {
         instance: of_acme("b"),
         key: None,
+        tags: Tags::default(),
     };
     let created = TurnCommit::of_creation(store.new_number(acme, &id("b")), creation);
     let module = PutModule {

@@ -9,6 +9,7 @@ over_every_backend! {
     a_stuck_instance_is_not_woken_by_time,
     a_time_too_large_to_store_becomes_the_largest_one,
     a_delayed_first_turn_has_a_wake_up_time,
+    the_time_of_a_delayed_start_is_shown_until_its_first_turn,
 }
 
 /// The numbers of the instances to wake when the host starts.
@@ -119,5 +120,45 @@ async fn a_delayed_first_turn_has_a_wake_up_time(store: TestStore) {
         panic!("not created")
     };
     assert_eq!(wake_ups(&store, None, 10).await, [(Timestamp(NOW.0 + 10), number)]);
+    let to_wake_of = async |ms| {
+        let now = Timestamp(NOW.0 + ms);
+        store.to_wake_of(TENANT, now, None, 10).await.unwrap()
+    };
+    // Neither its start nor an event is a reason to load it before.
+    for message in [None, Some(event("early"))] {
+        if let Some(message) = message {
+            store.deliver(number, message).await.unwrap().unwrap();
+        }
+        assert_eq!(at_start(&store, None, 10).await, []);
+        assert_eq!(to_wake_of(0).await, []);
+        assert_eq!(to_wake_of(10).await, [number]);
+    }
+    store.deliver(number, terminate()).await.unwrap().unwrap();
     assert_eq!(at_start(&store, None, 10).await, [number]);
+    assert_eq!(to_wake_of(0).await, [number]);
+}
+
+async fn the_time_of_a_delayed_start_is_shown_until_its_first_turn(store: TestStore) {
+    let at = Timestamp(NOW.0 + 10);
+    let mut later = instance("later");
+    later.started.not_before = Some(at);
+    let StartOutcome::Created(number) = store.start(later, None).await.unwrap() else {
+        panic!("not created")
+    };
+    let shown = async || {
+        let tenant = store.tenant(TENANT);
+        let list = tenant.list(&ListFilter::default(), None, 10).await.unwrap();
+        let details = tenant.instance(&id("later")).await.unwrap().unwrap();
+        (list.instances[0].start_at, details.summary.start_at)
+    };
+    assert_eq!(shown().await, (Some(at), Some(at)));
+    // A suspended instance does not wake, but its time is in its start message.
+    let mut suspend = step(number, 0);
+    (suspend.summary.status, suspend.summary.in_flight) = (InstanceStatus::Suspended, 0);
+    store.commit(suspend).await.unwrap();
+    assert_eq!(shown().await, (None, Some(at)));
+    let mut first = first_turn(number, store.inbox(number).await);
+    first.summary.wake_at = Some(at);
+    store.commit(first).await.unwrap();
+    assert_eq!(shown().await, (None, None), "a timer is no start");
 }

@@ -6,10 +6,10 @@ use super::{
     rows::Rows,
 };
 use crate::{
-    model::{InstanceId, InstanceNumber, LogLine, TenantId},
+    model::{FunctionName, InstanceId, InstanceNumber, LogLine, TenantId},
     store::{
-        AttemptRow, IdempotencyKey, NewInstance, Recipient, TurnCommit, attempts::AttemptKey, garbage::MAX_SWEPT_BYTES,
-        idempotency::WantedKey, ownership::Ownership,
+        AttemptRow, EntityAddress, IdempotencyKey, NewInstance, OutboundMessage, Recipient, TurnCommit,
+        attempts::AttemptKey, garbage::MAX_SWEPT_BYTES, idempotency::WantedKey, ownership::Ownership,
     },
 };
 
@@ -52,6 +52,10 @@ pub(in crate::store) struct Description<'a> {
     /// operation.
     created: Option<&'a NewInstance>,
     children: &'a [NewInstance],
+    /// The tenant of its messages, and those that may create entities.
+    messages: (TenantId, &'a [OutboundMessage]),
+    /// The entity that it may create.
+    entity: Option<&'a EntityAddress>,
     /// An instance with attempts to record, each of which may replace an older one.
     attempts: Option<(InstanceNumber, &'a [AttemptRow])>,
     /// The maximum number of surplus attempts to prune.
@@ -75,6 +79,8 @@ impl<'a> Description<'a> {
             key: None,
             created: None,
             children: &[],
+            messages: (TenantId(0), &[]),
+            entity: None,
             attempts: None,
             prunes: None,
             sweeps: 0,
@@ -100,6 +106,7 @@ impl<'a> Description<'a> {
             key: creation.and_then(|creation| wanted(creation.instance.tenant, creation.key.as_ref())),
             created: creation.map(|creation| &creation.instance),
             children: &commit.children,
+            messages: (commit.tenant, &commit.messages),
             attempts: Some((commit.instance, &commit.attempts)),
             changes: Some(commit.instance),
             ..Self::of(Whose::Tenant(commit.tenant))
@@ -111,9 +118,17 @@ impl<'a> Description<'a> {
         self.content + ROW
     }
 
-    /// The instances that it creates.
-    pub(super) fn new_instances(&self) -> impl Iterator<Item = &'a NewInstance> + use<'a> {
-        self.created.into_iter().chain(self.children)
+    /// The functions of the instances that it creates, and of entities that it may create.
+    pub(super) fn functions(&self) -> impl Iterator<Item = (TenantId, &'a FunctionName)> + use<'a> {
+        let created = self.created.into_iter().chain(self.children);
+        let created = created.map(|new| (new.tenant, &new.started.function));
+        let (tenant, messages) = self.messages;
+        let entities = messages.iter().filter_map(|message| match &message.to {
+            Recipient::Entity(address) => Some(address),
+            Recipient::Number(_) | Recipient::Id(_) | Recipient::Child(_) => None,
+        });
+        let entities = entities.chain(self.entity);
+        created.chain(entities.map(move |address| (tenant, &address.name)))
     }
 
     /// The attempts that its new attempts replace.
@@ -163,6 +178,7 @@ fn gather_commit(commit: &TurnCommit, wanted: &mut Wanted) {
         match &message.to {
             Recipient::Number(number) => wanted.number(*number),
             Recipient::Id(id) | Recipient::Child(id) => wanted.id(commit.tenant, id),
+            Recipient::Entity(address) => wanted.id(commit.tenant, &address.id),
         }
     }
 }
@@ -176,6 +192,8 @@ impl Operation {
                 content: bytes.len(),
                 instances: Instances::Id(append.tenant, &append.id),
                 key: wanted(append.tenant, key.as_ref()),
+                messages: (append.tenant, &[]),
+                entity: append.entity.as_ref(),
                 ..D::of(Whose::Tenant(append.tenant))
             },
             Self::Deliver { to, item, .. } => D {
@@ -246,9 +264,18 @@ impl EncodedCommit {
             .iter()
             .chain(&self.next_execution)
             .map(|item| item.bytes.len());
-        let creation = self.commit.creation.as_ref().map_or(0, |_| ROW);
+        let creation = self.commit.creation.as_ref().map_or(0, |creation| {
+            let tags = usize::try_from(creation.tags.bytes()).unwrap_or(usize::MAX);
+            tags + (1 + creation.tags.len()) * ROW
+        });
         let consumed = (self.commit.consumed.len() + self.commit.taken_events.len()) * ROW / 4;
         let kept = self.kept.iter().map(|event| event.bytes.len() + ROW).sum::<usize>();
-        self.turn.as_ref().map_or(0, Vec::len) + rows.sum::<usize>() + items.sum::<usize>() + creation + consumed + kept
+        self.turn.as_ref().map_or(0, Vec::len)
+            + self.entity.as_ref().map_or(0, Vec::len)
+            + rows.sum::<usize>()
+            + items.sum::<usize>()
+            + creation
+            + consumed
+            + kept
     }
 }

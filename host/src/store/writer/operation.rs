@@ -115,6 +115,8 @@ pub(in crate::store) struct EncodedCommit {
     /// The `Start` of an instance that is created without a turn.
     pub(in crate::store) start: Option<EncodedItem>,
     pub(in crate::store) turn: Option<Vec<u8>>,
+    /// The new state of an entity.
+    pub(in crate::store) entity: Option<Vec<u8>>,
     /// The `Start` messages of the children, in their order.
     pub(in crate::store) children: Vec<Vec<u8>>,
     /// The messages, in their order.
@@ -153,6 +155,7 @@ impl EncodedCommit {
             start,
             kept: kept.map(|event| EncodedItem::new(InboxItem::Event(event))).collect(),
             turn: commit.turn.as_ref().map(codec::encode),
+            entity: commit.entity.as_ref().map(|change| codec::encode(&change.state)),
             children: commit.children.iter().map(encode_start).collect(),
             messages: commit
                 .messages

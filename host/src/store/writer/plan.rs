@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{
     model::{
-        Failure, FunctionName, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus, TenantId, Timestamp,
-        TurnNumber, codec, failure::types,
+        ExecutionNumber, Failure, FunctionName, InboxItem, InboxRow, InstanceId, InstanceNumber, InstanceStatus,
+        TenantId, Timestamp, TurnNumber, codec, failure::types,
     },
     store::{
-        AppendOutcome, AttemptRow, Creation, Error, IdempotencyKey, InboxAppend, NewInstance, PurgeOutcome, Recipient,
-        StartOutcome, TurnCommit, TurnReceipt, Used,
+        AppendOutcome, AttemptRow, Creation, EntityAddress, Error, IdempotencyKey, InboxAppend, NewInstance,
+        PurgeOutcome, Recipient, StartOutcome, TurnCommit, TurnReceipt, Used,
         attempts::{AttemptKey, NewAttempt},
         counters::Counters,
         events::{NewEvent, OldEvent},
@@ -33,6 +33,7 @@ use crate::{
         inbox::{ConsumedMessage, NewMessage},
         instances::{ChangedInstance, CreatedInstance, InstanceHead},
         sizes::Sizes,
+        tags::{self, NewTag},
     },
 };
 
@@ -67,6 +68,9 @@ impl<'a> Plan<'a> {
             KeyUse::Repeated(_) => return AppendOutcome::Repeated,
             KeyUse::Reused => return AppendOutcome::KeyReused,
             KeyUse::First => {}
+        }
+        if let Some(address) = &append.entity {
+            self.entity(append.tenant, address, append.at);
         }
         let Some(head) = self.heads.by_id(append.tenant, &append.id) else {
             return AppendOutcome::Unknown;
@@ -118,6 +122,7 @@ impl<'a> Plan<'a> {
                 return Ok(receipt);
             }
             self.heads.note_created(instance);
+            self.write_tags(instance, creation);
         }
         let Some(head) = self
             .heads
@@ -168,6 +173,7 @@ impl<'a> Plan<'a> {
                         .filter(|head| head.parent == Some(instance))
                         .map(|head| head.number)
                 }
+                Recipient::Entity(address) => Some(self.entity(commit.tenant, address, commit.summary.updated_at)),
             };
             if let Some(number) = recipient.filter(|number| self.is_live(*number)) {
                 let row = self.write_message(number, &message.item, Cow::Borrowed(bytes));
@@ -235,6 +241,56 @@ impl<'a> Plan<'a> {
         purged
     }
 
+    /// The number of an entity, which is created if it does not exist.
+    fn entity(&mut self, tenant: TenantId, address: &'a EntityAddress, at: Timestamp) -> InstanceNumber {
+        if let Some(head) = self.heads.by_id(tenant, &address.id) {
+            if !head.status.has_ended() {
+                return head.number;
+            }
+            self.delete(head.number);
+        }
+        let number = self.counters.instances().take(tenant, &address.id);
+        self.heads.learn(InstanceHead {
+            number,
+            tenant,
+            id: address.id.clone(),
+            status: InstanceStatus::Running,
+            execution: ExecutionNumber::FIRST,
+            last_turn: TurnNumber::NONE,
+            parent: None,
+            has_wake_up: false,
+            sizes: Sizes::EMPTY,
+        });
+        self.sizing.created(tenant, number);
+        let function = (tenant, address.name.clone());
+        self.rows.create(CreatedInstance {
+            tenant,
+            id: &address.id,
+            function: *self
+                .functions
+                .get(&function)
+                .expect("the batch interned the functions it names"),
+            created_at: at,
+            parent: None,
+            state: ChangedInstance {
+                number,
+                status: InstanceStatus::Running,
+                execution: ExecutionNumber::FIRST,
+                last_turn: TurnNumber::NONE,
+                wake_at: None,
+                in_flight: 0,
+                module: address.module,
+                updated_at: at,
+                fuel: 0,
+                stuck: None,
+                custom_status: None,
+                entity: None,
+                sizes: Sizes::EMPTY,
+            },
+        });
+        number
+    }
+
     fn is_live(&self, instance: InstanceNumber) -> bool {
         self.heads
             .by_number(instance)
@@ -243,7 +299,7 @@ impl<'a> Plan<'a> {
 
     /// Prepares the creation of an instance, or returns why it is refused.
     fn take_creation(&mut self, number: InstanceNumber, creation: &'a Creation) -> Option<StartOutcome> {
-        let Creation { instance: new, key } = creation;
+        let Creation { instance: new, key, .. } = creation;
         if self.gone.contains(&new.tenant) {
             return Some(StartOutcome::TenantGone);
         }
@@ -313,6 +369,7 @@ impl<'a> Plan<'a> {
             fuel: 0,
             stuck: None,
             custom_status: None,
+            entity: None,
             sizes: Sizes::EMPTY,
         };
         let created = self.created(new, pending);
@@ -323,6 +380,7 @@ impl<'a> Plan<'a> {
             instance: number,
             seq,
             control: true,
+            due_at: None,
             item: Cow::Borrowed(start),
         });
         Ok(number)
@@ -367,6 +425,15 @@ impl<'a> Plan<'a> {
         if let Some(Some(status)) = &summary.custom_status {
             self.resize(instance, |sizes| sizes.add(status.as_str().len()));
         }
+        if let (Some(change), Some(encoded)) = (&commit.entity, &work.entity) {
+            self.resize(instance, |sizes| {
+                if change.replaced > 0 {
+                    sizes.remove(change.replaced);
+                }
+                sizes.add(encoded.len());
+                change.consumed.iter().for_each(|bytes| sizes.remove(*bytes));
+            });
+        }
         let ended = summary.status.has_ended();
         let state = ChangedInstance {
             number: instance,
@@ -383,6 +450,7 @@ impl<'a> Plan<'a> {
                 .custom_status
                 .as_ref()
                 .map(|status| status.as_ref().map(|payload| payload.as_str())),
+            entity: work.entity.as_deref(),
             sizes: Sizes::EMPTY,
         };
         match &commit.creation {
@@ -392,6 +460,18 @@ impl<'a> Plan<'a> {
             }
             None => self.rows.change(state),
         }
+    }
+
+    /// Writes the tags of a new instance.
+    fn write_tags(&mut self, instance: InstanceNumber, creation: &'a Creation) {
+        let tenant = creation.instance.tenant;
+        self.resize(instance, |sizes| sizes.tags = tags::stored_bytes(&creation.tags));
+        self.rows.tags.extend(creation.tags.iter().map(|(key, value)| NewTag {
+            tenant,
+            instance,
+            key,
+            value,
+        }));
     }
 
     fn write_attempt(&mut self, instance: InstanceNumber, attempt: &'a AttemptRow) {
@@ -419,6 +499,7 @@ impl<'a> Plan<'a> {
                 instance: to,
                 seq,
                 control: item.is_control(),
+                due_at: item.due_at(),
                 item: bytes,
             });
         }

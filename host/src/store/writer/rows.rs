@@ -14,6 +14,7 @@ use crate::{
         instances::{ByNumber, ChangedInstance, CreatedInstance},
         logs::NewLine,
         sizes::{Growth, SizedInstance},
+        tags::NewTag,
         usage::UsageRows,
     },
 };
@@ -40,6 +41,7 @@ pub(in crate::store) struct Rows<'a> {
     /// Tasks that no longer have surplus attempts.
     pub(in crate::store) pruned_tasks: Vec<TaskToPrune>,
     pub(in crate::store) lines: Vec<NewLine<'a>>,
+    pub(in crate::store) tags: Vec<NewTag<'a>>,
     pub(in crate::store) garbage: Vec<Garbage>,
     pub(in crate::store) keys: Vec<NewKey<'a>>,
     pub(in crate::store) usage: UsageRows<'a>,
@@ -76,6 +78,7 @@ impl<'a> Rows<'a> {
         *earlier = ChangedInstance {
             fuel: earlier.fuel.saturating_add(change.fuel),
             custom_status: change.custom_status.or(earlier.custom_status),
+            entity: change.entity.or(earlier.entity),
             ..change
         };
     }
@@ -112,6 +115,7 @@ impl<'a> Rows<'a> {
             + self.events.len()
             + self.attempts.len()
             + self.lines.len()
+            + self.tags.len()
             + self.usage.len()
             + self.sized.len();
         rows as u64

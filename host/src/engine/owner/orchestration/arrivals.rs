@@ -145,7 +145,7 @@ impl<G: Guest> Orchestration<G> {
                     return;
                 }
                 match self.execution.ledger.task(*task) {
-                    Some(Outstanding::Activity(_)) => {}
+                    Some(Outstanding::Activity(_) | Outstanding::Entity(_) | Outstanding::Lock) => {}
                     Some(Outstanding::SubOrchestration(call)) => {
                         let attempts = &mut self.execution.attempts;
                         if *attempt != attempts.of_child(*task) {
@@ -178,7 +178,11 @@ impl<G: Guest> Orchestration<G> {
             | InboxItem::Start(_)
             | InboxItem::Terminate { .. }
             | InboxItem::Suspend { .. }
-            | InboxItem::Resume { .. } => {}
+            | InboxItem::Resume { .. }
+            // Only entities get these.
+            | InboxItem::Operation(_)
+            | InboxItem::Lock(_)
+            | InboxItem::Unlock { .. } => {}
         }
     }
 
@@ -224,7 +228,7 @@ impl<G: Guest> Orchestration<G> {
                     let outcome = Err(Failure::new(types::TIMEOUT, message));
                     gathered.arrive(Place::Own, Arrival::TaskEnded { task, outcome });
                 }
-                Some(Outstanding::Activity(_)) | None => {}
+                Some(Outstanding::Activity(_) | Outstanding::Entity(_) | Outstanding::Lock) | None => {}
             }
         }
     }

@@ -22,7 +22,7 @@ impl Attempts {
             match ledger.task(task) {
                 Some(Outstanding::Activity(_)) => drop(self.of_calls.insert(task, so_far)),
                 Some(Outstanding::SubOrchestration(_)) => drop(self.failed_children.insert(task, so_far.failed)),
-                Some(Outstanding::Timer { .. }) | None => {}
+                Some(Outstanding::Entity(_) | Outstanding::Lock | Outstanding::Timer { .. }) | None => {}
             }
         }
     }

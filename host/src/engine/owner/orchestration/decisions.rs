@@ -78,8 +78,14 @@ impl<G: Guest> Orchestration<G> {
                     let next = continued(&started, input, events, instance, context, &mut effects.fuel);
                     effects.next_execution = Some(next);
                 }
+                D::CallEntity { .. } | D::SignalEntity { .. } | D::LockEntities { .. } | D::UnlockEntities { .. } => {
+                    self.to_entities(decision, turn, effects, instance);
+                }
                 D::CreateTimer { .. } | D::WaitForEvent { .. } | D::Refused { .. } => {}
             }
+        }
+        if turn.is_last() {
+            self.leave_section(turn, effects, instance);
         }
     }
 
@@ -102,7 +108,7 @@ impl<G: Guest> Orchestration<G> {
                     effects.terminate_child(child, format!("cancelled by its parent {}", instance.identity.id));
                 }
             }
-            Some(Outstanding::Timer { .. }) | None => {}
+            Some(Outstanding::Entity(_) | Outstanding::Lock | Outstanding::Timer { .. }) | None => {}
         }
     }
 }

@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::owner::StartActivity;
-use crate::model::{ExecutionNumber, Started, StuckReason, TaskId, Timestamp, Turn, TurnNumber};
-use crate::replay::ledger::LedgerError;
-use crate::replay::{Guest, HostUnavailable, Ledger, Outstanding, Player, ReplayError, Waits};
+use crate::engine::owner::inputs::FeedError;
+use crate::model::{ExecutionNumber, Started, TaskId, Timestamp, Turn, TurnNumber};
+use crate::replay::{Guest, Ledger, Outstanding, Player, ReplayError, Waits};
 
 use super::attempts::Attempts;
 
@@ -18,16 +18,6 @@ pub(super) struct CurrentExecution<G> {
     pub(super) ledger: Ledger,
     pub(super) player: Option<Player<G>>,
     pub(super) attempts: Attempts,
-}
-
-/// Why rows of the history could not be used.
-pub(super) enum FeedError {
-    /// The rows do not form a history.
-    Unreadable(LedgerError),
-    /// The guest deviated from the rows; it is dropped.
-    Stuck(StuckReason),
-    /// The host cannot run the guest now; it is dropped.
-    Host(HostUnavailable),
 }
 
 impl<G> Default for CurrentExecution<G> {
@@ -48,7 +38,8 @@ impl<G: Guest> CurrentExecution<G> {
     pub(super) fn feed(&mut self, rows: &[Turn]) -> Result<(), FeedError> {
         for row in rows {
             if row.number == self.ledger.last_turn().next() {
-                self.ledger.apply(row).map_err(FeedError::Unreadable)?;
+                let applied = self.ledger.apply(row);
+                applied.map_err(|error| FeedError::Unreadable(error.to_string()))?;
             }
             let Some(player) = &mut self.player else { continue };
             if row.number != player.last_turn().next() {
@@ -96,7 +87,7 @@ impl<G: Guest> CurrentExecution<G> {
     pub(super) fn tasks_with_attempts(&self) -> Vec<TaskId> {
         let calls = self.ledger.tasks().filter(|(_, outstanding)| match outstanding {
             Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => true,
-            Outstanding::Timer { .. } => false,
+            Outstanding::Entity(_) | Outstanding::Lock | Outstanding::Timer { .. } => false,
         });
         calls.map(|(task, _)| task).collect()
     }
@@ -124,7 +115,11 @@ impl<G: Guest> CurrentExecution<G> {
                     seed: *seed,
                     so_far: attempts.take_call(task),
                 }),
-                Outstanding::Activity(_) | Outstanding::SubOrchestration(_) | Outstanding::Timer { .. } => None,
+                Outstanding::Activity(_)
+                | Outstanding::SubOrchestration(_)
+                | Outstanding::Entity(_)
+                | Outstanding::Lock
+                | Outstanding::Timer { .. } => None,
             });
         calls.take(at_most).collect()
     }
@@ -133,7 +128,10 @@ impl<G: Guest> CurrentExecution<G> {
     pub(super) fn timer_set_for(&self, task: TaskId) -> Option<Timestamp> {
         match self.ledger.task(task)? {
             Outstanding::Timer { fire_at, .. } => Some(*fire_at),
-            Outstanding::Activity(_) | Outstanding::SubOrchestration(_) => None,
+            Outstanding::Activity(_)
+            | Outstanding::SubOrchestration(_)
+            | Outstanding::Entity(_)
+            | Outstanding::Lock => None,
         }
     }
 

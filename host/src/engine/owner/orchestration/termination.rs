@@ -42,6 +42,7 @@ impl<G: Guest> Orchestration<G> {
                 effects.terminate_child(child, why);
             }
         }
+        self.leave_section(&turn, &mut effects, instance);
         effects.usage.push(used_by(&turn, instance));
         StepChanges {
             at: turn.at,

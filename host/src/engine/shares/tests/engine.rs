@@ -241,12 +241,8 @@ impl Host {
 
     async fn begin(&self, tenant: TenantId, function: &str) -> Result<StartAnswer, StartError> {
         let request = StartRequest {
-            tenant,
-            function: function.parse().expect("a name"),
-            input: Payload::null(),
-            instance_id: None,
-            idempotency: None,
             watch: true,
+            ..StartRequest::new(tenant, function.parse().expect("a name"), Payload::null())
         };
         self.engine.start(request).await
     }

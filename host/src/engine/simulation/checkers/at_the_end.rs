@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::super::guests::Functions;
 use super::super::programs::Program;
-use super::{Records, Watch};
-use crate::model::{Arrival, Decision, InstanceNumber, Started, Turn, codec, failure::types};
+use super::{Records, Watch, entities};
+use crate::model::{Arrival, Decision, EntityId, InstanceNumber, Started, Turn, codec, failure::types};
 use crate::replay::{Execution, Player, TurnLimits};
 use crate::store::simulated::Content;
 
@@ -16,6 +16,11 @@ impl Watch {
         for (number, rows) in &content.instances {
             match &rows.row {
                 None => records.report(*number, "rows of it were never swept"),
+                Some(row) if EntityId::of(&row.id).is_some() => {
+                    if let Some(what) = entities::unfinished(row, rows) {
+                        records.report(*number, format!("the entity {what}: {row:?}"));
+                    }
+                }
                 Some(row) if !row.status.has_ended() => records.report(*number, format!("it never ended: {row:?}")),
                 Some(_) if !rows.inbox.is_empty() => records.report(*number, "it has ended and has messages"),
                 Some(_) => {}
@@ -26,6 +31,7 @@ impl Watch {
             records.violations.push(format!("{running} attempts still run"));
         }
         records.replay_everything(programs);
+        records.entities_fit(content);
     }
 }
 

@@ -43,6 +43,8 @@ enum Kind {
     },
     Event,
     Refused,
+    /// A call of an entity, or a request to lock some.
+    Entity,
 }
 
 impl Tasks {
@@ -67,7 +69,7 @@ impl Tasks {
                 }
                 Arrival::Started(_) => return Err("the execution starts twice".into()),
                 Arrival::TaskEnded { task, .. } => match self.close(*task)? {
-                    Kind::Activity | Kind::Child(_) => {}
+                    Kind::Activity | Kind::Child(_) | Kind::Entity => {}
                     other => return Err(format!("task {task} ended and is {other:?}")),
                 },
                 Arrival::TimerFired { task } => match self.close(*task)? {
@@ -121,9 +123,16 @@ impl Tasks {
             Decision::Complete { .. } => self.finish(Some(InstanceStatus::Completed)),
             Decision::Fail { .. } => self.finish(Some(InstanceStatus::Failed)),
             Decision::ContinueAsNew { .. } => self.finish(None),
-            Decision::StartOrchestration { .. } | Decision::SendEvent { .. } | Decision::Refused { task: None, .. } => {
-                Ok(())
-            }
+            Decision::CallEntity { task, .. } | Decision::LockEntities { task, .. } => self.open(*task, Kind::Entity),
+            Decision::UnlockEntities { task } => match self.tasks.get(task) {
+                Some(lock) if lock.open => self.close(*task).map(|_| ()),
+                Some(_) => Ok(()),
+                None => Err(format!("section {task} is left and was never entered")),
+            },
+            Decision::StartOrchestration { .. }
+            | Decision::SendEvent { .. }
+            | Decision::SignalEntity { .. }
+            | Decision::Refused { task: None, .. } => Ok(()),
         }
     }
 
@@ -181,7 +190,7 @@ impl Tasks {
             .filter_map(|kind| match kind {
                 Kind::Timer { due_at, .. } => Some(due_at),
                 Kind::Child(deadline) => deadline,
-                Kind::Activity | Kind::Event | Kind::Refused => None,
+                Kind::Activity | Kind::Event | Kind::Refused | Kind::Entity => None,
             })
             .min()
     }

@@ -1,4 +1,4 @@
-//! Tests of what the host cannot do: its answers are those that clients understand.
+//! Tests of rewind, which the host cannot do, of restart, and of entities that do not exist.
 
 use super::{BASE, error_object, error_text, no_body, post_json};
 use crate::http::tests::harness::TestHost;
@@ -20,7 +20,7 @@ async fn only_a_failed_instance_could_be_rewound() {
 }
 
 #[tokio::test]
-async fn an_unknown_or_live_instance_could_not_be_restarted() {
+async fn an_instance_is_restarted_under_a_new_id_or_the_same_one() {
     let host = TestHost::start().await;
     host.completed("done", "1").await;
     host.running("live").await;
@@ -31,27 +31,37 @@ async fn an_unknown_or_live_instance_could_not_be_restarted() {
         error_object(&restart("live/restart?restartWithNewInstanceId=False").await),
         409
     );
-    for path in [
-        "live/restart",
-        "done/restart",
-        "done/restart?restartWithNewInstanceId=false",
-    ] {
-        assert_eq!(error_object(&restart(path).await), 501, "{path}");
+    let same = restart("done/restart?restartWithNewInstanceId=false").await;
+    assert_eq!((same.status, &same.json()["id"]), (202, &serde_json::json!("done")));
+    for id in ["live", "done"] {
+        let new = restart(&format!("{id}/restart")).await;
+        assert_eq!(new.status, 202, "{id}: {:#}", new.text);
+        assert!(
+            new.json()["id"] != id && new.json()["statusQueryGetUri"].is_string(),
+            "{:#}",
+            new.text
+        );
     }
 }
 
 #[tokio::test]
-async fn no_entity_exists_and_none_can_be_signalled() {
+async fn an_entity_that_no_module_offers_does_not_exist_and_cannot_be_signalled() {
     let host = TestHost::start().await;
     assert_eq!(no_body(&host.get(&format!("{BASE}/entities/Counter/a%20B")).await), 404);
     assert_eq!(no_body(&host.get(&format!("{BASE}/entities/counter/$")).await), 404);
     for path in ["/entities", "/entities/", "/entities/counter", "/entities/counter/"] {
-        assert_eq!(error_object(&host.get(&format!("{BASE}{path}")).await), 501, "{path}");
+        let list = host.get(&format!("{BASE}{path}")).await;
+        assert_eq!((list.status, &list.json()), (200, &serde_json::json!([])), "{path}");
     }
+    assert_eq!(error_object(&host.get(&format!("{BASE}/entities/a@b")).await), 400);
     let path = format!("{BASE}/entities/counter/a");
     assert_eq!(
         error_object(&post_json(&host, &format!("{path}?op=add"), "1").await),
-        501
+        400
     );
-    assert_eq!(error_object(&host.delete(&path).await), 501);
+    assert_eq!(
+        error_object(&post_json(&host, &format!("{path}?op=add"), "{").await),
+        400
+    );
+    assert_eq!(error_object(&host.delete(&path).await), 400);
 }

@@ -7,20 +7,21 @@ use super::People;
 use crate::{
     model::{InstanceId, InstanceNumber, TaskId, TenantId, Turn, TurnNumber},
     store::{
-        Cursor, Days, Error, FoundHistory, HistoryFilter, HistoryPage, InstanceDetails, InstancePage, ListFilter,
-        LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings, UsageCursor, UsagePage,
+        Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, FoundHistory, HistoryFilter, HistoryPage,
+        InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion,
+        TenantHoldings, UsageCursor, UsagePage,
         page::Page,
         purges::{Ended, EndedFilter, Tree},
         sqlite::{
             attempts,
             columns::Columns,
-            history, inbox,
+            entities, history, inbox,
             instances::FIRST_ENDED,
             list, logs, modules, purges,
             summaries::{number_of, summary_of},
             usage,
         },
-        tenant::input_of,
+        tenant::First,
     },
 };
 
@@ -104,6 +105,30 @@ impl People {
         reader.finish(found).await
     }
 
+    /// An entity.
+    pub(in crate::store) async fn entity(
+        &self,
+        tenant: TenantId,
+        id: &InstanceId,
+    ) -> Result<Option<EntityDetails>, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = entities::find(reader.connection(), tenant, id).await;
+        reader.finish(found).await
+    }
+
+    /// Entities after an id, by id.
+    pub(in crate::store) async fn entities(
+        &self,
+        tenant: TenantId,
+        filter: &EntityFilter,
+        after: Option<&InstanceId>,
+        limit: u32,
+    ) -> Result<EntityPage, Error> {
+        let mut reader = self.read(Some(tenant)).await?;
+        let found = entities::page(reader.connection(), tenant, filter, after, limit).await;
+        reader.finish(found).await
+    }
+
     /// Lines of an instance's log, in order; none if there is no such instance.
     pub(in crate::store) async fn logs(
         &self,
@@ -179,15 +204,15 @@ async fn details(
     } else {
         None
     };
-    let input = match history::first_arrival(&mut *connection, number, execution).await? {
-        Some(first) => input_of(first),
-        // No turn has run yet: the input is in the inbox, in the start message.
+    let first = match history::first_arrival(&mut *connection, number, execution).await? {
+        Some(first) => First::taken(first),
+        // No turn has run yet: the start message is in the inbox.
         None => inbox::start(&mut *connection, number)
             .await?
-            .map(|started| started.input),
+            .map_or_else(First::default, First::waiting),
     };
     let end = history::end(connection, number, execution, last).await?;
-    Ok(Some(InstanceDetails::new(summary, input, end)))
+    Ok(Some(InstanceDetails::new(summary, first, end)))
 }
 
 async fn details_with_history(

@@ -4,7 +4,7 @@ use super::*;
 use crate::store::sqlite::migrate::{CREATES_EVENTS, MIGRATIONS, migrate_to};
 
 /// Rows for each version, in the tables that it added.
-const ROWS: [&[&str]; 15] = [
+const ROWS: [&[&str]; 17] = [
     &[
         "INSERT INTO tenants (tenant, name) VALUES (2, 'other')",
         "INSERT INTO function_names (function, tenant, name) VALUES (7, 1, 'Order')",
@@ -66,6 +66,20 @@ const ROWS: [&[&str]; 15] = [
         "UPDATE tenants SET stored_bytes = stored_bytes + 36 + 35 + 130 WHERE tenant = 1",
     ],
     &[],
+    &[
+        // An entity without a state, and a signal that is due later.
+        "INSERT INTO instances
+            (partition, instance, tenant, id, function, module, status, execution, last_turn, in_flight, unclean_ends,
+             created_at_ms, updated_at_ms, fuel, entity)
+         VALUES (0, 2, 1, '@a@b', 7, 1, 1, 1, 0, 0, 0, 1, 1, 0, x'010000000000')",
+        "INSERT INTO inbox (partition, instance, seq, control, item, due_at_ms)
+         VALUES (0, 2, 20, 0, x'0106036164640131000001e807', 1000)",
+    ],
+    &[
+        "INSERT INTO tags (partition, instance, key, value, tenant) VALUES (0, 1, 'customer', 'ada', 1)",
+        "UPDATE instances SET tag_bytes = 43 WHERE instance = 1",
+        "UPDATE tenants SET stored_bytes = stored_bytes + 43 WHERE tenant = 1",
+    ],
 ];
 
 async fn open(folder: &std::path::Path) -> SqliteConnection {
@@ -99,7 +113,10 @@ async fn rows_of_every_older_version_survive_the_migrations() {
         let declares = version > 8;
         assert_eq!(modules[0].description.events.len(), usize::from(declares));
         assert_eq!(store.declares_events(TENANT).await.unwrap(), declares);
-        assert_eq!(store.rows("instances").await, i64::from(version > 1));
+        assert_eq!(
+            store.rows("instances").await,
+            i64::from(version > 1) + i64::from(version > 15)
+        );
         let usage = store
             .tenant(TENANT)
             .usage(Days::between(None, None), None, 100)

@@ -12,12 +12,21 @@ async fn frequent_queries_are_answered_from_an_index() {
         id_prefix: Some("a".into()),
         created_from: Some(NOW),
         created_to: Some(NOW),
+        tags: Vec::new(),
         parent: None,
         orphans_of: None,
     };
     let of_parent = ListFilter {
         parent: Some(InstanceNumber(1)),
         ..everything.clone()
+    };
+    let tagged = ListFilter {
+        tags: vec!["a:1".parse().unwrap(), "b:2".parse().unwrap()],
+        ..everything.clone()
+    };
+    let children_tagged = ListFilter {
+        parent: Some(InstanceNumber(1)),
+        ..tagged.clone()
     };
     let from = |filter: &ListFilter, from| list::query(TENANT, filter, from, None, 10).into_string();
     let above = |filter: &ListFilter, from| {
@@ -55,6 +64,22 @@ async fn frequent_queries_are_answered_from_an_index() {
         (
             floor(&of_parent, Some(&cursor)),
             "COVERING INDEX instances_by_parent (partition=? AND parent=? AND instance<?)",
+        ),
+        (
+            from(&tagged, None),
+            "COVERING INDEX tags_by_value (partition=? AND tenant=? AND key=? AND value=?)",
+        ),
+        (
+            above(&tagged, Some(&cursor)),
+            "COVERING INDEX tags_by_value (partition=? AND tenant=? AND key=? AND value=? AND instance>? AND instance<?)",
+        ),
+        (
+            floor(&tagged, Some(&cursor)),
+            "COVERING INDEX tags_by_value (partition=? AND tenant=? AND key=? AND value=? AND instance<?)",
+        ),
+        (
+            from(&children_tagged, None),
+            "instances_by_parent (partition=? AND parent=?)",
         ),
     ];
     let others = [
@@ -99,7 +124,7 @@ async fn an_instance_is_read_without_sorting_its_rows() {
         );
         reads += usize::from(plan.contains("inbox"));
     }
-    assert_eq!(reads, 2, "control messages come first");
+    assert_eq!(reads, 3, "control messages come first, and delayed ones last");
 }
 
 #[tokio::test]

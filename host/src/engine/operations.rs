@@ -1,0 +1,108 @@
+//! Operations that clients send to entities, and what operators do with entities.
+
+use super::Engine;
+use super::api::{OperateAnswer, OperateError, OperateRequest, StartTime};
+use crate::entropy::Entropy;
+use crate::model::{EntityId, InboxItem, Operation, ReplyTo, SectionId, TenantId};
+use crate::store::{AppendOutcome, EntityAddress, Error as StoreError, InboxAppend};
+use crate::tenancy::{Exceeded, Quota};
+
+impl Engine {
+    /// Sends an operation to an entity, which begins to exist with it. The operation is durable when this returns.
+    ///
+    /// # Errors
+    /// If the operation is refused; then nothing was sent.
+    pub async fn operate(&self, request: OperateRequest) -> Result<OperateAnswer, OperateError> {
+        let OperateRequest {
+            tenant,
+            entity,
+            operation,
+            input,
+            when,
+            is_call,
+            idempotency,
+        } = request;
+        let shared = &self.0.shared;
+        let now = shared.clock.now();
+        let due_at = match when {
+            StartTime::Now => None,
+            StartTime::At(at) => Some(at).filter(|at| *at > now),
+            StartTime::After(delay) => Some(now.after(delay)),
+        };
+        self.limits_of(tenant, &input)?;
+        shared.tenancy.check_stored_bytes(tenant)?;
+        // Before the input is checked, which is expensive.
+        shared.tenancy.take_event(tenant)?;
+        let found = shared.guests.to_operate(tenant, entity.name(), &operation, &input);
+        let module = found.await.inspect_err(|_| shared.tenancy.return_event(tenant))?;
+        let mut waiter = None;
+        let reply_to = is_call.then(|| {
+            let request = random_number(&*shared.entropy);
+            waiter = Some(shared.operations.register(request));
+            ReplyTo::Client { request }
+        });
+        let item = InboxItem::Operation(Box::new(Operation {
+            name: operation,
+            input,
+            reply_to,
+            section: None,
+            due_at: due_at.filter(|_| !is_call),
+        }));
+        let address = EntityAddress::new(&entity, module);
+        let max_bytes = shared.max_history_bytes(tenant);
+        let append = InboxAppend {
+            tenant,
+            id: address.id.clone(),
+            item,
+            at: now,
+            max_bytes,
+            entity: Some(address),
+        };
+        let answer = |repeated| OperateAnswer {
+            repeated,
+            outcome: waiter,
+        };
+        match self.append(append, idempotency).await? {
+            AppendOutcome::Appended { .. } => Ok(answer(false)),
+            AppendOutcome::Repeated => {
+                shared.tenancy.return_event(tenant);
+                Ok(OperateAnswer {
+                    repeated: true,
+                    outcome: None,
+                })
+            }
+            AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
+            AppendOutcome::KeyReused => Err(OperateError::KeyReused),
+            AppendOutcome::Unknown | AppendOutcome::Ended(_) => Err(OperateError::Store(StoreError::Closed)),
+        }
+    }
+
+    /// Releases the lock of an entity, although its holder has not left the critical section. Returns whether the entity
+    /// exists.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn unlock_entity(
+        &self,
+        tenant: TenantId,
+        entity: &EntityId,
+        section: SectionId,
+    ) -> Result<bool, StoreError> {
+        let append = InboxAppend {
+            tenant,
+            id: entity.instance_id(),
+            item: InboxItem::Unlock { section },
+            at: self.0.shared.clock.now(),
+            max_bytes: u64::MAX,
+            entity: None,
+        };
+        let appended = self.append(append, None).await?;
+        Ok(matches!(appended, AppendOutcome::Appended { .. }))
+    }
+}
+
+fn random_number(entropy: &dyn Entropy) -> u64 {
+    let mut bytes = [0; 8];
+    entropy.fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
