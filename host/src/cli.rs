@@ -15,6 +15,7 @@ mod deploy;
 mod entity;
 mod error;
 mod event;
+mod filter;
 mod input;
 mod key;
 mod list;
@@ -104,11 +105,11 @@ enum Command {
     Event(event::Raise),
     /// List entities, show one, and send operations
     Entity(entity::Entity),
-    /// Terminate an instance without running it again
+    /// Terminate an instance, or many, without running them again
     Terminate(control::Control),
-    /// Suspend an instance
+    /// Suspend an instance, or many
     Suspend(control::Control),
-    /// Resume a suspended instance, or retry a stuck one
+    /// Resume a suspended instance, or retry a stuck one; or many
     Resume(control::Control),
     /// Run an ended instance again with the same input
     Restart(restart::Restart),

@@ -19,6 +19,7 @@ pub mod verify;
 
 mod admission;
 mod blame;
+mod bulk;
 mod check_places;
 mod compiled_code;
 mod creation;
@@ -59,8 +60,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::api::{
-    Message, MessageError, OperateAnswer, OperateError, OperateRequest, Origin, PurgeError, PutModuleError, RestartAs,
-    RestartError, RestartRequest, StartAnswer, StartError, StartRequest, StartTime, StoredModule,
+    BulkDone, BulkRequest, ControlAction, Message, MessageError, OperateAnswer, OperateError, OperateRequest, Origin,
+    PurgeError, PutModuleError, RestartAs, RestartError, RestartRequest, StartAnswer, StartError, StartRequest,
+    StartTime, StoredModule,
 };
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};

@@ -46,7 +46,7 @@ mod write_timeout;
 use http::uri::Scheme;
 
 pub use admission::{PlaceOptions, Places};
-pub use instances::Purged;
+pub use instances::{Purged, bulk::BulkDocument};
 pub use links::{InstanceLinks, PublicUrl};
 pub use path::ModuleName;
 pub use problem::Problem;

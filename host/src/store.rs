@@ -50,7 +50,7 @@ mod tags;
 mod tests;
 mod writer;
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -82,7 +82,6 @@ pub use self::{
 use self::{
     backend::{Connection, People, Readers, Upkeep},
     counters::InstanceNumbers,
-    purges::EndedFilter,
     sizes::StoredBytes,
     stats::Stats,
     writer::{
@@ -131,30 +130,26 @@ pub enum PurgeTreeOutcome {
 pub struct PurgeMany {
     /// The tenant that owns the instances.
     pub tenant: TenantId,
-    /// Selects instances in one of these states. States in which an instance has not ended are ignored.
-    pub statuses: Vec<InstanceStatus>,
-    /// Selects instances that ended before this time.
-    pub ended_before: Timestamp,
-    /// Selects instances that were created in this range, which does not include its end.
-    pub created: Range<Timestamp>,
+    /// Selects the instances. States in which an instance has not ended are ignored.
+    pub filter: ListFilter,
     /// Also deletes their descendants, in whatever state these ended. An instance that has a descendant which has not
     /// ended is left alone.
     pub recursive: bool,
-    /// Continues after this instance; `None` starts from the beginning.
-    pub after: Option<InstanceNumber>,
+    /// Continues from here; `None` starts from the beginning, with the newest instance.
+    pub from: Option<Cursor>,
     /// The maximum number of instances per call, itself limited to [`MAX_PURGED_INSTANCES`].
     pub limit: u32,
 }
 
 /// The outcome of [`Store::purge_many`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PurgedMany {
     /// How many instances were deleted.
     pub purged: u64,
     /// How many were left alone because a descendant has not ended.
     pub left: u64,
     /// Where to continue; `None` if there are no more.
-    pub next: Option<InstanceNumber>,
+    pub next: Option<Cursor>,
 }
 
 /// The background part of the store. Dropping it ends the store as a crash would: answered operations are kept, others
@@ -465,31 +460,36 @@ impl Store {
         }
     }
 
-    /// Deletes some of the matching instances. To delete the others, call it again with the returned `next` as `after`.
+    /// Deletes some of the matching instances. To delete the others, call it again with the returned `next` as
+    /// `from`.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn purge_many(&self, purge: PurgeMany) -> Result<PurgedMany, Error> {
         let PurgeMany {
             tenant,
-            statuses,
-            ended_before,
-            created,
+            mut filter,
             recursive,
-            after,
+            from,
             limit,
         } = purge;
-        let filter = EndedFilter {
-            statuses: statuses.into_iter().filter(|status| status.has_ended()).collect(),
-            before: ended_before,
-            created,
-            after,
-            limit: limit.clamp(1, MAX_PURGED_INSTANCES),
-        };
-        let found = self.tenant(tenant).ended(&filter).await?;
+        if filter.statuses.is_empty() {
+            filter.statuses = InstanceStatus::ALL.to_vec();
+        }
+        filter.statuses.retain(|status| status.has_ended());
         let (mut purged, mut left) = (0, 0);
+        if filter.statuses.is_empty() {
+            return Ok(PurgedMany {
+                purged,
+                left,
+                next: None,
+            });
+        }
+        let limit = limit.clamp(1, MAX_PURGED_INSTANCES);
+        let found = self.tenant(tenant).list(&filter, from.as_ref(), limit).await?;
+        let instances: Vec<_> = found.instances.iter().map(|instance| instance.number).collect();
         if recursive {
-            for instance in found.instances {
+            for instance in instances {
                 let tree = self.tenant(tenant).tree(instance).await?;
                 if tree.live.is_empty() {
                     purged += self.purge_all(tenant, &tree.ended).await?;
@@ -498,7 +498,7 @@ impl Store {
                 }
             }
         } else {
-            purged = self.purge_all(tenant, &found.instances).await?;
+            purged = self.purge_all(tenant, &instances).await?;
         }
         Ok(PurgedMany {
             purged,

@@ -1,6 +1,6 @@
 //! Tests of delayed starts, restarts, tags, and operations on many instances, each with a crash in its middle.
 
-use harness::World;
+use harness::{World, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -173,5 +173,67 @@ async fn instances_are_found_by_their_tags_after_a_crash() {
         world.purge(id).await;
     }
     assert_eq!(found(&["--tag", "customer=ada"]).await, Vec::<String>::new());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn many_instances_are_suspended_terminated_and_purged_across_a_crash() {
+    let mut world = World::start(MODULES).await;
+    let input = approval(&world);
+    for number in 0..20 {
+        let group = if number < 12 { "red" } else { "blue" };
+        let path = format!("/v1/orchestrations/ApprovalWorkflow?instanceId={group}-{number}&tag=group:{group}");
+        world.post(&path, &input).await.expect(202);
+    }
+    let number_of = async |world: &World, filter: &str| {
+        let list = world.get(&format!("/v1/instances?{filter}")).await.expect(200);
+        list["instances"].as_array().expect("a list").len()
+    };
+    let once = async |world: &World, filter: &str, expected: usize| {
+        until(&format!("{expected} instances are {filter}"), async || {
+            (number_of(world, filter).await == expected).then_some(())
+        })
+        .await;
+    };
+    let say = async |world: &World, args: &[&str]| {
+        let said = world.cli(args).await;
+        assert_eq!(said.code, 0, "{said:?}");
+        said.stdout.trim().to_owned()
+    };
+    let red = ["--tag", "group=red"];
+    let suspend = |more: &[&'static str]| [&["suspend"][..], &red, more].concat();
+    assert_eq!(
+        say(&world, &suspend(&["--dry-run"])).await,
+        "would ask 12 instances to suspend"
+    );
+    assert_eq!(number_of(&world, "runtimeStatus=Suspended").await, 0);
+    assert_eq!(say(&world, &suspend(&[])).await, "asked 12 instances to suspend");
+    // What was answered takes effect in spite of the crash.
+    world.crash().await;
+    once(&world, "runtimeStatus=Suspended", 12).await;
+    assert_eq!(say(&world, &suspend(&[])).await, "asked 0 instances to suspend");
+    say(&world, &["resume", "--prefix", "red-1"]).await;
+    once(&world, "runtimeStatus=Suspended", 9).await;
+
+    say(&world, &["terminate", "--status", "Suspended", "--reason", "no need"]).await;
+    world.crash().await;
+    once(&world, "runtimeStatus=Terminated", 9).await;
+    let none = world.cli(&["terminate"]).await;
+    assert_eq!(none.code, 2, "{none:?}");
+    assert_eq!(world.cli(&["terminate", "red-1", "--all"]).await.code, 2);
+    say(&world, &["terminate", "--all"]).await;
+    once(&world, "runtimeStatus=Terminated", 20).await;
+
+    let purge = |more: &[&'static str]| [&["purge"][..], &red, more].concat();
+    assert_eq!(say(&world, &purge(&["--dry-run"])).await, "would remove 12");
+    assert_eq!(say(&world, &purge(&["--updated-before", "1h"])).await, "removed 0");
+    assert_eq!(say(&world, &purge(&[])).await, "removed 12");
+    world.crash().await;
+    assert_eq!(number_of(&world, "tag=group:red").await, 0);
+    assert_eq!(number_of(&world, "tag=group:blue").await, 8);
+    assert_eq!(
+        say(&world, &["purge", "--all", "--json"]).await,
+        r#"{"instancesDeleted":8}"#
+    );
     world.stop().await;
 }

@@ -4,8 +4,7 @@ use clap::Args;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{client::Client, error::CliError, output::Output, tags};
-use crate::model::Tag;
+use super::{client::Client, error::CliError, filter::Filter, output::Output};
 
 /// Maximum number of instances in one request.
 const PAGE: u32 = 1_000;
@@ -13,21 +12,11 @@ const PAGE: u32 = 1_000;
 /// Arguments of `list`.
 #[derive(Debug, Args)]
 pub(super) struct List {
-    /// Only these states, separated by commas
-    #[arg(long, value_name = "STATUS")]
-    status: Option<String>,
-    /// Only this orchestration
-    #[arg(long)]
-    name: Option<String>,
-    /// Only ids that start with this text
-    #[arg(long, value_name = "TEXT")]
-    prefix: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Only sub-orchestrations of this instance
     #[arg(long, value_name = "ID")]
     parent: Option<String>,
-    /// Only instances with this tag; if given several times, with all of them
-    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tags::parse)]
-    tags: Vec<Tag>,
     /// At most this many; 0 for all
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -91,13 +80,10 @@ impl List {
     async fn page(&self, client: &Client, cursor: Option<&str>, limit: u32) -> Result<Page, CliError> {
         let call = client
             .get(&["instances"])
-            .query_if("runtimeStatus", self.status.as_deref())
-            .query_if("name", self.name.as_deref())
-            .query_if("instanceIdPrefix", self.prefix.as_deref())
             .query_if("parentInstanceId", self.parent.as_deref())
             .query_if("cursor", cursor)
             .query("limit", limit);
-        tags::add(&self.tags, call).send().await?.read()
+        self.filter.add(call)?.send().await?.read()
     }
 }
 

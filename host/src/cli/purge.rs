@@ -1,99 +1,95 @@
-//! `windlass purge`: removes one ended instance, or all that ended before a time, optionally with their
-//! sub-orchestrations.
-
-use std::time::SystemTime;
+//! `windlass purge`: removes one ended instance, or all that match a filter, optionally with their sub-orchestrations.
 
 use clap::Args;
 use http::Method;
 
-use super::{client::Client, error::CliError, output::Output};
-use crate::http::{Purged, parse_duration};
-use crate::model::date_time;
+use super::{
+    client::Client,
+    error::CliError,
+    filter::{Filter, check_selection, point_in_time},
+    output::Output,
+};
+use crate::http::Purged;
 
 /// Arguments of `purge`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("which").required(true).args(["id", "ended_before"]))]
 pub(super) struct Purge {
     /// The instance's id
     id: Option<String>,
     /// All instances that ended before this time, or at least this long ago, for example 7d
     #[arg(long, value_name = "TIME")]
     ended_before: Option<String>,
-    /// With --ended-before: only these states, separated by commas
-    #[arg(long, value_name = "STATUS", requires = "ended_before")]
-    status: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
+    /// All instances that have ended
+    #[arg(long)]
+    all: bool,
     /// Also purge sub-orchestrations, recursively. One that has not ended keeps its parents from being purged
     #[arg(long)]
     recursive: bool,
+    /// Remove nothing, and count the instances that match
+    #[arg(long, conflicts_with = "id")]
+    dry_run: bool,
 }
 
 impl Purge {
     pub(super) async fn run(self, client: &Client, output: &Output) -> Result<(), CliError> {
-        let call = match (&self.id, &self.ended_before) {
-            (Some(id), _) => client.call(Method::DELETE, &["instances", id]),
-            (None, Some(before)) => client
-                .call(Method::DELETE, &["instances"])
-                .query("endedBefore", point_in_time(before)?)
-                .query_if("runtimeStatus", self.status.as_deref()),
-            (None, None) => {
-                return Err(CliError::Usage(
-                    "no instances selected: pass an id or --ended-before".into(),
-                ));
+        let is_filtered = self.ended_before.is_some() || !self.filter.is_empty();
+        check_selection(self.id.as_deref(), is_filtered, self.all)?;
+        let recursive = self.recursive.then_some(true);
+        if let Some(id) = &self.id {
+            let call = client.call(Method::DELETE, &["instances", id]);
+            let answer = call.query_if("recursive", recursive).send().await?;
+            if output.json() {
+                return output.object(answer.raw()?);
+            }
+            let purged: Purged = answer.read()?;
+            return output.line(&format!("removed {}", purged.instances_deleted));
+        }
+        let before = self.ended_before.as_deref().map(point_in_time).transpose()?;
+        let (mut sum, mut cursor): (Purged, Option<String>) = (Purged::default(), None);
+        loop {
+            let call = client.call(Method::DELETE, &["instances"]);
+            let call = self
+                .filter
+                .add(call)?
+                .query_if("endedBefore", before.as_deref())
+                .query_if("all", self.all.then_some(true))
+                .query_if("recursive", recursive)
+                .query_if("dryRun", self.dry_run.then_some(true))
+                .query_if("cursor", cursor.as_deref());
+            let piece: Purged = call.send().await?.read()?;
+            cursor = piece.next_cursor.clone();
+            sum.add(piece);
+            if cursor.is_none() {
+                break;
+            }
+        }
+        if output.json() {
+            let sum = serde_json::to_value(&sum).map_err(|error| CliError::failed(error.to_string()))?;
+            return output.value(&sum);
+        }
+        match (sum.instances_matched, sum.instances_left) {
+            (Some(matched), _) => output.line(&format!("would remove {matched}")),
+            (None, Some(left)) if left > 0 => output.line(&format!(
+                "removed {}; {left} kept because sub-orchestrations have not ended",
+                sum.instances_deleted
+            )),
+            (None, _) => output.line(&format!("removed {}", sum.instances_deleted)),
+        }
+    }
+}
+
+impl Purged {
+    /// Adds the result of another request of the same purge.
+    fn add(&mut self, other: Self) {
+        let add = |sum: &mut Option<u64>, more: Option<u64>| {
+            if let Some(more) = more {
+                *sum = Some(sum.unwrap_or(0) + more);
             }
         };
-        let recursive = self.recursive.then_some("true");
-        let answer = call.query_if("recursive", recursive).send().await?;
-        if output.json() {
-            return output.object(answer.raw()?);
-        }
-        let Purged {
-            instances_deleted,
-            instances_left,
-        } = answer.read()?;
-        match instances_left {
-            Some(left) if left > 0 => output.line(&format!(
-                "removed {instances_deleted}; {left} kept because sub-orchestrations have not ended"
-            )),
-            _ => output.line(&format!("removed {instances_deleted}")),
-        }
-    }
-}
-
-/// Parses a date-time, or a duration before now.
-fn point_in_time(text: &str) -> Result<String, CliError> {
-    if date_time::parse(text).is_some() {
-        return Ok(text.to_owned());
-    }
-    let ago = parse_duration(text).map_err(|_| {
-        CliError::Usage(format!(
-            "{text:?} is neither a time such as 2026-01-31T12:00:00Z nor a duration such as 7d"
-        ))
-    })?;
-    let time = SystemTime::now()
-        .checked_sub(ago)
-        .filter(|time| *time >= SystemTime::UNIX_EPOCH)
-        .ok_or_else(|| CliError::Usage(format!("{text:?} is too long ago")))?;
-    Ok(humantime::format_rfc3339_millis(time).to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_a_date_time_or_a_duration() {
-        for time in [
-            "2026-01-31T12:00:00Z",
-            "2026-01-31T12:00:00+02:00",
-            "2026-01-31T12:00:00",
-        ] {
-            assert_eq!(point_in_time(time).unwrap(), time);
-        }
-        let week_ago = humantime::parse_rfc3339(&point_in_time("7d").unwrap()).unwrap();
-        let days = SystemTime::now().duration_since(week_ago).unwrap().as_secs() / 86_400;
-        assert_eq!(days, 7);
-        for text in ["yesterday", "3000y"] {
-            assert!(point_in_time(text).is_err(), "{text}");
-        }
+        self.instances_deleted += other.instances_deleted;
+        add(&mut self.instances_left, other.instances_left);
+        add(&mut self.instances_matched, other.instances_matched);
     }
 }

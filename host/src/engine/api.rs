@@ -1,6 +1,5 @@
 //! The requests that the engine accepts, and the typed errors with which it refuses them.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use super::waiters::Waiter;
@@ -10,7 +9,7 @@ use crate::model::{
     ModuleDigest, Payload, Tags, TenantId, Timestamp,
 };
 pub use crate::sandbox::UploadError;
-use crate::store::{Error as StoreError, IdempotencyKey};
+use crate::store::{Cursor, Error as StoreError, IdempotencyKey, ListFilter};
 use crate::tenancy::{Exceeded, SignatureError};
 
 /// A request to start an orchestration.
@@ -258,6 +257,43 @@ pub enum Message {
     },
 }
 
+/// What a client can do to an instance besides raising events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ControlAction {
+    /// Terminate it without running it again.
+    Terminate,
+    /// Run no turns until it is resumed.
+    Suspend,
+    /// Continue after a suspension, or retry if it is stuck.
+    Resume,
+}
+
+/// A request to control many instances.
+#[derive(Debug, Clone)]
+pub struct BulkRequest {
+    /// The tenant of the instances.
+    pub tenant: TenantId,
+    /// What to do.
+    pub action: ControlAction,
+    /// The reason; may be empty.
+    pub reason: String,
+    /// Selects the instances.
+    pub filter: ListFilter,
+    /// Where to begin: the `next` of the previous request.
+    pub from: Option<Cursor>,
+    /// Only count the instances.
+    pub dry_run: bool,
+}
+
+/// How much of a request about many instances was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BulkDone {
+    /// The instances that were reached or counted.
+    pub instances: u64,
+    /// Where to continue; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
 /// Why a message was refused. Nothing was delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
@@ -297,17 +333,6 @@ pub enum MessageError {
     /// The store failed or the host is shutting down.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Selects the instances that a purge of many deletes: those that have ended and match all conditions.
-#[derive(Debug, Clone)]
-pub struct PurgeFilter {
-    /// The allowed statuses. Those in which an instance has not ended are ignored.
-    pub statuses: Vec<InstanceStatus>,
-    /// They ended before this time.
-    pub ended_before: Timestamp,
-    /// They were created in this range, which does not include its end.
-    pub created: Range<Timestamp>,
 }
 
 /// Why an instance was not purged.

@@ -8,8 +8,7 @@ use bytes::Bytes;
 use super::Engine;
 use super::activities::Load;
 use super::api::{
-    Message, MessageError, Origin, PurgeError, PurgeFilter, PutModuleError, StartAnswer, StartError, StartRequest,
-    StoredModule,
+    Message, MessageError, Origin, PurgeError, PutModuleError, StartAnswer, StartError, StartRequest, StoredModule,
 };
 use super::creation::Offer;
 use super::events;
@@ -21,8 +20,8 @@ use crate::model::{
     TenantId, Timestamp,
 };
 use crate::store::{
-    Addressee, AppendOutcome, Creation, Error as StoreError, IdempotencyKey, InboxAppend, NewInstance, PurgeMany,
-    PurgeOutcome, PurgeTreeOutcome, StartOutcome, TurnCommit,
+    Addressee, AppendOutcome, Creation, Cursor, Error as StoreError, IdempotencyKey, InboxAppend, ListFilter,
+    NewInstance, PurgeMany, PurgeOutcome, PurgeTreeOutcome, PurgedMany, StartOutcome, TurnCommit,
 };
 use crate::tenancy::{Exceeded, Quota};
 
@@ -35,6 +34,9 @@ const MAX_QUEUED_BYTES: u64 = 512 << 20;
 
 /// How many instances to purge in one transaction.
 const PURGED_AT_ONCE: u32 = 500;
+
+/// How many such transactions one request makes at most.
+const PURGED_PIECES: u32 = 20;
 
 impl Engine {
     /// Starts an orchestration. It is durable when this returns.
@@ -324,41 +326,40 @@ impl Engine {
         }
     }
 
-    /// Deletes all instances that match a filter, with `recursive` also the sub-orchestrations below them. Returns how
-    /// many were deleted, and how many were not because a sub-orchestration has not ended.
+    /// Deletes instances that have ended and that a filter selects, with `recursive` also the sub-orchestrations below
+    /// them, in a bounded part of the list.
     ///
     /// # Errors
     /// If the store fails; what was deleted until then stays deleted.
     pub async fn purge_many(
         &self,
         tenant: TenantId,
-        filter: PurgeFilter,
+        filter: &ListFilter,
         recursive: bool,
-    ) -> Result<(u64, u64), StoreError> {
-        let PurgeFilter {
-            statuses,
-            ended_before,
-            created,
-        } = filter;
-        let (mut after, mut purged, mut left) = (None, 0, 0);
-        loop {
+        from: Option<Cursor>,
+    ) -> Result<PurgedMany, StoreError> {
+        let mut done = PurgedMany {
+            purged: 0,
+            left: 0,
+            next: from,
+        };
+        for _ in 0..PURGED_PIECES {
             let piece = PurgeMany {
                 tenant,
-                statuses: statuses.clone(),
-                ended_before,
-                created: created.clone(),
+                filter: filter.clone(),
                 recursive,
-                after,
+                from: done.next.take(),
                 limit: PURGED_AT_ONCE,
             };
-            let done = self.0.shared.store.purge_many(piece).await?;
-            purged += done.purged;
-            left += done.left;
-            after = done.next;
-            if after.is_none() {
-                return Ok((purged, left));
+            let purged = self.0.shared.store.purge_many(piece).await?;
+            done.purged += purged.purged;
+            done.left += purged.left;
+            done.next = purged.next;
+            if done.next.is_none() {
+                break;
             }
         }
+        Ok(done)
     }
 
     /// Stores a module and makes it the current version of its name.

@@ -1,8 +1,10 @@
 //! A single instance: status and purge.
 
+pub(crate) mod bulk;
 pub(crate) mod control;
 pub(crate) mod document;
 pub(crate) mod events;
+mod filter;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod logs;
@@ -157,7 +159,7 @@ async fn look(
 }
 
 /// The result of a purge.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Purged {
     /// The number of purged instances.
@@ -165,6 +167,12 @@ pub struct Purged {
     /// For recursive purges of many: the number of instances kept because sub-orchestrations below have not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances_left: Option<u64>,
+    /// With `dryRun`: the number of instances that match. Nothing was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances_matched: Option<u64>,
+    /// For purges of many, if there may be more: the `cursor` of the next request with the same parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
 }
 
 /// Parameters of the purge of one instance.
@@ -212,5 +220,7 @@ pub(crate) async fn purge(
     Ok(Json(Purged {
         instances_deleted: purged.map_err(|error| Refusal::of_purge(error, id))?,
         instances_left: None,
+        instances_matched: None,
+        next_cursor: None,
     }))
 }

@@ -6,6 +6,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
 use super::{error::Refusal, state::App};
+use crate::engine::ControlAction;
 use crate::model::{EventName, FromStored, FunctionName, InstanceId, TenantName, entity::entity_name};
 use crate::tenancy::SettingName;
 
@@ -90,6 +91,7 @@ macro_rules! stored_path_part {
 
 stored_path_part!(InstanceId, "id", "instance id");
 stored_path_part!(FunctionName, "function", "function name");
+path_part!(ControlAction, "action", "action");
 path_part!(EventName, "name", "event name");
 path_part!(ModuleName, "module", "module name");
 path_part!(TenantName, "tenant", "tenant name");

@@ -20,6 +20,10 @@ pub struct ListFilter {
     pub created_from: Option<Timestamp>,
     /// Created before this time.
     pub created_to: Option<Timestamp>,
+    /// Changed for the last time at this time or later.
+    pub updated_from: Option<Timestamp>,
+    /// Changed for the last time before this time.
+    pub updated_to: Option<Timestamp>,
     /// Has all these tags.
     pub tags: Vec<Tag>,
     /// Children of this instance.
@@ -47,6 +51,8 @@ impl ListFilter {
             id_prefix,
             created_from,
             created_to,
+            updated_from,
+            updated_to,
             tags,
             parent,
             orphans_of,
@@ -58,6 +64,8 @@ impl ListFilter {
             || id_prefix.is_some()
             || created_from.is_some()
             || created_to.is_some()
+            || updated_from.is_some()
+            || updated_to.is_some()
             || !tags.is_empty()
             || orphans_of.is_some()
     }

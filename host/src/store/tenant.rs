@@ -9,7 +9,7 @@ use super::{
     list::{InstancePage, ListFilter},
     modules::ModulePage,
     page::Page,
-    purges::{Ended, EndedFilter, Tree},
+    purges::Tree,
 };
 use crate::model::{
     Arrival, Decision, ExecutionNumber, FunctionName, InstanceId, InstanceNumber, InstanceStatus, ModuleDigest,
@@ -325,11 +325,6 @@ impl TenantStore {
     /// When the query fails, or the description cannot be read.
     pub async fn module(&self, name: &str) -> Result<Option<ModuleVersion>, Error> {
         self.people.module_named(self.tenant, name).await
-    }
-
-    /// A page of ended instances, for a purge.
-    pub(super) async fn ended(&self, filter: &EndedFilter) -> Result<Ended, Error> {
-        self.people.ended(self.tenant, filter).await
     }
 
     /// An instance and its descendants.

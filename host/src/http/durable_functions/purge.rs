@@ -14,9 +14,9 @@ use super::{
     query::Statuses,
 };
 use crate::{
-    engine::api::PurgeFilter,
     http::{body::EmptyBody, error::Refusal, idempotency, instances::Purged},
-    model::{Action, InstanceId, InstanceStatus, Timestamp},
+    model::{Action, InstanceId, InstanceStatus},
+    store::ListFilter,
 };
 
 /// Removes one instance, without its sub-orchestrations.
@@ -43,26 +43,38 @@ pub(super) async fn many(call: &Call, request: Request) -> Result<Response, Refu
         // The original would remove the instances of all statuses.
         Statuses::Unknown => return Err(bad("runtimeStatus names no status; nothing was removed")),
     };
-    let filter = PurgeFilter {
+    let filter = ListFilter {
         statuses: statuses.into_iter().filter(|status| status.has_ended()).collect(),
-        ended_before: Timestamp::MAX,
+        created_from: Some(from),
         // Both ends are included.
-        created: from..to.after(Duration::from_millis(1)),
+        created_to: Some(to.after(Duration::from_millis(1))),
+        ..ListFilter::default()
     };
-    if filter.statuses.is_empty() || filter.created.is_empty() {
+    // Without statuses, the filter would select all of them.
+    if filter.statuses.is_empty() || filter.created_from >= filter.created_to {
         return Err(Refused::Status(StatusCode::NOT_FOUND));
     }
-    let purged = call.app.engine.purge_many(caller.tenant, filter, false).await;
-    match purged.map_err(Refusal::from)? {
-        (0, _) => Err(Refused::Status(StatusCode::NOT_FOUND)),
-        (purged, _) => Ok(answer(purged)),
+    let (mut purged, mut cursor) = (0, None);
+    // Clients of the original do not know of cursors.
+    loop {
+        let piece = call.app.engine.purge_many(caller.tenant, &filter, false, cursor).await;
+        let piece = piece.map_err(Refusal::from)?;
+        purged += piece.purged;
+        cursor = piece.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    match purged {
+        0 => Err(Refused::Status(StatusCode::NOT_FOUND)),
+        purged => Ok(answer(purged)),
     }
 }
 
 fn answer(instances_deleted: u64) -> Response {
     let purged = Purged {
         instances_deleted,
-        instances_left: None,
+        ..Purged::default()
     };
     json(StatusCode::OK, &purged)
 }

@@ -28,14 +28,17 @@ pub(crate) struct ControlParams {
 
 impl FromParams for ControlParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
-        let reason = given.with("reason", |text| match text.len() {
-            0..=MAX_REASON_BYTES => Ok(text.to_owned()),
-            _ => Err(format!("is at most {MAX_REASON_BYTES} bytes long")),
-        })?;
-        Ok(Self {
-            reason: reason.unwrap_or_default(),
-        })
+        Ok(Self { reason: reason(given)? })
     }
+}
+
+/// Reads the reason of a control message; empty if absent.
+pub(super) fn reason(given: &mut Given) -> Result<String, Refusal> {
+    let reason = given.with("reason", |text| match text.len() {
+        0..=MAX_REASON_BYTES => Ok(text.to_owned()),
+        _ => Err(format!("is at most {MAX_REASON_BYTES} bytes long")),
+    })?;
+    Ok(reason.unwrap_or_default())
 }
 
 /// End an instance without running it again.

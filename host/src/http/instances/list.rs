@@ -1,15 +1,14 @@
 //! Lists of instances, and the purge of many.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use axum::{Json, extract::State, response::Response};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Purged;
+use super::{Purged, filter};
 use crate::{
-    engine::api::PurgeFilter,
     http::{
         access::{Browse, Control, May},
         answers::PAGE_BYTES,
@@ -20,7 +19,7 @@ use crate::{
         problem::Problem,
         state::App,
     },
-    model::{InstanceId, InstanceStatus, Timestamp},
+    model::{InstanceId, InstanceStatus},
     store::{Cursor, InstanceSummary, ListFilter},
 };
 
@@ -41,21 +40,8 @@ pub(crate) struct ListParams {
 
 impl FromParams for ListParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
-        let filter = ListFilter {
-            statuses: given.statuses("runtimeStatus")?,
-            function: given.stored("name")?,
-            id_prefix: given.text("instanceIdPrefix"),
-            created_from: given.time("createdTimeFrom")?,
-            // The end is exclusive in the store, and inclusive for clients, as in Durable Functions.
-            created_to: given
-                .time("createdTimeTo")?
-                .map(|to| to.after(Duration::from_millis(1))),
-            tags: given.filter_tags()?,
-            parent: None,
-            orphans_of: None,
-        };
         Ok(Self {
-            filter,
+            filter: filter::read(given)?,
             parent: given.stored("parentInstanceId")?,
             cursor: given.parsed("cursor")?,
             limit: given.limit("limit", DEFAULT_PAGE, MAX_PAGE)?,
@@ -132,6 +118,8 @@ impl From<InstanceSummary> for ListedInstance {
         ("instanceIdPrefix" = Option<String>, Query, description = "A prefix of the id"),
         ("createdTimeFrom" = Option<String>, Query, description = "Created at or after this time"),
         ("createdTimeTo" = Option<String>, Query, description = "Created at or before this time"),
+        ("lastUpdatedTimeFrom" = Option<String>, Query, description = "Changed at or after this time"),
+        ("lastUpdatedTimeTo" = Option<String>, Query, description = "Last changed at or before this time"),
         ("tag" = Option<Vec<String>>, Query, description = "A tag that the instance has, `key:value`; may be given several times, then all must match", example = json!(["customer:ada"])),
         ("parentInstanceId" = Option<String>, Query, description = "Sub-orchestrations of this instance, even if it was purged"),
         ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous page"),
@@ -168,46 +156,58 @@ pub(crate) async fn list(
 /// Parameters of a purge.
 #[derive(Debug)]
 pub(crate) struct PurgeParams {
-    ended_before: Timestamp,
-    statuses: Vec<InstanceStatus>,
+    filter: ListFilter,
     recursive: bool,
+    cursor: Option<Cursor>,
+    dry_run: bool,
 }
 
 impl FromParams for PurgeParams {
     fn read(given: &mut Given) -> Result<Self, Refusal> {
-        let missing = || Refusal::InvalidParameter {
-            name: "endedBefore".into(),
-            message: "is required: only instances that ended before it are removed".into(),
-        };
-        let ended_before = given.time("endedBefore")?.ok_or_else(missing)?;
-        let mut statuses = given.statuses("runtimeStatus")?;
-        if statuses.is_empty() {
-            statuses.extend(InstanceStatus::ALL.into_iter().filter(|status| status.has_ended()));
-        }
+        // An instance does not change after it has ended.
+        let ended_before = given.time("endedBefore")?;
+        let mut filter = filter::selecting(given, ended_before)?;
+        let statuses = &mut filter.statuses;
         if let Some(live) = statuses.iter().find(|status| !status.has_ended()) {
             return Err(Refusal::InvalidParameter {
                 name: "runtimeStatus".into(),
                 message: format!("contains a state that is not an ended one: {live}"),
             });
         }
+        if statuses.is_empty() {
+            statuses.extend(InstanceStatus::ALL.into_iter().filter(|status| status.has_ended()));
+        }
         Ok(Self {
-            ended_before,
-            statuses,
+            filter,
             recursive: given.flag("recursive")?,
+            cursor: given.parsed("cursor")?,
+            dry_run: given.flag("dryRun")?,
         })
     }
 }
 
 /// Remove instances that have ended.
 ///
-/// With `recursive`, their sub-orchestrations are removed too, at every level, regardless of when and how these ended.
-/// An instance stays if any instance below it has not ended.
+/// An instance must match all filters; without any, `all=true` is required. With `recursive`, their sub-orchestrations
+/// are removed too, at every level, regardless of when and how these ended. An instance stays if any instance below it
+/// has not ended. One request removes a bounded number: repeat it with `nextCursor` until there is none. With `dryRun`,
+/// nothing is removed, and the instances that match are counted.
 #[utoipa::path(
     delete, path = "/v1/instances", tag = "instances", operation_id = "purgeInstances",
     params(
-        ("endedBefore" = String, Query, description = "Only instances that ended before this time"),
+        ("endedBefore" = Option<String>, Query, description = "Ended before this time"),
         ("runtimeStatus" = Option<String>, Query, description = "Ended statuses, separated by commas; all if absent", example = "Completed"),
+        ("name" = Option<String>, Query, description = "The orchestration function"),
+        ("instanceIdPrefix" = Option<String>, Query, description = "A prefix of the id"),
+        ("createdTimeFrom" = Option<String>, Query, description = "Created at or after this time"),
+        ("createdTimeTo" = Option<String>, Query, description = "Created at or before this time"),
+        ("lastUpdatedTimeFrom" = Option<String>, Query, description = "Ended at or after this time"),
+        ("lastUpdatedTimeTo" = Option<String>, Query, description = "Ended at or before this time"),
+        ("tag" = Option<Vec<String>>, Query, description = "A tag that the instance has, `key:value`; may be given several times, then all must match"),
+        ("all" = Option<bool>, Query, description = "Select all instances that have ended; required if there is no filter"),
         ("recursive" = Option<bool>, Query, description = "Also remove their sub-orchestrations, at every level"),
+        ("dryRun" = Option<bool>, Query, description = "Remove nothing, and count the instances that match"),
+        ("cursor" = Option<String>, Query, description = "`nextCursor` of the previous request"),
     ),
     responses(
         (status = 200, description = "The number of removed instances", body = Purged),
@@ -221,18 +221,27 @@ pub(crate) async fn purge_many(
     EmptyBody { .. }: EmptyBody,
 ) -> Result<Json<Purged>, Refusal> {
     let PurgeParams {
-        ended_before,
-        statuses,
+        filter,
         recursive,
+        cursor,
+        dry_run,
     } = params;
-    let filter = PurgeFilter {
-        statuses,
-        ended_before,
-        created: Timestamp(0)..Timestamp::MAX,
-    };
-    let (instances_deleted, left) = app.engine.purge_many(caller.tenant, filter, recursive).await?;
+    // For the pages of the list that it reads.
+    let _room = app.answers.room(caller.tenant, PAGE_BYTES).await?;
+    if dry_run {
+        let counted = app.engine.count(caller.tenant, &filter, cursor).await?;
+        return Ok(Json(Purged {
+            instances_deleted: 0,
+            instances_left: None,
+            instances_matched: Some(counted.instances),
+            next_cursor: counted.next.map(|cursor| cursor.to_string()),
+        }));
+    }
+    let purged = app.engine.purge_many(caller.tenant, &filter, recursive, cursor).await?;
     Ok(Json(Purged {
-        instances_deleted,
-        instances_left: recursive.then_some(left),
+        instances_deleted: purged.purged,
+        instances_left: recursive.then_some(purged.left),
+        instances_matched: None,
+        next_cursor: purged.next.map(|cursor| cursor.to_string()),
     }))
 }

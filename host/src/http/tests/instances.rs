@@ -258,3 +258,149 @@ async fn an_instance_whose_module_is_broken_can_be_terminated_and_removed() {
     );
     assert_eq!(host.delete("/v1/instances/broken").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_purge_is_narrowed_by_every_filter_and_can_be_tried_before() {
+    let host = TestHost::start().await;
+    host.running("live").await;
+    host.completed("done", "1").await;
+    host.failed("failed").await;
+    host.terminated("old", "enough").await;
+    let purge = async |query: &str| host.delete(&format!("/v1/instances?{query}")).await;
+    for (query, parameter) in [
+        ("all=false", "all"),
+        ("recursive=true", "all"),
+        ("dryRun=true", "all"),
+        ("all=true&runtimeStatus=Running", "runtimeStatus"),
+        ("name=Order&lastUpdatedTimeTo=soon", "lastUpdatedTimeTo"),
+        ("all=true&cursor=x", "cursor"),
+    ] {
+        let refused = purge(query).await;
+        assert_eq!(refused.refusal(), (400, "invalid-parameter".into()), "{query}");
+        assert_eq!(refused.json()["parameter"], parameter, "{query}");
+    }
+    for query in [
+        "name=Nothing",
+        "instanceIdPrefix=x",
+        "createdTimeFrom=2030-01-01T00:00:00Z",
+        "createdTimeTo=2000-01-01T00:00:00Z",
+        "lastUpdatedTimeFrom=2030-01-01T00:00:00Z",
+        "lastUpdatedTimeTo=2000-01-01T00:00:00Z",
+        "tag=customer:ada",
+        "name=Order&endedBefore=2000-01-01T00:00:00Z",
+    ] {
+        let counted = purge(&format!("{query}&dryRun=true")).await.json();
+        assert_eq!(
+            counted,
+            json!({ "instancesDeleted": 0, "instancesMatched": 0 }),
+            "{query}"
+        );
+        assert_eq!(purge(query).await.json(), json!({ "instancesDeleted": 0 }), "{query}");
+    }
+    let counted = async |query: &str| purge(&format!("{query}&dryRun=true")).await.json()["instancesMatched"].clone();
+    assert_eq!(counted("all=true").await, 3);
+    assert_eq!(counted("instanceIdPrefix=d").await, 1);
+    assert_eq!(
+        purge("instanceIdPrefix=d").await.json(),
+        json!({ "instancesDeleted": 1 })
+    );
+    assert_eq!(
+        purge("runtimeStatus=Failed").await.json(),
+        json!({ "instancesDeleted": 1 })
+    );
+    assert_eq!(purge("all=true").await.json(), json!({ "instancesDeleted": 1 }));
+    assert_eq!(host.get("/v1/instances/live").await.status, 202);
+}
+
+#[tokio::test]
+async fn many_instances_are_controlled_by_a_filter() {
+    let host = TestHost::start().await;
+    for id in ["a1", "a2", "b1"] {
+        host.running(id).await;
+    }
+    host.completed("a-done", "1").await;
+    let bulk = async |target: &str| host.post(&format!("/v1/bulk/{target}"), "").await;
+    let statuses = async || {
+        let list = host.get("/v1/instances").await.json();
+        let all = list["instances"].as_array().unwrap().clone();
+        let mut all: Vec<_> = all
+            .iter()
+            .map(|one| {
+                format!(
+                    "{} {}",
+                    one["instanceId"].as_str().unwrap(),
+                    one["runtimeStatus"].as_str().unwrap()
+                )
+            })
+            .collect();
+        all.sort();
+        all.join(", ")
+    };
+    let is = async |expected: &str| {
+        for _ in 0..200 {
+            if statuses().await == expected {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(statuses().await, expected);
+    };
+    for (target, code) in [
+        ("suspend", "invalid-parameter"),
+        ("suspend?all=no", "invalid-parameter"),
+        ("suspend?all=true&runtimeStatus=Suspended", "invalid-parameter"),
+        ("resume?runtimeStatus=Running", "invalid-parameter"),
+        ("terminate?runtimeStatus=Completed", "invalid-parameter"),
+        ("terminate?all=true&recursive=true", "unknown-parameter"),
+        ("purge?all=true", "invalid-path"),
+    ] {
+        assert_eq!(bulk(target).await.refusal(), (400, code.into()), "{target}");
+    }
+    let done = async |target: &str| bulk(target).await.json();
+    assert_eq!(
+        done("suspend?instanceIdPrefix=a&dryRun=true").await,
+        json!({ "instances": 2 })
+    );
+    assert_eq!(done("resume?all=true&dryRun=true").await, json!({ "instances": 0 }));
+    is("a-done Completed, a1 Running, a2 Running, b1 Running").await;
+
+    assert_eq!(
+        done("suspend?instanceIdPrefix=a&reason=pause").await,
+        json!({ "instances": 2 })
+    );
+    is("a-done Completed, a1 Suspended, a2 Suspended, b1 Running").await;
+    assert_eq!(done("suspend?instanceIdPrefix=a").await, json!({ "instances": 0 }));
+    assert_eq!(
+        done("terminate?runtimeStatus=Suspended&instanceIdPrefix=a2").await,
+        json!({ "instances": 1 })
+    );
+    is("a-done Completed, a1 Suspended, a2 Terminated, b1 Running").await;
+    assert_eq!(done("terminate?all=true&reason=over").await, json!({ "instances": 2 }));
+    is("a-done Completed, a1 Terminated, a2 Terminated, b1 Terminated").await;
+    assert_eq!(host.get("/v1/instances/b1").await.json()["output"], "over");
+    assert_eq!(done("terminate?all=true").await, json!({ "instances": 0 }));
+}
+
+#[tokio::test]
+async fn a_bulk_operation_is_continued_by_its_cursor_and_spares_newer_instances() {
+    let host = TestHost::start().await;
+    for number in 0..1_005 {
+        host.pending(&format!("old-{number}"), "1").await;
+    }
+    let first = host.post("/v1/bulk/terminate?name=Order", "").await.json();
+    assert_eq!(first["instances"], 1_000);
+    let cursor = first["nextCursor"].as_str().unwrap().to_owned();
+    host.running("new").await;
+    let second = host
+        .post(&format!("/v1/bulk/terminate?name=Order&cursor={cursor}"), "")
+        .await;
+    assert_eq!(second.json(), json!({ "instances": 5 }));
+    for id in ["old-0", "old-4", "old-5", "old-1004"] {
+        assert_eq!(
+            host.get(&format!("/v1/instances/{id}?wait=30s")).await.status,
+            200,
+            "{id}"
+        );
+    }
+    assert_eq!(host.get("/v1/instances/new").await.json()["runtimeStatus"], "Running");
+}

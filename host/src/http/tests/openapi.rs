@@ -71,6 +71,7 @@ fn the_description_covers_every_route() {
             "GET /v1/tenants/{tenant}",
             "GET /v1/usage",
             "PATCH /v1/tenants/{tenant}",
+            "POST /v1/bulk/{action}",
             "POST /v1/entities/{name}/{key}/calls/{operation}",
             "POST /v1/entities/{name}/{key}/signals/{operation}",
             "POST /v1/entities/{name}/{key}/unlock",

@@ -7,9 +7,7 @@ use crate::{
     store::{
         Cursor, Days, EntityDetails, EntityFilter, EntityPage, Error, FoundHistory, HistoryFilter, InstanceDetails,
         InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion, TenantHoldings,
-        UsageCursor, UsagePage,
-        purges::{Ended, EndedFilter, Tree},
-        sqlite,
+        UsageCursor, UsagePage, purges::Tree, sqlite,
     },
 };
 
@@ -134,11 +132,6 @@ impl People {
         name: &str,
     ) -> Result<Option<ModuleVersion>, Error> {
         on!(self, module_named(tenant, name))
-    }
-
-    /// Ended instances that a purge of many deletes.
-    pub(in crate::store) async fn ended(&self, tenant: TenantId, filter: &EndedFilter) -> Result<Ended, Error> {
-        on!(self, ended(tenant, filter))
     }
 
     /// An instance and what belongs to it.

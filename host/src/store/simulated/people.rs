@@ -9,7 +9,7 @@ use super::super::{
     decode::decode,
     list::MAX_EXAMINED,
     page::Page,
-    purges::{Ended, EndedFilter, MAX_NAMED, Tree},
+    purges::{MAX_NAMED, Tree},
     tenant::{End, First},
 };
 use super::queries::{history, shown, summary};
@@ -135,10 +135,6 @@ impl Disk {
             Ok(Some(fitting.collect()))
         })
         .await
-    }
-
-    pub(in crate::store) async fn ended(&self, tenant: TenantId, filter: &EndedFilter) -> Result<Ended, Error> {
-        self.read(|content| Ok(ended(content, tenant, filter))).await
     }
 
     pub(in crate::store) async fn tree(&self, tenant: TenantId, root: InstanceNumber) -> Result<Tree, Error> {
@@ -291,26 +287,10 @@ fn fits(content: &Content, filter: &ListFilter, number: InstanceNumber, row: &In
             .is_none_or(|prefix| row.id.as_str().starts_with(prefix))
         && filter.created_from.is_none_or(|from| row.created_at >= from)
         && filter.created_to.is_none_or(|to| row.created_at < to)
+        && filter.updated_from.is_none_or(|from| row.updated_at >= from)
+        && filter.updated_to.is_none_or(|to| row.updated_at < to)
         && filter.tags.iter().all(|tag| has_tag(content, number, tag))
         && filter.orphans_of.as_ref().is_none_or(is_orphan_of)
-}
-
-fn ended(content: &Content, tenant: TenantId, filter: &EndedFilter) -> Ended {
-    let own = content
-        .existing()
-        .filter(|(number, row, _)| row.tenant == tenant && filter.after.is_none_or(|after| *number > after));
-    let examined: Vec<_> = own.take(MAX_EXAMINED as usize).collect();
-    let is_full = examined.len() == MAX_EXAMINED as usize;
-    let last = examined.last().map(|(number, ..)| *number).filter(|_| is_full);
-    let fitting = examined.into_iter().filter(|(_, row, _)| {
-        filter.statuses.contains(&row.status)
-            && row.updated_at < filter.before
-            && filter.created.contains(&row.created_at)
-    });
-    let instances: Vec<_> = fitting.map(|(number, ..)| number).take(filter.limit as usize).collect();
-    let is_full = instances.len() == filter.limit as usize;
-    let next = instances.last().copied().filter(|_| is_full).or(last);
-    Ended { instances, next }
 }
 
 fn tree(content: &Content, tenant: TenantId, root: InstanceNumber) -> Tree {

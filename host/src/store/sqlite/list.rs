@@ -216,6 +216,12 @@ pub(super) fn query(
     if let Some(to) = filter.created_to {
         query.push(" AND i.created_at_ms < ").push_bind(stored(to.0));
     }
+    if let Some(from) = filter.updated_from {
+        query.push(" AND i.updated_at_ms >= ").push_bind(stored(from.0));
+    }
+    if let Some(to) = filter.updated_to {
+        query.push(" AND i.updated_at_ms < ").push_bind(stored(to.0));
+    }
     query.push(format!(" ORDER BY {number} DESC LIMIT ")).push_bind(limit);
     query
 }

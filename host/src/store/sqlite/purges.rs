@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, SqliteExecutor, sqlite::SqliteConnection};
 
 use super::{
     columns::{Columns, stored},
-    instances::{self, FIRST_ENDED, status_mask},
+    instances::{self, FIRST_ENDED},
 };
 use crate::{
     model::{InstanceNumber, TenantId},
@@ -13,45 +13,9 @@ use crate::{
         Error,
         decode::parse,
         list::MAX_EXAMINED,
-        purges::{Ended, EndedFilter, MAX_NAMED, Tree},
+        purges::{MAX_NAMED, Tree},
     },
 };
-
-/// Instances of a tenant that match a filter, in ascending order. Examines a bounded number of instances.
-pub(super) async fn ended(
-    connection: &mut SqliteConnection,
-    tenant: TenantId,
-    filter: &EndedFilter,
-) -> Result<Ended, Error> {
-    let after = filter.after.map_or(-1, |number| stored(number.0));
-    let last = last_examined(&mut *connection, tenant, after).await?;
-    let rows = sqlx::query(
-        "SELECT instance
-         FROM instances INDEXED BY instances_by_tenant
-         WHERE partition = 0 AND tenant = ? AND instance > ? AND instance <= ?
-            AND (1 << status) & ? AND updated_at_ms < ?
-            AND created_at_ms >= ? AND created_at_ms < ?
-         ORDER BY instance
-         LIMIT ?",
-    )
-    .bind(i64::from(tenant.0))
-    .bind(after)
-    .bind(last.map_or(i64::MAX, |number| stored(number.0)))
-    .bind(status_mask(&filter.statuses))
-    .bind(stored(filter.before.0))
-    .bind(stored(filter.created.start.0))
-    .bind(stored(filter.created.end.0))
-    .bind(i64::from(filter.limit))
-    .fetch_all(connection)
-    .await?;
-    let instances = rows
-        .iter()
-        .map(|row| row.number(0).map(InstanceNumber))
-        .collect::<Result<Vec<_>, _>>()?;
-    let is_full = instances.len() as u64 >= u64::from(filter.limit);
-    let next = instances.last().copied().filter(|_| is_full).or(last);
-    Ok(Ended { instances, next })
-}
 
 /// The last of the next [`MAX_EXAMINED`] instances; none if fewer are left.
 pub(super) async fn last_examined(

@@ -72,11 +72,13 @@ async fn many_instances_are_purged_in_pieces_by_status_and_age(store: TestStore)
 
     let mut purge = PurgeMany {
         tenant: TENANT,
-        statuses: vec![InstanceStatus::Failed],
-        ended_before: Timestamp(NOW.0 + 50),
-        created: Timestamp(0)..Timestamp::MAX,
+        filter: ListFilter {
+            statuses: vec![InstanceStatus::Failed],
+            updated_to: Some(Timestamp(NOW.0 + 50)),
+            ..ListFilter::default()
+        },
         recursive: false,
-        after: None,
+        from: None,
         limit: 2,
     };
     assert_eq!(
@@ -87,13 +89,15 @@ async fn many_instances_are_purged_in_pieces_by_status_and_age(store: TestStore)
             next: None
         }
     );
-    purge.statuses = vec![InstanceStatus::Running, InstanceStatus::Completed];
+    purge.filter.statuses = vec![InstanceStatus::Running];
+    assert_eq!(store.purge_many(purge.clone()).await.unwrap().purged, 0);
+    purge.filter.statuses.push(InstanceStatus::Completed);
     let mut purged = Vec::new();
     loop {
         let done = store.purge_many(purge.clone()).await.unwrap();
         purged.push(done.purged);
-        purge.after = done.next;
-        if done.next.is_none() {
+        purge.from = done.next;
+        if purge.from.is_none() {
             break;
         }
     }
@@ -129,13 +133,15 @@ async fn many_instances_are_purged_by_the_time_of_their_creation(store: TestStor
         };
         store.commit(last_turn(number, 1)).await.unwrap();
     }
-    let purge = |created| PurgeMany {
+    let purge = |created: std::ops::Range<Timestamp>| PurgeMany {
         tenant: TENANT,
-        statuses: vec![InstanceStatus::Completed],
-        ended_before: Timestamp::MAX,
-        created,
+        filter: ListFilter {
+            created_from: Some(created.start),
+            created_to: Some(created.end),
+            ..ListFilter::default()
+        },
         recursive: false,
-        after: None,
+        from: None,
         limit: 10,
     };
     for (created, expected) in [
@@ -209,11 +215,12 @@ async fn a_purge_of_many_also_deletes_their_descendants(store: TestStore) {
     child(&store, busy, "runs", false).await;
     let purge = PurgeMany {
         tenant: TENANT,
-        statuses: vec![InstanceStatus::Completed],
-        ended_before: Timestamp(NOW.0 + 1),
-        created: Timestamp(0)..Timestamp::MAX,
+        filter: ListFilter {
+            updated_to: Some(Timestamp(NOW.0 + 1)),
+            ..ListFilter::default()
+        },
         recursive: true,
-        after: None,
+        from: None,
         limit: 100,
     };
     let done = store.purge_many(purge).await.unwrap();

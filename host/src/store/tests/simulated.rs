@@ -316,24 +316,19 @@ async fn lists(tenant: &TenantStore) -> Vec<String> {
         ..ListFilter::default()
     };
     let first = tenant.list(&ListFilter::default(), None, 2).await.unwrap();
-    let ended_filter = EndedFilter {
+    let ended_ones = ListFilter {
         statuses: vec![InstanceStatus::Completed],
-        before: Timestamp(NOW.0 + 1),
-        created: Timestamp(0)..Timestamp::MAX,
-        after: None,
-        limit: 2,
+        updated_from: Some(NOW),
+        updated_to: Some(Timestamp(NOW.0 + 1)),
+        ..ListFilter::default()
     };
-    let ended_ones = tenant
-        .ended(&ended_filter)
-        .await
-        .map(|found| (found.instances, found.next));
     let tree = tenant.tree(InstanceNumber(1)).await;
     vec![
         shown(tenant.list(&ListFilter::default(), first.next.as_ref(), 2).await),
         shown(tenant.list(&ended, None, 10).await),
         shown(tenant.list(&tagged, None, 2).await),
         format!("{first:?}"),
-        shown(ended_ones),
+        shown(tenant.list(&ended_ones, None, 2).await),
         shown(tree.map(|tree| (tree.status, tree.ended, tree.live))),
         shown(tenant.holdings().await),
     ]

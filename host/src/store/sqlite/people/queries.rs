@@ -11,7 +11,7 @@ use crate::{
         InstanceDetails, InstancePage, ListFilter, LogFilter, LogRow, ModuleHoldings, ModulePage, ModuleVersion,
         TenantHoldings, UsageCursor, UsagePage,
         page::Page,
-        purges::{Ended, EndedFilter, Tree},
+        purges::Tree,
         sqlite::{
             attempts,
             columns::Columns,
@@ -161,13 +161,6 @@ impl People {
     ) -> Result<Option<ModuleVersion>, Error> {
         let mut reader = self.read(Some(tenant)).await?;
         let found = modules::by_name(reader.connection(), tenant, name).await;
-        reader.finish(found).await
-    }
-
-    /// Ended instances that a purge by filter deletes.
-    pub(in crate::store) async fn ended(&self, tenant: TenantId, filter: &EndedFilter) -> Result<Ended, Error> {
-        let mut reader = self.read(Some(tenant)).await?;
-        let found = purges::ended(reader.connection(), tenant, filter).await;
         reader.finish(found).await
     }
 

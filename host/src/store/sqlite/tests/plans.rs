@@ -12,6 +12,8 @@ async fn frequent_queries_are_answered_from_an_index() {
         id_prefix: Some("a".into()),
         created_from: Some(NOW),
         created_to: Some(NOW),
+        updated_from: Some(NOW),
+        updated_to: Some(NOW),
         tags: Vec::new(),
         parent: None,
         orphans_of: None,
