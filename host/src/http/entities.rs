@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     engine::{OperateAnswer, OperateRequest, StartTime},
-    model::{EntityId, InstanceId, Outcome, Payload, TenantId, entity::entity_name},
+    model::{EntityId, EntityIdError, InstanceId, Outcome, Payload, TenantId, entity::entity_name},
     store::{EntityDetails, EntityFilter},
 };
 
@@ -457,9 +457,15 @@ pub(crate) async fn unlock(
 }
 
 fn entity(EntityName(name): EntityName, EntityKey(key): EntityKey) -> Result<EntityId, Refusal> {
-    EntityId::new(&name, &key).map_err(|error| Refusal::InvalidPath {
-        what: "entity",
-        message: error.to_string(),
+    EntityId::new(&name, &key).map_err(|error| {
+        let (what, error) = match error {
+            EntityIdError::Name(error) => ("entity name", error),
+            EntityIdError::Key(error) => ("entity key", error),
+        };
+        Refusal::InvalidPath {
+            what,
+            message: error.to_string(),
+        }
     })
 }
 
