@@ -154,7 +154,10 @@ impl Catalogue {
         if let Some(schema) = functions.operation(name, operation)? {
             let key = SchemaKey::Operation(module, name.clone(), operation.to_owned());
             let checked = self.schemas.validate(tenant, key, schema, input, fuel);
-            checked.map_err(Problem::Input)?;
+            checked.map_err(|violation| Problem::OperationInput {
+                operation: operation.to_owned(),
+                violation,
+            })?;
         }
         Ok(module)
     }
@@ -197,7 +200,10 @@ impl Catalogue {
         })?;
         match checked.violation {
             None => Ok(module),
-            Some(violation) => Err(refused(Problem::Input(violation))),
+            Some(violation) => Err(refused(Problem::OperationInput {
+                operation: operation.to_owned(),
+                violation,
+            })),
         }
     }
 

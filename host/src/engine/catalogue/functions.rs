@@ -115,6 +115,10 @@ pub(super) enum Problem {
         near: Vec<FunctionName>,
     },
     Input(Violation),
+    OperationInput {
+        operation: String,
+        violation: Violation,
+    },
     /// The entity has no such operation.
     UnknownOperation {
         operation: String,
@@ -140,12 +144,18 @@ impl Problem {
                 let message = format!("the {kind} {name:?} has no operation {operation:?}; it has: {declared}");
                 Failure::new(types::UNKNOWN_OPERATION, message).permanent()
             }
-            Self::Input(Violation { path, message }) => {
-                let message = format!("the input of {kind} {name:?} does not fit its schema: {message} (at {path:?})");
-                Failure::new(types::INPUT, message).permanent()
+            Self::Input(violation) => does_not_fit(&format!("{kind} {name:?}"), &violation),
+            Self::OperationInput { operation, violation } => {
+                does_not_fit(&format!("operation {operation:?} of {kind} {name:?}"), &violation)
             }
         }
     }
+}
+
+/// The failure of a call whose input violates a schema.
+fn does_not_fit(called: &str, Violation { path, message }: &Violation) -> Failure {
+    let message = format!("the input of {called} does not fit its schema: {message} (at {path:?})");
+    Failure::new(types::INPUT, message).permanent()
 }
 
 #[cfg(test)]
