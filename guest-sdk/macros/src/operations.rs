@@ -399,7 +399,7 @@ pub(crate) fn clients(entity: &TokenStream, operations: &[Operation]) -> TokenSt
 
         #[allow(
             dead_code, missing_docs, private_interfaces, clippy::all, clippy::pedantic,
-            reason = "methods for whoever calls, with the types of the author"
+            reason = "a caller may use none of the methods; their types are the author's"
         )]
         impl __Calls {
             #(#calls)*
@@ -411,7 +411,7 @@ pub(crate) fn clients(entity: &TokenStream, operations: &[Operation]) -> TokenSt
 
         #[allow(
             dead_code, missing_docs, private_interfaces, clippy::all, clippy::pedantic,
-            reason = "methods for whoever signals, with the types of the author"
+            reason = "a caller may use none of the methods; their types are the author's"
         )]
         impl __Signals {
             #(#signals)*
