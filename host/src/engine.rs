@@ -66,7 +66,7 @@ pub use self::api::{
 };
 pub use self::options::EngineOptions;
 pub use self::shares::{FunctionShare, Rate, Share, ShareUse};
-pub use self::stats::{AttemptStats, EngineStats};
+pub use self::stats::{AttemptStats, EngineStats, EntityStats};
 pub use self::waiters::{End, Waiter};
 pub use self::waiting_operations::OperationWaiter;
 use self::{

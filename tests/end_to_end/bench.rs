@@ -18,6 +18,10 @@ const SMALL: &[&str] = &[
     "--window=500ms",
     "--kills=1",
     "--turns=20",
+    "--signals=20",
+    "--calls=128",
+    "--entities=1,5",
+    "--idle=20",
 ];
 
 /// Figures of every workload that runs on its own host, besides its name and time.
@@ -40,6 +44,9 @@ const PARKED: &[&str] = &[
     "rss_bytes_per_instance",
 ];
 const SLEEPERS: &[&str] = &["instances_per_s", "p50_ms", "p99_ms", "idle_cpu_ms_per_s"];
+const OPERATIONS: &[&str] = &["operations", "operations_per_s", "host_cpu_ms_per_operation"];
+const CALLS: &[&str] = &["entities", "p50_ms", "p99_ms"];
+const IDLE_ENTITIES: &[&str] = &["entities", "bytes_per_entity", "rss_growth_bytes"];
 
 /// The workloads in order, with their figures.
 const ROWS: &[(&str, &[&[&str]])] = &[
@@ -54,6 +61,10 @@ const ROWS: &[(&str, &[&[&str]])] = &[
     ("disk", &[&["bytes_per_instance"]]),
     ("recovery", &[&["ready_s", "instances"]]),
     ("cold", &[USED, &["ready_s", "rss_growth_bytes"]]),
+    ("signals", &[USED, OPERATIONS]),
+    ("calls", &[USED, OPERATIONS, CALLS]),
+    ("calls", &[USED, OPERATIONS, CALLS]),
+    ("idle-entities", &[USED, OPERATIONS, IDLE_ENTITIES]),
 ];
 
 /// Runs the benchmark and returns its rows.

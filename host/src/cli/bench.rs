@@ -33,7 +33,7 @@ pub(super) struct Bench {
     /// Smaller counts: all rows in less than three minutes
     #[arg(long)]
     short: bool,
-    /// Folder with bench.wasm and bench_activities.wasm
+    /// Folder with bench.wasm, bench_activities.wasm and bench_entities.wasm
     #[arg(
         long,
         default_value = "sample-modules/target/wasm32-wasip2/release",
@@ -76,6 +76,18 @@ pub(super) struct Bench {
     /// Turns of the history of each instance of `cold` [default: 10000,100000, short 10000]
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=900_000))]
     turns: Vec<u32>,
+    /// Signals of `signals` [default: 200000, short 50000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    signals: Option<u32>,
+    /// Calls of each row of `calls` [default: 50000, short 10000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    calls: Option<u32>,
+    /// Entities of `calls` [default: 1,1000]
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    entities: Vec<u32>,
+    /// Entities of `idle-entities` [default: 100000, short 10000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    idle: Option<u32>,
     /// Arguments for the hosts that are started, after `--`: for example `-- --hot 0`
     #[arg(last = true)]
     serve: Vec<String>,
@@ -121,14 +133,47 @@ enum Workload {
     /// SIGTERM and a new start; then what is measured: POST /v1/instances/cold/events/go (202) and GET
     /// /v1/instances/cold?wait=60s until it has ended
     Cold,
+    /// Signals to one entity, from the first one until all are applied.
+    /// POST /v1/orchestrations/BenchSignals?wait=60s, each of which sends 1,000; GET /metrics until the entity has
+    /// applied all; GET /v1/entities/BenchCounter/0 to check its state
+    Signals,
+    /// Calls to one entity and to many, from 64 orchestrations that make one call at a time.
+    /// POST /v1/orchestrations/BenchCalls?wait=60s; then GET /v1/entities/BenchCounter/0. The percentiles are of the
+    /// mean time of a call in each orchestration
+    Calls,
+    /// Entities that nobody uses any more: their size on disk and in memory.
+    /// POST /v1/entities/BenchCounter/KEY/signals/add for each (202); GET /metrics until all are applied and none is in
+    /// memory; SIGTERM before and after
+    IdleEntities,
+    /// All rows about entities: signals, calls, idle-entities
+    Entities,
 }
 
 impl Workload {
+    /// The rows about entities.
+    const OF_ENTITIES: &[Self] = &[Self::Signals, Self::Calls, Self::IdleEntities];
+
+    /// The rows that this name stands for.
+    fn rows(&self) -> &[Self] {
+        match self {
+            Self::Entities => Self::OF_ENTITIES,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
     /// Whether the row stops or kills its host.
     fn ends_its_host(self) -> bool {
         match self {
-            Self::Chain | Self::Alone | Self::Noisy | Self::Fanout | Self::Long | Self::Sleepers => false,
-            Self::Parked | Self::Disk | Self::Recovery | Self::Cold => true,
+            Self::Chain
+            | Self::Alone
+            | Self::Noisy
+            | Self::Fanout
+            | Self::Long
+            | Self::Sleepers
+            | Self::Signals
+            | Self::Calls => false,
+            Self::Parked | Self::Disk | Self::Recovery | Self::Cold | Self::IdleEntities => true,
+            Self::Entities => self.rows().iter().any(|row| row.ends_its_host()),
         }
     }
 
@@ -136,7 +181,7 @@ impl Workload {
     /// the rest of the host, evict idle guests early.
     fn host_arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Parked | Self::Sleepers => &["--hot-idle", "500ms"],
+            Self::Parked | Self::Sleepers | Self::IdleEntities => &["--hot-idle", "500ms"],
             _ => &[],
         }
     }
@@ -156,11 +201,10 @@ impl Bench {
     pub(super) async fn run(self, url: &str, named: bool, roots: &ExtraRoots, output: &Output) -> Result<(), CliError> {
         let running = (self.running || named).then(|| Address::parse(url, roots));
         let running = running.transpose()?;
-        let all = Workload::value_variants();
-        let wanted = if self.workloads.is_empty() {
-            all
-        } else {
-            &self.workloads
+        let all = || Workload::value_variants().iter().filter(|row| row.rows() == [**row]);
+        let wanted: Vec<&Workload> = match self.workloads.is_empty() {
+            true => all().collect(),
+            false => self.workloads.iter().flat_map(Workload::rows).collect(),
         };
         for workload in wanted {
             if running.is_some() && workload.ends_its_host() {
@@ -190,6 +234,7 @@ impl Bench {
             Workload::Fanout => several(&self.fanout, &[1_000, 10_000], &[1_000, 10_000]),
             Workload::Long => several(&self.steps, &[2_000, 20_000], &[2_000, 5_000]),
             Workload::Cold => several(&self.turns, &[10_000, 100_000], &[10_000]),
+            Workload::Calls => several(&self.entities, &[1, 1_000], &[1, 1_000]),
             _ => vec![None],
         }
     }
@@ -233,6 +278,16 @@ impl Bench {
                 row::recovery::recovery(&mut target, count(self.kills, 10, 3), self.in_flight).await?
             }
             Workload::Cold => row::cold::cold(&mut target, size).await?,
+            Workload::Signals => {
+                let signals = count(self.signals, 200_000, 50_000);
+                row::entities::signals(&target, signals, self.in_flight).await?
+            }
+            Workload::Calls => row::entities::calls(&target, count(self.calls, 50_000, 10_000), size).await?,
+            Workload::IdleEntities => {
+                let entities = count(self.idle, 100_000, 10_000);
+                row::entities::idle(&mut target, entities, self.in_flight).await?
+            }
+            Workload::Entities => unreachable!("it stands for other rows"),
         };
         target.end().await?;
         Ok(figures)

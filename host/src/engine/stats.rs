@@ -1,10 +1,11 @@
-//! Counts instances, turns, attempts and fuel, for metrics and benchmarks.
+//! Counts instances, turns, steps of entities, attempts and fuel, for metrics and benchmarks.
 //!
 //! These are the totals; [`tenancy`](crate::tenancy::counts) counts per tenant.
 
 use crate::metrics::{Counter, Gauge, Held};
-use crate::model::{InstanceStatus, Outcome, TurnNumber, failure::types};
+use crate::model::{FunctionKind, InstanceStatus, Outcome, TurnNumber, failure::types};
 use crate::store::{TurnCommit, TurnReceipt};
+use crate::tenancy::Work;
 
 /// Counters since the host started, and gauges of the current state.
 #[derive(Debug, Default)]
@@ -33,8 +34,23 @@ pub struct EngineStats {
     pub guests: Gauge,
     /// Fuel of durable turns.
     pub turn_fuel: Counter,
+    /// Entities.
+    pub entities: EntityStats,
     /// Attempts of activities.
     pub attempts: AttemptStats,
+}
+
+/// Entities. Everything is counted once it is durable.
+#[derive(Debug, Default)]
+pub struct EntityStats {
+    /// Steps, each with one commit.
+    pub steps: Counter,
+    /// Operations that changed or read a state.
+    pub succeeded: Counter,
+    /// Operations that failed, and changed nothing.
+    pub failed: Counter,
+    /// Fuel of steps.
+    pub fuel: Counter,
 }
 
 /// Attempts of activities.
@@ -61,9 +77,31 @@ pub struct AttemptStats {
 /// What a commit adds to the counters once it is durable.
 pub(super) struct Step {
     turn: bool,
+    /// Fuel of the turn.
     fuel: u64,
+    entity: Option<EntityStep>,
     ended: Option<InstanceStatus>,
     stuck: bool,
+}
+
+/// What a step of an entity adds to the counters.
+#[derive(Default)]
+struct EntityStep {
+    succeeded: u64,
+    failed: u64,
+    fuel: u64,
+}
+
+impl EntityStep {
+    fn of(commit: &TurnCommit) -> Self {
+        let of_entity = |kind| kind == FunctionKind::Entity;
+        let amounts = commit.usage.iter().filter(|used| of_entity(used.kind));
+        amounts.fold(Self::default(), |sum, used| Self {
+            succeeded: sum.succeeded + used.amount.count - used.amount.failed,
+            failed: sum.failed + used.amount.failed,
+            fuel: sum.fuel + used.amount.fuel,
+        })
+    }
 }
 
 impl Step {
@@ -73,6 +111,7 @@ impl Step {
         Self {
             turn: commit.turn.is_some(),
             fuel: commit.turn.as_ref().map_or(0, |turn| turn.fuel),
+            entity: commit.entity.as_ref().map(|_| EntityStep::of(commit)),
             ended: status.has_ended().then_some(status),
             // A stuck instance may consume messages and stay stuck; the commit that makes it stuck consumes none.
             stuck: status == InstanceStatus::Stuck && commit.turn.is_none() && commit.consumed.is_empty(),
@@ -81,10 +120,10 @@ impl Step {
 }
 
 impl EngineStats {
-    /// Counts a durable step. Returns whether it was a turn.
-    pub(super) fn count_step(&self, step: &Step, receipt: &TurnReceipt) -> bool {
+    /// Counts a durable step. Returns the work that it adds to its tenant's counters, except fuel.
+    pub(super) fn count_step(&self, step: &Step, receipt: &TurnReceipt) -> Work {
         if receipt.instance_gone || receipt.refused.is_some() {
-            return false;
+            return Work::default();
         }
         self.turns.add(u64::from(step.turn));
         self.turn_fuel.add(step.fuel);
@@ -96,7 +135,15 @@ impl EngineStats {
             Some(InstanceStatus::Terminated) => self.terminated.increment(),
             _ => {}
         }
-        step.turn
+        let operations = step
+            .entity
+            .as_ref()
+            .map_or(0, |of_entity| self.entities.count(of_entity));
+        Work {
+            turns: u64::from(step.turn),
+            operations,
+            ..Work::default()
+        }
     }
 
     /// Counts recorded turns that are about to be fed to an owner; without a guest they are not replayed.
@@ -114,6 +161,17 @@ impl EngineStats {
             self.guests_replayed.increment();
         }
         self.guests.hold()
+    }
+}
+
+impl EntityStats {
+    /// Counts a durable step. Returns the number of its operations.
+    fn count(&self, step: &EntityStep) -> u64 {
+        self.steps.increment();
+        self.succeeded.add(step.succeeded);
+        self.failed.add(step.failed);
+        self.fuel.add(step.fuel);
+        step.succeeded + step.failed
     }
 }
 

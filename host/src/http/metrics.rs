@@ -13,7 +13,7 @@ use super::{
     state::App,
     wait_limit::WaitLimit,
 };
-use crate::engine::{Engine, EngineStats, ShareUse};
+use crate::engine::{Engine, EngineStats, EntityStats, ShareUse};
 use crate::metrics::{Kind, Text, process_usage};
 use crate::store::Store;
 use crate::tenancy::TenantCounts;
@@ -33,6 +33,7 @@ pub(crate) async fn get(State(app): State<App>, _: May<Administer>) -> Response 
     let mut text = Text::default();
     instances(&mut text, &app.engine);
     turns(&mut text, app.engine.stats());
+    entities(&mut text, &app.engine.stats().entities);
     attempts(&mut text, &app.engine);
     fuel(&mut text, app.engine.stats());
     connections(&mut text, &app.engine);
@@ -122,6 +123,22 @@ fn turns(text: &mut Text, stats: &EngineStats) {
     );
 }
 
+fn entities(text: &mut Text, stats: &EntityStats) {
+    text.number(
+        Kind::Counter,
+        "windlass_entity_steps_total",
+        "Steps of entities written; each applies the operations that wait.",
+        stats.steps.get(),
+    );
+    text.metric(
+        Kind::Counter,
+        "windlass_entity_operations_total",
+        "Operations of entities, by how they ended.",
+    )
+    .sample(&[("outcome", "succeeded")], stats.succeeded.get())
+    .sample(&[("outcome", "failed")], stats.failed.get());
+}
+
 fn attempts(text: &mut Text, engine: &Engine) {
     let attempts = &engine.stats().attempts;
     text.metric(
@@ -161,6 +178,7 @@ fn fuel(text: &mut Text, stats: &EngineStats) {
         "Fuel used by guests, about one per instruction.",
     )
     .sample(&[("by", "turns")], stats.turn_fuel.get())
+    .sample(&[("by", "entities")], stats.entities.fuel.get())
     .sample(&[("by", "activities")], stats.attempts.fuel.get());
 }
 
@@ -235,6 +253,12 @@ fn tenants(text: &mut Text, engine: &Engine) {
         "windlass_tenant_turns_total",
         "New turns written, by tenant.",
         |of| of.counts.turns.get(),
+    );
+    show(
+        Kind::Counter,
+        "windlass_tenant_operations_total",
+        "Operations of entities, by tenant.",
+        |of| of.counts.operations.get(),
     );
     show(
         Kind::Counter,

@@ -17,9 +17,11 @@ pub struct TenantCounts {
     pub starts: Counter,
     /// New turns that are durable.
     pub turns: Counter,
+    /// Operations of entities that are durable, whether they succeeded or failed.
+    pub operations: Counter,
     /// Attempts of activities that were not dropped or cut off.
     pub attempts: Counter,
-    /// Fuel of turns and attempts.
+    /// Fuel of turns, steps of entities and attempts.
     pub fuel: Counter,
     /// A place among the tenants that are counted individually; `None` for the counters of the others.
     place: Option<Held>,
@@ -30,6 +32,8 @@ pub struct TenantCounts {
 pub struct Work {
     /// New turns that are durable.
     pub turns: u64,
+    /// Operations of entities that are durable.
+    pub operations: u64,
     /// Attempts of activities.
     pub attempts: u64,
     /// Fuel used by all of it.
@@ -70,6 +74,7 @@ impl TenantCounts {
 
     pub(super) fn add(&self, work: Work) {
         self.turns.add(work.turns);
+        self.operations.add(work.operations);
         self.attempts.add(work.attempts);
         self.fuel.add(work.fuel);
     }

@@ -21,6 +21,14 @@ pub(super) struct Figures {
     pub(super) completions_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) activities_per_s: Option<f64>,
+    /// Entities that the operations were sent to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) entities: Option<u64>,
+    /// Operations of entities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) operations: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) operations_per_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +54,8 @@ pub(super) struct Figures {
     pub(super) host_cpu_s: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) host_cpu_ms_per_activity: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host_cpu_ms_per_operation: Option<f64>,
     /// CPU time of the idle host, in milliseconds per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) idle_cpu_ms_per_s: Option<f64>,
@@ -60,6 +70,9 @@ pub(super) struct Figures {
     /// Bytes on disk per instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) bytes_per_instance: Option<f64>,
+    /// Bytes on disk per entity, with its state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes_per_entity: Option<f64>,
     /// Time from the start of the process until the host is ready, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ready_s: Option<f64>,
@@ -92,6 +105,13 @@ impl Figures {
         self
     }
 
+    /// Sets the number of operations that entities applied in the row's time.
+    pub(super) fn operations(mut self, count: u64) -> Self {
+        self.operations = Some(count);
+        self.operations_per_s = Some(count as f64 / self.wall_s);
+        self
+    }
+
     /// Sets the percentiles of single durations.
     pub(super) fn times_ms(mut self, mut times: Vec<f64>) -> Self {
         times.sort_by(f64::total_cmp);
@@ -113,12 +133,13 @@ impl Figures {
         self
     }
 
-    /// Sets what the host used and wrote between two readings. Set the activities first.
+    /// Sets what the host used and wrote between two readings. Set the activities and operations first.
     pub(super) fn used(mut self, before: &Reading, after: &Reading) -> Self {
         let cpu_s = after.cpu_s - before.cpu_s;
         let commits = after.commits - before.commits;
         self.host_cpu_s = Some(cpu_s);
         self.host_cpu_ms_per_activity = self.activities.map(|count| cpu_s * 1_000.0 / count.max(1) as f64);
+        self.host_cpu_ms_per_operation = self.operations.map(|count| cpu_s * 1_000.0 / count.max(1) as f64);
         self.host_rss_bytes = Some(after.rss_bytes);
         self.commits = Some(commits);
         self.rows_per_commit = (commits > 0).then(|| (after.rows - before.rows) as f64 / commits as f64);
@@ -141,7 +162,7 @@ impl Figures {
         let value = self.to_json();
         let shown = value.as_object().into_iter().flatten().filter_map(|(name, value)| {
             let text = match value {
-                Value::Number(number) if name.contains("bytes") && !name.contains("per_instance") => {
+                Value::Number(number) if name.contains("bytes") && !name.contains("_per_") => {
                     format!("{:.1} MiB", number.as_f64()? / f64::from(1 << 20))
                 }
                 Value::Number(number) => number.to_string(),

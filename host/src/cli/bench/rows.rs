@@ -2,6 +2,7 @@
 
 pub(super) mod chain;
 pub(super) mod cold;
+pub(super) mod entities;
 pub(super) mod noisy;
 pub(super) mod parked;
 pub(super) mod recovery;

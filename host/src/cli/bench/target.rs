@@ -21,7 +21,7 @@ const REST_TIME: Duration = Duration::from_secs(120);
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// The modules of the workloads.
-const MODULES: [&str; 2] = ["bench", "bench_activities"];
+const MODULES: [&str; 3] = ["bench", "bench_activities", "bench_entities"];
 
 /// A host with the modules of the workloads.
 pub(super) struct Target {
@@ -44,6 +44,8 @@ pub(super) struct Reading {
     pub(super) rows: u64,
     pub(super) turns: u64,
     pub(super) completed: u64,
+    /// Operations that entities applied.
+    pub(super) operations: u64,
     /// Attempts that wait for a slot.
     pub(super) waiting: u64,
     /// Instances that are being worked on or are hot.
@@ -172,6 +174,7 @@ impl Reading {
             rows: count("windlass_store_rows_total")?,
             turns: count("windlass_turns_total")?,
             completed: count("windlass_instances_ended_total{status=\"completed\"}")?,
+            operations: count("windlass_entity_operations_total{outcome=\"succeeded\"}")?,
             waiting: count("windlass_activity_attempts_waiting")?,
             active: count("windlass_active_instances")?,
         })

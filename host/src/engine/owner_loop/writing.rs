@@ -91,11 +91,8 @@ impl Session<'_> {
         match committed {
             Ok(receipt) => {
                 turn.into_iter().for_each(|turn| self.shared.quiet_periods.ended(turn));
-                let work = Work {
-                    turns: u64::from(self.shared.stats.count_step(&step, &receipt)),
-                    fuel,
-                    ..Work::default()
-                };
+                let counted = self.shared.stats.count_step(&step, &receipt);
+                let work = Work { fuel, ..counted };
                 self.shared.tenancy.count_work(tenant, work);
                 if children > 0 {
                     self.shared.tenancy.note_starts(tenant, children);

@@ -71,6 +71,7 @@ async fn a_hundred_tenants_have_their_own_labels_and_the_others_share_one() {
         let name = format!("tenant-{number:03}").parse().unwrap();
         let tenant = tenancy.create_tenant(name, &Quotas::default()).await.unwrap();
         let work = Work {
+            operations: 4,
             turns: 2,
             attempts: 3,
             fuel: 1_000,
@@ -83,12 +84,13 @@ async fn a_hundred_tenants_have_their_own_labels_and_the_others_share_one() {
         .lines()
         .filter(|line| line.starts_with("windlass_tenant_"))
         .collect();
-    assert_eq!(of_tenants.len(), 7 * 101, "{text}");
+    assert_eq!(of_tenants.len(), 8 * 101, "{text}");
     for (series, value) in [
         ("windlass_tenant_turns_total{tenant=\"default\"}", 0),
         ("windlass_tenant_instances_started_total{tenant=\"tenant-001\"}", 1),
         ("windlass_tenant_turns_total{tenant=\"tenant-099\"}", 2),
         ("windlass_tenant_turns_total{tenant=\"(others)\"}", 6),
+        ("windlass_tenant_operations_total{tenant=\"tenant-001\"}", 4),
         ("windlass_tenant_activity_attempts_total{tenant=\"(others)\"}", 9),
         ("windlass_tenant_fuel_total{tenant=\"(others)\"}", 3_000),
         ("windlass_tenant_activities_running{tenant=\"(others)\"}", 0),

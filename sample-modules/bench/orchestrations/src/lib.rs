@@ -1,5 +1,6 @@
 //! The orchestrations of `windlass bench`. They do as little work as possible, so that the benchmark measures the host.
 
+use bench_model::BenchCounter;
 use windlass_sdk::prelude::*;
 use windlass_sdk::signatures;
 
@@ -11,6 +12,8 @@ windlass_sdk::export!(orchestrators: [
     bench_parked,
     bench_collect,
     bench_sleeper,
+    bench_signals,
+    bench_calls,
 ]);
 
 signatures! {
@@ -27,6 +30,25 @@ pub struct Load {
     pub activities: u32,
     #[serde(default)]
     pub text: String,
+}
+
+/// Operations for counters with the keys `0` to `counters - 1`, one after another.
+#[payload]
+pub struct Operations {
+    pub operations: u32,
+    #[schemars(range(min = 1))]
+    pub counters: u32,
+    /// The counter of the first operation, before the remainder is taken.
+    #[serde(default)]
+    pub first: u32,
+}
+
+impl Operations {
+    /// The key of the counter for each operation.
+    fn keys(&self) -> impl Iterator<Item = String> {
+        let counter = |number: u32| u64::from(self.first) + u64::from(number);
+        (0..self.operations).map(move |number| (counter(number) % u64::from(self.counters.max(1))).to_string())
+    }
 }
 
 /// Calls five activities in sequence, each with the output of the one before.
@@ -90,6 +112,24 @@ async fn bench_sleeper(ctx: Orchestration, due_ms: i64) -> Result<i64> {
     Ok(ctx.now().as_millis())
 }
 
+/// Sends signals, all in its first turn.
+#[orchestrator(name = "BenchSignals")]
+async fn bench_signals(ctx: Orchestration, operations: Operations) -> Result<u32> {
+    for key in operations.keys() {
+        ctx.entity(BenchCounter::at(&key)).signal().add();
+    }
+    Ok(operations.operations)
+}
+
+/// Calls counters, each after the answer of the one before.
+#[orchestrator(name = "BenchCalls")]
+async fn bench_calls(ctx: Orchestration, operations: Operations) -> Result<u32> {
+    for key in operations.keys() {
+        ctx.entity(BenchCounter::at(&key)).add().await?;
+    }
+    Ok(operations.operations)
+}
+
 #[cfg(test)]
 mod tests {
     use windlass_sdk::testing::World;
@@ -123,5 +163,23 @@ mod tests {
         let begun = Timestamp::from_millis(1_000_000);
         let sleeper = World::new().starting_at(begun).run(bench_sleeper, &1_030_000);
         assert_eq!(*sleeper.output(), 1_030_000);
+    }
+    #[test]
+    fn operations_are_spread_over_the_counters() {
+        let operations = Operations {
+            operations: 5,
+            counters: 3,
+            first: 2,
+        };
+        let world = || World::new().entity::<BenchCounter>();
+        let (signals, calls) = (
+            world().run(bench_signals, &operations),
+            world().run(bench_calls, &operations),
+        );
+        for run in [&signals, &calls] {
+            assert_eq!(run.output(), &5);
+            let count = |key: &str| run.state_of(BenchCounter::at(key)).map(|counter| counter.count);
+            assert_eq!(["0", "1", "2", "3"].map(count), [Some(2), Some(1), Some(2), None]);
+        }
     }
 }
