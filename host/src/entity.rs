@@ -121,6 +121,9 @@ pub struct StepEnd {
     pub effects: Vec<Effect>,
     /// The log lines of all operations, those that failed included.
     pub logs: Vec<LogLine>,
+    /// Why the last guest could not begin, although the entity has a state. It was given no operation, so that none
+    /// fails for it.
+    pub unreadable: Option<Failure>,
 }
 
 /// Why an import must stop the guest.
@@ -252,7 +255,8 @@ impl Step {
     /// Handles the end of a guest: an operation without an outcome fails. Returns whether operations are left that a new
     /// guest may apply.
     ///
-    /// Each guest takes at least one operation from the queue.
+    /// Each guest takes at least one operation from the queue, except one that cannot read the state: then the step is
+    /// over.
     pub fn guest_ended(&mut self, broke: Option<Failure>) -> bool {
         let has_begun = std::mem::take(&mut self.has_begun);
         let failure = match (self.interrupt.take(), broke) {
@@ -266,7 +270,12 @@ impl Step {
             }
         };
         if !has_begun && !self.is_over {
-            // It failed in start-up code or while it read the state. The next operation fails, so that the queue moves.
+            // It failed in start-up code or while it read the state. If there is a state, it is not the fault of the next
+            // operation. Otherwise that one fails, so that the queue moves.
+            if self.end.state.is_some() {
+                self.end.unreadable = Some(failure);
+                return false;
+            }
             self.running = self.queue.pop_front().map(Running::of);
         }
         match self.running {

@@ -56,6 +56,40 @@ async fn operations_of_clients_are_applied_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn a_repeated_call_gets_the_answer_of_the_first_one() {
+    let mut world = World::start(&MODULES).await;
+    let call = async |world: &World, key: &str, number: i64, wait: &str| {
+        let path = format!("/v1/entities/counter/once/calls/add?wait={wait}");
+        let request = world.request(Method::POST, &path);
+        let request = request.header("idempotency-key", key).json(&json!(number));
+        world.send(request).await
+    };
+    assert_eq!(call(&world, "a", 5, "20s").await.expect(200), json!({ "output": 5 }));
+    assert_eq!(call(&world, "b", 2, "20s").await.expect(200), json!({ "output": 7 }));
+    // A failure is an answer too.
+    let overflow = call(&world, "c", i64::MAX, "20s").await.expect(200);
+    assert_eq!(overflow["failure"]["type"], "CounterOverflow");
+    world.crash().await;
+    assert_eq!(call(&world, "a", 5, "20s").await.expect(200), json!({ "output": 5 }));
+    assert_eq!(call(&world, "c", i64::MAX, "1s").await.expect(200), overflow);
+    let another = call(&world, "a", 6, "1s").await;
+    another.refused(422, "idempotency-key-reused");
+
+    // Clients that send the same request at the same time all get its answer.
+    let same = (0..8).map(|_| call(&world, "d", 1, "20s"));
+    let answers = futures::future::join_all(same).await;
+    for answer in answers {
+        assert_eq!(answer.expect(200), json!({ "output": 8 }));
+    }
+
+    // The client leaves before the answer, and the host is killed: the next request gets it.
+    let _ = call(&world, "e", 1, "0s").await;
+    world.crash().await;
+    assert_eq!(call(&world, "e", 1, "20s").await.expect(200), json!({ "output": 9 }));
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_an_operation_is_said_and_nothing_is_sent() {
     let world = World::start(&MODULES).await;
     let wrong = |path: &str, input: Value| {

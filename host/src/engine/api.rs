@@ -152,8 +152,6 @@ pub struct OperateRequest {
 /// The answer to an operation that was accepted.
 #[derive(Debug)]
 pub struct OperateAnswer {
-    /// Whether an earlier request with the same idempotency key has sent the operation.
-    pub repeated: bool,
     /// Waits for the outcome of a call.
     pub outcome: Option<OperationWaiter>,
 }

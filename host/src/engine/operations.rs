@@ -1,10 +1,12 @@
 //! Operations that clients send to entities, and what operators do with entities.
 
+use sha2::{Digest as _, Sha256};
+
 use super::Engine;
 use super::api::{OperateAnswer, OperateError, OperateRequest, StartTime};
 use crate::entropy::Entropy;
 use crate::model::{EntityId, InboxItem, Operation, ReplyTo, SectionId, TenantId};
-use crate::store::{AppendOutcome, EntityAddress, Error as StoreError, InboxAppend};
+use crate::store::{AppendOutcome, EntityAddress, Error as StoreError, IdempotencyKey, InboxAppend};
 use crate::tenancy::{Exceeded, Quota};
 
 impl Engine {
@@ -35,12 +37,10 @@ impl Engine {
         shared.tenancy.take_event(tenant)?;
         let found = shared.guests.to_operate(tenant, entity.name(), &operation, &input);
         let module = found.await.inspect_err(|_| shared.tenancy.return_event(tenant))?;
-        let mut waiter = None;
-        let reply_to = is_call.then(|| {
-            let request = random_number(&*shared.entropy);
-            waiter = Some(shared.operations.register(request));
-            ReplyTo::Client { request }
-        });
+        let reply_to = is_call.then(|| reply_to(tenant, idempotency.as_ref(), &*shared.entropy));
+        let request = reply_to.as_ref().and_then(ReplyTo::request);
+        let waiter = request.map(|request| shared.operations.register(request));
+        let key = idempotency.clone();
         let item = InboxItem::Operation(Box::new(Operation {
             name: operation,
             input,
@@ -58,18 +58,18 @@ impl Engine {
             max_bytes,
             entity: Some(address),
         };
-        let answer = |repeated| OperateAnswer {
-            repeated,
-            outcome: waiter,
-        };
         match self.append(append, idempotency).await? {
-            AppendOutcome::Appended { .. } => Ok(answer(false)),
+            AppendOutcome::Appended { .. } => Ok(OperateAnswer { outcome: waiter }),
             AppendOutcome::Repeated => {
                 shared.tenancy.return_event(tenant);
-                Ok(OperateAnswer {
-                    repeated: true,
-                    outcome: None,
-                })
+                if let (Some(key), Some(request)) = (key, request) {
+                    // The client waits already, so it also gets an outcome that becomes durable after this query.
+                    let answer = shared.store.tenant(tenant).answer_of(&key).await?;
+                    answer
+                        .iter()
+                        .for_each(|outcome| shared.operations.answer(request, outcome));
+                }
+                Ok(OperateAnswer { outcome: waiter })
             }
             AppendOutcome::Full => Err(Exceeded::of_size(Quota::MaxHistory, max_bytes).into()),
             AppendOutcome::KeyReused => Err(OperateError::KeyReused),
@@ -98,6 +98,27 @@ impl Engine {
         };
         let appended = self.append(append, None).await?;
         Ok(matches!(appended, AppendOutcome::Appended { .. }))
+    }
+}
+
+/// How a client gets the outcome of its call. The number of a request with a key follows from the key, so that the client
+/// gets the outcome whichever of its requests it waits with.
+fn reply_to(tenant: TenantId, idempotency: Option<&IdempotencyKey>, entropy: &dyn Entropy) -> ReplyTo {
+    let Some(key) = idempotency else {
+        return ReplyTo::Client {
+            request: random_number(entropy),
+        };
+    };
+    let mut hash = Sha256::new();
+    hash.update(tenant.0.to_le_bytes());
+    hash.update(key.fingerprint);
+    hash.update(key.key.as_bytes());
+    let hash: [u8; 32] = hash.finalize().into();
+    let (first, _) = hash.split_first_chunk().expect("it has 32 bytes");
+    ReplyTo::KeyedClient {
+        request: u64::from_le_bytes(*first),
+        key: key.key.clone(),
+        fingerprint: key.fingerprint,
     }
 }
 

@@ -149,10 +149,21 @@ fn a_step_can_be_closed_between_two_operations() {
 #[test]
 fn a_guest_that_takes_no_operation_fails_one_at_a_time_so_that_the_queue_moves() {
     let mut broken = step(&["a", "b"]);
+    broken.end.state = None;
     assert!(broken.guest_ended(Some(Failure::new(types::MEMORY, "too much"))));
     assert!(!broken.guest_ended(None));
     let end = broken.end();
     assert_eq!(outcomes(&end), [("a", Some(types::MEMORY)), ("b", Some(types::TRAP))]);
+}
+
+#[test]
+fn a_guest_that_cannot_begin_with_a_state_takes_no_operation() {
+    let mut step = step(&["a", "b"]);
+    let trap = Failure::new(types::TRAP, "the state cannot be read");
+    assert!(!step.guest_ended(Some(trap.clone())));
+    let end = step.end();
+    assert_eq!((end.applied.len(), end.left.len()), (0, 2));
+    assert_eq!(end.unreadable, Some(trap));
 }
 
 #[test]

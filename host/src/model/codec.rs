@@ -18,8 +18,8 @@ mod golden;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Arrival, Decision, EntityDescription, EntityState, EventDescription, Failure, InboxItem, ModuleDescription, Parent,
-    StuckReason, Timestamp, Turn, TurnNumber,
+    Arrival, Decision, EntityDescription, EntityState, EventDescription, Failure, InboxItem, ModuleDescription,
+    Outcome, Parent, StuckReason, Timestamp, Turn, TurnNumber,
 };
 
 /// A type whose values are stored separately, in a versioned format.
@@ -80,6 +80,11 @@ impl Stored for Parent {
 
 impl Stored for StuckReason {
     const NAME: &'static str = "stuck";
+}
+
+/// The answer to a client's call to an entity.
+impl Stored for Outcome {
+    const NAME: &'static str = "answer";
 }
 
 /// Why bytes could not be decoded.

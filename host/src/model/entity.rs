@@ -140,6 +140,25 @@ pub enum ReplyTo {
         /// The number of the request.
         request: u64,
     },
+    /// A client that sent an idempotency key. The outcome is stored with the key, for repeated requests.
+    KeyedClient {
+        /// The number of the request, which follows from the key.
+        request: u64,
+        /// The key.
+        key: String,
+        /// The fingerprint of the request, which is stored with the key.
+        fingerprint: [u8; 32],
+    },
+}
+
+impl ReplyTo {
+    /// The number of a client's request.
+    pub fn request(&self) -> Option<u64> {
+        match self {
+            Self::Task { .. } => None,
+            Self::Client { request } | Self::KeyedClient { request, .. } => Some(*request),
+        }
+    }
 }
 
 /// A request to lock entities, one after the other.

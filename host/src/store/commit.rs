@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use super::Used;
 use crate::model::{
     Arrival, Decision, ENTRY_BYTES, EntityId, EntityState, Event, ExecutionNumber, Failure, FunctionKind, FunctionName,
-    InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Payload, Started,
-    StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, LogLine, ModuleNumber, Outcome, Payload,
+    Started, StuckReason, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 /// An instance to create, with its first message (`Start`) in its inbox.
@@ -220,6 +220,11 @@ impl TurnCommit {
         }
     }
 
+    /// The answers that are stored with idempotency keys.
+    pub(super) fn answers(&self) -> &[KeyedAnswer] {
+        self.entity.as_ref().map_or(&[], |change| &change.answers)
+    }
+
     /// Adds fuel to what the turn used.
     pub fn add_fuel(&mut self, fuel: u64) {
         let Some(turn) = &mut self.turn else { return };
@@ -322,6 +327,19 @@ pub struct EntityChange {
     pub replaced: u64,
     /// The lengths of the messages that the step consumed, as they are stored, in bytes.
     pub consumed: Vec<u64>,
+    /// The answers to clients that sent idempotency keys.
+    pub answers: Vec<KeyedAnswer>,
+}
+
+/// The answer to a client that sent an idempotency key. It is stored with the key, unless the key has expired.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyedAnswer {
+    /// The key.
+    pub key: String,
+    /// The fingerprint of the request, as stored with the key.
+    pub fingerprint: [u8; 32],
+    /// The outcome of the operation.
+    pub outcome: Outcome,
 }
 
 /// The instance row after a step.

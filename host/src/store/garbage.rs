@@ -41,6 +41,11 @@ impl Room {
         self.rows
     }
 
+    /// The bytes that may still be deleted.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether nothing more may be deleted.
     pub(super) fn is_used_up(&self) -> bool {
         self.rows == 0 || self.bytes == 0

@@ -11,6 +11,8 @@ pub(super) struct StoredKey {
     pub(super) fingerprint: Vec<u8>,
     pub(super) instance_id: InstanceId,
     pub(super) expires_at: Timestamp,
+    /// The length of the stored answer; 0 if there is none.
+    pub(super) answer_bytes: u64,
 }
 
 /// The size of a key beside its text and the id of its instance, in bytes: the fingerprint, and two rows.
@@ -19,7 +21,7 @@ pub(super) const KEY_BYTES: u64 = 128;
 impl StoredKey {
     /// What it counts as stored, in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.key.len() as u64 + self.instance_id.as_str().len() as u64 + KEY_BYTES
+        self.key.len() as u64 + self.instance_id.as_str().len() as u64 + self.answer_bytes + KEY_BYTES
     }
 }
 
@@ -35,4 +37,12 @@ pub(super) struct NewKey<'a> {
     pub(super) tenant: TenantId,
     pub(super) key: &'a IdempotencyKey,
     pub(super) instance_id: &'a InstanceId,
+}
+
+/// An answer to store with its key.
+pub(super) struct NewAnswer<'a> {
+    pub(super) tenant: TenantId,
+    pub(super) key: &'a str,
+    /// In the codec of the model.
+    pub(super) answer: &'a [u8],
 }

@@ -4,8 +4,8 @@
 //! while it is pending, and as part of the history after a turn has taken it. Any other message counts twice once it
 //! was taken: as a message, and in the history. After continue-as-new, only tags, pending events and logs still count: the logs
 //! until they are deleted ([some](super::garbage::EXECUTIONS_WITH_LOG) are kept). What else the execution leaves behind is
-//! garbage, which is counted in memory until it is deleted. A client's idempotency key counts until it expires and is
-//! deleted. Of a module version, its compiled code and its description count while its bytes are kept: for each tenant that
+//! garbage, which is counted in memory until it is deleted. A client's idempotency key counts, with the answer that is stored with
+//! it, until it expires and is deleted. Of a module version, its compiled code and its description count while its bytes are kept: for each tenant that
 //! uploaded it, since each keeps it, and no tenant may learn what others have. (The bytes of modules have a quota of their
 //! own.) Indexes are not counted.
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    AttemptRow, Cursor, Days, Error, HistoryCursor, LogFilter, LogRow, ModuleVersion, UsageCursor, UsagePage,
+    AttemptRow, Cursor, Days, Error, HistoryCursor, IdempotencyKey, LogFilter, LogRow, ModuleVersion, UsageCursor,
+    UsagePage,
     attempts::AttemptsOfTasks,
     backend::{People, Readers},
     list::{InstancePage, ListFilter},
@@ -358,6 +359,15 @@ impl TenantStore {
     /// When the database fails.
     pub async fn addressee(&self, id: &InstanceId) -> Result<Option<Addressee>, Error> {
         self.readers.addressee(self.tenant, id).await
+    }
+
+    /// The outcome of the call to an entity that had this idempotency key; `None` if it has not been applied, or the key
+    /// has expired.
+    ///
+    /// # Errors
+    /// When the database fails, or the answer cannot be read.
+    pub async fn answer_of(&self, key: &IdempotencyKey) -> Result<Option<Outcome>, Error> {
+        self.readers.answer(self.tenant, key).await
     }
 }
 

@@ -440,7 +440,7 @@ async fn gather(
                 .functions()
                 .filter(|(tenant, name)| !functions.contains_key(&(*tenant, (*name).clone()))),
         );
-        wanted_keys.extend(operation.key);
+        wanted_keys.extend(operation.keys());
     }
     for (tenant, name) in unknown_functions {
         let number = transaction.changing().await?.intern(tenant, name).await?;

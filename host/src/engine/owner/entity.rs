@@ -13,11 +13,11 @@ use std::collections::VecDeque;
 
 use crate::entity::{Applied, Effect, EntityGuest, Step as EntityStep, StepEnd};
 use crate::model::{
-    EntityId, EntityState, FailedOperation, FunctionKind, InboxItem, InboxRow, InboxSeq, Payload, ReplyTo, Timestamp,
-    codec,
+    EntityId, EntityState, FailedOperation, FunctionKind, InboxItem, InboxRow, InboxSeq, Payload, ReplyTo, StuckReason,
+    Timestamp, codec,
 };
 use crate::replay::HostUnavailable;
-use crate::store::{Amount, EntityChange, InstanceRecord, TurnCommit, TurnReceipt, Used};
+use crate::store::{Amount, EntityChange, InstanceRecord, KeyedAnswer, TurnCommit, TurnReceipt, Used};
 
 use self::delayed::Delayed;
 use self::queue::{Taken, take};
@@ -27,6 +27,9 @@ use super::inbox::{Inbox, TakenMessage};
 use super::inputs::Inputs;
 use super::instance::Instance;
 use super::{Answer, Next, OwnerContext, Step};
+
+/// The code of the stuck reason of an entity whose module fails before it takes an operation.
+const UNREADABLE_STATE: &str = "state-unreadable";
 
 /// An entity; see the module docs.
 pub struct Entity<E> {
@@ -226,6 +229,15 @@ impl<E: EntityGuest> Entity<E> {
                     return Err(trouble);
                 }
             };
+            if ended.applied.is_empty()
+                && let Some(failure) = ended.unreadable
+            {
+                taken.put_back(inbox, &mut self.delayed);
+                return Ok(RunOutcome::Stuck(StuckReason {
+                    code: UNREADABLE_STATE.into(),
+                    message: format!("its module cannot read its state: {}", failure.message),
+                }));
+            }
             end = ended;
             effects.fuel = fuel;
         }
@@ -251,7 +263,7 @@ impl<E: EntityGuest> Entity<E> {
         state.version += end.changes;
         state.state = end.state;
         let usage = used_by(&end.applied, effects.fuel, now, instance);
-        self.answer(end.applied, now, &mut state, &mut effects);
+        let answers = self.answer(end.applied, now, &mut state, &mut effects);
         for effect in end.effects {
             cause(effect, &mut effects, instance, context);
         }
@@ -263,6 +275,7 @@ impl<E: EntityGuest> Entity<E> {
                 .iter()
                 .map(|(_, item)| codec::encode(item).len() as u64)
                 .collect(),
+            answers,
             state: state.clone(),
         });
         self.stored_bytes = codec::encode(&state).len() as u64;
@@ -303,8 +316,15 @@ impl<E: EntityGuest> Entity<E> {
         Ok((ran.fuel, step.end()))
     }
 
-    /// Sends the outcomes of operations, and notes the last failure.
-    fn answer(&mut self, applied: Vec<Applied>, now: Timestamp, state: &mut EntityState, effects: &mut Effects) {
+    /// Sends the outcomes of operations, and notes the last failure. Returns the answers to store with idempotency keys.
+    fn answer(
+        &mut self,
+        applied: Vec<Applied>,
+        now: Timestamp,
+        state: &mut EntityState,
+        effects: &mut Effects,
+    ) -> Vec<KeyedAnswer> {
+        let mut keyed = Vec::new();
         for Applied { operation, outcome } in applied {
             if let Err(failure) = &outcome {
                 state.last_failure = Some(FailedOperation {
@@ -321,8 +341,21 @@ impl<E: EntityGuest> Entity<E> {
                     task,
                 }) => effects.answer_task(instance, execution, task, outcome),
                 Some(ReplyTo::Client { request }) => self.in_commit.answers.push(Answer { request, outcome }),
+                Some(ReplyTo::KeyedClient {
+                    request,
+                    key,
+                    fingerprint,
+                }) => {
+                    keyed.push(KeyedAnswer {
+                        key,
+                        fingerprint,
+                        outcome: outcome.clone(),
+                    });
+                    self.in_commit.answers.push(Answer { request, outcome });
+                }
             }
         }
+        keyed
     }
 }
 

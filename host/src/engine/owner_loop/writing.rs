@@ -31,7 +31,7 @@ impl Session<'_> {
         self.announce(owner.tenant(), receipt);
         let shared = self.shared;
         for answer in owner.take_answers() {
-            shared.operations.answer(answer.request, answer.outcome);
+            shared.operations.answer(answer.request, &answer.outcome);
         }
         if owner.has_ended() {
             let digest = || shared.guests.digest(owner.module());

@@ -414,6 +414,11 @@ fn turns_of_all_versions_are_read() {
 }
 
 #[test]
+fn answers_of_all_versions_are_read() {
+    check(&[("output", Ok(payload("1.0"))), ("failure", Err(failure()))]);
+}
+
+#[test]
 fn messages_of_all_versions_are_read() {
     let ended = |outcome| InboxItem::TaskEnded {
         execution: ExecutionNumber(2),
@@ -450,6 +455,20 @@ fn messages_of_all_versions_are_read() {
                 name: "deposit".into(),
                 input: payload("500"),
                 reply_to: Some(ReplyTo::Client { request: u64::MAX }),
+                section: None,
+                due_at: None,
+            })),
+        ),
+        (
+            "call-of-client-with-key",
+            InboxItem::Operation(Box::new(Operation {
+                name: "deposit".into(),
+                input: payload("500"),
+                reply_to: Some(ReplyTo::KeyedClient {
+                    request: u64::MAX,
+                    key: "payment-7".into(),
+                    fingerprint: [7; 32],
+                }),
                 section: None,
                 due_at: None,
             })),

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use crate::store::simulated;
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId, TenantId,
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome, TaskId, TenantId,
         Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
-        PossibleUsers, SettingRow, TenantRow, WakeUp, sqlite,
+        Addressee, AttemptsSoFar, Error, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
+        OldVersion, PossibleUsers, SettingRow, TenantRow, WakeUp, sqlite,
     },
 };
 
@@ -135,6 +135,15 @@ impl Readers {
         id: &InstanceId,
     ) -> Result<Option<InstanceSummary>, Error> {
         on!(self, summary(tenant, id))
+    }
+
+    /// The answer that is stored with an idempotency key.
+    pub(in crate::store) async fn answer(
+        &self,
+        tenant: TenantId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Outcome>, Error> {
+        on!(self, answer(tenant, key))
     }
 
     /// The instance that has the id now.

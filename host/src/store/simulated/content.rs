@@ -20,6 +20,8 @@ pub(crate) struct Content {
     pub(in crate::store) ids: BTreeMap<(TenantId, InstanceId), InstanceNumber>,
     pub(in crate::store) functions: Arc<BTreeMap<(TenantId, FunctionName), u64>>,
     pub(in crate::store) keys: Arc<BTreeMap<(TenantId, String), StoredKey>>,
+    /// The answers that are stored with keys.
+    pub(in crate::store) answers: Arc<BTreeMap<(TenantId, String), Vec<u8>>>,
     /// Instance, kind of garbage (0: instance, 1: execution, 2: inbox; as in SQLite), and execution.
     pub(in crate::store) garbage: BTreeSet<(InstanceNumber, u32, ExecutionNumber)>,
     pub(in crate::store) counters: BTreeMap<&'static str, u64>,
@@ -105,6 +107,7 @@ impl Content {
             ids: BTreeMap::new(),
             functions: Arc::default(),
             keys: Arc::default(),
+            answers: Arc::default(),
             garbage: BTreeSet::new(),
             counters: BTreeMap::from([("instance", 1), ("sequence", 1), ("tenant", 2)]),
             usage: Arc::default(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::{
-    Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, WakeUp,
+    Addressee, AttemptsSoFar, Error, IdempotencyKey, InstanceRecord, InstanceSummary, WakeUp,
     decode::decode,
     events::{ALONG_BYTES, PAGE_BYTES},
     history::{self as turns, FIRST_TURNS},
@@ -13,8 +13,8 @@ use super::super::{
 use super::content::Message;
 use super::{Content, Disk, InstanceRow, InstanceRows};
 use crate::model::{
-    EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, Payload,
-    Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
+    EventPage, ExecutionNumber, InboxItem, InboxRow, InboxSeq, InstanceId, InstanceNumber, InstanceStatus, Outcome,
+    Payload, Tags, TaskId, TenantId, Timestamp, Turn, TurnNumber,
 };
 
 impl Disk {
@@ -232,6 +232,24 @@ impl Disk {
         id: &InstanceId,
     ) -> Result<Option<InstanceSummary>, Error> {
         self.read(|content| Ok(summary(content, tenant, id))).await
+    }
+
+    pub(in crate::store) async fn answer(
+        &self,
+        tenant: TenantId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Outcome>, Error> {
+        self.read(|content| {
+            let id = (tenant, key.key.clone());
+            let is_same = content
+                .keys
+                .get(&id)
+                .is_some_and(|stored| stored.fingerprint == key.fingerprint);
+            let answer = content.answers.get(&id).filter(|_| is_same);
+            let what = || "the answer of an idempotency key".to_owned();
+            answer.map(|answer| decode(answer, what)).transpose()
+        })
+        .await
     }
 }
 

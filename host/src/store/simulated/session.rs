@@ -392,8 +392,20 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
             fingerprint: new.key.fingerprint.to_vec(),
             instance_id: new.instance_id.clone(),
             expires_at: new.key.expires_at,
+            answer_bytes: 0,
         };
-        Arc::make_mut(&mut content.keys).insert((new.tenant, new.key.key.clone()), key);
+        let id = (new.tenant, new.key.key.clone());
+        Arc::make_mut(&mut content.answers).remove(&id);
+        Arc::make_mut(&mut content.keys).insert(id, key);
+    }
+    for new in &rows.answers {
+        let id = (new.tenant, new.key.to_owned());
+        let keys = Arc::make_mut(&mut content.keys);
+        let key = keys
+            .get_mut(&id)
+            .ok_or_else(|| constraint("a key that does not exist"))?;
+        key.answer_bytes = new.answer.len() as u64;
+        Arc::make_mut(&mut content.answers).insert(id, new.answer.to_owned());
     }
     let plain = [
         rows.created.len(),
@@ -404,6 +416,7 @@ fn write(content: &mut Content, rows: &Rows<'_>, disk: &Disk) -> Result<u64, Err
         rows.lines.len(),
         rows.tags.len(),
         rows.keys.len(),
+        rows.answers.len(),
         rows.usage.len(),
         rows.sized.len(),
         // Without `growth`: this disk computes the stored bytes of a tenant from its instances.
@@ -512,6 +525,7 @@ fn sweep(content: &mut Content, now: Timestamp, limit: u64) -> Swept {
             break;
         }
         let key = keys.remove(&id).expect("it was found");
+        Arc::make_mut(&mut content.answers).remove(&id);
         room.take(key.bytes());
         swept.keys.push((key.tenant, key.bytes()));
     }

@@ -53,7 +53,8 @@ const CONTRADICTIONS: [&str; 10] = [
                      FROM modules AS m
                      WHERE m.tenant = c.tenant
                         AND EXISTS (SELECT 1 FROM module_bytes AS b WHERE b.module = m.module))
-                  + (SELECT coalesce(sum(octet_length(k.key) + octet_length(k.instance_id) + 128), 0)
+                  + (SELECT coalesce(sum(octet_length(k.key) + octet_length(k.instance_id) + 128
+                                      + coalesce(length(k.answer), 0)), 0)
                      FROM idempotency_keys AS k
                      WHERE k.partition = 0 AND k.tenant = c.tenant) AS found
            FROM tenants AS c) AS t

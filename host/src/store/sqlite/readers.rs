@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use sqlx::sqlite::SqlitePool;
 
-use super::{administration, attempts, check, events, history, instances, modules, settings, summaries, takeover};
+use super::{
+    administration, attempts, check, events, history, idempotency, instances, modules, settings, summaries, takeover,
+};
 use crate::{
     model::{
-        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, TaskId, TenantId,
+        EventPage, ExecutionNumber, InstanceId, InstanceNumber, ModuleDigest, ModuleNumber, Outcome, TaskId, TenantId,
         Timestamp, Turn, TurnNumber,
     },
     store::{
-        Addressee, AttemptsSoFar, Error, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion, OldVersion,
-        PossibleUsers, SettingRow, TenantRow, WakeUp, page::Page,
+        Addressee, AttemptsSoFar, Error, IdempotencyKey, InstanceRecord, InstanceSummary, KeyRow, ModuleVersion,
+        OldVersion, PossibleUsers, SettingRow, TenantRow, WakeUp, page::Page,
     },
 };
 
@@ -125,6 +127,14 @@ impl Readers {
         id: &InstanceId,
     ) -> Result<Option<InstanceSummary>, Error> {
         summaries::summary_of(&self.0, tenant, id).await
+    }
+
+    pub(in crate::store) async fn answer(
+        &self,
+        tenant: TenantId,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Outcome>, Error> {
+        idempotency::answer(&self.0, tenant, key).await
     }
 
     pub(in crate::store) async fn addressee(

@@ -25,6 +25,7 @@ pub(super) fn script(rows: &Rows<'_>) -> Script {
     script.add(&tags::APPEND, &rows.tags);
     script.add(&garbage::NOTE, &rows.garbage);
     script.add(&idempotency::PUT, &rows.keys);
+    script.add(&idempotency::ANSWER, &rows.answers);
     script.add(&usage::ADD, &rows.usage.rows());
     script
 }

@@ -173,7 +173,7 @@ impl Session {
         let (mut room, mut swept) = (Room::new(limit), Swept::default());
         garbage::delete_some(&mut self.connection, &mut room, &mut swept).await?;
         if !room.is_used_up() {
-            swept.keys = idempotency::delete_expired(&mut self.connection, now, room.rows()).await?;
+            swept.keys = idempotency::delete_expired(&mut self.connection, now, &room).await?;
             swept.keys.iter().for_each(|(_, bytes)| room.take(*bytes));
         }
         swept.more = room.is_used_up();

@@ -3,7 +3,7 @@
 use futures::FutureExt as _;
 
 use super::*;
-use crate::model::LogLevel;
+use crate::model::{self, LogLevel, codec};
 
 over_every_backend! {
     with_module:
@@ -15,6 +15,7 @@ over_every_backend! {
     a_history_of_large_turns_is_read_in_parts,
     a_full_log_warns_once_and_continues_when_the_limit_is_raised,
     idempotency_keys_are_counted_until_they_are_swept,
+    answers_are_stored_and_counted_with_their_keys,
     nothing_is_stored_for_a_tenant_that_was_deleted_in_the_meantime,
 }
 
@@ -264,6 +265,81 @@ async fn idempotency_keys_are_counted_until_they_are_swept(store: TestStore) {
     assert_eq!(store.stored_bytes(TENANT) - before, 3 * message);
     let store = store.crash().await;
     assert_eq!(store.stored_bytes(TENANT) - before, 3 * message);
+    store.assert_sound().await;
+}
+
+async fn answers_are_stored_and_counted_with_their_keys(store: TestStore) {
+    let entity = model::EntityId::of(&id("@counter@a")).unwrap();
+    let address = EntityAddress::new(&entity, ModuleNumber(1));
+    let key = |fingerprint| key("k", fingerprint).unwrap();
+    let call = InboxItem::Operation(Box::new(model::Operation {
+        name: "add".into(),
+        input: payload("1"),
+        reply_to: None,
+        section: None,
+        due_at: None,
+    }));
+    let append = InboxAppend {
+        id: address.id.clone(),
+        entity: Some(address),
+        ..append("-", call)
+    };
+    let appended = store.append(append, Some(key(1))).await.unwrap();
+    let AppendOutcome::Appended { instance, row, .. } = appended else {
+        panic!("{appended:?}");
+    };
+    let answer_of = async |key: IdempotencyKey| store.tenant(TENANT).answer_of(&key).await.unwrap();
+    assert_eq!(answer_of(key(1)).await, None);
+
+    let outcome: TaskOutcome = Ok(payload("\"the answer\""));
+    let answer = |fingerprint: u8, outcome: &TaskOutcome| KeyedAnswer {
+        key: "k".into(),
+        fingerprint: [fingerprint; 32],
+        outcome: outcome.clone(),
+    };
+    let step = |answers: Vec<KeyedAnswer>, consumed: Vec<InboxSeq>, replaced: u64| {
+        let mut commit = step(instance, 0);
+        commit.consumed = consumed;
+        commit.entity = Some(EntityChange {
+            state: model::EntityState::default(),
+            replaced,
+            consumed: Vec::new(),
+            answers,
+        });
+        commit
+    };
+    let state = codec::encode(&model::EntityState::default()).len() as u64;
+    let taken = step(
+        vec![answer(2, &Err(model::Failure::new("Own", "no")))],
+        vec![row.seq],
+        0,
+    );
+    store.commit(taken).await.unwrap();
+    assert_eq!(answer_of(key(1)).await, None, "it belongs to another request");
+    let before = store.stored_bytes(TENANT);
+    store
+        .commit(step(vec![answer(1, &outcome)], Vec::new(), state))
+        .await
+        .unwrap();
+    assert_eq!(
+        store.stored_bytes(TENANT) - before,
+        codec::encode(&outcome).len() as u64
+    );
+    assert_eq!(answer_of(key(1)).await.as_ref(), Some(&outcome));
+    assert_eq!(answer_of(key(2)).await, None);
+    store.assert_sound().await;
+    let store = store.crash().await;
+    let found = store.tenant(TENANT).answer_of(&key(1)).await.unwrap();
+    assert_eq!(found, Some(outcome.clone()));
+
+    store.sweep_all(Timestamp(NOW.0 + 1_001)).await;
+    assert_eq!(store.tenant(TENANT).answer_of(&key(1)).await.unwrap(), None);
+    store.assert_sound().await;
+    // Nobody can ask for the answer any more.
+    store
+        .commit(step(vec![answer(1, &outcome)], Vec::new(), state))
+        .await
+        .unwrap();
     store.assert_sound().await;
 }
 

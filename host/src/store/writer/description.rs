@@ -8,7 +8,7 @@ use super::{
 use crate::{
     model::{FunctionName, InstanceId, InstanceNumber, LogLine, TenantId},
     store::{
-        AttemptRow, EntityAddress, IdempotencyKey, NewInstance, OutboundMessage, Recipient, TurnCommit,
+        AttemptRow, EntityAddress, IdempotencyKey, KeyedAnswer, NewInstance, OutboundMessage, Recipient, TurnCommit,
         attempts::AttemptKey, garbage::MAX_SWEPT_BYTES, idempotency::WantedKey, ownership::Ownership,
     },
 };
@@ -47,7 +47,9 @@ pub(in crate::store) struct Description<'a> {
     /// The instances whose heads it needs.
     instances: Instances<'a>,
     /// Its idempotency key.
-    pub(super) key: Option<WantedKey<'a>>,
+    key: Option<WantedKey<'a>>,
+    /// The tenant and the answers that it stores with other keys.
+    answers: (TenantId, &'a [KeyedAnswer]),
     /// The instance that it creates, like `children`. The writer interns the functions of both before it executes the
     /// operation.
     created: Option<&'a NewInstance>,
@@ -77,6 +79,7 @@ impl<'a> Description<'a> {
             content: 0,
             instances: Instances::None,
             key: None,
+            answers: (TenantId(0), &[]),
             created: None,
             children: &[],
             messages: (TenantId(0), &[]),
@@ -104,6 +107,7 @@ impl<'a> Description<'a> {
             content: work.bytes() + bytes_of_lines(&commit.logs),
             instances: Instances::Commit(commit),
             key: creation.and_then(|creation| wanted(creation.instance.tenant, creation.key.as_ref())),
+            answers: (commit.tenant, commit.answers()),
             created: creation.map(|creation| &creation.instance),
             children: &commit.children,
             messages: (commit.tenant, &commit.messages),
@@ -129,6 +133,16 @@ impl<'a> Description<'a> {
         });
         let entities = entities.chain(self.entity);
         created.chain(entities.map(move |address| (tenant, &address.name)))
+    }
+
+    /// The idempotency keys that it reads or changes.
+    pub(super) fn keys(&self) -> impl Iterator<Item = WantedKey<'a>> + use<'a> {
+        let (tenant, answers) = self.answers;
+        let of_answers = answers.iter().map(move |answer| WantedKey {
+            tenant,
+            key: &answer.key,
+        });
+        self.key.into_iter().chain(of_answers)
     }
 
     /// The attempts that its new attempts replace.
@@ -272,6 +286,7 @@ impl EncodedCommit {
         let kept = self.kept.iter().map(|event| event.bytes.len() + ROW).sum::<usize>();
         self.turn.as_ref().map_or(0, Vec::len)
             + self.entity.as_ref().map_or(0, Vec::len)
+            + self.answers.iter().map(|answer| answer.len() + ROW).sum::<usize>()
             + rows.sum::<usize>()
             + items.sum::<usize>()
             + creation

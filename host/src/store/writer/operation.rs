@@ -117,6 +117,8 @@ pub(in crate::store) struct EncodedCommit {
     pub(in crate::store) turn: Option<Vec<u8>>,
     /// The new state of an entity.
     pub(in crate::store) entity: Option<Vec<u8>>,
+    /// The answers of its step that are stored with idempotency keys, in their order.
+    pub(in crate::store) answers: Vec<Vec<u8>>,
     /// The `Start` messages of the children, in their order.
     pub(in crate::store) children: Vec<Vec<u8>>,
     /// The messages, in their order.
@@ -156,6 +158,11 @@ impl EncodedCommit {
             kept: kept.map(|event| EncodedItem::new(InboxItem::Event(event))).collect(),
             turn: commit.turn.as_ref().map(codec::encode),
             entity: commit.entity.as_ref().map(|change| codec::encode(&change.state)),
+            answers: commit
+                .answers()
+                .iter()
+                .map(|answer| codec::encode(&answer.outcome))
+                .collect(),
             children: commit.children.iter().map(encode_start).collect(),
             messages: commit
                 .messages

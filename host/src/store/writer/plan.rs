@@ -22,14 +22,14 @@ use crate::{
         TenantId, Timestamp, TurnNumber, codec, failure::types,
     },
     store::{
-        AppendOutcome, AttemptRow, Creation, EntityAddress, Error, IdempotencyKey, InboxAppend, NewInstance,
-        PurgeOutcome, Recipient, StartOutcome, TurnCommit, TurnReceipt, Used,
+        AppendOutcome, AttemptRow, Creation, EntityAddress, Error, IdempotencyKey, InboxAppend, KeyedAnswer,
+        NewInstance, PurgeOutcome, Recipient, StartOutcome, TurnCommit, TurnReceipt, Used,
         attempts::{AttemptKey, NewAttempt},
         counters::Counters,
         events::{NewEvent, OldEvent},
         garbage::Garbage,
         history::NewTurn,
-        idempotency::{NewKey, StoredKey},
+        idempotency::{NewAnswer, NewKey, StoredKey},
         inbox::{ConsumedMessage, NewMessage},
         instances::{ChangedInstance, CreatedInstance, InstanceHead},
         sizes::Sizes,
@@ -434,6 +434,9 @@ impl<'a> Plan<'a> {
                 change.consumed.iter().for_each(|bytes| sizes.remove(*bytes));
             });
         }
+        for (answer, encoded) in commit.answers().iter().zip(&work.answers) {
+            self.keep_answer(commit.tenant, answer, encoded);
+        }
         let ended = summary.status.has_ended();
         let state = ChangedInstance {
             number: instance,
@@ -551,11 +554,30 @@ impl<'a> Plan<'a> {
             fingerprint: key.fingerprint.to_vec(),
             instance_id: instance_id.clone(),
             expires_at: key.expires_at,
+            answer_bytes: 0,
         };
         let after = stored.bytes();
         let expired = self.keys.insert((tenant, key.key.clone()), stored);
         let before = expired.map_or(0, |expired| expired.bytes());
         self.sizing.count(tenant, before, after);
+    }
+
+    /// Stores an answer with its key, unless the key was deleted or belongs to another request now.
+    fn keep_answer(&mut self, tenant: TenantId, answer: &'a KeyedAnswer, encoded: &'a [u8]) {
+        let Some(stored) = self.keys.get_mut(&(tenant, answer.key.clone())) else {
+            return;
+        };
+        if stored.fingerprint != answer.fingerprint {
+            return;
+        }
+        let before = stored.bytes();
+        stored.answer_bytes = encoded.len() as u64;
+        self.sizing.count(tenant, before, stored.bytes());
+        self.rows.answers.push(NewAnswer {
+            tenant,
+            key: &answer.key,
+            answer: encoded,
+        });
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         events::{NewEvent, OldEvent},
         garbage::Garbage,
         history::NewTurn,
-        idempotency::NewKey,
+        idempotency::{NewAnswer, NewKey},
         inbox::{ConsumedMessage, NewMessage},
         instances::{ByNumber, ChangedInstance, CreatedInstance},
         logs::NewLine,
@@ -44,6 +44,8 @@ pub(in crate::store) struct Rows<'a> {
     pub(in crate::store) tags: Vec<NewTag<'a>>,
     pub(in crate::store) garbage: Vec<Garbage>,
     pub(in crate::store) keys: Vec<NewKey<'a>>,
+    /// Answers for keys that were stored by an earlier batch.
+    pub(in crate::store) answers: Vec<NewAnswer<'a>>,
     pub(in crate::store) usage: UsageRows<'a>,
     /// The sizes of instances whose rows are not written for another reason.
     pub(in crate::store) sized: Vec<SizedInstance>,
@@ -117,6 +119,7 @@ impl<'a> Rows<'a> {
             + self.lines.len()
             + self.tags.len()
             + self.usage.len()
+            + self.answers.len()
             + self.sized.len();
         rows as u64
     }

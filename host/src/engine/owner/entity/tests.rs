@@ -13,7 +13,7 @@ use crate::model::{
 use crate::replay::{Directory, ResolvedActivity, ResolvedEntity, ResolvedOrchestration};
 use crate::store::{OutboundMessage, Recipient};
 
-/// A counter: `add` adds its input, `fail` adds and then fails, `trap` breaks the guest, `tell` signals another counter.
+/// A counter: `add` adds its input, `fail` adds and then fails, `trap` breaks the guest, `spoil` leaves a state that it cannot read, `tell` signals another counter.
 #[derive(Debug)]
 struct Counter {
     has_room: bool,
@@ -24,7 +24,12 @@ impl EntityGuest for Counter {
         if !self.has_room {
             return Err(HostUnavailable::NoRoom("full".into()));
         }
-        let mut count = step.state().map_or(0, |state| state.as_str().parse::<i64>().unwrap());
+        let Ok(mut count) = step.state().map_or(Ok(0), |state| state.as_str().parse::<i64>()) else {
+            return Ok(Ran {
+                fuel: 10,
+                broke: Some(Failure::new(types::TRAP, "not a number")),
+            });
+        };
         let mut fuel = 0;
         while let Some(operation) = step.next_operation().unwrap() {
             fuel += 10;
@@ -38,6 +43,7 @@ impl EntityGuest for Counter {
                         broke: Some(Failure::new(types::TRAP, "unreachable")),
                     });
                 }
+                "spoil" => drop(step.complete(Ok(("null", NewState::Set("true"))))),
                 _ => {
                     if name == "tell" {
                         step.signal("Counter", "other", "add", &input, None).unwrap();
@@ -296,6 +302,32 @@ fn a_trap_fails_one_operation_and_the_others_go_on_in_the_next_step() {
     let (commits, _) = bench.run();
     let first = vec!["9: task 1 5".to_owned(), format!("9: task 2 failed {}", types::TRAP)];
     assert_eq!(commits, [first, vec!["9: task 3 6".to_owned()]]);
+}
+
+#[test]
+fn an_entity_whose_state_cannot_be_read_is_stuck_and_fails_no_operation() {
+    let mut bench = Bench::new();
+    bench.call("spoil", 0, 1, None);
+    assert_eq!(bench.run().0, [["9: task 1 null"]]);
+    bench.call("add", 5, 2, None);
+    bench.call("add", 5, 3, None);
+    assert_eq!(bench.run().0, [Vec::<String>::new()], "it becomes stuck");
+    assert_eq!(bench.owner.instance.status, InstanceStatus::Stuck);
+    let stuck = bench.owner.instance.stuck.clone().unwrap();
+    assert_eq!(
+        (stuck.code.as_str(), stuck.message.as_str()),
+        ("state-unreadable", "its module cannot read its state: not a number")
+    );
+    assert_eq!(bench.count(), Some("true"));
+
+    // A version that can read it.
+    bench.owner.behaviour.state.state = Some(Payload::of(&1));
+    bench.send(InboxItem::Resume { reason: String::new() });
+    let (commits, _) = bench.run();
+    assert_eq!(
+        commits,
+        [Vec::new(), vec!["9: task 2 6".to_owned(), "9: task 3 11".into()]]
+    );
 }
 
 #[test]
