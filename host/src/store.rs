@@ -61,7 +61,8 @@ pub use self::{
     attempts::{ATTEMPTS_KEPT, AttemptsSoFar},
     commit::{
         AppendOutcome, AttemptRow, Creation, EntityAddress, EntityChange, IdempotencyKey, InboxAppend, InstanceRecord,
-        NewInstance, OutboundMessage, Recipient, StartOutcome, Summary, TakenEvent, TurnCommit, TurnReceipt, WakeUp,
+        NewInstance, OutboundMessage, Recipient, RewoundChild, StartOutcome, Summary, TakenEvent, TurnCommit,
+        TurnReceipt, WakeUp,
     },
     cursor::{Cursor, CursorError, HistoryCursor},
     entities::{EntityDetails, EntityFilter, EntityPage},

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     model::{FunctionName, InstanceId, InstanceNumber, LogLine, TenantId},
     store::{
-        AttemptRow, EntityAddress, IdempotencyKey, NewInstance, OutboundMessage, Recipient, TurnCommit,
+        AttemptRow, EntityAddress, IdempotencyKey, NewInstance, OutboundMessage, Recipient, RewoundChild, TurnCommit,
         attempts::AttemptKey, garbage::MAX_SWEPT_BYTES, idempotency::WantedKey, ownership::Ownership,
     },
 };
@@ -52,6 +52,8 @@ pub(in crate::store) struct Description<'a> {
     /// operation.
     created: Option<&'a NewInstance>,
     children: &'a [NewInstance],
+    /// The sub-orchestrations that it rewinds or creates.
+    rewound: &'a [RewoundChild],
     /// The tenant of its messages, and those that may create entities.
     messages: (TenantId, &'a [OutboundMessage]),
     /// The entity that it may create.
@@ -79,6 +81,7 @@ impl<'a> Description<'a> {
             key: None,
             created: None,
             children: &[],
+            rewound: &[],
             messages: (TenantId(0), &[]),
             entity: None,
             attempts: None,
@@ -106,6 +109,7 @@ impl<'a> Description<'a> {
             key: creation.and_then(|creation| wanted(creation.instance.tenant, creation.key.as_ref())),
             created: creation.map(|creation| &creation.instance),
             children: &commit.children,
+            rewound: &commit.rewound,
             messages: (commit.tenant, &commit.messages),
             attempts: Some((commit.instance, &commit.attempts)),
             changes: Some(commit.instance),
@@ -120,7 +124,8 @@ impl<'a> Description<'a> {
 
     /// The functions of the instances that it creates, and of entities that it may create.
     pub(super) fn functions(&self) -> impl Iterator<Item = (TenantId, &'a FunctionName)> + use<'a> {
-        let created = self.created.into_iter().chain(self.children);
+        let rewound = self.rewound.iter().map(|child| &child.instance);
+        let created = self.created.into_iter().chain(self.children).chain(rewound);
         let created = created.map(|new| (new.tenant, &new.started.function));
         let (tenant, messages) = self.messages;
         let entities = messages.iter().filter_map(|message| match &message.to {
@@ -171,7 +176,8 @@ fn gather_commit(commit: &TurnCommit, wanted: &mut Wanted) {
         }
         None => wanted.number(commit.instance),
     }
-    for child in &commit.children {
+    let rewound = commit.rewound.iter().map(|child| &child.instance);
+    for child in commit.children.iter().chain(rewound) {
         wanted.id(child.tenant, &child.id);
     }
     for message in &commit.messages {

@@ -117,6 +117,9 @@ pub(in crate::store) struct EncodedCommit {
     pub(in crate::store) turn: Option<Vec<u8>>,
     /// The new state of an entity.
     pub(in crate::store) entity: Option<Vec<u8>>,
+    pub(in crate::store) rewinds: Option<Vec<u8>>,
+    /// The `Start` messages of sub-orchestrations that are rewound, in case they are created, in their order.
+    pub(in crate::store) rewound: Vec<Vec<u8>>,
     /// The `Start` messages of the children, in their order.
     pub(in crate::store) children: Vec<Vec<u8>>,
     /// The messages, in their order.
@@ -156,6 +159,12 @@ impl EncodedCommit {
             kept: kept.map(|event| EncodedItem::new(InboxItem::Event(event))).collect(),
             turn: commit.turn.as_ref().map(codec::encode),
             entity: commit.entity.as_ref().map(|change| codec::encode(&change.state)),
+            rewinds: commit.rewinds.as_ref().map(codec::encode),
+            rewound: commit
+                .rewound
+                .iter()
+                .map(|child| encode_start(&child.instance))
+                .collect(),
             children: commit.children.iter().map(encode_start).collect(),
             messages: commit
                 .messages
